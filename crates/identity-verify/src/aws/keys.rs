@@ -1,0 +1,149 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{Error, Fingerprint, pem, rsa::PublicKey};
+
+/// The public keys that sign for the AWS regions
+///
+/// A key is trusted for regions, not for a kind of proof: its size and the form of
+/// a signature decide what it can have made. Certificates are mere containers here.
+/// AWS re-issues them over the same keys, so neither their dates nor their own
+/// signatures are looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    keys: Vec<TrustedKey>,
+    /// Indices into `keys`
+    by_region: BTreeMap<String, Vec<usize>>,
+}
+
+impl Keys {
+    /// No key: nothing verifies until one is added
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { keys: Vec::new(), by_region: BTreeMap::new() }
+    }
+
+    /// The keys AWS publishes, for 39 regions (November 2026)
+    ///
+    /// For each region the RSA-1024 key of `/signature`, shared by many regions,
+    /// and the RSA-2048 key of `/rsa2048`. Source: the certificates of the *EC2 User
+    /// Guide*, "Verify the instance identity document", compared by key with those
+    /// that SPIRE, smallstep and go-witness ship.
+    #[must_use]
+    pub fn builtin() -> Self {
+        let mut keys = Self::none();
+        for block in [RSA1024, RSA2048].into_iter().flat_map(|f| pem::blocks(f).unwrap_or_default())
+        {
+            let regions = block.preamble.lines().find_map(|line| line.strip_prefix("Regions: "));
+            // A key that cannot be read is not trusted; a test counts them.
+            if let Ok(key) = TrustedKey::read(&block) {
+                for region in regions.unwrap_or_default().split(' ') {
+                    keys.add(region, key.clone());
+                }
+            }
+        }
+        keys
+    }
+
+    /// Trusts every key in `pem` for `region`, beside those trusted already
+    ///
+    /// `pem` holds certificates of any X.509 version, expired or not, of which only
+    /// the key is read, or public keys. Whoever holds the private key can speak for
+    /// every instance of the region, so the source of the file must be beyond doubt.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidTrust`] if the file has no block, a block of another kind or
+    /// a key other than RSA of 1024 to 8192 bits, or if `region` is not lower-case
+    /// letters, digits and hyphens. No key of the file is then trusted.
+    pub fn add_pem(&mut self, region: &str, pem: &[u8]) -> Result<(), Error> {
+        let named = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        if !matches!(region.len(), 1..=64) || !region.bytes().all(named) {
+            return Err(Error::trust(
+                "a region has other than lower-case letters, digits, hyphens",
+            ));
+        }
+        let blocks = pem::blocks(pem)?;
+        let keys = blocks.iter().map(TrustedKey::read).collect::<Result<Vec<_>, _>>()?;
+        for key in keys {
+            self.add(region, key);
+        }
+        Ok(())
+    }
+
+    /// The regions that have a key, in alphabetical order
+    pub fn regions(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.by_region.keys().map(String::as_str)
+    }
+
+    /// Every key, each once
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &TrustedKey> {
+        self.keys.iter()
+    }
+
+    /// The keys in the order to try them: those of `first` before all others
+    pub(crate) fn starting_with(&self, first: Option<&str>) -> impl Iterator<Item = &TrustedKey> {
+        let of_first =
+            first.and_then(|region| self.by_region.get(region)).map_or(&[][..], Vec::as_slice);
+        let others = self.keys.iter().enumerate().filter(|(i, _)| !of_first.contains(i));
+        of_first.iter().filter_map(|&i| self.keys.get(i)).chain(others.map(|(_, key)| key))
+    }
+
+    fn add(&mut self, region: &str, key: TrustedKey) {
+        let index = match self.keys.iter().position(|known| known.key == key.key) {
+            Some(index) => index,
+            None => {
+                self.keys.push(key);
+                self.keys.len() - 1
+            }
+        };
+        if let Some(key) = self.keys.get_mut(index)
+            && key.regions.insert(region.to_owned())
+        {
+            self.by_region.entry(region.to_owned()).or_default().push(index);
+        }
+    }
+}
+
+/// A public key and the regions it signs for
+#[derive(Clone, Debug)]
+pub struct TrustedKey {
+    key: PublicKey,
+    fingerprint: Fingerprint,
+    regions: BTreeSet<String>,
+}
+
+impl TrustedKey {
+    fn read(block: &pem::Block<'_>) -> Result<Self, Error> {
+        let spki = block.spki()?;
+        let key = PublicKey::from_spki(spki)?;
+        Ok(Self { key, fingerprint: Fingerprint::of(spki), regions: BTreeSet::new() })
+    }
+
+    /// The regions in alphabetical order
+    pub fn regions(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.regions.iter().map(String::as_str)
+    }
+
+    /// The size of its modulus in bits
+    #[must_use]
+    pub fn bits(&self) -> usize {
+        self.key.bits()
+    }
+
+    /// SHA-256 of its SubjectPublicKeyInfo
+    #[must_use]
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    pub(crate) const fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    pub(crate) fn speaks_for(&self, region: &str) -> bool {
+        self.regions.contains(region)
+    }
+}
+
+const RSA1024: &[u8] = include_bytes!("../../data/aws/rsa1024.pem");
+const RSA2048: &[u8] = include_bytes!("../../data/aws/rsa2048.pem");

@@ -1,0 +1,180 @@
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::Cloud;
+
+/// Why a proof was refused, or why trust material was
+///
+/// Messages are for logs: they name what is wrong and where, and hold no text of a
+/// document, token or signature, except the id of [`InvalidInstanceId`]. A caller
+/// on the network is told the [`Reason`] alone.
+///
+/// [`InvalidInstanceId`]: Self::InvalidInstanceId
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The proof is larger than any real one; nothing of it was read
+    #[error("{part} has {size} bytes, the limit is {limit}")]
+    OversizedProof {
+        /// Which part of the proof
+        part: &'static str,
+        /// Its size in bytes
+        size: usize,
+        /// The most bytes it may have
+        limit: usize,
+    },
+    /// The proof does not have the form of its kind
+    #[error("malformed proof: {what}")]
+    MalformedProof {
+        /// What is wrong with it
+        what: &'static str,
+    },
+    /// No trusted key made the signature over these bytes
+    #[error("no trusted key made this signature")]
+    BadSignature,
+    /// The signature may be genuine, but the policy refuses its kind
+    #[error("{algorithm} is not allowed")]
+    AlgorithmNotAllowed {
+        /// What was refused
+        algorithm: &'static str,
+    },
+    /// The key that signed does not belong to the region the proof claims
+    #[error("signed by the key of `{key}`, which does not speak for the claimed region")]
+    RegionMismatch {
+        /// A region of the key that signed
+        key: String,
+    },
+    /// The proof, or what it rests on, is too old
+    #[error("{what} is too old")]
+    Expired {
+        /// What is too old
+        what: &'static str,
+    },
+    /// The proof, or what it rests on, begins in the future
+    #[error("{what} lies in the future")]
+    NotYetValid {
+        /// What lies in the future
+        what: &'static str,
+    },
+    /// The policy does not list the account
+    #[error("account is not allowed")]
+    AccountNotAllowed,
+    /// The policy does not list the region
+    #[error("region is not allowed")]
+    RegionNotAllowed,
+    /// The proof is genuine and allowed, but what it names is no instance id
+    #[error("`{}` is not an instance id of {cloud}", id.escape_debug())]
+    InvalidInstanceId {
+        /// The cloud that signed
+        cloud: Cloud,
+        /// The id, cut to [`MAX_ECHO`](Self::MAX_ECHO) bytes
+        id: String,
+    },
+    /// A key or certificate that was to be trusted is unusable
+    #[error("trust material is unusable: {what}")]
+    InvalidTrust {
+        /// What is wrong with it
+        what: &'static str,
+    },
+}
+
+impl Error {
+    /// The most bytes of an [invalid instance id](Self::InvalidInstanceId) that are kept
+    pub const MAX_ECHO: usize = 128;
+
+    /// The stable class of this error
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::OversizedProof { .. } => Reason::OversizedProof,
+            Self::MalformedProof { .. } => Reason::MalformedProof,
+            Self::BadSignature => Reason::BadSignature,
+            Self::AlgorithmNotAllowed { .. } => Reason::AlgorithmNotAllowed,
+            Self::RegionMismatch { .. } => Reason::RegionMismatch,
+            Self::Expired { .. } => Reason::Expired,
+            Self::NotYetValid { .. } => Reason::NotYetValid,
+            Self::AccountNotAllowed => Reason::AccountNotAllowed,
+            Self::RegionNotAllowed => Reason::RegionNotAllowed,
+            Self::InvalidInstanceId { .. } => Reason::InvalidInstanceId,
+            Self::InvalidTrust { .. } => Reason::InvalidTrust,
+        }
+    }
+
+    /// The id of a genuine proof that names no instance, as the cloud signed it
+    ///
+    /// At most [`MAX_ECHO`](Self::MAX_ECHO) bytes of any text, control characters
+    /// and quotes included. `None` for every other error.
+    #[must_use]
+    pub fn instance_id(&self) -> Option<&str> {
+        match self {
+            Self::InvalidInstanceId { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn malformed(what: &'static str) -> Self {
+        Self::MalformedProof { what }
+    }
+
+    pub(crate) const fn trust(what: &'static str) -> Self {
+        Self::InvalidTrust { what }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {
+        /// The class of an [`Error`](enum@Error): what a caller is told, what metrics count
+        ///
+        /// The texts are stable. New classes may come.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// Every class
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The class as stable `snake_case` text
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A part of the proof exceeds its size limit
+    OversizedProof => "oversized_proof",
+    /// Encoding, structure or fields are not those of the kind of proof
+    MalformedProof => "malformed_proof",
+    /// No trusted key made the signature
+    BadSignature => "bad_signature",
+    /// A kind of signature the policy refuses
+    AlgorithmNotAllowed => "algorithm_not_allowed",
+    /// The key that signed does not speak for the claimed region
+    RegionMismatch => "region_mismatch",
+    /// Too old
+    Expired => "expired",
+    /// From the future
+    NotYetValid => "not_yet_valid",
+    /// The policy does not list the account
+    AccountNotAllowed => "account_not_allowed",
+    /// The policy does not list the region
+    RegionNotAllowed => "region_not_allowed",
+    /// Genuine, but naming no instance
+    InvalidInstanceId => "invalid_instance_id",
+    /// Not about a proof: a key or certificate that was to be trusted is unusable
+    InvalidTrust => "invalid_trust",
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,218 @@
+use std::fmt;
+
+use crate::{Error, aws};
+
+/// A cloud that vouches for its instances
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cloud {
+    /// Amazon EC2
+    Aws,
+    /// Microsoft Azure
+    Azure,
+    /// Google Compute Engine
+    Google,
+}
+
+impl Cloud {
+    /// The cloud as stable lower-case text: `aws`, `azure` or `google`
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Aws => "aws",
+            Self::Azure => "azure",
+            Self::Google => "google",
+        }
+    }
+}
+
+impl fmt::Display for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An instance that proved which one it is
+///
+/// Only a verifier of this crate builds one, and only after the cloud's signature,
+/// its age and the policy were checked. It proves what the cloud said when it
+/// signed, not that the instance still runs, nor that whoever presents the proof is
+/// that instance: a proof is a bearer document.
+///
+/// ```compile_fail,E0451
+/// # fn forge(id: identity_verify::InstanceId, claims: identity_verify::Claims) {
+/// identity_verify::VerifiedInstance { id, claims };
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedInstance {
+    id: InstanceId,
+    claims: Claims,
+}
+
+impl VerifiedInstance {
+    pub(crate) const fn new(id: InstanceId, claims: Claims) -> Self {
+        Self { id, claims }
+    }
+
+    /// The cloud that signed
+    #[must_use]
+    pub const fn cloud(&self) -> Cloud {
+        self.id.cloud
+    }
+
+    /// Which instance it is
+    #[must_use]
+    pub const fn id(&self) -> &InstanceId {
+        &self.id
+    }
+
+    /// What else the cloud said about it
+    #[must_use]
+    pub const fn claims(&self) -> &Claims {
+        &self.claims
+    }
+}
+
+/// What a cloud signed about an instance, besides its id
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Claims {
+    /// Fields of an AWS instance identity document
+    Aws(aws::Claims),
+}
+
+/// The id of an instance, in the one form its cloud has for it
+///
+/// - AWS: `i-` and 8 or 17 lower-case hexadecimal digits
+/// - Azure: a UUID of 36 characters, kept in lower case, because Azure and its
+///   tools disagree about case
+/// - Google: 1 to 20 decimal digits
+///
+/// No text has two of these forms, so the ids of two clouds never collide in one
+/// lookup. An id alone proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceId {
+    cloud: Cloud,
+    text: String,
+}
+
+impl InstanceId {
+    /// Takes `text` if it has the form of an id of `cloud`
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInstanceId`] if it has not.
+    pub fn parse(cloud: Cloud, text: &str) -> Result<Self, Error> {
+        let valid = match cloud {
+            Cloud::Aws => is_aws(text),
+            Cloud::Azure => is_uuid(text),
+            Cloud::Google => is_google(text),
+        };
+        if !valid {
+            return Err(Error::InvalidInstanceId { cloud, id: cut(text).to_owned() });
+        }
+        let mut text = text.to_owned();
+        if cloud == Cloud::Azure {
+            text.make_ascii_lowercase();
+        }
+        Ok(Self { cloud, text })
+    }
+
+    /// The cloud whose instance this is
+    #[must_use]
+    pub const fn cloud(&self) -> Cloud {
+        self.cloud
+    }
+
+    /// The id as text
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn is_aws(text: &str) -> bool {
+    text.strip_prefix("i-").is_some_and(|hex| {
+        matches!(hex.len(), 8 | 17) && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(i, b)| match i {
+            8 | 13 | 18 | 23 => b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        })
+}
+
+fn is_google(text: &str) -> bool {
+    matches!(text.len(), 1..=20) && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(Error::MAX_ECHO)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_the_form_of_their_cloud_and_of_no_other() {
+        let ids = [
+            (Cloud::Aws, "i-0123abcd"),
+            (Cloud::Aws, "i-0123456789abcdef0"),
+            (Cloud::Azure, "02aab8a4-74ef-476e-8182-f6d2ba4166a6"),
+            (Cloud::Google, "7"),
+            (Cloud::Google, "18446744073709551615"),
+        ];
+        for (own, text) in ids {
+            for cloud in [Cloud::Aws, Cloud::Azure, Cloud::Google] {
+                assert_eq!(InstanceId::parse(cloud, text).is_ok(), cloud == own, "{cloud} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn near_misses_are_refused() {
+        for text in
+            ["", "i-", "I-0123abcd", "i-0123ABCD", "i-0123abcd\n", "i-0123abcde", "i0123abcd"]
+        {
+            assert!(InstanceId::parse(Cloud::Aws, text).is_err(), "{text:?}");
+        }
+        for text in [
+            "",
+            "02aab8a474ef476e8182f6d2ba4166a6",
+            "{02aab8a4-74ef-476e-8182-f6d2ba4166a6}",
+            "02aab8a4-74ef-476e-8182-f6d2ba4166ag",
+            "02aab8a4-74ef-476e-8182f-6d2ba4166a6",
+        ] {
+            assert!(InstanceId::parse(Cloud::Azure, text).is_err(), "{text:?}");
+        }
+        for text in ["", "-1", "1.0", "1e3", "٣", "123456789012345678901"] {
+            assert!(InstanceId::parse(Cloud::Google, text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn azure_ids_are_kept_in_lower_case() {
+        let upper =
+            InstanceId::parse(Cloud::Azure, "02AAB8A4-74EF-476E-8182-F6D2BA4166A6").unwrap();
+        assert_eq!(upper.as_str(), "02aab8a4-74ef-476e-8182-f6d2ba4166a6");
+    }
+
+    #[test]
+    fn an_invalid_id_is_echoed_up_to_a_bound() {
+        let long = "é".repeat(1000);
+        let error = InstanceId::parse(Cloud::Aws, &long).unwrap_err();
+        let echo = error.instance_id().unwrap();
+        assert_eq!(echo.len(), Error::MAX_ECHO);
+        assert!(long.starts_with(echo));
+    }
+}

@@ -1,0 +1,155 @@
+//! Dates as the clouds write them, without a calendar library: the few forms are
+//! fixed, and a verifier should not depend on a parser that accepts more
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Parses RFC 3339, as AWS writes `pendingTime`: `2022-03-25T20:07:16Z`
+///
+/// A fraction of up to nine digits and a numeric offset are accepted, a leap
+/// second is not, nor is a year before 1970.
+pub(crate) fn rfc3339(text: &str) -> Option<SystemTime> {
+    let (date, rest) = text.as_bytes().split_at_checked(19)?;
+    let &[y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2] =
+        date
+    else {
+        return None;
+    };
+    let year = two(y1, y2)? * 100 + two(y3, y4)?;
+    let time = civil(year, two(o1, o2)?, two(d1, d2)?, two(h1, h2)?, two(m1, m2)?, two(s1, s2)?)?;
+
+    let (nanos, offset) = fraction(rest)?;
+    let offset_seconds = match *offset {
+        [b'Z'] => 0,
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
+            let (hours, minutes) = (two(h1, h2)?, two(m1, m2)?);
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            let seconds = hours * 3600 + minutes * 60;
+            if sign == b'+' { -seconds } else { seconds }
+        }
+        _ => return None,
+    };
+    let seconds = u64::try_from(time.checked_add(offset_seconds)?).ok()?;
+    UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
+}
+
+/// Seconds since 1970 of a date of the Gregorian calendar in UTC
+pub(crate) fn civil(
+    year: i64,
+    month: i64,
+    day: i64,
+    hour: i64,
+    minute: i64,
+    second: i64,
+) -> Option<i64> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days_in_month = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if leap => 29,
+        2 => 28,
+        _ => return None,
+    };
+    let in_range = (1970..=9999).contains(&year)
+        && (1..=days_in_month).contains(&day)
+        && (0..=23).contains(&hour)
+        && (0..=59).contains(&minute)
+        && (0..=59).contains(&second);
+    if !in_range {
+        return None;
+    }
+    // The year is counted from March, so that the leap day is its last: then the
+    // days before month `m` are a linear function, rounded down.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day - 1 - DAYS_TO_1970;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// The number two ASCII digits write
+pub(crate) fn two(tens: u8, ones: u8) -> Option<i64> {
+    let digit = |b: u8| b.is_ascii_digit().then(|| i64::from(b - b'0'));
+    Some(digit(tens)? * 10 + digit(ones)?)
+}
+
+/// The nanoseconds of a leading fraction such as `.25`, and what follows it
+fn fraction(text: &[u8]) -> Option<(u32, &[u8])> {
+    let Some(digits) = text.strip_prefix(b".") else {
+        return Some((0, text));
+    };
+    let len = digits.iter().take_while(|b| b.is_ascii_digit()).count();
+    if !(1..=9).contains(&len) {
+        return None;
+    }
+    let (digits, rest) = digits.split_at(len);
+    let padded = digits.iter().copied().chain(std::iter::repeat(b'0')).take(9);
+    Some((padded.fold(0, |nanos, b| nanos * 10 + u32::from(b - b'0')), rest))
+}
+
+/// Days from the first of March of the year 0 to 1970
+const DAYS_TO_1970: i64 = 719_468;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn unix(text: &str) -> Option<u64> {
+        rfc3339(text).map(|t| t.duration_since(UNIX_EPOCH).unwrap().as_secs())
+    }
+
+    #[test]
+    fn dates_are_read_as_their_second() {
+        assert_eq!(unix("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(unix("2000-02-29T23:59:59Z"), Some(951_868_799));
+        assert_eq!(unix("2022-03-25T20:07:16Z"), Some(1_648_238_836));
+        assert_eq!(unix("2022-03-25T20:07:16.5Z"), Some(1_648_238_836));
+        assert_eq!(unix("2022-03-25T22:07:16+02:00"), Some(1_648_238_836));
+        assert_eq!(unix("2022-03-25T15:37:16-04:30"), Some(1_648_238_836));
+        assert_eq!(unix("9999-12-31T23:59:59Z"), Some(253_402_300_799));
+    }
+
+    #[test]
+    fn what_is_no_date_is_refused() {
+        for text in [
+            "",
+            "2022-03-25",
+            "2022-03-25T20:07:16",
+            "2022-03-25 20:07:16Z",
+            "2022-03-25T20:07:16z",
+            "2022-03-25T20:07:16ZZ",
+            "2022-03-25T20:07:60Z",
+            "2022-03-25T24:00:00Z",
+            "2022-02-29T00:00:00Z",
+            "2100-02-29T00:00:00Z",
+            "2022-13-01T00:00:00Z",
+            "2022-00-01T00:00:00Z",
+            "2022-03-00T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+00:01",
+            "2022-03-25T20:07:16.Z",
+            "2022-03-25T20:07:16.1234567890Z",
+            "2022-03-25T20:07:16+2:00",
+            "2022-03-25T20:07:16+24:00",
+            "+022-03-25T20:07:16Z",
+            "２０２２-03-25T20:07:16Z",
+        ] {
+            assert_eq!(unix(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_day_follows_the_one_before() {
+        let mut expected = 0;
+        for year in 1970..2105 {
+            for month in 1..=12 {
+                for day in 1..=31 {
+                    if let Some(seconds) = civil(year, month, day, 0, 0, 0) {
+                        assert_eq!(seconds, expected, "{year}-{month}-{day}");
+                        expected += 86_400;
+                    }
+                }
+            }
+        }
+    }
+}
