@@ -1,1 +1,6 @@
-//! (being written)
+//! x
+#[cfg(feature = "postgres")]
+mod pg;
+
+#[cfg(feature = "cluster")]
+pub use pg::cluster;

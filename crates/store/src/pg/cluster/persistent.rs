@@ -1,0 +1,283 @@
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use super::account::Account;
+use super::binaries::Binaries;
+use super::postmaster::{self, Postmaster};
+use super::{Error, SUPERUSER, Settings, fits_a_socket, temporary_folder};
+
+/// A private server that keeps its data from one start to the next
+///
+/// Several processes may share one: the first starts the server, the others join,
+/// and the last to leave stops it. A process that is killed leaves its server
+/// running, and the next one joins that.
+#[derive(Debug)]
+pub struct Persistent {
+    data: PathBuf,
+    socket_folder: PathBuf,
+    /// Locked while the server is being started or stopped
+    gate: File,
+    /// Locked, shared, by everyone who uses the server
+    users: File,
+    /// The server, if this process started it
+    child: Option<Child>,
+    left: bool,
+}
+
+impl Persistent {
+    /// Starts the server whose data is in `home`, or joins it if it runs
+    ///
+    /// `home` is created if it does not exist, must be used for nothing else, and
+    /// is closed to everyone but the server's account: this process', or if that is
+    /// root `postgres`, else `nobody`.
+    ///
+    /// # Errors
+    ///
+    /// No installed server fits, the folder cannot be used, or the server does not
+    /// become ready.
+    pub fn start(home: &Path, settings: &Settings) -> Result<Self, Error> {
+        fs::create_dir_all(home).map_err(Error::io("creating", home))?;
+        let home = &fs::canonicalize(home).map_err(Error::io("resolving", home))?;
+        let gate = lock_file(home, "start.lock")?;
+        let users = lock_file(home, "users.lock")?;
+        gate.lock().map_err(Error::io("locking", home))?;
+
+        let data = home.join("data");
+        if !data.exists() {
+            create(home, &data, settings)?;
+        }
+        let (server, child) = match running(&data)? {
+            Some(server) => (server, None),
+            None => {
+                let (server, child) = start(home, &data, settings)?;
+                (server, Some(child))
+            }
+        };
+
+        users.lock_shared().map_err(Error::io("locking", home))?;
+        gate.unlock().map_err(Error::io("unlocking", home))?;
+        let socket_folder = server.socket_folder;
+        Ok(Self { data, socket_folder, gate, users, child, left: false })
+    }
+
+    /// The URL of the server's database
+    #[must_use]
+    pub fn url(&self) -> String {
+        super::url(&self.socket_folder, "postgres")
+    }
+
+    /// Whether the server ran already, started by another process
+    #[must_use]
+    pub fn was_joined(&self) -> bool {
+        self.child.is_none()
+    }
+
+    /// Stops the server, unless another process uses it
+    ///
+    /// Open connections are closed. Dropping does the same, but is silent about
+    /// failures.
+    ///
+    /// # Errors
+    ///
+    /// The server did not stop in time.
+    pub fn stop(mut self) -> Result<(), Error> {
+        self.leave()
+    }
+
+    fn leave(&mut self) -> Result<(), Error> {
+        if std::mem::replace(&mut self.left, true) {
+            return Ok(());
+        }
+        self.gate.lock().map_err(Error::io("locking", &self.data))?;
+        self.users.unlock().map_err(Error::io("unlocking", &self.data))?;
+        let result = if self.users.try_lock().is_ok() { self.shut_down() } else { Ok(()) };
+        self.gate.unlock().map_err(Error::io("unlocking", &self.data))?;
+        result
+    }
+
+    fn shut_down(&mut self) -> Result<(), Error> {
+        let Some(server) = Postmaster::of(&self.data) else { return Ok(()) };
+        if self.child.is_none() && !server.serves() {
+            return Ok(());
+        }
+        server.interrupt();
+        let stopped = postmaster::wait("stop", || {
+            let stopped = match &mut self.child {
+                // A child that has ended exists until it is waited for.
+                Some(child) => {
+                    child.try_wait().map_err(Error::io("waiting for", &self.data))?.is_some()
+                }
+                // The file is the last thing that a server in order removes.
+                None => !server.is_alive() || !self.data.join(postmaster::FILE).exists(),
+            };
+            Ok(stopped.then_some(()))
+        });
+        if stopped.is_err() {
+            server.quit();
+        }
+        if self.data.parent().is_some_and(|home| !self.socket_folder.starts_with(home)) {
+            let _ = fs::remove_dir_all(&self.socket_folder);
+        }
+        stopped
+    }
+}
+
+impl Drop for Persistent {
+    fn drop(&mut self) {
+        let _ = self.leave();
+    }
+}
+
+fn lock_file(home: &Path, name: &str) -> Result<File, Error> {
+    let path = home.join(name);
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(Error::io("opening", &path))
+}
+
+/// Makes the data folder, in one step as seen by whoever starts next
+fn create(home: &Path, data: &Path, settings: &Settings) -> Result<(), Error> {
+    let binaries = Binaries::find(settings, None)?;
+    let account = Account::for_new_data();
+    account.reaches(data)?;
+    close(home)?;
+    account.own(home)?;
+
+    // Remains of a process that was killed in the middle of this.
+    let unfinished = home.join("data.new");
+    let _ = fs::remove_dir_all(&unfinished);
+
+    let mut log = log_file(home)?;
+    let outcome = account
+        .command(binaries.initdb())
+        .args(["--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8"])
+        .args(["--locale", "C", "--no-instructions", "--pgdata"])
+        .arg(&unfinished)
+        .current_dir(home)
+        .stdin(Stdio::null())
+        .stdout(share(&log, home)?)
+        .stderr(share(&log, home)?)
+        .status()
+        .map_err(Error::io("running", &binaries.initdb()))?;
+    if !outcome.success() {
+        return Err(postmaster::failed(&mut log));
+    }
+    fs::rename(&unfinished, data).map_err(Error::io("renaming", &unfinished))
+}
+
+/// The server that serves from `data`, once it is clear whether there is one
+///
+/// One that a killed process left behind may be in the middle of starting or
+/// stopping.
+fn running(data: &Path) -> Result<Option<Postmaster>, Error> {
+    postmaster::wait("start", || {
+        let Some(server) = Postmaster::of(data) else { return Ok(Some(None)) };
+        if server.serves() {
+            return Ok(Some(Some(server)));
+        }
+        if !server.is_alive() {
+            return Ok(Some(None));
+        }
+        if server.is_a_stranger() {
+            // After a crash, its process id was given to another program. The
+            // server would take that for itself and refuse to start.
+            let stale = data.join(postmaster::FILE);
+            fs::remove_file(&stale).map_err(Error::io("removing", &stale))?;
+            return Ok(Some(None));
+        }
+        Ok(None)
+    })
+}
+
+fn start(home: &Path, data: &Path, settings: &Settings) -> Result<(Postmaster, Child), Error> {
+    let account = Account::of_existing(data)?;
+    account.reaches(data)?;
+    let binaries = find_binaries(data, settings)?;
+    let socket_folder = socket_folder(home, &account)?;
+    let mut log = log_file(home)?;
+
+    let mut child = account
+        .command(binaries.postgres())
+        .arg("-D")
+        .arg(data)
+        .arg("-k")
+        .arg(&socket_folder)
+        .args(["-p", "5432", "-c", "listen_addresses=", "-c", "cluster_name=authd"])
+        .current_dir(home)
+        // A ^C in the terminal is for us; the server ends when we have drained.
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(share(&log, home)?)
+        .stderr(share(&log, home)?)
+        .spawn()
+        .map_err(Error::io("running", &binaries.postgres()))?;
+
+    let server = postmaster::wait("start", || {
+        if child.try_wait().map_err(Error::io("waiting for", data))?.is_some() {
+            return Err(postmaster::failed(&mut log));
+        }
+        Ok(Postmaster::of(data).filter(Postmaster::serves))
+    });
+    match server {
+        Ok(server) => Ok((server, child)),
+        Err(error) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(error)
+        }
+    }
+}
+
+fn find_binaries(data: &Path, settings: &Settings) -> Result<Binaries, Error> {
+    let version_file = data.join("PG_VERSION");
+    let wanted = fs::read_to_string(&version_file).map_err(Error::io("reading", &version_file))?;
+    let wanted = wanted.trim();
+    Binaries::find(settings, Some(wanted)).map_err(|missing| match Binaries::find(settings, None) {
+        Ok(_) => Error::DifferentVersion { data: data.to_owned(), wanted: wanted.to_owned() },
+        Err(_) => missing,
+    })
+}
+
+/// Where the socket goes: beside the data, or if that path is too long in a
+/// temporary folder, which `postmaster.pid` names to whoever joins
+fn socket_folder(home: &Path, account: &Account) -> Result<PathBuf, Error> {
+    let beside = home.join("run");
+    if !fits_a_socket(&beside) {
+        return temporary_folder(account);
+    }
+    fs::create_dir_all(&beside).map_err(Error::io("creating", &beside))?;
+    close(&beside)?;
+    account.own(&beside)?;
+    Ok(beside)
+}
+
+fn close(folder: &Path) -> Result<(), Error> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+        .map_err(Error::io("closing", folder))
+}
+
+/// The log, of which one predecessor is kept
+fn log_file(home: &Path) -> Result<File, Error> {
+    let path = home.join("log");
+    if fs::metadata(&path).is_ok_and(|log| log.len() > MAX_LOG) {
+        fs::rename(&path, home.join("log.1")).map_err(Error::io("renaming", &path))?;
+    }
+    File::options()
+        .create(true)
+        .append(true)
+        .read(true)
+        .open(&path)
+        .map_err(Error::io("opening", &path))
+}
+
+fn share(log: &File, home: &Path) -> Result<File, Error> {
+    log.try_clone().map_err(Error::io("opening the log in", home))
+}
+
+const MAX_LOG: u64 = 1 << 20;

@@ -1,0 +1,2 @@
+#[cfg(feature = "cluster")]
+pub mod cluster;

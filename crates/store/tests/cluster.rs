@@ -1,0 +1,198 @@
+//! Private servers start, are joined, stop, and leave nothing behind
+
+#![allow(clippy::unwrap_used)] // helpers outside of `#[test]` functions
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use store::cluster::{Ephemeral, Error, Persistent, Settings};
+use uuid::Uuid;
+
+#[test]
+fn an_ephemeral_server_survives_a_pause_and_leaves_nothing() {
+    let mut server = Ephemeral::start(&Settings::default()).unwrap();
+    let folder = socket_folder(&server.url("postgres"));
+    assert!(answers(&folder));
+
+    server.pause().unwrap();
+    assert!(!answers(&folder));
+    server.resume().unwrap();
+    assert!(answers(&folder));
+
+    drop(server);
+    assert!(!folder.exists());
+}
+
+#[test]
+fn an_ephemeral_server_that_nobody_drops_leaves_nothing() {
+    for end in ["exit", "kill"] {
+        let (mut child, line) = run_child("ephemeral", end, Path::new(""));
+        let folder = socket_folder(&line);
+        assert!(folder.exists());
+        if end == "kill" {
+            assert!(answers(&folder));
+            child.kill().unwrap();
+        } else {
+            drop(child.stdin.take());
+        }
+        child.wait().unwrap();
+        eventually(end, || !folder.exists());
+        assert!(!answers(&folder));
+    }
+}
+
+#[test]
+fn a_persistent_server_keeps_its_data_and_stops_with_its_last_user() {
+    let home = Home::new("kept");
+    let first = Persistent::start(&home.0, &Settings::default()).unwrap();
+    let folder = socket_folder(&first.url());
+    assert!(!first.was_joined() && answers(&folder));
+
+    let second = Persistent::start(&home.0, &Settings::default()).unwrap();
+    assert!(second.was_joined());
+    assert_eq!(second.url(), first.url());
+    first.stop().unwrap();
+    assert!(answers(&folder), "the second still uses it");
+    second.stop().unwrap();
+    assert!(!answers(&folder));
+
+    let again = Persistent::start(&home.0, &Settings::default()).unwrap();
+    assert!(!again.was_joined() && answers(&folder));
+    drop(again);
+    assert!(!answers(&folder));
+}
+
+#[test]
+fn a_persistent_server_outlives_a_killed_process_and_is_joined_by_the_next() {
+    let home = Home::new("killed");
+    let (mut child, line) = run_child("persistent", "kill", &home.0);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(answers(&socket_folder(&line)));
+
+    let next = Persistent::start(&home.0, &Settings::default()).unwrap();
+    assert!(next.was_joined());
+    next.stop().unwrap();
+    assert!(!answers(&socket_folder(&line)));
+}
+
+#[test]
+fn remains_of_a_crash_do_not_stand_in_the_way() {
+    let home = Home::new("crash");
+    let server = Persistent::start(&home.0, &Settings::default()).unwrap();
+    let pid_file = home.0.join("data/postmaster.pid");
+    let left = fs::read_to_string(&pid_file).unwrap();
+    server.stop().unwrap();
+
+    // The process id of the crashed server now belongs to this test.
+    let (_, rest) = left.split_once('\n').unwrap();
+    fs::write(&pid_file, format!("{}\n{rest}", std::process::id())).unwrap();
+    fs::create_dir(home.0.join("data.new")).unwrap();
+    Persistent::start(&home.0, &Settings::default()).unwrap().stop().unwrap();
+}
+
+#[test]
+fn a_home_too_deep_for_a_socket_gets_a_short_one() {
+    let home = Home::new(&"deep".repeat(30));
+    let server = Persistent::start(&home.0, &Settings::default()).unwrap();
+    let folder = socket_folder(&server.url());
+    assert!(!folder.starts_with(&home.0) && answers(&folder));
+    server.stop().unwrap();
+    assert!(!folder.exists());
+}
+
+#[test]
+fn a_folder_without_a_server_is_named_with_the_ways_out() {
+    let settings = Settings::default().binaries("/nonexistent");
+    let error = Ephemeral::start(&settings).unwrap_err();
+    assert!(matches!(error, Error::NotInstalled { .. }));
+    assert!(error.to_string().contains("in `/nonexistent`"), "{error}");
+}
+
+#[test]
+fn a_home_that_the_server_may_not_enter_is_refused_by_name() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let home = Home::new("closed");
+    fs::create_dir(&home.0).unwrap();
+    fs::set_permissions(&home.0, fs::Permissions::from_mode(0o700)).unwrap();
+    let result = Persistent::start(&home.0.join("inner"), &Settings::default());
+    // Only root hands the server to another account.
+    if let Err(error) = result {
+        assert!(matches!(error, Error::OutOfReach { .. }), "{error}");
+        assert!(error.to_string().contains("closed"), "{error}");
+    }
+}
+
+/// What the tests above run in a process of its own
+#[test]
+#[ignore = "run by the other tests"]
+fn child() {
+    let Ok(kind) = env::var("STORE_TEST_CHILD") else { return };
+    let settings = Settings::default();
+    match kind.as_str() {
+        "ephemeral" => {
+            let server = Ephemeral::start(&settings).unwrap();
+            println!("\n{}", server.url("postgres"));
+            let _ = std::io::stdin().lines().next();
+            std::mem::forget(server);
+            std::process::exit(0);
+        }
+        _ => {
+            let home = PathBuf::from(env::var("STORE_TEST_HOME").unwrap());
+            let server = Persistent::start(&home, &settings).unwrap();
+            println!("\n{}", server.url());
+            let _ = std::io::stdin().lines().next();
+        }
+    }
+}
+
+fn run_child(kind: &str, end: &str, home: &Path) -> (Child, String) {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored", "--nocapture"])
+        .env("STORE_TEST_CHILD", kind)
+        .env("STORE_TEST_HOME", home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let url = lines.map_while(Result::ok).find(|line| line.starts_with("postgresql://"));
+    (child, url.unwrap_or_else(|| panic!("no server to {end}")))
+}
+
+fn socket_folder(url: &str) -> PathBuf {
+    let (_, query) = url.split_once("host=").unwrap();
+    query.split('&').next().unwrap().into()
+}
+
+fn answers(folder: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(folder.join(".s.PGSQL.5432")).is_ok()
+}
+
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A folder for a persistent server, removed at the end of the test
+struct Home(PathBuf);
+
+impl Home {
+    fn new(name: &str) -> Self {
+        let name = format!("store-{name}-{}", Uuid::new_v4().simple());
+        Self(env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

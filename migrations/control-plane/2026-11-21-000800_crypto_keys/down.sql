@@ -1,0 +1,2 @@
+DROP TABLE crypto_keys;
+DROP TYPE crypto_key_feature;

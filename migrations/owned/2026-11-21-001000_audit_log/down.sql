@@ -1,0 +1,3 @@
+DROP TABLE authd_audit_log;
+DROP TYPE authd_resource_type;
+DROP TYPE authd_audit_action;
