@@ -1,1 +1,5 @@
-//! (being written)
+//! What the tests of several crates need
+
+mod database;
+
+pub use database::{Database, OwnServer};

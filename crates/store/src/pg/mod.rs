@@ -1,2 +1,86 @@
+mod candidates;
 #[cfg(feature = "cluster")]
 pub mod cluster;
+mod connect;
+mod fleet;
+mod migrate;
+mod options;
+mod reads;
+#[rustfmt::skip] // as generated
+#[allow(missing_debug_implementations, missing_docs, unreachable_pub)]
+pub(crate) mod schema;
+#[cfg(test)]
+mod tests;
+mod writes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::IntoSql;
+use diesel::result::QueryResult;
+use diesel::sql_types::Integer;
+use diesel_async::RunQueryDsl;
+use tokio::time::timeout;
+
+use self::connect::{Connection, Connector};
+pub use self::migrate::Migrations;
+pub use self::options::{Options, StatementCounter};
+use self::reads::Reads;
+use self::writes::Writes;
+use crate::{Error, Store};
+
+/// A store over PostgreSQL
+///
+/// Reads are single statements, prepared once per connection, and share a few
+/// connections: callers neither queue for one nor wait for each other's round
+/// trips. A connection that broke is replaced by the next read that meets it, and
+/// that read is tried once more. Writes have a pool of their own.
+#[derive(Debug)]
+pub struct PgStore {
+    connector: Connector,
+    reads: Reads,
+    writes: Writes,
+}
+
+impl PgStore {
+    /// A store over the database at `url`, without connecting to it yet
+    ///
+    /// `url` is a `postgresql://` URL or a list of `key=value`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`].
+    pub fn new(url: &str, options: &Options) -> Result<Self, Error> {
+        let connector = Connector::new(url, options)?;
+        let reads = Reads::new(connector.clone(), options);
+        let writes = Writes::new(connector.clone(), options);
+        Ok(Self { connector, reads, writes })
+    }
+
+    /// A store over the database at `url`, after making sure that it answers
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`], or [`Error::Unavailable`].
+    pub async fn connect(url: &str, options: &Options) -> Result<Self, Error> {
+        let store = Self::new(url, options)?;
+        store.reads.run(ping_statement).await?;
+        Ok(store)
+    }
+}
+
+impl Store for PgStore {
+    async fn ping(&self) -> Result<(), Error> {
+        let answer = timeout(PING_PATIENCE, self.reads.run(ping_statement)).await;
+        match answer {
+            Ok(answer) => answer.map(|_| ()),
+            Err(_) => Err(Error::unavailable("no answer within a second")),
+        }
+    }
+}
+
+async fn ping_statement(connection: Arc<Connection>) -> QueryResult<i32> {
+    diesel::select(1.into_sql::<Integer>()).get_result(&mut &connection.inner).await
+}
+
+const PING_PATIENCE: Duration = Duration::from_secs(1);

@@ -48,7 +48,8 @@ impl Binaries {
         if !self.postgres().is_file() {
             return None;
         }
-        let asked = Command::new(self.initdb()).arg("--version").env("LC_ALL", "C").output().ok()?;
+        let asked =
+            Command::new(self.initdb()).arg("--version").env("LC_ALL", "C").output().ok()?;
         let said = String::from_utf8(asked.stdout).ok()?;
         // initdb (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)
         let version = said.split_ascii_whitespace().nth(2)?;

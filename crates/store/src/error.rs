@@ -1,0 +1,74 @@
+use std::fmt::Display;
+
+use thiserror::Error;
+
+/// Why a store could not answer or be prepared
+///
+/// Nothing here prints the password of a database URL or a value that was bound
+/// to a statement.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// A table of a control plane is there, and no migration of ours created it
+    #[error(
+        "the database has a table `{table}` that authd did not create; \
+         beside a control plane, use `authd migrate --owned-only`"
+    )]
+    ForeignTables {
+        /// One such table
+        table: &'static str,
+    },
+    /// The URL is not understood
+    #[error(
+        "the database URL is not understood; \
+         expected `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`"
+    )]
+    InvalidUrl,
+    /// A migration failed, and with it all that would have followed
+    #[error("migrating the database failed: {reason}")]
+    Migration {
+        /// What the database said
+        reason: String,
+    },
+    /// The database answered, with an error
+    #[error("the database refused a statement: {reason}")]
+    Query {
+        /// What the database said
+        reason: String,
+    },
+    /// The database cannot be reached, or did not answer in time
+    ///
+    /// The same call may succeed later.
+    #[error("the database is unavailable: {reason}")]
+    Unavailable {
+        /// What was tried and why it failed
+        reason: String,
+    },
+}
+
+impl Error {
+    #[cfg(feature = "postgres")]
+    pub(crate) fn unavailable(reason: impl Display) -> Self {
+        Self::Unavailable { reason: reason.to_string() }
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn migration(reason: impl Display) -> Self {
+        Self::Migration { reason: reason.to_string() }
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl From<diesel::result::Error> for Error {
+    /// A connection that ended makes the database unavailable; whatever else goes
+    /// wrong is the statement's fault
+    fn from(error: diesel::result::Error) -> Self {
+        use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
+        use diesel::result::Error::DatabaseError;
+
+        match &error {
+            DatabaseError(ClosedConnection | UnableToSendCommand, _) => Self::unavailable(error),
+            _ => Self::Query { reason: error.to_string() },
+        }
+    }
+}

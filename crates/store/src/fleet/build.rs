@@ -1,0 +1,213 @@
+use chrono::{DateTime, Duration, Utc};
+use uuid::Uuid;
+
+use super::{
+    Fleet, JobType, LifecycleState, LoginType, Organization, OrganizationMember, ProvisionerJob,
+    SharingLevel, Template, Token, Transition, User, UserStatus, Workspace, WorkspaceAgent,
+    WorkspaceApp, WorkspaceBuild, WorkspaceResource, empty_object,
+};
+
+/// A build and the one resource it made
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewBuild {
+    /// Primary key of the build
+    pub id: Uuid,
+    /// Primary key of its resource, which agents belong to
+    pub resource: Uuid,
+}
+
+/// Growing a fleet: each row refers to what earlier calls returned, and each build
+/// is an hour younger than the one before
+///
+/// Ids and tokens are random, so that several fleets fit into one store.
+impl Fleet {
+    /// Adds an organization
+    pub fn organization(&mut self, name: &str) -> Uuid {
+        let id = Uuid::new_v4();
+        self.organizations.push(Organization { id, name: name.to_owned(), deleted: false });
+        id
+    }
+
+    /// Adds an active user who is a member of `organization`
+    pub fn user(&mut self, name: &str, organization: Uuid) -> Uuid {
+        let id = Uuid::new_v4();
+        let now = self.now();
+        self.users.push(User {
+            id,
+            username: name.to_owned(),
+            email: format!("{name}@example.com"),
+            status: UserStatus::Active,
+            deleted: false,
+            rbac_roles: Vec::new(),
+            login_type: LoginType::Password,
+            is_system: false,
+            last_seen_at: now,
+            created_at: now,
+            updated_at: now,
+        });
+        let roles = Vec::new();
+        self.organization_members.push(OrganizationMember {
+            organization_id: organization,
+            user_id: id,
+            roles,
+        });
+        id
+    }
+
+    /// Adds a workspace of `owner`, in the owner's organization and from a template
+    /// of its own
+    pub fn workspace(&mut self, owner: Uuid, name: &str) -> Uuid {
+        let organization_id = self
+            .organization_members
+            .iter()
+            .find(|member| member.user_id == owner)
+            .map_or_else(Uuid::nil, |member| member.organization_id);
+        let template_id = Uuid::new_v4();
+        self.templates.push(Template {
+            id: template_id,
+            organization_id,
+            name: name.to_owned(),
+            max_port_sharing_level: SharingLevel::Owner,
+            cors_behavior: Default::default(),
+            deleted: false,
+        });
+        let id = Uuid::new_v4();
+        self.workspaces.push(Workspace {
+            id,
+            owner_id: owner,
+            organization_id,
+            template_id,
+            name: name.to_owned(),
+            deleted: false,
+            dormant_at: None,
+            user_acl: empty_object(),
+            group_acl: empty_object(),
+            last_used_at: self.now(),
+        });
+        id
+    }
+
+    /// Adds the next build of `workspace`, with its job and one resource
+    ///
+    /// A [`Transition::Delete`] also marks the workspace as deleted.
+    pub fn build(&mut self, workspace: Uuid, transition: Transition) -> NewBuild {
+        let mut organization_id = Uuid::nil();
+        let mut initiator_id = Uuid::nil();
+        if let Some(workspace) = self.workspaces.iter_mut().find(|w| w.id == workspace) {
+            workspace.deleted |= transition == Transition::Delete;
+            organization_id = workspace.organization_id;
+            initiator_id = workspace.owner_id;
+        }
+        let build_number = self
+            .workspace_builds
+            .iter()
+            .filter(|build| build.workspace_id == workspace)
+            .map(|build| build.build_number)
+            .max()
+            .map_or(1, |last| last + 1);
+        let created_at = self.now() + Duration::hours(1);
+        let id = Uuid::new_v4();
+        let (job_id, resource) = self.job(JobType::WorkspaceBuild, organization_id, transition);
+        self.workspace_builds.push(WorkspaceBuild {
+            id,
+            workspace_id: workspace,
+            build_number,
+            transition,
+            job_id,
+            template_version_id: Uuid::new_v4(),
+            initiator_id,
+            created_at,
+        });
+        NewBuild { id, resource }
+    }
+
+    /// Adds a job that is no build, such as a template import, and returns its
+    /// resource
+    pub fn bare_job(&mut self, type_: JobType, organization: Uuid) -> Uuid {
+        self.job(type_, organization, Transition::Start).1
+    }
+
+    /// Adds an agent of a resource; the returned row may be changed further
+    ///
+    /// Being created is not the same as being connected: the agent never was.
+    pub fn agent(&mut self, resource: Uuid, name: &str, instance_id: &str) -> &mut WorkspaceAgent {
+        let created_at = self.now();
+        let agent = WorkspaceAgent {
+            id: Uuid::new_v4(),
+            parent_id: None,
+            resource_id: resource,
+            name: name.to_owned(),
+            auth_token: Token(Uuid::new_v4()),
+            auth_instance_id: Some(instance_id.to_owned()),
+            created_at,
+            first_connected_at: None,
+            last_connected_at: None,
+            disconnected_at: None,
+            connection_timeout_seconds: 120,
+            lifecycle_state: LifecycleState::Created,
+            deleted: false,
+        };
+        self.workspace_agents.push(agent);
+        let last = self.workspace_agents.len() - 1;
+        &mut self.workspace_agents[last]
+    }
+
+    /// Adds an app of an agent; the returned row may be changed further
+    pub fn app(&mut self, agent: Uuid, slug: &str) -> &mut WorkspaceApp {
+        self.workspace_apps.push(WorkspaceApp {
+            id: Uuid::new_v4(),
+            agent_id: agent,
+            slug: slug.to_owned(),
+            display_name: slug.to_owned(),
+            url: Some("http://127.0.0.1:8080".to_owned()),
+            command: None,
+            external: false,
+            subdomain: false,
+            sharing_level: SharingLevel::Owner,
+            health: Default::default(),
+            hidden: false,
+        });
+        let last = self.workspace_apps.len() - 1;
+        &mut self.workspace_apps[last]
+    }
+
+    fn job(
+        &mut self,
+        type_: JobType,
+        organization_id: Uuid,
+        transition: Transition,
+    ) -> (Uuid, Uuid) {
+        let id = Uuid::new_v4();
+        let completed_at = Some(self.now());
+        self.provisioner_jobs.push(ProvisionerJob {
+            id,
+            type_,
+            organization_id,
+            input: empty_object(),
+            completed_at,
+            error: None,
+        });
+        let resource = Uuid::new_v4();
+        self.workspace_resources.push(WorkspaceResource {
+            id: resource,
+            job_id: id,
+            transition,
+            type_: "virtual_machine".to_owned(),
+            name: "main".to_owned(),
+        });
+        (id, resource)
+    }
+
+    /// When the newest build was created
+    ///
+    /// A library reads no clock, and what is built here is history.
+    fn now(&self) -> DateTime<Utc> {
+        self.workspace_builds.last().map_or(EPOCH, |build| build.created_at)
+    }
+}
+
+/// 2025-01-01T00:00:00Z
+const EPOCH: DateTime<Utc> = match DateTime::from_timestamp(1_735_689_600, 0) {
+    Some(epoch) => epoch,
+    None => DateTime::<Utc>::UNIX_EPOCH,
+};

@@ -1,0 +1,267 @@
+//! The control plane's rows as plain data
+
+mod build;
+mod values;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+pub use self::build::NewBuild;
+pub use self::values::{
+    AppHealth, CorsBehavior, JobType, LifecycleState, LoginType, PortShareProtocol, SharingLevel,
+    Token, Transition, UserStatus,
+};
+#[cfg(feature = "postgres")]
+use crate::pg::schema;
+
+/// A control plane's rows, to fill a store with
+///
+/// Each field is a table and each element a row, under the control plane's names.
+/// A store neither checks nor needs references between rows: an agent whose
+/// resource is missing is simply nobody's.
+///
+/// Built by hand, read from JSON, or grown with the methods below, which keep the
+/// references right:
+///
+/// ```
+/// use store::fleet::{Fleet, Transition};
+///
+/// let mut fleet = Fleet::default();
+/// let acme = fleet.organization("acme");
+/// let alice = fleet.user("alice", acme);
+/// let workspace = fleet.workspace(alice, "dev");
+/// let build = fleet.build(workspace, Transition::Start);
+/// fleet.agent(build.resource, "main", "i-076e9b91f7c420782");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+#[allow(missing_docs)] // named like their tables
+pub struct Fleet {
+    pub organizations: Vec<Organization>,
+    pub users: Vec<User>,
+    pub organization_members: Vec<OrganizationMember>,
+    pub templates: Vec<Template>,
+    pub workspaces: Vec<Workspace>,
+    pub provisioner_jobs: Vec<ProvisionerJob>,
+    pub workspace_builds: Vec<WorkspaceBuild>,
+    pub workspace_resources: Vec<WorkspaceResource>,
+    pub workspace_agents: Vec<WorkspaceAgent>,
+    pub workspace_apps: Vec<WorkspaceApp>,
+    pub workspace_agent_port_share: Vec<WorkspaceAgentPortShare>,
+}
+
+macro_rules! row {
+    ($table:ident, $(#[$doc:meta])* $name:ident { $($(#[$field_attr:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[cfg_attr(feature = "postgres", derive(diesel::Insertable))]
+        #[cfg_attr(feature = "postgres", diesel(table_name = schema::$table))]
+        #[allow(missing_docs)] // the fields are the columns of the table
+        pub struct $name {
+            $($(#[$field_attr])* pub $field: $type,)*
+        }
+    };
+}
+
+row!(
+    organizations,
+    /// A row of `organizations`
+    Organization {
+        id: Uuid,
+        name: String,
+        #[serde(default)]
+        deleted: bool,
+    }
+);
+
+row!(
+    users,
+    /// A row of `users`
+    User {
+        id: Uuid,
+        username: String,
+        email: String,
+        #[serde(default)]
+        status: UserStatus,
+        #[serde(default)]
+        deleted: bool,
+        #[serde(default)]
+        rbac_roles: Vec<String>,
+        #[serde(default)]
+        login_type: LoginType,
+        #[serde(default)]
+        is_system: bool,
+        #[serde(default)]
+        last_seen_at: DateTime<Utc>,
+        created_at: DateTime<Utc>,
+        updated_at: DateTime<Utc>,
+    }
+);
+
+row!(
+    organization_members,
+    /// A row of `organization_members`
+    OrganizationMember {
+        organization_id: Uuid,
+        user_id: Uuid,
+        #[serde(default)]
+        roles: Vec<String>,
+    }
+);
+
+row!(
+    templates,
+    /// A row of `templates`
+    Template {
+        id: Uuid,
+        organization_id: Uuid,
+        name: String,
+        #[serde(default)]
+        max_port_sharing_level: SharingLevel,
+        #[serde(default)]
+        cors_behavior: CorsBehavior,
+        #[serde(default)]
+        deleted: bool,
+    }
+);
+
+row!(
+    workspaces,
+    /// A row of `workspaces`
+    Workspace {
+        id: Uuid,
+        owner_id: Uuid,
+        organization_id: Uuid,
+        template_id: Uuid,
+        name: String,
+        #[serde(default)]
+        deleted: bool,
+        #[serde(default)]
+        dormant_at: Option<DateTime<Utc>>,
+        #[serde(default = "empty_object")]
+        user_acl: Value,
+        #[serde(default = "empty_object")]
+        group_acl: Value,
+        #[serde(default)]
+        last_used_at: DateTime<Utc>,
+    }
+);
+
+row!(
+    provisioner_jobs,
+    /// A row of `provisioner_jobs`
+    ProvisionerJob {
+        id: Uuid,
+        #[serde(rename = "type")]
+        type_: JobType,
+        organization_id: Uuid,
+        #[serde(default = "empty_object")]
+        input: Value,
+        #[serde(default)]
+        completed_at: Option<DateTime<Utc>>,
+        #[serde(default)]
+        error: Option<String>,
+    }
+);
+
+row!(
+    workspace_builds,
+    /// A row of `workspace_builds`
+    WorkspaceBuild {
+        id: Uuid,
+        workspace_id: Uuid,
+        build_number: i32,
+        transition: Transition,
+        job_id: Uuid,
+        template_version_id: Uuid,
+        initiator_id: Uuid,
+        created_at: DateTime<Utc>,
+    }
+);
+
+row!(
+    workspace_resources,
+    /// A row of `workspace_resources`
+    WorkspaceResource {
+        id: Uuid,
+        job_id: Uuid,
+        transition: Transition,
+        #[serde(rename = "type")]
+        type_: String,
+        name: String,
+    }
+);
+
+row!(
+    workspace_agents,
+    /// A row of `workspace_agents`
+    WorkspaceAgent {
+        id: Uuid,
+        #[serde(default)]
+        parent_id: Option<Uuid>,
+        resource_id: Uuid,
+        name: String,
+        auth_token: Token,
+        #[serde(default)]
+        auth_instance_id: Option<String>,
+        created_at: DateTime<Utc>,
+        #[serde(default)]
+        first_connected_at: Option<DateTime<Utc>>,
+        #[serde(default)]
+        last_connected_at: Option<DateTime<Utc>>,
+        #[serde(default)]
+        disconnected_at: Option<DateTime<Utc>>,
+        #[serde(default)]
+        connection_timeout_seconds: i32,
+        #[serde(default)]
+        lifecycle_state: LifecycleState,
+        #[serde(default)]
+        deleted: bool,
+    }
+);
+
+row!(
+    workspace_apps,
+    /// A row of `workspace_apps`
+    WorkspaceApp {
+        id: Uuid,
+        agent_id: Uuid,
+        slug: String,
+        display_name: String,
+        #[serde(default)]
+        url: Option<String>,
+        #[serde(default)]
+        command: Option<String>,
+        #[serde(default)]
+        external: bool,
+        #[serde(default)]
+        subdomain: bool,
+        #[serde(default)]
+        sharing_level: SharingLevel,
+        #[serde(default)]
+        health: AppHealth,
+        #[serde(default)]
+        hidden: bool,
+    }
+);
+
+row!(
+    workspace_agent_port_share,
+    /// A row of `workspace_agent_port_share`
+    WorkspaceAgentPortShare {
+        workspace_id: Uuid,
+        agent_name: String,
+        port: i32,
+        share_level: SharingLevel,
+        #[serde(default)]
+        protocol: PortShareProtocol,
+    }
+);
+
+fn empty_object() -> Value {
+    Value::Object(serde_json::Map::new())
+}

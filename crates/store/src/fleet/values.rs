@@ -1,0 +1,180 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+#[cfg(feature = "postgres")]
+use crate::pg::schema::sql_types;
+
+macro_rules! value {
+    ($sql_type:ident, $(#[$doc:meta])* $name:ident {
+        $($(#[$attr:meta])* $variant:ident = $text:literal,)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "postgres", derive(diesel::expression::AsExpression, diesel::deserialize::FromSqlRow))]
+        #[cfg_attr(feature = "postgres", diesel(sql_type = sql_types::$sql_type))]
+        #[allow(missing_docs)] // the variants are the labels of the type
+        pub enum $name {
+            $($(#[$attr])* #[serde(rename = $text)] $variant,)*
+        }
+
+        #[cfg(feature = "postgres")]
+        impl diesel::serialize::ToSql<sql_types::$sql_type, diesel::pg::Pg> for $name {
+            fn to_sql<'b>(
+                &'b self,
+                out: &mut diesel::serialize::Output<'b, '_, diesel::pg::Pg>,
+            ) -> diesel::serialize::Result {
+                let text = match self { $(Self::$variant => $text,)* };
+                std::io::Write::write_all(out, text.as_bytes())?;
+                Ok(diesel::serialize::IsNull::No)
+            }
+        }
+
+        #[cfg(feature = "postgres")]
+        impl diesel::deserialize::FromSql<sql_types::$sql_type, diesel::pg::Pg> for $name {
+            fn from_sql(bytes: diesel::pg::PgValue<'_>) -> diesel::deserialize::Result<Self> {
+                match bytes.as_bytes() {
+                    $(bytes if bytes == $text.as_bytes() => Ok(Self::$variant),)*
+                    bytes => {
+                        let text = String::from_utf8_lossy(bytes);
+                        Err(format!("`{text}` is no {}", stringify!($sql_type)).into())
+                    }
+                }
+            }
+        }
+    };
+}
+
+value!(
+    WorkspaceAppHealth,
+    /// What an app's health check last said
+    AppHealth {
+        #[default]
+        Disabled = "disabled",
+        Initializing = "initializing",
+        Healthy = "healthy",
+        Unhealthy = "unhealthy",
+    }
+);
+
+value!(
+    CorsBehavior,
+    /// Who answers an app's cross-origin preflights
+    CorsBehavior {
+        #[default]
+        Simple = "simple",
+        Passthru = "passthru",
+    }
+);
+
+value!(
+    ProvisionerJobType,
+    /// What a job is for
+    JobType {
+        TemplateVersionImport = "template_version_import",
+        #[default]
+        WorkspaceBuild = "workspace_build",
+        TemplateVersionDryRun = "template_version_dry_run",
+    }
+);
+
+value!(
+    WorkspaceAgentLifecycleState,
+    /// How far an agent's start or stop got
+    LifecycleState {
+        #[default]
+        Created = "created",
+        Starting = "starting",
+        StartTimeout = "start_timeout",
+        StartError = "start_error",
+        Ready = "ready",
+        ShuttingDown = "shutting_down",
+        ShutdownTimeout = "shutdown_timeout",
+        ShutdownError = "shutdown_error",
+        Off = "off",
+    }
+);
+
+value!(
+    LoginType,
+    /// How a user or a key signed in
+    LoginType {
+        #[default]
+        Password = "password",
+        Github = "github",
+        Oidc = "oidc",
+        Token = "token",
+        None = "none",
+        Oauth2ProviderApp = "oauth2_provider_app",
+    }
+);
+
+value!(
+    PortShareProtocol,
+    /// What a shared port speaks
+    PortShareProtocol {
+        #[default]
+        Http = "http",
+        Https = "https",
+    }
+);
+
+value!(
+    AppSharingLevel,
+    /// Who may open an app or port
+    SharingLevel {
+        #[default]
+        Owner = "owner",
+        Authenticated = "authenticated",
+        Organization = "organization",
+        Public = "public",
+    }
+);
+
+value!(
+    WorkspaceTransition,
+    /// What a build does to its workspace
+    Transition {
+        #[default]
+        Start = "start",
+        Stop = "stop",
+        Delete = "delete",
+    }
+);
+
+value!(
+    UserStatus,
+    /// Whether a user may sign in
+    UserStatus {
+        Active = "active",
+        Suspended = "suspended",
+        #[default]
+        Dormant = "dormant",
+    }
+);
+
+/// An agent's session token, whose `Debug` prints nothing of it
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "postgres", derive(diesel::expression::AsExpression))]
+#[cfg_attr(feature = "postgres", diesel(sql_type = diesel::sql_types::Uuid))]
+#[serde(transparent)]
+pub struct Token(pub Uuid);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl diesel::serialize::ToSql<diesel::sql_types::Uuid, diesel::pg::Pg> for Token {
+    fn to_sql<'b>(
+        &'b self,
+        out: &mut diesel::serialize::Output<'b, '_, diesel::pg::Pg>,
+    ) -> diesel::serialize::Result {
+        <Uuid as diesel::serialize::ToSql<diesel::sql_types::Uuid, diesel::pg::Pg>>::to_sql(
+            &self.0, out,
+        )
+    }
+}

@@ -1,0 +1,129 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use tokio::time::timeout;
+use tokio_postgres::config::Config;
+use tokio_postgres::{Client, NoTls};
+
+use super::Options;
+use crate::Error;
+
+/// Opens connections to one database
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    /// Its `Debug` leaves the password out
+    config: Arc<Config>,
+    options: Options,
+}
+
+/// What a connection is for
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Short statements that share the connection
+    Read,
+    /// Statements and transactions that have it to themselves
+    Write,
+    /// Statements that may take as long as they need
+    Migrate,
+}
+
+/// An open connection, and whether it still is
+pub(super) struct Connection {
+    pub(super) inner: AsyncPgConnection,
+    closed: Arc<AtomicBool>,
+}
+
+impl Connector {
+    pub(super) fn new(url: &str, options: &Options) -> Result<Self, Error> {
+        // The parser's own words may quote the part of the URL it stumbled over,
+        // which may be the password.
+        let mut config: Config = url.parse().map_err(|_| Error::InvalidUrl)?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(Error::InvalidUrl);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("authd");
+        }
+        // Without these a host that vanished is noticed only after minutes.
+        config.keepalives_idle(KEEPALIVE_IDLE);
+        config.tcp_user_timeout(options.connect_timeout + options.statement_timeout);
+        Ok(Self { config: Arc::new(config), options: options.clone() })
+    }
+
+    /// Opens a connection, in at most the connect timeout
+    pub(super) async fn connect(&self, purpose: Purpose) -> Result<Connection, Error> {
+        let patience = self.options.connect_timeout;
+        timeout(patience, self.open(purpose)).await.unwrap_or_else(|_| {
+            let patience = patience.as_secs_f32();
+            Err(Error::unavailable(format_args!("no connection within {patience} s")))
+        })
+    }
+
+    async fn open(&self, purpose: Purpose) -> Result<Connection, Error> {
+        match self.set_up(self.log_in().await?, purpose).await {
+            // An administrator who ends all sessions also ends the newest.
+            Err(_) => self.set_up(self.log_in().await?, purpose).await,
+            opened => opened,
+        }
+    }
+
+    async fn log_in(&self) -> Result<(Client, Arc<AtomicBool>), Error> {
+        let (client, connection) = self.config.connect(NoTls).await.map_err(Error::unavailable)?;
+        let closed = Arc::new(AtomicBool::new(false));
+        let closed_here = Arc::clone(&closed);
+        // Ends when the client is dropped or the connection breaks; the statements
+        // under way are told why.
+        tokio::spawn(async move {
+            let _ = connection.await;
+            closed_here.store(true, Ordering::Release);
+        });
+        Ok((client, closed))
+    }
+
+    async fn set_up(
+        &self,
+        (client, closed): (Client, Arc<AtomicBool>),
+        purpose: Purpose,
+    ) -> Result<Connection, Error> {
+        let mut inner = AsyncPgConnection::try_from(client).await.map_err(Error::unavailable)?;
+        inner.batch_execute(&self.settings(purpose)).await.map_err(Error::unavailable)?;
+        if let Some(counter) = &self.options.statements {
+            inner.set_instrumentation(counter.clone());
+        }
+        Ok(Connection { inner, closed })
+    }
+
+    /// Set after connecting rather than with it: a pooler in between forwards the
+    /// one and refuses the other
+    fn settings(&self, purpose: Purpose) -> String {
+        let statement_timeout = match purpose {
+            Purpose::Read | Purpose::Write => self.options.statement_timeout.as_millis(),
+            Purpose::Migrate => 0,
+        };
+        let plans = match purpose {
+            // A statement's best plan does not depend on which id is asked for, and
+            // planning costs more than running it. Left alone, PostgreSQL plans the
+            // first five calls anew on every connection.
+            Purpose::Read => "SET plan_cache_mode = force_generic_plan;",
+            Purpose::Write | Purpose::Migrate => "",
+        };
+        format!("SET statement_timeout = {statement_timeout}; {plans}")
+    }
+}
+
+impl Connection {
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("closed", &self.closed).finish_non_exhaustive()
+    }
+}
+
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);

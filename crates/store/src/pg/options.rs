@@ -1,0 +1,98 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use diesel::connection::{Instrumentation, InstrumentationEvent};
+
+/// How a [`PgStore`](super::PgStore) uses its database
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// How many connections all reads share
+    pub read_connections: usize,
+    /// How many connections writes may hold at most
+    pub write_connections: u32,
+    /// How long connecting may take
+    pub connect_timeout: Duration,
+    /// How long the database may work on one statement before it gives up
+    ///
+    /// A slow statement delays those that share its connection.
+    pub statement_timeout: Duration,
+    /// Counts the statements that are sent
+    pub statements: Option<StatementCounter>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            read_connections: 4,
+            write_connections: 8,
+            connect_timeout: Duration::from_secs(3),
+            statement_timeout: Duration::from_secs(3),
+            statements: None,
+        }
+    }
+}
+
+impl Options {
+    /// The same options, with [`read_connections`](Self::read_connections) as given,
+    /// but at least one
+    #[must_use]
+    pub fn read_connections(mut self, connections: usize) -> Self {
+        self.read_connections = connections.max(1);
+        self
+    }
+
+    /// The same options, with [`write_connections`](Self::write_connections) as
+    /// given, but at least one
+    #[must_use]
+    pub fn write_connections(mut self, connections: u32) -> Self {
+        self.write_connections = connections.max(1);
+        self
+    }
+
+    /// The same options, with [`connect_timeout`](Self::connect_timeout) as given
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The same options, with [`statement_timeout`](Self::statement_timeout) as
+    /// given
+    #[must_use]
+    pub fn statement_timeout(mut self, timeout: Duration) -> Self {
+        self.statement_timeout = timeout;
+        self
+    }
+
+    /// The same options, with a counter; whoever keeps a clone of it can read it
+    #[must_use]
+    pub fn statements(mut self, counter: StatementCounter) -> Self {
+        self.statements = Some(counter);
+        self
+    }
+}
+
+/// Counts statements at the connections, as they are sent
+///
+/// Statements that set a connection up are left out: what is counted is what an
+/// operation costs.
+#[derive(Clone, Debug, Default)]
+pub struct StatementCounter(Arc<AtomicU64>);
+
+impl StatementCounter {
+    /// How many statements were sent since the counter was made
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Instrumentation for StatementCounter {
+    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        if let InstrumentationEvent::StartQuery { .. } = event {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}

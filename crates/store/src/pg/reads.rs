@@ -1,0 +1,151 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use diesel::result::{DatabaseErrorKind, Error as DieselError, QueryResult};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::Options;
+use super::connect::{Connection, Connector, Purpose};
+use crate::Error;
+
+/// A few connections that all reads share
+///
+/// Statements of different callers are sent without waiting for each other's
+/// answers, which is twice as fast as a pool that gives a connection to one caller
+/// at a time. The price: a slow statement delays those behind it, and there are no
+/// transactions. So only single statements, each of few rows, belong here.
+#[derive(Debug)]
+pub(super) struct Reads {
+    slots: Vec<Slot>,
+    next: AtomicUsize,
+    patience: Duration,
+}
+
+/// The place of one connection, which is opened when first needed and again
+/// whenever it broke
+#[derive(Debug)]
+struct Slot {
+    connector: Connector,
+    current: ArcSwapOption<Connection>,
+    opening: Mutex<()>,
+    /// How often opening has failed, and how last
+    failures: AtomicUsize,
+    last_failure: ArcSwapOption<Error>,
+}
+
+impl Reads {
+    pub(super) fn new(connector: Connector, options: &Options) -> Self {
+        let slots = (0..options.read_connections.max(1)).map(|_| Slot::new(connector.clone()));
+        Self {
+            slots: slots.collect(),
+            next: AtomicUsize::new(0),
+            patience: options.connect_timeout + options.statement_timeout,
+        }
+    }
+
+    /// Runs one read, and once more if its connection turns out to be broken
+    ///
+    /// Answers within the connect and the statement timeout together, both tries
+    /// included.
+    pub(super) async fn run<T, F>(&self, read: impl Fn(Arc<Connection>) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = QueryResult<T>>,
+    {
+        let slot = &self.slots[self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len()];
+        timeout(self.patience, slot.run(read)).await.unwrap_or_else(|_| {
+            // Nothing is known about what was in flight, so nobody else shall wait
+            // behind it.
+            slot.current.store(None);
+            let patience = self.patience.as_secs_f32();
+            Err(Error::unavailable(format_args!("no answer within {patience} s")))
+        })
+    }
+}
+
+impl Slot {
+    fn new(connector: Connector) -> Self {
+        Self {
+            connector,
+            current: ArcSwapOption::empty(),
+            opening: Mutex::new(()),
+            failures: AtomicUsize::new(0),
+            last_failure: ArcSwapOption::empty(),
+        }
+    }
+
+    async fn run<T, F>(&self, read: impl Fn(Arc<Connection>) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = QueryResult<T>>,
+    {
+        let connection = self.connection().await?;
+        match read(Arc::clone(&connection)).await {
+            Err(error) if is_broken(&connection, &error).await => {
+                self.discard(&connection);
+                Ok(read(self.connection().await?).await?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// The open connection, or a new one
+    ///
+    /// Of many callers that find none, one opens it, and the others share what
+    /// comes of that, be it a failure: they would otherwise wait for a dead
+    /// database one after the other.
+    async fn connection(&self) -> Result<Arc<Connection>, Error> {
+        if let Some(connection) = self.open_connection() {
+            return Ok(connection);
+        }
+        let failures_before = self.failures.load(Ordering::Acquire);
+        let _opening = self.opening.lock().await;
+        if let Some(connection) = self.open_connection() {
+            return Ok(connection);
+        }
+        if self.failures.load(Ordering::Acquire) != failures_before
+            && let Some(error) = self.last_failure.load_full()
+        {
+            return Err((*error).clone());
+        }
+        match self.connector.connect(Purpose::Read).await {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                self.current.store(Some(Arc::clone(&connection)));
+                Ok(connection)
+            }
+            Err(error) => {
+                self.last_failure.store(Some(Arc::new(error.clone())));
+                self.failures.fetch_add(1, Ordering::Release);
+                Err(error)
+            }
+        }
+    }
+
+    fn open_connection(&self) -> Option<Arc<Connection>> {
+        self.current.load_full().filter(|connection| !connection.is_closed())
+    }
+
+    /// Makes room for a new connection, unless somebody else has opened one already
+    fn discard(&self, broken: &Arc<Connection>) {
+        self.current.compare_and_swap(broken, None);
+    }
+}
+
+/// Whether `error` is the connection's fault rather than the statement's
+///
+/// The server's last word on a connection it ends, such as "terminating connection
+/// due to administrator command", looks like any statement's failure. So the
+/// connection itself is asked.
+async fn is_broken(connection: &Connection, error: &DieselError) -> bool {
+    let DieselError::DatabaseError(kind, _) = error else { return false };
+    match kind {
+        DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => true,
+        _ => {
+            let mut connection: &AsyncPgConnection = &connection.inner;
+            connection.batch_execute("").await.is_err()
+        }
+    }
+}

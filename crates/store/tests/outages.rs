@@ -1,0 +1,167 @@
+//! What happens to reads and writes when the database goes away and comes back
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use agent_auth::Candidates;
+use store::fleet::{Fleet, Transition};
+use store::{Error, Options, PgStore, Store};
+use testkit::{Database, OwnServer};
+
+#[tokio::test]
+async fn reads_and_writes_go_on_after_the_database_restarts() {
+    let server = OwnServer::start().await;
+    let store = server.database().await.store().await;
+    store.load(&one_agent()).await.unwrap();
+    // Every read connection is open, and then none.
+    for _ in 0..8 {
+        assert_eq!(store.by_instance(ID).await.unwrap().len(), 1);
+    }
+    server.pause().await;
+    server.resume().await;
+    for _ in 0..8 {
+        assert_eq!(store.by_instance(ID).await.unwrap().len(), 1);
+    }
+    store.load(&one_agent()).await.unwrap();
+    assert_eq!(store.by_instance(ID).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_everything_fails_soon_and_says_so() {
+    let server = OwnServer::start().await;
+    let database = server.database().await;
+    let store = database.store().await;
+    server.pause().await;
+
+    let asked = Instant::now();
+    let unavailable = |error| matches!(error, Error::Unavailable { .. });
+    assert!(unavailable(store.by_instance(ID).await.unwrap_err()));
+    assert!(unavailable(store.ping().await.unwrap_err()));
+    assert!(unavailable(store.load(&one_agent()).await.unwrap_err()));
+    let fresh = PgStore::connect(database.url(), &Options::default()).await;
+    assert!(unavailable(fresh.unwrap_err()));
+    assert!(asked.elapsed() < Duration::from_secs(20));
+
+    server.resume().await;
+    store.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_that_an_administrator_ends_are_replaced_unnoticed() {
+    let database = Database::new().await;
+    let store = Arc::new(database.store().await);
+    store.load(&one_agent()).await.unwrap();
+
+    let enough = Arc::new(AtomicBool::new(false));
+    let reader = tokio::spawn({
+        let (store, enough) = (Arc::clone(&store), Arc::clone(&enough));
+        async move {
+            while !enough.load(Ordering::Relaxed) {
+                assert_eq!(store.by_instance(ID).await.unwrap().len(), 1);
+            }
+        }
+    });
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                      WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        assert!(database.sql(others).await.len() > 1);
+    }
+    enough.store(true, Ordering::Relaxed);
+    reader.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_given_up_without_a_second_try() {
+    let database = Database::new().await;
+    let options = Options::default().statement_timeout(Duration::from_millis(100));
+    let store = PgStore::connect(database.url(), &options).await.unwrap();
+    let locked = database
+        .sql_in_background("BEGIN; LOCK TABLE workspace_agents; SELECT pg_sleep(2); COMMIT")
+        .await;
+
+    let asked = Instant::now();
+    let error = store.by_instance(ID).await.unwrap_err();
+    assert!(matches!(error, Error::Query { .. }), "{error}");
+    assert!(asked.elapsed() < Duration::from_secs(1));
+    locked.await.unwrap();
+}
+
+/// Accepts and then says nothing, like a host behind a broken firewall
+#[tokio::test]
+async fn a_host_that_never_answers_is_given_up() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgresql://u:secret@{}/d", silent.local_addr().unwrap());
+    let options = Options::default().connect_timeout(Duration::from_millis(200));
+    let store = Arc::new(PgStore::new(&url, &options.read_connections(1)).unwrap());
+
+    let asked = Instant::now();
+    let many: Vec<_> = (0..50)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.by_instance(ID).await.unwrap_err() })
+        })
+        .collect();
+    for error in many {
+        let error = error.await.unwrap();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+        assert!(!format!("{error} {error:?} {store:?}").contains("secret"));
+    }
+    assert!(asked.elapsed() < Duration::from_secs(2), "they shared one attempt");
+}
+
+#[tokio::test]
+async fn many_callers_share_the_connections_and_each_gets_its_own_answer() {
+    let (store, statements) = Database::new().await.counted_store().await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    for n in 0..50 {
+        let workspace = fleet.workspace(alice, &format!("w{n}"));
+        let build = fleet.build(workspace, Transition::Start);
+        fleet.agent(build.resource, "main", &format!("i-{n}"));
+    }
+    store.load(&fleet).await.unwrap();
+
+    let before = statements.get();
+    let (store, fleet) = (Arc::new(store), Arc::new(fleet));
+    let callers = (0..16).map(|caller| {
+        let (store, fleet) = (Arc::clone(&store), Arc::clone(&fleet));
+        tokio::spawn(async move {
+            for n in 0..50 {
+                let n = (n + caller) % 50;
+                let found = store.by_instance(&format!("i-{n}")).await.unwrap();
+                assert_eq!(found.len(), 1);
+                assert_eq!(found[0].agent.0, fleet.workspace_agents[n].id);
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+    assert_eq!(statements.get() - before, 16 * 50);
+}
+
+#[tokio::test]
+async fn a_url_that_is_not_understood_is_not_repeated() {
+    for url in ["", "secret", "postgresql://u:se#cret@h:x/d", "host=h passw0rd=secret", "mysql://h"]
+    {
+        let error = PgStore::new(url, &Options::default()).unwrap_err();
+        assert_eq!(error, Error::InvalidUrl, "{url}");
+        assert!(!error.to_string().contains("cret"));
+    }
+}
+
+fn one_agent() -> Fleet {
+    let mut fleet = Fleet::default();
+    let name = |part| format!("{part}-{}", uuid::Uuid::new_v4().simple());
+    let acme = fleet.organization("acme");
+    let alice = fleet.user(&name("alice"), acme);
+    let workspace = fleet.workspace(alice, "dev");
+    let build = fleet.build(workspace, Transition::Start);
+    fleet.agent(build.resource, "main", ID);
+    fleet
+}
+
+const ID: &str = "i-0abc";
