@@ -1,1 +1,7 @@
-fn main() {}
+//! The `authd` command
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    authd::run()
+}

@@ -1,0 +1,71 @@
+use store::fleet::{Fleet, Transition};
+use uuid::Uuid;
+
+/// Two organizations whose machines have seen something
+pub(super) struct SampleFleet {
+    pub(super) rows: Fleet,
+    /// The token of the one agent on [`ONE_AGENT`]
+    pub(super) one_agent: Uuid,
+    /// The token of the agent `alpha` on [`TWO_AGENTS`]
+    pub(super) alpha: Uuid,
+    /// The token of the newest agent on [`TEN_BUILDS`]
+    pub(super) tenth_build: Uuid,
+}
+
+/// An instance with one agent
+pub(super) const ONE_AGENT: &str = "i-0a11ce00000000001";
+/// An instance with the agents `alpha` and `beta`
+pub(super) const TWO_AGENTS: &str = "i-0a11ce00000000002";
+/// An instance that lived through ten builds of its workspace
+pub(super) const TEN_BUILDS: &str = "i-0b0b0000000000001";
+/// The instance that `TWO_AGENTS` replaced at the last build
+pub(super) const REPLACED: &str = "i-0a11ce00000000003";
+/// An id that the cloud gave out twice, to two owners in two organizations
+pub(super) const RECYCLED: &str = "i-0c0c0000000000001";
+/// An instance nobody has heard of
+pub(super) const UNKNOWN: &str = "i-0fffffffffffffff0";
+
+impl SampleFleet {
+    pub(super) fn new() -> Self {
+        let mut rows = Fleet::default();
+        let acme = rows.organization("acme");
+        let globex = rows.organization("globex");
+        let alice = rows.user("alice", acme);
+        let bob = rows.user("bob", globex);
+
+        let one = rows.workspace(alice, "one-agent");
+        let build = rows.build(one, Transition::Start);
+        let one_agent = rows.agent(build.resource, "main", ONE_AGENT).auth_token.0;
+
+        let two = rows.workspace(alice, "two-agents");
+        let build = rows.build(two, Transition::Start);
+        rows.agent(build.resource, "alpha", REPLACED);
+        let build = rows.build(two, Transition::Start);
+        let alpha = rows.agent(build.resource, "alpha", TWO_AGENTS).auth_token.0;
+        rows.agent(build.resource, "beta", TWO_AGENTS);
+
+        let ten = rows.workspace(bob, "ten-builds");
+        let mut tenth_build = Uuid::nil();
+        for _ in 0..10 {
+            let build = rows.build(ten, Transition::Start);
+            tenth_build = rows.agent(build.resource, "main", TEN_BUILDS).auth_token.0;
+        }
+
+        for owner in [alice, bob] {
+            let workspace = rows.workspace(owner, "recycled");
+            let build = rows.build(workspace, Transition::Start);
+            rows.agent(build.resource, "main", RECYCLED);
+        }
+        Self { rows, one_agent, alpha, tenth_build }
+    }
+
+    pub(super) fn summary(&self) -> String {
+        format!(
+            "{} organizations, {} workspaces, {} builds, {} agents",
+            self.rows.organizations.len(),
+            self.rows.workspaces.len(),
+            self.rows.workspace_builds.len(),
+            self.rows.workspace_agents.len(),
+        )
+    }
+}

@@ -1,0 +1,144 @@
+//! The whole path on one machine, with nothing configured
+//!
+//! Only the cloud is played: its key is made on the spot and trusted through a
+//! trust folder, like any key an operator adds. Database, server, requests and
+//! answers are real.
+
+mod cloud;
+mod fleet;
+mod scenes;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agent_auth::Rules;
+use identity_verify::{Policy, aws};
+use store::cluster::Ephemeral;
+use store::{Migrations, PgStore};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use self::cloud::TestCloud;
+use self::fleet::SampleFleet;
+use self::scenes::Scene;
+use super::serve::{blocking, cluster_settings};
+use super::{CommandError, warn_of_unknown_environment};
+use crate::app::{App, system_clock};
+use crate::cli::DemoArgs;
+use crate::client::Client;
+use crate::config::Limits;
+use crate::{server, telemetry, trust};
+
+/// Shows six sign-ins and two traps, and whether each was answered as expected
+pub(crate) async fn run(args: DemoArgs) -> Result<(), CommandError> {
+    // The refusals below are the show; their log lines would be noise.
+    telemetry::start_log("error", None)?;
+    warn_of_unknown_environment();
+    say("authd demo: a private database, a sample fleet, a test cloud, and the real server\n");
+
+    let started = Instant::now();
+    let settings = cluster_settings(args.postgres_bin.as_deref());
+    let database = blocking(move || Ephemeral::start(&settings)).await?;
+    let url = database.url("postgres");
+    say_step("database", &format!("a private PostgreSQL in {}", milliseconds(started.elapsed())));
+
+    let shown = show(&url, args.serve).await;
+    blocking(move || {
+        drop(database);
+        Ok(())
+    })
+    .await?;
+    shown
+}
+
+async fn show(database_url: &str, keep_serving: bool) -> Result<(), CommandError> {
+    let started = Instant::now();
+    let store = PgStore::connect(database_url, &store::Options::default()).await?;
+    store.migrate(Migrations::All).await?;
+    say_step("tables", &format!("migrated in {}", milliseconds(started.elapsed())));
+
+    let sample = SampleFleet::new();
+    store.load(&sample.rows).await?;
+    say_step("fleet", &sample.summary());
+
+    let folder = Folder::create().map_err(CommandError::DemoFile)?;
+    let cloud = TestCloud::new();
+    cloud.publish_key(folder.path()).map_err(CommandError::DemoFile)?;
+    let keys = trust::aws_keys(Some(&folder.path().join("trust")))?;
+    say_step("trust", &cloud.summary(folder.path()));
+
+    let verifier = aws::Verifier::new(keys, Policy::default());
+    let app = App::new(store, verifier, Rules::default(), Limits::default(), system_clock());
+    let any_port = ([127, 0, 0, 1], 0).into();
+    let listener = TcpListener::bind(any_port)
+        .await
+        .map_err(|error| CommandError::Listen { address: any_port, error })?;
+    let address =
+        listener.local_addr().map_err(|error| CommandError::Listen { address: any_port, error })?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(server::serve(listener, Arc::new(app), async {
+        let _ = stopped.await;
+    }));
+    let base = format!("http://{address}");
+    say_step("server", &base);
+
+    let scenes = Scene::all(&sample, &cloud);
+    let client = Client::new();
+    let mut failed = 0;
+    for (number, scene) in (1..).zip(&scenes) {
+        failed += usize::from(!scene.play(number, &base, &client).await?);
+    }
+    if keep_serving {
+        say("\nThe server keeps running until Ctrl-C. These lines work in another terminal:\n");
+        for scene in &scenes {
+            let line = scene.curl(&base, folder.path()).map_err(CommandError::DemoFile)?;
+            say(&format!("# {}\n{line}", scene.title));
+        }
+        let _ = tokio::signal::ctrl_c().await;
+    }
+    let _ = stop.send(());
+    let _ = serving.await;
+
+    match failed {
+        0 => {
+            say(&format!("\nAll {} answers were as expected.", scenes.len()));
+            Ok(())
+        }
+        failed => Err(CommandError::Demo { failed, all: scenes.len() }),
+    }
+}
+
+/// A temporary folder for the trusted key and the proofs, removed at the end
+struct Folder(PathBuf);
+
+impl Folder {
+    fn create() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("authd-demo-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn say_step(what: &str, how: &str) {
+    say(&format!("  {what:<9} {how}"));
+}
+
+#[expect(clippy::print_stdout, reason = "what a demonstration is for")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+fn milliseconds(took: Duration) -> String {
+    format!("{:.1} ms", took.as_secs_f64() * 1000.0)
+}

@@ -1,0 +1,322 @@
+//! The one place where errors become statuses
+//!
+//! Each crate has its own error type and knows nothing of HTTP. What a client is
+//! told is deliberately less than what the log says: a stable sentence or class,
+//! never a fetched byte, a token, a document or an allow list.
+
+use std::error::Error as StdError;
+
+use agent_auth::{Candidate, Refusal, Standing};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use identity_verify::Cloud;
+use serde::Serialize;
+
+use crate::quote::quote;
+
+/// Why a request was not answered as asked
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The body did not arrive in time
+    BodyTimeout,
+    /// The body is larger than `limit` bytes
+    BodyTooLarge { limit: usize },
+    /// The connection broke while the body was read
+    BodyUnreadable(Box<dyn StdError + Send + Sync>),
+    /// The answer was not ready in time
+    DeadlineExceeded,
+    /// A verified instance may not sign in
+    InstanceRefused {
+        instance_id: String,
+        agent_name: Option<String>,
+        /// Those it was refused with, for the log
+        candidates: Vec<Candidate>,
+        refusal: Refusal,
+    },
+    /// A genuine proof, for an id that no instance of that cloud can have
+    InstanceUnknown { instance_id: String },
+    /// The proof does not verify
+    InvalidIdentity { cloud: Cloud, error: identity_verify::Error },
+    /// The store could not say which agents an instance has
+    LookupFailed(Box<dyn StdError + Send + Sync>),
+    /// A known path, another method
+    MethodNotAllowed { allowed: &'static str },
+    /// The body is not JSON of the expected shape
+    NotJson(serde_json::Error),
+    /// The store does not answer
+    NotReady(Box<dyn StdError + Send + Sync>),
+    /// As many requests as allowed are being answered already
+    Overloaded,
+    /// A handler panicked
+    Panicked,
+    /// No route of ours
+    RouteNotFound,
+    /// The body is declared to be something else than JSON
+    UnsupportedMediaType,
+    /// Required fields are absent or empty
+    Validation(Vec<Invalid>),
+}
+
+/// A field that did not pass, and why
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Invalid {
+    field: &'static str,
+    detail: &'static str,
+}
+
+impl Invalid {
+    pub(crate) const fn required(field: &'static str) -> Self {
+        Self { field, detail: "This field is required and must not be empty." }
+    }
+}
+
+/// The JSON of every refusal
+#[derive(Serialize)]
+struct Body<'a> {
+    message: String,
+    detail: String,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    validations: &'a [Invalid],
+}
+
+impl Failure {
+    pub(crate) const fn status(&self) -> StatusCode {
+        match self {
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyUnreadable(_) | Self::NotJson(_) | Self::Validation(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::DeadlineExceeded | Self::NotReady(_) | Self::Overloaded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::InstanceRefused { refusal, .. } => match refusal {
+                Refusal::Stale => StatusCode::BAD_REQUEST,
+                Refusal::NotFound | Refusal::NoAgentOfThatName => StatusCode::NOT_FOUND,
+                // `Ambiguous`, `SharedByWorkspaces`, `TooMany`, and whatever comes
+                // later: the instance is known, but not as one agent.
+                _ => StatusCode::CONFLICT,
+            },
+            Self::InstanceUnknown { .. } | Self::RouteNotFound => StatusCode::NOT_FOUND,
+            Self::InvalidIdentity { .. } => StatusCode::UNAUTHORIZED,
+            Self::LookupFailed(_) | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
+    }
+
+    /// The label under which metrics and logs know the failure
+    pub(crate) const fn class(&self) -> &'static str {
+        match self {
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyUnreadable(_) => "body_unreadable",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::InstanceRefused { refusal, .. } => match refusal {
+                Refusal::Ambiguous { .. } => "ambiguous",
+                Refusal::NoAgentOfThatName => "no_agent_of_that_name",
+                Refusal::NotFound => "not_found",
+                Refusal::SharedByWorkspaces => "shared_by_workspaces",
+                Refusal::Stale => "stale",
+                Refusal::TooMany => "too_many",
+                _ => "refused",
+            },
+            Self::InstanceUnknown { .. } => "not_found",
+            Self::InvalidIdentity { .. } => "invalid_identity",
+            Self::LookupFailed(_) => "lookup_failed",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::NotJson(_) => "not_json",
+            Self::NotReady(_) => "not_ready",
+            Self::Overloaded => "overloaded",
+            Self::Panicked => "panicked",
+            Self::RouteNotFound => "route_not_found",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::Validation(_) => "validation",
+        }
+    }
+
+    /// What the log says beyond the class: for operators, never for clients
+    ///
+    /// Errors of `serde_json` quote the value they stumble over, which may be a
+    /// signature, so only their kind and place are told.
+    pub(crate) fn log_detail(&self) -> String {
+        match self {
+            Self::BodyUnreadable(error) | Self::LookupFailed(error) | Self::NotReady(error) => {
+                chain(error.as_ref())
+            }
+            Self::InstanceRefused { refusal, candidates, .. } => {
+                let rows: Vec<_> = candidates.iter().map(describe).collect();
+                format!("{refusal}; candidates: [{}]", rows.join(", "))
+            }
+            Self::InvalidIdentity { error, .. } => chain(error),
+            other => other.detail(),
+        }
+    }
+
+    /// The instance the failure is about, if its proof held
+    pub(crate) fn instance_id(&self) -> Option<&str> {
+        match self {
+            Self::InstanceRefused { instance_id, .. } | Self::InstanceUnknown { instance_id } => {
+                Some(instance_id)
+            }
+            _ => None,
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::BodyTimeout => "The request body did not arrive in time.".to_owned(),
+            Self::BodyTooLarge { .. } => "The request body is too large.".to_owned(),
+            Self::BodyUnreadable(_) => "The request body could not be read.".to_owned(),
+            Self::DeadlineExceeded => "The request took too long.".to_owned(),
+            Self::InstanceRefused { instance_id, agent_name, refusal, .. } => {
+                refusal_message(instance_id, agent_name.as_deref(), refusal)
+            }
+            Self::InstanceUnknown { instance_id } => {
+                refusal_message(instance_id, None, &Refusal::NotFound)
+            }
+            Self::InvalidIdentity { cloud, .. } => match cloud {
+                Cloud::Aws => "Invalid AWS identity.".to_owned(),
+                Cloud::Azure => "Invalid Azure identity.".to_owned(),
+                Cloud::Google => "Invalid GCP identity.".to_owned(),
+            },
+            Self::LookupFailed(_) => "Internal error fetching provisioner job agent.".to_owned(),
+            Self::MethodNotAllowed { .. } => "Method not allowed.".to_owned(),
+            Self::NotJson(_) => "Request body must be valid JSON.".to_owned(),
+            Self::NotReady(_) => "The database is not reachable.".to_owned(),
+            Self::Overloaded => "The server is busy.".to_owned(),
+            Self::Panicked => "Internal server error.".to_owned(),
+            Self::RouteNotFound => "Route not found.".to_owned(),
+            Self::UnsupportedMediaType => "Request body must be valid JSON.".to_owned(),
+            Self::Validation(_) => "Validation failed.".to_owned(),
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::BodyTimeout => "Send the whole body within the request deadline.".to_owned(),
+            Self::BodyTooLarge { limit } => format!("At most {limit} bytes are accepted."),
+            Self::BodyUnreadable(_) => "The connection broke before the body ended.".to_owned(),
+            Self::DeadlineExceeded | Self::NotReady(_) | Self::Overloaded => {
+                "Try again in a moment.".to_owned()
+            }
+            Self::InstanceRefused { refusal, .. } => match refusal {
+                Refusal::Ambiguous { .. } => "Send one of these names as `agent_name`.",
+                Refusal::NoAgentOfThatName => "Names are compared exactly, with case.",
+                Refusal::SharedByWorkspaces => {
+                    "Cloud providers recycle ids. Delete or rebuild the workspace that no longer \
+                     runs on this instance."
+                }
+                Refusal::Stale => {
+                    "Only the agents of a workspace's newest build may sign in. Rebuild the \
+                     workspace, or discard this instance."
+                }
+                Refusal::TooMany => "The database holds too many agents for one instance.",
+                _ => "No agent of a newest, undeleted workspace build carries this id.",
+            }
+            .to_owned(),
+            Self::InstanceUnknown { .. } => {
+                "The id is not one that this cloud gives to instances.".to_owned()
+            }
+            Self::InvalidIdentity { error, .. } => error.reason().to_string(),
+            Self::LookupFailed(_) | Self::Panicked => {
+                "The cause is in the server's log, under this answer's X-Request-Id.".to_owned()
+            }
+            Self::MethodNotAllowed { allowed } => format!("Allowed here: {allowed}."),
+            Self::NotJson(error) => {
+                let kind = match error.classify() {
+                    serde_json::error::Category::Io => "unreadable",
+                    serde_json::error::Category::Syntax => "not well-formed",
+                    serde_json::error::Category::Data => {
+                        "a field has the wrong type or occurs twice"
+                    }
+                    serde_json::error::Category::Eof => "ends too early",
+                };
+                format!("{kind}, at line {} column {}", error.line(), error.column())
+            }
+            Self::RouteNotFound => "Nothing is served under this path.".to_owned(),
+            Self::UnsupportedMediaType => "Send it as `Content-Type: application/json`.".to_owned(),
+            Self::Validation(fields) => {
+                let names: Vec<_> = fields.iter().map(|invalid| invalid.field).collect();
+                format!("required: {}", names.join(", "))
+            }
+        }
+    }
+
+    /// The answer to the client
+    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+        let validations: &[Invalid] = match &self {
+            Self::Validation(fields) => fields,
+            _ => &[],
+        };
+        let body = Body { message: self.message(), detail: self.detail(), validations };
+        let mut response = crate::routes::json(self.status(), &body);
+        let headers = response.headers_mut();
+        match self {
+            Self::MethodNotAllowed { allowed } => {
+                headers.insert(ALLOW, HeaderValue::from_static(allowed));
+            }
+            Self::DeadlineExceeded | Self::NotReady(_) | Self::Overloaded => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            // Whatever is left of the body is not worth reading.
+            Self::BodyTimeout | Self::BodyTooLarge { .. } | Self::BodyUnreadable(_) => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        debug_assert!(headers.contains_key(CONTENT_TYPE));
+        response
+    }
+}
+
+/// The sentences of the reference, which its agents show to their users
+fn refusal_message(instance_id: &str, agent_name: Option<&str>, refusal: &Refusal) -> String {
+    let id = quote(instance_id);
+    match refusal {
+        Refusal::Ambiguous { names } => format!(
+            "Multiple agents found with instance ID {id}. Set CODER_AGENT_NAME to one of: {}",
+            names.join(", ")
+        ),
+        Refusal::NoAgentOfThatName => format!(
+            "No agent found with instance ID {id} and name {}.",
+            quote(agent_name.unwrap_or_default().trim())
+        ),
+        Refusal::SharedByWorkspaces => {
+            format!("Instance with id {id} is claimed by more than one workspace.")
+        }
+        Refusal::Stale => {
+            format!("Resource found for id {id}, but isn't registered on the latest history.")
+        }
+        Refusal::TooMany => format!("Too many agents found with instance ID {id}."),
+        _ => format!("Instance with id {id} not found."),
+    }
+}
+
+/// A candidate as the log shows it: which row, and why it was no choice
+fn describe(candidate: &Candidate) -> String {
+    let standing = match candidate.standing {
+        Standing::Live => "live",
+        Standing::Stale => "stale",
+        Standing::Deleted => "workspace deleted",
+    };
+    let Candidate { agent, name, workspace, .. } = candidate;
+    format!("{} {agent} of workspace {workspace}: {standing}", quote(name))
+}
+
+/// An error with its causes, outermost first
+pub(crate) fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}

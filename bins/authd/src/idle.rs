@@ -1,0 +1,106 @@
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// A stream that fails once it has waited too long for its peer
+///
+/// hyper bounds the time for a request's head, but only once it knows which
+/// version of HTTP is spoken: a peer that sends half a preface, or nothing at all,
+/// would hold its connection for ever. Any byte in either direction starts the
+/// time anew.
+#[derive(Debug)]
+pub(crate) struct IdleTimeout<T> {
+    stream: T,
+    limit: Duration,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl<T> IdleTimeout<T> {
+    pub(crate) fn new(stream: T, limit: Duration) -> Self {
+        Self { stream, limit, deadline: Box::pin(sleep(limit)) }
+    }
+
+    /// Passes on what `io` did, or fails if it waits and the time is up
+    fn watch<R>(&mut self, cx: &mut Context<'_>, io: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        if io.is_ready() {
+            self.deadline.as_mut().reset(Instant::now() + self.limit);
+            return io;
+        }
+        ready!(self.deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for IdleTimeout<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.watch(cx, read)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for IdleTimeout<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_is_given_up_and_a_talking_one_is_not() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut ours = IdleTimeout::new(ours, Duration::from_secs(10));
+        let peer = tokio::spawn(async move {
+            for _ in 0..5 {
+                sleep(Duration::from_secs(9)).await;
+                theirs.write_all(b"x").await.unwrap();
+            }
+            // Holds its end open and says no more.
+            std::future::pending::<()>().await;
+        });
+        let mut byte = [0];
+        for _ in 0..5 {
+            ours.read_exact(&mut byte).await.unwrap();
+        }
+        let error = ours.read_exact(&mut byte).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        peer.abort();
+    }
+}

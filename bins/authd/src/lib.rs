@@ -1,0 +1,25 @@
+//! The server that wires the authd crates onto HTTP
+//!
+//! Libraries decide; this crate reads the clock, the configuration and the sockets,
+//! and turns decisions into answers. [`App`] is the whole application behind one
+//! function, [`App::answer`], and [`serve`] puts it on a listener. The `authd`
+//! command is [`run`].
+
+mod app;
+mod cli;
+pub mod client;
+mod commands;
+mod config;
+mod error;
+mod idle;
+mod quote;
+mod router;
+mod routes;
+mod server;
+mod telemetry;
+mod trust;
+
+pub use app::{App, Clock, system_clock};
+pub use commands::run;
+pub use config::Limits;
+pub use server::serve;

@@ -1,0 +1,66 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::Request;
+use hyper::body::Body;
+use hyper::header::CONTENT_TYPE;
+use serde::de::DeserializeOwned;
+
+use crate::error::Failure;
+
+/// Reads a JSON body of at most `limit` bytes within `patience`
+///
+/// Exactly one JSON value: duplicate fields and bytes behind it are refused, as two
+/// parsers would read them differently. Unknown fields are ignored. A body without a
+/// content type is taken as JSON, one with another type is not.
+pub(crate) async fn read_json<T, B>(
+    request: Request<B>,
+    limit: usize,
+    patience: Duration,
+) -> Result<T, Failure>
+where
+    T: DeserializeOwned,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if request.headers().get(CONTENT_TYPE).is_some_and(|value| !is_json(value.as_bytes())) {
+        return Err(Failure::UnsupportedMediaType);
+    }
+    let declared = request.body().size_hint().lower();
+    if usize::try_from(declared).is_ok_and(|length| length > limit) {
+        return Err(Failure::BodyTooLarge { limit });
+    }
+    let body = Limited::new(request.into_body(), limit).collect();
+    let bytes = match tokio::time::timeout(patience, body).await {
+        Err(_) => return Err(Failure::BodyTimeout),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            return Err(Failure::BodyTooLarge { limit });
+        }
+        Ok(Err(error)) => return Err(Failure::BodyUnreadable(error)),
+        Ok(Ok(body)) => body.to_bytes(),
+    };
+    serde_json::from_slice(&bytes).map_err(Failure::NotJson)
+}
+
+/// `application/json` or any `+json` type, whatever its parameters (RFC 6839, 3.1)
+fn is_json(content_type: &[u8]) -> bool {
+    let essence = content_type.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
+    essence.eq_ignore_ascii_case(b"application/json")
+        || essence.len() > 5 && essence[essence.len() - 5..].eq_ignore_ascii_case(b"+json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_types() {
+        for json in ["application/json", "Application/JSON; charset=utf-8", "application/x+json"] {
+            assert!(is_json(json.as_bytes()), "{json}");
+        }
+        for other in ["", "text/plain", "application/jsonp", "+json", "json", "x/y; z=+json"] {
+            assert!(!is_json(other.as_bytes()), "{other}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+pub(crate) mod health;
+pub(crate) mod instance_identity;
+
+mod body;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+/// A JSON answer
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => answer(status, "application/json; charset=utf-8", bytes),
+        // Nothing we send has a map with keys that are no strings.
+        Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, "application/json", "{}"),
+    }
+}
+
+fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

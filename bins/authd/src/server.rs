@@ -1,0 +1,99 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use store::Store;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tracing::{debug, info, warn};
+
+use crate::app::App;
+use crate::idle::IdleTimeout;
+
+/// Serves HTTP/1.1 and HTTP/2 (h2c, prior knowledge) until `stop` resolves
+///
+/// Then no connection is accepted any more, idle ones are closed, and answers
+/// under way have [`Limits::drain`] to finish.
+///
+/// [`Limits::drain`]: crate::Limits::drain
+pub async fn serve<S: Store + 'static>(
+    listener: TcpListener,
+    app: Arc<App<S>>,
+    stop: impl Future<Output = ()>,
+) {
+    let limits = app.limits;
+    let connections = Arc::new(Semaphore::new(limits.connections));
+    let drain = GracefulShutdown::new();
+    let http = http(limits.request);
+    let mut stop = std::pin::pin!(stop);
+
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stop => break,
+            // At the limit nothing is accepted: the kernel queues a burst, and
+            // clients beyond it see a slow server instead of a broken one.
+            accepted = accept(&listener, &connections) => accepted,
+        };
+        let (stream, peer, permit) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                // Out of file descriptors, most likely: more will not help at once.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let app = Arc::clone(&app);
+        let service = service_fn(move |request| {
+            let app = Arc::clone(&app);
+            async move { Ok::<_, std::convert::Infallible>(app.answer(request).await) }
+        });
+        let io = TokioIo::new(IdleTimeout::new(stream, limits.idle));
+        let connection = drain.watch(http.serve_connection(io, service).into_owned());
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                // A client that hangs up or does not speak HTTP is not our failure.
+                debug!(%peer, error, "connection closed early");
+            }
+            drop(permit);
+        });
+    }
+
+    drop(listener);
+    info!(connections = drain.count(), "draining");
+    if tokio::time::timeout(limits.drain, drain.shutdown()).await.is_err() {
+        warn!("the drain timeout cut off answers under way");
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(connections).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, peer, permit))
+}
+
+/// Bounds on what a client may send before the application sees anything
+fn http(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(32 * 1024);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(128)
+        .max_header_list_size(16 * 1024)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20));
+    http
+}

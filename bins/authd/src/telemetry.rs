@@ -1,0 +1,164 @@
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{ConfigError, LogFormat};
+
+/// Sends the log to standard error
+///
+/// Without a choice, people get text and pipes get JSON.
+///
+/// # Errors
+///
+/// If `level` is not a filter directive such as `info` or `authd=debug,warn`.
+pub(crate) fn start_log(level: &str, format: Option<LogFormat>) -> Result<(), ConfigError> {
+    let filter = EnvFilter::try_new(level)
+        .map_err(|error| ConfigError::LogLevel { level: level.to_owned(), error })?;
+    let terminal = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(terminal)
+        .with_writer(std::io::stderr);
+    // A second start in one process keeps the first subscriber.
+    let _ = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).try_init(),
+    };
+    Ok(())
+}
+
+/// What `GET /metrics` tells, in the OpenMetrics text format
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    http_requests: Family<HttpLabels, Counter>,
+    http_request_duration: Family<RouteLabel, Histogram, fn() -> Histogram>,
+    http_requests_in_flight: Gauge,
+    identity_verifications: Family<VerificationLabels, Counter>,
+    agent_sign_ins: Family<SignInLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HttpLabels {
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabel {
+    route: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerificationLabels {
+    cloud: &'static str,
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SignInLabels {
+    outcome: &'static str,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("authd");
+        let http_requests = Family::default();
+        registry.register("http_requests", "Requests answered", http_requests.clone());
+        let http_request_duration =
+            Family::<_, _, fn() -> _>::new_with_constructor(new_duration_histogram);
+        registry.register_with_unit(
+            "http_request_duration",
+            "From the request's head to its answer",
+            Unit::Seconds,
+            http_request_duration.clone(),
+        );
+        let http_requests_in_flight = Gauge::default();
+        registry.register(
+            "http_requests_in_flight",
+            "Requests being answered",
+            http_requests_in_flight.clone(),
+        );
+        let identity_verifications = Family::default();
+        registry.register(
+            "identity_verifications",
+            "Proofs of cloud identity, by outcome and class of reason",
+            identity_verifications.clone(),
+        );
+        let agent_sign_ins = Family::default();
+        registry.register(
+            "agent_sign_ins",
+            "Verified instances that asked for an agent token",
+            agent_sign_ins.clone(),
+        );
+        registry.register(
+            "build",
+            "The running version",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Self {
+            registry,
+            http_requests,
+            http_request_duration,
+            http_requests_in_flight,
+            identity_verifications,
+            agent_sign_ins,
+        }
+    }
+
+    /// Counts a request as under way until the guard is dropped, which is also what
+    /// happens when its client hangs up
+    pub(crate) fn request_started(&self) -> InFlight<'_> {
+        self.http_requests_in_flight.inc();
+        InFlight(&self.http_requests_in_flight)
+    }
+
+    pub(crate) fn request_answered(&self, route: &'static str, status: u16, took: Duration) {
+        self.http_requests.get_or_create(&HttpLabels { route, status }).inc();
+        self.http_request_duration.get_or_create(&RouteLabel { route }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a proof; `reason` is the class of its rejection
+    pub(crate) fn identity_verified(&self, cloud: &'static str, reason: Option<&'static str>) {
+        let outcome = if reason.is_none() { "accept" } else { "reject" };
+        let reason = reason.unwrap_or_default();
+        self.identity_verifications
+            .get_or_create(&VerificationLabels { cloud, outcome, reason })
+            .inc();
+    }
+
+    /// Counts what became of a verified instance
+    pub(crate) fn agent_signed_in(&self, outcome: &'static str) {
+        self.agent_sign_ins.get_or_create(&SignInLabels { outcome }).inc();
+    }
+
+    pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// A request under way
+pub(crate) struct InFlight<'a>(&'a Gauge);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Half a millisecond to ten seconds: one statement to the request deadline
+fn new_duration_histogram() -> Histogram {
+    Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0])
+}

@@ -1,0 +1,269 @@
+//! Agents sign in over HTTP, against a real PostgreSQL
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod common;
+
+use agent_auth::Rules;
+use common::{Server, Setup, proof, told};
+use identity_verify::test_util::aws::Cloud;
+use store::fleet::{Fleet, JobType, Transition};
+use store::{Options, PgStore, StatementCounter};
+use testkit::{Database, OwnServer};
+use uuid::Uuid;
+
+const INSTANCE: &str = "i-0123456789abcdef0";
+
+/// A fleet under construction, with one owner
+struct Sample {
+    rows: Fleet,
+    organization: Uuid,
+    owner: Uuid,
+}
+
+impl Sample {
+    fn new() -> Self {
+        let mut rows = Fleet::default();
+        let organization = rows.organization("acme");
+        let owner = rows.user("alice", organization);
+        Self { rows, organization, owner }
+    }
+
+    /// Adds a build of `workspace` with these agents on the instance; their tokens
+    fn build(&mut self, workspace: Uuid, agents: &[&str]) -> Vec<String> {
+        let build = self.rows.build(workspace, Transition::Start);
+        let agents = agents.iter();
+        agents
+            .map(|name| self.rows.agent(build.resource, name, INSTANCE).auth_token.0.to_string())
+            .collect()
+    }
+
+    /// Serves these rows
+    async fn serve(self, rules: Rules) -> Running {
+        self.serve_from(Database::new().await, rules).await
+    }
+
+    async fn serve_from(self, database: Database, rules: Rules) -> Running {
+        let statements = StatementCounter::default();
+        let options = Options::default().statements(statements.clone());
+        let store = PgStore::connect(database.url(), &options).await.unwrap();
+        store.load(&self.rows).await.unwrap();
+        let cloud = Cloud::generate(common::REGION);
+        let server = Setup::trusting(&cloud).rules(rules).start(store).await;
+        Running { _database: database, statements, cloud, server }
+    }
+}
+
+struct Running {
+    _database: Database,
+    statements: StatementCounter,
+    cloud: Cloud,
+    server: Server,
+}
+
+impl Running {
+    async fn sign_in(&self, name: Option<&str>) -> (u16, String) {
+        told(&self.server.sign_in(&self.cloud, INSTANCE, name).await)
+    }
+
+    /// Signs in, and says how many statements that took
+    async fn counted(&self, name: Option<&str>) -> (u16, u64) {
+        let before = self.statements.get();
+        let (status, _) = self.sign_in(name).await;
+        (status, self.statements.get() - before)
+    }
+}
+
+#[tokio::test]
+async fn one_agent_receives_its_token() {
+    // scenario 255
+    let mut sample = Sample::new();
+    let workspace = sample.rows.workspace(sample.owner, "dev");
+    let tokens = sample.build(workspace, &["main"]);
+    let running = sample.serve(Rules::default()).await;
+    assert_eq!(running.sign_in(None).await, (200, tokens[0].clone()));
+}
+
+#[tokio::test]
+async fn two_agents_must_be_named() {
+    // scenario 256, 258, 259, 271
+    let mut sample = Sample::new();
+    let workspace = sample.rows.workspace(sample.owner, "dev");
+    let tokens = sample.build(workspace, &["beta", "alpha"]);
+    let running = sample.serve(Rules::default()).await;
+
+    let ambiguous = format!(
+        "Multiple agents found with instance ID \"{INSTANCE}\". \
+         Set CODER_AGENT_NAME to one of: alpha, beta"
+    );
+    for no_name in [None, Some(""), Some("   "), Some("\u{2003}\t")] {
+        assert_eq!(running.sign_in(no_name).await, (409, ambiguous.clone()));
+    }
+    for alpha in ["alpha", " alpha "] {
+        assert_eq!(running.sign_in(Some(alpha)).await, (200, tokens[1].clone()));
+    }
+    assert_eq!(running.sign_in(Some("beta")).await, (200, tokens[0].clone()));
+    for (name, quoted) in [("Alpha", "Alpha"), ("gamma", "gamma"), (" a\"b\n", "a\\\"b")] {
+        let message =
+            format!("No agent found with instance ID \"{INSTANCE}\" and name \"{quoted}\".");
+        assert_eq!(running.sign_in(Some(name)).await, (404, message));
+    }
+}
+
+#[tokio::test]
+async fn agents_that_are_not_candidates_do_not_matter() {
+    // scenario 261, 268
+    let mut sample = Sample::new();
+    let workspace = sample.rows.workspace(sample.owner, "dev");
+    let build = sample.rows.build(workspace, Transition::Start);
+    let root = sample.rows.agent(build.resource, "main", INSTANCE);
+    let (root_id, token) = (root.id, root.auth_token.0.to_string());
+    sample.rows.agent(build.resource, "child", INSTANCE).parent_id = Some(root_id);
+    sample.rows.agent(build.resource, "gone", INSTANCE).deleted = true;
+    for job in [JobType::TemplateVersionImport, JobType::TemplateVersionDryRun] {
+        let resource = sample.rows.bare_job(job, sample.organization);
+        sample.rows.agent(resource, "imported", INSTANCE);
+    }
+    let running = sample.serve(Rules::default()).await;
+    assert_eq!(running.sign_in(None).await, (200, token));
+}
+
+#[tokio::test]
+async fn a_rebuilt_workspace_signs_in_with_its_newest_agent() {
+    // scenario 262
+    let mut sample = Sample::new();
+    let workspace = sample.rows.workspace(sample.owner, "dev");
+    let mut token = String::new();
+    for _ in 0..10 {
+        token = sample.build(workspace, &["main"]).remove(0);
+        sample.rows.build(workspace, Transition::Stop);
+    }
+    // The last build is a stop: nothing of it may sign in, and nothing before it.
+    let stopped = sample.serve(Rules::default()).await;
+    let stale = format!(
+        "Resource found for id \"{INSTANCE}\", but isn't registered on the latest history."
+    );
+    assert_eq!(stopped.sign_in(None).await, (400, stale.clone()));
+    assert_eq!(stopped.sign_in(Some("main")).await, (400, stale));
+    assert_ne!(token, "");
+
+    let mut sample = Sample::new();
+    let workspace = sample.rows.workspace(sample.owner, "dev");
+    for _ in 0..10 {
+        sample.rows.build(workspace, Transition::Stop);
+        token = sample.build(workspace, &["main"]).remove(0);
+    }
+    let started = sample.serve(Rules::default()).await;
+    assert_eq!(started.sign_in(None).await, (200, token.clone()));
+    assert_eq!(started.sign_in(Some("main")).await, (200, token));
+}
+
+#[tokio::test]
+async fn stale_instances_can_be_hidden() {
+    let mut sample = Sample::new();
+    let workspace = sample.rows.workspace(sample.owner, "dev");
+    sample.build(workspace, &["main"]);
+    sample.rows.build(workspace, Transition::Start);
+    let running = sample.serve(Rules::default().hide_stale(true)).await;
+    let not_found = format!("Instance with id \"{INSTANCE}\" not found.");
+    assert_eq!(running.sign_in(None).await, (404, not_found));
+}
+
+#[tokio::test]
+async fn a_deleted_workspace_has_no_agents() {
+    // scenario 270
+    let mut sample = Sample::new();
+    let workspace = sample.rows.workspace(sample.owner, "dev");
+    sample.build(workspace, &["main"]);
+    sample.rows.workspaces[0].deleted = true;
+    let running = sample.serve(Rules::default()).await;
+    let not_found = format!("Instance with id \"{INSTANCE}\" not found.");
+    assert_eq!(running.sign_in(None).await, (404, not_found));
+}
+
+/// Two owners in two organizations whose newest builds claim the instance
+fn recycled() -> (Sample, Vec<String>) {
+    let mut sample = Sample::new();
+    let globex = sample.rows.organization("globex");
+    let bob = sample.rows.user("bob", globex);
+    let mut tokens = Vec::new();
+    for (owner, agent) in [(sample.owner, "alices"), (bob, "bobs")] {
+        let workspace = sample.rows.workspace(owner, "dev");
+        tokens.extend(sample.build(workspace, &[agent]));
+    }
+    (sample, tokens)
+}
+
+#[tokio::test]
+async fn a_recycled_id_is_refused_without_names() {
+    // scenario 274
+    let running = recycled().0.serve(Rules::default()).await;
+    for name in [None, Some("alices"), Some("bobs"), Some("nobodys")] {
+        let answer = running.server.sign_in(&running.cloud, INSTANCE, name).await;
+        assert_eq!(answer.status, 409);
+        let body = String::from_utf8(answer.body.to_vec()).unwrap();
+        assert!(!body.contains("alices") && !body.contains("bobs"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn sites_that_share_machines_select_by_name() {
+    let (sample, tokens) = recycled();
+    let running = sample.serve(Rules::default().allow_instance_shared_by_workspaces(true)).await;
+    assert_eq!(running.sign_in(Some("bobs")).await, (200, tokens[1].clone()));
+    let (status, message) = running.sign_in(None).await;
+    assert_eq!(status, 409);
+    assert!(message.ends_with("one of: alices, bobs"), "{message}");
+}
+
+#[tokio::test]
+async fn a_sign_in_is_one_statement_and_a_failed_proof_none() {
+    // scenario 273
+    for candidates in [1, 2, 20] {
+        let mut sample = Sample::new();
+        let workspace = sample.rows.workspace(sample.owner, "dev");
+        for _ in 0..candidates {
+            sample.build(workspace, &["main"]);
+        }
+        let running = sample.serve(Rules::default()).await;
+        // The first call opens a connection and prepares the statement; neither is
+        // counted, nor ever repeated.
+        for _ in 0..3 {
+            assert_eq!(running.counted(None).await, (200, 1), "{candidates} candidates");
+        }
+
+        let before = running.statements.get();
+        let mut forged = proof(&running.cloud, INSTANCE, None);
+        forged["document"] = forged["document"].as_str().unwrap().replace('5', "6").into();
+        assert_eq!(told(&running.server.post(forged.to_string()).await).0, 401);
+        for odd in ["", "i-1\"\u{1}'; --", "I-0123456789ABCDEF0", "0123456789"] {
+            let answer = running.server.sign_in(&running.cloud, odd, None).await;
+            assert_eq!(told(&answer).0, 404, "{odd}");
+        }
+        for bad in ["", "{", "[]", "{}", r#"{"document":"x"}"#] {
+            assert_eq!(told(&running.server.post(bad).await).0, 400, "{bad}");
+        }
+        assert_eq!(running.statements.get(), before);
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_an_internal_error_and_ends_by_itself() {
+    let mut sample = Sample::new();
+    let workspace = sample.rows.workspace(sample.owner, "dev");
+    let tokens = sample.build(workspace, &["main"]);
+    let postgres = OwnServer::start().await;
+    let running = sample.serve_from(postgres.database().await, Rules::default()).await;
+    assert_eq!(running.server.get("/readyz").await.status, 200);
+
+    postgres.pause().await;
+    let message = "Internal error fetching provisioner job agent.".to_owned();
+    assert_eq!(running.sign_in(None).await, (500, message));
+    let answer = running.server.get("/readyz").await;
+    assert_eq!(told(&answer), (503, "The database is not reachable.".to_owned()));
+    assert_eq!(running.server.get("/healthz").await.status, 200);
+
+    postgres.resume().await;
+    assert_eq!(running.sign_in(None).await, (200, tokens[0].clone()));
+    assert_eq!(running.server.get("/readyz").await.status, 200);
+}

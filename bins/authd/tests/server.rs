@@ -1,0 +1,176 @@
+//! The server around the routes: protocols, limits, stopping, metrics
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_auth::{Candidate, Candidates};
+use authd::Limits;
+use bytes::Bytes;
+use common::{SIGN_IN, Setup, proof, told};
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use identity_verify::test_util::aws::Cloud;
+use store::{Error, MemoryStore, Store};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+const INSTANCE: &str = "i-0123456789abcdef0";
+
+/// A store that answers when it is told to
+#[derive(Clone)]
+struct SlowStore(Arc<Semaphore>);
+
+impl SlowStore {
+    fn new() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+}
+
+impl Candidates for SlowStore {
+    type Error = Error;
+
+    async fn by_instance(&self, instance_id: &str) -> Result<Vec<Candidate>, Error> {
+        assert_ne!(instance_id, PANIC);
+        self.0.acquire().await.unwrap().forget();
+        Ok(Vec::new())
+    }
+}
+
+const PANIC: &str = "i-0badbadbadbadbad0";
+
+impl Store for SlowStore {
+    async fn ping(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn http2_with_prior_knowledge() {
+    let cloud = Cloud::generate(common::REGION);
+    let server = Setup::trusting(&cloud).start(MemoryStore::default()).await;
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (mut http2, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(server.url("/healthz")).body(Empty::<Bytes>::new()).unwrap();
+    let response = http2.send_request(request).await.unwrap();
+    assert_eq!((response.version(), response.status().as_u16()), (hyper::Version::HTTP_2, 200));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok\n");
+}
+
+#[tokio::test]
+async fn work_beyond_the_limit_is_refused_and_operators_are_not() {
+    let cloud = Cloud::generate(common::REGION);
+    let limits = Limits { requests_in_flight: 1, ..Limits::default() };
+    let store = SlowStore::new();
+    let server = Setup::trusting(&cloud).limits(limits).start(store.clone()).await;
+    let first = async {
+        let answer = server.sign_in(&cloud, INSTANCE, None).await;
+        assert_eq!(told(&answer).0, 404);
+    };
+    let others = async {
+        while !metric(&server, "authd_http_requests_in_flight").await.contains(" 2") {
+            tokio::task::yield_now().await;
+        }
+        let answer = server.sign_in(&cloud, INSTANCE, None).await;
+        assert_eq!(told(&answer), (503, "The server is busy.".to_owned()));
+        assert_eq!(server.get("/healthz").await.status, 200);
+        assert_eq!(server.get("/readyz").await.status, 200);
+        store.0.add_permits(1);
+    };
+    tokio::join!(first, others);
+}
+
+#[tokio::test]
+async fn a_slow_store_is_not_waited_for_beyond_the_deadline() {
+    let cloud = Cloud::generate(common::REGION);
+    let limits = Limits { request: Duration::from_millis(200), ..Limits::default() };
+    let server = Setup::trusting(&cloud).limits(limits).start(SlowStore::new()).await;
+    let answer = server.sign_in(&cloud, INSTANCE, None).await;
+    assert_eq!(told(&answer), (503, "The request took too long.".to_owned()));
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_answer() {
+    let cloud = Cloud::generate(common::REGION);
+    let store = SlowStore::new();
+    store.0.add_permits(1);
+    let server = Setup::trusting(&cloud).start(store).await;
+    let answer = server.sign_in(&cloud, PANIC, None).await;
+    assert_eq!(told(&answer), (500, "Internal server error.".to_owned()));
+    assert_eq!(told(&server.sign_in(&cloud, INSTANCE, None).await).0, 404);
+}
+
+#[tokio::test]
+async fn answers_under_way_are_finished_before_stopping() {
+    let cloud = Cloud::generate(common::REGION);
+    let store = SlowStore::new();
+    let mut server = Setup::trusting(&cloud).start(store.clone()).await;
+    let url = server.url(SIGN_IN);
+    let body = proof(&cloud, INSTANCE, None).to_string();
+    let under_way =
+        tokio::spawn(
+            async move { authd::client::Client::new().post_json(&url, body).await.unwrap() },
+        );
+    while !metric(&server, "authd_http_requests_in_flight").await.contains(" 2") {
+        tokio::task::yield_now().await;
+    }
+    server.begin_stop();
+    while TcpStream::connect(server.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!under_way.is_finished());
+    store.0.add_permits(1);
+    assert_eq!(told(&under_way.await.unwrap()).0, 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_drain_has_an_end() {
+    let cloud = Cloud::generate(common::REGION);
+    let limits = Limits { drain: Duration::from_millis(100), ..Limits::default() };
+    let server = Setup::trusting(&cloud).limits(limits).start(SlowStore::new()).await;
+    let url = server.url(SIGN_IN);
+    let body = proof(&cloud, INSTANCE, None).to_string();
+    let abandoned =
+        tokio::spawn(async move { authd::client::Client::new().post_json(&url, body).await });
+    while !metric(&server, "authd_http_requests_in_flight").await.contains(" 2") {
+        tokio::task::yield_now().await;
+    }
+    server.stop().await;
+    abandoned.abort();
+}
+
+#[tokio::test]
+async fn metrics_count_what_happened() {
+    let cloud = Cloud::generate(common::REGION);
+    let server = Setup::trusting(&cloud).start(MemoryStore::default()).await;
+    server.sign_in(&cloud, INSTANCE, None).await;
+    server.sign_in(&Cloud::generate(common::REGION), INSTANCE, None).await;
+    server.get("/nowhere").await;
+    for line in [
+        r#"authd_http_requests_total{route="aws-instance-identity",status="404"} 1"#,
+        r#"authd_http_requests_total{route="aws-instance-identity",status="401"} 1"#,
+        r#"authd_http_requests_total{route="unmatched",status="404"} 1"#,
+        r#"authd_identity_verifications_total{cloud="aws",outcome="accept",reason=""} 1"#,
+        r#"authd_identity_verifications_total{cloud="aws",outcome="reject",reason="bad_signature"} 1"#,
+        r#"authd_agent_sign_ins_total{outcome="not_found"} 1"#,
+        r#"authd_http_request_duration_seconds_count{route="aws-instance-identity"} 2"#,
+    ] {
+        assert_eq!(metric(&server, line).await, line);
+    }
+}
+
+/// The first line of the metrics that starts so
+async fn metric(server: &common::Server, start: &str) -> String {
+    let answer = server.get("/metrics").await;
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    text.lines().find(|line| line.starts_with(start)).unwrap_or_default().to_owned()
+}
