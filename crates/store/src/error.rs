@@ -1,5 +1,3 @@
-use std::fmt::Display;
-
 use thiserror::Error;
 
 /// Why a store could not answer or be prepared
@@ -46,14 +44,13 @@ pub enum Error {
     },
 }
 
+#[cfg(feature = "postgres")]
 impl Error {
-    #[cfg(feature = "postgres")]
-    pub(crate) fn unavailable(reason: impl Display) -> Self {
+    pub(crate) fn unavailable(reason: impl std::fmt::Display) -> Self {
         Self::Unavailable { reason: reason.to_string() }
     }
 
-    #[cfg(feature = "postgres")]
-    pub(crate) fn migration(reason: impl Display) -> Self {
+    pub(crate) fn migration(reason: impl std::fmt::Display) -> Self {
         Self::Migration { reason: reason.to_string() }
     }
 }

@@ -54,7 +54,21 @@ impl Database {
     /// The way into the database for what a store has no word for: unusual rows,
     /// catalogues, plans.
     pub async fn sql(&self, statements: &str) -> Vec<String> {
-        sql(&self.url, statements).await
+        self.try_sql(statements).await.unwrap()
+    }
+
+    /// Like [`sql`](Self::sql), or what the database has against it
+    ///
+    /// # Errors
+    ///
+    /// The database's message.
+    pub async fn try_sql(&self, statements: &str) -> Result<Vec<String>, String> {
+        let result = sql(&self.url, statements).await;
+        result.map_err(|error| {
+            error
+                .as_db_error()
+                .map_or_else(|| error.to_string(), |error| error.message().to_owned())
+        })
     }
 
     /// Starts to run statements, and returns once the server works on them
@@ -110,7 +124,7 @@ impl Server {
     async fn start() -> Self {
         let cluster = spawn_blocking(|| Ephemeral::start(&Settings::default()).unwrap()).await;
         let server = Self { cluster: Arc::new(Mutex::new(cluster.unwrap())) };
-        sql(&server.url("postgres"), &format!("CREATE DATABASE {TEMPLATE}")).await;
+        sql(&server.url("postgres"), &format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
         let store = PgStore::new(&server.url(TEMPLATE), &Options::default()).unwrap();
         store.migrate(Migrations::All).await.unwrap();
         server
@@ -119,7 +133,7 @@ impl Server {
     async fn copy(&self, template: &str) -> Database {
         let name = format!("test_{}", Uuid::new_v4().simple());
         let admin = self.url("postgres");
-        sql(&admin, &format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+        sql(&admin, &format!("CREATE DATABASE {name} TEMPLATE {template}")).await.unwrap();
         Database { url: self.url(&name) }
     }
 
@@ -138,16 +152,16 @@ async fn shared() -> &'static Server {
     SHARED.get_or_init(Server::start).await
 }
 
-async fn sql(url: &str, statements: &str) -> Vec<String> {
+async fn sql(url: &str, statements: &str) -> Result<Vec<String>, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     let connection = tokio::spawn(connection);
-    let messages = client.simple_query(statements).await.unwrap();
+    let messages = client.simple_query(statements).await;
     // Gone before the next step: a template must have no visitors.
     drop(client);
     connection.await.unwrap().unwrap();
 
     let mut rows = Vec::new();
-    for message in messages {
+    for message in messages? {
         match message {
             SimpleQueryMessage::RowDescription(_) => rows.clear(),
             SimpleQueryMessage::Row(row) => {
@@ -158,7 +172,7 @@ async fn sql(url: &str, statements: &str) -> Vec<String> {
             _ => {}
         }
     }
-    rows
+    Ok(rows)
 }
 
 fn lock(cluster: &Mutex<Ephemeral>) -> MutexGuard<'_, Ephemeral> {

@@ -1,3 +1,4 @@
+use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,7 +72,7 @@ impl Connector {
     }
 
     async fn log_in(&self) -> Result<(Client, Arc<AtomicBool>), Error> {
-        let (client, connection) = self.config.connect(NoTls).await.map_err(Error::unavailable)?;
+        let (client, connection) = self.config.connect(NoTls).await.map_err(unavailable)?;
         let closed = Arc::new(AtomicBool::new(false));
         let closed_here = Arc::clone(&closed);
         // Ends when the client is dropped or the connection breaks; the statements
@@ -123,6 +124,14 @@ impl Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("closed", &self.closed).finish_non_exhaustive()
+    }
+}
+
+/// What a failed connection attempt says, and why
+fn unavailable(error: tokio_postgres::Error) -> Error {
+    match error.source() {
+        Some(source) => Error::unavailable(format_args!("{error}: {source}")),
+        None => Error::unavailable(error),
     }
 }
 

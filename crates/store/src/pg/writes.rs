@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use diesel::ConnectionError;
 use diesel_async::AsyncPgConnection;
-use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
+use diesel_async::pooled_connection::bb8::{Pool, PooledConnection, RunError};
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod,
 };
@@ -37,7 +37,6 @@ impl Writes {
         let pool = Pool::builder()
             .max_size(options.write_connections.max(1))
             .test_on_check_out(false)
-            .retry_connection(false)
             .connection_timeout(options.connect_timeout)
             .build_unchecked(manager);
         Self { pool }
@@ -48,7 +47,10 @@ impl Writes {
     /// After the database restarted, all that are idle are not.
     pub(super) async fn get(&self) -> Result<PooledConnection<'_, AsyncPgConnection>, Error> {
         loop {
-            let mut connection = self.pool.get().await.map_err(Error::unavailable)?;
+            let mut connection = self.pool.get().await.map_err(|error| match error {
+                RunError::TimedOut => Error::unavailable("no connection became free in time"),
+                RunError::User(error) => Error::unavailable(error),
+            })?;
             // Dropping a broken one removes it from the pool, so this ends.
             if !connection.is_broken() {
                 return Ok(connection);
