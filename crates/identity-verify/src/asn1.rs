@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 /// Reads one ASN.1 value after the other
 ///
 /// DER as in X.690 section 10, or BER where lengths may be indefinite or longer
@@ -54,6 +56,23 @@ impl<'a> Reader<'a> {
         Ok(Value { tag: header.tag, body, raw, rules: self.rules, depth: self.depth })
     }
 
+    /// The bytes of the next value, an OCTET STRING, joined if BER has split it
+    pub(crate) fn octet_string(&mut self) -> Result<Cow<'a, [u8]>, Malformed> {
+        if let Some(whole) = self.optional(OCTET_STRING)? {
+            return Ok(Cow::Borrowed(whole.body));
+        }
+        if self.rules == Rules::Der {
+            return Err(Malformed);
+        }
+        let mut parts = self.read(OCTET_STRING | CONSTRUCTED)?.open()?;
+        let mut joined = Cow::Borrowed(&[][..]);
+        while !parts.is_empty() {
+            let part = parts.octet_string()?;
+            if joined.is_empty() { joined = part } else { joined.to_mut().extend_from_slice(&part) }
+        }
+        Ok(joined)
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
@@ -97,6 +116,28 @@ impl<'a> Value<'a> {
     /// The bytes of a BIT STRING that has no unused bits
     pub(crate) fn whole_bits(&self) -> Result<&'a [u8], Malformed> {
         self.body.strip_prefix(&[0]).ok_or(Malformed)
+    }
+}
+
+/// An AlgorithmIdentifier (RFC 5280, 4.1.1.2)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AlgorithmIdentifier<'a> {
+    pub(crate) oid: &'a [u8],
+    /// Whether its parameters are absent or NULL
+    pub(crate) plain: bool,
+}
+
+impl<'a> AlgorithmIdentifier<'a> {
+    /// Reads the fields of a SEQUENCE, or of a tag that stands for one
+    pub(crate) fn read(value: Value<'a>) -> Result<Self, Malformed> {
+        let mut fields = value.open()?;
+        let oid = fields.read(OBJECT_IDENTIFIER)?.body;
+        let plain = match fields.is_empty() {
+            true => true,
+            false => fields.any().map(|value| value.tag == NULL && value.body.is_empty())?,
+        };
+        fields.finish()?;
+        Ok(Self { oid, plain })
     }
 }
 
@@ -158,11 +199,19 @@ fn indefinite_len(body: &[u8]) -> Result<usize, Malformed> {
     }
 }
 
+pub(crate) const BOOLEAN: u8 = 0x01;
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
-pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(crate) const OCTET_STRING: u8 = 0x04;
 pub(crate) const NULL: u8 = 0x05;
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(crate) const UTF8_STRING: u8 = 0x0c;
+pub(crate) const PRINTABLE_STRING: u8 = 0x13;
+pub(crate) const IA5_STRING: u8 = 0x16;
+pub(crate) const UTC_TIME: u8 = 0x17;
+pub(crate) const GENERALIZED_TIME: u8 = 0x18;
 pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 
 /// The constructed tag `[n]` of a context
 pub(crate) const fn context(n: u8) -> u8 {
@@ -222,6 +271,17 @@ mod tests {
         inside.finish().unwrap();
         assert_eq!(der(&nested).unwrap_err(), Malformed);
         assert_eq!(ber(&nested[..13]).unwrap_err(), Malformed);
+    }
+
+    #[test]
+    fn split_strings_are_joined_in_ber_alone() {
+        let split = [0x24, 0x80, 4, 1, 1, 0x24, 4, 4, 2, 2, 3, 4, 0, 0, 0];
+        let read = |rules| Reader::new(&split, rules).octet_string();
+        assert_eq!(read(Rules::Ber).unwrap().as_ref(), [1, 2, 3]);
+        assert_eq!(read(Rules::Der).unwrap_err(), Malformed);
+        for broken in [&[0x24, 2, 5, 0][..], &[0x24, 1, 4], &[5, 0]] {
+            assert_eq!(Reader::new(broken, Rules::Ber).octet_string().unwrap_err(), Malformed);
+        }
     }
 
     #[test]

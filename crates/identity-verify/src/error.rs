@@ -2,7 +2,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::Cloud;
+use crate::{Cloud, asn1::Malformed};
 
 /// Why a proof was refused, or why trust material was
 ///
@@ -45,6 +45,9 @@ pub enum Error {
         /// A region of the key that signed
         key: String,
     },
+    /// The document sent beside a message is not the one signed in it
+    #[error("the document beside the message is not the signed one")]
+    DocumentMismatch,
     /// The proof, or what it rests on, is too old
     #[error("{what} is too old")]
     Expired {
@@ -63,6 +66,54 @@ pub enum Error {
     /// The policy does not list the region
     #[error("region is not allowed")]
     RegionNotAllowed,
+    /// A claim that must be there is not
+    #[error("the claim `{claim}` is missing")]
+    MissingClaim {
+        /// Its name
+        claim: &'static str,
+    },
+    /// The certificate that signed does not lead to a trusted root
+    #[error("the signer's certificate is not trusted: {why}")]
+    UntrustedSigner {
+        /// Why not
+        why: &'static str,
+    },
+    /// The certificate that signed may be genuine, but it is not the cloud's
+    #[error("the signer is not allowed: {why}")]
+    SignerNotAllowed {
+        /// Why not
+        why: &'static str,
+    },
+    /// The proof does not answer the nonce that was asked for
+    #[error("the nonce is not the expected one")]
+    NonceMismatch,
+    /// The policy does not list the subscription
+    #[error("subscription is not allowed")]
+    SubscriptionNotAllowed,
+    /// No key has the id that the token names
+    #[error("no key has the id the token names")]
+    UnknownKey,
+    /// There are no keys to look into; not the fault of the proof
+    #[error("the cloud's keys are unavailable")]
+    KeysUnavailable,
+    /// Someone else issued the token
+    #[error("the token's issuer is not the cloud")]
+    IssuerMismatch,
+    /// The token is meant for someone else
+    #[error("the token is for another audience")]
+    AudienceMismatch,
+    /// The token was issued for longer than the policy allows
+    #[error("the token's lifetime is too long")]
+    LifetimeTooLong,
+    /// The policy does not list the project
+    #[error("project is not allowed")]
+    ProjectNotAllowed,
+    /// The policy does not list the service account
+    #[error("service account is not allowed")]
+    ServiceAccountNotAllowed,
+    /// The instance was created longer ago than the policy allows
+    #[error("the instance is too old")]
+    InstanceTooOld,
     /// The proof is genuine and allowed, but what it names is no instance id
     #[error("`{}` is not an instance id of {cloud}", id.escape_debug())]
     InvalidInstanceId {
@@ -92,10 +143,24 @@ impl Error {
             Self::BadSignature => Reason::BadSignature,
             Self::AlgorithmNotAllowed { .. } => Reason::AlgorithmNotAllowed,
             Self::RegionMismatch { .. } => Reason::RegionMismatch,
+            Self::DocumentMismatch => Reason::DocumentMismatch,
             Self::Expired { .. } => Reason::Expired,
             Self::NotYetValid { .. } => Reason::NotYetValid,
             Self::AccountNotAllowed => Reason::AccountNotAllowed,
             Self::RegionNotAllowed => Reason::RegionNotAllowed,
+            Self::MissingClaim { .. } => Reason::MissingClaim,
+            Self::UntrustedSigner { .. } => Reason::UntrustedSigner,
+            Self::SignerNotAllowed { .. } => Reason::SignerNotAllowed,
+            Self::NonceMismatch => Reason::NonceMismatch,
+            Self::SubscriptionNotAllowed => Reason::SubscriptionNotAllowed,
+            Self::UnknownKey => Reason::UnknownKey,
+            Self::KeysUnavailable => Reason::KeysUnavailable,
+            Self::IssuerMismatch => Reason::IssuerMismatch,
+            Self::AudienceMismatch => Reason::AudienceMismatch,
+            Self::LifetimeTooLong => Reason::LifetimeTooLong,
+            Self::ProjectNotAllowed => Reason::ProjectNotAllowed,
+            Self::ServiceAccountNotAllowed => Reason::ServiceAccountNotAllowed,
+            Self::InstanceTooOld => Reason::InstanceTooOld,
             Self::InvalidInstanceId { .. } => Reason::InvalidInstanceId,
             Self::InvalidTrust { .. } => Reason::InvalidTrust,
         }
@@ -117,8 +182,30 @@ impl Error {
         Self::MalformedProof { what }
     }
 
+    pub(crate) const fn missing(claim: &'static str) -> Self {
+        Self::MissingClaim { claim }
+    }
+
+    pub(crate) const fn not_allowed(why: &'static str) -> Self {
+        Self::SignerNotAllowed { why }
+    }
+
     pub(crate) const fn trust(what: &'static str) -> Self {
         Self::InvalidTrust { what }
+    }
+}
+
+/// Refuses a part of a proof that is larger than any real one
+pub(crate) const fn bound(part: &'static str, bytes: &[u8], limit: usize) -> Result<(), Error> {
+    match bytes.len() {
+        size if size > limit => Err(Error::OversizedProof { part, size, limit }),
+        _ => Ok(()),
+    }
+}
+
+impl From<Malformed> for Error {
+    fn from(_: Malformed) -> Self {
+        Self::malformed("an ASN.1 structure is not what it should be")
     }
 }
 
@@ -159,6 +246,8 @@ reasons! {
     AlgorithmNotAllowed => "algorithm_not_allowed",
     /// The key that signed does not speak for the claimed region
     RegionMismatch => "region_mismatch",
+    /// The document sent beside a message is not the signed one
+    DocumentMismatch => "document_mismatch",
     /// Too old
     Expired => "expired",
     /// From the future
@@ -167,6 +256,32 @@ reasons! {
     AccountNotAllowed => "account_not_allowed",
     /// The policy does not list the region
     RegionNotAllowed => "region_not_allowed",
+    /// A claim that must be there is not
+    MissingClaim => "missing_claim",
+    /// The certificate that signed does not lead to a trusted root
+    UntrustedSigner => "untrusted_signer",
+    /// The certificate that signed is not the cloud's
+    SignerNotAllowed => "signer_not_allowed",
+    /// Another nonce than was asked for, or none
+    NonceMismatch => "nonce_mismatch",
+    /// The policy does not list the subscription
+    SubscriptionNotAllowed => "subscription_not_allowed",
+    /// No key has the id that the token names
+    UnknownKey => "unknown_key",
+    /// Not about the proof: there are no keys to look into
+    KeysUnavailable => "keys_unavailable",
+    /// Someone else issued the token
+    IssuerMismatch => "issuer_mismatch",
+    /// Meant for someone else
+    AudienceMismatch => "audience_mismatch",
+    /// Issued for longer than the policy allows
+    LifetimeTooLong => "lifetime_too_long",
+    /// The policy does not list the project
+    ProjectNotAllowed => "project_not_allowed",
+    /// The policy does not list the service account
+    ServiceAccountNotAllowed => "service_account_not_allowed",
+    /// The instance was created longer ago than the policy allows
+    InstanceTooOld => "instance_too_old",
     /// Genuine, but naming no instance
     InvalidInstanceId => "invalid_instance_id",
     /// Not about a proof: a key or certificate that was to be trusted is unusable

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::{Error, aws};
+use crate::{Error, aws, azure, google};
 
 /// A cloud that vouches for its instances
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +79,10 @@ impl VerifiedInstance {
 pub enum Claims {
     /// Fields of an AWS instance identity document
     Aws(aws::Claims),
+    /// Fields of Azure's attested data
+    Azure(azure::Claims),
+    /// Claims of a Google identity token
+    Google(google::Claims),
 }
 
 /// The id of an instance, in the one form its cloud has for it

@@ -1,11 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 pub mod aws;
+pub mod azure;
+pub mod google;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 
 mod asn1;
 mod base64;
+mod cms;
 mod error;
 mod fingerprint;
 mod instance;
@@ -14,8 +17,9 @@ mod pem;
 mod policy;
 mod rsa;
 mod time;
+mod x509;
 
 pub use error::{Error, Reason};
 pub use fingerprint::Fingerprint;
 pub use instance::{Claims, Cloud, InstanceId, VerifiedInstance};
-pub use policy::Policy;
+pub use policy::{Audience, Policy};

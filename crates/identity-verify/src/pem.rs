@@ -1,9 +1,6 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::{
-    Error,
-    asn1::{INTEGER, Malformed, Reader, Rules, SEQUENCE, context},
-};
+use crate::{Error, asn1::Malformed, x509::Certificate};
 
 /// One `-----BEGIN …-----` block of a PEM file (RFC 7468)
 pub(crate) struct Block<'a> {
@@ -14,13 +11,28 @@ pub(crate) struct Block<'a> {
 }
 
 impl Block<'_> {
+    /// The words of the preamble's line `Regions:`, which our own files have
+    pub(crate) fn regions(&self) -> impl Iterator<Item = &str> {
+        let line = self.preamble.lines().find_map(|line| line.strip_prefix("Regions: "));
+        line.unwrap_or_default().split_ascii_whitespace()
+    }
+
+    /// The DER in a certificate block
+    pub(crate) fn certificate(&self) -> Result<&[u8], Error> {
+        match self.label {
+            "CERTIFICATE" => Ok(&self.der),
+            _ => Err(Error::trust("a PEM block is not a certificate")),
+        }
+    }
+
     /// The DER SubjectPublicKeyInfo in a certificate or public key block
     ///
     /// Of a certificate nothing else is read: no version, date, name, extension or
     /// signature is looked at.
     pub(crate) fn spki(&self) -> Result<&[u8], Error> {
         match self.label {
-            "CERTIFICATE" => spki_of_certificate(&self.der)
+            "CERTIFICATE" => Certificate::parse(&self.der)
+                .map(|certificate| certificate.spki)
                 .map_err(|Malformed| Error::trust("a certificate is malformed")),
             "PUBLIC KEY" => Ok(&self.der),
             _ => Err(Error::trust("a PEM block is neither a certificate nor a public key")),
@@ -50,21 +62,6 @@ pub(crate) fn blocks(pem: &[u8]) -> Result<Vec<Block<'_>>, Error> {
         return Err(Error::trust("a PEM file has no block"));
     }
     Ok(blocks)
-}
-
-/// The SubjectPublicKeyInfo of an X.509 certificate of any version (RFC 5280, 4.1)
-fn spki_of_certificate(der: &[u8]) -> Result<&[u8], Malformed> {
-    let mut outer = Reader::new(der, Rules::Der);
-    let certificate = outer.read(SEQUENCE)?;
-    outer.finish()?;
-    let mut tbs = certificate.open()?.read(SEQUENCE)?.open()?;
-    let _version = tbs.optional(context(0))?;
-    let _serial = tbs.read(INTEGER)?;
-    let _signature = tbs.read(SEQUENCE)?;
-    let _issuer = tbs.read(SEQUENCE)?;
-    let _validity = tbs.read(SEQUENCE)?;
-    let _subject = tbs.read(SEQUENCE)?;
-    Ok(tbs.read(SEQUENCE)?.raw)
 }
 
 const BEGIN: &str = "-----BEGIN ";

@@ -3,15 +3,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use crate::Error;
+use crate::{Error, azure};
 
 /// What a deployment demands of a proof beyond a genuine signature
 ///
-/// Field names are the names of the configuration. Unknown ones are refused, so
-/// that a misspelt restriction is not silently none. A list that is absent allows
-/// all; an empty list allows none.
+/// Field names are the names of the configuration; those of Google may also begin
+/// with `gcp_`. Unknown ones are refused, so that a misspelt restriction is not
+/// silently none. A list that is absent allows all; an empty list allows none.
 ///
 /// ```
 /// let policy: identity_verify::Policy = serde_json::from_str(
@@ -25,7 +25,11 @@ use crate::Error;
 #[non_exhaustive]
 pub struct Policy {
     /// How many seconds the cloud's clock and ours may differ, in either direction
+    ///
+    /// For what a proof says of itself. The dates of certificates are taken as they
+    /// are.
     pub leeway_seconds: u64,
+
     /// The most seconds since the `pendingTime` of an AWS document
     ///
     /// `pendingTime` is the last start of the instance, so this limit refuses
@@ -38,6 +42,41 @@ pub struct Policy {
     pub aws_allowed_regions: Option<BTreeSet<String>>,
     /// Accept AWS keys of fewer than 2048 bits, which sign `/signature`
     pub aws_allow_rsa1024: bool,
+    /// Accept the legacy `/pkcs7` of AWS, signed with DSA and SHA-1
+    ///
+    /// Both are broken for new signatures. Needs the feature `dsa`; without it such
+    /// proofs are refused whatever stands here.
+    pub aws_allow_dsa_sha1: bool,
+
+    /// Refuse Azure's attested data after its `expiresOn`, six hours after it was made
+    pub azure_enforce_expires_on: bool,
+    /// The nonce that Azure's attested data must answer, 1 to 32 letters and digits
+    pub azure_expected_nonce: Option<String>,
+    /// The Azure subscriptions whose machines are accepted, compared without case
+    pub azure_allowed_subscriptions: Option<BTreeSet<String>>,
+    /// The Azure clouds whose machines are accepted
+    ///
+    /// Without it all but Germany, which was closed in 2021 and counts only under a
+    /// root that an operator added.
+    pub azure_clouds: Option<BTreeSet<azure::Environment>>,
+
+    /// The audience a Google identity token must name
+    #[serde(alias = "gcp_audience")]
+    pub google_audience: Audience,
+    /// The Google projects whose instances are accepted, by id
+    #[serde(alias = "gcp_allowed_projects")]
+    pub google_allowed_projects: Option<BTreeSet<String>>,
+    /// The service accounts whose instances are accepted, by verified address
+    #[serde(alias = "gcp_allowed_service_accounts")]
+    pub google_allowed_service_accounts: Option<BTreeSet<String>>,
+    /// The most seconds since a Google instance was created
+    #[serde(alias = "gcp_max_instance_age_seconds")]
+    pub google_max_instance_age_seconds: Option<u64>,
+    /// The most seconds between `iat` and `exp` of a Google token, `None` for any
+    ///
+    /// Google issues them for 3,600.
+    #[serde(alias = "gcp_max_lifetime_seconds")]
+    pub google_max_lifetime_seconds: Option<u64>,
 }
 
 impl Default for Policy {
@@ -48,6 +87,16 @@ impl Default for Policy {
             aws_allowed_accounts: None,
             aws_allowed_regions: None,
             aws_allow_rsa1024: true,
+            aws_allow_dsa_sha1: false,
+            azure_enforce_expires_on: true,
+            azure_expected_nonce: None,
+            azure_allowed_subscriptions: None,
+            azure_clouds: None,
+            google_audience: Audience::default(),
+            google_allowed_projects: None,
+            google_allowed_service_accounts: None,
+            google_max_instance_age_seconds: None,
+            google_max_lifetime_seconds: Some(3_900),
         }
     }
 }
@@ -62,6 +111,29 @@ impl Policy {
     ) -> Result<(), Error> {
         match begin.duration_since(now) {
             Ok(ahead) if ahead > self.leeway() => Err(Error::NotYetValid { what }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a `what` whose last moment, `end`, is more than the leeway before `now`
+    pub(crate) fn check_not_ended(
+        &self,
+        what: &'static str,
+        end: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), Error> {
+        self.check_age(what, end, 0, now)
+    }
+
+    /// Refuses a `what` if `now` is `end` or later, give or take the leeway
+    pub(crate) fn check_before_end(
+        &self,
+        what: &'static str,
+        end: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), Error> {
+        match now.duration_since(end) {
+            Ok(past) if past >= self.leeway() => Err(Error::Expired { what }),
             _ => Ok(()),
         }
     }
@@ -83,6 +155,33 @@ impl Policy {
 
     const fn leeway(&self) -> Duration {
         Duration::from_secs(self.leeway_seconds)
+    }
+}
+
+/// The audience of a Google identity token
+///
+/// In a configuration a text, or `null` or `"*"` for any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Exactly this one
+    Is(String),
+    /// Any: a token that another service received is then good here too
+    Any,
+}
+
+impl Default for Audience {
+    /// What the reference's agents ask for
+    fn default() -> Self {
+        Self::Is("coder".to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for Audience {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Option::<String>::deserialize(deserializer)? {
+            Some(audience) if audience != "*" => Self::Is(audience),
+            _ => Self::Any,
+        })
     }
 }
 

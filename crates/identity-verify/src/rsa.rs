@@ -1,13 +1,20 @@
 //! Everything that is asked of ring
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use ring::{
     digest,
-    signature::{RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, RsaPublicKeyComponents},
+    signature::{
+        RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA384,
+        RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents,
+    },
 };
+
+use rustls_pki_types::{InvalidSignature, SignatureVerificationAlgorithm, alg_id};
 
 use crate::{
     Error,
-    asn1::{BIT_STRING, INTEGER, Malformed, NULL, OBJECT_IDENTIFIER, Reader, Rules, SEQUENCE},
+    asn1::{AlgorithmIdentifier, BIT_STRING, INTEGER, Malformed, Reader, Rules, SEQUENCE},
 };
 
 /// An RSA public key of 1024 to 8192 bits
@@ -20,9 +27,15 @@ pub(crate) struct PublicKey {
 impl PublicKey {
     /// Reads a DER SubjectPublicKeyInfo with algorithm rsaEncryption (RFC 8017, A.1)
     pub(crate) fn from_spki(der: &[u8]) -> Result<Self, Error> {
-        let (modulus, exponent) = rsa_of_spki(der)
-            .and_then(components)
-            .map_err(|Malformed| Error::trust("a public key is not an RSA key"))?;
+        let pkcs1 =
+            rsa_of_spki(der).map_err(|Malformed| Error::trust("a public key is not an RSA key"))?;
+        Self::from_pkcs1(pkcs1)
+    }
+
+    /// Reads a DER RSAPublicKey (RFC 8017, A.1.1)
+    fn from_pkcs1(der: &[u8]) -> Result<Self, Error> {
+        let (modulus, exponent) =
+            components(der).map_err(|Malformed| Error::trust("an RSA key is malformed"))?;
         Self::from_components(modulus, exponent)
     }
 
@@ -53,25 +66,111 @@ impl PublicKey {
         self.modulus.len()
     }
 
-    /// Whether this key signed `message` with RSASSA-PKCS1-v1_5 and SHA-256
+    /// Whether a verification with this key is cheap enough for anyone to demand it
     ///
-    /// RFC 8017 section 8.2.2. RSA-1024 is accepted on purpose: AWS signs its
-    /// documents with nothing better at `/signature`. Where a larger key is due,
-    /// the caller compares [`bits`](Self::bits).
-    pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+    /// Of the keys that strangers bring. Four thousand bits and a short exponent are
+    /// what public authorities use; the largest ring accepts costs a hundred times
+    /// as much.
+    pub(crate) fn is_cheap(&self) -> bool {
+        self.bits() <= 4096 && self.exponent.len() <= 3
+    }
+
+    /// Whether this key signed `message` with RSASSA-PKCS1-v1_5 (RFC 8017, 8.2.2)
+    ///
+    /// With SHA-256, keys from 1024 bits are accepted on purpose: AWS signs its
+    /// documents with nothing better at `/signature`. Where a larger key is due, the
+    /// caller compares [`bits`](Self::bits).
+    pub(crate) fn verify(&self, hash: Sha2, message: &[u8], signature: &[u8]) -> bool {
+        let algorithm = match hash {
+            Sha2::Sha256 => &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
+            Sha2::Sha384 => &RSA_PKCS1_2048_8192_SHA384,
+            Sha2::Sha512 => &RSA_PKCS1_2048_8192_SHA512,
+        };
         RsaPublicKeyComponents { n: &self.modulus, e: &self.exponent }
-            .verify(&RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, message, signature)
+            .verify(algorithm, message, signature)
             .is_ok()
     }
 }
 
-/// SHA-256 (FIPS 180-4)
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut sum = [0; 32];
-    for (to, from) in sum.iter_mut().zip(digest::digest(&digest::SHA256, bytes).as_ref()) {
-        *to = *from;
+/// A hash function that may be signed with RSA
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sha2 {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl Sha2 {
+    /// The digest of `bytes` (FIPS 180-4)
+    pub(crate) fn digest(self, bytes: &[u8]) -> digest::Digest {
+        let algorithm = match self {
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
+        };
+        digest::digest(algorithm, bytes)
     }
-    sum
+}
+
+/// The algorithms with which a certificate on a path may be signed
+///
+/// Together they verify at most `budget` signatures, and none with an RSA key that
+/// is not cheap: an attacker chooses the certificates of a proof.
+pub(crate) fn chain_algorithms(budget: &AtomicUsize) -> [Budgeted<'_>; 7] {
+    [
+        webpki::ring::RSA_PKCS1_2048_8192_SHA256,
+        webpki::ring::RSA_PKCS1_2048_8192_SHA384,
+        webpki::ring::RSA_PKCS1_2048_8192_SHA512,
+        webpki::ring::ECDSA_P256_SHA256,
+        webpki::ring::ECDSA_P256_SHA384,
+        webpki::ring::ECDSA_P384_SHA256,
+        webpki::ring::ECDSA_P384_SHA384,
+    ]
+    .map(|algorithm| Budgeted { algorithm, budget })
+}
+
+/// A signature algorithm that stops verifying once a budget is spent
+#[derive(Debug)]
+pub(crate) struct Budgeted<'a> {
+    algorithm: &'static dyn SignatureVerificationAlgorithm,
+    budget: &'a AtomicUsize,
+}
+
+impl Budgeted<'_> {
+    pub(crate) fn as_dyn(&self) -> &dyn SignatureVerificationAlgorithm {
+        self
+    }
+}
+
+impl SignatureVerificationAlgorithm for Budgeted<'_> {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        let spend = |left: usize| left.checked_sub(1);
+        let in_budget = self.budget.fetch_update(Relaxed, Relaxed, spend).is_ok();
+        let is_rsa = self.public_key_alg_id() == alg_id::RSA_ENCRYPTION;
+        let cheap = !is_rsa || PublicKey::from_pkcs1(public_key).is_ok_and(|key| key.is_cheap());
+        if !(in_budget && cheap) {
+            return Err(InvalidSignature);
+        }
+        self.algorithm.verify_signature(public_key, message, signature)
+    }
+
+    fn public_key_alg_id(&self) -> rustls_pki_types::AlgorithmIdentifier {
+        self.algorithm.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> rustls_pki_types::AlgorithmIdentifier {
+        self.algorithm.signature_alg_id()
+    }
+}
+
+/// The SHA-1 digest of `bytes`, for the DSA signatures AWS once made
+pub(crate) fn sha1(bytes: &[u8]) -> digest::Digest {
+    digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes)
 }
 
 /// The RSAPublicKey in a SubjectPublicKeyInfo
@@ -79,13 +178,11 @@ fn rsa_of_spki(der: &[u8]) -> Result<&[u8], Malformed> {
     let mut outer = Reader::new(der, Rules::Der);
     let mut spki = outer.read(SEQUENCE)?.open()?;
     outer.finish()?;
-    let mut algorithm = spki.read(SEQUENCE)?.open()?;
-    if algorithm.read(OBJECT_IDENTIFIER)?.body != RSA_ENCRYPTION {
+    let algorithm = AlgorithmIdentifier::read(spki.read(SEQUENCE)?)?;
+    // RFC 3279 section 2.3.1 demands NULL; some writers leave it out.
+    if algorithm.oid != RSA_ENCRYPTION || !algorithm.plain {
         return Err(Malformed);
     }
-    // RFC 3279 section 2.3.1 demands NULL; some writers leave it out.
-    algorithm.optional(NULL)?;
-    algorithm.finish()?;
     let key = spki.read(BIT_STRING)?.whole_bits()?;
     spki.finish()?;
     Ok(key)
@@ -106,4 +203,4 @@ const MIN_BITS: usize = 1024;
 const MAX_BITS: usize = 8192;
 
 /// 1.2.840.113549.1.1.1 (RFC 8017, appendix C)
-const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+pub(crate) const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];

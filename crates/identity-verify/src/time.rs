@@ -14,8 +14,8 @@ pub(crate) fn rfc3339(text: &str) -> Option<SystemTime> {
     else {
         return None;
     };
-    let year = two(y1, y2)? * 100 + two(y3, y4)?;
-    let time = civil(year, two(o1, o2)?, two(d1, d2)?, two(h1, h2)?, two(m1, m2)?, two(s1, s2)?)?;
+    let date = [two(y1, y2)? * 100 + two(y3, y4)?, two(o1, o2)?, two(d1, d2)?];
+    let time = civil(date, [two(h1, h2)?, two(m1, m2)?, two(s1, s2)?])?;
 
     let (nanos, offset) = fraction(rest)?;
     let offset_seconds = match *offset {
@@ -34,15 +34,49 @@ pub(crate) fn rfc3339(text: &str) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
 }
 
+/// Parses a date as Azure writes `createdOn`: `04/19/22 01:27:21 -0000`
+///
+/// Month first, two digits of a year from 2000 to 2099, always UTC.
+pub(crate) fn azure(text: &str) -> Option<SystemTime> {
+    let date = text.strip_suffix(" -0000")?.as_bytes();
+    let &[o1, o2, b'/', d1, d2, b'/', y1, y2, b' ', ref time @ ..] = date else { return None };
+    let &[h1, h2, b':', m1, m2, b':', s1, s2] = time else { return None };
+    let date = [two(y1, y2)? + 2000, two(o1, o2)?, two(d1, d2)?];
+    moment(date, [two(h1, h2)?, two(m1, m2)?, two(s1, s2)?])
+}
+
+/// Parses a UTCTime of a certificate, `YYMMDDHHMMSSZ` (RFC 5280, 4.1.2.5.1)
+///
+/// Two digits of a year from 1950 to 2049, of which those before 1970 are refused.
+pub(crate) fn utc_time(text: &[u8]) -> Option<SystemTime> {
+    let (&[y1, y2], rest) = text.split_first_chunk()?;
+    let year = two(y1, y2)?;
+    compact(if year < 50 { 2000 + year } else { 1900 + year }, rest)
+}
+
+/// Parses a GeneralizedTime of a certificate, `YYYYMMDDHHMMSSZ` (RFC 5280, 4.1.2.5.2)
+pub(crate) fn generalized_time(text: &[u8]) -> Option<SystemTime> {
+    let (&[y1, y2, y3, y4], rest) = text.split_first_chunk()?;
+    compact(two(y1, y2)? * 100 + two(y3, y4)?, rest)
+}
+
+/// Parses `MMDDHHMMSSZ`
+fn compact(year: i64, text: &[u8]) -> Option<SystemTime> {
+    let &[o1, o2, d1, d2, h1, h2, m1, m2, s1, s2, b'Z'] = text else { return None };
+    let date = [year, two(o1, o2)?, two(d1, d2)?];
+    moment(date, [two(h1, h2)?, two(m1, m2)?, two(s1, s2)?])
+}
+
+/// A second of the Gregorian calendar in UTC
+fn moment(date: [i64; 3], time: [i64; 3]) -> Option<SystemTime> {
+    let seconds = u64::try_from(civil(date, time)?).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
 /// Seconds since 1970 of a date of the Gregorian calendar in UTC
-pub(crate) fn civil(
-    year: i64,
-    month: i64,
-    day: i64,
-    hour: i64,
-    minute: i64,
-    second: i64,
-) -> Option<i64> {
+///
+/// `[year, month, day]` and `[hour, minute, second]`, without leap seconds.
+fn civil([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3]) -> Option<i64> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let days_in_month = match month {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
@@ -67,7 +101,7 @@ pub(crate) fn civil(
 }
 
 /// The number two ASCII digits write
-pub(crate) fn two(tens: u8, ones: u8) -> Option<i64> {
+fn two(tens: u8, ones: u8) -> Option<i64> {
     let digit = |b: u8| b.is_ascii_digit().then(|| i64::from(b - b'0'));
     Some(digit(tens)? * 10 + digit(ones)?)
 }
@@ -139,12 +173,40 @@ mod tests {
     }
 
     #[test]
+    fn the_forms_of_azure_and_of_certificates_name_the_same_second() {
+        let second = rfc3339("2022-04-19T01:27:21Z");
+        assert_eq!(azure("04/19/22 01:27:21 -0000"), second);
+        assert_eq!(utc_time(b"220419012721Z"), second);
+        assert_eq!(generalized_time(b"20220419012721Z"), second);
+        assert_eq!(utc_time(b"991231235959Z"), rfc3339("1999-12-31T23:59:59Z"));
+        assert_eq!(utc_time(b"491231235959Z"), rfc3339("2049-12-31T23:59:59Z"));
+
+        for text in [
+            "04/19/22 01:27:21 +0000",
+            "04/19/22 01:27:21",
+            "04/19/2022 01:27:21 -0000",
+            "19/04/22 01:27:21 -0000",
+            "4/19/22 01:27:21 -0000",
+            "04/19/22 01:27:21 -0000 ",
+            "",
+        ] {
+            assert_eq!(azure(text), None, "{text:?}");
+        }
+        for text in ["", "Z", "2204190127Z", "220419012721", "220419012721+0000", "220419012721Z "]
+        {
+            assert_eq!(utc_time(text.as_bytes()), None, "{text:?}");
+            assert_eq!(generalized_time(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(utc_time(b"500101000000Z"), None);
+    }
+
+    #[test]
     fn every_day_follows_the_one_before() {
         let mut expected = 0;
         for year in 1970..2105 {
             for month in 1..=12 {
                 for day in 1..=31 {
-                    if let Some(seconds) = civil(year, month, day, 0, 0, 0) {
+                    if let Some(seconds) = civil([year, month, day], [0; 3]) {
                         assert_eq!(seconds, expected, "{year}-{month}-{day}");
                         expected += 86_400;
                     }

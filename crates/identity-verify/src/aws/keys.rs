@@ -1,5 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+#[cfg(feature = "dsa")]
+use super::dsa::DsaKey;
 use crate::{Error, Fingerprint, pem, rsa::PublicKey};
 
 /// The public keys that sign for the AWS regions
@@ -13,33 +15,40 @@ pub struct Keys {
     keys: Vec<TrustedKey>,
     /// Indices into `keys`
     by_region: BTreeMap<String, Vec<usize>>,
+    #[cfg(feature = "dsa")]
+    dsa: Option<DsaKey>,
 }
 
 impl Keys {
     /// No key: nothing verifies until one is added
     #[must_use]
-    pub const fn none() -> Self {
-        Self { keys: Vec::new(), by_region: BTreeMap::new() }
+    pub fn none() -> Self {
+        Self::default()
     }
 
     /// The keys AWS publishes, for 39 regions (November 2026)
     ///
     /// For each region the RSA-1024 key of `/signature`, shared by many regions,
-    /// and the RSA-2048 key of `/rsa2048`. Source: the certificates of the *EC2 User
-    /// Guide*, "Verify the instance identity document", compared by key with those
-    /// that SPIRE, smallstep and go-witness ship.
+    /// and the RSA-2048 key of `/rsa2048`. With the feature `dsa` also the one key of
+    /// `/pkcs7`, which is not listed and serves nothing unless the policy allows it.
+    /// Source: the certificates of the *EC2 User Guide*, "Verify the instance
+    /// identity document", compared by key with those that SPIRE, smallstep and
+    /// go-witness ship.
     #[must_use]
     pub fn builtin() -> Self {
         let mut keys = Self::none();
         for block in [RSA1024, RSA2048].into_iter().flat_map(|f| pem::blocks(f).unwrap_or_default())
         {
-            let regions = block.preamble.lines().find_map(|line| line.strip_prefix("Regions: "));
             // A key that cannot be read is not trusted; a test counts them.
             if let Ok(key) = TrustedKey::read(&block) {
-                for region in regions.unwrap_or_default().split(' ') {
+                for region in block.regions() {
                     keys.add(region, key.clone());
                 }
             }
+        }
+        #[cfg(feature = "dsa")]
+        {
+            keys.dsa = pem::blocks(DSA).ok().and_then(|blocks| DsaKey::read(blocks.first()?));
         }
         keys
     }
@@ -81,11 +90,16 @@ impl Keys {
     }
 
     /// The keys in the order to try them: those of `first` before all others
-    pub(crate) fn starting_with(&self, first: Option<&str>) -> impl Iterator<Item = &TrustedKey> {
+    pub(super) fn starting_with(&self, first: Option<&str>) -> impl Iterator<Item = &TrustedKey> {
         let of_first =
             first.and_then(|region| self.by_region.get(region)).map_or(&[][..], Vec::as_slice);
         let others = self.keys.iter().enumerate().filter(|(i, _)| !of_first.contains(i));
         of_first.iter().filter_map(|&i| self.keys.get(i)).chain(others.map(|(_, key)| key))
+    }
+
+    #[cfg(feature = "dsa")]
+    pub(super) const fn dsa(&self) -> Option<&DsaKey> {
+        self.dsa.as_ref()
     }
 
     fn add(&mut self, region: &str, key: TrustedKey) {
@@ -136,14 +150,16 @@ impl TrustedKey {
         self.fingerprint
     }
 
-    pub(crate) const fn key(&self) -> &PublicKey {
+    pub(super) const fn key(&self) -> &PublicKey {
         &self.key
     }
 
-    pub(crate) fn speaks_for(&self, region: &str) -> bool {
-        self.regions.contains(region)
+    pub(super) const fn region_set(&self) -> &BTreeSet<String> {
+        &self.regions
     }
 }
 
 const RSA1024: &[u8] = include_bytes!("../../data/aws/rsa1024.pem");
 const RSA2048: &[u8] = include_bytes!("../../data/aws/rsa2048.pem");
+#[cfg(feature = "dsa")]
+const DSA: &[u8] = include_bytes!("../../data/aws/dsa.pem");

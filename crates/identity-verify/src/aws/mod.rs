@@ -8,15 +8,24 @@
 //! [`aws_max_document_age_seconds`]: crate::Policy::aws_max_document_age_seconds
 
 mod document;
+#[cfg(feature = "dsa")]
+mod dsa;
 mod keys;
 
-use std::{fmt, time::SystemTime};
+use std::{collections::BTreeSet, fmt, time::SystemTime};
 
 pub use document::Claims;
 use document::Document;
 pub use keys::{Keys, TrustedKey};
 
-use crate::{Error, Policy, VerifiedInstance, base64};
+use crate::{
+    Error, Policy, VerifiedInstance,
+    asn1::Rules,
+    base64,
+    cms::{Algorithm, SignedData},
+    error::bound,
+    rsa::Sha2,
+};
 
 /// A document and its detached signature, as a client sent them
 ///
@@ -39,6 +48,28 @@ impl fmt::Debug for SignedDocument<'_> {
     }
 }
 
+/// A PKCS#7 message that holds a document, as a client sent it
+///
+/// Served by the metadata service at `/latest/dynamic/instance-identity/rsa2048`,
+/// and in its legacy form at `…/pkcs7`. Nothing of it is verified. `Debug` shows
+/// sizes only.
+#[derive(Clone, Copy)]
+pub struct Pkcs7<'a> {
+    /// The message in base64 without PEM lines, which may be broken into lines
+    pub pkcs7: &'a [u8],
+    /// The document, if the client sent it beside the message that holds it
+    pub document: Option<&'a [u8]>,
+}
+
+impl fmt::Debug for Pkcs7<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pkcs7")
+            .field("pkcs7", &self.pkcs7.len())
+            .field("document", &self.document.map(<[u8]>::len))
+            .finish()
+    }
+}
+
 /// Decides whether AWS signed a proof, and for which instance
 ///
 /// Immutable: to change keys or policy, build another.
@@ -51,7 +82,7 @@ pub struct Verifier {
 impl Verifier {
     /// A verifier that trusts `keys` and demands `policy`
     #[must_use]
-    pub const fn new(keys: Keys, policy: Policy) -> Self {
+    pub fn new(keys: Keys, policy: Policy) -> Self {
         Self { keys, policy }
     }
 
@@ -92,50 +123,105 @@ impl Verifier {
         let signature = base64::decode(proof.signature)
             .ok_or(Error::malformed("the signature is not standard base64"))?;
 
-        let hint = document::region_hint(proof.document);
-        let key = self.find_signer(proof.document, &signature, hint)?;
-        let document = Document::parse(proof.document)?;
-        if !key.speaks_for(document.region()) {
-            let key = key.regions().next().unwrap_or_default().to_owned();
-            return Err(Error::RegionMismatch { key });
-        }
-        document.check(&self.policy, now)
+        let rsa = Algorithm::Rsa(Sha2::Sha256);
+        let regions = self.find_signer(rsa, proof.document, &signature, proof.document)?;
+        self.accept(proof.document, regions, now)
     }
 
-    /// The key that signed, if the policy allows one of its size
+    /// Verifies a document inside a PKCS#7 message
     ///
-    /// Every signature of a key is as long as its modulus, so only keys of that
-    /// length are tried, each once.
+    /// Proves that a key of the document's own region signed the message (RFC 5652)
+    /// with RSASSA-PKCS1-v1_5 and a hash of the SHA-2 family, that the document is
+    /// what was signed, and that the policy allows what it says. The message may be
+    /// BER. Certificates in it are ignored: the keys are [`keys`](Self::keys). Not
+    /// checked is what [`verify`](Self::verify) does not check either, and the
+    /// signing time.
+    ///
+    /// With the feature `dsa`, a policy may allow DSA with SHA-1.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify), and [`Error::DocumentMismatch`] if a document
+    /// beside the message is not, byte for byte, the one in it.
+    pub fn verify_pkcs7(
+        &self,
+        proof: &Pkcs7<'_>,
+        now: SystemTime,
+    ) -> Result<VerifiedInstance, Error> {
+        bound("the message", proof.pkcs7, MAX_PKCS7)?;
+        let der = base64::decode(proof.pkcs7)
+            .ok_or(Error::malformed("the message is not standard base64"))?;
+        let message = SignedData::parse(&der, Rules::Ber)?;
+        let signed = message.signed_bytes()?;
+        let (signer, document) = (message.signer(), message.content());
+        let regions = self.find_signer(signer.algorithm, &signed, &signer.signature, document)?;
+        if proof.document.is_some_and(|sent| sent != document) {
+            return Err(Error::DocumentMismatch);
+        }
+        self.accept(document, regions, now)
+    }
+
+    /// The regions of the key that signed, if the policy allows keys of its kind
+    ///
+    /// The document is unverified and only tells which keys to try first.
     fn find_signer(
         &self,
-        message: &[u8],
+        algorithm: Algorithm,
+        signed: &[u8],
         signature: &[u8],
-        region_hint: Option<&str>,
-    ) -> Result<&TrustedKey, Error> {
+        document: &[u8],
+    ) -> Result<&BTreeSet<String>, Error> {
+        let hash = match algorithm {
+            Algorithm::Rsa(hash) => hash,
+            Algorithm::DsaSha1 => return self.find_dsa_signer(signed, signature),
+        };
+        // Every signature of a key is as long as its modulus, so only keys of that
+        // length are tried, each once.
         let signer = self
             .keys
-            .starting_with(region_hint)
+            .starting_with(document::region_hint(document))
             .filter(|trusted| trusted.key().signature_len() == signature.len())
-            .find(|trusted| trusted.key().verify(message, signature))
+            .find(|trusted| trusted.key().verify(hash, signed, signature))
             .ok_or(Error::BadSignature)?;
         if signer.bits() < 2048 && !self.policy.aws_allow_rsa1024 {
             return Err(Error::AlgorithmNotAllowed {
                 algorithm: "an AWS key of fewer than 2048 bits",
             });
         }
-        Ok(signer)
+        Ok(signer.region_set())
     }
-}
 
-fn bound(part: &'static str, bytes: &[u8], limit: usize) -> Result<(), Error> {
-    match bytes.len() {
-        size if size > limit => Err(Error::OversizedProof { part, size, limit }),
-        _ => Ok(()),
+    #[cfg_attr(not(feature = "dsa"), expect(unused_variables))]
+    fn find_dsa_signer(&self, signed: &[u8], signature: &[u8]) -> Result<&BTreeSet<String>, Error> {
+        #[cfg(feature = "dsa")]
+        if self.policy.aws_allow_dsa_sha1 {
+            let key = self.keys.dsa().filter(|key| key.verify(signed, signature));
+            return key.map(dsa::DsaKey::regions).ok_or(Error::BadSignature);
+        }
+        Err(Error::AlgorithmNotAllowed { algorithm: "DSA with SHA-1" })
+    }
+
+    /// Parses a document that a key of `regions` signed
+    fn accept(
+        &self,
+        document: &[u8],
+        regions: &BTreeSet<String>,
+        now: SystemTime,
+    ) -> Result<VerifiedInstance, Error> {
+        let document = Document::parse(document)?;
+        if !regions.contains(document.region()) {
+            let key = regions.first().cloned().unwrap_or_default();
+            return Err(Error::RegionMismatch { key });
+        }
+        document.check(&self.policy, now)
     }
 }
 
 /// Real documents have some 500 bytes
 const MAX_DOCUMENT: usize = 16 << 10;
+
+/// Real messages have some 1,500 bytes
+const MAX_PKCS7: usize = 64 << 10;
 
 /// A signature by the largest key has 1368 digits, and line breaks
 const MAX_SIGNATURE: usize = 4 << 10;

@@ -1,0 +1,101 @@
+use std::{borrow::Cow, time::SystemTime};
+
+use serde::Deserialize;
+
+use super::Environment;
+use crate::{Cloud, Error, InstanceId, Policy, VerifiedInstance, json, rsa::Sha2, time};
+
+/// What Azure signed about a virtual machine, besides its id
+///
+/// The fields of attested data ("Azure Instance Metadata Service", section
+/// "Attested data"). Documents of 2018 and 2019 lack some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Claims {
+    /// The subscription that owns the machine, a UUID
+    pub subscription_id: Option<String>,
+    /// The SKU of its image
+    pub sku: Option<String>,
+    /// When the document was made
+    pub created_on: Option<SystemTime>,
+    /// When it ends, six hours later
+    pub expires_on: Option<SystemTime>,
+    /// The Azure cloud whose metadata service signed
+    pub environment: Environment,
+}
+
+/// A document whose signature and signer have been verified
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Document<'a> {
+    vm_id: Option<Cow<'a, str>>,
+    subscription_id: Option<String>,
+    sku: Option<String>,
+    nonce: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    time_stamp: Option<TimeStamp<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TimeStamp<'a> {
+    #[serde(borrow)]
+    created_on: Option<Cow<'a, str>>,
+    expires_on: Option<Cow<'a, str>>,
+}
+
+impl<'a> Document<'a> {
+    /// Parses the exact bytes that were signed
+    pub(super) fn parse(signed: &'a [u8]) -> Result<Self, Error> {
+        json::object(signed).ok_or(Error::malformed("the signed bytes are not attested data"))
+    }
+
+    /// Applies the policy and, last, demands an instance id
+    pub(super) fn check(
+        self,
+        environment: Environment,
+        nonce: Option<&str>,
+        policy: &Policy,
+        now: SystemTime,
+    ) -> Result<VerifiedInstance, Error> {
+        let date = |text: Option<&Cow<'_, str>>| text.and_then(|text| time::azure(text));
+        let created_on = date(self.time_stamp.as_ref().and_then(|t| t.created_on.as_ref()));
+        let expires_on = date(self.time_stamp.as_ref().and_then(|t| t.expires_on.as_ref()));
+        if policy.azure_enforce_expires_on {
+            let end = expires_on.ok_or(Error::missing("expiresOn"))?;
+            policy.check_not_ended("the attested data", end, now)?;
+        }
+        if let Some(expected) = nonce
+            && !answers(self.nonce.as_deref().unwrap_or_default(), expected)
+        {
+            return Err(Error::NonceMismatch);
+        }
+        if let Some(allowed) = &policy.azure_allowed_subscriptions {
+            let ours = self.subscription_id.as_deref().unwrap_or_default();
+            if !allowed.iter().any(|listed| listed.eq_ignore_ascii_case(ours)) {
+                return Err(Error::SubscriptionNotAllowed);
+            }
+        }
+        let id = InstanceId::parse(Cloud::Azure, self.vm_id.as_deref().unwrap_or_default())?;
+        let claims = Claims {
+            subscription_id: self.subscription_id,
+            sku: self.sku,
+            created_on,
+            expires_on,
+            environment,
+        };
+        Ok(VerifiedInstance::new(id, crate::Claims::Azure(claims)))
+    }
+}
+
+/// Whether `nonce` is the one that was asked for
+///
+/// Azure takes up to 32 letters and digits. Where none was asked for it writes a
+/// time with a hyphen in it, which therefore answers nothing. Digests are compared,
+/// so that the time this takes tells nothing of the expected nonce.
+fn answers(nonce: &str, expected: &str) -> bool {
+    let asked_for =
+        matches!(nonce.len(), 1..=32) && nonce.bytes().all(|b| b.is_ascii_alphanumeric());
+    let digest = |text: &str| Sha2::Sha256.digest(text.as_bytes());
+    asked_for && digest(nonce).as_ref() == digest(expected).as_ref()
+}

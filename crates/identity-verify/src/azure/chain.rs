@@ -1,0 +1,129 @@
+use std::{
+    sync::atomic::AtomicUsize,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
+
+use super::Trust;
+use crate::{Error, rsa, x509::Certificate};
+
+/// Finds a path from `leaf` to a trusted root that is valid at `now`
+///
+/// As in RFC 5280 section 6, by webpki: signatures, dates, authority, path length,
+/// name constraints, and the extended key usage serverAuth wherever usages are
+/// limited. Not checked: revocation, which nobody offers for these leaves in a way
+/// that an edge service could wait for; they live for half a year.
+///
+/// `untrusted` certificates came with the proof or from the network. They can lead
+/// to a root, never be one.
+pub(super) fn verify(
+    trust: &Trust,
+    leaf: &[u8],
+    untrusted: &[&[u8]],
+    now: SystemTime,
+) -> Result<Path, Error> {
+    let intermediates = candidates(trust, leaf, untrusted)?;
+    let anchors = trust.anchors(now);
+    let anchor = path(leaf, &intermediates, &anchors, now)?;
+    Ok(Path { by_operators_root: trust.is_operators(&anchor) })
+}
+
+/// A path that has been verified
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    /// Whether it ends at a root the operator added
+    pub(super) by_operators_root: bool,
+}
+
+/// Whether `issuer` issued the end of the path from `leaf` through `between`
+pub(super) fn is_issued(leaf: &[u8], between: &[Vec<u8>], issuer: &[u8], now: SystemTime) -> bool {
+    let between: Vec<_> = between.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+    let issuer = CertificateDer::from(issuer);
+    webpki::anchor_from_trusted_cert(&issuer)
+        .is_ok_and(|anchor| path(leaf, &between, &[anchor], now).is_ok())
+}
+
+/// The certificates that could stand between `leaf` and a root, by their names
+///
+/// webpki would look at each of them at each step; most have nothing to do with
+/// this leaf.
+fn candidates<'a>(
+    trust: &'a Trust,
+    leaf: &'a [u8],
+    untrusted: &[&'a [u8]],
+) -> Result<Vec<CertificateDer<'a>>, Error> {
+    let mut known = Vec::new();
+    for der in untrusted {
+        known.push((Certificate::parse(der)?.subject, *der));
+    }
+    let mut found: Vec<&[u8]> = Vec::new();
+    let mut names = vec![Certificate::parse(leaf)?.issuer];
+    for _ in 0..MAX_INTERMEDIATES {
+        let mut next_names = Vec::new();
+        for name in names {
+            let sent = known.iter().filter(|(subject, _)| *subject == name).map(|(_, der)| *der);
+            for der in trust.issuers(name).chain(sent) {
+                if !found.contains(&der) {
+                    found.push(der);
+                    next_names.push(Certificate::parse(der)?.issuer);
+                }
+            }
+        }
+        names = next_names;
+    }
+    Ok(found.into_iter().map(CertificateDer::from).collect())
+}
+
+fn path(
+    leaf: &[u8],
+    intermediates: &[CertificateDer<'_>],
+    anchors: &[TrustAnchor<'_>],
+    now: SystemTime,
+) -> Result<TrustAnchor<'static>, Error> {
+    let leaf = CertificateDer::from(leaf);
+    let leaf = EndEntityCert::try_from(&leaf).map_err(refusal)?;
+    let since_epoch =
+        now.duration_since(UNIX_EPOCH).map_err(|_| Error::NotYetValid { what: PATH })?;
+    let budget = AtomicUsize::new(MAX_SIGNATURES);
+    let algorithms = rsa::chain_algorithms(&budget);
+    let algorithms = algorithms.each_ref().map(rsa::Budgeted::as_dyn);
+    leaf.verify_for_usage(
+        &algorithms,
+        anchors,
+        intermediates,
+        UnixTime::since_unix_epoch(since_epoch),
+        KeyUsage::server_auth(),
+        None,
+        None,
+    )
+    .map(|path| path.anchor().to_owned())
+    .map_err(refusal)
+}
+
+fn refusal(error: webpki::Error) -> Error {
+    match error {
+        webpki::Error::CertExpired { .. } => Error::Expired { what: PATH },
+        webpki::Error::CertNotValidYet { .. } => Error::NotYetValid { what: PATH },
+        webpki::Error::UnknownIssuer => untrusted("no path leads to a trusted root"),
+        webpki::Error::CaUsedAsEndEntity => untrusted("it is an authority"),
+        webpki::Error::EndEntityUsedAsCa => untrusted("its issuer is no authority"),
+        webpki::Error::RequiredEkuNotFoundContext(_) => untrusted("it must not identify servers"),
+        webpki::Error::InvalidSignatureForPublicKey => untrusted("its issuer did not sign it"),
+        webpki::Error::UnsupportedCertVersion => untrusted("it is not of X.509 version 3"),
+        _ => untrusted("its path is not valid"),
+    }
+}
+
+const fn untrusted(why: &'static str) -> Error {
+    Error::UntrustedSigner { why }
+}
+
+/// The longest path seen has two
+const MAX_INTERMEDIATES: usize = 4;
+
+/// Enough for every twin of every certificate of a genuine path
+const MAX_SIGNATURES: usize = 16;
+
+const PATH: &str = "a certificate of the signer's path";

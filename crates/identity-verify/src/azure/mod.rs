@@ -1,0 +1,234 @@
+//! Microsoft Azure: attested data of a virtual machine
+//!
+//! Format: "Azure Instance Metadata Service", section "Attested data", and CMS
+//! (RFC 5652). A document lives for six hours and names no audience, unless a nonce
+//! was asked for: whoever has seen it can present it for so long.
+
+mod attested;
+mod chain;
+mod environment;
+mod issuer;
+mod trust;
+
+use std::{fmt, time::SystemTime};
+
+pub use attested::Claims;
+use attested::Document;
+pub use environment::Environment;
+pub use issuer::{FetchIssuer, IssuerUrl};
+use rustls_pki_types::CertificateDer;
+pub use trust::{Trust, TrustedCertificate};
+use webpki::EndEntityCert;
+
+use crate::{
+    Error, Policy, VerifiedInstance,
+    asn1::Rules,
+    base64,
+    cms::{Algorithm, SignedData},
+    error::bound,
+    rsa::PublicKey,
+    x509::Certificate,
+};
+
+/// Attested data, as a client sent it
+///
+/// Served by the metadata service at `/metadata/attested/document`. Nothing of it is
+/// verified. `Debug` shows its size only.
+#[derive(Clone, Copy)]
+pub struct AttestedData<'a> {
+    /// The PKCS#7 message in base64, the field `signature` of what is served
+    pub signature: &'a [u8],
+}
+
+impl fmt::Debug for AttestedData<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AttestedData").field("signature", &self.signature.len()).finish()
+    }
+}
+
+/// Decides whether Azure signed a proof, and for which virtual machine
+///
+/// Immutable: to change certificates or policy, build another.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    trust: Trust,
+    policy: Policy,
+}
+
+impl Verifier {
+    /// A verifier that trusts `trust` and demands `policy`
+    #[must_use]
+    pub const fn new(trust: Trust, policy: Policy) -> Self {
+        Self { trust, policy }
+    }
+
+    /// A verifier that trusts the [certificates Microsoft publishes](Trust::builtin),
+    /// with the default policy
+    #[must_use]
+    pub fn builtin() -> Self {
+        Self::new(Trust::builtin(), Policy::default())
+    }
+
+    /// The certificates it trusts
+    #[must_use]
+    pub const fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Verifies attested data with the certificates at hand
+    ///
+    /// Proves that the holder of one certificate signed the document, that this very
+    /// certificate bears names of an Azure metadata service only and leads to a
+    /// trusted root at `now`, and that the policy allows what the document says.
+    /// Certificates in the message are used, but trusted for nothing.
+    ///
+    /// Not checked: revocation, whether the machine runs now, whether the presenter
+    /// is that machine, when the document was created, and its end if the policy
+    /// says so.
+    ///
+    /// # Errors
+    ///
+    /// The first of: a message too large, not base64 or not a SignedData with one
+    /// signer of whom it holds one certificate; an algorithm other than RSA PKCS#1
+    /// v1.5 of 2048 to 4096 bits with SHA-2; a signature that does not verify; a name
+    /// that is not Azure's; a path that does not lead to a root now; content that is
+    /// not attested data; an end, nonce or subscription the policy refuses; and
+    /// [`Error::InvalidInstanceId`].
+    pub fn verify(
+        &self,
+        proof: &AttestedData<'_>,
+        now: SystemTime,
+    ) -> Result<VerifiedInstance, Error> {
+        let der = decode(proof)?;
+        let message = SignedData::parse(&der, Rules::Der)?;
+        let signer = Signer::of(&message)?;
+        let path = chain::verify(&self.trust, signer.der, message.certificates(), now)?;
+        self.accept(&message, &signer, path, now)
+    }
+
+    /// Verifies attested data, fetching certificates that are missing on the path
+    ///
+    /// As [`verify`](Self::verify), which it is as long as that finds a path. Only
+    /// then, and only once signature and name have been found good, are the URLs of
+    /// the certificate's authority information access (RFC 5280, 4.2.2.1) asked, up
+    /// to three certificates upwards. That keeps machines signing in when Microsoft
+    /// begins to issue from an authority that is not built in yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify).
+    pub async fn verify_with(
+        &self,
+        proof: &AttestedData<'_>,
+        now: SystemTime,
+        source: &impl FetchIssuer,
+    ) -> Result<VerifiedInstance, Error> {
+        let der = decode(proof)?;
+        let message = SignedData::parse(&der, Rules::Der)?;
+        let signer = Signer::of(&message)?;
+        let mut fetched: Vec<Vec<u8>> = Vec::new();
+        let path = loop {
+            let mut untrusted = message.certificates().to_vec();
+            untrusted.extend(fetched.iter().map(Vec::as_slice));
+            match chain::verify(&self.trust, signer.der, &untrusted, now) {
+                Ok(path) => break path,
+                Err(error) => match issuer::next(source, signer.der, &fetched, now).await {
+                    Some(issuer) => fetched.push(issuer),
+                    None => return Err(error),
+                },
+            }
+        };
+        self.accept(&message, &signer, path, now)
+    }
+
+    /// Parses a document whose signer is trusted
+    fn accept(
+        &self,
+        message: &SignedData<'_>,
+        signer: &Signer<'_>,
+        path: chain::Path,
+        now: SystemTime,
+    ) -> Result<VerifiedInstance, Error> {
+        let environment = signer.environment;
+        let allowed = match &self.policy.azure_clouds {
+            Some(clouds) => clouds.contains(&environment),
+            None => environment != Environment::Germany || path.by_operators_root,
+        };
+        if !allowed {
+            return Err(Error::not_allowed("its Azure cloud is not allowed"));
+        }
+        let nonce = self.policy.azure_expected_nonce.as_deref();
+        Document::parse(message.content())?.check(environment, nonce, &self.policy, now)
+    }
+}
+
+/// The certificate whose key made the signature
+struct Signer<'a> {
+    der: &'a [u8],
+    environment: Environment,
+}
+
+impl<'a> Signer<'a> {
+    /// Verifies signature and name by the one certificate that the signer names
+    ///
+    /// Two certificates of one issuer and serial number are refused, even if they
+    /// are the same: which of them signed would be anyone's choice.
+    fn of(message: &SignedData<'a>) -> Result<Self, Error> {
+        let named = message.signer();
+        let mut matching = Vec::new();
+        for der in message.certificates() {
+            let certificate = Certificate::parse(der)?;
+            if certificate.issuer == named.issuer && certificate.serial == named.serial {
+                matching.push((*der, certificate));
+            }
+        }
+        let &[(der, certificate)] = matching.as_slice() else {
+            return Err(Error::malformed("not exactly one certificate is the signer's"));
+        };
+
+        let Algorithm::Rsa(hash) = named.algorithm else {
+            return Err(Error::AlgorithmNotAllowed { algorithm: "a signature other than RSA" });
+        };
+        let key = PublicKey::from_spki(certificate.spki)
+            .ok()
+            .filter(|key| key.bits() >= 2048 && key.is_cheap())
+            .ok_or(Error::AlgorithmNotAllowed {
+                algorithm: "a signer's key other than RSA of 2048 to 4096 bits",
+            })?;
+        if !key.verify(hash, &message.signed_bytes()?, &named.signature) {
+            return Err(Error::BadSignature);
+        }
+        Ok(Self { der, environment: environment(der, &certificate)? })
+    }
+}
+
+/// The Azure cloud that the certificate's names lie in
+///
+/// The subject alternative name decides. Common names are no names of a host any
+/// more (RFC 9525 section 2), but one that disagrees makes the certificate not
+/// Azure's.
+fn environment(der: &[u8], certificate: &Certificate<'_>) -> Result<Environment, Error> {
+    let der = CertificateDer::from(der);
+    let parsed = EndEntityCert::try_from(&der)
+        .map_err(|_| Error::UntrustedSigner { why: "it is not an X.509 version 3 certificate" })?;
+    let mut environments = parsed.valid_dns_names().filter_map(Environment::of_name);
+    let common_names = certificate.common_names()?;
+    let Some(common_name) = common_names.first() else {
+        return environments.next().ok_or(Error::not_allowed("no name of it is an Azure cloud's"));
+    };
+    let environment = Environment::of_name(common_name)
+        .filter(|first| common_names.iter().all(|name| Environment::of_name(name) == Some(*first)))
+        .ok_or(Error::not_allowed("its common name is not an Azure cloud's"))?;
+    if !environments.any(|other| other == environment) {
+        return Err(Error::not_allowed("its alternative names do not agree with its common name"));
+    }
+    Ok(environment)
+}
+
+fn decode(proof: &AttestedData<'_>) -> Result<Vec<u8>, Error> {
+    bound("the message", proof.signature, MAX_MESSAGE)?;
+    base64::decode(proof.signature).ok_or(Error::malformed("the message is not standard base64"))
+}
+
+/// Real messages have some 4,000 bytes
+const MAX_MESSAGE: usize = 64 << 10;

@@ -1,0 +1,209 @@
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    time::{Duration, SystemTime},
+};
+
+use rustls_pki_types::{CertificateDer, Der, TrustAnchor};
+
+use crate::{Error, Fingerprint, asn1::Malformed, pem, x509};
+
+/// The certificates that the signer of attested data must lead to
+///
+/// A root is trusted outright. An intermediate only helps to find the way to a
+/// root, and is verified on it each time.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    roots: Vec<Root>,
+    intermediates: Vec<Intermediate>,
+    /// Indices into `intermediates` by subject
+    by_subject: BTreeMap<Vec<u8>, Vec<usize>>,
+}
+
+impl Trust {
+    /// No certificate: nothing verifies until a root is added
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The roots and issuers Microsoft publishes (November 2026)
+    ///
+    /// Seven roots and 31 intermediates, those of past years included, because a
+    /// proof may be verified for a time in the past. An issuer that several roots
+    /// have certified is there with every certificate. Source: "Azure Certificate
+    /// Authority details".
+    ///
+    /// Without the system's store of roots: whatever else is in that store could
+    /// otherwise speak for Azure.
+    #[must_use]
+    pub fn builtin() -> Self {
+        let mut trust = Self::none();
+        // A certificate that cannot be read is not trusted; a test counts them.
+        for block in pem::blocks(ROOTS).unwrap_or_default() {
+            trust.roots.extend(Root::read(&block, Origin::Builtin));
+        }
+        for block in pem::blocks(INTERMEDIATES).unwrap_or_default() {
+            if let Ok(intermediate) = Intermediate::read(&block) {
+                trust.add_intermediate(intermediate);
+            }
+        }
+        trust
+    }
+
+    /// Trusts every certificate in `pem` as a root, beside those trusted already
+    ///
+    /// Such a root may speak for every Azure cloud, Germany included. Whoever holds
+    /// its key can speak for every machine, so the source must be beyond doubt.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidTrust`] if the file has no block, or one that is no X.509
+    /// version 3 certificate. None is then trusted.
+    pub fn add_root_pem(&mut self, pem: &[u8]) -> Result<(), Error> {
+        let blocks = pem::blocks(pem)?;
+        let roots = blocks.iter().map(|block| Root::read(block, Origin::Operator));
+        self.roots.extend(roots.collect::<Result<Vec<_>, _>>()?);
+        Ok(())
+    }
+
+    /// Offers every certificate in `pem` as an intermediate, beside those already known
+    ///
+    /// # Errors
+    ///
+    /// As [`add_root_pem`](Self::add_root_pem).
+    pub fn add_intermediate_pem(&mut self, pem: &[u8]) -> Result<(), Error> {
+        let blocks = pem::blocks(pem)?;
+        for intermediate in blocks.iter().map(Intermediate::read).collect::<Result<Vec<_>, _>>()? {
+            self.add_intermediate(intermediate);
+        }
+        Ok(())
+    }
+
+    /// Every certificate, roots first
+    pub fn certificates(&self) -> impl Iterator<Item = &TrustedCertificate> {
+        let roots = self.roots.iter().map(|root| &root.certificate);
+        roots.chain(self.intermediates.iter().map(|intermediate| &intermediate.certificate))
+    }
+
+    /// The roots that are valid at `now`
+    pub(super) fn anchors(&self, now: SystemTime) -> Vec<TrustAnchor<'_>> {
+        let valid = self.roots.iter().filter(|root| root.certificate.is_valid_at(now));
+        valid.map(|root| borrow(&root.anchor)).collect()
+    }
+
+    /// Whether an operator added the root that `anchor` is
+    pub(super) fn is_operators(&self, anchor: &TrustAnchor<'_>) -> bool {
+        self.roots.iter().any(|root| root.origin == Origin::Operator && root.anchor == *anchor)
+    }
+
+    /// The intermediates whose subject is `name`
+    pub(super) fn issuers(&self, name: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let indices = self.by_subject.get(name).map_or(&[][..], Vec::as_slice);
+        indices.iter().filter_map(|&i| self.intermediates.get(i)).map(|found| &*found.der)
+    }
+
+    fn add_intermediate(&mut self, intermediate: Intermediate) {
+        let index = self.intermediates.len();
+        self.by_subject.entry(intermediate.subject.clone()).or_default().push(index);
+        self.intermediates.push(intermediate);
+    }
+}
+
+/// A certificate as an operator wants to see it
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedCertificate {
+    name: String,
+    validity: RangeInclusive<SystemTime>,
+    fingerprint: Fingerprint,
+}
+
+impl TrustedCertificate {
+    fn read(der: &[u8]) -> Result<Self, Malformed> {
+        let view = x509::Certificate::parse(der)?;
+        let (not_before, not_after) = view.validity()?;
+        Ok(Self {
+            name: view.common_names()?.join(", "),
+            validity: not_before..=not_after,
+            fingerprint: Fingerprint::of(der),
+        })
+    }
+
+    /// The common name of its subject
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The last second in which it is valid
+    #[must_use]
+    pub const fn not_after(&self) -> SystemTime {
+        *self.validity.end()
+    }
+
+    /// SHA-256 of the whole certificate
+    #[must_use]
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    fn is_valid_at(&self, now: SystemTime) -> bool {
+        // The last second is valid to its end.
+        let ended = now.duration_since(self.not_after()).is_ok_and(|past| past >= SECOND);
+        *self.validity.start() <= now && !ended
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Root {
+    anchor: TrustAnchor<'static>,
+    certificate: TrustedCertificate,
+    origin: Origin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Builtin,
+    Operator,
+}
+
+impl Root {
+    fn read(block: &pem::Block<'_>, origin: Origin) -> Result<Self, Error> {
+        let certificate = TrustedCertificate::read(block.certificate()?).map_err(unusable)?;
+        let der = CertificateDer::from(block.der.as_slice());
+        let anchor = webpki::anchor_from_trusted_cert(&der).map_err(unusable)?.to_owned();
+        Ok(Self { anchor, certificate, origin })
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Intermediate {
+    der: Vec<u8>,
+    subject: Vec<u8>,
+    certificate: TrustedCertificate,
+}
+
+impl Intermediate {
+    fn read(block: &pem::Block<'_>) -> Result<Self, Error> {
+        let der = block.certificate()?;
+        let certificate = TrustedCertificate::read(der).map_err(unusable)?;
+        let subject = x509::Certificate::parse(der).map_err(unusable)?.subject;
+        Ok(Self { der: der.to_owned(), subject: subject.to_owned(), certificate })
+    }
+}
+
+fn borrow<'a>(anchor: &'a TrustAnchor<'static>) -> TrustAnchor<'a> {
+    TrustAnchor {
+        subject: Der::from_slice(&anchor.subject),
+        subject_public_key_info: Der::from_slice(&anchor.subject_public_key_info),
+        name_constraints: anchor.name_constraints.as_deref().map(Der::from_slice),
+    }
+}
+
+fn unusable<E>(_: E) -> Error {
+    Error::trust("a certificate is malformed")
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const ROOTS: &[u8] = include_bytes!("../../data/azure/roots.pem");
+const INTERMEDIATES: &[u8] = include_bytes!("../../data/azure/intermediates.pem");

@@ -1,0 +1,165 @@
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::Deserialize;
+
+use crate::{Audience, Cloud, Error, InstanceId, Policy, VerifiedInstance, json, policy::allows};
+
+/// What Google signed about an instance, besides its id
+///
+/// The claims of an identity token ("Verify the identity of VM instances", format
+/// `full`). `None` where the token has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Claims {
+    /// The project that owns the instance
+    pub project_id: Option<String>,
+    /// The number of that project
+    pub project_number: Option<u64>,
+    /// The zone it runs in
+    pub zone: Option<String>,
+    /// Its name, which another instance may bear after it
+    pub instance_name: Option<String>,
+    /// When it was created
+    pub created: Option<SystemTime>,
+    /// Above zero if it is a confidential VM
+    pub instance_confidentiality: Option<u64>,
+    /// The address of its service account, if Google says that it verified it
+    pub service_account: Option<String>,
+    /// When the token ends
+    pub expires: SystemTime,
+}
+
+/// The payload of a token whose signature has been verified
+#[derive(Deserialize)]
+pub(super) struct Payload<'a> {
+    iss: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    aud: Option<Aud<'a>>,
+    exp: Option<u64>,
+    iat: Option<u64>,
+    nbf: Option<u64>,
+    email: Option<String>,
+    email_verified: Option<bool>,
+    google: Option<Google>,
+}
+
+#[derive(Deserialize)]
+struct Google {
+    compute_engine: Option<ComputeEngine>,
+}
+
+#[derive(Deserialize)]
+struct ComputeEngine {
+    instance_id: Option<String>,
+    instance_name: Option<String>,
+    project_id: Option<String>,
+    project_number: Option<u64>,
+    zone: Option<String>,
+    instance_creation_timestamp: Option<u64>,
+    instance_confidentiality: Option<u64>,
+}
+
+/// One audience or a list of them (RFC 7519, 4.1.3)
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Aud<'a> {
+    One(#[serde(borrow)] Cow<'a, str>),
+    Many(Vec<String>),
+}
+
+impl Aud<'_> {
+    fn names(&self, audience: &str) -> bool {
+        match self {
+            Self::One(one) => one == audience,
+            Self::Many(many) => many.iter().any(|one| one == audience),
+        }
+    }
+}
+
+impl<'a> Payload<'a> {
+    /// Parses the exact bytes that were signed
+    pub(super) fn parse(signed: &'a [u8]) -> Result<Self, Error> {
+        json::object(signed).ok_or(Error::malformed("the signed bytes are not an identity token"))
+    }
+
+    /// Applies the rules of JWT, the policy and, last, demands an instance id
+    pub(super) fn check(self, policy: &Policy, now: SystemTime) -> Result<VerifiedInstance, Error> {
+        let issuer = self.iss.as_deref().ok_or(Error::missing("iss"))?;
+        if !ISSUERS.contains(&issuer) {
+            return Err(Error::IssuerMismatch);
+        }
+        let expires = self.check_times(policy, now)?;
+        if let Audience::Is(expected) = &policy.google_audience
+            && !self.aud.as_ref().ok_or(Error::missing("aud"))?.names(expected)
+        {
+            return Err(Error::AudienceMismatch);
+        }
+
+        let service_account = self.email.filter(|_| self.email_verified == Some(true));
+        let instance = self
+            .google
+            .and_then(|google| google.compute_engine)
+            .ok_or(Error::missing("google.compute_engine"))?;
+        if !allows(policy.google_allowed_projects.as_ref(), instance.project_id.as_deref()) {
+            return Err(Error::ProjectNotAllowed);
+        }
+        let service_accounts = policy.google_allowed_service_accounts.as_ref();
+        if !allows(service_accounts, service_account.as_deref()) {
+            return Err(Error::ServiceAccountNotAllowed);
+        }
+        let created = instance.instance_creation_timestamp.map(moment).transpose()?;
+        if let Some(max_seconds) = policy.google_max_instance_age_seconds {
+            let created = created.ok_or(Error::missing("instance_creation_timestamp"))?;
+            policy.check_begun("the instance", created, now)?;
+            policy
+                .check_age("the instance", created, max_seconds, now)
+                .map_err(|_| Error::InstanceTooOld)?;
+        }
+        let id =
+            InstanceId::parse(Cloud::Google, instance.instance_id.as_deref().unwrap_or_default())?;
+        let claims = Claims {
+            project_id: instance.project_id,
+            project_number: instance.project_number,
+            zone: instance.zone,
+            instance_name: instance.instance_name,
+            created,
+            instance_confidentiality: instance.instance_confidentiality,
+            service_account,
+            expires,
+        };
+        Ok(VerifiedInstance::new(id, crate::Claims::Google(claims)))
+    }
+
+    /// Holds `exp`, `iat` and `nbf` against the clock (RFC 7519, 4.1.4 to 4.1.6)
+    fn check_times(&self, policy: &Policy, now: SystemTime) -> Result<SystemTime, Error> {
+        const TOKEN: &str = "the token";
+        let exp = self.exp.ok_or(Error::missing("exp"))?;
+        let iat = self.iat.ok_or(Error::missing("iat"))?;
+        let expires = moment(exp)?;
+        policy.check_before_end(TOKEN, expires, now)?;
+        policy.check_begun(TOKEN, moment(iat)?, now)?;
+        if let Some(nbf) = self.nbf {
+            policy.check_begun(TOKEN, moment(nbf)?, now)?;
+        }
+        if policy.google_max_lifetime_seconds.is_some_and(|max| exp.saturating_sub(iat) > max) {
+            return Err(Error::LifetimeTooLong);
+        }
+        Ok(expires)
+    }
+}
+
+/// The time of a NumericDate of whole seconds
+fn moment(seconds: u64) -> Result<SystemTime, Error> {
+    // Years beyond 9999 are no dates, and some platforms' times end soon after.
+    const END: u64 = 253_402_300_800;
+    UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .filter(|_| seconds < END)
+        .ok_or(Error::malformed("a date of the token is beyond the year 9999"))
+}
+
+/// Google documents both ("OpenID Connect", "Validating an ID token")
+const ISSUERS: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];

@@ -1,0 +1,153 @@
+use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Deserialize;
+
+use super::token::MAX_KID;
+use crate::{Error, json, rsa::PublicKey};
+
+/// The keys with which Google signs, by their ids
+///
+/// A JSON Web Key Set (RFC 7517), as Google publishes it at
+/// `https://www.googleapis.com/oauth2/v3/certs`. Google replaces keys every few
+/// days, so a set is for hours, not for ever.
+#[derive(Clone, Debug, Default)]
+pub struct Jwks {
+    keys: BTreeMap<String, VerifyingKey>,
+}
+
+impl Jwks {
+    /// The most bytes a set may have
+    pub const MAX_BYTES: usize = 256 << 10;
+
+    /// The most keys a set may have
+    pub const MAX_KEYS: usize = 32;
+
+    /// No key: nothing verifies
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Reads a set, keeping its RSA keys of 2048 to 4096 bits that are for RS256
+    ///
+    /// Other keys are skipped, so that a set with new kinds of keys still serves.
+    /// The source must be beyond doubt: nothing here says that the set is Google's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidTrust`] if it is no set, too large, has no key to keep, or
+    /// two with one id.
+    pub fn parse(json: &[u8]) -> Result<Self, Error> {
+        if json.len() > Self::MAX_BYTES {
+            return Err(Error::trust("a JWKS is larger than 256 KiB"));
+        }
+        let set: Set = json::object(json).ok_or(Error::trust("a JWKS is malformed"))?;
+        if set.keys.len() > Self::MAX_KEYS {
+            return Err(Error::trust("a JWKS has more than 32 keys"));
+        }
+        let mut keys = BTreeMap::new();
+        for (kid, key) in set.keys.iter().filter_map(Jwk::usable) {
+            if keys.insert(kid.to_owned(), key).is_some() {
+                return Err(Error::trust("a JWKS has two keys of one id"));
+            }
+        }
+        if keys.is_empty() {
+            return Err(Error::trust("a JWKS has no RSA key for RS256"));
+        }
+        Ok(Self { keys })
+    }
+
+    /// The key of that id
+    #[must_use]
+    pub fn get(&self, kid: &str) -> Option<&VerifyingKey> {
+        self.keys.get(kid)
+    }
+
+    /// The ids of its keys, in alphabetical order
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.keys.keys().map(String::as_str)
+    }
+}
+
+/// An RSA public key that verifies RS256; cheap to clone
+#[derive(Clone, PartialEq, Eq)]
+pub struct VerifyingKey(Arc<PublicKey>);
+
+impl VerifyingKey {
+    pub(super) fn key(&self) -> &PublicKey {
+        &self.0
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifyingKey(RSA, {} bits)", self.0.bits())
+    }
+}
+
+/// Answers which key has an id
+///
+/// For sets that change while requests are served. The id comes from an
+/// unauthenticated caller: an implementation must not let unknown ids cause more
+/// than a fetch in a minute, however many differ, and must hold no lock while it
+/// fetches.
+pub trait FindKey: Sync {
+    /// The key with the id `kid`, if there is one
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] if that cannot be told now, because there is no set that is
+    /// fresh enough.
+    fn find_key(
+        &self,
+        kid: &str,
+        now: SystemTime,
+    ) -> impl Future<Output = Result<Option<VerifyingKey>, Unavailable>> + Send;
+}
+
+impl FindKey for Jwks {
+    async fn find_key(
+        &self,
+        kid: &str,
+        _now: SystemTime,
+    ) -> Result<Option<VerifyingKey>, Unavailable> {
+        Ok(self.get(kid).cloned())
+    }
+}
+
+/// There is no key set to look into
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable;
+
+#[derive(Deserialize)]
+struct Set {
+    keys: Vec<Jwk>,
+}
+
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    kid: Option<String>,
+    alg: Option<String>,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+}
+
+impl Jwk {
+    /// The id and key, if it is for RS256 (RFC 7518, 6.3.1)
+    fn usable(&self) -> Option<(&str, VerifyingKey)> {
+        let allows =
+            |field: &Option<String>, value: &str| field.as_ref().is_none_or(|f| f == value);
+        if self.kty != "RSA" || !allows(&self.alg, "RS256") || !allows(&self.usage, "sig") {
+            return None;
+        }
+        let kid = self.kid.as_deref().filter(|kid| matches!(kid.len(), 1..=MAX_KID))?;
+        let number = |text: Option<&String>| URL_SAFE_NO_PAD.decode(text?).ok();
+        let modulus = number(self.n.as_ref())?;
+        let key = PublicKey::from_components(&modulus, &number(self.e.as_ref())?).ok()?;
+        (key.bits() >= 2048 && key.is_cheap()).then(|| (kid, VerifyingKey(Arc::new(key))))
+    }
+}

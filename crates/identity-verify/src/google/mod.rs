@@ -1,0 +1,118 @@
+//! Google Compute Engine: the identity token of an instance
+//!
+//! Format: "Verify the identity of VM instances", a JSON Web Token (RFC 7519) in
+//! format `full`. It lives for an hour and names its audience: another service that
+//! asks for the same audience could present it here, so choose one of your own where
+//! the machines allow it.
+
+mod claims;
+mod jwks;
+mod token;
+
+use std::{fmt, time::SystemTime};
+
+pub use claims::Claims;
+use claims::Payload;
+pub use jwks::{FindKey, Jwks, Unavailable, VerifyingKey};
+use token::Token;
+
+use crate::{Error, Policy, VerifiedInstance, error::bound, rsa::Sha2};
+
+/// An identity token, as a client sent it
+///
+/// Served by the metadata server at
+/// `/computeMetadata/v1/instance/service-accounts/default/identity`. Nothing of it
+/// is verified. `Debug` shows its size only.
+#[derive(Clone, Copy)]
+pub struct IdentityToken<'a> {
+    /// The token in compact form, with nothing before or after it
+    pub token: &'a [u8],
+}
+
+impl fmt::Debug for IdentityToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdentityToken").field("token", &self.token.len()).finish()
+    }
+}
+
+/// Decides whether Google signed a proof, and for which instance
+///
+/// Keys are arguments of each verification, because Google's change within days.
+#[derive(Clone, Debug, Default)]
+pub struct Verifier {
+    policy: Policy,
+}
+
+impl Verifier {
+    /// A verifier that demands `policy`
+    #[must_use]
+    pub const fn new(policy: Policy) -> Self {
+        Self { policy }
+    }
+
+    /// Verifies a token with the keys at hand
+    ///
+    /// Proves that the key of `keys` which the token names signed it with RS256 (RFC
+    /// 7518, 3.3), that its issuer is Google, its audience ours, its dates good at
+    /// `now`, and that the policy allows what it says. Not checked: whether the
+    /// instance runs now, and whether the presenter is that instance.
+    ///
+    /// # Errors
+    ///
+    /// The first of: a token too large or not of compact form; an algorithm other
+    /// than RS256; a header that demands more; a key that is not in `keys`; a
+    /// signature that does not verify; claims that are not an identity token's;
+    /// another issuer; not in force now; a lifetime too long; another audience; no
+    /// instance in it; a project, service account or age the policy refuses; and
+    /// [`Error::InvalidInstanceId`].
+    pub fn verify(
+        &self,
+        proof: &IdentityToken<'_>,
+        now: SystemTime,
+        keys: &Jwks,
+    ) -> Result<VerifiedInstance, Error> {
+        let token = parse(proof)?;
+        let key = keys.get(token.kid());
+        self.accept(&token, key, now)
+    }
+
+    /// Verifies a token with a key that `keys` finds
+    ///
+    /// As [`verify`](Self::verify). `keys` is asked once, and only for tokens that
+    /// could be good.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify), and [`Error::KeysUnavailable`].
+    pub async fn verify_with(
+        &self,
+        proof: &IdentityToken<'_>,
+        now: SystemTime,
+        keys: &impl FindKey,
+    ) -> Result<VerifiedInstance, Error> {
+        let token = parse(proof)?;
+        let key = keys.find_key(token.kid(), now).await;
+        self.accept(&token, key.map_err(|Unavailable| Error::KeysUnavailable)?.as_ref(), now)
+    }
+
+    fn accept(
+        &self,
+        token: &Token<'_>,
+        key: Option<&VerifyingKey>,
+        now: SystemTime,
+    ) -> Result<VerifiedInstance, Error> {
+        let key = key.ok_or(Error::UnknownKey)?.key();
+        if !key.verify(Sha2::Sha256, token.signed(), token.signature()) {
+            return Err(Error::BadSignature);
+        }
+        Payload::parse(&token.payload()?)?.check(&self.policy, now)
+    }
+}
+
+fn parse<'a>(proof: &IdentityToken<'a>) -> Result<Token<'a>, Error> {
+    bound("the token", proof.token, MAX_TOKEN)?;
+    Token::parse(proof.token)
+}
+
+/// Real tokens have some 1,100 bytes, more with many licences
+const MAX_TOKEN: usize = 16 << 10;

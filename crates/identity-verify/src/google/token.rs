@@ -1,0 +1,95 @@
+use std::borrow::Cow;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+
+use crate::{Error, json};
+
+/// A JSON Web Signature in compact form (RFC 7515, 7.1), unverified
+pub(super) struct Token<'a> {
+    kid: String,
+    /// What the signature is made over: header and payload, as they came
+    signed: &'a [u8],
+    payload: &'a [u8],
+    signature: Vec<u8>,
+}
+
+impl<'a> Token<'a> {
+    /// Reads the header, which must name RS256 and one key, and nothing to heed
+    ///
+    /// The algorithm is fixed before a key is looked at (RFC 8725, 3.1). A header
+    /// parameter that must be understood (`crit`) is not. Keys, and places of keys,
+    /// that the token itself offers are not looked at.
+    pub(super) fn parse(text: &'a [u8]) -> Result<Self, Error> {
+        let mut dots = text.iter().enumerate().filter(|&(_, &b)| b == b'.').map(|(i, _)| i);
+        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
+            return Err(Error::malformed("the token does not have three segments"));
+        };
+        let segment = |range| text.get(range).unwrap_or_default();
+        let header = decode(segment(0..first))?;
+        let header: Header<'_> = json::object(&header)
+            .ok_or(Error::malformed("the token's header is not that of a signed token"))?;
+        if header.alg != "RS256" {
+            return Err(Error::AlgorithmNotAllowed {
+                algorithm: "a token algorithm other than RS256",
+            });
+        }
+        if header.crit || header.b64 {
+            return Err(Error::malformed("the token's header demands an extension"));
+        }
+        if header.typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
+            return Err(Error::malformed("the token is of another type"));
+        }
+        let kid = header.kid.filter(|kid| matches!(kid.len(), 1..=MAX_KID));
+        Ok(Self {
+            kid: kid.ok_or(Error::malformed("the token names no key"))?.into_owned(),
+            signed: segment(0..second),
+            payload: segment(first + 1..second),
+            signature: decode(segment(second + 1..text.len()))?,
+        })
+    }
+
+    pub(super) fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    pub(super) const fn signed(&self) -> &'a [u8] {
+        self.signed
+    }
+
+    pub(super) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
+    /// The payload's bytes
+    pub(super) fn payload(&self) -> Result<Vec<u8>, Error> {
+        decode(self.payload)
+    }
+}
+
+#[derive(Deserialize)]
+struct Header<'a> {
+    #[serde(borrow)]
+    alg: Cow<'a, str>,
+    kid: Option<Cow<'a, str>>,
+    typ: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "present")]
+    crit: bool,
+    #[serde(default, deserialize_with = "present")]
+    b64: bool,
+}
+
+/// Whether a field is there, `null` included
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+/// Decodes one segment: base64url without padding (RFC 7515 section 2)
+fn decode(segment: &[u8]) -> Result<Vec<u8>, Error> {
+    URL_SAFE_NO_PAD
+        .decode(segment)
+        .map_err(|_| Error::malformed("a segment of the token is not base64url"))
+}
+
+/// Google's have 40 digits
+pub(super) const MAX_KID: usize = 256;
