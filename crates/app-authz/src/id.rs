@@ -1,0 +1,69 @@
+use std::fmt;
+
+use uuid::Uuid;
+
+macro_rules! id {
+    ($($(#[$doc:meta])+ $name:ident)*) => {$(
+        $(#[$doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+
+id! {
+    /// Primary key of a user
+    UserId
+    /// Primary key of an organization
+    OrganizationId
+    /// Primary key of a group; the group of everyone in an organization bears the
+    /// organization's
+    GroupId
+    /// Primary key of a workspace
+    WorkspaceId
+    /// Primary key of a template
+    TemplateId
+    /// Primary key of a template version
+    TemplateVersionId
+}
+
+impl From<OrganizationId> for GroupId {
+    fn from(organization: OrganizationId) -> Self {
+        Self(organization.0)
+    }
+}
+
+/// Reads a UUID in its hyphenated form, in either case
+///
+/// The braced, URN and 32-digit forms are refused: one id has one spelling.
+pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
+    if text.len() != uuid::fmt::Hyphenated::LENGTH {
+        return None;
+    }
+    Uuid::try_parse(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_form() {
+        let id = Uuid::from_u128(0xabcd);
+        assert_eq!(parse_uuid(&id.to_string()), Some(id));
+        assert_eq!(parse_uuid(&id.to_string().to_uppercase()), Some(id));
+        for other in [id.simple().to_string(), id.urn().to_string(), id.braced().to_string()] {
+            assert_eq!(parse_uuid(&other), None, "{other}");
+        }
+        for bad in
+            ["", "00000000_0000_0000_0000_00000000abcd", "00000000-0000-0000-0000-00000000abcg"]
+        {
+            assert_eq!(parse_uuid(bad), None, "{bad}");
+        }
+    }
+}

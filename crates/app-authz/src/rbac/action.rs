@@ -1,0 +1,126 @@
+use std::fmt;
+
+use super::vocabulary::vocabulary;
+
+vocabulary! {
+    /// What a subject asks to do to an object
+    ///
+    /// Which actions make sense for which type is [`ResourceType::actions`]. An action
+    /// foreign to the type is still a legal question: wildcards answer it.
+    ///
+    /// [`ResourceType::actions`]: super::ResourceType::actions
+    Action {
+        ApplicationConnect "application_connect",
+        Assign "assign",
+        Create "create",
+        CreateAgent "create_agent",
+        Delete "delete",
+        DeleteAgent "delete_agent",
+        Read "read",
+        ReadPersonal "read_personal",
+        Share "share",
+        Ssh "ssh",
+        Start "start",
+        Stop "stop",
+        Unassign "unassign",
+        Update "update",
+        UpdateAgent "update_agent",
+        UpdatePersonal "update_personal",
+        Use "use",
+        ViewInsights "view_insights",
+    }
+}
+
+impl Action {
+    pub(super) const fn bit(&self) -> u32 {
+        1 << self.slot()
+    }
+}
+
+/// A set of listed actions, or all actions there are
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct ActionSet(u32);
+
+impl ActionSet {
+    /// No action
+    pub const NONE: Self = Self(0);
+    /// Every action, unlisted ones too: what `*` stands for
+    pub const ALL: Self = Self(u32::MAX);
+
+    /// The set of these actions
+    ///
+    /// An unlisted action among them is not held.
+    #[must_use]
+    pub const fn of(actions: &[Action]) -> Self {
+        let mut bits = 0;
+        let mut rest = actions;
+        while let [action, tail @ ..] = rest {
+            if !matches!(action, Action::Other(_)) {
+                bits |= action.bit();
+            }
+            rest = tail;
+        }
+        Self(bits)
+    }
+
+    /// Whether `action` is in the set; an unlisted one is in [`ALL`](Self::ALL) only
+    #[must_use]
+    pub const fn contains(self, action: &Action) -> bool {
+        self.0 & action.bit() != 0
+    }
+
+    /// The actions of either set
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The actions of this set that the other lacks
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The listed actions in the set, in alphabetical order
+    pub fn iter(self) -> impl Iterator<Item = &'static Action> {
+        Action::LISTED.iter().filter(move |action| self.contains(action))
+    }
+
+    pub(super) const fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Debug for ActionSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::ALL {
+            return f.write_str("{*}");
+        }
+        f.debug_set().entries(self.iter().map(Action::as_str)).finish()
+    }
+}
+
+const _: () = assert!(Action::UNLISTED_SLOT < 32, "a set of actions has 32 bits");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listed_actions_stay_in_alphabetical_order() {
+        assert!(Action::LISTED.is_sorted_by_key(Action::as_str));
+        for (slot, action) in Action::LISTED.iter().enumerate() {
+            assert_eq!(action.slot(), slot);
+            assert_eq!(Action::from(action.as_str()), *action);
+        }
+    }
+
+    #[test]
+    fn an_unlisted_action_is_held_by_all_alone() {
+        let unlisted = Action::from("never-match-action");
+        assert!(ActionSet::ALL.contains(&unlisted));
+        assert!(!ActionSet::of(Action::LISTED).contains(&unlisted));
+        assert!(!ActionSet::of(std::slice::from_ref(&unlisted)).contains(&unlisted));
+        assert_ne!(unlisted, Action::from("another"));
+    }
+}

@@ -1,0 +1,225 @@
+use super::permission::{Pattern, Question, Vote};
+use super::subject::Pooled;
+use super::{Action, Object, ObjectId, OrgOwner, ResourceType, Subject};
+use crate::{GroupId, OrganizationId, UserId};
+
+impl Subject {
+    /// Prepares the question "which objects of this type may I act on?"
+    ///
+    /// The answer is a [`Filter`] over what differs between objects: id, owner,
+    /// organization and access lists. For a handful of objects at hand
+    /// [`is_allowed`](Self::is_allowed) is cheaper.
+    #[must_use]
+    pub fn filter(&self, action: &Action, kind: &ResourceType) -> Filter {
+        let question = Question::new(action, kind);
+        let granted = Reach::of(&self.granted, &question);
+        let scoped = Reach::of(&self.scoped, &question);
+        let both = granted.narrowed(&scoped);
+
+        let mut filter = Filter {
+            kind: kind.clone(),
+            action: action.clone(),
+            user: self.id,
+            groups: self.groups.clone(),
+            ids: self.allowed_ids(kind),
+            everything: both == Reach::Everything,
+            own_without_organization: both.own(),
+            organizations: Vec::new(),
+            own_in_organizations: Vec::new(),
+            shared_in_organizations: Vec::new(),
+            own_shared_in_organizations: Vec::new(),
+        };
+        if filter.everything {
+            return filter;
+        }
+        for (at, organization) in self.memberships.iter().enumerate() {
+            match both.at(at) {
+                // Nothing is left to be shared.
+                Extent::All => {
+                    filter.organizations.push(*organization);
+                    continue;
+                }
+                Extent::Own => filter.own_in_organizations.push(*organization),
+                Extent::Nothing => {}
+            }
+            match scoped.at(at) {
+                Extent::All => filter.shared_in_organizations.push(*organization),
+                // What the subject may do to its own objects anyway needs no sharing.
+                Extent::Own if both.at(at) == Extent::Nothing => {
+                    filter.own_shared_in_organizations.push(*organization);
+                }
+                Extent::Own | Extent::Nothing => {}
+            }
+        }
+        filter
+    }
+
+    fn allowed_ids(&self, kind: &ResourceType) -> Option<Vec<ObjectId>> {
+        let mut ids = Vec::new();
+        for entry in self.scope.allow_list.iter().filter(|entry| entry.kind().matches(kind)) {
+            match entry.id() {
+                Pattern::Any => return None,
+                Pattern::Only(id) => ids.extend(id.clone()),
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Some(ids)
+    }
+}
+
+/// Which objects of one type a subject may do one thing to
+///
+/// An object is among them if its id is one of [`ids`](Self::ids), where these are
+/// given, and at least one of the other fields takes it in. Every field compares one
+/// column of the object, so that a store turns it into a condition of its query.
+///
+/// It speaks of stored objects, which all have an id, and not of the question
+/// "in any organization".
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Filter {
+    /// The type asked about
+    pub kind: ResourceType,
+    /// The action asked about, which an access list must hold, or `*`
+    pub action: Action,
+    /// The subject: "own" means owned by this user, and an access list of users
+    /// counts by the entry of this id
+    pub user: UserId,
+    /// An access list of groups counts by an entry of one of these ids, or of the id
+    /// of the object's own organization
+    pub groups: Vec<GroupId>,
+    /// The only objects the credential may touch; all of them if `None`
+    pub ids: Option<Vec<ObjectId>>,
+    /// Every object
+    pub everything: bool,
+    /// Own objects that belong to no organization
+    pub own_without_organization: bool,
+    /// Every object of these organizations
+    pub organizations: Vec<OrganizationId>,
+    /// Own objects of these organizations
+    pub own_in_organizations: Vec<OrganizationId>,
+    /// Objects of these organizations whose access lists grant the action
+    pub shared_in_organizations: Vec<OrganizationId>,
+    /// Own objects of these organizations whose access lists grant the action
+    pub own_shared_in_organizations: Vec<OrganizationId>,
+}
+
+impl Filter {
+    /// Whether no object is among them, so that no query is needed
+    #[must_use]
+    pub fn is_never(&self) -> bool {
+        self.ids.as_ref().is_some_and(Vec::is_empty)
+            || !(self.everything
+                || self.own_without_organization
+                || !self.organizations.is_empty()
+                || !self.own_in_organizations.is_empty()
+                || !self.shared_in_organizations.is_empty()
+                || !self.own_shared_in_organizations.is_empty())
+    }
+
+    /// Whether every object is among them, so that the query needs no condition
+    #[must_use]
+    pub const fn is_always(&self) -> bool {
+        self.everything && self.ids.is_none()
+    }
+
+    /// Whether the object is among them
+    ///
+    /// What a query with this filter answers for a stored object of the type.
+    #[must_use]
+    pub fn matches(&self, object: &Object<'_>) -> bool {
+        let known = match (&self.ids, &object.id) {
+            (None, _) => true,
+            (Some(ids), Some(id)) => ids.contains(id),
+            (Some(_), None) => false,
+        };
+        if object.kind != self.kind || !known {
+            return false;
+        }
+        let own = object.owner == Some(self.user);
+        let OrgOwner::Of(organization) = object.org_owner else {
+            return self.everything
+                || own && self.own_without_organization && object.org_owner == OrgOwner::None;
+        };
+        let within = |organizations: &[OrganizationId]| organizations.contains(&organization);
+        let shared = || {
+            object.acl.is_some_and(|acl| {
+                acl.of_user(self.user, &self.action)
+                    || acl.of_everyone(organization, &self.action)
+                    || self.groups.iter().any(|group| acl.of_group(*group, &self.action))
+            })
+        };
+        self.everything
+            || within(&self.organizations)
+            || own && within(&self.own_in_organizations)
+            || within(&self.shared_in_organizations) && shared()
+            || own && within(&self.own_shared_in_organizations) && shared()
+    }
+}
+
+/// How far the permissions of one side reach, whatever the object
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Reach {
+    Everything,
+    Within {
+        /// Own objects without organization
+        own: bool,
+        /// In the order of the subject's memberships
+        organizations: Vec<Extent>,
+    },
+}
+
+/// The objects of one organization
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Extent {
+    Nothing,
+    Own,
+    All,
+}
+
+impl Reach {
+    fn of(side: &Pooled, question: &Question<'_>) -> Self {
+        let extent = |org, member| match (org, member) {
+            (Vote::Grant, _) => Extent::All,
+            (Vote::Abstain, Vote::Grant) => Extent::Own,
+            _ => Extent::Nothing,
+        };
+        let (own, organizations) = match side.site.vote(question) {
+            Vote::Grant => return Self::Everything,
+            Vote::Deny => (false, vec![Extent::Nothing; side.organizations.len()]),
+            Vote::Abstain => {
+                let pools = side.organizations.iter();
+                let extents = pools.map(|p| extent(p.org.vote(question), p.member.vote(question)));
+                (side.user.vote(question) == Vote::Grant, extents.collect())
+            }
+        };
+        Self::Within { own, organizations }
+    }
+
+    fn own(&self) -> bool {
+        matches!(self, Self::Within { own: true, .. })
+    }
+
+    fn at(&self, membership: usize) -> Extent {
+        match self {
+            Self::Everything => Extent::All,
+            Self::Within { organizations, .. } => organizations[membership],
+        }
+    }
+
+    /// What both reach: per organization the lesser extent
+    fn narrowed(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Everything, reach) | (reach, Self::Everything) => reach.clone(),
+            (Self::Within { own, organizations }, Self::Within { own: too, .. }) => Self::Within {
+                own: *own && *too,
+                organizations: organizations
+                    .iter()
+                    .zip(0..)
+                    .map(|(extent, at)| *extent.min(&other.at(at)))
+                    .collect(),
+            },
+        }
+    }
+}

@@ -1,0 +1,164 @@
+use std::fmt;
+
+use uuid::Uuid;
+
+use super::{Acl, ResourceType};
+use crate::id::parse_uuid;
+use crate::{OrganizationId, TemplateId, UserId, WorkspaceId};
+
+/// What a subject asks to act on
+///
+/// Everything but the type may be missing: an object about to be created has no id,
+/// a template no owner, a user no organization.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object<'a> {
+    pub(super) kind: ResourceType,
+    pub(super) id: Option<ObjectId>,
+    pub(super) owner: Option<UserId>,
+    pub(super) org_owner: OrgOwner,
+    pub(super) acl: Option<&'a Acl>,
+}
+
+impl<'a> Object<'a> {
+    /// An object of the type `kind`, and nothing known of it
+    #[must_use]
+    pub const fn new(kind: ResourceType) -> Self {
+        Self { kind, id: None, owner: None, org_owner: OrgOwner::None, acl: None }
+    }
+
+    /// A workspace, which changes its type and loses its access list once dormant
+    #[must_use]
+    pub fn workspace(
+        id: WorkspaceId,
+        owner: UserId,
+        organization: OrganizationId,
+        acl: &'a Acl,
+        dormant: bool,
+    ) -> Self {
+        let kind = if dormant { ResourceType::WorkspaceDormant } else { ResourceType::Workspace };
+        let acl = if dormant { None } else { Some(acl) };
+        Self { acl, ..Self::new(kind).id(id.0).owner(owner).organization(organization) }
+    }
+
+    /// A template, which belongs to its organization and to no user
+    #[must_use]
+    pub fn template(id: TemplateId, organization: OrganizationId, acl: &'a Acl) -> Self {
+        Self::new(ResourceType::Template).id(id.0).organization(organization).acl(acl)
+    }
+
+    /// A user, who owns themself
+    #[must_use]
+    pub fn user(id: UserId) -> Self {
+        Self::new(ResourceType::User).id(id.0).owner(id)
+    }
+
+    /// A session token, by its id and the user it belongs to
+    #[must_use]
+    pub fn api_key(id: &str, owner: UserId) -> Self {
+        Self::new(ResourceType::ApiKey).id(id).owner(owner)
+    }
+
+    /// The same object, bearing the id
+    #[must_use]
+    pub fn id(mut self, id: impl Into<ObjectId>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// The same object, owned by a user
+    #[must_use]
+    pub const fn owner(mut self, owner: UserId) -> Self {
+        self.owner = Some(owner);
+        self
+    }
+
+    /// The same object, in an organization
+    #[must_use]
+    pub const fn organization(mut self, organization: OrganizationId) -> Self {
+        self.org_owner = OrgOwner::Of(organization);
+        self
+    }
+
+    /// The same object, in whichever organization lets the subject act
+    #[must_use]
+    pub const fn any_organization(mut self) -> Self {
+        self.org_owner = OrgOwner::Any;
+        self
+    }
+
+    /// The same object, with its access lists
+    #[must_use]
+    pub const fn acl(mut self, acl: &'a Acl) -> Self {
+        self.acl = Some(acl);
+        self
+    }
+}
+
+/// The organization an object belongs to
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrgOwner {
+    /// None: the object belongs to the deployment, or to a user alone
+    None,
+    /// This one; the nil UUID is an id like any other here
+    Of(OrganizationId),
+    /// Not asked: "could the subject do this in some organization?"
+    Any,
+}
+
+/// The id of an object
+///
+/// Nearly all are UUIDs, which compare as numbers and cost no allocation; a session
+/// token's id is text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId(Repr);
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Repr {
+    Uuid(Uuid),
+    Text(Box<str>),
+}
+
+impl From<Uuid> for ObjectId {
+    fn from(id: Uuid) -> Self {
+        Self(Repr::Uuid(id))
+    }
+}
+
+impl From<&str> for ObjectId {
+    fn from(id: &str) -> Self {
+        match parse_uuid(id) {
+            // In capitals it is another text than the id's own, and ids are texts.
+            Some(uuid) if !id.contains(|c: char| c.is_ascii_uppercase()) => Self(Repr::Uuid(uuid)),
+            _ => Self(Repr::Text(id.into())),
+        }
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Repr::Uuid(id) => id.fmt(f),
+            Repr::Text(id) => id.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_compare_as_the_texts_they_are() {
+        let id = Uuid::from_u128(0xabcd);
+        assert_eq!(ObjectId::from(id), ObjectId::from(&*id.to_string()));
+        assert_ne!(ObjectId::from(id), ObjectId::from(&*id.to_string().to_uppercase()));
+        assert_ne!(ObjectId::from(id), ObjectId::from(&*id.simple().to_string()));
+        assert_eq!(ObjectId::from("aBcD").to_string(), "aBcD");
+    }
+}

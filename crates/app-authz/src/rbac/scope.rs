@@ -1,0 +1,284 @@
+use std::fmt;
+use std::str::FromStr;
+
+use super::permission::{Pattern, Permission};
+use super::{Action, AllowEntry, AllowList, Levels, ResourceType};
+use crate::{Error, TemplateId, TemplateVersionId, UserId, WorkspaceId};
+
+/// What the credential in use may do: a role with an allow list
+///
+/// A scope is asked in addition to the roles and never grants anything. Its lists for
+/// an organization the subject is no member of do nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    pub(super) name: Box<str>,
+    pub(super) levels: Levels,
+    pub(super) allow_list: AllowList,
+}
+
+impl Scope {
+    /// A scope of any permissions, whatever it is called
+    #[must_use]
+    pub fn new(name: &str, levels: Levels, allow_list: AllowList) -> Self {
+        Self { name: name.into(), levels, allow_list }
+    }
+
+    /// All the roles allow
+    #[must_use]
+    pub fn all() -> Self {
+        Self::from_names(&[ScopeName::All], &AllowList::everything())
+    }
+
+    /// The scope of a stored credential: all that one of `names` permits, on the
+    /// objects of `allow_list`
+    ///
+    /// An empty allow list leaves nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoScope`] without any name.
+    pub fn of_credential(names: &[ScopeName], allow_list: &AllowList) -> Result<Self, Error> {
+        if names.is_empty() {
+            return Err(Error::NoScope);
+        }
+        Ok(Self::from_names(names, allow_list))
+    }
+
+    /// The scope of a workspace agent's token, which cannot touch a second workspace
+    /// of its owner
+    ///
+    /// `more` are further objects it needs, such as those of a task.
+    #[must_use]
+    pub fn of_agent(agent: &AgentScope, more: impl IntoIterator<Item = AllowEntry>) -> Self {
+        let name = if agent.no_user_data { ScopeName::NoUserData } else { ScopeName::All };
+        let own = [
+            AllowEntry::object(ResourceType::Workspace, agent.workspace.0),
+            AllowEntry::object(ResourceType::Template, agent.template.0),
+            AllowEntry::object(ResourceType::Template, agent.template_version.0),
+            AllowEntry::object(ResourceType::User, agent.owner.0),
+        ];
+        Self::from_names(&[name], &own.into_iter().chain(more).collect())
+    }
+
+    /// The objects it is limited to
+    #[must_use]
+    pub const fn allow_list(&self) -> &AllowList {
+        &self.allow_list
+    }
+
+    /// Named scopes hold site permissions on every object, so that uniting them and
+    /// then limiting the objects comes down to one list and one allow list.
+    fn from_names(names: &[ScopeName], allow_list: &AllowList) -> Self {
+        let mut permissions: Vec<Permission> = Vec::new();
+        for permission in names.iter().flat_map(ScopeName::permissions) {
+            if !permissions.contains(&permission) {
+                permissions.push(permission);
+            }
+        }
+        let texts: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let levels = Levels::site(permissions.into_iter().collect());
+        Self::new(&texts.join("+"), levels, allow_list.clone())
+    }
+}
+
+/// The objects a workspace agent's token is confined to
+#[derive(Clone, Copy, Debug)]
+pub struct AgentScope {
+    /// Its workspace
+    pub workspace: WorkspaceId,
+    /// The template of the workspace
+    pub template: TemplateId,
+    /// The template version of its build, which is asked about as a template
+    pub template_version: TemplateVersionId,
+    /// The owner of the workspace, whose roles the token carries
+    pub owner: UserId,
+    /// Whether the template keeps the owner's data from the agent
+    pub no_user_data: bool,
+}
+
+/// The name of a scope, as a credential stores it
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScopeName {
+    /// `coder:all`, also written `all`
+    All,
+    /// `coder:application_connect`, also written `application_connect`: opens apps,
+    /// and never a terminal
+    ApplicationConnect,
+    /// `no_user_data`: everything on every listed type but `user`
+    NoUserData,
+    /// One of several permissions
+    Composite(CompositeScope),
+    /// `TYPE:ACTION` or `TYPE:*`, listed names alone
+    Permission(ResourceType, Pattern<Action>),
+}
+
+impl ScopeName {
+    /// Whether a user may request it for a token of theirs
+    #[must_use]
+    pub fn is_requestable(&self) -> bool {
+        let (kind, action) = match self {
+            Self::All | Self::ApplicationConnect | Self::Composite(_) => return true,
+            Self::NoUserData => return false,
+            Self::Permission(kind, action) => (kind, action),
+        };
+        let excluded = match kind {
+            ResourceType::ApiKey
+            | ResourceType::File
+            | ResourceType::UserSecret
+            | ResourceType::UserSkill
+            | ResourceType::Task => &[][..],
+            ResourceType::Workspace => {
+                &[Action::CreateAgent, Action::DeleteAgent, Action::UpdateAgent, Action::Share]
+            }
+            ResourceType::Template => &[Action::ViewInsights],
+            ResourceType::User => &[Action::Create, Action::Update, Action::Delete],
+            ResourceType::Organization => &[Action::Create],
+            _ => return false,
+        };
+        !excluded.iter().any(|excluded| *action == Pattern::Only(excluded.clone()))
+    }
+
+    fn permissions(&self) -> Vec<Permission> {
+        match self {
+            Self::All => vec![Permission::grant(Pattern::Any, Pattern::Any)],
+            Self::ApplicationConnect => {
+                vec![Permission::grant(ResourceType::Workspace, Action::ApplicationConnect)]
+            }
+            Self::NoUserData => {
+                let types = ResourceType::LISTED.iter().filter(|&kind| *kind != ResourceType::User);
+                types.map(|kind| Permission::grant(kind.clone(), Pattern::Any)).collect()
+            }
+            Self::Composite(scope) => scope
+                .parts()
+                .iter()
+                .flat_map(|(kind, actions)| actions.iter().map(move |action| (kind, action)))
+                .map(|(kind, action)| Permission::grant(kind.clone(), action.clone()))
+                .collect(),
+            Self::Permission(kind, action) => {
+                vec![Permission::grant(kind.clone(), action.clone())]
+            }
+        }
+    }
+}
+
+impl FromStr for ScopeName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "coder:all" | "all" => return Ok(Self::All),
+            "coder:application_connect" | "application_connect" => {
+                return Ok(Self::ApplicationConnect);
+            }
+            "no_user_data" => return Ok(Self::NoUserData),
+            _ => {}
+        }
+        if let Some(scope) = CompositeScope::ALL.iter().find(|scope| scope.as_str() == name) {
+            return Ok(Self::Composite(*scope));
+        }
+        let unknown = || Error::UnknownScope(name.to_owned());
+        let (kind, action) = name.split_once(':').ok_or_else(unknown)?;
+        let kind = ResourceType::from(kind);
+        let action = Pattern::read(action);
+        let listed = match &action {
+            Pattern::Any => !matches!(kind, ResourceType::Other(_)),
+            Pattern::Only(action) => kind.actions().contains(action),
+        };
+        if listed { Ok(Self::Permission(kind, action)) } else { Err(unknown()) }
+    }
+}
+
+impl fmt::Display for ScopeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("coder:all"),
+            Self::ApplicationConnect => f.write_str("coder:application_connect"),
+            Self::NoUserData => f.write_str("no_user_data"),
+            Self::Composite(scope) => f.write_str(scope.as_str()),
+            Self::Permission(kind, action) => write!(f, "{kind}:{action}"),
+        }
+    }
+}
+
+/// A scope named after a task rather than a permission
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompositeScope {
+    /// Create and run workspaces from templates
+    WorkspacesCreate,
+    /// Start, stop and update workspaces
+    WorkspacesOperate,
+    /// Delete workspaces
+    WorkspacesDelete,
+    /// Enter workspaces: terminals and apps
+    WorkspacesAccess,
+    /// Upload and build template versions
+    TemplatesBuild,
+    /// Write templates and see how they are used
+    TemplatesAuthor,
+    /// Manage one's own session tokens
+    ApiKeysManageSelf,
+}
+
+impl CompositeScope {
+    const ALL: [Self; 7] = [
+        Self::WorkspacesCreate,
+        Self::WorkspacesOperate,
+        Self::WorkspacesDelete,
+        Self::WorkspacesAccess,
+        Self::TemplatesBuild,
+        Self::TemplatesAuthor,
+        Self::ApiKeysManageSelf,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::WorkspacesCreate => "coder:workspaces.create",
+            Self::WorkspacesOperate => "coder:workspaces.operate",
+            Self::WorkspacesDelete => "coder:workspaces.delete",
+            Self::WorkspacesAccess => "coder:workspaces.access",
+            Self::TemplatesBuild => "coder:templates.build",
+            Self::TemplatesAuthor => "coder:templates.author",
+            Self::ApiKeysManageSelf => "coder:apikeys.manage_self",
+        }
+    }
+
+    const fn parts(self) -> &'static [(ResourceType, &'static [Action])] {
+        use Action::{
+            ApplicationConnect, Create, Delete, Read, Ssh, Start, Stop, Update, Use, ViewInsights,
+        };
+        use ResourceType::{
+            ApiKey, File, OrganizationMember, ProvisionerJobs, Template, Workspace,
+        };
+
+        match self {
+            Self::WorkspacesCreate => &[
+                (Template, &[Read, Use]),
+                (Workspace, &[Stop, Start, Create, Update, Read]),
+                (OrganizationMember, &[Read]),
+            ],
+            Self::WorkspacesOperate => &[
+                (Template, &[Read]),
+                (Workspace, &[Stop, Start, Read, Update]),
+                (OrganizationMember, &[Read]),
+            ],
+            Self::WorkspacesDelete => &[
+                (Template, &[Read, Use]),
+                (Workspace, &[Read, Delete]),
+                (OrganizationMember, &[Read]),
+            ],
+            Self::WorkspacesAccess => &[
+                (Template, &[Read]),
+                (OrganizationMember, &[Read]),
+                (Workspace, &[Read, Ssh, ApplicationConnect]),
+            ],
+            Self::TemplatesBuild => {
+                &[(Template, &[Read]), (File, &[Create, Read]), (ProvisionerJobs, &[Read])]
+            }
+            Self::TemplatesAuthor => &[
+                (Template, &[Read, Create, Update, Delete, ViewInsights]),
+                (File, &[Create, Read]),
+            ],
+            Self::ApiKeysManageSelf => &[(ApiKey, &[Create, Read, Update, Delete])],
+        }
+    }
+}

@@ -1,0 +1,263 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::permission::{Pool, Question, Vote};
+use super::{Action, Levels, Object, OrgOwner, Role, RoleName, Scope, policy};
+use crate::{GroupId, OrganizationId, UserId};
+
+/// Who asks: a user's roles and groups, seen through the scope of a credential
+///
+/// Prepared once, when it is made: a decision is then a handful of mask tests and one
+/// look-up, and allocates nothing.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    pub(super) id: UserId,
+    pub(super) groups: Vec<GroupId>,
+    pub(super) roles: Vec<Arc<Role>>,
+    pub(super) scope: Arc<Scope>,
+    /// Every organization some role has an entry for, in ascending order
+    pub(super) memberships: Vec<OrganizationId>,
+    pub(super) granted: Pooled,
+    pub(super) scoped: Pooled,
+}
+
+impl Subject {
+    /// The user `id` with these roles, limited to `scope`, in no group
+    #[must_use]
+    pub fn new(
+        id: UserId,
+        roles: impl IntoIterator<Item = Arc<Role>>,
+        scope: impl Into<Arc<Scope>>,
+    ) -> Self {
+        let roles: Vec<Arc<Role>> = roles.into_iter().collect();
+        let scope = scope.into();
+
+        let keys = roles.iter().flat_map(|role| &role.levels.organizations).map(|(id, _)| *id);
+        let mut memberships: Vec<OrganizationId> = keys.collect();
+        memberships.sort_unstable();
+        memberships.dedup();
+
+        let granted = Pooled::of(roles.iter().map(|role| &role.levels), &memberships);
+        let scoped = Pooled::of([&scope.levels], &memberships);
+        Self { id, groups: Vec::new(), roles, scope, memberships, granted, scoped }
+    }
+
+    /// The system, for what it does on nobody's behalf
+    ///
+    /// It reads everything and writes what the control plane itself keeps, but opens
+    /// no app. Its id is the nil UUID, and no role assignment reaches it.
+    #[must_use]
+    pub fn system_restricted() -> Self {
+        Self::new(UserId(Uuid::nil()), [Arc::new(policy::system())], Scope::all())
+    }
+
+    /// The same subject, in these groups
+    #[must_use]
+    pub fn with_groups(mut self, groups: impl IntoIterator<Item = GroupId>) -> Self {
+        self.groups = groups.into_iter().collect();
+        self
+    }
+
+    /// The user
+    #[must_use]
+    pub const fn id(&self) -> UserId {
+        self.id
+    }
+
+    /// The user's roles, expanded
+    pub fn roles(&self) -> impl Iterator<Item = &Role> {
+        self.roles.iter().map(|role| &**role)
+    }
+
+    /// Whether one of the roles bears the name
+    #[must_use]
+    pub fn holds(&self, role: &RoleName) -> bool {
+        self.roles().any(|held| held.name() == role)
+    }
+
+    /// Whether the user belongs to the organization; a scope's entry does not count
+    #[must_use]
+    pub fn is_member_of(&self, organization: OrganizationId) -> bool {
+        self.membership(organization).is_some()
+    }
+
+    /// Whether the subject may do `action` to `object`
+    ///
+    /// Anything not allowed is denied. [`explain`](Self::explain) says why.
+    #[must_use]
+    pub fn is_allowed(&self, action: &Action, object: &Object<'_>) -> bool {
+        let question = Question::new(action, &object.kind);
+        self.scope.allow_list.fits(object)
+            && self.verdict(&self.scoped, &question, object).allowed
+            && (self.verdict(&self.granted, &question, object).allowed
+                || self.access(action, object).is_some())
+    }
+
+    /// What one side, roles or scope, says: the first level that decides
+    pub(super) fn verdict(
+        &self,
+        side: &Pooled,
+        question: &Question<'_>,
+        object: &Object<'_>,
+    ) -> Verdict {
+        match side.site.vote(question) {
+            Vote::Grant => return Verdict::allowed(Level::Site, None),
+            Vote::Deny => return Verdict::denied(Level::Site, None),
+            Vote::Abstain => {}
+        }
+        let owned = object.owner == Some(self.id);
+        match object.org_owner {
+            OrgOwner::None if owned => match side.user.vote(question) {
+                Vote::Grant => Verdict::allowed(Level::User, None),
+                Vote::Deny => Verdict::denied(Level::User, None),
+                Vote::Abstain => Verdict::NOBODY,
+            },
+            OrgOwner::None => Verdict::NOBODY,
+            OrgOwner::Of(organization) => match self.membership(organization) {
+                Some(at) => side.in_organizations(question, owned, &self.memberships, at..at + 1),
+                None => Verdict::NOBODY,
+            },
+            OrgOwner::Any => {
+                let all = 0..self.memberships.len();
+                side.in_organizations(question, owned, &self.memberships, all)
+            }
+        }
+    }
+
+    /// Which entry of the object's access lists lets the subject act, if one does
+    pub(super) fn access(&self, action: &Action, object: &Object<'_>) -> Option<Access> {
+        let acl = object.acl?;
+        let organization = match object.org_owner {
+            OrgOwner::None => return None,
+            OrgOwner::Of(organization) => {
+                self.membership(organization)?;
+                Some(organization)
+            }
+            OrgOwner::Any if self.memberships.is_empty() => return None,
+            OrgOwner::Any => None,
+        };
+        if acl.of_user(self.id, action) {
+            return Some(Access::User(self.id));
+        }
+        if let Some(group) = self.groups.iter().find(|group| acl.of_group(**group, action)) {
+            return Some(Access::Group(*group));
+        }
+        organization.filter(|id| acl.of_everyone(*id, action)).map(Access::Everyone)
+    }
+
+    pub(super) fn membership(&self, organization: OrganizationId) -> Option<usize> {
+        self.memberships.binary_search(&organization).ok()
+    }
+}
+
+/// The permissions of one side by level: all roles, or the scope alone
+#[derive(Clone, Debug)]
+pub(super) struct Pooled {
+    pub(super) site: Pool,
+    pub(super) user: Pool,
+    /// In the order of the subject's memberships
+    pub(super) organizations: Vec<OrganizationPools>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct OrganizationPools {
+    pub(super) org: Pool,
+    pub(super) member: Pool,
+}
+
+impl Pooled {
+    fn of<'a>(
+        levels: impl IntoIterator<Item = &'a Levels>,
+        memberships: &[OrganizationId],
+    ) -> Self {
+        let organizations = vec![OrganizationPools::default(); memberships.len()];
+        let mut pooled = Self { site: Pool::Empty, user: Pool::Empty, organizations };
+        for levels in levels {
+            pooled.site.add(&levels.site);
+            pooled.user.add(&levels.user);
+            for (organization, permissions) in &levels.organizations {
+                if let Ok(at) = memberships.binary_search(organization) {
+                    pooled.organizations[at].org.add(&permissions.org);
+                    pooled.organizations[at].member.add(&permissions.member);
+                }
+            }
+        }
+        pooled
+    }
+
+    /// The best vote of the asked organizations, and of their member lists if owned
+    ///
+    /// Over several organizations each best is taken by itself, so the two may come
+    /// from different ones.
+    fn in_organizations(
+        &self,
+        question: &Question<'_>,
+        owned: bool,
+        memberships: &[OrganizationId],
+        asked: Range<usize>,
+    ) -> Verdict {
+        let best = |pool: fn(&OrganizationPools) -> &Pool| {
+            let pools = self.organizations[asked.clone()].iter().map(pool);
+            pools.map(|pool| pool.vote(question)).zip(&memberships[asked.clone()]).max()
+        };
+        match best(|pools| &pools.org) {
+            Some((Vote::Grant, id)) => return Verdict::allowed(Level::Organization, Some(*id)),
+            Some((Vote::Deny, id)) => return Verdict::denied(Level::Organization, Some(*id)),
+            Some((Vote::Abstain, _)) | None => {}
+        }
+        match best(|pools| &pools.member) {
+            Some((Vote::Grant, id)) if owned => Verdict::allowed(Level::Member, Some(*id)),
+            Some((Vote::Deny, id)) if owned => Verdict::denied(Level::Member, Some(*id)),
+            _ => Verdict::NOBODY,
+        }
+    }
+}
+
+/// What the lists of one side say, and where it was decided
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether this side allows
+    pub allowed: bool,
+    /// The level that decided; none if no level said anything
+    pub level: Option<Level>,
+    /// The organization whose lists decided
+    pub organization: Option<OrganizationId>,
+}
+
+impl Verdict {
+    const NOBODY: Self = Self { allowed: false, level: None, organization: None };
+
+    const fn allowed(level: Level, organization: Option<OrganizationId>) -> Self {
+        Self { allowed: true, level: Some(level), organization }
+    }
+
+    const fn denied(level: Level, organization: Option<OrganizationId>) -> Self {
+        Self { allowed: false, level: Some(level), organization }
+    }
+}
+
+/// Where a permission holds, in the order in which levels decide
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Every object
+    Site,
+    /// Objects the subject owns that belong to no organization
+    User,
+    /// Every object of an organization
+    Organization,
+    /// Objects of an organization that the subject owns
+    Member,
+}
+
+/// The entry of an access list that lets a subject act
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Shared with the user
+    User(UserId),
+    /// Shared with one of the user's groups
+    Group(GroupId),
+    /// Shared with everyone in the organization
+    Everyone(OrganizationId),
+}

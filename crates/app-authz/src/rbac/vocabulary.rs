@@ -1,0 +1,88 @@
+use std::fmt;
+
+/// A name that this version of the vocabulary does not list
+///
+/// Only reading a text makes one, so a listed name never hides in here.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Unlisted(Box<str>);
+
+impl Unlisted {
+    pub(super) fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name as it was read
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Unlisted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Declares an enum of listed names that also carries unlisted ones
+///
+/// A listed name has a slot, its position in the list, so that sets of names are
+/// bits and tables are arrays. All unlisted names share the slot behind the last.
+macro_rules! vocabulary {
+    (
+        $(#[$doc:meta])*
+        $name:ident { $($variant:ident $text:literal,)* }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $(#[doc = concat!("`", $text, "`")] $variant,)*
+            /// A name of another version, or of a deployment's own making
+            ///
+            /// Compared as text, and otherwise met by wildcards alone.
+            Other($crate::rbac::vocabulary::Unlisted),
+        }
+
+        impl $name {
+            /// Every listed name
+            pub const LISTED: &[Self] = &[$(Self::$variant,)*];
+
+            pub(super) const UNLISTED_SLOT: usize = Self::LISTED.len();
+
+            /// The name as it is stored and sent
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $text,)*
+                    Self::Other(name) => name.as_str(),
+                }
+            }
+
+            pub(super) const fn slot(&self) -> usize {
+                enum Slot { $($variant,)* }
+                match self {
+                    $(Self::$variant => Slot::$variant as usize,)*
+                    Self::Other(_) => Self::UNLISTED_SLOT,
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(name: &str) -> Self {
+                match name {
+                    $($text => Self::$variant,)*
+                    other => Self::Other($crate::rbac::vocabulary::Unlisted::new(other)),
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+pub(super) use vocabulary;
