@@ -26,6 +26,10 @@ id! {
     GroupId
     /// Primary key of a workspace
     WorkspaceId
+    /// Primary key of an agent
+    AgentId
+    /// Primary key of an app
+    AppId
     /// Primary key of a template
     TemplateId
     /// Primary key of a template version

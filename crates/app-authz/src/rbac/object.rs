@@ -92,6 +92,13 @@ impl<'a> Object<'a> {
         self.acl = Some(acl);
         self
     }
+
+    /// The same object, shared with nobody by name
+    #[must_use]
+    pub const fn without_acl(mut self) -> Self {
+        self.acl = None;
+        self
+    }
 }
 
 /// The organization an object belongs to

@@ -1,0 +1,260 @@
+use std::fmt;
+
+use crate::rbac::{Action, Object, ResourceType, RoleName, Subject};
+use crate::{AccessMethod, SharingLevel, Target, UserId};
+
+/// Decides whether `subject`, or nobody, may open `target`
+///
+/// The subject must come from a credential that has been verified, and the target from
+/// facts no older than the request. Whether the agent is connected is not asked here.
+///
+/// # Errors
+///
+/// A [`Denial`] with its reason. A signed-in visitor is told no more than that nothing
+/// was found, and the warnings.
+pub fn decide<'a>(
+    target: &'a Target,
+    subject: Option<&Subject>,
+    rules: Rules,
+) -> Result<Permit<'a>, Denial> {
+    let path = target.request.method() == AccessMethod::Path;
+    let mut sharing = target.sharing;
+    let mut warnings = Vec::new();
+    if path && !rules.allow_path_app_sharing && sharing != SharingLevel::Owner {
+        warnings.push(Warning::SharingLevelForcedToOwner { configured: sharing });
+        sharing = SharingLevel::Owner;
+    }
+
+    let Some(subject) = subject else {
+        return match sharing {
+            SharingLevel::Public => Ok(Permit { target, visitor: None }),
+            _ => Err(Denial { reason: Reason::NotSignedIn, warnings }),
+        };
+    };
+    let permit = Permit { target, visitor: Some(subject.id()) };
+
+    // Path apps share the dashboard's host and so its cookies: whoever runs the app
+    // could act as whoever opens it. Not even a role or an access list opens another
+    // person's then.
+    if path
+        && sharing == SharingLevel::Owner
+        && subject.id() != target.workspace.owner
+        && !rules.allow_path_app_site_owner_access
+    {
+        if subject.holds(&RoleName::OWNER) {
+            warnings.push(Warning::PathAppSiteOwnerBlocked);
+        }
+        return Err(Denial { reason: Reason::PathAppOfAnother, warnings });
+    }
+
+    let action = match target.request.method() {
+        AccessMethod::Terminal => Action::Ssh,
+        AccessMethod::Path | AccessMethod::Subdomain => Action::ApplicationConnect,
+    };
+    let mut workspace = target.workspace.object();
+    if rules.disable_workspace_sharing {
+        workspace = workspace.without_acl();
+    }
+    if subject.is_allowed(&action, &workspace) {
+        return Ok(permit);
+    }
+
+    let denied = |reason| Err(Denial { reason, warnings });
+    // A credential that could not open its bearer's own apps opens no shared one either.
+    // A workspace is imagined for the question, in whichever organization; it has no id,
+    // so a credential limited to ids never passes, even for the workspace it names.
+    let opens_own = || {
+        let own = Object::new(ResourceType::Workspace).owner(subject.id()).any_organization();
+        subject.is_allowed(&action, &own)
+    };
+    match sharing {
+        SharingLevel::Public => Ok(permit),
+        SharingLevel::Owner => denied(Reason::NotShared),
+        SharingLevel::Authenticated | SharingLevel::Organization if !opens_own() => {
+            denied(Reason::OwnAppsRefused)
+        }
+        SharingLevel::Organization if !subject.is_member_of(target.workspace.organization) => {
+            denied(Reason::NotMember)
+        }
+        SharingLevel::Authenticated | SharingLevel::Organization => Ok(permit),
+    }
+}
+
+/// How a deployment departs from the default decision, which is the strict one
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rules {
+    /// Keep the sharing level of apps that are reached by path
+    ///
+    /// Dangerous: such an app runs on the dashboard's host and can act as its visitor.
+    pub allow_path_app_sharing: bool,
+    /// Let roles and access lists open other people's apps by path
+    ///
+    /// Dangerous for the same reason.
+    pub allow_path_app_site_owner_access: bool,
+    /// Leave the access lists of workspaces aside
+    pub disable_workspace_sharing: bool,
+}
+
+impl Rules {
+    /// The same rules, with [`allow_path_app_sharing`](Self::allow_path_app_sharing) as
+    /// given
+    #[must_use]
+    pub const fn allow_path_app_sharing(mut self, allow: bool) -> Self {
+        self.allow_path_app_sharing = allow;
+        self
+    }
+
+    /// The same rules, with
+    /// [`allow_path_app_site_owner_access`](Self::allow_path_app_site_owner_access) as
+    /// given
+    #[must_use]
+    pub const fn allow_path_app_site_owner_access(mut self, allow: bool) -> Self {
+        self.allow_path_app_site_owner_access = allow;
+        self
+    }
+
+    /// The same rules, with
+    /// [`disable_workspace_sharing`](Self::disable_workspace_sharing) as given
+    #[must_use]
+    pub const fn disable_workspace_sharing(mut self, disable: bool) -> Self {
+        self.disable_workspace_sharing = disable;
+        self
+    }
+}
+
+/// Proof that a visitor may open a target
+///
+/// Only [`decide`] makes one:
+///
+/// ```compile_fail
+/// fn forge(target: &app_authz::Target) -> app_authz::Permit<'_> {
+///     app_authz::Permit { target, visitor: None }
+/// }
+/// ```
+///
+/// What signs an app token demands one, so no token goes out undecided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit<'a> {
+    target: &'a Target,
+    visitor: Option<UserId>,
+}
+
+impl<'a> Permit<'a> {
+    /// What may be opened
+    #[must_use]
+    pub const fn target(&self) -> &'a Target {
+        self.target
+    }
+
+    /// Who may open it; nobody in particular where it is public
+    #[must_use]
+    pub const fn visitor(&self) -> Option<UserId> {
+        self.visitor
+    }
+}
+
+/// A refusal, with what a visitor and an operator learn from it
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    reason: Reason,
+    warnings: Vec<Warning>,
+}
+
+impl Denial {
+    /// Why, for the log and the audit; the visitor is not told
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// What of the deployment's configuration stood in the way, for the visitor
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl std::error::Error for Denial {}
+
+/// Why a target may not be opened
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Nobody is signed in, and it is not public: signing in may help
+    NotSignedIn,
+    /// It is reached by path and belongs to somebody else
+    PathAppOfAnother,
+    /// It is not shared, and neither role nor access list opens it
+    NotShared,
+    /// It is shared, but roles and credential would not even let the visitor open an app
+    /// of their own
+    OwnAppsRefused,
+    /// It is shared within an organization the visitor is no member of
+    NotMember,
+}
+
+impl Reason {
+    /// A stable name, for metrics and audit records
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotSignedIn => "not_signed_in",
+            Self::PathAppOfAnother => "path_app_of_another",
+            Self::NotShared => "not_shared",
+            Self::OwnAppsRefused => "own_apps_refused",
+            Self::NotMember => "not_member",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotSignedIn => "nobody is signed in, and the app is not public",
+            Self::PathAppOfAnother => "the path-based app belongs to somebody else",
+            Self::NotShared => "neither role nor access list opens the app, and it is not shared",
+            Self::OwnAppsRefused => "the app is shared, but not even an own one could be opened",
+            Self::NotMember => "the app is shared within an organization of others",
+        })
+    }
+}
+
+/// What of a deployment's configuration stood in the way
+///
+/// Printed, it is the control plane's own sentence. It holds no input of the visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The app is shared more widely than apps reached by path may be
+    SharingLevelForcedToOwner {
+        /// The level it is shared at
+        configured: SharingLevel,
+    },
+    /// The visitor holds the site role `owner`, which does not open other people's apps
+    /// by path
+    PathAppSiteOwnerBlocked,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SharingLevelForcedToOwner { configured } => write!(
+                f,
+                "unable to use configured sharing level \"{configured}\" because path-based app \
+                 sharing is disabled (see --dangerous-allow-path-app-sharing), using sharing \
+                 level \"owner\" instead"
+            ),
+            Self::PathAppSiteOwnerBlocked => f.write_str(
+                "path-based apps with \"owner\" share level are only accessible by the workspace \
+                 owner (see --dangerous-allow-path-app-site-owner-access)",
+            ),
+        }
+    }
+}

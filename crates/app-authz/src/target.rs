@@ -1,0 +1,42 @@
+use crate::rbac::{Acl, Object};
+use crate::{AgentId, AppId, AppRequest, OrganizationId, SharingLevel, UserId, WorkspaceId};
+
+/// What a request leads to: one app, port or terminal of one agent
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The request that led here
+    pub request: AppRequest,
+    /// The workspace it is in
+    pub workspace: Workspace,
+    /// The agent it runs on
+    pub agent: AgentId,
+    /// The app, unless it is a port or a terminal
+    pub app: Option<AppId>,
+    /// Where the agent serves it; empty for a terminal
+    pub url: String,
+    /// Whom it is shared with; nobody but the owner for a terminal
+    pub sharing: SharingLevel,
+}
+
+/// A workspace as a decision sees it
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workspace {
+    /// Its id
+    pub id: WorkspaceId,
+    /// The user who owns it
+    pub owner: UserId,
+    /// The organization it belongs to
+    pub organization: OrganizationId,
+    /// Whether it sleeps for want of use: then nobody enters it by role
+    pub dormant: bool,
+    /// Whom it is shared with by name
+    pub acl: Acl,
+}
+
+impl Workspace {
+    /// The workspace as an object of a role-based decision
+    #[must_use]
+    pub fn object(&self) -> Object<'_> {
+        Object::workspace(self.id, self.owner, self.organization, &self.acl, self.dormant)
+    }
+}

@@ -1,0 +1,369 @@
+//! Who may open an app: every case of the vectors, and the rule as one table
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests")]
+
+mod vectors;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use app_authz::rbac::{
+    AccessList, Acl, AllowEntry, AllowList, BuiltInRoles, Levels, Permission, ResourceType, Role,
+    RoleName, Scope, Subject, Switches, WorkspaceSharing,
+};
+use app_authz::{
+    AccessMethod, AgentId, AppRequest, Denial, GroupId, OrganizationId, Reason, Rules,
+    SharingLevel, Target, UncheckedRequest, UserId, Warning, Workspace, WorkspaceId, decide,
+};
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde::Deserialize;
+use uuid::Uuid;
+
+const WORKSPACE: u128 = 0x33333333_0000_4000_a000_000000000003;
+const OWNER: u128 = 0x11111111_0000_4000_a000_000000000001;
+const VISITOR: u128 = 0x22222222_0000_4000_a000_000000000002;
+const GROUP: u128 = 0x55555555_0000_4000_a000_000000000005;
+const ACME: u128 = 0xaaaaaaaa_0000_4000_a000_00000000000a;
+const BETA: u128 = 0xbbbbbbbb_0000_4000_a000_00000000000b;
+
+const METHODS: [AccessMethod; 3] =
+    [AccessMethod::Path, AccessMethod::Subdomain, AccessMethod::Terminal];
+
+fn request(method: AccessMethod) -> AppRequest {
+    let agent = Uuid::from_u128(4).to_string();
+    let request = match method {
+        AccessMethod::Terminal => UncheckedRequest {
+            access_method: method.to_string(),
+            agent_name_or_id: agent,
+            ..UncheckedRequest::default()
+        },
+        AccessMethod::Path | AccessMethod::Subdomain => UncheckedRequest {
+            access_method: method.to_string(),
+            username_or_id: "ann".to_owned(),
+            workspace_name_or_id: "dev".to_owned(),
+            app_slug_or_port: "code".to_owned(),
+            ..UncheckedRequest::default()
+        },
+    };
+    request.try_into().unwrap()
+}
+
+fn target(method: AccessMethod, sharing: SharingLevel, dormant: bool, acl: Acl) -> Target {
+    Target {
+        request: request(method),
+        workspace: Workspace {
+            id: WorkspaceId(Uuid::from_u128(WORKSPACE)),
+            owner: UserId(Uuid::from_u128(OWNER)),
+            organization: OrganizationId(Uuid::from_u128(ACME)),
+            dormant,
+            acl,
+        },
+        agent: AgentId(Uuid::from_u128(4)),
+        app: None,
+        url: "http://127.0.0.1:8080".to_owned(),
+        sharing,
+    }
+}
+
+/// The workspace's access lists for a caller of that name
+fn acl(caller: &str, actions: &[String]) -> Acl {
+    let list = |id: u128| [(Uuid::from_u128(id), actions)].into_iter().collect::<AccessList>();
+    match caller {
+        _ if caller.starts_with("shared-by-user") => Acl::new(list(VISITOR), AccessList::EMPTY),
+        _ if caller.starts_with("shared-by-group") => Acl::new(AccessList::EMPTY, list(GROUP)),
+        _ => Acl::NONE,
+    }
+}
+
+fn roles(names: &[String], switches: Switches) -> Vec<Arc<Role>> {
+    let names: Vec<RoleName> = names.iter().map(|name| name.parse().unwrap()).collect();
+    BuiltInRoles::new(switches)
+        .expand(names.iter().map(|name| (name, WorkspaceSharing::Everyone)), &[])
+}
+
+fn kind(warning: &Warning) -> &'static str {
+    match warning {
+        Warning::SharingLevelForcedToOwner { .. } => "sharing-level-forced-to-owner",
+        Warning::PathAppSiteOwnerBlocked => "path-app-site-owner-blocked",
+        _ => "unheard of",
+    }
+}
+
+#[derive(Deserialize)]
+struct Vectors {
+    acl_actions: Vec<String>,
+    callers: BTreeMap<String, Caller>,
+    scopes: BTreeMap<String, ScopeFields>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Caller {
+    id: Uuid,
+    groups: Vec<Uuid>,
+    roles: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct ScopeFields {
+    permissions: Permissions,
+    allow_list: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Permissions {
+    Listed(Vec<String>),
+    Described(String),
+}
+
+#[derive(Debug, Deserialize)]
+struct Case {
+    method: AccessMethod,
+    sharing: String,
+    caller: String,
+    scope: Option<String>,
+    allow_path_app_sharing: bool,
+    allow_path_app_site_owner_access: bool,
+    disable_owner_workspace_exec: bool,
+    dormant: bool,
+    allow: bool,
+    warnings: Vec<String>,
+}
+
+impl ScopeFields {
+    fn scope(&self) -> Scope {
+        let permissions: Vec<Permission> = match &self.permissions {
+            Permissions::Listed(texts) => texts.iter().map(|text| text.parse().unwrap()).collect(),
+            Permissions::Described(text) => {
+                assert_eq!(text, "every type except user");
+                let types = ResourceType::LISTED.iter().filter(|&kind| *kind != ResourceType::User);
+                types.map(|kind| format!("{kind}:*").parse().unwrap()).collect()
+            }
+        };
+        let levels = Levels::site(permissions.into_iter().collect());
+        Scope::new("scope", levels, AllowList::parse(&self.allow_list).unwrap())
+    }
+}
+
+// scenario 186, 187, 189, 190, 192, 193, 195, 196, 198, 199
+#[test]
+fn every_case_of_the_vectors_is_decided_as_expected() {
+    let Some(text) = vectors::read("rbac/app-authz-cases.json") else { return };
+    let vectors: Vectors = serde_json::from_str(&text).unwrap();
+    let mut subjects: BTreeMap<(&str, &str, bool), Subject> = BTreeMap::new();
+    for case in &vectors.cases {
+        let rules = Rules::default()
+            .allow_path_app_sharing(case.allow_path_app_sharing)
+            .allow_path_app_site_owner_access(case.allow_path_app_site_owner_access);
+        let subject = case.scope.as_ref().map(|scope| {
+            let key = (&*case.caller, &**scope, case.disable_owner_workspace_exec);
+            &*subjects.entry(key).or_insert_with(|| {
+                let switches = Switches::default()
+                    .disable_owner_workspace_access(case.disable_owner_workspace_exec);
+                let caller = &vectors.callers[&case.caller];
+                let roles = roles(&caller.roles, switches);
+                Subject::new(UserId(caller.id), roles, vectors.scopes[scope].scope())
+                    .with_groups(caller.groups.iter().copied().map(GroupId))
+            })
+        });
+        let acl = acl(&case.caller, &vectors.acl_actions);
+        let target = target(case.method, case.sharing.parse().unwrap(), case.dormant, acl);
+        let decision = decide(&target, subject, rules);
+        let warnings: Vec<&str> = match &decision {
+            Ok(permit) => {
+                assert_eq!(permit.visitor(), subject.map(Subject::id));
+                Vec::new()
+            }
+            Err(denial) => denial.warnings().iter().map(kind).collect(),
+        };
+        assert_eq!(decision.is_ok(), case.allow, "{case:?}: {decision:?}");
+        assert_eq!(warnings, case.warnings, "{case:?}");
+    }
+    println!("{} cases", vectors.cases.len());
+}
+
+/// A user's id and role names
+type Identity = (u128, Vec<String>);
+
+/// The callers of the printed table; nobody has no identity
+fn callers() -> Vec<(&'static str, Option<Identity>)> {
+    let at = |role: &str, organization: u128| format!("{role}:{}", Uuid::from_u128(organization));
+    let site = |role: &str| role.to_owned();
+    let member = |organization| at("organization-member", organization);
+    let visitor = |roles: Vec<String>| Some((VISITOR, [vec![site("member")], roles].concat()));
+    vec![
+        ("anonymous", None),
+        ("workspace-owner", Some((OWNER, vec![site("member"), member(ACME)]))),
+        ("workspace-owner-left-org", Some((OWNER, vec![site("member")]))),
+        ("same-org-member", visitor(vec![member(ACME)])),
+        ("other-org-member", visitor(vec![member(BETA)])),
+        ("no-org-user", visitor(vec![])),
+        ("site-owner", visitor(vec![site("owner")])),
+        ("site-owner-same-org", visitor(vec![site("owner"), member(ACME)])),
+        ("org-admin-same-org", visitor(vec![member(ACME), at("organization-admin", ACME)])),
+        ("template-admin", visitor(vec![site("template-admin")])),
+        ("auditor", visitor(vec![site("auditor")])),
+        ("shared-by-user-acl-same-org", visitor(vec![member(ACME)])),
+        ("shared-by-user-acl-other-org", visitor(vec![member(BETA)])),
+        ("shared-by-group-acl-same-org", visitor(vec![member(ACME)])),
+    ]
+}
+
+fn scopes() -> Vec<(&'static str, Scope)> {
+    let named = |names: &[&str], allow_list: AllowList| {
+        let names: Vec<_> = names.iter().map(|name| name.parse().unwrap()).collect();
+        Scope::of_credential(&names, &allow_list).unwrap()
+    };
+    let this = AllowEntry::object(ResourceType::Workspace, Uuid::from_u128(WORKSPACE));
+    vec![
+        ("coder:all", Scope::all()),
+        ("application_connect", named(&["application_connect"], AllowList::everything())),
+        ("workspace:ssh", named(&["workspace:ssh"], AllowList::everything())),
+        ("template:read", named(&["template:read"], AllowList::everything())),
+        ("coder:all on this workspace", named(&["all"], [this].into_iter().collect())),
+    ]
+}
+
+fn letter(decision: &Result<app_authz::Permit<'_>, Denial>) -> String {
+    let Err(denial) = decision else { return "A".to_owned() };
+    let mark = |warning: &Warning| match warning {
+        Warning::SharingLevelForcedToOwner { .. } => '1',
+        _ => '2',
+    };
+    denial.warnings().iter().fold("d".to_owned(), |text, warning| text + &mark(warning).to_string())
+}
+
+#[test]
+fn the_rule_as_one_table() {
+    let actions = ["read", "application_connect", "ssh", "start", "stop"].map(str::to_owned);
+    let flags = [(false, false), (true, false), (false, true), (true, true)];
+    let mut table = String::from(
+        "For each column the levels owner, organization, authenticated, public:\n\
+         A allowed, d denied, 1 sharing level forced to owner, 2 site owner blocked\n\n\
+         scope | switches | caller | subdomain | terminal | path | path sharing | path site owner | path both\n",
+    );
+    let switches =
+        [("", false, false), ("owner without access", true, false), ("dormant", false, true)];
+    for (at, (scope_name, scope)) in scopes().into_iter().enumerate() {
+        // The callers that differ by scope, and only where nothing else is special.
+        let brief = at > 0;
+        for (name, disable_exec, dormant) in switches.into_iter().take(if brief { 1 } else { 3 }) {
+            for (caller, identity) in callers() {
+                let telling =
+                    ["workspace-owner", "same-org-member", "other-org-member", "site-owner"];
+                if brief && !telling.contains(&caller) {
+                    continue;
+                }
+                let switches = Switches::default().disable_owner_workspace_access(disable_exec);
+                let subject = identity.map(|(id, names)| {
+                    let groups =
+                        caller.contains("group").then_some(GroupId(Uuid::from_u128(GROUP)));
+                    let id = UserId(Uuid::from_u128(id));
+                    Subject::new(id, roles(&names, switches), scope.clone()).with_groups(groups)
+                });
+                let cell = |method, (sharing, site_owner)| {
+                    let rules = Rules::default()
+                        .allow_path_app_sharing(sharing)
+                        .allow_path_app_site_owner_access(site_owner);
+                    let letters = SharingLevel::ALL.map(|level| {
+                        let target = target(method, level, dormant, acl(caller, &actions));
+                        letter(&decide(&target, subject.as_ref(), rules))
+                    });
+                    letters.join(" ")
+                };
+                let mut cells = vec![
+                    cell(AccessMethod::Subdomain, flags[0]),
+                    cell(AccessMethod::Terminal, flags[0]),
+                ];
+                cells.extend(flags.map(|flags| cell(AccessMethod::Path, flags)));
+                writeln!(table, "{scope_name} | {name} | {caller} | {}", cells.join(" | "))
+                    .unwrap();
+            }
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn warnings_are_the_control_planes_sentences() {
+    let target = target(AccessMethod::Path, SharingLevel::Public, false, Acl::NONE);
+    let visitor = UserId(Uuid::from_u128(VISITOR));
+    let owner =
+        Subject::new(visitor, roles(&["owner".to_owned()], Switches::default()), Scope::all());
+    let denial = decide(&target, Some(&owner), Rules::default()).unwrap_err();
+    let warnings: Vec<String> = denial.warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "unable to use configured sharing level \"public\" because path-based app sharing is \
+             disabled (see --dangerous-allow-path-app-sharing), using sharing level \"owner\" instead",
+            "path-based apps with \"owner\" share level are only accessible by the workspace owner \
+             (see --dangerous-allow-path-app-site-owner-access)",
+        ]
+    );
+}
+
+#[test]
+fn a_denial_says_why() {
+    let subject = |names: &[String], scope: Scope| {
+        Subject::new(UserId(Uuid::from_u128(VISITOR)), roles(names, Switches::default()), scope)
+    };
+    let member = |organization| format!("organization-member:{}", Uuid::from_u128(organization));
+    let reason = |level, subject: Option<&Subject>| {
+        let target = target(AccessMethod::Subdomain, level, false, Acl::NONE);
+        decide(&target, subject, Rules::default()).unwrap_err().reason()
+    };
+    let other = subject(&[member(BETA)], Scope::all());
+    let narrow = subject(&[member(ACME)], scopes().remove(2).1);
+    assert_eq!(reason(SharingLevel::Authenticated, None), Reason::NotSignedIn);
+    assert_eq!(reason(SharingLevel::Owner, Some(&other)), Reason::NotShared);
+    assert_eq!(reason(SharingLevel::Organization, Some(&other)), Reason::NotMember);
+    assert_eq!(reason(SharingLevel::Authenticated, Some(&narrow)), Reason::OwnAppsRefused);
+
+    let by_path = target(AccessMethod::Path, SharingLevel::Owner, false, Acl::NONE);
+    let denial = decide(&by_path, Some(&other), Rules::default()).unwrap_err();
+    assert_eq!(denial.reason(), Reason::PathAppOfAnother);
+}
+
+#[test]
+fn a_deployment_without_sharing_leaves_access_lists_aside() {
+    let shared = acl("shared-by-user", &["*".to_owned()]);
+    let target = target(AccessMethod::Subdomain, SharingLevel::Owner, false, shared);
+    let names = [format!("organization-member:{}", Uuid::from_u128(ACME))];
+    let visitor = UserId(Uuid::from_u128(VISITOR));
+    let subject = Subject::new(visitor, roles(&names, Switches::default()), Scope::all());
+    assert!(decide(&target, Some(&subject), Rules::default()).is_ok());
+    let rules = Rules::default().disable_workspace_sharing(true);
+    assert!(decide(&target, Some(&subject), rules).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_wider_level_never_shuts_anybody_out(
+        caller in select(callers()),
+        scope in 0..5_usize,
+        method in select(&METHODS[..]),
+        flags in (any::<bool>(), any::<bool>()),
+        dormant in any::<bool>(),
+    ) {
+        let (name, identity) = caller;
+        let subject = identity.map(|(id, names)| {
+            let roles = roles(&names, Switches::default());
+            Subject::new(UserId(Uuid::from_u128(id)), roles, scopes().remove(scope).1)
+        });
+        let rules = Rules::default()
+            .allow_path_app_sharing(flags.0)
+            .allow_path_app_site_owner_access(flags.1);
+        let open = SharingLevel::ALL.map(|level| {
+            let target = target(method, level, dormant, acl(name, &["*".to_owned()]));
+            decide(&target, subject.as_ref(), rules).is_ok()
+        });
+        prop_assert!(open.is_sorted(), "{:?}", open);
+        prop_assert!(SharingLevel::ALL.is_sorted());
+    }
+}
