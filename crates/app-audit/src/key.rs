@@ -1,0 +1,73 @@
+use std::fmt;
+use std::net::IpAddr;
+
+use ring::digest::{Context, SHA256};
+use uuid::Uuid;
+
+use crate::Event;
+
+/// Which visits belong together: a digest of visitor, device, app and outcome
+///
+/// The fields are agent, app, user, address, user agent, slug or port, and status, each
+/// preceded by its length so that no two sets of fields make the same bytes. A digest
+/// has one size whatever the visitor sent, so none can be too long or too strange to be
+/// written down.
+///
+/// Access method, host and path are no part of it, and neither is the credential.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey([u8; 32]);
+
+impl SessionKey {
+    /// The key as it is stored
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    pub(crate) fn of(event: &Event) -> Self {
+        let mut digest = Context::new(&SHA256);
+        let mut field = |bytes: &[u8]| {
+            // A length fits 64 bits on every machine there is.
+            digest.update(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
+            digest.update(bytes);
+        };
+        let id = |id: Option<Uuid>| id.unwrap_or(Uuid::nil()).into_bytes();
+
+        field(b"app audit session 1");
+        field(&id(event.agent.as_ref().map(|(agent, _)| agent.0)));
+        field(&id(event.resource.app().map(|app| app.0)));
+        field(&id(event.user.map(|user| user.0)));
+        match event.ip.map(|ip| ip.to_canonical()) {
+            Some(IpAddr::V4(ip)) => field(&ip.octets()),
+            Some(IpAddr::V6(ip)) => field(&ip.octets()),
+            None => field(&[]),
+        }
+        field(&event.user_agent);
+        field(event.resource.slug_or_port().as_bytes());
+        field(&event.status.to_be_bytes());
+
+        let mut key = [0; 32];
+        key.copy_from_slice(digest.finish().as_ref());
+        Self(key)
+    }
+}
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Reads the address of a client in any of its spellings
+///
+/// A zone is dropped, and an IPv4 address in IPv6 clothes is undressed. A port makes
+/// the text no address.
+#[must_use]
+pub fn parse_ip(text: &str) -> Option<IpAddr> {
+    let address = match text.split_once('%') {
+        Some((address, zone)) if !zone.is_empty() && address.contains(':') => address,
+        Some(_) => return None,
+        None => text,
+    };
+    address.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+}
