@@ -2,18 +2,30 @@
 
 pub mod rbac;
 
+mod agent;
 mod decision;
 mod error;
+mod host;
 mod id;
+mod port;
+mod redirect;
 mod request;
+mod resolve;
 mod sharing;
 mod target;
+mod url;
 
+pub use agent::{Agent, AgentStatus, Contact, INACTIVE_TIMEOUT};
 pub use decision::{Denial, Permit, Reason, Rules, Warning, decide};
 pub use error::Error;
+pub use host::{AppName, HostMeaning, HostPattern};
 pub use id::{
     AgentId, AppId, GroupId, OrganizationId, TemplateId, TemplateVersionId, UserId, WorkspaceId,
 };
+pub use port::Port;
+pub use redirect::{Envelope, RedirectHosts, SignIn, auth_redirect, login};
 pub use request::{AccessMethod, AppRequest, RequestFault, UncheckedRequest};
+pub use resolve::{App, Place, PortShare, Transition, Unresolved, resolve};
 pub use sharing::SharingLevel;
 pub use target::{Target, Workspace};
+pub use url::{HttpUrl, Scheme, encode_query_value};

@@ -1,5 +1,5 @@
 use crate::rbac::{Acl, Object};
-use crate::{AgentId, AppId, AppRequest, OrganizationId, SharingLevel, UserId, WorkspaceId};
+use crate::{Agent, AppId, AppRequest, OrganizationId, SharingLevel, UserId, WorkspaceId};
 
 /// What a request leads to: one app, port or terminal of one agent
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub struct Target {
     /// The workspace it is in
     pub workspace: Workspace,
     /// The agent it runs on
-    pub agent: AgentId,
+    pub agent: Agent,
     /// The app, unless it is a port or a terminal
     pub app: Option<AppId>,
     /// Where the agent serves it; empty for a terminal
@@ -23,8 +23,12 @@ pub struct Target {
 pub struct Workspace {
     /// Its id
     pub id: WorkspaceId,
+    /// Its name
+    pub name: String,
     /// The user who owns it
     pub owner: UserId,
+    /// The owner's user name
+    pub owner_name: String,
     /// The organization it belongs to
     pub organization: OrganizationId,
     /// Whether it sleeps for want of use: then nobody enters it by role

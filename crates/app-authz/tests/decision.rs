@@ -7,14 +7,15 @@ mod vectors;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use app_authz::rbac::{
     AccessList, Acl, AllowEntry, AllowList, BuiltInRoles, Levels, Permission, ResourceType, Role,
     RoleName, Scope, Subject, Switches, WorkspaceSharing,
 };
 use app_authz::{
-    AccessMethod, AgentId, AppRequest, Denial, GroupId, OrganizationId, Reason, Rules,
-    SharingLevel, Target, UncheckedRequest, UserId, Warning, Workspace, WorkspaceId, decide,
+    AccessMethod, Agent, AgentId, AppRequest, Contact, Denial, GroupId, OrganizationId, Reason,
+    Rules, SharingLevel, Target, UncheckedRequest, UserId, Warning, Workspace, WorkspaceId, decide,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -55,12 +56,24 @@ fn target(method: AccessMethod, sharing: SharingLevel, dormant: bool, acl: Acl) 
         request: request(method),
         workspace: Workspace {
             id: WorkspaceId(Uuid::from_u128(WORKSPACE)),
+            name: "dev".to_owned(),
             owner: UserId(Uuid::from_u128(OWNER)),
+            owner_name: "ann".to_owned(),
             organization: OrganizationId(Uuid::from_u128(ACME)),
             dormant,
             acl,
         },
-        agent: AgentId(Uuid::from_u128(4)),
+        agent: Agent {
+            id: AgentId(Uuid::from_u128(4)),
+            name: "main".to_owned(),
+            contact: Contact {
+                created_at: SystemTime::UNIX_EPOCH,
+                first_connected_at: None,
+                last_connected_at: None,
+                disconnected_at: None,
+                connection_timeout: Duration::ZERO,
+            },
+        },
         app: None,
         url: "http://127.0.0.1:8080".to_owned(),
         sharing,

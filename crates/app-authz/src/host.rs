@@ -1,0 +1,218 @@
+use std::fmt;
+use std::str::FromStr;
+
+use crate::Error;
+
+/// The pattern of the hosts on which apps live, such as `*.apps.example.com`
+///
+/// One `*` at the very start stands for one label or its first part. A port in the
+/// pattern is for building URLs; hosts match on any port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPattern {
+    /// What follows the `*`, without port, in lower case
+    suffix: String,
+    port: Option<u16>,
+}
+
+impl HostPattern {
+    /// The part of `host` the `*` stands for, in lower case
+    ///
+    /// Case, a trailing dot, a port and white space around it do not matter.
+    #[must_use]
+    pub fn capture(&self, host: &str) -> Option<String> {
+        let host = bare(host);
+        let captured = host.strip_suffix(&*self.suffix)?;
+        (!captured.is_empty() && !captured.contains('.')).then(|| captured.to_owned())
+    }
+
+    /// The host on which the app of that name lives, with the pattern's port
+    #[must_use]
+    pub fn host_of(&self, app: &impl fmt::Display) -> String {
+        match self.port {
+            Some(port) => format!("{app}{}:{port}", self.suffix),
+            None => format!("{app}{}", self.suffix),
+        }
+    }
+
+    /// The hosts of all apps, as a content security policy writes them
+    ///
+    /// A policy knows no part of a label, so `*--apps.example.com` becomes
+    /// `*.example.com`.
+    #[must_use]
+    pub fn csp_source(&self) -> String {
+        let domain = self.suffix.split_once('.').map_or("", |(_, domain)| domain);
+        match self.port {
+            Some(port) => format!("*.{domain}:{port}"),
+            None => format!("*.{domain}"),
+        }
+    }
+
+    /// The port that stands in the pattern
+    #[must_use]
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// The domain that the hosts of all apps share, for a cookie they share
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        self.suffix.split_once('.').map_or("", |(_, domain)| domain)
+    }
+
+    /// The same pattern, with `port` unless it has one
+    #[must_use]
+    pub fn or_port(mut self, port: Option<u16>) -> Self {
+        self.port = self.port.or(port);
+        self
+    }
+}
+
+impl FromStr for HostPattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let invalid = || Error::InvalidHostPattern(text.to_owned());
+        let lower = text.to_ascii_lowercase();
+        let (pattern, port) = match lower.rsplit_once(':') {
+            Some((pattern, port)) if is_digits(port) => {
+                (pattern, Some(port.parse().map_err(|_| invalid())?))
+            }
+            _ => (&*lower, None),
+        };
+        let suffix = pattern.strip_prefix('*').ok_or_else(invalid)?;
+        // In place of the `*` any character makes a label of the first part.
+        let mut labels = pattern.split('.').enumerate().map(|(at, label)| match at {
+            0 => label.replacen('*', "a", 1),
+            _ => label.to_owned(),
+        });
+        if !suffix.contains('.') || !labels.all(|label| is_host_label(&label)) {
+            return Err(invalid());
+        }
+        Ok(Self { suffix: suffix.to_owned(), port })
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host_of(&"*"))
+    }
+}
+
+/// The name of an app as the first label of its host:
+/// `[PREFIX---]SLUG--AGENT--WORKSPACE--USER`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppName {
+    /// Anything that ends in `---`, or nothing
+    pub prefix: String,
+    /// The app's slug or a port
+    pub slug_or_port: String,
+    /// The agent's name
+    pub agent: String,
+    /// The workspace's name
+    pub workspace: String,
+    /// The owner's user name
+    pub user: String,
+}
+
+impl FromStr for AppName {
+    type Err = Error;
+
+    fn from_str(label: &str) -> Result<Self, Error> {
+        const HYPHENS: &str = "---";
+
+        let (prefix, name) = match label.rfind(HYPHENS) {
+            Some(at) => label.split_at(at + HYPHENS.len()),
+            None => ("", label),
+        };
+        let parts: Vec<&str> = name.split("--").collect();
+        let [slug_or_port, agent, workspace, user] = parts[..] else {
+            return Err(Error::InvalidAppName(label.to_owned()));
+        };
+        if !parts.iter().all(|part| is_name(part)) {
+            return Err(Error::InvalidAppName(label.to_owned()));
+        }
+        Ok(Self {
+            prefix: prefix.to_owned(),
+            slug_or_port: slug_or_port.to_owned(),
+            agent: agent.to_owned(),
+            workspace: workspace.to_owned(),
+            user: user.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for AppName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { prefix, slug_or_port, agent, workspace, user } = self;
+        write!(f, "{prefix}{slug_or_port}--{agent}--{workspace}--{user}")
+    }
+}
+
+/// What a request's host stands for
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostMeaning {
+    /// No app: the dashboard, or a host that is none of ours
+    Dashboard,
+    /// An app of that name
+    App(AppName),
+    /// The host that ends app sessions
+    Logout,
+    /// A host of the pattern whose label names no app
+    Malformed(String),
+}
+
+impl HostMeaning {
+    /// What `host` stands for, given the pattern of app hosts and the hosts that are
+    /// never an app's: those of the dashboard and of this proxy
+    ///
+    /// The host must be the request's own, or come from a trusted proxy.
+    #[must_use]
+    pub fn of<'a>(
+        host: &str,
+        pattern: Option<&HostPattern>,
+        reserved: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let same = |reserved: &str| bare(reserved) == bare(host);
+        let Some(label) = pattern.and_then(|pattern| pattern.capture(host)) else {
+            return Self::Dashboard;
+        };
+        if reserved.into_iter().any(same) {
+            return Self::Dashboard;
+        }
+        if label == LOGOUT_LABEL {
+            return Self::Logout;
+        }
+        label.parse().map_or(Self::Malformed(label), Self::App)
+    }
+}
+
+/// A host in lower case, without port, trailing dot and white space around it
+fn bare(host: &str) -> String {
+    let host = host.trim().to_ascii_lowercase();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if is_digits(port) => name,
+        _ => &host,
+    };
+    name.strip_suffix('.').unwrap_or(name).to_owned()
+}
+
+/// A label of a host name: letters, digits, and hyphens within
+fn is_host_label(label: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !label.is_empty()
+        && label.bytes().all(inner)
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+/// A part of an app's name: letters and digits, and single hyphens within
+fn is_name(part: &str) -> bool {
+    part.split('-').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Below the pattern, it takes app cookies away
+const LOGOUT_LABEL: &str = "coder-logout";

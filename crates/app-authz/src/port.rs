@@ -1,0 +1,94 @@
+use std::fmt;
+use std::str::FromStr;
+
+use crate::Error;
+
+/// A port of an agent as a request names it: `8080`, or `8080s` over TLS
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Port {
+    number: u16,
+    tls: bool,
+}
+
+impl Port {
+    /// The number
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.number
+    }
+
+    /// Whether the agent keeps the port to itself, so that no app can be there
+    #[must_use]
+    pub const fn is_reserved(self) -> bool {
+        self.number < MIN_PORT
+    }
+
+    /// Where the agent serves it
+    #[must_use]
+    pub fn url(self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.number)
+    }
+}
+
+impl FromStr for Port {
+    type Err = Error;
+
+    /// Reads digits with at most one `s` behind; everything else is a slug
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let digits = text.strip_suffix('s').unwrap_or(text);
+        let number = match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => digits.parse().ok(),
+            false => None,
+        };
+        let number = number.ok_or_else(|| Error::InvalidPort(text.to_owned()))?;
+        Ok(Self { number, tls: digits.len() < text.len() })
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.number, if self.tls { "s" } else { "" })
+    }
+}
+
+/// The control plane reserves the ports below
+const MIN_PORT: u16 = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // scenario 133
+    #[test]
+    fn digits_are_a_port_and_all_else_is_a_slug() {
+        for (text, url) in [
+            ("8080", "http://127.0.0.1:8080"),
+            ("8080s", "https://127.0.0.1:8080"),
+            ("08080", "http://127.0.0.1:8080"),
+            ("0", "http://127.0.0.1:0"),
+            ("65535s", "https://127.0.0.1:65535"),
+        ] {
+            assert_eq!(text.parse::<Port>().unwrap().url(), url);
+        }
+        for slug in [
+            "",
+            "s",
+            "ss",
+            "+80",
+            "-80",
+            "65536",
+            "9090ss",
+            "80S",
+            " 80",
+            "8_0",
+            "٣",
+            "app-ends-in-s",
+        ] {
+            assert!(slug.parse::<Port>().is_err(), "{slug}");
+        }
+        for (text, reserved) in [("0", true), ("8", true), ("9", false)] {
+            assert_eq!(text.parse::<Port>().unwrap().is_reserved(), reserved);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+use crate::url::encode_query_value;
+use crate::{AccessMethod, AppName, AppRequest, Error, HostPattern, HttpUrl, Target};
+
+/// Where a visitor who is not signed in is sent
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignIn {
+    /// Nowhere: a terminal's connection cannot follow
+    NotFound,
+    /// To the login page of the dashboard, whose cookies the app will see
+    Login,
+    /// To the dashboard, which hands the app's own host a credential; this is the
+    /// address to come back to, for [`auth_redirect`]
+    AuthRedirect(HttpUrl),
+}
+
+/// What a visitor asked of an app, and where apps live
+///
+/// All of it comes from the deployment's or a proxy's configuration and from the path
+/// and query of the request, never from its `Host` header.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a> {
+    /// The URL of the dashboard
+    pub dashboard: &'a HttpUrl,
+    /// The base of path apps: the dashboard's, or a proxy's
+    pub path_app_base: &'a HttpUrl,
+    /// The pattern of app hosts, where there are any
+    pub app_hosts: Option<&'a HostPattern>,
+    /// The raw path within the app
+    pub app_path: &'a str,
+    /// The raw query
+    pub app_query: &'a str,
+}
+
+impl Envelope<'_> {
+    /// Where to send a visitor whom [`decide`](crate::decide) refused as
+    /// [`NotSignedIn`](crate::Reason::NotSignedIn)
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoAppHosts`] for a subdomain without a pattern, and
+    /// [`Error::InvalidUrl`] if the address would climb out of the app.
+    pub fn sign_in(&self, target: &Target) -> Result<SignIn, Error> {
+        let request = &target.request;
+        if request.method() == AccessMethod::Terminal {
+            return Ok(SignIn::NotFound);
+        }
+        let base = self.base_url(request)?;
+        if request.method() == AccessMethod::Path && base.host() == self.dashboard.host() {
+            return Ok(SignIn::Login);
+        }
+        Ok(SignIn::AuthRedirect(self.app_url(base, target)?))
+    }
+
+    /// The URL below which the requested app lives
+    fn base_url(&self, request: &AppRequest) -> Result<HttpUrl, Error> {
+        let base = self.path_app_base.clone();
+        let base = match request.method() {
+            AccessMethod::Subdomain => {
+                let name = AppName {
+                    prefix: request.prefix().to_owned(),
+                    slug_or_port: request.slug_or_port().to_owned(),
+                    agent: request.agent().unwrap_or_default().to_owned(),
+                    workspace: request.workspace().to_owned(),
+                    user: request.user().to_owned(),
+                };
+                let hosts = self.app_hosts.ok_or(Error::NoAppHosts)?;
+                base.with_authority(&hosts.host_of(&name))?
+            }
+            AccessMethod::Path | AccessMethod::Terminal => base,
+        };
+        base.with_path(request.base_path(), None)
+    }
+
+    /// The URL the visitor asked for; the app's own query stands in for none
+    fn app_url(&self, base: HttpUrl, target: &Target) -> Result<HttpUrl, Error> {
+        let folder = base.path().trim_end_matches('/');
+        let path = format!("{folder}/{}", self.app_path.trim_start_matches('/'));
+        let app = HttpUrl::of_app(&target.url).ok();
+        let default = app.as_ref().and_then(HttpUrl::query).unwrap_or_default();
+        let query = if self.app_query.is_empty() { default } else { self.app_query };
+        base.with_path(&path, Some(query))
+    }
+}
+
+/// The address on the dashboard that sends a visitor back to `back` with a credential
+///
+/// # Errors
+///
+/// None for a dashboard at the root of its host.
+pub fn auth_redirect(dashboard: &HttpUrl, back: &HttpUrl) -> Result<HttpUrl, Error> {
+    let query = format!("redirect_uri={}", encode_query_value(&back.to_string()));
+    dashboard.clone().with_path("/api/v2/applications/auth-redirect", Some(&query))
+}
+
+/// The address of the login page, which says `message` and then leads back to `path`
+///
+/// # Errors
+///
+/// None for a dashboard at the root of its host.
+pub fn login(dashboard: &HttpUrl, message: &str, path: &str) -> Result<HttpUrl, Error> {
+    let (message, path) = (encode_query_value(message), encode_query_value(path));
+    dashboard.clone().with_path("/login", Some(&format!("message={message}&redirect={path}")))
+}
+
+/// The hosts that may be handed a credential: a proxy's, or those of apps
+///
+/// Kept in memory from configuration and the registered proxies; a request never adds
+/// to them.
+#[derive(Clone, Debug, Default)]
+pub struct RedirectHosts {
+    deployments: Vec<Deployment>,
+}
+
+#[derive(Clone, Debug)]
+struct Deployment {
+    access_url: HttpUrl,
+    app_hosts: Option<HostPattern>,
+    /// The dashboard's own host is never handed a credential: it has one
+    is_primary: bool,
+}
+
+impl RedirectHosts {
+    /// The app hosts of the dashboard's own deployment
+    #[must_use]
+    pub fn new(access_url: HttpUrl, app_hosts: Option<HostPattern>) -> Self {
+        Self { deployments: vec![Deployment { access_url, app_hosts, is_primary: true }] }
+    }
+
+    /// The same, with the host and the app hosts of a registered proxy
+    #[must_use]
+    pub fn with_proxy(mut self, access_url: HttpUrl, app_hosts: Option<HostPattern>) -> Self {
+        self.deployments.push(Deployment { access_url, app_hosts, is_primary: false });
+        self
+    }
+
+    /// Takes an address a visitor asks to be sent to, if its host is one of these
+    ///
+    /// The scheme becomes that of the deployment. Hosts are compared whole and wildcards
+    /// stand for one label; ports must be the deployment's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`] if the text is none, [`Error::ForeignHost`] if the host is
+    /// somebody else's.
+    pub fn check(&self, uri: &str) -> Result<HttpUrl, Error> {
+        let uri: HttpUrl = uri.parse()?;
+        let of = |deployment: &&Deployment| deployment.serves(&uri);
+        match self.deployments.iter().find(of) {
+            Some(deployment) => Ok(uri.with_scheme(deployment.access_url.scheme())),
+            None => Err(Error::ForeignHost(uri.authority())),
+        }
+    }
+}
+
+impl Deployment {
+    fn serves(&self, uri: &HttpUrl) -> bool {
+        let access = &self.access_url;
+        // The scheme will be the deployment's, and so is what a missing port means.
+        let port = uri.clone().with_scheme(access.scheme()).effective_port();
+        if uri.host() == access.host() {
+            return !self.is_primary && port == access.effective_port();
+        }
+        self.app_hosts.as_ref().is_some_and(|hosts| {
+            let own = hosts.port().unwrap_or_else(|| access.effective_port());
+            hosts.capture(uri.host()).is_some() && port == own
+        })
+    }
+}

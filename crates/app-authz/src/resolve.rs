@@ -1,0 +1,198 @@
+use thiserror::Error;
+
+use crate::id::parse_uuid;
+use crate::{
+    AccessMethod, Agent, AgentId, AppId, AppRequest, HttpUrl, Port, SharingLevel, Target, UserId,
+    Workspace,
+};
+
+/// Finds what a request leads to in the place a directory found for it
+///
+/// `place` is nothing if the directory knows no such user, workspace or agent. Nothing
+/// here asks who may open the target.
+///
+/// # Errors
+///
+/// An [`Unresolved`] with the reason.
+pub fn resolve(request: &AppRequest, place: Option<&Place>) -> Result<Target, Unresolved> {
+    let place = place.ok_or(Unresolved::NoWorkspace)?;
+    let target = |agent: &Agent, app, url, sharing| Target {
+        request: request.clone(),
+        workspace: place.workspace.clone(),
+        agent: agent.clone(),
+        app,
+        url,
+        sharing,
+    };
+    if let Some(terminal) = request.terminal() {
+        let agent = place.agents.iter().find(|agent| agent.id == terminal);
+        let agent = agent.ok_or(Unresolved::NoAgent)?;
+        return Ok(target(agent, None, String::new(), SharingLevel::Owner));
+    }
+
+    if place.asked_owner != place.workspace.owner {
+        return Err(Unresolved::NotOwner);
+    }
+    if place.transition == Transition::Stop {
+        return Err(Unresolved::Stopped);
+    }
+    if place.agents.is_empty() {
+        return Err(Unresolved::NoAgent);
+    }
+    let port = request.slug_or_port().parse::<Port>().ok();
+    if port.is_some() && request.method() == AccessMethod::Path {
+        return Err(Unresolved::PortByPath);
+    }
+    let asked = match request.agent() {
+        Some(name) => {
+            let id = parse_uuid(name).map(AgentId);
+            let named = |agent: &&Agent| id.map_or(agent.name == name, |id| agent.id == id);
+            Some(place.agents.iter().find(named).ok_or(Unresolved::NoAgent)?)
+        }
+        None => None,
+    };
+    if let Some(port) = port {
+        let ((Some(agent), _) | (None, [agent])) = (asked, &place.agents[..]) else {
+            return Err(Unresolved::AgentNeeded);
+        };
+        return Ok(target(agent, None, port.url(), place.port_sharing(agent, port)));
+    }
+
+    let of_asked = |app: &&App| asked.is_none_or(|agent| app.agent == agent.id);
+    let app = place
+        .apps
+        .iter()
+        .filter(of_asked)
+        .find(|app| app.slug == request.slug_or_port() && !app.external)
+        .ok_or(Unresolved::NoApp)?;
+    let agent = place.agents.iter().find(|agent| agent.id == app.agent);
+    let agent = agent.ok_or(Unresolved::NoApp)?;
+    if app.url.is_empty() {
+        return Err(Unresolved::NoUrl);
+    }
+    if HttpUrl::of_app(&app.url).is_err() {
+        return Err(Unresolved::InvalidUrl);
+    }
+    Ok(target(agent, Some(app.id), app.url.clone(), app.sharing))
+}
+
+/// What a directory knows about the workspace a request names
+///
+/// The workspace is found by id, or by owner and name among those not deleted; the
+/// agents are those of its newest build that are not deleted. For a terminal it is the
+/// workspace of that agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The user the request names: by id, or by name among those not deleted, in any
+    /// case. For a terminal, the owner.
+    pub asked_owner: UserId,
+    /// The workspace
+    pub workspace: Workspace,
+    /// What its newest build does
+    pub transition: Transition,
+    /// The agents of that build
+    pub agents: Vec<Agent>,
+    /// The apps of those agents, in the order of their slugs
+    pub apps: Vec<App>,
+    /// Shares of the workspace's ports
+    pub port_shares: Vec<PortShare>,
+    /// The widest level the template lets ports be shared at, where that is enforced
+    pub max_port_sharing: Option<SharingLevel>,
+}
+
+impl Place {
+    fn port_sharing(&self, agent: &Agent, port: Port) -> SharingLevel {
+        let share = self
+            .port_shares
+            .iter()
+            .find(|share| share.port == port.number() && share.agent_name == agent.name);
+        let sharing = share.map_or(SharingLevel::Owner, |share| share.sharing);
+        self.max_port_sharing.map_or(sharing, |widest| sharing.min(widest))
+    }
+}
+
+/// What a build does to its workspace
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// Starts it
+    Start,
+    /// Stops it
+    Stop,
+    /// Deletes it
+    Delete,
+}
+
+/// An app of an agent
+///
+/// Whether it is healthy or hidden, and whether it wants a subdomain, does not matter to
+/// who may open it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct App {
+    /// Its id
+    pub id: AppId,
+    /// The agent it runs on
+    pub agent: AgentId,
+    /// Its slug, unique among the apps of one agent
+    pub slug: String,
+    /// Where the agent serves it; empty for a command
+    pub url: String,
+    /// Whether it is a mere link to somewhere else
+    pub external: bool,
+    /// Whom it is shared with
+    pub sharing: SharingLevel,
+}
+
+/// A port shared by its number, over TLS and without
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortShare {
+    /// The agent, by its name: builds come and go, and names stay
+    pub agent_name: String,
+    /// The number
+    pub port: u16,
+    /// Whom it is shared with
+    pub sharing: SharingLevel,
+}
+
+/// Why a request leads nowhere
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unresolved {
+    /// No such user or workspace
+    #[error("no such user or workspace")]
+    NoWorkspace,
+    /// The workspace was named by its id, under a user who does not own it
+    #[error("the workspace belongs to another user than the one named")]
+    NotOwner,
+    /// The newest build stops the workspace
+    #[error("the workspace is stopped")]
+    Stopped,
+    /// The newest build has no agent, or none of that name or id
+    #[error("no such agent")]
+    NoAgent,
+    /// A port was asked for by path, where it would run on the dashboard's host
+    #[error("ports are not reached by path")]
+    PortByPath,
+    /// A port was asked for without an agent, and there is not just one
+    #[error("a port needs an agent, as the workspace has several")]
+    AgentNeeded,
+    /// No app of that slug, or one that is served elsewhere
+    #[error("no such app")]
+    NoApp,
+    /// The app is a command and serves nothing
+    #[error("the app has no url")]
+    NoUrl,
+    /// The app's URL is none
+    #[error("the url of the app is not valid")]
+    InvalidUrl,
+}
+
+impl Unresolved {
+    /// Whether the visitor is to be told that nothing is there
+    ///
+    /// The others speak of a workspace that exists; only [`Stopped`](Self::Stopped) is
+    /// told to everybody.
+    #[must_use]
+    pub const fn is_not_found(self) -> bool {
+        matches!(self, Self::NoWorkspace | Self::NotOwner | Self::NoAgent | Self::NoApp)
+    }
+}

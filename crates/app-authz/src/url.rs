@@ -1,0 +1,240 @@
+use std::fmt;
+use std::str::FromStr;
+
+use crate::Error;
+
+/// An absolute `http` or `https` URL, taken apart no further than a redirect needs
+///
+/// Scheme and host are in lower case; path and query stay as they were written, for
+/// whoever decodes and joins them changes what they mean. A user part, a fragment, a
+/// backslash or a control character makes the text no URL: browsers and servers
+/// disagree about them, and open redirects live off that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpUrl {
+    scheme: Scheme,
+    host: String,
+    port: Option<u16>,
+    /// Starts with a slash
+    path: String,
+    query: Option<String>,
+}
+
+/// The scheme of a URL
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
+impl Scheme {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+impl HttpUrl {
+    /// Reads the URL of an app, which a template's author wrote for browsers: a fragment
+    /// is cut off, as it never reaches a server
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`] if what is left is none.
+    pub fn of_app(text: &str) -> Result<Self, Error> {
+        text.split_once('#').map_or(text, |(url, _)| url).parse()
+    }
+
+    /// Its scheme
+    #[must_use]
+    pub const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The host without port, in lower case
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, where it is written
+    #[must_use]
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// The port, written or meant by the scheme
+    #[must_use]
+    pub const fn effective_port(&self) -> u16 {
+        match self.port {
+            Some(port) => port,
+            None => self.scheme.default_port(),
+        }
+    }
+
+    /// Host and port as a `Host` header writes them
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.host),
+            None => self.host.clone(),
+        }
+    }
+
+    /// The path as it was written, with its first slash
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The query as it was written
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    /// The same URL under another scheme
+    #[must_use]
+    pub const fn with_scheme(mut self, scheme: Scheme) -> Self {
+        self.scheme = scheme;
+        self
+    }
+
+    /// The same URL on another host, written with its port if it has one
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`] if it is no host.
+    pub fn with_authority(mut self, authority: &str) -> Result<Self, Error> {
+        let invalid = || Error::InvalidUrl(authority.to_owned());
+        (self.host, self.port) = parse_authority(authority).ok_or_else(invalid)?;
+        Ok(self)
+    }
+
+    /// The same host, with a raw path and query
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`] if the path does not start with exactly one slash, has a
+    /// segment `..`, encoded or not, or if either could not stand in a URL.
+    pub fn with_path(mut self, path: &str, query: Option<&str>) -> Result<Self, Error> {
+        let sound = path.starts_with('/')
+            && !path.starts_with("//")
+            && is_sound(path)
+            && !path.contains('?')
+            && query.is_none_or(is_sound)
+            && !path.split('/').any(climbs);
+        if !sound {
+            return Err(Error::InvalidUrl(path.to_owned()));
+        }
+        path.clone_into(&mut self.path);
+        self.query = query.filter(|query| !query.is_empty()).map(str::to_owned);
+        Ok(self)
+    }
+}
+
+impl FromStr for HttpUrl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        parse(text).ok_or_else(|| Error::InvalidUrl(text.to_owned()))
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme.as_str(), self.authority(), self.path)?;
+        match &self.query {
+            Some(query) => write!(f, "?{query}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Encodes a text as the value of a query parameter
+#[must_use]
+pub fn encode_query_value(value: &str) -> String {
+    let mut encoded = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            b' ' => encoded.push('+'),
+            byte => {
+                let digit = |nibble: u8| char::from(b"0123456789ABCDEF"[usize::from(nibble)]);
+                encoded.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+            }
+        }
+    }
+    encoded
+}
+
+fn parse(text: &str) -> Option<HttpUrl> {
+    if !is_sound(text) {
+        return None;
+    }
+    let (scheme, rest) = text.split_once("://")?;
+    let scheme = match &*scheme.to_ascii_lowercase() {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        _ => return None,
+    };
+    let (authority, path_and_query) = match rest.find(['/', '?']) {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let (host, port) = parse_authority(authority)?;
+    let (path, query) = match path_and_query.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (path_and_query, None),
+    };
+    let path = if path.is_empty() { "/" } else { path }.to_owned();
+    Some(HttpUrl { scheme, host, port, path, query })
+}
+
+fn parse_authority(authority: &str) -> Option<(String, Option<u16>)> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (address, rest) = rest.split_once(']')?;
+            address.parse::<std::net::Ipv6Addr>().ok()?;
+            let host = &authority[..address.len() + 2];
+            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    if !host.starts_with('[') && (host.is_empty() || !host.bytes().all(is_host)) {
+        return None;
+    }
+    let port = match port {
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => Some(digits.parse().ok()?),
+        Some(_) => return None,
+        None => None,
+    };
+    Some((host.to_ascii_lowercase(), port))
+}
+
+/// Whether the text has only characters that may stand in a URL without a fragment
+fn is_sound(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'#' | b'"' | b'<' | b'>'))
+}
+
+/// Whether a segment is `..`, however it is spelled
+fn climbs(segment: &str) -> bool {
+    segment.replace("%2e", ".").replace("%2E", ".") == ".."
+}
