@@ -282,6 +282,10 @@ impl fmt::Debug for DatabaseUrl {
 /// Not reachable from elsewhere until somebody decides that it shall be
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
+/// PostgreSQL's notices, such as a table that a migration found in place, are none of
+/// an operator's business
+const DEFAULT_LOG_LEVEL: &str = "info,tokio_postgres=warn";
+
 impl Config {
     fn new(settings: Settings) -> Result<Self, ConfigError> {
         let default = Limits::default();
@@ -305,7 +309,7 @@ impl Config {
                 policy: settings.policy(),
                 trust_dir: settings.trust_dir.clone(),
             },
-            log_level: settings.log_level.clone().unwrap_or_else(|| "info".to_owned()),
+            log_level: settings.log_level.clone().unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned()),
             log_format: settings.log_format,
             store: settings.store()?,
         })
