@@ -15,7 +15,7 @@ mod keys;
 use std::{collections::BTreeSet, fmt, time::SystemTime};
 
 pub use document::Claims;
-use document::Document;
+pub(crate) use document::{Document, region_hint};
 pub use keys::{Keys, TrustedKey};
 
 use crate::{
@@ -179,7 +179,7 @@ impl Verifier {
         // length are tried, each once.
         let signer = self
             .keys
-            .starting_with(document::region_hint(document))
+            .starting_with(region_hint(document))
             .filter(|trusted| trusted.key().signature_len() == signature.len())
             .find(|trusted| trusted.key().verify(hash, signed, signature))
             .ok_or(Error::BadSignature)?;

@@ -27,7 +27,7 @@ pub struct Claims {
 /// A document whose signature and signer have been verified
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Document<'a> {
+pub(crate) struct Document<'a> {
     vm_id: Option<Cow<'a, str>>,
     subscription_id: Option<String>,
     sku: Option<String>,
@@ -46,7 +46,7 @@ struct TimeStamp<'a> {
 
 impl<'a> Document<'a> {
     /// Parses the exact bytes that were signed
-    pub(super) fn parse(signed: &'a [u8]) -> Result<Self, Error> {
+    pub(crate) fn parse(signed: &'a [u8]) -> Result<Self, Error> {
         json::object(signed).ok_or(Error::malformed("the signed bytes are not attested data"))
     }
 

@@ -13,7 +13,7 @@ mod trust;
 use std::{fmt, time::SystemTime};
 
 pub use attested::Claims;
-use attested::Document;
+pub(crate) use attested::Document;
 pub use environment::Environment;
 pub use issuer::{FetchIssuer, IssuerUrl};
 use rustls_pki_types::CertificateDer;

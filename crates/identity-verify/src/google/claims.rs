@@ -1,9 +1,13 @@
 use std::{
     borrow::Cow,
+    fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
 
 use crate::{Audience, Cloud, Error, InstanceId, Policy, VerifiedInstance, json, policy::allows};
 
@@ -34,7 +38,7 @@ pub struct Claims {
 
 /// The payload of a token whose signature has been verified
 #[derive(Deserialize)]
-pub(super) struct Payload<'a> {
+pub(crate) struct Payload<'a> {
     iss: Option<Cow<'a, str>>,
     #[serde(borrow)]
     aud: Option<Aud<'a>>,
@@ -63,10 +67,8 @@ struct ComputeEngine {
 }
 
 /// One audience or a list of them (RFC 7519, 4.1.3)
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Aud<'a> {
-    One(#[serde(borrow)] Cow<'a, str>),
+    One(Cow<'a, str>),
     Many(Vec<String>),
 }
 
@@ -79,9 +81,38 @@ impl Aud<'_> {
     }
 }
 
+impl<'de: 'a, 'a> Deserialize<'de> for Aud<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AudVisitor)
+    }
+}
+
+/// Not a derived untagged enum, which copies the value before it looks at it
+struct AudVisitor;
+
+impl<'de> Visitor<'de> for AudVisitor {
+    type Value = Aud<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an audience or a list of audiences")
+    }
+
+    fn visit_borrowed_str<E>(self, one: &'de str) -> Result<Aud<'de>, E> {
+        Ok(Aud::One(Cow::Borrowed(one)))
+    }
+
+    fn visit_str<E>(self, one: &str) -> Result<Aud<'de>, E> {
+        Ok(Aud::One(Cow::Owned(one.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Aud<'de>, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(Aud::Many)
+    }
+}
+
 impl<'a> Payload<'a> {
     /// Parses the exact bytes that were signed
-    pub(super) fn parse(signed: &'a [u8]) -> Result<Self, Error> {
+    pub(crate) fn parse(signed: &'a [u8]) -> Result<Self, Error> {
         json::object(signed).ok_or(Error::malformed("the signed bytes are not an identity token"))
     }
 

@@ -12,9 +12,9 @@ mod token;
 use std::{fmt, time::SystemTime};
 
 pub use claims::Claims;
-use claims::Payload;
+pub(crate) use claims::Payload;
 pub use jwks::{FindKey, Jwks, Unavailable, VerifyingKey};
-use token::Token;
+pub(crate) use token::Token;
 
 use crate::{Error, Policy, VerifiedInstance, error::bound, rsa::Sha2};
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use crate::{Error, json};
 
 /// A JSON Web Signature in compact form (RFC 7515, 7.1), unverified
-pub(super) struct Token<'a> {
+pub(crate) struct Token<'a> {
     kid: String,
     /// What the signature is made over: header and payload, as they came
     signed: &'a [u8],
@@ -20,11 +20,15 @@ impl<'a> Token<'a> {
     /// The algorithm is fixed before a key is looked at (RFC 8725, 3.1). A header
     /// parameter that must be understood (`crit`) is not. Keys, and places of keys,
     /// that the token itself offers are not looked at.
-    pub(super) fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        let mut dots = text.iter().enumerate().filter(|&(_, &b)| b == b'.').map(|(i, _)| i);
-        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
-            return Err(Error::malformed("the token does not have three segments"));
-        };
+    pub(crate) fn parse(text: &'a [u8]) -> Result<Self, Error> {
+        // A dot between these two is refused with the segment it stands in.
+        let dot = |b: &u8| *b == b'.';
+        let (first, last) = text
+            .iter()
+            .position(dot)
+            .zip(text.iter().rposition(dot))
+            .filter(|(first, last)| first != last)
+            .ok_or(Error::malformed("the token does not have three segments"))?;
         let segment = |range| text.get(range).unwrap_or_default();
         let header = decode(segment(0..first))?;
         let header: Header<'_> = json::object(&header)
@@ -43,9 +47,9 @@ impl<'a> Token<'a> {
         let kid = header.kid.filter(|kid| matches!(kid.len(), 1..=MAX_KID));
         Ok(Self {
             kid: kid.ok_or(Error::malformed("the token names no key"))?.into_owned(),
-            signed: segment(0..second),
-            payload: segment(first + 1..second),
-            signature: decode(segment(second + 1..text.len()))?,
+            signed: segment(0..last),
+            payload: segment(first + 1..last),
+            signature: decode(segment(last + 1..text.len()))?,
         })
     }
 

@@ -1,44 +1,37 @@
 //! A test AWS region
 
 use openssl::{
-    asn1::{Asn1Integer, Asn1Time},
+    asn1::Asn1Time,
     bn::BigNum,
     hash::MessageDigest,
-    pkey::{PKey, Private},
-    rsa::Rsa,
-    sign::Signer,
     x509::{X509, X509NameBuilder},
 };
 
-use crate::aws::Keys;
+use super::{
+    Key,
+    cms::{self, Message},
+    key::lines,
+};
+use crate::{asn1::SEQUENCE, aws::Keys};
 
 /// The signing key of a test region
 #[derive(Clone, Debug)]
 pub struct Cloud {
     region: String,
-    key: PKey<Private>,
+    key: Key,
 }
 
 impl Cloud {
     /// Makes an RSA-1024 key for `region`, like the ones behind `/signature`
-    ///
-    /// # Panics
-    ///
-    /// If OpenSSL cannot make a key.
     #[must_use]
     pub fn generate(region: &str) -> Self {
         Self::generate_bits(region, 1024)
     }
 
-    /// Makes an RSA key of `bits` for `region`
-    ///
-    /// # Panics
-    ///
-    /// If OpenSSL cannot make a key.
+    /// Makes an RSA key of `bits` for `region`; AWS has 2048 behind `/rsa2048`
     #[must_use]
     pub fn generate_bits(region: &str, bits: u32) -> Self {
-        let key = PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap();
-        Self { region: region.to_owned(), key }
+        Self { region: region.to_owned(), key: Key::generate(bits) }
     }
 
     /// The region it was made for
@@ -47,36 +40,36 @@ impl Cloud {
         &self.region
     }
 
+    /// Its key
+    #[must_use]
+    pub const fn key(&self) -> &Key {
+        &self.key
+    }
+
     /// Its public key, for a file `aws/REGION.pem` of a trust folder
-    ///
-    /// # Panics
-    ///
-    /// Never in practice.
     #[must_use]
     pub fn public_key_pem(&self) -> String {
-        String::from_utf8(self.key.public_key_to_pem().unwrap()).unwrap()
+        self.key.public_key_pem()
     }
 
     /// A certificate over its public key, as AWS would publish it
     ///
     /// X.509 version 1, self-signed and expired in 1971: only the key counts.
-    ///
-    /// # Panics
-    ///
-    /// Never in practice.
     #[must_use]
     pub fn certificate_pem(&self) -> String {
         let mut name = X509NameBuilder::new().unwrap();
         name.append_entry_by_text("O", "Test Web Services LLC").unwrap();
         let name = name.build();
         let mut builder = X509::builder().unwrap();
-        builder.set_serial_number(&serial()).unwrap();
+        builder
+            .set_serial_number(&BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap())
+            .unwrap();
         builder.set_subject_name(&name).unwrap();
         builder.set_issuer_name(&name).unwrap();
         builder.set_not_before(&Asn1Time::from_unix(0).unwrap()).unwrap();
         builder.set_not_after(&Asn1Time::from_unix(31_536_000).unwrap()).unwrap();
-        builder.set_pubkey(&self.key).unwrap();
-        builder.sign(&self.key, MessageDigest::sha256()).unwrap();
+        builder.set_pubkey(self.key.pkey()).unwrap();
+        builder.sign(self.key.pkey(), MessageDigest::sha256()).unwrap();
         String::from_utf8(builder.build().to_pem().unwrap()).unwrap()
     }
 
@@ -94,14 +87,26 @@ impl Cloud {
 
     /// Signs any bytes, and writes the signature as `/signature` serves it: base64
     /// in lines of 76 digits, without a line break at the end
-    ///
-    /// # Panics
-    ///
-    /// Never in practice.
     #[must_use]
     pub fn sign(&self, document: &[u8]) -> String {
-        let mut signer = Signer::new(MessageDigest::sha256(), &self.key).unwrap();
-        super::lines(&signer.sign_oneshot_to_vec(document).unwrap())
+        lines(&self.key.sign(document))
+    }
+
+    /// Signs any bytes, and writes the message as `/rsa2048` serves it
+    #[must_use]
+    pub fn sign_pkcs7(&self, document: &[u8]) -> String {
+        lines(&self.message(document).sign(&self.key))
+    }
+
+    /// The message of [`sign_pkcs7`](Self::sign_pkcs7), not yet signed
+    #[must_use]
+    pub fn message(&self, document: &[u8]) -> Message {
+        let mut message = Message::new(document, &cms::tlv(SEQUENCE, &[]), &[1]);
+        message.signed_attributes = true;
+        message.digest_algorithm = cms::SHA256.to_owned();
+        message.signature_algorithm = cms::SHA256_WITH_RSA.to_owned();
+        message.ber = true;
+        message
     }
 }
 
@@ -154,8 +159,4 @@ impl Document {
         let lines = fields.map(|(name, value)| format!("  \"{name}\" : {value}"));
         format!("{{\n{}\n}}", lines.join(",\n"))
     }
-}
-
-fn serial() -> Asn1Integer {
-    BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap()
 }

@@ -5,10 +5,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has no better answer")]
 
 pub mod aws;
+pub mod azure;
+pub mod cms;
+#[doc(hidden)]
+pub mod fuzz;
+pub mod google;
+mod key;
 
 use std::time::SystemTime;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+pub use key::{Hash, Key};
 
 /// The time an RFC 3339 date names
 ///
@@ -18,12 +24,4 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 #[must_use]
 pub fn at(rfc3339: &str) -> SystemTime {
     crate::time::rfc3339(rfc3339).expect("an RFC 3339 date")
-}
-
-/// Base64 in lines of 76 digits, as metadata services write it
-fn lines(bytes: &[u8]) -> String {
-    let text = STANDARD.encode(bytes);
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    lines.join("\n")
 }
