@@ -15,8 +15,8 @@ pub(crate) use algorithm::Algorithm;
 use crate::{
     Error,
     asn1::{
-        AlgorithmIdentifier, INTEGER, OBJECT_IDENTIFIER, Reader, Rules, SEQUENCE, SET, Value,
-        context,
+        AlgorithmIdentifier, INTEGER, Malformed, OBJECT_IDENTIFIER, Reader, Rules, SEQUENCE, SET,
+        Value, context,
     },
 };
 
@@ -45,15 +45,16 @@ impl<'a> SignedData<'a> {
         let mut fields = explicit.read(SEQUENCE)?.open()?;
         explicit.finish()?;
 
-        // Versions and the list of digests follow from what comes after them
-        // (RFC 5652 section 5.1); they decide nothing.
-        let _version = fields.read(INTEGER)?;
-        let _digest_algorithms = fields.read(SET)?;
+        version_one(&mut fields)?;
+        let digest_algorithms = fields.read(SET)?;
         let content = encapsulated(fields.read(SEQUENCE)?)?;
         let certificates = fields.optional(context(0))?.map_or(Ok(Vec::new()), certificates)?;
         let _revocation_lists = fields.optional(context(1))?;
         let signer = only_signer(fields.read(SET)?)?;
         fields.finish()?;
+        if !lists(digest_algorithms, signer.digest_algorithm)? {
+            return Err(Error::malformed("the signer's digest is not among those listed"));
+        }
         Ok(Self { content, certificates, signer })
     }
 
@@ -110,6 +111,24 @@ pub(crate) struct Signer<'a> {
     attributes: Option<&'a [u8]>,
 }
 
+/// Reads a version, which follows from what we accept (RFC 5652, 5.1 and 5.3)
+fn version_one(fields: &mut Reader<'_>) -> Result<(), Error> {
+    match fields.read(INTEGER)?.body {
+        [1] => Ok(()),
+        _ => Err(Error::malformed("the message is not of version 1")),
+    }
+}
+
+/// Whether a set of algorithms has the one with `id`
+fn lists(set: Value<'_>, id: &[u8]) -> Result<bool, Malformed> {
+    let mut algorithms = set.open()?;
+    let mut found = false;
+    while !algorithms.is_empty() {
+        found |= AlgorithmIdentifier::read(algorithms.read(SEQUENCE)?)?.oid == id;
+    }
+    Ok(found)
+}
+
 /// The content of an EncapsulatedContentInfo of type id-data
 fn encapsulated<'a>(value: Value<'a>) -> Result<Cow<'a, [u8]>, Error> {
     let mut fields = value.open()?;
@@ -148,7 +167,7 @@ fn only_signer<'a>(set: Value<'a>) -> Result<Signer<'a>, Error> {
         return Err(Error::malformed("the message has several signers"));
     }
 
-    let _version = fields.read(INTEGER)?;
+    version_one(&mut fields)?;
     let mut name = fields.read(SEQUENCE)?.open()?;
     let issuer = name.read(SEQUENCE)?.raw;
     let serial = name.read(INTEGER)?.body;

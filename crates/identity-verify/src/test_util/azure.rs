@@ -84,7 +84,7 @@ impl Authority {
     /// A leaf below this authority
     #[must_use]
     pub fn issue_leaf(&self, options: &LeafOptions) -> Leaf {
-        let key = Key::generate(options.bits);
+        let key = options.key.clone().unwrap_or_else(|| Key::generate(2048));
         Leaf { certificate: certificate(options, &key, Some(self)), key }
     }
 
@@ -118,8 +118,8 @@ pub struct LeafOptions {
     pub not_before: i64,
     /// The last second it is valid, since 1970
     pub not_after: i64,
-    /// The size of its key
-    pub bits: u32,
+    /// Its key; one of 2048 bits is made if there is none
+    pub key: Option<Key>,
     /// Its extended key usages by OpenSSL's short names; none is no such extension
     pub usages: Vec<String>,
     /// Where the issuer's certificate can be fetched
@@ -144,7 +144,7 @@ impl LeafOptions {
             alternative_names: alternative_names.iter().map(|&name| name.to_owned()).collect(),
             not_before: 1_577_836_800,
             not_after: 2_208_988_800,
-            bits: 2048,
+            key: None,
             usages: vec!["serverAuth".to_owned()],
             issuer_urls: Vec::new(),
             authority: false,
