@@ -105,7 +105,7 @@ impl Verifier {
         if !key.verify(Sha2::Sha256, token.signed(), token.signature()) {
             return Err(Error::BadSignature);
         }
-        Payload::parse(&token.payload()?)?.check(&self.policy, now)
+        Payload::parse(token.payload())?.check(&self.policy, now)
     }
 }
 

@@ -10,7 +10,7 @@ pub(crate) struct Token<'a> {
     kid: String,
     /// What the signature is made over: header and payload, as they came
     signed: &'a [u8],
-    payload: &'a [u8],
+    payload: Vec<u8>,
     signature: Vec<u8>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Token<'a> {
         Ok(Self {
             kid: kid.ok_or(Error::malformed("the token names no key"))?.into_owned(),
             signed: segment(0..last),
-            payload: segment(first + 1..last),
+            payload: decode(segment(first + 1..last))?,
             signature: decode(segment(last + 1..text.len()))?,
         })
     }
@@ -66,8 +66,8 @@ impl<'a> Token<'a> {
     }
 
     /// The payload's bytes
-    pub(super) fn payload(&self) -> Result<Vec<u8>, Error> {
-        decode(self.payload)
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
     }
 }
 
