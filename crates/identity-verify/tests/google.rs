@@ -1,5 +1,7 @@
 //! Identity tokens of a test Google, through the public API
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::{
     sync::{LazyLock, Mutex},
     time::{Duration, SystemTime},

@@ -61,7 +61,7 @@ fn names(protection: Value<'_>, signer: &Signer<'_>) -> Result<bool, Malformed> 
     let digest = AlgorithmIdentifier::read(fields.read(SEQUENCE)?)?;
     let signature = AlgorithmIdentifier::read(fields.read(context(1))?)?;
     fields.finish()?;
-    Ok(digest.oid == signer.digest_algorithm && signature.oid == signer.signature_algorithm)
+    Ok(digest == signer.digest_algorithm && signature == signer.signature_algorithm)
 }
 
 /// 1.2.840.113549.1.9.3 (RFC 5652 section 11.1)

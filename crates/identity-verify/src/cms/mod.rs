@@ -106,8 +106,8 @@ pub(crate) struct Signer<'a> {
     pub(crate) serial: &'a [u8],
     pub(crate) algorithm: Algorithm,
     pub(crate) signature: Cow<'a, [u8]>,
-    digest_algorithm: &'a [u8],
-    signature_algorithm: &'a [u8],
+    digest_algorithm: AlgorithmIdentifier<'a>,
+    signature_algorithm: AlgorithmIdentifier<'a>,
     attributes: Option<&'a [u8]>,
 }
 
@@ -119,12 +119,12 @@ fn version_one(fields: &mut Reader<'_>) -> Result<(), Error> {
     }
 }
 
-/// Whether a set of algorithms has the one with `id`
-fn lists(set: Value<'_>, id: &[u8]) -> Result<bool, Malformed> {
+/// Whether a set of algorithms has this one
+fn lists(set: Value<'_>, wanted: AlgorithmIdentifier<'_>) -> Result<bool, Malformed> {
     let mut algorithms = set.open()?;
     let mut found = false;
     while !algorithms.is_empty() {
-        found |= AlgorithmIdentifier::read(algorithms.read(SEQUENCE)?)?.oid == id;
+        found |= AlgorithmIdentifier::read(algorithms.read(SEQUENCE)?)? == wanted;
     }
     Ok(found)
 }
@@ -183,8 +183,8 @@ fn only_signer<'a>(set: Value<'a>) -> Result<Signer<'a>, Error> {
         serial,
         algorithm: Algorithm::of(digest, signature_algorithm)?,
         signature,
-        digest_algorithm: digest.oid,
-        signature_algorithm: signature_algorithm.oid,
+        digest_algorithm: digest,
+        signature_algorithm,
         attributes,
     })
 }

@@ -1,0 +1,149 @@
+//! The captured proofs, for the tests that need them
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use identity_verify::{Error, Policy, VerifiedInstance, aws, azure, google, test_util::at};
+use serde_json::Value;
+
+/// The folder of captured proofs, if it stands beside the checkout
+///
+/// Without it a test proves nothing and says so; with `AUTHD_REQUIRE_VECTORS=1`, as
+/// in CI, it fails.
+pub fn folder() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors/identity");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    let required = std::env::var_os("AUTHD_REQUIRE_VECTORS").is_some_and(|value| value == "1");
+    assert!(!required, "captured proofs are required, but {} is absent", folder.display());
+    // Not a print macro, which is silent in a test that passes.
+    let warning = format!("WARNING: no {}: NO CAPTURED PROOF WAS TESTED\n", folder.display());
+    std::io::stderr().write_all(warning.as_bytes()).unwrap();
+    None
+}
+
+pub fn json(file: &Path) -> Value {
+    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+}
+
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+/// The vectors of the manifest, each with its files read
+pub fn vectors(folder: &Path) -> Vec<Vector> {
+    let manifest = json(&folder.join("manifest.json"));
+    let read = |entry: &Value| Vector::read(folder, entry);
+    manifest["vectors"].as_array().unwrap().iter().map(read).collect()
+}
+
+/// One proof and what is to become of it
+pub struct Vector {
+    pub id: String,
+    pub expect: Value,
+    pub now: SystemTime,
+    pub proof: Proof,
+    policy: Policy,
+    trust: Trust,
+}
+
+/// What a client would send
+#[derive(Clone)]
+pub enum Proof {
+    AwsSignature { document: Vec<u8>, signature: Vec<u8> },
+    AwsPkcs7 { pkcs7: Vec<u8>, document: Option<Vec<u8>> },
+    Azure { signature: Vec<u8> },
+    Google { token: Vec<u8> },
+}
+
+enum Trust {
+    Aws,
+    Azure(azure::Trust),
+    Google(google::Jwks),
+}
+
+impl Vector {
+    fn read(folder: &Path, entry: &Value) -> Self {
+        let file = |name: &str| {
+            let path = entry["files"].get(name)?;
+            Some(fs::read(folder.join(text(path))).unwrap())
+        };
+        let (proof, trust) = match text(&entry["kind"]) {
+            "signature" => {
+                let (document, signature) = (file("document").unwrap(), file("signature").unwrap());
+                (Proof::AwsSignature { document, signature }, Trust::Aws)
+            }
+            "pkcs7-rsa2048" | "pkcs7-dsa-sha1" => {
+                let pkcs7 = file("pkcs7").unwrap();
+                (Proof::AwsPkcs7 { pkcs7, document: file("document") }, Trust::Aws)
+            }
+            "attested-data" => {
+                let trust = Trust::Azure(azure_trust(folder, text(&entry["trust"])));
+                (Proof::Azure { signature: file("signature").unwrap() }, trust)
+            }
+            "identity-jwt" => {
+                let jwks = fs::read(folder.join(text(&entry["trust"]))).unwrap();
+                let trust = Trust::Google(google::Jwks::parse(&jwks).unwrap());
+                (Proof::Google { token: file("jwt").unwrap() }, trust)
+            }
+            kind => panic!("unknown kind of proof: {kind}"),
+        };
+        Self {
+            id: text(&entry["id"]).to_owned(),
+            expect: entry["expect"].clone(),
+            now: at(text(&entry["verify_at"])),
+            proof,
+            policy: match &entry["policy"] {
+                Value::Null => Policy::default(),
+                policy => serde_json::from_value(policy.clone()).unwrap(),
+            },
+            trust,
+        }
+    }
+
+    pub fn accepted(&self) -> bool {
+        text(&self.expect["outcome"]) == "accept"
+    }
+
+    pub fn verifier(
+        &self,
+    ) -> impl Fn(&Proof, SystemTime) -> Result<VerifiedInstance, Error> + use<> {
+        let aws = aws::Verifier::new(aws::Keys::builtin(), self.policy.clone());
+        let google = google::Verifier::new(self.policy.clone());
+        let (azure, jwks) = match &self.trust {
+            Trust::Aws => (azure::Trust::none(), google::Jwks::none()),
+            Trust::Azure(trust) => (trust.clone(), google::Jwks::none()),
+            Trust::Google(jwks) => (azure::Trust::none(), jwks.clone()),
+        };
+        let azure = azure::Verifier::new(azure, self.policy.clone());
+        move |proof, now| match proof {
+            Proof::AwsSignature { document, signature } => {
+                aws.verify(&aws::SignedDocument { document, signature }, now)
+            }
+            Proof::AwsPkcs7 { pkcs7, document } => {
+                aws.verify_pkcs7(&aws::Pkcs7 { pkcs7, document: document.as_deref() }, now)
+            }
+            Proof::Azure { signature } => azure.verify(&azure::AttestedData { signature }, now),
+            Proof::Google { token } => google.verify(&google::IdentityToken { token }, now, &jwks),
+        }
+    }
+}
+
+fn azure_trust(folder: &Path, name: &str) -> azure::Trust {
+    if name == "production" {
+        return azure::Trust::builtin();
+    }
+    let mut trust = azure::Trust::none();
+    let file = |file| fs::read(folder.join(name).join(file)).unwrap();
+    trust.add_root_pem(&file("root.pem")).unwrap();
+    trust.add_intermediate_pem(&file("intermediate.pem")).unwrap();
+    trust
+}
