@@ -36,6 +36,9 @@ pub enum Error {
     /// Not `NAME` or `NAME:ORGANIZATION-ID`
     #[error("`{0}` is not a role name")]
     InvalidRoleName(String),
+    /// Not `ID-SECRET`; what it is instead may be a secret of somebody else's
+    #[error("not a session token")]
+    InvalidSessionToken,
     /// Not a URL that is safe to send a browser to
     #[error("`{0}` is not a valid url")]
     InvalidUrl(String),
@@ -48,10 +51,16 @@ pub enum Error {
     /// More allow-list entries than a credential may have
     #[error("an allow list has at most {MAX_ALLOW_ENTRIES} entries")]
     TooManyAllowEntries,
+    /// A login type that does not exist
+    #[error("`{0}` is not a login type")]
+    UnknownLoginType(String),
     /// A sharing level that does not exist
     #[error("`{0}` is not a sharing level")]
     UnknownSharingLevel(String),
     /// A scope that does not exist
     #[error("`{0}` is not a scope")]
     UnknownScope(String),
+    /// A user status that does not exist
+    #[error("`{0}` is not a user status")]
+    UnknownUserStatus(String),
 }

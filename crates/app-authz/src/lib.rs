@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+pub mod credential;
 pub mod rbac;
 
 mod agent;
 mod decision;
+mod directory;
 mod error;
 mod host;
 mod id;
@@ -17,6 +19,7 @@ mod url;
 
 pub use agent::{Agent, AgentStatus, Contact, INACTIVE_TIMEOUT};
 pub use decision::{Denial, Permit, Reason, Rules, Warning, decide};
+pub use directory::{AppAccess, Directory};
 pub use error::Error;
 pub use host::{AppName, HostMeaning, HostPattern};
 pub use id::{

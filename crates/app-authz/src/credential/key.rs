@@ -1,0 +1,196 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::rbac::{
+    AllowList, BuiltInRoles, Role, RoleName, Scope, ScopeName, Subject, WorkspaceSharing,
+};
+use crate::{Error, GroupId, UserId};
+
+/// A stored key, of which a session token is the other half
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// The token's public part
+    pub id: String,
+    /// The SHA-256 digest of the token's secret part
+    pub secret_digest: Vec<u8>,
+    /// Whom it stands for
+    pub user: UserId,
+    /// How the user signed in for it
+    pub login_type: LoginType,
+    /// When it was last used, give or take an hour
+    pub last_used: SystemTime,
+    /// When it ends; the instant itself still counts
+    pub expires_at: SystemTime,
+    /// How far use extends it
+    pub lifetime: Duration,
+    /// What it may do
+    pub scopes: Vec<ScopeName>,
+    /// What it may touch
+    pub allow_list: AllowList,
+    /// The one server it was issued for, if it was issued for one
+    pub audience: Option<String>,
+}
+
+impl ApiKey {
+    /// What use at `now` changes about the key, if anything
+    ///
+    /// Both times are written at most about once an hour, so that a busy session does
+    /// not write with every request. A key that lives less than an hour is never
+    /// extended.
+    #[must_use]
+    pub fn update(&self, now: SystemTime, refresh_expiry: bool) -> Option<KeyUpdate> {
+        let idle = now.duration_since(self.last_used).unwrap_or_default();
+        let left = self.expires_at.duration_since(now).unwrap_or_default();
+        let due = self.lifetime.checked_sub(PRECISION).is_some_and(|due| left <= due);
+        let update = KeyUpdate {
+            last_used: (idle > PRECISION).then_some(now),
+            expires_at: if refresh_expiry && due { now.checked_add(self.lifetime) } else { None },
+        };
+        (update != KeyUpdate::default()).then_some(update)
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKey")
+            .field("id", &self.id)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Columns of a key to be written; if any is, so is the time the user was last seen
+///
+/// Requests at once may all want it, so the statement should write only where the stored
+/// time is still older.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyUpdate {
+    /// The new time of last use
+    pub last_used: Option<SystemTime>,
+    /// The new end
+    pub expires_at: Option<SystemTime>,
+}
+
+/// Who holds a key, and all that a decision needs of them
+#[derive(Clone, Debug)]
+pub struct KeyHolder {
+    /// The key
+    pub key: ApiKey,
+    /// Whether the user may be here at all
+    pub status: UserStatus,
+    /// The link to the provider the user signed in with, for logins that have one
+    pub link: Option<OauthLink>,
+    /// The user's roles, each with the sharing setting of its organization
+    ///
+    /// Every user holds `member`, and every member of an organization
+    /// `organization-member` there, whether or not it is stored.
+    pub roles: Vec<(RoleName, WorkspaceSharing)>,
+    /// Those of the roles that are the deployment's own
+    pub custom_roles: Vec<Arc<Role>>,
+    /// The user's groups
+    pub groups: Vec<GroupId>,
+}
+
+impl KeyHolder {
+    /// The subject of decisions: the user's roles within the key's scope
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoScope`] if the key has none.
+    pub fn subject(&self, built_in: &BuiltInRoles) -> Result<Subject, Error> {
+        let scope = Scope::of_credential(&self.key.scopes, &self.key.allow_list)?;
+        let names = self.roles.iter().map(|(name, sharing)| (name, *sharing));
+        let roles = built_in.expand(names, &self.custom_roles);
+        Ok(Subject::new(self.key.user, roles, scope).with_groups(self.groups.iter().copied()))
+    }
+}
+
+/// How a user signed in
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LoginType {
+    /// With a password
+    Password,
+    /// With GitHub
+    Github,
+    /// With an OpenID Connect provider
+    Oidc,
+    /// Not at all: the user made a token
+    Token,
+    /// Not at all: an account without sign-in
+    None,
+    /// Through an app that this deployment is the provider for
+    Oauth2ProviderApp,
+}
+
+impl LoginType {
+    /// Whether the login hangs on a provider's token
+    #[must_use]
+    pub const fn has_link(self) -> bool {
+        matches!(self, Self::Github | Self::Oidc)
+    }
+}
+
+impl FromStr for LoginType {
+    type Err = Error;
+
+    /// Reads the login type as it is stored
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Ok(match text {
+            "password" => Self::Password,
+            "github" => Self::Github,
+            "oidc" => Self::Oidc,
+            "token" => Self::Token,
+            "none" => Self::None,
+            "oauth2_provider_app" => Self::Oauth2ProviderApp,
+            _ => return Err(Error::UnknownLoginType(text.to_owned())),
+        })
+    }
+}
+
+/// What is known of a provider's token
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OauthLink {
+    /// When the provider's token ends; never, if the provider did not say
+    pub expires_at: Option<SystemTime>,
+    /// Whether there is a refresh token to get another with
+    pub can_refresh: bool,
+}
+
+/// Whether a user may be here
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UserStatus {
+    /// Yes
+    Active,
+    /// Not until an administrator says so
+    Suspended,
+    /// Away for long, and counted again once back
+    Dormant,
+}
+
+impl UserStatus {
+    /// The status as it is stored
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Dormant => "dormant",
+        }
+    }
+}
+
+impl FromStr for UserStatus {
+    type Err = Error;
+
+    /// Reads the status as it is stored
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let all = [Self::Active, Self::Suspended, Self::Dormant];
+        let known = all.into_iter().find(|status| status.as_str() == text);
+        known.ok_or_else(|| Error::UnknownUserStatus(text.to_owned()))
+    }
+}
+
+/// How exactly the times of a key are kept
+const PRECISION: Duration = Duration::from_secs(60 * 60);

@@ -1,0 +1,17 @@
+//! Session tokens: where a request carries them, and whether one is good
+//!
+//! A token is `ID-SECRET`. The store knows the id and a digest of the secret, and
+//! [`authenticate`] compares. Everything it needs is an argument; what should be written
+//! back, such as an extended expiry, is part of the answer.
+
+mod authenticate;
+mod cookie;
+mod key;
+mod source;
+mod token;
+
+pub use authenticate::{Refusal, Session, Terms, authenticate, identify};
+pub use cookie::CookieNames;
+pub use key::{ApiKey, KeyHolder, KeyUpdate, LoginType, OauthLink, UserStatus};
+pub use source::{Carried, MAX_TOKENS, Source};
+pub use token::SessionToken;

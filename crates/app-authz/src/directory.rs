@@ -1,0 +1,35 @@
+use std::error::Error;
+
+use crate::credential::{KeyHolder, SessionToken};
+use crate::{AppRequest, Place};
+
+/// Answers what there is to know about an app request
+///
+/// One question, one round trip: an implementation over SQL issues a single statement,
+/// so that the facts are of one moment. They may come from a replica only where its
+/// staleness cannot grant access: never the keys, nor which build is the newest.
+///
+/// An error is an error: it is never to be taken for "nobody is signed in".
+pub trait Directory: Sync {
+    /// Why the question could not be answered
+    type Error: Error + Send + Sync + 'static;
+
+    /// The place the request names, and the holders of the keys with the tokens' ids
+    fn app_access(
+        &self,
+        request: &AppRequest,
+        tokens: &[SessionToken],
+    ) -> impl Future<Output = Result<AppAccess, Self::Error>> + Send;
+}
+
+/// The facts of an app request, none of them verified yet
+///
+/// [`resolve`](crate::resolve) finds the target in the place, and
+/// [`identify`](crate::credential::identify) the visitor among the holders.
+#[derive(Clone, Debug, Default)]
+pub struct AppAccess {
+    /// The workspace and what runs in it; nothing if the request names none
+    pub place: Option<Place>,
+    /// For each token whose id is known, the key and its holder, in any order
+    pub holders: Vec<KeyHolder>,
+}

@@ -1,0 +1,371 @@
+//! Session tokens: where they are, whether they are good, and what their use changes
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::time::{Duration, SystemTime};
+
+use app_authz::credential::{
+    ApiKey, Carried, CookieNames, KeyHolder, KeyUpdate, LoginType, MAX_TOKENS, OauthLink, Refusal,
+    Session, SessionToken, Source, Terms, UserStatus, authenticate, identify,
+};
+use app_authz::rbac::{
+    Action, AllowList, BuiltInRoles, Object, ResourceType, Switches, WorkspaceSharing,
+};
+use app_authz::{AccessMethod, Error, HostPattern, OrganizationId, UserId};
+use openssl::sha::sha256;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+const TOKEN: &str = "0123456789-abcdefghijklmnopqrstuv";
+const OTHER: &str = "abcdefghij-0123456789012345678901";
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn token(text: &str) -> SessionToken {
+    text.parse().unwrap()
+}
+
+fn holder_of(text: &str) -> KeyHolder {
+    let (id, secret) = text.split_once('-').unwrap();
+    KeyHolder {
+        key: ApiKey {
+            id: id.to_owned(),
+            secret_digest: sha256(secret.as_bytes()).to_vec(),
+            user: UserId(Uuid::from_u128(1)),
+            login_type: LoginType::Password,
+            last_used: now(),
+            expires_at: now() + DAY,
+            lifetime: DAY,
+            scopes: vec!["all".parse().unwrap()],
+            allow_list: AllowList::everything(),
+            audience: None,
+        },
+        status: UserStatus::Active,
+        link: None,
+        roles: vec![("member".parse().unwrap(), WorkspaceSharing::Everyone)],
+        custom_roles: vec![],
+        groups: vec![],
+    }
+}
+
+fn changed(change: impl FnOnce(&mut KeyHolder)) -> KeyHolder {
+    let mut holder = holder_of(TOKEN);
+    change(&mut holder);
+    holder
+}
+
+fn outcome(holder: &KeyHolder) -> Result<Session, Refusal> {
+    authenticate(&token(TOKEN), Some(holder), Terms::default(), now())
+}
+
+const GOOD: Session = Session { update: None, refresh_link: false, activate: false };
+
+// scenario 87, 88
+#[test]
+fn a_token_has_one_form() {
+    for bad in [
+        "",
+        "-",
+        TOKEN.trim_end_matches('v'),
+        &TOKEN[1..],
+        &format!("{TOKEN}w"),
+        &format!("0{TOKEN}"),
+        "0123456789abcdefghijklmnopqrstuv",
+        "0123456789--bcdefghijklmnopqrstuv",
+        "0123456789-abcdefghij-lmnopqrstuv",
+        "x.y.z",
+        " 123456789-abcdefghijklmnopqrstuv",
+        "0123456789-abcdefghijklmnopqrstué",
+    ] {
+        assert_eq!(bad.parse::<SessionToken>(), Err(Error::InvalidSessionToken), "{bad}");
+    }
+    assert_eq!(token(TOKEN).id(), "0123456789");
+    assert_eq!(format!("{:?}", token(TOKEN)), "SessionToken(0123456789-..)");
+    let printed = format!("{:?}", holder_of(TOKEN));
+    assert!(!printed.contains("secret") && !printed.contains("digest"), "{printed}");
+}
+
+// scenario 91, 93, 100
+#[test]
+fn a_key_is_known_by_its_secret_and_ends() {
+    assert_eq!(outcome(&holder_of(TOKEN)), Ok(GOOD));
+    let unknown = authenticate(&token(TOKEN), None, Terms::default(), now());
+    assert_eq!(unknown, Err(Refusal::UnknownKey));
+    assert_eq!(outcome(&holder_of(OTHER)), Err(Refusal::UnknownKey));
+
+    let mut digest = holder_of(TOKEN).key.secret_digest;
+    digest[31] ^= 1;
+    for wrong in [vec![], digest, sha256(TOKEN.as_bytes()).to_vec(), vec![0; 64]] {
+        let holder = changed(|holder| holder.key.secret_digest = wrong);
+        assert_eq!(outcome(&holder), Err(Refusal::WrongSecret));
+    }
+
+    let ends = |at| outcome(&changed(|holder| holder.key.expires_at = at)).err();
+    assert_eq!(ends(now() - Duration::from_nanos(1)), Some(Refusal::Expired));
+    assert_eq!(ends(now()), None);
+
+    let both = changed(|holder| {
+        holder.key.expires_at = now() - HOUR;
+        holder.key.login_type = LoginType::Github;
+        holder.link = Some(OauthLink { expires_at: Some(now() - HOUR), can_refresh: true });
+    });
+    assert_eq!(outcome(&both), Err(Refusal::Expired));
+}
+
+// scenario 93, 96, 97, 106
+#[test]
+fn use_is_written_once_an_hour() {
+    let update = |last_used, left, lifetime, refresh| {
+        let holder = changed(|holder| {
+            holder.key.last_used = now() - last_used;
+            holder.key.expires_at = now() + left;
+            holder.key.lifetime = lifetime;
+        });
+        holder.key.update(now(), refresh)
+    };
+    let used = Some(KeyUpdate { last_used: Some(now()), expires_at: None });
+    let extended = Some(KeyUpdate { last_used: None, expires_at: Some(now() + DAY) });
+    let second = Duration::from_secs(1);
+
+    assert_eq!(update(HOUR, DAY, DAY, true), None);
+    assert_eq!(update(HOUR + second, DAY, DAY, true), used);
+    assert_eq!(update(DAY, DAY, DAY, true), used);
+    assert_eq!(update(HOUR, DAY - HOUR + second, DAY, true), None);
+    assert_eq!(update(HOUR, DAY - HOUR, DAY, true), extended);
+    assert_eq!(update(HOUR, second, DAY, true), extended);
+    assert_eq!(update(HOUR, second, DAY, false), None);
+    // A key that lives less than an hour is never extended while it is good.
+    assert_eq!(update(HOUR, Duration::ZERO, HOUR - second, true), None);
+    assert_eq!(update(HOUR, Duration::ZERO, HOUR, true).unwrap().expires_at, Some(now() + HOUR));
+    // A clock that was set back has not seen the key used.
+    let ahead = changed(|holder| holder.key.last_used = now() + DAY);
+    assert_eq!(ahead.key.update(now(), true), None);
+
+    let terms = Terms { disable_expiry_refresh: true, ..Terms::default() };
+    let near = changed(|holder| holder.key.expires_at = now() + HOUR);
+    assert_eq!(authenticate(&token(TOKEN), Some(&near), terms, now()).unwrap().update, None);
+    assert!(outcome(&near).unwrap().update.is_some());
+}
+
+// scenario 90, 99, 102, 103
+#[test]
+fn a_login_hangs_on_its_providers_token() {
+    let linked = |link| {
+        outcome(&changed(|holder| {
+            holder.key.login_type = LoginType::Github;
+            holder.link = link;
+        }))
+    };
+    let link = |expires_at, can_refresh| Some(OauthLink { expires_at, can_refresh });
+    assert_eq!(linked(None), Err(Refusal::NoLink));
+    assert_eq!(linked(link(None, false)), Ok(GOOD));
+    assert_eq!(linked(link(Some(now() + HOUR), false)), Ok(GOOD));
+    assert_eq!(linked(link(Some(now() - HOUR), false)), Err(Refusal::LinkExpired));
+    assert_eq!(linked(link(Some(now() - HOUR), true)), Ok(Session { refresh_link: true, ..GOOD }));
+
+    let other = outcome(&changed(|holder| holder.link = link(Some(now() - HOUR), false)));
+    assert_eq!(other, Ok(GOOD));
+}
+
+#[test]
+fn only_active_users_are_here_and_dormant_ones_where_they_are_woken() {
+    let with = |status, activate_dormant| {
+        let terms = Terms { activate_dormant, ..Terms::default() };
+        let holder = changed(|holder| holder.status = status);
+        authenticate(&token(TOKEN), Some(&holder), terms, now())
+    };
+    for activate in [false, true] {
+        assert_eq!(with(UserStatus::Active, activate), Ok(GOOD));
+        let refused = Err(Refusal::Inactive(UserStatus::Suspended));
+        assert_eq!(with(UserStatus::Suspended, activate), refused);
+    }
+    assert_eq!(with(UserStatus::Dormant, false), Err(Refusal::Inactive(UserStatus::Dormant)));
+    assert_eq!(with(UserStatus::Dormant, true), Ok(Session { activate: true, ..GOOD }));
+}
+
+#[test]
+fn a_token_for_another_server_is_not_for_this_one() {
+    let terms = Terms { audience: "https://coder.com", ..Terms::default() };
+    let with = |login_type, audience: Option<&str>| {
+        let holder = changed(|holder| {
+            holder.key.login_type = login_type;
+            holder.key.audience = audience.map(str::to_owned);
+        });
+        authenticate(&token(TOKEN), Some(&holder), terms, now())
+    };
+    let app = LoginType::Oauth2ProviderApp;
+    assert_eq!(with(app, None), Ok(GOOD));
+    assert_eq!(with(app, Some("https://coder.com")), Ok(GOOD));
+    assert_eq!(with(app, Some("https://evil.com")), Err(Refusal::WrongAudience));
+    assert!(Refusal::WrongAudience.is_forbidden() && !Refusal::Expired.is_forbidden());
+}
+
+// scenario 94, 108, 109
+#[test]
+fn the_subject_is_the_users_roles_within_the_keys_scope() {
+    let acme = OrganizationId(Uuid::from_u128(7));
+    let holder = |scope: &str| {
+        changed(|holder| {
+            holder.key.scopes = vec![scope.parse().unwrap()];
+            for name in [format!("organization-member:{acme}"), "gone".to_owned()] {
+                holder.roles.push((name.parse().unwrap(), WorkspaceSharing::Everyone));
+            }
+        })
+    };
+    let built_in = BuiltInRoles::new(Switches::default());
+    let subject = holder("application_connect").subject(&built_in).unwrap();
+    let own = Object::new(ResourceType::Workspace).owner(subject.id()).organization(acme);
+    assert!(subject.is_member_of(acme));
+    assert!(subject.is_allowed(&Action::ApplicationConnect, &own));
+    // scenario 216
+    assert!(!subject.is_allowed(&Action::Read, &Object::user(subject.id())));
+    let all = holder("all").subject(&built_in).unwrap();
+    assert!(all.is_allowed(&Action::Read, &Object::user(all.id())));
+
+    let scopeless = changed(|holder| holder.key.scopes.clear());
+    assert_eq!(scopeless.subject(&built_in).unwrap_err(), Error::NoScope);
+}
+
+fn names() -> CookieNames {
+    CookieNames::new("", Some(&"*.test.coder.com".parse().unwrap()))
+}
+
+#[test]
+fn cookies_are_named_after_the_hosts_they_are_for() {
+    let names = names();
+    assert_eq!(names.session(), "coder_session_token");
+    assert_eq!(names.app_session(AccessMethod::Path), "coder_path_app_session_token");
+    assert_eq!(names.app_session(AccessMethod::Terminal), "coder_path_app_session_token");
+    let subdomain = names.app_session(AccessMethod::Subdomain);
+    let suffix = subdomain.strip_prefix("coder_subdomain_app_session_token_").unwrap();
+    assert_eq!(suffix.len(), 32);
+    let other: HostPattern = "*.sydney.coder.com".parse().unwrap();
+    assert_ne!(CookieNames::new("", Some(&other)).app_session(AccessMethod::Subdomain), subdomain);
+    assert_eq!(CookieNames::new("dev_", None).session(), "dev_coder_session_token");
+
+    // scenario 184
+    for withheld in [
+        "coder_session_token",
+        "coder_path_app_session_token",
+        subdomain,
+        "coder_subdomain_app_session_token",
+        "coder_signed_app_token",
+        "oauth_state",
+        "oauth_redirect",
+    ] {
+        assert!(names.is_withheld(withheld), "{withheld}");
+    }
+    assert!(!names.is_withheld("session") && !names.is_withheld("coder_session_token2"));
+}
+
+// scenario 84
+#[test]
+fn the_first_source_counts_for_the_control_plane() {
+    let bearer = format!("bEaReR {OTHER}");
+    let mut carried = Carried {
+        cookies: vec![("x", "y"), ("coder_session_token", TOKEN)],
+        query: vec![("access_token", OTHER), ("coder_session_token", TOKEN)],
+        session_header: Some(TOKEN),
+        authorization: Some(&bearer),
+    };
+    let source =
+        |carried: &Carried<'_>| carried.session_token(&names()).unwrap().map(|found| found.0);
+    assert_eq!(source(&carried), Some(Source::SessionCookie));
+    carried.cookies = vec![("coder_session_token", "")];
+    assert_eq!(source(&carried), Some(Source::SessionParameter));
+    carried.query.pop();
+    assert_eq!(source(&carried), Some(Source::SessionHeader));
+    carried.session_header = Some("");
+    assert_eq!(source(&carried), Some(Source::Bearer));
+    carried.authorization = Some("Basic abc");
+    assert_eq!(source(&carried), Some(Source::AccessTokenParameter));
+    carried.query.clear();
+    assert_eq!(source(&carried), None);
+
+    carried.session_header = Some("nonsense");
+    carried.query = vec![("access_token", TOKEN)];
+    assert_eq!(carried.session_token(&names()), Err(Error::InvalidSessionToken));
+    for odd in ["Bearer", "", "Bearé x", "Bearer"] {
+        carried = Carried { authorization: Some(odd), ..Carried::default() };
+        assert_eq!(source(&carried), None, "{odd}");
+    }
+}
+
+// scenario 105, 112
+#[test]
+fn an_app_may_use_authorization_for_itself() {
+    let names = names();
+    let cookie = names.app_session(AccessMethod::Subdomain);
+    let carried = Carried {
+        cookies: vec![(cookie, TOKEN), ("coder_session_token", OTHER), (cookie, TOKEN)],
+        authorization: Some("Bearer x.y.z"),
+        ..Carried::default()
+    };
+    let found = carried.app_session_tokens(&names, AccessMethod::Subdomain);
+    let sources: Vec<Source> = found.iter().map(|(source, _)| *source).collect();
+    assert_eq!(sources, [Source::AppCookie, Source::SessionCookie]);
+    assert_eq!(found[0].1, token(TOKEN));
+    let by_path = carried.app_session_tokens(&names, AccessMethod::Path);
+    assert_eq!(by_path, [(Source::SessionCookie, token(OTHER))]);
+    assert_eq!(Carried::default().app_session_tokens(&names, AccessMethod::Path), []);
+
+    // A cookie bomb is cut short.
+    let many: Vec<String> = (0..100).map(|n| format!("{n:010}-abcdefghijklmnopqrstuv")).collect();
+    let cookies = many.iter().map(|text| (cookie, &**text)).collect();
+    let bomb = Carried { cookies, ..Carried::default() };
+    assert_eq!(bomb.app_session_tokens(&names, AccessMethod::Subdomain).len(), MAX_TOKENS);
+}
+
+#[test]
+fn the_first_good_token_identifies_and_a_suspended_user_is_not_nobody() {
+    let tokens = [token(TOKEN), token(OTHER)];
+    let find = |holders: &[KeyHolder]| {
+        identify(&tokens, holders, Terms::default(), now())
+            .map(|found| found.map(|(holder, _)| holder.key.id.clone()))
+    };
+    let good = |text: &str| Ok(Some(text.split_once('-').unwrap().0.to_owned()));
+    let expired = || changed(|holder| holder.key.expires_at = now() - DAY);
+    let suspended = || changed(|holder| holder.status = UserStatus::Suspended);
+
+    assert_eq!(find(&[]), Ok(None));
+    assert_eq!(find(&[holder_of(OTHER), holder_of(TOKEN)]), good(TOKEN));
+    assert_eq!(find(&[expired(), holder_of(OTHER)]), good(OTHER));
+    assert_eq!(find(&[expired()]), Ok(None));
+    assert_eq!(find(&[suspended()]), Err(Refusal::Inactive(UserStatus::Suspended)));
+    assert_eq!(find(&[suspended(), holder_of(OTHER)]), good(OTHER));
+}
+
+#[test]
+fn stored_words_are_read() {
+    for (text, login_type) in [
+        ("password", LoginType::Password),
+        ("github", LoginType::Github),
+        ("oidc", LoginType::Oidc),
+        ("token", LoginType::Token),
+        ("none", LoginType::None),
+        ("oauth2_provider_app", LoginType::Oauth2ProviderApp),
+    ] {
+        assert_eq!(text.parse(), Ok(login_type));
+        assert_eq!(login_type.has_link(), ["github", "oidc"].contains(&text));
+    }
+    assert!("saml".parse::<LoginType>().is_err() && "gone".parse::<UserStatus>().is_err());
+    assert_eq!("dormant".parse(), Ok(UserStatus::Dormant));
+}
+
+proptest! {
+    #[test]
+    fn only_the_form_parses_and_nothing_panics(text in any::<String>(), near in "[a-z0-9-]{30,36}") {
+        for text in [text, near] {
+            let valid = text.len() == 33 && text.as_bytes()[10] == b'-'
+                && text.bytes().enumerate().all(|(at, b)| at == 10 || b.is_ascii_alphanumeric());
+            prop_assert_eq!(text.parse::<SessionToken>().is_ok(), valid);
+            let carried = Carried { authorization: Some(&text), ..Carried::default() };
+            let _ = carried.session_token(&names());
+        }
+    }
+}
