@@ -2,6 +2,7 @@ use thiserror::Error;
 
 use crate::RequestFault;
 use crate::rbac::MAX_ALLOW_ENTRIES;
+use crate::token::TokenFault;
 
 /// Why an input was not understood, or refused before any decision
 ///
@@ -36,21 +37,45 @@ pub enum Error {
     /// Not `NAME` or `NAME:ORGANIZATION-ID`
     #[error("`{0}` is not a role name")]
     InvalidRoleName(String),
+    /// A key that is not of its feature's length, or not hexadecimal
+    #[error("a key is not valid")]
+    InvalidSecret,
     /// Not `ID-SECRET`; what it is instead may be a secret of somebody else's
     #[error("not a session token")]
     InvalidSessionToken,
+    /// A token that is not taken
+    #[error(transparent)]
+    InvalidToken(#[from] TokenFault),
     /// Not a URL that is safe to send a browser to
     #[error("`{0}` is not a valid url")]
     InvalidUrl(String),
     /// An app wants a host of its own, and there are none
     #[error("there is no wildcard host name for apps")]
     NoAppHosts,
+    /// The keys could not be fetched, for the reason given
+    #[error("the keys are unavailable: {0}")]
+    KeysUnavailable(String),
+    /// No key may sign now
+    #[error("no key may sign now")]
+    NoSigningKey,
     /// A credential without any scope
     #[error("a credential needs at least one scope")]
     NoScope,
+    /// Signing or sealing failed, as it does without memory or entropy
+    #[error("signing failed")]
+    SigningFailed,
     /// More allow-list entries than a credential may have
     #[error("an allow list has at most {MAX_ALLOW_ENTRIES} entries")]
     TooManyAllowEntries,
+    /// An answer for sharing across origins that does not exist
+    #[error("`{0}` is not a cors behavior")]
+    UnknownCorsBehavior(String),
+    /// A feature of keys that this version does not know
+    #[error("`{0}` is not a feature of keys")]
+    UnknownFeature(String),
+    /// A type of provisioner job that does not exist
+    #[error("`{0}` is not a type of provisioner job")]
+    UnknownJobKind(String),
     /// A login type that does not exist
     #[error("`{0}` is not a login type")]
     UnknownLoginType(String),

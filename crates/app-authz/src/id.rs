@@ -30,6 +30,8 @@ id! {
     AgentId
     /// Primary key of an app
     AppId
+    /// Primary key of a provisioner job
+    JobId
     /// Primary key of a template
     TemplateId
     /// Primary key of a template version

@@ -2,6 +2,7 @@
 
 pub mod credential;
 pub mod rbac;
+pub mod token;
 
 mod agent;
 mod decision;
@@ -10,6 +11,7 @@ mod error;
 mod host;
 mod id;
 mod port;
+mod provisioner_job;
 mod redirect;
 mod request;
 mod resolve;
@@ -23,12 +25,16 @@ pub use directory::{AppAccess, Directory};
 pub use error::Error;
 pub use host::{AppName, HostMeaning, HostPattern};
 pub use id::{
-    AgentId, AppId, GroupId, OrganizationId, TemplateId, TemplateVersionId, UserId, WorkspaceId,
+    AgentId, AppId, GroupId, JobId, OrganizationId, TemplateId, TemplateVersionId, UserId,
+    WorkspaceId,
 };
 pub use port::Port;
+pub use provisioner_job::{
+    JobDenial, JobKind, JobOrigin, Jobs, ProvisionerJob, authorize_provisioner_job,
+};
 pub use redirect::{Envelope, RedirectHosts, SignIn, auth_redirect, login};
 pub use request::{AccessMethod, AppRequest, RequestFault, UncheckedRequest};
 pub use resolve::{App, Place, PortShare, Transition, Unresolved, resolve};
 pub use sharing::SharingLevel;
-pub use target::{Target, Workspace};
+pub use target::{CorsBehavior, Target, Workspace};
 pub use url::{HttpUrl, Scheme, encode_query_value};

@@ -198,6 +198,31 @@ impl AppRequest {
         &self.fields.app_slug_or_port
     }
 
+    /// Whether both are the same request, as texts
+    ///
+    /// A base path with and without its last slash is the same.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        let base = |request: &Self| match request.base_path().strip_suffix('/') {
+            Some(base) => base.len(),
+            None => request.base_path().len(),
+        };
+        let (own, others) = (&self.fields, &other.fields);
+        self.method == other.method
+            && own.base_path[..base(self)] == others.base_path[..base(other)]
+            && own.app_prefix == others.app_prefix
+            && own.username_or_id == others.username_or_id
+            && own.workspace_name_or_id == others.workspace_name_or_id
+            && own.agent_name_or_id == others.agent_name_or_id
+            && own.app_slug_or_port == others.app_slug_or_port
+    }
+
+    /// The request field by field, to be sent or signed
+    #[must_use]
+    pub fn to_unchecked(&self) -> UncheckedRequest {
+        self.fields.clone()
+    }
+
     /// The agent of a terminal
     #[must_use]
     pub const fn terminal(&self) -> Option<AgentId> {

@@ -2,8 +2,8 @@ use thiserror::Error;
 
 use crate::id::parse_uuid;
 use crate::{
-    AccessMethod, Agent, AgentId, AppId, AppRequest, HttpUrl, Port, SharingLevel, Target, UserId,
-    Workspace,
+    AccessMethod, Agent, AgentId, AppId, AppRequest, CorsBehavior, HttpUrl, Port, SharingLevel,
+    Target, UserId, Workspace,
 };
 
 /// Finds what a request leads to in the place a directory found for it
@@ -23,6 +23,7 @@ pub fn resolve(request: &AppRequest, place: Option<&Place>) -> Result<Target, Un
         app,
         url,
         sharing,
+        cors: place.cors,
     };
     if let Some(terminal) = request.terminal() {
         let agent = place.agents.iter().find(|agent| agent.id == terminal);
@@ -96,6 +97,8 @@ pub struct Place {
     pub apps: Vec<App>,
     /// Shares of the workspace's ports
     pub port_shares: Vec<PortShare>,
+    /// Who answers for sharing across origins, as the template says
+    pub cors: CorsBehavior,
     /// The widest level the template lets ports be shared at, where that is enforced
     pub max_port_sharing: Option<SharingLevel>,
 }

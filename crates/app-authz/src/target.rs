@@ -1,5 +1,9 @@
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
 use crate::rbac::{Acl, Object};
-use crate::{Agent, AppId, AppRequest, OrganizationId, SharingLevel, UserId, WorkspaceId};
+use crate::{Agent, AppId, AppRequest, Error, OrganizationId, SharingLevel, UserId, WorkspaceId};
 
 /// What a request leads to: one app, port or terminal of one agent
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +20,32 @@ pub struct Target {
     pub url: String,
     /// Whom it is shared with; nobody but the owner for a terminal
     pub sharing: SharingLevel,
+    /// Who answers for its sharing across origins, as its template says
+    pub cors: CorsBehavior,
+}
+
+/// Who answers when a browser asks whether another origin may read an app
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CorsBehavior {
+    /// The proxy, and the app's own headers are dropped
+    #[default]
+    Simple,
+    /// The app
+    Passthru,
+}
+
+impl FromStr for CorsBehavior {
+    type Err = Error;
+
+    /// Reads the behaviour as it is stored
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "simple" => Ok(Self::Simple),
+            "passthru" => Ok(Self::Passthru),
+            _ => Err(Error::UnknownCorsBehavior(text.to_owned())),
+        }
+    }
 }
 
 /// A workspace as a decision sees it

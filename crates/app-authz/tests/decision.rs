@@ -14,8 +14,9 @@ use app_authz::rbac::{
     RoleName, Scope, Subject, Switches, WorkspaceSharing,
 };
 use app_authz::{
-    AccessMethod, Agent, AgentId, AppRequest, Contact, Denial, GroupId, OrganizationId, Reason,
-    Rules, SharingLevel, Target, UncheckedRequest, UserId, Warning, Workspace, WorkspaceId, decide,
+    AccessMethod, Agent, AgentId, AppRequest, Contact, CorsBehavior, Denial, GroupId,
+    OrganizationId, Reason, Rules, SharingLevel, Target, UncheckedRequest, UserId, Warning,
+    Workspace, WorkspaceId, decide,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -77,6 +78,7 @@ fn target(method: AccessMethod, sharing: SharingLevel, dormant: bool, acl: Acl) 
         app: None,
         url: "http://127.0.0.1:8080".to_owned(),
         sharing,
+        cors: CorsBehavior::Simple,
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use app_authz::rbac::Acl;
 use app_authz::{
-    AccessMethod, Agent, AgentId, App, AppId, AppName, AppRequest, Contact, Envelope, Error,
-    HostMeaning, HostPattern, HttpUrl, OrganizationId, Place, PortShare, RedirectHosts,
+    AccessMethod, Agent, AgentId, App, AppId, AppName, AppRequest, Contact, CorsBehavior, Envelope,
+    Error, HostMeaning, HostPattern, HttpUrl, OrganizationId, Place, PortShare, RedirectHosts,
     RequestFault, SharingLevel, SignIn, Transition, UncheckedRequest, Unresolved, UserId,
     Workspace, WorkspaceId, auth_redirect, login, resolve,
 };
@@ -368,6 +368,7 @@ fn place() -> Place {
             port: 9090,
             sharing: SharingLevel::Public,
         }],
+        cors: CorsBehavior::Simple,
         max_port_sharing: None,
     }
 }

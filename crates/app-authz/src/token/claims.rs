@@ -1,0 +1,98 @@
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::TokenFault;
+use crate::{CorsBehavior, UncheckedRequest};
+
+/// The claims of an app token
+///
+/// Claims that are not listed are passed over, as newer control planes add some; a
+/// listed one that occurs twice makes the token unreadable.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct AppClaims {
+    pub(super) exp: u64,
+    #[serde(default, skip_serializing)]
+    pub(super) nbf: Option<u64>,
+    #[serde(default, skip_serializing)]
+    pub(super) iat: Option<u64>,
+    pub(super) request: UncheckedRequest,
+    /// The owner of the workspace, whoever the visitor is
+    pub(super) user_id: Uuid,
+    pub(super) workspace_id: Uuid,
+    pub(super) agent_id: Uuid,
+    pub(super) app_url: String,
+    #[serde(default)]
+    pub(super) cors_behavior: CorsBehavior,
+}
+
+/// The claims of a sealed session token, all of them required
+#[derive(Serialize, Deserialize)]
+pub(super) struct SealedClaims {
+    pub(super) iss: String,
+    pub(super) aud: Audience,
+    pub(super) exp: u64,
+    pub(super) nbf: u64,
+    #[serde(default, skip_serializing)]
+    pub(super) iat: Option<u64>,
+    pub(super) api_key: String,
+}
+
+/// Whom a token is for: one, or any of several (RFC 7519, section 4.1.3)
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    pub(super) fn includes(&self, name: &str) -> bool {
+        match self {
+            Self::One(only) => only == name,
+            Self::Several(several) => several.iter().any(|one| one == name),
+        }
+    }
+}
+
+/// Whether a token with these claims is good at `now`, give or take `leeway`
+///
+/// The last second of `exp` still counts, and so does the first of `nbf`.
+pub(super) fn check_times(
+    exp: u64,
+    nbf: Option<u64>,
+    iat: Option<u64>,
+    now: SystemTime,
+    leeway: Duration,
+) -> Result<(), TokenFault> {
+    // A time beyond what the clock can show is as good as never.
+    let later = |seconds| instant(seconds).is_none_or(|time| time > now + leeway);
+    if instant(exp).is_some_and(|end| end + leeway < now) {
+        return Err(TokenFault::Expired);
+    }
+    if nbf.is_some_and(later) {
+        return Err(TokenFault::NotYetValid);
+    }
+    if iat.is_some_and(later) {
+        return Err(TokenFault::IssuedInFuture);
+    }
+    Ok(())
+}
+
+/// The instant a numeric date stands for, if the clock can show it
+pub(super) fn instant(seconds: u64) -> Option<SystemTime> {
+    // Half of what the clock can show leaves room for any leeway.
+    let limit = u64::try_from(i64::MAX / 2).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds.min(limit)))
+}
+
+/// The numeric date of an instant: its seconds since 1970
+pub(super) fn numeric_date(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// How far the clocks of replicas may differ
+///
+/// Short, as it prolongs what a token opens after it has been revoked.
+pub const LEEWAY: Duration = Duration::from_secs(5);

@@ -1,0 +1,282 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use josekit::jwe::A256GCMKW;
+use josekit::jwe::alg::aesgcmkw::{AesgcmkwJweDecrypter, AesgcmkwJweEncrypter};
+use josekit::jws::HS512;
+use josekit::jws::alg::hmac::{HmacJwsSigner, HmacJwsVerifier};
+
+use super::TokenFault;
+use crate::Error;
+
+/// What a key is for, as the table of keys calls it
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feature {
+    /// Signs app tokens
+    WorkspaceAppsToken,
+    /// Seals session tokens on their way to an app's host
+    WorkspaceAppsApiKey,
+    /// Signs the state of a change of login; the control plane's own
+    OidcConvert,
+    /// Signs tokens to resume a network connection; the control plane's own
+    TailnetResume,
+}
+
+impl Feature {
+    /// Every feature
+    pub const ALL: [Self; 4] = [
+        Self::WorkspaceAppsToken,
+        Self::WorkspaceAppsApiKey,
+        Self::OidcConvert,
+        Self::TailnetResume,
+    ];
+
+    /// The feature as it is stored
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WorkspaceAppsToken => "workspace_apps_token",
+            Self::WorkspaceAppsApiKey => "workspace_apps_api_key",
+            Self::OidcConvert => "oidc_convert",
+            Self::TailnetResume => "tailnet_resume",
+        }
+    }
+
+    /// The bytes of a secret
+    #[must_use]
+    pub const fn secret_len(self) -> usize {
+        match self {
+            Self::WorkspaceAppsApiKey => 32,
+            Self::WorkspaceAppsToken | Self::OidcConvert | Self::TailnetResume => 64,
+        }
+    }
+
+    /// How long what a key signed may be good
+    #[must_use]
+    pub const fn token_lifetime(self) -> Duration {
+        match self {
+            Self::WorkspaceAppsToken | Self::WorkspaceAppsApiKey => Duration::from_secs(60),
+            Self::OidcConvert => Duration::from_secs(5 * 60),
+            Self::TailnetResume => Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+impl FromStr for Feature {
+    type Err = Error;
+
+    /// Reads the feature as it is stored
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let known = Self::ALL.into_iter().find(|feature| feature.as_str() == text);
+        known.ok_or_else(|| Error::UnknownFeature(text.to_owned()))
+    }
+}
+
+/// A row of the table of keys
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CryptoKey {
+    /// What it is for
+    pub feature: Feature,
+    /// Its number, which tokens name and which is never used again
+    pub sequence: i32,
+    /// The secret; gone once the key is deleted, while the row stays
+    pub secret: Option<Secret>,
+    /// From when on it signs
+    pub starts_at: SystemTime,
+    /// From when on it is good for nothing; open until a successor exists
+    pub deletes_at: Option<SystemTime>,
+}
+
+impl CryptoKey {
+    /// Whether it may verify at `now`
+    ///
+    /// It may before it starts: the clock of the replica that signed may be ahead.
+    #[must_use]
+    pub fn can_verify(&self, now: SystemTime) -> bool {
+        self.secret.is_some() && self.deletes_at.is_none_or(|end| now < end)
+    }
+
+    /// Whether it may sign at `now`
+    #[must_use]
+    pub fn can_sign(&self, now: SystemTime) -> bool {
+        self.can_verify(now) && self.starts_at <= now
+    }
+}
+
+/// Secret bytes, which `Debug` does not print
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<[u8]>);
+
+impl Secret {
+    /// Takes the bytes
+    #[must_use]
+    pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Reads the hexadecimal form in which the table keeps it
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSecret`] if it is none.
+    pub fn from_hex(text: &str) -> Result<Self, Error> {
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|n| u8::try_from(n).ok());
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let bytes = pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?));
+        match bytes.collect::<Option<Box<[u8]>>>() {
+            Some(bytes) if rest.is_empty() => Ok(Self(bytes)),
+            _ => Err(Error::InvalidSecret),
+        }
+    }
+
+    /// The hexadecimal form, for the table and nothing else
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The bytes, for a cipher and nothing else
+    #[must_use]
+    pub const fn reveal(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// A key made ready for what its feature does
+pub trait KeyMaterial: Sized + fmt::Debug + Send + Sync {
+    /// The feature
+    const FEATURE: Feature;
+
+    /// Makes the key of that number ready
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSecret`] if the secret does not fit the feature.
+    fn prepare(sequence: i32, secret: &Secret) -> Result<Self, Error>;
+}
+
+/// Signs and verifies app tokens
+pub struct AppTokenKey {
+    /// The first part of every token it signs
+    pub(super) header: String,
+    pub(super) signer: HmacJwsSigner,
+    pub(super) verifier: HmacJwsVerifier,
+}
+
+impl KeyMaterial for AppTokenKey {
+    const FEATURE: Feature = Feature::WorkspaceAppsToken;
+
+    fn prepare(sequence: i32, secret: &Secret) -> Result<Self, Error> {
+        let secret = fitting::<Self>(secret)?;
+        Ok(Self {
+            header: super::sign::header(sequence),
+            signer: HS512.signer_from_bytes(secret).map_err(|_| Error::InvalidSecret)?,
+            verifier: HS512.verifier_from_bytes(secret).map_err(|_| Error::InvalidSecret)?,
+        })
+    }
+}
+
+impl fmt::Debug for AppTokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AppTokenKey(..)")
+    }
+}
+
+/// Seals session tokens, and opens them again
+pub struct SealKey {
+    pub(super) encrypter: AesgcmkwJweEncrypter,
+    pub(super) decrypter: AesgcmkwJweDecrypter,
+}
+
+impl KeyMaterial for SealKey {
+    const FEATURE: Feature = Feature::WorkspaceAppsApiKey;
+
+    fn prepare(_sequence: i32, secret: &Secret) -> Result<Self, Error> {
+        let secret = fitting::<Self>(secret)?;
+        Ok(Self {
+            encrypter: A256GCMKW.encrypter_from_bytes(secret).map_err(|_| Error::InvalidSecret)?,
+            decrypter: A256GCMKW.decrypter_from_bytes(secret).map_err(|_| Error::InvalidSecret)?,
+        })
+    }
+}
+
+impl fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SealKey(..)")
+    }
+}
+
+fn fitting<K: KeyMaterial>(secret: &Secret) -> Result<&[u8], Error> {
+    let bytes = secret.reveal();
+    if bytes.len() == K::FEATURE.secret_len() { Ok(bytes) } else { Err(Error::InvalidSecret) }
+}
+
+/// The keys of one feature at one moment, made ready
+#[derive(Clone, Debug)]
+pub struct KeyRing<K> {
+    /// Highest sequence first
+    keys: Vec<Arc<Entry<K>>>,
+}
+
+#[derive(Debug)]
+struct Entry<K> {
+    row: CryptoKey,
+    material: K,
+}
+
+impl<K: KeyMaterial> KeyRing<K> {
+    /// No key at all
+    pub const EMPTY: Self = Self { keys: Vec::new() };
+
+    /// Makes those of `rows` ready that are of the feature and not deleted
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSecret`] if one of them does not fit the feature.
+    pub fn new(rows: &[CryptoKey]) -> Result<Self, Error> {
+        let mut keys = Vec::new();
+        for row in rows.iter().filter(|row| row.feature == K::FEATURE) {
+            if let Some(secret) = &row.secret {
+                let material = K::prepare(row.sequence, secret)?;
+                keys.push(Arc::new(Entry { row: row.clone(), material }));
+            }
+        }
+        keys.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.row.sequence));
+        Ok(Self { keys })
+    }
+
+    /// The key that signs at `now`, and its sequence: the highest that may
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSigningKey`] if none may.
+    pub fn signing(&self, now: SystemTime) -> Result<(i32, &K), Error> {
+        let entry = self.keys.iter().find(|entry| entry.row.can_sign(now));
+        entry.map(|entry| (entry.row.sequence, &entry.material)).ok_or(Error::NoSigningKey)
+    }
+
+    /// The key of that sequence, if it may verify at `now`
+    ///
+    /// # Errors
+    ///
+    /// [`TokenFault::UnknownKey`] if there is none, or its time is over.
+    pub fn verifying(&self, sequence: i32, now: SystemTime) -> Result<&K, TokenFault> {
+        let entry = self.keys.iter().find(|entry| entry.row.sequence == sequence);
+        let good = entry.filter(|entry| entry.row.can_verify(now));
+        good.map(|entry| &entry.material).ok_or(TokenFault::UnknownKey(sequence))
+    }
+
+    /// Whether there is a key of that sequence, good or not
+    #[must_use]
+    pub fn knows(&self, sequence: i32) -> bool {
+        self.keys.iter().any(|entry| entry.row.sequence == sequence)
+    }
+}

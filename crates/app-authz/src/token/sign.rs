@@ -1,0 +1,90 @@
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use josekit::jws::JwsSigner;
+
+use super::claims::{AppClaims, instant, numeric_date};
+use super::{AppTokenKey, KeyRing, compact};
+use crate::{Error, Permit};
+
+impl KeyRing<AppTokenKey> {
+    /// Signs a permit, for [`TOKEN_LIFETIME`] from `now`
+    ///
+    /// No permit, no token:
+    ///
+    /// ```compile_fail
+    /// # use app_authz::token::{AppTokenKey, KeyRing, SignedToken};
+    /// fn sign(keys: &KeyRing<AppTokenKey>, target: &app_authz::Target) -> SignedToken {
+    ///     keys.sign(target, std::time::SystemTime::UNIX_EPOCH).unwrap()
+    /// }
+    /// ```
+    ///
+    /// The token is a JWS (RFC 7515) in compact form under HS512, and `kid` is the
+    /// sequence of the key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSigningKey`] if no key may sign at `now`.
+    pub fn sign(&self, permit: &Permit<'_>, now: SystemTime) -> Result<SignedToken, Error> {
+        let (_, key) = self.signing(now)?;
+        let target = permit.target();
+        let exp = numeric_date(now + TOKEN_LIFETIME);
+        let claims = AppClaims {
+            exp,
+            nbf: None,
+            iat: None,
+            request: target.request.to_unchecked(),
+            user_id: target.workspace.owner.0,
+            workspace_id: target.workspace.id.0,
+            agent_id: target.agent.id.0,
+            app_url: target.url.clone(),
+            cors_behavior: target.cors,
+        };
+        let payload = serde_json::to_vec(&claims).map_err(|_| Error::SigningFailed)?;
+        let mut text = format!("{}.{}", key.header, compact::encode(&payload));
+        let signature = key.signer.sign(text.as_bytes()).map_err(|_| Error::SigningFailed)?;
+        text.push('.');
+        text.push_str(&compact::encode(&signature));
+        Ok(SignedToken { text, expires_at: instant(exp).unwrap_or(now) })
+    }
+}
+
+/// A signed app token: whoever bears it may open the app, until it ends
+///
+/// `Debug` prints nothing of it, and there is no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedToken {
+    text: String,
+    expires_at: SystemTime,
+}
+
+impl SignedToken {
+    /// The token itself, for the visitor and nobody else
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+
+    /// When it ends, leeway aside
+    #[must_use]
+    pub const fn expires_at(&self) -> SystemTime {
+        self.expires_at
+    }
+}
+
+impl fmt::Debug for SignedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignedToken(..)")
+    }
+}
+
+/// The header of every token that the key of that sequence signs
+pub(super) fn header(sequence: i32) -> String {
+    compact::encode(format!(r#"{{"alg":"{ALGORITHM}","kid":"{sequence}"}}"#).as_bytes())
+}
+
+/// How long an app token is good
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(60);
+
+/// HMAC with SHA-512 (RFC 7518, section 3.2), the only algorithm there is
+pub(super) const ALGORITHM: &str = "HS512";

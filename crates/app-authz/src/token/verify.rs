@@ -1,0 +1,208 @@
+use std::time::{Duration, SystemTime};
+
+use josekit::jws::JwsVerifier;
+use serde::Deserialize;
+
+use super::claims::{AppClaims, check_times, instant};
+use super::sign::ALGORITHM;
+use super::{AppTokenKey, KeyRing, TokenFault, compact};
+use crate::{AccessMethod, AgentId, AppRequest, CorsBehavior, Error, UserId, WorkspaceId};
+
+impl KeyRing<AppTokenKey> {
+    /// Verifies one app token: signature first, then times, then the request in it
+    ///
+    /// Whether it is for the request at hand is [`AppToken::matches`].
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenFault`], the first that applies.
+    pub fn verify(
+        &self,
+        token: &str,
+        now: SystemTime,
+        leeway: Duration,
+    ) -> Result<AppToken, TokenFault> {
+        let [header, payload, signature] = compact::parts(token)?;
+        let sequence = sequence(header)?;
+        let key = self.verifying(sequence, now)?;
+        let signed = &token[..header.len() + 1 + payload.len()];
+        let signature = compact::decode(signature)?;
+        if signature.len() != SIGNATURE_LEN {
+            return Err(TokenFault::Forged);
+        }
+        key.verifier.verify(signed.as_bytes(), &signature).map_err(|_| TokenFault::Forged)?;
+
+        let payload = compact::decode(payload)?;
+        let claims: AppClaims = serde_json::from_slice(&payload).map_err(|_| TokenFault::Claims)?;
+        check_times(claims.exp, claims.nbf, claims.iat, now, leeway)?;
+        let request = claims.request.check().map_err(|error| match error {
+            Error::InvalidRequest(fault) => TokenFault::Request(fault),
+            _ => TokenFault::Claims,
+        })?;
+        Ok(AppToken {
+            request,
+            owner: UserId(claims.user_id),
+            workspace: WorkspaceId(claims.workspace_id),
+            agent: AgentId(claims.agent_id),
+            url: claims.app_url,
+            cors: claims.cors_behavior,
+            expires_at: instant(claims.exp).unwrap_or(now),
+        })
+    }
+
+    /// Finds the first token among those a request carries that is good and for it
+    ///
+    /// At most [`MAX_CANDIDATES`] are looked at, the query's first and then the cookies
+    /// in order; the rest of a cookie bomb costs nothing. A request that carries a token
+    /// in its query is a terminal's: no other is let in by it, or by a cookie beside it.
+    #[must_use]
+    pub fn find(
+        &self,
+        candidates: &Candidates<'_>,
+        request: &AppRequest,
+        now: SystemTime,
+        leeway: Duration,
+    ) -> Found {
+        let mut missing = None;
+        if candidates.query.is_some() && request.method() != AccessMethod::Terminal {
+            return Found::Nothing { missing };
+        }
+        let all = candidates.query.iter().chain(&candidates.cookies);
+        for candidate in all.take(MAX_CANDIDATES) {
+            match self.verify(candidate, now, leeway) {
+                Ok(token) if token.matches(request) => return Found::Token(Box::new(token)),
+                Err(TokenFault::UnknownKey(sequence)) if !self.knows(sequence) => {
+                    missing = missing.or(Some(sequence));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Found::Nothing { missing }
+    }
+}
+
+/// A verified app token: the bearer may open what it names
+///
+/// Only verifying makes one:
+///
+/// ```compile_fail
+/// fn forge(request: app_authz::AppRequest) -> app_authz::token::AppToken {
+///     app_authz::token::AppToken { request, ..todo!() }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppToken {
+    request: AppRequest,
+    owner: UserId,
+    workspace: WorkspaceId,
+    agent: AgentId,
+    url: String,
+    cors: CorsBehavior,
+    expires_at: SystemTime,
+}
+
+impl AppToken {
+    /// Whether the token was issued for that request
+    ///
+    /// All fields are compared as texts: a name and the id of the same thing differ, and
+    /// an agent left out is not the one agent there is. Host, scheme and query are no
+    /// part of a request.
+    #[must_use]
+    pub fn matches(&self, request: &AppRequest) -> bool {
+        self.request.matches(request)
+    }
+
+    /// The request it was issued for
+    #[must_use]
+    pub const fn request(&self) -> &AppRequest {
+        &self.request
+    }
+
+    /// The owner of the workspace; the token does not know its bearer
+    #[must_use]
+    pub const fn owner(&self) -> UserId {
+        self.owner
+    }
+
+    /// The workspace
+    #[must_use]
+    pub const fn workspace(&self) -> WorkspaceId {
+        self.workspace
+    }
+
+    /// The agent
+    #[must_use]
+    pub const fn agent(&self) -> AgentId {
+        self.agent
+    }
+
+    /// Where the agent serves the app; empty for a terminal
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Who answers for the app's sharing across origins
+    #[must_use]
+    pub const fn cors(&self) -> CorsBehavior {
+        self.cors
+    }
+
+    /// When it ends, leeway aside
+    #[must_use]
+    pub const fn expires_at(&self) -> SystemTime {
+        self.expires_at
+    }
+}
+
+/// What a request carries that may be an app token
+#[derive(Clone, Debug, Default)]
+pub struct Candidates<'a> {
+    /// The query parameter [`SIGNED_TOKEN_PARAMETER`], if it is there at all
+    pub query: Option<&'a str>,
+    /// All cookies of the token's name, in the order of the request
+    pub cookies: Vec<&'a str>,
+}
+
+/// What was found among the candidates
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A good token for the request
+    Token(Box<AppToken>),
+    /// None
+    Nothing {
+        /// The sequence of a key that a candidate names and nobody here has heard of: it
+        /// may be new, or made up
+        missing: Option<i32>,
+    },
+}
+
+/// The sequence of the key that a header names, under the only algorithm there is
+fn sequence(header: &str) -> Result<i32, TokenFault> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Header<'a> {
+        alg: &'a str,
+        kid: &'a str,
+        #[serde(default)]
+        typ: Option<&'a str>,
+    }
+
+    let bytes = compact::decode(header)?;
+    let Header { alg, kid, typ } = compact::header(&bytes)?;
+    if alg != ALGORITHM {
+        return Err(TokenFault::Algorithm);
+    }
+    if typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
+        return Err(TokenFault::Malformed);
+    }
+    compact::key_id(kid)
+}
+
+/// The most tokens of one request that are looked at
+pub const MAX_CANDIDATES: usize = 4;
+
+/// The query parameter that carries a terminal's token
+pub const SIGNED_TOKEN_PARAMETER: &str = "coder_signed_app_token_23db1dde";
+
+const SIGNATURE_LEN: usize = 64;

@@ -1,0 +1,394 @@
+//! Keys: which one signs, how they rotate, and how they are fetched
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime};
+
+use app_authz::Error;
+use app_authz::credential::SessionToken;
+use app_authz::token::{
+    AppTokenKey, Change, CryptoKey, Feature, KeyCache, KeyRing, KeyStore, LEEWAY, SealKey, Secret,
+    TokenFault, Want, rotate,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn key(sequence: i32, starts_at: SystemTime, deletes_at: Option<SystemTime>) -> CryptoKey {
+    let secret = Some(Secret::new([u8::try_from(sequence).unwrap(); 64]));
+    CryptoKey { feature: Feature::WorkspaceAppsToken, sequence, secret, starts_at, deletes_at }
+}
+
+fn cleared(sequence: i32, deletes_at: SystemTime) -> CryptoKey {
+    CryptoKey { secret: None, ..key(sequence, deletes_at - MONTH, Some(deletes_at)) }
+}
+
+fn signing(rows: &[CryptoKey], at: SystemTime) -> Result<i32, Error> {
+    KeyRing::<AppTokenKey>::new(rows)?.signing(at).map(|(sequence, _)| sequence)
+}
+
+// scenario 63, 64
+#[test]
+fn the_highest_key_that_may_signs() {
+    let rows = [key(3, now() + MINUTE, None), key(2, now(), None), key(1, now() - HOUR, None)];
+    assert_eq!(signing(&rows, now()), Ok(2));
+    assert_eq!(signing(&rows, now() + MINUTE), Ok(3));
+    assert_eq!(signing(&rows, now() - MINUTE), Ok(1));
+    assert_eq!(signing(&rows, now() - HOUR - MINUTE), Err(Error::NoSigningKey));
+    let turned: Vec<CryptoKey> = rows.into_iter().rev().collect();
+    assert_eq!(signing(&turned, now()), Ok(2));
+    assert_eq!(signing(&[], now()), Err(Error::NoSigningKey));
+
+    let ended = key(2, now() - HOUR, Some(now()));
+    assert_eq!(signing(&[ended, key(1, now() - HOUR, None)], now()), Ok(1));
+    assert_eq!(signing(&[cleared(2, now() + HOUR)], now()), Err(Error::NoSigningKey));
+    let other = CryptoKey { feature: Feature::TailnetResume, ..key(1, now(), None) };
+    assert_eq!(signing(&[other], now()), Err(Error::NoSigningKey));
+}
+
+// scenario 66, 67
+#[test]
+fn a_key_verifies_before_it_starts_and_not_past_its_end() {
+    let rows = [key(2, now() + HOUR, None), key(1, now() - HOUR, Some(now() + MINUTE))];
+    let ring = KeyRing::<AppTokenKey>::new(&rows).unwrap();
+    let good = |sequence, at| ring.verifying(sequence, at).is_ok();
+    assert!(good(2, now()) && good(1, now()));
+    assert!(good(1, now() + MINUTE - Duration::from_nanos(1)) && !good(1, now() + MINUTE));
+    assert_eq!(ring.verifying(3, now()).unwrap_err(), TokenFault::UnknownKey(3));
+    assert!(ring.knows(1) && !ring.knows(3));
+}
+
+// scenario 79
+#[test]
+fn a_secret_fits_its_feature() {
+    for feature in Feature::ALL {
+        assert_eq!(feature.as_str().parse(), Ok(feature));
+        let changes = rotate(feature, &[], now(), |bytes| bytes.fill(1));
+        let [Change::Insert(made)] = &changes[..] else { panic!("{changes:?}") };
+        let length = if feature == Feature::WorkspaceAppsApiKey { 32 } else { 64 };
+        assert_eq!(made.secret.as_ref().unwrap().reveal(), vec![1; length]);
+    }
+    let unknown = Err(Error::UnknownFeature("later".to_owned()));
+    assert_eq!("later".parse::<Feature>(), unknown);
+
+    let with =
+        |secret: &[u8]| CryptoKey { secret: Some(Secret::new(secret)), ..key(1, now(), None) };
+    assert_eq!(signing(&[with(&[1; 63])], now()), Err(Error::InvalidSecret));
+    assert_eq!(signing(&[with(&[])], now()), Err(Error::InvalidSecret));
+    let seal = CryptoKey { feature: Feature::WorkspaceAppsApiKey, ..with(&[1; 64]) };
+    assert_eq!(KeyRing::<SealKey>::new(&[seal]).unwrap_err(), Error::InvalidSecret);
+
+    let secret = Secret::from_hex("00fFa9").unwrap();
+    assert_eq!((secret.reveal(), &*secret.to_hex()), (&[0, 255, 169][..], "00ffa9"));
+    for bad in ["0", "0g", "é", "+1", " 1"] {
+        assert_eq!(Secret::from_hex(bad), Err(Error::InvalidSecret), "{bad}");
+    }
+}
+
+fn rotated(rows: &[CryptoKey], at: SystemTime) -> Vec<Change> {
+    rotate(Feature::WorkspaceAppsToken, rows, at, |bytes| bytes.fill(42))
+}
+
+/// Carries the changes out, as a store does
+fn apply(rows: &mut Vec<CryptoKey>, changes: Vec<Change>) {
+    for change in changes {
+        let row = |rows: &mut Vec<CryptoKey>, sequence| {
+            rows.iter().position(|row| row.sequence == sequence).unwrap()
+        };
+        match change {
+            Change::Insert(row) => {
+                assert!(rows.iter().all(|other| other.sequence != row.sequence));
+                rows.push(row);
+            }
+            Change::Clear { sequence, .. } => {
+                let at = row(rows, sequence);
+                rows[at].secret = None;
+            }
+            Change::End { sequence, deletes_at, .. } => {
+                let at = row(rows, sequence);
+                rows[at].deletes_at = Some(deletes_at);
+            }
+        }
+    }
+}
+
+fn inserted(changes: &[Change]) -> Option<(i32, SystemTime)> {
+    changes.iter().find_map(|change| match change {
+        Change::Insert(row) => Some((row.sequence, row.starts_at)),
+        _ => None,
+    })
+}
+
+// scenario 73
+#[test]
+fn a_key_is_succeeded_in_its_last_hour() {
+    let mut rows = vec![key(1, now(), None)];
+    let end = now() + MONTH;
+    assert_eq!(rotated(&rows, end - HOUR - Duration::from_secs(1)), []);
+
+    let changes = rotated(&rows, end - HOUR);
+    assert_eq!(inserted(&changes), Some((2, end)));
+    let deletes_at = end + HOUR + MINUTE;
+    let ends = Change::End { feature: Feature::WorkspaceAppsToken, sequence: 1, deletes_at };
+    assert!(changes.contains(&ends) && changes.len() == 2);
+    apply(&mut rows, changes);
+
+    assert_eq!(signing(&rows, end - MINUTE), Ok(1));
+    assert_eq!(signing(&rows, end), Ok(2));
+    for at in [end - MINUTE, end, end + HOUR, deletes_at - Duration::from_nanos(1)] {
+        assert_eq!(rotated(&rows, at), []);
+    }
+    let changes = rotated(&rows, deletes_at);
+    assert_eq!(changes, [Change::Clear { feature: Feature::WorkspaceAppsToken, sequence: 1 }]);
+    apply(&mut rows, changes);
+    assert!(rows.len() == 2 && rows[0].secret.is_none());
+    assert_eq!(rotated(&rows, deletes_at + HOUR), []);
+}
+
+// scenario 75, 76, 78, 81, 82
+#[test]
+fn there_is_always_a_key_without_an_end_and_no_sequence_comes_twice() {
+    let feature = Feature::WorkspaceAppsToken;
+    let only_ending = [key(1, now() - HOUR, Some(now() + HOUR))];
+    assert_eq!(inserted(&rotated(&only_ending, now())), Some((2, now())));
+    assert_eq!(inserted(&rotated(&[cleared(7, now() - HOUR)], now())), Some((8, now())));
+    let past = [key(3, now() - MONTH, Some(now()))];
+    let changes = rotated(&past, now());
+    assert_eq!(changes[0], Change::Clear { feature, sequence: 3 });
+    assert_eq!(inserted(&changes), Some((4, now())));
+
+    let expiring = [key(1, now() - MONTH, None)];
+    assert_eq!(inserted(&rotated(&expiring, now())), Some((2, now() + 30 * MINUTE)));
+
+    let expired = [key(1, now() - MONTH - 2 * HOUR, None), cleared(2, now() - HOUR)];
+    let changes = rotated(&expired, now());
+    assert_eq!(inserted(&changes), Some((3, now() + 30 * MINUTE)));
+    let deletes_at = now() + 30 * MINUTE + HOUR + MINUTE;
+    assert!(changes.contains(&Change::End { feature, sequence: 1, deletes_at }));
+
+    // Two at once need one successor, and none where there is one already.
+    let two = [key(1, now() - MONTH, None), key(2, now() - MONTH, None)];
+    let changes = rotated(&two, now());
+    assert_eq!(changes.iter().filter(|c| matches!(c, Change::Insert(_))).count(), 1);
+    let succeeded = [key(1, now() - MONTH, None), key(2, now() - HOUR, None)];
+    assert_eq!(inserted(&rotated(&succeeded, now())), None);
+    assert_eq!(rotated(&succeeded, now()).len(), 1);
+
+    // Other features' rows are none of our business.
+    let other = [CryptoKey { feature: Feature::OidcConvert, ..key(9, now(), None) }];
+    assert_eq!(inserted(&rotated(&other, now())), Some((1, now())));
+}
+
+#[test]
+fn a_year_of_rotation_always_leaves_a_key_that_signs() {
+    let mut rows = Vec::new();
+    let mut at = now();
+    let end = now() + 12 * MONTH;
+    while at < end {
+        let changes = rotated(&rows, at);
+        apply(&mut rows, changes);
+        let sequence = signing(&rows, at).unwrap();
+        let ring = KeyRing::<AppTokenKey>::new(&rows).unwrap();
+        // What is signed now can be verified as long as it is good.
+        assert!(ring.verifying(sequence, at + 2 * MINUTE).is_ok());
+        assert!(rows.iter().filter(|row| row.secret.is_some()).count() <= 2);
+        at += 10 * MINUTE;
+    }
+    assert!((12..=14).contains(&rows.len()), "{}", rows.len());
+}
+
+#[derive(Debug)]
+struct Down;
+
+impl std::fmt::Display for Down {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the store is down")
+    }
+}
+
+impl std::error::Error for Down {}
+
+/// A store that counts, and answers with rows, an error, or not yet
+#[derive(Default)]
+struct Store {
+    answers: Mutex<(u32, Option<Vec<CryptoKey>>)>,
+    hangs: bool,
+}
+
+impl Store {
+    fn of(rows: Vec<CryptoKey>) -> Self {
+        Self { answers: Mutex::new((0, Some(rows))), hangs: false }
+    }
+
+    fn set(&self, rows: Option<Vec<CryptoKey>>) {
+        self.answers.lock().unwrap().1 = rows;
+    }
+
+    fn fetches(&self) -> u32 {
+        self.answers.lock().unwrap().0
+    }
+}
+
+impl KeyStore for Store {
+    type Error = Down;
+
+    async fn keys(&self, feature: Feature) -> Result<Vec<CryptoKey>, Down> {
+        assert_eq!(feature, Feature::WorkspaceAppsToken);
+        let rows = {
+            let mut answers = self.answers.lock().unwrap();
+            answers.0 += 1;
+            answers.1.clone()
+        };
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        rows.ok_or(Down)
+    }
+}
+
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn ready<F: Future>(future: F) -> F::Output {
+    match poll(pin!(future)) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("the future waits for something"),
+    }
+}
+
+fn fetch(
+    cache: &KeyCache<AppTokenKey>,
+    store: &Store,
+    want: Want,
+    at: SystemTime,
+) -> Result<bool, Error> {
+    ready(cache.fetch(store, want, at))
+}
+
+// scenario 60, 69
+#[test]
+fn keys_are_fetched_at_the_start_and_every_ten_minutes() {
+    let (cache, store) = (KeyCache::new(), Store::of(vec![key(1, now() - HOUR, None)]));
+    assert_eq!(fetch(&cache, &store, Want::Refresh, now()), Ok(true));
+    for later in [0, 1, 599] {
+        let at = now() + Duration::from_secs(later);
+        assert_eq!(cache.ring().signing(at).unwrap().0, 1);
+        assert_eq!(fetch(&cache, &store, Want::Refresh, at), Ok(false));
+    }
+    assert_eq!(store.fetches(), 1);
+
+    store.set(Some(vec![key(1, now() - HOUR, None), key(2, now(), None)]));
+    assert_eq!(fetch(&cache, &store, Want::Refresh, now() + 10 * MINUTE), Ok(true));
+    assert_eq!(cache.ring().signing(now()).unwrap().0, 2);
+    assert_eq!(fetch(&cache, &store, Want::Refresh, now() + 20 * MINUTE - MINUTE), Ok(false));
+    assert_eq!(fetch(&cache, &store, Want::Refresh, now() + 20 * MINUTE), Ok(true));
+    // A clock that was set back does not stop the refresh.
+    assert_eq!(fetch(&cache, &store, Want::Refresh, now() - HOUR), Ok(true));
+}
+
+// scenario 61
+#[test]
+fn a_missing_key_is_fetched_once_and_made_up_ones_are_not() {
+    let (cache, store) = (KeyCache::new(), Store::of(vec![key(1, now(), None)]));
+    assert_eq!(fetch(&cache, &store, Want::Refresh, now()), Ok(true));
+    store.set(Some(vec![key(1, now(), None), key(2, now(), None)]));
+    assert_eq!(fetch(&cache, &store, Want::Missing, now()), Ok(true));
+    assert!(cache.ring().knows(2));
+    for second in 0..10 {
+        let at = now() + Duration::from_secs(second);
+        assert_eq!(fetch(&cache, &store, Want::Missing, at), Ok(false));
+    }
+    assert_eq!(fetch(&cache, &store, Want::Missing, now() + 10 * MINUTE), Ok(true));
+    assert_eq!(store.fetches(), 3);
+}
+
+// scenario 70
+#[test]
+fn one_fetch_is_under_way_and_puts_off_the_next() {
+    let (cache, store) = (KeyCache::new(), Store::of(vec![key(1, now(), None)]));
+    let claim = cache.claim(Want::Refresh, now()).unwrap();
+    assert!(cache.claim(Want::Refresh, now() + HOUR).is_none());
+    assert!(cache.claim(Want::Missing, now() + HOUR).is_none());
+    cache.complete(claim, &[key(1, now(), None)]).unwrap();
+
+    let at = now() + 9 * MINUTE;
+    assert_eq!(fetch(&cache, &store, Want::Missing, at), Ok(true));
+    assert_eq!(fetch(&cache, &store, Want::Refresh, now() + 10 * MINUTE), Ok(false));
+    assert_eq!(fetch(&cache, &store, Want::Refresh, at + 10 * MINUTE), Ok(true));
+}
+
+// scenario 72
+#[test]
+fn a_failed_or_cancelled_fetch_leaves_nobody_waiting_and_loses_no_key() {
+    let (cache, store) = (KeyCache::new(), Store::of(vec![key(1, now() - HOUR, None)]));
+    assert_eq!(fetch(&cache, &store, Want::Refresh, now()), Ok(true));
+
+    store.set(None);
+    let at = now() + 10 * MINUTE;
+    let down = Error::KeysUnavailable("the store is down".to_owned());
+    assert_eq!(fetch(&cache, &store, Want::Refresh, at), Err(down));
+    assert_eq!(cache.ring().signing(at).unwrap().0, 1);
+    assert_eq!(fetch(&cache, &store, Want::Refresh, at + Duration::from_secs(9)), Ok(false));
+    store.set(Some(vec![key(2, now(), None)]));
+    let at = at + Duration::from_secs(10);
+    assert_eq!(fetch(&cache, &store, Want::Refresh, at), Ok(true));
+    assert_eq!(cache.ring().signing(at).unwrap().0, 2);
+
+    let hanging = Store { hangs: true, ..Store::default() };
+    {
+        let mut request = pin!(cache.fetch(&hanging, Want::Missing, at));
+        assert!(poll(request.as_mut()).is_pending());
+        assert!(cache.claim(Want::Refresh, at + HOUR).is_none());
+    }
+    assert_eq!(fetch(&cache, &store, Want::Refresh, at + HOUR), Ok(true));
+
+    let spoiled = CryptoKey { secret: Some(Secret::new([1])), ..key(3, now(), None) };
+    store.set(Some(vec![spoiled]));
+    let at = at + 2 * HOUR;
+    assert!(matches!(fetch(&cache, &store, Want::Refresh, at), Err(Error::KeysUnavailable(_))));
+    assert!(cache.ring().knows(2));
+}
+
+// scenario 58, 61
+#[test]
+fn a_seal_by_a_new_key_is_opened_after_one_fetch() {
+    #[derive(Default)]
+    struct Seals(Mutex<u32>);
+
+    impl KeyStore for Seals {
+        type Error = Down;
+
+        async fn keys(&self, feature: Feature) -> Result<Vec<CryptoKey>, Down> {
+            *self.0.lock().unwrap() += 1;
+            let secret = Some(Secret::new([5; 32]));
+            Ok(vec![CryptoKey { feature, secret, ..key(1, now(), None) }])
+        }
+    }
+
+    let token: SessionToken = "0123456789-abcdefghijklmnopqrstuv".parse().unwrap();
+    let (here, there, store) = (KeyCache::new(), KeyCache::new(), Seals::default());
+    let sealed = ready(here.seal(&store, &token, now())).unwrap();
+    assert_eq!(ready(there.open(&store, &sealed, now(), LEEWAY)), Ok(token.clone()));
+    assert_eq!(ready(there.open(&store, &sealed, now(), LEEWAY)), Ok(token));
+    assert_eq!(*store.0.lock().unwrap(), 2);
+
+    let late = ready(there.open(&store, &sealed, now() + HOUR, LEEWAY));
+    assert_eq!(late, Err(TokenFault::Expired.into()));
+    let other = KeyCache::<SealKey>::new();
+    let early = ready(other.seal(
+        &store,
+        &"abcdefghij-0123456789012345678901".parse().unwrap(),
+        now() - HOUR,
+    ));
+    assert_eq!(early, Err(Error::NoSigningKey));
+}
