@@ -30,6 +30,9 @@ pub enum Error {
         /// What is wrong with it
         what: &'static str,
     },
+    /// Google signed this token, but its claims about a machine cannot be decoded
+    #[error("the signed claims do not describe an instance")]
+    MalformedClaims,
     /// No trusted key made the signature over these bytes
     #[error("no trusted key made this signature")]
     BadSignature,
@@ -140,6 +143,7 @@ impl Error {
         match self {
             Self::OversizedProof { .. } => Reason::OversizedProof,
             Self::MalformedProof { .. } => Reason::MalformedProof,
+            Self::MalformedClaims => Reason::MalformedClaims,
             Self::BadSignature => Reason::BadSignature,
             Self::AlgorithmNotAllowed { .. } => Reason::AlgorithmNotAllowed,
             Self::RegionMismatch { .. } => Reason::RegionMismatch,
@@ -240,6 +244,8 @@ reasons! {
     OversizedProof => "oversized_proof",
     /// Encoding, structure or fields are not those of the kind of proof
     MalformedProof => "malformed_proof",
+    /// Google signed it, but its claims about a machine have wrong types or occur twice
+    MalformedClaims => "malformed_claims",
     /// No trusted key made the signature
     BadSignature => "bad_signature",
     /// A kind of signature the policy refuses

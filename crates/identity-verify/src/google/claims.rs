@@ -8,6 +8,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
+use serde_json::value::RawValue;
 
 use crate::{Audience, Cloud, Error, InstanceId, Policy, VerifiedInstance, json, policy::allows};
 
@@ -47,7 +48,9 @@ pub(crate) struct Payload<'a> {
     nbf: Option<u64>,
     email: Option<String>,
     email_verified: Option<bool>,
-    google: Option<Google>,
+    /// Decoded apart, as it is what differs between a token of anyone and a machine's
+    #[serde(borrow)]
+    google: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -130,10 +133,9 @@ impl<'a> Payload<'a> {
         }
 
         let service_account = self.email.filter(|_| self.email_verified == Some(true));
-        let instance = self
-            .google
-            .and_then(|google| google.compute_engine)
-            .ok_or(Error::missing("google.compute_engine"))?;
+        let google = self.google.ok_or(Error::missing("google"))?;
+        let google: Google = json::object(google.get().as_bytes()).ok_or(Error::MalformedClaims)?;
+        let instance = google.compute_engine.ok_or(Error::missing("google.compute_engine"))?;
         if !allows(policy.google_allowed_projects.as_ref(), instance.project_id.as_deref()) {
             return Err(Error::ProjectNotAllowed);
         }
