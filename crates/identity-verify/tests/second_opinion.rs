@@ -20,7 +20,9 @@ use openssl::{
     pkcs7::{Pkcs7, Pkcs7Flags},
     stack::Stack,
     x509::{
-        X509, X509PurposeId, X509StoreContext, store::X509StoreBuilder, verify::X509VerifyParam,
+        X509, X509PurposeId, X509StoreContext,
+        store::X509StoreBuilder,
+        verify::{X509VerifyFlags, X509VerifyParam},
     },
 };
 
@@ -80,6 +82,28 @@ fn openssl_agrees_about_messages_of_aws() {
         }
     }
     assert_eq!(accepted_by_both, 2);
+}
+
+#[test]
+fn every_built_in_intermediate_leads_to_a_built_in_root() {
+    let read = |pem: &[u8]| X509::stack_from_pem(pem).unwrap();
+    let intermediates = read(include_bytes!("../data/azure/intermediates.pem"));
+    let mut store = X509StoreBuilder::new().unwrap();
+    for root in read(include_bytes!("../data/azure/roots.pem")) {
+        store.add_cert(root).unwrap();
+    }
+    // Dates aside: it is about signatures, and some have expired.
+    store.set_flags(X509VerifyFlags::NO_CHECK_TIME).unwrap();
+    let store = store.build();
+    let mut untrusted = Stack::new().unwrap();
+    for intermediate in &intermediates {
+        untrusted.push(intermediate.clone()).unwrap();
+    }
+    for intermediate in &intermediates {
+        let mut context = X509StoreContext::new().unwrap();
+        let verified = context.init(&store, intermediate, &untrusted, |path| path.verify_cert());
+        assert!(verified.unwrap(), "{:?}", intermediate.subject_name());
+    }
 }
 
 struct Certificates {

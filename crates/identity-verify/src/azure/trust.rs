@@ -207,3 +207,37 @@ fn unusable<E>(_: E) -> Error {
 const SECOND: Duration = Duration::from_secs(1);
 const ROOTS: &[u8] = include_bytes!("../../data/azure/roots.pem");
 const INTERMEDIATES: &[u8] = include_bytes!("../../data/azure/intermediates.pem");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn webpki_reads_every_built_in_certificate() {
+        let trust = Trust::builtin();
+        assert_eq!((trust.roots.len(), trust.intermediates.len()), (7, 31));
+        for Intermediate { der, certificate, .. } in &trust.intermediates {
+            // An extension that it does not know and must would be an error.
+            let der = CertificateDer::from(der.as_slice());
+            let read = webpki::EndEntityCert::try_from(&der);
+            assert!(read.is_ok(), "{}: {:?}", certificate.name(), read.err());
+        }
+    }
+
+    #[test]
+    fn every_built_in_intermediate_has_a_built_in_issuer() {
+        let trust = Trust::builtin();
+        for Intermediate { der, certificate, .. } in &trust.intermediates {
+            let issuer = x509::Certificate::parse(der).unwrap().issuer;
+            let name = webpki_name(issuer);
+            let by_root = trust.roots.iter().any(|root| *root.anchor.subject == *name);
+            assert!(by_root || trust.issuers(issuer).count() > 0, "{}", certificate.name());
+        }
+    }
+
+    /// webpki keeps names without their outer header
+    fn webpki_name(name: &[u8]) -> &[u8] {
+        let mut outer = crate::asn1::Reader::new(name, crate::asn1::Rules::Der);
+        outer.read(crate::asn1::SEQUENCE).unwrap().body
+    }
+}
