@@ -11,6 +11,7 @@ pub mod cms;
 pub mod fuzz;
 pub mod google;
 mod key;
+pub mod server;
 
 use std::time::SystemTime;
 
