@@ -31,6 +31,9 @@ pub enum Error {
     /// Not a port
     #[error("`{0}` is not a port")]
     InvalidPort(String),
+    /// Not a set of public keys, or one with a broken key
+    #[error("not a valid set of keys")]
+    InvalidJwks,
     /// An app request that is not sound in itself
     #[error(transparent)]
     InvalidRequest(#[from] RequestFault),

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use app_authz::Error;
 use app_authz::credential::SessionToken;
 use app_authz::token::{
-    AppTokenKey, Change, CryptoKey, Feature, KeyCache, KeyRing, KeyStore, LEEWAY, SealKey, Secret,
+    Change, CryptoKey, Feature, Hs512Key, KeyCache, KeyRing, KeyStore, LEEWAY, SealKey, Secret,
     TokenFault, Want, rotate,
 };
 
@@ -33,7 +33,7 @@ fn cleared(sequence: i32, deletes_at: SystemTime) -> CryptoKey {
 }
 
 fn signing(rows: &[CryptoKey], at: SystemTime) -> Result<i32, Error> {
-    KeyRing::<AppTokenKey>::new(rows)?.signing(at).map(|(sequence, _)| sequence)
+    KeyRing::<Hs512Key>::new(rows)?.signing(at).map(|(sequence, _)| sequence)
 }
 
 // scenario 63, 64
@@ -59,7 +59,7 @@ fn the_highest_key_that_may_signs() {
 #[test]
 fn a_key_verifies_before_it_starts_and_not_past_its_end() {
     let rows = [key(2, now() + HOUR, None), key(1, now() - HOUR, Some(now() + MINUTE))];
-    let ring = KeyRing::<AppTokenKey>::new(&rows).unwrap();
+    let ring = KeyRing::<Hs512Key>::new(&rows).unwrap();
     let good = |sequence, at| ring.verifying(sequence, at).is_ok();
     assert!(good(2, now()) && good(1, now()));
     assert!(good(1, now() + MINUTE - Duration::from_nanos(1)) && !good(1, now() + MINUTE));
@@ -197,7 +197,7 @@ fn a_year_of_rotation_always_leaves_a_key_that_signs() {
         let changes = rotated(&rows, at);
         apply(&mut rows, changes);
         let sequence = signing(&rows, at).unwrap();
-        let ring = KeyRing::<AppTokenKey>::new(&rows).unwrap();
+        let ring = KeyRing::<Hs512Key>::new(&rows).unwrap();
         // What is signed now can be verified as long as it is good.
         assert!(ring.verifying(sequence, at + 2 * MINUTE).is_ok());
         assert!(rows.iter().filter(|row| row.secret.is_some()).count() <= 2);
@@ -267,7 +267,7 @@ fn ready<F: Future>(future: F) -> F::Output {
 }
 
 fn fetch(
-    cache: &KeyCache<AppTokenKey>,
+    cache: &KeyCache<Hs512Key>,
     store: &Store,
     want: Want,
     at: SystemTime,

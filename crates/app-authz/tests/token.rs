@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use app_authz::credential::SessionToken;
 use app_authz::rbac::{Acl, Role, Scope, Subject};
 use app_authz::token::{
-    API_KEY_PARAMETER, AppToken, AppTokenKey, Candidates, CryptoKey, Feature, Found, KeyRing,
-    LEEWAY, SealKey, Secret, TOKEN_LIFETIME, TokenFault, without_api_key,
+    API_KEY_PARAMETER, AppToken, Candidates, CryptoKey, EddsaKey, EddsaPublicKey, Feature, Found,
+    Hs512Key, KeyRing, LEEWAY, SealKey, Secret, TOKEN_LIFETIME, TokenFault, without_api_key,
 };
 use app_authz::{
     Agent, AgentId, AppRequest, Contact, CorsBehavior, Error, OrganizationId, Rules, SharingLevel,
@@ -44,7 +44,7 @@ fn key(feature: Feature, sequence: i32, secret: &[u8]) -> CryptoKey {
     }
 }
 
-fn ring() -> KeyRing<AppTokenKey> {
+fn ring() -> KeyRing<Hs512Key> {
     KeyRing::new(&[key(Feature::WorkspaceAppsToken, 3, &SECRET)]).unwrap()
 }
 
@@ -550,6 +550,95 @@ fn the_sealed_token_leaves_the_address_and_the_address_stays_here() {
     }
     for odd in ["%", "%4", "%zz", "%+1"] {
         assert_eq!(clean("/", odd), format!("/?{odd}"));
+    }
+}
+
+#[test]
+fn proxies_verify_with_public_keys_alone() {
+    let rows = [
+        key(Feature::WorkspaceAppsToken, 3, &SECRET),
+        CryptoKey { deletes_at: Some(now()), ..key(Feature::WorkspaceAppsToken, 2, &[1; 64]) },
+        CryptoKey {
+            starts_at: now() + seconds(60),
+            ..key(Feature::WorkspaceAppsToken, 4, &[2; 64])
+        },
+    ];
+    let private = KeyRing::<EddsaKey>::new(&rows).unwrap();
+    let jwks = private.jwks(now()).unwrap();
+    let set: Value = serde_json::from_str(&jwks).unwrap();
+    let kids: Vec<&str> =
+        set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap()).collect();
+    assert_eq!(kids, ["4", "3"]);
+    for field in ["d", "k"] {
+        assert!(set["keys"][0].get(field).is_none());
+    }
+
+    let target = target(request());
+    let owner = app_authz::rbac::BuiltInRoles::new(Default::default())
+        .role(&app_authz::rbac::RoleName::OWNER, Default::default());
+    let subject = Subject::new(target.workspace.owner, owner.map(Into::into), Scope::all());
+    let permit = decide(&target, Some(&subject), Rules::default()).unwrap();
+    let token = private.sign(&permit, now()).unwrap();
+    let public = KeyRing::<EddsaPublicKey>::from_jwks(&jwks).unwrap();
+    let seen = public.verify(token.reveal(), now(), LEEWAY).unwrap();
+    assert!(seen.matches(&request()));
+    assert_eq!(private.verify(token.reveal(), now(), LEEWAY), Ok(seen));
+
+    // Neither algorithm is taken for the other, not even with the public key as a secret.
+    assert_eq!(verify(token.reveal()), Err(TokenFault::Algorithm));
+    let hmac = sign(request(), now());
+    assert_eq!(public.verify(&hmac, now(), LEEWAY), Err(TokenFault::Algorithm));
+    let x = URL_SAFE_NO_PAD.decode(set["keys"][1]["x"].as_str().unwrap()).unwrap();
+    for alg in ["HS512", "EdDSA"] {
+        let text = format!(
+            "{}.{}",
+            encode(format!(r#"{{"alg":"{alg}","kid":"3"}}"#)),
+            encode(claims().to_string())
+        );
+        let signature =
+            HS512.signer_from_bytes(x.repeat(2)).unwrap().sign(text.as_bytes()).unwrap();
+        assert!(public.verify(&format!("{text}.{}", encode(signature)), now(), LEEWAY).is_err());
+    }
+    let mut bytes = token.reveal().as_bytes().to_vec();
+    let last = bytes.len() - 10;
+    bytes[last] = if bytes[last] == b'A' { b'B' } else { b'A' };
+    let changed = String::from_utf8(bytes).unwrap();
+    assert_eq!(public.verify(&changed, now(), LEEWAY), Err(TokenFault::Forged));
+}
+
+#[test]
+fn a_set_of_keys_is_read_strictly_and_foreign_keys_are_passed_over() {
+    let ring = KeyRing::<EddsaKey>::new(&[key(Feature::WorkspaceAppsToken, 3, &SECRET)]).unwrap();
+    let good: Value = serde_json::from_str(&ring.jwks(now()).unwrap()).unwrap();
+    let own = &good["keys"][0];
+    let with =
+        |keys: Vec<Value>| KeyRing::<EddsaPublicKey>::from_jwks(&json!({"keys": keys}).to_string());
+    let changed = |name: &str, value: Value| {
+        let mut key = own.clone();
+        key[name] = value;
+        key
+    };
+    assert!(with(vec![own.clone()]).unwrap().knows(3));
+    let foreign = vec![
+        json!({"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "x"}),
+        changed("crv", json!("X25519")),
+        changed("use", json!("enc")),
+        changed("alg", json!("RS256")),
+    ];
+    assert!(!with(foreign).unwrap().knows(3));
+    for broken in [
+        vec![own.clone(), own.clone()],
+        vec![changed("kid", json!(null))],
+        vec![changed("kid", json!("03"))],
+        vec![changed("x", json!(null))],
+        vec![changed("x", json!("AAAA"))],
+        vec![changed("x", json!("not base64!"))],
+        vec![json!({})],
+    ] {
+        assert_eq!(with(broken).unwrap_err(), Error::InvalidJwks);
+    }
+    for text in ["", "{}", "[]", &format!("{}{}", " ".repeat(70_000), good)] {
+        assert_eq!(KeyRing::<EddsaPublicKey>::from_jwks(text).unwrap_err(), Error::InvalidJwks);
     }
 }
 

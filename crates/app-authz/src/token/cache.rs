@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use super::{
-    AppToken, AppTokenKey, Candidates, CryptoKey, Feature, Found, KeyMaterial, KeyRing, SealKey,
-    SignedToken, TokenFault,
+    AppToken, Candidates, CryptoKey, Feature, Found, KeyMaterial, KeyRing, SealKey, SignedToken,
+    SigningKey, TokenFault,
 };
 use crate::credential::SessionToken;
 use crate::{AppRequest, Error, Permit};
@@ -131,7 +131,7 @@ impl<K: KeyMaterial> KeyCache<K> {
     }
 }
 
-impl KeyCache<AppTokenKey> {
+impl<K: KeyMaterial + SigningKey> KeyCache<K> {
     /// Signs a permit, as [`KeyRing::sign`] does, and asks the store once if no key may
     ///
     /// # Errors

@@ -5,8 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use josekit::jwe::A256GCMKW;
 use josekit::jwe::alg::aesgcmkw::{AesgcmkwJweDecrypter, AesgcmkwJweEncrypter};
-use josekit::jws::HS512;
-use josekit::jws::alg::hmac::{HmacJwsSigner, HmacJwsVerifier};
 
 use super::TokenFault;
 use crate::Error;
@@ -89,22 +87,6 @@ pub struct CryptoKey {
     pub deletes_at: Option<SystemTime>,
 }
 
-impl CryptoKey {
-    /// Whether it may verify at `now`
-    ///
-    /// It may before it starts: the clock of the replica that signed may be ahead.
-    #[must_use]
-    pub fn can_verify(&self, now: SystemTime) -> bool {
-        self.secret.is_some() && self.deletes_at.is_none_or(|end| now < end)
-    }
-
-    /// Whether it may sign at `now`
-    #[must_use]
-    pub fn can_sign(&self, now: SystemTime) -> bool {
-        self.can_verify(now) && self.starts_at <= now
-    }
-}
-
 /// Secret bytes, which `Debug` does not print
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
@@ -163,33 +145,6 @@ pub trait KeyMaterial: Sized + fmt::Debug + Send + Sync {
     fn prepare(sequence: i32, secret: &Secret) -> Result<Self, Error>;
 }
 
-/// Signs and verifies app tokens
-pub struct AppTokenKey {
-    /// The first part of every token it signs
-    pub(super) header: String,
-    pub(super) signer: HmacJwsSigner,
-    pub(super) verifier: HmacJwsVerifier,
-}
-
-impl KeyMaterial for AppTokenKey {
-    const FEATURE: Feature = Feature::WorkspaceAppsToken;
-
-    fn prepare(sequence: i32, secret: &Secret) -> Result<Self, Error> {
-        let secret = fitting::<Self>(secret)?;
-        Ok(Self {
-            header: super::sign::header(sequence),
-            signer: HS512.signer_from_bytes(secret).map_err(|_| Error::InvalidSecret)?,
-            verifier: HS512.verifier_from_bytes(secret).map_err(|_| Error::InvalidSecret)?,
-        })
-    }
-}
-
-impl fmt::Debug for AppTokenKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AppTokenKey(..)")
-    }
-}
-
 /// Seals session tokens, and opens them again
 pub struct SealKey {
     pub(super) encrypter: AesgcmkwJweEncrypter,
@@ -214,7 +169,7 @@ impl fmt::Debug for SealKey {
     }
 }
 
-fn fitting<K: KeyMaterial>(secret: &Secret) -> Result<&[u8], Error> {
+pub(super) fn fitting<K: KeyMaterial>(secret: &Secret) -> Result<&[u8], Error> {
     let bytes = secret.reveal();
     if bytes.len() == K::FEATURE.secret_len() { Ok(bytes) } else { Err(Error::InvalidSecret) }
 }
@@ -223,19 +178,18 @@ fn fitting<K: KeyMaterial>(secret: &Secret) -> Result<&[u8], Error> {
 #[derive(Clone, Debug)]
 pub struct KeyRing<K> {
     /// Highest sequence first
-    keys: Vec<Arc<Entry<K>>>,
+    pub(super) keys: Vec<Arc<Entry<K>>>,
 }
 
 #[derive(Debug)]
-struct Entry<K> {
-    row: CryptoKey,
-    material: K,
+pub(super) struct Entry<K> {
+    pub(super) sequence: i32,
+    pub(super) starts_at: SystemTime,
+    pub(super) deletes_at: Option<SystemTime>,
+    pub(super) material: K,
 }
 
 impl<K: KeyMaterial> KeyRing<K> {
-    /// No key at all
-    pub const EMPTY: Self = Self { keys: Vec::new() };
-
     /// Makes those of `rows` ready that are of the feature and not deleted
     ///
     /// # Errors
@@ -245,12 +199,26 @@ impl<K: KeyMaterial> KeyRing<K> {
         let mut keys = Vec::new();
         for row in rows.iter().filter(|row| row.feature == K::FEATURE) {
             if let Some(secret) = &row.secret {
-                let material = K::prepare(row.sequence, secret)?;
-                keys.push(Arc::new(Entry { row: row.clone(), material }));
+                keys.push(Entry {
+                    sequence: row.sequence,
+                    starts_at: row.starts_at,
+                    deletes_at: row.deletes_at,
+                    material: K::prepare(row.sequence, secret)?,
+                });
             }
         }
-        keys.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.row.sequence));
-        Ok(Self { keys })
+        Ok(Self::of(keys))
+    }
+}
+
+impl<K> KeyRing<K> {
+    /// No key at all
+    pub const EMPTY: Self = Self { keys: Vec::new() };
+
+    pub(super) fn of(keys: Vec<Entry<K>>) -> Self {
+        let mut keys: Vec<Arc<Entry<K>>> = keys.into_iter().map(Arc::new).collect();
+        keys.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.sequence));
+        Self { keys }
     }
 
     /// The key that signs at `now`, and its sequence: the highest that may
@@ -259,24 +227,33 @@ impl<K: KeyMaterial> KeyRing<K> {
     ///
     /// [`Error::NoSigningKey`] if none may.
     pub fn signing(&self, now: SystemTime) -> Result<(i32, &K), Error> {
-        let entry = self.keys.iter().find(|entry| entry.row.can_sign(now));
-        entry.map(|entry| (entry.row.sequence, &entry.material)).ok_or(Error::NoSigningKey)
+        let started = |entry: &&Arc<Entry<K>>| entry.starts_at <= now && entry.is_good(now);
+        let entry = self.keys.iter().find(started).ok_or(Error::NoSigningKey)?;
+        Ok((entry.sequence, &entry.material))
     }
 
     /// The key of that sequence, if it may verify at `now`
+    ///
+    /// It may before it starts: the clock of the replica that signed may be ahead.
     ///
     /// # Errors
     ///
     /// [`TokenFault::UnknownKey`] if there is none, or its time is over.
     pub fn verifying(&self, sequence: i32, now: SystemTime) -> Result<&K, TokenFault> {
-        let entry = self.keys.iter().find(|entry| entry.row.sequence == sequence);
-        let good = entry.filter(|entry| entry.row.can_verify(now));
+        let entry = self.keys.iter().find(|entry| entry.sequence == sequence);
+        let good = entry.filter(|entry| entry.is_good(now));
         good.map(|entry| &entry.material).ok_or(TokenFault::UnknownKey(sequence))
     }
 
     /// Whether there is a key of that sequence, good or not
     #[must_use]
     pub fn knows(&self, sequence: i32) -> bool {
-        self.keys.iter().any(|entry| entry.row.sequence == sequence)
+        self.keys.iter().any(|entry| entry.sequence == sequence)
+    }
+}
+
+impl<K> Entry<K> {
+    pub(super) fn is_good(&self, now: SystemTime) -> bool {
+        self.deletes_at.is_none_or(|end| now < end)
     }
 }

@@ -5,23 +5,31 @@
 //! that one app. Verifying one costs no query. A session revoked meanwhile still opens
 //! the app until the token ends, at most [`TOKEN_LIFETIME`] and [`LEEWAY`] later.
 //!
+//! Tokens are signed under HMAC ([`Hs512Key`]), as the control plane does, or under EdDSA
+//! ([`EddsaKey`]), so that proxies verify with public keys alone. A ring knows one of the
+//! two: what a token says of its algorithm is compared, never followed.
+//!
 //! Keys come from a table that replicas share, rotate by [`rotate`], and are held in a
 //! [`KeyCache`]. Beside the tokens, a session token can be sealed for an app's own host,
 //! to which the dashboard's cookies do not reach.
 
+mod algorithm;
 mod cache;
 mod claims;
 mod compact;
+mod eddsa;
 mod keys;
 mod rotation;
 mod sign;
 mod smuggle;
 mod verify;
 
+pub use algorithm::{Hs512Key, SigningKey, VerifyingKey};
 pub use cache::{Fetch, KeyCache, KeyStore, MISS_INTERVAL, REFRESH_INTERVAL, Want};
 pub use claims::LEEWAY;
 pub use compact::TokenFault;
-pub use keys::{AppTokenKey, CryptoKey, Feature, KeyMaterial, KeyRing, SealKey, Secret};
+pub use eddsa::{EddsaKey, EddsaPublicKey};
+pub use keys::{CryptoKey, Feature, KeyMaterial, KeyRing, SealKey, Secret};
 pub use rotation::{Change, rotate};
 pub use sign::{SignedToken, TOKEN_LIFETIME};
 pub use smuggle::{API_KEY_PARAMETER, without_api_key};

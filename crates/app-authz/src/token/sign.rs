@@ -1,26 +1,24 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use josekit::jws::JwsSigner;
-
 use super::claims::{AppClaims, instant, numeric_date};
-use super::{AppTokenKey, KeyRing, compact};
+use super::{KeyRing, SigningKey, compact};
 use crate::{Error, Permit};
 
-impl KeyRing<AppTokenKey> {
+impl<K: SigningKey> KeyRing<K> {
     /// Signs a permit, for [`TOKEN_LIFETIME`] from `now`
     ///
     /// No permit, no token:
     ///
     /// ```compile_fail
-    /// # use app_authz::token::{AppTokenKey, KeyRing, SignedToken};
-    /// fn sign(keys: &KeyRing<AppTokenKey>, target: &app_authz::Target) -> SignedToken {
+    /// # use app_authz::token::{Hs512Key, KeyRing, SignedToken};
+    /// fn sign(keys: &KeyRing<Hs512Key>, target: &app_authz::Target) -> SignedToken {
     ///     keys.sign(target, std::time::SystemTime::UNIX_EPOCH).unwrap()
     /// }
     /// ```
     ///
-    /// The token is a JWS (RFC 7515) in compact form under HS512, and `kid` is the
-    /// sequence of the key.
+    /// The token is a JWS (RFC 7515) in compact form under the key's algorithm, and `kid`
+    /// is the sequence of the key.
     ///
     /// # Errors
     ///
@@ -41,8 +39,8 @@ impl KeyRing<AppTokenKey> {
             cors_behavior: target.cors,
         };
         let payload = serde_json::to_vec(&claims).map_err(|_| Error::SigningFailed)?;
-        let mut text = format!("{}.{}", key.header, compact::encode(&payload));
-        let signature = key.signer.sign(text.as_bytes()).map_err(|_| Error::SigningFailed)?;
+        let mut text = format!("{}.{}", key.header(), compact::encode(&payload));
+        let signature = key.sign(text.as_bytes())?;
         text.push('.');
         text.push_str(&compact::encode(&signature));
         Ok(SignedToken { text, expires_at: instant(exp).unwrap_or(now) })
@@ -78,13 +76,5 @@ impl fmt::Debug for SignedToken {
     }
 }
 
-/// The header of every token that the key of that sequence signs
-pub(super) fn header(sequence: i32) -> String {
-    compact::encode(format!(r#"{{"alg":"{ALGORITHM}","kid":"{sequence}"}}"#).as_bytes())
-}
-
 /// How long an app token is good
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(60);
-
-/// HMAC with SHA-512 (RFC 7518, section 3.2), the only algorithm there is
-pub(super) const ALGORITHM: &str = "HS512";

@@ -1,0 +1,210 @@
+use std::collections::HashSet;
+use std::fmt;
+use std::time::SystemTime;
+
+use josekit::jwk::Jwk;
+use josekit::jws::alg::eddsa::{EddsaJwsSigner, EddsaJwsVerifier};
+use josekit::jws::{EdDSA, JwsSigner, JwsVerifier};
+use openssl::hash::MessageDigest;
+use openssl::pkey::{Id, PKey};
+use openssl::sign::Signer;
+use serde::{Deserialize, Serialize};
+
+use super::algorithm::{Sealed, SigningKey, VerifyingKey, header};
+use super::compact;
+use super::keys::{Entry, Feature, KeyMaterial, KeyRing, Secret, fitting};
+use crate::Error;
+
+/// Signs and verifies under EdDSA with Ed25519 (RFC 8037)
+///
+/// The pair is derived from the same secret that HMAC would use, so that replicas need
+/// nothing new to agree on it. Proxies verify with the public half and hold no secret.
+pub struct EddsaKey {
+    header: String,
+    signer: EddsaJwsSigner,
+    public: EddsaPublicKey,
+}
+
+impl Sealed for EddsaKey {}
+
+impl VerifyingKey for EddsaKey {
+    const ALGORITHM: &'static str = EDDSA;
+
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.public.verifies(message, signature)
+    }
+}
+
+impl SigningKey for EddsaKey {
+    fn header(&self) -> &str {
+        &self.header
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        self.signer.sign(message).map_err(|_| Error::SigningFailed)
+    }
+}
+
+impl KeyMaterial for EddsaKey {
+    const FEATURE: Feature = Feature::WorkspaceAppsToken;
+
+    fn prepare(sequence: i32, secret: &Secret) -> Result<Self, Error> {
+        let (seed, x) = derive(fitting::<Self>(secret)?).ok_or(Error::InvalidSecret)?;
+        let (seed, x) = (compact::encode(&seed), compact::encode(&x));
+        let mut jwk = Jwk::new("OKP");
+        for (name, value) in [("crv", CURVE), ("x", &x), ("d", &seed)] {
+            let value = Some(serde_json::Value::String(value.to_owned()));
+            jwk.set_parameter(name, value).map_err(|_| Error::InvalidSecret)?;
+        }
+        Ok(Self {
+            header: header(Self::ALGORITHM, sequence),
+            signer: EdDSA.signer_from_jwk(&jwk).map_err(|_| Error::InvalidSecret)?,
+            public: EddsaPublicKey::new(&x).ok_or(Error::InvalidSecret)?,
+        })
+    }
+}
+
+impl fmt::Debug for EddsaKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EddsaKey(..)")
+    }
+}
+
+impl KeyRing<EddsaKey> {
+    /// The public halves of the keys that may verify at `now`, as a JWK set (RFC 7517)
+    ///
+    /// Keys that have not started are in it, so that proxies know them in time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SigningFailed`] if it cannot be written, which only memory prevents.
+    pub fn jwks(&self, now: SystemTime) -> Result<String, Error> {
+        let keys = self.keys.iter().filter(|entry| entry.is_good(now));
+        let keys = keys.map(|entry| PublicJwk {
+            kty: "OKP".to_owned(),
+            crv: Some(CURVE.to_owned()),
+            x: Some(entry.material.public.x.clone()),
+            kid: Some(entry.sequence.to_string()),
+            usage: Some("sig".to_owned()),
+            alg: Some(EDDSA.to_owned()),
+        });
+        let set = JwkSet { keys: keys.collect() };
+        serde_json::to_string(&set).map_err(|_| Error::SigningFailed)
+    }
+}
+
+/// Verifies what an [`EddsaKey`] signed
+pub struct EddsaPublicKey {
+    x: String,
+    verifier: EddsaJwsVerifier,
+}
+
+impl EddsaPublicKey {
+    fn new(x: &str) -> Option<Self> {
+        let mut jwk = Jwk::new("OKP");
+        for (name, value) in [("crv", CURVE), ("x", x)] {
+            let value = Some(serde_json::Value::String(value.to_owned()));
+            jwk.set_parameter(name, value).ok()?;
+        }
+        if compact::decode(x).ok()?.len() != PUBLIC_LEN {
+            return None;
+        }
+        Some(Self { x: x.to_owned(), verifier: EdDSA.verifier_from_jwk(&jwk).ok()? })
+    }
+}
+
+impl Sealed for EddsaPublicKey {}
+
+impl VerifyingKey for EddsaPublicKey {
+    const ALGORITHM: &'static str = EDDSA;
+
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.verifier.verify(message, signature).is_ok()
+    }
+}
+
+impl fmt::Debug for EddsaPublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EddsaPublicKey({})", self.x)
+    }
+}
+
+impl KeyRing<EddsaPublicKey> {
+    /// Reads a JWK set as [`jwks`](KeyRing::jwks) writes it
+    ///
+    /// It must come from the control plane itself. Keys of other types and for other
+    /// uses are passed over, as such a set may hold any.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidJwks`] if it is none, a key in it is broken, or two bear one id.
+    pub fn from_jwks(text: &str) -> Result<Self, Error> {
+        if text.len() > MAX_JWKS_LEN {
+            return Err(Error::InvalidJwks);
+        }
+        let set: JwkSet = serde_json::from_str(text).map_err(|_| Error::InvalidJwks)?;
+        let mut seen = HashSet::new();
+        let mut keys = Vec::new();
+        for jwk in set.keys.into_iter().filter(PublicJwk::is_ours) {
+            let sequence = jwk.kid.as_deref().and_then(|kid| compact::key_id(kid).ok());
+            let key = jwk.x.as_deref().and_then(EddsaPublicKey::new);
+            let (Some(sequence), Some(material)) = (sequence, key) else {
+                return Err(Error::InvalidJwks);
+            };
+            if !seen.insert(sequence) {
+                return Err(Error::InvalidJwks);
+            }
+            // It verifies as long as it is in the set; it signs nothing.
+            let starts_at = SystemTime::UNIX_EPOCH;
+            keys.push(Entry { sequence, starts_at, deletes_at: None, material });
+        }
+        Ok(Self::of(keys))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct JwkSet {
+    keys: Vec<PublicJwk>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PublicJwk {
+    kty: String,
+    crv: Option<String>,
+    x: Option<String>,
+    kid: Option<String>,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    alg: Option<String>,
+}
+
+impl PublicJwk {
+    fn is_ours(&self) -> bool {
+        let is = |field: &Option<String>, value| field.as_deref().is_none_or(|text| text == value);
+        self.kty == "OKP"
+            && self.crv.as_deref() == Some(CURVE)
+            && is(&self.usage, "sig")
+            && is(&self.alg, EDDSA)
+    }
+}
+
+/// The private and the public half that a secret stands for
+///
+/// The label keeps the seed apart from everything the secret signs as an HMAC key.
+fn derive(secret: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let key = PKey::hmac(secret).ok()?;
+    let mut signer = Signer::new(MessageDigest::sha512(), &key).ok()?;
+    let mut seed = signer.sign_oneshot_to_vec(b"authd app token ed25519 seed 1").ok()?;
+    seed.truncate(SEED_LEN);
+    let pair = PKey::private_key_from_raw_bytes(&seed, Id::ED25519).ok()?;
+    let public = pair.raw_public_key().ok()?;
+    Some((seed, public))
+}
+
+const EDDSA: &str = "EdDSA";
+const CURVE: &str = "Ed25519";
+const SEED_LEN: usize = 32;
+const PUBLIC_LEN: usize = 32;
+
+/// A hundred times what the keys of a deployment take
+const MAX_JWKS_LEN: usize = 64 * 1024;
