@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod error;
 mod idle;
+pub mod outgoing;
 mod quote;
 mod router;
 mod routes;
