@@ -6,4 +6,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod fetch;
+mod keys;
 mod world;

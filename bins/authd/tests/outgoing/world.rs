@@ -42,6 +42,11 @@ impl Reply {
         Self::with("200 OK", "", body)
     }
 
+    /// `200` with that body, to be kept for so long
+    pub(crate) fn kept(max_age: u64, body: impl AsRef<[u8]>) -> Self {
+        Self::with("200 OK", &format!("cache-control: public, max-age={max_age}\r\n"), body)
+    }
+
     /// Another status
     pub(crate) fn status(status: &str) -> Self {
         Self::with(status, "", "no")
