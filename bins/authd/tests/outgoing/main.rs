@@ -6,5 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod fetch;
+mod issuers;
 mod keys;
 mod world;
