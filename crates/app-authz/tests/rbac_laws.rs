@@ -204,6 +204,10 @@ proptest! {
         prop_assert_eq!(explanation.allowed, case.is_allowed());
         prop_assert_eq!(explanation.roles.level.is_some(), explanation.role.is_some());
         prop_assert_eq!(explanation.scope.level.is_some(), explanation.scope_permission.is_some());
+        if let Some((_, permission)) = &explanation.role {
+            let denies = permission.to_string().starts_with('!');
+            prop_assert_eq!(denies, !explanation.roles.allowed);
+        }
     }
 
     #[test]
@@ -279,6 +283,54 @@ proptest! {
         case["object"]["org_owner"] = json!("");
         case["object"]["any_org"] = json!(true);
         prop_assert!(!in_one || decide(&case));
+    }
+}
+
+#[test]
+fn a_membership_held_twice_counts_once() {
+    // In any organization a second, empty membership would lift the vote of the first.
+    let role = |org: &[&str]| json!({"name": "role", "by_org_id": {"acme": {"org": org, "member": ["workspace:read"]}}});
+    let case = |any: bool| {
+        json!({
+            "subject": {
+                "id": "ann", "roles": [role(&["!workspace:read"]), role(&[])],
+                "scope": {"site": ["*:*"], "allow_list": ["*:*"]},
+            },
+            "action": "read",
+            "object": {
+                "type": "workspace", "owner": "ann", "any_org": any,
+                "org_owner": if any { "" } else { "acme" },
+            },
+        })
+    };
+    assert!(!decide(&case(true)) && !decide(&case(false)));
+}
+
+#[test]
+fn a_filter_knows_what_a_narrow_scope_leaves_of_sharing() {
+    // The scope reaches own objects alone, the roles none, and the access list grants.
+    let case = |owner: &str| {
+        let lists = json!({"acme": {"member": ["workspace:read"]}});
+        let case = json!({
+            "subject": {
+                "id": "ann", "roles": [{"name": "role", "by_org_id": {"acme": {}}}],
+                "scope": {"by_org_id": lists, "allow_list": ["*:*"]},
+            },
+            "action": "read",
+            "object": {
+                "type": "workspace", "id": "one", "owner": owner, "org_owner": "acme",
+                "acl_user_list": {"ann": ["read"]},
+            },
+        });
+        Case::from_json(&case.to_string()).unwrap()
+    };
+    for (owner, allowed) in [("ann", true), ("ben", false)] {
+        let case = case(owner);
+        let filter = case.subject().filter(case.action(), &"workspace".into());
+        assert_eq!(case.is_allowed(), allowed);
+        assert_eq!(filter.matches(&case.object().unwrap()), allowed);
+        assert_eq!(filter.own_shared_in_organizations.len(), 1);
+        assert!(filter.shared_in_organizations.is_empty() && !filter.is_never());
     }
 }
 

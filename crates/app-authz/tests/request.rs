@@ -507,6 +507,9 @@ fn a_url_is_taken_apart_once_and_strictly() {
     assert_eq!((parsed.effective_port(), parsed.query()), (8443, Some("x=%2F")));
     assert_eq!(url("http://[::1]:80/").authority(), "[::1]:80");
     assert_eq!(url("https://a.b").effective_port(), 443);
+    for path in ["//evil.com", "", "x", "/..", "/a?b"] {
+        assert!(url("https://a.b").with_path(path, None).is_err(), "{path}");
+    }
     // scenario 229
     for bad in [
         "",

@@ -413,6 +413,13 @@ fn the_first_matching_token_of_four_is_taken() {
     let unknown = mint(r#"{"alg":"HS512","kid":"9"}"#, "{}");
     assert_eq!(find(None, &["x", &unknown], &request()), Found::Nothing { missing: Some(9) });
     assert!(is_found(None, &[&unknown, &good], &request()));
+    // A key that is known to be over is not missing.
+    let ended =
+        CryptoKey { deletes_at: Some(now()), ..key(Feature::WorkspaceAppsToken, 3, &SECRET) };
+    let ended = KeyRing::<Hs512Key>::new(&[ended]).unwrap();
+    let candidates = Candidates { query: None, cookies: vec![&good] };
+    let nothing = Found::Nothing { missing: None };
+    assert_eq!(ended.find(&candidates, &request(), now(), LEEWAY), nothing);
     assert_eq!(find(None, &["x"], &request()), Found::Nothing { missing: None });
 }
 
