@@ -1,16 +1,44 @@
-use serde::Deserialize;
+use std::{fmt, marker::PhantomData};
 
-/// Reads one JSON object and nothing after it (RFC 8259)
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+/// Reads one JSON object in UTF-8 and nothing after it (RFC 8259)
 ///
 /// Fields that `T` does not use are ignored, fields it uses may not occur twice.
 /// serde_json skips unknown values without recursion, so nesting costs no stack.
-/// An array is refused, although a derived `Deserialize` would take its elements as
-/// the fields in order.
 pub(crate) fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    if bytes.trim_ascii_start().first() != Some(&b'{') {
-        return None;
+    // One look at all of it is cheaper than serde_json's at each string.
+    let text = std::str::from_utf8(bytes).ok()?;
+    serde_json::from_str(text).ok().map(|Object(value)| value)
+}
+
+/// A value that must be written as a JSON object
+///
+/// A derived `Deserialize` would also take the elements of an array as the fields in
+/// order.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
     }
-    serde_json::from_slice(bytes).ok()
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
 }
 
 #[cfg(test)]
@@ -31,6 +59,11 @@ mod tests {
         {
             assert_eq!(read(refused), None, "{refused}");
         }
+    }
+
+    #[test]
+    fn all_of_it_must_be_utf8() {
+        assert_eq!(object::<Point>(b"{\"x\":1,\"z\":\"\xff\"}"), None);
     }
 
     #[test]

@@ -9,7 +9,6 @@ use ring::{
         RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents,
     },
 };
-
 use rustls_pki_types::{InvalidSignature, SignatureVerificationAlgorithm, alg_id};
 
 use crate::{
@@ -69,9 +68,8 @@ impl PublicKey {
 
     /// Whether a verification with this key is cheap enough for anyone to demand it
     ///
-    /// Of the keys that strangers bring. Four thousand bits and a short exponent are
-    /// what public authorities use; the largest ring accepts costs a hundred times
-    /// as much.
+    /// Asked of the keys that strangers bring. Public authorities use up to 4096 bits
+    /// and the exponent 65537. What else ring accepts costs many times as much.
     pub(crate) fn is_cheap(&self) -> bool {
         self.bits() <= 4096 && self.exponent.len() <= 3
     }

@@ -470,6 +470,7 @@ fn what_is_no_attested_data_is_refused_even_if_signed() {
         r#"{"vmId":7}"#,
         r#"{"vmId":"a","vmId":"b"}"#,
         r#"{"vmId":"a","timeStamp":{"expiresOn":"a","expiresOn":"b"}}"#,
+        r#"{"vmId":"a","timeStamp":["01/01/26 00:00:00 -0000","01/01/26 06:00:00 -0000"]}"#,
         r#"{"vmId":"a"}{}"#,
     ] {
         assert_refused(verify_document(Policy::default(), json), Reason::MalformedProof);

@@ -302,7 +302,7 @@ fn a_token_without_an_instance_names_none() {
 }
 
 #[test]
-fn duplicate_claims_are_refused() {
+fn duplicate_and_misshapen_claims_are_refused() {
     let json = claims().to_json();
     for (once, twice, reason) in [
         (r#""aud":"coder""#, r#""aud":"coder","aud":"coder""#, Reason::MalformedProof),
@@ -312,6 +312,10 @@ fn duplicate_claims_are_refused() {
     ] {
         let token = CLOUD.sign(&json.replacen(once, twice, 1));
         assert_refused(verify_token(&token), reason);
+    }
+    for pointer in ["/google", "/google/compute_engine"] {
+        let array = json!([[], "vm-1", "p", 7, "z", 7, 7]);
+        assert_refused(verify(&claims().with(pointer, array)), Reason::MalformedClaims);
     }
     for payload in ["", "[]", "null", "{", &format!("{json}{json}")] {
         assert_refused(verify_token(&CLOUD.sign(payload)), Reason::MalformedProof);

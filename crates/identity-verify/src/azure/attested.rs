@@ -3,7 +3,9 @@ use std::{borrow::Cow, time::SystemTime};
 use serde::Deserialize;
 
 use super::Environment;
-use crate::{Cloud, Error, InstanceId, Policy, VerifiedInstance, json, rsa::Sha2, time};
+use crate::{
+    Cloud, Error, InstanceId, Policy, VerifiedInstance, json, json::Object, rsa::Sha2, time,
+};
 
 /// What Azure signed about a virtual machine, besides its id
 ///
@@ -33,7 +35,7 @@ pub(crate) struct Document<'a> {
     sku: Option<String>,
     nonce: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    time_stamp: Option<TimeStamp<'a>>,
+    time_stamp: Option<Object<TimeStamp<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -58,9 +60,10 @@ impl<'a> Document<'a> {
         policy: &Policy,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Error> {
-        let date = |text: Option<&Cow<'_, str>>| text.and_then(|text| time::azure(text));
-        let created_on = date(self.time_stamp.as_ref().and_then(|t| t.created_on.as_ref()));
-        let expires_on = date(self.time_stamp.as_ref().and_then(|t| t.expires_on.as_ref()));
+        let (created_on, expires_on) = self.time_stamp.map_or((None, None), |Object(times)| {
+            let date = |text: Option<Cow<'_, str>>| time::azure(&text?);
+            (date(times.created_on), date(times.expires_on))
+        });
         if policy.azure_enforce_expires_on {
             let end = expires_on.ok_or(Error::missing("expiresOn"))?;
             policy.check_not_ended("the attested data", end, now)?;

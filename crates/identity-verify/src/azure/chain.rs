@@ -106,17 +106,17 @@ fn refusal(error: webpki::Error) -> Error {
     match error {
         webpki::Error::CertExpired { .. } => Error::Expired { what: PATH },
         webpki::Error::CertNotValidYet { .. } => Error::NotYetValid { what: PATH },
-        webpki::Error::UnknownIssuer => untrusted("no path leads to a trusted root"),
-        webpki::Error::CaUsedAsEndEntity => untrusted("it is an authority"),
-        webpki::Error::EndEntityUsedAsCa => untrusted("its issuer is no authority"),
-        webpki::Error::RequiredEkuNotFoundContext(_) => untrusted("it must not identify servers"),
-        webpki::Error::InvalidSignatureForPublicKey => untrusted("its issuer did not sign it"),
-        webpki::Error::UnsupportedCertVersion => untrusted("it is not of X.509 version 3"),
-        _ => untrusted("its path is not valid"),
+        webpki::Error::UnknownIssuer => not_trusted("no path leads to a trusted root"),
+        webpki::Error::CaUsedAsEndEntity => not_trusted("it is an authority"),
+        webpki::Error::EndEntityUsedAsCa => not_trusted("its issuer is no authority"),
+        webpki::Error::RequiredEkuNotFoundContext(_) => not_trusted("it must not identify servers"),
+        webpki::Error::InvalidSignatureForPublicKey => not_trusted("its issuer did not sign it"),
+        webpki::Error::UnsupportedCertVersion => not_trusted("it is not of X.509 version 3"),
+        _ => not_trusted("its path is not valid"),
     }
 }
 
-const fn untrusted(why: &'static str) -> Error {
+const fn not_trusted(why: &'static str) -> Error {
     Error::UntrustedSigner { why }
 }
 

@@ -10,7 +10,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{Audience, Cloud, Error, InstanceId, Policy, VerifiedInstance, json, policy::allows};
+use crate::{
+    Audience, Cloud, Error, InstanceId, Policy, VerifiedInstance, json, json::Object,
+    policy::allows,
+};
 
 /// What Google signed about an instance, besides its id
 ///
@@ -55,7 +58,7 @@ pub(crate) struct Payload<'a> {
 
 #[derive(Deserialize)]
 struct Google {
-    compute_engine: Option<ComputeEngine>,
+    compute_engine: Option<Object<ComputeEngine>>,
 }
 
 #[derive(Deserialize)]
@@ -134,8 +137,10 @@ impl<'a> Payload<'a> {
 
         let service_account = self.email.filter(|_| self.email_verified == Some(true));
         let google = self.google.ok_or(Error::missing("google"))?;
-        let google: Google = json::object(google.get().as_bytes()).ok_or(Error::MalformedClaims)?;
-        let instance = google.compute_engine.ok_or(Error::missing("google.compute_engine"))?;
+        let Object(google): Object<Google> =
+            serde_json::from_str(google.get()).map_err(|_| Error::MalformedClaims)?;
+        let Object(instance) =
+            google.compute_engine.ok_or(Error::missing("google.compute_engine"))?;
         if !allows(policy.google_allowed_projects.as_ref(), instance.project_id.as_deref()) {
             return Err(Error::ProjectNotAllowed);
         }
