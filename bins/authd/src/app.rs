@@ -10,7 +10,6 @@ use futures_util::FutureExt;
 use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Request, Response};
-use identity_verify::aws;
 use store::Store;
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
@@ -18,8 +17,12 @@ use uuid::Uuid;
 
 use crate::config::Limits;
 use crate::error::Failure;
+use crate::identity::Identity;
 use crate::router::Route;
-use crate::routes;
+use crate::routes::{
+    self,
+    instance_identity::{AwsSignIn, AzureSignIn, GoogleSignIn, sign_in},
+};
 use crate::telemetry::Metrics;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -29,7 +32,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Holds no state that matters. Any number of them may share one database.
 pub struct App<S> {
     pub(crate) store: S,
-    pub(crate) aws: ArcSwap<aws::Verifier>,
+    pub(crate) identity: ArcSwap<Identity>,
     pub(crate) rules: Rules,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
@@ -49,10 +52,10 @@ pub fn system_clock() -> Clock {
 
 impl<S: Store> App<S> {
     /// Puts the parts together
-    pub fn new(store: S, aws: aws::Verifier, rules: Rules, limits: Limits, clock: Clock) -> Self {
+    pub fn new(store: S, identity: Identity, rules: Rules, limits: Limits, clock: Clock) -> Self {
         Self {
             store,
-            aws: ArcSwap::from_pointee(aws),
+            identity: ArcSwap::from_pointee(identity),
             rules,
             limits,
             metrics: Metrics::new(),
@@ -125,10 +128,16 @@ impl<S: Store> App<S> {
         let answer = async {
             match route {
                 Route::AwsInstanceIdentity => {
-                    routes::instance_identity::aws(self, request, request_id).await
+                    sign_in::<AwsSignIn, _, _>(self, request, request_id).await
+                }
+                Route::AzureInstanceIdentity => {
+                    sign_in::<AzureSignIn, _, _>(self, request, request_id).await
+                }
+                Route::GoogleInstanceIdentity => {
+                    sign_in::<GoogleSignIn, _, _>(self, request, request_id).await
                 }
                 Route::Healthz => Ok(routes::health::live()),
-                Route::Metrics => Ok(routes::health::metrics(&self.metrics)),
+                Route::Metrics => Ok(routes::health::metrics(self)),
                 Route::Readyz => routes::health::ready(&self.store).await,
             }
         };

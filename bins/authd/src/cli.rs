@@ -1,4 +1,6 @@
-use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::ConfigArgs;
 
@@ -12,12 +14,21 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Print the session token of this machine's agent: the machine's side of a sign-in
+    AgentToken(AgentTokenArgs),
     /// Show the whole path on this machine: private database, sample fleet, test cloud, sign-ins
     Demo(DemoArgs),
     /// Bring a database's tables up to date
     Migrate(MigrateArgs),
+    /// Decide written cases of role-based access control, and explain them
+    Policy(PolicyArgs),
     /// Answer requests
     Serve(ServeArgs),
+    /// Say whether a proof in files holds, and if not, why
+    ///
+    /// Prints one line of JSON. Exit status 0: it holds. 1: it does not. 2: the command
+    /// line, the policy or the trust folder is not usable.
+    Verify(VerifyArgs),
 }
 
 #[derive(Args)]
@@ -27,7 +38,7 @@ pub(crate) struct DemoArgs {
     pub(crate) serve: bool,
     /// Folder of `initdb` and `postgres` [default: the newest installed]
     #[arg(long, env = "AUTHD_POSTGRES_BIN", value_name = "DIR")]
-    pub(crate) postgres_bin: Option<std::path::PathBuf>,
+    pub(crate) postgres_bin: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -43,4 +54,96 @@ pub(crate) struct MigrateArgs {
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// Whose proof it is
+    pub(crate) cloud: VerifyCloud,
+    /// AWS: the instance identity document [`-` in place of any FILE is standard input]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) document: Option<PathBuf>,
+    /// AWS: the document's signature. Azure: the field `signature` of the attested data
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signature: Option<PathBuf>,
+    /// AWS: the PKCS#7 message of `/rsa2048`, instead of a signature
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pkcs7: Option<PathBuf>,
+    /// Google: the identity token
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token: Option<PathBuf>,
+    /// The moment to verify for, such as 2026-11-21T00:00:00Z [default: now]
+    #[arg(long, value_name = "RFC3339")]
+    pub(crate) at: Option<String>,
+    /// Identity policy as a JSON object, under the names of the settings of `serve`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Folder of keys and certificates to trust beside the built-in ones
+    #[arg(long, env = "AUTHD_TRUST_DIR", value_name = "DIR")]
+    pub(crate) trust_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum VerifyCloud {
+    Aws,
+    Azure,
+    #[value(alias = "gcp")]
+    Google,
+}
+
+#[derive(Args)]
+pub(crate) struct AgentTokenArgs {
+    /// Where authd, or the control plane behind it, is served
+    #[arg(long, env = "AUTHD_URL", value_name = "URL")]
+    pub(crate) url: String,
+    /// Whose metadata service to ask
+    #[arg(long, default_value = "auto")]
+    pub(crate) cloud: MetadataCloud,
+    /// The metadata service, if it is not at the cloud's usual address
+    #[arg(long, value_name = "URL")]
+    pub(crate) metadata_url: Option<String>,
+    /// Which agent this is, where a machine has several
+    #[arg(long, env = "CODER_AGENT_NAME", value_name = "NAME")]
+    pub(crate) agent_name: Option<String>,
+    /// The audience to ask Google for
+    #[arg(long, default_value = "coder", value_name = "TEXT")]
+    pub(crate) audience: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum MetadataCloud {
+    Auto,
+    Aws,
+    Azure,
+    #[value(alias = "gcp")]
+    Google,
+}
+
+#[derive(Args)]
+pub(crate) struct PolicyArgs {
+    #[command(subcommand)]
+    pub(crate) command: PolicyCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Decide each case
+    ///
+    /// A case is a line of JSON with a subject, an action and an object. Exit status 0:
+    /// done, and every expected answer agrees. 1: some do not. 2: a line is no case.
+    Test {
+        /// Cases, one a line; `-` is standard input
+        file: PathBuf,
+        /// Print only where the decision is not the expected one, and how often
+        #[arg(long)]
+        expect: bool,
+    },
+    /// Say which level and permission decide each case
+    Explain {
+        /// Cases, one a line; `-` is standard input
+        file: PathBuf,
+        /// Only the case of this number
+        #[arg(long = "case", value_name = "N")]
+        number: Option<u64>,
+    },
 }

@@ -2,19 +2,24 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderName};
 use hyper::{Method, Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use thiserror::Error;
+use tokio_rustls::rustls::crypto::ring;
 
 /// No answer of authd comes near this
 const LARGEST_ANSWER: usize = 1024 * 1024;
 
 /// Speaks HTTP/1.1, keeping connections open between requests
 #[derive(Clone, Debug)]
-pub struct Client(HyperClient<HttpConnector, Full<Bytes>>);
+pub struct Client {
+    http: HyperClient<HttpConnector, Full<Bytes>>,
+    https: Option<HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>>,
+}
 
 /// Status and body
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +31,29 @@ pub struct Answer {
 }
 
 impl Client {
-    /// A client without open connections
+    /// A client for `http` alone
     #[must_use]
     pub fn new() -> Self {
-        Self(HyperClient::builder(TokioExecutor::new()).build_http())
+        Self { http: HyperClient::builder(TokioExecutor::new()).build_http(), https: None }
+    }
+
+    /// A client for `http`, and for `https` by the certificates that this system trusts
+    ///
+    /// A control plane often has a certificate of its site's own authority, which the
+    /// site's machines trust and nobody else does.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Roots`] if the system trusts none.
+    pub fn with_system_roots() -> Result<Self, ClientError> {
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_native_roots(ring::default_provider())
+            .map_err(ClientError::Roots)?
+            .https_only()
+            .enable_http1()
+            .build();
+        let https = HyperClient::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { https: Some(https), ..Self::new() })
     }
 
     /// Gets `url`
@@ -38,7 +62,7 @@ impl Client {
     ///
     /// If no complete answer arrives. An answer of any status is an [`Answer`].
     pub async fn get(&self, url: &str) -> Result<Answer, ClientError> {
-        self.send(Request::builder().method(Method::GET).uri(url).body(Full::default())).await
+        self.send(Method::GET, url, &[], Bytes::new()).await
     }
 
     /// Posts a JSON text to `url`
@@ -51,16 +75,31 @@ impl Client {
         url: &str,
         json: impl Into<Bytes>,
     ) -> Result<Answer, ClientError> {
-        let request = Request::builder().method(Method::POST).uri(url);
-        let request = request.header(CONTENT_TYPE, "application/json");
-        self.send(request.body(Full::new(json.into()))).await
+        let json_type = (CONTENT_TYPE, "application/json");
+        self.send(Method::POST, url, &[json_type], json.into()).await
     }
 
-    async fn send(
+    /// Sends any request
+    ///
+    /// # Errors
+    ///
+    /// If no complete answer arrives. An answer of any status is an [`Answer`].
+    pub async fn send(
         &self,
-        request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+        method: Method,
+        url: &str,
+        headers: &[(HeaderName, &str)],
+        body: Bytes,
     ) -> Result<Answer, ClientError> {
-        let response = self.0.request(request?).await?;
+        let mut request = Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        let request = request.body(Full::new(body))?;
+        let response = match (&self.https, request.uri().scheme_str()) {
+            (Some(https), Some("https")) => https.request(request).await?,
+            _ => self.http.request(request).await?,
+        };
         let status = response.status();
         let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
         Ok(Answer { status, body: body.map_err(ClientError::Body)?.to_bytes() })
@@ -83,6 +122,9 @@ pub enum ClientError {
     /// Nobody answered
     #[error("no answer")]
     NoAnswer(#[from] hyper_util::client::legacy::Error),
+    /// The system's trusted certificates are not usable
+    #[error("the certificates this system trusts cannot be read")]
+    Roots(#[source] std::io::Error),
     /// The URL is none
     #[error("not a request that can be sent")]
     Request(#[from] hyper::http::Error),

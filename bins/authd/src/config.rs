@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -9,6 +8,8 @@ use clap::{Args, ValueEnum};
 use identity_verify::Policy;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::outgoing::{KeyUrl, KeyUrlError};
 
 /// Everything an operator may set, before defaults are filled in
 ///
@@ -66,9 +67,21 @@ pub(crate) struct Settings {
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     write_connections: Option<u32>,
 
-    /// Folder of further keys to trust: `aws/REGION.pem`
-    #[arg(long, env = "AUTHD_TRUST_DIR", value_name = "DIR", help_heading = "Identity policy")]
+    /// Folder of keys and certificates to trust beside the built-in ones
+    #[arg(long, env = "AUTHD_TRUST_DIR", value_name = "DIR", help_heading = "Trust")]
     trust_dir: Option<PathBuf>,
+    /// Where Google's keys are fetched when a Google instance first signs in, or `off`
+    /// [default: Google's own URL]
+    #[arg(long, env = "AUTHD_FETCH_GOOGLE_KEYS", value_name = "URL", help_heading = "Trust")]
+    fetch_google_keys: Option<String>,
+    /// Fetch Azure issuers that are not built in, from Microsoft and DigiCert [default: false]
+    #[arg(long, env = "AUTHD_FETCH_AZURE_ISSUERS", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Trust")]
+    fetch_azure_issuers: Option<bool>,
+
+    /// Seconds of clock difference to forgive [default: 60]
+    #[arg(long, env = "AUTHD_LEEWAY_SECONDS", value_name = "N", help_heading = "Identity policy")]
+    leeway_seconds: Option<u64>,
     /// Refuse AWS documents older than this, counted from the instance's last start
     #[arg(
         long,
@@ -99,9 +112,83 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_AWS_ALLOW_RSA1024", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Identity policy")]
     aws_allow_rsa1024: Option<bool>,
-    /// Seconds of clock difference to forgive [default: 60]
-    #[arg(long, env = "AUTHD_LEEWAY_SECONDS", value_name = "N", help_heading = "Identity policy")]
-    leeway_seconds: Option<u64>,
+    /// Accept AWS's legacy `/pkcs7`, which is DSA with SHA-1 [default: false]
+    #[arg(long, env = "AUTHD_AWS_ALLOW_DSA_SHA1", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Identity policy")]
+    aws_allow_dsa_sha1: Option<bool>,
+    /// Refuse Azure's attested data after its end, six hours after it was made [default: true]
+    #[arg(long, env = "AUTHD_AZURE_ENFORCE_EXPIRES_ON", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Identity policy")]
+    azure_enforce_expires_on: Option<bool>,
+    /// Nonce that Azure's attested data must answer
+    #[arg(
+        long,
+        env = "AUTHD_AZURE_EXPECTED_NONCE",
+        value_name = "TEXT",
+        help_heading = "Identity policy"
+    )]
+    azure_expected_nonce: Option<String>,
+    /// Azure subscriptions that may sign in, separated by commas [default: all]
+    #[arg(
+        long,
+        env = "AUTHD_AZURE_ALLOWED_SUBSCRIPTIONS",
+        value_name = "UUID",
+        value_delimiter = ',',
+        help_heading = "Identity policy"
+    )]
+    azure_allowed_subscriptions: Option<Vec<String>>,
+    /// Azure clouds that may sign in: public, government, china, germany
+    /// [default: all but germany]
+    #[arg(
+        long,
+        env = "AUTHD_AZURE_CLOUDS",
+        value_name = "CLOUD",
+        value_delimiter = ',',
+        help_heading = "Identity policy"
+    )]
+    azure_clouds: Option<Vec<String>>,
+    /// Audience that Google's tokens must name, or `*` for any [default: coder]
+    #[arg(
+        long,
+        env = "AUTHD_GOOGLE_AUDIENCE",
+        value_name = "TEXT",
+        help_heading = "Identity policy"
+    )]
+    google_audience: Option<String>,
+    /// Google projects that may sign in, separated by commas [default: all]
+    #[arg(
+        long,
+        env = "AUTHD_GOOGLE_ALLOWED_PROJECTS",
+        value_name = "ID",
+        value_delimiter = ',',
+        help_heading = "Identity policy"
+    )]
+    google_allowed_projects: Option<Vec<String>>,
+    /// Google service accounts that may sign in, separated by commas [default: all]
+    #[arg(
+        long,
+        env = "AUTHD_GOOGLE_ALLOWED_SERVICE_ACCOUNTS",
+        value_name = "EMAIL",
+        value_delimiter = ',',
+        help_heading = "Identity policy"
+    )]
+    google_allowed_service_accounts: Option<Vec<String>>,
+    /// Refuse Google instances created longer ago than this
+    #[arg(
+        long,
+        env = "AUTHD_GOOGLE_MAX_INSTANCE_AGE_SECONDS",
+        value_name = "N",
+        help_heading = "Identity policy"
+    )]
+    google_max_instance_age_seconds: Option<u64>,
+    /// Refuse Google tokens issued for longer than this [default: 3900]
+    #[arg(
+        long,
+        env = "AUTHD_GOOGLE_MAX_LIFETIME_SECONDS",
+        value_name = "N",
+        help_heading = "Identity policy"
+    )]
+    google_max_lifetime_seconds: Option<u64>,
 
     /// Select by name among the agents of all workspaces that claim an instance [default: false]
     #[arg(long, env = "AUTHD_ALLOW_INSTANCE_SHARED_BY_WORKSPACES", value_name = "BOOL",
@@ -238,6 +325,9 @@ impl Connections {
 pub(crate) struct IdentityConfig {
     pub(crate) policy: Policy,
     pub(crate) trust_dir: Option<PathBuf>,
+    /// Where Google's keys are fetched, if at all
+    pub(crate) google_keys: Option<KeyUrl>,
+    pub(crate) fetch_azure_issuers: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
@@ -306,8 +396,14 @@ impl Config {
             limits,
             rules,
             identity: IdentityConfig {
-                policy: settings.policy(),
+                policy: settings.policy()?,
                 trust_dir: settings.trust_dir.clone(),
+                google_keys: match settings.fetch_google_keys.as_deref() {
+                    Some("off") => None,
+                    Some(url) => Some(url.parse().map_err(ConfigError::KeyUrl)?),
+                    None => Some(KeyUrl::default()),
+                },
+                fetch_azure_issuers: settings.fetch_azure_issuers.unwrap_or_default(),
             },
             log_level: settings.log_level.clone().unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned()),
             log_format: settings.log_format,
@@ -317,18 +413,16 @@ impl Config {
 }
 
 impl Settings {
-    fn policy(&self) -> Policy {
-        let mut policy = Policy::default();
-        policy.aws_max_document_age_seconds = self.aws_max_document_age_seconds;
-        policy.aws_allowed_accounts = set(self.aws_allowed_accounts.as_deref());
-        policy.aws_allowed_regions = set(self.aws_allowed_regions.as_deref());
-        if let Some(allow) = self.aws_allow_rsa1024 {
-            policy.aws_allow_rsa1024 = allow;
+    /// The identity policy, whose keys bear the names of ours
+    fn policy(&self) -> Result<Policy, ConfigError> {
+        let mut keys = serde_json::to_value(self).map_err(ConfigError::Policy)?;
+        if let Some(keys) = keys.as_object_mut() {
+            keys.retain(|key, value| {
+                let ours = ["aws_", "azure_", "google_", "leeway_"];
+                !value.is_null() && ours.iter().any(|prefix| key.starts_with(prefix))
+            });
         }
-        if let Some(leeway) = self.leeway_seconds {
-            policy.leeway_seconds = leeway;
-        }
-        policy
+        serde_json::from_value(keys).map_err(ConfigError::Policy)
     }
 
     fn store(self) -> Result<StoreConfig, ConfigError> {
@@ -350,10 +444,6 @@ impl Settings {
             }),
         }
     }
-}
-
-fn set(list: Option<&[String]>) -> Option<BTreeSet<String>> {
-    list.map(|list| list.iter().cloned().collect())
 }
 
 fn count(setting: Option<u32>, default: usize) -> usize {
@@ -394,6 +484,8 @@ pub(crate) fn unknown_environment(command: &clap::Command) -> Vec<String> {
 /// Why the configuration is not usable
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
+    #[error("`fetch_google_keys` is neither `off` nor a URL of keys")]
+    KeyUrl(#[source] KeyUrlError),
     #[error("`{level}` is not a log filter")]
     LogLevel {
         level: String,
@@ -412,6 +504,8 @@ pub(crate) enum ConfigError {
     Merge(#[source] toml::ser::Error),
     #[error("no home directory to keep a database in; set `--data-dir` or `--database-url`")]
     NoDataDir,
+    #[error("the identity policy is not valid")]
+    Policy(#[source] serde_json::Error),
     #[error("`{}` cannot be read", path.display())]
     Unreadable {
         path: PathBuf,
@@ -445,6 +539,22 @@ mod tests {
             config.identity.policy.aws_allowed_regions,
             Some(["eu-west-3".to_owned()].into())
         );
+    }
+
+    #[test]
+    fn the_policy_is_built_from_settings_of_the_same_names() {
+        let file = "store = \"memory\"\nazure_clouds = [\"china\"]\ngoogle_audience = \"*\"\n\
+                    leeway_seconds = 5";
+        let policy = resolve(file, Settings::default()).unwrap().identity.policy;
+        assert_eq!(policy.azure_clouds, Some([identity_verify::azure::Environment::China].into()));
+        assert_eq!(policy.google_audience, identity_verify::Audience::Any);
+        assert_eq!(policy.leeway_seconds, 5);
+        assert_eq!(
+            policy.google_max_lifetime_seconds,
+            Policy::default().google_max_lifetime_seconds
+        );
+        let error = resolve("azure_clouds = [\"mars\"]", Settings::default()).unwrap_err();
+        assert!(crate::error::chain(&error).contains("mars"), "{error:?}");
     }
 
     #[test]

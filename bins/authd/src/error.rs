@@ -9,7 +9,7 @@ use std::error::Error as StdError;
 use agent_auth::{Candidate, Refusal, Standing};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use identity_verify::Cloud;
 use serde::Serialize;
@@ -100,6 +100,13 @@ impl Failure {
                 _ => StatusCode::CONFLICT,
             },
             Self::InstanceUnknown { .. } | Self::RouteNotFound => StatusCode::NOT_FOUND,
+            Self::InvalidIdentity { error: identity_verify::Error::MalformedClaims, .. } => {
+                StatusCode::BAD_REQUEST
+            }
+            // Not the machine's fault, and it should come again.
+            Self::InvalidIdentity { error: identity_verify::Error::KeysUnavailable, .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::InvalidIdentity { .. } => StatusCode::UNAUTHORIZED,
             Self::LookupFailed(_) | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -177,6 +184,12 @@ impl Failure {
             Self::InstanceUnknown { instance_id } => {
                 refusal_message(instance_id, None, &Refusal::NotFound)
             }
+            Self::InvalidIdentity { error: identity_verify::Error::MalformedClaims, .. } => {
+                "Error decoding JWT claims.".to_owned()
+            }
+            Self::InvalidIdentity { error: identity_verify::Error::KeysUnavailable, .. } => {
+                "The keys to verify this proof with are not available.".to_owned()
+            }
             Self::InvalidIdentity { cloud, .. } => match cloud {
                 Cloud::Aws => "Invalid AWS identity.".to_owned(),
                 Cloud::Azure => "Invalid Azure identity.".to_owned(),
@@ -253,13 +266,14 @@ impl Failure {
         };
         let body = Body { message: self.message(), detail: self.detail(), validations };
         let mut response = crate::routes::json(self.status(), &body);
+        let status = response.status();
         let headers = response.headers_mut();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         match self {
             Self::MethodNotAllowed { allowed } => {
                 headers.insert(ALLOW, HeaderValue::from_static(allowed));
-            }
-            Self::DeadlineExceeded | Self::NotReady(_) | Self::Overloaded => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             // Whatever is left of the body is not worth reading.
             Self::BodyTimeout | Self::BodyTooLarge { .. } | Self::BodyUnreadable(_) => {
@@ -267,7 +281,6 @@ impl Failure {
             }
             _ => {}
         }
-        debug_assert!(headers.contains_key(CONTENT_TYPE));
         response
     }
 }

@@ -6,6 +6,8 @@ use crate::error::Failure;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Route {
     AwsInstanceIdentity,
+    AzureInstanceIdentity,
+    GoogleInstanceIdentity,
     Healthz,
     Metrics,
     Readyz,
@@ -19,6 +21,12 @@ impl Route {
     pub(crate) fn find(method: &Method, path: &str) -> Result<Self, Failure> {
         let (route, allowed) = match path {
             "/api/v2/workspaceagents/aws-instance-identity" => (Self::AwsInstanceIdentity, "POST"),
+            "/api/v2/workspaceagents/azure-instance-identity" => {
+                (Self::AzureInstanceIdentity, "POST")
+            }
+            "/api/v2/workspaceagents/google-instance-identity" => {
+                (Self::GoogleInstanceIdentity, "POST")
+            }
             "/healthz" => (Self::Healthz, "GET, HEAD"),
             "/metrics" => (Self::Metrics, "GET, HEAD"),
             "/readyz" => (Self::Readyz, "GET, HEAD"),
@@ -35,6 +43,8 @@ impl Route {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AwsInstanceIdentity => "aws-instance-identity",
+            Self::AzureInstanceIdentity => "azure-instance-identity",
+            Self::GoogleInstanceIdentity => "google-instance-identity",
             Self::Healthz => "healthz",
             Self::Metrics => "metrics",
             Self::Readyz => "readyz",

@@ -11,6 +11,8 @@ use prometheus_client::registry::{Registry, Unit};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{ConfigError, LogFormat};
+use crate::identity::Expiry;
+use crate::outgoing::{IssuerCounts, KeyCounts};
 
 /// Sends the log to standard error
 ///
@@ -45,6 +47,9 @@ pub(crate) struct Metrics {
     http_requests_in_flight: Gauge,
     identity_verifications: Family<VerificationLabels, Counter>,
     agent_sign_ins: Family<SignInLabels, Counter>,
+    certificate_days_left: Family<CertificateLabels, Gauge>,
+    google_keys: Gauge,
+    fetches: Family<FetchLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -67,6 +72,19 @@ struct VerificationLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SignInLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    cloud: &'static str,
+    name: String,
+    fingerprint: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FetchLabels {
+    what: &'static str,
     outcome: &'static str,
 }
 
@@ -101,6 +119,20 @@ impl Metrics {
             "Verified instances that asked for an agent token",
             agent_sign_ins.clone(),
         );
+        let certificate_days_left = Family::default();
+        registry.register(
+            "certificate_days_left",
+            "Days until a trusted certificate ends",
+            certificate_days_left.clone(),
+        );
+        let google_keys = Gauge::default();
+        registry.register(
+            "google_keys",
+            "Keys of Google at hand that were fetched",
+            google_keys.clone(),
+        );
+        let fetches = Family::default();
+        registry.register("fetches", "What was fetched from others", fetches.clone());
         registry.register(
             "build",
             "The running version",
@@ -113,6 +145,9 @@ impl Metrics {
             http_requests_in_flight,
             identity_verifications,
             agent_sign_ins,
+            certificate_days_left,
+            google_keys,
+            fetches,
         }
     }
 
@@ -140,6 +175,39 @@ impl Metrics {
     /// Counts what became of a verified instance
     pub(crate) fn agent_signed_in(&self, outcome: &'static str) {
         self.agent_sign_ins.get_or_create(&SignInLabels { outcome }).inc();
+    }
+
+    /// Tells how long the certificates that are trusted now will last
+    pub(crate) fn certificates<'a>(&self, certificates: impl Iterator<Item = Expiry<'a>>) {
+        // What a changed trust folder no longer holds must not be told for ever.
+        self.certificate_days_left.clear();
+        for Expiry { cloud, certificate, days_left } in certificates {
+            let labels = CertificateLabels {
+                cloud: cloud.as_str(),
+                name: certificate.name().to_owned(),
+                fingerprint: certificate.fingerprint().to_string(),
+            };
+            self.certificate_days_left.get_or_create(&labels).set(days_left);
+        }
+    }
+
+    /// Tells how fetching Google's keys went
+    pub(crate) fn google_keys(&self, counts: KeyCounts) {
+        self.google_keys.set(i64::try_from(counts.keys).unwrap_or(i64::MAX));
+        self.fetches("google_keys", "ok", counts.fetches.saturating_sub(counts.failures));
+        self.fetches("google_keys", "failed", counts.failures);
+    }
+
+    /// Tells how fetching Azure's issuers went
+    pub(crate) fn azure_issuers(&self, counts: IssuerCounts) {
+        self.fetches("azure_issuers", "ok", counts.fetched);
+        self.fetches("azure_issuers", "failed", counts.failed);
+        self.fetches("azure_issuers", "over_budget", counts.over_budget);
+    }
+
+    fn fetches(&self, what: &'static str, outcome: &'static str, count: u64) {
+        let labels = FetchLabels { what, outcome };
+        self.fetches.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {

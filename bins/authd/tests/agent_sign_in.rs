@@ -5,8 +5,12 @@
 mod common;
 
 use agent_auth::Rules;
+use authd::Identity;
 use common::{Server, Setup, proof, told};
+use identity_verify::Policy;
 use identity_verify::test_util::aws::Cloud;
+use identity_verify::test_util::{at, azure, google};
+use serde_json::json;
 use store::fleet::{Fleet, JobType, Transition};
 use store::{Options, PgStore, StatementCounter};
 use testkit::{Database, OwnServer};
@@ -266,4 +270,109 @@ async fn an_outage_is_an_internal_error_and_ends_by_itself() {
     postgres.resume().await;
     assert_eq!(running.sign_in(None).await, (200, tokens[0].clone()));
     assert_eq!(running.server.get("/readyz").await.status, 200);
+}
+
+const VM: &str = "02aab8a4-74ef-476e-8182-f6d2ba4166a6";
+const GOOGLE_INSTANCE: &str = "8087716956832600000";
+
+/// A server with an agent on a machine of Azure, and two on one of Google
+struct OtherClouds {
+    _database: Database,
+    server: Server,
+    azure: azure::Cloud,
+    google: google::Cloud,
+    /// Of the agent on the Azure machine, then of `alpha` and `beta` on Google's
+    tokens: Vec<String>,
+}
+
+impl OtherClouds {
+    async fn start() -> Self {
+        let mut sample = Sample::new();
+        let workspace = sample.rows.workspace(sample.owner, "dev");
+        let build = sample.rows.build(workspace, Transition::Start);
+        let tokens = [("main", VM), ("alpha", GOOGLE_INSTANCE), ("beta", GOOGLE_INSTANCE)]
+            .map(|(name, id)| sample.rows.agent(build.resource, name, id).auth_token.0.to_string());
+        let database = Database::new().await;
+        let store = database.store().await;
+        store.load(&sample.rows).await.unwrap();
+
+        let azure = azure::Cloud::generate();
+        let google = google::Cloud::generate();
+        let identity = Identity::builtin()
+            .azure(identity_verify::azure::Verifier::new(azure.trust(), Policy::default()))
+            .google(identity_verify::google::Verifier::default(), google.jwks());
+        let server = Setup::with(identity).start(store).await;
+        Self { _database: database, server, azure, google, tokens: tokens.into() }
+    }
+
+    async fn azure(&self, vm_id: &str, expires_on: &str) -> (u16, String) {
+        let subscription = "8d10da13-8125-4ba9-a717-bf7490507b3d";
+        let document =
+            azure::Document::new(vm_id, subscription, "11/20/26 23:00:00 -0000", expires_on);
+        let signature = self.azure.sign(document.to_json().as_bytes());
+        let body = json!({ "signature": signature, "encoding": "pkcs7" });
+        let path = "/api/v2/workspaceagents/azure-instance-identity";
+        told(&self.server.post_to(path, body.to_string()).await)
+    }
+
+    async fn google(&self, instance: &str, issued: &str, name: Option<&str>) -> (u16, String) {
+        let claims = google::Claims::new(instance, "project", "coder", at(issued));
+        let mut body = json!({ "json_web_token": self.google.sign(&claims.to_json()) });
+        if let Some(name) = name {
+            body["agent_name"] = name.into();
+        }
+        let path = "/api/v2/workspaceagents/google-instance-identity";
+        told(&self.server.post_to(path, body.to_string()).await)
+    }
+}
+
+#[tokio::test]
+async fn azure_machines_sign_in() {
+    // scenario 253
+    let clouds = OtherClouds::start().await;
+    let end = "11/21/26 05:00:00 -0000";
+    assert_eq!(clouds.azure(VM, end).await, (200, clouds.tokens[0].clone()));
+    let upper = VM.to_uppercase();
+    assert_eq!(clouds.azure(&upper, end).await, (200, clouds.tokens[0].clone()));
+    let expired = clouds.azure(VM, "11/20/26 23:30:00 -0000").await;
+    assert_eq!(expired, (401, "Invalid Azure identity.".to_owned()));
+    // Google's id, signed by Azure, is nobody's.
+    let not_found = format!("Instance with id \"{GOOGLE_INSTANCE}\" not found.");
+    assert_eq!(clouds.azure(GOOGLE_INSTANCE, end).await, (404, not_found));
+    for (body, missing) in [
+        (json!({"encoding": "pkcs7"}), "signature"),
+        (json!({"signature": "x", "encoding": ""}), "encoding"),
+    ] {
+        let path = "/api/v2/workspaceagents/azure-instance-identity";
+        let answer = clouds.server.post_to(path, body.to_string()).await;
+        assert_eq!(told(&answer), (400, "Validation failed.".to_owned()));
+        assert!(String::from_utf8_lossy(&answer.body).contains(missing));
+    }
+}
+
+#[tokio::test]
+async fn google_machines_sign_in() {
+    // scenario 264, 265, 267
+    let clouds = OtherClouds::start().await;
+    let now = "2026-11-20T23:59:00Z";
+    let expired = clouds.google(GOOGLE_INSTANCE, "2026-11-20T22:00:00Z", Some("alpha")).await;
+    assert_eq!(expired, (401, "Invalid GCP identity.".to_owned()));
+    let not_found = "Instance with id \"7\" not found.".to_owned();
+    assert_eq!(clouds.google("7", now, None).await, (404, not_found));
+    let alpha = clouds.google(GOOGLE_INSTANCE, now, Some("alpha")).await;
+    assert_eq!(alpha, (200, clouds.tokens[1].clone()));
+    let ambiguous = clouds.google(GOOGLE_INSTANCE, now, None).await;
+    assert_eq!(ambiguous.0, 409);
+    assert!(ambiguous.1.ends_with("one of: alpha, beta"), "{}", ambiguous.1);
+}
+
+#[tokio::test]
+async fn without_keys_google_machines_are_told_to_come_again() {
+    let server = Setup::with(Identity::builtin()).start(store::MemoryStore::default()).await;
+    let google = google::Cloud::generate();
+    let claims = google::Claims::new("7", "project", "coder", at("2026-11-20T23:59:00Z"));
+    let body = json!({ "json_web_token": google.sign(&claims.to_json()) });
+    let path = "/api/v2/workspaceagents/google-instance-identity";
+    let (status, message) = told(&server.post_to(path, body.to_string()).await);
+    assert_eq!((status, message.contains("keys")), (503, true), "{message}");
 }

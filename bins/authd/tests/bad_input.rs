@@ -8,7 +8,7 @@ mod common;
 
 use std::time::Duration;
 
-use authd::Limits;
+use authd::{Identity, Limits};
 use common::{SIGN_IN, Server, Setup, proof, signed, told};
 use identity_verify::test_util::aws::{Cloud, Document};
 use identity_verify::{Policy, aws};
@@ -63,6 +63,7 @@ async fn bodies_that_are_not_the_json_we_read() {
         "{",
         "null",
         "[]",
+        " [\"document\",\"signature\",null,null]",
         "\"text\"",
         "7",
         "{} {}",
@@ -142,7 +143,7 @@ async fn proofs_that_do_not_hold() {
     for cloud in [&cloud, &elsewhere] {
         keys.add_pem(cloud.region(), cloud.public_key_pem().as_bytes()).unwrap();
     }
-    let setup = Setup::with(aws::Verifier::new(keys, Policy::default()));
+    let setup = Setup::with(Identity::builtin().aws(aws::Verifier::new(keys, Policy::default())));
     let server = setup.start(MemoryStore::default()).await;
 
     let document =

@@ -30,6 +30,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("diesel-async", &["store", "authd-benches"]),
     ("tokio-postgres", &["store", "authd-benches", "testkit"]),
     ("clap", &["authd"]),
+    ("tokio-rustls", &["authd"]),
 ];
 
 #[test]

@@ -168,6 +168,19 @@ async fn metrics_count_what_happened() {
     }
 }
 
+#[tokio::test]
+async fn metrics_tell_how_long_certificates_last() {
+    let cloud = Cloud::generate(common::REGION);
+    let server = Setup::trusting(&cloud).start(MemoryStore::default()).await;
+    let root = r#"authd_certificate_days_left{cloud="azure",name="DigiCert Global Root G2""#;
+    let line = metric(&server, root).await;
+    // From 2026-11-21 to 2038-01-15.
+    assert!(line.ends_with(" 4073"), "{line}");
+    // Ended in 2025, more than a month ago.
+    let ended = r#"authd_certificate_days_left{cloud="azure",name="Baltimore CyberTrust Root""#;
+    assert_eq!(metric(&server, ended).await, "");
+}
+
 /// The first line of the metrics that starts so
 async fn metric(server: &common::Server, start: &str) -> String {
     let answer = server.get("/metrics").await;

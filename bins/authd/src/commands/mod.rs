@@ -1,8 +1,13 @@
+mod agent_token;
 mod demo;
 mod migrate;
+mod policy;
 mod serve;
+mod verify;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use thiserror::Error;
@@ -14,31 +19,37 @@ use crate::trust::TrustError;
 
 /// Parses the command line, does what it says, and tells how it went
 ///
-/// Exit status 0: done. 1: it failed, with one line on standard error that says why.
-/// 2: the command line is not valid.
+/// Exit status 0: done. 1: it failed, with one line on standard error that says why,
+/// or `verify` rejects the proof. 2: the command line or what it names is not usable.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let command = Cli::parse().command;
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(CommandError::Runtime)
         .and_then(|runtime| {
-            runtime.block_on(async {
-                match cli.command {
-                    Command::Demo(args) => demo::run(args).await,
-                    Command::Migrate(args) => migrate::run(args).await,
-                    Command::Serve(args) => serve::run(args).await,
-                }
-            })
+            let done = runtime.block_on(dispatch(command));
+            // A name that does not resolve must not keep the process from ending.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            done
         });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
+    done.unwrap_or_else(|error| {
+        complain(&error);
+        error.exit_code()
+    })
+}
+
+async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
+    match command {
+        Command::AgentToken(args) => agent_token::run(args).await?,
+        Command::Demo(args) => demo::run(args).await?,
+        Command::Migrate(args) => migrate::run(args).await?,
+        Command::Policy(args) => return policy::run(&args),
+        Command::Serve(args) => serve::run(args).await?,
+        Command::Verify(args) => return verify::run(args).await,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::print_stderr, reason = "a command tells its user why it failed")]
@@ -56,6 +67,19 @@ fn warn_of_unknown_environment() {
 /// Why a command failed
 #[derive(Debug, Error)]
 pub(crate) enum CommandError {
+    #[error("`{}`, line {line}", path.display())]
+    Case {
+        path: PathBuf,
+        line: u64,
+        #[source]
+        error: app_authz::Error,
+    },
+    #[error("`{}` cannot be read", path.display())]
+    CaseFile {
+        path: PathBuf,
+        #[source]
+        error: std::io::Error,
+    },
     #[error(transparent)]
     Cluster(#[from] store::cluster::Error),
     #[error("{0}")]
@@ -64,18 +88,38 @@ pub(crate) enum CommandError {
     Demo { failed: usize, all: usize },
     #[error("a file of the demonstration cannot be written")]
     DemoFile(#[source] std::io::Error),
-    #[error("the demonstration got no answer")]
-    DemoRequest(#[from] crate::client::ClientError),
+    #[error("the request failed")]
+    Client(#[from] crate::client::ClientError),
     #[error("cannot listen on {address}")]
     Listen {
         address: std::net::SocketAddr,
         #[source]
         error: std::io::Error,
     },
+    #[error("the metadata service is not usable: {0}")]
+    Metadata(String),
+    #[error("no answer within {} seconds", .0.as_secs())]
+    NoAnswer(Duration),
     #[error("the database does not hold the tables authd reads; run `authd migrate`")]
     NoTables(#[source] store::Error),
     #[error("`--store memory` has no tables to migrate")]
     NothingToMigrate,
+    #[error("the answer cannot be written")]
+    Output(#[source] std::io::Error),
+    #[error("`{}` is not an identity policy", path.display())]
+    PolicyFile {
+        path: PathBuf,
+        #[source]
+        error: serde_json::Error,
+    },
+    #[error("`{}` cannot be read", path.display())]
+    ProofFile {
+        path: PathBuf,
+        #[source]
+        error: std::io::Error,
+    },
+    #[error("refused with {status}: {message} ({detail})")]
+    Refused { status: u16, message: String, detail: String },
     #[error("the runtime cannot start")]
     Runtime(#[source] std::io::Error),
     #[error("signals cannot be received")]
@@ -84,4 +128,20 @@ pub(crate) enum CommandError {
     Store(#[from] store::Error),
     #[error("the trust folder is not usable")]
     Trust(#[from] TrustError),
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl CommandError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Case { .. }
+            | Self::CaseFile { .. }
+            | Self::PolicyFile { .. }
+            | Self::ProofFile { .. }
+            | Self::Trust(_)
+            | Self::Usage(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
 }

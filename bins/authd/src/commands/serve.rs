@@ -1,7 +1,7 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_auth::Candidates;
-use identity_verify::aws;
 use store::cluster::{self, Persistent};
 use store::{MemoryStore, Migrations, PgStore, Store};
 use tokio::net::TcpListener;
@@ -12,7 +12,10 @@ use super::{CommandError, warn_of_unknown_environment};
 use crate::app::{App, system_clock};
 use crate::cli::ServeArgs;
 use crate::config::{Config, IdentityConfig, StoreConfig};
-use crate::{server, telemetry, trust};
+use crate::identity::{Identity, Online};
+use crate::outgoing::{IssuerFetcher, KeyCache, System};
+use crate::trust::Trust;
+use crate::{server, telemetry};
 
 /// Answers requests until told to stop
 pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
@@ -24,14 +27,14 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| CommandError::Listen { address: config.listen, error })?;
-    let verifier = verifier(&config.identity)?;
+    let identity = identity(&config.identity, online(&config.identity))?;
 
     match std::mem::replace(&mut config.store, StoreConfig::Memory) {
-        StoreConfig::Memory => serve(config, listener, verifier, MemoryStore::default()).await,
+        StoreConfig::Memory => serve(config, listener, identity, MemoryStore::default()).await,
         StoreConfig::Postgres { url, connections } => {
             let store = PgStore::connect(url.reveal(), &connections.options()).await?;
             check_tables(&store).await?;
-            serve(config, listener, verifier, store).await
+            serve(config, listener, identity, store).await
         }
         StoreConfig::Private { data_dir, postgres_bin, connections } => {
             let settings = cluster_settings(postgres_bin.as_deref());
@@ -40,7 +43,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
             let served = async {
                 let store = PgStore::connect(&url, &connections.options()).await?;
                 store.migrate(Migrations::All).await?;
-                serve(config, listener, verifier, store).await
+                serve(config, listener, identity, store).await
             }
             .await;
             blocking(move || database.stop()).await?;
@@ -61,13 +64,14 @@ async fn check_tables(store: &PgStore) -> Result<(), CommandError> {
 async fn serve<S: Store + 'static>(
     config: Config,
     listener: TcpListener,
-    verifier: aws::Verifier,
+    identity: Identity,
     store: S,
 ) -> Result<(), CommandError> {
-    let app = Arc::new(App::new(store, verifier, config.rules, config.limits, system_clock()));
+    let app = Arc::new(App::new(store, identity, config.rules, config.limits, system_clock()));
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::Signals)?;
     let reload = tokio::spawn(reload_trust(Arc::clone(&app), config.identity)?);
+    let watch = tokio::spawn(watch_expiry(Arc::clone(&app)));
 
     let address = listener.local_addr().unwrap_or(config.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
@@ -84,39 +88,62 @@ async fn serve<S: Store + 'static>(
     })
     .await;
     reload.abort();
+    watch.abort();
     info!("stopped");
     Ok(())
 }
 
+/// What may be fetched from the network
+fn online(config: &IdentityConfig) -> Online {
+    let keys = config.google_keys.clone();
+    Online::new(
+        keys.map(|url| KeyCache::fetching(url, Arc::new(System), system_clock())),
+        config.fetch_azure_issuers.then(|| IssuerFetcher::new(Arc::new(System))),
+    )
+}
+
 /// Builds what verifies proofs, and tells whom it trusts
-fn verifier(identity: &IdentityConfig) -> Result<aws::Verifier, CommandError> {
-    let keys = trust::aws_keys(identity.trust_dir.as_deref())?;
-    info!(cloud = "aws", regions = keys.regions().len(), keys = keys.iter().len(), "trusting");
-    Ok(aws::Verifier::new(keys, identity.policy.clone()))
+fn identity(config: &IdentityConfig, online: Online) -> Result<Identity, CommandError> {
+    let trust = Trust::read(config.trust_dir.as_deref())?;
+    info!(
+        aws_regions = trust.aws.regions().len(),
+        aws_keys = trust.aws.iter().len(),
+        azure_certificates = trust.azure.certificates().count(),
+        google_keys = trust.google.as_ref().map(|keys| keys.ids().len()),
+        "trusting"
+    );
+    Ok(Identity::new(trust, &config.policy, online))
 }
 
 /// Reads the trust folder anew at every SIGHUP
 ///
-/// If it is not usable the keys stay as they were: a typing error in one file must
-/// not lock every machine out.
+/// If it is not usable everything stays as it was: a typing error in one file must not
+/// lock every machine out.
 fn reload_trust<S: Store + 'static>(
     app: Arc<App<S>>,
-    identity: IdentityConfig,
+    config: IdentityConfig,
 ) -> Result<impl Future<Output = ()> + Send, CommandError> {
     let mut hangup = signal(SignalKind::hangup()).map_err(CommandError::Signals)?;
     Ok(async move {
         while hangup.recv().await.is_some() {
-            match verifier(&identity) {
-                Ok(verifier) => app.aws.store(Arc::new(verifier)),
+            let online = app.identity.load().online.clone();
+            match identity(&config, online) {
+                Ok(identity) => app.identity.store(Arc::new(identity)),
                 Err(error) => {
-                    error!(
-                        error = crate::error::chain(&error),
-                        "the trusted keys stay as they were"
-                    );
+                    error!(error = crate::error::chain(&error), "trust stays as it was");
                 }
             }
         }
     })
+}
+
+/// Warns at the start and then daily of what ends soon
+async fn watch_expiry<S: Store + 'static>(app: Arc<App<S>>) {
+    let mut daily = tokio::time::interval(Duration::from_secs(86_400));
+    loop {
+        daily.tick().await;
+        app.identity.load_full().warn_of_expiry(app.now());
+    }
 }
 
 /// Runs what blocks, for most of a second, off the reactor

@@ -12,6 +12,6 @@ mod reach;
 
 pub use fetch::{FetchError, Fetched, Fetcher};
 pub use issuers::{IssuerCounts, IssuerFetcher};
-pub use jwks::{KeyCache, KeyCounts, KeyFileError, KeyUrl, KeyUrlError};
+pub use jwks::{KeyCache, KeyCounts, KeyUrl, KeyUrlError};
 pub use network::{Network, Stream, System};
 pub use reach::Reach;

@@ -40,6 +40,10 @@ where
         Ok(Err(error)) => return Err(Failure::BodyUnreadable(error)),
         Ok(Ok(body)) => body.to_bytes(),
     };
+    // A derived `Deserialize` would take an array's elements as the fields in order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Failure::NotJson(serde::de::Error::custom("not an object")));
+    }
     serde_json::from_slice(&bytes).map_err(Failure::NotJson)
 }
 

@@ -4,8 +4,8 @@ use hyper::{Response, StatusCode};
 use store::Store;
 
 use super::answer;
+use crate::app::App;
 use crate::error::Failure;
-use crate::telemetry::Metrics;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -21,8 +21,11 @@ pub(crate) async fn ready(store: &impl Store) -> Result<Response<Full<Bytes>>, F
     Ok(answer(StatusCode::OK, TEXT, "ready\n"))
 }
 
-pub(crate) fn metrics(metrics: &Metrics) -> Response<Full<Bytes>> {
-    match metrics.encode() {
+pub(crate) fn metrics<S: Store>(app: &App<S>) -> Response<Full<Bytes>> {
+    let identity = app.identity.load_full();
+    app.metrics.certificates(identity.expiries(app.now()));
+    identity.online.report(&app.metrics);
+    match app.metrics.encode() {
         Ok(text) => answer(StatusCode::OK, OPEN_METRICS, text),
         Err(_) => Failure::Panicked.into_response(),
     }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
 use hyper::{Request, Response, StatusCode};
-use identity_verify::aws::SignedDocument;
-use identity_verify::{Cloud, VerifiedInstance};
+use identity_verify::VerifiedInstance;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::Store;
 use tracing::info;
@@ -19,13 +19,87 @@ use uuid::Uuid;
 use super::{body::read_json, json};
 use crate::app::App;
 use crate::error::{Failure, Invalid};
+use crate::identity::Proof;
 
-/// What an AWS instance sends; nothing in it is verified
+/// The body of a sign-in, one type for each cloud
+pub(crate) trait SignIn: DeserializeOwned {
+    /// The proof in it and the agent it asks for
+    ///
+    /// An empty field is as good as none.
+    fn into_parts(self) -> Result<(Proof, Option<String>), Failure>;
+}
+
+/// What an AWS instance sends: a document and its signature, or a PKCS#7 message that
+/// holds both
 #[derive(Deserialize)]
-struct AwsProof {
+pub(crate) struct AwsSignIn {
     document: Option<String>,
     signature: Option<String>,
+    pkcs7: Option<String>,
     agent_name: Option<String>,
+}
+
+impl SignIn for AwsSignIn {
+    fn into_parts(self) -> Result<(Proof, Option<String>), Failure> {
+        let proof = match (present(self.pkcs7), present(self.signature), present(self.document)) {
+            (Some(pkcs7), _, document) => Proof::AwsPkcs7 { pkcs7, document },
+            (None, Some(signature), Some(document)) => Proof::AwsDocument { document, signature },
+            (None, signature, document) => {
+                return Err(missing(&[
+                    ("signature", signature.is_none()),
+                    ("document", document.is_none()),
+                ]));
+            }
+        };
+        Ok((proof, self.agent_name))
+    }
+}
+
+/// What an Azure virtual machine sends: attested data, as the metadata service wrapped
+/// it
+#[derive(Deserialize)]
+pub(crate) struct AzureSignIn {
+    signature: Option<String>,
+    /// Required by the reference, which never looks at it either
+    encoding: Option<String>,
+    agent_name: Option<String>,
+}
+
+impl SignIn for AzureSignIn {
+    fn into_parts(self) -> Result<(Proof, Option<String>), Failure> {
+        match (present(self.signature), present(self.encoding)) {
+            (Some(signature), Some(_)) => Ok((Proof::Azure { signature }, self.agent_name)),
+            (signature, encoding) => Err(missing(&[
+                ("signature", signature.is_none()),
+                ("encoding", encoding.is_none()),
+            ])),
+        }
+    }
+}
+
+/// What a Google instance sends: an identity token
+#[derive(Deserialize)]
+pub(crate) struct GoogleSignIn {
+    json_web_token: Option<String>,
+    agent_name: Option<String>,
+}
+
+impl SignIn for GoogleSignIn {
+    fn into_parts(self) -> Result<(Proof, Option<String>), Failure> {
+        match present(self.json_web_token) {
+            Some(token) => Ok((Proof::Google { token }, self.agent_name)),
+            None => Err(missing(&[("json_web_token", true)])),
+        }
+    }
+}
+
+fn present(field: Option<String>) -> Option<Vec<u8>> {
+    field.filter(|text| !text.is_empty()).map(String::into_bytes)
+}
+
+fn missing(fields: &[(&'static str, bool)]) -> Failure {
+    let missing = fields.iter().filter(|(_, missing)| *missing);
+    Failure::Validation(missing.map(|(field, _)| Invalid::required(field)).collect())
 }
 
 /// What a signed-in instance receives
@@ -34,47 +108,30 @@ struct SessionToken {
     session_token: Uuid,
 }
 
-/// `POST /api/v2/workspaceagents/aws-instance-identity`
-pub(crate) async fn aws<S, B>(
+/// `POST /api/v2/workspaceagents/{aws,azure,google}-instance-identity`
+pub(crate) async fn sign_in<T, S, B>(
     app: &App<S>,
     request: Request<B>,
     request_id: Uuid,
 ) -> Result<Response<Full<Bytes>>, Failure>
 where
+    T: SignIn,
     S: Store,
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let AwsProof { document, signature, agent_name } =
-        read_json(request, app.limits.body, app.limits.body_patience()).await?;
-    let (document, signature) = match (present(document), present(signature)) {
-        (Some(document), Some(signature)) => (document, signature),
-        (document, signature) => {
-            let missing = [("signature", signature.is_none()), ("document", document.is_none())];
-            let missing = missing.into_iter().filter(|(_, missing)| *missing);
-            return Err(Failure::Validation(
-                missing.map(|(field, _)| Invalid::required(field)).collect(),
-            ));
-        }
-    };
-    let proof = SignedDocument { document: document.as_bytes(), signature: signature.as_bytes() };
-    let verified = app.aws.load().verify(&proof, app.now());
-    let instance = judge(app, Cloud::Aws, verified)?;
-    sign_in(app, &instance, agent_name, request_id).await
+    let body: T = read_json(request, app.limits.body, app.limits.body_patience()).await?;
+    let (proof, agent_name) = body.into_parts()?;
+    let instance = verify(app, &proof).await?;
+    answer(app, &instance, agent_name, request_id).await
 }
 
-/// An empty field is as good as none
-fn present(field: Option<String>) -> Option<String> {
-    field.filter(|text| !text.is_empty())
-}
-
-/// Counts a verification and tells a forged proof from a genuine one that names no
-/// possible instance
-fn judge<S: Store>(
-    app: &App<S>,
-    cloud: Cloud,
-    verified: Result<VerifiedInstance, identity_verify::Error>,
-) -> Result<VerifiedInstance, Failure> {
+/// Verifies and counts a proof, and tells a forged one from a genuine one that names
+/// no possible instance
+async fn verify<S: Store>(app: &App<S>, proof: &Proof) -> Result<VerifiedInstance, Failure> {
+    let cloud = proof.cloud();
+    let identity = app.identity.load_full();
+    let verified = identity.verify(proof, app.now()).await;
     let reason = verified.as_ref().err().map(|error| error.reason().as_str());
     app.metrics.identity_verified(cloud.as_str(), reason);
     verified.map_err(|error| match error.instance_id() {
@@ -84,7 +141,7 @@ fn judge<S: Store>(
 }
 
 /// Finds the one agent of a verified instance and answers with its token
-async fn sign_in<S: Store>(
+async fn answer<S: Store>(
     app: &App<S>,
     instance: &VerifiedInstance,
     agent_name: Option<String>,

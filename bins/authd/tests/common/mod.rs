@@ -2,13 +2,15 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod vectors;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use agent_auth::Rules;
 use authd::client::{Answer, Client};
-use authd::{App, Limits, serve};
+use authd::{App, Identity, Limits, serve};
 use identity_verify::test_util::aws::{Cloud, Document};
 use identity_verify::{Policy, aws};
 use serde_json::{Value, json};
@@ -31,7 +33,7 @@ pub struct Server {
 
 /// What a test may want other than usual
 pub struct Setup {
-    pub verifier: aws::Verifier,
+    pub identity: Identity,
     pub rules: Rules,
     pub limits: Limits,
     pub now: SystemTime,
@@ -42,12 +44,13 @@ impl Setup {
     pub fn trusting(cloud: &Cloud) -> Self {
         let mut keys = aws::Keys::builtin();
         keys.add_pem(cloud.region(), cloud.public_key_pem().as_bytes()).unwrap();
-        Self::with(aws::Verifier::new(keys, Policy::default()))
+        let verifier = aws::Verifier::new(keys, Policy::default());
+        Self::with(Identity::builtin().aws(verifier))
     }
 
-    pub fn with(verifier: aws::Verifier) -> Self {
+    pub fn with(identity: Identity) -> Self {
         Self {
-            verifier,
+            identity,
             rules: Rules::default(),
             limits: Limits::default(),
             now: identity_verify::test_util::at("2026-11-21T00:00:00Z"),
@@ -65,7 +68,7 @@ impl Setup {
     pub async fn start<S: Store + 'static>(self, store: S) -> Server {
         let now = self.now;
         let clock: authd::Clock = Arc::new(move || now);
-        let app = App::new(store, self.verifier, self.rules, self.limits, clock);
+        let app = App::new(store, self.identity, self.rules, self.limits, clock);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -88,6 +91,11 @@ impl Server {
     /// Posts a body to the sign-in route
     pub async fn post(&self, body: impl Into<String>) -> Answer {
         self.client.post_json(&self.url(SIGN_IN), body.into()).await.unwrap()
+    }
+
+    /// Posts a body to any route
+    pub async fn post_to(&self, path: &str, body: impl Into<String>) -> Answer {
+        self.client.post_json(&self.url(path), body.into()).await.unwrap()
     }
 
     /// Signs in like an instance of `cloud`

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use authd::Clock;
-use authd::outgoing::{KeyCache, KeyFileError};
+use authd::outgoing::KeyCache;
 use futures_util::future::join_all;
 use identity_verify::Error;
 use identity_verify::google::{FindKey, IdentityToken, Unavailable, Verifier};
@@ -324,26 +324,4 @@ async fn nothing_is_fetched_for_a_cache_that_is_gone() {
     drop(cache);
     seconds(HOUR).await;
     assert_eq!(world.requests().len(), 1);
-}
-
-#[tokio::test]
-async fn keys_from_a_file_are_all_there_are() {
-    let folder = std::env::temp_dir().join(format!("authd-jwks-{}", uuid::Uuid::new_v4()));
-    std::fs::create_dir(&folder).unwrap();
-    let path = folder.join("jwks.json");
-    std::fs::write(&path, set(&["a", "b"])).unwrap();
-    let cache = KeyCache::from_file(&path).unwrap();
-    assert_eq!((cache.counts().keys, cache.counts().fetches), (2, 0));
-    let (long_ago, one_day) = (SystemTime::UNIX_EPOCH, at("2100-01-01T00:00:00Z"));
-    assert!(cache.find_key("a", one_day).await.unwrap().is_some());
-    assert!(cache.find_key("c", long_ago).await.unwrap().is_none());
-
-    for bad in ["", "{}", r#"{"keys":[]}"#, &" ".repeat((256 << 10) + 1)] {
-        std::fs::write(&path, bad).unwrap();
-        let error = KeyCache::from_file(&path).unwrap_err();
-        assert!(matches!(error, KeyFileError::Malformed { .. }), "{error:?}");
-    }
-    std::fs::remove_dir_all(&folder).unwrap();
-    let error = KeyCache::from_file(&path).unwrap_err();
-    assert!(matches!(error, KeyFileError::Unreadable { .. }), "{error:?}");
 }

@@ -10,6 +10,10 @@ pub(super) struct SampleFleet {
     pub(super) alpha: Uuid,
     /// The token of the newest agent on [`TEN_BUILDS`]
     pub(super) tenth_build: Uuid,
+    /// The token of the agent on [`AZURE_VM`]
+    pub(super) azure: Uuid,
+    /// The token of the agent on [`GOOGLE_VM`]
+    pub(super) google: Uuid,
 }
 
 /// An instance with one agent
@@ -22,6 +26,10 @@ pub(super) const TEN_BUILDS: &str = "i-0b0b0000000000001";
 pub(super) const REPLACED: &str = "i-0a11ce00000000003";
 /// An id that the cloud gave out twice, to two owners in two organizations
 pub(super) const RECYCLED: &str = "i-0c0c0000000000001";
+/// A virtual machine of Azure
+pub(super) const AZURE_VM: &str = "5b0b0000-0000-4000-8000-000000000001";
+/// An instance of Google
+pub(super) const GOOGLE_VM: &str = "8087716956832600000";
 /// An instance nobody has heard of
 pub(super) const UNKNOWN: &str = "i-0fffffffffffffff0";
 
@@ -56,7 +64,13 @@ impl SampleFleet {
             let build = rows.build(workspace, Transition::Start);
             rows.agent(build.resource, "main", RECYCLED);
         }
-        Self { rows, one_agent, alpha, tenth_build }
+
+        let [azure, google] = [AZURE_VM, GOOGLE_VM].map(|machine| {
+            let workspace = rows.workspace(bob, &format!("on-{machine}"));
+            let build = rows.build(workspace, Transition::Start);
+            rows.agent(build.resource, "main", machine).auth_token.0
+        });
+        Self { rows, one_agent, alpha, tenth_build, azure, google }
     }
 
     pub(super) fn summary(&self) -> String {

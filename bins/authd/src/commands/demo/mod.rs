@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent_auth::Rules;
-use identity_verify::{Policy, aws};
+use identity_verify::Policy;
 use store::cluster::Ephemeral;
 use store::{Migrations, PgStore};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use self::cloud::TestCloud;
+use self::cloud::TestClouds;
 use self::fleet::SampleFleet;
 use self::scenes::Scene;
 use super::serve::{blocking, cluster_settings};
@@ -28,14 +28,16 @@ use crate::app::{App, system_clock};
 use crate::cli::DemoArgs;
 use crate::client::Client;
 use crate::config::Limits;
-use crate::{server, telemetry, trust};
+use crate::identity::{Identity, Online};
+use crate::trust::Trust;
+use crate::{server, telemetry};
 
-/// Shows six sign-ins and two traps, and whether each was answered as expected
+/// Shows sign-ins and refusals, and whether each was answered as expected
 pub(crate) async fn run(args: DemoArgs) -> Result<(), CommandError> {
     // The refusals below are the show; their log lines would be noise.
     telemetry::start_log("error", None)?;
     warn_of_unknown_environment();
-    say("authd demo: a private database, a sample fleet, a test cloud, and the real server\n");
+    say("authd demo: a private database, a sample fleet, test clouds, and the real server\n");
 
     let started = Instant::now();
     let settings = cluster_settings(args.postgres_bin.as_deref());
@@ -63,13 +65,15 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), CommandError
     say_step("fleet", &sample.summary());
 
     let folder = Folder::create().map_err(CommandError::DemoFile)?;
-    let cloud = TestCloud::new();
-    cloud.publish_key(folder.path()).map_err(CommandError::DemoFile)?;
-    let keys = trust::aws_keys(Some(&folder.path().join("trust")))?;
-    say_step("trust", &cloud.summary(folder.path()));
+    let clock = system_clock();
+    let clouds = TestClouds::new(clock());
+    let trust_dir = folder.path().join("trust");
+    clouds.publish(&trust_dir).map_err(CommandError::DemoFile)?;
+    let trust = Trust::read(Some(&trust_dir))?;
+    say_step("trust", &format!("what is built in, and test clouds in {}", trust_dir.display()));
 
-    let verifier = aws::Verifier::new(keys, Policy::default());
-    let app = App::new(store, verifier, Rules::default(), Limits::default(), system_clock());
+    let identity = Identity::new(trust, &Policy::default(), Online::offline());
+    let app = App::new(store, identity, Rules::default(), Limits::default(), clock);
     let any_port = ([127, 0, 0, 1], 0).into();
     let listener = TcpListener::bind(any_port)
         .await
@@ -83,7 +87,7 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), CommandError
     let base = format!("http://{address}");
     say_step("server", &base);
 
-    let scenes = Scene::all(&sample, &cloud);
+    let scenes = Scene::all(&sample, &clouds);
     let client = Client::new();
     let mut failed = 0;
     for (number, scene) in (1..).zip(&scenes) {

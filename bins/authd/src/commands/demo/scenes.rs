@@ -2,11 +2,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use hyper::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::cloud::{Proof, TestCloud};
-use super::fleet::{ONE_AGENT, RECYCLED, REPLACED, SampleFleet, TEN_BUILDS, TWO_AGENTS, UNKNOWN};
+use super::cloud::{Proof, TestClouds};
+use super::fleet::{
+    AZURE_VM, GOOGLE_VM, ONE_AGENT, RECYCLED, REPLACED, SampleFleet, TEN_BUILDS, TWO_AGENTS,
+    UNKNOWN,
+};
 use super::{CommandError, milliseconds, say};
 use crate::client::Client;
 
@@ -16,7 +19,6 @@ pub(super) struct Scene {
     /// A word for file names
     name: &'static str,
     proof: Proof,
-    agent_name: Option<&'static str>,
     status: StatusCode,
     expected: Expected,
 }
@@ -26,91 +28,102 @@ enum Expected {
     Message(String),
 }
 
-const PATH: &str = "/api/v2/workspaceagents/aws-instance-identity";
-
 impl Scene {
-    pub(super) fn all(fleet: &SampleFleet, cloud: &TestCloud) -> Vec<Self> {
-        let token = |name, title, instance, agent_name, token| Self {
-            title,
-            name,
-            proof: cloud.prove(instance),
-            agent_name,
-            status: StatusCode::OK,
-            expected: Expected::Token(token),
-        };
-        let refused = |name, title, proof, status, message: String| Self {
-            title,
-            name,
-            proof,
-            agent_name: None,
-            status,
-            expected: Expected::Message(message),
-        };
-        let mut forged = cloud.prove(UNKNOWN);
-        forged.document = forged.document.replace(UNKNOWN, ONE_AGENT);
+    pub(super) fn all(fleet: &SampleFleet, clouds: &TestClouds) -> Vec<Self> {
         vec![
-            token(
+            Self::token(
                 "success",
                 "success: the one agent of an instance",
-                ONE_AGENT,
-                None,
+                clouds.aws(ONE_AGENT),
                 fleet.one_agent,
             ),
-            refused(
+            Self::refused(
                 "ambiguous",
                 "ambiguous: two agents on one instance, and no name given",
-                cloud.prove(TWO_AGENTS),
+                clouds.aws(TWO_AGENTS),
                 StatusCode::CONFLICT,
                 format!(
                     "Multiple agents found with instance ID \"{TWO_AGENTS}\". \
                      Set CODER_AGENT_NAME to one of: alpha, beta"
                 ),
             ),
-            token(
+            Self::token(
                 "named",
                 "named: the same instance asks as `alpha`",
-                TWO_AGENTS,
-                Some("alpha"),
+                clouds.aws(TWO_AGENTS).named("alpha"),
                 fleet.alpha,
             ),
-            refused(
+            Self::refused(
                 "stale",
                 "stale: the instance that the newest build replaced",
-                cloud.prove(REPLACED),
+                clouds.aws(REPLACED),
                 StatusCode::BAD_REQUEST,
                 format!(
-                    "Resource found for id \"{REPLACED}\", but isn't registered on the latest history."
+                    "Resource found for id \"{REPLACED}\", but isn't registered on the latest \
+                     history."
                 ),
             ),
-            refused(
+            Self::refused(
                 "unknown",
                 "unknown: an instance of no workspace",
-                cloud.prove(UNKNOWN),
+                clouds.aws(UNKNOWN),
                 StatusCode::NOT_FOUND,
                 format!("Instance with id \"{UNKNOWN}\" not found."),
             ),
-            refused(
+            Self::refused(
                 "forged",
                 "forged: a signed document, altered to name another instance",
-                forged,
+                clouds.aws(UNKNOWN).forged_for(ONE_AGENT),
                 StatusCode::UNAUTHORIZED,
                 "Invalid AWS identity.".to_owned(),
             ),
-            token(
+            Self::token(
                 "rebuilt",
                 "rebuilt: an instance that lived through ten builds",
-                TEN_BUILDS,
-                None,
+                clouds.aws(TEN_BUILDS),
                 fleet.tenth_build,
             ),
-            refused(
+            Self::refused(
                 "recycled",
                 "recycled: an id that two owners' workspaces claim",
-                cloud.prove(RECYCLED),
+                clouds.aws(RECYCLED),
                 StatusCode::CONFLICT,
                 format!("Instance with id \"{RECYCLED}\" is claimed by more than one workspace."),
             ),
+            Self::token(
+                "azure",
+                "azure: attested data of a virtual machine",
+                clouds.azure(AZURE_VM),
+                fleet.azure,
+            ),
+            Self::token(
+                "google",
+                "google: an identity token for authd",
+                clouds.google(GOOGLE_VM, "coder"),
+                fleet.google,
+            ),
+            Self::refused(
+                "replayed",
+                "replayed: a genuine token that was meant for another service",
+                clouds.google(GOOGLE_VM, "https://elsewhere.example"),
+                StatusCode::UNAUTHORIZED,
+                "Invalid GCP identity.".to_owned(),
+            ),
         ]
+    }
+
+    fn token(name: &'static str, title: &'static str, proof: Proof, token: Uuid) -> Self {
+        Self { title, name, proof, status: StatusCode::OK, expected: Expected::Token(token) }
+    }
+
+    fn refused(
+        name: &'static str,
+        title: &'static str,
+        proof: Proof,
+        status: StatusCode,
+        message: String,
+    ) -> Self {
+        Self { title, name, proof, status, expected: Expected::Message(message) }
     }
 
     /// Sends the request and prints what came back; whether it was as expected
@@ -120,8 +133,10 @@ impl Scene {
         base: &str,
         client: &Client,
     ) -> Result<bool, CommandError> {
+        let path = self.proof.path();
+        let body = self.proof.body.to_string();
         let started = Instant::now();
-        let answer = client.post_json(&format!("{base}{PATH}"), self.body().to_string()).await?;
+        let answer = client.post_json(&format!("{base}{path}"), body).await?;
         let took = started.elapsed();
 
         let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -131,8 +146,8 @@ impl Scene {
                 Expected::Message(message) => body["message"] == message.as_str(),
             };
         say(&format!("\n{number} {}", self.title));
-        say(&format!("  POST {PATH}"));
-        say(&format!("       {}", self.body_in_short()));
+        say(&format!("  POST {path}"));
+        say(&format!("       {}", self.proof.in_short()));
         say(&format!("  {}  {}", answer.status, String::from_utf8_lossy(&answer.body)));
         let verdict = if as_expected { "as expected" } else { "NOT AS EXPECTED" };
         say(&format!("  {}, {verdict}", milliseconds(took)));
@@ -142,34 +157,11 @@ impl Scene {
     /// Writes the request's body to a file, and the command that sends it
     pub(super) fn curl(&self, base: &str, folder: &Path) -> std::io::Result<String> {
         let file = folder.join(format!("{}.json", self.name));
-        std::fs::write(&file, self.body().to_string())?;
+        std::fs::write(&file, self.proof.body.to_string())?;
         Ok(format!(
-            "curl -sS -H 'Content-Type: application/json' -d @{} {base}{PATH}",
-            file.display()
+            "curl -sS -H 'Content-Type: application/json' -d @{} {base}{}",
+            file.display(),
+            self.proof.path()
         ))
-    }
-
-    fn body(&self) -> Value {
-        let mut body = json!({
-            "document": self.proof.document,
-            "signature": self.proof.signature,
-        });
-        if let Some(name) = self.agent_name {
-            body["agent_name"] = name.into();
-        }
-        body
-    }
-
-    /// The body as one line, of the document only what differs between scenes
-    fn body_in_short(&self) -> String {
-        let document: Value = serde_json::from_str(&self.proof.document).unwrap_or_default();
-        let instance_id = document["instanceId"].as_str().unwrap_or_default();
-        let name = self.agent_name.map(|name| format!(", \"agent_name\": \"{name}\""));
-        format!(
-            "{{\"document\": <{} bytes, of {instance_id}>, \"signature\": <{} bytes>{}}}",
-            self.proof.document.len(),
-            self.proof.signature.len(),
-            name.unwrap_or_default()
-        )
     }
 }

@@ -1,10 +1,7 @@
 mod attempts;
 mod url;
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -36,43 +33,16 @@ use crate::error::chain;
 ///
 /// There is never more than one fetch under way: whoever needs its outcome waits for
 /// that one, five seconds at most. A key that is in the set never waits.
-///
-/// A set read from a file is never fetched and never grows stale.
 #[derive(Debug)]
-pub struct KeyCache(Source);
-
-#[derive(Debug)]
-enum Source {
-    Fixed(Jwks),
-    Fetched(Remote),
+pub struct KeyCache {
+    shared: Arc<Shared>,
+    /// Started with the first need
+    refresher: OnceLock<AbortHandle>,
 }
 
 impl KeyCache {
     /// For how long after its fetch a set answers when no newer one can be had
     pub const USABLE: Duration = Duration::from_hours(24);
-
-    /// Keys that stay as they are
-    #[must_use]
-    pub const fn fixed(keys: Jwks) -> Self {
-        Self(Source::Fixed(keys))
-    }
-
-    /// Keys from a file, `google/jwks.json` of the trust folder: nothing is fetched
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read, or is no key set with an RSA key for RS256.
-    pub fn from_file(path: &Path) -> Result<Self, KeyFileError> {
-        let unreadable = |error| KeyFileError::Unreadable { path: path.to_owned(), error };
-        let mut json = Vec::new();
-        // One byte more than a set may have, so that the parser refuses it.
-        let most = u64::try_from(Jwks::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-        let file = File::open(path).map_err(unreadable)?;
-        file.take(most).read_to_end(&mut json).map_err(unreadable)?;
-        let keys = Jwks::parse(&json)
-            .map_err(|error| KeyFileError::Malformed { path: path.to_owned(), error })?;
-        Ok(Self::fixed(keys))
-    }
 
     /// Keys from `url`, of which none is fetched yet
     ///
@@ -80,7 +50,7 @@ impl KeyCache {
     /// [`find_key`](FindKey::find_key) is read from.
     #[must_use]
     pub fn fetching(url: KeyUrl, network: Arc<dyn Network>, clock: Clock) -> Self {
-        Self(Source::Fetched(Remote {
+        Self {
             shared: Arc::new(Shared {
                 url,
                 fetcher: Fetcher::new(network, Reach::Anywhere),
@@ -90,83 +60,30 @@ impl KeyCache {
                 attempts: watch::Sender::default(),
             }),
             refresher: OnceLock::new(),
-        }))
+        }
     }
 
     /// What happened so far
     #[must_use]
     pub fn counts(&self) -> KeyCounts {
-        let (keys, fetched, attempts) = match &self.0 {
-            Source::Fixed(keys) => (keys.ids().len(), None, Attempts::default()),
-            Source::Fetched(Remote { shared, .. }) => {
-                let set = shared.set.load();
-                let keys = set.as_ref().map_or(0, |set| set.keys.ids().len());
-                (keys, set.as_ref().map(|set| set.fetched), *shared.attempts.borrow())
-            }
-        };
-        KeyCounts { keys, fetched, fetches: attempts.ended(), failures: attempts.failures() }
+        let set = self.shared.set.load();
+        let attempts = *self.shared.attempts.borrow();
+        KeyCounts {
+            keys: set.as_ref().map_or(0, |set| set.keys.ids().len()),
+            fetched: set.as_ref().map(|set| set.fetched),
+            fetches: attempts.ended(),
+            failures: attempts.failures(),
+        }
+    }
+
+    fn begin_fetch(&self, need: Need) -> Option<u64> {
+        self.refresher
+            .get_or_init(|| tokio::spawn(keep_fresh(Arc::clone(&self.shared))).abort_handle());
+        self.shared.begin_fetch(need)
     }
 }
 
 impl FindKey for KeyCache {
-    async fn find_key(
-        &self,
-        kid: &str,
-        now: SystemTime,
-    ) -> Result<Option<VerifyingKey>, Unavailable> {
-        match &self.0 {
-            Source::Fixed(keys) => Ok(keys.get(kid).cloned()),
-            Source::Fetched(remote) => remote.find_key(kid, now).await,
-        }
-    }
-}
-
-/// What a [`KeyCache`] did so far, for metrics
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyCounts {
-    /// Keys at hand, stale ones included
-    pub keys: usize,
-    /// When they were fetched, if they were
-    pub fetched: Option<SystemTime>,
-    /// Fetches that are over
-    pub fetches: u64,
-    /// Those that brought no usable set
-    pub failures: u64,
-}
-
-/// Why a file holds no keys to trust
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum KeyFileError {
-    /// Not what Google publishes
-    #[error("`{}` holds no key set", path.display())]
-    Malformed {
-        /// The file
-        path: PathBuf,
-        /// What is wrong with it
-        #[source]
-        error: identity_verify::Error,
-    },
-    /// Not there, or not for us
-    #[error("`{}` cannot be read", path.display())]
-    Unreadable {
-        /// The file
-        path: PathBuf,
-        /// What the system says
-        #[source]
-        error: io::Error,
-    },
-}
-
-/// The side of those who look for keys
-#[derive(Debug)]
-struct Remote {
-    shared: Arc<Shared>,
-    /// Started with the first need
-    refresher: OnceLock<AbortHandle>,
-}
-
-impl Remote {
     async fn find_key(
         &self,
         kid: &str,
@@ -197,15 +114,22 @@ impl Remote {
             None => Err(Unavailable),
         }
     }
-
-    fn begin_fetch(&self, need: Need) -> Option<u64> {
-        self.refresher
-            .get_or_init(|| tokio::spawn(keep_fresh(Arc::clone(&self.shared))).abort_handle());
-        self.shared.begin_fetch(need)
-    }
 }
 
-impl Drop for Remote {
+/// What a [`KeyCache`] did so far, for metrics
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyCounts {
+    /// Keys at hand, stale ones included
+    pub keys: usize,
+    /// When they were fetched, if they were
+    pub fetched: Option<SystemTime>,
+    /// Fetches that are over
+    pub fetches: u64,
+    /// Those that brought no usable set
+    pub failures: u64,
+}
+
+impl Drop for KeyCache {
     fn drop(&mut self) {
         if let Some(refresher) = self.refresher.get() {
             refresher.abort();

@@ -1,0 +1,132 @@
+//! `authd verify`: why can this machine not sign in?
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::vectors::Vectors;
+use serde_json::Value;
+
+fn authd(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_authd"));
+    command.arg("verify").args(args).env_remove("AUTHD_TRUST_DIR").output().unwrap()
+}
+
+/// A folder of this test's own, removed with it
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("authd-verify-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, content).unwrap();
+        text(&path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn every_captured_proof_has_its_listed_outcome() {
+    let Some(vectors) = Vectors::read() else { return };
+    let mut count = 0;
+    for vector in vectors.iter() {
+        let scratch = Scratch::new();
+        let trust = scratch.0.join("trust");
+        vector.write_trust(&trust);
+        let cloud = if vector.cloud() == "gcp" { "google" } else { vector.cloud() };
+        let mut args = vec![cloud.to_owned(), "--at".to_owned(), vector.verify_at().to_owned()];
+        args.extend([
+            "--policy".to_owned(),
+            scratch.write("policy.json", vector.policy().to_string()),
+        ]);
+        args.extend(["--trust-dir".to_owned(), text(&trust)]);
+        for (field, option) in [
+            ("document", "--document"),
+            ("signature", "--signature"),
+            ("pkcs7", "--pkcs7"),
+            ("jwt", "--token"),
+        ] {
+            args.extend(vector.path(field).iter().flat_map(|path| [option.to_owned(), text(path)]));
+        }
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+
+        let said = authd(&args);
+        let line: Value = serde_json::from_slice(&said.stdout)
+            .unwrap_or_else(|_| panic!("{}: {said:?}", vector.id()));
+        if vector.is_optional() && line["outcome"] != vector.expected()["outcome"] {
+            continue;
+        }
+        assert_eq!(said.status.code(), Some(i32::from(!vector.is_accepted())), "{}", vector.id());
+        assert_eq!(line["outcome"], vector.expected()["outcome"], "{}: {line}", vector.id());
+        if vector.is_accepted() {
+            for field in ["instance_id", "account_id", "region", "subscription_id", "project_id"] {
+                let expected = &vector.expected()[field];
+                assert!(expected.is_null() || line[field] == *expected, "{}: {line}", vector.id());
+            }
+        } else {
+            assert!(line["reason"].as_str().is_some_and(|reason| !reason.is_empty()));
+        }
+        count += 1;
+    }
+    assert!(count >= 160, "only {count} vectors");
+}
+
+#[test]
+fn what_cannot_be_used_is_told_with_status_2() {
+    let scratch = Scratch::new();
+    let proof = scratch.write("proof", "x");
+    let policy = scratch.write("policy.json", r#"{"aws_allowed_acounts": []}"#);
+    let nowhere = text(&scratch.0.join("nowhere"));
+    std::fs::create_dir_all(scratch.0.join("trust/aws")).unwrap();
+    scratch.write("trust/aws/eu-west-1.crt", "x");
+    let trust = text(&scratch.0.join("trust"));
+    for (args, said) in [
+        (vec!["mars"], "mars"),
+        (vec!["aws"], "--pkcs7"),
+        (vec!["aws", "--document", &proof], "--signature"),
+        (vec!["aws", "--token", &proof], "`aws` takes"),
+        (vec!["google", "--signature", &proof], "`google` takes"),
+        (vec!["azure", "--signature", &nowhere], "nowhere"),
+        (vec!["azure", "--signature", &proof, "--at", "yesterday"], "yesterday"),
+        (vec!["azure", "--signature", &proof, "--policy", &policy], "aws_allowed_acounts"),
+        (vec!["azure", "--signature", &proof, "--trust-dir", &nowhere], "nowhere"),
+        (vec!["azure", "--signature", &proof, "--trust-dir", &trust], "eu-west-1.crt"),
+    ] {
+        let answer = authd(&args);
+        let complaint = String::from_utf8_lossy(&answer.stderr);
+        assert_eq!(answer.status.code(), Some(2), "{args:?}: {complaint}");
+        assert!(complaint.contains(said), "{args:?}: {complaint}");
+        assert!(answer.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_rejection_says_why_in_one_line() {
+    let scratch = Scratch::new();
+    let document = scratch.write("document", r#"{"region":"us-east-1"}"#);
+    let signature = scratch.write("signature", "AAAA");
+    let said = authd(&["aws", "--document", &document, "--signature", &signature]);
+    assert_eq!(said.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(said.stdout).unwrap(),
+        "{\"detail\":\"no trusted key made this signature\",\"outcome\":\"reject\",\
+         \"reason\":\"bad_signature\"}\n"
+    );
+}
