@@ -107,8 +107,11 @@ impl Connector {
         let plans = match purpose {
             // A statement's best plan does not depend on which id is asked for, and
             // planning costs more than running it. Left alone, PostgreSQL plans the
-            // first five calls anew on every connection.
-            Purpose::Read => "SET plan_cache_mode = force_generic_plan;",
+            // first five calls anew on every connection. Reads are of few rows, for
+            // which a bitmap costs more than it saves.
+            Purpose::Read => {
+                "SET plan_cache_mode = force_generic_plan; SET enable_bitmapscan = off;"
+            }
             Purpose::Write | Purpose::Migrate => "",
         };
         format!("SET statement_timeout = {statement_timeout}; {plans}")

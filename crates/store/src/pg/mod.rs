@@ -1,3 +1,4 @@
+mod batches;
 mod candidates;
 #[cfg(feature = "cluster")]
 pub mod cluster;
@@ -22,6 +23,8 @@ use diesel::sql_types::Integer;
 use diesel_async::RunQueryDsl;
 use tokio::time::timeout;
 
+use self::batches::Batches;
+use self::candidates::InstanceId;
 use self::connect::{Connection, Connector};
 pub use self::migrate::Migrations;
 pub use self::options::{Options, StatementCounter};
@@ -38,7 +41,8 @@ use crate::{Error, Store};
 #[derive(Debug)]
 pub struct PgStore {
     connector: Connector,
-    reads: Reads,
+    reads: Arc<Reads>,
+    candidates: Arc<Batches<InstanceId>>,
     writes: Writes,
 }
 
@@ -52,9 +56,10 @@ impl PgStore {
     /// [`Error::InvalidUrl`].
     pub fn new(url: &str, options: &Options) -> Result<Self, Error> {
         let connector = Connector::new(url, options)?;
-        let reads = Reads::new(connector.clone(), options);
+        let reads = Arc::new(Reads::new(connector.clone(), options));
+        let candidates = Arc::new(Batches::new(Arc::clone(&reads)));
         let writes = Writes::new(connector.clone(), options);
-        Ok(Self { connector, reads, writes })
+        Ok(Self { connector, reads, candidates, writes })
     }
 
     /// A store over the database at `url`, after making sure that it answers

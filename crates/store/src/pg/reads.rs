@@ -47,15 +47,31 @@ impl Reads {
         }
     }
 
-    /// Runs one read, and once more if its connection turns out to be broken
-    ///
-    /// Answers within the connect and the statement timeout together, both tries
-    /// included.
+    pub(super) fn connections(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Runs one read on any connection, as [`run_on`](Self::run_on) does
     pub(super) async fn run<T, F>(&self, read: impl Fn(Arc<Connection>) -> F) -> Result<T, Error>
     where
         F: Future<Output = QueryResult<T>>,
     {
-        let slot = &self.slots[self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len()];
+        self.run_on(self.next.fetch_add(1, Ordering::Relaxed), read).await
+    }
+
+    /// Runs one read, and once more if its connection turns out to be broken
+    ///
+    /// Answers within the connect and the statement timeout together, both tries
+    /// included.
+    pub(super) async fn run_on<T, F>(
+        &self,
+        connection: usize,
+        read: impl Fn(Arc<Connection>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = QueryResult<T>>,
+    {
+        let slot = &self.slots[connection % self.slots.len()];
         timeout(self.patience, slot.run(read)).await.unwrap_or_else(|_| {
             // Nothing is known about what was in flight, so nobody else shall wait
             // behind it.

@@ -1,0 +1,151 @@
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use diesel::result::QueryResult;
+use tokio::sync::oneshot;
+
+use super::connect::Connection;
+use super::reads::Reads;
+use crate::Error;
+
+/// A question of which several fit into one statement
+pub(super) trait Question: Send + Sync + 'static {
+    /// What the statement says to one of them
+    type Answer: Send + 'static;
+
+    /// Puts all questions in one statement, and returns an answer to each
+    fn ask(
+        questions: &[Self],
+        connection: Arc<Connection>,
+    ) -> impl Future<Output = QueryResult<Vec<Self::Answer>>> + Send
+    where
+        Self: Sized;
+}
+
+/// Lets callers that ask at the same time share a statement
+///
+/// A caller who is alone has a statement of its own at once. Those who ask while as
+/// many statements as there are connections are under way wait for the first of
+/// them to end, and then share the next. A statement costs the database as much to
+/// start as several lookups, so under load this more than halves the work. Nobody
+/// is told anything older than the own question: a statement answers only those
+/// who asked before it was sent.
+pub(super) struct Batches<Q: Question> {
+    reads: Arc<Reads>,
+    state: Mutex<State<Q>>,
+}
+
+struct State<Q: Question> {
+    /// The connections on which no batch is under way
+    idle: Vec<usize>,
+    waiting: VecDeque<(Q, Caller<Q>)>,
+}
+
+impl<Q: Question> Batches<Q> {
+    pub(super) fn new(reads: Arc<Reads>) -> Self {
+        let state = State { idle: (0..reads.connections()).collect(), waiting: VecDeque::new() };
+        Self { reads, state: Mutex::new(state) }
+    }
+
+    pub(super) async fn ask(self: &Arc<Self>, question: Q) -> Result<Q::Answer, Error> {
+        let (caller, answer) = oneshot::channel();
+        let idle = {
+            let mut state = self.state();
+            state.waiting.push_back((question, caller));
+            state.idle.pop()
+        };
+        if let Some(connection) = idle {
+            // A task of its own: the others who come to depend on it must not be
+            // left alone when this caller goes away.
+            let duty = Duty { batches: Arc::clone(self), connection: Some(connection) };
+            tokio::spawn(duty.serve());
+        }
+        answer.await.unwrap_or_else(|_| Err(Error::unavailable("the store is shutting down")))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<Q>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<Q: Question> fmt::Debug for Batches<Q> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batches").field("waiting", &self.state().waiting.len()).finish()
+    }
+}
+
+/// Answers whoever waits, over one connection, until nobody does
+struct Duty<Q: Question> {
+    batches: Arc<Batches<Q>>,
+    /// `None` once it is given back
+    connection: Option<usize>,
+}
+
+type Caller<Q> = oneshot::Sender<Result<<Q as Question>::Answer, Error>>;
+
+impl<Q: Question> Duty<Q> {
+    async fn serve(mut self) {
+        while let Some((connection, questions, callers)) = self.next() {
+            let put = async |questions: &[Q]| {
+                let ask = |connection| async move { Q::ask(questions, connection).await };
+                self.batches.reads.run_on(connection, ask).await
+            };
+            match put(&questions).await {
+                Ok(answers) => {
+                    for (caller, answer) in callers.into_iter().zip(answers) {
+                        // A caller that has gone away needs none.
+                        let _ = caller.send(Ok(answer));
+                    }
+                }
+                // One question may be at fault, such as by taking too long, and the
+                // others shall not suffer for it.
+                Err(Error::Query { .. }) if questions.len() > 1 => {
+                    for (question, caller) in questions.into_iter().zip(callers) {
+                        let answer = put(&[question]).await.map(|mut answers| answers.pop());
+                        if let Some(answer) = answer.transpose() {
+                            let _ = caller.send(answer);
+                        }
+                    }
+                }
+                Err(error) => {
+                    for caller in callers {
+                        let _ = caller.send(Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Those who wait now; if nobody does, the duty is over
+    fn next(&mut self) -> Option<(usize, Vec<Q>, Vec<Caller<Q>>)> {
+        let batches = Arc::clone(&self.batches);
+        let mut state = batches.state();
+        loop {
+            let count = state.waiting.len().min(MAX_BATCH);
+            if count == 0 {
+                // Under the same lock as the look, so that nobody arrives in between
+                // and finds neither a connection nor a duty.
+                state.idle.extend(self.connection.take());
+                return None;
+            }
+            let (questions, callers): (Vec<_>, Vec<_>) =
+                state.waiting.drain(..count).filter(|(_, caller)| !caller.is_closed()).unzip();
+            if !questions.is_empty() {
+                return Some((self.connection?, questions, callers));
+            }
+        }
+    }
+}
+
+impl<Q: Question> Drop for Duty<Q> {
+    /// Also when a panic ends the duty early
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.batches.state().idle.push(connection);
+        }
+    }
+}
+
+/// A statement with more questions would keep the first of them waiting for long
+const MAX_BATCH: usize = 64;
