@@ -1,0 +1,182 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+
+/// What one round did and how long it took
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// How many operations were completed
+    pub operations: u64,
+    /// In which time
+    pub elapsed: Duration,
+}
+
+impl Round {
+    /// Counts how often `operation` completes within `time`
+    pub fn of(time: Duration, mut operation: impl FnMut()) -> Self {
+        let start = Instant::now();
+        let mut operations = 0;
+        loop {
+            // The clock costs as much as a fast operation.
+            for _ in 0..16 {
+                operation();
+            }
+            operations += 16;
+            let elapsed = start.elapsed();
+            if elapsed >= time {
+                return Self { operations, elapsed };
+            }
+        }
+    }
+
+    /// Nanoseconds between two completed operations
+    #[must_use]
+    #[allow(clippy::as_conversions)] // far below 2^53
+    pub fn nanoseconds(&self) -> f64 {
+        self.elapsed.as_nanos() as f64 / self.operations.max(1) as f64
+    }
+}
+
+/// How much time a comparison may take
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Enough to see that everything runs
+    Smoke,
+    /// Enough to trust the ratios
+    Full,
+}
+
+impl Effort {
+    /// [`Effort::Full`] under `cargo bench`, [`Effort::Smoke`] with `-- --test` and
+    /// under `cargo test`
+    #[must_use]
+    pub fn from_args() -> Self {
+        let given = |flag: &str| std::env::args().any(|arg| arg == flag);
+        if given("--bench") && !given("--test") { Self::Full } else { Self::Smoke }
+    }
+}
+
+/// A comparison in alternating rounds
+#[derive(Clone, Copy, Debug)]
+pub struct Contest {
+    rounds: u32,
+    time: Duration,
+}
+
+/// Nanoseconds per operation of both sides
+#[derive(Clone, Copy, Debug)]
+pub struct Result {
+    /// The best round of the side that is compared with
+    pub floor: f64,
+    /// Our best round
+    pub ours: f64,
+    /// The median round of the side that is compared with
+    pub median_floor: f64,
+    /// Our median round
+    pub median_ours: f64,
+}
+
+impl Contest {
+    /// A comparison with as many rounds as `effort` allows
+    #[must_use]
+    pub const fn new(effort: Effort) -> Self {
+        match effort {
+            Effort::Smoke => Self { rounds: 1, time: Duration::from_millis(20) },
+            Effort::Full => Self { rounds: 20, time: Duration::from_millis(200) },
+        }
+    }
+
+    /// Runs both sides in turn; each gets the time that a round should take
+    ///
+    /// The sides take turns at being first, and the first round of each is thrown
+    /// away.
+    pub fn run(
+        &self,
+        mut floor: impl FnMut(Duration) -> Round,
+        mut ours: impl FnMut(Duration) -> Round,
+    ) -> Result {
+        floor(self.time);
+        ours(self.time);
+        let (mut floors, mut all_ours) = (Vec::new(), Vec::new());
+        for round in 0..self.rounds {
+            if round % 2 == 0 {
+                floors.push(floor(self.time).nanoseconds());
+                all_ours.push(ours(self.time).nanoseconds());
+            } else {
+                all_ours.push(ours(self.time).nanoseconds());
+                floors.push(floor(self.time).nanoseconds());
+            }
+        }
+        floors.sort_unstable_by(f64::total_cmp);
+        all_ours.sort_unstable_by(f64::total_cmp);
+        Result {
+            floor: floors[0],
+            ours: all_ours[0],
+            median_floor: floors[floors.len() / 2],
+            median_ours: all_ours[all_ours.len() / 2],
+        }
+    }
+}
+
+/// When a round ends
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// After so long
+    Time(Duration),
+    /// After so many operations
+    Operations(u64),
+}
+
+/// Lets `callers` tasks repeat `operation`, each as fast as it is answered
+///
+/// The operation is told the number of its caller and of the call.
+pub fn concurrently<F>(
+    runtime: &Runtime,
+    callers: usize,
+    until: Until,
+    operation: impl Fn(usize, u64) -> F + Clone + Send + Sync + 'static,
+) -> Round
+where
+    F: Future<Output = ()> + Send,
+{
+    let calls = Arc::new(AtomicU64::new(0));
+    let limit = Arc::new(AtomicU64::new(match until {
+        Until::Time(_) => u64::MAX,
+        Until::Operations(operations) => operations,
+    }));
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..callers)
+        .map(|caller| {
+            let (calls, limit) = (Arc::clone(&calls), Arc::clone(&limit));
+            let operation = operation.clone();
+            runtime.spawn(async move {
+                let mut completed = 0;
+                loop {
+                    let call = calls.fetch_add(1, Ordering::Relaxed);
+                    if call >= limit.load(Ordering::Relaxed) {
+                        return completed;
+                    }
+                    operation(caller, call).await;
+                    completed += 1;
+                }
+            })
+        })
+        .collect();
+    let operations = runtime.block_on(async {
+        if let Until::Time(time) = until {
+            tokio::time::sleep(time).await;
+            limit.store(0, Ordering::Relaxed);
+        }
+        let mut operations = 0;
+        for task in tasks {
+            match task.await {
+                Ok(completed) => operations += completed,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            }
+        }
+        operations
+    });
+    Round { operations, elapsed: start.elapsed() }
+}
