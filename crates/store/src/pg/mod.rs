@@ -34,10 +34,10 @@ use crate::{Error, Store};
 
 /// A store over PostgreSQL
 ///
-/// Reads are single statements, prepared once per connection, and share a few
-/// connections: callers neither queue for one nor wait for each other's round
-/// trips. A connection that broke is replaced by the next read that meets it, and
-/// that read is tried once more. Writes have a pool of their own.
+/// Each question is one statement, prepared once per connection. Reads share a few
+/// connections, and callers who ask the same question at the same time share its
+/// statement. A connection that broke is replaced by the next read that meets it,
+/// and that read is tried once more. Writes have a pool of their own.
 #[derive(Debug)]
 pub struct PgStore {
     connector: Connector,

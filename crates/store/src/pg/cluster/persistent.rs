@@ -24,6 +24,8 @@ pub struct Persistent {
     users: File,
     /// The server, if this process started it
     child: Option<Child>,
+    /// Writes a new server's files to disk
+    sync: Option<Child>,
     left: bool,
 }
 
@@ -46,7 +48,8 @@ impl Persistent {
         gate.lock().map_err(Error::io("locking", home))?;
 
         let data = home.join("data");
-        if !data.exists() {
+        let is_new = !data.exists();
+        if is_new {
             create(home, &data, settings)?;
         }
         let (server, child) = match running(&data)? {
@@ -57,10 +60,12 @@ impl Persistent {
             }
         };
 
+        let sync = if is_new { Some(sync(home, &data, settings)?) } else { None };
+
         users.lock_shared().map_err(Error::io("locking", home))?;
         gate.unlock().map_err(Error::io("unlocking", home))?;
         let socket_folder = server.socket_folder;
-        Ok(Self { data, socket_folder, gate, users, child, left: false })
+        Ok(Self { data, socket_folder, gate, users, child, sync, left: false })
     }
 
     /// The URL of the server's database
@@ -90,6 +95,9 @@ impl Persistent {
     fn leave(&mut self) -> Result<(), Error> {
         if std::mem::replace(&mut self.left, true) {
             return Ok(());
+        }
+        if let Some(mut sync) = self.sync.take() {
+            sync.wait().map_err(Error::io("waiting for", &self.data))?;
         }
         self.gate.lock().map_err(Error::io("locking", &self.data))?;
         self.users.unlock().map_err(Error::io("unlocking", &self.data))?;
@@ -157,7 +165,7 @@ fn create(home: &Path, data: &Path, settings: &Settings) -> Result<(), Error> {
     let outcome = account
         .command(binaries.initdb())
         .args(["--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8"])
-        .args(["--locale", "C", "--no-instructions", "--pgdata"])
+        .args(["--locale", "C", "--no-instructions", "--no-sync", "--pgdata"])
         .arg(&unfinished)
         .current_dir(home)
         .stdin(Stdio::null())
@@ -169,6 +177,26 @@ fn create(home: &Path, data: &Path, settings: &Settings) -> Result<(), Error> {
         return Err(postmaster::failed(&mut log));
     }
     fs::rename(&unfinished, data).map_err(Error::io("renaming", &unfinished))
+}
+
+/// Starts to write what `initdb` made to disk, which on a busy one takes seconds
+///
+/// Nobody has to wait for that: what the server writes from now on it syncs itself,
+/// and until this is done there is little to lose.
+fn sync(home: &Path, data: &Path, settings: &Settings) -> Result<Child, Error> {
+    let binaries = find_binaries(data, settings)?;
+    let log = log_file(home)?;
+    Account::of_existing(data)?
+        .command(binaries.initdb())
+        .args(["--sync-only", "--pgdata"])
+        .arg(data)
+        .current_dir(home)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(share(&log, home)?)
+        .stderr(share(&log, home)?)
+        .spawn()
+        .map_err(Error::io("running", &binaries.initdb()))
 }
 
 /// The server that serves from `data`, once it is clear whether there is one
