@@ -220,8 +220,8 @@ impl Verifier {
 /// Real documents have some 500 bytes
 const MAX_DOCUMENT: usize = 16 << 10;
 
-/// Real messages have some 1,500 bytes
-const MAX_PKCS7: usize = 64 << 10;
+/// Real messages have some 1,500 bytes; every key that is tried hashes what is signed
+const MAX_PKCS7: usize = 16 << 10;
 
 /// A signature by the largest key has 1368 digits, and line breaks
 const MAX_SIGNATURE: usize = 4 << 10;

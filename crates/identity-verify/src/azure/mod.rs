@@ -128,8 +128,8 @@ impl Verifier {
         let signer = Signer::of(&message)?;
         let mut fetched: Vec<Vec<u8>> = Vec::new();
         let path = loop {
-            let mut untrusted = message.certificates().to_vec();
-            untrusted.extend(fetched.iter().map(Vec::as_slice));
+            let mut untrusted: Vec<&[u8]> = fetched.iter().map(Vec::as_slice).collect();
+            untrusted.extend(message.certificates());
             match chain::verify(&self.trust, signer.der, &untrusted, now) {
                 Ok(path) => break path,
                 Err(error) => match issuer::next(source, signer.der, &fetched, now).await {
