@@ -12,7 +12,7 @@ use identity_verify::{
     Error, Policy, Reason, VerifiedInstance,
     azure::{AttestedData, FetchIssuer, IssuerUrl, Trust, Verifier},
     test_util::{
-        at,
+        Key, at,
         azure::{Authority, Document, Leaf, LeafOptions, encode},
     },
 };
@@ -27,6 +27,9 @@ const OUTSIDE: &str = "http://169.254.169.254/latest/meta-data";
 
 static ROOT: LazyLock<Authority> = LazyLock::new(|| Authority::root("Root"));
 static ISSUER: LazyLock<Authority> = LazyLock::new(|| ROOT.issue("Issuer", &[]));
+
+/// Keys take long to make, so all leaves share this
+static LEAF_KEY: LazyLock<Key> = LazyLock::new(|| Key::generate(2048));
 
 /// Serves certificates, and remembers what was asked
 #[derive(Default)]
@@ -52,9 +55,16 @@ impl FetchIssuer for Fetcher {
     }
 }
 
+fn options(urls: &[&str]) -> LeafOptions {
+    LeafOptions {
+        issuer_urls: urls.iter().map(|&url| url.to_owned()).collect(),
+        key: Some(LEAF_KEY.clone()),
+        ..LeafOptions::default()
+    }
+}
+
 fn leaf_of(issuer: &Authority, urls: &[&str]) -> Leaf {
-    let issuer_urls = urls.iter().map(|&url| url.to_owned()).collect();
-    issuer.issue_leaf(&LeafOptions { issuer_urls, ..LeafOptions::default() })
+    issuer.issue_leaf(&options(urls))
 }
 
 fn document() -> String {
@@ -205,20 +215,13 @@ fn nothing_is_fetched_before_signature_and_name_are_good() {
     let forged = encode(&message.with_signature(None, &[0; 256]));
     assert_refused(verify_proof(&forged, &fetcher), Reason::BadSignature);
 
-    let named = LeafOptions {
-        issuer_urls: vec![URL.to_owned()],
-        ..LeafOptions::named("example.org", &["example.org"])
-    };
+    let mut named = options(&[URL]);
+    named.alternative_names = vec!["example.org".to_owned()];
     assert_refused(verify(&ISSUER.issue_leaf(&named), &fetcher), Reason::SignerNotAllowed);
 
     for (not_before, not_after) in [(0, 1_000_000_000), (2_000_000_000, 2_100_000_000)] {
-        let options = LeafOptions {
-            issuer_urls: vec![URL.to_owned()],
-            not_before,
-            not_after,
-            ..LeafOptions::default()
-        };
-        verify(&ISSUER.issue_leaf(&options), &fetcher).unwrap_err();
+        let dated = LeafOptions { not_before, not_after, ..options(&[URL]) };
+        verify(&ISSUER.issue_leaf(&dated), &fetcher).unwrap_err();
     }
     assert!(fetcher.asked().is_empty());
 }

@@ -8,7 +8,10 @@
 
 mod common;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use common::{Proof, Vector, folder, vectors};
@@ -19,7 +22,7 @@ const SAMPLE: usize = 13;
 
 #[test]
 fn no_flipped_bit_makes_a_proof_say_something_else() {
-    for (n, (vector, instance)) in accepted().into_iter().enumerate() {
+    for (n, (vector, instance)) in distinct().into_iter().enumerate() {
         let verify = vector.verifier();
         let (bytes, rebuild) = raw(&vector.proof);
         let mut unnoticed = 0;
@@ -43,7 +46,7 @@ fn no_flipped_bit_makes_a_proof_say_something_else() {
 
 #[test]
 fn no_truncated_proof_is_accepted() {
-    for (vector, _) in accepted() {
+    for (vector, _) in distinct() {
         let verify = vector.verifier();
         let (bytes, rebuild) = raw(&vector.proof);
         for len in 0..bytes.len() {
@@ -55,7 +58,7 @@ fn no_truncated_proof_is_accepted() {
 
 #[test]
 fn no_changed_text_makes_a_proof_say_something_else() {
-    for (n, (vector, instance)) in accepted().into_iter().enumerate() {
+    for (n, (vector, instance)) in distinct().into_iter().enumerate() {
         let verify = vector.verifier();
         for part in parts(&vector.proof) {
             for bit in (0..part.bytes.len() * 8).skip(n % 31).step_by(31) {
@@ -112,6 +115,12 @@ fn the_signers_dates_are_those_of_its_certificate_to_the_second() {
 #[track_caller]
 fn assert_refused(result: Result<VerifiedInstance, Error>, reason: Reason) {
     assert_eq!(result.map_err(|error| error.reason()), Err(reason));
+}
+
+/// Accepted vectors, each proof once, however many policies accept it
+fn distinct() -> Vec<(Vector, VerifiedInstance)> {
+    let mut seen = BTreeSet::new();
+    accepted().into_iter().filter(|(vector, _)| seen.insert(raw(&vector.proof).0)).collect()
 }
 
 fn accepted() -> Vec<(Vector, VerifiedInstance)> {

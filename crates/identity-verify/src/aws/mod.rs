@@ -12,7 +12,7 @@ mod document;
 mod dsa;
 mod keys;
 
-use std::{collections::BTreeSet, fmt, time::SystemTime};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::SystemTime};
 
 pub use document::Claims;
 pub(crate) use document::{Document, region_hint};
@@ -72,18 +72,19 @@ impl fmt::Debug for Pkcs7<'_> {
 
 /// Decides whether AWS signed a proof, and for which instance
 ///
-/// Immutable: to change keys or policy, build another.
+/// Immutable: to change keys or policy, build another. Several may share their
+/// [`Keys`].
 #[derive(Clone, Debug)]
 pub struct Verifier {
-    keys: Keys,
+    keys: Arc<Keys>,
     policy: Policy,
 }
 
 impl Verifier {
     /// A verifier that trusts `keys` and demands `policy`
     #[must_use]
-    pub fn new(keys: Keys, policy: Policy) -> Self {
-        Self { keys, policy }
+    pub fn new(keys: impl Into<Arc<Keys>>, policy: Policy) -> Self {
+        Self { keys: keys.into(), policy }
     }
 
     /// A verifier that trusts the [keys AWS publishes](Keys::builtin), with the
@@ -95,7 +96,7 @@ impl Verifier {
 
     /// The keys it trusts
     #[must_use]
-    pub const fn keys(&self) -> &Keys {
+    pub const fn keys(&self) -> &Arc<Keys> {
         &self.keys
     }
 

@@ -10,7 +10,7 @@ mod environment;
 mod issuer;
 mod trust;
 
-use std::{fmt, time::SystemTime};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 pub use attested::Claims;
 pub(crate) use attested::Document;
@@ -48,18 +48,19 @@ impl fmt::Debug for AttestedData<'_> {
 
 /// Decides whether Azure signed a proof, and for which virtual machine
 ///
-/// Immutable: to change certificates or policy, build another.
+/// Immutable: to change certificates or policy, build another. Several may share one
+/// [`Trust`], as when each challenge has its own nonce in the policy.
 #[derive(Clone, Debug)]
 pub struct Verifier {
-    trust: Trust,
+    trust: Arc<Trust>,
     policy: Policy,
 }
 
 impl Verifier {
     /// A verifier that trusts `trust` and demands `policy`
     #[must_use]
-    pub const fn new(trust: Trust, policy: Policy) -> Self {
-        Self { trust, policy }
+    pub fn new(trust: impl Into<Arc<Trust>>, policy: Policy) -> Self {
+        Self { trust: trust.into(), policy }
     }
 
     /// A verifier that trusts the [certificates Microsoft publishes](Trust::builtin),
@@ -71,7 +72,7 @@ impl Verifier {
 
     /// The certificates it trusts
     #[must_use]
-    pub const fn trust(&self) -> &Trust {
+    pub const fn trust(&self) -> &Arc<Trust> {
         &self.trust
     }
 

@@ -59,7 +59,7 @@ impl Trust {
     /// # Errors
     ///
     /// [`Error::InvalidTrust`] if the file has no block, or one that is no X.509
-    /// version 3 certificate. None is then trusted.
+    /// certificate. None is then trusted.
     pub fn add_root_pem(&mut self, pem: &[u8]) -> Result<(), Error> {
         let blocks = pem::blocks(pem)?;
         let roots = blocks.iter().map(|block| Root::read(block, Origin::Operator));
