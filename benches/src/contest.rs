@@ -65,17 +65,16 @@ pub struct Contest {
     time: Duration,
 }
 
-/// Nanoseconds per operation of both sides
+/// What a comparison came to
 #[derive(Clone, Copy, Debug)]
 pub struct Result {
-    /// The best round of the side that is compared with
+    /// Nanoseconds per operation in the best round of what is compared with
     pub floor: f64,
-    /// Our best round
+    /// Nanoseconds per operation in our best round
     pub ours: f64,
-    /// The median round of the side that is compared with
-    pub median_floor: f64,
-    /// Our median round
-    pub median_ours: f64,
+    /// How many times as long as ours the other took, in the median of the pairs of
+    /// rounds that followed each other
+    pub median_ratio: f64,
 }
 
 impl Contest {
@@ -84,7 +83,7 @@ impl Contest {
     pub const fn new(effort: Effort) -> Self {
         match effort {
             Effort::Smoke => Self { rounds: 1, time: Duration::from_millis(20) },
-            Effort::Full => Self { rounds: 20, time: Duration::from_millis(200) },
+            Effort::Full => Self { rounds: 40, time: Duration::from_millis(100) },
         }
     }
 
@@ -99,24 +98,21 @@ impl Contest {
     ) -> Result {
         floor(self.time);
         ours(self.time);
-        let (mut floors, mut all_ours) = (Vec::new(), Vec::new());
+        let mut best = (f64::INFINITY, f64::INFINITY);
+        let mut ratios = Vec::new();
         for round in 0..self.rounds {
-            if round % 2 == 0 {
-                floors.push(floor(self.time).nanoseconds());
-                all_ours.push(ours(self.time).nanoseconds());
+            let (floor, ours) = if round % 2 == 0 {
+                let floor = floor(self.time).nanoseconds();
+                (floor, ours(self.time).nanoseconds())
             } else {
-                all_ours.push(ours(self.time).nanoseconds());
-                floors.push(floor(self.time).nanoseconds());
-            }
+                let ours = ours(self.time).nanoseconds();
+                (floor(self.time).nanoseconds(), ours)
+            };
+            best = (best.0.min(floor), best.1.min(ours));
+            ratios.push(floor / ours);
         }
-        floors.sort_unstable_by(f64::total_cmp);
-        all_ours.sort_unstable_by(f64::total_cmp);
-        Result {
-            floor: floors[0],
-            ours: all_ours[0],
-            median_floor: floors[floors.len() / 2],
-            median_ours: all_ours[all_ours.len() / 2],
-        }
+        ratios.sort_unstable_by(f64::total_cmp);
+        Result { floor: best.0, ours: best.1, median_ratio: ratios[ratios.len() / 2] }
     }
 }
 

@@ -37,10 +37,10 @@ impl Report {
 
 impl Row {
     fn ratios(&self) -> (f64, f64) {
-        let Result { floor, ours, median_floor, median_ours } = self.result;
+        let Result { floor, ours, median_ratio } = self.result;
         match self.goal {
-            Goal::Faster(_) => (floor / ours, median_floor / median_ours),
-            Goal::AtMost(_) => (ours / floor, median_ours / median_floor),
+            Goal::Faster(_) => (floor / ours, median_ratio),
+            Goal::AtMost(_) => (ours / floor, 1.0 / median_ratio),
         }
     }
 }

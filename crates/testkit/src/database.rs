@@ -132,8 +132,10 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        let cluster = spawn_blocking(|| Ephemeral::start(&Settings::default()).unwrap()).await;
-        let server = Self { cluster: Arc::new(Mutex::new(cluster.unwrap())) };
+        let started = spawn_blocking(|| Ephemeral::start(&Settings::default())).await.unwrap();
+        // The message says what to install.
+        let cluster = started.unwrap_or_else(|error| panic!("{error}"));
+        let server = Self { cluster: Arc::new(Mutex::new(cluster)) };
         sql(&server.url("postgres"), &format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
         let store = PgStore::new(&server.url(TEMPLATE), &Options::default()).unwrap();
         store.migrate(Migrations::All).await.unwrap();

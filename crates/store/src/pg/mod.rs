@@ -49,7 +49,8 @@ pub struct PgStore {
 impl PgStore {
     /// A store over the database at `url`, without connecting to it yet
     ///
-    /// `url` is a `postgresql://` URL or a list of `key=value`.
+    /// `url` is a `postgresql://` URL or a list of `key=value`. Must be called, and
+    /// the store used, within one tokio runtime.
     ///
     /// # Errors
     ///

@@ -25,7 +25,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            read_connections: 3,
+            read_connections: 4,
             write_connections: 8,
             connect_timeout: Duration::from_secs(3),
             statement_timeout: Duration::from_secs(3),
