@@ -90,6 +90,12 @@ pub enum Error {
     /// The proof does not answer the nonce that was asked for
     #[error("the nonce is not the expected one")]
     NonceMismatch,
+    /// The instance has shown a newer proof for this purpose, or this very one
+    #[error("the proof was shown before, or is older than one that was")]
+    Replayed,
+    /// There are no pins to look into; not the fault of the proof
+    #[error("the pins are unavailable")]
+    PinsUnavailable,
     /// The policy does not list the subscription
     #[error("subscription is not allowed")]
     SubscriptionNotAllowed,
@@ -156,6 +162,8 @@ impl Error {
             Self::UntrustedSigner { .. } => Reason::UntrustedSigner,
             Self::SignerNotAllowed { .. } => Reason::SignerNotAllowed,
             Self::NonceMismatch => Reason::NonceMismatch,
+            Self::Replayed => Reason::Replayed,
+            Self::PinsUnavailable => Reason::PinsUnavailable,
             Self::SubscriptionNotAllowed => Reason::SubscriptionNotAllowed,
             Self::UnknownKey => Reason::UnknownKey,
             Self::KeysUnavailable => Reason::KeysUnavailable,
@@ -270,6 +278,10 @@ reasons! {
     SignerNotAllowed => "signer_not_allowed",
     /// Another nonce than was asked for, or none
     NonceMismatch => "nonce_mismatch",
+    /// Older than a proof the instance has shown, or shown before
+    Replayed => "replayed",
+    /// Not about the proof: there are no pins to look into
+    PinsUnavailable => "pins_unavailable",
     /// The policy does not list the subscription
     SubscriptionNotAllowed => "subscription_not_allowed",
     /// No key has the id that the token names

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, time::SystemTime};
 
 use crate::{Error, aws, azure, google};
 
@@ -70,6 +70,20 @@ impl VerifiedInstance {
     #[must_use]
     pub const fn claims(&self) -> &Claims {
         &self.claims
+    }
+
+    /// The moment that the cloud signed with it
+    ///
+    /// `pendingTime` of AWS, which is the last start of the instance; `createdOn` of
+    /// Azure and `iat` of Google, which are when the proof was made. `None` where the
+    /// proof has none that can be read.
+    #[must_use]
+    pub const fn signed_at(&self) -> Option<SystemTime> {
+        match &self.claims {
+            Claims::Aws(claims) => claims.pending_time,
+            Claims::Azure(claims) => claims.created_on,
+            Claims::Google(claims) => Some(claims.issued),
+        }
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Claims {
     pub instance_confidentiality: Option<u64>,
     /// The address of its service account, if Google says that it verified it
     pub service_account: Option<String>,
+    /// When the token was made
+    pub issued: SystemTime,
     /// When the token ends
     pub expires: SystemTime,
 }
@@ -128,7 +130,7 @@ impl<'a> Payload<'a> {
         if !ISSUERS.contains(&issuer) {
             return Err(Error::IssuerMismatch);
         }
-        let expires = self.check_times(policy, now)?;
+        let (issued, expires) = self.check_times(policy, now)?;
         if let Audience::Is(expected) = &policy.google_audience
             && !self.aud.as_ref().ok_or(Error::missing("aud"))?.names(expected)
         {
@@ -166,26 +168,33 @@ impl<'a> Payload<'a> {
             created,
             instance_confidentiality: instance.instance_confidentiality,
             service_account,
+            issued,
             expires,
         };
         Ok(VerifiedInstance::new(id, crate::Claims::Google(claims)))
     }
 
-    /// Holds `exp`, `iat` and `nbf` against the clock (RFC 7519, 4.1.4 to 4.1.6)
-    fn check_times(&self, policy: &Policy, now: SystemTime) -> Result<SystemTime, Error> {
+    /// Holds `exp`, `iat` and `nbf` against the clock (RFC 7519, 4.1.4 to 4.1.6);
+    /// answers `iat` and `exp`
+    fn check_times(
+        &self,
+        policy: &Policy,
+        now: SystemTime,
+    ) -> Result<(SystemTime, SystemTime), Error> {
         const TOKEN: &str = "the token";
         let exp = self.exp.ok_or(Error::missing("exp"))?;
         let iat = self.iat.ok_or(Error::missing("iat"))?;
         let expires = moment(exp)?;
         policy.check_before_end(TOKEN, expires, now)?;
-        policy.check_begun(TOKEN, moment(iat)?, now)?;
+        let issued = moment(iat)?;
+        policy.check_begun(TOKEN, issued, now)?;
         if let Some(nbf) = self.nbf {
             policy.check_begun(TOKEN, moment(nbf)?, now)?;
         }
         if policy.google_max_lifetime_seconds.is_some_and(|max| exp.saturating_sub(iat) > max) {
             return Err(Error::LifetimeTooLong);
         }
-        Ok(expires)
+        Ok((issued, expires))
     }
 }
 

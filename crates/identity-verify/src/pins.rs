@@ -1,0 +1,200 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroUsize,
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use crate::{Claims, Error, InstanceId, VerifiedInstance};
+
+/// What the first proof of an instance demands of later ones: trust on first use
+///
+/// The first proof for an instance and a purpose pins the moment that its cloud
+/// signed, and each one admitted after it moves the pin. What lies before the pin is
+/// a replay. A purpose is what a proof is presented for, such as a build: with a new
+/// one an instance begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PinRule {
+    /// As new as the pin, or newer
+    ///
+    /// For agents, which present the same document again each time they start: a
+    /// document of AWS says the same until the instance is stopped. Who has stolen
+    /// the newest proof can present it too.
+    NotOlder,
+    /// Newer than the pin: each moment once
+    ///
+    /// An instance of AWS is then admitted once between two of its starts, and others
+    /// once a second.
+    Newer,
+}
+
+impl PinRule {
+    /// Admits a verified instance if `pins` holds nothing against it
+    ///
+    /// Call it once for each proof, after verification. Proves that no proof of this
+    /// instance was admitted for `purpose` that is newer, or with
+    /// [`Newer`](Self::Newer) as new, as far as `pins` remembers. Whether it is the
+    /// instance that presents the first proof is not checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingClaim`] if the cloud signed no moment that can be read,
+    /// [`Error::Replayed`], and [`Error::PinsUnavailable`].
+    pub async fn admit(
+        self,
+        instance: &VerifiedInstance,
+        purpose: &str,
+        now: SystemTime,
+        pins: &impl Pins,
+    ) -> Result<(), Error> {
+        let claim = match instance.claims() {
+            Claims::Aws(_) => "pendingTime",
+            Claims::Azure(_) => "createdOn",
+            Claims::Google(_) => "iat",
+        };
+        let signed_at = instance.signed_at().ok_or(Error::MissingClaim { claim })?;
+        let sighting = Sighting { instance: instance.id(), purpose, signed_at };
+        match pins.renew(&sighting, self, now).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Replayed),
+            Err(PinsUnavailable) => Err(Error::PinsUnavailable),
+        }
+    }
+
+    /// Whether a proof of `signed_at` is admitted where `pinned` is the pin
+    #[must_use]
+    pub fn admits(self, signed_at: SystemTime, pinned: SystemTime) -> bool {
+        match self {
+            Self::NotOlder => signed_at >= pinned,
+            Self::Newer => signed_at > pinned,
+        }
+    }
+}
+
+/// A proof that is held against the pin of its instance and purpose
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sighting<'a> {
+    /// The instance, whose cloud belongs to it
+    pub instance: &'a InstanceId,
+    /// What the proof is presented for, as the caller of [`PinRule::admit`] names it
+    pub purpose: &'a str,
+    /// The moment that the cloud signed, to be kept to the last digit
+    pub signed_at: SystemTime,
+}
+
+/// Keeps the newest moment of each instance and purpose
+///
+/// An implementation must compare and write in one step, so that of two requests at
+/// once one sees the other's pin: in SQL, one upsert whose `where` is the rule. How
+/// long it remembers is how long a replay is refused.
+pub trait Pins: Sync {
+    /// Sets the pin to the moment of `sighting` if there is none, or if `rule`
+    /// [admits](PinRule::admits) the moment; tells whether it did
+    ///
+    /// `now` is for what tidies up. It decides nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`PinsUnavailable`] if that cannot be told or written now.
+    fn renew(
+        &self,
+        sighting: &Sighting<'_>,
+        rule: PinRule,
+        now: SystemTime,
+    ) -> impl Future<Output = Result<bool, PinsUnavailable>> + Send;
+}
+
+/// There are no pins to look into
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PinsUnavailable;
+
+/// Pins in memory, a bounded number of them
+///
+/// For one process: it forgets all when it ends. When it is full, a new pin takes the
+/// place of the one whose proof was admitted longest ago, and a replay of that one
+/// would be admitted. So it should hold more than there are instances. `Debug` shows
+/// their number only.
+pub struct MemoryPins {
+    capacity: NonZeroUsize,
+    table: Mutex<Table>,
+}
+
+impl MemoryPins {
+    /// No pins yet, and at most `capacity`
+    #[must_use]
+    pub const fn new(capacity: NonZeroUsize) -> Self {
+        let table = Table { pins: BTreeMap::new(), by_admission: BTreeSet::new() };
+        Self { capacity, table: Mutex::new(table) }
+    }
+
+    /// How many pins it holds
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.with_table(|table| table.pins.len())
+    }
+
+    fn with_table<T>(&self, f: impl FnOnce(&mut Table) -> T) -> T {
+        f(&mut self.table.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Pins for MemoryPins {
+    async fn renew(
+        &self,
+        sighting: &Sighting<'_>,
+        rule: PinRule,
+        now: SystemTime,
+    ) -> Result<bool, PinsUnavailable> {
+        let key = (sighting.instance.clone(), sighting.purpose.to_owned());
+        Ok(self.with_table(|table| {
+            let pinned = table.pins.get(&key).copied();
+            if pinned.is_some_and(|pin| !rule.admits(sighting.signed_at, pin.signed_at)) {
+                return false;
+            }
+            match pinned {
+                Some(pin) => {
+                    table.by_admission.remove(&(pin.admitted, key.clone()));
+                }
+                None if table.pins.len() >= self.capacity.get() => table.forget_oldest(),
+                None => {}
+            }
+            table.by_admission.insert((now, key.clone()));
+            table.pins.insert(key, Pinned { signed_at: sighting.signed_at, admitted: now });
+            true
+        }))
+    }
+}
+
+impl fmt::Debug for MemoryPins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryPins")
+            .field("capacity", &self.capacity)
+            .field("count", &self.count())
+            .finish()
+    }
+}
+
+struct Table {
+    pins: BTreeMap<Key, Pinned>,
+    /// The same keys, those admitted longest ago first
+    by_admission: BTreeSet<(SystemTime, Key)>,
+}
+
+impl Table {
+    fn forget_oldest(&mut self) {
+        if let Some((_, key)) = self.by_admission.pop_first() {
+            self.pins.remove(&key);
+        }
+    }
+}
+
+/// An instance and a purpose
+type Key = (InstanceId, String);
+
+#[derive(Clone, Copy)]
+struct Pinned {
+    signed_at: SystemTime,
+    admitted: SystemTime,
+}
