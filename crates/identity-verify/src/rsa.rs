@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use ring::{
-    digest,
+    digest, hmac,
     signature::{
         RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA384,
         RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents,
@@ -108,6 +108,21 @@ impl Sha2 {
             Self::Sha512 => &digest::SHA512,
         };
         digest::digest(algorithm, bytes)
+    }
+}
+
+/// A key of HMAC-SHA-256 (RFC 2104)
+#[derive(Clone)]
+pub(crate) struct MacKey(hmac::Key);
+
+impl MacKey {
+    pub(crate) fn new(secret: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// The tag of `message`, 32 bytes
+    pub(crate) fn tag(&self, message: &[u8]) -> hmac::Tag {
+        hmac::sign(&self.0, message)
     }
 }
 

@@ -2,7 +2,7 @@ use std::{borrow::Cow, time::SystemTime};
 
 use serde::Deserialize;
 
-use super::Environment;
+use super::{Challenge, Environment};
 use crate::{
     Cloud, Error, InstanceId, Policy, VerifiedInstance, json, json::Object, rsa::Sha2, time,
 };
@@ -56,7 +56,7 @@ impl<'a> Document<'a> {
     pub(super) fn check(
         self,
         environment: Environment,
-        nonce: Option<&str>,
+        challenge: Option<&Challenge>,
         policy: &Policy,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Error> {
@@ -68,10 +68,14 @@ impl<'a> Document<'a> {
             let end = expires_on.ok_or(Error::missing("expiresOn"))?;
             policy.check_not_ended("the attested data", end, now)?;
         }
-        if let Some(expected) = nonce
-            && !answers(self.nonce.as_deref().unwrap_or_default(), expected)
+        let nonce = self.nonce.as_deref().unwrap_or_default();
+        if let Some(expected) = &policy.azure_expected_nonce
+            && !answers(nonce, expected)
         {
             return Err(Error::NonceMismatch);
+        }
+        if let Some(challenge) = challenge {
+            challenge.check(nonce, policy, now)?;
         }
         if let Some(allowed) = &policy.azure_allowed_subscriptions {
             let ours = self.subscription_id.as_deref().unwrap_or_default();
@@ -96,7 +100,7 @@ impl<'a> Document<'a> {
 /// Azure takes up to 32 letters and digits. Where none was asked for it writes a
 /// time with a hyphen in it, which therefore answers nothing. Digests are compared,
 /// so that the time this takes tells nothing of the expected nonce.
-fn answers(nonce: &str, expected: &str) -> bool {
+pub(super) fn answers(nonce: &str, expected: &str) -> bool {
     let asked_for =
         matches!(nonce.len(), 1..=32) && nonce.bytes().all(|b| b.is_ascii_alphanumeric());
     let digest = |text: &str| Sha2::Sha256.digest(text.as_bytes());

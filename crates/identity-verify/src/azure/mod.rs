@@ -6,6 +6,7 @@
 
 mod attested;
 mod chain;
+mod challenge;
 mod environment;
 mod issuer;
 mod trust;
@@ -14,6 +15,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 pub use attested::Claims;
 pub(crate) use attested::Document;
+pub use challenge::{Challenge, ChallengeKey};
 pub use environment::Environment;
 pub use issuer::{FetchIssuer, IssuerUrl};
 use rustls_pki_types::CertificateDer;
@@ -54,13 +56,14 @@ impl fmt::Debug for AttestedData<'_> {
 pub struct Verifier {
     trust: Arc<Trust>,
     policy: Policy,
+    challenge: Option<Arc<Challenge>>,
 }
 
 impl Verifier {
     /// A verifier that trusts `trust` and demands `policy`
     #[must_use]
     pub fn new(trust: impl Into<Arc<Trust>>, policy: Policy) -> Self {
-        Self { trust: trust.into(), policy }
+        Self { trust: trust.into(), policy, challenge: None }
     }
 
     /// A verifier that trusts the [certificates Microsoft publishes](Trust::builtin),
@@ -68,6 +71,15 @@ impl Verifier {
     #[must_use]
     pub fn builtin() -> Self {
         Self::new(Trust::builtin(), Policy::default())
+    }
+
+    /// The same verifier, which demands an answer to `challenge` as well
+    ///
+    /// Attested data is then refused unless its nonce is one that `challenge` issued
+    /// and that has not ended.
+    #[must_use]
+    pub fn with_challenge(self, challenge: impl Into<Arc<Challenge>>) -> Self {
+        Self { challenge: Some(challenge.into()), ..self }
     }
 
     /// The certificates it trusts
@@ -93,8 +105,8 @@ impl Verifier {
     /// signer of whom it holds one certificate; an algorithm other than RSA PKCS#1
     /// v1.5 of 2048 to 4096 bits with SHA-2; a signature that does not verify; a name
     /// that is not Azure's; a path that does not lead to a root now; content that is
-    /// not attested data; an end, nonce or subscription the policy refuses; and
-    /// [`Error::InvalidInstanceId`].
+    /// not attested data; an end, nonce or subscription the policy refuses, or a
+    /// nonce the challenge does; and [`Error::InvalidInstanceId`].
     pub fn verify(
         &self,
         proof: &AttestedData<'_>,
@@ -158,8 +170,8 @@ impl Verifier {
         if !allowed {
             return Err(Error::not_allowed("its Azure cloud is not allowed"));
         }
-        let nonce = self.policy.azure_expected_nonce.as_deref();
-        Document::parse(message.content())?.check(environment, nonce, &self.policy, now)
+        let challenge = self.challenge.as_deref();
+        Document::parse(message.content())?.check(environment, challenge, &self.policy, now)
     }
 }
 
