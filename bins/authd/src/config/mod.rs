@@ -1,0 +1,294 @@
+mod settings;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agent_auth::Rules;
+use clap::Args;
+use identity_verify::Policy;
+use thiserror::Error;
+
+use self::settings::Settings;
+pub(crate) use self::settings::{DatabaseUrl, LogFormat};
+use crate::outgoing::{KeyUrl, KeyUrlError};
+
+/// Settings with where they come from: the arguments of every command that
+/// touches the store
+#[derive(Args)]
+pub(crate) struct ConfigArgs {
+    /// TOML file of settings, weaker than flags and environment
+    #[arg(long, env = "AUTHD_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl ConfigArgs {
+    /// Reads the file, lays the stronger settings over it, and fills in defaults
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, has an unknown key or a wrong value, or if
+    /// settings contradict each other.
+    pub(crate) fn resolve(self) -> Result<Config, ConfigError> {
+        let Some(path) = self.config else { return Config::new(self.settings) };
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?;
+        // Parsed on its own first, so that an error names a line of the file.
+        let malformed = |error| ConfigError::Malformed { path: path.clone(), error };
+        let _: Settings = toml::from_str(&text).map_err(malformed)?;
+        let mut merged: toml::Table = toml::from_str(&text).map_err(malformed)?;
+        merged.extend(toml::Table::try_from(&self.settings).map_err(ConfigError::Merge)?);
+        Config::new(merged.try_into().map_err(malformed)?)
+    }
+}
+
+/// How authd runs: every question about configuration is answered here, once
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) limits: Limits,
+    pub(crate) store: StoreConfig,
+    pub(crate) identity: IdentityConfig,
+    pub(crate) rules: Rules,
+    pub(crate) log_level: String,
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// What one client, and all of them together, may take
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a request's body
+    pub body: usize,
+    /// From the head of a request to its answer
+    pub request: Duration,
+    /// From the signal to stop to the end of the last answer
+    pub drain: Duration,
+    /// Requests being answered
+    pub requests_in_flight: usize,
+    /// Open connections
+    pub connections: usize,
+    /// A connection on which nothing moves is closed
+    pub idle: Duration,
+}
+
+impl Limits {
+    /// For the body alone: it is cut off before the request as a whole is, so that a
+    /// slow client is told apart from a slow server
+    pub(crate) fn body_patience(&self) -> Duration {
+        self.request.mul_f32(0.9)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 64 * 1024,
+            request: Duration::from_secs(10),
+            drain: Duration::from_secs(20),
+            requests_in_flight: 1024,
+            connections: 8192,
+            idle: Duration::from_secs(75),
+        }
+    }
+}
+
+/// Which store answers
+#[derive(Debug)]
+pub(crate) enum StoreConfig {
+    Memory,
+    /// Somebody else's PostgreSQL
+    Postgres {
+        url: DatabaseUrl,
+        connections: Connections,
+    },
+    /// A PostgreSQL of our own
+    Private {
+        data_dir: PathBuf,
+        postgres_bin: Option<PathBuf>,
+        connections: Connections,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connections {
+    pub(crate) read: u32,
+    pub(crate) write: u32,
+}
+
+impl Connections {
+    pub(crate) fn options(self) -> store::Options {
+        store::Options::default()
+            .read_connections(usize::try_from(self.read).unwrap_or(usize::MAX))
+            .write_connections(self.write)
+    }
+}
+
+/// Whom to believe
+#[derive(Debug, Default)]
+pub(crate) struct IdentityConfig {
+    pub(crate) policy: Policy,
+    pub(crate) trust_dir: Option<PathBuf>,
+    /// Where Google's keys are fetched, if at all
+    pub(crate) google_keys: Option<KeyUrl>,
+    pub(crate) fetch_azure_issuers: bool,
+}
+
+/// Not reachable from elsewhere until somebody decides that it shall be
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// PostgreSQL's notices, such as a table that a migration found in place, are none of
+/// an operator's business
+const DEFAULT_LOG_LEVEL: &str = "info,tokio_postgres=warn";
+
+impl Config {
+    fn new(settings: Settings) -> Result<Self, ConfigError> {
+        let default = Limits::default();
+        let limits = Limits {
+            request: settings.request_timeout_seconds.map_or(default.request, Duration::from_secs),
+            drain: settings.drain_timeout_seconds.map_or(default.drain, Duration::from_secs),
+            requests_in_flight: count(settings.max_requests_in_flight, default.requests_in_flight),
+            connections: count(settings.max_connections, default.connections),
+            ..default
+        };
+        let rules = Rules::default()
+            .allow_instance_shared_by_workspaces(
+                settings.allow_instance_shared_by_workspaces.unwrap_or_default(),
+            )
+            .hide_stale(settings.hide_stale_instances.unwrap_or_default());
+        Ok(Self {
+            listen: settings.listen.unwrap_or(DEFAULT_LISTEN),
+            limits,
+            rules,
+            identity: IdentityConfig {
+                policy: settings.policy()?,
+                trust_dir: settings.trust_dir.clone(),
+                google_keys: match settings.fetch_google_keys.as_deref() {
+                    Some("off") => None,
+                    Some(url) => Some(url.parse().map_err(ConfigError::KeyUrl)?),
+                    None => Some(KeyUrl::default()),
+                },
+                fetch_azure_issuers: settings.fetch_azure_issuers.unwrap_or_default(),
+            },
+            log_level: settings.log_level.clone().unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned()),
+            log_format: settings.log_format,
+            store: settings.store()?,
+        })
+    }
+}
+
+fn count(setting: Option<u32>, default: usize) -> usize {
+    setting.and_then(|n| usize::try_from(n).ok()).unwrap_or(default)
+}
+
+/// Environment variables that look like settings and are none
+///
+/// Not an error: an orchestrator that runs a service called `authd` sets
+/// `AUTHD_SERVICE_HOST` and the like for every container.
+pub(crate) fn unknown_environment(command: &clap::Command) -> Vec<String> {
+    let known: Vec<_> = command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|arg| arg.get_env())
+        .collect();
+    std::env::vars_os()
+        .map(|(name, _)| name)
+        .filter(|name| name.to_string_lossy().starts_with("AUTHD_"))
+        .filter(|name| !known.contains(&name.as_os_str()))
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Why the configuration is not usable
+#[derive(Debug, Error)]
+pub(crate) enum ConfigError {
+    #[error("`fetch_google_keys` is neither `off` nor a URL of keys")]
+    KeyUrl(#[source] KeyUrlError),
+    #[error("`{level}` is not a log filter")]
+    LogLevel {
+        level: String,
+        #[source]
+        error: tracing_subscriber::filter::ParseError,
+    },
+    #[error("`{}` is not a valid configuration", path.display())]
+    Malformed {
+        path: PathBuf,
+        #[source]
+        error: toml::de::Error,
+    },
+    #[error("`--store memory` and a database URL exclude each other")]
+    MemoryWithUrl,
+    #[error("settings cannot be merged")]
+    Merge(#[source] toml::ser::Error),
+    #[error("no home directory to keep a database in; set `--data-dir` or `--database-url`")]
+    NoDataDir,
+    #[error("the identity policy is not valid")]
+    Policy(#[source] serde_json::Error),
+    #[error("`{}` cannot be read", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        error: std::io::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(file: &str, settings: Settings) -> Result<Config, ConfigError> {
+        let path = std::env::temp_dir().join(format!("authd-config-{}", uuid::Uuid::new_v4()));
+        std::fs::write(&path, file).unwrap();
+        let config = ConfigArgs { config: Some(path.clone()), settings }.resolve();
+        std::fs::remove_file(path).unwrap();
+        config
+    }
+
+    #[test]
+    fn flags_are_stronger_than_the_file() {
+        let file = "listen = \"127.0.0.1:1\"\nstore = \"memory\"\nhide_stale_instances = true\n\
+                    aws_allowed_regions = [\"eu-west-3\"]";
+        let flags = Settings { listen: Some(([127, 0, 0, 1], 2).into()), ..Settings::default() };
+        let config = resolve(file, flags).unwrap();
+        assert_eq!(config.listen.port(), 2);
+        assert!(config.rules.hide_stale);
+        assert!(matches!(config.store, StoreConfig::Memory));
+        assert_eq!(
+            config.identity.policy.aws_allowed_regions,
+            Some(["eu-west-3".to_owned()].into())
+        );
+    }
+
+    #[test]
+    fn the_policy_is_built_from_settings_of_the_same_names() {
+        let file = "store = \"memory\"\nazure_clouds = [\"china\"]\ngoogle_audience = \"*\"\n\
+                    leeway_seconds = 5";
+        let policy = resolve(file, Settings::default()).unwrap().identity.policy;
+        assert_eq!(policy.azure_clouds, Some([identity_verify::azure::Environment::China].into()));
+        assert_eq!(policy.google_audience, identity_verify::Audience::Any);
+        assert_eq!(policy.leeway_seconds, 5);
+        assert_eq!(
+            policy.google_max_lifetime_seconds,
+            Policy::default().google_max_lifetime_seconds
+        );
+        let error = resolve("azure_clouds = [\"mars\"]", Settings::default()).unwrap_err();
+        assert!(crate::error::chain(&error).contains("mars"), "{error:?}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let error = resolve("listen_on = \"x\"", Settings::default()).unwrap_err();
+        assert!(crate::error::chain(&error).contains("listen_on"), "{error:?}");
+    }
+
+    #[test]
+    fn a_database_url_is_never_printed() {
+        let settings = Settings {
+            database_url: Some(DatabaseUrl::from("postgres://u:hunter2@db/x")),
+            ..Settings::default()
+        };
+        let config = Config::new(settings).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

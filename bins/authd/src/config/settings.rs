@@ -1,0 +1,292 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use identity_verify::Policy;
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigError, Connections, StoreConfig};
+
+/// Everything an operator may set, before defaults are filled in
+///
+/// One struct is read three times: from flags, from `AUTHD_*` environment
+/// variables and from a TOML file whose keys are the fields' names. Flags are
+/// stronger than the environment, which is stronger than the file.
+#[derive(Args, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// Address and port to serve on [default: 127.0.0.1:8080]
+    #[arg(long, env = "AUTHD_LISTEN", value_name = "ADDR", help_heading = "Server")]
+    pub(super) listen: Option<SocketAddr>,
+    /// Seconds a request may take, body included [default: 10]
+    #[arg(long, env = "AUTHD_REQUEST_TIMEOUT_SECONDS", value_name = "N", help_heading = "Server",
+          value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(super) request_timeout_seconds: Option<u64>,
+    /// Seconds that answers under way may still take after SIGTERM [default: 20]
+    #[arg(long, env = "AUTHD_DRAIN_TIMEOUT_SECONDS", value_name = "N", help_heading = "Server",
+          value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub(super) drain_timeout_seconds: Option<u64>,
+    /// Requests answered at a time; more get 503 with Retry-After [default: 1024]
+    #[arg(long, env = "AUTHD_MAX_REQUESTS_IN_FLIGHT", value_name = "N", help_heading = "Server",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) max_requests_in_flight: Option<u32>,
+    /// Connections open at a time; more wait to be accepted [default: 8192]
+    #[arg(long, env = "AUTHD_MAX_CONNECTIONS", value_name = "N", help_heading = "Server",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) max_connections: Option<u32>,
+
+    /// Where the control plane's data is [default: postgres]
+    #[arg(long, env = "AUTHD_STORE", help_heading = "Store")]
+    pub(super) store: Option<StoreKind>,
+    /// PostgreSQL to use; without one, authd runs its own in the data directory
+    #[arg(
+        long,
+        env = "AUTHD_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        help_heading = "Store"
+    )]
+    pub(super) database_url: Option<DatabaseUrl>,
+    /// Where authd's own PostgreSQL keeps its data [default: /var/lib/authd as root, else
+    /// ~/.local/share/authd]
+    #[arg(long, env = "AUTHD_DATA_DIR", value_name = "DIR", help_heading = "Store")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// Folder of `initdb` and `postgres` [default: the newest installed]
+    #[arg(long, env = "AUTHD_POSTGRES_BIN", value_name = "DIR", help_heading = "Store")]
+    pub(super) postgres_bin: Option<PathBuf>,
+    /// Connections shared by all reads [default: 4]
+    #[arg(long, env = "AUTHD_READ_CONNECTIONS", value_name = "N", help_heading = "Store",
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(super) read_connections: Option<u32>,
+    /// Connections for writes, at most [default: 8]
+    #[arg(long, env = "AUTHD_WRITE_CONNECTIONS", value_name = "N", help_heading = "Store",
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) write_connections: Option<u32>,
+
+    /// Folder of keys and certificates to trust beside the built-in ones
+    #[arg(long, env = "AUTHD_TRUST_DIR", value_name = "DIR", help_heading = "Trust")]
+    pub(super) trust_dir: Option<PathBuf>,
+    /// Where Google's keys are fetched when a Google instance first signs in, or `off`
+    /// [default: Google's own URL]
+    #[arg(long, env = "AUTHD_FETCH_GOOGLE_KEYS", value_name = "URL", help_heading = "Trust")]
+    pub(super) fetch_google_keys: Option<String>,
+    /// Fetch Azure issuers that are not built in, from Microsoft and DigiCert [default: false]
+    #[arg(long, env = "AUTHD_FETCH_AZURE_ISSUERS", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Trust")]
+    pub(super) fetch_azure_issuers: Option<bool>,
+
+    /// Seconds of clock difference to forgive [default: 60]
+    #[arg(long, env = "AUTHD_LEEWAY_SECONDS", value_name = "N", help_heading = "Identity policy")]
+    pub(super) leeway_seconds: Option<u64>,
+    /// Refuse AWS documents older than this, counted from the instance's last start
+    #[arg(
+        long,
+        env = "AUTHD_AWS_MAX_DOCUMENT_AGE_SECONDS",
+        value_name = "N",
+        help_heading = "Identity policy"
+    )]
+    pub(super) aws_max_document_age_seconds: Option<u64>,
+    /// AWS accounts that may sign in, separated by commas [default: all]
+    #[arg(
+        long,
+        env = "AUTHD_AWS_ALLOWED_ACCOUNTS",
+        value_name = "ID",
+        value_delimiter = ',',
+        help_heading = "Identity policy"
+    )]
+    pub(super) aws_allowed_accounts: Option<Vec<String>>,
+    /// AWS regions that may sign in, separated by commas [default: all]
+    #[arg(
+        long,
+        env = "AUTHD_AWS_ALLOWED_REGIONS",
+        value_name = "REGION",
+        value_delimiter = ',',
+        help_heading = "Identity policy"
+    )]
+    pub(super) aws_allowed_regions: Option<Vec<String>>,
+    /// Accept AWS's classic document signature, which is RSA-1024 [default: true]
+    #[arg(long, env = "AUTHD_AWS_ALLOW_RSA1024", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Identity policy")]
+    pub(super) aws_allow_rsa1024: Option<bool>,
+    /// Accept AWS's legacy `/pkcs7`, which is DSA with SHA-1 [default: false]
+    #[arg(long, env = "AUTHD_AWS_ALLOW_DSA_SHA1", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Identity policy")]
+    pub(super) aws_allow_dsa_sha1: Option<bool>,
+    /// Refuse Azure's attested data after its end, six hours after it was made [default: true]
+    #[arg(long, env = "AUTHD_AZURE_ENFORCE_EXPIRES_ON", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Identity policy")]
+    pub(super) azure_enforce_expires_on: Option<bool>,
+    /// Nonce that Azure's attested data must answer
+    #[arg(
+        long,
+        env = "AUTHD_AZURE_EXPECTED_NONCE",
+        value_name = "TEXT",
+        help_heading = "Identity policy"
+    )]
+    pub(super) azure_expected_nonce: Option<String>,
+    /// Azure subscriptions that may sign in, separated by commas [default: all]
+    #[arg(
+        long,
+        env = "AUTHD_AZURE_ALLOWED_SUBSCRIPTIONS",
+        value_name = "UUID",
+        value_delimiter = ',',
+        help_heading = "Identity policy"
+    )]
+    pub(super) azure_allowed_subscriptions: Option<Vec<String>>,
+    /// Azure clouds that may sign in: public, government, china, germany
+    /// [default: all but germany]
+    #[arg(
+        long,
+        env = "AUTHD_AZURE_CLOUDS",
+        value_name = "CLOUD",
+        value_delimiter = ',',
+        help_heading = "Identity policy"
+    )]
+    pub(super) azure_clouds: Option<Vec<String>>,
+    /// Audience that Google's tokens must name, or `*` for any [default: coder]
+    #[arg(
+        long,
+        env = "AUTHD_GOOGLE_AUDIENCE",
+        value_name = "TEXT",
+        help_heading = "Identity policy"
+    )]
+    pub(super) google_audience: Option<String>,
+    /// Google projects that may sign in, separated by commas [default: all]
+    #[arg(
+        long,
+        env = "AUTHD_GOOGLE_ALLOWED_PROJECTS",
+        value_name = "ID",
+        value_delimiter = ',',
+        help_heading = "Identity policy"
+    )]
+    pub(super) google_allowed_projects: Option<Vec<String>>,
+    /// Google service accounts that may sign in, separated by commas [default: all]
+    #[arg(
+        long,
+        env = "AUTHD_GOOGLE_ALLOWED_SERVICE_ACCOUNTS",
+        value_name = "EMAIL",
+        value_delimiter = ',',
+        help_heading = "Identity policy"
+    )]
+    pub(super) google_allowed_service_accounts: Option<Vec<String>>,
+    /// Refuse Google instances created longer ago than this
+    #[arg(
+        long,
+        env = "AUTHD_GOOGLE_MAX_INSTANCE_AGE_SECONDS",
+        value_name = "N",
+        help_heading = "Identity policy"
+    )]
+    pub(super) google_max_instance_age_seconds: Option<u64>,
+    /// Refuse Google tokens issued for longer than this [default: 3900]
+    #[arg(
+        long,
+        env = "AUTHD_GOOGLE_MAX_LIFETIME_SECONDS",
+        value_name = "N",
+        help_heading = "Identity policy"
+    )]
+    pub(super) google_max_lifetime_seconds: Option<u64>,
+
+    /// Select by name among the agents of all workspaces that claim an instance [default: false]
+    #[arg(long, env = "AUTHD_ALLOW_INSTANCE_SHARED_BY_WORKSPACES", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Agent sign-in")]
+    pub(super) allow_instance_shared_by_workspaces: Option<bool>,
+    /// Answer 404 instead of 400 where only agents of earlier builds exist [default: false]
+    #[arg(long, env = "AUTHD_HIDE_STALE_INSTANCES", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Agent sign-in")]
+    pub(super) hide_stale_instances: Option<bool>,
+
+    /// What to log: error, warn, info, debug, or a filter such as `info,store=debug`
+    /// [default: info]
+    #[arg(long, env = "AUTHD_LOG_LEVEL", value_name = "FILTER", help_heading = "Log")]
+    pub(super) log_level: Option<String>,
+    /// Shape of the log's lines [default: text to a terminal, else json]
+    #[arg(long, env = "AUTHD_LOG_FORMAT", help_heading = "Log")]
+    pub(super) log_format: Option<LogFormat>,
+}
+
+impl Settings {
+    /// The identity policy, whose keys bear the names of ours
+    pub(super) fn policy(&self) -> Result<Policy, ConfigError> {
+        let mut keys = serde_json::to_value(self).map_err(ConfigError::Policy)?;
+        if let Some(keys) = keys.as_object_mut() {
+            keys.retain(|key, value| {
+                let ours = ["aws_", "azure_", "google_", "leeway_"];
+                !value.is_null() && ours.iter().any(|prefix| key.starts_with(prefix))
+            });
+        }
+        serde_json::from_value(keys).map_err(ConfigError::Policy)
+    }
+
+    pub(super) fn store(self) -> Result<StoreConfig, ConfigError> {
+        let connections = Connections {
+            read: self.read_connections.unwrap_or(4),
+            write: self.write_connections.unwrap_or(8),
+        };
+        match (self.store.unwrap_or(StoreKind::Postgres), self.database_url) {
+            (StoreKind::Memory, Some(_)) => Err(ConfigError::MemoryWithUrl),
+            (StoreKind::Memory, None) => Ok(StoreConfig::Memory),
+            (StoreKind::Postgres, Some(url)) => Ok(StoreConfig::Postgres { url, connections }),
+            (StoreKind::Postgres, None) => Ok(StoreConfig::Private {
+                data_dir: match self.data_dir {
+                    Some(dir) => dir,
+                    None => default_data_dir()?,
+                },
+                postgres_bin: self.postgres_bin,
+                connections,
+            }),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StoreKind {
+    /// Forgotten at exit
+    Memory,
+    Postgres,
+}
+
+/// A connection URL: it may carry a password, so it is never printed
+#[derive(Clone, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The URL itself, to connect with
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for DatabaseUrl {
+    fn from(url: &str) -> Self {
+        Self(url.to_owned())
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl(..)")
+    }
+}
+
+/// Where the freedesktop.org base directories put it, or a system folder for root,
+/// whose home the account that runs PostgreSQL could not enter
+fn default_data_dir() -> Result<PathBuf, ConfigError> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/authd"));
+    }
+    let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|d| d.is_absolute());
+    dir("XDG_DATA_HOME")
+        .or_else(|| dir("HOME").map(|home| home.join(".local/share")))
+        .map(|share| share.join("authd"))
+        .ok_or(ConfigError::NoDataDir)
+}
