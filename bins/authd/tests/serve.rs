@@ -1,0 +1,106 @@
+//! `authd serve` as a process: signals, and what an operator changes while it runs
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod common;
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use authd::client::Client;
+use common::{SIGN_IN, proof, told};
+use identity_verify::test_util::aws::Cloud;
+use tokio::process::{Child, Command};
+
+/// A server with nothing in its store, and a trust folder
+struct Serving {
+    process: Child,
+    url: String,
+    trust: PathBuf,
+}
+
+impl Serving {
+    async fn start() -> Self {
+        let trust = std::env::temp_dir().join(format!("authd-serve-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(trust.join("aws")).unwrap();
+        // Free a moment ago; nobody else here asks for ports by number.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_authd"))
+            .args(["serve", "--store", "memory", "--listen", &address.to_string()])
+            .arg("--trust-dir")
+            .arg(&trust)
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let serving = Self { process, url: format!("http://{address}"), trust };
+        let client = Client::new();
+        serving
+            .eventually(async || client.get(&format!("{}/readyz", serving.url)).await.is_ok())
+            .await;
+        serving
+    }
+
+    /// Waits until `holds`, for as long as a slow machine may take
+    async fn eventually(&self, holds: impl AsyncFn() -> bool) {
+        for _ in 0..1_000 {
+            if holds().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it never came about");
+    }
+
+    async fn signal(&self, signal: &str) {
+        let id = self.process.id().unwrap().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
+    }
+
+    /// 404 for a machine that is believed and unknown, 401 for one that is not believed
+    async fn status_for(&self, cloud: &Cloud) -> u16 {
+        let body = proof(cloud, "i-0123456789abcdef0", None).to_string();
+        told(&Client::new().post_json(&format!("{}{SIGN_IN}", self.url), body).await.unwrap()).0
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.trust);
+    }
+}
+
+#[tokio::test]
+async fn the_trust_folder_is_read_anew_on_sighup() {
+    let serving = Serving::start().await;
+    let cloud = Cloud::generate(common::REGION);
+    assert_eq!(serving.status_for(&cloud).await, 401);
+
+    let key = serving.trust.join(format!("aws/{}.pem", common::REGION));
+    std::fs::write(&key, cloud.public_key_pem()).unwrap();
+    assert_eq!(serving.status_for(&cloud).await, 401);
+    serving.signal("-HUP").await;
+    serving.eventually(async || serving.status_for(&cloud).await == 404).await;
+
+    // A folder that is not usable changes nothing.
+    let other = Cloud::generate("test-region-2");
+    std::fs::write(serving.trust.join("aws/test-region-2.pem"), other.public_key_pem()).unwrap();
+    std::fs::write(serving.trust.join("aws/test-region-3.pem"), "no key").unwrap();
+    serving.signal("-HUP").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!((serving.status_for(&cloud).await, serving.status_for(&other).await), (404, 401));
+    std::fs::remove_file(serving.trust.join("aws/test-region-3.pem")).unwrap();
+    serving.signal("-HUP").await;
+    serving.eventually(async || serving.status_for(&other).await == 404).await;
+}
+
+#[tokio::test]
+async fn it_ends_well_on_sigterm_and_sigint() {
+    for signal in ["-TERM", "-INT"] {
+        let mut serving = Serving::start().await;
+        serving.signal(signal).await;
+        assert_eq!(serving.process.wait().await.unwrap().code(), Some(0), "{signal}");
+    }
+}
