@@ -43,6 +43,9 @@ pub enum Error {
     /// A key that is not of its feature's length, or not hexadecimal
     #[error("a key is not valid")]
     InvalidSecret,
+    /// Not `ID:SECRET`; what it is instead may be a secret of somebody else's
+    #[error("not a proxy's token")]
+    InvalidProxyToken,
     /// Not `ID-SECRET`; what it is instead may be a secret of somebody else's
     #[error("not a session token")]
     InvalidSessionToken,

@@ -12,6 +12,7 @@ mod host;
 mod id;
 mod port;
 mod provisioner_job;
+mod proxy;
 mod redirect;
 mod request;
 mod resolve;
@@ -32,6 +33,7 @@ pub use port::Port;
 pub use provisioner_job::{
     JobDenial, JobKind, JobOrigin, Jobs, ProvisionerJob, authorize_provisioner_job,
 };
+pub use proxy::{PROXY_TOKEN_HEADER, Proxies, Proxy, ProxyToken};
 pub use redirect::{Envelope, RedirectHosts, SignIn, auth_redirect, login};
 pub use request::{AccessMethod, AppRequest, RequestFault, UncheckedRequest};
 pub use resolve::{App, Place, PortShare, Transition, Unresolved, resolve};

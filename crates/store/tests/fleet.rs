@@ -1,9 +1,10 @@
 //! Fleets are read, written and loaded whole
 
+use serde_json::json;
 use store::Error;
 use store::fleet::{
-    Fleet, JobType, PortShareProtocol, SharingLevel, Transition, UserStatus,
-    WorkspaceAgentPortShare,
+    CryptoKey, CustomRole, Fleet, Hidden, JobType, KeyFeature, LoginType, PortShareProtocol,
+    SharingLevel, Transition, UserLink, UserStatus, WorkspaceAgentPortShare,
 };
 use testkit::Database;
 
@@ -69,10 +70,10 @@ async fn a_fleet_is_loaded_whole_or_not_at_all() {
     let fleet = every_table();
     store.load(&fleet).await.unwrap();
 
-    let mut overlapping = every_table();
-    overlapping.workspace_apps.extend_from_slice(&fleet.workspace_apps);
-    // Names are taken only among the users of one fleet.
-    overlapping.users.clear();
+    let mut overlapping = Fleet::default();
+    let workspace = overlapping.workspace(fleet.users[0].id, "other");
+    overlapping.build(workspace, Transition::Start);
+    overlapping.workspace_apps.clone_from(&fleet.workspace_apps);
     let error = store.load(&overlapping).await.unwrap_err();
     let Error::Query { reason } = error else { panic!("{error}") };
     assert!(reason.contains("workspace_apps_pkey"), "{reason}");
@@ -107,6 +108,29 @@ fn every_table() -> Fleet {
         port: 8080,
         share_level: SharingLevel::Authenticated,
         protocol: PortShareProtocol::Https,
+    });
+    fleet.group("admins", acme, &[alice]);
+    fleet.custom_roles.push(CustomRole {
+        name: "observer".to_owned(),
+        organization_id: Some(acme),
+        site_permissions: json!([]),
+        org_permissions: json!([{"negate": false, "resource_type": "workspace", "action": "read"}]),
+        user_permissions: json!([]),
+    });
+    fleet.user_links.push(UserLink {
+        user_id: alice,
+        login_type: LoginType::Oidc,
+        oauth_refresh_token: Hidden("refresh".to_owned()),
+        oauth_expiry: fleet.users[0].created_at,
+    });
+    fleet.session(alice);
+    fleet.proxy("sydney", "https://sydney.example.com", "*.sydney.example.com");
+    fleet.crypto_keys.push(CryptoKey {
+        feature: KeyFeature::WorkspaceAppsToken,
+        sequence: 1,
+        secret: Some(Hidden("00".repeat(64))),
+        starts_at: fleet.users[0].created_at,
+        deletes_at: None,
     });
     fleet
 }

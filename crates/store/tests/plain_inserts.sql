@@ -8,6 +8,13 @@ VALUES (gen_random_uuid(), 'alice', 'alice@example.com', now(), now());
 INSERT INTO organization_members (organization_id, user_id)
 SELECT organizations.id, users.id FROM organizations, users;
 
+INSERT INTO groups (id, name, organization_id)
+SELECT gen_random_uuid(), 'admins', id FROM organizations;
+
+INSERT INTO group_members (user_id, group_id) SELECT users.id, groups.id FROM users, groups;
+
+INSERT INTO custom_roles (name) VALUES ('observer');
+
 INSERT INTO user_links (user_id, login_type) SELECT id, 'oidc' FROM users;
 
 INSERT INTO api_keys (id, hashed_secret, user_id, last_used, expires_at, created_at, updated_at,

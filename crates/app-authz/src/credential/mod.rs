@@ -7,11 +7,14 @@
 mod authenticate;
 mod cookie;
 mod key;
+mod sessions;
 mod source;
 mod token;
 
 pub use authenticate::{Refusal, Session, Terms, authenticate, identify};
 pub use cookie::CookieNames;
 pub use key::{ApiKey, KeyHolder, KeyUpdate, LoginType, OauthLink, UserStatus};
+pub use sessions::{NewKey, Sessions};
 pub use source::{Carried, MAX_TOKENS, Source};
 pub use token::SessionToken;
+pub(crate) use token::random_letters;

@@ -26,11 +26,25 @@ impl SessionToken {
         &self.0
     }
 
+    /// Makes a token of random bytes, which `fill` writes and must be unpredictable
+    #[must_use]
+    pub fn generate(mut fill: impl FnMut(&mut [u8])) -> Self {
+        let id = random_letters(ID_LENGTH, &mut fill);
+        let secret = random_letters(SECRET_LENGTH, &mut fill);
+        Self(format!("{id}-{secret}").into())
+    }
+
+    /// The SHA-256 digest of the secret part: what is stored of it
+    #[must_use]
+    pub fn secret_digest(&self) -> [u8; 32] {
+        sha256(self.0[ID_LENGTH + 1..].as_bytes())
+    }
+
     /// Whether the secret part is the one whose SHA-256 digest was stored
     ///
     /// The comparison takes the same time wherever the digests differ.
     pub(super) fn has_secret_of(&self, digest: &[u8]) -> bool {
-        let own = sha256(self.0[ID_LENGTH + 1..].as_bytes());
+        let own = self.secret_digest();
         digest.len() == own.len() && memcmp::eq(digest, &own)
     }
 }
@@ -58,5 +72,20 @@ impl fmt::Debug for SessionToken {
     }
 }
 
+/// Letters and digits, each as likely as the others
+pub(crate) fn random_letters(count: usize, mut fill: impl FnMut(&mut [u8])) -> String {
+    let mut letters = String::with_capacity(count);
+    while letters.len() < count {
+        let mut byte = [0];
+        fill(&mut byte);
+        // Two of the 64 values stand for no letter, or some would be likelier.
+        if let Some(letter) = ALPHABET.get(usize::from(byte[0] >> 2)) {
+            letters.push(char::from(*letter));
+        }
+    }
+    letters
+}
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const ID_LENGTH: usize = 10;
 const SECRET_LENGTH: usize = 22;

@@ -1,6 +1,25 @@
+use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 use super::{CryptoKey, Feature, Secret};
+
+/// Carries out what the keys of a feature need
+pub trait Rotation: Sync {
+    /// Why nothing was done
+    type Error: Error + Send + Sync + 'static;
+
+    /// Shows `plan` all rows of the feature, and does what it answers
+    ///
+    /// In one transaction that excludes every other replica's, so that no two make a
+    /// successor to one key. Returns how many changes there were.
+    fn rotate<P>(
+        &self,
+        feature: Feature,
+        plan: P,
+    ) -> impl Future<Output = Result<usize, Self::Error>> + Send
+    where
+        P: FnOnce(&[CryptoKey]) -> Vec<Change> + Send;
+}
 
 /// What the keys of one feature need at `now`, in the order in which to do it
 ///

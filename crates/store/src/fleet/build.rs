@@ -1,10 +1,13 @@
+use app_authz::ProxyToken;
+use app_authz::credential::SessionToken;
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use super::{
-    Fleet, JobType, LifecycleState, LoginType, Organization, OrganizationMember, ProvisionerJob,
-    SharingLevel, Template, Token, Transition, User, UserStatus, Workspace, WorkspaceAgent,
-    WorkspaceApp, WorkspaceBuild, WorkspaceResource, empty_object,
+    ApiKey, Digest, Fleet, Group, GroupMember, JobType, KeyScope, LifecycleState, LoginType,
+    Organization, OrganizationMember, ProvisionerJob, SharingLevel, Template, Token, Transition,
+    User, UserStatus, Workspace, WorkspaceAgent, WorkspaceApp, WorkspaceBuild, WorkspaceProxy,
+    WorkspaceResource, empty_object,
 };
 
 /// A build and the one resource it made
@@ -52,6 +55,52 @@ impl Fleet {
             roles,
         });
         id
+    }
+
+    /// Adds a group of `organization` with these members
+    pub fn group(&mut self, name: &str, organization: Uuid, members: &[Uuid]) -> Uuid {
+        let id = Uuid::new_v4();
+        self.groups.push(Group { id, name: name.to_owned(), organization_id: organization });
+        let member = |user: &Uuid| GroupMember { user_id: *user, group_id: id };
+        self.group_members.extend(members.iter().map(member));
+        id
+    }
+
+    /// Adds a session of `user` that lasts for a century, and returns its token
+    ///
+    /// Its row is the last of [`api_keys`](Self::api_keys), and may be changed further.
+    pub fn session(&mut self, user: Uuid) -> SessionToken {
+        let token = SessionToken::generate(fill);
+        let now = self.now();
+        self.api_keys.push(ApiKey {
+            id: token.id().to_owned(),
+            hashed_secret: Digest(token.secret_digest().to_vec()),
+            user_id: user,
+            last_used: now,
+            expires_at: now + Duration::days(36_500),
+            created_at: now,
+            updated_at: now,
+            login_type: LoginType::Password,
+            lifetime_seconds: 86_400,
+            scope: KeyScope::All,
+            token_name: String::new(),
+        });
+        token
+    }
+
+    /// Adds a registered proxy, and returns what it proves itself with
+    pub fn proxy(&mut self, name: &str, url: &str, wildcard_hostname: &str) -> ProxyToken {
+        let id = Uuid::new_v4();
+        let token = ProxyToken::generate(id, fill);
+        self.workspace_proxies.push(WorkspaceProxy {
+            id,
+            name: name.to_owned(),
+            url: url.to_owned(),
+            wildcard_hostname: wildcard_hostname.to_owned(),
+            token_hashed_secret: Digest(token.secret_digest().to_vec()),
+            deleted: false,
+        });
+        token
     }
 
     /// Adds a workspace of `owner`, in the owner's organization and from a template
@@ -203,6 +252,14 @@ impl Fleet {
     /// A library reads no clock, and what is built here is history.
     fn now(&self) -> DateTime<Utc> {
         self.workspace_builds.last().map_or(EPOCH, |build| build.created_at)
+    }
+}
+
+/// Random bytes, from where random ids come from too
+fn fill(bytes: &mut [u8]) {
+    for chunk in bytes.chunks_mut(4) {
+        // The first four bytes of an id are all random.
+        chunk.copy_from_slice(&Uuid::new_v4().as_bytes()[..chunk.len()]);
     }
 }
 

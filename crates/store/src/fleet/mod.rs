@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 pub use self::build::NewBuild;
 pub use self::values::{
-    AppHealth, CorsBehavior, JobType, LifecycleState, LoginType, PortShareProtocol, SharingLevel,
-    Token, Transition, UserStatus,
+    AppHealth, CorsBehavior, Digest, Hidden, JobType, KeyFeature, KeyScope, LifecycleState,
+    LoginType, PortShareProtocol, SharingLevel, Token, Transition, UserStatus,
 };
 #[cfg(feature = "postgres")]
 use crate::pg::schema;
@@ -43,6 +43,11 @@ pub struct Fleet {
     pub organizations: Vec<Organization>,
     pub users: Vec<User>,
     pub organization_members: Vec<OrganizationMember>,
+    pub groups: Vec<Group>,
+    pub group_members: Vec<GroupMember>,
+    pub custom_roles: Vec<CustomRole>,
+    pub user_links: Vec<UserLink>,
+    pub api_keys: Vec<ApiKey>,
     pub templates: Vec<Template>,
     pub workspaces: Vec<Workspace>,
     pub provisioner_jobs: Vec<ProvisionerJob>,
@@ -51,6 +56,8 @@ pub struct Fleet {
     pub workspace_agents: Vec<WorkspaceAgent>,
     pub workspace_apps: Vec<WorkspaceApp>,
     pub workspace_agent_port_share: Vec<WorkspaceAgentPortShare>,
+    pub workspace_proxies: Vec<WorkspaceProxy>,
+    pub crypto_keys: Vec<CryptoKey>,
 }
 
 macro_rules! row {
@@ -110,6 +117,75 @@ row!(
         user_id: Uuid,
         #[serde(default)]
         roles: Vec<String>,
+    }
+);
+
+row!(
+    groups,
+    /// A row of `groups`
+    Group {
+        id: Uuid,
+        name: String,
+        organization_id: Uuid,
+    }
+);
+
+row!(
+    group_members,
+    /// A row of `group_members`
+    GroupMember {
+        user_id: Uuid,
+        group_id: Uuid,
+    }
+);
+
+row!(
+    custom_roles,
+    /// A row of `custom_roles`; permissions are lists of `{"negate", "resource_type", "action"}`
+    CustomRole {
+        name: String,
+        #[serde(default)]
+        organization_id: Option<Uuid>,
+        #[serde(default = "empty_list")]
+        site_permissions: Value,
+        #[serde(default = "empty_list")]
+        org_permissions: Value,
+        #[serde(default = "empty_list")]
+        user_permissions: Value,
+    }
+);
+
+row!(
+    user_links,
+    /// A row of `user_links`
+    UserLink {
+        user_id: Uuid,
+        login_type: LoginType,
+        #[serde(default)]
+        oauth_refresh_token: Hidden,
+        #[serde(default)]
+        oauth_expiry: DateTime<Utc>,
+    }
+);
+
+row!(
+    api_keys,
+    /// A row of `api_keys`
+    ApiKey {
+        id: String,
+        hashed_secret: Digest,
+        user_id: Uuid,
+        last_used: DateTime<Utc>,
+        expires_at: DateTime<Utc>,
+        created_at: DateTime<Utc>,
+        updated_at: DateTime<Utc>,
+        login_type: LoginType,
+        #[serde(default = "a_day")]
+        lifetime_seconds: i64,
+        #[serde(default)]
+        scope: KeyScope,
+        #[serde(default)]
+        token_name: String,
     }
 );
 
@@ -262,6 +338,42 @@ row!(
     }
 );
 
+row!(
+    workspace_proxies,
+    /// A row of `workspace_proxies`
+    WorkspaceProxy {
+        id: Uuid,
+        name: String,
+        url: String,
+        wildcard_hostname: String,
+        token_hashed_secret: Digest,
+        #[serde(default)]
+        deleted: bool,
+    }
+);
+
+row!(
+    crypto_keys,
+    /// A row of `crypto_keys`
+    CryptoKey {
+        feature: KeyFeature,
+        sequence: i32,
+        #[serde(default)]
+        secret: Option<Hidden>,
+        starts_at: DateTime<Utc>,
+        #[serde(default)]
+        deletes_at: Option<DateTime<Utc>>,
+    }
+);
+
 fn empty_object() -> Value {
     Value::Object(serde_json::Map::new())
+}
+
+fn empty_list() -> Value {
+    Value::Array(Vec::new())
+}
+
+const fn a_day() -> i64 {
+    86_400
 }

@@ -154,27 +154,72 @@ value!(
     }
 );
 
-/// An agent's session token, whose `Debug` prints nothing of it
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "postgres", derive(diesel::expression::AsExpression))]
-#[cfg_attr(feature = "postgres", diesel(sql_type = diesel::sql_types::Uuid))]
-#[serde(transparent)]
-pub struct Token(pub Uuid);
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
+value!(
+    ApiKeyScope,
+    /// What a key may do
+    KeyScope {
+        #[default]
+        All = "all",
+        ApplicationConnect = "application_connect",
     }
+);
+
+value!(
+    CryptoKeyFeature,
+    /// What a key of the deployment's own is for
+    KeyFeature {
+        #[default]
+        WorkspaceAppsToken = "workspace_apps_token",
+        WorkspaceAppsApiKey = "workspace_apps_api_key",
+    }
+);
+
+macro_rules! secret {
+    ($sql_type:ident, $(#[$attr:meta])* $name:ident($inner:ty)) => {
+        $(#[$attr])*
+        #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "postgres", derive(diesel::expression::AsExpression))]
+        #[cfg_attr(feature = "postgres", diesel(sql_type = diesel::sql_types::$sql_type))]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+
+        #[cfg(feature = "postgres")]
+        impl diesel::serialize::ToSql<diesel::sql_types::$sql_type, diesel::pg::Pg> for $name {
+            fn to_sql<'b>(
+                &'b self,
+                out: &mut diesel::serialize::Output<'b, '_, diesel::pg::Pg>,
+            ) -> diesel::serialize::Result {
+                <$inner as diesel::serialize::ToSql<
+                    diesel::sql_types::$sql_type,
+                    diesel::pg::Pg,
+                >>::to_sql(&self.0, out)
+            }
+        }
+    };
 }
 
-#[cfg(feature = "postgres")]
-impl diesel::serialize::ToSql<diesel::sql_types::Uuid, diesel::pg::Pg> for Token {
-    fn to_sql<'b>(
-        &'b self,
-        out: &mut diesel::serialize::Output<'b, '_, diesel::pg::Pg>,
-    ) -> diesel::serialize::Result {
-        <Uuid as diesel::serialize::ToSql<diesel::sql_types::Uuid, diesel::pg::Pg>>::to_sql(
-            &self.0, out,
-        )
-    }
-}
+secret!(
+    Text,
+    /// A secret text, of which `Debug` prints nothing
+    #[derive(Default)]
+    Hidden(String)
+);
+
+secret!(
+    Uuid,
+    /// An agent's session token, of which `Debug` prints nothing
+    #[derive(Copy)]
+    Token(Uuid)
+);
+
+secret!(
+    Binary,
+    /// The digest of a secret, of which `Debug` prints nothing
+    Digest(Vec<u8>)
+);

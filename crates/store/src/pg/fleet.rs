@@ -35,6 +35,11 @@ async fn insert(fleet: &Fleet, connection: &mut AsyncPgConnection) -> QueryResul
         organizations,
         users,
         organization_members,
+        groups,
+        group_members,
+        custom_roles,
+        user_links,
+        api_keys,
         templates,
         workspaces,
         provisioner_jobs,
@@ -43,6 +48,8 @@ async fn insert(fleet: &Fleet, connection: &mut AsyncPgConnection) -> QueryResul
         workspace_agents,
         workspace_apps,
         workspace_agent_port_share,
+        workspace_proxies,
+        crypto_keys,
     );
     Ok(())
 }

@@ -124,6 +124,35 @@ diesel::table! {
 }
 
 diesel::table! {
+    custom_roles (id) {
+        id -> Uuid,
+        name -> Text,
+        display_name -> Text,
+        organization_id -> Nullable<Uuid>,
+        site_permissions -> Jsonb,
+        org_permissions -> Jsonb,
+        user_permissions -> Jsonb,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    group_members (user_id, group_id) {
+        user_id -> Uuid,
+        group_id -> Uuid,
+    }
+}
+
+diesel::table! {
+    groups (id) {
+        id -> Uuid,
+        name -> Text,
+        organization_id -> Uuid,
+    }
+}
+
+diesel::table! {
     organization_members (organization_id, user_id) {
         organization_id -> Uuid,
         user_id -> Uuid,
@@ -321,6 +350,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     authd_audit_log,
     authd_audit_sessions,
     crypto_keys,
+    custom_roles,
+    group_members,
+    groups,
     organization_members,
     organizations,
     provisioner_jobs,

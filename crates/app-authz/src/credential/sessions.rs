@@ -1,0 +1,71 @@
+use std::error::Error;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use super::{ApiKey, KeyHolder, KeyUpdate, LoginType, SessionToken};
+use crate::UserId;
+use crate::rbac::ScopeName;
+
+/// Answers who holds a session, and keeps the books of sessions
+///
+/// One question, one round trip each. Not from a replica: a session that was ended must
+/// not come back.
+pub trait Sessions: Sync {
+    /// Why the question could not be answered
+    type Error: Error + Send + Sync + 'static;
+
+    /// For each token whose id is known, the key and its holder, in any order
+    ///
+    /// Nothing is verified yet: that is [`authenticate`](super::authenticate).
+    fn holders(
+        &self,
+        tokens: &[SessionToken],
+    ) -> impl Future<Output = Result<Vec<KeyHolder>, Self::Error>> + Send;
+
+    /// Writes back what the use of a key changed, unless somebody else just has
+    ///
+    /// `ip` is where the key was used from; the unspecified address if that is unknown.
+    /// The user counts as seen.
+    fn update(
+        &self,
+        key: &ApiKey,
+        update: KeyUpdate,
+        ip: Option<IpAddr>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Stores a new key
+    ///
+    /// An error if the user is unknown or deleted, or the id is taken.
+    fn insert(&self, key: &NewKey<'_>) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Ends the session of `key`, and with it every session its holder was given for
+    /// apps alone
+    ///
+    /// No error if it had ended.
+    fn log_out(&self, key: &ApiKey) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// A key that is to be stored
+///
+/// `Debug` prints its id alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewKey<'a> {
+    /// The token whose other half it is
+    pub token: &'a SessionToken,
+    /// Whom it stands for
+    pub user: UserId,
+    /// How the user signed in for it
+    pub login_type: LoginType,
+    /// What it may do: a scope that the table of keys can hold
+    pub scope: ScopeName,
+    /// When it is made
+    pub created_at: SystemTime,
+    /// When it ends
+    pub expires_at: SystemTime,
+    /// How far use extends it
+    pub lifetime: Duration,
+    /// Where it was asked for from, where that is known
+    pub ip: Option<IpAddr>,
+    /// What its user calls it; unique among the user's keys of login type `token`
+    pub name: &'a str,
+}

@@ -1,0 +1,151 @@
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+use openssl::memcmp;
+use openssl::sha::sha256;
+use uuid::Uuid;
+
+use crate::credential::random_letters;
+use crate::id::parse_uuid;
+
+/// Answers which proxies are registered
+pub trait Proxies: Sync {
+    /// Why the question could not be answered
+    type Error: Error + Send + Sync + 'static;
+
+    /// All that are not deleted: a handful, to be kept in memory for a while
+    fn proxies(&self) -> impl Future<Output = Result<Vec<Proxy>, Self::Error>> + Send;
+}
+
+/// A registered proxy: a server elsewhere that carries apps, and asks here who may open
+/// them
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its id
+    pub id: Uuid,
+    /// Its name
+    pub name: String,
+    /// Where it is reached; empty until it has registered itself
+    pub url: String,
+    /// The pattern of its app hosts; empty if it has none
+    pub wildcard_hostname: String,
+    /// The SHA-256 digest of the secret part of its token
+    pub secret_digest: Vec<u8>,
+}
+
+impl Proxy {
+    /// Whether `token` is this proxy's
+    ///
+    /// The comparison of the secrets takes the same time wherever they differ.
+    #[must_use]
+    pub fn bears(&self, token: &ProxyToken) -> bool {
+        let digest = token.secret_digest();
+        self.id == token.id
+            && self.secret_digest.len() == digest.len()
+            && memcmp::eq(&self.secret_digest, &digest)
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("url", &self.url)
+            .field("wildcard_hostname", &self.wildcard_hostname)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a proxy shows to prove itself, in the header [`PROXY_TOKEN_HEADER`]: a bearer
+/// secret
+///
+/// `Debug` prints its id alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyToken {
+    id: Uuid,
+    secret: Box<str>,
+}
+
+impl ProxyToken {
+    /// Makes a token for the proxy `id` of random bytes, which `fill` writes and must be
+    /// unpredictable
+    pub fn generate(id: Uuid, fill: impl FnMut(&mut [u8])) -> Self {
+        Self { id, secret: random_letters(SECRET_LENGTH, fill).into() }
+    }
+
+    /// Which proxy it speaks for, if it is good
+    #[must_use]
+    pub const fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The SHA-256 digest of the secret part: what is stored of it
+    #[must_use]
+    pub fn secret_digest(&self) -> [u8; 32] {
+        sha256(self.secret.as_bytes())
+    }
+
+    /// The token itself, for the proxy and nobody else
+    #[must_use]
+    pub fn reveal(&self) -> String {
+        format!("{}:{}", self.id, self.secret)
+    }
+}
+
+impl FromStr for ProxyToken {
+    type Err = crate::Error;
+
+    /// Reads `ID:SECRET`: the proxy's id, and 64 letters or digits
+    fn from_str(text: &str) -> Result<Self, crate::Error> {
+        let parts = text.split_once(':').and_then(|(id, secret)| Some((parse_uuid(id)?, secret)));
+        match parts {
+            Some((id, secret))
+                if secret.len() == SECRET_LENGTH
+                    && secret.bytes().all(|byte| byte.is_ascii_alphanumeric()) =>
+            {
+                Ok(Self { id, secret: secret.into() })
+            }
+            _ => Err(crate::Error::InvalidProxyToken),
+        }
+    }
+}
+
+impl fmt::Debug for ProxyToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProxyToken({}:..)", self.id)
+    }
+}
+
+/// The header a proxy's token comes in
+pub const PROXY_TOKEN_HEADER: &str = "Coder-External-Proxy-Token";
+
+const SECRET_LENGTH: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_bears_its_own_token_and_no_other() {
+        let secret = "s".repeat(64);
+        let proxy = |secret: &str| Proxy {
+            id: Uuid::from_u128(7),
+            name: "sydney".to_owned(),
+            url: String::new(),
+            wildcard_hostname: String::new(),
+            secret_digest: sha256(secret.as_bytes()).to_vec(),
+        };
+        let token: ProxyToken = format!("{}:{secret}", Uuid::from_u128(7)).parse().unwrap();
+        assert_eq!(token.reveal().parse::<ProxyToken>().unwrap(), token);
+        assert!(proxy(&secret).bears(&token));
+        assert!(!proxy("other").bears(&token));
+        assert!(!Proxy { id: Uuid::from_u128(8), ..proxy(&secret) }.bears(&token));
+        assert!(!Proxy { secret_digest: Vec::new(), ..proxy(&secret) }.bears(&token));
+        assert!(!format!("{token:?} {:?}", proxy(&secret)).contains(&secret));
+        for bad in ["", ":", "x:y", &format!("{}:", Uuid::nil()), &format!("{}:s", Uuid::nil())] {
+            assert!(bad.parse::<ProxyToken>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+DROP TABLE custom_roles;
+DROP TABLE group_members;
+DROP TABLE groups;
