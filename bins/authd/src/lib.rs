@@ -6,6 +6,7 @@
 //! command is [`run`].
 
 mod app;
+mod apps;
 mod cli;
 pub mod client;
 mod commands;
@@ -14,6 +15,7 @@ mod error;
 mod identity;
 mod idle;
 pub mod outgoing;
+mod pages;
 mod quote;
 mod router;
 mod routes;
@@ -22,6 +24,9 @@ mod telemetry;
 mod trust;
 
 pub use app::{App, Clock, system_clock};
+pub use apps::{
+    AppsConfig, AuditFail, CookieConfig, Network, NoNetwork, SameSite, Signing, TrustedProxies,
+};
 pub use commands::run;
 pub use config::Limits;
 pub use identity::{Identity, Online};

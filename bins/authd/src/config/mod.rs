@@ -1,3 +1,4 @@
+mod apps;
 mod settings;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,6 +12,7 @@ use thiserror::Error;
 
 use self::settings::Settings;
 pub(crate) use self::settings::{DatabaseUrl, LogFormat};
+use crate::apps::AppsConfig;
 use crate::outgoing::{KeyUrl, KeyUrlError};
 
 /// Settings with where they come from: the arguments of every command that
@@ -52,6 +54,10 @@ pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     pub(crate) identity: IdentityConfig,
     pub(crate) rules: Rules,
+    /// How apps are reached, if at all
+    pub(crate) apps: Option<AppsConfig>,
+    /// Whether authd makes and rotates the keys it signs with
+    pub(crate) key_rotation: bool,
     pub(crate) log_level: String,
     pub(crate) log_format: Option<LogFormat>,
 }
@@ -161,6 +167,8 @@ impl Config {
             listen: settings.listen.unwrap_or(DEFAULT_LISTEN),
             limits,
             rules,
+            apps: settings.apps()?,
+            key_rotation: settings.key_rotation.unwrap_or(true),
             identity: IdentityConfig {
                 policy: settings.policy()?,
                 trust_dir: settings.trust_dir.clone(),
@@ -203,6 +211,8 @@ pub(crate) fn unknown_environment(command: &clap::Command) -> Vec<String> {
 /// Why the configuration is not usable
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
+    #[error("`{setting}` {problem}")]
+    Apps { setting: &'static str, problem: String },
     #[error("`fetch_google_keys` is neither `off` nor a URL of keys")]
     KeyUrl(#[source] KeyUrlError),
     #[error("`{level}` is not a log filter")]
