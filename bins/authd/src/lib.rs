@@ -17,6 +17,7 @@ mod idle;
 pub mod outgoing;
 mod pages;
 mod quote;
+mod random;
 mod router;
 mod routes;
 mod server;
@@ -25,9 +26,11 @@ mod trust;
 
 pub use app::{App, Clock, system_clock};
 pub use apps::{
-    AppsConfig, AuditFail, CookieConfig, Network, NoNetwork, SameSite, Signing, TrustedProxies,
+    AppsConfig, AuditFail, CookieConfig, KeysError, Network, NoNetwork, SameSite, Signing,
+    TrustedProxies,
 };
 pub use commands::run;
 pub use config::Limits;
 pub use identity::{Identity, Online};
+pub use router::routes;
 pub use server::serve;

@@ -2,8 +2,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use app_audit::parse_ip;
-use hyper::Request;
+use hyper::Uri;
 use hyper::header::{HOST, HeaderMap, HeaderName};
+use hyper::http::Extensions;
 use thiserror::Error;
 
 /// The other end of the connection a request came over
@@ -94,20 +95,29 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(crate) fn of<B>(request: &Request<B>, proxies: &TrustedProxies) -> Self {
-        let headers = request.headers();
-        let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip().to_canonical());
+    pub(crate) fn of(
+        uri: &Uri,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        proxies: &TrustedProxies,
+    ) -> Self {
+        let peer = extensions.get::<Peer>().map(|peer| peer.0.ip().to_canonical());
         let trusted = peer.is_some_and(|peer| proxies.trust(peer));
-        let own = || match request.uri().authority() {
-            Some(authority) => Some(authority.as_str()),
-            None => headers.get(HOST).and_then(|host| host.to_str().ok()),
-        };
-        let host = if trusted { first(headers, &X_FORWARDED_HOST).or_else(own) } else { own() };
+        let own = own_host(uri, headers);
+        let told = first(headers, &X_FORWARDED_HOST).filter(|_| trusted);
         Self {
-            host: host.unwrap_or_default().to_owned(),
+            host: told.or(own).unwrap_or_default().to_owned(),
             client: if trusted { proxies.client(peer, headers) } else { peer },
             trusted,
         }
+    }
+}
+
+/// The host a request names itself
+pub(crate) fn own_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    match uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => headers.get(HOST)?.to_str().ok(),
     }
 }
 
@@ -123,14 +133,14 @@ pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwa
 mod tests {
     use super::*;
 
-    fn request(peer: &str, headers: &[(&str, &str)]) -> Request<()> {
-        let mut request = Request::builder().uri("/").header("host", "own.example");
+    fn asked(peer: &str, headers: &[(&str, &str)]) -> Asked {
+        let mut request = hyper::Request::builder().uri("/").header("host", "own.example");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let mut request = request.body(()).unwrap();
         request.extensions_mut().insert(Peer(SocketAddr::new(peer.parse().unwrap(), 4711)));
-        request
+        Asked::of(request.uri(), request.headers(), request.extensions(), &proxies())
     }
 
     fn proxies() -> TrustedProxies {
@@ -154,7 +164,7 @@ mod tests {
             ("fd00::2", "own.example", "fd00::2"),
             ("11.0.0.1", "own.example", "11.0.0.1"),
         ] {
-            let asked = Asked::of(&request(peer, &told), &proxies());
+            let asked = asked(peer, &told);
             assert_eq!(asked.host, host, "{peer}");
             assert_eq!(asked.client, Some(client.parse().unwrap()), "{peer}");
         }
@@ -171,7 +181,7 @@ mod tests {
             (&[("forwarded", "for=1.2.3.4")], "10.0.0.1"),
             (&[], "10.0.0.1"),
         ] {
-            let asked = Asked::of(&request("10.0.0.1", headers), &proxies());
+            let asked = asked("10.0.0.1", headers);
             assert_eq!(asked.client, Some(client.parse().unwrap()), "{headers:?}");
         }
     }

@@ -14,6 +14,7 @@ use self::settings::Settings;
 pub(crate) use self::settings::{DatabaseUrl, LogFormat};
 use crate::apps::AppsConfig;
 use crate::outgoing::{KeyUrl, KeyUrlError};
+use crate::routes::Bounds;
 
 /// Settings with where they come from: the arguments of every command that
 /// touches the store
@@ -80,10 +81,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For the body alone: it is cut off before the request as a whole is, so that a
-    /// slow client is told apart from a slow server
-    pub(crate) fn body_patience(&self) -> Duration {
-        self.request.mul_f32(0.9)
+    /// A body is cut off before the request as a whole is, so that a slow client is told
+    /// apart from a slow server
+    pub(crate) fn body_bounds(&self) -> Bounds {
+        Bounds { size: self.body, patience: self.request.mul_f32(0.9) }
     }
 }
 

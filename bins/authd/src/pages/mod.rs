@@ -9,16 +9,20 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY};
 use hyper::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
 
 /// A page for a visitor
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Page {
-    pub(crate) status: StatusCode,
-    pub(crate) title: &'static str,
+    pub(crate) status: u16,
+    pub(crate) title: String,
     pub(crate) text: String,
     /// What an operator could change
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) warnings: Vec<String>,
     /// Whether trying once more may help
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) retry: bool,
 }
 
@@ -26,7 +30,7 @@ impl Page {
     /// The page as an answer, with a link to `dashboard`
     pub(crate) fn into_response(self, dashboard: Option<&str>) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(self.render(dashboard).into()));
-        *response.status_mut() = self.status;
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or_default();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
@@ -35,8 +39,7 @@ impl Page {
     }
 
     fn render(&self, dashboard: Option<&str>) -> String {
-        let Self { status, title, text, .. } = self;
-        let code = status.as_u16();
+        let Self { status: code, title, text, .. } = self;
         let mut html = String::with_capacity(4096);
         // Writing to a string cannot fail.
         let _ = write!(
@@ -114,8 +117,8 @@ mod tests {
     #[test]
     fn everything_is_escaped() {
         let page = Page {
-            status: StatusCode::NOT_FOUND,
-            title: "Title",
+            status: 404,
+            title: "Title".to_owned(),
             text: "</p><script>alert(1)</script>".to_owned(),
             warnings: vec!["<img src=x onerror='a'>".to_owned()],
             retry: true,
