@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod domain;
 mod error;
 pub mod fleet;
 mod memory;
@@ -7,6 +8,9 @@ mod memory;
 mod pg;
 
 use agent_auth::Candidates;
+use app_authz::credential::Sessions;
+use app_authz::token::{KeyStore, Rotation};
+use app_authz::{Directory, Proxies};
 
 pub use crate::error::Error;
 pub use crate::memory::MemoryStore;
@@ -16,7 +20,17 @@ pub use crate::pg::cluster;
 pub use crate::pg::{Migrations, Options, PgStore, StatementCounter};
 
 /// Everything that authd asks of a database: the sum of the ports
-pub trait Store: Candidates<Error = Error> + Send + Sync + 'static {
+pub trait Store:
+    Candidates<Error = Error>
+    + Directory<Error = Error>
+    + KeyStore<Error = Error>
+    + Proxies<Error = Error>
+    + Rotation<Error = Error>
+    + Sessions<Error = Error>
+    + Send
+    + Sync
+    + 'static
+{
     /// Whether questions can be answered now
     ///
     /// # Errors
