@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod domain;
 mod error;
 pub mod fleet;
 mod journal;
@@ -9,6 +10,9 @@ mod pg;
 
 use agent_auth::Candidates;
 use app_audit::Journal;
+use app_authz::credential::Sessions;
+use app_authz::token::{KeyStore, Rotation};
+use app_authz::{Directory, Proxies};
 
 pub use crate::error::Error;
 pub use crate::memory::MemoryStore;
@@ -19,7 +23,16 @@ pub use crate::pg::{Migrations, Options, PgStore, StatementCounter};
 
 /// Everything that authd asks of a database: the sum of the ports
 pub trait Store:
-    Candidates<Error = Error> + Journal<Error = Error> + Send + Sync + 'static
+    Candidates<Error = Error>
+    + Directory<Error = Error>
+    + Journal<Error = Error>
+    + KeyStore<Error = Error>
+    + Proxies<Error = Error>
+    + Rotation<Error = Error>
+    + Sessions<Error = Error>
+    + Send
+    + Sync
+    + 'static
 {
     /// Whether questions can be answered now
     ///
