@@ -8,7 +8,7 @@ mod memory;
 mod pg;
 
 use agent_auth::Candidates;
-use app_audit::Journal;
+use app_audit::{AuditLog, Journal};
 
 pub use crate::error::Error;
 pub use crate::memory::MemoryStore;
@@ -19,7 +19,7 @@ pub use crate::pg::{Migrations, Options, PgStore, StatementCounter};
 
 /// Everything that authd asks of a database: the sum of the ports
 pub trait Store:
-    Candidates<Error = Error> + Journal<Error = Error> + Send + Sync + 'static
+    Candidates<Error = Error> + Journal<Error = Error> + AuditLog<Error = Error> + Send + Sync + 'static
 {
     /// Whether questions can be answered now
     ///

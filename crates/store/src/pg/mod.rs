@@ -1,9 +1,11 @@
+mod audit_log;
 mod batches;
 mod candidates;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 mod connect;
 mod fleet;
+mod housekeeping;
 mod journal;
 mod migrate;
 mod options;
