@@ -9,7 +9,7 @@ mod memory;
 mod pg;
 
 use agent_auth::Candidates;
-use app_audit::Journal;
+use app_audit::{AuditLog, Journal};
 use app_authz::credential::Sessions;
 use app_authz::token::{KeyStore, Rotation};
 use app_authz::{Directory, Proxies};
@@ -23,7 +23,8 @@ pub use crate::pg::{Migrations, Options, PgStore, StatementCounter};
 
 /// Everything that authd asks of a database: the sum of the ports
 pub trait Store:
-    Candidates<Error = Error>
+    AuditLog<Error = Error>
+    + Candidates<Error = Error>
     + Directory<Error = Error>
     + Journal<Error = Error>
     + KeyStore<Error = Error>

@@ -11,6 +11,7 @@ macro_rules! prepared_once {
 }
 
 mod app_access;
+mod audit_log;
 mod batches;
 mod candidates;
 #[cfg(feature = "cluster")]
@@ -19,6 +20,7 @@ mod connect;
 mod crypto_keys;
 mod fleet;
 mod holders;
+mod housekeeping;
 mod journal;
 mod migrate;
 mod options;
