@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![allow(unreachable_pub, reason = "modules of one test")]
 
+mod audit;
 mod forward;
 mod issue;
 mod path;
 mod ports;
+mod redirect;
 mod subdomain;
 mod world;

@@ -1,7 +1,11 @@
+#![allow(unreachable_pub, reason = "a module of one test")]
+
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_auth::{Candidate, Candidates};
+use app_audit::{Answer, AuditLog, Count, Entry, Filter, Journal, Page, Row, Window};
 use app_authz::credential::{ApiKey, KeyHolder, KeyUpdate, NewKey, SessionToken, Sessions};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation};
 use app_authz::{AppAccess, AppRequest, Directory, Proxies, Proxy};
@@ -97,5 +101,37 @@ impl Rotation for SlowStore {
         P: FnOnce(&[CryptoKey]) -> Vec<Change> + Send,
     {
         self.1.rotate(feature, plan).await
+    }
+}
+
+impl Journal for SlowStore {
+    type Error = Error;
+
+    async fn note(&self, entries: &[Entry], window: Window) -> Result<Vec<Answer>, Error> {
+        self.1.note(entries, window).await
+    }
+
+    async fn count(&self, counts: &[Count]) -> Result<(), Error> {
+        self.1.count(counts).await
+    }
+
+    async fn end_sessions(&self, window: Window, at_most: u32) -> Result<u64, Error> {
+        self.1.end_sessions(window, at_most).await
+    }
+
+    async fn forget(&self, keep: Duration, at_most: u32) -> Result<u64, Error> {
+        self.1.forget(keep, at_most).await
+    }
+
+    fn is_unavailable(error: &Error) -> bool {
+        MemoryStore::is_unavailable(error)
+    }
+}
+
+impl AuditLog for SlowStore {
+    type Error = Error;
+
+    async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Error> {
+        self.1.list(filter, page).await
     }
 }
