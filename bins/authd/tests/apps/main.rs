@@ -11,6 +11,7 @@ mod issue;
 mod keys;
 mod path;
 mod ports;
+mod real;
 mod redirect;
 mod subdomain;
 mod world;
