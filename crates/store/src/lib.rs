@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod authorized;
 mod domain;
 mod error;
 pub mod fleet;
@@ -10,8 +11,9 @@ mod pg;
 use agent_auth::Candidates;
 use app_authz::credential::Sessions;
 use app_authz::token::{KeyStore, Rotation};
-use app_authz::{Directory, Proxies};
+use app_authz::{Directory, Jobs, Proxies};
 
+use crate::authorized::Rows;
 pub use crate::error::Error;
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "cluster")]
@@ -23,8 +25,10 @@ pub use crate::pg::{Migrations, Options, PgStore, StatementCounter};
 pub trait Store:
     Candidates<Error = Error>
     + Directory<Error = Error>
+    + Jobs<Error = Error>
     + KeyStore<Error = Error>
     + Proxies<Error = Error>
+    + Rows
     + Rotation<Error = Error>
     + Sessions<Error = Error>
     + Send

@@ -11,6 +11,7 @@ macro_rules! prepared_once {
 }
 
 mod app_access;
+mod authorized;
 mod batches;
 mod candidates;
 #[cfg(feature = "cluster")]
@@ -19,6 +20,7 @@ mod connect;
 mod crypto_keys;
 mod fleet;
 mod holders;
+mod jobs;
 mod migrate;
 mod options;
 mod places;
@@ -31,6 +33,7 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 mod values;
+mod workspaces;
 mod writes;
 
 use std::sync::Arc;

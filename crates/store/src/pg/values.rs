@@ -53,7 +53,7 @@ impl ToSql<Timestamptz, Pg> for Moment {
 }
 
 /// An access list, which grants nothing to nobody if it is not understood
-#[derive(Debug)]
+#[derive(Debug, FromSqlRow)]
 pub(super) struct Shared(pub(super) AccessList);
 
 impl FromSql<Jsonb, Pg> for Shared {
