@@ -14,10 +14,10 @@ use tokio::sync::Semaphore;
 
 /// A store that looks instances up when it is told to
 #[derive(Clone)]
-pub struct SlowStore(pub Arc<Semaphore>, Arc<MemoryStore>);
+pub(crate) struct SlowStore(pub(crate) Arc<Semaphore>, Arc<MemoryStore>);
 
 impl SlowStore {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Semaphore::new(0)), Arc::default())
     }
 }
@@ -32,7 +32,7 @@ impl Candidates for SlowStore {
     }
 }
 
-pub const PANIC: &str = "i-0badbadbadbadbad0";
+pub(crate) const PANIC: &str = "i-0badbadbadbadbad0";
 
 impl Store for SlowStore {
     async fn ping(&self) -> Result<(), Error> {
