@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod authorized;
 mod domain;
 mod error;
 pub mod fleet;
@@ -12,8 +13,9 @@ use agent_auth::Candidates;
 use app_audit::{AuditLog, Journal};
 use app_authz::credential::Sessions;
 use app_authz::token::{KeyStore, Rotation};
-use app_authz::{Directory, Proxies};
+use app_authz::{Directory, Jobs, Proxies};
 
+use crate::authorized::Rows;
 pub use crate::error::Error;
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "cluster")]
@@ -26,9 +28,11 @@ pub trait Store:
     AuditLog<Error = Error>
     + Candidates<Error = Error>
     + Directory<Error = Error>
+    + Jobs<Error = Error>
     + Journal<Error = Error>
     + KeyStore<Error = Error>
     + Proxies<Error = Error>
+    + Rows
     + Rotation<Error = Error>
     + Sessions<Error = Error>
     + Send

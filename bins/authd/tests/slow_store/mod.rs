@@ -8,16 +8,20 @@ use agent_auth::{Candidate, Candidates};
 use app_audit::{Answer, AuditLog, Count, Entry, Filter, Journal, Page, Row, Window};
 use app_authz::credential::{ApiKey, KeyHolder, KeyUpdate, NewKey, SessionToken, Sessions};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation};
-use app_authz::{AppAccess, AppRequest, Directory, Proxies, Proxy};
+use app_authz::{
+    AppAccess, AppRequest, Directory, JobId, JobOrigin, Jobs, ProvisionerJob, Proxies, Proxy,
+    Workspace, WorkspaceId,
+};
+use store::authorized::{JobRecord, Readable, Rows};
 use store::{Error, MemoryStore, Store};
 use tokio::sync::Semaphore;
 
 /// A store that looks instances up when it is told to
 #[derive(Clone)]
-pub struct SlowStore(pub Arc<Semaphore>, Arc<MemoryStore>);
+pub(crate) struct SlowStore(pub(crate) Arc<Semaphore>, Arc<MemoryStore>);
 
 impl SlowStore {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Semaphore::new(0)), Arc::default())
     }
 }
@@ -32,7 +36,7 @@ impl Candidates for SlowStore {
     }
 }
 
-pub const PANIC: &str = "i-0badbadbadbadbad0";
+pub(crate) const PANIC: &str = "i-0badbadbadbadbad0";
 
 impl Store for SlowStore {
     async fn ping(&self) -> Result<(), Error> {
@@ -74,6 +78,33 @@ impl Sessions for SlowStore {
 
     async fn log_out(&self, key: &ApiKey) -> Result<(), Error> {
         self.1.log_out(key).await
+    }
+}
+
+impl Jobs for SlowStore {
+    type Error = Error;
+
+    async fn origin(&self, job: ProvisionerJob) -> Result<Option<JobOrigin>, Error> {
+        self.1.origin(job).await
+    }
+}
+
+impl Rows for SlowStore {
+    async fn workspace(&self, id: WorkspaceId) -> Result<Option<Workspace>, Error> {
+        self.1.workspace(id).await
+    }
+
+    async fn workspaces(
+        &self,
+        readable: &Readable,
+        after: Option<WorkspaceId>,
+        limit: u16,
+    ) -> Result<Vec<Workspace>, Error> {
+        self.1.workspaces(readable, after, limit).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobRecord>, Error> {
+        self.1.job(id).await
     }
 }
 

@@ -1,6 +1,8 @@
 mod app_access;
+mod authorized;
 mod candidates;
 mod crypto_keys;
+mod jobs;
 mod journal;
 mod proxies;
 mod sessions;

@@ -12,6 +12,7 @@ macro_rules! prepared_once {
 
 mod app_access;
 mod audit_log;
+mod authorized;
 mod batches;
 mod candidates;
 #[cfg(feature = "cluster")]
@@ -21,6 +22,7 @@ mod crypto_keys;
 mod fleet;
 mod holders;
 mod housekeeping;
+mod jobs;
 mod journal;
 mod migrate;
 mod options;
@@ -34,6 +36,7 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 mod values;
+mod workspaces;
 mod writes;
 
 use std::sync::Arc;

@@ -20,7 +20,7 @@ pub(super) struct Label<T>(pub(super) T);
 
 impl<T: FromStr<Err = app_authz::Error>> FromSql<Text, Pg> for Label<T> {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        Ok(Self(domain::label(std::str::from_utf8(value.as_bytes())?)?))
+        Ok(Self(std::str::from_utf8(value.as_bytes())?.parse()?))
     }
 }
 
@@ -42,10 +42,7 @@ impl FromSql<Timestamptz, Pg> for Moment {
 
 impl ToSql<Timestamptz, Pg> for Moment {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        let micros = match self.0.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_micros())?,
-            Err(before) => -i64::try_from(before.duration().as_micros())?,
-        };
+        let micros = domain::unix_micros(self.0).ok_or("a time beyond all clocks")?;
         let micros = micros.saturating_sub(EPOCH);
         ToSql::<BigInt, Pg>::to_sql(&micros, &mut out.reborrow())?;
         Ok(IsNull::No)
@@ -53,7 +50,7 @@ impl ToSql<Timestamptz, Pg> for Moment {
 }
 
 /// An access list, which grants nothing to nobody if it is not understood
-#[derive(Debug)]
+#[derive(Debug, FromSqlRow)]
 pub(super) struct Shared(pub(super) AccessList);
 
 impl FromSql<Jsonb, Pg> for Shared {
