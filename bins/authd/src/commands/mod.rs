@@ -1,4 +1,5 @@
 mod agent_token;
+mod audit;
 mod demo;
 mod migrate;
 mod policy;
@@ -43,6 +44,7 @@ pub fn run() -> ExitCode {
 async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
     match command {
         Command::AgentToken(args) => agent_token::run(args).await?,
+        Command::Audit(args) => return audit::run(args).await,
         Command::Demo(args) => demo::run(args).await?,
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Policy(args) => return policy::run(&args),
@@ -104,6 +106,8 @@ pub(crate) enum CommandError {
     NoTables(#[source] store::Error),
     #[error("`--store memory` has no tables to migrate")]
     NothingToMigrate,
+    #[error("`--store memory` keeps nothing that another process could read")]
+    NothingToRead,
     #[error("the answer cannot be written")]
     Output(#[source] std::io::Error),
     #[error("`{}` is not an identity policy", path.display())]
