@@ -2,6 +2,8 @@
 //!
 //! A proxy that is not installed is told of and left out.
 
+#![allow(clippy::print_stdout, reason = "a test says what it leaves out")]
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
