@@ -13,5 +13,6 @@ mod path;
 mod ports;
 mod real;
 mod redirect;
+mod sessions;
 mod subdomain;
 mod world;
