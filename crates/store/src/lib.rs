@@ -2,6 +2,7 @@
 
 mod error;
 pub mod fleet;
+pub mod import;
 mod memory;
 #[cfg(feature = "postgres")]
 mod pg;

@@ -7,6 +7,7 @@ use store::fleet::{
     SharingLevel, Transition, UserLink, UserStatus, WorkspaceAgentPortShare,
 };
 use testkit::Database;
+use uuid::Uuid;
 
 #[test]
 fn a_fleet_survives_json() {
@@ -111,6 +112,7 @@ fn every_table() -> Fleet {
     });
     fleet.group("admins", acme, &[alice]);
     fleet.custom_roles.push(CustomRole {
+        id: Uuid::new_v4(),
         name: "observer".to_owned(),
         organization_id: Some(acme),
         site_permissions: json!([]),

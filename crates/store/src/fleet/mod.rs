@@ -13,6 +13,7 @@ pub use self::values::{
     AppHealth, CorsBehavior, Digest, Hidden, JobType, KeyFeature, KeyScope, LifecycleState,
     LoginType, PortShareProtocol, SharingLevel, Token, Transition, UserStatus,
 };
+use crate::import::{Row, Table};
 #[cfg(feature = "postgres")]
 use crate::pg::schema;
 
@@ -61,7 +62,7 @@ pub struct Fleet {
 }
 
 macro_rules! row {
-    ($table:ident, $(#[$doc:meta])* $name:ident { $($(#[$field_attr:meta])* $field:ident: $type:ty,)* }) => {
+    ($table:ident as $variant:ident, $(#[$doc:meta])* $name:ident { $($(#[$field_attr:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -71,11 +72,15 @@ macro_rules! row {
         pub struct $name {
             $($(#[$field_attr])* pub $field: $type,)*
         }
+
+        impl Row for $name {
+            const TABLE: Table = Table::$variant;
+        }
     };
 }
 
 row!(
-    organizations,
+    organizations as Organizations,
     /// A row of `organizations`
     Organization {
         id: Uuid,
@@ -86,7 +91,7 @@ row!(
 );
 
 row!(
-    users,
+    users as Users,
     /// A row of `users`
     User {
         id: Uuid,
@@ -110,7 +115,7 @@ row!(
 );
 
 row!(
-    organization_members,
+    organization_members as OrganizationMembers,
     /// A row of `organization_members`
     OrganizationMember {
         organization_id: Uuid,
@@ -121,7 +126,7 @@ row!(
 );
 
 row!(
-    groups,
+    groups as Groups,
     /// A row of `groups`
     Group {
         id: Uuid,
@@ -131,7 +136,7 @@ row!(
 );
 
 row!(
-    group_members,
+    group_members as GroupMembers,
     /// A row of `group_members`
     GroupMember {
         user_id: Uuid,
@@ -140,9 +145,11 @@ row!(
 );
 
 row!(
-    custom_roles,
+    custom_roles as CustomRoles,
     /// A row of `custom_roles`; permissions are lists of `{"negate", "resource_type", "action"}`
     CustomRole {
+        #[serde(default = "Uuid::new_v4")]
+        id: Uuid,
         name: String,
         #[serde(default)]
         organization_id: Option<Uuid>,
@@ -156,7 +163,7 @@ row!(
 );
 
 row!(
-    user_links,
+    user_links as UserLinks,
     /// A row of `user_links`
     UserLink {
         user_id: Uuid,
@@ -169,7 +176,7 @@ row!(
 );
 
 row!(
-    api_keys,
+    api_keys as ApiKeys,
     /// A row of `api_keys`
     ApiKey {
         id: String,
@@ -190,7 +197,7 @@ row!(
 );
 
 row!(
-    templates,
+    templates as Templates,
     /// A row of `templates`
     Template {
         id: Uuid,
@@ -206,7 +213,7 @@ row!(
 );
 
 row!(
-    workspaces,
+    workspaces as Workspaces,
     /// A row of `workspaces`
     Workspace {
         id: Uuid,
@@ -228,7 +235,7 @@ row!(
 );
 
 row!(
-    provisioner_jobs,
+    provisioner_jobs as ProvisionerJobs,
     /// A row of `provisioner_jobs`
     ProvisionerJob {
         id: Uuid,
@@ -245,7 +252,7 @@ row!(
 );
 
 row!(
-    workspace_builds,
+    workspace_builds as WorkspaceBuilds,
     /// A row of `workspace_builds`
     WorkspaceBuild {
         id: Uuid,
@@ -260,7 +267,7 @@ row!(
 );
 
 row!(
-    workspace_resources,
+    workspace_resources as WorkspaceResources,
     /// A row of `workspace_resources`
     WorkspaceResource {
         id: Uuid,
@@ -273,7 +280,7 @@ row!(
 );
 
 row!(
-    workspace_agents,
+    workspace_agents as WorkspaceAgents,
     /// A row of `workspace_agents`
     WorkspaceAgent {
         id: Uuid,
@@ -301,7 +308,7 @@ row!(
 );
 
 row!(
-    workspace_apps,
+    workspace_apps as WorkspaceApps,
     /// A row of `workspace_apps`
     WorkspaceApp {
         id: Uuid,
@@ -326,7 +333,7 @@ row!(
 );
 
 row!(
-    workspace_agent_port_share,
+    workspace_agent_port_share as WorkspaceAgentPortShare,
     /// A row of `workspace_agent_port_share`
     WorkspaceAgentPortShare {
         workspace_id: Uuid,
@@ -339,7 +346,7 @@ row!(
 );
 
 row!(
-    workspace_proxies,
+    workspace_proxies as WorkspaceProxies,
     /// A row of `workspace_proxies`
     WorkspaceProxy {
         id: Uuid,
@@ -353,7 +360,7 @@ row!(
 );
 
 row!(
-    crypto_keys,
+    crypto_keys as CryptoKeys,
     /// A row of `crypto_keys`
     CryptoKey {
         feature: KeyFeature,

@@ -4,6 +4,7 @@ mod candidates;
 pub mod cluster;
 mod connect;
 mod fleet;
+mod import;
 mod migrate;
 mod options;
 mod reads;

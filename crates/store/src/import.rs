@@ -1,0 +1,200 @@
+//! Rows as they should be, and what that changes
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::Error;
+
+/// Brings rows of the control plane's tables to where they should be
+pub trait Import: Sync {
+    /// Adds the rows that are missing and changes those that differ, all or none
+    ///
+    /// Rows that are not mentioned stay as they are. Answers with every row that was
+    /// added or changed, in the order of the tables; with `dry_run`, with those that
+    /// would be.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Query`] if the rows contradict each other or others, such as two users
+    /// of one name; [`Error::Unavailable`].
+    fn import(
+        &self,
+        rows: &Rows,
+        dry_run: bool,
+    ) -> impl Future<Output = Result<Vec<Difference>, Error>> + Send;
+}
+
+/// Rows as they should be
+#[derive(Clone, Debug, Default)]
+pub struct Rows(pub(crate) Vec<Wanted>);
+
+/// One row as it should be
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    pub(crate) table: Table,
+    /// All columns
+    pub(crate) row: Map<String, Value>,
+    /// Columns that a row keeps if it is there already
+    pub(crate) keep: Vec<&'static str>,
+}
+
+impl Rows {
+    /// Adds a row, which keeps its columns `keep` if it is there already
+    pub fn want<R: Row>(&mut self, row: &R, keep: &[&'static str]) {
+        if let Ok(Value::Object(columns)) = serde_json::to_value(row) {
+            self.0.push(Wanted { table: R::TABLE, row: columns, keep: keep.to_vec() });
+        }
+    }
+
+    /// How many rows there are
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The columns may hold tokens
+impl fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wanted").field("table", &self.table).finish_non_exhaustive()
+    }
+}
+
+/// A row of a [`Fleet`](crate::fleet::Fleet), which is what can be imported
+pub trait Row: Serialize {
+    /// Its table
+    const TABLE: Table;
+}
+
+/// A row that is not as it should be, or was not
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// The table
+    pub table: &'static str,
+    /// The columns of its primary key
+    pub key: Map<String, Value>,
+    /// What people call it, if the table has such a column
+    pub name: Option<String>,
+    /// What changes about it; nothing if it is new
+    pub changes: Option<Vec<ColumnChange>>,
+}
+
+/// A column whose value changes
+///
+/// Values of columns that hold secrets are left out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ColumnChange {
+    /// Its name
+    pub column: String,
+    /// What it was
+    pub from: Value,
+    /// What it becomes
+    pub to: Value,
+}
+
+impl Difference {
+    /// What is different between a row as it is, if it is, and as it should be
+    pub(crate) fn between(
+        wanted: &Wanted,
+        is: Option<&Map<String, Value>>,
+        should: &Map<String, Value>,
+    ) -> Option<Self> {
+        let table = wanted.table;
+        let changes = match is {
+            None => None,
+            Some(is) => {
+                let kept = |column: &str| wanted.keep.contains(&column);
+                let changes: Vec<ColumnChange> = should
+                    .iter()
+                    .filter(|(column, _)| wanted.row.contains_key(*column) && !kept(column))
+                    .filter_map(|(column, to)| {
+                        let from = is.get(column).unwrap_or(&Value::Null);
+                        (from != to).then(|| table.change(column, from, to))
+                    })
+                    .collect();
+                if changes.is_empty() {
+                    return None;
+                }
+                Some(changes)
+            }
+        };
+        let of = |column: &&str| should.get(*column).cloned().unwrap_or_default();
+        let key = table.key().iter().map(|column| ((*column).to_owned(), of(column))).collect();
+        let name = ["name", "username", "slug"].iter().find_map(|column| should.get(*column));
+        let name = name.and_then(Value::as_str).map(str::to_owned);
+        Some(Self { table: table.name(), key, name, changes })
+    }
+}
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal ($($key:literal),+);)+) => {
+        /// A table of the control plane's, in the order in which rows refer to each other
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        #[allow(missing_docs)] // named like the tables
+        pub enum Table {
+            $($variant,)+
+        }
+
+        impl Table {
+            /// Its name
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The columns of its primary key
+            pub(crate) const fn key(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => &[$($key),+],)+ }
+            }
+        }
+    };
+}
+
+tables! {
+    Organizations = "organizations" ("id");
+    Users = "users" ("id");
+    OrganizationMembers = "organization_members" ("organization_id", "user_id");
+    Groups = "groups" ("id");
+    GroupMembers = "group_members" ("user_id", "group_id");
+    CustomRoles = "custom_roles" ("id");
+    UserLinks = "user_links" ("user_id", "login_type");
+    ApiKeys = "api_keys" ("id");
+    Templates = "templates" ("id");
+    Workspaces = "workspaces" ("id");
+    ProvisionerJobs = "provisioner_jobs" ("id");
+    WorkspaceBuilds = "workspace_builds" ("id");
+    WorkspaceResources = "workspace_resources" ("id");
+    WorkspaceAgents = "workspace_agents" ("id");
+    WorkspaceApps = "workspace_apps" ("id");
+    WorkspaceAgentPortShare = "workspace_agent_port_share" ("workspace_id", "agent_name", "port");
+    WorkspaceProxies = "workspace_proxies" ("id");
+    CryptoKeys = "crypto_keys" ("feature", "sequence");
+}
+
+impl Table {
+    fn change(self, column: &str, from: &Value, to: &Value) -> ColumnChange {
+        let (from, to) = match SECRET_COLUMNS.contains(&column) {
+            true => (Value::Null, Value::from("(secret)")),
+            false => (from.clone(), to.clone()),
+        };
+        ColumnChange { column: column.to_owned(), from, to }
+    }
+}
+
+const SECRET_COLUMNS: [&str; 6] = [
+    "auth_token",
+    "hashed_secret",
+    "oauth_access_token",
+    "oauth_refresh_token",
+    "secret",
+    "token_hashed_secret",
+];

@@ -1,0 +1,95 @@
+//! What is imported is there, changes what differs, and leaves the rest alone
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use store::Error;
+use store::fleet::{Fleet, Transition};
+use store::import::{Import, Rows};
+use testkit::Database;
+
+/// A fleet's rows as rows to be imported
+fn rows(fleet: &Fleet) -> Rows {
+    let mut rows = Rows::default();
+    fleet.organizations.iter().for_each(|row| rows.want(row, &[]));
+    fleet.users.iter().for_each(|row| rows.want(row, &["created_at"]));
+    fleet.organization_members.iter().for_each(|row| rows.want(row, &[]));
+    fleet.api_keys.iter().for_each(|row| rows.want(row, &[]));
+    fleet.workspaces.iter().for_each(|row| rows.want(row, &[]));
+    fleet.provisioner_jobs.iter().for_each(|row| rows.want(row, &[]));
+    fleet.workspace_builds.iter().for_each(|row| rows.want(row, &[]));
+    fleet.workspace_resources.iter().for_each(|row| rows.want(row, &[]));
+    fleet.workspace_agents.iter().for_each(|row| rows.want(row, &["auth_token"]));
+    fleet.workspace_proxies.iter().for_each(|row| rows.want(row, &[]));
+    rows
+}
+
+fn fleet() -> Fleet {
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    fleet.session(alice);
+    let workspace = fleet.workspace(alice, "dev");
+    let build = fleet.build(workspace, Transition::Start);
+    fleet.agent(build.resource, "main", "i-0abc");
+    fleet.proxy("sydney", "https://sydney.example.com", "");
+    fleet
+}
+
+#[tokio::test]
+async fn a_second_import_of_the_same_changes_nothing() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let rows = rows(&fleet());
+    let first = store.import(&rows, false).await.unwrap();
+    assert_eq!(first.len(), rows.len());
+    assert!(first.iter().all(|difference| difference.changes.is_none()), "{first:?}");
+    assert_eq!(store.import(&rows, false).await.unwrap(), []);
+    assert_eq!(database.sql("SELECT name FROM workspace_proxies").await, ["sydney"]);
+}
+
+#[tokio::test]
+async fn what_differs_is_changed_and_told_column_by_column() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let mut fleet = fleet();
+    store.import(&rows(&fleet), false).await.unwrap();
+    let token = fleet.workspace_agents[0].auth_token;
+
+    fleet.users[0].username = "alicia".to_owned();
+    fleet.users[0].created_at += chrono::Duration::days(1);
+    fleet.workspace_agents[0].auth_token = store::fleet::Token(uuid::Uuid::new_v4());
+    fleet.api_keys[0].hashed_secret.0[0] ^= 1;
+    let expected = [("users", "username"), ("api_keys", "hashed_secret")];
+
+    let planned = store.import(&rows(&fleet), true).await.unwrap();
+    assert_eq!(database.sql("SELECT username FROM users").await, ["alice"], "a dry run is dry");
+    let done = store.import(&rows(&fleet), false).await.unwrap();
+    assert_eq!(planned, done);
+    let told: Vec<_> = done
+        .iter()
+        .flat_map(|d| d.changes.iter().flatten().map(|c| (d.table, c.column.as_str())))
+        .collect();
+    assert_eq!(told, expected, "what is kept is neither changed nor told");
+    assert!(!format!("{done:?}").contains("\\\\x"), "no secret is told: {done:?}");
+
+    assert_eq!(database.sql("SELECT username FROM users").await, ["alicia"]);
+    assert_eq!(
+        database.sql("SELECT auth_token FROM workspace_agents").await,
+        [token.0.to_string()]
+    );
+}
+
+#[tokio::test]
+async fn an_import_that_contradicts_itself_leaves_everything_as_it_was() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let mut fleet = fleet();
+    let organization = fleet.organizations[0].id;
+    fleet.user("ALICE", organization);
+    for dry_run in [true, false] {
+        let Err(Error::Query { reason }) = store.import(&rows(&fleet), dry_run).await else {
+            panic!("two users have one name")
+        };
+        assert!(reason.contains("users_username_lower_idx"), "{reason}");
+    }
+    assert_eq!(database.sql("SELECT count(*) FROM organizations").await, ["0"]);
+}
