@@ -18,6 +18,11 @@ pub(crate) enum Command {
     AgentToken(AgentTokenArgs),
     /// Show the whole path on this machine: private database, sample fleet, test cloud, sign-ins
     Demo(DemoArgs),
+    /// Bring users, workspaces, agents and apps to what a document says
+    ///
+    /// What the document has is added or changed, all or nothing. What it leaves out stays
+    /// as it is. Exit status 0: done. 1: the database refused. 2: the document is not valid.
+    Import(ImportArgs),
     /// Bring a database's tables up to date
     Migrate(MigrateArgs),
     /// Decide written cases of role-based access control, and explain them
@@ -39,6 +44,20 @@ pub(crate) struct DemoArgs {
     /// Folder of `initdb` and `postgres` [default: the newest installed]
     #[arg(long, env = "AUTHD_POSTGRES_BIN", value_name = "DIR")]
     pub(crate) postgres_bin: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    /// JSON or TOML; `-` is standard input
+    pub(crate) file: PathBuf,
+    /// Only show what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print each difference as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 }
 
 #[derive(Args)]

@@ -13,6 +13,7 @@ mod config;
 mod error;
 mod identity;
 mod idle;
+mod import;
 pub mod outgoing;
 mod quote;
 mod router;

@@ -1,9 +1,11 @@
 //! Rows as they should be, and what that changes
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::Error;
 
@@ -11,9 +13,9 @@ use crate::Error;
 pub trait Import: Sync {
     /// Adds the rows that are missing and changes those that differ, all or none
     ///
-    /// Rows that are not mentioned stay as they are. Answers with every row that was
-    /// added or changed, in the order of the tables; with `dry_run`, with those that
-    /// would be.
+    /// Rows that are not mentioned stay as they are, but for those of
+    /// [`Rows::exactly`]. Answers with every row that was added, changed or removed, in
+    /// the order of the tables; with `dry_run`, with those that would be.
     ///
     /// # Errors
     ///
@@ -28,7 +30,10 @@ pub trait Import: Sync {
 
 /// Rows as they should be
 #[derive(Clone, Debug, Default)]
-pub struct Rows(pub(crate) Vec<Wanted>);
+pub struct Rows {
+    pub(crate) wanted: Vec<Wanted>,
+    pub(crate) exactly: BTreeMap<(Table, &'static str), Vec<Uuid>>,
+}
 
 /// One row as it should be
 #[derive(Clone)]
@@ -44,20 +49,25 @@ impl Rows {
     /// Adds a row, which keeps its columns `keep` if it is there already
     pub fn want<R: Row>(&mut self, row: &R, keep: &[&'static str]) {
         if let Ok(Value::Object(columns)) = serde_json::to_value(row) {
-            self.0.push(Wanted { table: R::TABLE, row: columns, keep: keep.to_vec() });
+            self.wanted.push(Wanted { table: R::TABLE, row: columns, keep: keep.to_vec() });
         }
+    }
+
+    /// Has rows of `R` whose column `column` is `owner` removed if they are not wanted
+    pub fn exactly<R: Row>(&mut self, column: &'static str, owner: Uuid) {
+        self.exactly.entry((R::TABLE, column)).or_default().push(owner);
     }
 
     /// How many rows there are
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.0.len()
+        self.wanted.len()
     }
 
     /// Whether there is none
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.wanted.is_empty()
     }
 }
 
@@ -83,8 +93,20 @@ pub struct Difference {
     pub key: Map<String, Value>,
     /// What people call it, if the table has such a column
     pub name: Option<String>,
-    /// What changes about it; nothing if it is new
-    pub changes: Option<Vec<ColumnChange>>,
+    /// What becomes of it
+    pub change: Change,
+}
+
+/// What becomes of a row
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// It was missing
+    Added,
+    /// These columns differ
+    Changed(Vec<ColumnChange>),
+    /// It was not wanted
+    Removed,
 }
 
 /// A column whose value changes
@@ -108,8 +130,8 @@ impl Difference {
         should: &Map<String, Value>,
     ) -> Option<Self> {
         let table = wanted.table;
-        let changes = match is {
-            None => None,
+        let change = match is {
+            None => Change::Added,
             Some(is) => {
                 let kept = |column: &str| wanted.keep.contains(&column);
                 let changes: Vec<ColumnChange> = should
@@ -123,14 +145,18 @@ impl Difference {
                 if changes.is_empty() {
                     return None;
                 }
-                Some(changes)
+                Change::Changed(changes)
             }
         };
-        let of = |column: &&str| should.get(*column).cloned().unwrap_or_default();
-        let key = table.key().iter().map(|column| ((*column).to_owned(), of(column))).collect();
-        let name = ["name", "username", "slug"].iter().find_map(|column| should.get(*column));
+        Some(Self::of(table, should, change))
+    }
+
+    pub(crate) fn of(table: Table, row: &Map<String, Value>, change: Change) -> Self {
+        let column = |column: &&str| row.get(*column).cloned().unwrap_or_default();
+        let key = table.key().iter().map(|name| ((*name).to_owned(), column(name))).collect();
+        let name = ["name", "username", "slug"].iter().find_map(|name| row.get(*name));
         let name = name.and_then(Value::as_str).map(str::to_owned);
-        Some(Self { table: table.name(), key, name, changes })
+        Self { table: table.name(), key, name, change }
     }
 }
 

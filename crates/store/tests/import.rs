@@ -3,7 +3,7 @@
 
 use store::Error;
 use store::fleet::{Fleet, Transition};
-use store::import::{Import, Rows};
+use store::import::{Change, Import, Rows};
 use testkit::Database;
 
 /// A fleet's rows as rows to be imported
@@ -41,7 +41,7 @@ async fn a_second_import_of_the_same_changes_nothing() {
     let rows = rows(&fleet());
     let first = store.import(&rows, false).await.unwrap();
     assert_eq!(first.len(), rows.len());
-    assert!(first.iter().all(|difference| difference.changes.is_none()), "{first:?}");
+    assert!(first.iter().all(|difference| difference.change == Change::Added), "{first:?}");
     assert_eq!(store.import(&rows, false).await.unwrap(), []);
     assert_eq!(database.sql("SELECT name FROM workspace_proxies").await, ["sydney"]);
 }
@@ -66,7 +66,10 @@ async fn what_differs_is_changed_and_told_column_by_column() {
     assert_eq!(planned, done);
     let told: Vec<_> = done
         .iter()
-        .flat_map(|d| d.changes.iter().flatten().map(|c| (d.table, c.column.as_str())))
+        .flat_map(|difference| {
+            let Change::Changed(columns) = &difference.change else { panic!("{difference:?}") };
+            columns.iter().map(|change| (difference.table, change.column.as_str()))
+        })
         .collect();
     assert_eq!(told, expected, "what is kept is neither changed nor told");
     assert!(!format!("{done:?}").contains("\\\\x"), "no secret is told: {done:?}");
@@ -92,4 +95,27 @@ async fn an_import_that_contradicts_itself_leaves_everything_as_it_was() {
         assert!(reason.contains("users_username_lower_idx"), "{reason}");
     }
     assert_eq!(database.sql("SELECT count(*) FROM organizations").await, ["0"]);
+}
+
+#[tokio::test]
+async fn what_a_list_no_longer_holds_is_removed() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let mut fleet = fleet();
+    let organization = fleet.organizations[0].id;
+    let (alice, bob) = (fleet.users[0].id, fleet.user("bob", organization));
+    let mut all = rows(&fleet);
+    all.exactly::<store::fleet::OrganizationMember>("user_id", bob);
+    store.import(&all, false).await.unwrap();
+
+    let mut none = Rows::default();
+    none.exactly::<store::fleet::OrganizationMember>("user_id", bob);
+    let [removed] = &store.import(&none, false).await.unwrap()[..] else { panic!() };
+    assert_eq!((removed.table, &removed.change), ("organization_members", &Change::Removed));
+    assert_eq!(removed.key["user_id"], bob.to_string());
+    assert_eq!(
+        database.sql("SELECT user_id FROM organization_members").await,
+        [alice.to_string()],
+        "others keep theirs"
+    );
 }

@@ -1,5 +1,7 @@
 mod agent_token;
+mod database;
 mod demo;
+mod import;
 mod migrate;
 mod policy;
 mod serve;
@@ -44,6 +46,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
     match command {
         Command::AgentToken(args) => agent_token::run(args).await?,
         Command::Demo(args) => demo::run(args).await?,
+        Command::Import(args) => import::run(args).await?,
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Policy(args) => return policy::run(&args),
         Command::Serve(args) => serve::run(args).await?,
@@ -86,6 +89,18 @@ pub(crate) enum CommandError {
     Config(#[from] ConfigError),
     #[error("{failed} of {all} answers were not the expected ones")]
     Demo { failed: usize, all: usize },
+    #[error("`{}` is not valid", path.display())]
+    Document {
+        path: PathBuf,
+        #[source]
+        error: crate::import::Invalid,
+    },
+    #[error("`{}` cannot be read", path.display())]
+    DocumentFile {
+        path: PathBuf,
+        #[source]
+        error: std::io::Error,
+    },
     #[error("a file of the demonstration cannot be written")]
     DemoFile(#[source] std::io::Error),
     #[error("the request failed")]
@@ -102,6 +117,8 @@ pub(crate) enum CommandError {
     NoAnswer(Duration),
     #[error("the database does not hold the tables authd reads; run `authd migrate`")]
     NoTables(#[source] store::Error),
+    #[error("`--store memory` keeps nothing that another command can reach")]
+    NothingStored,
     #[error("`--store memory` has no tables to migrate")]
     NothingToMigrate,
     #[error("the answer cannot be written")]
@@ -137,6 +154,8 @@ impl CommandError {
         match self {
             Self::Case { .. }
             | Self::CaseFile { .. }
+            | Self::Document { .. }
+            | Self::DocumentFile { .. }
             | Self::PolicyFile { .. }
             | Self::ProofFile { .. }
             | Self::Trust(_)

@@ -1,14 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::result::QueryResult;
-use diesel::sql_types::{Jsonb, Nullable};
+use diesel::sql_types::{Array, Jsonb, Nullable, Uuid as SqlUuid};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::PgStore;
 use crate::Error;
-use crate::import::{Difference, Import, Rows, Table, Wanted};
+use crate::import::{Change, Difference, Import, Rows, Table, Wanted};
 
 impl Import for PgStore {
     async fn import(&self, rows: &Rows, dry_run: bool) -> Result<Vec<Difference>, Error> {
@@ -53,10 +54,14 @@ async fn import(rows: &Rows, connection: &mut AsyncPgConnection) -> QueryResult<
     // Two imports at a time would find the same rows missing.
     connection.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
     let mut by_table: BTreeMap<Table, Vec<&Wanted>> = BTreeMap::new();
-    for wanted in &rows.0 {
+    for wanted in &rows.wanted {
         by_table.entry(wanted.table).or_default().push(wanted);
     }
     let mut differences = Vec::new();
+    for ((table, column), owners) in &rows.exactly {
+        let wanted = by_table.get(table).map_or(&[][..], Vec::as_slice);
+        differences.append(&mut remove_others(*table, column, owners, wanted, connection).await?);
+    }
     for (table, wanted) in by_table {
         for wanted in wanted.chunks(ROWS_PER_STATEMENT) {
             differences.append(&mut import_table(table, wanted, connection).await?);
@@ -118,6 +123,38 @@ async fn import_table(
         run(update, rows, connection).await?;
     }
     Ok(differences)
+}
+
+/// A row that was removed
+#[derive(QueryableByName)]
+struct Removed {
+    #[diesel(sql_type = Jsonb)]
+    removed: Value,
+}
+
+#[expect(clippy::disallowed_methods, reason = "an import is rare, and its rows differ")]
+async fn remove_others(
+    table: Table,
+    column: &str,
+    owners: &[Uuid],
+    wanted: &[&Wanted],
+    connection: &mut AsyncPgConnection,
+) -> QueryResult<Vec<Difference>> {
+    let name = table.name();
+    let on = join(table.key(), " AND ", |column| format!("t.{column} = r.{column}"));
+    let delete = format!(
+        "DELETE FROM {name} t WHERE {column} = ANY ($1) AND NOT EXISTS (
+             SELECT FROM jsonb_populate_recordset(NULL::{name}, $2) r WHERE {on}
+         ) RETURNING to_jsonb(t) AS removed"
+    );
+    let documents = wanted.iter().map(|wanted| Value::Object(wanted.row.clone())).collect();
+    let removed: Vec<Removed> = sql_query(delete)
+        .bind::<Array<SqlUuid>, _>(owners)
+        .bind::<Jsonb, _>(Value::Array(documents))
+        .load(connection)
+        .await?;
+    let row = |row: &Removed| row.removed.as_object().cloned().unwrap_or_default();
+    Ok(removed.iter().map(|r| Difference::of(table, &row(r), Change::Removed)).collect())
 }
 
 #[expect(clippy::disallowed_methods, reason = "as above")]
