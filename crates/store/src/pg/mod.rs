@@ -13,6 +13,7 @@ mod reads;
 pub(crate) mod schema;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod writes;
 
 use std::sync::Arc;
