@@ -14,6 +14,7 @@ mod error;
 mod identity;
 mod idle;
 mod import;
+mod keys;
 pub mod outgoing;
 mod quote;
 mod router;

@@ -2,9 +2,11 @@ mod agent_token;
 mod database;
 mod demo;
 mod import;
+mod keys;
 mod migrate;
 mod policy;
 mod serve;
+mod token;
 mod verify;
 
 use std::path::PathBuf;
@@ -47,9 +49,11 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::AgentToken(args) => agent_token::run(args).await?,
         Command::Demo(args) => demo::run(args).await?,
         Command::Import(args) => import::run(args).await?,
+        Command::Keys(args) => keys::run(args).await?,
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Policy(args) => return policy::run(&args),
         Command::Serve(args) => serve::run(args).await?,
+        Command::Token(args) => token::run(args).await?,
         Command::Verify(args) => return verify::run(args).await,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,3 +1,4 @@
+mod accounts;
 mod batches;
 mod candidates;
 #[cfg(feature = "cluster")]
@@ -25,6 +26,7 @@ use diesel::sql_types::Integer;
 use diesel_async::RunQueryDsl;
 use tokio::time::timeout;
 
+pub use self::accounts::SessionRow;
 use self::batches::Batches;
 use self::candidates::InstanceId;
 use self::connect::{Connection, Connector};

@@ -17,6 +17,7 @@ use identity_verify::Policy;
 use store::cluster::Ephemeral;
 use store::{Migrations, PgStore};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use self::cloud::TestClouds;
@@ -94,12 +95,15 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), CommandError
         failed += usize::from(!scene.play(number, &base, &client).await?);
     }
     if keep_serving {
+        // Either leaves the folder and the database to be cleared away.
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::Signals)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Signals)?;
         say("\nThe server keeps running until Ctrl-C. These lines work in another terminal:\n");
         for scene in &scenes {
             let line = scene.curl(&base, folder.path()).map_err(CommandError::DemoFile)?;
             say(&format!("# {}\n{line}", scene.title));
         }
-        let _ = tokio::signal::ctrl_c().await;
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
     }
     let _ = stop.send(());
     let _ = serving.await;
