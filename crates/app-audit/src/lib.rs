@@ -4,10 +4,13 @@ mod event;
 mod key;
 mod port;
 mod record;
+mod recorder;
 mod session;
+mod time;
 
 pub use event::{AgentId, AppId, Event, OrganizationId, Resource, UserId, Workspace, WorkspaceId};
 pub use key::{SessionKey, parse_ip};
-pub use port::{Journal, Noted};
-pub use record::Record;
+pub use port::{Answer, Count, Entry, Journal, Noted};
+pub use record::{Decision, Record};
+pub use recorder::{Drained, Observer, Receipt, Recorder, Settings, Stats, Unrecorded};
 pub use session::{Session, Visit, Window};

@@ -1,25 +1,29 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{Event, Resource};
+use crate::{Event, Resource, time};
 
 /// The row that is written down when a session begins
 ///
 /// Every text in it can be stored: it is UTF-8 without NUL, and no longer than its
-/// column.
-#[derive(Clone, Debug, PartialEq)]
+/// column. Serialized it is one flat object, with the time in RFC 3339.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Record {
     /// The session that begins
     pub session: Uuid,
     /// When the request began
+    #[serde(serialize_with = "time::serialize")]
     pub time: SystemTime,
     /// Who asked; the nil id for nobody
     pub user_id: Uuid,
     /// The workspace's organization; the nil id if the request led nowhere
     pub organization_id: Uuid,
+    /// The workspace; the nil id if the request led nowhere
+    pub workspace_id: Uuid,
     /// The canonical address, where it is known
     pub ip: Option<IpAddr>,
     /// At most 256 characters; nothing if it was empty
@@ -30,10 +34,12 @@ pub struct Record {
     pub resource_id: Uuid,
     /// The app's slug or the agent's name
     pub resource_target: String,
-    /// `open`: there is no closing of an app to record
+    /// `open`: what a visitor does
     pub action: &'static str,
     /// The status of the answer
     pub status_code: u16,
+    /// Whether it was refused
+    pub decision: Decision,
     /// Why it was refused
     pub reason: Option<&'static str>,
     /// The request, as the log knows it
@@ -71,6 +77,7 @@ impl Record {
             time: event.time,
             user_id: event.user.map_or(Uuid::nil(), |user| user.0),
             organization_id: workspace.map_or(Uuid::nil(), |w| w.organization.0),
+            workspace_id: workspace.map_or(Uuid::nil(), |w| w.id.0),
             ip: event.ip.map(|ip| ip.to_canonical()),
             user_agent: Some(text(&event.user_agent)).filter(|text| !text.is_empty()),
             resource_type,
@@ -78,9 +85,31 @@ impl Record {
             resource_target,
             action: "open",
             status_code: event.status,
+            decision: if event.reason.is_some() { Decision::Deny } else { Decision::Allow },
             reason: event.reason,
             request_id: event.request,
             additional_fields,
+        }
+    }
+}
+
+/// What was decided about a visit
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// The visitor was let in
+    Allow,
+    /// The visitor was refused, for the reason that stands beside this
+    Deny,
+}
+
+impl Decision {
+    /// The word for it, in rows and filters
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
         }
     }
 }

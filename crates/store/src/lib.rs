@@ -3,11 +3,13 @@
 mod error;
 pub mod fleet;
 pub mod import;
+mod journal;
 mod memory;
 #[cfg(feature = "postgres")]
 mod pg;
 
 use agent_auth::Candidates;
+use app_audit::Journal;
 
 pub use crate::error::Error;
 pub use crate::memory::MemoryStore;
@@ -17,7 +19,9 @@ pub use crate::pg::cluster;
 pub use crate::pg::{Migrations, Options, PgStore, SessionRow, StatementCounter};
 
 /// Everything that authd asks of a database: the sum of the ports
-pub trait Store: Candidates<Error = Error> + Send + Sync + 'static {
+pub trait Store:
+    Candidates<Error = Error> + Journal<Error = Error> + Send + Sync + 'static
+{
     /// Whether questions can be answered now
     ///
     /// # Errors

@@ -1,3 +1,5 @@
+mod journal;
+
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -16,6 +18,7 @@ use crate::{Error, Store};
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     tables: RwLock<Tables>,
+    log: journal::Log,
 }
 
 /// The rows, by the keys they are asked for

@@ -39,6 +39,8 @@ pub(super) enum Purpose {
     Read,
     /// Statements and transactions that have it to themselves
     Write,
+    /// Statements of the audit journal, which have it to themselves
+    Audit,
     /// Statements that may take as long as they need
     Migrate,
 }
@@ -122,7 +124,9 @@ impl Connector {
     /// one and refuses the other
     fn settings(&self, purpose: Purpose) -> String {
         let statement_timeout = match purpose {
-            Purpose::Read | Purpose::Write => self.options.statement_timeout.as_millis(),
+            Purpose::Read | Purpose::Write | Purpose::Audit => {
+                self.options.statement_timeout.as_millis()
+            }
             Purpose::Migrate => 0,
         };
         let plans = match purpose {
@@ -133,9 +137,17 @@ impl Connector {
             Purpose::Read => {
                 "SET plan_cache_mode = force_generic_plan; SET enable_bitmapscan = off;"
             }
+            Purpose::Audit => "SET plan_cache_mode = force_generic_plan;",
             Purpose::Write | Purpose::Migrate => "",
         };
         format!("SET statement_timeout = {statement_timeout}; {plans}")
+    }
+}
+
+impl Connector {
+    /// How long it takes to learn that there is no connection to be had
+    pub(super) fn patience(&self) -> Duration {
+        self.options.connect_timeout
     }
 }
 

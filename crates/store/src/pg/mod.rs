@@ -6,6 +6,7 @@ pub mod cluster;
 mod connect;
 mod fleet;
 mod import;
+mod journal;
 mod migrate;
 mod options;
 mod reads;
@@ -29,7 +30,7 @@ use tokio::time::timeout;
 pub use self::accounts::SessionRow;
 use self::batches::Batches;
 use self::candidates::InstanceId;
-use self::connect::{Connection, Connector};
+use self::connect::{Connection, Connector, Purpose};
 pub use self::migrate::Migrations;
 pub use self::options::{Options, StatementCounter};
 use self::reads::Reads;
@@ -41,13 +42,16 @@ use crate::{Error, Store};
 /// Each question is one statement, prepared once per connection. Reads share a few
 /// connections, and callers who ask the same question at the same time share its
 /// statement. A connection that broke is replaced by the next read that meets it,
-/// and that read is tried once more. Writes have a pool of their own.
+/// and that read is tried once more. Writes have a pool of their own,
+/// and so has the audit journal.
 #[derive(Debug)]
 pub struct PgStore {
     connector: Connector,
     reads: Arc<Reads>,
     candidates: Arc<Batches<InstanceId>>,
     writes: Writes,
+    /// Its own connections, so that no other writes keep records waiting
+    audit: Writes,
 }
 
 impl PgStore {
@@ -63,8 +67,9 @@ impl PgStore {
         let connector = Connector::new(url, options)?;
         let reads = Arc::new(Reads::new(connector.clone(), options));
         let candidates = Arc::new(Batches::new(Arc::clone(&reads)));
-        let writes = Writes::new(connector.clone(), options);
-        Ok(Self { connector, reads, candidates, writes })
+        let writes = Writes::new(connector.clone(), Purpose::Write, options.write_connections);
+        let audit = Writes::new(connector.clone(), Purpose::Audit, options.audit_connections);
+        Ok(Self { connector, reads, candidates, writes, audit })
     }
 
     /// A store over the database at `url`, after making sure that it answers

@@ -12,6 +12,8 @@ pub struct Options {
     pub read_connections: usize,
     /// How many connections writes may hold at most
     pub write_connections: u32,
+    /// How many connections the audit journal may hold at most, beside those
+    pub audit_connections: u32,
     /// How long connecting may take
     pub connect_timeout: Duration,
     /// How long the database may work on one statement before it gives up
@@ -27,6 +29,7 @@ impl Default for Options {
         Self {
             read_connections: 4,
             write_connections: 8,
+            audit_connections: 2,
             connect_timeout: Duration::from_secs(3),
             statement_timeout: Duration::from_secs(3),
             statements: None,
@@ -48,6 +51,14 @@ impl Options {
     #[must_use]
     pub fn write_connections(mut self, connections: u32) -> Self {
         self.write_connections = connections.max(1);
+        self
+    }
+
+    /// The same options, with [`audit_connections`](Self::audit_connections) as
+    /// given, but at least one
+    #[must_use]
+    pub fn audit_connections(mut self, connections: u32) -> Self {
+        self.audit_connections = connections.max(1);
         self
     }
 

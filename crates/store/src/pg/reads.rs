@@ -99,7 +99,7 @@ impl Slot {
     {
         let connection = self.connection().await?;
         match read(Arc::clone(&connection)).await {
-            Err(error) if is_broken(&connection, &error).await => {
+            Err(error) if is_broken(&connection.inner, &error).await => {
                 self.discard(&connection);
                 Ok(read(self.connection().await?).await?)
             }
@@ -155,13 +155,10 @@ impl Slot {
 /// The server's last word on a connection it ends, such as "terminating connection
 /// due to administrator command", looks like any statement's failure. So the
 /// connection itself is asked.
-async fn is_broken(connection: &Connection, error: &DieselError) -> bool {
+pub(super) async fn is_broken(mut connection: &AsyncPgConnection, error: &DieselError) -> bool {
     let DieselError::DatabaseError(kind, _) = error else { return false };
     match kind {
         DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => true,
-        _ => {
-            let mut connection: &AsyncPgConnection = &connection.inner;
-            connection.batch_execute("").await.is_err()
-        }
+        _ => connection.batch_execute("").await.is_err(),
     }
 }

@@ -14,6 +14,10 @@ pub mod sql_types {
     pub struct AuthdAuditAction;
 
     #[derive(diesel::query_builder::QueryId, diesel::sql_types::SqlType)]
+    #[diesel(postgres_type(name = "authd_audit_decision"))]
+    pub struct AuthdAuditDecision;
+
+    #[derive(diesel::query_builder::QueryId, diesel::sql_types::SqlType)]
     #[diesel(postgres_type(name = "authd_resource_type"))]
     pub struct AuthdResourceType;
 
@@ -79,6 +83,7 @@ diesel::table! {
     use diesel::sql_types::*;
     use super::sql_types::AuthdResourceType;
     use super::sql_types::AuthdAuditAction;
+    use super::sql_types::AuthdAuditDecision;
 
     authd_audit_log (id) {
         id -> Uuid,
@@ -97,6 +102,10 @@ diesel::table! {
         additional_fields -> Jsonb,
         request_id -> Uuid,
         resource_icon -> Text,
+        session_id -> Nullable<Uuid>,
+        workspace_id -> Uuid,
+        decision -> AuthdAuditDecision,
+        reason -> Text,
     }
 }
 
@@ -107,6 +116,7 @@ diesel::table! {
         agent_id -> Uuid,
         started_at -> Timestamptz,
         updated_at -> Timestamptz,
+        visits -> Int8,
     }
 }
 

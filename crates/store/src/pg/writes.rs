@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use diesel::ConnectionError;
+use diesel::result::QueryResult;
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection, RunError};
 use diesel_async::pooled_connection::{
@@ -9,8 +10,8 @@ use diesel_async::pooled_connection::{
 };
 use futures_util::FutureExt;
 
-use super::Options;
 use super::connect::{Connector, Purpose};
+use super::reads::is_broken;
 use crate::Error;
 
 /// Connections that a writer has to itself for a while
@@ -19,7 +20,8 @@ pub(super) struct Writes {
 }
 
 impl Writes {
-    pub(super) fn new(connector: Connector, options: &Options) -> Self {
+    pub(super) fn new(connector: Connector, purpose: Purpose, connections: u32) -> Self {
+        let patience = connector.patience();
         let mut config = ManagerConfig::default();
         // bb8's own checks cost a round trip per use, as much as most statements.
         config.recycling_method = RecyclingMethod::Fast;
@@ -27,7 +29,7 @@ impl Writes {
         config.custom_setup = Box::new(move |_| {
             let connector = Arc::clone(&connector);
             async move {
-                let opened = connector.connect(Purpose::Write).await;
+                let opened = connector.connect(purpose).await;
                 let opened = opened.map(|connection| connection.inner);
                 opened.map_err(|error| ConnectionError::BadConnection(error.to_string()))
             }
@@ -35,9 +37,9 @@ impl Writes {
         });
         let manager = AsyncDieselConnectionManager::new_with_config(String::new(), config);
         let pool = Pool::builder()
-            .max_size(options.write_connections.max(1))
+            .max_size(connections.max(1))
             .test_on_check_out(false)
-            .connection_timeout(options.connect_timeout)
+            .connection_timeout(patience)
             .build_unchecked(manager);
         Self { pool }
     }
@@ -55,6 +57,20 @@ impl Writes {
             if !connection.is_broken() {
                 return Ok(connection);
             }
+        }
+    }
+
+    /// Runs one write, once
+    ///
+    /// If its connection turns out to be broken the write may have been done or not.
+    pub(super) async fn run<T>(
+        &self,
+        write: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>,
+    ) -> Result<T, Error> {
+        let mut connection = self.get().await?;
+        match write(&mut connection).await {
+            Err(error) if is_broken(&connection, &error).await => Err(Error::unavailable(error)),
+            result => Ok(result?),
         }
     }
 }

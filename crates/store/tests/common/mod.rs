@@ -1,0 +1,48 @@
+//! Visits as they happen
+
+#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::time::{Duration, SystemTime};
+
+use app_audit::{
+    AgentId, AppId, Entry, Event, OrganizationId, Resource, UserId, Window, Workspace, WorkspaceId,
+    parse_ip,
+};
+use uuid::Uuid;
+
+/// A visit like no other, `device` telling devices apart
+pub(crate) fn event(device: u32) -> Event {
+    Event {
+        time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_219_200),
+        request: Uuid::from_u128(1),
+        user: Some(UserId(Uuid::from_u128(2))),
+        ip: parse_ip("192.0.2.1"),
+        user_agent: format!("curl/8 {device}").into_bytes(),
+        resource: Resource::App(AppId(Uuid::from_u128(4)), "code".to_owned()),
+        agent: Some((AgentId(Uuid::from_u128(5)), "main".to_owned())),
+        workspace: Some(Workspace {
+            id: WorkspaceId(Uuid::from_u128(6)),
+            name: "dev".to_owned(),
+            owner: "ann".to_owned(),
+            organization: OrganizationId(Uuid::from_u128(7)),
+        }),
+        status: 200,
+        reason: None,
+    }
+}
+
+/// The visit, ready to be noted under a fresh id
+pub(crate) fn entry(event: &Event) -> Entry {
+    Entry::new(event, Uuid::new_v4())
+}
+
+/// Several visits of one device
+pub(crate) fn entries(device: u32, count: usize) -> Vec<Entry> {
+    (0..count).map(|_| entry(&event(device))).collect()
+}
+
+/// An hour, known to the minute
+pub(crate) fn hour() -> Window {
+    Window::default()
+}

@@ -1,0 +1,393 @@
+//! Of any number of visits with one key exactly one begins a session
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use app_audit::{Count, Entry, Event, Journal, Noted, Resource, Window};
+use common::{entries, entry, event, hour};
+use store::{MemoryStore, Options, PgStore};
+use testkit::Database;
+use uuid::Uuid;
+
+/// Runs each check over every store
+macro_rules! contract {
+    ($($(#[$attr:meta])* fn $name:ident($store:ident) $body:block)*) => {
+        $($(#[$attr])* mod $name {
+            use super::*;
+
+            async fn check($store: impl Journal) $body
+
+            #[tokio::test]
+            async fn in_memory() {
+                check(MemoryStore::default()).await;
+            }
+
+            #[tokio::test]
+            async fn in_postgres() {
+                check(Database::new().await.store().await).await;
+            }
+        })*
+    };
+}
+
+contract! {
+    // scenario 141
+    fn the_first_visit_begins_a_session_and_the_next_continues_it(store) {
+        let first = entry(&event(1));
+        let again = entry(&event(1));
+        let began = note(&store, std::slice::from_ref(&first), hour()).await;
+        assert_eq!(began, [Noted::Began(first.record.session)]);
+        let continued = note(&store, &[again], hour()).await;
+        assert_eq!(continued, [Noted::Continued(first.record.session)]);
+    }
+
+    // scenario 142
+    fn without_a_stale_interval_each_visit_is_a_session(store) {
+        let always = hour().stale(Duration::ZERO);
+        let all = [entry(&event(1)), entry(&event(2)), entry(&event(1)), entry(&event(1))];
+        let all_began: Vec<_> = all.iter().map(|e| Noted::Began(e.record.session)).collect();
+        assert_eq!(note(&store, &all, always).await, all_began);
+        let next = entry(&event(1));
+        assert_eq!(note(&store, std::slice::from_ref(&next), always).await, [Noted::Began(next.record.session)]);
+    }
+
+    fn visits_that_come_together_are_answered_in_their_order(store) {
+        let [a, b] = [entry(&event(7)), entry(&event(3))];
+        let more = [entry(&event(3)), entry(&event(7)), entry(&event(5))];
+        let answers = note(&store, &[&[a.clone(), b.clone()][..], &more[..]].concat(), hour()).await;
+        assert_eq!(answers, [
+            Noted::Began(a.record.session),
+            Noted::Began(b.record.session),
+            Noted::Continued(b.record.session),
+            Noted::Continued(a.record.session),
+            Noted::Began(more[2].record.session),
+        ]);
+        assert_eq!(note(&store, &[], hour()).await, []);
+    }
+
+    fn an_entry_that_is_offered_again_is_still_the_one_that_began(store) {
+        for window in [hour(), hour().stale(Duration::ZERO)] {
+            let first = entry(&event(1));
+            let once = note(&store, std::slice::from_ref(&first), window).await;
+            assert_eq!(note(&store, std::slice::from_ref(&first), window).await, once);
+            assert_eq!(note(&store, std::slice::from_ref(&first), window).await, once);
+        }
+    }
+
+    fn counting_for_a_session_that_is_not_there_is_nothing(store) {
+        let first = entry(&event(1));
+        note(&store, std::slice::from_ref(&first), hour()).await;
+        store.count(&[]).await.unwrap();
+        let count = Count { key: first.key, session: Uuid::from_u128(9), visits: 3 };
+        store.count(&[count]).await.unwrap();
+    }
+}
+
+// scenario 276, 277
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_64_first_visits_over_two_replicas_one_is_recorded() {
+    let database = Database::new().await;
+    let options = Options::default().audit_connections(8);
+    let replicas = [
+        Arc::new(PgStore::connect(database.url(), &options).await.unwrap()),
+        Arc::new(PgStore::connect(database.url(), &options).await.unwrap()),
+    ];
+    for round in 0..200 {
+        // All of the same moment, as far as they know.
+        let event = event(round);
+        let visits: Vec<_> = (0..64)
+            .map(|n| {
+                let (replica, entry) = (Arc::clone(&replicas[n % 2]), entry(&event));
+                tokio::spawn(async move { note(&*replica, &[entry], hour()).await })
+            })
+            .collect();
+        let mut began = 0;
+        let mut sessions = Vec::new();
+        for visit in visits {
+            let noted = visit.await.unwrap()[0];
+            began += u32::from(matches!(noted, Noted::Began(_)));
+            sessions.push(noted.session());
+        }
+        sessions.dedup();
+        assert_eq!((began, sessions.len()), (1, 1), "round {round}");
+    }
+    let rows = database
+        .sql("SELECT count(*), count(DISTINCT session_id), (SELECT sum(visits) FROM authd_audit_sessions) FROM authd_audit_log")
+        .await;
+    assert_eq!(rows, ["200|200|12800"]);
+}
+
+#[tokio::test]
+async fn a_session_ends_exactly_when_it_is_stale() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let first = entry(&event(1));
+    let began = Noted::Began(first.record.session);
+    assert_eq!(note(&store, std::slice::from_ref(&first), hour()).await, [began]);
+    let age = async |age: &str| {
+        let update = "UPDATE authd_audit_sessions SET updated_at = now() - interval";
+        database.sql(&format!("{update} '{age}'")).await;
+    };
+    let age_now = async || {
+        let seconds = "extract(epoch FROM now() - updated_at)::integer";
+        let age = database.sql(&format!("SELECT {seconds} FROM authd_audit_sessions")).await;
+        age[0].parse::<i64>().unwrap()
+    };
+
+    // A visit soon after the last is not written.
+    age("30 s").await;
+    let continued = [Noted::Continued(first.record.session)];
+    assert_eq!(note(&store, &[entry(&event(1))], hour()).await, continued);
+    assert!(age_now().await >= 30);
+    // A later one is.
+    age("59 min 58 s").await;
+    assert_eq!(note(&store, &[entry(&event(1))], hour()).await, continued);
+    assert!(age_now().await < 30);
+
+    age("60 min").await;
+    let second = entry(&event(1));
+    let began = [Noted::Began(second.record.session)];
+    assert_eq!(note(&store, std::slice::from_ref(&second), hour()).await, began);
+    assert!(age_now().await < 30);
+    let rows = "SELECT count(*), count(DISTINCT id) FROM authd_audit_log";
+    assert_eq!(database.sql(rows).await, ["2|2"]);
+    // A clock set back has seen the future.
+    age("-2 h").await;
+    let continued = [Noted::Continued(second.record.session)];
+    assert_eq!(note(&store, &[entry(&event(1))], hour()).await, continued);
+}
+
+/// Statements read the clock once, so a function in place of `now` can stand still
+#[tokio::test]
+async fn exactly_stale_is_stale() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let first = entry(&event(1));
+    let at = |second: u64| {
+        format!(
+            "CREATE SCHEMA IF NOT EXISTS still;
+             CREATE OR REPLACE FUNCTION still.now() RETURNS timestamptz LANGUAGE sql STABLE AS
+             $$ SELECT '2026-11-21 00:00:00Z'::timestamptz + interval '{second} s' $$"
+        )
+    };
+    database.sql(&at(0)).await;
+    let name = database.sql("SELECT current_database()").await.remove(0);
+    let path = format!("ALTER DATABASE {name} SET search_path = still, public, pg_catalog");
+    database.sql(&path).await;
+    // Its connections are opened when they are first needed: from now on.
+    let begin = note(&store, std::slice::from_ref(&first), hour()).await;
+    assert_eq!(begin, [Noted::Began(first.record.session)]);
+    for (second, stale) in
+        [(0, false), (3599, false), (3599 + 3599, false), (2 * 3599 + 3600, true)]
+    {
+        database.sql(&at(second)).await;
+        let next = entry(&event(1));
+        let noted = note(&store, std::slice::from_ref(&next), hour()).await;
+        assert_eq!(noted == [Noted::Began(next.record.session)], stale, "{second}");
+    }
+}
+
+// scenario 279
+#[tokio::test]
+async fn what_the_clock_of_the_program_says_changes_nothing() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let now = event(1).time;
+    let ago = Duration::from_secs(7200);
+    let mut session = None;
+    for time in [now - ago, now, now + ago, now - ago] {
+        let entry = entry(&Event { time, ..event(1) });
+        let noted = note(&store, &[entry], hour()).await[0];
+        assert_eq!(*session.get_or_insert(noted.session()), noted.session());
+    }
+    assert_eq!(database.sql("SELECT count(*) FROM authd_audit_log").await, ["1"]);
+}
+
+// scenario 144
+#[tokio::test]
+async fn another_device_status_or_port_is_another_row() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let port = |port: &str| Event { resource: Resource::Port(port.to_owned()), ..event(1) };
+    let others = [
+        event(1),
+        Event { user_agent: b"other".to_vec(), ..event(1) },
+        Event { status: 404, ..event(1) },
+        port("8080"),
+        port("8080s"),
+        Event { resource: Resource::Terminal, ..event(1) },
+    ];
+    for _ in 0..2 {
+        for event in &others {
+            note(&store, &[entry(event)], hour()).await;
+        }
+    }
+    assert_eq!(database.sql("SELECT count(*) FROM authd_audit_log").await, ["6"]);
+}
+
+// scenario 283
+#[tokio::test]
+async fn no_user_agent_keeps_a_row_away() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    // Incompressible, as what is too large for an index would be.
+    let random: Vec<u8> =
+        (0..128_u32).flat_map(|n| *app_audit::SessionKey::as_bytes(&event(n).key())).collect();
+    assert_eq!(random.len(), 4096);
+    let odd = [vec![b'a'; 257], random, b"a\x80b".to_vec(), b"\0".to_vec(), vec![0xff; 70_000]];
+    for user_agent in &odd {
+        let entry = entry(&Event { user_agent: user_agent.clone(), ..event(1) });
+        assert_eq!(
+            note(&store, std::slice::from_ref(&entry), hour()).await,
+            [Noted::Began(entry.record.session)]
+        );
+    }
+    assert_eq!(database.sql("SELECT count(*) FROM authd_audit_log").await, ["5"]);
+}
+
+// scenario 288
+#[tokio::test]
+async fn a_row_holds_exactly_what_it_should() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let app = entry(&event(1));
+    let port = entry(&Event { resource: Resource::Port("8080s".to_owned()), ..event(1) });
+    let nowhere = entry(&Event {
+        user: None,
+        ip: None,
+        user_agent: Vec::new(),
+        resource: Resource::Unknown("gone".to_owned()),
+        agent: None,
+        workspace: None,
+        status: 404,
+        reason: Some("not_found"),
+        ..event(1)
+    });
+    note(&store, &[app.clone(), port.clone(), nowhere.clone()], hour()).await;
+    let rows = database
+        .sql(
+            "SET timezone = 'UTC';
+             SELECT id, session_id, time, user_id, organization_id, workspace_id, ip, user_agent,
+                    resource_type, resource_id, resource_target, resource_icon, action, diff,
+                    status_code, decision, reason, request_id, additional_fields
+             FROM authd_audit_log ORDER BY id",
+        )
+        .await;
+    let id = |n: u128| Uuid::from_u128(n).to_string();
+    let row = |entry: &Entry, rest: &str| {
+        format!("{0}|{0}|2026-11-21 00:00:00+00|{rest}", entry.record.session)
+    };
+    let known = format!("{}|{}|{}|192.0.2.1|curl/8 1", id(2), id(7), id(6));
+    let names = format!(
+        r#""workspace_id": "{}", "workspace_name": "dev", "workspace_owner": "ann"}}"#,
+        id(6)
+    );
+    let unknown = format!("{0}|{0}|{0}||", Uuid::nil());
+    let no_names = format!(
+        r#""workspace_id": "{}", "workspace_name": "", "workspace_owner": ""}}"#,
+        Uuid::nil()
+    );
+    let builds = r#"{"build_number": "", "build_reason": "","#;
+    let mut expected = vec![
+        row(
+            &app,
+            &format!(
+                "{known}|workspace_app|{}|code||open|{{}}|200|allow||{}|{builds} {names}",
+                id(4),
+                id(1)
+            ),
+        ),
+        row(
+            &port,
+            &format!(
+                "{known}|workspace_agent|{}|main||open|{{}}|200|allow||{}|{builds} {} {names}",
+                id(5),
+                id(1),
+                r#""slug_or_port": "8080s","#
+            ),
+        ),
+        row(
+            &nowhere,
+            &format!(
+                "{unknown}|workspace_app|{}|gone||open|{{}}|404|deny|not_found|{}|{builds} {} {no_names}",
+                id(0),
+                id(1),
+                r#""slug_or_port": "gone","#
+            ),
+        ),
+    ];
+    expected.sort();
+    assert_eq!(rows, expected);
+}
+
+#[tokio::test]
+async fn visits_are_counted_one_by_one() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let first = entry(&event(1));
+    note(&store, &[first.clone(), entry(&event(1)), entry(&event(1))], hour()).await;
+    note(&store, &[Entry { visits: 5, ..entry(&event(1)) }], hour()).await;
+    store
+        .count(&[Count { key: first.key, session: first.record.session, visits: 4 }])
+        .await
+        .unwrap();
+    let visits = "SELECT visits FROM authd_audit_sessions";
+    assert_eq!(database.sql(visits).await, ["12"]);
+    // Nothing is counted again of what is offered again, nor for another session.
+    note(&store, std::slice::from_ref(&first), hour()).await;
+    store.count(&[Count { key: first.key, session: Uuid::nil(), visits: 4 }]).await.unwrap();
+    assert_eq!(database.sql(visits).await, ["12"]);
+    note(&store, &entries(1, 3), hour().stale(Duration::ZERO)).await;
+    assert_eq!(database.sql(visits).await, ["3"]);
+}
+
+#[tokio::test]
+async fn any_number_of_visits_is_one_statement() {
+    let (store, statements) = Database::new().await.counted_store().await;
+    for visits in [1, 2, 256] {
+        let all: Vec<_> = (0..visits).map(|n| entry(&event(n))).collect();
+        let before = statements.get();
+        note(&store, &all, hour()).await;
+        assert_eq!(statements.get() - before, 1, "{visits} visits");
+    }
+    let before = statements.get();
+    note(&store, &[], hour()).await;
+    assert_eq!(statements.get(), before);
+}
+
+/// Statements that meet the same sessions in another order do not wait for each other
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_do_not_get_in_each_others_way() {
+    let database = Database::new().await;
+    let mut replicas = Vec::new();
+    for replica in 0..4 {
+        let store = database.store().await;
+        replicas.push(tokio::spawn(async move {
+            for round in 0..30 {
+                let mut all: Vec<_> = (0..64).map(|n| entry(&event(n))).collect();
+                all.rotate_left((replica * 7 + round) % 64);
+                let window = Window::default().stale(Duration::from_millis(1));
+                let noted = note(&store, &all, window).await;
+                let counts = all.iter().zip(&noted).rev();
+                let counts: Vec<_> = counts
+                    .map(|(e, noted)| Count { key: e.key, session: noted.session(), visits: 1 })
+                    .collect();
+                store.count(&counts).await.unwrap();
+            }
+        }));
+    }
+    for replica in replicas {
+        replica.await.unwrap();
+    }
+    let sessions = database.sql("SELECT count(*) FROM authd_audit_sessions").await;
+    assert_eq!(sessions, ["64"]);
+}
+
+async fn note(store: &impl Journal, entries: &[Entry], window: Window) -> Vec<Noted> {
+    let answers = store.note(entries, window).await.unwrap();
+    answers.into_iter().map(|answer| answer.noted).collect()
+}
