@@ -3,11 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod common;
+mod slow_store;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use agent_auth::{Candidate, Candidates};
 use authd::Limits;
 use bytes::Bytes;
 use common::{SIGN_IN, Setup, proof, told};
@@ -15,39 +14,11 @@ use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use identity_verify::test_util::aws::Cloud;
-use store::{Error, MemoryStore, Store};
+use slow_store::{PANIC, SlowStore};
+use store::MemoryStore;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
 const INSTANCE: &str = "i-0123456789abcdef0";
-
-/// A store that answers when it is told to
-#[derive(Clone)]
-struct SlowStore(Arc<Semaphore>);
-
-impl SlowStore {
-    fn new() -> Self {
-        Self(Arc::new(Semaphore::new(0)))
-    }
-}
-
-impl Candidates for SlowStore {
-    type Error = Error;
-
-    async fn by_instance(&self, instance_id: &str) -> Result<Vec<Candidate>, Error> {
-        assert_ne!(instance_id, PANIC);
-        self.0.acquire().await.unwrap().forget();
-        Ok(Vec::new())
-    }
-}
-
-const PANIC: &str = "i-0badbadbadbadbad0";
-
-impl Store for SlowStore {
-    async fn ping(&self) -> Result<(), Error> {
-        Ok(())
-    }
-}
 
 #[tokio::test]
 async fn http2_with_prior_knowledge() {

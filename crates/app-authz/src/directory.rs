@@ -15,6 +15,9 @@ pub trait Directory: Sync {
     type Error: Error + Send + Sync + 'static;
 
     /// The place the request names, and the holders of the keys with the tokens' ids
+    ///
+    /// Of the place's apps and port shares those suffice that have the slug or the port
+    /// of the request, and of the agents of a terminal request the one it names.
     fn app_access(
         &self,
         request: &AppRequest,

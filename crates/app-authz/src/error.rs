@@ -91,6 +91,9 @@ pub enum Error {
     /// A scope that does not exist
     #[error("`{0}` is not a scope")]
     UnknownScope(String),
+    /// A transition of a build that does not exist
+    #[error("`{0}` is not a transition")]
+    UnknownTransition(String),
     /// A user status that does not exist
     #[error("`{0}` is not a user status")]
     UnknownUserStatus(String),

@@ -44,6 +44,21 @@ impl From<OrganizationId> for GroupId {
     }
 }
 
+/// What a request calls a user, a workspace or an agent
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameOrId<'a> {
+    /// By its primary key
+    Id(Uuid),
+    /// By its name, which is whatever is no UUID in its hyphenated form
+    Name(&'a str),
+}
+
+impl<'a> From<&'a str> for NameOrId<'a> {
+    fn from(text: &'a str) -> Self {
+        parse_uuid(text).map_or(Self::Name(text), Self::Id)
+    }
+}
+
 /// Reads a UUID in its hyphenated form, in either case
 ///
 /// The braced, URN and 32-digit forms are refused: one id has one spelling.
@@ -62,6 +77,7 @@ mod tests {
     fn an_id_has_one_form() {
         let id = Uuid::from_u128(0xabcd);
         assert_eq!(parse_uuid(&id.to_string()), Some(id));
+        assert_eq!(NameOrId::from(&*id.to_string()), NameOrId::Id(id));
         assert_eq!(parse_uuid(&id.to_string().to_uppercase()), Some(id));
         for other in [id.simple().to_string(), id.urn().to_string(), id.braced().to_string()] {
             assert_eq!(parse_uuid(&other), None, "{other}");
@@ -70,6 +86,7 @@ mod tests {
             ["", "00000000_0000_0000_0000_00000000abcd", "00000000-0000-0000-0000-00000000abcg"]
         {
             assert_eq!(parse_uuid(bad), None, "{bad}");
+            assert_eq!(NameOrId::from(bad), NameOrId::Name(bad));
         }
     }
 }

@@ -26,8 +26,8 @@ pub use directory::{AppAccess, Directory};
 pub use error::Error;
 pub use host::{AppName, HostMeaning, HostPattern};
 pub use id::{
-    AgentId, AppId, GroupId, JobId, OrganizationId, TemplateId, TemplateVersionId, UserId,
-    WorkspaceId,
+    AgentId, AppId, GroupId, JobId, NameOrId, OrganizationId, TemplateId, TemplateVersionId,
+    UserId, WorkspaceId,
 };
 pub use port::Port;
 pub use provisioner_job::{

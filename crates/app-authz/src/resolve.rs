@@ -1,9 +1,11 @@
-use thiserror::Error;
+use std::str::FromStr;
+
+use thiserror::Error as ThisError;
 
 use crate::id::parse_uuid;
 use crate::{
-    AccessMethod, Agent, AgentId, AppId, AppRequest, CorsBehavior, HttpUrl, Port, SharingLevel,
-    Target, UserId, Workspace,
+    AccessMethod, Agent, AgentId, AppId, AppRequest, CorsBehavior, Error, HttpUrl, Port,
+    SharingLevel, Target, UserId, Workspace,
 };
 
 /// Finds what a request leads to in the place a directory found for it
@@ -79,13 +81,13 @@ pub fn resolve(request: &AppRequest, place: Option<&Place>) -> Result<Target, Un
 
 /// What a directory knows about the workspace a request names
 ///
-/// The workspace is found by id, or by owner and name among those not deleted; the
+/// The workspace is found by id, or by owner and name, and a deleted one is not found; the
 /// agents are those of its newest build that are not deleted. For a terminal it is the
-/// workspace of that agent.
+/// workspace of that agent, if the agent is one of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The user the request names: by id, or by name among those not deleted, in any
-    /// case. For a terminal, the owner.
+    /// The user the request names: by id, deleted or not, or by name among those not
+    /// deleted, in any case. For a terminal, the owner.
     pub asked_owner: UserId,
     /// The workspace
     pub workspace: Workspace,
@@ -125,6 +127,20 @@ pub enum Transition {
     Delete,
 }
 
+impl FromStr for Transition {
+    type Err = Error;
+
+    /// Reads the transition as it is stored
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "start" => Ok(Self::Start),
+            "stop" => Ok(Self::Stop),
+            "delete" => Ok(Self::Delete),
+            _ => Err(Error::UnknownTransition(text.to_owned())),
+        }
+    }
+}
+
 /// An app of an agent
 ///
 /// Whether it is healthy or hidden, and whether it wants a subdomain, does not matter to
@@ -157,7 +173,7 @@ pub struct PortShare {
 }
 
 /// Why a request leads nowhere
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, ThisError, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unresolved {
     /// No such user or workspace

@@ -16,6 +16,14 @@ pub enum Error {
         /// One such table
         table: &'static str,
     },
+    /// A row holds what cannot be told from a grant of more than it should
+    ///
+    /// Such as a label that is not known, or a role's permissions that cannot be read.
+    #[error("a row is not understood: {reason}")]
+    InvalidRow {
+        /// What is wrong with it
+        reason: String,
+    },
     /// The URL is not understood
     #[error(
         "the database URL is not understood; \
@@ -50,6 +58,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    pub(crate) fn invalid_row(reason: impl std::fmt::Display) -> Self {
+        Self::InvalidRow { reason: reason.to_string() }
+    }
+
+    pub(crate) fn query(reason: impl std::fmt::Display) -> Self {
+        Self::Query { reason: reason.to_string() }
+    }
+}
+
 #[cfg(feature = "postgres")]
 impl Error {
     pub(crate) fn unavailable(reason: impl std::fmt::Display) -> Self {
@@ -67,11 +85,12 @@ impl From<diesel::result::Error> for Error {
     /// wrong is the statement's fault
     fn from(error: diesel::result::Error) -> Self {
         use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
-        use diesel::result::Error::DatabaseError;
+        use diesel::result::Error::{DatabaseError, DeserializationError};
 
         match &error {
             DatabaseError(ClosedConnection | UnableToSendCommand, _) => Self::unavailable(error),
-            _ => Self::Query { reason: error.to_string() },
+            DeserializationError(reason) => Self::invalid_row(reason),
+            _ => Self::query(error),
         }
     }
 }

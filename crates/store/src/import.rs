@@ -171,6 +171,8 @@ macro_rules! tables {
         }
 
         impl Table {
+            pub(crate) const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
             /// Its name
             #[must_use]
             pub const fn name(self) -> &'static str {

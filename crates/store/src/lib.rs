@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod domain;
 mod error;
 pub mod fleet;
 pub mod import;
@@ -10,8 +11,12 @@ mod pg;
 
 use agent_auth::Candidates;
 use app_audit::Journal;
+use app_authz::credential::Sessions;
+use app_authz::token::{KeyStore, Rotation};
+use app_authz::{Directory, Proxies};
 
 pub use crate::error::Error;
+use crate::import::Import;
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "cluster")]
 pub use crate::pg::cluster;
@@ -20,7 +25,17 @@ pub use crate::pg::{Migrations, Options, PgStore, SessionRow, StatementCounter};
 
 /// Everything that authd asks of a database: the sum of the ports
 pub trait Store:
-    Candidates<Error = Error> + Journal<Error = Error> + Send + Sync + 'static
+    Candidates<Error = Error>
+    + Directory<Error = Error>
+    + Import
+    + Journal<Error = Error>
+    + KeyStore<Error = Error>
+    + Proxies<Error = Error>
+    + Rotation<Error = Error>
+    + Sessions<Error = Error>
+    + Send
+    + Sync
+    + 'static
 {
     /// Whether questions can be answered now
     ///

@@ -1,9 +1,9 @@
 //! What is imported is there, changes what differs, and leaves the rest alone
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use store::Error;
 use store::fleet::{Fleet, Transition};
 use store::import::{Change, Import, Rows};
+use store::{Error, MemoryStore};
 use testkit::Database;
 
 /// A fleet's rows as rows to be imported
@@ -118,4 +118,65 @@ async fn what_a_list_no_longer_holds_is_removed() {
         [alice.to_string()],
         "others keep theirs"
     );
+}
+
+#[tokio::test]
+async fn a_store_in_memory_takes_the_same_rows_and_tells_the_same() {
+    let database = Database::new().await;
+    let (store, memory) = (database.store().await, MemoryStore::default());
+    let mut fleet = fleet();
+    let organization = fleet.organizations[0].id;
+    let bob = fleet.user("bob", organization);
+    let told = |differences: Vec<store::import::Difference>| {
+        let mut told: Vec<_> = differences
+            .into_iter()
+            .map(|difference| {
+                let columns = match difference.change {
+                    Change::Added => vec!["+".to_owned()],
+                    Change::Removed => vec!["-".to_owned()],
+                    Change::Changed(columns) => columns.into_iter().map(|c| c.column).collect(),
+                };
+                (difference.table, difference.key, columns)
+            })
+            .collect();
+        told.sort_by_key(|told| format!("{told:?}"));
+        told
+    };
+    let mut steps = vec![rows(&fleet), rows(&fleet)];
+    fleet.users[0].username = "alicia".to_owned();
+    fleet.workspace_agents[0].auth_token = store::fleet::Token(uuid::Uuid::new_v4());
+    fleet.organization_members.retain(|member| member.user_id != bob);
+    let mut last = rows(&fleet);
+    last.exactly::<store::fleet::OrganizationMember>("user_id", bob);
+    steps.push(last);
+    for (step, expected) in steps.iter().zip([12, 0, 2]) {
+        for dry_run in [true, false] {
+            let in_memory = told(memory.import(step, dry_run).await.unwrap());
+            assert_eq!(in_memory, told(store.import(step, dry_run).await.unwrap()));
+            assert_eq!(in_memory.len(), expected);
+        }
+    }
+
+    fleet.user("ALICIA", organization);
+    assert!(matches!(memory.import(&rows(&fleet), false).await, Err(Error::Query { .. })));
+}
+
+#[tokio::test]
+async fn what_a_store_in_memory_has_imported_it_answers_from() {
+    use agent_auth::Candidates;
+    use app_authz::credential::Sessions;
+
+    let memory = MemoryStore::default();
+    let mut fleet = fleet();
+    let bobs = {
+        let bob = fleet.user("bob", fleet.organizations[0].id);
+        fleet.session(bob)
+    };
+    memory.import(&rows(&fleet), false).await.unwrap();
+    assert_eq!(memory.by_instance("i-0abc").await.unwrap().len(), 1);
+    let [holder] = &memory.holders(&[bobs.clone()]).await.unwrap()[..] else { panic!() };
+    memory.log_out(&holder.key).await.unwrap();
+
+    memory.import(&Rows::default(), false).await.unwrap();
+    assert!(memory.holders(&[bobs]).await.unwrap().is_empty(), "a session that ended stays so");
 }

@@ -202,7 +202,7 @@ async fn what_the_clock_of_the_program_says_changes_nothing() {
     for time in [now - ago, now, now + ago, now - ago] {
         let entry = entry(&Event { time, ..event(1) });
         let noted = note(&store, &[entry], hour()).await[0];
-        assert_eq!(*session.get_or_insert(noted.session()), noted.session());
+        assert_eq!(*session.get_or_insert_with(|| noted.session()), noted.session());
     }
     assert_eq!(database.sql("SELECT count(*) FROM authd_audit_log").await, ["1"]);
 }

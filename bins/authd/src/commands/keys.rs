@@ -9,7 +9,7 @@ use super::CommandError;
 use super::database::with_store;
 use crate::app::system_clock;
 use crate::cli::{KeysArgs, KeysCommand};
-use crate::keys::{FEATURES, fill};
+use crate::random::with_random;
 
 /// Shows or replaces the keys that app tokens are signed and sealed with
 pub(crate) async fn run(args: KeysArgs) -> Result<(), CommandError> {
@@ -19,9 +19,12 @@ pub(crate) async fn run(args: KeysArgs) -> Result<(), CommandError> {
             with_store(config, async |store| list(store, now).await).await
         }
         KeysCommand::Rotate { force, compromised, config } => {
-            let plan = move |feature, rows: &[CryptoKey]| match force || compromised {
-                true => replace(feature, rows, now, compromised, fill),
-                false => rotate(feature, rows, now, fill),
+            let plan = move |feature, rows: &[CryptoKey], secret: &[u8; LONGEST_SECRET]| {
+                let fill = |bytes: &mut [u8]| bytes.copy_from_slice(&secret[..bytes.len()]);
+                match force || compromised {
+                    true => replace(feature, rows, now, compromised, fill),
+                    false => rotate(feature, rows, now, fill),
+                }
             };
             with_store(config, async |store| change(store, plan).await).await
         }
@@ -60,13 +63,19 @@ fn line(row: &CryptoKey, now: SystemTime) -> String {
 
 async fn change(
     store: &PgStore,
-    plan: impl Fn(Feature, &[CryptoKey]) -> Vec<Change> + Send + Sync,
+    plan: impl Fn(Feature, &[CryptoKey], &[u8; LONGEST_SECRET]) -> Vec<Change> + Send + Sync,
 ) -> Result<(), CommandError> {
     let mut out = std::io::stdout().lock();
     for feature in FEATURES {
         let mut told = Vec::new();
+        let secret = with_random(|fill| {
+            let mut secret = [0; LONGEST_SECRET];
+            fill(&mut secret);
+            secret
+        })
+        .map_err(|_| CommandError::NoRandomness)?;
         let carry_out = |rows: &[CryptoKey]| {
-            let changes = plan(feature, rows);
+            let changes = plan(feature, rows, &secret);
             told.extend(changes.iter().map(tell));
             changes
         };
@@ -96,3 +105,8 @@ fn tell(change: &Change) -> String {
 fn time(at: SystemTime) -> String {
     DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
+
+/// The features whose keys authd keeps; others are the control plane's
+const FEATURES: [Feature; 2] = [Feature::WorkspaceAppsToken, Feature::WorkspaceAppsApiKey];
+
+const LONGEST_SECRET: usize = 64;

@@ -119,6 +119,8 @@ pub(crate) enum CommandError {
     Metadata(String),
     #[error("no answer within {} seconds", .0.as_secs())]
     NoAnswer(Duration),
+    #[error("the system has no random bytes")]
+    NoRandomness,
     #[error("the database does not hold the tables authd reads; run `authd migrate`")]
     NoTables(#[source] store::Error),
     #[error("`--store memory` keeps nothing that another command can reach")]

@@ -11,7 +11,7 @@ use super::CommandError;
 use super::database::with_store;
 use crate::app::system_clock;
 use crate::cli::{TokenArgs, TokenCommand, TokenCreateArgs, TokenScope};
-use crate::keys::fill;
+use crate::random::with_random;
 
 /// Makes, shows and ends what users and proxies prove themselves with
 pub(crate) async fn run(args: TokenArgs) -> Result<(), CommandError> {
@@ -59,7 +59,8 @@ async fn for_user(
     now: SystemTime,
 ) -> Result<String, CommandError> {
     let user = user_named(store, user).await?;
-    let token = SessionToken::generate(fill);
+    let token = with_random(|fill| SessionToken::generate(fill));
+    let token = token.map_err(|_| CommandError::NoRandomness)?;
     let key = NewKey {
         token: &token,
         user,
@@ -88,7 +89,9 @@ async fn for_proxy(store: &PgStore, name: &str) -> Result<String, CommandError> 
     let proxies = store.proxies().await?;
     let proxy = proxies.iter().find(|proxy| proxy.name.eq_ignore_ascii_case(name));
     let unknown = || CommandError::Usage(format!("there is no proxy `{name}`"));
-    let token = ProxyToken::generate(proxy.ok_or_else(unknown)?.id, fill);
+    let id = proxy.ok_or_else(unknown)?.id;
+    let token = with_random(|fill| ProxyToken::generate(id, fill));
+    let token = token.map_err(|_| CommandError::NoRandomness)?;
     match store.set_proxy_token(&token).await? {
         true => Ok(token.reveal()),
         false => Err(unknown()),

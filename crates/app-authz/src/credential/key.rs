@@ -125,6 +125,19 @@ pub enum LoginType {
 }
 
 impl LoginType {
+    /// The login type as it is stored
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Github => "github",
+            Self::Oidc => "oidc",
+            Self::Token => "token",
+            Self::None => "none",
+            Self::Oauth2ProviderApp => "oauth2_provider_app",
+        }
+    }
+
     /// Whether the login hangs on a provider's token
     #[must_use]
     pub const fn has_link(self) -> bool {
@@ -137,15 +150,16 @@ impl FromStr for LoginType {
 
     /// Reads the login type as it is stored
     fn from_str(text: &str) -> Result<Self, Error> {
-        Ok(match text {
-            "password" => Self::Password,
-            "github" => Self::Github,
-            "oidc" => Self::Oidc,
-            "token" => Self::Token,
-            "none" => Self::None,
-            "oauth2_provider_app" => Self::Oauth2ProviderApp,
-            _ => return Err(Error::UnknownLoginType(text.to_owned())),
-        })
+        let all = [
+            Self::Password,
+            Self::Github,
+            Self::Oidc,
+            Self::Token,
+            Self::None,
+            Self::Oauth2ProviderApp,
+        ];
+        let known = all.into_iter().find(|login_type| login_type.as_str() == text);
+        known.ok_or_else(|| Error::UnknownLoginType(text.to_owned()))
     }
 }
 

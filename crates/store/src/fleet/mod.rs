@@ -61,6 +61,39 @@ pub struct Fleet {
     pub crypto_keys: Vec<CryptoKey>,
 }
 
+impl Fleet {
+    /// Adds the rows of another fleet
+    pub(crate) fn extend(&mut self, other: &Self) {
+        macro_rules! extend {
+            ($($table:ident),* $(,)?) => {
+                // Every field, so that a table added to the fleet is not forgotten here.
+                let Self { $($table),* } = other;
+                $(self.$table.extend_from_slice($table);)*
+            };
+        }
+        extend!(
+            organizations,
+            users,
+            organization_members,
+            groups,
+            group_members,
+            custom_roles,
+            user_links,
+            api_keys,
+            templates,
+            workspaces,
+            provisioner_jobs,
+            workspace_builds,
+            workspace_resources,
+            workspace_agents,
+            workspace_apps,
+            workspace_agent_port_share,
+            workspace_proxies,
+            crypto_keys,
+        );
+    }
+}
+
 macro_rules! row {
     ($table:ident as $variant:ident, $(#[$doc:meta])* $name:ident { $($(#[$field_attr:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*

@@ -20,14 +20,21 @@ macro_rules! value {
             $($(#[$attr])* #[serde(rename = $text)] $variant,)*
         }
 
+        impl $name {
+            /// The label in the database
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+
         #[cfg(feature = "postgres")]
         impl diesel::serialize::ToSql<sql_types::$sql_type, diesel::pg::Pg> for $name {
             fn to_sql<'b>(
                 &'b self,
                 out: &mut diesel::serialize::Output<'b, '_, diesel::pg::Pg>,
             ) -> diesel::serialize::Result {
-                let text = match self { $(Self::$variant => $text,)* };
-                std::io::Write::write_all(out, text.as_bytes())?;
+                std::io::Write::write_all(out, self.as_str().as_bytes())?;
                 Ok(diesel::serialize::IsNull::No)
             }
         }

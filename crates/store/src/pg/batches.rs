@@ -98,9 +98,9 @@ impl<Q: Question> Duty<Q> {
                         let _ = caller.send(Ok(answer));
                     }
                 }
-                // One question may be at fault, such as by taking too long, and the
-                // others shall not suffer for it.
-                Err(Error::Query { .. }) if questions.len() > 1 => {
+                // One question may be at fault, such as by taking too long or by meeting
+                // a row that makes no sense, and the others shall not suffer for it.
+                Err(Error::Query { .. } | Error::InvalidRow { .. }) if questions.len() > 1 => {
                     for (question, caller) in questions.into_iter().zip(callers) {
                         let answer = put(&[question]).await.map(|mut answers| answers.pop());
                         if let Some(answer) = answer.transpose() {

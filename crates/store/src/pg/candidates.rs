@@ -7,7 +7,7 @@ use agent_auth::{
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, Query, QueryFragment};
 use diesel::sql_types::{Array, BigInt, Bool, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
@@ -107,12 +107,7 @@ JOIN claims w ON w.id = o.workspace_id",
     }
 }
 
-impl QueryId for ByInstances<'_> {
-    type QueryId = ByInstances<'static>;
-
-    // The text is always the same, so it is prepared once per connection.
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
+prepared_once!(ByInstances);
 
 impl Query for ByInstances<'_> {
     type SqlType = (BigInt, SqlUuid, Text, SqlUuid, Timestamptz, SqlUuid, SqlUuid, Bool, Bool);

@@ -1,21 +1,40 @@
+/// Says that the text of a statement is always the same, so that each connection
+/// prepares it once
+macro_rules! prepared_once {
+    ($name:ident) => {
+        impl diesel::query_builder::QueryId for $name<'_> {
+            type QueryId = $name<'static>;
+
+            const HAS_STATIC_QUERY_ID: bool = true;
+        }
+    };
+}
+
 mod accounts;
+mod app_access;
 mod batches;
 mod candidates;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 mod connect;
+mod crypto_keys;
 mod fleet;
+mod holders;
 mod import;
 mod journal;
 mod migrate;
 mod options;
+mod places;
+mod proxies;
 mod reads;
 #[rustfmt::skip] // as generated
 #[allow(missing_debug_implementations, missing_docs, unreachable_pub)]
 pub(crate) mod schema;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod values;
 mod writes;
 
 use std::sync::Arc;
@@ -28,6 +47,7 @@ use diesel_async::RunQueryDsl;
 use tokio::time::timeout;
 
 pub use self::accounts::SessionRow;
+use self::app_access::{NamedAccess, TerminalAccess};
 use self::batches::Batches;
 use self::candidates::InstanceId;
 use self::connect::{Connection, Connector, Purpose};
@@ -49,6 +69,8 @@ pub struct PgStore {
     connector: Connector,
     reads: Arc<Reads>,
     candidates: Arc<Batches<InstanceId>>,
+    apps: Arc<Batches<NamedAccess>>,
+    terminals: Arc<Batches<TerminalAccess>>,
     writes: Writes,
     /// Its own connections, so that no other writes keep records waiting
     audit: Writes,
@@ -67,9 +89,11 @@ impl PgStore {
         let connector = Connector::new(url, options)?;
         let reads = Arc::new(Reads::new(connector.clone(), options));
         let candidates = Arc::new(Batches::new(Arc::clone(&reads)));
+        let apps = Arc::new(Batches::new(Arc::clone(&reads)));
+        let terminals = Arc::new(Batches::new(Arc::clone(&reads)));
         let writes = Writes::new(connector.clone(), Purpose::Write, options.write_connections);
         let audit = Writes::new(connector.clone(), Purpose::Audit, options.audit_connections);
-        Ok(Self { connector, reads, candidates, writes, audit })
+        Ok(Self { connector, reads, candidates, apps, terminals, writes, audit })
     }
 
     /// A store over the database at `url`, after making sure that it answers

@@ -1,38 +1,6 @@
-//! Every store gives the same answers for the same rows
-#![allow(clippy::unwrap_used)] // helpers outside of `#[test]` functions
-
 use agent_auth::{Candidate, MAX_CANDIDATES, Refusal, Rules, Standing, select};
 use store::fleet::{Fleet, JobType, Transition};
-use store::{MemoryStore, Store};
-use testkit::Database;
 use uuid::Uuid;
-
-/// Runs each check over every store, loaded with the fleet that it asks for
-macro_rules! contract {
-    ($($(#[$attr:meta])* fn $name:ident($store:ident, $fleet:ident: $make:ident) $body:block)*) => {
-        $($(#[$attr])* mod $name {
-            use super::*;
-
-            async fn check($store: impl Store, $fleet: Fleet) $body
-
-            #[tokio::test]
-            async fn in_memory() {
-                let fleet = $make();
-                let store = MemoryStore::default();
-                store.load(&fleet);
-                check(store, fleet).await;
-            }
-
-            #[tokio::test]
-            async fn in_postgres() {
-                let fleet = $make();
-                let store = Database::new().await.store().await;
-                store.load(&fleet).await.unwrap();
-                check(store, fleet).await;
-            }
-        })*
-    };
-}
 
 contract! {
     fn a_store_that_was_just_loaded_is_ready(store, _fleet: one_agent) {

@@ -1,0 +1,125 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use agent_auth::{Candidate, Candidates};
+use app_audit::{Answer, Count, Entry, Journal, Window};
+use app_authz::credential::{ApiKey, KeyHolder, KeyUpdate, NewKey, SessionToken, Sessions};
+use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation};
+use app_authz::{AppAccess, AppRequest, Directory, Proxies, Proxy};
+use store::import::{Difference, Import, Rows};
+use store::{Error, MemoryStore, Store};
+use tokio::sync::Semaphore;
+
+/// A store that looks instances up when it is told to
+#[derive(Clone)]
+pub(crate) struct SlowStore(pub(crate) Arc<Semaphore>, Arc<MemoryStore>);
+
+impl SlowStore {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(0)), Arc::default())
+    }
+}
+
+impl Candidates for SlowStore {
+    type Error = Error;
+
+    async fn by_instance(&self, instance_id: &str) -> Result<Vec<Candidate>, Error> {
+        assert_ne!(instance_id, PANIC);
+        self.0.acquire().await.unwrap().forget();
+        Ok(Vec::new())
+    }
+}
+
+pub(crate) const PANIC: &str = "i-0badbadbadbadbad0";
+
+impl Store for SlowStore {
+    async fn ping(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl Directory for SlowStore {
+    type Error = Error;
+
+    async fn app_access(
+        &self,
+        request: &AppRequest,
+        tokens: &[SessionToken],
+    ) -> Result<AppAccess, Error> {
+        self.1.app_access(request, tokens).await
+    }
+}
+
+impl Sessions for SlowStore {
+    type Error = Error;
+
+    async fn holders(&self, tokens: &[SessionToken]) -> Result<Vec<KeyHolder>, Error> {
+        self.1.holders(tokens).await
+    }
+
+    async fn update(
+        &self,
+        key: &ApiKey,
+        update: KeyUpdate,
+        ip: Option<IpAddr>,
+    ) -> Result<(), Error> {
+        self.1.update(key, update, ip).await
+    }
+
+    async fn insert(&self, key: &NewKey<'_>) -> Result<(), Error> {
+        self.1.insert(key).await
+    }
+
+    async fn log_out(&self, key: &ApiKey) -> Result<(), Error> {
+        self.1.log_out(key).await
+    }
+}
+
+impl Proxies for SlowStore {
+    type Error = Error;
+
+    async fn proxies(&self) -> Result<Vec<Proxy>, Error> {
+        self.1.proxies().await
+    }
+}
+
+impl KeyStore for SlowStore {
+    type Error = Error;
+
+    async fn keys(&self, feature: Feature) -> Result<Vec<CryptoKey>, Error> {
+        self.1.keys(feature).await
+    }
+}
+
+impl Rotation for SlowStore {
+    type Error = Error;
+
+    async fn rotate<P>(&self, feature: Feature, plan: P) -> Result<usize, Error>
+    where
+        P: FnOnce(&[CryptoKey]) -> Vec<Change> + Send,
+    {
+        self.1.rotate(feature, plan).await
+    }
+}
+
+impl Journal for SlowStore {
+    type Error = Error;
+
+    async fn note(&self, entries: &[Entry], window: Window) -> Result<Vec<Answer>, Error> {
+        self.1.note(entries, window).await
+    }
+
+    async fn count(&self, counts: &[Count]) -> Result<(), Error> {
+        self.1.count(counts).await
+    }
+
+    fn is_unavailable(error: &Error) -> bool {
+        MemoryStore::is_unavailable(error)
+    }
+}
+
+impl Import for SlowStore {
+    async fn import(&self, rows: &Rows, dry_run: bool) -> Result<Vec<Difference>, Error> {
+        self.1.import(rows, dry_run).await
+    }
+}

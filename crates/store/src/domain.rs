@@ -1,0 +1,142 @@
+//! What rows mean, the same for every store
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use app_authz::credential::{ApiKey, KeyUpdate, OauthLink};
+use app_authz::rbac::{
+    Action, Levels, Pattern, Permission, Permissions, ResourceType, Role, RoleName, ScopeName,
+    WorkspaceSharing,
+};
+use app_authz::{App, OrganizationId, Place, SharingLevel};
+use chrono::{DateTime, SubsecRound, Utc};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::Error;
+
+/// The roles a user holds in the whole deployment, or in one organization
+pub(crate) struct Held {
+    pub(crate) organization: Option<Uuid>,
+    /// As they are stored, which is without the organization
+    pub(crate) names: Vec<String>,
+    /// Those of them that are the deployment's own
+    pub(crate) custom: Vec<StoredRole>,
+}
+
+/// A row of `custom_roles`
+pub(crate) struct StoredRole {
+    pub(crate) name: String,
+    pub(crate) site: Permissions,
+    pub(crate) org: Permissions,
+    pub(crate) user: Permissions,
+}
+
+type Roles = (Vec<(RoleName, WorkspaceSharing)>, Vec<Arc<Role>>);
+
+/// All roles of a user, and the deployment's own among them
+///
+/// Names that are none are left out: they grant nothing.
+pub(crate) fn roles(held: impl IntoIterator<Item = Held>) -> Roles {
+    let (mut names, mut custom) = (Vec::new(), Vec::new());
+    for Held { organization, names: stored, custom: own } in held {
+        let organization = organization.map(OrganizationId);
+        let name = |name: &str| match organization {
+            Some(organization) => RoleName::in_organization(name, organization),
+            None => name.parse(),
+        };
+        // Held by everyone, and stored for nobody.
+        let implied = if organization.is_some() { "organization-member" } else { "member" };
+        let all = stored.iter().map(String::as_str).chain([implied]);
+        names.extend(all.filter_map(|text| Some((name(text).ok()?, WorkspaceSharing::default()))));
+        for role in own {
+            let Ok(name) = name(&role.name) else { continue };
+            let mut levels = Levels { user: role.user, ..Levels::site(role.site) };
+            if let Some(organization) = organization {
+                levels = levels.with_organization(organization, role.org, Permissions::NONE);
+            }
+            custom.push(Arc::new(Role::new(name, levels)));
+        }
+    }
+    (names, custom)
+}
+
+/// The permissions of a custom role
+pub(crate) fn permissions(stored: Vec<StoredPermission>) -> Permissions {
+    let permission = |stored: StoredPermission| {
+        let kind = pattern(&stored.resource_type, ResourceType::from);
+        let action = pattern(&stored.action, Action::from);
+        match stored.negate {
+            true => Permission::deny(kind, action),
+            false => Permission::grant(kind, action),
+        }
+    };
+    stored.into_iter().map(permission).collect()
+}
+
+/// A permission as the columns of `custom_roles` hold lists of
+///
+/// One that cannot be read may be a denial, so that is an error and not a permission less.
+#[derive(Deserialize)]
+pub(crate) struct StoredPermission {
+    negate: bool,
+    resource_type: String,
+    action: String,
+}
+
+fn pattern<'a, T>(text: &'a str, read: fn(&'a str) -> T) -> Pattern<T> {
+    if text == "*" { Pattern::Any } else { Pattern::Only(read(text)) }
+}
+
+/// The widest level that a template lets ports be shared at; the narrowest if there is no
+/// template to say so
+pub(crate) fn max_port_sharing(template: Option<SharingLevel>) -> SharingLevel {
+    template.unwrap_or_default()
+}
+
+/// The agents by their names and the apps by their slugs
+pub(crate) fn put_in_order(place: &mut Place) {
+    place.agents.sort_unstable_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+    let Place { agents, apps, .. } = place;
+    // Two agents may have an app of one slug: the first of the agents comes first.
+    let rank = |app: &App| agents.iter().position(|agent| agent.id == app.agent);
+    apps.sort_by(|a, b| (&a.slug, rank(a)).cmp(&(&b.slug, rank(b))));
+}
+
+/// A link to a provider
+pub(crate) fn link(expiry: SystemTime, can_refresh: bool) -> OauthLink {
+    // The control plane writes the year 1 for a token that does not expire.
+    let expires_at = Some(expiry).filter(|expiry| *expiry > SystemTime::UNIX_EPOCH);
+    OauthLink { expires_at, can_refresh }
+}
+
+/// When a key was used, as far as its update says so
+pub(crate) fn seen_at(key: &ApiKey, update: KeyUpdate) -> Option<SystemTime> {
+    let extended = || update.expires_at.and_then(|end| end.checked_sub(key.lifetime));
+    update.last_used.or_else(extended)
+}
+
+/// The label of an enumeration
+pub(crate) fn label<T: FromStr<Err = app_authz::Error>>(text: &str) -> Result<T, Error> {
+    text.parse().map_err(Error::invalid_row)
+}
+
+/// A span of time, of which there is none below zero
+pub(crate) fn seconds(seconds: i64) -> Duration {
+    Duration::from_secs(seconds.try_into().unwrap_or(0))
+}
+
+/// The time as a database keeps it: in microseconds
+pub(crate) fn stored_time(time: SystemTime) -> DateTime<Utc> {
+    DateTime::<Utc>::from(time).trunc_subsecs(6)
+}
+
+/// The label under which the table of keys has a scope
+pub(crate) fn scope_label(scope: &ScopeName) -> Result<&'static str, Error> {
+    match scope {
+        ScopeName::All => Ok("all"),
+        ScopeName::ApplicationConnect => Ok("application_connect"),
+        other => Err(Error::query(format_args!("no key can have the scope `{other}`"))),
+    }
+}

@@ -1,0 +1,151 @@
+use app_authz::credential::SessionToken;
+use app_authz::rbac::{AccessList, Acl};
+use app_authz::{
+    Agent, AgentId, App, AppAccess, AppId, AppRequest, Contact, CorsBehavior, Directory, NameOrId,
+    OrganizationId, Place, Port, PortShare, SharingLevel, UserId, Workspace, WorkspaceId,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::MemoryStore;
+use super::tables::Tables;
+use crate::fleet::{self, WorkspaceAgent, WorkspaceBuild};
+use crate::{Error, domain};
+
+impl Directory for MemoryStore {
+    type Error = Error;
+
+    async fn app_access(
+        &self,
+        request: &AppRequest,
+        tokens: &[SessionToken],
+    ) -> Result<AppAccess, Error> {
+        let tables = self.read();
+        let place = match request.terminal() {
+            Some(agent) => tables.of_agent(agent),
+            None => tables.named(request),
+        };
+        Ok(AppAccess { place: place.transpose()?, holders: tables.holders(tokens)? })
+    }
+}
+
+impl Tables {
+    fn of_agent(&self, id: AgentId) -> Option<Result<Place, Error>> {
+        let agent = self.agents.get(&id.0).filter(|agent| !agent.deleted)?;
+        let build = self.build_of(agent).filter(|build| self.is_newest(build))?;
+        let workspace = self.workspaces.get(&build.workspace_id).filter(|w| !w.deleted)?;
+        let place = self.place(workspace.owner_id, workspace, build)?;
+        Some(place.map(|place| Place { agents: vec![describe(agent)], ..place }))
+    }
+
+    fn named(&self, request: &AppRequest) -> Option<Result<Place, Error>> {
+        let owner = match NameOrId::from(request.user()) {
+            NameOrId::Id(id) => self.users.get(&id)?.id,
+            NameOrId::Name(name) => *self.user_by_name.get(&name.to_lowercase())?,
+        };
+        let workspace = match NameOrId::from(request.workspace()) {
+            NameOrId::Id(id) => id,
+            NameOrId::Name(name) => *self.workspace_by_name.get(&(owner, name.to_lowercase()))?,
+        };
+        let workspace = self.workspaces.get(&workspace).filter(|w| !w.deleted)?;
+        let (_, job) = self.newest_build.get(&workspace.id)?;
+        let build = self.build_by_job.get(job)?;
+        let place = self.place(owner, workspace, build)?;
+        Some(place.and_then(|place| self.with_agents(place, job, request.slug_or_port())))
+    }
+
+    /// The place without its agents
+    fn place(
+        &self,
+        asked_owner: Uuid,
+        workspace: &fleet::Workspace,
+        build: &WorkspaceBuild,
+    ) -> Option<Result<Place, Error>> {
+        let described = self.describe(workspace)?;
+        let template = self.templates.get(&workspace.template_id);
+        Some((|| {
+            let max_port_sharing = template.map(|template| template.max_port_sharing_level);
+            let max_port_sharing = max_port_sharing.map(sharing).transpose()?;
+            let cors = template.map(|template| domain::label(template.cors_behavior.as_str()));
+            Ok(Place {
+                asked_owner: UserId(asked_owner),
+                workspace: described,
+                transition: domain::label(build.transition.as_str())?,
+                agents: Vec::new(),
+                apps: Vec::new(),
+                port_shares: Vec::new(),
+                cors: cors.transpose()?.unwrap_or(CorsBehavior::Simple),
+                max_port_sharing: Some(domain::max_port_sharing(max_port_sharing)),
+            })
+        })())
+    }
+
+    /// The workspace, if its owner is known
+    pub(super) fn describe(&self, workspace: &fleet::Workspace) -> Option<Workspace> {
+        let owner = self.users.get(&workspace.owner_id)?;
+        Some(Workspace {
+            id: WorkspaceId(workspace.id),
+            name: workspace.name.clone(),
+            owner: UserId(owner.id),
+            owner_name: owner.username.clone(),
+            organization: OrganizationId(workspace.organization_id),
+            dormant: workspace.dormant_at.is_some(),
+            acl: acl(&workspace.user_acl, &workspace.group_acl),
+        })
+    }
+
+    fn with_agents(&self, mut place: Place, job: &Uuid, asked: &str) -> Result<Place, Error> {
+        let port = asked.parse::<Port>().ok();
+        let resources = self.resources_by_job.get(job).into_iter().flatten();
+        let agents = resources.filter_map(|id| self.agents_by_resource.get(id)).flatten();
+        for agent in agents.filter_map(|id| self.agents.get(id)).filter(|agent| !agent.deleted) {
+            if let Some(port) = port {
+                let key = (place.workspace.id.0, agent.name.clone(), port.number().into());
+                if let Some(level) = self.port_shares.get(&key) {
+                    place.port_shares.push(PortShare {
+                        agent_name: agent.name.clone(),
+                        port: port.number(),
+                        sharing: sharing(*level)?,
+                    });
+                }
+            } else if let Some(app) = self.apps.get(&(agent.id, asked.to_owned())) {
+                place.apps.push(App {
+                    id: AppId(app.id),
+                    agent: AgentId(agent.id),
+                    slug: app.slug.clone(),
+                    url: app.url.clone().unwrap_or_default(),
+                    external: app.external,
+                    sharing: sharing(app.sharing_level)?,
+                });
+            }
+            place.agents.push(describe(agent));
+        }
+        domain::put_in_order(&mut place);
+        Ok(place)
+    }
+}
+
+fn describe(agent: &WorkspaceAgent) -> Agent {
+    Agent {
+        id: AgentId(agent.id),
+        name: agent.name.clone(),
+        contact: Contact {
+            created_at: agent.created_at.into(),
+            first_connected_at: agent.first_connected_at.map(Into::into),
+            last_connected_at: agent.last_connected_at.map(Into::into),
+            disconnected_at: agent.disconnected_at.map(Into::into),
+            connection_timeout: domain::seconds(agent.connection_timeout_seconds.into()),
+        },
+    }
+}
+
+fn sharing(level: fleet::SharingLevel) -> Result<SharingLevel, Error> {
+    domain::label(level.as_str())
+}
+
+/// The access lists of two columns
+pub(super) fn acl(users: &Value, groups: &Value) -> Acl {
+    let list = |stored| AccessList::deserialize(stored).unwrap_or_default();
+    Acl::new(list(users), list(groups))
+}

@@ -1,0 +1,50 @@
+use std::cmp::Reverse;
+
+use agent_auth::{
+    AgentId, AgentToken, BuildId, Candidate, Candidates, MAX_CANDIDATES, Standing, WorkspaceId,
+};
+
+use super::MemoryStore;
+use super::tables::Tables;
+use crate::Error;
+use crate::fleet::WorkspaceAgent;
+
+impl Candidates for MemoryStore {
+    type Error = Error;
+
+    async fn by_instance(&self, instance_id: &str) -> Result<Vec<Candidate>, Error> {
+        let tables = self.read();
+        let agents = tables.agents_by_instance.get(instance_id).map_or(&[][..], Vec::as_slice);
+        let mut found: Vec<_> = agents
+            .iter()
+            .filter_map(|agent| {
+                let candidate = tables.candidate(agent)?;
+                let past = candidate.standing != Standing::Live;
+                Some(((past, Reverse(agent.created_at), agent.id), candidate))
+            })
+            .collect();
+        found.sort_unstable_by_key(|(order, _)| *order);
+        found.truncate(MAX_CANDIDATES + 1);
+        Ok(found.into_iter().map(|(_, candidate)| candidate).collect())
+    }
+}
+
+impl Tables {
+    /// The candidate that a root agent is, if it belongs to a build of a workspace
+    fn candidate(&self, agent: &WorkspaceAgent) -> Option<Candidate> {
+        let build = self.build_of(agent)?;
+        let workspace = self.workspaces.get(&build.workspace_id)?;
+        Some(Candidate {
+            agent: AgentId(agent.id),
+            name: agent.name.clone(),
+            token: AgentToken::new(agent.auth_token.0),
+            build: BuildId(build.id),
+            workspace: WorkspaceId(workspace.id),
+            standing: match (workspace.deleted, self.is_newest(build)) {
+                (true, _) => Standing::Deleted,
+                (false, true) => Standing::Live,
+                (false, false) => Standing::Stale,
+            },
+        })
+    }
+}

@@ -1,0 +1,180 @@
+use std::net::IpAddr;
+
+use app_authz::credential::{ApiKey, KeyHolder, KeyUpdate, NewKey, SessionToken, Sessions};
+use app_authz::rbac::AllowList;
+use app_authz::{GroupId, UserId};
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::MemoryStore;
+use super::tables::Tables;
+use crate::Error;
+use crate::domain::{self, Held, StoredPermission, StoredRole};
+use crate::fleet::{self, CustomRole, Digest, KeyScope, LoginType};
+
+impl Sessions for MemoryStore {
+    type Error = Error;
+
+    async fn holders(&self, tokens: &[SessionToken]) -> Result<Vec<KeyHolder>, Error> {
+        self.read().holders(tokens)
+    }
+
+    async fn update(
+        &self,
+        key: &ApiKey,
+        update: KeyUpdate,
+        _ip: Option<IpAddr>,
+    ) -> Result<(), Error> {
+        let mut tables = self.write();
+        let Some(stored) = tables.keys.get_mut(&key.id) else { return Ok(()) };
+        if stored.last_used > domain::stored_time(key.last_used)
+            || stored.expires_at > domain::stored_time(key.expires_at)
+        {
+            return Ok(());
+        }
+        if let Some(last_used) = update.last_used {
+            stored.last_used = domain::stored_time(last_used);
+        }
+        if let Some(expires_at) = update.expires_at {
+            stored.expires_at = domain::stored_time(expires_at);
+        }
+        let user = stored.user_id;
+        if let Some((seen_at, user)) = domain::seen_at(key, update).zip(tables.users.get_mut(&user))
+        {
+            user.last_seen_at = user.last_seen_at.max(domain::stored_time(seen_at));
+        }
+        Ok(())
+    }
+
+    async fn insert(&self, key: &NewKey<'_>) -> Result<(), Error> {
+        let scope = match domain::scope_label(&key.scope)? {
+            "all" => KeyScope::All,
+            _ => KeyScope::ApplicationConnect,
+        };
+        let mut tables = self.write();
+        if tables.users.get(&key.user.0).is_none_or(|user| user.deleted) {
+            return Err(Error::query("the user of an API key is unknown or deleted"));
+        }
+        let same_name = |stored: &fleet::ApiKey| {
+            stored.login_type == LoginType::Token
+                && (stored.user_id, &*stored.token_name) == (key.user.0, key.name)
+        };
+        let login_type = login_type(key.login_type);
+        if tables.keys.contains_key(key.token.id())
+            || login_type == LoginType::Token && tables.keys.values().any(same_name)
+        {
+            return Err(Error::query("an API key of that id or name is there already"));
+        }
+        let created_at = domain::stored_time(key.created_at);
+        let row = fleet::ApiKey {
+            id: key.token.id().to_owned(),
+            hashed_secret: Digest(key.token.secret_digest().to_vec()),
+            user_id: key.user.0,
+            last_used: created_at,
+            expires_at: domain::stored_time(key.expires_at),
+            created_at,
+            updated_at: created_at,
+            login_type,
+            lifetime_seconds: i64::try_from(key.lifetime.as_secs()).unwrap_or(i64::MAX),
+            scope,
+            token_name: key.name.to_owned(),
+        };
+        tables.keys.insert(row.id.clone(), row);
+        Ok(())
+    }
+
+    async fn log_out(&self, key: &ApiKey) -> Result<(), Error> {
+        self.write().keys.retain(|id, stored| {
+            stored.user_id != key.user.0
+                || *id != key.id && stored.scope != KeyScope::ApplicationConnect
+        });
+        Ok(())
+    }
+}
+
+impl Tables {
+    pub(super) fn holders(&self, tokens: &[SessionToken]) -> Result<Vec<KeyHolder>, Error> {
+        tokens.iter().filter_map(|token| self.holder(token.id())).collect()
+    }
+
+    fn holder(&self, key: &str) -> Option<Result<KeyHolder, Error>> {
+        let key = self.keys.get(key)?;
+        let user = self.users.get(&key.user_id).filter(|user| !user.deleted)?;
+        let link = self.links.get(&(user.id, key.login_type));
+        let members = self.memberships.get(&user.id).into_iter().flatten();
+        let held = [(None, &user.rbac_roles)]
+            .into_iter()
+            .chain(members.map(|member| (Some(member.organization_id), &member.roles)));
+        Some((|| {
+            let held = held.map(|(organization, names)| self.held(organization, names));
+            let (roles, custom_roles) = domain::roles(held.collect::<Result<Vec<_>, Error>>()?);
+            Ok(KeyHolder {
+                key: ApiKey {
+                    id: key.id.clone(),
+                    secret_digest: key.hashed_secret.0.clone(),
+                    user: UserId(user.id),
+                    login_type: domain::label(key.login_type.as_str())?,
+                    last_used: key.last_used.into(),
+                    expires_at: key.expires_at.into(),
+                    lifetime: domain::seconds(key.lifetime_seconds),
+                    scopes: vec![domain::label(key.scope.as_str())?],
+                    allow_list: AllowList::everything(),
+                    audience: None,
+                },
+                status: domain::label(user.status.as_str())?,
+                link: link.map(|link| {
+                    let can_refresh = !link.oauth_refresh_token.0.is_empty();
+                    domain::link(link.oauth_expiry.into(), can_refresh)
+                }),
+                roles,
+                custom_roles,
+                groups: self
+                    .groups
+                    .get(&user.id)
+                    .into_iter()
+                    .flatten()
+                    .copied()
+                    .map(GroupId)
+                    .collect(),
+            })
+        })())
+    }
+
+    fn held(&self, organization: Option<Uuid>, names: &[String]) -> Result<Held, Error> {
+        let custom = names.iter().filter_map(|name| {
+            self.custom_roles.get(&(organization, name.clone())).map(stored_role)
+        });
+        Ok(Held {
+            organization,
+            names: names.to_vec(),
+            custom: custom.collect::<Result<_, Error>>()?,
+        })
+    }
+}
+
+fn stored_role(role: &CustomRole) -> Result<StoredRole, Error> {
+    let permissions = |stored: &Value| {
+        let stored = Vec::<StoredPermission>::deserialize(stored).map_err(Error::invalid_row)?;
+        Ok::<_, Error>(domain::permissions(stored))
+    };
+    Ok(StoredRole {
+        name: role.name.clone(),
+        site: permissions(&role.site_permissions)?,
+        org: permissions(&role.org_permissions)?,
+        user: permissions(&role.user_permissions)?,
+    })
+}
+
+fn login_type(login_type: app_authz::credential::LoginType) -> LoginType {
+    use app_authz::credential::LoginType as Theirs;
+
+    match login_type {
+        Theirs::Password => LoginType::Password,
+        Theirs::Github => LoginType::Github,
+        Theirs::Oidc => LoginType::Oidc,
+        Theirs::Token => LoginType::Token,
+        Theirs::None => LoginType::None,
+        Theirs::Oauth2ProviderApp => LoginType::Oauth2ProviderApp,
+    }
+}

@@ -1,0 +1,156 @@
+use std::collections::{BTreeMap, HashMap};
+
+use uuid::Uuid;
+
+use super::import::{All, rows_of};
+use crate::Error;
+use crate::fleet::{
+    ApiKey, CryptoKey, CustomRole, Fleet, LoginType, OrganizationMember, SharingLevel, Template,
+    User, UserLink, Workspace, WorkspaceAgent, WorkspaceApp, WorkspaceBuild, WorkspaceProxy,
+};
+
+/// The rows, by the keys they are asked for
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) users: HashMap<Uuid, User>,
+    /// By the lower case of the name; without those that are deleted
+    pub(super) user_by_name: HashMap<String, Uuid>,
+    pub(super) memberships: HashMap<Uuid, Vec<OrganizationMember>>,
+    pub(super) groups: HashMap<Uuid, Vec<Uuid>>,
+    pub(super) custom_roles: HashMap<(Option<Uuid>, String), CustomRole>,
+    pub(super) links: HashMap<(Uuid, LoginType), UserLink>,
+    pub(super) keys: HashMap<String, ApiKey>,
+    pub(super) templates: HashMap<Uuid, Template>,
+    pub(super) workspaces: HashMap<Uuid, Workspace>,
+    /// By owner and the lower case of the name; without those that are deleted
+    pub(super) workspace_by_name: HashMap<(Uuid, String), Uuid>,
+    pub(super) build_by_job: HashMap<Uuid, WorkspaceBuild>,
+    /// Number and job
+    pub(super) newest_build: HashMap<Uuid, (i32, Uuid)>,
+    pub(super) job_by_resource: HashMap<Uuid, Uuid>,
+    pub(super) resources_by_job: HashMap<Uuid, Vec<Uuid>>,
+    pub(super) agents: HashMap<Uuid, WorkspaceAgent>,
+    pub(super) agents_by_resource: HashMap<Uuid, Vec<Uuid>>,
+    pub(super) agents_by_instance: HashMap<String, Vec<WorkspaceAgent>>,
+    /// By agent and slug
+    pub(super) apps: HashMap<(Uuid, String), WorkspaceApp>,
+    /// By workspace, agent name and number
+    pub(super) port_shares: HashMap<(Uuid, String, i32), SharingLevel>,
+    /// By name
+    pub(super) proxies: BTreeMap<String, WorkspaceProxy>,
+    pub(super) crypto_keys: Vec<CryptoKey>,
+    /// All rows as loaded, of which only keys of either kind change otherwise
+    loaded: Fleet,
+}
+
+impl Tables {
+    pub(super) fn load(&mut self, fleet: &Fleet) {
+        self.loaded.extend(fleet);
+        self.load_people(fleet);
+        self.load_workspaces(fleet);
+        self.load_agents(fleet);
+        for proxy in fleet.workspace_proxies.iter().filter(|proxy| !proxy.deleted) {
+            self.proxies.insert(proxy.name.clone(), proxy.clone());
+        }
+        for key in &fleet.crypto_keys {
+            self.crypto_keys
+                .retain(|old| (old.feature, old.sequence) != (key.feature, key.sequence));
+            self.crypto_keys.push(key.clone());
+        }
+    }
+
+    fn load_people(&mut self, fleet: &Fleet) {
+        for user in &fleet.users {
+            if !user.deleted {
+                self.user_by_name.insert(user.username.to_lowercase(), user.id);
+            }
+            self.users.insert(user.id, user.clone());
+        }
+        for member in &fleet.organization_members {
+            let memberships = self.memberships.entry(member.user_id).or_default();
+            memberships.retain(|old| old.organization_id != member.organization_id);
+            memberships.push(member.clone());
+        }
+        for member in &fleet.group_members {
+            let groups = self.groups.entry(member.user_id).or_default();
+            groups.retain(|old| *old != member.group_id);
+            groups.push(member.group_id);
+        }
+        for role in &fleet.custom_roles {
+            self.custom_roles.insert((role.organization_id, role.name.clone()), role.clone());
+        }
+        for link in &fleet.user_links {
+            self.links.insert((link.user_id, link.login_type), link.clone());
+        }
+        for key in &fleet.api_keys {
+            self.keys.insert(key.id.clone(), key.clone());
+        }
+    }
+
+    fn load_workspaces(&mut self, fleet: &Fleet) {
+        for template in &fleet.templates {
+            self.templates.insert(template.id, template.clone());
+        }
+        for workspace in &fleet.workspaces {
+            if !workspace.deleted {
+                let name = (workspace.owner_id, workspace.name.to_lowercase());
+                self.workspace_by_name.insert(name, workspace.id);
+            }
+            self.workspaces.insert(workspace.id, workspace.clone());
+        }
+        for build in &fleet.workspace_builds {
+            let newest = (build.build_number, build.job_id);
+            let known = self.newest_build.entry(build.workspace_id).or_insert(newest);
+            if known.0 <= build.build_number {
+                *known = newest;
+            }
+            self.build_by_job.insert(build.job_id, build.clone());
+        }
+        for resource in &fleet.workspace_resources {
+            self.job_by_resource.insert(resource.id, resource.job_id);
+            let resources = self.resources_by_job.entry(resource.job_id).or_default();
+            resources.retain(|old| *old != resource.id);
+            resources.push(resource.id);
+        }
+    }
+
+    fn load_agents(&mut self, fleet: &Fleet) {
+        for agent in &fleet.workspace_agents {
+            if agent.parent_id.is_none()
+                && !agent.deleted
+                && let Some(instance_id) = &agent.auth_instance_id
+            {
+                let agents = self.agents_by_instance.entry(instance_id.clone()).or_default();
+                agents.push(agent.clone());
+            }
+            let agents = self.agents_by_resource.entry(agent.resource_id).or_default();
+            agents.retain(|old| *old != agent.id);
+            agents.push(agent.id);
+            self.agents.insert(agent.id, agent.clone());
+        }
+        for app in &fleet.workspace_apps {
+            self.apps.insert((app.agent_id, app.slug.clone()), app.clone());
+        }
+        for share in &fleet.workspace_agent_port_share {
+            let key = (share.workspace_id, share.agent_name.clone(), share.port);
+            self.port_shares.insert(key, share.share_level);
+        }
+    }
+
+    /// All rows, by table and key
+    pub(super) fn rows(&self) -> Result<All, Error> {
+        let mut fleet = self.loaded.clone();
+        fleet.api_keys = self.keys.values().cloned().collect();
+        fleet.crypto_keys.clone_from(&self.crypto_keys);
+        rows_of(&fleet)
+    }
+
+    pub(super) fn build_of(&self, agent: &WorkspaceAgent) -> Option<&WorkspaceBuild> {
+        self.build_by_job.get(self.job_by_resource.get(&agent.resource_id)?)
+    }
+
+    pub(super) fn is_newest(&self, build: &WorkspaceBuild) -> bool {
+        let newest = self.newest_build.get(&build.workspace_id);
+        newest.is_some_and(|(number, _)| *number == build.build_number)
+    }
+}

@@ -1,0 +1,196 @@
+use app_authz::rbac::Acl;
+use app_authz::{
+    Agent, AgentId, App, AppId, Contact, CorsBehavior, OrganizationId, Place, PortShare,
+    SharingLevel, Transition, UserId, Workspace, WorkspaceId,
+};
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::pg::{Pg, PgValue};
+use diesel::sql_types::{
+    Array, Bool, Integer, Jsonb, Nullable, Record, Text, Timestamptz, Uuid as SqlUuid,
+};
+use uuid::Uuid;
+
+use super::values::{Label, Moment, Shared};
+use crate::domain;
+
+/// The user asked for, the workspace and its owner's name, what its newest build does,
+/// what its template says, and the agents
+pub(super) type PlaceColumns = Record<(
+    SqlUuid,
+    SqlUuid,
+    Text,
+    SqlUuid,
+    Text,
+    SqlUuid,
+    Bool,
+    Jsonb,
+    Jsonb,
+    Text,
+    Nullable<Text>,
+    Nullable<Text>,
+    Array<AgentColumns>,
+)>;
+
+/// An agent, its app of the asked slug, and how its port of the asked number is shared
+type AgentColumns = Record<(
+    SqlUuid,
+    Text,
+    Timestamptz,
+    Nullable<Timestamptz>,
+    Nullable<Timestamptz>,
+    Nullable<Timestamptz>,
+    Integer,
+    Nullable<SqlUuid>,
+    Nullable<Text>,
+    Nullable<Bool>,
+    Nullable<Text>,
+    Nullable<Text>,
+)>;
+
+/// What is known of the workspace that a request names
+#[derive(Debug, FromSqlRow)]
+pub(super) struct PlaceRow {
+    asked_owner: Uuid,
+    workspace: Workspace,
+    transition: Transition,
+    cors: Option<Label<CorsBehavior>>,
+    max_port_sharing: Option<Label<SharingLevel>>,
+    agents: Vec<AgentRow>,
+}
+
+#[derive(Debug)]
+struct AgentRow {
+    agent: Agent,
+    app: Option<Uuid>,
+    url: Option<String>,
+    external: Option<bool>,
+    sharing: Option<Label<SharingLevel>>,
+    port_sharing: Option<Label<SharingLevel>>,
+}
+
+impl PlaceRow {
+    /// The place, for a request for this slug or this port
+    pub(super) fn place(self, slug: Option<&str>, port: Option<u16>) -> Place {
+        let mut place = Place {
+            asked_owner: UserId(self.asked_owner),
+            workspace: self.workspace,
+            transition: self.transition,
+            agents: Vec::with_capacity(self.agents.len()),
+            apps: Vec::new(),
+            port_shares: Vec::new(),
+            cors: self.cors.map_or_else(CorsBehavior::default, |Label(cors)| cors),
+            max_port_sharing: Some(domain::max_port_sharing(
+                self.max_port_sharing.map(|Label(level)| level),
+            )),
+        };
+        for row in self.agents {
+            if let (Some(id), Some(slug), Some(Label(sharing))) = (row.app, slug, row.sharing) {
+                place.apps.push(App {
+                    id: AppId(id),
+                    agent: row.agent.id,
+                    slug: slug.to_owned(),
+                    url: row.url.unwrap_or_default(),
+                    external: row.external.unwrap_or_default(),
+                    sharing,
+                });
+            }
+            if let (Some(port), Some(Label(sharing))) = (port, row.port_sharing) {
+                let agent_name = row.agent.name.clone();
+                place.port_shares.push(PortShare { agent_name, port, sharing });
+            }
+            place.agents.push(row.agent);
+        }
+        domain::put_in_order(&mut place);
+        place
+    }
+}
+
+impl FromSql<PlaceColumns, Pg> for PlaceRow {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        type Columns = (
+            Uuid,
+            Uuid,
+            String,
+            Uuid,
+            String,
+            Uuid,
+            bool,
+            Shared,
+            Shared,
+            Label<Transition>,
+            Option<Label<CorsBehavior>>,
+            Option<Label<SharingLevel>>,
+            Vec<AgentRow>,
+        );
+
+        let (
+            asked_owner,
+            id,
+            name,
+            owner,
+            owner_name,
+            organization,
+            dormant,
+            Shared(users),
+            Shared(groups),
+            Label(transition),
+            cors,
+            max_port_sharing,
+            agents,
+        ): Columns = FromSql::<PlaceColumns, Pg>::from_sql(value)?;
+        let workspace = Workspace {
+            id: WorkspaceId(id),
+            name,
+            owner: UserId(owner),
+            owner_name,
+            organization: OrganizationId(organization),
+            dormant,
+            acl: Acl::new(users, groups),
+        };
+        Ok(Self { asked_owner, workspace, transition, cors, max_port_sharing, agents })
+    }
+}
+
+impl FromSql<AgentColumns, Pg> for AgentRow {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        type Columns = (
+            Uuid,
+            String,
+            Moment,
+            Option<Moment>,
+            Option<Moment>,
+            Option<Moment>,
+            i32,
+            Option<Uuid>,
+            Option<String>,
+            Option<bool>,
+            Option<Label<SharingLevel>>,
+            Option<Label<SharingLevel>>,
+        );
+
+        let (
+            id,
+            name,
+            Moment(created_at),
+            first_connected_at,
+            last_connected_at,
+            disconnected_at,
+            connection_timeout,
+            app,
+            url,
+            external,
+            sharing,
+            port_sharing,
+        ): Columns = FromSql::<AgentColumns, Pg>::from_sql(value)?;
+        let time = |moment: Option<Moment>| moment.map(|Moment(time)| time);
+        let contact = Contact {
+            created_at,
+            first_connected_at: time(first_connected_at),
+            last_connected_at: time(last_connected_at),
+            disconnected_at: time(disconnected_at),
+            connection_timeout: domain::seconds(connection_timeout.into()),
+        };
+        let agent = Agent { id: AgentId(id), name, contact };
+        Ok(Self { agent, app, url, external, sharing, port_sharing })
+    }
+}

@@ -1,0 +1,90 @@
+//! Columns as the domain's own types
+
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use app_authz::rbac::{AccessList, Permissions};
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
+use diesel::pg::{Pg, PgValue};
+use diesel::serialize::{self, IsNull, Output, ToSql};
+use diesel::sql_types::{BigInt, Jsonb, Text, Timestamptz};
+
+use crate::domain;
+
+/// A label of an enumeration, or a text of that form
+///
+/// PostgreSQL sends labels as texts, and a text needs no look-up of the type's number.
+#[derive(Debug, FromSqlRow)]
+pub(super) struct Label<T>(pub(super) T);
+
+impl<T: FromStr<Err = app_authz::Error>> FromSql<Text, Pg> for Label<T> {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self(domain::label(std::str::from_utf8(value.as_bytes())?)?))
+    }
+}
+
+/// A point in time, in microseconds; infinity is the last that can be told
+#[derive(Clone, Copy, Debug, FromSqlRow, AsExpression)]
+#[diesel(sql_type = Timestamptz)]
+pub(super) struct Moment(pub(super) SystemTime);
+
+impl FromSql<Timestamptz, Pg> for Moment {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        let micros: i64 = FromSql::<BigInt, Pg>::from_sql(value)?;
+        let micros = micros.saturating_add(EPOCH);
+        let span = Duration::from_micros(micros.unsigned_abs());
+        let unix = SystemTime::UNIX_EPOCH;
+        let time = if micros < 0 { unix.checked_sub(span) } else { unix.checked_add(span) };
+        time.map(Self).ok_or_else(|| "a time beyond all clocks".into())
+    }
+}
+
+impl ToSql<Timestamptz, Pg> for Moment {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        let micros = match self.0.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_micros())?,
+            Err(before) => -i64::try_from(before.duration().as_micros())?,
+        };
+        let micros = micros.saturating_sub(EPOCH);
+        ToSql::<BigInt, Pg>::to_sql(&micros, &mut out.reborrow())?;
+        Ok(IsNull::No)
+    }
+}
+
+/// An access list, which grants nothing to nobody if it is not understood
+#[derive(Debug)]
+pub(super) struct Shared(pub(super) AccessList);
+
+impl FromSql<Jsonb, Pg> for Shared {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        let list = match json(&value)? {
+            b"{}" => AccessList::EMPTY,
+            list => serde_json::from_slice(list).unwrap_or_default(),
+        };
+        Ok(Self(list))
+    }
+}
+
+/// The permissions of a custom role
+#[derive(Debug)]
+pub(super) struct Granted(pub(super) Permissions);
+
+impl FromSql<Jsonb, Pg> for Granted {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        let stored = serde_json::from_slice(json(&value)?);
+        let stored = stored.map_err(|error| format!("permissions of a role: {error}"))?;
+        Ok(Self(domain::permissions(stored)))
+    }
+}
+
+/// The text of a JSON document
+fn json<'a>(value: &'a PgValue<'_>) -> Result<&'a [u8], &'static str> {
+    match value.as_bytes() {
+        [1, text @ ..] => Ok(text),
+        _ => Err("a format of JSON that is not known"),
+    }
+}
+
+/// From 1970 to 2000, in microseconds: where PostgreSQL begins to count
+const EPOCH: i64 = 946_684_800_000_000;

@@ -1,0 +1,139 @@
+use std::time::{Duration, SystemTime};
+
+use app_authz::UserId;
+use app_authz::credential::{
+    KeyHolder, KeyUpdate, LoginType, NewKey, SessionToken, Sessions, Terms, authenticate,
+};
+use app_authz::rbac::{Action, ResourceType, ScopeName};
+use store::Error;
+use store::fleet::{Fleet, KeyScope};
+use uuid::Uuid;
+
+use crate::{session, sessions};
+
+contract! {
+    fn an_update_writes_what_it_says_and_no_more(store, _fleet: two_users) {
+        let before = one(&store, 0).await;
+        let later = before.key.last_used + Duration::from_secs(7_200);
+        let used = KeyUpdate { last_used: Some(later), expires_at: None };
+        store.update(&before.key, used, Some([192, 0, 2, 7].into())).await.unwrap();
+        let after = one(&store, 0).await;
+        assert_eq!(after.key.last_used, later);
+        assert_eq!(after.key.expires_at, before.key.expires_at);
+        assert_eq!(one(&store, 1).await.key.last_used, before.key.last_used);
+
+        let end = before.key.expires_at + Duration::from_secs(86_400);
+        let extended = KeyUpdate { last_used: None, expires_at: Some(end) };
+        store.update(&after.key, extended, None).await.unwrap();
+        let after = one(&store, 0).await;
+        assert_eq!((after.key.last_used, after.key.expires_at), (later, end));
+    }
+
+    fn of_updates_from_one_reading_the_first_counts(store, _fleet: two_users) {
+        let read = one(&store, 0).await;
+        for minutes in [60, 61, 62] {
+            let used = read.key.last_used + Duration::from_secs(60 * minutes);
+            let update = KeyUpdate { last_used: Some(used), expires_at: None };
+            store.update(&read.key, update, None).await.unwrap();
+        }
+        let first = read.key.last_used + Duration::from_secs(60 * 60);
+        assert_eq!(one(&store, 0).await.key.last_used, first);
+    }
+
+    fn an_ended_key_is_not_brought_back(store, _fleet: two_users) {
+        let key = one(&store, 0).await.key;
+        store.log_out(&key).await.unwrap();
+        let update = KeyUpdate { last_used: Some(key.last_used), expires_at: None };
+        store.update(&key, update, None).await.unwrap();
+        assert!(store.holders(&[session(0)]).await.unwrap().is_empty());
+        store.log_out(&key).await.unwrap();
+    }
+
+    fn logging_out_ends_the_session_and_those_for_apps(store, fleet: two_users) {
+        store.log_out(&one(&store, 0).await.key).await.unwrap();
+        let mut left = Vec::new();
+        for row in &fleet.api_keys {
+            let token = token(&row.id);
+            if !store.holders(&[token]).await.unwrap().is_empty() {
+                left.push(&*row.id);
+            }
+        }
+        assert_eq!(left, ["0000000001", "alicesecnd", "bobforapps"]);
+    }
+
+    fn a_new_key_is_good_at_once(store, fleet: two_users) {
+        let token = SessionToken::generate(|bytes| bytes.fill(8));
+        let now = SystemTime::UNIX_EPOCH + Duration::from_micros(1_750_000_000_123_456);
+        let key = NewKey {
+            token: &token,
+            user: UserId(fleet.users[0].id),
+            login_type: LoginType::Token,
+            scope: ScopeName::ApplicationConnect,
+            created_at: now,
+            expires_at: now + Duration::from_secs(60),
+            lifetime: Duration::from_secs(3_600),
+            ip: Some("2001:db8::1".parse().unwrap()),
+            name: "laptop",
+        };
+        store.insert(&key).await.unwrap();
+        let holders = store.holders(std::slice::from_ref(&token)).await.unwrap();
+        let stored = &holders[0].key;
+        assert_eq!((stored.last_used, stored.expires_at), (now, key.expires_at));
+        assert_eq!((stored.lifetime, stored.login_type), (key.lifetime, LoginType::Token));
+        assert_eq!(stored.scopes, [ScopeName::ApplicationConnect]);
+        assert!(authenticate(&token, holders.first(), Terms::default(), now).is_ok());
+
+        let other = SessionToken::generate(|bytes| bytes.fill(12));
+        for (refused, why) in [
+            (NewKey { name: "other", ..key.clone() }, "the id is taken"),
+            (NewKey { token: &other, ..key.clone() }, "the name is taken"),
+            (NewKey { token: &other, name: "x", user: UserId(Uuid::new_v4()), ..key.clone() },
+             "the user is unknown"),
+            (NewKey { token: &other, name: "x", user: UserId(fleet.users[2].id), ..key.clone() },
+             "the user is deleted"),
+            (NewKey { token: &other, name: "x", scope: workspace_read(), ..key.clone() },
+             "the table has no such scope"),
+        ] {
+            assert!(store.insert(&refused).await.is_err(), "{why}");
+        }
+        assert!(store.holders(std::slice::from_ref(&other)).await.unwrap().is_empty());
+        let fine = NewKey { token: &other, login_type: LoginType::Password, ..key.clone() };
+        store.insert(&fine).await.unwrap();
+    }
+}
+
+async fn one(store: &impl Sessions<Error = Error>, user: usize) -> KeyHolder {
+    store.holders(&[session(user)]).await.unwrap().remove(0)
+}
+
+fn workspace_read() -> ScopeName {
+    ScopeName::Permission(ResourceType::Workspace, Action::Read.into())
+}
+
+/// A token of that id
+fn token(id: &str) -> SessionToken {
+    format!("{id}-{:022}", 0).parse().unwrap()
+}
+
+/// Alice and Bob with sessions, further ones and such for apps, and a deleted user
+fn two_users() -> Fleet {
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    let bob = fleet.user("bob", acme);
+    sessions(&mut fleet);
+    for (user, id, scope) in [
+        (alice, "alicesecnd", KeyScope::All),
+        (alice, "aliceapps1", KeyScope::ApplicationConnect),
+        (alice, "aliceapps2", KeyScope::ApplicationConnect),
+        (bob, "bobforapps", KeyScope::ApplicationConnect),
+    ] {
+        fleet.session(user);
+        let row = fleet.api_keys.last_mut().unwrap();
+        row.id = id.to_owned();
+        row.scope = scope;
+    }
+    fleet.user("ghost", acme);
+    fleet.users[2].deleted = true;
+    fleet
+}
