@@ -174,7 +174,9 @@ async fn what_a_store_in_memory_has_imported_it_answers_from() {
     };
     memory.import(&rows(&fleet), false).await.unwrap();
     assert_eq!(memory.by_instance("i-0abc").await.unwrap().len(), 1);
-    let [holder] = &memory.holders(&[bobs.clone()]).await.unwrap()[..] else { panic!() };
+    let [holder] = &memory.holders(std::slice::from_ref(&bobs)).await.unwrap()[..] else {
+        panic!()
+    };
     memory.log_out(&holder.key).await.unwrap();
 
     memory.import(&Rows::default(), false).await.unwrap();
