@@ -121,6 +121,21 @@ fn apply(rows: &mut Vec<CryptoKey>, changes: Vec<Change>) {
     }
 }
 
+#[test]
+fn a_key_outlives_the_last_thing_it_signed() {
+    for (feature, lifetime) in [
+        (Feature::WorkspaceAppsToken, MINUTE),
+        (Feature::WorkspaceAppsApiKey, MINUTE),
+        (Feature::OidcConvert, 5 * MINUTE),
+        (Feature::TailnetResume, 24 * HOUR),
+    ] {
+        let old = CryptoKey { feature, ..key(1, now() - MONTH + HOUR, None) };
+        let changes = rotate(feature, &[old], now(), |bytes| bytes.fill(42));
+        let deletes_at = now() + HOUR + HOUR + lifetime;
+        assert_eq!(changes.last(), Some(&Change::End { feature, sequence: 1, deletes_at }));
+    }
+}
+
 fn inserted(changes: &[Change]) -> Option<(i32, SystemTime)> {
     changes.iter().find_map(|change| match change {
         Change::Insert(row) => Some((row.sequence, row.starts_at)),
