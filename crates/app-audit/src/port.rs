@@ -18,7 +18,8 @@ pub trait Journal: Send + Sync {
     /// Notes all entries, or none, and answers to each in their order
     ///
     /// [`Session::visit`](crate::Session::visit) is the rule. Entries of one key that
-    /// come together are visits of one moment. Whoever does not know whether an entry
+    /// come together are visits of one moment. With [`Window::close`] a session that
+    /// gives way to the next leaves a row of its end. Whoever does not know whether an entry
     /// was noted offers it again: its record, which has one id, is written once.
     fn note(
         &self,
@@ -30,6 +31,24 @@ pub trait Journal: Send + Sync {
     ///
     /// Offered again these are counted again.
     fn count(&self, counts: &[Count]) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Forgets sessions that have [ended for good](Window::forgotten_after), at most so
+    /// many, and says how many
+    ///
+    /// With [`Window::close`] each leaves a row of its end.
+    fn end_sessions(
+        &self,
+        window: Window,
+        at_most: u32,
+    ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
+
+    /// Forgets rows of the log that are older than `keep`, at most so many, and says how
+    /// many
+    fn forget(
+        &self,
+        keep: Duration,
+        at_most: u32,
+    ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
 
     /// Whether the same call may succeed later, because nothing was wrong with it
     fn is_unavailable(error: &Self::Error) -> bool;

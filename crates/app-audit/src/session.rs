@@ -59,6 +59,8 @@ pub struct Window {
     pub stale: Duration,
     /// A visit so soon after the last is not written
     pub touch: Duration,
+    /// Whether the end of a session is written down as well, when it is noticed
+    pub close: bool,
 }
 
 impl Window {
@@ -75,11 +77,37 @@ impl Window {
         self.touch = touch;
         self
     }
-}
 
-/// An hour, known to the minute
-impl Default for Window {
-    fn default() -> Self {
-        Self { stale: Duration::from_secs(60 * 60), touch: Duration::from_secs(60) }
+    /// The same window, with [`close`](Self::close) as given
+    #[must_use]
+    pub const fn close(mut self, close: bool) -> Self {
+        self.close = close;
+        self
+    }
+
+    /// Whether a session has an end to be written: where each visit is a session, none
+    /// has
+    #[must_use]
+    pub fn closes(self) -> bool {
+        self.close && !self.stale.is_zero()
+    }
+
+    /// Without a visit for how long a session is no longer kept
+    ///
+    /// That is when it is stale if its end is to be written. Otherwise a session is kept
+    /// for a day or twice as long as needed, for whoever looks what has been.
+    #[must_use]
+    pub fn forgotten_after(self) -> Duration {
+        if self.closes() { self.stale } else { (self.stale.saturating_mul(2)).max(DAY) }
     }
 }
+
+/// An hour, known to the minute, and its end is not written
+impl Default for Window {
+    fn default() -> Self {
+        let (stale, touch) = (Duration::from_secs(60 * 60), Duration::from_secs(60));
+        Self { stale, touch, close: false }
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -81,6 +81,14 @@ impl Journal for Fake {
         Ok(())
     }
 
+    async fn end_sessions(&self, _: Window, _: u32) -> Result<u64, Fault> {
+        unreachable!("no recorder ends sessions")
+    }
+
+    async fn forget(&self, _: Duration, _: u32) -> Result<u64, Fault> {
+        unreachable!("no recorder forgets")
+    }
+
     fn is_unavailable(error: &Fault) -> bool {
         *error == Fault::Away
     }

@@ -10,7 +10,7 @@ mod memory;
 mod pg;
 
 use agent_auth::Candidates;
-use app_audit::Journal;
+use app_audit::{AuditLog, Journal};
 use app_authz::credential::Sessions;
 use app_authz::token::{KeyStore, Rotation};
 use app_authz::{Directory, Proxies};
@@ -25,7 +25,8 @@ pub use crate::pg::{Migrations, Options, PgStore, SessionRow, StatementCounter};
 
 /// Everything that authd asks of a database: the sum of the ports
 pub trait Store:
-    Candidates<Error = Error>
+    AuditLog<Error = Error>
+    + Candidates<Error = Error>
     + Directory<Error = Error>
     + Import
     + Journal<Error = Error>

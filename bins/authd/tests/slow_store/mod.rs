@@ -1,8 +1,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_auth::{Candidate, Candidates};
-use app_audit::{Answer, Count, Entry, Journal, Window};
+use app_audit::{Answer, AuditLog, Count, Entry, Filter, Journal, Page, Row, Window};
 use app_authz::credential::{ApiKey, KeyHolder, KeyUpdate, NewKey, SessionToken, Sessions};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation};
 use app_authz::{AppAccess, AppRequest, Directory, Proxies, Proxy};
@@ -113,6 +114,14 @@ impl Journal for SlowStore {
         self.1.count(counts).await
     }
 
+    async fn end_sessions(&self, window: Window, at_most: u32) -> Result<u64, Error> {
+        self.1.end_sessions(window, at_most).await
+    }
+
+    async fn forget(&self, keep: Duration, at_most: u32) -> Result<u64, Error> {
+        self.1.forget(keep, at_most).await
+    }
+
     fn is_unavailable(error: &Error) -> bool {
         MemoryStore::is_unavailable(error)
     }
@@ -121,5 +130,13 @@ impl Journal for SlowStore {
 impl Import for SlowStore {
     async fn import(&self, rows: &Rows, dry_run: bool) -> Result<Vec<Difference>, Error> {
         self.1.import(rows, dry_run).await
+    }
+}
+
+impl AuditLog for SlowStore {
+    type Error = Error;
+
+    async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Error> {
+        self.1.list(filter, page).await
     }
 }

@@ -1,10 +1,11 @@
-use std::collections::HashMap;
-use std::collections::hash_map;
+use std::collections::{BTreeMap, HashMap, hash_map};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use app_audit::{Answer, Count, Entry, Journal, Record, Session, SessionKey, Window};
+use app_audit::{
+    Answer, AuditLog, Count, Cursor, Entry, Filter, Journal, Page, Row, Session, SessionKey, Window,
+};
 use uuid::Uuid;
 
 use super::MemoryStore;
@@ -23,10 +24,17 @@ type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 #[derive(Debug, Default)]
 struct Tables {
     sessions: HashMap<SessionKey, Kept>,
-    records: HashMap<Uuid, Record>,
+    log: Rows,
 }
 
-#[derive(Debug)]
+/// Rows in the order of their time, each id once
+#[derive(Debug, Default)]
+struct Rows {
+    rows: BTreeMap<Cursor, Row>,
+    by_id: HashMap<Uuid, Cursor>,
+}
+
+#[derive(Clone, Copy, Debug)]
 struct Kept {
     session: Session,
     visits: u64,
@@ -51,17 +59,20 @@ impl Journal for MemoryStore {
         let mut answers = HashMap::new();
         for &(entry, visits) in groups.rows() {
             let fresh = entry.record.session;
-            let last = tables.sessions.get(&entry.key);
+            let last = tables.sessions.get(&entry.key).copied();
             if last.is_some_and(|last| last.session.id == fresh) {
                 continue;
             }
             let (session, _) = Session::visit(last.map(|last| last.session), fresh, now, window);
             let began = session.id == fresh;
+            if let Some(last) = last.filter(|_| began && window.closes()) {
+                tables.log.close(last, now);
+            }
             let before = last.filter(|_| !began).map_or(0, |last| last.visits);
             let kept = Kept { session, visits: before.saturating_add(visits) };
             tables.sessions.insert(entry.key, kept);
-            if began && let hash_map::Entry::Vacant(place) = tables.records.entry(fresh) {
-                place.insert(entry.record.clone());
+            if began {
+                tables.log.add(Row::from(&entry.record));
             }
             let idle = now.duration_since(session.updated_at).unwrap_or_default();
             answers.insert(entry.key, (session.id, idle));
@@ -81,8 +92,75 @@ impl Journal for MemoryStore {
         Ok(())
     }
 
+    async fn end_sessions(&self, window: Window, at_most: u32) -> Result<u64, Error> {
+        let now = (self.log.clock)();
+        let mut tables = self.log.tables();
+        let Tables { sessions, log } = &mut *tables;
+        let mut left = at_most;
+        sessions.retain(|_, kept| {
+            let idle = now.duration_since(kept.session.updated_at).unwrap_or_default();
+            if left == 0 || idle <= window.forgotten_after() {
+                return true;
+            }
+            if window.closes() {
+                log.close(*kept, now);
+            }
+            left -= 1;
+            false
+        });
+        Ok(u64::from(at_most - left))
+    }
+
+    async fn forget(&self, keep: Duration, at_most: u32) -> Result<u64, Error> {
+        let now = (self.log.clock)();
+        let mut tables = self.log.tables();
+        let mut forgotten = 0;
+        while forgotten < u64::from(at_most)
+            && let Some(oldest) = tables.log.rows.first_entry()
+            && now.duration_since(oldest.get().time).is_ok_and(|age| age > keep)
+        {
+            let row = oldest.remove();
+            tables.log.by_id.remove(&row.id);
+            forgotten += 1;
+        }
+        Ok(forgotten)
+    }
+
     fn is_unavailable(error: &Error) -> bool {
         matches!(error, Error::Unavailable { .. })
+    }
+}
+
+impl AuditLog for MemoryStore {
+    type Error = Error;
+
+    async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Error> {
+        let tables = self.log.tables();
+        let rows = &tables.log.rows;
+        let rows = match page.cursor() {
+            Some(cursor) => rows.range(..cursor),
+            None => rows.range(..),
+        };
+        let limit = usize::try_from(page.limit()).unwrap_or(usize::MAX);
+        let rows = rows.rev().map(|(_, row)| row).filter(|row| filter.passes(row));
+        Ok(rows.take(limit).cloned().collect())
+    }
+}
+
+impl Rows {
+    fn add(&mut self, row: Row) {
+        if let hash_map::Entry::Vacant(place) = self.by_id.entry(row.id) {
+            place.insert(row.cursor());
+            self.rows.insert(row.cursor(), row);
+        }
+    }
+
+    /// Writes the end of a session, if its beginning is still there
+    fn close(&mut self, Kept { session, visits }: Kept, now: SystemTime) {
+        let open = self.by_id.get(&session.id).and_then(|cursor| self.rows.get(cursor));
+        let Some(open) = open else { return };
+        let closed = Row::closing(open, Uuid::new_v4(), session, visits, now);
+        self.add(closed);
     }
 }
 

@@ -8,7 +8,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{
-    Array, BigInt, Bytea, Double, Integer, Interval, Jsonb, Nullable, Text, Timestamptz,
+    Array, BigInt, Bool, Bytea, Double, Integer, Interval, Jsonb, Nullable, Text, Timestamptz,
     Uuid as SqlUuid,
 };
 use diesel_async::RunQueryDsl;
@@ -16,6 +16,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::PgStore;
+use super::housekeeping::{CLOSE, EndSessions, Forget};
 use crate::Error;
 use crate::journal::Groups;
 
@@ -46,6 +47,23 @@ impl Journal for PgStore {
         Ok(())
     }
 
+    async fn end_sessions(&self, window: Window, at_most: u32) -> Result<u64, Error> {
+        let end = EndSessions {
+            idle: interval(window.forgotten_after()),
+            close: window.closes(),
+            at_most: at_most.into(),
+        };
+        let ended: i64 =
+            self.audit.run(async |connection| end.get_result(connection).await).await?;
+        Ok(u64::try_from(ended).unwrap_or_default())
+    }
+
+    async fn forget(&self, keep: Duration, at_most: u32) -> Result<u64, Error> {
+        let forget = Forget { keep: interval(keep), at_most: at_most.into() };
+        let rows = self.audit.run(async |connection| forget.execute(connection).await).await?;
+        Ok(u64::try_from(rows).unwrap_or_default())
+    }
+
     fn is_unavailable(error: &Error) -> bool {
         matches!(error, Error::Unavailable { .. })
     }
@@ -61,9 +79,10 @@ impl Journal for PgStore {
 /// A visit that was noted before, as happens when its connection breaks between the
 /// commit and the answer, meets a session of its own id, or else a row of its own id,
 /// and changes neither.
-struct Note<'a> {
+pub(super) struct Note<'a> {
     stale: PgInterval,
     touch: PgInterval,
+    close: bool,
     rows: Rows<'a>,
 }
 
@@ -93,7 +112,7 @@ struct Rows<'a> {
 }
 
 impl<'a> Note<'a> {
-    fn of(groups: &Groups<'a>, window: Window) -> Self {
+    pub(super) fn of(groups: &Groups<'a>, window: Window) -> Self {
         let mut rows = Rows::default();
         for &(Entry { key, agent_id, record, .. }, visits) in groups.rows() {
             rows.keys.push(key.as_bytes());
@@ -116,18 +135,25 @@ impl<'a> Note<'a> {
             rows.additional_fields.push(&record.additional_fields);
             rows.requests.push(record.request_id);
         }
-        Self { stale: interval(window.stale), touch: interval(window.touch), rows }
+        Self {
+            stale: interval(window.stale),
+            touch: interval(window.touch),
+            close: window.closes(),
+            rows,
+        }
     }
 }
 
 impl QueryFragment<Pg> for Note<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let Self { stale, touch, rows } = self;
+        let Self { stale, touch, close, rows } = self;
         out.push_sql("WITH span AS (SELECT ");
         out.push_bind_param::<Interval, _>(stale)?;
         out.push_sql(" AS stale, ");
         out.push_bind_param::<Interval, _>(touch)?;
-        out.push_sql(" AS touch), asked AS (\n    SELECT * FROM unnest(");
+        out.push_sql(" AS touch, ");
+        out.push_bind_param::<Bool, _>(close)?;
+        out.push_sql(" AS close), asked AS (\n    SELECT * FROM unnest(");
         out.push_bind_param::<Array<Bytea>, _>(&rows.keys)?;
         for ids in [&rows.ids, &rows.agents] {
             out.push_sql(", ");
@@ -164,6 +190,8 @@ impl QueryFragment<Pg> for Note<'_> {
         out.push_sql(", ");
         out.push_bind_param::<Array<SqlUuid>, _>(&rows.requests)?;
         out.push_sql(NOTE);
+        out.push_sql(CLOSE);
+        out.push_sql(NOTED);
         Ok(())
     }
 }
@@ -172,7 +200,8 @@ impl QueryFragment<Pg> for Note<'_> {
 /// exactly its last is known
 ///
 /// A session that is not stale is one that a visit continues. With `$1` zero there is no
-/// such session, whatever another statement has written since this one began.
+/// such session, whatever another statement has written since this one began. If `$3`, a
+/// session that gave way is closed: what is read of it is how it was before.
 const NOTE: &str = "\
 ) AS visit (key, id, agent_id, visits, \"time\", user_id, organization_id, workspace_id, ip,
                      user_agent, resource_type, resource_id, resource_target, action,
@@ -205,7 +234,13 @@ const NOTE: &str = "\
     WHERE (key, id) IN (SELECT key, id FROM noted)
        OR stale = '0' AND key IN (SELECT key FROM noted)
     ON CONFLICT (id) DO NOTHING
-)
+), ended AS (
+    SELECT last.id, last.started_at, last.updated_at, last.visits
+    FROM noted JOIN authd_audit_sessions last USING (key)
+    WHERE $3 AND last.id <> noted.id
+)";
+
+const NOTED: &str = "
 SELECT key, id, extract(epoch FROM now() - updated_at)::double precision FROM noted";
 
 impl QueryId for Note<'_> {
@@ -238,7 +273,7 @@ impl Row {
 ///
 /// The sessions are locked in the order of their keys, for the same reason as above.
 #[derive(Default)]
-struct More<'a> {
+pub(super) struct More<'a> {
     keys: Vec<&'a [u8]>,
     sessions: Vec<Uuid>,
     visits: Vec<i64>,
@@ -273,7 +308,7 @@ impl QueryId for More<'_> {
 }
 
 /// At most the longest that PostgreSQL can count from any time of today
-fn interval(duration: Duration) -> PgInterval {
+pub(super) fn interval(duration: Duration) -> PgInterval {
     let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     PgInterval::from_microseconds(micros.min(MAX_INTERVAL_MICROS))
 }

@@ -12,6 +12,7 @@ macro_rules! prepared_once {
 
 mod accounts;
 mod app_access;
+mod audit_log;
 mod batches;
 mod candidates;
 #[cfg(feature = "cluster")]
@@ -20,6 +21,7 @@ mod connect;
 mod crypto_keys;
 mod fleet;
 mod holders;
+mod housekeeping;
 mod import;
 mod journal;
 mod migrate;

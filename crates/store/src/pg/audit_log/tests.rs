@@ -1,0 +1,192 @@
+//! The audit journal's statements: their texts, their plans, and that they are prepared
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use app_audit::{AppId, Entry, Event, Journal, OrganizationId, Resource, UserId, Window};
+use app_audit::{Count, WorkspaceId};
+use diesel::debug_query;
+use testkit::Database;
+
+use super::*;
+use crate::Options;
+use crate::journal::Groups;
+use crate::pg::housekeeping::{EndSessions, Forget};
+use crate::pg::journal::{More, Note, interval};
+
+diesel::table! {
+    pg_prepared_statements (name) {
+        name -> Text,
+        statement -> Text,
+    }
+}
+
+/// A filter for each text that there is, with the index it should be answered by
+fn filters() -> Vec<(Filter, &'static str)> {
+    let (id, none) = (Uuid::from_u128(7), Filter::default());
+    vec![
+        (none.clone(), "authd_audit_log_time_idx"),
+        (Filter { request: Some(id), ..none.clone() }, "authd_audit_log_request_id_idx"),
+        (Filter { session: Some(id), ..none.clone() }, "authd_audit_log_session_id_idx"),
+        (
+            Filter { app: Some(App::Id(AppId(id))), ..none.clone() },
+            "authd_audit_log_resource_id_idx",
+        ),
+        (
+            Filter { app: Some(App::Slug("code".to_owned())), ..none.clone() },
+            "authd_audit_log_resource_target_idx",
+        ),
+        (
+            Filter { workspace: Some(WorkspaceId(id)), ..none.clone() },
+            "authd_audit_log_workspace_id_idx",
+        ),
+        (Filter { user: Some(UserId(id)), ..none.clone() }, "authd_audit_log_user_id_idx"),
+        (
+            Filter { organization: Some(OrganizationId(id)), ..none.clone() },
+            "authd_audit_log_organization_id_idx",
+        ),
+        (Filter { decision: Some(Decision::Deny), ..none }, "authd_audit_log_denied_idx"),
+    ]
+}
+
+/// What every statement of the journal and the log says to `store`'s database
+async fn say_everything(store: &PgStore) {
+    let event = Event {
+        time: SystemTime::UNIX_EPOCH,
+        request: Uuid::nil(),
+        user: None,
+        ip: None,
+        user_agent: Vec::new(),
+        resource: Resource::Terminal,
+        agent: None,
+        workspace: None,
+        status: 200,
+        reason: None,
+    };
+    let entry = Entry::new(&event, Uuid::new_v4());
+    let count = Count { key: entry.key, session: entry.record.session, visits: 1 };
+    store.note(&[entry], Window::default()).await.unwrap();
+    store.count(&[count]).await.unwrap();
+    store.end_sessions(Window::default(), 1).await.unwrap();
+    store.forget(Duration::from_secs(86_400 * 365 * 200), 1).await.unwrap();
+    for (filter, _) in filters() {
+        store.list(&filter, Page::first(1)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn each_statement_is_prepared_once() {
+    let database = Database::new().await;
+    let options = Options::default().write_connections(1).audit_connections(1);
+    let store = PgStore::new(database.url(), &options).unwrap();
+    for _ in 0..3 {
+        say_everything(&store).await;
+    }
+    let mut all = BTreeSet::new();
+    for pool in [&store.audit, &store.writes] {
+        let prepared = pool.run(async |connection| {
+            pg_prepared_statements::table
+                .select(pg_prepared_statements::statement)
+                .filter(pg_prepared_statements::statement.not_like("%pg_prepared_statements%"))
+                .load::<String>(connection)
+                .await
+        });
+        let prepared = prepared.await.unwrap();
+        let texts: BTreeSet<_> = prepared.iter().cloned().collect();
+        assert_eq!(texts.len(), prepared.len(), "one is prepared twice");
+        all.extend(texts);
+    }
+    assert_eq!(all.len(), 4 + filters().len());
+    insta::assert_snapshot!(all.into_iter().collect::<Vec<_>>().join("\n\n"));
+}
+
+#[tokio::test]
+async fn no_statement_reads_a_whole_table() {
+    let database = Database::new().await;
+    database.sql(FILL).await;
+    database.sql("VACUUM ANALYZE").await;
+
+    let plan = async |text: &str, mode: &str, types: &str, values: &str| {
+        let plan = database
+            .sql(&format!(
+                "SET plan_cache_mode = {mode};
+                 PREPARE question ({types}) AS {text};
+                 EXPLAIN EXECUTE question ({values})"
+            ))
+            .await
+            .join("\n");
+        assert!(!plan.contains("Seq Scan"), "{plan}");
+        plan
+    };
+    for (filter, index) in filters() {
+        for limit in [50, 1_000] {
+            let list = List::of(&filter, Page::first(limit)).unwrap();
+            let text = text(&list);
+            let (types, values) = parameters(&text, limit);
+            let plan = plan(&text, "force_custom_plan", &types, &values).await;
+            assert!(plan.contains(index), "{index} is not used:\n{plan}");
+            assert!(limit > 50 || !plan.contains("Sort"), "{plan}");
+        }
+    }
+
+    let generic = "force_generic_plan";
+    let end = EndSessions { idle: interval(Duration::ZERO), close: true, at_most: 1_000 };
+    let ended = plan(&text(&end), generic, "interval, bigint, boolean", "'1 h', 1000, true").await;
+    assert!(ended.contains("authd_audit_sessions_updated_at_idx"), "{ended}");
+    let forget = Forget { keep: interval(Duration::ZERO), at_most: 1_000 };
+    let forgotten = plan(&text(&forget), generic, "interval, bigint", "'1 h', 1000").await;
+    assert!(forgotten.contains("authd_audit_log_time_idx"), "{forgotten}");
+
+    // On the way that every visit goes, with and without a session to be closed.
+    let note = Note::of(&Groups::of(&[], Window::default()), Window::default());
+    let arrays = "bytea[], uuid[], uuid[], bigint[], timestamptz[], uuid[], uuid[], uuid[], \
+                  text[], text[], text[], uuid[], text[], text[], integer[], text[], text[], \
+                  jsonb[], uuid[]";
+    let nulls = vec!["null"; 19].join(", ");
+    let types = format!("interval, interval, boolean, {arrays}");
+    let values = format!("'1 h', '1 min', true, {nulls}");
+    plan(&text(&note), generic, &types, &values).await;
+    plan(&text(&More::default()), generic, "bytea[], uuid[], bigint[]", "null, null, null").await;
+}
+
+/// The statement as it is sent
+fn text(query: &impl QueryFragment<Pg>) -> String {
+    let shown = debug_query::<Pg, _>(query).to_string();
+    shown.rsplit_once(" -- binds").unwrap().0.to_owned()
+}
+
+/// Types and values of a list's parameters: what the text leads with is asked for, and
+/// nothing else
+fn parameters(text: &str, limit: u32) -> (String, String) {
+    let count = text.matches('$').count();
+    let parameters = (1..=count).map(|n| {
+        let line = text.lines().find(|line| line.contains(&format!("${n}"))).unwrap();
+        let id = line.contains("_id");
+        match n {
+            1 => ("timestamptz", "now()".to_owned()),
+            2 => ("uuid", format!("'{}'", Uuid::max())),
+            3 => ("timestamptz", "'2000-01-01'".to_owned()),
+            n if n == count => ("bigint", limit.to_string()),
+            _ if line.contains("IS NULL") => (if id { "uuid" } else { "text" }, "null".to_owned()),
+            _ if id => ("uuid", "md5('7')::uuid".to_owned()),
+            _ => ("text", "'app-7'".to_owned()),
+        }
+    });
+    let (types, values): (Vec<_>, Vec<_>) = parameters.unzip();
+    (types.join(", "), values.join(", "))
+}
+
+/// A million sessions and a fifth as many rows, of some hundred users
+const FILL: &str = "
+INSERT INTO authd_audit_sessions (key, id, agent_id, started_at, updated_at)
+SELECT sha256(n::text::bytea), gen_random_uuid(), gen_random_uuid(), now(), now() - n * interval '1 s'
+FROM generate_series(1, 1000000) n;
+
+INSERT INTO authd_audit_log (id, session_id, time, user_id, organization_id, workspace_id,
+                             resource_type, resource_id, resource_target, action, status_code,
+                             request_id, decision)
+SELECT id, id, now() - n * interval '1 s', md5((n % 300)::text)::uuid, md5((n % 5)::text)::uuid,
+       md5((n % 1000)::text)::uuid, 'workspace_app', md5((n % 3000)::text)::uuid,
+       'app-' || n % 50, 'open', 200, gen_random_uuid(),
+       CASE n % 40 WHEN 0 THEN 'deny'::authd_audit_decision ELSE 'allow' END
+FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, 200000) n) rows";
