@@ -15,14 +15,13 @@ use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
+use crate::apps::{self, Apps, AppsConfig, KeysError, keys};
 use crate::config::Limits;
-use crate::error::Failure;
+use crate::error::{AccessFailure, Failure};
 use crate::identity::Identity;
 use crate::router::Route;
-use crate::routes::{
-    self,
-    instance_identity::{AwsSignIn, AzureSignIn, GoogleSignIn, sign_in},
-};
+use crate::routes::instance_identity::{AwsSignIn, AzureSignIn, GoogleSignIn, sign_in};
+use crate::routes::{self, app_tokens, applications, crypto_keys, forward_auth, logout};
 use crate::telemetry::Metrics;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -31,7 +30,9 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 ///
 /// Holds no state that matters. Any number of them may share one database.
 pub struct App<S> {
-    pub(crate) store: S,
+    pub(crate) store: Arc<S>,
+    /// What app access needs, where there is any
+    pub(crate) apps: Option<Arc<Apps<S>>>,
     pub(crate) identity: ArcSwap<Identity>,
     pub(crate) rules: Rules,
     pub(crate) limits: Limits,
@@ -51,10 +52,11 @@ pub fn system_clock() -> Clock {
 }
 
 impl<S: Store> App<S> {
-    /// Puts the parts together
+    /// Puts the parts together, without app access
     pub fn new(store: S, identity: Identity, rules: Rules, limits: Limits, clock: Clock) -> Self {
         Self {
-            store,
+            store: Arc::new(store),
+            apps: None,
             identity: ArcSwap::from_pointee(identity),
             rules,
             limits,
@@ -62,6 +64,43 @@ impl<S: Store> App<S> {
             clock,
             in_flight: Semaphore::new(limits.requests_in_flight),
         }
+    }
+
+    /// The same application, with app access
+    ///
+    /// To be called within the tokio runtime on which visits are to be recorded.
+    #[must_use]
+    pub fn with_apps(mut self, config: AppsConfig) -> Self {
+        let (store, metrics) = (Arc::clone(&self.store), self.metrics.clone());
+        let visits = self.limits.requests_in_flight;
+        self.apps = Some(Arc::new(Apps::start(store, config, metrics, visits)));
+        self
+    }
+
+    /// Fetches the keys of app access where that is due; with `rotate` it first makes and
+    /// rotates them where that is
+    ///
+    /// To be called now and then, by any number of replicas: one of them rotates.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails, or the system has no random bytes; the keys at hand stay good.
+    pub async fn keep_keys(&self, rotate: bool) -> Result<(), KeysError> {
+        let Some(apps) = &self.apps else { return Ok(()) };
+        let now = self.now();
+        if rotate {
+            keys::rotate(&*apps.store, now).await?;
+        }
+        Ok(apps.keys.refresh(&*apps.store, now).await?)
+    }
+
+    /// Waits until what visits left to be written is written, if not for long
+    ///
+    /// To be called once no request is answered any more.
+    pub async fn finish(&self) {
+        let Some(apps) = &self.apps else { return };
+        let drained = apps.recorder.drain(apps::AUDIT_DRAIN).await;
+        info!(written = drained.written, lost = drained.lost, "audit drained");
     }
 
     /// The time, read once per request
@@ -85,6 +124,12 @@ impl<S: Store> App<S> {
         let _counted = self.metrics.request_started();
 
         let route = Route::find(request.method(), request.uri().path());
+        let route = match (route, &self.apps) {
+            (Err(Failure::RouteNotFound), Some(apps)) if apps.is_visited_by(&request) => {
+                Ok(Route::Visit)
+            }
+            (route, _) => route,
+        };
         let name = route.as_ref().map_or("unmatched", |route| route.name());
         let outcome = match route {
             Ok(route) => {
@@ -138,12 +183,57 @@ impl<S: Store> App<S> {
                 }
                 Route::Healthz => Ok(routes::health::live()),
                 Route::Metrics => Ok(routes::health::metrics(self)),
-                Route::Readyz => routes::health::ready(&self.store).await,
+                Route::Readyz => routes::health::ready(&*self.store).await,
+                _ => self.dispatch_access(route, request, request_id).await,
             }
         };
         tokio::time::timeout(self.limits.request, answer)
             .await
             .unwrap_or(Err(Failure::DeadlineExceeded))
+    }
+
+    /// The routes that there are while app access is on
+    async fn dispatch_access<B>(
+        &self,
+        route: Route,
+        request: Request<B>,
+        request_id: Uuid,
+    ) -> Result<Response<Full<Bytes>>, Failure>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let apps = self.apps.as_ref().ok_or(AccessFailure::Off)?;
+        let (now, bounds) = (self.now(), self.limits.body_bounds());
+        let request = match route {
+            Route::IssueAppToken => {
+                return app_tokens::issue_for_proxy(apps, request, bounds, now, request_id).await;
+            }
+            Route::IssueTerminalToken => {
+                return app_tokens::issue_for_terminal(apps, request, bounds, now, request_id)
+                    .await;
+            }
+            _ => request.into_parts().0,
+        };
+        let (headers, path) = (&request.headers, request.uri.path());
+        let query = request.uri.query().unwrap_or_default();
+        let asked = apps.asked(&request.uri, headers, &request.extensions);
+        let client = asked.client;
+        match route {
+            Route::AppHost => applications::host(apps, headers, query, client, now).await,
+            Route::AuthRedirect => {
+                applications::auth_redirect(apps, headers, (path, query), client, now).await
+            }
+            Route::CryptoKeys => crypto_keys::for_proxy(apps, headers, query, now).await,
+            Route::ForwardAuth(carrier) => {
+                forward_auth::check(apps, carrier, &request, &asked, now, request_id).await
+            }
+            Route::ForwardAuthAnswer => forward_auth::answer(apps, headers, &asked),
+            Route::Jwks => crypto_keys::public(apps, now).await,
+            Route::LogOut => logout::log_out(apps, headers, query, client, now).await,
+            Route::Visit => Ok(routes::visit::direct(apps, &request, asked, now, request_id).await),
+            _ => Err(Failure::RouteNotFound),
+        }
     }
 }
 

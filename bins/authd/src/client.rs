@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HeaderName};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use hyper::{Method, Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
@@ -21,11 +21,13 @@ pub struct Client {
     https: Option<HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>>,
 }
 
-/// Status and body
+/// Status, headers and body
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The status
     pub status: StatusCode,
+    /// The headers
+    pub headers: HeaderMap,
     /// The whole body
     pub body: Bytes,
 }
@@ -101,8 +103,9 @@ impl Client {
             _ => self.http.request(request).await?,
         };
         let status = response.status();
+        let headers = response.headers().clone();
         let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
-        Ok(Answer { status, body: body.map_err(ClientError::Body)?.to_bytes() })
+        Ok(Answer { status, headers, body: body.map_err(ClientError::Body)?.to_bytes() })
     }
 }
 

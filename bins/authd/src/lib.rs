@@ -6,6 +6,7 @@
 //! command is [`run`].
 
 mod app;
+mod apps;
 mod cli;
 pub mod client;
 mod commands;
@@ -15,6 +16,7 @@ mod identity;
 mod idle;
 mod import;
 pub mod outgoing;
+mod pages;
 mod quote;
 mod random;
 mod router;
@@ -24,7 +26,12 @@ mod telemetry;
 mod trust;
 
 pub use app::{App, Clock, system_clock};
+pub use apps::{
+    AppsConfig, AuditFail, CookieConfig, KeysError, Network, NoNetwork, SameSite, Signing,
+    TrustedProxies,
+};
 pub use commands::run;
 pub use config::Limits;
 pub use identity::{Identity, Online};
+pub use router::routes;
 pub use server::serve;

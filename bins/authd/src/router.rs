@@ -1,16 +1,62 @@
 use hyper::Method;
 
 use crate::error::Failure;
+use crate::routes::forward_auth::{Carrier, ENVOY_PREFIX};
 
 /// What a request asks for, by method and path
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Route {
+    AppHost,
+    AuthRedirect,
     AwsInstanceIdentity,
     AzureInstanceIdentity,
+    CryptoKeys,
+    ForwardAuth(Carrier),
+    ForwardAuthAnswer,
     GoogleInstanceIdentity,
     Healthz,
+    IssueAppToken,
+    IssueTerminalToken,
+    Jwks,
+    LogOut,
     Metrics,
     Readyz,
+    /// An app itself, by its host or path: exactly matched paths come first
+    Visit,
+}
+
+/// Every exact path, the methods allowed there, and what answers
+const ROUTES: &[(&str, &str, Route)] = &[
+    ("/api/v2/applications/auth-redirect", "GET, HEAD", Route::AuthRedirect),
+    ("/api/v2/applications/host", "GET, HEAD", Route::AppHost),
+    ("/api/v2/applications/reconnecting-pty-signed-token", "POST", Route::IssueTerminalToken),
+    ("/api/v2/forward-auth/caddy", ANY, Route::ForwardAuth(Carrier::Caddy)),
+    (ENVOY_PREFIX, ANY, Route::ForwardAuth(Carrier::Envoy)),
+    ("/api/v2/forward-auth/nginx", ANY, Route::ForwardAuth(Carrier::Nginx)),
+    ("/api/v2/forward-auth/nginx/answer", ANY, Route::ForwardAuthAnswer),
+    ("/api/v2/forward-auth/traefik", ANY, Route::ForwardAuth(Carrier::Traefik)),
+    ("/api/v2/users/logout", "POST", Route::LogOut),
+    ("/api/v2/workspaceagents/aws-instance-identity", "POST", Route::AwsInstanceIdentity),
+    ("/api/v2/workspaceagents/azure-instance-identity", "POST", Route::AzureInstanceIdentity),
+    ("/api/v2/workspaceagents/google-instance-identity", "POST", Route::GoogleInstanceIdentity),
+    ("/api/v2/workspaceproxies/jwks.json", "GET, HEAD", Route::Jwks),
+    ("/api/v2/workspaceproxies/me/crypto-keys", "GET, HEAD", Route::CryptoKeys),
+    ("/api/v2/workspaceproxies/me/issue-signed-app-token", "POST", Route::IssueAppToken),
+    ("/healthz", "GET, HEAD", Route::Healthz),
+    ("/metrics", "GET, HEAD", Route::Metrics),
+    ("/readyz", "GET, HEAD", Route::Readyz),
+];
+
+/// Proxies pass on whatever method was asked
+const ANY: &str = "*";
+
+/// Every path there is, with the methods allowed: a list separated by commas, or `*`
+///
+/// Below [the one of Envoy](ENVOY_PREFIX) any path may follow. For whoever describes or
+/// tests the interface.
+#[doc(hidden)]
+pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ROUTES.iter().map(|(path, methods, _)| (*path, *methods))
 }
 
 impl Route {
@@ -19,20 +65,14 @@ impl Route {
     /// Nothing is decoded, folded or trimmed: a path that needs normalising is not
     /// one of ours.
     pub(crate) fn find(method: &Method, path: &str) -> Result<Self, Failure> {
-        let (route, allowed) = match path {
-            "/api/v2/workspaceagents/aws-instance-identity" => (Self::AwsInstanceIdentity, "POST"),
-            "/api/v2/workspaceagents/azure-instance-identity" => {
-                (Self::AzureInstanceIdentity, "POST")
-            }
-            "/api/v2/workspaceagents/google-instance-identity" => {
-                (Self::GoogleInstanceIdentity, "POST")
-            }
-            "/healthz" => (Self::Healthz, "GET, HEAD"),
-            "/metrics" => (Self::Metrics, "GET, HEAD"),
-            "/readyz" => (Self::Readyz, "GET, HEAD"),
-            _ => return Err(Failure::RouteNotFound),
+        let exact = ROUTES.iter().find(|(known, _, _)| *known == path);
+        let below = path.strip_prefix(ENVOY_PREFIX).is_some_and(|rest| rest.starts_with('/'));
+        let (allowed, route) = match exact {
+            Some((_, allowed, route)) => (*allowed, *route),
+            None if below => (ANY, Self::ForwardAuth(Carrier::Envoy)),
+            None => return Err(Failure::RouteNotFound),
         };
-        if allowed.split(", ").any(|allowed| allowed == method.as_str()) {
+        if allowed == ANY || allowed.split(", ").any(|allowed| allowed == method.as_str()) {
             Ok(route)
         } else {
             Err(Failure::MethodNotAllowed { allowed })
@@ -42,12 +82,25 @@ impl Route {
     /// The label under which metrics and logs know the route
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::AppHost => "app-host",
+            Self::AuthRedirect => "auth-redirect",
             Self::AwsInstanceIdentity => "aws-instance-identity",
             Self::AzureInstanceIdentity => "azure-instance-identity",
+            Self::CryptoKeys => "crypto-keys",
+            Self::ForwardAuth(Carrier::Caddy) => "forward-auth-caddy",
+            Self::ForwardAuth(Carrier::Envoy) => "forward-auth-envoy",
+            Self::ForwardAuth(Carrier::Nginx) => "forward-auth-nginx",
+            Self::ForwardAuth(Carrier::Traefik) => "forward-auth-traefik",
+            Self::ForwardAuthAnswer => "forward-auth-answer",
             Self::GoogleInstanceIdentity => "google-instance-identity",
             Self::Healthz => "healthz",
+            Self::IssueAppToken => "issue-app-token",
+            Self::IssueTerminalToken => "issue-terminal-token",
+            Self::Jwks => "jwks",
+            Self::LogOut => "logout",
             Self::Metrics => "metrics",
             Self::Readyz => "readyz",
+            Self::Visit => "visit",
         }
     }
 

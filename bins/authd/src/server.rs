@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -13,6 +14,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
 use crate::app::App;
+use crate::apps::Peer;
 use crate::idle::IdleTimeout;
 
 /// Serves HTTP/1.1 and HTTP/2 (h2c, prior knowledge) until `stop` resolves
@@ -50,8 +52,9 @@ pub async fn serve<S: Store + 'static>(
             }
         };
         let app = Arc::clone(&app);
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             let app = Arc::clone(&app);
+            request.extensions_mut().insert(Peer(peer));
             async move { Ok::<_, std::convert::Infallible>(app.answer(request).await) }
         });
         let io = TokioIo::new(IdleTimeout::new(stream, limits.idle));

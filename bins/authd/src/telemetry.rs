@@ -1,6 +1,8 @@
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::Duration;
 
+use app_audit::Stats;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -39,14 +41,16 @@ pub(crate) fn start_log(level: &str, format: Option<LogFormat>) -> Result<(), Co
 }
 
 /// What `GET /metrics` tells, in the OpenMetrics text format
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Metrics {
-    registry: Registry,
+    registry: Arc<Registry>,
     http_requests: Family<HttpLabels, Counter>,
     http_request_duration: Family<RouteLabel, Histogram, fn() -> Histogram>,
     http_requests_in_flight: Gauge,
     identity_verifications: Family<VerificationLabels, Counter>,
     agent_sign_ins: Family<SignInLabels, Counter>,
+    app_visits: Family<VisitLabels, Counter>,
+    audit_events: Family<AuditLabels, Gauge>,
     certificate_days_left: Family<CertificateLabels, Gauge>,
     google_keys: Gauge,
     fetches: Family<FetchLabels, Gauge>,
@@ -72,6 +76,16 @@ struct VerificationLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SignInLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VisitLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AuditLabels {
     outcome: &'static str,
 }
 
@@ -119,6 +133,18 @@ impl Metrics {
             "Verified instances that asked for an agent token",
             agent_sign_ins.clone(),
         );
+        let app_visits = Family::default();
+        registry.register(
+            "app_visits",
+            "Visits to apps without a good app token, by what became of them",
+            app_visits.clone(),
+        );
+        let audit_events = Family::default();
+        registry.register(
+            "audit_events",
+            "What became of visits that were to be recorded",
+            audit_events.clone(),
+        );
         let certificate_days_left = Family::default();
         registry.register(
             "certificate_days_left",
@@ -139,12 +165,14 @@ impl Metrics {
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
         );
         Self {
-            registry,
+            registry: Arc::new(registry),
             http_requests,
             http_request_duration,
             http_requests_in_flight,
             identity_verifications,
             agent_sign_ins,
+            app_visits,
+            audit_events,
             certificate_days_left,
             google_keys,
             fetches,
@@ -175,6 +203,27 @@ impl Metrics {
     /// Counts what became of a verified instance
     pub(crate) fn agent_signed_in(&self, outcome: &'static str) {
         self.agent_sign_ins.get_or_create(&SignInLabels { outcome }).inc();
+    }
+
+    /// Counts what became of a visit that carried no good app token
+    pub(crate) fn visit_decided(&self, outcome: &'static str) {
+        self.app_visits.get_or_create(&VisitLabels { outcome }).inc();
+    }
+
+    /// Tells what became of visits that were to be recorded
+    pub(crate) fn audited(&self, stats: Stats) {
+        let told = [
+            ("queued", u64::try_from(stats.queued).unwrap_or(u64::MAX)),
+            ("written", stats.written),
+            ("absorbed", stats.absorbed),
+            ("retried", stats.retried),
+            ("lost", stats.lost),
+            ("limited", stats.limited),
+        ];
+        for (outcome, count) in told {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.audit_events.get_or_create(&AuditLabels { outcome }).set(count);
+        }
     }
 
     /// Tells how long the certificates that are trusted now will last

@@ -67,15 +67,27 @@ async fn serve<S: Store + 'static>(
     identity: Identity,
     store: S,
 ) -> Result<(), CommandError> {
-    let app = Arc::new(App::new(store, identity, config.rules, config.limits, system_clock()));
+    let mut app = App::new(store, identity, config.rules, config.limits, system_clock());
+    if let Some(apps) = config.apps {
+        info!(
+            access_url = %apps.access_url,
+            app_hosts = apps.app_hosts.as_ref().map(tracing::field::display),
+            trusted_proxies = apps.trusted.origins.len(),
+            "app access is on"
+        );
+        app = app.with_apps(apps);
+    }
+    let app = Arc::new(app);
+    keep_keys(&app, config.key_rotation).await;
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::Signals)?;
     let reload = tokio::spawn(reload_trust(Arc::clone(&app), config.identity)?);
     let watch = tokio::spawn(watch_expiry(Arc::clone(&app)));
+    let keeper = tokio::spawn(keep_keys_fresh(Arc::clone(&app), config.key_rotation));
 
     let address = listener.local_addr().unwrap_or(config.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-    server::serve(listener, app, async {
+    server::serve(listener, Arc::clone(&app), async {
         tokio::select! {
             _ = terminate.recv() => info!("stopping on SIGTERM"),
             _ = interrupt.recv() => info!("stopping on SIGINT"),
@@ -89,8 +101,29 @@ async fn serve<S: Store + 'static>(
     .await;
     reload.abort();
     watch.abort();
+    keeper.abort();
+    app.finish().await;
     info!("stopped");
     Ok(())
+}
+
+/// Sees to the keys of app access every ten minutes, and sooner where that failed
+async fn keep_keys_fresh<S: Store + 'static>(app: Arc<App<S>>, rotate: bool) {
+    let mut failed = false;
+    loop {
+        let pause = if failed { 15 } else { 10 * 60 };
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        failed = !keep_keys(&app, rotate).await;
+    }
+}
+
+/// Whether the keys of app access are as they should be
+async fn keep_keys<S: Store + 'static>(app: &App<S>, rotate: bool) -> bool {
+    let kept = app.keep_keys(rotate).await;
+    if let Err(error) = &kept {
+        error!(error = crate::error::chain(error), "the keys of app access stay as they were");
+    }
+    kept.is_ok()
 }
 
 /// What may be fetched from the network

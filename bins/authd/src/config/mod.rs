@@ -1,3 +1,4 @@
+mod apps;
 mod settings;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,7 +12,9 @@ use thiserror::Error;
 
 use self::settings::Settings;
 pub(crate) use self::settings::{DatabaseUrl, LogFormat};
+use crate::apps::AppsConfig;
 use crate::outgoing::{KeyUrl, KeyUrlError};
+use crate::routes::Bounds;
 
 /// Settings with where they come from: the arguments of every command that
 /// touches the store
@@ -52,6 +55,10 @@ pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     pub(crate) identity: IdentityConfig,
     pub(crate) rules: Rules,
+    /// How apps are reached, if at all
+    pub(crate) apps: Option<AppsConfig>,
+    /// Whether authd makes and rotates the keys it signs with
+    pub(crate) key_rotation: bool,
     pub(crate) log_level: String,
     pub(crate) log_format: Option<LogFormat>,
 }
@@ -74,10 +81,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For the body alone: it is cut off before the request as a whole is, so that a
-    /// slow client is told apart from a slow server
-    pub(crate) fn body_patience(&self) -> Duration {
-        self.request.mul_f32(0.9)
+    /// A body is cut off before the request as a whole is, so that a slow client is told
+    /// apart from a slow server
+    pub(crate) fn body_bounds(&self) -> Bounds {
+        Bounds { size: self.body, patience: self.request.mul_f32(0.9) }
     }
 }
 
@@ -161,6 +168,8 @@ impl Config {
             listen: settings.listen.unwrap_or(DEFAULT_LISTEN),
             limits,
             rules,
+            apps: settings.apps()?,
+            key_rotation: settings.key_rotation.unwrap_or(true),
             identity: IdentityConfig {
                 policy: settings.policy()?,
                 trust_dir: settings.trust_dir.clone(),
@@ -203,6 +212,8 @@ pub(crate) fn unknown_environment(command: &clap::Command) -> Vec<String> {
 /// Why the configuration is not usable
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
+    #[error("`{setting}` {problem}")]
+    Apps { setting: &'static str, problem: String },
     #[error("`fetch_google_keys` is neither `off` nor a URL of keys")]
     KeyUrl(#[source] KeyUrlError),
     #[error("`{level}` is not a log filter")]

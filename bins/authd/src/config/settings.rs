@@ -196,6 +196,125 @@ pub(crate) struct Settings {
           num_args = 0..=1, default_missing_value = "true", help_heading = "Agent sign-in")]
     pub(super) hide_stale_instances: Option<bool>,
 
+    /// URL of the dashboard; without one, app access is off
+    #[arg(long, env = "AUTHD_ACCESS_URL", value_name = "URL", help_heading = "App access")]
+    pub(super) access_url: Option<String>,
+    /// Pattern of the hosts of apps, such as `*.apps.example.com`; without one, apps are reached
+    /// by path alone
+    #[arg(
+        long,
+        env = "AUTHD_WILDCARD_ACCESS_URL",
+        value_name = "PATTERN",
+        help_heading = "App access"
+    )]
+    pub(super) wildcard_access_url: Option<String>,
+    /// Refuse apps that are reached by path [default: false]
+    #[arg(long, env = "AUTHD_DISABLE_PATH_APPS", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
+    pub(super) disable_path_apps: Option<bool>,
+    /// Let apps that are reached by path be shared: they run on the dashboard's host and can act
+    /// as their visitor [default: false]
+    #[arg(long, env = "AUTHD_DANGEROUS_ALLOW_PATH_APP_SHARING", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
+    pub(super) dangerous_allow_path_app_sharing: Option<bool>,
+    /// Let roles and access lists open other people's apps by path [default: false]
+    #[arg(long, env = "AUTHD_DANGEROUS_ALLOW_PATH_APP_SITE_OWNER_ACCESS", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
+    pub(super) dangerous_allow_path_app_site_owner_access: Option<bool>,
+    /// Take apps and terminals of other people from the role `owner` [default: false]
+    #[arg(long, env = "AUTHD_DISABLE_OWNER_WORKSPACE_ACCESS", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
+    pub(super) disable_owner_workspace_access: Option<bool>,
+    /// Leave the access lists of workspaces aside [default: false]
+    #[arg(long, env = "AUTHD_DISABLE_WORKSPACE_SHARING", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
+    pub(super) disable_workspace_sharing: Option<bool>,
+    /// Let a template's widest level narrow ports that were shared before [default: false]
+    #[arg(long, env = "AUTHD_ENFORCE_MAX_PORT_SHARING_LEVEL", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
+    pub(super) enforce_max_port_sharing_level: Option<bool>,
+    /// Seconds a connected agent may be silent [default: 30]
+    #[arg(long, env = "AUTHD_AGENT_INACTIVE_TIMEOUT_SECONDS", value_name = "N",
+          value_parser = clap::value_parser!(u64).range(2..=3600), help_heading = "App access")]
+    pub(super) agent_inactive_timeout_seconds: Option<u64>,
+    /// How app tokens are signed: hs512, as the control plane does, or eddsa, so that proxies
+    /// verify without a secret [default: hs512]
+    #[arg(
+        long,
+        env = "AUTHD_APP_TOKEN_SIGNING",
+        value_name = "ALGORITHM",
+        help_heading = "App access"
+    )]
+    pub(super) app_token_signing: Option<TokenSigning>,
+    /// Make and rotate the keys of app tokens; off where the control plane does [default: true]
+    #[arg(long, env = "AUTHD_KEY_ROTATION", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
+    pub(super) key_rotation: Option<bool>,
+    /// Seconds an app session lasts at most [default: 86400]
+    #[arg(long, env = "AUTHD_SESSION_DURATION_SECONDS", value_name = "N",
+          value_parser = clap::value_parser!(u64).range(60..=31_536_000), help_heading = "Sessions and cookies")]
+    pub(super) session_duration_seconds: Option<u64>,
+    /// Never extend a session by its use [default: false]
+    #[arg(long, env = "AUTHD_DISABLE_SESSION_EXPIRY_REFRESH", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Sessions and cookies")]
+    pub(super) disable_session_expiry_refresh: Option<bool>,
+    /// Send cookies over TLS alone [default: false]
+    #[arg(long, env = "AUTHD_SECURE_AUTH_COOKIE", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Sessions and cookies")]
+    pub(super) secure_auth_cookie: Option<bool>,
+    /// Whether other sites' pages send the cookies: lax or none [default: lax]
+    #[arg(
+        long,
+        env = "AUTHD_SAMESITE_AUTH_COOKIE",
+        value_name = "MODE",
+        help_heading = "Sessions and cookies"
+    )]
+    pub(super) samesite_auth_cookie: Option<CookieSameSite>,
+    /// Keep cookies apart for each site that embeds an app [default: false]
+    #[arg(long, env = "AUTHD_PARTITIONED_AUTH_COOKIE", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Sessions and cookies")]
+    pub(super) partitioned_auth_cookie: Option<bool>,
+    /// What stands before the name of every cookie
+    #[arg(
+        long,
+        env = "AUTHD_COOKIE_PREFIX",
+        value_name = "TEXT",
+        help_heading = "Sessions and cookies"
+    )]
+    pub(super) cookie_prefix: Option<String>,
+    /// Networks of proxies whose word on clients and hosts is taken, separated by commas
+    #[arg(
+        long,
+        env = "AUTHD_PROXY_TRUSTED_ORIGINS",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        help_heading = "Proxies in front"
+    )]
+    pub(super) proxy_trusted_origins: Option<Vec<String>>,
+    /// Headers in which they tell the client's address, separated by commas, the most telling
+    /// first
+    #[arg(
+        long,
+        env = "AUTHD_PROXY_TRUSTED_HEADERS",
+        value_name = "NAME",
+        value_delimiter = ',',
+        help_heading = "Proxies in front"
+    )]
+    pub(super) proxy_trusted_headers: Option<Vec<String>>,
+    /// Seconds without a visit after which the next is recorded anew; 0 records every visit
+    /// [default: 3600]
+    #[arg(
+        long,
+        env = "AUTHD_AUDIT_SESSION_TIMEOUT_SECONDS",
+        value_name = "N",
+        help_heading = "Audit"
+    )]
+    pub(super) audit_session_timeout_seconds: Option<u64>,
+    /// What becomes of a visit that cannot be recorded: open lets it go on, closed refuses it
+    /// [default: open]
+    #[arg(long, env = "AUTHD_AUDIT_FAIL", value_name = "MODE", help_heading = "Audit")]
+    pub(super) audit_fail: Option<AuditMode>,
+
     /// What to log: error, warn, info, debug, or a filter such as `info,store=debug`
     /// [default: info]
     #[arg(long, env = "AUTHD_LOG_LEVEL", value_name = "FILTER", help_heading = "Log")]
@@ -244,6 +363,27 @@ impl Settings {
 pub(crate) enum LogFormat {
     Text,
     Json,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum TokenSigning {
+    Hs512,
+    Eddsa,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CookieSameSite {
+    Lax,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AuditMode {
+    Open,
+    Closed,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]

@@ -9,15 +9,22 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Failure;
 
-/// Reads a JSON body of at most `limit` bytes within `patience`
+/// How large a body may be, and how long it may take
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// In bytes
+    pub(crate) size: usize,
+    pub(crate) patience: Duration,
+}
+
+/// Reads a JSON body within these bounds
 ///
 /// Exactly one JSON value: duplicate fields and bytes behind it are refused, as two
 /// parsers would read them differently. Unknown fields are ignored. A body without a
 /// content type is taken as JSON, one with another type is not.
 pub(crate) async fn read_json<T, B>(
     request: Request<B>,
-    limit: usize,
-    patience: Duration,
+    Bounds { size: limit, patience }: Bounds,
 ) -> Result<T, Failure>
 where
     T: DeserializeOwned,

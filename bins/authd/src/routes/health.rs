@@ -25,6 +25,9 @@ pub(crate) fn metrics<S: Store>(app: &App<S>) -> Response<Full<Bytes>> {
     let identity = app.identity.load_full();
     app.metrics.certificates(identity.expiries(app.now()));
     identity.online.report(&app.metrics);
+    if let Some(apps) = &app.apps {
+        app.metrics.audited(apps.recorder.stats());
+    }
     match app.metrics.encode() {
         Ok(text) => answer(StatusCode::OK, OPEN_METRICS, text),
         Err(_) => Failure::Panicked.into_response(),

@@ -120,7 +120,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let body: T = read_json(request, app.limits.body, app.limits.body_patience()).await?;
+    let body: T = read_json(request, app.limits.body_bounds()).await?;
     let (proof, agent_name) = body.into_parts()?;
     let instance = verify(app, &proof).await?;
     answer(app, &instance, agent_name, request_id).await

@@ -1,5 +1,11 @@
+pub(crate) mod app_tokens;
+pub(crate) mod applications;
+pub(crate) mod crypto_keys;
+pub(crate) mod forward_auth;
 pub(crate) mod health;
 pub(crate) mod instance_identity;
+pub(crate) mod logout;
+pub(crate) mod visit;
 
 mod body;
 
@@ -8,6 +14,8 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+
+pub(crate) use self::body::Bounds;
 
 /// A JSON answer
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {

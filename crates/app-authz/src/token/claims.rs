@@ -25,6 +25,10 @@ pub(super) struct AppClaims {
     pub(super) app_url: String,
     #[serde(default)]
     pub(super) cors_behavior: CorsBehavior,
+    /// Who may open it, the nil id for nobody in particular: a claim of our own, which
+    /// the control plane's proxies pass over
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) visitor: Option<Uuid>,
 }
 
 /// The claims of a sealed session token, all of them required

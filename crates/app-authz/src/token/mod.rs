@@ -1,8 +1,8 @@
 //! Signed app tokens: how a decision is proven later, without asking again
 //!
 //! A [`Permit`](crate::Permit) becomes a token that is good for [`TOKEN_LIFETIME`]. It
-//! names the request and what it led to, not the visitor: whoever bears it may open
-//! that one app. Verifying one costs no query. A session revoked meanwhile still opens
+//! names the request, what it led to, and for whom it was issued: whoever bears it may
+//! open that one app. Verifying one costs no query. A session revoked meanwhile still opens
 //! the app until the token ends, at most [`TOKEN_LIFETIME`] and [`LEEWAY`] later.
 //!
 //! Tokens are signed under HMAC ([`Hs512Key`]), as the control plane does, or under EdDSA
@@ -33,4 +33,4 @@ pub use keys::{CryptoKey, Feature, KeyMaterial, KeyRing, SealKey, Secret};
 pub use rotation::{Change, Rotation, replace, rotate};
 pub use sign::{SignedToken, TOKEN_LIFETIME};
 pub use smuggle::{API_KEY_PARAMETER, without_api_key};
-pub use verify::{AppToken, Candidates, Found, MAX_CANDIDATES, SIGNED_TOKEN_PARAMETER};
+pub use verify::{AppToken, Candidates, Found, MAX_CANDIDATES, SIGNED_TOKEN_PARAMETER, Visitor};

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use uuid::Uuid;
+
 use super::claims::{AppClaims, instant, numeric_date};
 use super::{KeyRing, SigningKey, compact};
 use crate::{Error, Permit};
@@ -37,6 +39,7 @@ impl<K: SigningKey> KeyRing<K> {
             agent_id: target.agent.id.0,
             app_url: target.url.clone(),
             cors_behavior: target.cors,
+            visitor: Some(permit.visitor().map_or(Uuid::nil(), |visitor| visitor.0)),
         };
         let payload = serde_json::to_vec(&claims).map_err(|_| Error::SigningFailed)?;
         let mut text = format!("{}.{}", key.header(), compact::encode(&payload));

@@ -43,6 +43,11 @@ impl<K: VerifyingKey> KeyRing<K> {
             agent: AgentId(claims.agent_id),
             url: claims.app_url,
             cors: claims.cors_behavior,
+            visitor: match claims.visitor {
+                Some(visitor) if visitor.is_nil() => Visitor::Nobody,
+                Some(visitor) => Visitor::User(UserId(visitor)),
+                None => Visitor::Untold,
+            },
             expires_at: instant(claims.exp).unwrap_or(now),
         })
     }
@@ -95,7 +100,21 @@ pub struct AppToken {
     agent: AgentId,
     url: String,
     cors: CorsBehavior,
+    visitor: Visitor,
     expires_at: SystemTime,
+}
+
+/// Whom an app token was issued to
+///
+/// Whoever bears it now may be somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visitor {
+    /// A user
+    User(UserId),
+    /// Nobody in particular, as the app is public
+    Nobody,
+    /// It does not say, as those that the control plane issued
+    Untold,
 }
 
 impl AppToken {
@@ -115,7 +134,7 @@ impl AppToken {
         &self.request
     }
 
-    /// The owner of the workspace; the token does not know its bearer
+    /// The owner of the workspace
     #[must_use]
     pub const fn owner(&self) -> UserId {
         self.owner
@@ -143,6 +162,12 @@ impl AppToken {
     #[must_use]
     pub const fn cors(&self) -> CorsBehavior {
         self.cors
+    }
+
+    /// Whom it was issued to
+    #[must_use]
+    pub const fn visitor(&self) -> Visitor {
+        self.visitor
     }
 
     /// When it ends, leeway aside

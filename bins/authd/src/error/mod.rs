@@ -4,21 +4,28 @@
 //! told is deliberately less than what the log says: a stable sentence or class,
 //! never a fetched byte, a token, a document or an allow list.
 
+mod access;
+mod visit;
+
 use std::error::Error as StdError;
 
 use agent_auth::{Candidate, Refusal, Standing};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use identity_verify::Cloud;
 use serde::Serialize;
 
+pub(crate) use self::access::AccessFailure;
+pub(crate) use self::visit::{Refused, SIGNED_OUT};
 use crate::quote::quote;
 
 /// Why a request was not answered as asked
 #[derive(Debug)]
 pub(crate) enum Failure {
+    /// A request about app access
+    Access(AccessFailure),
     /// The body did not arrive in time
     BodyTimeout,
     /// The body is larger than `limit` bytes
@@ -84,6 +91,7 @@ struct Body<'a> {
 impl Failure {
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
+            Self::Access(failure) => failure.status(),
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyUnreadable(_) | Self::NotJson(_) | Self::Validation(_) => {
@@ -117,6 +125,7 @@ impl Failure {
     /// The label under which metrics and logs know the failure
     pub(crate) const fn class(&self) -> &'static str {
         match self {
+            Self::Access(failure) => failure.class(),
             Self::BodyTimeout => "body_timeout",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::BodyUnreadable(_) => "body_unreadable",
@@ -150,6 +159,7 @@ impl Failure {
     /// signature, so only their kind and place are told.
     pub(crate) fn log_detail(&self) -> String {
         match self {
+            Self::Access(failure) => failure.log_detail(),
             Self::BodyUnreadable(error) | Self::LookupFailed(error) | Self::NotReady(error) => {
                 chain(error.as_ref())
             }
@@ -174,6 +184,7 @@ impl Failure {
 
     fn message(&self) -> String {
         match self {
+            Self::Access(failure) => failure.message(),
             Self::BodyTimeout => "The request body did not arrive in time.".to_owned(),
             Self::BodyTooLarge { .. } => "The request body is too large.".to_owned(),
             Self::BodyUnreadable(_) => "The request body could not be read.".to_owned(),
@@ -209,6 +220,7 @@ impl Failure {
 
     fn detail(&self) -> String {
         match self {
+            Self::Access(failure) => failure.detail(),
             Self::BodyTimeout => "Send the whole body within the request deadline.".to_owned(),
             Self::BodyTooLarge { limit } => format!("At most {limit} bytes are accepted."),
             Self::BodyUnreadable(_) => "The connection broke before the body ended.".to_owned(),
@@ -272,6 +284,9 @@ impl Failure {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         match self {
+            Self::Access(AccessFailure::SignedOut(_)) => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+            }
             Self::MethodNotAllowed { allowed } => {
                 headers.insert(ALLOW, HeaderValue::from_static(allowed));
             }
@@ -284,6 +299,15 @@ impl Failure {
         response
     }
 }
+
+impl From<AccessFailure> for Failure {
+    fn from(failure: AccessFailure) -> Self {
+        Self::Access(failure)
+    }
+}
+
+/// How to be let in (RFC 6750, section 3)
+const CHALLENGE: &str = "Bearer realm=\"coder\", error=\"invalid_token\"";
 
 /// The sentences of the reference, which its agents show to their users
 fn refusal_message(instance_id: &str, agent_name: Option<&str>, refusal: &Refusal) -> String {

@@ -1,0 +1,111 @@
+use std::time::Duration;
+
+use app_authz::rbac::Switches;
+use app_authz::{HostPattern, HttpUrl, INACTIVE_TIMEOUT, Rules};
+
+use super::forwarded::TrustedProxies;
+
+/// How apps are reached, and on what terms
+///
+/// Start with [`new`](Self::new) and change what differs; the defaults are the strict
+/// ones.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AppsConfig {
+    /// The URL of the dashboard, at the root of its host
+    pub access_url: HttpUrl,
+    /// The pattern of app hosts; without one apps are reached by path alone
+    ///
+    /// A pattern without a port is on the port of the access URL.
+    pub app_hosts: Option<HostPattern>,
+    /// Refuse apps that are reached by path
+    pub disable_path_apps: bool,
+    /// How decisions depart from the default
+    pub rules: Rules,
+    /// How the built-in roles depart from the default
+    pub switches: Switches,
+    /// The longest an app session lasts
+    pub session_duration: Duration,
+    /// Never extend a session by its use
+    pub disable_expiry_refresh: bool,
+    /// What cookies say beside their value
+    pub cookies: CookieConfig,
+    /// Whose word on clients and hosts is taken
+    pub trusted: TrustedProxies,
+    /// How long a connected agent may be silent
+    pub agent_inactive_timeout: Duration,
+    /// Without a visit for so long an audit session is over
+    pub audit_session_timeout: Duration,
+    /// What becomes of a visit that cannot be recorded
+    pub audit_fail: AuditFail,
+    /// Let a template's widest level narrow the shares of ports
+    pub enforce_max_port_sharing: bool,
+    /// How app tokens are signed
+    pub signing: Signing,
+}
+
+impl AppsConfig {
+    /// Apps by path alone, below `access_url`
+    #[must_use]
+    pub fn new(access_url: HttpUrl) -> Self {
+        Self {
+            access_url,
+            app_hosts: None,
+            disable_path_apps: false,
+            rules: Rules::default(),
+            switches: Switches::default(),
+            session_duration: Duration::from_secs(24 * 60 * 60),
+            disable_expiry_refresh: false,
+            cookies: CookieConfig::default(),
+            trusted: TrustedProxies::default(),
+            agent_inactive_timeout: INACTIVE_TIMEOUT,
+            audit_session_timeout: Duration::from_secs(60 * 60),
+            audit_fail: AuditFail::default(),
+            enforce_max_port_sharing: false,
+            signing: Signing::default(),
+        }
+    }
+}
+
+/// What cookies say beside their value
+#[derive(Clone, Debug, Default)]
+pub struct CookieConfig {
+    /// Sent over TLS alone
+    pub secure: bool,
+    /// Whether other sites' pages send them
+    pub same_site: SameSite,
+    /// Kept apart for each site that embeds the app
+    pub partitioned: bool,
+    /// What stands before every name
+    pub prefix: String,
+}
+
+/// Whether a cookie is sent with requests that other sites' pages make
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SameSite {
+    /// Only when somebody follows a link
+    #[default]
+    Lax,
+    /// Always, which embedding needs
+    None,
+}
+
+/// What becomes of a visit that cannot be recorded
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuditFail {
+    /// It goes on, and the whole event is logged
+    #[default]
+    Open,
+    /// It is refused
+    Closed,
+}
+
+/// How app tokens are signed
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signing {
+    /// HMAC, as the control plane does: whoever verifies could sign
+    #[default]
+    Hs512,
+    /// Ed25519: proxies verify with public keys
+    Eddsa,
+}

@@ -1,0 +1,221 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use app_authz::token::{API_KEY_PARAMETER, AppToken, Visitor, without_api_key};
+use app_authz::{
+    AccessMethod, AgentId, AppRequest, CorsBehavior, Error, HostMeaning, HttpUrl, Port, UserId,
+    WorkspaceId,
+};
+use hyper::StatusCode;
+use hyper::header::{HeaderMap, HeaderValue, USER_AGENT};
+use store::Store;
+use uuid::Uuid;
+
+use super::deployments::Deployment;
+use super::visit::{parameter, with_query};
+use super::{
+    Apps, Asking, Issued, Lasting, Told, Visit, accepts_html, issue, parameters, query_for_app,
+};
+use crate::error::Refused;
+
+/// A request that was made of a host of apps, through whatever proxy
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    /// Host and port, as the visitor wrote them
+    pub(crate) host: &'a str,
+    /// The raw path; may lack even its first slash
+    pub(crate) path: &'a str,
+    /// The raw query
+    pub(crate) query: &'a str,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) now: SystemTime,
+    pub(crate) request_id: Uuid,
+}
+
+/// A visit that may go on to its app
+#[derive(Debug)]
+pub(crate) struct Allowed {
+    pub(crate) visitor: Visitor,
+    pub(crate) owner: UserId,
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) agent: AgentId,
+    /// Where the agent serves the app; empty for a terminal
+    pub(crate) url: String,
+    pub(crate) cors: CorsBehavior,
+    /// Path and query for the app, without what signs its visitor in
+    pub(crate) uri: String,
+    pub(crate) deployment: Arc<Deployment>,
+    /// The app token, where a new one was issued
+    pub(crate) cookie: Option<HeaderValue>,
+}
+
+/// Lets a visit through to its app, or says what its visitor is told instead
+pub(crate) async fn visit<S: Store>(
+    apps: &Arc<Apps<S>>,
+    request: Request<'_>,
+) -> Result<Allowed, Told> {
+    let html = accepts_html(request.headers);
+    let refused = |refused: Refused| {
+        tracing::debug!(reason = refused.reason(), detail = refused.log_detail(), "visit refused");
+        refused.told(html)
+    };
+    let found = apps.deployments.find(&*apps.store, request.host).await;
+    let (deployment, meaning) = found
+        .map_err(|error| refused(Refused::Directory(error)))?
+        .ok_or_else(|| refused(Refused::NoApp))?;
+    let visit = match meaning {
+        HostMeaning::Logout => {
+            return Err(super::session::app_log_out(apps, &request, &deployment).await);
+        }
+        HostMeaning::Malformed(label) => return Err(refused(Refused::MalformedHost(label))),
+        HostMeaning::App(name) => Visit::subdomain(deployment, name, request.path, request.query),
+        HostMeaning::Dashboard => {
+            Visit::path(deployment, request.path, request.query).map_err(refused)?
+        }
+    };
+    if visit.method == AccessMethod::Path && apps.config.disable_path_apps {
+        return Err(refused(Refused::PathAppsDisabled));
+    }
+    let parameters = parameters(request.query);
+    if let Some(sealed) = parameter(&parameters, API_KEY_PARAMETER) {
+        return Err(arrive(apps, &visit, sealed, request.now).await.unwrap_or_else(refused));
+    }
+
+    let (candidates, tokens) = visit.credentials(request.headers, &parameters);
+    let checked = AppRequest::try_from(visit.request.clone());
+    let known = match &checked {
+        Ok(checked) => apps.keys.find(&*apps.store, &candidates, checked, request.now).await,
+        // The gate says what is wrong with it.
+        Err(_) => None,
+    };
+    let allowed = match known {
+        Some(token) => of_token(visit, token),
+        None => {
+            let asking = Asking {
+                request: visit.request.clone(),
+                tokens,
+                path_app_base: Some(visit.deployment.url.clone()),
+                app_hosts: visit.deployment.app_hosts.clone(),
+                app_path: visit.app_path.clone(),
+                app_query: visit.query.clone(),
+                way_back: visit.path_and_query(),
+                ip: request.client,
+                user_agent: user_agent(request.headers),
+                html,
+                now: request.now,
+                request_id: request.request_id,
+            };
+            let issued = issue(apps, asking).await.map_err(refused)?;
+            of_issue(apps, visit, issued)
+        }
+    };
+    let (visit, allowed) = allowed;
+    correct(&visit, allowed).map_err(|correction| match correction {
+        Correction::Refuse(why) => refused(why),
+        Correction::Ask(address, cookie) => {
+            Told::redirect(StatusCode::TEMPORARY_REDIRECT, address).with_cookie(cookie)
+        }
+    })
+}
+
+/// Takes in a sealed session: from here on it is a cookie
+async fn arrive<S: Store>(
+    apps: &Apps<S>,
+    visit: &Visit,
+    sealed: &str,
+    now: SystemTime,
+) -> Result<Told, Refused> {
+    if visit.method != AccessMethod::Subdomain && visit.deployment.primary {
+        return Err(Refused::SealOnDashboard);
+    }
+    let back = || Told::redirect(StatusCode::SEE_OTHER, without_api_key(&visit.path, &visit.query));
+    let token = match apps.open_seal(sealed, now).await {
+        Ok(Some(token)) => token,
+        // Opened before: whoever has the cookie goes on, and anybody else signs in.
+        Ok(None) => return Ok(back()),
+        Err(Error::KeysUnavailable(reason)) => {
+            return Err(Refused::SealKeys(Error::KeysUnavailable(reason)));
+        }
+        Err(_) => return Err(Refused::BadSeal),
+    };
+    let names = &visit.deployment.cookie_names;
+    let domain = match visit.method {
+        AccessMethod::Subdomain => visit.deployment.app_hosts.as_ref().map(|hosts| hosts.domain()),
+        AccessMethod::Path | AccessMethod::Terminal => None,
+    };
+    let name = names.app_session(visit.method);
+    let cookie = apps.cookies.bake(name, token.reveal(), "/", domain, Lasting::Session);
+    Ok(back().with_cookie(cookie))
+}
+
+fn of_token(visit: Visit, token: AppToken) -> (Visit, Allowed) {
+    let allowed = Allowed {
+        visitor: token.visitor(),
+        owner: token.owner(),
+        workspace: token.workspace(),
+        agent: token.agent(),
+        url: token.url().to_owned(),
+        cors: token.cors(),
+        uri: with_query(&visit.app_path, &query_for_app(&visit.query)),
+        deployment: Arc::clone(&visit.deployment),
+        cookie: None,
+    };
+    (visit, allowed)
+}
+
+fn of_issue<S: Store>(apps: &Apps<S>, visit: Visit, issued: Issued) -> (Visit, Allowed) {
+    let Issued { token, target, visitor } = issued;
+    let names = &visit.deployment.cookie_names;
+    let lasting = Lasting::Until(token.expires_at());
+    let path = target.request.base_path();
+    let cookie = apps.cookies.bake(names.signed_app_token(), token.reveal(), path, None, lasting);
+    let allowed = Allowed {
+        visitor: visitor.map_or(Visitor::Nobody, Visitor::User),
+        owner: target.workspace.owner,
+        workspace: target.workspace.id,
+        agent: target.agent.id,
+        url: target.url,
+        cors: target.cors,
+        uri: with_query(&visit.app_path, &query_for_app(&visit.query)),
+        deployment: Arc::clone(&visit.deployment),
+        cookie,
+    };
+    (visit, allowed)
+}
+
+/// Why an allowed visit does not go on as it is
+enum Correction {
+    Refuse(Refused),
+    /// The browser has to ask for this address
+    Ask(String, Option<HeaderValue>),
+}
+
+/// Has the browser ask for the app as it wants to be asked for: below its own folder, and
+/// with its default query where there is none
+fn correct(visit: &Visit, allowed: Allowed) -> Result<Allowed, Correction> {
+    if visit.method == AccessMethod::Terminal {
+        return Ok(allowed);
+    }
+    let port = visit.request.app_slug_or_port.parse::<Port>();
+    if port.is_ok_and(Port::is_reserved) {
+        return Err(Correction::Refuse(Refused::ReservedPort));
+    }
+    let default = HttpUrl::of_app(&allowed.url).ok().and_then(|url| url.query().map(str::to_owned));
+    let query =
+        if visit.query.is_empty() { default.unwrap_or_default() } else { visit.query.clone() };
+    if visit.app_path.is_empty() || query != visit.query {
+        let slash = if visit.app_path.is_empty() { "/" } else { "" };
+        // Two slashes would begin the name of a host, and a backslash is one to browsers.
+        let path = format!("/{}{slash}", visit.path.trim_start_matches(['/', '\\']));
+        let path = if path == "//" { "/" } else { &*path };
+        return Err(Correction::Ask(with_query(path, &query), allowed.cookie));
+    }
+    Ok(allowed)
+}
+
+/// The browser's own account of itself, whatever bytes it is
+pub(crate) fn user_agent(headers: &HeaderMap) -> Vec<u8> {
+    headers.get(USER_AGENT).map(|value| value.as_bytes().to_vec()).unwrap_or_default()
+}

@@ -1,0 +1,272 @@
+//! The gate: may this visitor open this app now, and what proves it for the next minute?
+//!
+//! One question to the directory, one decision, one event. Whatever the answer, the event
+//! is captured before it is given, and it is given even to a visitor who hangs up.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use app_audit::{Event, Resource, Unrecorded};
+use app_authz::credential::{KeyHolder, Refusal, SessionToken, authenticate, identify};
+use app_authz::token::SignedToken;
+use app_authz::{
+    AccessMethod, AgentStatus, AppAccess, AppRequest, Envelope, Error, HostPattern, HttpUrl,
+    Reason, SignIn, Target, UncheckedRequest, Unresolved, UserId, auth_redirect, decide, login,
+    resolve,
+};
+use store::Store;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::{Apps, AuditFail};
+use crate::error::{Refused, SIGNED_OUT};
+
+/// A visit that carries no good app token
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) request: UncheckedRequest,
+    /// What may be session tokens of the visitor, the most telling first
+    pub(crate) tokens: Vec<SessionToken>,
+    /// The base of path apps where the visit was
+    pub(crate) path_app_base: Option<HttpUrl>,
+    /// The pattern of app hosts there
+    pub(crate) app_hosts: Option<HostPattern>,
+    /// The raw path within the app
+    pub(crate) app_path: String,
+    /// The raw query
+    pub(crate) app_query: String,
+    /// The raw path and query of the visit, to come back to on the dashboard's host
+    pub(crate) way_back: String,
+    /// Where the visitor is, if that is known
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) user_agent: Vec<u8>,
+    /// Whether the visitor takes pages
+    pub(crate) html: bool,
+    pub(crate) now: SystemTime,
+    pub(crate) request_id: Uuid,
+}
+
+/// A visit that may go on
+#[derive(Debug)]
+pub(crate) struct Issued {
+    pub(crate) token: SignedToken,
+    pub(crate) target: Target,
+    /// Who it is; nobody in particular where the app is public
+    pub(crate) visitor: Option<UserId>,
+}
+
+/// Decides a visit, records it, and signs what proves the decision
+///
+/// Goes on to its end even if nobody waits any more.
+pub(crate) async fn issue<S: Store>(
+    apps: &Arc<Apps<S>>,
+    asking: Asking,
+) -> Result<Issued, Refused> {
+    let permit = Arc::clone(&apps.visits).try_acquire_owned().map_err(|_| Refused::Overloaded)?;
+    let apps = Arc::clone(apps);
+    let decided = tokio::spawn(async move {
+        let _permit = permit;
+        decide_and_record(&apps, asking).await
+    });
+    decided.await.unwrap_or(Err(Refused::Panicked))
+}
+
+async fn decide_and_record<S: Store>(
+    apps: &Arc<Apps<S>>,
+    mut asking: Asking,
+) -> Result<Issued, Refused> {
+    let request = match AppRequest::try_from(std::mem::take(&mut asking.request)) {
+        Ok(request) => request,
+        Err(Error::InvalidRequest(fault)) => return Err(Refused::InvalidRequest(fault)),
+        Err(error) => return Err(Refused::NoWayBack(error)),
+    };
+    let asked = apps.store.app_access(&request, &asking.tokens).await;
+    let mut facts = asked.map_err(Refused::Directory)?;
+    if let Some(place) = facts.place.as_mut().filter(|_| !apps.config.enforce_max_port_sharing) {
+        place.max_port_sharing = None;
+    }
+    let target = resolve(&request, facts.place.as_ref());
+    let mut visitor = None;
+    let outcome = pass(apps, &facts, target.clone(), &asking, &mut visitor).await;
+
+    let (status, reason) = match &outcome {
+        Ok(_) => (200, None),
+        Err(refused) => (refused.status(asking.html).as_u16(), Some(refused.reason())),
+    };
+    apps.metrics.visit_decided(reason.unwrap_or("ok"));
+    let workspace = facts.place.as_ref().map(|place| place.workspace.id);
+    info!(
+        request_id = %asking.request_id,
+        status,
+        reason,
+        method = %request.method(),
+        user = visitor.map(tracing::field::display),
+        workspace = workspace.map(tracing::field::display),
+        agent = target.as_ref().ok().map(|target| tracing::field::display(target.agent.id)),
+        app = target.as_ref().ok().and_then(|t| t.app).map(tracing::field::display),
+        detail = outcome.as_ref().err().and_then(Refused::log_detail),
+        "app visit decided"
+    );
+    if let Some(place) = facts.place.as_ref().filter(|_| is_recorded(&outcome)) {
+        let event = Event {
+            time: asking.now,
+            request: asking.request_id,
+            user: visitor.map(|user| app_audit::UserId(user.0)),
+            ip: asking.ip,
+            user_agent: asking.user_agent,
+            resource: resource(&request, target.as_ref().ok()),
+            agent: target
+                .as_ref()
+                .ok()
+                .map(|target| (app_audit::AgentId(target.agent.id.0), target.agent.name.clone())),
+            workspace: Some(app_audit::Workspace {
+                id: app_audit::WorkspaceId(place.workspace.id.0),
+                name: place.workspace.name.clone(),
+                owner: place.workspace.owner_name.clone(),
+                organization: app_audit::OrganizationId(place.workspace.organization.0),
+            }),
+            status,
+            reason,
+        };
+        record(apps, event).await?;
+    }
+    outcome
+}
+
+/// The decision itself; `visitor` is whoever turns out to be signed in
+async fn pass<S: Store>(
+    apps: &Arc<Apps<S>>,
+    facts: &AppAccess,
+    target: Result<Target, Unresolved>,
+    asking: &Asking,
+    visitor: &mut Option<UserId>,
+) -> Result<Issued, Refused> {
+    let holder = match identify(&asking.tokens, &facts.holders, apps.terms(), asking.now) {
+        // The provider's token has ended, and only the dashboard can get another: whoever
+        // signs in there again has one.
+        Ok(Some((_, session))) if session.refresh_link => None,
+        Ok(Some((holder, session))) => {
+            apps.write_back(holder, session, asking.ip);
+            Some(holder)
+        }
+        Ok(None) => None,
+        Err(refusal) => {
+            *visitor = stopped(apps, facts, asking, refusal);
+            return Err(match refusal {
+                Refusal::Inactive(status) => Refused::Inactive(status),
+                // No other refusal stops a visit.
+                _ => Refused::Panicked,
+            });
+        }
+    };
+    *visitor = holder.map(|holder| holder.key.user);
+    let target = target.map_err(Refused::Unresolved)?;
+    let subject = holder.map(|holder| holder.subject(&apps.roles)).transpose();
+    let subject = subject.map_err(Refused::NoSubject)?;
+
+    let permit = match decide(&target, subject.as_ref(), apps.config.rules) {
+        Ok(permit) => permit,
+        Err(denial) if denial.reason() == Reason::NotSignedIn => {
+            return Err(sign_in(apps, asking, &target));
+        }
+        Err(denial) => return Err(Refused::Denied(denial)),
+    };
+    // Only whoever may open the app learns how its agent does.
+    let status = target.agent.contact.status(asking.now, apps.config.agent_inactive_timeout);
+    if status != AgentStatus::Connected {
+        return Err(Refused::AgentNotConnected(status));
+    }
+    let token = apps.keys.sign(&*apps.store, &permit, asking.now).await;
+    let token = token.map_err(Refused::Unsigned)?;
+    Ok(Issued { token, visitor: permit.visitor(), target })
+}
+
+/// Where somebody goes who has to sign in
+fn sign_in<S: Store>(apps: &Apps<S>, asking: &Asking, target: &Target) -> Refused {
+    if target.request.method() == AccessMethod::Terminal {
+        return Refused::TerminalSignIn;
+    }
+    let dashboard = &apps.config.access_url;
+    let Some(path_app_base) = &asking.path_app_base else {
+        return Refused::NoWayBack(Error::InvalidUrl(String::new()));
+    };
+    let envelope = Envelope {
+        dashboard,
+        path_app_base,
+        app_hosts: asking.app_hosts.as_ref(),
+        app_path: &asking.app_path,
+        app_query: &asking.app_query,
+    };
+    let address = match envelope.sign_in(target) {
+        Ok(SignIn::NotFound) => return Refused::TerminalSignIn,
+        Ok(SignIn::Login) => login(dashboard, SIGNED_OUT, &asking.way_back),
+        Ok(SignIn::AuthRedirect(back)) => auth_redirect(dashboard, &back),
+        Err(error) => Err(error),
+    };
+    address.map_or_else(Refused::NoWayBack, Refused::SignIn)
+}
+
+/// Who it was that `refusal` stopped
+fn stopped<S: Store>(
+    apps: &Apps<S>,
+    facts: &AppAccess,
+    asking: &Asking,
+    refusal: Refusal,
+) -> Option<UserId> {
+    let holder = |token: &SessionToken| -> Option<&KeyHolder> {
+        facts.holders.iter().find(|holder| holder.key.id == token.id())
+    };
+    asking.tokens.iter().find_map(|token| {
+        let verdict = authenticate(token, holder(token), apps.terms(), asking.now);
+        holder(token).filter(|_| verdict == Err(refusal)).map(|holder| holder.key.user)
+    })
+}
+
+/// Whether a visit to a workspace that exists is one that auditors ask for
+///
+/// What failed before anything was decided says nothing about the visitor.
+fn is_recorded(outcome: &Result<Issued, Refused>) -> bool {
+    match outcome {
+        Err(Refused::Unresolved(why)) => why.is_not_found() || *why == Unresolved::Stopped,
+        _ => true,
+    }
+}
+
+fn resource(request: &AppRequest, target: Option<&Target>) -> Resource {
+    let asked = request.slug_or_port();
+    match target {
+        _ if request.method() == AccessMethod::Terminal => Resource::Terminal,
+        Some(Target { app: Some(app), .. }) => {
+            Resource::App(app_audit::AppId(app.0), asked.to_owned())
+        }
+        Some(_) => Resource::Port(asked.to_owned()),
+        None => Resource::Unknown(asked.to_owned()),
+    }
+}
+
+/// Captures the event, and waits for it to be written only where that is demanded
+async fn record<S: Store>(apps: &Apps<S>, event: Event) -> Result<(), Refused> {
+    let captured = apps.recorder.record(event);
+    if apps.config.audit_fail == AuditFail::Open {
+        return Ok(());
+    }
+    let written = match captured {
+        Ok(receipt) => match tokio::time::timeout(AUDIT_PATIENCE, receipt).await {
+            Ok(written) => written.map(|_| ()),
+            Err(_) => {
+                warn!("an audit event was not written in time");
+                return Err(Refused::Unrecorded);
+            }
+        },
+        Err(unrecorded) => Err(unrecorded),
+    };
+    match written {
+        // A refusal like many others from there: it lets nobody in.
+        Ok(()) | Err(Unrecorded::TooManyDenials) => Ok(()),
+        Err(_) => Err(Refused::Unrecorded),
+    }
+}
+
+/// How long a visitor waits for the audit to be written, where it must be
+const AUDIT_PATIENCE: Duration = Duration::from_secs(3);

@@ -1,0 +1,142 @@
+use std::time::SystemTime;
+
+use app_authz::token::{
+    self, AppToken, Candidates, EddsaKey, Feature, Hs512Key, KeyCache, KeyStore, LEEWAY, Rotation,
+    SealKey, SignedToken, Want,
+};
+use app_authz::{AppRequest, Error, Permit};
+
+use thiserror::Error as ThisError;
+
+use super::config::Signing;
+use crate::random::with_random;
+
+/// The keys that app access needs, as last fetched
+#[derive(Debug)]
+pub(crate) struct Keys {
+    tokens: TokenKeys,
+    /// Seals session tokens on their way to an app's host
+    pub(crate) seals: KeyCache<SealKey>,
+}
+
+/// The keys of app tokens, under the one algorithm of the deployment
+#[derive(Debug)]
+enum TokenKeys {
+    Hs512(KeyCache<Hs512Key>),
+    Eddsa(KeyCache<EddsaKey>),
+}
+
+impl Keys {
+    pub(crate) fn new(signing: Signing) -> Self {
+        let tokens = match signing {
+            Signing::Hs512 => TokenKeys::Hs512(KeyCache::new()),
+            Signing::Eddsa => TokenKeys::Eddsa(KeyCache::new()),
+        };
+        Self { tokens, seals: KeyCache::new() }
+    }
+
+    pub(crate) async fn sign<S: KeyStore>(
+        &self,
+        store: &S,
+        permit: &Permit<'_>,
+        now: SystemTime,
+    ) -> Result<SignedToken, Error> {
+        match &self.tokens {
+            TokenKeys::Hs512(keys) => keys.sign(store, permit, now).await,
+            TokenKeys::Eddsa(keys) => keys.sign(store, permit, now).await,
+        }
+    }
+
+    /// A good token for the request among the candidates
+    ///
+    /// Keys that cannot be fetched leave the request without one: it is decided anew.
+    pub(crate) async fn find<S: KeyStore>(
+        &self,
+        store: &S,
+        candidates: &Candidates<'_>,
+        request: &AppRequest,
+        now: SystemTime,
+    ) -> Option<AppToken> {
+        let found = match &self.tokens {
+            TokenKeys::Hs512(keys) => keys.find(store, candidates, request, now, LEEWAY).await,
+            TokenKeys::Eddsa(keys) => keys.find(store, candidates, request, now, LEEWAY).await,
+        };
+        found.unwrap_or_default()
+    }
+
+    /// Fetches what is due
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeysUnavailable`]; the keys at hand stay good.
+    pub(crate) async fn refresh<S: KeyStore>(
+        &self,
+        store: &S,
+        now: SystemTime,
+    ) -> Result<(), Error> {
+        match &self.tokens {
+            TokenKeys::Hs512(keys) => keys.fetch(store, Want::Refresh, now).await,
+            TokenKeys::Eddsa(keys) => keys.fetch(store, Want::Refresh, now).await,
+        }?;
+        self.seals.fetch(store, Want::Refresh, now).await?;
+        Ok(())
+    }
+
+    /// The public keys that verify app tokens, if there are such
+    pub(crate) async fn jwks<S: KeyStore>(
+        &self,
+        store: &S,
+        now: SystemTime,
+    ) -> Option<Result<String, Error>> {
+        match &self.tokens {
+            TokenKeys::Hs512(_) => None,
+            TokenKeys::Eddsa(keys) => Some(match keys.fetch(store, Want::Refresh, now).await {
+                Ok(_) => keys.ring().jwks(now),
+                Err(error) => Err(error),
+            }),
+        }
+    }
+
+    /// Whether whoever can verify an app token could also sign one
+    pub(crate) const fn are_shared_secrets(&self) -> bool {
+        matches!(self.tokens, TokenKeys::Hs512(_))
+    }
+}
+
+/// Makes and rotates the keys of app access where that is due
+///
+/// # Errors
+///
+/// If nothing was changed of a feature.
+pub(crate) async fn rotate<S>(store: &S, now: SystemTime) -> Result<(), KeysError>
+where
+    S: Rotation<Error = store::Error>,
+{
+    for feature in [Feature::WorkspaceAppsToken, Feature::WorkspaceAppsApiKey] {
+        // Before anything is changed, as a key without them would be a guess.
+        let random = |fill: &mut dyn FnMut(&mut [u8])| {
+            let mut secret = vec![0; feature.secret_len()];
+            fill(&mut secret);
+            secret
+        };
+        let secret = with_random(random).map_err(|_| KeysError::NoRandomness)?;
+        let fill = |bytes: &mut [u8]| bytes.copy_from_slice(&secret);
+        store.rotate(feature, |rows| token::rotate(feature, rows, now, fill)).await?;
+    }
+    Ok(())
+}
+
+/// Why keys could not be made or fetched
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum KeysError {
+    /// The store's keys cannot be had, or are not usable
+    #[error(transparent)]
+    Fetch(#[from] Error),
+    /// The system has no random bytes to make one of
+    #[error("there are no random bytes")]
+    NoRandomness,
+    /// The store fails
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}

@@ -1,0 +1,56 @@
+//! Raw queries, of which other people's parameters stay exactly as they were written
+
+use app_authz::credential::SessionToken;
+use app_authz::token::{API_KEY_PARAMETER, SIGNED_TOKEN_PARAMETER};
+
+/// The decoded parameters of a query, at most [`MAX_PARAMETERS`]
+pub(crate) fn parameters(query: &str) -> Vec<(String, String)> {
+    let pairs = form_urlencoded::parse(query.as_bytes()).take(MAX_PARAMETERS);
+    pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
+}
+
+/// The query an app may see: without what signs its visitor in
+///
+/// `access_token` is withheld only where it is a token of ours: apps use the name too.
+pub(crate) fn for_app(query: &str) -> String {
+    let open = query.split('&').filter(|pair| {
+        let Some((name, value)) = form_urlencoded::parse(pair.as_bytes()).next() else {
+            return true;
+        };
+        match &*name {
+            "coder_session_token" | SIGNED_TOKEN_PARAMETER | API_KEY_PARAMETER => false,
+            "access_token" => value.parse::<SessionToken>().is_err(),
+            _ => true,
+        }
+    });
+    open.collect::<Vec<_>>().join("&")
+}
+
+/// More than any app of good sense takes
+const MAX_PARAMETERS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_sees_its_own_parameters_as_they_were_written() {
+        for (query, open) in [
+            ("", ""),
+            ("a=%2F&b+c=d&&e", "a=%2F&b+c=d&&e"),
+            ("coder_session_token=x&a=1", "a=1"),
+            ("a=1&coder%5Fsession_token=x", "a=1"),
+            ("coder_signed_app_token_23db1dde=x", ""),
+            ("coder_application_connect_api_key_35e783=x&z", "z"),
+            ("access_token=theirs", "access_token=theirs"),
+            ("access_token=0123456789-0123456789012345678901&a", "a"),
+        ] {
+            assert_eq!(for_app(query), open, "{query}");
+        }
+        assert_eq!(parameters("a=b%20c+d&e"), [pair("a", "b c d"), pair("e", "")]);
+    }
+
+    fn pair(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+}

@@ -1,0 +1,93 @@
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE};
+use hyper::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::pages::Page;
+
+/// What a visitor is told who does not get through, or not yet
+///
+/// It can travel in a header: nginx asks first and fetches what to tell afterwards.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Told {
+    status: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cookies: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    page: Option<Page>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    json: Option<Value>,
+}
+
+impl Told {
+    pub(crate) fn page(page: Page) -> Self {
+        Self { status: page.status, page: Some(page), ..Self::status(StatusCode::OK) }
+    }
+
+    pub(crate) fn of_json(status: StatusCode, body: Value) -> Self {
+        Self { json: Some(body), ..Self::status(status) }
+    }
+
+    pub(crate) fn redirect(status: StatusCode, location: String) -> Self {
+        Self { location: Some(location), ..Self::status(status) }
+    }
+
+    fn status(status: StatusCode) -> Self {
+        Self {
+            status: status.as_u16(),
+            location: None,
+            cookies: Vec::new(),
+            page: None,
+            json: None,
+        }
+    }
+
+    /// The same, and a cookie with it
+    pub(crate) fn with_cookie(mut self, cookie: Option<HeaderValue>) -> Self {
+        let text = cookie.and_then(|cookie| cookie.to_str().ok().map(str::to_owned));
+        self.cookies.extend(text);
+        self
+    }
+
+    /// The answer itself, with a link to `dashboard` where it is a page
+    pub(crate) fn into_response(self, dashboard: &str) -> Response<Full<Bytes>> {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let mut response = match (self.page, self.json) {
+            (Some(page), _) => page.into_response(Some(dashboard)),
+            (None, Some(json)) => crate::routes::json(status, &json),
+            (None, None) => Response::default(),
+        };
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        let location = self.location.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(location)) = location {
+            headers.insert(LOCATION, location);
+        }
+        for cookie in &self.cookies {
+            if let Ok(cookie) = HeaderValue::from_str(cookie) {
+                headers.append(SET_COOKIE, cookie);
+            }
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+
+    /// The value of a header that [`from_header`](Self::from_header) reads
+    pub(crate) fn to_header(&self) -> HeaderValue {
+        let text = URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default());
+        HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
+    }
+
+    pub(crate) fn from_header(header: &HeaderValue) -> Option<Self> {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header.as_bytes()).ok()?).ok()
+    }
+}

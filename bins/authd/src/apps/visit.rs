@@ -1,0 +1,182 @@
+use std::sync::Arc;
+
+use app_authz::credential::{Carried, SessionToken};
+use app_authz::token::{Candidates, SIGNED_TOKEN_PARAMETER};
+use app_authz::{AccessMethod, AppName, UncheckedRequest};
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap};
+
+use super::cookies;
+use super::deployments::Deployment;
+use crate::error::Refused;
+
+/// A request for an app, as its host and path say
+#[derive(Debug)]
+pub(crate) struct Visit {
+    pub(crate) deployment: Arc<Deployment>,
+    pub(crate) method: AccessMethod,
+    pub(crate) request: UncheckedRequest,
+    /// The raw path as it was asked for
+    pub(crate) path: String,
+    /// The raw path within the app; empty where not even its first slash was asked for
+    pub(crate) app_path: String,
+    /// The raw query
+    pub(crate) query: String,
+}
+
+impl Visit {
+    /// The app whose name is the first label of the host
+    pub(crate) fn subdomain(
+        deployment: Arc<Deployment>,
+        name: AppName,
+        path: &str,
+        query: &str,
+    ) -> Self {
+        let request = UncheckedRequest {
+            access_method: AccessMethod::Subdomain.as_str().to_owned(),
+            base_path: "/".to_owned(),
+            app_prefix: name.prefix,
+            username_or_id: name.user,
+            workspace_name_or_id: name.workspace,
+            agent_name_or_id: name.agent,
+            app_slug_or_port: name.slug_or_port,
+            ..UncheckedRequest::default()
+        };
+        Self {
+            deployment,
+            method: AccessMethod::Subdomain,
+            request,
+            path: path.to_owned(),
+            app_path: path.to_owned(),
+            query: query.to_owned(),
+        }
+    }
+
+    /// The app or terminal that the path names
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Me`] and [`Refused::NoApp`].
+    pub(crate) fn path(
+        deployment: Arc<Deployment>,
+        path: &str,
+        query: &str,
+    ) -> Result<Self, Refused> {
+        if let Some(agent) = terminal_agent(path) {
+            let request = UncheckedRequest {
+                access_method: AccessMethod::Terminal.as_str().to_owned(),
+                base_path: path.to_owned(),
+                agent_name_or_id: agent.to_owned(),
+                ..UncheckedRequest::default()
+            };
+            return Ok(Self {
+                deployment,
+                method: AccessMethod::Terminal,
+                request,
+                path: path.to_owned(),
+                app_path: "/".to_owned(),
+                query: query.to_owned(),
+            });
+        }
+        let named = path.strip_prefix("/@").or_else(|| path.strip_prefix("/%40"));
+        let mut parts = named.ok_or(Refused::NoApp)?.splitn(4, '/');
+        let (Some(user), Some(workspace), Some("apps"), Some(rest)) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Refused::NoApp);
+        };
+        let (slug, app_path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        if [user, workspace, slug].contains(&"") {
+            return Err(Refused::NoApp);
+        }
+        if user == "me" {
+            return Err(Refused::Me);
+        }
+        let request = UncheckedRequest {
+            access_method: AccessMethod::Path.as_str().to_owned(),
+            base_path: format!("{}/", &path[..path.len() - app_path.len()]),
+            username_or_id: user.to_owned(),
+            workspace_and_agent: workspace.to_owned(),
+            app_slug_or_port: slug.to_owned(),
+            ..UncheckedRequest::default()
+        };
+        Ok(Self {
+            deployment,
+            method: AccessMethod::Path,
+            request,
+            path: path.to_owned(),
+            app_path: app_path.to_owned(),
+            query: query.to_owned(),
+        })
+    }
+
+    /// What the request carries that may be an app token or a session token
+    pub(crate) fn credentials<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        parameters: &'a [(String, String)],
+    ) -> (Candidates<'a>, Vec<SessionToken>) {
+        let names = &self.deployment.cookie_names;
+        let cookies = cookies(headers);
+        let signed = cookies.iter().filter(|(name, _)| *name == names.signed_app_token());
+        let candidates = Candidates {
+            query: parameter(parameters, SIGNED_TOKEN_PARAMETER),
+            cookies: signed.map(|(_, value)| *value).collect(),
+        };
+        let tokens = carried(headers, cookies, parameters).app_session_tokens(names, self.method);
+        (candidates, tokens.into_iter().map(|(_, token)| token).collect())
+    }
+
+    /// Path and query as they were asked for
+    pub(crate) fn path_and_query(&self) -> String {
+        with_query(&self.path, &self.query)
+    }
+}
+
+/// All that may hold a session token
+pub(crate) fn carried<'a>(
+    headers: &'a HeaderMap,
+    cookies: Vec<(&'a str, &'a str)>,
+    parameters: &'a [(String, String)],
+) -> Carried<'a> {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    Carried {
+        cookies,
+        query: parameters.iter().map(|(name, value)| (&**name, &**value)).collect(),
+        session_header: header("coder-session-token"),
+        authorization: header(AUTHORIZATION.as_str()),
+    }
+}
+
+/// The first parameter of that name
+pub(crate) fn parameter<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    parameters.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+}
+
+pub(crate) fn with_query(path: &str, query: &str) -> String {
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
+/// The agent whose terminal the path is
+pub(crate) fn terminal_agent(path: &str) -> Option<&str> {
+    let agent = path.strip_prefix("/api/v2/workspaceagents/")?.strip_suffix("/pty")?;
+    (!agent.is_empty() && !agent.contains('/')).then_some(agent)
+}
+
+/// Whether a page is an answer that whoever asks can show
+///
+/// Whoever does not say what it takes is taken for a browser, as the control plane does.
+pub(crate) fn accepts_html(headers: &HeaderMap) -> bool {
+    let mut said = false;
+    for line in headers.get_all(ACCEPT) {
+        said = true;
+        let ranges = line.as_bytes().split(|byte| *byte == b',');
+        for range in ranges {
+            let media = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+            if [&b"*/*"[..], b"text/*", b"text/html"].iter().any(|m| media.eq_ignore_ascii_case(m))
+            {
+                return true;
+            }
+        }
+    }
+    !said
+}

@@ -1,0 +1,185 @@
+use std::time::Duration;
+
+use app_authz::rbac::Switches;
+use app_authz::{HostPattern, HttpUrl, INACTIVE_TIMEOUT, Rules};
+use hyper::header::HeaderName;
+
+use super::ConfigError;
+use super::settings::{AuditMode, CookieSameSite, Settings, TokenSigning};
+use crate::apps::{AppsConfig, AuditFail, CookieConfig, SameSite, Signing, TrustedProxies};
+
+impl Settings {
+    /// How apps are reached, if at all
+    pub(super) fn apps(&self) -> Result<Option<AppsConfig>, ConfigError> {
+        // Looked at even while app access is off: a typing error there is one here.
+        let trusted = self.trusted()?;
+        let cookies = self.cookies()?;
+        let Some(access_url) = &self.access_url else {
+            return match self.wildcard_access_url.as_deref() {
+                None | Some("") => Ok(None),
+                Some(_) => Err(wrong("wildcard_access_url", "needs `access_url` beside it")),
+            };
+        };
+        let access_url: HttpUrl =
+            access_url.parse().map_err(|_| wrong("access_url", "is no `http` or `https` URL"))?;
+        if access_url.path() != "/" || access_url.query().is_some() {
+            return Err(wrong("access_url", "must be at the root of its host"));
+        }
+        let switch = |setting: Option<bool>| setting.unwrap_or_default();
+        let seconds = |setting: Option<u64>| setting.map(Duration::from_secs);
+        let usual = AppsConfig::new(access_url);
+        Ok(Some(AppsConfig {
+            app_hosts: self.app_hosts(&usual.access_url)?,
+            disable_path_apps: switch(self.disable_path_apps),
+            rules: Rules::default()
+                .allow_path_app_sharing(switch(self.dangerous_allow_path_app_sharing))
+                .allow_path_app_site_owner_access(switch(
+                    self.dangerous_allow_path_app_site_owner_access,
+                ))
+                .disable_workspace_sharing(switch(self.disable_workspace_sharing)),
+            switches: Switches::default()
+                .disable_owner_workspace_access(switch(self.disable_owner_workspace_access))
+                .disable_workspace_sharing(switch(self.disable_workspace_sharing)),
+            session_duration: seconds(self.session_duration_seconds)
+                .unwrap_or(usual.session_duration),
+            disable_expiry_refresh: switch(self.disable_session_expiry_refresh),
+            cookies,
+            trusted,
+            agent_inactive_timeout: seconds(self.agent_inactive_timeout_seconds)
+                .unwrap_or(INACTIVE_TIMEOUT),
+            audit_session_timeout: seconds(self.audit_session_timeout_seconds)
+                .unwrap_or(usual.audit_session_timeout),
+            audit_fail: match self.audit_fail {
+                Some(AuditMode::Closed) => AuditFail::Closed,
+                Some(AuditMode::Open) | None => AuditFail::Open,
+            },
+            enforce_max_port_sharing: switch(self.enforce_max_port_sharing_level),
+            signing: match self.app_token_signing {
+                Some(TokenSigning::Eddsa) => Signing::Eddsa,
+                Some(TokenSigning::Hs512) | None => Signing::Hs512,
+            },
+            ..usual
+        }))
+    }
+
+    fn app_hosts(&self, access_url: &HttpUrl) -> Result<Option<HostPattern>, ConfigError> {
+        let Some(pattern) = self.wildcard_access_url.as_deref().filter(|text| !text.is_empty())
+        else {
+            return Ok(None);
+        };
+        let pattern: HostPattern = pattern.parse().map_err(|_| {
+            wrong("wildcard_access_url", "is no pattern such as `*.apps.example.com`")
+        })?;
+        Ok(Some(pattern.or_port(access_url.port())))
+    }
+
+    fn cookies(&self) -> Result<CookieConfig, ConfigError> {
+        let cookies = CookieConfig {
+            secure: self.secure_auth_cookie.unwrap_or_default(),
+            same_site: match self.samesite_auth_cookie {
+                Some(CookieSameSite::None) => SameSite::None,
+                Some(CookieSameSite::Lax) | None => SameSite::Lax,
+            },
+            partitioned: self.partitioned_auth_cookie.unwrap_or_default(),
+            prefix: self.cookie_prefix.clone().unwrap_or_default(),
+        };
+        // Browsers drop such cookies without a word, and nobody could sign in.
+        let needs_secure = if cookies.same_site == SameSite::None {
+            Some(("samesite_auth_cookie", "`none`"))
+        } else if cookies.partitioned {
+            Some(("partitioned_auth_cookie", "`true`"))
+        } else if cookies.prefix.to_ascii_lowercase().starts_with("__secure-") {
+            Some(("cookie_prefix", "`__Secure-`"))
+        } else {
+            None
+        };
+        if let (Some((setting, value)), false) = (needs_secure, cookies.secure) {
+            return Err(wrong(setting, format!("cannot be {value} without `secure_auth_cookie`")));
+        }
+        if cookies.prefix.to_ascii_lowercase().starts_with("__host-") {
+            return Err(wrong("cookie_prefix", "cannot be `__Host-`: app cookies have paths"));
+        }
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if !cookies.prefix.bytes().all(is_name) {
+            return Err(wrong("cookie_prefix", "may hold letters, digits, `-`, `_` and `.`"));
+        }
+        Ok(cookies)
+    }
+
+    fn trusted(&self) -> Result<TrustedProxies, ConfigError> {
+        let origins = self.proxy_trusted_origins.iter().flatten().map(|text| {
+            let no_network = |error| wrong("proxy_trusted_origins", format!("`{text}`: {error}"));
+            text.trim().parse().map_err(no_network)
+        });
+        let headers = self.proxy_trusted_headers.iter().flatten().map(|text| {
+            let no_header = |_| wrong("proxy_trusted_headers", format!("`{text}` is no header"));
+            text.trim().parse::<HeaderName>().map_err(no_header)
+        });
+        Ok(TrustedProxies {
+            origins: origins.collect::<Result<_, _>>()?,
+            headers: headers.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn wrong(setting: &'static str, problem: impl Into<String>) -> ConfigError {
+    ConfigError::Apps { setting, problem: problem.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apps(toml: &str) -> Result<Option<AppsConfig>, String> {
+        let settings: Settings = toml::from_str(toml).unwrap();
+        settings.apps().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn app_access_is_off_without_an_access_url_and_strict_with_one() {
+        assert!(apps("").unwrap().is_none());
+        let strict = apps("access_url = \"https://coder.example.com\"").unwrap().unwrap();
+        assert_eq!(strict.rules, Rules::default());
+        assert_eq!(strict.session_duration, Duration::from_secs(86_400));
+        assert_eq!(strict.agent_inactive_timeout, Duration::from_secs(30));
+        assert_eq!(strict.audit_fail, AuditFail::Open);
+        assert!(strict.app_hosts.is_none() && !strict.cookies.secure);
+    }
+
+    // scenario 171
+    #[test]
+    fn the_port_of_the_access_url_is_that_of_the_app_hosts() {
+        let hosts = |access: &str, wildcard: &str| {
+            let toml = format!("access_url = \"{access}\"\nwildcard_access_url = \"{wildcard}\"");
+            apps(&toml).unwrap().unwrap().app_hosts.unwrap().to_string()
+        };
+        assert_eq!(hosts("http://a.example:4444", "*.apps.example"), "*.apps.example:4444");
+        assert_eq!(hosts("http://a.example:4444", "*.apps.example:80"), "*.apps.example:80");
+        assert_eq!(hosts("https://a.example", "*--apps.example.com"), "*--apps.example.com");
+    }
+
+    #[test]
+    fn what_could_not_work_is_told_at_the_start() {
+        let url = "access_url = \"https://a.example\"\n";
+        for (toml, setting) in [
+            ("access_url = \"a.example\"".to_owned(), "access_url"),
+            ("access_url = \"ftp://a.example\"".to_owned(), "access_url"),
+            ("access_url = \"https://a.example/coder\"".to_owned(), "access_url"),
+            ("wildcard_access_url = \"*.b.example\"".to_owned(), "wildcard_access_url"),
+            (format!("{url}wildcard_access_url = \"b.example\""), "wildcard_access_url"),
+            (format!("{url}samesite_auth_cookie = \"none\""), "samesite_auth_cookie"),
+            (format!("{url}partitioned_auth_cookie = true"), "partitioned_auth_cookie"),
+            (format!("{url}cookie_prefix = \"__Secure-\""), "cookie_prefix"),
+            (
+                format!("{url}cookie_prefix = \"__Host-\"\nsecure_auth_cookie = true"),
+                "cookie_prefix",
+            ),
+            (format!("{url}cookie_prefix = \"a;b\""), "cookie_prefix"),
+            ("proxy_trusted_origins = [\"10.0.0.0/40\"]".to_owned(), "proxy_trusted_origins"),
+            ("proxy_trusted_headers = [\"not a header\"]".to_owned(), "proxy_trusted_headers"),
+        ] {
+            let error = apps(&toml).unwrap_err();
+            assert!(error.starts_with(&format!("`{setting}`")), "{toml}: {error}");
+        }
+    }
+}

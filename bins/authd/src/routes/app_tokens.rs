@@ -1,0 +1,199 @@
+//! App tokens for proxies: what a visitor may open, as a proxy elsewhere asks for it
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use app_audit::parse_ip;
+use app_authz::{AccessMethod, HttpUrl, PROXY_TOKEN_HEADER, ProxyToken, UncheckedRequest};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Body;
+use hyper::header::HeaderMap;
+use hyper::{Request, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use store::Store;
+use uuid::Uuid;
+
+use super::body::{Bounds, read_json};
+use super::json;
+use crate::apps::{
+    Apps, Asking, accepts_html, carried, cookies, issue, parameters, same_origin, terminal_agent,
+    user_agent, with_query,
+};
+use crate::error::{AccessFailure, Failure, Refused};
+
+/// What a proxy asks for its visitor
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Envelope {
+    app_request: UncheckedRequest,
+    path_app_base_url: String,
+    app_hostname: String,
+    app_path: String,
+    app_query: String,
+    session_token: String,
+    client_ip: String,
+    user_agent: String,
+}
+
+#[derive(Serialize)]
+struct Signed<'a> {
+    signed_token_str: &'a str,
+}
+
+/// `POST /api/v2/workspaceproxies/me/issue-signed-app-token`
+///
+/// Whatever is no token is the answer to the visitor, and the proxy relays it as it is.
+pub(crate) async fn issue_for_proxy<S, B>(
+    apps: &Arc<Apps<S>>,
+    request: Request<B>,
+    bounds: Bounds,
+    now: SystemTime,
+    request_id: Uuid,
+) -> Result<Response<Full<Bytes>>, Failure>
+where
+    S: Store,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    authenticate_proxy(apps, request.headers()).await?;
+    let html = accepts_html(request.headers());
+    let envelope: Envelope = read_json(request, bounds).await?;
+    let base = envelope.app_request.base_path.trim_end_matches('/');
+    let path = format!("{base}/{}", envelope.app_path.trim_start_matches('/'));
+    let asking = Asking {
+        tokens: envelope.session_token.parse().into_iter().collect(),
+        path_app_base: envelope.path_app_base_url.parse().ok(),
+        app_hosts: envelope.app_hostname.parse().ok(),
+        way_back: with_query(&path, &envelope.app_query),
+        request: envelope.app_request,
+        app_path: envelope.app_path,
+        app_query: envelope.app_query,
+        ip: parse_ip(&envelope.client_ip),
+        user_agent: envelope.user_agent.into_bytes(),
+        html,
+        now,
+        request_id,
+    };
+    Ok(match issue(apps, asking).await {
+        Ok(issued) => {
+            json(StatusCode::CREATED, &Signed { signed_token_str: issued.token.reveal() })
+        }
+        Err(refused) => refused.told(html).into_response(&apps.config.access_url.to_string()),
+    })
+}
+
+/// Makes sure that a registered proxy asks
+pub(super) async fn authenticate_proxy<S: Store>(
+    apps: &Apps<S>,
+    headers: &HeaderMap,
+) -> Result<(), AccessFailure> {
+    let token = headers.get(PROXY_TOKEN_HEADER).and_then(|value| value.to_str().ok());
+    let token: ProxyToken =
+        token.and_then(|text| text.parse().ok()).ok_or(AccessFailure::NoProxy)?;
+    let registered = apps.deployments.registered(&*apps.store).await;
+    let registered = registered.map_err(AccessFailure::Store)?;
+    registered.bearer(&token).map(drop).ok_or(AccessFailure::NoProxy)
+}
+
+#[derive(Deserialize)]
+struct Terminal {
+    #[serde(default)]
+    url: String,
+    #[serde(default, rename = "agentID")]
+    agent_id: String,
+}
+
+#[derive(Serialize)]
+struct SignedTerminal<'a> {
+    signed_token: &'a str,
+}
+
+/// `POST /api/v2/applications/reconnecting-pty-signed-token`
+///
+/// The dashboard's cookies do not reach a proxy's host, and a terminal's connection
+/// cannot be redirected, so the dashboard's page asks for a token to put into its URL.
+pub(crate) async fn issue_for_terminal<S, B>(
+    apps: &Arc<Apps<S>>,
+    request: Request<B>,
+    bounds: Bounds,
+    now: SystemTime,
+    request_id: Uuid,
+) -> Result<Response<Full<Bytes>>, Failure>
+where
+    S: Store,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (parts, body) = request.into_parts();
+    let parameters = parameters(parts.uri.query().unwrap_or_default());
+    let names = &apps.deployments.primary.cookie_names;
+    let carried = carried(&parts.headers, cookies(&parts.headers), &parameters);
+    let session = carried.session_token(names);
+    let Ok(Some((source, session))) = session else {
+        return Err(AccessFailure::SignedOut(None).into());
+    };
+    if !same_origin(&parts.headers, source, &apps.config.access_url) {
+        return Err(AccessFailure::ForeignOrigin.into());
+    }
+    let client = apps.asked(&parts.uri, &parts.headers, &parts.extensions).client;
+    let user_agent = user_agent(&parts.headers);
+    let terminal: Terminal = read_json(Request::from_parts(parts, body), bounds).await?;
+    let url = terminal_url(&terminal)?;
+    let registered = apps.deployments.registered(&*apps.store).await;
+    if !registered.map_err(AccessFailure::Store)?.is_proxy(&url) {
+        let detail = format!("`{}` is not the host of a workspace proxy.", url.authority());
+        return Err(AccessFailure::Invalid { message: "Invalid hostname in URL.", detail }.into());
+    }
+
+    let asking = Asking {
+        request: UncheckedRequest {
+            access_method: AccessMethod::Terminal.as_str().to_owned(),
+            base_path: url.path().to_owned(),
+            agent_name_or_id: terminal.agent_id,
+            ..UncheckedRequest::default()
+        },
+        tokens: vec![session],
+        path_app_base: None,
+        app_hosts: None,
+        app_path: String::new(),
+        app_query: String::new(),
+        way_back: String::new(),
+        ip: client,
+        user_agent,
+        html: false,
+        now,
+        request_id,
+    };
+    match issue(apps, asking).await {
+        Ok(issued) => {
+            Ok(json(StatusCode::OK, &SignedTerminal { signed_token: issued.token.reveal() }))
+        }
+        // The session that was sent is no good.
+        Err(Refused::TerminalSignIn) => Err(AccessFailure::SignedOut(None).into()),
+        Err(Refused::Denied(_) | Refused::Unresolved(_)) => Err(AccessFailure::NotFound.into()),
+        Err(refused) => Ok(refused.told(false).into_response(&apps.config.access_url.to_string())),
+    }
+}
+
+/// The address of the agent's terminal, with the scheme that its host has for pages
+fn terminal_url(terminal: &Terminal) -> Result<HttpUrl, AccessFailure> {
+    let invalid = |detail| AccessFailure::Invalid { message: "Invalid URL.", detail };
+    let (scheme, rest) = terminal
+        .url
+        .split_once("://")
+        .ok_or_else(|| invalid("It is not an absolute URL.".to_owned()))?;
+    let page_scheme = match scheme {
+        "ws" => "http",
+        "wss" => "https",
+        _ => return Err(invalid("Its scheme must be `ws` or `wss`.".to_owned())),
+    };
+    let url: HttpUrl = format!("{page_scheme}://{rest}")
+        .parse()
+        .map_err(|_| invalid("It cannot be parsed.".to_owned()))?;
+    if terminal_agent(url.path()) != Some(&*terminal.agent_id) {
+        let path = "Its path must be `/api/v2/workspaceagents/AGENT/pty`, with the same agent.";
+        return Err(invalid(path.to_owned()));
+    }
+    Ok(url)
+}

@@ -1,0 +1,172 @@
+//! Forward authentication: a proxy asks for each request whether it may go on
+//!
+//! The same question from each, in the headers it happens to send; the answer differs in
+//! how much of it the proxy can relay. See `docs/proxies.md`.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use app_authz::CorsBehavior;
+use app_authz::credential::SessionToken;
+use app_authz::token::Visitor;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
+use store::Store;
+use uuid::Uuid;
+
+use crate::apps::{
+    Allowed, Apps, Asked, Told, VisitRequest, cookies_for_app, first, own_host, visit,
+};
+use crate::error::{AccessFailure, Failure};
+
+/// Which proxy asks
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Carrier {
+    Caddy,
+    /// Sends the visitor's own path, behind its prefix, and the visitor's own host
+    Envoy,
+    /// Relays nothing of an answer but 401 and 403, and no body
+    Nginx,
+    Traefik,
+}
+
+/// `/api/v2/forward-auth/{caddy,envoy,nginx,traefik}`
+pub(crate) async fn check<S: Store>(
+    apps: &Arc<Apps<S>>,
+    carrier: Carrier,
+    request: &Parts,
+    asked: &Asked,
+    now: SystemTime,
+    request_id: Uuid,
+) -> Result<Response<Full<Bytes>>, Failure> {
+    if !asked.trusted {
+        return Err(AccessFailure::UntrustedPeer.into());
+    }
+    let headers = &request.headers;
+    let (host, uri) = match carrier {
+        Carrier::Envoy => {
+            let uri = request.uri.path_and_query().map_or("", |uri| uri.as_str());
+            (own_host(&request.uri, headers), uri.strip_prefix(ENVOY_PREFIX))
+        }
+        Carrier::Caddy | Carrier::Nginx | Carrier::Traefik => {
+            let host = first(headers, &HeaderName::from_static("x-forwarded-host"));
+            (host, headers.get("x-forwarded-uri").and_then(|uri| uri.to_str().ok()))
+        }
+    };
+    let missing = |detail: &str| AccessFailure::Invalid {
+        message: "The proxy does not say what was asked.",
+        detail: detail.to_owned(),
+    };
+    let host = host.ok_or_else(|| missing("The visitor's host is missing."))?;
+    let uri = uri
+        .filter(|uri| uri.is_empty() || uri.starts_with(['/', '?']))
+        .ok_or_else(|| missing("The visitor's path and query are missing."))?;
+    let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+    let question =
+        VisitRequest { host, path, query, headers, client: asked.client, now, request_id };
+    Ok(match visit(apps, question).await {
+        Ok(allowed) => allow(carrier, headers, allowed),
+        Err(told) if carrier == Carrier::Nginx => {
+            let mut response = Response::default();
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+            response.headers_mut().insert(ANSWER, told.to_header());
+            response
+        }
+        Err(told) => told.into_response(&apps.config.access_url.to_string()),
+    })
+}
+
+/// `/api/v2/forward-auth/nginx/answer`
+///
+/// Gives the answer that nginx was handed in a header, as the visitor is to see it.
+pub(crate) fn answer<S: Store>(
+    apps: &Apps<S>,
+    headers: &HeaderMap,
+    asked: &Asked,
+) -> Result<Response<Full<Bytes>>, Failure> {
+    if !asked.trusted {
+        return Err(AccessFailure::UntrustedPeer.into());
+    }
+    let told = headers.get(ANSWER).and_then(Told::from_header);
+    let told = told.ok_or_else(|| AccessFailure::Invalid {
+        message: "No answer to give.",
+        detail: "The header `X-Authd-Answer` must hold what the check answered.".to_owned(),
+    })?;
+    Ok(told.into_response(&apps.config.access_url.to_string()))
+}
+
+/// Lets the proxy go on, and tells it what the app is to know
+///
+/// No value is ever empty that some proxy would then leave as the visitor sent it.
+fn allow(carrier: Carrier, visitor: &HeaderMap, allowed: Allowed) -> Response<Full<Bytes>> {
+    let mut response = Response::default();
+    let headers = response.headers_mut();
+    let user = match allowed.visitor {
+        Visitor::User(user) => user.to_string(),
+        Visitor::Nobody => "anonymous".to_owned(),
+        Visitor::Untold => "unknown".to_owned(),
+    };
+    let cors = match allowed.cors {
+        CorsBehavior::Simple => "simple",
+        CorsBehavior::Passthru => "passthru",
+    };
+    for (name, value) in [
+        ("x-authd-user", &*user),
+        ("x-authd-owner-id", &allowed.owner.to_string()),
+        ("x-authd-workspace-id", &allowed.workspace.to_string()),
+        ("x-authd-agent-id", &allowed.agent.to_string()),
+        ("x-authd-app-url", &allowed.url),
+        ("x-authd-cors", cors),
+        ("x-authd-uri", &allowed.uri),
+    ] {
+        // All of it stood in a URL, a header or a database that keeps URLs.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+
+    let cookie = Some(cookies_for_app(visitor, &allowed.deployment.cookie_names));
+    let cookie = cookie.filter(|cookie| !cookie.is_empty());
+    let authorization = visitor.get(AUTHORIZATION).filter(|value| !is_ours(value)).cloned();
+    let mut withheld = vec!["coder-session-token"];
+    for (name, offered, value) in [
+        (COOKIE, HeaderName::from_static("x-authd-cookie"), cookie),
+        (AUTHORIZATION, HeaderName::from_static("x-authd-authorization"), authorization),
+    ] {
+        match (carrier, value) {
+            // These put headers of the answer into the request under their own names.
+            (Carrier::Traefik | Carrier::Envoy, Some(value)) => drop(headers.insert(name, value)),
+            (Carrier::Traefik | Carrier::Envoy, None) => {
+                withheld.push(if name == COOKIE { "cookie" } else { "authorization" });
+            }
+            (Carrier::Caddy | Carrier::Nginx, value) => {
+                drop(headers.insert(offered, value.unwrap_or(HeaderValue::from_static(""))));
+            }
+        }
+    }
+    if carrier == Carrier::Envoy
+        && let Ok(withheld) = HeaderValue::from_str(&withheld.join(","))
+    {
+        headers.insert(HeaderName::from_static("x-envoy-auth-headers-to-remove"), withheld);
+    }
+    if let Some(cookie) = allowed.cookie {
+        headers.insert(SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// Whether it is a session token of ours, which no app may see
+fn is_ours(authorization: &HeaderValue) -> bool {
+    let text = authorization.to_str().ok();
+    let token = text.and_then(|text| text.split_once(' ')).map(|(_, token)| token.trim());
+    token.is_some_and(|token| token.parse::<SessionToken>().is_ok())
+}
+
+/// The path before the visitor's own
+pub(crate) const ENVOY_PREFIX: &str = "/api/v2/forward-auth/envoy";
+
+/// Carries an answer through nginx
+const ANSWER: HeaderName = HeaderName::from_static("x-authd-answer");

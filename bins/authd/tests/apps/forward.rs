@@ -1,0 +1,137 @@
+//! The same answer through each proxy, as far as it can relay it
+
+use hyper::StatusCode;
+
+use crate::world::{Plan, World, header, set_cookies, text};
+
+const HOST: &str = "owner--agent--dev--alice.test.coder.com";
+const NGINX: &str = "/api/v2/forward-auth/nginx";
+const CADDY: &str = "/api/v2/forward-auth/caddy";
+const ENVOY: &str = "/api/v2/forward-auth/envoy";
+
+fn forwarded<'a>(host: &'a str, uri: &'a str) -> Vec<(&'static str, &'a str)> {
+    vec![("x-forwarded-host", host), ("x-forwarded-uri", uri), ("x-forwarded-for", "203.0.113.7")]
+}
+
+#[tokio::test]
+async fn nginx_is_handed_what_it_cannot_relay() {
+    let world = World::new().await;
+    let mut stranger = forwarded(HOST, "/x?a=1");
+    let checked = world.send("GET", NGINX, &stranger, "").await;
+    assert_eq!(checked.status, StatusCode::UNAUTHORIZED);
+    assert!(checked.body.is_empty());
+    let handed = [("x-authd-answer", header(&checked, "x-authd-answer"))];
+    let given = world.send("GET", &format!("{NGINX}/answer"), &handed, "").await;
+    let relayed = world.visit(HOST, "/x?a=1", &[]).await;
+    assert_eq!(given.status, StatusCode::SEE_OTHER);
+    assert_eq!(header(&given, "location"), header(&relayed, "location"));
+
+    let bob = world.token("bob");
+    stranger.push(("coder-session-token", bob));
+    let checked = world.send("GET", NGINX, &stranger, "").await;
+    assert_eq!(checked.status, StatusCode::UNAUTHORIZED);
+    let handed = [("x-authd-answer", header(&checked, "x-authd-answer"))];
+    let given = world.send("GET", &format!("{NGINX}/answer"), &handed, "").await;
+    let relayed = world.visit(HOST, "/x", &[("coder-session-token", bob)]).await;
+    assert_eq!((given.status, text(&given)), (StatusCode::NOT_FOUND, text(&relayed)));
+    assert_eq!(
+        given.headers["content-security-policy"],
+        relayed.headers["content-security-policy"]
+    );
+
+    let mut owner = forwarded(HOST, "/x?coder_session_token=t&a");
+    let cookie = format!("own=1; coder_session_token={}", world.token("alice"));
+    owner.push(("cookie", &cookie));
+    let allowed = world.send("GET", NGINX, &owner, "").await;
+    assert_eq!(allowed.status, StatusCode::OK);
+    assert_eq!(header(&allowed, "x-authd-cookie"), "own=1");
+    assert_eq!(header(&allowed, "x-authd-uri"), "/x?a");
+    assert_eq!(set_cookies(&allowed).len(), 1);
+
+    for broken in ["", "bm9uc2Vuc2U", "%%%"] {
+        let answer =
+            world.send("GET", &format!("{NGINX}/answer"), &[("x-authd-answer", broken)], "").await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{broken}");
+    }
+}
+
+#[tokio::test]
+async fn envoy_puts_the_visitors_path_behind_its_own() {
+    let world = World::new().await;
+    let cookie = format!("coder_session_token={}", world.token("alice"));
+    let headers = [
+        ("host", HOST),
+        // The visitor's own, which Envoy passes on and authd must not believe.
+        ("x-forwarded-host", "public--agent--dev--alice.test.coder.com"),
+        ("x-forwarded-for", "203.0.113.7"),
+        ("cookie", &cookie),
+    ];
+    for method in ["GET", "POST", "OPTIONS"] {
+        let answer = world.send(method, &format!("{ENVOY}/some/path?a=1"), &headers, "").await;
+        assert_eq!(answer.status, StatusCode::OK, "{method}");
+        assert_eq!(header(&answer, "x-authd-uri"), "/some/path?a=1");
+        assert_eq!(
+            header(&answer, "x-envoy-auth-headers-to-remove"),
+            "coder-session-token,cookie,authorization"
+        );
+    }
+    let anonymous = world.send("GET", &format!("{ENVOY}/"), &headers[..3], "").await;
+    assert_eq!(anonymous.status, StatusCode::SEE_OTHER);
+    let row = world.rows().await.into_iter().find(|row| row.status() == 303).unwrap();
+    assert_eq!(row.text("target"), "owner");
+}
+
+#[tokio::test]
+async fn caddy_is_offered_what_the_app_may_see() {
+    let world = World::new().await;
+    let mut headers = forwarded(HOST, "/");
+    let cookie = format!("coder_session_token={}", world.token("alice"));
+    headers.push(("cookie", &cookie));
+    let answer = world.send("GET", CADDY, &headers, "").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(header(&answer, "x-authd-cookie"), "");
+    assert!(answer.headers.contains_key("x-authd-cookie"));
+    assert!(!header(&answer, "x-authd-user").is_empty());
+}
+
+#[tokio::test]
+async fn only_trusted_proxies_are_answered() {
+    let mut plan = Plan::new();
+    plan.config.trusted.origins = vec!["10.0.0.0/8".parse().unwrap()];
+    let world = plan.serve().await;
+    let public = forwarded("public--agent--dev--alice.test.coder.com", "/");
+    for path in [NGINX, CADDY, ENVOY, crate::world::TRAEFIK, &format!("{NGINX}/answer")] {
+        let answer = world.send("GET", path, &public, "").await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_says_too_little_is_told() {
+    let world = World::new().await;
+    for headers in [
+        vec![],
+        vec![("x-forwarded-host", HOST)],
+        vec![("x-forwarded-uri", "/")],
+        vec![("x-forwarded-host", HOST), ("x-forwarded-uri", "https://evil.example/")],
+    ] {
+        for path in [NGINX, CADDY, crate::world::TRAEFIK] {
+            let answer = world.send("GET", path, &headers, "").await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path} {headers:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn authd_itself_tells_the_same_and_carries_nothing() {
+    let world = World::new().await;
+    let stranger = world.send("GET", "/", &[("host", HOST)], "").await;
+    assert_eq!(stranger.status, StatusCode::SEE_OTHER);
+    let session = world.token("alice");
+    let owner =
+        world.send("GET", "/", &[("host", HOST), ("coder-session-token", session)], "").await;
+    assert_eq!(owner.status, StatusCode::BAD_GATEWAY);
+    assert!(text(&owner).contains("no proxy carries this address"));
+    let path = world.send("GET", "/@alice/dev/apps/owner/", &[("host", "coder.test")], "").await;
+    assert_eq!(path.status, StatusCode::SEE_OTHER);
+}

@@ -1,0 +1,11 @@
+//! App access over HTTP: who opens which app, and what they are told
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(unreachable_pub, reason = "modules of one test")]
+
+mod forward;
+mod issue;
+mod path;
+mod ports;
+mod subdomain;
+mod world;

@@ -1,0 +1,90 @@
+//! Shared ports, and who answers for sharing across origins
+
+use hyper::StatusCode;
+use store::fleet::{CorsBehavior, SharingLevel};
+
+use crate::world::{Plan, World, header};
+
+fn host(port: &str) -> String {
+    format!("{port}--agent--dev--alice.test.coder.com")
+}
+
+async fn opens(world: &World, port: &str, who: &str) -> u16 {
+    let token = if who.is_empty() { "" } else { world.token(who) };
+    world.visit(&host(port), "/", &[("coder-session-token", token)]).await.status.as_u16()
+}
+
+// scenario 201, 202, 204
+#[tokio::test]
+async fn a_port_is_shared_by_its_number() {
+    let mut plan = Plan::new();
+    plan.share_port(9001, SharingLevel::Authenticated);
+    plan.share_port(9002, SharingLevel::Public);
+    plan.share_port(9003, SharingLevel::Organization);
+    let world = plan.serve().await;
+    assert_eq!(opens(&world, "9000", "bob").await, 404);
+    assert_eq!(opens(&world, "9000", "alice").await, 200);
+    assert_eq!(opens(&world, "9001", "carol").await, 200);
+    assert_eq!(opens(&world, "9001", "").await, 303);
+    assert_eq!(opens(&world, "9002", "").await, 200);
+    assert_eq!(opens(&world, "9002s", "").await, 200);
+    assert_eq!(opens(&world, "9003", "bob").await, 200);
+    assert_eq!(opens(&world, "9003", "carol").await, 404);
+}
+
+#[tokio::test]
+async fn a_templates_widest_level_narrows_shares_where_that_is_enforced() {
+    for (enforce, status) in [(false, 200), (true, 404)] {
+        let mut plan = Plan::new();
+        plan.share_port(9001, SharingLevel::Authenticated);
+        plan.config.enforce_max_port_sharing = enforce;
+        let world = plan.serve().await;
+        assert_eq!(opens(&world, "9001", "bob").await, status);
+    }
+}
+
+// scenario 205, 207, 208, 210, 211
+#[tokio::test]
+async fn the_proxy_learns_whose_cors_headers_count() {
+    for (behavior, told) in [(CorsBehavior::Simple, "simple"), (CorsBehavior::Passthru, "passthru")]
+    {
+        let mut plan = Plan::new();
+        plan.share_port(9001, SharingLevel::Authenticated);
+        plan.share_port(9002, SharingLevel::Public);
+        plan.cors(behavior);
+        let world = plan.serve().await;
+        for (port, who) in [("9000", "alice"), ("9001", "bob"), ("9002", "")] {
+            let token = if who.is_empty() { "" } else { world.token(who) };
+            let session = [("coder-session-token", token), ("origin", "https://other.example")];
+            let answer = world.visit(&host(port), "/", &session).await;
+            assert_eq!(answer.status, StatusCode::OK, "{port}");
+            assert_eq!(header(&answer, "x-authd-cors"), told, "{port}");
+            assert!(!answer.headers.contains_key("access-control-allow-origin"));
+        }
+    }
+}
+
+// scenario 213, 214
+#[tokio::test]
+async fn preflights_are_visits_like_any_other() {
+    let mut plan = Plan::new();
+    plan.share_port(9001, SharingLevel::Authenticated);
+    plan.share_port(9002, SharingLevel::Public);
+    plan.cors(CorsBehavior::Passthru);
+    let world = plan.serve().await;
+    for (port, who, status) in [("9002", "", 200), ("9001", "bob", 200), ("9001", "", 303)] {
+        for origin in ["https://9002--agent--dev--alice.test.coder.com", "https://other.example"] {
+            for method in ["OPTIONS", "GET"] {
+                let token = if who.is_empty() { "" } else { world.token(who) };
+                let headers = [
+                    ("x-forwarded-method", method),
+                    ("origin", origin),
+                    ("access-control-request-method", "GET"),
+                    ("coder-session-token", token),
+                ];
+                let answer = world.visit(&host(port), "/", &headers).await;
+                assert_eq!(answer.status.as_u16(), status, "{port} {method} {origin}");
+            }
+        }
+    }
+}
