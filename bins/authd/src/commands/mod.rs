@@ -105,10 +105,14 @@ pub(crate) enum CommandError {
         #[source]
         error: std::io::Error,
     },
+    #[error("the demonstration's hosts are not usable")]
+    DemoApps(#[source] app_authz::Error),
     #[error("a file of the demonstration cannot be written")]
     DemoFile(#[source] std::io::Error),
     #[error("the request failed")]
     Client(#[from] crate::client::ClientError),
+    #[error("the keys of app access are not usable")]
+    Keys(#[from] crate::apps::KeysError),
     #[error("cannot listen on {address}")]
     Listen {
         address: std::net::SocketAddr,
