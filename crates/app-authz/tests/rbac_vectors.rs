@@ -20,6 +20,9 @@ const OWN_CASES: &str = r#"
 {"n":6,"expected":false,"action":"read","subject":{"id":"ann","roles":[{"name":"r","site":["*:*"]}],"scope":{"site":["*:*"],"allow_list":["*:*"]}},"object":{"type":"workspace","any_org":true,"org_owner":"acme"}}
 {"n":7,"expected":true,"action":"invented","subject":{"id":"ann","roles":[{"name":"r","site":["unheard_of:invented","!unheard_of:other"]}],"scope":{"site":["*:*"],"allow_list":["unheard_of:*"]}},"object":{"type":"unheard_of","id":"x"}}
 {"n":8,"expected":false,"action":"other","subject":{"id":"ann","roles":[{"name":"r","site":["*:*","!unheard_of:other"]}],"scope":{"site":["*:*"],"allow_list":["*:*"]}},"object":{"type":"unheard_of","id":"x"}}
+{"n":9,"expected":true,"action":"read","subject":{"id":"abcdefab-0000-4000-a000-000000000001","roles":[{"name":"r","user":["*:*"]}],"scope":{"site":["*:*"],"allow_list":["*:*"]}},"object":{"type":"api_key","id":"x","owner":"abcdefab-0000-4000-a000-000000000001"}}
+{"n":10,"expected":false,"action":"read","subject":{"id":"abcdefab-0000-4000-a000-000000000001","roles":[{"name":"r","user":["*:*"]}],"scope":{"site":["*:*"],"allow_list":["*:*"]}},"object":{"type":"api_key","id":"x","owner":"ABCDEFAB-0000-4000-A000-000000000001"}}
+{"n":11,"expected":true,"action":"read","subject":{"id":"ann","roles":[{"name":"r","by_org_id":{"acme":{"org":["workspace:read"]}}}],"scope":{"site":["*:*"],"allow_list":["*:*"]}},"object":{"type":"workspace","any_org":true,"org_owner":"00000000-0000-0000-0000-000000000000"}}
 "#;
 
 #[test]
