@@ -41,6 +41,8 @@ fn an_explanation_names_level_role_permission_and_entry() {
         explained(in_acme(&["*:*", "!workspace:ssh"], &own), owned_by(ANN)),
         explained(in_acme(&[], &own), owned_by(ANN)),
         explained(in_acme(&[], &own), owned_by(BEN)),
+        explained(in_acme(&[], &["!*:*"]), owned_by(BEN)),
+        explained(in_acme(&[], &["!*:*"]), owned_by(ANN)),
         explained(in_acme(&[], &own), shared("acl_user_list", ANN)),
         explained(in_acme(&[], &own), shared("acl_group_list", STAFF)),
         explained(in_acme(&[], &own), shared("acl_group_list", ACME)),

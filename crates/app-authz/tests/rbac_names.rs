@@ -57,6 +57,7 @@ fn a_permission_names_a_type_and_an_action() {
     }
     let kind = ResourceType::from("unheard_of");
     assert_eq!((kind.as_str(), kind.to_string()), ("unheard_of", "unheard_of".to_owned()));
+    assert_eq!(format!("{kind:?}"), r#"Other("unheard_of")"#);
 }
 
 #[test]
@@ -238,7 +239,9 @@ fn a_credential_needs_a_scope_and_an_empty_allow_list_leaves_nothing() {
     assert!(!allowed(&[read.clone(), ssh], &everything, Action::Stop));
     assert!(!allowed(std::slice::from_ref(&read), &AllowList::default(), Action::Read));
     let nil = AllowList::parse([format!("workspace:{}", Uuid::nil())]).unwrap();
-    assert!(allowed(&[read], &nil, Action::Read));
+    assert!(allowed(std::slice::from_ref(&read), &nil, Action::Read));
+    assert_eq!(*Scope::of_credential(&[read], &nil).unwrap().allow_list(), nil);
+    assert_eq!(*Scope::all().allow_list(), everything);
 }
 
 #[test]

@@ -53,13 +53,21 @@ fn take_apart(role: &mut Json) {
     };
     each(&mut role["site"], permission);
     each(&mut role["user"], permission);
-    for (_, lists) in role["by_org_id"].as_object_mut().into_iter().flatten() {
+    let organizations = &mut role["by_org_id"];
+    if organizations.is_null() {
+        *organizations = json!({});
+    }
+    for (_, lists) in organizations.as_object_mut().into_iter().flatten() {
         each(&mut lists["org"], permission);
         each(&mut lists["member"], permission);
     }
 }
 
+/// A list that is left out is an empty one
 fn each(list: &mut Json, parse: impl Fn(&str) -> Json) {
+    if list.is_null() {
+        *list = json!([]);
+    }
     for text in list.as_array_mut().into_iter().flatten() {
         *text = parse(text.as_str().unwrap());
     }

@@ -133,5 +133,6 @@ mod tests {
         assert_eq!(both.without(one), two);
         assert_eq!(one.without(two), one);
         assert_eq!(both.iter().collect::<Vec<_>>(), [&Action::Read, &Action::Ssh]);
+        assert_eq!(format!("{both:?} {:?}", ActionSet::ALL), r#"{"read", "ssh"} {*}"#);
     }
 }
