@@ -89,7 +89,14 @@ impl From<diesel::result::Error> for Error {
 
         match &error {
             DatabaseError(ClosedConnection | UnableToSendCommand, _) => Self::unavailable(error),
-            DeserializationError(reason) => Self::invalid_row(reason),
+            DeserializationError(error) => {
+                // The outermost says which column, and the innermost what is wrong.
+                let mut cause: &dyn std::error::Error = &**error;
+                while let Some(source) = cause.source() {
+                    cause = source;
+                }
+                Self::invalid_row(cause)
+            }
             _ => Self::query(error),
         }
     }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod authorized;
 mod domain;
 mod error;
 pub mod fleet;
@@ -13,8 +14,9 @@ use agent_auth::Candidates;
 use app_audit::{AuditLog, Journal};
 use app_authz::credential::Sessions;
 use app_authz::token::{KeyStore, Rotation};
-use app_authz::{Directory, Proxies};
+use app_authz::{Directory, Jobs, Proxies};
 
+use crate::authorized::Rows;
 pub use crate::error::Error;
 use crate::import::Import;
 pub use crate::memory::MemoryStore;
@@ -29,9 +31,11 @@ pub trait Store:
     + Candidates<Error = Error>
     + Directory<Error = Error>
     + Import
+    + Jobs<Error = Error>
     + Journal<Error = Error>
     + KeyStore<Error = Error>
     + Proxies<Error = Error>
+    + Rows
     + Rotation<Error = Error>
     + Sessions<Error = Error>
     + Send

@@ -4,7 +4,7 @@ use serde_json::json;
 use store::Error;
 use store::fleet::{
     CryptoKey, CustomRole, Fleet, Hidden, JobType, KeyFeature, LoginType, PortShareProtocol,
-    SharingLevel, Transition, UserLink, UserStatus, WorkspaceAgentPortShare,
+    SharingLevel, TemplateVersion, Transition, UserLink, UserStatus, WorkspaceAgentPortShare,
 };
 use testkit::Database;
 use uuid::Uuid;
@@ -109,6 +109,12 @@ fn every_table() -> Fleet {
         port: 8080,
         share_level: SharingLevel::Authenticated,
         protocol: PortShareProtocol::Https,
+    });
+    fleet.template_versions.push(TemplateVersion {
+        id: Uuid::new_v4(),
+        template_id: Some(fleet.templates[0].id),
+        organization_id: acme,
+        job_id: fleet.provisioner_jobs[1].id,
     });
     fleet.group("admins", acme, &[alice]);
     fleet.custom_roles.push(CustomRole {

@@ -24,6 +24,9 @@ SELECT 'abcdefghij', sha256('secret'), id, now(), now(), now(), now(), 'password
 INSERT INTO templates (id, organization_id, name)
 SELECT gen_random_uuid(), id, 'linux' FROM organizations;
 
+INSERT INTO template_versions (id, organization_id, job_id)
+SELECT gen_random_uuid(), id, gen_random_uuid() FROM organizations;
+
 INSERT INTO workspaces (id, owner_id, organization_id, template_id, name)
 SELECT gen_random_uuid(), users.id, organization_id, templates.id, 'dev' FROM users, templates;
 

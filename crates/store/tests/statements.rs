@@ -1,10 +1,19 @@
 //! Every question is one statement, prepared once
+#![allow(clippy::unwrap_used, reason = "helpers outside of `#[test]` functions")]
 
 use std::sync::Arc;
 
 use agent_auth::Candidates;
+use app_authz::credential::{KeyUpdate, NewKey, SessionToken, Sessions};
+use app_authz::rbac::{BuiltInRoles, ScopeName, Subject, Switches};
+use app_authz::token::{Change, Feature, KeyStore, Rotation, rotate};
+use app_authz::{AppRequest, Directory, JobId, Proxies, UncheckedRequest, WorkspaceId, resolve};
+use chrono::DateTime;
+use store::authorized::Authorized;
 use store::fleet::{Fleet, Transition};
+use store::{Error, StatementCounter};
 use testkit::Database;
+use uuid::Uuid;
 
 // scenario 273
 #[tokio::test]
@@ -73,4 +82,249 @@ async fn an_id_that_no_row_can_have_costs_no_statement() {
     let before = statements.get();
     assert_eq!(store.by_instance("i-\0").await.unwrap(), []);
     assert_eq!(statements.get(), before);
+}
+
+#[tokio::test]
+async fn each_question_and_each_write_is_one_statement() {
+    let (store, statements) = Database::new().await.counted_store().await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    let workspace = fleet.workspace(alice, "dev");
+    let resource = fleet.build(workspace, Transition::Start).resource;
+    let agents = ["main", "side"].map(|name| fleet.agent(resource, name, "i-0abc").id);
+    for agent in agents {
+        fleet.app(agent, "code");
+    }
+    let tokens: Vec<SessionToken> = (0..8).map(|_| fleet.session(alice)).collect();
+    fleet.proxy("sydney", "https://sydney.example.com", "");
+    store.load(&fleet).await.unwrap();
+
+    let key = {
+        let one = Count::from(&statements);
+        let holders = store.holders(&tokens).await.unwrap();
+        assert_eq!((holders.len(), one.so_far()), (8, 1));
+        holders[0].key.clone()
+    };
+    for request in [app("alice", "dev", "code"), app("nobody", "dev", "8080"), terminal(agents[0])]
+    {
+        for tokens in [&tokens[..], &[]] {
+            let one = Count::from(&statements);
+            let access = store.app_access(&request, tokens).await.unwrap();
+            assert_eq!((access.holders.len(), one.so_far()), (tokens.len(), 1));
+            assert_eq!(
+                resolve(&request, access.place.as_ref()).is_ok(),
+                request.user() != "nobody"
+            );
+        }
+    }
+
+    let one = Count::from(&statements);
+    assert!(store.holders(&[]).await.unwrap().is_empty());
+    assert_eq!(one.so_far(), 0);
+    let one = Count::from(&statements);
+    assert_eq!(store.proxies().await.unwrap().len(), 1);
+    assert_eq!(one.so_far(), 1);
+    let one = Count::from(&statements);
+    assert!(store.keys(Feature::WorkspaceAppsToken).await.unwrap().is_empty());
+    assert_eq!(one.so_far(), 1);
+
+    let one = Count::from(&statements);
+    let update = KeyUpdate { last_used: Some(key.expires_at), expires_at: Some(key.expires_at) };
+    store.update(&key, update, None).await.unwrap();
+    assert_eq!(one.so_far(), 1);
+    let one = Count::from(&statements);
+    store.log_out(&key).await.unwrap();
+    assert_eq!(one.so_far(), 1);
+    let one = Count::from(&statements);
+    let new = NewKey {
+        token: &tokens[0],
+        user: key.user,
+        login_type: key.login_type,
+        scope: ScopeName::All,
+        created_at: key.last_used,
+        expires_at: key.expires_at,
+        lifetime: key.lifetime,
+        ip: None,
+        name: "",
+    };
+    store.insert(&new).await.unwrap();
+    assert_eq!(one.so_far(), 1);
+}
+
+#[tokio::test]
+async fn the_system_needs_no_further_statement_to_read_a_job() {
+    let (store, statements) = Database::new().await.counted_store().await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    let workspace = fleet.workspace(alice, "dev");
+    fleet.build(workspace, Transition::Start);
+    let token = fleet.session(alice);
+    store.load(&fleet).await.unwrap();
+    let holders = store.holders(&[token]).await.unwrap();
+    let member = holders[0].subject(&BuiltInRoles::new(Switches::default())).unwrap();
+    let nobody = Subject::new(member.id(), [], app_authz::rbac::Scope::all());
+
+    let job = JobId(fleet.provisioner_jobs[0].id);
+    for (subject, count) in [(&Subject::system_restricted(), 1), (&member, 2)] {
+        let authorized = Authorized::new(&store, subject);
+        let so_far = Count::from(&statements);
+        assert!(authorized.provisioner_job(job).await.unwrap().is_some());
+        assert_eq!(so_far.so_far(), count);
+        let one = Count::from(&statements);
+        assert!(authorized.workspace(WorkspaceId(workspace)).await.unwrap().is_some());
+        assert_eq!(one.so_far(), 1);
+        let one = Count::from(&statements);
+        assert_eq!(authorized.workspaces(None, 10).await.unwrap().rows.len(), 1);
+        assert_eq!(one.so_far(), 1);
+    }
+    let none = Count::from(&statements);
+    let page = Authorized::new(&store, &nobody).workspaces(None, 10).await.unwrap();
+    assert_eq!((page.rows.len(), none.so_far()), (0, 0));
+}
+
+#[tokio::test]
+async fn replicas_that_rotate_at_once_make_one_key() {
+    let database = Database::new().await;
+    let feature = Feature::WorkspaceAppsToken;
+    let now = DateTime::from_timestamp(1_750_000_000, 0).unwrap().into();
+    let replicas: Vec<_> = (0..8)
+        .map(|n| {
+            let url = database.url().to_owned();
+            tokio::spawn(async move {
+                let store = store::PgStore::new(&url, &store::Options::default()).unwrap();
+                let plan = |rows: &[_]| rotate(feature, rows, now, |bytes| bytes.fill(n));
+                store.rotate(feature, plan).await.unwrap()
+            })
+        })
+        .collect();
+    let mut changes = 0;
+    for replica in replicas {
+        changes += replica.await.unwrap();
+    }
+    assert_eq!(changes, 1);
+    assert_eq!(database.sql("SELECT count(*) FROM crypto_keys").await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_table_with_keys_for_unknown_purposes_is_left_alone() {
+    let database = Database::new().await;
+    database.sql("ALTER TYPE crypto_key_feature ADD VALUE 'later'").await;
+    let insert = "INSERT INTO crypto_keys (feature, sequence, secret, starts_at)
+                  VALUES ('later', 1, 'secret', now())";
+    database.sql(insert).await;
+    let store = database.store().await;
+    let feature = Feature::WorkspaceAppsToken;
+    let refused = store.rotate(feature, |_| vec![Change::Clear { feature, sequence: 1 }]).await;
+    let Err(Error::InvalidRow { reason }) = refused else { panic!("{refused:?}") };
+    assert_eq!(reason, "`later` is not a feature of keys");
+    assert!(store.keys(feature).await.unwrap().is_empty());
+    assert_eq!(database.sql("SELECT feature, secret FROM crypto_keys").await, ["later|secret"]);
+}
+
+/// What the database itself does when a key is used
+#[tokio::test]
+async fn the_use_of_a_key_is_noted_with_its_address_and_its_user() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    let token = fleet.session(alice);
+    store.load(&fleet).await.unwrap();
+    let noted = "SELECT host(ip_address), last_used = last_seen_at, expires_at = last_seen_at
+                 FROM api_keys JOIN users ON users.id = user_id";
+
+    let key = store.holders(&[token]).await.unwrap().remove(0).key;
+    let used = key.last_used + std::time::Duration::from_secs(7_200);
+    let update = KeyUpdate { last_used: Some(used), expires_at: None };
+    store.update(&key, update, Some("::ffff:192.0.2.7".parse().unwrap())).await.unwrap();
+    assert_eq!(database.sql(noted).await, ["192.0.2.7|t|f"]);
+    let late = KeyUpdate { last_used: Some(used + key.lifetime), expires_at: None };
+    store.update(&key, late, None).await.unwrap();
+    assert_eq!(database.sql(noted).await, ["192.0.2.7|t|f"], "somebody else has noted it");
+}
+
+#[tokio::test]
+async fn callers_who_open_apps_at_once_share_statements_but_not_faults() {
+    let (store, statements) = Database::new().await.counted_store().await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let mut tokens = Vec::new();
+    for n in 0..100 {
+        let user = fleet.user(&format!("user-{n}"), acme);
+        let workspace = fleet.workspace(user, "dev");
+        let build = fleet.build(workspace, Transition::Start);
+        let agent = fleet.agent(build.resource, "main", "i-0abc").id;
+        fleet.app(agent, "code");
+        tokens.push(fleet.session(user));
+    }
+    // One of them holds a role that cannot be read.
+    fleet.users[42].rbac_roles.push("broken".to_owned());
+    fleet.custom_roles.push(
+        serde_json::from_str(r#"{"name": "broken", "site_permissions": {"read": "all"}}"#).unwrap(),
+    );
+    store.load(&fleet).await.unwrap();
+
+    let count = Count::from(&statements);
+    let (store, fleet) = (Arc::new(store), Arc::new(fleet));
+    let callers: Vec<_> = tokens
+        .into_iter()
+        .enumerate()
+        .map(|(n, token)| {
+            let (store, fleet) = (Arc::clone(&store), Arc::clone(&fleet));
+            tokio::spawn(async move {
+                let request = app(&format!("user-{n}"), "dev", "code");
+                let access = store.app_access(&request, &[token]).await;
+                if n == 42 {
+                    return assert!(matches!(access, Err(Error::InvalidRow { .. })), "{access:?}");
+                }
+                let access = access.unwrap();
+                assert_eq!(access.place.unwrap().workspace.id.0, fleet.workspaces[n].id);
+                assert_eq!(access.holders[0].key.user.0, fleet.users[n].id);
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    // The batch with the fault is asked one by one.
+    assert!(count.so_far() < 90, "{} statements", count.so_far());
+}
+
+/// Statements from some moment on
+struct Count<'a> {
+    counter: &'a StatementCounter,
+    before: u64,
+}
+
+impl<'a> Count<'a> {
+    fn from(counter: &'a StatementCounter) -> Self {
+        Self { counter, before: counter.get() }
+    }
+
+    fn so_far(&self) -> u64 {
+        self.counter.get() - self.before
+    }
+}
+
+fn app(owner: &str, workspace: &str, slug: &str) -> AppRequest {
+    let request = UncheckedRequest {
+        access_method: "subdomain".to_owned(),
+        username_or_id: owner.to_owned(),
+        workspace_name_or_id: workspace.to_owned(),
+        app_slug_or_port: slug.to_owned(),
+        ..UncheckedRequest::default()
+    };
+    request.normalize().check().unwrap()
+}
+
+fn terminal(agent: Uuid) -> AppRequest {
+    let request = UncheckedRequest {
+        access_method: "terminal".to_owned(),
+        agent_name_or_id: agent.to_string(),
+        ..UncheckedRequest::default()
+    };
+    request.normalize().check().unwrap()
 }

@@ -75,7 +75,8 @@ impl Database {
     ///
     /// Instances `i-one-N-B` (N odd, 1001 to 8999, build B of 10) have one
     /// candidate, `i-ten-N` (N even, 1002 to 9000) ten of which one is live, and
-    /// `i-twenty-N` (N from 1 to 1000) twenty of which two are live.
+    /// `i-twenty-N` (N from 1 to 1000) twenty of which two are live. The file says which
+    /// users, sessions and apps there are besides.
     pub async fn fill(&self) {
         self.sql(include_str!("history.sql")).await;
         self.sql("VACUUM ANALYZE").await;

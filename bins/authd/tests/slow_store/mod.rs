@@ -6,8 +6,12 @@ use agent_auth::{Candidate, Candidates};
 use app_audit::{Answer, AuditLog, Count, Entry, Filter, Journal, Page, Row, Window};
 use app_authz::credential::{ApiKey, KeyHolder, KeyUpdate, NewKey, SessionToken, Sessions};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation};
-use app_authz::{AppAccess, AppRequest, Directory, Proxies, Proxy};
-use store::import::{Difference, Import, Rows};
+use app_authz::{
+    AppAccess, AppRequest, Directory, JobId, JobOrigin, Jobs, ProvisionerJob, Proxies, Proxy,
+    Workspace, WorkspaceId,
+};
+use store::authorized::{JobRecord, Readable, Rows};
+use store::import::{self, Difference, Import};
 use store::{Error, MemoryStore, Store};
 use tokio::sync::Semaphore;
 
@@ -76,6 +80,33 @@ impl Sessions for SlowStore {
     }
 }
 
+impl Jobs for SlowStore {
+    type Error = Error;
+
+    async fn origin(&self, job: ProvisionerJob) -> Result<Option<JobOrigin>, Error> {
+        self.1.origin(job).await
+    }
+}
+
+impl Rows for SlowStore {
+    async fn workspace(&self, id: WorkspaceId) -> Result<Option<Workspace>, Error> {
+        self.1.workspace(id).await
+    }
+
+    async fn workspaces(
+        &self,
+        readable: &Readable,
+        after: Option<WorkspaceId>,
+        limit: u16,
+    ) -> Result<Vec<Workspace>, Error> {
+        self.1.workspaces(readable, after, limit).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobRecord>, Error> {
+        self.1.job(id).await
+    }
+}
+
 impl Proxies for SlowStore {
     type Error = Error;
 
@@ -128,7 +159,7 @@ impl Journal for SlowStore {
 }
 
 impl Import for SlowStore {
-    async fn import(&self, rows: &Rows, dry_run: bool) -> Result<Vec<Difference>, Error> {
+    async fn import(&self, rows: &import::Rows, dry_run: bool) -> Result<Vec<Difference>, Error> {
         self.1.import(rows, dry_run).await
     }
 }

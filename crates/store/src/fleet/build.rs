@@ -119,6 +119,8 @@ impl Fleet {
             max_port_sharing_level: SharingLevel::Owner,
             cors_behavior: Default::default(),
             deleted: false,
+            user_acl: empty_object(),
+            group_acl: empty_object(),
         });
         let id = Uuid::new_v4();
         self.workspaces.push(Workspace {

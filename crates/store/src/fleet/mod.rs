@@ -50,6 +50,7 @@ pub struct Fleet {
     pub user_links: Vec<UserLink>,
     pub api_keys: Vec<ApiKey>,
     pub templates: Vec<Template>,
+    pub template_versions: Vec<TemplateVersion>,
     pub workspaces: Vec<Workspace>,
     pub provisioner_jobs: Vec<ProvisionerJob>,
     pub workspace_builds: Vec<WorkspaceBuild>,
@@ -242,6 +243,22 @@ row!(
         cors_behavior: CorsBehavior,
         #[serde(default)]
         deleted: bool,
+        #[serde(default = "empty_object")]
+        user_acl: Value,
+        #[serde(default = "empty_object")]
+        group_acl: Value,
+    }
+);
+
+row!(
+    template_versions,
+    /// A row of `template_versions`
+    TemplateVersion {
+        id: Uuid,
+        #[serde(default)]
+        template_id: Option<Uuid>,
+        organization_id: Uuid,
+        job_id: Uuid,
     }
 );
 

@@ -1,7 +1,9 @@
 mod app_access;
+mod authorized;
 mod candidates;
 mod crypto_keys;
 mod import;
+mod jobs;
 mod journal;
 mod proxies;
 mod sessions;

@@ -5,8 +5,9 @@ use uuid::Uuid;
 use super::import::{All, rows_of};
 use crate::Error;
 use crate::fleet::{
-    ApiKey, CryptoKey, CustomRole, Fleet, LoginType, OrganizationMember, SharingLevel, Template,
-    User, UserLink, Workspace, WorkspaceAgent, WorkspaceApp, WorkspaceBuild, WorkspaceProxy,
+    ApiKey, CryptoKey, CustomRole, Fleet, LoginType, OrganizationMember, ProvisionerJob,
+    SharingLevel, Template, TemplateVersion, User, UserLink, Workspace, WorkspaceAgent,
+    WorkspaceApp, WorkspaceBuild, WorkspaceProxy,
 };
 
 /// The rows, by the keys they are asked for
@@ -21,7 +22,10 @@ pub(super) struct Tables {
     pub(super) links: HashMap<(Uuid, LoginType), UserLink>,
     pub(super) keys: HashMap<String, ApiKey>,
     pub(super) templates: HashMap<Uuid, Template>,
-    pub(super) workspaces: HashMap<Uuid, Workspace>,
+    pub(super) template_versions: HashMap<Uuid, TemplateVersion>,
+    pub(super) version_by_job: HashMap<Uuid, Uuid>,
+    pub(super) jobs: HashMap<Uuid, ProvisionerJob>,
+    pub(super) workspaces: BTreeMap<Uuid, Workspace>,
     /// By owner and the lower case of the name; without those that are deleted
     pub(super) workspace_by_name: HashMap<(Uuid, String), Uuid>,
     pub(super) build_by_job: HashMap<Uuid, WorkspaceBuild>,
@@ -90,6 +94,13 @@ impl Tables {
     fn load_workspaces(&mut self, fleet: &Fleet) {
         for template in &fleet.templates {
             self.templates.insert(template.id, template.clone());
+        }
+        for version in &fleet.template_versions {
+            self.version_by_job.insert(version.job_id, version.id);
+            self.template_versions.insert(version.id, version.clone());
+        }
+        for job in &fleet.provisioner_jobs {
+            self.jobs.insert(job.id, job.clone());
         }
         for workspace in &fleet.workspaces {
             if !workspace.deleted {

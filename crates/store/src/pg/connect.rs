@@ -133,9 +133,11 @@ impl Connector {
             // A statement's best plan does not depend on which id is asked for, and
             // planning costs more than running it. Left alone, PostgreSQL plans the
             // first five calls anew on every connection. Reads are of few rows, for
-            // which a bitmap costs more than it saves.
+            // which a bitmap costs more than it saves, and so does a table that is read
+            // whole because it was small when the plan was made.
             Purpose::Read => {
-                "SET plan_cache_mode = force_generic_plan; SET enable_bitmapscan = off;"
+                "SET plan_cache_mode = force_generic_plan; SET enable_bitmapscan = off;
+                 SET enable_seqscan = off;"
             }
             Purpose::Audit => "SET plan_cache_mode = force_generic_plan;",
             Purpose::Write | Purpose::Migrate => "",

@@ -41,6 +41,7 @@ async fn insert(fleet: &Fleet, connection: &mut AsyncPgConnection) -> QueryResul
         user_links,
         api_keys,
         templates,
+        template_versions,
         workspaces,
         provisioner_jobs,
         workspace_builds,

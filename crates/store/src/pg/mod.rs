@@ -13,6 +13,7 @@ macro_rules! prepared_once {
 mod accounts;
 mod app_access;
 mod audit_log;
+mod authorized;
 mod batches;
 mod candidates;
 #[cfg(feature = "cluster")]
@@ -23,6 +24,7 @@ mod fleet;
 mod holders;
 mod housekeeping;
 mod import;
+mod jobs;
 mod journal;
 mod migrate;
 mod options;
@@ -37,6 +39,7 @@ mod sessions;
 mod tests;
 mod tls;
 mod values;
+mod workspaces;
 mod writes;
 
 use std::sync::Arc;

@@ -194,6 +194,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    template_versions (id) {
+        id -> Uuid,
+        template_id -> Nullable<Uuid>,
+        organization_id -> Uuid,
+        job_id -> Uuid,
+    }
+}
+
+diesel::table! {
     use diesel::sql_types::*;
     use super::sql_types::AppSharingLevel;
     use super::sql_types::CorsBehavior;
@@ -205,6 +214,8 @@ diesel::table! {
         max_port_sharing_level -> AppSharingLevel,
         cors_behavior -> CorsBehavior,
         deleted -> Bool,
+        user_acl -> Jsonb,
+        group_acl -> Jsonb,
     }
 }
 
@@ -366,6 +377,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     organization_members,
     organizations,
     provisioner_jobs,
+    template_versions,
     templates,
     user_links,
     users,

@@ -1,76 +1,231 @@
 use agent_auth::Candidates;
+use app_authz::credential::{KeyHolder, KeyUpdate, NewKey, SessionToken, Sessions};
+use app_authz::rbac::{ScopeName, Subject};
+use app_authz::token::{Feature, KeyStore};
+use app_authz::{
+    AppAccess, AppRequest, Directory, JobId, JobKind, Jobs, ProvisionerJob, Proxies,
+    UncheckedRequest, WorkspaceId,
+};
+use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Integer};
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{Array, Integer, Text};
 use diesel_async::RunQueryDsl;
 use testkit::Database;
+use uuid::Uuid;
 
 use super::batches::{Batches, Question};
 use super::connect::Connection;
 use super::*;
+use crate::authorized::Authorized;
+use crate::fleet::{Fleet, Transition};
 
-diesel::table! {
-    pg_prepared_statements (name) {
-        name -> Text,
-        statement -> Text,
-    }
-}
+/// A statement that a connection has prepared, and the types of its parameters
+type Prepared = (String, Vec<String>);
 
 /// What the one read connection of `store` has prepared
-async fn prepared(store: &PgStore) -> Vec<String> {
-    let statements = store.reads.run(async |connection: Arc<Connection>| {
-        pg_prepared_statements::table
-            .select(pg_prepared_statements::statement)
-            .filter(pg_prepared_statements::statement.not_like("%pg_prepared_statements%"))
-            .order(pg_prepared_statements::statement)
-            .load(&mut &connection.inner)
-            .await
+async fn prepared_reads(store: &PgStore) -> Vec<Prepared> {
+    let prepared = store.reads.run(async |connection: Arc<Connection>| {
+        PreparedStatements.load(&mut &connection.inner).await
     });
-    statements.await.unwrap()
+    prepared.await.unwrap()
 }
 
-#[tokio::test]
-async fn each_question_is_prepared_once() {
-    let database = Database::new().await;
-    let options = Options::default().read_connections(1);
-    let store = PgStore::new(database.url(), &options).unwrap();
-    for n in 0..3 {
-        store.by_instance(&format!("i-{n}")).await.unwrap();
-        store.ping().await.unwrap();
+/// What the one write connection of `store` has prepared
+async fn prepared_writes(store: &PgStore) -> Vec<Prepared> {
+    let mut connection = store.writes.get().await.unwrap();
+    PreparedStatements.load(&mut *connection).await.unwrap()
+}
+
+#[derive(QueryId)]
+struct PreparedStatements;
+
+impl QueryFragment<Pg> for PreparedStatements {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT statement, parameter_types::text[] FROM pg_prepared_statements
+             WHERE statement NOT LIKE '%pg_prepared_statements%' ORDER BY statement",
+        );
+        Ok(())
     }
-    insta::assert_snapshot!(prepared(&store).await.join("\n\n"));
 }
 
-/// The plan for any value, as the read connections demand it
+impl Query for PreparedStatements {
+    type SqlType = (Text, Array<Text>);
+}
+
+/// Asks every question that is asked for somebody who waits
+async fn ask_everything(store: &PgStore, n: u64) {
+    let tokens = [session(n)];
+    let system = Subject::system_restricted();
+    let authorized = Authorized::new(store, &system);
+    store.ping().await.unwrap();
+    store.by_instance(&format!("i-ten-{}", 1002 + 2 * n)).await.unwrap();
+    store.app_access(&app(n, "code"), &tokens).await.unwrap();
+    store.app_access(&terminal(n), &tokens).await.unwrap();
+    store.keys(Feature::WorkspaceAppsToken).await.unwrap();
+    store.proxies().await.unwrap();
+    for kind in
+        [JobKind::WorkspaceBuild, JobKind::TemplateVersionImport, JobKind::TemplateVersionDryRun]
+    {
+        store.origin(ProvisionerJob { id: JobId(Uuid::nil()), kind }).await.unwrap();
+    }
+    authorized.workspace(WorkspaceId(Uuid::nil())).await.unwrap();
+    authorized.workspaces(None, 10).await.unwrap();
+    authorized.provisioner_job(JobId(Uuid::nil())).await.unwrap();
+
+    let KeyHolder { key, .. } = store.holders(&tokens).await.unwrap().remove(0);
+    let update = KeyUpdate { last_used: Some(key.expires_at), expires_at: None };
+    store.update(&key, update, None).await.unwrap();
+    store.log_out(&key).await.unwrap();
+    let again = NewKey {
+        token: &tokens[0],
+        user: key.user,
+        login_type: key.login_type,
+        scope: ScopeName::All,
+        created_at: key.last_used,
+        expires_at: key.expires_at,
+        lifetime: key.lifetime,
+        ip: None,
+        name: "",
+    };
+    store.insert(&again).await.unwrap();
+}
+
+fn app(n: u64, slug: &str) -> AppRequest {
+    let request = UncheckedRequest {
+        access_method: "subdomain".to_owned(),
+        username_or_id: format!("owner-{}", n % 500),
+        workspace_name_or_id: format!("workspace-{n}"),
+        app_slug_or_port: slug.to_owned(),
+        ..UncheckedRequest::default()
+    };
+    request.normalize().check().unwrap()
+}
+
+fn terminal(n: u64) -> AppRequest {
+    let request = UncheckedRequest {
+        access_method: "terminal".to_owned(),
+        agent_name_or_id: Uuid::from_u128(n.into()).to_string(),
+        ..UncheckedRequest::default()
+    };
+    request.normalize().check().unwrap()
+}
+
+/// A session of the filled database
+fn session(n: u64) -> SessionToken {
+    format!("{n:010}-{n:022}").parse().unwrap()
+}
+
 #[tokio::test]
-async fn no_question_reads_a_whole_table() {
+async fn each_question_is_prepared_once_and_reads_no_whole_table() {
     let database = Database::new().await;
     database.fill().await;
-    let options = Options::default().read_connections(1);
+    let options = Options::default().read_connections(1).write_connections(1);
     let store = PgStore::new(database.url(), &options).unwrap();
+    for n in 2001..2004 {
+        ask_everything(&store, n).await;
+    }
     for (id, candidates) in [("i-one-1001-10", 1), ("i-ten-1002", 10), ("i-twenty-7", 20)] {
         assert_eq!(store.by_instance(id).await.unwrap().len(), candidates, "{id}");
     }
-
-    let statements = prepared(&store).await;
-    let statement = statements.iter().find(|text| text.contains("carriers")).unwrap();
-    let plan = database
-        .sql(&format!(
-            "SET plan_cache_mode = force_generic_plan; SET enable_bitmapscan = off;
-             PREPARE question (text[]) AS {statement};
-             EXPLAIN EXECUTE question (ARRAY['i-twenty-7'])"
-        ))
-        .await
-        .join("\n");
-    assert!(!plan.contains("Seq Scan"), "{plan}");
-    for index in [
-        "workspace_agents_auth_instance_id_idx",
-        "workspace_resources_pkey",
-        "workspace_builds_job_id_key",
-        "workspaces_pkey",
-        "workspace_builds_workspace_id_build_number_key",
-    ] {
-        assert!(plan.contains(index), "{index} is not used:\n{plan}");
+    for (slug, apps, shares) in [("code", 2, 0), ("8001", 0, 1)] {
+        let tokens = [session(7), session(8)];
+        let AppAccess { place, holders } = store.app_access(&app(7, slug), &tokens).await.unwrap();
+        let place = place.unwrap();
+        assert_eq!((place.agents.len(), holders.len()), (2, 2), "{slug}");
+        assert_eq!((place.apps.len(), place.port_shares.len()), (apps, shares), "{slug}");
     }
+
+    let reads = prepared_reads(&store).await;
+    let writes = prepared_writes(&store).await;
+    let texts = |statements: &[Prepared]| {
+        let texts: Vec<_> = statements.iter().map(|(text, _)| text.as_str()).collect();
+        texts.join("\n\n")
+    };
+    insta::assert_snapshot!("reads", texts(&reads));
+    insta::assert_snapshot!("writes", texts(&writes));
+
+    for (statement, types) in reads.iter().chain(&writes) {
+        let plan = plan(&database, statement, types).await;
+        // These two have a handful of rows, whatever the deployment.
+        let large = plan.replace("Seq Scan on workspace_proxies", "");
+        let large = large.replace("Seq Scan on crypto_keys", "");
+        assert!(!large.contains("Seq Scan"), "{statement}\n\n{plan}");
+        if statement.contains("carriers") {
+            for index in [
+                "workspace_agents_auth_instance_id_idx",
+                "workspace_resources_pkey",
+                "workspace_builds_job_id_key",
+                "workspaces_pkey",
+                "workspace_builds_workspace_id_build_number_key",
+            ] {
+                assert!(plan.contains(index), "{index} is not used:\n{plan}");
+            }
+        }
+    }
+}
+
+/// The plan for any value, as the read connections demand it
+async fn plan(database: &Database, statement: &str, types: &[String]) -> String {
+    let list = |items: Vec<&str>| match items.len() {
+        0 => String::new(),
+        _ => format!("({})", items.join(", ")),
+    };
+    let nulls = list(vec!["NULL"; types.len()]);
+    let types = list(types.iter().map(String::as_str).collect());
+    let statements = format!(
+        "SET plan_cache_mode = force_generic_plan; SET enable_bitmapscan = off;
+         SET enable_seqscan = off;
+         PREPARE question {types} AS {statement};
+         EXPLAIN EXECUTE question {nulls}"
+    );
+    database.sql(&statements).await.join("\n")
+}
+
+/// A control plane's tables have many more columns than are read
+#[tokio::test]
+async fn columns_and_labels_that_are_not_known_do_no_harm() {
+    let database = Database::new().await;
+    database
+        .sql(
+            r#"DO $$ DECLARE name text; BEGIN
+                   FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+                       EXECUTE format('ALTER TABLE %I ADD COLUMN "more" jsonb DEFAULT %L', name, '{}');
+                       EXECUTE format('ALTER TABLE %I ADD COLUMN icon text', name);
+                   END LOOP;
+               END $$"#,
+        )
+        .await;
+    database.sql("ALTER TYPE crypto_key_feature ADD VALUE 'oidc_convert'").await;
+    database
+        .sql(
+            "INSERT INTO crypto_keys (feature, sequence, secret, starts_at)
+             VALUES ('oidc_convert', 1, 'not for us', now())",
+        )
+        .await;
+    let store = PgStore::new(database.url(), &Options::default()).unwrap();
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let owner = fleet.user("owner-7", acme);
+    let workspace = fleet.workspace(owner, "workspace-7");
+    let build = fleet.build(workspace, Transition::Start);
+    let agent = fleet.agent(build.resource, "main", "i-ten-1016").id;
+    fleet.app(agent, "code");
+    fleet.session(owner);
+    let row = &mut fleet.api_keys[0];
+    row.id = session(7).id().to_owned();
+    row.hashed_secret.0 = session(7).secret_digest().to_vec();
+    PgStore::load(&store, &fleet).await.unwrap();
+
+    ask_everything(&store, 7).await;
+    assert_eq!(store.by_instance("i-ten-1016").await.unwrap().len(), 1);
+    let tokens = [session(7)];
+    let AppAccess { place, holders } = store.app_access(&app(7, "code"), &tokens).await.unwrap();
+    assert_eq!((place.unwrap().apps.len(), holders.len()), (1, 1));
+    let system = Subject::system_restricted();
+    let page = Authorized::new(&store, &system).workspaces(None, 10).await.unwrap();
+    assert_eq!(page.rows.len(), 1);
 }
 
 /// A question that the database refuses to answer for zero

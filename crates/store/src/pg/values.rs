@@ -20,7 +20,7 @@ pub(super) struct Label<T>(pub(super) T);
 
 impl<T: FromStr<Err = app_authz::Error>> FromSql<Text, Pg> for Label<T> {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        Ok(Self(domain::label(std::str::from_utf8(value.as_bytes())?)?))
+        Ok(Self(std::str::from_utf8(value.as_bytes())?.parse()?))
     }
 }
 
@@ -53,7 +53,7 @@ impl ToSql<Timestamptz, Pg> for Moment {
 }
 
 /// An access list, which grants nothing to nobody if it is not understood
-#[derive(Debug)]
+#[derive(Debug, FromSqlRow)]
 pub(super) struct Shared(pub(super) AccessList);
 
 impl FromSql<Jsonb, Pg> for Shared {

@@ -32,6 +32,7 @@ macro_rules! contract {
 }
 
 mod app_access;
+mod authorized;
 mod candidates;
 mod crypto_keys;
 mod holders;

@@ -1,0 +1,106 @@
+//! What a question costs in a deployment that is a hundred times as large
+//!
+//! `AUTHD_SCALE_WORKSPACES=1000000 cargo bench -p authd-benches --bench scale`, with
+//! `-- --test` for a quick check that it runs. A workspace has ten builds, and one agent
+//! of the newest: a million have ten million builds, which take some minutes to make and
+//! a few gigabytes. Without the variable there are 100,000.
+//!
+//! Sixteen callers, on either side `PgStore` as shipped; the small side has 10,000
+//! workspaces.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_auth::{Candidates, Rules, select};
+use app_authz::{Directory, UncheckedRequest, resolve};
+use authd_benches::{Contest, Effort, Report, Round, Until, concurrently};
+use store::PgStore;
+use testkit::Database;
+use tokio::runtime::Runtime;
+
+fn main() {
+    let effort = Effort::from_args();
+    let (small, large) = match effort {
+        Effort::Smoke => (100, 200),
+        Effort::Full => {
+            let large = std::env::var("AUTHD_SCALE_WORKSPACES");
+            (10_000, large.map_or(100_000, |large| large.parse().unwrap()))
+        }
+    };
+    let runtime = Runtime::new().unwrap();
+    let [small, large] = [small, large].map(|size| runtime.block_on(Deployment::new(size)));
+
+    let contest = Contest::new(effort);
+    let mut report = Report::default();
+    let result =
+        contest.run(|time| small.sign_in(&runtime, time), |time| large.sign_in(&runtime, time));
+    report.at_most("candidate lookup", result, 1.3);
+    let result =
+        contest.run(|time| small.open_app(&runtime, time), |time| large.open_app(&runtime, time));
+    report.at_most("app access", result, 1.3);
+    println!(
+        "{} workspaces (ours) against {} (floor), {CALLERS} callers\n\n{report}",
+        large.workspaces, small.workspaces
+    );
+}
+
+/// A deployment of so many workspaces
+struct Deployment {
+    workspaces: u64,
+    store: Arc<PgStore>,
+}
+
+impl Deployment {
+    async fn new(workspaces: u64) -> Self {
+        let database = Database::new().await;
+        database
+            .sql(&include_str!("scale.sql").replace("$workspaces", &workspaces.to_string()))
+            .await;
+        database.sql("VACUUM ANALYZE").await;
+        Self { workspaces, store: Arc::new(database.store().await) }
+    }
+
+    fn sign_in(&self, runtime: &Runtime, time: Duration) -> Round {
+        let (store, workspaces) = (Arc::clone(&self.store), self.workspaces);
+        concurrently(runtime, CALLERS, Until::Time(time), move |_, call| {
+            let store = Arc::clone(&store);
+            async move {
+                let instance = format!("i-{}", 1 + spread(call) % workspaces);
+                let found = store.by_instance(&instance).await.unwrap();
+                select(&found, None, Rules::default()).unwrap();
+            }
+        })
+    }
+
+    fn open_app(&self, runtime: &Runtime, time: Duration) -> Round {
+        let (store, workspaces) = (Arc::clone(&self.store), self.workspaces);
+        concurrently(runtime, CALLERS, Until::Time(time), move |_, call| {
+            let store = Arc::clone(&store);
+            async move {
+                let workspace = 1 + spread(call) % workspaces;
+                let user = workspace.div_ceil(10);
+                let request = UncheckedRequest {
+                    access_method: "subdomain".to_owned(),
+                    username_or_id: format!("user-{user}"),
+                    workspace_name_or_id: format!("workspace-{workspace}"),
+                    app_slug_or_port: "code".to_owned(),
+                    ..UncheckedRequest::default()
+                };
+                let request = request.normalize().check().unwrap();
+                let token = format!("{user:010}-{user:022}").parse().unwrap();
+                let access = store.app_access(&request, &[token]).await.unwrap();
+                resolve(&request, access.place.as_ref()).unwrap();
+                assert_eq!(access.holders.len(), 1);
+            }
+        })
+    }
+}
+
+/// Spreads successive calls over the workspaces
+fn spread(call: u64) -> u64 {
+    call.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20
+}
+
+const CALLERS: usize = 16;

@@ -1,0 +1,44 @@
+use std::ops::Bound;
+
+use app_authz::{JobId, OrganizationId, ProvisionerJob, Workspace, WorkspaceId};
+
+use super::MemoryStore;
+use crate::authorized::{JobRecord, Readable, Rows};
+use crate::{Error, domain};
+
+impl Rows for MemoryStore {
+    async fn workspace(&self, id: WorkspaceId) -> Result<Option<Workspace>, Error> {
+        let tables = self.read();
+        let workspace = tables.workspaces.get(&id.0).filter(|workspace| !workspace.deleted);
+        Ok(workspace.and_then(|workspace| tables.describe(workspace)))
+    }
+
+    async fn workspaces(
+        &self,
+        readable: &Readable,
+        after: Option<WorkspaceId>,
+        limit: u16,
+    ) -> Result<Vec<Workspace>, Error> {
+        let tables = self.read();
+        let after = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.0));
+        let rows = tables.workspaces.range((after, Bound::Unbounded));
+        let found = rows
+            .filter(|(_, workspace)| !workspace.deleted)
+            .filter_map(|(_, workspace)| tables.describe(workspace))
+            .filter(|workspace| readable.matches(workspace));
+        Ok(found.take(limit.into()).collect())
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobRecord>, Error> {
+        let tables = self.read();
+        let record = tables.jobs.get(&id.0).map(|row| {
+            Ok(JobRecord {
+                job: ProvisionerJob { id, kind: domain::label(row.type_.as_str())? },
+                organization: OrganizationId(row.organization_id),
+                completed_at: row.completed_at.map(Into::into),
+                error: row.error.clone(),
+            })
+        });
+        record.transpose()
+    }
+}

@@ -1,0 +1,2 @@
+DROP TABLE template_versions;
+ALTER TABLE templates DROP COLUMN user_acl, DROP COLUMN group_acl;
