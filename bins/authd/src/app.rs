@@ -1,9 +1,10 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use agent_auth::Rules;
+use app_audit::Housekeeping;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -92,6 +93,16 @@ impl<S: Store> App<S> {
             keys::rotate(&*apps.store, now).await?;
         }
         Ok(apps.keys.refresh(&*apps.store, now).await?)
+    }
+
+    /// Keeps the audit from growing for ever, until what is returned is dropped
+    ///
+    /// Rows of the log are kept for `keep_rows`, or for good. To be called within a tokio
+    /// runtime; nothing where there is no app access.
+    pub fn keep_house(&self, keep_rows: Option<Duration>) -> Option<Housekeeping> {
+        let apps = self.apps.as_ref()?;
+        let store = Arc::clone(&self.store);
+        Some(Housekeeping::start(store, apps.audit_window(), keep_rows, apps::audit_observer()))
     }
 
     /// Waits until what visits left to be written is written, if not for long
@@ -221,6 +232,7 @@ impl<S: Store> App<S> {
         let client = asked.client;
         match route {
             Route::AppHost => applications::host(apps, headers, query, client, now).await,
+            Route::Audit => routes::audit::list(apps, headers, query, client, now).await,
             Route::AuthRedirect => {
                 applications::auth_redirect(apps, headers, (path, query), client, now).await
             }

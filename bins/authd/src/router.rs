@@ -7,6 +7,7 @@ use crate::routes::forward_auth::{Carrier, ENVOY_PREFIX};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Route {
     AppHost,
+    Audit,
     AuthRedirect,
     AwsInstanceIdentity,
     AzureInstanceIdentity,
@@ -30,6 +31,7 @@ const ROUTES: &[(&str, &str, Route)] = &[
     ("/api/v2/applications/auth-redirect", "GET, HEAD", Route::AuthRedirect),
     ("/api/v2/applications/host", "GET, HEAD", Route::AppHost),
     ("/api/v2/applications/reconnecting-pty-signed-token", "POST", Route::IssueTerminalToken),
+    ("/api/v2/audit", "GET, HEAD", Route::Audit),
     ("/api/v2/forward-auth/caddy", ANY, Route::ForwardAuth(Carrier::Caddy)),
     (ENVOY_PREFIX, ANY, Route::ForwardAuth(Carrier::Envoy)),
     ("/api/v2/forward-auth/nginx", ANY, Route::ForwardAuth(Carrier::Nginx)),
@@ -83,6 +85,7 @@ impl Route {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AppHost => "app-host",
+            Self::Audit => "audit",
             Self::AuthRedirect => "auth-redirect",
             Self::AwsInstanceIdentity => "aws-instance-identity",
             Self::AzureInstanceIdentity => "azure-instance-identity",

@@ -197,6 +197,7 @@ tables! {
     UserLinks = "user_links" ("user_id", "login_type");
     ApiKeys = "api_keys" ("id");
     Templates = "templates" ("id");
+    TemplateVersions = "template_versions" ("id");
     Workspaces = "workspaces" ("id");
     ProvisionerJobs = "provisioner_jobs" ("id");
     WorkspaceBuilds = "workspace_builds" ("id");

@@ -78,8 +78,8 @@ impl<S: Store> Apps<S> {
         let cookies = Cookies::new(config.cookies.clone());
         let primary =
             Deployment::primary(config.access_url.clone(), config.app_hosts.clone(), &cookies);
-        let window = Window::default().stale(config.audit_session_timeout);
-        let settings = app_audit::Settings::default().window(window).observer(Arc::new(AuditLog));
+        let settings =
+            app_audit::Settings::default().window(window(&config)).observer(audit_observer());
         Self {
             recorder: Recorder::start(Arc::clone(&store), settings),
             deployments: Deployments::new(primary, cookies.clone()),
@@ -94,6 +94,11 @@ impl<S: Store> Apps<S> {
             store,
             config,
         }
+    }
+
+    /// What an audit session is
+    pub(crate) fn audit_window(&self) -> Window {
+        window(&self.config)
     }
 
     /// Whether a request that no route answers is for an app: by its host or its path
@@ -154,6 +159,15 @@ impl<S> fmt::Debug for Apps<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Apps").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+fn window(config: &AppsConfig) -> Window {
+    Window::default().stale(config.audit_session_timeout)
+}
+
+/// Who is told of what goes wrong with the audit
+pub(crate) fn audit_observer() -> Arc<dyn app_audit::Observer> {
+    Arc::new(AuditLog)
 }
 
 /// Says in the log what the audit could not keep

@@ -79,6 +79,7 @@ async fn serve<S: Store + 'static>(
     }
     let app = Arc::new(app);
     keep_keys(&app, config.key_rotation).await;
+    let housekeeping = app.keep_house(config.audit_retention);
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::Signals)?;
     let reload = tokio::spawn(reload_trust(Arc::clone(&app), config.identity)?);
@@ -102,6 +103,7 @@ async fn serve<S: Store + 'static>(
     reload.abort();
     watch.abort();
     keeper.abort();
+    drop(housekeeping);
     app.finish().await;
     info!("stopped");
     Ok(())

@@ -57,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) rules: Rules,
     /// How apps are reached, if at all
     pub(crate) apps: Option<AppsConfig>,
+    /// For how long rows of the audit log are kept, if not for good
+    pub(crate) audit_retention: Option<Duration>,
     /// Whether authd makes and rotates the keys it signs with
     pub(crate) key_rotation: bool,
     pub(crate) log_level: String,
@@ -169,6 +171,10 @@ impl Config {
             limits,
             rules,
             apps: settings.apps()?,
+            audit_retention: settings
+                .audit_retention_days
+                .filter(|days| *days > 0)
+                .map(|days| Duration::from_secs(days * 86_400)),
             key_rotation: settings.key_rotation.unwrap_or(true),
             identity: IdentityConfig {
                 policy: settings.policy()?,

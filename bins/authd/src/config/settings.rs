@@ -310,6 +310,15 @@ pub(crate) struct Settings {
         help_heading = "Audit"
     )]
     pub(super) audit_session_timeout_seconds: Option<u64>,
+    /// Days that rows of the audit log are kept; 0 keeps them for good [default: 0]
+    #[arg(
+        long,
+        env = "AUTHD_AUDIT_RETENTION_DAYS",
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(0..=36_500),
+        help_heading = "Audit"
+    )]
+    pub(super) audit_retention_days: Option<u64>,
     /// What becomes of a visit that cannot be recorded: open lets it go on, closed refuses it
     /// [default: open]
     #[arg(long, env = "AUTHD_AUDIT_FAIL", value_name = "MODE", help_heading = "Audit")]

@@ -164,8 +164,10 @@ impl Writer {
             max_port_sharing_level: template.max_port_sharing_level,
             cors_behavior: template.cors_behavior,
             deleted: template.deleted,
+            user_acl: json!({}),
+            group_acl: json!({}),
         };
-        self.rows.want(&row, &[]);
+        self.rows.want(&row, &["user_acl", "group_acl"]);
         Ok(())
     }
 

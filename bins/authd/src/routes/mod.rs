@@ -1,5 +1,6 @@
 pub(crate) mod app_tokens;
 pub(crate) mod applications;
+pub(crate) mod audit;
 pub(crate) mod crypto_keys;
 pub(crate) mod forward_auth;
 pub(crate) mod health;

@@ -3,9 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![allow(unreachable_pub, reason = "modules of one test")]
 
+mod access;
+mod attacks;
+mod audit;
 mod forward;
 mod issue;
+mod keys;
 mod path;
 mod ports;
+mod redirect;
 mod subdomain;
 mod world;

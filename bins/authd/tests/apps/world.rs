@@ -35,7 +35,6 @@ pub struct Plan {
     pub proxy: ProxyToken,
     pub workspace: Uuid,
     pub agent: Uuid,
-    pub slow: Uuid,
     pub now: SystemTime,
 }
 
@@ -136,7 +135,7 @@ impl Plan {
             origins: vec!["127.0.0.1".parse().unwrap()],
             headers: vec![HeaderName::from_static("x-forwarded-for")],
         };
-        Self { rows, config, limits: Limits::default(), people, proxy, workspace, agent, slow, now }
+        Self { rows, config, limits: Limits::default(), people, proxy, workspace, agent, now }
     }
 
     /// Shares a port of `dev` under that agent name
@@ -187,9 +186,7 @@ impl Plan {
             people: self.people,
             proxy: self.proxy,
             agent: self.agent,
-            slow: self.slow,
             workspace: self.workspace,
-            now,
             shift,
         };
         // The proxies are known and the connections up: what follows is counted.
@@ -207,9 +204,7 @@ pub struct World {
     pub people: HashMap<&'static str, Person>,
     pub proxy: ProxyToken,
     pub agent: Uuid,
-    pub slow: Uuid,
     pub workspace: Uuid,
-    pub now: SystemTime,
     shift: Arc<AtomicI64>,
 }
 

@@ -1,3 +1,5 @@
+#![allow(unreachable_pub, reason = "a module of one test")]
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -82,6 +82,7 @@ impl Fleet {
             user_links,
             api_keys,
             templates,
+            template_versions,
             workspaces,
             provisioner_jobs,
             workspace_builds,
@@ -251,7 +252,7 @@ row!(
 );
 
 row!(
-    template_versions,
+    template_versions as TemplateVersions,
     /// A row of `template_versions`
     TemplateVersion {
         id: Uuid,

@@ -1,0 +1,141 @@
+//! Every route, asked by every kind of caller
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::world::{ISSUE, World};
+
+/// Who asks, in the order of the table's columns
+const ACTORS: [&str; 9] = [
+    "anonymous",
+    "owner",
+    "colleague",
+    "outsider",
+    "site owner",
+    "suspended",
+    "scoped key",
+    "proxy",
+    "foreign key",
+];
+
+type Statuses = [u16; 9];
+
+/// What each is answered: by method, path and query, and body
+const TABLE: &[(&str, &str, &str, Statuses)] = &[
+    (
+        "GET",
+        "/api/v2/applications/auth-redirect?redirect_uri=https://a.test.coder.com/",
+        "",
+        [303, 303, 303, 303, 303, 401, 404, 303, 303],
+    ),
+    ("GET", "/api/v2/applications/host", "", [401, 200, 200, 200, 200, 401, 200, 401, 401]),
+    (
+        "POST",
+        "/api/v2/applications/reconnecting-pty-signed-token",
+        "TERMINAL",
+        [401, 200, 404, 404, 200, 401, 404, 401, 401],
+    ),
+    ("GET", "/api/v2/audit", "", [401, 403, 403, 403, 200, 401, 403, 401, 401]),
+    ("GET", "/api/v2/forward-auth/caddy", "", [303, 200, 404, 404, 200, 401, 200, 303, 303]),
+    ("GET", "/api/v2/forward-auth/envoy", "", [303, 307, 404, 404, 307, 401, 307, 303, 303]),
+    ("GET", "/api/v2/forward-auth/nginx", "", [401, 200, 401, 401, 200, 401, 200, 401, 401]),
+    ("GET", "/api/v2/forward-auth/nginx/answer", "", [400; 9]),
+    ("GET", "/api/v2/forward-auth/traefik", "", [303, 200, 404, 404, 200, 401, 200, 303, 303]),
+    ("POST", "/api/v2/users/logout", "", [401, 200, 200, 200, 200, 401, 200, 401, 401]),
+    ("POST", "/api/v2/workspaceagents/aws-instance-identity", "{}", [400; 9]),
+    ("POST", "/api/v2/workspaceagents/azure-instance-identity", "{}", [400; 9]),
+    ("POST", "/api/v2/workspaceagents/google-instance-identity", "{}", [400; 9]),
+    ("GET", "/api/v2/workspaceproxies/jwks.json", "", [404; 9]),
+    (
+        "GET",
+        "/api/v2/workspaceproxies/me/crypto-keys?feature=workspace_apps_token",
+        "",
+        [401, 401, 401, 401, 401, 401, 401, 200, 401],
+    ),
+    // A good question would be answered with a token, a page or an address.
+    ("POST", ISSUE, "{}", [401, 401, 401, 401, 401, 401, 401, 500, 401]),
+    ("GET", "/healthz", "", [200; 9]),
+    ("GET", "/metrics", "", [200; 9]),
+    ("GET", "/readyz", "", [200; 9]),
+];
+
+async fn ask(world: &World, actor: &str, method: &str, path: &str, body: &str) -> u16 {
+    let proxy = world.proxy.reveal();
+    let credential = match actor {
+        "anonymous" => None,
+        "owner" => Some(("coder-session-token", world.token("alice"))),
+        "colleague" => Some(("coder-session-token", world.token("bob"))),
+        "outsider" => Some(("coder-session-token", world.token("carol"))),
+        "site owner" => Some(("coder-session-token", world.token("root"))),
+        "suspended" => Some(("coder-session-token", world.token("sue"))),
+        "scoped key" => Some(("coder-session-token", world.scoped("alice"))),
+        "proxy" => Some(("coder-external-proxy-token", &*proxy)),
+        _ => Some(("coder-session-token", "AAAAAAAAAA-BBBBBBBBBBBBBBBBBBBBBB")),
+    };
+    let host = "owner--agent--dev--alice.test.coder.com";
+    let mut headers = vec![("x-forwarded-host", host), ("x-forwarded-uri", "/")];
+    if path.ends_with("/envoy") {
+        headers.push(("host", host));
+    }
+    headers.extend(credential);
+    if !body.is_empty() {
+        headers.push(("content-type", "application/json"));
+    }
+    let url = format!("wss://sydney.coder.com/api/v2/workspaceagents/{}/pty", world.agent);
+    let terminal = json!({ "url": url, "agentID": world.agent }).to_string();
+    let body = if body == "TERMINAL" { &terminal } else { body };
+    world.send(method, path, &headers, body).await.status.as_u16()
+}
+
+#[tokio::test]
+async fn every_route_answers_every_caller_as_expected() {
+    let known: BTreeSet<&str> = authd::routes().map(|(path, _)| path).collect();
+    let listed: BTreeSet<&str> =
+        TABLE.iter().map(|(_, path, ..)| path.split('?').next().unwrap()).collect();
+    assert_eq!(known, listed, "a route is missing from the table, or the other way round");
+
+    let shared = World::new().await;
+    let mut wrong = Vec::new();
+    for (method, path, body, statuses) in TABLE {
+        for (actor, expected) in ACTORS.iter().zip(statuses) {
+            // Logging out takes sessions from those who ask next.
+            let own = if path.ends_with("/logout") { Some(World::new().await) } else { None };
+            let world = own.as_ref().unwrap_or(&shared);
+            let status = ask(world, actor, method, path, body).await;
+            if status != *expected {
+                wrong.push(format!("{method} {path} by {actor}: {status}, not {expected}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn other_methods_are_told_which_are_allowed() {
+    let world = World::new().await;
+    for (path, allowed) in authd::routes().filter(|(_, allowed)| *allowed != "*") {
+        let answer = world.send("DELETE", path, &[], "").await;
+        assert_eq!(answer.status, 405, "{path}");
+        assert_eq!(crate::world::header(&answer, "allow"), allowed);
+    }
+}
+
+#[tokio::test]
+async fn without_an_access_url_app_access_is_off_and_says_so() {
+    let app = authd::App::new(
+        store::MemoryStore::default(),
+        authd::Identity::builtin(),
+        Default::default(),
+        authd::Limits::default(),
+        authd::system_clock(),
+    );
+    for (path, methods) in authd::routes() {
+        let method = if methods.starts_with("POST") { "POST" } else { "GET" };
+        let request = hyper::Request::builder().method(method).uri(path);
+        let body = http_body_util::Full::new(bytes::Bytes::new());
+        let answer = app.answer(request.body(body).unwrap()).await;
+        let of_apps = !path.contains("identity") && path.starts_with("/api");
+        assert_eq!(answer.status() == 404, of_apps, "{path}");
+    }
+}

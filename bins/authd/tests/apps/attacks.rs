@@ -1,0 +1,140 @@
+//! What a stranger may try
+
+use hyper::StatusCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::world::{ISSUE, Plan, TRAEFIK, World, by_path, header, set_cookies, text};
+
+const HOST: &str = "owner--agent--dev--alice.test.coder.com";
+
+#[tokio::test]
+async fn nothing_echoed_is_markup() {
+    let world = World::new().await;
+    let evil = "\"><script>alert(1)</script><img src=x onerror='a'>";
+    let session = [("coder-session-token", world.token("alice"))];
+    let mut pages = vec![
+        world.visit(&format!("{evil}.test.coder.com"), "/", &session).await,
+        world.visit("coder.test", &format!("/@me/{evil}/apps/x/"), &session).await,
+        world.visit("coder.test", &format!("/@alice/{evil}/apps/{evil}/?{evil}"), &session).await,
+        world.visit(HOST, &format!("/{evil}?{evil}"), &[]).await,
+        world.visit(HOST, "/?coder_application_connect_api_key_35e783=<script>", &[]).await,
+        world.send("GET", &format!("/{}", "x".repeat(20)), &[("host", evil)], "").await,
+    ];
+    for field in ["access_method", "base_path", "username_or_id", "agent_name_or_id", "app_prefix"]
+    {
+        let mut visit = by_path("alice", "dev", "agent", "owner", world.token("alice"));
+        visit["app_request"][field] = evil.into();
+        pages.push(world.issue(visit).await);
+    }
+    let mut base = by_path("alice", "dev", "agent", "owner", "");
+    base["path_app_base_url"] = format!("https://x/{evil}").into();
+    pages.push(world.issue(base).await);
+    for page in pages {
+        let html = text(&page);
+        assert!(!html.contains("<script>alert"), "{html}");
+        assert!(!html.contains("<img"), "{html}");
+        let location = header(&page, "location");
+        assert!(!location.contains('<') && !location.contains('"'), "{location}");
+        if header(&page, "content-type").starts_with("text/html") {
+            let policy = header(&page, "content-security-policy");
+            assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+            assert_eq!(header(&page, "x-content-type-options"), "nosniff");
+            assert_eq!(header(&page, "cache-control"), "no-store");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bombs_cost_their_sender() {
+    let world = World::new().await;
+    let good = world.visit(HOST, "/", &[("coder-session-token", world.token("alice"))]).await;
+    let (name, token, _) = &set_cookies(&good)[0];
+    let buried = format!("{}{name}={token}", format!("{name}=x; ").repeat(4));
+    let answer = world.visit(HOST, "/", &[("cookie", &buried)]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "behind four others it is not looked for");
+    let found = format!("{}{name}={token}", format!("{name}=x; ").repeat(3));
+    assert_eq!(world.visit(HOST, "/", &[("cookie", &found)]).await.status, StatusCode::OK);
+
+    for cookie in ["a=b; ".repeat(4_000), "=".repeat(20_000), format!("x={}", "y".repeat(20_000))] {
+        let answer = world.visit(HOST, "/", &[("cookie", &cookie)]).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    }
+    let keys = (0..200).map(|n| format!("coder_session_token={n:010}-{n:022}")).collect::<Vec<_>>();
+    let (answer, statements) =
+        world.counted(world.visit(HOST, "/", &[("cookie", &keys.join("; "))])).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    assert!(statements <= 2, "{statements}");
+    let huge = world.visit(HOST, "/", &[("x-large", &"z".repeat(60_000))]).await;
+    assert_eq!(huge.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    let long = format!("/{}", "p/".repeat(6_000));
+    let answer = world.visit(HOST, &long, &[]).await;
+    assert!(answer.status.is_redirection() || answer.status.is_client_error());
+    let mut visit = by_path("alice", "dev", "agent", "owner", world.token("alice"));
+    visit["user_agent"] = "u".repeat(70_000).into();
+    assert_eq!(world.issue(visit).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_stranger_does_not_speak_for_others() {
+    let mut plan = Plan::new();
+    plan.config.trusted.origins = vec!["192.0.2.1".parse().unwrap()];
+    let world = plan.serve().await;
+    let public = "public--agent--dev--alice.test.coder.com";
+    let told = [
+        ("host", HOST),
+        ("x-forwarded-host", public),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-real-ip", "192.0.2.1"),
+        ("forwarded", "for=192.0.2.1;host=coder.test"),
+    ];
+    let answer = world.send("GET", "/", &told, "").await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "the host in `Host` is no public app");
+    let rows = world.rows().await;
+    assert_eq!((rows[0].text("target"), rows[0].text("ip")), ("owner", "127.0.0.1"));
+    assert_eq!(world.send("GET", TRAEFIK, &told, "").await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_request_is_read_in_one_way_alone() {
+    let world = World::new().await;
+    let proxy = world.proxy.reveal();
+    let smuggled = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    for framing in [
+        format!("content-length: 2\r\ncontent-length: {}\r\n\r\n{{}}", 2 + smuggled.len()),
+        format!("content-length: 2, {}\r\n\r\n{{}}", 2 + smuggled.len()),
+        "content-length: +2\r\n\r\n{}".to_owned(),
+        "transfer-encoding: chunked, identity\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_owned(),
+        "transfer-encoding: xchunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_owned(),
+        "content-length : 2\r\n\r\n{}".to_owned(),
+    ] {
+        let head = format!(
+            "POST {ISSUE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+             coder-external-proxy-token: {proxy}\r\n{framing}{smuggled}"
+        );
+        let mut stream = tokio::net::TcpStream::connect(world.url.strip_prefix("http://").unwrap())
+            .await
+            .unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answers = Vec::new();
+        let reading = stream.read_to_end(&mut answers);
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(500), reading).await;
+        let answers = String::from_utf8_lossy(&answers);
+        assert!(!answers.contains("200 OK"), "{framing:?}: {answers}");
+        assert!(
+            answers.starts_with("HTTP/1.1 400") || answers.is_empty(),
+            "{framing:?}: {answers}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn guesses_are_told_apart_from_nothing() {
+    let world = World::new().await;
+    // What exists and what does not look the same to somebody who may open neither.
+    let bob = [("coder-session-token", world.token("bob"))];
+    let hidden = world.visit(HOST, "/", &bob).await;
+    let nothing = world.visit("owner--agent--nothing--alice.test.coder.com", "/", &bob).await;
+    assert_eq!((hidden.status, text(&hidden)), (nothing.status, text(&nothing)));
+    let sleeping = world.visit("slow-app--slow--dev--alice.test.coder.com", "/", &bob).await;
+    assert_eq!(text(&sleeping), text(&nothing));
+}

@@ -1,0 +1,332 @@
+//! How an app's own host gets a session, and loses it
+
+use app_authz::credential::Sessions;
+use hyper::StatusCode;
+use serde_json::json;
+
+use crate::subdomain::session_cookie_name;
+use crate::world::{Plan, World, header, location, query, set_cookies, text};
+
+const REDIRECT: &str = "/api/v2/applications/auth-redirect";
+const PARAMETER: &str = "coder_application_connect_api_key_35e783";
+const HOST: &str = "owner--agent--dev--alice.test.coder.com";
+
+fn redirect_to(uri: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    format!("{REDIRECT}?{}", query.append_pair("redirect_uri", uri).finish())
+}
+
+async fn ask(world: &World, uri: &str) -> authd::client::Answer {
+    let cookie = format!("coder_session_token={}", world.token("alice"));
+    world.send("GET", &redirect_to(uri), &[("cookie", &cookie)], "").await
+}
+
+// scenario 220, 222, 223, 225
+#[tokio::test]
+async fn apps_and_proxies_are_sent_back_to() {
+    let world = World::new().await;
+    for (uri, back) in [
+        ("https://something.test.coder.com", "https://something.test.coder.com/?"),
+        ("https://something.test.coder.com/a/b/?c=d", "https://something.test.coder.com/a/b/?c=d&"),
+        ("https://sydney.coder.com/path?a=1", "https://sydney.coder.com/path?a=1&"),
+        ("https://app.sydney.coder.com/path/?a=%2F", "https://app.sydney.coder.com/path/?a=%2F&"),
+        ("http://app.sydney.coder.com:443/x", "https://app.sydney.coder.com:443/x?"),
+        ("http://app.sydney.coder.com/x", "https://app.sydney.coder.com/x?"),
+    ] {
+        let answer = ask(&world, uri).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{uri}: {}", text(&answer));
+        let location = header(&answer, "location");
+        assert!(location.starts_with(&format!("{back}{PARAMETER}=")), "{uri}: {location}");
+    }
+}
+
+// scenario 226, 228, 229
+#[tokio::test]
+async fn nobody_else_is_sent_back_to() {
+    let world = World::new().await;
+    let cookie = format!("coder_session_token={}", world.token("alice"));
+    for path in [REDIRECT.to_owned(), format!("{REDIRECT}?redirect_uri=")] {
+        let answer = world.send("GET", &path, &[("cookie", &cookie)], "").await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert!(text(&answer).contains("Missing redirect_uri"));
+    }
+    for uri in [
+        "https://example.com/",
+        "https://coder.test/",
+        "https://sydney.co/",
+        "https://sydney/",
+        "https://s/",
+        "https://_/",
+        "https://sydney.coder.com.evil.example/",
+        "https://evilsydney.coder.com/",
+        "https://a.b.sydney.coder.com/",
+        "https://a.b.test.coder.com/",
+        "https://test.coder.com/",
+        "https://user@app.test.coder.com/",
+        "https://user:pass@app.test.coder.com/",
+        "https://example.com\\@app.test.coder.com/",
+        "https://app.test.coder.com\\.example.com/",
+        "https://app.test.coder.com%2eexample.com/",
+        "https://app%2etest.coder.com/",
+        "https://app.test.coder.com:8443/",
+        "https://app.test.coder.com:99999/",
+        "https://xn--pp-fka.example/",
+        "https://äpp.test.coder.com/",
+        "https://app。test.coder.com/",
+        "https://app.test.coder.com#@example.com/",
+        "//app.test.coder.com/",
+        "///example.com",
+        "/relative",
+        "javascript:alert(1)//app.test.coder.com",
+        "ftp://app.test.coder.com/",
+        "wss://app.test.coder.com/",
+        "https:app.test.coder.com",
+        "https:/app.test.coder.com",
+        "https:///app.test.coder.com",
+        "https://app.test.coder.com/\r\nSet-Cookie: a=b",
+        "https://[::1]/",
+        "https://127.0.0.1/",
+        "https://*.test.coder.com/",
+        " https://example.com",
+    ] {
+        let answer = ask(&world, uri).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{uri}: {:?}", answer.headers);
+        assert!(text(&answer).contains("Invalid redirect_uri."), "{uri}");
+        assert!(!answer.headers.contains_key("location"), "{uri}");
+    }
+    let keys =
+        world.database.sql("select count(*) from api_keys where created_at > '2026-01-01'").await;
+    assert_eq!(keys, ["0"]);
+}
+
+// scenario 85, 241
+#[tokio::test]
+async fn whoever_is_not_signed_in_goes_to_the_login_page() {
+    let world = World::new().await;
+    let path = redirect_to("https://app.test.coder.com/");
+    let answer = world.send("GET", &path, &[], "").await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    let login = location(&answer);
+    assert_eq!((login.host(), login.path()), ("coder.test", "/login"));
+    assert_eq!(query(&login)["redirect"], path);
+    let script = world.send("GET", &path, &[("accept", "application/json")], "").await;
+    assert_eq!(script.status, StatusCode::UNAUTHORIZED);
+    assert!(header(&script, "www-authenticate").starts_with("Bearer realm=\"coder\""));
+    let suspended = format!("coder_session_token={}", world.token("sue"));
+    let suspended = world.send("GET", &path, &[("cookie", &suspended)], "").await;
+    assert_eq!(suspended.status, StatusCode::UNAUTHORIZED);
+}
+
+/// Follows a browser to the app's host, and returns what it then carries
+async fn arrive(world: &World, host: &str, path: &str) -> (authd::client::Answer, String) {
+    let answer = ask(world, &format!("https://{host}{path}")).await;
+    let back = location(&answer);
+    let uri = format!("{}?{}", back.path(), back.query().unwrap());
+    (world.visit(host, &uri, &[]).await, uri)
+}
+
+// scenario 216
+#[tokio::test]
+async fn the_session_in_the_address_becomes_a_cookie_of_apps_alone() {
+    let world = World::new().await;
+    let (arrived, uri) = arrive(&world, HOST, "/x/?b=2&a=1").await;
+    assert_eq!(arrived.status, StatusCode::SEE_OTHER);
+    assert_eq!(header(&arrived, "location"), "/x/?b=2&a=1");
+    let [(name, token, line)] = &set_cookies(&arrived)[..] else { panic!() };
+    assert_eq!(*name, session_cookie_name());
+    assert!(line.contains("; Path=/; Domain=test.coder.com; HttpOnly"), "{line}");
+    assert!(!line.contains("Expires") && !line.contains("Max-Age"));
+    let cookie = format!("{name}={token}");
+    let opened = world.visit(HOST, "/x/?b=2&a=1", &[("cookie", &cookie)]).await;
+    assert_eq!(opened.status, StatusCode::OK);
+
+    // Good for apps alone: not for a terminal, nor for another such session.
+    let headers = [("coder-session-token", &**token)];
+    let terminal = format!("/api/v2/workspaceagents/{}/pty", world.agent);
+    assert_eq!(world.visit("coder.test", &terminal, &headers).await.status, 404);
+    let path = redirect_to("https://app.test.coder.com/");
+    assert_eq!(world.send("GET", &path, &headers, "").await.status, StatusCode::NOT_FOUND);
+    let store = world.database.store().await;
+    let holders = store.holders(&[token.parse().unwrap()]).await.unwrap();
+    let subject = holders[0].subject(&app_authz::rbac::BuiltInRoles::new(Default::default()));
+    let own_user = app_authz::rbac::Object::user(holders[0].key.user);
+    assert!(!subject.unwrap().is_allowed(&app_authz::rbac::Action::Read, &own_user));
+
+    // Shown again it gives nothing, and a browser with the cookie goes on all the same.
+    let replayed = world.visit(HOST, &uri, &[]).await;
+    assert_eq!(replayed.status, StatusCode::SEE_OTHER);
+    assert!(set_cookies(&replayed).is_empty());
+}
+
+// scenario 217, 219
+#[tokio::test]
+async fn a_sealed_session_is_opened_where_it_belongs() {
+    let world = World::new().await;
+    let app = "/@alice/dev/apps/owner/x/";
+    let (arrived, uri) = arrive(&world, "sydney.coder.com", app).await;
+    assert_eq!(arrived.status, StatusCode::SEE_OTHER, "{}", text(&arrived));
+    assert_eq!(header(&arrived, "location"), app);
+    let (name, token, line) = &set_cookies(&arrived)[0];
+    assert_eq!(name, "coder_path_app_session_token");
+    assert!(!line.contains("Domain"), "{line}");
+    let cookie = format!("{name}={token}");
+    let opened = world.visit("sydney.coder.com", app, &[("cookie", &cookie)]).await;
+    assert_eq!(opened.status, StatusCode::OK);
+
+    let on_dashboard = world.visit("coder.test", &uri, &[]).await;
+    assert_eq!(on_dashboard.status, StatusCode::BAD_REQUEST);
+    let sealed = uri.split_once(&format!("{PARAMETER}=")).unwrap().1;
+    let mut forged = sealed.to_owned();
+    forged.pop();
+    for bad in ["x", "a.b.c.d.e", &forged, &sealed.replacen('.', "..", 1), &"A".repeat(9000)] {
+        let answer = world.visit(HOST, &format!("/?{PARAMETER}={bad}"), &[]).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{bad}");
+        assert!(set_cookies(&answer).is_empty());
+    }
+    let (_, uri) = arrive(&world, HOST, "/").await;
+    world.move_clock(3 * 60);
+    assert_eq!(world.visit(HOST, &uri, &[]).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn the_way_back_stays_on_the_host() {
+    let world = World::new().await;
+    for path in ["//evil.example/", "/\\evil.example/", "///evil.example"] {
+        let answer = ask(&world, "https://owner--agent--dev--alice.test.coder.com/").await;
+        let sealed = query(&location(&answer))[PARAMETER].clone();
+        let arrived = world.visit(HOST, &format!("{path}?{PARAMETER}={sealed}"), &[]).await;
+        let location = header(&arrived, "location");
+        assert!(location.starts_with("/evil.example"), "{path}: {location}");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_keeps_no_cookies_is_stopped() {
+    let world = World::new().await;
+    let session = format!("coder_session_token={}", world.token("alice"));
+    let path = redirect_to(&format!("https://{HOST}/"));
+    let mut attempts = String::new();
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        let cookies = format!("{session}{attempts}");
+        let answer = world.send("GET", &path, &[("cookie", &cookies)], "").await;
+        statuses.push(answer.status.as_u16());
+        if let Some((name, value, _)) = set_cookies(&answer).first() {
+            attempts = format!("; {name}={value}");
+        }
+    }
+    assert_eq!(statuses, [303, 303, 303, 303, 303, 400]);
+    let cookies = format!("{session}{attempts}");
+    let other = redirect_to("https://other--agent--dev--alice.test.coder.com/");
+    let other = world.send("GET", &other, &[("cookie", &cookies)], "").await;
+    assert_eq!(other.status, StatusCode::SEE_OTHER);
+    world.move_clock(60);
+    let later = world.send("GET", &path, &[("cookie", &cookies)], "").await;
+    assert_eq!(later.status, StatusCode::SEE_OTHER);
+}
+
+// scenario 231
+#[tokio::test]
+async fn the_dashboard_learns_where_apps_are() {
+    let ask = async |world: &World, token: &str| {
+        world.send("GET", "/api/v2/applications/host", &[("coder-session-token", token)], "").await
+    };
+    for (pattern, host) in [
+        (Some("*.test.coder.com"), "*.test.coder.com"),
+        (None, ""),
+        (Some("*--x.coder.com:4444"), "*--x.coder.com:4444"),
+    ] {
+        let mut plan = Plan::new();
+        plan.config.app_hosts = pattern.map(|pattern| pattern.parse().unwrap());
+        let world = plan.serve().await;
+        let answer = ask(&world, world.token("alice")).await;
+        assert_eq!(text(&answer), json!({ "host": host }).to_string());
+        assert_eq!(ask(&world, "").await.status, StatusCode::UNAUTHORIZED);
+    }
+}
+
+// scenario 237, 238, 240, 241, 243
+#[tokio::test]
+async fn the_dashboard_gets_a_token_for_a_terminal_on_a_proxy() {
+    let world = World::new().await;
+    let path = format!("/api/v2/workspaceagents/{}/pty", world.agent);
+    let ask = async |url: &str, token: &str| {
+        let body = json!({ "url": url, "agentID": world.agent }).to_string();
+        let headers = [("coder-session-token", token), ("content-type", "application/json")];
+        let route = "/api/v2/applications/reconnecting-pty-signed-token";
+        world.send("POST", route, &headers, &body).await
+    };
+    let owner = world.token("alice");
+    for (url, message, detail) in [
+        (":".to_owned(), "Invalid URL.", ""),
+        (format!("ftp://sydney.coder.com{path}"), "Invalid URL.", "scheme"),
+        (format!("wss://sydney.coder.com{path}/x"), "Invalid URL.", "path"),
+        ("wss://sydney.coder.com/".to_owned(), "Invalid URL.", "path"),
+        (format!("wss://sydney.coder.com/x/..{path}"), "Invalid URL.", ""),
+        (format!("wss://elsewhere.example{path}"), "Invalid hostname in URL.", ""),
+        (format!("wss://coder.test{path}"), "Invalid hostname in URL.", ""),
+        (format!("wss://sydney.coder.com:8443{path}"), "Invalid hostname in URL.", ""),
+        (format!("wss://sydney.co{path}"), "Invalid hostname in URL.", ""),
+    ] {
+        let answer = ask(&url, owner).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{url}");
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(body["message"], message, "{url}");
+        assert!(body["detail"].as_str().unwrap().contains(detail), "{url}: {body}");
+    }
+    let url = format!("wss://sydney.coder.com{path}");
+    assert_eq!(ask(&url, "").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&url, "0123456789-0123456789012345678901").await.status, 401);
+    assert_eq!(ask(&url, world.token("sue")).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&url, world.token("bob")).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(ask(&url, world.scoped("alice")).await.status, StatusCode::NOT_FOUND);
+    let answer = ask(&url, owner).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", text(&answer));
+    assert!(text(&answer).starts_with("{\"signed_token\":\""));
+}
+
+#[tokio::test]
+async fn logging_out_ends_app_sessions_too() {
+    let world = World::new().await;
+    let session = format!("coder_session_token={}", world.token("alice"));
+    let (arrived, _) = arrive(&world, HOST, "/").await;
+    let (name, token, _) = &set_cookies(&arrived)[0];
+    let app = format!("{name}={token}");
+    let logout = "/api/v2/users/logout";
+    let foreign =
+        [("cookie", &*session), ("origin", "https://owner--agent--dev--alice.test.coder.com")];
+    assert_eq!(world.send("POST", logout, &foreign, "").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(world.visit(HOST, "/", &[("cookie", &app)]).await.status, StatusCode::OK);
+
+    let own = [("cookie", &*session), ("origin", "https://coder.test")];
+    let answer = world.send("POST", logout, &own, "").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let gone = set_cookies(&answer);
+    let names: Vec<&str> = gone.iter().map(|(name, _, _)| &**name).collect();
+    assert_eq!(
+        names,
+        ["coder_session_token", "coder_path_app_session_token", &session_cookie_name()]
+    );
+    assert!(gone.iter().all(|(_, value, line)| value.is_empty() && line.contains("Max-Age=0")));
+    assert!(gone[2].2.contains("Domain=test.coder.com"));
+    assert_eq!(world.visit(HOST, "/", &[("cookie", &app)]).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(world.send("POST", logout, &own, "").await.status, StatusCode::UNAUTHORIZED);
+    // Somebody else's sessions stay.
+    let root = world.visit(HOST, "/", &[("coder-session-token", world.scoped("root"))]).await;
+    assert_eq!(root.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_app_host_can_end_its_own_session() {
+    let world = World::new().await;
+    let (arrived, _) = arrive(&world, HOST, "/").await;
+    let (name, token, _) = &set_cookies(&arrived)[0];
+    let app = format!("{name}={token}");
+    let answer = world.visit("coder-logout.test.coder.com", "/", &[("cookie", &app)]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    assert_eq!(header(&answer, "location"), "https://coder.test/");
+    assert!(set_cookies(&answer)[0].2.contains("Max-Age=0"));
+    assert_eq!(world.visit(HOST, "/", &[("cookie", &app)]).await.status, StatusCode::SEE_OTHER);
+    let dashboard = format!("coder_session_token={}", world.token("alice"));
+    assert_eq!(world.visit(HOST, "/", &[("cookie", &dashboard)]).await.status, StatusCode::OK);
+}
