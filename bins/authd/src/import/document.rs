@@ -229,16 +229,29 @@ impl Document {
     /// [`Invalid`], with the path of the first thing that is wrong.
     pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
         if text.trim_start().starts_with('{') {
-            let json = &mut serde_json::Deserializer::from_str(text);
-            let document = serde_path_to_error::deserialize(&mut *json).map_err(at)?;
-            json.end().map_err(|error| Invalid::new("", error))?;
-            return Ok(document);
+            return Self::from_json(text);
         }
         let toml = toml::de::Deserializer::parse(text).map_err(|error| Invalid {
             path: String::new(),
             reason: error.to_string().trim_end().to_owned(),
         })?;
         serde_path_to_error::deserialize(toml).map_err(at)
+    }
+
+    /// Reads a document that is JSON
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`], with the path of the first thing that is wrong.
+    pub(crate) fn from_json(text: &str) -> Result<Self, Invalid> {
+        // An array's elements would be taken as the fields in order.
+        if !text.trim_start().starts_with('{') {
+            return Err(Invalid::new("", "not an object"));
+        }
+        let json = &mut serde_json::Deserializer::from_str(text);
+        let document = serde_path_to_error::deserialize(&mut *json).map_err(at)?;
+        json.end().map_err(|error| Invalid::new("", error))?;
+        Ok(document)
     }
 }
 
@@ -252,6 +265,10 @@ pub(crate) struct Invalid {
 }
 
 impl Invalid {
+    pub(crate) fn not_text() -> Self {
+        Self::new("", "not UTF-8")
+    }
+
     pub(super) fn new(path: impl Into<String>, reason: impl ToString) -> Self {
         Self { path: path.into(), reason: reason.to_string() }
     }
