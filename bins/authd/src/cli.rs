@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use uuid::Uuid;
 
 use crate::config::ConfigArgs;
 
@@ -16,6 +17,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Print the session token of this machine's agent: the machine's side of a sign-in
     AgentToken(AgentTokenArgs),
+    /// Read the audit log: who opened what, and who was refused
+    Audit(AuditArgs),
     /// Show the whole path on this machine: private database, sample fleet, test cloud, sign-ins
     Demo(DemoArgs),
     /// Bring users, workspaces, agents and apps to what a document says
@@ -223,6 +226,83 @@ pub(crate) enum MetadataCloud {
     Azure,
     #[value(alias = "gcp")]
     Google,
+}
+
+#[derive(Args)]
+pub(crate) struct AuditArgs {
+    #[command(subcommand)]
+    pub(crate) command: AuditCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Print rows, the newest first
+    List {
+        /// How many rows at most
+        #[arg(long, default_value_t = 50, value_name = "N")]
+        limit: u32,
+        #[command(flatten)]
+        reading: AuditReading,
+    },
+    /// Print the last rows, and then new ones as they are written
+    Tail {
+        /// How many rows of before
+        #[arg(long, default_value_t = 10, value_name = "N",
+              value_parser = clap::value_parser!(u32).range(0..=1000))]
+        lines: u32,
+        #[command(flatten)]
+        reading: AuditReading,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct AuditReading {
+    /// Print lines of JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) filter: AuditFilter,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+/// Which rows: those that agree with everything that is given
+#[derive(Args)]
+#[command(next_help_heading = "Filter")]
+pub(crate) struct AuditFilter {
+    /// Not before this, such as 2026-11-21T00:00:00Z
+    #[arg(long, value_name = "RFC3339")]
+    pub(crate) from: Option<String>,
+    /// Before this
+    #[arg(long, value_name = "RFC3339")]
+    pub(crate) to: Option<String>,
+    /// Who asked; the nil id for nobody
+    #[arg(long, value_name = "UUID")]
+    pub(crate) user: Option<Uuid>,
+    /// The workspace's organization
+    #[arg(long, value_name = "UUID")]
+    pub(crate) organization: Option<Uuid>,
+    /// The workspace
+    #[arg(long, value_name = "UUID")]
+    pub(crate) workspace: Option<Uuid>,
+    /// The app; ports and terminals are found by their agent
+    #[arg(long, value_name = "UUID|SLUG")]
+    pub(crate) app: Option<String>,
+    /// What was decided
+    #[arg(long)]
+    pub(crate) decision: Option<AuditDecision>,
+    /// The request
+    #[arg(long, value_name = "UUID")]
+    pub(crate) request: Option<Uuid>,
+    /// The session: its beginning, and its end where that is written
+    #[arg(long, value_name = "UUID")]
+    pub(crate) session: Option<Uuid>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum AuditDecision {
+    Allow,
+    Deny,
 }
 
 #[derive(Args)]

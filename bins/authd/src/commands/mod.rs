@@ -1,4 +1,5 @@
 mod agent_token;
+mod audit;
 mod database;
 mod demo;
 mod import;
@@ -47,6 +48,7 @@ pub fn run() -> ExitCode {
 async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
     match command {
         Command::AgentToken(args) => agent_token::run(args).await?,
+        Command::Audit(args) => return audit::run(args).await,
         Command::Demo(args) => demo::run(args).await?,
         Command::Import(args) => import::run(args).await?,
         Command::Keys(args) => keys::run(args).await?,

@@ -93,7 +93,7 @@ impl<'a> List<'a> {
             ids,
             slug,
             decision: filter.decision.map(Decision::as_str),
-            before: to.into_iter().chain(after).min().unwrap_or((latest(), Uuid::max())),
+            before: to.into_iter().chain(after).min().unwrap_or_else(|| (latest(), Uuid::max())),
             from: known(filter.from.unwrap_or(EARLIEST)),
             limit: page.limit().into(),
         })

@@ -1,0 +1,116 @@
+//! `authd audit`: the log on a terminal
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use testkit::Database;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+fn audit(database: &Database, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_authd"));
+    command.arg("audit").args(args).args(["--database-url", database.url()]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+async fn lines(database: &Database, args: &[&str]) -> Vec<String> {
+    let said = audit(database, args).output().await.unwrap();
+    assert_eq!(said.status.code(), Some(0), "{said:?}");
+    String::from_utf8(said.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// A row every second, each fifth of them refused
+async fn fill(database: &Database, from: u32, to: u32) {
+    database
+        .sql(&format!(
+            "INSERT INTO authd_audit_log (id, session_id, time, user_id, organization_id,
+                                          resource_type, resource_id, resource_target, action,
+                                          status_code, request_id, decision, reason,
+                                          additional_fields)
+             SELECT md5(n::text)::uuid, md5(n::text)::uuid,
+                    '2026-11-21Z'::timestamptz + n * interval '1 s', md5((n % 2)::text)::uuid,
+                    gen_random_uuid(), 'workspace_app', gen_random_uuid(), 'app-' || n || e'\\x1b[31m',
+                    'open', CASE n % 5 WHEN 0 THEN 404 ELSE 200 END, gen_random_uuid(),
+                    CASE n % 5 WHEN 0 THEN 'deny' ELSE 'allow' END::authd_audit_decision,
+                    CASE n % 5 WHEN 0 THEN 'not_found' ELSE '' END,
+                    '{{\"workspace_name\": \"dev\", \"workspace_owner\": \"ann\"}}'
+             FROM generate_series({from}, {to}) n"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn rows_are_listed_as_a_table_and_as_json() {
+    let database = Database::new().await;
+    fill(&database, 1, 1_200).await;
+    let table = lines(&database, &["list", "--limit", "3"]).await;
+    assert_eq!(table.len(), 4);
+    assert!(table[0].starts_with("TIME"), "{}", table[0]);
+    for told in ["2026-11-21T00:20:00.000Z", "ann/dev", "app-1200", "open denied: not_found", "404"]
+    {
+        assert!(table[1].contains(told), "{told} in {}", table[1]);
+    }
+    assert!(!table[1].contains('\x1b'), "a visitor's text is only text");
+
+    // More than a page.
+    let all = lines(&database, &["list", "--limit", "5000", "--json"]).await;
+    assert_eq!(all.len(), 1_200);
+    let newest: Value = serde_json::from_str(&all[0]).unwrap();
+    assert_eq!(newest["time"], "2026-11-21T00:20:00.000000Z");
+    assert_eq!((&newest["decision"], &newest["status_code"]), (&"deny".into(), &404.into()));
+}
+
+#[tokio::test]
+async fn flags_filter_what_is_listed() {
+    let database = Database::new().await;
+    fill(&database, 1, 100).await;
+    let id = database.sql("SELECT md5('50')::uuid").await.remove(0);
+    let user = database.sql("SELECT md5('1')::uuid").await.remove(0);
+    for (flags, rows) in [
+        (vec!["--decision", "deny"], 20),
+        (vec!["--decision", "deny", "--user", &user], 10),
+        (vec!["--session", &id], 1),
+        (vec!["--app", "app-7\x1b[31m"], 1),
+        (vec!["--app", "app-7"], 0),
+        (vec!["--app", &id], 0),
+        (vec!["--from", "2026-11-21T00:01:00Z", "--to", "2026-11-21T00:01:10+00:00"], 10),
+    ] {
+        let listed =
+            lines(&database, &[&["list", "--json", "--limit", "100"], &flags[..]].concat()).await;
+        assert_eq!(listed.len(), rows, "{flags:?}");
+    }
+    let wrong = audit(&database, &["list", "--from", "yesterday"]).output().await.unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+    let memory = Command::new(env!("CARGO_BIN_EXE_authd"))
+        .args(["audit", "list", "--store", "memory"])
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(memory.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_tail_follows_what_is_written() {
+    let database = Database::new().await;
+    fill(&database, 1, 20).await;
+    let mut tail = audit(&database, &["tail", "--json", "--lines", "2"]).spawn().unwrap();
+    let mut out = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut next = async || {
+        let line = tokio::time::timeout(Duration::from_secs(20), out.next_line()).await;
+        let row: Value = serde_json::from_str(&line.unwrap().unwrap().unwrap()).unwrap();
+        row["time"].as_str().unwrap()[11..19].to_owned()
+    };
+    assert_eq!([next().await, next().await], ["00:00:19", "00:00:20"]);
+    fill(&database, 30, 31).await;
+    assert_eq!([next().await, next().await], ["00:00:30", "00:00:31"]);
+    // Written after a later one: seen all the same, and nothing is seen twice.
+    fill(&database, 25, 25).await;
+    assert_eq!(next().await, "00:00:25");
+    fill(&database, 40, 40).await;
+    assert_eq!(next().await, "00:00:40");
+    tail.kill().await.unwrap();
+}
