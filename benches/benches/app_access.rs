@@ -15,7 +15,7 @@
 //! statement needs, and nothing is authorized, so that what the reference spends on that
 //! is left out in its favour. Both sides have the same indices.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::as_conversions, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::sync::{Arc, Mutex};
 
@@ -26,6 +26,7 @@ use store::PgStore;
 use testkit::Database;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, NoTls, Row, Statement};
 use uuid::Uuid;
 
@@ -175,7 +176,7 @@ impl Bare {
             let settings = "SET plan_cache_mode = force_generic_plan; SET enable_bitmapscan = off;
                             SET enable_seqscan = off";
             client.batch_execute(settings).await.unwrap();
-            let statement = client.prepare(text).await.unwrap();
+            let statement = client.prepare_typed(text, &PARAMETERS).await.unwrap();
             callers.push((client, statement));
         }
         Self { callers }
@@ -187,22 +188,36 @@ impl Bare {
         let port: Option<i32> = question.slug_or_port.parse().ok();
         let slug = Some(question.slug_or_port).filter(|_| port.is_none());
         let no_id: Option<Uuid> = None;
-        let rows = client.query(
-            statement,
-            &[
-                &[no_id].as_slice(),
-                &[Some(question.owner.as_str())].as_slice(),
-                &[no_id].as_slice(),
-                &[Some(question.workspace.as_str())].as_slice(),
-                &[slug].as_slice(),
-                &[port].as_slice(),
-                &[question.token.id()].as_slice(),
-                &[1_i64].as_slice(),
-            ],
-        );
-        rows.await.unwrap().len()
+        let rows = client
+            .query(
+                statement,
+                &[
+                    &[no_id].as_slice(),
+                    &[Some(question.owner.as_str())].as_slice(),
+                    &[no_id].as_slice(),
+                    &[Some(question.workspace.as_str())].as_slice(),
+                    &[slug].as_slice(),
+                    &[port].as_slice(),
+                    &[question.token.id()].as_slice(),
+                    &[1_i64].as_slice(),
+                ],
+            )
+            .await;
+        rows.unwrap().len()
     }
 }
+
+/// Owners and workspaces by id and by name, slugs and ports, and tokens
+const PARAMETERS: [Type; 8] = [
+    Type::UUID_ARRAY,
+    Type::TEXT_ARRAY,
+    Type::UUID_ARRAY,
+    Type::TEXT_ARRAY,
+    Type::TEXT_ARRAY,
+    Type::INT4_ARRAY,
+    Type::TEXT_ARRAY,
+    Type::INT8_ARRAY,
+];
 
 /// The statements that the store prepares, as its tests keep them
 const STATEMENTS: &str =
@@ -230,7 +245,7 @@ struct Answer {
     statements: u32,
 }
 
-type Parameters<'a> = &'a [&'a (dyn tokio_postgres::types::ToSql + Sync)];
+type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 impl Reference {
     async fn connect(url: &str) -> Self {
@@ -266,19 +281,15 @@ impl Reference {
         let agents = run(Step::Agents, &[&resources]).await;
         let agent_ids: Vec<Uuid> = agents.iter().map(|row| row.get("id")).collect();
         let apps = run(Step::Apps, &[&agent_ids]).await;
-        let mut agent = agent_ids[0];
-        let (mut app, mut sharing) = (None, "owner".to_owned());
-        if let Ok(port) = question.slug_or_port.parse::<i32>() {
+        let (agent, app, sharing) = if let Ok(port) = question.slug_or_port.parse::<i32>() {
             let name: &str = agents[0].get("name");
             let share = run(Step::PortShare, &[&id, &name, &port]).await;
-            sharing = share[0].get("share_level");
+            (agent_ids[0], None, share[0].get("share_level"))
         } else {
             let of_slug = |row: &&Row| row.get::<_, &str>("slug") == question.slug_or_port;
             let row = apps.iter().find(of_slug).unwrap();
-            agent = row.get("agent_id");
-            app = Some(row.get("id"));
-            sharing = row.get("sharing_level");
-        }
+            (row.get("agent_id"), Some(row.get("id")), row.get("sharing_level"))
+        };
         run(Step::Template, &[&workspace[0].get::<_, Uuid>("template_id")]).await;
         Answer { visitor, groups, workspace: id, agent, app, sharing, statements }
     }

@@ -10,7 +10,7 @@ use app_authz::rbac::{
     WorkspaceSharing,
 };
 use app_authz::{App, OrganizationId, Place, SharingLevel};
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -127,9 +127,17 @@ pub(crate) fn seconds(seconds: i64) -> Duration {
     Duration::from_secs(seconds.try_into().unwrap_or(0))
 }
 
-/// The time as a database keeps it: in microseconds
+/// The time as a database keeps it: in microseconds; one that is too far off is the last
 pub(crate) fn stored_time(time: SystemTime) -> DateTime<Utc> {
-    DateTime::<Utc>::from(time).trunc_subsecs(6)
+    unix_micros(time).and_then(DateTime::from_timestamp_micros).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// Microseconds since 1970
+pub(crate) fn unix_micros(time: SystemTime) -> Option<i64> {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => after.as_micros().try_into().ok(),
+        Err(before) => i64::try_from(before.duration().as_micros()).ok().map(|micros| -micros),
+    }
 }
 
 /// The label under which the table of keys has a scope

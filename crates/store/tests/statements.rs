@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers outside of `#[test]` functions")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_auth::Candidates;
 use app_authz::credential::{KeyUpdate, NewKey, SessionToken, Sessions};
@@ -184,17 +185,26 @@ async fn the_system_needs_no_further_statement_to_read_a_job() {
     assert_eq!((page.rows.len(), none.so_far()), (0, 0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn replicas_that_rotate_at_once_make_one_key() {
     let database = Database::new().await;
     let feature = Feature::WorkspaceAppsToken;
     let now = DateTime::from_timestamp(1_750_000_000, 0).unwrap().into();
-    let replicas: Vec<_> = (0..8)
-        .map(|n| {
-            let url = database.url().to_owned();
+    let mut replicas = Vec::new();
+    for _ in 0..4 {
+        let store = database.store().await;
+        // So that none is late for having to connect.
+        assert_eq!(store.rotate(feature, |_| Vec::new()).await, Ok(0));
+        replicas.push(store);
+    }
+    let replicas: Vec<_> = replicas
+        .into_iter()
+        .map(|store| {
             tokio::spawn(async move {
-                let store = store::PgStore::new(&url, &store::Options::default()).unwrap();
-                let plan = |rows: &[_]| rotate(feature, rows, now, |bytes| bytes.fill(n));
+                let plan = |rows: &[_]| {
+                    std::thread::sleep(Duration::from_millis(50));
+                    rotate(feature, rows, now, |bytes| bytes.fill(7))
+                };
                 store.rotate(feature, plan).await.unwrap()
             })
         })
@@ -237,7 +247,7 @@ async fn the_use_of_a_key_is_noted_with_its_address_and_its_user() {
                  FROM api_keys JOIN users ON users.id = user_id";
 
     let key = store.holders(&[token]).await.unwrap().remove(0).key;
-    let used = key.last_used + std::time::Duration::from_secs(7_200);
+    let used = key.last_used + Duration::from_secs(7_200);
     let update = KeyUpdate { last_used: Some(used), expires_at: None };
     store.update(&key, update, Some("::ffff:192.0.2.7".parse().unwrap())).await.unwrap();
     assert_eq!(database.sql(noted).await, ["192.0.2.7|t|f"]);

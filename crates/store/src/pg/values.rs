@@ -42,10 +42,7 @@ impl FromSql<Timestamptz, Pg> for Moment {
 
 impl ToSql<Timestamptz, Pg> for Moment {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        let micros = match self.0.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_micros())?,
-            Err(before) => -i64::try_from(before.duration().as_micros())?,
-        };
+        let micros = domain::unix_micros(self.0).ok_or("a time beyond all clocks")?;
         let micros = micros.saturating_sub(EPOCH);
         ToSql::<BigInt, Pg>::to_sql(&micros, &mut out.reborrow())?;
         Ok(IsNull::No)

@@ -60,9 +60,10 @@ contract! {
     }
 
     fn a_user_is_found_by_name_and_never_by_address(store, fleet: users_without_address) {
-        for nobody in ["alice@example.com", "nobody", "al_ce", "%"] {
+        for nobody in ["carol@example.com", "alice@example.com", "nobody", "al_ce", "%"] {
             assert_eq!(place(&store, &fields(nobody, "dev", "", "open")).await, None, "{nobody}");
         }
+        assert!(place(&store, &fields("carol", "dev", "", "open")).await.is_some());
         let deleted = fleet.users[1].id.to_string();
         assert_eq!(place(&store, &fields("ghost", "dev", "", "open")).await, None);
         let found = place(&store, &fields(&deleted, "dev", "", "open")).await.unwrap();
@@ -348,6 +349,8 @@ fn users_without_address() -> Fleet {
     let ghost = fleet.user("ghost", acme);
     fleet.users[1].deleted = true;
     running(&mut fleet, ghost, "dev");
+    let carol = fleet.user("carol", acme);
+    running(&mut fleet, carol, "dev");
     fleet
 }
 
