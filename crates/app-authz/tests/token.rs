@@ -639,6 +639,12 @@ fn proxies_verify_with_public_keys_alone() {
     bytes[last] = if bytes[last] == b'A' { b'B' } else { b'A' };
     let changed = String::from_utf8(bytes).unwrap();
     assert_eq!(public.verify(&changed, now(), LEEWAY), Err(TokenFault::Forged));
+    assert_eq!(private.verify(&changed, now(), LEEWAY), Err(TokenFault::Forged));
+
+    let x = set["keys"][1]["x"].as_str().unwrap();
+    assert!(format!("{public:?}").contains(&format!("material: EddsaPublicKey({x})")));
+    let printed = format!("{private:?}");
+    assert!(printed.contains("material: EddsaKey(..)") && !printed.contains(x), "{printed}");
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Peer for Engine {
     }
 }
 
-/// The case, with its permissions and allow list taken apart
+/// The case with nothing left out, its permissions and allow list taken apart
 fn prepare(text: &str) -> Value {
     let mut case: Json = serde_json::from_str(text).unwrap();
     let scope = &mut case["subject"]["scope"];
@@ -39,6 +39,12 @@ fn prepare(text: &str) -> Value {
     });
     take_apart(scope);
     case["subject"]["roles"].as_array_mut().into_iter().flatten().for_each(take_apart);
+    for name in ["id", "owner", "org_owner"] {
+        let field = &mut case["object"][name];
+        if field.is_null() {
+            *field = json!("");
+        }
+    }
     Value::from_json_str(&case.to_string()).unwrap()
 }
 
