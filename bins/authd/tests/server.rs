@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_auth::{Candidate, Candidates};
+use app_audit::{Answer, AuditLog, Count, Entry, Filter, Journal, Page, Row, Window};
 use authd::Limits;
 use bytes::Bytes;
 use common::{SIGN_IN, Setup, proof, told};
@@ -21,13 +22,14 @@ use tokio::sync::Semaphore;
 
 const INSTANCE: &str = "i-0123456789abcdef0";
 
-/// A store that answers when it is told to
+/// A store that says which agents there are when it is told to, and keeps the rest in
+/// memory
 #[derive(Clone)]
-struct SlowStore(Arc<Semaphore>);
+struct SlowStore(Arc<Semaphore>, Arc<MemoryStore>);
 
 impl SlowStore {
     fn new() -> Self {
-        Self(Arc::new(Semaphore::new(0)))
+        Self(Arc::new(Semaphore::new(0)), Arc::default())
     }
 }
 
@@ -38,6 +40,38 @@ impl Candidates for SlowStore {
         assert_ne!(instance_id, PANIC);
         self.0.acquire().await.unwrap().forget();
         Ok(Vec::new())
+    }
+}
+
+impl Journal for SlowStore {
+    type Error = Error;
+
+    async fn note(&self, entries: &[Entry], window: Window) -> Result<Vec<Answer>, Error> {
+        self.1.note(entries, window).await
+    }
+
+    async fn count(&self, counts: &[Count]) -> Result<(), Error> {
+        self.1.count(counts).await
+    }
+
+    async fn end_sessions(&self, window: Window, at_most: u32) -> Result<u64, Error> {
+        self.1.end_sessions(window, at_most).await
+    }
+
+    async fn forget(&self, keep: Duration, at_most: u32) -> Result<u64, Error> {
+        self.1.forget(keep, at_most).await
+    }
+
+    fn is_unavailable(error: &Error) -> bool {
+        MemoryStore::is_unavailable(error)
+    }
+}
+
+impl AuditLog for SlowStore {
+    type Error = Error;
+
+    async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Error> {
+        self.1.list(filter, page).await
     }
 }
 
