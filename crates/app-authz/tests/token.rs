@@ -614,6 +614,8 @@ fn proxies_verify_with_public_keys_alone() {
     let subject = Subject::new(target.workspace.owner, owner.map(Into::into), Scope::all());
     let permit = decide(&target, Some(&subject), Rules::default()).unwrap();
     let token = private.sign(&permit, now()).unwrap();
+    assert_eq!(format!("{token:?}"), "SignedToken(..)");
+    assert_eq!(token.expires_at(), now() + TOKEN_LIFETIME);
     let public = KeyRing::<EddsaPublicKey>::from_jwks(&jwks).unwrap();
     let seen = public.verify(token.reveal(), now(), LEEWAY).unwrap();
     assert!(seen.matches(&request()));
