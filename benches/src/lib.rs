@@ -7,6 +7,8 @@
 
 mod contest;
 mod report;
+mod spread;
 
 pub use contest::{Contest, Effort, Result, Round, Until, concurrently};
 pub use report::Report;
+pub use spread::Spread;

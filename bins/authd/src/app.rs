@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use store::Store;
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
@@ -224,6 +224,14 @@ impl<S: Store> App<S> {
                 return app_tokens::issue_for_terminal(apps, request, bounds, now, request_id)
                     .await;
             }
+            Route::Import => {
+                let client = apps.asked_of(&request).client;
+                return routes::import::import(apps, request, bounds, client, now).await;
+            }
+            Route::SignIn if request.method() == Method::POST => {
+                let client = apps.asked_of(&request).client;
+                return routes::login::sign_in(apps, request, bounds, client, now).await;
+            }
             _ => request.into_parts().0,
         };
         let (headers, path) = (&request.headers, request.uri.path());
@@ -243,6 +251,8 @@ impl<S: Store> App<S> {
             Route::ForwardAuthAnswer => forward_auth::answer(apps, headers, &asked),
             Route::Jwks => crypto_keys::public(apps, now).await,
             Route::LogOut => logout::log_out(apps, headers, query, client, now).await,
+            Route::SignIn => Ok(routes::login::page(query)),
+            Route::SignedIn => Ok(routes::login::done()),
             Route::Visit => Ok(routes::visit::direct(apps, &request, asked, now, request_id).await),
             _ => Err(Failure::RouteNotFound),
         }

@@ -21,12 +21,21 @@ pub(crate) enum Command {
     Audit(AuditArgs),
     /// Show the whole path on this machine: private database, sample fleet, test cloud, sign-ins
     Demo(DemoArgs),
+    /// Bring users, workspaces, agents and apps to what a document says
+    ///
+    /// What the document has is added or changed, all or nothing. What it leaves out stays
+    /// as it is. Exit status 0: done. 1: the database refused. 2: the document is not valid.
+    Import(ImportArgs),
+    /// Show and replace the keys that app tokens are signed with
+    Keys(KeysArgs),
     /// Bring a database's tables up to date
     Migrate(MigrateArgs),
     /// Decide written cases of role-based access control, and explain them
     Policy(PolicyArgs),
     /// Answer requests
     Serve(ServeArgs),
+    /// Make, show and end what users and proxies prove themselves with
+    Token(TokenArgs),
     /// Say whether a proof in files holds, and if not, why
     ///
     /// Prints one line of JSON. Exit status 0: it holds. 1: it does not. 2: the command
@@ -42,6 +51,103 @@ pub(crate) struct DemoArgs {
     /// Folder of `initdb` and `postgres` [default: the newest installed]
     #[arg(long, env = "AUTHD_POSTGRES_BIN", value_name = "DIR")]
     pub(crate) postgres_bin: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    /// JSON or TOML; `-` is standard input
+    pub(crate) file: PathBuf,
+    /// Only show what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print each difference as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Print all keys, without their secrets
+    List {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Do what is due, as `serve` does every ten minutes
+    Rotate {
+        /// Make successors even if none is due; they sign in half an hour
+        #[arg(long)]
+        force: bool,
+        /// Make successors that sign now, and let nothing that was signed before count
+        #[arg(long)]
+        compromised: bool,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct TokenArgs {
+    #[command(subcommand)]
+    pub(crate) command: TokenCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print it; it is shown this once
+    Create(TokenCreateArgs),
+    /// Print sessions and tokens, without their secrets, the newest first
+    List {
+        /// Only those of this user
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// End a session or token
+    Revoke {
+        /// The part before the dash
+        id: String,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct TokenCreateArgs {
+    /// Whom it stands for
+    #[arg(long, value_name = "NAME", required_unless_present = "proxy")]
+    pub(crate) user: Option<String>,
+    /// The proxy that is to prove itself with it from now on, instead of a user
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["user", "scope", "lifetime_hours", "name"])]
+    pub(crate) proxy: Option<String>,
+    /// What it may do
+    #[arg(long, default_value = "all")]
+    pub(crate) scope: TokenScope,
+    /// How long it lasts
+    #[arg(long, value_name = "N", default_value = "168",
+          value_parser = clap::value_parser!(u64).range(1..=876_600))]
+    pub(crate) lifetime_hours: u64,
+    /// What to call it, unlike the user's other tokens [default: its id]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum TokenScope {
+    All,
+    /// Opens apps, and never a terminal
+    ApplicationConnect,
 }
 
 #[derive(Args)]

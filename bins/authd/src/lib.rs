@@ -14,6 +14,7 @@ mod config;
 mod error;
 mod identity;
 mod idle;
+mod import;
 pub mod outgoing;
 mod pages;
 mod quote;

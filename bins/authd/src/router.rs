@@ -16,12 +16,15 @@ pub(crate) enum Route {
     ForwardAuthAnswer,
     GoogleInstanceIdentity,
     Healthz,
+    Import,
     IssueAppToken,
     IssueTerminalToken,
     Jwks,
     LogOut,
     Metrics,
     Readyz,
+    SignIn,
+    SignedIn,
     /// An app itself, by its host or path: exactly matched paths come first
     Visit,
 }
@@ -33,6 +36,7 @@ const ROUTES: &[(&str, &str, Route)] = &[
     ("/api/v2/applications/host", "GET, HEAD", Route::AppHost),
     ("/api/v2/applications/reconnecting-pty-signed-token", "POST", Route::IssueTerminalToken),
     ("/api/v2/audit", "GET, HEAD", Route::Audit),
+    ("/api/v2/authd/import", "POST", Route::Import),
     ("/api/v2/forward-auth/caddy", ANY, Route::ForwardAuth(Carrier::Caddy)),
     (ENVOY_PREFIX, ANY, Route::ForwardAuth(Carrier::Envoy)),
     ("/api/v2/forward-auth/nginx", ANY, Route::ForwardAuth(Carrier::Nginx)),
@@ -46,6 +50,8 @@ const ROUTES: &[(&str, &str, Route)] = &[
     ("/api/v2/workspaceproxies/me/crypto-keys", "GET, HEAD", Route::CryptoKeys),
     ("/api/v2/workspaceproxies/me/issue-signed-app-token", "POST", Route::IssueAppToken),
     ("/healthz", "GET, HEAD", Route::Healthz),
+    ("/login", "GET, HEAD, POST", Route::SignIn),
+    ("/login/done", "GET, HEAD", Route::SignedIn),
     ("/metrics", "GET, HEAD", Route::Metrics),
     ("/readyz", "GET, HEAD", Route::Readyz),
 ];
@@ -98,12 +104,15 @@ impl Route {
             Self::ForwardAuthAnswer => "forward-auth-answer",
             Self::GoogleInstanceIdentity => "google-instance-identity",
             Self::Healthz => "healthz",
+            Self::Import => "import",
             Self::IssueAppToken => "issue-app-token",
             Self::IssueTerminalToken => "issue-terminal-token",
             Self::Jwks => "jwks",
             Self::LogOut => "logout",
             Self::Metrics => "metrics",
             Self::Readyz => "readyz",
+            Self::SignIn => "login",
+            Self::SignedIn => "login-done",
             Self::Visit => "visit",
         }
     }

@@ -14,7 +14,7 @@ use app_authz::rbac::{
     RoleName, Scope, Subject, Switches, WorkspaceSharing,
 };
 use app_authz::{
-    AccessMethod, Agent, AgentId, AppRequest, Contact, CorsBehavior, Denial, GroupId,
+    AccessMethod, Agent, AgentId, AppRequest, Contact, CorsBehavior, Denial, Error, GroupId,
     OrganizationId, Reason, Rules, SharingLevel, Target, UncheckedRequest, UserId, Warning,
     Workspace, WorkspaceId, decide,
 };
@@ -341,6 +341,31 @@ fn a_denial_says_why() {
     let by_path = target(AccessMethod::Path, SharingLevel::Owner, false, Acl::NONE);
     let denial = decide(&by_path, Some(&other), Rules::default()).unwrap_err();
     assert_eq!(denial.reason(), Reason::PathAppOfAnother);
+    assert_eq!(denial.to_string(), "the path-based app belongs to somebody else");
+}
+
+#[test]
+fn reasons_and_levels_keep_their_names() {
+    let reasons = [
+        Reason::NotSignedIn,
+        Reason::PathAppOfAnother,
+        Reason::NotShared,
+        Reason::OwnAppsRefused,
+        Reason::NotMember,
+    ];
+    assert_eq!(
+        reasons.map(Reason::as_str),
+        ["not_signed_in", "path_app_of_another", "not_shared", "own_apps_refused", "not_member"]
+    );
+    let levels = SharingLevel::ALL.map(SharingLevel::as_str);
+    assert_eq!(levels, ["owner", "organization", "authenticated", "public"]);
+    for level in SharingLevel::ALL {
+        assert_eq!(level.as_str().parse(), Ok(level));
+        assert_eq!(level.to_string(), level.as_str());
+    }
+    assert_eq!("".parse(), Ok(SharingLevel::Owner));
+    let unknown = Err(Error::UnknownSharingLevel("everyone".to_owned()));
+    assert_eq!("everyone".parse::<SharingLevel>(), unknown);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use app_authz::Error;
 use app_authz::credential::SessionToken;
 use app_authz::token::{
     Change, CryptoKey, Feature, Hs512Key, KeyCache, KeyRing, KeyStore, LEEWAY, SealKey, Secret,
-    TokenFault, Want, rotate,
+    TokenFault, Want, replace, rotate,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -118,6 +118,21 @@ fn apply(rows: &mut Vec<CryptoKey>, changes: Vec<Change>) {
                 rows[at].deletes_at = Some(deletes_at);
             }
         }
+    }
+}
+
+#[test]
+fn a_key_outlives_the_last_thing_it_signed() {
+    for (feature, lifetime) in [
+        (Feature::WorkspaceAppsToken, MINUTE),
+        (Feature::WorkspaceAppsApiKey, MINUTE),
+        (Feature::OidcConvert, 5 * MINUTE),
+        (Feature::TailnetResume, 24 * HOUR),
+    ] {
+        let old = CryptoKey { feature, ..key(1, now() - MONTH + HOUR, None) };
+        let changes = rotate(feature, &[old], now(), |bytes| bytes.fill(42));
+        let deletes_at = now() + HOUR + HOUR + lifetime;
+        assert_eq!(changes.last(), Some(&Change::End { feature, sequence: 1, deletes_at }));
     }
 }
 
@@ -391,4 +406,36 @@ fn a_seal_by_a_new_key_is_opened_after_one_fetch() {
         now() - HOUR,
     ));
     assert_eq!(early, Err(Error::NoSigningKey));
+}
+
+#[test]
+fn a_key_that_is_replaced_signs_until_its_successor_is_known() {
+    let mut rows = vec![key(1, now(), None)];
+    let at = now() + HOUR;
+    let feature = Feature::WorkspaceAppsToken;
+    let changes = replace(feature, &rows, at, false, |bytes| bytes.fill(7));
+    apply(&mut rows, changes);
+    assert_eq!(signing(&rows, at), Ok(1));
+    assert_eq!(signing(&rows, at + 30 * MINUTE), Ok(2));
+    let ring = KeyRing::<Hs512Key>::new(&rows).unwrap();
+    let end = at + 30 * MINUTE + HOUR + MINUTE;
+    assert!(ring.verifying(1, end - MINUTE).is_ok() && ring.verifying(1, end).is_err());
+    assert_eq!(rotated(&rows, at), [], "the rotation that follows finds nothing to do");
+}
+
+#[test]
+fn a_compromised_key_is_good_for_nothing_at_once() {
+    let mut rows = vec![
+        key(1, now() - HOUR, Some(now() + HOUR)),
+        key(2, now(), None),
+        key(3, now() + HOUR, None),
+    ];
+    let at = now() + MINUTE;
+    let feature = Feature::WorkspaceAppsToken;
+    let changes = replace(feature, &rows, at, true, |bytes| bytes.fill(7));
+    apply(&mut rows, changes);
+    assert_eq!(signing(&rows, at), Ok(4));
+    let secrets: Vec<_> = rows.iter().map(|row| row.secret.is_some()).collect();
+    assert_eq!(secrets, [false, false, false, true]);
+    assert_eq!(rotated(&rows, at), []);
 }

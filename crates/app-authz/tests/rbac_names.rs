@@ -36,6 +36,31 @@ fn a_role_name_has_at_most_one_colon_and_a_real_id() {
 }
 
 #[test]
+fn a_name_made_of_parts_has_no_colon_either() {
+    let acme = OrganizationId(ACME.parse().unwrap());
+    assert_eq!(RoleName::in_organization("custom", acme), Ok(name(&format!("custom:{ACME}"))));
+    for bad in ["", "a:b", ":"] {
+        let refused = Err(Error::InvalidRoleName(bad.to_owned()));
+        assert_eq!(RoleName::site(bad), refused);
+        assert_eq!(RoleName::in_organization(bad, acme), refused);
+    }
+}
+
+#[test]
+fn a_permission_names_a_type_and_an_action() {
+    for good in ["workspace:read", "*:read", "workspace:*", "!*:*", "unheard_of:invented"] {
+        assert_eq!(good.parse::<Permission>().unwrap().to_string(), good);
+    }
+    for bad in ["", "!", "workspace", ":", ":read", "workspace:", "!:read", "!workspace:"] {
+        let refused = Err(Error::InvalidPermission(bad.to_owned()));
+        assert_eq!(bad.parse::<Permission>(), refused, "{bad}");
+    }
+    let kind = ResourceType::from("unheard_of");
+    assert_eq!((kind.as_str(), kind.to_string()), ("unheard_of", "unheard_of".to_owned()));
+    assert_eq!(format!("{kind:?}"), r#"Other("unheard_of")"#);
+}
+
+#[test]
 fn a_built_in_role_is_found_where_it_belongs() {
     let roles = BuiltInRoles::new(Switches::default());
     for text in roles.names() {
@@ -214,7 +239,9 @@ fn a_credential_needs_a_scope_and_an_empty_allow_list_leaves_nothing() {
     assert!(!allowed(&[read.clone(), ssh], &everything, Action::Stop));
     assert!(!allowed(std::slice::from_ref(&read), &AllowList::default(), Action::Read));
     let nil = AllowList::parse([format!("workspace:{}", Uuid::nil())]).unwrap();
-    assert!(allowed(&[read], &nil, Action::Read));
+    assert!(allowed(std::slice::from_ref(&read), &nil, Action::Read));
+    assert_eq!(*Scope::of_credential(&[read], &nil).unwrap().allow_list(), nil);
+    assert_eq!(*Scope::all().allow_list(), everything);
 }
 
 #[test]

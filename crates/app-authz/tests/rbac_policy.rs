@@ -4,10 +4,14 @@
 
 use std::fmt::Write;
 
+use std::sync::Arc;
+
+use app_authz::UserId;
 use app_authz::rbac::{
-    Action, BuiltInRoles, Permissions, ResourceType, Role, RoleName, Subject, Switches,
-    WorkspaceSharing,
+    Action, AllowList, BuiltInRoles, Levels, Object, Permission, Permissions, ResourceType, Role,
+    RoleName, Scope, Subject, Switches, WorkspaceSharing,
 };
+use uuid::Uuid;
 
 const ORGANIZATION: &str = "aaaaaaaa-0000-4000-a000-00000000000a";
 
@@ -96,6 +100,40 @@ fn the_actions_of_every_type() {
     for kind in ResourceType::LISTED {
         let actions: Vec<&str> = kind.actions().iter().map(Action::as_str).collect();
         writeln!(table, "{kind} | {}", actions.join(" ")).unwrap();
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn what_a_scope_leaves_of_everything() {
+    let mut table = String::from("scope | type | actions\n");
+    let all = Levels::site(["*:*".parse::<Permission>().unwrap()].into_iter().collect());
+    let everything = Arc::new(Role::new("everything".parse().unwrap(), all));
+    for name in [
+        "coder:application_connect",
+        "coder:workspaces.create",
+        "coder:workspaces.operate",
+        "coder:workspaces.delete",
+        "coder:workspaces.access",
+        "coder:templates.build",
+        "coder:templates.author",
+        "coder:apikeys.manage_self",
+        "workspace:ssh",
+        "task:*",
+    ] {
+        let scope = Scope::of_credential(&[name.parse().unwrap()], &AllowList::everything());
+        let role = Arc::clone(&everything);
+        let subject = Subject::new(UserId(Uuid::from_u128(1)), [role], scope.unwrap());
+        for kind in ResourceType::LISTED {
+            let object = Object::new(kind.clone());
+            let allowed = Action::LISTED.iter().filter(|a| subject.is_allowed(a, &object));
+            let allowed: Vec<&str> = allowed.map(Action::as_str).collect();
+            match allowed.len() {
+                0 => {}
+                n if n == Action::LISTED.len() => writeln!(table, "{name} | {kind} | *").unwrap(),
+                _ => writeln!(table, "{name} | {kind} | {}", allowed.join(" ")).unwrap(),
+            }
+        }
     }
     insta::assert_snapshot!(table);
 }

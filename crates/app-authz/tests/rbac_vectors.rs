@@ -20,6 +20,9 @@ const OWN_CASES: &str = r#"
 {"n":6,"expected":false,"action":"read","subject":{"id":"ann","roles":[{"name":"r","site":["*:*"]}],"scope":{"site":["*:*"],"allow_list":["*:*"]}},"object":{"type":"workspace","any_org":true,"org_owner":"acme"}}
 {"n":7,"expected":true,"action":"invented","subject":{"id":"ann","roles":[{"name":"r","site":["unheard_of:invented","!unheard_of:other"]}],"scope":{"site":["*:*"],"allow_list":["unheard_of:*"]}},"object":{"type":"unheard_of","id":"x"}}
 {"n":8,"expected":false,"action":"other","subject":{"id":"ann","roles":[{"name":"r","site":["*:*","!unheard_of:other"]}],"scope":{"site":["*:*"],"allow_list":["*:*"]}},"object":{"type":"unheard_of","id":"x"}}
+{"n":9,"expected":true,"action":"read","subject":{"id":"abcdefab-0000-4000-a000-000000000001","roles":[{"name":"r","user":["*:*"]}],"scope":{"site":["*:*"],"allow_list":["*:*"]}},"object":{"type":"api_key","id":"x","owner":"abcdefab-0000-4000-a000-000000000001"}}
+{"n":10,"expected":false,"action":"read","subject":{"id":"abcdefab-0000-4000-a000-000000000001","roles":[{"name":"r","user":["*:*"]}],"scope":{"site":["*:*"],"allow_list":["*:*"]}},"object":{"type":"api_key","id":"x","owner":"ABCDEFAB-0000-4000-A000-000000000001"}}
+{"n":11,"expected":true,"action":"read","subject":{"id":"ann","roles":[{"name":"r","by_org_id":{"acme":{"org":["workspace:read"]}}}],"scope":{"site":["*:*"],"allow_list":["*:*"]}},"object":{"type":"workspace","any_org":true,"org_owner":"00000000-0000-0000-0000-000000000000"}}
 "#;
 
 #[test]
@@ -117,13 +120,13 @@ fn ours_at(role: &Role, name: &RoleName, level: &[&str]) -> Vec<String> {
 #[test]
 fn a_role_is_not_copied_to_be_expanded() {
     let built_in = BuiltInRoles::new(Switches::default());
-    let names = ["owner".parse().unwrap(), "gone".parse().unwrap()];
-    let custom = Arc::new(Role::new("mine".parse().unwrap(), app_authz::rbac::Levels::default()));
-    let roles = built_in.expand(
-        names.iter().chain([custom.name()]).map(|name| (name, WorkspaceSharing::Everyone)),
-        &[Arc::clone(&custom)],
-    );
+    let names = ["owner", "gone", "mine"].map(|name| name.parse().unwrap());
+    let custom = ["other", "mine"]
+        .map(|name| Arc::new(Role::new(name.parse().unwrap(), app_authz::rbac::Levels::default())));
+    let roles =
+        built_in.expand(names.iter().map(|name| (name, WorkspaceSharing::Everyone)), &custom);
     // scenario 109
     assert_eq!(roles.len(), 2);
-    assert!(Arc::ptr_eq(&roles[1], &custom));
+    assert_eq!(*roles[0].name(), RoleName::OWNER);
+    assert!(Arc::ptr_eq(&roles[1], &custom[1]));
 }

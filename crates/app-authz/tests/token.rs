@@ -334,6 +334,7 @@ fn nobody_but_the_key_makes_a_token() {
         (format!("{good}\n"), TokenFault::Malformed),
         (format!("{header}.{payload}.{}", encode([0; 65])), TokenFault::Forged),
         (format!("{header}.{}.{signature}", encode("{}")), TokenFault::Forged),
+        ("a".repeat(8192), TokenFault::Malformed),
         ("a".repeat(8193), TokenFault::Oversize),
         (format!("{good}{}", ".".repeat(9000)), TokenFault::Oversize),
     ];
@@ -542,6 +543,33 @@ fn a_seal_with_a_short_tag_is_not_tried() {
 }
 
 #[test]
+fn the_header_of_a_seal_is_read_strictly() {
+    let sealed = seal(&sealed_claims().to_string(), |_| {});
+    let (header, rest) = sealed.split_once('.').unwrap();
+    let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
+    let with = |field: &str, value: &str| {
+        let mut header = header.clone();
+        header[field] = json!(value);
+        open(&format!("{}.{rest}", encode(header.to_string())))
+    };
+    // The header is sealed too, so whatever passes for one of ours is still forged.
+    assert_eq!(with("typ", "jwt"), Err(TokenFault::Forged));
+    assert_eq!(with("cty", "jwt"), Err(TokenFault::Forged));
+    for (field, value, fault) in [
+        ("alg", "A192GCMKW", TokenFault::Algorithm),
+        ("enc", "A128GCM", TokenFault::Algorithm),
+        ("zip", "GZIP", TokenFault::Algorithm),
+        ("typ", "JWE", TokenFault::Malformed),
+        ("cty", "JWE", TokenFault::Malformed),
+        ("iv", "AAAAAAAAAAA", TokenFault::Malformed),
+        ("tag", "AAAAAAAAAAA", TokenFault::Malformed),
+        ("kid", "05", TokenFault::Malformed),
+    ] {
+        assert_eq!(with(field, value), Err(fault), "{field} {value}");
+    }
+}
+
+#[test]
 fn the_sealed_token_leaves_the_address_and_the_address_stays_here() {
     let clean =
         |path: &str, query: &str| without_api_key(path, &query.replace("KEY", API_KEY_PARAMETER));
@@ -586,6 +614,8 @@ fn proxies_verify_with_public_keys_alone() {
     let subject = Subject::new(target.workspace.owner, owner.map(Into::into), Scope::all());
     let permit = decide(&target, Some(&subject), Rules::default()).unwrap();
     let token = private.sign(&permit, now()).unwrap();
+    assert_eq!(format!("{token:?}"), "SignedToken(..)");
+    assert_eq!(token.expires_at(), now() + TOKEN_LIFETIME);
     let public = KeyRing::<EddsaPublicKey>::from_jwks(&jwks).unwrap();
     let seen = public.verify(token.reveal(), now(), LEEWAY).unwrap();
     assert!(seen.matches(&request()));
@@ -611,6 +641,12 @@ fn proxies_verify_with_public_keys_alone() {
     bytes[last] = if bytes[last] == b'A' { b'B' } else { b'A' };
     let changed = String::from_utf8(bytes).unwrap();
     assert_eq!(public.verify(&changed, now(), LEEWAY), Err(TokenFault::Forged));
+    assert_eq!(private.verify(&changed, now(), LEEWAY), Err(TokenFault::Forged));
+
+    let x = set["keys"][1]["x"].as_str().unwrap();
+    assert!(format!("{public:?}").contains(&format!("material: EddsaPublicKey({x})")));
+    let printed = format!("{private:?}");
+    assert!(printed.contains("material: EddsaKey(..)") && !printed.contains(x), "{printed}");
 }
 
 #[test]
@@ -644,7 +680,10 @@ fn a_set_of_keys_is_read_strictly_and_foreign_keys_are_passed_over() {
     ] {
         assert_eq!(with(broken).unwrap_err(), Error::InvalidJwks);
     }
-    for text in ["", "{}", "[]", &format!("{}{}", " ".repeat(70_000), good)] {
+    let good = good.to_string();
+    let padded = |length: usize| format!("{}{good}", " ".repeat(length - good.len()));
+    assert!(KeyRing::<EddsaPublicKey>::from_jwks(&padded(65_536)).is_ok());
+    for text in ["", "{}", "[]", &padded(65_537)] {
         assert_eq!(KeyRing::<EddsaPublicKey>::from_jwks(text).unwrap_err(), Error::InvalidJwks);
     }
 }
@@ -654,6 +693,9 @@ fn secrets_and_tokens_are_not_printed() {
     let key = key(Feature::WorkspaceAppsToken, 3, &SECRET);
     let printed = format!("{key:?} {:?} {:?} {:?}", ring(), seals(), session());
     assert!(!printed.contains("7, 7") && !printed.contains("0707") && !printed.contains("abcdef"));
+    for blank in ["secret: Some(Secret(..))", "material: Hs512Key(..)", "material: SealKey(..)"] {
+        assert!(printed.contains(blank), "{printed}");
+    }
     let target = target(request());
     let permit = decide(&target, None, Rules::default());
     assert!(permit.is_err());

@@ -42,6 +42,12 @@ pub enum Error {
         /// What the database said
         reason: String,
     },
+    /// Connections cannot be secured as the URL asks
+    #[error("TLS to the database is not usable: {reason}")]
+    Tls {
+        /// What is missing or unusable on this side
+        reason: String,
+    },
     /// The database cannot be reached, or did not answer in time
     ///
     /// The same call may succeed later.

@@ -4,6 +4,7 @@ pub mod authorized;
 mod domain;
 mod error;
 pub mod fleet;
+pub mod import;
 mod journal;
 mod memory;
 #[cfg(feature = "postgres")]
@@ -17,17 +18,19 @@ use app_authz::{Directory, Jobs, Proxies};
 
 use crate::authorized::Rows;
 pub use crate::error::Error;
+use crate::import::Import;
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "cluster")]
 pub use crate::pg::cluster;
 #[cfg(feature = "postgres")]
-pub use crate::pg::{Migrations, Options, PgStore, StatementCounter};
+pub use crate::pg::{Migrations, Options, PgStore, SessionRow, StatementCounter};
 
 /// Everything that authd asks of a database: the sum of the ports
 pub trait Store:
     AuditLog<Error = Error>
     + Candidates<Error = Error>
     + Directory<Error = Error>
+    + Import
     + Jobs<Error = Error>
     + Journal<Error = Error>
     + KeyStore<Error = Error>

@@ -119,7 +119,7 @@ contract! {
         let of_workspace = |event: &mut Event, change: fn(&mut Workspace)| {
             event.workspace.as_mut().map(change).unwrap();
         };
-        let mut events = vec![
+        let mut events = [
             with(0, |_| {}),
             with(1, |event| event.user = Some(UserId(Uuid::from_u128(99)))),
             with(2, |event| event.request = Uuid::from_u128(99)),

@@ -118,6 +118,7 @@ fn every_table() -> Fleet {
     });
     fleet.group("admins", acme, &[alice]);
     fleet.custom_roles.push(CustomRole {
+        id: Uuid::new_v4(),
         name: "observer".to_owned(),
         organization_id: Some(acme),
         site_permissions: json!([]),

@@ -36,6 +36,8 @@ pub struct AppsConfig {
     pub agent_inactive_timeout: Duration,
     /// Without a visit for so long an audit session is over
     pub audit_session_timeout: Duration,
+    /// Record the end of an audit session too
+    pub audit_close_rows: bool,
     /// What becomes of a visit that cannot be recorded
     pub audit_fail: AuditFail,
     /// Let a template's widest level narrow the shares of ports
@@ -60,6 +62,7 @@ impl AppsConfig {
             trusted: TrustedProxies::default(),
             agent_inactive_timeout: INACTIVE_TIMEOUT,
             audit_session_timeout: Duration::from_secs(60 * 60),
+            audit_close_rows: false,
             audit_fail: AuditFail::default(),
             enforce_max_port_sharing: false,
             signing: Signing::default(),

@@ -162,7 +162,7 @@ impl<S> fmt::Debug for Apps<S> {
 }
 
 fn window(config: &AppsConfig) -> Window {
-    Window::default().stale(config.audit_session_timeout)
+    Window::default().stale(config.audit_session_timeout).close(config.audit_close_rows)
 }
 
 /// Who is told of what goes wrong with the audit

@@ -9,14 +9,12 @@ use app_audit::{
     App, AppId, AuditLog, Decision, Filter, OrganizationId, Page, Row, UserId, WorkspaceId,
 };
 use chrono::DateTime;
-use store::cluster::Persistent;
-use store::{Error, Options, PgStore};
+use store::{Error, PgStore};
 use uuid::Uuid;
 
 use super::CommandError;
-use super::serve::{blocking, cluster_settings};
+use super::database::with_store;
 use crate::cli::{AuditArgs, AuditCommand, AuditDecision, AuditFilter, AuditReading};
-use crate::config::StoreConfig;
 
 /// Prints rows of the configured database's log
 pub(crate) async fn run(args: AuditArgs) -> Result<ExitCode, CommandError> {
@@ -27,22 +25,20 @@ pub(crate) async fn run(args: AuditArgs) -> Result<ExitCode, CommandError> {
     let AuditReading { json, filter, config } = reading;
     let filter = parse(filter)?;
     let printer = Printer { json };
-    match config.resolve()?.store {
-        StoreConfig::Memory => return Err(CommandError::NothingToRead),
-        StoreConfig::Postgres { url, .. } => read(url.reveal(), &filter, how, &printer).await?,
-        StoreConfig::Private { data_dir, postgres_bin, .. } => {
-            let settings = cluster_settings(postgres_bin.as_deref());
-            let database = blocking(move || Persistent::start(&data_dir, &settings)).await?;
-            let url = database.url();
-            let done = tokio::select! {
-                done = read(&url, &filter, how, &printer) => done,
-                // The database must be left in order.
-                _ = tokio::signal::ctrl_c() => Ok(()),
-            };
-            blocking(move || database.stop()).await?;
-            done?;
+    with_store(config, async |store| {
+        let read = async {
+            match how {
+                How::List(limit) => list(store, &filter, limit, &printer).await,
+                How::Tail(lines) => tail(store, &filter, lines, &printer).await,
+            }
+        };
+        tokio::select! {
+            done = read => done,
+            // A database of authd's own must be left in order.
+            _ = tokio::signal::ctrl_c() => Ok(()),
         }
-    }
+    })
+    .await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -52,14 +48,6 @@ enum How {
     List(u32),
     /// So many rows, and then whatever comes
     Tail(u32),
-}
-
-async fn read(url: &str, filter: &Filter, how: How, printer: &Printer) -> Result<(), CommandError> {
-    let store = PgStore::connect(url, &Options::default()).await?;
-    match how {
-        How::List(limit) => list(&store, filter, limit, printer).await,
-        How::Tail(lines) => tail(&store, filter, lines, printer).await,
-    }
 }
 
 async fn list(

@@ -1,9 +1,13 @@
 mod agent_token;
 mod audit;
+mod database;
 mod demo;
+mod import;
+mod keys;
 mod migrate;
 mod policy;
 mod serve;
+mod token;
 mod verify;
 
 use std::path::PathBuf;
@@ -46,9 +50,12 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::AgentToken(args) => agent_token::run(args).await?,
         Command::Audit(args) => return audit::run(args).await,
         Command::Demo(args) => demo::run(args).await?,
+        Command::Import(args) => import::run(args).await?,
+        Command::Keys(args) => keys::run(args).await?,
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Policy(args) => return policy::run(&args),
         Command::Serve(args) => serve::run(args).await?,
+        Command::Token(args) => token::run(args).await?,
         Command::Verify(args) => return verify::run(args).await,
     }
     Ok(ExitCode::SUCCESS)
@@ -88,10 +95,26 @@ pub(crate) enum CommandError {
     Config(#[from] ConfigError),
     #[error("{failed} of {all} answers were not the expected ones")]
     Demo { failed: usize, all: usize },
+    #[error("`{}` is not valid", path.display())]
+    Document {
+        path: PathBuf,
+        #[source]
+        error: crate::import::Invalid,
+    },
+    #[error("`{}` cannot be read", path.display())]
+    DocumentFile {
+        path: PathBuf,
+        #[source]
+        error: std::io::Error,
+    },
+    #[error("the demonstration's hosts are not usable")]
+    DemoApps(#[source] app_authz::Error),
     #[error("a file of the demonstration cannot be written")]
     DemoFile(#[source] std::io::Error),
     #[error("the request failed")]
     Client(#[from] crate::client::ClientError),
+    #[error("the keys of app access are not usable")]
+    Keys(#[from] crate::apps::KeysError),
     #[error("cannot listen on {address}")]
     Listen {
         address: std::net::SocketAddr,
@@ -102,12 +125,14 @@ pub(crate) enum CommandError {
     Metadata(String),
     #[error("no answer within {} seconds", .0.as_secs())]
     NoAnswer(Duration),
+    #[error("the system has no random bytes")]
+    NoRandomness,
     #[error("the database does not hold the tables authd reads; run `authd migrate`")]
     NoTables(#[source] store::Error),
+    #[error("`--store memory` keeps nothing that another command can reach")]
+    NothingStored,
     #[error("`--store memory` has no tables to migrate")]
     NothingToMigrate,
-    #[error("`--store memory` keeps nothing that another process could read")]
-    NothingToRead,
     #[error("the answer cannot be written")]
     Output(#[source] std::io::Error),
     #[error("`{}` is not an identity policy", path.display())]
@@ -141,6 +166,8 @@ impl CommandError {
         match self {
             Self::Case { .. }
             | Self::CaseFile { .. }
+            | Self::Document { .. }
+            | Self::DocumentFile { .. }
             | Self::PolicyFile { .. }
             | Self::ProofFile { .. }
             | Self::Trust(_)

@@ -49,6 +49,7 @@ impl Settings {
                 .unwrap_or(INACTIVE_TIMEOUT),
             audit_session_timeout: seconds(self.audit_session_timeout_seconds)
                 .unwrap_or(usual.audit_session_timeout),
+            audit_close_rows: switch(self.audit_close_rows),
             audit_fail: match self.audit_fail {
                 Some(AuditMode::Closed) => AuditFail::Closed,
                 Some(AuditMode::Open) | None => AuditFail::Open,

@@ -319,6 +319,11 @@ pub(crate) struct Settings {
         help_heading = "Audit"
     )]
     pub(super) audit_retention_days: Option<u64>,
+    /// Record the end of a session too, with its first and last visit and how many there
+    /// were [default: false]
+    #[arg(long, env = "AUTHD_AUDIT_CLOSE_ROWS", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Audit")]
+    pub(super) audit_close_rows: Option<bool>,
     /// What becomes of a visit that cannot be recorded: open lets it go on, closed refuses it
     /// [default: open]
     #[arg(long, env = "AUTHD_AUDIT_FAIL", value_name = "MODE", help_heading = "Audit")]

@@ -30,8 +30,10 @@ pub(crate) enum AccessFailure {
     Invalid { message: &'static str, detail: String },
     /// Nothing there, or nothing for this caller
     NotFound,
-    /// The caller may not read this
+    /// The caller may not do this
     Forbidden,
+    /// The database refuses rows that contradict each other or others
+    Contradiction(String),
 }
 
 impl AccessFailure {
@@ -48,6 +50,7 @@ impl AccessFailure {
             }
             Self::UntrustedPeer | Self::ForeignOrigin | Self::Forbidden => StatusCode::FORBIDDEN,
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Self::Contradiction(_) => StatusCode::CONFLICT,
             Self::Off | Self::NotFound => StatusCode::NOT_FOUND,
         }
     }
@@ -66,6 +69,7 @@ impl AccessFailure {
             Self::Invalid { .. } => "invalid",
             Self::NotFound => "not_found",
             Self::Forbidden => "forbidden",
+            Self::Contradiction(_) => "contradiction",
         }
     }
 
@@ -95,6 +99,7 @@ impl AccessFailure {
             Self::UntrustedPeer => "Only a trusted proxy may ask this.",
             Self::ForeignOrigin | Self::Forbidden => "Forbidden.",
             Self::Invalid { message, .. } => message,
+            Self::Contradiction(_) => "The database refuses the rows.",
             Self::NotFound => "Resource not found or you do not have access to this resource",
         }
         .to_owned()
@@ -124,9 +129,9 @@ impl AccessFailure {
                 "The address this came from is in none of `--proxy-trusted-origins`."
             }
             Self::ForeignOrigin => "The request comes from a page of another origin.",
-            Self::Invalid { detail, .. } => return detail.clone(),
+            Self::Invalid { detail, .. } | Self::Contradiction(detail) => return detail.clone(),
             Self::NotFound => "It may exist for somebody else.",
-            Self::Forbidden => "You do not have permission to read this.",
+            Self::Forbidden => "You do not have permission to do this.",
         }
         .to_owned()
     }

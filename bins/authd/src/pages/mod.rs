@@ -3,6 +3,8 @@
 //! One small document without script and without anything from elsewhere. Every text in
 //! it is escaped, whoever wrote it.
 
+mod sign_in;
+
 use std::fmt::{self, Write};
 
 use bytes::Bytes;
@@ -10,6 +12,8 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY};
 use hyper::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::sign_in::SignInPage;
 
 /// A page for a visitor
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,26 +33,14 @@ pub(crate) struct Page {
 impl Page {
     /// The page as an answer, with a link to `dashboard`
     pub(crate) fn into_response(self, dashboard: Option<&str>) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(self.render(dashboard).into()));
-        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or_default();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        response
+        let status = StatusCode::from_u16(self.status).unwrap_or_default();
+        document(status, &format!("{} - {}", self.status, self.title), &self.content(dashboard))
     }
 
-    fn render(&self, dashboard: Option<&str>) -> String {
+    fn content(&self, dashboard: Option<&str>) -> String {
         let Self { status: code, title, text, .. } = self;
-        let mut html = String::with_capacity(4096);
-        // Writing to a string cannot fail.
-        let _ = write!(
-            html,
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <title>{code} - {}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
-             <p class=\"status\">{code}</p>\n<h1>{}</h1>\n<p>{}</p>\n",
-            Escaped(title),
+        let mut html = format!(
+            "<p class=\"status\">{code}</p>\n<h1>{}</h1>\n<p>{}</p>\n",
             Escaped(title),
             Escaped(text)
         );
@@ -70,9 +62,26 @@ impl Page {
             }
             html.push_str("</nav>\n");
         }
-        html.push_str("</main>\n</body>\n</html>\n");
         html
     }
+}
+
+/// A whole document around `content`, which must be escaped
+fn document(status: StatusCode, title: &str, content: &str) -> Response<Full<Bytes>> {
+    let html = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{content}\
+         </main>\n</body>\n</html>\n",
+        Escaped(title)
+    );
+    let mut response = Response::new(Full::new(html.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
 /// A text that can stand in an element or a quoted attribute
@@ -100,7 +109,7 @@ const STYLE: &str = include_str!("page.css");
 /// The one style above, and nothing else from anywhere
 ///
 /// Framing is not forbidden: apps are embedded, and a blank frame explains nothing.
-const POLICY: &str = "default-src 'none'; style-src 'sha256-MJGhPedz66QNNZ9+bBfTbuvS8WTR0nL6r1NHLKSwA2A='; base-uri 'none'; \
+const POLICY: &str = "default-src 'none'; style-src 'sha256-I1mGeogbXqOBFFTI8UN1sAUUHrutDqqCqQXF0elDPbU='; base-uri 'none'; \
                       form-action 'none'";
 
 #[cfg(test)]
@@ -123,7 +132,7 @@ mod tests {
             warnings: vec!["<img src=x onerror='a'>".to_owned()],
             retry: true,
         };
-        let html = page.render(Some("https://x/\"><script>"));
+        let html = page.content(Some("https://x/\"><script>"));
         for raw in ["<script", "<img", "onerror='", "\"><"] {
             assert!(!html.contains(raw), "{raw} in {html}");
         }

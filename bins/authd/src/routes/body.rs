@@ -22,10 +22,7 @@ pub(crate) struct Bounds {
 /// Exactly one JSON value: duplicate fields and bytes behind it are refused, as two
 /// parsers would read them differently. Unknown fields are ignored. A body without a
 /// content type is taken as JSON, one with another type is not.
-pub(crate) async fn read_json<T, B>(
-    request: Request<B>,
-    Bounds { size: limit, patience }: Bounds,
-) -> Result<T, Failure>
+pub(crate) async fn read_json<T, B>(request: Request<B>, bounds: Bounds) -> Result<T, Failure>
 where
     T: DeserializeOwned,
     B: Body<Data = Bytes>,
@@ -34,24 +31,34 @@ where
     if request.headers().get(CONTENT_TYPE).is_some_and(|value| !is_json(value.as_bytes())) {
         return Err(Failure::UnsupportedMediaType);
     }
-    let declared = request.body().size_hint().lower();
-    if usize::try_from(declared).is_ok_and(|length| length > limit) {
-        return Err(Failure::BodyTooLarge { limit });
-    }
-    let body = Limited::new(request.into_body(), limit).collect();
-    let bytes = match tokio::time::timeout(patience, body).await {
-        Err(_) => return Err(Failure::BodyTimeout),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(Failure::BodyTooLarge { limit });
-        }
-        Ok(Err(error)) => return Err(Failure::BodyUnreadable(error)),
-        Ok(Ok(body)) => body.to_bytes(),
-    };
+    let bytes = read(request, bounds).await?;
     // A derived `Deserialize` would take an array's elements as the fields in order.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(Failure::NotJson(serde::de::Error::custom("not an object")));
     }
     serde_json::from_slice(&bytes).map_err(Failure::NotJson)
+}
+
+/// Reads a body of any type within these bounds
+pub(crate) async fn read<B>(
+    request: Request<B>,
+    Bounds { size: limit, patience }: Bounds,
+) -> Result<Bytes, Failure>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let declared = request.body().size_hint().lower();
+    if usize::try_from(declared).is_ok_and(|length| length > limit) {
+        return Err(Failure::BodyTooLarge { limit });
+    }
+    let body = Limited::new(request.into_body(), limit).collect();
+    match tokio::time::timeout(patience, body).await {
+        Err(_) => Err(Failure::BodyTimeout),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::BodyTooLarge { limit }),
+        Ok(Err(error)) => Err(Failure::BodyUnreadable(error)),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+    }
 }
 
 /// `application/json` or any `+json` type, whatever its parameters (RFC 6839, 3.1)

@@ -13,6 +13,7 @@ use app_authz::{
     Workspace, WorkspaceId,
 };
 use store::authorized::{JobRecord, Readable, Rows};
+use store::import::{self, Difference, Import};
 use store::{Error, MemoryStore, Store};
 use tokio::sync::Semaphore;
 
@@ -156,6 +157,12 @@ impl Journal for SlowStore {
 
     fn is_unavailable(error: &Error) -> bool {
         MemoryStore::is_unavailable(error)
+    }
+}
+
+impl Import for SlowStore {
+    async fn import(&self, rows: &import::Rows, dry_run: bool) -> Result<Vec<Difference>, Error> {
+        self.1.import(rows, dry_run).await
     }
 }
 

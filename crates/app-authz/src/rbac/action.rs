@@ -123,4 +123,16 @@ mod tests {
         assert!(!ActionSet::of(std::slice::from_ref(&unlisted)).contains(&unlisted));
         assert_ne!(unlisted, Action::from("another"));
     }
+
+    #[test]
+    fn sets_are_united_and_lessened() {
+        let (one, two) = (ActionSet::of(&[Action::Read]), ActionSet::of(&[Action::Ssh]));
+        let both = ActionSet::of(&[Action::Ssh, Action::Read, Action::Read]);
+        assert_eq!(one.union(two), both);
+        assert_eq!(both.union(one), both);
+        assert_eq!(both.without(one), two);
+        assert_eq!(one.without(two), one);
+        assert_eq!(both.iter().collect::<Vec<_>>(), [&Action::Read, &Action::Ssh]);
+        assert_eq!(format!("{both:?} {:?}", ActionSet::ALL), r#"{"read", "ssh"} {*}"#);
+    }
 }

@@ -227,4 +227,14 @@ mod tests {
         assert_eq!(both(&["workspace:*"], &["template:*"]), [""; 0]);
         assert_eq!(both(&[&a], &[]), [""; 0]);
     }
+
+    #[test]
+    fn a_union_has_the_objects_of_either_list() {
+        let (a, b) = (format!("workspace:{A}"), format!("workspace:{B}"));
+        let either = |x: &[&str], y: &[&str]| texts(&list(x).union(&list(y)));
+        assert_eq!(either(&[&b], &[&a, &b]), [&*a, &*b]);
+        assert_eq!(either(&[&a], &["workspace:*"]), ["workspace:*"]);
+        assert_eq!(either(&[&a], &["*:*"]), ["*:*"]);
+        assert_eq!(either(&[], &[]), [""; 0]);
+    }
 }

@@ -167,5 +167,6 @@ mod tests {
         assert_ne!(ObjectId::from(id), ObjectId::from(&*id.to_string().to_uppercase()));
         assert_ne!(ObjectId::from(id), ObjectId::from(&*id.simple().to_string()));
         assert_eq!(ObjectId::from("aBcD").to_string(), "aBcD");
+        assert_eq!(format!("{:?}", ObjectId::from("aBcD")), "aBcD");
     }
 }

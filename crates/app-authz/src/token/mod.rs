@@ -30,7 +30,7 @@ pub use claims::LEEWAY;
 pub use compact::TokenFault;
 pub use eddsa::{EddsaKey, EddsaPublicKey};
 pub use keys::{CryptoKey, Feature, KeyMaterial, KeyRing, SealKey, Secret};
-pub use rotation::{Change, Rotation, rotate};
+pub use rotation::{Change, Rotation, replace, rotate};
 pub use sign::{SignedToken, TOKEN_LIFETIME};
 pub use smuggle::{API_KEY_PARAMETER, without_api_key};
 pub use verify::{AppToken, Candidates, Found, MAX_CANDIDATES, SIGNED_TOKEN_PARAMETER, Visitor};

@@ -53,16 +53,7 @@ pub fn rotate(
     // replicas can have heard of it. Where there was no key at all, nothing is to wait for.
     let starts_at = last_end.map_or(now, |end| end.max(now + NOTICE));
     if lasting.is_empty() {
-        let mut secret = vec![0; feature.secret_len()];
-        fill(&mut secret);
-        let last = rows.iter().map(|row| row.sequence).max().unwrap_or(0);
-        changes.push(Change::Insert(CryptoKey {
-            feature,
-            sequence: last + 1,
-            secret: Some(Secret::new(secret)),
-            starts_at,
-            deletes_at: None,
-        }));
+        changes.push(Change::Insert(successor(feature, &rows, starts_at, &mut fill)));
     }
     let deletes_at = starts_at + OVERLAP + feature.token_lifetime();
     changes.extend(due.iter().map(|row| Change::End {
@@ -71,6 +62,57 @@ pub fn rotate(
         deletes_at,
     }));
     changes
+}
+
+/// What replaces the keys of one feature at `now`, whether or not that is due
+///
+/// The successor starts once every replica has heard of it, and the keys before it end
+/// as in [`rotate`]. If they are `compromised`, it starts at once and they are cleared:
+/// nothing they signed is good any more, and a replica that has not heard of the
+/// successor fetches it with the first token that names it.
+///
+/// To be called as [`rotate`] is.
+#[must_use]
+pub fn replace(
+    feature: Feature,
+    rows: &[CryptoKey],
+    now: SystemTime,
+    compromised: bool,
+    mut fill: impl FnMut(&mut [u8]),
+) -> Vec<Change> {
+    let rows: Vec<&CryptoKey> = rows.iter().filter(|row| row.feature == feature).collect();
+    let live = rows.iter().filter(|row| row.secret.is_some());
+    let mut changes: Vec<Change>;
+    if compromised {
+        changes = live.map(|row| Change::Clear { feature, sequence: row.sequence }).collect();
+        changes.push(Change::Insert(successor(feature, &rows, now, &mut fill)));
+    } else {
+        let starts_at = now + NOTICE;
+        let deletes_at = starts_at + OVERLAP + feature.token_lifetime();
+        changes = vec![Change::Insert(successor(feature, &rows, starts_at, &mut fill))];
+        let open = live.filter(|row| row.deletes_at.is_none());
+        changes.extend(open.map(|row| Change::End { feature, sequence: row.sequence, deletes_at }));
+    }
+    changes
+}
+
+/// A new key of the next number
+fn successor(
+    feature: Feature,
+    rows: &[&CryptoKey],
+    starts_at: SystemTime,
+    fill: &mut impl FnMut(&mut [u8]),
+) -> CryptoKey {
+    let mut secret = vec![0; feature.secret_len()];
+    fill(&mut secret);
+    let last = rows.iter().map(|row| row.sequence).max().unwrap_or(0);
+    CryptoKey {
+        feature,
+        sequence: last + 1,
+        secret: Some(Secret::new(secret)),
+        starts_at,
+        deletes_at: None,
+    }
 }
 
 /// One change to the table of keys

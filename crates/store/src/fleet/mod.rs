@@ -13,6 +13,7 @@ pub use self::values::{
     AppHealth, CorsBehavior, Digest, Hidden, JobType, KeyFeature, KeyScope, LifecycleState,
     LoginType, PortShareProtocol, SharingLevel, Token, Transition, UserStatus,
 };
+use crate::import::{Row, Table};
 #[cfg(feature = "postgres")]
 use crate::pg::schema;
 
@@ -61,8 +62,42 @@ pub struct Fleet {
     pub crypto_keys: Vec<CryptoKey>,
 }
 
+impl Fleet {
+    /// Adds the rows of another fleet
+    pub(crate) fn extend(&mut self, other: &Self) {
+        macro_rules! extend {
+            ($($table:ident),* $(,)?) => {
+                // Every field, so that a table added to the fleet is not forgotten here.
+                let Self { $($table),* } = other;
+                $(self.$table.extend_from_slice($table);)*
+            };
+        }
+        extend!(
+            organizations,
+            users,
+            organization_members,
+            groups,
+            group_members,
+            custom_roles,
+            user_links,
+            api_keys,
+            templates,
+            template_versions,
+            workspaces,
+            provisioner_jobs,
+            workspace_builds,
+            workspace_resources,
+            workspace_agents,
+            workspace_apps,
+            workspace_agent_port_share,
+            workspace_proxies,
+            crypto_keys,
+        );
+    }
+}
+
 macro_rules! row {
-    ($table:ident, $(#[$doc:meta])* $name:ident { $($(#[$field_attr:meta])* $field:ident: $type:ty,)* }) => {
+    ($table:ident as $variant:ident, $(#[$doc:meta])* $name:ident { $($(#[$field_attr:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -72,11 +107,15 @@ macro_rules! row {
         pub struct $name {
             $($(#[$field_attr])* pub $field: $type,)*
         }
+
+        impl Row for $name {
+            const TABLE: Table = Table::$variant;
+        }
     };
 }
 
 row!(
-    organizations,
+    organizations as Organizations,
     /// A row of `organizations`
     Organization {
         id: Uuid,
@@ -87,7 +126,7 @@ row!(
 );
 
 row!(
-    users,
+    users as Users,
     /// A row of `users`
     User {
         id: Uuid,
@@ -111,7 +150,7 @@ row!(
 );
 
 row!(
-    organization_members,
+    organization_members as OrganizationMembers,
     /// A row of `organization_members`
     OrganizationMember {
         organization_id: Uuid,
@@ -122,7 +161,7 @@ row!(
 );
 
 row!(
-    groups,
+    groups as Groups,
     /// A row of `groups`
     Group {
         id: Uuid,
@@ -132,7 +171,7 @@ row!(
 );
 
 row!(
-    group_members,
+    group_members as GroupMembers,
     /// A row of `group_members`
     GroupMember {
         user_id: Uuid,
@@ -141,9 +180,11 @@ row!(
 );
 
 row!(
-    custom_roles,
+    custom_roles as CustomRoles,
     /// A row of `custom_roles`; permissions are lists of `{"negate", "resource_type", "action"}`
     CustomRole {
+        #[serde(default = "Uuid::new_v4")]
+        id: Uuid,
         name: String,
         #[serde(default)]
         organization_id: Option<Uuid>,
@@ -157,7 +198,7 @@ row!(
 );
 
 row!(
-    user_links,
+    user_links as UserLinks,
     /// A row of `user_links`
     UserLink {
         user_id: Uuid,
@@ -170,7 +211,7 @@ row!(
 );
 
 row!(
-    api_keys,
+    api_keys as ApiKeys,
     /// A row of `api_keys`
     ApiKey {
         id: String,
@@ -191,7 +232,7 @@ row!(
 );
 
 row!(
-    templates,
+    templates as Templates,
     /// A row of `templates`
     Template {
         id: Uuid,
@@ -211,7 +252,7 @@ row!(
 );
 
 row!(
-    template_versions,
+    template_versions as TemplateVersions,
     /// A row of `template_versions`
     TemplateVersion {
         id: Uuid,
@@ -223,7 +264,7 @@ row!(
 );
 
 row!(
-    workspaces,
+    workspaces as Workspaces,
     /// A row of `workspaces`
     Workspace {
         id: Uuid,
@@ -245,7 +286,7 @@ row!(
 );
 
 row!(
-    provisioner_jobs,
+    provisioner_jobs as ProvisionerJobs,
     /// A row of `provisioner_jobs`
     ProvisionerJob {
         id: Uuid,
@@ -262,7 +303,7 @@ row!(
 );
 
 row!(
-    workspace_builds,
+    workspace_builds as WorkspaceBuilds,
     /// A row of `workspace_builds`
     WorkspaceBuild {
         id: Uuid,
@@ -277,7 +318,7 @@ row!(
 );
 
 row!(
-    workspace_resources,
+    workspace_resources as WorkspaceResources,
     /// A row of `workspace_resources`
     WorkspaceResource {
         id: Uuid,
@@ -290,7 +331,7 @@ row!(
 );
 
 row!(
-    workspace_agents,
+    workspace_agents as WorkspaceAgents,
     /// A row of `workspace_agents`
     WorkspaceAgent {
         id: Uuid,
@@ -318,7 +359,7 @@ row!(
 );
 
 row!(
-    workspace_apps,
+    workspace_apps as WorkspaceApps,
     /// A row of `workspace_apps`
     WorkspaceApp {
         id: Uuid,
@@ -343,7 +384,7 @@ row!(
 );
 
 row!(
-    workspace_agent_port_share,
+    workspace_agent_port_share as WorkspaceAgentPortShare,
     /// A row of `workspace_agent_port_share`
     WorkspaceAgentPortShare {
         workspace_id: Uuid,
@@ -356,7 +397,7 @@ row!(
 );
 
 row!(
-    workspace_proxies,
+    workspace_proxies as WorkspaceProxies,
     /// A row of `workspace_proxies`
     WorkspaceProxy {
         id: Uuid,
@@ -370,7 +411,7 @@ row!(
 );
 
 row!(
-    crypto_keys,
+    crypto_keys as CryptoKeys,
     /// A row of `crypto_keys`
     CryptoKey {
         feature: KeyFeature,

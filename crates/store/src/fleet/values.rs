@@ -1,6 +1,7 @@
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 #[cfg(feature = "postgres")]
@@ -184,10 +185,9 @@ value!(
 macro_rules! secret {
     ($sql_type:ident, $(#[$attr:meta])* $name:ident($inner:ty)) => {
         $(#[$attr])*
-        #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq)]
         #[cfg_attr(feature = "postgres", derive(diesel::expression::AsExpression))]
         #[cfg_attr(feature = "postgres", diesel(sql_type = diesel::sql_types::$sql_type))]
-        #[serde(transparent)]
         pub struct $name(pub $inner);
 
         impl fmt::Debug for $name {
@@ -214,19 +214,42 @@ macro_rules! secret {
 secret!(
     Text,
     /// A secret text, of which `Debug` prints nothing
-    #[derive(Default)]
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(transparent)]
     Hidden(String)
 );
 
 secret!(
     Uuid,
     /// An agent's session token, of which `Debug` prints nothing
-    #[derive(Copy)]
+    #[derive(Copy, Serialize, Deserialize)]
+    #[serde(transparent)]
     Token(Uuid)
 );
 
 secret!(
     Binary,
     /// The digest of a secret, of which `Debug` prints nothing
+    ///
+    /// In JSON it is the text that PostgreSQL prints: `\\x` and hexadecimal digits.
     Digest(Vec<u8>)
 );
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let digits: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        serializer.serialize_str(&format!("\\x{digits}"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = text.strip_prefix("\\x").and_then(|digits| {
+            let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+            let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+            rest.is_empty().then(|| pairs.iter().map(|pair| byte(pair)).collect::<Option<_>>())?
+        });
+        bytes.map(Self).ok_or_else(|| D::Error::custom("not `\\x` and hexadecimal digits"))
+    }
+}

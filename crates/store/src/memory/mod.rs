@@ -2,6 +2,7 @@ mod app_access;
 mod authorized;
 mod candidates;
 mod crypto_keys;
+mod import;
 mod jobs;
 mod journal;
 mod proxies;

@@ -2,6 +2,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
+use super::import::{All, rows_of};
+use crate::Error;
 use crate::fleet::{
     ApiKey, CryptoKey, CustomRole, Fleet, LoginType, OrganizationMember, ProvisionerJob,
     SharingLevel, Template, TemplateVersion, User, UserLink, Workspace, WorkspaceAgent,
@@ -41,10 +43,13 @@ pub(super) struct Tables {
     /// By name
     pub(super) proxies: BTreeMap<String, WorkspaceProxy>,
     pub(super) crypto_keys: Vec<CryptoKey>,
+    /// All rows as loaded, of which only keys of either kind change otherwise
+    loaded: Fleet,
 }
 
 impl Tables {
     pub(super) fn load(&mut self, fleet: &Fleet) {
+        self.loaded.extend(fleet);
         self.load_people(fleet);
         self.load_workspaces(fleet);
         self.load_agents(fleet);
@@ -141,6 +146,14 @@ impl Tables {
             let key = (share.workspace_id, share.agent_name.clone(), share.port);
             self.port_shares.insert(key, share.share_level);
         }
+    }
+
+    /// All rows, by table and key
+    pub(super) fn rows(&self) -> Result<All, Error> {
+        let mut fleet = self.loaded.clone();
+        fleet.api_keys = self.keys.values().cloned().collect();
+        fleet.crypto_keys.clone_from(&self.crypto_keys);
+        rows_of(&fleet)
     }
 
     pub(super) fn build_of(&self, agent: &WorkspaceAgent) -> Option<&WorkspaceBuild> {

@@ -5,19 +5,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use postgres_openssl::MakeTlsConnector;
 use tokio::time::timeout;
-use tokio_postgres::config::Config;
+use tokio_postgres::config::{Config, SslMode};
 use tokio_postgres::{Client, NoTls};
 
 use super::Options;
+use super::tls::Security;
 use crate::Error;
 
 /// Opens connections to one database
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Connector {
     /// Its `Debug` leaves the password out
     config: Arc<Config>,
+    tls: Option<MakeTlsConnector>,
     options: Options,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("config", &self.config)
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a connection is for
@@ -43,7 +55,10 @@ impl Connector {
     pub(super) fn new(url: &str, options: &Options) -> Result<Self, Error> {
         // The parser's own words may quote the part of the URL it stumbled over,
         // which may be the password.
+        let (security, url) = Security::of(url)?;
         let mut config: Config = url.parse().map_err(|_| Error::InvalidUrl)?;
+        let tls = security.connector()?;
+        config.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(Error::InvalidUrl);
         }
@@ -53,7 +68,7 @@ impl Connector {
         // Without these a host that vanished is noticed only after minutes.
         config.keepalives_idle(KEEPALIVE_IDLE);
         config.tcp_user_timeout(options.connect_timeout + options.statement_timeout);
-        Ok(Self { config: Arc::new(config), options: options.clone() })
+        Ok(Self { config: Arc::new(config), tls, options: options.clone() })
     }
 
     /// Opens a connection, in at most the connect timeout
@@ -74,15 +89,21 @@ impl Connector {
     }
 
     async fn log_in(&self) -> Result<(Client, Arc<AtomicBool>), Error> {
-        let (client, connection) = self.config.connect(NoTls).await.map_err(unavailable)?;
         let closed = Arc::new(AtomicBool::new(false));
-        let closed_here = Arc::clone(&closed);
-        // Ends when the client is dropped or the connection breaks; the statements
-        // under way are told why.
-        tokio::spawn(async move {
-            let _ = connection.await;
-            closed_here.store(true, Ordering::Release);
-        });
+        let client = match &self.tls {
+            Some(tls) => {
+                let opened = self.config.connect(tls.clone()).await;
+                let (client, connection) = opened.map_err(unavailable)?;
+                tokio::spawn(attend(connection, Arc::clone(&closed)));
+                client
+            }
+            None => {
+                let opened = self.config.connect(NoTls).await;
+                let (client, connection) = opened.map_err(unavailable)?;
+                tokio::spawn(attend(connection, Arc::clone(&closed)));
+                client
+            }
+        };
         Ok((client, closed))
     }
 
@@ -142,6 +163,16 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("closed", &self.closed).finish_non_exhaustive()
     }
+}
+
+/// Drives a connection until its client is dropped or it breaks; the statements under
+/// way are told why
+async fn attend(
+    connection: impl Future<Output = Result<(), tokio_postgres::Error>>,
+    closed: Arc<AtomicBool>,
+) {
+    let _ = connection.await;
+    closed.store(true, Ordering::Release);
 }
 
 /// What a failed connection attempt says, and why

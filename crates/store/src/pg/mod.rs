@@ -10,6 +10,7 @@ macro_rules! prepared_once {
     };
 }
 
+mod accounts;
 mod app_access;
 mod audit_log;
 mod authorized;
@@ -22,6 +23,7 @@ mod crypto_keys;
 mod fleet;
 mod holders;
 mod housekeeping;
+mod import;
 mod jobs;
 mod journal;
 mod migrate;
@@ -35,6 +37,7 @@ pub(crate) mod schema;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod values;
 mod workspaces;
 mod writes;
@@ -48,6 +51,7 @@ use diesel::sql_types::Integer;
 use diesel_async::RunQueryDsl;
 use tokio::time::timeout;
 
+pub use self::accounts::SessionRow;
 use self::app_access::{NamedAccess, TerminalAccess};
 use self::batches::Batches;
 use self::candidates::InstanceId;

@@ -175,6 +175,7 @@ fn custom_role(
     site_permissions: Value,
 ) -> CustomRole {
     CustomRole {
+        id: uuid::Uuid::new_v4(),
         name: name.to_owned(),
         organization_id,
         site_permissions,

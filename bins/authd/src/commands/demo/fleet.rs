@@ -1,4 +1,6 @@
-use store::fleet::{Fleet, Transition};
+use app_authz::credential::SessionToken;
+use chrono::DateTime;
+use store::fleet::{Fleet, SharingLevel, Transition, WorkspaceAgent};
 use uuid::Uuid;
 
 /// Two organizations whose machines have seen something
@@ -14,6 +16,10 @@ pub(super) struct SampleFleet {
     pub(super) azure: Uuid,
     /// The token of the agent on [`GOOGLE_VM`]
     pub(super) google: Uuid,
+    /// A session of the owner of most workspaces
+    pub(super) alice: SessionToken,
+    /// A session of another member of her organization
+    pub(super) carol: SessionToken,
 }
 
 /// An instance with one agent
@@ -40,10 +46,20 @@ impl SampleFleet {
         let globex = rows.organization("globex");
         let alice = rows.user("alice", acme);
         let bob = rows.user("bob", globex);
+        let carol = rows.user("carol", acme);
 
         let one = rows.workspace(alice, "one-agent");
         let build = rows.build(one, Transition::Start);
-        let one_agent = rows.agent(build.resource, "main", ONE_AGENT).auth_token.0;
+        let agent = connected(rows.agent(build.resource, "main", ONE_AGENT));
+        let (one_agent, agent) = (agent.auth_token.0, agent.id);
+        rows.app(agent, "code");
+        rows.app(agent, "preview").sharing_level = SharingLevel::Organization;
+
+        let asleep = rows.workspace(alice, "asleep");
+        let build = rows.build(asleep, Transition::Start);
+        let agent = rows.agent(build.resource, "main", "i-0a11ce00000000004").id;
+        rows.app(agent, "code");
+        rows.build(asleep, Transition::Stop);
 
         let two = rows.workspace(alice, "two-agents");
         let build = rows.build(two, Transition::Start);
@@ -70,7 +86,14 @@ impl SampleFleet {
             let build = rows.build(workspace, Transition::Start);
             rows.agent(build.resource, "main", machine).auth_token.0
         });
-        Self { rows, one_agent, alpha, tenth_build, azure, google }
+        let [alice, carol] = [alice, carol].map(|user| rows.session(user));
+        Self { rows, one_agent, alpha, tenth_build, azure, google, alice, carol }
+    }
+
+    /// What people call a user
+    pub(super) fn name_of(&self, user: Uuid) -> &str {
+        let found = self.rows.users.iter().find(|row| row.id == user);
+        found.map_or("(nobody)", |user| &user.username)
     }
 
     pub(super) fn summary(&self) -> String {
@@ -83,3 +106,13 @@ impl SampleFleet {
         )
     }
 }
+
+/// Has an agent connected for as long as the demonstration may last
+fn connected(agent: &mut WorkspaceAgent) -> &WorkspaceAgent {
+    agent.first_connected_at = Some(agent.created_at);
+    agent.last_connected_at = DateTime::from_timestamp(LONG_FROM_NOW, 0);
+    agent
+}
+
+/// The last day of the year 9999
+const LONG_FROM_NOW: i64 = 253_402_214_400;

@@ -7,6 +7,7 @@
 mod cloud;
 mod fleet;
 mod scenes;
+mod visits;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use std::time::{Duration, Instant};
 use agent_auth::Rules;
 use identity_verify::Policy;
 use store::cluster::Ephemeral;
-use store::{Migrations, PgStore};
+use store::{Migrations, PgStore, StatementCounter};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use self::cloud::TestClouds;
@@ -32,7 +34,7 @@ use crate::identity::{Identity, Online};
 use crate::trust::Trust;
 use crate::{server, telemetry};
 
-/// Shows sign-ins and refusals, and whether each was answered as expected
+/// Shows sign-ins and visits of apps, refusals too, and whether each was answered as expected
 pub(crate) async fn run(args: DemoArgs) -> Result<(), CommandError> {
     // The refusals below are the show; their log lines would be noise.
     telemetry::start_log("error", None)?;
@@ -56,7 +58,9 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), CommandError> {
 
 async fn show(database_url: &str, keep_serving: bool) -> Result<(), CommandError> {
     let started = Instant::now();
-    let store = PgStore::connect(database_url, &store::Options::default()).await?;
+    let statements = StatementCounter::default();
+    let options = store::Options::default().statements(statements.clone());
+    let store = PgStore::connect(database_url, &options).await?;
     store.migrate(Migrations::All).await?;
     say_step("tables", &format!("migrated in {}", milliseconds(started.elapsed())));
 
@@ -73,7 +77,10 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), CommandError
     say_step("trust", &format!("what is built in, and test clouds in {}", trust_dir.display()));
 
     let identity = Identity::new(trust, &Policy::default(), Online::offline());
+    let apps = visits::config().map_err(CommandError::DemoApps)?;
     let app = App::new(store, identity, Rules::default(), Limits::default(), clock);
+    let app = Arc::new(app.with_apps(apps));
+    app.keep_keys(true).await?;
     let any_port = ([127, 0, 0, 1], 0).into();
     let listener = TcpListener::bind(any_port)
         .await
@@ -81,7 +88,7 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), CommandError
     let address =
         listener.local_addr().map_err(|error| CommandError::Listen { address: any_port, error })?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(server::serve(listener, Arc::new(app), async {
+    let serving = tokio::spawn(server::serve(listener, Arc::clone(&app), async {
         let _ = stopped.await;
     }));
     let base = format!("http://{address}");
@@ -93,23 +100,34 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), CommandError
     for (number, scene) in (1..).zip(&scenes) {
         failed += usize::from(!scene.play(number, &base, &client).await?);
     }
+    say("\nVisits of apps, through a proxy that asks authd for each:");
+    let next = scenes.len() + 1;
+    let (visits, wrong) = visits::show(next, &sample, &base, &client, &statements).await?;
+    failed += wrong;
+    let log = PgStore::connect(database_url, &store::Options::default()).await?;
+    visits::print_log(&log, &sample, &base, &client).await?;
+    let all = scenes.len() + visits;
     if keep_serving {
+        // Either leaves the folder and the database to be cleared away.
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::Signals)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Signals)?;
         say("\nThe server keeps running until Ctrl-C. These lines work in another terminal:\n");
         for scene in &scenes {
             let line = scene.curl(&base, folder.path()).map_err(CommandError::DemoFile)?;
             say(&format!("# {}\n{line}", scene.title));
         }
-        let _ = tokio::signal::ctrl_c().await;
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
     }
     let _ = stop.send(());
     let _ = serving.await;
+    app.finish().await;
 
     match failed {
         0 => {
-            say(&format!("\nAll {} answers were as expected.", scenes.len()));
+            say(&format!("\nAll {all} answers were as expected."));
             Ok(())
         }
-        failed => Err(CommandError::Demo { failed, all: scenes.len() }),
+        failed => Err(CommandError::Demo { failed, all }),
     }
 }
 

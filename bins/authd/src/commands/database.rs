@@ -1,0 +1,44 @@
+use store::cluster::Persistent;
+use store::{Migrations, PgStore};
+
+use super::serve::{blocking, cluster_settings};
+use super::{CommandError, warn_of_unknown_environment};
+use crate::config::ConfigArgs;
+use crate::config::StoreConfig;
+use crate::telemetry;
+
+/// Does `work` with the configured database
+///
+/// A database of authd's own is started if no server uses it, and its tables are brought
+/// up to date.
+///
+/// # Errors
+///
+/// [`CommandError::NothingStored`] for a store in memory, which is another process'.
+pub(super) async fn with_store<T>(
+    config: ConfigArgs,
+    work: impl AsyncFnOnce(&PgStore) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let config = config.resolve()?;
+    telemetry::start_log(&config.log_level, config.log_format)?;
+    warn_of_unknown_environment();
+    match config.store {
+        StoreConfig::Memory => Err(CommandError::NothingStored),
+        StoreConfig::Postgres { url, connections } => {
+            work(&PgStore::connect(url.reveal(), &connections.options()).await?).await
+        }
+        StoreConfig::Private { data_dir, postgres_bin, connections } => {
+            let settings = cluster_settings(postgres_bin.as_deref());
+            let database = blocking(move || Persistent::start(&data_dir, &settings)).await?;
+            let url = database.url();
+            let done = async {
+                let store = PgStore::connect(&url, &connections.options()).await?;
+                store.migrate(Migrations::All).await?;
+                work(&store).await
+            }
+            .await;
+            blocking(move || database.stop()).await?;
+            done
+        }
+    }
+}

@@ -1,0 +1,112 @@
+use std::io::Write;
+use std::time::SystemTime;
+
+use app_authz::token::{Change, CryptoKey, Feature, Rotation, replace, rotate};
+use chrono::{DateTime, SecondsFormat, Utc};
+use store::PgStore;
+
+use super::CommandError;
+use super::database::with_store;
+use crate::app::system_clock;
+use crate::cli::{KeysArgs, KeysCommand};
+use crate::random::with_random;
+
+/// Shows or replaces the keys that app tokens are signed and sealed with
+pub(crate) async fn run(args: KeysArgs) -> Result<(), CommandError> {
+    let now = system_clock()();
+    match args.command {
+        KeysCommand::List { config } => {
+            with_store(config, async |store| list(store, now).await).await
+        }
+        KeysCommand::Rotate { force, compromised, config } => {
+            let plan = move |feature, rows: &[CryptoKey], secret: &[u8; LONGEST_SECRET]| {
+                let fill = |bytes: &mut [u8]| bytes.copy_from_slice(&secret[..bytes.len()]);
+                match force || compromised {
+                    true => replace(feature, rows, now, compromised, fill),
+                    false => rotate(feature, rows, now, fill),
+                }
+            };
+            with_store(config, async |store| change(store, plan).await).await
+        }
+    }
+}
+
+async fn list(store: &PgStore, now: SystemTime) -> Result<(), CommandError> {
+    let mut lines = vec![format!(
+        "{:<24} {:>8} {:<10} {:<20} {}",
+        "FEATURE", "SEQUENCE", "STATE", "STARTS", "ENDS"
+    )];
+    for feature in FEATURES {
+        // A rotation that changes nothing sees every row, the cleared ones too.
+        let look = |rows: &[CryptoKey]| {
+            lines.extend(rows.iter().rev().map(|row| line(row, now)));
+            Vec::new()
+        };
+        store.rotate(feature, look).await?;
+    }
+    let mut out = std::io::stdout().lock();
+    lines.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(CommandError::Output)
+}
+
+fn line(row: &CryptoKey, now: SystemTime) -> String {
+    let state = match (&row.secret, row.deletes_at) {
+        (None, _) => "cleared",
+        (_, Some(end)) if end <= now => "ended",
+        _ if row.starts_at > now => "waiting",
+        (_, Some(_)) => "ending",
+        _ => "signing",
+    };
+    let ends = row.deletes_at.map_or_else(|| "-".to_owned(), time);
+    let (feature, sequence, starts) = (row.feature.as_str(), row.sequence, time(row.starts_at));
+    format!("{feature:<24} {sequence:>8} {state:<10} {starts:<20} {ends}")
+}
+
+async fn change(
+    store: &PgStore,
+    plan: impl Fn(Feature, &[CryptoKey], &[u8; LONGEST_SECRET]) -> Vec<Change> + Send + Sync,
+) -> Result<(), CommandError> {
+    let mut out = std::io::stdout().lock();
+    for feature in FEATURES {
+        let mut told = Vec::new();
+        let secret = with_random(|fill| {
+            let mut secret = [0; LONGEST_SECRET];
+            fill(&mut secret);
+            secret
+        })
+        .map_err(|_| CommandError::NoRandomness)?;
+        let carry_out = |rows: &[CryptoKey]| {
+            let changes = plan(feature, rows, &secret);
+            told.extend(changes.iter().map(tell));
+            changes
+        };
+        store.rotate(feature, carry_out).await?;
+        if told.is_empty() {
+            told.push("nothing is due".to_owned());
+        }
+        for line in told {
+            writeln!(out, "{}: {line}", feature.as_str()).map_err(CommandError::Output)?;
+        }
+    }
+    Ok(())
+}
+
+fn tell(change: &Change) -> String {
+    match change {
+        Change::Clear { sequence, .. } => format!("key {sequence} is cleared"),
+        Change::End { sequence, deletes_at, .. } => {
+            format!("key {sequence} ends at {}", time(*deletes_at))
+        }
+        Change::Insert(key) => {
+            format!("key {} signs from {}", key.sequence, time(key.starts_at))
+        }
+    }
+}
+
+fn time(at: SystemTime) -> String {
+    DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// The features whose keys authd keeps; others are the control plane's
+const FEATURES: [Feature; 2] = [Feature::WorkspaceAppsToken, Feature::WorkspaceAppsApiKey];
+
+const LONGEST_SECRET: usize = 64;

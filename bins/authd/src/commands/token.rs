@@ -1,0 +1,127 @@
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use app_authz::credential::{LoginType, NewKey, SessionToken, Sessions};
+use app_authz::rbac::ScopeName;
+use app_authz::{Proxies, ProxyToken};
+use chrono::{DateTime, SecondsFormat, Utc};
+use store::{PgStore, SessionRow};
+
+use super::CommandError;
+use super::database::with_store;
+use crate::app::system_clock;
+use crate::cli::{TokenArgs, TokenCommand, TokenCreateArgs, TokenScope};
+use crate::random::with_random;
+
+/// Makes, shows and ends what users and proxies prove themselves with
+pub(crate) async fn run(args: TokenArgs) -> Result<(), CommandError> {
+    let now = system_clock()();
+    match args.command {
+        TokenCommand::Create(args) => {
+            let TokenCreateArgs { user, proxy, scope, lifetime_hours, name, config } = args;
+            let token = with_store(config, async |store| match (&user, &proxy) {
+                (Some(user), _) => {
+                    let lifetime = Duration::from_secs(lifetime_hours * 3600);
+                    for_user(store, user, scope, lifetime, &name, now).await
+                }
+                (None, Some(proxy)) => for_proxy(store, proxy).await,
+                (None, None) => Err(CommandError::Usage("--user or --proxy is needed".to_owned())),
+            });
+            print(&[token.await?])
+        }
+        TokenCommand::List { user, config } => {
+            let rows = with_store(config, async |store| {
+                let user = match &user {
+                    Some(name) => Some(user_named(store, name).await?),
+                    None => None,
+                };
+                Ok(store.sessions(user).await?)
+            });
+            print(&table(&rows.await?, now))
+        }
+        TokenCommand::Revoke { id, config } => {
+            // A whole token is taken too, as that is what people have at hand.
+            let id = id.parse::<SessionToken>().map_or(id, |token| token.id().to_owned());
+            match with_store(config, async |store| Ok(store.revoke(&id).await?)).await? {
+                true => Ok(()),
+                false => Err(CommandError::Usage(format!("there is no token `{id}`"))),
+            }
+        }
+    }
+}
+
+async fn for_user(
+    store: &PgStore,
+    user: &str,
+    scope: TokenScope,
+    lifetime: Duration,
+    name: &str,
+    now: SystemTime,
+) -> Result<String, CommandError> {
+    let user = user_named(store, user).await?;
+    let token = with_random(|fill| SessionToken::generate(fill));
+    let token = token.map_err(|_| CommandError::NoRandomness)?;
+    let key = NewKey {
+        token: &token,
+        user,
+        login_type: LoginType::Token,
+        scope: match scope {
+            TokenScope::All => ScopeName::All,
+            TokenScope::ApplicationConnect => ScopeName::ApplicationConnect,
+        },
+        created_at: now,
+        expires_at: now + lifetime,
+        lifetime,
+        ip: None,
+        // Names are unique among a user's tokens, and not everybody wants to think of one.
+        name: if name.is_empty() { token.id() } else { name },
+    };
+    store.insert(&key).await?;
+    Ok(token.reveal().to_owned())
+}
+
+async fn user_named(store: &PgStore, name: &str) -> Result<app_authz::UserId, CommandError> {
+    let found = store.user_named(name).await?;
+    found.ok_or_else(|| CommandError::Usage(format!("there is no user `{name}`")))
+}
+
+async fn for_proxy(store: &PgStore, name: &str) -> Result<String, CommandError> {
+    let proxies = store.proxies().await?;
+    let proxy = proxies.iter().find(|proxy| proxy.name.eq_ignore_ascii_case(name));
+    let unknown = || CommandError::Usage(format!("there is no proxy `{name}`"));
+    let id = proxy.ok_or_else(unknown)?.id;
+    let token = with_random(|fill| ProxyToken::generate(id, fill));
+    let token = token.map_err(|_| CommandError::NoRandomness)?;
+    match store.set_proxy_token(&token).await? {
+        true => Ok(token.reveal()),
+        false => Err(unknown()),
+    }
+}
+
+fn table(rows: &[SessionRow], now: SystemTime) -> Vec<String> {
+    let now = DateTime::<Utc>::from(now);
+    let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let heading = format!(
+        "{:<10} {:<20} {:<20} {:<19} {:<20} {:<20} {}",
+        "ID", "USER", "NAME", "SCOPE", "CREATED", "LAST USED", "ENDS"
+    );
+    let lines = rows.iter().map(|row| {
+        let SessionRow { id, username, token_name, scope, .. } = row;
+        let scope = match scope {
+            store::fleet::KeyScope::All => "all",
+            store::fleet::KeyScope::ApplicationConnect => "application_connect",
+        };
+        let ended = if row.expires_at < now { " (ended)" } else { "" };
+        let (created, used) = (time(row.created_at), time(row.last_used));
+        let ends = time(row.expires_at);
+        format!(
+            "{id:<10} {username:<20} {token_name:<20} {scope:<19} {created:<20} {used:<20} {ends}{ended}"
+        )
+    });
+    std::iter::once(heading).chain(lines).collect()
+}
+
+fn print(lines: &[String]) -> Result<(), CommandError> {
+    let mut out = std::io::stdout().lock();
+    lines.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(CommandError::Output)
+}

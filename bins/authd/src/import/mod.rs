@@ -1,0 +1,6 @@
+//! A deployment written down, and the rows it stands for
+
+mod document;
+mod rows;
+
+pub(crate) use document::{Document, Invalid};

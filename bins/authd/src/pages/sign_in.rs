@@ -1,0 +1,40 @@
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Response, StatusCode};
+
+use super::{Escaped, document};
+
+/// Where somebody without a session shows a token
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SignInPage<'a> {
+    /// Why somebody is here
+    pub(crate) message: Option<&'a str>,
+    /// The path to go back to
+    pub(crate) back: &'a str,
+}
+
+impl SignInPage<'_> {
+    pub(crate) fn into_response(self, status: StatusCode) -> Response<Full<Bytes>> {
+        let message = self.message.map_or(String::new(), |message| {
+            format!("<p role=\"status\">{}</p>\n", Escaped(message))
+        });
+        let content = format!(
+            "<h1>Sign in</h1>\n{message}<form method=\"post\" action=\"/login\">\n\
+             <label for=\"token\">Session token</label>\n\
+             <input id=\"token\" name=\"token\" type=\"password\" required autofocus \
+             autocomplete=\"current-password\" spellcheck=\"false\" maxlength=\"64\">\n\
+             <input type=\"hidden\" name=\"redirect\" value=\"{}\">\n\
+             <button>Sign in</button>\n</form>\n\
+             <p class=\"status\">An administrator makes tokens with \
+             <code>authd token create</code>.</p>\n",
+            Escaped(self.back)
+        );
+        document(status, "Sign in", &content)
+    }
+
+    /// What somebody sees who came from nowhere
+    pub(crate) fn done() -> Response<Full<Bytes>> {
+        let content = "<h1>Signed in</h1>\n<p>Apps open now.</p>\n";
+        document(StatusCode::OK, "Signed in", content)
+    }
+}

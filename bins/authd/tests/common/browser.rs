@@ -1,0 +1,133 @@
+//! A real browser, driven over WebDriver (<https://www.w3.org/TR/webdriver2/>)
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use authd::client::Client;
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+
+/// Headless Chromium behind Debian's `chromedriver`
+pub struct Browser {
+    client: Client,
+    session: String,
+    driver: Child,
+}
+
+impl Browser {
+    /// Starts a browser to which every host name is this machine
+    ///
+    /// Nothing if Chromium or its driver is not installed.
+    pub async fn start() -> Option<Self> {
+        let binary = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
+            .into_iter()
+            .find(|path| std::path::Path::new(path).exists())?;
+        let port = free_port();
+        let driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let client = Client::new();
+        let base = format!("http://127.0.0.1:{port}");
+        let options = json!({ "binary": binary, "args": [
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--disable-dev-shm-usage", "--window-size=1000,700",
+            "--host-resolver-rules=MAP * 127.0.0.1",
+        ]});
+        let capabilities = json!({ "capabilities": { "alwaysMatch": {
+            "goog:chromeOptions": options, "timeouts": { "pageLoad": 20_000 },
+        }}});
+        let mut browser = Self { client, session: format!("{base}/session"), driver };
+        for _ in 0..100 {
+            let asked = browser.client.post_json(&browser.session, capabilities.to_string()).await;
+            if let Ok(answer) = asked {
+                let body: Value = serde_json::from_slice(&answer.body).unwrap();
+                let id = body["value"]["sessionId"].as_str();
+                let id = id.unwrap_or_else(|| panic!("no browser: {body}"));
+                browser.session = format!("{base}/session/{id}");
+                return Some(browser);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("chromedriver does not answer")
+    }
+
+    /// Opens a page and waits until it is loaded, after all redirects
+    pub async fn open(&self, url: &str) {
+        self.command(Method::POST, "/url", json!({ "url": url })).await;
+    }
+
+    /// Where the browser has come to
+    pub async fn url(&self) -> String {
+        self.command(Method::GET, "/url", Value::Null).await.as_str().unwrap().to_owned()
+    }
+
+    /// What a script returns, run in the page
+    pub async fn script(&self, script: &str) -> Value {
+        let body = json!({ "script": script, "args": [] });
+        self.command(Method::POST, "/execute/sync", body).await
+    }
+
+    /// The text a person sees
+    pub async fn text(&self) -> String {
+        self.script("return document.body.innerText").await.as_str().unwrap().to_owned()
+    }
+
+    /// Clicks what a CSS selector finds, and waits for the page that follows
+    pub async fn click(&self, selector: &str) {
+        let found = self
+            .command(Method::POST, "/element", json!({ "using": "css selector", "value": selector }))
+            .await;
+        let element = found.as_object().unwrap().values().next().unwrap().as_str().unwrap();
+        self.command(Method::POST, &format!("/element/{element}/click"), json!({})).await;
+    }
+
+    /// The names of the cookies the page's host would be sent
+    pub async fn cookies(&self) -> Vec<String> {
+        let cookies = self.command(Method::GET, "/cookie", Value::Null).await;
+        let names = cookies.as_array().unwrap().iter();
+        names.map(|cookie| cookie["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// A picture of the page, as PNG in base64
+    pub async fn screenshot(&self) -> String {
+        self.command(Method::GET, "/screenshot", Value::Null).await.as_str().unwrap().to_owned()
+    }
+
+    /// Ends the browser
+    pub async fn close(self) {
+        self.command(Method::DELETE, "", Value::Null).await;
+    }
+
+    async fn command(&self, method: Method, path: &str, body: Value) -> Value {
+        let url = format!("{}{path}", self.session);
+        let body = match method {
+            Method::GET | Method::DELETE => Bytes::new(),
+            _ => body.to_string().into(),
+        };
+        let headers = [(CONTENT_TYPE, "application/json")];
+        let answer = self.client.send(method, &url, &headers, body).await.unwrap();
+        let said: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert!(answer.status.is_success(), "{path}: {said}");
+        said["value"].clone()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Without `close`, only a test that failed comes here with a browser.
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+/// A port that nobody had a moment ago
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}

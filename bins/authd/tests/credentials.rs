@@ -1,0 +1,128 @@
+//! `authd token` and `authd keys`: what an operator makes, sees and ends
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::process::{Command, Output};
+use std::time::SystemTime;
+
+use app_authz::Proxies;
+use app_authz::ProxyToken;
+use app_authz::credential::{SessionToken, Sessions, Terms, authenticate};
+use app_authz::rbac::ScopeName;
+use app_authz::token::{Feature, Hs512Key, KeyRing, KeyStore};
+use store::fleet::Fleet;
+use testkit::Database;
+
+async fn authd(database: &Database, args: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_authd"));
+    command.args(args).args(["--log-level", "error", "--database-url", database.url()]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let Output { status, stdout, stderr } = output;
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+async fn with_alice() -> Database {
+    let database = Database::new().await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    fleet.user("Alice", acme);
+    fleet.proxy("sydney", "https://sydney.example.com", "");
+    database.store().await.load(&fleet).await.unwrap();
+    database
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command reads the clock too")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+#[tokio::test]
+async fn a_token_is_made_shown_without_its_secret_and_ended() {
+    let database = with_alice().await;
+    let store = database.store().await;
+    let args = ["token", "create", "--user", "alice", "--scope", "application_connect"];
+    let (status, printed, _) = authd(&database, &args).await;
+    assert_eq!(status, Some(0));
+    let token: SessionToken = printed.trim().parse().unwrap();
+    let [holder] = &store.holders(std::slice::from_ref(&token)).await.unwrap()[..] else {
+        panic!()
+    };
+    assert!(authenticate(&token, Some(holder), Terms::default(), now()).is_ok());
+    assert_eq!(holder.key.scopes, [ScopeName::ApplicationConnect]);
+
+    for args in [&["token", "list"][..], &["token", "list", "--user", "ALICE"]] {
+        let (status, printed, _) = authd(&database, args).await;
+        assert_eq!((status, printed.lines().count()), (Some(0), 2), "{printed}");
+        assert!(printed.contains(token.id()) && printed.contains("Alice"), "{printed}");
+        assert!(!printed.contains(&token.reveal()[11..]), "{printed}");
+    }
+    assert_eq!(authd(&database, &["token", "revoke", token.reveal()]).await.0, Some(0));
+    assert!(store.holders(std::slice::from_ref(&token)).await.unwrap().is_empty());
+    let (status, _, said) = authd(&database, &["token", "revoke", token.id()]).await;
+    assert_eq!(status, Some(2));
+    assert!(said.contains("there is no token"), "{said}");
+}
+
+#[tokio::test]
+async fn a_proxy_proves_itself_with_the_token_made_last() {
+    let database = with_alice().await;
+    let store = database.store().await;
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        let (status, printed, _) =
+            authd(&database, &["token", "create", "--proxy", "Sydney"]).await;
+        assert_eq!(status, Some(0));
+        tokens.push(printed.trim().parse::<ProxyToken>().unwrap());
+    }
+    let [proxy] = &store.proxies().await.unwrap()[..] else { panic!() };
+    assert!(!proxy.bears(&tokens[0]) && proxy.bears(&tokens[1]));
+}
+
+#[tokio::test]
+async fn whom_nobody_knows_gets_no_token() {
+    let database = with_alice().await;
+    for (args, why) in [
+        (&["--user", "bob"][..], "there is no user `bob`"),
+        (&["--proxy", "perth"], "there is no proxy `perth`"),
+        (&[], "--user <NAME>"),
+        (&["--user", "alice", "--lifetime-hours", "0"], "0 is not in 1..=876600"),
+    ] {
+        let args = [&["token", "create"], args].concat();
+        let (status, printed, said) = authd(&database, &args).await;
+        assert_eq!((status, printed.as_str()), (Some(2), ""));
+        assert!(said.contains(why), "{said}");
+    }
+    assert_eq!(database.sql("SELECT count(*) FROM api_keys").await, ["0"]);
+}
+
+#[tokio::test]
+async fn keys_are_made_listed_and_replaced() {
+    let database = with_alice().await;
+    let store = database.store().await;
+    let (status, printed, _) = authd(&database, &["keys", "rotate"]).await;
+    assert_eq!(status, Some(0));
+    assert!(printed.contains("workspace_apps_token: key 1 signs from "), "{printed}");
+    assert!(printed.contains("workspace_apps_api_key: key 1 signs from "), "{printed}");
+    let (_, printed, _) = authd(&database, &["keys", "rotate"]).await;
+    assert_eq!(printed.matches("nothing is due").count(), 2, "{printed}");
+
+    let signing = async || {
+        let rows = store.keys(Feature::WorkspaceAppsToken).await.unwrap();
+        KeyRing::<Hs512Key>::new(&rows).unwrap().signing(now()).map(|(sequence, _)| sequence)
+    };
+    assert_eq!(signing().await, Ok(1));
+    authd(&database, &["keys", "rotate", "--force"]).await;
+    assert_eq!(signing().await, Ok(1), "until the successor is known");
+    authd(&database, &["keys", "rotate", "--compromised"]).await;
+    assert_eq!(signing().await, Ok(3));
+
+    let (_, listed, _) = authd(&database, &["keys", "list"]).await;
+    let states: Vec<Vec<&str>> =
+        listed.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
+    assert_eq!(states[1], ["workspace_apps_token", "3", "signing"]);
+    assert_eq!(states[2], ["workspace_apps_token", "2", "cleared"]);
+    let secrets = database.sql("SELECT secret FROM crypto_keys WHERE secret IS NOT NULL").await;
+    assert_eq!(secrets.len(), 2);
+    assert!(secrets.iter().all(|secret| !listed.contains(secret.as_str())));
+}

@@ -1,0 +1,123 @@
+//! `authd import`: a document becomes rows, and says where it is wrong
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use testkit::Database;
+
+const EXAMPLE: &str = include_str!("../../../docs/examples/deployment.toml");
+
+async fn import(database: &Database, document: &str, flags: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_authd"));
+    command.args(["import", "-", "--log-level", "error", "--database-url", database.url()]);
+    command.args(flags);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let document = document.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(document.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    })
+    .await
+    .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8([&output.stdout[..], &output.stderr[..]].concat()).unwrap()
+}
+
+#[tokio::test]
+async fn the_example_is_imported_and_imported_again() {
+    let database = Database::new().await;
+    let planned = import(&database, EXAMPLE, &["--dry-run"]).await;
+    assert!(planned.status.success(), "{}", said(&planned));
+    assert_eq!(database.sql("SELECT count(*) FROM users").await, ["0"]);
+
+    let first = import(&database, EXAMPLE, &[]).await;
+    let expected = said(&planned).replace("would be ", "");
+    assert_eq!(said(&first), expected);
+    assert!(expected.starts_with("+ organizations acme\n"), "{expected}");
+
+    let token = database.sql("SELECT auth_token FROM workspace_agents").await;
+    let again = import(&database, EXAMPLE, &[]).await;
+    let told = said(&again);
+    assert!(told.starts_with("added 0, changed 0, removed 0, unchanged "), "{told}");
+    assert_eq!(database.sql("SELECT auth_token FROM workspace_agents").await, token);
+}
+
+#[tokio::test]
+async fn a_change_is_told_and_made() {
+    let database = Database::new().await;
+    import(&database, EXAMPLE, &[]).await;
+    let changed = EXAMPLE
+        .replace("sharing_level = \"organization\"", "sharing_level = \"public\"")
+        .replace("members = [\"bob\"]", "members = []");
+    let output = import(&database, &changed, &[]).await;
+    let told = said(&output);
+    let app = "~ workspace_apps preview: sharing_level \"organization\" -> \"public\"\n";
+    assert!(told.contains(app), "{told}");
+    assert!(told.contains("- group_members "), "{told}");
+    assert!(told.contains("added 0, changed 1, removed 1, "), "{told}");
+    assert_eq!(database.sql("SELECT count(*) FROM group_members").await, ["0"]);
+
+    let output = import(&database, EXAMPLE, &["--json", "--dry-run"]).await;
+    let lines: Vec<serde_json::Value> =
+        said(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| {
+        line["table"] == "workspace_apps"
+            && line["change"]["changed"][0]["column"] == "sharing_level"
+            && line["change"]["changed"][0]["to"] == "organization"
+    }));
+}
+
+#[tokio::test]
+async fn a_wrong_document_is_refused_with_the_place() {
+    let database = Database::new().await;
+    let workspace = |more: &str| {
+        format!(
+            r#"{{"organizations": [{{"name": "acme"}}], "users": [{{"username": "alice"}}],
+                "workspaces": [{{"name": "dev", "owner": "alice", "organization": "acme"{more}}}]}}"#
+        )
+    };
+    for (document, place) in [
+        (r#"{"organisations": []}"#.to_owned(), "unknown field `organisations`"),
+        ("[[users]]\nname = 1".to_owned(), "users[0].name: TOML parse error at line 2"),
+        ("users = 7".to_owned(), "users: TOML parse error at line 1"),
+        ("{\"users\": [], }".to_owned(), "trailing comma"),
+        ("users = [".to_owned(), "TOML parse error at line 1"),
+        (workspace(r#", "template": "linux""#), "workspaces[0].template: there is no template"),
+        (workspace(r#", "builds": [{"number": 0}]"#), "workspaces[0].builds[0].number: builds are"),
+        (
+            workspace(r#", "builds": [{"number": 1, "agents": [{"name": "a"}, {"name": "a"}]}]"#),
+            "workspaces[0].builds[0].agents[1].name: there is another agent `a` here",
+        ),
+        (
+            workspace(r#", "shared_with": {"users": {"bob": "use"}}"#),
+            "workspaces[0].shared_with.users.bob: there is no user `bob`",
+        ),
+        (
+            workspace(r#", "port_shares": [{"agent": "a", "port": 99999, "level": "public"}]"#),
+            "workspaces[0].port_shares[0].port: invalid value",
+        ),
+    ] {
+        let output = import(&database, &document, &[]).await;
+        assert_eq!(output.status.code(), Some(2), "{document}");
+        let told = said(&output);
+        assert!(told.contains(place), "{document}: {told}");
+    }
+    assert_eq!(database.sql("SELECT count(*) FROM organizations").await, ["0"]);
+}
+
+#[tokio::test]
+async fn what_the_database_refuses_changes_nothing() {
+    let database = Database::new().await;
+    import(&database, EXAMPLE, &[]).await;
+    let other = r#"{"organizations": [{"name": "other"}],
+        "users": [{"username": "Alice", "id": "6f5a1f0e-6a3b-4c51-9d5e-2f1c8a1f7f10"}]}"#;
+    let output = import(&database, other, &[]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("users_"), "{}", said(&output));
+    assert_eq!(database.sql("SELECT name FROM organizations").await, ["acme"]);
+}

@@ -1,0 +1,166 @@
+//! App tokens signed and found with keys that are fetched when one is missing
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime};
+
+use app_authz::rbac::Acl;
+use app_authz::token::{
+    Candidates, CryptoKey, Feature, Hs512Key, KeyCache, KeyStore, LEEWAY, Secret, Want,
+};
+use app_authz::{
+    Agent, AgentId, AppRequest, Contact, CorsBehavior, Error, OrganizationId, Rules, SharingLevel,
+    Target, UncheckedRequest, UserId, Workspace, WorkspaceId, decide,
+};
+use uuid::Uuid;
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn request(slug: &str) -> AppRequest {
+    let fields = UncheckedRequest {
+        access_method: "subdomain".to_owned(),
+        username_or_id: "ann".to_owned(),
+        workspace_name_or_id: "dev".to_owned(),
+        app_slug_or_port: slug.to_owned(),
+        ..UncheckedRequest::default()
+    };
+    fields.try_into().unwrap()
+}
+
+fn public_app() -> Target {
+    Target {
+        request: request("code"),
+        workspace: Workspace {
+            id: WorkspaceId(Uuid::from_u128(1)),
+            name: "dev".to_owned(),
+            owner: UserId(Uuid::from_u128(2)),
+            owner_name: "ann".to_owned(),
+            organization: OrganizationId(Uuid::from_u128(3)),
+            dormant: false,
+            acl: Acl::NONE,
+        },
+        agent: Agent {
+            id: AgentId(Uuid::from_u128(4)),
+            name: "main".to_owned(),
+            contact: Contact {
+                created_at: now(),
+                first_connected_at: None,
+                last_connected_at: None,
+                disconnected_at: None,
+                connection_timeout: Duration::ZERO,
+            },
+        },
+        app: None,
+        url: "http://127.0.0.1:8080".to_owned(),
+        sharing: SharingLevel::Public,
+        cors: CorsBehavior::Simple,
+    }
+}
+
+/// Keys of these sequences, and how often they were asked for
+struct Store {
+    sequences: Vec<i32>,
+    fetches: Mutex<u32>,
+}
+
+impl Store {
+    fn of(sequences: &[i32]) -> Self {
+        Self { sequences: sequences.to_vec(), fetches: Mutex::new(0) }
+    }
+
+    fn fetches(&self) -> u32 {
+        *self.fetches.lock().unwrap()
+    }
+}
+
+impl KeyStore for Store {
+    type Error = Infallible;
+
+    async fn keys(&self, feature: Feature) -> Result<Vec<CryptoKey>, Infallible> {
+        *self.fetches.lock().unwrap() += 1;
+        let key = |sequence: &i32| CryptoKey {
+            feature,
+            sequence: *sequence,
+            secret: Some(Secret::new([u8::try_from(*sequence).unwrap(); 64])),
+            starts_at: SystemTime::UNIX_EPOCH,
+            deletes_at: None,
+        };
+        Ok(self.sequences.iter().map(key).collect())
+    }
+}
+
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("the future waits for something"),
+    }
+}
+
+fn signed(cache: &KeyCache<Hs512Key>, store: &Store) -> Result<String, Error> {
+    let target = public_app();
+    let permit = decide(&target, None, Rules::default()).unwrap();
+    let token = ready(cache.sign(store, &permit, now()))?;
+    Ok(token.reveal().to_owned())
+}
+
+fn is_found(
+    cache: &KeyCache<Hs512Key>,
+    store: &Store,
+    token: &str,
+    request: &AppRequest,
+    at: SystemTime,
+) -> bool {
+    let candidates = Candidates { query: None, cookies: vec![token] };
+    ready(cache.find(store, &candidates, request, at, LEEWAY)).unwrap().is_some()
+}
+
+#[test]
+fn a_cache_without_keys_fetches_them_to_sign_and_to_verify() {
+    let store = Store::of(&[1]);
+    let (signer, verifier) = (KeyCache::new(), KeyCache::new());
+    let token = signed(&signer, &store).unwrap();
+    assert_eq!(signed(&signer, &store).unwrap(), token);
+    assert_eq!(store.fetches(), 1);
+
+    assert!(is_found(&verifier, &store, &token, &request("code"), now()));
+    assert!(is_found(&verifier, &store, &token, &request("code"), now()));
+    assert_eq!(store.fetches(), 2);
+
+    let none = Store::of(&[]);
+    assert_eq!(signed(&KeyCache::new(), &none), Err(Error::NoSigningKey));
+    assert_eq!(none.fetches(), 1);
+}
+
+#[test]
+fn a_token_of_a_new_key_is_found_after_one_fetch_and_a_made_up_one_never() {
+    let (old, new) = (Store::of(&[1]), Store::of(&[1, 2]));
+    let cache = KeyCache::new();
+    assert_eq!(ready(cache.fetch(&old, Want::Refresh, now())), Ok(true));
+
+    let token = signed(&KeyCache::new(), &new).unwrap();
+    assert!(!is_found(&cache, &old, &token, &request("code"), now()));
+    assert_eq!(old.fetches(), 2);
+    // Asking again would tell nothing new yet.
+    assert!(!is_found(&cache, &new, &token, &request("code"), now()));
+    let later = now() + Duration::from_secs(10);
+    assert!(is_found(&cache, &new, &token, &request("code"), later));
+    assert_eq!(new.fetches(), 2);
+}
+
+#[test]
+fn a_token_that_is_no_good_costs_no_fetch() {
+    let store = Store::of(&[1]);
+    let cache = KeyCache::new();
+    let token = signed(&cache, &store).unwrap();
+    let (code, other) = (request("code"), request("other"));
+    assert!(!is_found(&cache, &store, &token, &other, now()));
+    assert!(!is_found(&cache, &store, &token, &code, now() + Duration::from_secs(600)));
+    assert!(!is_found(&cache, &store, "garbage", &code, now()));
+    assert_eq!(store.fetches(), 1);
+}

@@ -1,0 +1,183 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use diesel::result::QueryResult;
+use diesel::sql_types::{Array, Jsonb, Nullable, Uuid as SqlUuid};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::PgStore;
+use crate::Error;
+use crate::import::{Change, Difference, Import, Rows, Table, Wanted};
+
+impl Import for PgStore {
+    async fn import(&self, rows: &Rows, dry_run: bool) -> Result<Vec<Difference>, Error> {
+        let mut connection = self.writes.get().await?;
+        let outcome = connection
+            .transaction(async |connection| {
+                let differences = import(rows, connection).await?;
+                // The differences of a dry run are found by carrying it out, so that
+                // whatever would go wrong does.
+                if dry_run { Err(Outcome::DryRun(differences)) } else { Ok(differences) }
+            })
+            .await;
+        match outcome {
+            Ok(differences) | Err(Outcome::DryRun(differences)) => Ok(differences),
+            Err(Outcome::Failed(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// Why a transaction is rolled back
+enum Outcome {
+    DryRun(Vec<Difference>),
+    Failed(diesel::result::Error),
+}
+
+impl From<diesel::result::Error> for Outcome {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a row is, and what it should be, both in the database's own spelling
+#[derive(QueryableByName)]
+struct Pair {
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    is: Option<Value>,
+    #[diesel(sql_type = Jsonb)]
+    should: Value,
+}
+
+async fn import(rows: &Rows, connection: &mut AsyncPgConnection) -> QueryResult<Vec<Difference>> {
+    // Two imports at a time would find the same rows missing.
+    connection.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
+    let mut by_table: BTreeMap<Table, Vec<&Wanted>> = BTreeMap::new();
+    for wanted in &rows.wanted {
+        by_table.entry(wanted.table).or_default().push(wanted);
+    }
+    let mut differences = Vec::new();
+    for ((table, column), owners) in &rows.exactly {
+        let wanted = by_table.get(table).map_or(&[][..], Vec::as_slice);
+        differences.append(&mut remove_others(*table, column, owners, wanted, connection).await?);
+    }
+    for (table, wanted) in by_table {
+        for wanted in wanted.chunks(ROWS_PER_STATEMENT) {
+            differences.append(&mut import_table(table, wanted, connection).await?);
+        }
+    }
+    Ok(differences)
+}
+
+#[expect(clippy::disallowed_methods, reason = "an import is rare, and its rows differ")]
+async fn import_table(
+    table: Table,
+    wanted: &[&Wanted],
+    connection: &mut AsyncPgConnection,
+) -> QueryResult<Vec<Difference>> {
+    let name = table.name();
+    let on = join(table.key(), " AND ", |column| format!("t.{column} = r.{column}"));
+    let compare = format!(
+        "SELECT to_jsonb(t) AS is, to_jsonb(r) AS should
+         FROM ROWS FROM (jsonb_populate_recordset(NULL::{name}, $1)) WITH ORDINALITY AS r
+         LEFT JOIN {name} t ON {on} ORDER BY r.ordinality"
+    );
+    let documents = wanted.iter().map(|wanted| Value::Object(wanted.row.clone())).collect();
+    let pairs: Vec<Pair> =
+        sql_query(compare).bind::<Jsonb, _>(Value::Array(documents)).load(connection).await?;
+
+    let mut differences = Vec::new();
+    // Rows that set the same columns share a statement.
+    let mut inserts: BTreeMap<BTreeSet<&str>, Vec<&Map<String, Value>>> = BTreeMap::new();
+    let mut updates: BTreeMap<BTreeSet<&str>, Vec<&Map<String, Value>>> = BTreeMap::new();
+    for (wanted, pair) in wanted.iter().zip(&pairs) {
+        let Value::Object(should) = &pair.should else { continue };
+        let is = pair.is.as_ref().and_then(Value::as_object);
+        let Some(difference) = Difference::between(wanted, is, should) else { continue };
+        let columns = wanted.row.keys().map(String::as_str);
+        if is.is_none() {
+            inserts.entry(columns.collect()).or_default().push(&wanted.row);
+        } else {
+            let kept = |column: &&str| wanted.keep.contains(column) || table.key().contains(column);
+            let columns = columns.filter(|column| !kept(column)).collect();
+            updates.entry(columns).or_default().push(&wanted.row);
+        }
+        differences.push(difference);
+    }
+
+    for (columns, rows) in inserts {
+        let columns = join(&columns, ", ", |column| format!("\"{column}\""));
+        let insert = format!(
+            "INSERT INTO {name} ({columns})
+             SELECT {columns} FROM jsonb_populate_recordset(NULL::{name}, $1)"
+        );
+        run(insert, rows, connection).await?;
+    }
+    for (columns, rows) in updates {
+        let sets = join(&columns, ", ", |column| format!("\"{column}\" = r.\"{column}\""));
+        let update = format!(
+            "UPDATE {name} t SET {sets}
+             FROM jsonb_populate_recordset(NULL::{name}, $1) r WHERE {on}"
+        );
+        run(update, rows, connection).await?;
+    }
+    Ok(differences)
+}
+
+/// A row that was removed
+#[derive(QueryableByName)]
+struct Removed {
+    #[diesel(sql_type = Jsonb)]
+    removed: Value,
+}
+
+#[expect(clippy::disallowed_methods, reason = "an import is rare, and its rows differ")]
+async fn remove_others(
+    table: Table,
+    column: &str,
+    owners: &[Uuid],
+    wanted: &[&Wanted],
+    connection: &mut AsyncPgConnection,
+) -> QueryResult<Vec<Difference>> {
+    let name = table.name();
+    let on = join(table.key(), " AND ", |column| format!("t.{column} = r.{column}"));
+    let delete = format!(
+        "DELETE FROM {name} t WHERE {column} = ANY ($1) AND NOT EXISTS (
+             SELECT FROM jsonb_populate_recordset(NULL::{name}, $2) r WHERE {on}
+         ) RETURNING to_jsonb(t) AS removed"
+    );
+    let documents = wanted.iter().map(|wanted| Value::Object(wanted.row.clone())).collect();
+    let removed: Vec<Removed> = sql_query(delete)
+        .bind::<Array<SqlUuid>, _>(owners)
+        .bind::<Jsonb, _>(Value::Array(documents))
+        .load(connection)
+        .await?;
+    let row = |row: &Removed| row.removed.as_object().cloned().unwrap_or_default();
+    Ok(removed.iter().map(|r| Difference::of(table, &row(r), Change::Removed)).collect())
+}
+
+#[expect(clippy::disallowed_methods, reason = "as above")]
+async fn run(
+    statement: String,
+    rows: Vec<&Map<String, Value>>,
+    connection: &mut AsyncPgConnection,
+) -> QueryResult<()> {
+    let rows = rows.into_iter().cloned().map(Value::Object).collect();
+    sql_query(statement).bind::<Jsonb, _>(Value::Array(rows)).execute(connection).await?;
+    Ok(())
+}
+
+/// Names of columns and tables are ours, never a document's
+fn join<'a, C: AsRef<str> + 'a + ?Sized>(
+    columns: impl IntoIterator<Item = &'a C>,
+    separator: &str,
+    each: impl Fn(&str) -> String,
+) -> String {
+    columns.into_iter().map(|column| each(column.as_ref())).collect::<Vec<_>>().join(separator)
+}
+
+const ROWS_PER_STATEMENT: usize = 1_000;
+
+/// Any number that nobody else locks
+const LOCK: i64 = 0x6175_7468_6d70;

@@ -1,0 +1,184 @@
+//! What is imported is there, changes what differs, and leaves the rest alone
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use store::fleet::{Fleet, Transition};
+use store::import::{Change, Import, Rows};
+use store::{Error, MemoryStore};
+use testkit::Database;
+
+/// A fleet's rows as rows to be imported
+fn rows(fleet: &Fleet) -> Rows {
+    let mut rows = Rows::default();
+    fleet.organizations.iter().for_each(|row| rows.want(row, &[]));
+    fleet.users.iter().for_each(|row| rows.want(row, &["created_at"]));
+    fleet.organization_members.iter().for_each(|row| rows.want(row, &[]));
+    fleet.api_keys.iter().for_each(|row| rows.want(row, &[]));
+    fleet.workspaces.iter().for_each(|row| rows.want(row, &[]));
+    fleet.provisioner_jobs.iter().for_each(|row| rows.want(row, &[]));
+    fleet.workspace_builds.iter().for_each(|row| rows.want(row, &[]));
+    fleet.workspace_resources.iter().for_each(|row| rows.want(row, &[]));
+    fleet.workspace_agents.iter().for_each(|row| rows.want(row, &["auth_token"]));
+    fleet.workspace_proxies.iter().for_each(|row| rows.want(row, &[]));
+    rows
+}
+
+fn fleet() -> Fleet {
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    fleet.session(alice);
+    let workspace = fleet.workspace(alice, "dev");
+    let build = fleet.build(workspace, Transition::Start);
+    fleet.agent(build.resource, "main", "i-0abc");
+    fleet.proxy("sydney", "https://sydney.example.com", "");
+    fleet
+}
+
+#[tokio::test]
+async fn a_second_import_of_the_same_changes_nothing() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let rows = rows(&fleet());
+    let first = store.import(&rows, false).await.unwrap();
+    assert_eq!(first.len(), rows.len());
+    assert!(first.iter().all(|difference| difference.change == Change::Added), "{first:?}");
+    assert_eq!(store.import(&rows, false).await.unwrap(), []);
+    assert_eq!(database.sql("SELECT name FROM workspace_proxies").await, ["sydney"]);
+}
+
+#[tokio::test]
+async fn what_differs_is_changed_and_told_column_by_column() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let mut fleet = fleet();
+    store.import(&rows(&fleet), false).await.unwrap();
+    let token = fleet.workspace_agents[0].auth_token;
+
+    fleet.users[0].username = "alicia".to_owned();
+    fleet.users[0].created_at += chrono::Duration::days(1);
+    fleet.workspace_agents[0].auth_token = store::fleet::Token(uuid::Uuid::new_v4());
+    fleet.api_keys[0].hashed_secret.0[0] ^= 1;
+    let expected = [("users", "username"), ("api_keys", "hashed_secret")];
+
+    let planned = store.import(&rows(&fleet), true).await.unwrap();
+    assert_eq!(database.sql("SELECT username FROM users").await, ["alice"], "a dry run is dry");
+    let done = store.import(&rows(&fleet), false).await.unwrap();
+    assert_eq!(planned, done);
+    let told: Vec<_> = done
+        .iter()
+        .flat_map(|difference| {
+            let Change::Changed(columns) = &difference.change else { panic!("{difference:?}") };
+            columns.iter().map(|change| (difference.table, change.column.as_str()))
+        })
+        .collect();
+    assert_eq!(told, expected, "what is kept is neither changed nor told");
+    assert!(!format!("{done:?}").contains("\\\\x"), "no secret is told: {done:?}");
+
+    assert_eq!(database.sql("SELECT username FROM users").await, ["alicia"]);
+    assert_eq!(
+        database.sql("SELECT auth_token FROM workspace_agents").await,
+        [token.0.to_string()]
+    );
+}
+
+#[tokio::test]
+async fn an_import_that_contradicts_itself_leaves_everything_as_it_was() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let mut fleet = fleet();
+    let organization = fleet.organizations[0].id;
+    fleet.user("ALICE", organization);
+    for dry_run in [true, false] {
+        let Err(Error::Query { reason }) = store.import(&rows(&fleet), dry_run).await else {
+            panic!("two users have one name")
+        };
+        assert!(reason.contains("users_username_lower_idx"), "{reason}");
+    }
+    assert_eq!(database.sql("SELECT count(*) FROM organizations").await, ["0"]);
+}
+
+#[tokio::test]
+async fn what_a_list_no_longer_holds_is_removed() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let mut fleet = fleet();
+    let organization = fleet.organizations[0].id;
+    let (alice, bob) = (fleet.users[0].id, fleet.user("bob", organization));
+    let mut all = rows(&fleet);
+    all.exactly::<store::fleet::OrganizationMember>("user_id", bob);
+    store.import(&all, false).await.unwrap();
+
+    let mut none = Rows::default();
+    none.exactly::<store::fleet::OrganizationMember>("user_id", bob);
+    let [removed] = &store.import(&none, false).await.unwrap()[..] else { panic!() };
+    assert_eq!((removed.table, &removed.change), ("organization_members", &Change::Removed));
+    assert_eq!(removed.key["user_id"], bob.to_string());
+    assert_eq!(
+        database.sql("SELECT user_id FROM organization_members").await,
+        [alice.to_string()],
+        "others keep theirs"
+    );
+}
+
+#[tokio::test]
+async fn a_store_in_memory_takes_the_same_rows_and_tells_the_same() {
+    let database = Database::new().await;
+    let (store, memory) = (database.store().await, MemoryStore::default());
+    let mut fleet = fleet();
+    let organization = fleet.organizations[0].id;
+    let bob = fleet.user("bob", organization);
+    let told = |differences: Vec<store::import::Difference>| {
+        let mut told: Vec<_> = differences
+            .into_iter()
+            .map(|difference| {
+                let columns = match difference.change {
+                    Change::Added => vec!["+".to_owned()],
+                    Change::Removed => vec!["-".to_owned()],
+                    Change::Changed(columns) => columns.into_iter().map(|c| c.column).collect(),
+                };
+                (difference.table, difference.key, columns)
+            })
+            .collect();
+        told.sort_by_key(|told| format!("{told:?}"));
+        told
+    };
+    let mut steps = vec![rows(&fleet), rows(&fleet)];
+    fleet.users[0].username = "alicia".to_owned();
+    fleet.workspace_agents[0].auth_token = store::fleet::Token(uuid::Uuid::new_v4());
+    fleet.organization_members.retain(|member| member.user_id != bob);
+    let mut last = rows(&fleet);
+    last.exactly::<store::fleet::OrganizationMember>("user_id", bob);
+    steps.push(last);
+    for (step, expected) in steps.iter().zip([12, 0, 2]) {
+        for dry_run in [true, false] {
+            let in_memory = told(memory.import(step, dry_run).await.unwrap());
+            assert_eq!(in_memory, told(store.import(step, dry_run).await.unwrap()));
+            assert_eq!(in_memory.len(), expected);
+        }
+    }
+
+    fleet.user("ALICIA", organization);
+    assert!(matches!(memory.import(&rows(&fleet), false).await, Err(Error::Query { .. })));
+}
+
+#[tokio::test]
+async fn what_a_store_in_memory_has_imported_it_answers_from() {
+    use agent_auth::Candidates;
+    use app_authz::credential::Sessions;
+
+    let memory = MemoryStore::default();
+    let mut fleet = fleet();
+    let bobs = {
+        let bob = fleet.user("bob", fleet.organizations[0].id);
+        fleet.session(bob)
+    };
+    memory.import(&rows(&fleet), false).await.unwrap();
+    assert_eq!(memory.by_instance("i-0abc").await.unwrap().len(), 1);
+    let [holder] = &memory.holders(std::slice::from_ref(&bobs)).await.unwrap()[..] else {
+        panic!()
+    };
+    memory.log_out(&holder.key).await.unwrap();
+
+    memory.import(&Rows::default(), false).await.unwrap();
+    assert!(memory.holders(&[bobs]).await.unwrap().is_empty(), "a session that ended stays so");
+}

@@ -1,0 +1,163 @@
+//! Connections to the database are secured when the URL asks for it, or not made
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::pin::Pin;
+
+use openssl::asn1::Asn1Time;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::rsa::Rsa;
+use openssl::ssl::{Ssl, SslAcceptor, SslMethod};
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl::x509::{X509, X509NameBuilder};
+use store::{Error, Options, PgStore, Store};
+use testkit::Database;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio_openssl::SslStream;
+
+#[tokio::test]
+async fn a_server_that_proves_its_name_is_spoken_to_in_secret() {
+    let front = Front::start("localhost").await;
+    for mode in ["require", "verify-ca", "verify-full"] {
+        let store = front.connect("localhost", &format!("sslmode={mode}"), true).await.unwrap();
+        store.ping().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_is_not_spoken_to() {
+    let front = Front::start("localhost").await;
+    // Of another name, and vouched for by nobody this machine knows.
+    for (host, known) in [("127.0.0.1", true), ("localhost", false)] {
+        let refused = front.connect(host, "sslmode=require", known).await.unwrap_err();
+        let Error::Unavailable { reason } = refused else { panic!("{refused}") };
+        assert!(reason.contains("certificate verify failed"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_refused_where_it_is_asked_for() {
+    let database = Database::new().await;
+    let mut url = database.url().to_owned();
+    url.push_str(if url.contains('?') { "&sslmode=require" } else { "?sslmode=require" });
+    // Over a socket of this machine PostgreSQL offers none.
+    let refused = PgStore::connect(&url, &Options::default()).await.unwrap_err();
+    assert!(matches!(refused, Error::Unavailable { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn authorities_that_cannot_be_read_are_told_at_once() {
+    for (path, said) in [("/nowhere/ca.pem", "cannot be read"), ("/dev/null", "no certificates")] {
+        let url = format!("postgresql://localhost/d?sslmode=require&sslrootcert={path}");
+        let Err(Error::Tls { reason }) = PgStore::new(&url, &Options::default()) else {
+            panic!("{path} is no authority")
+        };
+        assert!(reason.contains(path) && reason.contains(said), "{reason}");
+    }
+}
+
+/// A server that speaks TLS in front of one that does not
+struct Front {
+    database: Database,
+    port: u16,
+    authority: String,
+}
+
+impl Front {
+    async fn start(name: &str) -> Self {
+        let database = Database::new().await;
+        let (ca, ca_key) = certificate("test authority", None);
+        let (leaf, key) = certificate(name, Some((&ca, &ca_key)));
+        let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+        acceptor.set_private_key(&key).unwrap();
+        acceptor.set_certificate(&leaf).unwrap();
+        let acceptor = acceptor.build();
+
+        let path = std::env::temp_dir().join(format!("authd-ca-{}.pem", uuid::Uuid::new_v4()));
+        std::fs::write(&path, ca.to_pem().unwrap()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let socket = socket(database.url());
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                tokio::spawn(relay(client, acceptor.clone(), socket.clone()));
+            }
+        });
+        Self { database, port, authority: path.to_str().unwrap().to_owned() }
+    }
+
+    async fn connect(&self, host: &str, query: &str, known: bool) -> Result<PgStore, Error> {
+        let name = self.database.url().split('?').next().unwrap().rsplit('/').next().unwrap();
+        let mut url = format!("postgresql://authd@{host}:{}/{name}?{query}", self.port);
+        if known {
+            url.push_str("&sslrootcert=");
+            url.push_str(&self.authority);
+        }
+        PgStore::connect(&url, &Options::default()).await
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.authority);
+    }
+}
+
+/// Answers the request for TLS, and passes on what is said over it
+async fn relay(mut client: TcpStream, acceptor: SslAcceptor, socket: String) {
+    let mut request = [0; 8];
+    client.read_exact(&mut request).await.unwrap();
+    assert_eq!(request, [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f], "a request for TLS");
+    client.write_all(b"S").await.unwrap();
+    let mut client = SslStream::new(Ssl::new(acceptor.context()).unwrap(), client).unwrap();
+    // A client that does not trust us goes away here.
+    if Pin::new(&mut client).accept().await.is_ok() {
+        let mut server = UnixStream::connect(socket).await.unwrap();
+        let _ = copy_bidirectional(&mut client, &mut server).await;
+    }
+}
+
+/// The socket of the server behind a test's URL
+fn socket(url: &str) -> String {
+    let config: tokio_postgres::Config = url.parse().unwrap();
+    let tokio_postgres::config::Host::Unix(folder) = &config.get_hosts()[0] else {
+        panic!("the tests' server has a socket")
+    };
+    format!("{}/.s.PGSQL.5432", folder.display())
+}
+
+/// A certificate for `name`, signed by `issuer` or by itself
+fn certificate(name: &str, issuer: Option<(&X509, &PKey<Private>)>) -> (X509, PKey<Private>) {
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut subject = X509NameBuilder::new().unwrap();
+    subject.append_entry_by_text("CN", name).unwrap();
+    let subject = subject.build();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_subject_name(&subject).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+    match issuer {
+        Some((ca, ca_key)) => {
+            builder.set_issuer_name(ca.subject_name()).unwrap();
+            let names = SubjectAlternativeName::new()
+                .dns(name)
+                .build(&builder.x509v3_context(Some(ca), None))
+                .unwrap();
+            builder.append_extension(names).unwrap();
+            builder.sign(ca_key, MessageDigest::sha256()).unwrap();
+        }
+        None => {
+            builder.set_issuer_name(&subject).unwrap();
+            builder
+                .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
+                .unwrap();
+            builder.sign(&key, MessageDigest::sha256()).unwrap();
+        }
+    }
+    (builder.build(), key)
+}
