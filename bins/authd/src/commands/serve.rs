@@ -2,11 +2,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_auth::Candidates;
+use app_authz::Scheme;
 use store::cluster::{self, Persistent};
 use store::{MemoryStore, Migrations, PgStore, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{CommandError, warn_of_unknown_environment};
 use crate::app::{App, system_clock};
@@ -75,6 +76,12 @@ async fn serve<S: Store + 'static>(
             trusted_proxies = apps.trusted.origins.len(),
             "app access is on"
         );
+        if apps.access_url.scheme() == Scheme::Https && !apps.cookies.secure {
+            warn!("cookies are sent without TLS too; `--secure-auth-cookie` keeps them to it");
+        }
+        if apps.trusted.origins.is_empty() {
+            warn!("no proxy is trusted, so none can ask; see `--proxy-trusted-origins`");
+        }
         app = app.with_apps(apps);
     }
     let app = Arc::new(app);

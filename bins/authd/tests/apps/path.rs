@@ -35,6 +35,23 @@ async fn on_a_proxy_nobody_is_sent_through_the_dashboard() {
     assert_eq!(allowed.status, StatusCode::OK, "{}", text(&allowed));
 }
 
+#[tokio::test]
+async fn a_proxy_may_live_below_the_pattern_of_apps() {
+    let mut plan = Plan::new();
+    plan.rows.proxy("eu", "https://eu.test.coder.com", "");
+    plan.rows.proxy("broken", "not a url", "*.broken");
+    let world = plan.serve().await;
+    let app = "/@alice/dev/apps/owner/x/";
+    let answer = world.visit("eu.test.coder.com", app, &[]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    let back = format!("https://eu.test.coder.com{app}");
+    assert_eq!(query(&location(&answer))["redirect_uri"], back);
+    let session = [("coder-session-token", world.token("alice"))];
+    assert_eq!(world.visit("eu.test.coder.com", app, &session).await.status, StatusCode::OK);
+    let other = world.visit("us.test.coder.com", app, &session).await;
+    assert_eq!(other.status, StatusCode::BAD_REQUEST);
+}
+
 // scenario 153, 154
 #[tokio::test]
 async fn a_browser_asks_for_the_folder_and_the_default_query() {
