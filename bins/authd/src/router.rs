@@ -31,7 +31,8 @@ pub(crate) enum Route {
 
 /// Every exact path, the methods allowed there, and what answers
 const ROUTES: &[(&str, &str, Route)] = &[
-    ("/api/v2/applications/auth-redirect", "GET, HEAD", Route::AuthRedirect),
+    // It makes a session, so nothing that merely looks ahead may ask.
+    ("/api/v2/applications/auth-redirect", "GET", Route::AuthRedirect),
     ("/api/v2/applications/host", "GET, HEAD", Route::AppHost),
     ("/api/v2/applications/reconnecting-pty-signed-token", "POST", Route::IssueTerminalToken),
     ("/api/v2/audit", "GET, HEAD", Route::Audit),

@@ -20,7 +20,6 @@ use super::{
 use crate::error::Refused;
 
 /// A request that was made of a host of apps, through whatever proxy
-#[derive(Debug)]
 pub(crate) struct Request<'a> {
     /// Host and port, as the visitor wrote them
     pub(crate) host: &'a str,
@@ -35,7 +34,6 @@ pub(crate) struct Request<'a> {
 }
 
 /// A visit that may go on to its app
-#[derive(Debug)]
 pub(crate) struct Allowed {
     pub(crate) visitor: Visitor,
     pub(crate) owner: UserId,
@@ -58,7 +56,7 @@ pub(crate) async fn visit<S: Store>(
 ) -> Result<Allowed, Told> {
     let html = accepts_html(request.headers);
     let refused = |refused: Refused| {
-        tracing::debug!(reason = refused.reason(), detail = refused.log_detail(), "visit refused");
+        refused.log(request.request_id);
         refused.told(html)
     };
     let found = apps.deployments.find(&*apps.store, request.host).await;
@@ -107,7 +105,8 @@ pub(crate) async fn visit<S: Store>(
                 now: request.now,
                 request_id: request.request_id,
             };
-            let issued = issue(apps, asking).await.map_err(refused)?;
+            // The gate has logged what it decided.
+            let issued = issue(apps, asking).await.map_err(|refused| refused.told(html))?;
             of_issue(apps, visit, issued)
         }
     };

@@ -19,11 +19,12 @@ use store::Store;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::{Apps, AuditFail};
+use super::{Apps, AuditFail, encoded};
 use crate::error::{Refused, SIGNED_OUT};
 
 /// A visit that carries no good app token
-#[derive(Debug)]
+///
+/// Its query may hold secrets, so it has no `Debug`.
 pub(crate) struct Asking {
     pub(crate) request: UncheckedRequest,
     /// What may be session tokens of the visitor, the most telling first
@@ -63,26 +64,33 @@ pub(crate) async fn issue<S: Store>(
     apps: &Arc<Apps<S>>,
     asking: Asking,
 ) -> Result<Issued, Refused> {
-    let permit = Arc::clone(&apps.visits).try_acquire_owned().map_err(|_| Refused::Overloaded)?;
+    let request_id = asking.request_id;
+    let logged = |refused: Refused| {
+        refused.log(request_id);
+        refused
+    };
+    let permit = Arc::clone(&apps.visits).try_acquire_owned();
+    let permit = permit.map_err(|_| logged(Refused::Overloaded))?;
     let apps = Arc::clone(apps);
     let decided = tokio::spawn(async move {
         let _permit = permit;
         decide_and_record(&apps, asking).await
     });
-    decided.await.unwrap_or(Err(Refused::Panicked))
+    decided.await.unwrap_or_else(|_| Err(logged(Refused::Panicked)))
 }
 
 async fn decide_and_record<S: Store>(
     apps: &Arc<Apps<S>>,
     mut asking: Asking,
 ) -> Result<Issued, Refused> {
-    let request = match AppRequest::try_from(std::mem::take(&mut asking.request)) {
-        Ok(request) => request,
-        Err(Error::InvalidRequest(fault)) => return Err(Refused::InvalidRequest(fault)),
-        Err(error) => return Err(Refused::NoWayBack(error)),
+    let undecided = |refused: Refused| {
+        refused.log(asking.request_id);
+        refused
     };
+    let request = AppRequest::try_from(std::mem::take(&mut asking.request))
+        .map_err(|error| undecided(Refused::InvalidRequest(error)))?;
     let asked = apps.store.app_access(&request, &asking.tokens).await;
-    let mut facts = asked.map_err(Refused::Directory)?;
+    let mut facts = asked.map_err(|error| undecided(Refused::Directory(error)))?;
     if let Some(place) = facts.place.as_mut().filter(|_| !apps.config.enforce_max_port_sharing) {
         place.max_port_sharing = None;
     }
@@ -94,6 +102,11 @@ async fn decide_and_record<S: Store>(
         Ok(_) => (200, None),
         Err(refused) => (refused.status(asking.html).as_u16(), Some(refused.reason())),
     };
+    if let Err(refused @ (Refused::NoSubject(_) | Refused::NoWayBack(_) | Refused::Unsigned(_))) =
+        &outcome
+    {
+        refused.log(asking.request_id);
+    }
     apps.metrics.visit_decided(reason.unwrap_or("ok"));
     let workspace = facts.place.as_ref().map(|place| place.workspace.id);
     info!(
@@ -195,13 +208,15 @@ fn sign_in<S: Store>(apps: &Apps<S>, asking: &Asking, target: &Target) -> Refuse
         dashboard,
         path_app_base,
         app_hosts: asking.app_hosts.as_ref(),
-        app_path: &asking.app_path,
-        app_query: &asking.app_query,
+        app_path: &encoded(&asking.app_path),
+        app_query: &encoded(&asking.app_query),
     };
     let address = match envelope.sign_in(target) {
         Ok(SignIn::NotFound) => return Refused::TerminalSignIn,
         Ok(SignIn::Login) => login(dashboard, SIGNED_OUT, &asking.way_back),
         Ok(SignIn::AuthRedirect(back)) => auth_redirect(dashboard, &back),
+        // The visitor's own path climbs out of the app.
+        Err(Error::InvalidUrl(_)) => return Refused::UnsafePath,
         Err(error) => Err(error),
     };
     address.map_or_else(Refused::NoWayBack, Refused::SignIn)

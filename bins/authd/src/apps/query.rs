@@ -26,6 +26,21 @@ pub(crate) fn for_app(query: &str) -> String {
     open.collect::<Vec<_>>().join("&")
 }
 
+/// The same path or query, with what could not stand in a URL encoded
+///
+/// Browsers send a backslash in a query as it is, and scripts send anything.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'#' | b'"' | b'<' | b'>') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
 /// More than any app of good sense takes
 const MAX_PARAMETERS: usize = 256;
 
@@ -47,6 +62,7 @@ mod tests {
         ] {
             assert_eq!(for_app(query), open, "{query}");
         }
+        assert_eq!(encoded("a=\\&b=\"<é>\"&c=%2F"), "a=%5C&b=%22%3C%C3%A9%3E%22&c=%2F");
         assert_eq!(parameters("a=b%20c+d&e"), [pair("a", "b c d"), pair("e", "")]);
     }
 

@@ -53,7 +53,7 @@ pub(crate) async fn signed_in<S: Store>(
         .filter(|_| !session.refresh_link)
         .ok_or(AccessFailure::SignedOut(Some(Refusal::LinkExpired)))?;
     apps.write_back(&holder, session, client);
-    let subject = holder.subject(apps.roles()).map_err(AccessFailure::NoSubject)?;
+    let subject = holder.subject(apps.roles()).map_err(AccessFailure::Internal)?;
     Ok(SignedIn { holder, subject, source })
 }
 

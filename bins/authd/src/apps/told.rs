@@ -12,7 +12,7 @@ use crate::pages::Page;
 /// What a visitor is told who does not get through, or not yet
 ///
 /// It can travel in a header: nginx asks first and fetches what to tell afterwards.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Told {
     status: u16,

@@ -10,7 +10,6 @@ use super::deployments::Deployment;
 use crate::error::Refused;
 
 /// A request for an app, as its host and path say
-#[derive(Debug)]
 pub(crate) struct Visit {
     pub(crate) deployment: Arc<Deployment>,
     pub(crate) method: AccessMethod,

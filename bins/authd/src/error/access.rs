@@ -18,10 +18,8 @@ pub(crate) enum AccessFailure {
     NoProxy,
     /// The store cannot answer
     Store(store::Error),
-    /// The keys cannot be fetched, or none may be used
-    Keys(app_authz::Error),
-    /// The session's key makes no subject
-    NoSubject(app_authz::Error),
+    /// Something is not as it must be: most likely the keys cannot be fetched
+    Internal(app_authz::Error),
     /// The system has no random bytes
     NoRandomness,
     /// Only a trusted proxy may ask this
@@ -44,8 +42,10 @@ impl AccessFailure {
             Self::SignedOut(Some(refusal)) if refusal.is_forbidden() => StatusCode::FORBIDDEN,
             Self::SignedOut(_) | Self::NoProxy => StatusCode::UNAUTHORIZED,
             Self::Store(store::Error::Unavailable { .. })
-            | Self::Keys(app_authz::Error::KeysUnavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Store(_) | Self::Keys(_) | Self::NoSubject(_) | Self::NoRandomness => {
+            | Self::Internal(app_authz::Error::KeysUnavailable(_)) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Store(_) | Self::Internal(_) | Self::NoRandomness => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
             Self::UntrustedPeer | Self::ForeignOrigin | Self::Forbidden => StatusCode::FORBIDDEN,
@@ -61,8 +61,8 @@ impl AccessFailure {
             Self::SignedOut(_) => "signed_out",
             Self::NoProxy => "no_proxy",
             Self::Store(_) => "store_failed",
-            Self::Keys(_) => "keys_unavailable",
-            Self::NoSubject(_) => "no_scope",
+            Self::Internal(app_authz::Error::KeysUnavailable(_)) => "keys_unavailable",
+            Self::Internal(_) => "internal",
             Self::NoRandomness => "no_randomness",
             Self::UntrustedPeer => "untrusted_peer",
             Self::ForeignOrigin => "foreign_origin",
@@ -76,7 +76,7 @@ impl AccessFailure {
     pub(super) fn log_detail(&self) -> String {
         match self {
             Self::Store(error) => chain(error),
-            Self::Keys(error) | Self::NoSubject(error) => chain(error),
+            Self::Internal(error) => chain(error),
             Self::SignedOut(Some(refusal)) => refusal.to_string(),
             other => other.detail(),
         }
@@ -93,7 +93,7 @@ impl AccessFailure {
             }
             Self::SignedOut(_) => SIGNED_OUT,
             Self::NoProxy => "Missing or invalid proxy token.",
-            Self::Store(_) | Self::Keys(_) | Self::NoSubject(_) | Self::NoRandomness => {
+            Self::Store(_) | Self::Internal(_) | Self::NoRandomness => {
                 "Internal server error."
             }
             Self::UntrustedPeer => "Only a trusted proxy may ask this.",
@@ -122,7 +122,7 @@ impl AccessFailure {
                 _ => "The session token is not valid.",
             },
             Self::NoProxy => "Send the proxy's token as `Coder-External-Proxy-Token`.",
-            Self::Store(_) | Self::Keys(_) | Self::NoSubject(_) | Self::NoRandomness => {
+            Self::Store(_) | Self::Internal(_) | Self::NoRandomness => {
                 "The cause is in the server's log, under this answer's X-Request-Id."
             }
             Self::UntrustedPeer => {

@@ -1,8 +1,10 @@
 //! Why a visit to an app does not get through, and what its visitor is told
 
 use app_authz::credential::UserStatus;
-use app_authz::{AgentStatus, Denial, HttpUrl, Reason, RequestFault, Unresolved};
+use app_authz::{AgentStatus, Denial, HttpUrl, Reason, Unresolved};
 use hyper::StatusCode;
+use tracing::{debug, error};
+use uuid::Uuid;
 
 use super::{Body, chain};
 use crate::apps::Told;
@@ -13,7 +15,7 @@ use crate::quote::quote;
 #[derive(Debug)]
 pub(crate) enum Refused {
     /// The request is not sound in itself: a server wrote it
-    InvalidRequest(RequestFault),
+    InvalidRequest(app_authz::Error),
     /// The directory cannot be asked
     Directory(store::Error),
     /// Whoever asks has a good session and may not be here
@@ -30,6 +32,8 @@ pub(crate) enum Refused {
     SignIn(HttpUrl),
     /// Nobody is signed in, and there is no address to come back to
     NoWayBack(app_authz::Error),
+    /// Nobody is signed in, and the path asked for climbs out of the app
+    UnsafePath,
     /// The agent is not there
     AgentNotConnected(AgentStatus),
     /// The permit could not be signed
@@ -71,6 +75,7 @@ impl Refused {
             | Self::MalformedHost(_)
             | Self::ReservedPort
             | Self::SealOnDashboard
+            | Self::UnsafePath
             | Self::BadSeal => StatusCode::BAD_REQUEST,
             Self::Unresolved(unresolved) if unresolved.is_not_found() => StatusCode::NOT_FOUND,
             Self::Denied(_) | Self::TerminalSignIn | Self::NoApp | Self::Me => {
@@ -114,6 +119,7 @@ impl Refused {
             Self::Denied(denial) => denial.reason().as_str(),
             Self::TerminalSignIn | Self::SignIn(_) => Reason::NotSignedIn.as_str(),
             Self::NoWayBack(_) => "no_way_back",
+            Self::UnsafePath => "unsafe_path",
             Self::AgentNotConnected(_) => "agent_not_connected",
             Self::Unsigned(_) => "unsigned",
             Self::Unrecorded => "unrecorded",
@@ -134,15 +140,25 @@ impl Refused {
     /// What the log says beyond the reason, if anything
     pub(crate) fn log_detail(&self) -> Option<String> {
         match self {
-            Self::InvalidRequest(fault) => Some(fault.to_string()),
             Self::Directory(error) => Some(chain(error)),
-            Self::NoSubject(error)
+            Self::InvalidRequest(error)
+            | Self::NoSubject(error)
             | Self::NoWayBack(error)
             | Self::Unsigned(error)
             | Self::SealKeys(error) => Some(chain(error)),
             Self::AgentNotConnected(status) => Some(status.to_string()),
             Self::Unresolved(unresolved) => Some(unresolved.to_string()),
             _ => None,
+        }
+    }
+
+    /// Leaves one line in the log
+    pub(crate) fn log(&self, request_id: Uuid) {
+        let (reason, detail) = (self.reason(), self.log_detail());
+        if self.status(true).is_server_error() {
+            error!(%request_id, reason, detail, "visit failed");
+        } else {
+            debug!(%request_id, reason, detail, "visit refused");
         }
     }
 
@@ -217,6 +233,10 @@ impl Refused {
             Self::SealOnDashboard => page(
                 "Bad Request",
                 "This address carries a session for an app's own host, and this is not one.",
+            ),
+            Self::UnsafePath => page(
+                "Bad Request",
+                "The path leads out of the app. Open the app from the dashboard.",
             ),
             Self::BadSeal => page(
                 "Bad Request",

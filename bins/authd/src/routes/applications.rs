@@ -61,7 +61,7 @@ pub(crate) async fn auth_redirect<S: Store>(
             if accepts_html(headers) && why.is_none_or(|why| !why.is_final()) =>
         {
             let login = login(dashboard, SIGNED_OUT, &with_query(path, query));
-            let login = login.map_err(AccessFailure::Keys)?;
+            let login = login.map_err(AccessFailure::Internal)?;
             return Ok(Told::redirect(StatusCode::SEE_OTHER, login.to_string())
                 .into_response(&dashboard.to_string()));
         }
@@ -111,12 +111,12 @@ pub(crate) async fn auth_redirect<S: Store>(
     };
     apps.store.insert(&key).await.map_err(AccessFailure::Store)?;
     let sealed = apps.keys.seals.seal(&*apps.store, &token, now).await;
-    let sealed = sealed.map_err(AccessFailure::Keys)?;
+    let sealed = sealed.map_err(AccessFailure::Internal)?;
 
     let others = back.query().map(|query| format!("{query}&")).unwrap_or_default();
     let path = back.path().to_owned();
     let back = back.with_path(&path, Some(&format!("{others}{API_KEY_PARAMETER}={sealed}")));
-    let back = back.map_err(AccessFailure::Keys)?;
+    let back = back.map_err(AccessFailure::Internal)?;
     let cookie = apps.cookies.bake(
         &apps.cookies.named(ATTEMPTS),
         &attempts.to_string(),

@@ -81,7 +81,7 @@ pub(crate) async fn public<S: Store>(
 ) -> Result<Response<Full<Bytes>>, Failure> {
     match apps.keys.jwks(&*apps.store, now).await {
         Some(Ok(keys)) => Ok(answer(StatusCode::OK, "application/jwk-set+json", keys)),
-        Some(Err(error)) => Err(AccessFailure::Keys(error).into()),
+        Some(Err(error)) => Err(AccessFailure::Internal(error).into()),
         None => Err(AccessFailure::NotFound.into()),
     }
 }

@@ -11,6 +11,8 @@ mod issue;
 mod keys;
 mod path;
 mod ports;
+mod real;
 mod redirect;
+mod sessions;
 mod subdomain;
 mod world;

@@ -20,6 +20,13 @@ async fn hosts_are_decided_like_paths() {
     assert_eq!(nobody.status, StatusCode::SEE_OTHER);
     let back = format!("https://{HOST}/x//y%2Fz/?a=%20");
     assert_eq!(query(&location(&nobody))["redirect_uri"], back);
+    let odd = world.visit(HOST, "/x?path=C:\\x&q=\"<>", &[]).await;
+    let back = format!("https://{HOST}/x?path=C:%5Cx&q=%22%3C%3E");
+    assert_eq!(query(&location(&odd))["redirect_uri"], back);
+    for climbing in ["/../x", "/a/%2e%2E/x", "/.%2e"] {
+        let answer = world.visit(HOST, climbing, &[]).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{climbing}");
+    }
     let upper = HOST.to_uppercase();
     assert_eq!(world.visit(&upper, "/", &[]).await.status, StatusCode::SEE_OTHER);
 }

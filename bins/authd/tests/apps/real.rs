@@ -1,0 +1,237 @@
+//! The example configurations of `docs/proxies`, in the proxies they are for
+//!
+//! A proxy that is not installed is told of and left out.
+
+#![allow(clippy::print_stdout, reason = "a test says what it leaves out")]
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use authd::client::{Answer, Client};
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::HeaderName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+
+use crate::subdomain::session_cookie_name;
+use crate::world::{World, header, location, query, set_cookies, text};
+
+const HOST: &str = "owner--agent--dev--alice.test.coder.com";
+
+/// A proxy in front of a world and of an app that says what it sees
+struct Front {
+    world: World,
+    port: u16,
+    _process: Child,
+    folder: PathBuf,
+}
+
+impl Front {
+    /// Nothing if the proxy is not installed
+    async fn start(program: &str, example: &str, arguments: &[&str]) -> Option<Self> {
+        let installed = Command::new(program).arg("-h").output().await.is_ok();
+        if !installed {
+            println!("{program} is not installed, and its example not tried");
+            return None;
+        }
+        let world = World::new().await;
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let folder = std::env::temp_dir().join(format!("authd-front-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(folder.join("logs")).unwrap();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/proxies").join(example);
+        let mut config = std::fs::read_to_string(path).unwrap();
+        for (here, there) in [
+            ("127.0.0.1:8080", world.url.strip_prefix("http://").unwrap()),
+            ("127.0.0.1:9000", &echo().await),
+            ("listen 80;", &format!("listen 127.0.0.1:{port};")),
+            ("apps.example.com", "test.coder.com"),
+            ("coder.example.com", "coder.test"),
+        ] {
+            config = config.replace(here, there);
+        }
+        if program == "caddy" {
+            let global = format!("{{\n\thttp_port {port}\n\tadmin off\n\tauto_https off\n}}\n");
+            config = global + &config;
+        }
+        let file = folder.join(example);
+        std::fs::write(&file, config).unwrap();
+        let arguments: Vec<String> = arguments
+            .iter()
+            .map(|argument| {
+                argument
+                    .replace("FILE", file.to_str().unwrap())
+                    .replace("FOLDER", folder.to_str().unwrap())
+            })
+            .collect();
+        let process = Command::new(program)
+            .args(arguments)
+            .env("HOME", &folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let front = Self { world, port, _process: process, folder };
+        for _ in 0..500 {
+            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                return Some(front);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{program} does not listen");
+    }
+
+    async fn get(&self, host: &str, uri: &str, headers: &[(&str, &str)]) -> Answer {
+        let all = [("host", host)].into_iter().chain(headers.iter().copied());
+        let headers: Vec<(HeaderName, &str)> =
+            all.map(|(name, value)| (name.parse().unwrap(), value)).collect();
+        let url = format!("http://127.0.0.1:{}{uri}", self.port);
+        Client::new().send(Method::GET, &url, &headers, Bytes::new()).await.unwrap()
+    }
+
+    /// From the first click to the last
+    async fn walk(&self) {
+        let world = &self.world;
+        let stranger = self.get(HOST, "/some/path/?a=1&b=%2F", &[]).await;
+        assert_eq!(stranger.status, 303, "{}", text(&stranger));
+        let back = format!("https://{HOST}/some/path/?a=1&b=%2F");
+        assert_eq!(query(&location(&stranger))["redirect_uri"], back);
+
+        // The dashboard, behind the same proxy, hands out a session for the app's host.
+        let redirect = location(&stranger);
+        let uri = format!("{}?{}", redirect.path(), redirect.query().unwrap());
+        let dashboard = format!("coder_session_token={}", world.token("alice"));
+        let handed = self.get("coder.test", &uri, &[("cookie", &dashboard)]).await;
+        assert_eq!(handed.status, 303, "{}", text(&handed));
+        let arriving = location(&handed);
+        let uri = format!("{}?{}", arriving.path(), arriving.query().unwrap());
+        let arrived = self.get(HOST, &uri, &[]).await;
+        assert_eq!(
+            (arrived.status.as_u16(), header(&arrived, "location")),
+            (303, "/some/path/?a=1&b=%2F")
+        );
+        let (name, session, _) = &set_cookies(&arrived)[0];
+        assert_eq!(*name, session_cookie_name());
+
+        let cookie = format!("own=1; {name}={session}");
+        let forged = [
+            ("cookie", &*cookie),
+            ("x-authd-user", "somebody"),
+            ("x-authd-agent-id", "forged"),
+            ("coder-session-token", "mine"),
+            ("authorization", "Bearer theirs"),
+        ];
+        let opened = self.get(HOST, "/some/path/?a=1", &forged).await;
+        assert_eq!(opened.status, 200, "{}", text(&opened));
+        let seen = text(&opened).to_lowercase();
+        assert!(seen.starts_with("get /some/path/?a=1 http/1.1"), "{seen}");
+        let user = world.people["alice"].id;
+        for line in [
+            format!("x-authd-user: {user}"),
+            format!("x-authd-agent-id: {}", world.agent),
+            "cookie: own=1".to_owned(),
+            "authorization: bearer theirs".to_owned(),
+        ] {
+            assert!(seen.lines().any(|known| known == line), "{line} in {seen}");
+        }
+        for gone in ["somebody", "forged", "coder-session-token", &session.to_lowercase()] {
+            assert!(!seen.contains(gone), "{gone} in {seen}");
+        }
+        let (signed, token, _) = &set_cookies(&opened)[0];
+        assert_eq!(signed, "coder_signed_app_token");
+
+        let cookie = format!("{signed}={token}");
+        let (again, statements) = world.counted(self.get(HOST, "/", &[("cookie", &cookie)])).await;
+        assert_eq!((again.status.as_u16(), statements), (200, 0));
+        assert!(!text(&again).contains(token.as_str()));
+        assert!(set_cookies(&again).iter().all(|(_, value, _)| value.is_empty()));
+
+        let bob = [("coder-session-token", world.token("bob"))];
+        let refused = self.get(HOST, "/", &bob).await;
+        assert_eq!(refused.status, 404);
+        assert!(text(&refused).contains("Application Not Found"));
+        assert!(header(&refused, "content-security-policy").starts_with("default-src 'none'"));
+        let offline = self.get("owner--main--off--alice.test.coder.com", "/", &bob).await;
+        assert_eq!(offline.status, 400);
+        assert!(text(&offline).contains("Workspace Offline"));
+
+        let session = [("coder-session-token", world.token("alice"))];
+        let folder = self.get("coder.test", "/@alice/dev/apps/owner", &session).await;
+        assert_eq!(
+            (folder.status.as_u16(), header(&folder, "location")),
+            (307, "/@alice/dev/apps/owner/")
+        );
+        let by_path = self.get("coder.test", "/@alice/dev/apps/owner/x/?y", &session).await;
+        assert!(
+            text(&by_path).to_lowercase().starts_with("get /x/?y http/1.1"),
+            "{}",
+            text(&by_path)
+        );
+        let login = self.get("coder.test", "/@alice/dev/apps/owner/x/?y", &[]).await;
+        assert_eq!((login.status.as_u16(), location(&login).path()), (303, "/login"));
+        let rows = world.rows().await;
+        assert!(rows.iter().all(|row| row.text("ip") == "127.0.0.1"), "{rows:?}");
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// An app that answers with the head of each request
+async fn echo() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    match stream.read_u8().await {
+                        Ok(byte) => head.push(byte),
+                        Err(_) => return,
+                    }
+                }
+                let length = head.len();
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.write_all(&head).await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn nginx_carries_what_authd_decides() {
+    // One process, so that nothing is left when it is killed.
+    let arguments = [
+        "-p",
+        "FOLDER",
+        "-c",
+        "FILE",
+        "-e",
+        "stderr",
+        "-g",
+        "daemon off; master_process off; pid FOLDER/pid;",
+    ];
+    if let Some(front) = Front::start("/usr/sbin/nginx", "nginx.conf", &arguments).await {
+        front.walk().await;
+    }
+}
+
+#[tokio::test]
+async fn caddy_carries_what_authd_decides() {
+    let arguments = ["run", "--config", "FILE", "--adapter", "caddyfile"];
+    if let Some(front) = Front::start("caddy", "Caddyfile", &arguments).await {
+        front.walk().await;
+    }
+}

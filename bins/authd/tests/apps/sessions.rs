@@ -1,0 +1,106 @@
+//! Whose session counts, and what its use changes
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use hyper::StatusCode;
+use store::fleet::{LoginType, UserLink, UserStatus};
+
+use crate::world::{Plan, by_path, header, text};
+
+const HOST: &str = "owner--agent--dev--alice.test.coder.com";
+
+impl Plan {
+    /// The row of the person's full session
+    fn key(&mut self, name: &str) -> &mut store::fleet::ApiKey {
+        let id = self.people[name].token.id().to_owned();
+        self.rows.api_keys.iter_mut().find(|key| key.id == id).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn using_a_session_is_written_back_without_delay() {
+    let mut plan = Plan::new();
+    let now: DateTime<Utc> = plan.now.into();
+    let key = plan.key("alice");
+    key.last_used = now - chrono::Duration::days(1);
+    key.expires_at = now + chrono::Duration::hours(2);
+    let id = key.id.clone();
+    let world = plan.serve().await;
+    let answer = world.visit(HOST, "/", &[("coder-session-token", world.token("alice"))]).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let query = format!(
+        "select to_char(last_used at time zone 'utc', 'YYYY-MM-DD HH24:MI'),
+         to_char(expires_at at time zone 'utc', 'YYYY-MM-DD HH24:MI') from api_keys where id = '{id}'"
+    );
+    let expected = format!(
+        "{}|{}",
+        now.format("%Y-%m-%d %H:%M"),
+        (now + chrono::Duration::days(1)).format("%Y-%m-%d %H:%M")
+    );
+    for _ in 0..500 {
+        if world.database.sql(&query).await == [expected.clone()] {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{:?}", world.database.sql(&query).await);
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_is_none() {
+    let mut plan = Plan::new();
+    let now: DateTime<Utc> = plan.now.into();
+    plan.key("alice").expires_at = now - chrono::Duration::seconds(1);
+    let world = plan.serve().await;
+    let token = world.token("alice");
+    let forged = format!("{}-{}", &token[..10], "x".repeat(22));
+    for bad in [token, &forged, "", "nonsense", &format!("{token}x")] {
+        let visit = world.visit(HOST, "/", &[("coder-session-token", bad)]).await;
+        assert_eq!(visit.status, StatusCode::SEE_OTHER, "{bad}");
+        let path = "/api/v2/applications/host";
+        let api = world.send("GET", path, &[("coder-session-token", bad)], "").await;
+        assert_eq!(api.status, StatusCode::UNAUTHORIZED, "{bad}");
+        assert!(header(&api, "www-authenticate").starts_with("Bearer realm="));
+    }
+}
+
+#[tokio::test]
+async fn whoever_must_sign_in_with_a_provider_again_is_sent_there() {
+    let now: DateTime<Utc> = Plan::new().now.into();
+    let ended = now - chrono::Duration::hours(1);
+    let later = now + chrono::Duration::hours(1);
+    for (link, status) in [
+        (None, 303),
+        (Some(("", ended)), 303),
+        // Only the dashboard can refresh it, and signing in there does.
+        (Some(("refresh", ended)), 303),
+        (Some(("", later)), 200),
+    ] {
+        let mut plan = Plan::new();
+        plan.key("alice").login_type = LoginType::Github;
+        if let Some((refresh, expiry)) = link {
+            plan.rows.user_links.push(UserLink {
+                user_id: plan.people["alice"].id,
+                login_type: LoginType::Github,
+                oauth_refresh_token: store::fleet::Hidden(refresh.to_owned()),
+                oauth_expiry: expiry,
+            });
+        }
+        let world = plan.serve().await;
+        let answer = world.visit(HOST, "/", &[("coder-session-token", world.token("alice"))]).await;
+        assert_eq!(answer.status.as_u16(), status, "{link:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_dormant_user_is_woken_by_the_dashboard_alone() {
+    let mut plan = Plan::new();
+    let bob = plan.people["bob"].id;
+    plan.rows.users.iter_mut().find(|user| user.id == bob).unwrap().status = UserStatus::Dormant;
+    let world = plan.serve().await;
+    let answer = world.issue(by_path("alice", "dev", "agent", "public", world.token("bob"))).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert!(text(&answer).contains("status = \\\"dormant\\\""), "{}", text(&answer));
+    assert_eq!(world.rows().await[0].text("reason"), "user_dormant");
+}
