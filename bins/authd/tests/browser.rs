@@ -26,7 +26,7 @@ const NGINX: &str = "/usr/sbin/nginx";
 async fn a_person_signs_in_opens_an_app_and_signs_out() {
     let (Some(browser), true) = (Browser::start().await, Path::new(NGINX).exists()) else {
         let missing = "Chromium, its driver or nginx is not installed: the browser is not tried";
-        assert!(std::env::var_os("AUTHD_REQUIRE_BROWSER").is_none(), "{missing}");
+        assert!(std::env::var_os("AUTHD_REQUIRE_PROGRAMS").is_none(), "{missing}");
         println!("{missing}");
         return;
     };
