@@ -34,7 +34,8 @@ impl Page {
     /// The page as an answer, with a link to `dashboard`
     pub(crate) fn into_response(self, dashboard: Option<&str>) -> Response<Full<Bytes>> {
         let status = StatusCode::from_u16(self.status).unwrap_or_default();
-        document(status, &format!("{} - {}", self.status, self.title), &self.content(dashboard))
+        let title = format!("{} - {}", self.status, self.title);
+        document(status, POLICY, &title, &self.content(dashboard))
     }
 
     fn content(&self, dashboard: Option<&str>) -> String {
@@ -67,7 +68,12 @@ impl Page {
 }
 
 /// A whole document around `content`, which must be escaped
-fn document(status: StatusCode, title: &str, content: &str) -> Response<Full<Bytes>> {
+fn document(
+    status: StatusCode,
+    policy: &'static str,
+    title: &str,
+    content: &str,
+) -> Response<Full<Bytes>> {
     let html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -79,8 +85,9 @@ fn document(status: StatusCode, title: &str, content: &str) -> Response<Full<Byt
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    // Not `no-referrer`, under which browsers do not say where a form is from either.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
 }
 
@@ -107,10 +114,21 @@ impl fmt::Display for Escaped<'_> {
 const STYLE: &str = include_str!("page.css");
 
 /// The one style above, and nothing else from anywhere
-///
-/// Framing is not forbidden: apps are embedded, and a blank frame explains nothing.
-const POLICY: &str = "default-src 'none'; style-src 'sha256-I1mGeogbXqOBFFTI8UN1sAUUHrutDqqCqQXF0elDPbU='; base-uri 'none'; \
-                      form-action 'none'";
+macro_rules! policy {
+    ($more:literal) => {
+        concat!(
+            "default-src 'none'; base-uri 'none'; ",
+            "style-src 'sha256-I1mGeogbXqOBFFTI8UN1sAUUHrutDqqCqQXF0elDPbU='; ",
+            $more
+        )
+    };
+}
+
+/// Framing is not forbidden: apps are embedded, and a blank frame explains nothing
+const POLICY: &str = policy!("form-action 'none'");
+
+/// Where a form leads is not said, as browsers would hold every redirect behind it to that
+const FORM_POLICY: &str = policy!("frame-ancestors 'none'");
 
 #[cfg(test)]
 mod tests {
@@ -120,7 +138,9 @@ mod tests {
     fn the_policy_names_the_style() {
         let digest = ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes());
         let hash = openssl::base64::encode_block(digest.as_ref());
-        assert!(POLICY.contains(&format!("'sha256-{hash}'")), "{hash}");
+        for policy in [POLICY, FORM_POLICY] {
+            assert!(policy.contains(&format!("'sha256-{hash}'")), "{hash}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Response, StatusCode};
 
-use super::{Escaped, document};
+use super::{Escaped, FORM_POLICY, POLICY, document};
 
 /// Where somebody without a session shows a token
 #[derive(Clone, Copy, Debug)]
@@ -29,12 +29,12 @@ impl SignInPage<'_> {
              <code>authd token create</code>.</p>\n",
             Escaped(self.back)
         );
-        document(status, "Sign in", &content)
+        document(status, FORM_POLICY, "Sign in", &content)
     }
 
     /// What somebody sees who came from nowhere
     pub(crate) fn done() -> Response<Full<Bytes>> {
         let content = "<h1>Signed in</h1>\n<p>Apps open now.</p>\n";
-        document(StatusCode::OK, "Signed in", content)
+        document(StatusCode::OK, POLICY, "Signed in", content)
     }
 }

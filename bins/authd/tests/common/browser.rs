@@ -81,11 +81,21 @@ impl Browser {
 
     /// Clicks what a CSS selector finds, and waits for the page that follows
     pub async fn click(&self, selector: &str) {
-        let found = self
-            .command(Method::POST, "/element", json!({ "using": "css selector", "value": selector }))
-            .await;
-        let element = found.as_object().unwrap().values().next().unwrap().as_str().unwrap();
-        self.command(Method::POST, &format!("/element/{element}/click"), json!({})).await;
+        let element = self.element(selector).await;
+        self.command(Method::POST, &format!("{element}/click"), json!({})).await;
+    }
+
+    /// Types into what a CSS selector finds
+    pub async fn type_into(&self, selector: &str, text: &str) {
+        let element = self.element(selector).await;
+        self.command(Method::POST, &format!("{element}/value"), json!({ "text": text })).await;
+    }
+
+    async fn element(&self, selector: &str) -> String {
+        let how = json!({ "using": "css selector", "value": selector });
+        let found = self.command(Method::POST, "/element", how).await;
+        let id = found.as_object().unwrap().values().next().unwrap().as_str().unwrap();
+        format!("/element/{id}")
     }
 
     /// The names of the cookies the page's host would be sent
@@ -95,9 +105,13 @@ impl Browser {
         names.map(|cookie| cookie["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// A picture of the page, as PNG in base64
-    pub async fn screenshot(&self) -> String {
-        self.command(Method::GET, "/screenshot", Value::Null).await.as_str().unwrap().to_owned()
+    /// Saves a picture of the page as `NAME.png` in the folder `AUTHD_SCREENSHOTS`, if
+    /// somebody wants to see
+    pub async fn picture(&self, name: &str) {
+        let Some(folder) = std::env::var_os("AUTHD_SCREENSHOTS") else { return };
+        let picture = self.command(Method::GET, "/screenshot", Value::Null).await;
+        let picture = openssl::base64::decode_block(picture.as_str().unwrap()).unwrap();
+        std::fs::write(std::path::Path::new(&folder).join(format!("{name}.png")), picture).unwrap();
     }
 
     /// Ends the browser

@@ -1,0 +1,269 @@
+//! App access over HTTP against servers that do nearly nothing
+//!
+//! `cargo bench -p authd-benches --bench http`, with `-- --test` for a quick check that
+//! it runs.
+//!
+//! Sixteen callers, each with a connection of its own that it keeps. Ours is the
+//! application as `authd serve` runs it, over PostgreSQL. The floors are hyper on the
+//! same runtime: one whose handler does one prepared SELECT over a connection that all
+//! requests share, and one whose handler does nothing. Callers, servers and database
+//! share the machine, so what a caller spends is on both sides of each ratio.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use authd::{App, AppsConfig, Identity, Limits, TrustedProxies};
+use authd_benches::{Contest, Effort, Report, Round, Until, concurrently};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use store::PgStore;
+use store::fleet::{Fleet, SharingLevel, Transition};
+use testkit::Database;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
+use tokio_postgres::NoTls;
+
+fn main() {
+    let effort = Effort::from_args();
+    let runtime = Runtime::new().unwrap();
+    let contest = Contest::new(effort);
+    let mut report = Report::default();
+    let world = runtime.block_on(World::new());
+
+    for (name, visitors) in
+        [("token issued, a new visitor each time", u64::MAX), ("token issued, the same visitor", 1)]
+    {
+        let (floor, side) = (world.callers(world.select), world.callers(world.authd));
+        let (floor, side) = (runtime.block_on(floor), runtime.block_on(side));
+        let result = contest.run(
+            |time| ask(&runtime, &floor, Until::Time(time), StatusCode::OK, |_| get("/")),
+            |time| {
+                let world = world.clone();
+                let request = move |call| world.issue(call % visitors);
+                ask(&runtime, &side, Until::Time(time), StatusCode::CREATED, request)
+            },
+        );
+        report.at_most(name, result, 1.0 / 0.6);
+    }
+
+    let (floor, side) = (world.callers(world.plain), world.callers(world.authd));
+    let (floor, side) = (runtime.block_on(floor), runtime.block_on(side));
+    let cookie = runtime.block_on(world.app_token(&side[0]));
+    let visit = {
+        let cookie = Arc::<str>::from(cookie);
+        move |_| visit(&cookie)
+    };
+    let before = world.statements.get();
+    let result = contest.run(
+        |time| ask(&runtime, &floor, Until::Time(time), StatusCode::OK, |_| get("/")),
+        |time| ask(&runtime, &side, Until::Time(time), StatusCode::OK, visit.clone()),
+    );
+    let statements = world.statements.get() - before;
+    report.at_most("forward auth with a good token", result, 1.0 / 0.7);
+    println!("app access over HTTP, {CALLERS} callers, time between two answers\n\n{report}");
+    println!("statements of all visits with a good token: {statements}");
+}
+
+/// A caller's own connection
+type Caller = Arc<Mutex<SendRequest<Full<Bytes>>>>;
+
+/// The servers, and what it takes to be let in
+#[derive(Clone)]
+struct World {
+    authd: SocketAddr,
+    select: SocketAddr,
+    plain: SocketAddr,
+    proxy_token: Arc<str>,
+    session: Arc<str>,
+    statements: store::StatementCounter,
+    _database: Arc<Database>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let database = Database::new().await;
+        let mut fleet = Fleet::default();
+        let acme = fleet.organization("acme");
+        let alice = fleet.user("alice", acme);
+        let session = fleet.session(alice);
+        let proxy = fleet.proxy("sydney", "https://sydney.example.com", "");
+        let workspace = fleet.workspace(alice, "dev");
+        let build = fleet.build(workspace, Transition::Start);
+        let agent = fleet.agent(build.resource, "main", "i-0abc");
+        agent.first_connected_at = Some(agent.created_at);
+        agent.last_connected_at = chrono::DateTime::from_timestamp(253_402_214_400, 0);
+        let agent = agent.id;
+        fleet.app(agent, "code").sharing_level = SharingLevel::Owner;
+
+        let statements = store::StatementCounter::default();
+        let options = store::Options::default().statements(statements.clone());
+        let store = PgStore::connect(database.url(), &options).await.unwrap();
+        store.load(&fleet).await.unwrap();
+        let mut config = AppsConfig::new("https://coder.example.com".parse().unwrap());
+        config.app_hosts = Some("*.apps.example.com".parse().unwrap());
+        config.trusted = TrustedProxies {
+            origins: vec!["127.0.0.1".parse().unwrap()],
+            headers: vec!["x-forwarded-for".parse().unwrap()],
+        };
+        let app = App::new(
+            store,
+            Identity::builtin(),
+            Default::default(),
+            Limits::default(),
+            authd::system_clock(),
+        );
+        let app = Arc::new(app.with_apps(config));
+        app.keep_keys(true).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authd = listener.local_addr().unwrap();
+        tokio::spawn(authd::serve(listener, app, std::future::pending()));
+
+        let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let statement = client.prepare("SELECT name FROM workspaces WHERE id = $1").await.unwrap();
+        let question = Arc::new((client, statement));
+        let select = serve(move || {
+            let question = Arc::clone(&question);
+            async move {
+                let (client, statement) = &*question;
+                let row = client.query_one(statement, &[&workspace]).await.unwrap();
+                Bytes::from(row.get::<_, String>(0))
+            }
+        })
+        .await;
+        let plain = serve(|| async { Bytes::new() }).await;
+        Self {
+            authd,
+            select,
+            plain,
+            proxy_token: proxy.reveal().into(),
+            session: session.reveal().into(),
+            statements,
+            _database: Arc::new(database),
+        }
+    }
+
+    async fn callers(&self, address: SocketAddr) -> Arc<Vec<Caller>> {
+        let mut callers = Vec::new();
+        for _ in 0..CALLERS {
+            let stream = TcpStream::connect(address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+            tokio::spawn(connection);
+            callers.push(Arc::new(Mutex::new(sender)));
+        }
+        Arc::new(callers)
+    }
+
+    /// What a proxy asks for a visitor, of whom each has an address of their own
+    fn issue(&self, visitor: u64) -> Request<Full<Bytes>> {
+        let envelope = json!({
+            "app_request": {
+                "access_method": "path",
+                "base_path": "/@alice/dev.main/apps/code/",
+                "username_or_id": "alice",
+                "workspace_name_or_id": "dev",
+                "agent_name_or_id": "main",
+                "app_slug_or_port": "code",
+            },
+            "path_app_base_url": "https://sydney.example.com",
+            "app_hostname": "",
+            "app_path": "/",
+            "app_query": "",
+            "session_token": &*self.session,
+            "client_ip": format!("2001:db8::{:x}:{:x}", visitor >> 16 & 0xffff, visitor & 0xffff),
+            "user_agent": "Mozilla/5.0",
+        });
+        Request::post("/api/v2/workspaceproxies/me/issue-signed-app-token")
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .header("coder-external-proxy-token", &*self.proxy_token)
+            .body(Full::new(envelope.to_string().into()))
+            .unwrap()
+    }
+
+    /// The cookie that the owner's browser gets with the first visit
+    async fn app_token(&self, caller: &Caller) -> String {
+        let session = format!("coder_session_token={}", self.session);
+        let response = caller.lock().await.send_request(visit(&session)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let cookie = response.headers()["set-cookie"].to_str().unwrap();
+        let cookie = cookie.split(';').next().unwrap().to_owned();
+        response.into_body().collect().await.unwrap();
+        cookie
+    }
+}
+
+/// What Traefik asks for a visit
+fn visit(cookie: &str) -> Request<Full<Bytes>> {
+    Request::get("/api/v2/forward-auth/traefik")
+        .header("host", "localhost")
+        .header("x-forwarded-host", "code--main--dev--alice.apps.example.com")
+        .header("x-forwarded-uri", "/")
+        .header("x-forwarded-method", "GET")
+        .header("x-forwarded-proto", "https")
+        .header("x-forwarded-for", "203.0.113.7")
+        .header("cookie", cookie)
+        .body(Full::default())
+        .unwrap()
+}
+
+fn get(path: &str) -> Request<Full<Bytes>> {
+    Request::get(path).header("host", "localhost").body(Full::default()).unwrap()
+}
+
+/// A hyper server, set up as ours is
+async fn serve<F>(answer: impl Fn() -> F + Clone + Send + 'static) -> SocketAddr
+where
+    F: Future<Output = Bytes> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let answer = answer.clone();
+            let service = service_fn(move |_| {
+                let answer = answer();
+                async move { Ok::<_, Infallible>(Response::new(Full::new(answer.await))) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(10))
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(connection);
+        }
+    });
+    address
+}
+
+fn ask(
+    runtime: &Runtime,
+    callers: &Arc<Vec<Caller>>,
+    until: Until,
+    status: StatusCode,
+    request: impl Fn(u64) -> Request<Full<Bytes>> + Clone + Send + Sync + 'static,
+) -> Round {
+    let callers = Arc::clone(callers);
+    concurrently(runtime, CALLERS, until, move |caller, call| {
+        let (caller, request) = (Arc::clone(&callers[caller]), request(call));
+        async move {
+            let response = caller.lock().await.send_request(request).await.unwrap();
+            assert_eq!(response.status(), status);
+            response.into_body().collect().await.unwrap();
+        }
+    })
+}
+
+const CALLERS: usize = 16;

@@ -1,0 +1,176 @@
+//! A person with a browser, nginx in front, and authd alone behind it
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+#[path = "common/browser.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared")]
+mod browser;
+#[path = "apps/world.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared")]
+mod world;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, SystemTime};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+
+use self::browser::{Browser, free_port};
+use self::world::{Plan, World};
+
+const NGINX: &str = "/usr/sbin/nginx";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_signs_in_opens_an_app_and_signs_out() {
+    let (Some(browser), true) = (Browser::start().await, Path::new(NGINX).exists()) else {
+        let missing = "Chromium, its driver or nginx is not installed: the browser is not tried";
+        assert!(std::env::var_os("AUTHD_REQUIRE_PROGRAMS").is_none(), "{missing}");
+        println!("{missing}");
+        return;
+    };
+    let port = free_port();
+    let world = world(port).await;
+    let _nginx = Nginx::start(&world, port).await;
+    let host = |label: &str| format!("http://{label}.test.coder.com:{port}");
+    let app = host("owner--agent--dev--alice");
+
+    // A stranger is sent to sign in.
+    browser.open(&format!("{app}/some/page?x=1&y=%2F")).await;
+    assert!(browser.url().await.starts_with(&format!("http://coder.test:{port}/login?")));
+    assert!(browser.text().await.contains("You are signed out"), "{}", browser.text().await);
+    browser.picture("sign-in").await;
+    browser.type_into("#token", "AAAAAAAAAA-BBBBBBBBBBBBBBBBBBBBBB").await;
+    browser.click("button").await;
+    assert!(browser.text().await.contains("The token is not valid"), "{}", browser.text().await);
+
+    // And comes back to where they wanted to be.
+    browser.type_into("#token", world.token("alice")).await;
+    browser.click("button").await;
+    assert_eq!(browser.url().await, format!("{app}/some/page?x=1&y=%2F"));
+    assert_eq!(browser.text().await, "GET /some/page?x=1&y=%2F");
+    let mut cookies = browser.cookies().await;
+    cookies.sort_unstable();
+    assert_eq!(cookies.len(), 2, "{cookies:?}");
+    assert_eq!(cookies[0], "coder_signed_app_token");
+
+    // The second click costs nothing.
+    let ((), statements) = world.counted(browser.open(&format!("{app}/next"))).await;
+    assert_eq!((browser.text().await.as_str(), statements), ("GET /next", 0));
+
+    browser.open(&host("owner--main--off--alice")).await;
+    assert!(browser.text().await.contains("Workspace Offline"), "{}", browser.text().await);
+    browser.picture("offline").await;
+    browser.open(&host("nothing--agent--dev--alice")).await;
+    assert!(browser.text().await.contains("Application Not Found"), "{}", browser.text().await);
+    browser.picture("not-found").await;
+    browser.open(&host("slow-app--slow--dev--alice")).await;
+    assert!(browser.text().await.contains("Retry"), "{}", browser.text().await);
+    browser.picture("unavailable").await;
+
+    // Whoever signs out at the dashboard has signed out of apps.
+    browser.open(&format!("http://coder.test:{port}/healthz")).await;
+    let logout = "return fetch('/api/v2/users/logout', {method: 'POST'}).then(r => r.status)";
+    assert_eq!(browser.script(logout).await, 200);
+    world.move_clock(70);
+    browser.open(&format!("{app}/again")).await;
+    assert!(browser.url().await.starts_with(&format!("http://coder.test:{port}/login?")));
+    browser.close().await;
+}
+
+async fn world(port: u16) -> World {
+    let mut plan = Plan::new();
+    #[expect(clippy::disallowed_methods, reason = "the browser has no other clock")]
+    let now = SystemTime::now();
+    plan.now = now;
+    for agent in plan.rows.workspace_agents.iter_mut().filter(|agent| agent.name != "slow") {
+        agent.last_connected_at = Some((now + Duration::from_secs(3600)).into());
+    }
+    plan.config.access_url = format!("http://coder.test:{port}").parse().unwrap();
+    plan.config.app_hosts = Some(format!("*.test.coder.com:{port}").parse().unwrap());
+    plan.serve().await
+}
+
+/// nginx with the example of `docs/proxies`, and authd in place of a dashboard
+struct Nginx {
+    _process: Child,
+    folder: PathBuf,
+}
+
+impl Nginx {
+    async fn start(world: &World, port: u16) -> Self {
+        let folder = std::env::temp_dir().join(format!("authd-nginx-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(folder.join("logs")).unwrap();
+        let authd = world.url.strip_prefix("http://").unwrap();
+        let mut config = include_str!("../../../docs/proxies/nginx.conf").to_owned();
+        for (here, there) in [
+            ("127.0.0.1:8080", authd),
+            ("127.0.0.1:3000", authd),
+            ("127.0.0.1:9000", &app().await),
+            ("listen 80;", &format!("listen 127.0.0.1:{port};")),
+            ("apps.example.com", "test.coder.com"),
+            ("coder.example.com", "coder.test"),
+        ] {
+            config = config.replace(here, there);
+        }
+        let file = folder.join("nginx.conf");
+        std::fs::write(&file, config).unwrap();
+        // One process, so that nothing is left when it is killed.
+        let process = Command::new(NGINX)
+            .arg("-p")
+            .arg(&folder)
+            .arg("-c")
+            .arg(&file)
+            .args(["-e", "stderr", "-g"])
+            .arg(format!("daemon off; master_process off; pid {}/pid;", folder.display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        for _ in 0..500 {
+            if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                return Self { _process: process, folder };
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nginx does not listen")
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// An app whose page says what was asked of it
+async fn app() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    match stream.read_u8().await {
+                        Ok(byte) => head.push(byte),
+                        Err(_) => return,
+                    }
+                }
+                let head = String::from_utf8_lossy(&head).into_owned();
+                let asked = head.split(" HTTP/").next().unwrap();
+                let page = format!("<!doctype html><title>app</title><p>{asked}</p>");
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/html\r\n\
+                     content-length: {}\r\n\r\n{page}",
+                    page.len()
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    address
+}
