@@ -59,6 +59,8 @@ impl fmt::Display for Report {
                 Goal::Faster(goal) => ('≥', goal, ratio >= goal),
                 Goal::AtMost(goal) => ('≤', goal, ratio <= goal),
             };
+            let goal = format!("{goal:.2}");
+            let goal = goal.trim_end_matches('0').trim_end_matches('.');
             writeln!(
                 f,
                 "{:name$}  {:>10}  {:>10}  {ratio:>6.2}×  {median:>6.2}×  {sign} {goal}×  {}",
