@@ -91,6 +91,7 @@ fn the_document_holds_together() {
             wrong.push(format!("{reference} leads nowhere"));
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     for (kind, components) in DOCUMENT["components"].as_object().unwrap() {
         for name in components.as_object().unwrap().keys() {
             let reference = format!("#/components/{kind}/{name}");
