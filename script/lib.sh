@@ -3,6 +3,9 @@
 # Debian packages that the build and the tests need, each with what proves that
 # something equal is already there.
 needed() {
+    # Not for the tests: a script that runs Python sets it.
+    [ -z "${wants_python:-}" ] || python3 -c 'import ensurepip, venv' 2>/dev/null ||
+        echo python3-venv
     command -v cc >/dev/null 2>&1 || echo gcc libc6-dev
     command -v pkg-config >/dev/null 2>&1 || echo pkg-config
     pkg-config --exists openssl >/dev/null 2>&1 || echo libssl-dev

@@ -87,7 +87,13 @@ impl Told {
         HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
     }
 
+    /// Reads what [`to_header`](Self::to_header) wrote
+    ///
+    /// Nothing for a status that turns no visitor away: one such as 101 would be taken by
+    /// the proxy for more than an answer.
     pub(crate) fn from_header(header: &HeaderValue) -> Option<Self> {
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header.as_bytes()).ok()?).ok()
+        let text = URL_SAFE_NO_PAD.decode(header.as_bytes()).ok()?;
+        let told: Self = serde_json::from_slice(&text).ok()?;
+        matches!(told.status, 303 | 307 | 400..=599).then_some(told)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use app_audit::parse_ip;
+use app_authz::credential::Refusal;
 use app_authz::{AccessMethod, HttpUrl, PROXY_TOKEN_HEADER, ProxyToken, UncheckedRequest};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -171,6 +172,9 @@ where
         }
         // The session that was sent is no good.
         Err(Refused::TerminalSignIn) => Err(AccessFailure::SignedOut(None).into()),
+        Err(Refused::Inactive(status)) => {
+            Err(AccessFailure::SignedOut(Some(Refusal::Inactive(status))).into())
+        }
         Err(Refused::Denied(_) | Refused::Unresolved(_)) => Err(AccessFailure::NotFound.into()),
         Err(refused) => Ok(refused.told(false).into_response(&apps.config.access_url.to_string())),
     }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use authd::client::Answer;
 use serde_json::json;
 
+use crate::api::undocumented;
 use crate::world::{ISSUE, World};
 
 /// Who asks, in the order of the table's columns
@@ -63,7 +65,7 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET", "/readyz", "", [200; 9]),
 ];
 
-async fn ask(world: &World, actor: &str, method: &str, path: &str, body: &str) -> u16 {
+async fn ask(world: &World, actor: &str, method: &str, path: &str, body: &str) -> Answer {
     let proxy = world.proxy.reveal();
     let credential = match actor {
         "anonymous" => None,
@@ -88,7 +90,7 @@ async fn ask(world: &World, actor: &str, method: &str, path: &str, body: &str) -
     let url = format!("wss://sydney.coder.com/api/v2/workspaceagents/{}/pty", world.agent);
     let terminal = json!({ "url": url, "agentID": world.agent }).to_string();
     let body = if body == "TERMINAL" { &terminal } else { body };
-    world.send(method, path, &headers, body).await.status.as_u16()
+    world.send(method, path, &headers, body).await
 }
 
 #[tokio::test]
@@ -105,10 +107,12 @@ async fn every_route_answers_every_caller_as_expected() {
             // Logging out takes sessions from those who ask next.
             let own = if path.ends_with("/logout") { Some(World::new().await) } else { None };
             let world = own.as_ref().unwrap_or(&shared);
-            let status = ask(world, actor, method, path, body).await;
+            let answer = ask(world, actor, method, path, body).await;
+            let status = answer.status;
             if status != *expected {
                 wrong.push(format!("{method} {path} by {actor}: {status}, not {expected}"));
             }
+            wrong.extend(undocumented(method, path, status, &answer.headers));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -138,6 +142,7 @@ async fn without_an_access_url_app_access_is_off_and_says_so() {
         let request = hyper::Request::builder().method(method).uri(path);
         let body = http_body_util::Full::new(bytes::Bytes::new());
         let answer = app.answer(request.body(body).unwrap()).await;
+        assert_eq!(undocumented(method, path, answer.status(), answer.headers()), None);
         let of_apps = !path.contains("identity") && !path.ends_with('z') && path != "/metrics";
         assert_eq!(answer.status() == 404, of_apps, "{path}");
     }

@@ -48,7 +48,9 @@ async fn nginx_is_handed_what_it_cannot_relay() {
     assert_eq!(header(&allowed, "x-authd-uri"), "/x?a");
     assert_eq!(set_cookies(&allowed).len(), 1);
 
-    for broken in ["", "bm9uc2Vuc2U", "%%%"] {
+    // No JSON, and the statuses 101, 200 and 999.
+    let statuses = ["eyJzdGF0dXMiOjEwMX0", "eyJzdGF0dXMiOjIwMH0", "eyJzdGF0dXMiOjk5OX0"];
+    for broken in ["", "bm9uc2Vuc2U", "%%%"].into_iter().chain(statuses) {
         let answer =
             world.send("GET", &format!("{NGINX}/answer"), &[("x-authd-answer", broken)], "").await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{broken}");

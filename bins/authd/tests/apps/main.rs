@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "modules of one test")]
 
 mod access;
+mod api;
 mod attacks;
 mod audit;
 mod forward;
