@@ -6,8 +6,9 @@
 //! Sixteen callers, each with a connection of its own that it keeps. Ours is the
 //! application as `authd serve` runs it, over PostgreSQL. The floors are hyper on the
 //! same runtime: one whose handler does one prepared SELECT over a connection that all
-//! requests share, and one whose handler does nothing. Callers, servers and database
-//! share the machine, so what a caller spends is on both sides of each ratio.
+//! requests share, and one whose handler does nothing. Both are sent the very requests
+//! that ours is. Callers, servers and database share the machine, so what a caller spends
+//! is on both sides of each ratio.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -20,6 +21,7 @@ use authd::{App, AppsConfig, Identity, Limits, TrustedProxies};
 use authd_benches::{Contest, Effort, Report, Round, Until, concurrently};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -46,7 +48,11 @@ fn main() {
         let (floor, side) = (world.callers(world.select), world.callers(world.authd));
         let (floor, side) = (runtime.block_on(floor), runtime.block_on(side));
         let result = contest.run(
-            |time| ask(&runtime, &floor, Until::Time(time), StatusCode::OK, |_| get("/")),
+            |time| {
+                let world = world.clone();
+                let request = move |call| world.issue(call % visitors);
+                ask(&runtime, &floor, Until::Time(time), StatusCode::OK, request)
+            },
             |time| {
                 let world = world.clone();
                 let request = move |call| world.issue(call % visitors);
@@ -65,7 +71,7 @@ fn main() {
     };
     let before = world.statements.get();
     let result = contest.run(
-        |time| ask(&runtime, &floor, Until::Time(time), StatusCode::OK, |_| get("/")),
+        |time| ask(&runtime, &floor, Until::Time(time), StatusCode::OK, visit.clone()),
         |time| ask(&runtime, &side, Until::Time(time), StatusCode::OK, visit.clone()),
     );
     let statements = world.statements.get() - before;
@@ -218,10 +224,6 @@ fn visit(cookie: &str) -> Request<Full<Bytes>> {
         .unwrap()
 }
 
-fn get(path: &str) -> Request<Full<Bytes>> {
-    Request::get(path).header("host", "localhost").body(Full::default()).unwrap()
-}
-
 /// A hyper server, set up as ours is
 async fn serve<F>(answer: impl Fn() -> F + Clone + Send + 'static) -> SocketAddr
 where
@@ -234,9 +236,12 @@ where
             let (stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
             let answer = answer.clone();
-            let service = service_fn(move |_| {
+            let service = service_fn(move |request: Request<Incoming>| {
                 let answer = answer();
-                async move { Ok::<_, Infallible>(Response::new(Full::new(answer.await))) }
+                async move {
+                    request.into_body().collect().await.unwrap();
+                    Ok::<_, Infallible>(Response::new(Full::new(answer.await)))
+                }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())

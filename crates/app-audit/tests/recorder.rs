@@ -138,7 +138,7 @@ impl Bench {
     fn new(settings: impl FnOnce(Settings) -> Settings) -> Self {
         START.get_or_init(|| Instant::now() - Duration::from_secs(1_000));
         let (journal, log) = (Arc::new(Fake::default()), Arc::new(Log::default()));
-        let settings = settings(Settings::default().observer(Arc::<Log>::clone(&log)));
+        let settings = settings(Settings::default().writers(1).observer(Arc::<Log>::clone(&log)));
         let recorder = Recorder::start(Arc::clone(&journal), settings);
         Self { journal, log, recorder }
     }
@@ -401,4 +401,25 @@ async fn any_number_of_addresses_is_bounded() {
     }
     // Those beyond share one allowance.
     assert_eq!(bench.recorder.stats().limited, 20_000 - 10_000 - 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_writers_note_everything_once_and_all_end() {
+    let bench = Bench::new(|settings| settings.writers(3));
+    *bench.journal.takes.lock().unwrap() = Duration::from_millis(10);
+    let mut receipts = Vec::new();
+    for n in 0..600 {
+        receipts.push(bench.record(event(n % 200)));
+        if n % 50 == 0 {
+            sleep(Duration::from_millis(3)).await;
+        }
+    }
+    let mut began = 0;
+    for receipt in receipts {
+        began += u32::from(matches!(receipt.await.unwrap(), Noted::Began(_)));
+    }
+    let left = bench.record(event(1_000));
+    let drained = bench.recorder.drain(Duration::from_secs(1)).await;
+    assert_eq!((drained.lost, left.await.is_ok()), (0, true));
+    assert_eq!((began, bench.journal.rows(), bench.journal.visits()), (200, 201, 601));
 }

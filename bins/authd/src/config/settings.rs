@@ -55,7 +55,8 @@ pub(crate) struct Settings {
     /// Folder of `initdb` and `postgres` [default: the newest installed]
     #[arg(long, env = "AUTHD_POSTGRES_BIN", value_name = "DIR", help_heading = "Store")]
     pub(super) postgres_bin: Option<PathBuf>,
-    /// Connections shared by all reads [default: 4]
+    /// Connections shared by all reads; callers share statements, so that few suffice
+    /// [default: 2]
     #[arg(long, env = "AUTHD_READ_CONNECTIONS", value_name = "N", help_heading = "Store",
           value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(super) read_connections: Option<u32>,
@@ -353,7 +354,7 @@ impl Settings {
 
     pub(super) fn store(self) -> Result<StoreConfig, ConfigError> {
         let connections = Connections {
-            read: self.read_connections.unwrap_or(4),
+            read: self.read_connections.unwrap_or(2),
             write: self.write_connections.unwrap_or(8),
         };
         match (self.store.unwrap_or(StoreKind::Postgres), self.database_url) {

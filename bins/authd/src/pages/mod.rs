@@ -117,8 +117,8 @@ const STYLE: &str = include_str!("page.css");
 macro_rules! policy {
     ($more:literal) => {
         concat!(
-            "default-src 'none'; base-uri 'none'; ",
-            "style-src 'sha256-I1mGeogbXqOBFFTI8UN1sAUUHrutDqqCqQXF0elDPbU='; ",
+            "default-src 'none'; style-src 'sha256-I1mGeogbXqOBFFTI8UN1sAUUHrutDqqCqQXF0elDPbU='; ",
+            "base-uri 'none'; ",
             $more
         )
     };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use uuid::{NoContext, Timestamp, Uuid};
 
 use self::state::State;
@@ -35,7 +35,7 @@ use crate::{Entry, Event, Journal, Noted, Record, Window};
 #[derive(Debug)]
 pub struct Recorder {
     shared: Arc<Shared>,
-    writer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    writers: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Recorder {
@@ -52,9 +52,12 @@ impl Recorder {
             window: settings.window,
             observer: settings.observer,
         });
-        let writer = Writer::new(journal, Arc::clone(&shared));
-        let writer = tokio::sync::Mutex::new(Some(tokio::spawn(writer.run())));
-        Self { shared, writer }
+        let writers = (0..settings.writers.max(1)).map(|_| {
+            let writer = Writer::new(Arc::clone(&journal), Arc::clone(&shared));
+            tokio::spawn(writer.run())
+        });
+        let writers = tokio::sync::Mutex::new(writers.collect());
+        Self { shared, writers }
     }
 
     /// Captures an event, without waiting for anything
@@ -101,11 +104,12 @@ impl Recorder {
     pub async fn drain(&self, limit: Duration) -> Drained {
         let before = self.stats();
         self.close();
-        if let Some(mut writer) = self.writer.lock().await.take()
-            && timeout(limit, &mut writer).await.is_err()
-        {
-            writer.abort();
-            let _ = writer.await;
+        let end = Instant::now() + limit;
+        for mut writer in std::mem::take(&mut *self.writers.lock().await) {
+            if timeout_at(end, &mut writer).await.is_err() {
+                writer.abort();
+                let _ = writer.await;
+            }
         }
         let after = self.stats();
         Drained { written: after.written - before.written, lost: after.lost - before.lost }
@@ -131,6 +135,10 @@ pub struct Settings {
     pub window: Window,
     /// How many events may wait to be written, those under way included
     pub queue: usize,
+    /// How many statements may be under way at a time, at least one
+    ///
+    /// The journal works on one while the next is put together.
+    pub writers: usize,
     /// How many rows the refusals of one address may make in a minute, those of
     /// sessions that go on not counted
     pub denials_per_minute: u32,
@@ -138,12 +146,13 @@ pub struct Settings {
     pub observer: Arc<dyn Observer>,
 }
 
-/// Ten thousand events, sixty refusals a minute, and nobody who is told
+/// Ten thousand events, two writers, sixty refusals a minute, and nobody who is told
 impl Default for Settings {
     fn default() -> Self {
         Self {
             window: Window::default(),
             queue: 10_000,
+            writers: 2,
             denials_per_minute: 60,
             observer: Arc::new(Nobody),
         }
@@ -162,6 +171,13 @@ impl Settings {
     #[must_use]
     pub fn queue(mut self, events: usize) -> Self {
         self.queue = events;
+        self
+    }
+
+    /// The same settings, with [`writers`](Self::writers) as given
+    #[must_use]
+    pub fn writers(mut self, writers: usize) -> Self {
+        self.writers = writers;
         self
     }
 
@@ -292,7 +308,7 @@ pub struct Drained {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Wakes the writer
+    /// Wakes a writer
     wake: Notify,
     window: Window,
     observer: Arc<dyn Observer>,

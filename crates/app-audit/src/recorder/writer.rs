@@ -10,7 +10,9 @@ use crate::{Answer, Entry, Journal};
 /// Brings what is queued into the journal
 ///
 /// One statement at a time: what comes while it is under way shares the next, so that
-/// load makes statements larger rather than more, and nobody who is alone waits.
+/// load makes statements larger rather than more, and nobody who is alone waits. Of the
+/// few writers of a recorder each does the same; two that meet at one session are put
+/// in order by the journal.
 pub(super) struct Writer<J: Journal> {
     journal: Arc<J>,
     shared: Arc<Shared>,
@@ -69,6 +71,8 @@ impl<J: Journal> Writer<J> {
             self.tell_limited(false);
             if idle {
                 if self.shared.state().closed && self.shared.state().is_idle() {
+                    // The others may be waiting, and are to end too.
+                    self.shared.wake.notify_one();
                     break;
                 }
                 self.wait().await;

@@ -27,7 +27,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            read_connections: 4,
+            read_connections: 2,
             write_connections: 8,
             audit_connections: 2,
             connect_timeout: Duration::from_secs(3),
