@@ -224,6 +224,8 @@ fn a_token_says_what_was_decided() {
     let mut expected = claims();
     expected["exp"] = json!(1_800_000_060_u64);
     expected["cors_behavior"] = json!("passthru");
+    // The one claim that is not the control plane's.
+    expected["visitor"] = json!(Uuid::from_u128(1));
     assert_eq!(payload, expected);
 
     // A token of a control plane that says less, or more.
