@@ -85,7 +85,10 @@ pub(crate) enum KeysCommand {
         /// Make successors even if none is due; they sign in half an hour
         #[arg(long)]
         force: bool,
-        /// Make successors that sign now, and let nothing that was signed before count
+        /// Make successors that sign now, and clear all others
+        ///
+        /// What was signed before no longer counts once each running authd has fetched keys
+        /// again: within ten minutes, or when it is restarted.
         #[arg(long)]
         compromised: bool,
         #[command(flatten)]

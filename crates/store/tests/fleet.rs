@@ -42,6 +42,16 @@ fn unknown_tables_columns_and_labels_are_refused() {
 }
 
 #[test]
+fn a_digest_is_written_as_postgresql_prints_it() {
+    let digest: store::fleet::Digest = serde_json::from_str(r#""\\x00fFa9""#).unwrap();
+    assert_eq!(digest.0, [0, 255, 169]);
+    assert_eq!(serde_json::to_string(&digest).unwrap(), r#""\\x00ffa9""#);
+    for bad in [r#""00ff""#, r#""\\x0""#, r#""\\x+f""#, r#""\\xé""#, "7"] {
+        assert!(serde_json::from_str::<store::fleet::Digest>(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn a_token_is_never_printed() {
     let fleet = every_table();
     let token = fleet.workspace_agents[0].auth_token.0.to_string();

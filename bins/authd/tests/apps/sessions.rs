@@ -104,3 +104,32 @@ async fn a_dormant_user_is_woken_by_the_dashboard_alone() {
     assert!(text(&answer).contains("status = \\\"dormant\\\""), "{}", text(&answer));
     assert_eq!(world.rows().await[0].text("reason"), "user_dormant");
 }
+
+#[tokio::test]
+async fn the_sign_in_page_takes_what_will_count_as_a_session() {
+    let mut plan = crate::world::Plan::new();
+    let (alice, id) = (plan.people["alice"].clone(), plan.people["alice"].token.id().to_owned());
+    for key in plan.rows.api_keys.iter_mut().filter(|key| key.id == id) {
+        key.login_type = store::fleet::LoginType::Oidc;
+    }
+    plan.rows.user_links.push(store::fleet::UserLink {
+        user_id: alice.id,
+        login_type: store::fleet::LoginType::Oidc,
+        oauth_refresh_token: store::fleet::Hidden("refresh".to_owned()),
+        oauth_expiry: (plan.now - std::time::Duration::from_secs(60)).into(),
+    });
+    let world = plan.serve().await;
+    let form = async |token: &str| {
+        let body = format!("token={token}&redirect=%2Fback");
+        world.send("POST", "/login", &[], &body).await
+    };
+    let bob = form(world.token("bob")).await;
+    assert_eq!((bob.status.as_u16(), crate::world::header(&bob, "location")), (303, "/back"));
+    assert_eq!(crate::world::set_cookies(&bob)[0].0, "coder_session_token");
+    // Her provider's token has ended, and nobody here can get another.
+    for token in [world.token("alice"), world.token("sue"), "x"] {
+        let refused = form(token).await;
+        assert_eq!(refused.status, 401);
+        assert!(crate::world::set_cookies(&refused).is_empty());
+    }
+}

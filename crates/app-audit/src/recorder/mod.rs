@@ -26,7 +26,7 @@ use crate::{Entry, Event, Journal, Noted, Record, Window};
 /// if the visitor hangs up. While the journal is away it waits and is tried again for
 /// ever. A visit of a session that the journal has just heard of is only counted.
 ///
-/// What is queued is lost if the process is killed: whatever came since the statement
+/// What is queued is lost if the process is killed: whatever came since the statements
 /// under way, which is milliseconds' worth as long as the journal answers. Everything
 /// else that does not reach the journal is handed to the [`Observer`], whole.
 ///

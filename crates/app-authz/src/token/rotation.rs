@@ -67,9 +67,10 @@ pub fn rotate(
 /// What replaces the keys of one feature at `now`, whether or not that is due
 ///
 /// The successor starts once every replica has heard of it, and the keys before it end
-/// as in [`rotate`]. If they are `compromised`, it starts at once and they are cleared:
-/// nothing they signed is good any more, and a replica that has not heard of the
-/// successor fetches it with the first token that names it.
+/// as in [`rotate`]. If they are `compromised`, it starts at once and they are cleared.
+/// That reaches a replica when it fetches keys again: with the first token that names the
+/// successor, or after [`REFRESH_INTERVAL`](super::REFRESH_INTERVAL). Until then it takes,
+/// and signs with, what it has.
 ///
 /// To be called as [`rotate`] is.
 #[must_use]

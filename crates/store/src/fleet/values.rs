@@ -246,6 +246,8 @@ impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes = text.strip_prefix("\\x").and_then(|digits| {
+            // `from_str_radix` would take a sign for a digit.
+            digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(())?;
             let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
             let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
             rest.is_empty().then(|| pairs.iter().map(|pair| byte(pair)).collect::<Option<_>>())?
