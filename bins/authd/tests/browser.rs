@@ -35,19 +35,20 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     let _nginx = Nginx::start(&world, port).await;
     let host = |label: &str| format!("http://{label}.test.coder.com:{port}");
     let app = host("owner--agent--dev--alice");
+    let login = format!("http://coder.test:{port}/login");
 
     // A stranger is sent to sign in.
     browser.open(&format!("{app}/some/page?x=1&y=%2F")).await;
-    assert!(browser.url().await.starts_with(&format!("http://coder.test:{port}/login?")));
-    assert!(browser.text().await.contains("You are signed out"), "{}", browser.text().await);
+    browser.shows(&format!("{login}?"), "You are signed out").await;
     browser.picture("sign-in").await;
     browser.type_into("#token", "AAAAAAAAAA-BBBBBBBBBBBBBBBBBBBBBB").await;
     browser.click("button").await;
-    assert!(browser.text().await.contains("The token is not valid"), "{}", browser.text().await);
+    browser.shows(&login, "The token is not valid").await;
 
     // And comes back to where they wanted to be.
     browser.type_into("#token", world.token("alice")).await;
     browser.click("button").await;
+    browser.shows(&app, "GET /some/page").await;
     assert_eq!(browser.url().await, format!("{app}/some/page?x=1&y=%2F"));
     assert_eq!(browser.text().await, "GET /some/page?x=1&y=%2F");
     let mut cookies = browser.cookies().await;
@@ -60,13 +61,13 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     assert_eq!((browser.text().await.as_str(), statements), ("GET /next", 0));
 
     browser.open(&host("owner--main--off--alice")).await;
-    assert!(browser.text().await.contains("Workspace Offline"), "{}", browser.text().await);
+    browser.shows("http://", "Workspace Offline").await;
     browser.picture("offline").await;
     browser.open(&host("nothing--agent--dev--alice")).await;
-    assert!(browser.text().await.contains("Application Not Found"), "{}", browser.text().await);
+    browser.shows("http://", "Application Not Found").await;
     browser.picture("not-found").await;
     browser.open(&host("slow-app--slow--dev--alice")).await;
-    assert!(browser.text().await.contains("Retry"), "{}", browser.text().await);
+    browser.shows("http://", "Retry").await;
     browser.picture("unavailable").await;
 
     // Whoever signs out at the dashboard has signed out of apps.
@@ -75,7 +76,7 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     assert_eq!(browser.script(logout).await, 200);
     world.move_clock(70);
     browser.open(&format!("{app}/again")).await;
-    assert!(browser.url().await.starts_with(&format!("http://coder.test:{port}/login?")));
+    browser.shows(&format!("{login}?"), "You are signed out").await;
     browser.close().await;
 }
 

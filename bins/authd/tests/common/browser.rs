@@ -74,6 +74,29 @@ impl Browser {
         self.command(Method::POST, "/execute/sync", body).await
     }
 
+    /// Waits until the browser has come to a page whose address begins so and that shows
+    /// this text: a click returns before the page that follows is there
+    pub async fn shows(&self, address: &str, text: &str) {
+        let mut seen = Value::Null;
+        for _ in 0..200 {
+            let page = json!({
+                "script": "return [location.href, document.body.innerText]", "args": [],
+            });
+            // While a page gives way to the next, there is none to ask.
+            if let Ok(page) = self.try_command(Method::POST, "/execute/sync", page).await {
+                let is = |n: usize, f: fn(&str, &str) -> bool, wanted: &str| {
+                    page[n].as_str().is_some_and(|text| f(text, wanted))
+                };
+                if is(0, |a, b| a.starts_with(b), address) && is(1, |a, b| a.contains(b), text) {
+                    return;
+                }
+                seen = page;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("not `{text}` at {address}, but {seen}");
+    }
+
     /// The text a person sees
     pub async fn text(&self) -> String {
         self.script("return document.body.innerText").await.as_str().unwrap().to_owned()
@@ -120,6 +143,11 @@ impl Browser {
     }
 
     async fn command(&self, method: Method, path: &str, body: Value) -> Value {
+        self.try_command(method, path, body).await.unwrap_or_else(|said| panic!("{path}: {said}"))
+    }
+
+    /// What the command returns, or what the driver has against it
+    async fn try_command(&self, method: Method, path: &str, body: Value) -> Result<Value, Value> {
         let url = format!("{}{path}", self.session);
         let body = match method {
             Method::GET | Method::DELETE => Bytes::new(),
@@ -128,8 +156,7 @@ impl Browser {
         let headers = [(CONTENT_TYPE, "application/json")];
         let answer = self.client.send(method, &url, &headers, body).await.unwrap();
         let said: Value = serde_json::from_slice(&answer.body).unwrap();
-        assert!(answer.status.is_success(), "{path}: {said}");
-        said["value"].clone()
+        if answer.status.is_success() { Ok(said["value"].clone()) } else { Err(said) }
     }
 }
 
