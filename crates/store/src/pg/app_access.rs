@@ -1,10 +1,12 @@
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
-use app_authz::credential::SessionToken;
-use app_authz::{AgentId, AppAccess, AppRequest, Directory, NameOrId, Port};
+use app_authz::credential::{KeyHolder, SessionToken};
+use app_authz::{AgentId, AppAccess, AppRequest, Directory, NameOrId, Place, Port};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment};
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
@@ -12,8 +14,8 @@ use uuid::Uuid;
 use super::PgStore;
 use super::batches::Question;
 use super::connect::Connection;
-use super::holders::{FROM_KEYS, HOLDER, HolderColumns, HolderRow};
-use super::places::{PlaceColumns, PlaceRow};
+use super::holders::{HOLDER, HOLDER_OF_KEY, HolderColumns, HolderRow};
+use super::places::{PLACE, PlaceColumns, PlaceRow};
 use crate::Error;
 
 impl Directory for PgStore {
@@ -27,28 +29,35 @@ impl Directory for PgStore {
         let tokens = tokens.iter().map(|token| token.id().to_owned()).collect();
         match request.terminal() {
             Some(agent) => self.terminals.ask(TerminalAccess { agent, tokens }).await,
-            None => self.apps.ask(NamedAccess::new(request, tokens)).await,
+            None => self.apps.ask(NamedAccess { place: NamedPlace::of(request), tokens }).await,
         }
     }
 }
 
-/// Access to an app or a port, which a request names by owner and workspace
+/// Access to an app or a port
 pub(super) struct NamedAccess {
-    owner: Asked,
-    workspace: Asked,
-    slug: Option<String>,
-    port: Option<u16>,
+    place: NamedPlace,
     tokens: Vec<String>,
 }
 
+/// Where a request leads that names owner and workspace
+#[derive(PartialEq, Eq, Hash)]
+struct NamedPlace {
+    owner: IdOrName,
+    workspace: IdOrName,
+    slug: Option<String>,
+    port: Option<u16>,
+}
+
 /// An id or a name; neither for a name that no row can have
-struct Asked {
+#[derive(PartialEq, Eq, Hash)]
+struct IdOrName {
     id: Option<Uuid>,
     name: Option<String>,
 }
 
-impl NamedAccess {
-    fn new(request: &AppRequest, tokens: Vec<String>) -> Self {
+impl NamedPlace {
+    fn of(request: &AppRequest) -> Self {
         let port = request.slug_or_port().parse::<Port>().ok();
         let slug = if port.is_none() { text(request.slug_or_port()) } else { None };
         Self {
@@ -56,12 +65,15 @@ impl NamedAccess {
             workspace: request.workspace().into(),
             slug,
             port: port.map(Port::number),
-            tokens,
         }
+    }
+
+    const fn has_id(&self) -> bool {
+        self.owner.id.is_some() || self.workspace.id.is_some()
     }
 }
 
-impl From<&str> for Asked {
+impl From<&str> for IdOrName {
     fn from(asked: &str) -> Self {
         match NameOrId::from(asked) {
             NameOrId::Id(id) => Self { id: Some(id), name: None },
@@ -79,21 +91,13 @@ impl Question for NamedAccess {
     type Answer = AppAccess;
 
     async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppAccess>> {
-        let statement = ByNames {
-            owner_ids: &questions.iter().map(|q| q.owner.id).collect::<Vec<_>>(),
-            owner_names: &questions.iter().map(|q| q.owner.name.as_deref()).collect::<Vec<_>>(),
-            workspace_ids: &questions.iter().map(|q| q.workspace.id).collect::<Vec<_>>(),
-            workspace_names: &questions
-                .iter()
-                .map(|q| q.workspace.name.as_deref())
-                .collect::<Vec<_>>(),
-            slugs: &questions.iter().map(|q| q.slug.as_deref()).collect::<Vec<_>>(),
-            ports: &questions.iter().map(|q| q.port.map(i32::from)).collect::<Vec<_>>(),
-            tokens: Carried::by(questions.iter().map(|q| &*q.tokens)),
+        let asked = Asked::by(questions.iter().map(|q| (&q.place, &*q.tokens)));
+        let rows: Vec<Row> = if asked.places.iter().any(|place| place.has_id()) {
+            ByNames::<true>::of(&asked).load(&mut &connection.inner).await?
+        } else {
+            ByNames::<false>::of(&asked).load(&mut &connection.inner).await?
         };
-        let rows: Vec<Row> = statement.load(&mut &connection.inner).await?;
-        let asked = questions.iter().map(|q| (q.slug.as_deref(), q.port));
-        Ok(answers(rows, asked))
+        Ok(asked.answers(rows, |place, row| row.place(place.slug.as_deref(), place.port)))
     }
 }
 
@@ -107,34 +111,108 @@ impl Question for TerminalAccess {
     type Answer = AppAccess;
 
     async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppAccess>> {
+        let asked = Asked::by(questions.iter().map(|q| (&q.agent, &*q.tokens)));
         let statement = ByAgents {
-            agents: &questions.iter().map(|q| q.agent.0).collect::<Vec<_>>(),
-            tokens: Carried::by(questions.iter().map(|q| &*q.tokens)),
+            agents: &asked.places.iter().map(|agent| agent.0).collect::<Vec<_>>(),
+            tokens: &asked.tokens,
         };
         let rows: Vec<Row> = statement.load(&mut &connection.inner).await?;
-        Ok(answers(rows, questions.iter().map(|_| (None, None))))
+        Ok(asked.answers(rows, |_, row| row.place(None, None)))
     }
 }
 
-/// Which question a row is about, counted from one, and either half of its answer
+/// What several questions are about, each place and each token once
+///
+/// A page asks for many things at once, and whoever it sends away comes back for all of
+/// them: these are questions about one place by one visitor.
+struct Asked<'a, P> {
+    places: Vec<&'a P>,
+    tokens: Vec<&'a str>,
+    /// For each question, which of the places and which of the tokens
+    wanted: Vec<(usize, Vec<usize>)>,
+}
+
+/// Places and tokens in one row, with their number: the n-th place has nothing to do with
+/// the n-th token
 type Row = (i64, Option<PlaceRow>, Option<HolderRow>);
 type Columns = (BigInt, Nullable<PlaceColumns>, Nullable<HolderColumns>);
 
-/// Deals the rows out to the questions, of each of which slug and port are given
-fn answers<'a>(
-    rows: Vec<Row>,
-    asked: impl Iterator<Item = (Option<&'a str>, Option<u16>)>,
-) -> Vec<AppAccess> {
-    let mut answers: Vec<_> = asked.map(|asked| (asked, AppAccess::default())).collect();
-    for (n, place, holder) in rows {
-        let answer = usize::try_from(n - 1).ok().and_then(|n| answers.get_mut(n));
-        let Some(((slug, port), answer)) = answer else { continue };
-        if let Some(place) = place {
-            answer.place = Some(place.place(*slug, *port));
-        }
-        answer.holders.extend(holder.map(|HolderRow(holder)| holder));
+impl<'a, P: Eq + Hash> Asked<'a, P> {
+    fn by(questions: impl Iterator<Item = (&'a P, &'a [String])>) -> Self {
+        let (mut places, mut tokens) = (Numbers::default(), Numbers::default());
+        let wanted = questions.map(|(place, carried)| {
+            (places.number(place), carried.iter().map(|token| tokens.number(&**token)).collect())
+        });
+        Self { wanted: wanted.collect(), places: places.items, tokens: tokens.items }
     }
-    answers.into_iter().map(|(_, answer)| answer).collect()
+
+    /// Deals the rows out to the questions
+    fn answers(self, rows: Vec<Row>, place: impl Fn(&P, PlaceRow) -> Place) -> Vec<AppAccess> {
+        let mut places: Vec<Shared<Place>> =
+            self.places.iter().map(|_| Shared::default()).collect();
+        let mut holders: Vec<Shared<KeyHolder>> =
+            self.tokens.iter().map(|_| Shared::default()).collect();
+        for (n, found, holder) in rows {
+            let Ok(n) = usize::try_from(n - 1) else { continue };
+            if let (Some(asked), Some(shared), Some(row)) =
+                (self.places.get(n), places.get_mut(n), found)
+            {
+                shared.value = Some(place(asked, row));
+            }
+            if let (Some(shared), Some(HolderRow(holder))) = (holders.get_mut(n), holder) {
+                shared.value = Some(holder);
+            }
+        }
+        for (place, tokens) in &self.wanted {
+            places[*place].takers += 1;
+            tokens.iter().for_each(|token| holders[*token].takers += 1);
+        }
+        let answer = |(place, tokens): (usize, Vec<usize>)| AppAccess {
+            place: places[place].take(),
+            holders: tokens.into_iter().filter_map(|token| holders[token].take()).collect(),
+        };
+        self.wanted.into_iter().map(answer).collect()
+    }
+}
+
+/// Items, each once
+struct Numbers<T> {
+    items: Vec<T>,
+    numbers: HashMap<T, usize>,
+}
+
+impl<T> Default for Numbers<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), numbers: HashMap::new() }
+    }
+}
+
+impl<T: Copy + Eq + Hash> Numbers<T> {
+    fn number(&mut self, item: T) -> usize {
+        *self.numbers.entry(item).or_insert_with(|| {
+            self.items.push(item);
+            self.items.len() - 1
+        })
+    }
+}
+
+/// An answer for several, of whom the last need not copy it
+struct Shared<T> {
+    value: Option<T>,
+    takers: usize,
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self { value: None, takers: 0 }
+    }
+}
+
+impl<T: Clone> Shared<T> {
+    fn take(&mut self) -> Option<T> {
+        self.takers -= 1;
+        if self.takers == 0 { self.value.take() } else { self.value.clone() }
+    }
 }
 
 /// Places by the names or ids of owner and workspace, and holders, in one statement
@@ -145,86 +223,151 @@ fn answers<'a>(
 ///
 /// Of a build only the agents are listed, each with what the request can lead to: the
 /// app of the slug, or the share of the port.
-struct ByNames<'a> {
-    owner_ids: &'a [Option<Uuid>],
-    owner_names: &'a [Option<&'a str>],
-    workspace_ids: &'a [Option<Uuid>],
-    workspace_names: &'a [Option<&'a str>],
-    slugs: &'a [Option<&'a str>],
-    ports: &'a [Option<i32>],
-    tokens: Carried<'a>,
+///
+/// Nearly every request has names. Those alone take a statement that is faster to start,
+/// as it does not look at each table twice.
+struct ByNames<'a, const IDS: bool> {
+    owner_ids: Vec<Option<Uuid>>,
+    owner_names: Vec<Option<&'a str>>,
+    workspace_ids: Vec<Option<Uuid>>,
+    workspace_names: Vec<Option<&'a str>>,
+    slugs: Vec<Option<&'a str>>,
+    ports: Vec<Option<i32>>,
+    tokens: &'a [&'a str],
 }
 
-impl QueryFragment<Pg> for ByNames<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "\
-SELECT asked.n,
-       ROW(asked_owner.id, w.id, w.name, w.owner_id, owner.username, w.organization_id,
-           w.dormant_at IS NOT NULL, w.user_acl, w.group_acl, b.transition,
-           t.cors_behavior, t.max_port_sharing_level,
-           ARRAY(
-               SELECT ROW(a.id, a.name, a.created_at, a.first_connected_at,
-                          a.last_connected_at, a.disconnected_at,
-                          a.connection_timeout_seconds,
-                          p.id, p.url, p.external, p.sharing_level, s.share_level)
-               FROM workspace_resources r
-               JOIN workspace_agents a ON a.resource_id = r.id AND NOT a.deleted
-               LEFT JOIN workspace_apps p ON p.agent_id = a.id AND p.slug = asked.slug
-               LEFT JOIN workspace_agent_port_share s
-                   ON s.workspace_id = w.id AND s.agent_name = a.name AND s.port = asked.port
-               WHERE r.job_id = b.job_id
-           )) AS place,
-       NULL AS holder
-FROM unnest(",
-        );
-        out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(self.owner_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Text>>, _>(self.owner_names)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(self.workspace_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Text>>, _>(self.workspace_names)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Text>>, _>(self.slugs)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Integer>>, _>(self.ports)?;
-        out.push_sql(
-            ")
-    WITH ORDINALITY AS asked (owner_id, owner_name, workspace_id, workspace_name, slug, port, n)
-CROSS JOIN LATERAL (
-    SELECT id FROM users WHERE id = asked.owner_id
-    UNION ALL
-    SELECT id FROM users WHERE lower(username) = lower(asked.owner_name) AND NOT deleted
-) asked_owner
-CROSS JOIN LATERAL (
-    SELECT id, name, owner_id, organization_id, template_id, dormant_at, user_acl, group_acl
-    FROM workspaces
-    WHERE id = asked.workspace_id AND NOT deleted
-    UNION ALL
-    SELECT id, name, owner_id, organization_id, template_id, dormant_at, user_acl, group_acl
-    FROM workspaces
-    WHERE owner_id = asked_owner.id AND lower(name) = lower(asked.workspace_name) AND NOT deleted
-) w
-CROSS JOIN LATERAL (
-    SELECT job_id, transition
-    FROM workspace_builds
-    WHERE workspace_id = w.id
-    ORDER BY build_number DESC
-    LIMIT 1
-) b
-JOIN users owner ON owner.id = w.owner_id
-LEFT JOIN templates t ON t.id = w.template_id
-UNION ALL
-",
-        );
-        self.tokens.walk_ast(out.reborrow())
+impl<'a, const IDS: bool> ByNames<'a, IDS> {
+    fn of(asked: &'a Asked<'a, NamedPlace>) -> Self {
+        let places = || asked.places.iter();
+        let ids = |id: fn(&NamedPlace) -> Option<Uuid>| match IDS {
+            true => places().map(|place| id(place)).collect(),
+            false => Vec::new(),
+        };
+        Self {
+            owner_ids: ids(|place| place.owner.id),
+            owner_names: places().map(|place| place.owner.name.as_deref()).collect(),
+            workspace_ids: ids(|place| place.workspace.id),
+            workspace_names: places().map(|place| place.workspace.name.as_deref()).collect(),
+            slugs: places().map(|place| place.slug.as_deref()).collect(),
+            ports: places().map(|place| place.port.map(i32::from)).collect(),
+            tokens: &asked.tokens,
+        }
     }
 }
 
-prepared_once!(ByNames);
+impl<const IDS: bool> QueryFragment<Pg> for ByNames<'_, IDS> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT asked.n,\n       ");
+        out.push_sql(PLACE);
+        out.push_sql(
+            ",
+       ARRAY(
+           SELECT ROW(a.id, a.name, a.created_at, a.first_connected_at, a.last_connected_at,
+                      a.disconnected_at, a.connection_timeout_seconds,
+                      p.id, p.url, p.external, p.sharing_level, s.share_level)
+           FROM workspace_resources r
+           JOIN workspace_agents a ON a.resource_id = r.id AND NOT a.deleted
+           LEFT JOIN workspace_apps p ON p.agent_id = a.id AND p.slug = asked.slug
+           LEFT JOIN workspace_agent_port_share s
+               ON s.workspace_id = place.id AND s.agent_name = a.name AND s.port = asked.port
+           WHERE r.job_id = place.job_id
+       ),
+       ",
+        );
+        out.push_sql(HOLDER);
+        out.push_sql("\nFROM unnest(");
+        if IDS {
+            out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.owner_ids)?;
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.workspace_ids)?;
+            out.push_sql(", ");
+        }
+        for texts in [&self.owner_names, &self.workspace_names, &self.slugs] {
+            out.push_bind_param::<Array<Nullable<Text>>, _>(texts)?;
+            out.push_sql(", ");
+        }
+        out.push_bind_param::<Array<Nullable<Integer>>, _>(&self.ports)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(self.tokens)?;
+        out.push_sql(")\n    WITH ORDINALITY AS asked (");
+        if IDS {
+            out.push_sql("owner_id, workspace_id, ");
+        }
+        out.push_sql("owner_name, workspace_name, slug, port, key_id, n)\nLEFT JOIN ");
+        out.push_sql(if IDS { PLACE_OF_IDS_OR_NAMES } else { PLACE_OF_NAMES });
+        out.push_sql("\nLEFT JOIN ");
+        out.push_sql(HOLDER_OF_KEY);
+        Ok(())
+    }
+}
 
-impl Query for ByNames<'_> {
+/// What is joined to `asked`: the place of the names of owner and workspace
+const PLACE_OF_NAMES: &str = "\
+LATERAL (
+    SELECT owner.id AS asked_owner, w.id, w.name, owner.id AS owner_id,
+           owner.username AS owner_name, w.organization_id, w.dormant_at IS NOT NULL AS dormant,
+           w.user_acl, w.group_acl, b.job_id, b.transition::text, t.cors_behavior::text,
+           t.max_port_sharing_level::text
+    FROM users owner
+    CROSS JOIN LATERAL (
+        SELECT id, name, organization_id, template_id, dormant_at, user_acl, group_acl
+        FROM workspaces
+        WHERE owner_id = owner.id AND lower(name) = lower(asked.workspace_name) AND NOT deleted
+        OFFSET 0
+    ) w
+    CROSS JOIN LATERAL (
+        SELECT job_id, transition
+        FROM workspace_builds
+        WHERE workspace_id = w.id
+        ORDER BY build_number DESC
+        LIMIT 1
+    ) b
+    LEFT JOIN templates t ON t.id = w.template_id
+    WHERE lower(owner.username) = lower(asked.owner_name) AND NOT owner.deleted
+    OFFSET 0
+) place ON true";
+
+/// What is joined to `asked`: the place of the names or ids of owner and workspace
+const PLACE_OF_IDS_OR_NAMES: &str = "\
+LATERAL (
+    SELECT asked_owner.id AS asked_owner, w.id, w.name, w.owner_id,
+           owner.username AS owner_name, w.organization_id, w.dormant_at IS NOT NULL AS dormant,
+           w.user_acl, w.group_acl, b.job_id, b.transition::text, t.cors_behavior::text,
+           t.max_port_sharing_level::text
+    FROM (
+        SELECT id FROM users WHERE id = asked.owner_id
+        UNION ALL
+        SELECT id FROM users WHERE lower(username) = lower(asked.owner_name) AND NOT deleted
+    ) asked_owner
+    CROSS JOIN LATERAL (
+        SELECT id, name, owner_id, organization_id, template_id, dormant_at, user_acl, group_acl
+        FROM workspaces
+        WHERE id = asked.workspace_id AND NOT deleted
+        UNION ALL
+        SELECT id, name, owner_id, organization_id, template_id, dormant_at, user_acl, group_acl
+        FROM workspaces
+        WHERE owner_id = asked_owner.id AND lower(name) = lower(asked.workspace_name)
+          AND NOT deleted
+    ) w
+    CROSS JOIN LATERAL (
+        SELECT job_id, transition
+        FROM workspace_builds
+        WHERE workspace_id = w.id
+        ORDER BY build_number DESC
+        LIMIT 1
+    ) b
+    JOIN users owner ON owner.id = w.owner_id
+    LEFT JOIN templates t ON t.id = w.template_id
+    OFFSET 0
+) place ON true";
+
+impl<const IDS: bool> QueryId for ByNames<'_, IDS> {
+    type QueryId = ByNames<'static, IDS>;
+
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl<const IDS: bool> Query for ByNames<'_, IDS> {
     type SqlType = Columns;
 }
 
@@ -234,37 +377,44 @@ impl Query for ByNames<'_> {
 /// deleted: one of the past has no machine to open a terminal on.
 struct ByAgents<'a> {
     agents: &'a [Uuid],
-    tokens: Carried<'a>,
+    tokens: &'a [&'a str],
 }
 
 impl QueryFragment<Pg> for ByAgents<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "\
-SELECT asked.n,
-       ROW(w.owner_id, w.id, w.name, w.owner_id, owner.username, w.organization_id,
-           w.dormant_at IS NOT NULL, w.user_acl, w.group_acl, b.transition,
-           t.cors_behavior, t.max_port_sharing_level,
-           ARRAY[ROW(a.id, a.name, a.created_at, a.first_connected_at,
-                     a.last_connected_at, a.disconnected_at,
-                     a.connection_timeout_seconds, NULL, NULL, NULL, NULL, NULL)]) AS place,
-       NULL AS holder
-FROM unnest(",
-        );
+        out.push_sql("SELECT asked.n,\n       ");
+        out.push_sql(PLACE);
+        out.push_sql(", place.agents,\n       ");
+        out.push_sql(HOLDER);
+        out.push_sql("\nFROM unnest(");
         out.push_bind_param::<Array<SqlUuid>, _>(self.agents)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(self.tokens)?;
         out.push_sql(
-            ") WITH ORDINALITY AS asked (agent_id, n)
-JOIN workspace_agents a ON a.id = asked.agent_id AND NOT a.deleted
-JOIN workspace_resources r ON r.id = a.resource_id
-JOIN workspace_builds b ON b.job_id = r.job_id
-JOIN workspaces w ON w.id = b.workspace_id AND NOT w.deleted
-JOIN users owner ON owner.id = w.owner_id
-LEFT JOIN templates t ON t.id = w.template_id
-WHERE b.build_number = (SELECT max(build_number) FROM workspace_builds WHERE workspace_id = w.id)
-UNION ALL
-",
+            ") WITH ORDINALITY AS asked (agent_id, key_id, n)
+LEFT JOIN LATERAL (
+    SELECT w.owner_id AS asked_owner, w.id, w.name, w.owner_id, owner.username AS owner_name,
+           w.organization_id, w.dormant_at IS NOT NULL AS dormant, w.user_acl, w.group_acl,
+           b.transition::text, t.cors_behavior::text, t.max_port_sharing_level::text,
+           ARRAY[ROW(a.id, a.name, a.created_at, a.first_connected_at, a.last_connected_at,
+                     a.disconnected_at, a.connection_timeout_seconds,
+                     NULL, NULL, NULL, NULL, NULL)] AS agents
+    FROM workspace_agents a
+    JOIN workspace_resources r ON r.id = a.resource_id
+    JOIN workspace_builds b ON b.job_id = r.job_id
+    JOIN workspaces w ON w.id = b.workspace_id AND NOT w.deleted
+    JOIN users owner ON owner.id = w.owner_id
+    LEFT JOIN templates t ON t.id = w.template_id
+    WHERE a.id = asked.agent_id AND NOT a.deleted
+      AND b.build_number = (
+          SELECT max(build_number) FROM workspace_builds WHERE workspace_id = w.id
+      )
+    OFFSET 0
+) place ON true
+LEFT JOIN ",
         );
-        self.tokens.walk_ast(out.reborrow())
+        out.push_sql(HOLDER_OF_KEY);
+        Ok(())
     }
 }
 
@@ -272,33 +422,4 @@ prepared_once!(ByAgents);
 
 impl Query for ByAgents<'_> {
     type SqlType = Columns;
-}
-
-/// The tokens of several questions: the statement's half that finds their holders
-struct Carried<'a> {
-    ids: Vec<&'a str>,
-    /// Which question each is about, counted from one
-    questions: Vec<i64>,
-}
-
-impl<'a> Carried<'a> {
-    fn by(tokens: impl Iterator<Item = &'a [String]>) -> Self {
-        let carried = tokens.zip(1..).flat_map(|(tokens, n)| tokens.iter().map(move |t| (&**t, n)));
-        let (ids, questions) = carried.unzip();
-        Self { ids, questions }
-    }
-}
-
-impl QueryFragment<Pg> for Carried<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT carried.n, NULL, ");
-        out.push_sql(HOLDER);
-        out.push_sql("\nFROM unnest(");
-        out.push_bind_param::<Array<Text>, _>(&self.ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<BigInt>, _>(&self.questions)?;
-        out.push_sql(") AS carried (key_id, n)");
-        out.push_sql(FROM_KEYS);
-        Ok(())
-    }
 }

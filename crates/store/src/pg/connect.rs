@@ -130,15 +130,7 @@ impl Connector {
             Purpose::Migrate => 0,
         };
         let plans = match purpose {
-            // A statement's best plan does not depend on which id is asked for, and
-            // planning costs more than running it. Left alone, PostgreSQL plans the
-            // first five calls anew on every connection. Reads are of few rows, for
-            // which a bitmap costs more than it saves, and so does a table that is read
-            // whole because it was small when the plan was made.
-            Purpose::Read => {
-                "SET plan_cache_mode = force_generic_plan; SET enable_bitmapscan = off;
-                 SET enable_seqscan = off;"
-            }
+            Purpose::Read => SHORT_READS,
             Purpose::Audit => "SET plan_cache_mode = force_generic_plan;",
             Purpose::Write | Purpose::Migrate => "",
         };
@@ -182,5 +174,15 @@ fn unavailable(error: tokio_postgres::Error) -> Error {
         None => Error::unavailable(error),
     }
 }
+
+/// How statements that each read a few rows are planned
+///
+/// The best plan does not depend on which id is asked for, and planning costs more than
+/// running it. Left alone, PostgreSQL plans the first five calls anew on every connection.
+/// With few rows a bitmap and a memory of earlier rows cost more than they save, and so
+/// does a table that is read whole because it was small when the plan was made.
+pub(super) const SHORT_READS: &str = "\
+SET plan_cache_mode = force_generic_plan; SET enable_bitmapscan = off;
+SET enable_memoize = off; SET enable_seqscan = off;";
 
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);

@@ -1,8 +1,9 @@
 use app_authz::credential::{ApiKey, KeyHolder, LoginType, UserStatus};
 use app_authz::rbac::{AllowList, ScopeName};
 use app_authz::{GroupId, UserId};
-use diesel::deserialize::{self, FromSql, FromSqlRow};
-use diesel::pg::{Pg, PgValue};
+use diesel::deserialize;
+use diesel::pg::Pg;
+use diesel::prelude::*;
 use diesel::sql_types::{
     Array, BigInt, Bool, Bytea, Jsonb, Nullable, Record, Text, Timestamptz, Uuid as SqlUuid,
 };
@@ -11,37 +12,55 @@ use uuid::Uuid;
 use super::values::{Granted, Label, Moment};
 use crate::domain::{self, Held, StoredRole};
 
-/// The columns of a [`HolderRow`], of the tables in [`FROM_KEYS`]
+/// The columns of a [`HolderRow`], of `holder` as [`HOLDER_OF_KEY`] finds it
 ///
-/// The roles are those of the deployment and then those of each organization, with the
-/// custom ones among them.
+/// The deployment's own roles are looked up only for who has roles that are stored.
 pub(super) const HOLDER: &str = "\
-ROW(k.id, k.hashed_secret, k.user_id, k.login_type, k.last_used, k.expires_at,
-           k.lifetime_seconds, k.scope, u.status, l.oauth_expiry, l.oauth_refresh_token <> '',
-           ARRAY(
-               SELECT ROW(held.organization_id, held.names, ARRAY(
-                   SELECT ROW(c.name, c.site_permissions, c.org_permissions, c.user_permissions)
-                   FROM custom_roles c
-                   WHERE c.name = ANY (held.names)
-                     AND c.organization_id IS NOT DISTINCT FROM held.organization_id
-               ))
-               FROM (
-                   SELECT NULL::uuid AS organization_id, u.rbac_roles AS names
-                   UNION ALL
-                   SELECT organization_id, roles FROM organization_members WHERE user_id = u.id
-               ) held
-           ),
-           ARRAY(SELECT group_id FROM group_members WHERE user_id = u.id))";
+holder.id, holder.hashed_secret, holder.user_id, holder.login_type, holder.last_used,
+       holder.expires_at, holder.lifetime_seconds, holder.scope, holder.status,
+       holder.oauth_expiry, holder.can_refresh, holder.rbac_roles,
+       CASE WHEN holder.rbac_roles = '{}' THEN NULL ELSE ARRAY(
+           SELECT ROW(name, site_permissions, org_permissions, user_permissions)
+           FROM custom_roles
+           WHERE name = ANY (holder.rbac_roles) AND organization_id IS NULL
+       ) END,
+       ARRAY(
+           SELECT ROW(m.organization_id, m.roles, CASE WHEN m.roles = '{}' THEN NULL ELSE ARRAY(
+               SELECT ROW(name, site_permissions, org_permissions, user_permissions)
+               FROM custom_roles
+               WHERE name = ANY (m.roles) AND organization_id = m.organization_id
+           ) END)
+           FROM organization_members m
+           WHERE m.user_id = holder.user_id
+       ),
+       ARRAY(SELECT group_id FROM group_members WHERE user_id = holder.user_id)";
 
-/// From `carried`, whose `key_id` is the id of a token
+/// What is joined to `asked`, whose `key_id` is the id of a token
 ///
-/// A key is good for nothing once its user is deleted, should it outlive them.
-pub(super) const FROM_KEYS: &str = "
-JOIN api_keys k ON k.id = carried.key_id
-JOIN users u ON u.id = k.user_id AND NOT u.deleted
-LEFT JOIN user_links l ON l.user_id = k.user_id AND l.login_type = k.login_type";
+/// A key is good for nothing once its user is deleted, should it outlive them. Only who
+/// signs in through a provider has a link, and only those are looked up.
+///
+/// The offset keeps a subquery whole: flattened into the joins around it, it would be
+/// one more table to weigh against all others and take longer to start.
+pub(super) const HOLDER_OF_KEY: &str = "\
+LATERAL (
+    SELECT k.id, k.hashed_secret, k.user_id, k.login_type::text, k.last_used, k.expires_at,
+           k.lifetime_seconds, k.scope::text, u.status::text, u.rbac_roles, l.oauth_expiry,
+           l.oauth_refresh_token <> '' AS can_refresh
+    FROM api_keys k
+    JOIN users u ON u.id = k.user_id AND NOT u.deleted
+    LEFT JOIN LATERAL (
+        SELECT oauth_expiry, oauth_refresh_token
+        FROM user_links
+        WHERE user_id = k.user_id AND login_type = k.login_type
+          AND k.login_type IN ('github', 'oidc')
+        OFFSET 0
+    ) l ON true
+    WHERE k.id = asked.key_id
+    OFFSET 0
+) holder ON true";
 
-pub(super) type HolderColumns = Record<(
+pub(super) type HolderColumns = (
     Text,
     Bytea,
     SqlUuid,
@@ -53,18 +72,38 @@ pub(super) type HolderColumns = Record<(
     Text,
     Nullable<Timestamptz>,
     Nullable<Bool>,
-    Array<Record<(Nullable<SqlUuid>, Array<Nullable<Text>>, Array<CustomRole>)>>,
+    Array<Nullable<Text>>,
+    Nullable<Array<CustomRole>>,
+    Array<Record<(SqlUuid, Array<Nullable<Text>>, Nullable<Array<CustomRole>>)>>,
     Array<SqlUuid>,
-)>;
+);
 
 type CustomRole = Record<(Text, Jsonb, Jsonb, Jsonb)>;
 
 /// A key and its holder
-#[derive(Debug, FromSqlRow)]
+#[derive(Debug)]
 pub(super) struct HolderRow(pub(super) KeyHolder);
 
-impl FromSql<HolderColumns, Pg> for HolderRow {
-    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+impl Queryable<HolderColumns, Pg> for HolderRow {
+    type Row = (
+        String,
+        Vec<u8>,
+        Uuid,
+        Label<LoginType>,
+        Moment,
+        Moment,
+        i64,
+        Label<ScopeName>,
+        Label<UserStatus>,
+        Option<Moment>,
+        Option<bool>,
+        Names,
+        Option<Vec<CustomRoleRow>>,
+        Vec<(Uuid, Names, Option<Vec<CustomRoleRow>>)>,
+        Vec<Uuid>,
+    );
+
+    fn build(row: Self::Row) -> deserialize::Result<Self> {
         let (
             id,
             secret_digest,
@@ -77,11 +116,18 @@ impl FromSql<HolderColumns, Pg> for HolderRow {
             Label(status),
             link_expiry,
             can_refresh,
-            held,
+            names,
+            custom,
+            memberships,
             groups,
-        ): Columns = FromSql::<HolderColumns, Pg>::from_sql(value)?;
+        ) = row;
         let link = link_expiry.zip(can_refresh);
-        let (roles, custom_roles) = domain::roles(held.into_iter().map(Held::from));
+        let of_deployment = held(None, names, custom);
+        let of_organizations = memberships.into_iter();
+        let of_organizations = of_organizations
+            .map(|(organization, names, custom)| held(Some(organization), names, custom));
+        let (roles, custom_roles) =
+            domain::roles(std::iter::once(of_deployment).chain(of_organizations));
         Ok(Self(KeyHolder {
             key: ApiKey {
                 id,
@@ -104,36 +150,16 @@ impl FromSql<HolderColumns, Pg> for HolderRow {
     }
 }
 
-type Columns = (
-    String,
-    Vec<u8>,
-    Uuid,
-    Label<LoginType>,
-    Moment,
-    Moment,
-    i64,
-    Label<ScopeName>,
-    Label<UserStatus>,
-    Option<Moment>,
-    Option<bool>,
-    Vec<HeldColumns>,
-    Vec<Uuid>,
-);
+type Names = Vec<Option<String>>;
 
-type HeldColumns = (Option<Uuid>, Vec<Option<String>>, Vec<(String, Granted, Granted, Granted)>);
+type CustomRoleRow = (String, Granted, Granted, Granted);
 
-impl From<HeldColumns> for Held {
-    fn from((organization, names, custom): HeldColumns) -> Self {
-        let role = |(name, Granted(site), Granted(org), Granted(user))| StoredRole {
-            name,
-            site,
-            org,
-            user,
-        };
-        Self {
-            organization,
-            names: names.into_iter().flatten().collect(),
-            custom: custom.into_iter().map(role).collect(),
-        }
+fn held(organization: Option<Uuid>, names: Names, custom: Option<Vec<CustomRoleRow>>) -> Held {
+    let role =
+        |(name, Granted(site), Granted(org), Granted(user))| StoredRole { name, site, org, user };
+    Held {
+        organization,
+        names: names.into_iter().flatten().collect(),
+        custom: custom.into_iter().flatten().map(role).collect(),
     }
 }

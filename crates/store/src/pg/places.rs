@@ -3,8 +3,9 @@ use app_authz::{
     Agent, AgentId, App, AppId, Contact, CorsBehavior, OrganizationId, Place, PortShare,
     SharingLevel, Transition, UserId, Workspace, WorkspaceId,
 };
-use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::deserialize::{self, FromSql};
 use diesel::pg::{Pg, PgValue};
+use diesel::prelude::*;
 use diesel::sql_types::{
     Array, Bool, Integer, Jsonb, Nullable, Record, Text, Timestamptz, Uuid as SqlUuid,
 };
@@ -13,9 +14,15 @@ use uuid::Uuid;
 use super::values::{Label, Moment, Shared};
 use crate::domain;
 
+/// The columns of a [`PlaceRow`] but for the agents, of `place`
+pub(super) const PLACE: &str = "\
+place.asked_owner, place.id, place.name, place.owner_id, place.owner_name,
+       place.organization_id, place.dormant, place.user_acl, place.group_acl, place.transition,
+       place.cors_behavior, place.max_port_sharing_level";
+
 /// The user asked for, the workspace and its owner's name, what its newest build does,
 /// what its template says, and the agents
-pub(super) type PlaceColumns = Record<(
+pub(super) type PlaceColumns = (
     SqlUuid,
     SqlUuid,
     Text,
@@ -29,7 +36,7 @@ pub(super) type PlaceColumns = Record<(
     Nullable<Text>,
     Nullable<Text>,
     Array<AgentColumns>,
-)>;
+);
 
 /// An agent, its app of the asked slug, and how its port of the asked number is shared
 type AgentColumns = Record<(
@@ -48,7 +55,7 @@ type AgentColumns = Record<(
 )>;
 
 /// What is known of the workspace that a request names
-#[derive(Debug, FromSqlRow)]
+#[derive(Debug)]
 pub(super) struct PlaceRow {
     asked_owner: Uuid,
     workspace: Workspace,
@@ -59,7 +66,7 @@ pub(super) struct PlaceRow {
 }
 
 #[derive(Debug)]
-struct AgentRow {
+pub(super) struct AgentRow {
     agent: Agent,
     app: Option<Uuid>,
     url: Option<String>,
@@ -105,24 +112,24 @@ impl PlaceRow {
     }
 }
 
-impl FromSql<PlaceColumns, Pg> for PlaceRow {
-    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        type Columns = (
-            Uuid,
-            Uuid,
-            String,
-            Uuid,
-            String,
-            Uuid,
-            bool,
-            Shared,
-            Shared,
-            Label<Transition>,
-            Option<Label<CorsBehavior>>,
-            Option<Label<SharingLevel>>,
-            Vec<AgentRow>,
-        );
+impl Queryable<PlaceColumns, Pg> for PlaceRow {
+    type Row = (
+        Uuid,
+        Uuid,
+        String,
+        Uuid,
+        String,
+        Uuid,
+        bool,
+        Shared,
+        Shared,
+        Label<Transition>,
+        Option<Label<CorsBehavior>>,
+        Option<Label<SharingLevel>>,
+        Vec<AgentRow>,
+    );
 
+    fn build(row: Self::Row) -> deserialize::Result<Self> {
         let (
             asked_owner,
             id,
@@ -137,7 +144,7 @@ impl FromSql<PlaceColumns, Pg> for PlaceRow {
             cors,
             max_port_sharing,
             agents,
-        ): Columns = FromSql::<PlaceColumns, Pg>::from_sql(value)?;
+        ) = row;
         let workspace = Workspace {
             id: WorkspaceId(id),
             name,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::PgStore;
 use super::connect::Connection;
-use super::holders::{FROM_KEYS, HOLDER, HolderColumns, HolderRow};
+use super::holders::{HOLDER, HOLDER_OF_KEY, HolderColumns, HolderRow};
 use super::values::Moment;
 use crate::{Error, domain};
 
@@ -86,8 +86,8 @@ impl QueryFragment<Pg> for Holders<'_> {
         out.push_sql(HOLDER);
         out.push_sql("\nFROM unnest(");
         out.push_bind_param::<Array<Text>, _>(self.ids)?;
-        out.push_sql(") AS carried (key_id)");
-        out.push_sql(FROM_KEYS);
+        out.push_sql(") AS asked (key_id)\nJOIN ");
+        out.push_sql(HOLDER_OF_KEY);
         Ok(())
     }
 }

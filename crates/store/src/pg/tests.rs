@@ -15,7 +15,7 @@ use testkit::Database;
 use uuid::Uuid;
 
 use super::batches::{Batches, Question};
-use super::connect::Connection;
+use super::connect::{Connection, SHORT_READS};
 use super::*;
 use crate::authorized::Authorized;
 use crate::fleet::{Fleet, Transition};
@@ -62,6 +62,7 @@ async fn ask_everything(store: &PgStore, n: u64) {
     store.ping().await.unwrap();
     store.by_instance(&format!("i-ten-{}", 1002 + 2 * n)).await.unwrap();
     store.app_access(&app(n, "code"), &tokens).await.unwrap();
+    store.app_access(&app_of(&Uuid::nil().to_string(), "dev", "code"), &tokens).await.unwrap();
     store.app_access(&terminal(n), &tokens).await.unwrap();
     store.keys(Feature::WorkspaceAppsToken).await.unwrap();
     store.proxies().await.unwrap();
@@ -93,10 +94,14 @@ async fn ask_everything(store: &PgStore, n: u64) {
 }
 
 fn app(n: u64, slug: &str) -> AppRequest {
+    app_of(&format!("owner-{}", n % 500), &format!("workspace-{n}"), slug)
+}
+
+fn app_of(owner: &str, workspace: &str, slug: &str) -> AppRequest {
     let request = UncheckedRequest {
         access_method: "subdomain".to_owned(),
-        username_or_id: format!("owner-{}", n % 500),
-        workspace_name_or_id: format!("workspace-{n}"),
+        username_or_id: owner.to_owned(),
+        workspace_name_or_id: workspace.to_owned(),
         app_slug_or_port: slug.to_owned(),
         ..UncheckedRequest::default()
     };
@@ -175,8 +180,7 @@ async fn plan(database: &Database, statement: &str, types: &[String]) -> String 
     let nulls = list(vec!["NULL"; types.len()]);
     let types = list(types.iter().map(String::as_str).collect());
     let statements = format!(
-        "SET plan_cache_mode = force_generic_plan; SET enable_bitmapscan = off;
-         SET enable_seqscan = off;
+        "{SHORT_READS}
          PREPARE question {types} AS {statement};
          EXPLAIN EXECUTE question {nulls}"
     );

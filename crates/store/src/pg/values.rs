@@ -14,7 +14,8 @@ use crate::domain;
 
 /// A label of an enumeration, or a text of that form
 ///
-/// PostgreSQL sends labels as texts, and a text needs no look-up of the type's number.
+/// PostgreSQL sends labels as texts. A column of its own is cast to one, as its type would
+/// be looked up otherwise; inside of a record nobody asks.
 #[derive(Debug, FromSqlRow)]
 pub(super) struct Label<T>(pub(super) T);
 
