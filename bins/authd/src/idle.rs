@@ -16,22 +16,32 @@ use tokio::time::{Instant, Sleep, sleep};
 pub(crate) struct IdleTimeout<T> {
     stream: T,
     limit: Duration,
+    /// When a byte last went in either direction
+    active: Instant,
+    /// Not before the time is up; not moved for every byte, as that takes a lock on all
+    /// timers
     deadline: Pin<Box<Sleep>>,
 }
 
 impl<T> IdleTimeout<T> {
     pub(crate) fn new(stream: T, limit: Duration) -> Self {
-        Self { stream, limit, deadline: Box::pin(sleep(limit)) }
+        Self { stream, limit, active: Instant::now(), deadline: Box::pin(sleep(limit)) }
     }
 
     /// Passes on what `io` did, or fails if it waits and the time is up
     fn watch<R>(&mut self, cx: &mut Context<'_>, io: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if io.is_ready() {
-            self.deadline.as_mut().reset(Instant::now() + self.limit);
+            self.active = Instant::now();
             return io;
         }
-        ready!(self.deadline.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        loop {
+            ready!(self.deadline.as_mut().poll(cx));
+            let end = self.active + self.limit;
+            if Instant::now() >= end {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.deadline.as_mut().reset(end);
+        }
     }
 }
 

@@ -21,8 +21,12 @@ impl HostPattern {
     #[must_use]
     pub fn capture(&self, host: &str) -> Option<String> {
         let host = bare(host);
-        let captured = host.strip_suffix(&*self.suffix)?;
-        (!captured.is_empty() && !captured.contains('.')).then(|| captured.to_owned())
+        let (captured, suffix) =
+            host.split_at_checked(host.len().checked_sub(self.suffix.len())?)?;
+        let is_captured = suffix.eq_ignore_ascii_case(&self.suffix)
+            && !captured.is_empty()
+            && !captured.contains('.');
+        is_captured.then(|| captured.to_ascii_lowercase())
     }
 
     /// The host on which the app of that name lives, with the pattern's port
@@ -124,13 +128,12 @@ impl FromStr for AppName {
             Some(at) => label.split_at(at + HYPHENS.len()),
             None => ("", label),
         };
-        let parts: Vec<&str> = name.split("--").collect();
-        let [slug_or_port, agent, workspace, user] = parts[..] else {
+        let mut parts = name.split("--").filter(|part| is_name(part));
+        let (Some(slug_or_port), Some(agent), Some(workspace), Some(user), 3) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), name.matches("--").count())
+        else {
             return Err(Error::InvalidAppName(label.to_owned()));
         };
-        if !parts.iter().all(|part| is_name(part)) {
-            return Err(Error::InvalidAppName(label.to_owned()));
-        }
         Ok(Self {
             prefix: prefix.to_owned(),
             slug_or_port: slug_or_port.to_owned(),
@@ -172,7 +175,7 @@ impl HostMeaning {
         pattern: Option<&HostPattern>,
         reserved: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        let same = |reserved: &str| bare(reserved) == bare(host);
+        let same = |reserved: &str| bare(reserved).eq_ignore_ascii_case(bare(host));
         let Some(label) = pattern.and_then(|pattern| pattern.capture(host)) else {
             return Self::Dashboard;
         };
@@ -186,14 +189,14 @@ impl HostMeaning {
     }
 }
 
-/// A host in lower case, without port, trailing dot and white space around it
-fn bare(host: &str) -> String {
-    let host = host.trim().to_ascii_lowercase();
+/// A host without port, trailing dot and white space around it
+fn bare(host: &str) -> &str {
+    let host = host.trim();
     let name = match host.rsplit_once(':') {
         Some((name, port)) if is_digits(port) => name,
-        _ => &host,
+        _ => host,
     };
-    name.strip_suffix('.').unwrap_or(name).to_owned()
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 /// A label of a host name: letters, digits, and hyphens within

@@ -67,6 +67,15 @@ impl HttpUrl {
         &self.host
     }
 
+    /// Whether `authority`, as a `Host` header writes it, is on this host, on any port
+    ///
+    /// Case, trailing dots and white space around it do not matter.
+    #[must_use]
+    pub fn is_on(&self, authority: &str) -> bool {
+        split_authority(authority.trim())
+            .is_some_and(|(host, _)| host.trim_end_matches('.').eq_ignore_ascii_case(&self.host))
+    }
+
     /// The port, where it is written
     #[must_use]
     pub const fn port(&self) -> Option<u16> {
@@ -204,6 +213,11 @@ fn parse(text: &str) -> Option<HttpUrl> {
 }
 
 fn parse_authority(authority: &str) -> Option<(String, Option<u16>)> {
+    split_authority(authority).map(|(host, port)| (host.to_ascii_lowercase(), port))
+}
+
+/// Host and port, as they are written
+fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (address, rest) = rest.split_once(']')?;
@@ -225,7 +239,7 @@ fn parse_authority(authority: &str) -> Option<(String, Option<u16>)> {
         Some(_) => return None,
         None => None,
     };
-    Some((host.to_ascii_lowercase(), port))
+    Some((host, port))
 }
 
 /// Whether the text has only characters that may stand in a URL without a fragment

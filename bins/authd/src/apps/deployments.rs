@@ -38,7 +38,7 @@ impl Deployment {
 
     /// What the host means here; nothing if it is none of this place's
     fn meaning(&self, host: &str) -> Option<HostMeaning> {
-        if self.is_access_host(host) {
+        if self.url.is_on(host) {
             return Some(HostMeaning::Dashboard);
         }
         match HostMeaning::of(host, self.app_hosts.as_ref(), []) {
@@ -50,11 +50,6 @@ impl Deployment {
     /// Whether the host is of its pattern
     pub(crate) fn has_app_host(&self, host: &str) -> bool {
         !matches!(self.meaning(host), None | Some(HostMeaning::Dashboard))
-    }
-
-    fn is_access_host(&self, host: &str) -> bool {
-        let own = self.url.clone().with_authority(host.trim());
-        own.is_ok_and(|own| own.host().trim_end_matches('.') == self.url.host())
     }
 }
 
@@ -139,11 +134,11 @@ impl Deployments {
         store: &S,
         host: &str,
     ) -> Result<Option<(Arc<Deployment>, HostMeaning)>, S::Error> {
-        let own = self.primary.meaning(host);
-        // A label that names no app may be the host of a proxy.
-        if let Some(meaning) = own.clone().filter(|own| !matches!(own, HostMeaning::Malformed(_))) {
-            return Ok(Some((Arc::clone(&self.primary), meaning)));
-        }
+        let own = match self.primary.meaning(host) {
+            // A label that names no app may be the host of a proxy.
+            own @ (None | Some(HostMeaning::Malformed(_))) => own,
+            Some(meaning) => return Ok(Some((Arc::clone(&self.primary), meaning))),
+        };
         let registered = self.registered(store).await?;
         let proxied = registered
             .deployments

@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::deployments::Deployment;
 use super::visit::{parameter, with_query};
 use super::{
-    Apps, Asking, Issued, Lasting, Told, Visit, accepts_html, issue, parameters, query_for_app,
+    Apps, Asking, Issued, Lasting, Told, Visit, accepts_html, cookies, issue, parameters,
+    query_for_app,
 };
 use crate::error::Refused;
 
@@ -63,7 +64,7 @@ pub(crate) async fn visit<S: Store>(
     let (deployment, meaning) = found
         .map_err(|error| refused(Refused::Directory(error)))?
         .ok_or_else(|| refused(Refused::NoApp))?;
-    let visit = match meaning {
+    let mut visit = match meaning {
         HostMeaning::Logout => {
             return Err(super::session::app_log_out(apps, &request, &deployment).await);
         }
@@ -81,23 +82,21 @@ pub(crate) async fn visit<S: Store>(
         return Err(arrive(apps, &visit, sealed, request.now).await.unwrap_or_else(refused));
     }
 
-    let (candidates, tokens) = visit.credentials(request.headers, &parameters);
-    let checked = AppRequest::try_from(visit.request.clone());
-    let known = match &checked {
-        Ok(checked) => apps.keys.find(&*apps.store, &candidates, checked, request.now).await,
-        // The gate says what is wrong with it.
-        Err(_) => None,
-    };
-    let allowed = match known {
-        Some(token) => of_token(visit, token),
+    let named = AppRequest::try_from(std::mem::take(&mut visit.request));
+    let named = named.map_err(|error| refused(Refused::InvalidRequest(error)))?;
+    let port = named.slug_or_port().parse::<Port>().ok();
+    let cookies = cookies(request.headers);
+    let app_tokens = visit.app_tokens(&cookies, &parameters);
+    let allowed = match apps.keys.find(&*apps.store, &app_tokens, &named, request.now).await {
+        Some(token) => of_token(&visit, token),
         None => {
             let asking = Asking {
-                request: visit.request.clone(),
-                tokens,
+                request: named,
+                tokens: visit.session_tokens(request.headers, cookies, &parameters),
                 path_app_base: Some(visit.deployment.url.clone()),
                 app_hosts: visit.deployment.app_hosts.clone(),
-                app_path: visit.app_path.clone(),
-                app_query: visit.query.clone(),
+                app_path: visit.app_path.to_owned(),
+                app_query: visit.query.to_owned(),
                 way_back: visit.path_and_query(),
                 ip: request.client,
                 user_agent: user_agent(request.headers),
@@ -107,11 +106,10 @@ pub(crate) async fn visit<S: Store>(
             };
             // The gate has logged what it decided.
             let issued = issue(apps, asking).await.map_err(|refused| refused.told(html))?;
-            of_issue(apps, visit, issued)
+            of_issue(apps, &visit, issued)
         }
     };
-    let (visit, allowed) = allowed;
-    correct(&visit, allowed).map_err(|correction| match correction {
+    correct(&visit, port, allowed).map_err(|correction| match correction {
         Correction::Refuse(why) => refused(why),
         Correction::Ask(address, cookie) => {
             Told::redirect(StatusCode::TEMPORARY_REDIRECT, address).with_cookie(cookie)
@@ -122,14 +120,14 @@ pub(crate) async fn visit<S: Store>(
 /// Takes in a sealed session: from here on it is a cookie
 async fn arrive<S: Store>(
     apps: &Apps<S>,
-    visit: &Visit,
+    visit: &Visit<'_>,
     sealed: &str,
     now: SystemTime,
 ) -> Result<Told, Refused> {
     if visit.method != AccessMethod::Subdomain && visit.deployment.primary {
         return Err(Refused::SealOnDashboard);
     }
-    let back = || Told::redirect(StatusCode::SEE_OTHER, without_api_key(&visit.path, &visit.query));
+    let back = || Told::redirect(StatusCode::SEE_OTHER, without_api_key(visit.path, visit.query));
     let token = match apps.open_seal(sealed, now).await {
         Ok(Some(token)) => token,
         // Opened before: whoever has the cookie goes on, and anybody else signs in.
@@ -149,39 +147,37 @@ async fn arrive<S: Store>(
     Ok(back().with_cookie(cookie))
 }
 
-fn of_token(visit: Visit, token: AppToken) -> (Visit, Allowed) {
-    let allowed = Allowed {
+fn of_token(visit: &Visit<'_>, token: AppToken) -> Allowed {
+    Allowed {
         visitor: token.visitor(),
         owner: token.owner(),
         workspace: token.workspace(),
         agent: token.agent(),
         url: token.url().to_owned(),
         cors: token.cors(),
-        uri: with_query(&visit.app_path, &query_for_app(&visit.query)),
+        uri: with_query(visit.app_path, &query_for_app(visit.query)),
         deployment: Arc::clone(&visit.deployment),
         cookie: None,
-    };
-    (visit, allowed)
+    }
 }
 
-fn of_issue<S: Store>(apps: &Apps<S>, visit: Visit, issued: Issued) -> (Visit, Allowed) {
+fn of_issue<S: Store>(apps: &Apps<S>, visit: &Visit<'_>, issued: Issued) -> Allowed {
     let Issued { token, target, visitor } = issued;
     let names = &visit.deployment.cookie_names;
     let lasting = Lasting::Until(token.expires_at());
     let path = target.request.base_path();
     let cookie = apps.cookies.bake(names.signed_app_token(), token.reveal(), path, None, lasting);
-    let allowed = Allowed {
+    Allowed {
         visitor: visitor.map_or(Visitor::Nobody, Visitor::User),
         owner: target.workspace.owner,
         workspace: target.workspace.id,
         agent: target.agent.id,
         url: target.url,
         cors: target.cors,
-        uri: with_query(&visit.app_path, &query_for_app(&visit.query)),
+        uri: with_query(visit.app_path, &query_for_app(visit.query)),
         deployment: Arc::clone(&visit.deployment),
         cookie,
-    };
-    (visit, allowed)
+    }
 }
 
 /// Why an allowed visit does not go on as it is
@@ -193,23 +189,24 @@ enum Correction {
 
 /// Has the browser ask for the app as it wants to be asked for: below its own folder, and
 /// with its default query where there is none
-fn correct(visit: &Visit, allowed: Allowed) -> Result<Allowed, Correction> {
+fn correct(visit: &Visit<'_>, port: Option<Port>, allowed: Allowed) -> Result<Allowed, Correction> {
     if visit.method == AccessMethod::Terminal {
         return Ok(allowed);
     }
-    let port = visit.request.app_slug_or_port.parse::<Port>();
-    if port.is_ok_and(Port::is_reserved) {
+    if port.is_some_and(Port::is_reserved) {
         return Err(Correction::Refuse(Refused::ReservedPort));
     }
-    let default = HttpUrl::of_app(&allowed.url).ok().and_then(|url| url.query().map(str::to_owned));
-    let query =
-        if visit.query.is_empty() { default.unwrap_or_default() } else { visit.query.clone() };
+    // Hardly any app has a query of its own.
+    let has_default = visit.query.is_empty() && allowed.url.contains('?');
+    let default = has_default.then(|| HttpUrl::of_app(&allowed.url).ok()).flatten();
+    let default = default.as_ref().and_then(HttpUrl::query).unwrap_or_default();
+    let query = if visit.query.is_empty() { default } else { visit.query };
     if visit.app_path.is_empty() || query != visit.query {
         let slash = if visit.app_path.is_empty() { "/" } else { "" };
         // Two slashes would begin the name of a host, and a backslash is one to browsers.
         let path = format!("/{}{slash}", visit.path.trim_start_matches(['/', '\\']));
         let path = if path == "//" { "/" } else { &*path };
-        return Err(Correction::Ask(with_query(path, &query), allowed.cookie));
+        return Err(Correction::Ask(with_query(path, query), allowed.cookie));
     }
     Ok(allowed)
 }

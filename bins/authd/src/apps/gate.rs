@@ -12,8 +12,7 @@ use app_authz::credential::{KeyHolder, Refusal, SessionToken, authenticate, iden
 use app_authz::token::SignedToken;
 use app_authz::{
     AccessMethod, AgentStatus, AppAccess, AppRequest, Envelope, Error, HostPattern, HttpUrl,
-    Reason, SignIn, Target, UncheckedRequest, Unresolved, UserId, auth_redirect, decide, login,
-    resolve,
+    Reason, SignIn, Target, Unresolved, UserId, auth_redirect, decide, login, resolve,
 };
 use store::Store;
 use tracing::{info, warn};
@@ -26,7 +25,7 @@ use crate::error::{Refused, SIGNED_OUT};
 ///
 /// Its query may hold secrets, so it has no `Debug`.
 pub(crate) struct Asking {
-    pub(crate) request: UncheckedRequest,
+    pub(crate) request: AppRequest,
     /// What may be session tokens of the visitor, the most telling first
     pub(crate) tokens: Vec<SessionToken>,
     /// The base of path apps where the visit was
@@ -81,20 +80,19 @@ pub(crate) async fn issue<S: Store>(
 
 async fn decide_and_record<S: Store>(
     apps: &Arc<Apps<S>>,
-    mut asking: Asking,
+    asking: Asking,
 ) -> Result<Issued, Refused> {
     let undecided = |refused: Refused| {
         refused.log(asking.request_id);
         refused
     };
-    let request = AppRequest::try_from(std::mem::take(&mut asking.request))
-        .map_err(|error| undecided(Refused::InvalidRequest(error)))?;
-    let asked = apps.store.app_access(&request, &asking.tokens).await;
+    let request = &asking.request;
+    let asked = apps.store.app_access(request, &asking.tokens).await;
     let mut facts = asked.map_err(|error| undecided(Refused::Directory(error)))?;
     if let Some(place) = facts.place.as_mut().filter(|_| !apps.config.enforce_max_port_sharing) {
         place.max_port_sharing = None;
     }
-    let target = resolve(&request, facts.place.as_ref());
+    let target = resolve(request, facts.place.as_ref());
     let mut visitor = None;
     let outcome = pass(apps, &facts, target.clone(), &asking, &mut visitor).await;
 
@@ -128,7 +126,7 @@ async fn decide_and_record<S: Store>(
             user: visitor.map(|user| app_audit::UserId(user.0)),
             ip: asking.ip,
             user_agent: asking.user_agent,
-            resource: resource(&request, target.as_ref().ok()),
+            resource: resource(request, target.as_ref().ok()),
             agent: target
                 .as_ref()
                 .ok()

@@ -36,7 +36,7 @@ pub use self::config::{AppsConfig, AuditFail, CookieConfig, SameSite, Signing};
 pub(crate) use self::cookies::{Cookies, Lasting, cookies, for_app as cookies_for_app};
 use self::deployments::{Deployment, Deployments};
 pub(crate) use self::flow::{Allowed, Request as VisitRequest, user_agent, visit};
-pub(crate) use self::forwarded::{Asked, Peer, first, own_host};
+pub(crate) use self::forwarded::{Asked, Peer, X_FORWARDED_HOST, first, own_host};
 pub use self::forwarded::{Network, NoNetwork, TrustedProxies};
 pub(crate) use self::gate::{Asking, Issued, issue};
 use self::keys::Keys;

@@ -3,32 +3,31 @@ use std::sync::Arc;
 use app_authz::credential::{Carried, SessionToken};
 use app_authz::token::{Candidates, SIGNED_TOKEN_PARAMETER};
 use app_authz::{AccessMethod, AppName, UncheckedRequest};
-use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap};
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName};
 
-use super::cookies;
 use super::deployments::Deployment;
 use crate::error::Refused;
 
 /// A request for an app, as its host and path say
-pub(crate) struct Visit {
+pub(crate) struct Visit<'a> {
     pub(crate) deployment: Arc<Deployment>,
     pub(crate) method: AccessMethod,
     pub(crate) request: UncheckedRequest,
     /// The raw path as it was asked for
-    pub(crate) path: String,
+    pub(crate) path: &'a str,
     /// The raw path within the app; empty where not even its first slash was asked for
-    pub(crate) app_path: String,
+    pub(crate) app_path: &'a str,
     /// The raw query
-    pub(crate) query: String,
+    pub(crate) query: &'a str,
 }
 
-impl Visit {
+impl<'a> Visit<'a> {
     /// The app whose name is the first label of the host
     pub(crate) fn subdomain(
         deployment: Arc<Deployment>,
         name: AppName,
-        path: &str,
-        query: &str,
+        path: &'a str,
+        query: &'a str,
     ) -> Self {
         let request = UncheckedRequest {
             access_method: AccessMethod::Subdomain.as_str().to_owned(),
@@ -40,14 +39,7 @@ impl Visit {
             app_slug_or_port: name.slug_or_port,
             ..UncheckedRequest::default()
         };
-        Self {
-            deployment,
-            method: AccessMethod::Subdomain,
-            request,
-            path: path.to_owned(),
-            app_path: path.to_owned(),
-            query: query.to_owned(),
-        }
+        Self { deployment, method: AccessMethod::Subdomain, request, path, app_path: path, query }
     }
 
     /// The app or terminal that the path names
@@ -57,8 +49,8 @@ impl Visit {
     /// [`Refused::Me`] and [`Refused::NoApp`].
     pub(crate) fn path(
         deployment: Arc<Deployment>,
-        path: &str,
-        query: &str,
+        path: &'a str,
+        query: &'a str,
     ) -> Result<Self, Refused> {
         if let Some(agent) = terminal_agent(path) {
             let request = UncheckedRequest {
@@ -71,9 +63,9 @@ impl Visit {
                 deployment,
                 method: AccessMethod::Terminal,
                 request,
-                path: path.to_owned(),
-                app_path: "/".to_owned(),
-                query: query.to_owned(),
+                path,
+                app_path: "/",
+                query,
             });
         }
         let named = path.strip_prefix("/@").or_else(|| path.strip_prefix("/%40"));
@@ -98,36 +90,38 @@ impl Visit {
             app_slug_or_port: slug.to_owned(),
             ..UncheckedRequest::default()
         };
-        Ok(Self {
-            deployment,
-            method: AccessMethod::Path,
-            request,
-            path: path.to_owned(),
-            app_path: app_path.to_owned(),
-            query: query.to_owned(),
-        })
+        Ok(Self { deployment, method: AccessMethod::Path, request, path, app_path, query })
     }
 
-    /// What the request carries that may be an app token or a session token
-    pub(crate) fn credentials<'a>(
+    /// What the request carries that may be an app token
+    pub(crate) fn app_tokens<'b>(
         &self,
-        headers: &'a HeaderMap,
-        parameters: &'a [(String, String)],
-    ) -> (Candidates<'a>, Vec<SessionToken>) {
-        let names = &self.deployment.cookie_names;
-        let cookies = cookies(headers);
-        let signed = cookies.iter().filter(|(name, _)| *name == names.signed_app_token());
-        let candidates = Candidates {
+        cookies: &[(&'b str, &'b str)],
+        parameters: &'b [(String, String)],
+    ) -> Candidates<'b> {
+        let name = self.deployment.cookie_names.signed_app_token();
+        let signed = cookies.iter().filter(|(known, _)| *known == name);
+        Candidates {
             query: parameter(parameters, SIGNED_TOKEN_PARAMETER),
             cookies: signed.map(|(_, value)| *value).collect(),
-        };
+        }
+    }
+
+    /// What the request carries that may be a session token
+    pub(crate) fn session_tokens(
+        &self,
+        headers: &HeaderMap,
+        cookies: Vec<(&str, &str)>,
+        parameters: &[(String, String)],
+    ) -> Vec<SessionToken> {
+        let names = &self.deployment.cookie_names;
         let tokens = carried(headers, cookies, parameters).app_session_tokens(names, self.method);
-        (candidates, tokens.into_iter().map(|(_, token)| token).collect())
+        tokens.into_iter().map(|(_, token)| token).collect()
     }
 
     /// Path and query as they were asked for
     pub(crate) fn path_and_query(&self) -> String {
-        with_query(&self.path, &self.query)
+        with_query(self.path, self.query)
     }
 }
 
@@ -137,12 +131,12 @@ pub(crate) fn carried<'a>(
     cookies: Vec<(&'a str, &'a str)>,
     parameters: &'a [(String, String)],
 ) -> Carried<'a> {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let header = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     Carried {
         cookies,
         query: parameters.iter().map(|(name, value)| (&**name, &**value)).collect(),
-        session_header: header("coder-session-token"),
-        authorization: header(AUTHORIZATION.as_str()),
+        session_header: header(SESSION_TOKEN),
+        authorization: header(AUTHORIZATION),
     }
 }
 
@@ -179,3 +173,5 @@ pub(crate) fn accepts_html(headers: &HeaderMap) -> bool {
     }
     !said
 }
+
+const SESSION_TOKEN: HeaderName = HeaderName::from_static("coder-session-token");

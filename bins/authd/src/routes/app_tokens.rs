@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use app_audit::parse_ip;
 use app_authz::credential::Refusal;
-use app_authz::{AccessMethod, HttpUrl, PROXY_TOKEN_HEADER, ProxyToken, UncheckedRequest};
+use app_authz::{
+    AccessMethod, AppRequest, HttpUrl, PROXY_TOKEN_HEADER, ProxyToken, UncheckedRequest,
+};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
@@ -62,12 +64,19 @@ where
     let envelope: Envelope = read_json(request, bounds).await?;
     let base = envelope.app_request.base_path.trim_end_matches('/');
     let path = format!("{base}/{}", envelope.app_path.trim_start_matches('/'));
+    let refused = |refused: Refused| {
+        Ok(refused.told(html).into_response(&apps.config.access_url.to_string()))
+    };
+    let named = match named(envelope.app_request, request_id) {
+        Ok(named) => named,
+        Err(why) => return refused(why),
+    };
     let asking = Asking {
         tokens: envelope.session_token.parse().into_iter().collect(),
         path_app_base: envelope.path_app_base_url.parse().ok(),
         app_hosts: envelope.app_hostname.parse().ok(),
         way_back: with_query(&path, &envelope.app_query),
-        request: envelope.app_request,
+        request: named,
         app_path: envelope.app_path,
         app_query: envelope.app_query,
         ip: parse_ip(&envelope.client_ip),
@@ -76,11 +85,20 @@ where
         now,
         request_id,
     };
-    Ok(match issue(apps, asking).await {
+    match issue(apps, asking).await {
         Ok(issued) => {
-            json(StatusCode::CREATED, &Signed { signed_token_str: issued.token.reveal() })
+            Ok(json(StatusCode::CREATED, &Signed { signed_token_str: issued.token.reveal() }))
         }
-        Err(refused) => refused.told(html).into_response(&apps.config.access_url.to_string()),
+        Err(why) => refused(why),
+    }
+}
+
+/// The request, if it is sound
+fn named(request: UncheckedRequest, request_id: Uuid) -> Result<AppRequest, Refused> {
+    AppRequest::try_from(request).map_err(|error| {
+        let refused = Refused::InvalidRequest(error);
+        refused.log(request_id);
+        refused
     })
 }
 
@@ -147,13 +165,21 @@ where
         return Err(AccessFailure::Invalid { message: "Invalid hostname in URL.", detail }.into());
     }
 
+    let request = UncheckedRequest {
+        access_method: AccessMethod::Terminal.as_str().to_owned(),
+        base_path: url.path().to_owned(),
+        agent_name_or_id: terminal.agent_id,
+        ..UncheckedRequest::default()
+    };
+    let refused = |refused: Refused| {
+        Ok(refused.told(false).into_response(&apps.config.access_url.to_string()))
+    };
+    let request = match named(request, request_id) {
+        Ok(request) => request,
+        Err(why) => return refused(why),
+    };
     let asking = Asking {
-        request: UncheckedRequest {
-            access_method: AccessMethod::Terminal.as_str().to_owned(),
-            base_path: url.path().to_owned(),
-            agent_name_or_id: terminal.agent_id,
-            ..UncheckedRequest::default()
-        },
+        request,
         tokens: vec![session],
         path_app_base: None,
         app_hosts: None,
@@ -176,7 +202,7 @@ where
             Err(AccessFailure::SignedOut(Some(Refusal::Inactive(status))).into())
         }
         Err(Refused::Denied(_) | Refused::Unresolved(_)) => Err(AccessFailure::NotFound.into()),
-        Err(refused) => Ok(refused.told(false).into_response(&apps.config.access_url.to_string())),
+        Err(why) => refused(why),
     }
 }
 

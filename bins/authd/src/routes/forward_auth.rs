@@ -18,7 +18,8 @@ use store::Store;
 use uuid::Uuid;
 
 use crate::apps::{
-    Allowed, Apps, Asked, Told, VisitRequest, cookies_for_app, first, own_host, visit,
+    Allowed, Apps, Asked, Told, VisitRequest, X_FORWARDED_HOST, cookies_for_app, first, own_host,
+    visit,
 };
 use crate::error::{AccessFailure, Failure};
 
@@ -52,8 +53,8 @@ pub(crate) async fn check<S: Store>(
             (own_host(&request.uri, headers), uri.strip_prefix(ENVOY_PREFIX))
         }
         Carrier::Caddy | Carrier::Nginx | Carrier::Traefik => {
-            let host = first(headers, &HeaderName::from_static("x-forwarded-host"));
-            (host, headers.get("x-forwarded-uri").and_then(|uri| uri.to_str().ok()))
+            let host = first(headers, &X_FORWARDED_HOST);
+            (host, headers.get(X_FORWARDED_URI).and_then(|uri| uri.to_str().ok()))
         }
     };
     let missing = |detail: &str| AccessFailure::Invalid {
@@ -104,26 +105,28 @@ pub(crate) fn answer<S: Store>(
 fn allow(carrier: Carrier, visitor: &HeaderMap, allowed: Allowed) -> Response<Full<Bytes>> {
     let mut response = Response::default();
     let headers = response.headers_mut();
+    // Room for all that an answer has, at once.
+    headers.reserve(16);
     let user = match allowed.visitor {
-        Visitor::User(user) => user.to_string(),
-        Visitor::Nobody => "anonymous".to_owned(),
-        Visitor::Untold => "unknown".to_owned(),
+        Visitor::User(user) => id(user.0),
+        Visitor::Nobody => Some(HeaderValue::from_static("anonymous")),
+        Visitor::Untold => Some(HeaderValue::from_static("unknown")),
     };
-    let cors = match allowed.cors {
+    let cors = HeaderValue::from_static(match allowed.cors {
         CorsBehavior::Simple => "simple",
         CorsBehavior::Passthru => "passthru",
-    };
+    });
     for (name, value) in [
-        ("x-authd-user", &*user),
-        ("x-authd-owner-id", &allowed.owner.to_string()),
-        ("x-authd-workspace-id", &allowed.workspace.to_string()),
-        ("x-authd-agent-id", &allowed.agent.to_string()),
-        ("x-authd-app-url", &allowed.url),
-        ("x-authd-cors", cors),
-        ("x-authd-uri", &allowed.uri),
+        ("x-authd-user", user),
+        ("x-authd-owner-id", id(allowed.owner.0)),
+        ("x-authd-workspace-id", id(allowed.workspace.0)),
+        ("x-authd-agent-id", id(allowed.agent.0)),
+        // Both stood in a URL, or in a database that keeps URLs.
+        ("x-authd-app-url", HeaderValue::try_from(allowed.url).ok()),
+        ("x-authd-uri", HeaderValue::try_from(allowed.uri).ok()),
+        ("x-authd-cors", Some(cors)),
     ] {
-        // All of it stood in a URL, a header or a database that keeps URLs.
-        if let Ok(value) = HeaderValue::from_str(value) {
+        if let Some(value) = value {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
@@ -158,6 +161,10 @@ fn allow(carrier: Carrier, visitor: &HeaderMap, allowed: Allowed) -> Response<Fu
     response
 }
 
+fn id(id: Uuid) -> Option<HeaderValue> {
+    HeaderValue::from_str(id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer())).ok()
+}
+
 /// Whether it is a session token of ours, which no app may see
 fn is_ours(authorization: &HeaderValue) -> bool {
     let text = authorization.to_str().ok();
@@ -167,6 +174,8 @@ fn is_ours(authorization: &HeaderValue) -> bool {
 
 /// The path before the visitor's own
 pub(crate) const ENVOY_PREFIX: &str = "/api/v2/forward-auth/envoy";
+
+const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 
 /// Carries an answer through nginx
 const ANSWER: HeaderName = HeaderName::from_static("x-authd-answer");

@@ -82,8 +82,10 @@ pub(super) fn header<'a, H: Deserialize<'a>>(bytes: &'a [u8]) -> Result<H, Token
 
 /// Reads the sequence of a key: a decimal number in its only form
 pub(super) fn key_id(text: &str) -> Result<i32, TokenFault> {
-    let sequence: i32 = text.parse().map_err(|_| TokenFault::Malformed)?;
-    if sequence.to_string() == text { Ok(sequence) } else { Err(TokenFault::Malformed) }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_only_form = text == "0" || digits.starts_with(|first: char| matches!(first, '1'..='9'));
+    let sequence = text.parse().map_err(|_| TokenFault::Malformed)?;
+    if is_only_form { Ok(sequence) } else { Err(TokenFault::Malformed) }
 }
 
 /// Twice what a browser keeps in one cookie
