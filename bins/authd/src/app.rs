@@ -240,6 +240,7 @@ impl<S: Store> App<S> {
         let client = asked.client;
         match route {
             Route::AppHost => applications::host(apps, headers, query, client, now).await,
+            Route::AppUnreachable => forward_auth::unreachable(apps, headers, &asked),
             Route::Audit => routes::audit::list(apps, headers, query, client, now).await,
             Route::AuthRedirect => {
                 applications::auth_redirect(apps, headers, (path, query), client, now).await

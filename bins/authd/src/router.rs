@@ -7,6 +7,7 @@ use crate::routes::forward_auth::{Carrier, ENVOY_PREFIX};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Route {
     AppHost,
+    AppUnreachable,
     Audit,
     AuthRedirect,
     AwsInstanceIdentity,
@@ -42,6 +43,7 @@ const ROUTES: &[(&str, &str, Route)] = &[
     ("/api/v2/forward-auth/nginx", ANY, Route::ForwardAuth(Carrier::Nginx)),
     ("/api/v2/forward-auth/nginx/answer", ANY, Route::ForwardAuthAnswer),
     ("/api/v2/forward-auth/traefik", ANY, Route::ForwardAuth(Carrier::Traefik)),
+    ("/api/v2/forward-auth/unreachable", ANY, Route::AppUnreachable),
     ("/api/v2/users/logout", "POST", Route::LogOut),
     ("/api/v2/workspaceagents/aws-instance-identity", "POST", Route::AwsInstanceIdentity),
     ("/api/v2/workspaceagents/azure-instance-identity", "POST", Route::AzureInstanceIdentity),
@@ -92,6 +94,7 @@ impl Route {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AppHost => "app-host",
+            Self::AppUnreachable => "app-unreachable",
             Self::Audit => "audit",
             Self::AuthRedirect => "auth-redirect",
             Self::AwsInstanceIdentity => "aws-instance-identity",

@@ -63,6 +63,8 @@ pub(crate) enum Refused {
     SealKeys(app_authz::Error),
     /// It may go on, and nothing here can carry it there
     NoCarrier,
+    /// It went on, and the proxy could not reach the app
+    Unreachable,
 }
 
 impl Refused {
@@ -82,7 +84,9 @@ impl Refused {
                 StatusCode::NOT_FOUND
             }
             Self::PathAppsDisabled => StatusCode::FORBIDDEN,
-            Self::AgentNotConnected(_) | Self::NoCarrier => StatusCode::BAD_GATEWAY,
+            Self::AgentNotConnected(_) | Self::NoCarrier | Self::Unreachable => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::Directory(store::Error::Unavailable { .. })
             | Self::Unsigned(app_authz::Error::KeysUnavailable(_))
             | Self::SealKeys(_)
@@ -134,6 +138,7 @@ impl Refused {
             Self::BadSeal => "bad_seal",
             Self::SealKeys(_) => "keys_unavailable",
             Self::NoCarrier => "no_carrier",
+            Self::Unreachable => "unreachable",
         }
     }
 
@@ -255,6 +260,14 @@ impl Refused {
                 "You may open this app, but no proxy carries this address to it. An administrator \
                  has to put one in front.",
             ),
+            Self::Unreachable => Page {
+                retry: true,
+                ..page(
+                    "Application Unavailable",
+                    "You may open this app, but it does not answer. It may still be starting, or \
+                     have stopped.",
+                )
+            },
             Self::Unrecorded => Page {
                 retry: true,
                 ..page("Try Again", "The visit could not be recorded, and has to be.")

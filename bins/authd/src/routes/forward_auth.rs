@@ -18,9 +18,9 @@ use store::Store;
 use uuid::Uuid;
 
 use crate::apps::{
-    Allowed, Apps, Asked, Told, VisitRequest, cookies_for_app, first, own_host, visit,
+    Allowed, Apps, Asked, Told, VisitRequest, accepts_html, cookies_for_app, first, own_host, visit,
 };
-use crate::error::{AccessFailure, Failure};
+use crate::error::{AccessFailure, Failure, Refused};
 
 /// Which proxy asks
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +95,22 @@ pub(crate) fn answer<S: Store>(
         message: "No answer to give.",
         detail: "The header `X-Authd-Answer` must hold what the check answered.".to_owned(),
     })?;
+    Ok(told.into_response(&apps.config.access_url.to_string()))
+}
+
+/// `/api/v2/forward-auth/unreachable`
+///
+/// What a visitor sees who was let through, and whose app the proxy then could not reach.
+/// It asks for nothing: the visit is decided and recorded.
+pub(crate) fn unreachable<S: Store>(
+    apps: &Apps<S>,
+    headers: &HeaderMap,
+    asked: &Asked,
+) -> Result<Response<Full<Bytes>>, Failure> {
+    if !asked.trusted {
+        return Err(AccessFailure::UntrustedPeer.into());
+    }
+    let told = Refused::Unreachable.told(accepts_html(headers));
     Ok(told.into_response(&apps.config.access_url.to_string()))
 }
 

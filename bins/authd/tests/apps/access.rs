@@ -45,6 +45,7 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET", "/api/v2/forward-auth/nginx", "", [401, 200, 401, 401, 200, 401, 200, 401, 401]),
     ("GET", "/api/v2/forward-auth/nginx/answer", "", [400; 9]),
     ("GET", "/api/v2/forward-auth/traefik", "", [303, 200, 404, 404, 200, 401, 200, 303, 303]),
+    ("GET", "/api/v2/forward-auth/unreachable", "", [502; 9]),
     ("POST", "/api/v2/users/logout", "", [401, 200, 200, 200, 200, 401, 200, 401, 401]),
     ("POST", "/api/v2/workspaceagents/aws-instance-identity", "{}", [400; 9]),
     ("POST", "/api/v2/workspaceagents/azure-instance-identity", "{}", [400; 9]),

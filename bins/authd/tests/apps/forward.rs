@@ -8,6 +8,7 @@ const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 const NGINX: &str = "/api/v2/forward-auth/nginx";
 const CADDY: &str = "/api/v2/forward-auth/caddy";
 const ENVOY: &str = "/api/v2/forward-auth/envoy";
+const UNREACHABLE: &str = "/api/v2/forward-auth/unreachable";
 
 fn forwarded<'a>(host: &'a str, uri: &'a str) -> Vec<(&'static str, &'a str)> {
     vec![("x-forwarded-host", host), ("x-forwarded-uri", uri), ("x-forwarded-for", "203.0.113.7")]
@@ -102,7 +103,9 @@ async fn only_trusted_proxies_are_answered() {
     plan.config.trusted.origins = vec!["10.0.0.0/8".parse().unwrap()];
     let world = plan.serve().await;
     let public = forwarded("public--agent--dev--alice.test.coder.com", "/");
-    for path in [NGINX, CADDY, ENVOY, crate::world::TRAEFIK, &format!("{NGINX}/answer")] {
+    for path in
+        [NGINX, CADDY, ENVOY, crate::world::TRAEFIK, &format!("{NGINX}/answer"), UNREACHABLE]
+    {
         let answer = world.send("GET", path, &public, "").await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
     }

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
 use crate::subdomain::session_cookie_name;
-use crate::world::{World, header, location, query, set_cookies, text};
+use crate::world::{Row, World, header, location, query, set_cookies, text};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 
@@ -30,8 +30,29 @@ struct Front {
 }
 
 impl Front {
-    /// Nothing if the proxy is not installed
-    async fn start(program: &str, example: &str, arguments: &[&str]) -> Option<Self> {
+    /// nginx in front of `app`; nothing if it is not installed
+    async fn nginx(app: &str) -> Option<Self> {
+        // One process, so that nothing is left when it is killed.
+        let arguments = [
+            "-p",
+            "FOLDER",
+            "-c",
+            "FILE",
+            "-e",
+            "stderr",
+            "-g",
+            "daemon off; master_process off; pid FOLDER/pid;",
+        ];
+        Self::start("/usr/sbin/nginx", "nginx.conf", &arguments, app).await
+    }
+
+    /// Caddy in front of `app`; nothing if it is not installed
+    async fn caddy(app: &str) -> Option<Self> {
+        let arguments = ["run", "--config", "FILE", "--adapter", "caddyfile"];
+        Self::start("caddy", "Caddyfile", &arguments, app).await
+    }
+
+    async fn start(program: &str, example: &str, arguments: &[&str], app: &str) -> Option<Self> {
         let installed = Command::new(program).arg("-h").output().await.is_ok();
         if !installed {
             let missing = format!("{program} is not installed, and its example not tried");
@@ -47,7 +68,8 @@ impl Front {
         let mut config = std::fs::read_to_string(path).unwrap();
         for (here, there) in [
             ("127.0.0.1:8080", world.url.strip_prefix("http://").unwrap()),
-            ("127.0.0.1:9000", &echo().await),
+            ("127.0.0.1:9000", app),
+            ("127.0.0.1:3000", &nowhere()),
             ("listen 80;", &format!("listen 127.0.0.1:{port};")),
             ("apps.example.com", "test.coder.com"),
             ("coder.example.com", "coder.test"),
@@ -179,10 +201,63 @@ impl Front {
     }
 }
 
+impl Front {
+    /// The rows that Alice left
+    async fn opened(&self) -> Vec<Row> {
+        let alice = self.world.people["alice"].id;
+        let rows = self.world.rows().await.into_iter();
+        rows.filter(|row| row.user() == alice).collect()
+    }
+
+    /// What somebody sees whose app is down, and what is recorded of it
+    async fn knock(&self) {
+        let world = &self.world;
+        let session = ("coder-session-token", world.token("alice"));
+        for (n, (host, uri, slug)) in
+            [(HOST, "/x?y", "owner"), ("coder.test", "/@alice/dev/apps/authed/x?y", "authed")]
+                .into_iter()
+                .enumerate()
+        {
+            let down = self.get(host, uri, &[session, ("accept", "text/html")]).await;
+            assert_eq!(down.status, 502, "{}", text(&down));
+            assert!(text(&down).contains("<h1>Application Unavailable</h1>"), "{}", text(&down));
+            assert!(text(&down).contains("<a href=\"\">Retry</a>"));
+            assert!(header(&down, "content-security-policy").starts_with("default-src 'none'"));
+            assert_eq!(header(&down, "cache-control"), "no-store");
+            let rows = self.opened().await;
+            assert_eq!(rows.len(), n + 1, "{rows:?}");
+            assert_eq!((rows[n].status(), rows[n].text("target")), (200, slug));
+
+            // Trying again costs nothing, and is the same visit.
+            let (name, token, _) = &set_cookies(&down)[0];
+            assert_eq!(name, "coder_signed_app_token");
+            let cookie = format!("{name}={token}");
+            let retry = [("cookie", &*cookie), ("accept", "application/json")];
+            let (again, statements) = world.counted(self.get(host, uri, &retry)).await;
+            assert_eq!((again.status.as_u16(), statements), (502, 0));
+            let told: serde_json::Value = serde_json::from_slice(&again.body).unwrap();
+            assert_eq!(told["message"], "Application Unavailable");
+            assert_eq!(self.opened().await.len(), n + 1);
+
+            // Whoever may not open it does not learn that it is down.
+            let bob = ("coder-session-token", world.token("bob"));
+            let expected = if slug == "owner" { 404 } else { 502 };
+            assert_eq!(self.get(host, uri, &[bob]).await.status, expected);
+            assert_eq!(self.get(host, uri, &[]).await.status, 303);
+        }
+    }
+}
+
 impl Drop for Front {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Where nobody listens
+fn nowhere() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
 }
 
 /// An app that answers with the head of each request
@@ -214,26 +289,30 @@ async fn echo() -> String {
 
 #[tokio::test]
 async fn nginx_carries_what_authd_decides() {
-    // One process, so that nothing is left when it is killed.
-    let arguments = [
-        "-p",
-        "FOLDER",
-        "-c",
-        "FILE",
-        "-e",
-        "stderr",
-        "-g",
-        "daemon off; master_process off; pid FOLDER/pid;",
-    ];
-    if let Some(front) = Front::start("/usr/sbin/nginx", "nginx.conf", &arguments).await {
+    if let Some(front) = Front::nginx(&echo().await).await {
         front.walk().await;
     }
 }
 
 #[tokio::test]
 async fn caddy_carries_what_authd_decides() {
-    let arguments = ["run", "--config", "FILE", "--adapter", "caddyfile"];
-    if let Some(front) = Front::start("caddy", "Caddyfile", &arguments).await {
+    if let Some(front) = Front::caddy(&echo().await).await {
         front.walk().await;
+    }
+}
+
+// scenario 159, 168
+#[tokio::test]
+async fn nginx_shows_the_page_of_an_app_that_is_down() {
+    if let Some(front) = Front::nginx(&nowhere()).await {
+        front.knock().await;
+    }
+}
+
+// scenario 159, 168
+#[tokio::test]
+async fn caddy_shows_the_page_of_an_app_that_is_down() {
+    if let Some(front) = Front::caddy(&nowhere()).await {
+        front.knock().await;
     }
 }
