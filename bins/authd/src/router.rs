@@ -17,21 +17,23 @@ pub(crate) enum Route {
     ForwardAuthAnswer,
     GoogleInstanceIdentity,
     Healthz,
+    Home,
     Import,
     IssueAppToken,
     IssueTerminalToken,
     Jwks,
     LogOut,
+    LogOutPage,
     Metrics,
     Readyz,
     SignIn,
-    SignedIn,
-    /// An app itself, by its host or path: exactly matched paths come first
+    /// An app itself, by its host or path: exactly matched paths come first, but for `/`
     Visit,
 }
 
 /// Every exact path, the methods allowed there, and what answers
 const ROUTES: &[(&str, &str, Route)] = &[
+    ("/", "GET, HEAD", Route::Home),
     // It makes a session, so nothing that merely looks ahead may ask.
     ("/api/v2/applications/auth-redirect", "GET", Route::AuthRedirect),
     ("/api/v2/applications/host", "GET, HEAD", Route::AppHost),
@@ -53,7 +55,7 @@ const ROUTES: &[(&str, &str, Route)] = &[
     ("/api/v2/workspaceproxies/me/issue-signed-app-token", "POST", Route::IssueAppToken),
     ("/healthz", "GET, HEAD", Route::Healthz),
     ("/login", "GET, HEAD, POST", Route::SignIn),
-    ("/login/done", "GET, HEAD", Route::SignedIn),
+    ("/logout", "POST", Route::LogOutPage),
     ("/metrics", "GET, HEAD", Route::Metrics),
     ("/readyz", "GET, HEAD", Route::Readyz),
 ];
@@ -107,15 +109,16 @@ impl Route {
             Self::ForwardAuthAnswer => "forward-auth-answer",
             Self::GoogleInstanceIdentity => "google-instance-identity",
             Self::Healthz => "healthz",
+            Self::Home => "home",
             Self::Import => "import",
             Self::IssueAppToken => "issue-app-token",
             Self::IssueTerminalToken => "issue-terminal-token",
             Self::Jwks => "jwks",
             Self::LogOut => "logout",
+            Self::LogOutPage => "logout-page",
             Self::Metrics => "metrics",
             Self::Readyz => "readyz",
             Self::SignIn => "login",
-            Self::SignedIn => "login-done",
             Self::Visit => "visit",
         }
     }

@@ -71,9 +71,15 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     browser.picture("unavailable").await;
 
     // Whoever signs out at the dashboard has signed out of apps.
-    browser.open(&format!("http://coder.test:{port}/healthz")).await;
-    let logout = "return fetch('/api/v2/users/logout', {method: 'POST'}).then(r => r.status)";
-    assert_eq!(browser.script(logout).await, 200);
+    let dashboard = format!("http://coder.test:{port}/");
+    browser.click("nav a:last-child").await;
+    browser.shows(&dashboard, "You are alice").await;
+    assert_eq!(browser.url().await, dashboard);
+    browser.picture("signed-in").await;
+    browser.click("button").await;
+    browser.shows(&login, "Session token").await;
+    browser.open(&dashboard).await;
+    browser.shows(&login, "Session token").await;
     world.move_clock(70);
     browser.open(&format!("{app}/again")).await;
     browser.shows(&format!("{login}?"), "You are signed out").await;

@@ -137,6 +137,8 @@ async fn authd_itself_tells_the_same_and_carries_nothing() {
         world.send("GET", "/", &[("host", HOST), ("coder-session-token", session)], "").await;
     assert_eq!(owner.status, StatusCode::BAD_GATEWAY);
     assert!(text(&owner).contains("no proxy carries this address"));
+    let posted = world.send("POST", "/", &[("host", HOST)], "").await;
+    assert_eq!(posted.status, StatusCode::SEE_OTHER);
     let path = world.send("GET", "/@alice/dev/apps/owner/", &[("host", "coder.test")], "").await;
     assert_eq!(path.status, StatusCode::SEE_OTHER);
 }

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
 use crate::subdomain::session_cookie_name;
-use crate::world::{Row, World, header, location, query, set_cookies, text};
+use crate::world::{World, header, location, query, set_cookies, text};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 
@@ -202,31 +202,32 @@ impl Front {
 }
 
 impl Front {
-    /// The rows that Alice left
-    async fn opened(&self) -> Vec<Row> {
+    /// What Alice opened, by the rows she left
+    async fn opened(&self) -> Vec<(u64, String)> {
         let alice = self.world.people["alice"].id;
-        let rows = self.world.rows().await.into_iter();
-        rows.filter(|row| row.user() == alice).collect()
+        let rows = self.world.rows().await.into_iter().filter(|row| row.user() == alice);
+        let mut opened: Vec<_> =
+            rows.map(|row| (row.status(), row.text("target").into())).collect();
+        opened.sort_unstable();
+        opened
     }
 
     /// What somebody sees whose app is down, and what is recorded of it
     async fn knock(&self) {
         let world = &self.world;
         let session = ("coder-session-token", world.token("alice"));
-        for (n, (host, uri, slug)) in
-            [(HOST, "/x?y", "owner"), ("coder.test", "/@alice/dev/apps/authed/x?y", "authed")]
-                .into_iter()
-                .enumerate()
+        let mut opened = Vec::new();
+        for (host, uri, slug) in
+            [("coder.test", "/@alice/dev/apps/authed/x?y", "authed"), (HOST, "/x?y", "owner")]
         {
+            opened.push((200, slug.to_owned()));
             let down = self.get(host, uri, &[session, ("accept", "text/html")]).await;
             assert_eq!(down.status, 502, "{}", text(&down));
             assert!(text(&down).contains("<h1>Application Unavailable</h1>"), "{}", text(&down));
             assert!(text(&down).contains("<a href=\"\">Retry</a>"));
             assert!(header(&down, "content-security-policy").starts_with("default-src 'none'"));
             assert_eq!(header(&down, "cache-control"), "no-store");
-            let rows = self.opened().await;
-            assert_eq!(rows.len(), n + 1, "{rows:?}");
-            assert_eq!((rows[n].status(), rows[n].text("target")), (200, slug));
+            assert_eq!(self.opened().await, opened);
 
             // Trying again costs nothing, and is the same visit.
             let (name, token, _) = &set_cookies(&down)[0];
@@ -237,7 +238,7 @@ impl Front {
             assert_eq!((again.status.as_u16(), statements), (502, 0));
             let told: serde_json::Value = serde_json::from_slice(&again.body).unwrap();
             assert_eq!(told["message"], "Application Unavailable");
-            assert_eq!(self.opened().await.len(), n + 1);
+            assert_eq!(self.opened().await, opened);
 
             // Whoever may not open it does not learn that it is down.
             let bob = ("coder-session-token", world.token("bob"));
