@@ -1,6 +1,7 @@
 //! A deployment written down, and the rows it stands for
 
 mod document;
+mod object;
 mod rows;
 
 pub(crate) use document::{Document, Invalid};

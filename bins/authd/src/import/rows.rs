@@ -141,7 +141,13 @@ impl Writer {
         let owner = organization_id.unwrap_or_default().to_string();
         let name = [owner.as_str(), &role.name];
         let id = self.names.define(Kind::Role, &format!("{path}.name"), &name, role.id)?;
-        let list = |permissions: &[Permission]| json!(permissions);
+        let list = |permissions: &[Permission]| {
+            let permission = |permission: &Permission| {
+                let Permission { negate, resource_type, action } = permission;
+                json!({ "negate": negate, "resource_type": resource_type, "action": action })
+            };
+            permissions.iter().map(permission).collect()
+        };
         let row = fleet::CustomRole {
             id,
             name: role.name.clone(),

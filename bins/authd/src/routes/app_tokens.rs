@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use store::Store;
 use uuid::Uuid;
 
-use super::body::{Bounds, read_json};
+use super::body::{Bounds, Object, read_json};
 use super::json;
 use crate::apps::{
     Apps, Asking, accepts_html, carried, cookies, issue, parameters, same_origin, terminal_agent,
@@ -27,7 +27,7 @@ use crate::error::{AccessFailure, Failure, Refused};
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Envelope {
-    app_request: UncheckedRequest,
+    app_request: Object<UncheckedRequest>,
     path_app_base_url: String,
     app_hostname: String,
     app_path: String,
@@ -60,14 +60,15 @@ where
     authenticate_proxy(apps, request.headers()).await?;
     let html = accepts_html(request.headers());
     let envelope: Envelope = read_json(request, bounds).await?;
-    let base = envelope.app_request.base_path.trim_end_matches('/');
+    let Object(app_request) = envelope.app_request;
+    let base = app_request.base_path.trim_end_matches('/');
     let path = format!("{base}/{}", envelope.app_path.trim_start_matches('/'));
     let asking = Asking {
         tokens: envelope.session_token.parse().into_iter().collect(),
         path_app_base: envelope.path_app_base_url.parse().ok(),
         app_hosts: envelope.app_hostname.parse().ok(),
         way_back: with_query(&path, &envelope.app_query),
-        request: envelope.app_request,
+        request: app_request,
         app_path: envelope.app_path,
         app_query: envelope.app_query,
         ip: parse_ip(&envelope.client_ip),
