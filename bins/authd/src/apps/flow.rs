@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::deployments::Deployment;
 use super::visit::{parameter, with_query};
 use super::{
-    Apps, Asking, Issued, Lasting, Told, Visit, accepts_html, issue, parameters, query_for_app,
+    Apps, Asking, Issued, Lasting, Preflight, Told, Visit, accepts_html, cors, issue, parameters,
+    query_for_app,
 };
 use crate::error::Refused;
 
@@ -31,6 +32,8 @@ pub(crate) struct Request<'a> {
     pub(crate) client: Option<IpAddr>,
     pub(crate) now: SystemTime,
     pub(crate) request_id: Uuid,
+    /// Whether it may be answered as a browser's question whether a page may ask
+    pub(crate) preflight: bool,
 }
 
 /// A visit that may go on to its app
@@ -42,6 +45,8 @@ pub(crate) struct Allowed {
     /// Where the agent serves the app; empty for a terminal
     pub(crate) url: String,
     pub(crate) cors: CorsBehavior,
+    /// The page that asks is that of another app of the owner's, which may then ask
+    pub(crate) origin: Option<String>,
     /// Path and query for the app, without what signs its visitor in
     pub(crate) uri: String,
     pub(crate) deployment: Arc<Deployment>,
@@ -81,12 +86,18 @@ pub(crate) async fn visit<S: Store>(
         return Err(arrive(apps, &visit, sealed, request.now).await.unwrap_or_else(refused));
     }
 
+    let origin = cors::sibling(&visit, request.headers);
+    let preflight = origin.as_deref().filter(|_| request.preflight);
+    let preflight = preflight.and_then(|origin| Preflight::of(origin, request.headers));
+
     let (candidates, tokens) = visit.credentials(request.headers, &parameters);
     let checked = AppRequest::try_from(visit.request.clone());
     let known = match &checked {
-        Ok(checked) => apps.keys.find(&*apps.store, &candidates, checked, request.now).await,
-        // The gate says what is wrong with it.
-        Err(_) => None,
+        Ok(checked) if preflight.is_none() => {
+            apps.keys.find(&*apps.store, &candidates, checked, request.now).await
+        }
+        // The gate answers it, or says what is wrong with it.
+        _ => None,
     };
     let allowed = match known {
         Some(token) => of_token(visit, token),
@@ -102,6 +113,7 @@ pub(crate) async fn visit<S: Store>(
                 ip: request.client,
                 user_agent: user_agent(request.headers),
                 html,
+                preflight,
                 now: request.now,
                 request_id: request.request_id,
             };
@@ -110,7 +122,8 @@ pub(crate) async fn visit<S: Store>(
             of_issue(apps, visit, issued)
         }
     };
-    let (visit, allowed) = allowed;
+    let (visit, mut allowed) = allowed;
+    allowed.origin = origin.filter(|_| allowed.cors == CorsBehavior::Simple);
     correct(&visit, allowed).map_err(|correction| match correction {
         Correction::Refuse(why) => refused(why),
         Correction::Ask(address, cookie) => {
@@ -157,6 +170,7 @@ fn of_token(visit: Visit, token: AppToken) -> (Visit, Allowed) {
         agent: token.agent(),
         url: token.url().to_owned(),
         cors: token.cors(),
+        origin: None,
         uri: with_query(&visit.app_path, &query_for_app(&visit.query)),
         deployment: Arc::clone(&visit.deployment),
         cookie: None,
@@ -177,6 +191,7 @@ fn of_issue<S: Store>(apps: &Apps<S>, visit: Visit, issued: Issued) -> (Visit, A
         agent: target.agent.id,
         url: target.url,
         cors: target.cors,
+        origin: None,
         uri: with_query(&visit.app_path, &query_for_app(&visit.query)),
         deployment: Arc::clone(&visit.deployment),
         cookie,

@@ -74,6 +74,7 @@ where
         ip: parse_ip(&envelope.client_ip),
         user_agent: envelope.user_agent.into_bytes(),
         html,
+        preflight: None,
         now,
         request_id,
     };
@@ -164,6 +165,7 @@ where
         ip: client,
         user_agent,
         html: false,
+        preflight: None,
         now,
         request_id,
     };

@@ -49,8 +49,13 @@ async fn nginx_is_handed_what_it_cannot_relay() {
     assert_eq!(header(&allowed, "x-authd-uri"), "/x?a");
     assert_eq!(set_cookies(&allowed).len(), 1);
 
-    // No JSON, and the statuses 101, 200 and 999.
-    let statuses = ["eyJzdGF0dXMiOjEwMX0", "eyJzdGF0dXMiOjIwMH0", "eyJzdGF0dXMiOjk5OX0"];
+    // No JSON, and the statuses 101, 200, 204 and 999.
+    let statuses = [
+        "eyJzdGF0dXMiOjEwMX0",
+        "eyJzdGF0dXMiOjIwMH0",
+        "eyJzdGF0dXMiOjIwNH0",
+        "eyJzdGF0dXMiOjk5OX0",
+    ];
     for broken in ["", "bm9uc2Vuc2U", "%%%"].into_iter().chain(statuses) {
         let answer =
             world.send("GET", &format!("{NGINX}/answer"), &[("x-authd-answer", broken)], "").await;
@@ -75,7 +80,7 @@ async fn envoy_puts_the_visitors_path_behind_its_own() {
         assert_eq!(header(&answer, "x-authd-uri"), "/some/path?a=1");
         assert_eq!(
             header(&answer, "x-envoy-auth-headers-to-remove"),
-            "coder-session-token,cookie,authorization"
+            "coder-session-token,x-authd-cors-origin,cookie,authorization"
         );
     }
     let anonymous = world.send("GET", &format!("{ENVOY}/"), &headers[..3], "").await;
