@@ -1,6 +1,7 @@
 //! A deployment written down, and the rows it stands for
 
 mod document;
+mod names;
 mod object;
 mod rows;
 
