@@ -135,11 +135,11 @@ impl<S: Store> App<S> {
         let _counted = self.metrics.request_started();
 
         let route = Route::find(request.method(), request.uri().path());
-        let route = match (route, &self.apps) {
-            (Err(Failure::RouteNotFound), Some(apps)) if apps.is_visited_by(&request) => {
-                Ok(Route::Visit)
-            }
-            (route, _) => route,
+        // An app's own `/` is never ours.
+        let is_open = matches!(route, Err(Failure::RouteNotFound)) || request.uri().path() == "/";
+        let route = match &self.apps {
+            Some(apps) if is_open && apps.is_visited_by(&request) => Ok(Route::Visit),
+            _ => route,
         };
         let name = route.as_ref().map_or("unmatched", |route| route.name());
         let outcome = match route {
@@ -240,6 +240,7 @@ impl<S: Store> App<S> {
         let client = asked.client;
         match route {
             Route::AppHost => applications::host(apps, headers, query, client, now).await,
+            Route::AppUnreachable => forward_auth::unreachable(apps, headers, &asked),
             Route::Audit => routes::audit::list(apps, headers, query, client, now).await,
             Route::AuthRedirect => {
                 applications::auth_redirect(apps, headers, (path, query), client, now).await
@@ -249,10 +250,11 @@ impl<S: Store> App<S> {
                 forward_auth::check(apps, carrier, &request, &asked, now, request_id).await
             }
             Route::ForwardAuthAnswer => forward_auth::answer(apps, headers, &asked),
+            Route::Home => routes::home::page(apps, headers, query, client, now).await,
             Route::Jwks => crypto_keys::public(apps, now).await,
             Route::LogOut => logout::log_out(apps, headers, query, client, now).await,
+            Route::LogOutPage => logout::from_page(apps, headers, query, client, now).await,
             Route::SignIn => Ok(routes::login::page(query)),
-            Route::SignedIn => Ok(routes::login::done()),
             Route::Visit => Ok(routes::visit::direct(apps, &request, asked, now, request_id).await),
             _ => Err(Failure::RouteNotFound),
         }

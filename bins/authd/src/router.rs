@@ -7,6 +7,7 @@ use crate::routes::forward_auth::{Carrier, ENVOY_PREFIX};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Route {
     AppHost,
+    AppUnreachable,
     Audit,
     AuthRedirect,
     AwsInstanceIdentity,
@@ -16,21 +17,23 @@ pub(crate) enum Route {
     ForwardAuthAnswer,
     GoogleInstanceIdentity,
     Healthz,
+    Home,
     Import,
     IssueAppToken,
     IssueTerminalToken,
     Jwks,
     LogOut,
+    LogOutPage,
     Metrics,
     Readyz,
     SignIn,
-    SignedIn,
-    /// An app itself, by its host or path: exactly matched paths come first
+    /// An app itself, by its host or path: exactly matched paths come first, but for `/`
     Visit,
 }
 
 /// Every exact path, the methods allowed there, and what answers
 const ROUTES: &[(&str, &str, Route)] = &[
+    ("/", "GET, HEAD", Route::Home),
     // It makes a session, so nothing that merely looks ahead may ask.
     ("/api/v2/applications/auth-redirect", "GET", Route::AuthRedirect),
     ("/api/v2/applications/host", "GET, HEAD", Route::AppHost),
@@ -42,6 +45,7 @@ const ROUTES: &[(&str, &str, Route)] = &[
     ("/api/v2/forward-auth/nginx", ANY, Route::ForwardAuth(Carrier::Nginx)),
     ("/api/v2/forward-auth/nginx/answer", ANY, Route::ForwardAuthAnswer),
     ("/api/v2/forward-auth/traefik", ANY, Route::ForwardAuth(Carrier::Traefik)),
+    ("/api/v2/forward-auth/unreachable", ANY, Route::AppUnreachable),
     ("/api/v2/users/logout", "POST", Route::LogOut),
     ("/api/v2/workspaceagents/aws-instance-identity", "POST", Route::AwsInstanceIdentity),
     ("/api/v2/workspaceagents/azure-instance-identity", "POST", Route::AzureInstanceIdentity),
@@ -51,7 +55,7 @@ const ROUTES: &[(&str, &str, Route)] = &[
     ("/api/v2/workspaceproxies/me/issue-signed-app-token", "POST", Route::IssueAppToken),
     ("/healthz", "GET, HEAD", Route::Healthz),
     ("/login", "GET, HEAD, POST", Route::SignIn),
-    ("/login/done", "GET, HEAD", Route::SignedIn),
+    ("/logout", "POST", Route::LogOutPage),
     ("/metrics", "GET, HEAD", Route::Metrics),
     ("/readyz", "GET, HEAD", Route::Readyz),
 ];
@@ -92,6 +96,7 @@ impl Route {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AppHost => "app-host",
+            Self::AppUnreachable => "app-unreachable",
             Self::Audit => "audit",
             Self::AuthRedirect => "auth-redirect",
             Self::AwsInstanceIdentity => "aws-instance-identity",
@@ -104,15 +109,16 @@ impl Route {
             Self::ForwardAuthAnswer => "forward-auth-answer",
             Self::GoogleInstanceIdentity => "google-instance-identity",
             Self::Healthz => "healthz",
+            Self::Home => "home",
             Self::Import => "import",
             Self::IssueAppToken => "issue-app-token",
             Self::IssueTerminalToken => "issue-terminal-token",
             Self::Jwks => "jwks",
             Self::LogOut => "logout",
+            Self::LogOutPage => "logout-page",
             Self::Metrics => "metrics",
             Self::Readyz => "readyz",
             Self::SignIn => "login",
-            Self::SignedIn => "login-done",
             Self::Visit => "visit",
         }
     }

@@ -264,7 +264,7 @@ async fn routes_and_methods_we_do_not_have() {
     let cloud = Cloud::generate(common::REGION);
     let server = server(&cloud).await;
     for path in [
-        "/",
+        "//",
         "/api/v2",
         &format!("{SIGN_IN}/"),
         "/api/v2/workspaceagents/aws%2dinstance-identity",

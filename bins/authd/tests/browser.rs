@@ -5,6 +5,9 @@
 #[path = "common/browser.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared")]
 mod browser;
+#[path = "common/upstream.rs"]
+#[allow(unreachable_pub, reason = "shared")]
+mod upstream;
 #[path = "apps/world.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared")]
 mod world;
@@ -13,11 +16,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use self::browser::{Browser, free_port};
+use self::upstream::upstream;
 use self::world::{Plan, World};
 
 const NGINX: &str = "/usr/sbin/nginx";
@@ -71,9 +74,15 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     browser.picture("unavailable").await;
 
     // Whoever signs out at the dashboard has signed out of apps.
-    browser.open(&format!("http://coder.test:{port}/healthz")).await;
-    let logout = "return fetch('/api/v2/users/logout', {method: 'POST'}).then(r => r.status)";
-    assert_eq!(browser.script(logout).await, 200);
+    let dashboard = format!("http://coder.test:{port}/");
+    browser.click("nav a:last-child").await;
+    browser.shows(&dashboard, "You are alice").await;
+    assert_eq!(browser.url().await, dashboard);
+    browser.picture("signed-in").await;
+    browser.click("button").await;
+    browser.shows(&login, "Session token").await;
+    browser.open(&dashboard).await;
+    browser.shows(&login, "Session token").await;
     world.move_clock(70);
     browser.open(&format!("{app}/again")).await;
     browser.shows(&format!("{login}?"), "You are signed out").await;
@@ -108,7 +117,7 @@ impl Nginx {
         for (here, there) in [
             ("127.0.0.1:8080", authd),
             ("127.0.0.1:3000", authd),
-            ("127.0.0.1:9000", &app().await),
+            ("127.0.0.1:9000", &upstream(page).await),
             ("listen 80;", &format!("listen 127.0.0.1:{port};")),
             ("apps.example.com", "test.coder.com"),
             ("coder.example.com", "coder.test"),
@@ -146,32 +155,8 @@ impl Drop for Nginx {
     }
 }
 
-/// An app whose page says what was asked of it
-async fn app() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(async move {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    match stream.read_u8().await {
-                        Ok(byte) => head.push(byte),
-                        Err(_) => return,
-                    }
-                }
-                let head = String::from_utf8_lossy(&head).into_owned();
-                let asked = head.split(" HTTP/").next().unwrap();
-                let page = format!("<!doctype html><title>app</title><p>{asked}</p>");
-                let answer = format!(
-                    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/html\r\n\
-                     content-length: {}\r\n\r\n{page}",
-                    page.len()
-                );
-                let _ = stream.write_all(answer.as_bytes()).await;
-            });
-        }
-    });
-    address
+/// A page that says what was asked of it
+fn page(head: &str) -> (&'static str, String) {
+    let asked = head.split(" HTTP/").next().unwrap();
+    ("content-type: text/html\r\n", format!("<!doctype html><title>app</title><p>{asked}</p>"))
 }

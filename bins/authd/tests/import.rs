@@ -111,6 +111,64 @@ async fn a_wrong_document_is_refused_with_the_place() {
 }
 
 #[tokio::test]
+async fn an_array_is_no_object_at_any_depth() {
+    let database = Database::new().await;
+    let build = |inner: &str| {
+        format!(
+            r#"{{"workspaces": [{{"name": "dev", "owner": "a", "organization": "o",
+                "builds": [{{"number": 1, "agents": [{inner}]}}]}}]}}"#
+        )
+    };
+    let workspace = |field: &str| {
+        format!(
+            r#"{{"workspaces": [{{"name": "d", "owner": "a", "organization": "o", {field}}}]}}"#
+        )
+    };
+    let toml = |text: &str| text.to_owned();
+    // Each has all its fields in their order, as an array.
+    for (document, place) in [
+        (toml(r#"{"organizations": [[null, "acme", false]]}"#), "organizations[0]"),
+        (toml(r#"{"users": [[null, "alice"]]}"#), "users[0]"),
+        (
+            toml(r#"{"groups": [{"name": "g", "organization": "o"}, [null, "h", "o"]]}"#),
+            "groups[1]",
+        ),
+        (toml(r#"{"roles": [[null, "r"]]}"#), "roles[0]"),
+        (
+            toml(
+                r#"{"roles": [{"name": "r", "user_permissions": [[false, "workspace", "read"]]}]}"#,
+            ),
+            "roles[0].user_permissions[0]",
+        ),
+        (toml(r#"{"templates": [[null, "t", "o"]]}"#), "templates[0]"),
+        (toml(r#"{"proxies": [[null, "p", "https://p.example"]]}"#), "proxies[0]"),
+        (toml(r#"{"workspaces": [[null, "dev", "a", "o"]]}"#), "workspaces[0]"),
+        (workspace(r#""shared_with": [{}, {}]"#), "workspaces[0].shared_with"),
+        (workspace(r#""shared_with": {"users": ["use"]}"#), "workspaces[0].shared_with.users"),
+        (workspace(r#""port_shares": [["a", 80, "public"]]"#), "workspaces[0].port_shares[0]"),
+        (workspace(r#""builds": [[null, 1]]"#), "workspaces[0].builds[0]"),
+        (build(r#"[null, "agent"]"#), "workspaces[0].builds[0].agents[0]"),
+        (
+            build(r#"{"name": "agent", "apps": [{"slug": "a"}, [null, "b"]]}"#),
+            "workspaces[0].builds[0].agents[0].apps[1]",
+        ),
+        (toml("users = [{username = 'alice'}, ['', 'bob']]"), "users[1]"),
+        (
+            toml(
+                "[[workspaces]]\nname = 'd'\nowner = 'a'\norganization = 'o'\nshared_with = [{}, {}]",
+            ),
+            "workspaces[0].shared_with",
+        ),
+    ] {
+        let output = import(&database, &document, &["--dry-run"]).await;
+        assert_eq!(output.status.code(), Some(2), "{document}");
+        let told = said(&output);
+        assert!(told.contains(&format!(" {place}: ")), "{document}: {told}");
+        assert!(told.contains("invalid type: sequence, expected a"), "{document}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_database_refuses_changes_nothing() {
     let database = Database::new().await;
     import(&database, EXAMPLE, &[]).await;

@@ -15,8 +15,8 @@ use uuid::Uuid;
 use super::deployments::Deployment;
 use super::visit::{parameter, with_query};
 use super::{
-    Apps, Asking, Issued, Lasting, Told, Visit, accepts_html, cookies, issue, parameters,
-    query_for_app,
+    Apps, Asking, Issued, Lasting, Preflight, Told, Visit, accepts_html, cookies, cors, issue,
+    parameters, query_for_app,
 };
 use crate::error::Refused;
 
@@ -32,6 +32,8 @@ pub(crate) struct Request<'a> {
     pub(crate) client: Option<IpAddr>,
     pub(crate) now: SystemTime,
     pub(crate) request_id: Uuid,
+    /// Whether it may be answered as a browser's question whether a page may ask
+    pub(crate) preflight: bool,
 }
 
 /// A visit that may go on to its app
@@ -43,6 +45,8 @@ pub(crate) struct Allowed {
     /// Where the agent serves the app; empty for a terminal
     pub(crate) url: String,
     pub(crate) cors: CorsBehavior,
+    /// The page that asks is that of another app of the owner's, which may then ask
+    pub(crate) origin: Option<String>,
     /// Path and query for the app, without what signs its visitor in
     pub(crate) uri: String,
     pub(crate) deployment: Arc<Deployment>,
@@ -82,12 +86,23 @@ pub(crate) async fn visit<S: Store>(
         return Err(arrive(apps, &visit, sealed, request.now).await.unwrap_or_else(refused));
     }
 
+    let origin = cors::sibling(&visit, request.headers);
+    let preflight = origin.as_deref().filter(|_| request.preflight);
+    let preflight = preflight.and_then(|origin| Preflight::of(origin, request.headers));
+
     let named = AppRequest::try_from(std::mem::take(&mut visit.request));
     let named = named.map_err(|error| refused(Refused::InvalidRequest(error)))?;
     let port = named.slug_or_port().parse::<Port>().ok();
     let cookies = cookies(request.headers);
-    let app_tokens = visit.app_tokens(&cookies, &parameters);
-    let allowed = match apps.keys.find(&*apps.store, &app_tokens, &named, request.now).await {
+    let known = match preflight {
+        None => {
+            let tokens = visit.app_tokens(&cookies, &parameters);
+            apps.keys.find(&*apps.store, &tokens, &named, request.now).await
+        }
+        // Only the gate answers it.
+        Some(_) => None,
+    };
+    let mut allowed = match known {
         Some(token) => of_token(&visit, token),
         None => {
             let asking = Asking {
@@ -101,6 +116,7 @@ pub(crate) async fn visit<S: Store>(
                 ip: request.client,
                 user_agent: user_agent(request.headers),
                 html,
+                preflight,
                 now: request.now,
                 request_id: request.request_id,
             };
@@ -109,6 +125,7 @@ pub(crate) async fn visit<S: Store>(
             of_issue(apps, &visit, issued)
         }
     };
+    allowed.origin = origin.filter(|_| allowed.cors == CorsBehavior::Simple);
     correct(&visit, port, allowed).map_err(|correction| match correction {
         Correction::Refuse(why) => refused(why),
         Correction::Ask(address, cookie) => {
@@ -155,6 +172,7 @@ fn of_token(visit: &Visit<'_>, token: AppToken) -> Allowed {
         agent: token.agent(),
         url: token.url().to_owned(),
         cors: token.cors(),
+        origin: None,
         uri: with_query(visit.app_path, &query_for_app(visit.query)),
         deployment: Arc::clone(&visit.deployment),
         cookie: None,
@@ -174,6 +192,7 @@ fn of_issue<S: Store>(apps: &Apps<S>, visit: &Visit<'_>, issued: Issued) -> Allo
         agent: target.agent.id,
         url: target.url,
         cors: target.cors,
+        origin: None,
         uri: with_query(visit.app_path, &query_for_app(visit.query)),
         deployment: Arc::clone(&visit.deployment),
         cookie,

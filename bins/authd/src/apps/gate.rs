@@ -11,14 +11,14 @@ use app_audit::{Event, Resource, Unrecorded};
 use app_authz::credential::{KeyHolder, Refusal, SessionToken, authenticate, identify};
 use app_authz::token::SignedToken;
 use app_authz::{
-    AccessMethod, AgentStatus, AppAccess, AppRequest, Envelope, Error, HostPattern, HttpUrl,
-    Reason, SignIn, Target, Unresolved, UserId, auth_redirect, decide, login, resolve,
+    AccessMethod, AgentStatus, AppAccess, AppRequest, CorsBehavior, Envelope, Error, HostPattern,
+    HttpUrl, Reason, SignIn, Target, Unresolved, UserId, auth_redirect, decide, login, resolve,
 };
 use store::Store;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::{Apps, AuditFail, encoded};
+use super::{Apps, AuditFail, Preflight, encoded};
 use crate::error::{Refused, SIGNED_OUT};
 
 /// A visit that carries no good app token
@@ -43,6 +43,8 @@ pub(crate) struct Asking {
     pub(crate) user_agent: Vec<u8>,
     /// Whether the visitor takes pages
     pub(crate) html: bool,
+    /// What a page of another app of the owner's asks ahead for, if that is all it is
+    pub(crate) preflight: Option<Preflight>,
     pub(crate) now: SystemTime,
     pub(crate) request_id: Uuid,
 }
@@ -173,6 +175,9 @@ async fn pass<S: Store>(
     };
     *visitor = holder.map(|holder| holder.key.user);
     let target = target.map_err(Refused::Unresolved)?;
+    if let (Some(preflight), CorsBehavior::Simple) = (&asking.preflight, target.cors) {
+        return Err(Refused::Preflight(preflight.clone()));
+    }
     let subject = holder.map(|holder| holder.subject(&apps.roles)).transpose();
     let subject = subject.map_err(Refused::NoSubject)?;
 
@@ -242,6 +247,8 @@ fn stopped<S: Store>(
 fn is_recorded(outcome: &Result<Issued, Refused>) -> bool {
     match outcome {
         Err(Refused::Unresolved(why)) => why.is_not_found() || *why == Unresolved::Stopped,
+        // The visit is what may follow.
+        Err(Refused::Preflight(_)) => false,
         _ => true,
     }
 }

@@ -6,6 +6,7 @@
 
 mod config;
 mod cookies;
+mod cors;
 mod deployments;
 mod flow;
 mod forwarded;
@@ -34,6 +35,7 @@ use tracing::{error, warn};
 
 pub use self::config::{AppsConfig, AuditFail, CookieConfig, SameSite, Signing};
 pub(crate) use self::cookies::{Cookies, Lasting, cookies, for_app as cookies_for_app};
+pub(crate) use self::cors::Preflight;
 use self::deployments::{Deployment, Deployments};
 pub(crate) use self::flow::{Allowed, Request as VisitRequest, user_agent, visit};
 pub(crate) use self::forwarded::{Asked, Peer, X_FORWARDED_HOST, first, own_host};

@@ -7,6 +7,7 @@ use hyper::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Preflight;
 use crate::pages::Page;
 
 /// What a visitor is told who does not get through, or not yet
@@ -24,6 +25,8 @@ pub(crate) struct Told {
     page: Option<Page>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     json: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    preflight: Option<Preflight>,
 }
 
 impl Told {
@@ -39,6 +42,11 @@ impl Told {
         Self { location: Some(location), ..Self::status(status) }
     }
 
+    /// A browser may ask what it asks ahead for
+    pub(crate) fn preflight(status: StatusCode, preflight: Preflight) -> Self {
+        Self { preflight: Some(preflight), ..Self::status(status) }
+    }
+
     fn status(status: StatusCode) -> Self {
         Self {
             status: status.as_u16(),
@@ -46,6 +54,7 @@ impl Told {
             cookies: Vec::new(),
             page: None,
             json: None,
+            preflight: None,
         }
     }
 
@@ -69,6 +78,9 @@ impl Told {
         let location = self.location.as_deref().map(HeaderValue::from_str);
         if let Some(Ok(location)) = location {
             headers.insert(LOCATION, location);
+        }
+        if let Some(preflight) = &self.preflight {
+            preflight.allow(headers);
         }
         for cookie in &self.cookies {
             if let Ok(cookie) = HeaderValue::from_str(cookie) {
@@ -94,6 +106,7 @@ impl Told {
     pub(crate) fn from_header(header: &HeaderValue) -> Option<Self> {
         let text = URL_SAFE_NO_PAD.decode(header.as_bytes()).ok()?;
         let told: Self = serde_json::from_slice(&text).ok()?;
-        matches!(told.status, 303 | 307 | 400..=599).then_some(told)
+        let is_preflight = told.status == 204 && told.preflight.is_some();
+        (is_preflight || matches!(told.status, 303 | 307 | 400..=599)).then_some(told)
     }
 }

@@ -7,7 +7,7 @@ use tracing::{debug, error};
 use uuid::Uuid;
 
 use super::{Body, chain};
-use crate::apps::Told;
+use crate::apps::{Preflight, Told};
 use crate::pages::Page;
 use crate::quote::quote;
 
@@ -61,14 +61,19 @@ pub(crate) enum Refused {
     BadSeal,
     /// The keys to open it with cannot be fetched
     SealKeys(app_authz::Error),
+    /// It is a browser's question whether a page may ask, and that is answered
+    Preflight(Preflight),
     /// It may go on, and nothing here can carry it there
     NoCarrier,
+    /// It went on, and the proxy could not reach the app
+    Unreachable,
 }
 
 impl Refused {
     /// The status; of a visitor to be sent to sign in, only a browser is
     pub(crate) const fn status(&self, html: bool) -> StatusCode {
         match self {
+            Self::Preflight(_) => StatusCode::NO_CONTENT,
             Self::SignIn(_) if html => StatusCode::SEE_OTHER,
             Self::SignIn(_) | Self::Inactive(_) => StatusCode::UNAUTHORIZED,
             Self::Unresolved(Unresolved::Stopped)
@@ -82,7 +87,9 @@ impl Refused {
                 StatusCode::NOT_FOUND
             }
             Self::PathAppsDisabled => StatusCode::FORBIDDEN,
-            Self::AgentNotConnected(_) | Self::NoCarrier => StatusCode::BAD_GATEWAY,
+            Self::AgentNotConnected(_) | Self::NoCarrier | Self::Unreachable => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::Directory(store::Error::Unavailable { .. })
             | Self::Unsigned(app_authz::Error::KeysUnavailable(_))
             | Self::SealKeys(_)
@@ -133,7 +140,9 @@ impl Refused {
             Self::SealOnDashboard => "seal_on_dashboard",
             Self::BadSeal => "bad_seal",
             Self::SealKeys(_) => "keys_unavailable",
+            Self::Preflight(_) => "preflight",
             Self::NoCarrier => "no_carrier",
+            Self::Unreachable => "unreachable",
         }
     }
 
@@ -169,6 +178,7 @@ impl Refused {
     pub(crate) fn told(self, html: bool) -> Told {
         let status = self.status(html);
         let page = match self {
+            Self::Preflight(preflight) => return Told::preflight(status, preflight),
             Self::SignIn(address) if html => return Told::redirect(status, address.to_string()),
             Self::SignIn(_) => {
                 return Told::json(status, SIGNED_OUT, "Send a session token to open the app.");
@@ -255,6 +265,14 @@ impl Refused {
                 "You may open this app, but no proxy carries this address to it. An administrator \
                  has to put one in front.",
             ),
+            Self::Unreachable => Page {
+                retry: true,
+                ..page(
+                    "Application Unavailable",
+                    "You may open this app, but it does not answer. It may still be starting, or \
+                     have stopped.",
+                )
+            },
             Self::Unrecorded => Page {
                 retry: true,
                 ..page("Try Again", "The visit could not be recorded, and has to be.")

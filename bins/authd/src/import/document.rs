@@ -8,6 +8,8 @@ use store::fleet::{
 };
 use uuid::Uuid;
 
+use super::object::read_from_objects;
+
 /// A deployment as a person or a control plane writes it down
 ///
 /// Things refer to each other by name, or by id where the other is not in the document.
@@ -15,7 +17,7 @@ use uuid::Uuid;
 /// that are left out stay as they are; of a list that is given, what it no longer holds
 /// is removed.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub(crate) struct Document {
     pub(super) organizations: Vec<Organization>,
     pub(super) users: Vec<User>,
@@ -27,7 +29,7 @@ pub(crate) struct Document {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(super) struct Organization {
     pub(super) id: Option<Uuid>,
     pub(super) name: String,
@@ -36,7 +38,7 @@ pub(super) struct Organization {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(super) struct User {
     pub(super) id: Option<Uuid>,
     pub(super) username: String,
@@ -57,7 +59,7 @@ pub(super) struct User {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(super) struct Group {
     pub(super) id: Option<Uuid>,
     pub(super) name: String,
@@ -67,7 +69,7 @@ pub(super) struct Group {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(super) struct Role {
     pub(super) id: Option<Uuid>,
     pub(super) name: String,
@@ -82,8 +84,8 @@ pub(super) struct Role {
     pub(super) user_permissions: Vec<Permission>,
 }
 
-#[derive(Debug, Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(super) struct Permission {
     #[serde(default)]
     pub(super) negate: bool,
@@ -92,7 +94,7 @@ pub(super) struct Permission {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(super) struct Template {
     pub(super) id: Option<Uuid>,
     pub(super) name: String,
@@ -106,7 +108,7 @@ pub(super) struct Template {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(super) struct Workspace {
     pub(super) id: Option<Uuid>,
     pub(super) name: String,
@@ -128,7 +130,7 @@ pub(super) struct Workspace {
 
 /// Whom a workspace is shared with by name, and how far
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub(super) struct SharedWith {
     pub(super) users: BTreeMap<String, Access>,
     pub(super) groups: BTreeMap<String, Access>,
@@ -142,7 +144,7 @@ pub(super) enum Access {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(super) struct Build {
     pub(super) id: Option<Uuid>,
     pub(super) number: i32,
@@ -155,7 +157,7 @@ pub(super) struct Build {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(super) struct Agent {
     pub(super) id: Option<Uuid>,
     pub(super) name: String,
@@ -177,7 +179,7 @@ pub(super) struct Agent {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(super) struct App {
     pub(super) id: Option<Uuid>,
     pub(super) slug: String,
@@ -200,7 +202,7 @@ pub(super) struct App {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(super) struct PortShare {
     pub(super) agent: String,
     pub(super) port: u16,
@@ -210,7 +212,7 @@ pub(super) struct PortShare {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(super) struct Proxy {
     pub(super) id: Option<Uuid>,
     pub(super) name: String,
@@ -220,6 +222,23 @@ pub(super) struct Proxy {
     #[serde(default)]
     pub(super) deleted: bool,
 }
+
+read_from_objects!(
+    Agent,
+    App,
+    Build,
+    Document,
+    Group,
+    Organization,
+    Permission,
+    PortShare,
+    Proxy,
+    Role,
+    SharedWith,
+    Template,
+    User,
+    Workspace,
+);
 
 impl Document {
     /// Reads a document: JSON if it begins like an object, else TOML
@@ -244,10 +263,6 @@ impl Document {
     ///
     /// [`Invalid`], with the path of the first thing that is wrong.
     pub(crate) fn from_json(text: &str) -> Result<Self, Invalid> {
-        // An array's elements would be taken as the fields in order.
-        if !text.trim_start().starts_with('{') {
-            return Err(Invalid::new("", "not an object"));
-        }
         let json = &mut serde_json::Deserializer::from_str(text);
         let document = serde_path_to_error::deserialize(&mut *json).map_err(at)?;
         json.end().map_err(|error| Invalid::new("", error))?;

@@ -1,6 +1,8 @@
 //! A deployment written down, and the rows it stands for
 
 mod document;
+mod names;
+mod object;
 mod rows;
 
 pub(crate) use document::{Document, Invalid};

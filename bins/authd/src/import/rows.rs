@@ -1,5 +1,3 @@
-use std::collections::{BTreeMap, BTreeSet};
-
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use store::fleet::{self, Digest, JobType, LifecycleState, Token};
@@ -10,6 +8,7 @@ use super::document::{
     Access, Agent, App, Build, Document, Group, Invalid, Permission, PortShare, Proxy, Role,
     SharedWith, Template, User, Workspace,
 };
+use super::names::{Kind, Names, derived};
 
 impl Document {
     /// The rows that the document stands for, new ones being made at `now`
@@ -141,7 +140,13 @@ impl Writer {
         let owner = organization_id.unwrap_or_default().to_string();
         let name = [owner.as_str(), &role.name];
         let id = self.names.define(Kind::Role, &format!("{path}.name"), &name, role.id)?;
-        let list = |permissions: &[Permission]| json!(permissions);
+        let list = |permissions: &[Permission]| {
+            let permission = |permission: &Permission| {
+                let Permission { negate, resource_type, action } = permission;
+                json!({ "negate": negate, "resource_type": resource_type, "action": action })
+            };
+            permissions.iter().map(permission).collect()
+        };
         let row = fleet::CustomRole {
             id,
             name: role.name.clone(),
@@ -373,103 +378,6 @@ impl Writer {
     }
 }
 
-/// What has a name in a document
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Agent,
-    App,
-    Build,
-    Group,
-    Job,
-    Organization,
-    Proxy,
-    Resource,
-    Role,
-    Template,
-    User,
-    Workspace,
-}
-
-impl Kind {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Agent => "agent",
-            Self::App => "app",
-            Self::Build => "build",
-            Self::Group => "group",
-            Self::Job => "job",
-            Self::Organization => "organization",
-            Self::Proxy => "proxy",
-            Self::Resource => "resource",
-            Self::Role => "role",
-            Self::Template => "template",
-            Self::User => "user",
-            Self::Workspace => "workspace",
-        }
-    }
-}
-
-/// The ids behind the names of a document; a name is unique within what it belongs to
-#[derive(Default)]
-struct Names {
-    by_name: BTreeMap<(Kind, Vec<String>), Uuid>,
-    ids: BTreeSet<(Kind, Uuid)>,
-}
-
-impl Names {
-    fn define(
-        &mut self,
-        kind: Kind,
-        path: &str,
-        name: &[&str],
-        id: Option<Uuid>,
-    ) -> Result<Uuid, Invalid> {
-        let own = name.last().copied().unwrap_or_default();
-        if own.is_empty() || own.contains('\0') {
-            return Err(Invalid::new(path, "a name must not be empty or hold a NUL"));
-        }
-        let id = id.unwrap_or_else(|| derived(kind, name));
-        let key = (kind, name.iter().map(|part| (*part).to_owned()).collect());
-        if self.by_name.insert(key, id).is_some() {
-            let kind = kind.name();
-            return Err(Invalid::new(path, format_args!("there is another {kind} `{own}` here")));
-        }
-        if !self.ids.insert((kind, id)) {
-            let kind = kind.name();
-            return Err(Invalid::new(path, format_args!("another {kind} has the id {id}")));
-        }
-        Ok(id)
-    }
-
-    /// The id of a name in the document, or an id given as such
-    fn find(&self, kind: Kind, path: &str, name: &[&str]) -> Result<Uuid, Invalid> {
-        let key = (kind, name.iter().map(|part| (*part).to_owned()).collect());
-        if let Some(id) = self.by_name.get(&key) {
-            return Ok(*id);
-        }
-        let own = name.last().copied().unwrap_or_default();
-        Uuid::try_parse(own).map_err(|_| {
-            let kind = kind.name();
-            let reason = format!(
-                "there is no {kind} `{own}` in the document; what is not in it is named by its id"
-            );
-            Invalid::new(path, reason)
-        })
-    }
-}
-
-/// The id of what has none: always the same for one name
-///
-/// Nobody gains by guessing it. Tokens never come from here.
-fn derived(kind: Kind, name: &[&str]) -> Uuid {
-    let mut text = kind.name().to_owned();
-    for part in name {
-        text.push('\0');
-        text.push_str(part);
-    }
-    Uuid::new_v5(&NAMESPACE, text.as_bytes())
-}
-
 /// An access list as the control plane stores it
 ///
 /// What each kind of access comprises is the control plane's: `use` opens and runs the
@@ -498,9 +406,6 @@ fn acl(entries: impl Iterator<Item = Result<(Uuid, Access), Invalid>>) -> Result
     }
     Ok(Value::Object(list))
 }
-
-/// Of the ids that are derived from names
-const NAMESPACE: Uuid = Uuid::from_u128(0x3f0c_9d52_6a8e_4b71_9c35_d0e4_61f7_2ab8);
 
 /// 9999-12-31T00:00:00Z: no clock comes later, so an agent last connected then is
 const FOREVER: DateTime<Utc> = match DateTime::from_timestamp(253_402_214_400, 0) {

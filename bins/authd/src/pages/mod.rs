@@ -13,7 +13,7 @@ use hyper::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER
 use hyper::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::sign_in::SignInPage;
+pub(crate) use self::sign_in::{SignInPage, SignedInPage};
 
 /// A page for a visitor
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Response, StatusCode};
 
-use super::{Escaped, FORM_POLICY, POLICY, document};
+use super::{Escaped, FORM_POLICY, document};
 
 /// Where somebody without a session shows a token
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +31,22 @@ impl SignInPage<'_> {
         );
         document(status, FORM_POLICY, "Sign in", &content)
     }
+}
 
-    /// What somebody sees who came from nowhere
-    pub(crate) fn done() -> Response<Full<Bytes>> {
-        let content = "<h1>Signed in</h1>\n<p>Apps open now.</p>\n";
-        document(StatusCode::OK, POLICY, "Signed in", content)
+/// What somebody with a session sees who came from nowhere
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SignedInPage<'a> {
+    pub(crate) username: &'a str,
+}
+
+impl SignedInPage<'_> {
+    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+        let content = format!(
+            "<h1>Signed in</h1>\n<p>You are <strong>{}</strong>. Apps that you may use open \
+             now.</p>\n<form method=\"post\" action=\"/logout\">\n<button>Sign out</button>\n\
+             </form>\n",
+            Escaped(self.username)
+        );
+        document(StatusCode::OK, FORM_POLICY, "Signed in", &content)
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use store::Store;
 use uuid::Uuid;
 
-use super::body::{Bounds, read_json};
+use super::body::{Bounds, Object, read_json};
 use super::json;
 use crate::apps::{
     Apps, Asking, accepts_html, carried, cookies, issue, parameters, same_origin, terminal_agent,
@@ -29,7 +29,7 @@ use crate::error::{AccessFailure, Failure, Refused};
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Envelope {
-    app_request: UncheckedRequest,
+    app_request: Object<UncheckedRequest>,
     path_app_base_url: String,
     app_hostname: String,
     app_path: String,
@@ -62,12 +62,13 @@ where
     authenticate_proxy(apps, request.headers()).await?;
     let html = accepts_html(request.headers());
     let envelope: Envelope = read_json(request, bounds).await?;
-    let base = envelope.app_request.base_path.trim_end_matches('/');
+    let Object(app_request) = envelope.app_request;
+    let base = app_request.base_path.trim_end_matches('/');
     let path = format!("{base}/{}", envelope.app_path.trim_start_matches('/'));
     let refused = |refused: Refused| {
         Ok(refused.told(html).into_response(&apps.config.access_url.to_string()))
     };
-    let named = match named(envelope.app_request, request_id) {
+    let named = match named(app_request, request_id) {
         Ok(named) => named,
         Err(why) => return refused(why),
     };
@@ -82,6 +83,7 @@ where
         ip: parse_ip(&envelope.client_ip),
         user_agent: envelope.user_agent.into_bytes(),
         html,
+        preflight: None,
         now,
         request_id,
     };
@@ -189,6 +191,7 @@ where
         ip: client,
         user_agent,
         html: false,
+        preflight: None,
         now,
         request_id,
     };

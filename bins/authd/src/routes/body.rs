@@ -1,3 +1,5 @@
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -5,7 +7,9 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::Request;
 use hyper::body::Body;
 use hyper::header::CONTENT_TYPE;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::error::Failure;
 
@@ -32,11 +36,33 @@ where
         return Err(Failure::UnsupportedMediaType);
     }
     let bytes = read(request, bounds).await?;
-    // A derived `Deserialize` would take an array's elements as the fields in order.
-    if bytes.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Failure::NotJson(serde::de::Error::custom("not an object")));
+    serde_json::from_slice(&bytes).map(|Object(value)| value).map_err(Failure::NotJson)
+}
+
+/// A value that must be written as a JSON object
+///
+/// A derived `Deserialize` would take an array's elements as the fields in order.
+#[derive(Default)]
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
     }
-    serde_json::from_slice(&bytes).map_err(Failure::NotJson)
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
 }
 
 /// Reads a body of any type within these bounds

@@ -18,10 +18,10 @@ use store::Store;
 use uuid::Uuid;
 
 use crate::apps::{
-    Allowed, Apps, Asked, Told, VisitRequest, X_FORWARDED_HOST, cookies_for_app, first, own_host,
-    visit,
+    Allowed, Apps, Asked, Told, VisitRequest, X_FORWARDED_HOST, accepts_html, cookies_for_app,
+    first, own_host, visit,
 };
-use crate::error::{AccessFailure, Failure};
+use crate::error::{AccessFailure, Failure, Refused};
 
 /// Which proxy asks
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,8 +66,19 @@ pub(crate) async fn check<S: Store>(
         .filter(|uri| uri.is_empty() || uri.starts_with(['/', '?']))
         .ok_or_else(|| missing("The visitor's path and query are missing."))?;
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-    let question =
-        VisitRequest { host, path, query, headers, client: asked.client, now, request_id };
+    // The other two would have to take an answer for leave to go on, or might.
+    let preflight = matches!(carrier, Carrier::Caddy | Carrier::Nginx)
+        && headers.get("x-forwarded-method").is_some_and(|method| method == "OPTIONS");
+    let question = VisitRequest {
+        host,
+        path,
+        query,
+        headers,
+        client: asked.client,
+        now,
+        request_id,
+        preflight,
+    };
     Ok(match visit(apps, question).await {
         Ok(allowed) => allow(carrier, headers, allowed),
         Err(told) if carrier == Carrier::Nginx => {
@@ -76,7 +87,15 @@ pub(crate) async fn check<S: Store>(
             response.headers_mut().insert(ANSWER, told.to_header());
             response
         }
-        Err(told) => told.into_response(&apps.config.access_url.to_string()),
+        Err(told) => {
+            let mut response = told.into_response(&apps.config.access_url.to_string());
+            // Caddy takes any 2xx for leave to go on, unless its configuration knows better.
+            if response.status().is_success() {
+                *response.status_mut() = StatusCode::FORBIDDEN;
+                response.headers_mut().insert(PREFLIGHT, HeaderValue::from_static("allowed"));
+            }
+            response
+        }
     })
 }
 
@@ -96,6 +115,22 @@ pub(crate) fn answer<S: Store>(
         message: "No answer to give.",
         detail: "The header `X-Authd-Answer` must hold what the check answered.".to_owned(),
     })?;
+    Ok(told.into_response(&apps.config.access_url.to_string()))
+}
+
+/// `/api/v2/forward-auth/unreachable`
+///
+/// What a visitor sees who was let through, and whose app the proxy then could not reach.
+/// It asks for nothing: the visit is decided and recorded.
+pub(crate) fn unreachable<S: Store>(
+    apps: &Apps<S>,
+    headers: &HeaderMap,
+    asked: &Asked,
+) -> Result<Response<Full<Bytes>>, Failure> {
+    if !asked.trusted {
+        return Err(AccessFailure::UntrustedPeer.into());
+    }
+    let told = Refused::Unreachable.told(accepts_html(headers));
     Ok(told.into_response(&apps.config.access_url.to_string()))
 }
 
@@ -131,10 +166,16 @@ fn allow(carrier: Carrier, visitor: &HeaderMap, allowed: Allowed) -> Response<Fu
         }
     }
 
+    let origin = allowed.origin.as_deref().and_then(|origin| HeaderValue::from_str(origin).ok());
+
     let cookie = Some(cookies_for_app(visitor, &allowed.deployment.cookie_names));
     let cookie = cookie.filter(|cookie| !cookie.is_empty());
     let authorization = visitor.get(AUTHORIZATION).filter(|value| !is_ours(value)).cloned();
     let mut withheld = vec!["coder-session-token"];
+    match origin {
+        Some(origin) => drop(headers.insert(CORS_ORIGIN, origin)),
+        None => withheld.push("x-authd-cors-origin"),
+    }
     for (name, offered, value) in [
         (COOKIE, HeaderName::from_static("x-authd-cookie"), cookie),
         (AUTHORIZATION, HeaderName::from_static("x-authd-authorization"), authorization),
@@ -176,6 +217,12 @@ fn is_ours(authorization: &HeaderValue) -> bool {
 pub(crate) const ENVOY_PREFIX: &str = "/api/v2/forward-auth/envoy";
 
 const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+
+/// Whose page may read the app's answer
+const CORS_ORIGIN: HeaderName = HeaderName::from_static("x-authd-cors-origin");
+
+/// Says that an answer of 403 is to be 204: what a page asks ahead for is allowed
+const PREFLIGHT: HeaderName = HeaderName::from_static("x-authd-preflight");
 
 /// Carries an answer through nginx
 const ANSWER: HeaderName = HeaderName::from_static("x-authd-answer");

@@ -96,13 +96,15 @@ fn is_own_form<S: Store>(apps: &Apps<S>, headers: &HeaderMap) -> bool {
 fn own_path(back: &str) -> HeaderValue {
     let rest = back.strip_prefix('/').filter(|rest| !rest.starts_with(['/', '\\']));
     let path = rest.filter(|rest| rest.bytes().all(|byte| byte.is_ascii_graphic()));
-    path.and_then(|_| HeaderValue::from_str(back).ok())
-        .unwrap_or(HeaderValue::from_static("/login/done"))
+    path.and_then(|_| HeaderValue::from_str(back).ok()).unwrap_or(HeaderValue::from_static("/"))
 }
 
-/// `GET /login/done`
-pub(crate) fn done() -> Response<Full<Bytes>> {
-    SignInPage::done()
+/// Sends a browser to sign in that is wanted nowhere else afterwards
+pub(crate) fn redirect() -> Response<Full<Bytes>> {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    response.headers_mut().insert(LOCATION, HeaderValue::from_static("/login"));
+    response
 }
 
 #[cfg(test)]
@@ -117,7 +119,7 @@ mod tests {
             assert_eq!(own_path(own), own);
         }
         for other in ["", "a", "//evil", "/\\evil", "https://evil", "/a\r\nb", "/a b", "/é"] {
-            assert_eq!(own_path(other), "/login/done", "{other}");
+            assert_eq!(own_path(other), "/", "{other}");
         }
     }
 }

@@ -9,7 +9,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use store::Store;
 
-use super::json;
+use super::{json, login};
 use crate::apps::{Apps, Lasting, same_origin, signed_in};
 use crate::error::{AccessFailure, Failure};
 
@@ -29,12 +29,47 @@ pub(crate) async fn log_out<S: Store>(
     client: Option<IpAddr>,
     now: SystemTime,
 ) -> Result<Response<Full<Bytes>>, Failure> {
+    end(apps, headers, query, client, now).await?;
+    let response = json(StatusCode::OK, &LoggedOut { message: "Logged out!" });
+    Ok(without_cookies(apps, response))
+}
+
+/// `POST /logout`
+///
+/// The same for the page at `/`, whose browser then is to sign in; also if there was no
+/// session left to end.
+pub(crate) async fn from_page<S: Store>(
+    apps: &Apps<S>,
+    headers: &HeaderMap,
+    query: &str,
+    client: Option<IpAddr>,
+    now: SystemTime,
+) -> Result<Response<Full<Bytes>>, Failure> {
+    match end(apps, headers, query, client, now).await {
+        Ok(()) => Ok(without_cookies(apps, login::redirect())),
+        Err(AccessFailure::SignedOut(_)) => Ok(login::redirect()),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+async fn end<S: Store>(
+    apps: &Apps<S>,
+    headers: &HeaderMap,
+    query: &str,
+    client: Option<IpAddr>,
+    now: SystemTime,
+) -> Result<(), AccessFailure> {
     let visitor = signed_in(apps, headers, query, client, now).await?;
     if !same_origin(headers, visitor.source, &apps.config.access_url) {
-        return Err(AccessFailure::ForeignOrigin.into());
+        return Err(AccessFailure::ForeignOrigin);
     }
-    apps.store.log_out(&visitor.holder.key).await.map_err(AccessFailure::Store)?;
+    apps.store.log_out(&visitor.holder.key).await.map_err(AccessFailure::Store)
+}
 
+fn without_cookies<S>(
+    apps: &Apps<S>,
+    mut response: Response<Full<Bytes>>,
+) -> Response<Full<Bytes>> {
     let names = &apps.deployments.primary.cookie_names;
     let domain = apps.config.app_hosts.as_ref().map(|hosts| hosts.domain());
     let gone = [
@@ -42,11 +77,10 @@ pub(crate) async fn log_out<S: Store>(
         (names.app_session(AccessMethod::Path), None),
         (names.app_session(AccessMethod::Subdomain), domain),
     ];
-    let mut response = json(StatusCode::OK, &LoggedOut { message: "Logged out!" });
     for (name, domain) in gone {
         if let Some(cookie) = apps.cookies.bake(name, "", "/", domain, Lasting::Gone) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
     }
-    Ok(response)
+    response
 }

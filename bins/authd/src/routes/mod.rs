@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod crypto_keys;
 pub(crate) mod forward_auth;
 pub(crate) mod health;
+pub(crate) mod home;
 pub(crate) mod import;
 pub(crate) mod instance_identity;
 pub(crate) mod login;

@@ -30,6 +30,7 @@ pub(crate) async fn direct<S: Store>(
         client: asked.client,
         now,
         request_id,
+        preflight: false,
     };
     let told = match visit(apps, question).await {
         Ok(allowed) => {

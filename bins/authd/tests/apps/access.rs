@@ -25,6 +25,7 @@ type Statuses = [u16; 9];
 
 /// What each is answered: by method, path and query, and body
 const TABLE: &[(&str, &str, &str, Statuses)] = &[
+    ("GET", "/", "", [303, 200, 200, 200, 200, 401, 404, 303, 303]),
     (
         "GET",
         "/api/v2/applications/auth-redirect?redirect_uri=https://a.test.coder.com/",
@@ -45,6 +46,7 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET", "/api/v2/forward-auth/nginx", "", [401, 200, 401, 401, 200, 401, 200, 401, 401]),
     ("GET", "/api/v2/forward-auth/nginx/answer", "", [400; 9]),
     ("GET", "/api/v2/forward-auth/traefik", "", [303, 200, 404, 404, 200, 401, 200, 303, 303]),
+    ("GET", "/api/v2/forward-auth/unreachable", "", [502; 9]),
     ("POST", "/api/v2/users/logout", "", [401, 200, 200, 200, 200, 401, 200, 401, 401]),
     ("POST", "/api/v2/workspaceagents/aws-instance-identity", "{}", [400; 9]),
     ("POST", "/api/v2/workspaceagents/azure-instance-identity", "{}", [400; 9]),
@@ -60,7 +62,7 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("POST", ISSUE, "{}", [401, 401, 401, 401, 401, 401, 401, 500, 401]),
     ("GET", "/healthz", "", [200; 9]),
     ("GET", "/login", "", [200; 9]),
-    ("GET", "/login/done", "", [200; 9]),
+    ("POST", "/logout", "", [303; 9]),
     ("GET", "/metrics", "", [200; 9]),
     ("GET", "/readyz", "", [200; 9]),
 ];
@@ -82,6 +84,10 @@ async fn ask(world: &World, actor: &str, method: &str, path: &str, body: &str) -
     let mut headers = vec![("x-forwarded-host", host), ("x-forwarded-uri", "/")];
     if path.ends_with("/envoy") {
         headers.push(("host", host));
+    }
+    if path == "/" {
+        // An app's own is the app's.
+        headers = vec![("host", "coder.test")];
     }
     headers.extend(credential);
     if !body.is_empty() {

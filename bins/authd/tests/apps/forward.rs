@@ -8,6 +8,7 @@ const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 const NGINX: &str = "/api/v2/forward-auth/nginx";
 const CADDY: &str = "/api/v2/forward-auth/caddy";
 const ENVOY: &str = "/api/v2/forward-auth/envoy";
+const UNREACHABLE: &str = "/api/v2/forward-auth/unreachable";
 
 fn forwarded<'a>(host: &'a str, uri: &'a str) -> Vec<(&'static str, &'a str)> {
     vec![("x-forwarded-host", host), ("x-forwarded-uri", uri), ("x-forwarded-for", "203.0.113.7")]
@@ -48,8 +49,13 @@ async fn nginx_is_handed_what_it_cannot_relay() {
     assert_eq!(header(&allowed, "x-authd-uri"), "/x?a");
     assert_eq!(set_cookies(&allowed).len(), 1);
 
-    // No JSON, and the statuses 101, 200 and 999.
-    let statuses = ["eyJzdGF0dXMiOjEwMX0", "eyJzdGF0dXMiOjIwMH0", "eyJzdGF0dXMiOjk5OX0"];
+    // No JSON, and the statuses 101, 200, 204 and 999.
+    let statuses = [
+        "eyJzdGF0dXMiOjEwMX0",
+        "eyJzdGF0dXMiOjIwMH0",
+        "eyJzdGF0dXMiOjIwNH0",
+        "eyJzdGF0dXMiOjk5OX0",
+    ];
     for broken in ["", "bm9uc2Vuc2U", "%%%"].into_iter().chain(statuses) {
         let answer =
             world.send("GET", &format!("{NGINX}/answer"), &[("x-authd-answer", broken)], "").await;
@@ -74,7 +80,7 @@ async fn envoy_puts_the_visitors_path_behind_its_own() {
         assert_eq!(header(&answer, "x-authd-uri"), "/some/path?a=1");
         assert_eq!(
             header(&answer, "x-envoy-auth-headers-to-remove"),
-            "coder-session-token,cookie,authorization"
+            "coder-session-token,x-authd-cors-origin,cookie,authorization"
         );
     }
     let anonymous = world.send("GET", &format!("{ENVOY}/"), &headers[..3], "").await;
@@ -102,7 +108,9 @@ async fn only_trusted_proxies_are_answered() {
     plan.config.trusted.origins = vec!["10.0.0.0/8".parse().unwrap()];
     let world = plan.serve().await;
     let public = forwarded("public--agent--dev--alice.test.coder.com", "/");
-    for path in [NGINX, CADDY, ENVOY, crate::world::TRAEFIK, &format!("{NGINX}/answer")] {
+    for path in
+        [NGINX, CADDY, ENVOY, crate::world::TRAEFIK, &format!("{NGINX}/answer"), UNREACHABLE]
+    {
         let answer = world.send("GET", path, &public, "").await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
     }
@@ -134,6 +142,8 @@ async fn authd_itself_tells_the_same_and_carries_nothing() {
         world.send("GET", "/", &[("host", HOST), ("coder-session-token", session)], "").await;
     assert_eq!(owner.status, StatusCode::BAD_GATEWAY);
     assert!(text(&owner).contains("no proxy carries this address"));
+    let posted = world.send("POST", "/", &[("host", HOST)], "").await;
+    assert_eq!(posted.status, StatusCode::SEE_OTHER);
     let path = world.send("GET", "/@alice/dev/apps/owner/", &[("host", "coder.test")], "").await;
     assert_eq!(path.status, StatusCode::SEE_OTHER);
 }

@@ -288,8 +288,12 @@ async fn only_registered_proxies_ask() {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{token}");
         assert!(text(&answer).starts_with("{\"message\""));
     }
-    let answer = world.issue(json!([])).await;
-    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let mut envelope = by_path("alice", "dev", "agent", "owner", world.token("alice"));
+    let request = envelope["app_request"].as_object().unwrap().values().cloned().collect();
+    envelope["app_request"] = Value::Array(request);
+    for array in [json!([]), json!({ "app_request": [] }), envelope] {
+        assert_eq!(world.issue(array).await.status, StatusCode::BAD_REQUEST);
+    }
 }
 
 #[tokio::test]

@@ -16,4 +16,6 @@ mod real;
 mod redirect;
 mod sessions;
 mod subdomain;
+#[path = "../common/upstream.rs"]
+mod upstream;
 mod world;

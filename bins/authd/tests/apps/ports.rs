@@ -3,6 +3,7 @@
 use hyper::StatusCode;
 use store::fleet::{CorsBehavior, SharingLevel};
 
+use crate::api::undocumented;
 use crate::world::{Plan, World, header};
 
 fn host(port: &str) -> String {
@@ -86,5 +87,60 @@ async fn preflights_are_visits_like_any_other() {
                 assert_eq!(answer.status.as_u16(), status, "{port} {method} {origin}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn preflights_are_answered_where_a_proxy_can_relay_that() {
+    let world = World::new().await;
+    let host = "owner--agent--dev--alice.test.coder.com";
+    let check = async |proxy: &str, method: &str, headers: &[(&str, &str)]| {
+        let mut all = vec![
+            ("host", host),
+            ("x-forwarded-host", host),
+            ("x-forwarded-uri", "/"),
+            ("x-forwarded-method", method),
+            ("origin", "https://9002--agent--dev--alice.test.coder.com"),
+        ];
+        all.extend(headers);
+        world.send(method, &format!("/api/v2/forward-auth/{proxy}"), &all, "").await
+    };
+    let ahead = [("access-control-request-method", "PUT")];
+    let answered = check("caddy", "OPTIONS", &ahead).await;
+    // Never 2xx, which would let it through to the app.
+    assert_eq!(answered.status, StatusCode::FORBIDDEN);
+    assert_eq!(header(&answered, "x-authd-preflight"), "allowed");
+    assert_eq!(header(&answered, "access-control-allow-methods"), "PUT");
+    let answered = check("nginx", "OPTIONS", &ahead).await;
+    assert_eq!(answered.status, StatusCode::UNAUTHORIZED);
+    let headers = [("x-authd-answer", header(&answered, "x-authd-answer"))];
+    let given = world.send("OPTIONS", "/api/v2/forward-auth/nginx/answer", &headers, "").await;
+    assert_eq!(given.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        undocumented("GET", "/api/v2/forward-auth/nginx/answer", given.status, &given.headers),
+        None
+    );
+    assert_eq!(header(&given, "access-control-allow-methods"), "PUT");
+    assert!(world.rows().await.is_empty());
+
+    // A method that was asked for is no preflight, nor is a preflight of nothing.
+    let twice =
+        [("access-control-request-method", "PUT"), ("access-control-request-method", "GET")];
+    for (proxy, method, headers) in [
+        ("traefik", "OPTIONS", &ahead[..]),
+        ("envoy", "OPTIONS", &ahead),
+        ("caddy", "GET", &ahead),
+        ("caddy", "OPTIONS", &[]),
+        ("caddy", "OPTIONS", &twice),
+    ] {
+        let visit = check(proxy, method, headers).await;
+        assert_eq!(visit.status, StatusCode::SEE_OTHER, "{proxy} {method}");
+        assert!(!visit.headers.contains_key("access-control-allow-origin"));
+    }
+    let session = [("coder-session-token", world.token("alice"))];
+    for proxy in ["traefik", "envoy/", "caddy", "nginx"] {
+        let opened = check(proxy, "GET", &session).await;
+        let origin = "https://9002--agent--dev--alice.test.coder.com";
+        assert_eq!(header(&opened, "x-authd-cors-origin"), origin, "{proxy}");
     }
 }

@@ -12,12 +12,13 @@ use authd::client::{Answer, Client};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::HeaderName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use store::fleet::CorsBehavior;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
 use crate::subdomain::session_cookie_name;
-use crate::world::{World, header, location, query, set_cookies, text};
+use crate::upstream::upstream;
+use crate::world::{Plan, World, header, location, query, set_cookies, text};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 
@@ -30,8 +31,35 @@ struct Front {
 }
 
 impl Front {
-    /// Nothing if the proxy is not installed
-    async fn start(program: &str, example: &str, arguments: &[&str]) -> Option<Self> {
+    /// nginx in front of `app`; nothing if it is not installed
+    async fn nginx(plan: Plan, app: &str) -> Option<Self> {
+        // One process, so that nothing is left when it is killed.
+        let arguments = [
+            "-p",
+            "FOLDER",
+            "-c",
+            "FILE",
+            "-e",
+            "stderr",
+            "-g",
+            "daemon off; master_process off; pid FOLDER/pid;",
+        ];
+        Self::start("/usr/sbin/nginx", "nginx.conf", &arguments, plan, app).await
+    }
+
+    /// Caddy in front of `app`; nothing if it is not installed
+    async fn caddy(plan: Plan, app: &str) -> Option<Self> {
+        let arguments = ["run", "--config", "FILE", "--adapter", "caddyfile"];
+        Self::start("caddy", "Caddyfile", &arguments, plan, app).await
+    }
+
+    async fn start(
+        program: &str,
+        example: &str,
+        arguments: &[&str],
+        plan: Plan,
+        app: &str,
+    ) -> Option<Self> {
         let installed = Command::new(program).arg("-h").output().await.is_ok();
         if !installed {
             let missing = format!("{program} is not installed, and its example not tried");
@@ -39,7 +67,7 @@ impl Front {
             println!("{missing}");
             return None;
         }
-        let world = World::new().await;
+        let world = plan.serve().await;
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
         let folder = std::env::temp_dir().join(format!("authd-front-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir_all(folder.join("logs")).unwrap();
@@ -47,7 +75,8 @@ impl Front {
         let mut config = std::fs::read_to_string(path).unwrap();
         for (here, there) in [
             ("127.0.0.1:8080", world.url.strip_prefix("http://").unwrap()),
-            ("127.0.0.1:9000", &echo().await),
+            ("127.0.0.1:9000", app),
+            ("127.0.0.1:3000", &nowhere()),
             ("listen 80;", &format!("listen 127.0.0.1:{port};")),
             ("apps.example.com", "test.coder.com"),
             ("coder.example.com", "coder.test"),
@@ -87,11 +116,15 @@ impl Front {
     }
 
     async fn get(&self, host: &str, uri: &str, headers: &[(&str, &str)]) -> Answer {
+        self.ask(Method::GET, host, uri, headers).await
+    }
+
+    async fn ask(&self, method: Method, host: &str, uri: &str, headers: &[(&str, &str)]) -> Answer {
         let all = [("host", host)].into_iter().chain(headers.iter().copied());
         let headers: Vec<(HeaderName, &str)> =
             all.map(|(name, value)| (name.parse().unwrap(), value)).collect();
         let url = format!("http://127.0.0.1:{}{uri}", self.port);
-        Client::new().send(Method::GET, &url, &headers, Bytes::new()).await.unwrap()
+        Client::new().send(method, &url, &headers, Bytes::new()).await.unwrap()
     }
 
     /// From the first click to the last
@@ -123,6 +156,9 @@ impl Front {
             ("cookie", &*cookie),
             ("x-authd-user", "somebody"),
             ("x-authd-agent-id", "forged"),
+            ("x-authd-owner-id", "forged"),
+            ("x-authd-uri", "forged"),
+            ("x-authd-cors-origin", "forged"),
             ("coder-session-token", "mine"),
             ("authorization", "Bearer theirs"),
         ];
@@ -179,61 +215,222 @@ impl Front {
     }
 }
 
+impl Front {
+    /// What Alice opened, by the rows she left
+    async fn opened(&self) -> Vec<(u64, String)> {
+        let alice = self.world.people["alice"].id;
+        let rows = self.world.rows().await.into_iter().filter(|row| row.user() == alice);
+        let mut opened: Vec<_> =
+            rows.map(|row| (row.status(), row.text("target").into())).collect();
+        opened.sort_unstable();
+        opened
+    }
+
+    /// What somebody sees whose app is down, and what is recorded of it
+    async fn knock(&self) {
+        let world = &self.world;
+        let session = ("coder-session-token", world.token("alice"));
+        let mut opened = Vec::new();
+        for (host, uri, slug) in
+            [("coder.test", "/@alice/dev/apps/authed/x?y", "authed"), (HOST, "/x?y", "owner")]
+        {
+            opened.push((200, slug.to_owned()));
+            let down = self.get(host, uri, &[session, ("accept", "text/html")]).await;
+            assert_eq!(down.status, 502, "{}", text(&down));
+            assert!(text(&down).contains("<h1>Application Unavailable</h1>"), "{}", text(&down));
+            assert!(text(&down).contains("<a href=\"\">Retry</a>"));
+            assert!(header(&down, "content-security-policy").starts_with("default-src 'none'"));
+            assert_eq!(header(&down, "cache-control"), "no-store");
+            assert_eq!(self.opened().await, opened);
+
+            // Trying again costs nothing, and is the same visit.
+            let (name, token, _) = &set_cookies(&down)[0];
+            assert_eq!(name, "coder_signed_app_token");
+            let cookie = format!("{name}={token}");
+            let retry = [("cookie", &*cookie), ("accept", "application/json")];
+            let (again, statements) = world.counted(self.get(host, uri, &retry)).await;
+            assert_eq!((again.status.as_u16(), statements), (502, 0));
+            let told: serde_json::Value = serde_json::from_slice(&again.body).unwrap();
+            assert_eq!(told["message"], "Application Unavailable");
+            assert_eq!(self.opened().await, opened);
+
+            // Whoever may not open it does not learn that it is down.
+            let bob = ("coder-session-token", world.token("bob"));
+            let expected = if slug == "owner" { 404 } else { 502 };
+            assert_eq!(self.get(host, uri, &[bob]).await.status, expected);
+            assert_eq!(self.get(host, uri, &[]).await.status, 303);
+        }
+    }
+}
+
+impl Front {
+    /// Whose pages may read an app's answers under `simple`
+    async fn share_simply(&self) {
+        let world = &self.world;
+        let sibling = "https://public--main--solo--alice.test.coder.com";
+        let ahead = async |host: &str, origin: &str| {
+            let headers = [
+                ("origin", origin),
+                ("access-control-request-method", "PUT"),
+                ("access-control-request-headers", "x-a,content-type"),
+            ];
+            self.ask(Method::OPTIONS, host, "/x", &headers).await
+        };
+        // Nobody is signed in, as browsers send no cookies with this.
+        let (asked, statements) = world.counted(ahead(HOST, sibling)).await;
+        assert_eq!((asked.status.as_u16(), statements), (204, 1), "{}", text(&asked));
+        assert_eq!(cors(&asked), [sibling, "true", "PUT", "x-a,content-type", ""]);
+        assert!(header(&asked, "vary").contains("Origin"));
+        assert!(world.rows().await.is_empty());
+
+        for foreign in [
+            "https://public--main--solo--bob.test.coder.com",
+            "https://public--main--solo--alice.test.coder.com.evil.example",
+            "http://public--main--solo--alice.test.coder.com",
+            "https://public--main--solo--alice.test.coder.com:8443",
+            "https://public--main--solo--alice.test.coder.com.",
+            "https://public--main--solo--alice.test.coder.com/",
+            "https://coder.test",
+            "null",
+        ] {
+            let asked = ahead(HOST, foreign).await;
+            assert_eq!((asked.status.as_u16(), cors(&asked)), (303, [""; 5]), "{foreign}");
+        }
+        let nothing = ahead("nothing--agent--dev--alice.test.coder.com", sibling).await;
+        assert_eq!((nothing.status.as_u16(), cors(&nothing)), (404, [""; 5]));
+
+        let session = ("coder-session-token", world.token("alice"));
+        for (origin, allowed) in
+            [(sibling, [sibling, "true", "", "", ""]), ("https://evil.example", [""; 5])]
+        {
+            let read = self.get(HOST, "/x", &[session, ("origin", origin)]).await;
+            assert_eq!((read.status.as_u16(), cors(&read)), (200, allowed), "{origin}");
+            assert_eq!(header(&read, "vary"), "Origin");
+            // And for as long as the token is good.
+            let (name, token, _) = &set_cookies(&read)[0];
+            let cookie = format!("{name}={token}");
+            let again = self.get(HOST, "/x", &[("cookie", &*cookie), ("origin", origin)]).await;
+            assert_eq!((again.status.as_u16(), cors(&again)), (200, allowed), "{origin}");
+        }
+        let by_path = [session, ("origin", sibling)];
+        let by_path = self.get("coder.test", "/@alice/dev/apps/owner/", &by_path).await;
+        assert_eq!((by_path.status.as_u16(), cors(&by_path)), (200, [""; 5]));
+    }
+
+    /// Under `passthru` the app says so itself
+    async fn share_as_the_app_says(&self) {
+        let said = ["https://told.example", "true", "", "", "x-app"];
+        let public = "public--agent--dev--alice.test.coder.com";
+        for origin in ["https://owner--agent--dev--alice.test.coder.com", "https://evil.example"] {
+            let ahead = [("origin", origin), ("access-control-request-method", "PUT")];
+            for (method, headers) in [(Method::OPTIONS, &ahead[..]), (Method::GET, &ahead[..1])] {
+                let open = self.ask(method.clone(), public, "/", headers).await;
+                assert_eq!((open.status.as_u16(), cors(&open)), (200, said), "{method} {origin}");
+                assert!(text(&open).starts_with(method.as_str()));
+                let closed = self.ask(method.clone(), HOST, "/", headers).await;
+                assert_eq!((closed.status.as_u16(), cors(&closed)), (303, [""; 5]), "{origin}");
+            }
+        }
+    }
+}
+
+/// What an answer says to pages of other origins; each header at most once
+fn cors(answer: &Answer) -> [&str; 5] {
+    ["allow-origin", "allow-credentials", "allow-methods", "allow-headers", "expose-headers"].map(
+        |name| {
+            let name = format!("access-control-{name}");
+            assert!(answer.headers.get_all(&name).iter().count() < 2, "{name} twice");
+            header(answer, &name)
+        },
+    )
+}
+
+fn sharing(behavior: CorsBehavior) -> Plan {
+    let mut plan = Plan::new();
+    plan.cors(behavior);
+    plan
+}
+
 impl Drop for Front {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-/// An app that answers with the head of each request
-async fn echo() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(async move {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    match stream.read_u8().await {
-                        Ok(byte) => head.push(byte),
-                        Err(_) => return,
-                    }
-                }
-                let length = head.len();
-                let answer = format!(
-                    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
-                );
-                let _ = stream.write_all(answer.as_bytes()).await;
-                let _ = stream.write_all(&head).await;
-            });
-        }
-    });
-    address
+/// Where nobody listens
+fn nowhere() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// Answers with the head of the request, to whatever page asks
+fn echo(head: &str) -> (&'static str, String) {
+    let headers = "access-control-allow-origin: https://told.example\r\n\
+                   access-control-allow-credentials: true\r\n\
+                   access-control-expose-headers: x-app\r\n";
+    (headers, head.to_owned())
 }
 
 #[tokio::test]
 async fn nginx_carries_what_authd_decides() {
-    // One process, so that nothing is left when it is killed.
-    let arguments = [
-        "-p",
-        "FOLDER",
-        "-c",
-        "FILE",
-        "-e",
-        "stderr",
-        "-g",
-        "daemon off; master_process off; pid FOLDER/pid;",
-    ];
-    if let Some(front) = Front::start("/usr/sbin/nginx", "nginx.conf", &arguments).await {
+    if let Some(front) = Front::nginx(Plan::new(), &upstream(echo).await).await {
         front.walk().await;
     }
 }
 
 #[tokio::test]
 async fn caddy_carries_what_authd_decides() {
-    let arguments = ["run", "--config", "FILE", "--adapter", "caddyfile"];
-    if let Some(front) = Front::start("caddy", "Caddyfile", &arguments).await {
+    if let Some(front) = Front::caddy(Plan::new(), &upstream(echo).await).await {
         front.walk().await;
+    }
+}
+
+// scenario 159, 168
+#[tokio::test]
+async fn nginx_shows_the_page_of_an_app_that_is_down() {
+    if let Some(front) = Front::nginx(Plan::new(), &nowhere()).await {
+        front.knock().await;
+    }
+}
+
+// scenario 159, 168
+#[tokio::test]
+async fn caddy_shows_the_page_of_an_app_that_is_down() {
+    if let Some(front) = Front::caddy(Plan::new(), &nowhere()).await {
+        front.knock().await;
+    }
+}
+
+// scenario 205, 207, 210
+#[tokio::test]
+async fn nginx_shares_among_the_apps_of_one_owner() {
+    if let Some(front) = Front::nginx(sharing(CorsBehavior::Simple), &upstream(echo).await).await {
+        front.share_simply().await;
+    }
+}
+
+// scenario 205, 207, 210
+#[tokio::test]
+async fn caddy_shares_among_the_apps_of_one_owner() {
+    if let Some(front) = Front::caddy(sharing(CorsBehavior::Simple), &upstream(echo).await).await {
+        front.share_simply().await;
+    }
+}
+
+// scenario 208, 211, 213, 214
+#[tokio::test]
+async fn nginx_leaves_sharing_to_the_app() {
+    if let Some(front) = Front::nginx(sharing(CorsBehavior::Passthru), &upstream(echo).await).await
+    {
+        front.share_as_the_app_says().await;
+    }
+}
+
+// scenario 208, 211, 213, 214
+#[tokio::test]
+async fn caddy_leaves_sharing_to_the_app() {
+    if let Some(front) = Front::caddy(sharing(CorsBehavior::Passthru), &upstream(echo).await).await
+    {
+        front.share_as_the_app_says().await;
     }
 }

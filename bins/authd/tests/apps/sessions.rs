@@ -133,3 +133,49 @@ async fn the_sign_in_page_takes_what_will_count_as_a_session() {
         assert!(crate::world::set_cookies(&refused).is_empty());
     }
 }
+
+#[tokio::test]
+async fn whoever_comes_from_nowhere_is_told_who_they_are() {
+    let mut plan = Plan::new();
+    let bob = plan.people["bob"].id;
+    plan.rows.users.iter_mut().find(|user| user.id == bob).unwrap().username = "<b>".to_owned();
+    let world = plan.serve().await;
+    let get = async |headers: &[(&str, &str)]| world.send("GET", "/", headers, "").await;
+    for stranger in
+        [vec![], vec![("cookie", "coder_session_token=AAAAAAAAAA-0000000000000000000000")]]
+    {
+        let sent = get(&stranger).await;
+        assert_eq!((sent.status.as_u16(), header(&sent, "location")), (303, "/login"));
+    }
+    let script = get(&[("accept", "application/json")]).await;
+    assert_eq!(script.status, 401);
+
+    let cookie = format!("coder_session_token={}", world.token("alice"));
+    let page = get(&[("cookie", &cookie), ("accept", "text/html")]).await;
+    assert!(text(&page).contains("<strong>alice</strong>"), "{}", text(&page));
+    assert!(header(&page, "content-security-policy").starts_with("default-src 'none'"));
+    assert_eq!(header(&page, "cache-control"), "no-store");
+    let script = get(&[("cookie", &cookie), ("accept", "application/json")]).await;
+    let told: serde_json::Value = serde_json::from_slice(&script.body).unwrap();
+    let alice = world.people["alice"].id;
+    assert_eq!(told, serde_json::json!({ "id": alice, "username": "alice" }));
+    let escaped = get(&[("coder-session-token", world.token("bob"))]).await;
+    assert!(text(&escaped).contains("<strong>&lt;b&gt;</strong>"), "{}", text(&escaped));
+
+    // Its button ends the session, and no other site's does.
+    let post = async |origin: &str| {
+        let headers = [("cookie", &*cookie), ("origin", origin)];
+        world.send("POST", "/logout", &headers, "").await
+    };
+    for foreign in ["https://app.test.coder.com", "https://evil.example", "null"] {
+        assert_eq!(post(foreign).await.status, StatusCode::FORBIDDEN, "{foreign}");
+    }
+    assert_eq!(get(&[("cookie", &cookie)]).await.status, StatusCode::OK);
+    let out = post("https://coder.test").await;
+    assert_eq!((out.status.as_u16(), header(&out, "location")), (303, "/login"));
+    let gone = crate::world::set_cookies(&out);
+    assert_eq!(gone[0].0, "coder_session_token");
+    assert!(gone.iter().all(|(_, value, line)| value.is_empty() && line.contains("Max-Age=0")));
+    assert_eq!(get(&[("cookie", &cookie)]).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(post("https://coder.test").await.status, StatusCode::SEE_OTHER);
+}

@@ -102,7 +102,7 @@ async fn only_hosts_of_the_pattern_are_apps() {
     let without = plan.serve().await;
     let health = without.send("GET", "/healthz", &[("host", HOST)], "").await;
     assert_eq!(health.status, StatusCode::OK);
-    let api = without.send("GET", "/", &[("host", HOST)], "").await;
+    let api = without.send("GET", "/x", &[("host", HOST)], "").await;
     assert!(text(&api).contains("Route not found."));
 }
 

@@ -128,13 +128,21 @@ impl Browser {
         names.map(|cookie| cookie["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Saves a picture of the page as `NAME.png` in the folder `AUTHD_SCREENSHOTS`, if
-    /// somebody wants to see
+    /// Saves pictures of the page as `NAME-light.png` and `NAME-dark.png` in the folder
+    /// `AUTHD_SCREENSHOTS`, if somebody wants to see
     pub async fn picture(&self, name: &str) {
         let Some(folder) = std::env::var_os("AUTHD_SCREENSHOTS") else { return };
-        let picture = self.command(Method::GET, "/screenshot", Value::Null).await;
-        let picture = openssl::base64::decode_block(picture.as_str().unwrap()).unwrap();
-        std::fs::write(std::path::Path::new(&folder).join(format!("{name}.png")), picture).unwrap();
+        for scheme in ["dark", "light"] {
+            let preferred = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+            let media = json!({
+                "cmd": "Emulation.setEmulatedMedia", "params": { "features": preferred },
+            });
+            self.command(Method::POST, "/goog/cdp/execute", media).await;
+            let picture = self.command(Method::GET, "/screenshot", Value::Null).await;
+            let picture = openssl::base64::decode_block(picture.as_str().unwrap()).unwrap();
+            let file = std::path::Path::new(&folder).join(format!("{name}-{scheme}.png"));
+            std::fs::write(file, picture).unwrap();
+        }
     }
 
     /// Ends the browser

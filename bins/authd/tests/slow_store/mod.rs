@@ -10,7 +10,7 @@ use app_authz::credential::{ApiKey, KeyHolder, KeyUpdate, NewKey, SessionToken, 
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation};
 use app_authz::{
     AppAccess, AppRequest, Directory, JobId, JobOrigin, Jobs, ProvisionerJob, Proxies, Proxy,
-    Workspace, WorkspaceId,
+    UserId, Workspace, WorkspaceId,
 };
 use store::authorized::{JobRecord, Readable, Rows};
 use store::import::{self, Difference, Import};
@@ -62,6 +62,10 @@ impl Sessions for SlowStore {
 
     async fn holders(&self, tokens: &[SessionToken]) -> Result<Vec<KeyHolder>, Error> {
         self.1.holders(tokens).await
+    }
+
+    async fn username(&self, user: UserId) -> Result<Option<String>, Error> {
+        self.1.username(user).await
     }
 
     async fn update(

@@ -22,6 +22,12 @@ pub trait Sessions: Sync {
         tokens: &[SessionToken],
     ) -> impl Future<Output = Result<Vec<KeyHolder>, Self::Error>> + Send;
 
+    /// What the user is called, unless unknown or deleted
+    fn username(
+        &self,
+        user: UserId,
+    ) -> impl Future<Output = Result<Option<String>, Self::Error>> + Send;
+
     /// Writes back what the use of a key changed, unless somebody else just has
     ///
     /// `ip` is where the key was used from; the unspecified address if that is unknown.

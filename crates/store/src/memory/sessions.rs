@@ -20,6 +20,12 @@ impl Sessions for MemoryStore {
         self.read().holders(tokens)
     }
 
+    async fn username(&self, user: UserId) -> Result<Option<String>, Error> {
+        let tables = self.read();
+        let user = tables.users.get(&user.0).filter(|user| !user.deleted);
+        Ok(user.map(|user| user.username.clone()))
+    }
+
     async fn update(
         &self,
         key: &ApiKey,

@@ -1,6 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use app_authz::UserId;
 use app_authz::credential::{ApiKey, KeyHolder, KeyUpdate, NewKey, SessionToken, Sessions};
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use super::PgStore;
 use super::connect::Connection;
 use super::holders::{HOLDER, HOLDER_OF_KEY, HolderColumns, HolderRow};
+use super::schema::users;
 use super::values::Moment;
 use crate::{Error, domain};
 
@@ -27,6 +29,18 @@ impl Sessions for PgStore {
             Holders { ids: &ids }.load::<HolderRow>(&mut &connection.inner).await
         });
         Ok(holders.await?.into_iter().map(|HolderRow(holder)| holder).collect())
+    }
+
+    async fn username(&self, user: UserId) -> Result<Option<String>, Error> {
+        let username = self.reads.run(async |connection: Arc<Connection>| {
+            users::table
+                .filter(users::id.eq(user.0).and(users::deleted.eq(false)))
+                .select(users::username)
+                .first(&mut &connection.inner)
+                .await
+                .optional()
+        });
+        username.await
     }
 
     async fn update(

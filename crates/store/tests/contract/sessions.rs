@@ -61,6 +61,16 @@ contract! {
         assert_eq!(left, ["0000000001", "alicesecnd", "bobforapps"]);
     }
 
+    fn users_have_names_until_they_are_deleted(store, fleet: two_users) {
+        let name = async |user: usize| {
+            store.username(UserId(fleet.users[user].id)).await.unwrap()
+        };
+        assert_eq!(name(0).await.as_deref(), Some("alice"));
+        assert_eq!(name(1).await.as_deref(), Some("bob"));
+        assert_eq!(name(2).await, None);
+        assert_eq!(store.username(UserId(Uuid::new_v4())).await.unwrap(), None);
+    }
+
     fn a_new_key_is_good_at_once(store, fleet: two_users) {
         let token = SessionToken::generate(|bytes| bytes.fill(8));
         let now = SystemTime::UNIX_EPOCH + Duration::from_micros(1_750_000_000_123_456);
