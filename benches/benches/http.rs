@@ -264,7 +264,9 @@ fn ask(
     concurrently(runtime, CALLERS, until, move |caller, call| {
         let (caller, request) = (Arc::clone(&callers[caller]), request(call));
         async move {
-            let response = caller.lock().await.send_request(request).await.unwrap();
+            let mut caller = caller.lock().await;
+            caller.ready().await.unwrap();
+            let response = caller.send_request(request).await.unwrap();
             assert_eq!(response.status(), status);
             response.into_body().collect().await.unwrap();
         }

@@ -26,6 +26,8 @@ use crate::routes::{self, app_tokens, applications, crypto_keys, forward_auth, l
 use crate::telemetry::Metrics;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// The application behind the sockets: what a request may ask and what answers it
 ///
@@ -155,8 +157,8 @@ impl<S: Store> App<S> {
         });
 
         let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(CACHE_CONTROL, NO_STORE);
+        headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
         if let Ok(id) = HeaderValue::from_str(
             request_id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()),
         ) {

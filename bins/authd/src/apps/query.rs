@@ -13,6 +13,9 @@ pub(crate) fn parameters(query: &str) -> Vec<(String, String)> {
 ///
 /// `access_token` is withheld only where it is a token of ours: apps use the name too.
 pub(crate) fn for_app(query: &str) -> String {
+    if query.is_empty() {
+        return String::new();
+    }
     let open = query.split('&').filter(|pair| {
         let Some((name, value)) = form_urlencoded::parse(pair.as_bytes()).next() else {
             return true;

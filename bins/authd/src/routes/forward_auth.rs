@@ -11,7 +11,7 @@ use app_authz::credential::SessionToken;
 use app_authz::token::Visitor;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use store::Store;
@@ -54,7 +54,7 @@ pub(crate) async fn check<S: Store>(
         }
         Carrier::Caddy | Carrier::Nginx | Carrier::Traefik => {
             let host = first(headers, &X_FORWARDED_HOST);
-            (host, headers.get(X_FORWARDED_URI).and_then(|uri| uri.to_str().ok()))
+            (host, headers.get(header::X_FORWARDED_URI).and_then(|uri| uri.to_str().ok()))
         }
     };
     let missing = |detail: &str| AccessFailure::Invalid {
@@ -84,7 +84,7 @@ pub(crate) async fn check<S: Store>(
         Err(told) if carrier == Carrier::Nginx => {
             let mut response = Response::default();
             *response.status_mut() = StatusCode::UNAUTHORIZED;
-            response.headers_mut().insert(ANSWER, told.to_header());
+            response.headers_mut().insert(header::ANSWER, told.to_header());
             response
         }
         Err(told) => {
@@ -92,7 +92,9 @@ pub(crate) async fn check<S: Store>(
             // Caddy takes any 2xx for leave to go on, unless its configuration knows better.
             if response.status().is_success() {
                 *response.status_mut() = StatusCode::FORBIDDEN;
-                response.headers_mut().insert(PREFLIGHT, HeaderValue::from_static("allowed"));
+                response
+                    .headers_mut()
+                    .insert(header::PREFLIGHT, HeaderValue::from_static("allowed"));
             }
             response
         }
@@ -110,7 +112,7 @@ pub(crate) fn answer<S: Store>(
     if !asked.trusted {
         return Err(AccessFailure::UntrustedPeer.into());
     }
-    let told = headers.get(ANSWER).and_then(Told::from_header);
+    let told = headers.get(header::ANSWER).and_then(Told::from_header);
     let told = told.ok_or_else(|| AccessFailure::Invalid {
         message: "No answer to give.",
         detail: "The header `X-Authd-Answer` must hold what the check answered.".to_owned(),
@@ -152,52 +154,49 @@ fn allow(carrier: Carrier, visitor: &HeaderMap, allowed: Allowed) -> Response<Fu
         CorsBehavior::Passthru => "passthru",
     });
     for (name, value) in [
-        ("x-authd-user", user),
-        ("x-authd-owner-id", id(allowed.owner.0)),
-        ("x-authd-workspace-id", id(allowed.workspace.0)),
-        ("x-authd-agent-id", id(allowed.agent.0)),
-        // Both stood in a URL, or in a database that keeps URLs.
-        ("x-authd-app-url", HeaderValue::try_from(allowed.url).ok()),
-        ("x-authd-uri", HeaderValue::try_from(allowed.uri).ok()),
-        ("x-authd-cors", Some(cors)),
+        (header::USER, user),
+        (header::OWNER_ID, id(allowed.owner.0)),
+        (header::WORKSPACE_ID, id(allowed.workspace.0)),
+        (header::AGENT_ID, id(allowed.agent.0)),
+        // These stood in a URL or a header, or in a database that keeps URLs.
+        (header::APP_URL, HeaderValue::try_from(allowed.url).ok()),
+        (header::URI, HeaderValue::try_from(allowed.uri).ok()),
+        (header::CORS, Some(cors)),
+        (header::CORS_ORIGIN, allowed.origin.and_then(|origin| HeaderValue::try_from(origin).ok())),
+        (SET_COOKIE, allowed.cookie),
     ] {
         if let Some(value) = value {
-            headers.insert(HeaderName::from_static(name), value);
+            headers.insert(name, value);
         }
     }
-
-    let origin = allowed.origin.as_deref().and_then(|origin| HeaderValue::from_str(origin).ok());
 
     let cookie = Some(cookies_for_app(visitor, &allowed.deployment.cookie_names));
     let cookie = cookie.filter(|cookie| !cookie.is_empty());
     let authorization = visitor.get(AUTHORIZATION).filter(|value| !is_ours(value)).cloned();
-    let mut withheld = vec!["coder-session-token"];
-    match origin {
-        Some(origin) => drop(headers.insert(CORS_ORIGIN, origin)),
-        None => withheld.push("x-authd-cors-origin"),
-    }
-    for (name, offered, value) in [
-        (COOKIE, HeaderName::from_static("x-authd-cookie"), cookie),
-        (AUTHORIZATION, HeaderName::from_static("x-authd-authorization"), authorization),
-    ] {
+    for (name, offered, value) in
+        [(COOKIE, header::COOKIE, cookie), (AUTHORIZATION, header::AUTHORIZATION, authorization)]
+    {
         match (carrier, value) {
             // These put headers of the answer into the request under their own names.
             (Carrier::Traefik | Carrier::Envoy, Some(value)) => drop(headers.insert(name, value)),
-            (Carrier::Traefik | Carrier::Envoy, None) => {
-                withheld.push(if name == COOKIE { "cookie" } else { "authorization" });
-            }
+            (Carrier::Traefik | Carrier::Envoy, None) => {}
             (Carrier::Caddy | Carrier::Nginx, value) => {
                 drop(headers.insert(offered, value.unwrap_or(HeaderValue::from_static(""))));
             }
         }
     }
-    if carrier == Carrier::Envoy
-        && let Ok(withheld) = HeaderValue::from_str(&withheld.join(","))
-    {
-        headers.insert(HeaderName::from_static("x-envoy-auth-headers-to-remove"), withheld);
-    }
-    if let Some(cookie) = allowed.cookie {
-        headers.insert(SET_COOKIE, cookie);
+    if carrier == Carrier::Envoy {
+        // What the answer does not replace would reach the app as the visitor sent it.
+        let mut withheld = String::from("coder-session-token");
+        for name in [header::CORS_ORIGIN, COOKIE, AUTHORIZATION] {
+            if !headers.contains_key(&name) {
+                withheld.push(',');
+                withheld.push_str(name.as_str());
+            }
+        }
+        if let Ok(withheld) = HeaderValue::try_from(withheld) {
+            headers.insert(header::ENVOY_REMOVES, withheld);
+        }
     }
     response
 }
@@ -216,13 +215,33 @@ fn is_ours(authorization: &HeaderValue) -> bool {
 /// The path before the visitor's own
 pub(crate) const ENVOY_PREFIX: &str = "/api/v2/forward-auth/envoy";
 
-const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+/// What proxies say and are told
+mod header {
+    use hyper::header::HeaderName;
 
-/// Whose page may read the app's answer
-const CORS_ORIGIN: HeaderName = HeaderName::from_static("x-authd-cors-origin");
+    pub(super) const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 
-/// Says that an answer of 403 is to be 204: what a page asks ahead for is allowed
-const PREFLIGHT: HeaderName = HeaderName::from_static("x-authd-preflight");
+    pub(super) const USER: HeaderName = HeaderName::from_static("x-authd-user");
+    pub(super) const OWNER_ID: HeaderName = HeaderName::from_static("x-authd-owner-id");
+    pub(super) const WORKSPACE_ID: HeaderName = HeaderName::from_static("x-authd-workspace-id");
+    pub(super) const AGENT_ID: HeaderName = HeaderName::from_static("x-authd-agent-id");
+    pub(super) const APP_URL: HeaderName = HeaderName::from_static("x-authd-app-url");
+    pub(super) const URI: HeaderName = HeaderName::from_static("x-authd-uri");
+    pub(super) const CORS: HeaderName = HeaderName::from_static("x-authd-cors");
 
-/// Carries an answer through nginx
-const ANSWER: HeaderName = HeaderName::from_static("x-authd-answer");
+    /// Whose page may read the app's answer
+    pub(super) const CORS_ORIGIN: HeaderName = HeaderName::from_static("x-authd-cors-origin");
+
+    pub(super) const COOKIE: HeaderName = HeaderName::from_static("x-authd-cookie");
+    pub(super) const AUTHORIZATION: HeaderName = HeaderName::from_static("x-authd-authorization");
+
+    /// What Envoy is to take out of the request
+    pub(super) const ENVOY_REMOVES: HeaderName =
+        HeaderName::from_static("x-envoy-auth-headers-to-remove");
+
+    /// Says that an answer of 403 is to be 204: what a page asks ahead for is allowed
+    pub(super) const PREFLIGHT: HeaderName = HeaderName::from_static("x-authd-preflight");
+
+    /// Carries an answer through nginx
+    pub(super) const ANSWER: HeaderName = HeaderName::from_static("x-authd-answer");
+}

@@ -13,6 +13,10 @@ pub trait VerifyingKey: Sealed {
     /// The algorithm, as a header names it
     const ALGORITHM: &'static str;
 
+    /// The first part of every token that the key signs
+    #[doc(hidden)]
+    fn header(&self) -> &str;
+
     /// Whether the signature is this key's for the message
     #[doc(hidden)]
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool;
@@ -20,10 +24,6 @@ pub trait VerifyingKey: Sealed {
 
 /// A key that app tokens are signed with
 pub trait SigningKey: VerifyingKey {
-    /// The first part of every token it signs
-    #[doc(hidden)]
-    fn header(&self) -> &str;
-
     /// Its signature for the message
     #[doc(hidden)]
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error>;
@@ -45,6 +45,10 @@ impl Sealed for Hs512Key {}
 impl VerifyingKey for Hs512Key {
     const ALGORITHM: &'static str = "HS512";
 
+    fn header(&self) -> &str {
+        &self.header
+    }
+
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         // In constant time, which josekit's verifier does not take: how long it compares
         // tells a forger how much of a signature was right.
@@ -53,10 +57,6 @@ impl VerifyingKey for Hs512Key {
 }
 
 impl SigningKey for Hs512Key {
-    fn header(&self) -> &str {
-        &self.header
-    }
-
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         Ok(hmac::sign(&self.key, message).as_ref().to_vec())
     }

@@ -30,16 +30,16 @@ impl Sealed for EddsaKey {}
 impl VerifyingKey for EddsaKey {
     const ALGORITHM: &'static str = EDDSA;
 
+    fn header(&self) -> &str {
+        &self.header
+    }
+
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.public.verifies(message, signature)
     }
 }
 
 impl SigningKey for EddsaKey {
-    fn header(&self) -> &str {
-        &self.header
-    }
-
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         self.signer.sign(message).map_err(|_| Error::SigningFailed)
     }

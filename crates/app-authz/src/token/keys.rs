@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use josekit::jwe::A256GCMKW;
 use josekit::jwe::alg::aesgcmkw::{AesgcmkwJweDecrypter, AesgcmkwJweEncrypter};
 
-use super::TokenFault;
+use super::{TokenFault, VerifyingKey};
 use crate::Error;
 
 /// What a key is for, as the table of keys calls it
@@ -249,6 +249,14 @@ impl<K> KeyRing<K> {
     #[must_use]
     pub fn knows(&self, sequence: i32) -> bool {
         self.keys.iter().any(|entry| entry.sequence == sequence)
+    }
+}
+
+impl<K: VerifyingKey> KeyRing<K> {
+    /// The sequence of the key that writes this header
+    pub(super) fn with_header(&self, header: &str) -> Option<i32> {
+        let entry = self.keys.iter().find(|entry| entry.material.header() == header);
+        entry.map(|entry| entry.sequence)
     }
 }
 
