@@ -139,7 +139,7 @@ impl Connector {
                 "SET plan_cache_mode = force_generic_plan; SET enable_bitmapscan = off;
                  SET enable_seqscan = off;"
             }
-            Purpose::Audit => "SET plan_cache_mode = force_generic_plan;",
+            Purpose::Audit => "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;",
             Purpose::Write | Purpose::Migrate => "",
         };
         format!("SET statement_timeout = {statement_timeout}; {plans}")
