@@ -64,7 +64,7 @@ impl Visitor {
         Self {
             client: Client::new(),
             url: format!("{}{ISSUE}", authd.url),
-            proxy: plan.proxy.reveal().to_string(),
+            proxy: plan.proxy.reveal(),
             envelope: by_path("alice", "dev", "agent", "owner", session),
         }
     }

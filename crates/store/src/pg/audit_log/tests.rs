@@ -65,7 +65,7 @@ async fn say_everything(store: &PgStore) {
     };
     let entry = Entry::new(&event, Uuid::new_v4());
     let count = Count { key: entry.key, session: entry.record.session, visits: 1 };
-    store.note(&[entry.clone()], Window::default()).await.unwrap();
+    store.note(std::slice::from_ref(&entry), Window::default()).await.unwrap();
     store.note(&[entry], Window::default().close(true)).await.unwrap();
     store.count(&[count]).await.unwrap();
     store.end_sessions(Window::default(), 1).await.unwrap();
