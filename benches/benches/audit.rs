@@ -8,8 +8,8 @@
 //! is its statements, prepared, over sixteen connections of tokio-postgres, one for each
 //! caller: `BEGIN`, an upsert into an unlogged table whose key is text, `COMMIT`, and for
 //! a new session the row of the log. Its log has the five indices of the reference, ours
-//! has the ten that ours is read by. Beside a request none of this is waited for by us,
-//! and all of it is by the reference.
+//! has the nine that ours is read by, one of them of refusals alone. Beside a request none
+//! of this is waited for by us, and all of it is by the reference.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 

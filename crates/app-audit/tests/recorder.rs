@@ -230,7 +230,7 @@ async fn what_comes_while_a_statement_is_under_way_shares_the_next() {
     let bench = Bench::new(|settings| settings);
     *bench.journal.takes.lock().unwrap() = Duration::from_millis(10);
     let first = bench.record(event(0));
-    tokio::task::yield_now().await;
+    sleep(Duration::from_millis(1)).await;
     let rest: Vec<_> = (1..300).chain(1..300).map(|device| bench.record(event(device))).collect();
     first.await.unwrap();
     let mut began = 0;
@@ -239,6 +239,36 @@ async fn what_comes_while_a_statement_is_under_way_shares_the_next() {
     }
     assert_eq!((began, bench.journal.rows(), bench.journal.visits()), (299, 300, 599));
     assert_eq!(bench.journal.statements.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn writers_share_what_comes_at_once() {
+    let bench = Bench::new(|settings| settings.writers(2));
+    *bench.journal.takes.lock().unwrap() = Duration::from_millis(10);
+    let begun = Instant::now();
+    let receipts: Vec<_> = (0..100).map(|device| bench.record(event(device))).collect();
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    assert_eq!(bench.journal.statements.load(Ordering::SeqCst), 2);
+    assert!(begun.elapsed() < Duration::from_millis(20), "one after the other");
+    // Nobody who is alone waits for company.
+    let begun = Instant::now();
+    bench.record(event(1_000)).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(12), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_few_wait_for_others_but_not_for_long() {
+    let bench = Bench::new(|settings| settings.writers(3));
+    *bench.journal.takes.lock().unwrap() = Duration::from_secs(60);
+    let receipts: Vec<_> = (0..10).map(|device| bench.record(event(device))).collect();
+    sleep(Duration::from_millis(2)).await;
+    // Four and four are under way, and two are not worth a statement yet.
+    assert_eq!(bench.journal.statements.load(Ordering::SeqCst), 2);
+    sleep(Duration::from_millis(8)).await;
+    assert_eq!(bench.journal.statements.load(Ordering::SeqCst), 3);
+    drop(receipts);
 }
 
 // scenario 282

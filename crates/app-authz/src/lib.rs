@@ -6,6 +6,7 @@ pub mod token;
 
 mod agent;
 mod decision;
+mod digest;
 mod directory;
 mod error;
 mod host;

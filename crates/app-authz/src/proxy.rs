@@ -3,10 +3,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use openssl::memcmp;
-use openssl::sha::sha256;
 use uuid::Uuid;
 
 use crate::credential::random_letters;
+use crate::digest::sha256;
 use crate::id::parse_uuid;
 
 /// Answers which proxies are registered

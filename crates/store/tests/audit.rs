@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use app_audit::{
-    App, AppId, Decision, Event, Filter, Housekeeping, Journal, OrganizationId, Page, Resource,
-    Row, Settings, UserId, Window, Workspace, WorkspaceId,
+    App, AppId, Decision, Event, Filter, Housekeeping, Journal, Noted, OrganizationId, Page,
+    Resource, Row, Settings, UserId, Window, Workspace, WorkspaceId,
 };
 use common::{entry, event, hour};
 use store::{MemoryStore, Store};
@@ -276,6 +276,26 @@ contract! {
         assert_eq!(world.store.end_sessions(window.stale(Duration::ZERO), 10).await, Ok(2));
         let closed = world.actions().await.into_iter().filter(|action| action == "close");
         assert_eq!(closed.count(), 1);
+    }
+
+    fn a_visit_that_is_offered_again_late_has_one_row(world) {
+        // Its session has given way meanwhile, and then the next is stale too.
+        let [first, second, other] = [entry(&event(1)), entry(&event(1)), entry(&event(2))];
+        for entry in [&first, &second] {
+            world.store.note(std::slice::from_ref(entry), hour()).await.unwrap();
+            world.later(Duration::from_secs(3600)).await;
+        }
+        let answers = world.store.note(&[other.clone(), first.clone()], hour()).await.unwrap();
+        let noted: Vec<_> = answers.into_iter().map(|answer| answer.noted).collect();
+        assert_eq!(noted, [Noted::Began(other.record.session), Noted::Began(first.record.session)]);
+        assert_eq!(world.actions().await.len(), 3);
+        // Or each visit is a session, and those of one statement come again in two.
+        let each = hour().stale(Duration::ZERO);
+        let [a, b] = [entry(&event(3)), entry(&event(3))];
+        for entries in [&[a.clone(), b.clone()][..], &[a], &[b]] {
+            world.store.note(entries, each).await.unwrap();
+        }
+        assert_eq!(world.actions().await.len(), 5);
     }
 
     fn rows_are_forgotten_when_they_are_too_old(world) {

@@ -10,6 +10,7 @@ mod audit;
 mod forward;
 mod issue;
 mod keys;
+mod kill;
 mod path;
 mod ports;
 mod real;

@@ -78,17 +78,22 @@ impl Recorder {
         if let Some(receipt) = state.admit(key, now) {
             return Ok(receipt);
         }
-        let room = state.make_room(denied, now);
-        // A denial too many wakes the writer as well, which is to tell of it in a while.
-        self.shared.wake.notify_one();
-        if let Err(why) = room {
+        if let Err(why) = state.make_room(denied, now) {
             drop(state);
-            if why != Unrecorded::TooManyDenials {
-                self.shared.observer.unrecorded(&entry.record, why);
+            match why {
+                // The writer is to tell of it in a while.
+                Unrecorded::TooManyDenials => self.shared.wake.notify_one(),
+                why => self.shared.observer.unrecorded(&entry.record, why),
             }
             return Err(why);
         }
-        Ok(state.push(entry))
+        let receipt = state.push(entry);
+        let news = state.is_news();
+        drop(state);
+        if news {
+            self.shared.wake.notify_one();
+        }
+        Ok(receipt)
     }
 
     /// What has happened so far

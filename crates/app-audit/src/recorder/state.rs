@@ -20,8 +20,11 @@ pub(super) struct State {
     queue: Queue,
     /// What absorbed visits add to sessions, not yet delivered
     counts: HashMap<(SessionKey, Uuid), u64>,
-    /// How many entries the writer has taken and not settled
+    /// How many entries the writers have taken and not settled
     held: usize,
+    /// How many of them are on their way into the journal
+    under_way: usize,
+    writers: usize,
     capacity: usize,
     /// Visits of one key can be one entry: not where each is a session
     joins: bool,
@@ -47,6 +50,8 @@ impl State {
             queue: Queue::default(),
             counts: HashMap::new(),
             held: 0,
+            under_way: 0,
+            writers: settings.writers.max(1),
             capacity: settings.queue,
             joins: !settings.window.stale.is_zero(),
         }
@@ -102,8 +107,32 @@ impl State {
         receipt
     }
 
-    /// The next entries to be noted; some turn out to be needless by now
-    pub(super) fn take(&mut self, most: usize, now: Instant) -> Vec<Waiting> {
+    /// A writer's share of what waits or is under way
+    fn share(&self) -> usize {
+        (self.queue.items.len() + self.under_way).div_ceil(self.writers)
+    }
+
+    /// Whether a writer is to be told that an entry was pushed
+    ///
+    /// The first is told, so that whoever looks after the queue knows of it, and when so
+    /// many wait that they are worth a statement.
+    pub(super) fn is_news(&self) -> bool {
+        let waiting = self.queue.items.len();
+        waiting == 1 || waiting >= self.share()
+    }
+
+    /// The next entries to be noted, at most `most`; some turn out to be needless by now
+    ///
+    /// Each writer takes its share, and nothing as long as less than that waits, unless
+    /// it `insists`: a statement costs as much as several entries, so entries that come
+    /// while another is under way gather until they are as many, or it ends. If none is
+    /// under way, one entry is enough.
+    pub(super) fn take(&mut self, most: usize, insists: bool, now: Instant) -> Vec<Waiting> {
+        let share = self.share();
+        if self.queue.items.len() < share && !insists && !self.closed {
+            return Vec::new();
+        }
+        let most = most.min(share);
         let mut taken = Vec::new();
         while taken.len() < most
             && let Some(waiting) = self.queue.pop()
@@ -117,7 +146,13 @@ impl State {
             }
         }
         self.held += taken.len();
+        self.under_way += taken.len();
         taken
+    }
+
+    /// So many entries are no longer under way, settled or not
+    pub(super) fn arrived(&mut self, entries: usize) {
+        self.under_way -= entries;
     }
 
     /// Remembers what the journal said at `asked`

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::state::{Caller, Waiting};
@@ -10,9 +11,9 @@ use crate::{Answer, Entry, Journal};
 /// Brings what is queued into the journal
 ///
 /// One statement at a time: what comes while it is under way shares the next, so that
-/// load makes statements larger rather than more, and nobody who is alone waits. Of the
-/// few writers of a recorder each does the same; two that meet at one session are put
-/// in order by the journal.
+/// load makes statements larger rather than more, and nobody who is alone waits. The few
+/// writers of a recorder share what there is; two that meet at one session are put in
+/// order by the journal.
 pub(super) struct Writer<J: Journal> {
     journal: Arc<J>,
     shared: Arc<Shared>,
@@ -61,12 +62,19 @@ impl<J: Journal> Writer<J> {
 
     /// Works until the recorder is closed and nothing is left
     pub(super) async fn run(mut self) {
+        let mut insists = false;
         loop {
             self.deliver_counts(false).await;
-            let taken = self.shared.state().take(MAX_BATCH, Instant::now());
-            let idle = taken.is_empty();
+            // Whoever was told of the last statement may come again at once, and is to
+            // share the next.
+            yield_now().await;
+            let taken = self.shared.state().take(MAX_BATCH, insists, Instant::now());
+            let under_way = taken.len();
+            let idle = under_way == 0;
+            insists = false;
             self.batch = taken.into_iter().collect();
             self.deliver().await;
+            self.shared.state().arrived(under_way);
             self.retry_suspects().await;
             self.tell_limited(false);
             if idle {
@@ -75,7 +83,7 @@ impl<J: Journal> Writer<J> {
                     self.shared.wake.notify_one();
                     break;
                 }
-                self.wait().await;
+                insists = self.wait().await;
             }
         }
         // Whoever was still refused has had another chance, and there is no later one.
@@ -197,17 +205,22 @@ impl<J: Journal> Writer<J> {
         }
     }
 
-    /// Waits for the next event, or whatever else is to be done
-    async fn wait(&self) {
+    /// Waits for the next event, or whatever else is to be done; whether that took as long
+    /// as entries may gather
+    async fn wait(&self) -> bool {
         let next = {
             let state = self.shared.state();
+            let gathered = (!state.is_idle()).then(|| Instant::now() + GATHER);
             let counts = state.counts_due(self.counts_at).map(|due| due.max(self.counts_at));
             let suspects = self.suspects.iter().map(|suspect| suspect.due);
-            suspects.chain(counts).chain(state.limiter.next()).min()
+            suspects.chain(counts).chain(state.limiter.next()).chain(gathered).min()
         };
         match next {
-            Some(next) => drop(timeout_at(next, self.shared.wake.notified()).await),
-            None => self.shared.wake.notified().await,
+            Some(next) => timeout_at(next, self.shared.wake.notified()).await.is_err(),
+            None => {
+                self.shared.wake.notified().await;
+                false
+            }
         }
     }
 
@@ -279,6 +292,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// Entries of one statement: more would keep the first of them waiting for long
 const MAX_BATCH: usize = 256;
+
+/// How long entries wait at most for others or for another writer's statement to end
+const GATHER: Duration = Duration::from_millis(5);
 
 /// Sessions of one statement that only adds to counts, and how often there is one
 const MAX_COUNTS: usize = 1_000;

@@ -1,7 +1,6 @@
 use std::fmt::Write;
 
-use openssl::sha::sha256;
-
+use crate::digest::sha256;
 use crate::{AccessMethod, HostPattern};
 
 /// What the cookies are called that carry tokens

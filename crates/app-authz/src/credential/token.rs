@@ -2,9 +2,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use openssl::memcmp;
-use openssl::sha::sha256;
 
 use crate::Error;
+use crate::digest::sha256;
 
 /// A session token as a request carries it: a bearer secret
 ///

@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use openssl::sha::sha256;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -10,6 +9,7 @@ use super::{
     AccessList, Acl, Action, AllowEntry, Explanation, Levels, Object, ResourceType, Role, RoleName,
     Scope, Subject,
 };
+use crate::digest::sha256;
 use crate::id::parse_uuid;
 use crate::{Error, GroupId, OrganizationId, UserId};
 

@@ -73,6 +73,10 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+pub(super) fn encode_to(bytes: &[u8], text: &mut String) {
+    URL_SAFE_NO_PAD.encode_string(bytes, text);
+}
+
 /// Reads the header of a token: its fields are ours, each once, and no others
 ///
 /// So there is no `crit`, no key in the header and no place to fetch one from.

@@ -20,7 +20,6 @@ use crate::Error;
 /// The pair is derived from the same secret that HMAC would use, so that replicas need
 /// nothing new to agree on it. Proxies verify with the public half and hold no secret.
 pub struct EddsaKey {
-    header: String,
     signer: EddsaJwsSigner,
     public: EddsaPublicKey,
 }
@@ -31,7 +30,7 @@ impl VerifyingKey for EddsaKey {
     const ALGORITHM: &'static str = EDDSA;
 
     fn header(&self) -> &str {
-        &self.header
+        self.public.header()
     }
 
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
@@ -57,9 +56,8 @@ impl KeyMaterial for EddsaKey {
             jwk.set_parameter(name, value).map_err(|_| Error::InvalidSecret)?;
         }
         Ok(Self {
-            header: header(Self::ALGORITHM, sequence),
             signer: EdDSA.signer_from_jwk(&jwk).map_err(|_| Error::InvalidSecret)?,
-            public: EddsaPublicKey::new(&x).ok_or(Error::InvalidSecret)?,
+            public: EddsaPublicKey::new(sequence, &x).ok_or(Error::InvalidSecret)?,
         })
     }
 }
@@ -95,12 +93,13 @@ impl KeyRing<EddsaKey> {
 
 /// Verifies what an [`EddsaKey`] signed
 pub struct EddsaPublicKey {
+    header: String,
     x: String,
     verifier: EddsaJwsVerifier,
 }
 
 impl EddsaPublicKey {
-    fn new(x: &str) -> Option<Self> {
+    fn new(sequence: i32, x: &str) -> Option<Self> {
         let mut jwk = Jwk::new("OKP");
         for (name, value) in [("crv", CURVE), ("x", x)] {
             let value = Some(serde_json::Value::String(value.to_owned()));
@@ -109,7 +108,11 @@ impl EddsaPublicKey {
         if compact::decode(x).ok()?.len() != PUBLIC_LEN {
             return None;
         }
-        Some(Self { x: x.to_owned(), verifier: EdDSA.verifier_from_jwk(&jwk).ok()? })
+        Some(Self {
+            header: header(EDDSA, sequence),
+            x: x.to_owned(),
+            verifier: EdDSA.verifier_from_jwk(&jwk).ok()?,
+        })
     }
 }
 
@@ -117,6 +120,10 @@ impl Sealed for EddsaPublicKey {}
 
 impl VerifyingKey for EddsaPublicKey {
     const ALGORITHM: &'static str = EDDSA;
+
+    fn header(&self) -> &str {
+        &self.header
+    }
 
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.verifier.verify(message, signature).is_ok()
@@ -147,10 +154,9 @@ impl KeyRing<EddsaPublicKey> {
         let mut keys = Vec::new();
         for jwk in set.keys.into_iter().filter(PublicJwk::is_ours) {
             let sequence = jwk.kid.as_deref().and_then(|kid| compact::key_id(kid).ok());
-            let key = jwk.x.as_deref().and_then(EddsaPublicKey::new);
-            let (Some(sequence), Some(material)) = (sequence, key) else {
-                return Err(Error::InvalidJwks);
-            };
+            let sequence = sequence.ok_or(Error::InvalidJwks)?;
+            let key = jwk.x.as_deref().and_then(|x| EddsaPublicKey::new(sequence, x));
+            let material = key.ok_or(Error::InvalidJwks)?;
             if !seen.insert(sequence) {
                 return Err(Error::InvalidJwks);
             }

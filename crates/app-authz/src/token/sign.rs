@@ -41,11 +41,15 @@ impl<K: SigningKey> KeyRing<K> {
             cors_behavior: target.cors,
             visitor: Some(permit.visitor().map_or(Uuid::nil(), |visitor| visitor.0)),
         };
-        let payload = serde_json::to_vec(&claims).map_err(|_| Error::SigningFailed)?;
-        let mut text = format!("{}.{}", key.header(), compact::encode(&payload));
+        let mut payload = Vec::with_capacity(USUAL_LEN);
+        serde_json::to_writer(&mut payload, &claims).map_err(|_| Error::SigningFailed)?;
+        let mut text = String::with_capacity(2 * USUAL_LEN);
+        text.push_str(key.header());
+        text.push('.');
+        compact::encode_to(&payload, &mut text);
         let signature = key.sign(text.as_bytes())?;
         text.push('.');
-        text.push_str(&compact::encode(&signature));
+        compact::encode_to(&signature, &mut text);
         Ok(SignedToken { text, expires_at: instant(exp).unwrap_or(now) })
     }
 }
@@ -78,6 +82,9 @@ impl fmt::Debug for SignedToken {
         f.write_str("SignedToken(..)")
     }
 }
+
+/// Room for the claims of most tokens
+const USUAL_LEN: usize = 768;
 
 /// How long an app token is good
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(60);

@@ -118,6 +118,15 @@ WHERE (\"time\", id) < (",
         for (lead, column, id) in &self.ids {
             out.push_sql("\n  AND ");
             self.agrees::<SqlUuid, _>(&mut out, *lead, column, id)?;
+            if *lead == Lead::Session && self.lead == Lead::Session {
+                // A row of a session's beginning has its id, and one of its end an id that
+                // is made of it, so they need no index of their own.
+                out.push_sql(" AND id IN (");
+                out.push_bind_param::<Nullable<SqlUuid>, _>(id)?;
+                out.push_sql(", md5('close ' || ");
+                out.push_bind_param::<Nullable<SqlUuid>, _>(id)?;
+                out.push_sql(")::uuid)");
+            }
         }
         out.push_sql("\n  AND ");
         self.agrees::<Text, _>(&mut out, Lead::Slug, "resource_target", &self.slug)?;

@@ -131,7 +131,7 @@ impl Connector {
         };
         let plans = match purpose {
             Purpose::Read => SHORT_READS,
-            Purpose::Audit => "SET plan_cache_mode = force_generic_plan;",
+            Purpose::Audit => "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;",
             Purpose::Write | Purpose::Migrate => "",
         };
         format!("SET statement_timeout = {statement_timeout}; {plans}")

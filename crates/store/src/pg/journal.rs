@@ -7,16 +7,20 @@ use diesel::data_types::PgInterval;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::result::DatabaseErrorKind::UniqueViolation;
+use diesel::result::Error::DatabaseError;
+use diesel::serialize::ToSql;
 use diesel::sql_types::{
-    Array, BigInt, Bool, Bytea, Double, Integer, Interval, Jsonb, Nullable, Text, Timestamptz,
-    Uuid as SqlUuid,
+    Array, BigInt, Bool, Bytea, Double, HasSqlType, Inet, Integer, Interval, Jsonb, Nullable,
+    SqlType, Text, Timestamptz, Uuid as SqlUuid,
 };
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::PgStore;
 use super::housekeeping::{CLOSE, EndSessions, Forget};
+use super::values::Address;
 use crate::Error;
 use crate::journal::Groups;
 
@@ -28,8 +32,16 @@ impl Journal for PgStore {
         if groups.rows().is_empty() {
             return Ok(Vec::new());
         }
-        let note = Note::of(&groups, window);
-        let rows: Vec<Row> = self.audit.run(async |connection| note.load(connection).await).await?;
+        let note = async |connection: &mut AsyncPgConnection| match window.closes() {
+            false => match Note::<false>::of(&groups, window).load(connection).await {
+                Err(DatabaseError(UniqueViolation, _)) => {
+                    Note::<true>::of(&groups, window).load(connection).await
+                }
+                noted => noted,
+            },
+            true => Note::<true>::of(&groups, window).load(connection).await,
+        };
+        let rows: Vec<Row> = self.audit.run(note).await?;
         let kept: HashMap<_, _> = rows.into_iter().map(Row::kept).collect();
         Ok(groups.answers(|key| kept.get(key.as_bytes().as_slice()).copied()))
     }
@@ -77,9 +89,13 @@ impl Journal for PgStore {
 /// never wait for each other.
 ///
 /// A visit that was noted before, as happens when its connection breaks between the
-/// commit and the answer, meets a session of its own id, or else a row of its own id,
-/// and changes neither.
-pub(super) struct Note<'a> {
+/// commit and the answer, meets a session of its own id, and changes nothing. If that
+/// session has given way since, the visit meets a row of its own id. That is so rare that
+/// only the `CAREFUL` statement leaves such rows alone, which costs every row a search
+/// and a record of its own. The other fails as a whole, and is followed by that one.
+///
+/// Only the careful one closes sessions.
+pub(super) struct Note<'a, const CAREFUL: bool> {
     stale: PgInterval,
     touch: PgInterval,
     close: bool,
@@ -98,12 +114,11 @@ struct Rows<'a> {
     users: Vec<Uuid>,
     organizations: Vec<Uuid>,
     workspaces: Vec<Uuid>,
-    ips: Vec<Option<String>>,
+    ips: Vec<Option<Address>>,
     user_agents: Vec<Option<&'a str>>,
     resource_types: Vec<&'a str>,
     resources: Vec<Uuid>,
     targets: Vec<&'a str>,
-    actions: Vec<&'a str>,
     status_codes: Vec<i32>,
     decisions: Vec<&'a str>,
     reasons: Vec<&'a str>,
@@ -111,7 +126,7 @@ struct Rows<'a> {
     requests: Vec<Uuid>,
 }
 
-impl<'a> Note<'a> {
+impl<'a, const CAREFUL: bool> Note<'a, CAREFUL> {
     pub(super) fn of(groups: &Groups<'a>, window: Window) -> Self {
         let mut rows = Rows::default();
         for &(Entry { key, agent_id, record, .. }, visits) in groups.rows() {
@@ -123,12 +138,11 @@ impl<'a> Note<'a> {
             rows.users.push(record.user_id);
             rows.organizations.push(record.organization_id);
             rows.workspaces.push(record.workspace_id);
-            rows.ips.push(record.ip.map(|ip| ip.to_string()));
+            rows.ips.push(record.ip.map(Address));
             rows.user_agents.push(record.user_agent.as_deref());
             rows.resource_types.push(record.resource_type);
             rows.resources.push(record.resource_id);
             rows.targets.push(&record.resource_target);
-            rows.actions.push(record.action);
             rows.status_codes.push(record.status_code.into());
             rows.decisions.push(record.decision.as_str());
             rows.reasons.push(record.reason.unwrap_or_default());
@@ -144,7 +158,7 @@ impl<'a> Note<'a> {
     }
 }
 
-impl QueryFragment<Pg> for Note<'_> {
+impl<const CAREFUL: bool> QueryFragment<Pg> for Note<'_, CAREFUL> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let Self { stale, touch, close, rows } = self;
         out.push_sql("WITH span AS (SELECT ");
@@ -153,62 +167,73 @@ impl QueryFragment<Pg> for Note<'_> {
         out.push_bind_param::<Interval, _>(touch)?;
         out.push_sql(" AS touch, ");
         out.push_bind_param::<Bool, _>(close)?;
-        out.push_sql(" AS close), asked AS (\n    SELECT * FROM unnest(");
-        out.push_bind_param::<Array<Bytea>, _>(&rows.keys)?;
-        for ids in [&rows.ids, &rows.agents] {
-            out.push_sql(", ");
-            out.push_bind_param::<Array<SqlUuid>, _>(ids)?;
-        }
-        out.push_sql(", ");
-        out.push_bind_param::<Array<BigInt>, _>(&rows.visits)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Timestamptz>, _>(&rows.times)?;
-        for ids in [&rows.users, &rows.organizations, &rows.workspaces] {
-            out.push_sql(", ");
-            out.push_bind_param::<Array<SqlUuid>, _>(ids)?;
-        }
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Text>>, _>(&rows.ips)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Text>>, _>(&rows.user_agents)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&rows.resource_types)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlUuid>, _>(&rows.resources)?;
-        for texts in [&rows.targets, &rows.actions] {
-            out.push_sql(", ");
-            out.push_bind_param::<Array<Text>, _>(texts)?;
-        }
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Integer>, _>(&rows.status_codes)?;
-        for texts in [&rows.decisions, &rows.reasons] {
-            out.push_sql(", ");
-            out.push_bind_param::<Array<Text>, _>(texts)?;
-        }
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Jsonb>, _>(&rows.additional_fields)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlUuid>, _>(&rows.requests)?;
+        out.push_sql(" AS close), visit AS NOT MATERIALIZED (\n    SELECT ");
+        column::<Bytea, _>(&mut out, &rows.keys, "key")?;
+        column::<SqlUuid, _>(&mut out, &rows.ids, "id")?;
+        column::<SqlUuid, _>(&mut out, &rows.agents, "agent_id")?;
+        column::<BigInt, _>(&mut out, &rows.visits, "visits")?;
+        column::<Timestamptz, _>(&mut out, &rows.times, "\"time\"")?;
+        column::<SqlUuid, _>(&mut out, &rows.users, "user_id")?;
+        column::<SqlUuid, _>(&mut out, &rows.organizations, "organization_id")?;
+        column::<SqlUuid, _>(&mut out, &rows.workspaces, "workspace_id")?;
+        column::<Nullable<Inet>, _>(&mut out, &rows.ips, "ip")?;
+        column::<Nullable<Text>, _>(&mut out, &rows.user_agents, "user_agent")?;
+        column::<Text, _>(&mut out, &rows.resource_types, "resource_type")?;
+        column::<SqlUuid, _>(&mut out, &rows.resources, "resource_id")?;
+        column::<Text, _>(&mut out, &rows.targets, "resource_target")?;
+        column::<Integer, _>(&mut out, &rows.status_codes, "status_code")?;
+        column::<Text, _>(&mut out, &rows.decisions, "decision")?;
+        column::<Text, _>(&mut out, &rows.reasons, "reason")?;
+        column::<Jsonb, _>(&mut out, &rows.additional_fields, "additional_fields")?;
+        column::<SqlUuid, _>(&mut out, &rows.requests, "request_id")?;
         out.push_sql(NOTE);
-        out.push_sql(CLOSE);
+        if CAREFUL {
+            out.push_sql(LEAVE_ALONE);
+            out.push_sql(ENDED);
+            out.push_sql(CLOSE);
+        } else {
+            out.push_sql("\n)");
+        }
         out.push_sql(NOTED);
         Ok(())
     }
 }
 
-/// What follows the visits: `$1` is how long a session lasts without any, and `$2` how
-/// exactly its last is known
+/// The `n`th of an array as a column
+///
+/// `unnest` would first put every array into a table of its own.
+fn column<'b, T, U>(
+    out: &mut AstPass<'_, 'b, Pg>,
+    values: &'b Vec<U>,
+    name: &str,
+) -> QueryResult<()>
+where
+    Pg: HasSqlType<Array<T>>,
+    Array<T>: SqlType,
+    Vec<U>: ToSql<Array<T>, Pg>,
+{
+    out.push_sql("(");
+    out.push_bind_param::<Array<T>, _>(values)?;
+    out.push_sql(")[n] AS ");
+    out.push_sql(name);
+    out.push_sql(", ");
+    Ok(())
+}
+
+/// What follows the visits, of which `$4` are the keys: `$1` is how long a session lasts
+/// without any, and `$2` how exactly its last is known
 ///
 /// A session that is not stale is one that a visit continues. With `$1` zero there is no
-/// such session, whatever another statement has written since this one began. If `$3`, a
-/// session that gave way is closed: what is read of it is how it was before.
+/// such session, whatever another statement has written since this one began.
+///
+/// The words of an enum are compared rather than cast: a cast looks each of them up. A
+/// word that is not known becomes null, which is refused.
 const NOTE: &str = "\
-) AS visit (key, id, agent_id, visits, \"time\", user_id, organization_id, workspace_id, ip,
-                     user_agent, resource_type, resource_id, resource_target, action,
-                     status_code, decision, reason, additional_fields, request_id)
+n
+    FROM generate_series(1, cardinality($4)) n
 ), noted AS (
     INSERT INTO authd_audit_sessions AS last (key, id, agent_id, started_at, updated_at, visits)
-    SELECT key, id, agent_id, now(), now(), visits FROM asked WHERE visits > 0
+    SELECT key, id, agent_id, now(), now(), visits FROM visit WHERE visits > 0
     ON CONFLICT (key) DO UPDATE SET
         id = CASE WHEN $1 > '0' AND last.updated_at > now() - $1
                   THEN last.id ELSE excluded.id END,
@@ -226,14 +251,21 @@ const NOTE: &str = "\
                                  ip, user_agent, resource_type, resource_id, resource_target,
                                  action, status_code, decision, reason, additional_fields,
                                  request_id)
-    SELECT id, id, \"time\", user_id, organization_id, workspace_id, ip::inet, user_agent,
-           resource_type::authd_resource_type, resource_id, resource_target,
-           action::authd_audit_action, status_code, decision::authd_audit_decision, reason,
-           additional_fields, request_id
-    FROM asked, span
-    WHERE (key, id) IN (SELECT key, id FROM noted)
-       OR stale = '0' AND key IN (SELECT key FROM noted)
-    ON CONFLICT (id) DO NOTHING
+    SELECT id, id, \"time\", user_id, organization_id, workspace_id, ip, user_agent,
+           CASE resource_type
+               WHEN 'workspace_agent' THEN 'workspace_agent'::authd_resource_type
+               WHEN 'workspace_app' THEN 'workspace_app'::authd_resource_type END,
+           resource_id, resource_target, 'open', status_code,
+           CASE decision WHEN 'allow' THEN 'allow'::authd_audit_decision
+                         WHEN 'deny' THEN 'deny'::authd_audit_decision END,
+           reason, additional_fields, request_id
+    FROM visit
+    WHERE id IN (SELECT id FROM noted) OR $1 = '0' AND key IN (SELECT key FROM noted)";
+
+const LEAVE_ALONE: &str = "\n    ON CONFLICT (id) DO NOTHING";
+
+/// If `$3`, the sessions that gave way: what is read of them is how they were before
+const ENDED: &str = "
 ), ended AS (
     SELECT last.id, last.started_at, last.updated_at, last.visits
     FROM noted JOIN authd_audit_sessions last USING (key)
@@ -243,14 +275,14 @@ const NOTE: &str = "\
 const NOTED: &str = "
 SELECT key, id, extract(epoch FROM now() - updated_at)::double precision FROM noted";
 
-impl QueryId for Note<'_> {
-    type QueryId = Note<'static>;
+impl<const CAREFUL: bool> QueryId for Note<'_, CAREFUL> {
+    type QueryId = Note<'static, CAREFUL>;
 
     // The text is always the same, so it is prepared once per connection.
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl Query for Note<'_> {
+impl<const CAREFUL: bool> Query for Note<'_, CAREFUL> {
     type SqlType = (Bytea, SqlUuid, Double);
 }
 

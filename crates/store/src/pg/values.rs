@@ -1,5 +1,7 @@
 //! Columns as the domain's own types
 
+use std::io::Write;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +10,7 @@ use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
 use diesel::serialize::{self, IsNull, Output, ToSql};
-use diesel::sql_types::{BigInt, Jsonb, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Inet, Jsonb, Text, Timestamptz};
 
 use crate::domain;
 
@@ -46,6 +48,29 @@ impl ToSql<Timestamptz, Pg> for Moment {
         let micros = domain::unix_micros(self.0).ok_or("a time beyond all clocks")?;
         let micros = micros.saturating_sub(EPOCH);
         ToSql::<BigInt, Pg>::to_sql(&micros, &mut out.reborrow())?;
+        Ok(IsNull::No)
+    }
+}
+
+/// An address of the internet, without a network
+#[derive(Clone, Copy, Debug, AsExpression)]
+#[diesel(sql_type = Inet)]
+pub(super) struct Address(pub(super) IpAddr);
+
+/// Family, bits of the network, whether it is one, and the bytes, by number:
+/// `inet_send` of PostgreSQL's `src/backend/utils/adt/network.c`
+impl ToSql<Inet, Pg> for Address {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        match self.0 {
+            IpAddr::V4(ip) => {
+                out.write_all(&[2, 32, 0, 4])?;
+                out.write_all(&ip.octets())?;
+            }
+            IpAddr::V6(ip) => {
+                out.write_all(&[3, 128, 0, 16])?;
+                out.write_all(&ip.octets())?;
+            }
+        }
         Ok(IsNull::No)
     }
 }

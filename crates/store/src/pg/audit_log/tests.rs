@@ -27,7 +27,7 @@ fn filters() -> Vec<(Filter, &'static str)> {
     vec![
         (none.clone(), "authd_audit_log_time_idx"),
         (Filter { request: Some(id), ..none.clone() }, "authd_audit_log_request_id_idx"),
-        (Filter { session: Some(id), ..none.clone() }, "authd_audit_log_session_id_idx"),
+        (Filter { session: Some(id), ..none.clone() }, "authd_audit_log_pkey"),
         (
             Filter { app: Some(App::Id(AppId(id))), ..none.clone() },
             "authd_audit_log_resource_id_idx",
@@ -65,7 +65,8 @@ async fn say_everything(store: &PgStore) {
     };
     let entry = Entry::new(&event, Uuid::new_v4());
     let count = Count { key: entry.key, session: entry.record.session, visits: 1 };
-    store.note(&[entry], Window::default()).await.unwrap();
+    store.note(std::slice::from_ref(&entry), Window::default()).await.unwrap();
+    store.note(&[entry], Window::default().close(true)).await.unwrap();
     store.count(&[count]).await.unwrap();
     store.end_sessions(Window::default(), 1).await.unwrap();
     store.forget(Duration::from_secs(86_400 * 365 * 200), 1).await.unwrap();
@@ -96,7 +97,7 @@ async fn each_statement_is_prepared_once() {
         assert_eq!(texts.len(), prepared.len(), "one is prepared twice");
         all.extend(texts);
     }
-    assert_eq!(all.len(), 4 + filters().len());
+    assert_eq!(all.len(), 5 + filters().len());
     insta::assert_snapshot!(all.into_iter().collect::<Vec<_>>().join("\n\n"));
 }
 
@@ -125,7 +126,9 @@ async fn no_statement_reads_a_whole_table() {
             let (types, values) = parameters(&text, limit);
             let plan = plan(&text, "force_custom_plan", &types, &values).await;
             assert!(plan.contains(index), "{index} is not used:\n{plan}");
-            assert!(limit > 50 || !plan.contains("Sort"), "{plan}");
+            // Of a request or a session there are so few rows that they may be sorted.
+            let few = filter.request.is_some() || filter.session.is_some();
+            assert!(limit > 50 || few || !plan.contains("Sort"), "{plan}");
         }
     }
 
@@ -138,14 +141,17 @@ async fn no_statement_reads_a_whole_table() {
     assert!(forgotten.contains("authd_audit_log_time_idx"), "{forgotten}");
 
     // On the way that every visit goes, with and without a session to be closed.
-    let note = Note::of(&Groups::of(&[], Window::default()), Window::default());
+    let groups = Groups::of(&[], Window::default());
+    let note = Note::<false>::of(&groups, Window::default());
+    let careful = Note::<true>::of(&groups, Window::default());
     let arrays = "bytea[], uuid[], uuid[], bigint[], timestamptz[], uuid[], uuid[], uuid[], \
-                  text[], text[], text[], uuid[], text[], text[], integer[], text[], text[], \
-                  jsonb[], uuid[]";
-    let nulls = vec!["null"; 19].join(", ");
+                  inet[], text[], text[], uuid[], text[], integer[], text[], text[], jsonb[], \
+                  uuid[]";
+    let nulls = vec!["null"; 18].join(", ");
     let types = format!("interval, interval, boolean, {arrays}");
     let values = format!("'1 h', '1 min', true, {nulls}");
     plan(&text(&note), generic, &types, &values).await;
+    plan(&text(&careful), generic, &types, &values).await;
     plan(&text(&More::default()), generic, "bytea[], uuid[], bigint[]", "null, null, null").await;
 }
 

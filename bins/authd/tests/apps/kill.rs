@@ -1,0 +1,178 @@
+//! What is left of visits when a real authd is killed among them
+
+use std::collections::HashMap;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use authd::client::Client;
+use bytes::Bytes;
+use hyper::header::HeaderName;
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+use store::{Options, PgStore};
+use testkit::Database;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::time::sleep;
+
+use crate::world::{DASHBOARD, ISSUE, Plan, by_path};
+
+/// `authd serve` as shipped
+struct Authd {
+    process: Child,
+    url: String,
+}
+
+impl Authd {
+    async fn start(database: &Database) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_authd"))
+            .args(["serve", "--listen", &free.to_string(), "--database-url", database.url()])
+            .args(["--access-url", DASHBOARD])
+            // The agents were connected when the test began.
+            .args(["--agent-inactive-timeout-seconds", "3600"])
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let authd = Self { process, url: format!("http://{free}") };
+        let ready = format!("{}/readyz", authd.url);
+        for _ in 0..1_000 {
+            match Client::new().get(&ready).await {
+                Ok(answer) if answer.status == StatusCode::OK => return authd,
+                _ => sleep(Duration::from_millis(20)).await,
+            }
+        }
+        panic!("authd did not start");
+    }
+}
+
+/// Somebody who opens an app again and again, each time with another browser
+#[derive(Clone)]
+struct Visitor {
+    client: Client,
+    url: String,
+    proxy: String,
+    envelope: Value,
+}
+
+impl Visitor {
+    fn new(authd: &Authd, plan: &Plan) -> Self {
+        let session = plan.people["alice"].token.reveal();
+        Self {
+            client: Client::new(),
+            url: format!("{}{ISSUE}", authd.url),
+            proxy: plan.proxy.reveal(),
+            envelope: by_path("alice", "dev", "agent", "owner", session),
+        }
+    }
+
+    /// Whether the visit was answered
+    async fn visit(&self, visit: u32) -> bool {
+        let mut envelope = self.envelope.clone();
+        envelope["user_agent"] = visit.to_string().into();
+        let name = HeaderName::from_static("coder-external-proxy-token");
+        let headers = [(name, &*self.proxy), (hyper::header::CONTENT_TYPE, "application/json")];
+        let body = Bytes::from(envelope.to_string());
+        match self.client.send(Method::POST, &self.url, &headers, body).await {
+            Ok(answer) => {
+                assert_eq!(answer.status, StatusCode::CREATED);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// How many rows each visit has
+async fn rows(database: &Database) -> HashMap<u32, u32> {
+    let rows =
+        database.sql("SELECT user_agent, count(*) FROM authd_audit_log GROUP BY user_agent").await;
+    let row = |row: String| {
+        let (visit, rows) = row.split_once('|').unwrap();
+        (visit.parse().unwrap(), rows.parse().unwrap())
+    };
+    rows.into_iter().map(row).collect()
+}
+
+// scenario 286
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_under_load_only_the_last_moment_is_lost() {
+    let database = Database::new().await;
+    let plan = Plan::new();
+    let store = PgStore::connect(database.url(), &Options::default()).await.unwrap();
+    store.load(&plan.rows).await.unwrap();
+    let connected =
+        "UPDATE workspace_agents SET first_connected_at = now(), last_connected_at = now()";
+    database.sql(connected).await;
+
+    let mut authd = Authd::start(&database).await;
+    let begun = Arc::new(AtomicU32::new(0));
+    let visitors: Vec<_> = (0..8)
+        .map(|_| {
+            let (visitor, begun) = (Visitor::new(&authd, &plan), Arc::clone(&begun));
+            tokio::spawn(async move {
+                let mut answered = Vec::new();
+                loop {
+                    let visit = begun.fetch_add(1, Ordering::Relaxed);
+                    if !visitor.visit(visit).await {
+                        return answered;
+                    }
+                    answered.push((visit, Instant::now()));
+                    sleep(Duration::from_millis(10)).await;
+                }
+            })
+        })
+        .collect();
+    sleep(Duration::from_secs(4)).await;
+    let killed = Instant::now();
+    authd.process.start_kill().unwrap();
+    authd.process.wait().await.unwrap();
+    let mut answered = Vec::new();
+    for visitor in visitors {
+        answered.extend(visitor.await.unwrap());
+    }
+    // What the database was working on it still does, for nobody.
+    let working = "SELECT count(*) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND query LIKE '%authd_audit_%' \
+                   AND pid <> pg_backend_pid()";
+    for _ in 0..1_000 {
+        if database.sql(working).await == ["0"] {
+            break;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+
+    let kept = rows(&database).await;
+    let begun = begun.load(Ordering::Relaxed);
+    assert!(kept.iter().all(|(visit, rows)| *visit < begun && *rows == 1), "{kept:?}");
+    let (long_ago, lately): (Vec<_>, Vec<_>) =
+        answered.into_iter().partition(|(_, at)| *at + WINDOW <= killed);
+    assert!(long_ago.len() >= 50 && lately.len() >= 10, "{} {}", long_ago.len(), lately.len());
+    let lost: Vec<_> = long_ago.iter().filter(|(visit, _)| !kept.contains_key(visit)).collect();
+    assert!(lost.is_empty(), "{} of {} are lost: {lost:?}", lost.len(), long_ago.len());
+
+    // The visitors come again, and some others: who has a row has no other.
+    let again = Authd::start(&database).await;
+    let visitor = Visitor::new(&again, &plan);
+    let others = (begun..begun + 20).map(|visit| (visit, killed));
+    let mut expected: HashMap<u32, u32> = kept.keys().map(|visit| (*visit, 1)).collect();
+    for (visit, _) in lately.into_iter().chain(others) {
+        assert!(visitor.visit(visit).await);
+        expected.insert(visit, 1);
+    }
+    for _ in 0..500 {
+        if rows(&database).await == expected {
+            return;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(rows(&database).await, expected);
+}
+
+/// How long before the end a visit may have been answered and yet be lost: `kill -9`
+/// takes what has not been written, which is milliseconds' worth, and a machine that
+/// tests run on is slow
+const WINDOW: Duration = Duration::from_secs(1);
