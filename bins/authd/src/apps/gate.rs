@@ -96,7 +96,7 @@ async fn decide_and_record<S: Store>(
     }
     let target = resolve(request, facts.place.as_ref());
     let mut visitor = None;
-    let outcome = pass(apps, &facts, target.clone(), &asking, &mut visitor).await;
+    let outcome = pass(apps, &facts, target.as_ref(), &asking, &mut visitor).await;
 
     let (status, reason) = match &outcome {
         Ok(_) => (200, None),
@@ -144,17 +144,18 @@ async fn decide_and_record<S: Store>(
         };
         record(apps, event).await?;
     }
-    outcome
+    let (token, visitor) = outcome?;
+    Ok(Issued { token, visitor, target: target.map_err(Refused::Unresolved)? })
 }
 
 /// The decision itself; `visitor` is whoever turns out to be signed in
 async fn pass<S: Store>(
     apps: &Arc<Apps<S>>,
     facts: &AppAccess,
-    target: Result<Target, Unresolved>,
+    target: Result<&Target, &Unresolved>,
     asking: &Asking,
     visitor: &mut Option<UserId>,
-) -> Result<Issued, Refused> {
+) -> Result<(SignedToken, Option<UserId>), Refused> {
     let holder = match identify(&asking.tokens, &facts.holders, apps.terms(), asking.now) {
         // The provider's token has ended, and only the dashboard can get another: whoever
         // signs in there again has one.
@@ -174,17 +175,17 @@ async fn pass<S: Store>(
         }
     };
     *visitor = holder.map(|holder| holder.key.user);
-    let target = target.map_err(Refused::Unresolved)?;
+    let target = target.map_err(|why| Refused::Unresolved(*why))?;
     if let (Some(preflight), CorsBehavior::Simple) = (&asking.preflight, target.cors) {
         return Err(Refused::Preflight(preflight.clone()));
     }
     let subject = holder.map(|holder| holder.subject(&apps.roles)).transpose();
     let subject = subject.map_err(Refused::NoSubject)?;
 
-    let permit = match decide(&target, subject.as_ref(), apps.config.rules) {
+    let permit = match decide(target, subject.as_ref(), apps.config.rules) {
         Ok(permit) => permit,
         Err(denial) if denial.reason() == Reason::NotSignedIn => {
-            return Err(sign_in(apps, asking, &target));
+            return Err(sign_in(apps, asking, target));
         }
         Err(denial) => return Err(Refused::Denied(denial)),
     };
@@ -195,7 +196,7 @@ async fn pass<S: Store>(
     }
     let token = apps.keys.sign(&*apps.store, &permit, asking.now).await;
     let token = token.map_err(Refused::Unsigned)?;
-    Ok(Issued { token, visitor: permit.visitor(), target })
+    Ok((token, permit.visitor()))
 }
 
 /// Where somebody goes who has to sign in
@@ -244,7 +245,7 @@ fn stopped<S: Store>(
 /// Whether a visit to a workspace that exists is one that auditors ask for
 ///
 /// What failed before anything was decided says nothing about the visitor.
-fn is_recorded(outcome: &Result<Issued, Refused>) -> bool {
+fn is_recorded<T>(outcome: &Result<T, Refused>) -> bool {
     match outcome {
         Err(Refused::Unresolved(why)) => why.is_not_found() || *why == Unresolved::Stopped,
         // The visit is what may follow.

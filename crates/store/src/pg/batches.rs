@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use diesel::result::QueryResult;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::connect::Connection;
@@ -108,7 +109,10 @@ type Caller<Q> = oneshot::Sender<Result<<Q as Question>::Answer, Error>>;
 
 impl<Q: Question> Duty<Q> {
     async fn serve(mut self) {
-        while let Some((connection, questions, callers)) = self.next() {
+        loop {
+            // Callers who are ready to ask come first: a statement costs more than that.
+            yield_now().await;
+            let Some((connection, questions, callers)) = self.next() else { return };
             let reads = Arc::clone(&self.batches.reads);
             let put = async |questions: &[Q]| {
                 let ask = |connection| async move { Q::ask(questions, connection).await };

@@ -276,3 +276,50 @@ async fn a_question_at_fault_spoils_no_other_of_its_batch() {
     assert_eq!(reason, "division by zero");
     assert_eq!(answers, [Ok(100), Ok(50), Ok(25), Ok(20)]);
 }
+
+/// A question that takes so many seconds, and is answered with how many were asked along
+struct Nap(f64);
+
+impl Question for Nap {
+    type Answer = usize;
+
+    async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<usize>> {
+        let seconds = questions.iter().map(|question| question.0).sum::<f64>();
+        diesel::select(pg_sleep(seconds)).execute(&mut &connection.inner).await?;
+        Ok(vec![questions.len(); questions.len()])
+    }
+}
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    fn pg_sleep(seconds: diesel::sql_types::Double) -> diesel::sql_types::Text;
+}
+
+#[tokio::test]
+async fn callers_gather_while_a_statement_is_under_way_but_not_behind_one_that_hangs() {
+    let database = Database::empty().await;
+    let store = PgStore::new(database.url(), &Options::default().read_connections(2)).unwrap();
+    let batches = Arc::new(Batches::new(Arc::clone(&store.reads)));
+    let ask = |seconds| {
+        let batches = Arc::clone(&batches);
+        tokio::spawn(async move { batches.ask(Nap(seconds)).await.unwrap() })
+    };
+    // Both connections are open now, and both are idle.
+    let hung = ask(0.1);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(ask(0.0).await.unwrap(), 1);
+    assert_eq!(hung.await.unwrap(), 1);
+
+    // The test's one thread lets nobody ask in between.
+    let (first, others) = (ask(0.0), [ask(0.0), ask(0.0), ask(0.0)]);
+    let together = first.await.unwrap();
+    for other in others {
+        assert_eq!(other.await.unwrap(), 4, "{together}");
+    }
+
+    let hung = ask(60.0);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let quick = tokio::time::timeout(Duration::from_secs(5), ask(0.0)).await;
+    assert_eq!(quick.unwrap().unwrap(), 1);
+    hung.abort();
+}
