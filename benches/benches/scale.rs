@@ -5,6 +5,9 @@
 //! of the newest: a million have ten million builds, which take some minutes to make and
 //! a few gigabytes. Without the variable there are 100,000.
 //!
+//! `AUTHD_SCALE_SHARED_BUFFERS=6GB` gives the server that much memory of its own, as one of
+//! that size would have; otherwise it has PostgreSQL's default.
+//!
 //! Sixteen callers, on either side `PgStore` as shipped; the small side has 10,000
 //! workspaces.
 
@@ -17,7 +20,7 @@ use agent_auth::{Candidates, Rules, select};
 use app_authz::{Directory, UncheckedRequest, resolve};
 use authd_benches::{Contest, Effort, Report, Round, Until, concurrently};
 use store::PgStore;
-use testkit::Database;
+use testkit::OwnServer;
 use tokio::runtime::Runtime;
 
 fn main() {
@@ -30,7 +33,9 @@ fn main() {
         }
     };
     let runtime = Runtime::new().unwrap();
-    let [small, large] = [small, large].map(|size| runtime.block_on(Deployment::new(size)));
+    let server = runtime.block_on(server());
+    let [small, large] =
+        [small, large].map(|size| runtime.block_on(Deployment::new(&server, size)));
 
     let contest = Contest::new(effort);
     let mut report = Report::default();
@@ -46,6 +51,19 @@ fn main() {
     );
 }
 
+/// A server with as much memory as is asked for
+async fn server() -> OwnServer {
+    let server = OwnServer::start().await;
+    if let Ok(size) = std::env::var("AUTHD_SCALE_SHARED_BUFFERS") {
+        let database = server.database().await;
+        database.sql(&format!("ALTER SYSTEM SET shared_buffers = '{size}'")).await;
+        server.pause().await;
+        server.resume().await;
+        println!("shared buffers: {}", database.sql("SHOW shared_buffers").await.concat());
+    }
+    server
+}
+
 /// A deployment of so many workspaces
 struct Deployment {
     workspaces: u64,
@@ -53,8 +71,8 @@ struct Deployment {
 }
 
 impl Deployment {
-    async fn new(workspaces: u64) -> Self {
-        let database = Database::new().await;
+    async fn new(server: &OwnServer, workspaces: u64) -> Self {
+        let database = server.database().await;
         database
             .sql(&include_str!("scale.sql").replace("$workspaces", &workspaces.to_string()))
             .await;

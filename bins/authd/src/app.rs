@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -121,12 +122,35 @@ impl<S: Store> App<S> {
         (self.clock)()
     }
 
-    /// Answers a request, whatever it holds
+    /// Answers a request from nobody knows where, whatever it holds
+    ///
+    /// Otherwise like [`answer_to`](Self::answer_to).
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.answer_from(None, request).await
+    }
+
+    /// Answers a request that came over a connection with `peer`, whatever it holds
     ///
     /// Every answer carries its request id, and every failure leaves one line in
     /// the log under that id. A handler that panics costs one answer, not the
     /// process.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    pub async fn answer_to<B>(&self, peer: IpAddr, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.answer_from(Some(peer), request).await
+    }
+
+    async fn answer_from<B>(
+        &self,
+        peer: Option<IpAddr>,
+        request: Request<B>,
+    ) -> Response<Full<Bytes>>
     where
         B: hyper::body::Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -140,13 +164,13 @@ impl<S: Store> App<S> {
         // An app's own `/` is never ours.
         let is_open = matches!(route, Err(Failure::RouteNotFound)) || request.uri().path() == "/";
         let route = match &self.apps {
-            Some(apps) if is_open && apps.is_visited_by(&request) => Ok(Route::Visit),
+            Some(apps) if is_open && apps.is_visited_by(&request, peer) => Ok(Route::Visit),
             _ => route,
         };
         let name = route.as_ref().map_or("unmatched", |route| route.name());
         let outcome = match route {
             Ok(route) => {
-                let answer = AssertUnwindSafe(self.dispatch(route, request, request_id));
+                let answer = AssertUnwindSafe(self.dispatch(route, peer, request, request_id));
                 answer.catch_unwind().await.unwrap_or(Err(Failure::Panicked))
             }
             Err(failure) => Err(failure),
@@ -171,6 +195,7 @@ impl<S: Store> App<S> {
     async fn dispatch<B>(
         &self,
         route: Route,
+        peer: Option<IpAddr>,
         request: Request<B>,
         request_id: Uuid,
     ) -> Result<Response<Full<Bytes>>, Failure>
@@ -197,7 +222,7 @@ impl<S: Store> App<S> {
                 Route::Healthz => Ok(routes::health::live()),
                 Route::Metrics => Ok(routes::health::metrics(self)),
                 Route::Readyz => routes::health::ready(&*self.store).await,
-                _ => self.dispatch_access(route, request, request_id).await,
+                _ => self.dispatch_access(route, peer, request, request_id).await,
             }
         };
         tokio::time::timeout(self.limits.request, answer)
@@ -209,6 +234,7 @@ impl<S: Store> App<S> {
     async fn dispatch_access<B>(
         &self,
         route: Route,
+        peer: Option<IpAddr>,
         request: Request<B>,
         request_id: Uuid,
     ) -> Result<Response<Full<Bytes>>, Failure>
@@ -223,22 +249,25 @@ impl<S: Store> App<S> {
                 return app_tokens::issue_for_proxy(apps, request, bounds, now, request_id).await;
             }
             Route::IssueTerminalToken => {
-                return app_tokens::issue_for_terminal(apps, request, bounds, now, request_id)
-                    .await;
+                let client = apps.asked_of(&request, peer).client;
+                return app_tokens::issue_for_terminal(
+                    apps, request, bounds, client, now, request_id,
+                )
+                .await;
             }
             Route::Import => {
-                let client = apps.asked_of(&request).client;
+                let client = apps.asked_of(&request, peer).client;
                 return routes::import::import(apps, request, bounds, client, now).await;
             }
             Route::SignIn if request.method() == Method::POST => {
-                let client = apps.asked_of(&request).client;
+                let client = apps.asked_of(&request, peer).client;
                 return routes::login::sign_in(apps, request, bounds, client, now).await;
             }
             _ => request.into_parts().0,
         };
         let (headers, path) = (&request.headers, request.uri.path());
         let query = request.uri.query().unwrap_or_default();
-        let asked = apps.asked(&request.uri, headers, &request.extensions);
+        let asked = apps.asked(&request.uri, headers, peer);
         let client = asked.client;
         match route {
             Route::AppHost => applications::host(apps, headers, query, client, now).await,

@@ -14,7 +14,6 @@ use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
 use crate::app::App;
-use crate::apps::Peer;
 use crate::idle::IdleTimeout;
 
 /// Serves HTTP/1.1 and HTTP/2 (h2c, prior knowledge) until `stop` resolves
@@ -52,10 +51,9 @@ pub async fn serve<S: Store + 'static>(
             }
         };
         let app = Arc::clone(&app);
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
             let app = Arc::clone(&app);
-            request.extensions_mut().insert(Peer(peer));
-            async move { Ok::<_, std::convert::Infallible>(app.answer(request).await) }
+            async move { Ok::<_, std::convert::Infallible>(app.answer_to(peer.ip(), request).await) }
         });
         let io = TokioIo::new(IdleTimeout::new(stream, limits.idle));
         let connection = drain.watch(http.serve_connection(io, service).into_owned());

@@ -1,15 +1,10 @@
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use app_audit::parse_ip;
 use hyper::Uri;
 use hyper::header::{HOST, HeaderMap, HeaderName};
-use hyper::http::Extensions;
 use thiserror::Error;
-
-/// The other end of the connection a request came over
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Whose word on clients and hosts is taken
 ///
@@ -85,28 +80,29 @@ pub struct NoNetwork;
 
 /// What was asked, of which host and by whom, as far as it can be believed
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Asked<'a> {
     /// Host and port, as the client wrote them
-    pub(crate) host: String,
+    pub(crate) host: &'a str,
     /// Where the client is, if that is known
     pub(crate) client: Option<IpAddr>,
     /// Whether the request came from a trusted proxy
     pub(crate) trusted: bool,
 }
 
-impl Asked {
+impl<'a> Asked<'a> {
+    /// `peer` is whoever is at the other end of the connection
     pub(crate) fn of(
-        uri: &Uri,
-        headers: &HeaderMap,
-        extensions: &Extensions,
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+        peer: Option<IpAddr>,
         proxies: &TrustedProxies,
     ) -> Self {
-        let peer = extensions.get::<Peer>().map(|peer| peer.0.ip().to_canonical());
+        let peer = peer.map(|peer| peer.to_canonical());
         let trusted = peer.is_some_and(|peer| proxies.trust(peer));
         let own = own_host(uri, headers);
         let told = first(headers, &X_FORWARDED_HOST).filter(|_| trusted);
         Self {
-            host: told.or(own).unwrap_or_default().to_owned(),
+            host: told.or(own).unwrap_or_default(),
             client: if trusted { proxies.client(peer, headers) } else { peer },
             trusted,
         }
@@ -133,14 +129,16 @@ pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwa
 mod tests {
     use super::*;
 
-    fn asked(peer: &str, headers: &[(&str, &str)]) -> Asked {
+    /// Host and client of a request with these headers
+    fn asked(peer: &str, headers: &[(&str, &str)]) -> (String, Option<IpAddr>) {
         let mut request = hyper::Request::builder().uri("/").header("host", "own.example");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut request = request.body(()).unwrap();
-        request.extensions_mut().insert(Peer(SocketAddr::new(peer.parse().unwrap(), 4711)));
-        Asked::of(request.uri(), request.headers(), request.extensions(), &proxies())
+        let request = request.body(()).unwrap();
+        let peer = peer.parse().unwrap();
+        let asked = Asked::of(request.uri(), request.headers(), Some(peer), &proxies());
+        (asked.host.to_owned(), asked.client)
     }
 
     fn proxies() -> TrustedProxies {
@@ -164,9 +162,8 @@ mod tests {
             ("fd00::2", "own.example", "fd00::2"),
             ("11.0.0.1", "own.example", "11.0.0.1"),
         ] {
-            let asked = asked(peer, &told);
-            assert_eq!(asked.host, host, "{peer}");
-            assert_eq!(asked.client, Some(client.parse().unwrap()), "{peer}");
+            let expected = (host.to_owned(), Some(client.parse().unwrap()));
+            assert_eq!(asked(peer, &told), expected, "{peer}");
         }
     }
 
@@ -181,8 +178,8 @@ mod tests {
             (&[("forwarded", "for=1.2.3.4")], "10.0.0.1"),
             (&[], "10.0.0.1"),
         ] {
-            let asked = asked("10.0.0.1", headers);
-            assert_eq!(asked.client, Some(client.parse().unwrap()), "{headers:?}");
+            let (_, asked) = asked("10.0.0.1", headers);
+            assert_eq!(asked, Some(client.parse().unwrap()), "{headers:?}");
         }
     }
 

@@ -28,7 +28,6 @@ use app_authz::credential::{KeyHolder, Session, Terms};
 use app_authz::rbac::BuiltInRoles;
 use hyper::Uri;
 use hyper::header::HeaderMap;
-use hyper::http::Extensions;
 use store::Store;
 use tokio::sync::Semaphore;
 use tracing::{error, warn};
@@ -38,7 +37,7 @@ pub(crate) use self::cookies::{Cookies, Lasting, cookies, for_app as cookies_for
 pub(crate) use self::cors::Preflight;
 use self::deployments::{Deployment, Deployments};
 pub(crate) use self::flow::{Allowed, Request as VisitRequest, user_agent, visit};
-pub(crate) use self::forwarded::{Asked, Peer, X_FORWARDED_HOST, first, own_host};
+pub(crate) use self::forwarded::{Asked, X_FORWARDED_HOST, first, own_host};
 pub use self::forwarded::{Network, NoNetwork, TrustedProxies};
 pub(crate) use self::gate::{Asking, Issued, issue};
 use self::keys::Keys;
@@ -104,22 +103,35 @@ impl<S: Store> Apps<S> {
     }
 
     /// Whether a request that no route answers is for an app: by its host or its path
-    pub(crate) fn is_visited_by<B>(&self, request: &hyper::Request<B>) -> bool {
+    pub(crate) fn is_visited_by<B>(
+        &self,
+        request: &hyper::Request<B>,
+        peer: Option<IpAddr>,
+    ) -> bool {
         let path = request.uri().path();
         path.starts_with("/@")
             || path.starts_with("/%40")
             || terminal_agent(path).is_some()
-            || self.deployments.primary.has_app_host(&self.asked_of(request).host)
+            || self.deployments.primary.has_app_host(self.asked_of(request, peer).host)
     }
 
     /// What was asked, as far as it can be believed
-    pub(crate) fn asked_of<B>(&self, request: &hyper::Request<B>) -> Asked {
-        self.asked(request.uri(), request.headers(), request.extensions())
+    pub(crate) fn asked_of<'a, B>(
+        &self,
+        request: &'a hyper::Request<B>,
+        peer: Option<IpAddr>,
+    ) -> Asked<'a> {
+        self.asked(request.uri(), request.headers(), peer)
     }
 
     /// What was asked, as far as it can be believed
-    pub(crate) fn asked(&self, uri: &Uri, headers: &HeaderMap, extensions: &Extensions) -> Asked {
-        Asked::of(uri, headers, extensions, &self.config.trusted)
+    pub(crate) fn asked<'a>(
+        &self,
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+        peer: Option<IpAddr>,
+    ) -> Asked<'a> {
+        Asked::of(uri, headers, peer, &self.config.trusted)
     }
 
     /// On what terms session tokens are taken

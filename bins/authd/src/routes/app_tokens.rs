@@ -1,5 +1,6 @@
 //! App tokens for proxies: what a visitor may open, as a proxy elsewhere asks for it
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -138,6 +139,7 @@ pub(crate) async fn issue_for_terminal<S, B>(
     apps: &Arc<Apps<S>>,
     request: Request<B>,
     bounds: Bounds,
+    client: Option<IpAddr>,
     now: SystemTime,
     request_id: Uuid,
 ) -> Result<Response<Full<Bytes>>, Failure>
@@ -157,7 +159,6 @@ where
     if !same_origin(&parts.headers, source, &apps.config.access_url) {
         return Err(AccessFailure::ForeignOrigin.into());
     }
-    let client = apps.asked(&parts.uri, &parts.headers, &parts.extensions).client;
     let user_agent = user_agent(&parts.headers);
     let terminal: Terminal = read_json(Request::from_parts(parts, body), bounds).await?;
     let url = terminal_url(&terminal)?;

@@ -39,7 +39,7 @@ pub(crate) async fn check<S: Store>(
     apps: &Arc<Apps<S>>,
     carrier: Carrier,
     request: &Parts,
-    asked: &Asked,
+    asked: &Asked<'_>,
     now: SystemTime,
     request_id: Uuid,
 ) -> Result<Response<Full<Bytes>>, Failure> {
@@ -107,7 +107,7 @@ pub(crate) async fn check<S: Store>(
 pub(crate) fn answer<S: Store>(
     apps: &Apps<S>,
     headers: &HeaderMap,
-    asked: &Asked,
+    asked: &Asked<'_>,
 ) -> Result<Response<Full<Bytes>>, Failure> {
     if !asked.trusted {
         return Err(AccessFailure::UntrustedPeer.into());
@@ -127,7 +127,7 @@ pub(crate) fn answer<S: Store>(
 pub(crate) fn unreachable<S: Store>(
     apps: &Apps<S>,
     headers: &HeaderMap,
-    asked: &Asked,
+    asked: &Asked<'_>,
 ) -> Result<Response<Full<Bytes>>, Failure> {
     if !asked.trusted {
         return Err(AccessFailure::UntrustedPeer.into());

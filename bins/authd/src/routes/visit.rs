@@ -18,12 +18,12 @@ use crate::error::Refused;
 pub(crate) async fn direct<S: Store>(
     apps: &Arc<Apps<S>>,
     request: &Parts,
-    asked: Asked,
+    asked: Asked<'_>,
     now: SystemTime,
     request_id: Uuid,
 ) -> Response<Full<Bytes>> {
     let question = VisitRequest {
-        host: &asked.host,
+        host: asked.host,
         path: request.uri.path(),
         query: request.uri.query().unwrap_or_default(),
         headers: &request.headers,

@@ -4,30 +4,43 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::TokenFault;
-use crate::{CorsBehavior, UncheckedRequest};
+use crate::{AppRequest, CorsBehavior, UncheckedRequest};
 
-/// The claims of an app token
+/// The claims of an app token, as they are signed
+#[derive(Serialize)]
+pub(super) struct AppClaims<'a> {
+    pub(super) exp: u64,
+    pub(super) request: &'a AppRequest,
+    /// The owner of the workspace, whoever the visitor is
+    pub(super) user_id: Uuid,
+    pub(super) workspace_id: Uuid,
+    pub(super) agent_id: Uuid,
+    pub(super) app_url: &'a str,
+    pub(super) cors_behavior: CorsBehavior,
+    /// Who may open it, the nil id for nobody in particular: a claim of our own, which
+    /// the control plane's proxies pass over
+    pub(super) visitor: Uuid,
+}
+
+/// The claims of an app token, as they are read
 ///
 /// Claims that are not listed are passed over, as newer control planes add some; a
 /// listed one that occurs twice makes the token unreadable.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct AppClaims {
+#[derive(Deserialize)]
+pub(super) struct UncheckedClaims {
     pub(super) exp: u64,
-    #[serde(default, skip_serializing)]
+    #[serde(default)]
     pub(super) nbf: Option<u64>,
-    #[serde(default, skip_serializing)]
+    #[serde(default)]
     pub(super) iat: Option<u64>,
     pub(super) request: UncheckedRequest,
-    /// The owner of the workspace, whoever the visitor is
     pub(super) user_id: Uuid,
     pub(super) workspace_id: Uuid,
     pub(super) agent_id: Uuid,
     pub(super) app_url: String,
     #[serde(default)]
     pub(super) cors_behavior: CorsBehavior,
-    /// Who may open it, the nil id for nobody in particular: a claim of our own, which
-    /// the control plane's proxies pass over
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub(super) visitor: Option<Uuid>,
 }
 

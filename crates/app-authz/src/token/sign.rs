@@ -31,15 +31,13 @@ impl<K: SigningKey> KeyRing<K> {
         let exp = numeric_date(now + TOKEN_LIFETIME);
         let claims = AppClaims {
             exp,
-            nbf: None,
-            iat: None,
-            request: target.request.to_unchecked(),
+            request: &target.request,
             user_id: target.workspace.owner.0,
             workspace_id: target.workspace.id.0,
             agent_id: target.agent.id.0,
-            app_url: target.url.clone(),
+            app_url: &target.url,
             cors_behavior: target.cors,
-            visitor: Some(permit.visitor().map_or(Uuid::nil(), |visitor| visitor.0)),
+            visitor: permit.visitor().map_or(Uuid::nil(), |visitor| visitor.0),
         };
         let mut payload = Vec::with_capacity(USUAL_LEN);
         serde_json::to_writer(&mut payload, &claims).map_err(|_| Error::SigningFailed)?;

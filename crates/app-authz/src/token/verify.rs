@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
-use super::claims::{AppClaims, check_times, instant};
+use super::claims::{UncheckedClaims, check_times, instant};
 use super::{KeyRing, TokenFault, VerifyingKey, compact};
 use crate::{AccessMethod, AgentId, AppRequest, CorsBehavior, Error, UserId, WorkspaceId};
 
@@ -34,7 +34,8 @@ impl<K: VerifyingKey> KeyRing<K> {
         }
 
         let payload = compact::decode(payload)?;
-        let claims: AppClaims = serde_json::from_slice(&payload).map_err(|_| TokenFault::Claims)?;
+        let claims: UncheckedClaims =
+            serde_json::from_slice(&payload).map_err(|_| TokenFault::Claims)?;
         check_times(claims.exp, claims.nbf, claims.iat, now, leeway)?;
         let request = claims.request.check().map_err(|error| match error {
             Error::InvalidRequest(fault) => TokenFault::Request(fault),
