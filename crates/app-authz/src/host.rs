@@ -122,18 +122,18 @@ impl FromStr for AppName {
     type Err = Error;
 
     fn from_str(label: &str) -> Result<Self, Error> {
-        const HYPHENS: &str = "---";
+        const HYPHENS: &[u8] = b"---";
 
-        let (prefix, name) = match label.rfind(HYPHENS) {
-            Some(at) => label.split_at(at + HYPHENS.len()),
-            None => ("", label),
-        };
-        let mut parts = name.split("--").filter(|part| is_name(part));
-        let (Some(slug_or_port), Some(agent), Some(workspace), Some(user), 3) =
-            (parts.next(), parts.next(), parts.next(), parts.next(), name.matches("--").count())
-        else {
-            return Err(Error::InvalidAppName(label.to_owned()));
-        };
+        let invalid = || Error::InvalidAppName(label.to_owned());
+        let prefix_ends = label.as_bytes().windows(HYPHENS.len()).rposition(|w| w == HYPHENS);
+        let prefix_len = prefix_ends.map_or(0, |at| at + HYPHENS.len());
+        let (prefix, name) = label.split_at_checked(prefix_len).ok_or_else(invalid)?;
+        let (slug_or_port, rest) = cut(name).ok_or_else(invalid)?;
+        let (agent, rest) = cut(rest).ok_or_else(invalid)?;
+        let (workspace, user) = cut(rest).ok_or_else(invalid)?;
+        if ![slug_or_port, agent, workspace, user].into_iter().all(is_name) {
+            return Err(invalid());
+        }
         Ok(Self {
             prefix: prefix.to_owned(),
             slug_or_port: slug_or_port.to_owned(),
@@ -208,9 +208,22 @@ fn is_host_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
+/// What is before the first two hyphens and behind them
+///
+/// Every visit asks, and for so short a text a plain search is done before that of the
+/// standard library is prepared.
+fn cut(text: &str) -> Option<(&str, &str)> {
+    let at = text.as_bytes().windows(2).position(|pair| pair == b"--")?;
+    Some((text.get(..at)?, text.get(at + 2..)?))
+}
+
 /// A part of an app's name: letters and digits, and single hyphens within
 fn is_name(part: &str) -> bool {
-    part.split('-').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric()))
+    !part.is_empty()
+        && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !part.starts_with('-')
+        && !part.ends_with('-')
+        && cut(part).is_none()
 }
 
 fn is_digits(text: &str) -> bool {

@@ -72,8 +72,12 @@ impl HttpUrl {
     /// Case, trailing dots and white space around it do not matter.
     #[must_use]
     pub fn is_on(&self, authority: &str) -> bool {
-        split_authority(authority.trim())
-            .is_some_and(|(host, _)| host.trim_end_matches('.').eq_ignore_ascii_case(&self.host))
+        let authority = authority.trim();
+        // Hardly any host begins like another, so most need no more than this.
+        let begin = authority.get(..self.host.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(&self.host))
+            && split_authority(authority)
+                .is_some_and(|(host, _)| host.trim_end_matches('.').len() == self.host.len())
     }
 
     /// The port, where it is written
