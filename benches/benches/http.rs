@@ -43,13 +43,7 @@ fn main() {
     let mut report = Report::default();
     let world = runtime.block_on(World::new());
 
-    // Nobody comes a second time, in no round.
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let cases: [(&str, fn() -> u64); 2] = [
-        ("token issued, a new visitor each time", || NEXT.fetch_add(1, Ordering::Relaxed)),
-        ("token issued, the same visitor", || 0),
-    ];
-    for (name, visitor) in cases {
+    for (name, visitor) in CASES {
         let (floor, side) = (world.callers(world.select), world.callers(world.authd));
         let (floor, side) = (runtime.block_on(floor), runtime.block_on(side));
         let result = contest.run(
@@ -84,6 +78,18 @@ fn main() {
     println!("app access over HTTP, {CALLERS} callers, time between two answers\n\n{report}");
     println!("statements of all visits with a good token: {statements}");
 }
+
+/// Who comes
+type Visitor = fn() -> u64;
+
+const CASES: [(&str, Visitor); 2] = [
+    ("token issued, a new visitor each time", || {
+        // Nobody comes a second time, in no round.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }),
+    ("token issued, the same visitor", || 0),
+];
 
 /// A caller's own connection
 type Caller = Arc<Mutex<SendRequest<Full<Bytes>>>>;

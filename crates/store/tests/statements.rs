@@ -8,7 +8,9 @@ use agent_auth::Candidates;
 use app_authz::credential::{KeyUpdate, NewKey, SessionToken, Sessions};
 use app_authz::rbac::{BuiltInRoles, ScopeName, Subject, Switches};
 use app_authz::token::{Change, Feature, KeyStore, Rotation, rotate};
-use app_authz::{AppRequest, Directory, JobId, Proxies, UncheckedRequest, WorkspaceId, resolve};
+use app_authz::{
+    AppAccess, AppRequest, Directory, JobId, Proxies, UncheckedRequest, WorkspaceId, resolve,
+};
 use chrono::DateTime;
 use store::authorized::Authorized;
 use store::fleet::{Fleet, Transition};
@@ -301,6 +303,65 @@ async fn callers_who_open_apps_at_once_share_statements_but_not_faults() {
     }
     // The batch with the fault is asked one by one.
     assert!(count.so_far() < 90, "{} statements", count.so_far());
+}
+
+#[tokio::test]
+async fn what_several_ask_for_is_told_to_each_of_them() {
+    let store = Database::new().await.store().await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let (mut tokens, mut agents) = (Vec::new(), Vec::new());
+    for name in ["ann", "bob"] {
+        let user = fleet.user(name, acme);
+        let workspace = fleet.workspace(user, "dev");
+        let build = fleet.build(workspace, Transition::Start);
+        let agent = fleet.agent(build.resource, "main", "i-0abc").id;
+        fleet.app(agent, "code");
+        fleet.app(agent, "docs");
+        agents.push(agent);
+        tokens.push(fleet.session(user));
+    }
+    store.load(&fleet).await.unwrap();
+    let unknown: SessionToken = format!("{}-{}", "0".repeat(10), "0".repeat(22)).parse().unwrap();
+    let id = fleet.users[0].id.to_string();
+    let requests = [
+        app("ann", "dev", "code"),
+        app("ann", "dev", "docs"),
+        app("bob", "dev", "code"),
+        app("bob", "dev", "8080"),
+        app("ann", "none", "code"),
+        app("nobody", "dev", "code"),
+        terminal(agents[0]),
+        terminal(agents[1]),
+        app(&id, "dev", "code"),
+    ];
+    let carried = [
+        vec![],
+        vec![tokens[0].clone()],
+        vec![tokens[1].clone(), unknown.clone(), tokens[0].clone()],
+        vec![unknown],
+    ];
+    let told = |access: AppAccess| {
+        let holders: Vec<_> = access.holders.into_iter().map(|holder| holder.key.id).collect();
+        (access.place, holders)
+    };
+
+    let store = Arc::new(store);
+    let mut callers = Vec::new();
+    for n in 0..200 {
+        // Every request with all that is carried, and most of them several times.
+        let (request, tokens) = (requests[n % 9].clone(), carried[n % 4].clone());
+        let alone = told(store.app_access(&request, &tokens).await.unwrap());
+        assert_eq!(alone.0.is_some(), !matches!(n % 9, 4 | 5), "{n}");
+        assert_eq!(alone.1.len(), [0, 1, 2, 0][n % 4], "{n}");
+        let store = Arc::clone(&store);
+        callers.push((alone, async move { store.app_access(&request, &tokens).await }));
+    }
+    let callers: Vec<_> =
+        callers.into_iter().map(|(alone, together)| (alone, tokio::spawn(together))).collect();
+    for (alone, together) in callers {
+        assert_eq!(told(together.await.unwrap().unwrap()), alone);
+    }
 }
 
 /// Statements from some moment on
