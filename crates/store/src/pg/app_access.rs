@@ -293,47 +293,45 @@ impl<const IDS: bool> QueryFragment<Pg> for ByNames<'_, IDS> {
         if IDS {
             out.push_sql("owner_id, workspace_id, ");
         }
-        out.push_sql("owner_name, workspace_name, slug, port, key_id, n)\nLEFT JOIN ");
-        out.push_sql(if IDS { PLACE_OF_IDS_OR_NAMES } else { PLACE_OF_NAMES });
-        out.push_sql("\nLEFT JOIN ");
+        out.push_sql("owner_name, workspace_name, slug, port, key_id, n)\nLEFT JOIN LATERAL (");
+        out.push_sql("\n    SELECT ");
+        out.push_sql(if IDS { "asked_owner.id" } else { "owner.id" });
+        out.push_sql(" AS asked_owner, ");
+        out.push_sql(OF_PLACE);
+        if IDS {
+            out.push_sql(OWNER_AND_WORKSPACE_OF_IDS_OR_NAMES);
+            out.push_sql(BUILD_AND_TEMPLATE);
+        } else {
+            out.push_sql(OWNER_AND_WORKSPACE_OF_NAMES);
+            out.push_sql(BUILD_AND_TEMPLATE);
+            out.push_sql("\n    WHERE lower(owner.username) = lower(asked.owner_name)");
+            out.push_sql(" AND NOT owner.deleted");
+        }
+        out.push_sql("\n    OFFSET 0\n) place ON true\nLEFT JOIN ");
         out.push_sql(HOLDER_OF_KEY);
         Ok(())
     }
 }
 
-/// What is joined to `asked`: the place of the names of owner and workspace
-const PLACE_OF_NAMES: &str = "\
-LATERAL (
-    SELECT owner.id AS asked_owner, w.id, w.name, owner.id AS owner_id,
-           owner.username AS owner_name, w.organization_id, w.dormant_at IS NOT NULL AS dormant,
-           w.user_acl, w.group_acl, b.job_id, b.transition::text, t.cors_behavior::text,
-           t.max_port_sharing_level::text
+/// What is told of a place, of the workspace `w`, its `owner`, its build `b` and its
+/// template `t`
+const OF_PLACE: &str = "\
+w.id, w.name, w.owner_id, owner.username AS owner_name, w.organization_id,
+           w.dormant_at IS NOT NULL AS dormant, w.user_acl, w.group_acl, b.job_id,
+           b.transition::text, t.cors_behavior::text, t.max_port_sharing_level::text";
+
+/// The names of owner and workspace as they were `asked`
+const OWNER_AND_WORKSPACE_OF_NAMES: &str = "
     FROM users owner
     CROSS JOIN LATERAL (
-        SELECT id, name, organization_id, template_id, dormant_at, user_acl, group_acl
+        SELECT id, name, owner_id, organization_id, template_id, dormant_at, user_acl, group_acl
         FROM workspaces
         WHERE owner_id = owner.id AND lower(name) = lower(asked.workspace_name) AND NOT deleted
         OFFSET 0
-    ) w
-    CROSS JOIN LATERAL (
-        SELECT job_id, transition
-        FROM workspace_builds
-        WHERE workspace_id = w.id
-        ORDER BY build_number DESC
-        LIMIT 1
-    ) b
-    LEFT JOIN templates t ON t.id = w.template_id
-    WHERE lower(owner.username) = lower(asked.owner_name) AND NOT owner.deleted
-    OFFSET 0
-) place ON true";
+    ) w";
 
-/// What is joined to `asked`: the place of the names or ids of owner and workspace
-const PLACE_OF_IDS_OR_NAMES: &str = "\
-LATERAL (
-    SELECT asked_owner.id AS asked_owner, w.id, w.name, w.owner_id,
-           owner.username AS owner_name, w.organization_id, w.dormant_at IS NOT NULL AS dormant,
-           w.user_acl, w.group_acl, b.job_id, b.transition::text, t.cors_behavior::text,
-           t.max_port_sharing_level::text
+/// The names or ids of owner and workspace as they were `asked`
+const OWNER_AND_WORKSPACE_OF_IDS_OR_NAMES: &str = "
     FROM (
         SELECT id FROM users WHERE id = asked.owner_id
         UNION ALL
@@ -349,6 +347,9 @@ LATERAL (
         WHERE owner_id = asked_owner.id AND lower(name) = lower(asked.workspace_name)
           AND NOT deleted
     ) w
+    JOIN users owner ON owner.id = w.owner_id";
+
+const BUILD_AND_TEMPLATE: &str = "
     CROSS JOIN LATERAL (
         SELECT job_id, transition
         FROM workspace_builds
@@ -356,10 +357,7 @@ LATERAL (
         ORDER BY build_number DESC
         LIMIT 1
     ) b
-    JOIN users owner ON owner.id = w.owner_id
-    LEFT JOIN templates t ON t.id = w.template_id
-    OFFSET 0
-) place ON true";
+    LEFT JOIN templates t ON t.id = w.template_id";
 
 impl<const IDS: bool> QueryId for ByNames<'_, IDS> {
     type QueryId = ByNames<'static, IDS>;
@@ -393,9 +391,11 @@ impl QueryFragment<Pg> for ByAgents<'_> {
         out.push_sql(
             ") WITH ORDINALITY AS asked (agent_id, key_id, n)
 LEFT JOIN LATERAL (
-    SELECT w.owner_id AS asked_owner, w.id, w.name, w.owner_id, owner.username AS owner_name,
-           w.organization_id, w.dormant_at IS NOT NULL AS dormant, w.user_acl, w.group_acl,
-           b.transition::text, t.cors_behavior::text, t.max_port_sharing_level::text,
+    SELECT w.owner_id AS asked_owner, ",
+        );
+        out.push_sql(OF_PLACE);
+        out.push_sql(
+            ",
            ARRAY[ROW(a.id, a.name, a.created_at, a.first_connected_at, a.last_connected_at,
                      a.disconnected_at, a.connection_timeout_seconds,
                      NULL, NULL, NULL, NULL, NULL)] AS agents
