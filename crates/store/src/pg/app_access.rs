@@ -148,10 +148,9 @@ impl<'a, P: Eq + Hash> Asked<'a, P> {
 
     /// Deals the rows out to the questions
     fn answers(self, rows: Vec<Row>, place: impl Fn(&P, PlaceRow) -> Place) -> Vec<AppAccess> {
-        let mut places: Vec<Shared<Place>> =
-            self.places.iter().map(|_| Shared::default()).collect();
-        let mut holders: Vec<Shared<KeyHolder>> =
-            self.tokens.iter().map(|_| Shared::default()).collect();
+        let mut places: Vec<Dealt<Place>> = self.places.iter().map(|_| Dealt::default()).collect();
+        let mut holders: Vec<Dealt<KeyHolder>> =
+            self.tokens.iter().map(|_| Dealt::default()).collect();
         for (n, found, holder) in rows {
             let Ok(n) = usize::try_from(n - 1) else { continue };
             if let (Some(asked), Some(shared), Some(row)) =
@@ -197,18 +196,18 @@ impl<T: Copy + Eq + Hash> Numbers<T> {
 }
 
 /// An answer for several, of whom the last need not copy it
-struct Shared<T> {
+struct Dealt<T> {
     value: Option<T>,
     takers: usize,
 }
 
-impl<T> Default for Shared<T> {
+impl<T> Default for Dealt<T> {
     fn default() -> Self {
         Self { value: None, takers: 0 }
     }
 }
 
-impl<T: Clone> Shared<T> {
+impl<T: Clone> Dealt<T> {
     fn take(&mut self) -> Option<T> {
         self.takers -= 1;
         if self.takers == 0 { self.value.take() } else { self.value.clone() }

@@ -12,6 +12,7 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, Integer, Text};
 use diesel_async::RunQueryDsl;
 use testkit::Database;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::batches::{Batches, Question};
@@ -277,49 +278,77 @@ async fn a_question_at_fault_spoils_no_other_of_its_batch() {
     assert_eq!(answers, [Ok(100), Ok(50), Ok(25), Ok(20)]);
 }
 
-/// A question that takes so many seconds, and is answered with how many were asked along
-struct Nap(f64);
+/// A question that is answered once it is let through, with how many were asked along
+struct Held(Arc<Semaphore>);
 
-impl Question for Nap {
+impl Question for Held {
     type Answer = usize;
 
-    async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<usize>> {
-        let seconds = questions.iter().map(|question| question.0).sum::<f64>();
-        diesel::select(pg_sleep(seconds)).execute(&mut &connection.inner).await?;
+    async fn ask(questions: &[Self], _: Arc<Connection>) -> QueryResult<Vec<usize>> {
+        questions[0].0.acquire().await.unwrap().forget();
         Ok(vec![questions.len(); questions.len()])
     }
 }
 
-#[diesel::declare_sql_function]
-extern "SQL" {
-    fn pg_sleep(seconds: diesel::sql_types::Double) -> diesel::sql_types::Text;
+/// Lets all tasks do what they can without time passing
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
 async fn callers_gather_while_a_statement_is_under_way_but_not_behind_one_that_hangs() {
     let database = Database::empty().await;
     let store = PgStore::new(database.url(), &Options::default().read_connections(2)).unwrap();
+    // Opens both connections, which could not be once no time passes.
+    for _ in 0..2 {
+        store.ping().await.unwrap();
+    }
     let batches = Arc::new(Batches::new(Arc::clone(&store.reads)));
-    let ask = |seconds| {
-        let batches = Arc::clone(&batches);
-        tokio::spawn(async move { batches.ask(Nap(seconds)).await.unwrap() })
+    let door = Arc::new(Semaphore::new(0));
+    tokio::time::pause();
+    let ask = || {
+        let (batches, door) = (Arc::clone(&batches), Arc::clone(&door));
+        tokio::spawn(async move { batches.ask(Held(door)).await.unwrap() })
     };
-    // Both connections are open now, and both are idle.
-    let hung = ask(0.1);
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(ask(0.0).await.unwrap(), 1);
-    assert_eq!(hung.await.unwrap(), 1);
+    let waiting = |callers: usize| {
+        assert_eq!(format!("{batches:?}"), format!("Batches {{ waiting: {callers} }}"));
+    };
 
-    // The test's one thread lets nobody ask in between.
-    let (first, others) = (ask(0.0), [ask(0.0), ask(0.0), ask(0.0)]);
-    let together = first.await.unwrap();
+    let first = ask();
+    settle().await;
+    let others = [ask(), ask(), ask()];
+    settle().await;
+    waiting(3);
+    door.add_permits(2);
+    assert_eq!(first.await.unwrap(), 1);
     for other in others {
-        assert_eq!(other.await.unwrap(), 4, "{together}");
+        assert_eq!(other.await.unwrap(), 3);
     }
 
-    let hung = ask(60.0);
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    let quick = tokio::time::timeout(Duration::from_secs(5), ask(0.0)).await;
-    assert_eq!(quick.unwrap().unwrap(), 1);
-    hung.abort();
+    let first = ask();
+    settle().await;
+    let mut others = Vec::new();
+    for callers in [1, 2, 3, 4, 5, 6, 7, 0] {
+        others.push(ask());
+        settle().await;
+        waiting(callers);
+    }
+    door.add_permits(2);
+    assert_eq!(first.await.unwrap(), 1);
+    for other in others {
+        assert_eq!(other.await.unwrap(), 8);
+    }
+
+    let hung = ask();
+    settle().await;
+    let other = ask();
+    settle().await;
+    waiting(1);
+    tokio::time::advance(Duration::from_millis(2)).await;
+    settle().await;
+    waiting(0);
+    door.add_permits(2);
+    assert_eq!((hung.await.unwrap(), other.await.unwrap()), (1, 1));
 }
