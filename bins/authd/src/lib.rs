@@ -23,6 +23,7 @@ mod router;
 mod routes;
 mod server;
 mod telemetry;
+mod to_the_end;
 mod trust;
 
 pub use app::{App, Clock, system_clock};

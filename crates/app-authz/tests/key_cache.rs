@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use app_authz::rbac::Acl;
 use app_authz::token::{
-    Candidates, CryptoKey, Feature, Hs512Key, KeyCache, KeyStore, LEEWAY, Secret, Want,
+    Candidates, CryptoKey, Feature, Hs512Key, KeyCache, KeyStore, LEEWAY, Secret, TOKEN_LIFETIME,
+    Want,
 };
 use app_authz::{
     Agent, AgentId, AppRequest, Contact, CorsBehavior, Error, OrganizationId, Rules, SharingLevel,
@@ -163,4 +164,81 @@ fn a_token_that_is_no_good_costs_no_fetch() {
     assert!(!is_found(&cache, &store, &token, &code, now() + Duration::from_secs(600)));
     assert!(!is_found(&cache, &store, "garbage", &code, now()));
     assert_eq!(store.fetches(), 1);
+}
+
+#[test]
+fn a_token_that_was_verified_before_is_judged_anew() {
+    let store = Store::of(&[1]);
+    let cache = KeyCache::new();
+    let token = signed(&cache, &store).unwrap();
+    let code = request("code");
+    let found = |token: &str, at| is_found(&cache, &store, token, &code, at);
+    assert!(found(&token, now()) && found(&token, now()));
+
+    assert!(!is_found(&cache, &store, &token, &request("other"), now()));
+    let last = now() + TOKEN_LIFETIME + LEEWAY;
+    assert!(found(&token, last));
+    assert!(!found(&token, last + Duration::from_secs(1)));
+    assert!(found(&token, now()), "a clock that is set back");
+
+    // Any other character anywhere makes another token of it.
+    for at in 0..token.len() {
+        let other = if token.as_bytes()[at] == b'A' { "B" } else { "A" };
+        let forged = [&token[..at], other, &token[at + 1..]].concat();
+        assert!(!found(&forged, now()), "{at}");
+        assert!(!found(&token[..at], now()), "{at}");
+    }
+    assert!(!found(&format!("{token}A"), now()));
+    assert!(found(&token, now()));
+}
+
+#[test]
+fn a_token_that_was_verified_before_is_as_good_as_its_key() {
+    let row = |secret, deletes_at| CryptoKey {
+        feature: Feature::WorkspaceAppsToken,
+        sequence: 1,
+        secret,
+        starts_at: SystemTime::UNIX_EPOCH,
+        deletes_at,
+    };
+    let secret = |byte: u8| Some(Secret::new([byte; 64]));
+    let soon = now() + Duration::from_secs(2);
+    for (rows, good_now, good_soon) in [
+        (vec![row(secret(1), None)], true, true),
+        (vec![row(secret(1), Some(soon))], true, false),
+        (vec![row(secret(2), None)], false, false),
+        (vec![row(None, None)], false, false),
+        (vec![], false, false),
+    ] {
+        let store = Store::of(&[1]);
+        let cache = KeyCache::new();
+        assert_eq!(ready(cache.fetch(&store, Want::Refresh, now())), Ok(true));
+        let token = signed(&cache, &store).unwrap();
+        let found = |at| is_found(&cache, &store, &token, &request("code"), at);
+        assert!(found(now()));
+
+        let fetch = cache.claim(Want::Missing, now()).unwrap();
+        cache.complete(fetch, &rows).unwrap();
+        assert_eq!((found(now()), found(soon)), (good_now, good_soon), "{rows:?}");
+    }
+}
+
+#[test]
+fn many_tokens_are_told_apart() {
+    let store = Store::of(&[1]);
+    let cache = KeyCache::new();
+    let mut tokens = Vec::new();
+    for second in 0..10_000 {
+        let target = public_app();
+        let permit = decide(&target, None, Rules::default()).unwrap();
+        let at = now() + Duration::from_secs(second);
+        tokens.push((ready(cache.sign(&store, &permit, at)).unwrap(), at));
+    }
+    // Twice, as the second time some are remembered and some were driven out.
+    for (token, at) in tokens.iter().chain(&tokens) {
+        let candidates = Candidates { query: None, cookies: vec![token.reveal()] };
+        let found = ready(cache.find(&store, &candidates, &request("code"), *at, LEEWAY));
+        assert_eq!(found.unwrap().unwrap().expires_at(), token.expires_at());
+        assert!(!is_found(&cache, &store, token.reveal(), &request("other"), *at));
+    }
 }

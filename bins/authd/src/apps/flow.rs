@@ -103,7 +103,7 @@ pub(crate) async fn visit<S: Store>(
         Some(_) => None,
     };
     let mut allowed = match known {
-        Some(token) => of_token(&visit, token),
+        Some(token) => of_token(&visit, &token),
         None => {
             let asking = Asking {
                 request: named,
@@ -164,7 +164,7 @@ async fn arrive<S: Store>(
     Ok(back().with_cookie(cookie))
 }
 
-fn of_token(visit: &Visit<'_>, token: AppToken) -> Allowed {
+fn of_token(visit: &Visit<'_>, token: &AppToken) -> Allowed {
     Allowed {
         visitor: token.visitor(),
         owner: token.owner(),

@@ -4,6 +4,7 @@
 //! is captured before it is given, and it is given even to a visitor who hangs up.
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,12 +15,14 @@ use app_authz::{
     AccessMethod, AgentStatus, AppAccess, AppRequest, CorsBehavior, Envelope, Error, HostPattern,
     HttpUrl, Reason, SignIn, Target, Unresolved, UserId, auth_redirect, decide, login, resolve,
 };
+use futures_util::FutureExt;
 use store::Store;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{Apps, AuditFail, Preflight, encoded};
 use crate::error::{Refused, SIGNED_OUT};
+use crate::to_the_end::ToTheEnd;
 
 /// A visit that carries no good app token
 ///
@@ -73,9 +76,9 @@ pub(crate) async fn issue<S: Store>(
     let permit = Arc::clone(&apps.visits).try_acquire_owned();
     let permit = permit.map_err(|_| logged(Refused::Overloaded))?;
     let apps = Arc::clone(apps);
-    let decided = tokio::spawn(async move {
+    let decided = ToTheEnd::new(async move {
         let _permit = permit;
-        decide_and_record(&apps, asking).await
+        AssertUnwindSafe(decide_and_record(&apps, asking)).catch_unwind().await
     });
     decided.await.unwrap_or_else(|_| Err(logged(Refused::Panicked)))
 }

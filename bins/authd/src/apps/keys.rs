@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use app_authz::token::{
@@ -56,7 +57,7 @@ impl Keys {
         candidates: &Candidates<'_>,
         request: &AppRequest,
         now: SystemTime,
-    ) -> Option<AppToken> {
+    ) -> Option<Arc<AppToken>> {
         let found = match &self.tokens {
             TokenKeys::Hs512(keys) => keys.find(store, candidates, request, now, LEEWAY).await,
             TokenKeys::Eddsa(keys) => keys.find(store, candidates, request, now, LEEWAY).await,

@@ -1,8 +1,11 @@
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
+
+use super::recent::Recent;
 use super::{
     AppToken, Candidates, CryptoKey, Feature, Found, KeyMaterial, KeyRing, SealKey, SignedToken,
     SigningKey, TokenFault,
@@ -27,13 +30,27 @@ pub trait KeyStore: Sync {
 /// The keys of one feature, fetched now and then
 ///
 /// Reading never waits: there is always a ring, if an old one, and its keys are judged
-/// by their own times. Whoever finds something missing may [`claim`](Self::claim) a
+/// by their own times. App tokens that were found authentic are remembered with the ring
+/// that did, as a browser sends its token with everything that it asks for. Whoever finds something missing may [`claim`](Self::claim) a
 /// fetch. One is under way at most; a claim that is dropped gives way to the next, so a
 /// fetch that fails or is cancelled leaves nobody waiting and no key lost.
 #[derive(Debug)]
 pub struct KeyCache<K> {
-    ring: RwLock<Arc<KeyRing<K>>>,
+    fetched: ArcSwap<Fetched<K>>,
     schedule: Arc<Mutex<Schedule>>,
+}
+
+/// A ring, and what was verified with it
+#[derive(Debug)]
+struct Fetched<K> {
+    ring: Arc<KeyRing<K>>,
+    recent: Recent,
+}
+
+impl<K> Fetched<K> {
+    fn new(ring: KeyRing<K>) -> Self {
+        Self { ring: Arc::new(ring), recent: Recent::default() }
+    }
 }
 
 impl<K: KeyMaterial> KeyCache<K> {
@@ -41,7 +58,7 @@ impl<K: KeyMaterial> KeyCache<K> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            ring: RwLock::new(Arc::new(KeyRing::EMPTY)),
+            fetched: ArcSwap::from_pointee(Fetched::new(KeyRing::EMPTY)),
             schedule: Arc::new(Mutex::new(Schedule::default())),
         }
     }
@@ -49,7 +66,7 @@ impl<K: KeyMaterial> KeyCache<K> {
     /// The keys as last fetched
     #[must_use]
     pub fn ring(&self) -> Arc<KeyRing<K>> {
-        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.fetched.load().ring)
     }
 
     /// Claims the right to fetch at `now`, unless there is no cause
@@ -85,8 +102,7 @@ impl<K: KeyMaterial> KeyCache<K> {
     ///
     /// [`Error::InvalidSecret`] if a key does not fit the feature; the old keys stay.
     pub fn complete(&self, mut fetch: Fetch, rows: &[CryptoKey]) -> Result<(), Error> {
-        let ring = Arc::new(KeyRing::new(rows)?);
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
+        self.fetched.store(Arc::new(Fetched::new(KeyRing::new(rows)?)));
         fetch.done = true;
         Ok(())
     }
@@ -110,22 +126,25 @@ impl<K: KeyMaterial> KeyCache<K> {
         Ok(true)
     }
 
-    /// Does something with the ring, and once more with a new one if it lacks a key
+    /// Does something with the keys, and once more with new ones if it lacks a key
     async fn retried<S: KeyStore, T>(
         &self,
         store: &S,
         now: SystemTime,
-        attempt: impl Fn(&KeyRing<K>) -> Result<T, Error>,
+        attempt: impl Fn(&Fetched<K>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let ring = self.ring();
-        let result = attempt(&ring);
-        let missing = match &result {
-            Err(Error::NoSigningKey) => true,
-            Err(Error::InvalidToken(TokenFault::UnknownKey(sequence))) => !ring.knows(*sequence),
-            _ => false,
+        let (result, missing) = {
+            let keys = self.fetched.load();
+            let result = attempt(&keys);
+            let missing = match &result {
+                Err(Error::NoSigningKey) => true,
+                Err(Error::InvalidToken(TokenFault::UnknownKey(key))) => !keys.ring.knows(*key),
+                _ => false,
+            };
+            (result, missing)
         };
         if missing && self.fetch(store, Want::Missing, now).await? {
-            return attempt(&self.ring());
+            return attempt(&self.fetched.load());
         }
         result
     }
@@ -144,7 +163,7 @@ impl<K: KeyMaterial + SigningKey> KeyCache<K> {
         permit: &Permit<'_>,
         now: SystemTime,
     ) -> Result<SignedToken, Error> {
-        self.retried(store, now, |ring| ring.sign(permit, now)).await
+        self.retried(store, now, |keys| keys.ring.sign(permit, now)).await
     }
 
     /// Finds a good token for the request, as [`KeyRing::find`] does, and asks the store
@@ -161,11 +180,14 @@ impl<K: KeyMaterial + SigningKey> KeyCache<K> {
         request: &AppRequest,
         now: SystemTime,
         leeway: Duration,
-    ) -> Result<Option<AppToken>, Error> {
-        let found = |ring: &KeyRing<_>| match ring.find(candidates, request, now, leeway) {
-            Found::Token(token) => Ok(Some(*token)),
-            Found::Nothing { missing: None } => Ok(None),
-            Found::Nothing { missing: Some(key) } => Err(TokenFault::UnknownKey(key).into()),
+    ) -> Result<Option<Arc<AppToken>>, Error> {
+        let found = |Fetched { ring, recent }: &Fetched<_>| {
+            let verify = |token: &str| recent.verify(token, ring, now, leeway);
+            match candidates.find(ring, request, verify) {
+                Found::Token(token) => Ok(Some(token)),
+                Found::Nothing { missing: None } => Ok(None),
+                Found::Nothing { missing: Some(key) } => Err(TokenFault::UnknownKey(key).into()),
+            }
         };
         match self.retried(store, now, found).await {
             Err(Error::InvalidToken(_)) => Ok(None),
@@ -188,7 +210,7 @@ impl KeyCache<SealKey> {
         token: &SessionToken,
         now: SystemTime,
     ) -> Result<String, Error> {
-        self.retried(store, now, |ring| ring.seal(token, now)).await
+        self.retried(store, now, |keys| keys.ring.seal(token, now)).await
     }
 
     /// Opens a sealed session token, as [`KeyRing::open`] does, and asks the store once
@@ -205,7 +227,7 @@ impl KeyCache<SealKey> {
         now: SystemTime,
         leeway: Duration,
     ) -> Result<SessionToken, Error> {
-        let open = |ring: &KeyRing<_>| ring.open(sealed, now, leeway).map_err(Error::from);
+        let open = |keys: &Fetched<_>| keys.ring.open(sealed, now, leeway).map_err(Error::from);
         self.retried(store, now, open).await
     }
 }

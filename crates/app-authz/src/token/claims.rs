@@ -73,28 +73,32 @@ impl Audience {
     }
 }
 
-/// Whether a token with these claims is good at `now`, give or take `leeway`
-///
-/// The last second of `exp` still counts, and so does the first of `nbf`.
-pub(super) fn check_times(
-    exp: u64,
-    nbf: Option<u64>,
-    iat: Option<u64>,
-    now: SystemTime,
-    leeway: Duration,
-) -> Result<(), TokenFault> {
-    // A time beyond what the clock can show is as good as never.
-    let later = |seconds| instant(seconds).is_none_or(|time| time > now + leeway);
-    if instant(exp).is_some_and(|end| end + leeway < now) {
-        return Err(TokenFault::Expired);
+/// The numeric dates of a token (RFC 7519, section 4.1)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Times {
+    pub(super) exp: u64,
+    pub(super) nbf: Option<u64>,
+    pub(super) iat: Option<u64>,
+}
+
+impl Times {
+    /// Whether a token of these times is good at `now`, give or take `leeway`
+    ///
+    /// The last second of `exp` still counts, and so does the first of `nbf`.
+    pub(super) fn check(self, now: SystemTime, leeway: Duration) -> Result<(), TokenFault> {
+        // A time beyond what the clock can show is as good as never.
+        let later = |seconds| instant(seconds).is_none_or(|time| time > now + leeway);
+        if instant(self.exp).is_some_and(|end| end + leeway < now) {
+            return Err(TokenFault::Expired);
+        }
+        if self.nbf.is_some_and(later) {
+            return Err(TokenFault::NotYetValid);
+        }
+        if self.iat.is_some_and(later) {
+            return Err(TokenFault::IssuedInFuture);
+        }
+        Ok(())
     }
-    if nbf.is_some_and(later) {
-        return Err(TokenFault::NotYetValid);
-    }
-    if iat.is_some_and(later) {
-        return Err(TokenFault::IssuedInFuture);
-    }
-    Ok(())
 }
 
 /// The instant a numeric date stands for, if the clock can show it

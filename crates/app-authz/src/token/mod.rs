@@ -19,6 +19,7 @@ mod claims;
 mod compact;
 mod eddsa;
 mod keys;
+mod recent;
 mod rotation;
 mod sign;
 mod smuggle;

@@ -41,7 +41,8 @@ impl<K: SigningKey> KeyRing<K> {
         };
         let mut payload = Vec::with_capacity(USUAL_LEN);
         serde_json::to_writer(&mut payload, &claims).map_err(|_| Error::SigningFailed)?;
-        let mut text = String::with_capacity(2 * USUAL_LEN);
+        // Four characters for three bytes; header and signature are of one length each.
+        let mut text = String::with_capacity(payload.len() / 3 * 4 + FRAME_LEN);
         text.push_str(key.header());
         text.push('.');
         compact::encode_to(&payload, &mut text);
@@ -83,6 +84,10 @@ impl fmt::Debug for SignedToken {
 
 /// Room for the claims of most tokens
 const USUAL_LEN: usize = 768;
+
+/// Room for what a token has beside its claims: a header of some 40 characters, and a
+/// signature of 86
+const FRAME_LEN: usize = 160;
 
 /// How long an app token is good
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(60);

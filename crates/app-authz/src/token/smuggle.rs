@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use josekit::jwe::{JweContext, JweHeader};
 use serde::Deserialize;
 
-use super::claims::{Audience, SealedClaims, check_times, numeric_date};
+use super::claims::{Audience, SealedClaims, Times, numeric_date};
 use super::{KeyRing, SealKey, TokenFault, compact};
 use crate::Error;
 use crate::credential::SessionToken;
@@ -75,7 +75,8 @@ impl KeyRing<SealKey> {
         if !claims.aud.includes(AUDIENCE) {
             return Err(TokenFault::Audience);
         }
-        check_times(claims.exp, Some(claims.nbf), claims.iat, now, leeway)?;
+        let times = Times { exp: claims.exp, nbf: Some(claims.nbf), iat: claims.iat };
+        times.check(now, leeway)?;
         claims.api_key.parse().map_err(|_| TokenFault::Claims)
     }
 }

@@ -1,8 +1,9 @@
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
-use super::claims::{UncheckedClaims, check_times, instant};
+use super::claims::{Times, UncheckedClaims, instant};
 use super::{KeyRing, TokenFault, VerifyingKey, compact};
 use crate::{AccessMethod, AgentId, AppRequest, CorsBehavior, Error, UserId, WorkspaceId};
 
@@ -36,7 +37,8 @@ impl<K: VerifyingKey> KeyRing<K> {
         let payload = compact::decode(payload)?;
         let claims: UncheckedClaims =
             serde_json::from_slice(&payload).map_err(|_| TokenFault::Claims)?;
-        check_times(claims.exp, claims.nbf, claims.iat, now, leeway)?;
+        let times = Times { exp: claims.exp, nbf: claims.nbf, iat: claims.iat };
+        times.check(now, leeway)?;
         let request = claims.request.check().map_err(|error| match error {
             Error::InvalidRequest(fault) => TokenFault::Request(fault),
             _ => TokenFault::Claims,
@@ -54,7 +56,22 @@ impl<K: VerifyingKey> KeyRing<K> {
                 None => Visitor::Untold,
             },
             expires_at: instant(claims.exp).unwrap_or(now),
+            times,
+            key: sequence,
         })
+    }
+
+    /// Whether a token that was verified by this ring before is still good at `now`
+    ///
+    /// Authentic it stays. Its key may have ended since, and so may itself.
+    pub(super) fn check(
+        &self,
+        token: &AppToken,
+        now: SystemTime,
+        leeway: Duration,
+    ) -> Result<(), TokenFault> {
+        self.verifying(token.key, now)?;
+        token.times.check(now, leeway)
     }
 
     /// Finds the first token among those a request carries that is good and for it
@@ -70,21 +87,7 @@ impl<K: VerifyingKey> KeyRing<K> {
         now: SystemTime,
         leeway: Duration,
     ) -> Found {
-        let mut missing = None;
-        if candidates.query.is_some() && request.method() != AccessMethod::Terminal {
-            return Found::Nothing { missing };
-        }
-        let all = candidates.query.iter().chain(&candidates.cookies);
-        for candidate in all.take(MAX_CANDIDATES) {
-            match self.verify(candidate, now, leeway) {
-                Ok(token) if token.matches(request) => return Found::Token(Box::new(token)),
-                Err(TokenFault::UnknownKey(sequence)) if !self.knows(sequence) => {
-                    missing = missing.or(Some(sequence));
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-        Found::Nothing { missing }
+        candidates.find(self, request, |token| self.verify(token, now, leeway).map(Arc::new))
     }
 }
 
@@ -107,6 +110,9 @@ pub struct AppToken {
     cors: CorsBehavior,
     visitor: Visitor,
     expires_at: SystemTime,
+    times: Times,
+    /// The sequence of the key that signed it
+    key: i32,
 }
 
 /// Whom an app token was issued to
@@ -191,11 +197,36 @@ pub struct Candidates<'a> {
     pub cookies: Vec<&'a str>,
 }
 
+impl Candidates<'_> {
+    /// The first that `verify` takes and that is for the request
+    pub(super) fn find<K>(
+        &self,
+        ring: &KeyRing<K>,
+        request: &AppRequest,
+        verify: impl Fn(&str) -> Result<Arc<AppToken>, TokenFault>,
+    ) -> Found {
+        let mut missing = None;
+        if self.query.is_some() && request.method() != AccessMethod::Terminal {
+            return Found::Nothing { missing };
+        }
+        for candidate in self.query.iter().chain(&self.cookies).take(MAX_CANDIDATES) {
+            match verify(candidate) {
+                Ok(token) if token.matches(request) => return Found::Token(token),
+                Err(TokenFault::UnknownKey(sequence)) if !ring.knows(sequence) => {
+                    missing = missing.or(Some(sequence));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Found::Nothing { missing }
+    }
+}
+
 /// What was found among the candidates
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// A good token for the request
-    Token(Box<AppToken>),
+    Token(Arc<AppToken>),
     /// None
     Nothing {
         /// The sequence of a key that a candidate names and nobody here has heard of: it

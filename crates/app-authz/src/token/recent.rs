@@ -1,0 +1,94 @@
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwapOption;
+
+use super::{AppToken, KeyRing, TokenFault, VerifyingKey};
+
+/// Tokens that one ring has found authentic
+///
+/// To compute a signature and to read the claims costs many times what it takes to see
+/// that the very same text was looked at a moment ago. Each text has one place, by its
+/// signature, from which the next of that place drives it out: no more than
+/// [`PLACES`] are kept, and nobody has to take old ones away.
+#[derive(Default)]
+pub(super) struct Recent {
+    places: OnceLock<Box<[ArcSwapOption<Known>]>>,
+}
+
+struct Known {
+    text: Box<str>,
+    token: Arc<AppToken>,
+}
+
+impl Recent {
+    /// Verifies a token as `ring` does, which must be the same each time
+    pub(super) fn verify<K: VerifyingKey>(
+        &self,
+        token: &str,
+        ring: &KeyRing<K>,
+        now: SystemTime,
+        leeway: Duration,
+    ) -> Result<Arc<AppToken>, TokenFault> {
+        let place = self.place(token);
+        if let Some(known) =
+            place.map(ArcSwapOption::load).as_ref().and_then(|known| known.as_ref())
+            && known.is(token)
+        {
+            ring.check(&known.token, now, leeway)?;
+            return Ok(Arc::clone(&known.token));
+        }
+        let verified = Arc::new(ring.verify(token, now, leeway)?);
+        if let Some(place) = place {
+            let known = Known { text: token.into(), token: Arc::clone(&verified) };
+            place.store(Some(Arc::new(known)));
+        }
+        Ok(verified)
+    }
+
+    /// Where a token would be, by its signature; nowhere if it is too long
+    ///
+    /// Only good signatures are ever put there, and they are as good as random: nobody
+    /// can choose whose place to take.
+    fn place(&self, token: &str) -> Option<&ArcSwapOption<Known>> {
+        let (_, signature) = parts(token).filter(|_| token.len() <= MAX_LEN)?;
+        let empty = || (0..PLACES).map(|_| ArcSwapOption::empty()).collect();
+        let places = self.places.get_or_init(empty);
+        let mixed = signature.bytes().take(8).fold(0_usize, |mixed, byte| {
+            mixed.rotate_left(5).wrapping_add(usize::from(byte)).wrapping_mul(SPREAD)
+        });
+        places.get((mixed >> 16) % PLACES)
+    }
+}
+
+impl Known {
+    fn is(&self, token: &str) -> bool {
+        let (Some(own), Some(others)) = (parts(&self.text), parts(token)) else { return false };
+        // In constant time, as how long it compares would tell a forger how much of a
+        // signature was right. What is signed is no secret.
+        own.0 == others.0
+            && own.1.len() == others.1.len()
+            && openssl::memcmp::eq(own.1.as_bytes(), others.1.as_bytes())
+    }
+}
+
+/// What is signed, and the signature
+fn parts(token: &str) -> Option<(&str, &str)> {
+    token.rsplit_once('.')
+}
+
+impl fmt::Debug for Recent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recent(..)")
+    }
+}
+
+/// Some thousand browsers at a time, in a few megabytes
+const PLACES: usize = 4096;
+
+/// Twice the length of most tokens; longer ones are verified each time
+const MAX_LEN: usize = 2 * 1024;
+
+/// An odd number whose bits follow no pattern
+const SPREAD: usize = 0x9e37_79b1;
