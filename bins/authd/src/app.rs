@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::Full;
+use hyper::body::Body;
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request, Response};
 use store::Store;
@@ -127,7 +128,7 @@ impl<S: Store> App<S> {
     /// Otherwise like [`answer_to`](Self::answer_to).
     pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
     where
-        B: hyper::body::Body<Data = Bytes> + Send,
+        B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         self.answer_from(None, request).await
@@ -140,7 +141,7 @@ impl<S: Store> App<S> {
     /// process.
     pub async fn answer_to<B>(&self, peer: IpAddr, request: Request<B>) -> Response<Full<Bytes>>
     where
-        B: hyper::body::Body<Data = Bytes> + Send,
+        B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         self.answer_from(Some(peer), request).await
@@ -152,7 +153,7 @@ impl<S: Store> App<S> {
         request: Request<B>,
     ) -> Response<Full<Bytes>>
     where
-        B: hyper::body::Body<Data = Bytes> + Send,
+        B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let started = Instant::now();
@@ -181,9 +182,12 @@ impl<S: Store> App<S> {
             failure.into_response()
         });
 
+        let has_content = !response.body().is_end_stream();
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, NO_STORE);
-        headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
+        if has_content {
+            headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
+        }
         if let Ok(id) = HeaderValue::from_str(
             request_id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()),
         ) {
@@ -201,7 +205,7 @@ impl<S: Store> App<S> {
         request_id: Uuid,
     ) -> Result<Response<Full<Bytes>>, Failure>
     where
-        B: hyper::body::Body<Data = Bytes> + Send,
+        B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let _permit = if route.is_operational() {
@@ -240,7 +244,7 @@ impl<S: Store> App<S> {
         request_id: Uuid,
     ) -> Result<Response<Full<Bytes>>, Failure>
     where
-        B: hyper::body::Body<Data = Bytes> + Send,
+        B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let apps = self.apps.as_ref().ok_or(AccessFailure::Off)?;

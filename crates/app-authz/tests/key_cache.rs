@@ -173,7 +173,8 @@ fn a_token_that_was_verified_before_is_judged_anew() {
     let token = signed(&cache, &store).unwrap();
     let code = request("code");
     let found = |token: &str, at| is_found(&cache, &store, token, &code, at);
-    assert!(found(&token, now()) && found(&token, now()));
+    // Verified, verified once more, and remembered.
+    assert!((0..3).all(|_| found(&token, now())));
 
     assert!(!is_found(&cache, &store, &token, &request("other"), now()));
     let last = now() + TOKEN_LIFETIME + LEEWAY;
@@ -215,7 +216,7 @@ fn a_token_that_was_verified_before_is_as_good_as_its_key() {
         assert_eq!(ready(cache.fetch(&store, Want::Refresh, now())), Ok(true));
         let token = signed(&cache, &store).unwrap();
         let found = |at| is_found(&cache, &store, &token, &request("code"), at);
-        assert!(found(now()));
+        assert!((0..3).all(|_| found(now())));
 
         let fetch = cache.claim(Want::Missing, now()).unwrap();
         cache.complete(fetch, &rows).unwrap();

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -11,10 +12,18 @@ use super::{AppToken, KeyRing, TokenFault, VerifyingKey};
 /// To compute a signature and to read the claims costs many times what it takes to see
 /// that the very same text was looked at a moment ago. Each text has one place, by its
 /// signature, from which the next of that place drives it out: no more than
-/// [`PLACES`] are kept, and nobody has to take old ones away.
+/// [`PLACES`] are kept, and nobody has to take old ones away. One that comes only once
+/// takes nobody's place.
 #[derive(Default)]
 pub(super) struct Recent {
-    places: OnceLock<Box<[ArcSwapOption<Known>]>>,
+    places: OnceLock<Box<[Place]>>,
+}
+
+#[derive(Default)]
+struct Place {
+    known: ArcSwapOption<Known>,
+    /// Of the signature that was verified here last
+    mark: AtomicU64,
 }
 
 struct Known {
@@ -31,34 +40,33 @@ impl Recent {
         now: SystemTime,
         leeway: Duration,
     ) -> Result<Arc<AppToken>, TokenFault> {
-        let place = self.place(token);
-        if let Some(known) =
-            place.map(ArcSwapOption::load).as_ref().and_then(|known| known.as_ref())
-            && known.is(token)
-        {
+        let Some((place, mark)) = self.place(token) else {
+            return ring.verify(token, now, leeway).map(Arc::new);
+        };
+        if let Some(known) = place.known.load().as_ref().filter(|known| known.is(token)) {
             ring.check(&known.token, now, leeway)?;
             return Ok(Arc::clone(&known.token));
         }
         let verified = Arc::new(ring.verify(token, now, leeway)?);
-        if let Some(place) = place {
+        if place.mark.swap(mark, Ordering::Relaxed) == mark {
             let known = Known { text: token.into(), token: Arc::clone(&verified) };
-            place.store(Some(Arc::new(known)));
+            place.known.store(Some(Arc::new(known)));
         }
         Ok(verified)
     }
 
-    /// Where a token would be, by its signature; nowhere if it is too long
+    /// Where a token would be, and the mark of its signature; nowhere if it is too long
     ///
-    /// Only good signatures are ever put there, and they are as good as random: nobody
-    /// can choose whose place to take.
-    fn place(&self, token: &str) -> Option<&ArcSwapOption<Known>> {
+    /// Only good signatures ever leave a mark, and they are as good as random: nobody can
+    /// choose whose place to take.
+    fn place(&self, token: &str) -> Option<(&Place, u64)> {
         let (_, signature) = parts(token).filter(|_| token.len() <= MAX_LEN)?;
-        let empty = || (0..PLACES).map(|_| ArcSwapOption::empty()).collect();
-        let places = self.places.get_or_init(empty);
-        let mixed = signature.bytes().take(8).fold(0_usize, |mixed, byte| {
-            mixed.rotate_left(5).wrapping_add(usize::from(byte)).wrapping_mul(SPREAD)
+        let mark = signature.bytes().take(16).fold(0_u64, |mark, byte| {
+            mark.rotate_left(5).wrapping_add(u64::from(byte)).wrapping_mul(SPREAD)
         });
-        places.get((mixed >> 16) % PLACES)
+        let empty = || (0..PLACES).map(|_| Place::default()).collect();
+        let place = usize::try_from(mark >> (u64::BITS - PLACES.ilog2())).ok()?;
+        Some((self.places.get_or_init(empty).get(place)?, mark))
     }
 }
 
@@ -84,11 +92,11 @@ impl fmt::Debug for Recent {
     }
 }
 
-/// Some thousand browsers at a time, in a few megabytes
+/// Some thousand browsers at a time, in a few megabytes; a power of two
 const PLACES: usize = 4096;
 
 /// Twice the length of most tokens; longer ones are verified each time
 const MAX_LEN: usize = 2 * 1024;
 
 /// An odd number whose bits follow no pattern
-const SPREAD: usize = 0x9e37_79b1;
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
