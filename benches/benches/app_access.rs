@@ -134,7 +134,7 @@ fn ours(runtime: &Runtime, store: &Arc<PgStore>, case: Case, time: std::time::Du
             let request = question.request();
             let token = std::slice::from_ref(&question.token);
             let access = store.app_access(&request, token).await.unwrap();
-            resolve(&request, access.place.as_ref()).unwrap();
+            resolve(&request, access.place.as_deref()).unwrap();
             assert_eq!(access.holders.len(), 1);
         }
     })
@@ -147,7 +147,7 @@ async fn same_answer(store: &PgStore, bare: &Bare, reference: &Reference, case: 
         let request = question.request();
         let token = std::slice::from_ref(&question.token);
         let access = store.app_access(&request, token).await.unwrap();
-        let target = resolve(&request, access.place.as_ref()).unwrap();
+        let target = resolve(&request, access.place.as_deref()).unwrap();
         let answer = reference.ask(&question).await;
         assert_eq!(target.workspace.id.0, answer.workspace);
         assert_eq!(target.agent.id.0, answer.agent);

@@ -109,7 +109,7 @@ impl Deployment {
                 let request = request.normalize().check().unwrap();
                 let token = format!("{user:010}-{user:022}").parse().unwrap();
                 let access = store.app_access(&request, &[token]).await.unwrap();
-                resolve(&request, access.place.as_ref()).unwrap();
+                resolve(&request, access.place.as_deref()).unwrap();
                 assert_eq!(access.holders.len(), 1);
             }
         })

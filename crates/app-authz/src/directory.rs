@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::sync::Arc;
 
 use crate::credential::{KeyHolder, SessionToken};
 use crate::{AppRequest, Place};
@@ -28,11 +29,13 @@ pub trait Directory: Sync {
 /// The facts of an app request, none of them verified yet
 ///
 /// [`resolve`](crate::resolve) finds the target in the place, and
-/// [`identify`](crate::credential::identify) the visitor among the holders.
+/// [`identify`](crate::credential::identify) the visitor among the holders. Requests that are
+/// answered together share what they have in common: the visitors of a page ask for the
+/// same place, under the same session.
 #[derive(Clone, Debug, Default)]
 pub struct AppAccess {
     /// The workspace and what runs in it; nothing if the request names none
-    pub place: Option<Place>,
+    pub place: Option<Arc<Place>>,
     /// For each token whose id is known, the key and its holder, in any order
-    pub holders: Vec<KeyHolder>,
+    pub holders: Vec<Arc<KeyHolder>>,
 }

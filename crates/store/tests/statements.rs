@@ -116,7 +116,7 @@ async fn each_question_and_each_write_is_one_statement() {
             let access = store.app_access(&request, tokens).await.unwrap();
             assert_eq!((access.holders.len(), one.so_far()), (tokens.len(), 1));
             assert_eq!(
-                resolve(&request, access.place.as_ref()).is_ok(),
+                resolve(&request, access.place.as_deref()).is_ok(),
                 request.user() != "nobody"
             );
         }
@@ -342,7 +342,7 @@ async fn what_several_ask_for_is_told_to_each_of_them() {
         vec![unknown],
     ];
     let told = |access: AppAccess| {
-        let holders: Vec<_> = access.holders.into_iter().map(|holder| holder.key.id).collect();
+        let holders: Vec<_> = access.holders.iter().map(|holder| holder.key.id.clone()).collect();
         (access.place, holders)
     };
 

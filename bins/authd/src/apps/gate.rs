@@ -13,7 +13,8 @@ use app_authz::credential::{KeyHolder, Refusal, SessionToken, authenticate, iden
 use app_authz::token::SignedToken;
 use app_authz::{
     AccessMethod, AgentStatus, AppAccess, AppRequest, CorsBehavior, Envelope, Error, HostPattern,
-    HttpUrl, Reason, SignIn, Target, Unresolved, UserId, auth_redirect, decide, login, resolve,
+    HttpUrl, Port, Reason, SignIn, Target, Unresolved, UserId, auth_redirect, decide, login,
+    resolve,
 };
 use futures_util::FutureExt;
 use store::Store;
@@ -94,10 +95,13 @@ async fn decide_and_record<S: Store>(
     let request = &asking.request;
     let asked = apps.store.app_access(request, &asking.tokens).await;
     let mut facts = asked.map_err(|error| undecided(Refused::Directory(error)))?;
-    if let Some(place) = facts.place.as_mut().filter(|_| !apps.config.enforce_max_port_sharing) {
-        place.max_port_sharing = None;
+    // Only ports are capped, and others may share the place.
+    let is_port = request.slug_or_port().parse::<Port>().is_ok();
+    let is_free = is_port && !apps.config.enforce_max_port_sharing;
+    if let Some(place) = facts.place.as_mut().filter(|_| is_free) {
+        Arc::make_mut(place).max_port_sharing = None;
     }
-    let target = resolve(request, facts.place.as_ref());
+    let target = resolve(request, facts.place.as_deref());
     let mut visitor = None;
     let outcome = pass(apps, &facts, target.as_ref(), &asking, &mut visitor).await;
 
@@ -237,7 +241,7 @@ fn stopped<S: Store>(
     refusal: Refusal,
 ) -> Option<UserId> {
     let holder = |token: &SessionToken| -> Option<&KeyHolder> {
-        facts.holders.iter().find(|holder| holder.key.id == token.id())
+        facts.holders.iter().map(Arc::as_ref).find(|holder| holder.key.id == token.id())
     };
     asking.tokens.iter().find_map(|token| {
         let verdict = authenticate(token, holder(token), apps.terms(), asking.now);

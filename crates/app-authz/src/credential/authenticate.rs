@@ -1,3 +1,4 @@
+use std::borrow::Borrow;
 use std::time::SystemTime;
 
 use thiserror::Error;
@@ -62,13 +63,14 @@ pub fn authenticate(
 /// good and one met it.
 pub fn identify<'a>(
     tokens: &[SessionToken],
-    holders: &'a [KeyHolder],
+    holders: &'a [impl Borrow<KeyHolder>],
     terms: Terms<'_>,
     now: SystemTime,
 ) -> Result<Option<(&'a KeyHolder, Session)>, Refusal> {
     let mut stopped = None;
     for token in tokens {
-        let holder = holders.iter().find(|holder| holder.key.id == token.id());
+        let mut holders = holders.iter().map(Borrow::borrow);
+        let holder = holders.find(|holder| holder.key.id == token.id());
         match (authenticate(token, holder, terms, now), holder) {
             (Ok(session), Some(holder)) => return Ok(Some((holder, session))),
             (Err(refusal), _) if refusal.is_final() => stopped = stopped.or(Some(refusal)),

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use app_authz::credential::SessionToken;
 use app_authz::rbac::{AccessList, Acl};
 use app_authz::{
@@ -26,7 +28,8 @@ impl Directory for MemoryStore {
             Some(agent) => tables.of_agent(agent),
             None => tables.named(request),
         };
-        Ok(AppAccess { place: place.transpose()?, holders: tables.holders(tokens)? })
+        let holders = tables.holders(tokens)?.into_iter().map(Arc::new).collect();
+        Ok(AppAccess { place: place.transpose()?.map(Arc::new), holders })
     }
 }
 

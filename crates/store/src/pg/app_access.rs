@@ -148,27 +148,22 @@ impl<'a, P: Eq + Hash> Asked<'a, P> {
 
     /// Deals the rows out to the questions
     fn answers(self, rows: Vec<Row>, place: impl Fn(&P, PlaceRow) -> Place) -> Vec<AppAccess> {
-        let mut places: Vec<Dealt<Place>> = self.places.iter().map(|_| Dealt::default()).collect();
-        let mut holders: Vec<Dealt<KeyHolder>> =
-            self.tokens.iter().map(|_| Dealt::default()).collect();
+        let mut places: Vec<Option<Arc<Place>>> = vec![None; self.places.len()];
+        let mut holders: Vec<Option<Arc<KeyHolder>>> = vec![None; self.tokens.len()];
         for (n, found, holder) in rows {
             let Ok(n) = usize::try_from(n - 1) else { continue };
             if let (Some(asked), Some(shared), Some(row)) =
                 (self.places.get(n), places.get_mut(n), found)
             {
-                shared.value = Some(place(asked, row));
+                *shared = Some(Arc::new(place(asked, row)));
             }
             if let (Some(shared), Some(HolderRow(holder))) = (holders.get_mut(n), holder) {
-                shared.value = Some(holder);
+                *shared = Some(Arc::new(holder));
             }
         }
-        for (place, tokens) in &self.wanted {
-            places[*place].takers += 1;
-            tokens.iter().for_each(|token| holders[*token].takers += 1);
-        }
         let answer = |(place, tokens): (usize, Vec<usize>)| AppAccess {
-            place: places[place].take(),
-            holders: tokens.into_iter().filter_map(|token| holders[token].take()).collect(),
+            place: places[place].clone(),
+            holders: tokens.into_iter().filter_map(|token| holders[token].clone()).collect(),
         };
         self.wanted.into_iter().map(answer).collect()
     }
@@ -192,25 +187,6 @@ impl<T: Copy + Eq + Hash> Numbers<T> {
             self.items.push(item);
             self.items.len() - 1
         })
-    }
-}
-
-/// An answer for several, of whom the last need not copy it
-struct Dealt<T> {
-    value: Option<T>,
-    takers: usize,
-}
-
-impl<T> Default for Dealt<T> {
-    fn default() -> Self {
-        Self { value: None, takers: 0 }
-    }
-}
-
-impl<T: Clone> Dealt<T> {
-    fn take(&mut self) -> Option<T> {
-        self.takers -= 1;
-        if self.takers == 0 { self.value.take() } else { self.value.clone() }
     }
 }
 

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use app_authz::rbac::{BuiltInRoles, Switches};
@@ -244,7 +245,7 @@ contract! {
             let AppAccess { place, holders } = access.unwrap();
             assert_eq!(holders.len(), usize::from(token.is_some()));
             let subject = holders.first().map(|holder| holder.subject(&built_in).unwrap());
-            let target = resolve(&request, place.as_ref()).unwrap();
+            let target = resolve(&request, place.as_deref()).unwrap();
             let decision = decide(&target, subject.as_ref(), Rules::default());
             assert_eq!(decision.err().map(|denial| denial.reason()), denied, "{token:?} {slug}");
         }
@@ -257,7 +258,7 @@ contract! {
             let request = app("alice", workspace, "main", "closed");
             let AppAccess { place, holders } =
                 store.app_access(&request, std::slice::from_ref(&bob)).await.unwrap();
-            let target = resolve(&request, place.as_ref()).unwrap();
+            let target = resolve(&request, place.as_deref()).unwrap();
             let subject = holders[0].subject(&built_in).unwrap();
             let decision = decide(&target, Some(&subject), Rules::default());
             assert_eq!(decision.is_ok(), opened, "{workspace}");
@@ -279,13 +280,13 @@ contract! {
 /// What the request leads to, for a visitor without session
 async fn target(store: &impl Store, request: &AppRequest) -> Result<Target, Unresolved> {
     let access = store.app_access(request, &[]).await.unwrap();
-    resolve(request, access.place.as_ref())
+    resolve(request, access.place.as_deref())
 }
 
 /// The place of a request that may be none a server would make
 async fn place(store: &impl Store, fields: &UncheckedRequest) -> Option<Place> {
     let request = AppRequest::try_from(fields.clone()).ok()?;
-    store.app_access(&request, &[]).await.unwrap().place
+    store.app_access(&request, &[]).await.unwrap().place.map(Arc::unwrap_or_clone)
 }
 
 fn fields(owner: &str, workspace: &str, agent: &str, slug: &str) -> UncheckedRequest {
