@@ -243,3 +243,39 @@ fn many_tokens_are_told_apart() {
         assert!(!is_found(&cache, &store, token.reveal(), &request("other"), *at));
     }
 }
+
+#[test]
+fn what_was_verified_twice_is_remembered_and_what_came_once_drives_nothing_out() {
+    let store = Store::of(&[1]);
+    let cache = KeyCache::<Hs512Key>::new();
+    let code = request("code");
+    let signed = |second| {
+        let target = public_app();
+        let permit = decide(&target, None, Rules::default()).unwrap();
+        let at = now() + Duration::from_secs(second);
+        let token = ready(cache.sign(&store, &permit, at)).unwrap();
+        (token.reveal().to_owned(), at)
+    };
+    // To verify a token is to read its claims, which needs memory; to remember one does not.
+    let is_remembered = |(token, at): &(String, SystemTime)| {
+        let candidates = Candidates { query: None, cookies: vec![token] };
+        let work = allocation_counter::measure(|| {
+            assert!(ready(cache.find(&store, &candidates, &code, *at, LEEWAY)).unwrap().is_some());
+        });
+        work.count_total == 0
+    };
+
+    let first = signed(0);
+    assert_eq!([(); 4].map(|()| is_remembered(&first)), [false, false, true, true]);
+    for second in 1..20_000 {
+        assert!(!is_remembered(&signed(second)));
+    }
+    assert!(is_remembered(&first));
+    // Others that come twice do.
+    for second in 1..20_000 {
+        let other = signed(second);
+        assert!(!is_remembered(&other));
+        is_remembered(&other);
+    }
+    assert!(!is_remembered(&first));
+}

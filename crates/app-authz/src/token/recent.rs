@@ -10,17 +10,17 @@ use super::{AppToken, KeyRing, TokenFault, VerifyingKey};
 /// Tokens that one ring has found authentic
 ///
 /// To compute a signature and to read the claims costs many times what it takes to see
-/// that the very same text was looked at a moment ago. Each text has one place, by its
-/// signature, from which the next of that place drives it out: no more than
-/// [`PLACES`] are kept, and nobody has to take old ones away. One that comes only once
-/// takes nobody's place.
+/// that the very same text was looked at a moment ago. Each text has one slot, by its
+/// signature, from which the next of that slot drives it out: no more than
+/// [`SLOTS`] are kept, and nobody has to take old ones away. One that comes only once
+/// takes nobody's slot.
 #[derive(Default)]
 pub(super) struct Recent {
-    places: OnceLock<Box<[Place]>>,
+    slots: OnceLock<Box<[Slot]>>,
 }
 
 #[derive(Default)]
-struct Place {
+struct Slot {
     known: ArcSwapOption<Known>,
     /// Of the signature that was verified here last
     mark: AtomicU64,
@@ -40,17 +40,17 @@ impl Recent {
         now: SystemTime,
         leeway: Duration,
     ) -> Result<Arc<AppToken>, TokenFault> {
-        let Some((place, mark)) = self.place(token) else {
+        let Some((slot, mark)) = self.slot(token) else {
             return ring.verify(token, now, leeway).map(Arc::new);
         };
-        if let Some(known) = place.known.load().as_ref().filter(|known| known.is(token)) {
+        if let Some(known) = slot.known.load().as_ref().filter(|known| known.is(token)) {
             ring.check(&known.token, now, leeway)?;
             return Ok(Arc::clone(&known.token));
         }
         let verified = Arc::new(ring.verify(token, now, leeway)?);
-        if place.mark.swap(mark, Ordering::Relaxed) == mark {
+        if slot.mark.swap(mark, Ordering::Relaxed) == mark {
             let known = Known { text: token.into(), token: Arc::clone(&verified) };
-            place.known.store(Some(Arc::new(known)));
+            slot.known.store(Some(Arc::new(known)));
         }
         Ok(verified)
     }
@@ -58,15 +58,15 @@ impl Recent {
     /// Where a token would be, and the mark of its signature; nowhere if it is too long
     ///
     /// Only good signatures ever leave a mark, and they are as good as random: nobody can
-    /// choose whose place to take.
-    fn place(&self, token: &str) -> Option<(&Place, u64)> {
+    /// choose whose slot to take.
+    fn slot(&self, token: &str) -> Option<(&Slot, u64)> {
         let (_, signature) = parts(token).filter(|_| token.len() <= MAX_LEN)?;
         let mark = signature.bytes().take(16).fold(0_u64, |mark, byte| {
             mark.rotate_left(5).wrapping_add(u64::from(byte)).wrapping_mul(SPREAD)
         });
-        let empty = || (0..PLACES).map(|_| Place::default()).collect();
-        let place = usize::try_from(mark >> (u64::BITS - PLACES.ilog2())).ok()?;
-        Some((self.places.get_or_init(empty).get(place)?, mark))
+        let empty = || (0..SLOTS).map(|_| Slot::default()).collect();
+        let slot = usize::try_from(mark >> (u64::BITS - SLOTS.ilog2())).ok()?;
+        Some((self.slots.get_or_init(empty).get(slot)?, mark))
     }
 }
 
@@ -93,7 +93,7 @@ impl fmt::Debug for Recent {
 }
 
 /// Some thousand browsers at a time, in a few megabytes; a power of two
-const PLACES: usize = 4096;
+const SLOTS: usize = 4096;
 
 /// Twice the length of most tokens; longer ones are verified each time
 const MAX_LEN: usize = 2 * 1024;

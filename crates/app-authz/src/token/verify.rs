@@ -55,7 +55,6 @@ impl<K: VerifyingKey> KeyRing<K> {
                 Some(visitor) => Visitor::User(UserId(visitor)),
                 None => Visitor::Untold,
             },
-            expires_at: instant(claims.exp).unwrap_or(now),
             times,
             key: sequence,
         })
@@ -109,7 +108,6 @@ pub struct AppToken {
     url: String,
     cors: CorsBehavior,
     visitor: Visitor,
-    expires_at: SystemTime,
     times: Times,
     /// The sequence of the key that signed it
     key: i32,
@@ -183,8 +181,8 @@ impl AppToken {
 
     /// When it ends, leeway aside
     #[must_use]
-    pub const fn expires_at(&self) -> SystemTime {
-        self.expires_at
+    pub fn expires_at(&self) -> SystemTime {
+        instant(self.times.exp).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }
 
