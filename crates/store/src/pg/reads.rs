@@ -56,7 +56,10 @@ impl Reads {
     where
         F: Future<Output = QueryResult<T>>,
     {
-        self.run_on(self.next.fetch_add(1, Ordering::Relaxed), read).await
+        let connection = self.next.fetch_add(1, Ordering::Relaxed);
+        // On the heap: these are the reads that hardly any request makes, and every one
+        // has room for them otherwise.
+        Box::pin(self.run_on(connection, read)).await
     }
 
     /// Runs one read, and once more if its connection turns out to be broken
@@ -108,14 +111,21 @@ impl Slot {
     }
 
     /// The open connection, or a new one
+    async fn connection(&self) -> Result<Arc<Connection>, Error> {
+        match self.open_connection() {
+            Some(connection) => Ok(connection),
+            // On the heap: every read would otherwise have room for it, three kilobytes
+            // for each request and each idle client of a server.
+            None => Box::pin(self.new_connection()).await,
+        }
+    }
+
+    /// Opens a connection
     ///
     /// Of many callers that find none, one opens it, and the others share what
     /// comes of that, be it a failure: they would otherwise wait for a dead
     /// database one after the other.
-    async fn connection(&self) -> Result<Arc<Connection>, Error> {
-        if let Some(connection) = self.open_connection() {
-            return Ok(connection);
-        }
+    async fn new_connection(&self) -> Result<Arc<Connection>, Error> {
         let failures_before = self.failures.load(Ordering::Acquire);
         let _opening = self.opening.lock().await;
         if let Some(connection) = self.open_connection() {

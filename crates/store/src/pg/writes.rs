@@ -49,7 +49,10 @@ impl Writes {
     /// After the database restarted, all that are idle are not.
     pub(super) async fn get(&self) -> Result<PooledConnection<'_, AsyncPgConnection>, Error> {
         loop {
-            let mut connection = self.pool.get().await.map_err(|error| match error {
+            // On the heap: to open a connection takes a kilobyte, for which every request
+            // that may write would otherwise have room.
+            let connection = Box::pin(self.pool.get()).await;
+            let mut connection = connection.map_err(|error| match error {
                 RunError::TimedOut => Error::unavailable("no connection became free in time"),
                 RunError::User(error) => Error::unavailable(error),
             })?;
