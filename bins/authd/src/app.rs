@@ -262,7 +262,9 @@ impl<S: Store> App<S> {
             }
             Route::Import => {
                 let client = apps.asked_of(&request, peer).client;
-                return routes::import::import(apps, request, bounds, client, now).await;
+                // On the heap, as every connection has room for what is not.
+                let import = routes::import::import(apps, request, bounds, client, now);
+                return Box::pin(import).await;
             }
             Route::SignIn if request.method() == Method::POST => {
                 let client = apps.asked_of(&request, peer).client;

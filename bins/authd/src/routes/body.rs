@@ -1,5 +1,6 @@
 use std::fmt;
 use std::marker::PhantomData;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -78,7 +79,7 @@ where
     if usize::try_from(declared).is_ok_and(|length| length > limit) {
         return Err(Failure::BodyTooLarge { limit });
     }
-    let body = Limited::new(request.into_body(), limit).collect();
+    let body = pin!(Limited::new(request.into_body(), limit).collect());
     match tokio::time::timeout(patience, body).await {
         Err(_) => Err(Failure::BodyTimeout),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::BodyTooLarge { limit }),
