@@ -100,7 +100,7 @@ impl KeyHolder {
     ///
     /// [`Error::NoScope`] if the key has none.
     pub fn subject(&self, built_in: &BuiltInRoles) -> Result<Subject, Error> {
-        let scope = Scope::of_credential(&self.key.scopes, &self.key.allow_list)?;
+        let scope = Scope::shared(&self.key.scopes, &self.key.allow_list)?;
         let names = self.roles.iter().map(|(name, sharing)| (name, *sharing));
         let roles = built_in.expand(names, &self.custom_roles);
         Ok(Subject::new(self.key.user, roles, scope).with_groups(self.groups.iter().copied()))

@@ -22,6 +22,11 @@ impl AllowList {
         Self { entries: vec![AllowEntry::EVERYTHING] }
     }
 
+    /// Whether it is that of every object
+    pub(crate) fn is_everything(&self) -> bool {
+        self.entries == [AllowEntry::EVERYTHING]
+    }
+
     /// Reads a stored or requested list
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, LazyLock};
 
 use super::permission::{Pattern, Permission};
 use super::{Action, AllowEntry, AllowList, Levels, ResourceType};
@@ -44,6 +45,18 @@ impl Scope {
         Ok(Self::from_names(names, allow_list))
     }
 
+    /// The scope that [`of_credential`](Self::of_credential) makes, made once for those
+    /// that nearly every credential has
+    pub(crate) fn shared(names: &[ScopeName], allow_list: &AllowList) -> Result<Arc<Self>, Error> {
+        match names {
+            [ScopeName::All] if allow_list.is_everything() => Ok(Arc::clone(&ALL)),
+            [ScopeName::ApplicationConnect] if allow_list.is_everything() => {
+                Ok(Arc::clone(&APPLICATION_CONNECT))
+            }
+            _ => Self::of_credential(names, allow_list).map(Arc::new),
+        }
+    }
+
     /// The scope of a workspace agent's token, which cannot touch a second workspace
     /// of its owner
     ///
@@ -80,6 +93,12 @@ impl Scope {
         Self::new(&texts.join("+"), levels, allow_list.clone())
     }
 }
+
+static ALL: LazyLock<Arc<Scope>> = LazyLock::new(|| Arc::new(Scope::all()));
+
+static APPLICATION_CONNECT: LazyLock<Arc<Scope>> = LazyLock::new(|| {
+    Arc::new(Scope::from_names(&[ScopeName::ApplicationConnect], &AllowList::everything()))
+});
 
 /// The objects a workspace agent's token is confined to
 #[derive(Clone, Copy, Debug)]
