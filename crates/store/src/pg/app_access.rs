@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use app_authz::credential::{KeyHolder, SessionToken};
 use app_authz::{AgentId, AppAccess, AppRequest, Directory, NameOrId, Place, Port};
@@ -232,25 +232,7 @@ impl<'a, const IDS: bool> ByNames<'a, IDS> {
 
 impl<const IDS: bool> QueryFragment<Pg> for ByNames<'_, IDS> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT asked.n,\n       ");
-        out.push_sql(PLACE);
-        out.push_sql(
-            ",
-       ARRAY(
-           SELECT ROW(a.id, a.name, a.created_at, a.first_connected_at, a.last_connected_at,
-                      a.disconnected_at, a.connection_timeout_seconds,
-                      p.id, p.url, p.external, p.sharing_level, s.share_level)
-           FROM workspace_resources r
-           JOIN workspace_agents a ON a.resource_id = r.id AND NOT a.deleted
-           LEFT JOIN workspace_apps p ON p.agent_id = a.id AND p.slug = asked.slug
-           LEFT JOIN workspace_agent_port_share s
-               ON s.workspace_id = place.id AND s.agent_name = a.name AND s.port = asked.port
-           WHERE r.job_id = place.job_id
-       ),
-       ",
-        );
-        out.push_sql(HOLDER);
-        out.push_sql("\nFROM unnest(");
+        out.push_sql("WITH asked AS (SELECT * FROM unnest(");
         if IDS {
             out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.owner_ids)?;
             out.push_sql(", ");
@@ -264,28 +246,54 @@ impl<const IDS: bool> QueryFragment<Pg> for ByNames<'_, IDS> {
         out.push_bind_param::<Array<Nullable<Integer>>, _>(&self.ports)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(self.tokens)?;
-        out.push_sql(")\n    WITH ORDINALITY AS asked (");
-        if IDS {
-            out.push_sql("owner_id, workspace_id, ");
-        }
-        out.push_sql("owner_name, workspace_name, slug, port, key_id, n)\nLEFT JOIN LATERAL (");
-        out.push_sql("\n    SELECT ");
-        out.push_sql(if IDS { "asked_owner.id" } else { "owner.id" });
-        out.push_sql(" AS asked_owner, ");
-        out.push_sql(OF_PLACE);
-        if IDS {
-            out.push_sql(OWNER_AND_WORKSPACE_OF_IDS_OR_NAMES);
-            out.push_sql(BUILD_AND_TEMPLATE);
-        } else {
-            out.push_sql(OWNER_AND_WORKSPACE_OF_NAMES);
-            out.push_sql(BUILD_AND_TEMPLATE);
-            out.push_sql("\n    WHERE lower(owner.username) = lower(asked.owner_name)");
-            out.push_sql(" AND NOT owner.deleted");
-        }
-        out.push_sql("\n    OFFSET 0\n) place ON true\nLEFT JOIN ");
-        out.push_sql(HOLDER_OF_KEY);
+        // Diesel wants the text each time. In one piece it is there sooner.
+        out.push_sql(if IDS { &BEHIND_IDS_OR_NAMES } else { &BEHIND_NAMES });
         Ok(())
     }
+}
+
+static BEHIND_IDS_OR_NAMES: LazyLock<String> = LazyLock::new(|| {
+    let place = format!(
+        "asked_owner.id AS asked_owner, {OF_PLACE}\
+         {OWNER_AND_WORKSPACE_OF_IDS_OR_NAMES}{BUILD_AND_TEMPLATE}"
+    );
+    behind("owner_id, workspace_id, owner_name", &place)
+});
+
+static BEHIND_NAMES: LazyLock<String> = LazyLock::new(|| {
+    let place = format!(
+        "owner.id AS asked_owner, {OF_PLACE}{OWNER_AND_WORKSPACE_OF_NAMES}{BUILD_AND_TEMPLATE}
+    WHERE lower(owner.username) = lower(asked.owner_name) AND NOT owner.deleted"
+    );
+    behind("owner_name", &place)
+});
+
+/// What follows upon the parameters, of which the first are called `first`
+fn behind(first: &str, place: &str) -> String {
+    format!(
+        ")
+    WITH ORDINALITY AS asked ({first}, workspace_name, slug, port, key_id, n))
+SELECT asked.n,
+       {PLACE},
+       ARRAY(
+           SELECT ROW(a.id, a.name, a.created_at, a.first_connected_at, a.last_connected_at,
+                      a.disconnected_at, a.connection_timeout_seconds,
+                      p.id, p.url, p.external, p.sharing_level, s.share_level)
+           FROM workspace_resources r
+           JOIN workspace_agents a ON a.resource_id = r.id AND NOT a.deleted
+           LEFT JOIN workspace_apps p ON p.agent_id = a.id AND p.slug = asked.slug
+           LEFT JOIN workspace_agent_port_share s
+               ON s.workspace_id = place.id AND s.agent_name = a.name AND s.port = asked.port
+           WHERE r.job_id = place.job_id
+       ),
+       {HOLDER}
+FROM asked
+LEFT JOIN LATERAL (
+    SELECT {place}
+    OFFSET 0
+) place ON true
+LEFT JOIN {HOLDER_OF_KEY}"
+    )
 }
 
 /// What is told of a place, of the workspace `w`, its `owner`, its build `b` and its
