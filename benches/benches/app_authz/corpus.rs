@@ -114,7 +114,7 @@ fn uuid(n: u32) -> String {
 
 /// A decision about an app, with everything it is made from
 pub(crate) struct AppQuestion {
-    pub(crate) target: Target,
+    pub(crate) target: Target<'static>,
     pub(crate) subject: Option<Arc<Subject>>,
     pub(crate) rules: Rules,
 }
@@ -206,7 +206,7 @@ impl AppCases {
             .with_groups(caller.groups.iter().copied().map(GroupId))
     }
 
-    fn target(&self, case: &AppCase) -> Target {
+    fn target(&self, case: &AppCase) -> Target<'static> {
         let list = |id: Uuid| [(id, &self.acl_actions)].into_iter().collect::<AccessList>();
         let acl = match self.callers.get(&case.caller) {
             Some(user) if case.caller.starts_with("shared-by-user") => {
@@ -219,7 +219,7 @@ impl AppCases {
         };
         let WorkspaceFields { id, owner, org } = self.workspace;
         Target {
-            workspace: Workspace {
+            workspace: kept(Workspace {
                 id: WorkspaceId(id),
                 name: "dev".to_owned(),
                 owner: UserId(owner),
@@ -227,7 +227,7 @@ impl AppCases {
                 organization: OrganizationId(org),
                 dormant: case.dormant,
                 acl,
-            },
+            }),
             sharing: case.sharing.parse().unwrap(),
             ..target(case.method)
         }
@@ -235,7 +235,7 @@ impl AppCases {
 }
 
 /// An app, or the terminal, of a workspace of nobody in particular
-pub(crate) fn target(method: AccessMethod) -> Target {
+pub(crate) fn target(method: AccessMethod) -> Target<'static> {
     let agent = AgentId(Uuid::from_u128(4));
     let mut request = UncheckedRequest {
         access_method: method.to_string(),
@@ -255,8 +255,8 @@ pub(crate) fn target(method: AccessMethod) -> Target {
         connection_timeout: Duration::ZERO,
     };
     Target {
-        request: request.try_into().unwrap(),
-        workspace: Workspace {
+        request: kept(request.try_into().unwrap()),
+        workspace: kept(Workspace {
             id: WorkspaceId(Uuid::from_u128(3)),
             name: "dev".to_owned(),
             owner: UserId(Uuid::from_u128(1)),
@@ -264,13 +264,18 @@ pub(crate) fn target(method: AccessMethod) -> Target {
             organization: OrganizationId(Uuid::from_u128(2)),
             dormant: false,
             acl: Acl::NONE,
-        },
-        agent: Agent { id: agent, name: "main".to_owned(), contact },
+        }),
+        agent: kept(Agent { id: agent, name: "main".to_owned(), contact }),
         app: None,
-        url: "http://127.0.0.1:8080".to_owned(),
+        url: "http://127.0.0.1:8080".into(),
         sharing: app_authz::SharingLevel::Public,
         cors: CorsBehavior::Simple,
     }
+}
+
+/// Facts that are there for the whole run
+fn kept<T>(fact: T) -> &'static T {
+    Box::leak(Box::new(fact))
 }
 
 /// Every method and level, asked by the owner, a stranger and nobody

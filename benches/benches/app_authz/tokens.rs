@@ -53,7 +53,7 @@ fn side<K: SigningKey + 'static>(
         }),
         ours: Box::new(move || {
             let verified = keys.verify(black_box(&token), now(), LEEWAY).unwrap();
-            assert!(black_box(verified).matches(&target.request));
+            assert!(black_box(verified).matches(target.request));
         }),
     }
 }

@@ -13,7 +13,7 @@ use crate::{AccessMethod, SharingLevel, Target, UserId};
 /// A [`Denial`] with its reason. A signed-in visitor is told no more than that nothing
 /// was found, and the warnings.
 pub fn decide<'a>(
-    target: &'a Target,
+    target: &'a Target<'a>,
     subject: Option<&Subject>,
     rules: Rules,
 ) -> Result<Permit<'a>, Denial> {
@@ -128,7 +128,7 @@ impl Rules {
 /// Only [`decide`] makes one:
 ///
 /// ```compile_fail
-/// fn forge(target: &app_authz::Target) -> app_authz::Permit<'_> {
+/// fn forge<'a>(target: &'a app_authz::Target<'a>) -> app_authz::Permit<'a> {
 ///     app_authz::Permit { target, visitor: None }
 /// }
 /// ```
@@ -136,14 +136,14 @@ impl Rules {
 /// What signs an app token demands one, so no token goes out undecided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit<'a> {
-    target: &'a Target,
+    target: &'a Target<'a>,
     visitor: Option<UserId>,
 }
 
 impl<'a> Permit<'a> {
     /// What may be opened
     #[must_use]
-    pub const fn target(&self) -> &'a Target {
+    pub const fn target(&self) -> &'a Target<'a> {
         self.target
     }
 

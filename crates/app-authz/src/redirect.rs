@@ -39,7 +39,7 @@ impl Envelope<'_> {
     ///
     /// [`Error::NoAppHosts`] for a subdomain without a pattern, and
     /// [`Error::InvalidUrl`] if the address would climb out of the app.
-    pub fn sign_in(&self, target: &Target) -> Result<SignIn, Error> {
+    pub fn sign_in(&self, target: &Target<'_>) -> Result<SignIn, Error> {
         let request = &target.request;
         if request.method() == AccessMethod::Terminal {
             return Ok(SignIn::NotFound);
@@ -72,7 +72,7 @@ impl Envelope<'_> {
     }
 
     /// The URL the visitor asked for; the app's own query stands in for none
-    fn app_url(&self, base: HttpUrl, target: &Target) -> Result<HttpUrl, Error> {
+    fn app_url(&self, base: HttpUrl, target: &Target<'_>) -> Result<HttpUrl, Error> {
         let folder = base.path().trim_end_matches('/');
         let path = format!("{folder}/{}", self.app_path.trim_start_matches('/'));
         let app = HttpUrl::of_app(&target.url).ok();

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use thiserror::Error as ThisError;
@@ -16,12 +17,15 @@ use crate::{
 /// # Errors
 ///
 /// An [`Unresolved`] with the reason.
-pub fn resolve(request: &AppRequest, place: Option<&Place>) -> Result<Target, Unresolved> {
+pub fn resolve<'a>(
+    request: &'a AppRequest,
+    place: Option<&'a Place>,
+) -> Result<Target<'a>, Unresolved> {
     let place = place.ok_or(Unresolved::NoWorkspace)?;
-    let target = |agent: &Agent, app, url, sharing| Target {
-        request: request.clone(),
-        workspace: place.workspace.clone(),
-        agent: agent.clone(),
+    let target = |agent, app, url, sharing| Target {
+        request,
+        workspace: &place.workspace,
+        agent,
         app,
         url,
         sharing,
@@ -30,7 +34,7 @@ pub fn resolve(request: &AppRequest, place: Option<&Place>) -> Result<Target, Un
     if let Some(terminal) = request.terminal() {
         let agent = place.agents.iter().find(|agent| agent.id == terminal);
         let agent = agent.ok_or(Unresolved::NoAgent)?;
-        return Ok(target(agent, None, String::new(), SharingLevel::Owner));
+        return Ok(target(agent, None, Cow::Borrowed(""), SharingLevel::Owner));
     }
 
     if place.asked_owner != place.workspace.owner {
@@ -58,7 +62,8 @@ pub fn resolve(request: &AppRequest, place: Option<&Place>) -> Result<Target, Un
         let ((Some(agent), _) | (None, [agent])) = (asked, &place.agents[..]) else {
             return Err(Unresolved::AgentNeeded);
         };
-        return Ok(target(agent, None, port.url(), place.port_sharing(agent, port)));
+        let url = Cow::Owned(port.url());
+        return Ok(target(agent, None, url, place.port_sharing(agent, port)));
     }
 
     let of_asked = |app: &&App| asked.is_none_or(|agent| app.agent == agent.id);
@@ -76,7 +81,7 @@ pub fn resolve(request: &AppRequest, place: Option<&Place>) -> Result<Target, Un
     if HttpUrl::of_app(&app.url).is_err() {
         return Err(Unresolved::InvalidUrl);
     }
-    Ok(target(agent, Some(app.id), app.url.clone(), app.sharing))
+    Ok(target(agent, Some(app.id), Cow::Borrowed(&app.url), app.sharing))
 }
 
 /// What a directory knows about the workspace a request names

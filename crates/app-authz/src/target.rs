@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -6,18 +7,20 @@ use crate::rbac::{Acl, Object};
 use crate::{Agent, AppId, AppRequest, Error, OrganizationId, SharingLevel, UserId, WorkspaceId};
 
 /// What a request leads to: one app, port or terminal of one agent
+///
+/// A view of the facts that it was found in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct Target<'a> {
     /// The request that led here
-    pub request: AppRequest,
+    pub request: &'a AppRequest,
     /// The workspace it is in
-    pub workspace: Workspace,
+    pub workspace: &'a Workspace,
     /// The agent it runs on
-    pub agent: Agent,
+    pub agent: &'a Agent,
     /// The app, unless it is a port or a terminal
     pub app: Option<AppId>,
     /// Where the agent serves it; empty for a terminal
-    pub url: String,
+    pub url: Cow<'a, str>,
     /// Whom it is shared with; nobody but the owner for a terminal
     pub sharing: SharingLevel,
     /// Who answers for its sharing across origins, as its template says

@@ -52,10 +52,10 @@ fn request(method: AccessMethod) -> AppRequest {
     request.try_into().unwrap()
 }
 
-fn target(method: AccessMethod, sharing: SharingLevel, dormant: bool, acl: Acl) -> Target {
+fn target(method: AccessMethod, sharing: SharingLevel, dormant: bool, acl: Acl) -> Target<'static> {
     Target {
-        request: request(method),
-        workspace: Workspace {
+        request: kept(request(method)),
+        workspace: kept(Workspace {
             id: WorkspaceId(Uuid::from_u128(WORKSPACE)),
             name: "dev".to_owned(),
             owner: UserId(Uuid::from_u128(OWNER)),
@@ -63,8 +63,8 @@ fn target(method: AccessMethod, sharing: SharingLevel, dormant: bool, acl: Acl) 
             organization: OrganizationId(Uuid::from_u128(ACME)),
             dormant,
             acl,
-        },
-        agent: Agent {
+        }),
+        agent: kept(Agent {
             id: AgentId(Uuid::from_u128(4)),
             name: "main".to_owned(),
             contact: Contact {
@@ -74,12 +74,17 @@ fn target(method: AccessMethod, sharing: SharingLevel, dormant: bool, acl: Acl) 
                 disconnected_at: None,
                 connection_timeout: Duration::ZERO,
             },
-        },
+        }),
         app: None,
-        url: "http://127.0.0.1:8080".to_owned(),
+        url: "http://127.0.0.1:8080".into(),
         sharing,
         cors: CorsBehavior::Simple,
     }
+}
+
+/// A target's facts, kept for the rest of the test
+fn kept<T>(fact: T) -> &'static T {
+    Box::leak(Box::new(fact))
 }
 
 /// The workspace's access lists for a caller of that name

@@ -34,10 +34,10 @@ fn request(slug: &str) -> AppRequest {
     fields.try_into().unwrap()
 }
 
-fn public_app() -> Target {
+fn public_app() -> Target<'static> {
     Target {
-        request: request("code"),
-        workspace: Workspace {
+        request: kept(request("code")),
+        workspace: kept(Workspace {
             id: WorkspaceId(Uuid::from_u128(1)),
             name: "dev".to_owned(),
             owner: UserId(Uuid::from_u128(2)),
@@ -45,8 +45,8 @@ fn public_app() -> Target {
             organization: OrganizationId(Uuid::from_u128(3)),
             dormant: false,
             acl: Acl::NONE,
-        },
-        agent: Agent {
+        }),
+        agent: kept(Agent {
             id: AgentId(Uuid::from_u128(4)),
             name: "main".to_owned(),
             contact: Contact {
@@ -56,12 +56,17 @@ fn public_app() -> Target {
                 disconnected_at: None,
                 connection_timeout: Duration::ZERO,
             },
-        },
+        }),
         app: None,
-        url: "http://127.0.0.1:8080".to_owned(),
+        url: "http://127.0.0.1:8080".into(),
         sharing: SharingLevel::Public,
         cors: CorsBehavior::Simple,
     }
+}
+
+/// A target's facts, kept for the rest of the test
+fn kept<T>(fact: T) -> &'static T {
+    Box::leak(Box::new(fact))
 }
 
 /// Keys of these sequences, and how often they were asked for

@@ -373,8 +373,14 @@ fn place() -> Place {
     }
 }
 
-fn find(request: UncheckedRequest, place: &Place) -> Result<app_authz::Target, Unresolved> {
-    resolve(&request.try_into().unwrap(), Some(place))
+/// What the request leads to, with facts that are kept for the rest of the test
+fn find(
+    request: UncheckedRequest,
+    place: &Place,
+) -> Result<app_authz::Target<'static>, Unresolved> {
+    let facts: &(AppRequest, Place) =
+        Box::leak(Box::new((request.try_into().unwrap(), place.clone())));
+    resolve(&facts.0, Some(&facts.1))
 }
 
 fn ask(slug: &str) -> UncheckedRequest {
@@ -385,11 +391,8 @@ fn ask(slug: &str) -> UncheckedRequest {
 #[test]
 fn an_app_is_found_by_its_exact_slug() {
     let found = find(app_request(), &place()).unwrap();
-    assert_eq!((found.app, found.agent.name), (Some(AppId(Uuid::from_u128(12))), "baz".to_owned()));
-    assert_eq!(
-        (found.url, found.sharing),
-        ("http://127.0.0.1:2".to_owned(), SharingLevel::Authenticated)
-    );
+    assert_eq!((found.app, &*found.agent.name), (Some(AppId(Uuid::from_u128(12))), "baz"));
+    assert_eq!((&*found.url, found.sharing), ("http://127.0.0.1:2", SharingLevel::Authenticated));
 
     for agent in ["", "baz", AGENT] {
         let request = with(|r| r.agent_name_or_id = agent.to_owned());
@@ -490,8 +493,8 @@ fn what_is_not_there_is_not_found_and_what_sleeps_is_stopped() {
 fn a_terminal_is_its_agents_and_the_owners() {
     let stopped = Place { transition: Transition::Stop, ..place() };
     let found = find(terminal(), &stopped).unwrap();
-    assert_eq!((found.agent.name, found.sharing), ("baz".to_owned(), SharingLevel::Owner));
-    assert_eq!((found.url, found.app), (String::new(), None));
+    assert_eq!((&*found.agent.name, found.sharing), ("baz", SharingLevel::Owner));
+    assert_eq!((&*found.url, found.app), ("", None));
     let elsewhere = Place { agents: vec![agent(5, "baz")], ..place() };
     assert_eq!(find(terminal(), &elsewhere).unwrap_err(), Unresolved::NoAgent);
 }

@@ -84,11 +84,11 @@ fn terminal() -> AppRequest {
     fields.try_into().unwrap()
 }
 
-fn target(request: AppRequest) -> Target {
+fn target(request: AppRequest) -> Target<'static> {
     let owner = UserId(Uuid::from_u128(1));
     Target {
-        request,
-        workspace: Workspace {
+        request: kept(request),
+        workspace: kept(Workspace {
             id: WorkspaceId(Uuid::from_u128(2)),
             name: "bar".to_owned(),
             owner,
@@ -96,8 +96,8 @@ fn target(request: AppRequest) -> Target {
             organization: OrganizationId(Uuid::from_u128(3)),
             dormant: false,
             acl: Acl::NONE,
-        },
-        agent: Agent {
+        }),
+        agent: kept(Agent {
             id: AgentId(AGENT.parse().unwrap()),
             name: "baz".to_owned(),
             contact: Contact {
@@ -107,12 +107,17 @@ fn target(request: AppRequest) -> Target {
                 disconnected_at: None,
                 connection_timeout: Duration::ZERO,
             },
-        },
+        }),
         app: None,
-        url: "http://127.0.0.1:8080".to_owned(),
+        url: "http://127.0.0.1:8080".into(),
         sharing: SharingLevel::Owner,
         cors: CorsBehavior::Passthru,
     }
+}
+
+/// A target's facts, kept for the rest of the test
+fn kept<T>(fact: T) -> &'static T {
+    Box::leak(Box::new(fact))
 }
 
 /// A token for the request, at the time

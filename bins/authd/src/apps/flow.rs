@@ -15,8 +15,8 @@ use uuid::Uuid;
 use super::deployments::Deployment;
 use super::visit::{parameter, with_query};
 use super::{
-    Apps, Asking, Issued, Lasting, Preflight, Told, Visit, accepts_html, cookies, cors, issue,
-    parameters, query_for_app,
+    Apps, Asking, Issued, Lasting, Preflight, Told, Visit, Whence, accepts_html, cookies, cors,
+    issue, parameters, query_for_app,
 };
 use crate::error::Refused;
 
@@ -108,8 +108,7 @@ pub(crate) async fn visit<S: Store>(
             let asking = Asking {
                 request: named,
                 tokens: visit.session_tokens(request.headers, cookies, &parameters),
-                path_app_base: Some(visit.deployment.url.clone()),
-                app_hosts: visit.deployment.app_hosts.clone(),
+                whence: Whence::Deployment(Arc::clone(&visit.deployment)),
                 app_path: visit.app_path.to_owned(),
                 app_query: visit.query.to_owned(),
                 way_back: visit.path_and_query(),
@@ -180,18 +179,17 @@ fn of_token(visit: &Visit<'_>, token: &AppToken) -> Allowed {
 }
 
 fn of_issue<S: Store>(apps: &Apps<S>, visit: &Visit<'_>, issued: Issued) -> Allowed {
-    let Issued { token, target, visitor } = issued;
-    let names = &visit.deployment.cookie_names;
+    let Issued { token, base_path, visitor, owner, workspace, agent, url, cors } = issued;
+    let name = visit.deployment.cookie_names.signed_app_token();
     let lasting = Lasting::Until(token.expires_at());
-    let path = target.request.base_path();
-    let cookie = apps.cookies.bake(names.signed_app_token(), token.reveal(), path, None, lasting);
+    let cookie = apps.cookies.bake(name, token.reveal(), &base_path, None, lasting);
     Allowed {
         visitor: visitor.map_or(Visitor::Nobody, Visitor::User),
-        owner: target.workspace.owner,
-        workspace: target.workspace.id,
-        agent: target.agent.id,
-        url: target.url,
-        cors: target.cors,
+        owner,
+        workspace,
+        agent,
+        url,
+        cors,
         origin: None,
         uri: with_query(visit.app_path, &query_for_app(visit.query)),
         deployment: Arc::clone(&visit.deployment),

@@ -12,15 +12,16 @@ use app_audit::{Event, Resource, Unrecorded};
 use app_authz::credential::{KeyHolder, Refusal, SessionToken, authenticate, identify};
 use app_authz::token::SignedToken;
 use app_authz::{
-    AccessMethod, AgentStatus, AppAccess, AppRequest, CorsBehavior, Envelope, Error, HostPattern,
-    HttpUrl, Port, Reason, SignIn, Target, Unresolved, UserId, auth_redirect, decide, login,
-    resolve,
+    AccessMethod, AgentId, AgentStatus, AppAccess, AppRequest, CorsBehavior, Envelope, Error,
+    HostPattern, HttpUrl, Permit, Port, Reason, SignIn, Target, Unresolved, UserId, WorkspaceId,
+    auth_redirect, decide, login, resolve,
 };
 use futures_util::FutureExt;
 use store::Store;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::deployments::Deployment;
 use super::{Apps, AuditFail, Preflight, encoded};
 use crate::error::{Refused, SIGNED_OUT};
 use crate::to_the_end::ToTheEnd;
@@ -32,10 +33,7 @@ pub(crate) struct Asking {
     pub(crate) request: AppRequest,
     /// What may be session tokens of the visitor, the most telling first
     pub(crate) tokens: Vec<SessionToken>,
-    /// The base of path apps where the visit was
-    pub(crate) path_app_base: Option<HttpUrl>,
-    /// The pattern of app hosts there
-    pub(crate) app_hosts: Option<HostPattern>,
+    pub(crate) whence: Whence,
     /// The raw path within the app
     pub(crate) app_path: String,
     /// The raw query
@@ -53,13 +51,65 @@ pub(crate) struct Asking {
     pub(crate) request_id: Uuid,
 }
 
+/// Where the visit was, and where the visitor comes back to after signing in
+pub(crate) enum Whence {
+    /// On a host of this deployment or of a registered proxy
+    Deployment(Arc<Deployment>),
+    /// Where a proxy says that it serves apps; hardly any visitor has to sign in, so it is
+    /// read only then
+    Told {
+        /// The base of path apps
+        path_app_base: String,
+        /// The pattern of app hosts
+        app_hosts: String,
+    },
+    /// On a page that no sign-in leads back to
+    Nowhere,
+}
+
+impl Whence {
+    /// The base of path apps and the pattern of app hosts
+    fn bases(&self) -> Option<(HttpUrl, Option<HostPattern>)> {
+        match self {
+            Self::Deployment(at) => Some((at.url.clone(), at.app_hosts.clone())),
+            Self::Told { path_app_base, app_hosts } => {
+                Some((path_app_base.parse().ok()?, app_hosts.parse().ok()))
+            }
+            Self::Nowhere => None,
+        }
+    }
+}
+
 /// A visit that may go on
 #[derive(Debug)]
 pub(crate) struct Issued {
     pub(crate) token: SignedToken,
-    pub(crate) target: Target,
+    /// Where the token is to count
+    pub(crate) base_path: String,
     /// Who it is; nobody in particular where the app is public
     pub(crate) visitor: Option<UserId>,
+    pub(crate) owner: UserId,
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) agent: AgentId,
+    /// Where the agent serves the app; empty for a terminal
+    pub(crate) url: String,
+    pub(crate) cors: CorsBehavior,
+}
+
+impl Issued {
+    fn new(token: SignedToken, permit: &Permit<'_>) -> Self {
+        let target = permit.target();
+        Self {
+            token,
+            base_path: target.request.base_path().to_owned(),
+            visitor: permit.visitor(),
+            owner: target.workspace.owner,
+            workspace: target.workspace.id,
+            agent: target.agent.id,
+            url: target.url.clone().into_owned(),
+            cors: target.cors,
+        }
+    }
 }
 
 /// Decides a visit, records it, and signs what proves the decision
@@ -67,7 +117,7 @@ pub(crate) struct Issued {
 /// Goes on to its end even if nobody waits any more.
 pub(crate) async fn issue<S: Store>(
     apps: &Arc<Apps<S>>,
-    asking: Asking,
+    mut asking: Asking,
 ) -> Result<Issued, Refused> {
     let request_id = asking.request_id;
     let logged = |refused: Refused| {
@@ -79,14 +129,14 @@ pub(crate) async fn issue<S: Store>(
     let apps = Arc::clone(apps);
     let decided = ToTheEnd::new(async move {
         let _permit = permit;
-        AssertUnwindSafe(decide_and_record(&apps, asking)).catch_unwind().await
+        AssertUnwindSafe(decide_and_record(&apps, &mut asking)).catch_unwind().await
     });
     decided.await.unwrap_or_else(|_| Err(logged(Refused::Panicked)))
 }
 
 async fn decide_and_record<S: Store>(
     apps: &Arc<Apps<S>>,
-    asking: Asking,
+    asking: &mut Asking,
 ) -> Result<Issued, Refused> {
     let undecided = |refused: Refused| {
         refused.log(asking.request_id);
@@ -103,7 +153,7 @@ async fn decide_and_record<S: Store>(
     }
     let target = resolve(request, facts.place.as_deref());
     let mut visitor = None;
-    let outcome = pass(apps, &facts, target.as_ref(), &asking, &mut visitor).await;
+    let outcome = pass(apps, &facts, target.as_ref(), asking, &mut visitor).await;
 
     let (status, reason) = match &outcome {
         Ok(_) => (200, None),
@@ -134,7 +184,7 @@ async fn decide_and_record<S: Store>(
             request: asking.request_id,
             user: visitor.map(|user| app_audit::UserId(user.0)),
             ip: asking.ip,
-            user_agent: asking.user_agent,
+            user_agent: std::mem::take(&mut asking.user_agent),
             resource: resource(request, target.as_ref().ok()),
             agent: target
                 .as_ref()
@@ -151,18 +201,17 @@ async fn decide_and_record<S: Store>(
         };
         record(apps, event).await?;
     }
-    let (token, visitor) = outcome?;
-    Ok(Issued { token, visitor, target: target.map_err(Refused::Unresolved)? })
+    outcome
 }
 
 /// The decision itself; `visitor` is whoever turns out to be signed in
 async fn pass<S: Store>(
     apps: &Arc<Apps<S>>,
     facts: &AppAccess,
-    target: Result<&Target, &Unresolved>,
+    target: Result<&Target<'_>, &Unresolved>,
     asking: &Asking,
     visitor: &mut Option<UserId>,
-) -> Result<(SignedToken, Option<UserId>), Refused> {
+) -> Result<Issued, Refused> {
     let holder = match identify(&asking.tokens, &facts.holders, apps.terms(), asking.now) {
         // The provider's token has ended, and only the dashboard can get another: whoever
         // signs in there again has one.
@@ -202,23 +251,22 @@ async fn pass<S: Store>(
         return Err(Refused::AgentNotConnected(status));
     }
     let token = apps.keys.sign(&*apps.store, &permit, asking.now).await;
-    let token = token.map_err(Refused::Unsigned)?;
-    Ok((token, permit.visitor()))
+    token.map(|token| Issued::new(token, &permit)).map_err(Refused::Unsigned)
 }
 
 /// Where somebody goes who has to sign in
-fn sign_in<S: Store>(apps: &Apps<S>, asking: &Asking, target: &Target) -> Refused {
+fn sign_in<S: Store>(apps: &Apps<S>, asking: &Asking, target: &Target<'_>) -> Refused {
     if target.request.method() == AccessMethod::Terminal {
         return Refused::TerminalSignIn;
     }
     let dashboard = &apps.config.access_url;
-    let Some(path_app_base) = &asking.path_app_base else {
+    let Some((path_app_base, app_hosts)) = asking.whence.bases() else {
         return Refused::NoWayBack(Error::InvalidUrl(String::new()));
     };
     let envelope = Envelope {
         dashboard,
-        path_app_base,
-        app_hosts: asking.app_hosts.as_ref(),
+        path_app_base: &path_app_base,
+        app_hosts: app_hosts.as_ref(),
         app_path: &encoded(&asking.app_path),
         app_query: &encoded(&asking.app_query),
     };
@@ -261,7 +309,7 @@ fn is_recorded<T>(outcome: &Result<T, Refused>) -> bool {
     }
 }
 
-fn resource(request: &AppRequest, target: Option<&Target>) -> Resource {
+fn resource(request: &AppRequest, target: Option<&Target<'_>>) -> Resource {
     let asked = request.slug_or_port();
     match target {
         _ if request.method() == AccessMethod::Terminal => Resource::Terminal,

@@ -39,7 +39,7 @@ use self::deployments::{Deployment, Deployments};
 pub(crate) use self::flow::{Allowed, Request as VisitRequest, user_agent, visit};
 pub(crate) use self::forwarded::{Asked, X_FORWARDED_HOST, first, own_host};
 pub use self::forwarded::{Network, NoNetwork, TrustedProxies};
-pub(crate) use self::gate::{Asking, Issued, issue};
+pub(crate) use self::gate::{Asking, Issued, Whence, issue};
 use self::keys::Keys;
 pub use self::keys::KeysError;
 pub(crate) use self::query::{encoded, for_app as query_for_app, parameters};

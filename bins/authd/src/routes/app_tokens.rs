@@ -21,8 +21,8 @@ use uuid::Uuid;
 use super::body::{Bounds, Object, read_json};
 use super::json;
 use crate::apps::{
-    Apps, Asking, accepts_html, carried, cookies, issue, parameters, same_origin, terminal_agent,
-    user_agent, with_query,
+    Apps, Asking, Whence, accepts_html, carried, cookies, issue, parameters, same_origin,
+    terminal_agent, user_agent, with_query,
 };
 use crate::error::{AccessFailure, Failure, Refused};
 
@@ -75,8 +75,10 @@ where
     };
     let asking = Asking {
         tokens: envelope.session_token.parse().into_iter().collect(),
-        path_app_base: envelope.path_app_base_url.parse().ok(),
-        app_hosts: envelope.app_hostname.parse().ok(),
+        whence: Whence::Told {
+            path_app_base: envelope.path_app_base_url,
+            app_hosts: envelope.app_hostname,
+        },
         way_back: with_query(&path, &envelope.app_query),
         request: named,
         app_path: envelope.app_path,
@@ -184,8 +186,7 @@ where
     let asking = Asking {
         request,
         tokens: vec![session],
-        path_app_base: None,
-        app_hosts: None,
+        whence: Whence::Nowhere,
         app_path: String::new(),
         app_query: String::new(),
         way_back: String::new(),

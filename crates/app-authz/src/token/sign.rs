@@ -14,7 +14,7 @@ impl<K: SigningKey> KeyRing<K> {
     ///
     /// ```compile_fail
     /// # use app_authz::token::{Hs512Key, KeyRing, SignedToken};
-    /// fn sign(keys: &KeyRing<Hs512Key>, target: &app_authz::Target) -> SignedToken {
+    /// fn sign(keys: &KeyRing<Hs512Key>, target: &app_authz::Target<'_>) -> SignedToken {
     ///     keys.sign(target, std::time::SystemTime::UNIX_EPOCH).unwrap()
     /// }
     /// ```
@@ -31,7 +31,7 @@ impl<K: SigningKey> KeyRing<K> {
         let exp = numeric_date(now + TOKEN_LIFETIME);
         let claims = AppClaims {
             exp,
-            request: &target.request,
+            request: target.request,
             user_id: target.workspace.owner.0,
             workspace_id: target.workspace.id.0,
             agent_id: target.agent.id.0,

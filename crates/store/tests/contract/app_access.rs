@@ -36,7 +36,7 @@ contract! {
         ] {
             let request = app(&owner, &workspace, &agent, "open");
             let found = target(&store, &request).await.unwrap();
-            let same = Target { request: by_names.request.clone(), ..found };
+            let same = Target { request: by_names.request, ..found };
             assert_eq!(same, by_names, "{owner} {workspace} {agent}");
         }
     }
@@ -277,10 +277,12 @@ contract! {
     }
 }
 
-/// What the request leads to, for a visitor without session
-async fn target(store: &impl Store, request: &AppRequest) -> Result<Target, Unresolved> {
+/// What the request leads to, for a visitor without session, with facts that are kept for
+/// the rest of the test
+async fn target(store: &impl Store, request: &AppRequest) -> Result<Target<'static>, Unresolved> {
     let access = store.app_access(request, &[]).await.unwrap();
-    resolve(request, access.place.as_deref())
+    let facts: &(_, _) = Box::leak(Box::new((request.clone(), access.place)));
+    resolve(&facts.0, facts.1.as_deref())
 }
 
 /// The place of a request that may be none a server would make
