@@ -21,7 +21,7 @@ use store::Store;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::{Apps, AuditFail, Preflight, encoded};
+use super::{Apps, AuditFail, Preflight, encoded, encoded_path};
 use crate::error::{Refused, SIGNED_OUT};
 use crate::to_the_end::ToTheEnd;
 
@@ -219,7 +219,7 @@ fn sign_in<S: Store>(apps: &Apps<S>, asking: &Asking, target: &Target) -> Refuse
         dashboard,
         path_app_base,
         app_hosts: asking.app_hosts.as_ref(),
-        app_path: &encoded(&asking.app_path),
+        app_path: &encoded_path(&asking.app_path),
         app_query: &encoded(&asking.app_query),
     };
     let address = match envelope.sign_in(target) {
