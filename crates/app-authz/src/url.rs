@@ -134,6 +134,19 @@ impl HttpUrl {
         Ok(self)
     }
 
+    /// The same URL, with a raw query
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`] if it could not stand in a URL.
+    pub fn with_query(mut self, query: &str) -> Result<Self, Error> {
+        if !is_sound(query) {
+            return Err(Error::InvalidUrl(query.to_owned()));
+        }
+        self.query = Some(query.to_owned()).filter(|query| !query.is_empty());
+        Ok(self)
+    }
+
     /// The same host, with a raw path and query
     ///
     /// # Errors

@@ -575,6 +575,15 @@ fn a_visitor_is_sent_to_sign_in_and_back() {
     let expected = "https://some---qux--baz--bar--foo.apps.coder.com/";
     assert_eq!(send(&dashboard, prefixed, "/", ""), back(expected));
 
+    // A proxy that names no port for its app hosts has them on its own.
+    let apps = "https://qux--baz--bar--foo.apps.coder.com:8443";
+    assert_eq!(send(&proxy, ask("qux"), "/x", ""), back(&format!("{apps}/x")));
+    // Another port of the dashboard's host is a proxy's, and another scheme is not.
+    let beside = url("https://coder.com:8443");
+    let base = "https://coder.com:8443/@foo/bar.baz/apps/qux";
+    assert_eq!(send(&beside, by_path("qux"), "/a", ""), back(&format!("{base}/a")));
+    assert_eq!(send(&url("http://coder.com"), by_path("qux"), "/a", ""), Ok(SignIn::Login));
+
     // The visitor's query counts, and the app's own only where there is none.
     let apps = "https://app-ends-in-s--baz--bar--foo.apps.coder.com";
     let own = ask("app-ends-in-s");
@@ -657,6 +666,15 @@ fn credentials_go_to_own_hosts_alone() {
         "https://x.bare.example/",
     ] {
         assert!(matches!(hosts.check(foreign), Err(Error::ForeignHost(_))), "{foreign}");
+    }
+    // The dashboard's own is not, even where a proxy's pattern covers it.
+    let wide = RedirectHosts::new(url("https://dash.coder.com"), None)
+        .with_proxy(url("https://dash.coder.com:8443"), Some("*.coder.com:443".parse().unwrap()));
+    assert!(wide.check("https://app.coder.com/").is_ok());
+    assert!(wide.check("https://dash.coder.com:8443/").is_ok());
+    for own in ["https://dash.coder.com/", "http://dash.coder.com/", "https://DASH.coder.com:443/"]
+    {
+        assert!(matches!(wide.check(own), Err(Error::ForeignHost(_))), "{own}");
     }
     for bad in
         ["", ":", "/x", "https://user@sydney.coder.com/", "https://sydney.coder.com\\@evil.com/"]

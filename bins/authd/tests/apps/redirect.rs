@@ -5,7 +5,9 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use crate::subdomain::session_cookie_name;
-use crate::world::{Plan, World, header, location, query, set_cookies, text};
+use crate::world::{
+    Plan, World, by_path, by_subdomain, header, location, query, set_cookies, text,
+};
 
 const REDIRECT: &str = "/api/v2/applications/auth-redirect";
 const PARAMETER: &str = "coder_application_connect_api_key_35e783";
@@ -37,6 +39,55 @@ async fn apps_and_proxies_are_sent_back_to() {
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{uri}: {}", text(&answer));
         let location = header(&answer, "location");
         assert!(location.starts_with(&format!("{back}{PARAMETER}=")), "{uri}: {location}");
+    }
+}
+
+#[tokio::test]
+async fn path_and_query_are_free_but_for_a_session_that_is_there_already() {
+    let world = World::new().await;
+    let (app, other) = ("https://app.test.coder.com", "coder_application_connect_api%5Fkey_35e783");
+    for (path, back) in [
+        ("//evil.example", "//evil.example?"),
+        ("/a/../..", "/a/../..?"),
+        ("/?a&&b=%2F+", "/?a&b=%2F+&"),
+        (&format!("/?{PARAMETER}=old&a=1&{other}=older"), "/?a=1&"),
+    ] {
+        let answer = ask(&world, &format!("{app}{path}")).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{path}: {}", text(&answer));
+        let location = header(&answer, "location");
+        let sealed = location.strip_prefix(&format!("{app}{back}{PARAMETER}="));
+        assert!(sealed.is_some_and(|sealed| sealed.starts_with("ey")), "{path}: {location}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_on_a_port_of_its_own_is_come_back_to() {
+    let mut plan = Plan::new();
+    plan.rows.proxy("oslo", "https://oslo.coder.com:8443", "*.oslo.coder.com");
+    plan.rows.proxy("beside", "https://coder.test:9443", "");
+    let world = plan.serve().await;
+    for (base, hosts, subdomain, back) in [
+        (
+            "https://oslo.coder.com:8443",
+            "*.oslo.coder.com",
+            true,
+            "https://owner--agent--dev--alice.oslo.coder.com:8443/some/path/?a=1",
+        ),
+        (
+            "https://coder.test:9443",
+            "",
+            false,
+            "https://coder.test:9443/@alice/dev.agent/apps/owner/some/path/?a=1",
+        ),
+    ] {
+        let asking = if subdomain { by_subdomain } else { by_path };
+        let mut visit = asking("alice", "dev", "agent", "owner", "");
+        visit["path_app_base_url"] = base.into();
+        visit["app_hostname"] = hosts.into();
+        let sent = world.issue(visit).await;
+        let uri = query(&location(&sent))["redirect_uri"].clone();
+        assert_eq!(uri, back);
+        assert_eq!(ask(&world, &uri).await.status, StatusCode::SEE_OTHER, "{uri}");
     }
 }
 
