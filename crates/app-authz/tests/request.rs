@@ -507,6 +507,22 @@ fn a_url_is_taken_apart_once_and_strictly() {
     assert_eq!((parsed.effective_port(), parsed.query()), (8443, Some("x=%2F")));
     assert_eq!(url("http://[::1]:80/").authority(), "[::1]:80");
     assert_eq!(url("https://a.b").effective_port(), 443);
+    // An author's own spelling, as browsers and the control plane take it.
+    for (written, read) in [
+        (
+            "http://localhost:1/a b?folder=/home/ä \"<x>\"#/view",
+            "http://localhost:1/a%20b?folder=/home/%C3%A4%20%22%3Cx%3E%22",
+        ),
+        ("http://localhost?a b", "http://localhost/?a%20b"),
+        ("http://localhost/%20", "http://localhost/%20"),
+    ] {
+        assert_eq!(HttpUrl::of_app(written).unwrap().to_string(), read);
+    }
+    for bad in
+        ["http://local host/", "http://hóst/", "http://host/\\x", "http://host/\r\nx", "ä", " "]
+    {
+        assert!(HttpUrl::of_app(bad).is_err(), "{bad}");
+    }
     for path in ["//evil.com", "", "x", "/..", "/a?b"] {
         assert!(url("https://a.b").with_path(path, None).is_err(), "{path}");
     }
