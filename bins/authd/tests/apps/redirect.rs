@@ -91,6 +91,42 @@ async fn a_proxy_on_a_port_of_its_own_is_come_back_to() {
     }
 }
 
+// scenario 223, 249, 250
+#[tokio::test]
+async fn a_pattern_with_a_suffix_and_a_port_is_signed_in_to_and_out_of() {
+    let mut plan = Plan::new();
+    plan.config.app_hosts = Some("*--apps.test.coder.com:4444".parse().unwrap());
+    let world = plan.serve().await;
+    let host = "owner--agent--dev--alice--apps.test.coder.com";
+    let sent = world.visit(host, "/x?a=1", &[]).await;
+    let uri = query(&location(&sent))["redirect_uri"].clone();
+    assert_eq!(uri, format!("https://{host}:4444/x?a=1"));
+    let back = location(&ask(&world, &uri).await);
+    assert_eq!(back.authority(), format!("{host}:4444"));
+    let uri = format!("{}?{}", back.path(), back.query().unwrap());
+    let arrived = world.visit(&back.authority(), &uri, &[]).await;
+    assert_eq!(header(&arrived, "location"), "/x?a=1");
+    let (name, token, line) = &set_cookies(&arrived)[0];
+    assert!(line.contains("; Domain=test.coder.com; "), "{line}");
+    let cookie = format!("{name}={token}");
+    for (host, status) in [
+        (host, 200),
+        (&*host.to_uppercase(), 200),
+        (&format!("{host}.:4444"), 200),
+        (&format!("some---{host}"), 200),
+        ("owner--agent--dev--alice.test.coder.com", 404),
+        ("owner--agent--dev--alice--apps--apps.test.coder.com", 400),
+        ("--apps.test.coder.com", 404),
+    ] {
+        let answer = world.visit(host, "/", &[("cookie", &cookie)]).await;
+        assert_eq!(answer.status.as_u16(), status, "{host}");
+    }
+    let out = world.visit("coder-logout--apps.test.coder.com", "/", &[("cookie", &cookie)]).await;
+    assert_eq!(header(&out, "location"), "https://coder.test/");
+    assert!(set_cookies(&out)[0].2.contains("Domain=test.coder.com; Max-Age=0"));
+    assert_eq!(world.visit(host, "/", &[("cookie", &cookie)]).await.status, StatusCode::SEE_OTHER);
+}
+
 // scenario 226, 228, 229
 #[tokio::test]
 async fn nobody_else_is_sent_back_to() {
