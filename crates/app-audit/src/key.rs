@@ -11,7 +11,8 @@ use crate::Event;
 /// The fields are agent, app, user, address, user agent, slug or port, and status, each
 /// preceded by its length so that no two sets of fields make the same bytes. A digest
 /// has one size whatever the visitor sent, so none can be too long or too strange to be
-/// written down.
+/// written down. Where a request led to no agent, the workspace stands for it: what is
+/// stopped or missing in one says nothing about another.
 ///
 /// Access method, host and path are no part of it, and neither is the credential.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +35,9 @@ impl SessionKey {
         let id = |id: Option<Uuid>| id.unwrap_or(Uuid::nil()).into_bytes();
 
         field(b"app audit session 1");
-        field(&id(event.agent.as_ref().map(|(agent, _)| agent.0)));
+        let agent = event.agent.as_ref().map(|(agent, _)| agent.0);
+        let place = agent.or_else(|| event.workspace.as_ref().map(|workspace| workspace.id.0));
+        field(&id(place));
         field(&id(event.resource.app().map(|app| app.0)));
         field(&id(event.user.map(|user| user.0)));
         match event.ip.map(|ip| ip.to_canonical()) {

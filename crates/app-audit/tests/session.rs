@@ -73,6 +73,16 @@ fn a_session_is_told_by_seven_fields_and_no_others() {
         ..event.clone()
     };
     assert_eq!(same.key(), event.key());
+
+    // What led to no agent is told apart by its workspace.
+    let nowhere = |workspace| Event {
+        agent: None,
+        resource: Resource::Unknown("code".to_owned()),
+        workspace: event.workspace.clone().map(|w| Workspace { id: WorkspaceId(workspace), ..w }),
+        ..event.clone()
+    };
+    assert_eq!(nowhere(id(5)).key(), nowhere(id(5)).key());
+    assert_ne!(nowhere(id(5)).key(), nowhere(id(98)).key());
 }
 
 #[test]

@@ -23,7 +23,8 @@ pub struct Envelope<'a> {
     pub dashboard: &'a HttpUrl,
     /// The base of path apps: the dashboard's, or a proxy's
     pub path_app_base: &'a HttpUrl,
-    /// The pattern of app hosts, where there are any
+    /// The pattern of app hosts, where there are any; without a port of its own it is on
+    /// that of the base
     pub app_hosts: Option<&'a HostPattern>,
     /// The raw path within the app
     pub app_path: &'a str,
@@ -45,10 +46,16 @@ impl Envelope<'_> {
             return Ok(SignIn::NotFound);
         }
         let base = self.base_url(request)?;
-        if request.method() == AccessMethod::Path && base.host() == self.dashboard.host() {
+        if request.method() == AccessMethod::Path && self.is_dashboard(&base) {
             return Ok(SignIn::Login);
         }
         Ok(SignIn::AuthRedirect(self.app_url(base, target)?))
+    }
+
+    /// Whether it is on the dashboard's very host, whatever scheme a proxy calls it by
+    fn is_dashboard(&self, base: &HttpUrl) -> bool {
+        let port = base.clone().with_scheme(self.dashboard.scheme()).effective_port();
+        base.host() == self.dashboard.host() && port == self.dashboard.effective_port()
     }
 
     /// The URL below which the requested app lives
@@ -63,7 +70,8 @@ impl Envelope<'_> {
                     workspace: request.workspace().to_owned(),
                     user: request.user().to_owned(),
                 };
-                let hosts = self.app_hosts.ok_or(Error::NoAppHosts)?;
+                let hosts = self.app_hosts.ok_or(Error::NoAppHosts)?.clone();
+                let hosts = hosts.or_port(base.port());
                 base.with_authority(&hosts.host_of(&name))?
             }
             AccessMethod::Path | AccessMethod::Terminal => base,
@@ -144,10 +152,14 @@ impl RedirectHosts {
     /// somebody else's.
     pub fn check(&self, uri: &str) -> Result<HttpUrl, Error> {
         let uri: HttpUrl = uri.parse()?;
+        // Not even if it is one of the hosts of a proxy's pattern.
+        let is_dashboards = self.deployments.iter().any(|d| d.is_primary && d.is_at(&uri));
         let of = |deployment: &&Deployment| deployment.serves(&uri);
         match self.deployments.iter().find(of) {
-            Some(deployment) => Ok(uri.with_scheme(deployment.access_url.scheme())),
-            None => Err(Error::ForeignHost(uri.authority())),
+            Some(deployment) if !is_dashboards => {
+                Ok(uri.with_scheme(deployment.access_url.scheme()))
+            }
+            _ => Err(Error::ForeignHost(uri.authority())),
         }
     }
 }
@@ -155,14 +167,23 @@ impl RedirectHosts {
 impl Deployment {
     fn serves(&self, uri: &HttpUrl) -> bool {
         let access = &self.access_url;
-        // The scheme will be the deployment's, and so is what a missing port means.
-        let port = uri.clone().with_scheme(access.scheme()).effective_port();
         if uri.host() == access.host() {
-            return !self.is_primary && port == access.effective_port();
+            return !self.is_primary && self.is_at(uri);
         }
         self.app_hosts.as_ref().is_some_and(|hosts| {
             let own = hosts.port().unwrap_or_else(|| access.effective_port());
-            hosts.capture(uri.host()).is_some() && port == own
+            hosts.capture(uri.host()).is_some() && self.port_of(uri) == own
         })
+    }
+
+    /// Whether it is on the very host of the deployment
+    fn is_at(&self, uri: &HttpUrl) -> bool {
+        uri.host() == self.access_url.host()
+            && self.port_of(uri) == self.access_url.effective_port()
+    }
+
+    /// The scheme will be the deployment's, and so is what a missing port means
+    fn port_of(&self, uri: &HttpUrl) -> u16 {
+        uri.clone().with_scheme(self.access_url.scheme()).effective_port()
     }
 }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error as ThisError;
 
 use crate::Error;
@@ -44,22 +44,34 @@ impl fmt::Display for AccessMethod {
 #[serde(default)]
 pub struct UncheckedRequest {
     /// `path`, `subdomain` or `terminal`
+    #[serde(deserialize_with = "or_empty")]
     pub access_method: String,
     /// What precedes the app's own path
+    #[serde(deserialize_with = "or_empty")]
     pub base_path: String,
     /// What precedes the app in a subdomain, with its `---`
+    #[serde(deserialize_with = "or_empty")]
     pub app_prefix: String,
     /// The owner of the workspace
+    #[serde(deserialize_with = "or_empty")]
     pub username_or_id: String,
     /// `WORKSPACE.AGENT` as one piece of a path; never sent
     #[serde(skip)]
     pub workspace_and_agent: String,
     /// The workspace
+    #[serde(deserialize_with = "or_empty")]
     pub workspace_name_or_id: String,
     /// The agent, which may be left out
+    #[serde(deserialize_with = "or_empty")]
     pub agent_name_or_id: String,
     /// The app's slug or a port
+    #[serde(deserialize_with = "or_empty")]
     pub app_slug_or_port: String,
+}
+
+/// Reads a field that may be null, as whoever knows no value for it writes
+fn or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 impl UncheckedRequest {

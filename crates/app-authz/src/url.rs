@@ -46,13 +46,29 @@ impl Scheme {
 
 impl HttpUrl {
     /// Reads the URL of an app, which a template's author wrote for browsers: a fragment
-    /// is cut off, as it never reaches a server
+    /// is cut off, as it never reaches a server, and in path and query spaces, quotes,
+    /// brackets and what is not ASCII become encoded, as a browser does it
     ///
     /// # Errors
     ///
     /// [`Error::InvalidUrl`] if what is left is none.
     pub fn of_app(text: &str) -> Result<Self, Error> {
-        text.split_once('#').map_or(text, |(url, _)| url).parse()
+        let url = text.split_once('#').map_or(text, |(url, _)| url);
+        if is_sound(url) {
+            return url.parse();
+        }
+        // Past the scheme's own slashes.
+        let host = url.find("://").map_or(0, |at| at + 3);
+        let path = url[host..].find(['/', '?']).map_or(url.len(), |at| host + at);
+        let (host, rest) = url.split_at(path);
+        let mut encoded = host.to_owned();
+        for byte in rest.bytes() {
+            match byte {
+                b' ' | b'"' | b'<' | b'>' | 128.. => push_encoded(&mut encoded, byte),
+                byte => encoded.push(char::from(byte)),
+            }
+        }
+        encoded.parse().map_err(|_| Error::InvalidUrl(text.to_owned()))
     }
 
     /// Its scheme
@@ -134,6 +150,19 @@ impl HttpUrl {
         Ok(self)
     }
 
+    /// The same URL, with a raw query
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`] if it could not stand in a URL.
+    pub fn with_query(mut self, query: &str) -> Result<Self, Error> {
+        if !is_sound(query) {
+            return Err(Error::InvalidUrl(query.to_owned()));
+        }
+        self.query = Some(query.to_owned()).filter(|query| !query.is_empty());
+        Ok(self)
+    }
+
     /// The same host, with a raw path and query
     ///
     /// # Errors
@@ -184,13 +213,15 @@ pub fn encode_query_value(value: &str) -> String {
                 encoded.push(char::from(byte));
             }
             b' ' => encoded.push('+'),
-            byte => {
-                let digit = |nibble: u8| char::from(b"0123456789ABCDEF"[usize::from(nibble)]);
-                encoded.extend(['%', digit(byte >> 4), digit(byte & 15)]);
-            }
+            byte => push_encoded(&mut encoded, byte),
         }
     }
     encoded
+}
+
+fn push_encoded(text: &mut String, byte: u8) {
+    let digit = |nibble: u8| char::from(b"0123456789ABCDEF"[usize::from(nibble)]);
+    text.extend(['%', digit(byte >> 4), digit(byte & 15)]);
 }
 
 fn parse(text: &str) -> Option<HttpUrl> {

@@ -338,6 +338,16 @@ fn the_first_good_token_identifies_and_a_suspended_user_is_not_nobody() {
     assert_eq!(find(&[expired()]), Ok(None));
     assert_eq!(find(&[suspended()]), Err(Refusal::Inactive(UserStatus::Suspended)));
     assert_eq!(find(&[suspended(), holder_of(OTHER)]), good(OTHER));
+
+    // What must be refreshed first is waited for only where nothing else is good.
+    let stale = || {
+        changed(|holder| {
+            holder.key.login_type = LoginType::Oidc;
+            holder.link = Some(OauthLink { expires_at: Some(now() - DAY), can_refresh: true });
+        })
+    };
+    assert_eq!(find(&[stale(), holder_of(OTHER)]), good(OTHER));
+    assert_eq!(find(&[stale()]), good(TOKEN));
 }
 
 #[test]

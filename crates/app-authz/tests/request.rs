@@ -510,6 +510,22 @@ fn a_url_is_taken_apart_once_and_strictly() {
     assert_eq!((parsed.effective_port(), parsed.query()), (8443, Some("x=%2F")));
     assert_eq!(url("http://[::1]:80/").authority(), "[::1]:80");
     assert_eq!(url("https://a.b").effective_port(), 443);
+    // An author's own spelling, as browsers and the control plane take it.
+    for (written, read) in [
+        (
+            "http://localhost:1/a b?folder=/home/ä \"<x>\"#/view",
+            "http://localhost:1/a%20b?folder=/home/%C3%A4%20%22%3Cx%3E%22",
+        ),
+        ("http://localhost?a b", "http://localhost/?a%20b"),
+        ("http://localhost/%20", "http://localhost/%20"),
+    ] {
+        assert_eq!(HttpUrl::of_app(written).unwrap().to_string(), read);
+    }
+    for bad in
+        ["http://local host/", "http://hóst/", "http://host/\\x", "http://host/\r\nx", "ä", " "]
+    {
+        assert!(HttpUrl::of_app(bad).is_err(), "{bad}");
+    }
     for path in ["//evil.com", "", "x", "/..", "/a?b"] {
         assert!(url("https://a.b").with_path(path, None).is_err(), "{path}");
     }
@@ -577,6 +593,15 @@ fn a_visitor_is_sent_to_sign_in_and_back() {
     let prefixed = on_subdomain(|r| r.app_prefix = "some---".to_owned());
     let expected = "https://some---qux--baz--bar--foo.apps.coder.com/";
     assert_eq!(send(&dashboard, prefixed, "/", ""), back(expected));
+
+    // A proxy that names no port for its app hosts has them on its own.
+    let apps = "https://qux--baz--bar--foo.apps.coder.com:8443";
+    assert_eq!(send(&proxy, ask("qux"), "/x", ""), back(&format!("{apps}/x")));
+    // Another port of the dashboard's host is a proxy's, and another scheme is not.
+    let beside = url("https://coder.com:8443");
+    let base = "https://coder.com:8443/@foo/bar.baz/apps/qux";
+    assert_eq!(send(&beside, by_path("qux"), "/a", ""), back(&format!("{base}/a")));
+    assert_eq!(send(&url("http://coder.com"), by_path("qux"), "/a", ""), Ok(SignIn::Login));
 
     // The visitor's query counts, and the app's own only where there is none.
     let apps = "https://app-ends-in-s--baz--bar--foo.apps.coder.com";
@@ -660,6 +685,15 @@ fn credentials_go_to_own_hosts_alone() {
         "https://x.bare.example/",
     ] {
         assert!(matches!(hosts.check(foreign), Err(Error::ForeignHost(_))), "{foreign}");
+    }
+    // The dashboard's own is not, even where a proxy's pattern covers it.
+    let wide = RedirectHosts::new(url("https://dash.coder.com"), None)
+        .with_proxy(url("https://dash.coder.com:8443"), Some("*.coder.com:443".parse().unwrap()));
+    assert!(wide.check("https://app.coder.com/").is_ok());
+    assert!(wide.check("https://dash.coder.com:8443/").is_ok());
+    for own in ["https://dash.coder.com/", "http://dash.coder.com/", "https://DASH.coder.com:443/"]
+    {
+        assert!(matches!(wide.check(own), Err(Error::ForeignHost(_))), "{own}");
     }
     for bad in
         ["", ":", "/x", "https://user@sydney.coder.com/", "https://sydney.coder.com\\@evil.com/"]

@@ -85,10 +85,16 @@ impl Cookies {
 
 /// All cookies of a request, in its order
 ///
-/// At most [`MAX_COOKIES`]; what is no `name=value` in UTF-8 is passed over.
+/// At most [`MAX_COOKIES`]; what is no `name=value` in UTF-8 is passed over. Quotes around a
+/// value are none of it (RFC 6265, section 4.1.1).
 pub(crate) fn cookies(headers: &HeaderMap) -> Vec<(&str, &str)> {
     let texts = pairs(headers).filter_map(|pair| std::str::from_utf8(pair).ok());
-    texts.filter_map(|pair| pair.split_once('=')).take(MAX_COOKIES).collect()
+    let named = texts.filter_map(|pair| pair.split_once('=')).take(MAX_COOKIES);
+    named.map(|(name, value)| (name, unquoted(value))).collect()
+}
+
+fn unquoted(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
 
 /// The cookies an app may see, as one header
@@ -181,5 +187,7 @@ mod tests {
         assert_eq!(for_app(&headers, &names).as_bytes(), b"own=1; bare; two=2=3; name=\xff");
         assert_eq!(cookies(&headers).first(), Some(&("own", "1")));
         assert!(cookies(&headers).contains(&("two", "2=3")));
+        headers.insert(COOKIE, HeaderValue::from_static("a=\"b\"; c=\"; d=\"\"; e=\"f"));
+        assert_eq!(cookies(&headers), [("a", "b"), ("c", "\""), ("d", ""), ("e", "\"f")]);
     }
 }

@@ -82,7 +82,8 @@ pub(crate) async fn visit<S: Store>(
         return Err(refused(Refused::PathAppsDisabled));
     }
     let parameters = parameters(request.query);
-    if let Some(sealed) = parameter(&parameters, API_KEY_PARAMETER) {
+    let sealed = parameter(&parameters, API_KEY_PARAMETER).filter(|sealed| !sealed.is_empty());
+    if let Some(sealed) = sealed {
         return Err(arrive(apps, &visit, sealed, request.now).await.unwrap_or_else(refused));
     }
 

@@ -109,12 +109,14 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The host a request names itself
+/// The host a request names itself; none if it names several
 pub(crate) fn own_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
-    match uri.authority() {
-        Some(authority) => Some(authority.as_str()),
-        None => headers.get(HOST)?.to_str().ok(),
+    if let Some(authority) = uri.authority() {
+        return Some(authority.as_str());
     }
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().filter(|_| hosts.next().is_none())?;
+    host.to_str().ok()
 }
 
 /// The first element of a header's list, if it is text
@@ -181,6 +183,11 @@ mod tests {
             let (_, asked) = asked("10.0.0.1", headers);
             assert_eq!(asked, Some(client.parse().unwrap()), "{headers:?}");
         }
+    }
+
+    #[test]
+    fn a_request_of_two_hosts_has_none() {
+        assert_eq!(asked("11.0.0.1", &[("host", "other.example")]).0, "");
     }
 
     #[test]

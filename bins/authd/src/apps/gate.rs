@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::deployments::Deployment;
-use super::{Apps, AuditFail, Preflight, encoded};
+use super::{Apps, AuditFail, Preflight, encoded, encoded_path};
 use crate::error::{Refused, SIGNED_OUT};
 use crate::to_the_end::ToTheEnd;
 
@@ -267,7 +267,7 @@ fn sign_in<S: Store>(apps: &Apps<S>, asking: &Asking, target: &Target<'_>) -> Re
         dashboard,
         path_app_base: &path_app_base,
         app_hosts: app_hosts.as_ref(),
-        app_path: &encoded(&asking.app_path),
+        app_path: &encoded_path(&asking.app_path),
         app_query: &encoded(&asking.app_query),
     };
     let address = match envelope.sign_in(target) {

@@ -29,7 +29,14 @@ pub(crate) fn for_app(query: &str) -> String {
     open.collect::<Vec<_>>().join("&")
 }
 
-/// The same path or query, with what could not stand in a URL encoded
+/// The same path, with what could not stand in the path of a URL encoded
+///
+/// The control plane's proxies send it decoded, and a question mark in it is no query.
+pub(crate) fn encoded_path(path: &str) -> String {
+    encoded(path).replace('?', "%3F")
+}
+
+/// The same query, with what could not stand in a URL encoded
 ///
 /// Browsers send a backslash in a query as it is, and scripts send anything.
 pub(crate) fn encoded(text: &str) -> String {
@@ -66,6 +73,7 @@ mod tests {
             assert_eq!(for_app(query), open, "{query}");
         }
         assert_eq!(encoded("a=\\&b=\"<é>\"&c=%2F"), "a=%5C&b=%22%3C%C3%A9%3E%22&c=%2F");
+        assert_eq!(encoded_path("/a?b#c%2F"), "/a%3Fb%23c%2F");
         assert_eq!(parameters("a=b%20c+d&e"), [pair("a", "b c d"), pair("e", "")]);
     }
 

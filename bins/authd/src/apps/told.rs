@@ -2,12 +2,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE};
+use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Preflight;
+use super::{Preflight, encoded};
+use crate::error::CHALLENGE;
 use crate::pages::Page;
 
 /// What a visitor is told who does not get through, or not yet
@@ -75,7 +76,8 @@ impl Told {
         };
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        let location = self.location.as_deref().map(HeaderValue::from_str);
+        // It may hold what a visitor wrote, and not all of that can stand in a header.
+        let location = self.location.as_deref().map(|at| HeaderValue::from_str(&encoded(at)));
         if let Some(Ok(location)) = location {
             headers.insert(LOCATION, location);
         }
@@ -87,8 +89,14 @@ impl Told {
                 headers.append(SET_COOKIE, cookie);
             }
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
         }
         response
     }

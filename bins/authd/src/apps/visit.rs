@@ -102,7 +102,7 @@ impl<'a> Visit<'a> {
         let name = self.deployment.cookie_names.signed_app_token();
         let signed = cookies.iter().filter(|(known, _)| *known == name);
         Candidates {
-            query: parameter(parameters, SIGNED_TOKEN_PARAMETER),
+            query: parameter(parameters, SIGNED_TOKEN_PARAMETER).filter(|token| !token.is_empty()),
             cookies: signed.map(|(_, value)| *value).collect(),
         }
     }
@@ -158,20 +158,29 @@ pub(crate) fn terminal_agent(path: &str) -> Option<&str> {
 /// Whether a page is an answer that whoever asks can show
 ///
 /// Whoever does not say what it takes is taken for a browser, as the control plane does.
+/// Of weights only that of nothing counts (RFC 9110, section 12.4.2).
 pub(crate) fn accepts_html(headers: &HeaderMap) -> bool {
     let mut said = false;
     for line in headers.get_all(ACCEPT) {
-        said = true;
-        let ranges = line.as_bytes().split(|byte| *byte == b',');
-        for range in ranges {
-            let media = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-            if [&b"*/*"[..], b"text/*", b"text/html"].iter().any(|m| media.eq_ignore_ascii_case(m))
+        for range in line.as_bytes().split(|byte| *byte == b',') {
+            let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+            let media = parts.next().unwrap_or_default();
+            said |= !media.is_empty();
+            let html = [&b"*/*"[..], b"text/*", b"text/html"];
+            if html.iter().any(|m| media.eq_ignore_ascii_case(m))
+                && !parts.any(is_weight_of_nothing)
             {
                 return true;
             }
         }
     }
     !said
+}
+
+/// Whether it is `q=0`, with however many zeros behind the point
+fn is_weight_of_nothing(parameter: &[u8]) -> bool {
+    let weight = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="));
+    weight.is_some_and(|w| w.starts_with(b"0") && w.iter().all(|b| matches!(b, b'0' | b'.')))
 }
 
 const SESSION_TOKEN: HeaderName = HeaderName::from_static("coder-session-token");

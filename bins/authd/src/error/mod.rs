@@ -284,7 +284,7 @@ impl Failure {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         match self {
-            Self::Access(AccessFailure::SignedOut(_)) => {
+            Self::Access(AccessFailure::SignedOut(_) | AccessFailure::NoProxy) => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
             }
             Self::MethodNotAllowed { allowed } => {
@@ -307,7 +307,7 @@ impl From<AccessFailure> for Failure {
 }
 
 /// How to be let in (RFC 6750, section 3)
-const CHALLENGE: &str = "Bearer realm=\"coder\", error=\"invalid_token\"";
+pub(crate) const CHALLENGE: &str = "Bearer realm=\"coder\", error=\"invalid_token\"";
 
 /// The sentences of the reference, which its agents show to their users
 fn refusal_message(instance_id: &str, agent_name: Option<&str>, refusal: &Refusal) -> String {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use store::Store;
 use uuid::Uuid;
 
-use super::body::{Bounds, Object, read_json};
+use super::body::{Bounds, Object, or_default, read_json};
 use super::json;
 use crate::apps::{
     Apps, Asking, Whence, accepts_html, carried, cookies, issue, parameters, same_origin,
@@ -30,13 +30,21 @@ use crate::error::{AccessFailure, Failure, Refused};
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Envelope {
+    #[serde(deserialize_with = "or_default")]
     app_request: Object<UncheckedRequest>,
+    #[serde(deserialize_with = "or_default")]
     path_app_base_url: String,
+    #[serde(deserialize_with = "or_default")]
     app_hostname: String,
+    #[serde(deserialize_with = "or_default")]
     app_path: String,
+    #[serde(deserialize_with = "or_default")]
     app_query: String,
+    #[serde(deserialize_with = "or_default")]
     session_token: String,
+    #[serde(deserialize_with = "or_default")]
     client_ip: String,
+    #[serde(deserialize_with = "or_default")]
     user_agent: String,
 }
 

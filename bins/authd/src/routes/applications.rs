@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use app_authz::credential::{NewKey, SessionToken};
 use app_authz::rbac::{Action, Object, ResourceType, ScopeName};
-use app_authz::token::API_KEY_PARAMETER;
+use app_authz::token::{API_KEY_PARAMETER, without_api_key};
 use app_authz::{Error, HttpUrl, login};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -113,9 +113,10 @@ pub(crate) async fn auth_redirect<S: Store>(
     let sealed = apps.keys.seals.seal(&*apps.store, &token, now).await;
     let sealed = sealed.map_err(AccessFailure::Internal)?;
 
-    let others = back.query().map(|query| format!("{query}&")).unwrap_or_default();
-    let path = back.path().to_owned();
-    let back = back.with_path(&path, Some(&format!("{others}{API_KEY_PARAMETER}={sealed}")));
+    // One that is there already would be the one that counts.
+    let others = without_api_key("/", back.query().unwrap_or_default());
+    let others = others.strip_prefix("/?").map(|query| format!("{query}&")).unwrap_or_default();
+    let back = back.with_query(&format!("{others}{API_KEY_PARAMETER}={sealed}"));
     let back = back.map_err(AccessFailure::Internal)?;
     let cookie = apps.cookies.bake(
         &apps.cookies.named(ATTEMPTS),

@@ -40,6 +40,17 @@ where
     serde_json::from_slice(&bytes).map(|Object(value)| value).map_err(Failure::NotJson)
 }
 
+/// Reads a field that may be null, which is as good as leaving it out
+///
+/// For fields of structs with `#[serde(default)]`.
+pub(crate) fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
 /// A value that must be written as a JSON object
 ///
 /// A derived `Deserialize` would take an array's elements as the fields in order.

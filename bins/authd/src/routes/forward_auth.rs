@@ -54,7 +54,9 @@ pub(crate) async fn check<S: Store>(
         }
         Carrier::Caddy | Carrier::Nginx | Carrier::Traefik => {
             let host = first(headers, &X_FORWARDED_HOST);
-            (host, headers.get(header::X_FORWARDED_URI).and_then(|uri| uri.to_str().ok()))
+            let uri = headers.get(header::X_FORWARDED_URI).map(HeaderValue::as_bytes);
+            // Not all clients encode what is not ASCII, and proxies pass it on.
+            (host, uri.and_then(|uri| std::str::from_utf8(uri).ok()))
         }
     };
     let missing = |detail: &str| AccessFailure::Invalid {

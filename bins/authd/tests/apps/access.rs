@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use app_authz::rbac::Switches;
 use authd::client::Answer;
 use serde_json::json;
+use store::fleet::SharingLevel;
 
 use crate::api::undocumented;
-use crate::world::{ISSUE, World};
+use crate::world::{ISSUE, Plan, World, text};
 
 /// Who asks, in the order of the table's columns
 const ACTORS: [&str; 9] = [
@@ -122,6 +124,103 @@ async fn every_route_answers_every_caller_as_expected() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+// scenario 186, 187, 189, 190, 192, 193, 195, 196, 198
+#[tokio::test]
+async fn every_level_opens_for_whom_it_should_with_either_key() {
+    let levels = ["owner", "org", "authed", "public"];
+    let mut wrong = Vec::new();
+    for (sharing, site_owner) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut plan = Plan::new();
+        plan.config.rules = app_authz::Rules::default()
+            .allow_path_app_sharing(sharing)
+            .allow_path_app_site_owner_access(site_owner);
+        let world = plan.serve().await;
+        for (slug, who, scoped) in levels.into_iter().flat_map(|slug| {
+            ["alice", "bob", "carol", "root", "sue", ""]
+                .into_iter()
+                .flat_map(move |who| [false, true].map(|scoped| (slug, who, scoped)))
+        }) {
+            let shared = |level: &str| match (who, level) {
+                ("alice", _) | ("bob", "org" | "authed" | "public") => 200,
+                ("sue", _) => 401,
+                ("", "public") | ("carol" | "root", "authed" | "public") => 200,
+                ("", _) => 303,
+                _ => 404,
+            };
+            let own_host = if who == "root" { 200 } else { shared(slug) };
+            let level = if sharing { slug } else { "owner" };
+            // Root is of another organization, and its role opens what the switch lets it.
+            let by_path = match (who, level) {
+                ("root", "owner") if !site_owner => 404,
+                ("root", _) => 200,
+                _ => shared(level),
+            };
+            let token = match (who, scoped) {
+                ("", _) => "",
+                (_, true) => world.scoped(who),
+                (_, false) => world.token(who),
+            };
+            let session = [("coder-session-token", token)];
+            let path = format!("/@alice/dev.agent/apps/{slug}/");
+            let path = world.visit("coder.test", &path, &session).await;
+            let host = format!("{slug}--agent--dev--alice.test.coder.com");
+            let host = world.visit(&host, "/", &session).await;
+            let warned = |flag: &str| path.status == 404 && text(&path).contains(flag);
+            let told = (
+                path.status.as_u16(),
+                host.status.as_u16(),
+                warned("--dangerous-allow-path-app-sharing"),
+                warned("--dangerous-allow-path-app-site-owner-access"),
+            );
+            let denied = by_path == 404;
+            let forced = denied && level != slug;
+            let expected = (by_path, own_host, forced, denied && who == "root");
+            if told != expected {
+                wrong.push(format!("{sharing} {site_owner} {slug} {who} {scoped}: {told:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+// scenario 148, 199
+#[tokio::test]
+async fn nobody_enters_by_role_what_sleeps_or_what_the_role_has_lost() {
+    let mut plan = Plan::new();
+    plan.config.switches = Switches::default().disable_owner_workspace_access(true);
+    let asleep = plan.rows.workspace_agents.iter();
+    let asleep = asleep.rev().find(|agent| agent.name == "main").unwrap().id;
+    for (slug, level) in [
+        ("authed", SharingLevel::Authenticated),
+        ("org", SharingLevel::Organization),
+        ("public", SharingLevel::Public),
+    ] {
+        plan.rows.app(asleep, slug).sharing_level = level;
+    }
+    let world = plan.serve().await;
+    for (name, who, status) in [
+        ("owner--agent--dev", "root", 404),
+        ("org--agent--dev", "root", 404),
+        ("authed--agent--dev", "root", 200),
+        ("owner--main--asleep", "alice", 404),
+        ("9000--main--asleep", "alice", 404),
+        ("authed--main--asleep", "alice", 200),
+        ("org--main--asleep", "alice", 200),
+        ("org--main--asleep", "carol", 404),
+        ("authed--main--asleep", "carol", 200),
+        ("public--main--asleep", "", 200),
+        ("owner--main--asleep", "", 303),
+    ] {
+        let token = if who.is_empty() { "" } else { world.token(who) };
+        let host = format!("{name}--alice.test.coder.com");
+        let answer = world.visit(&host, "/", &[("coder-session-token", token)]).await;
+        assert_eq!(answer.status.as_u16(), status, "{name} {who}");
+    }
+    let terminal = format!("/api/v2/workspaceagents/{asleep}/pty");
+    let session = [("coder-session-token", world.token("alice"))];
+    assert_eq!(world.visit("coder.test", &terminal, &session).await.status, 404);
 }
 
 #[tokio::test]

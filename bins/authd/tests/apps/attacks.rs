@@ -128,6 +128,37 @@ async fn a_request_is_read_in_one_way_alone() {
 }
 
 #[tokio::test]
+async fn what_is_not_ascii_is_asked_for_all_the_same() {
+    let world = World::new().await;
+    let ask = async |head: String| {
+        let address = world.url.strip_prefix("http://").unwrap();
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    let session = format!("coder-session-token: {}\r\nconnection: close", world.token("alice"));
+    let forwarded = async |host: &str, uri: &str| {
+        let head = format!("GET {TRAEFIK} HTTP/1.1\r\nhost: x\r\nx-forwarded-host: {host}\r\n");
+        ask(format!("{head}x-forwarded-uri: {uri}\r\n{session}\r\n\r\n")).await
+    };
+    let opened = forwarded(HOST, "/ä?ö").await;
+    assert!(opened.starts_with("HTTP/1.1 200"), "{opened}");
+    assert!(opened.contains("x-authd-uri: /ä?ö\r\n"), "{opened}");
+    let query = "query--agent--dev--alice.test.coder.com";
+    let head = format!("GET /ä HTTP/1.1\r\nhost: {query}\r\n{session}\r\n\r\n");
+    for sent in [forwarded(query, "/ä").await, ask(head).await] {
+        assert!(sent.contains("location: /%C3%A4?q=default\r\n"), "{sent}");
+    }
+
+    // Of two hosts neither is meant.
+    let two = format!("GET /x HTTP/1.1\r\nhost: {HOST}\r\nhost: coder.test\r\n{session}\r\n\r\n");
+    let two = ask(two).await;
+    assert!(two.starts_with("HTTP/1.1 404"), "{two}");
+}
+
+#[tokio::test]
 async fn guesses_are_told_apart_from_nothing() {
     let world = World::new().await;
     // What exists and what does not look the same to somebody who may open neither.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use serde_json::Value;
+use store::fleet::Transition;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
@@ -21,6 +22,32 @@ async fn a_visit_that_signs_in_leaves_two_rows() {
         world.rows().await.iter().map(|row| (row.status(), row.user())).collect();
     rows.sort();
     assert_eq!(rows, [(200, world.people["alice"].id), (303, Uuid::nil())]);
+}
+
+#[tokio::test]
+async fn what_is_missing_in_one_workspace_does_not_hide_what_is_in_another() {
+    let mut plan = Plan::new();
+    let alice = plan.people["alice"].id;
+    let second = plan.rows.workspace(alice, "off2");
+    plan.rows.build(second, Transition::Stop);
+    let world = plan.serve().await;
+    let session = [("coder-session-token", world.token("alice"))];
+    for (name, status) in [
+        ("owner--main--off", 400),
+        ("owner--main--off2", 400),
+        ("nothing--agent--dev", 404),
+        ("nothing--main--solo", 404),
+    ] {
+        for _ in 0..2 {
+            let answer = world.visit(&format!("{name}--alice.test.coder.com"), "/", &session).await;
+            assert_eq!(answer.status.as_u16(), status, "{name}");
+        }
+    }
+    let rows = world.rows().await;
+    let mut names: Vec<_> =
+        rows.iter().map(|row| row.0["fields"]["workspace_name"].clone()).collect();
+    names.sort_by_key(ToString::to_string);
+    assert_eq!(names, ["dev", "off", "off2", "solo"]);
 }
 
 // scenario 279

@@ -296,12 +296,49 @@ async fn only_registered_proxies_ask() {
     }
 }
 
+// scenario 232
+#[tokio::test]
+async fn an_envelope_lacks_what_it_does_not_need() {
+    let world = World::new().await;
+    let full = by_subdomain("alice", "dev", "agent", "owner", world.token("alice"));
+    for (field, status) in [
+        ("/path_app_base_url", 201),
+        ("/app_hostname", 201),
+        ("/app_path", 201),
+        ("/app_query", 201),
+        ("/client_ip", 201),
+        ("/user_agent", 201),
+        ("/session_token", 303),
+        ("/app_request/base_path", 201),
+        ("/app_request/app_prefix", 201),
+        ("/app_request/agent_name_or_id", 201),
+        ("/app_request/access_method", 500),
+        ("/app_request/username_or_id", 500),
+        ("/app_request", 500),
+    ] {
+        let (parent, name) = field.rsplit_once('/').unwrap();
+        let with = |value: Option<Value>| {
+            let mut envelope = full.clone();
+            let fields = envelope.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+            fields.remove(name);
+            fields.extend(value.map(|value| (name.to_owned(), value)));
+            envelope
+        };
+        assert_eq!(world.issue(with(None)).await.status.as_u16(), status, "no {field}");
+        let null = world.issue(with(Some(Value::Null))).await;
+        assert_eq!(null.status.as_u16(), status, "null {field}");
+        let number = world.issue(with(Some(json!(1)))).await;
+        assert_eq!(number.status, StatusCode::BAD_REQUEST, "1 {field}");
+    }
+}
+
 #[tokio::test]
 async fn a_suspended_user_is_told_so_even_at_a_public_app() {
     let world = World::new().await;
     for slug in ["owner", "public"] {
         let answer = world.issue(by_path("alice", "dev", "agent", slug, world.token("sue"))).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        assert!(header(&answer, "www-authenticate").starts_with("Bearer realm=\"coder\""));
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
         assert!(body["message"].as_str().unwrap().starts_with("User is not active"));
     }

@@ -5,7 +5,9 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use crate::subdomain::session_cookie_name;
-use crate::world::{Plan, World, header, location, query, set_cookies, text};
+use crate::world::{
+    Plan, World, by_path, by_subdomain, header, location, query, set_cookies, text,
+};
 
 const REDIRECT: &str = "/api/v2/applications/auth-redirect";
 const PARAMETER: &str = "coder_application_connect_api_key_35e783";
@@ -38,6 +40,91 @@ async fn apps_and_proxies_are_sent_back_to() {
         let location = header(&answer, "location");
         assert!(location.starts_with(&format!("{back}{PARAMETER}=")), "{uri}: {location}");
     }
+}
+
+#[tokio::test]
+async fn path_and_query_are_free_but_for_a_session_that_is_there_already() {
+    let world = World::new().await;
+    let (app, other) = ("https://app.test.coder.com", "coder_application_connect_api%5Fkey_35e783");
+    for (path, back) in [
+        ("//evil.example", "//evil.example?"),
+        ("/a/../..", "/a/../..?"),
+        ("/?a&&b=%2F+", "/?a&b=%2F+&"),
+        (&format!("/?{PARAMETER}=old&a=1&{other}=older"), "/?a=1&"),
+    ] {
+        let answer = ask(&world, &format!("{app}{path}")).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{path}: {}", text(&answer));
+        let location = header(&answer, "location");
+        let sealed = location.strip_prefix(&format!("{app}{back}{PARAMETER}="));
+        assert!(sealed.is_some_and(|sealed| sealed.starts_with("ey")), "{path}: {location}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_on_a_port_of_its_own_is_come_back_to() {
+    let mut plan = Plan::new();
+    plan.rows.proxy("oslo", "https://oslo.coder.com:8443", "*.oslo.coder.com");
+    plan.rows.proxy("beside", "https://coder.test:9443", "");
+    let world = plan.serve().await;
+    for (base, hosts, subdomain, back) in [
+        (
+            "https://oslo.coder.com:8443",
+            "*.oslo.coder.com",
+            true,
+            "https://owner--agent--dev--alice.oslo.coder.com:8443/some/path/?a=1",
+        ),
+        (
+            "https://coder.test:9443",
+            "",
+            false,
+            "https://coder.test:9443/@alice/dev.agent/apps/owner/some/path/?a=1",
+        ),
+    ] {
+        let asking = if subdomain { by_subdomain } else { by_path };
+        let mut visit = asking("alice", "dev", "agent", "owner", "");
+        visit["path_app_base_url"] = base.into();
+        visit["app_hostname"] = hosts.into();
+        let sent = world.issue(visit).await;
+        let uri = query(&location(&sent))["redirect_uri"].clone();
+        assert_eq!(uri, back);
+        assert_eq!(ask(&world, &uri).await.status, StatusCode::SEE_OTHER, "{uri}");
+    }
+}
+
+// scenario 223, 249, 250
+#[tokio::test]
+async fn a_pattern_with_a_suffix_and_a_port_is_signed_in_to_and_out_of() {
+    let mut plan = Plan::new();
+    plan.config.app_hosts = Some("*--apps.test.coder.com:4444".parse().unwrap());
+    let world = plan.serve().await;
+    let host = "owner--agent--dev--alice--apps.test.coder.com";
+    let sent = world.visit(host, "/x?a=1", &[]).await;
+    let uri = query(&location(&sent))["redirect_uri"].clone();
+    assert_eq!(uri, format!("https://{host}:4444/x?a=1"));
+    let back = location(&ask(&world, &uri).await);
+    assert_eq!(back.authority(), format!("{host}:4444"));
+    let uri = format!("{}?{}", back.path(), back.query().unwrap());
+    let arrived = world.visit(&back.authority(), &uri, &[]).await;
+    assert_eq!(header(&arrived, "location"), "/x?a=1");
+    let (name, token, line) = &set_cookies(&arrived)[0];
+    assert!(line.contains("; Domain=test.coder.com; "), "{line}");
+    let cookie = format!("{name}={token}");
+    for (host, status) in [
+        (host, 200),
+        (&*host.to_uppercase(), 200),
+        (&format!("{host}.:4444"), 200),
+        (&format!("some---{host}"), 200),
+        ("owner--agent--dev--alice.test.coder.com", 404),
+        ("owner--agent--dev--alice--apps--apps.test.coder.com", 400),
+        ("--apps.test.coder.com", 404),
+    ] {
+        let answer = world.visit(host, "/", &[("cookie", &cookie)]).await;
+        assert_eq!(answer.status.as_u16(), status, "{host}");
+    }
+    let out = world.visit("coder-logout--apps.test.coder.com", "/", &[("cookie", &cookie)]).await;
+    assert_eq!(header(&out, "location"), "https://coder.test/");
+    assert!(set_cookies(&out)[0].2.contains("Domain=test.coder.com; Max-Age=0"));
+    assert_eq!(world.visit(host, "/", &[("cookie", &cookie)]).await.status, StatusCode::SEE_OTHER);
 }
 
 // scenario 226, 228, 229

@@ -60,6 +60,15 @@ async fn the_cookie_alone_suffices() {
     assert_eq!((again.status, statements), (StatusCode::OK, 0));
     assert_eq!(header(&again, "x-authd-uri"), "/any/path?q");
     assert_eq!(header(&again, "cookie"), "other=1");
+    // An empty parameter carries nothing, and any other is a terminal's alone.
+    for (uri, status) in [
+        ("/?coder_signed_app_token_23db1dde=", 200),
+        ("/?coder_application_connect_api_key_35e783=&a", 200),
+        ("/?coder_signed_app_token_23db1dde=x", 303),
+    ] {
+        let answer = world.visit(HOST, uri, &[("cookie", &cookie)]).await;
+        assert_eq!(answer.status.as_u16(), status, "{uri}");
+    }
 }
 
 // scenario 169
@@ -201,9 +210,15 @@ async fn a_script_is_told_in_json() {
         ("*/*", 303),
         ("text/html,application/xhtml+xml", 303),
         ("TEXT/HTML; q=0.1", 303),
+        ("", 303),
+        (" , ", 303),
+        ("text/html;q=0, application/json", 401),
+        ("text/html;level=1; q=0.000, */*;Q=0", 401),
     ] {
         let answer = world.visit(HOST, "/", &[("accept", accept)]).await;
         assert_eq!(answer.status.as_u16(), status, "{accept}");
+        let challenge = header(&answer, "www-authenticate");
+        assert_eq!(challenge.starts_with("Bearer realm=\"coder\""), status == 401, "{accept}");
     }
     let token = world.token("bob");
     let json = [("accept", "application/json"), ("coder-session-token", token)];

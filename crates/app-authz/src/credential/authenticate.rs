@@ -55,7 +55,9 @@ pub fn authenticate(
 /// Finds the first of a request's tokens that is good, and who holds it
 ///
 /// For requests that anybody may make: tokens that are merely no good leave the visitor
-/// unknown. `holders` are those the directory has for the tokens' ids, in any order.
+/// unknown. One whose provider's token [must be refreshed](Session::refresh_link) first is
+/// the answer only if no other is good as it is. `holders` are those the directory has for
+/// the tokens' ids, in any order.
 ///
 /// # Errors
 ///
@@ -67,17 +69,23 @@ pub fn identify<'a>(
     terms: Terms<'_>,
     now: SystemTime,
 ) -> Result<Option<(&'a KeyHolder, Session)>, Refusal> {
-    let mut stopped = None;
+    let (mut waiting, mut stopped) = (None, None);
     for token in tokens {
         let mut holders = holders.iter().map(Borrow::borrow);
         let holder = holders.find(|holder| holder.key.id == token.id());
         match (authenticate(token, holder, terms, now), holder) {
+            (Ok(session), Some(holder)) if session.refresh_link => {
+                waiting = waiting.or(Some((holder, session)));
+            }
             (Ok(session), Some(holder)) => return Ok(Some((holder, session))),
             (Err(refusal), _) if refusal.is_final() => stopped = stopped.or(Some(refusal)),
             _ => {}
         }
     }
-    stopped.map_or(Ok(None), Err)
+    match (waiting, stopped) {
+        (None, Some(refusal)) => Err(refusal),
+        (waiting, _) => Ok(waiting),
+    }
 }
 
 /// On what terms a deployment takes session tokens
