@@ -430,6 +430,9 @@ fn a_nonce_must_be_answered_exactly() {
         verify_document(policy, &document.to_json())
     };
     verify("a1B2", "a1B2").unwrap();
+    // 24 bytes in base64url, as other verifiers of attested data ask for.
+    verify("-_8gVw3uTq0Zb2-1kYx9Lr4sHc7dNfAm", "-_8gVw3uTq0Zb2-1kYx9Lr4sHc7dNfAm").unwrap();
+    verify("20260101-06000", "20260101-06000").unwrap();
     for (expected, nonce) in [
         ("a1B2", "a1b2"),
         ("a1B2", ""),
