@@ -138,6 +138,26 @@ fn other_algorithms_are_refused() {
 }
 
 #[test]
+fn the_signers_digest_must_be_listed_under_either_of_its_names() {
+    let verify = |listed: &[&[u8]], digest: &[u8]| {
+        verify_message(|message, _| {
+            message.listed_digests = Some(listed.iter().map(|&id| id.to_owned()).collect());
+            message.digest_algorithm = digest.to_owned();
+        })
+    };
+    for (listed, digest) in [
+        (&[cms::SHA256_WITH_RSA][..], cms::SHA256),
+        (&[cms::SHA256], cms::SHA256_WITH_RSA),
+        (&[cms::SHA1, cms::SHA256], cms::SHA256),
+    ] {
+        verify(listed, digest).unwrap();
+    }
+    for listed in [&[][..], &[cms::SHA1], &[cms::SHA384, cms::SHA384_WITH_RSA]] {
+        assert_refused(verify(listed, cms::SHA256), Reason::MalformedProof);
+    }
+}
+
+#[test]
 fn ber_is_not_azures() {
     assert_refused(verify_message(|message, _| message.ber = true), Reason::MalformedProof);
 }
