@@ -481,6 +481,10 @@ fn a_subscription_must_be_listed_if_any_is() {
     for list in ["[]", r#"["x"]"#] {
         assert_refused(verify(list, &lower), Reason::SubscriptionNotAllowed);
     }
+    // Documents of 2018 name none, and no entry stands for that.
+    let json = document().to_json().replace("subscriptionId", "other");
+    let policy = serde_json::from_str(r#"{"azure_allowed_subscriptions":[""]}"#).unwrap();
+    assert_refused(verify_document(policy, &json), Reason::SubscriptionNotAllowed);
 }
 
 #[test]

@@ -78,8 +78,8 @@ impl<'a> Document<'a> {
             challenge.check(nonce, policy, now)?;
         }
         if let Some(allowed) = &policy.azure_allowed_subscriptions {
-            let ours = self.subscription_id.as_deref().unwrap_or_default();
-            if !allowed.iter().any(|listed| listed.eq_ignore_ascii_case(ours)) {
+            let is_listed = |ours: &str| allowed.iter().any(|id| id.eq_ignore_ascii_case(ours));
+            if !self.subscription_id.as_deref().is_some_and(is_listed) {
                 return Err(Error::SubscriptionNotAllowed);
             }
         }
