@@ -365,6 +365,40 @@ fn a_leaf_issues_nothing_and_an_authority_signs_nothing() {
 }
 
 #[test]
+fn an_authoritys_key_must_be_for_certificates_if_it_says_what_it_is_for() {
+    let cloud = &*CLOUD;
+    for (usage, accepted) in [
+        (None, true),
+        (Some("critical,keyCertSign,cRLSign"), true),
+        (Some("digitalSignature,keyCertSign"), true),
+        (Some("critical,digitalSignature,cRLSign"), false),
+        (Some("decipherOnly"), false),
+    ] {
+        let key_usage = usage.map(str::to_owned);
+        let named = LeafOptions::named("Other Issuing CA", &[]);
+        let options = LeafOptions { authority: true, key_usage, ..named };
+        let authority = cloud.root.issue_leaf(&options).as_authority();
+        let key = Some(cloud.leaf.key().clone());
+        let leaf = authority.issue_leaf(&LeafOptions { key, ..LeafOptions::default() });
+
+        let mut trust = cloud.trust();
+        let built_in = trust.clone();
+        trust.add_intermediate_pem(authority.pem().as_bytes()).unwrap();
+        let mut message = leaf.message(document().to_json().as_bytes());
+        message.certificates.push(authority.der());
+        let sent = encode(&message.sign(leaf.key()));
+        let sent = verify_at(&Verifier::new(built_in, Policy::default()), &sent, at(CREATED));
+        for result in [verify_leaf(&trust, &leaf), sent] {
+            if accepted {
+                result.unwrap();
+            } else {
+                assert_refused(result, Reason::UntrustedSigner);
+            }
+        }
+    }
+}
+
+#[test]
 fn the_leafs_dates_hold_to_the_second() {
     let cloud = &*CLOUD;
     let options = LeafOptions {
