@@ -18,7 +18,8 @@ impl Trust {
     /// `aws/REGION.pem` has certificates or public keys of that region,
     /// `azure/roots/*.pem` and `azure/intermediates/*.pem` certificates, and
     /// `google/jwks.json` a key set. Any other file in these folders is an error: a
-    /// key that is silently not trusted costs somebody a night.
+    /// key that is silently not trusted costs somebody a night. But hidden ones are
+    /// passed over, which a mounted Kubernetes volume has of its own.
     ///
     /// # Errors
     ///
@@ -55,6 +56,10 @@ fn pem_files(folder: &Path) -> Result<Vec<PathBuf>, TrustError> {
         return Ok(Vec::new());
     }
     let mut files = list(folder)?;
+    let is_hidden = |path: &Path| {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    };
+    files.retain(|path| !is_hidden(path));
     // In the order of their names, so that two replicas trust in the same order.
     files.sort_unstable();
     match files.iter().find(|path| path.extension().is_none_or(|end| end != "pem")) {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::vectors::Vectors;
+use identity_verify::test_util::aws;
 use serde_json::{Value, json};
 
 fn authd(args: &[&str]) -> Output {
@@ -115,6 +116,28 @@ fn what_cannot_be_used_is_told_with_status_2() {
         assert!(complaint.contains(said), "{args:?}: {complaint}");
         assert!(answer.stdout.is_empty());
     }
+}
+
+#[test]
+fn a_mounted_volume_may_hold_the_files_of_the_trust_folder() {
+    let scratch = Scratch::new();
+    let cloud = aws::Cloud::generate("eu-test-1");
+    std::fs::create_dir_all(scratch.0.join("trust/aws/..2026_11_21")).unwrap();
+    scratch.write("trust/aws/..2026_11_21/eu-test-1.pem", cloud.public_key_pem());
+    let link = |to: &str, name: &str| {
+        std::os::unix::fs::symlink(to, scratch.0.join("trust/aws").join(name)).unwrap();
+    };
+    link("..2026_11_21", "..data");
+    link("..data/eu-test-1.pem", "eu-test-1.pem");
+
+    let proof =
+        aws::Document::new("i-0123abcd", "eu-test-1", "123456789012", "2026-01-01T00:00:00Z");
+    let document = scratch.write("document", proof.to_json());
+    let signature = scratch.write("signature", cloud.sign(proof.to_json().as_bytes()));
+    let trust = text(&scratch.0.join("trust"));
+    let proof = ["aws", "--document", &document, "--signature", &signature];
+    let said = authd(&[&proof[..], &["--trust-dir", &trust]].concat());
+    assert_eq!(said.status.code(), Some(0), "{said:?}");
 }
 
 #[test]

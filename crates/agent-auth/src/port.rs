@@ -22,6 +22,9 @@ pub trait Candidates: Sync {
 
     /// All candidates of `instance_id`, compared byte for byte
     ///
+    /// But a UUID, which is Azure's form, is also found where it is stored in capitals:
+    /// the cloud and the tools that create its machines differ in case.
+    ///
     /// Live candidates come first, then newest first by time of creation. At most
     /// [`MAX_CANDIDATES`]` + 1` are returned; because live ones come first, an
     /// instance that lived through any number of builds is never cut off by its

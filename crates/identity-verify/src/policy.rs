@@ -50,7 +50,9 @@ pub struct Policy {
 
     /// Refuse Azure's attested data after its `expiresOn`, six hours after it was made
     pub azure_enforce_expires_on: bool,
-    /// The nonce that Azure's attested data must answer, 1 to 32 letters and digits
+    /// The nonce that Azure's attested data must answer, of 1 to 32 characters
+    ///
+    /// The time that Azure writes where no nonce was asked for answers none.
     pub azure_expected_nonce: Option<String>,
     /// The Azure subscriptions whose machines are accepted, compared without case
     pub azure_allowed_subscriptions: Option<BTreeSet<String>>,

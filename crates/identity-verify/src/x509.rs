@@ -2,8 +2,9 @@ use std::time::SystemTime;
 
 use crate::{
     asn1::{
-        BOOLEAN, GENERALIZED_TIME, IA5_STRING, INTEGER, Malformed, OBJECT_IDENTIFIER, OCTET_STRING,
-        PRINTABLE_STRING, Reader, Rules, SEQUENCE, SET, UTC_TIME, UTF8_STRING, Value, context,
+        BIT_STRING, BOOLEAN, GENERALIZED_TIME, IA5_STRING, INTEGER, Malformed, OBJECT_IDENTIFIER,
+        OCTET_STRING, PRINTABLE_STRING, Reader, Rules, SEQUENCE, SET, UTC_TIME, UTF8_STRING, Value,
+        context,
     },
     time,
 };
@@ -87,6 +88,14 @@ impl<'a> Certificate<'a> {
         Ok(fields.optional(BOOLEAN)?.is_some_and(|value| value.body == [0xff]))
     }
 
+    /// Whether its key may sign certificates, as far as its key usage says
+    /// (RFC 5280, 4.2.1.3)
+    pub(crate) fn may_certify(&self) -> Result<bool, Malformed> {
+        let Some(value) = self.extension(KEY_USAGE)? else { return Ok(true) };
+        let bits = Reader::new(value, Rules::Der).read(BIT_STRING)?.body;
+        Ok(matches!(bits, [_unused, first, ..] if first & KEY_CERT_SIGN != 0))
+    }
+
     /// Where its issuer's certificate can be fetched (RFC 5280, 4.2.2.1)
     pub(crate) fn issuer_urls(&self) -> Result<Vec<&'a str>, Malformed> {
         let mut urls = Vec::new();
@@ -142,6 +151,12 @@ const URI: u8 = 0x86;
 
 /// 2.5.4.3 (X.520)
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+
+/// 2.5.29.15 (RFC 5280, 4.2.1.3)
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+
+/// Bit 5, counted from the highest of the first octet
+const KEY_CERT_SIGN: u8 = 0x04;
 
 /// 2.5.29.19 (RFC 5280, 4.2.1.9)
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];

@@ -138,6 +138,26 @@ fn other_algorithms_are_refused() {
 }
 
 #[test]
+fn the_signers_digest_must_be_listed_under_either_of_its_names() {
+    let verify = |listed: &[&[u8]], digest: &[u8]| {
+        verify_message(|message, _| {
+            message.listed_digests = Some(listed.iter().map(|&id| id.to_owned()).collect());
+            message.digest_algorithm = digest.to_owned();
+        })
+    };
+    for (listed, digest) in [
+        (&[cms::SHA256_WITH_RSA][..], cms::SHA256),
+        (&[cms::SHA256], cms::SHA256_WITH_RSA),
+        (&[cms::SHA1, cms::SHA256], cms::SHA256),
+    ] {
+        verify(listed, digest).unwrap();
+    }
+    for listed in [&[][..], &[cms::SHA1], &[cms::SHA384, cms::SHA384_WITH_RSA]] {
+        assert_refused(verify(listed, cms::SHA256), Reason::MalformedProof);
+    }
+}
+
+#[test]
 fn ber_is_not_azures() {
     assert_refused(verify_message(|message, _| message.ber = true), Reason::MalformedProof);
 }
@@ -345,6 +365,40 @@ fn a_leaf_issues_nothing_and_an_authority_signs_nothing() {
 }
 
 #[test]
+fn an_authoritys_key_must_be_for_certificates_if_it_says_what_it_is_for() {
+    let cloud = &*CLOUD;
+    for (usage, accepted) in [
+        (None, true),
+        (Some("critical,keyCertSign,cRLSign"), true),
+        (Some("digitalSignature,keyCertSign"), true),
+        (Some("critical,digitalSignature,cRLSign"), false),
+        (Some("decipherOnly"), false),
+    ] {
+        let key_usage = usage.map(str::to_owned);
+        let named = LeafOptions::named("Other Issuing CA", &[]);
+        let options = LeafOptions { authority: true, key_usage, ..named };
+        let authority = cloud.root.issue_leaf(&options).as_authority();
+        let key = Some(cloud.leaf.key().clone());
+        let leaf = authority.issue_leaf(&LeafOptions { key, ..LeafOptions::default() });
+
+        let mut trust = cloud.trust();
+        let built_in = trust.clone();
+        trust.add_intermediate_pem(authority.pem().as_bytes()).unwrap();
+        let mut message = leaf.message(document().to_json().as_bytes());
+        message.certificates.push(authority.der());
+        let sent = encode(&message.sign(leaf.key()));
+        let sent = verify_at(&Verifier::new(built_in, Policy::default()), &sent, at(CREATED));
+        for result in [verify_leaf(&trust, &leaf), sent] {
+            if accepted {
+                result.unwrap();
+            } else {
+                assert_refused(result, Reason::UntrustedSigner);
+            }
+        }
+    }
+}
+
+#[test]
 fn the_leafs_dates_hold_to_the_second() {
     let cloud = &*CLOUD;
     let options = LeafOptions {
@@ -430,6 +484,9 @@ fn a_nonce_must_be_answered_exactly() {
         verify_document(policy, &document.to_json())
     };
     verify("a1B2", "a1B2").unwrap();
+    // 24 bytes in base64url, as other verifiers of attested data ask for.
+    verify("-_8gVw3uTq0Zb2-1kYx9Lr4sHc7dNfAm", "-_8gVw3uTq0Zb2-1kYx9Lr4sHc7dNfAm").unwrap();
+    verify("20260101-06000", "20260101-06000").unwrap();
     for (expected, nonce) in [
         ("a1B2", "a1b2"),
         ("a1B2", ""),
@@ -458,6 +515,10 @@ fn a_subscription_must_be_listed_if_any_is() {
     for list in ["[]", r#"["x"]"#] {
         assert_refused(verify(list, &lower), Reason::SubscriptionNotAllowed);
     }
+    // Documents of 2018 name none, and no entry stands for that.
+    let json = document().to_json().replace("subscriptionId", "other");
+    let policy = serde_json::from_str(r#"{"azure_allowed_subscriptions":[""]}"#).unwrap();
+    assert_refused(verify_document(policy, &json), Reason::SubscriptionNotAllowed);
 }
 
 #[test]

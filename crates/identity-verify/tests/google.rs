@@ -344,6 +344,7 @@ fn key_sets_keep_the_keys_for_rs256_and_skip_others() {
         {"kty": "RSA", "kid": "other-use", "use": "enc", "n": key["n"], "e": key["e"]},
         {"kty": "RSA", "kid": "padded", "n": format!("{}==", key["n"].as_str().unwrap()), "e": key["e"]},
         {"kty": "RSA", "kid": "slow", "n": key["n"], "e": "_____w"},
+        {"kty": "RSA", "kid": "exponent-3", "n": key["n"], "e": "Aw"},
         {"kty": "RSA", "kid": "plain", "n": key["n"], "e": key["e"]},
     ]});
     let jwks = Jwks::parse(set.to_string().as_bytes()).unwrap();

@@ -78,8 +78,8 @@ impl<'a> Document<'a> {
             challenge.check(nonce, policy, now)?;
         }
         if let Some(allowed) = &policy.azure_allowed_subscriptions {
-            let ours = self.subscription_id.as_deref().unwrap_or_default();
-            if !allowed.iter().any(|listed| listed.eq_ignore_ascii_case(ours)) {
+            let is_listed = |ours: &str| allowed.iter().any(|id| id.eq_ignore_ascii_case(ours));
+            if !self.subscription_id.as_deref().is_some_and(is_listed) {
                 return Err(Error::SubscriptionNotAllowed);
             }
         }
@@ -97,12 +97,21 @@ impl<'a> Document<'a> {
 
 /// Whether `nonce` is the one that was asked for
 ///
-/// Azure takes up to 32 letters and digits. Where none was asked for it writes a
-/// time with a hyphen in it, which therefore answers nothing. Digests are compared,
-/// so that the time this takes tells nothing of the expected nonce.
+/// Azure takes up to 32 characters: letters and digits as it says, `-` and `_` as others
+/// use them. Where none was asked for it writes a time, which therefore answers nothing.
+/// Digests are compared, so that the time this takes tells nothing of the expected
+/// nonce.
 pub(super) fn answers(nonce: &str, expected: &str) -> bool {
-    let asked_for =
-        matches!(nonce.len(), 1..=32) && nonce.bytes().all(|b| b.is_ascii_alphanumeric());
+    let asked_for = matches!(nonce.len(), 1..=32) && !is_filling(nonce);
     let digest = |text: &str| Sha2::Sha256.digest(text.as_bytes());
     asked_for && digest(nonce).as_ref() == digest(expected).as_ref()
+}
+
+/// Whether it is what Azure writes without being asked, such as `20220419-072721`
+fn is_filling(nonce: &str) -> bool {
+    nonce.split_once('-').is_some_and(|(date, time)| {
+        let digits =
+            |text: &str, len| text.len() == len && text.bytes().all(|b| b.is_ascii_digit());
+        digits(date, 8) && digits(time, 6)
+    })
 }

@@ -72,8 +72,12 @@ fn candidates<'a>(
             untrusted_left -= sent.len();
             let known = trust.issuers(name).filter(|der| !found.contains(der));
             for der in known.chain(sent).collect::<Vec<_>>() {
-                found.push(der);
-                next_names.push(Certificate::parse(der)?.issuer);
+                let certificate = Certificate::parse(der)?;
+                // RFC 5280, 6.1.4 (n), which webpki leaves out.
+                if certificate.may_certify()? {
+                    found.push(der);
+                    next_names.push(certificate.issuer);
+                }
             }
         }
         names = next_names;

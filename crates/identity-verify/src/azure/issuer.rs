@@ -102,7 +102,9 @@ pub(super) async fn next(
         let Some(der) = source.fetch(&url, now).await else { continue };
         let issued = der.len() <= IssuerUrl::MAX_ANSWER
             && Certificate::parse(&der).is_ok_and(|issuer| {
-                issuer.subject == child.issuer && issuer.is_authority() == Ok(true)
+                issuer.subject == child.issuer
+                    && issuer.is_authority() == Ok(true)
+                    && issuer.may_certify() == Ok(true)
             })
             && chain::is_issued(leaf, fetched, &der, now);
         if issued {

@@ -28,10 +28,7 @@ impl Algorithm {
         if digest.oid == SHA1 && signature.oid == DSA_WITH_SHA1 {
             return Ok(Self::DsaSha1);
         }
-        let (hash, with_rsa) = SHA2
-            .iter()
-            .find(|(_, plain, with_rsa)| [*plain, *with_rsa].contains(&digest.oid))
-            .map(|&(hash, _, with_rsa)| (hash, with_rsa))
+        let (hash, with_rsa) = sha2(digest)
             .ok_or(Error::AlgorithmNotAllowed { algorithm: "a digest other than SHA-2" })?;
         if signature.oid == RSA_ENCRYPTION || signature.oid == with_rsa {
             return Ok(Self::Rsa(hash));
@@ -41,6 +38,15 @@ impl Algorithm {
         })
     }
 
+    /// Whether `digest` names the hash of this algorithm, in either way to name it
+    pub(super) fn hashes_with(self, digest: AlgorithmIdentifier<'_>) -> bool {
+        digest.plain
+            && match self {
+                Self::Rsa(hash) => sha2(digest).is_some_and(|(named, _)| named == hash),
+                Self::DsaSha1 => digest.oid == SHA1,
+            }
+    }
+
     /// Whether `digest` is that of `bytes` under the hash of this algorithm
     pub(super) fn digests(self, bytes: &[u8], digest: &[u8]) -> bool {
         match self {
@@ -48,6 +54,14 @@ impl Algorithm {
             Self::DsaSha1 => sha1(bytes).as_ref() == digest,
         }
     }
+}
+
+/// The hash that `digest` names by its own identifier or that of RSA with it, and the
+/// latter
+fn sha2(digest: AlgorithmIdentifier<'_>) -> Option<(Sha2, &'static [u8])> {
+    let named =
+        |(_, plain, with_rsa): &&(_, &[u8], &[u8])| [*plain, *with_rsa].contains(&digest.oid);
+    SHA2.iter().find(named).map(|&(hash, _, with_rsa)| (hash, with_rsa))
 }
 
 /// Hash, its identifier, and that of RSA with it (RFC 5754 section 2, RFC 8017 C)

@@ -52,7 +52,7 @@ impl<'a> SignedData<'a> {
         let _revocation_lists = fields.optional(context(1))?;
         let signer = only_signer(fields.read(SET)?)?;
         fields.finish()?;
-        if !lists(digest_algorithms, signer.digest_algorithm)? {
+        if !lists(digest_algorithms, signer.algorithm)? {
             return Err(Error::malformed("the signer's digest is not among those listed"));
         }
         Ok(Self { content, certificates, signer })
@@ -119,12 +119,12 @@ fn version_one(fields: &mut Reader<'_>) -> Result<(), Error> {
     }
 }
 
-/// Whether a set of algorithms has this one
-fn lists(set: Value<'_>, wanted: AlgorithmIdentifier<'_>) -> Result<bool, Malformed> {
+/// Whether a set of digest algorithms has that of the signer
+fn lists(set: Value<'_>, signer: Algorithm) -> Result<bool, Malformed> {
     let mut algorithms = set.open()?;
     let mut found = false;
     while !algorithms.is_empty() {
-        found |= AlgorithmIdentifier::read(algorithms.read(SEQUENCE)?)? == wanted;
+        found |= signer.hashes_with(AlgorithmIdentifier::read(algorithms.read(SEQUENCE)?)?);
     }
     Ok(found)
 }

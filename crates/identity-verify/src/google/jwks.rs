@@ -29,7 +29,8 @@ impl Jwks {
         Self::default()
     }
 
-    /// Reads a set, keeping its RSA keys of 2048 to 4096 bits that are for RS256
+    /// Reads a set, keeping its RSA keys that are for RS256, of 2048 to 4096 bits and
+    /// with the exponent 65537
     ///
     /// Other keys are skipped, so that a set with new kinds of keys still serves.
     /// The source must be beyond doubt: nothing here says that the set is Google's.
@@ -147,7 +148,11 @@ impl Jwk {
         let kid = self.kid.as_deref().filter(|kid| matches!(kid.len(), 1..=MAX_KID))?;
         let number = |text: Option<&String>| URL_SAFE_NO_PAD.decode(text?).ok();
         let modulus = number(self.n.as_ref())?;
-        let key = PublicKey::from_components(&modulus, &number(self.e.as_ref())?).ok()?;
+        let exponent = number(self.e.as_ref()).filter(|exponent| *exponent == EXPONENT)?;
+        let key = PublicKey::from_components(&modulus, &exponent).ok()?;
         (key.bits() >= 2048 && key.is_cheap()).then(|| (kid, VerifyingKey(Arc::new(key))))
     }
 }
+
+/// 65537, big-endian: what Google uses, and every key of today
+const EXPONENT: [u8; 3] = [1, 0, 1];

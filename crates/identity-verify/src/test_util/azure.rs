@@ -126,6 +126,8 @@ pub struct LeafOptions {
     pub issuer_urls: Vec<String>,
     /// Whether it may itself issue
     pub authority: bool,
+    /// What its key is for, by OpenSSL's names; none is no such extension
+    pub key_usage: Option<String>,
 }
 
 impl Default for LeafOptions {
@@ -148,6 +150,7 @@ impl LeafOptions {
             usages: vec!["serverAuth".to_owned()],
             issuer_urls: Vec::new(),
             authority: false,
+            key_usage: None,
         }
     }
 }
@@ -269,6 +272,11 @@ fn certificate(options: &LeafOptions, key: &Key, issuer: Option<&Authority>) -> 
         constraints.ca();
     }
     builder.append_extension(constraints.build().unwrap()).unwrap();
+    if let Some(usage) = &options.key_usage {
+        #[expect(deprecated, reason = "the crate's builder takes no names")]
+        let extension = X509Extension::new_nid(None, None, Nid::KEY_USAGE, usage).unwrap();
+        builder.append_extension(extension).unwrap();
+    }
     if !options.usages.is_empty() && !options.authority {
         let mut usages = ExtendedKeyUsage::new();
         for usage in &options.usages {

@@ -24,6 +24,8 @@ pub struct Message {
     pub hash: Hash,
     /// The identifier that stands for the digest
     pub digest_algorithm: Vec<u8>,
+    /// The digests that the message lists, where not just the signer's
+    pub listed_digests: Option<Vec<Vec<u8>>>,
     /// The identifier that stands for the signature
     pub signature_algorithm: Vec<u8>,
     /// How many times the signer stands in it
@@ -45,6 +47,7 @@ impl Message {
             signed_attributes: false,
             hash: Hash::Sha256,
             digest_algorithm: SHA256_WITH_RSA.to_owned(),
+            listed_digests: None,
             signature_algorithm: RSA_ENCRYPTION.to_owned(),
             signers: 1,
             ber: false,
@@ -86,11 +89,14 @@ impl Message {
             none if none.is_empty() => none,
             some => tlv(context(0), &[&some]),
         };
+        let own = std::slice::from_ref(&self.digest_algorithm);
+        let listed = self.listed_digests.as_deref().unwrap_or(own);
+        let listed: Vec<u8> = listed.iter().flat_map(|id| algorithm(id)).collect();
         let signed_data = self.wrap(
             SEQUENCE,
             &[
                 &tlv(INTEGER, &[&[1]]),
-                &tlv(SET, &[&algorithm(&self.digest_algorithm)]),
+                &tlv(SET, &[&listed]),
                 &self.wrap(SEQUENCE, &[&tlv(OBJECT_IDENTIFIER, &[ID_DATA]), &content]),
                 &certificates,
                 &tlv(SET, &vec![&*signer; self.signers]),

@@ -7,6 +7,7 @@ use agent_auth::{
 use super::MemoryStore;
 use super::tables::Tables;
 use crate::Error;
+use crate::domain::spellings;
 use crate::fleet::WorkspaceAgent;
 
 impl Candidates for MemoryStore {
@@ -14,9 +15,9 @@ impl Candidates for MemoryStore {
 
     async fn by_instance(&self, instance_id: &str) -> Result<Vec<Candidate>, Error> {
         let tables = self.read();
-        let agents = tables.agents_by_instance.get(instance_id).map_or(&[][..], Vec::as_slice);
-        let mut found: Vec<_> = agents
-            .iter()
+        let mut found: Vec<_> = spellings(instance_id)
+            .filter_map(|text| tables.agents_by_instance.get(&text))
+            .flatten()
             .filter_map(|agent| {
                 let candidate = tables.candidate(agent)?;
                 let past = candidate.standing != Standing::Live;

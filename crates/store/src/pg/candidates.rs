@@ -16,6 +16,7 @@ use super::PgStore;
 use super::batches::Question;
 use super::connect::Connection;
 use crate::Error;
+use crate::domain::spellings;
 
 impl Candidates for PgStore {
     type Error = Error;
@@ -36,13 +37,17 @@ impl Question for InstanceId {
     type Answer = Vec<Candidate>;
 
     async fn ask(ids: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<Vec<Candidate>>> {
-        let ids: Vec<&str> = ids.iter().map(|id| id.0.as_str()).collect();
-        let mut rows: Vec<Row> = ByInstances { ids: &ids }.load(&mut &connection.inner).await?;
+        let (askers, texts): (Vec<usize>, Vec<String>) = (0..)
+            .zip(ids)
+            .flat_map(|(asker, id)| spellings(&id.0).map(move |text| (asker, text)))
+            .unzip();
+        let mut rows: Vec<Row> = ByInstances { ids: &texts }.load(&mut &connection.inner).await?;
         rows.sort_unstable_by_key(|row| (row.past, Reverse(row.created_at), row.agent));
 
         let mut answers = vec![Vec::new(); ids.len()];
         for row in rows {
-            let answer = usize::try_from(row.asked - 1).ok().and_then(|n| answers.get_mut(n));
+            let asker = usize::try_from(row.asked - 1).ok().and_then(|n| askers.get(n));
+            let answer = asker.and_then(|&asker| answers.get_mut(asker));
             if let Some(answer) = answer.filter(|answer| answer.len() <= MAX_CANDIDATES) {
                 answer.push(row.into());
             }
@@ -63,7 +68,7 @@ impl Question for InstanceId {
 /// order: a bound on work, four times the candidates that are ever refused for being
 /// too many.
 struct ByInstances<'a> {
-    ids: &'a [&'a str],
+    ids: &'a [String],
 }
 
 impl QueryFragment<Pg> for ByInstances<'_> {

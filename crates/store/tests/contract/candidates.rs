@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use agent_auth::{Candidate, MAX_CANDIDATES, Refusal, Rules, Standing, select};
 use store::fleet::{Fleet, JobType, Transition};
 use uuid::Uuid;
@@ -29,6 +31,15 @@ contract! {
         for id in ODD_IDS {
             assert_eq!(store.by_instance(id).await.unwrap().len(), 1, "{id:?}");
         }
+    }
+
+    fn a_uuid_is_found_in_either_case(store, fleet: in_both_cases) {
+        let all: BTreeSet<_> = fleet.workspace_agents.iter().map(|agent| agent.id).collect();
+        for id in [UUID, &UUID.to_uppercase()] {
+            let found = store.by_instance(id).await.unwrap();
+            assert_eq!(agents(&found).into_iter().collect::<BTreeSet<_>>(), all, "{id}");
+        }
+        assert_eq!(store.by_instance(&UUID.replace('-', "")).await.unwrap(), []);
     }
 
     // The rows behind scenarios 256 and 259
@@ -120,6 +131,14 @@ fn one_agent() -> Fleet {
     let (mut fleet, workspace) = workspace();
     let build = fleet.build(workspace, Transition::Start);
     fleet.agent(build.resource, "main", ID);
+    fleet
+}
+
+fn in_both_cases() -> Fleet {
+    let (mut fleet, workspace) = workspace();
+    let build = fleet.build(workspace, Transition::Start);
+    fleet.agent(build.resource, "alpha", &UUID.to_uppercase());
+    fleet.agent(build.resource, "beta", UUID);
     fleet
 }
 
@@ -249,5 +268,6 @@ fn standings(candidates: &[Candidate]) -> Vec<Standing> {
 }
 
 const ID: &str = "i-0abc";
+const UUID: &str = "02aab8a4-74ef-476e-8182-f6d2ba4166a6";
 const ODD_IDS: [&str; 6] =
     ["", "' OR '1'='1", "\"quoted\" \\ and 'quoted'", "ünïcödé-\u{1f510}", "tab\tand\u{7f}", "$1"];
