@@ -166,6 +166,7 @@ impl CommandError {
         match self {
             Self::Case { .. }
             | Self::CaseFile { .. }
+            | Self::Config(_)
             | Self::Document { .. }
             | Self::DocumentFile { .. }
             | Self::PolicyFile { .. }
