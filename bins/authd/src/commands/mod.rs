@@ -127,7 +127,10 @@ pub(crate) enum CommandError {
     NoAnswer(Duration),
     #[error("the system has no random bytes")]
     NoRandomness,
-    #[error("the database does not hold the tables authd reads; run `authd migrate`")]
+    #[error(
+        "the database does not give this user all tables that authd needs; run `authd migrate`, \
+         beside a control plane with `--owned-only`"
+    )]
     NoTables(#[source] store::Error),
     #[error("`--store memory` keeps nothing that another command can reach")]
     NothingStored,
