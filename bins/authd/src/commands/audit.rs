@@ -12,8 +12,8 @@ use chrono::DateTime;
 use store::{Error, PgStore};
 use uuid::Uuid;
 
-use super::CommandError;
 use super::database::with_store;
+use super::{CommandError, printable};
 use crate::cli::{AuditArgs, AuditCommand, AuditDecision, AuditFilter, AuditReading};
 
 /// Prints rows of the configured database's log
@@ -209,14 +209,10 @@ fn columns(row: &Row) -> [String; 8] {
 }
 
 /// One line of the table
-///
-/// A visitor chose some of the texts, and shall not choose what a terminal does.
 fn line(out: &mut impl Write, columns: &[String; 8]) -> std::io::Result<()> {
     for (n, (text, width)) in columns.iter().zip(WIDTHS).enumerate() {
         let gap = if n == 0 { "" } else { "  " };
-        let text: String =
-            text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        let text = if text.is_empty() { "-" } else { &text };
+        let text = if text.is_empty() { "-".to_owned() } else { printable(text) };
         write!(out, "{gap}{text:width$}")?;
     }
     writeln!(out)
