@@ -10,6 +10,7 @@ use app_audit::{
 };
 use chrono::DateTime;
 use store::{Error, PgStore};
+use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use super::database::with_store;
@@ -32,10 +33,12 @@ pub(crate) async fn run(args: AuditArgs) -> Result<ExitCode, CommandError> {
                 How::Tail(lines) => tail(store, &filter, lines, &printer).await,
             }
         };
+        let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Signals)?;
         tokio::select! {
             done = read => done,
             // A database of authd's own must be left in order.
             _ = tokio::signal::ctrl_c() => Ok(()),
+            _ = terminate.recv() => Ok(()),
         }
     })
     .await?;
