@@ -16,7 +16,8 @@ use crate::malformed::{Malformed, from_toml, key};
 /// Things refer to each other by name, or by id where the other is not in the document.
 /// What has no id gets one that follows from its name, the same in every import. Things
 /// that are left out stay as they are; of a list that is given, what it no longer holds
-/// is removed.
+/// is removed. Of a thing that is there, other fields that are left out have their defaults,
+/// but for `email`, `token`, `connected` and `created_at`, which stay.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, remote = "Self")]
 pub(crate) struct Document {
