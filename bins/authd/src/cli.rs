@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
 use crate::config::ConfigArgs;
@@ -124,12 +124,13 @@ pub(crate) enum TokenCommand {
 }
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("whose").required(true).args(["user", "proxy"])))]
 pub(crate) struct TokenCreateArgs {
     /// Whom it stands for
-    #[arg(long, value_name = "NAME", required_unless_present = "proxy")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// The proxy that is to prove itself with it from now on, instead of a user
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["user", "scope", "lifetime_hours", "name"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["scope", "lifetime_hours", "name"])]
     pub(crate) proxy: Option<String>,
     /// What it may do
     #[arg(long, default_value = "all")]

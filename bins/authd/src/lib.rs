@@ -15,6 +15,7 @@ mod error;
 mod identity;
 mod idle;
 mod import;
+mod malformed;
 pub mod outgoing;
 mod pages;
 mod quote;

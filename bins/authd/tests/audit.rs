@@ -112,5 +112,8 @@ async fn a_tail_follows_what_is_written() {
     assert_eq!(next().await, "00:00:25");
     fill(&database, 40, 40).await;
     assert_eq!(next().await, "00:00:40");
-    tail.kill().await.unwrap();
+    // A database of its own would be left in order.
+    let id = tail.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+    assert_eq!(tail.wait().await.unwrap().code(), Some(0));
 }

@@ -38,6 +38,23 @@ fn now() -> SystemTime {
 }
 
 #[tokio::test]
+async fn what_a_table_shows_cannot_steer_a_terminal_and_misuse_is_told() {
+    let database = with_alice().await;
+    let made = authd(&database, &["token", "create", "--user", "alice", "--name", "a\u{1b}[2Jb"]);
+    assert_eq!(made.await.0, Some(0));
+    let (_, printed, _) = authd(&database, &["token", "list"]).await;
+    assert!(printed.contains("a\u{fffd}[2Jb") && !printed.contains('\u{1b}'), "{printed}");
+
+    let (status, _, told) = authd(&database, &["token", "create"]).await;
+    assert_eq!(status, Some(2));
+    assert!(told.contains("--user <NAME>|--proxy <NAME>"), "{told}");
+    let both = ["token", "create", "--user", "alice", "--proxy", "sydney"];
+    let (status, _, told) = authd(&database, &both).await;
+    assert_eq!(status, Some(2));
+    assert!(told.contains("cannot be used with"), "{told}");
+}
+
+#[tokio::test]
 async fn a_token_is_made_shown_without_its_secret_and_ended() {
     let database = with_alice().await;
     let store = database.store().await;

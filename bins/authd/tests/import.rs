@@ -83,10 +83,11 @@ async fn a_wrong_document_is_refused_with_the_place() {
     };
     for (document, place) in [
         (r#"{"organisations": []}"#.to_owned(), "unknown field `organisations`"),
-        ("[[users]]\nname = 1".to_owned(), "users[0].name: TOML parse error at line 2"),
-        ("users = 7".to_owned(), "users: TOML parse error at line 1"),
+        ("[[users]]\nname = 1".to_owned(), "users[0].name: line 2: unknown field"),
+        ("users = 7".to_owned(), "users: line 1: invalid type"),
         ("{\"users\": [], }".to_owned(), "trailing comma"),
-        ("users = [".to_owned(), "TOML parse error at line 1"),
+        ("users = [".to_owned(), "not valid: line 1: "),
+        ("{".to_owned(), "not valid: EOF while parsing"),
         (workspace(r#", "template": "linux""#), "workspaces[0].template: there is no template"),
         (workspace(r#", "builds": [{"number": 0}]"#), "workspaces[0].builds[0].number: builds are"),
         (
@@ -101,6 +102,50 @@ async fn a_wrong_document_is_refused_with_the_place() {
             workspace(r#", "port_shares": [{"agent": "a", "port": 99999, "level": "public"}]"#),
             "workspaces[0].port_shares[0].port: invalid value",
         ),
+        (
+            workspace(
+                r#", "port_shares": [{"agent": "a", "port": 80, "level": "public"},
+                                     {"agent": "a", "port": 80, "level": "authenticated"}]"#,
+            ),
+            "workspaces[0].port_shares[1].port: port 80 is shared already",
+        ),
+        (
+            workspace(
+                r#", "builds": [{"number": 1, "agents": [{"name": "a",
+                                 "apps": [{"slug": "code", "url": "127.0.0.1:80"}]}]}]"#,
+            ),
+            "workspaces[0].builds[0].agents[0].apps[0].url: `127.0.0.1:80` is not a valid url",
+        ),
+        (
+            "users = [{username = 'a', roles = ['']}]".to_owned(),
+            "users[0].roles[0]: `` is not a role name",
+        ),
+        (
+            "organizations = [{name = 'acme'}]\n\
+             users = [{username = 'a', organizations = {acme = ['x:y']}}]"
+                .to_owned(),
+            "users[0].organizations.acme[0]: `x:y` is not a role name",
+        ),
+        (
+            "organizations = [{name = 'acme'}]\nusers = [{username = 'a'}]\n\
+             groups = [{name = 'g', organization = 'acme', members = ['a', 'A']}]"
+                .to_owned(),
+            "groups[0].members[1]: `A` is a member already",
+        ),
+        (
+            "roles = [{name = 'r', site_permissions = [{resource_type = '', action = '*'}]}]"
+                .to_owned(),
+            "roles[0].site_permissions[0].resource_type: must not be empty",
+        ),
+        (
+            "proxies = [{name = 'p', url = 'sydney.example.com'}]".to_owned(),
+            "proxies[0].url: `sydney.example.com` is not a valid url",
+        ),
+        (
+            "proxies = [{name = 'p', url = 'https://p.example', wildcard_hostname = 'p.example'}]"
+                .to_owned(),
+            "proxies[0].wildcard_hostname: ",
+        ),
     ] {
         let output = import(&database, &document, &[]).await;
         assert_eq!(output.status.code(), Some(2), "{document}");
@@ -108,6 +153,53 @@ async fn a_wrong_document_is_refused_with_the_place() {
         assert!(told.contains(place), "{document}: {told}");
     }
     assert_eq!(database.sql("SELECT count(*) FROM organizations").await, ["0"]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_without_a_token() {
+    let database = Database::new().await;
+    let secret = "0b4f7d3e-2a51";
+    for agent in [
+        format!("{{ name = 'main', token = '{secret}', tokn = 1 }}"),
+        format!("{{ name = 'main', token = '{secret}' }}"),
+        format!("{{ name = 'main', token = ['{secret}'] }}"),
+        format!("{{ name = 'main', token = '{secret}' "),
+    ] {
+        let toml = format!(
+            "[[workspaces]]\nname = 'd'\nowner = 'a'\norganization = 'o'\n\
+             builds = [{{ number = 1, agents = [{agent}] }}]"
+        );
+        let json = agent.replace('\'', "\"").replace(" =", ":");
+        let json = json.replace("{ name", "{ \"name\"").replace(" tok", " \"tok");
+        let json = json.replace("token:", "token\":").replace("tokn:", "tokn\":");
+        let json = format!(
+            r#"{{"workspaces": [{{"name": "d", "owner": "a", "organization": "o",
+                "builds": [{{"number": 1, "agents": [{json}]}}]}}]}}"#
+        );
+        for document in [toml, json] {
+            let output = import(&database, &document, &[]).await;
+            assert_eq!(output.status.code(), Some(2), "{document}");
+            let told = said(&output);
+            assert!(told.contains(" line 5") || told.contains(" line 2"), "{document}: {told}");
+            assert!(!told.contains(secret), "{document}: {told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_email_address_stays_until_the_document_has_another() {
+    let database = Database::new().await;
+    let email = async || database.sql("SELECT email FROM users").await;
+    for (document, expected) in [
+        ("users = [{username = 'alice'}]", "alice@localhost"),
+        ("users = [{username = 'alice', email = 'alice@example.com'}]", "alice@example.com"),
+        ("users = [{username = 'alice'}]", "alice@example.com"),
+        // As some editors begin a file.
+        ("\u{feff}{\"users\": [{\"username\": \"alice\", \"email\": \"a@b.c\"}]}", "a@b.c"),
+    ] {
+        said(&import(&database, document, &[]).await);
+        assert_eq!(email().await, [expected], "{document}");
+    }
 }
 
 #[tokio::test]

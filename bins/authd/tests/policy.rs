@@ -56,6 +56,9 @@ fn an_explanation_names_what_decided() {
     assert!(text.starts_with("1: allowed"), "{text}");
     assert!(text.contains("workspace:*"), "{text}");
     assert!(!text.contains("\n2:"), "{text}");
+    let said = policy(&["explain", "-", "--case", "99"], CASES);
+    assert_eq!(said.status.code(), Some(2));
+    assert_eq!(String::from_utf8(said.stderr).unwrap(), "authd: there is no case 99\n");
 }
 
 #[test]

@@ -97,6 +97,33 @@ async fn the_trust_folder_is_read_anew_on_sighup() {
 }
 
 #[tokio::test]
+async fn a_table_that_is_missing_is_told_at_the_start() {
+    let database = testkit::Database::new().await;
+    for (table, apps) in [
+        ("authd_audit_log", true),
+        ("authd_audit_sessions", true),
+        ("crypto_keys", true),
+        ("workspace_proxies", true),
+        ("workspace_apps", true),
+        ("api_keys", true),
+        ("workspace_agents", false),
+    ] {
+        database.sql(&format!("ALTER TABLE {table} RENAME TO elsewhere")).await;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_authd"));
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--database-url", database.url()])
+            .args(apps.then_some(["--access-url", "http://a.example"]).into_iter().flatten())
+            .kill_on_drop(true);
+        let ended = tokio::time::timeout(Duration::from_secs(60), command.output());
+        let output = ended.await.expect(table).unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{table}: {told}");
+        assert!(told.contains("`authd migrate`") && told.contains(table), "{table}: {told}");
+        database.sql(&format!("ALTER TABLE elsewhere RENAME TO {table}")).await;
+    }
+}
+
+#[tokio::test]
 async fn it_ends_well_on_sigterm_and_sigint() {
     for signal in ["-TERM", "-INT"] {
         let mut serving = Serving::start().await;

@@ -141,6 +141,21 @@ fn a_mounted_volume_may_hold_the_files_of_the_trust_folder() {
 }
 
 #[test]
+fn an_outcome_that_nobody_can_read_is_no_panic() {
+    let scratch = Scratch::new();
+    let proof = scratch.write("proof", "x");
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let said = std::process::Command::new(env!("CARGO_BIN_EXE_authd"))
+        .args(["verify", "azure", "--signature", &proof])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let told = String::from_utf8(said.stderr).unwrap();
+    assert_eq!(said.status.code(), Some(1));
+    assert!(told.starts_with("authd: the answer cannot be written: "), "{told}");
+}
+
+#[test]
 fn a_rejection_says_why_in_one_line() {
     let scratch = Scratch::new();
     let document = scratch.write("document", r#"{"region":"us-east-1"}"#);

@@ -113,6 +113,21 @@ fn a_folder_without_a_server_is_named_with_the_ways_out() {
 }
 
 #[test]
+fn a_folder_that_others_use_is_left_to_them() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let home = Home::new("used");
+    fs::create_dir(&home.0).unwrap();
+    fs::set_permissions(&home.0, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(home.0.join("thesis"), "").unwrap();
+    let error = Persistent::start(&home.0, &Settings::default()).unwrap_err();
+    assert!(matches!(error, Error::NotEmpty { .. }), "{error}");
+    assert!(error.to_string().contains("store-used-"), "{error}");
+    assert_eq!(fs::metadata(&home.0).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(fs::read_dir(&home.0).unwrap().count(), 1);
+}
+
+#[test]
 fn a_home_that_the_server_may_not_enter_is_refused_by_name() {
     use std::os::unix::fs::PermissionsExt;
 

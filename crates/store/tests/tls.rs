@@ -38,6 +38,18 @@ async fn a_server_that_cannot_is_not_spoken_to() {
 }
 
 #[tokio::test]
+async fn no_spelling_of_the_wish_for_tls_is_overheard() {
+    for url in [
+        "host=localhost sslmode = require",
+        "postgresql://localhost/x?%73slmode=require",
+        "postgresql://localhost/x?sslmode=%72equire",
+    ] {
+        let refused = PgStore::new(url, &Options::default()).unwrap_err();
+        assert_eq!(refused, Error::InvalidUrl, "{url}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_without_tls_is_refused_where_it_is_asked_for() {
     let database = Database::new().await;
     let mut url = database.url().to_owned();

@@ -1,6 +1,7 @@
 //! The machine's side: fetch the proof from the metadata service, send it, print the
 //! token
 
+use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,8 +36,7 @@ pub(crate) async fn run(args: AgentTokenArgs) -> Result<(), CommandError> {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     match body["session_token"].as_str() {
         Some(token) if answer.status == StatusCode::OK => {
-            print(token);
-            Ok(())
+            writeln!(std::io::stdout(), "{token}").map_err(CommandError::Output)
         }
         _ => Err(CommandError::Refused {
             status: answer.status.as_u16(),
@@ -145,11 +145,6 @@ fn escape(text: &str) -> String {
         }
     }
     escaped
-}
-
-#[expect(clippy::print_stdout, reason = "the token is what the command is for")]
-fn print(token: &str) {
-    println!("{token}");
 }
 
 /// The address at which AWS and Azure serve metadata

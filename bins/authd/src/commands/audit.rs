@@ -10,10 +10,11 @@ use app_audit::{
 };
 use chrono::DateTime;
 use store::{Error, PgStore};
+use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
-use super::CommandError;
 use super::database::with_store;
+use super::{CommandError, printable};
 use crate::cli::{AuditArgs, AuditCommand, AuditDecision, AuditFilter, AuditReading};
 
 /// Prints rows of the configured database's log
@@ -32,10 +33,12 @@ pub(crate) async fn run(args: AuditArgs) -> Result<ExitCode, CommandError> {
                 How::Tail(lines) => tail(store, &filter, lines, &printer).await,
             }
         };
+        let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Signals)?;
         tokio::select! {
             done = read => done,
             // A database of authd's own must be left in order.
             _ = tokio::signal::ctrl_c() => Ok(()),
+            _ = terminate.recv() => Ok(()),
         }
     })
     .await?;
@@ -209,14 +212,10 @@ fn columns(row: &Row) -> [String; 8] {
 }
 
 /// One line of the table
-///
-/// A visitor chose some of the texts, and shall not choose what a terminal does.
 fn line(out: &mut impl Write, columns: &[String; 8]) -> std::io::Result<()> {
     for (n, (text, width)) in columns.iter().zip(WIDTHS).enumerate() {
         let gap = if n == 0 { "" } else { "  " };
-        let text: String =
-            text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        let text = if text.is_empty() { "-" } else { &text };
+        let text = if text.is_empty() { "-".to_owned() } else { printable(text) };
         write!(out, "{gap}{text:width$}")?;
     }
     writeln!(out)

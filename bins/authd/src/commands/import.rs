@@ -4,8 +4,8 @@ use std::path::Path;
 use serde_json::Value;
 use store::import::{Change, Difference, Import};
 
-use super::CommandError;
 use super::database::with_store;
+use super::{CommandError, printable};
 use crate::app::system_clock;
 use crate::cli::ImportArgs;
 use crate::import::Document;
@@ -59,6 +59,7 @@ fn print_text(
         let Difference { table, key, name, change } = difference;
         let name =
             name.clone().unwrap_or_else(|| key.values().map(plain).collect::<Vec<_>>().join(" "));
+        let name = printable(&name);
         match change {
             Change::Added => {
                 added += 1;

@@ -10,6 +10,7 @@ mod serve;
 mod token;
 mod verify;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -61,9 +62,16 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stderr, reason = "a command tells its user why it failed")]
 fn complain(error: &CommandError) {
-    eprintln!("authd: {}", chain(error));
+    // Where nobody listens, the exit status still says it.
+    let _ = writeln!(std::io::stderr(), "authd: {}", chain(error));
+}
+
+/// `text` as it may stand in a line for people
+///
+/// Visitors and users chose some of the texts, and shall not choose what a terminal does.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// Says which settings of the environment were not understood
@@ -127,7 +135,10 @@ pub(crate) enum CommandError {
     NoAnswer(Duration),
     #[error("the system has no random bytes")]
     NoRandomness,
-    #[error("the database does not hold the tables authd reads; run `authd migrate`")]
+    #[error(
+        "the database does not give this user all tables that authd needs; run `authd migrate`, \
+         beside a control plane with `--owned-only`"
+    )]
     NoTables(#[source] store::Error),
     #[error("`--store memory` keeps nothing that another command can reach")]
     NothingStored,
@@ -166,6 +177,7 @@ impl CommandError {
         match self {
             Self::Case { .. }
             | Self::CaseFile { .. }
+            | Self::Config(_)
             | Self::Document { .. }
             | Self::DocumentFile { .. }
             | Self::PolicyFile { .. }

@@ -26,13 +26,20 @@ pub(crate) fn run(args: &PolicyArgs) -> Result<ExitCode, CommandError> {
         }
         PolicyCommand::Test { file, expect: true } => compare(file, &mut out),
         PolicyCommand::Explain { file, number } => {
+            let mut found = false;
             for case in cases(file)? {
                 let case = case?;
                 if number.is_none_or(|number| number == case.number) {
                     explain(&case, &mut out).map_err(CommandError::Output)?;
+                    found = true;
                 }
             }
-            Ok(ExitCode::SUCCESS)
+            match number {
+                Some(number) if !found => {
+                    Err(CommandError::Usage(format!("there is no case {number}")))
+                }
+                _ => Ok(ExitCode::SUCCESS),
+            }
         }
     }
 }

@@ -2,7 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_auth::Candidates;
-use app_authz::Scheme;
+use app_audit::{AuditLog, Filter, Journal, Page};
+use app_authz::token::{Feature, KeyStore};
+use app_authz::{AccessMethod, Directory, Proxies, Scheme, UncheckedRequest};
 use store::cluster::{self, Persistent};
 use store::{MemoryStore, Migrations, PgStore, Store};
 use tokio::net::TcpListener;
@@ -34,7 +36,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
         StoreConfig::Memory => serve(config, listener, identity, MemoryStore::default()).await,
         StoreConfig::Postgres { url, connections } => {
             let store = PgStore::connect(url.reveal(), &connections.options()).await?;
-            check_tables(&store).await?;
+            check_tables(&store, config.apps.is_some()).await?;
             serve(config, listener, identity, store).await
         }
         StoreConfig::Private { data_dir, postgres_bin, connections } => {
@@ -53,12 +55,37 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     }
 }
 
-/// Asks one question before any client does, so that a database without the tables
-/// is told at the start and not at the first sign-in
-async fn check_tables(store: &PgStore) -> Result<(), CommandError> {
-    match store.by_instance("").await {
-        Err(error @ store::Error::Query { .. }) => Err(CommandError::NoTables(error)),
-        other => Ok(other.map(drop)?),
+/// Asks each question before any client does, so that a database without the tables
+/// is told at the start and not at the first sign-in, or where visits went unrecorded
+async fn check_tables(store: &PgStore, apps: bool) -> Result<(), CommandError> {
+    let asked = async {
+        store.by_instance("").await?;
+        if apps {
+            if let Ok(request) = of_nobody().check() {
+                store.app_access(&request, &[]).await?;
+            }
+            store.keys(Feature::WorkspaceAppsToken).await?;
+            store.proxies().await?;
+            store.list(&Filter::default(), Page::first(1)).await?;
+            store.count(&[]).await?;
+        }
+        Ok(())
+    };
+    asked.await.map_err(|error| match error {
+        store::Error::Query { .. } => CommandError::NoTables(error),
+        error => error.into(),
+    })
+}
+
+/// A request for an app that nobody can have
+fn of_nobody() -> UncheckedRequest {
+    UncheckedRequest {
+        access_method: AccessMethod::Path.as_str().to_owned(),
+        base_path: "/".to_owned(),
+        username_or_id: "-".to_owned(),
+        workspace_name_or_id: "-".to_owned(),
+        app_slug_or_port: "-".to_owned(),
+        ..UncheckedRequest::default()
     }
 }
 

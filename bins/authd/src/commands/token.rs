@@ -7,8 +7,8 @@ use app_authz::{Proxies, ProxyToken};
 use chrono::{DateTime, SecondsFormat, Utc};
 use store::{PgStore, SessionRow};
 
-use super::CommandError;
 use super::database::with_store;
+use super::{CommandError, printable};
 use crate::app::system_clock;
 use crate::cli::{TokenArgs, TokenCommand, TokenCreateArgs, TokenScope};
 use crate::random::with_random;
@@ -112,6 +112,7 @@ fn table(rows: &[SessionRow], now: SystemTime) -> Vec<String> {
             store::fleet::KeyScope::ApplicationConnect => "application_connect",
         };
         let ended = if row.expires_at < now { " (ended)" } else { "" };
+        let (username, token_name) = (printable(username), printable(token_name));
         let (created, used) = (time(row.created_at), time(row.last_used));
         let ends = time(row.expires_at);
         format!(

@@ -1,6 +1,6 @@
 //! Why can this machine not sign in? The verification alone, on files
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,14 +38,15 @@ pub(crate) async fn run(args: VerifyArgs) -> Result<ExitCode, CommandError> {
     let identity = Identity::new(trust, &policy, Online::new(Some(keys), None));
     let outcome = identity.verify(&proof, now).await;
     let accepted = outcome.is_ok();
-    print(&match outcome {
+    let line = match outcome {
         Ok(instance) => accept(&instance),
         Err(error) => json!({
             "outcome": "reject",
             "reason": error.reason().as_str(),
             "detail": error.to_string(),
         }),
-    });
+    };
+    writeln!(std::io::stdout(), "{line}").map_err(CommandError::Output)?;
     Ok(if accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -126,9 +127,4 @@ fn accept(instance: &VerifiedInstance) -> Value {
         _ => {}
     }
     Value::Object(line)
-}
-
-#[expect(clippy::print_stdout, reason = "the outcome is what the command is for")]
-fn print(line: &Value) {
-    println!("{line}");
 }

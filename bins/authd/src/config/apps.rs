@@ -1,11 +1,9 @@
-use std::time::Duration;
-
 use app_authz::rbac::Switches;
 use app_authz::{HostPattern, HttpUrl, INACTIVE_TIMEOUT, Rules};
 use hyper::header::HeaderName;
 
-use super::ConfigError;
 use super::settings::{AuditMode, CookieSameSite, Settings, TokenSigning};
+use super::{ConfigError, seconds};
 use crate::apps::{AppsConfig, AuditFail, CookieConfig, SameSite, Signing, TrustedProxies};
 
 impl Settings {
@@ -26,7 +24,6 @@ impl Settings {
             return Err(wrong("access_url", "must be at the root of its host"));
         }
         let switch = |setting: Option<bool>| setting.unwrap_or_default();
-        let seconds = |setting: Option<u64>| setting.map(Duration::from_secs);
         let usual = AppsConfig::new(access_url);
         Ok(Some(AppsConfig {
             app_hosts: self.app_hosts(&usual.access_url)?,
@@ -40,14 +37,20 @@ impl Settings {
             switches: Switches::default()
                 .disable_owner_workspace_access(switch(self.disable_owner_workspace_access))
                 .disable_workspace_sharing(switch(self.disable_workspace_sharing)),
-            session_duration: seconds(self.session_duration_seconds)
+            session_duration: self
+                .session_duration_seconds
+                .map(seconds)
                 .unwrap_or(usual.session_duration),
             disable_expiry_refresh: switch(self.disable_session_expiry_refresh),
             cookies,
             trusted,
-            agent_inactive_timeout: seconds(self.agent_inactive_timeout_seconds)
+            agent_inactive_timeout: self
+                .agent_inactive_timeout_seconds
+                .map(seconds)
                 .unwrap_or(INACTIVE_TIMEOUT),
-            audit_session_timeout: seconds(self.audit_session_timeout_seconds)
+            audit_session_timeout: self
+                .audit_session_timeout_seconds
+                .map(seconds)
                 .unwrap_or(usual.audit_session_timeout),
             audit_close_rows: switch(self.audit_close_rows),
             audit_fail: match self.audit_fail {
@@ -129,6 +132,8 @@ fn wrong(setting: &'static str, problem: impl Into<String>) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn apps(toml: &str) -> Result<Option<AppsConfig>, String> {

@@ -1,5 +1,6 @@
 mod apps;
 mod settings;
+mod value;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,7 +13,9 @@ use thiserror::Error;
 
 use self::settings::Settings;
 pub(crate) use self::settings::{DatabaseUrl, LogFormat};
+use self::value::Within;
 use crate::apps::AppsConfig;
+use crate::malformed::{Malformed, from_toml};
 use crate::outgoing::{KeyUrl, KeyUrlError};
 use crate::routes::Bounds;
 
@@ -40,10 +43,10 @@ impl ConfigArgs {
             .map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?;
         // Parsed on its own first, so that an error names a line of the file.
         let malformed = |error| ConfigError::Malformed { path: path.clone(), error };
-        let _: Settings = toml::from_str(&text).map_err(malformed)?;
-        let mut merged: toml::Table = toml::from_str(&text).map_err(malformed)?;
+        let _: Settings = from_toml(&text).map_err(malformed)?;
+        let mut merged: toml::Table = from_toml(&text).map_err(malformed)?;
         merged.extend(toml::Table::try_from(&self.settings).map_err(ConfigError::Merge)?);
-        Config::new(merged.try_into().map_err(malformed)?)
+        Config::new(merged.try_into().map_err(ConfigError::Merged)?)
     }
 }
 
@@ -155,8 +158,8 @@ impl Config {
     fn new(settings: Settings) -> Result<Self, ConfigError> {
         let default = Limits::default();
         let limits = Limits {
-            request: settings.request_timeout_seconds.map_or(default.request, Duration::from_secs),
-            drain: settings.drain_timeout_seconds.map_or(default.drain, Duration::from_secs),
+            request: settings.request_timeout_seconds.map_or(default.request, seconds),
+            drain: settings.drain_timeout_seconds.map_or(default.drain, seconds),
             requests_in_flight: count(settings.max_requests_in_flight, default.requests_in_flight),
             connections: count(settings.max_connections, default.connections),
             ..default
@@ -173,8 +176,8 @@ impl Config {
             apps: settings.apps()?,
             audit_retention: settings
                 .audit_retention_days
-                .filter(|days| *days > 0)
-                .map(|days| Duration::from_secs(days * 86_400)),
+                .filter(|days| days.get() > 0)
+                .map(|days| Duration::from_secs(u64::from(days) * 86_400)),
             key_rotation: settings.key_rotation.unwrap_or(true),
             identity: IdentityConfig {
                 policy: settings.policy()?,
@@ -193,8 +196,15 @@ impl Config {
     }
 }
 
-fn count(setting: Option<u32>, default: usize) -> usize {
-    setting.and_then(|n| usize::try_from(n).ok()).unwrap_or(default)
+fn seconds<const MIN: u32, const MAX: u32>(setting: Within<MIN, MAX>) -> Duration {
+    Duration::from_secs(setting.into())
+}
+
+fn count<const MIN: u32, const MAX: u32>(
+    setting: Option<Within<MIN, MAX>>,
+    default: usize,
+) -> usize {
+    setting.and_then(|n| usize::try_from(n.get()).ok()).unwrap_or(default)
 }
 
 /// Environment variables that look like settings and are none
@@ -232,16 +242,22 @@ pub(crate) enum ConfigError {
     Malformed {
         path: PathBuf,
         #[source]
-        error: toml::de::Error,
+        error: Malformed,
     },
     #[error("`--store memory` and a database URL exclude each other")]
     MemoryWithUrl,
     #[error("settings cannot be merged")]
     Merge(#[source] toml::ser::Error),
+    #[error("settings contradict each other")]
+    Merged(#[source] toml::de::Error),
     #[error("no home directory to keep a database in; set `--data-dir` or `--database-url`")]
     NoDataDir,
-    #[error("the identity policy is not valid")]
-    Policy(#[source] serde_json::Error),
+    #[error("`{key}` is not valid")]
+    Policy {
+        key: String,
+        #[source]
+        error: serde_json::Error,
+    },
     #[error("`{}` cannot be read", path.display())]
     Unreadable {
         path: PathBuf,
@@ -290,13 +306,51 @@ mod tests {
             Policy::default().google_max_lifetime_seconds
         );
         let error = resolve("azure_clouds = [\"mars\"]", Settings::default()).unwrap_err();
-        assert!(crate::error::chain(&error).contains("mars"), "{error:?}");
+        let told = crate::error::chain(&error);
+        assert!(told.contains("azure_clouds[0]") && told.contains("mars"), "{told}");
     }
 
     #[test]
     fn an_unknown_key_is_an_error_that_names_it() {
         let error = resolve("listen_on = \"x\"", Settings::default()).unwrap_err();
         assert!(crate::error::chain(&error).contains("listen_on"), "{error:?}");
+    }
+
+    #[test]
+    fn a_number_that_no_flag_may_have_no_file_may_have() {
+        for (key, number) in [
+            ("request_timeout_seconds", "0"),
+            ("drain_timeout_seconds", "3601"),
+            ("max_requests_in_flight", "0"),
+            ("max_connections", "5000000000"),
+            ("read_connections", "65"),
+            ("write_connections", "0"),
+            ("agent_inactive_timeout_seconds", "1"),
+            ("session_duration_seconds", "59"),
+            ("audit_session_timeout_seconds", "9223372036854775807"),
+            ("audit_retention_days", "999999999999999999"),
+        ] {
+            let error = resolve(&format!("{key} = {number}"), Settings::default()).unwrap_err();
+            let told = crate::error::chain(&error);
+            assert!(told.contains(&format!("`{key}`: line 1: {number} is not in ")), "{told}");
+        }
+        let config = resolve("audit_retention_days = 36500", Settings::default()).unwrap();
+        assert_eq!(config.audit_retention, Some(Duration::from_secs(36_500 * 86_400)));
+    }
+
+    #[test]
+    fn no_line_of_a_malformed_file_is_printed() {
+        for file in [
+            "database_url = \"postgres://u:hunter2@db/x",
+            "database_url = \"postgres://u:hunter2@db/x\" x",
+            "database_url = [\"postgres://u:hunter2@db/x\"]",
+            "databse_url = \"postgres://u:hunter2@db/x\"",
+            "listen = 1 # hunter2",
+        ] {
+            let error = resolve(&format!("\n{file}"), Settings::default()).unwrap_err();
+            let told = crate::error::chain(&error);
+            assert!(told.contains("line 2: ") && !told.contains("hunter2"), "{told}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use identity_verify::Policy;
 use serde::{Deserialize, Serialize};
 
+use super::value::{Within, entry};
 use super::{ConfigError, Connections, StoreConfig};
 
 /// Everything an operator may set, before defaults are filled in
@@ -20,21 +21,17 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_LISTEN", value_name = "ADDR", help_heading = "Server")]
     pub(super) listen: Option<SocketAddr>,
     /// Seconds a request may take, body included [default: 10]
-    #[arg(long, env = "AUTHD_REQUEST_TIMEOUT_SECONDS", value_name = "N", help_heading = "Server",
-          value_parser = clap::value_parser!(u64).range(1..=600))]
-    pub(super) request_timeout_seconds: Option<u64>,
+    #[arg(long, env = "AUTHD_REQUEST_TIMEOUT_SECONDS", value_name = "N", help_heading = "Server")]
+    pub(super) request_timeout_seconds: Option<Within<1, 600>>,
     /// Seconds that answers under way may still take after SIGTERM [default: 20]
-    #[arg(long, env = "AUTHD_DRAIN_TIMEOUT_SECONDS", value_name = "N", help_heading = "Server",
-          value_parser = clap::value_parser!(u64).range(0..=3600))]
-    pub(super) drain_timeout_seconds: Option<u64>,
+    #[arg(long, env = "AUTHD_DRAIN_TIMEOUT_SECONDS", value_name = "N", help_heading = "Server")]
+    pub(super) drain_timeout_seconds: Option<Within<0, 3600>>,
     /// Requests answered at a time; more get 503 with Retry-After [default: 1024]
-    #[arg(long, env = "AUTHD_MAX_REQUESTS_IN_FLIGHT", value_name = "N", help_heading = "Server",
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(super) max_requests_in_flight: Option<u32>,
+    #[arg(long, env = "AUTHD_MAX_REQUESTS_IN_FLIGHT", value_name = "N", help_heading = "Server")]
+    pub(super) max_requests_in_flight: Option<Within<1, 1_000_000>>,
     /// Connections open at a time; more wait to be accepted [default: 8192]
-    #[arg(long, env = "AUTHD_MAX_CONNECTIONS", value_name = "N", help_heading = "Server",
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(super) max_connections: Option<u32>,
+    #[arg(long, env = "AUTHD_MAX_CONNECTIONS", value_name = "N", help_heading = "Server")]
+    pub(super) max_connections: Option<Within<1, 1_000_000>>,
 
     /// Where the control plane's data is [default: postgres]
     #[arg(long, env = "AUTHD_STORE", help_heading = "Store")]
@@ -57,13 +54,11 @@ pub(crate) struct Settings {
     pub(super) postgres_bin: Option<PathBuf>,
     /// Connections shared by all reads; callers share statements, so that few suffice
     /// [default: 2]
-    #[arg(long, env = "AUTHD_READ_CONNECTIONS", value_name = "N", help_heading = "Store",
-          value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(super) read_connections: Option<u32>,
+    #[arg(long, env = "AUTHD_READ_CONNECTIONS", value_name = "N", help_heading = "Store")]
+    pub(super) read_connections: Option<Within<1, 64>>,
     /// Connections for writes, at most [default: 8]
-    #[arg(long, env = "AUTHD_WRITE_CONNECTIONS", value_name = "N", help_heading = "Store",
-          value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(super) write_connections: Option<u32>,
+    #[arg(long, env = "AUTHD_WRITE_CONNECTIONS", value_name = "N", help_heading = "Store")]
+    pub(super) write_connections: Option<Within<1, 1000>>,
 
     /// Folder of keys and certificates to trust beside the built-in ones
     #[arg(long, env = "AUTHD_TRUST_DIR", value_name = "DIR", help_heading = "Trust")]
@@ -94,6 +89,7 @@ pub(crate) struct Settings {
         env = "AUTHD_AWS_ALLOWED_ACCOUNTS",
         value_name = "ID",
         value_delimiter = ',',
+        value_parser = entry,
         help_heading = "Identity policy"
     )]
     pub(super) aws_allowed_accounts: Option<Vec<String>>,
@@ -103,6 +99,7 @@ pub(crate) struct Settings {
         env = "AUTHD_AWS_ALLOWED_REGIONS",
         value_name = "REGION",
         value_delimiter = ',',
+        value_parser = entry,
         help_heading = "Identity policy"
     )]
     pub(super) aws_allowed_regions: Option<Vec<String>>,
@@ -132,6 +129,7 @@ pub(crate) struct Settings {
         env = "AUTHD_AZURE_ALLOWED_SUBSCRIPTIONS",
         value_name = "UUID",
         value_delimiter = ',',
+        value_parser = entry,
         help_heading = "Identity policy"
     )]
     pub(super) azure_allowed_subscriptions: Option<Vec<String>>,
@@ -142,6 +140,7 @@ pub(crate) struct Settings {
         env = "AUTHD_AZURE_CLOUDS",
         value_name = "CLOUD",
         value_delimiter = ',',
+        value_parser = entry,
         help_heading = "Identity policy"
     )]
     pub(super) azure_clouds: Option<Vec<String>>,
@@ -159,6 +158,7 @@ pub(crate) struct Settings {
         env = "AUTHD_GOOGLE_ALLOWED_PROJECTS",
         value_name = "ID",
         value_delimiter = ',',
+        value_parser = entry,
         help_heading = "Identity policy"
     )]
     pub(super) google_allowed_projects: Option<Vec<String>>,
@@ -168,6 +168,7 @@ pub(crate) struct Settings {
         env = "AUTHD_GOOGLE_ALLOWED_SERVICE_ACCOUNTS",
         value_name = "EMAIL",
         value_delimiter = ',',
+        value_parser = entry,
         help_heading = "Identity policy"
     )]
     pub(super) google_allowed_service_accounts: Option<Vec<String>>,
@@ -235,9 +236,13 @@ pub(crate) struct Settings {
           num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
     pub(super) enforce_max_port_sharing_level: Option<bool>,
     /// Seconds a connected agent may be silent [default: 30]
-    #[arg(long, env = "AUTHD_AGENT_INACTIVE_TIMEOUT_SECONDS", value_name = "N",
-          value_parser = clap::value_parser!(u64).range(2..=3600), help_heading = "App access")]
-    pub(super) agent_inactive_timeout_seconds: Option<u64>,
+    #[arg(
+        long,
+        env = "AUTHD_AGENT_INACTIVE_TIMEOUT_SECONDS",
+        value_name = "N",
+        help_heading = "App access"
+    )]
+    pub(super) agent_inactive_timeout_seconds: Option<Within<2, 3600>>,
     /// How app tokens are signed: hs512, as the control plane does, or eddsa, so that proxies
     /// verify without a secret [default: hs512]
     #[arg(
@@ -252,9 +257,13 @@ pub(crate) struct Settings {
           num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
     pub(super) key_rotation: Option<bool>,
     /// Seconds an app session lasts at most [default: 86400]
-    #[arg(long, env = "AUTHD_SESSION_DURATION_SECONDS", value_name = "N",
-          value_parser = clap::value_parser!(u64).range(60..=31_536_000), help_heading = "Sessions and cookies")]
-    pub(super) session_duration_seconds: Option<u64>,
+    #[arg(
+        long,
+        env = "AUTHD_SESSION_DURATION_SECONDS",
+        value_name = "N",
+        help_heading = "Sessions and cookies"
+    )]
+    pub(super) session_duration_seconds: Option<Within<60, 31_536_000>>,
     /// Never extend a session by its use [default: false]
     #[arg(long, env = "AUTHD_DISABLE_SESSION_EXPIRY_REFRESH", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Sessions and cookies")]
@@ -289,6 +298,7 @@ pub(crate) struct Settings {
         env = "AUTHD_PROXY_TRUSTED_ORIGINS",
         value_name = "CIDR",
         value_delimiter = ',',
+        value_parser = entry,
         help_heading = "Proxies in front"
     )]
     pub(super) proxy_trusted_origins: Option<Vec<String>>,
@@ -299,6 +309,7 @@ pub(crate) struct Settings {
         env = "AUTHD_PROXY_TRUSTED_HEADERS",
         value_name = "NAME",
         value_delimiter = ',',
+        value_parser = entry,
         help_heading = "Proxies in front"
     )]
     pub(super) proxy_trusted_headers: Option<Vec<String>>,
@@ -310,16 +321,10 @@ pub(crate) struct Settings {
         value_name = "N",
         help_heading = "Audit"
     )]
-    pub(super) audit_session_timeout_seconds: Option<u64>,
+    pub(super) audit_session_timeout_seconds: Option<Within<0, 31_536_000>>,
     /// Days that rows of the audit log are kept; 0 keeps them for good [default: 0]
-    #[arg(
-        long,
-        env = "AUTHD_AUDIT_RETENTION_DAYS",
-        value_name = "N",
-        value_parser = clap::value_parser!(u64).range(0..=36_500),
-        help_heading = "Audit"
-    )]
-    pub(super) audit_retention_days: Option<u64>,
+    #[arg(long, env = "AUTHD_AUDIT_RETENTION_DAYS", value_name = "N", help_heading = "Audit")]
+    pub(super) audit_retention_days: Option<Within<0, 36_500>>,
     /// Record the end of a session too, with its first and last visit and how many there
     /// were [default: false]
     #[arg(long, env = "AUTHD_AUDIT_CLOSE_ROWS", value_name = "BOOL",
@@ -342,20 +347,22 @@ pub(crate) struct Settings {
 impl Settings {
     /// The identity policy, whose keys bear the names of ours
     pub(super) fn policy(&self) -> Result<Policy, ConfigError> {
-        let mut keys = serde_json::to_value(self).map_err(ConfigError::Policy)?;
+        let wrong = |key: String, error| ConfigError::Policy { key, error };
+        let mut keys = serde_json::to_value(self).map_err(|error| wrong(String::new(), error))?;
         if let Some(keys) = keys.as_object_mut() {
             keys.retain(|key, value| {
                 let ours = ["aws_", "azure_", "google_", "leeway_"];
                 !value.is_null() && ours.iter().any(|prefix| key.starts_with(prefix))
             });
         }
-        serde_json::from_value(keys).map_err(ConfigError::Policy)
+        serde_path_to_error::deserialize(keys)
+            .map_err(|error| wrong(error.path().to_string(), error.into_inner()))
     }
 
     pub(super) fn store(self) -> Result<StoreConfig, ConfigError> {
         let connections = Connections {
-            read: self.read_connections.unwrap_or(2),
-            write: self.write_connections.unwrap_or(8),
+            read: self.read_connections.map_or(2, Within::get),
+            write: self.write_connections.map_or(8, Within::get),
         };
         match (self.store.unwrap_or(StoreKind::Postgres), self.database_url) {
             (StoreKind::Memory, Some(_)) => Err(ConfigError::MemoryWithUrl),

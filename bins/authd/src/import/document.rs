@@ -9,13 +9,15 @@ use store::fleet::{
 use uuid::Uuid;
 
 use super::object::read_from_objects;
+use crate::malformed::{Malformed, from_toml, key};
 
 /// A deployment as a person or a control plane writes it down
 ///
 /// Things refer to each other by name, or by id where the other is not in the document.
 /// What has no id gets one that follows from its name, the same in every import. Things
 /// that are left out stay as they are; of a list that is given, what it no longer holds
-/// is removed.
+/// is removed. Of a thing that is there, other fields that are left out have their defaults,
+/// but for `email`, `token`, `connected` and `created_at`, which stay.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, remote = "Self")]
 pub(crate) struct Document {
@@ -247,14 +249,12 @@ impl Document {
     ///
     /// [`Invalid`], with the path of the first thing that is wrong.
     pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
+        // Some editors begin every text with a mark of the byte order.
+        let text = text.trim_start_matches('\u{feff}');
         if text.trim_start().starts_with('{') {
             return Self::from_json(text);
         }
-        let toml = toml::de::Deserializer::parse(text).map_err(|error| Invalid {
-            path: String::new(),
-            reason: error.to_string().trim_end().to_owned(),
-        })?;
-        serde_path_to_error::deserialize(toml).map_err(at)
+        from_toml(text).map_err(|Malformed { key, reason }| Invalid { path: key, reason })
     }
 
     /// Reads a document that is JSON
@@ -264,7 +264,8 @@ impl Document {
     /// [`Invalid`], with the path of the first thing that is wrong.
     pub(crate) fn from_json(text: &str) -> Result<Self, Invalid> {
         let json = &mut serde_json::Deserializer::from_str(text);
-        let document = serde_path_to_error::deserialize(&mut *json).map_err(at)?;
+        let document = serde_path_to_error::deserialize(&mut *json)
+            .map_err(|error| Invalid::new(key(error.path()), error.into_inner()))?;
         json.end().map_err(|error| Invalid::new("", error))?;
         Ok(document)
     }
@@ -287,12 +288,6 @@ impl Invalid {
     pub(super) fn new(path: impl Into<String>, reason: impl ToString) -> Self {
         Self { path: path.into(), reason: reason.to_string() }
     }
-}
-
-fn at<E: std::fmt::Display>(error: serde_path_to_error::Error<E>) -> Invalid {
-    let path = error.path().to_string();
-    let path = if path == "." { String::new() } else { path };
-    Invalid::new(path, error.into_inner().to_string().trim_end())
 }
 
 const fn active() -> UserStatus {

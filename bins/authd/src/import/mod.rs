@@ -1,5 +1,6 @@
 //! A deployment written down, and the rows it stands for
 
+mod check;
 mod document;
 mod names;
 mod object;

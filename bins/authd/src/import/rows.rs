@@ -1,9 +1,12 @@
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use store::fleet::{self, Digest, JobType, LifecycleState, Token};
 use store::import::Rows;
 use uuid::Uuid;
 
+use super::check;
 use super::document::{
     Access, Agent, App, Build, Document, Group, Invalid, Permission, PortShare, Proxy, Role,
     SharedWith, Template, User, Workspace,
@@ -15,7 +18,8 @@ impl Document {
     ///
     /// # Errors
     ///
-    /// [`Invalid`] where a name is empty or taken twice, or refers to nothing.
+    /// [`Invalid`] where a name is empty or taken twice, or refers to nothing, and where a
+    /// value could not be used.
     pub(crate) fn rows(&self, now: DateTime<Utc>) -> Result<Rows, Invalid> {
         let mut writer = Writer { rows: Rows::default(), names: Names::default(), now };
         writer.document(self)?;
@@ -87,6 +91,7 @@ impl Writer {
 
     fn user(&mut self, path: &str, user: &User) -> Result<(), Invalid> {
         let id = self.user_id(&format!("{path}.username"), &user.username)?;
+        check::roles(&format!("{path}.roles"), &user.roles)?;
         let row = fleet::User {
             id,
             username: user.username.clone(),
@@ -101,12 +106,17 @@ impl Writer {
             created_at: self.now,
             updated_at: self.now,
         };
-        self.rows.want(&row, &["is_system", "last_seen_at", "created_at", "updated_at"]);
+        let mut kept = vec!["is_system", "last_seen_at", "created_at", "updated_at"];
+        if user.email.is_none() {
+            kept.push("email");
+        }
+        self.rows.want(&row, &kept);
         if user.organizations.is_some() {
             self.rows.exactly::<fleet::OrganizationMember>("user_id", id);
         }
         for (organization, roles) in user.organizations.iter().flatten() {
             let path = format!("{path}.organizations.{organization}");
+            check::roles(&path, roles)?;
             let row = fleet::OrganizationMember {
                 organization_id: self.organization(&path, organization)?,
                 user_id: id,
@@ -125,8 +135,13 @@ impl Writer {
         if group.members.is_some() {
             self.rows.exactly::<fleet::GroupMember>("group_id", id);
         }
+        let mut members = BTreeSet::new();
         for (n, member) in group.members.iter().flatten().enumerate() {
-            let user_id = self.user_id(&format!("{path}.members[{n}]"), member)?;
+            let path = format!("{path}.members[{n}]");
+            let user_id = self.user_id(&path, member)?;
+            if !members.insert(user_id) {
+                return Err(Invalid::new(path, format_args!("`{member}` is a member already")));
+            }
             self.rows.want(&fleet::GroupMember { user_id, group_id: id }, &[]);
         }
         Ok(())
@@ -140,20 +155,22 @@ impl Writer {
         let owner = organization_id.unwrap_or_default().to_string();
         let name = [owner.as_str(), &role.name];
         let id = self.names.define(Kind::Role, &format!("{path}.name"), &name, role.id)?;
-        let list = |permissions: &[Permission]| {
-            let permission = |permission: &Permission| {
+        check::role(&format!("{path}.name"), &role.name)?;
+        let list = |field: &str, permissions: &[Permission]| {
+            let permission = |(n, permission): (usize, &Permission)| {
+                permission.check(&format!("{path}.{field}[{n}]"))?;
                 let Permission { negate, resource_type, action } = permission;
-                json!({ "negate": negate, "resource_type": resource_type, "action": action })
+                Ok(json!({ "negate": negate, "resource_type": resource_type, "action": action }))
             };
-            permissions.iter().map(permission).collect()
+            permissions.iter().enumerate().map(permission).collect::<Result<_, Invalid>>()
         };
         let row = fleet::CustomRole {
             id,
             name: role.name.clone(),
             organization_id,
-            site_permissions: list(&role.site_permissions),
-            org_permissions: list(&role.organization_permissions),
-            user_permissions: list(&role.user_permissions),
+            site_permissions: list("site_permissions", &role.site_permissions)?,
+            org_permissions: list("organization_permissions", &role.organization_permissions)?,
+            user_permissions: list("user_permissions", &role.user_permissions)?,
         };
         self.rows.want(&row, &[]);
         Ok(())
@@ -209,7 +226,12 @@ impl Writer {
         if workspace.port_shares.is_some() {
             self.rows.exactly::<fleet::WorkspaceAgentPortShare>("workspace_id", id);
         }
-        for share in workspace.port_shares.iter().flatten() {
+        let mut shared = BTreeSet::new();
+        for (n, share) in workspace.port_shares.iter().flatten().enumerate() {
+            if !shared.insert((&share.agent, share.port)) {
+                let reason = format_args!("port {} is shared already", share.port);
+                return Err(Invalid::new(format!("{path}.port_shares[{n}].port"), reason));
+            }
             let PortShare { agent, port, level, protocol } = share;
             let row = fleet::WorkspaceAgentPortShare {
                 workspace_id: id,
@@ -336,6 +358,7 @@ impl Writer {
     }
 
     fn app(&mut self, path: &str, app: &App, agent_id: Uuid) -> Result<(), Invalid> {
+        app.check(path)?;
         let name = [&*agent_id.to_string(), &*app.slug];
         let row = fleet::WorkspaceApp {
             id: self.names.define(Kind::App, &format!("{path}.slug"), &name, app.id)?,
@@ -355,6 +378,7 @@ impl Writer {
     }
 
     fn proxy(&mut self, path: &str, proxy: &Proxy) -> Result<(), Invalid> {
+        proxy.check(path)?;
         let name = proxy.name.to_lowercase();
         let row = fleet::WorkspaceProxy {
             id: self.names.define(Kind::Proxy, &format!("{path}.name"), &[&name], proxy.id)?,

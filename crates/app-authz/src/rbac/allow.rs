@@ -6,7 +6,8 @@ use super::{Object, ObjectId, ResourceType};
 use crate::Error;
 use crate::id::parse_uuid;
 
-/// The objects a credential may touch; an empty list is none
+/// The objects a credential may touch; an empty list, the default, is none: a key without a
+/// limit has [`everything`](Self::everything)
 ///
 /// Kept in normal form: `*:*` swallows all, `TYPE:*` every `TYPE:ID`, sorted by type
 /// and then id, each entry once.

@@ -222,10 +222,18 @@ secret!(
 secret!(
     Uuid,
     /// An agent's session token, of which `Debug` prints nothing
-    #[derive(Copy, Serialize, Deserialize)]
+    #[derive(Copy, Serialize)]
     #[serde(transparent)]
     Token(Uuid)
 );
+
+/// From a text alone, and without a word of it in the error
+impl<'de> Deserialize<'de> for Token {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Uuid::try_parse(&text).map(Self).map_err(|_| D::Error::custom("not a UUID"))
+    }
+}
 
 secret!(
     Binary,

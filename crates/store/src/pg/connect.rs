@@ -58,6 +58,10 @@ impl Connector {
         let (security, url) = Security::of(url)?;
         let mut config: Config = url.parse().map_err(|_| Error::InvalidUrl)?;
         let tls = security.connector()?;
+        // Asked for in a spelling that was not recognized: not to be taken for no word on it.
+        if tls.is_none() && config.get_ssl_mode() == SslMode::Require {
+            return Err(Error::InvalidUrl);
+        }
         config.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(Error::InvalidUrl);

@@ -69,6 +69,19 @@ use crate::{Error, Store};
 /// statement. A connection that broke is replaced by the next read that meets it,
 /// and that read is tried once more. Writes have a pool of their own,
 /// and so has the audit journal.
+///
+/// ```no_run
+/// use agent_auth::Candidates;
+/// use store::{Migrations, Options, PgStore};
+///
+/// # async fn run() -> Result<(), store::Error> {
+/// let store = PgStore::connect("postgresql://authd@db/coder", &Options::default()).await?;
+/// // Beside a control plane that has tables of its own.
+/// store.migrate(Migrations::OwnedOnly).await?;
+/// let candidates = store.by_instance("i-076e9b91f7c420782").await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct PgStore {
     connector: Connector,
@@ -84,12 +97,15 @@ pub struct PgStore {
 impl PgStore {
     /// A store over the database at `url`, without connecting to it yet
     ///
-    /// `url` is a `postgresql://` URL or a list of `key=value`. Must be called, and
-    /// the store used, within one tokio runtime.
+    /// `url` is a `postgresql://` URL or a list of `key=value`. With `sslmode=require`,
+    /// `verify-ca` or `verify-full`, which mean the same, connections are over TLS and the
+    /// server proves its name, to an authority of `sslrootcert=FILE` or of this machine;
+    /// else they are in the clear. Must be called, and the store used, within one tokio
+    /// runtime.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`].
+    /// [`Error::InvalidUrl`], or [`Error::Tls`] if the authorities cannot be read.
     pub fn new(url: &str, options: &Options) -> Result<Self, Error> {
         let connector = Connector::new(url, options)?;
         let reads = Arc::new(Reads::new(connector.clone(), options));
@@ -103,9 +119,11 @@ impl PgStore {
 
     /// A store over the database at `url`, after making sure that it answers
     ///
+    /// Whether the tables are there is not asked.
+    ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`], or [`Error::Unavailable`].
+    /// As [`new`](Self::new), and [`Error::Unavailable`].
     pub async fn connect(url: &str, options: &Options) -> Result<Self, Error> {
         let store = Self::new(url, options)?;
         store.reads.run(ping_statement).await?;

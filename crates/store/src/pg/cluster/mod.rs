@@ -79,6 +79,12 @@ pub enum Error {
         /// Why it failed
         source: io::Error,
     },
+    /// A folder for a new server's data holds something else
+    #[error("`{}` holds other files; choose a data folder that is empty or new", path.display())]
+    NotEmpty {
+        /// The folder
+        path: PathBuf,
+    },
     /// No server is installed
     #[error(
         "no PostgreSQL server is installed{}; install one with `apt-get install -y postgresql`, \

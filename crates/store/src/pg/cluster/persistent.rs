@@ -38,16 +38,19 @@ impl Persistent {
     ///
     /// # Errors
     ///
-    /// No installed server fits, the folder cannot be used, or the server does not
-    /// become ready.
+    /// No installed server fits, the folder cannot be used or holds something else, or
+    /// the server does not become ready.
     pub fn start(home: &Path, settings: &Settings) -> Result<Self, Error> {
         fs::create_dir_all(home).map_err(Error::io("creating", home))?;
         let home = &fs::canonicalize(home).map_err(Error::io("resolving", home))?;
+        let data = home.join("data");
+        if !data.exists() {
+            refuse_foreign_files(home)?;
+        }
         let gate = lock_file(home, "start.lock")?;
         let users = lock_file(home, "users.lock")?;
         gate.lock().map_err(Error::io("locking", home))?;
 
-        let data = home.join("data");
         let is_new = !data.exists();
         if is_new {
             create(home, &data, settings)?;
@@ -137,6 +140,21 @@ impl Drop for Persistent {
     fn drop(&mut self) {
         let _ = self.leave();
     }
+}
+
+/// A folder that others use must not be taken from them: `/tmp`, say, or a home
+///
+/// What an earlier start left behind is no obstacle, nor is what a new file system has.
+fn refuse_foreign_files(home: &Path) -> Result<(), Error> {
+    const OURS: [&str; 8] =
+        ["data", "data.new", "log", "log.1", "lost+found", "run", "start.lock", "users.lock"];
+    for entry in fs::read_dir(home).map_err(Error::io("reading", home))? {
+        let name = entry.map_err(Error::io("reading", home))?.file_name();
+        if !OURS.iter().any(|ours| name == *ours) {
+            return Err(Error::NotEmpty { path: home.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 fn lock_file(home: &Path, name: &str) -> Result<File, Error> {
