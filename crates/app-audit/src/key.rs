@@ -63,14 +63,36 @@ impl fmt::Debug for SessionKey {
 
 /// Reads the address of a client in any of its spellings
 ///
-/// A zone is dropped, and an IPv4 address in IPv6 clothes is undressed. A port makes
-/// the text no address.
+/// A zone is dropped, and so is a port: some gateways tell both, and every connection has
+/// a port of its own. An IPv4 address in IPv6 clothes is undressed.
 #[must_use]
 pub fn parse_ip(text: &str) -> Option<IpAddr> {
+    let text = without_port(text)?;
     let address = match text.split_once('%') {
         Some((address, zone)) if !zone.is_empty() && address.contains(':') => address,
         Some(_) => return None,
         None => text,
     };
     address.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+}
+
+/// What precedes the port of `1.2.3.4:80` or stands in the brackets of `[::1]:80`
+///
+/// Nothing if there is a port that is none.
+fn without_port(text: &str) -> Option<&str> {
+    let (address, port) = match text.strip_prefix('[') {
+        Some(bracketed) => {
+            let (address, port) = bracketed.split_once(']')?;
+            let port = if port.is_empty() { None } else { Some(port.strip_prefix(':')?) };
+            (address.contains(':').then_some(address)?, port)
+        }
+        None => match text.split_once(':') {
+            Some((address, port)) if !port.contains(':') => (address, Some(port)),
+            _ => (text, None),
+        },
+    };
+    let is_sound = port.is_none_or(|port| {
+        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+    });
+    is_sound.then_some(address)
 }
