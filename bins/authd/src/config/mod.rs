@@ -43,8 +43,8 @@ impl ConfigArgs {
             .map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?;
         // Parsed on its own first, so that an error names a line of the file.
         let malformed = |error| ConfigError::Malformed { path: path.clone(), error };
-        let _: Settings = from_toml(&text).map_err(malformed)?;
-        let mut merged: toml::Table = from_toml(&text).map_err(malformed)?;
+        let file: Settings = from_toml(&text).map_err(malformed)?;
+        let mut merged = toml::Table::try_from(&file).map_err(ConfigError::Merge)?;
         merged.extend(toml::Table::try_from(&self.settings).map_err(ConfigError::Merge)?);
         Config::new(merged.try_into().map_err(ConfigError::Merged)?)
     }
@@ -268,6 +268,8 @@ pub(crate) enum ConfigError {
 
 #[cfg(test)]
 mod tests {
+    use identity_verify::Audience;
+
     use super::*;
 
     fn resolve(file: &str, settings: Settings) -> Result<Config, ConfigError> {
@@ -351,6 +353,21 @@ mod tests {
             let told = crate::error::chain(&error);
             assert!(told.contains("line 2: ") && !told.contains("hunter2"), "{told}");
         }
+    }
+
+    #[test]
+    fn google_has_two_names_in_the_file() {
+        let flags = || Settings { google_audience: Some("flag".to_owned()), ..Settings::default() };
+        let audience =
+            |file: &str, settings| resolve(file, settings).unwrap().identity.policy.google_audience;
+        for key in ["google_audience", "gcp_audience"] {
+            let file = format!("store = \"memory\"\n{key} = \"file\"");
+            let is = |text: &str| Audience::Is(text.to_owned());
+            assert_eq!(audience(&file, Settings::default()), is("file"), "{key}");
+            assert_eq!(audience(&file, flags()), is("flag"), "{key}");
+        }
+        let twice = "google_audience = \"a\"\ngcp_audience = \"b\"";
+        assert!(resolve(twice, Settings::default()).is_err());
     }
 
     #[test]

@@ -145,6 +145,7 @@ pub(crate) struct Settings {
     )]
     pub(super) azure_clouds: Option<Vec<String>>,
     /// Audience that Google's tokens must name, or `*` for any [default: coder]
+    #[serde(alias = "gcp_audience")]
     #[arg(
         long,
         env = "AUTHD_GOOGLE_AUDIENCE",
@@ -153,6 +154,7 @@ pub(crate) struct Settings {
     )]
     pub(super) google_audience: Option<String>,
     /// Google projects that may sign in, separated by commas [default: all]
+    #[serde(alias = "gcp_allowed_projects")]
     #[arg(
         long,
         env = "AUTHD_GOOGLE_ALLOWED_PROJECTS",
@@ -163,6 +165,7 @@ pub(crate) struct Settings {
     )]
     pub(super) google_allowed_projects: Option<Vec<String>>,
     /// Google service accounts that may sign in, separated by commas [default: all]
+    #[serde(alias = "gcp_allowed_service_accounts")]
     #[arg(
         long,
         env = "AUTHD_GOOGLE_ALLOWED_SERVICE_ACCOUNTS",
@@ -173,6 +176,7 @@ pub(crate) struct Settings {
     )]
     pub(super) google_allowed_service_accounts: Option<Vec<String>>,
     /// Refuse Google instances created longer ago than this
+    #[serde(alias = "gcp_max_instance_age_seconds")]
     #[arg(
         long,
         env = "AUTHD_GOOGLE_MAX_INSTANCE_AGE_SECONDS",
@@ -181,6 +185,7 @@ pub(crate) struct Settings {
     )]
     pub(super) google_max_instance_age_seconds: Option<u64>,
     /// Refuse Google tokens issued for longer than this [default: 3900]
+    #[serde(alias = "gcp_max_lifetime_seconds")]
     #[arg(
         long,
         env = "AUTHD_GOOGLE_MAX_LIFETIME_SECONDS",
