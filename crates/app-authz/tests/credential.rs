@@ -227,6 +227,19 @@ fn the_subject_is_the_users_roles_within_the_keys_scope() {
     let all = holder("all").subject(&built_in).unwrap();
     assert!(all.is_allowed(&Action::Read, &Object::user(all.id())));
 
+    // A key that is limited to some objects stays so, whatever its scope.
+    let one = Uuid::from_u128(9);
+    for scope in ["all", "application_connect"] {
+        let mut limited = holder(scope);
+        limited.key.allow_list = AllowList::parse([format!("workspace:{one}")]).unwrap();
+        let subject = limited.subject(&built_in).unwrap();
+        let opens = |id: u128| {
+            let workspace = own.clone().id(Uuid::from_u128(id));
+            subject.is_allowed(&Action::ApplicationConnect, &workspace)
+        };
+        assert!(opens(9) && !opens(10), "{scope}");
+    }
+
     let scopeless = changed(|holder| holder.key.scopes.clear());
     assert_eq!(scopeless.subject(&built_in).unwrap_err(), Error::NoScope);
 }
