@@ -687,13 +687,17 @@ fn credentials_go_to_own_hosts_alone() {
         assert!(matches!(hosts.check(foreign), Err(Error::ForeignHost(_))), "{foreign}");
     }
     // The dashboard's own is not, even where a proxy's pattern covers it.
-    let wide = RedirectHosts::new(url("https://dash.coder.com"), None)
-        .with_proxy(url("https://dash.coder.com:8443"), Some("*.coder.com:443".parse().unwrap()));
-    assert!(wide.check("https://app.coder.com/").is_ok());
-    assert!(wide.check("https://dash.coder.com:8443/").is_ok());
-    for own in ["https://dash.coder.com/", "http://dash.coder.com/", "https://DASH.coder.com:443/"]
-    {
-        assert!(matches!(wide.check(own), Err(Error::ForeignHost(_))), "{own}");
+    for proxy in ["https://dash.coder.com:8443", "https://sydney.coder.com"] {
+        let wide = RedirectHosts::new(url("https://dash.coder.com"), None)
+            .with_proxy(url(proxy), Some("*.coder.com:443".parse().unwrap()));
+        for ours in ["https://app.coder.com/", proxy] {
+            assert!(wide.check(ours).is_ok(), "{ours}");
+        }
+        for own in
+            ["https://dash.coder.com/", "http://dash.coder.com/", "https://DASH.coder.com:443/"]
+        {
+            assert!(matches!(wide.check(own), Err(Error::ForeignHost(_))), "{own} by {proxy}");
+        }
     }
     for bad in
         ["", ":", "/x", "https://user@sydney.coder.com/", "https://sydney.coder.com\\@evil.com/"]
