@@ -5,7 +5,9 @@ mod database;
 mod ddl;
 mod release;
 mod rows;
+mod world;
 
 pub use database::{Database, Loan, OwnServer};
 pub use release::Release;
 pub use rows::{Refusal, Rows};
+pub use world::{Answer, JobOf, JobQuestion, SignIn, SignedIn, Target, Visit, World};

@@ -42,6 +42,13 @@ impl Rows {
         self.tables.entry(table.to_owned()).or_default().push(row);
     }
 
+    /// Adds further rows
+    pub fn extend(&mut self, other: Self) {
+        for (table, rows) in other.tables {
+            self.tables.entry(table).or_default().extend(rows);
+        }
+    }
+
     /// Changes the rows of a table, each an object with a member for each column
     pub fn change(&mut self, table: &str, mut change: impl FnMut(&mut Map<String, Value>)) {
         self.tables.entry(table.to_owned()).or_default().iter_mut().for_each(&mut change);
