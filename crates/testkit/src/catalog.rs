@@ -180,13 +180,16 @@ impl Catalog {
         sorted
     }
 
+    pub(crate) fn table(&self, name: &str, release: Release) -> Option<&Table> {
+        self.tables.get(name).filter(|table| table.holds(release))
+    }
+
     pub(crate) fn has_table(&self, name: &str, release: Release) -> bool {
-        self.tables.get(name).is_some_and(|table| table.holds(release))
+        self.table(name, release).is_some()
     }
 
     pub(crate) fn has_column(&self, table: &str, name: &str, release: Release) -> bool {
-        let table = self.tables.get(table).filter(|table| table.holds(release));
-        table.is_some_and(|table| table.column(name, release).is_some())
+        self.table(table, release).is_some_and(|table| table.column(name, release).is_some())
     }
 
     /// A column as the newest release that has it says

@@ -77,6 +77,19 @@ impl Database {
         self.sql("DROP TABLE schema_migrations").await;
     }
 
+    /// Changes the tables, and the rows in them, to those of another release, newer or older,
+    /// in one transaction as a control plane does
+    ///
+    /// # Panics
+    ///
+    /// If these are not a control plane's tables, or the rows cannot be kept.
+    pub async fn upgrade(&mut self, to: Release) {
+        let from = self.release.replace(to).unwrap();
+        let steps = format!("BEGIN; {} COMMIT;", ddl::upgrade(from, to));
+        let done = self.try_sql(&steps).await;
+        done.unwrap_or_else(|message| panic!("{from} to {to}: {message}"));
+    }
+
     /// Adds rows to a control plane's tables as its release writes them, all or none
     ///
     /// # Errors

@@ -3,43 +3,88 @@ use std::fmt::{self, Write as _};
 use crate::Release;
 use crate::catalog::{Catalog, Column, Index, Key, Table};
 
+mod upgrade;
+
+pub(crate) use self::upgrade::upgrade;
+
 /// The statements that make a release's types, tables, keys, indexes and triggers
 pub(crate) fn statements(release: Release) -> String {
     let catalog = Catalog::get();
     let mut sql = String::new();
     for (name, labels) in catalog.enums(release) {
-        let labels: Vec<_> = labels.map(|label| format!("'{label}'")).collect();
-        add(&mut sql, format_args!("CREATE TYPE {name} AS ENUM ({})", labels.join(", ")));
+        add(&mut sql, create_enum(name, labels));
     }
-    let tables = catalog.tables(release);
-    for (name, table) in &tables {
+    for (name, table) in catalog.tables(release) {
         add(&mut sql, create_table(name, table, release));
     }
-    for (name, table) in &tables {
-        for index in table.indexes(release).filter(|index| !is_of_a_key(index, table, release)) {
-            add(&mut sql, create_index(name, index));
+    for part in parts(release) {
+        add(&mut sql, part.create);
+    }
+    sql + TRIGGERS
+}
+
+/// Something of a table that can be made and taken away by itself
+#[derive(Debug, PartialEq)]
+struct Part {
+    create: String,
+    drop: String,
+}
+
+impl Part {
+    fn constraint(table: &str, name: &str, what: &str) -> Self {
+        let table = format!("ALTER TABLE {table}");
+        Self {
+            create: format!("{table} ADD CONSTRAINT {name} {what}"),
+            drop: format!("{table} DROP CONSTRAINT {name}"),
         }
-        for reference in table.references(release) {
-            if !catalog.has_table(&reference.table, release) {
-                continue; // to a table that authd has no use for
-            }
-            let columns = quoted(&reference.columns);
-            let target = target(&reference.table);
-            add(&mut sql, format_args!("ALTER TABLE {name} ADD FOREIGN KEY ({columns}) {target}"));
+    }
+}
+
+/// Unique constraints, indexes, references, checks, and the trigger that not all releases have
+fn parts(release: Release) -> Vec<Part> {
+    let catalog = Catalog::get();
+    let mut parts = Vec::new();
+    let tables = catalog.tables(release);
+    for (name, table) in &tables {
+        for key in table.unique(release) {
+            let constraint = named(name, &key.columns, "key");
+            let what = format!("UNIQUE ({})", quoted(&key.columns));
+            parts.push(Part::constraint(name, &constraint, &what));
+        }
+        for index in table.indexes(release).filter(|index| !is_of_a_key(index, table, release)) {
+            parts.push(create_index(name, index));
         }
         for check in CHECKS.iter().filter(|check| check.table == *name) {
             if table.column(check.column, release).is_some() {
-                add(&mut sql, format_args!("ALTER TABLE {name} ADD CHECK ({})", check.condition));
+                let constraint = format!("{name}_{}_check", check.column);
+                parts.push(Part::constraint(name, &constraint, check.condition));
             }
         }
     }
-    sql.push_str(TRIGGERS);
-    if tables.iter().any(|(name, table)| {
-        *name == "workspace_agents" && table.column("deleted", release).is_some()
-    }) {
-        sql.push_str(AGENT_NAMES);
+    // Once the keys are there that they lead to.
+    for (name, table) in &tables {
+        for reference in table.references(release) {
+            // Some lead to tables that authd has no use for.
+            if catalog.has_table(&reference.table, release) {
+                let constraint = named(name, &reference.columns, "fkey");
+                let columns = quoted(&reference.columns);
+                let what = format!("FOREIGN KEY ({columns}) {}", target(&reference.table));
+                parts.push(Part::constraint(name, &constraint, &what));
+            }
+        }
     }
-    sql
+    if catalog.has_column("workspace_agents", "deleted", release) {
+        parts.push(Part {
+            create: AGENT_NAMES.to_owned(),
+            drop: "DROP FUNCTION refuse_second_agent_of_a_name CASCADE".to_owned(),
+        });
+    }
+    parts
+}
+
+fn create_enum<'a>(name: &str, labels: impl Iterator<Item = &'a str>) -> String {
+    let labels: Vec<_> = labels.map(|label| format!("'{label}'")).collect();
+    format!("CREATE TYPE {name} AS ENUM ({})", labels.join(", "))
 }
 
 /// The table in which a control plane keeps the number of its last migration
@@ -56,9 +101,6 @@ fn create_table(name: &str, table: &Table, release: Release) -> String {
         table.columns(release).map(|column| define(name, column, release)).collect();
     if let Some(key) = table.primary_key(release) {
         parts.push(format!("PRIMARY KEY ({})", quoted(&key.columns)));
-    }
-    for key in table.unique(release) {
-        parts.push(format!("UNIQUE ({})", quoted(&key.columns)));
     }
     let unlogged = if table.unlogged { "UNLOGGED " } else { "" };
     format!("CREATE {unlogged}TABLE {name} ({})", parts.join(", "))
@@ -122,21 +164,30 @@ fn is_of_a_key(index: &Index, table: &Table, release: Release) -> bool {
         && (table.primary_key(release).is_some_and(same) || table.unique(release).any(same))
 }
 
-fn create_index(table: &str, index: &Index) -> String {
+fn create_index(table: &str, index: &Index) -> Part {
     let unique = if index.unique { "UNIQUE " } else { "" };
+    let name = named(table, &index.columns, "idx");
     let parts = index
         .columns
         .iter()
         .map(|part| if part.contains('(') { format!("({part})") } else { part.clone() });
     let columns = parts.collect::<Vec<_>>().join(", ");
-    let mut sql = format!("CREATE {unique}INDEX ON {table} ({columns})");
+    let mut create = format!("CREATE {unique}INDEX {name} ON {table} ({columns})");
     if index.partial {
         let known =
             PARTIAL.iter().find(|(of, first, _)| (*of, *first) == (table, &*index.columns[0]));
         let condition = known.map_or("deleted = false", |(_, _, condition)| condition);
-        let _ = write!(sql, " WHERE {condition}");
+        let _ = write!(create, " WHERE {condition}");
     }
-    sql
+    Part { create, drop: format!("DROP INDEX {name}") }
+}
+
+/// A name by table and columns, of which the first 60 letters must be like no other
+fn named(table: &str, columns: &[String], kind: &str) -> String {
+    let letter = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '_' };
+    let columns: String = columns.join("_").chars().map(letter).take(40).collect();
+    let name: String = format!("{table}_{columns}").chars().take(55).collect();
+    format!("{name}_{kind}")
 }
 
 /// Where a reference leads: the facts name only the table
@@ -168,7 +219,7 @@ struct Check {
 const CHECKS: &[Check] = &[Check {
     table: "api_keys",
     column: "allow_list",
-    condition: "array_length(allow_list, 1) > 0",
+    condition: "CHECK (array_length(allow_list, 1) > 0)",
 }];
 
 /// Defaults that no rule for their type gives

@@ -296,5 +296,5 @@ impl fmt::Display for Refusal {
 }
 
 /// Labels of a key's scope that changed their names
-const RENAMED: [(&str, &str); 2] =
+pub(crate) const RENAMED: [(&str, &str); 2] =
     [("all", "coder:all"), ("application_connect", "coder:application_connect")];

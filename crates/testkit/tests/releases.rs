@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use store::fleet::{Fleet, Transition};
-use testkit::{Database, Refusal, Release, Rows};
+use testkit::{Database, Refusal, Release, Rows, World};
 
 /// What the database says of its columns, keys and labels is what the facts say
 #[tokio::test]
@@ -122,6 +123,45 @@ async fn what_a_release_cannot_hold_is_refused() {
     }
 }
 
+/// A database that went through all releases is as one that was made for the last
+#[tokio::test]
+async fn tables_are_upgraded_with_their_rows() {
+    let facts: Value = serde_json::from_str(include_str!("../src/releases.json")).unwrap();
+    let mut database = Database::of_release(Release::OLDEST).await;
+    let world =
+        World::of(Release::OLDEST, SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    world.load(&database).await;
+    let count = "SELECT count(*) FROM api_keys, workspace_agents, users";
+    let rows = database.sql(count).await;
+    for release in &Release::ALL[1..] {
+        database.upgrade(*release).await;
+        assert_eq!(database.release(), Some(*release));
+        let (found, known) = (found(&database).await, known(&facts, *release));
+        let missing: Vec<_> = known.difference(&found).collect();
+        let further: Vec<_> = found.difference(&known).collect();
+        assert!(missing.is_empty() && further.is_empty(), "{release}: {missing:?} {further:?}");
+        assert_eq!(database.sql(count).await, rows, "{release}");
+    }
+    let scopes = "SELECT scopes::text, allow_list FROM api_keys GROUP BY 1, 2 ORDER BY 1";
+    let expected = ["{coder:all}|{*:*}", "{coder:application_connect}|{*:*}"];
+    assert_eq!(database.sql(scopes).await, expected);
+
+    // And back, where labels and enumerations stay.
+    let lasting = |line: &String| !line.starts_with("label");
+    for release in Release::ALL.iter().rev().skip(1) {
+        database.upgrade(*release).await;
+        let (found, known) = (found(&database).await, known(&facts, *release));
+        let missing: Vec<_> = known.difference(&found).collect();
+        let further: Vec<_> = found.difference(&known).filter(|line| lasting(line)).collect();
+        assert!(missing.is_empty() && further.is_empty(), "{release}: {missing:?} {further:?}");
+        assert_eq!(database.sql(count).await, rows, "{release}");
+    }
+    let scopes = "SELECT scope::text FROM api_keys GROUP BY 1 ORDER BY 1";
+    assert_eq!(database.sql(scopes).await, ["all", "application_connect"]);
+    let versions = database.sql("SELECT version FROM schema_migrations").await;
+    assert_eq!(versions, ["296"]);
+}
+
 fn set(rows: &mut Rows, table: &str, column: &str, value: Value) {
     rows.change(table, |row| _ = row.insert(column.to_owned(), value.clone()));
 }
@@ -146,7 +186,8 @@ async fn found(database: &Database) -> BTreeSet<String> {
                  CASE WHEN a.atthasdef THEN 'default' END,
                  CASE WHEN a.attgenerated <> '' THEN 'generated' END)
              FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-             WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND a.attnum > 0
+             WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
+               AND a.attnum > 0 AND NOT a.attisdropped
                AND c.relname NOT LIKE 'authd_%' AND c.relname NOT LIKE '%schema_migrations'
              UNION ALL
              SELECT concat_ws(' ', 'index', c.relname,
