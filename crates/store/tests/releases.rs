@@ -15,7 +15,7 @@ use app_authz::{
     resolve,
 };
 use store::PgStore;
-use testkit::{Answer, Database, JobOf, Loan, Release, SignedIn, Target, World};
+use testkit::{Answer, JobOf, Loan, Release, SignedIn, Target, World};
 
 #[tokio::test]
 async fn agents_sign_in_on_every_release() {
@@ -108,8 +108,7 @@ async fn keys_proxies_and_jobs_are_read_on_every_release() {
 /// The questions of a release, on a database with its rows
 async fn deployment(release: Release) -> (World, Loan, PgStore) {
     let world = World::of(release, SystemTime::now());
-    let database = Database::lent(release).await;
-    world.load(&database).await;
+    let database = world.database().await;
     let store = database.store().await;
     (world, database, store)
 }

@@ -47,11 +47,15 @@ impl Database {
         shared().await.copy_of_release(release).await
     }
 
-    /// Like [`of_release`](Self::of_release), to be given back and lent again
+    /// Like [`of_release`](Self::of_release), with rows, to be given back and lent again
     ///
-    /// Each further loan costs less than a copy: the rows are deleted, and what was done to
-    /// the tables is not undone.
-    pub async fn lent(release: Release) -> Loan {
+    /// Each further loan costs less than a copy: the rows of the last are deleted, and what
+    /// was done to the tables is not undone.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub async fn lent(release: Release, rows: Rows) -> Result<Loan, Refusal> {
         let free = {
             let mut free = lock(&FREE);
             let place = free.iter().position(|database| database.release == Some(release));
@@ -61,8 +65,10 @@ impl Database {
             Some(database) => database,
             None => Self::of_release(release).await,
         };
-        database.sql(WIPE).await;
-        Loan { database: Some(database) }
+        let loan = Loan { database: Some(database) };
+        let statements = rows.statements(release)?;
+        let loaded = loan.try_sql(&format!("{WIPE} {statements}")).await;
+        loaded.map(|_| loan).map_err(Refusal::Refused)
     }
 
     /// The release whose tables these are, if they are a control plane's
@@ -100,15 +106,8 @@ impl Database {
     ///
     /// If these are not a control plane's tables.
     pub async fn load(&self, rows: Rows) -> Result<(), Refusal> {
-        let inserts = rows.inserts(self.release.unwrap())?;
-        let (mut client, connection) = tokio_postgres::connect(&self.url, NoTls).await.unwrap();
-        tokio::spawn(connection);
-        let transaction = client.transaction().await.unwrap();
-        for (statement, rows) in inserts {
-            let inserted = transaction.execute(&statement, &[&rows.to_string()]).await;
-            inserted.map_err(|error| Refusal::Refused(message(&error)))?;
-        }
-        transaction.commit().await.map_err(|error| Refusal::Refused(message(&error)))
+        let statements = rows.statements(self.release.unwrap())?;
+        self.try_sql(&statements).await.map(drop).map_err(Refusal::Refused)
     }
 
     /// For anything that takes a database URL
@@ -333,6 +332,6 @@ const WIPE: &str = "
             EXECUTE format('DELETE FROM %I', name);
         END LOOP;
     END
-    $$";
+    $$;";
 
 const TEMPLATE: &str = "template_migrated";

@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde_json::{Map, Value, json};
 use store::fleet::Fleet;
@@ -54,13 +54,13 @@ impl Rows {
         self.tables.entry(table.to_owned()).or_default().iter_mut().for_each(&mut change);
     }
 
-    /// The statements that insert the rows in a release's tables, each with the rows as JSON
-    pub(crate) fn inserts(mut self, release: Release) -> Result<Vec<(String, Value)>, Refusal> {
+    /// The statements that insert the rows in a release's tables
+    pub(crate) fn statements(mut self, release: Release) -> Result<String, Refusal> {
         let catalog = Catalog::get();
         self.add_versions();
         self.add_secrets(release);
         let user = self.rows("users").first().and_then(|row| row.get("id")).cloned();
-        let mut inserts = Vec::new();
+        let mut statements = String::new();
         for (name, table) in catalog.tables(release) {
             let of_table = OfTable { release, name, table, user: user.as_ref() };
             let mut sets: Vec<(BTreeSet<String>, Vec<Value>)> = Vec::new();
@@ -72,19 +72,20 @@ impl Rows {
                     _ => sets.push((columns, vec![row.into()])),
                 }
             }
-            inserts.extend(sets.into_iter().map(|(columns, rows)| {
+            for (columns, rows) in sets {
                 let columns: Vec<_> = columns.iter().map(|name| format!("\"{name}\"")).collect();
                 let columns = columns.join(", ");
-                let rows_of = format!("jsonb_populate_recordset(NULL::{name}, $1::text::jsonb)");
-                (
-                    format!("INSERT INTO {name} ({columns}) SELECT {columns} FROM {rows_of}"),
-                    rows.into(),
-                )
-            }));
+                let rows = Value::from(rows).to_string().replace('\'', "''");
+                let _ = writeln!(
+                    statements,
+                    "INSERT INTO {name} ({columns})
+                     SELECT {columns} FROM jsonb_populate_recordset(NULL::{name}, '{rows}');",
+                );
+            }
         }
         match self.tables.into_iter().find(|(_, rows)| !rows.is_empty()) {
             Some((table, _)) => Err(Refusal::NoTable(table)),
-            None => Ok(inserts),
+            None => Ok(statements),
         }
     }
 

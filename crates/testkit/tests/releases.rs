@@ -108,13 +108,13 @@ async fn what_a_release_cannot_hold_is_refused() {
             let mut rows = Rows::of(&fleet());
             set(&mut rows, "workspace_agents", "id", json!(AGENT));
             change(&mut rows);
-            let loaded = Database::lent(*release).await.load(rows).await;
+            let loaded = Database::lent(*release, rows).await;
             let refused = if *release < since { no_column(column) } else { None };
             assert_eq!(loaded.err(), refused, "{release} {column}");
         }
     }
     for release in Release::ALL {
-        let database = Database::lent(*release).await;
+        let database = Database::of_release(*release).await;
         let mut rows = Rows::of(&fleet());
         rows.change("workspace_agents", |row| _ = row.insert("resource_id".into(), json!(AGENT)));
         let refused = database.load(rows).await.unwrap_err();

@@ -16,12 +16,14 @@ pub(crate) async fn run<F: Future<Output = ()> + 'static>(
 ) {
     let (mut failed, mut skipped) = (Vec::new(), Vec::new());
     for release in since.and_later() {
-        let database = Database::lent(*release).await;
         let fleet = make();
-        if let Err(refusal) = database.load(Rows::of(&fleet)).await {
-            skipped.push((*release, refusal.to_string()));
-            continue;
-        }
+        let database = match Database::lent(*release, Rows::of(&fleet)).await {
+            Ok(database) => database,
+            Err(refusal) => {
+                skipped.push((*release, refusal.to_string()));
+                continue;
+            }
+        };
         let store = database.store().await;
         // A task, so that a failure leaves the other releases their turn.
         let checked = async { spawn_local(run(store, fleet)).await };

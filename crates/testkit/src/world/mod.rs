@@ -15,7 +15,7 @@ use store::fleet::Fleet;
 use uuid::Uuid;
 
 pub use self::questions::{Answer, JobOf, JobQuestion, SignIn, SignedIn, Target, Visit};
-use crate::{Database, Release, Rows};
+use crate::{Database, Loan, Release, Rows};
 
 /// The rows of every table that authd reads, as the control plane of a release writes them,
 /// and questions to which that release's answers are known
@@ -68,6 +68,16 @@ impl World {
         assert_eq!(database.release(), Some(self.release));
         let loaded = database.load(self.rows.clone()).await;
         loaded.unwrap_or_else(|refusal| panic!("{}: {refusal}", self.release));
+    }
+
+    /// A database with the release's tables and these rows
+    ///
+    /// # Panics
+    ///
+    /// If the release cannot hold them, which is a mistake.
+    pub async fn database(&self) -> Loan {
+        let lent = Database::lent(self.release, self.rows.clone()).await;
+        lent.unwrap_or_else(|refusal| panic!("{}: {refusal}", self.release))
     }
 
     /// The release
