@@ -122,7 +122,8 @@ impl Fleet {
         self.templates.push(Template {
             id: template_id,
             organization_id,
-            name: name.to_owned(),
+            // Unique in an organization, which names of workspaces are not.
+            name: format!("{name}-{}", self.templates.len()),
             max_port_sharing_level: SharingLevel::Owner,
             cors_behavior: Default::default(),
             deleted: false,

@@ -12,6 +12,8 @@ use uuid::Uuid;
 use crate::{session, sessions};
 
 contract! {
+    since V2_24;
+
     fn an_update_writes_what_it_says_and_no_more(store, _fleet: two_users) {
         let before = one(&store, 0).await;
         let later = before.key.last_used + Duration::from_secs(7_200);
