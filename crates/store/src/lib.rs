@@ -18,12 +18,14 @@ use app_authz::{Directory, Jobs, Proxies};
 
 use crate::authorized::Rows;
 pub use crate::error::Error;
+#[cfg(feature = "postgres")]
+pub use crate::error::Unfit;
 use crate::import::Import;
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "cluster")]
 pub use crate::pg::cluster;
 #[cfg(feature = "postgres")]
-pub use crate::pg::{Migrations, Options, PgStore, SessionRow, StatementCounter};
+pub use crate::pg::{Generation, Migrations, Options, PgStore, SessionRow, StatementCounter};
 
 /// Everything that authd asks of a database: the sum of the ports
 pub trait Store:
@@ -46,6 +48,7 @@ pub trait Store:
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`], within a second.
+    /// [`Error::Unavailable`], within a second, and [`Error::Tables`] while the control
+    /// plane's tables do not fit the questions that are asked.
     fn ping(&self) -> impl Future<Output = Result<(), Error>> + Send;
 }

@@ -8,7 +8,8 @@ use diesel::connection::{Instrumentation, InstrumentationEvent};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// How many connections all reads share
+    /// How many connections the reads of sign-in share, and as many those of app access; all
+    /// other reads have one
     pub read_connections: usize,
     /// How many connections writes may hold at most
     pub write_connections: u32,
@@ -20,6 +21,11 @@ pub struct Options {
     ///
     /// A slow statement delays those that share its connection.
     pub statement_timeout: Duration,
+    /// Whether questions of app access are asked, which need more tables than sign-in
+    ///
+    /// [`Store::ping`](crate::Store::ping) errs while the tables do not fit the questions
+    /// that are asked.
+    pub app_access: bool,
     /// Counts the statements that are sent
     pub statements: Option<StatementCounter>,
 }
@@ -32,6 +38,7 @@ impl Default for Options {
             audit_connections: 2,
             connect_timeout: Duration::from_secs(3),
             statement_timeout: Duration::from_secs(3),
+            app_access: true,
             statements: None,
         }
     }
@@ -74,6 +81,13 @@ impl Options {
     #[must_use]
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.statement_timeout = timeout;
+        self
+    }
+
+    /// The same options, with [`app_access`](Self::app_access) as given
+    #[must_use]
+    pub const fn app_access(mut self, asked: bool) -> Self {
+        self.app_access = asked;
         self
     }
 

@@ -74,8 +74,9 @@ diesel::table! {
         login_type -> LoginType,
         lifetime_seconds -> Int8,
         ip_address -> Inet,
-        scope -> ApiKeyScope,
         token_name -> Text,
+        scopes -> Array<Nullable<ApiKeyScope>>,
+        allow_list -> Array<Nullable<Text>>,
     }
 }
 
@@ -144,6 +145,8 @@ diesel::table! {
         user_permissions -> Jsonb,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        is_system -> Bool,
+        member_permissions -> Jsonb,
     }
 }
 
@@ -163,6 +166,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    oauth2_provider_app_tokens (id) {
+        id -> Uuid,
+        api_key_id -> Text,
+        audience -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
     organization_members (organization_id, user_id) {
         organization_id -> Uuid,
         user_id -> Uuid,
@@ -175,6 +186,7 @@ diesel::table! {
         id -> Uuid,
         name -> Text,
         deleted -> Bool,
+        default_org_member_roles -> Array<Nullable<Text>>,
     }
 }
 
@@ -250,6 +262,7 @@ diesel::table! {
         last_seen_at -> Timestamptz,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        is_service_account -> Bool,
     }
 }
 
@@ -374,6 +387,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     custom_roles,
     group_members,
     groups,
+    oauth2_provider_app_tokens,
     organization_members,
     organizations,
     provisioner_jobs,

@@ -167,7 +167,7 @@ fn team() -> Fleet {
     fleet.group("both", acme, &[alice, bob]);
     fleet.group("nobody", acme, &[]);
     sessions(&mut fleet);
-    fleet.api_keys[1].scope = KeyScope::ApplicationConnect;
+    fleet.api_keys[1].scopes = vec![KeyScope::application_connect()];
     fleet
 }
 
@@ -192,6 +192,8 @@ fn custom_role(
         site_permissions,
         org_permissions: json!([{"negate": false, "resource_type": "connection_log", "action": "watch"}]),
         user_permissions: json!([{"negate": false, "resource_type": "chat", "action": "*"}]),
+        member_permissions: serde_json::json!([]),
+        is_system: false,
     }
 }
 
