@@ -65,17 +65,18 @@ fn marked(line: &str) -> Option<(&str, bool, Generation)> {
     Some((sql, since, Generation::of_release(release.trim())?))
 }
 
-/// The condition that no mark of a later generation is there, of those that `template` knows
+/// The condition that no mark of a later generation is there, if `template` depends on any
 ///
 /// It is evaluated once for a statement. Without this a connection would go on to answer
 /// from the columns it knows: an agent would still sign in after the control plane has
-/// learned to mark agents as deleted.
+/// learned to mark agents as deleted. Marks that the template does not mention count as
+/// well: with them there, a column that it does mention may have come and gone again.
 fn guard(template: &str, generation: Generation) -> String {
-    let mut later: Vec<Generation> = bounds(template).filter(|bound| *bound > generation).collect();
-    later.sort_unstable();
-    later.dedup();
-    let marks: Vec<Mark> =
-        later.iter().flat_map(|generation| generation.marks()).copied().collect();
+    if bounds(template).all(|bound| bound <= generation) {
+        return String::new();
+    }
+    let later = Generation::ALL.into_iter().filter(|later| *later > generation);
+    let marks = later.flat_map(Generation::marks).copied();
     let mut columns = Vec::new();
     let mut labels = Vec::new();
     for mark in marks {
@@ -100,9 +101,6 @@ fn guard(template: &str, generation: Generation) -> String {
         )
     });
     let parts: Vec<String> = columns.into_iter().chain(labels).collect();
-    if parts.is_empty() {
-        return String::new();
-    }
     // A division by zero is an error that no planner can foresee, as a count is not constant.
     format!(
         "WHERE (SELECT 1 / (count(*) = 0)::integer FROM (\n{}) AS come) = 1\n",
