@@ -75,14 +75,20 @@ fn guard(template: &str, generation: Generation) -> String {
     if bounds(template).all(|bound| bound <= generation) {
         return String::new();
     }
-    let later = Generation::ALL.into_iter().filter(|later| *later > generation);
-    let marks = later.flat_map(Generation::marks).copied();
+    let (earlier, later): (Vec<_>, Vec<_>) =
+        Generation::ALL.into_iter().partition(|other| *other <= generation);
+    let is_known = |mark: &Mark| earlier.iter().any(|known| known.marks().contains(mark));
+    let marks = later.into_iter().flat_map(Generation::marks).filter(|mark| !is_known(mark));
     let mut columns = Vec::new();
     let mut labels = Vec::new();
     for mark in marks {
-        match mark {
+        match *mark {
             Mark::Column { table, column } => columns.push(format!("('{table}', '{column}')")),
-            Mark::Label { kind, label } => labels.push(format!("('{kind}', '{label}')")),
+            // A label may be left from before a downgrade: it counts beside its column alone.
+            Mark::Label { kind, label } if generation >= Generation::V2_27 => {
+                labels.push(format!("('{kind}', '{label}')"));
+            }
+            Mark::Label { .. } => {}
         }
     }
     let columns = (!columns.is_empty()).then(|| {
