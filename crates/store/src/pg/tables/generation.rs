@@ -96,8 +96,16 @@ impl Generation {
             Self::V2_27 => {
                 const { &[Mark::column("api_keys", "scopes"), Mark::column("api_keys", "allow_list")] }
             }
-            // The release changed no column that tells it; this label came with it.
-            Self::V2_28 => const { &[Mark::Label { kind: "api_key_scope", label: "api_key:*" }] },
+            // The release changed no column that tells it; this label came with it. Labels stay
+            // after a downgrade, so it tells nothing where the column is missing.
+            Self::V2_28 => {
+                const {
+                    &[
+                        Mark::column("api_keys", "scopes"),
+                        Mark::Label { kind: "api_key_scope", label: "api_key:*" },
+                    ]
+                }
+            }
             Self::V2_30 => {
                 const {
                     &[

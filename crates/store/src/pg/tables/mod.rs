@@ -61,6 +61,15 @@ impl Tables {
         text.as_ref().map(Text::pieces).map_err(unfit)
     }
 
+    /// What stands in a `FROM` for workspaces with their access lists, which workspaces of
+    /// releases before v2.26 do not have
+    ///
+    /// For questions that nothing but access lists depends on: a connection that does not
+    /// know of them yet reads fewer workspaces than it may.
+    pub(super) fn workspaces(&self) -> &'static str {
+        if self.generation >= Generation::V2_26 { "workspaces" } else { WITHOUT_LISTS }
+    }
+
     /// Whether each of the questions can be put to these tables
     pub(super) fn answer(
         &self,
@@ -69,3 +78,7 @@ impl Tables {
         questions.into_iter().try_for_each(|question| question.fits(&self.catalog, self.generation))
     }
 }
+
+const WITHOUT_LISTS: &str = "\
+(SELECT id, name, owner_id, organization_id, dormant_at, deleted,
+            '{}'::jsonb AS user_acl, '{}'::jsonb AS group_acl FROM workspaces)";

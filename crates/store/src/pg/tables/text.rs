@@ -65,23 +65,30 @@ fn marked(line: &str) -> Option<(&str, bool, Generation)> {
     Some((sql, since, Generation::of_release(release.trim())?))
 }
 
-/// The condition that no mark of a later generation is there, of those that `template` knows
+/// The condition that no mark of a later generation is there, if `template` depends on any
 ///
 /// It is evaluated once for a statement. Without this a connection would go on to answer
 /// from the columns it knows: an agent would still sign in after the control plane has
-/// learned to mark agents as deleted.
+/// learned to mark agents as deleted. Marks that the template does not mention count as
+/// well: with them there, a column that it does mention may have come and gone again.
 fn guard(template: &str, generation: Generation) -> String {
-    let mut later: Vec<Generation> = bounds(template).filter(|bound| *bound > generation).collect();
-    later.sort_unstable();
-    later.dedup();
-    let marks: Vec<Mark> =
-        later.iter().flat_map(|generation| generation.marks()).copied().collect();
+    if bounds(template).all(|bound| bound <= generation) {
+        return String::new();
+    }
+    let (earlier, later): (Vec<_>, Vec<_>) =
+        Generation::ALL.into_iter().partition(|other| *other <= generation);
+    let is_known = |mark: &Mark| earlier.iter().any(|known| known.marks().contains(mark));
+    let marks = later.into_iter().flat_map(Generation::marks).filter(|mark| !is_known(mark));
     let mut columns = Vec::new();
     let mut labels = Vec::new();
     for mark in marks {
-        match mark {
+        match *mark {
             Mark::Column { table, column } => columns.push(format!("('{table}', '{column}')")),
-            Mark::Label { kind, label } => labels.push(format!("('{kind}', '{label}')")),
+            // A label may be left from before a downgrade: it counts beside its column alone.
+            Mark::Label { kind, label } if generation >= Generation::V2_27 => {
+                labels.push(format!("('{kind}', '{label}')"));
+            }
+            Mark::Label { .. } => {}
         }
     }
     let columns = (!columns.is_empty()).then(|| {
@@ -100,9 +107,6 @@ fn guard(template: &str, generation: Generation) -> String {
         )
     });
     let parts: Vec<String> = columns.into_iter().chain(labels).collect();
-    if parts.is_empty() {
-        return String::new();
-    }
     // A division by zero is an error that no planner can foresee, as a count is not constant.
     format!(
         "WHERE (SELECT 1 / (count(*) = 0)::integer FROM (\n{}) AS come) = 1\n",
