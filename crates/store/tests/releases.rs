@@ -14,7 +14,7 @@ use app_authz::{
     Jobs, ProvisionerJob, Proxies, ProxyToken, Reason, Rules, UncheckedRequest, Unresolved, decide,
     resolve,
 };
-use store::PgStore;
+use store::{Options, PgStore, Store};
 use testkit::{Answer, JobOf, Loan, Release, SignedIn, Target, World};
 
 #[tokio::test]
@@ -109,7 +109,9 @@ async fn keys_proxies_and_jobs_are_read_on_every_release() {
 async fn deployment(release: Release) -> (World, Loan, PgStore) {
     let world = World::of(release, SystemTime::now());
     let database = world.database().await;
-    let store = database.store().await;
+    let options = Options::default().app_access(release >= Release::FIRST_WITH_APPS);
+    let store = PgStore::connect(database.url(), &options).await.unwrap();
+    store.ping().await.unwrap();
     (world, database, store)
 }
 

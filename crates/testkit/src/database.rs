@@ -331,6 +331,7 @@ const WIPE: &str = "
         LOOP
             EXECUTE format('DELETE FROM %I', name);
         END LOOP;
+        SET LOCAL session_replication_role = origin;
     END
     $$;";
 
