@@ -31,6 +31,8 @@ mod migrate;
 mod mirror;
 mod options;
 mod places;
+#[cfg(test)]
+mod plans;
 mod proxies;
 mod reads;
 #[rustfmt::skip] // as generated
