@@ -38,8 +38,9 @@ pub(crate) async fn host<S: Store>(
     now: SystemTime,
 ) -> Result<Response<Full<Bytes>>, Failure> {
     signed_in(apps, headers, query, client, now).await?;
-    let hosts = apps.config.app_hosts.as_ref();
-    Ok(json(StatusCode::OK, &Host { host: hosts.map(ToString::to_string).unwrap_or_default() }))
+    let port = apps.config.access_url.port();
+    let hosts = apps.config.app_hosts.clone().map(|hosts| hosts.or_port(port).to_string());
+    Ok(json(StatusCode::OK, &Host { host: hosts.unwrap_or_default() }))
 }
 
 /// `GET /api/v2/applications/auth-redirect`
@@ -80,7 +81,7 @@ pub(crate) async fn auth_redirect<S: Store>(
     let back = registered.redirect_hosts().check(uri).map_err(|error| AccessFailure::Invalid {
         message: "Invalid redirect_uri.",
         detail: match error {
-            Error::ForeignHost(_) => "Its host is neither an app's nor a proxy's.",
+            Error::ForeignHost(_) => "Its host and port are neither an app's nor a proxy's.",
             _ => "It is no `http` or `https` URL that is safe to follow.",
         }
         .to_owned(),
@@ -142,7 +143,7 @@ struct Attempts {
 
 impl Attempts {
     fn of<S>(apps: &Apps<S>, headers: &HeaderMap, back: &HttpUrl, now: SystemTime) -> Self {
-        let digest = digest(&SHA256, back.authority().as_bytes());
+        let digest = digest(&SHA256, back.authority().to_ascii_lowercase().as_bytes());
         let host: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let name = apps.cookies.named(ATTEMPTS);
