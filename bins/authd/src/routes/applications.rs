@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use app_authz::credential::{NewKey, SessionToken};
-use app_authz::rbac::{Action, Object, ResourceType, ScopeName};
+use app_authz::rbac::{Action, Object, ResourceType};
 use app_authz::token::{API_KEY_PARAMETER, without_api_key};
 use app_authz::{Error, HttpUrl, login};
 use bytes::Bytes;
@@ -86,8 +86,7 @@ pub(crate) async fn auth_redirect<S: Store>(
         }
         .to_owned(),
     })?;
-    let user = holder.key.user;
-    let own_key = Object::new(ResourceType::ApiKey).owner(user);
+    let own_key = Object::new(ResourceType::ApiKey).owner(holder.key.user);
     if !subject.is_allowed(&Action::Create, &own_key) {
         return Err(AccessFailure::NotFound.into());
     }
@@ -97,19 +96,8 @@ pub(crate) async fn auth_redirect<S: Store>(
 
     let token = with_random(|fill| SessionToken::generate(fill))
         .map_err(|_| AccessFailure::NoRandomness)?;
-    let left = holder.key.expires_at.duration_since(now).unwrap_or_default();
-    let lifetime = left.min(apps.config.session_duration);
-    let key = NewKey {
-        token: &token,
-        user,
-        login_type: app_authz::credential::LoginType::Password,
-        scope: ScopeName::ApplicationConnect,
-        created_at: now,
-        expires_at: now + lifetime,
-        lifetime,
-        ip: client,
-        name: "",
-    };
+    let longest = apps.config.session_duration;
+    let key = NewKey::for_apps(&token, &holder.key, client, longest, now);
     apps.store.insert(&key).await.map_err(AccessFailure::Store)?;
     let sealed = apps.keys.seals.seal(&*apps.store, &token, now).await;
     let sealed = sealed.map_err(AccessFailure::Internal)?;
