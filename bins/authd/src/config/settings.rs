@@ -207,7 +207,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_ACCESS_URL", value_name = "URL", help_heading = "App access")]
     pub(super) access_url: Option<String>,
     /// Pattern of the hosts of apps, such as `*.apps.example.com`; without one, apps are reached
-    /// by path alone
+    /// by path alone; a port only where apps are on another than the access URL
     #[arg(
         long,
         env = "AUTHD_WILDCARD_ACCESS_URL",
