@@ -56,11 +56,12 @@ use self::app_access::{NamedAccess, TerminalAccess};
 use self::batches::Batches;
 use self::candidates::InstanceId;
 use self::connect::{Connection, Connector, Purpose};
+pub use self::crypto_keys::ActiveKey;
 pub use self::migrate::Migrations;
 pub use self::options::{Options, StatementCounter};
 use self::reads::Reads;
 use self::writes::Writes;
-use crate::{Error, Store};
+use crate::{EncryptionKeys, Error, Store};
 
 /// A store over PostgreSQL
 ///
@@ -92,6 +93,7 @@ pub struct PgStore {
     writes: Writes,
     /// Its own connections, so that no other writes keep records waiting
     audit: Writes,
+    encryption_keys: EncryptionKeys,
 }
 
 impl PgStore {
@@ -114,7 +116,8 @@ impl PgStore {
         let terminals = Arc::new(Batches::new(Arc::clone(&reads)));
         let writes = Writes::new(connector.clone(), Purpose::Write, options.write_connections);
         let audit = Writes::new(connector.clone(), Purpose::Audit, options.audit_connections);
-        Ok(Self { connector, reads, candidates, apps, terminals, writes, audit })
+        let encryption_keys = options.encryption_keys.clone();
+        Ok(Self { connector, reads, candidates, apps, terminals, writes, audit, encryption_keys })
     }
 
     /// A store over the database at `url`, after making sure that it answers

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 
+use crate::EncryptionKeys;
+
 /// How a [`PgStore`](super::PgStore) uses its database
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -20,6 +22,8 @@ pub struct Options {
     ///
     /// A slow statement delays those that share its connection.
     pub statement_timeout: Duration,
+    /// The keys that the control plane encrypts with, the preferred one first
+    pub encryption_keys: EncryptionKeys,
     /// Counts the statements that are sent
     pub statements: Option<StatementCounter>,
 }
@@ -32,6 +36,7 @@ impl Default for Options {
             audit_connections: 2,
             connect_timeout: Duration::from_secs(3),
             statement_timeout: Duration::from_secs(3),
+            encryption_keys: EncryptionKeys::default(),
             statements: None,
         }
     }
@@ -74,6 +79,13 @@ impl Options {
     #[must_use]
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.statement_timeout = timeout;
+        self
+    }
+
+    /// The same options, with [`encryption_keys`](Self::encryption_keys) as given
+    #[must_use]
+    pub fn encryption_keys(mut self, keys: EncryptionKeys) -> Self {
+        self.encryption_keys = keys;
         self
     }
 
