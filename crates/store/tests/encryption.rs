@@ -4,9 +4,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use app_authz::credential::Sessions;
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret, rotate};
 use openssl::base64::{decode_block, encode_block};
 use openssl::symm::{Cipher, decrypt_aead, encrypt_aead};
+use store::fleet::{Fleet, LoginType, UserLink};
 use store::{EncryptionKeys, Error, Options, PgStore};
 use testkit::Database;
 
@@ -304,4 +306,43 @@ async fn kinds_of_keys_that_are_not_known_are_left_alone() {
     assert_eq!(store.keys(FEATURE).await.unwrap().len(), 2);
     let row = database.sql("SELECT secret FROM crypto_keys WHERE feature = 'nats_ca'").await;
     assert_eq!(row, ["-----BEGIN CERTIFICATE-----"]);
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_empty_or_not_whether_it_can_be_read_or_not() {
+    let database = database(&[&OLD]).await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    let session = fleet.session(alice);
+    fleet.api_keys[0].login_type = LoginType::Oidc;
+    fleet.user_links.push(UserLink {
+        user_id: alice,
+        login_type: LoginType::Oidc,
+        oauth_refresh_token: Default::default(),
+        oauth_expiry: fleet.users[0].created_at,
+    });
+    let stores = [store(&database, &[]).await, store(&database, &[&OLD]).await];
+    stores[0].load(&fleet).await.unwrap();
+    let tokens = [session];
+    let long = "é".repeat(500);
+    for token in ["", "a", "ab", "abc", "abcd", "=", &"x".repeat(38), &"x".repeat(40), &long] {
+        for (value, digest) in [
+            (OLD.encrypt(token), format!("'{}'", OLD.digest)),
+            (token.to_owned(), "NULL".to_owned()),
+        ] {
+            database
+                .sql(&format!(
+                    "UPDATE user_links SET oauth_refresh_token = '{value}',
+                         oauth_refresh_token_key_id = {digest}"
+                ))
+                .await;
+            for store in &stores {
+                let holders = store.holders(&tokens).await.unwrap();
+                let link = holders[0].link.unwrap();
+                assert_eq!(link.can_refresh, !token.is_empty(), "`{token}` as {value}, {digest}");
+                assert!(link.expires_at.is_some());
+            }
+        }
+    }
 }

@@ -40,17 +40,24 @@ holder.id, holder.hashed_secret, holder.user_id, holder.login_type, holder.last_
 /// A key is good for nothing once its user is deleted, should it outlive them. Only who
 /// signs in through a provider has a link, and only those are looked up.
 ///
+/// An encrypted token is base64 of a nonce of 12 bytes, a tag of 16, and as many bytes as the
+/// token has. So its length says whether the token is empty, with the key at hand or not: 28
+/// bytes are 38 digits before the padding. Neither token nor ciphertext leaves the database.
+///
 /// The offset keeps a subquery whole: flattened into the joins around it, it would be
 /// one more table to weigh against all others and take longer to start.
 pub(super) const HOLDER_OF_KEY: &str = "\
 LATERAL (
     SELECT k.id, k.hashed_secret, k.user_id, k.login_type::text, k.last_used, k.expires_at,
            k.lifetime_seconds, k.scope::text, u.status::text, u.rbac_roles, l.oauth_expiry,
-           l.oauth_refresh_token <> '' AS can_refresh
+           l.can_refresh
     FROM api_keys k
     JOIN users u ON u.id = k.user_id AND NOT u.deleted
     LEFT JOIN LATERAL (
-        SELECT oauth_expiry, oauth_refresh_token
+        SELECT oauth_expiry, CASE coalesce(oauth_refresh_token_key_id, '')
+                   WHEN '' THEN oauth_refresh_token <> ''
+                   ELSE length(rtrim(oauth_refresh_token, '=')) > 38
+               END AS can_refresh
         FROM user_links
         WHERE user_id = k.user_id AND login_type = k.login_type
           AND k.login_type IN ('github', 'oidc')
