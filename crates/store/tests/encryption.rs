@@ -76,6 +76,11 @@ async fn store(database: &Database, keys: &[&Key]) -> PgStore {
     PgStore::connect(database.url(), &Options::default().encryption_keys(keys)).await.unwrap()
 }
 
+/// When a key that began at the epoch is due to be rotated
+fn after_forty_days() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(40 * 86_400)
+}
+
 fn hex(byte: u8) -> String {
     format!("{byte:02x}").repeat(64)
 }
@@ -240,7 +245,7 @@ async fn a_revoked_key_encrypts_nothing() {
     database.sql(revoke).await;
     assert_eq!(active().await, [known(&NEW)]);
     let plan =
-        |rows: &[CryptoKey]| rotate(FEATURE, rows, SystemTime::now(), |secret| secret.fill(5));
+        |rows: &[CryptoKey]| rotate(FEATURE, rows, after_forty_days(), |secret| secret.fill(5));
     assert_eq!(store.rotate(FEATURE, plan).await, Ok(1));
     let row =
         database.sql("SELECT sequence, secret_key_id FROM crypto_keys WHERE sequence = 2").await;
@@ -299,7 +304,7 @@ async fn kinds_of_keys_that_are_not_known_are_left_alone() {
         )
         .await;
     let plan =
-        |rows: &[CryptoKey]| rotate(FEATURE, rows, SystemTime::now(), |secret| secret.fill(6));
+        |rows: &[CryptoKey]| rotate(FEATURE, rows, after_forty_days(), |secret| secret.fill(6));
     assert_eq!(store.rotate(FEATURE, plan).await, Ok(2));
     assert!(!busy.is_finished());
     busy.abort();
