@@ -44,6 +44,7 @@ fn holder_of(text: &str) -> KeyHolder {
             scopes: vec!["all".parse().unwrap()],
             allow_list: AllowList::everything(),
             audience: None,
+            is_prolonged: true,
         },
         status: UserStatus::Active,
         link: None,

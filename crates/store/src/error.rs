@@ -64,6 +64,13 @@ pub enum Error {
         /// What the database said
         reason: String,
     },
+    /// The control plane's tables are not of a shape that is known
+    ///
+    /// They may be too old, or newer than this release of authd, or half-way between. The
+    /// same call may succeed later, once an upgrade has ended.
+    #[cfg(feature = "postgres")]
+    #[error("the tables of the control plane do not fit: {0}")]
+    Tables(Unfit),
     /// Connections cannot be secured as the URL asks
     #[error("TLS to the database is not usable: {reason}")]
     Tls {
@@ -80,7 +87,32 @@ pub enum Error {
     },
 }
 
+/// What the tables lack for a question
+#[cfg(feature = "postgres")]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{question} needs {missing}; the tables are otherwise those of {generation}")]
+#[non_exhaustive]
+pub struct Unfit {
+    /// The question, in words
+    pub question: &'static str,
+    /// The table or column that is missing
+    pub missing: String,
+    /// The generation that the tables otherwise have
+    pub generation: crate::Generation,
+}
+
 impl Error {
+    /// Whether the same call may succeed later, without any change on this side
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Tables(_) => true,
+            Self::Unavailable { .. } => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn invalid_row(reason: impl std::fmt::Display) -> Self {
         Self::InvalidRow { reason: reason.to_string() }
     }
@@ -107,10 +139,13 @@ impl From<diesel::result::Error> for Error {
     /// wrong is the statement's fault
     fn from(error: diesel::result::Error) -> Self {
         use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
-        use diesel::result::Error::{DatabaseError, DeserializationError};
+        use diesel::result::Error::{DatabaseError, DeserializationError, QueryBuilderError};
 
         match &error {
             DatabaseError(ClosedConnection | UnableToSendCommand, _) => Self::unavailable(error),
+            QueryBuilderError(error) if error.is::<Unfit>() => {
+                error.downcast_ref().cloned().map_or_else(|| Self::query(error), Self::Tables)
+            }
             DeserializationError(error) => {
                 // The outermost says which column, and the innermost what is wrong.
                 let mut cause: &dyn std::error::Error = &**error;

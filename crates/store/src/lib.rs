@@ -22,12 +22,16 @@ use crate::authorized::Rows;
 #[cfg(feature = "postgres")]
 pub use crate::encryption::EncryptionKeys;
 pub use crate::error::Error;
+#[cfg(feature = "postgres")]
+pub use crate::error::Unfit;
 use crate::import::Import;
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "cluster")]
 pub use crate::pg::cluster;
 #[cfg(feature = "postgres")]
-pub use crate::pg::{ActiveKey, Migrations, Options, PgStore, SessionRow, StatementCounter};
+pub use crate::pg::{
+    ActiveKey, Generation, Migrations, Options, PgStore, SessionRow, StatementCounter,
+};
 
 /// Everything that authd asks of a database: the sum of the ports
 pub trait Store:
@@ -50,6 +54,7 @@ pub trait Store:
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`], within a second.
+    /// [`Error::Unavailable`], within a second, and [`Error::Tables`] while the control
+    /// plane's tables do not fit the questions that are asked.
     fn ping(&self) -> impl Future<Output = Result<(), Error>> + Send;
 }

@@ -90,8 +90,8 @@ impl Refused {
             Self::AgentNotConnected(_) | Self::NoCarrier | Self::Unreachable => {
                 StatusCode::BAD_GATEWAY
             }
-            Self::Directory(store::Error::Unavailable { .. })
-            | Self::Unsigned(app_authz::Error::KeysUnavailable(_))
+            Self::Directory(error) if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unsigned(app_authz::Error::KeysUnavailable(_))
             | Self::SealKeys(_)
             | Self::Unrecorded
             | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,

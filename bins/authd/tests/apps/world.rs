@@ -63,7 +63,8 @@ impl Plan {
             let id = rows.user(name, organization);
             let token = rows.session(id);
             let scoped = rows.session(id);
-            rows.api_keys.last_mut().unwrap().scope = store::fleet::KeyScope::ApplicationConnect;
+            rows.api_keys.last_mut().unwrap().scopes =
+                vec![store::fleet::KeyScope::application_connect()];
             people.insert(name, Person { id, token, scoped });
         }
         let user = |name| people[name].id;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
+use diesel::result::QueryResult;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use postgres_openssl::MakeTlsConnector;
 use tokio::time::timeout;
@@ -11,6 +13,7 @@ use tokio_postgres::config::{Config, SslMode};
 use tokio_postgres::{Client, NoTls};
 
 use super::Options;
+use super::tables::{Catalog, Question, Tables};
 use super::tls::Security;
 use crate::Error;
 
@@ -21,6 +24,8 @@ pub(super) struct Connector {
     config: Arc<Config>,
     tls: Option<MakeTlsConnector>,
     options: Options,
+    /// The tables as the last connection found them, which all that find the same share
+    tables: Arc<ArcSwapOption<Tables>>,
 }
 
 impl fmt::Debug for Connector {
@@ -48,6 +53,9 @@ pub(super) enum Purpose {
 /// An open connection, and whether it still is
 pub(super) struct Connection {
     pub(super) inner: AsyncPgConnection,
+    /// The tables as they were when it was opened: its prepared statements are for these
+    pub(super) tables: Arc<Tables>,
+    pub(super) statement_timeout: Duration,
     closed: Arc<AtomicBool>,
 }
 
@@ -72,7 +80,8 @@ impl Connector {
         // Without these a host that vanished is noticed only after minutes.
         config.keepalives_idle(KEEPALIVE_IDLE);
         config.tcp_user_timeout(options.connect_timeout + options.statement_timeout);
-        Ok(Self { config: Arc::new(config), tls, options: options.clone() })
+        let tables = Arc::default();
+        Ok(Self { config: Arc::new(config), tls, options: options.clone(), tables })
     }
 
     /// Opens a connection, in at most the connect timeout
@@ -118,10 +127,28 @@ impl Connector {
     ) -> Result<Connection, Error> {
         let mut inner = AsyncPgConnection::try_from(client).await.map_err(Error::unavailable)?;
         inner.batch_execute(&self.settings(purpose)).await.map_err(Error::unavailable)?;
+        let catalog = Catalog::read(&inner).await.map_err(Error::unavailable)?;
         if let Some(counter) = &self.options.statements {
             inner.set_instrumentation(counter.clone());
         }
-        Ok(Connection { inner, closed })
+        Ok(Connection {
+            inner,
+            tables: self.tables_of(catalog),
+            statement_timeout: self.options.statement_timeout,
+            closed,
+        })
+    }
+
+    /// The tables that the catalog tells of
+    pub(super) fn tables_of(&self, catalog: Catalog) -> Arc<Tables> {
+        match self.tables.load_full().filter(|known| *known.catalog() == catalog) {
+            Some(known) => known,
+            None => {
+                let tables = Arc::new(Tables::new(catalog));
+                self.tables.store(Some(Arc::clone(&tables)));
+                tables
+            }
+        }
     }
 
     /// Set after connecting rather than with it: a pooler in between forwards the
@@ -138,7 +165,7 @@ impl Connector {
             Purpose::Audit => "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;",
             Purpose::Write | Purpose::Migrate => "",
         };
-        format!("SET statement_timeout = {statement_timeout}; {plans}")
+        format!("SET statement_timeout = {statement_timeout}; SET jit = off; {plans}")
     }
 }
 
@@ -150,8 +177,18 @@ impl Connector {
 }
 
 impl Connection {
+    /// The statement for these tables: see [`Tables::text`]
+    pub(super) fn text(&self, question: Question) -> QueryResult<&[String]> {
+        self.tables.text(question)
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Has the connection count as closed, such as one that knows earlier tables
+    pub(super) fn retire(&self) {
+        self.closed.store(true, Ordering::Release);
     }
 }
 

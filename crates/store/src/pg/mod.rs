@@ -20,6 +20,7 @@ mod candidates;
 pub mod cluster;
 mod connect;
 mod crypto_keys;
+mod failure;
 mod fleet;
 mod holders;
 mod housekeeping;
@@ -35,6 +36,7 @@ mod reads;
 #[allow(missing_debug_implementations, missing_docs, unreachable_pub)]
 pub(crate) mod schema;
 mod sessions;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -45,10 +47,6 @@ mod writes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::IntoSql;
-use diesel::result::QueryResult;
-use diesel::sql_types::Integer;
-use diesel_async::RunQueryDsl;
 use tokio::time::timeout;
 
 pub use self::accounts::SessionRow;
@@ -60,6 +58,8 @@ pub use self::crypto_keys::ActiveKey;
 pub use self::migrate::Migrations;
 pub use self::options::{Options, StatementCounter};
 use self::reads::Reads;
+pub use self::tables::Generation;
+use self::tables::{Catalog, Question, Tables};
 use self::writes::Writes;
 use crate::{EncryptionKeys, Error, Store};
 
@@ -86,7 +86,13 @@ use crate::{EncryptionKeys, Error, Store};
 #[derive(Debug)]
 pub struct PgStore {
     connector: Connector,
+    /// The connections of sign-in, those of app access, and one for all other reads: a
+    /// table that is locked or slow holds up only the questions that need it
+    sign_in: Arc<Reads>,
+    access: Arc<Reads>,
     reads: Arc<Reads>,
+    /// The questions that the tables have to fit
+    questions: Vec<Question>,
     candidates: Arc<Batches<InstanceId>>,
     apps: Arc<Batches<NamedAccess>>,
     terminals: Arc<Batches<TerminalAccess>>,
@@ -110,14 +116,30 @@ impl PgStore {
     /// [`Error::InvalidUrl`], or [`Error::Tls`] if the authorities cannot be read.
     pub fn new(url: &str, options: &Options) -> Result<Self, Error> {
         let connector = Connector::new(url, options)?;
-        let reads = Arc::new(Reads::new(connector.clone(), options));
-        let candidates = Arc::new(Batches::new(Arc::clone(&reads)));
-        let apps = Arc::new(Batches::new(Arc::clone(&reads)));
-        let terminals = Arc::new(Batches::new(Arc::clone(&reads)));
+        let reads = |connections| Arc::new(Reads::new(connector.clone(), options, connections));
+        let (sign_in, access) = (reads(options.read_connections), reads(options.read_connections));
+        let reads = reads(1);
+        let candidates = Arc::new(Batches::new(Arc::clone(&sign_in)));
+        let apps = Arc::new(Batches::new(Arc::clone(&access)));
+        let terminals = Arc::new(Batches::new(Arc::clone(&access)));
+        let of_apps = Question::OF_APPS.into_iter().filter(|_| options.app_access);
+        let questions = std::iter::once(Question::Candidates).chain(of_apps).collect();
         let writes = Writes::new(connector.clone(), Purpose::Write, options.write_connections);
         let audit = Writes::new(connector.clone(), Purpose::Audit, options.audit_connections);
         let encryption_keys = options.encryption_keys.clone();
-        Ok(Self { connector, reads, candidates, apps, terminals, writes, audit, encryption_keys })
+        Ok(Self {
+            connector,
+            sign_in,
+            access,
+            reads,
+            questions,
+            candidates,
+            apps,
+            terminals,
+            writes,
+            audit,
+            encryption_keys,
+        })
     }
 
     /// A store over the database at `url`, after making sure that it answers
@@ -129,23 +151,31 @@ impl PgStore {
     /// As [`new`](Self::new), and [`Error::Unavailable`].
     pub async fn connect(url: &str, options: &Options) -> Result<Self, Error> {
         let store = Self::new(url, options)?;
-        store.reads.run(ping_statement).await?;
+        store.look().await?;
         Ok(store)
+    }
+}
+
+impl PgStore {
+    /// The tables as they are now
+    async fn look(&self) -> Result<Arc<Tables>, Error> {
+        let catalog = self.sign_in.run(async |connection: Arc<Connection>| {
+            let catalog = Catalog::read(&connection.inner).await?;
+            if catalog != *connection.tables.catalog() {
+                connection.retire();
+            }
+            Ok(catalog)
+        });
+        Ok(self.connector.tables_of(catalog.await?))
     }
 }
 
 impl Store for PgStore {
     async fn ping(&self) -> Result<(), Error> {
-        let answer = timeout(PING_PATIENCE, self.reads.run(ping_statement)).await;
-        match answer {
-            Ok(answer) => answer.map(|_| ()),
-            Err(_) => Err(Error::unavailable("no answer within a second")),
-        }
+        let tables = timeout(PING_PATIENCE, self.look()).await;
+        let tables = tables.map_err(|_| Error::unavailable("no answer within a second"))??;
+        tables.answer(self.questions.iter().copied()).map_err(Error::Tables)
     }
-}
-
-async fn ping_statement(connection: Arc<Connection>) -> QueryResult<i32> {
-    diesel::select(1.into_sql::<Integer>()).get_result(&mut &connection.inner).await
 }
 
 const PING_PATIENCE: Duration = Duration::from_secs(1);

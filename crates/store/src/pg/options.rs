@@ -10,7 +10,8 @@ use crate::EncryptionKeys;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// How many connections all reads share
+    /// How many connections the reads of sign-in share, and as many those of app access; all
+    /// other reads have one
     pub read_connections: usize,
     /// How many connections writes may hold at most
     pub write_connections: u32,
@@ -24,6 +25,11 @@ pub struct Options {
     pub statement_timeout: Duration,
     /// The keys that the control plane encrypts with, the preferred one first
     pub encryption_keys: EncryptionKeys,
+    /// Whether questions of app access are asked, which need more tables than sign-in
+    ///
+    /// [`Store::ping`](crate::Store::ping) errs while the tables do not fit the questions
+    /// that are asked.
+    pub app_access: bool,
     /// Counts the statements that are sent
     pub statements: Option<StatementCounter>,
 }
@@ -37,6 +43,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(3),
             statement_timeout: Duration::from_secs(3),
             encryption_keys: EncryptionKeys::default(),
+            app_access: true,
             statements: None,
         }
     }
@@ -86,6 +93,13 @@ impl Options {
     #[must_use]
     pub fn encryption_keys(mut self, keys: EncryptionKeys) -> Self {
         self.encryption_keys = keys;
+        self
+    }
+
+    /// The same options, with [`app_access`](Self::app_access) as given
+    #[must_use]
+    pub const fn app_access(mut self, asked: bool) -> Self {
+        self.app_access = asked;
         self
     }
 

@@ -74,8 +74,9 @@ diesel::table! {
         login_type -> LoginType,
         lifetime_seconds -> Int8,
         ip_address -> Inet,
-        scope -> ApiKeyScope,
         token_name -> Text,
+        scopes -> Array<Nullable<ApiKeyScope>>,
+        allow_list -> Array<Nullable<Text>>,
     }
 }
 
@@ -145,6 +146,8 @@ diesel::table! {
         user_permissions -> Jsonb,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        is_system -> Bool,
+        member_permissions -> Jsonb,
     }
 }
 
@@ -175,6 +178,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    oauth2_provider_app_tokens (id) {
+        id -> Uuid,
+        api_key_id -> Text,
+        audience -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
     organization_members (organization_id, user_id) {
         organization_id -> Uuid,
         user_id -> Uuid,
@@ -187,6 +198,7 @@ diesel::table! {
         id -> Uuid,
         name -> Text,
         deleted -> Bool,
+        default_org_member_roles -> Array<Nullable<Text>>,
     }
 }
 
@@ -264,6 +276,7 @@ diesel::table! {
         last_seen_at -> Timestamptz,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        is_service_account -> Bool,
     }
 }
 
@@ -389,6 +402,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     dbcrypt_keys,
     group_members,
     groups,
+    oauth2_provider_app_tokens,
     organization_members,
     organizations,
     provisioner_jobs,
