@@ -28,6 +28,7 @@ mod import;
 mod jobs;
 mod journal;
 mod migrate;
+mod mirror;
 mod options;
 mod places;
 mod proxies;
@@ -100,6 +101,8 @@ pub struct PgStore {
     /// Its own connections, so that no other writes keep records waiting
     audit: Writes,
     encryption_keys: EncryptionKeys,
+    /// Whether visits are also written where the control plane looks for them
+    mirror: bool,
 }
 
 impl PgStore {
@@ -123,7 +126,10 @@ impl PgStore {
         let apps = Arc::new(Batches::new(Arc::clone(&access)));
         let terminals = Arc::new(Batches::new(Arc::clone(&access)));
         let of_apps = Question::OF_APPS.into_iter().filter(|_| options.app_access);
-        let questions = std::iter::once(Question::Candidates).chain(of_apps).collect();
+        let mirror = options.mirror_audit && options.app_access;
+        let mirrored = mirror.then_some(Question::Mirror);
+        let questions = std::iter::once(Question::Candidates).chain(of_apps).chain(mirrored);
+        let questions = questions.collect();
         let writes = Writes::new(connector.clone(), Purpose::Write, options.write_connections);
         let audit = Writes::new(connector.clone(), Purpose::Audit, options.audit_connections);
         let encryption_keys = options.encryption_keys.clone();
@@ -139,6 +145,7 @@ impl PgStore {
             writes,
             audit,
             encryption_keys,
+            mirror,
         })
     }
 

@@ -30,6 +30,9 @@ pub struct Options {
     /// [`Store::ping`](crate::Store::ping) errs while the tables do not fit the questions
     /// that are asked.
     pub app_access: bool,
+    /// Whether visits are also written where the control plane's own page looks for them:
+    /// `audit_logs` up to v2.24, `connection_logs` since v2.25
+    pub mirror_audit: bool,
     /// Counts the statements that are sent
     pub statements: Option<StatementCounter>,
 }
@@ -44,6 +47,7 @@ impl Default for Options {
             statement_timeout: Duration::from_secs(3),
             encryption_keys: EncryptionKeys::default(),
             app_access: true,
+            mirror_audit: false,
             statements: None,
         }
     }
@@ -100,6 +104,13 @@ impl Options {
     #[must_use]
     pub const fn app_access(mut self, asked: bool) -> Self {
         self.app_access = asked;
+        self
+    }
+
+    /// The same options, with [`mirror_audit`](Self::mirror_audit) as given
+    #[must_use]
+    pub const fn mirror_audit(mut self, mirror: bool) -> Self {
+        self.mirror_audit = mirror;
         self
     }
 
