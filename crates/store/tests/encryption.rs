@@ -4,13 +4,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use app_authz::credential::Sessions;
+use app_authz::credential::{SessionToken, Sessions};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret, rotate};
 use openssl::base64::{decode_block, encode_block};
 use openssl::symm::{Cipher, decrypt_aead, encrypt_aead};
 use store::fleet::{Fleet, LoginType, UserLink};
 use store::{EncryptionKeys, Error, Options, PgStore};
-use testkit::Database;
+use testkit::{Database, Release, Rows};
 
 /// A key of the control plane, with the digest that it has there
 struct Key {
@@ -45,7 +45,10 @@ impl Key {
 
 /// A database whose control plane has these keys, the oldest first
 async fn database(keys: &[&Key]) -> Database {
-    let database = Database::new().await;
+    with_keys(Database::new().await, keys).await
+}
+
+async fn with_keys(database: Database, keys: &[&Key]) -> Database {
     for (n, key) in keys.iter().enumerate() {
         let (digest, test) = (key.digest, key.encrypt("coder"));
         database
@@ -313,9 +316,8 @@ async fn kinds_of_keys_that_are_not_known_are_left_alone() {
     assert_eq!(row, ["-----BEGIN CERTIFICATE-----"]);
 }
 
-#[tokio::test]
-async fn a_refresh_token_is_empty_or_not_whether_it_can_be_read_or_not() {
-    let database = database(&[&OLD]).await;
+/// Somebody with a session that began at a provider
+fn linked() -> (Fleet, SessionToken) {
     let mut fleet = Fleet::default();
     let acme = fleet.organization("acme");
     let alice = fleet.user("alice", acme);
@@ -327,6 +329,13 @@ async fn a_refresh_token_is_empty_or_not_whether_it_can_be_read_or_not() {
         oauth_refresh_token: Default::default(),
         oauth_expiry: fleet.users[0].created_at,
     });
+    (fleet, session)
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_empty_or_not_whether_it_can_be_read_or_not() {
+    let database = database(&[&OLD]).await;
+    let (fleet, session) = linked();
     let stores = [store(&database, &[]).await, store(&database, &[&OLD]).await];
     stores[0].load(&fleet).await.unwrap();
     let tokens = [session];
@@ -349,5 +358,35 @@ async fn a_refresh_token_is_empty_or_not_whether_it_can_be_read_or_not() {
                 assert!(link.expires_at.is_some());
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn every_release_keeps_its_keys_in_one_way() {
+    for release in Release::FIRST_WITH_APPS.and_later() {
+        let database = with_keys(Database::of_release(*release).await, &[&OLD]).await;
+        let (fleet, session) = linked();
+        database.load(Rows::of(&fleet)).await.unwrap();
+        let (token, digest) = (OLD.encrypt(""), OLD.digest);
+        database
+            .sql(&format!(
+                "UPDATE user_links SET oauth_refresh_token = '{token}',
+                     oauth_refresh_token_key_id = '{digest}'"
+            ))
+            .await;
+        add(&database, 1, &hex(0x11), Some(&OLD)).await;
+
+        let store = store(&database, &[&OLD]).await;
+        let holders = store.holders(&[session]).await.unwrap();
+        assert!(!holders[0].link.unwrap().can_refresh, "{release:?}");
+        let plan = |rows: &[CryptoKey]| {
+            rotate(FEATURE, rows, after_forty_days(), |secret| secret.fill(0x22))
+        };
+        assert_eq!(store.rotate(FEATURE, plan).await, Ok(2), "{release:?}");
+        let keys = store.keys(FEATURE).await.unwrap();
+        let expected = [(2, &[0x22; 64][..]), (1, &[0x11; 64])];
+        assert_eq!(sequences_and_secrets(&keys), expected, "{release:?}");
+        let written = "SELECT count(*) FROM crypto_keys WHERE secret_key_id = '39d228e'";
+        assert_eq!(database.sql(written).await, ["2"], "{release:?}");
     }
 }

@@ -126,7 +126,7 @@ async fn visit_answer(
     let token = key.map(|key| world.token(key).parse::<SessionToken>().unwrap());
     let tokens = token.as_slice();
     let access = store.app_access(&request, tokens).await.map_err(|error| error.to_string())?;
-    let AppAccess { place, holders } = access;
+    let AppAccess { place, holders, .. } = access;
     let target = match resolve(&request, place.as_deref()) {
         Ok(target) => target,
         Err(Unresolved::Stopped) => return Ok(Answer::Stopped),

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use agent_auth::{Candidates, Rules, select};
 use app_authz::credential::{KeyHolder, SessionToken, Sessions};
 use app_authz::rbac::{AllowList, ScopeName};
-use app_authz::{AppRequest, Directory, UncheckedRequest};
+use app_authz::{AgentInHost, AppRequest, Directory, UncheckedRequest};
 use store::{Error, Options, PgStore, Store};
 use testkit::{Database, Release, World};
 use tokio::task::JoinHandle;
@@ -115,6 +115,7 @@ async fn every_upgrade_is_noticed_by_the_next_question() {
                     .await;
                 let access = store.app_access(&app(), &[]).await.unwrap();
                 assert!(format!("{:?}", access.place).contains(&other.to_string()));
+                assert_eq!(access.agent_in_host, AgentInHost::OfAll);
             }
             Release::V2_27 => {
                 database
@@ -126,6 +127,8 @@ async fn every_upgrade_is_noticed_by_the_next_question() {
                 let key = holder(&store, &token).await.key;
                 assert_eq!(key.allow_list, AllowList::parse(["template:*"]).unwrap());
                 assert_eq!(key.scopes, [ScopeName::All]);
+                let access = store.app_access(&app(), &[]).await.unwrap();
+                assert_eq!(access.agent_in_host, AgentInHost::OfPorts);
             }
             Release::V2_35 => {
                 database

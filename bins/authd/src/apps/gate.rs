@@ -12,9 +12,9 @@ use app_audit::{Event, Resource, Unrecorded};
 use app_authz::credential::{KeyHolder, Refusal, SessionToken, authenticate, identify};
 use app_authz::token::SignedToken;
 use app_authz::{
-    AccessMethod, AgentId, AgentInHost, AgentStatus, AppAccess, AppRequest, CorsBehavior, Envelope,
-    Error, HostPattern, HttpUrl, Permit, Port, Reason, SignIn, Target, Unresolved, UserId,
-    WorkspaceId, auth_redirect, decide, login, resolve,
+    AccessMethod, AgentId, AgentStatus, AppAccess, AppRequest, CorsBehavior, Envelope, Error,
+    HostPattern, HttpUrl, Permit, Port, Reason, SignIn, Target, Unresolved, UserId, WorkspaceId,
+    auth_redirect, decide, login, resolve,
 };
 use futures_util::FutureExt;
 use store::Store;
@@ -154,8 +154,7 @@ async fn decide_and_record<S: Store>(
     let request = &asking.request;
     let asked = apps.store.app_access(request, &asking.tokens).await;
     let mut facts = asked.map_err(|error| undecided(Refused::Directory(error)))?;
-    // Which release is beside is not asked, so its rule is that of the newest.
-    let request = request.clone().under(AgentInHost::default());
+    let request = request.clone().under(facts.agent_in_host);
     let request = &request;
     // Only ports are capped, and others may share the place.
     let is_port = request.slug_or_port().parse::<Port>().is_ok();

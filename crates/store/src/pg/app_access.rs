@@ -3,7 +3,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use app_authz::credential::{KeyHolder, SessionToken};
-use app_authz::{AgentId, AppAccess, AppRequest, Directory, NameOrId, Place, Port};
+use app_authz::{AgentId, AgentInHost, AppAccess, AppRequest, Directory, NameOrId, Place, Port};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -16,7 +16,7 @@ use super::batches;
 use super::connect::Connection;
 use super::holders::{HOLDER, HOLDER_OF_KEY, HolderColumns, HolderRow};
 use super::places::{PLACE, PlaceColumns, PlaceRow};
-use super::tables::{Question, push};
+use super::tables::{Generation, Question, Tables, push};
 use crate::Error;
 
 impl Directory for PgStore {
@@ -100,7 +100,9 @@ impl batches::Question for NamedAccess {
             let text = connection.text(Question::AppByName)?;
             ByNames::<false>::of(&asked, text).load(&mut &connection.inner).await?
         };
-        Ok(asked.answers(rows, |place, row| row.place(place.slug.as_deref(), place.port)))
+        Ok(asked.answers(rows, &connection.tables, |place, row| {
+            row.place(place.slug.as_deref(), place.port)
+        }))
     }
 }
 
@@ -121,7 +123,7 @@ impl batches::Question for TerminalAccess {
             tokens: &asked.tokens,
         };
         let rows: Vec<Row> = statement.load(&mut &connection.inner).await?;
-        Ok(asked.answers(rows, |_, row| row.place(None, None)))
+        Ok(asked.answers(rows, &connection.tables, |_, row| row.place(None, None)))
     }
 }
 
@@ -151,7 +153,12 @@ impl<'a, P: Eq + Hash> Asked<'a, P> {
     }
 
     /// Deals the rows out to the questions
-    fn answers(self, rows: Vec<Row>, place: impl Fn(&P, PlaceRow) -> Place) -> Vec<AppAccess> {
+    fn answers(
+        self,
+        rows: Vec<Row>,
+        tables: &Tables,
+        place: impl Fn(&P, PlaceRow) -> Place,
+    ) -> Vec<AppAccess> {
         let mut places: Vec<Option<Arc<Place>>> = vec![None; self.places.len()];
         let mut holders: Vec<Option<Arc<KeyHolder>>> = vec![None; self.tokens.len()];
         for (n, found, holder) in rows {
@@ -168,6 +175,10 @@ impl<'a, P: Eq + Hash> Asked<'a, P> {
         let answer = |(place, tokens): (usize, Vec<usize>)| AppAccess {
             place: places[place].clone(),
             holders: tokens.into_iter().filter_map(|token| holders[token].clone()).collect(),
+            agent_in_host: match tables.generation() < Generation::V2_27 {
+                true => AgentInHost::OfAll,
+                false => AgentInHost::OfPorts,
+            },
         };
         self.wanted.into_iter().map(answer).collect()
     }

@@ -143,7 +143,8 @@ async fn each_question_is_prepared_once_and_reads_no_whole_table() {
     }
     for (slug, apps, shares) in [("code", 2, 0), ("8001", 0, 1)] {
         let tokens = [session(7), session(8)];
-        let AppAccess { place, holders } = store.app_access(&app(7, slug), &tokens).await.unwrap();
+        let AppAccess { place, holders, .. } =
+            store.app_access(&app(7, slug), &tokens).await.unwrap();
         let place = place.unwrap();
         assert_eq!((place.agents.len(), holders.len()), (2, 2), "{slug}");
         assert_eq!((place.apps.len(), place.port_shares.len()), (apps, shares), "{slug}");
@@ -231,7 +232,8 @@ async fn columns_and_labels_that_are_not_known_do_no_harm() {
     ask_everything(&store, 7).await;
     assert_eq!(store.by_instance("i-ten-1016").await.unwrap().len(), 1);
     let tokens = [session(7)];
-    let AppAccess { place, holders } = store.app_access(&app(7, "code"), &tokens).await.unwrap();
+    let AppAccess { place, holders, .. } =
+        store.app_access(&app(7, "code"), &tokens).await.unwrap();
     assert_eq!((place.unwrap().apps.len(), holders.len()), (1, 1));
     let system = Subject::system_restricted();
     let page = Authorized::new(&store, &system).workspaces(None, 10).await.unwrap();

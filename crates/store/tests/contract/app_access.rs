@@ -247,7 +247,7 @@ contract! {
         ] {
             let request = app("alice", "dev", "main", slug);
             let access = store.app_access(&request, token.map_or(&[], std::slice::from_ref)).await;
-            let AppAccess { place, holders } = access.unwrap();
+            let AppAccess { place, holders, .. } = access.unwrap();
             assert_eq!(holders.len(), usize::from(token.is_some()));
             let subject = holders.first().map(|holder| holder.subject(&built_in).unwrap());
             let target = resolve(&request, place.as_deref()).unwrap();
@@ -261,7 +261,7 @@ contract! {
         let built_in = BuiltInRoles::new(Switches::default());
         for (workspace, opened) in [("dev", true), ("broken", false), ("listed-for-group", true)] {
             let request = app("alice", workspace, "main", "closed");
-            let AppAccess { place, holders } =
+            let AppAccess { place, holders, .. } =
                 store.app_access(&request, std::slice::from_ref(&bob)).await.unwrap();
             let target = resolve(&request, place.as_deref()).unwrap();
             let subject = holders[0].subject(&built_in).unwrap();
