@@ -130,6 +130,10 @@ pub(crate) struct Connections {
     pub(crate) write: u32,
     /// What the control plane encrypts some of its columns with
     pub(crate) encryption_keys: EncryptionKeys,
+    /// Whether app access is on, whose questions need more tables than sign-in
+    pub(crate) app_access: bool,
+    /// Whether visits are also written where the control plane's own page looks for them
+    pub(crate) mirror_audit: bool,
 }
 
 impl Connections {
@@ -138,6 +142,8 @@ impl Connections {
             .read_connections(usize::try_from(self.read).unwrap_or(usize::MAX))
             .write_connections(self.write)
             .encryption_keys(self.encryption_keys)
+            .app_access(self.app_access)
+            .mirror_audit(self.mirror_audit)
     }
 }
 

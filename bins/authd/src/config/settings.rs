@@ -348,6 +348,11 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_AUDIT_CLOSE_ROWS", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Audit")]
     pub(super) audit_close_rows: Option<bool>,
+    /// Record visits a second time where the control plane's own dashboard shows them:
+    /// `connection_logs`, or `audit_logs` before v2.25 [default: false]
+    #[arg(long, env = "AUTHD_MIRROR_AUDIT", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Audit")]
+    pub(super) mirror_audit: Option<bool>,
     /// What becomes of a visit that cannot be recorded: open lets it go on, closed refuses it
     /// [default: open]
     #[arg(long, env = "AUTHD_AUDIT_FAIL", value_name = "MODE", help_heading = "Audit")]
@@ -382,6 +387,8 @@ impl Settings {
             read: self.read_connections.map_or(2, Within::get),
             write: self.write_connections.map_or(8, Within::get),
             encryption_keys: encryption_keys(self.external_token_encryption_keys.as_deref())?,
+            app_access: self.access_url.is_some(),
+            mirror_audit: self.mirror_audit.unwrap_or_default(),
         };
         match (self.store.unwrap_or(StoreKind::Postgres), self.database_url) {
             (StoreKind::Memory, Some(_)) => Err(ConfigError::MemoryWithUrl),
