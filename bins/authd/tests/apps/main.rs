@@ -9,6 +9,7 @@ mod api;
 mod app;
 mod attacks;
 mod audit;
+mod beside;
 mod carried;
 mod control_plane;
 mod forward;
