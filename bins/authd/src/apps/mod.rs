@@ -44,7 +44,9 @@ pub use self::forwarded::{Network, NoNetwork, TrustedProxies};
 pub(crate) use self::gate::{Asking, Issued, Whence, issue};
 use self::keys::Keys;
 pub use self::keys::KeysError;
-pub(crate) use self::query::{encoded, encoded_path, for_app as query_for_app, parameters};
+pub(crate) use self::query::{
+    encoded, encoded_path, for_app as query_for_app, holds_token, parameters,
+};
 use self::seal::Seals;
 pub(crate) use self::session::{SignedIn, same_origin, signed_in};
 pub(crate) use self::told::Told;

@@ -12,7 +12,9 @@ use app_authz::credential::SessionToken;
 use app_authz::token::Visitor;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, UPGRADE,
+};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use store::Store;
@@ -20,7 +22,8 @@ use uuid::Uuid;
 
 use crate::apps::{
     Allowed, Apps, Asked, Told, Upstream, VisitRequest, X_FORWARDED_HOST, accepts_html,
-    cookies_for_app, cookies_for_control_plane, first, own_host, query_for_app, visit, with_query,
+    cookies_for_app, cookies_for_control_plane, first, holds_token, own_host, query_for_app,
+    terminal_agent, visit, with_query,
 };
 use crate::error::{AccessFailure, Failure, Refused};
 use crate::router::envoy_prefix;
@@ -34,6 +37,15 @@ pub(crate) enum Carrier {
     /// Relays nothing of an answer but 401 and 403, and no body
     Nginx,
     Traefik,
+}
+
+impl Carrier {
+    /// Whether it asks the upstream for another query than it was asked for, byte by byte
+    ///
+    /// Caddy can only in some versions, and then spells it anew.
+    const fn can_rewrite(self) -> bool {
+        matches!(self, Self::Nginx)
+    }
 }
 
 /// `/api/v2/forward-auth/{caddy,envoy,nginx,traefik}`, and the same below `control-plane`
@@ -101,7 +113,10 @@ pub(crate) async fn check<S: Store>(
         preflight,
         upstream,
     };
+    let open = without_tokens(uri);
+    let is_shown = !carrier.can_rewrite() && holds_token(query) && terminal_agent(path).is_none();
     Ok(match visit(apps, question).await {
+        Ok(allowed) if is_shown => without_query_tokens(headers, &host, &open, allowed)?,
         Ok(mut allowed) => {
             // An empty query is one: some apps tell `/x?` and `/x` apart.
             if query.is_empty() && uri.ends_with('?') {
@@ -109,7 +124,7 @@ pub(crate) async fn check<S: Store>(
             }
             match allowed.token.take() {
                 Some(token) => {
-                    let handed = Handed { host: &host, uri: &without_tokens(uri), token: &token };
+                    let handed = Handed { host: &host, uri: &open, token: &token };
                     allow_to_control_plane(carrier, headers, handed, allowed)
                 }
                 None => allow(carrier, headers, allowed),
@@ -133,6 +148,47 @@ pub(crate) async fn check<S: Store>(
             response
         }
     })
+}
+
+/// Sends the browser to the same address without tokens of ours, with a cookie in their place
+///
+/// What cannot follow, or would not keep the cookie, has to send its token elsewhere.
+fn without_query_tokens(
+    visitor: &HeaderMap,
+    host: &str,
+    uri: &str,
+    allowed: Allowed,
+) -> Result<Response<Full<Bytes>>, AccessFailure> {
+    if !is_navigation(visitor) {
+        return Err(AccessFailure::Invalid {
+            message: "The address holds a session token.",
+            detail: "Send it in the header `Coder-Session-Token`: the proxy cannot take it out \
+                     of the address, and the app must not see it."
+                .to_owned(),
+        });
+    }
+    let slash = if uri.starts_with('/') { "" } else { "/" };
+    // Some proxies take a relative address in the answer to a check for one of authd's.
+    let root = allowed.deployment.url.clone().with_authority(host);
+    let root = root.and_then(|root| root.with_path("/", None)).map_err(AccessFailure::Internal)?;
+    let address = format!("{}{slash}{uri}", root.to_string().trim_end_matches('/'));
+    let told = Told::redirect(StatusCode::TEMPORARY_REDIRECT, address).with_cookie(allowed.cookie);
+    Ok(told.into_response(""))
+}
+
+/// Whether a browser asks on behalf of a person who goes to that address
+///
+/// (Fetch Metadata, section 2: <https://www.w3.org/TR/fetch-metadata/>) What does not say so is
+/// taken for a browser that is older if it names HTML among what it accepts.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if headers.contains_key(UPGRADE) {
+        return false;
+    }
+    match text(header::SEC_FETCH_MODE) {
+        Some(mode) => mode == "navigate",
+        None => text(ACCEPT).is_some_and(|accept| accept.contains("text/html")),
+    }
 }
 
 /// `/api/v2/forward-auth/nginx/answer`
@@ -309,6 +365,8 @@ mod header {
     use hyper::header::HeaderName;
 
     pub(super) const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+
+    pub(super) const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
     pub(super) const USER: HeaderName = HeaderName::from_static("x-authd-user");
     pub(super) const OWNER_ID: HeaderName = HeaderName::from_static("x-authd-owner-id");

@@ -1,7 +1,7 @@
 //! An app as proxies see it: says what it was asked, streams, echoes on a socket
 //!
-//! What it does is in the last part of the path: `events` sends one event and a second one once
-//! it is told to, `down` sends five megabytes, `moved` redirects to the query, and anything
+//! What it does is in the last part of the path: `events` sends an event and two more, each once
+//! it is told to, in chunks or up to the end of the connection, `down` sends five megabytes, `moved` redirects to the query, and anything
 //! else is answered with what arrived.
 
 use std::sync::{Arc, Mutex};
@@ -143,11 +143,21 @@ impl App {
         }
         match path.rsplit('/').next().unwrap() {
             "events" => {
-                let first = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-                             Transfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n";
-                stream.write_all(first.as_bytes()).await.ok()?;
-                self.events.acquire().await.unwrap().forget();
-                stream.write_all(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n").await.ok()
+                let is_chunked = query == "chunked";
+                let ends =
+                    if is_chunked { "Transfer-Encoding: chunked" } else { "Connection: close" };
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{ends}\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.ok()?;
+                for n in 1..=3 {
+                    if n > 1 {
+                        self.events.acquire().await.unwrap().forget();
+                    }
+                    let event = format!("data: {n}\n\n");
+                    let event = if is_chunked { format!("9\r\n{event}\r\n") } else { event };
+                    stream.write_all(event.as_bytes()).await.ok()?;
+                }
+                if is_chunked { stream.write_all(b"0\r\n\r\n").await.ok() } else { Some(()) }
             }
             "down" => {
                 let head =

@@ -303,23 +303,57 @@ async fn paths_that_the_control_plane_reads_in_its_own_way_get_in_too() {
 }
 
 #[tokio::test]
-async fn tokens_leave_the_query_where_the_proxy_can_rewrite_it() {
+async fn tokens_leave_the_query() {
     let world = World::new().await;
     let alice = world.token("alice");
-    for proxy in ["caddy", "nginx"] {
-        for (uri, kept) in [
-            (format!("/x?a=%2F&coder_session_token={alice}&&b"), "/x?a=%2F&&b"),
-            (format!("/x?coder%5Fsession_token={alice}"), "/x"),
-            (format!("/x?access_token={alice}&b"), "/x?b"),
-            ("/x?access_token=theirs".to_owned(), "/x?access_token=theirs"),
-            ("/x?".to_owned(), "/x?"),
-            ("/x??".to_owned(), "/x??"),
-        ] {
-            let headers = [("coder-session-token", alice)];
-            let asked = Asked { proxy, host: HOST, uri: &uri, headers: &headers };
-            for behind in ["", "control-plane/"] {
-                let checked = asked.check(&world, behind).await;
-                assert_eq!(header(&checked, "x-authd-uri"), kept, "{behind}{proxy} {uri}");
+    let page = ("accept", "text/html,*/*;q=0.8");
+    for (uri, kept) in [
+        (format!("/x?a=%2F&coder_session_token={alice}&&b"), "/x?a=%2F&&b"),
+        (format!("//x%2F?coder%5Fsession_token={alice}"), "//x%2F"),
+        (format!("/x?access_token={alice}&b"), "/x?b"),
+        (format!("/x?coder_signed_app_token_23db1dde=none&coder_session_token={alice}"), "/x"),
+        ("/x?access_token=theirs".to_owned(), "/x?access_token=theirs"),
+        ("/x?".to_owned(), "/x?"),
+        ("/x??".to_owned(), "/x??"),
+    ] {
+        let session = ("coder-session-token", alice);
+        let asks = async |proxy: &str, behind: &str, headers: &[(&str, &str)]| {
+            let asked = Asked { proxy, host: HOST, uri: &uri, headers };
+            asked.check(&world, behind).await
+        };
+        for behind in ["", "control-plane/"] {
+            let checked = asks("nginx", behind, &[session]).await;
+            assert_eq!(header(&checked, "x-authd-uri"), kept, "{behind} {uri}");
+            for proxy in ["caddy", "envoy", "traefik"] {
+                let place = format!("{behind}{proxy} {uri}");
+                let checked = asks(proxy, behind, &[session]).await;
+                if kept == uri {
+                    assert_eq!(checked.status, 200, "{place}");
+                    continue;
+                }
+                // No browser goes there, so nothing would keep a cookie.
+                assert_eq!(checked.status, 400, "{place}");
+                assert!(text(&checked).contains("Coder-Session-Token"), "{place}");
+                for (headers, status) in [
+                    (vec![session, page], 307),
+                    (vec![page, ("sec-fetch-mode", "navigate")], 307),
+                    (vec![page, ("sec-fetch-mode", "cors")], 400),
+                    (vec![page, ("upgrade", "websocket")], 400),
+                ] {
+                    let checked = asks(proxy, behind, &headers).await;
+                    // The query may hold all that there is of a session.
+                    assert_eq!(checked.status.as_u16(), status, "{place} {headers:?}");
+                    if status == 307 {
+                        let address = format!("https://{HOST}{kept}");
+                        assert_eq!(header(&checked, "location"), address, "{place}");
+                        assert_eq!(set_cookies(&checked)[0].0, "coder_signed_app_token");
+                    }
+                }
+                // Whoever may not come in is told so, and not sent anywhere else.
+                let bob = ("coder-session-token", world.token("bob"));
+                let stranger =
+                    Asked { proxy, host: HOST, uri: "/x?coder_session_token=y", headers: &[bob] };
+                assert_eq!(stranger.check(&world, behind).await.status, 404, "{place}");
             }
         }
     }
