@@ -302,6 +302,12 @@ impl Front {
             "/templates/%2Fx//y",
             "/x/../y",
             "/x?a=/@b/c/apps/d/",
+            // Not authd's, though the path that it leads to would be.
+            "/api/v2/forward-auth/envoy/../../applications/auth-redirect",
+            "/api/v2/forward-auth/control-plane/nginx/../../../applications/auth-redirect",
+            "/api/v2/applications//auth-redirect",
+            "/api/v2/forward-auth/control-plane/nginx",
+            "/metrics",
         ] {
             let headers = format!(
                 "Cookie: coder_session_token={session}; other=1\r\nCoder-Session-Token: {session}\r\n\
