@@ -284,8 +284,9 @@ impl<S: Store> App<S> {
                 applications::auth_redirect(apps, headers, (path, query), client, now).await
             }
             Route::CryptoKeys => crypto_keys::for_proxy(apps, headers, query, now).await,
-            Route::ForwardAuth(carrier) => {
-                forward_auth::check(apps, carrier, &request, &asked, now, request_id).await
+            Route::ForwardAuth(carrier, upstream) => {
+                let asker = (carrier, upstream);
+                forward_auth::check(apps, asker, &request, &asked, now, request_id).await
             }
             Route::ForwardAuthAnswer => forward_auth::answer(apps, headers, &asked),
             Route::Home => routes::home::page(apps, headers, query, client, now).await,

@@ -1,7 +1,8 @@
 use hyper::Method;
 
+use crate::apps::Upstream;
 use crate::error::Failure;
-use crate::routes::forward_auth::{Carrier, ENVOY_PREFIX};
+use crate::routes::forward_auth::Carrier;
 
 /// What a request asks for, by method and path
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,7 +14,7 @@ pub(crate) enum Route {
     AwsInstanceIdentity,
     AzureInstanceIdentity,
     CryptoKeys,
-    ForwardAuth(Carrier),
+    ForwardAuth(Carrier, Upstream),
     ForwardAuthAnswer,
     GoogleInstanceIdentity,
     Healthz,
@@ -40,11 +41,31 @@ const ROUTES: &[(&str, &str, Route)] = &[
     ("/api/v2/applications/reconnecting-pty-signed-token", "POST", Route::IssueTerminalToken),
     ("/api/v2/audit", "GET, HEAD", Route::Audit),
     ("/api/v2/authd/import", "POST", Route::Import),
-    ("/api/v2/forward-auth/caddy", ANY, Route::ForwardAuth(Carrier::Caddy)),
-    (ENVOY_PREFIX, ANY, Route::ForwardAuth(Carrier::Envoy)),
-    ("/api/v2/forward-auth/nginx", ANY, Route::ForwardAuth(Carrier::Nginx)),
+    ("/api/v2/forward-auth/caddy", ANY, Route::ForwardAuth(Carrier::Caddy, Upstream::Apps)),
+    (
+        "/api/v2/forward-auth/control-plane/caddy",
+        ANY,
+        Route::ForwardAuth(Carrier::Caddy, Upstream::ControlPlane),
+    ),
+    (
+        envoy_prefix(Upstream::ControlPlane),
+        ANY,
+        Route::ForwardAuth(Carrier::Envoy, Upstream::ControlPlane),
+    ),
+    (
+        "/api/v2/forward-auth/control-plane/nginx",
+        ANY,
+        Route::ForwardAuth(Carrier::Nginx, Upstream::ControlPlane),
+    ),
+    (
+        "/api/v2/forward-auth/control-plane/traefik",
+        ANY,
+        Route::ForwardAuth(Carrier::Traefik, Upstream::ControlPlane),
+    ),
+    (envoy_prefix(Upstream::Apps), ANY, Route::ForwardAuth(Carrier::Envoy, Upstream::Apps)),
+    ("/api/v2/forward-auth/nginx", ANY, Route::ForwardAuth(Carrier::Nginx, Upstream::Apps)),
     ("/api/v2/forward-auth/nginx/answer", ANY, Route::ForwardAuthAnswer),
-    ("/api/v2/forward-auth/traefik", ANY, Route::ForwardAuth(Carrier::Traefik)),
+    ("/api/v2/forward-auth/traefik", ANY, Route::ForwardAuth(Carrier::Traefik, Upstream::Apps)),
     ("/api/v2/forward-auth/unreachable", ANY, Route::AppUnreachable),
     ("/api/v2/users/logout", "POST", Route::LogOut),
     ("/api/v2/workspaceagents/aws-instance-identity", "POST", Route::AwsInstanceIdentity),
@@ -65,11 +86,19 @@ const ANY: &str = "*";
 
 /// Every path there is, with the methods allowed: a list separated by commas, or `*`
 ///
-/// Below [the one of Envoy](ENVOY_PREFIX) any path may follow. For whoever describes or
+/// Below [those of Envoy](envoy_prefix) any path may follow. For whoever describes or
 /// tests the interface.
 #[doc(hidden)]
 pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
     ROUTES.iter().map(|(path, methods, _)| (*path, *methods))
+}
+
+/// The path of Envoy's checks, which the visitor's own path follows
+pub(crate) const fn envoy_prefix(upstream: Upstream) -> &'static str {
+    match upstream {
+        Upstream::Apps => "/api/v2/forward-auth/envoy",
+        Upstream::ControlPlane => "/api/v2/forward-auth/control-plane/envoy",
+    }
 }
 
 impl Route {
@@ -79,11 +108,16 @@ impl Route {
     /// one of ours.
     pub(crate) fn find(method: &Method, path: &str) -> Result<Self, Failure> {
         let exact = ROUTES.iter().find(|(known, _, _)| *known == path);
-        let below = path.strip_prefix(ENVOY_PREFIX).is_some_and(|rest| rest.starts_with('/'));
+        let below = |upstream: &Upstream| {
+            let rest = path.strip_prefix(envoy_prefix(*upstream));
+            rest.is_some_and(|rest| rest.starts_with('/'))
+        };
         let (allowed, route) = match exact {
             Some((_, allowed, route)) => (*allowed, *route),
-            None if below => (ANY, Self::ForwardAuth(Carrier::Envoy)),
-            None => return Err(Failure::RouteNotFound),
+            None => match [Upstream::Apps, Upstream::ControlPlane].into_iter().find(below) {
+                Some(upstream) => (ANY, Self::ForwardAuth(Carrier::Envoy, upstream)),
+                None => return Err(Failure::RouteNotFound),
+            },
         };
         if allowed == ANY || allowed.split(", ").any(|allowed| allowed == method.as_str()) {
             Ok(route)
@@ -102,10 +136,18 @@ impl Route {
             Self::AwsInstanceIdentity => "aws-instance-identity",
             Self::AzureInstanceIdentity => "azure-instance-identity",
             Self::CryptoKeys => "crypto-keys",
-            Self::ForwardAuth(Carrier::Caddy) => "forward-auth-caddy",
-            Self::ForwardAuth(Carrier::Envoy) => "forward-auth-envoy",
-            Self::ForwardAuth(Carrier::Nginx) => "forward-auth-nginx",
-            Self::ForwardAuth(Carrier::Traefik) => "forward-auth-traefik",
+            Self::ForwardAuth(carrier, Upstream::Apps) => match carrier {
+                Carrier::Caddy => "forward-auth-caddy",
+                Carrier::Envoy => "forward-auth-envoy",
+                Carrier::Nginx => "forward-auth-nginx",
+                Carrier::Traefik => "forward-auth-traefik",
+            },
+            Self::ForwardAuth(carrier, Upstream::ControlPlane) => match carrier {
+                Carrier::Caddy => "forward-auth-control-plane-caddy",
+                Carrier::Envoy => "forward-auth-control-plane-envoy",
+                Carrier::Nginx => "forward-auth-control-plane-nginx",
+                Carrier::Traefik => "forward-auth-control-plane-traefik",
+            },
             Self::ForwardAuthAnswer => "forward-auth-answer",
             Self::GoogleInstanceIdentity => "google-instance-identity",
             Self::Healthz => "healthz",

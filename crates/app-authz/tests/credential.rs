@@ -265,6 +265,7 @@ fn cookies_are_named_after_the_hosts_they_are_for() {
     // scenario 184
     for withheld in [
         "coder_session_token",
+        "__Host-coder_session_token",
         "coder_path_app_session_token",
         subdomain,
         "coder_subdomain_app_session_token",
@@ -307,6 +308,23 @@ fn the_first_source_counts_for_the_control_plane() {
     for odd in ["Bearer", "", "Bearé x", "Bearer"] {
         carried = Carried { authorization: Some(odd), ..Carried::default() };
         assert_eq!(source(&carried), None, "{odd}");
+    }
+}
+
+#[test]
+fn a_session_bound_to_its_host_goes_before_one_that_anybody_may_have_set() {
+    for prefix in ["", "dev_"] {
+        let names = CookieNames::new(prefix, None);
+        let cookies = vec![(names.session(), OTHER), (names.host_session(), TOKEN)];
+        let mut carried = Carried { cookies, ..Carried::default() };
+        let bound = Some((Source::SessionCookie, token(TOKEN)));
+        assert_eq!(carried.session_token(&names), Ok(bound));
+        let found = carried.app_session_tokens(&names, AccessMethod::Path);
+        let tokens: Vec<SessionToken> = found.into_iter().map(|(_, token)| token).collect();
+        assert_eq!(tokens, [token(TOKEN), token(OTHER)]);
+        carried.cookies.pop();
+        let plain = Some((Source::SessionCookie, token(OTHER)));
+        assert_eq!(carried.session_token(&names), Ok(plain));
     }
 }
 

@@ -431,6 +431,45 @@ fn the_first_matching_token_of_four_is_taken() {
     assert_eq!(find(None, &["x"], &request()), Found::Nothing { missing: None });
 }
 
+#[test]
+fn a_token_for_another_base_path_opens_nothing_else_and_no_longer() {
+    let old = sign(request(), now());
+    let later = now() + seconds(50);
+    let new = ring().rebase(&old, "/app/a (1)/", later, LEEWAY).unwrap();
+    let (was, is) = (verify(&old).unwrap(), verify(new.reveal()).unwrap());
+    assert!(is.matches(&changed(|fields| fields.base_path = "/app/a (1)".to_owned())));
+    assert!(!is.matches(&request()));
+    assert_eq!((is.expires_at(), new.expires_at()), (was.expires_at(), was.expires_at()));
+    let fields = UncheckedRequest {
+        base_path: was.request().base_path().to_owned(),
+        ..is.request().to_unchecked()
+    };
+    assert_eq!(fields, was.request().to_unchecked());
+    assert_eq!(
+        (is.owner(), is.workspace(), is.agent(), is.url(), is.cors(), is.visitor()),
+        (was.owner(), was.workspace(), was.agent(), was.url(), was.cors(), was.visitor())
+    );
+
+    // Claims of other servers stay, too.
+    let mut foreign = claims();
+    foreign["newer"] = json!({ "kept": true });
+    let minted = mint(r#"{"alg":"HS512","kid":"3"}"#, &foreign.to_string());
+    let new = ring().rebase(&minted, "/b/", now(), LEEWAY).unwrap();
+    let payload = new.reveal().split('.').nth(1).unwrap();
+    let told: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    foreign["request"]["base_path"] = "/b/".into();
+    assert_eq!(told, foreign);
+
+    let refused = |token: &str, at| ring().rebase(token, "/b/", at, LEEWAY).unwrap_err();
+    for (token, at, fault) in [
+        (&*old, now() + TOKEN_LIFETIME + LEEWAY + seconds(1), TokenFault::Expired),
+        (&*format!("{old}A"), now(), TokenFault::Forged),
+        (&*sign(terminal(), now()), now(), TokenFault::Claims),
+    ] {
+        assert_eq!(refused(token, at), Error::InvalidToken(fault));
+    }
+}
+
 fn session() -> SessionToken {
     "0123456789-abcdefghijklmnopqrstuv".parse().unwrap()
 }

@@ -99,13 +99,20 @@ fn unquoted(value: &str) -> &str {
 
 /// The cookies an app may see, as one header
 pub(crate) fn for_app(headers: &HeaderMap, names: &CookieNames) -> HeaderValue {
-    let open = pairs(headers).filter(|pair| {
-        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-        !names.is_withheld(String::from_utf8_lossy(name).trim())
-    });
-    let open: Vec<&[u8]> = open.collect();
+    let open: Vec<&[u8]> = visible(headers, |name| names.is_withheld(name)).collect();
     // All of it stood in a header before.
     HeaderValue::from_bytes(&open.join(&b"; "[..])).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// The cookies whose names are not withheld, as they were sent
+pub(super) fn visible<'a>(
+    headers: &'a HeaderMap,
+    is_withheld: impl Fn(&str) -> bool + 'a,
+) -> impl Iterator<Item = &'a [u8]> {
+    pairs(headers).filter(move |pair| {
+        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+        !is_withheld(String::from_utf8_lossy(name).trim())
+    })
 }
 
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {

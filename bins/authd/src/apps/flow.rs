@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use app_authz::token::{API_KEY_PARAMETER, AppToken, Visitor, without_api_key};
+use app_authz::token::{API_KEY_PARAMETER, AppToken, Candidates, Visitor, without_api_key};
 use app_authz::{
     AccessMethod, AgentId, AppRequest, CorsBehavior, Error, HostMeaning, HttpUrl, Port, UserId,
     WorkspaceId,
@@ -15,8 +15,8 @@ use uuid::Uuid;
 use super::deployments::Deployment;
 use super::visit::{parameter, with_query};
 use super::{
-    Apps, Asking, Issued, Lasting, Preflight, Told, Visit, Whence, accepts_html, cookies, cors,
-    issue, parameters, query_for_app,
+    Apps, Asking, Issued, Lasting, Preflight, Told, Upstream, Visit, Whence, accepts_html,
+    control_plane, cookies, cors, issue, parameters, query_for_app,
 };
 use crate::error::Refused;
 
@@ -34,6 +34,8 @@ pub(crate) struct Request<'a> {
     pub(crate) request_id: Uuid,
     /// Whether it may be answered as a browser's question whether a page may ask
     pub(crate) preflight: bool,
+    /// What the proxy carries it to, if it is allowed
+    pub(crate) upstream: Upstream,
 }
 
 /// A visit that may go on to its app
@@ -52,6 +54,8 @@ pub(crate) struct Allowed {
     pub(crate) deployment: Arc<Deployment>,
     /// The app token, where a new one was issued
     pub(crate) cookie: Option<HeaderValue>,
+    /// The text of the app token that lets it through, where the control plane carries it
+    pub(crate) token: Option<Box<str>>,
 }
 
 /// Lets a visit through to its app, or says what its visitor is told instead
@@ -97,17 +101,19 @@ pub(crate) async fn visit<S: Store>(
     let named = AppRequest::try_from(std::mem::take(&mut visit.request));
     let named = named.map_err(|error| refused(Refused::InvalidRequest(error)))?;
     let port = named.slug_or_port().parse::<Port>().ok();
+    let base_path = control_plane::base_path(&visit, request.upstream);
+    let base_path = base_path.filter(|base_path| base_path != named.base_path());
     let cookies = cookies(request.headers);
     let known = match preflight {
         None => {
             let tokens = visit.app_tokens(&cookies, &parameters);
-            apps.keys.find(&*apps.store, &tokens, &named, request.now).await
+            by_token(apps, &visit, &request, &named, &tokens).await
         }
         // Only the gate answers it.
         Some(_) => None,
     };
     let mut allowed = match known {
-        Some(token) => of_token(&visit, &token),
+        Some(allowed) => allowed,
         None => {
             let asking = Asking {
                 request: named,
@@ -125,9 +131,14 @@ pub(crate) async fn visit<S: Store>(
             };
             // The gate has logged what it decided.
             let issued = issue(apps, asking).await.map_err(|refused| refused.told(html))?;
-            of_issue(apps, &visit, issued)
+            of_issue(apps, &visit, issued, request.upstream)
         }
     };
+    if let (Some(token), Some(base_path)) = (&allowed.token, base_path) {
+        let rebased = apps.keys.rebase(&*apps.store, (token, &base_path), request.now).await;
+        let rebased = rebased.map_err(|error| refused(Refused::Unsigned(error)))?;
+        allowed.token = Some(rebased.reveal().into());
+    }
     allowed.origin = origin.filter(|_| allowed.cors == CorsBehavior::Simple);
     correct(&visit, port, allowed).map_err(|correction| match correction {
         Correction::Refuse(why) => refused(why),
@@ -170,7 +181,25 @@ async fn arrive<S: Store>(
     Ok(back().with_cookie(cookie))
 }
 
-fn of_token(visit: &Visit<'_>, token: &AppToken) -> Allowed {
+/// Lets a visit through that carries a good app token
+async fn by_token<S: Store>(
+    apps: &Apps<S>,
+    visit: &Visit<'_>,
+    request: &Request<'_>,
+    named: &AppRequest,
+    tokens: &Candidates<'_>,
+) -> Option<Allowed> {
+    let token = apps.keys.find(&*apps.store, tokens, named, request.now).await?;
+    let text = match request.upstream {
+        Upstream::Apps => None,
+        Upstream::ControlPlane => {
+            apps.keys.find_text(&*apps.store, tokens, named, request.now).await
+        }
+    };
+    Some(of_token(visit, &token, text))
+}
+
+fn of_token(visit: &Visit<'_>, token: &AppToken, text: Option<&str>) -> Allowed {
     Allowed {
         visitor: token.visitor(),
         owner: token.owner(),
@@ -182,14 +211,21 @@ fn of_token(visit: &Visit<'_>, token: &AppToken) -> Allowed {
         uri: with_query(visit.app_path, &query_for_app(visit.query)),
         deployment: Arc::clone(&visit.deployment),
         cookie: None,
+        token: text.map(Into::into),
     }
 }
 
-fn of_issue<S: Store>(apps: &Apps<S>, visit: &Visit<'_>, issued: Issued) -> Allowed {
+fn of_issue<S: Store>(
+    apps: &Apps<S>,
+    visit: &Visit<'_>,
+    issued: Issued,
+    upstream: Upstream,
+) -> Allowed {
     let Issued { token, base_path, visitor, owner, workspace, agent, url, cors } = issued;
     let name = visit.deployment.cookie_names.signed_app_token();
     let lasting = Lasting::Until(token.expires_at());
     let cookie = apps.cookies.bake(name, token.reveal(), &base_path, None, lasting);
+    let text = (upstream == Upstream::ControlPlane).then(|| token.reveal().into());
     Allowed {
         visitor: visitor.map_or(Visitor::Nobody, Visitor::User),
         owner,
@@ -201,6 +237,7 @@ fn of_issue<S: Store>(apps: &Apps<S>, visit: &Visit<'_>, issued: Issued) -> Allo
         uri: with_query(visit.app_path, &query_for_app(visit.query)),
         deployment: Arc::clone(&visit.deployment),
         cookie,
+        token: text,
     }
 }
 

@@ -3,7 +3,7 @@ use std::time::SystemTime;
 
 use app_authz::token::{
     self, AppToken, Candidates, EddsaKey, Feature, Hs512Key, KeyCache, KeyMaterial, KeyStore,
-    LEEWAY, Rotation, SealKey, SignedToken, Want,
+    LEEWAY, MAX_CANDIDATES, Rotation, SealKey, SignedToken, Want,
 };
 use app_authz::{AppRequest, Error, Permit};
 
@@ -64,6 +64,40 @@ impl Keys {
             TokenKeys::Eddsa(keys) => keys.find(store, candidates, request, now, LEEWAY).await,
         };
         found.unwrap_or_default()
+    }
+
+    /// The text of the token that [`find`](Self::find) has found among the candidates
+    ///
+    /// A token that was just verified is seldom verified again: it is remembered.
+    pub(crate) async fn find_text<'a, S: KeyStore>(
+        &self,
+        store: &S,
+        candidates: &Candidates<'a>,
+        request: &AppRequest,
+        now: SystemTime,
+    ) -> Option<&'a str> {
+        let query = candidates.query.map(|text| (text, Some(text), Vec::new()));
+        let cookies = candidates.cookies.iter().map(|text| (*text, None, vec![*text]));
+        for (text, query, cookies) in query.into_iter().chain(cookies).take(MAX_CANDIDATES) {
+            let alone = Candidates { query, cookies };
+            if self.find(store, &alone, request, now).await.is_some() {
+                return Some(text);
+            }
+        }
+        None
+    }
+
+    /// The same token for another base path, which the control plane reads out of the same path
+    pub(crate) async fn rebase<S: KeyStore>(
+        &self,
+        store: &S,
+        token: (&str, &str),
+        now: SystemTime,
+    ) -> Result<SignedToken, Error> {
+        match &self.tokens {
+            TokenKeys::Hs512(keys) => keys.rebase(store, token, now, LEEWAY).await,
+            TokenKeys::Eddsa(keys) => keys.rebase(store, token, now, LEEWAY).await,
+        }
     }
 
     /// Fetches what is due

@@ -5,6 +5,7 @@
 //! and records. How the answer reaches whoever asked is the routes' business.
 
 mod config;
+mod control_plane;
 mod cookies;
 mod cors;
 mod deployments;
@@ -33,6 +34,7 @@ use tokio::sync::Semaphore;
 use tracing::{error, warn};
 
 pub use self::config::{AppsConfig, AuditFail, CookieConfig, SameSite, Signing};
+pub(crate) use self::control_plane::{Upstream, cookies as cookies_for_control_plane};
 pub(crate) use self::cookies::{Cookies, Lasting, cookies, for_app as cookies_for_app};
 pub(crate) use self::cors::Preflight;
 use self::deployments::{Deployment, Deployments};
@@ -42,7 +44,9 @@ pub use self::forwarded::{Network, NoNetwork, TrustedProxies};
 pub(crate) use self::gate::{Asking, Issued, Whence, issue};
 use self::keys::Keys;
 pub use self::keys::KeysError;
-pub(crate) use self::query::{encoded, encoded_path, for_app as query_for_app, parameters};
+pub(crate) use self::query::{
+    encoded, encoded_path, for_app as query_for_app, holds_token, parameters,
+};
 use self::seal::Seals;
 pub(crate) use self::session::{SignedIn, same_origin, signed_in};
 pub(crate) use self::told::Told;

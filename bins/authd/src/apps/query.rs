@@ -1,5 +1,7 @@
 //! Raw queries, of which other people's parameters stay exactly as they were written
 
+use std::borrow::Cow;
+
 use app_authz::credential::SessionToken;
 use app_authz::token::{API_KEY_PARAMETER, SIGNED_TOKEN_PARAMETER};
 
@@ -16,17 +18,24 @@ pub(crate) fn for_app(query: &str) -> String {
     if query.is_empty() {
         return String::new();
     }
-    let open = query.split('&').filter(|pair| {
-        let Some((name, value)) = form_urlencoded::parse(pair.as_bytes()).next() else {
-            return true;
-        };
-        match &*name {
-            "coder_session_token" | SIGNED_TOKEN_PARAMETER | API_KEY_PARAMETER => false,
-            "access_token" => value.parse::<SessionToken>().is_err(),
-            _ => true,
-        }
-    });
+    let open = query.split('&').filter(|pair| withheld(pair).is_none());
     open.collect::<Vec<_>>().join("&")
+}
+
+/// Whether the query holds what signs its visitor in, and not only its name
+pub(crate) fn holds_token(query: &str) -> bool {
+    query.split('&').filter_map(withheld).any(|value| !value.is_empty())
+}
+
+/// The value of a parameter that no app may see
+fn withheld(pair: &str) -> Option<Cow<'_, str>> {
+    let (name, value) = form_urlencoded::parse(pair.as_bytes()).next()?;
+    let is_ours = match &*name {
+        "coder_session_token" | SIGNED_TOKEN_PARAMETER | API_KEY_PARAMETER => true,
+        "access_token" => value.parse::<SessionToken>().is_ok(),
+        _ => false,
+    };
+    is_ours.then_some(value)
 }
 
 /// The same path, with what could not stand in the path of a URL encoded
@@ -68,9 +77,12 @@ mod tests {
             ("coder_signed_app_token_23db1dde=x", ""),
             ("coder_application_connect_api_key_35e783=x&z", "z"),
             ("access_token=theirs", "access_token=theirs"),
+            ("a&coder_session_token=", "a"),
             ("access_token=0123456789-0123456789012345678901&a", "a"),
         ] {
             assert_eq!(for_app(query), open, "{query}");
+            let is_named_alone = query.ends_with("_token=");
+            assert_eq!(holds_token(query), open != query && !is_named_alone, "{query}");
         }
         assert_eq!(encoded("a=\\&b=\"<é>\"&c=%2F"), "a=%5C&b=%22%3C%C3%A9%3E%22&c=%2F");
         assert_eq!(encoded_path("/a?b#c%2F"), "/a%3Fb%23c%2F");

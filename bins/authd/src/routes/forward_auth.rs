@@ -3,6 +3,7 @@
 //! The same question from each, in the headers it happens to send; the answer differs in
 //! how much of it the proxy can relay. See `docs/proxies.md`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,17 +12,21 @@ use app_authz::credential::SessionToken;
 use app_authz::token::Visitor;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, UPGRADE,
+};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use store::Store;
 use uuid::Uuid;
 
 use crate::apps::{
-    Allowed, Apps, Asked, Told, VisitRequest, X_FORWARDED_HOST, accepts_html, cookies_for_app,
-    first, own_host, visit,
+    Allowed, Apps, Asked, Told, Upstream, VisitRequest, X_FORWARDED_HOST, accepts_html,
+    cookies_for_app, cookies_for_control_plane, first, holds_token, own_host, query_for_app,
+    terminal_agent, visit, with_query,
 };
 use crate::error::{AccessFailure, Failure, Refused};
+use crate::router::envoy_prefix;
 
 /// Which proxy asks
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,10 +39,22 @@ pub(crate) enum Carrier {
     Traefik,
 }
 
-/// `/api/v2/forward-auth/{caddy,envoy,nginx,traefik}`
+impl Carrier {
+    /// Whether it asks the upstream for another query than it was asked for, byte by byte
+    ///
+    /// Caddy can only in some versions, and then spells it anew.
+    const fn can_rewrite(self) -> bool {
+        matches!(self, Self::Nginx)
+    }
+}
+
+/// `/api/v2/forward-auth/{caddy,envoy,nginx,traefik}`, and the same below `control-plane`
+///
+/// Which of the two it is has to be in the path. Some proxies send the visitor's own query with
+/// the check, and Envoy puts the visitor's path behind its own.
 pub(crate) async fn check<S: Store>(
     apps: &Arc<Apps<S>>,
-    carrier: Carrier,
+    (carrier, upstream): (Carrier, Upstream),
     request: &Parts,
     asked: &Asked<'_>,
     now: SystemTime,
@@ -46,11 +63,19 @@ pub(crate) async fn check<S: Store>(
     if !asked.trusted {
         return Err(AccessFailure::UntrustedPeer.into());
     }
+    if upstream == Upstream::ControlPlane && !apps.keys.are_shared_secrets() {
+        return Err(AccessFailure::Invalid {
+            message: "The control plane cannot verify these app tokens.",
+            detail: "Set `--app-token-signing hs512`, or let the proxy ask another check."
+                .to_owned(),
+        }
+        .into());
+    }
     let headers = &request.headers;
     let (host, uri) = match carrier {
         Carrier::Envoy => {
             let uri = request.uri.path_and_query().map_or("", |uri| uri.as_str());
-            (own_host(&request.uri, headers), uri.strip_prefix(ENVOY_PREFIX))
+            (own_host(&request.uri, headers), uri.strip_prefix(envoy_prefix(upstream)))
         }
         Carrier::Caddy | Carrier::Nginx | Carrier::Traefik => {
             let host = first(headers, &X_FORWARDED_HOST);
@@ -64,6 +89,12 @@ pub(crate) async fn check<S: Store>(
         detail: detail.to_owned(),
     };
     let host = host.ok_or_else(|| missing("The visitor's host is missing."))?;
+    // The control plane compares names byte by byte, so they are signed in the case in which
+    // the proxy is to pass them on.
+    let host = match upstream {
+        Upstream::Apps => Cow::Borrowed(host),
+        Upstream::ControlPlane => Cow::Owned(host.to_ascii_lowercase()),
+    };
     let uri = uri
         .filter(|uri| uri.is_empty() || uri.starts_with(['/', '?']))
         .ok_or_else(|| missing("The visitor's path and query are missing."))?;
@@ -72,7 +103,7 @@ pub(crate) async fn check<S: Store>(
     let preflight = matches!(carrier, Carrier::Caddy | Carrier::Nginx)
         && headers.get("x-forwarded-method").is_some_and(|method| method == "OPTIONS");
     let question = VisitRequest {
-        host,
+        host: &host,
         path,
         query,
         headers,
@@ -80,9 +111,25 @@ pub(crate) async fn check<S: Store>(
         now,
         request_id,
         preflight,
+        upstream,
     };
+    let open = without_tokens(uri);
+    let is_shown = !carrier.can_rewrite() && holds_token(query) && terminal_agent(path).is_none();
     Ok(match visit(apps, question).await {
-        Ok(allowed) => allow(carrier, headers, allowed),
+        Ok(allowed) if is_shown => without_query_tokens(headers, &host, &open, allowed)?,
+        Ok(mut allowed) => {
+            // An empty query is one: some apps tell `/x?` and `/x` apart.
+            if query.is_empty() && uri.ends_with('?') {
+                allowed.uri.push('?');
+            }
+            match allowed.token.take() {
+                Some(token) => {
+                    let handed = Handed { host: &host, uri: &open, token: &token };
+                    allow_to_control_plane(carrier, headers, handed, allowed)
+                }
+                None => allow(carrier, headers, allowed),
+            }
+        }
         Err(told) if carrier == Carrier::Nginx => {
             let mut response = Response::default();
             *response.status_mut() = StatusCode::UNAUTHORIZED;
@@ -101,6 +148,47 @@ pub(crate) async fn check<S: Store>(
             response
         }
     })
+}
+
+/// Sends the browser to the same address without tokens of ours, with a cookie in their place
+///
+/// What cannot follow, or would not keep the cookie, has to send its token elsewhere.
+fn without_query_tokens(
+    visitor: &HeaderMap,
+    host: &str,
+    uri: &str,
+    allowed: Allowed,
+) -> Result<Response<Full<Bytes>>, AccessFailure> {
+    if !is_navigation(visitor) {
+        return Err(AccessFailure::Invalid {
+            message: "The address holds a session token.",
+            detail: "Send it in the header `Coder-Session-Token`: the proxy cannot take it out \
+                     of the address, and the app must not see it."
+                .to_owned(),
+        });
+    }
+    let slash = if uri.starts_with('/') { "" } else { "/" };
+    // Some proxies take a relative address in the answer to a check for one of authd's.
+    let root = allowed.deployment.url.clone().with_authority(host);
+    let root = root.and_then(|root| root.with_path("/", None)).map_err(AccessFailure::Internal)?;
+    let address = format!("{}{slash}{uri}", root.to_string().trim_end_matches('/'));
+    let told = Told::redirect(StatusCode::TEMPORARY_REDIRECT, address).with_cookie(allowed.cookie);
+    Ok(told.into_response(""))
+}
+
+/// Whether a browser asks on behalf of a person who goes to that address
+///
+/// (Fetch Metadata, section 2: <https://www.w3.org/TR/fetch-metadata/>) What does not say so is
+/// taken for a browser that is older if it names HTML among what it accepts.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if headers.contains_key(UPGRADE) {
+        return false;
+    }
+    match text(header::SEC_FETCH_MODE) {
+        Some(mode) => mode == "navigate",
+        None => text(ACCEPT).is_some_and(|accept| accept.contains("text/html")),
+    }
 }
 
 /// `/api/v2/forward-auth/nginx/answer`
@@ -172,8 +260,59 @@ fn allow(carrier: Carrier, visitor: &HeaderMap, allowed: Allowed) -> Response<Fu
         }
     }
 
-    let cookie = Some(cookies_for_app(visitor, &allowed.deployment.cookie_names));
-    let cookie = cookie.filter(|cookie| !cookie.is_empty());
+    let cookie = cookies_for_app(visitor, &allowed.deployment.cookie_names);
+    offer(headers, carrier, visitor, cookie);
+    if carrier == Carrier::Envoy {
+        withhold(headers, &[header::CORS_ORIGIN, COOKIE, AUTHORIZATION]);
+    }
+    response
+}
+
+/// What the control plane is handed with a visit
+#[derive(Clone, Copy)]
+struct Handed<'a> {
+    /// Host and port as the names in the app token are written
+    host: &'a str,
+    /// Path and query of the visitor, without tokens of ours
+    uri: &'a str,
+    /// The app token that lets the visit through
+    token: &'a str,
+}
+
+/// Lets the proxy go on to the control plane, with the app token and nothing else of ours
+fn allow_to_control_plane(
+    carrier: Carrier,
+    visitor: &HeaderMap,
+    handed: Handed<'_>,
+    allowed: Allowed,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::default();
+    let headers = response.headers_mut();
+    let names = &allowed.deployment.cookie_names;
+    offer(headers, carrier, visitor, cookies_for_control_plane(visitor, names, handed.token));
+    let host = HeaderValue::from_str(handed.host).ok();
+    let (host, uri) = match carrier {
+        Carrier::Caddy | Carrier::Nginx => {
+            ((header::HOST, host), HeaderValue::from_str(handed.uri).ok())
+        }
+        // Neither can rewrite its own `Host` or a query by a header of the answer. The control
+        // plane takes this header for the host if it is there.
+        Carrier::Envoy | Carrier::Traefik => ((X_FORWARDED_HOST, host), None),
+    };
+    for (name, value) in [host, (header::URI, uri), (SET_COOKIE, allowed.cookie)] {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    }
+    if carrier == Carrier::Envoy {
+        withhold(headers, &[&[AUTHORIZATION], &header::OURS[..]].concat());
+    }
+    response
+}
+
+/// Offers what the upstream may see of the visitor's own cookies and authorization
+fn offer(headers: &mut HeaderMap, carrier: Carrier, visitor: &HeaderMap, cookie: HeaderValue) {
+    let cookie = Some(cookie).filter(|cookie| !cookie.is_empty());
     let authorization = visitor.get(AUTHORIZATION).filter(|value| !is_ours(value)).cloned();
     for (name, offered, value) in
         [(COOKIE, header::COOKIE, cookie), (AUTHORIZATION, header::AUTHORIZATION, authorization)]
@@ -187,20 +326,27 @@ fn allow(carrier: Carrier, visitor: &HeaderMap, allowed: Allowed) -> Response<Fu
             }
         }
     }
-    if carrier == Carrier::Envoy {
-        // What the answer does not replace would reach the app as the visitor sent it.
-        let mut withheld = String::from("coder-session-token");
-        for name in [header::CORS_ORIGIN, COOKIE, AUTHORIZATION] {
-            if !headers.contains_key(&name) {
-                withheld.push(',');
-                withheld.push_str(name.as_str());
-            }
-        }
-        if let Ok(withheld) = HeaderValue::try_from(withheld) {
-            headers.insert(header::ENVOY_REMOVES, withheld);
-        }
+}
+
+/// Has Envoy take out those of the headers that the answer does not replace
+///
+/// They would reach the upstream as the visitor sent them.
+fn withhold(headers: &mut HeaderMap, names: &[HeaderName]) {
+    let mut withheld = String::from("coder-session-token");
+    for name in names.iter().filter(|name| !headers.contains_key(*name)) {
+        withheld.push(',');
+        withheld.push_str(name.as_str());
     }
-    response
+    if let Ok(withheld) = HeaderValue::try_from(withheld) {
+        headers.insert(header::ENVOY_REMOVES, withheld);
+    }
+}
+
+/// Path and query without tokens of ours; any other byte stays as it is
+fn without_tokens(uri: &str) -> Cow<'_, str> {
+    let Some((path, query)) = uri.split_once('?') else { return Cow::Borrowed(uri) };
+    let open = query_for_app(query);
+    if open == query { Cow::Borrowed(uri) } else { Cow::Owned(with_query(path, &open)) }
 }
 
 fn id(id: Uuid) -> Option<HeaderValue> {
@@ -214,14 +360,13 @@ fn is_ours(authorization: &HeaderValue) -> bool {
     token.is_some_and(|token| token.parse::<SessionToken>().is_ok())
 }
 
-/// The path before the visitor's own
-pub(crate) const ENVOY_PREFIX: &str = "/api/v2/forward-auth/envoy";
-
 /// What proxies say and are told
 mod header {
     use hyper::header::HeaderName;
 
     pub(super) const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+
+    pub(super) const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
     pub(super) const USER: HeaderName = HeaderName::from_static("x-authd-user");
     pub(super) const OWNER_ID: HeaderName = HeaderName::from_static("x-authd-owner-id");
@@ -234,8 +379,28 @@ mod header {
     /// Whose page may read the app's answer
     pub(super) const CORS_ORIGIN: HeaderName = HeaderName::from_static("x-authd-cors-origin");
 
+    /// The host as the upstream is to be asked for it
+    pub(super) const HOST: HeaderName = HeaderName::from_static("x-authd-host");
+
     pub(super) const COOKIE: HeaderName = HeaderName::from_static("x-authd-cookie");
     pub(super) const AUTHORIZATION: HeaderName = HeaderName::from_static("x-authd-authorization");
+
+    /// All that only authd says
+    pub(super) const OURS: [HeaderName; 13] = [
+        USER,
+        OWNER_ID,
+        WORKSPACE_ID,
+        AGENT_ID,
+        APP_URL,
+        URI,
+        CORS,
+        CORS_ORIGIN,
+        HOST,
+        COOKIE,
+        AUTHORIZATION,
+        PREFLIGHT,
+        ANSWER,
+    ];
 
     /// What Envoy is to take out of the request
     pub(super) const ENVOY_REMOVES: HeaderName =

@@ -8,7 +8,7 @@ use hyper::http::request::Parts;
 use store::Store;
 use uuid::Uuid;
 
-use crate::apps::{Apps, Asked, VisitRequest, accepts_html, visit};
+use crate::apps::{Apps, Asked, Upstream, VisitRequest, accepts_html, visit};
 use crate::error::Refused;
 
 /// An app's own address, asked of authd itself
@@ -31,6 +31,7 @@ pub(crate) async fn direct<S: Store>(
         now,
         request_id,
         preflight: false,
+        upstream: Upstream::Apps,
     };
     let told = match visit(apps, question).await {
         Ok(allowed) => {

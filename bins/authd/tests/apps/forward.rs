@@ -108,8 +108,12 @@ async fn only_trusted_proxies_are_answered() {
     plan.config.trusted.origins = vec!["10.0.0.0/8".parse().unwrap()];
     let world = plan.serve().await;
     let public = forwarded("public--agent--dev--alice.test.coder.com", "/");
+    let carried = ["caddy", "envoy", "envoy/", "nginx", "traefik"]
+        .map(|proxy| format!("/api/v2/forward-auth/control-plane/{proxy}"));
     for path in
         [NGINX, CADDY, ENVOY, crate::world::TRAEFIK, &format!("{NGINX}/answer"), UNREACHABLE]
+            .into_iter()
+            .chain(carried.iter().map(|path| &**path))
     {
         let answer = world.send("GET", path, &public, "").await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
@@ -125,7 +129,14 @@ async fn a_proxy_that_says_too_little_is_told() {
         vec![("x-forwarded-uri", "/")],
         vec![("x-forwarded-host", HOST), ("x-forwarded-uri", "https://evil.example/")],
     ] {
-        for path in [NGINX, CADDY, crate::world::TRAEFIK] {
+        for path in [
+            NGINX,
+            CADDY,
+            crate::world::TRAEFIK,
+            "/api/v2/forward-auth/control-plane/nginx",
+            "/api/v2/forward-auth/control-plane/caddy",
+            "/api/v2/forward-auth/control-plane/traefik",
+        ] {
             let answer = world.send("GET", path, &headers, "").await;
             assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path} {headers:?}");
         }

@@ -1,13 +1,18 @@
 //! App access over HTTP: who opens which app, and what they are told
 
+#![allow(clippy::print_stdout, reason = "a test says what it leaves out")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![allow(unreachable_pub, reason = "modules of one test")]
 
 mod access;
 mod addresses;
 mod api;
+mod app;
 mod attacks;
 mod audit;
+mod beside;
+mod carried;
+mod control_plane;
 mod forward;
 mod hosts;
 mod issue;
@@ -15,6 +20,7 @@ mod keys;
 mod kill;
 mod path;
 mod ports;
+mod proxy;
 mod real;
 mod redirect;
 mod sessions;

@@ -1,21 +1,10 @@
 //! The example configurations of `docs/proxies`, in the proxies they are for
-//!
-//! A proxy that is not installed is told of and left out.
 
-#![allow(clippy::print_stdout, reason = "a test says what it leaves out")]
-
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
-
-use authd::client::{Answer, Client};
-use bytes::Bytes;
+use authd::client::Answer;
 use hyper::Method;
-use hyper::header::HeaderName;
 use store::fleet::CorsBehavior;
-use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
 
+use crate::proxy::{Program, Proxy};
 use crate::subdomain::session_cookie_name;
 use crate::upstream::upstream;
 use crate::world::{Plan, World, header, location, query, set_cookies, text};
@@ -25,94 +14,31 @@ const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 /// A proxy in front of a world and of an app that says what it sees
 struct Front {
     world: World,
-    port: u16,
-    _process: Child,
-    folder: PathBuf,
+    proxy: Proxy,
 }
 
 impl Front {
     /// nginx in front of `app`; nothing if it is not installed
     async fn nginx(plan: Plan, app: &str) -> Option<Self> {
-        // One process, so that nothing is left when it is killed.
-        let arguments = [
-            "-p",
-            "FOLDER",
-            "-c",
-            "FILE",
-            "-e",
-            "stderr",
-            "-g",
-            "daemon off; master_process off; pid FOLDER/pid;",
-        ];
-        Self::start("/usr/sbin/nginx", "nginx.conf", &arguments, plan, app).await
+        Self::start(Program::Nginx, "nginx.conf", plan, app).await
     }
 
     /// Caddy in front of `app`; nothing if it is not installed
     async fn caddy(plan: Plan, app: &str) -> Option<Self> {
-        let arguments = ["run", "--config", "FILE", "--adapter", "caddyfile"];
-        Self::start("caddy", "Caddyfile", &arguments, plan, app).await
+        Self::start(Program::Caddy, "Caddyfile", plan, app).await
     }
 
-    async fn start(
-        program: &str,
-        example: &str,
-        arguments: &[&str],
-        plan: Plan,
-        app: &str,
-    ) -> Option<Self> {
-        let installed = Command::new(program).arg("-h").output().await.is_ok();
-        if !installed {
-            let missing = format!("{program} is not installed, and its example not tried");
-            assert!(std::env::var_os("AUTHD_REQUIRE_PROGRAMS").is_none(), "{missing}");
-            println!("{missing}");
-            return None;
-        }
+    async fn start(program: Program, example: &str, plan: Plan, app: &str) -> Option<Self> {
         let world = plan.serve().await;
-        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let folder = std::env::temp_dir().join(format!("authd-front-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir_all(folder.join("logs")).unwrap();
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/proxies").join(example);
-        let mut config = std::fs::read_to_string(path).unwrap();
-        for (here, there) in [
+        let addresses = [
             ("127.0.0.1:8080", world.url.strip_prefix("http://").unwrap()),
             ("127.0.0.1:9000", app),
             ("127.0.0.1:3000", &nowhere()),
-            ("listen 80;", &format!("listen 127.0.0.1:{port};")),
             ("apps.example.com", "test.coder.com"),
             ("coder.example.com", "coder.test"),
-        ] {
-            config = config.replace(here, there);
-        }
-        if program == "caddy" {
-            let global = format!("{{\n\thttp_port {port}\n\tadmin off\n\tauto_https off\n}}\n");
-            config = global + &config;
-        }
-        let file = folder.join(example);
-        std::fs::write(&file, config).unwrap();
-        let arguments: Vec<String> = arguments
-            .iter()
-            .map(|argument| {
-                argument
-                    .replace("FILE", file.to_str().unwrap())
-                    .replace("FOLDER", folder.to_str().unwrap())
-            })
-            .collect();
-        let process = Command::new(program)
-            .args(arguments)
-            .env("HOME", &folder)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let front = Self { world, port, _process: process, folder };
-        for _ in 0..500 {
-            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return Some(front);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("{program} does not listen");
+        ];
+        let proxy = Proxy::start(program, example, &addresses).await?;
+        Some(Self { world, proxy })
     }
 
     async fn get(&self, host: &str, uri: &str, headers: &[(&str, &str)]) -> Answer {
@@ -120,11 +46,7 @@ impl Front {
     }
 
     async fn ask(&self, method: Method, host: &str, uri: &str, headers: &[(&str, &str)]) -> Answer {
-        let all = [("host", host)].into_iter().chain(headers.iter().copied());
-        let headers: Vec<(HeaderName, &str)> =
-            all.map(|(name, value)| (name.parse().unwrap(), value)).collect();
-        let url = format!("http://127.0.0.1:{}{uri}", self.port);
-        Client::new().send(method, &url, &headers, Bytes::new()).await.unwrap()
+        self.proxy.ask(method, (host, uri), headers, "").await
     }
 
     /// From the first click to the last
@@ -348,14 +270,8 @@ fn sharing(behavior: CorsBehavior) -> Plan {
     plan
 }
 
-impl Drop for Front {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
 /// Where nobody listens
-fn nowhere() -> String {
+pub fn nowhere() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }

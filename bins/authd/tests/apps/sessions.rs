@@ -80,6 +80,18 @@ async fn a_session_of_apps_lasts_as_the_one_it_is_made_in() {
 }
 
 #[tokio::test]
+async fn a_session_cookie_that_is_bound_to_its_host_counts_and_stays_here() {
+    let world = crate::world::World::new().await;
+    let cookie = format!("own=1; __Host-coder_session_token={}", world.token("alice"));
+    let session = [("cookie", &*cookie)];
+    let opened = world.visit("coder.test", "/@alice/dev/apps/owner/", &session).await;
+    assert_eq!((opened.status.as_u16(), header(&opened, "cookie")), (200, "own=1"));
+    let asked = "/api/v2/applications/auth-redirect?redirect_uri=https://a.test.coder.com/";
+    let handed = world.send("GET", asked, &session, "").await;
+    assert!(header(&handed, "location").starts_with("https://a.test.coder.com/?coder_app"));
+}
+
+#[tokio::test]
 async fn a_session_that_has_ended_is_none() {
     let mut plan = Plan::new();
     let now: DateTime<Utc> = plan.now.into();

@@ -168,12 +168,7 @@ impl Plan {
         let store = PgStore::connect(database.url(), &options).await.unwrap();
         store.load(&self.rows).await.unwrap();
         let (now, shift) = (self.now, Arc::new(AtomicI64::new(0)));
-        let shifted = Arc::clone(&shift);
-        let clock: authd::Clock = Arc::new(move || {
-            let seconds = shifted.load(Ordering::SeqCst);
-            let by = Duration::from_secs(seconds.unsigned_abs());
-            if seconds < 0 { now - by } else { now + by }
-        });
+        let clock: authd::Clock = Arc::new(clock(now, &shift));
         let app = App::new(store, Identity::builtin(), Rules::default(), self.limits, clock)
             .with_apps(self.config);
         app.keep_keys(true).await.unwrap();
@@ -192,6 +187,7 @@ impl Plan {
             proxy: self.proxy,
             agent: self.agent,
             workspace: self.workspace,
+            now,
             shift,
         };
         // The proxies are known and the connections up: what follows is counted.
@@ -211,6 +207,7 @@ pub struct World {
     pub proxy: ProxyToken,
     pub agent: Uuid,
     pub workspace: Uuid,
+    now: SystemTime,
     shift: Arc<AtomicI64>,
 }
 
@@ -225,6 +222,11 @@ impl World {
 
     pub fn scoped(&self, name: &str) -> &str {
         self.people[name].scoped.reveal()
+    }
+
+    /// The server's clock
+    pub fn clock(&self) -> impl Fn() -> SystemTime + Send + Sync + use<> {
+        clock(self.now, &self.shift)
     }
 
     /// Moves the server's clock, and nobody else's
@@ -297,6 +299,16 @@ impl World {
         let result = work.await;
         self.rows().await;
         (result, self.statements.get() - before)
+    }
+}
+
+/// A clock that stands still at `now`, but for the seconds it is shifted by
+fn clock(now: SystemTime, shift: &Arc<AtomicI64>) -> impl Fn() -> SystemTime + Send + Sync + use<> {
+    let shift = Arc::clone(shift);
+    move || {
+        let seconds = shift.load(Ordering::SeqCst);
+        let by = Duration::from_secs(seconds.unsigned_abs());
+        if seconds < 0 { now - by } else { now + by }
     }
 }
 

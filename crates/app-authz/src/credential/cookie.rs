@@ -61,6 +61,16 @@ impl CookieNames {
         &self.signed_app_token
     }
 
+    /// Carries the dashboard's session token where the control plane has it bound to its host
+    ///
+    /// Since v2.31 it does so under a setting of its own (`CODER_HOST_PREFIX_COOKIE`). Browsers
+    /// take a cookie of that name from no other host and from no page, so it goes before
+    /// [`session`](Self::session).
+    #[must_use]
+    pub const fn host_session(&self) -> &'static str {
+        HOST_SESSION
+    }
+
     /// Whether a cookie of that name is read as the session token of such apps
     pub(super) fn is_app_session(&self, name: &str, method: AccessMethod) -> bool {
         name == self.app_session(method)
@@ -75,11 +85,13 @@ impl CookieNames {
         let exact = [&self.session, &self.path_app, &self.signed_app_token];
         exact.into_iter().any(|withheld| withheld == name)
             || name.starts_with(&self.subdomain_app_before)
+            || name == HOST_SESSION
             || OAUTH.contains(&name)
     }
 }
 
 const SESSION: &str = "coder_session_token";
+const HOST_SESSION: &str = "__Host-coder_session_token";
 const PATH_APP: &str = "coder_path_app_session_token";
 const SUBDOMAIN_APP: &str = "coder_subdomain_app_session_token";
 const SIGNED_APP_TOKEN: &str = "coder_signed_app_token";

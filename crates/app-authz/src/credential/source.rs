@@ -66,7 +66,8 @@ impl<'a> Carried<'a> {
             .cookies
             .iter()
             .filter(move |(name, _)| app.is_some_and(|method| names.is_app_session(name, method)));
-        let session_cookies = self.cookies.iter().filter(|(name, _)| *name == names.session());
+        let named = |wanted: &'s str| self.cookies.iter().filter(move |(name, _)| *name == wanted);
+        let session_cookies = named(names.host_session()).chain(named(names.session()));
         let parameter = |wanted: &'static str| {
             self.query.iter().filter(move |(name, _)| *name == wanted).map(|(_, value)| *value)
         };

@@ -169,6 +169,24 @@ impl<K: KeyMaterial + SigningKey> KeyCache<K> {
         self.retried(store, now, |keys| keys.ring.sign(permit, now)).await
     }
 
+    /// Signs a token again for another base path, as [`KeyRing::rebase`] does, and asks the
+    /// store once if a key is missing
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidToken`] and [`Error::NoSigningKey`] even so, and
+    /// [`Error::KeysUnavailable`] if it had to ask and could not.
+    pub async fn rebase<S: KeyStore>(
+        &self,
+        store: &S,
+        (token, base_path): (&str, &str),
+        now: SystemTime,
+        leeway: Duration,
+    ) -> Result<SignedToken, Error> {
+        let rebase = |keys: &Fetched<K>| keys.ring.rebase(token, base_path, now, leeway);
+        self.retried(store, now, rebase).await
+    }
+
     /// Finds a good token for the request, as [`KeyRing::find`] does, and asks the store
     /// once if a key is missing
     ///

@@ -19,6 +19,7 @@ mod claims;
 mod compact;
 mod eddsa;
 mod keys;
+mod rebase;
 mod recent;
 mod rotation;
 mod sign;

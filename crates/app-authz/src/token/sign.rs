@@ -45,15 +45,7 @@ impl<K: SigningKey> KeyRing<K> {
         };
         let mut payload = Vec::with_capacity(USUAL_LEN);
         serde_json::to_writer(&mut payload, &claims).map_err(|_| Error::SigningFailed)?;
-        // Four characters for three bytes; header and signature are of one length each.
-        let mut text = String::with_capacity(payload.len() / 3 * 4 + FRAME_LEN);
-        text.push_str(key.header());
-        text.push('.');
-        compact::encode_to(&payload, &mut text);
-        let signature = key.sign(text.as_bytes())?;
-        text.push('.');
-        compact::encode_to(&signature, &mut text);
-        Ok(SignedToken { text, expires_at: instant(exp).unwrap_or(now) })
+        SignedToken::new(key, &payload, instant(exp).unwrap_or(now))
     }
 }
 
@@ -67,6 +59,23 @@ pub struct SignedToken {
 }
 
 impl SignedToken {
+    /// Signs claims, which say themselves when the token ends
+    pub(super) fn new<K: SigningKey>(
+        key: &K,
+        payload: &[u8],
+        expires_at: SystemTime,
+    ) -> Result<Self, Error> {
+        // Four characters for three bytes; header and signature are of one length each.
+        let mut text = String::with_capacity(payload.len() / 3 * 4 + FRAME_LEN);
+        text.push_str(key.header());
+        text.push('.');
+        compact::encode_to(payload, &mut text);
+        let signature = key.sign(text.as_bytes())?;
+        text.push('.');
+        compact::encode_to(&signature, &mut text);
+        Ok(Self { text, expires_at })
+    }
+
     /// The token itself, for the visitor and nobody else
     #[must_use]
     pub fn reveal(&self) -> &str {

