@@ -23,7 +23,7 @@ pub use crate::memory::MemoryStore;
 #[cfg(feature = "cluster")]
 pub use crate::pg::cluster;
 #[cfg(feature = "postgres")]
-pub use crate::pg::{Migrations, Options, PgStore, SessionRow, StatementCounter};
+pub use crate::pg::{Migrations, Options, PgStore, Pooling, SessionRow, StatementCounter};
 
 /// Everything that authd asks of a database: the sum of the ports
 pub trait Store:

@@ -38,30 +38,29 @@ async fn a_server_that_cannot_is_not_spoken_to() {
 }
 
 #[tokio::test]
-async fn no_spelling_of_the_wish_for_tls_is_overheard() {
+async fn a_server_without_tls_is_refused_where_it_is_asked_for() {
+    let database = Database::new().await;
+    let url = database.url();
+    assert!(url.contains('?'), "{url}");
+    let socket = socket(url);
+    let folder = socket.strip_suffix("/.s.PGSQL.5432").unwrap();
+    // Over a socket of this machine PostgreSQL offers none.
     for url in [
-        "host=localhost sslmode = require",
-        "postgresql://localhost/x?%73slmode=require",
-        "postgresql://localhost/x?sslmode=%72equire",
+        format!("{url}&sslmode=require"),
+        format!("{url}&%73slmode=verify-ca"),
+        format!("{url}&sslmode=verify%2Dfull"),
+        format!("host={folder} user=authd sslmode = require"),
+        format!("sslrootcert=system host={folder} user=authd"),
     ] {
-        let refused = PgStore::new(url, &Options::default()).unwrap_err();
-        assert_eq!(refused, Error::InvalidUrl, "{url}");
+        let refused = PgStore::connect(&url, &Options::default()).await.unwrap_err();
+        let Error::Unavailable { reason } = refused else { panic!("{url}: {refused}") };
+        assert!(reason.contains("does not support TLS") && reason.contains(&socket), "{reason}");
     }
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_refused_where_it_is_asked_for() {
-    let database = Database::new().await;
-    let mut url = database.url().to_owned();
-    url.push_str(if url.contains('?') { "&sslmode=require" } else { "?sslmode=require" });
-    // Over a socket of this machine PostgreSQL offers none.
-    let refused = PgStore::connect(&url, &Options::default()).await.unwrap_err();
-    assert!(matches!(refused, Error::Unavailable { .. }), "{refused}");
-}
-
-#[tokio::test]
 async fn authorities_that_cannot_be_read_are_told_at_once() {
-    for (path, said) in [("/nowhere/ca.pem", "cannot be read"), ("/dev/null", "no certificates")] {
+    for (path, said) in [("/nowhere/ca.pem", "cannot be read"), ("/dev/null", "holds no certificates")] {
         let url = format!("postgresql://localhost/d?sslmode=require&sslrootcert={path}");
         let Err(Error::Tls { reason }) = PgStore::new(&url, &Options::default()) else {
             panic!("{path} is no authority")

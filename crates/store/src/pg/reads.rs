@@ -8,7 +8,6 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::Options;
 use super::connect::{Connection, Connector, Purpose};
 use crate::Error;
 
@@ -38,12 +37,12 @@ struct Slot {
 }
 
 impl Reads {
-    pub(super) fn new(connector: Connector, options: &Options) -> Self {
-        let slots = (0..options.read_connections.max(1)).map(|_| Slot::new(connector.clone()));
+    pub(super) fn new(connector: &Connector, connections: usize) -> Self {
+        let slots = (0..connections.max(1)).map(|_| Slot::new(connector.clone()));
         Self {
             slots: slots.collect(),
             next: AtomicUsize::new(0),
-            patience: options.connect_timeout + options.statement_timeout,
+            patience: connector.patience() + connector.statement_timeout(),
         }
     }
 
@@ -102,6 +101,11 @@ impl Slot {
     {
         let connection = self.connection().await?;
         match read(Arc::clone(&connection)).await {
+            // What took too long once would do so again.
+            Err(_) if connection.is_overdue() => {
+                let limit = self.connector.statement_timeout().as_secs_f32();
+                Err(Error::unavailable(format_args!("a statement took longer than {limit} s")))
+            }
             Err(error) if is_broken(&connection.inner, &error).await => {
                 self.discard(&connection);
                 Ok(read(self.connection().await?).await?)
