@@ -4,18 +4,16 @@
 
 use std::pin::Pin;
 
-use openssl::asn1::Asn1Time;
-use openssl::hash::MessageDigest;
-use openssl::pkey::{PKey, Private};
-use openssl::rsa::Rsa;
 use openssl::ssl::{Ssl, SslAcceptor, SslMethod};
-use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
-use openssl::x509::{X509, X509NameBuilder};
 use store::{Error, Options, PgStore, Store};
 use testkit::Database;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_openssl::SslStream;
+
+use crate::common::certificates::certificate;
+
+mod common;
 
 #[tokio::test]
 async fn a_server_that_proves_its_name_is_spoken_to_in_secret() {
@@ -60,7 +58,9 @@ async fn a_server_without_tls_is_refused_where_it_is_asked_for() {
 
 #[tokio::test]
 async fn authorities_that_cannot_be_read_are_told_at_once() {
-    for (path, said) in [("/nowhere/ca.pem", "cannot be read"), ("/dev/null", "holds no certificates")] {
+    for (path, said) in
+        [("/nowhere/ca.pem", "cannot be read"), ("/dev/null", "holds no certificates")]
+    {
         let url = format!("postgresql://localhost/d?sslmode=require&sslrootcert={path}");
         let Err(Error::Tls { reason }) = PgStore::new(&url, &Options::default()) else {
             panic!("{path} is no authority")
@@ -138,37 +138,4 @@ fn socket(url: &str) -> String {
         panic!("the tests' server has a socket")
     };
     format!("{}/.s.PGSQL.5432", folder.display())
-}
-
-/// A certificate for `name`, signed by `issuer` or by itself
-fn certificate(name: &str, issuer: Option<(&X509, &PKey<Private>)>) -> (X509, PKey<Private>) {
-    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-    let mut subject = X509NameBuilder::new().unwrap();
-    subject.append_entry_by_text("CN", name).unwrap();
-    let subject = subject.build();
-    let mut builder = X509::builder().unwrap();
-    builder.set_version(2).unwrap();
-    builder.set_subject_name(&subject).unwrap();
-    builder.set_pubkey(&key).unwrap();
-    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
-    builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
-    match issuer {
-        Some((ca, ca_key)) => {
-            builder.set_issuer_name(ca.subject_name()).unwrap();
-            let names = SubjectAlternativeName::new()
-                .dns(name)
-                .build(&builder.x509v3_context(Some(ca), None))
-                .unwrap();
-            builder.append_extension(names).unwrap();
-            builder.sign(ca_key, MessageDigest::sha256()).unwrap();
-        }
-        None => {
-            builder.set_issuer_name(&subject).unwrap();
-            builder
-                .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
-                .unwrap();
-            builder.sign(&key, MessageDigest::sha256()).unwrap();
-        }
-    }
-    (builder.build(), key)
 }

@@ -17,6 +17,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client, NoTls, SimpleQueryMessage};
 use uuid::Uuid;
 
+use super::cancel::{Endpoint, cancel};
 use super::connect::{Connector, Purpose};
 use super::tls::Security;
 use super::url::{Host, SessionAttributes, to_options};
@@ -51,13 +52,11 @@ impl Connector {
                 let share = left / u32::try_from(tries).unwrap_or(u32::MAX).max(1);
                 let share = self.url.connect_timeout.map_or(share, |given| given.min(left));
                 tries -= 1;
-                let session = self.log_in_at(host, *wanted, purpose, tls.as_ref());
-                let failure = match timeout(share, session).await {
-                    Ok(Ok(session)) => return Ok(session),
-                    Ok(Err(failure)) => failure,
-                    Err(_) => format!("no connection within {:.1} s", share.as_secs_f32()),
-                };
-                failures.push(format!("`{host}`: {failure}"));
+                let wish = Wish { wanted: *wanted, purpose, tls: tls.as_ref() };
+                match self.log_in_at(host, wish, share).await {
+                    Ok(session) => return Ok(session),
+                    Err(failure) => failures.push(format!("`{host}`: {failure}")),
+                }
             }
         }
         Err(Error::unavailable(failures.join("; ")))
@@ -81,14 +80,42 @@ impl Connector {
         }
     }
 
+    /// Tries one address of a host after the other, each for an even share of the time
     async fn log_in_at(
         &self,
         host: &Host,
-        wanted: SessionAttributes,
-        purpose: Purpose,
-        tls: Option<&MakeTlsConnector>,
+        wish: Wish<'_>,
+        time: Duration,
     ) -> Result<LoggedIn, String> {
-        let mut config = host.of(&self.url.config);
+        let deadline = Instant::now() + time;
+        let late = || format!("no connection within {:.1} s", time.as_secs_f32());
+        let found = timeout(time, host.endpoints()).await.map_err(|_| late())?;
+        let mut endpoints = found.map_err(|error| error.to_string())?;
+        if self.url.random_order {
+            endpoints.sort_by_cached_key(|_| Uuid::new_v4());
+        }
+        let mut failure = "its name has no address".to_owned();
+        for (tried, endpoint) in endpoints.iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(endpoints.len() - tried).unwrap_or(u32::MAX);
+            let config = host.config(&self.url.config, endpoint);
+            let session = self.log_in_with(config, host, endpoint, wish);
+            failure = match timeout(share, session).await {
+                Ok(Ok(session)) => return Ok(session),
+                Ok(Err(failure)) => failure,
+                Err(_) => late(),
+            };
+        }
+        Err(failure)
+    }
+
+    async fn log_in_with(
+        &self,
+        mut config: Config,
+        host: &Host,
+        endpoint: &Endpoint,
+        wish: Wish<'_>,
+    ) -> Result<LoggedIn, String> {
         if self.url.passfile.is_some() {
             let (url, host) = (Arc::clone(&self.url), host.clone());
             let read = spawn_blocking(move || url.password(&host)).await;
@@ -99,11 +126,11 @@ impl Connector {
         }
         if !self.is_pooled() {
             let mut config = config.clone();
-            match start(config.options(self.all_settings(purpose)), tls).await {
+            match start(config.options(self.all_settings(wish.purpose)), wish.tls).await {
                 Err(error) if refuses_settings(&error) => {}
                 started => {
                     let started = started.map_err(|error| told(&error))?;
-                    return self.accept(started, wanted, purpose, tls).await;
+                    return self.accept(started, endpoint, wish).await;
                 }
             }
         }
@@ -111,11 +138,11 @@ impl Connector {
             config.options(to_options(self.url.settings.iter()));
         }
         let started =
-            start(&config, tls).await.map_err(|error| match refuses_settings(&error) {
+            start(&config, wish.tls).await.map_err(|error| match refuses_settings(&error) {
                 true => self.lost_settings(&told(&error)),
                 false => told(&error),
             })?;
-        self.accept(started, wanted, purpose, tls).await
+        self.accept(started, endpoint, wish).await
     }
 
     /// The settings of the URL, and authd's own where the URL leaves them open
@@ -131,13 +158,12 @@ impl Connector {
     async fn accept(
         &self,
         started: Started,
-        wanted: SessionAttributes,
-        purpose: Purpose,
-        tls: Option<&MakeTlsConnector>,
+        endpoint: &Endpoint,
+        wish: Wish<'_>,
     ) -> Result<LoggedIn, String> {
         let Started { client, closed, guard } = started;
         let state = State::of(&client).await?;
-        if let Some(fault) = wanted.fault(state.is_standby, state.is_read_only) {
+        if let Some(fault) = wish.wanted.fault(state.is_standby, state.is_read_only) {
             return Err(fault.to_owned());
         }
         let pooled = !state.has_settings;
@@ -152,13 +178,14 @@ impl Connector {
             }
         }
         self.pooled.store(pooled, Ordering::Release);
-        let watchdog = (pooled && purpose != Purpose::Migrate).then(Arc::<Watchdog>::default);
+        let watchdog = (pooled && wish.purpose != Purpose::Migrate).then(Arc::<Watchdog>::default);
         if let Some(watchdog) = &watchdog {
             let _ = guard.send(Guard {
                 watchdog: Arc::clone(watchdog),
                 limit: self.statement_timeout() + GRACE,
-                cancel: client.cancel_token(),
-                tls: tls.cloned(),
+                token: client.cancel_token(),
+                endpoint: endpoint.clone(),
+                tls: wish.tls.cloned(),
             });
         }
         Ok(LoggedIn { client, closed, watchdog })
@@ -171,6 +198,14 @@ impl Connector {
             self.url.settings.names()
         )
     }
+}
+
+/// What a session is wanted for
+#[derive(Clone, Copy)]
+struct Wish<'a> {
+    wanted: SessionAttributes,
+    purpose: Purpose,
+    tls: Option<&'a MakeTlsConnector>,
 }
 
 /// A session, before anything was asked of it
@@ -205,7 +240,8 @@ async fn start(
 struct Guard {
     watchdog: Arc<Watchdog>,
     limit: Duration,
-    cancel: CancelToken,
+    token: CancelToken,
+    endpoint: Endpoint,
     tls: Option<MakeTlsConnector>,
 }
 
@@ -230,10 +266,7 @@ async fn attend(
     closed.store(true, Ordering::Release);
     if let Either::Right((guard, _connection)) = ended {
         // While the connection is still there: a pooler forgets whom to cancel with it.
-        let _ = match guard.tls {
-            Some(tls) => timeout(CANCEL, guard.cancel.cancel_query(tls)).await.map(drop),
-            None => timeout(CANCEL, guard.cancel.cancel_query(NoTls)).await.map(drop),
-        };
+        let _ = timeout(CANCEL, cancel(&guard.token, &guard.endpoint, guard.tls.as_ref())).await;
     }
 }
 
@@ -305,4 +338,5 @@ SELECT current_setting('authd.settings', true), current_setting('search_path'),
 /// it keeps the connection
 const GRACE: Duration = Duration::from_millis(500);
 
+/// How long a statement that took too long may take to be cancelled
 const CANCEL: Duration = Duration::from_millis(500);

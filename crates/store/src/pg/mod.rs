@@ -15,6 +15,7 @@ mod app_access;
 mod audit_log;
 mod authorized;
 mod batches;
+mod cancel;
 mod candidates;
 #[cfg(feature = "cluster")]
 pub mod cluster;

@@ -74,13 +74,6 @@ impl Program {
         }
     }
 
-    pub(crate) fn stop(&mut self) {
-        if let Some(mut watch) = self.watch.take() {
-            drop(watch.stdin.take());
-            watch.wait().unwrap();
-        }
-    }
-
     fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("output")).unwrap_or_default()
     }
@@ -88,7 +81,10 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        self.stop();
+        if let Some(watch) = &mut self.watch {
+            drop(watch.stdin.take());
+            let _ = watch.wait();
+        }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
@@ -114,7 +110,8 @@ impl Postgres {
 
     pub(crate) fn start(&mut self, settings: &[&str]) {
         let port = self.port.to_string();
-        let mut arguments = vec!["-D", "data", "-k", ".", "-p", &port];
+        let folder = self.program.folder.to_str().unwrap().to_owned();
+        let mut arguments = vec!["-D", "data", "-k", &folder, "-p", &port];
         for setting in ["listen_addresses=127.0.0.1", "fsync=off"].iter().chain(settings) {
             arguments.extend(["-c", setting]);
         }
@@ -123,6 +120,16 @@ impl Postgres {
             let mut asked = Command::new(&is_ready);
             asked.args(["-q", "-h", "127.0.0.1", "-p", &port]).status().unwrap().success()
         });
+    }
+}
+
+impl Postgres {
+    /// Runs a statement as `authd`
+    pub(crate) fn sql(&self, statement: &str) {
+        let mut psql = self.program.command(self.binaries.join("psql"));
+        psql.args(["-X", "-q", "-h", self.program.folder.to_str().unwrap(), "-U", "authd"]);
+        psql.args(["-p", &self.port.to_string(), "-d", "postgres", "-c", statement]);
+        assert!(psql.status().unwrap().success(), "{statement}");
     }
 }
 
@@ -159,15 +166,23 @@ fn account() -> (u32, u32) {
 /// The newest installed server
 fn binaries() -> PathBuf {
     let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
-    let mut folders: Vec<_> = installed.map(|version| version.unwrap().path().join("bin")).collect();
+    let mut folders: Vec<_> =
+        installed.map(|version| version.unwrap().path().join("bin")).collect();
     folders.sort();
     folders.pop().unwrap_or_else(|| find("initdb").unwrap().parent().unwrap().to_owned())
 }
 
-/// Runs a program until standard input ends
+/// Runs a program until standard input ends, and removes the folder then
+///
+/// Which signal means at once differs: PgBouncer before 1.23 stops on `TERM`, later ones and
+/// PostgreSQL on `QUIT`.
 const WATCH: &str = r#"
+folder=$PWD
 "$@" </dev/null >&2 &
 cat >/dev/null
-kill -INT $!
+kill -QUIT $!
+kill -TERM $! 2>/dev/null
 wait
+cd /
+rm -rf "$folder"
 "#;

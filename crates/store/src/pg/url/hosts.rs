@@ -1,11 +1,13 @@
-use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::{fmt, io};
 
+use tokio::net::lookup_host;
 use tokio_postgres::Config;
 
 use super::invalid;
 use crate::Error;
+use crate::pg::cancel::Endpoint;
 
 /// One server to try
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,23 +70,45 @@ impl Host {
             .collect()
     }
 
-    /// `config`, with this host and no other
-    pub(in super::super) fn of(&self, config: &Config) -> Config {
+    /// Where it is; a name may have several addresses
+    pub(in super::super) async fn endpoints(&self) -> io::Result<Vec<Endpoint>> {
+        let name = match &self.name {
+            Some(Name::Tcp(name)) => name.clone(),
+            Some(Name::Socket(_)) => return Ok(vec![Endpoint::Socket(self.socket())]),
+            None => String::new(),
+        };
+        let addresses = match self.address {
+            Some(address) => vec![SocketAddr::new(address, self.port)],
+            None => lookup_host((name.as_str(), self.port)).await?.collect(),
+        };
+        let at = |address| Endpoint::Tcp { address, name: name.clone() };
+        Ok(addresses.into_iter().map(at).collect())
+    }
+
+    /// `config`, for one of its endpoints and no other
+    pub(in super::super) fn config(&self, config: &Config, endpoint: &Endpoint) -> Config {
         let mut config = config.clone();
-        match &self.name {
-            Some(Name::Tcp(name)) => {
-                config.host(name);
-            }
-            Some(Name::Socket(folder)) => {
+        match (&self.name, endpoint) {
+            (Some(Name::Socket(folder)), _) => {
                 config.host_path(folder);
             }
-            None => {}
-        }
-        if let Some(address) = self.address {
-            config.hostaddr(address);
+            (_, Endpoint::Tcp { address, name }) => {
+                if !name.is_empty() {
+                    config.host(name);
+                }
+                config.hostaddr(address.ip());
+            }
+            (_, Endpoint::Socket(_)) => {}
         }
         config.port(self.port);
         config
+    }
+
+    fn socket(&self) -> PathBuf {
+        match &self.name {
+            Some(Name::Socket(folder)) => folder.join(format!(".s.PGSQL.{}", self.port)),
+            _ => PathBuf::new(),
+        }
     }
 
     /// Whether there is a name that a certificate could prove
@@ -111,10 +135,10 @@ impl fmt::Display for Host {
         match (&self.name, self.address) {
             (Some(Name::Tcp(name)), _) if name.contains(':') => write!(f, "[{name}]:{port}"),
             (Some(Name::Tcp(name)), _) => write!(f, "{name}:{port}"),
-            (Some(Name::Socket(folder)), _) => {
-                write!(f, "{}", folder.join(format!(".s.PGSQL.{port}")).display())
+            (Some(Name::Socket(_)), _) => {
+                write!(f, "{}", self.socket().display())
             }
-            (None, Some(address)) => write!(f, "{}", std::net::SocketAddr::new(address, port)),
+            (None, Some(address)) => write!(f, "{}", SocketAddr::new(address, port)),
             (None, None) => write!(f, "port {port}"),
         }
     }
