@@ -36,6 +36,12 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
         StoreConfig::Memory => serve(config, listener, identity, MemoryStore::default()).await,
         StoreConfig::Postgres { url, connections } => {
             let store = PgStore::connect(url.reveal(), &connections.options()).await?;
+            if store.is_pooled() {
+                warn!(
+                    "a pooler keeps authd's settings from the database, which its role must \
+                     have instead: `jit`, `plan_cache_mode`, `statement_timeout`"
+                );
+            }
             check_tables(&store, config.apps.is_some()).await?;
             serve(config, listener, identity, store).await
         }

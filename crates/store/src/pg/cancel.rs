@@ -52,19 +52,19 @@ where
     S: AsyncRead + AsyncWrite + Debug + Send + Sync + Unpin + 'static,
 {
     match tls {
-        None => token.cancel_query_raw(WaitsForEnd(stream), NoTls).await?,
+        None => token.cancel_query_raw(WaitForEof(stream), NoTls).await?,
         Some(tls) => {
             let tls = MakeTlsConnect::<S>::make_tls_connect(&mut tls.clone(), name)?;
-            token.cancel_query_raw(stream, ThatWaits(tls)).await?;
+            token.cancel_query_raw(stream, WaitingConnector(tls)).await?;
         }
     }
     Ok(())
 }
 
 /// A stream that is shut down by waiting until the other side does so
-struct WaitsForEnd<S>(S);
+struct WaitForEof<S>(S);
 
-impl<S: AsyncRead + Unpin> AsyncRead for WaitsForEnd<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WaitForEof<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -74,7 +74,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WaitsForEnd<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WaitsForEnd<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WaitForEof<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -99,25 +99,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WaitsForEnd<S> {
     }
 }
 
-impl<S: TlsStream + Unpin> TlsStream for WaitsForEnd<S> {
+impl<S: TlsStream + Unpin> TlsStream for WaitForEof<S> {
     fn channel_binding(&self) -> ChannelBinding {
         self.0.channel_binding()
     }
 }
 
 /// Makes TLS streams of that kind
-struct ThatWaits(TlsConnector);
+struct WaitingConnector(TlsConnector);
 
-impl<S> TlsConnect<S> for ThatWaits
+impl<S> TlsConnect<S> for WaitingConnector
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    type Stream = WaitsForEnd<<TlsConnector as TlsConnect<S>>::Stream>;
+    type Stream = WaitForEof<<TlsConnector as TlsConnect<S>>::Stream>;
     type Error = <TlsConnector as TlsConnect<S>>::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Stream, Self::Error>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
         let connecting = self.0.connect(stream);
-        Box::pin(async move { connecting.await.map(WaitsForEnd) })
+        Box::pin(async move { connecting.await.map(WaitForEof) })
     }
 }

@@ -88,8 +88,10 @@ impl Connector {
     ) -> Result<T, Error> {
         let patience = self.options.connect_timeout;
         timeout(patience, connecting).await.unwrap_or_else(|_| {
-            let patience = patience.as_secs_f32();
-            Err(Error::unavailable(format_args!("no connection within {patience} s")))
+            let hosts = self.url.hosts.iter().map(|host| format!("`{host}`"));
+            let hosts: Vec<_> = hosts.collect();
+            let (hosts, patience) = (hosts.join(", "), patience.as_secs_f32());
+            Err(Error::unavailable(format_args!("no connection to {hosts} within {patience} s")))
         })
     }
 
@@ -193,3 +195,55 @@ const AUDIT: &[(&str, &str)] =
 /// migrations out is held by a transaction that does nothing
 const MIGRATIONS: &[(&str, &str)] =
     &[("lock_timeout", "60s"), ("idle_in_transaction_session_timeout", "0")];
+
+#[cfg(test)]
+mod tests {
+    use testkit::Database;
+    use tokio_postgres::SimpleQueryMessage;
+
+    use super::*;
+
+    /// What a session for `purpose` finds set
+    async fn found<const N: usize>(url: &str, purpose: Purpose, names: [&str; N]) -> [String; N] {
+        let connector = Connector::new(url, &Options::default()).unwrap();
+        let client = connector.log_in(purpose).await.unwrap().client;
+        let columns = names.map(|name| format!("current_setting('{name}')")).join(", ");
+        let messages = client.simple_query(&format!("SELECT {columns}")).await.unwrap();
+        let row = messages.into_iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let row = row.unwrap();
+        std::array::from_fn(|column| row.get(column).unwrap().to_owned())
+    }
+
+    #[tokio::test]
+    async fn each_purpose_finds_its_settings_and_the_url_decides_over_them() {
+        let database = Database::empty().await;
+        let names =
+            ["jit", "statement_timeout", "plan_cache_mode", "enable_seqscan", "lock_timeout"];
+        for (purpose, expected) in [
+            (Purpose::Read, ["off", "3s", "force_generic_plan", "off", "0"]),
+            (Purpose::Write, ["off", "3s", "auto", "on", "0"]),
+            (Purpose::Audit, ["off", "3s", "force_generic_plan", "off", "0"]),
+            (Purpose::Migrate, ["off", "0", "auto", "on", "1min"]),
+        ] {
+            assert_eq!(found(database.url(), purpose, names).await, expected, "{purpose:?}");
+        }
+
+        let wish = "options=-cjit%3Don%20-cenable_seqscan=on&statement_timeout=5s&lock_timeout=1s";
+        let url = format!("{}&{wish}", database.url());
+        for (purpose, expected) in [
+            (Purpose::Read, ["on", "5s", "force_generic_plan", "on", "1s"]),
+            (Purpose::Migrate, ["on", "0", "auto", "on", "1s"]),
+        ] {
+            assert_eq!(found(&url, purpose, names).await, expected, "{purpose:?}");
+        }
+        let names = ["application_name", "TimeZone", "search_path"];
+        let found_there = found(database.url(), Purpose::Write, names).await;
+        assert_eq!(found_there, ["authd", "UTC", "\"$user\", public"]);
+        let path = "\"My schema\", a\\b";
+        let url = format!("{}&search_path=%22My%20schema%22,%20a%5Cb", database.url());
+        assert_eq!(found(&url, Purpose::Write, ["search_path"]).await, [path]);
+    }
+}

@@ -46,14 +46,14 @@ impl Connector {
         let rounds = self.url.session.rounds();
         let mut tries = hosts.len() * rounds.len();
         let mut failures = Vec::new();
-        for wanted in rounds {
+        for attributes in rounds {
             for host in &hosts {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let share = left / u32::try_from(tries).unwrap_or(u32::MAX).max(1);
                 let share = self.url.connect_timeout.map_or(share, |given| given.min(left));
                 tries -= 1;
-                let wish = Wish { wanted: *wanted, purpose, tls: tls.as_ref() };
-                match self.log_in_at(host, wish, share).await {
+                let attempt = Attempt { attributes: *attributes, purpose, tls: tls.as_ref() };
+                match self.log_in_at(host, attempt, share).await {
                     Ok(session) => return Ok(session),
                     Err(failure) => failures.push(format!("`{host}`: {failure}")),
                 }
@@ -84,7 +84,7 @@ impl Connector {
     async fn log_in_at(
         &self,
         host: &Host,
-        wish: Wish<'_>,
+        attempt: Attempt<'_>,
         time: Duration,
     ) -> Result<LoggedIn, String> {
         let deadline = Instant::now() + time;
@@ -99,7 +99,7 @@ impl Connector {
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(endpoints.len() - tried).unwrap_or(u32::MAX);
             let config = host.config(&self.url.config, endpoint);
-            let session = self.log_in_with(config, host, endpoint, wish);
+            let session = self.log_in_with(config, host, endpoint, attempt);
             failure = match timeout(share, session).await {
                 Ok(Ok(session)) => return Ok(session),
                 Ok(Err(failure)) => failure,
@@ -114,7 +114,7 @@ impl Connector {
         mut config: Config,
         host: &Host,
         endpoint: &Endpoint,
-        wish: Wish<'_>,
+        attempt: Attempt<'_>,
     ) -> Result<LoggedIn, String> {
         if self.url.passfile.is_some() {
             let (url, host) = (Arc::clone(&self.url), host.clone());
@@ -126,11 +126,11 @@ impl Connector {
         }
         if !self.is_pooled() {
             let mut config = config.clone();
-            match start(config.options(self.all_settings(wish.purpose)), wish.tls).await {
+            match start(config.options(self.all_settings(attempt.purpose)), attempt.tls).await {
                 Err(error) if refuses_settings(&error) => {}
                 started => {
-                    let started = started.map_err(|error| told(&error))?;
-                    return self.accept(started, endpoint, wish).await;
+                    let started = started.map_err(|error| describe(&error))?;
+                    return self.accept(started, endpoint, attempt).await;
                 }
             }
         }
@@ -138,11 +138,11 @@ impl Connector {
             config.options(to_options(self.url.settings.iter()));
         }
         let started =
-            start(&config, wish.tls).await.map_err(|error| match refuses_settings(&error) {
-                true => self.lost_settings(&told(&error)),
-                false => told(&error),
+            start(&config, attempt.tls).await.map_err(|error| match refuses_settings(&error) {
+                true => format!("{}: {}", self.lost_settings(), describe(&error)),
+                false => describe(&error),
             })?;
-        self.accept(started, endpoint, wish).await
+        self.accept(started, endpoint, attempt).await
     }
 
     /// The settings of the URL, and authd's own where the URL leaves them open
@@ -159,11 +159,11 @@ impl Connector {
         &self,
         started: Started,
         endpoint: &Endpoint,
-        wish: Wish<'_>,
+        attempt: Attempt<'_>,
     ) -> Result<LoggedIn, String> {
         let Started { client, closed, guard } = started;
         let state = State::of(&client).await?;
-        if let Some(fault) = wish.wanted.fault(state.is_standby, state.is_read_only) {
+        if let Some(fault) = attempt.attributes.fault(state.is_standby, state.is_read_only) {
             return Err(fault.to_owned());
         }
         let pooled = !state.has_settings;
@@ -173,28 +173,29 @@ impl Connector {
             for (name, actual) in [("search_path", &state.search_path), ("role", &state.role)] {
                 let wanted = self.url.settings.get(name);
                 if wanted.is_some_and(|wanted| without_blanks(wanted) != without_blanks(actual)) {
-                    return Err(self.lost_settings("what the URL sets does not reach the server"));
+                    return Err(self.lost_settings());
                 }
             }
         }
         self.pooled.store(pooled, Ordering::Release);
-        let watchdog = (pooled && wish.purpose != Purpose::Migrate).then(Arc::<Watchdog>::default);
+        let watchdog =
+            (pooled && attempt.purpose != Purpose::Migrate).then(Arc::<Watchdog>::default);
         if let Some(watchdog) = &watchdog {
             let _ = guard.send(Guard {
                 watchdog: Arc::clone(watchdog),
                 limit: self.statement_timeout() + GRACE,
                 token: client.cancel_token(),
                 endpoint: endpoint.clone(),
-                tls: wish.tls.cloned(),
+                tls: attempt.tls.cloned(),
             });
         }
         Ok(LoggedIn { client, closed, watchdog })
     }
 
-    fn lost_settings(&self, reason: &str) -> String {
+    fn lost_settings(&self) -> String {
         format!(
-            "{reason}; a pooler in between keeps {} from it, so that they must be set there, \
-             or with `ALTER ROLE … SET`, and not in the URL",
+            "a pooler in between keeps {} from the server; \
+             set this with `ALTER ROLE … SET`, or at the pooler, and not in the URL",
             self.url.settings.names()
         )
     }
@@ -202,8 +203,8 @@ impl Connector {
 
 /// What a session is wanted for
 #[derive(Clone, Copy)]
-struct Wish<'a> {
-    wanted: SessionAttributes,
+struct Attempt<'a> {
+    attributes: SessionAttributes,
     purpose: Purpose,
     tls: Option<&'a MakeTlsConnector>,
 }
@@ -283,7 +284,7 @@ struct State {
 impl State {
     /// One question, in the form that needs no prepared statement
     async fn of(client: &Client) -> Result<Self, String> {
-        let messages = client.simple_query(STATE).await.map_err(|error| told(&error))?;
+        let messages = client.simple_query(STATE).await.map_err(|error| describe(&error))?;
         let row = messages.into_iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
@@ -316,7 +317,7 @@ fn refuses_settings(error: &tokio_postgres::Error) -> bool {
 }
 
 /// What a failed attempt says, and why
-fn told(error: &tokio_postgres::Error) -> String {
+fn describe(error: &tokio_postgres::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

@@ -1,6 +1,7 @@
 //! Programs that a test runs for itself: a PostgreSQL server with TLS, and PgBouncer
 
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::print_stdout, reason = "what was left out is to be seen")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};

@@ -74,7 +74,7 @@ impl Host {
     pub(in super::super) async fn endpoints(&self) -> io::Result<Vec<Endpoint>> {
         let name = match &self.name {
             Some(Name::Tcp(name)) => name.clone(),
-            Some(Name::Socket(_)) => return Ok(vec![Endpoint::Socket(self.socket())]),
+            Some(Name::Socket(_)) => return Ok(vec![Endpoint::Socket(self.socket_path())]),
             None => String::new(),
         };
         let addresses = match self.address {
@@ -104,7 +104,7 @@ impl Host {
         config
     }
 
-    fn socket(&self) -> PathBuf {
+    fn socket_path(&self) -> PathBuf {
         match &self.name {
             Some(Name::Socket(folder)) => folder.join(format!(".s.PGSQL.{}", self.port)),
             _ => PathBuf::new(),
@@ -136,7 +136,7 @@ impl fmt::Display for Host {
             (Some(Name::Tcp(name)), _) if name.contains(':') => write!(f, "[{name}]:{port}"),
             (Some(Name::Tcp(name)), _) => write!(f, "{name}:{port}"),
             (Some(Name::Socket(_)), _) => {
-                write!(f, "{}", self.socket().display())
+                write!(f, "{}", self.socket_path().display())
             }
             (None, Some(address)) => write!(f, "{}", SocketAddr::new(address, port)),
             (None, None) => write!(f, "port {port}"),

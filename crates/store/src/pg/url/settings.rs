@@ -147,7 +147,7 @@ fn duration(text: &str) -> Option<Duration> {
     };
     let milliseconds = number.checked_mul(milliseconds)?;
     // The server has no longer ones.
-    i32::try_from(milliseconds).ok().and(Some(Duration::from_millis(milliseconds)))
+    i32::try_from(milliseconds).is_ok().then(|| Duration::from_millis(milliseconds))
 }
 
 const STATEMENT_TIMEOUT: &str = "statement_timeout";

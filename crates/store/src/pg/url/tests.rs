@@ -27,7 +27,7 @@ fn said(url: &DatabaseUrl) -> String {
             Pem::File(path) => path.display().to_string(),
             Pem::Inline(text) => format!("({})", text.reveal()),
         };
-        add("roots", Some(tls.roots.as_ref().map_or("system".to_owned(), pem)));
+        add("roots", Some(tls.roots.as_ref().map_or_else(|| "system".to_owned(), pem)));
         if let Some(identity) = &tls.identity {
             add("certificate", Some(pem(&identity.certificate)));
             add("key", Some(pem(&identity.key)));
