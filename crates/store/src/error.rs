@@ -35,11 +35,11 @@ pub enum Error {
         reason: String,
     },
     /// The URL is not understood
-    #[error(
-        "the database URL is not understood; \
-         expected `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`"
-    )]
-    InvalidUrl,
+    #[error("the database URL is not understood: {reason}")]
+    InvalidUrl {
+        /// Which parameter is wrong and what was expected, without any secret
+        reason: String,
+    },
     /// A migration failed, and with it all that would have followed
     #[error("migrating the database failed: {reason}")]
     Migration {
@@ -58,6 +58,12 @@ pub enum Error {
     /// The system has no random bytes
     #[error("the system has no random bytes")]
     NoRandomness,
+    /// A pooler stands between authd and the database, and authd cannot work through it
+    #[error("the pooler before the database cannot be used: {reason}")]
+    Pooler {
+        /// What it lacks
+        reason: String,
+    },
     /// The database answered, with an error
     #[error("the database refused a statement: {reason}")]
     Query {

@@ -30,7 +30,7 @@ pub use crate::memory::MemoryStore;
 pub use crate::pg::cluster;
 #[cfg(feature = "postgres")]
 pub use crate::pg::{
-    ActiveKey, Generation, Migrations, Options, PgStore, SessionRow, StatementCounter,
+    ActiveKey, Generation, Migrations, Options, PgStore, Pooling, SessionRow, StatementCounter,
 };
 
 /// Everything that authd asks of a database: the sum of the ports

@@ -150,7 +150,7 @@ async fn a_url_that_is_not_understood_is_not_repeated() {
     for url in ["", "secret", "postgresql://u:se#cret@h:x/d", "host=h passw0rd=secret", "mysql://h"]
     {
         let error = PgStore::new(url, &Options::default()).unwrap_err();
-        assert_eq!(error, Error::InvalidUrl, "{url}");
+        assert!(matches!(error, Error::InvalidUrl { .. }), "{url}: {error}");
         assert!(!error.to_string().contains("cret"));
     }
 }

@@ -37,6 +37,12 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
         StoreConfig::Postgres { url, connections } => {
             let has_keys = !connections.encryption_keys.is_empty();
             let store = PgStore::connect(url.reveal(), &connections.options()).await?;
+            if store.is_pooled() {
+                warn!(
+                    "a pooler keeps authd's settings from the database, which its role must \
+                     have instead: `jit`, `plan_cache_mode`, `statement_timeout`"
+                );
+            }
             check_tables(&store, config.apps.is_some()).await?;
             if config.apps.is_some() && config.key_rotation {
                 check_encryption(&store, has_keys).await?;

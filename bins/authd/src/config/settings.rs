@@ -36,7 +36,9 @@ pub(crate) struct Settings {
     /// Where the control plane's data is [default: postgres]
     #[arg(long, env = "AUTHD_STORE", help_heading = "Store")]
     pub(super) store: Option<StoreKind>,
-    /// PostgreSQL to use; without one, authd runs its own in the data directory
+    /// PostgreSQL to use, as a URL or a list of NAME=VALUE with libpq's parameters, such as
+    /// search_path, sslmode, sslcert, options, several hosts; without one, authd runs its own
+    /// in the data directory
     #[arg(
         long,
         env = "AUTHD_DATABASE_URL",

@@ -28,6 +28,8 @@ impl Failure {
     /// something new the tables have changed.
     pub(super) async fn of(connection: &Connection, error: &DieselError, took: Duration) -> Self {
         match error {
+            // Given up on this side, where a pooler keeps the server from doing so.
+            _ if connection.is_overdue() => return Self::TooSlow,
             DieselError::DatabaseError(
                 DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
                 _,

@@ -15,6 +15,7 @@ mod app_access;
 mod audit_log;
 mod authorized;
 mod batches;
+mod cancel;
 mod candidates;
 #[cfg(feature = "cluster")]
 pub mod cluster;
@@ -27,12 +28,14 @@ mod housekeeping;
 mod import;
 mod jobs;
 mod journal;
+mod login;
 mod migrate;
 mod mirror;
 mod options;
 mod places;
 #[cfg(test)]
 mod plans;
+mod pooling;
 mod proxies;
 mod reads;
 #[rustfmt::skip] // as generated
@@ -43,7 +46,9 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod url;
 mod values;
+mod watchdog;
 mod workspaces;
 mod writes;
 
@@ -60,6 +65,7 @@ use self::connect::{Connection, Connector, Purpose};
 pub use self::crypto_keys::ActiveKey;
 pub use self::migrate::Migrations;
 pub use self::options::{Options, StatementCounter};
+pub use self::pooling::Pooling;
 use self::reads::Reads;
 pub use self::tables::Generation;
 use self::tables::{Catalog, Question, Tables};
@@ -110,18 +116,21 @@ pub struct PgStore {
 impl PgStore {
     /// A store over the database at `url`, without connecting to it yet
     ///
-    /// `url` is a `postgresql://` URL or a list of `key=value`. With `sslmode=require`,
-    /// `verify-ca` or `verify-full`, which mean the same, connections are over TLS and the
-    /// server proves its name, to an authority of `sslrootcert=FILE` or of this machine;
-    /// else they are in the clear. Must be called, and the store used, within one tokio
-    /// runtime.
+    /// `url` is a `postgresql://` URL or a list of `NAME=VALUE` with the parameters of libpq.
+    /// With `sslmode=require`, `verify-ca` or `verify-full`, which mean the same, connections
+    /// are over TLS and the server proves its name, to an authority of `sslrootcert=FILE` or of
+    /// this machine; else they are in the clear. Of several hosts, the first that answers and
+    /// is what `target_session_attrs` asks for is used. `connect_timeout` and
+    /// `statement_timeout` in the URL take the place of those in `options`. Must be called, and
+    /// the store used, within one tokio runtime.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`], or [`Error::Tls`] if the authorities cannot be read.
+    /// [`Error::InvalidUrl`], which names the parameter; [`Error::Tls`], which names the file,
+    /// if certificates or a key cannot be used.
     pub fn new(url: &str, options: &Options) -> Result<Self, Error> {
         let connector = Connector::new(url, options)?;
-        let reads = |connections| Arc::new(Reads::new(connector.clone(), options, connections));
+        let reads = |connections| Arc::new(Reads::new(&connector, connections));
         let (sign_in, access) = (reads(options.read_connections), reads(options.read_connections));
         let reads = reads(1);
         let candidates = Arc::new(Batches::new(Arc::clone(&sign_in)));
@@ -153,15 +162,20 @@ impl PgStore {
 
     /// A store over the database at `url`, after making sure that it answers
     ///
-    /// Whether the tables are there is not asked.
+    /// Whether the tables are there is not asked. A pooler is looked at once, as by
+    /// [`pooling`](Self::pooling).
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and [`Error::Unavailable`].
+    /// As [`new`](Self::new) and [`pooling`](Self::pooling).
     pub async fn connect(url: &str, options: &Options) -> Result<Self, Error> {
         let store = Self::new(url, options)?;
-        store.look().await?;
-        Ok(store)
+        let answer = store.look().await;
+        // First, as it explains why there may be no answer.
+        if store.is_pooled() {
+            store.pooling().await?;
+        }
+        answer.map(|_| store)
     }
 }
 

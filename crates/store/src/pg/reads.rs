@@ -7,7 +7,6 @@ use diesel::result::QueryResult;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::Options;
 use super::connect::{Connection, Connector, Purpose};
 use super::failure::Failure;
 use crate::Error;
@@ -38,12 +37,12 @@ struct Slot {
 }
 
 impl Reads {
-    pub(super) fn new(connector: Connector, options: &Options, connections: usize) -> Self {
+    pub(super) fn new(connector: &Connector, connections: usize) -> Self {
         let slots = (0..connections.max(1)).map(|_| Slot::new(connector.clone()));
         Self {
             slots: slots.collect(),
             next: AtomicUsize::new(0),
-            patience: options.connect_timeout + options.statement_timeout,
+            patience: connector.patience() + connector.statement_timeout(),
         }
     }
 

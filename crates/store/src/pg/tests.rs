@@ -186,8 +186,10 @@ async fn plan(database: &Database, statement: &str, types: &[String]) -> String 
     };
     let nulls = list(vec!["NULL"; types.len()]);
     let types = list(types.iter().map(String::as_str).collect());
+    let settings = SHORT_READS.iter().map(|(name, value)| format!("SET {name} = {value};"));
+    let settings: String = settings.collect();
     let statements = format!(
-        "{SHORT_READS}
+        "{settings}
          PREPARE question {types} AS {statement};
          EXPLAIN EXECUTE question {nulls}"
     );
