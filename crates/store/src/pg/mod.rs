@@ -28,6 +28,7 @@ mod import;
 mod jobs;
 mod journal;
 mod migrate;
+mod mirror;
 mod options;
 mod places;
 mod proxies;
@@ -98,6 +99,8 @@ pub struct PgStore {
     writes: Writes,
     /// Its own connections, so that no other writes keep records waiting
     audit: Writes,
+    /// Whether visits are also written where the control plane looks for them
+    mirror: bool,
 }
 
 impl PgStore {
@@ -121,7 +124,10 @@ impl PgStore {
         let apps = Arc::new(Batches::new(Arc::clone(&access)));
         let terminals = Arc::new(Batches::new(Arc::clone(&access)));
         let of_apps = Question::OF_APPS.into_iter().filter(|_| options.app_access);
-        let questions = std::iter::once(Question::Candidates).chain(of_apps).collect();
+        let mirror = options.mirror_audit && options.app_access;
+        let mirrored = mirror.then_some(Question::Mirror);
+        let questions = std::iter::once(Question::Candidates).chain(of_apps).chain(mirrored);
+        let questions = questions.collect();
         let writes = Writes::new(connector.clone(), Purpose::Write, options.write_connections);
         let audit = Writes::new(connector.clone(), Purpose::Audit, options.audit_connections);
         Ok(Self {
@@ -135,6 +141,7 @@ impl PgStore {
             terminals,
             writes,
             audit,
+            mirror,
         })
     }
 

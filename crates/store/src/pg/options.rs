@@ -26,6 +26,9 @@ pub struct Options {
     /// [`Store::ping`](crate::Store::ping) errs while the tables do not fit the questions
     /// that are asked.
     pub app_access: bool,
+    /// Whether visits are also written where the control plane's own page looks for them:
+    /// `audit_logs` up to v2.24, `connection_logs` since v2.25
+    pub mirror_audit: bool,
     /// Counts the statements that are sent
     pub statements: Option<StatementCounter>,
 }
@@ -39,6 +42,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(3),
             statement_timeout: Duration::from_secs(3),
             app_access: true,
+            mirror_audit: false,
             statements: None,
         }
     }
@@ -88,6 +92,13 @@ impl Options {
     #[must_use]
     pub const fn app_access(mut self, asked: bool) -> Self {
         self.app_access = asked;
+        self
+    }
+
+    /// The same options, with [`mirror_audit`](Self::mirror_audit) as given
+    #[must_use]
+    pub const fn mirror_audit(mut self, mirror: bool) -> Self {
+        self.mirror_audit = mirror;
         self
     }
 

@@ -104,17 +104,27 @@ impl Writes {
     ) -> Result<T, Error> {
         let mut connection = self.get().await?;
         let began = Instant::now();
-        match write(&mut connection).await {
-            Ok(done) => Ok(done),
-            Err(error) => {
-                let failure = connection.failed(&error, began).await;
-                Err(failure.error(error))
-            }
-        }
+        let outcome = write(&mut connection).await;
+        connection.judge(outcome, began).await
     }
 }
 
 impl Lent<'_> {
+    /// What comes of a write that is put once
+    pub(super) async fn judge<T>(
+        &self,
+        outcome: QueryResult<T>,
+        began: Instant,
+    ) -> Result<T, Error> {
+        match outcome {
+            Ok(done) => Ok(done),
+            Err(error) => {
+                let failure = self.failed(&error, began).await;
+                Err(failure.error(error))
+            }
+        }
+    }
+
     /// Judges a write whose statement depends on the tables
     ///
     /// Says whether to put it again, on another connection: a statement that failed because

@@ -143,8 +143,8 @@ async fn no_statement_reads_a_whole_table() {
 
     // On the way that every visit goes, with and without a session to be closed.
     let groups = Groups::of(&[], Window::default());
-    let note = Note::<false>::of(&groups, Window::default());
-    let careful = Note::<true>::of(&groups, Window::default());
+    let note = Note::<false>::of(&groups, Window::default(), None);
+    let careful = Note::<true>::of(&groups, Window::default(), None);
     let arrays = "bytea[], uuid[], uuid[], bigint[], timestamptz[], uuid[], uuid[], uuid[], \
                   inet[], text[], text[], uuid[], text[], integer[], text[], text[], jsonb[], \
                   uuid[]";

@@ -25,6 +25,8 @@ pub(crate) enum Question {
     LogOut,
     /// Sessions, for an operator
     Sessions,
+    /// A visit, written where the control plane looks for it
+    Mirror,
 }
 
 /// A right to a table or to some of its columns
@@ -49,7 +51,7 @@ pub(crate) enum Right {
 }
 
 impl Question {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Candidates,
         Self::AppByName,
         Self::AppById,
@@ -58,6 +60,7 @@ impl Question {
         Self::NewKey,
         Self::LogOut,
         Self::Sessions,
+        Self::Mirror,
     ];
 
     /// The questions of app access
@@ -80,6 +83,7 @@ impl Question {
             Self::NewKey => "a new session",
             Self::LogOut => "the end of a session",
             Self::Sessions => "the sessions there are",
+            Self::Mirror => "the mirror of the audit",
         }
     }
 
@@ -102,6 +106,8 @@ impl Question {
             Self::NewKey => sessions::NEW_KEY.to_owned(),
             Self::LogOut => sessions::LOG_OUT.to_owned(),
             Self::Sessions => accounts::SESSIONS.to_owned(),
+            // A part of the statement that notes visits.
+            Self::Mirror => String::new(),
         }
     }
 
@@ -115,6 +121,7 @@ impl Question {
             Self::NewKey => vec![Need::insert("api_keys")],
             Self::LogOut => LOG_OUT.to_vec(),
             Self::Sessions => SESSIONS.to_vec(),
+            Self::Mirror => MIRROR.to_vec(),
         }
     }
 
@@ -257,4 +264,10 @@ const SESSIONS: &[Need] = &[
     Need::select("api_keys", "scope").until(Generation::V2_27),
     Need::select("api_keys", "scopes allow_list").since(Generation::V2_27),
     Need::select("users", "id username"),
+];
+
+const MIRROR: &[Need] = &[
+    Need::insert("audit_logs").until(Generation::V2_25),
+    Need::insert("connection_logs").since(Generation::V2_25),
+    Need::select("workspaces", "id name owner_id organization_id").since(Generation::V2_25),
 ];
