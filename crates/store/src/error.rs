@@ -16,6 +16,16 @@ pub enum Error {
         /// One such table
         table: &'static str,
     },
+    /// A key of those that the control plane encrypts with is not usable
+    #[error("encryption key {number} of {of} {problem}")]
+    InvalidEncryptionKey {
+        /// The place in the list, from 1
+        number: usize,
+        /// How many keys the list has
+        of: usize,
+        /// What is wrong with it; nothing of the key itself
+        problem: String,
+    },
     /// A row holds what cannot be told from a grant of more than it should
     ///
     /// Such as a label that is not known, or a role's permissions that cannot be read.
@@ -36,6 +46,18 @@ pub enum Error {
         /// What the database said
         reason: String,
     },
+    /// The control plane encrypts with a key that is missing here
+    #[error(
+        "the control plane encrypts its keys (`crypto_keys`); the key with digest `{digest}` is \
+         not among --external-token-encryption-keys"
+    )]
+    MissingEncryptionKey {
+        /// The digest under which the control plane has the key
+        digest: String,
+    },
+    /// The system has no random bytes
+    #[error("the system has no random bytes")]
+    NoRandomness,
     /// The database answered, with an error
     #[error("the database refused a statement: {reason}")]
     Query {

@@ -2,6 +2,8 @@
 
 pub mod authorized;
 mod domain;
+#[cfg(feature = "postgres")]
+mod encryption;
 mod error;
 pub mod fleet;
 pub mod import;
@@ -17,6 +19,8 @@ use app_authz::token::{KeyStore, Rotation};
 use app_authz::{Directory, Jobs, Proxies};
 
 use crate::authorized::Rows;
+#[cfg(feature = "postgres")]
+pub use crate::encryption::EncryptionKeys;
 pub use crate::error::Error;
 #[cfg(feature = "postgres")]
 pub use crate::error::Unfit;
@@ -25,7 +29,9 @@ pub use crate::memory::MemoryStore;
 #[cfg(feature = "cluster")]
 pub use crate::pg::cluster;
 #[cfg(feature = "postgres")]
-pub use crate::pg::{Generation, Migrations, Options, PgStore, SessionRow, StatementCounter};
+pub use crate::pg::{
+    ActiveKey, Generation, Migrations, Options, PgStore, SessionRow, StatementCounter,
+};
 
 /// Everything that authd asks of a database: the sum of the ports
 pub trait Store:

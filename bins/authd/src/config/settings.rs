@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use identity_verify::Policy;
 use serde::{Deserialize, Serialize};
 
-use super::value::{Within, entry};
+use super::value::{SecretText, Within, encryption_keys, entry, secrets};
 use super::{ConfigError, Connections, StoreConfig};
 
 /// Everything an operator may set, before defaults are filled in
@@ -59,6 +59,19 @@ pub(crate) struct Settings {
     /// Connections for writes, at most [default: 8]
     #[arg(long, env = "AUTHD_WRITE_CONNECTIONS", value_name = "N", help_heading = "Store")]
     pub(super) write_connections: Option<Within<1, 1000>>,
+
+    /// Keys that the control plane encrypts with, in base64, separated by commas: the first
+    /// encrypts, all decrypt
+    #[serde(deserialize_with = "secrets")]
+    #[arg(
+        long,
+        env = "AUTHD_EXTERNAL_TOKEN_ENCRYPTION_KEYS",
+        hide_env_values = true,
+        value_name = "KEY",
+        value_delimiter = ',',
+        help_heading = "Store"
+    )]
+    pub(super) external_token_encryption_keys: Option<Vec<SecretText>>,
 
     /// Folder of keys and certificates to trust beside the built-in ones
     #[arg(long, env = "AUTHD_TRUST_DIR", value_name = "DIR", help_heading = "Trust")]
@@ -207,7 +220,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_ACCESS_URL", value_name = "URL", help_heading = "App access")]
     pub(super) access_url: Option<String>,
     /// Pattern of the hosts of apps, such as `*.apps.example.com`; without one, apps are reached
-    /// by path alone
+    /// by path alone; a port only where apps are on another than the access URL
     #[arg(
         long,
         env = "AUTHD_WILDCARD_ACCESS_URL",
@@ -368,6 +381,7 @@ impl Settings {
         let connections = Connections {
             read: self.read_connections.map_or(2, Within::get),
             write: self.write_connections.map_or(8, Within::get),
+            encryption_keys: encryption_keys(self.external_token_encryption_keys.as_deref())?,
         };
         match (self.store.unwrap_or(StoreKind::Postgres), self.database_url) {
             (StoreKind::Memory, Some(_)) => Err(ConfigError::MemoryWithUrl),

@@ -231,8 +231,8 @@ impl Refused {
             Self::MalformedHost(label) => page(
                 "Invalid Application URL",
                 &format!(
-                    "Could not parse subdomain application URL {}: it is not of the form \
-                     app--agent--workspace--user.",
+                    "Could not parse subdomain application URL {}: it is neither of the form \
+                     app--workspace--user nor of the form port--agent--workspace--user.",
                     quote(&label)
                 ),
             ),

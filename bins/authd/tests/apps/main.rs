@@ -4,10 +4,12 @@
 #![allow(unreachable_pub, reason = "modules of one test")]
 
 mod access;
+mod addresses;
 mod api;
 mod attacks;
 mod audit;
 mod forward;
+mod hosts;
 mod issue;
 mod keys;
 mod kill;

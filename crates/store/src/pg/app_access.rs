@@ -433,3 +433,52 @@ prepared_once!(ByAgents);
 impl Query for ByAgents<'_> {
     type SqlType = Columns;
 }
+
+/// How the database goes about each statement
+#[cfg(test)]
+pub(super) mod explained {
+    use serde_json::Value;
+
+    use super::super::plans::Explain;
+    use super::*;
+
+    pub(in crate::pg) async fn by_name(
+        connection: &Connection,
+        owner: &str,
+        workspace: &str,
+        slug: &str,
+        key: &str,
+    ) -> QueryResult<Value> {
+        let text = connection.text(Question::AppByName)?;
+        let place = place(owner.into(), workspace, slug);
+        let tokens = [key.to_owned()];
+        let asked = Asked::by(std::iter::once((&place, &tokens[..])));
+        Explain(ByNames::<false>::of(&asked, text)).load(connection).await
+    }
+
+    pub(in crate::pg) async fn by_id(
+        connection: &Connection,
+        owner: &str,
+        workspace: Uuid,
+        slug: &str,
+    ) -> QueryResult<Value> {
+        let text = connection.text(Question::AppById)?;
+        let place = place(owner.into(), &workspace.to_string(), slug);
+        let asked = Asked::by(std::iter::once((&place, &[][..])));
+        Explain(ByNames::<true>::of(&asked, text)).load(connection).await
+    }
+
+    pub(in crate::pg) async fn by_agent(
+        connection: &Connection,
+        agent: Uuid,
+        key: &str,
+    ) -> QueryResult<Value> {
+        let text = connection.text(Question::Terminal)?;
+        Explain(ByAgents { text, agents: &[agent], tokens: &[key] }).load(connection).await
+    }
+
+    fn place(owner: IdOrName, workspace: &str, slug: &str) -> NamedPlace {
+        let (workspace, slug) = (workspace.into(), text(slug));
+        NamedPlace { owner, workspace, slug, port: None }
+    }
+}

@@ -158,3 +158,13 @@ impl From<Row> for Candidate {
         }
     }
 }
+
+/// How the database finds the candidates of one instance
+#[cfg(test)]
+pub(super) async fn explained(
+    connection: &Connection,
+    instance: &str,
+) -> QueryResult<serde_json::Value> {
+    let text = connection.text(Question::Candidates)?;
+    super::plans::Explain(ByInstances { text, ids: &[instance.to_owned()] }).load(connection).await
+}

@@ -64,6 +64,10 @@ pub(super) const HOLDER: &str = "\
 /// signs in through a provider has a link, and only those are looked up. A key that an
 /// OAuth2 app was given is good only beside the token it was given with.
 ///
+/// An encrypted token is base64 of a nonce of 12 bytes, a tag of 16, and as many bytes as the
+/// token has. So its length says whether the token is empty, with the key at hand or not: 28
+/// bytes are 38 digits before the padding. Neither token nor ciphertext leaves the database.
+///
 /// The offset keeps a subquery whole: flattened into the joins around it, it would be
 /// one more table to weigh against all others and take longer to start.
 pub(super) const HOLDER_OF_KEY: &str = "\
@@ -80,11 +84,14 @@ LATERAL (
            u.is_service_account,  --since v2.32
            true AS is_prolonged,  --until v2.35
            k.login_type <> 'token' AS is_prolonged,  --since v2.35
-           l.oauth_refresh_token <> '' AS can_refresh
+           l.can_refresh
     FROM api_keys k
     JOIN users u ON u.id = k.user_id AND NOT u.deleted
     LEFT JOIN LATERAL (
-        SELECT oauth_expiry, oauth_refresh_token
+        SELECT oauth_expiry, CASE coalesce(oauth_refresh_token_key_id, '')
+                   WHEN '' THEN oauth_refresh_token <> ''
+                   ELSE length(rtrim(oauth_refresh_token, '=')) > 38
+               END AS can_refresh
         FROM user_links
         WHERE user_id = k.user_id AND login_type = k.login_type
           AND k.login_type IN ('github', 'oidc')

@@ -31,6 +31,8 @@ mod migrate;
 mod mirror;
 mod options;
 mod places;
+#[cfg(test)]
+mod plans;
 mod proxies;
 mod reads;
 #[rustfmt::skip] // as generated
@@ -55,13 +57,14 @@ use self::app_access::{NamedAccess, TerminalAccess};
 use self::batches::Batches;
 use self::candidates::InstanceId;
 use self::connect::{Connection, Connector, Purpose};
+pub use self::crypto_keys::ActiveKey;
 pub use self::migrate::Migrations;
 pub use self::options::{Options, StatementCounter};
 use self::reads::Reads;
 pub use self::tables::Generation;
 use self::tables::{Catalog, Question, Tables};
 use self::writes::Writes;
-use crate::{Error, Store};
+use crate::{EncryptionKeys, Error, Store};
 
 /// A store over PostgreSQL
 ///
@@ -101,6 +104,7 @@ pub struct PgStore {
     audit: Writes,
     /// Whether visits are also written where the control plane looks for them
     mirror: bool,
+    encryption_keys: EncryptionKeys,
 }
 
 impl PgStore {
@@ -130,6 +134,7 @@ impl PgStore {
         let questions = questions.collect();
         let writes = Writes::new(connector.clone(), Purpose::Write, options.write_connections);
         let audit = Writes::new(connector.clone(), Purpose::Audit, options.audit_connections);
+        let encryption_keys = options.encryption_keys.clone();
         Ok(Self {
             connector,
             sign_in,
@@ -142,6 +147,7 @@ impl PgStore {
             writes,
             audit,
             mirror,
+            encryption_keys,
         })
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 
+use crate::EncryptionKeys;
+
 /// How a [`PgStore`](super::PgStore) uses its database
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -29,6 +31,8 @@ pub struct Options {
     /// Whether visits are also written where the control plane's own page looks for them:
     /// `audit_logs` up to v2.24, `connection_logs` since v2.25
     pub mirror_audit: bool,
+    /// The keys that the control plane encrypts with, the preferred one first
+    pub encryption_keys: EncryptionKeys,
     /// Counts the statements that are sent
     pub statements: Option<StatementCounter>,
 }
@@ -43,6 +47,7 @@ impl Default for Options {
             statement_timeout: Duration::from_secs(3),
             app_access: true,
             mirror_audit: false,
+            encryption_keys: EncryptionKeys::default(),
             statements: None,
         }
     }
@@ -99,6 +104,13 @@ impl Options {
     #[must_use]
     pub const fn mirror_audit(mut self, mirror: bool) -> Self {
         self.mirror_audit = mirror;
+        self
+    }
+
+    /// The same options, with [`encryption_keys`](Self::encryption_keys) as given
+    #[must_use]
+    pub fn encryption_keys(mut self, keys: EncryptionKeys) -> Self {
+        self.encryption_keys = keys;
         self
     }
 

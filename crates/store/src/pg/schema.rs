@@ -131,6 +131,7 @@ diesel::table! {
         secret -> Nullable<Text>,
         starts_at -> Timestamptz,
         deletes_at -> Nullable<Timestamptz>,
+        secret_key_id -> Nullable<Text>,
     }
 }
 
@@ -147,6 +148,17 @@ diesel::table! {
         updated_at -> Timestamptz,
         is_system -> Bool,
         member_permissions -> Jsonb,
+    }
+}
+
+diesel::table! {
+    dbcrypt_keys (number) {
+        number -> Int4,
+        active_key_digest -> Nullable<Text>,
+        revoked_key_digest -> Nullable<Text>,
+        created_at -> Nullable<Timestamptz>,
+        revoked_at -> Nullable<Timestamptz>,
+        test -> Text,
     }
 }
 
@@ -242,6 +254,8 @@ diesel::table! {
         oauth_access_token -> Text,
         oauth_refresh_token -> Text,
         oauth_expiry -> Timestamptz,
+        oauth_access_token_key_id -> Nullable<Text>,
+        oauth_refresh_token_key_id -> Nullable<Text>,
     }
 }
 
@@ -385,6 +399,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     authd_audit_sessions,
     crypto_keys,
     custom_roles,
+    dbcrypt_keys,
     group_members,
     groups,
     oauth2_provider_app_tokens,

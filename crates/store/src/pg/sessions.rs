@@ -310,3 +310,10 @@ impl QueryFragment<Pg> for LogOut<'_> {
 }
 
 prepared_once!(LogOut);
+
+/// How the database finds the holder of one key
+#[cfg(test)]
+pub(super) async fn explained(connection: &Connection, id: &str) -> QueryResult<serde_json::Value> {
+    let text = connection.text(Question::Holders)?;
+    super::plans::Explain(Holders { text, ids: &[id] }).load(connection).await
+}

@@ -240,7 +240,10 @@ const HOLDERS: &[Need] = &[
     Need::select("api_keys", "scopes allow_list").since(Generation::V2_27),
     Need::select("users", "id status deleted rbac_roles"),
     Need::select("users", "is_service_account").since(Generation::V2_32),
-    Need::select("user_links", "user_id login_type oauth_expiry oauth_refresh_token"),
+    Need::select(
+        "user_links",
+        "user_id login_type oauth_expiry oauth_refresh_token oauth_refresh_token_key_id",
+    ),
     Need::select("oauth2_provider_app_tokens", "api_key_id audience").since(Generation::V2_25),
     Need::select("organization_members", "organization_id user_id roles"),
     Need::select("organizations", "id default_org_member_roles").since(Generation::V2_35),
