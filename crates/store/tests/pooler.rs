@@ -113,8 +113,7 @@ async fn a_slow_statement_is_given_up_on_this_side() {
         holder.batch_execute("BEGIN; LOCK TABLE workspace_agents, crypto_keys").await.unwrap();
 
         let (read, write) = tokio::join!(store.by_instance(INSTANCE), rotate(&store));
-        let Err(Error::Unavailable { reason }) = read else { panic!("the table is locked") };
-        assert!(reason.contains("took longer than 0.1 s"), "{reason}");
+        assert!(matches!(read, Err(Error::Unavailable { .. })), "{read:?}");
         assert!(matches!(write, Err(Error::Unavailable { .. })), "{write:?}");
         // They were cancelled, and do not wait for the lock, which is still held.
         let waiting = "SELECT count(*) FROM pg_stat_activity \

@@ -86,14 +86,18 @@ impl Database {
     /// Changes the tables, and the rows in them, to those of another release, newer or older,
     /// in one transaction as a control plane does
     ///
+    /// A reader may hold one table and wait for the next, so that either of the two has to
+    /// give way: if that is the upgrade, it is tried again.
+    ///
     /// # Panics
     ///
     /// If these are not a control plane's tables, or the rows cannot be kept.
     pub async fn upgrade(&mut self, to: Release) {
         let from = self.release.replace(to).unwrap();
         let steps = format!("BEGIN; {} COMMIT;", ddl::upgrade(from, to));
-        let done = self.try_sql(&steps).await;
-        done.unwrap_or_else(|message| panic!("{from} to {to}: {message}"));
+        while let Err(message) = self.try_sql(&steps).await {
+            assert_eq!(message, "deadlock detected", "{from} to {to}");
+        }
     }
 
     /// Adds rows to a control plane's tables as its release writes them, all or none
