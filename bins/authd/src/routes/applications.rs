@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use app_authz::credential::{NewKey, SessionToken};
-use app_authz::rbac::{Action, Object, ResourceType, ScopeName};
+use app_authz::credential::{AppSession, NewKey, SessionToken};
 use app_authz::token::{API_KEY_PARAMETER, without_api_key};
 use app_authz::{Error, HttpUrl, login};
 use bytes::Bytes;
@@ -45,7 +44,8 @@ pub(crate) async fn host<S: Store>(
 /// `GET /api/v2/applications/auth-redirect`
 ///
 /// Sends a visitor who is signed in back to the app they came from, with a session that is
-/// good for apps alone, sealed into the address.
+/// good for apps alone, sealed into the address. It opens no app that the visitor's own
+/// session does not open.
 pub(crate) async fn auth_redirect<S: Store>(
     apps: &Apps<S>,
     headers: &HeaderMap,
@@ -85,27 +85,24 @@ pub(crate) async fn auth_redirect<S: Store>(
         }
         .to_owned(),
     })?;
-    let user = holder.key.user;
-    let own_key = Object::new(ResourceType::ApiKey).owner(user);
-    if !subject.is_allowed(&Action::Create, &own_key) {
-        return Err(AccessFailure::NotFound.into());
-    }
+    let longest = apps.config.session_duration;
+    let session = AppSession::of(&holder, &subject, apps.terms(), longest, now);
+    let session = session.ok_or(AccessFailure::NotFound)?;
     let Some(attempts) = Attempts::of(apps, headers, &back, now).next() else {
         return Ok(loop_page(&dashboard.to_string()));
     };
 
     let token = with_random(|fill| SessionToken::generate(fill))
         .map_err(|_| AccessFailure::NoRandomness)?;
-    let left = holder.key.expires_at.duration_since(now).unwrap_or_default();
-    let lifetime = left.min(apps.config.session_duration);
     let key = NewKey {
         token: &token,
-        user,
+        user: holder.key.user,
         login_type: app_authz::credential::LoginType::Password,
-        scope: ScopeName::ApplicationConnect,
+        scope: session.scope,
+        allow_list: &session.allow_list,
         created_at: now,
-        expires_at: now + lifetime,
-        lifetime,
+        expires_at: session.expires_at,
+        lifetime: session.lifetime,
         ip: client,
         name: "",
     };

@@ -11,6 +11,7 @@ mod forward;
 mod issue;
 mod keys;
 mod kill;
+mod limits;
 mod path;
 mod ports;
 mod real;

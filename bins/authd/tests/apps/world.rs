@@ -17,7 +17,7 @@ use hyper::header::{HeaderName, SET_COOKIE};
 use serde_json::{Value, json};
 use store::fleet::{CorsBehavior, Fleet, SharingLevel, Transition, UserStatus};
 use store::{Options, PgStore, StatementCounter};
-use testkit::Database;
+use testkit::{Database, Rows};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -164,7 +164,10 @@ impl Plan {
         let statements = StatementCounter::default();
         let options = Options::default().statements(statements.clone());
         let store = PgStore::connect(database.url(), &options).await.unwrap();
-        store.load(&self.rows).await.unwrap();
+        match database.release() {
+            Some(_) => database.load(Rows::of(&self.rows)).await.unwrap(),
+            None => store.load(&self.rows).await.unwrap(),
+        }
         let (now, shift) = (self.now, Arc::new(AtomicI64::new(0)));
         let shifted = Arc::clone(&shift);
         let clock: authd::Clock = Arc::new(move || {

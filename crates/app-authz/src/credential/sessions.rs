@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{ApiKey, KeyHolder, KeyUpdate, LoginType, SessionToken};
 use crate::UserId;
-use crate::rbac::ScopeName;
+use crate::rbac::{Action, AllowList, Object, ResourceType, ScopeName, Subject};
 
 /// Answers who holds a session, and keeps the books of sessions
 ///
@@ -41,14 +41,46 @@ pub trait Sessions: Sync {
 
     /// Stores a new key
     ///
-    /// An error if the user is unknown or deleted, or the id is taken.
+    /// An error if the user is unknown or deleted, if the id is taken, or if the table of
+    /// keys cannot hold its limits: a key is stored with all of them or not at all.
     fn insert(&self, key: &NewKey<'_>) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Ends the session of `key`, and with it every session its holder was given for
-    /// apps alone
+    /// Ends the session of `key`, and others of its user's as told
     ///
     /// No error if it had ended.
-    fn log_out(&self, key: &ApiKey) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    fn log_out(
+        &self,
+        key: &ApiKey,
+        others: OtherSessions,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// Which other sessions of its user end with a session
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherSessions {
+    /// None
+    Keep,
+    /// Those that the user was given for apps alone
+    EndOfApps,
+}
+
+impl OtherSessions {
+    /// Which of them `holder`, who is `subject`, ends by logging out
+    ///
+    /// A credential that may neither delete its user's keys nor open every app of theirs
+    /// ends itself alone.
+    #[must_use]
+    pub fn ended_by(holder: &KeyHolder, subject: &Subject) -> Self {
+        let key = &holder.key;
+        let own_keys = Object::new(ResourceType::ApiKey).owner(key.user);
+        let for_apps =
+            key.scopes.contains(&ScopeName::ApplicationConnect) && key.allow_list.is_everything();
+        if for_apps || subject.is_allowed(&Action::Delete, &own_keys) {
+            Self::EndOfApps
+        } else {
+            Self::Keep
+        }
+    }
 }
 
 /// A key that is to be stored
@@ -64,6 +96,8 @@ pub struct NewKey<'a> {
     pub login_type: LoginType,
     /// What it may do: a scope that the table of keys can hold
     pub scope: ScopeName,
+    /// What it may touch: not nothing, and everything where the table of keys holds no lists
+    pub allow_list: &'a AllowList,
     /// When it is made
     pub created_at: SystemTime,
     /// When it ends
