@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::rbac::{Action, Object, ResourceType, RoleName, Subject};
+use crate::rbac::{Action, RoleName, Subject};
 use crate::{AccessMethod, SharingLevel, Target, UserId};
 
 /// Decides whether `subject`, or nobody, may open `target`
@@ -59,14 +59,14 @@ pub fn decide<'a>(
         return Ok(permit);
     }
 
-    let denied = |reason| Err(Denial { reason, warnings });
-    // A credential that could not open its bearer's own apps opens no shared one either.
-    // A workspace is imagined for the question, in whichever organization; it has no id,
-    // so a credential limited to ids never passes, even for the workspace it names.
-    let opens_own = || {
-        let own = Object::new(ResourceType::Workspace).owner(subject.id()).any_organization();
-        subject.is_allowed(&action, &own)
+    let denied = |reason| {
+        let reason = if subject.may_nothing() { Reason::NoScope } else { reason };
+        Err(Denial { reason, warnings })
     };
+    // A credential that could not open its bearer's own apps opens no shared one either.
+    // A workspace is imagined for the question; it has no id, so a credential limited to
+    // ids never passes, even for the workspace it names.
+    let opens_own = || subject.is_allowed(&action, &subject.imagined_workspace());
     match sharing {
         SharingLevel::Public => Ok(permit),
         SharingLevel::Owner => denied(Reason::NotShared),
@@ -198,6 +198,8 @@ pub enum Reason {
     OwnAppsRefused,
     /// It is shared within an organization the visitor is no member of
     NotMember,
+    /// It is not public, and the visitor's credential permits nothing at all
+    NoScope,
 }
 
 impl Reason {
@@ -210,6 +212,7 @@ impl Reason {
             Self::NotShared => "not_shared",
             Self::OwnAppsRefused => "own_apps_refused",
             Self::NotMember => "not_member",
+            Self::NoScope => "no_scope",
         }
     }
 }
@@ -222,6 +225,7 @@ impl fmt::Display for Reason {
             Self::NotShared => "neither role nor access list opens the app, and it is not shared",
             Self::OwnAppsRefused => "the app is shared, but not even an own one could be opened",
             Self::NotMember => "the app is shared within an organization of others",
+            Self::NoScope => "the credential permits nothing",
         })
     }
 }

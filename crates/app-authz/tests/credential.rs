@@ -5,11 +5,13 @@
 use std::time::{Duration, SystemTime};
 
 use app_authz::credential::{
-    ApiKey, Carried, CookieNames, KeyHolder, KeyUpdate, LoginType, MAX_TOKENS, NewKey, OauthLink,
-    Refusal, Session, SessionToken, Source, Terms, UserStatus, authenticate, identify,
+    ApiKey, AppSession, Carried, CookieNames, KeyHolder, KeyUpdate, LoginType, MAX_TOKENS, NewKey,
+    OauthLink, OtherSessions, Refusal, Session, SessionToken, Source, Terms, UserStatus,
+    authenticate, identify,
 };
 use app_authz::rbac::{
-    Action, AllowList, BuiltInRoles, Object, ResourceType, Switches, WorkspaceSharing,
+    Action, AllowList, BuiltInRoles, Object, OwnWorkspaces, ResourceType, ScopeName, Switches,
+    WorkspaceSharing,
 };
 use app_authz::{AccessMethod, Error, HostPattern, OrganizationId, UserId};
 use openssl::sha::sha256;
@@ -51,6 +53,7 @@ fn holder_of(text: &str) -> KeyHolder {
         roles: vec![("member".parse().unwrap(), WorkspaceSharing::Everyone)],
         custom_roles: vec![],
         groups: vec![],
+        own_workspaces: OwnWorkspaces::InOrganizations,
     }
 }
 
@@ -153,6 +156,39 @@ fn use_is_written_once_an_hour() {
     assert!(outcome(&near).unwrap().update.is_some());
 }
 
+// scenario 106
+#[test]
+fn an_api_token_keeps_its_end_where_the_release_or_a_setting_says_so() {
+    let (all, tokens) = (
+        Terms { disable_expiry_refresh: true, ..Terms::default() },
+        Terms { disable_token_expiry_refresh: true, ..Terms::default() },
+    );
+    for (login_type, is_prolonged, terms, expected) in [
+        (LoginType::Password, true, Terms::default(), true),
+        (LoginType::Password, true, tokens, true),
+        (LoginType::Password, true, all, false),
+        (LoginType::Token, true, Terms::default(), true),
+        (LoginType::Token, true, tokens, false),
+        (LoginType::Token, true, all, false),
+        (LoginType::Token, false, Terms::default(), false),
+        (LoginType::Token, false, tokens, false),
+        (LoginType::Oauth2ProviderApp, true, tokens, true),
+        (LoginType::None, true, tokens, true),
+    ] {
+        let holder = changed(|holder| {
+            holder.key.login_type = login_type;
+            holder.key.is_prolonged = is_prolonged;
+            holder.key.expires_at = now() + HOUR;
+            holder.key.last_used = now() - DAY;
+        });
+        let session = authenticate(&token(TOKEN), Some(&holder), terms, now()).unwrap();
+        let update = session.update.unwrap();
+        let end = expected.then(|| now() + DAY);
+        assert_eq!(update, KeyUpdate { last_used: Some(now()), expires_at: end });
+        assert_eq!(terms.prolongs(&holder.key), expected, "{login_type:?} {terms:?}");
+    }
+}
+
 // scenario 90, 99, 102, 103
 #[test]
 fn a_login_hangs_on_its_providers_token() {
@@ -191,8 +227,8 @@ fn only_active_users_are_here_and_dormant_ones_where_they_are_woken() {
 
 #[test]
 fn a_token_for_another_server_is_not_for_this_one() {
-    let terms = Terms { audience: "https://coder.com", ..Terms::default() };
-    let with = |login_type, audience: Option<&str>| {
+    let with = |login_type, audience: Option<&str>, ours| {
+        let terms = Terms { audience: ours, ..Terms::default() };
         let holder = changed(|holder| {
             holder.key.login_type = login_type;
             holder.key.audience = audience.map(str::to_owned);
@@ -200,9 +236,51 @@ fn a_token_for_another_server_is_not_for_this_one() {
         authenticate(&token(TOKEN), Some(&holder), terms, now())
     };
     let app = LoginType::Oauth2ProviderApp;
-    assert_eq!(with(app, None), Ok(GOOD));
-    assert_eq!(with(app, Some("https://coder.com")), Ok(GOOD));
-    assert_eq!(with(app, Some("https://evil.com")), Err(Refusal::WrongAudience));
+    let ours = "https://coder.com";
+    assert_eq!(with(app, None, ours), Ok(GOOD));
+    for (audience, ours) in [
+        (ours, ours),
+        ("https://coder.com/", ours),
+        (ours, "https://coder.com/"),
+        ("HTTPS://Coder.COM", ours),
+        ("https://coder.com:443", ours),
+        ("https://coder.com:443/", "https://coder.com/"),
+        ("http://coder.com", "http://coder.com:80/"),
+        ("http://coder.com:3000/", "http://CODER.com:3000"),
+        ("https://coder.com/api/", "https://coder.com/api"),
+        ("https://[2001:db8::1]/", "https://[2001:DB8::1]:443"),
+        ("urn:example:coder", "urn:example:coder"),
+    ] {
+        assert_eq!(with(app, Some(audience), ours), Ok(GOOD), "{audience} for {ours}");
+    }
+    for audience in [
+        "https://evil.com",
+        "https://coder.com.evil.com",
+        "https://evil.com/https://coder.com",
+        "https://coder.com@evil.com",
+        "https://user@coder.com/",
+        "https://coder.com./",
+        "http://coder.com",
+        "https://coder.com:80",
+        "https://coder.com:8443",
+        "https://coder.com/api",
+        "https://coder.com/?a=b",
+        "https://coder.com//",
+        "https://coder.com/#x",
+        "https://coder.com ",
+        "https://*",
+        "coder.com",
+        "//coder.com",
+        "*",
+        " ",
+    ] {
+        let refused = Err(Refusal::WrongAudience);
+        assert_eq!(with(app, Some(audience), ours), refused, "{audience}");
+        // No other login has an audience.
+        assert_eq!(with(LoginType::Token, Some(audience), ours), Ok(GOOD));
+    }
+    // A server that does not know its own name is nobody's audience.
+    assert_eq!(with(app, Some(ours), ""), Err(Refusal::WrongAudience));
     assert!(Refusal::WrongAudience.is_forbidden() && !Refusal::Expired.is_forbidden());
 }
 
@@ -219,13 +297,13 @@ fn the_subject_is_the_users_roles_within_the_keys_scope() {
         })
     };
     let built_in = BuiltInRoles::new(Switches::default());
-    let subject = holder("application_connect").subject(&built_in).unwrap();
+    let subject = holder("application_connect").subject(&built_in);
     let own = Object::new(ResourceType::Workspace).owner(subject.id()).organization(acme);
     assert!(subject.is_member_of(acme));
     assert!(subject.is_allowed(&Action::ApplicationConnect, &own));
     // scenario 216
     assert!(!subject.is_allowed(&Action::Read, &Object::user(subject.id())));
-    let all = holder("all").subject(&built_in).unwrap();
+    let all = holder("all").subject(&built_in);
     assert!(all.is_allowed(&Action::Read, &Object::user(all.id())));
 
     // A key that is limited to some objects stays so, whatever its scope.
@@ -233,7 +311,7 @@ fn the_subject_is_the_users_roles_within_the_keys_scope() {
     for scope in ["all", "application_connect"] {
         let mut limited = holder(scope);
         limited.key.allow_list = AllowList::parse([format!("workspace:{one}")]).unwrap();
-        let subject = limited.subject(&built_in).unwrap();
+        let subject = limited.subject(&built_in);
         let opens = |id: u128| {
             let workspace = own.clone().id(Uuid::from_u128(id));
             subject.is_allowed(&Action::ApplicationConnect, &workspace)
@@ -241,8 +319,99 @@ fn the_subject_is_the_users_roles_within_the_keys_scope() {
         assert!(opens(9) && !opens(10), "{scope}");
     }
 
-    let scopeless = changed(|holder| holder.key.scopes.clear());
-    assert_eq!(scopeless.subject(&built_in).unwrap_err(), Error::NoScope);
+    // One that is left without a scope, or with no object, is good for nothing.
+    let spoils: [fn(&mut ApiKey); 2] =
+        [|key| key.scopes.clear(), |key| key.allow_list = AllowList::default()];
+    for spoil in spoils {
+        let mut useless = holder("all");
+        spoil(&mut useless.key);
+        let subject = useless.subject(&built_in);
+        for action in [Action::Read, Action::ApplicationConnect, Action::Ssh] {
+            assert!(!subject.is_allowed(&action, &own), "{action}");
+            assert!(!subject.is_allowed(&action, &Object::user(subject.id())), "{action}");
+        }
+    }
+}
+
+/// What may be made of a key, and what else its use may end
+#[test]
+fn a_narrower_key_never_becomes_a_wider_session() {
+    const ONE: &str = "workspace:00000000-0000-0000-0000-000000000009";
+    let built_in = BuiltInRoles::new(Switches::default());
+    let nothing: &[&str] = &[];
+    for (scopes, allow_list, session, ends_others) in [
+        (&["all"][..], &["*:*"][..], Some(&["*:*"][..]), true),
+        (&["all", "workspace:read"], &["*:*"], Some(&["*:*"]), true),
+        (&["api_key:*", "coder:workspaces.access"], &["*:*"], Some(&["*:*"]), true),
+        (&["coder:apikeys.manage_self", "application_connect"], &["*:*"], Some(&["*:*"]), true),
+        (&["api_key:create", "workspace:*"], &["*:*"], Some(&["*:*"]), false),
+        // It may make keys, and opens nothing itself.
+        (&["api_key:*"], &["*:*"], None, true),
+        (&["coder:apikeys.manage_self", "workspace:read"], &["*:*"], None, true),
+        (&["api_key:*", "workspace:ssh"], &["*:*"], None, true),
+        // It opens something, and may make nothing.
+        (&["application_connect"], &["*:*"], None, true),
+        (&["workspace:application_connect"], &["*:*"], None, false),
+        (&["coder:workspaces.access"], &["*:*"], None, false),
+        // Its objects are the session's.
+        (&["all"], &[ONE], None, false),
+        (&["application_connect"], &[ONE], None, false),
+        (&["all"], &["workspace:*"], None, false),
+        (&["all"], &["api_key:*", ONE], Some(&["api_key:*", ONE]), true),
+        (&["all"], &["api_key:*", "workspace:*"], Some(&["api_key:*", "workspace:*"]), true),
+        (&["all"], &["api_key:*"], Some(&["api_key:*"]), true),
+        (&["all"], nothing, None, false),
+        (&[], &["*:*"], None, false),
+    ] {
+        let holder = changed(|holder| {
+            holder.key.scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+            holder.key.allow_list = AllowList::parse(allow_list).unwrap();
+        });
+        let subject = holder.subject(&built_in);
+        let made = AppSession::of(&holder, &subject, Terms::default(), DAY, now());
+        let list = made.as_ref().map(|made| made.allow_list.clone());
+        let expected = session.map(|entries| AllowList::parse(entries).unwrap());
+        assert_eq!(list, expected, "{scopes:?} {allow_list:?}");
+        assert!(made.is_none_or(|made| made.scope == ScopeName::ApplicationConnect));
+        let others = OtherSessions::ended_by(&holder, &subject);
+        assert_eq!(others == OtherSessions::EndOfApps, ends_others, "{scopes:?} {allow_list:?}");
+    }
+}
+
+#[test]
+fn a_session_made_of_a_key_does_not_outlive_it() {
+    let built_in = BuiltInRoles::new(Switches::default());
+    let of = |holder: &KeyHolder, terms, longest| {
+        let subject = holder.subject(&built_in);
+        let made = AppSession::of(holder, &subject, terms, longest, now()).unwrap();
+        (made.expires_at, made.lifetime)
+    };
+    let ends_in = |left| changed(|holder| holder.key.expires_at = now() + left);
+    assert_eq!(of(&ends_in(DAY * 30), Terms::default(), DAY), (now() + DAY, DAY));
+    assert_eq!(of(&ends_in(HOUR * 2), Terms::default(), DAY), (now() + HOUR * 2, DAY));
+    assert_eq!(of(&ends_in(Duration::ZERO), Terms::default(), DAY), (now(), DAY));
+
+    // A key that keeps its end has sessions that keep theirs.
+    let kept = |mut holder: KeyHolder| {
+        holder.key.login_type = LoginType::Token;
+        holder.key.is_prolonged = false;
+        holder
+    };
+    let by_setting = Terms { disable_expiry_refresh: true, ..Terms::default() };
+    for (holder, terms) in
+        [(kept(ends_in(DAY * 30)), Terms::default()), (ends_in(DAY * 30), by_setting)]
+    {
+        let (end, lifetime) = of(&holder, terms, DAY);
+        assert_eq!(end, now() + DAY);
+        let mut made = holder_of(TOKEN).key;
+        (made.lifetime, made.last_used) = (lifetime, now());
+        for used_at in [now(), now() + HOUR * 12, end] {
+            made.expires_at = end;
+            let update = made.update(used_at, true);
+            assert_eq!(update.and_then(|update| update.expires_at), None);
+        }
+    }
+    assert_eq!(of(&kept(ends_in(HOUR / 2)), Terms::default(), DAY).1, HOUR / 2);
 }
 
 fn names() -> CookieNames {
@@ -426,18 +595,20 @@ fn a_session_of_apps_lasts_as_the_one_it_is_made_in() {
         (LoginType::Password, month, month, DAY, DAY, DAY),
         (LoginType::Password, HOUR, month, DAY, HOUR, DAY),
         // What is made with an API token is not extended.
-        (LoginType::Token, month, month, DAY, DAY, HOUR),
+        (LoginType::Token, month, month, DAY, DAY, HOUR - SECOND),
         (LoginType::Token, 600 * SECOND, month, DAY, 600 * SECOND, 600 * SECOND),
         (LoginType::Token, SECOND / 2, month, DAY, SECOND / 2, SECOND),
         // Over since, while it was asked for.
         (LoginType::Password, Duration::ZERO, DAY, DAY, Duration::ZERO, DAY),
     ] {
-        let mut key = holder_of(TOKEN).key;
-        key.login_type = login_type;
-        key.expires_at = now() + left;
-        key.lifetime = lifetime;
-        let other = token(OTHER);
-        let made = NewKey::for_apps(&other, &key, None, longest, now());
+        let mut holder = holder_of(TOKEN);
+        holder.key.login_type = login_type;
+        holder.key.expires_at = now() + left;
+        holder.key.lifetime = lifetime;
+        let subject = holder.subject(&BuiltInRoles::new(Switches::default()));
+        let session = AppSession::of(&holder, &subject, Terms::default(), longest, now()).unwrap();
+        let (key, other) = (holder.key, token(OTHER));
+        let made = NewKey::for_apps(&other, key.user, &session, None, now());
         let case = format!("{login_type:?} {left:?} {lifetime:?} {longest:?}");
         assert_eq!((made.expires_at, made.lifetime), (now() + end, use_extends), "{case}");
         assert_eq!((made.login_type, made.user), (LoginType::Password, key.user));

@@ -68,20 +68,77 @@ fn a_built_in_role_is_found_where_it_belongs() {
         let org = roles.role(&name(&format!("{text}:{ACME}")), WorkspaceSharing::Everyone);
         assert!(site.is_some() != org.is_some(), "{text}");
     }
-    assert_eq!(roles.names().count(), 13);
+    assert_eq!(roles.names().count(), 14);
     for none in ["system", "Owner", "custom", &format!("custom:{ACME}")] {
         assert_eq!(roles.role(&name(none), WorkspaceSharing::Everyone), None, "{none}");
     }
 }
 
+/// What stored roles of names that are built in, or not, make of a subject's roles
 #[test]
-fn no_custom_role_takes_the_name_of_a_built_in_one() {
+fn a_system_role_alone_takes_the_name_of_a_built_in_one() {
     let roles = BuiltInRoles::new(Switches::default());
-    let all = Levels::site(["*:*".parse::<Permission>().unwrap()].into_iter().collect());
-    let fake = Arc::new(Role::new(name("organization-member"), all));
-    let expanded =
-        roles.expand([(&name("organization-member"), WorkspaceSharing::Everyone)], &[fake]);
-    assert!(expanded.is_empty());
+    let at = |role: &str| format!("{role}:{ACME}");
+    let (member, account) = (at("organization-member"), at("organization-service-account"));
+    let elsewhere = "organization-member:bbbbbbbb-0000-4000-a000-00000000000b";
+    let (built_in, stored, nothing) = ("built in", "stored", "nothing");
+    for (held, row, is_system, expected) in [
+        (&*member, &*member, true, stored),
+        (&account, &account, true, stored),
+        (&at("agents-access"), &at("agents-access"), true, stored),
+        (&member, &member, false, built_in),
+        (&account, &account, false, built_in),
+        (&at("organization-admin"), &at("organization-admin"), false, built_in),
+        // Of another name, or of another organization
+        (&member, &account, true, built_in),
+        (&member, elsewhere, true, built_in),
+        (&member, "organization-member", true, built_in),
+        // The deployment's roles are no rows, whatever a row says.
+        ("owner", "owner", true, built_in),
+        ("member", "member", true, built_in),
+        ("member", "member", false, built_in),
+        (&at("owner"), &at("owner"), true, nothing),
+        (&at("member"), &at("member"), true, nothing),
+        ("organization-member", "organization-member", true, nothing),
+        ("organization-member", "organization-member", false, nothing),
+        // Names that are not built in are anybody's.
+        (&at("mine"), &at("mine"), false, stored),
+        (&at("mine"), &at("mine"), true, stored),
+        ("mine", "mine", false, stored),
+        ("mine", &at("mine"), false, nothing),
+        (&at("mine"), elsewhere, false, nothing),
+    ] {
+        let all = Levels::site(["*:*".parse::<Permission>().unwrap()].into_iter().collect());
+        let role = Role::new(name(row), all);
+        let role = Arc::new(if is_system { role.into_system() } else { role });
+        assert_eq!(role.is_system(), is_system);
+        let held = name(held);
+        let rows = [Arc::clone(&role)];
+        let expanded = roles.expand([(&held, WorkspaceSharing::Everyone)], &rows);
+        let found = match &expanded[..] {
+            [] => nothing,
+            [found] if Arc::ptr_eq(found, &role) => stored,
+            [found] => {
+                assert_eq!(Some(&**found), roles.role(&held, WorkspaceSharing::Everyone).as_ref());
+                built_in
+            }
+            _ => panic!("one name is {} roles", expanded.len()),
+        };
+        assert_eq!(found, expected, "{held} beside a row of {row}, system: {is_system}");
+    }
+}
+
+#[test]
+fn a_system_role_is_found_behind_another_row_of_its_name() {
+    let roles = BuiltInRoles::new(Switches::default());
+    let member = name(&format!("organization-member:{ACME}"));
+    let made = Arc::new(Role::new(member.clone(), Levels::default()));
+    let kept = Arc::new(Role::new(member.clone(), Levels::default()).into_system());
+    for rows in [[&made, &kept], [&kept, &made]] {
+        let rows = rows.map(Arc::clone);
+        let expanded = roles.expand([(&member, WorkspaceSharing::Everyone)], &rows);
+        assert!(expanded.len() == 1 && Arc::ptr_eq(&expanded[0], &kept));
+    }
 }
 
 #[test]

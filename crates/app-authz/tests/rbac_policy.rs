@@ -91,6 +91,10 @@ fn what_the_switches_change() {
         &member(WorkspaceSharing::ServiceAccounts),
     );
     changed("organization shares nothing", &everyone, &member(WorkspaceSharing::Nobody));
+    let account = |sharing| find(&open, "organization-service-account", sharing);
+    let everyone = account(WorkspaceSharing::Everyone);
+    assert_eq!(account(WorkspaceSharing::ServiceAccounts), everyone);
+    changed("organization shares nothing", &everyone, &account(WorkspaceSharing::Nobody));
     insta::assert_snapshot!(table);
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use app_authz::credential::{ApiKey, KeyUpdate, OauthLink};
 use app_authz::rbac::{
     Action, AllowList, Levels, MAX_ALLOW_ENTRIES, Pattern, Permission, Permissions, ResourceType,
-    Role, RoleName, WorkspaceSharing,
+    Role, RoleName, ScopeName, WorkspaceSharing,
 };
 use app_authz::{App, OrganizationId, Place, SharingLevel};
 use chrono::{DateTime, Utc};
@@ -35,10 +35,11 @@ pub(crate) fn spellings(instance_id: &str) -> impl Iterator<Item = String> + use
 /// The roles a user holds in the whole deployment, or in one organization
 pub(crate) struct Held {
     pub(crate) organization: Option<Uuid>,
-    /// As they are stored, which is without the organization
+    /// As they are stored, which is without the organization, and with those that the
+    /// organization gives to each member
     pub(crate) names: Vec<String>,
-    /// Those of them that are the deployment's own
-    pub(crate) custom: Vec<StoredRole>,
+    /// The rows of those of them that have one, the implied one among them
+    pub(crate) rows: Vec<StoredRole>,
 }
 
 /// A row of `custom_roles`
@@ -49,37 +50,47 @@ pub(crate) struct StoredRole {
     pub(crate) user: Permissions,
     /// What it lets a member do with objects of their own, in its organization
     pub(crate) member: Permissions,
-    /// Whether the deployment itself keeps it, under the name of a built-in role
+    /// Whether the control plane itself writes it
     pub(crate) is_system: bool,
+}
+
+/// What a user holds in the deployment, or in an organization, without being given it
+pub(crate) const fn implied_role(in_organization: bool, is_service_account: bool) -> &'static str {
+    match (in_organization, is_service_account) {
+        (false, _) => "member",
+        (true, false) => "organization-member",
+        (true, true) => "organization-service-account",
+    }
 }
 
 type Roles = (Vec<(RoleName, WorkspaceSharing)>, Vec<Arc<Role>>);
 
-/// All roles of a user, and the deployment's own among them
+/// All roles of a user, and those of them that are stored
 ///
-/// Names that are none are left out: they grant nothing.
-pub(crate) fn roles(held: impl IntoIterator<Item = Held>) -> Roles {
-    let (mut names, mut custom) = (Vec::new(), Vec::new());
-    for Held { organization, names: stored, custom: own } in held {
+/// Names that are none are left out: they grant nothing. How an organization shares is told
+/// by the row of the role that it implies, so the names come with the default.
+pub(crate) fn roles(held: impl IntoIterator<Item = Held>, is_service_account: bool) -> Roles {
+    let (mut names, mut stored) = (Vec::new(), Vec::new());
+    for Held { organization, names: texts, rows } in held {
         let organization = organization.map(OrganizationId);
         let name = |name: &str| match organization {
             Some(organization) => RoleName::in_organization(name, organization),
             None => name.parse(),
         };
-        // Held by everyone, and stored for nobody.
-        let implied = if organization.is_some() { "organization-member" } else { "member" };
-        let all = stored.iter().map(String::as_str).chain([implied]);
+        let implied = implied_role(organization.is_some(), is_service_account);
+        let all = texts.iter().map(String::as_str).chain([implied]);
         names.extend(all.filter_map(|text| Some((name(text).ok()?, WorkspaceSharing::default()))));
-        for role in own {
-            let Ok(name) = name(&role.name) else { continue };
-            let mut levels = Levels { user: role.user, ..Levels::site(role.site) };
+        for row in rows {
+            let Ok(name) = name(&row.name) else { continue };
+            let mut levels = Levels { user: row.user, ..Levels::site(row.site) };
             if let Some(organization) = organization {
-                levels = levels.with_organization(organization, role.org, role.member);
+                levels = levels.with_organization(organization, row.org, row.member);
             }
-            custom.push(Arc::new(Role::new(name, levels)));
+            let role = Role::new(name, levels);
+            stored.push(Arc::new(if row.is_system { role.into_system() } else { role }));
         }
     }
-    (names, custom)
+    (names, stored)
 }
 
 /// The permissions of a custom role
@@ -157,6 +168,31 @@ pub(crate) fn unix_micros(time: SystemTime) -> Option<i64> {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => after.as_micros().try_into().ok(),
         Err(before) => i64::try_from(before.duration().as_micros()).ok().map(|micros| -micros),
+    }
+}
+
+/// What a key may do, of which a label that is not known grants nothing
+///
+/// A newer control plane has scopes that are unheard of here. The others stand: each of them
+/// widens what the key may do, and none limits what another allows.
+pub(crate) fn scopes<'a>(stored: impl IntoIterator<Item = Option<&'a str>>) -> Vec<ScopeName> {
+    let mut scopes: Vec<ScopeName> = Vec::new();
+    for scope in stored.into_iter().flatten().filter_map(|label| label.parse().ok()) {
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
+    }
+    scopes
+}
+
+/// What a key may touch, as it is stored
+///
+/// An error for nothing at all: the control plane's table has no such keys.
+pub(crate) fn allow_entries(list: &AllowList) -> Result<Vec<String>, Error> {
+    let entries: Vec<String> = list.iter().map(ToString::to_string).collect();
+    match entries.is_empty() {
+        true => Err(Error::query("an API key must be good for some object")),
+        false => Ok(entries),
     }
 }
 

@@ -164,7 +164,7 @@ async fn a_store_in_memory_takes_the_same_rows_and_tells_the_same() {
 #[tokio::test]
 async fn what_a_store_in_memory_has_imported_it_answers_from() {
     use agent_auth::Candidates;
-    use app_authz::credential::Sessions;
+    use app_authz::credential::{OtherSessions, Sessions};
 
     let memory = MemoryStore::default();
     let mut fleet = fleet();
@@ -177,7 +177,7 @@ async fn what_a_store_in_memory_has_imported_it_answers_from() {
     let [holder] = &memory.holders(std::slice::from_ref(&bobs)).await.unwrap()[..] else {
         panic!()
     };
-    memory.log_out(&holder.key).await.unwrap();
+    memory.log_out(&holder.key, OtherSessions::EndOfApps).await.unwrap();
 
     memory.import(&Rows::default(), false).await.unwrap();
     assert!(memory.holders(&[bobs]).await.unwrap().is_empty(), "a session that ended stays so");

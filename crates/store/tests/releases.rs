@@ -6,8 +6,8 @@ use std::fmt::Debug;
 use std::time::SystemTime;
 
 use agent_auth::{Candidates, Refusal, select};
-use app_authz::credential::{SessionToken, Terms, identify};
-use app_authz::rbac::{BuiltInRoles, Switches};
+use app_authz::credential::{SessionToken, Sessions, Terms, identify};
+use app_authz::rbac::{BuiltInRoles, OwnWorkspaces, Switches};
 use app_authz::token::{Feature, KeyStore};
 use app_authz::{
     AgentStatus, AppAccess, AppRequest, Directory, INACTIVE_TIMEOUT, JobId, JobKind, JobOrigin,
@@ -105,6 +105,34 @@ async fn keys_proxies_and_jobs_are_read_on_every_release() {
     wrong.assert_none();
 }
 
+/// Whose sessions use prolongs, and where users may have workspaces of their own
+#[tokio::test]
+async fn what_changed_between_releases_without_a_column_is_told_by_their_tables() {
+    let mut wrong = Wrong::default();
+    for release in Release::FIRST_WITH_APPS.and_later() {
+        let (world, _database, store) = deployment(*release).await;
+        for (key, is_prolonged) in [
+            ("alice", true),
+            ("frank", true),
+            ("alice, apps", true),
+            ("alice, by app", true),
+            ("alice, by token", *release < Release::V2_35),
+            ("ivan", *release < Release::V2_35),
+        ] {
+            let token: SessionToken = world.token(key).parse().unwrap();
+            let holders = store.holders(&[token]).await.map_err(|error| error.to_string());
+            let found = holders
+                .map(|mut found| found.pop().map(|it| (it.key.is_prolonged, it.own_workspaces)));
+            let own = match *release < Release::V2_28 {
+                true => OwnWorkspaces::Anywhere,
+                false => OwnWorkspaces::InOrganizations,
+            };
+            wrong.unless_same(*release, &key, &found, &Ok(Some((is_prolonged, own))));
+        }
+    }
+    wrong.assert_none();
+}
+
 /// The questions of a release, on a database with its rows
 async fn deployment(release: Release) -> (World, Loan, PgStore) {
     let world = World::of(release, SystemTime::now());
@@ -138,7 +166,6 @@ async fn visit_answer(
     let Ok(visitor) = identify(tokens, &holders, terms, now) else { return Ok(Answer::Inactive) };
     let built_in = BuiltInRoles::new(Switches::default());
     let subject = visitor.map(|(holder, _)| holder.subject(&built_in));
-    let subject = subject.transpose().map_err(|error| error.to_string())?;
     Ok(match decide(&target, subject.as_ref(), Rules::default()) {
         Ok(_) if target.agent.contact.status(now, INACTIVE_TIMEOUT) == AgentStatus::Connected => {
             Answer::Opens

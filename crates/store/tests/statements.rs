@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_auth::Candidates;
-use app_authz::credential::{KeyUpdate, NewKey, SessionToken, Sessions};
-use app_authz::rbac::{BuiltInRoles, ScopeName, Subject, Switches};
-use app_authz::token::{Feature, KeyStore, Rotation, rotate};
+use app_authz::credential::{KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions};
+use app_authz::rbac::{AllowList, BuiltInRoles, ScopeName, Subject, Switches};
+use app_authz::token::{Change, Feature, KeyStore, Rotation, rotate};
 use app_authz::{
     AppAccess, AppRequest, Directory, JobId, Proxies, UncheckedRequest, WorkspaceId, resolve,
 };
@@ -137,11 +137,13 @@ async fn each_question_and_each_write_is_one_statement() {
     store.update(&key, update, None).await.unwrap();
     assert_eq!(one.so_far(), 1);
     let one = Count::from(&statements);
-    store.log_out(&key).await.unwrap();
+    store.log_out(&key, OtherSessions::EndOfApps).await.unwrap();
     assert_eq!(one.so_far(), 1);
     let one = Count::from(&statements);
+    let everything = AllowList::everything();
     let new = NewKey {
         token: &tokens[0],
+        allow_list: &everything,
         user: key.user,
         login_type: key.login_type,
         scope: ScopeName::All,
@@ -166,7 +168,7 @@ async fn the_system_needs_no_further_statement_to_read_a_job() {
     let token = fleet.session(alice);
     store.load(&fleet).await.unwrap();
     let holders = store.holders(&[token]).await.unwrap();
-    let member = holders[0].subject(&BuiltInRoles::new(Switches::default())).unwrap();
+    let member = holders[0].subject(&BuiltInRoles::new(Switches::default()));
     let nobody = Subject::new(member.id(), [], app_authz::rbac::Scope::all());
 
     let job = JobId(fleet.provisioner_jobs[0].id);

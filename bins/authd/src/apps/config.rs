@@ -29,6 +29,8 @@ pub struct AppsConfig {
     pub session_duration: Duration,
     /// Never extend a session by its use
     pub disable_expiry_refresh: bool,
+    /// Never extend an API token by its use
+    pub disable_token_expiry_refresh: bool,
     /// What cookies say beside their value
     pub cookies: CookieConfig,
     /// Whose word on clients and hosts is taken
@@ -59,6 +61,7 @@ impl AppsConfig {
             switches: Switches::default(),
             session_duration: Duration::from_secs(24 * 60 * 60),
             disable_expiry_refresh: false,
+            disable_token_expiry_refresh: false,
             cookies: CookieConfig::default(),
             trusted: TrustedProxies::default(),
             agent_inactive_timeout: INACTIVE_TIMEOUT,

@@ -170,9 +170,7 @@ async fn decide_and_record<S: Store>(
         Ok(_) => (200, None),
         Err(refused) => (refused.status(asking.html).as_u16(), Some(refused.reason())),
     };
-    if let Err(refused @ (Refused::NoSubject(_) | Refused::NoWayBack(_) | Refused::Unsigned(_))) =
-        &outcome
-    {
+    if let Err(refused @ (Refused::NoWayBack(_) | Refused::Unsigned(_))) = &outcome {
         refused.log(asking.request_id);
     }
     apps.metrics.visit_decided(reason.unwrap_or("ok"));
@@ -246,8 +244,7 @@ async fn pass<S: Store>(
     if let (Some(preflight), CorsBehavior::Simple) = (&asking.preflight, target.cors) {
         return Err(Refused::Preflight(preflight.clone()));
     }
-    let subject = holder.map(|holder| holder.subject(&apps.roles)).transpose();
-    let subject = subject.map_err(Refused::NoSubject)?;
+    let subject = holder.map(|holder| holder.subject(&apps.roles));
 
     let permit = match decide(target, subject.as_ref(), apps.config.rules) {
         Ok(permit) => permit,

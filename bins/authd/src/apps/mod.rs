@@ -144,6 +144,7 @@ impl<S: Store> Apps<S> {
     pub(crate) fn terms(&self) -> Terms<'_> {
         Terms {
             disable_expiry_refresh: self.config.disable_expiry_refresh,
+            disable_token_expiry_refresh: self.config.disable_token_expiry_refresh,
             activate_dormant: false,
             audience: &self.audience,
         }

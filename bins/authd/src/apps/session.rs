@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use app_authz::credential::{KeyHolder, Refusal, Source, authenticate};
+use app_authz::credential::{KeyHolder, OtherSessions, Refusal, Source, authenticate};
 use app_authz::rbac::Subject;
 use app_authz::{AccessMethod, HttpUrl};
 use hyper::StatusCode;
@@ -56,7 +56,7 @@ pub(crate) async fn signed_in<S: Store>(
     apps.write_back(&holder, session, client);
     let end = session.update.and_then(|update| update.expires_at);
     holder.key.expires_at = end.unwrap_or(holder.key.expires_at);
-    let subject = holder.subject(apps.roles()).map_err(AccessFailure::Internal)?;
+    let subject = holder.subject(apps.roles());
     Ok(SignedIn { holder, subject, source })
 }
 
@@ -99,7 +99,8 @@ pub(super) async fn app_log_out<S: Store>(
             let holder = holders.iter().find(|holder| holder.key.id == token.id());
             let good = authenticate(token, holder, apps.terms(), request.now).is_ok();
             let Some(holder) = holder.filter(|_| good) else { continue };
-            if let Err(error) = apps.store.log_out(&holder.key).await {
+            let others = OtherSessions::ended_by(holder, &holder.subject(apps.roles()));
+            if let Err(error) = apps.store.log_out(&holder.key, others).await {
                 return AccessFailure::Store(error).told();
             }
         }

@@ -2,7 +2,7 @@ use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use app_authz::credential::{LoginType, NewKey, SessionToken, Sessions};
-use app_authz::rbac::ScopeName;
+use app_authz::rbac::{AllowList, ScopeName};
 use app_authz::{Proxies, ProxyToken};
 use chrono::{DateTime, SecondsFormat, Utc};
 use store::{PgStore, SessionRow};
@@ -61,10 +61,12 @@ async fn for_user(
     let user = user_named(store, user).await?;
     let token = with_random(|fill| SessionToken::generate(fill));
     let token = token.map_err(|_| CommandError::NoRandomness)?;
+    let everything = AllowList::everything();
     let key = NewKey {
         token: &token,
         user,
         login_type: LoginType::Token,
+        allow_list: &everything,
         scope: match scope {
             TokenScope::All => ScopeName::All,
             TokenScope::ApplicationConnect => ScopeName::ApplicationConnect,

@@ -42,6 +42,7 @@ impl Settings {
                 .map(seconds)
                 .unwrap_or(usual.session_duration),
             disable_expiry_refresh: switch(self.disable_session_expiry_refresh),
+            disable_token_expiry_refresh: switch(self.disable_token_expiry_refresh),
             cookies,
             trusted,
             agent_inactive_timeout: self
@@ -150,6 +151,18 @@ mod tests {
         assert_eq!(strict.agent_inactive_timeout, Duration::from_secs(30));
         assert_eq!(strict.audit_fail, AuditFail::Open);
         assert!(strict.app_hosts.is_none() && !strict.cookies.secure);
+        assert!(!strict.disable_expiry_refresh && !strict.disable_token_expiry_refresh);
+    }
+
+    #[test]
+    fn sessions_and_api_tokens_keep_their_ends_by_settings_of_their_own() {
+        let ends = |setting: &str| {
+            let toml = format!("access_url = \"https://a.example\"\n{setting} = true");
+            let apps = apps(&toml).unwrap().unwrap();
+            (apps.disable_expiry_refresh, apps.disable_token_expiry_refresh)
+        };
+        assert_eq!(ends("disable_session_expiry_refresh"), (true, false));
+        assert_eq!(ends("disable_token_expiry_refresh"), (false, true));
     }
 
     #[test]

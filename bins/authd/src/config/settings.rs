@@ -288,6 +288,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_DISABLE_SESSION_EXPIRY_REFRESH", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Sessions and cookies")]
     pub(super) disable_session_expiry_refresh: Option<bool>,
+    /// Never extend an API token by its use; a control plane before v2.35 does [default: false]
+    #[arg(long, env = "AUTHD_DISABLE_TOKEN_EXPIRY_REFRESH", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Sessions and cookies")]
+    pub(super) disable_token_expiry_refresh: Option<bool>,
     /// Send cookies over TLS alone [default: false]
     #[arg(long, env = "AUTHD_SECURE_AUTH_COOKIE", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Sessions and cookies")]

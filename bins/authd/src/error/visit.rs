@@ -20,8 +20,6 @@ pub(crate) enum Refused {
     Directory(store::Error),
     /// Whoever asks has a good session and may not be here
     Inactive(UserStatus),
-    /// The session's key makes no subject
-    NoSubject(app_authz::Error),
     /// The request leads nowhere
     Unresolved(Unresolved),
     /// Somebody is signed in and may not open it
@@ -97,7 +95,6 @@ impl Refused {
             | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::InvalidRequest(_)
             | Self::Directory(_)
-            | Self::NoSubject(_)
             | Self::Unresolved(_)
             | Self::NoWayBack(_)
             | Self::Unsigned(_)
@@ -112,7 +109,6 @@ impl Refused {
             Self::Directory(_) => "lookup_failed",
             Self::Inactive(UserStatus::Dormant) => "user_dormant",
             Self::Inactive(_) => "user_suspended",
-            Self::NoSubject(_) => "no_scope",
             Self::Unresolved(unresolved) => match unresolved {
                 Unresolved::NoWorkspace => "no_workspace",
                 Unresolved::NotOwner => "not_owner",
@@ -151,7 +147,6 @@ impl Refused {
         match self {
             Self::Directory(error) => Some(chain(error)),
             Self::InvalidRequest(error)
-            | Self::NoSubject(error)
             | Self::NoWayBack(error)
             | Self::Unsigned(error)
             | Self::SealKeys(error) => Some(chain(error)),

@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use app_authz::credential::{NewKey, SessionToken};
-use app_authz::rbac::{Action, Object, ResourceType};
+use app_authz::credential::{AppSession, NewKey, SessionToken};
 use app_authz::token::{API_KEY_PARAMETER, without_api_key};
 use app_authz::{Error, HttpUrl, login};
 use bytes::Bytes;
@@ -46,7 +45,8 @@ pub(crate) async fn host<S: Store>(
 /// `GET /api/v2/applications/auth-redirect`
 ///
 /// Sends a visitor who is signed in back to the app they came from, with a session that is
-/// good for apps alone, sealed into the address.
+/// good for apps alone, sealed into the address. It opens no app that the visitor's own
+/// session does not open.
 pub(crate) async fn auth_redirect<S: Store>(
     apps: &Apps<S>,
     headers: &HeaderMap,
@@ -86,18 +86,16 @@ pub(crate) async fn auth_redirect<S: Store>(
         }
         .to_owned(),
     })?;
-    let own_key = Object::new(ResourceType::ApiKey).owner(holder.key.user);
-    if !subject.is_allowed(&Action::Create, &own_key) {
-        return Err(AccessFailure::NotFound.into());
-    }
+    let longest = apps.config.session_duration;
+    let session = AppSession::of(&holder, &subject, apps.terms(), longest, now);
+    let session = session.ok_or(AccessFailure::NotFound)?;
     let Some(attempts) = Attempts::of(apps, headers, &back, now).next() else {
         return Ok(loop_page(&dashboard.to_string()));
     };
 
     let token = with_random(|fill| SessionToken::generate(fill))
         .map_err(|_| AccessFailure::NoRandomness)?;
-    let longest = apps.config.session_duration;
-    let key = NewKey::for_apps(&token, &holder.key, client, longest, now);
+    let key = NewKey::for_apps(&token, holder.key.user, &session, client, now);
     apps.store.insert(&key).await.map_err(AccessFailure::Store)?;
     let sealed = apps.keys.seals.seal(&*apps.store, &token, now).await;
     let sealed = sealed.map_err(AccessFailure::Internal)?;

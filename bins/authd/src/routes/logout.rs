@@ -2,6 +2,7 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use app_authz::AccessMethod;
+use app_authz::credential::OtherSessions;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{HeaderMap, SET_COOKIE};
@@ -21,7 +22,8 @@ struct LoggedOut {
 /// `POST /api/v2/users/logout`
 ///
 /// Ends the session and those its holder was given for apps, and takes their cookies
-/// away. App tokens that are out still open their app, for a minute at most.
+/// away. A session that may do too little to end others ends alone. App tokens that are out
+/// still open their app, for a minute at most.
 pub(crate) async fn log_out<S: Store>(
     apps: &Apps<S>,
     headers: &HeaderMap,
@@ -63,7 +65,8 @@ async fn end<S: Store>(
     if !same_origin(headers, visitor.source, &apps.config.access_url) {
         return Err(AccessFailure::ForeignOrigin);
     }
-    apps.store.log_out(&visitor.holder.key).await.map_err(AccessFailure::Store)
+    let others = OtherSessions::ended_by(&visitor.holder, &visitor.subject);
+    apps.store.log_out(&visitor.holder.key, others).await.map_err(AccessFailure::Store)
 }
 
 fn without_cookies<S>(

@@ -18,6 +18,7 @@ mod hosts;
 mod issue;
 mod keys;
 mod kill;
+mod limits;
 mod path;
 mod ports;
 mod proxy;

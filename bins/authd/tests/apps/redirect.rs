@@ -237,7 +237,7 @@ async fn the_session_in_the_address_becomes_a_cookie_of_apps_alone() {
     let holders = store.holders(&[token.parse().unwrap()]).await.unwrap();
     let subject = holders[0].subject(&app_authz::rbac::BuiltInRoles::new(Default::default()));
     let own_user = app_authz::rbac::Object::user(holders[0].key.user);
-    assert!(!subject.unwrap().is_allowed(&app_authz::rbac::Action::Read, &own_user));
+    assert!(!subject.is_allowed(&app_authz::rbac::Action::Read, &own_user));
 
     // Shown again it gives nothing, and a browser with the cookie goes on all the same.
     let replayed = world.visit(HOST, &uri, &[]).await;

@@ -17,7 +17,7 @@ use hyper::header::{HeaderName, SET_COOKIE};
 use serde_json::{Value, json};
 use store::fleet::{CorsBehavior, Fleet, SharingLevel, Transition, UserStatus};
 use store::{Options, PgStore, StatementCounter};
-use testkit::Database;
+use testkit::{Database, Rows};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -166,7 +166,10 @@ impl Plan {
         let statements = StatementCounter::default();
         let options = self.options.statements(statements.clone());
         let store = PgStore::connect(database.url(), &options).await.unwrap();
-        store.load(&self.rows).await.unwrap();
+        match database.release() {
+            Some(_) => database.load(Rows::of(&self.rows)).await.unwrap(),
+            None => store.load(&self.rows).await.unwrap(),
+        }
         let (now, shift) = (self.now, Arc::new(AtomicI64::new(0)));
         let clock: authd::Clock = Arc::new(clock(now, &shift));
         let app = App::new(store, Identity::builtin(), Rules::default(), self.limits, clock)

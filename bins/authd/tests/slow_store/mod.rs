@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use agent_auth::{Candidate, Candidates};
 use app_audit::{Answer, AuditLog, Count, Entry, Filter, Journal, Page, Row, Window};
-use app_authz::credential::{ApiKey, KeyHolder, KeyUpdate, NewKey, SessionToken, Sessions};
+use app_authz::credential::{
+    ApiKey, KeyHolder, KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions,
+};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation};
 use app_authz::{
     AppAccess, AppRequest, Directory, JobId, JobOrigin, Jobs, ProvisionerJob, Proxies, Proxy,
@@ -81,8 +83,8 @@ impl Sessions for SlowStore {
         self.1.insert(key).await
     }
 
-    async fn log_out(&self, key: &ApiKey) -> Result<(), Error> {
-        self.1.log_out(key).await
+    async fn log_out(&self, key: &ApiKey, others: OtherSessions) -> Result<(), Error> {
+        self.1.log_out(key, others).await
     }
 }
 

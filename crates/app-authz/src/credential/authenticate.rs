@@ -3,7 +3,8 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 
-use super::{KeyHolder, KeyUpdate, LoginType, SessionToken, UserStatus};
+use super::audience::is_for;
+use super::{ApiKey, KeyHolder, KeyUpdate, LoginType, SessionToken, UserStatus};
 
 /// Verifies that `token` is good at `now` for the key and the user in `holder`
 ///
@@ -28,7 +29,7 @@ pub fn authenticate(
         return Err(Refusal::Expired);
     }
     if key.login_type == LoginType::Oauth2ProviderApp
-        && key.audience.as_deref().is_some_and(|audience| audience != terms.audience)
+        && key.audience.as_deref().is_some_and(|audience| !is_for(audience, terms.audience))
     {
         return Err(Refusal::WrongAudience);
     }
@@ -46,7 +47,7 @@ pub fn authenticate(
         inactive => return Err(Refusal::Inactive(inactive)),
     }
     Ok(Session {
-        update: key.update(now, !terms.disable_expiry_refresh),
+        update: key.update(now, terms.prolongs(key)),
         refresh_link,
         activate: holder.status == UserStatus::Dormant,
     })
@@ -93,10 +94,24 @@ pub fn identify<'a>(
 pub struct Terms<'a> {
     /// Never extend a key by its use
     pub disable_expiry_refresh: bool,
+    /// Never extend an API token by its use, whatever the control plane's release does
+    pub disable_token_expiry_refresh: bool,
     /// Take a dormant user and make them active, as the dashboard does and apps do not
     pub activate_dormant: bool,
-    /// What this server is called in a key's audience
+    /// What this server is called in a key's audience: the URL of its dashboard
     pub audience: &'a str,
+}
+
+impl Terms<'_> {
+    /// Whether use puts off the end of `key`
+    ///
+    /// If not, neither must it put off the end of a session that is made from the key.
+    #[must_use]
+    pub fn prolongs(self, key: &ApiKey) -> bool {
+        let never = self.disable_expiry_refresh
+            || self.disable_token_expiry_refresh && key.login_type == LoginType::Token;
+        key.is_prolonged && !never
+    }
 }
 
 /// A good session, and what has to be done for it

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::rbac::{
-    AllowList, BuiltInRoles, Role, RoleName, Scope, ScopeName, Subject, WorkspaceSharing,
+    AllowList, BuiltInRoles, OwnWorkspaces, Role, RoleName, Scope, ScopeName, Subject,
+    WorkspaceSharing,
 };
 use crate::{Error, GroupId, UserId};
 
@@ -25,9 +26,9 @@ pub struct ApiKey {
     pub expires_at: SystemTime,
     /// How far use extends it
     pub lifetime: Duration,
-    /// What it may do
+    /// What it may do; nothing without any
     pub scopes: Vec<ScopeName>,
-    /// What it may touch
+    /// What it may touch; nothing if it is empty
     pub allow_list: AllowList,
     /// The one server it was issued for, if it was issued for one
     pub audience: Option<String>,
@@ -91,26 +92,31 @@ pub struct KeyHolder {
     pub link: Option<OauthLink>,
     /// The user's roles, each with the sharing setting of its organization
     ///
-    /// Every user holds `member`, and every member of an organization
-    /// `organization-member` there, whether or not it is stored.
+    /// Every user holds `member`. Every member of an organization holds
+    /// `organization-member` there, or `organization-service-account` if the user is one,
+    /// whether or not it is stored.
     pub roles: Vec<(RoleName, WorkspaceSharing)>,
-    /// Those of the roles that are the deployment's own
+    /// Those of the roles that are stored
     pub custom_roles: Vec<Arc<Role>>,
     /// The user's groups
     pub groups: Vec<GroupId>,
+    /// Where the deployment's users may have workspaces of their own
+    pub own_workspaces: OwnWorkspaces,
 }
 
 impl KeyHolder {
     /// The subject of decisions: the user's roles within the key's scope
     ///
-    /// # Errors
-    ///
-    /// [`Error::NoScope`] if the key has none.
-    pub fn subject(&self, built_in: &BuiltInRoles) -> Result<Subject, Error> {
-        let scope = Scope::shared(&self.key.scopes, &self.key.allow_list)?;
+    /// A key without any scope makes a subject that may do nothing.
+    #[must_use]
+    pub fn subject(&self, built_in: &BuiltInRoles) -> Subject {
+        let scope = Scope::shared(&self.key.scopes, &self.key.allow_list);
         let names = self.roles.iter().map(|(name, sharing)| (name, *sharing));
-        let roles = built_in.expand(names, &self.custom_roles);
-        Ok(Subject::new(self.key.user, roles, scope).with_groups(self.groups.iter().copied()))
+        let mut roles = built_in.expand(names, &self.custom_roles);
+        roles.extend(built_in.of_own_workspaces(self.own_workspaces));
+        Subject::new(self.key.user, roles, scope)
+            .with_groups(self.groups.iter().copied())
+            .with_own_workspaces(self.own_workspaces)
     }
 }
 
@@ -214,4 +220,4 @@ impl FromStr for UserStatus {
 }
 
 /// How exactly the times of a key are kept
-const PRECISION: Duration = Duration::from_secs(60 * 60);
+pub(super) const PRECISION: Duration = Duration::from_secs(60 * 60);

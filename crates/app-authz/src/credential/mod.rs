@@ -4,6 +4,8 @@
 //! [`authenticate`] compares. Everything it needs is an argument; what should be written
 //! back, such as an extended expiry, is part of the answer.
 
+mod app_session;
+mod audience;
 mod authenticate;
 mod cookie;
 mod key;
@@ -11,10 +13,11 @@ mod sessions;
 mod source;
 mod token;
 
+pub use app_session::AppSession;
 pub use authenticate::{Refusal, Session, Terms, authenticate, identify};
 pub use cookie::CookieNames;
 pub use key::{ApiKey, KeyHolder, KeyUpdate, LoginType, OauthLink, UserStatus};
-pub use sessions::{NewKey, Sessions};
+pub use sessions::{NewKey, OtherSessions, Sessions};
 pub use source::{Carried, MAX_TOKENS, Source};
 pub use token::SessionToken;
 pub(crate) use token::random_letters;

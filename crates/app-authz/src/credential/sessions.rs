@@ -2,9 +2,9 @@ use std::error::Error;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use super::{ApiKey, KeyHolder, KeyUpdate, LoginType, SessionToken};
+use super::{ApiKey, AppSession, KeyHolder, KeyUpdate, LoginType, SessionToken};
 use crate::UserId;
-use crate::rbac::ScopeName;
+use crate::rbac::{Action, AllowList, Object, ResourceType, ScopeName, Subject};
 
 /// Answers who holds a session, and keeps the books of sessions
 ///
@@ -41,14 +41,46 @@ pub trait Sessions: Sync {
 
     /// Stores a new key
     ///
-    /// An error if the user is unknown or deleted, or the id is taken.
+    /// An error if the user is unknown or deleted, if the id is taken, or if the table of
+    /// keys cannot hold its limits: a key is stored with all of them or not at all.
     fn insert(&self, key: &NewKey<'_>) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Ends the session of `key`, and with it every session its holder was given for
-    /// apps alone
+    /// Ends the session of `key`, and others of its user's as told
     ///
     /// No error if it had ended.
-    fn log_out(&self, key: &ApiKey) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    fn log_out(
+        &self,
+        key: &ApiKey,
+        others: OtherSessions,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// Which other sessions of its user end with a session
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherSessions {
+    /// None
+    Keep,
+    /// Those that the user was given for apps alone
+    EndOfApps,
+}
+
+impl OtherSessions {
+    /// Which of them `holder`, who is `subject`, ends by logging out
+    ///
+    /// A credential that may neither delete its user's keys nor open every app of theirs
+    /// ends itself alone.
+    #[must_use]
+    pub fn ended_by(holder: &KeyHolder, subject: &Subject) -> Self {
+        let key = &holder.key;
+        let own_keys = Object::new(ResourceType::ApiKey).owner(key.user);
+        let for_apps =
+            key.scopes.contains(&ScopeName::ApplicationConnect) && key.allow_list.is_everything();
+        if for_apps || subject.is_allowed(&Action::Delete, &own_keys) {
+            Self::EndOfApps
+        } else {
+            Self::Keep
+        }
+    }
 }
 
 /// A key that is to be stored
@@ -64,6 +96,8 @@ pub struct NewKey<'a> {
     pub login_type: LoginType,
     /// What it may do: a scope that the table of keys can hold
     pub scope: ScopeName,
+    /// What it may touch: not nothing, and everything where the table of keys holds no lists
+    pub allow_list: &'a AllowList,
     /// When it is made
     pub created_at: SystemTime,
     /// When it ends
@@ -77,38 +111,26 @@ pub struct NewKey<'a> {
 }
 
 impl<'a> NewKey<'a> {
-    /// A session that is good for apps alone, made at `now` in the session of `key`
-    ///
-    /// It ends when `key` does, and use extends it as far as it extends `key`, but neither
-    /// goes beyond `longest`. What is made with an API token is never extended: such a
-    /// token may have a fixed end, which its sessions must not outlive.
+    /// The key of a session that is good for apps alone, made at `now` for `user`
     #[must_use]
-    pub fn for_apps(
+    pub const fn for_apps(
         token: &'a SessionToken,
-        key: &ApiKey,
+        user: UserId,
+        session: &'a AppSession,
         ip: Option<IpAddr>,
-        longest: Duration,
         now: SystemTime,
     ) -> Self {
-        let left = key.expires_at.duration_since(now).unwrap_or_default().min(longest);
-        let lifetime = match key.login_type {
-            LoginType::Token => left.min(NEVER_EXTENDED),
-            _ => key.lifetime.min(longest),
-        };
         Self {
             token,
-            user: key.user,
+            user,
             login_type: LoginType::Password,
             scope: ScopeName::ApplicationConnect,
+            allow_list: &session.allow_list,
             created_at: now,
-            expires_at: now + left,
-            // The control plane takes zero for a day.
-            lifetime: lifetime.max(Duration::from_secs(1)),
+            expires_at: session.expires_at,
+            lifetime: session.lifetime,
             ip,
             name: "",
         }
     }
 }
-
-/// The longest lifetime with which a key is [never extended](ApiKey::update)
-const NEVER_EXTENDED: Duration = Duration::from_secs(60 * 60);

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::policy::{self, BuiltIn, Extent};
 use super::role::{Levels, Role, RoleName};
+use super::subject::OwnWorkspaces;
 
 /// The roles every deployment has, as its switches leave them
 ///
@@ -9,8 +10,11 @@ use super::role::{Levels, Role, RoleName};
 #[derive(Clone, Debug)]
 pub struct BuiltInRoles {
     roles: Vec<BuiltIn>,
-    /// `organization-member`, which depends on how the organization shares
-    member_by_sharing: [BuiltIn; 3],
+    /// What members and service accounts of an organization hold, which depends on how it
+    /// shares
+    by_sharing: [[BuiltIn; 2]; 3],
+    /// What `member` also holds where users have workspaces outside of organizations
+    owner_outside: Arc<Role>,
 }
 
 impl BuiltInRoles {
@@ -32,11 +36,18 @@ impl BuiltInRoles {
                 policy::organization_workspace_access(),
                 policy::agents_access(),
             ],
-            member_by_sharing: [
-                policy::organization_member(WorkspaceSharing::Everyone),
-                policy::organization_member(WorkspaceSharing::ServiceAccounts),
-                policy::organization_member(WorkspaceSharing::Nobody),
-            ],
+            by_sharing: [
+                WorkspaceSharing::Everyone,
+                WorkspaceSharing::ServiceAccounts,
+                WorkspaceSharing::Nobody,
+            ]
+            .map(|sharing| {
+                [
+                    policy::organization_member(sharing),
+                    policy::organization_service_account(sharing),
+                ]
+            }),
+            owner_outside: Arc::new(policy::owner_outside()),
         }
     }
 
@@ -59,10 +70,12 @@ impl BuiltInRoles {
         Some(Role::new(name.clone(), levels))
     }
 
-    /// The roles behind `names`, the deployment's own taken from `custom`
+    /// The roles behind `names`, the stored ones taken from `custom`
     ///
     /// A name that stands for nothing is dropped: a role may have been deleted while
-    /// it was assigned. No custom role can take the name of a built-in one.
+    /// it was assigned. A stored role takes the name of a built-in one only if it is a
+    /// [system role](Role::into_system) of an organization. Without such a role the built-in
+    /// one counts, as it does where a release does not store it.
     #[must_use]
     pub fn expand<'a>(
         &self,
@@ -70,12 +83,24 @@ impl BuiltInRoles {
         custom: &[Arc<Role>],
     ) -> Vec<Arc<Role>> {
         let expand = |(name, sharing): (&RoleName, WorkspaceSharing)| {
-            if self.find(name.name(), sharing).is_some() {
-                return self.role(name, sharing).map(Arc::new);
-            }
-            custom.iter().find(|role| role.name() == name).cloned()
+            let mut stored = custom.iter().filter(|role| role.name() == name);
+            let Some(built_in) = self.find(name.name(), sharing) else {
+                return stored.next().cloned();
+            };
+            let of_organization =
+                built_in.extent == Extent::Organization && name.organization().is_some();
+            let system = stored.find(|role| of_organization && role.is_system());
+            system.cloned().or_else(|| self.role(name, sharing).map(Arc::new))
         };
         names.into_iter().filter_map(expand).collect()
+    }
+
+    /// What every user holds beside `member`, by where they have workspaces of their own
+    pub(crate) fn of_own_workspaces(&self, own: OwnWorkspaces) -> Option<Arc<Role>> {
+        match own {
+            OwnWorkspaces::InOrganizations => None,
+            OwnWorkspaces::Anywhere => Some(Arc::clone(&self.owner_outside)),
+        }
     }
 
     /// Whether a bearer of the roles `held` may give `role` to somebody, or take it
@@ -109,20 +134,20 @@ impl BuiltInRoles {
     /// The built-in names, those of the deployment and then those of organizations
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         let of = |extent| {
-            let all = self.roles.iter().chain(&self.member_by_sharing[..1]);
+            let all = self.roles.iter().chain(&self.by_sharing[0]);
             all.filter(move |role| role.extent == extent).map(|role| role.name)
         };
         of(Extent::Deployment).chain(of(Extent::Organization))
     }
 
     fn find(&self, name: &str, sharing: WorkspaceSharing) -> Option<&BuiltIn> {
-        let [everyone, service_accounts, nobody] = &self.member_by_sharing;
-        let member = match sharing {
+        let [everyone, service_accounts, nobody] = &self.by_sharing;
+        let by_sharing = match sharing {
             WorkspaceSharing::Everyone => everyone,
             WorkspaceSharing::ServiceAccounts => service_accounts,
             WorkspaceSharing::Nobody => nobody,
         };
-        self.roles.iter().chain([member]).find(|role| role.name == name)
+        self.roles.iter().chain(by_sharing).find(|role| role.name == name)
     }
 }
 

@@ -46,5 +46,5 @@ pub use permission::{Pattern, Permission, Permissions};
 pub use resource::ResourceType;
 pub use role::{Levels, OrganizationLevels, Role, RoleName};
 pub use scope::{AgentScope, CompositeScope, Scope, ScopeName};
-pub use subject::{Access, Level, Subject, Verdict};
+pub use subject::{Access, Level, OwnWorkspaces, Subject, Verdict};
 pub use vocabulary::Unlisted;

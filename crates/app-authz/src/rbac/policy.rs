@@ -147,16 +147,38 @@ pub(super) fn organization_admin() -> BuiltIn {
 
 pub(super) fn organization_member(sharing: WorkspaceSharing) -> BuiltIn {
     let everyone = sharing == WorkspaceSharing::Everyone;
-    let nobody = sharing == WorkspaceSharing::Nobody;
+    BuiltIn::of_organization("organization-member")
+        .org(shared_knowledge(sharing, everyone))
+        .member(own_things().into_iter().chain((!everyone).then(no_sharing)))
+}
 
-    let org = granting(&[
+/// What a service account holds instead of `organization-member`
+///
+/// It may share its workspaces unless nobody may.
+pub(super) fn organization_service_account(sharing: WorkspaceSharing) -> BuiltIn {
+    let shares = sharing != WorkspaceSharing::Nobody;
+    BuiltIn::of_organization("organization-service-account")
+        .org(shared_knowledge(sharing, shares))
+        .member(own_things())
+}
+
+/// What members of an organization know of it; of its groups, if they share with them
+fn shared_knowledge(sharing: WorkspaceSharing, groups: bool) -> Vec<Permission> {
+    let nobody = sharing == WorkspaceSharing::Nobody;
+    let mut permissions = granting(&[
         (ResourceType::AssignOrgRole, R),
         (ResourceType::Organization, R),
         (ResourceType::ProvisionerDaemon, R),
         (ResourceType::OrganizationMember, if nobody { ActionSet::NONE } else { R }),
-        (ResourceType::Group, if everyone { R } else { ActionSet::NONE }),
+        (ResourceType::Group, if groups { R } else { ActionSet::NONE }),
     ]);
-    let member = granting(&[
+    permissions.extend(nobody.then(no_sharing));
+    permissions
+}
+
+/// What members of an organization may do with what they own there
+fn own_things() -> Vec<Permission> {
+    granting(&[
         (ResourceType::AibridgeInterception, C.union(U)),
         (ResourceType::ApiKey, CRUD),
         (ResourceType::File, C.union(R)),
@@ -169,10 +191,7 @@ pub(super) fn organization_member(sharing: WorkspaceSharing) -> BuiltIn {
         (ResourceType::Task, CRUD),
         (ResourceType::Workspace, WORKSPACE),
         (ResourceType::WorkspaceDormant, DORMANT),
-    ]);
-    BuiltIn::of_organization("organization-member")
-        .org(org.into_iter().chain(nobody.then(no_sharing)))
-        .member(member.into_iter().chain((!everyone).then(no_sharing)))
+    ])
 }
 
 pub(super) fn organization_auditor() -> BuiltIn {
@@ -235,6 +254,18 @@ pub(super) fn organization_workspace_access() -> BuiltIn {
 pub(super) fn agents_access() -> BuiltIn {
     let chat = CRUD.without(D).union(ActionSet::of(&[Action::Share]));
     BuiltIn::of_organization("agents-access").member(granting(&[(ResourceType::Chat, chat)]))
+}
+
+/// What `member` also held up to v2.27: workspaces of one's own outside of organizations
+///
+/// No workspace is outside of one. But that is where the workspace was imagined, of which it
+/// was asked whether a visitor could open an app of their own.
+pub(super) fn owner_outside() -> Role {
+    let levels = Levels {
+        user: granting(&[(ResourceType::Workspace, WORKSPACE)]).into_iter().collect(),
+        ..Levels::default()
+    };
+    Role::new(RoleName::MEMBER, levels)
 }
 
 /// The role of the system-restricted subject, which no name reaches

@@ -17,6 +17,8 @@ pub struct RoleName {
 impl RoleName {
     /// The role that may do nearly everything
     pub const OWNER: Self = Self::built_in("owner");
+    /// The role that every user holds
+    pub(crate) const MEMBER: Self = Self::built_in("member");
 
     pub(super) const fn built_in(name: &'static str) -> Self {
         Self { name: Cow::Borrowed(name), organization: None }
@@ -81,19 +83,38 @@ impl fmt::Display for RoleName {
 
 /// A named set of permissions at four levels
 ///
-/// Built in ([`BuiltInRoles`](super::BuiltInRoles)), or a deployment's own from its
-/// stored lists.
+/// Built in ([`BuiltInRoles`](super::BuiltInRoles)), or from a deployment's stored lists. A
+/// stored role is either one that people made, or a
+/// [system role](Self::into_system), which the control plane itself writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     pub(super) name: RoleName,
     pub(super) levels: Levels,
+    pub(super) is_system: bool,
 }
 
 impl Role {
     /// A role of that name and those permissions
     #[must_use]
     pub const fn new(name: RoleName, levels: Levels) -> Self {
-        Self { name, levels }
+        Self { name, levels, is_system: false }
+    }
+
+    /// The same role, as a system role
+    ///
+    /// The control plane keeps such a role in step with an organization's settings, and
+    /// nobody else can make one. It replaces the built-in role of its name in its
+    /// organization.
+    #[must_use]
+    pub const fn into_system(mut self) -> Self {
+        self.is_system = true;
+        self
+    }
+
+    /// Whether it is a [system role](Self::into_system)
+    #[must_use]
+    pub const fn is_system(&self) -> bool {
+        self.is_system
     }
 
     /// What it is called

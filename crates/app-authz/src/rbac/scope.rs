@@ -46,14 +46,14 @@ impl Scope {
     }
 
     /// The scope that [`of_credential`](Self::of_credential) makes, made once for those
-    /// that nearly every credential has
-    pub(crate) fn shared(names: &[ScopeName], allow_list: &AllowList) -> Result<Arc<Self>, Error> {
+    /// that nearly every credential has; without any name it permits nothing
+    pub(crate) fn shared(names: &[ScopeName], allow_list: &AllowList) -> Arc<Self> {
         match names {
-            [ScopeName::All] if allow_list.is_everything() => Ok(Arc::clone(&ALL)),
+            [ScopeName::All] if allow_list.is_everything() => Arc::clone(&ALL),
             [ScopeName::ApplicationConnect] if allow_list.is_everything() => {
-                Ok(Arc::clone(&APPLICATION_CONNECT))
+                Arc::clone(&APPLICATION_CONNECT)
             }
-            _ => Self::of_credential(names, allow_list).map(Arc::new),
+            _ => Arc::new(Self::from_names(names, allow_list)),
         }
     }
 
@@ -77,6 +77,11 @@ impl Scope {
     #[must_use]
     pub const fn allow_list(&self) -> &AllowList {
         &self.allow_list
+    }
+
+    /// Whether it permits nothing, or on no object
+    pub(super) fn is_nothing(&self) -> bool {
+        self.levels == Levels::default() || self.allow_list.iter().next().is_none()
     }
 
     /// Named scopes hold site permissions on every object, so that uniting them and

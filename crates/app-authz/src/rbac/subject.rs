@@ -4,7 +4,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::permission::{Pool, Question, Vote};
-use super::{Action, Levels, Object, OrgOwner, Role, RoleName, Scope, policy};
+use super::{Action, Levels, Object, OrgOwner, ResourceType, Role, RoleName, Scope, policy};
 use crate::{GroupId, OrganizationId, UserId};
 
 /// Who asks: a user's roles and groups, seen through the scope of a credential
@@ -21,6 +21,7 @@ pub struct Subject {
     pub(super) memberships: Vec<OrganizationId>,
     pub(super) granted: Pooled,
     pub(super) scoped: Pooled,
+    own_workspaces: OwnWorkspaces,
 }
 
 impl Subject {
@@ -41,7 +42,16 @@ impl Subject {
 
         let granted = Pooled::of(roles.iter().map(|role| &role.levels), &memberships);
         let scoped = Pooled::of([&scope.levels], &memberships);
-        Self { id, groups: Vec::new(), roles, scope, memberships, granted, scoped }
+        Self {
+            id,
+            groups: Vec::new(),
+            roles,
+            scope,
+            memberships,
+            granted,
+            scoped,
+            own_workspaces: OwnWorkspaces::default(),
+        }
     }
 
     /// The system, for what it does on nobody's behalf
@@ -57,6 +67,13 @@ impl Subject {
     #[must_use]
     pub fn with_groups(mut self, groups: impl IntoIterator<Item = GroupId>) -> Self {
         self.groups = groups.into_iter().collect();
+        self
+    }
+
+    /// The same subject, in a deployment where users have workspaces of their own there
+    #[must_use]
+    pub const fn with_own_workspaces(mut self, own: OwnWorkspaces) -> Self {
+        self.own_workspaces = own;
         self
     }
 
@@ -81,6 +98,28 @@ impl Subject {
     #[must_use]
     pub fn is_member_of(&self, organization: OrganizationId) -> bool {
         self.membership(organization).is_some()
+    }
+
+    /// A workspace that is imagined, of the subject's own
+    ///
+    /// It has no id, so a scope that is limited to ids never fits it.
+    pub(crate) fn imagined_workspace(&self) -> Object<'static> {
+        let own = Object::new(ResourceType::Workspace).owner(self.id);
+        match self.own_workspaces {
+            OwnWorkspaces::InOrganizations => own.any_organization(),
+            OwnWorkspaces::Anywhere => own,
+        }
+    }
+
+    /// Whether the scope leaves nothing that the subject could do
+    pub(crate) fn may_nothing(&self) -> bool {
+        self.scope.is_nothing()
+    }
+
+    /// Whether the scope itself grants `action` on objects of the type, wherever they are; on
+    /// which of them is up to its allow list
+    pub(crate) fn scope_grants(&self, action: &Action, kind: &ResourceType) -> bool {
+        self.scoped.site.vote(&Question::new(action, kind)) == Vote::Grant
     }
 
     /// Whether the subject may do `action` to `object`
@@ -249,6 +288,19 @@ pub enum Level {
     Organization,
     /// Objects of an organization that the subject owns
     Member,
+}
+
+/// Where the users of a deployment may have workspaces of their own
+///
+/// An app that is shared with everyone signed in opens for whoever could open an app of
+/// their own. So this says what a user in no organization may open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OwnWorkspaces {
+    /// In the organizations they belong to, since v2.28 of the control plane
+    #[default]
+    InOrganizations,
+    /// Outside of organizations too, up to v2.27
+    Anywhere,
 }
 
 /// The entry of an access list that lets a subject act

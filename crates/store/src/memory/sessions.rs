@@ -1,7 +1,9 @@
 use std::net::IpAddr;
 
-use app_authz::credential::{ApiKey, KeyHolder, KeyUpdate, NewKey, SessionToken, Sessions};
-use app_authz::rbac::ScopeName;
+use app_authz::credential::{
+    ApiKey, KeyHolder, KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions,
+};
+use app_authz::rbac::{OwnWorkspaces, ScopeName};
 use app_authz::{GroupId, UserId};
 use serde::Deserialize;
 use serde_json::Value;
@@ -57,6 +59,7 @@ impl Sessions for MemoryStore {
         if key.scope == ScopeName::NoUserData {
             return Err(Error::query("no API key can have this scope"));
         }
+        let allow_list = domain::allow_entries(key.allow_list)?;
         let mut tables = self.write();
         if tables.users.get(&key.user.0).is_none_or(|user| user.deleted) {
             return Err(Error::query("the user of an API key is unknown or deleted"));
@@ -84,16 +87,17 @@ impl Sessions for MemoryStore {
             lifetime_seconds: i64::try_from(key.lifetime.as_secs()).unwrap_or(i64::MAX),
             token_name: key.name.to_owned(),
             scopes: vec![KeyScope(key.scope.to_string())],
-            allow_list: vec!["*:*".to_owned()],
+            allow_list,
         };
         tables.keys.insert(row.id.clone(), row);
         Ok(())
     }
 
-    async fn log_out(&self, key: &ApiKey) -> Result<(), Error> {
+    async fn log_out(&self, key: &ApiKey, others: OtherSessions) -> Result<(), Error> {
+        let with_apps = others == OtherSessions::EndOfApps;
         self.write().keys.retain(|id, stored| {
-            stored.user_id != key.user.0
-                || *id != key.id && !stored.scopes.contains(&KeyScope::application_connect())
+            let for_apps = stored.scopes.contains(&KeyScope::application_connect());
+            stored.user_id != key.user.0 || *id != key.id && !(with_apps && for_apps)
         });
         Ok(())
     }
@@ -108,17 +112,23 @@ impl Tables {
         let key = self.keys.get(key)?;
         let user = self.users.get(&key.user_id).filter(|user| !user.deleted)?;
         let audience = match key.login_type {
-            LoginType::Oauth2ProviderApp => self.audiences.get(&key.id)?.clone(),
+            LoginType::Oauth2ProviderApp => self.audience(&key.id)?,
             _ => None,
         };
         let link = self.links.get(&(user.id, key.login_type));
         let members = self.memberships.get(&user.id).into_iter().flatten();
-        let held = [(None, &user.rbac_roles)]
-            .into_iter()
-            .chain(members.map(|member| (Some(member.organization_id), &member.roles)));
+        let is_service_account = user.is_service_account;
+        let in_organizations = members.map(|member| {
+            let defaults = self.default_roles.get(&member.organization_id).into_iter().flatten();
+            let names = member.roles.iter().chain(defaults).cloned().collect();
+            (Some(member.organization_id), names)
+        });
+        let held = std::iter::once((None, user.rbac_roles.clone())).chain(in_organizations);
         Some((|| {
-            let held = held.map(|(organization, names)| self.held(organization, names));
-            let (roles, custom_roles) = domain::roles(held.collect::<Result<Vec<_>, Error>>()?);
+            let held = held
+                .map(|(organization, names)| self.held(organization, names, is_service_account));
+            let held = held.collect::<Result<Vec<_>, Error>>()?;
+            let (roles, custom_roles) = domain::roles(held, is_service_account);
             Ok(KeyHolder {
                 key: ApiKey {
                     id: key.id.clone(),
@@ -128,13 +138,9 @@ impl Tables {
                     last_used: key.last_used.into(),
                     expires_at: key.expires_at.into(),
                     lifetime: domain::seconds(key.lifetime_seconds),
-                    scopes: key
-                        .scopes
-                        .iter()
-                        .map(|KeyScope(label)| domain::label(label))
-                        .collect::<Result<_, _>>()?,
+                    scopes: domain::scopes(key.scopes.iter().map(|KeyScope(label)| Some(&**label))),
                     allow_list: domain::allow_list(key.allow_list.iter().map(Some)),
-                    audience: audience.filter(|audience| !audience.is_empty()),
+                    audience,
                     is_prolonged: key.login_type != LoginType::Token,
                 },
                 status: domain::label(user.status.as_str())?,
@@ -152,19 +158,34 @@ impl Tables {
                     .copied()
                     .map(GroupId)
                     .collect(),
+                own_workspaces: OwnWorkspaces::default(),
             })
         })())
     }
 
-    fn held(&self, organization: Option<Uuid>, names: &[String]) -> Result<Held, Error> {
-        let custom = names.iter().filter_map(|name| {
-            self.custom_roles.get(&(organization, name.clone())).map(stored_role)
+    /// The audience of a key that an OAuth2 app was given, or that it has none
+    ///
+    /// Nothing if the key has no token, or tokens that name different servers.
+    fn audience(&self, key: &str) -> Option<Option<String>> {
+        let tokens = self.app_tokens.get(key)?;
+        let mut named = tokens.values().flatten().filter(|audience| !audience.is_empty());
+        let audience = named.next();
+        named.all(|other| Some(other) == audience).then(|| audience.cloned())
+    }
+
+    fn held(
+        &self,
+        organization: Option<Uuid>,
+        names: Vec<String>,
+        is_service_account: bool,
+    ) -> Result<Held, Error> {
+        let implied = domain::implied_role(organization.is_some(), is_service_account);
+        let all = names.iter().map(String::as_str).chain([implied]);
+        let rows = all.filter_map(|name| {
+            self.custom_roles.get(&(organization, name.to_owned())).map(stored_role)
         });
-        Ok(Held {
-            organization,
-            names: names.to_vec(),
-            custom: custom.collect::<Result<_, Error>>()?,
-        })
+        let rows = rows.collect::<Result<_, Error>>()?;
+        Ok(Held { organization, names, rows })
     }
 }
 
@@ -185,7 +206,6 @@ fn stored_role(role: &CustomRole) -> Result<StoredRole, Error> {
 
 fn login_type(login_type: app_authz::credential::LoginType) -> LoginType {
     use app_authz::credential::LoginType as Theirs;
-    use app_authz::rbac::ScopeName;
 
     match login_type {
         Theirs::Password => LoginType::Password,

@@ -17,12 +17,14 @@ pub(super) struct Tables {
     /// By the lower case of the name; without those that are deleted
     pub(super) user_by_name: HashMap<String, Uuid>,
     pub(super) memberships: HashMap<Uuid, Vec<OrganizationMember>>,
+    /// What each member of an organization holds beside their own roles
+    pub(super) default_roles: HashMap<Uuid, Vec<String>>,
     pub(super) groups: HashMap<Uuid, Vec<Uuid>>,
     pub(super) custom_roles: HashMap<(Option<Uuid>, String), CustomRole>,
     pub(super) links: HashMap<(Uuid, LoginType), UserLink>,
     pub(super) keys: HashMap<String, ApiKey>,
-    /// Of keys that OAuth2 apps were given, by the id of the key
-    pub(super) audiences: HashMap<String, Option<String>>,
+    /// The audiences of tokens of OAuth2 apps, by the key that each was made with and by id
+    pub(super) app_tokens: HashMap<String, BTreeMap<Uuid, Option<String>>>,
     pub(super) templates: HashMap<Uuid, Template>,
     pub(super) template_versions: HashMap<Uuid, TemplateVersion>,
     pub(super) version_by_job: HashMap<Uuid, Uuid>,
@@ -72,6 +74,10 @@ impl Tables {
             }
             self.users.insert(user.id, user.clone());
         }
+        for organization in &fleet.organizations {
+            let roles = organization.default_org_member_roles.clone();
+            self.default_roles.insert(organization.id, roles);
+        }
         for member in &fleet.organization_members {
             let memberships = self.memberships.entry(member.user_id).or_default();
             memberships.retain(|old| old.organization_id != member.organization_id);
@@ -92,7 +98,8 @@ impl Tables {
             self.keys.insert(key.id.clone(), key.clone());
         }
         for token in &fleet.oauth2_provider_app_tokens {
-            self.audiences.insert(token.api_key_id.clone(), token.audience.clone());
+            let tokens = self.app_tokens.entry(token.api_key_id.clone()).or_default();
+            tokens.insert(token.id, token.audience.clone());
         }
     }
 

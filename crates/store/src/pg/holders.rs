@@ -1,5 +1,5 @@
 use app_authz::credential::{ApiKey, KeyHolder, LoginType, UserStatus};
-use app_authz::rbac::ScopeName;
+use app_authz::rbac::OwnWorkspaces;
 use app_authz::{GroupId, UserId};
 use diesel::deserialize;
 use diesel::pg::Pg;
@@ -14,12 +14,12 @@ use crate::domain::{self, Held, StoredRole};
 
 /// The columns of a [`HolderRow`], of `holder` as [`HOLDER_OF_KEY`] finds it
 ///
-/// The deployment's own roles are looked up only for who has roles that are stored. Since
-/// v2.30 every member of an organization has one: what members may do is a row.
+/// Rows of roles are looked up only for who has roles that are stored. Since v2.30 every
+/// member of an organization has one: what members may do is a row.
 pub(super) const HOLDER: &str = "\
        holder.id, holder.hashed_secret, holder.user_id, holder.login_type, holder.last_used,
        holder.expires_at, holder.lifetime_seconds, holder.scopes, holder.allow_list,
-       holder.audience, holder.is_prolonged, holder.has_own_outside, holder.is_service_account,
+       holder.audience, holder.is_prolonged, holder.owns_outside, holder.is_service_account,
        holder.status, holder.oauth_expiry, holder.can_refresh, holder.rbac_roles,
        CASE WHEN holder.rbac_roles = '{}' THEN NULL ELSE ARRAY(
            SELECT ROW(name, site_permissions, org_permissions, user_permissions
@@ -62,7 +62,8 @@ pub(super) const HOLDER: &str = "\
 ///
 /// A key is good for nothing once its user is deleted, should it outlive them. Only who
 /// signs in through a provider has a link, and only those are looked up. A key that an
-/// OAuth2 app was given is good only beside the token it was given with.
+/// OAuth2 app was given is good only beside the token it was given with; should there be
+/// several that name different servers, it is good for none of them.
 ///
 /// An encrypted token is base64 of a nonce of 12 bytes, a tag of 16, and as many bytes as the
 /// token has. So its length says whether the token is empty, with the key at hand or not: 28
@@ -78,8 +79,8 @@ LATERAL (
            k.scopes::text[], k.allow_list,  --since v2.27
            NULL AS audience,  --until v2.25
            t.audience,  --since v2.25
-           true AS has_own_outside,  --until v2.28
-           false AS has_own_outside,  --since v2.28
+           true AS owns_outside,  --until v2.28
+           false AS owns_outside,  --since v2.28
            false AS is_service_account,  --until v2.32
            u.is_service_account,  --since v2.32
            true AS is_prolonged,  --until v2.35
@@ -98,13 +99,14 @@ LATERAL (
         OFFSET 0
     ) l ON true
     LEFT JOIN LATERAL (  --since v2.25
-        SELECT api_key_id, audience  --since v2.25
-        FROM oauth2_provider_app_tokens  --since v2.25
+        SELECT count(*) AS tokens, min(named.audience) AS audience  --since v2.25
+        FROM oauth2_provider_app_tokens,  --since v2.25
+        LATERAL (SELECT nullif(audience, '') AS audience) named  --since v2.25
         WHERE api_key_id = k.id AND k.login_type = 'oauth2_provider_app'  --since v2.25
-        LIMIT 1  --since v2.25
+        HAVING coalesce(min(named.audience) = max(named.audience), true)  --since v2.25
     ) t ON true  --since v2.25
     WHERE k.id = asked.key_id
-      AND (k.login_type <> 'oauth2_provider_app' OR t.api_key_id IS NOT NULL)  --since v2.25
+      AND (k.login_type <> 'oauth2_provider_app' OR t.tokens > 0)  --since v2.25
     OFFSET 0
 ) holder ON true";
 
@@ -116,7 +118,7 @@ pub(super) type HolderColumns = (
     Timestamptz,
     Timestamptz,
     BigInt,
-    Array<Text>,
+    Array<Nullable<Text>>,
     Array<Nullable<Text>>,
     Nullable<Text>,
     Bool,
@@ -146,7 +148,7 @@ impl Queryable<HolderColumns, Pg> for HolderRow {
         Moment,
         Moment,
         i64,
-        Vec<Label<ScopeName>>,
+        Names,
         Names,
         Option<String>,
         bool,
@@ -174,7 +176,7 @@ impl Queryable<HolderColumns, Pg> for HolderRow {
             allow_list,
             audience,
             is_prolonged,
-            has_own_outside,
+            owns_outside,
             is_service_account,
             Label(status),
             link_expiry,
@@ -189,8 +191,8 @@ impl Queryable<HolderColumns, Pg> for HolderRow {
         let of_organizations = memberships.into_iter();
         let of_organizations = of_organizations
             .map(|(organization, names, custom)| held(Some(organization), names, custom));
-        let (roles, custom_roles) =
-            domain::roles(std::iter::once(of_deployment).chain(of_organizations));
+        let held = std::iter::once(of_deployment).chain(of_organizations);
+        let (roles, custom_roles) = domain::roles(held, is_service_account);
         Ok(Self(KeyHolder {
             key: ApiKey {
                 id,
@@ -200,9 +202,9 @@ impl Queryable<HolderColumns, Pg> for HolderRow {
                 last_used,
                 expires_at,
                 lifetime: domain::seconds(lifetime),
-                scopes: scopes.into_iter().map(|Label(scope)| scope).collect(),
+                scopes: domain::scopes(scopes.iter().map(Option::as_deref)),
                 allow_list: domain::allow_list(allow_list.iter().map(Option::as_ref)),
-                audience: audience.filter(|audience| !audience.is_empty()),
+                audience,
                 is_prolonged,
             },
             status,
@@ -210,6 +212,11 @@ impl Queryable<HolderColumns, Pg> for HolderRow {
             roles,
             custom_roles,
             groups: groups.into_iter().map(GroupId).collect(),
+            own_workspaces: if owns_outside {
+                OwnWorkspaces::Anywhere
+            } else {
+                OwnWorkspaces::InOrganizations
+            },
         }))
     }
 }
@@ -218,13 +225,13 @@ type Names = Vec<Option<String>>;
 
 type CustomRoleRow = (String, Granted, Granted, Granted, Granted, bool);
 
-fn held(organization: Option<Uuid>, names: Names, custom: Option<Vec<CustomRoleRow>>) -> Held {
+fn held(organization: Option<Uuid>, names: Names, rows: Option<Vec<CustomRoleRow>>) -> Held {
     let role = |(name, Granted(site), Granted(org), Granted(user), Granted(member), is_system)| {
         StoredRole { name, site, org, user, member, is_system }
     };
     Held {
         organization,
         names: names.into_iter().flatten().collect(),
-        custom: custom.into_iter().flatten().map(role).collect(),
+        rows: rows.into_iter().flatten().map(role).collect(),
     }
 }

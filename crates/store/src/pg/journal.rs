@@ -14,7 +14,7 @@ use diesel::sql_types::{
     Array, BigInt, Bool, Bytea, Double, HasSqlType, Inet, Integer, Interval, Jsonb, Nullable,
     SqlType, Text, Timestamptz, Uuid as SqlUuid,
 };
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use uuid::Uuid;
 

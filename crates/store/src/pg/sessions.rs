@@ -3,11 +3,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use app_authz::UserId;
-use app_authz::credential::{ApiKey, KeyHolder, KeyUpdate, NewKey, SessionToken, Sessions};
+use app_authz::credential::{
+    ApiKey, KeyHolder, KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions,
+};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment};
-use diesel::sql_types::{Array, BigInt, Bytea, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Bytea, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
@@ -74,6 +76,7 @@ impl Sessions for PgStore {
             lifetime: i64::try_from(key.lifetime.as_secs()).unwrap_or(i64::MAX),
             ip: address(key.ip),
             scope: key.scope.to_string(),
+            allow_list: domain::allow_entries(key.allow_list)?,
             name: key.name,
         };
         let mut tries = 0;
@@ -85,20 +88,24 @@ impl Sessions for PgStore {
                 Insert { text, key: &statement }.execute(&mut *connection).await
             };
             let outcome = outcome.await;
+            let stored = matches!(outcome, Ok(1..));
             if connection.done(outcome, began, &mut tries).await? {
-                return Ok(());
+                let unlimited = || Error::query("the table of keys holds no limits to objects");
+                return if stored { Ok(()) } else { Err(unlimited()) };
             }
         }
     }
 
-    async fn log_out(&self, key: &ApiKey) -> Result<(), Error> {
+    async fn log_out(&self, key: &ApiKey, others: OtherSessions) -> Result<(), Error> {
+        let with_apps = others == OtherSessions::EndOfApps;
         let mut tries = 0;
         loop {
             let mut connection = self.writes.get().await?;
             let (tables, began) = (connection.tables(), Instant::now());
             let outcome = async {
                 let text = tables.text(Question::LogOut)?;
-                LogOut { text, id: &key.id, user: key.user.0 }.execute(&mut *connection).await
+                let statement = LogOut { text, id: &key.id, user: key.user.0, with_apps };
+                statement.execute(&mut *connection).await
             };
             let outcome = outcome.await;
             if connection.done(outcome, began, &mut tries).await? {
@@ -224,13 +231,15 @@ struct Row<'a> {
     lifetime: i64,
     ip: String,
     scope: String,
+    allow_list: Vec<String>,
     name: &'a str,
 }
 
 /// The template of [`Insert`]
 ///
 /// The label of a scope is looked up among those that its type has: releases of v2.27 may
-/// spell it either way.
+/// spell it either way. Before v2.27 a key cannot be limited to objects, and one that is to
+/// be is not inserted.
 pub(super) const NEW_KEY: &str = "\
 INSERT INTO api_keys (created_at, updated_at, last_used, id, hashed_secret, user_id, expires_at,
                       login_type, lifetime_seconds, ip_address, token_name
@@ -240,15 +249,16 @@ INSERT INTO api_keys (created_at, updated_at, last_used, id, hashed_secret, user
 SELECT new.now, new.now, new.now, new.id, new.digest, new.user_id, new.expires_at,
        new.login_type::login_type, new.lifetime, new.ip::inet, new.name
        , label.scope::api_key_scope  --until v2.27
-       , ARRAY[label.scope::api_key_scope], ARRAY['*:*']  --since v2.27
-FROM (VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)) AS new
-    (now, id, digest, user_id, expires_at, login_type, lifetime, ip, scope, name),
+       , ARRAY[label.scope::api_key_scope], new.allow_list  --since v2.27
+FROM (VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)) AS new
+    (now, id, digest, user_id, expires_at, login_type, lifetime, ip, scope, name, allow_list),
 LATERAL (
     SELECT CASE WHEN EXISTS (
         SELECT FROM pg_enum
         WHERE enumtypid = 'api_key_scope'::regtype AND enumlabel = new.scope
     ) THEN new.scope ELSE replace(new.scope, 'coder:', '') END AS scope
 ) label
+WHERE new.allow_list = '{*:*}'  --until v2.27
 ";
 
 impl QueryFragment<Pg> for Insert<'_> {
@@ -275,25 +285,28 @@ impl QueryFragment<Pg> for Insert<'_> {
         push(&mut out, &mut text);
         out.push_bind_param::<Text, _>(key.name)?;
         push(&mut out, &mut text);
+        out.push_bind_param::<Array<Text>, _>(&key.allow_list)?;
+        push(&mut out, &mut text);
         Ok(())
     }
 }
 
 prepared_once!(Insert);
 
-/// Ends a session, and those of its user that are for apps alone
+/// Ends a session, and perhaps those of its user that are for apps alone
 struct LogOut<'a> {
     text: &'a [String],
     id: &'a str,
     user: Uuid,
+    with_apps: bool,
 }
 
 /// The template of [`LogOut`]
 pub(super) const LOG_OUT: &str = "\
 DELETE FROM api_keys
-WHERE user_id = $1 AND (id = $2
-    OR scope::text IN ('application_connect', 'coder:application_connect')  --until v2.27
-    OR scopes::text[] && '{application_connect,coder:application_connect}'  --since v2.27
+WHERE user_id = $1 AND (id = $2 OR $3 AND
+    scope::text IN ('application_connect', 'coder:application_connect')  --until v2.27
+    scopes::text[] && '{application_connect,coder:application_connect}'  --since v2.27
 )
 ";
 
@@ -304,6 +317,8 @@ impl QueryFragment<Pg> for LogOut<'_> {
         out.push_bind_param::<SqlUuid, _>(&self.user)?;
         push(&mut out, &mut text);
         out.push_bind_param::<Text, _>(self.id)?;
+        push(&mut out, &mut text);
+        out.push_bind_param::<Bool, _>(&self.with_apps)?;
         push(&mut out, &mut text);
         Ok(())
     }

@@ -1,5 +1,5 @@
 use agent_auth::Candidates;
-use app_authz::credential::{KeyHolder, KeyUpdate, NewKey, SessionToken, Sessions};
+use app_authz::credential::{KeyHolder, KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions};
 use app_authz::rbac::{ScopeName, Subject};
 use app_authz::token::{Feature, KeyStore};
 use app_authz::{
@@ -85,9 +85,10 @@ async fn ask_everything(store: &PgStore, n: u64) {
     let KeyHolder { key, .. } = store.holders(&tokens).await.unwrap().remove(0);
     let update = KeyUpdate { last_used: Some(key.expires_at), expires_at: None };
     store.update(&key, update, None).await.unwrap();
-    store.log_out(&key).await.unwrap();
+    store.log_out(&key, OtherSessions::EndOfApps).await.unwrap();
     let again = NewKey {
         token: &tokens[0],
+        allow_list: &key.allow_list,
         user: key.user,
         login_type: key.login_type,
         scope: ScopeName::All,

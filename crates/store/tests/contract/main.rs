@@ -49,7 +49,9 @@ mod authorized;
 mod candidates;
 mod crypto_keys;
 mod holders;
+mod limits;
 mod releases;
+mod roles;
 mod sessions;
 
 /// Adds a session for each user

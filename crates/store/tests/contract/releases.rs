@@ -60,6 +60,8 @@ fn what_is_skipped_is_a_check() {
         crate::candidates::CHECKS,
         crate::crypto_keys::CHECKS,
         crate::holders::CHECKS,
+        crate::limits::CHECKS,
+        crate::roles::CHECKS,
         crate::sessions::CHECKS,
     ]
     .concat();
@@ -96,8 +98,12 @@ const SKIPPED: &[(&str, Option<Release>, &str)] = &[
         Some(Release::V2_30),
         "unique constraint \"custom_roles_lower_name__idx\"",
     ),
+    ("roles::a_service_account_holds_a_role_of_its_own", Some(Release::V2_32), SERVICE_ACCOUNT),
+    ("roles::an_organization_gives_roles_to_each_member", Some(Release::V2_35), DEFAULT_ROLES),
 ];
 
 const ACL: &str = "no column workspaces.user_acl";
 const AGENT_DELETED: &str = "no column workspace_agents.deleted";
+const DEFAULT_ROLES: &str = "no column organizations.default_org_member_roles";
+const SERVICE_ACCOUNT: &str = "no column users.is_service_account";
 const CORS: &str = "no column templates.cors_behavior";

@@ -2,11 +2,13 @@ use std::time::{Duration, SystemTime};
 
 use app_authz::UserId;
 use app_authz::credential::{
-    KeyHolder, KeyUpdate, LoginType, NewKey, SessionToken, Sessions, Terms, authenticate,
+    KeyHolder, KeyUpdate, LoginType, NewKey, OtherSessions, SessionToken, Sessions, Terms,
+    authenticate,
 };
-use app_authz::rbac::{Action, ResourceType, ScopeName};
-use store::Error;
+use app_authz::rbac::{AllowList, ScopeName};
 use store::fleet::{Fleet, KeyScope};
+use store::{Error, MemoryStore};
+use testkit::{Database, Release, Rows};
 use uuid::Uuid;
 
 use crate::{session, sessions};
@@ -44,23 +46,26 @@ contract! {
 
     fn an_ended_key_is_not_brought_back(store, _fleet: two_users) {
         let key = one(&store, 0).await.key;
-        store.log_out(&key).await.unwrap();
+        store.log_out(&key, OtherSessions::EndOfApps).await.unwrap();
         let update = KeyUpdate { last_used: Some(key.last_used), expires_at: None };
         store.update(&key, update, None).await.unwrap();
         assert!(store.holders(&[session(0)]).await.unwrap().is_empty());
-        store.log_out(&key).await.unwrap();
+        store.log_out(&key, OtherSessions::EndOfApps).await.unwrap();
     }
 
     fn logging_out_ends_the_session_and_those_for_apps(store, fleet: two_users) {
-        store.log_out(&one(&store, 0).await.key).await.unwrap();
-        let mut left = Vec::new();
-        for row in &fleet.api_keys {
-            let token = token(&row.id);
-            if !store.holders(&[token]).await.unwrap().is_empty() {
-                left.push(&*row.id);
-            }
-        }
-        assert_eq!(left, ["0000000001", "alicesecnd", "bobforapps"]);
+        let key = one(&store, 0).await.key;
+        store.log_out(&key, OtherSessions::EndOfApps).await.unwrap();
+        assert_eq!(left(&store, &fleet).await, ["0000000001", "alicesecnd", "bobforapps"]);
+    }
+
+    fn a_session_can_end_alone(store, fleet: two_users) {
+        let key = one(&store, 0).await.key;
+        store.log_out(&key, OtherSessions::Keep).await.unwrap();
+        assert_eq!(
+            left(&store, &fleet).await,
+            ["0000000001", "alicesecnd", "aliceapps1", "aliceapps2", "bobforapps"]
+        );
     }
 
     fn users_have_names_until_they_are_deleted(store, fleet: two_users) {
@@ -81,6 +86,7 @@ contract! {
             user: UserId(fleet.users[0].id),
             login_type: LoginType::Token,
             scope: ScopeName::ApplicationConnect,
+            allow_list: &AllowList::everything(),
             created_at: now,
             expires_at: now + Duration::from_secs(60),
             lifetime: Duration::from_secs(3_600),
@@ -93,6 +99,7 @@ contract! {
         assert_eq!((stored.last_used, stored.expires_at), (now, key.expires_at));
         assert_eq!((stored.lifetime, stored.login_type), (key.lifetime, LoginType::Token));
         assert_eq!(stored.scopes, [ScopeName::ApplicationConnect]);
+        assert_eq!(stored.allow_list, AllowList::everything());
         assert!(authenticate(&token, holders.first(), Terms::default(), now).is_ok());
 
         let other = SessionToken::generate(|bytes| bytes.fill(12));
@@ -105,6 +112,8 @@ contract! {
              "the user is deleted"),
             (NewKey { token: &other, name: "x", scope: ScopeName::NoUserData, ..key.clone() },
              "it is a scope of agents alone"),
+            (NewKey { token: &other, name: "x", allow_list: &AllowList::default(), ..key.clone() },
+             "it is good for no object"),
         ] {
             assert!(store.insert(&refused).await.is_err(), "{why}");
         }
@@ -112,6 +121,61 @@ contract! {
         let fine = NewKey { token: &other, login_type: LoginType::Password, ..key.clone() };
         store.insert(&fine).await.unwrap();
     }
+}
+
+/// A key is stored with the objects that it is limited to, or not at all
+#[tokio::test]
+async fn a_new_key_keeps_its_limits_where_there_are_any() {
+    let fleet = two_users();
+    let memory = MemoryStore::default();
+    memory.load(&fleet);
+    add_limited_key(&memory, &fleet).await.unwrap();
+
+    let own = Database::new().await.store().await;
+    own.load(&fleet).await.unwrap();
+    add_limited_key(&own, &fleet).await.unwrap();
+
+    for release in Release::FIRST_WITH_APPS.and_later() {
+        let database = Database::lent(*release, Rows::of(&fleet)).await.unwrap();
+        let added = add_limited_key(&database.store().await, &fleet).await;
+        assert_eq!(added.is_ok(), *release >= Release::V2_27, "{release}: {added:?}");
+    }
+}
+
+/// Adds a key of Alice's that is limited to two objects, and reads it
+async fn add_limited_key(store: &impl Sessions<Error = Error>, fleet: &Fleet) -> Result<(), Error> {
+    let token = SessionToken::generate(|bytes| bytes.fill(9));
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_750_000_000);
+    let entries = [format!("workspace:{}", Uuid::from_u128(7)), "api_key:*".to_owned()];
+    let allow_list = AllowList::parse(entries).unwrap();
+    let key = NewKey {
+        token: &token,
+        user: UserId(fleet.users[0].id),
+        login_type: LoginType::Password,
+        scope: ScopeName::ApplicationConnect,
+        allow_list: &allow_list,
+        created_at: now,
+        expires_at: now,
+        lifetime: Duration::ZERO,
+        ip: None,
+        name: "",
+    };
+    let added = store.insert(&key).await;
+    let stored = store.holders(&[token]).await.unwrap();
+    assert_eq!(stored.len(), usize::from(added.is_ok()));
+    assert!(stored.iter().all(|holder| holder.key.allow_list == allow_list));
+    added
+}
+
+/// Which of the fleet's sessions are still good
+async fn left<'a>(store: &impl Sessions<Error = Error>, fleet: &'a Fleet) -> Vec<&'a str> {
+    let mut left = Vec::new();
+    for row in &fleet.api_keys {
+        if !store.holders(&[token(&row.id)]).await.unwrap().is_empty() {
+            left.push(&*row.id);
+        }
+    }
+    left
 }
 
 async fn one(store: &impl Sessions<Error = Error>, user: usize) -> KeyHolder {
