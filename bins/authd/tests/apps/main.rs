@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "modules of one test")]
 
 mod access;
+mod alone;
 mod api;
 mod app;
 mod attacks;
@@ -12,6 +13,7 @@ mod audit;
 mod beside;
 mod carried;
 mod control_plane;
+mod everyday;
 mod forward;
 mod issue;
 mod keys;
