@@ -14,6 +14,7 @@ needed() {
     [ -n "${AUTHD_REQUIRE_PROGRAMS:-}" ] || return 0
     [ -x /usr/sbin/nginx ] || echo nginx
     command -v caddy >/dev/null 2>&1 || echo caddy
+    [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null 2>&1 || echo pgbouncer
     command -v chromium >/dev/null 2>&1 || echo chromium
     command -v chromedriver >/dev/null 2>&1 || echo chromium-driver
 }

@@ -93,10 +93,10 @@ impl<S: Store> App<S> {
     pub async fn keep_keys(&self, rotate: bool) -> Result<(), KeysError> {
         let Some(apps) = &self.apps else { return Ok(()) };
         let now = self.now();
-        if rotate {
-            keys::rotate(&*apps.store, now).await?;
-        }
-        Ok(apps.keys.refresh(&*apps.store, now).await?)
+        // A replica that cannot rotate still needs the keys that another made.
+        let rotated = if rotate { keys::rotate(&*apps.store, now).await } else { Ok(()) };
+        let refreshed = apps.keys.refresh(&*apps.store, now).await;
+        rotated.and_then(|()| refreshed.map_err(Into::into))
     }
 
     /// Keeps the audit from growing for ever, until what is returned is dropped

@@ -34,6 +34,12 @@ pub struct Record {
     pub resource_id: Uuid,
     /// The app's slug or the agent's name
     pub resource_target: String,
+    /// The name of the agent it runs on; nothing if the request led nowhere
+    ///
+    /// Not a part of the row, whose `resource_target` is an agent's name only for what has no
+    /// id of its own.
+    #[serde(skip)]
+    pub agent_name: Option<String>,
     /// `open`: what a visitor does
     pub action: &'static str,
     /// The status of the answer
@@ -83,6 +89,7 @@ impl Record {
             resource_type,
             resource_id,
             resource_target,
+            agent_name: event.agent.as_ref().map(|(_, name)| text(name.as_bytes())),
             action: "open",
             status_code: event.status,
             decision: if event.reason.is_some() { Decision::Deny } else { Decision::Allow },

@@ -2,7 +2,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use crate::credential::{KeyHolder, SessionToken};
-use crate::{AppRequest, Place};
+use crate::{AgentInHost, AppRequest, Place};
 
 /// Answers what there is to know about an app request
 ///
@@ -38,4 +38,6 @@ pub struct AppAccess {
     pub place: Option<Arc<Place>>,
     /// For each token whose id is known, the key and its holder, in any order
     pub holders: Vec<Arc<KeyHolder>>,
+    /// Whose hosts name an agent, by the release of the control plane
+    pub agent_in_host: AgentInHost,
 }

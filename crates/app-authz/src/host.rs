@@ -1,32 +1,34 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Error;
+use crate::{Error, HttpUrl};
 
 /// The pattern of the hosts on which apps live, such as `*.apps.example.com`
 ///
 /// One `*` at the very start stands for one label or its first part. A port in the
-/// pattern is for building URLs; hosts match on any port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// pattern is for building URLs; hosts match on any port. Patterns that differ in case
+/// alone are equal.
+#[derive(Clone, Debug)]
 pub struct HostPattern {
-    /// What follows the `*`, without port, in lower case
+    /// What follows the `*`, without port, as it was written
     suffix: String,
     port: Option<u16>,
 }
 
 impl HostPattern {
-    /// The part of `host` the `*` stands for, in lower case
+    /// The part of `host` the `*` stands for, as it is written there
     ///
-    /// Case, a trailing dot, a port and white space around it do not matter.
+    /// The case of the rest, a trailing dot, a port and white space around it do not
+    /// matter.
     #[must_use]
-    pub fn capture(&self, host: &str) -> Option<String> {
+    pub fn capture<'a>(&self, host: &'a str) -> Option<&'a str> {
         let host = bare(host);
         let (captured, suffix) =
             host.split_at_checked(host.len().checked_sub(self.suffix.len())?)?;
         let is_captured = suffix.eq_ignore_ascii_case(&self.suffix)
             && !captured.is_empty()
             && !captured.contains('.');
-        is_captured.then(|| captured.to_ascii_lowercase())
+        is_captured.then_some(captured)
     }
 
     /// The host on which the app of that name lives, with the pattern's port
@@ -57,6 +59,19 @@ impl HostPattern {
         self.port
     }
 
+    /// Whether apps may be on that port, where `base` is the URL of their deployment
+    ///
+    /// A pattern that names a port is on this port alone. Without one, apps are on the
+    /// port of the base or on the usual port of its scheme: the control plane's dashboard
+    /// adds the port of the base to its links, and its proxies do not.
+    #[must_use]
+    pub fn has_port(&self, port: u16, base: &HttpUrl) -> bool {
+        match self.port {
+            Some(own) => port == own,
+            None => port == base.effective_port() || port == base.scheme().default_port(),
+        }
+    }
+
     /// The domain that the hosts of all apps share, for a cookie they share
     #[must_use]
     pub fn domain(&self) -> &str {
@@ -71,17 +86,24 @@ impl HostPattern {
     }
 }
 
+impl PartialEq for HostPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.suffix.eq_ignore_ascii_case(&other.suffix) && self.port == other.port
+    }
+}
+
+impl Eq for HostPattern {}
+
 impl FromStr for HostPattern {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let invalid = || Error::InvalidHostPattern(text.to_owned());
-        let lower = text.to_ascii_lowercase();
-        let (pattern, port) = match lower.rsplit_once(':') {
+        let (pattern, port) = match text.rsplit_once(':') {
             Some((pattern, port)) if is_digits(port) => {
                 (pattern, Some(port.parse().map_err(|_| invalid())?))
             }
-            _ => (&*lower, None),
+            _ => (text, None),
         };
         let suffix = pattern.strip_prefix('*').ok_or_else(invalid)?;
         // In place of the `*` any character makes a label of the first part.
@@ -102,42 +124,63 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// The name of an app as the first label of its host:
-/// `[PREFIX---]SLUG--AGENT--WORKSPACE--USER`
+/// The name of an app or a port as the first label of its host:
+/// `[PREFIX---]SLUG--WORKSPACE--USER` or `[PREFIX---]SLUG-OR-PORT--AGENT--WORKSPACE--USER`
+///
+/// The parts are as they were written; those that name something have no case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppName {
-    /// Anything that ends in `---`, or nothing
+    /// Letters, digits, hyphens and underscores that end in `---`, or nothing
     pub prefix: String,
     /// The app's slug or a port
     pub slug_or_port: String,
-    /// The agent's name
-    pub agent: String,
+    /// The agent's name, which the host of a port must have
+    pub agent: Option<String>,
     /// The workspace's name
     pub workspace: String,
     /// The owner's user name
     pub user: String,
 }
 
+impl AppName {
+    /// Whether the host is a port's: the control plane takes four or five digits for one,
+    /// with an `s` behind them for TLS
+    ///
+    /// Fewer digits are a port as well, though their host is read like that of an app.
+    #[must_use]
+    pub fn is_port(&self) -> bool {
+        is_port(&self.slug_or_port)
+    }
+}
+
 impl FromStr for AppName {
     type Err = Error;
 
+    /// Reads both forms
+    ///
+    /// The prefix ends with the last `---`, where hyphens are counted in threes from the
+    /// left, as the control plane does it.
     fn from_str(label: &str) -> Result<Self, Error> {
-        const HYPHENS: &[u8] = b"---";
-
         let invalid = || Error::InvalidAppName(label.to_owned());
-        let prefix_ends = label.as_bytes().windows(HYPHENS.len()).rposition(|w| w == HYPHENS);
-        let prefix_len = prefix_ends.map_or(0, |at| at + HYPHENS.len());
-        let (prefix, name) = label.split_at_checked(prefix_len).ok_or_else(invalid)?;
+        let (prefix, name) = label.split_at_checked(prefix_len(label)).ok_or_else(invalid)?;
         let (slug_or_port, rest) = cut(name).ok_or_else(invalid)?;
-        let (agent, rest) = cut(rest).ok_or_else(invalid)?;
-        let (workspace, user) = cut(rest).ok_or_else(invalid)?;
-        if ![slug_or_port, agent, workspace, user].into_iter().all(is_name) {
+        let (first, second) = cut(rest).ok_or_else(invalid)?;
+        let (agent, workspace, user) = match cut(second) {
+            Some((workspace, user)) => (Some(first), workspace, user),
+            None => (None, first, second),
+        };
+        let is_sound =
+            prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+                && [slug_or_port, workspace, user].into_iter().all(is_name)
+                && agent.is_none_or(is_name)
+                && (agent.is_some() || !is_port(slug_or_port));
+        if !is_sound {
             return Err(invalid());
         }
         Ok(Self {
             prefix: prefix.to_owned(),
             slug_or_port: slug_or_port.to_owned(),
-            agent: agent.to_owned(),
+            agent: agent.map(str::to_owned),
             workspace: workspace.to_owned(),
             user: user.to_owned(),
         })
@@ -147,8 +190,27 @@ impl FromStr for AppName {
 impl fmt::Display for AppName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { prefix, slug_or_port, agent, workspace, user } = self;
-        write!(f, "{prefix}{slug_or_port}--{agent}--{workspace}--{user}")
+        write!(f, "{prefix}{slug_or_port}")?;
+        if let Some(agent) = agent {
+            write!(f, "--{agent}")?;
+        }
+        write!(f, "--{workspace}--{user}")
     }
+}
+
+/// Whether the agent in the host of an app is part of the request: releases of the
+/// control plane differ
+///
+/// A host of either form is read under both rules, and so are tokens that were signed
+/// under the other. The rule decides what is signed, as the control plane and its proxies
+/// compare tokens with their own reading of the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AgentInHost {
+    /// Since v2.27: of a port's host alone; in that of an app it is passed over
+    #[default]
+    OfPorts,
+    /// Before v2.27: of every host
+    OfAll,
 }
 
 /// What a request's host stands for
@@ -182,10 +244,10 @@ impl HostMeaning {
         if reserved.into_iter().any(same) {
             return Self::Dashboard;
         }
-        if label == LOGOUT_LABEL {
+        if label.eq_ignore_ascii_case(LOGOUT_LABEL) {
             return Self::Logout;
         }
-        label.parse().map_or(Self::Malformed(label), Self::App)
+        label.parse().map_or_else(|_| Self::Malformed(label.to_owned()), Self::App)
     }
 }
 
@@ -201,11 +263,29 @@ fn bare(host: &str) -> &str {
 
 /// A label of a host name: letters, digits, and hyphens within
 fn is_host_label(label: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     !label.is_empty()
         && label.bytes().all(inner)
         && !label.starts_with('-')
         && !label.ends_with('-')
+}
+
+/// Four or five digits, and at most one `s`
+fn is_port(text: &str) -> bool {
+    let digits = text.strip_suffix(['s', 'S']).unwrap_or(text);
+    matches!(digits.len(), 4 | 5) && is_digits(digits)
+}
+
+/// How long the prefix of a label is
+fn prefix_len(label: &str) -> usize {
+    let (mut end, mut hyphens) = (0, 0);
+    for (at, byte) in label.bytes().enumerate() {
+        hyphens = if byte == b'-' { hyphens + 1 } else { 0 };
+        if hyphens == 3 {
+            (end, hyphens) = (at + 1, 0);
+        }
+    }
+    end
 }
 
 /// What is before the first two hyphens and behind them

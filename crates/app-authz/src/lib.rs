@@ -25,7 +25,7 @@ pub use agent::{Agent, AgentStatus, Contact, INACTIVE_TIMEOUT};
 pub use decision::{Denial, Permit, Reason, Rules, Warning, decide};
 pub use directory::{AppAccess, Directory};
 pub use error::Error;
-pub use host::{AppName, HostMeaning, HostPattern};
+pub use host::{AgentInHost, AppName, HostMeaning, HostPattern};
 pub use id::{
     AgentId, AppId, GroupId, JobId, NameOrId, OrganizationId, TemplateId, TemplateVersionId,
     UserId, WorkspaceId,

@@ -1,5 +1,5 @@
 use crate::url::encode_query_value;
-use crate::{AccessMethod, AppName, AppRequest, Error, HostPattern, HttpUrl, Target};
+use crate::{AccessMethod, Error, HostPattern, HttpUrl, Target};
 
 /// Where a visitor who is not signed in is sent
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,18 +14,18 @@ pub enum SignIn {
 }
 
 /// What a visitor asked of an app, and where apps live
-///
-/// All of it comes from the deployment's or a proxy's configuration and from the path
-/// and query of the request, never from its `Host` header.
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope<'a> {
     /// The URL of the dashboard
     pub dashboard: &'a HttpUrl,
     /// The base of path apps: the dashboard's, or a proxy's
     pub path_app_base: &'a HttpUrl,
-    /// The pattern of app hosts, where there are any; without a port of its own it is on
-    /// that of the base
+    /// The pattern of app hosts, where there are any; used as it is, without the port of
+    /// the base
     pub app_hosts: Option<&'a HostPattern>,
+    /// The host and port that the visitor asked for, under the scheme of the deployment,
+    /// where they are known to be the deployment's; the visitor comes back to them
+    pub visited: Option<&'a HttpUrl>,
     /// The raw path within the app
     pub app_path: &'a str,
     /// The raw query
@@ -45,36 +45,31 @@ impl Envelope<'_> {
         if request.method() == AccessMethod::Terminal {
             return Ok(SignIn::NotFound);
         }
-        let base = self.base_url(request)?;
-        if request.method() == AccessMethod::Path && self.is_dashboard(&base) {
+        if request.method() == AccessMethod::Path && self.is_on_dashboard() {
             return Ok(SignIn::Login);
         }
-        Ok(SignIn::AuthRedirect(self.app_url(base, target)?))
+        Ok(SignIn::AuthRedirect(self.app_url(self.base_url(target)?, target)?))
     }
 
-    /// Whether it is on the dashboard's very host, whatever scheme a proxy calls it by
-    fn is_dashboard(&self, base: &HttpUrl) -> bool {
+    /// Whether path apps are on the dashboard's very host, whatever scheme a proxy calls
+    /// it by
+    fn is_on_dashboard(&self) -> bool {
+        let base = self.path_app_base;
         let port = base.clone().with_scheme(self.dashboard.scheme()).effective_port();
         base.host() == self.dashboard.host() && port == self.dashboard.effective_port()
     }
 
     /// The URL below which the requested app lives
-    fn base_url(&self, request: &AppRequest) -> Result<HttpUrl, Error> {
-        let base = self.path_app_base.clone();
-        let base = match request.method() {
-            AccessMethod::Subdomain => {
-                let name = AppName {
-                    prefix: request.prefix().to_owned(),
-                    slug_or_port: request.slug_or_port().to_owned(),
-                    agent: request.agent().unwrap_or_default().to_owned(),
-                    workspace: request.workspace().to_owned(),
-                    user: request.user().to_owned(),
-                };
-                let hosts = self.app_hosts.ok_or(Error::NoAppHosts)?.clone();
-                let hosts = hosts.or_port(base.port());
-                base.with_authority(&hosts.host_of(&name))?
+    fn base_url(&self, target: &Target<'_>) -> Result<HttpUrl, Error> {
+        let request = target.request;
+        let base = match (request.method(), self.visited) {
+            (_, Some(visited)) => visited.clone(),
+            (AccessMethod::Subdomain, None) => {
+                let hosts = self.app_hosts.ok_or(Error::NoAppHosts)?;
+                let host = hosts.host_of(&request.host_name(&target.agent.name));
+                self.path_app_base.clone().with_authority(&host)?
             }
-            AccessMethod::Path | AccessMethod::Terminal => base,
+            (AccessMethod::Path | AccessMethod::Terminal, None) => self.path_app_base.clone(),
         };
         base.with_path(request.base_path(), None)
     }
@@ -143,8 +138,9 @@ impl RedirectHosts {
 
     /// Takes an address a visitor asks to be sent to, if its host is one of these
     ///
-    /// The scheme becomes that of the deployment. Hosts are compared whole and wildcards
-    /// stand for one label; ports must be the deployment's.
+    /// The scheme becomes that of the deployment. Hosts are compared whole and without case,
+    /// and wildcards stand for one label. A proxy's own host must be on the port of its URL,
+    /// and an app's on a port of its pattern ([`HostPattern::has_port`]).
     ///
     /// # Errors
     ///
@@ -171,8 +167,7 @@ impl Deployment {
             return !self.is_primary && self.is_at(uri);
         }
         self.app_hosts.as_ref().is_some_and(|hosts| {
-            let own = hosts.port().unwrap_or_else(|| access.effective_port());
-            hosts.capture(uri.host()).is_some() && self.port_of(uri) == own
+            hosts.capture(uri.host()).is_some() && hosts.has_port(self.port_of(uri), access)
         })
     }
 

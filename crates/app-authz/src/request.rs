@@ -3,8 +3,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error as ThisError;
 
-use crate::Error;
 use crate::id::{AgentId, parse_uuid};
+use crate::{AgentInHost, AppName, Error};
 
 /// How an app is reached
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,6 +64,13 @@ pub struct UncheckedRequest {
     /// The agent, which may be left out
     #[serde(deserialize_with = "or_empty")]
     pub agent_name_or_id: String,
+    /// Whether names were read from a host, and so have no case; never sent
+    #[serde(skip)]
+    pub is_of_host: bool,
+    /// The agent that the host of an app names; never sent, as newer control planes pass
+    /// over it
+    #[serde(skip)]
+    pub agent_in_host: String,
     /// The app's slug or a port
     #[serde(deserialize_with = "or_empty")]
     pub app_slug_or_port: String,
@@ -72,6 +79,30 @@ pub struct UncheckedRequest {
 /// Reads a field that may be null, as whoever knows no value for it writes
 fn or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+impl From<AppName> for UncheckedRequest {
+    /// The request for the root of the host of that name
+    ///
+    /// The agent is part of it where it is a port's, as under [`AgentInHost::OfPorts`].
+    fn from(name: AppName) -> Self {
+        let is_port = name.is_port();
+        let agent = name.agent.unwrap_or_default();
+        let (agent_name_or_id, agent_in_host) =
+            if is_port { (agent, String::new()) } else { (String::new(), agent) };
+        Self {
+            access_method: AccessMethod::Subdomain.as_str().to_owned(),
+            base_path: "/".to_owned(),
+            app_prefix: name.prefix,
+            username_or_id: name.user,
+            workspace_and_agent: String::new(),
+            workspace_name_or_id: name.workspace,
+            agent_name_or_id,
+            is_of_host: true,
+            agent_in_host,
+            app_slug_or_port: name.slug_or_port,
+        }
+    }
 }
 
 impl UncheckedRequest {
@@ -135,7 +166,11 @@ impl UncheckedRequest {
         } else if !self.app_prefix.is_empty() && !self.app_prefix.ends_with("---") {
             RequestFault::PrefixWithoutHyphens
         } else {
-            return Ok(AppRequest { method, terminal: None, fields: self });
+            let slug = &self.app_slug_or_port;
+            // Slugs are in lower case.
+            let is_lowered = self.is_of_host && slug.bytes().any(|byte| byte.is_ascii_uppercase());
+            let slug = is_lowered.then(|| slug.to_ascii_lowercase());
+            return Ok(AppRequest { method, terminal: None, slug, fields: self });
         };
         Err(fault.into())
     }
@@ -150,8 +185,8 @@ impl UncheckedRequest {
         }
         let agent = parse_uuid(&self.agent_name_or_id)
             .ok_or_else(|| RequestFault::AgentId(self.agent_name_or_id.clone()))?;
-        let terminal = Some(AgentId(agent));
-        Ok(AppRequest { method: AccessMethod::Terminal, terminal, fields: self })
+        let (method, terminal) = (AccessMethod::Terminal, Some(AgentId(agent)));
+        Ok(AppRequest { method, terminal, slug: None, fields: self })
     }
 }
 
@@ -164,6 +199,8 @@ pub struct AppRequest {
     method: AccessMethod,
     /// The agent of a terminal request
     terminal: Option<AgentId>,
+    /// The slug or port to look for, where the one that was written differs
+    slug: Option<String>,
     fields: UncheckedRequest,
 }
 
@@ -198,23 +235,80 @@ impl AppRequest {
         &self.fields.workspace_name_or_id
     }
 
-    /// The agent, by name or id, if the request names one
+    /// The agent, by name or id, if the request or the host of its app names one
     #[must_use]
     pub fn agent(&self) -> Option<&str> {
-        Some(&*self.fields.agent_name_or_id).filter(|agent| !agent.is_empty())
+        let named = [&self.fields.agent_name_or_id, &self.fields.agent_in_host];
+        named.into_iter().map(|agent| &**agent).find(|agent| !agent.is_empty())
+    }
+
+    /// The agent that the host of an app names and the request does not
+    pub(crate) fn agent_in_host(&self) -> Option<&str> {
+        let fields = &self.fields;
+        let is_named = fields.agent_name_or_id.is_empty() && !fields.agent_in_host.is_empty();
+        is_named.then_some(&*fields.agent_in_host)
+    }
+
+    /// Whether names were read from a host, which has no case
+    pub(crate) const fn is_of_host(&self) -> bool {
+        self.fields.is_of_host
+    }
+
+    /// The agent as it is signed; empty if it is left out
+    pub(crate) fn signed_agent(&self) -> &str {
+        &self.fields.agent_name_or_id
     }
 
     /// The app's slug or a port; empty for a terminal
+    ///
+    /// In lower case if it was read from a host, which has no case. What is sent and signed
+    /// is as it was written.
     #[must_use]
     pub fn slug_or_port(&self) -> &str {
-        &self.fields.app_slug_or_port
+        self.slug.as_ref().unwrap_or(&self.fields.app_slug_or_port)
+    }
+
+    /// The host of the requested app or port, with the parts as they were written
+    ///
+    /// `agent` is the name of the agent that was found: the host of a port must name it.
+    pub(crate) fn host_name(&self, agent: &str) -> AppName {
+        let named = self.agent().map(str::to_owned);
+        let name = AppName {
+            prefix: self.fields.app_prefix.clone(),
+            slug_or_port: self.fields.app_slug_or_port.clone(),
+            agent: named,
+            workspace: self.fields.workspace_name_or_id.clone(),
+            user: self.fields.username_or_id.clone(),
+        };
+        match name.agent {
+            None if name.is_port() => AppName { agent: Some(agent.to_owned()), ..name },
+            _ => name,
+        }
+    }
+
+    /// The same request as a control plane with that rule reads it from the host of an app
+    ///
+    /// A request from a host is one under [`AgentInHost::OfPorts`] at first. What it leads
+    /// to does not depend on the rule, but what is signed does.
+    #[must_use]
+    pub fn under(mut self, rule: AgentInHost) -> Self {
+        if rule == AgentInHost::OfAll && self.fields.agent_name_or_id.is_empty() {
+            self.fields.agent_name_or_id = std::mem::take(&mut self.fields.agent_in_host);
+        }
+        self
     }
 
     /// Whether both are the same request, as texts
     ///
-    /// A base path with and without its last slash is the same.
+    /// A base path with and without its last slash is the same, and an agent in the host
+    /// of an app does not count.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
+        self.matches_beside_agent(other) && self.signed_agent() == other.signed_agent()
+    }
+
+    /// Whether both are the same request, as texts, whatever their agents are
+    pub(crate) fn matches_beside_agent(&self, other: &Self) -> bool {
         let base = |request: &Self| match request.base_path().strip_suffix('/') {
             Some(base) => base.len(),
             None => request.base_path().len(),
@@ -225,7 +319,6 @@ impl AppRequest {
             && own.app_prefix == others.app_prefix
             && own.username_or_id == others.username_or_id
             && own.workspace_name_or_id == others.workspace_name_or_id
-            && own.agent_name_or_id == others.agent_name_or_id
             && own.app_slug_or_port == others.app_slug_or_port
     }
 

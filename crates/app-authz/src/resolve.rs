@@ -52,9 +52,8 @@ pub fn resolve<'a>(
     }
     let asked = match request.agent() {
         Some(name) => {
-            let id = parse_uuid(name).map(AgentId);
-            let named = |agent: &&Agent| id.map_or(agent.name == name, |id| agent.id == id);
-            Some(place.agents.iter().find(named).ok_or(Unresolved::NoAgent)?)
+            let agent = find_agent(&place.agents, name, request.is_of_host());
+            Some(agent.ok_or(Unresolved::NoAgent)?)
         }
         None => None,
     };
@@ -82,6 +81,16 @@ pub fn resolve<'a>(
         return Err(Unresolved::InvalidUrl);
     }
     Ok(target(agent, Some(app.id), Cow::Borrowed(&app.url), app.sharing))
+}
+
+/// The agent of that id or name; a name that was read from a host has no case
+fn find_agent<'a>(agents: &'a [Agent], name: &str, is_of_host: bool) -> Option<&'a Agent> {
+    if let Some(id) = parse_uuid(name).map(AgentId) {
+        return agents.iter().find(|agent| agent.id == id);
+    }
+    let exact = agents.iter().find(|agent| agent.name == name);
+    let alike = |agent: &&Agent| is_of_host && agent.name.eq_ignore_ascii_case(name);
+    exact.or_else(|| agents.iter().find(alike))
 }
 
 /// What a directory knows about the workspace a request names

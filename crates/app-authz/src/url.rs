@@ -5,14 +5,18 @@ use crate::Error;
 
 /// An absolute `http` or `https` URL, taken apart no further than a redirect needs
 ///
-/// Scheme and host are in lower case; path and query stay as they were written, for
-/// whoever decodes and joins them changes what they mean. A user part, a fragment, a
-/// backslash or a control character makes the text no URL: browsers and servers
-/// disagree about them, and open redirects live off that.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Host, path and query stay as they were written: decoding or joining them could change
+/// what they mean. Hosts are compared without case, so two URLs that differ in the case of
+/// their hosts alone are equal. A text with a user part, a fragment, a backslash or a
+/// control character is not a URL here: browsers and servers disagree about them, and open
+/// redirects live off that.
+#[derive(Clone, Debug)]
 pub struct HttpUrl {
     scheme: Scheme,
+    /// In lower case
     host: String,
+    /// The host as it was written, where that differs
+    written: Option<String>,
     port: Option<u16>,
     /// Starts with a slash
     path: String,
@@ -36,7 +40,7 @@ impl Scheme {
         }
     }
 
-    const fn default_port(self) -> u16 {
+    pub(crate) const fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
             Self::Https => 443,
@@ -111,13 +115,20 @@ impl HttpUrl {
         }
     }
 
-    /// Host and port as a `Host` header writes them
+    /// Host and port as a `Host` header writes them, in the case they were written in
     #[must_use]
     pub fn authority(&self) -> String {
+        let host = self.written.as_ref().unwrap_or(&self.host);
         match self.port {
-            Some(port) => format!("{}:{port}", self.host),
-            None => self.host.clone(),
+            Some(port) => format!("{host}:{port}"),
+            None => host.clone(),
         }
+    }
+
+    /// Scheme, host and port: what precedes the path
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}://{}", self.scheme.as_str(), self.authority())
     }
 
     /// The path as it was written, with its first slash
@@ -146,7 +157,7 @@ impl HttpUrl {
     /// [`Error::InvalidUrl`] if it is no host.
     pub fn with_authority(mut self, authority: &str) -> Result<Self, Error> {
         let invalid = || Error::InvalidUrl(authority.to_owned());
-        (self.host, self.port) = parse_authority(authority).ok_or_else(invalid)?;
+        (self.host, self.written, self.port) = parse_authority(authority).ok_or_else(invalid)?;
         Ok(self)
     }
 
@@ -185,6 +196,16 @@ impl HttpUrl {
     }
 }
 
+impl PartialEq for HttpUrl {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { scheme, host, written: _, port, path, query } = self;
+        (scheme, host, port, path, query)
+            == (&other.scheme, &other.host, &other.port, &other.path, &other.query)
+    }
+}
+
+impl Eq for HttpUrl {}
+
 impl FromStr for HttpUrl {
     type Err = Error;
 
@@ -195,7 +216,7 @@ impl FromStr for HttpUrl {
 
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}{}", self.scheme.as_str(), self.authority(), self.path)?;
+        write!(f, "{}{}", self.origin(), self.path)?;
         match &self.query {
             Some(query) => write!(f, "?{query}"),
             None => Ok(()),
@@ -238,17 +259,21 @@ fn parse(text: &str) -> Option<HttpUrl> {
         Some(at) => rest.split_at(at),
         None => (rest, ""),
     };
-    let (host, port) = parse_authority(authority)?;
+    let (host, written, port) = parse_authority(authority)?;
     let (path, query) = match path_and_query.split_once('?') {
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (path_and_query, None),
     };
     let path = if path.is_empty() { "/" } else { path }.to_owned();
-    Some(HttpUrl { scheme, host, port, path, query })
+    Some(HttpUrl { scheme, host, written, port, path, query })
 }
 
-fn parse_authority(authority: &str) -> Option<(String, Option<u16>)> {
-    split_authority(authority).map(|(host, port)| (host.to_ascii_lowercase(), port))
+/// The host in lower case, the host as it is written where that differs, and the port
+fn parse_authority(authority: &str) -> Option<(String, Option<String>, Option<u16>)> {
+    let (written, port) = split_authority(authority)?;
+    let host = written.to_ascii_lowercase();
+    let written = (host != written).then(|| written.to_owned());
+    Some((host, written, port))
 }
 
 /// Host and port, as they are written

@@ -5,8 +5,8 @@
 use std::time::{Duration, SystemTime};
 
 use app_authz::credential::{
-    ApiKey, Carried, CookieNames, KeyHolder, KeyUpdate, LoginType, MAX_TOKENS, OauthLink, Refusal,
-    Session, SessionToken, Source, Terms, UserStatus, authenticate, identify,
+    ApiKey, Carried, CookieNames, KeyHolder, KeyUpdate, LoginType, MAX_TOKENS, NewKey, OauthLink,
+    Refusal, Session, SessionToken, Source, Terms, UserStatus, authenticate, identify,
 };
 use app_authz::rbac::{
     Action, AllowList, BuiltInRoles, Object, ResourceType, Switches, WorkspaceSharing,
@@ -44,6 +44,7 @@ fn holder_of(text: &str) -> KeyHolder {
             scopes: vec!["all".parse().unwrap()],
             allow_list: AllowList::everything(),
             audience: None,
+            is_prolonged: true,
         },
         status: UserStatus::Active,
         link: None,
@@ -408,5 +409,42 @@ proptest! {
             let carried = Carried { authorization: Some(&text), ..Carried::default() };
             let _ = carried.session_token(&names());
         }
+    }
+}
+
+// scenario 215
+#[test]
+fn a_session_of_apps_lasts_as_the_one_it_is_made_in() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let month = 30 * DAY;
+    for (login_type, left, lifetime, longest, end, use_extends) in [
+        (LoginType::Password, DAY, DAY, DAY, DAY, DAY),
+        (LoginType::Password, 23 * HOUR, DAY, DAY, 23 * HOUR, DAY),
+        (LoginType::Oidc, SECOND, DAY, DAY, SECOND, DAY),
+        (LoginType::Password, 600 * SECOND, 1800 * SECOND, DAY, 600 * SECOND, 1800 * SECOND),
+        // Neither goes beyond what sessions of this deployment last.
+        (LoginType::Password, month, month, DAY, DAY, DAY),
+        (LoginType::Password, HOUR, month, DAY, HOUR, DAY),
+        // What is made with an API token is not extended.
+        (LoginType::Token, month, month, DAY, DAY, HOUR),
+        (LoginType::Token, 600 * SECOND, month, DAY, 600 * SECOND, 600 * SECOND),
+        (LoginType::Token, SECOND / 2, month, DAY, SECOND / 2, SECOND),
+        // Over since, while it was asked for.
+        (LoginType::Password, Duration::ZERO, DAY, DAY, Duration::ZERO, DAY),
+    ] {
+        let mut key = holder_of(TOKEN).key;
+        key.login_type = login_type;
+        key.expires_at = now() + left;
+        key.lifetime = lifetime;
+        let other = token(OTHER);
+        let made = NewKey::for_apps(&other, &key, None, longest, now());
+        let case = format!("{login_type:?} {left:?} {lifetime:?} {longest:?}");
+        assert_eq!((made.expires_at, made.lifetime), (now() + end, use_extends), "{case}");
+        assert_eq!((made.login_type, made.user), (LoginType::Password, key.user));
+        assert_eq!(made.scope.to_string(), "coder:application_connect");
+
+        let extended = ApiKey { expires_at: now() + SECOND, lifetime: made.lifetime, ..key };
+        let update = extended.update(now(), true).and_then(|update| update.expires_at);
+        assert_eq!(update.is_some(), made.lifetime > HOUR, "{case}");
     }
 }

@@ -55,6 +55,37 @@ fn the_highest_key_that_may_signs() {
     assert_eq!(signing(&[other], now()), Err(Error::NoSigningKey));
 }
 
+#[test]
+fn a_key_that_cannot_be_read_is_passed_over_and_named() {
+    let unreadable = |key| CryptoKey { secret: Some(Secret::unreadable("encrypted")), ..key };
+    let rows = [unreadable(key(3, now(), None)), key(2, now(), None)];
+    let ring = KeyRing::<Hs512Key>::new(&rows).unwrap();
+    assert_eq!(ring.signing(now()).unwrap().0, 2);
+    assert_eq!(ring.verifying(3, now()).unwrap_err(), TokenFault::UnknownKey(3));
+    assert_eq!(ring.unreadable().collect::<Vec<_>>(), [(3, "encrypted")]);
+    assert_eq!(signing(&rows[..1], now()), Err(Error::NoSigningKey));
+    let seals = KeyRing::<SealKey>::new(&rows).unwrap();
+    assert_eq!(seals.unreadable().count(), 0, "the rows are of another feature");
+
+    let secret = rows[0].secret.as_ref().unwrap();
+    assert_eq!(secret.unreadable_reason(), Some("encrypted"));
+    assert!(secret.reveal().is_empty() && secret.to_hex().is_empty());
+    assert_ne!(*secret, Secret::new([]));
+    assert_eq!(rows[1].secret.as_ref().unwrap().unreadable_reason(), None);
+}
+
+#[test]
+fn a_key_that_cannot_be_read_is_rotated_like_any_other() {
+    for deletes_at in [None, Some(now()), Some(now() + HOUR)] {
+        for starts_at in [now() - MONTH, now() - MONTH + HOUR, now() - HOUR] {
+            let readable = key(4, starts_at, deletes_at);
+            let secret = Some(Secret::unreadable("encrypted"));
+            let unreadable = CryptoKey { secret, ..readable.clone() };
+            assert_eq!(rotated(&[unreadable], now()), rotated(&[readable], now()));
+        }
+    }
+}
+
 // scenario 66, 67
 #[test]
 fn a_key_verifies_before_it_starts_and_not_past_its_end() {

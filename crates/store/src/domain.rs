@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use app_authz::credential::{ApiKey, KeyUpdate, OauthLink};
 use app_authz::rbac::{
-    Action, Levels, Pattern, Permission, Permissions, ResourceType, Role, RoleName, ScopeName,
-    WorkspaceSharing,
+    Action, AllowList, Levels, MAX_ALLOW_ENTRIES, Pattern, Permission, Permissions, ResourceType,
+    Role, RoleName, WorkspaceSharing,
 };
 use app_authz::{App, OrganizationId, Place, SharingLevel};
 use chrono::{DateTime, Utc};
@@ -47,6 +47,10 @@ pub(crate) struct StoredRole {
     pub(crate) site: Permissions,
     pub(crate) org: Permissions,
     pub(crate) user: Permissions,
+    /// What it lets a member do with objects of their own, in its organization
+    pub(crate) member: Permissions,
+    /// Whether the deployment itself keeps it, under the name of a built-in role
+    pub(crate) is_system: bool,
 }
 
 type Roles = (Vec<(RoleName, WorkspaceSharing)>, Vec<Arc<Role>>);
@@ -70,7 +74,7 @@ pub(crate) fn roles(held: impl IntoIterator<Item = Held>) -> Roles {
             let Ok(name) = name(&role.name) else { continue };
             let mut levels = Levels { user: role.user, ..Levels::site(role.site) };
             if let Some(organization) = organization {
-                levels = levels.with_organization(organization, role.org, Permissions::NONE);
+                levels = levels.with_organization(organization, role.org, role.member);
             }
             custom.push(Arc::new(Role::new(name, levels)));
         }
@@ -156,11 +160,15 @@ pub(crate) fn unix_micros(time: SystemTime) -> Option<i64> {
     }
 }
 
-/// The label under which the table of keys has a scope
-pub(crate) fn scope_label(scope: &ScopeName) -> Result<&'static str, Error> {
-    match scope {
-        ScopeName::All => Ok("all"),
-        ScopeName::ApplicationConnect => Ok("application_connect"),
-        other => Err(Error::query(format_args!("no key can have the scope `{other}`"))),
+/// What a key may touch, of which an entry that cannot be read allows nothing
+///
+/// The other entries stand: each of them widens what the key may touch, and none limits
+/// what another allows. A list that is empty, too long or of such entries alone allows
+/// nothing.
+pub(crate) fn allow_list<'a>(stored: impl IntoIterator<Item = Option<&'a String>>) -> AllowList {
+    let entries: Vec<_> = stored.into_iter().take(MAX_ALLOW_ENTRIES + 1).collect();
+    if entries.len() > MAX_ALLOW_ENTRIES {
+        return AllowList::default();
     }
+    entries.into_iter().flatten().filter_map(|entry| entry.parse().ok()).collect()
 }

@@ -16,6 +16,16 @@ pub enum Error {
         /// One such table
         table: &'static str,
     },
+    /// A key of those that the control plane encrypts with is not usable
+    #[error("encryption key {number} of {of} {problem}")]
+    InvalidEncryptionKey {
+        /// The place in the list, from 1
+        number: usize,
+        /// How many keys the list has
+        of: usize,
+        /// What is wrong with it; nothing of the key itself
+        problem: String,
+    },
     /// A row holds what cannot be told from a grant of more than it should
     ///
     /// Such as a label that is not known, or a role's permissions that cannot be read.
@@ -25,15 +35,33 @@ pub enum Error {
         reason: String,
     },
     /// The URL is not understood
-    #[error(
-        "the database URL is not understood; \
-         expected `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`"
-    )]
-    InvalidUrl,
+    #[error("the database URL is not understood: {reason}")]
+    InvalidUrl {
+        /// Which parameter is wrong and what was expected, without any secret
+        reason: String,
+    },
     /// A migration failed, and with it all that would have followed
     #[error("migrating the database failed: {reason}")]
     Migration {
         /// What the database said
+        reason: String,
+    },
+    /// The control plane encrypts with a key that is missing here
+    #[error(
+        "the control plane encrypts its keys (`crypto_keys`); the key with digest `{digest}` is \
+         not among --external-token-encryption-keys"
+    )]
+    MissingEncryptionKey {
+        /// The digest under which the control plane has the key
+        digest: String,
+    },
+    /// The system has no random bytes
+    #[error("the system has no random bytes")]
+    NoRandomness,
+    /// A pooler stands between authd and the database, and authd cannot work through it
+    #[error("the pooler before the database cannot be used: {reason}")]
+    Pooler {
+        /// What it lacks
         reason: String,
     },
     /// The database answered, with an error
@@ -42,6 +70,13 @@ pub enum Error {
         /// What the database said
         reason: String,
     },
+    /// The control plane's tables are not of a shape that is known
+    ///
+    /// They may be too old, or newer than this release of authd, or half-way between. The
+    /// same call may succeed later, once an upgrade has ended.
+    #[cfg(feature = "postgres")]
+    #[error("the tables of the control plane do not fit: {0}")]
+    Tables(Unfit),
     /// Connections cannot be secured as the URL asks
     #[error("TLS to the database is not usable: {reason}")]
     Tls {
@@ -58,7 +93,32 @@ pub enum Error {
     },
 }
 
+/// What the tables lack for a question
+#[cfg(feature = "postgres")]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{question} needs {missing}; the tables are otherwise those of {generation}")]
+#[non_exhaustive]
+pub struct Unfit {
+    /// The question, in words
+    pub question: &'static str,
+    /// The table or column that is missing
+    pub missing: String,
+    /// The generation that the tables otherwise have
+    pub generation: crate::Generation,
+}
+
 impl Error {
+    /// Whether the same call may succeed later, without any change on this side
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Tables(_) => true,
+            Self::Unavailable { .. } => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn invalid_row(reason: impl std::fmt::Display) -> Self {
         Self::InvalidRow { reason: reason.to_string() }
     }
@@ -85,10 +145,13 @@ impl From<diesel::result::Error> for Error {
     /// wrong is the statement's fault
     fn from(error: diesel::result::Error) -> Self {
         use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
-        use diesel::result::Error::{DatabaseError, DeserializationError};
+        use diesel::result::Error::{DatabaseError, DeserializationError, QueryBuilderError};
 
         match &error {
             DatabaseError(ClosedConnection | UnableToSendCommand, _) => Self::unavailable(error),
+            QueryBuilderError(error) if error.is::<Unfit>() => {
+                error.downcast_ref().cloned().map_or_else(|| Self::query(error), Self::Tables)
+            }
             DeserializationError(error) => {
                 // The outermost says which column, and the innermost what is wrong.
                 let mut cause: &dyn std::error::Error = &**error;

@@ -196,6 +196,7 @@ tables! {
     CustomRoles = "custom_roles" ("id");
     UserLinks = "user_links" ("user_id", "login_type");
     ApiKeys = "api_keys" ("id");
+    Oauth2ProviderAppTokens = "oauth2_provider_app_tokens" ("id");
     Templates = "templates" ("id");
     TemplateVersions = "template_versions" ("id");
     Workspaces = "workspaces" ("id");

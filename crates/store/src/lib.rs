@@ -2,6 +2,8 @@
 
 pub mod authorized;
 mod domain;
+#[cfg(feature = "postgres")]
+mod encryption;
 mod error;
 pub mod fleet;
 pub mod import;
@@ -17,13 +19,19 @@ use app_authz::token::{KeyStore, Rotation};
 use app_authz::{Directory, Jobs, Proxies};
 
 use crate::authorized::Rows;
+#[cfg(feature = "postgres")]
+pub use crate::encryption::EncryptionKeys;
 pub use crate::error::Error;
+#[cfg(feature = "postgres")]
+pub use crate::error::Unfit;
 use crate::import::Import;
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "cluster")]
 pub use crate::pg::cluster;
 #[cfg(feature = "postgres")]
-pub use crate::pg::{Migrations, Options, PgStore, SessionRow, StatementCounter};
+pub use crate::pg::{
+    ActiveKey, Generation, Migrations, Options, PgStore, Pooling, SessionRow, StatementCounter,
+};
 
 /// Everything that authd asks of a database: the sum of the ports
 pub trait Store:
@@ -46,6 +54,7 @@ pub trait Store:
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`], within a second.
+    /// [`Error::Unavailable`], within a second, and [`Error::Tables`] while the control
+    /// plane's tables do not fit the questions that are asked.
     fn ping(&self) -> impl Future<Output = Result<(), Error>> + Send;
 }

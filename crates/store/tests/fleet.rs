@@ -3,8 +3,9 @@
 use serde_json::json;
 use store::Error;
 use store::fleet::{
-    CryptoKey, CustomRole, Fleet, Hidden, JobType, KeyFeature, LoginType, PortShareProtocol,
-    SharingLevel, TemplateVersion, Transition, UserLink, UserStatus, WorkspaceAgentPortShare,
+    CryptoKey, CustomRole, Fleet, Hidden, JobType, KeyFeature, LoginType, Oauth2ProviderAppToken,
+    PortShareProtocol, SharingLevel, TemplateVersion, Transition, UserLink, UserStatus,
+    WorkspaceAgentPortShare,
 };
 use testkit::Database;
 use uuid::Uuid;
@@ -134,6 +135,8 @@ fn every_table() -> Fleet {
         site_permissions: json!([]),
         org_permissions: json!([{"negate": false, "resource_type": "workspace", "action": "read"}]),
         user_permissions: json!([]),
+        member_permissions: json!([]),
+        is_system: false,
     });
     fleet.user_links.push(UserLink {
         user_id: alice,
@@ -142,6 +145,11 @@ fn every_table() -> Fleet {
         oauth_expiry: fleet.users[0].created_at,
     });
     fleet.session(alice);
+    fleet.oauth2_provider_app_tokens.push(Oauth2ProviderAppToken {
+        id: Uuid::new_v4(),
+        api_key_id: fleet.api_keys[0].id.clone(),
+        audience: Some("https://coder.example.com".to_owned()),
+    });
     fleet.proxy("sydney", "https://sydney.example.com", "*.sydney.example.com");
     fleet.crypto_keys.push(CryptoKey {
         feature: KeyFeature::WorkspaceAppsToken,

@@ -235,8 +235,8 @@ fn generated(schema: &str) -> BTreeMap<&str, Vec<String>> {
 
 /// What the generator calls a type of PostgreSQL
 fn diesel_type(name: &str) -> String {
-    if name == "_text" {
-        return "Array<Nullable<Text>>".to_owned();
+    if let Some(element) = name.strip_prefix('_') {
+        return format!("Array<Nullable<{}>>", diesel_type(element));
     }
     let capital = |word: &str| {
         let (first, rest) = word.split_at(1);

@@ -85,7 +85,7 @@ async fn a_statement_that_takes_too_long_is_given_up_without_a_second_try() {
 
     let asked = Instant::now();
     let error = store.by_instance(ID).await.unwrap_err();
-    assert!(matches!(error, Error::Query { .. }), "{error}");
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
     assert!(asked.elapsed() < Duration::from_secs(1));
     locked.await.unwrap();
 }
@@ -150,7 +150,7 @@ async fn a_url_that_is_not_understood_is_not_repeated() {
     for url in ["", "secret", "postgresql://u:se#cret@h:x/d", "host=h passw0rd=secret", "mysql://h"]
     {
         let error = PgStore::new(url, &Options::default()).unwrap_err();
-        assert_eq!(error, Error::InvalidUrl, "{url}");
+        assert!(matches!(error, Error::InvalidUrl { .. }), "{url}: {error}");
         assert!(!error.to_string().contains("cret"));
     }
 }

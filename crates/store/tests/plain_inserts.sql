@@ -54,6 +54,11 @@ SELECT id, 'main', 8080, 'organization' FROM workspaces;
 INSERT INTO workspace_proxies (id, name, url, wildcard_hostname, token_hashed_secret)
 VALUES (gen_random_uuid(), 'sydney', 'https://sydney.example.com', '', '');
 
+INSERT INTO oauth2_provider_app_tokens (api_key_id) SELECT id FROM api_keys;
+
+INSERT INTO dbcrypt_keys (number, active_key_digest, test)
+VALUES (1, '6d28cf8', 'ZGVmZ2hpamtsbW5vK3S6AwuLh1dV98FNmbnVUC7jWR8b');
+
 INSERT INTO crypto_keys (feature, sequence, starts_at) VALUES ('workspace_apps_token', 1, now());
 
 INSERT INTO authd_audit_sessions (key, id, agent_id, started_at, updated_at)

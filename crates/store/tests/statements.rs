@@ -7,7 +7,7 @@ use std::time::Duration;
 use agent_auth::Candidates;
 use app_authz::credential::{KeyUpdate, NewKey, SessionToken, Sessions};
 use app_authz::rbac::{BuiltInRoles, ScopeName, Subject, Switches};
-use app_authz::token::{Change, Feature, KeyStore, Rotation, rotate};
+use app_authz::token::{Feature, KeyStore, Rotation, rotate};
 use app_authz::{
     AppAccess, AppRequest, Directory, JobId, Proxies, UncheckedRequest, WorkspaceId, resolve,
 };
@@ -217,22 +217,6 @@ async fn replicas_that_rotate_at_once_make_one_key() {
     }
     assert_eq!(changes, 1);
     assert_eq!(database.sql("SELECT count(*) FROM crypto_keys").await, ["1"]);
-}
-
-#[tokio::test]
-async fn a_table_with_keys_for_unknown_purposes_is_left_alone() {
-    let database = Database::new().await;
-    database.sql("ALTER TYPE crypto_key_feature ADD VALUE 'later'").await;
-    let insert = "INSERT INTO crypto_keys (feature, sequence, secret, starts_at)
-                  VALUES ('later', 1, 'secret', now())";
-    database.sql(insert).await;
-    let store = database.store().await;
-    let feature = Feature::WorkspaceAppsToken;
-    let refused = store.rotate(feature, |_| vec![Change::Clear { feature, sequence: 1 }]).await;
-    let Err(Error::InvalidRow { reason }) = refused else { panic!("{refused:?}") };
-    assert_eq!(reason, "`later` is not a feature of keys");
-    assert!(store.keys(feature).await.unwrap().is_empty());
-    assert_eq!(database.sql("SELECT feature, secret FROM crypto_keys").await, ["later|secret"]);
 }
 
 /// What the database itself does when a key is used

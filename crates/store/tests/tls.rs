@@ -4,18 +4,16 @@
 
 use std::pin::Pin;
 
-use openssl::asn1::Asn1Time;
-use openssl::hash::MessageDigest;
-use openssl::pkey::{PKey, Private};
-use openssl::rsa::Rsa;
 use openssl::ssl::{Ssl, SslAcceptor, SslMethod};
-use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
-use openssl::x509::{X509, X509NameBuilder};
 use store::{Error, Options, PgStore, Store};
 use testkit::Database;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_openssl::SslStream;
+
+use crate::common::certificates::certificate;
+
+mod common;
 
 #[tokio::test]
 async fn a_server_that_proves_its_name_is_spoken_to_in_secret() {
@@ -38,30 +36,31 @@ async fn a_server_that_cannot_is_not_spoken_to() {
 }
 
 #[tokio::test]
-async fn no_spelling_of_the_wish_for_tls_is_overheard() {
+async fn a_server_without_tls_is_refused_where_it_is_asked_for() {
+    let database = Database::new().await;
+    let url = database.url();
+    assert!(url.contains('?'), "{url}");
+    let socket = socket(url);
+    let folder = socket.strip_suffix("/.s.PGSQL.5432").unwrap();
+    // Over a socket of this machine PostgreSQL offers none.
     for url in [
-        "host=localhost sslmode = require",
-        "postgresql://localhost/x?%73slmode=require",
-        "postgresql://localhost/x?sslmode=%72equire",
+        format!("{url}&sslmode=require"),
+        format!("{url}&%73slmode=verify-ca"),
+        format!("{url}&sslmode=verify%2Dfull"),
+        format!("host={folder} user=authd sslmode = require"),
+        format!("sslrootcert=system host={folder} user=authd"),
     ] {
-        let refused = PgStore::new(url, &Options::default()).unwrap_err();
-        assert_eq!(refused, Error::InvalidUrl, "{url}");
+        let refused = PgStore::connect(&url, &Options::default()).await.unwrap_err();
+        let Error::Unavailable { reason } = refused else { panic!("{url}: {refused}") };
+        assert!(reason.contains("does not support TLS") && reason.contains(&socket), "{reason}");
     }
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_refused_where_it_is_asked_for() {
-    let database = Database::new().await;
-    let mut url = database.url().to_owned();
-    url.push_str(if url.contains('?') { "&sslmode=require" } else { "?sslmode=require" });
-    // Over a socket of this machine PostgreSQL offers none.
-    let refused = PgStore::connect(&url, &Options::default()).await.unwrap_err();
-    assert!(matches!(refused, Error::Unavailable { .. }), "{refused}");
-}
-
-#[tokio::test]
 async fn authorities_that_cannot_be_read_are_told_at_once() {
-    for (path, said) in [("/nowhere/ca.pem", "cannot be read"), ("/dev/null", "no certificates")] {
+    for (path, said) in
+        [("/nowhere/ca.pem", "cannot be read"), ("/dev/null", "holds no certificates")]
+    {
         let url = format!("postgresql://localhost/d?sslmode=require&sslrootcert={path}");
         let Err(Error::Tls { reason }) = PgStore::new(&url, &Options::default()) else {
             panic!("{path} is no authority")
@@ -139,37 +138,4 @@ fn socket(url: &str) -> String {
         panic!("the tests' server has a socket")
     };
     format!("{}/.s.PGSQL.5432", folder.display())
-}
-
-/// A certificate for `name`, signed by `issuer` or by itself
-fn certificate(name: &str, issuer: Option<(&X509, &PKey<Private>)>) -> (X509, PKey<Private>) {
-    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-    let mut subject = X509NameBuilder::new().unwrap();
-    subject.append_entry_by_text("CN", name).unwrap();
-    let subject = subject.build();
-    let mut builder = X509::builder().unwrap();
-    builder.set_version(2).unwrap();
-    builder.set_subject_name(&subject).unwrap();
-    builder.set_pubkey(&key).unwrap();
-    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
-    builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
-    match issuer {
-        Some((ca, ca_key)) => {
-            builder.set_issuer_name(ca.subject_name()).unwrap();
-            let names = SubjectAlternativeName::new()
-                .dns(name)
-                .build(&builder.x509v3_context(Some(ca), None))
-                .unwrap();
-            builder.append_extension(names).unwrap();
-            builder.sign(ca_key, MessageDigest::sha256()).unwrap();
-        }
-        None => {
-            builder.set_issuer_name(&subject).unwrap();
-            builder
-                .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
-                .unwrap();
-            builder.sign(&key, MessageDigest::sha256()).unwrap();
-        }
-    }
-    (builder.build(), key)
 }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)] // a test that cannot have its database has failed
 
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use tokio::time::timeout;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 use uuid::Uuid;
 
+use crate::ddl;
+use crate::{Refusal, Release, Rows};
+
 /// A migrated database of one test's own
 ///
 /// All tests of a process share one private server, started by the first of them
@@ -18,6 +22,7 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub struct Database {
     url: String,
+    release: Option<Release>,
 }
 
 impl Database {
@@ -29,6 +34,84 @@ impl Database {
     /// A database without tables
     pub async fn empty() -> Self {
         shared().await.copy("template0").await
+    }
+
+    /// A database with the tables of a control plane's release, authd's own beside
+    /// them, and no rows
+    ///
+    /// The tables have all columns, defaults, keys, indexes and references that are known,
+    /// and the triggers that authd feels. The number of the release's last migration is
+    /// where the control plane's own migrations keep it, see
+    /// [`forget_version`](Self::forget_version).
+    pub async fn of_release(release: Release) -> Self {
+        shared().await.copy_of_release(release).await
+    }
+
+    /// Like [`of_release`](Self::of_release), with rows, to be given back and lent again
+    ///
+    /// Each further loan costs less than a copy: the rows of the last are deleted, and what
+    /// was done to the tables is not undone.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub async fn lent(release: Release, rows: Rows) -> Result<Loan, Refusal> {
+        let free = {
+            let mut free = lock(&FREE);
+            let place = free.iter().position(|database| database.release == Some(release));
+            place.map(|place| free.swap_remove(place))
+        };
+        let database = match free {
+            Some(database) => database,
+            None => Self::of_release(release).await,
+        };
+        let loan = Loan { database: Some(database) };
+        let statements = rows.statements(release)?;
+        let loaded = loan.try_sql(&format!("{WIPE} {statements}")).await;
+        loaded.map(|_| loan).map_err(Refusal::Refused)
+    }
+
+    /// The release whose tables these are, if they are a control plane's
+    #[must_use]
+    pub const fn release(&self) -> Option<Release> {
+        self.release
+    }
+
+    /// Takes the number of the last migration away: a schema that was restored from a dump
+    /// of the tables has none
+    pub async fn forget_version(&self) {
+        self.sql("DROP TABLE schema_migrations").await;
+    }
+
+    /// Changes the tables, and the rows in them, to those of another release, newer or older,
+    /// in one transaction as a control plane does
+    ///
+    /// A reader may hold one table and wait for the next, so that either of the two has to
+    /// give way: if that is the upgrade, it is tried again.
+    ///
+    /// # Panics
+    ///
+    /// If these are not a control plane's tables, or the rows cannot be kept.
+    pub async fn upgrade(&mut self, to: Release) {
+        let from = self.release.replace(to).unwrap();
+        let steps = format!("BEGIN; {} COMMIT;", ddl::upgrade(from, to));
+        while let Err(message) = self.try_sql(&steps).await {
+            assert_eq!(message, "deadlock detected", "{from} to {to}");
+        }
+    }
+
+    /// Adds rows to a control plane's tables as its release writes them, all or none
+    ///
+    /// # Errors
+    ///
+    /// What the release cannot hold, such as an access list before there were any.
+    ///
+    /// # Panics
+    ///
+    /// If these are not a control plane's tables.
+    pub async fn load(&self, rows: Rows) -> Result<(), Refusal> {
+        let statements = rows.statements(self.release.unwrap())?;
+        self.try_sql(&statements).await.map(drop).map_err(Refusal::Refused)
     }
 
     /// For anything that takes a database URL
@@ -64,11 +147,7 @@ impl Database {
     /// The database's message.
     pub async fn try_sql(&self, statements: &str) -> Result<Vec<String>, String> {
         let result = sql(&self.url, statements).await;
-        result.map_err(|error| {
-            error
-                .as_db_error()
-                .map_or_else(|| error.to_string(), |error| error.message().to_owned())
-        })
+        result.map_err(|error| message(&error))
     }
 
     /// Adds 100,000 agents with histories, in a few seconds
@@ -97,6 +176,28 @@ impl Database {
     }
 }
 
+/// A database of a release that goes back to be lent again, unless its test fails
+#[derive(Debug)]
+pub struct Loan {
+    database: Option<Database>,
+}
+
+impl Deref for Loan {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.database.as_ref().unwrap()
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            lock(&FREE).extend(self.database.take());
+        }
+    }
+}
+
 /// A private server of one test's own, to be stopped and started under way
 #[derive(Debug)]
 pub struct OwnServer {
@@ -114,6 +215,11 @@ impl OwnServer {
         self.server.copy(TEMPLATE).await
     }
 
+    /// A database with the tables of a control plane's release and no rows
+    pub async fn database_of_release(&self, release: Release) -> Database {
+        self.server.copy_of_release(release).await
+    }
+
     /// Stops the server, as an outage would
     pub async fn pause(&self) {
         self.server.change(|server| server.pause().unwrap()).await;
@@ -125,10 +231,12 @@ impl OwnServer {
     }
 }
 
-/// A server with the template
+/// A server with the templates
 #[derive(Debug)]
 struct Server {
     cluster: Arc<Mutex<Ephemeral>>,
+    /// Which templates of releases are made
+    releases: [OnceCell<()>; Release::ALL.len()],
 }
 
 impl Server {
@@ -136,7 +244,8 @@ impl Server {
         let started = spawn_blocking(|| Ephemeral::start(&Settings::default())).await.unwrap();
         // The message says what to install.
         let cluster = started.unwrap_or_else(|error| panic!("{error}"));
-        let server = Self { cluster: Arc::new(Mutex::new(cluster)) };
+        let releases = [const { OnceCell::const_new() }; Release::ALL.len()];
+        let server = Self { cluster: Arc::new(Mutex::new(cluster)), releases };
         sql(&server.url("postgres"), &format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
         let store = PgStore::new(&server.url(TEMPLATE), &Options::default()).unwrap();
         store.migrate(Migrations::All).await.unwrap();
@@ -147,7 +256,21 @@ impl Server {
         let name = format!("test_{}", Uuid::new_v4().simple());
         let admin = self.url("postgres");
         sql(&admin, &format!("CREATE DATABASE {name} TEMPLATE {template}")).await.unwrap();
-        Database { url: self.url(&name) }
+        Database { url: self.url(&name), release: None }
+    }
+
+    async fn copy_of_release(&self, release: Release) -> Database {
+        let template = format!("template_{}", release.position());
+        let make = async || {
+            sql(&self.url("postgres"), &format!("CREATE DATABASE {template}")).await.unwrap();
+            let url = self.url(&template);
+            let made = sql(&url, &(ddl::statements(release) + &ddl::version(release))).await;
+            made.unwrap_or_else(|error| panic!("{release}: {}", message(&error)));
+            let store = PgStore::new(&url, &Options::default()).unwrap();
+            store.migrate(Migrations::OwnedOnly).await.unwrap();
+        };
+        self.releases[release.position()].get_or_init(make).await;
+        Database { release: Some(release), ..self.copy(&template).await }
     }
 
     async fn change(&self, change: fn(&mut Ephemeral)) {
@@ -188,8 +311,32 @@ async fn sql(url: &str, statements: &str) -> Result<Vec<String>, tokio_postgres:
     Ok(rows)
 }
 
-fn lock(cluster: &Mutex<Ephemeral>) -> MutexGuard<'_, Ephemeral> {
-    cluster.lock().unwrap_or_else(PoisonError::into_inner)
+fn message(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Databases that were lent and came back
+static FREE: Mutex<Vec<Database>> = Mutex::new(Vec::new());
+
+/// Deletes all rows but those about migrations, without a word from triggers
+const WIPE: &str = "
+    DO $$
+    DECLARE
+        name text;
+    BEGIN
+        SET LOCAL session_replication_role = replica;
+        FOR name IN
+            SELECT tablename FROM pg_tables
+            WHERE schemaname = 'public' AND tablename NOT LIKE '%schema_migrations'
+        LOOP
+            EXECUTE format('DELETE FROM %I', name);
+        END LOOP;
+        SET LOCAL session_replication_role = origin;
+    END
+    $$;";
 
 const TEMPLATE: &str = "template_migrated";

@@ -100,10 +100,10 @@ INSERT INTO custom_roles (name, organization_id)
 SELECT 'role-' || r, md5('organization')::uuid FROM generate_series(0, 999) r;
 
 INSERT INTO api_keys (id, hashed_secret, user_id, last_used, expires_at, created_at, updated_at,
-                      login_type)
+                      login_type, scopes, allow_list)
 SELECT lpad(n::text, 10, '0'), sha256(convert_to(lpad(n::text, 22, '0'), 'UTF8')),
        md5('visitor ' || n % 10000)::uuid, '2025-01-01', '2125-01-01', '2025-01-01', '2025-01-01',
-       'password'
+       'password', '{coder:all}', '{*:*}'
 FROM generate_series(0, 19999) n;
 
 ALTER TABLE api_keys ENABLE TRIGGER USER;

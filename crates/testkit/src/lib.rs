@@ -1,5 +1,13 @@
 //! What the tests of several crates need
 
+mod catalog;
 mod database;
+mod ddl;
+mod release;
+mod rows;
+mod world;
 
-pub use database::{Database, OwnServer};
+pub use database::{Database, Loan, OwnServer};
+pub use release::Release;
+pub use rows::{Refusal, Rows};
+pub use world::{Answer, JobOf, JobQuestion, SignIn, SignedIn, Target, Visit, World};

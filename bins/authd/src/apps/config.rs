@@ -16,7 +16,8 @@ pub struct AppsConfig {
     pub access_url: HttpUrl,
     /// The pattern of app hosts; without one apps are reached by path alone
     ///
-    /// A pattern without a port is on the port of the access URL.
+    /// Under a pattern without a port, apps are on the port of the access URL or on the usual
+    /// one of its scheme.
     pub app_hosts: Option<HostPattern>,
     /// Refuse apps that are reached by path
     pub disable_path_apps: bool,

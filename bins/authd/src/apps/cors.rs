@@ -72,12 +72,11 @@ pub(crate) fn sibling(visit: &Visit<'_>, headers: &HeaderMap) -> Option<String> 
     let text = text(headers, &ORIGIN)?;
     let origin: HttpUrl = text.parse().ok()?;
     let (own, pattern) = (&visit.deployment.url, visit.deployment.app_hosts.as_ref()?);
-    let port = pattern.port().unwrap_or_else(|| own.effective_port());
-    if origin.scheme() != own.scheme() || origin.effective_port() != port {
+    if origin.scheme() != own.scheme() || !pattern.has_port(origin.effective_port(), own) {
         return None;
     }
     // As browsers write it: a path, a final dot or upper case would be something else.
-    let written = text.split_once("://").is_some_and(|(_, rest)| rest == origin.authority());
+    let written = text == origin.origin() && !text.bytes().any(|b| b.is_ascii_uppercase());
     let HostMeaning::App(name) = HostMeaning::of(origin.host(), Some(pattern), []) else {
         return None;
     };

@@ -30,7 +30,7 @@ impl Deployment {
         let url: HttpUrl = proxy.url.parse().ok()?;
         let app_hosts = match &*proxy.wildcard_hostname {
             "" => None,
-            pattern => Some(pattern.parse::<HostPattern>().ok()?.or_port(url.port())),
+            pattern => Some(pattern.parse::<HostPattern>().ok()?),
         };
         let cookie_names = cookies.names(app_hosts.as_ref());
         Some(Self { url, app_hosts, cookie_names, primary: false })
@@ -45,6 +45,28 @@ impl Deployment {
             HostMeaning::Dashboard => None,
             meaning => Some(meaning),
         }
+    }
+
+    /// The address of a visitor who asked for `host`: their own host and port, under the
+    /// scheme of this place
+    ///
+    /// Some proxies leave out the port. Then it is that of the URL or the one that the pattern
+    /// of an app's host names, and it stays out where there is none.
+    pub(super) fn address(&self, host: &str) -> HttpUrl {
+        let host = host.trim();
+        let (name, port) = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => (name, Some(port)),
+            _ => (host, None),
+        };
+        let port = port.and_then(|port| port.parse().ok());
+        let port: Option<u16> = port.or_else(|| match self.url.is_on(name) {
+            true => self.url.port(),
+            false => self.app_hosts.as_ref()?.port(),
+        });
+        let name = name.trim_end_matches('.');
+        let authority = port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
+        // Any host that means something here can stand in a URL.
+        self.url.clone().with_authority(&authority).unwrap_or_else(|_| self.url.clone())
     }
 
     /// Whether the host is of its pattern

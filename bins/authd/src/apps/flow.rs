@@ -75,14 +75,17 @@ pub(crate) async fn visit<S: Store>(
     let (deployment, meaning) = found
         .map_err(|error| refused(Refused::Directory(error)))?
         .ok_or_else(|| refused(Refused::NoApp))?;
+    let at = deployment.address(request.host);
     let mut visit = match meaning {
         HostMeaning::Logout => {
             return Err(super::session::app_log_out(apps, &request, &deployment).await);
         }
         HostMeaning::Malformed(label) => return Err(refused(Refused::MalformedHost(label))),
-        HostMeaning::App(name) => Visit::subdomain(deployment, name, request.path, request.query),
+        HostMeaning::App(name) => {
+            Visit::subdomain((deployment, at), name, request.path, request.query)
+        }
         HostMeaning::Dashboard => {
-            Visit::path(deployment, request.path, request.query).map_err(refused)?
+            Visit::path((deployment, at), request.path, request.query).map_err(refused)?
         }
     };
     if visit.method == AccessMethod::Path && apps.config.disable_path_apps {
@@ -118,7 +121,7 @@ pub(crate) async fn visit<S: Store>(
             let asking = Asking {
                 request: named,
                 tokens: visit.session_tokens(request.headers, cookies, &parameters),
-                whence: Whence::Deployment(Arc::clone(&visit.deployment)),
+                whence: Whence::Deployment(Arc::clone(&visit.deployment), visit.at.clone()),
                 app_path: visit.app_path.to_owned(),
                 app_query: visit.query.to_owned(),
                 way_back: visit.path_and_query(),
@@ -158,7 +161,10 @@ async fn arrive<S: Store>(
     if visit.method != AccessMethod::Subdomain && visit.deployment.primary {
         return Err(Refused::SealOnDashboard);
     }
-    let back = || Told::redirect(StatusCode::SEE_OTHER, without_api_key(visit.path, visit.query));
+    let back = || {
+        let address = visit.absolute(&without_api_key(visit.path, visit.query));
+        Told::redirect(StatusCode::SEE_OTHER, address)
+    };
     let token = match apps.open_seal(sealed, now).await {
         Ok(Some(token)) => token,
         // Opened before: whoever has the cookie goes on, and anybody else signs in.
@@ -290,7 +296,8 @@ fn correct(visit: &Visit<'_>, port: Option<Port>, allowed: Allowed) -> Result<Al
         // Two slashes would begin the name of a host, and a backslash is one to browsers.
         let path = format!("/{}{slash}", visit.path.trim_start_matches(['/', '\\']));
         let path = if path == "//" { "/" } else { &*path };
-        return Err(Correction::Ask(with_query(path, query), allowed.cookie));
+        let address = visit.absolute(&with_query(path, query));
+        return Err(Correction::Ask(address, allowed.cookie));
     }
     Ok(allowed)
 }

@@ -53,8 +53,9 @@ pub(crate) struct Asking {
 
 /// Where the visit was, and where the visitor comes back to after signing in
 pub(crate) enum Whence {
-    /// On a host of this deployment or of a registered proxy
-    Deployment(Arc<Deployment>),
+    /// On a host of this deployment or of a registered proxy, which the address names with
+    /// the visitor's own port
+    Deployment(Arc<Deployment>, HttpUrl),
     /// Where a proxy says that it serves apps; hardly any visitor has to sign in, so it is
     /// read only then
     Told {
@@ -71,11 +72,19 @@ impl Whence {
     /// The base of path apps and the pattern of app hosts
     fn bases(&self) -> Option<(HttpUrl, Option<HostPattern>)> {
         match self {
-            Self::Deployment(at) => Some((at.url.clone(), at.app_hosts.clone())),
+            Self::Deployment(at, _) => Some((at.url.clone(), at.app_hosts.clone())),
             Self::Told { path_app_base, app_hosts } => {
                 Some((path_app_base.parse().ok()?, app_hosts.parse().ok()))
             }
             Self::Nowhere => None,
+        }
+    }
+
+    /// The host and port that the visitor asked for, where they are known
+    const fn visited(&self) -> Option<&HttpUrl> {
+        match self {
+            Self::Deployment(_, visited) => Some(visited),
+            Self::Told { .. } | Self::Nowhere => None,
         }
     }
 }
@@ -145,6 +154,8 @@ async fn decide_and_record<S: Store>(
     let request = &asking.request;
     let asked = apps.store.app_access(request, &asking.tokens).await;
     let mut facts = asked.map_err(|error| undecided(Refused::Directory(error)))?;
+    let request = request.clone().under(facts.agent_in_host);
+    let request = &request;
     // Only ports are capped, and others may share the place.
     let is_port = request.slug_or_port().parse::<Port>().is_ok();
     let is_free = is_port && !apps.config.enforce_max_port_sharing;
@@ -267,6 +278,7 @@ fn sign_in<S: Store>(apps: &Apps<S>, asking: &Asking, target: &Target<'_>) -> Re
         dashboard,
         path_app_base: &path_app_base,
         app_hosts: app_hosts.as_ref(),
+        visited: asking.whence.visited(),
         app_path: &encoded_path(&asking.app_path),
         app_query: &encoded(&asking.app_query),
     };

@@ -2,12 +2,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use app_authz::token::{
-    self, AppToken, Candidates, EddsaKey, Feature, Hs512Key, KeyCache, KeyStore, LEEWAY,
-    MAX_CANDIDATES, Rotation, SealKey, SignedToken, Want,
+    self, AppToken, Candidates, EddsaKey, Feature, Hs512Key, KeyCache, KeyMaterial, KeyStore,
+    LEEWAY, MAX_CANDIDATES, Rotation, SealKey, SignedToken, Want,
 };
 use app_authz::{AppRequest, Error, Permit};
 
 use thiserror::Error as ThisError;
+use tracing::warn;
 
 use super::config::Signing;
 use crate::random::with_random;
@@ -109,12 +110,13 @@ impl Keys {
         store: &S,
         now: SystemTime,
     ) -> Result<(), Error> {
-        match &self.tokens {
-            TokenKeys::Hs512(keys) => keys.fetch(store, Want::Refresh, now).await,
-            TokenKeys::Eddsa(keys) => keys.fetch(store, Want::Refresh, now).await,
-        }?;
-        self.seals.fetch(store, Want::Refresh, now).await?;
-        Ok(())
+        // Both, whatever comes of the first: apps of good tokens go on without seals.
+        let tokens = match &self.tokens {
+            TokenKeys::Hs512(keys) => refresh(keys, store, now).await,
+            TokenKeys::Eddsa(keys) => refresh(keys, store, now).await,
+        };
+        let seals = refresh(&self.seals, store, now).await;
+        tokens.and(seals)
     }
 
     /// The public keys that verify app tokens, if there are such
@@ -138,26 +140,48 @@ impl Keys {
     }
 }
 
+/// Fetches the keys of one feature if that is due, and warns of those that cannot be read
+async fn refresh<S: KeyStore, K: KeyMaterial>(
+    keys: &KeyCache<K>,
+    store: &S,
+    now: SystemTime,
+) -> Result<(), Error> {
+    if keys.fetch(store, Want::Refresh, now).await? {
+        for (sequence, reason) in keys.ring().unreadable() {
+            let feature = K::FEATURE.as_str();
+            warn!(feature, sequence, reason, "a key cannot be read and is passed over");
+        }
+    }
+    Ok(())
+}
+
 /// Makes and rotates the keys of app access where that is due
 ///
 /// # Errors
 ///
-/// If nothing was changed of a feature.
+/// If nothing was changed of a feature; the other is rotated all the same.
 pub(crate) async fn rotate<S>(store: &S, now: SystemTime) -> Result<(), KeysError>
 where
     S: Rotation<Error = store::Error>,
 {
-    for feature in [Feature::WorkspaceAppsToken, Feature::WorkspaceAppsApiKey] {
-        // Before anything is changed, as a key without them would be a guess.
-        let random = |fill: &mut dyn FnMut(&mut [u8])| {
-            let mut secret = vec![0; feature.secret_len()];
-            fill(&mut secret);
-            secret
-        };
-        let secret = with_random(random).map_err(|_| KeysError::NoRandomness)?;
-        let fill = |bytes: &mut [u8]| bytes.copy_from_slice(&secret);
-        store.rotate(feature, |rows| token::rotate(feature, rows, now, fill)).await?;
-    }
+    let tokens = rotate_feature(Feature::WorkspaceAppsToken, store, now).await;
+    let seals = rotate_feature(Feature::WorkspaceAppsApiKey, store, now).await;
+    tokens.and(seals)
+}
+
+async fn rotate_feature<S>(feature: Feature, store: &S, now: SystemTime) -> Result<(), KeysError>
+where
+    S: Rotation<Error = store::Error>,
+{
+    // Before anything is changed, as a key without them would be a guess.
+    let random = |fill: &mut dyn FnMut(&mut [u8])| {
+        let mut secret = vec![0; feature.secret_len()];
+        fill(&mut secret);
+        secret
+    };
+    let secret = with_random(random).map_err(|_| KeysError::NoRandomness)?;
+    let fill = |bytes: &mut [u8]| bytes.copy_from_slice(&secret);
+    store.rotate(feature, |rows| token::rotate(feature, rows, now, fill)).await?;
     Ok(())
 }
 

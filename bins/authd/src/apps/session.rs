@@ -16,6 +16,7 @@ use crate::error::AccessFailure;
 /// Who makes a request to the control plane
 #[derive(Debug)]
 pub(crate) struct SignedIn {
+    /// The holder of the session, whose end is the one that this request leaves it with
     pub(crate) holder: KeyHolder,
     pub(crate) subject: Subject,
     /// Where the session token was
@@ -49,10 +50,12 @@ pub(crate) async fn signed_in<S: Store>(
     let session = authenticate(&token, holder.as_ref(), apps.terms(), now)
         .map_err(|refusal| AccessFailure::SignedOut(Some(refusal)))?;
     // Only the dashboard can have the provider's token refreshed.
-    let holder = holder
+    let mut holder = holder
         .filter(|_| !session.refresh_link)
         .ok_or(AccessFailure::SignedOut(Some(Refusal::LinkExpired)))?;
     apps.write_back(&holder, session, client);
+    let end = session.update.and_then(|update| update.expires_at);
+    holder.key.expires_at = end.unwrap_or(holder.key.expires_at);
     let subject = holder.subject(apps.roles()).map_err(AccessFailure::Internal)?;
     Ok(SignedIn { holder, subject, source })
 }

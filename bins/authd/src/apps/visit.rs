@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use app_authz::credential::{Carried, SessionToken};
 use app_authz::token::{Candidates, SIGNED_TOKEN_PARAMETER};
-use app_authz::{AccessMethod, AppName, UncheckedRequest};
+use app_authz::{AccessMethod, AppName, HttpUrl, UncheckedRequest};
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName};
 
 use super::deployments::Deployment;
@@ -11,6 +11,8 @@ use crate::error::Refused;
 /// A request for an app, as its host and path say
 pub(crate) struct Visit<'a> {
     pub(crate) deployment: Arc<Deployment>,
+    /// The visitor's own host and port, under the scheme of the deployment
+    pub(crate) at: HttpUrl,
     pub(crate) method: AccessMethod,
     pub(crate) request: UncheckedRequest,
     /// The raw path as it was asked for
@@ -24,22 +26,13 @@ pub(crate) struct Visit<'a> {
 impl<'a> Visit<'a> {
     /// The app whose name is the first label of the host
     pub(crate) fn subdomain(
-        deployment: Arc<Deployment>,
+        (deployment, at): (Arc<Deployment>, HttpUrl),
         name: AppName,
         path: &'a str,
         query: &'a str,
     ) -> Self {
-        let request = UncheckedRequest {
-            access_method: AccessMethod::Subdomain.as_str().to_owned(),
-            base_path: "/".to_owned(),
-            app_prefix: name.prefix,
-            username_or_id: name.user,
-            workspace_name_or_id: name.workspace,
-            agent_name_or_id: name.agent,
-            app_slug_or_port: name.slug_or_port,
-            ..UncheckedRequest::default()
-        };
-        Self { deployment, method: AccessMethod::Subdomain, request, path, app_path: path, query }
+        let (method, request) = (AccessMethod::Subdomain, UncheckedRequest::from(name));
+        Self { deployment, at, method, request, path, app_path: path, query }
     }
 
     /// The app or terminal that the path names
@@ -48,7 +41,7 @@ impl<'a> Visit<'a> {
     ///
     /// [`Refused::Me`] and [`Refused::NoApp`].
     pub(crate) fn path(
-        deployment: Arc<Deployment>,
+        (deployment, at): (Arc<Deployment>, HttpUrl),
         path: &'a str,
         query: &'a str,
     ) -> Result<Self, Refused> {
@@ -61,6 +54,7 @@ impl<'a> Visit<'a> {
             };
             return Ok(Self {
                 deployment,
+                at,
                 method: AccessMethod::Terminal,
                 request,
                 path,
@@ -90,7 +84,7 @@ impl<'a> Visit<'a> {
             app_slug_or_port: slug.to_owned(),
             ..UncheckedRequest::default()
         };
-        Ok(Self { deployment, method: AccessMethod::Path, request, path, app_path, query })
+        Ok(Self { deployment, at, method: AccessMethod::Path, request, path, app_path, query })
     }
 
     /// What the request carries that may be an app token
@@ -117,6 +111,14 @@ impl<'a> Visit<'a> {
         let names = &self.deployment.cookie_names;
         let tokens = carried(headers, cookies, parameters).app_session_tokens(names, self.method);
         tokens.into_iter().map(|(_, token)| token).collect()
+    }
+
+    /// The address of a path on the visitor's own host
+    ///
+    /// Some proxies take a relative address in the answer to a check for one of the server
+    /// that they checked with.
+    pub(crate) fn absolute(&self, path_and_query: &str) -> String {
+        format!("{}{path_and_query}", self.at.origin())
     }
 
     /// Path and query as they were asked for

@@ -1,12 +1,12 @@
 use std::io::Write;
 use std::time::SystemTime;
 
-use app_authz::token::{Change, CryptoKey, Feature, Rotation, replace, rotate};
+use app_authz::token::{Change, CryptoKey, Feature, Rotation, Secret, replace, rotate};
 use chrono::{DateTime, SecondsFormat, Utc};
 use store::PgStore;
 
-use super::CommandError;
 use super::database::with_store;
+use super::{CommandError, printable};
 use crate::app::system_clock;
 use crate::cli::{KeysArgs, KeysCommand};
 use crate::random::with_random;
@@ -49,8 +49,10 @@ async fn list(store: &PgStore, now: SystemTime) -> Result<(), CommandError> {
 }
 
 fn line(row: &CryptoKey, now: SystemTime) -> String {
+    let unreadable = row.secret.as_ref().and_then(Secret::unreadable_reason);
     let state = match (&row.secret, row.deletes_at) {
         (None, _) => "cleared",
+        _ if unreadable.is_some() => "unreadable",
         (_, Some(end)) if end <= now => "ended",
         _ if row.starts_at > now => "waiting",
         (_, Some(_)) => "ending",
@@ -58,7 +60,11 @@ fn line(row: &CryptoKey, now: SystemTime) -> String {
     };
     let ends = row.deletes_at.map_or_else(|| "-".to_owned(), time);
     let (feature, sequence, starts) = (row.feature.as_str(), row.sequence, time(row.starts_at));
-    format!("{feature:<24} {sequence:>8} {state:<10} {starts:<20} {ends}")
+    let line = format!("{feature:<24} {sequence:>8} {state:<10} {starts:<20} {ends}");
+    match unreadable {
+        Some(reason) => format!("{line}  {}", printable(reason)),
+        None => line,
+    }
 }
 
 async fn change(

@@ -35,8 +35,18 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     match std::mem::replace(&mut config.store, StoreConfig::Memory) {
         StoreConfig::Memory => serve(config, listener, identity, MemoryStore::default()).await,
         StoreConfig::Postgres { url, connections } => {
+            let has_keys = !connections.encryption_keys.is_empty();
             let store = PgStore::connect(url.reveal(), &connections.options()).await?;
+            if store.is_pooled() {
+                warn!(
+                    "a pooler keeps authd's settings from the database, which its role must \
+                     have instead: `jit`, `plan_cache_mode`, `statement_timeout`"
+                );
+            }
             check_tables(&store, config.apps.is_some()).await?;
+            if config.apps.is_some() && config.key_rotation {
+                check_encryption(&store, has_keys).await?;
+            }
             serve(config, listener, identity, store).await
         }
         StoreConfig::Private { data_dir, postgres_bin, connections } => {
@@ -65,16 +75,40 @@ async fn check_tables(store: &PgStore, apps: bool) -> Result<(), CommandError> {
                 store.app_access(&request, &[]).await?;
             }
             store.keys(Feature::WorkspaceAppsToken).await?;
+            store.keys(Feature::WorkspaceAppsApiKey).await?;
             store.proxies().await?;
             store.list(&Filter::default(), Page::first(1)).await?;
             store.count(&[]).await?;
         }
         Ok(())
     };
-    asked.await.map_err(|error| match error {
+    asked.await.map_err(no_tables)
+}
+
+/// Warns if the keys at hand are not those that the control plane encrypts with
+///
+/// Keys that are stored may be readable all the same, and the next one could not be made.
+async fn check_encryption(store: &PgStore, has_keys: bool) -> Result<(), CommandError> {
+    let active = store.active_encryption_keys().await.map_err(no_tables)?;
+    if active.is_empty() && has_keys {
+        warn!("--external-token-encryption-keys is set, and the control plane does not encrypt");
+    }
+    for key in active.iter().filter(|key| !key.is_known) {
+        let digest = &key.digest;
+        warn!(
+            digest,
+            "the control plane encrypts with a key that is not among \
+             --external-token-encryption-keys"
+        );
+    }
+    Ok(())
+}
+
+fn no_tables(error: store::Error) -> CommandError {
+    match error {
         store::Error::Query { .. } => CommandError::NoTables(error),
         error => error.into(),
-    })
+    }
 }
 
 /// A request for an app that nobody can have

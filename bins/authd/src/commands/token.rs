@@ -106,17 +106,17 @@ fn table(rows: &[SessionRow], now: SystemTime) -> Vec<String> {
         "ID", "USER", "NAME", "SCOPE", "CREATED", "LAST USED", "ENDS"
     );
     let lines = rows.iter().map(|row| {
-        let SessionRow { id, username, token_name, scope, .. } = row;
-        let scope = match scope {
-            store::fleet::KeyScope::All => "all",
-            store::fleet::KeyScope::ApplicationConnect => "application_connect",
-        };
+        let SessionRow { id, username, token_name, scopes, .. } = row;
+        let scopes: Vec<&str> = scopes.iter().map(|scope| scope.trim_start_matches("coder:")).collect();
+        let scope = scopes.join(",");
         let ended = if row.expires_at < now { " (ended)" } else { "" };
+        let limited = row.allow_list.iter().any(|entry| entry.as_deref() != Some("*:*"));
+        let limited = if limited { " (limited)" } else { "" };
         let (username, token_name) = (printable(username), printable(token_name));
         let (created, used) = (time(row.created_at), time(row.last_used));
         let ends = time(row.expires_at);
         format!(
-            "{id:<10} {username:<20} {token_name:<20} {scope:<19} {created:<20} {used:<20} {ends}{ended}"
+            "{id:<10} {username:<20} {token_name:<20} {scope:<19} {created:<20} {used:<20} {ends}{ended}{limited}"
         )
     });
     std::iter::once(heading).chain(lines).collect()

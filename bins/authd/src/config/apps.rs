@@ -26,7 +26,7 @@ impl Settings {
         let switch = |setting: Option<bool>| setting.unwrap_or_default();
         let usual = AppsConfig::new(access_url);
         Ok(Some(AppsConfig {
-            app_hosts: self.app_hosts(&usual.access_url)?,
+            app_hosts: self.app_hosts()?,
             disable_path_apps: switch(self.disable_path_apps),
             rules: Rules::default()
                 .allow_path_app_sharing(switch(self.dangerous_allow_path_app_sharing))
@@ -66,7 +66,7 @@ impl Settings {
         }))
     }
 
-    fn app_hosts(&self, access_url: &HttpUrl) -> Result<Option<HostPattern>, ConfigError> {
+    fn app_hosts(&self) -> Result<Option<HostPattern>, ConfigError> {
         let Some(pattern) = self.wildcard_access_url.as_deref().filter(|text| !text.is_empty())
         else {
             return Ok(None);
@@ -74,7 +74,7 @@ impl Settings {
         let pattern: HostPattern = pattern.parse().map_err(|_| {
             wrong("wildcard_access_url", "is no pattern such as `*.apps.example.com`")
         })?;
-        Ok(Some(pattern.or_port(access_url.port())))
+        Ok(Some(pattern))
     }
 
     fn cookies(&self) -> Result<CookieConfig, ConfigError> {
@@ -152,15 +152,14 @@ mod tests {
         assert!(strict.app_hosts.is_none() && !strict.cookies.secure);
     }
 
-    // scenario 171
     #[test]
-    fn the_port_of_the_access_url_is_that_of_the_app_hosts() {
+    fn the_pattern_of_app_hosts_is_kept_as_it_is_written() {
         let hosts = |access: &str, wildcard: &str| {
             let toml = format!("access_url = \"{access}\"\nwildcard_access_url = \"{wildcard}\"");
             apps(&toml).unwrap().unwrap().app_hosts.unwrap().to_string()
         };
-        assert_eq!(hosts("http://a.example:4444", "*.apps.example"), "*.apps.example:4444");
-        assert_eq!(hosts("http://a.example:4444", "*.apps.example:80"), "*.apps.example:80");
+        assert_eq!(hosts("http://a.example:4444", "*.apps.example"), "*.apps.example");
+        assert_eq!(hosts("http://a.example:4444", "*.Apps.example:80"), "*.Apps.example:80");
         assert_eq!(hosts("https://a.example", "*--apps.example.com"), "*--apps.example.com");
     }
 

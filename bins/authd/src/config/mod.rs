@@ -9,6 +9,7 @@ use std::time::Duration;
 use agent_auth::Rules;
 use clap::Args;
 use identity_verify::Policy;
+use store::EncryptionKeys;
 use thiserror::Error;
 
 use self::settings::Settings;
@@ -123,10 +124,16 @@ pub(crate) enum StoreConfig {
     },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Connections {
     pub(crate) read: u32,
     pub(crate) write: u32,
+    /// What the control plane encrypts some of its columns with
+    pub(crate) encryption_keys: EncryptionKeys,
+    /// Whether app access is on, whose questions need more tables than sign-in
+    pub(crate) app_access: bool,
+    /// Whether visits are also written where the control plane's own page looks for them
+    pub(crate) mirror_audit: bool,
 }
 
 impl Connections {
@@ -134,6 +141,9 @@ impl Connections {
         store::Options::default()
             .read_connections(usize::try_from(self.read).unwrap_or(usize::MAX))
             .write_connections(self.write)
+            .encryption_keys(self.encryption_keys)
+            .app_access(self.app_access)
+            .mirror_audit(self.mirror_audit)
     }
 }
 
@@ -230,6 +240,8 @@ pub(crate) fn unknown_environment(command: &clap::Command) -> Vec<String> {
 pub(crate) enum ConfigError {
     #[error("`{setting}` {problem}")]
     Apps { setting: &'static str, problem: String },
+    #[error("`external_token_encryption_keys` is not usable")]
+    EncryptionKeys(#[source] store::Error),
     #[error("`fetch_google_keys` is neither `off` nor a URL of keys")]
     KeyUrl(#[source] KeyUrlError),
     #[error("`{level}` is not a log filter")]
@@ -268,8 +280,11 @@ pub(crate) enum ConfigError {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD as STANDARD;
     use identity_verify::Audience;
 
+    use super::value::SecretText;
     use super::*;
 
     fn resolve(file: &str, settings: Settings) -> Result<Config, ConfigError> {
@@ -348,6 +363,9 @@ mod tests {
             "database_url = [\"postgres://u:hunter2@db/x\"]",
             "databse_url = \"postgres://u:hunter2@db/x\"",
             "listen = 1 # hunter2",
+            "external_token_encryption_keys = [[\"hunter2\"]]",
+            "external_token_encryption_keys = { key = \"hunter2\" }",
+            "external_token_encryption_keys = [\"hunter2\", 5]",
         ] {
             let error = resolve(&format!("\n{file}"), Settings::default()).unwrap_err();
             let told = crate::error::chain(&error);
@@ -368,6 +386,43 @@ mod tests {
         }
         let twice = "google_audience = \"a\"\ngcp_audience = \"b\"";
         assert!(resolve(twice, Settings::default()).is_err());
+    }
+
+    #[test]
+    fn encryption_keys_are_read_from_flags_and_file_and_never_printed() {
+        let [first, second] = [[1; 32], [2; 32]].map(|key| STANDARD.encode(key));
+        let known = |config: Config| {
+            assert!(!format!("{config:?}").contains(&first));
+            let StoreConfig::Postgres { connections, .. } = config.store else { panic!() };
+            ["39d228e", "8da534f"].map(|digest| connections.encryption_keys.contains(digest))
+        };
+        for (keys, expected) in [
+            (format!("[\"{first}\", \" {second}\"]"), [true, true]),
+            (format!("\"{first}, {second}\""), [true, true]),
+            (format!("[\"{second}\"]"), [false, true]),
+            ("[]".to_owned(), [false, false]),
+            ("\"\"".to_owned(), [false, false]),
+        ] {
+            let file = format!("database_url = \"x\"\nexternal_token_encryption_keys = {keys}");
+            let flag = Settings {
+                external_token_encryption_keys: Some(vec![SecretText::from(&*first)]),
+                ..Settings::default()
+            };
+            assert_eq!(known(resolve(&file, flag).unwrap()), [true, false]);
+            assert_eq!(known(resolve(&file, Settings::default()).unwrap()), expected, "{keys}");
+        }
+        for (keys, problem) in [
+            (format!("[\"{first}\", \"hunter2\"]"), "encryption key 2 of 2 is not base64"),
+            ("[\"aHVudGVyMg==\"]".to_owned(), "encryption key 1 of 1 has 7 bytes instead of 32"),
+            (format!("[\"{first}\", \"\"]"), "encryption key 2 of 2 has 0 bytes instead of 32"),
+            (format!("\"{first},{first}\""), "encryption key 2 of 2 is the same as key 1"),
+        ] {
+            let file = format!("external_token_encryption_keys = {keys}");
+            let error = resolve(&file, Settings::default()).unwrap_err();
+            let told = crate::error::chain(&error);
+            let setting = "`external_token_encryption_keys` is not usable: ";
+            assert_eq!(told, format!("{setting}{problem}"));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use identity_verify::Policy;
 use serde::{Deserialize, Serialize};
 
-use super::value::{Within, entry};
+use super::value::{SecretText, Within, encryption_keys, entry, secrets};
 use super::{ConfigError, Connections, StoreConfig};
 
 /// Everything an operator may set, before defaults are filled in
@@ -36,7 +36,9 @@ pub(crate) struct Settings {
     /// Where the control plane's data is [default: postgres]
     #[arg(long, env = "AUTHD_STORE", help_heading = "Store")]
     pub(super) store: Option<StoreKind>,
-    /// PostgreSQL to use; without one, authd runs its own in the data directory
+    /// PostgreSQL to use, as a URL or a list of NAME=VALUE with libpq's parameters, such as
+    /// search_path, sslmode, sslcert, options, several hosts; without one, authd runs its own
+    /// in the data directory
     #[arg(
         long,
         env = "AUTHD_DATABASE_URL",
@@ -59,6 +61,19 @@ pub(crate) struct Settings {
     /// Connections for writes, at most [default: 8]
     #[arg(long, env = "AUTHD_WRITE_CONNECTIONS", value_name = "N", help_heading = "Store")]
     pub(super) write_connections: Option<Within<1, 1000>>,
+
+    /// Keys that the control plane encrypts with, in base64, separated by commas: the first
+    /// encrypts, all decrypt
+    #[serde(deserialize_with = "secrets")]
+    #[arg(
+        long,
+        env = "AUTHD_EXTERNAL_TOKEN_ENCRYPTION_KEYS",
+        hide_env_values = true,
+        value_name = "KEY",
+        value_delimiter = ',',
+        help_heading = "Store"
+    )]
+    pub(super) external_token_encryption_keys: Option<Vec<SecretText>>,
 
     /// Folder of keys and certificates to trust beside the built-in ones
     #[arg(long, env = "AUTHD_TRUST_DIR", value_name = "DIR", help_heading = "Trust")]
@@ -207,7 +222,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_ACCESS_URL", value_name = "URL", help_heading = "App access")]
     pub(super) access_url: Option<String>,
     /// Pattern of the hosts of apps, such as `*.apps.example.com`; without one, apps are reached
-    /// by path alone
+    /// by path alone; a port only where apps are on another than the access URL
     #[arg(
         long,
         env = "AUTHD_WILDCARD_ACCESS_URL",
@@ -335,6 +350,11 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_AUDIT_CLOSE_ROWS", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Audit")]
     pub(super) audit_close_rows: Option<bool>,
+    /// Record visits a second time where the control plane's own dashboard shows them:
+    /// `connection_logs`, or `audit_logs` before v2.25 [default: false]
+    #[arg(long, env = "AUTHD_MIRROR_AUDIT", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Audit")]
+    pub(super) mirror_audit: Option<bool>,
     /// What becomes of a visit that cannot be recorded: open lets it go on, closed refuses it
     /// [default: open]
     #[arg(long, env = "AUTHD_AUDIT_FAIL", value_name = "MODE", help_heading = "Audit")]
@@ -368,6 +388,9 @@ impl Settings {
         let connections = Connections {
             read: self.read_connections.map_or(2, Within::get),
             write: self.write_connections.map_or(8, Within::get),
+            encryption_keys: encryption_keys(self.external_token_encryption_keys.as_deref())?,
+            app_access: self.access_url.is_some(),
+            mirror_audit: self.mirror_audit.unwrap_or_default(),
         };
         match (self.store.unwrap_or(StoreKind::Postgres), self.database_url) {
             (StoreKind::Memory, Some(_)) => Err(ConfigError::MemoryWithUrl),

@@ -1,6 +1,11 @@
+use std::fmt;
 use std::str::FromStr;
 
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use store::EncryptionKeys;
+
+use super::ConfigError;
 
 /// A number that makes sense, wherever it was set
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -48,6 +53,71 @@ pub(super) fn entry(text: &str) -> Result<String, String> {
         "" => Err("an entry of the list is empty".to_owned()),
         text => Ok(text.to_owned()),
     }
+}
+
+/// A setting that is never printed
+#[derive(Clone, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(super) struct SecretText(String);
+
+impl AsRef<str> for SecretText {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for SecretText {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(..)")
+    }
+}
+
+/// Reads a list of secrets from the file: an array, or a text with commas in between
+///
+/// The text is taken because an error about its type would quote it.
+pub(super) fn secrets<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<SecretText>>, D::Error> {
+    struct List;
+
+    impl<'de> Visitor<'de> for List {
+        type Value = Vec<SecretText>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array of texts")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(text.split(',').map(SecretText::from).collect())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut secrets = Vec::new();
+            while let Some(secret) = list.next_element()? {
+                secrets.push(secret);
+            }
+            Ok(secrets)
+        }
+    }
+
+    deserializer.deserialize_any(List).map(Some)
+}
+
+/// The keys of the setting; none if its text is empty, as that of a variable may be
+pub(super) fn encryption_keys(
+    setting: Option<&[SecretText]>,
+) -> Result<EncryptionKeys, ConfigError> {
+    let keys = match setting {
+        Some([only]) if only.as_ref().trim().is_empty() => &[],
+        keys => keys.unwrap_or_default(),
+    };
+    EncryptionKeys::from_base64(keys).map_err(ConfigError::EncryptionKeys)
 }
 
 #[cfg(test)]

@@ -41,10 +41,8 @@ impl AccessFailure {
         match self {
             Self::SignedOut(Some(refusal)) if refusal.is_forbidden() => StatusCode::FORBIDDEN,
             Self::SignedOut(_) | Self::NoProxy => StatusCode::UNAUTHORIZED,
-            Self::Store(store::Error::Unavailable { .. })
-            | Self::Internal(app_authz::Error::KeysUnavailable(_)) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Store(error) if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(app_authz::Error::KeysUnavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Internal(_) | Self::NoRandomness => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }

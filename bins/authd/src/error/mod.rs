@@ -48,6 +48,8 @@ pub(crate) enum Failure {
     InvalidIdentity { cloud: Cloud, error: identity_verify::Error },
     /// The store could not say which agents an instance has
     LookupFailed(Box<dyn StdError + Send + Sync>),
+    /// The store cannot answer at present which agents an instance has
+    LookupUnavailable(Box<dyn StdError + Send + Sync>),
     /// A known path, another method
     MethodNotAllowed { allowed: &'static str },
     /// The body is not JSON of the expected shape
@@ -64,6 +66,14 @@ pub(crate) enum Failure {
     UnsupportedMediaType,
     /// Required fields are absent or empty
     Validation(Vec<Invalid>),
+}
+
+/// What the control plane's tables lack, if the store failed of that
+fn unfit<'a>(error: &'a (dyn StdError + Send + Sync + 'static)) -> Option<&'a store::Unfit> {
+    match error.downcast_ref() {
+        Some(store::Error::Tables(unfit)) => Some(unfit),
+        _ => None,
+    }
 }
 
 /// A field that did not pass, and why
@@ -97,9 +107,10 @@ impl Failure {
             Self::BodyUnreadable(_) | Self::NotJson(_) | Self::Validation(_) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::DeadlineExceeded | Self::NotReady(_) | Self::Overloaded => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::DeadlineExceeded
+            | Self::LookupUnavailable(_)
+            | Self::NotReady(_)
+            | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::InstanceRefused { refusal, .. } => match refusal {
                 Refusal::Stale => StatusCode::BAD_REQUEST,
                 Refusal::NotFound | Refusal::NoAgentOfThatName => StatusCode::NOT_FOUND,
@@ -142,6 +153,7 @@ impl Failure {
             Self::InstanceUnknown { .. } => "not_found",
             Self::InvalidIdentity { .. } => "invalid_identity",
             Self::LookupFailed(_) => "lookup_failed",
+            Self::LookupUnavailable(_) => "lookup_unavailable",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::NotJson(_) => "not_json",
             Self::NotReady(_) => "not_ready",
@@ -160,9 +172,10 @@ impl Failure {
     pub(crate) fn log_detail(&self) -> String {
         match self {
             Self::Access(failure) => failure.log_detail(),
-            Self::BodyUnreadable(error) | Self::LookupFailed(error) | Self::NotReady(error) => {
-                chain(error.as_ref())
-            }
+            Self::BodyUnreadable(error)
+            | Self::LookupFailed(error)
+            | Self::LookupUnavailable(error)
+            | Self::NotReady(error) => chain(error.as_ref()),
             Self::InstanceRefused { refusal, candidates, .. } => {
                 let rows: Vec<_> = candidates.iter().map(describe).collect();
                 format!("{refusal}; candidates: [{}]", rows.join(", "))
@@ -209,6 +222,10 @@ impl Failure {
             Self::LookupFailed(_) => "Internal error fetching provisioner job agent.".to_owned(),
             Self::MethodNotAllowed { .. } => "Method not allowed.".to_owned(),
             Self::NotJson(_) => "Request body must be valid JSON.".to_owned(),
+            Self::LookupUnavailable(_) => "The database cannot answer at present.".to_owned(),
+            Self::NotReady(error) if unfit(error.as_ref()).is_some() => {
+                "The tables of the control plane do not fit.".to_owned()
+            }
             Self::NotReady(_) => "The database is not reachable.".to_owned(),
             Self::Overloaded => "The server is busy.".to_owned(),
             Self::Panicked => "Internal server error.".to_owned(),
@@ -224,7 +241,12 @@ impl Failure {
             Self::BodyTimeout => "Send the whole body within the request deadline.".to_owned(),
             Self::BodyTooLarge { limit } => format!("At most {limit} bytes are accepted."),
             Self::BodyUnreadable(_) => "The connection broke before the body ended.".to_owned(),
-            Self::DeadlineExceeded | Self::NotReady(_) | Self::Overloaded => {
+            // The names of tables and columns are not a secret, unlike those of hosts.
+            Self::NotReady(error) => match unfit(error.as_ref()) {
+                Some(unfit) => unfit.to_string(),
+                None => "Try again in a moment.".to_owned(),
+            },
+            Self::DeadlineExceeded | Self::LookupUnavailable(_) | Self::Overloaded => {
                 "Try again in a moment.".to_owned()
             }
             Self::InstanceRefused { refusal, .. } => match refusal {

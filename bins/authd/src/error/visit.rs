@@ -90,8 +90,8 @@ impl Refused {
             Self::AgentNotConnected(_) | Self::NoCarrier | Self::Unreachable => {
                 StatusCode::BAD_GATEWAY
             }
-            Self::Directory(store::Error::Unavailable { .. })
-            | Self::Unsigned(app_authz::Error::KeysUnavailable(_))
+            Self::Directory(error) if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unsigned(app_authz::Error::KeysUnavailable(_))
             | Self::SealKeys(_)
             | Self::Unrecorded
             | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
@@ -231,8 +231,8 @@ impl Refused {
             Self::MalformedHost(label) => page(
                 "Invalid Application URL",
                 &format!(
-                    "Could not parse subdomain application URL {}: it is not of the form \
-                     app--agent--workspace--user.",
+                    "Could not parse subdomain application URL {}: it is neither of the form \
+                     app--workspace--user nor of the form port--agent--workspace--user.",
                     quote(&label)
                 ),
             ),

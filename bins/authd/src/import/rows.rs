@@ -65,8 +65,9 @@ impl Writer {
                 id,
                 name: organization.name.clone(),
                 deleted: organization.deleted,
+                default_org_member_roles: Vec::new(),
             };
-            self.rows.want(&row, &[]);
+            self.rows.want(&row, &["default_org_member_roles"]);
         }
         for (n, user) in document.users.iter().enumerate() {
             self.user(&format!("users[{n}]"), user)?;
@@ -102,11 +103,13 @@ impl Writer {
             rbac_roles: user.roles.clone(),
             login_type: user.login_type,
             is_system: false,
+            is_service_account: false,
             last_seen_at: self.now,
             created_at: self.now,
             updated_at: self.now,
         };
-        let mut kept = vec!["is_system", "last_seen_at", "created_at", "updated_at"];
+        let mut kept =
+            vec!["is_system", "is_service_account", "last_seen_at", "created_at", "updated_at"];
         if user.email.is_none() {
             kept.push("email");
         }
@@ -171,8 +174,10 @@ impl Writer {
             site_permissions: list("site_permissions", &role.site_permissions)?,
             org_permissions: list("organization_permissions", &role.organization_permissions)?,
             user_permissions: list("user_permissions", &role.user_permissions)?,
+            member_permissions: json!([]),
+            is_system: false,
         };
-        self.rows.want(&row, &[]);
+        self.rows.want(&row, &["member_permissions", "is_system"]);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use app_authz::credential::{NewKey, SessionToken};
-use app_authz::rbac::{Action, Object, ResourceType, ScopeName};
+use app_authz::rbac::{Action, Object, ResourceType};
 use app_authz::token::{API_KEY_PARAMETER, without_api_key};
 use app_authz::{Error, HttpUrl, login};
 use bytes::Bytes;
@@ -38,8 +38,9 @@ pub(crate) async fn host<S: Store>(
     now: SystemTime,
 ) -> Result<Response<Full<Bytes>>, Failure> {
     signed_in(apps, headers, query, client, now).await?;
-    let hosts = apps.config.app_hosts.as_ref();
-    Ok(json(StatusCode::OK, &Host { host: hosts.map(ToString::to_string).unwrap_or_default() }))
+    let port = apps.config.access_url.port();
+    let hosts = apps.config.app_hosts.clone().map(|hosts| hosts.or_port(port).to_string());
+    Ok(json(StatusCode::OK, &Host { host: hosts.unwrap_or_default() }))
 }
 
 /// `GET /api/v2/applications/auth-redirect`
@@ -80,13 +81,12 @@ pub(crate) async fn auth_redirect<S: Store>(
     let back = registered.redirect_hosts().check(uri).map_err(|error| AccessFailure::Invalid {
         message: "Invalid redirect_uri.",
         detail: match error {
-            Error::ForeignHost(_) => "Its host is neither an app's nor a proxy's.",
+            Error::ForeignHost(_) => "Its host and port are neither an app's nor a proxy's.",
             _ => "It is no `http` or `https` URL that is safe to follow.",
         }
         .to_owned(),
     })?;
-    let user = holder.key.user;
-    let own_key = Object::new(ResourceType::ApiKey).owner(user);
+    let own_key = Object::new(ResourceType::ApiKey).owner(holder.key.user);
     if !subject.is_allowed(&Action::Create, &own_key) {
         return Err(AccessFailure::NotFound.into());
     }
@@ -96,19 +96,8 @@ pub(crate) async fn auth_redirect<S: Store>(
 
     let token = with_random(|fill| SessionToken::generate(fill))
         .map_err(|_| AccessFailure::NoRandomness)?;
-    let left = holder.key.expires_at.duration_since(now).unwrap_or_default();
-    let lifetime = left.min(apps.config.session_duration);
-    let key = NewKey {
-        token: &token,
-        user,
-        login_type: app_authz::credential::LoginType::Password,
-        scope: ScopeName::ApplicationConnect,
-        created_at: now,
-        expires_at: now + lifetime,
-        lifetime,
-        ip: client,
-        name: "",
-    };
+    let longest = apps.config.session_duration;
+    let key = NewKey::for_apps(&token, &holder.key, client, longest, now);
     apps.store.insert(&key).await.map_err(AccessFailure::Store)?;
     let sealed = apps.keys.seals.seal(&*apps.store, &token, now).await;
     let sealed = sealed.map_err(AccessFailure::Internal)?;
@@ -142,7 +131,7 @@ struct Attempts {
 
 impl Attempts {
     fn of<S>(apps: &Apps<S>, headers: &HeaderMap, back: &HttpUrl, now: SystemTime) -> Self {
-        let digest = digest(&SHA256, back.authority().as_bytes());
+        let digest = digest(&SHA256, back.authority().to_ascii_lowercase().as_bytes());
         let host: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let name = apps.cookies.named(ATTEMPTS);

@@ -62,12 +62,14 @@ pub(crate) async fn for_proxy<S: Store>(
     Ok(json(StatusCode::OK, &Keys { crypto_keys: good.filter_map(key).collect() }))
 }
 
+/// The key, if its secret is there and can be read
 fn key(row: &CryptoKey) -> Option<Key> {
     let time =
         |time: SystemTime| DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    let secret = row.secret.as_ref().filter(|secret| secret.unreadable_reason().is_none())?;
     Some(Key {
         feature: row.feature.as_str(),
-        secret: row.secret.as_ref()?.to_hex(),
+        secret: secret.to_hex(),
         deletes_at: row.deletes_at.map(time),
         sequence: row.sequence,
         starts_at: time(row.starts_at),

@@ -149,8 +149,12 @@ async fn answer<S: Store>(
 ) -> Result<Response<Full<Bytes>>, Failure> {
     let instance_id = instance.id().as_str();
     let candidates = app.store.by_instance(instance_id).await.map_err(|error| {
-        app.metrics.agent_signed_in("lookup_failed");
-        Failure::LookupFailed(Box::new(error))
+        let failure = match error.is_transient() {
+            true => Failure::LookupUnavailable(Box::new(error)),
+            false => Failure::LookupFailed(Box::new(error)),
+        };
+        app.metrics.agent_signed_in(failure.class());
+        failure
     })?;
     match select(&candidates, agent_name.as_deref(), app.rules) {
         Ok(agent) => {

@@ -149,7 +149,8 @@ async fn what_is_not_ascii_is_asked_for_all_the_same() {
     let query = "query--agent--dev--alice.test.coder.com";
     let head = format!("GET /ä HTTP/1.1\r\nhost: {query}\r\n{session}\r\n\r\n");
     for sent in [forwarded(query, "/ä").await, ask(head).await] {
-        assert!(sent.contains("location: /%C3%A4?q=default\r\n"), "{sent}");
+        let location = format!("location: https://{query}/%C3%A4?q=default\r\n");
+        assert!(sent.contains(&location), "{sent}");
     }
 
     // Of two hosts neither is meant.

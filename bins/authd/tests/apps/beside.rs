@@ -127,6 +127,13 @@ impl Front {
             (HOST, "/", HOST),
             (capitals, "/", lower),
             (&*format!("{capitals}:8443"), "/x", &*format!("{lower}:8443")),
+            ("owner--dev--alice.test.coder.com", "/", "owner--dev--alice.test.coder.com"),
+            ("OWNER--Dev--alice.test.coder.com", "/", "owner--dev--alice.test.coder.com"),
+            (
+                "9000--agent--dev--alice.test.coder.com",
+                "/",
+                "9000--agent--dev--alice.test.coder.com",
+            ),
             (DASHBOARD, "/@alice/dev/apps/owner/", DASHBOARD),
             ("Coder.Test", "/@alice/dev.agent/apps/owner/x", DASHBOARD),
             (DASHBOARD, "/%40alice/dev/apps/owner/x", DASHBOARD),

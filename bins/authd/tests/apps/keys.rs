@@ -1,11 +1,17 @@
 //! Keys for those who verify app tokens themselves
 
-use app_authz::token::{EddsaPublicKey, Hs512Key, KeyRing, LEEWAY};
+use std::time::{Duration, SystemTime};
+
+use app_authz::token::{CryptoKey, EddsaPublicKey, Feature, Hs512Key, KeyRing, LEEWAY, Secret};
 use authd::Signing;
 use hyper::StatusCode;
+use openssl::base64::encode_block;
+use openssl::symm::{Cipher, encrypt_aead};
 use serde_json::Value;
+use store::{EncryptionKeys, Options};
+use testkit::Database;
 
-use crate::world::{Plan, World, by_path, header, text};
+use crate::world::{DASHBOARD, Plan, World, by_path, header, text};
 
 const KEYS: &str = "/api/v2/workspaceproxies/me/crypto-keys";
 const JWKS: &str = "/api/v2/workspaceproxies/jwks.json";
@@ -36,10 +42,10 @@ async fn a_proxy_verifies_with_the_keys_it_fetches() {
     assert_eq!(key["deletes_at"], Value::Null);
     let secret = key["secret"].as_str().unwrap();
     assert_eq!(secret.len(), 128);
-    let row = app_authz::token::CryptoKey {
-        feature: app_authz::token::Feature::WorkspaceAppsToken,
+    let row = CryptoKey {
+        feature: Feature::WorkspaceAppsToken,
         sequence: i32::try_from(key["sequence"].as_i64().unwrap()).unwrap(),
-        secret: Some(app_authz::token::Secret::from_hex(secret).unwrap()),
+        secret: Some(Secret::from_hex(secret).unwrap()),
         starts_at: now,
         deletes_at: None,
     };
@@ -69,4 +75,154 @@ async fn under_eddsa_anybody_verifies_and_no_secret_leaves() {
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     assert!(text(&refused).contains("jwks.json"));
     assert_eq!(keys(&world, "workspace_apps_api_key").await.status, StatusCode::OK);
+}
+
+/// The bytes of a key of the control plane, and the digest that it has there:
+/// `printf aes256gcm | cat - KEY | sha256sum | head -c 7`
+type EncryptionKey = ([u8; 32], &'static str);
+
+const AT_HAND: EncryptionKey = ([1; 32], "39d228e");
+const ELSEWHERE: EncryptionKey = ([2; 32], "8da534f");
+
+/// Feature, sequence, the byte that its secret repeats, and what encrypts it
+type Row = (Feature, i32, u8, Option<EncryptionKey>);
+
+/// As the control plane stores a secret under external token encryption
+fn encrypt((key, _): EncryptionKey, text: &str) -> String {
+    let (nonce, mut tag) = ([9; 12], [0; 16]);
+    let cipher = Cipher::aes_256_gcm();
+    let sealed = encrypt_aead(cipher, &key, Some(&nonce), &[], text.as_bytes(), &mut tag);
+    encode_block(&[&nonce[..], &sealed.unwrap(), &tag].concat())
+}
+
+/// A database of a control plane that encrypts, with keys that it made an hour before `now`
+async fn encrypted(now: SystemTime, rows: &[Row]) -> Database {
+    let database = Database::new().await;
+    for (n, key) in [ELSEWHERE, AT_HAND].into_iter().enumerate() {
+        let (digest, test) = (key.1, encrypt(key, "coder"));
+        database
+            .sql(&format!(
+                "INSERT INTO dbcrypt_keys (number, active_key_digest, test)
+                 VALUES ({n}, '{digest}', '{test}')"
+            ))
+            .await;
+    }
+    let start = now.duration_since(SystemTime::UNIX_EPOCH).unwrap() - Duration::from_secs(3600);
+    for (feature, sequence, byte, key) in rows {
+        let hex = format!("{byte:02x}").repeat(feature.secret_len());
+        let (secret, digest) = match *key {
+            Some(key) => (encrypt(key, &hex), format!("'{}'", key.1)),
+            None => (hex, "NULL".to_owned()),
+        };
+        let (feature, start) = (feature.as_str(), start.as_secs());
+        database
+            .sql(&format!(
+                "INSERT INTO crypto_keys (feature, sequence, secret, secret_key_id, starts_at)
+                 VALUES ('{feature}', {sequence}, '{secret}', {digest}, to_timestamp({start}))"
+            ))
+            .await;
+    }
+    database
+}
+
+fn plan() -> Plan {
+    let keys = EncryptionKeys::from_base64(&[encode_block(&AT_HAND.0)]).unwrap();
+    Plan { options: Options::default().encryption_keys(keys), ..Plan::new() }
+}
+
+/// The app tokens' key of that byte, as the control plane has it
+fn ring(now: SystemTime, sequence: i32, byte: u8) -> KeyRing<Hs512Key> {
+    let key = CryptoKey {
+        feature: Feature::WorkspaceAppsToken,
+        sequence,
+        secret: Some(Secret::new([byte; 64])),
+        starts_at: now - Duration::from_secs(3600),
+        deletes_at: None,
+    };
+    KeyRing::new(&[key]).unwrap()
+}
+
+#[tokio::test]
+async fn an_encrypted_control_planes_keys_sign_and_verify() {
+    let plan = plan();
+    let now = plan.now;
+    let rows = [
+        (Feature::WorkspaceAppsToken, 7, 0x11, Some(AT_HAND)),
+        (Feature::WorkspaceAppsApiKey, 3, 0x22, Some(AT_HAND)),
+    ];
+    let database = encrypted(now, &rows).await;
+    let world = plan.serve_from(database).await;
+    let stored = world.database.sql("SELECT count(*) FROM crypto_keys").await;
+    assert_eq!(stored, ["2"], "no successor was due");
+
+    let token = token(&world).await;
+    ring(now, 7, 0x11).verify(&token, now, LEEWAY).unwrap();
+    assert!(ring(now, 7, 0x12).verify(&token, now, LEEWAY).is_err());
+    let host = DASHBOARD.strip_prefix("https://").unwrap();
+    let cookie = format!("coder_signed_app_token={token}");
+    let headers = [("cookie", &*cookie)];
+    let visit = world.visit(host, "/@alice/dev.agent/apps/owner/", &headers);
+    let (answer, statements) = world.counted(visit).await;
+    assert_eq!((answer.status, statements), (StatusCode::OK, 0), "the token is enough");
+
+    for (feature, sequence, secret) in [
+        ("workspace_apps_token", 7, "11".repeat(64)),
+        ("workspace_apps_api_key", 3, "22".repeat(32)),
+    ] {
+        let body: Value = serde_json::from_slice(&keys(&world, feature).await.body).unwrap();
+        let [key] = &body["crypto_keys"].as_array().unwrap()[..] else { panic!("{body}") };
+        assert_eq!((&key["sequence"], &key["secret"]), (&sequence.into(), &secret.into()));
+    }
+}
+
+/// A newer key that another one encrypts is passed over, here and by proxies
+#[tokio::test]
+async fn a_key_that_cannot_be_read_keeps_nobody_from_the_others() {
+    let plan = plan();
+    let now = plan.now;
+    let rows = [
+        (Feature::WorkspaceAppsToken, 7, 0x11, Some(AT_HAND)),
+        (Feature::WorkspaceAppsToken, 8, 0x33, Some(ELSEWHERE)),
+        (Feature::WorkspaceAppsApiKey, 3, 0x22, Some(AT_HAND)),
+    ];
+    let database = encrypted(now, &rows).await;
+    let world = plan.serve_from(database).await;
+    ring(now, 7, 0x11).verify(&token(&world).await, now, LEEWAY).unwrap();
+    let answer = keys(&world, "workspace_apps_token").await;
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    let [key] = &body["crypto_keys"].as_array().unwrap()[..] else { panic!("{body}") };
+    assert_eq!(key["sequence"], 7);
+}
+
+/// A replica without the key to write with hears of what others rotate
+#[tokio::test]
+async fn keys_are_fetched_where_they_cannot_be_rotated() {
+    let mut plan = Plan::new();
+    plan.config.agent_inactive_timeout = Duration::from_secs(3600);
+    let now = plan.now;
+    let rows = [
+        (Feature::WorkspaceAppsToken, 7, 0x11, None),
+        (Feature::WorkspaceAppsApiKey, 3, 0x22, None),
+    ];
+    let database = encrypted(now, &rows).await;
+    let world = plan.serve_from(database).await;
+    ring(now, 7, 0x11).verify(&token(&world).await, now, LEEWAY).unwrap();
+
+    world
+        .database
+        .sql(
+            "INSERT INTO crypto_keys (feature, sequence, secret, starts_at)
+             SELECT feature, 8, repeat('33', 64), starts_at - interval '30 days'
+             FROM crypto_keys WHERE sequence = 7;
+             UPDATE crypto_keys SET secret = NULL WHERE sequence = 7",
+        )
+        .await;
+    world.move_clock(601);
+    let error = world.app.keep_keys(true).await.unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("the key with digest `{}` is not among", AT_HAND.1)),
+        "{error}"
+    );
+    let now = now + Duration::from_secs(601);
+    ring(now, 8, 0x33).verify(&token(&world).await, now, LEEWAY).unwrap();
 }

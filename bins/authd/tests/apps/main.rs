@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "modules of one test")]
 
 mod access;
+mod addresses;
 mod alone;
 mod api;
 mod app;
@@ -15,6 +16,7 @@ mod carried;
 mod control_plane;
 mod everyday;
 mod forward;
+mod hosts;
 mod issue;
 mod keys;
 mod kill;

@@ -59,13 +59,17 @@ async fn a_browser_asks_for_the_folder_and_the_default_query() {
     let session = [("coder-session-token", world.token("alice"))];
     let no_slash = world.visit("coder.test", "/@alice/dev.agent/apps/owner?a=1", &session).await;
     assert_eq!(no_slash.status, StatusCode::TEMPORARY_REDIRECT);
-    assert_eq!(header(&no_slash, "location"), "/@alice/dev.agent/apps/owner/?a=1");
+    assert_eq!(
+        header(&no_slash, "location"),
+        "https://coder.test/@alice/dev.agent/apps/owner/?a=1"
+    );
 
     let no_query = world.visit("coder.test", "/@alice/dev/apps/query/", &session).await;
     assert_eq!(no_query.status, StatusCode::TEMPORARY_REDIRECT);
-    assert_eq!(header(&no_query, "location"), "/@alice/dev/apps/query/?q=default");
+    let with_default = "https://coder.test/@alice/dev/apps/query/?q=default";
+    assert_eq!(header(&no_query, "location"), with_default);
     let neither = world.visit("coder.test", "/@alice/dev/apps/query", &session).await;
-    assert_eq!(header(&neither, "location"), "/@alice/dev/apps/query/?q=default");
+    assert_eq!(header(&neither, "location"), with_default);
     let own_query = world.visit("coder.test", "/@alice/dev/apps/query/?q=own", &session).await;
     assert_eq!(own_query.status, StatusCode::OK);
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::subdomain::session_cookie_name;
 use crate::world::{
-    Plan, World, by_path, by_subdomain, header, location, query, set_cookies, text,
+    DASHBOARD, Plan, World, by_path, by_subdomain, header, location, query, set_cookies, text,
 };
 
 const REDIRECT: &str = "/api/v2/applications/auth-redirect";
@@ -71,7 +71,7 @@ async fn a_proxy_on_a_port_of_its_own_is_come_back_to() {
             "https://oslo.coder.com:8443",
             "*.oslo.coder.com",
             true,
-            "https://owner--agent--dev--alice.oslo.coder.com:8443/some/path/?a=1",
+            "https://owner--agent--dev--alice.oslo.coder.com/some/path/?a=1",
         ),
         (
             "https://coder.test:9443",
@@ -105,7 +105,7 @@ async fn a_pattern_with_a_suffix_and_a_port_is_signed_in_to_and_out_of() {
     assert_eq!(back.authority(), format!("{host}:4444"));
     let uri = format!("{}?{}", back.path(), back.query().unwrap());
     let arrived = world.visit(&back.authority(), &uri, &[]).await;
-    assert_eq!(header(&arrived, "location"), "/x?a=1");
+    assert_eq!(header(&arrived, "location"), format!("https://{host}:4444/x?a=1"));
     let (name, token, line) = &set_cookies(&arrived)[0];
     assert!(line.contains("; Domain=test.coder.com; "), "{line}");
     let cookie = format!("{name}={token}");
@@ -218,7 +218,7 @@ async fn the_session_in_the_address_becomes_a_cookie_of_apps_alone() {
     let world = World::new().await;
     let (arrived, uri) = arrive(&world, HOST, "/x/?b=2&a=1").await;
     assert_eq!(arrived.status, StatusCode::SEE_OTHER);
-    assert_eq!(header(&arrived, "location"), "/x/?b=2&a=1");
+    assert_eq!(header(&arrived, "location"), format!("https://{HOST}/x/?b=2&a=1"));
     let [(name, token, line)] = &set_cookies(&arrived)[..] else { panic!() };
     assert_eq!(*name, session_cookie_name());
     assert!(line.contains("; Path=/; Domain=test.coder.com; HttpOnly"), "{line}");
@@ -252,7 +252,7 @@ async fn a_sealed_session_is_opened_where_it_belongs() {
     let app = "/@alice/dev/apps/owner/x/";
     let (arrived, uri) = arrive(&world, "sydney.coder.com", app).await;
     assert_eq!(arrived.status, StatusCode::SEE_OTHER, "{}", text(&arrived));
-    assert_eq!(header(&arrived, "location"), app);
+    assert_eq!(header(&arrived, "location"), format!("https://sydney.coder.com{app}"));
     let (name, token, line) = &set_cookies(&arrived)[0];
     assert_eq!(name, "coder_path_app_session_token");
     assert!(!line.contains("Domain"), "{line}");
@@ -283,7 +283,8 @@ async fn the_way_back_stays_on_the_host() {
         let sealed = query(&location(&answer))[PARAMETER].clone();
         let arrived = world.visit(HOST, &format!("{path}?{PARAMETER}={sealed}"), &[]).await;
         let location = header(&arrived, "location");
-        assert!(location.starts_with("/evil.example"), "{path}: {location}");
+        let own = format!("https://{HOST}/evil.example");
+        assert!(location.starts_with(&own), "{path}: {location}");
     }
 }
 
@@ -318,12 +319,15 @@ async fn the_dashboard_learns_where_apps_are() {
     let ask = async |world: &World, token: &str| {
         world.send("GET", "/api/v2/applications/host", &[("coder-session-token", token)], "").await
     };
-    for (pattern, host) in [
-        (Some("*.test.coder.com"), "*.test.coder.com"),
-        (None, ""),
-        (Some("*--x.coder.com:4444"), "*--x.coder.com:4444"),
+    for (access_url, pattern, host) in [
+        (DASHBOARD, Some("*.test.coder.com"), "*.test.coder.com"),
+        (DASHBOARD, None, ""),
+        (DASHBOARD, Some("*--x.coder.com:4444"), "*--x.coder.com:4444"),
+        ("https://coder.test:8443", Some("*.Test.coder.com"), "*.Test.coder.com:8443"),
+        ("https://coder.test:8443", Some("*.test.coder.com:443"), "*.test.coder.com:443"),
     ] {
         let mut plan = Plan::new();
+        plan.config.access_url = access_url.parse().unwrap();
         plan.config.app_hosts = pattern.map(|pattern| pattern.parse().unwrap());
         let world = plan.serve().await;
         let answer = ask(&world, world.token("alice")).await;

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use app_authz::credential::{SessionToken, Sessions};
 use chrono::{DateTime, Utc};
 use hyper::StatusCode;
 use store::fleet::{LoginType, UserLink, UserStatus};
 
-use crate::world::{Plan, by_path, header, text};
+use crate::addresses::redirected;
+use crate::world::{Plan, by_path, header, location, set_cookies, text};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 
@@ -45,6 +47,36 @@ async fn using_a_session_is_written_back_without_delay() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("{:?}", world.database.sql(&query).await);
+}
+
+// scenario 215
+#[tokio::test]
+async fn a_session_of_apps_lasts_as_the_one_it_is_made_in() {
+    const HOUR: i64 = 3600;
+    const DAY: i64 = 24 * HOUR;
+    for (login_type, left, end, lifetime) in [
+        (LoginType::Password, DAY - 60, DAY - 60, DAY),
+        // This very request extends the session.
+        (LoginType::Password, DAY / 2, DAY, DAY),
+        (LoginType::Token, DAY, DAY, HOUR),
+    ] {
+        let mut plan = Plan::new();
+        let now: DateTime<Utc> = plan.now.into();
+        let key = plan.key("alice");
+        key.login_type = login_type;
+        key.expires_at = now + chrono::Duration::seconds(left);
+        key.lifetime_seconds = DAY;
+        let world = plan.serve().await;
+        let arriving = location(&redirected(&world, &format!("https://{HOST}/")).await);
+        let uri = format!("{}?{}", arriving.path(), arriving.query().unwrap());
+        let arrived = world.visit(HOST, &uri, &[]).await;
+        let token: SessionToken = set_cookies(&arrived)[0].1.parse().unwrap();
+        let key = world.database.store().await.holders(&[token]).await.unwrap().remove(0).key;
+        assert_eq!(key.login_type, app_authz::credential::LoginType::Password);
+        let ends_in = (DateTime::<Utc>::from(key.expires_at) - now).num_seconds();
+        let seconds = i64::try_from(key.lifetime.as_secs()).unwrap();
+        assert_eq!((ends_in, seconds), (end, lifetime), "{login_type:?} {left}");
+    }
 }
 
 #[tokio::test]

@@ -39,11 +39,11 @@ async fn the_empty_path_is_the_root() {
     for (uri, root) in [("", "/"), ("?a=1", "/?a=1")] {
         let answer = world.visit(HOST, uri, &session).await;
         assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT, "{uri}");
-        assert_eq!(header(&answer, "location"), root);
+        assert_eq!(header(&answer, "location"), format!("https://{HOST}{root}"));
     }
     let host = "query--agent--dev--alice.test.coder.com";
     let evil = world.visit(host, "//evil.example/", &session).await;
-    assert_eq!(header(&evil, "location"), "/evil.example/?q=default");
+    assert_eq!(header(&evil, "location"), format!("https://{host}/evil.example/?q=default"));
 }
 
 // scenario 165, 166, 180

@@ -31,6 +31,7 @@ pub struct Plan {
     pub rows: Fleet,
     pub config: AppsConfig,
     pub limits: Limits,
+    pub options: Options,
     pub people: HashMap<&'static str, Person>,
     pub proxy: ProxyToken,
     pub workspace: Uuid,
@@ -62,7 +63,8 @@ impl Plan {
             let id = rows.user(name, organization);
             let token = rows.session(id);
             let scoped = rows.session(id);
-            rows.api_keys.last_mut().unwrap().scope = store::fleet::KeyScope::ApplicationConnect;
+            rows.api_keys.last_mut().unwrap().scopes =
+                vec![store::fleet::KeyScope::application_connect()];
             people.insert(name, Person { id, token, scoped });
         }
         let user = |name| people[name].id;
@@ -135,7 +137,8 @@ impl Plan {
             origins: vec!["127.0.0.1".parse().unwrap()],
             headers: vec![HeaderName::from_static("x-forwarded-for")],
         };
-        Self { rows, config, limits: Limits::default(), people, proxy, workspace, agent, now }
+        let (limits, options) = (Limits::default(), Options::default());
+        Self { rows, config, limits, options, people, proxy, workspace, agent, now }
     }
 
     /// Shares a port of `dev` under that agent name
@@ -161,7 +164,7 @@ impl Plan {
 
     pub async fn serve_from(self, database: Database) -> World {
         let statements = StatementCounter::default();
-        let options = Options::default().statements(statements.clone());
+        let options = self.options.statements(statements.clone());
         let store = PgStore::connect(database.url(), &options).await.unwrap();
         store.load(&self.rows).await.unwrap();
         let (now, shift) = (self.now, Arc::new(AtomicI64::new(0)));
@@ -170,10 +173,12 @@ impl Plan {
             .with_apps(self.config);
         app.keep_keys(true).await.unwrap();
         let app = Arc::new(app);
+        let served = Arc::clone(&app);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(serve(listener, app, std::future::pending()));
+        tokio::spawn(serve(listener, served, std::future::pending()));
         let world = World {
+            app,
             database,
             statements,
             url,
@@ -193,6 +198,7 @@ impl Plan {
 
 /// A served control plane
 pub struct World {
+    pub app: Arc<App<PgStore>>,
     pub database: Database,
     pub statements: StatementCounter,
     pub url: String,

@@ -31,6 +31,9 @@ pub struct ApiKey {
     pub allow_list: AllowList,
     /// The one server it was issued for, if it was issued for one
     pub audience: Option<String>,
+    /// Whether use puts its end off by its lifetime, as it does for a session; since v2.35 of
+    /// the control plane an API token keeps the end that its user chose
+    pub is_prolonged: bool,
 }
 
 impl ApiKey {
@@ -46,7 +49,11 @@ impl ApiKey {
         let due = self.lifetime.checked_sub(PRECISION).is_some_and(|due| left <= due);
         let update = KeyUpdate {
             last_used: (idle > PRECISION).then_some(now),
-            expires_at: if refresh_expiry && due { now.checked_add(self.lifetime) } else { None },
+            expires_at: if refresh_expiry && self.is_prolonged && due {
+                now.checked_add(self.lifetime)
+            } else {
+                None
+            },
         };
         (update != KeyUpdate::default()).then_some(update)
     }

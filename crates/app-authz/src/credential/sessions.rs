@@ -75,3 +75,40 @@ pub struct NewKey<'a> {
     /// What its user calls it; unique among the user's keys of login type `token`
     pub name: &'a str,
 }
+
+impl<'a> NewKey<'a> {
+    /// A session that is good for apps alone, made at `now` in the session of `key`
+    ///
+    /// It ends when `key` does, and use extends it as far as it extends `key`, but neither
+    /// goes beyond `longest`. What is made with an API token is never extended: such a
+    /// token may have a fixed end, which its sessions must not outlive.
+    #[must_use]
+    pub fn for_apps(
+        token: &'a SessionToken,
+        key: &ApiKey,
+        ip: Option<IpAddr>,
+        longest: Duration,
+        now: SystemTime,
+    ) -> Self {
+        let left = key.expires_at.duration_since(now).unwrap_or_default().min(longest);
+        let lifetime = match key.login_type {
+            LoginType::Token => left.min(NEVER_EXTENDED),
+            _ => key.lifetime.min(longest),
+        };
+        Self {
+            token,
+            user: key.user,
+            login_type: LoginType::Password,
+            scope: ScopeName::ApplicationConnect,
+            created_at: now,
+            expires_at: now + left,
+            // The control plane takes zero for a day.
+            lifetime: lifetime.max(Duration::from_secs(1)),
+            ip,
+            name: "",
+        }
+    }
+}
+
+/// The longest lifetime with which a key is [never extended](ApiKey::update)
+const NEVER_EXTENDED: Duration = Duration::from_secs(60 * 60);

@@ -21,6 +21,9 @@ pub trait KeyStore: Sync {
     type Error: StdError + Send + Sync + 'static;
 
     /// All rows of the feature that have a secret
+    ///
+    /// A secret that cannot be read comes along as [`Secret::unreadable`](super::Secret::unreadable).
+    /// If none can be read, that is an error, so that a cache keeps the keys it has.
     fn keys(
         &self,
         feature: Feature,

@@ -15,6 +15,10 @@ pub(super) struct AppClaims<'a> {
     pub(super) user_id: Uuid,
     pub(super) workspace_id: Uuid,
     pub(super) agent_id: Uuid,
+    /// What the agent is called, where a host may name it and the request does not: a claim
+    /// of our own
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) agent_name: Option<&'a str>,
     pub(super) app_url: &'a str,
     pub(super) cors_behavior: CorsBehavior,
     /// Who may open it, the nil id for nobody in particular: a claim of our own, which
@@ -37,6 +41,8 @@ pub(super) struct UncheckedClaims {
     pub(super) user_id: Uuid,
     pub(super) workspace_id: Uuid,
     pub(super) agent_id: Uuid,
+    #[serde(default)]
+    pub(super) agent_name: Option<String>,
     pub(super) app_url: String,
     #[serde(default)]
     pub(super) cors_behavior: CorsBehavior,

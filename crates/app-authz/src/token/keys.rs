@@ -89,13 +89,37 @@ pub struct CryptoKey {
 
 /// Secret bytes, which `Debug` does not print
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<[u8]>);
+pub struct Secret(Content);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Content {
+    Bytes(Box<[u8]>),
+    Unreadable(Box<str>),
+}
 
 impl Secret {
     /// Takes the bytes
     #[must_use]
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
-        Self(bytes.into())
+        Self(Content::Bytes(bytes.into()))
+    }
+
+    /// A secret that is stored and cannot be read, for the reason given
+    ///
+    /// Such as one that is encrypted with a key that is missing. It has no bytes, so that it
+    /// neither signs nor verifies, and its row still counts where keys are rotated.
+    #[must_use]
+    pub fn unreadable(reason: impl Into<Box<str>>) -> Self {
+        Self(Content::Unreadable(reason.into()))
+    }
+
+    /// Why the secret cannot be read, if it cannot
+    #[must_use]
+    pub const fn unreadable_reason(&self) -> Option<&str> {
+        match &self.0 {
+            Content::Bytes(_) => None,
+            Content::Unreadable(reason) => Some(reason),
+        }
     }
 
     /// Reads the hexadecimal form in which the table keeps it
@@ -108,21 +132,24 @@ impl Secret {
         let (pairs, rest) = text.as_bytes().as_chunks::<2>();
         let bytes = pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?));
         match bytes.collect::<Option<Box<[u8]>>>() {
-            Some(bytes) if rest.is_empty() => Ok(Self(bytes)),
+            Some(bytes) if rest.is_empty() => Ok(Self::new(bytes)),
             _ => Err(Error::InvalidSecret),
         }
     }
 
-    /// The hexadecimal form, for the table and nothing else
+    /// The hexadecimal form, for the table and nothing else; empty if unreadable
     #[must_use]
     pub fn to_hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        self.reveal().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The bytes, for a cipher and nothing else
+    /// The bytes, for a cipher and nothing else; empty if unreadable
     #[must_use]
     pub const fn reveal(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Content::Bytes(bytes) => bytes,
+            Content::Unreadable(_) => &[],
+        }
     }
 }
 
@@ -179,6 +206,8 @@ pub(super) fn fitting<K: KeyMaterial>(secret: &Secret) -> Result<&[u8], Error> {
 pub struct KeyRing<K> {
     /// Highest sequence first
     pub(super) keys: Vec<Arc<Entry<K>>>,
+    /// Sequences and reasons
+    unreadable: Vec<(i32, Box<str>)>,
 }
 
 #[derive(Debug)]
@@ -192,33 +221,44 @@ pub(super) struct Entry<K> {
 impl<K: KeyMaterial> KeyRing<K> {
     /// Makes those of `rows` ready that are of the feature and not deleted
     ///
+    /// Rows whose secret [cannot be read](Secret::unreadable) are passed over, and listed in
+    /// [`unreadable`](Self::unreadable).
+    ///
     /// # Errors
     ///
     /// [`Error::InvalidSecret`] if one of them does not fit the feature.
     pub fn new(rows: &[CryptoKey]) -> Result<Self, Error> {
-        let mut keys = Vec::new();
+        let (mut keys, mut unreadable) = (Vec::new(), Vec::new());
         for row in rows.iter().filter(|row| row.feature == K::FEATURE) {
-            if let Some(secret) = &row.secret {
-                keys.push(Entry {
-                    sequence: row.sequence,
-                    starts_at: row.starts_at,
-                    deletes_at: row.deletes_at,
-                    material: K::prepare(row.sequence, secret)?,
-                });
+            let Some(secret) = &row.secret else { continue };
+            if let Some(reason) = secret.unreadable_reason() {
+                unreadable.push((row.sequence, reason.into()));
+                continue;
             }
+            keys.push(Entry {
+                sequence: row.sequence,
+                starts_at: row.starts_at,
+                deletes_at: row.deletes_at,
+                material: K::prepare(row.sequence, secret)?,
+            });
         }
-        Ok(Self::of(keys))
+        Ok(Self { unreadable, ..Self::of(keys) })
     }
 }
 
 impl<K> KeyRing<K> {
     /// No key at all
-    pub const EMPTY: Self = Self { keys: Vec::new() };
+    pub const EMPTY: Self = Self { keys: Vec::new(), unreadable: Vec::new() };
 
     pub(super) fn of(keys: Vec<Entry<K>>) -> Self {
         let mut keys: Vec<Arc<Entry<K>>> = keys.into_iter().map(Arc::new).collect();
         keys.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.sequence));
-        Self { keys }
+        Self { keys, unreadable: Vec::new() }
+    }
+
+    /// The sequences of the keys that were passed over, each with the reason
+    pub fn unreadable(&self) -> impl Iterator<Item = (i32, &str)> {
+        self.unreadable.iter().map(|(sequence, reason)| (*sequence, &**reason))
     }
 
     /// The key that signs at `now`, and its sequence: the highest that may

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::claims::{AppClaims, instant, numeric_date};
 use super::{KeyRing, SigningKey, compact};
-use crate::{Error, Permit};
+use crate::{AccessMethod, Error, Permit};
 
 impl<K: SigningKey> KeyRing<K> {
     /// Signs a permit, for [`TOKEN_LIFETIME`] from `now`
@@ -29,12 +29,16 @@ impl<K: SigningKey> KeyRing<K> {
         let (_, key) = self.signing(now)?;
         let target = permit.target();
         let exp = numeric_date(now + TOKEN_LIFETIME);
+        let request = target.request;
+        let is_named =
+            request.method() != AccessMethod::Subdomain || !request.signed_agent().is_empty();
         let claims = AppClaims {
             exp,
-            request: target.request,
+            request,
             user_id: target.workspace.owner.0,
             workspace_id: target.workspace.id.0,
             agent_id: target.agent.id.0,
+            agent_name: (!is_named).then_some(&target.agent.name),
             app_url: &target.url,
             cors_behavior: target.cors,
             visitor: permit.visitor().map_or(Uuid::nil(), |visitor| visitor.0),

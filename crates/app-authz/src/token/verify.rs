@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::claims::{Times, UncheckedClaims, instant};
 use super::{KeyRing, TokenFault, VerifyingKey, compact};
+use crate::id::parse_uuid;
 use crate::{AccessMethod, AgentId, AppRequest, CorsBehavior, Error, UserId, WorkspaceId};
 
 impl<K: VerifyingKey> KeyRing<K> {
@@ -48,6 +49,7 @@ impl<K: VerifyingKey> KeyRing<K> {
             owner: UserId(claims.user_id),
             workspace: WorkspaceId(claims.workspace_id),
             agent: AgentId(claims.agent_id),
+            agent_name: claims.agent_name,
             url: claims.app_url,
             cors: claims.cors_behavior,
             visitor: match claims.visitor {
@@ -105,6 +107,8 @@ pub struct AppToken {
     owner: UserId,
     workspace: WorkspaceId,
     agent: AgentId,
+    /// What the agent is called, if that is told
+    agent_name: Option<String>,
     url: String,
     cors: CorsBehavior,
     visitor: Visitor,
@@ -130,11 +134,30 @@ impl AppToken {
     /// Whether the token was issued for that request
     ///
     /// All fields are compared as texts: a name and the id of the same thing differ, and
-    /// an agent left out is not the one agent there is. Host, scheme and query are no
+    /// an agent left out is not the one agent there is. Host, scheme and query are not
     /// part of a request.
+    ///
+    /// The host of an app may name an agent that is not part of the request. Then the token
+    /// has to be for an app of this agent, as far as it says: control planes before v2.27
+    /// sign the name in the request, newer ones do not sign it at all, and [`KeyRing::sign`]
+    /// signs it beside the request.
     #[must_use]
     pub fn matches(&self, request: &AppRequest) -> bool {
-        self.request.matches(request)
+        self.request.matches_beside_agent(request) && self.is_for_agent_of(request)
+    }
+
+    fn is_for_agent_of(&self, request: &AppRequest) -> bool {
+        let signed = self.request.signed_agent();
+        let Some(asked) = request.agent_in_host() else {
+            return signed == request.signed_agent();
+        };
+        match &self.agent_name {
+            _ if !signed.is_empty() => signed == asked,
+            Some(name) => {
+                name.eq_ignore_ascii_case(asked) || parse_uuid(asked) == Some(self.agent.0)
+            }
+            None => true,
+        }
     }
 
     /// The request it was issued for

@@ -27,7 +27,12 @@ impl Fleet {
     /// Adds an organization
     pub fn organization(&mut self, name: &str) -> Uuid {
         let id = Uuid::new_v4();
-        self.organizations.push(Organization { id, name: name.to_owned(), deleted: false });
+        self.organizations.push(Organization {
+            id,
+            name: name.to_owned(),
+            deleted: false,
+            default_org_member_roles: Vec::new(),
+        });
         id
     }
 
@@ -44,6 +49,7 @@ impl Fleet {
             rbac_roles: Vec::new(),
             login_type: LoginType::Password,
             is_system: false,
+            is_service_account: false,
             last_seen_at: now,
             created_at: now,
             updated_at: now,
@@ -82,8 +88,9 @@ impl Fleet {
             updated_at: now,
             login_type: LoginType::Password,
             lifetime_seconds: 86_400,
-            scope: KeyScope::All,
             token_name: String::new(),
+            scopes: vec![KeyScope::all()],
+            allow_list: vec!["*:*".to_owned()],
         });
         token
     }
@@ -115,7 +122,8 @@ impl Fleet {
         self.templates.push(Template {
             id: template_id,
             organization_id,
-            name: name.to_owned(),
+            // Unique in an organization, which names of workspaces are not.
+            name: format!("{name}-{}", self.templates.len()),
             max_port_sharing_level: SharingLevel::Owner,
             cors_behavior: Default::default(),
             deleted: false,

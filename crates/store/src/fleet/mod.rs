@@ -49,6 +49,7 @@ pub struct Fleet {
     pub custom_roles: Vec<CustomRole>,
     pub user_links: Vec<UserLink>,
     pub api_keys: Vec<ApiKey>,
+    pub oauth2_provider_app_tokens: Vec<Oauth2ProviderAppToken>,
     pub templates: Vec<Template>,
     pub template_versions: Vec<TemplateVersion>,
     pub workspaces: Vec<Workspace>,
@@ -81,6 +82,7 @@ impl Fleet {
             custom_roles,
             user_links,
             api_keys,
+            oauth2_provider_app_tokens,
             templates,
             template_versions,
             workspaces,
@@ -122,6 +124,8 @@ row!(
         name: String,
         #[serde(default)]
         deleted: bool,
+        #[serde(default)]
+        default_org_member_roles: Vec<String>,
     }
 );
 
@@ -142,6 +146,8 @@ row!(
         login_type: LoginType,
         #[serde(default)]
         is_system: bool,
+        #[serde(default)]
+        is_service_account: bool,
         #[serde(default)]
         last_seen_at: DateTime<Utc>,
         created_at: DateTime<Utc>,
@@ -194,6 +200,10 @@ row!(
         org_permissions: Value,
         #[serde(default = "empty_list")]
         user_permissions: Value,
+        #[serde(default = "empty_list")]
+        member_permissions: Value,
+        #[serde(default)]
+        is_system: bool,
     }
 );
 
@@ -225,9 +235,23 @@ row!(
         #[serde(default = "a_day")]
         lifetime_seconds: i64,
         #[serde(default)]
-        scope: KeyScope,
-        #[serde(default)]
         token_name: String,
+        #[serde(default = "every_scope")]
+        scopes: Vec<KeyScope>,
+        #[serde(default = "every_object")]
+        allow_list: Vec<String>,
+    }
+);
+
+row!(
+    oauth2_provider_app_tokens as Oauth2ProviderAppTokens,
+    /// A row of `oauth2_provider_app_tokens`
+    Oauth2ProviderAppToken {
+        #[serde(default = "Uuid::new_v4")]
+        id: Uuid,
+        api_key_id: String,
+        #[serde(default)]
+        audience: Option<String>,
     }
 );
 
@@ -434,4 +458,12 @@ fn empty_list() -> Value {
 
 const fn a_day() -> i64 {
     86_400
+}
+
+fn every_scope() -> Vec<KeyScope> {
+    vec![KeyScope::all()]
+}
+
+fn every_object() -> Vec<String> {
+    vec!["*:*".to_owned()]
 }

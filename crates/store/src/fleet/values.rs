@@ -162,15 +162,40 @@ value!(
     }
 );
 
-value!(
-    ApiKeyScope,
-    /// What a key may do
-    KeyScope {
-        #[default]
-        All = "all",
-        ApplicationConnect = "application_connect",
+/// What a key may do, by the label in the database, such as `coder:all`
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+#[cfg_attr(
+    feature = "postgres",
+    derive(diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)
+)]
+#[cfg_attr(feature = "postgres", diesel(sql_type = sql_types::ApiKeyScope))]
+pub struct KeyScope(pub String);
+
+impl KeyScope {
+    /// All that its user may do
+    #[must_use]
+    pub fn all() -> Self {
+        Self("coder:all".to_owned())
     }
-);
+
+    /// To open apps, and nothing else
+    #[must_use]
+    pub fn application_connect() -> Self {
+        Self("coder:application_connect".to_owned())
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl diesel::serialize::ToSql<sql_types::ApiKeyScope, diesel::pg::Pg> for KeyScope {
+    fn to_sql<'b>(
+        &'b self,
+        out: &mut diesel::serialize::Output<'b, '_, diesel::pg::Pg>,
+    ) -> diesel::serialize::Result {
+        std::io::Write::write_all(out, self.0.as_bytes())?;
+        Ok(diesel::serialize::IsNull::No)
+    }
+}
 
 value!(
     CryptoKeyFeature,

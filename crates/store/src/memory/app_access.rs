@@ -3,8 +3,9 @@ use std::sync::Arc;
 use app_authz::credential::SessionToken;
 use app_authz::rbac::{AccessList, Acl};
 use app_authz::{
-    Agent, AgentId, App, AppAccess, AppId, AppRequest, Contact, CorsBehavior, Directory, NameOrId,
-    OrganizationId, Place, Port, PortShare, SharingLevel, UserId, Workspace, WorkspaceId,
+    Agent, AgentId, AgentInHost, App, AppAccess, AppId, AppRequest, Contact, CorsBehavior,
+    Directory, NameOrId, OrganizationId, Place, Port, PortShare, SharingLevel, UserId, Workspace,
+    WorkspaceId,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,7 +30,11 @@ impl Directory for MemoryStore {
             None => tables.named(request),
         };
         let holders = tables.holders(tokens)?.into_iter().map(Arc::new).collect();
-        Ok(AppAccess { place: place.transpose()?.map(Arc::new), holders })
+        Ok(AppAccess {
+            place: place.transpose()?.map(Arc::new),
+            holders,
+            agent_in_host: AgentInHost::default(),
+        })
     }
 }
 

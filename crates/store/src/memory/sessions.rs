@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use app_authz::credential::{ApiKey, KeyHolder, KeyUpdate, NewKey, SessionToken, Sessions};
-use app_authz::rbac::AllowList;
+use app_authz::rbac::ScopeName;
 use app_authz::{GroupId, UserId};
 use serde::Deserialize;
 use serde_json::Value;
@@ -54,10 +54,9 @@ impl Sessions for MemoryStore {
     }
 
     async fn insert(&self, key: &NewKey<'_>) -> Result<(), Error> {
-        let scope = match domain::scope_label(&key.scope)? {
-            "all" => KeyScope::All,
-            _ => KeyScope::ApplicationConnect,
-        };
+        if key.scope == ScopeName::NoUserData {
+            return Err(Error::query("no API key can have this scope"));
+        }
         let mut tables = self.write();
         if tables.users.get(&key.user.0).is_none_or(|user| user.deleted) {
             return Err(Error::query("the user of an API key is unknown or deleted"));
@@ -83,8 +82,9 @@ impl Sessions for MemoryStore {
             updated_at: created_at,
             login_type,
             lifetime_seconds: i64::try_from(key.lifetime.as_secs()).unwrap_or(i64::MAX),
-            scope,
             token_name: key.name.to_owned(),
+            scopes: vec![KeyScope(key.scope.to_string())],
+            allow_list: vec!["*:*".to_owned()],
         };
         tables.keys.insert(row.id.clone(), row);
         Ok(())
@@ -93,7 +93,7 @@ impl Sessions for MemoryStore {
     async fn log_out(&self, key: &ApiKey) -> Result<(), Error> {
         self.write().keys.retain(|id, stored| {
             stored.user_id != key.user.0
-                || *id != key.id && stored.scope != KeyScope::ApplicationConnect
+                || *id != key.id && !stored.scopes.contains(&KeyScope::application_connect())
         });
         Ok(())
     }
@@ -107,6 +107,10 @@ impl Tables {
     fn holder(&self, key: &str) -> Option<Result<KeyHolder, Error>> {
         let key = self.keys.get(key)?;
         let user = self.users.get(&key.user_id).filter(|user| !user.deleted)?;
+        let audience = match key.login_type {
+            LoginType::Oauth2ProviderApp => self.audiences.get(&key.id)?.clone(),
+            _ => None,
+        };
         let link = self.links.get(&(user.id, key.login_type));
         let members = self.memberships.get(&user.id).into_iter().flatten();
         let held = [(None, &user.rbac_roles)]
@@ -124,9 +128,14 @@ impl Tables {
                     last_used: key.last_used.into(),
                     expires_at: key.expires_at.into(),
                     lifetime: domain::seconds(key.lifetime_seconds),
-                    scopes: vec![domain::label(key.scope.as_str())?],
-                    allow_list: AllowList::everything(),
-                    audience: None,
+                    scopes: key
+                        .scopes
+                        .iter()
+                        .map(|KeyScope(label)| domain::label(label))
+                        .collect::<Result<_, _>>()?,
+                    allow_list: domain::allow_list(key.allow_list.iter().map(Some)),
+                    audience: audience.filter(|audience| !audience.is_empty()),
+                    is_prolonged: key.login_type != LoginType::Token,
                 },
                 status: domain::label(user.status.as_str())?,
                 link: link.map(|link| {
@@ -169,11 +178,14 @@ fn stored_role(role: &CustomRole) -> Result<StoredRole, Error> {
         site: permissions(&role.site_permissions)?,
         org: permissions(&role.org_permissions)?,
         user: permissions(&role.user_permissions)?,
+        member: permissions(&role.member_permissions)?,
+        is_system: role.is_system,
     })
 }
 
 fn login_type(login_type: app_authz::credential::LoginType) -> LoginType {
     use app_authz::credential::LoginType as Theirs;
+    use app_authz::rbac::ScopeName;
 
     match login_type {
         Theirs::Password => LoginType::Password,

@@ -21,6 +21,8 @@ pub(super) struct Tables {
     pub(super) custom_roles: HashMap<(Option<Uuid>, String), CustomRole>,
     pub(super) links: HashMap<(Uuid, LoginType), UserLink>,
     pub(super) keys: HashMap<String, ApiKey>,
+    /// Of keys that OAuth2 apps were given, by the id of the key
+    pub(super) audiences: HashMap<String, Option<String>>,
     pub(super) templates: HashMap<Uuid, Template>,
     pub(super) template_versions: HashMap<Uuid, TemplateVersion>,
     pub(super) version_by_job: HashMap<Uuid, Uuid>,
@@ -88,6 +90,9 @@ impl Tables {
         }
         for key in &fleet.api_keys {
             self.keys.insert(key.id.clone(), key.clone());
+        }
+        for token in &fleet.oauth2_provider_app_tokens {
+            self.audiences.insert(token.api_key_id.clone(), token.audience.clone());
         }
     }
 

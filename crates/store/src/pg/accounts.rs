@@ -1,13 +1,19 @@
+use std::sync::Arc;
+
 use app_authz::{ProxyToken, UserId};
 use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment};
+use diesel::sql_types::{Array, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::PgStore;
+use super::connect::Connection;
 use super::schema::{api_keys, users, workspace_proxies};
+use super::tables::{Question, push};
 use crate::Error;
-use crate::fleet::{KeyScope, LoginType};
 
 /// What an operator asks about sessions and proxies; none of it is on a request's path
 impl PgStore {
@@ -35,17 +41,12 @@ impl PgStore {
     ///
     /// [`Error::Query`], [`Error::Unavailable`].
     pub async fn sessions(&self, user: Option<UserId>) -> Result<Vec<SessionRow>, Error> {
-        let mut connection = self.writes.get().await?;
-        let mut query = api_keys::table
-            .inner_join(users::table)
-            .select(SessionRow::as_select())
-            .order((api_keys::created_at.desc(), api_keys::id))
-            .limit(MOST_SESSIONS)
-            .into_boxed();
-        if let Some(UserId(id)) = user {
-            query = query.filter(api_keys::user_id.eq(id));
-        }
-        Ok(query.load(&mut *connection).await?)
+        let of = user.map(|UserId(id)| id);
+        let rows = self.reads.run(async |connection: Arc<Connection>| {
+            let text = connection.text(Question::Sessions)?;
+            List { text, of }.load::<SessionRow>(&mut &connection.inner).await
+        });
+        rows.await
     }
 
     /// Ends a session; whether there was one
@@ -75,21 +76,66 @@ impl PgStore {
     }
 }
 
+/// The sessions of a user, or of all
+struct List<'a> {
+    text: &'a [String],
+    of: Option<Uuid>,
+}
+
+/// The template of [`List`]
+pub(super) const SESSIONS: &str = "\
+SELECT k.id, u.username, k.user_id, k.login_type::text,
+       ARRAY[k.scope::text], ARRAY['*:*'],  --until v2.27
+       k.scopes::text[], k.allow_list,  --since v2.27
+       k.token_name, k.created_at, k.last_used, k.expires_at
+FROM api_keys k JOIN users u ON u.id = k.user_id
+WHERE coalesce(k.user_id = $1, true)
+ORDER BY k.created_at DESC, k.id LIMIT 10000
+";
+
+impl QueryFragment<Pg> for List<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let mut text = self.text.iter();
+        push(&mut out, &mut text);
+        out.push_bind_param::<Nullable<SqlUuid>, _>(&self.of)?;
+        push(&mut out, &mut text);
+        Ok(())
+    }
+}
+
+prepared_once!(List);
+
+impl Query for List<'_> {
+    type SqlType = (
+        Text,
+        Text,
+        SqlUuid,
+        Text,
+        Array<Text>,
+        Array<Nullable<Text>>,
+        Text,
+        Timestamptz,
+        Timestamptz,
+        Timestamptz,
+    );
+}
+
 /// A session as an operator sees it: without its secret
-#[derive(Clone, Debug, PartialEq, Queryable, Selectable)]
-#[diesel(table_name = api_keys)]
+#[derive(Clone, Debug, PartialEq, Queryable)]
+#[non_exhaustive]
 pub struct SessionRow {
     /// The public part of its token
     pub id: String,
-    /// Whom it stands for
-    #[diesel(select_expression = users::username)]
+    /// The name of the user whom it stands for
     pub username: String,
-    /// Whom it stands for
+    /// The user whom it stands for
     pub user_id: Uuid,
-    /// How the user signed in for it
-    pub login_type: LoginType,
-    /// What it may do
-    pub scope: KeyScope,
+    /// How the user signed in for it, as the control plane spells it
+    pub login_type: String,
+    /// What it may do, such as `coder:all`
+    pub scopes: Vec<String>,
+    /// What it may touch, such as `*:*`
+    pub allow_list: Vec<Option<String>>,
     /// What its user calls it
     pub token_name: String,
     /// When it was made
@@ -101,5 +147,3 @@ pub struct SessionRow {
 }
 
 diesel::define_sql_function!(fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text);
-
-const MOST_SESSIONS: i64 = 10_000;

@@ -1,9 +1,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use app_authz::credential::{KeyHolder, SessionToken};
-use app_authz::{AgentId, AppAccess, AppRequest, Directory, NameOrId, Place, Port};
+use app_authz::{AgentId, AgentInHost, AppAccess, AppRequest, Directory, NameOrId, Place, Port};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -12,10 +12,11 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::PgStore;
-use super::batches::Question;
+use super::batches;
 use super::connect::Connection;
 use super::holders::{HOLDER, HOLDER_OF_KEY, HolderColumns, HolderRow};
 use super::places::{PLACE, PlaceColumns, PlaceRow};
+use super::tables::{Generation, Question, Tables, push};
 use crate::Error;
 
 impl Directory for PgStore {
@@ -87,17 +88,21 @@ fn text(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.contains('\0'))
 }
 
-impl Question for NamedAccess {
+impl batches::Question for NamedAccess {
     type Answer = AppAccess;
 
     async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppAccess>> {
         let asked = Asked::by(questions.iter().map(|q| (&q.place, &*q.tokens)));
         let rows: Vec<Row> = if asked.places.iter().any(|place| place.has_id()) {
-            ByNames::<true>::of(&asked).load(&mut &connection.inner).await?
+            let text = connection.text(Question::AppById)?;
+            ByNames::<true>::of(&asked, text).load(&mut &connection.inner).await?
         } else {
-            ByNames::<false>::of(&asked).load(&mut &connection.inner).await?
+            let text = connection.text(Question::AppByName)?;
+            ByNames::<false>::of(&asked, text).load(&mut &connection.inner).await?
         };
-        Ok(asked.answers(rows, |place, row| row.place(place.slug.as_deref(), place.port)))
+        Ok(asked.answers(rows, &connection.tables, |place, row| {
+            row.place(place.slug.as_deref(), place.port)
+        }))
     }
 }
 
@@ -107,17 +112,18 @@ pub(super) struct TerminalAccess {
     tokens: Vec<String>,
 }
 
-impl Question for TerminalAccess {
+impl batches::Question for TerminalAccess {
     type Answer = AppAccess;
 
     async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppAccess>> {
         let asked = Asked::by(questions.iter().map(|q| (&q.agent, &*q.tokens)));
         let statement = ByAgents {
+            text: connection.text(Question::Terminal)?,
             agents: &asked.places.iter().map(|agent| agent.0).collect::<Vec<_>>(),
             tokens: &asked.tokens,
         };
         let rows: Vec<Row> = statement.load(&mut &connection.inner).await?;
-        Ok(asked.answers(rows, |_, row| row.place(None, None)))
+        Ok(asked.answers(rows, &connection.tables, |_, row| row.place(None, None)))
     }
 }
 
@@ -147,7 +153,12 @@ impl<'a, P: Eq + Hash> Asked<'a, P> {
     }
 
     /// Deals the rows out to the questions
-    fn answers(self, rows: Vec<Row>, place: impl Fn(&P, PlaceRow) -> Place) -> Vec<AppAccess> {
+    fn answers(
+        self,
+        rows: Vec<Row>,
+        tables: &Tables,
+        place: impl Fn(&P, PlaceRow) -> Place,
+    ) -> Vec<AppAccess> {
         let mut places: Vec<Option<Arc<Place>>> = vec![None; self.places.len()];
         let mut holders: Vec<Option<Arc<KeyHolder>>> = vec![None; self.tokens.len()];
         for (n, found, holder) in rows {
@@ -164,6 +175,10 @@ impl<'a, P: Eq + Hash> Asked<'a, P> {
         let answer = |(place, tokens): (usize, Vec<usize>)| AppAccess {
             place: places[place].clone(),
             holders: tokens.into_iter().filter_map(|token| holders[token].clone()).collect(),
+            agent_in_host: match tables.generation() < Generation::V2_27 {
+                true => AgentInHost::OfAll,
+                false => AgentInHost::OfPorts,
+            },
         };
         self.wanted.into_iter().map(answer).collect()
     }
@@ -202,6 +217,7 @@ impl<T: Copy + Eq + Hash> Numbers<T> {
 /// Nearly every request has names. Those alone take a statement that is faster to start,
 /// as it does not look at each table twice.
 struct ByNames<'a, const IDS: bool> {
+    text: &'a [String],
     owner_ids: Vec<Option<Uuid>>,
     owner_names: Vec<Option<&'a str>>,
     workspace_ids: Vec<Option<Uuid>>,
@@ -212,13 +228,14 @@ struct ByNames<'a, const IDS: bool> {
 }
 
 impl<'a, const IDS: bool> ByNames<'a, IDS> {
-    fn of(asked: &'a Asked<'a, NamedPlace>) -> Self {
+    fn of(asked: &'a Asked<'a, NamedPlace>, text: &'a [String]) -> Self {
         let places = || asked.places.iter();
         let ids = |id: fn(&NamedPlace) -> Option<Uuid>| match IDS {
             true => places().map(|place| id(place)).collect(),
             false => Vec::new(),
         };
         Self {
+            text,
             owner_ids: ids(|place| place.owner.id),
             owner_names: places().map(|place| place.owner.name.as_deref()).collect(),
             workspace_ids: ids(|place| place.workspace.id),
@@ -232,47 +249,64 @@ impl<'a, const IDS: bool> ByNames<'a, IDS> {
 
 impl<const IDS: bool> QueryFragment<Pg> for ByNames<'_, IDS> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH asked AS (SELECT * FROM unnest(");
-        if IDS {
-            out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.owner_ids)?;
-            out.push_sql(", ");
-            out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&self.workspace_ids)?;
-            out.push_sql(", ");
-        }
+        let mut text = self.text.iter();
         for texts in [&self.owner_names, &self.workspace_names, &self.slugs] {
+            push(&mut out, &mut text);
             out.push_bind_param::<Array<Nullable<Text>>, _>(texts)?;
-            out.push_sql(", ");
         }
+        push(&mut out, &mut text);
         out.push_bind_param::<Array<Nullable<Integer>>, _>(&self.ports)?;
-        out.push_sql(", ");
+        push(&mut out, &mut text);
         out.push_bind_param::<Array<Text>, _>(self.tokens)?;
-        // Diesel wants the text each time. In one piece it is there sooner.
-        out.push_sql(if IDS { &BEHIND_IDS_OR_NAMES } else { &BEHIND_NAMES });
+        if IDS {
+            for ids in [&self.owner_ids, &self.workspace_ids] {
+                push(&mut out, &mut text);
+                out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(ids)?;
+            }
+        }
+        push(&mut out, &mut text);
         Ok(())
     }
 }
 
-static BEHIND_IDS_OR_NAMES: LazyLock<String> = LazyLock::new(|| {
-    let place = format!(
-        "asked_owner.id AS asked_owner, {OF_PLACE}\
-         {OWNER_AND_WORKSPACE_OF_IDS_OR_NAMES}{BUILD_AND_TEMPLATE}"
-    );
-    behind("owner_id, workspace_id, owner_name", &place)
-});
+impl<const IDS: bool> QueryId for ByNames<'_, IDS> {
+    type QueryId = ByNames<'static, IDS>;
 
-static BEHIND_NAMES: LazyLock<String> = LazyLock::new(|| {
-    let place = format!(
-        "owner.id AS asked_owner, {OF_PLACE}{OWNER_AND_WORKSPACE_OF_NAMES}{BUILD_AND_TEMPLATE}
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl<const IDS: bool> Query for ByNames<'_, IDS> {
+    type SqlType = Columns;
+}
+
+/// The template of [`ByNames`] for names alone
+pub(super) fn by_name() -> String {
+    named(
+        "$1, $2, $3, $4, $5",
+        "owner_name, workspace_name, slug, port, key_id",
+        &format!(
+            "owner.id AS asked_owner,\n{OF_PLACE}{OWNER_AND_WORKSPACE_OF_NAMES}{BUILD_AND_TEMPLATE}
     WHERE lower(owner.username) = lower(asked.owner_name) AND NOT owner.deleted"
-    );
-    behind("owner_name", &place)
-});
+        ),
+    )
+}
 
-/// What follows upon the parameters, of which the first are called `first`
-fn behind(first: &str, place: &str) -> String {
+/// The template of [`ByNames`] where some are ids
+pub(super) fn by_id() -> String {
+    named(
+        "$1, $2, $3, $4, $5, $6, $7",
+        "owner_name, workspace_name, slug, port, key_id, owner_id, workspace_id",
+        &format!(
+            "asked_owner.id AS asked_owner,\n{OF_PLACE}\
+             {OWNER_AND_WORKSPACE_OF_IDS_OR_NAMES}{BUILD_AND_TEMPLATE}"
+        ),
+    )
+}
+
+fn named(parameters: &str, names: &str, place: &str) -> String {
     format!(
-        ")
-    WITH ORDINALITY AS asked ({first}, workspace_name, slug, port, key_id, n))
+        "\
+WITH asked AS (SELECT * FROM unnest({parameters}) WITH ORDINALITY AS asked ({names}, n))
 SELECT asked.n,
        {PLACE},
        ARRAY(
@@ -286,28 +320,35 @@ SELECT asked.n,
                ON s.workspace_id = place.id AND s.agent_name = a.name AND s.port = asked.port
            WHERE r.job_id = place.job_id
        ),
-       {HOLDER}
+{HOLDER}
 FROM asked
 LEFT JOIN LATERAL (
     SELECT {place}
     OFFSET 0
 ) place ON true
-LEFT JOIN {HOLDER_OF_KEY}"
+LEFT JOIN {HOLDER_OF_KEY}
+--guard
+"
     )
 }
 
 /// What is told of a place, of the workspace `w`, its `owner`, its build `b` and its
 /// template `t`
-const OF_PLACE: &str = "\
+///
+/// Nobody but its owner and roles opens a workspace of a release without access lists.
+const OF_PLACE: &str = "           \
 w.id, w.name, w.owner_id, owner.username AS owner_name, w.organization_id,
-           w.dormant_at IS NOT NULL AS dormant, w.user_acl, w.group_acl, b.job_id,
-           b.transition::text, t.cors_behavior::text, t.max_port_sharing_level::text";
+           w.dormant_at IS NOT NULL AS dormant, b.job_id, b.transition::text,
+           w.user_acl, w.group_acl, t.cors_behavior::text,  --since v2.26
+           '{}'::jsonb AS user_acl, '{}'::jsonb AS group_acl, 'simple' AS cors_behavior,  --until v2.26
+           t.max_port_sharing_level::text";
 
 /// The names of owner and workspace as they were `asked`
 const OWNER_AND_WORKSPACE_OF_NAMES: &str = "
     FROM users owner
     CROSS JOIN LATERAL (
-        SELECT id, name, owner_id, organization_id, template_id, dormant_at, user_acl, group_acl
+        SELECT id, name, owner_id, organization_id, template_id, dormant_at
+               , user_acl, group_acl  --since v2.26
         FROM workspaces
         WHERE owner_id = owner.id AND lower(name) = lower(asked.workspace_name) AND NOT deleted
         OFFSET 0
@@ -321,11 +362,13 @@ const OWNER_AND_WORKSPACE_OF_IDS_OR_NAMES: &str = "
         SELECT id FROM users WHERE lower(username) = lower(asked.owner_name) AND NOT deleted
     ) asked_owner
     CROSS JOIN LATERAL (
-        SELECT id, name, owner_id, organization_id, template_id, dormant_at, user_acl, group_acl
+        SELECT id, name, owner_id, organization_id, template_id, dormant_at
+               , user_acl, group_acl  --since v2.26
         FROM workspaces
         WHERE id = asked.workspace_id AND NOT deleted
         UNION ALL
-        SELECT id, name, owner_id, organization_id, template_id, dormant_at, user_acl, group_acl
+        SELECT id, name, owner_id, organization_id, template_id, dormant_at
+               , user_acl, group_acl  --since v2.26
         FROM workspaces
         WHERE owner_id = asked_owner.id AND lower(name) = lower(asked.workspace_name)
           AND NOT deleted
@@ -342,43 +385,39 @@ const BUILD_AND_TEMPLATE: &str = "
     ) b
     LEFT JOIN templates t ON t.id = w.template_id";
 
-impl<const IDS: bool> QueryId for ByNames<'_, IDS> {
-    type QueryId = ByNames<'static, IDS>;
-
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl<const IDS: bool> Query for ByNames<'_, IDS> {
-    type SqlType = Columns;
-}
-
 /// Places by their agents, and holders, in one statement
 ///
 /// The agent is found only if its build is the newest of a workspace that is not
 /// deleted: one of the past has no machine to open a terminal on.
 struct ByAgents<'a> {
+    text: &'a [String],
     agents: &'a [Uuid],
     tokens: &'a [&'a str],
 }
 
 impl QueryFragment<Pg> for ByAgents<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT asked.n,\n       ");
-        out.push_sql(PLACE);
-        out.push_sql(", place.agents,\n       ");
-        out.push_sql(HOLDER);
-        out.push_sql("\nFROM unnest(");
+        let mut text = self.text.iter();
+        push(&mut out, &mut text);
         out.push_bind_param::<Array<SqlUuid>, _>(self.agents)?;
-        out.push_sql(", ");
+        push(&mut out, &mut text);
         out.push_bind_param::<Array<Text>, _>(self.tokens)?;
-        out.push_sql(
-            ") WITH ORDINALITY AS asked (agent_id, key_id, n)
+        push(&mut out, &mut text);
+        Ok(())
+    }
+}
+
+/// The template of [`ByAgents`]
+pub(super) fn by_agent() -> String {
+    format!(
+        "\
+SELECT asked.n,
+       {PLACE}, place.agents,
+{HOLDER}
+FROM unnest($1, $2) WITH ORDINALITY AS asked (agent_id, key_id, n)
 LEFT JOIN LATERAL (
-    SELECT w.owner_id AS asked_owner, ",
-        );
-        out.push_sql(OF_PLACE);
-        out.push_sql(
-            ",
+    SELECT w.owner_id AS asked_owner,
+{OF_PLACE},
            ARRAY[ROW(a.id, a.name, a.created_at, a.first_connected_at, a.last_connected_at,
                      a.disconnected_at, a.connection_timeout_seconds,
                      NULL, NULL, NULL, NULL, NULL)] AS agents
@@ -394,15 +433,63 @@ LEFT JOIN LATERAL (
       )
     OFFSET 0
 ) place ON true
-LEFT JOIN ",
-        );
-        out.push_sql(HOLDER_OF_KEY);
-        Ok(())
-    }
+LEFT JOIN {HOLDER_OF_KEY}
+--guard
+"
+    )
 }
 
 prepared_once!(ByAgents);
 
 impl Query for ByAgents<'_> {
     type SqlType = Columns;
+}
+
+/// How the database goes about each statement
+#[cfg(test)]
+pub(super) mod explained {
+    use serde_json::Value;
+
+    use super::super::plans::Explain;
+    use super::*;
+
+    pub(in crate::pg) async fn by_name(
+        connection: &Connection,
+        owner: &str,
+        workspace: &str,
+        slug: &str,
+        key: &str,
+    ) -> QueryResult<Value> {
+        let text = connection.text(Question::AppByName)?;
+        let place = place(owner.into(), workspace, slug);
+        let tokens = [key.to_owned()];
+        let asked = Asked::by(std::iter::once((&place, &tokens[..])));
+        Explain(ByNames::<false>::of(&asked, text)).load(connection).await
+    }
+
+    pub(in crate::pg) async fn by_id(
+        connection: &Connection,
+        owner: &str,
+        workspace: Uuid,
+        slug: &str,
+    ) -> QueryResult<Value> {
+        let text = connection.text(Question::AppById)?;
+        let place = place(owner.into(), &workspace.to_string(), slug);
+        let asked = Asked::by(std::iter::once((&place, &[][..])));
+        Explain(ByNames::<true>::of(&asked, text)).load(connection).await
+    }
+
+    pub(in crate::pg) async fn by_agent(
+        connection: &Connection,
+        agent: Uuid,
+        key: &str,
+    ) -> QueryResult<Value> {
+        let text = connection.text(Question::Terminal)?;
+        Explain(ByAgents { text, agents: &[agent], tokens: &[key] }).load(connection).await
+    }
+
+    fn place(owner: IdOrName, workspace: &str, slug: &str) -> NamedPlace {
+        let (workspace, slug) = (workspace.into(), text(slug));
+        NamedPlace { owner, workspace, slug, port: None }
+    }
 }

@@ -19,7 +19,11 @@ use crate::authorized::{JobRecord, Readable, Rows, uuids};
 impl Rows for PgStore {
     async fn workspace(&self, id: WorkspaceId) -> Result<Option<Workspace>, Error> {
         let found = self.reads.run(async |connection: Arc<Connection>| {
-            ById(id.0).get_result::<WorkspaceRow>(&mut &connection.inner).await.optional()
+            let workspaces = connection.tables.workspaces();
+            ById { id: id.0, workspaces }
+                .get_result::<WorkspaceRow>(&mut &connection.inner)
+                .await
+                .optional()
         });
         Ok(found.await?.map(workspace))
     }
@@ -30,15 +34,16 @@ impl Rows for PgStore {
         after: Option<WorkspaceId>,
         limit: u16,
     ) -> Result<Vec<Workspace>, Error> {
+        // For a subject that may read few of many, this walks far: too far to keep those
+        // waiting who share a connection.
+        let mut connection = self.writes.get().await?;
         let list = List {
+            workspaces: connection.tables().workspaces(),
             after: after.map_or_else(Uuid::nil, |id| id.0),
             active: (&readable.active).into(),
             dormant: (&readable.dormant).into(),
             limit: limit.into(),
         };
-        // For a subject that may read few of many, this walks far: too far to keep those
-        // waiting who share a connection.
-        let mut connection = self.writes.get().await?;
         let rows: Vec<WorkspaceRow> = list.load(&mut *connection).await?;
         Ok(rows.into_iter().map(workspace).collect())
     }
@@ -60,16 +65,18 @@ impl Rows for PgStore {
 type JobRow = (Label<JobKind>, Uuid, Option<Moment>, Option<String>);
 
 /// A workspace by its id
-#[derive(QueryId)]
-struct ById(Uuid);
+struct ById {
+    id: Uuid,
+    workspaces: &'static str,
+}
 
 impl QueryFragment<Pg> for ById {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT ");
         out.push_sql(WORKSPACE);
-        out.push_sql(FROM_WORKSPACES);
+        from(self.workspaces, &mut out);
         out.push_sql(" AND w.id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.0)
+        out.push_bind_param::<SqlUuid, _>(&self.id)
     }
 }
 
@@ -101,8 +108,8 @@ impl Query for Job {
 /// The filters are parameters and the text is always the same. A workspace has an
 /// organization, so what a filter says of objects without one is left out; and a dormant
 /// one has no access list.
-#[derive(QueryId)]
 struct List {
+    workspaces: &'static str,
     after: Uuid,
     active: Condition,
     dormant: Condition,
@@ -191,7 +198,7 @@ impl QueryFragment<Pg> for List {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT ");
         out.push_sql(WORKSPACE);
-        out.push_sql(FROM_WORKSPACES);
+        from(self.workspaces, &mut out);
         out.push_sql(" AND w.id > ");
         out.push_bind_param::<SqlUuid, _>(&self.after)?;
         out.push_sql("\n    AND CASE WHEN w.dormant_at IS NULL THEN ");
@@ -208,7 +215,21 @@ impl Query for List {
     type SqlType = WorkspaceColumns;
 }
 
-const FROM_WORKSPACES: &str = "
-FROM workspaces w
-JOIN users owner ON owner.id = w.owner_id
-WHERE NOT w.deleted";
+fn from(workspaces: &str, out: &mut AstPass<'_, '_, Pg>) {
+    out.push_sql("\nFROM ");
+    out.push_sql(workspaces);
+    out.push_sql(" w\nJOIN users owner ON owner.id = w.owner_id\nWHERE NOT w.deleted");
+}
+
+/// A connection knows one generation of the tables, and so one text of each
+macro_rules! prepared_once_for_the_tables {
+    ($($name:ident)+) => {
+        $(impl QueryId for $name {
+            type QueryId = Self;
+
+            const HAS_STATIC_QUERY_ID: bool = true;
+        })+
+    };
+}
+
+prepared_once_for_the_tables!(ById List);

@@ -13,8 +13,9 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::PgStore;
-use super::batches::Question;
+use super::batches;
 use super::connect::Connection;
+use super::tables::{Question, push};
 use crate::Error;
 use crate::domain::spellings;
 
@@ -33,7 +34,7 @@ impl Candidates for PgStore {
 /// The instance whose candidates are asked for
 pub(super) struct InstanceId(String);
 
-impl Question for InstanceId {
+impl batches::Question for InstanceId {
     type Answer = Vec<Candidate>;
 
     async fn ask(ids: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<Vec<Candidate>>> {
@@ -41,7 +42,9 @@ impl Question for InstanceId {
             .zip(ids)
             .flat_map(|(asker, id)| spellings(&id.0).map(move |text| (asker, text)))
             .unzip();
-        let mut rows: Vec<Row> = ByInstances { ids: &texts }.load(&mut &connection.inner).await?;
+        let text = connection.text(Question::Candidates)?;
+        let statement = ByInstances { text, ids: &texts };
+        let mut rows: Vec<Row> = statement.load(&mut &connection.inner).await?;
         rows.sort_unstable_by_key(|row| (row.past, Reverse(row.created_at), row.agent));
 
         let mut answers = vec![Vec::new(); ids.len()];
@@ -67,27 +70,19 @@ impl Question for InstanceId {
 /// The newest 1,024 carriers of an id are looked at, which the index delivers in that
 /// order: a bound on work, four times the candidates that are ever refused for being
 /// too many.
-struct ByInstances<'a> {
-    ids: &'a [String],
-}
-
-impl QueryFragment<Pg> for ByInstances<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "\
+///
+/// Only a build's job is in `workspace_builds`: joining it leaves the resources of template
+/// imports and dry runs out.
+pub(super) const TEMPLATE: &str = "\
 WITH carriers AS MATERIALIZED (
     SELECT n, a.*
-    FROM unnest(",
-        );
-        out.push_bind_param::<Array<Text>, _>(self.ids)?;
-        // Only a build's job is in `workspace_builds`: joining it leaves the resources
-        // of template imports and dry runs out.
-        out.push_sql(
-            ") WITH ORDINALITY AS asked (instance_id, n)
+    FROM unnest($1) WITH ORDINALITY AS asked (instance_id, n)
     CROSS JOIN LATERAL (
         SELECT id, name, auth_token, created_at, resource_id
         FROM workspace_agents
-        WHERE auth_instance_id = asked.instance_id AND NOT deleted AND parent_id IS NULL
+        WHERE auth_instance_id = asked.instance_id
+          AND NOT deleted  --since v2.24
+          AND parent_id IS NULL  --since v2.22
         ORDER BY created_at DESC
         LIMIT 1024
     ) a
@@ -106,8 +101,21 @@ SELECT n, c.id, c.name, c.auth_token, c.created_at, o.build_id, w.id,
        w.deleted, w.deleted OR o.build_number < w.newest
 FROM carriers c
 JOIN origins o ON o.id = c.resource_id
-JOIN claims w ON w.id = o.workspace_id",
-        );
+JOIN claims w ON w.id = o.workspace_id
+--guard
+";
+
+struct ByInstances<'a> {
+    text: &'a [String],
+    ids: &'a [String],
+}
+
+impl QueryFragment<Pg> for ByInstances<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let mut text = self.text.iter();
+        push(&mut out, &mut text);
+        out.push_bind_param::<Array<Text>, _>(self.ids)?;
+        push(&mut out, &mut text);
         Ok(())
     }
 }
@@ -149,4 +157,14 @@ impl From<Row> for Candidate {
             },
         }
     }
+}
+
+/// How the database finds the candidates of one instance
+#[cfg(test)]
+pub(super) async fn explained(
+    connection: &Connection,
+    instance: &str,
+) -> QueryResult<serde_json::Value> {
+    let text = connection.text(Question::Candidates)?;
+    super::plans::Explain(ByInstances { text, ids: &[instance.to_owned()] }).load(connection).await
 }

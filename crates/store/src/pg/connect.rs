@@ -1,33 +1,39 @@
-use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use arc_swap::ArcSwapOption;
+use diesel::result::QueryResult;
+use diesel_async::{AsyncConnection, AsyncPgConnection};
 use postgres_openssl::MakeTlsConnector;
 use tokio::time::timeout;
-use tokio_postgres::config::{Config, SslMode};
-use tokio_postgres::{Client, NoTls};
 
 use super::Options;
+use super::login::LoggedIn;
+use super::tables::{Catalog, Question, Tables};
 use super::tls::Security;
+use super::url::DatabaseUrl;
+use super::watchdog::{Observers, Watchdog};
 use crate::Error;
 
 /// Opens connections to one database
 #[derive(Clone)]
 pub(super) struct Connector {
-    /// Its `Debug` leaves the password out
-    config: Arc<Config>,
-    tls: Option<MakeTlsConnector>,
-    options: Options,
+    pub(super) url: Arc<DatabaseUrl>,
+    pub(super) tls: Option<MakeTlsConnector>,
+    pub(super) options: Options,
+    /// Whether something in between keeps settings from the server
+    pub(super) pooled: Arc<AtomicBool>,
+    /// The tables as the last connection found them, which all that find the same share
+    tables: Arc<ArcSwapOption<Tables>>,
 }
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector")
-            .field("config", &self.config)
-            .field("tls", &self.tls.is_some())
+            .field("url", &self.url)
+            .field("pooled", &self.pooled)
             .finish_non_exhaustive()
     }
 }
@@ -48,97 +54,115 @@ pub(super) enum Purpose {
 /// An open connection, and whether it still is
 pub(super) struct Connection {
     pub(super) inner: AsyncPgConnection,
+    /// The tables as they were when it was opened: its prepared statements are for these
+    pub(super) tables: Arc<Tables>,
+    pub(super) statement_timeout: Duration,
     closed: Arc<AtomicBool>,
+    watchdog: Option<Arc<Watchdog>>,
 }
 
 impl Connector {
     pub(super) fn new(url: &str, options: &Options) -> Result<Self, Error> {
-        // The parser's own words may quote the part of the URL it stumbled over,
-        // which may be the password.
-        let (security, url) = Security::of(url)?;
-        let mut config: Config = url.parse().map_err(|_| Error::InvalidUrl)?;
-        let tls = security.connector()?;
-        // Asked for in a spelling that was not recognized: not to be taken for no word on it.
-        if tls.is_none() && config.get_ssl_mode() == SslMode::Require {
-            return Err(Error::InvalidUrl);
+        let mut url = DatabaseUrl::parse(url)?;
+        let mut options = options.clone();
+        if let Some(timeout) = url.statement_timeout {
+            options.statement_timeout = timeout;
         }
-        config.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
-        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(Error::InvalidUrl);
+        if let Some(timeout) = url.connect_timeout {
+            let tries = url.hosts.len() * url.session.rounds().len();
+            options.connect_timeout = timeout * u32::try_from(tries).unwrap_or(u32::MAX);
         }
-        if config.get_application_name().is_none() {
-            config.application_name("authd");
+        if !url.tcp_user_timeout {
+            // Without this a host that vanished is noticed only after minutes.
+            url.config.tcp_user_timeout(options.connect_timeout + options.statement_timeout);
         }
-        // Without these a host that vanished is noticed only after minutes.
-        config.keepalives_idle(KEEPALIVE_IDLE);
-        config.tcp_user_timeout(options.connect_timeout + options.statement_timeout);
-        Ok(Self { config: Arc::new(config), tls, options: options.clone() })
+        let tls = match &url.security {
+            Security::Clear => None,
+            Security::Tls(tls) => Some(tls.connector()?),
+        };
+        let pooled = Arc::new(AtomicBool::new(false));
+        let tables = Arc::default();
+        Ok(Self { url: Arc::new(url), tls, options, pooled, tables })
     }
 
     /// Opens a connection, in at most the connect timeout
     pub(super) async fn connect(&self, purpose: Purpose) -> Result<Connection, Error> {
+        self.in_time(self.open(purpose)).await
+    }
+
+    /// What `connecting` comes to, in at most the connect timeout
+    pub(super) async fn in_time<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         let patience = self.options.connect_timeout;
-        timeout(patience, self.open(purpose)).await.unwrap_or_else(|_| {
-            let patience = patience.as_secs_f32();
-            Err(Error::unavailable(format_args!("no connection within {patience} s")))
+        timeout(patience, connecting).await.unwrap_or_else(|_| {
+            let hosts = self.url.hosts.iter().map(|host| format!("`{host}`"));
+            let hosts: Vec<_> = hosts.collect();
+            let (hosts, patience) = (hosts.join(", "), patience.as_secs_f32());
+            Err(Error::unavailable(format_args!("no connection to {hosts} within {patience} s")))
         })
     }
 
     async fn open(&self, purpose: Purpose) -> Result<Connection, Error> {
-        match self.set_up(self.log_in().await?, purpose).await {
+        match self.set_up(self.log_in(purpose).await?).await {
             // An administrator who ends all sessions also ends the newest.
-            Err(_) => self.set_up(self.log_in().await?, purpose).await,
+            Err(_) => self.set_up(self.log_in(purpose).await?).await,
             opened => opened,
         }
     }
 
-    async fn log_in(&self) -> Result<(Client, Arc<AtomicBool>), Error> {
-        let closed = Arc::new(AtomicBool::new(false));
-        let client = match &self.tls {
-            Some(tls) => {
-                let opened = self.config.connect(tls.clone()).await;
-                let (client, connection) = opened.map_err(unavailable)?;
-                tokio::spawn(attend(connection, Arc::clone(&closed)));
-                client
-            }
-            None => {
-                let opened = self.config.connect(NoTls).await;
-                let (client, connection) = opened.map_err(unavailable)?;
-                tokio::spawn(attend(connection, Arc::clone(&closed)));
-                client
-            }
-        };
-        Ok((client, closed))
-    }
-
-    async fn set_up(
-        &self,
-        (client, closed): (Client, Arc<AtomicBool>),
-        purpose: Purpose,
-    ) -> Result<Connection, Error> {
+    async fn set_up(&self, session: LoggedIn) -> Result<Connection, Error> {
+        let LoggedIn { client, closed, watchdog } = session;
         let mut inner = AsyncPgConnection::try_from(client).await.map_err(Error::unavailable)?;
-        inner.batch_execute(&self.settings(purpose)).await.map_err(Error::unavailable)?;
-        if let Some(counter) = &self.options.statements {
-            inner.set_instrumentation(counter.clone());
+        let catalog = Catalog::read(&inner).await.map_err(Error::unavailable)?;
+        let counter = self.options.statements.clone();
+        if watchdog.is_some() || counter.is_some() {
+            inner.set_instrumentation(Observers { watchdog: watchdog.clone(), counter });
         }
-        Ok(Connection { inner, closed })
+        Ok(Connection {
+            inner,
+            tables: self.tables_of(catalog),
+            statement_timeout: self.options.statement_timeout,
+            closed,
+            watchdog,
+        })
     }
 
-    /// Set after connecting rather than with it: a pooler in between forwards the
-    /// one and refuses the other
-    fn settings(&self, purpose: Purpose) -> String {
+    /// The tables that the catalog tells of
+    pub(super) fn tables_of(&self, catalog: Catalog) -> Arc<Tables> {
+        match self.tables.load_full().filter(|known| *known.catalog() == catalog) {
+            Some(known) => known,
+            None => {
+                let tables = Arc::new(Tables::new(catalog));
+                self.tables.store(Some(Arc::clone(&tables)));
+                tables
+            }
+        }
+    }
+
+    /// What the server is asked to set for a session, beside what the URL says
+    ///
+    /// It is asked while connecting, and never by a statement: what a statement sets is handed
+    /// on by a pooler to clients who did not ask for it. What is set while connecting belongs
+    /// to the connection, and a pooler refuses it.
+    pub(super) fn settings(&self, purpose: Purpose) -> Vec<(&'static str, String)> {
         let statement_timeout = match purpose {
             Purpose::Read | Purpose::Write | Purpose::Audit => {
                 self.options.statement_timeout.as_millis()
             }
             Purpose::Migrate => 0,
         };
-        let plans = match purpose {
+        let of_purpose: &[(&str, &str)] = match purpose {
             Purpose::Read => SHORT_READS,
-            Purpose::Audit => "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;",
-            Purpose::Write | Purpose::Migrate => "",
+            Purpose::Audit => AUDIT,
+            Purpose::Write => &[],
+            Purpose::Migrate => MIGRATIONS,
         };
-        format!("SET statement_timeout = {statement_timeout}; {plans}")
+        let all = EVERYWHERE.iter().chain(of_purpose);
+        let all = all.map(|(name, value)| (*name, (*value).to_owned()));
+        let timeout = ("statement_timeout", statement_timeout.to_string());
+        std::iter::once(timeout).chain(all).collect()
     }
 }
 
@@ -147,11 +171,35 @@ impl Connector {
     pub(super) fn patience(&self) -> Duration {
         self.options.connect_timeout
     }
+
+    pub(super) fn statement_timeout(&self) -> Duration {
+        self.options.statement_timeout
+    }
+
+    /// Whether something in between kept settings from the server, as of the last connection
+    pub(super) fn is_pooled(&self) -> bool {
+        self.pooled.load(Ordering::Acquire)
+    }
 }
 
 impl Connection {
+    /// The statement for these tables: see [`Tables::text`]
+    pub(super) fn text(&self, question: Question) -> QueryResult<&[String]> {
+        self.tables.text(question)
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Has the connection count as closed, such as one that knows earlier tables
+    pub(super) fn retire(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether it was given up because a statement took too long
+    pub(super) fn is_overdue(&self) -> bool {
+        self.watchdog.as_ref().is_some_and(|watchdog| watchdog.is_overdue())
     }
 }
 
@@ -161,23 +209,9 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Drives a connection until its client is dropped or it breaks; the statements under
-/// way are told why
-async fn attend(
-    connection: impl Future<Output = Result<(), tokio_postgres::Error>>,
-    closed: Arc<AtomicBool>,
-) {
-    let _ = connection.await;
-    closed.store(true, Ordering::Release);
-}
-
-/// What a failed connection attempt says, and why
-fn unavailable(error: tokio_postgres::Error) -> Error {
-    match error.source() {
-        Some(source) => Error::unavailable(format_args!("{error}: {source}")),
-        None => Error::unavailable(error),
-    }
-}
+/// Without `jit=off`, an estimate of many rows makes the server compile each execution of a
+/// statement anew, for 30 ms to 1 s, also where a few rows are found by index.
+const EVERYWHERE: &[(&str, &str)] = &[("jit", "off")];
 
 /// How statements that each read a few rows are planned
 ///
@@ -185,8 +219,69 @@ fn unavailable(error: tokio_postgres::Error) -> Error {
 /// running it. Left alone, PostgreSQL plans the first five calls anew on every connection.
 /// With few rows a bitmap and a memory of earlier rows cost more than they save, and so
 /// does a table that is read whole because it was small when the plan was made.
-pub(super) const SHORT_READS: &str = "\
-SET plan_cache_mode = force_generic_plan; SET enable_bitmapscan = off;
-SET enable_memoize = off; SET enable_seqscan = off;";
+pub(super) const SHORT_READS: &[(&str, &str)] = &[
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_bitmapscan", "off"),
+    ("enable_memoize", "off"),
+    ("enable_seqscan", "off"),
+];
 
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const AUDIT: &[(&str, &str)] =
+    &[("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")];
+
+/// A table that is locked by others stops a migration, and the lock that keeps other
+/// migrations out is held by a transaction that does nothing
+const MIGRATIONS: &[(&str, &str)] =
+    &[("lock_timeout", "60s"), ("idle_in_transaction_session_timeout", "0")];
+
+#[cfg(test)]
+mod tests {
+    use testkit::Database;
+    use tokio_postgres::SimpleQueryMessage;
+
+    use super::*;
+
+    /// What a session for `purpose` finds set
+    async fn found<const N: usize>(url: &str, purpose: Purpose, names: [&str; N]) -> [String; N] {
+        let connector = Connector::new(url, &Options::default()).unwrap();
+        let client = connector.log_in(purpose).await.unwrap().client;
+        let columns = names.map(|name| format!("current_setting('{name}')")).join(", ");
+        let messages = client.simple_query(&format!("SELECT {columns}")).await.unwrap();
+        let row = messages.into_iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let row = row.unwrap();
+        std::array::from_fn(|column| row.get(column).unwrap().to_owned())
+    }
+
+    #[tokio::test]
+    async fn each_purpose_finds_its_settings_and_the_url_decides_over_them() {
+        let database = Database::empty().await;
+        let names =
+            ["jit", "statement_timeout", "plan_cache_mode", "enable_seqscan", "lock_timeout"];
+        for (purpose, expected) in [
+            (Purpose::Read, ["off", "3s", "force_generic_plan", "off", "0"]),
+            (Purpose::Write, ["off", "3s", "auto", "on", "0"]),
+            (Purpose::Audit, ["off", "3s", "force_generic_plan", "off", "0"]),
+            (Purpose::Migrate, ["off", "0", "auto", "on", "1min"]),
+        ] {
+            assert_eq!(found(database.url(), purpose, names).await, expected, "{purpose:?}");
+        }
+
+        let wish = "options=-cjit%3Don%20-cenable_seqscan=on&statement_timeout=5s&lock_timeout=1s";
+        let url = format!("{}&{wish}", database.url());
+        for (purpose, expected) in [
+            (Purpose::Read, ["on", "5s", "force_generic_plan", "on", "1s"]),
+            (Purpose::Migrate, ["on", "0", "auto", "on", "1s"]),
+        ] {
+            assert_eq!(found(&url, purpose, names).await, expected, "{purpose:?}");
+        }
+        let names = ["application_name", "TimeZone", "search_path"];
+        let found_there = found(database.url(), Purpose::Write, names).await;
+        assert_eq!(found_there, ["authd", "UTC", "\"$user\", public"]);
+        let path = "\"My schema\", a\\b";
+        let url = format!("{}&search_path=%22My%20schema%22,%20a%5Cb", database.url());
+        assert_eq!(found(&url, Purpose::Write, ["search_path"]).await, [path]);
+    }
+}

@@ -40,6 +40,7 @@ async fn insert(fleet: &Fleet, connection: &mut AsyncPgConnection) -> QueryResul
         custom_roles,
         user_links,
         api_keys,
+        oauth2_provider_app_tokens,
         templates,
         template_versions,
         workspaces,

@@ -1,5 +1,5 @@
 use app_authz::credential::{ApiKey, KeyHolder, LoginType, UserStatus};
-use app_authz::rbac::{AllowList, ScopeName};
+use app_authz::rbac::ScopeName;
 use app_authz::{GroupId, UserId};
 use diesel::deserialize;
 use diesel::pg::Pg;
@@ -14,49 +14,97 @@ use crate::domain::{self, Held, StoredRole};
 
 /// The columns of a [`HolderRow`], of `holder` as [`HOLDER_OF_KEY`] finds it
 ///
-/// The deployment's own roles are looked up only for who has roles that are stored.
+/// The deployment's own roles are looked up only for who has roles that are stored. Since
+/// v2.30 every member of an organization has one: what members may do is a row.
 pub(super) const HOLDER: &str = "\
-holder.id, holder.hashed_secret, holder.user_id, holder.login_type, holder.last_used,
-       holder.expires_at, holder.lifetime_seconds, holder.scope, holder.status,
-       holder.oauth_expiry, holder.can_refresh, holder.rbac_roles,
+       holder.id, holder.hashed_secret, holder.user_id, holder.login_type, holder.last_used,
+       holder.expires_at, holder.lifetime_seconds, holder.scopes, holder.allow_list,
+       holder.audience, holder.is_prolonged, holder.has_own_outside, holder.is_service_account,
+       holder.status, holder.oauth_expiry, holder.can_refresh, holder.rbac_roles,
        CASE WHEN holder.rbac_roles = '{}' THEN NULL ELSE ARRAY(
-           SELECT ROW(name, site_permissions, org_permissions, user_permissions)
+           SELECT ROW(name, site_permissions, org_permissions, user_permissions
+                      , '[]'::jsonb, false  --until v2.30
+                      , member_permissions, is_system  --since v2.30
+                      )
            FROM custom_roles
            WHERE name = ANY (holder.rbac_roles) AND organization_id IS NULL
        ) END,
        ARRAY(
-           SELECT ROW(m.organization_id, m.roles, CASE WHEN m.roles = '{}' THEN NULL ELSE ARRAY(
-               SELECT ROW(name, site_permissions, org_permissions, user_permissions)
-               FROM custom_roles
-               WHERE name = ANY (m.roles) AND organization_id = m.organization_id
-           ) END)
-           FROM organization_members m
-           WHERE m.user_id = holder.user_id
+           SELECT ROW(m.organization_id, m.roles,
+               CASE WHEN m.roles = '{}' THEN NULL ELSE  --until v2.30
+               ARRAY(
+                   SELECT ROW(name, site_permissions, org_permissions, user_permissions
+                              , '[]'::jsonb, false  --until v2.30
+                              , member_permissions, is_system  --since v2.30
+                              )
+                   FROM custom_roles
+                   WHERE organization_id = m.organization_id
+                     AND name = ANY (m.roles)  --until v2.30
+                     AND name = ANY (m.roles || m.implied)  --since v2.30
+               )
+               END  --until v2.30
+           )
+           FROM (
+               SELECT organization_id
+                      , roles  --until v2.35
+                      , roles || o.default_org_member_roles AS roles  --since v2.35
+                      , CASE WHEN holder.is_service_account  --since v2.30
+                        THEN 'organization-service-account'  --since v2.30
+                        ELSE 'organization-member' END AS implied  --since v2.30
+               FROM organization_members
+               JOIN organizations o ON o.id = organization_id  --since v2.35
+               WHERE user_id = holder.user_id
+           ) m
        ),
        ARRAY(SELECT group_id FROM group_members WHERE user_id = holder.user_id)";
 
 /// What is joined to `asked`, whose `key_id` is the id of a token
 ///
 /// A key is good for nothing once its user is deleted, should it outlive them. Only who
-/// signs in through a provider has a link, and only those are looked up.
+/// signs in through a provider has a link, and only those are looked up. A key that an
+/// OAuth2 app was given is good only beside the token it was given with.
+///
+/// An encrypted token is base64 of a nonce of 12 bytes, a tag of 16, and as many bytes as the
+/// token has. So its length says whether the token is empty, with the key at hand or not: 28
+/// bytes are 38 digits before the padding. Neither token nor ciphertext leaves the database.
 ///
 /// The offset keeps a subquery whole: flattened into the joins around it, it would be
 /// one more table to weigh against all others and take longer to start.
 pub(super) const HOLDER_OF_KEY: &str = "\
 LATERAL (
     SELECT k.id, k.hashed_secret, k.user_id, k.login_type::text, k.last_used, k.expires_at,
-           k.lifetime_seconds, k.scope::text, u.status::text, u.rbac_roles, l.oauth_expiry,
-           l.oauth_refresh_token <> '' AS can_refresh
+           k.lifetime_seconds, u.status::text, u.rbac_roles, l.oauth_expiry,
+           ARRAY[k.scope::text] AS scopes, ARRAY['*:*'] AS allow_list,  --until v2.27
+           k.scopes::text[], k.allow_list,  --since v2.27
+           NULL AS audience,  --until v2.25
+           t.audience,  --since v2.25
+           true AS has_own_outside,  --until v2.28
+           false AS has_own_outside,  --since v2.28
+           false AS is_service_account,  --until v2.32
+           u.is_service_account,  --since v2.32
+           true AS is_prolonged,  --until v2.35
+           k.login_type <> 'token' AS is_prolonged,  --since v2.35
+           l.can_refresh
     FROM api_keys k
     JOIN users u ON u.id = k.user_id AND NOT u.deleted
     LEFT JOIN LATERAL (
-        SELECT oauth_expiry, oauth_refresh_token
+        SELECT oauth_expiry, CASE coalesce(oauth_refresh_token_key_id, '')
+                   WHEN '' THEN oauth_refresh_token <> ''
+                   ELSE length(rtrim(oauth_refresh_token, '=')) > 38
+               END AS can_refresh
         FROM user_links
         WHERE user_id = k.user_id AND login_type = k.login_type
           AND k.login_type IN ('github', 'oidc')
         OFFSET 0
     ) l ON true
+    LEFT JOIN LATERAL (  --since v2.25
+        SELECT api_key_id, audience  --since v2.25
+        FROM oauth2_provider_app_tokens  --since v2.25
+        WHERE api_key_id = k.id AND k.login_type = 'oauth2_provider_app'  --since v2.25
+        LIMIT 1  --since v2.25
+    ) t ON true  --since v2.25
     WHERE k.id = asked.key_id
+      AND (k.login_type <> 'oauth2_provider_app' OR t.api_key_id IS NOT NULL)  --since v2.25
     OFFSET 0
 ) holder ON true";
 
@@ -68,7 +116,12 @@ pub(super) type HolderColumns = (
     Timestamptz,
     Timestamptz,
     BigInt,
-    Text,
+    Array<Text>,
+    Array<Nullable<Text>>,
+    Nullable<Text>,
+    Bool,
+    Bool,
+    Bool,
     Text,
     Nullable<Timestamptz>,
     Nullable<Bool>,
@@ -78,7 +131,7 @@ pub(super) type HolderColumns = (
     Array<SqlUuid>,
 );
 
-type CustomRole = Record<(Text, Jsonb, Jsonb, Jsonb)>;
+type CustomRole = Record<(Text, Jsonb, Jsonb, Jsonb, Jsonb, Bool)>;
 
 /// A key and its holder
 #[derive(Debug)]
@@ -93,7 +146,12 @@ impl Queryable<HolderColumns, Pg> for HolderRow {
         Moment,
         Moment,
         i64,
-        Label<ScopeName>,
+        Vec<Label<ScopeName>>,
+        Names,
+        Option<String>,
+        bool,
+        bool,
+        bool,
         Label<UserStatus>,
         Option<Moment>,
         Option<bool>,
@@ -112,7 +170,12 @@ impl Queryable<HolderColumns, Pg> for HolderRow {
             Moment(last_used),
             Moment(expires_at),
             lifetime,
-            Label(scope),
+            scopes,
+            allow_list,
+            audience,
+            is_prolonged,
+            has_own_outside,
+            is_service_account,
             Label(status),
             link_expiry,
             can_refresh,
@@ -137,9 +200,10 @@ impl Queryable<HolderColumns, Pg> for HolderRow {
                 last_used,
                 expires_at,
                 lifetime: domain::seconds(lifetime),
-                scopes: vec![scope],
-                allow_list: AllowList::everything(),
-                audience: None,
+                scopes: scopes.into_iter().map(|Label(scope)| scope).collect(),
+                allow_list: domain::allow_list(allow_list.iter().map(Option::as_ref)),
+                audience: audience.filter(|audience| !audience.is_empty()),
+                is_prolonged,
             },
             status,
             link: link.map(|(Moment(expiry), can_refresh)| domain::link(expiry, can_refresh)),
@@ -152,11 +216,12 @@ impl Queryable<HolderColumns, Pg> for HolderRow {
 
 type Names = Vec<Option<String>>;
 
-type CustomRoleRow = (String, Granted, Granted, Granted);
+type CustomRoleRow = (String, Granted, Granted, Granted, Granted, bool);
 
 fn held(organization: Option<Uuid>, names: Names, custom: Option<Vec<CustomRoleRow>>) -> Held {
-    let role =
-        |(name, Granted(site), Granted(org), Granted(user))| StoredRole { name, site, org, user };
+    let role = |(name, Granted(site), Granted(org), Granted(user), Granted(member), is_system)| {
+        StoredRole { name, site, org, user, member, is_system }
+    };
     Held {
         organization,
         names: names.into_iter().flatten().collect(),

@@ -23,7 +23,9 @@ impl Jobs for PgStore {
         let template = match job.kind {
             JobKind::WorkspaceBuild => {
                 let found = self.reads.run(async |connection: Arc<Connection>| {
-                    let row = OfBuild(id).get_result::<WorkspaceRow>(&mut &connection.inner);
+                    let workspaces = connection.tables.workspaces();
+                    let row = OfBuild { id, workspaces }
+                        .get_result::<WorkspaceRow>(&mut &connection.inner);
                     row.await.optional()
                 });
                 return Ok(found.await?.map(|row| JobOrigin::Workspace(workspace(row))));
@@ -56,8 +58,17 @@ type TemplateRow = (Option<Uuid>, Uuid, Option<Shared>, Option<Shared>);
 type TemplateColumns = (Nullable<SqlUuid>, SqlUuid, Nullable<Jsonb>, Nullable<Jsonb>);
 
 /// The workspace of a job's build, deleted or not
-#[derive(QueryId)]
-struct OfBuild(Uuid);
+struct OfBuild {
+    id: Uuid,
+    workspaces: &'static str,
+}
+
+impl QueryId for OfBuild {
+    type QueryId = Self;
+
+    // A connection knows one generation of the tables, and so one text.
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
 
 impl QueryFragment<Pg> for OfBuild {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
@@ -66,11 +77,15 @@ impl QueryFragment<Pg> for OfBuild {
         out.push_sql(
             "
 FROM workspace_builds b
-JOIN workspaces w ON w.id = b.workspace_id
+JOIN ",
+        );
+        out.push_sql(self.workspaces);
+        out.push_sql(
+            " w ON w.id = b.workspace_id
 JOIN users owner ON owner.id = w.owner_id
 WHERE b.job_id = ",
         );
-        out.push_bind_param::<SqlUuid, _>(&self.0)
+        out.push_bind_param::<SqlUuid, _>(&self.id)
     }
 }
 

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use app_audit::{Answer, Count, Entry, Journal, Window};
 use chrono::{DateTime, Utc};
@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::PgStore;
 use super::housekeeping::{CLOSE, EndSessions, Forget};
+use super::mirror::Mirror;
 use super::values::Address;
 use crate::Error;
 use crate::journal::Groups;
@@ -32,16 +33,21 @@ impl Journal for PgStore {
         if groups.rows().is_empty() {
             return Ok(Vec::new());
         }
-        let note = async |connection: &mut AsyncPgConnection| match window.closes() {
-            false => match Note::<false>::of(&groups, window).load(connection).await {
-                Err(DatabaseError(UniqueViolation, _)) => {
-                    Note::<true>::of(&groups, window).load(connection).await
+        let mut connection = self.audit.get().await?;
+        let mirror = Mirror::of(&connection.tables()).filter(|_| self.mirror);
+        let began = Instant::now();
+        let careful = Note::<true>::of(&groups, window, mirror);
+        let noted = match window.closes() {
+            false => {
+                let note = Note::<false>::of(&groups, window, mirror);
+                match note.load(&mut *connection).await {
+                    Err(DatabaseError(UniqueViolation, _)) => careful.load(&mut *connection).await,
+                    noted => noted,
                 }
-                noted => noted,
-            },
-            true => Note::<true>::of(&groups, window).load(connection).await,
+            }
+            true => careful.load(&mut *connection).await,
         };
-        let rows: Vec<Row> = self.audit.run(note).await?;
+        let rows: Vec<Row> = connection.judge(noted, began).await?;
         let kept: HashMap<_, _> = rows.into_iter().map(Row::kept).collect();
         Ok(groups.answers(|key| kept.get(key.as_bytes().as_slice()).copied()))
     }
@@ -100,6 +106,7 @@ pub(super) struct Note<'a, const CAREFUL: bool> {
     touch: PgInterval,
     close: bool,
     rows: Rows<'a>,
+    mirror: Option<Mirror>,
 }
 
 /// The visits, by columns
@@ -118,6 +125,7 @@ struct Rows<'a> {
     user_agents: Vec<Option<&'a str>>,
     resource_types: Vec<&'a str>,
     resources: Vec<Uuid>,
+    agent_names: Vec<Option<&'a str>>,
     targets: Vec<&'a str>,
     status_codes: Vec<i32>,
     decisions: Vec<&'a str>,
@@ -127,7 +135,7 @@ struct Rows<'a> {
 }
 
 impl<'a, const CAREFUL: bool> Note<'a, CAREFUL> {
-    pub(super) fn of(groups: &Groups<'a>, window: Window) -> Self {
+    pub(super) fn of(groups: &Groups<'a>, window: Window, mirror: Option<Mirror>) -> Self {
         let mut rows = Rows::default();
         for &(Entry { key, agent_id, record, .. }, visits) in groups.rows() {
             rows.keys.push(key.as_bytes());
@@ -142,6 +150,7 @@ impl<'a, const CAREFUL: bool> Note<'a, CAREFUL> {
             rows.user_agents.push(record.user_agent.as_deref());
             rows.resource_types.push(record.resource_type);
             rows.resources.push(record.resource_id);
+            rows.agent_names.push(record.agent_name.as_deref());
             rows.targets.push(&record.resource_target);
             rows.status_codes.push(record.status_code.into());
             rows.decisions.push(record.decision.as_str());
@@ -154,13 +163,14 @@ impl<'a, const CAREFUL: bool> Note<'a, CAREFUL> {
             touch: interval(window.touch),
             close: window.closes(),
             rows,
+            mirror,
         }
     }
 }
 
 impl<const CAREFUL: bool> QueryFragment<Pg> for Note<'_, CAREFUL> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let Self { stale, touch, close, rows } = self;
+        let Self { stale, touch, close, rows, mirror } = self;
         out.push_sql("WITH span AS (SELECT ");
         out.push_bind_param::<Interval, _>(stale)?;
         out.push_sql(" AS stale, ");
@@ -186,13 +196,23 @@ impl<const CAREFUL: bool> QueryFragment<Pg> for Note<'_, CAREFUL> {
         column::<Text, _>(&mut out, &rows.reasons, "reason")?;
         column::<Jsonb, _>(&mut out, &rows.additional_fields, "additional_fields")?;
         column::<SqlUuid, _>(&mut out, &rows.requests, "request_id")?;
+        if mirror.is_some() {
+            column::<Nullable<Text>, _>(&mut out, &rows.agent_names, "agent_name")?;
+        }
         out.push_sql(NOTE);
         if CAREFUL {
             out.push_sql(LEAVE_ALONE);
+        }
+        match mirror {
+            Some(mirror) => {
+                out.push_sql("\n    RETURNING id\n)");
+                mirror.push_to(&mut out);
+            }
+            None => out.push_sql("\n)"),
+        }
+        if CAREFUL {
             out.push_sql(ENDED);
             out.push_sql(CLOSE);
-        } else {
-            out.push_sql("\n)");
         }
         out.push_sql(NOTED);
         Ok(())
@@ -265,8 +285,8 @@ n
 const LEAVE_ALONE: &str = "\n    ON CONFLICT (id) DO NOTHING";
 
 /// If `$3`, the sessions that gave way: what is read of them is how they were before
-const ENDED: &str = "
-), ended AS (
+const ENDED: &str = "\
+, ended AS (
     SELECT last.id, last.started_at, last.updated_at, last.visits
     FROM noted JOIN authd_audit_sessions last USING (key)
     WHERE $3 AND last.id <> noted.id
@@ -278,7 +298,7 @@ SELECT key, id, extract(epoch FROM now() - updated_at)::double precision FROM no
 impl<const CAREFUL: bool> QueryId for Note<'_, CAREFUL> {
     type QueryId = Note<'static, CAREFUL>;
 
-    // The text is always the same, so it is prepared once per connection.
+    // A connection has one text of each: what it mirrors depends on its tables alone.
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 

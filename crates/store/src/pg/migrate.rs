@@ -69,18 +69,23 @@ impl PgStore {
         &self,
         work: impl FnOnce(&mut Harness) -> Result<(), Error> + Send + 'static,
     ) -> Result<(), Error> {
-        let mut connection = self.connector.connect(Purpose::Migrate).await?.inner;
-        // Released with the connection, even if this process is killed.
-        connection
-            .batch_execute(&format!(
-                "SET lock_timeout = '{LOCK_PATIENCE}'; SELECT pg_advisory_lock({LOCK});"
-            ))
-            .await
-            .map_err(Error::unavailable)?;
+        let connection = self.connector.connect(Purpose::Migrate).await?.inner;
+        let mut lock = self.connector.connect(Purpose::Migrate).await?.inner;
+        // The lock is a transaction's and not a session's, which a pooler would hand on with
+        // it. It is released with the connection, even if this process is killed.
+        lock.batch_execute(&format!(
+            "BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; \
+             SELECT pg_advisory_xact_lock({LOCK});"
+        ))
+        .await
+        .map_err(Error::unavailable)?;
         // diesel's migrations know no async, so they get a thread that may block.
-        spawn_blocking(move || work(&mut AsyncConnectionWrapper::from(connection)))
+        let done = spawn_blocking(move || work(&mut AsyncConnectionWrapper::from(connection)))
             .await
-            .map_err(Error::migration)?
+            .map_err(Error::migration)?;
+        // If this fails the transaction has ended as well.
+        let _ = lock.batch_execute("COMMIT").await;
+        done
     }
 }
 
@@ -125,4 +130,4 @@ const TELLING_TABLES: [&str; 3] = ["workspace_agents", "workspaces", "users"];
 
 /// "authd" in ASCII, so that no other program has it by chance
 const LOCK: i64 = 0x0061_7574_6864;
-const LOCK_PATIENCE: &str = "60s";
+const LOCK_TIMEOUT: &str = "60s";

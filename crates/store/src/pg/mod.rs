@@ -15,40 +15,46 @@ mod app_access;
 mod audit_log;
 mod authorized;
 mod batches;
+mod cancel;
 mod candidates;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 mod connect;
 mod crypto_keys;
+mod failure;
 mod fleet;
 mod holders;
 mod housekeeping;
 mod import;
 mod jobs;
 mod journal;
+mod login;
 mod migrate;
+mod mirror;
 mod options;
 mod places;
+#[cfg(test)]
+mod plans;
+mod pooling;
 mod proxies;
 mod reads;
 #[rustfmt::skip] // as generated
 #[allow(missing_debug_implementations, missing_docs, unreachable_pub)]
 pub(crate) mod schema;
 mod sessions;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod url;
 mod values;
+mod watchdog;
 mod workspaces;
 mod writes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::IntoSql;
-use diesel::result::QueryResult;
-use diesel::sql_types::Integer;
-use diesel_async::RunQueryDsl;
 use tokio::time::timeout;
 
 pub use self::accounts::SessionRow;
@@ -56,11 +62,15 @@ use self::app_access::{NamedAccess, TerminalAccess};
 use self::batches::Batches;
 use self::candidates::InstanceId;
 use self::connect::{Connection, Connector, Purpose};
+pub use self::crypto_keys::ActiveKey;
 pub use self::migrate::Migrations;
 pub use self::options::{Options, StatementCounter};
+pub use self::pooling::Pooling;
 use self::reads::Reads;
+pub use self::tables::Generation;
+use self::tables::{Catalog, Question, Tables};
 use self::writes::Writes;
-use crate::{Error, Store};
+use crate::{EncryptionKeys, Error, Store};
 
 /// A store over PostgreSQL
 ///
@@ -85,64 +95,110 @@ use crate::{Error, Store};
 #[derive(Debug)]
 pub struct PgStore {
     connector: Connector,
+    /// The connections of sign-in, those of app access, and one for all other reads: a
+    /// table that is locked or slow holds up only the questions that need it
+    sign_in: Arc<Reads>,
+    access: Arc<Reads>,
     reads: Arc<Reads>,
+    /// The questions that the tables have to fit
+    questions: Vec<Question>,
     candidates: Arc<Batches<InstanceId>>,
     apps: Arc<Batches<NamedAccess>>,
     terminals: Arc<Batches<TerminalAccess>>,
     writes: Writes,
     /// Its own connections, so that no other writes keep records waiting
     audit: Writes,
+    /// Whether visits are also written where the control plane looks for them
+    mirror: bool,
+    encryption_keys: EncryptionKeys,
 }
 
 impl PgStore {
     /// A store over the database at `url`, without connecting to it yet
     ///
-    /// `url` is a `postgresql://` URL or a list of `key=value`. With `sslmode=require`,
-    /// `verify-ca` or `verify-full`, which mean the same, connections are over TLS and the
-    /// server proves its name, to an authority of `sslrootcert=FILE` or of this machine;
-    /// else they are in the clear. Must be called, and the store used, within one tokio
-    /// runtime.
+    /// `url` is a `postgresql://` URL or a list of `NAME=VALUE` with the parameters of libpq.
+    /// With `sslmode=require`, `verify-ca` or `verify-full`, which mean the same, connections
+    /// are over TLS and the server proves its name, to an authority of `sslrootcert=FILE` or of
+    /// this machine; else they are in the clear. Of several hosts, the first that answers and
+    /// is what `target_session_attrs` asks for is used. `connect_timeout` and
+    /// `statement_timeout` in the URL take the place of those in `options`. Must be called, and
+    /// the store used, within one tokio runtime.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`], or [`Error::Tls`] if the authorities cannot be read.
+    /// [`Error::InvalidUrl`], which names the parameter; [`Error::Tls`], which names the file,
+    /// if certificates or a key cannot be used.
     pub fn new(url: &str, options: &Options) -> Result<Self, Error> {
         let connector = Connector::new(url, options)?;
-        let reads = Arc::new(Reads::new(connector.clone(), options));
-        let candidates = Arc::new(Batches::new(Arc::clone(&reads)));
-        let apps = Arc::new(Batches::new(Arc::clone(&reads)));
-        let terminals = Arc::new(Batches::new(Arc::clone(&reads)));
+        let reads = |connections| Arc::new(Reads::new(&connector, connections));
+        let (sign_in, access) = (reads(options.read_connections), reads(options.read_connections));
+        let reads = reads(1);
+        let candidates = Arc::new(Batches::new(Arc::clone(&sign_in)));
+        let apps = Arc::new(Batches::new(Arc::clone(&access)));
+        let terminals = Arc::new(Batches::new(Arc::clone(&access)));
+        let of_apps = Question::OF_APPS.into_iter().filter(|_| options.app_access);
+        let mirror = options.mirror_audit && options.app_access;
+        let mirrored = mirror.then_some(Question::Mirror);
+        let questions = std::iter::once(Question::Candidates).chain(of_apps).chain(mirrored);
+        let questions = questions.collect();
         let writes = Writes::new(connector.clone(), Purpose::Write, options.write_connections);
         let audit = Writes::new(connector.clone(), Purpose::Audit, options.audit_connections);
-        Ok(Self { connector, reads, candidates, apps, terminals, writes, audit })
+        let encryption_keys = options.encryption_keys.clone();
+        Ok(Self {
+            connector,
+            sign_in,
+            access,
+            reads,
+            questions,
+            candidates,
+            apps,
+            terminals,
+            writes,
+            audit,
+            mirror,
+            encryption_keys,
+        })
     }
 
     /// A store over the database at `url`, after making sure that it answers
     ///
-    /// Whether the tables are there is not asked.
+    /// Whether the tables are there is not asked. A pooler is looked at once, as by
+    /// [`pooling`](Self::pooling).
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and [`Error::Unavailable`].
+    /// As [`new`](Self::new) and [`pooling`](Self::pooling).
     pub async fn connect(url: &str, options: &Options) -> Result<Self, Error> {
         let store = Self::new(url, options)?;
-        store.reads.run(ping_statement).await?;
-        Ok(store)
+        let answer = store.look().await;
+        // First, as it explains why there may be no answer.
+        if store.is_pooled() {
+            store.pooling().await?;
+        }
+        answer.map(|_| store)
+    }
+}
+
+impl PgStore {
+    /// The tables as they are now
+    async fn look(&self) -> Result<Arc<Tables>, Error> {
+        let catalog = self.sign_in.run(async |connection: Arc<Connection>| {
+            let catalog = Catalog::read(&connection.inner).await?;
+            if catalog != *connection.tables.catalog() {
+                connection.retire();
+            }
+            Ok(catalog)
+        });
+        Ok(self.connector.tables_of(catalog.await?))
     }
 }
 
 impl Store for PgStore {
     async fn ping(&self) -> Result<(), Error> {
-        let answer = timeout(PING_PATIENCE, self.reads.run(ping_statement)).await;
-        match answer {
-            Ok(answer) => answer.map(|_| ()),
-            Err(_) => Err(Error::unavailable("no answer within a second")),
-        }
+        let tables = timeout(PING_PATIENCE, self.look()).await;
+        let tables = tables.map_err(|_| Error::unavailable("no answer within a second"))??;
+        tables.answer(self.questions.iter().copied()).map_err(Error::Tables)
     }
-}
-
-async fn ping_statement(connection: Arc<Connection>) -> QueryResult<i32> {
-    diesel::select(1.into_sql::<Integer>()).get_result(&mut &connection.inner).await
 }
 
 const PING_PATIENCE: Duration = Duration::from_secs(1);

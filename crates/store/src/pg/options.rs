@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 
+use crate::EncryptionKeys;
+
 /// How a [`PgStore`](super::PgStore) uses its database
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// How many connections all reads share
+    /// How many connections the reads of sign-in share, and as many those of app access; all
+    /// other reads have one
     pub read_connections: usize,
     /// How many connections writes may hold at most
     pub write_connections: u32,
@@ -20,6 +23,16 @@ pub struct Options {
     ///
     /// A slow statement delays those that share its connection.
     pub statement_timeout: Duration,
+    /// Whether questions of app access are asked, which need more tables than sign-in
+    ///
+    /// [`Store::ping`](crate::Store::ping) errs while the tables do not fit the questions
+    /// that are asked.
+    pub app_access: bool,
+    /// Whether visits are also written where the control plane's own page looks for them:
+    /// `audit_logs` up to v2.24, `connection_logs` since v2.25
+    pub mirror_audit: bool,
+    /// The keys that the control plane encrypts with, the preferred one first
+    pub encryption_keys: EncryptionKeys,
     /// Counts the statements that are sent
     pub statements: Option<StatementCounter>,
 }
@@ -32,6 +45,9 @@ impl Default for Options {
             audit_connections: 2,
             connect_timeout: Duration::from_secs(3),
             statement_timeout: Duration::from_secs(3),
+            app_access: true,
+            mirror_audit: false,
+            encryption_keys: EncryptionKeys::default(),
             statements: None,
         }
     }
@@ -74,6 +90,27 @@ impl Options {
     #[must_use]
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.statement_timeout = timeout;
+        self
+    }
+
+    /// The same options, with [`app_access`](Self::app_access) as given
+    #[must_use]
+    pub const fn app_access(mut self, asked: bool) -> Self {
+        self.app_access = asked;
+        self
+    }
+
+    /// The same options, with [`mirror_audit`](Self::mirror_audit) as given
+    #[must_use]
+    pub const fn mirror_audit(mut self, mirror: bool) -> Self {
+        self.mirror_audit = mirror;
+        self
+    }
+
+    /// The same options, with [`encryption_keys`](Self::encryption_keys) as given
+    #[must_use]
+    pub fn encryption_keys(mut self, keys: EncryptionKeys) -> Self {
+        self.encryption_keys = keys;
         self
     }
 

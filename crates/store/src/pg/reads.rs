@@ -1,15 +1,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use diesel::result::{DatabaseErrorKind, Error as DieselError, QueryResult};
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use diesel::result::QueryResult;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::Options;
 use super::connect::{Connection, Connector, Purpose};
+use super::failure::Failure;
 use crate::Error;
 
 /// A few connections that all reads share
@@ -38,12 +37,12 @@ struct Slot {
 }
 
 impl Reads {
-    pub(super) fn new(connector: Connector, options: &Options) -> Self {
-        let slots = (0..options.read_connections.max(1)).map(|_| Slot::new(connector.clone()));
+    pub(super) fn new(connector: &Connector, connections: usize) -> Self {
+        let slots = (0..connections.max(1)).map(|_| Slot::new(connector.clone()));
         Self {
             slots: slots.collect(),
             next: AtomicUsize::new(0),
-            patience: options.connect_timeout + options.statement_timeout,
+            patience: connector.patience() + connector.statement_timeout(),
         }
     }
 
@@ -62,9 +61,9 @@ impl Reads {
         Box::pin(self.run_on(connection, read)).await
     }
 
-    /// Runs one read, and once more if its connection turns out to be broken
+    /// Runs one read, and again if its connection is lost or the tables have changed
     ///
-    /// Answers within the connect and the statement timeout together, both tries
+    /// Answers within the connect and the statement timeout together, all tries
     /// included.
     pub(super) async fn run_on<T, F>(
         &self,
@@ -100,13 +99,21 @@ impl Slot {
     where
         F: Future<Output = QueryResult<T>>,
     {
-        let connection = self.connection().await?;
-        match read(Arc::clone(&connection)).await {
-            Err(error) if is_broken(&connection.inner, &error).await => {
-                self.discard(&connection);
-                Ok(read(self.connection().await?).await?)
+        let mut tries = TRIES;
+        loop {
+            let connection = self.connection().await?;
+            let began = Instant::now();
+            let error = match read(Arc::clone(&connection)).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            tries -= 1;
+            // On the heap: hardly any read fails.
+            let failure = Box::pin(Failure::of(&connection, &error, began.elapsed())).await;
+            match failure {
+                Failure::Lost | Failure::TablesChanged if tries > 0 => self.discard(&connection),
+                failure => return Err(failure.error(error)),
             }
-            result => Ok(result?),
         }
     }
 
@@ -160,15 +167,6 @@ impl Slot {
     }
 }
 
-/// Whether `error` is the connection's fault rather than the statement's
-///
-/// The server's last word on a connection it ends, such as "terminating connection
-/// due to administrator command", looks like any statement's failure. So the
-/// connection itself is asked.
-pub(super) async fn is_broken(mut connection: &AsyncPgConnection, error: &DieselError) -> bool {
-    let DieselError::DatabaseError(kind, _) = error else { return false };
-    match kind {
-        DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => true,
-        _ => connection.batch_execute("").await.is_err(),
-    }
-}
+/// How often a read is put: twice in case its connection was lost, and once more in case
+/// the tables changed meanwhile
+const TRIES: u8 = 3;

@@ -74,8 +74,9 @@ diesel::table! {
         login_type -> LoginType,
         lifetime_seconds -> Int8,
         ip_address -> Inet,
-        scope -> ApiKeyScope,
         token_name -> Text,
+        scopes -> Array<Nullable<ApiKeyScope>>,
+        allow_list -> Array<Nullable<Text>>,
     }
 }
 
@@ -130,6 +131,7 @@ diesel::table! {
         secret -> Nullable<Text>,
         starts_at -> Timestamptz,
         deletes_at -> Nullable<Timestamptz>,
+        secret_key_id -> Nullable<Text>,
     }
 }
 
@@ -144,6 +146,19 @@ diesel::table! {
         user_permissions -> Jsonb,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        is_system -> Bool,
+        member_permissions -> Jsonb,
+    }
+}
+
+diesel::table! {
+    dbcrypt_keys (number) {
+        number -> Int4,
+        active_key_digest -> Nullable<Text>,
+        revoked_key_digest -> Nullable<Text>,
+        created_at -> Nullable<Timestamptz>,
+        revoked_at -> Nullable<Timestamptz>,
+        test -> Text,
     }
 }
 
@@ -163,6 +178,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    oauth2_provider_app_tokens (id) {
+        id -> Uuid,
+        api_key_id -> Text,
+        audience -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
     organization_members (organization_id, user_id) {
         organization_id -> Uuid,
         user_id -> Uuid,
@@ -175,6 +198,7 @@ diesel::table! {
         id -> Uuid,
         name -> Text,
         deleted -> Bool,
+        default_org_member_roles -> Array<Nullable<Text>>,
     }
 }
 
@@ -230,6 +254,8 @@ diesel::table! {
         oauth_access_token -> Text,
         oauth_refresh_token -> Text,
         oauth_expiry -> Timestamptz,
+        oauth_access_token_key_id -> Nullable<Text>,
+        oauth_refresh_token_key_id -> Nullable<Text>,
     }
 }
 
@@ -250,6 +276,7 @@ diesel::table! {
         last_seen_at -> Timestamptz,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        is_service_account -> Bool,
     }
 }
 
@@ -372,8 +399,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     authd_audit_sessions,
     crypto_keys,
     custom_roles,
+    dbcrypt_keys,
     group_members,
     groups,
+    oauth2_provider_app_tokens,
     organization_members,
     organizations,
     provisioner_jobs,

@@ -1,5 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use app_authz::UserId;
 use app_authz::credential::{ApiKey, KeyHolder, KeyUpdate, NewKey, SessionToken, Sessions};
@@ -14,6 +15,7 @@ use super::PgStore;
 use super::connect::Connection;
 use super::holders::{HOLDER, HOLDER_OF_KEY, HolderColumns, HolderRow};
 use super::schema::users;
+use super::tables::{Question, push};
 use super::values::Moment;
 use crate::{Error, domain};
 
@@ -25,14 +27,15 @@ impl Sessions for PgStore {
             return Ok(Vec::new());
         }
         let ids: Vec<&str> = tokens.iter().map(SessionToken::id).collect();
-        let holders = self.reads.run(async |connection: Arc<Connection>| {
-            Holders { ids: &ids }.load::<HolderRow>(&mut &connection.inner).await
+        let holders = self.access.run(async |connection: Arc<Connection>| {
+            let text = connection.text(Question::Holders)?;
+            Holders { text, ids: &ids }.load::<HolderRow>(&mut &connection.inner).await
         });
         Ok(holders.await?.into_iter().map(|HolderRow(holder)| holder).collect())
     }
 
     async fn username(&self, user: UserId) -> Result<Option<String>, Error> {
-        let username = self.reads.run(async |connection: Arc<Connection>| {
+        let username = self.access.run(async |connection: Arc<Connection>| {
             users::table
                 .filter(users::id.eq(user.0).and(users::deleted.eq(false)))
                 .select(users::username)
@@ -56,12 +59,12 @@ impl Sessions for PgStore {
             seen_at: domain::seen_at(key, update).map(Moment),
             ip: address(ip),
         };
-        statement.execute(&mut *self.writes.get().await?).await?;
+        self.writes.run(async |connection| statement.execute(connection).await).await?;
         Ok(())
     }
 
     async fn insert(&self, key: &NewKey<'_>) -> Result<(), Error> {
-        let statement = Insert {
+        let statement = Row {
             id: key.token.id(),
             digest: key.token.secret_digest(),
             user: key.user.0,
@@ -70,17 +73,38 @@ impl Sessions for PgStore {
             login_type: key.login_type.as_str(),
             lifetime: i64::try_from(key.lifetime.as_secs()).unwrap_or(i64::MAX),
             ip: address(key.ip),
-            scope: domain::scope_label(&key.scope)?,
+            scope: key.scope.to_string(),
             name: key.name,
         };
-        statement.execute(&mut *self.writes.get().await?).await?;
-        Ok(())
+        let mut tries = 0;
+        loop {
+            let mut connection = self.writes.get().await?;
+            let (tables, began) = (connection.tables(), Instant::now());
+            let outcome = async {
+                let text = tables.text(Question::NewKey)?;
+                Insert { text, key: &statement }.execute(&mut *connection).await
+            };
+            let outcome = outcome.await;
+            if connection.done(outcome, began, &mut tries).await? {
+                return Ok(());
+            }
+        }
     }
 
     async fn log_out(&self, key: &ApiKey) -> Result<(), Error> {
-        let statement = LogOut { id: &key.id, user: key.user.0 };
-        statement.execute(&mut *self.writes.get().await?).await?;
-        Ok(())
+        let mut tries = 0;
+        loop {
+            let mut connection = self.writes.get().await?;
+            let (tables, began) = (connection.tables(), Instant::now());
+            let outcome = async {
+                let text = tables.text(Question::LogOut)?;
+                LogOut { text, id: &key.id, user: key.user.0 }.execute(&mut *connection).await
+            };
+            let outcome = outcome.await;
+            if connection.done(outcome, began, &mut tries).await? {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -91,17 +115,29 @@ fn address(ip: Option<IpAddr>) -> String {
 
 /// The holders of keys
 struct Holders<'a> {
+    text: &'a [String],
     ids: &'a [&'a str],
+}
+
+/// The template of [`Holders`]
+pub(super) fn holders() -> String {
+    format!(
+        "\
+SELECT
+{HOLDER}
+FROM unnest($1) AS asked (key_id)
+JOIN {HOLDER_OF_KEY}
+--guard
+"
+    )
 }
 
 impl QueryFragment<Pg> for Holders<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT ");
-        out.push_sql(HOLDER);
-        out.push_sql("\nFROM unnest(");
+        let mut text = self.text.iter();
+        push(&mut out, &mut text);
         out.push_bind_param::<Array<Text>, _>(self.ids)?;
-        out.push_sql(") AS asked (key_id)\nJOIN ");
-        out.push_sql(HOLDER_OF_KEY);
+        push(&mut out, &mut text);
         Ok(())
     }
 }
@@ -115,7 +151,8 @@ impl Query for Holders<'_> {
 /// Notes that a key was used, unless that was noted since the key was read
 ///
 /// Of requests that read the key at the same time one writes, and the others find it
-/// changed.
+/// changed. The user is locked before the key, as the control plane does when it deletes a
+/// user: in the other order the two could wait for each other.
 struct Use<'a> {
     id: &'a str,
     /// When it was last used and when it ends, as it was read
@@ -129,24 +166,36 @@ impl QueryFragment<Pg> for Use<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "\
-WITH used AS (
-    UPDATE api_keys
-    SET last_used = coalesce(",
+WITH holder AS MATERIALIZED (
+    SELECT k.id FROM api_keys k JOIN users u ON u.id = k.user_id
+    WHERE k.id = ",
+        );
+        out.push_bind_param::<Text, _>(self.id)?;
+        out.push_sql(
+            "
+    FOR NO KEY UPDATE OF u
+), used AS (
+    UPDATE api_keys k
+    SET last_used = coalesce(new.last_used, k.last_used),
+        expires_at = coalesce(new.expires_at, k.expires_at),
+        ip_address = CASE WHEN new.last_used IS NULL THEN k.ip_address ELSE new.ip::inet END
+    FROM holder, (VALUES (",
         );
         out.push_bind_param::<Nullable<Timestamptz>, _>(&self.new.0)?;
-        out.push_sql(", last_used), expires_at = coalesce(");
+        out.push_sql(", ");
         out.push_bind_param::<Nullable<Timestamptz>, _>(&self.new.1)?;
-        out.push_sql(", expires_at), ip_address = ");
+        out.push_sql(", ");
         out.push_bind_param::<Text, _>(&self.ip)?;
-        out.push_sql("::inet\n    WHERE id = ");
-        out.push_bind_param::<Text, _>(self.id)?;
-        out.push_sql(" AND last_used <= ");
+        out.push_sql(
+            ")) AS new (last_used, expires_at, ip)
+    WHERE k.id = holder.id AND k.last_used <= ",
+        );
         out.push_bind_param::<Timestamptz, _>(&self.old.0)?;
-        out.push_sql(" AND expires_at <= ");
+        out.push_sql(" AND k.expires_at <= ");
         out.push_bind_param::<Timestamptz, _>(&self.old.1)?;
         out.push_sql(
             "
-    RETURNING user_id
+    RETURNING k.user_id
 )
 UPDATE users SET last_seen_at = greatest(last_seen_at, ",
         );
@@ -160,6 +209,12 @@ prepared_once!(Use);
 
 /// A new key; the table itself refuses one for a user who is unknown or deleted
 struct Insert<'a> {
+    text: &'a [String],
+    key: &'a Row<'a>,
+}
+
+/// What a new key is
+struct Row<'a> {
     id: &'a str,
     digest: [u8; 32],
     user: Uuid,
@@ -168,38 +223,58 @@ struct Insert<'a> {
     login_type: &'a str,
     lifetime: i64,
     ip: String,
-    scope: &'a str,
+    scope: String,
     name: &'a str,
 }
 
+/// The template of [`Insert`]
+///
+/// The label of a scope is looked up among those that its type has: releases of v2.27 may
+/// spell it either way.
+pub(super) const NEW_KEY: &str = "\
+INSERT INTO api_keys (created_at, updated_at, last_used, id, hashed_secret, user_id, expires_at,
+                      login_type, lifetime_seconds, ip_address, token_name
+                      , scope  --until v2.27
+                      , scopes, allow_list  --since v2.27
+                      )
+SELECT new.now, new.now, new.now, new.id, new.digest, new.user_id, new.expires_at,
+       new.login_type::login_type, new.lifetime, new.ip::inet, new.name
+       , label.scope::api_key_scope  --until v2.27
+       , ARRAY[label.scope::api_key_scope], ARRAY['*:*']  --since v2.27
+FROM (VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)) AS new
+    (now, id, digest, user_id, expires_at, login_type, lifetime, ip, scope, name),
+LATERAL (
+    SELECT CASE WHEN EXISTS (
+        SELECT FROM pg_enum
+        WHERE enumtypid = 'api_key_scope'::regtype AND enumlabel = new.scope
+    ) THEN new.scope ELSE replace(new.scope, 'coder:', '') END AS scope
+) label
+";
+
 impl QueryFragment<Pg> for Insert<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "\
-INSERT INTO api_keys (created_at, updated_at, last_used, id, hashed_secret, user_id, expires_at,
-                      login_type, lifetime_seconds, ip_address, scope, token_name)
-SELECT now, now, now, ",
-        );
-        out.push_bind_param::<Text, _>(self.id)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Bytea, _>(&self.digest[..])?;
-        out.push_sql(", ");
-        out.push_bind_param::<SqlUuid, _>(&self.user)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Timestamptz, _>(&self.expires_at)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Text, _>(self.login_type)?;
-        out.push_sql("::login_type, ");
-        out.push_bind_param::<BigInt, _>(&self.lifetime)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Text, _>(&self.ip)?;
-        out.push_sql("::inet, ");
-        out.push_bind_param::<Text, _>(self.scope)?;
-        out.push_sql("::api_key_scope, ");
-        out.push_bind_param::<Text, _>(self.name)?;
-        out.push_sql("\nFROM (VALUES (");
-        out.push_bind_param::<Timestamptz, _>(&self.created_at)?;
-        out.push_sql(")) AS created (now)");
+        let (mut text, key) = (self.text.iter(), self.key);
+        push(&mut out, &mut text);
+        out.push_bind_param::<Timestamptz, _>(&key.created_at)?;
+        push(&mut out, &mut text);
+        out.push_bind_param::<Text, _>(key.id)?;
+        push(&mut out, &mut text);
+        out.push_bind_param::<Bytea, _>(&key.digest[..])?;
+        push(&mut out, &mut text);
+        out.push_bind_param::<SqlUuid, _>(&key.user)?;
+        push(&mut out, &mut text);
+        out.push_bind_param::<Timestamptz, _>(&key.expires_at)?;
+        push(&mut out, &mut text);
+        out.push_bind_param::<Text, _>(key.login_type)?;
+        push(&mut out, &mut text);
+        out.push_bind_param::<BigInt, _>(&key.lifetime)?;
+        for texts in [&key.ip, &key.scope] {
+            push(&mut out, &mut text);
+            out.push_bind_param::<Text, _>(texts)?;
+        }
+        push(&mut out, &mut text);
+        out.push_bind_param::<Text, _>(key.name)?;
+        push(&mut out, &mut text);
         Ok(())
     }
 }
@@ -208,19 +283,37 @@ prepared_once!(Insert);
 
 /// Ends a session, and those of its user that are for apps alone
 struct LogOut<'a> {
+    text: &'a [String],
     id: &'a str,
     user: Uuid,
 }
 
+/// The template of [`LogOut`]
+pub(super) const LOG_OUT: &str = "\
+DELETE FROM api_keys
+WHERE user_id = $1 AND (id = $2
+    OR scope::text IN ('application_connect', 'coder:application_connect')  --until v2.27
+    OR scopes::text[] && '{application_connect,coder:application_connect}'  --since v2.27
+)
+";
+
 impl QueryFragment<Pg> for LogOut<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("DELETE FROM api_keys WHERE user_id = ");
+        let mut text = self.text.iter();
+        push(&mut out, &mut text);
         out.push_bind_param::<SqlUuid, _>(&self.user)?;
-        out.push_sql(" AND (scope = 'application_connect' OR id = ");
+        push(&mut out, &mut text);
         out.push_bind_param::<Text, _>(self.id)?;
-        out.push_sql(")");
+        push(&mut out, &mut text);
         Ok(())
     }
 }
 
 prepared_once!(LogOut);
+
+/// How the database finds the holder of one key
+#[cfg(test)]
+pub(super) async fn explained(connection: &Connection, id: &str) -> QueryResult<serde_json::Value> {
+    let text = connection.text(Question::Holders)?;
+    super::plans::Explain(Holders { text, ids: &[id] }).load(connection).await
+}

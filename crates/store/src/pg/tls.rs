@@ -1,146 +1,174 @@
 use std::path::PathBuf;
 
-use openssl::ssl::{SslConnector, SslMethod, SslVersion};
-use postgres_openssl::MakeTlsConnector;
+use openssl::error::ErrorStack;
+use openssl::pkey::{PKey, Private};
+use openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod, SslVersion};
+use openssl::x509::X509;
+use openssl::x509::store::X509StoreBuilder;
+use postgres_openssl::{MakeTlsConnector, set_postgresql_alpn};
 
+use super::url::Secret;
 use crate::Error;
 
-/// How a database URL wants its connections secured
+/// How connections to the database are secured
 ///
 /// The modes are libpq's, with fewer shades: connections are either in the clear or
 /// secured in full, the server's certificate and its name included.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Security {
-    /// `disable`, `allow`, `prefer`, or no word on it: what an active attacker can
-    /// choose is no security
     Clear,
-    /// `require`, `verify-ca`, `verify-full`: a server that cannot prove its name is
-    /// refused
-    Tls {
-        /// `sslrootcert`: who vouches for the server; the system's authorities if nothing
-        /// is said, or `system`
-        roots: Option<PathBuf>,
-    },
+    /// A server that cannot prove its name is refused
+    Tls(Tls),
 }
 
-impl Security {
-    /// Takes what a URL says of security out of it, as tokio-postgres knows little of it
-    pub(super) fn of(url: &str) -> Result<(Self, String), Error> {
-        let mut secured = false;
-        let mut roots = None;
-        let mut keep =
-            |parameter: &str, decode: fn(&str) -> Option<String>| match parameter.split_once('=') {
-                Some(("sslmode", mode)) => {
-                    secured = match mode {
-                        "require" | "verify-ca" | "verify-full" => true,
-                        "allow" | "disable" | "prefer" => false,
-                        _ => return Err(Error::InvalidUrl),
-                    };
-                    Ok(false)
-                }
-                Some(("sslrootcert", "system")) => Ok(false),
-                Some(("sslrootcert", path)) => {
-                    roots = Some(PathBuf::from(decode(path).ok_or(Error::InvalidUrl)?));
-                    Ok(false)
-                }
-                _ => Ok(true),
-            };
-        let rest = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let (base, query) = url.split_once('?').unwrap_or((url, ""));
-            let mut kept = Vec::new();
-            for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-                if keep(parameter, percent_decoded)? {
-                    kept.push(parameter);
-                }
-            }
-            match kept.is_empty() {
-                true => base.to_owned(),
-                false => format!("{base}?{}", kept.join("&")),
-            }
-        } else {
-            // Values in quotes may hold blanks; they pass through piece by piece, as no
-            // piece of ours is quoted.
-            let mut kept = Vec::new();
-            for parameter in url.split(' ') {
-                if keep(parameter, |path| Some(path.to_owned()))? {
-                    kept.push(parameter);
-                }
-            }
-            kept.join(" ")
-        };
-        let security = if secured { Self::Tls { roots } } else { Self::Clear };
-        Ok((security, rest))
+/// What TLS is set up with
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tls {
+    /// The authorities that vouch for the server, in place of the system's
+    pub(super) roots: Option<Pem>,
+    /// What this side proves itself with, where the server asks for it
+    pub(super) identity: Option<Identity>,
+    /// Whether the server's name is sent in the clear before the handshake (SNI)
+    pub(super) sends_name: bool,
+    pub(super) oldest: SslVersion,
+    pub(super) newest: Option<SslVersion>,
+    /// Whether TLS begins without asking, which servers understand since PostgreSQL 17
+    pub(super) direct: bool,
+}
+
+/// A client certificate, with those that vouch for it, and its key
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) certificate: Pem,
+    pub(super) key: Pem,
+    pub(super) passphrase: Option<Secret>,
+}
+
+/// Certificates or a key in PEM form
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Pem {
+    File(PathBuf),
+    /// The text itself stands in the URL: `sslinline`
+    Inline(Secret),
+}
+
+impl Tls {
+    /// Whether something is read from files, which may be replaced while authd runs
+    pub(super) fn names_files(&self) -> bool {
+        let identity = self.identity.as_ref();
+        let pems = [
+            self.roots.as_ref(),
+            identity.map(|identity| &identity.certificate),
+            identity.map(|identity| &identity.key),
+        ];
+        pems.iter().any(|pem| matches!(pem, Some(Pem::File(_))))
     }
 
-    /// What secures the connections, if anything does
-    pub(super) fn connector(&self) -> Result<Option<MakeTlsConnector>, Error> {
-        let Self::Tls { roots } = self else { return Ok(None) };
-        let unusable = |error: openssl::error::ErrorStack| Error::Tls { reason: error.to_string() };
+    /// What secures connections; reads the files
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tls`], which names the file.
+    pub(super) fn connector(&self) -> Result<MakeTlsConnector, Error> {
         let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(unusable)?;
-        builder.set_min_proto_version(Some(SslVersion::TLS1_2)).map_err(unusable)?;
-        if let Some(roots) = roots {
-            let unreadable = |error: openssl::error::ErrorStack| Error::Tls {
-                reason: format!("`{}` holds no certificates: {error}", roots.display()),
-            };
-            // In place of the system's: whoever names one authority means no other.
-            let mut store = openssl::x509::store::X509StoreBuilder::new().map_err(unusable)?;
-            let pem = std::fs::read(roots).map_err(|error| Error::Tls {
-                reason: format!("`{}` cannot be read: {error}", roots.display()),
-            })?;
-            let certificates = openssl::x509::X509::stack_from_pem(&pem).map_err(unreadable)?;
-            if certificates.is_empty() {
-                return Err(unreadable(openssl::error::ErrorStack::get()));
-            }
-            for certificate in certificates {
+        builder.set_min_proto_version(Some(self.oldest)).map_err(unusable)?;
+        builder.set_max_proto_version(self.newest).map_err(unusable)?;
+        if let Some(roots) = &self.roots {
+            // In place of the system's: an operator who names one authority means no other.
+            let mut store = X509StoreBuilder::new().map_err(unusable)?;
+            for certificate in roots.certificates("sslrootcert")? {
                 store.add_cert(certificate).map_err(unusable)?;
             }
             builder.set_cert_store(store.build());
         }
-        Ok(Some(MakeTlsConnector::new(builder.build())))
+        if let Some(identity) = &self.identity {
+            identity.show(&mut builder)?;
+        }
+        if self.direct {
+            set_postgresql_alpn(&mut builder).map_err(unusable)?;
+        }
+        let mut connector = MakeTlsConnector::new(builder.build());
+        let sends_name = self.sends_name;
+        connector.set_callback(move |configuration, _| {
+            configuration.set_use_server_name_indication(sends_name);
+            Ok(())
+        });
+        Ok(connector)
     }
 }
 
-/// The text behind percent signs, if it is a text
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first == b'%' {
-            let (digits, tail) = tail.split_at_checked(2)?;
-            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-            rest = tail;
-        } else {
-            bytes.push(*first);
+impl Identity {
+    fn show(&self, builder: &mut SslConnectorBuilder) -> Result<(), Error> {
+        let mut certificates = self.certificate.certificates("sslcert")?.into_iter();
+        let own =
+            certificates.next().ok_or_else(|| self.certificate.fault("sslcert", "is empty"))?;
+        let key = self.private_key()?;
+        if !own.public_key().is_ok_and(|public| public.public_eq(&key)) {
+            let certificate = self.certificate.place("sslcert");
+            return Err(self.key.fault(
+                "sslkey",
+                format_args!("is not the key of the first certificate in {certificate}"),
+            ));
         }
+        builder.set_certificate(&own).map_err(unusable)?;
+        builder.set_private_key(&key).map_err(unusable)?;
+        for issuer in certificates {
+            builder.add_extra_chain_cert(issuer).map_err(unusable)?;
+        }
+        Ok(())
     }
-    String::from_utf8(bytes).ok()
+
+    fn private_key(&self) -> Result<PKey<Private>, Error> {
+        let pem = self.key.read("sslkey")?;
+        // OpenSSL's own way to get a passphrase is to ask on the terminal.
+        let mut was_asked = false;
+        let key = PKey::private_key_from_pem_callback(&pem, |buffer| {
+            was_asked = true;
+            let passphrase = self.passphrase.as_ref().map_or("", Secret::reveal).as_bytes();
+            let fits = buffer.get_mut(..passphrase.len());
+            Ok(fits.map(|start| start.copy_from_slice(passphrase)).map_or(0, |()| passphrase.len()))
+        });
+        key.map_err(|_| {
+            let fault = match (was_asked, &self.passphrase) {
+                (true, None) => "is encrypted, and there is no `sslpassword`",
+                (true, Some(_)) => "cannot be decrypted with the `sslpassword`",
+                (false, _) => "holds no private key in PEM form",
+            };
+            self.key.fault("sslkey", fault)
+        })
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_url_says_of_security_is_taken_out_of_it() {
-        let tls = |roots: Option<&str>| Security::Tls { roots: roots.map(PathBuf::from) };
-        for (url, security, rest) in [
-            ("postgresql://h/d", Security::Clear, "postgresql://h/d"),
-            ("postgresql://h/d?sslmode=disable", Security::Clear, "postgresql://h/d"),
-            ("postgresql://h/d?sslmode=require", tls(None), "postgresql://h/d"),
-            (
-                "postgres://h/d?a=b&sslmode=verify-full&sslrootcert=%2Fca%20s.pem&c=d",
-                tls(Some("/ca s.pem")),
-                "postgres://h/d?a=b&c=d",
-            ),
-            ("postgres://h/d?sslmode=verify-ca&sslrootcert=system", tls(None), "postgres://h/d"),
-            ("host=h sslmode=verify-full user='a b'", tls(None), "host=h user='a b'"),
-            ("host=h sslmode=require sslrootcert=/ca.pem", tls(Some("/ca.pem")), "host=h"),
-        ] {
-            assert_eq!(Security::of(url), Ok((security, rest.to_owned())), "{url}");
-        }
-        for bad in ["postgres://h?sslmode=sure", "postgres://h?sslrootcert=%f", "sslmode="] {
-            assert_eq!(Security::of(bad), Err(Error::InvalidUrl), "{bad}");
+impl Pem {
+    fn read(&self, parameter: &str) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::File(path) => std::fs::read(path)
+                .map_err(|error| self.fault(parameter, format_args!("cannot be read: {error}"))),
+            Self::Inline(text) => Ok(text.reveal().as_bytes().to_vec()),
         }
     }
+
+    fn certificates(&self, parameter: &str) -> Result<Vec<X509>, Error> {
+        let certificates = X509::stack_from_pem(&self.read(parameter)?);
+        match certificates {
+            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+            _ => Err(self.fault(parameter, "holds no certificates in PEM form")),
+        }
+    }
+
+    fn fault(&self, parameter: &str, fault: impl std::fmt::Display) -> Error {
+        Error::Tls { reason: format!("{} {fault}", self.place(parameter)) }
+    }
+
+    /// What it is called in an error
+    fn place(&self, parameter: &str) -> String {
+        match self {
+            Self::File(path) => format!("`{}` ({parameter})", path.display()),
+            Self::Inline(_) => format!("the text of `{parameter}`"),
+        }
+    }
+}
+
+fn unusable(error: ErrorStack) -> Error {
+    Error::Tls { reason: error.to_string() }
 }

@@ -1,64 +1,96 @@
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::time::Instant;
 
-use diesel::ConnectionError;
+use bb8::{ManageConnection, Pool, PooledConnection, RunError};
 use diesel::result::QueryResult;
 use diesel_async::AsyncPgConnection;
-use diesel_async::pooled_connection::bb8::{Pool, PooledConnection, RunError};
-use diesel_async::pooled_connection::{
-    AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod,
-};
-use futures_util::FutureExt;
+use diesel_async::pooled_connection::PoolableConnection;
 
-use super::connect::{Connector, Purpose};
-use super::reads::is_broken;
+use super::connect::{Connection, Connector, Purpose};
+use super::failure::Failure;
+use super::tables::Tables;
 use crate::Error;
 
 /// Connections that a writer has to itself for a while
 pub(super) struct Writes {
-    pool: Pool<AsyncPgConnection>,
+    pool: Pool<Opener>,
+}
+
+/// Opens the connections of a pool
+#[derive(Debug)]
+struct Opener {
+    connector: Connector,
+    purpose: Purpose,
+}
+
+impl ManageConnection for Opener {
+    type Connection = Connection;
+    type Error = Error;
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        self.connector.connect(self.purpose).await
+    }
+
+    /// Not asked: it would cost a round trip per use, as much as most statements
+    async fn is_valid(&self, _: &mut Connection) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn has_broken(&self, connection: &mut Connection) -> bool {
+        connection.is_closed() || connection.inner.is_broken()
+    }
+}
+
+/// A connection out of the pool
+pub(super) struct Lent<'a>(PooledConnection<'a, Opener>);
+
+impl Lent<'_> {
+    pub(super) fn tables(&self) -> Arc<Tables> {
+        Arc::clone(&self.0.tables)
+    }
+}
+
+impl Deref for Lent<'_> {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &AsyncPgConnection {
+        &self.0.inner
+    }
+}
+
+impl DerefMut for Lent<'_> {
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        &mut self.0.inner
+    }
 }
 
 impl Writes {
     pub(super) fn new(connector: Connector, purpose: Purpose, connections: u32) -> Self {
-        let patience = connector.patience();
-        let mut config = ManagerConfig::default();
-        // bb8's own checks cost a round trip per use, as much as most statements.
-        config.recycling_method = RecyclingMethod::Fast;
-        let connector = Arc::new(connector);
-        config.custom_setup = Box::new(move |_| {
-            let connector = Arc::clone(&connector);
-            async move {
-                let opened = connector.connect(purpose).await;
-                let opened = opened.map(|connection| connection.inner);
-                opened.map_err(|error| ConnectionError::BadConnection(error.to_string()))
-            }
-            .boxed()
-        });
-        let manager = AsyncDieselConnectionManager::new_with_config(String::new(), config);
         let pool = Pool::builder()
             .max_size(connections.max(1))
             .test_on_check_out(false)
-            .connection_timeout(patience)
-            .build_unchecked(manager);
+            .connection_timeout(connector.patience())
+            .build_unchecked(Opener { connector, purpose });
         Self { pool }
     }
 
     /// A connection that was open a moment ago
     ///
     /// After the database restarted, all that are idle are not.
-    pub(super) async fn get(&self) -> Result<PooledConnection<'_, AsyncPgConnection>, Error> {
+    pub(super) async fn get(&self) -> Result<Lent<'_>, Error> {
         loop {
             // On the heap: to open a connection takes a kilobyte, for which every request
             // that may write would otherwise have room.
             let connection = Box::pin(self.pool.get()).await;
             let mut connection = connection.map_err(|error| match error {
                 RunError::TimedOut => Error::unavailable("no connection became free in time"),
-                RunError::User(error) => Error::unavailable(error),
+                RunError::User(error) => error,
             })?;
             // Dropping a broken one removes it from the pool, so this ends.
-            if !connection.is_broken() {
-                return Ok(connection);
+            if !connection.is_closed() && !connection.inner.is_broken() {
+                return Ok(Lent(connection));
             }
         }
     }
@@ -71,10 +103,55 @@ impl Writes {
         write: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>,
     ) -> Result<T, Error> {
         let mut connection = self.get().await?;
-        match write(&mut connection).await {
-            Err(error) if is_broken(&connection, &error).await => Err(Error::unavailable(error)),
-            result => Ok(result?),
+        let began = Instant::now();
+        let outcome = write(&mut connection).await;
+        connection.judge(outcome, began).await
+    }
+}
+
+impl Lent<'_> {
+    /// What comes of a write that is put once
+    pub(super) async fn judge<T>(
+        &self,
+        outcome: QueryResult<T>,
+        began: Instant,
+    ) -> Result<T, Error> {
+        match outcome {
+            Ok(done) => Ok(done),
+            Err(error) => {
+                let failure = self.failed(&error, began).await;
+                Err(failure.error(error))
+            }
         }
+    }
+
+    /// Judges a write whose statement depends on the tables
+    ///
+    /// Says whether to put it again, on another connection: a statement that failed because
+    /// the tables have changed wrote nothing.
+    pub(super) async fn done(
+        &self,
+        outcome: QueryResult<usize>,
+        began: Instant,
+        tries: &mut u8,
+    ) -> Result<bool, Error> {
+        let Err(error) = outcome else { return Ok(true) };
+        *tries += 1;
+        match self.failed(&error, began).await {
+            Failure::TablesChanged if *tries < TRIES => Ok(false),
+            failure => Err(failure.error(error)),
+        }
+    }
+
+    /// Why a statement failed, after which a connection that knows earlier tables is not
+    /// used again
+    async fn failed(&self, error: &diesel::result::Error, began: Instant) -> Failure {
+        // On the heap: hardly any write fails.
+        let failure = Box::pin(Failure::of(&self.0, error, began.elapsed())).await;
+        if failure == Failure::TablesChanged {
+            self.0.retire();
+        }
+        failure
     }
 }
 
@@ -83,3 +160,6 @@ impl fmt::Debug for Writes {
         f.debug_struct("Writes").field("state", &self.pool.state()).finish()
     }
 }
+
+/// How often a write is put to tables that change
+const TRIES: u8 = 3;

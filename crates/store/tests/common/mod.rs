@@ -3,6 +3,9 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+pub(crate) mod certificates;
+pub(crate) mod server;
+
 use std::time::{Duration, SystemTime};
 
 use app_audit::{

@@ -15,6 +15,8 @@ use uuid::Uuid;
 use crate::{session, sessions};
 
 contract! {
+    since V2_24;
+
     // scenario 115, 123
     fn names_and_ids_lead_to_the_same_target(store, fleet: office) {
         let (owner, workspace) = (fleet.users[0].id, fleet.workspaces[0].id);
@@ -112,9 +114,12 @@ contract! {
         assert_eq!(found.workspace.id.0, fleet.workspaces[1].id);
     }
 
-    fn a_workspace_without_build_or_owner_is_not_found(store, fleet: unfinished) {
+    fn a_workspace_without_build_is_not_found(store, _fleet: unbuilt) {
         assert_eq!(place(&store, &fields("alice", "unbuilt", "", "open")).await, None);
-        let orphan = fleet.workspaces[1].id.to_string();
+    }
+
+    fn a_workspace_without_owner_is_not_found(store, fleet: orphaned) {
+        let orphan = fleet.workspaces[0].id.to_string();
         assert_eq!(place(&store, &fields("alice", &orphan, "", "open")).await, None);
     }
 
@@ -193,7 +198,7 @@ contract! {
         assert_eq!(found.cors, app_authz::CorsBehavior::Simple);
     }
 
-    fn the_template_says_who_answers_for_other_origins(store, _fleet: shared_ports) {
+    fn the_template_says_who_answers_for_other_origins(store, _fleet: open_to_others) {
         let found = target(&store, &app("alice", "dev", "main", "open")).await.unwrap();
         assert_eq!(found.cors, app_authz::CorsBehavior::Passthru);
     }
@@ -242,7 +247,7 @@ contract! {
         ] {
             let request = app("alice", "dev", "main", slug);
             let access = store.app_access(&request, token.map_or(&[], std::slice::from_ref)).await;
-            let AppAccess { place, holders } = access.unwrap();
+            let AppAccess { place, holders, .. } = access.unwrap();
             assert_eq!(holders.len(), usize::from(token.is_some()));
             let subject = holders.first().map(|holder| holder.subject(&built_in).unwrap());
             let target = resolve(&request, place.as_deref()).unwrap();
@@ -256,7 +261,7 @@ contract! {
         let built_in = BuiltInRoles::new(Switches::default());
         for (workspace, opened) in [("dev", true), ("broken", false), ("listed-for-group", true)] {
             let request = app("alice", workspace, "main", "closed");
-            let AppAccess { place, holders } =
+            let AppAccess { place, holders, .. } =
                 store.app_access(&request, std::slice::from_ref(&bob)).await.unwrap();
             let target = resolve(&request, place.as_deref()).unwrap();
             let subject = holders[0].subject(&built_in).unwrap();
@@ -349,6 +354,7 @@ fn users_without_address() -> Fleet {
     let acme = fleet.organizations[0].id;
     fleet.users[0].email = String::new();
     fleet.users.truncate(1);
+    fleet.organization_members.truncate(1);
     let ghost = fleet.user("ghost", acme);
     fleet.users[1].deleted = true;
     running(&mut fleet, ghost, "dev");
@@ -374,11 +380,18 @@ fn deleted() -> Fleet {
     fleet
 }
 
-fn unfinished() -> Fleet {
+fn unbuilt() -> Fleet {
     let mut fleet = Fleet::default();
     let acme = fleet.organization("acme");
     let alice = fleet.user("alice", acme);
     fleet.workspace(alice, "unbuilt");
+    fleet
+}
+
+fn orphaned() -> Fleet {
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    fleet.user("alice", acme);
     running(&mut fleet, Uuid::new_v4(), "orphan");
     fleet
 }
@@ -429,6 +442,11 @@ fn shared_ports() -> Fleet {
         });
     }
     fleet.templates[0].max_port_sharing_level = fleet::SharingLevel::Authenticated;
+    fleet
+}
+
+fn open_to_others() -> Fleet {
+    let mut fleet = office();
     fleet.templates[0].cors_behavior = CorsBehavior::Passthru;
     fleet
 }

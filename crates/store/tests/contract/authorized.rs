@@ -13,6 +13,8 @@ use testkit::Database;
 use uuid::Uuid;
 
 contract! {
+    since V2_24;
+
     fn a_workspace_is_read_by_whom_its_roles_let(store, fleet: two_organizations) {
         let [dev, other] = [0, 1].map(|n| WorkspaceId(fleet.workspaces[n].id));
         let deleted = WorkspaceId(fleet.workspaces[2].id);

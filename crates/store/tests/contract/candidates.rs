@@ -5,6 +5,8 @@ use store::fleet::{Fleet, JobType, Transition};
 use uuid::Uuid;
 
 contract! {
+    since V2_20;
+
     fn a_store_that_was_just_loaded_is_ready(store, _fleet: one_agent) {
         store.ping().await.unwrap();
     }

@@ -5,6 +5,8 @@ use chrono::{DateTime, Utc};
 use store::fleet::{CryptoKey, Fleet, Hidden, KeyFeature};
 
 contract! {
+    since V2_24;
+
     fn keys_with_a_secret_are_found_by_feature(store, fleet: keys) {
         let found = store.keys(Feature::WorkspaceAppsToken).await.unwrap();
         let sequences: Vec<_> = found.iter().map(|key| key.sequence).collect();

@@ -14,6 +14,8 @@ use testkit::Database;
 use crate::{session, sessions};
 
 contract! {
+    since V2_24;
+
     fn a_key_is_read_as_it_is_stored(store, fleet: team) {
         let holder = one(&store, 0).await;
         let row = &fleet.api_keys[0];
@@ -63,18 +65,11 @@ contract! {
     }
 
     fn only_custom_roles_that_are_held_come_along(store, fleet: team) {
-        let holder = one(&store, 0).await;
-        let acme = OrganizationId(fleet.organizations[0].id);
-        let names: Vec<_> = holder.custom_roles.iter().map(|role| role.name().clone()).collect();
-        assert_eq!(names, [RoleName::in_organization("observer", acme).unwrap()]);
-        let subject = holder.subject(&BuiltInRoles::new(Switches::default())).unwrap();
-        let log = |organization| {
-            Object::new(ResourceType::ConnectionLog).organization(organization)
-        };
-        let globex = OrganizationId(fleet.organizations[1].id);
-        assert!(subject.is_allowed(&Action::from("watch"), &log(acme)));
-        assert!(!subject.is_allowed(&Action::from("watch"), &log(globex)));
-        assert!(one(&store, 1).await.custom_roles.is_empty());
+        alice_observes_acme_alone(&store, &fleet).await;
+    }
+
+    fn roles_of_one_name_are_those_of_their_organizations(store, fleet: namesakes) {
+        alice_observes_acme_alone(&store, &fleet).await;
     }
 
     fn a_custom_role_of_the_deployment_counts_everywhere(store, _fleet: custom_site_role) {
@@ -124,6 +119,18 @@ async fn a_key_that_outlives_its_user_is_nobodys() {
     assert!(postgres.holders(&[session(0)]).await.unwrap().is_empty());
 }
 
+async fn alice_observes_acme_alone(store: &impl Sessions<Error = Error>, fleet: &Fleet) {
+    let holder = one(store, 0).await;
+    let [acme, globex] = [0, 1].map(|n| OrganizationId(fleet.organizations[n].id));
+    let names: Vec<_> = holder.custom_roles.iter().map(|role| role.name().clone()).collect();
+    assert_eq!(names, [RoleName::in_organization("observer", acme).unwrap()]);
+    let subject = holder.subject(&BuiltInRoles::new(Switches::default())).unwrap();
+    let log = |organization| Object::new(ResourceType::ConnectionLog).organization(organization);
+    assert!(subject.is_allowed(&Action::from("watch"), &log(acme)));
+    assert!(!subject.is_allowed(&Action::from("watch"), &log(globex)));
+    assert!(one(store, 1).await.custom_roles.is_empty());
+}
+
 async fn one(store: &impl Sessions<Error = Error>, user: usize) -> KeyHolder {
     let mut holders = store.holders(&[session(user)]).await.unwrap();
     assert_eq!(holders.len(), 1);
@@ -153,19 +160,23 @@ fn team() -> Fleet {
         user_id: alice,
         roles: Vec::new(),
     });
-    for (name, organization_id) in [
-        ("observer", Some(acme)),
-        ("observer", Some(globex)),
-        ("observer", None),
-        ("x", Some(acme)),
-    ] {
-        fleet.custom_roles.push(custom_role(name, organization_id, json!([])));
+    for (name, organization_id) in [("observer", acme), ("x", acme), ("y", globex)] {
+        fleet.custom_roles.push(custom_role(name, Some(organization_id), json!([])));
     }
     fleet.group("admins", acme, &[alice]);
     fleet.group("both", acme, &[alice, bob]);
     fleet.group("nobody", acme, &[]);
     sessions(&mut fleet);
-    fleet.api_keys[1].scope = KeyScope::ApplicationConnect;
+    fleet.api_keys[1].scopes = vec![KeyScope::application_connect()];
+    fleet
+}
+
+/// The team, and further roles of the name of one that Alice has
+fn namesakes() -> Fleet {
+    let mut fleet = team();
+    for organization_id in [Some(fleet.organizations[1].id), None] {
+        fleet.custom_roles.push(custom_role("observer", organization_id, json!([])));
+    }
     fleet
 }
 
@@ -181,6 +192,8 @@ fn custom_role(
         site_permissions,
         org_permissions: json!([{"negate": false, "resource_type": "connection_log", "action": "watch"}]),
         user_permissions: json!([{"negate": false, "resource_type": "chat", "action": "*"}]),
+        member_permissions: serde_json::json!([]),
+        is_system: false,
     }
 }
 

@@ -4,13 +4,17 @@
 use app_authz::credential::SessionToken;
 use store::fleet::Fleet;
 
-/// Runs each check over every store, loaded with the fleet that it asks for
+/// Runs each check over every store, loaded with the fleet that it asks for: in memory, on
+/// tables of our own, and on those of each release of the control plane since the named one
 macro_rules! contract {
-    ($($(#[$attr:meta])* fn $name:ident($store:ident, $fleet:ident: $make:ident) $body:block)*) => {
+    (
+        since $since:ident;
+        $($(#[$attr:meta])* fn $name:ident($store:ident, $fleet:ident: $make:ident) $body:block)*
+    ) => {
         $($(#[$attr])* mod $name {
             use super::*;
 
-            async fn check($store: impl store::Store, $fleet: Fleet) $body
+            async fn check<S: store::Store>($store: S, $fleet: Fleet) $body
 
             #[tokio::test]
             async fn in_memory() {
@@ -27,7 +31,16 @@ macro_rules! contract {
                 store.load(&fleet).await.unwrap();
                 check(store, fleet).await;
             }
+
+            #[tokio::test]
+            async fn on_releases() {
+                let since = testkit::Release::$since;
+                crate::releases::run(module_path!(), since, $make, check::<store::PgStore>).await;
+            }
         })*
+
+        pub(crate) const CHECKS: &[&str] =
+            &[$(concat!(module_path!(), "::", stringify!($name))),*];
     };
 }
 
@@ -36,6 +49,7 @@ mod authorized;
 mod candidates;
 mod crypto_keys;
 mod holders;
+mod releases;
 mod sessions;
 
 /// Adds a session for each user

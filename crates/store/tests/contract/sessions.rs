@@ -12,6 +12,8 @@ use uuid::Uuid;
 use crate::{session, sessions};
 
 contract! {
+    since V2_24;
+
     fn an_update_writes_what_it_says_and_no_more(store, _fleet: two_users) {
         let before = one(&store, 0).await;
         let later = before.key.last_used + Duration::from_secs(7_200);
@@ -101,8 +103,8 @@ contract! {
              "the user is unknown"),
             (NewKey { token: &other, name: "x", user: UserId(fleet.users[2].id), ..key.clone() },
              "the user is deleted"),
-            (NewKey { token: &other, name: "x", scope: workspace_read(), ..key.clone() },
-             "the table has no such scope"),
+            (NewKey { token: &other, name: "x", scope: ScopeName::NoUserData, ..key.clone() },
+             "it is a scope of agents alone"),
         ] {
             assert!(store.insert(&refused).await.is_err(), "{why}");
         }
@@ -114,10 +116,6 @@ contract! {
 
 async fn one(store: &impl Sessions<Error = Error>, user: usize) -> KeyHolder {
     store.holders(&[session(user)]).await.unwrap().remove(0)
-}
-
-fn workspace_read() -> ScopeName {
-    ScopeName::Permission(ResourceType::Workspace, Action::Read.into())
 }
 
 /// A token of that id
@@ -133,15 +131,15 @@ fn two_users() -> Fleet {
     let bob = fleet.user("bob", acme);
     sessions(&mut fleet);
     for (user, id, scope) in [
-        (alice, "alicesecnd", KeyScope::All),
-        (alice, "aliceapps1", KeyScope::ApplicationConnect),
-        (alice, "aliceapps2", KeyScope::ApplicationConnect),
-        (bob, "bobforapps", KeyScope::ApplicationConnect),
+        (alice, "alicesecnd", KeyScope::all()),
+        (alice, "aliceapps1", KeyScope::application_connect()),
+        (alice, "aliceapps2", KeyScope::application_connect()),
+        (bob, "bobforapps", KeyScope::application_connect()),
     ] {
         fleet.session(user);
         let row = fleet.api_keys.last_mut().unwrap();
         row.id = id.to_owned();
-        row.scope = scope;
+        row.scopes = vec![scope];
     }
     fleet.user("ghost", acme);
     fleet.users[2].deleted = true;

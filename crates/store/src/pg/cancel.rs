@@ -1,0 +1,123 @@
+//! Takes back a statement that the server still works on
+
+use std::fmt::Debug;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use postgres_openssl::{MakeTlsConnector, TlsConnector};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres::{CancelToken, NoTls};
+
+/// Where a session's server is, to be connected to once more
+#[derive(Clone, Debug)]
+pub(super) enum Endpoint {
+    Tcp {
+        address: SocketAddr,
+        /// The name that its certificate proves
+        name: String,
+    },
+    Socket(PathBuf),
+}
+
+/// Asks the server to cancel what the session of `token` works on
+///
+/// Returns when the other side has closed the connection on which it was asked, as libpq does:
+/// until then a pooler may still be looking for the server. PgBouncer 1.18 ends with a failed
+/// assertion if the client goes away before, which tokio-postgres' own way to cancel does.
+pub(super) async fn cancel(
+    token: &CancelToken,
+    endpoint: &Endpoint,
+    tls: Option<&MakeTlsConnector>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    match endpoint {
+        Endpoint::Tcp { address, name } => {
+            ask(token, TcpStream::connect(address).await?, name, tls).await
+        }
+        Endpoint::Socket(path) => ask(token, UnixStream::connect(path).await?, "", tls).await,
+    }
+}
+
+async fn ask<S>(
+    token: &CancelToken,
+    stream: S,
+    name: &str,
+    tls: Option<&MakeTlsConnector>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+where
+    S: AsyncRead + AsyncWrite + Debug + Send + Sync + Unpin + 'static,
+{
+    match tls {
+        None => token.cancel_query_raw(WaitForEof(stream), NoTls).await?,
+        Some(tls) => {
+            let tls = MakeTlsConnect::<S>::make_tls_connect(&mut tls.clone(), name)?;
+            token.cancel_query_raw(stream, WaitingConnector(tls)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A stream that is shut down by waiting until the other side does so
+struct WaitForEof<S>(S);
+
+impl<S: AsyncRead + Unpin> AsyncRead for WaitForEof<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WaitForEof<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut byte = [0];
+            let mut buffer = ReadBuf::new(&mut byte);
+            ready!(Pin::new(&mut self.0).poll_read(context, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: TlsStream + Unpin> TlsStream for WaitForEof<S> {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.0.channel_binding()
+    }
+}
+
+/// Makes TLS streams of that kind
+struct WaitingConnector(TlsConnector);
+
+impl<S> TlsConnect<S> for WaitingConnector
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    type Stream = WaitForEof<<TlsConnector as TlsConnect<S>>::Stream>;
+    type Error = <TlsConnector as TlsConnect<S>>::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Stream, Self::Error>> + Send>>;
+
+    fn connect(self, stream: S) -> Self::Future {
+        let connecting = self.0.connect(stream);
+        Box::pin(async move { connecting.await.map(WaitForEof) })
+    }
+}

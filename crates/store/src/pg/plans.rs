@@ -1,0 +1,182 @@
+//! How the database answers in large tables of real releases
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use agent_auth::Candidates;
+use app_authz::{Directory, UncheckedRequest};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::Json;
+use diesel_async::RunQueryDsl;
+use serde_json::Value;
+use testkit::{Database, Release, World};
+
+use super::app_access::explained as apps;
+use super::candidates::explained as candidates;
+use super::connect::Connection;
+use super::sessions::explained as sessions;
+use super::{Options, PgStore};
+
+/// A statement, and how the database goes about it
+pub(super) struct Explain<Q>(pub(super) Q);
+
+impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Explain<Q> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) ");
+        self.0.walk_ast(out)
+    }
+}
+
+impl<Q> QueryId for Explain<Q> {
+    type QueryId = ();
+
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<Q> Query for Explain<Q> {
+    type SqlType = Json;
+}
+
+impl<Q> Explain<Q>
+where
+    Q: QueryFragment<Pg> + Send,
+{
+    pub(super) async fn load(self, connection: &Connection) -> QueryResult<Value> {
+        self.get_result(&mut &connection.inner).await
+    }
+}
+
+/// Adds 100,000 workspaces of one owner, and 2,000 of as many others
+///
+/// Each is a copy of a workspace of the deployment with a build, an agent of its own
+/// instance, and an app. The rows are copied as JSON, so that the release's own columns come
+/// along.
+const FILL: &str = r#"
+SET session_replication_role = replica;
+CREATE FUNCTION fill(tab regclass, base jsonb, owners int, copies int, changes text) RETURNS void
+LANGUAGE plpgsql AS $$ BEGIN
+    EXECUTE format(
+        'INSERT INTO %1$s SELECT p.* FROM generate_series(1, %2$s) n,
+         LATERAL jsonb_populate_record(NULL::%1$s, $1 || %3$s) p', tab, copies, changes) USING base;
+END $$;
+CREATE FUNCTION copy_all(workspace uuid, kind text, copies int, owner text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE b workspace_builds; r workspace_resources; a workspace_agents; base jsonb;
+BEGIN
+    SELECT * INTO b FROM workspace_builds WHERE workspace_id = workspace ORDER BY build_number DESC LIMIT 1;
+    SELECT * INTO r FROM workspace_resources WHERE job_id = b.job_id LIMIT 1;
+    SELECT * INTO a FROM workspace_agents WHERE resource_id = r.id AND name = 'main' LIMIT 1;
+    SELECT to_jsonb(w) INTO base FROM workspaces w WHERE id = workspace;
+    PERFORM fill('workspaces', base, 1, copies, format(
+        'jsonb_build_object(''id'', md5(%1$L || ''w'' || n), ''name'', %1$L || n, ''owner_id'', %2$s)', kind, owner));
+    PERFORM fill('workspace_builds', to_jsonb(b), 1, copies, format(
+        'jsonb_build_object(''id'', md5(%1$L || ''b'' || n), ''workspace_id'', md5(%1$L || ''w'' || n),
+                            ''job_id'', md5(%1$L || ''j'' || n), ''build_number'', 1)', kind));
+    PERFORM fill('workspace_resources', to_jsonb(r), 1, copies, format(
+        'jsonb_build_object(''id'', md5(%1$L || ''r'' || n), ''job_id'', md5(%1$L || ''j'' || n))', kind));
+    PERFORM fill('workspace_agents', to_jsonb(a), 1, copies, format(
+        'jsonb_build_object(''id'', md5(%1$L || ''a'' || n), ''resource_id'', md5(%1$L || ''r'' || n),
+                            ''auth_instance_id'', ''i-'' || %1$L || n)', kind));
+    SELECT to_jsonb(p) INTO base FROM workspace_apps p WHERE agent_id = a.id AND slug = 'closed';
+    PERFORM fill('workspace_apps', base, 1, copies, format(
+        'jsonb_build_object(''id'', md5(%1$L || ''p'' || n), ''agent_id'', md5(%1$L || ''a'' || n))', kind));
+END $$;
+"#;
+
+async fn fill(world: &World) -> Database {
+    let database = Database::of_release(world.release()).await;
+    world.load(&database).await;
+    let (alice, dev, acme) = (world.id("alice"), world.id("alice/dev"), world.id("acme"));
+    database
+        .sql(&format!(
+            "{FILL}
+             SELECT fill('users', (SELECT to_jsonb(u) FROM users u WHERE id = '{alice}'), 1, 2000,
+                 'jsonb_build_object(''id'', md5(''u'' || n), ''username'', ''user'' || n, ''email'', n || ''@x'')');
+             SELECT fill('organization_members',
+                 (SELECT to_jsonb(m) FROM organization_members m WHERE user_id = '{alice}' AND organization_id = '{acme}'),
+                 1, 2000, 'jsonb_build_object(''user_id'', md5(''u'' || n))');
+             SELECT fill('api_keys', (SELECT to_jsonb(k) FROM api_keys k WHERE user_id = '{alice}' AND token_name = '' LIMIT 1),
+                 1, 2000, 'jsonb_build_object(''id'', lpad(n::text, 10, ''0''), ''user_id'', md5(''u'' || n))');
+             SELECT copy_all('{dev}', 'many', 100000, '''{alice}''');
+             SELECT copy_all('{dev}', 'other', 2000, 'md5(''u'' || n)');
+             SET session_replication_role = origin;"
+        ))
+        .await;
+    database.sql("VACUUM ANALYZE").await;
+    database
+}
+
+/// What of a plan must not be
+fn faults(plan: &Value) -> Vec<String> {
+    let mut faults = Vec::new();
+    if plan.pointer("/0/JIT").is_some() {
+        faults.push("it is compiled".to_owned());
+    }
+    let hit = plan.pointer("/0/Plan/Shared Hit Blocks").and_then(Value::as_u64).unwrap_or(0);
+    let read = plan.pointer("/0/Plan/Shared Read Blocks").and_then(Value::as_u64).unwrap_or(0);
+    if hit + read < 3 {
+        faults.push("it reads nothing".to_owned());
+    }
+    // One workspace with one agent, and one holder: some 15 look-ups of three or four pages.
+    if hit + read > 150 {
+        faults.push(format!("it reads {} pages", hit + read));
+    }
+    faults
+}
+
+#[tokio::test]
+async fn no_question_reads_much_where_one_owner_has_100_000_workspaces() {
+    let mut wrong = Vec::new();
+    for release in [Release::FIRST_WITH_APPS, Release::V2_29, Release::NEWEST] {
+        let world = World::of(release, SystemTime::now());
+        let database = fill(&world).await;
+        // So that a plan of any cost would be compiled.
+        database.sql("ALTER SYSTEM SET jit = on").await;
+        database.sql("SELECT pg_reload_conf()").await;
+        let options = Options::default().read_connections(1);
+        let store = PgStore::connect(database.url(), &options).await.unwrap();
+        let agent = world.id("alice/dev/main");
+        assert_eq!(store.by_instance("i-many4711").await.unwrap().len(), 1, "{release}");
+        let many: UncheckedRequest = serde_json::from_value(serde_json::json!({
+            "access_method": "subdomain", "base_path": "/", "username_or_id": "alice",
+            "workspace_name_or_id": "many777", "app_slug_or_port": "closed",
+        }))
+        .unwrap();
+        let many = many.normalize().check().unwrap();
+        let place = store.app_access(&many, &[]).await.unwrap().place.unwrap();
+        assert_eq!(place.apps.len(), 1, "{release}");
+        for _ in 0..2 {
+            let plans = store.access.run(async |connection: Arc<Connection>| {
+                let mut plans = vec![
+                    ("a holder", sessions(&connection, "0000000007").await?),
+                    (
+                        "an app",
+                        apps::by_name(&connection, "alice", "many777", "closed", "0000000007")
+                            .await?,
+                    ),
+                    (
+                        "another's app",
+                        apps::by_name(&connection, "user7", "other7", "closed", "0000000008")
+                            .await?,
+                    ),
+                    ("an app by id", apps::by_id(&connection, "user7", agent, "closed").await?),
+                    ("a terminal", apps::by_agent(&connection, agent, "0000000007").await?),
+                ];
+                // Its index came with v2.29; before that operators add one.
+                if release >= Release::V2_29 {
+                    plans.push(("sign-in", candidates(&connection, "i-many4711").await?));
+                }
+                Ok(plans)
+            });
+            for (question, plan) in plans.await.unwrap() {
+                let faults = faults(&plan);
+                if !faults.is_empty() {
+                    wrong.push(format!("{release}, {question}: {}\n{plan:#}", faults.join(", ")));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}

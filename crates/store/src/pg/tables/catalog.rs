@@ -1,0 +1,104 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{Array, Bool, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::generation::Mark;
+use super::question;
+
+/// What the database says of the tables that authd may use
+///
+/// Equal catalogs mean that a statement prepared under one means the same under the
+/// other: the same columns of the same types, the same labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Catalog {
+    /// For each table that the search path leads to, the types of its columns
+    tables: BTreeMap<String, BTreeMap<String, String>>,
+    /// For each enumeration of [`KINDS`], its labels
+    labels: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Catalog {
+    /// Reads the catalog of the database, in one statement
+    ///
+    /// It takes no lock on any table and needs no right but to connect.
+    pub(crate) async fn read(mut connection: &AsyncPgConnection) -> QueryResult<Self> {
+        let tables = question::tables();
+        let read = Read { tables: &tables, kinds: &KINDS };
+        let rows: Vec<(bool, String, String, String)> = read.load(&mut connection).await?;
+        let mut catalog = Self::default();
+        for (is_label, of, name, column_type) in rows {
+            if is_label {
+                catalog.labels.entry(of).or_default().insert(name);
+            } else {
+                catalog.tables.entry(of).or_default().insert(name, column_type);
+            }
+        }
+        Ok(catalog)
+    }
+
+    pub(crate) fn has(&self, mark: Mark) -> bool {
+        match mark {
+            Mark::Column { table, column } => self.has_column(table, column),
+            Mark::Label { kind, label } => self.has_label(kind, label),
+        }
+    }
+
+    pub(crate) fn has_table(&self, table: &str) -> bool {
+        self.tables.contains_key(table)
+    }
+
+    pub(crate) fn has_column(&self, table: &str, column: &str) -> bool {
+        self.tables.get(table).is_some_and(|columns| columns.contains_key(column))
+    }
+
+    pub(crate) fn has_label(&self, kind: &str, label: &str) -> bool {
+        self.labels.get(kind).is_some_and(|labels| labels.contains(label))
+    }
+}
+
+struct Read<'a> {
+    tables: &'a [&'static str],
+    kinds: &'a [&'static str],
+}
+
+impl QueryFragment<Pg> for Read<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "\
+SELECT false, asked.name, a.attname::text, format_type(a.atttypid, a.atttypmod)
+FROM unnest(",
+        );
+        out.push_bind_param::<Array<Text>, _>(self.tables)?;
+        out.push_sql(
+            ") AS asked (name)
+JOIN pg_attribute a ON a.attrelid = to_regclass(asked.name)
+WHERE a.attnum > 0 AND NOT a.attisdropped
+UNION ALL
+SELECT true, asked.name, e.enumlabel::text, ''
+FROM unnest(",
+        );
+        out.push_bind_param::<Array<Text>, _>(self.kinds)?;
+        out.push_sql(
+            ") AS asked (name)
+JOIN pg_enum e ON e.enumtypid = to_regtype(asked.name)",
+        );
+        Ok(())
+    }
+}
+
+impl QueryId for Read<'_> {
+    type QueryId = Read<'static>;
+
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for Read<'_> {
+    type SqlType = (Bool, Text, Text, Text);
+}
+
+/// The enumerations of which a label tells generations or spellings apart
+const KINDS: [&str; 1] = ["api_key_scope"];

@@ -1,0 +1,148 @@
+use std::fmt;
+
+use super::catalog::Catalog;
+
+/// The shape of a control plane's tables, named by the first release that has it
+///
+/// Generations are ordered. A release has every column of [`Generation::marks`] up to its
+/// own generation, and none of a later one. Columns that are not listed here are in every
+/// supported release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Generation {
+    /// Sign-in alone: an agent has neither a parent nor a mark of deletion
+    V2_20,
+    /// Agents may be part of another agent
+    V2_22,
+    /// Agents of earlier builds are marked as deleted
+    V2_24,
+    /// Tokens of OAuth2 apps have an audience
+    V2_25,
+    /// Workspaces have access lists, and templates say how apps answer other origins
+    V2_26,
+    /// Keys have several scopes, and a list of what they may touch
+    V2_27,
+    /// Members hold no permission outside of their organizations
+    V2_28,
+    /// The roles that every member of an organization holds are rows
+    V2_30,
+    /// Service accounts are told from people
+    V2_32,
+    /// Organizations add roles to those of each member; use no longer prolongs API tokens
+    V2_35,
+}
+
+/// What is in the tables since a generation, and not before
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Column { table: &'static str, column: &'static str },
+    Label { kind: &'static str, label: &'static str },
+}
+
+impl Generation {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::V2_20,
+        Self::V2_22,
+        Self::V2_24,
+        Self::V2_25,
+        Self::V2_26,
+        Self::V2_27,
+        Self::V2_28,
+        Self::V2_30,
+        Self::V2_32,
+        Self::V2_35,
+    ];
+
+    /// The newest generation that authd knows; newer releases count as this one
+    pub const NEWEST: Self = Self::V2_35;
+
+    /// The first release of the generation, such as `v2.27`
+    #[must_use]
+    pub const fn release(self) -> &'static str {
+        match self {
+            Self::V2_20 => "v2.20",
+            Self::V2_22 => "v2.22",
+            Self::V2_24 => "v2.24",
+            Self::V2_25 => "v2.25",
+            Self::V2_26 => "v2.26",
+            Self::V2_27 => "v2.27",
+            Self::V2_28 => "v2.28",
+            Self::V2_30 => "v2.30",
+            Self::V2_32 => "v2.32",
+            Self::V2_35 => "v2.35",
+        }
+    }
+
+    pub(crate) fn of_release(release: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|generation| generation.release() == release)
+    }
+
+    /// What tells the generation from the one before it
+    pub(crate) const fn marks(self) -> &'static [Mark] {
+        match self {
+            Self::V2_20 => &[],
+            Self::V2_22 => const { &[Mark::column("workspace_agents", "parent_id")] },
+            Self::V2_24 => const { &[Mark::column("workspace_agents", "deleted")] },
+            Self::V2_25 => const { &[Mark::column("oauth2_provider_app_tokens", "audience")] },
+            Self::V2_26 => {
+                const {
+                    &[
+                        Mark::column("templates", "cors_behavior"),
+                        Mark::column("workspaces", "user_acl"),
+                        Mark::column("workspaces", "group_acl"),
+                    ]
+                }
+            }
+            Self::V2_27 => {
+                const { &[Mark::column("api_keys", "scopes"), Mark::column("api_keys", "allow_list")] }
+            }
+            // The release changed no column that tells it; this label came with it. Labels stay
+            // after a downgrade, so it tells nothing where the column is missing.
+            Self::V2_28 => {
+                const {
+                    &[
+                        Mark::column("api_keys", "scopes"),
+                        Mark::Label { kind: "api_key_scope", label: "api_key:*" },
+                    ]
+                }
+            }
+            Self::V2_30 => {
+                const {
+                    &[
+                        Mark::column("custom_roles", "is_system"),
+                        Mark::column("custom_roles", "member_permissions"),
+                    ]
+                }
+            }
+            Self::V2_32 => const { &[Mark::column("users", "is_service_account")] },
+            Self::V2_35 => const { &[Mark::column("organizations", "default_org_member_roles")] },
+        }
+    }
+
+    /// The last generation of which every mark is there
+    pub(crate) fn of(catalog: &Catalog) -> Self {
+        let has_all = |generation: &Self| generation.marks().iter().all(|mark| catalog.has(*mark));
+        Self::ALL.into_iter().rfind(has_all).unwrap_or(Self::V2_20)
+    }
+}
+
+impl Mark {
+    const fn column(table: &'static str, column: &'static str) -> Self {
+        Self::Column { table, column }
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.release())
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Column { table, column } => write!(f, "{table}.{column}"),
+            Self::Label { kind, label } => write!(f, "label {label} of {kind}"),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What authd asks of the tables, and how that differs between their generations
+//!
+//! A connection reads the catalog when it opens and makes its statements from that. Whether
+//! the tables have changed since is asked only when a statement fails; each statement fails
+//! if a column is there that its text takes to be missing, so a change is never overlooked.
+
+mod catalog;
+mod generation;
+mod question;
+mod text;
+
+pub(super) use self::catalog::Catalog;
+pub use self::generation::Generation;
+pub(super) use self::question::{Need, Question, Right};
+use self::text::Text;
+pub(super) use self::text::push;
+use diesel::QueryResult;
+
+use crate::error::Unfit;
+
+/// The tables as one connection found them, with the text of each statement for them
+#[derive(Debug)]
+pub(super) struct Tables {
+    catalog: Catalog,
+    generation: Generation,
+    texts: Vec<Result<Text, Unfit>>,
+}
+
+impl Tables {
+    pub(super) fn new(catalog: Catalog) -> Self {
+        let generation = Generation::of(&catalog);
+        let texts = Question::ALL.map(|question| Self::text_of(question, &catalog, generation));
+        Self { texts: texts.into(), catalog, generation }
+    }
+
+    fn text_of(
+        question: Question,
+        catalog: &Catalog,
+        generation: Generation,
+    ) -> Result<Text, Unfit> {
+        question.fits(catalog, generation)?;
+        Ok(Text::new(&question.template(), generation))
+    }
+
+    pub(super) const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    pub(super) const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The statement that puts `question` to these tables, cut where its parameters stand
+    ///
+    /// # Errors
+    ///
+    /// An error of diesel that carries [`Unfit`].
+    pub(super) fn text(&self, question: Question) -> QueryResult<&[String]> {
+        let text = self.texts.get(question.index()).ok_or(diesel::NotFound)?;
+        let unfit = |unfit: &Unfit| diesel::result::Error::QueryBuilderError(unfit.clone().into());
+        text.as_ref().map(Text::pieces).map_err(unfit)
+    }
+
+    /// What stands in a `FROM` for workspaces with their access lists, which workspaces of
+    /// releases before v2.26 do not have
+    ///
+    /// For questions that nothing but access lists depends on: a connection that does not
+    /// know of them yet reads fewer workspaces than it may.
+    pub(super) fn workspaces(&self) -> &'static str {
+        if self.generation >= Generation::V2_26 { "workspaces" } else { WITHOUT_LISTS }
+    }
+
+    /// Whether each of the questions can be put to these tables
+    pub(super) fn answer(
+        &self,
+        questions: impl IntoIterator<Item = Question>,
+    ) -> Result<(), Unfit> {
+        questions.into_iter().try_for_each(|question| question.fits(&self.catalog, self.generation))
+    }
+}
+
+const WITHOUT_LISTS: &str = "\
+(SELECT id, name, owner_id, organization_id, dormant_at, deleted,
+            '{}'::jsonb AS user_acl, '{}'::jsonb AS group_acl FROM workspaces)";

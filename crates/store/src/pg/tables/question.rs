@@ -1,0 +1,276 @@
+use std::collections::BTreeSet;
+
+use super::catalog::Catalog;
+use super::generation::Generation;
+use super::text::bounds;
+use crate::error::Unfit;
+use crate::pg::{accounts, app_access, candidates, sessions};
+
+/// A question whose statement depends on the generation of the tables
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Question {
+    /// The agents of an instance, for sign-in
+    Candidates,
+    /// An app or a port of a workspace by name, and the holders of keys
+    AppByName,
+    /// The same, where owner or workspace may be an id
+    AppById,
+    /// The terminal of an agent, and the holders of keys
+    Terminal,
+    /// The holders of keys
+    Holders,
+    /// A new key
+    NewKey,
+    /// The end of a key, and of its user's keys for apps
+    LogOut,
+    /// Sessions, for an operator
+    Sessions,
+    /// A visit, written where the control plane looks for it
+    Mirror,
+}
+
+/// A right to a table or to some of its columns
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Need {
+    pub(crate) right: Right,
+    pub(crate) table: &'static str,
+    /// Separated by spaces; none for [`Right::Insert`] and [`Right::Delete`], which are
+    /// rights to whole rows
+    columns: &'static str,
+    since: Generation,
+    until: Option<Generation>,
+}
+
+/// What a statement does with a table
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Right {
+    Select,
+    Insert,
+    Update,
+    Delete,
+}
+
+impl Question {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Candidates,
+        Self::AppByName,
+        Self::AppById,
+        Self::Terminal,
+        Self::Holders,
+        Self::NewKey,
+        Self::LogOut,
+        Self::Sessions,
+        Self::Mirror,
+    ];
+
+    /// The questions of app access
+    pub(crate) const OF_APPS: [Self; 6] =
+        [Self::AppByName, Self::AppById, Self::Terminal, Self::Holders, Self::NewKey, Self::LogOut];
+
+    /// Its place in [`ALL`](Self::ALL)
+    pub(super) fn index(self) -> usize {
+        Self::ALL.iter().position(|question| *question == self).unwrap_or_default()
+    }
+
+    /// The question in words
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Candidates => "the agents of an instance",
+            Self::AppByName => "an app by name",
+            Self::AppById => "an app by id",
+            Self::Terminal => "the terminal of an agent",
+            Self::Holders => "the holder of a session",
+            Self::NewKey => "a new session",
+            Self::LogOut => "the end of a session",
+            Self::Sessions => "the sessions there are",
+            Self::Mirror => "the mirror of the audit",
+        }
+    }
+
+    /// The first generation whose tables can answer it
+    const fn since(self) -> Generation {
+        match self {
+            Self::Candidates => Generation::V2_20,
+            _ => Generation::V2_24,
+        }
+    }
+
+    /// The statement before it is adapted to a generation: see [`Text`](super::text::Text)
+    pub(super) fn template(self) -> String {
+        match self {
+            Self::Candidates => candidates::TEMPLATE.to_owned(),
+            Self::AppByName => app_access::by_name(),
+            Self::AppById => app_access::by_id(),
+            Self::Terminal => app_access::by_agent(),
+            Self::Holders => sessions::holders(),
+            Self::NewKey => sessions::NEW_KEY.to_owned(),
+            Self::LogOut => sessions::LOG_OUT.to_owned(),
+            Self::Sessions => accounts::SESSIONS.to_owned(),
+            // A part of the statement that notes visits.
+            Self::Mirror => String::new(),
+        }
+    }
+
+    /// The rights that its statement takes, in any generation
+    fn all_needs(self) -> Vec<Need> {
+        match self {
+            Self::Candidates => AGENTS_OF_AN_INSTANCE.to_vec(),
+            Self::AppByName | Self::AppById => [PLACES, APPS, HOLDERS].concat(),
+            Self::Terminal => [PLACES, HOLDERS].concat(),
+            Self::Holders => HOLDERS.to_vec(),
+            Self::NewKey => vec![Need::insert("api_keys")],
+            Self::LogOut => LOG_OUT.to_vec(),
+            Self::Sessions => SESSIONS.to_vec(),
+            Self::Mirror => MIRROR.to_vec(),
+        }
+    }
+
+    /// The rights that its statement takes in `generation`
+    pub(crate) fn needs(self, generation: Generation) -> Vec<Need> {
+        let mut needs = self.all_needs();
+        needs.retain(|need| {
+            need.since <= generation && need.until.is_none_or(|until| generation < until)
+        });
+        needs
+    }
+
+    /// Whether the tables can answer it
+    ///
+    /// The generation is that of all tables. A column that came with an earlier generation
+    /// and is missing all the same is a reason not to answer: a newer release may have
+    /// replaced it, such as the mark that an agent is deleted.
+    pub(super) fn fits(self, catalog: &Catalog, generation: Generation) -> Result<(), Unfit> {
+        let unfit = |missing: String| Err(Unfit { question: self.name(), missing, generation });
+        for need in self.needs(generation.max(self.since())) {
+            for column in need.columns() {
+                if !catalog.has_column(need.table, column) {
+                    return unfit(format!("{}.{column}", need.table));
+                }
+            }
+            if !catalog.has_table(need.table) {
+                return unfit(need.table.to_owned());
+            }
+        }
+        let template = self.template();
+        let known = bounds(&template).filter(|bound| *bound <= generation);
+        for mark in known.flat_map(|bound| bound.marks()) {
+            if !catalog.has(*mark) {
+                return unfit(mark.to_string());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Need {
+    const fn select(table: &'static str, columns: &'static str) -> Self {
+        Self { right: Right::Select, table, columns, since: Generation::V2_20, until: None }
+    }
+
+    const fn insert(table: &'static str) -> Self {
+        Self { right: Right::Insert, table, columns: "", since: Generation::V2_20, until: None }
+    }
+
+    const fn delete(table: &'static str) -> Self {
+        Self { right: Right::Delete, table, columns: "", since: Generation::V2_20, until: None }
+    }
+
+    const fn since(mut self, generation: Generation) -> Self {
+        self.since = generation;
+        self
+    }
+
+    const fn until(mut self, generation: Generation) -> Self {
+        self.until = Some(generation);
+        self
+    }
+
+    pub(crate) fn columns(self) -> impl Iterator<Item = &'static str> {
+        self.columns.split_whitespace()
+    }
+}
+
+/// The tables of a control plane that any statement of authd names
+pub(super) fn tables() -> Vec<&'static str> {
+    let needed = Question::ALL.into_iter().flat_map(Question::all_needs);
+    let needed = needed.map(|need| need.table);
+    let marked = Generation::ALL.into_iter().flat_map(Generation::marks);
+    let marked = marked.filter_map(|mark| match mark {
+        super::generation::Mark::Column { table, .. } => Some(*table),
+        super::generation::Mark::Label { .. } => None,
+    });
+    needed.chain(marked).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+const AGENTS_OF_AN_INSTANCE: &[Need] = &[
+    Need::select("workspace_agents", "id name auth_token created_at resource_id auth_instance_id"),
+    Need::select("workspace_agents", "parent_id").since(Generation::V2_22),
+    Need::select("workspace_agents", "deleted").since(Generation::V2_24),
+    Need::select("workspace_resources", "id job_id"),
+    Need::select("workspace_builds", "id job_id build_number workspace_id"),
+    Need::select("workspaces", "id deleted"),
+];
+
+const PLACES: &[Need] = &[
+    Need::select("users", "id username deleted"),
+    Need::select("workspaces", "id name owner_id organization_id template_id dormant_at deleted"),
+    Need::select("workspaces", "user_acl group_acl").since(Generation::V2_26),
+    Need::select("workspace_builds", "workspace_id build_number job_id transition"),
+    Need::select("templates", "id max_port_sharing_level"),
+    Need::select("templates", "cors_behavior").since(Generation::V2_26),
+    Need::select("workspace_resources", "id job_id"),
+    Need::select(
+        "workspace_agents",
+        "id name resource_id created_at first_connected_at last_connected_at disconnected_at \
+         connection_timeout_seconds deleted",
+    ),
+];
+
+const APPS: &[Need] = &[
+    Need::select("workspace_apps", "id agent_id slug url external sharing_level"),
+    Need::select("workspace_agent_port_share", "workspace_id agent_name port share_level"),
+];
+
+const HOLDERS: &[Need] = &[
+    Need::select(
+        "api_keys",
+        "id hashed_secret user_id login_type last_used expires_at lifetime_seconds",
+    ),
+    Need::select("api_keys", "scope").until(Generation::V2_27),
+    Need::select("api_keys", "scopes allow_list").since(Generation::V2_27),
+    Need::select("users", "id status deleted rbac_roles"),
+    Need::select("users", "is_service_account").since(Generation::V2_32),
+    Need::select(
+        "user_links",
+        "user_id login_type oauth_expiry oauth_refresh_token oauth_refresh_token_key_id",
+    ),
+    Need::select("oauth2_provider_app_tokens", "api_key_id audience").since(Generation::V2_25),
+    Need::select("organization_members", "organization_id user_id roles"),
+    Need::select("organizations", "id default_org_member_roles").since(Generation::V2_35),
+    Need::select(
+        "custom_roles",
+        "name organization_id site_permissions org_permissions user_permissions",
+    ),
+    Need::select("custom_roles", "is_system member_permissions").since(Generation::V2_30),
+    Need::select("group_members", "user_id group_id"),
+];
+
+const LOG_OUT: &[Need] = &[
+    Need::delete("api_keys"),
+    Need::select("api_keys", "id user_id"),
+    Need::select("api_keys", "scope").until(Generation::V2_27),
+    Need::select("api_keys", "scopes").since(Generation::V2_27),
+];
+
+const SESSIONS: &[Need] = &[
+    Need::select("api_keys", "id user_id login_type token_name created_at last_used expires_at"),
+    Need::select("api_keys", "scope").until(Generation::V2_27),
+    Need::select("api_keys", "scopes allow_list").since(Generation::V2_27),
+    Need::select("users", "id username"),
+];
+
+const MIRROR: &[Need] = &[
+    Need::insert("audit_logs").until(Generation::V2_25),
+    Need::insert("connection_logs").since(Generation::V2_25),
+    Need::select("workspaces", "id name owner_id organization_id").since(Generation::V2_25),
+];
