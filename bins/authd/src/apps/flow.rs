@@ -49,8 +49,11 @@ pub(crate) struct Allowed {
     pub(crate) cors: CorsBehavior,
     /// The page that asks is that of another app of the owner's, which may then ask
     pub(crate) origin: Option<String>,
-    /// Path and query for the app, without what signs its visitor in
+    /// Path and query to ask the app for: below the path of its URL, and without what signs
+    /// its visitor in
     pub(crate) uri: String,
+    /// The part of the visitor's path that is not the app's; empty on a host of its own
+    pub(crate) folder: String,
     pub(crate) deployment: Arc<Deployment>,
     /// The app token, where a new one was issued
     pub(crate) cookie: Option<HeaderValue>,
@@ -205,10 +208,11 @@ fn of_token(visit: &Visit<'_>, token: &AppToken, text: Option<&str>) -> Allowed 
         owner: token.owner(),
         workspace: token.workspace(),
         agent: token.agent(),
+        uri: uri_for_app(visit, token.url()),
+        folder: folder(visit),
         url: token.url().to_owned(),
         cors: token.cors(),
         origin: None,
-        uri: with_query(visit.app_path, &query_for_app(visit.query)),
         deployment: Arc::clone(&visit.deployment),
         cookie: None,
         token: text.map(Into::into),
@@ -231,13 +235,38 @@ fn of_issue<S: Store>(
         owner,
         workspace,
         agent,
+        uri: uri_for_app(visit, &url),
+        folder: folder(visit),
         url,
         cors,
         origin: None,
-        uri: with_query(visit.app_path, &query_for_app(visit.query)),
         deployment: Arc::clone(&visit.deployment),
         cookie,
         token: text,
+    }
+}
+
+/// The path of the app's URL and the visitor's within the app, joined by one slash, and the
+/// visitor's query
+fn uri_for_app(visit: &Visit<'_>, url: &str) -> String {
+    let query = query_for_app(visit.query);
+    // Most URLs end behind host and port.
+    let has_path = url.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());
+    let base = has_path.then(|| HttpUrl::of_app(url).ok()).flatten();
+    let Some(base) = base.as_ref().map(HttpUrl::path) else {
+        return with_query(visit.app_path, &query);
+    };
+    let base = base.strip_suffix('/').unwrap_or(base);
+    with_query(&format!("{base}{}", visit.app_path), &query)
+}
+
+/// What precedes the visitor's path within the app
+fn folder(visit: &Visit<'_>) -> String {
+    match visit.method {
+        AccessMethod::Path => {
+            visit.path.strip_suffix(visit.app_path).unwrap_or(visit.path).to_owned()
+        }
+        AccessMethod::Subdomain | AccessMethod::Terminal => String::new(),
     }
 }
 

@@ -243,16 +243,25 @@ fn allow(carrier: Carrier, visitor: &HeaderMap, allowed: Allowed) -> Response<Fu
         CorsBehavior::Simple => "simple",
         CorsBehavior::Passthru => "passthru",
     });
+    let of_text = |text: String| HeaderValue::try_from(text).ok();
+    let origin = allowed.origin.and_then(of_text);
+    let folder = of_text(allowed.folder).filter(|folder| !folder.is_empty());
+    // Caddy would write the name of a value that is not there.
+    let [origin, folder] = [origin, folder].map(|value| match carrier {
+        Carrier::Caddy => value.or(Some(HeaderValue::from_static(""))),
+        Carrier::Envoy | Carrier::Nginx | Carrier::Traefik => value,
+    });
     for (name, value) in [
         (header::USER, user),
         (header::OWNER_ID, id(allowed.owner.0)),
         (header::WORKSPACE_ID, id(allowed.workspace.0)),
         (header::AGENT_ID, id(allowed.agent.0)),
         // These stood in a URL or a header, or in a database that keeps URLs.
-        (header::APP_URL, HeaderValue::try_from(allowed.url).ok()),
-        (header::URI, HeaderValue::try_from(allowed.uri).ok()),
+        (header::APP_URL, of_text(allowed.url)),
+        (header::URI, of_text(allowed.uri)),
+        (header::FOLDER, folder),
         (header::CORS, Some(cors)),
-        (header::CORS_ORIGIN, allowed.origin.and_then(|origin| HeaderValue::try_from(origin).ok())),
+        (header::CORS_ORIGIN, origin),
         (SET_COOKIE, allowed.cookie),
     ] {
         if let Some(value) = value {
@@ -263,7 +272,7 @@ fn allow(carrier: Carrier, visitor: &HeaderMap, allowed: Allowed) -> Response<Fu
     let cookie = cookies_for_app(visitor, &allowed.deployment.cookie_names);
     offer(headers, carrier, visitor, cookie);
     if carrier == Carrier::Envoy {
-        withhold(headers, &[header::CORS_ORIGIN, COOKIE, AUTHORIZATION]);
+        withhold(headers, &[header::FOLDER, header::CORS_ORIGIN, COOKIE, AUTHORIZATION]);
     }
     response
 }
@@ -376,6 +385,9 @@ mod header {
     pub(super) const URI: HeaderName = HeaderName::from_static("x-authd-uri");
     pub(super) const CORS: HeaderName = HeaderName::from_static("x-authd-cors");
 
+    /// The part of the visitor's path that the app does not see
+    pub(super) const FOLDER: HeaderName = HeaderName::from_static("x-authd-folder");
+
     /// Whose page may read the app's answer
     pub(super) const CORS_ORIGIN: HeaderName = HeaderName::from_static("x-authd-cors-origin");
 
@@ -386,13 +398,14 @@ mod header {
     pub(super) const AUTHORIZATION: HeaderName = HeaderName::from_static("x-authd-authorization");
 
     /// All that only authd says
-    pub(super) const OURS: [HeaderName; 13] = [
+    pub(super) const OURS: [HeaderName; 14] = [
         USER,
         OWNER_ID,
         WORKSPACE_ID,
         AGENT_ID,
         APP_URL,
         URI,
+        FOLDER,
         CORS,
         CORS_ORIGIN,
         HOST,

@@ -68,7 +68,6 @@ pub struct App {
 }
 
 impl App {
-    #[allow(dead_code, reason = "for the examples of ordinary proxies")]
     pub async fn start() -> Self {
         let (app, listener) = Self::bind().await;
         let serving = app.clone();
@@ -78,7 +77,6 @@ impl App {
                 tokio::spawn(async move {
                     let mut stream = stream;
                     let head = app.read(&mut stream).await?;
-                    app.seen.lock().unwrap().push(head.clone());
                     app.answer(&mut stream, &head).await
                 });
             }
@@ -99,7 +97,6 @@ impl App {
     }
 
     /// What was asked since this was asked last
-    #[allow(dead_code, reason = "for the examples of ordinary proxies")]
     pub fn seen(&self) -> Vec<Head> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
@@ -125,6 +122,7 @@ impl App {
         self.begun.send_modify(|begun| *begun += 1);
         let mut head = Head::parse(&String::from_utf8_lossy(&text));
         head.body = read_body(stream, &head).await?;
+        self.seen.lock().unwrap().push(head.clone());
         Some(head)
     }
 

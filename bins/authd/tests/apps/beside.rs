@@ -1,15 +1,12 @@
 //! The files of `docs/beside-coder.md` in the proxies they are for, before a control plane that
 //! carries what authd decides
 
-use std::time::Duration;
-
 use authd::client::Answer;
 use hyper::Method;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::control_plane::{ControlPlane, Outcome, Seen};
+use crate::everyday::{Everyday, upgrade};
 use crate::proxy::{Program, Proxy, read_head};
 use crate::subdomain::session_cookie_name;
 use crate::world::{ISSUE, Plan, World, claims_of, header, location, query, set_cookies, text};
@@ -64,13 +61,7 @@ impl Front {
 
 /// The proxy with its example, between authd and the control plane at these addresses
 async fn between((program, example): (Program, &str), authd: &str, to: &str) -> Option<Proxy> {
-    let addresses = [
-        ("127.0.0.1:8080", authd),
-        ("127.0.0.1:3000", to),
-        ("apps.example.com", "test.coder.com"),
-        ("coder.example.com", DASHBOARD),
-    ];
-    Proxy::start(program, example, &addresses).await
+    Proxy::start(program, example, [authd, "", to], None).await
 }
 
 impl Front {
@@ -136,6 +127,13 @@ impl Front {
             (HOST, "/", HOST),
             (capitals, "/", lower),
             (&*format!("{capitals}:8443"), "/x", &*format!("{lower}:8443")),
+            ("owner--dev--alice.test.coder.com", "/", "owner--dev--alice.test.coder.com"),
+            ("OWNER--Dev--alice.test.coder.com", "/", "owner--dev--alice.test.coder.com"),
+            (
+                "9000--agent--dev--alice.test.coder.com",
+                "/",
+                "9000--agent--dev--alice.test.coder.com",
+            ),
             (DASHBOARD, "/@alice/dev/apps/owner/", DASHBOARD),
             ("Coder.Test", "/@alice/dev.agent/apps/owner/x", DASHBOARD),
             (DASHBOARD, "/%40alice/dev/apps/owner/x", DASHBOARD),
@@ -372,119 +370,25 @@ impl Front {
 
     /// Bodies, sockets and whatever else an app does
     async fn transport(&self) {
-        let body = vec![b'x'; 5 << 20];
-        for (host, uri) in [(HOST, "/up"), (DASHBOARD, "/@alice/dev/apps/owner/up")] {
-            let asked = (host, uri);
-            let posted = self.proxy.ask(Method::PUT, asked, &[self.session()], body.clone()).await;
-            assert_eq!(posted.status, 200, "{host}: {}", text(&posted));
-            let seen = self.only(host);
-            assert_eq!((seen.outcome, seen.head.body), (Outcome::Carried, 5 << 20), "{host}");
-            assert_eq!(seen.head.method, "PUT");
+        let app = Everyday {
+            proxy: &self.proxy,
+            app: &self.control_plane.app,
+            session: self.world.token("alice"),
+        };
+        for (host, folder) in [(HOST, ""), (DASHBOARD, "/@alice/dev/apps/owner")] {
+            app.transport(host, folder).await;
         }
-        self.stream().await;
-        let session = format!("Coder-Session-Token: {}\r\n", self.world.token("alice"));
-        let head = format!(
-            "POST / HTTP/1.1\r\nHost: {HOST}\r\n{session}Connection: close\r\n\
-             Transfer-Encoding: chunked\r\n\r\n"
-        );
-        let mut chunks = String::new();
-        for _ in 0..640 {
-            chunks.push_str(&format!("2000\r\n{}\r\n", "x".repeat(0x2000)));
-        }
-        let answer = self.proxy.raw(&format!("{head}{chunks}0\r\n\r\n")).await;
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        assert_eq!(self.only("chunks").head.body, 5 << 20);
-
         let terminal = format!("/api/v2/workspaceagents/{}/pty?reconnect=1", self.world.agent);
-        for (host, target) in [(HOST, "/ws"), (DASHBOARD, &*terminal)] {
-            let head = upgrade(target, host, &session, "websocket");
-            let mut stream = self.proxy.connect(&head).await;
-            let switched = read_head(&mut stream).await.to_lowercase();
-            assert!(switched.starts_with("http/1.1 101"), "{host}: {switched}");
-            // The token comes with this answer too.
-            assert!(switched.contains("set-cookie: coder_signed_app_token="), "{switched}");
-            for said in ["one", "two"] {
-                assert_eq!(echoed(&mut stream, said).await, said, "{host}");
-            }
-            assert_eq!(self.only(host).outcome, Outcome::Carried);
-        }
-        for other in ["h2c", "TLS/1.2", "DERP", "websocket, h2c"] {
-            let mut stream = self.proxy.connect(&upgrade("/", PUBLIC, "", other)).await;
-            let answer = read_head(&mut stream).await;
-            assert!(!answer.starts_with("HTTP/1.1 101"), "{other}: {answer}");
-            assert_eq!(self.only(other).head.header("upgrade"), None, "{other}");
-        }
+        app.socket(DASHBOARD, &terminal).await;
+        let seen = self.control_plane.seen();
+        assert!(seen.iter().all(|seen| seen.outcome == Outcome::Carried), "{seen:?}");
+
         // Coder's own protocols pass.
         let mut stream = self.proxy.connect(&upgrade("/derp", DASHBOARD, "", "DERP")).await;
         read_head(&mut stream).await;
         let passed = self.only("derp").head.header("upgrade").unwrap().to_owned();
         assert!(passed.eq_ignore_ascii_case("derp"), "{passed}");
     }
-}
-
-impl Front {
-    /// Bodies in both directions are passed on while they come
-    async fn stream(&self) {
-        let app = &self.control_plane.app;
-        let session = format!("Coder-Session-Token: {}\r\n", self.world.token("alice"));
-        for form in ["chunked", "to-the-end"] {
-            let head = format!("GET /events?{form} HTTP/1.1\r\nHost: {HOST}\r\n{session}\r\n");
-            let mut stream = self.proxy.connect(&head).await;
-            read_until(&mut stream, "data: 1\n\n").await;
-            for next in [2, 3] {
-                app.send_event();
-                read_until(&mut stream, &format!("data: {next}\n\n")).await;
-            }
-        }
-
-        let mut begun = app.begun();
-        let head =
-            format!("POST /up HTTP/1.1\r\nHost: {HOST}\r\n{session}Content-Length: 6\r\n\r\nfirst");
-        let mut stream = self.proxy.connect(&head).await;
-        tokio::time::timeout(PATIENCE, begun.changed()).await.unwrap().unwrap();
-        stream.write_all(b"!").await.unwrap();
-        assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200"));
-        let bodies: Vec<usize> =
-            self.control_plane.seen().iter().map(|seen| seen.head.body).collect();
-        assert_eq!(bodies, [0, 0, 6]);
-
-        let head =
-            format!("GET /down HTTP/1.1\r\nHost: {HOST}\r\n{session}Connection: close\r\n\r\n");
-        let down = self.proxy.raw(&head).await;
-        let (head, body) = down.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        assert_eq!(body.len(), 5 << 20);
-        self.control_plane.seen();
-    }
-}
-
-/// Reads up to and with that text
-async fn read_until(stream: &mut TcpStream, wanted: &str) {
-    let mut read = Vec::new();
-    while !read.ends_with(wanted.as_bytes()) {
-        let byte = tokio::time::timeout(PATIENCE, stream.read_u8()).await;
-        read.push(byte.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&read))).unwrap());
-    }
-}
-
-/// Longer than anything takes on a busy machine
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn upgrade(target: &str, host: &str, headers: &str, protocol: &str) -> String {
-    format!(
-        "GET {target} HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: Upgrade\r\n\
-         Upgrade: {protocol}\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         Sec-WebSocket-Version: 13\r\n\r\n"
-    )
-}
-
-/// What comes back on a socket whose other end says the same again
-async fn echoed(stream: &mut TcpStream, said: &str) -> String {
-    stream.write_all(said.as_bytes()).await.unwrap();
-    let mut back = vec![0; said.len()];
-    let read = stream.read_exact(&mut back);
-    tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
-    String::from_utf8(back).unwrap()
 }
 
 /// Everything, through one proxy

@@ -80,7 +80,7 @@ async fn envoy_puts_the_visitors_path_behind_its_own() {
         assert_eq!(header(&answer, "x-authd-uri"), "/some/path?a=1");
         assert_eq!(
             header(&answer, "x-envoy-auth-headers-to-remove"),
-            "coder-session-token,x-authd-cors-origin,cookie,authorization"
+            "coder-session-token,x-authd-folder,x-authd-cors-origin,cookie,authorization"
         );
     }
     let anonymous = world.send("GET", &format!("{ENVOY}/"), &headers[..3], "").await;
@@ -100,6 +100,60 @@ async fn caddy_is_offered_what_the_app_may_see() {
     assert_eq!(header(&answer, "x-authd-cookie"), "");
     assert!(answer.headers.contains_key("x-authd-cookie"));
     assert!(!header(&answer, "x-authd-user").is_empty());
+}
+
+#[tokio::test]
+async fn the_path_of_an_apps_url_goes_before_the_visitors() {
+    let mut plan = Plan::new();
+    for (slug, url) in [
+        ("root", "http://127.0.0.1:8888/"),
+        ("same", "http://127.0.0.1:8888/@alice/dev/apps/same"),
+        ("base", "http://127.0.0.1:8888/some%20base/"),
+        ("query", "http://127.0.0.1:8888/base?q=default#top"),
+        ("spaced", "http://127.0.0.1:8888/a b"),
+    ] {
+        let known = plan.rows.workspace_apps.iter().any(|app| app.slug == slug);
+        if !known {
+            plan.rows.app(plan.agent, slug);
+        }
+        let app = plan.rows.workspace_apps.iter_mut().find(|app| app.slug == slug).unwrap();
+        app.url = Some(url.to_owned());
+    }
+    let world = plan.serve().await;
+    for (slug, path, asked) in [
+        ("root", "/", "/"),
+        ("root", "/x//y?z", "/x//y?z"),
+        ("same", "/", "/@alice/dev/apps/same/"),
+        ("same", "/x%2Fy?", "/@alice/dev/apps/same/x%2Fy?"),
+        ("base", "/", "/some%20base/"),
+        ("base", "/../x", "/some%20base/../x"),
+        ("query", "/x?y", "/base/x?y"),
+        ("spaced", "/x", "/a%20b/x"),
+    ] {
+        let folder = format!("/@alice/dev.agent/apps/{slug}");
+        let host = format!("{slug}--agent--dev--alice.test.coder.com");
+        for (host, uri, folder) in
+            [(&*host, path.to_owned(), ""), ("coder.test", format!("{folder}{path}"), &*folder)]
+        {
+            for proxy in ["nginx", "caddy", "traefik", "envoy"] {
+                let mut headers = vec![("coder-session-token", world.token("alice"))];
+                let mut check = format!("/api/v2/forward-auth/{proxy}");
+                if proxy == "envoy" {
+                    headers.push(("host", host));
+                    check.push_str(&uri);
+                } else {
+                    headers.extend(forwarded(host, &uri));
+                }
+                let answer = world.send("GET", &check, &headers, "").await;
+                assert_eq!(answer.status, StatusCode::OK, "{proxy} {host} {uri}");
+                assert_eq!(header(&answer, "x-authd-uri"), asked, "{proxy} {host} {uri}");
+                assert_eq!(header(&answer, "x-authd-folder"), folder, "{proxy} {host} {uri}");
+                // What is empty would be the name of a placeholder, or stay as it came.
+                let is_told = answer.headers.contains_key("x-authd-folder");
+                assert_eq!(is_told, proxy == "caddy" || !folder.is_empty(), "{proxy}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

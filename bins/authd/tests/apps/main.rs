@@ -6,6 +6,7 @@
 
 mod access;
 mod addresses;
+mod alone;
 mod api;
 mod app;
 mod attacks;
@@ -13,6 +14,7 @@ mod audit;
 mod beside;
 mod carried;
 mod control_plane;
+mod everyday;
 mod forward;
 mod hosts;
 mod issue;

