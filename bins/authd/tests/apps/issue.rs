@@ -251,7 +251,8 @@ async fn without_a_database_nobody_is_anonymous() {
     assert_eq!(world.issue(visit.clone()).await.status, StatusCode::CREATED);
     world.database.sql("alter table api_keys rename to gone").await;
     let broken = world.issue(visit.clone()).await;
-    assert_eq!(broken.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(broken.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(header(&broken, "retry-after"), "1");
     world.database.sql("alter table gone rename to api_keys").await;
     assert_eq!(world.issue(visit.clone()).await.status, StatusCode::CREATED);
 
