@@ -5,6 +5,8 @@ mod domain;
 mod error;
 pub mod fleet;
 pub mod import;
+#[cfg(feature = "postgres")]
+pub mod inspection;
 mod journal;
 mod memory;
 #[cfg(feature = "postgres")]
@@ -25,7 +27,10 @@ pub use crate::memory::MemoryStore;
 #[cfg(feature = "cluster")]
 pub use crate::pg::cluster;
 #[cfg(feature = "postgres")]
-pub use crate::pg::{Generation, Migrations, Options, PgStore, SessionRow, StatementCounter};
+pub use crate::pg::{
+    FormerRecord, Generation, Grants, Migrated, Migrations, Options, Owned, Owner, PgStore, Right,
+    SessionRow, StatementCounter,
+};
 
 /// Everything that authd asks of a database: the sum of the ports
 pub trait Store:

@@ -64,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) audit_retention: Option<Duration>,
     /// Whether authd makes and rotates the keys it signs with
     pub(crate) key_rotation: bool,
+    /// Whether a control plane's rows may be changed as only it changes them
+    pub(crate) into_control_plane: bool,
     pub(crate) log_level: String,
     pub(crate) log_format: Option<LogFormat>,
 }
@@ -130,7 +132,7 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    pub(crate) fn options(self) -> store::Options {
+    fn options(self) -> store::Options {
         store::Options::default()
             .read_connections(usize::try_from(self.read).unwrap_or(usize::MAX))
             .write_connections(self.write)
@@ -155,6 +157,22 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 const DEFAULT_LOG_LEVEL: &str = "info,tokio_postgres=warn";
 
 impl Config {
+    /// How the configured store is used
+    pub(crate) fn store_options(&self) -> store::Options {
+        let options = match &self.store {
+            StoreConfig::Memory => store::Options::default(),
+            StoreConfig::Postgres { connections, .. }
+            | StoreConfig::Private { connections, .. } => connections.options(),
+        };
+        options.app_access(self.apps.is_some()).into_control_plane(self.into_control_plane)
+    }
+
+    /// The configuration that a file with this text makes, for tests
+    #[cfg(test)]
+    pub(crate) fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        Self::new(toml::from_str(text).map_err(ConfigError::Merged)?)
+    }
+
     fn new(settings: Settings) -> Result<Self, ConfigError> {
         let default = Limits::default();
         let limits = Limits {
@@ -179,6 +197,7 @@ impl Config {
                 .filter(|days| days.get() > 0)
                 .map(|days| Duration::from_secs(u64::from(days) * 86_400)),
             key_rotation: settings.key_rotation.unwrap_or(true),
+            into_control_plane: settings.into_control_plane.unwrap_or_default(),
             identity: IdentityConfig {
                 policy: settings.policy()?,
                 trust_dir: settings.trust_dir.clone(),

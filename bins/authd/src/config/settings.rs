@@ -60,6 +60,12 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_WRITE_CONNECTIONS", value_name = "N", help_heading = "Store")]
     pub(super) write_connections: Option<Within<1, 1000>>,
 
+    /// Let imports, new tokens of proxies and replaced keys change the rows of a control plane
+    /// [default: false]
+    #[arg(long, env = "AUTHD_INTO_CONTROL_PLANE", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Store")]
+    pub(super) into_control_plane: Option<bool>,
+
     /// Folder of keys and certificates to trust beside the built-in ones
     #[arg(long, env = "AUTHD_TRUST_DIR", value_name = "DIR", help_heading = "Trust")]
     pub(super) trust_dir: Option<PathBuf>,

@@ -174,6 +174,10 @@ impl Connector {
     pub(super) fn patience(&self) -> Duration {
         self.options.connect_timeout
     }
+
+    pub(super) const fn options(&self) -> &Options {
+        &self.options
+    }
 }
 
 impl Connection {

@@ -9,6 +9,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncC
 
 use super::PgStore;
 use super::connect::Connection;
+use super::tables::Need;
 use super::values::{Label, Moment};
 use crate::Error;
 
@@ -151,6 +152,17 @@ async fn apply(change: &Change, connection: &mut AsyncPgConnection) -> QueryResu
         }
     }
 }
+
+/// The rights that reading keys takes
+pub(super) const KEYS: &[Need] =
+    &[Need::select("crypto_keys", "feature sequence secret starts_at deletes_at")];
+
+/// The rights that a rotation takes, even if nothing is due
+pub(super) const ROTATION: &[Need] = &[
+    Need::select("crypto_keys", "feature sequence secret starts_at deletes_at"),
+    Need::insert("crypto_keys", "feature sequence secret starts_at deletes_at"),
+    Need::update("crypto_keys", "secret deletes_at"),
+];
 
 /// "authdkey" in ASCII
 const LOCK: i64 = 0x6175_7468_646b_6579;

@@ -26,6 +26,9 @@ pub struct Options {
     /// [`Store::ping`](crate::Store::ping) errs while the tables do not fit the questions
     /// that are asked.
     pub app_access: bool,
+    /// Whether a control plane's rows may be changed as only the control plane itself changes
+    /// them: by an import, or by a new token of a proxy
+    pub into_control_plane: bool,
     /// Counts the statements that are sent
     pub statements: Option<StatementCounter>,
 }
@@ -39,6 +42,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(3),
             statement_timeout: Duration::from_secs(3),
             app_access: true,
+            into_control_plane: false,
             statements: None,
         }
     }
@@ -88,6 +92,13 @@ impl Options {
     #[must_use]
     pub const fn app_access(mut self, asked: bool) -> Self {
         self.app_access = asked;
+        self
+    }
+
+    /// The same options, with [`into_control_plane`](Self::into_control_plane) as given
+    #[must_use]
+    pub const fn into_control_plane(mut self, allowed: bool) -> Self {
+        self.into_control_plane = allowed;
         self
     }
 

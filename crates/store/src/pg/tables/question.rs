@@ -1,7 +1,6 @@
-use std::collections::BTreeSet;
-
 use super::catalog::Catalog;
 use super::generation::Generation;
+use super::need::{self, Need};
 use super::text::bounds;
 use crate::error::Unfit;
 use crate::pg::{accounts, app_access, candidates, sessions};
@@ -25,27 +24,6 @@ pub(crate) enum Question {
     LogOut,
     /// Sessions, for an operator
     Sessions,
-}
-
-/// A right to a table or to some of its columns
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Need {
-    pub(crate) right: Right,
-    pub(crate) table: &'static str,
-    /// Separated by spaces; none for [`Right::Insert`] and [`Right::Delete`], which are
-    /// rights to whole rows
-    columns: &'static str,
-    since: Generation,
-    until: Option<Generation>,
-}
-
-/// What a statement does with a table
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Right {
-    Select,
-    Insert,
-    Update,
-    Delete,
 }
 
 impl Question {
@@ -106,13 +84,13 @@ impl Question {
     }
 
     /// The rights that its statement takes, in any generation
-    fn all_needs(self) -> Vec<Need> {
+    pub(super) fn all_needs(self) -> Vec<Need> {
         match self {
             Self::Candidates => AGENTS_OF_AN_INSTANCE.to_vec(),
             Self::AppByName | Self::AppById => [PLACES, APPS, HOLDERS].concat(),
             Self::Terminal => [PLACES, HOLDERS].concat(),
             Self::Holders => HOLDERS.to_vec(),
-            Self::NewKey => vec![Need::insert("api_keys")],
+            Self::NewKey => NEW_KEY.to_vec(),
             Self::LogOut => LOG_OUT.to_vec(),
             Self::Sessions => SESSIONS.to_vec(),
         }
@@ -120,11 +98,7 @@ impl Question {
 
     /// The rights that its statement takes in `generation`
     pub(crate) fn needs(self, generation: Generation) -> Vec<Need> {
-        let mut needs = self.all_needs();
-        needs.retain(|need| {
-            need.since <= generation && need.until.is_none_or(|until| generation < until)
-        });
-        needs
+        need::of_generation(&self.all_needs(), generation.max(self.since()))
     }
 
     /// Whether the tables can answer it
@@ -134,7 +108,7 @@ impl Question {
     /// replaced it, such as the mark that an agent is deleted.
     pub(super) fn fits(self, catalog: &Catalog, generation: Generation) -> Result<(), Unfit> {
         let unfit = |missing: String| Err(Unfit { question: self.name(), missing, generation });
-        for need in self.needs(generation.max(self.since())) {
+        for need in self.needs(generation) {
             for column in need.columns() {
                 if !catalog.has_column(need.table, column) {
                     return unfit(format!("{}.{column}", need.table));
@@ -153,46 +127,6 @@ impl Question {
         }
         Ok(())
     }
-}
-
-impl Need {
-    const fn select(table: &'static str, columns: &'static str) -> Self {
-        Self { right: Right::Select, table, columns, since: Generation::V2_20, until: None }
-    }
-
-    const fn insert(table: &'static str) -> Self {
-        Self { right: Right::Insert, table, columns: "", since: Generation::V2_20, until: None }
-    }
-
-    const fn delete(table: &'static str) -> Self {
-        Self { right: Right::Delete, table, columns: "", since: Generation::V2_20, until: None }
-    }
-
-    const fn since(mut self, generation: Generation) -> Self {
-        self.since = generation;
-        self
-    }
-
-    const fn until(mut self, generation: Generation) -> Self {
-        self.until = Some(generation);
-        self
-    }
-
-    pub(crate) fn columns(self) -> impl Iterator<Item = &'static str> {
-        self.columns.split_whitespace()
-    }
-}
-
-/// The tables of a control plane that any statement of authd names
-pub(super) fn tables() -> Vec<&'static str> {
-    let needed = Question::ALL.into_iter().flat_map(Question::all_needs);
-    let needed = needed.map(|need| need.table);
-    let marked = Generation::ALL.into_iter().flat_map(Generation::marks);
-    let marked = marked.filter_map(|mark| match mark {
-        super::generation::Mark::Column { table, .. } => Some(*table),
-        super::generation::Mark::Label { .. } => None,
-    });
-    needed.chain(marked).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 const AGENTS_OF_AN_INSTANCE: &[Need] = &[
@@ -243,6 +177,18 @@ const HOLDERS: &[Need] = &[
     ),
     Need::select("custom_roles", "is_system member_permissions").since(Generation::V2_30),
     Need::select("group_members", "user_id group_id"),
+];
+
+/// The table itself looks whether the user is deleted.
+const NEW_KEY: &[Need] = &[
+    Need::insert(
+        "api_keys",
+        "created_at updated_at last_used id hashed_secret user_id expires_at login_type \
+         lifetime_seconds ip_address token_name",
+    ),
+    Need::insert("api_keys", "scope").until(Generation::V2_27),
+    Need::insert("api_keys", "scopes allow_list").since(Generation::V2_27),
+    Need::select("users", "id deleted"),
 ];
 
 const LOG_OUT: &[Need] = &[
