@@ -291,6 +291,7 @@ async fn tokens_are_made_listed_and_ended_with_the_rights_for_commands() {
 /// with what names it
 fn rights(grants: &str) -> Vec<(String, String, String)> {
     let mut rights = Vec::new();
+    let grants = grants.replace(",\n      ", ", ");
     for line in grants.lines().filter(|line| line.contains(" ON \"public\".")) {
         let (granted, rest) = line.strip_prefix("GRANT ").unwrap().split_once(" ON ").unwrap();
         let table = rest.split(" TO ").next().unwrap().strip_prefix("\"public\".").unwrap();

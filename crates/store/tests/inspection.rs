@@ -66,7 +66,7 @@ async fn authds_own_tables_lack_nothing() {
     assert_eq!(inspection.tables.owner, Owner::Authd);
     assert_eq!(inspection.tables.generation, Generation::NEWEST);
     assert_eq!((inspection.tables.migration, inspection.tables.pending), (None, Some(0)));
-    assert_eq!(lacks(&inspection), [] as [&Lack; 0]);
+    assert_eq!(lacks(&inspection), Vec::<&Lack>::new());
     let keys: Vec<_> = inspection.keys.iter().map(|keys| (keys.readable, &keys.problem)).collect();
     assert_eq!(keys, [(0, &None), (0, &None)]);
     let server = &inspection.server;
@@ -179,7 +179,7 @@ async fn only_what_is_asked_for_is_looked_at() {
     let store = database.store().await;
     database.sql("DROP TABLE api_keys CASCADE; DROP TABLE crypto_keys CASCADE").await;
     let inspection = store.inspect(&Asked::with([]), &SystemTime::now).await.unwrap();
-    assert_eq!(lacks(&inspection), [] as [&Lack; 0]);
+    assert_eq!(lacks(&inspection), Vec::<&Lack>::new());
     assert_eq!((inspection.tasks.len(), inspection.keys.len()), (1, 0));
 }
 
@@ -196,7 +196,7 @@ async fn an_inspection_ends_although_a_table_is_locked() {
         .await;
     // Rights and columns are read from catalogs, which an upgrade does not lock.
     let inspection = inspect(&store).await;
-    assert_eq!(lacks(&inspection), [] as [&Lack; 0]);
+    assert_eq!(lacks(&inspection), Vec::<&Lack>::new());
     assert!(!locked.is_finished());
     locked.abort();
 }

@@ -175,6 +175,7 @@ async fn deployment(release: Release) -> (Database, String, Deeds) {
 /// Each right of the statements, as what follows `GRANT` or `REVOKE`, up to the role
 fn rights(grants: &str) -> Vec<(String, String)> {
     let mut rights = Vec::new();
+    let grants = grants.replace(",\n      ", ", ");
     for line in grants.lines().filter(|line| line.contains(" ON \"public\".")) {
         let (granted, rest) = line.strip_prefix("GRANT ").unwrap().split_once(" ON ").unwrap();
         let (table, role) = rest.trim_end_matches(';').split_once(" TO ").unwrap();
@@ -201,7 +202,7 @@ fn rights(grants: &str) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn each_right_is_needed_and_all_are_enough() {
-    for release in [Release::FIRST_WITH_APPS, Release::V2_28, Release::NEWEST] {
+    for release in [Release::FIRST_WITH_APPS, Release::NEWEST] {
         let (database, grants, deeds) = deployment(release).await;
         assert_eq!(deeds.refused().await, BTreeSet::new(), "{release}\n{grants}");
         let rights = rights(&grants);

@@ -229,7 +229,7 @@ fn of_tables(tables: &Tables, server: &Server) -> Vec<Finding> {
 /// Whether a task can be done, and if not, what to do
 fn of_task(task: &Task, tables: &Tables, server: &Server) -> Finding {
     if task.lacks.is_empty() {
-        return Finding::ok(task.name, "can be answered");
+        return Finding::ok(task.name, "nothing is missing");
     }
     let lacks: Vec<String> = task.lacks.iter().map(ToString::to_string).collect();
     let lacks = lacks.join(", ");

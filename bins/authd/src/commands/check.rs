@@ -1,6 +1,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use serde::Serialize;
 use store::PgStore;
 use store::cluster::Persistent;
@@ -10,8 +11,8 @@ use super::serve::{blocking, cluster_settings};
 use super::{CommandError, printable};
 use crate::app::system_clock;
 use crate::check::{self, Finding, State, TESTED};
-use crate::cli::CheckArgs;
-use crate::config::{Config, StoreConfig};
+use crate::cli::{CheckArgs, Cli};
+use crate::config::{Config, StoreConfig, unknown_environment};
 use crate::error::chain;
 use crate::trust::Trust;
 
@@ -29,6 +30,11 @@ pub(crate) async fn run(args: CheckArgs) -> Result<ExitCode, CommandError> {
         }
         Err(error) => findings.push(Finding::error("settings", chain(&error))),
     }
+    findings.extend(
+        unknown_environment(&Cli::command()).into_iter().map(|name| {
+            Finding::warning(name, "this environment variable is not a setting of authd")
+        }),
+    );
     let first = findings.iter().find(|finding| finding.state == State::Error);
     let report = Report {
         ok: first.is_none(),

@@ -2,7 +2,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use store::cluster::Persistent;
-use store::{Migrated, Migrations, Options, Owned, PgStore};
+use store::{Migrated, Migrations, Options, Owned, Owner, PgStore};
 
 use super::serve::{blocking, cluster_settings};
 use super::{CommandError, warn_of_unknown_environment};
@@ -61,6 +61,9 @@ impl Todo {
                 print(&lines)
             }
             Self::RemoveOwned { yes: false } => {
+                if store.owner().await? == Owner::Authd {
+                    return Err(store::Error::NoControlPlane.into());
+                }
                 let owned = store.owned().await?;
                 if owned.is_empty() {
                     return print(&["there is nothing of authd here".to_owned()]);

@@ -44,7 +44,7 @@ impl Import for PgStore {
 fn told(differences: &[Difference]) -> String {
     let mut tables: BTreeMap<&str, Vec<&Difference>> = BTreeMap::new();
     for difference in differences {
-        tables.entry(&difference.table).or_default().push(difference);
+        tables.entry(difference.table).or_default().push(difference);
     }
     let table = |(table, differences): (&&str, &Vec<&Difference>)| {
         let named = differences.iter().filter_map(|difference| difference.name.as_deref());

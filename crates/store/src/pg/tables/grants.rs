@@ -81,7 +81,11 @@ impl Rights {
             let rights = self.0.get(&**name)?;
             let rights: Vec<String> =
                 rights.iter().map(|(right, columns)| spelled(*right, columns)).collect();
-            Some(format!("GRANT {} ON {}.{name} TO {role}", rights.join(", "), quoted(schema)))
+            Some(format!(
+                "GRANT {} ON {}.{name} TO {role}",
+                rights.join(",\n      "),
+                quoted(schema)
+            ))
         });
         schemas.chain(tables).collect()
     }
