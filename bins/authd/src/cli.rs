@@ -19,8 +19,19 @@ pub(crate) enum Command {
     AgentToken(AgentTokenArgs),
     /// Read the audit log: who opened what, and who was refused
     Audit(AuditArgs),
+    /// Look whether authd can work as it is set up: settings, trust, database
+    ///
+    /// Run this first. It takes the settings of `serve`, changes nothing, and says what it
+    /// found, where, and what to do. Exit status 0: no errors. 1: the first error is on
+    /// standard error.
+    Check(CheckArgs),
     /// Show the whole path on this machine: private database, sample fleet, test cloud, sign-ins
     Demo(DemoArgs),
+    /// Print the statements that give a role the fewest rights that `serve` needs
+    ///
+    /// For the settings of `serve` and the tables as they are now, column by column. To be run
+    /// by the owner of the tables: `authd grants | psql`.
+    Grants(GrantsArgs),
     /// Bring users, workspaces, agents and apps to what a document says
     ///
     /// What the document has is added or changed, all or nothing. What it leaves out stays
@@ -51,6 +62,27 @@ pub(crate) struct DemoArgs {
     /// Folder of `initdb` and `postgres` [default: the newest installed]
     #[arg(long, env = "AUTHD_POSTGRES_BIN", value_name = "DIR")]
     pub(crate) postgres_bin: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct CheckArgs {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct GrantsArgs {
+    /// The role that authd connects as
+    #[arg(long, value_name = "NAME", default_value = "authd")]
+    pub(crate) role: String,
+    /// Also what `authd token` needs, which needs app access too
+    #[arg(long)]
+    pub(crate) commands: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 }
 
 #[derive(Args)]
@@ -159,6 +191,12 @@ pub(crate) struct MigrateArgs {
     /// Create only the tables that authd writes, beside a control plane that has its own
     #[arg(long)]
     pub(crate) owned_only: bool,
+    /// Take away what authd made beside a control plane, the audit log included
+    #[arg(long, conflicts_with = "owned_only")]
+    pub(crate) remove_owned: bool,
+    /// Do not only print what `--remove-owned` would take away
+    #[arg(long, requires = "remove_owned")]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
 }

@@ -197,7 +197,7 @@ pub(crate) struct Expiry<'a> {
 }
 
 /// Long enough for an upgrade, or for a file in the trust folder
-const WARNING_DAYS: i64 = 60;
+pub(crate) const WARNING_DAYS: i64 = 60;
 
 fn days_between(now: SystemTime, end: SystemTime) -> i64 {
     const DAY: u64 = 86_400;

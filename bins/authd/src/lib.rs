@@ -7,6 +7,7 @@
 
 mod app;
 mod apps;
+mod check;
 mod cli;
 pub mod client;
 mod commands;

@@ -7,6 +7,15 @@ use thiserror::Error;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
+    /// The tables are a control plane's, and only it changes such rows
+    #[error(
+        "these tables are a control plane's, and this would change {changes}; \
+         `--into-control-plane` lets authd do that"
+    )]
+    ControlPlane {
+        /// What would be changed, by table
+        changes: String,
+    },
     /// A table of a control plane is there, and no migration of ours created it
     #[error(
         "the database has a table `{table}` that authd did not create; \
@@ -64,6 +73,9 @@ pub enum Error {
         /// What it lacks
         reason: String,
     },
+    /// The tables of users, workspaces and agents are authd's own
+    #[error("authd stands alone in this database; there is no control plane to leave")]
+    NoControlPlane,
     /// The database answered, with an error
     #[error("the database refused a statement: {reason}")]
     Query {

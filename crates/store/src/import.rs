@@ -154,8 +154,8 @@ impl Difference {
     pub(crate) fn of(table: Table, row: &Map<String, Value>, change: Change) -> Self {
         let column = |column: &&str| row.get(*column).cloned().unwrap_or_default();
         let key = table.key().iter().map(|name| ((*name).to_owned(), column(name))).collect();
-        let name = ["name", "username", "slug"].iter().find_map(|name| row.get(*name));
-        let name = name.and_then(Value::as_str).map(str::to_owned);
+        let names = ["name", "username", "slug"].iter().filter_map(|name| row.get(*name)?.as_str());
+        let name = names.into_iter().find(|name| !name.is_empty()).map(str::to_owned);
         Self { table: table.name(), key, name, change }
     }
 }

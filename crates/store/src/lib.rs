@@ -7,6 +7,8 @@ mod encryption;
 mod error;
 pub mod fleet;
 pub mod import;
+#[cfg(feature = "postgres")]
+pub mod inspection;
 mod journal;
 mod memory;
 #[cfg(feature = "postgres")]
@@ -30,7 +32,8 @@ pub use crate::memory::MemoryStore;
 pub use crate::pg::cluster;
 #[cfg(feature = "postgres")]
 pub use crate::pg::{
-    ActiveKey, Generation, Migrations, Options, PgStore, Pooling, SessionRow, StatementCounter,
+    ActiveKey, FormerRecord, Generation, Grants, Migrated, Migrations, Options, Owned, Owner,
+    PgStore, Pooling, Right, SessionRow, StatementCounter,
 };
 
 /// Everything that authd asks of a database: the sum of the ports

@@ -57,6 +57,18 @@ impl Network {
     }
 }
 
+impl Network {
+    /// Whether every address is in it, of its family
+    pub(crate) const fn is_everything(self) -> bool {
+        self.bits == 0
+    }
+
+    /// Whether processes of this machine may be in it
+    pub(crate) const fn has_loopback(self) -> bool {
+        self.is_everything() || self.address.is_loopback()
+    }
+}
+
 impl FromStr for Network {
     type Err = NoNetwork;
 

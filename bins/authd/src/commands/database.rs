@@ -3,8 +3,7 @@ use store::{Migrations, PgStore};
 
 use super::serve::{blocking, cluster_settings};
 use super::{CommandError, warn_of_unknown_environment};
-use crate::config::ConfigArgs;
-use crate::config::StoreConfig;
+use crate::config::{Config, ConfigArgs, StoreConfig};
 use crate::telemetry;
 
 /// Does `work` with the configured database
@@ -22,21 +21,39 @@ pub(super) async fn with_store<T>(
     let config = config.resolve()?;
     telemetry::start_log(&config.log_level, config.log_format)?;
     warn_of_unknown_environment();
-    match config.store {
-        StoreConfig::Memory => Err(CommandError::NothingStored),
-        StoreConfig::Postgres { url, connections } => {
-            work(&PgStore::connect(url.reveal(), &connections.options()).await?).await
+    let own = matches!(config.store, StoreConfig::Private { .. });
+    with_database(&config, async |store| {
+        if own {
+            store.migrate(Migrations::All).await?;
         }
-        StoreConfig::Private { data_dir, postgres_bin, connections } => {
-            let settings = cluster_settings(postgres_bin.as_deref());
+        work(store).await
+    })
+    .await
+}
+
+/// Does `work` with the configured database as it is
+///
+/// A database of authd's own is started if no server uses it.
+///
+/// # Errors
+///
+/// As [`with_store`].
+pub(super) async fn with_database<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&PgStore) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let options = config.store_options();
+    match &config.store {
+        StoreConfig::Memory => Err(CommandError::NothingStored),
+        StoreConfig::Postgres { url, .. } => {
+            work(&PgStore::connect(url.reveal(), &options).await?).await
+        }
+        StoreConfig::Private { data_dir, postgres_bin, .. } => {
+            let (data_dir, settings) =
+                (data_dir.clone(), cluster_settings(postgres_bin.as_deref()));
             let database = blocking(move || Persistent::start(&data_dir, &settings)).await?;
             let url = database.url();
-            let done = async {
-                let store = PgStore::connect(&url, &connections.options()).await?;
-                store.migrate(Migrations::All).await?;
-                work(&store).await
-            }
-            .await;
+            let done = async { work(&PgStore::connect(&url, &options).await?).await }.await;
             blocking(move || database.stop()).await?;
             done
         }

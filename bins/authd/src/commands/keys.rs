@@ -26,7 +26,13 @@ pub(crate) async fn run(args: KeysArgs) -> Result<(), CommandError> {
                     false => rotate(feature, rows, now, fill),
                 }
             };
-            with_store(config, async |store| change(store, plan).await).await
+            with_store(config, async |store| {
+                if compromised && !store.may_change_rows().await? {
+                    return Err(would_change(store, plan).await?);
+                }
+                change(store, plan).await
+            })
+            .await
         }
     }
 }
@@ -94,6 +100,27 @@ async fn change(
         }
     }
     Ok(())
+}
+
+/// Names the keys of a control plane that would be cleared, having changed nothing
+async fn would_change(
+    store: &PgStore,
+    plan: impl Fn(Feature, &[CryptoKey], &[u8; LONGEST_SECRET]) -> Vec<Change> + Send + Sync,
+) -> Result<CommandError, CommandError> {
+    let mut cleared = Vec::new();
+    for feature in FEATURES {
+        let look = |rows: &[CryptoKey]| {
+            cleared.extend(plan(feature, rows, &[0; LONGEST_SECRET]).iter().filter_map(|change| {
+                let Change::Clear { sequence, .. } = change else { return None };
+                Some(format!("{} {sequence}", feature.as_str()))
+            }));
+            Vec::new()
+        };
+        store.rotate(feature, look).await?;
+    }
+    let keys = if cleared.is_empty() { "the keys".to_owned() } else { cleared.join(", ") };
+    let changes = format!("{keys} in crypto_keys, with which it signs too");
+    Ok(store::Error::ControlPlane { changes }.into())
 }
 
 fn tell(change: &Change) -> String {

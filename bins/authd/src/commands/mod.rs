@@ -1,7 +1,9 @@
 mod agent_token;
 mod audit;
+mod check;
 mod database;
 mod demo;
+mod grants;
 mod import;
 mod keys;
 mod migrate;
@@ -50,10 +52,12 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
     match command {
         Command::AgentToken(args) => agent_token::run(args).await?,
         Command::Audit(args) => return audit::run(args).await,
+        Command::Check(args) => return check::run(args).await,
         Command::Demo(args) => demo::run(args).await?,
+        Command::Grants(args) => grants::run(args).await?,
         Command::Import(args) => import::run(args).await?,
         Command::Keys(args) => keys::run(args).await?,
-        Command::Migrate(args) => migrate::run(args).await?,
+        Command::Migrate(args) => return migrate::run(args).await,
         Command::Policy(args) => return policy::run(&args),
         Command::Serve(args) => serve::run(args).await?,
         Command::Token(args) => token::run(args).await?,
@@ -97,6 +101,9 @@ pub(crate) enum CommandError {
         #[source]
         error: std::io::Error,
     },
+    /// The first line that matters of what was looked at
+    #[error("{0}")]
+    Check(String),
     #[error(transparent)]
     Cluster(#[from] store::cluster::Error),
     #[error("{0}")]
@@ -135,11 +142,6 @@ pub(crate) enum CommandError {
     NoAnswer(Duration),
     #[error("the system has no random bytes")]
     NoRandomness,
-    #[error(
-        "the database does not give this user all tables that authd needs; run `authd migrate`, \
-         beside a control plane with `--owned-only`"
-    )]
-    NoTables(#[source] store::Error),
     #[error("`--store memory` keeps nothing that another command can reach")]
     NothingStored,
     #[error("`--store memory` has no tables to migrate")]

@@ -1,10 +1,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_auth::Candidates;
-use app_audit::{AuditLog, Filter, Journal, Page};
-use app_authz::token::{Feature, KeyStore};
-use app_authz::{AccessMethod, Directory, Proxies, Scheme, UncheckedRequest};
 use store::cluster::{self, Persistent};
 use store::{MemoryStore, Migrations, PgStore, Store};
 use tokio::net::TcpListener;
@@ -13,6 +9,7 @@ use tracing::{error, info, warn};
 
 use super::{CommandError, warn_of_unknown_environment};
 use crate::app::{App, system_clock};
+use crate::check;
 use crate::cli::ServeArgs;
 use crate::config::{Config, IdentityConfig, StoreConfig};
 use crate::identity::{Identity, Online};
@@ -32,30 +29,33 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
         .map_err(|error| CommandError::Listen { address: config.listen, error })?;
     let identity = identity(&config.identity, online(&config.identity))?;
 
+    let _ = check::log(&check::of_settings(&config));
+    let options = config.store_options();
     match std::mem::replace(&mut config.store, StoreConfig::Memory) {
         StoreConfig::Memory => serve(config, listener, identity, MemoryStore::default()).await,
         StoreConfig::Postgres { url, connections } => {
             let has_keys = !connections.encryption_keys.is_empty();
-            let store = PgStore::connect(url.reveal(), &connections.options()).await?;
+            let store = PgStore::connect(url.reveal(), &options).await?;
             if store.is_pooled() {
                 warn!(
                     "a pooler keeps authd's settings from the database, which its role must \
                      have instead: `jit`, `plan_cache_mode`, `statement_timeout`"
                 );
             }
-            check_tables(&store, config.apps.is_some()).await?;
+            look(&store, &config).await?;
             if config.apps.is_some() && config.key_rotation {
                 check_encryption(&store, has_keys).await?;
             }
             serve(config, listener, identity, store).await
         }
-        StoreConfig::Private { data_dir, postgres_bin, connections } => {
+        StoreConfig::Private { data_dir, postgres_bin, .. } => {
             let settings = cluster_settings(postgres_bin.as_deref());
             let database = blocking(move || Persistent::start(&data_dir, &settings)).await?;
             let url = database.url();
             let served = async {
-                let store = PgStore::connect(&url, &connections.options()).await?;
+                let store = PgStore::connect(&url, &options).await?;
                 store.migrate(Migrations::All).await?;
+                look(&store, &config).await?;
                 serve(config, listener, identity, store).await
             }
             .await;
@@ -65,31 +65,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     }
 }
 
-/// Asks each question before any client does, so that a database without the tables
-/// is told at the start and not at the first sign-in, or where visits went unrecorded
-async fn check_tables(store: &PgStore, apps: bool) -> Result<(), CommandError> {
-    let asked = async {
-        store.by_instance("").await?;
-        if apps {
-            if let Ok(request) = of_nobody().check() {
-                store.app_access(&request, &[]).await?;
-            }
-            store.keys(Feature::WorkspaceAppsToken).await?;
-            store.keys(Feature::WorkspaceAppsApiKey).await?;
-            store.proxies().await?;
-            store.list(&Filter::default(), Page::first(1)).await?;
-            store.count(&[]).await?;
-        }
-        Ok(())
-    };
-    asked.await.map_err(no_tables)
-}
-
 /// Warns if the keys at hand are not those that the control plane encrypts with
 ///
 /// Keys that are stored may be readable all the same, and the next one could not be made.
 async fn check_encryption(store: &PgStore, has_keys: bool) -> Result<(), CommandError> {
-    let active = store.active_encryption_keys().await.map_err(no_tables)?;
+    let active = store.active_encryption_keys().await?;
     if active.is_empty() && has_keys {
         warn!("--external-token-encryption-keys is set, and the control plane does not encrypt");
     }
@@ -104,22 +84,13 @@ async fn check_encryption(store: &PgStore, has_keys: bool) -> Result<(), Command
     Ok(())
 }
 
-fn no_tables(error: store::Error) -> CommandError {
-    match error {
-        store::Error::Query { .. } => CommandError::NoTables(error),
-        error => error.into(),
-    }
-}
-
-/// A request for an app that nobody can have
-fn of_nobody() -> UncheckedRequest {
-    UncheckedRequest {
-        access_method: AccessMethod::Path.as_str().to_owned(),
-        base_path: "/".to_owned(),
-        username_or_id: "-".to_owned(),
-        workspace_name_or_id: "-".to_owned(),
-        app_slug_or_port: "-".to_owned(),
-        ..UncheckedRequest::default()
+/// Looks at the database before any client does, so that a mistake is told at the start and not
+/// at the first sign-in, or where visits went unrecorded
+async fn look(store: &PgStore, config: &Config) -> Result<(), CommandError> {
+    let (findings, _) = check::look(store, config).await?;
+    match check::log(&findings) {
+        None => Ok(()),
+        Some(stop) => Err(CommandError::Check(stop.line())),
     }
 }
 
@@ -137,12 +108,6 @@ async fn serve<S: Store + 'static>(
             trusted_proxies = apps.trusted.origins.len(),
             "app access is on"
         );
-        if apps.access_url.scheme() == Scheme::Https && !apps.cookies.secure {
-            warn!("cookies are sent without TLS too; `--secure-auth-cookie` keeps them to it");
-        }
-        if apps.trusted.origins.is_empty() {
-            warn!("no proxy is trusted, so none can ask; see `--proxy-trusted-origins`");
-        }
         app = app.with_apps(apps);
     }
     let app = Arc::new(app);
@@ -208,6 +173,9 @@ fn online(config: &IdentityConfig) -> Online {
 /// Builds what verifies proofs, and tells whom it trusts
 fn identity(config: &IdentityConfig, online: Online) -> Result<Identity, CommandError> {
     let trust = Trust::read(config.trust_dir.as_deref())?;
+    if let Some(missing) = check::missing_trust(&trust, config) {
+        let _ = check::log(&[missing]);
+    }
     info!(
         aws_regions = trust.aws.regions().len(),
         aws_keys = trust.aws.iter().len(),

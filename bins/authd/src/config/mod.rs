@@ -63,8 +63,12 @@ pub(crate) struct Config {
     pub(crate) apps: Option<AppsConfig>,
     /// For how long rows of the audit log are kept, if not for good
     pub(crate) audit_retention: Option<Duration>,
+    /// Whether visits are also written where the control plane's own page looks for them
+    pub(crate) mirror_audit: bool,
     /// Whether authd makes and rotates the keys it signs with
     pub(crate) key_rotation: bool,
+    /// Whether a control plane's rows may be changed as only it changes them
+    pub(crate) into_control_plane: bool,
     pub(crate) log_level: String,
     pub(crate) log_format: Option<LogFormat>,
 }
@@ -130,20 +134,14 @@ pub(crate) struct Connections {
     pub(crate) write: u32,
     /// What the control plane encrypts some of its columns with
     pub(crate) encryption_keys: EncryptionKeys,
-    /// Whether app access is on, whose questions need more tables than sign-in
-    pub(crate) app_access: bool,
-    /// Whether visits are also written where the control plane's own page looks for them
-    pub(crate) mirror_audit: bool,
 }
 
 impl Connections {
-    pub(crate) fn options(self) -> store::Options {
+    fn options(self) -> store::Options {
         store::Options::default()
             .read_connections(usize::try_from(self.read).unwrap_or(usize::MAX))
             .write_connections(self.write)
             .encryption_keys(self.encryption_keys)
-            .app_access(self.app_access)
-            .mirror_audit(self.mirror_audit)
     }
 }
 
@@ -165,6 +163,25 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 const DEFAULT_LOG_LEVEL: &str = "info,tokio_postgres=warn";
 
 impl Config {
+    /// How the configured store is used
+    pub(crate) fn store_options(&self) -> store::Options {
+        let options = match &self.store {
+            StoreConfig::Memory => store::Options::default(),
+            StoreConfig::Postgres { connections, .. }
+            | StoreConfig::Private { connections, .. } => connections.clone().options(),
+        };
+        options
+            .app_access(self.apps.is_some())
+            .mirror_audit(self.mirror_audit)
+            .into_control_plane(self.into_control_plane)
+    }
+
+    /// The configuration that a file with this text makes, for tests
+    #[cfg(test)]
+    pub(crate) fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        Self::new(toml::from_str(text).map_err(ConfigError::Merged)?)
+    }
+
     fn new(settings: Settings) -> Result<Self, ConfigError> {
         let default = Limits::default();
         let limits = Limits {
@@ -188,7 +205,9 @@ impl Config {
                 .audit_retention_days
                 .filter(|days| days.get() > 0)
                 .map(|days| Duration::from_secs(u64::from(days) * 86_400)),
+            mirror_audit: settings.mirror_audit.unwrap_or_default(),
             key_rotation: settings.key_rotation.unwrap_or(true),
+            into_control_plane: settings.into_control_plane.unwrap_or_default(),
             identity: IdentityConfig {
                 policy: settings.policy()?,
                 trust_dir: settings.trust_dir.clone(),

@@ -74,6 +74,11 @@ pub(crate) struct Settings {
         help_heading = "Store"
     )]
     pub(super) external_token_encryption_keys: Option<Vec<SecretText>>,
+    /// Let imports, new tokens of proxies and replaced keys change the rows of a control plane
+    /// [default: false]
+    #[arg(long, env = "AUTHD_INTO_CONTROL_PLANE", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Store")]
+    pub(super) into_control_plane: Option<bool>,
 
     /// Folder of keys and certificates to trust beside the built-in ones
     #[arg(long, env = "AUTHD_TRUST_DIR", value_name = "DIR", help_heading = "Trust")]
@@ -393,8 +398,6 @@ impl Settings {
             read: self.read_connections.map_or(2, Within::get),
             write: self.write_connections.map_or(8, Within::get),
             encryption_keys: encryption_keys(self.external_token_encryption_keys.as_deref())?,
-            app_access: self.access_url.is_some(),
-            mirror_audit: self.mirror_audit.unwrap_or_default(),
         };
         match (self.store.unwrap_or(StoreKind::Postgres), self.database_url) {
             (StoreKind::Memory, Some(_)) => Err(ConfigError::MemoryWithUrl),

@@ -34,6 +34,8 @@ pub(crate) enum AccessFailure {
     Forbidden,
     /// The database refuses rows that contradict each other or others
     Contradiction(String),
+    /// The rows are a control plane's, and this is what would be changed of them
+    ControlPlane(String),
 }
 
 impl AccessFailure {
@@ -46,7 +48,9 @@ impl AccessFailure {
             Self::Store(_) | Self::Internal(_) | Self::NoRandomness => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
-            Self::UntrustedPeer | Self::ForeignOrigin | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::UntrustedPeer | Self::ForeignOrigin | Self::Forbidden | Self::ControlPlane(_) => {
+                StatusCode::FORBIDDEN
+            }
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
             Self::Contradiction(_) => StatusCode::CONFLICT,
             Self::Off | Self::NotFound => StatusCode::NOT_FOUND,
@@ -68,6 +72,7 @@ impl AccessFailure {
             Self::NotFound => "not_found",
             Self::Forbidden => "forbidden",
             Self::Contradiction(_) => "contradiction",
+            Self::ControlPlane(_) => "control_plane",
         }
     }
 
@@ -98,6 +103,7 @@ impl AccessFailure {
             Self::ForeignOrigin | Self::Forbidden => "Forbidden.",
             Self::Invalid { message, .. } => message,
             Self::Contradiction(_) => "The database refuses the rows.",
+            Self::ControlPlane(_) => "The tables are a control plane's.",
             Self::NotFound => "Resource not found or you do not have access to this resource",
         }
         .to_owned()
@@ -128,6 +134,11 @@ impl AccessFailure {
             }
             Self::ForeignOrigin => "The request comes from a page of another origin.",
             Self::Invalid { detail, .. } | Self::Contradiction(detail) => return detail.clone(),
+            Self::ControlPlane(changes) => {
+                return format!(
+                    "This would change {changes}. Start authd with `--into-control-plane` to let it."
+                );
+            }
             Self::NotFound => "It may exist for somebody else.",
             Self::Forbidden => "You do not have permission to do this.",
         }

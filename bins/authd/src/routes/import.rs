@@ -61,6 +61,7 @@ where
 
     let imported = apps.store.import(&rows, dry_run).await;
     let differences = imported.map_err(|error| match error {
+        store::Error::ControlPlane { changes } => AccessFailure::ControlPlane(changes),
         store::Error::Query { reason } => AccessFailure::Contradiction(reason),
         error => AccessFailure::Store(error),
     })?;

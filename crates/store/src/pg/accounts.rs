@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::PgStore;
 use super::connect::Connection;
 use super::schema::{api_keys, users, workspace_proxies};
-use super::tables::{Question, push};
+use super::tables::{Need, Question, push};
 use crate::Error;
 
 /// What an operator asks about sessions and proxies; none of it is on a request's path
@@ -64,8 +64,14 @@ impl PgStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Query`], [`Error::Unavailable`].
+    /// [`Error::ControlPlane`] if the proxy is a control plane's, and the options do not allow
+    /// to change that: it is cut off until it has the new token. [`Error::Query`],
+    /// [`Error::Unavailable`].
     pub async fn set_proxy_token(&self, token: &ProxyToken) -> Result<bool, Error> {
+        if !self.may_change_rows().await? {
+            let changes = format!("the token of the proxy {} in workspace_proxies", token.id());
+            return Err(Error::ControlPlane { changes });
+        }
         let mut connection = self.writes.get().await?;
         let proxy = workspace_proxies::table.find(token.id());
         let changed = diesel::update(proxy)
@@ -147,3 +153,14 @@ pub struct SessionRow {
 }
 
 diesel::define_sql_function!(fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text);
+
+/// The rights that [`PgStore::user_named`] takes
+pub(super) const USER_BY_NAME: &[Need] = &[Need::select("users", "id username deleted")];
+
+/// The rights that [`PgStore::revoke`] and [`PgStore::set_proxy_token`] take
+pub(super) const TOKENS: &[Need] = &[
+    Need::select("api_keys", "id"),
+    Need::delete("api_keys"),
+    Need::select("workspace_proxies", "id name"),
+    Need::update("workspace_proxies", "token_hashed_secret"),
+];

@@ -15,6 +15,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::PgStore;
+use super::tables::Need;
 use crate::Error;
 
 impl AuditLog for PgStore {
@@ -272,6 +273,13 @@ const LEADS: [Lead; 8] = [
 ];
 
 const EARLIEST: SystemTime = SystemTime::UNIX_EPOCH;
+
+/// The rights that reading the log takes
+pub(super) const READ_LOG: &[Need] = &[Need::select(
+    "authd_audit_log",
+    "id session_id time user_id organization_id workspace_id ip user_agent resource_type \
+     resource_id resource_target action status_code decision reason request_id additional_fields",
+)];
 
 #[cfg(test)]
 mod tests;

@@ -180,6 +180,10 @@ impl Connector {
     pub(super) fn is_pooled(&self) -> bool {
         self.pooled.load(Ordering::Acquire)
     }
+
+    pub(super) const fn options(&self) -> &Options {
+        &self.options
+    }
 }
 
 impl Connection {

@@ -9,6 +9,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncC
 
 use super::PgStore;
 use super::connect::Connection;
+use super::tables::Need;
 use super::values::Moment;
 use crate::{EncryptionKeys, Error};
 
@@ -266,6 +267,18 @@ async fn seal(
     };
     Ok((keys.encrypt(&secret.to_hex(), digest)?, Some(digest.to_owned())))
 }
+
+/// The rights that reading keys takes
+pub(super) const KEYS: &[Need] =
+    &[Need::select("crypto_keys", "feature sequence secret secret_key_id starts_at deletes_at")];
+
+/// The rights that a rotation takes, even if nothing is due
+pub(super) const ROTATION: &[Need] = &[
+    Need::select("crypto_keys", "feature sequence secret secret_key_id starts_at deletes_at"),
+    Need::insert("crypto_keys", "feature sequence secret secret_key_id starts_at deletes_at"),
+    Need::update("crypto_keys", "secret secret_key_id deletes_at"),
+    Need::select("dbcrypt_keys", "number active_key_digest"),
+];
 
 /// "authdkey" in ASCII
 const LOCK: i64 = 0x6175_7468_646b_6579;

@@ -4,6 +4,8 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Bool, Interval};
 
+use super::tables::Need;
+
 /// Forgets sessions that have ended, and closes them, in one statement
 ///
 /// The longest ended go first. Those that another replica is forgetting, or a visit is
@@ -107,3 +109,37 @@ impl QueryId for Forget {
 
     const HAS_STATIC_QUERY_ID: bool = true;
 }
+
+/// The rights that [`CLOSE`] takes, also where it closes nothing
+pub(super) const CLOSED: [Need; 2] = [
+    Need::select(
+        "authd_audit_log",
+        "id user_id organization_id workspace_id ip user_agent resource_type resource_id \
+         resource_target status_code decision reason additional_fields request_id resource_icon",
+    ),
+    Need::insert(
+        "authd_audit_log",
+        "id session_id time user_id organization_id workspace_id ip user_agent resource_type \
+         resource_id resource_target action status_code decision reason additional_fields \
+         request_id resource_icon",
+    ),
+];
+
+/// The rights that [`EndSessions`] takes
+pub(super) const END_VISITS: &[Need] = &[
+    Need::select("authd_audit_sessions", "key id started_at updated_at visits"),
+    Need::delete("authd_audit_sessions"),
+    Need::update("authd_audit_sessions", "visits"),
+    CLOSED[0],
+    CLOSED[1],
+];
+
+/// The rights that [`Forget`] takes
+///
+/// It locks rows, which takes the right to change one of their columns. This one has no
+/// meaning: whoever may forget rows cannot forge them.
+pub(super) const FORGET: &[Need] = &[
+    Need::select("authd_audit_log", "id time"),
+    Need::delete("authd_audit_log"),
+    Need::update("authd_audit_log", "resource_icon"),
+];

@@ -13,6 +13,8 @@ use crate::import::{Change, Difference, Import, Rows, Table, Wanted};
 
 impl Import for PgStore {
     async fn import(&self, rows: &Rows, dry_run: bool) -> Result<Vec<Difference>, Error> {
+        let may_change = dry_run || self.may_change_rows().await?;
+        let dry_run = dry_run || !may_change;
         let mut connection = self.writes.get().await?;
         let outcome = connection
             .transaction(async |connection| {
@@ -23,10 +25,46 @@ impl Import for PgStore {
             })
             .await;
         match outcome {
+            Err(Outcome::DryRun(differences)) if !may_change && !differences.is_empty() => {
+                Err(Error::ControlPlane { changes: told(&differences) })
+            }
             Ok(differences) | Err(Outcome::DryRun(differences)) => Ok(differences),
+            // What could not be carried out would have changed these.
+            Err(Outcome::Failed(_)) if !may_change => {
+                let tables: BTreeSet<&str> = rows.wanted.iter().map(|w| w.table.name()).collect();
+                let tables: Vec<&str> = tables.into_iter().collect();
+                Err(Error::ControlPlane { changes: format!("rows of {}", tables.join(", ")) })
+            }
             Err(Outcome::Failed(error)) => Err(error.into()),
         }
     }
+}
+
+/// How many rows of which tables differ, and the names of a few
+fn told(differences: &[Difference]) -> String {
+    let mut tables: BTreeMap<&str, Vec<&Difference>> = BTreeMap::new();
+    for difference in differences {
+        tables.entry(difference.table).or_default().push(difference);
+    }
+    let table = |(table, differences): (&&str, &Vec<&Difference>)| {
+        let named = differences.iter().filter_map(|difference| difference.name.as_deref());
+        let mut names: Vec<String> = named.take(NAMES).map(printable).collect();
+        let count = differences.len();
+        if count > names.len() && !names.is_empty() {
+            names.push("…".to_owned());
+        }
+        let rows = if count == 1 { "row" } else { "rows" };
+        match names.is_empty() {
+            true => format!("{count} {rows} of {table}"),
+            false => format!("{count} {rows} of {table} ({})", names.join(", ")),
+        }
+    };
+    tables.iter().map(table).collect::<Vec<_>>().join(", ")
+}
+
+/// A name as it may stand in a message: others chose it
+fn printable(name: &str) -> String {
+    name.chars().take(64).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// Why a transaction is rolled back
@@ -176,6 +214,9 @@ fn join<'a, C: AsRef<str> + 'a + ?Sized>(
 ) -> String {
     columns.into_iter().map(|column| each(column.as_ref())).collect::<Vec<_>>().join(separator)
 }
+
+/// How many rows of a table are named
+const NAMES: usize = 3;
 
 const ROWS_PER_STATEMENT: usize = 1_000;
 

@@ -19,8 +19,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::PgStore;
-use super::housekeeping::{CLOSE, EndSessions, Forget};
+use super::housekeeping::{CLOSE, CLOSED, EndSessions, Forget};
 use super::mirror::Mirror;
+use super::tables::Need;
 use super::values::Address;
 use crate::Error;
 use crate::journal::Groups;
@@ -371,3 +372,12 @@ fn bigint(count: u64) -> i64 {
 
 /// A thousand years
 const MAX_INTERVAL_MICROS: i64 = 1_000 * 365 * 86_400 * 1_000_000;
+
+/// The rights that [`Note`] and [`More`] take
+pub(super) const NOTE_VISITS: &[Need] = &[
+    Need::select("authd_audit_sessions", "key id started_at updated_at visits"),
+    Need::insert("authd_audit_sessions", "key id agent_id started_at updated_at visits"),
+    Need::update("authd_audit_sessions", "id started_at updated_at visits"),
+    CLOSED[0],
+    CLOSED[1],
+];

@@ -33,6 +33,9 @@ pub struct Options {
     pub mirror_audit: bool,
     /// The keys that the control plane encrypts with, the preferred one first
     pub encryption_keys: EncryptionKeys,
+    /// Whether a control plane's rows may be changed as only the control plane itself changes
+    /// them: by an import, or by a new token of a proxy
+    pub into_control_plane: bool,
     /// Counts the statements that are sent
     pub statements: Option<StatementCounter>,
 }
@@ -48,6 +51,7 @@ impl Default for Options {
             app_access: true,
             mirror_audit: false,
             encryption_keys: EncryptionKeys::default(),
+            into_control_plane: false,
             statements: None,
         }
     }
@@ -111,6 +115,13 @@ impl Options {
     #[must_use]
     pub fn encryption_keys(mut self, keys: EncryptionKeys) -> Self {
         self.encryption_keys = keys;
+        self
+    }
+
+    /// The same options, with [`into_control_plane`](Self::into_control_plane) as given
+    #[must_use]
+    pub const fn into_control_plane(mut self, allowed: bool) -> Self {
+        self.into_control_plane = allowed;
         self
     }
 

@@ -10,6 +10,7 @@ use super::connect::Connection;
 use super::schema::workspace_proxies::dsl::{
     deleted, id, name, token_hashed_secret, url, wildcard_hostname, workspace_proxies,
 };
+use super::tables::Need;
 use crate::Error;
 
 impl Proxies for PgStore {
@@ -34,3 +35,9 @@ impl Proxies for PgStore {
         Ok(rows.await?.into_iter().map(proxy).collect())
     }
 }
+
+/// The rights that the list of proxies takes
+pub(super) const PROXIES: &[Need] = &[Need::select(
+    "workspace_proxies",
+    "id name url wildcard_hostname token_hashed_secret deleted",
+)];

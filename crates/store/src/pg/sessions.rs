@@ -17,7 +17,7 @@ use super::PgStore;
 use super::connect::Connection;
 use super::holders::{HOLDER, HOLDER_OF_KEY, HolderColumns, HolderRow};
 use super::schema::users;
-use super::tables::{Question, push};
+use super::tables::{Need, Question, push};
 use super::values::Moment;
 use crate::{Error, domain};
 
@@ -325,6 +325,17 @@ impl QueryFragment<Pg> for LogOut<'_> {
 }
 
 prepared_once!(LogOut);
+
+/// The rights that [`Use`] takes
+pub(super) const USE: &[Need] = &[
+    Need::select("api_keys", "id user_id last_used expires_at ip_address"),
+    Need::update("api_keys", "last_used expires_at ip_address"),
+    Need::select("users", "id last_seen_at"),
+    Need::update("users", "last_seen_at"),
+];
+
+/// The rights that the name of a user takes
+pub(super) const USERNAME: &[Need] = &[Need::select("users", "id username deleted")];
 
 /// How the database finds the holder of one key
 #[cfg(test)]

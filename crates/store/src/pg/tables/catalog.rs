@@ -7,7 +7,7 @@ use diesel::sql_types::{Array, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::generation::Mark;
-use super::question;
+use super::task;
 
 /// What the database says of the tables that authd may use
 ///
@@ -26,7 +26,7 @@ impl Catalog {
     ///
     /// It takes no lock on any table and needs no right but to connect.
     pub(crate) async fn read(mut connection: &AsyncPgConnection) -> QueryResult<Self> {
-        let tables = question::tables();
+        let tables = task::tables();
         let read = Read { tables: &tables, kinds: &KINDS };
         let rows: Vec<(bool, String, String, String)> = read.load(&mut connection).await?;
         let mut catalog = Self::default();

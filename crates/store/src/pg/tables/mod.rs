@@ -6,12 +6,19 @@
 
 mod catalog;
 mod generation;
+mod grants;
+mod need;
 mod question;
+mod task;
 mod text;
 
 pub(super) use self::catalog::Catalog;
 pub use self::generation::Generation;
-pub(super) use self::question::{Need, Question, Right};
+pub use self::grants::Grants;
+pub(super) use self::need::Need;
+pub use self::need::Right;
+pub(super) use self::question::Question;
+pub(super) use self::task::Task;
 use self::text::Text;
 pub(super) use self::text::push;
 use diesel::QueryResult;

@@ -1,7 +1,6 @@
-use std::collections::BTreeSet;
-
 use super::catalog::Catalog;
 use super::generation::Generation;
+use super::need::{self, Need};
 use super::text::bounds;
 use crate::error::Unfit;
 use crate::pg::{accounts, app_access, candidates, sessions};
@@ -27,27 +26,6 @@ pub(crate) enum Question {
     Sessions,
     /// A visit, written where the control plane looks for it
     Mirror,
-}
-
-/// A right to a table or to some of its columns
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Need {
-    pub(crate) right: Right,
-    pub(crate) table: &'static str,
-    /// Separated by spaces; none for [`Right::Insert`] and [`Right::Delete`], which are
-    /// rights to whole rows
-    columns: &'static str,
-    since: Generation,
-    until: Option<Generation>,
-}
-
-/// What a statement does with a table
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Right {
-    Select,
-    Insert,
-    Update,
-    Delete,
 }
 
 impl Question {
@@ -112,13 +90,13 @@ impl Question {
     }
 
     /// The rights that its statement takes, in any generation
-    fn all_needs(self) -> Vec<Need> {
+    pub(super) fn all_needs(self) -> Vec<Need> {
         match self {
             Self::Candidates => AGENTS_OF_AN_INSTANCE.to_vec(),
             Self::AppByName | Self::AppById => [PLACES, APPS, HOLDERS].concat(),
             Self::Terminal => [PLACES, HOLDERS].concat(),
             Self::Holders => HOLDERS.to_vec(),
-            Self::NewKey => vec![Need::insert("api_keys")],
+            Self::NewKey => NEW_KEY.to_vec(),
             Self::LogOut => LOG_OUT.to_vec(),
             Self::Sessions => SESSIONS.to_vec(),
             Self::Mirror => MIRROR.to_vec(),
@@ -127,11 +105,7 @@ impl Question {
 
     /// The rights that its statement takes in `generation`
     pub(crate) fn needs(self, generation: Generation) -> Vec<Need> {
-        let mut needs = self.all_needs();
-        needs.retain(|need| {
-            need.since <= generation && need.until.is_none_or(|until| generation < until)
-        });
-        needs
+        need::of_generation(&self.all_needs(), generation.max(self.since()))
     }
 
     /// Whether the tables can answer it
@@ -141,7 +115,7 @@ impl Question {
     /// replaced it, such as the mark that an agent is deleted.
     pub(super) fn fits(self, catalog: &Catalog, generation: Generation) -> Result<(), Unfit> {
         let unfit = |missing: String| Err(Unfit { question: self.name(), missing, generation });
-        for need in self.needs(generation.max(self.since())) {
+        for need in self.needs(generation) {
             for column in need.columns() {
                 if !catalog.has_column(need.table, column) {
                     return unfit(format!("{}.{column}", need.table));
@@ -160,46 +134,6 @@ impl Question {
         }
         Ok(())
     }
-}
-
-impl Need {
-    const fn select(table: &'static str, columns: &'static str) -> Self {
-        Self { right: Right::Select, table, columns, since: Generation::V2_20, until: None }
-    }
-
-    const fn insert(table: &'static str) -> Self {
-        Self { right: Right::Insert, table, columns: "", since: Generation::V2_20, until: None }
-    }
-
-    const fn delete(table: &'static str) -> Self {
-        Self { right: Right::Delete, table, columns: "", since: Generation::V2_20, until: None }
-    }
-
-    const fn since(mut self, generation: Generation) -> Self {
-        self.since = generation;
-        self
-    }
-
-    const fn until(mut self, generation: Generation) -> Self {
-        self.until = Some(generation);
-        self
-    }
-
-    pub(crate) fn columns(self) -> impl Iterator<Item = &'static str> {
-        self.columns.split_whitespace()
-    }
-}
-
-/// The tables of a control plane that any statement of authd names
-pub(super) fn tables() -> Vec<&'static str> {
-    let needed = Question::ALL.into_iter().flat_map(Question::all_needs);
-    let needed = needed.map(|need| need.table);
-    let marked = Generation::ALL.into_iter().flat_map(Generation::marks);
-    let marked = marked.filter_map(|mark| match mark {
-        super::generation::Mark::Column { table, .. } => Some(*table),
-        super::generation::Mark::Label { .. } => None,
-    });
-    needed.chain(marked).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 const AGENTS_OF_AN_INSTANCE: &[Need] = &[
@@ -255,6 +189,18 @@ const HOLDERS: &[Need] = &[
     Need::select("group_members", "user_id group_id"),
 ];
 
+/// The table itself looks whether the user is deleted.
+const NEW_KEY: &[Need] = &[
+    Need::insert(
+        "api_keys",
+        "created_at updated_at last_used id hashed_secret user_id expires_at login_type \
+         lifetime_seconds ip_address token_name",
+    ),
+    Need::insert("api_keys", "scope").until(Generation::V2_27),
+    Need::insert("api_keys", "scopes allow_list").since(Generation::V2_27),
+    Need::select("users", "id deleted"),
+];
+
 const LOG_OUT: &[Need] = &[
     Need::delete("api_keys"),
     Need::select("api_keys", "id user_id"),
@@ -270,7 +216,17 @@ const SESSIONS: &[Need] = &[
 ];
 
 const MIRROR: &[Need] = &[
-    Need::insert("audit_logs").until(Generation::V2_25),
-    Need::insert("connection_logs").since(Generation::V2_25),
+    Need::insert(
+        "audit_logs",
+        "id time user_id organization_id ip user_agent resource_type resource_id resource_target \
+         action diff status_code additional_fields request_id resource_icon",
+    )
+    .until(Generation::V2_25),
+    Need::insert(
+        "connection_logs",
+        "id connect_time organization_id workspace_owner_id workspace_id workspace_name agent_name \
+         type ip code user_agent user_id slug_or_port",
+    )
+    .since(Generation::V2_25),
     Need::select("workspaces", "id name owner_id organization_id").since(Generation::V2_25),
 ];

@@ -1,0 +1,340 @@
+use std::collections::BTreeSet;
+
+use agent_auth::Candidates;
+use app_audit::{AuditLog, Filter, Page};
+use app_authz::{AccessMethod, Directory, Proxies, UncheckedRequest};
+use store::inspection::{Asked, Index, Inspection, Lack, Part, Server, Tables, Task};
+use store::{Error, Generation, Owner, PgStore};
+use uuid::Uuid;
+
+use super::{Finding, releases};
+use crate::app::system_clock;
+use crate::apps::Signing;
+use crate::config::Config;
+
+/// Looks at a database, for a server with this configuration
+///
+/// Nothing is changed.
+///
+/// # Errors
+///
+/// If the database cannot be reached.
+pub(crate) async fn look(
+    store: &PgStore,
+    config: &Config,
+) -> Result<(Vec<Finding>, Inspection), Error> {
+    let inspection = store.inspect(&asked(config), &*system_clock()).await?;
+    let mut findings = findings(&inspection, config);
+    if inspection.tasks.iter().all(|task| task.lacks.is_empty()) {
+        match ask(store, config.apps.is_some()).await {
+            // A table may have been changed meanwhile, and the next visitor tells.
+            Ok(()) | Err(Error::Tables(_)) => {}
+            Err(Error::Query { reason }) => {
+                let text = format!("the database refuses one: {reason}");
+                findings.push(Finding::error("statements", text).stops());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((findings, inspection))
+}
+
+/// Asks each question that changes nothing: only that shows for certain that it can be answered
+async fn ask(store: &PgStore, apps: bool) -> Result<(), Error> {
+    store.by_instance("").await?;
+    if !apps {
+        return Ok(());
+    }
+    let nil = Uuid::nil().to_string();
+    let app = |owner: &str| UncheckedRequest {
+        access_method: AccessMethod::Path.as_str().to_owned(),
+        base_path: "/".to_owned(),
+        username_or_id: owner.to_owned(),
+        workspace_name_or_id: owner.to_owned(),
+        app_slug_or_port: "-".to_owned(),
+        ..UncheckedRequest::default()
+    };
+    let terminal = UncheckedRequest {
+        access_method: AccessMethod::Terminal.as_str().to_owned(),
+        agent_name_or_id: nil.clone(),
+        ..UncheckedRequest::default()
+    };
+    for request in [app("-"), app(&nil), terminal]
+        .into_iter()
+        .filter_map(|request| request.normalize().check().ok())
+    {
+        store.app_access(&request, &[]).await?;
+    }
+    store.proxies().await?;
+    store.list(&Filter::default(), Page::first(1)).await?;
+    Ok(())
+}
+
+/// The parts of authd that the configuration turns on
+pub(crate) fn asked(config: &Config) -> Asked {
+    let of_apps = [
+        (Part::Apps, true),
+        (Part::KeyRotation, config.key_rotation),
+        (Part::AuditRetention, config.audit_retention.is_some()),
+        (Part::AuditMirror, config.mirror_audit),
+    ];
+    let of_apps = of_apps.into_iter().filter(|(_, is_on)| *is_on && config.apps.is_some());
+    Asked::with(of_apps.map(|(part, _)| part))
+}
+
+/// What an inspection found, for a server with this configuration
+fn findings(inspection: &Inspection, config: &Config) -> Vec<Finding> {
+    let Inspection { server, tables, tasks, sign_in_index, keys, .. } = inspection;
+    let mut findings = of_server(server, config.apps.is_some());
+    findings.push(of_release(tables));
+    findings.extend(of_tables(tables, server));
+    findings.extend(tasks.iter().map(|task| of_task(task, tables, server)));
+    findings.extend(sign_in_index.as_ref().map(of_index));
+    for keys in keys {
+        let name = format!("keys {}", keys.feature.as_str());
+        findings.push(match (&keys.problem, keys.readable) {
+            (Some(problem), _) => {
+                Finding::error(name, format!("cannot be read: {problem}")).stops()
+            }
+            (None, 0) if !config.key_rotation => Finding::error(
+                name,
+                "there are none, and `key_rotation` is off; leave it on unless the control plane \
+                 makes keys",
+            ),
+            (None, 0) => Finding::ok(name, "there are none yet; `authd serve` makes them"),
+            (None, readable) => Finding::ok(name, format!("{readable} can be read")),
+        });
+    }
+    if let Some(apps) = &config.apps
+        && apps.signing == Signing::Eddsa
+        && tables.owner == Owner::ControlPlane
+    {
+        findings.push(Finding::warning(
+            "app_token_signing",
+            "the control plane and its proxies take no tokens under `eddsa`; use `hs512` unless only \
+             your own proxies verify them",
+        ));
+    }
+    findings
+}
+
+fn of_server(server: &Server, apps: bool) -> Vec<Finding> {
+    let Server { version, database, user, application_name, .. } = server;
+    let mut findings = vec![Finding::ok(
+        "database",
+        format!("PostgreSQL {version}, `{database}` as `{user}`, called `{application_name}`"),
+    )];
+    if server.is_standby || server.is_read_only {
+        let why = match server.is_standby {
+            true => "it is a standby: use the primary",
+            false => "`default_transaction_read_only` is on for this role: turn it off",
+        };
+        findings.push(if apps {
+            Finding::error("writes", format!("the database takes none, as {why}")).stops()
+        } else {
+            Finding::ok(
+                "writes",
+                format!("the database takes none, and sign-in needs none ({why})"),
+            )
+        });
+    }
+    let (ahead, precision) = (server.clock_ahead, server.clock_precision.as_secs_f64());
+    let text = format!(
+        "the database's is {ahead:+.1} s from this machine's, give or take {precision:.1} s"
+    );
+    findings.push(if ahead.abs() - precision > CLOCK_DIFFERENCE {
+        let advice = "sessions and keys end too early or too late; have both machines keep time";
+        Finding::warning("clock", format!("{text}: {advice}"))
+    } else {
+        Finding::ok("clock", text)
+    });
+    if server.changes_process {
+        findings.push(Finding::warning(
+            "pooler",
+            "connections are handed on after each transaction, on which prepared statements may be \
+             missing; let the pooler pool sessions, or connect to the database itself",
+        ));
+    }
+    for setting in &server.settings {
+        let Some(wanted) = &setting.wanted else { continue };
+        if *wanted != setting.value {
+            findings.push(Finding::warning(
+                format!("setting {}", setting.name),
+                format!(
+                    "it is `{}` although authd asks for `{wanted}`; a pooler in between may keep \
+                     settings from the server: set it for the role, with `ALTER ROLE`",
+                    setting.value
+                ),
+            ));
+        }
+    }
+    if let Some(limit) = server.connection_limit.filter(|limit| *limit < server.connections) {
+        findings.push(Finding::warning(
+            "connections",
+            format!(
+                "the role or the database allows {limit}, and authd opens up to {}; raise the limit, \
+                 or lower `read_connections` and `write_connections`",
+                server.connections
+            ),
+        ));
+    }
+    findings
+}
+
+/// Whose tables these are, and of which release
+fn of_release(tables: &Tables) -> Finding {
+    const SUBJECT: &str = "control plane";
+    let generation = tables.generation;
+    let text = match (tables.owner, tables.migration) {
+        (Owner::Authd, _) => return Finding::ok(SUBJECT, "none: the tables are authd's own"),
+        (Owner::ControlPlane, None) => {
+            format!("tables as since {generation}; it is not known which release they are of")
+        }
+        (Owner::ControlPlane, Some(migration)) => {
+            let text =
+                format!("{}; tables as since {generation}", releases::describe(migration.number));
+            if migration.is_dirty {
+                let advice = "its upgrade is under way or has failed: see its own log";
+                return Finding::warning(SUBJECT, format!("{text}; {advice}"));
+            }
+            if releases::is_too_old(migration.number) {
+                return Finding::warning(SUBJECT, text);
+            }
+            text
+        }
+    };
+    Finding::ok(SUBJECT, text)
+}
+
+fn of_tables(tables: &Tables, server: &Server) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(pending) = tables.pending.filter(|pending| *pending > 0) {
+        let command = migrate(tables.owner);
+        let text = match pending {
+            1 => format!("1 is not applied: run {command}"),
+            _ => format!("{pending} are not applied: run {command}"),
+        };
+        findings.push(Finding::warning("migrations", text));
+    }
+    for table in &tables.hidden_rows {
+        let user = &server.user;
+        let text = format!(
+            "row-level security may hide rows of `{table}` from the role `{user}`; give the role \
+             `BYPASSRLS`, or a policy that shows all rows"
+        );
+        findings.push(Finding::error("row-level security", text).stops());
+    }
+    findings
+}
+
+/// Whether a task can be done, and if not, what to do
+fn of_task(task: &Task, tables: &Tables, server: &Server) -> Finding {
+    if task.lacks.is_empty() {
+        return Finding::ok(task.name, "nothing is missing");
+    }
+    let lacks: Vec<String> = task.lacks.iter().map(ToString::to_string).collect();
+    let lacks = lacks.join(", ");
+    let is_right = |lack: &Lack| matches!(lack, Lack::Right { .. });
+    let is_table = |lack: &Lack| matches!(lack, Lack::Table { .. });
+    let (advice, stops) = if task.lacks.iter().any(is_table) {
+        (where_tables_are(task, tables, server), true)
+    } else if task.lacks.iter().any(|lack| !is_right(lack)) {
+        let own = task.lacks.iter().any(Lack::is_of_own_table);
+        (where_columns_are(task, tables, own), own)
+    } else {
+        (format!("grant that to `{}`: `authd grants` prints the statements", server.user), true)
+    };
+    let finding = Finding::error(task.name, format!("missing: {lacks}; {advice}"));
+    if stops { finding.stops() } else { finding }
+}
+
+fn where_tables_are(task: &Task, tables: &Tables, server: &Server) -> String {
+    let missing: BTreeSet<&str> = task
+        .lacks
+        .iter()
+        .filter_map(|lack| match lack {
+            Lack::Table { table } => Some(*table),
+            _ => None,
+        })
+        .collect();
+    let elsewhere = tables.elsewhere.iter().find(|there| missing.contains(&*there.table));
+    match elsewhere {
+        Some(there) if !there.is_usable => format!(
+            "`{}` is in the schema `{}`, which `{}` may not use: `authd grants` prints the statement \
+             that lets it",
+            there.table, there.schema, server.user
+        ),
+        Some(there) => format!(
+            "`{}` is in the schema `{}`, and only {} are searched: set `search_path` for the role or \
+             in the database URL",
+            there.table,
+            there.schema,
+            list(&tables.search_path)
+        ),
+        None if missing.iter().all(|table| table.starts_with("authd_")) => {
+            format!("run {}", migrate(tables.owner))
+        }
+        None => format!(
+            "no schema of the database `{}` has it: is this the control plane's database? Standing \
+             alone, run `authd migrate`",
+            server.database
+        ),
+    }
+}
+
+fn where_columns_are(task: &Task, tables: &Tables, own: bool) -> String {
+    let generation = tables.generation;
+    if own {
+        return format!("run {}", migrate(tables.owner));
+    }
+    if task.part != Part::SignIn && generation < Generation::V2_24 {
+        return format!(
+            "the tables are those of {generation}, and app access begins with {}: upgrade the control \
+             plane, or leave out --access-url",
+            Generation::V2_24
+        );
+    }
+    format!(
+        "the tables are otherwise those of {generation}. An upgrade of the control plane may be under \
+         way; if not, they are of no release that authd knows, and a newer authd may know them"
+    )
+}
+
+fn of_index(index: &Index) -> Finding {
+    const SUBJECT: &str = "index for sign-in";
+    match index {
+        Index::Valid { name } => Finding::ok(SUBJECT, format!("`{name}`")),
+        Index::Invalid { name } => Finding::warning(
+            SUBJECT,
+            format!(
+                "`{name}` is not used, as building it has failed or goes on; if no one builds it now: \
+                 REINDEX INDEX CONCURRENTLY {name}"
+            ),
+        ),
+        Index::Missing { agents, create } => Finding::warning(
+            SUBJECT,
+            format!("missing, so that each sign-in reads all agents, {agents} of them: {create}"),
+        ),
+        _ => Finding::warning(SUBJECT, "not known"),
+    }
+}
+
+fn migrate(owner: Owner) -> &'static str {
+    match owner {
+        Owner::Authd => "`authd migrate`",
+        Owner::ControlPlane => "`authd migrate --owned-only`",
+    }
+}
+
+/// Names as `a`, `b` and `c`
+fn list(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        None => "no schemas".to_owned(),
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
+}
+
+/// As much as tokens are forgiven, in seconds
+const CLOCK_DIFFERENCE: f64 = 5.0;

@@ -1,0 +1,294 @@
+use std::net::IpAddr;
+
+use app_authz::Scheme;
+
+use super::Finding;
+use crate::apps::{AppsConfig, SameSite};
+use crate::config::Config;
+
+/// What is wrong with settings that are each good on their own
+pub(crate) fn findings(config: &Config) -> Vec<Finding> {
+    let of_apps = config.apps.iter().flat_map(|apps| {
+        RULES.iter().filter_map(move |(setting, rule)| {
+            rule(apps, config).map(|found| match found {
+                Found::Never(text) => Finding::error(*setting, text),
+                Found::Perhaps(text) => Finding::warning(*setting, text),
+            })
+        })
+    });
+    let found: Vec<Finding> = of_apps.collect();
+    if found.is_empty() {
+        let text = match &config.apps {
+            Some(apps) => format!("app access is on, at {}", apps.access_url),
+            None => "agents sign in; app access is off without --access-url".to_owned(),
+        };
+        return vec![Finding::ok("settings", text)];
+    }
+    found
+}
+
+/// What a rule found
+enum Found {
+    /// This can never work
+    Never(String),
+    /// This may not be what was meant
+    Perhaps(String),
+}
+
+type Rule = fn(&AppsConfig, &Config) -> Option<Found>;
+
+/// Settings that do not go together, each under the setting to change
+///
+/// What no deployment can use is refused where the settings are read, and is no rule here.
+const RULES: &[(&str, Rule)] = &[
+    ("secure_auth_cookie", |apps, _| {
+        let url = &apps.access_url;
+        match (url.scheme(), apps.cookies.secure) {
+            (Scheme::Http, true) if is_loopback(url.host()) => Some(Found::Perhaps(format!(
+                "some browsers keep no Secure cookie of {url}; serve the dashboard over https, or \
+                 leave this out"
+            ))),
+            (Scheme::Http, true) => Some(Found::Never(format!(
+                "no browser keeps a Secure cookie of {url}, so nobody can sign in; serve the \
+                 dashboard over https, or leave this out"
+            ))),
+            (Scheme::Https, false) => Some(Found::Perhaps(
+                "cookies are sent without TLS too; turn this on where the dashboard is served over \
+                 https"
+                    .to_owned(),
+            )),
+            _ => None,
+        }
+    }),
+    ("access_url", |apps, _| {
+        let url = &apps.access_url;
+        (url.scheme() == Scheme::Http && !is_loopback(url.host())).then(|| {
+            Found::Perhaps(format!("sessions travel to {url} unprotected; serve it over https"))
+        })
+    }),
+    ("wildcard_access_url", |apps, _| {
+        let pattern = apps.app_hosts.as_ref()?;
+        let domain = pattern.domain();
+        if ends_in_number(domain) {
+            return Some(Found::Never(format!(
+                "browsers take the hosts of {pattern} for IP addresses and open none of them; use a \
+                 domain name"
+            )));
+        }
+        if !domain.contains('.') {
+            return Some(Found::Never(format!(
+                "browsers keep no cookie for all of `{domain}`, so nobody can open an app of \
+                 {pattern}; use a domain of two labels or more, such as `*.apps.{domain}`"
+            )));
+        }
+        let dashboard = apps.access_url.host();
+        (pattern.capture(dashboard).is_some() || is_at_or_below(domain, dashboard)).then(|| {
+            Found::Perhaps(format!(
+                "an app of {pattern} can set cookies that the dashboard at {dashboard} receives; \
+                 give apps a domain that the dashboard is not part of"
+            ))
+        })
+    }),
+    ("disable_path_apps", |apps, _| {
+        if !apps.disable_path_apps {
+            return None;
+        }
+        if apps.app_hosts.is_none() {
+            return Some(Found::Perhaps(
+                "without `wildcard_access_url` beside it no app can be opened here, only terminals \
+                 and the apps of registered proxies"
+                    .to_owned(),
+            ));
+        }
+        let rules = &apps.rules;
+        (rules.allow_path_app_sharing || rules.allow_path_app_site_owner_access).then(|| {
+            Found::Perhaps(
+                "with it, `dangerous_allow_path_app_sharing` and \
+                 `dangerous_allow_path_app_site_owner_access` change nothing"
+                    .to_owned(),
+            )
+        })
+    }),
+    ("partitioned_auth_cookie", |apps, _| {
+        (apps.cookies.partitioned && apps.cookies.same_site != SameSite::None).then(|| {
+            Found::Perhaps(
+                "it is for apps that other sites embed, whose cookies are sent only with \
+                 `samesite_auth_cookie = \"none\"`"
+                    .to_owned(),
+            )
+        })
+    }),
+    ("proxy_trusted_origins", |apps, config| {
+        let origins = &apps.trusted.origins;
+        if origins.is_empty() {
+            return Some(Found::Perhaps(
+                "no proxy is trusted, so none can ask; name the networks of your proxies"
+                    .to_owned(),
+            ));
+        }
+        if origins.iter().any(|network| network.is_everything()) {
+            return Some(Found::Perhaps(
+                "every client is believed about its address and host; name the networks of your \
+                 proxies alone"
+                    .to_owned(),
+            ));
+        }
+        let listens_here = config.listen.ip().is_loopback();
+        (listens_here && !origins.iter().any(|network| network.has_loopback())).then(|| {
+            Found::Perhaps(format!(
+                "no trusted proxy can reach {}, which is on this machine alone; change `listen`, or \
+                 trust `127.0.0.1`",
+                config.listen
+            ))
+        })
+    }),
+    ("proxy_trusted_headers", |apps, _| {
+        (apps.trusted.origins.is_empty() && !apps.trusted.headers.is_empty()).then(|| {
+            Found::Perhaps(
+                "these headers are believed from nobody without `proxy_trusted_origins`".to_owned(),
+            )
+        })
+    }),
+    ("audit_close_rows", |apps, _| {
+        (apps.audit_close_rows && apps.audit_session_timeout.is_zero()).then(|| {
+            Found::Perhaps(
+                "no end is written where each visit is recorded; set \
+                 `audit_session_timeout_seconds` above 0, or leave this out"
+                    .to_owned(),
+            )
+        })
+    }),
+    ("into_control_plane", |_, config| {
+        config.into_control_plane.then(|| {
+            Found::Perhaps(
+                "an import over HTTP may change users, roles and workspaces of a control plane, \
+                 which hears nothing of it"
+                    .to_owned(),
+            )
+        })
+    }),
+];
+
+/// Whether browsers take the host for this machine, whatever a resolver says
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether the last label is a number, which makes all of the name an address
+/// (WHATWG URL, section 3.5)
+fn ends_in_number(domain: &str) -> bool {
+    let last = domain.rsplit('.').next().unwrap_or_default();
+    let hex =
+        last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
+    hex || !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_at_or_below(domain: &str, host: &str) -> bool {
+    domain == host || domain.strip_suffix(host).is_some_and(|rest| rest.ends_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    /// The states of what is found with these lines of a configuration file, by setting
+    fn found(toml: &str) -> Vec<(String, State)> {
+        let config = Config::from_toml(toml).unwrap();
+        findings(&config).into_iter().map(|finding| (finding.subject, finding.state)).collect()
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_named() {
+        const HTTPS: &str = "access_url = \"https://coder.example.com\"\n\
+                             secure_auth_cookie = true\n\
+                             proxy_trusted_origins = [\"127.0.0.1\"]\n";
+        const HTTP: &str = "access_url = \"http://coder.example.com\"\n\
+                            proxy_trusted_origins = [\"127.0.0.1\"]\n";
+        const LOCAL: &str = "access_url = \"http://localhost:3000\"\n\
+                             proxy_trusted_origins = [\"127.0.0.1\"]\n";
+        use State::{Error, Ok, Warning};
+        for (base, line, expected) in [
+            ("", "", vec![("settings", Ok)]),
+            (HTTPS, "", vec![("settings", Ok)]),
+            (HTTPS, "wildcard_access_url = \"*.apps.example.com\"", vec![("settings", Ok)]),
+            (HTTPS, "wildcard_access_url = \"*--apps.example.com\"", vec![("settings", Ok)]),
+            (HTTPS, "wildcard_access_url = \"*.apps.localhost\"", vec![("settings", Ok)]),
+            (HTTPS, "wildcard_access_url = \"*.localhost\"", vec![("wildcard_access_url", Error)]),
+            (HTTPS, "wildcard_access_url = \"*.internal\"", vec![("wildcard_access_url", Error)]),
+            (HTTPS, "wildcard_access_url = \"*--a.com\"", vec![("wildcard_access_url", Error)]),
+            (HTTPS, "wildcard_access_url = \"*.10.0.0.1\"", vec![("wildcard_access_url", Error)]),
+            (HTTPS, "wildcard_access_url = \"*.0x7f\"", vec![("wildcard_access_url", Error)]),
+            (
+                HTTPS,
+                "wildcard_access_url = \"*.example.com\"",
+                vec![("wildcard_access_url", Warning)],
+            ),
+            (
+                HTTPS,
+                "wildcard_access_url = \"*.coder.example.com\"",
+                vec![("wildcard_access_url", Warning)],
+            ),
+            (
+                HTTPS,
+                "wildcard_access_url = \"*.apps.coder.example.com\"",
+                vec![("wildcard_access_url", Warning)],
+            ),
+            (HTTPS, "wildcard_access_url = \"*.mycoder.example.com\"", vec![("settings", Ok)]),
+            (HTTP, "", vec![("access_url", Warning)]),
+            (
+                HTTP,
+                "secure_auth_cookie = true",
+                vec![("secure_auth_cookie", Error), ("access_url", Warning)],
+            ),
+            (LOCAL, "", vec![("settings", Ok)]),
+            (LOCAL, "secure_auth_cookie = true", vec![("secure_auth_cookie", Warning)]),
+            (HTTPS, "disable_path_apps = true", vec![("disable_path_apps", Warning)]),
+            (
+                HTTPS,
+                "disable_path_apps = true\ndangerous_allow_path_app_sharing = true\n\
+                 wildcard_access_url = \"*.apps.example.com\"",
+                vec![("disable_path_apps", Warning)],
+            ),
+            (HTTPS, "partitioned_auth_cookie = true", vec![("partitioned_auth_cookie", Warning)]),
+            (
+                HTTPS,
+                "audit_close_rows = true\naudit_session_timeout_seconds = 0",
+                vec![("audit_close_rows", Warning)],
+            ),
+            (HTTPS, "into_control_plane = true", vec![("into_control_plane", Warning)]),
+        ] {
+            let expected: Vec<_> =
+                expected.into_iter().map(|(name, state)| (name.to_owned(), state)).collect();
+            assert_eq!(found(&format!("{base}{line}")), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn proxies_that_cannot_ask_are_told() {
+        const URL: &str = "access_url = \"https://a.example.com\"\nsecure_auth_cookie = true\n";
+        let text = |lines: &str| {
+            let config = Config::from_toml(&format!("{URL}{lines}")).unwrap();
+            findings(&config).iter().map(Finding::line).collect::<Vec<_>>().join("\n")
+        };
+        for (lines, expected) in [
+            ("", "no proxy is trusted"),
+            ("proxy_trusted_headers = [\"x-real-ip\"]", "believed from nobody"),
+            ("proxy_trusted_origins = [\"0.0.0.0/0\"]", "every client is believed"),
+            ("proxy_trusted_origins = [\"::/0\"]", "every client is believed"),
+            ("proxy_trusted_origins = [\"10.0.0.0/8\"]", "no trusted proxy can reach"),
+        ] {
+            assert!(text(lines).contains(expected), "{lines}: {}", text(lines));
+        }
+        for good in [
+            "proxy_trusted_origins = [\"10.0.0.0/8\", \"127.0.0.0/8\"]",
+            "proxy_trusted_origins = [\"::1\"]",
+            "proxy_trusted_origins = [\"10.0.0.0/8\"]\nlisten = \"0.0.0.0:8080\"",
+        ] {
+            assert!(text(good).starts_with("settings: app access is on"), "{}", text(good));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+#![expect(clippy::disallowed_methods, reason = "an operator asks, and no visitor")]
+
+mod rights;
+mod server;
+mod tables;
+
+use std::time::SystemTime;
+
+use app_authz::token::{Feature, KeyStore};
+use diesel_async::SimpleAsyncConnection;
+use tokio::time::timeout;
+
+use self::rights::Rights;
+use super::PgStore;
+use super::connect::{Connection, Purpose};
+use super::migrate::Recorded;
+use super::tables::Task as Known;
+use crate::Error;
+use crate::inspection::{Asked, Inspection, Keys, Part, Tables, Task};
+
+/// The time to compare the database's with
+type Clock<'a> = &'a (dyn Fn() -> SystemTime + Send + Sync);
+
+impl PgStore {
+    /// Looks whether the database lets authd do what is `asked` of it
+    ///
+    /// `clock` tells the time to compare the database's with. All statements only read. They
+    /// end within five statement timeouts together, after a connection was made. What is
+    /// missing is part of the answer, and not an error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Query`].
+    pub async fn inspect(&self, asked: &Asked, clock: Clock<'_>) -> Result<Inspection, Error> {
+        let connection = self.connector.connect(Purpose::Read).await?;
+        let longest = 5 * self.connector.options().statement_timeout;
+        let looked = timeout(longest, self.look_with(&connection, asked, clock)).await;
+        looked.map_err(|_| {
+            Error::unavailable(format_args!("no answer within {} s", longest.as_secs_f32()))
+        })?
+    }
+
+    async fn look_with(
+        &self,
+        connection: &Connection,
+        asked: &Asked,
+        clock: Clock<'_>,
+    ) -> Result<Inspection, Error> {
+        let (known, connection) = (&connection.tables, &connection.inner);
+        let (catalog, generation) = (known.catalog(), known.generation());
+        let mut server = self.server(connection, clock).await?;
+        server.changes_process =
+            server::process(connection).await? != server::process(connection).await?;
+
+        let mut session = connection;
+        session.batch_execute("BEGIN TRANSACTION READ ONLY").await?;
+        let asked_for: Vec<&Known> =
+            Known::ALL.iter().filter(|known| asked.has(known.part)).collect();
+        let rights = Rights::load(&asked_for, known, connection).await?;
+        let tasks: Vec<Task> = asked_for
+            .iter()
+            .map(|known| {
+                let mut lacks = known.missing(catalog, generation);
+                lacks.extend(rights.missing(&known.needs(generation)));
+                Task { name: known.name, part: known.part, lacks }
+            })
+            .collect();
+        let recorded = Recorded::read(connection).await?;
+        let (schema, search_path) = tables::place(connection).await?;
+        let tables = Tables {
+            owner: recorded.owner()?,
+            schema,
+            search_path,
+            generation,
+            migration: tables::migration(connection).await?,
+            elsewhere: tables::elsewhere(&tasks, connection).await?,
+            hidden_rows: tables::hidden_rows(&asked_for, generation, connection).await?,
+            pending: recorded.pending()?,
+        };
+        let sign_in_index = tables::index(catalog, connection).await?;
+        session.batch_execute("ROLLBACK").await?;
+
+        let of_apps = tasks.iter().filter(|task| task.part == Part::Apps);
+        let may_read_keys = of_apps.clone().count() > 0
+            && of_apps.flat_map(|task| &task.lacks).all(|lack| lack.table() != Some("crypto_keys"));
+        let keys = if may_read_keys { self.look_at_keys().await? } else { Vec::new() };
+        Ok(Inspection { server, tables, tasks, sign_in_index, keys })
+    }
+
+    /// Whether the keys of app access can be read, by reading them
+    async fn look_at_keys(&self) -> Result<Vec<Keys>, Error> {
+        let mut all = Vec::new();
+        for feature in [Feature::WorkspaceAppsToken, Feature::WorkspaceAppsApiKey] {
+            let (readable, problem) = match self.keys(feature).await {
+                Ok(keys) => (keys.len(), None),
+                Err(Error::InvalidRow { reason }) => (0, Some(reason)),
+                Err(error) => return Err(error),
+            };
+            all.push(Keys { feature, readable, problem });
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,105 @@
+use std::collections::BTreeSet;
+
+use super::catalog::Catalog;
+use super::generation::{Generation, Mark};
+use super::need::{self, Need};
+use super::question::Question;
+use crate::inspection::{Lack, Part};
+use crate::pg::{accounts, audit_log, crypto_keys, housekeeping, journal, proxies, sessions};
+
+/// Something that authd does with the database, and the rights that it takes
+#[derive(Clone, Copy, Debug)]
+pub(in crate::pg) struct Task {
+    pub(in crate::pg) name: &'static str,
+    /// The part of authd that does it
+    pub(in crate::pg) part: Part,
+    needs: Needs,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Needs {
+    Of(Question),
+    These(&'static [Need]),
+}
+
+impl Task {
+    pub(in crate::pg) const ALL: [Self; 20] = [
+        Self::asking(Question::Candidates, Part::SignIn),
+        Self::asking(Question::AppByName, Part::Apps),
+        Self::asking(Question::AppById, Part::Apps),
+        Self::asking(Question::Terminal, Part::Apps),
+        Self::asking(Question::Holders, Part::Apps),
+        Self::asking(Question::NewKey, Part::Apps),
+        Self::asking(Question::LogOut, Part::Apps),
+        Self::doing("the use of a session", Part::Apps, sessions::USE),
+        Self::doing("the name of a user", Part::Apps, sessions::USERNAME),
+        Self::doing("the proxies", Part::Apps, proxies::PROXIES),
+        Self::doing("the keys of app tokens", Part::Apps, crypto_keys::KEYS),
+        Self::doing("the record of visits", Part::Apps, journal::NOTE_VISITS),
+        Self::doing("the end of visits", Part::Apps, housekeeping::END_VISITS),
+        Self::doing("the audit log", Part::Apps, audit_log::READ_LOG),
+        Self::doing("the rotation of keys", Part::KeyRotation, crypto_keys::ROTATION),
+        Self::doing("the end of old audit rows", Part::AuditRetention, housekeeping::FORGET),
+        Self::asking(Question::Mirror, Part::AuditMirror),
+        Self::asking(Question::Sessions, Part::Commands),
+        Self::doing("a user by name", Part::Commands, accounts::USER_BY_NAME),
+        Self::doing("tokens of users and proxies", Part::Commands, accounts::TOKENS),
+    ];
+
+    const fn asking(question: Question, part: Part) -> Self {
+        Self { name: question.name(), part, needs: Needs::Of(question) }
+    }
+
+    const fn doing(name: &'static str, part: Part, needs: &'static [Need]) -> Self {
+        Self { name, part, needs: Needs::These(needs) }
+    }
+
+    /// The rights that it takes in `generation`
+    pub(in crate::pg) fn needs(&self, generation: Generation) -> Vec<Need> {
+        match self.needs {
+            Needs::Of(question) => question.needs(generation),
+            Needs::These(needs) => need::of_generation(needs, generation),
+        }
+    }
+
+    /// The tables that it names in any generation
+    fn tables(&self) -> Vec<&'static str> {
+        let needs = match self.needs {
+            Needs::Of(question) => question.all_needs(),
+            Needs::These(needs) => needs.to_vec(),
+        };
+        needs.into_iter().map(|need| need.table).collect()
+    }
+
+    /// What the tables do not have for it
+    pub(in crate::pg) fn missing(&self, catalog: &Catalog, generation: Generation) -> Vec<Lack> {
+        let mut missing = BTreeSet::new();
+        for need in self.needs(generation) {
+            let table = need.table;
+            if !catalog.has_table(table) {
+                missing.insert(Lack::Table { table });
+                continue;
+            }
+            for column in need.columns().filter(|column| !catalog.has_column(table, column)) {
+                missing.insert(Lack::Column { table, column });
+            }
+        }
+        if let (true, Needs::Of(question)) = (missing.is_empty(), self.needs)
+            && let Err(unfit) = question.fits(catalog, generation)
+        {
+            missing.insert(Lack::Mark { mark: unfit.missing });
+        }
+        missing.into_iter().collect()
+    }
+}
+
+/// The tables that any statement of authd names, or that tell generations apart
+pub(super) fn tables() -> Vec<&'static str> {
+    let named = Task::ALL.iter().flat_map(Task::tables);
+    let marked = Generation::ALL.into_iter().flat_map(Generation::marks);
+    let marked = marked.filter_map(|mark| match mark {
+        Mark::Column { table, .. } => Some(*table),
+        Mark::Label { .. } => None,
+    });
+    named.chain(marked).collect::<BTreeSet<_>>().into_iter().collect()
+}

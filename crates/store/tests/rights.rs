@@ -1,0 +1,224 @@
+//! Each right that is granted is needed, and no other is
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::disallowed_methods, reason = "as a binary, a test has the time")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use agent_auth::Candidates;
+use app_audit::{AuditLog, Count, Filter, Journal, Page, Window};
+use app_authz::credential::{ApiKey, KeyUpdate, LoginType, NewKey, SessionToken, Sessions};
+use app_authz::rbac::ScopeName;
+use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret};
+use app_authz::{AppRequest, Directory, Proxies, ProxyToken, UncheckedRequest, UserId};
+use common::{entry, event};
+use store::fleet::Fleet;
+use store::inspection::{Asked, Part};
+use store::{Error, Options, PgStore};
+use testkit::{Database, Release, Rows};
+use uuid::Uuid;
+
+/// All that authd does with a database
+struct Deeds {
+    store: PgStore,
+    key: ApiKey,
+    user: UserId,
+    proxy: Uuid,
+}
+
+impl Deeds {
+    /// Does everything, and says which deeds the database did not permit
+    async fn refused(&self) -> BTreeSet<&'static str> {
+        let Self { store, key, user, proxy } = self;
+        let now = SystemTime::now();
+        let mut refused = BTreeSet::new();
+        let mut note = |deed, done: Result<(), Error>| match done {
+            Ok(()) => {}
+            Err(Error::Query { reason }) if reason.contains("permission denied") => {
+                refused.insert(deed);
+            }
+            Err(error) => panic!("{deed}: {error}"),
+        };
+        let id = Uuid::new_v4().to_string();
+        note("candidates", store.by_instance("i-1").await.map(drop));
+        for (deed, asked) in [
+            ("by name", app("alice")),
+            ("by id", app(&id)),
+            ("port", UncheckedRequest { app_slug_or_port: "8080".to_owned(), ..app("alice") }),
+            (
+                "terminal",
+                UncheckedRequest {
+                    access_method: "terminal".to_owned(),
+                    agent_name_or_id: id.clone(),
+                    ..UncheckedRequest::default()
+                },
+            ),
+        ] {
+            let request: AppRequest = asked.normalize().check().unwrap();
+            note(deed, store.app_access(&request, &[]).await.map(drop));
+        }
+        let token = SessionToken::generate(|bytes| bytes.copy_from_slice(&vec![b'a'; bytes.len()]));
+        note("holders", store.holders(std::slice::from_ref(&token)).await.map(drop));
+        note("username", store.username(*user).await.map(drop));
+        let update = KeyUpdate { last_used: Some(now), expires_at: None };
+        note("use", store.update(key, update, None).await);
+        let token = token_of(Uuid::new_v4());
+        let new = NewKey {
+            token: &token,
+            user: *user,
+            login_type: LoginType::Password,
+            scope: ScopeName::ApplicationConnect,
+            created_at: now,
+            expires_at: now + Duration::from_secs(60),
+            lifetime: Duration::from_secs(60),
+            ip: None,
+            name: "",
+        };
+        note("insert", store.insert(&new).await);
+        // A key of nobody, so that the next round finds the same.
+        let gone = ApiKey { id: "gone".to_owned(), user: UserId(Uuid::nil()), ..key.clone() };
+        note("log out", store.log_out(&gone).await);
+        note("proxies", store.proxies().await.map(drop));
+        note("keys", store.keys(Feature::WorkspaceAppsToken).await.map(drop));
+        for (deed, change) in
+            [("look at keys", None), ("new key", Some(true)), ("end of a key", Some(false))]
+        {
+            let plan = |rows: &[CryptoKey]| changes(change, rows, now);
+            note(deed, store.rotate(Feature::WorkspaceAppsToken, plan).await.map(drop));
+        }
+        for closing in [true, false] {
+            let window = Window::default().close(closing);
+            let visit = entry(&event(7));
+            note("note", store.note(&[visit], window).await.map(drop));
+            note("end", store.end_sessions(window, 1).await.map(drop));
+        }
+        let counted = entry(&event(8));
+        let count = Count { key: counted.key, session: Uuid::nil(), visits: 1 };
+        note("count", store.count(&[count]).await);
+        note("forget", store.forget(Duration::from_secs(3600), 1).await.map(drop));
+        note("list", store.list(&Filter::default(), Page::first(1)).await.map(drop));
+        note("sessions", store.sessions(None).await.map(drop));
+        note("user", store.user_named("alice").await.map(drop));
+        note("revoke", store.revoke("gone").await.map(drop));
+        let token = ProxyToken::generate(*proxy, |bytes| bytes.fill(1));
+        note("proxy's token", store.set_proxy_token(&token).await.map(drop));
+        refused
+    }
+}
+
+fn app(owner: &str) -> UncheckedRequest {
+    UncheckedRequest {
+        access_method: "subdomain".to_owned(),
+        username_or_id: owner.to_owned(),
+        workspace_name_or_id: "dev".to_owned(),
+        app_slug_or_port: "code".to_owned(),
+        ..UncheckedRequest::default()
+    }
+}
+
+/// A token that no other round has made
+fn token_of(id: Uuid) -> SessionToken {
+    let mut random = id.as_bytes().iter().cycle();
+    SessionToken::generate(|bytes| bytes.fill_with(|| *random.next().unwrap()))
+}
+
+/// A new key, and the end of the last; or what clears and ends one
+fn changes(change: Option<bool>, rows: &[CryptoKey], now: SystemTime) -> Vec<Change> {
+    let feature = Feature::WorkspaceAppsToken;
+    let last = rows.iter().map(|row| row.sequence).max().unwrap_or_default();
+    match change {
+        None => Vec::new(),
+        Some(true) => vec![Change::Insert(CryptoKey {
+            feature,
+            sequence: last + 1,
+            secret: Some(Secret::new([7; 64])),
+            starts_at: now,
+            deletes_at: None,
+        })],
+        Some(false) => vec![
+            Change::End { feature, sequence: last, deletes_at: now },
+            Change::Clear { feature, sequence: last },
+        ],
+    }
+}
+
+fn everything() -> Asked {
+    Asked::with([Part::Apps, Part::KeyRotation, Part::AuditRetention, Part::Commands])
+}
+
+async fn deployment(release: Release) -> (Database, String, Deeds) {
+    let database = Database::of_release(release).await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    let token = fleet.session(alice);
+    fleet.proxy("sydney", "https://sydney.example.com", "");
+    let proxy = fleet.workspace_proxies[0].id;
+    database.load(Rows::of(&fleet)).await.unwrap();
+    let owner = database.store().await;
+    let key = owner.holders(&[token]).await.unwrap().remove(0).key;
+
+    let role = format!("role_{}", Uuid::new_v4().simple());
+    database.sql(&format!("CREATE ROLE {role} LOGIN")).await;
+    let grants = owner.grants(&everything(), &role).await.unwrap();
+    assert_eq!(grants.unfit, []);
+    let grants = grants.to_string();
+    database.sql(&grants).await;
+    let url = database.url().replace("user=authd", &format!("user={role}"));
+    let options = Options::default().into_control_plane(true);
+    let store = PgStore::connect(&url, &options).await.unwrap();
+    (database, grants, Deeds { store, key, user: UserId(alice), proxy })
+}
+
+/// Each right of the statements, as what follows `GRANT` or `REVOKE`, up to the role
+fn rights(grants: &str) -> Vec<(String, String)> {
+    let mut rights = Vec::new();
+    let grants = grants.replace(",\n      ", ", ");
+    for line in grants.lines().filter(|line| line.contains(" ON \"public\".")) {
+        let (granted, rest) = line.strip_prefix("GRANT ").unwrap().split_once(" ON ").unwrap();
+        let (table, role) = rest.trim_end_matches(';').split_once(" TO ").unwrap();
+        let mut last = String::new();
+        for part in granted.split(", ") {
+            // Either `SELECT (first`, or `second`, or `last)`, or a right to rows.
+            let column = match part.split_once(" (") {
+                Some((right, column)) => {
+                    right.clone_into(&mut last);
+                    column
+                }
+                None if part == "DELETE" => {
+                    rights.push((format!("DELETE ON {table}"), role.to_owned()));
+                    continue;
+                }
+                None => part,
+            };
+            let column = column.trim_end_matches(')');
+            rights.push((format!("{last} ({column}) ON {table}"), role.to_owned()));
+        }
+    }
+    rights
+}
+
+#[tokio::test]
+async fn each_right_is_needed_and_all_are_enough() {
+    for release in [Release::FIRST_WITH_APPS, Release::NEWEST] {
+        let (database, grants, deeds) = deployment(release).await;
+        assert_eq!(deeds.refused().await, BTreeSet::new(), "{release}\n{grants}");
+        let rights = rights(&grants);
+        assert!(rights.len() > 150, "{release}: {} rights", rights.len());
+        let mut needless = Vec::new();
+        for (right, role) in &rights {
+            // What `authd check` reads where it may.
+            if right.contains("schema_migrations") {
+                continue;
+            }
+            database.sql(&format!("REVOKE {right} FROM {role}")).await;
+            if deeds.refused().await.is_empty() {
+                needless.push(right);
+            }
+            database.sql(&format!("GRANT {right} TO {role}")).await;
+        }
+        assert!(needless.is_empty(), "{release}: not needed: {needless:#?}");
+    }
+}
