@@ -16,6 +16,7 @@ mod path;
 mod ports;
 mod real;
 mod redirect;
+mod releases;
 mod sessions;
 mod subdomain;
 #[path = "../common/upstream.rs"]

@@ -29,6 +29,7 @@ mod jobs;
 mod journal;
 mod migrate;
 mod options;
+mod permissions;
 mod places;
 mod proxies;
 mod reads;
