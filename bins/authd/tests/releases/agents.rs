@@ -98,7 +98,8 @@ impl Deployment {
                 (400, message)
             }
             SignedIn::Shared => {
-                let message = format!("Instance with id \"{id}\" is claimed by more than one workspace.");
+                let message =
+                    format!("Instance with id \"{id}\" is claimed by more than one workspace.");
                 (409, message)
             }
         }

@@ -105,7 +105,6 @@ impl Deployment {
             ("x-forwarded-uri", uri),
             ("x-forwarded-method", "GET"),
             ("x-forwarded-proto", "https"),
-            ("x-forwarded-for", "203.0.113.7"),
             ("accept", "text/html"),
         ];
         all.extend(headers);
