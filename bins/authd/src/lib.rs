@@ -15,6 +15,7 @@ mod error;
 mod identity;
 mod idle;
 mod import;
+pub mod machine;
 mod malformed;
 pub mod outgoing;
 mod pages;
