@@ -23,6 +23,11 @@ pub(crate) enum Command {
     AgentToken(AgentTokenArgs),
     /// Read the audit log: who opened what, and who was refused
     Audit(AuditArgs),
+    /// Name the settings and the files of the trust folder that can do nothing
+    ///
+    /// Exit status 0: there are none. 1: there are some, one on each line. 2: the settings or
+    /// the trust folder are not usable.
+    Check(CheckArgs),
     /// Show the whole path on this machine: private database, sample fleet, test cloud, sign-ins
     Demo(DemoArgs),
     /// Bring users, workspaces, agents and apps to what a document says
@@ -42,9 +47,19 @@ pub(crate) enum Command {
     Token(TokenArgs),
     /// Say whether a proof in files holds, and if not, why
     ///
-    /// Prints one line of JSON. Exit status 0: it holds. 1: it does not. 2: the command
+    /// Prints one line of JSON; of a proof that was changed on its way into the files it
+    /// says which change makes it hold. Exit status 0: it holds. 1: it does not. 2: the command
     /// line, the policy or the trust folder is not usable.
     Verify(VerifyArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct CheckArgs {
+    /// Print lines of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 }
 
 #[derive(Args)]
@@ -183,7 +198,7 @@ pub(crate) struct VerifyArgs {
     /// AWS: the document's signature. Azure: the field `signature` of the attested data
     #[arg(long, value_name = "FILE")]
     pub(crate) signature: Option<PathBuf>,
-    /// AWS: the PKCS#7 message of `/rsa2048`, instead of a signature
+    /// AWS: the PKCS#7 message of `/rsa2048`, instead of a signature or beside it
     #[arg(long, value_name = "FILE")]
     pub(crate) pkcs7: Option<PathBuf>,
     /// Google: the identity token

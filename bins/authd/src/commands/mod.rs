@@ -1,5 +1,6 @@
 mod agent_token;
 mod audit;
+mod check;
 mod database;
 mod demo;
 mod import;
@@ -53,6 +54,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
     match command {
         Command::AgentToken(args) => agent_token::run(args).await?,
         Command::Audit(args) => return audit::run(args).await,
+        Command::Check(args) => return check::run(args),
         Command::Demo(args) => demo::run(args).await?,
         Command::Import(args) => import::run(args).await?,
         Command::Keys(args) => keys::run(args).await?,
