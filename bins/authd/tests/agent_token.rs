@@ -147,7 +147,12 @@ async fn a_token_is_put_into_a_file_for_its_user_alone() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
 
     // Told before anything is waited for.
-    for (path, part) in [("nowhere/token", "nowhere/token"), ("", "is a directory")] {
+    std::os::unix::fs::symlink("/dev/stdout", folder.join("link")).unwrap();
+    for (path, part) in [
+        ("nowhere/token", "nowhere/token"),
+        ("", "is a directory"),
+        ("link", "not a regular file"),
+    ] {
         let path = folder.join(path);
         let args = ["--url", &url, "--metadata-url", "http://127.0.0.1:1", "--output"];
         let said = authd(&[&args[..], &[path.to_str().unwrap()]].concat()).await;
@@ -174,6 +179,7 @@ async fn what_the_command_line_or_the_environment_names_wrongly_is_told_at_once(
         (&["--url", "ftp://coder.example.com"], None, "another scheme"),
         (&["--url", "http://coder example.com"], None, "is not a URL such as"),
         (&["--url", "http://a", "--metadata-url", "169.254.169.254"], None, "`--metadata-url`"),
+        (&["--url", "http://a", "--metadata-url", "https://a"], None, "without TLS"),
         (&["--url", "http://a", "--patience", "soon"], None, "is not a time such as"),
         (&["--url", "https://a"], Some(bad_proxy), "`HTTPS_PROXY` is not the URL of a proxy"),
         (&["--url", "https://a", "--ca-file", "/nowhere.pem"], None, "/nowhere.pem"),

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use base64::Engine as _;
 use identity_verify::test_util::{at, aws, azure, google};
 use serde_json::{Value, json};
 
@@ -167,6 +168,21 @@ fn a_document_that_was_changed_is_told_what_makes_it_hold() {
         ("as Python writes it", python.into_bytes(), &["JSON of the document"]),
         ("sorted and indented", sorted.clone().into_bytes(), &["JSON of the document"]),
         ("sorted, CRLF", sorted.replace('\n', "\r\n").into_bytes(), &["JSON of the document"]),
+        (
+            "a JSON string",
+            json!(document).to_string().into_bytes(),
+            &["what the JSON string around it spells"],
+        ),
+        (
+            "the body of a sign-in",
+            json!({ "document": document, "signature": lab.signature }).to_string().into_bytes(),
+            &["taken out of the JSON around it"],
+        ),
+        (
+            "base64",
+            base64::engine::general_purpose::STANDARD.encode(document).into_bytes(),
+            &["decoded from base64"],
+        ),
         ("four blanks", sorted.replace("  ", "    ").into_bytes(), &["JSON of the document"]),
     ] {
         let files = [("document", &*changed), ("signature", lab.signature.as_bytes())];

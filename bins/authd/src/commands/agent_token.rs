@@ -20,6 +20,11 @@ pub(crate) async fn run(args: AgentTokenArgs) -> Result<(), CommandError> {
     };
     let control_plane = url("--url", &args.url)?;
     let metadata = args.metadata_url.as_deref().map(|text| url("--metadata-url", text));
+    let metadata = metadata.transpose()?;
+    if metadata.as_ref().is_some_and(BaseUrl::is_tls) {
+        let problem = "`--metadata-url`: metadata services are asked without TLS, by http://";
+        return Err(CommandError::Usage(problem.to_owned()));
+    }
     // Before anything is waited for, so that a typing error is told at once.
     let file = args.output.as_deref().map(TokenFile::at).transpose().map_err(|error| {
         let path = args.output.clone().unwrap_or_default();
@@ -32,7 +37,7 @@ pub(crate) async fn run(args: AgentTokenArgs) -> Result<(), CommandError> {
     let pauses = Pauses::new(Arc::new(jitter));
     let mut machine = Machine::new(control_plane, pauses, system_clock(), report)
         .in_environment(|name| std::env::var(name).ok(), args.ca_file.as_deref())?;
-    machine.metadata = metadata.transpose()?;
+    machine.metadata = metadata;
     machine.cloud = match args.cloud {
         MetadataCloud::Auto => None,
         MetadataCloud::Aws => Some(Cloud::Aws),

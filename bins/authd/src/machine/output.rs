@@ -19,7 +19,7 @@ impl TokenFile {
     ///
     /// # Errors
     ///
-    /// If there is no such folder, or if the path is a folder itself.
+    /// If there is no such folder, or if something other than a file is there.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
@@ -28,8 +28,13 @@ impl TokenFile {
         if !folder.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        if path.file_name().is_none() || path.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
+        // A rename would put the token in the place of a device such as `/dev/stdout`.
+        match path.symlink_metadata() {
+            Ok(there) if there.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            Ok(there) if !there.is_file() => {
+                return Err(io::Error::other("what is there is not a regular file"));
+            }
+            _ => {}
         }
         Ok(Self { path: path.to_owned(), folder: folder.to_owned() })
     }

@@ -23,6 +23,8 @@ impl BaseUrl {
     ///
     /// [`UrlError`], which names what is wrong.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
+        // Files of settings leave a blank or a carriage return behind a value.
+        let text = text.trim();
         let wrong = |problem| UrlError { text: without_user(text), problem };
         // `Uri` drops a fragment without a word.
         if text.contains(['?', '#']) {
@@ -58,7 +60,8 @@ impl BaseUrl {
     }
 
     /// Whether the scheme is `https`
-    pub(super) const fn is_tls(&self) -> bool {
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
         self.tls
     }
 
@@ -142,6 +145,7 @@ mod tests {
             ("https://example.com/coder/", true, "example.com:443", "/coder/api"),
             ("http://[fd00:ec2::254]", false, "[fd00:ec2::254]:80", "/api"),
             ("http://[::1]:81", false, "[::1]:81", "/api"),
+            (" https://coder.example.com\r\n", true, "coder.example.com:443", "/api"),
         ] {
             let url = BaseUrl::parse(text).unwrap();
             assert_eq!((url.is_tls(), &*url.host_and_port()), (tls, host_and_port), "{text}");

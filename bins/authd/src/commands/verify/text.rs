@@ -33,6 +33,13 @@ pub(super) fn of_document(given: &[u8]) -> Vec<Variant> {
     let mut found = vec![Variant::unchanged(given.to_vec())];
     add(&mut found, without_utf16, "{} is written in UTF-8 instead of UTF-16");
     add(&mut found, without_mark, "the byte order mark of {} is taken off");
+    add(
+        &mut found,
+        |text| field(text, &["document"]),
+        "{} is taken out of the JSON around it, of which one field is wanted",
+    );
+    add(&mut found, from_json_string, "{} is what the JSON string around it spells");
+    add(&mut found, from_base64, "{} is decoded from base64");
     let stages = found.clone();
     let mut found = Vec::new();
     for stage in stages {
@@ -139,6 +146,15 @@ fn field(text: &[u8], fields: &[&str]) -> Option<Vec<u8>> {
     let object: Map<String, Value> = serde_json::from_slice(text).ok()?;
     let value = fields.iter().find_map(|field| object.get(*field)?.as_str())?;
     Some(value.as_bytes().to_vec())
+}
+
+fn from_json_string(text: &[u8]) -> Option<Vec<u8>> {
+    serde_json::from_slice::<String>(text).ok().map(String::into_bytes)
+}
+
+/// A document in base64, as other services want it
+fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
+    lenient(&without_space(text)).filter(|document| document.starts_with(b"{"))
 }
 
 fn without_bearer(text: &[u8]) -> Option<Vec<u8>> {
