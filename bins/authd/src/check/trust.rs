@@ -27,6 +27,9 @@ pub(crate) fn findings(trust: &Trust, config: &IdentityConfig, now: SystemTime) 
         }
     }
     findings.extend(missing(trust, config));
+    let settings = config.idle_beside(trust).map(|idle| idle.to_string());
+    let files = trust.idle_files(now).map(|idle| idle.to_string());
+    findings.extend(settings.chain(files).map(|idle| Finding::warning("trust", idle)));
     if findings.is_empty() {
         let keys = trust.aws.iter().len();
         let text = format!(
