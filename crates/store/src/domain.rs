@@ -1,5 +1,6 @@
 //! What rows mean, the same for every store
 
+use std::borrow::Cow;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -94,8 +95,8 @@ pub(crate) fn roles(held: impl IntoIterator<Item = Held>, is_service_account: bo
 }
 
 /// The permissions of a custom role
-pub(crate) fn permissions(stored: Vec<StoredPermission>) -> Permissions {
-    let permission = |stored: StoredPermission| {
+pub(crate) fn permissions(stored: Vec<StoredPermission<'_>>) -> Permissions {
+    let permission = |stored: StoredPermission<'_>| {
         let kind = pattern(&stored.resource_type, ResourceType::from);
         let action = pattern(&stored.action, Action::from);
         match stored.negate {
@@ -110,10 +111,12 @@ pub(crate) fn permissions(stored: Vec<StoredPermission>) -> Permissions {
 ///
 /// One that cannot be read may be a denial, so that is an error and not a permission less.
 #[derive(Deserialize)]
-pub(crate) struct StoredPermission {
+pub(crate) struct StoredPermission<'a> {
     negate: bool,
-    resource_type: String,
-    action: String,
+    #[serde(borrow)]
+    resource_type: Cow<'a, str>,
+    #[serde(borrow)]
+    action: Cow<'a, str>,
 }
 
 fn pattern<'a, T>(text: &'a str, read: fn(&'a str) -> T) -> Pattern<T> {

@@ -9,8 +9,10 @@ use std::time::{Duration, SystemTime};
 
 use agent_auth::Candidates;
 use app_audit::{AuditLog, Count, Filter, Journal, Page, Window};
-use app_authz::credential::{ApiKey, KeyUpdate, LoginType, NewKey, SessionToken, Sessions};
-use app_authz::rbac::ScopeName;
+use app_authz::credential::{
+    ApiKey, KeyUpdate, LoginType, NewKey, OtherSessions, SessionToken, Sessions,
+};
+use app_authz::rbac::{AllowList, ScopeName};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret};
 use app_authz::{AppRequest, Directory, Proxies, ProxyToken, UncheckedRequest, UserId};
 use common::{entry, event};
@@ -70,6 +72,7 @@ impl Deeds {
             user: *user,
             login_type: LoginType::Password,
             scope: ScopeName::ApplicationConnect,
+            allow_list: &AllowList::everything(),
             created_at: now,
             expires_at: now + Duration::from_secs(60),
             lifetime: Duration::from_secs(60),
@@ -79,7 +82,7 @@ impl Deeds {
         note("insert", store.insert(&new).await);
         // A key of nobody, so that the next round finds the same.
         let gone = ApiKey { id: "gone".to_owned(), user: UserId(Uuid::nil()), ..key.clone() };
-        note("log out", store.log_out(&gone).await);
+        note("log out", store.log_out(&gone, OtherSessions::EndOfApps).await);
         note("proxies", store.proxies().await.map(drop));
         note("keys", store.keys(Feature::WorkspaceAppsToken).await.map(drop));
         for (deed, change) in

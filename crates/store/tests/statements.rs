@@ -7,7 +7,7 @@ use std::time::Duration;
 use agent_auth::Candidates;
 use app_authz::credential::{KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions};
 use app_authz::rbac::{AllowList, BuiltInRoles, ScopeName, Subject, Switches};
-use app_authz::token::{Change, Feature, KeyStore, Rotation, rotate};
+use app_authz::token::{Feature, KeyStore, Rotation, rotate};
 use app_authz::{
     AppAccess, AppRequest, Directory, JobId, Proxies, UncheckedRequest, WorkspaceId, resolve,
 };

@@ -130,6 +130,20 @@ async fn every_upgrade_is_noticed_by_the_next_question() {
                 let access = store.app_access(&app(), &[]).await.unwrap();
                 assert_eq!(access.agent_in_host, AgentInHost::OfPorts);
             }
+            Release::V2_32 => {
+                database
+                    .sql(&format!(
+                        "UPDATE users SET is_service_account = true WHERE id = '{alice}'"
+                    ))
+                    .await;
+                let roles = format!("{:?}", holder(&store, &token).await.roles);
+                assert!(roles.contains("organization-service-account"), "{roles}");
+                database
+                    .sql(&format!(
+                        "UPDATE users SET is_service_account = false WHERE id = '{alice}'"
+                    ))
+                    .await;
+            }
             Release::V2_35 => {
                 database
                     .sql("UPDATE organizations SET default_org_member_roles = '{organization-auditor}'")

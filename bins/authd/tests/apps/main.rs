@@ -26,6 +26,7 @@ mod ports;
 mod proxy;
 mod real;
 mod redirect;
+mod releases;
 mod sessions;
 mod subdomain;
 #[path = "../common/upstream.rs"]

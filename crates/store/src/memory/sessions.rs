@@ -191,7 +191,8 @@ impl Tables {
 
 fn stored_role(role: &CustomRole) -> Result<StoredRole, Error> {
     let permissions = |stored: &Value| {
-        let stored = Vec::<StoredPermission>::deserialize(stored).map_err(Error::invalid_row)?;
+        let stored =
+            Vec::<StoredPermission<'_>>::deserialize(stored).map_err(Error::invalid_row)?;
         Ok::<_, Error>(domain::permissions(stored))
     };
     Ok(StoredRole {

@@ -92,7 +92,7 @@ struct List<'a> {
 pub(super) const SESSIONS: &str = "\
 SELECT k.id, u.username, k.user_id, k.login_type::text,
        ARRAY[k.scope::text], ARRAY['*:*'],  --until v2.27
-       k.scopes::text[], k.allow_list,  --since v2.27
+       array_remove(k.scopes::text[], NULL), k.allow_list,  --since v2.27
        k.token_name, k.created_at, k.last_used, k.expires_at
 FROM api_keys k JOIN users u ON u.id = k.user_id
 WHERE coalesce(k.user_id = $1, true)

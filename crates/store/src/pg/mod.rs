@@ -33,6 +33,7 @@ mod login;
 mod migrate;
 mod mirror;
 mod options;
+mod permissions;
 mod places;
 #[cfg(test)]
 mod plans;

@@ -12,6 +12,7 @@ use diesel::pg::{Pg, PgValue};
 use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{BigInt, Inet, Jsonb, Text, Timestamptz};
 
+use super::permissions;
 use crate::domain;
 
 /// A label of an enumeration, or a text of that form
@@ -95,9 +96,8 @@ pub(super) struct Granted(pub(super) Permissions);
 
 impl FromSql<Jsonb, Pg> for Granted {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        let stored = serde_json::from_slice(json(&value)?);
-        let stored = stored.map_err(|error| format!("permissions of a role: {error}"))?;
-        Ok(Self(domain::permissions(stored)))
+        let granted = permissions::read(json(&value)?);
+        Ok(Self(granted.map_err(|error| format!("permissions of a role: {error}"))?))
     }
 }
 

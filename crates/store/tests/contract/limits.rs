@@ -107,6 +107,7 @@ async fn what_is_not_understood_grants_nothing_and_leaves_the_rest() {
                 (false, true) => "the other",
             };
             assert_eq!(found, opens, "{of:?}: {scopes:?} on {allow_list:.80}");
+            assert_eq!(store.sessions(None).await.unwrap().len(), 1, "as an operator sees it");
         }
     }
 }

@@ -128,6 +128,11 @@ impl World {
             ("i-import", None, SignedIn::NotFound),
             ("i-unknown", None, SignedIn::NotFound),
             ("I-DEV", None, SignedIn::NotFound),
+            // By the ids that Azure and Google give
+            ("02aab8a4-74ef-476e-8182-f6d2ba4166a6", None, SignedIn::Agent("alice/azure/main")),
+            ("02aab8a4-74ef-476e-8182-f6d2ba4166a7", None, SignedIn::NotFound),
+            ("8087716956832600000", Some("main"), SignedIn::Agent("alice/google/main")),
+            ("8087716956832600001", None, SignedIn::NotFound),
             // Neither a part of another agent nor one that is deleted signs in.
             ("i-child", None, SignedIn::NotFound),
             ("i-gone", None, SignedIn::NotFound),

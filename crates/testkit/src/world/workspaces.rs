@@ -56,6 +56,8 @@ impl World {
     fn add_others(&mut self) {
         for (owner, name, instance) in [
             ("alice", "asleep", "i-asleep"),
+            ("alice", "azure", "02aab8a4-74ef-476e-8182-f6d2ba4166a6"),
+            ("alice", "google", "8087716956832600000"),
             ("alice", "offline", "i-offline"),
             ("alice", "pair", "i-pair"),
             ("alice", "recycled", "i-recycled"),

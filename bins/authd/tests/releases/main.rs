@@ -1,0 +1,17 @@
+//! A running server beside the tables of each release of the control plane
+//!
+//! The questions are those of `testkit::World`, whose answers are known for each release. What
+//! a store makes of them is tested in `crates/store/tests/releases.rs`; these ask over HTTP.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(unreachable_pub, reason = "modules of one test")]
+
+mod agents;
+mod answers;
+mod clouds;
+#[path = "../common/mod.rs"]
+mod common;
+mod deployment;
+mod sessions;
+mod upgrades;
+mod visits;
