@@ -31,7 +31,7 @@ const INSTANCE: &str = "i-0123456789abcdef0";
 const HOST: &str = "code--main--dev--alice.apps.example.test";
 
 fn everything() -> Asked {
-    Asked::with([Part::Apps, Part::KeyRotation, Part::AuditRetention])
+    Asked::with([Part::Apps, Part::KeyRotation, Part::AuditRetention, Part::AuditMirror])
 }
 
 /// A control plane with rows, and a role without any right
@@ -88,7 +88,8 @@ impl Deployment {
     }
 
     async fn store(&self) -> PgStore {
-        PgStore::connect(&self.role_url(), &Options::default()).await.unwrap()
+        let options = Options::default().mirror_audit(true);
+        PgStore::connect(&self.role_url(), &options).await.unwrap()
     }
 
     /// Waits until a query has this answer, for as long as a slow machine may take
@@ -116,8 +117,13 @@ async fn authd(url: &str, args: &[&str]) -> (Option<i32>, String, String) {
     (status.code(), text(stdout), text(stderr))
 }
 
-const APPS: [&str; 4] =
-    ["--access-url", "https://coder.example.test", "--audit-retention-days", "30"];
+const APPS: [&str; 5] = [
+    "--access-url",
+    "https://coder.example.test",
+    "--audit-retention-days",
+    "30",
+    "--mirror-audit",
+];
 
 /// A server, and what asks it
 struct Served {

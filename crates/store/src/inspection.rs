@@ -7,7 +7,7 @@ use std::time::Duration;
 use app_authz::token::Feature;
 use serde::Serialize;
 
-use crate::pg::{Generation, Owner, Right};
+use crate::pg::{ActiveKey, Generation, Owner, Pooling, Right};
 
 /// A part of authd that may be on or off
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -68,6 +68,8 @@ pub struct Inspection {
     /// The keys of app access, by feature; none where they were not asked for or may not be
     /// read
     pub keys: Vec<Keys>,
+    /// How the control plane encrypts; nothing where that was not asked for or may not be read
+    pub encryption: Option<Encryption>,
 }
 
 /// A database server, and the session that looked at it
@@ -91,9 +93,8 @@ pub struct Server {
     pub clock_ahead: f64,
     /// Half of the time that asking for the clock took
     pub clock_precision: Duration,
-    /// Whether two statements of the session reached two processes of the server: a pooler in
-    /// between hands connections on after each statement or transaction
-    pub changes_process: bool,
+    /// What stands between authd and the server
+    pub pooling: Pooling,
     /// Settings of the session that change how authd's statements run
     pub settings: Vec<Setting>,
     /// How many connections authd opens at most
@@ -272,10 +273,20 @@ pub struct Keys {
     /// The feature, such as `workspace_apps_token`
     #[serde(serialize_with = "name_of")]
     pub feature: Feature,
-    /// How many there are that have a secret
+    /// How many can be read
     pub readable: usize,
-    /// Why keys cannot be read, without a secret
+    /// Why others cannot, without a secret; they are passed over as long as one can be read
     pub problem: Option<String>,
+}
+
+/// How a control plane encrypts its keys
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Encryption {
+    /// The keys it encrypts with, the newest first; none if it does not encrypt
+    pub active: Vec<ActiveKey>,
+    /// Whether authd was given keys to decrypt with
+    pub has_keys: bool,
 }
 
 fn name_of<S: serde::Serializer>(feature: &Feature, serializer: S) -> Result<S::Ok, S::Error> {

@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use store::inspection::{Asked, Index, Inspection, Lack, Part};
-use store::{Generation, Options, Owner, PgStore, Right};
+use store::{Generation, Options, Owner, PgStore, Pooling, Right};
 use testkit::{Database, Release};
 use uuid::Uuid;
 
@@ -71,12 +71,14 @@ async fn authds_own_tables_lack_nothing() {
     assert_eq!(keys, [(0, &None), (0, &None)]);
     let server = &inspection.server;
     assert_eq!((&*server.user, &*server.application_name), ("authd", "authd"));
-    assert!(!server.is_standby && !server.is_read_only && !server.changes_process);
+    assert!(!server.is_standby && !server.is_read_only);
     assert!(server.clock_ahead.abs() < 1.0 + server.clock_precision.as_secs_f64());
     for setting in &server.settings {
         assert!(setting.wanted.as_ref().is_none_or(|wanted| *wanted == setting.value));
     }
     assert_eq!((server.connections, server.connection_limit), (15, None));
+    assert_eq!(server.pooling, Pooling::None);
+    assert_eq!(inspection.encryption.unwrap().active, []);
 }
 
 #[tokio::test]

@@ -102,6 +102,7 @@ impl Deeds {
         note("count", store.count(&[count]).await);
         note("forget", store.forget(Duration::from_secs(3600), 1).await.map(drop));
         note("list", store.list(&Filter::default(), Page::first(1)).await.map(drop));
+        note("encryption", store.active_encryption_keys().await.map(drop));
         note("sessions", store.sessions(None).await.map(drop));
         note("user", store.user_named("alice").await.map(drop));
         note("revoke", store.revoke("gone").await.map(drop));
@@ -148,7 +149,13 @@ fn changes(change: Option<bool>, rows: &[CryptoKey], now: SystemTime) -> Vec<Cha
 }
 
 fn everything() -> Asked {
-    Asked::with([Part::Apps, Part::KeyRotation, Part::AuditRetention, Part::Commands])
+    Asked::with([
+        Part::Apps,
+        Part::KeyRotation,
+        Part::AuditRetention,
+        Part::AuditMirror,
+        Part::Commands,
+    ])
 }
 
 async fn deployment(release: Release) -> (Database, String, Deeds) {
@@ -170,7 +177,7 @@ async fn deployment(release: Release) -> (Database, String, Deeds) {
     let grants = grants.to_string();
     database.sql(&grants).await;
     let url = database.url().replace("user=authd", &format!("user={role}"));
-    let options = Options::default().into_control_plane(true);
+    let options = Options::default().into_control_plane(true).mirror_audit(true);
     let store = PgStore::connect(&url, &options).await.unwrap();
     (database, grants, Deeds { store, key, user: UserId(alice), proxy })
 }

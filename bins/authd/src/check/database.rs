@@ -3,8 +3,10 @@ use std::collections::BTreeSet;
 use agent_auth::Candidates;
 use app_audit::{AuditLog, Filter, Page};
 use app_authz::{AccessMethod, Directory, Proxies, UncheckedRequest};
-use store::inspection::{Asked, Index, Inspection, Lack, Part, Server, Tables, Task};
-use store::{Error, Generation, Owner, PgStore};
+use store::inspection::{
+    Asked, Encryption, Index, Inspection, Keys, Lack, Part, Server, Tables, Task,
+};
+use store::{Error, Generation, Owner, PgStore, Pooling};
 use uuid::Uuid;
 
 use super::{Finding, releases};
@@ -84,27 +86,14 @@ pub(crate) fn asked(config: &Config) -> Asked {
 
 /// What an inspection found, for a server with this configuration
 fn findings(inspection: &Inspection, config: &Config) -> Vec<Finding> {
-    let Inspection { server, tables, tasks, sign_in_index, keys, .. } = inspection;
+    let Inspection { server, tables, tasks, sign_in_index, keys, encryption, .. } = inspection;
     let mut findings = of_server(server, config.apps.is_some());
     findings.push(of_release(tables));
     findings.extend(of_tables(tables, server));
     findings.extend(tasks.iter().map(|task| of_task(task, tables, server)));
     findings.extend(sign_in_index.as_ref().map(of_index));
-    for keys in keys {
-        let name = format!("keys {}", keys.feature.as_str());
-        findings.push(match (&keys.problem, keys.readable) {
-            (Some(problem), _) => {
-                Finding::error(name, format!("cannot be read: {problem}")).stops()
-            }
-            (None, 0) if !config.key_rotation => Finding::error(
-                name,
-                "there are none, and `key_rotation` is off; leave it on unless the control plane \
-                 makes keys",
-            ),
-            (None, 0) => Finding::ok(name, "there are none yet; `authd serve` makes them"),
-            (None, readable) => Finding::ok(name, format!("{readable} can be read")),
-        });
-    }
+    findings.extend(keys.iter().map(|keys| of_keys(keys, config.key_rotation)));
+    findings.extend(encryption.iter().flat_map(of_encryption));
     if let Some(apps) = &config.apps
         && apps.signing == Signing::Eddsa
         && tables.owner == Owner::ControlPlane
@@ -148,25 +137,27 @@ fn of_server(server: &Server, apps: bool) -> Vec<Finding> {
     } else {
         Finding::ok("clock", text)
     });
-    if server.changes_process {
-        findings.push(Finding::warning(
+    match server.pooling {
+        Pooling::None => {}
+        Pooling::Transaction => findings.push(Finding::ok(
             "pooler",
-            "connections are handed on after each transaction, on which prepared statements may be \
-             missing; let the pooler pool sessions, or connect to the database itself",
-        ));
+            "it hands connections on after each transaction, and keeps prepared statements apart",
+        )),
+        _ => findings.push(Finding::ok("pooler", "it gives each connection to one client")),
     }
     for setting in &server.settings {
-        let Some(wanted) = &setting.wanted else { continue };
-        if *wanted != setting.value {
-            findings.push(Finding::warning(
-                format!("setting {}", setting.name),
-                format!(
-                    "it is `{}` although authd asks for `{wanted}`; a pooler in between may keep \
-                     settings from the server: set it for the role, with `ALTER ROLE`",
-                    setting.value
-                ),
-            ));
-        }
+        let Some(wanted) = setting.wanted.as_ref().filter(|wanted| **wanted != setting.value)
+        else {
+            continue;
+        };
+        let (name, value) = (&setting.name, &setting.value);
+        findings.push(Finding::warning(
+            format!("setting {name}"),
+            format!(
+                "it is `{value}`, as a pooler keeps authd's settings from the database; let its role \
+                 have it: ALTER ROLE … SET {name} = '{wanted}'"
+            ),
+        ));
     }
     if let Some(limit) = server.connection_limit.filter(|limit| *limit < server.connections) {
         findings.push(Finding::warning(
@@ -298,6 +289,57 @@ fn where_columns_are(task: &Task, tables: &Tables, own: bool) -> String {
         "the tables are otherwise those of {generation}. An upgrade of the control plane may be under \
          way; if not, they are of no release that authd knows, and a newer authd may know them"
     )
+}
+
+fn of_keys(keys: &Keys, rotation: bool) -> Finding {
+    let name = format!("keys {}", keys.feature.as_str());
+    match (keys.readable, &keys.problem) {
+        (0, Some(problem)) => Finding::error(name, format!("none can be read: {problem}")).stops(),
+        (readable, Some(problem)) => {
+            let text = format!("{readable} can be read, and others are passed over: {problem}");
+            Finding::warning(name, text)
+        }
+        (0, None) if !rotation => Finding::error(
+            name,
+            "there are none, and `key_rotation` is off; leave it on unless the control plane makes \
+             keys",
+        ),
+        (0, None) => Finding::ok(name, "there are none yet; `authd serve` makes them"),
+        (readable, None) => Finding::ok(name, format!("{readable} can be read")),
+    }
+}
+
+/// Keys that are stored may be readable all the same, and the next one could not be made
+fn of_encryption(encryption: &Encryption) -> Vec<Finding> {
+    const SUBJECT: &str = "encryption";
+    let Encryption { active, has_keys, .. } = encryption;
+    if active.is_empty() {
+        return match has_keys {
+            true => vec![Finding::warning(
+                SUBJECT,
+                "--external-token-encryption-keys is set, and the control plane does not encrypt",
+            )],
+            false => Vec::new(),
+        };
+    }
+    let unknown = active.iter().filter(|key| !key.is_known).map(|key| {
+        Finding::warning(
+            SUBJECT,
+            format!(
+                "the control plane encrypts with a key that is not among \
+                 --external-token-encryption-keys, its digest is `{}`; add it, or no successor can \
+                 be made for the keys of app access",
+                key.digest
+            ),
+        )
+    });
+    let unknown: Vec<Finding> = unknown.collect();
+    match unknown.is_empty() {
+        true => {
+            vec![Finding::ok(SUBJECT, "the control plane encrypts, with keys that are at hand")]
+        }
+        false => unknown,
+    }
 }
 
 fn of_index(index: &Index) -> Finding {

@@ -5,7 +5,7 @@ use store::cluster::{self, Persistent};
 use store::{MemoryStore, Migrations, PgStore, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::{CommandError, warn_of_unknown_environment};
 use crate::app::{App, system_clock};
@@ -33,19 +33,9 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     let options = config.store_options();
     match std::mem::replace(&mut config.store, StoreConfig::Memory) {
         StoreConfig::Memory => serve(config, listener, identity, MemoryStore::default()).await,
-        StoreConfig::Postgres { url, connections } => {
-            let has_keys = !connections.encryption_keys.is_empty();
+        StoreConfig::Postgres { url, .. } => {
             let store = PgStore::connect(url.reveal(), &options).await?;
-            if store.is_pooled() {
-                warn!(
-                    "a pooler keeps authd's settings from the database, which its role must \
-                     have instead: `jit`, `plan_cache_mode`, `statement_timeout`"
-                );
-            }
             look(&store, &config).await?;
-            if config.apps.is_some() && config.key_rotation {
-                check_encryption(&store, has_keys).await?;
-            }
             serve(config, listener, identity, store).await
         }
         StoreConfig::Private { data_dir, postgres_bin, .. } => {
@@ -63,25 +53,6 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
             served
         }
     }
-}
-
-/// Warns if the keys at hand are not those that the control plane encrypts with
-///
-/// Keys that are stored may be readable all the same, and the next one could not be made.
-async fn check_encryption(store: &PgStore, has_keys: bool) -> Result<(), CommandError> {
-    let active = store.active_encryption_keys().await?;
-    if active.is_empty() && has_keys {
-        warn!("--external-token-encryption-keys is set, and the control plane does not encrypt");
-    }
-    for key in active.iter().filter(|key| !key.is_known) {
-        let digest = &key.digest;
-        warn!(
-            digest,
-            "the control plane encrypts with a key that is not among \
-             --external-token-encryption-keys"
-        );
-    }
-    Ok(())
 }
 
 /// Looks at the database before any client does, so that a mistake is told at the start and not

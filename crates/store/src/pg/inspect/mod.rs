@@ -6,7 +6,7 @@ mod tables;
 
 use std::time::SystemTime;
 
-use app_authz::token::{Feature, KeyStore};
+use app_authz::token::{Feature, KeyStore, Secret};
 use diesel_async::SimpleAsyncConnection;
 use tokio::time::timeout;
 
@@ -14,9 +14,10 @@ use self::rights::Rights;
 use super::PgStore;
 use super::connect::{Connection, Purpose};
 use super::migrate::Recorded;
+use super::pooling::Pooling;
 use super::tables::Task as Known;
 use crate::Error;
-use crate::inspection::{Asked, Inspection, Keys, Part, Tables, Task};
+use crate::inspection::{Asked, Encryption, Inspection, Keys, Part, Tables, Task};
 
 /// The time to compare the database's with
 type Clock<'a> = &'a (dyn Fn() -> SystemTime + Send + Sync);
@@ -48,12 +49,11 @@ impl PgStore {
     ) -> Result<Inspection, Error> {
         let (known, connection) = (&connection.tables, &connection.inner);
         let (catalog, generation) = (known.catalog(), known.generation());
-        let mut server = self.server(connection, clock).await?;
-        server.changes_process =
-            server::process(connection).await? != server::process(connection).await?;
-
+        let pooling = if self.is_pooled() { self.pooling().await? } else { Pooling::None };
         let mut session = connection;
+        // A pooler may give each transaction another connection.
         session.batch_execute("BEGIN TRANSACTION READ ONLY").await?;
+        let server = self.server(connection, pooling, clock).await?;
         let asked_for: Vec<&Known> =
             Known::ALL.iter().filter(|known| asked.has(known.part)).collect();
         let rights = Rights::load(&asked_for, known, connection).await?;
@@ -84,7 +84,15 @@ impl PgStore {
         let may_read_keys = of_apps.clone().count() > 0
             && of_apps.flat_map(|task| &task.lacks).all(|lack| lack.table() != Some("crypto_keys"));
         let keys = if may_read_keys { self.look_at_keys().await? } else { Vec::new() };
-        Ok(Inspection { server, tables, tasks, sign_in_index, keys })
+        let mut of_rotation = tasks.iter().filter(|task| task.part == Part::KeyRotation);
+        let encryption = match of_rotation.next() {
+            Some(rotation) if rotation.lacks.is_empty() => Some(Encryption {
+                active: self.active_encryption_keys().await?,
+                has_keys: !self.encryption_keys.is_empty(),
+            }),
+            _ => None,
+        };
+        Ok(Inspection { server, tables, tasks, sign_in_index, keys, encryption })
     }
 
     /// Whether the keys of app access can be read, by reading them
@@ -92,9 +100,18 @@ impl PgStore {
         let mut all = Vec::new();
         for feature in [Feature::WorkspaceAppsToken, Feature::WorkspaceAppsApiKey] {
             let (readable, problem) = match self.keys(feature).await {
-                Ok(keys) => (keys.len(), None),
-                Err(Error::InvalidRow { reason }) => (0, Some(reason)),
-                Err(error) => return Err(error),
+                Ok(keys) => {
+                    let secrets = || keys.iter().filter_map(|key| key.secret.as_ref());
+                    let problem = secrets().find_map(Secret::unreadable_reason).map(str::to_owned);
+                    let readable = secrets().filter(|secret| secret.unreadable_reason().is_none());
+                    (readable.count(), problem)
+                }
+                Err(
+                    error @ (Error::Query { .. } | Error::Tables(_) | Error::Unavailable { .. }),
+                ) => {
+                    return Err(error);
+                }
+                Err(error) => (0, Some(error.to_string())),
             };
             all.push(Keys { feature, readable, problem });
         }

@@ -8,13 +8,15 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use super::Clock;
 use crate::inspection::{Server, Setting};
 use crate::pg::PgStore;
+use crate::pg::pooling::Pooling;
 use crate::pg::values::Moment;
 
 impl PgStore {
-    /// The server at the other end, but for what a pooler does in between
+    /// The server at the other end
     pub(super) async fn server(
         &self,
         mut connection: &AsyncPgConnection,
+        pooling: Pooling,
         clock: Clock<'_>,
     ) -> QueryResult<Server> {
         let (clock_ahead, clock_precision) = clock_difference(connection, clock).await?;
@@ -22,6 +24,7 @@ impl PgStore {
         let options = self.connector.options();
         let wanted = [
             ("jit", Some("off".to_owned())),
+            ("plan_cache_mode", Some("force_generic_plan".to_owned())),
             ("statement_timeout", Some(options.statement_timeout.as_millis().to_string())),
             ("lock_timeout", None),
             ("idle_in_transaction_session_timeout", None),
@@ -32,6 +35,8 @@ impl PgStore {
         let rows: Vec<Row> = rows.bind::<Array<Text>, _>(names).load(&mut connection).await?;
         let setting = |(name, wanted): (&str, Option<String>)| {
             let row = rows.iter().find(|row| row.name == name)?;
+            // What the URL sets is meant.
+            let wanted = wanted.filter(|_| self.connector.url.settings.get(name).is_none());
             Some(Setting { name: name.to_owned(), value: row.setting.clone(), wanted })
         };
         // As many reads for sign-in as for app access, and one for all others.
@@ -47,7 +52,7 @@ impl PgStore {
             is_read_only: facts.is_read_only,
             clock_ahead,
             clock_precision,
-            changes_process: false,
+            pooling,
             settings: wanted.into_iter().filter_map(setting).collect(),
             connections: reads.saturating_add(writes),
             connection_limit: facts.connection_limit.and_then(|limit| u32::try_from(limit).ok()),
@@ -72,13 +77,6 @@ fn seconds_between(from: SystemTime, to: SystemTime) -> f64 {
         Ok(ahead) => ahead.as_secs_f64(),
         Err(behind) => -behind.duration().as_secs_f64(),
     }
-}
-
-/// The process of the server that answers
-pub(super) async fn process(mut connection: &AsyncPgConnection) -> QueryResult<i32> {
-    let row: Process =
-        sql_query("SELECT pg_backend_pid() AS process").get_result(&mut connection).await?;
-    Ok(row.process)
 }
 
 #[derive(QueryableByName)]
@@ -111,12 +109,6 @@ struct Row {
 struct Now {
     #[diesel(sql_type = Timestamptz)]
     now: Moment,
-}
-
-#[derive(QueryableByName)]
-struct Process {
-    #[diesel(sql_type = Integer)]
-    process: i32,
 }
 
 /// A limit of -1 is none

@@ -222,11 +222,13 @@ const MIRROR: &[Need] = &[
          action diff status_code additional_fields request_id resource_icon",
     )
     .until(Generation::V2_25),
+    Need::select("audit_logs", "id").until(Generation::V2_25),
     Need::insert(
         "connection_logs",
         "id connect_time organization_id workspace_owner_id workspace_id workspace_name agent_name \
          type ip code user_agent user_id slug_or_port",
     )
     .since(Generation::V2_25),
+    Need::select("connection_logs", "id").since(Generation::V2_25),
     Need::select("workspaces", "id name owner_id organization_id").since(Generation::V2_25),
 ];
