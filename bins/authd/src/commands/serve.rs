@@ -154,12 +154,7 @@ fn identity(config: &IdentityConfig, online: Online) -> Result<Identity, Command
         google_keys = trust.google.as_ref().map(|keys| keys.ids().len()),
         "trusting"
     );
-    for idle in config.idle_beside(&trust) {
-        warn!("{idle}");
-    }
-    for idle in trust.idle_files(system_clock()()) {
-        warn!("{idle}");
-    }
+    let _ = check::log(&check::idle_trust(&trust, config, system_clock()()));
     Ok(Identity::new(trust, &config.policy, online))
 }
 
