@@ -148,11 +148,9 @@ async fn a_token_is_put_into_a_file_for_its_user_alone() {
 
     // Told before anything is waited for.
     std::os::unix::fs::symlink("/dev/stdout", folder.join("link")).unwrap();
-    for (path, part) in [
-        ("nowhere/token", "nowhere/token"),
-        ("", "is a directory"),
-        ("link", "not a regular file"),
-    ] {
+    for (path, part) in
+        [("nowhere/token", "nowhere/token"), ("", "is a directory"), ("link", "not a regular file")]
+    {
         let path = folder.join(path);
         let args = ["--url", &url, "--metadata-url", "http://127.0.0.1:1", "--output"];
         let said = authd(&[&args[..], &[path.to_str().unwrap()]].concat()).await;
