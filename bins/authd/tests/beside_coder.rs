@@ -115,7 +115,7 @@ async fn control_planes() -> Database {
     let database = Database::new().await;
     database
         .sql(
-            "DROP TABLE authd_audit_log, authd_audit_sessions, __diesel_schema_migrations;
+            "DROP TABLE authd_audit_log, authd_audit_sessions, authd_schema_migrations;
              INSERT INTO crypto_keys (feature, sequence, secret, starts_at) VALUES
                  ('workspace_apps_token', 1, repeat('ab', 64), now() - interval '1 day'),
                  ('workspace_apps_api_key', 1, repeat('ab', 32), now() - interval '1 day')",
