@@ -114,7 +114,7 @@ async fn what_is_wrong_is_said_with_what_to_do() {
             "INSERT INTO crypto_keys (feature, sequence, secret, starts_at)
              VALUES ('workspace_apps_token', 1, 'zz', now())",
             "keys workspace_apps_token",
-            "cannot be read",
+            "none can be read: a row is not understood",
         ),
     ] {
         let database = Database::of_release(release).await;
