@@ -20,7 +20,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::apps::{self, Apps, AppsConfig, KeysError, keys};
 use crate::config::Limits;
-use crate::error::{AccessFailure, Failure};
+use crate::error::{AccessFailure, Failure, MachineFacts};
 use crate::identity::Identity;
 use crate::router::Route;
 use crate::routes::instance_identity::{AwsSignIn, AzureSignIn, GoogleSignIn, sign_in};
@@ -314,11 +314,22 @@ fn log_failure(failure: &Failure, route: &'static str, request_id: Uuid) {
     let class = failure.class();
     let status = failure.status().as_u16();
     let detail = failure.log_detail();
-    let instance_id = failure.instance_id();
+    let machine = failure.machine();
+    let is_refused = machine.is_some() || status == 401;
+    // Fields that have no value are left out.
+    let MachineFacts { instance_id, cloud, verified, setting, value, claims } =
+        machine.unwrap_or_default();
+    let claims = claims.as_deref();
     if failure.status().is_server_error() {
-        error!(%request_id, route, status, class, instance_id, detail, "request failed");
-    } else if instance_id.is_some() || status == 401 {
-        warn!(%request_id, route, status, class, instance_id, detail, "request refused");
+        error!(
+            %request_id, route, status, class, instance_id, cloud, verified, setting, value, claims,
+            detail, "request failed"
+        );
+    } else if is_refused {
+        warn!(
+            %request_id, route, status, class, instance_id, cloud, verified, setting, value, claims,
+            detail, "request refused"
+        );
     } else {
         info!(%request_id, route, status, class, detail, "request refused");
     }

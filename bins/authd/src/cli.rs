@@ -4,6 +4,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
 use crate::config::ConfigArgs;
+use crate::machine::Patience;
 
 /// Authentication and authorization edge of a control plane that runs workspaces
 #[derive(Parser)]
@@ -16,6 +17,9 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Print the session token of this machine's agent: the machine's side of a sign-in
+    ///
+    /// Exit status 0: done. 1: it failed, with a line on standard error that says why. 2: the
+    /// command line, or what it names, is not usable.
     AgentToken(AgentTokenArgs),
     /// Read the audit log: who opened what, and who was refused
     Audit(AuditArgs),
@@ -49,9 +53,19 @@ pub(crate) enum Command {
     Token(TokenArgs),
     /// Say whether a proof in files holds, and if not, why
     ///
-    /// Prints one line of JSON. Exit status 0: it holds. 1: it does not. 2: the command
+    /// Prints one line of JSON; of a proof that was changed on its way into the files it
+    /// says which change makes it hold. Exit status 0: it holds. 1: it does not. 2: the command
     /// line, the policy or the trust folder is not usable.
     Verify(VerifyArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct CheckArgs {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 }
 
 #[derive(Args)]
@@ -62,15 +76,6 @@ pub(crate) struct DemoArgs {
     /// Folder of `initdb` and `postgres` [default: the newest installed]
     #[arg(long, env = "AUTHD_POSTGRES_BIN", value_name = "DIR")]
     pub(crate) postgres_bin: Option<PathBuf>,
-}
-
-#[derive(Args)]
-pub(crate) struct CheckArgs {
-    /// Print JSON instead of a table
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
 }
 
 #[derive(Args)]
@@ -217,7 +222,7 @@ pub(crate) struct VerifyArgs {
     /// AWS: the document's signature. Azure: the field `signature` of the attested data
     #[arg(long, value_name = "FILE")]
     pub(crate) signature: Option<PathBuf>,
-    /// AWS: the PKCS#7 message of `/rsa2048`, instead of a signature
+    /// AWS: the PKCS#7 message of `/rsa2048`, instead of a signature or beside it
     #[arg(long, value_name = "FILE")]
     pub(crate) pkcs7: Option<PathBuf>,
     /// Google: the identity token
@@ -245,9 +250,12 @@ pub(crate) enum VerifyCloud {
 #[derive(Args)]
 pub(crate) struct AgentTokenArgs {
     /// Where authd, or the control plane behind it, is served
+    ///
+    /// Reached through the proxy of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, unless NO_PROXY
+    /// lists the host. Redirects are not followed.
     #[arg(long, env = "AUTHD_URL", value_name = "URL")]
     pub(crate) url: String,
-    /// Whose metadata service to ask
+    /// Whose metadata service to ask; `auto` asks all at once, and the first proof counts
     #[arg(long, default_value = "auto")]
     pub(crate) cloud: MetadataCloud,
     /// The metadata service, if it is not at the cloud's usual address
@@ -259,6 +267,17 @@ pub(crate) struct AgentTokenArgs {
     /// The audience to ask Google for
     #[arg(long, default_value = "coder", value_name = "TEXT")]
     pub(crate) audience: String,
+    /// For how long to try again what may pass, such as 90s, 5m or `forever`; 0 tries once
+    #[arg(long, env = "AUTHD_PATIENCE", value_name = "TIME", default_value = "5m")]
+    pub(crate) patience: Patience,
+    /// Certificate authorities to trust beside the system's, in PEM
+    ///
+    /// SSL_CERT_FILE names a file that stands in the place of the system's.
+    #[arg(long, env = "AUTHD_CA_FILE", value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Write the token to this file, readable by this user alone, and print nothing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -4,21 +4,18 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use hyper::{Method, Request, StatusCode};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use thiserror::Error;
-use tokio_rustls::rustls::crypto::ring;
 
 /// No answer of authd comes near this
 const LARGEST_ANSWER: usize = 1024 * 1024;
 
-/// Speaks HTTP/1.1, keeping connections open between requests
+/// Speaks HTTP/1.1 without TLS, keeping connections open between requests
 #[derive(Clone, Debug)]
 pub struct Client {
     http: HyperClient<HttpConnector, Full<Bytes>>,
-    https: Option<HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>>,
 }
 
 /// Status, headers and body
@@ -33,29 +30,10 @@ pub struct Answer {
 }
 
 impl Client {
-    /// A client for `http` alone
+    /// A client without open connections
     #[must_use]
     pub fn new() -> Self {
-        Self { http: HyperClient::builder(TokioExecutor::new()).build_http(), https: None }
-    }
-
-    /// A client for `http`, and for `https` by the certificates that this system trusts
-    ///
-    /// A control plane often has a certificate of its site's own authority, which the
-    /// site's machines trust and nobody else does.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::Roots`] if the system trusts none.
-    pub fn with_system_roots() -> Result<Self, ClientError> {
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(ring::default_provider())
-            .map_err(ClientError::Roots)?
-            .https_only()
-            .enable_http1()
-            .build();
-        let https = HyperClient::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { https: Some(https), ..Self::new() })
+        Self { http: HyperClient::builder(TokioExecutor::new()).build_http() }
     }
 
     /// Gets `url`
@@ -98,10 +76,7 @@ impl Client {
             request = request.header(name, *value);
         }
         let request = request.body(Full::new(body))?;
-        let response = match (&self.https, request.uri().scheme_str()) {
-            (Some(https), Some("https")) => https.request(request).await?,
-            _ => self.http.request(request).await?,
-        };
+        let response = self.http.request(request).await?;
         let status = response.status();
         let headers = response.headers().clone();
         let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
@@ -125,9 +100,6 @@ pub enum ClientError {
     /// Nobody answered
     #[error("no answer")]
     NoAnswer(#[from] hyper_util::client::legacy::Error),
-    /// The system's trusted certificates are not usable
-    #[error("the certificates this system trusts cannot be read")]
-    Roots(#[source] std::io::Error),
     /// The URL is none
     #[error("not a request that can be sent")]
     Request(#[from] hyper::http::Error),

@@ -2,7 +2,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use identity_verify::{Cloud, Error, Policy, VerifiedInstance, aws, azure, google};
+use identity_verify::{
+    Cloud, Error, Policy, Reason, Rejection, VerifiedInstance, aws, azure, google,
+};
 use tracing::warn;
 
 use crate::outgoing::{IssuerFetcher, KeyCache};
@@ -13,16 +15,32 @@ use crate::trust::Trust;
 ///
 /// `Debug` names the kind only.
 pub(crate) enum Proof {
-    AwsDocument { document: Vec<u8>, signature: Vec<u8> },
-    AwsPkcs7 { pkcs7: Vec<u8>, document: Option<Vec<u8>> },
-    Azure { signature: Vec<u8> },
-    Google { token: Vec<u8> },
+    AwsDocument {
+        document: Vec<u8>,
+        signature: Vec<u8>,
+    },
+    AwsPkcs7 {
+        pkcs7: Vec<u8>,
+        document: Option<Vec<u8>>,
+    },
+    /// Either of the two will do
+    AwsBoth {
+        pkcs7: Vec<u8>,
+        document: Vec<u8>,
+        signature: Vec<u8>,
+    },
+    Azure {
+        signature: Vec<u8>,
+    },
+    Google {
+        token: Vec<u8>,
+    },
 }
 
 impl Proof {
     pub(crate) const fn cloud(&self) -> Cloud {
         match self {
-            Self::AwsDocument { .. } | Self::AwsPkcs7 { .. } => Cloud::Aws,
+            Self::AwsDocument { .. } | Self::AwsPkcs7 { .. } | Self::AwsBoth { .. } => Cloud::Aws,
             Self::Azure { .. } => Cloud::Azure,
             Self::Google { .. } => Cloud::Google,
         }
@@ -159,28 +177,56 @@ impl Identity {
         &self,
         proof: &Proof,
         now: SystemTime,
-    ) -> Result<VerifiedInstance, Error> {
+    ) -> Result<VerifiedInstance, Rejection> {
         match proof {
             Proof::AwsDocument { document, signature } => {
-                self.aws.verify(&aws::SignedDocument { document, signature }, now)
+                self.aws.examine(&aws::SignedDocument { document, signature }, now)
             }
             Proof::AwsPkcs7 { pkcs7, document } => {
                 let document = document.as_deref();
-                self.aws.verify_pkcs7(&aws::Pkcs7 { pkcs7, document }, now)
+                self.aws.examine_pkcs7(&aws::Pkcs7 { pkcs7, document }, now)
+            }
+            Proof::AwsBoth { pkcs7, document, signature } => {
+                let strong = aws::Pkcs7 { pkcs7, document: Some(document) };
+                self.aws.examine_pkcs7(&strong, now).or_else(|rejection| {
+                    // Of some regions a site may have the one key or the other.
+                    let lacks_key = !rejection.is_genuine()
+                        && matches!(
+                            rejection.reason(),
+                            Reason::BadSignature | Reason::AlgorithmNotAllowed
+                        );
+                    if !lacks_key {
+                        return Err(rejection);
+                    }
+                    let weak = aws::SignedDocument { document, signature };
+                    self.aws.examine(&weak, now).map_err(|other| match other.is_genuine() {
+                        true => other,
+                        false => rejection,
+                    })
+                })
             }
             Proof::Azure { signature } => {
                 let proof = azure::AttestedData { signature };
                 match &self.online.azure_issuers {
-                    Some(issuers) => self.azure.verify_with(&proof, now, issuers.as_ref()).await,
-                    None => self.azure.verify(&proof, now),
+                    Some(issuers) => self.azure.examine_with(&proof, now, issuers.as_ref()).await,
+                    None => self.azure.examine(&proof, now),
                 }
             }
             Proof::Google { token } => {
                 let proof = google::IdentityToken { token };
                 match (&self.google_keys, &self.online.google_keys) {
-                    (Some(keys), _) => self.google.verify(&proof, now, keys),
-                    (None, Some(keys)) => self.google.verify_with(&proof, now, keys.as_ref()).await,
-                    (None, None) => Err(Error::KeysUnavailable),
+                    (Some(keys), _) => self.google.examine(&proof, now, keys),
+                    (None, Some(keys)) => {
+                        self.google.examine_with(&proof, now, keys.as_ref()).await
+                    }
+                    (None, None) => {
+                        // Without a key nothing verifies, and the token still says whose it is.
+                        let none = self.google.examine(&proof, now, &google::Jwks::none());
+                        none.map_err(|rejection| match rejection.reason() {
+                            Reason::UnknownKey => rejection.because(Error::KeysUnavailable),
+                            _ => rejection,
+                        })
+                    }
                 }
             }
         }

@@ -16,6 +16,7 @@ mod error;
 mod identity;
 mod idle;
 mod import;
+pub mod machine;
 mod malformed;
 pub mod outgoing;
 mod pages;

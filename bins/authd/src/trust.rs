@@ -1,4 +1,7 @@
+use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use identity_verify::{aws, azure, google};
 use thiserror::Error;
@@ -10,6 +13,23 @@ pub(crate) struct Trust {
     pub(crate) azure: azure::Trust,
     /// A key set that replaces the one Google serves, for sites without a way out
     pub(crate) google: Option<google::Jwks>,
+    /// What of the folder may do nothing
+    files: Vec<(PathBuf, Use)>,
+}
+
+/// What a file of the trust folder is good for
+#[derive(Clone, Debug)]
+enum Use {
+    /// No file of that name, at that place, is read
+    Unread,
+    /// Everything in it is trusted without it
+    Known,
+    /// It is named after something that is no region
+    NoRegion,
+    /// Certificates that are no authorities, of which none can be an issuer
+    NoAuthority,
+    /// Certificates of which the last ends then
+    Until(SystemTime),
 }
 
 impl Trust {
@@ -17,29 +37,40 @@ impl Trust {
     ///
     /// `aws/REGION.pem` has certificates or public keys of that region,
     /// `azure/roots/*.pem` and `azure/intermediates/*.pem` certificates, and
-    /// `google/jwks.json` a key set. Any other file in these folders is an error: a
-    /// key that is silently not trusted costs somebody a night. But hidden ones are
-    /// passed over, which a mounted Kubernetes volume has of its own.
+    /// `google/jwks.json` a key set. Any other file in the folders of PEM files is an
+    /// error: a key that is silently not trusted costs somebody a night. What lies
+    /// elsewhere is among the [`idle_files`](Self::idle_files). Files whose names begin
+    /// with two dots are passed over: a mounted Kubernetes volume has some of its own.
     ///
     /// # Errors
     ///
     /// If the folder or a file cannot be read, or holds no key to trust.
     pub(crate) fn read(folder: Option<&Path>) -> Result<Self, TrustError> {
-        let mut trust =
-            Self { aws: aws::Keys::builtin(), azure: azure::Trust::builtin(), google: None };
+        let mut trust = Self {
+            aws: aws::Keys::builtin(),
+            azure: azure::Trust::builtin(),
+            google: None,
+            files: Vec::new(),
+        };
         let Some(folder) = folder else { return Ok(trust) };
         // The folder itself must exist; a cloud without a folder adds nothing.
-        list(folder)?;
-
-        for path in pem_files(&folder.join("aws"))? {
-            let region = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            trust.aws.add_pem(region, &read(&path)?).map_err(malformed(&path))?;
+        trust.find_unread(folder, &["aws", "azure", "google"])?;
+        for (cloud, read) in
+            [("azure", &["roots", "intermediates"][..]), ("google", &["jwks.json"])]
+        {
+            let folder = folder.join(cloud);
+            if folder.exists() {
+                trust.find_unread(&folder, read)?;
+            }
         }
-        for path in pem_files(&folder.join("azure/roots"))? {
-            trust.azure.add_root_pem(&read(&path)?).map_err(malformed(&path))?;
+        for path in trust.pem_files(&folder.join("aws"))? {
+            trust.add_region(path)?;
         }
-        for path in pem_files(&folder.join("azure/intermediates"))? {
-            trust.azure.add_intermediate_pem(&read(&path)?).map_err(malformed(&path))?;
+        for path in trust.pem_files(&folder.join("azure/roots"))? {
+            trust.add_root(path)?;
+        }
+        for path in trust.pem_files(&folder.join("azure/intermediates"))? {
+            trust.add_intermediate(path)?;
         }
         let path = folder.join("google/jwks.json");
         if path.exists() {
@@ -48,30 +79,142 @@ impl Trust {
         }
         Ok(trust)
     }
+
+    /// The files and folders that do nothing at `now`, each with the reason
+    pub(crate) fn idle_files(&self, now: SystemTime) -> impl Iterator<Item = IdleFile<'_>> {
+        self.files.iter().filter_map(move |(path, usage)| {
+            let why = match usage {
+                Use::Unread => {
+                    "is not read: keys lie in `aws/REGION.pem`, `azure/roots/*.pem`, \
+                     `azure/intermediates/*.pem` and `google/jwks.json`"
+                }
+                Use::Known => "adds nothing: all that it holds is trusted already",
+                Use::NoRegion => "adds nothing: no region has a name like that",
+                Use::NoAuthority => "adds nothing: its certificates are not authorities",
+                Use::Until(end) if *end < now => "adds nothing: its certificates have ended",
+                Use::Until(_) => return None,
+            };
+            Some(IdleFile { path, why })
+        })
+    }
+
+    fn add_region(&mut self, path: PathBuf) -> Result<(), TrustError> {
+        let region = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let count = |keys: &aws::Keys| keys.iter().map(|key| key.regions().len()).sum::<usize>();
+        let before = count(&self.aws);
+        self.aws.add_pem(region, &read(&path)?).map_err(malformed(&path))?;
+        if !is_region(region) {
+            self.files.push((path, Use::NoRegion));
+        } else if count(&self.aws) == before {
+            self.files.push((path, Use::Known));
+        }
+        Ok(())
+    }
+
+    fn add_root(&mut self, path: PathBuf) -> Result<(), TrustError> {
+        let pem = read(&path)?;
+        let mut added = azure::Trust::none();
+        added.add_root_pem(&pem).map_err(malformed(&path))?;
+        let known: BTreeSet<_> = self.azure.roots().map(|root| root.fingerprint()).collect();
+        self.azure.add_root_pem(&pem).map_err(malformed(&path))?;
+        let is_known = added.roots().all(|root| known.contains(&root.fingerprint()));
+        let last_end = added.roots().map(|root| root.not_after()).max();
+        self.files.extend(if is_known {
+            Some((path, Use::Known))
+        } else {
+            last_end.map(|end| (path, Use::Until(end)))
+        });
+        Ok(())
+    }
+
+    fn add_intermediate(&mut self, path: PathBuf) -> Result<(), TrustError> {
+        let pem = read(&path)?;
+        let mut added = azure::Trust::none();
+        added.add_intermediate_pem(&pem).map_err(malformed(&path))?;
+        let known: BTreeSet<_> =
+            self.azure.intermediates().map(|issuer| issuer.fingerprint()).collect();
+        self.azure.add_intermediate_pem(&pem).map_err(malformed(&path))?;
+        let is_known = added.intermediates().all(|issuer| known.contains(&issuer.fingerprint()));
+        let authorities = added.intermediates().filter(|issuer| issuer.is_authority());
+        let usage = match authorities.map(|issuer| issuer.not_after()).max() {
+            _ if is_known => Use::Known,
+            Some(end) => Use::Until(end),
+            None => Use::NoAuthority,
+        };
+        self.files.push((path, usage));
+        Ok(())
+    }
+
+    /// Notes what lies in `folder` beside the names that are read
+    fn find_unread(&mut self, folder: &Path, read: &[&str]) -> Result<(), TrustError> {
+        for path in list(folder)? {
+            let name = path.file_name().unwrap_or_default();
+            if !read.iter().any(|known| name == *known) && !is_of_kubernetes(&path) {
+                self.files.push((path, Use::Unread));
+            }
+        }
+        Ok(())
+    }
+
+    /// The files of a folder, all of which must be PEM files; none if there is no folder
+    fn pem_files(&mut self, folder: &Path) -> Result<Vec<PathBuf>, TrustError> {
+        if !folder.exists() {
+            return Ok(Vec::new());
+        }
+        let mut files = list(folder)?;
+        files.retain(|path| !is_of_kubernetes(path));
+        let hidden = files.extract_if(.., |path| is_hidden(path));
+        self.files.extend(hidden.map(|path| (path, Use::Unread)));
+        match files.iter().find(|path| path.extension().is_none_or(|end| end != "pem")) {
+            Some(path) => Err(TrustError::NotPem { path: path.clone() }),
+            None => Ok(files),
+        }
+    }
 }
 
-/// The files of a folder, all of which must be PEM files; none if there is no folder
-fn pem_files(folder: &Path) -> Result<Vec<PathBuf>, TrustError> {
-    if !folder.exists() {
-        return Ok(Vec::new());
+/// A file of the trust folder that does nothing
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IdleFile<'a> {
+    path: &'a Path,
+    why: &'static str,
+}
+
+impl fmt::Display for IdleFile<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` in the trust folder {}", self.path.display(), self.why)
     }
-    let mut files = list(folder)?;
-    let is_hidden = |path: &Path| {
-        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
-    };
-    files.retain(|path| !is_hidden(path));
-    // In the order of their names, so that two replicas trust in the same order.
-    files.sort_unstable();
-    match files.iter().find(|path| path.extension().is_none_or(|end| end != "pem")) {
-        Some(path) => Err(TrustError::NotPem { path: path.clone() }),
-        None => Ok(files),
+}
+
+/// Whether AWS could call a region that: `us-east-1`, `us-gov-west-1`, `eusc-de-east-1`
+pub(crate) fn is_region(name: &str) -> bool {
+    let words: Vec<_> = name.split('-').collect();
+    let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
+    match words.as_slice() {
+        [words @ .., number] if words.len() >= 2 => {
+            words.iter().all(is_word)
+                && matches!(number.len(), 1..=2)
+                && number.bytes().all(|b| b.is_ascii_digit())
+        }
+        _ => false,
     }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// The folders and links of a mounted volume, such as `..data`
+fn is_of_kubernetes(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."))
 }
 
 fn list(folder: &Path) -> Result<Vec<PathBuf>, TrustError> {
     let entries = std::fs::read_dir(folder).map_err(unreadable(folder))?;
-    let paths: Result<_, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
-    paths.map_err(unreadable(folder))
+    let paths: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut paths = paths.map_err(unreadable(folder))?;
+    // In the order of their names, so that two replicas trust in the same order.
+    paths.sort_unstable();
+    Ok(paths)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TrustError> {

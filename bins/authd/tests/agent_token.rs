@@ -4,11 +4,12 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 use authd::Identity;
 use common::{ACCOUNT, REGION, Setup};
-use identity_verify::test_util::server::Server;
+use identity_verify::test_util::server::{Answer, Server};
 use identity_verify::test_util::{at, aws, azure, google};
 use identity_verify::{Policy, azure as azure_identity, google as google_identity};
 use store::MemoryStore;
@@ -22,7 +23,7 @@ const GOOGLE_INSTANCE: &str = "8087716956832600000";
 async fn authd(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_authd"));
     command.arg("agent-token").args(args);
-    command.env_remove("CODER_AGENT_NAME").env_remove("AUTHD_URL").output().await.unwrap()
+    command.env_clear().output().await.unwrap()
 }
 
 fn token_of(said: &Output) -> String {
@@ -85,11 +86,119 @@ async fn machines_of_all_clouds_receive_their_tokens() {
     }
 }
 
+/// A metadata service of Azure and a control plane that answer, each to be spoilt
+fn azure_and_control_plane() -> (Server, Server) {
+    let (metadata, control_plane) = (Server::start(), Server::start());
+    let subscription = "8d10da13-8125-4ba9-a717-bf7490507b3d";
+    let (from, to) = ("11/20/26 23:00:00 -0000", "11/21/26 05:00:00 -0000");
+    let cloud = azure::Cloud::generate();
+    metadata.serve_azure(&cloud.leaf, &azure::Document::new(VM, subscription, from, to));
+    control_plane.on("POST", "/api/v2/workspaceagents/azure-instance-identity", |_| {
+        Answer::ok(r#"{"session_token":"first-token"}"#)
+    });
+    (metadata, control_plane)
+}
+
+#[tokio::test]
+async fn a_boot_at_which_nothing_is_ready_ends_with_a_token() {
+    let (metadata, control_plane) = azure_and_control_plane();
+    for (server, method, path) in [
+        (&metadata, "GET", "/metadata/attested/document"),
+        (&control_plane, "POST", "/api/v2/workspaceagents/azure-instance-identity"),
+    ] {
+        let good = server.handler(method, path).unwrap();
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        server.on(method, path, move |request| {
+            match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+                0 => Answer::status(503).with_header("Retry-After", "1"),
+                1 => Answer::ok("{").broken(),
+                _ => good(request),
+            }
+        });
+    }
+    let (url, metadata) = (control_plane.url(""), metadata.url(""));
+    let said = authd(&["--url", &url, "--metadata-url", &metadata]).await;
+    assert_eq!(token_of(&said), "first-token\n");
+    // What it waited for, in one line.
+    let told = String::from_utf8(said.stderr).unwrap();
+    assert!(told.contains("still waiting after 1 s"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
+#[tokio::test]
+async fn a_token_is_put_into_a_file_for_its_user_alone() {
+    let (metadata, control_plane) = azure_and_control_plane();
+    let folder = std::env::temp_dir().join(format!("authd-token-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join("token");
+    // Whoever read it before must not read what comes after.
+    std::fs::write(&file, "old").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let old = std::fs::File::open(&file).unwrap();
+
+    let (url, metadata) = (control_plane.url(""), metadata.url(""));
+    let args = ["--url", &url, "--metadata-url", &metadata, "--output", file.to_str().unwrap()];
+    let said = authd(&args).await;
+    assert!(said.status.success() && said.stdout.is_empty(), "{said:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "first-token\n");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
+    // Renamed into place: the old file is another, and nothing else is left.
+    assert_eq!(std::io::read_to_string(old).unwrap(), "old");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+
+    // Told before anything is waited for.
+    std::os::unix::fs::symlink("/dev/stdout", folder.join("link")).unwrap();
+    for (path, part) in
+        [("nowhere/token", "nowhere/token"), ("", "is a directory"), ("link", "not a regular file")]
+    {
+        let path = folder.join(path);
+        let args = ["--url", &url, "--metadata-url", "http://127.0.0.1:1", "--output"];
+        let said = authd(&[&args[..], &[path.to_str().unwrap()]].concat()).await;
+        let told = String::from_utf8(said.stderr).unwrap();
+        assert!(said.status.code() == Some(1) && told.contains(part), "{told}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn what_the_command_line_or_the_environment_names_wrongly_is_told_at_once() {
+    let bad_proxy = ("HTTPS_PROXY", "ftp://user:hunter2@proxy");
+    let empty = std::env::temp_dir().join(format!("authd-empty-{}", uuid::Uuid::new_v4()));
+    std::fs::write(&empty, "").unwrap();
+    let empty_file = empty.to_str().unwrap().to_owned();
+    for (args, env, part) in [
+        (
+            &["--url", "coder.example.com"][..],
+            None,
+            "`--url`: `coder.example.com` is not a URL: it lacks the scheme",
+        ),
+        (&["--url", "127.0.0.1:8080"], None, "it lacks the scheme"),
+        (&["--url", ""], None, "it lacks the scheme"),
+        (&["--url", "ftp://coder.example.com"], None, "another scheme"),
+        (&["--url", "http://coder example.com"], None, "is not a URL such as"),
+        (&["--url", "http://a", "--metadata-url", "169.254.169.254"], None, "`--metadata-url`"),
+        (&["--url", "http://a", "--metadata-url", "https://a"], None, "without TLS"),
+        (&["--url", "http://a", "--patience", "soon"], None, "is not a time such as"),
+        (&["--url", "https://a"], Some(bad_proxy), "`HTTPS_PROXY` is not the URL of a proxy"),
+        (&["--url", "https://a", "--ca-file", "/nowhere.pem"], None, "/nowhere.pem"),
+        (&["--url", "https://a"], Some(("SSL_CERT_FILE", &*empty_file)), "SSL_CERT_FILE"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_authd"));
+        let said = command.arg("agent-token").args(args).env_clear().envs(env).output();
+        let said = said.await.unwrap();
+        let told = String::from_utf8(said.stderr).unwrap();
+        assert_eq!(said.status.code(), Some(2), "{args:?}: {told}");
+        assert!(told.contains(part) && !told.contains("hunter2"), "{args:?}: {told}");
+    }
+    std::fs::remove_file(empty).unwrap();
+}
+
 #[tokio::test]
 async fn a_machine_of_no_cloud_is_told_so() {
     let nobody = Server::start();
     let metadata = nobody.url("");
-    let said = authd(&["--url", "http://127.0.0.1:9", "--metadata-url", &metadata]).await;
+    let args = ["--url", "http://127.0.0.1:9", "--metadata-url", &metadata, "--patience", "0"];
+    let said = authd(&args).await;
     assert_eq!(said.status.code(), Some(1));
     let complaint = String::from_utf8(said.stderr).unwrap();
     assert!(complaint.contains("no metadata service"), "{complaint}");

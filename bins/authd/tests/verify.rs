@@ -83,6 +83,20 @@ fn every_captured_proof_has_its_listed_outcome() {
             }
         } else {
             assert!(line["reason"].as_str().is_some_and(|reason| !reason.is_empty()));
+            for (end, part) in [
+                ("-doc-trailing-newline", "line break at the end of the document"),
+                ("-doc-minified", "JSON of the document"),
+                ("-space-sig", "blanks in the signature"),
+                ("-urlsafe", "standard base64"),
+                ("-nopad", "standard base64"),
+            ] {
+                let repair = line["repair"].as_str().unwrap_or_default();
+                assert!(!vector.id().ends_with(end) || repair.contains(part), "{line}");
+            }
+            // What was forged holds by no change.
+            let is_forged = ["-bitflip", "-other-instance", "-doc-of-other-token"];
+            let is_forged = is_forged.iter().any(|end| vector.id().ends_with(end));
+            assert!(!is_forged || line.get("repair").is_none(), "{line}");
         }
         count += 1;
     }
@@ -165,6 +179,9 @@ fn a_rejection_says_why_in_one_line() {
     let line = String::from_utf8(said.stdout).unwrap();
     assert_eq!(line.lines().count(), 1);
     let detail = "no trusted key made this signature";
-    let expected = json!({"outcome": "reject", "reason": "bad_signature", "detail": detail});
+    let expected = json!({
+        "outcome": "reject", "reason": "bad_signature", "detail": detail, "verified": false,
+        "region": "us-east-1",
+    });
     assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), expected);
 }

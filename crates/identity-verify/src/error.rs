@@ -6,11 +6,14 @@ use crate::{Cloud, asn1::Malformed};
 
 /// Why a proof was refused, or why trust material was
 ///
-/// Messages are for logs: they name what is wrong and where, and hold no text of a
-/// document, token or signature, except the id of [`InvalidInstanceId`]. A caller
-/// on the network is told the [`Reason`] alone.
+/// Messages are for logs: they name what is wrong and where. Those of
+/// [`InvalidInstanceId`], [`UnknownIssuer`] and [`UnknownRegion`] quote the proof, cut and
+/// with control characters escaped; the others hold no text of a document, token or
+/// signature. A caller on the network is told the [`Reason`] alone.
 ///
 /// [`InvalidInstanceId`]: Self::InvalidInstanceId
+/// [`UnknownIssuer`]: Self::UnknownIssuer
+/// [`UnknownRegion`]: Self::UnknownRegion
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
@@ -36,6 +39,22 @@ pub enum Error {
     /// No trusted key made the signature over these bytes
     #[error("no trusted key made this signature")]
     BadSignature,
+    /// No trusted key made the signature, and none is known that could have
+    ///
+    /// The region is what the unverified document claims: a real machine of a region whose
+    /// key is missing, or a forgery that names such a region.
+    #[error(
+        "no trusted key made this signature; {} is known for the region `{}`, which the document \
+         claims",
+        match bits { Some(bits) => format!("no key of {bits} bits"), None => "no key".to_owned() },
+        region.escape_debug()
+    )]
+    UnknownRegion {
+        /// The claimed region, cut to [`MAX_ECHO`](Self::MAX_ECHO) bytes
+        region: String,
+        /// The size of the missing key, where the region has keys of another size
+        bits: Option<usize>,
+    },
     /// The signature may be genuine, but the policy refuses its kind
     #[error("{algorithm} is not allowed")]
     AlgorithmNotAllowed {
@@ -80,6 +99,28 @@ pub enum Error {
     UntrustedSigner {
         /// Why not
         why: &'static str,
+    },
+    /// The certificate that signed may lead to a trusted root, but an issuer on the way is
+    /// not known
+    ///
+    /// Name and addresses are those that the last known certificate of the path gives.
+    #[error(
+        "the signer's certificate is not trusted: no path leads to a trusted root, because the \
+         issuer `{}` is missing; {}",
+        issuer.escape_debug(),
+        match urls.as_slice() {
+            [] => "the certificate below it does not say where it can be had".to_owned(),
+            urls => format!(
+                "the certificate below it says that it can be had at {}",
+                urls.join(" or ").escape_debug()
+            ),
+        }
+    )]
+    UnknownIssuer {
+        /// The common name, cut to [`MAX_ECHO`](Self::MAX_ECHO) bytes
+        issuer: String,
+        /// Where it can be had, at most three, each cut to twice as much
+        urls: Vec<String>,
     },
     /// The certificate that signed may be genuine, but it is not the cloud's
     #[error("the signer is not allowed: {why}")]
@@ -150,7 +191,7 @@ impl Error {
             Self::OversizedProof { .. } => Reason::OversizedProof,
             Self::MalformedProof { .. } => Reason::MalformedProof,
             Self::MalformedClaims => Reason::MalformedClaims,
-            Self::BadSignature => Reason::BadSignature,
+            Self::BadSignature | Self::UnknownRegion { .. } => Reason::BadSignature,
             Self::AlgorithmNotAllowed { .. } => Reason::AlgorithmNotAllowed,
             Self::RegionMismatch { .. } => Reason::RegionMismatch,
             Self::DocumentMismatch => Reason::DocumentMismatch,
@@ -159,7 +200,7 @@ impl Error {
             Self::AccountNotAllowed => Reason::AccountNotAllowed,
             Self::RegionNotAllowed => Reason::RegionNotAllowed,
             Self::MissingClaim { .. } => Reason::MissingClaim,
-            Self::UntrustedSigner { .. } => Reason::UntrustedSigner,
+            Self::UntrustedSigner { .. } | Self::UnknownIssuer { .. } => Reason::UntrustedSigner,
             Self::SignerNotAllowed { .. } => Reason::SignerNotAllowed,
             Self::NonceMismatch => Reason::NonceMismatch,
             Self::Replayed => Reason::Replayed,
@@ -205,6 +246,11 @@ impl Error {
     pub(crate) const fn trust(what: &'static str) -> Self {
         Self::InvalidTrust { what }
     }
+}
+
+/// The beginning of a text, at most `most` bytes
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    text.get(..text.floor_char_boundary(most)).unwrap_or_default().to_owned()
 }
 
 /// Refuses a part of a proof that is larger than any real one

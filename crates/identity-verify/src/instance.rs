@@ -1,6 +1,6 @@
 use std::{fmt, time::SystemTime};
 
-use crate::{Error, aws, azure, google};
+use crate::{Error, aws, azure, error::cut, google};
 
 /// A cloud that vouches for its instances
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,7 +127,7 @@ impl InstanceId {
             Cloud::Google => is_google(text),
         };
         if !valid {
-            return Err(Error::InvalidInstanceId { cloud, id: cut(text).to_owned() });
+            return Err(Error::InvalidInstanceId { cloud, id: cut(text, Error::MAX_ECHO) });
         }
         let mut text = text.to_owned();
         if cloud == Cloud::Azure {
@@ -147,6 +147,30 @@ impl InstanceId {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+
+    /// An Azure id as the machine's firmware shows it: the bytes of the first three groups
+    /// stand in reverse (SMBIOS, 7.2.1)
+    ///
+    /// The metadata service writes it in the usual order, so a template that records what
+    /// Linux has at `/sys/class/dmi/id/product_uuid` records another id. `None` for other
+    /// clouds, whose ids are no UUIDs.
+    #[must_use]
+    pub fn in_firmware_order(&self) -> Option<Self> {
+        if self.cloud != Cloud::Azure {
+            return None;
+        }
+        let groups: Vec<String> =
+            self.text.split('-').enumerate().map(reverse_first_groups).collect();
+        Some(Self { cloud: self.cloud, text: groups.join("-") })
+    }
+}
+
+fn reverse_first_groups((at, group): (usize, &str)) -> String {
+    if at > 2 {
+        return group.to_owned();
+    }
+    let bytes: Vec<&[u8]> = group.as_bytes().chunks(2).rev().collect();
+    bytes.concat().into_iter().map(char::from).collect()
 }
 
 impl fmt::Display for InstanceId {
@@ -171,10 +195,6 @@ fn is_uuid(text: &str) -> bool {
 
 fn is_google(text: &str) -> bool {
     matches!(text.len(), 1..=20) && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(Error::MAX_ECHO)]
 }
 
 #[cfg(test)]
@@ -223,6 +243,16 @@ mod tests {
         let upper =
             InstanceId::parse(Cloud::Azure, "02AAB8A4-74EF-476E-8182-F6D2BA4166A6").unwrap();
         assert_eq!(upper.as_str(), "02aab8a4-74ef-476e-8182-f6d2ba4166a6");
+    }
+
+    #[test]
+    fn firmware_reverses_the_first_three_groups_and_twice_is_none() {
+        let id = InstanceId::parse(Cloud::Azure, "02aab8a4-74ef-476e-8182-f6d2ba4166a6").unwrap();
+        let firmware = id.in_firmware_order().unwrap();
+        assert_eq!(firmware.as_str(), "a4b8aa02-ef74-6e47-8182-f6d2ba4166a6");
+        assert_eq!(firmware.in_firmware_order(), Some(id));
+        let other = InstanceId::parse(Cloud::Google, "7").unwrap();
+        assert_eq!(other.in_firmware_order(), None);
     }
 
     #[test]

@@ -64,21 +64,21 @@ impl<'a> Certificate<'a> {
 
     /// Every common name of the subject
     pub(crate) fn common_names(&self) -> Result<Vec<&'a str>, Malformed> {
-        let mut names = Vec::new();
-        let mut outer = Reader::new(self.subject, Rules::Der);
-        let mut relative = outer.read(SEQUENCE)?.open()?;
-        while !relative.is_empty() {
-            let mut attributes = relative.read(SET)?.open()?;
-            while !attributes.is_empty() {
-                let mut attribute = attributes.read(SEQUENCE)?.open()?;
-                let kind = attribute.read(OBJECT_IDENTIFIER)?.body;
-                let value = attribute.any()?;
-                if kind == COMMON_NAME {
-                    names.push(text(value)?);
-                }
-            }
+        common_names(self.subject)
+    }
+
+    /// Every alternative name of the subject (RFC 5280, 4.2.1.6): `None` for one that is not
+    /// the name of a host
+    pub(crate) fn alternative_names(&self) -> Result<Vec<Option<&'a str>>, Malformed> {
+        let mut found = Vec::new();
+        let Some(value) = self.extension(SUBJECT_ALT_NAME)? else { return Ok(found) };
+        let mut names = Reader::new(value, Rules::Der).read(SEQUENCE)?.open()?;
+        while !names.is_empty() {
+            let name = names.any()?;
+            let is_host = name.tag == DNS_NAME;
+            found.push(std::str::from_utf8(name.body).ok().filter(|_| is_host));
         }
-        Ok(names)
+        Ok(found)
     }
 
     /// Whether it may issue certificates (RFC 5280, 4.2.1.9)
@@ -129,6 +129,25 @@ impl<'a> Certificate<'a> {
     }
 }
 
+/// Every common name in a name as encoded
+pub(crate) fn common_names(name: &[u8]) -> Result<Vec<&str>, Malformed> {
+    let mut names = Vec::new();
+    let mut outer = Reader::new(name, Rules::Der);
+    let mut relative = outer.read(SEQUENCE)?.open()?;
+    while !relative.is_empty() {
+        let mut attributes = relative.read(SET)?.open()?;
+        while !attributes.is_empty() {
+            let mut attribute = attributes.read(SEQUENCE)?.open()?;
+            let kind = attribute.read(OBJECT_IDENTIFIER)?.body;
+            let value = attribute.any()?;
+            if kind == COMMON_NAME {
+                names.push(text(value)?);
+            }
+        }
+    }
+    Ok(names)
+}
+
 fn moment(value: Value<'_>) -> Option<SystemTime> {
     match value.tag {
         UTC_TIME => time::utc_time(value.body),
@@ -146,6 +165,9 @@ fn text<'a>(value: Value<'a>) -> Result<&'a str, Malformed> {
     }
 }
 
+/// The GeneralName choice `[2]`
+const DNS_NAME: u8 = 0x82;
+
 /// The GeneralName choice `[6]`
 const URI: u8 = 0x86;
 
@@ -157,6 +179,9 @@ const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 
 /// Bit 5, counted from the highest of the first octet
 const KEY_CERT_SIGN: u8 = 0x04;
+
+/// 2.5.29.17 (RFC 5280, 4.2.1.6)
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
 /// 2.5.29.19 (RFC 5280, 4.2.1.9)
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];

@@ -259,7 +259,8 @@ fn a_leaf_must_be_named_in_an_azure_cloud() {
         (com, &["westeurope.metadata.azure.com", com][..]),
         ("a.b.metadata.azure.us", &["a.b.metadata.azure.us"]),
         ("METADATA.azure.cn", &["metadata.AZURE.cn"]),
-        (com, &["other.example", com]),
+        // A wildcard is no name of its own, but it names nothing else either.
+        (com, &[com, "*.metadata.azure.com"]),
     ] {
         verify(cn, sans).unwrap();
     }
@@ -273,9 +274,91 @@ fn a_leaf_must_be_named_in_an_azure_cloud() {
         ("metadata.azure.us", &[com]),
         ("xmetadata.azure.com", &["xmetadata.azure.com"]),
         ("metadata-azure.com", &["metadata-azure.com"]),
+        (com, &["other.example", com]),
+        (com, &[com, "other.example"]),
+        (com, &[com, "metadata.azure.com.example.org"]),
+        (com, &[com, "*.azure.com"]),
+        (com, &[com, "*.example.org"]),
+        (com, &[com, "under_score.example.org"]),
+        // Not the name of a host, whatever OpenSSL makes of it
+        (com, &[com, "*"]),
     ] {
         assert_refused(verify(cn, sans), Reason::SignerNotAllowed);
     }
+}
+
+#[test]
+fn a_leaf_that_is_also_for_an_address_is_refused() {
+    let alternative_addresses = vec!["10.0.0.1".to_owned()];
+    let leaf = leaf(LeafOptions { alternative_addresses, ..LeafOptions::default() });
+    assert_refused(verify_leaf(&CLOUD.trust(), &leaf), Reason::SignerNotAllowed);
+}
+
+#[test]
+fn every_name_of_a_leaf_must_lie_in_a_cloud_that_is_accepted() {
+    let (com, us, cn, de) = (
+        "metadata.azure.com",
+        "metadata.azure.us",
+        "metadata.azure.cn",
+        "metadata.microsoftazure.de",
+    );
+    for (names, clouds, accepted) in [
+        (&[com, us][..], None, true),
+        (&[com, us], Some(&["public", "government"][..]), true),
+        (&[com, us], Some(&["public"]), false),
+        (&[us, com], Some(&["government"]), false),
+        (&[com, "*.metadata.azure.us"], Some(&["public"]), false),
+        (&[com, de], Some(&["public", "government", "china"]), false),
+        (&[cn, com], Some(&["china", "public"]), true),
+    ] {
+        let leaf = leaf(LeafOptions::named(names[0], names));
+        let proof = leaf.sign(document().to_json().as_bytes());
+        let policy = clouds.map_or_else(Policy::default, |clouds| {
+            serde_json::from_value(serde_json::json!({ "azure_clouds": clouds })).unwrap()
+        });
+        let verifier = Verifier::new(CLOUD.trust(), policy);
+        match verify_at(&verifier, &proof, at(CREATED)) {
+            Ok(instance) => {
+                assert!(accepted, "{names:?}");
+                let Claims::Azure(claims) = instance.claims() else { panic!("{names:?}") };
+                // That of the common name.
+                assert_eq!(claims.environment.as_str() == "public", names[0] == com);
+            }
+            Err(error) => {
+                assert!(!accepted, "{names:?}: {error}");
+                assert_eq!(error.reason(), Reason::SignerNotAllowed);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_issuer_that_is_missing_is_named_with_where_it_can_be_had() {
+    let cloud = &*CLOUD;
+    let url = "http://www.microsoft.com/pkiops/certs/Missing.crt";
+    let issuer = cloud.root.issue("Test Issuing CA 09", &[]);
+    let options = LeafOptions { issuer_urls: vec![url.to_owned()], ..LeafOptions::default() };
+    let missing = issuer.issue_leaf(&options);
+    let error = verify_leaf(&cloud.trust(), &missing).unwrap_err();
+    assert_eq!(error.reason(), Reason::UntrustedSigner);
+    let said = error.to_string();
+    assert!(said.contains("`Test Issuing CA 09`") && said.contains(url), "{said}");
+
+    // The issuer is there, and the root above it is not.
+    let elsewhere = Authority::root("Test Root 09");
+    let issuer = elsewhere.issue("Test Issuing CA 10", &[]);
+    let mut trust = cloud.trust();
+    trust.add_intermediate_pem(issuer.pem().as_bytes()).unwrap();
+    let said =
+        verify_leaf(&trust, &issuer.issue_leaf(&LeafOptions::default())).unwrap_err().to_string();
+    assert!(said.contains("`Test Root 09`") && said.contains("does not say where"), "{said}");
+
+    // Everything is there, and the certificate is not what its issuer signed.
+    let twin = Authority::root("Test Root 09");
+    trust.add_root_pem(twin.pem().as_bytes()).unwrap();
+    let error = verify_leaf(&trust, &issuer.issue_leaf(&LeafOptions::default())).unwrap_err();
+    assert_eq!(error.reason(), Reason::UntrustedSigner);
+    assert!(!error.to_string().contains("missing"), "{error}");
 }
 
 #[test]

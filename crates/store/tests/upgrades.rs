@@ -218,3 +218,46 @@ async fn tables_that_fit_nothing_are_told_and_come_back() {
     assert!(has_agents(&store, "i-dev").await);
     store.ping().await.unwrap();
 }
+
+/// Who changes tables in another order than a statement reads them stops one of the two
+#[tokio::test]
+async fn a_deadlock_with_an_upgrade_costs_no_answer() {
+    let database = Database::of_release(Release::NEWEST).await;
+    let world = World::of(Release::NEWEST, SystemTime::now());
+    world.load(&database).await;
+    let store = database.store().await;
+    assert!(has_agents(&store, "i-dev").await);
+    assert!(store.app_access(&app(), &[]).await.unwrap().place.is_some());
+    database.sql("CREATE TABLE deadlocks (question text)").await;
+    for (question, first, second) in [
+        ("sign-in", "workspaces", "workspace_agents"),
+        ("sign-in", "workspace_agents", "workspaces"),
+        ("visit", "workspaces", "workspace_agents"),
+        ("visit", "workspace_agents", "workspaces"),
+    ] {
+        // One of the two orders is not the statement's, which then has the second table and
+        // waits for the first.
+        let upgrade = database
+            .sql_in_background(&format!(
+                "SET deadlock_timeout = '1min';
+                 DO $$ BEGIN
+                     LOCK TABLE {first};
+                     WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP
+                         PERFORM pg_sleep(0.01);
+                     END LOOP;
+                     INSERT INTO deadlocks SELECT '{question}' FROM pg_locks
+                     WHERE relation = '{second}'::regclass AND pid <> pg_backend_pid();
+                     LOCK TABLE {second};
+                 END $$"
+            ))
+            .await;
+        let answered = match question {
+            "sign-in" => store.by_instance("i-dev").await.map(|found| !found.is_empty()),
+            _ => store.app_access(&app(), &[]).await.map(|access| access.place.is_some()),
+        };
+        assert_eq!(answered, Ok(true), "{question}");
+        upgrade.await.unwrap();
+    }
+    let met = database.sql("SELECT DISTINCT question FROM deadlocks ORDER BY question").await;
+    assert_eq!(met, ["sign-in", "visit"]);
+}

@@ -12,7 +12,7 @@ use serde::Serialize;
 pub(crate) use self::database::{asked, look};
 pub(crate) use self::releases::TESTED;
 pub(crate) use self::settings::findings as of_settings;
-pub(crate) use self::trust::{findings as of_trust, missing as missing_trust};
+pub(crate) use self::trust::{findings as of_trust, idle as idle_trust, missing as missing_trust};
 
 /// Something that was looked at
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -27,6 +27,7 @@ pub(crate) fn findings(trust: &Trust, config: &IdentityConfig, now: SystemTime) 
         }
     }
     findings.extend(missing(trust, config));
+    findings.extend(idle(trust, config, now));
     if findings.is_empty() {
         let keys = trust.aws.iter().len();
         let text = format!(
@@ -36,6 +37,13 @@ pub(crate) fn findings(trust: &Trust, config: &IdentityConfig, now: SystemTime) 
         findings.push(Finding::ok("trust", text));
     }
     findings
+}
+
+/// Settings and files of the trust folder that can do nothing
+pub(crate) fn idle(trust: &Trust, config: &IdentityConfig, now: SystemTime) -> Vec<Finding> {
+    let settings = config.idle_beside(trust).map(|idle| idle.to_string());
+    let files = trust.idle_files(now).map(|idle| idle.to_string());
+    settings.chain(files).map(|idle| Finding::warning("trust", idle)).collect()
 }
 
 /// A cloud whose machines can never sign in

@@ -37,9 +37,12 @@ pub fn run() -> ExitCode {
         .build()
         .map_err(CommandError::Runtime)
         .and_then(|runtime| {
+            let is_agent_token = matches!(command, Command::AgentToken(_));
             let done = runtime.block_on(dispatch(command));
-            // A name that does not resolve must not keep the process from ending.
-            runtime.shutdown_timeout(Duration::from_secs(1));
+            // A name that does not resolve must not keep the process from ending. The
+            // machine's side asks for one that most clouds do not have.
+            let longest = if is_agent_token { Duration::ZERO } else { Duration::from_secs(1) };
+            runtime.shutdown_timeout(longest);
             done
         });
     done.unwrap_or_else(|error| {
@@ -136,10 +139,6 @@ pub(crate) enum CommandError {
         #[source]
         error: std::io::Error,
     },
-    #[error("the metadata service is not usable: {0}")]
-    Metadata(String),
-    #[error("no answer within {} seconds", .0.as_secs())]
-    NoAnswer(Duration),
     #[error("the system has no random bytes")]
     NoRandomness,
     #[error("`--store memory` keeps nothing that another command can reach")]
@@ -160,14 +159,22 @@ pub(crate) enum CommandError {
         #[source]
         error: std::io::Error,
     },
-    #[error("refused with {status}: {message} ({detail})")]
-    Refused { status: u16, message: String, detail: String },
     #[error("the runtime cannot start")]
     Runtime(#[source] std::io::Error),
+    #[error(transparent)]
+    Setup(#[from] crate::machine::SetupError),
+    #[error(transparent)]
+    SignIn(#[from] crate::machine::SignInError),
     #[error("signals cannot be received")]
     Signals(#[source] std::io::Error),
     #[error("the store failed")]
     Store(#[from] store::Error),
+    #[error("the token cannot be put at `{}`", path.display())]
+    TokenFile {
+        path: PathBuf,
+        #[source]
+        error: std::io::Error,
+    },
     #[error("the trust folder is not usable")]
     Trust(#[from] TrustError),
     #[error("{0}")]
@@ -184,6 +191,7 @@ impl CommandError {
             | Self::DocumentFile { .. }
             | Self::PolicyFile { .. }
             | Self::ProofFile { .. }
+            | Self::Setup(_)
             | Self::Trust(_)
             | Self::Usage(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,

@@ -154,6 +154,7 @@ fn identity(config: &IdentityConfig, online: Online) -> Result<Identity, Command
         google_keys = trust.google.as_ref().map(|keys| keys.ids().len()),
         "trusting"
     );
+    let _ = check::log(&check::idle_trust(&trust, config, system_clock()()));
     Ok(Identity::new(trust, &config.policy, online))
 }
 

@@ -1,4 +1,5 @@
 mod apps;
+mod idle;
 mod settings;
 mod value;
 
@@ -12,6 +13,7 @@ use identity_verify::Policy;
 use store::EncryptionKeys;
 use thiserror::Error;
 
+use self::idle::IdleSetting;
 use self::settings::Settings;
 pub(crate) use self::settings::{DatabaseUrl, LogFormat};
 use self::value::Within;
@@ -153,6 +155,10 @@ pub(crate) struct IdentityConfig {
     /// Where Google's keys are fetched, if at all
     pub(crate) google_keys: Option<KeyUrl>,
     pub(crate) fetch_azure_issuers: bool,
+    /// Settings that can do nothing
+    idle: Vec<IdleSetting>,
+    /// Whether a setting names the source of Google's keys
+    fetches_keys_by_setting: bool,
 }
 
 /// Not reachable from elsewhere until somebody decides that it shall be
@@ -217,6 +223,11 @@ impl Config {
                     None => Some(KeyUrl::default()),
                 },
                 fetch_azure_issuers: settings.fetch_azure_issuers.unwrap_or_default(),
+                idle: settings.idle(),
+                fetches_keys_by_setting: settings
+                    .fetch_google_keys
+                    .as_deref()
+                    .is_some_and(|url| url != "off"),
             },
             log_level: settings.log_level.clone().unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned()),
             log_format: settings.log_format,

@@ -5,21 +5,25 @@
 //! never a fetched byte, a token, a document or an allow list.
 
 mod access;
+mod identity;
+mod not_json;
 mod visit;
 
 use std::error::Error as StdError;
 
-use agent_auth::{Candidate, Refusal, Standing};
+use agent_auth::Refusal;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
-use identity_verify::Cloud;
+use identity_verify::{Cloud, Reason, Rejection};
 use serde::Serialize;
 
 pub(crate) use self::access::AccessFailure;
+pub(crate) use self::identity::{MachineFacts, RefusedInstance};
+use self::identity::{invalid_identity_message, refusal_message};
+pub(crate) use self::not_json::NotJson;
 pub(crate) use self::visit::{Refused, SIGNED_OUT};
-use crate::quote::quote;
 
 /// Why a request was not answered as asked
 #[derive(Debug)]
@@ -35,17 +39,11 @@ pub(crate) enum Failure {
     /// The answer was not ready in time
     DeadlineExceeded,
     /// A verified instance may not sign in
-    InstanceRefused {
-        instance_id: String,
-        agent_name: Option<String>,
-        /// Those it was refused with, for the log
-        candidates: Vec<Candidate>,
-        refusal: Refusal,
-    },
+    InstanceRefused(Box<RefusedInstance>),
     /// A genuine proof, for an id that no instance of that cloud can have
-    InstanceUnknown { instance_id: String },
+    InstanceUnknown { instance_id: String, cloud: Cloud },
     /// The proof does not verify
-    InvalidIdentity { cloud: Cloud, error: identity_verify::Error },
+    InvalidIdentity { cloud: Cloud, rejection: Box<Rejection> },
     /// The store could not say which agents an instance has
     LookupFailed(Box<dyn StdError + Send + Sync>),
     /// The store cannot answer at present which agents an instance has
@@ -53,7 +51,7 @@ pub(crate) enum Failure {
     /// A known path, another method
     MethodNotAllowed { allowed: &'static str },
     /// The body is not JSON of the expected shape
-    NotJson(serde_json::Error),
+    NotJson(NotJson),
     /// The store does not answer
     NotReady(Box<dyn StdError + Send + Sync>),
     /// As many requests as allowed are being answered already
@@ -111,7 +109,7 @@ impl Failure {
             | Self::LookupUnavailable(_)
             | Self::NotReady(_)
             | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::InstanceRefused { refusal, .. } => match refusal {
+            Self::InstanceRefused(refused) => match refused.refusal {
                 Refusal::Stale => StatusCode::BAD_REQUEST,
                 Refusal::NotFound | Refusal::NoAgentOfThatName => StatusCode::NOT_FOUND,
                 // `Ambiguous`, `SharedByWorkspaces`, `TooMany`, and whatever comes
@@ -119,14 +117,12 @@ impl Failure {
                 _ => StatusCode::CONFLICT,
             },
             Self::InstanceUnknown { .. } | Self::RouteNotFound => StatusCode::NOT_FOUND,
-            Self::InvalidIdentity { error: identity_verify::Error::MalformedClaims, .. } => {
-                StatusCode::BAD_REQUEST
-            }
-            // Not the machine's fault, and it should come again.
-            Self::InvalidIdentity { error: identity_verify::Error::KeysUnavailable, .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::InvalidIdentity { .. } => StatusCode::UNAUTHORIZED,
+            Self::InvalidIdentity { rejection, .. } => match rejection.reason() {
+                Reason::MalformedClaims => StatusCode::BAD_REQUEST,
+                // Not the machine's fault, and it should come again.
+                Reason::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::UNAUTHORIZED,
+            },
             Self::LookupFailed(_) | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -141,7 +137,7 @@ impl Failure {
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::BodyUnreadable(_) => "body_unreadable",
             Self::DeadlineExceeded => "deadline_exceeded",
-            Self::InstanceRefused { refusal, .. } => match refusal {
+            Self::InstanceRefused(refused) => match refused.refusal {
                 Refusal::Ambiguous { .. } => "ambiguous",
                 Refusal::NoAgentOfThatName => "no_agent_of_that_name",
                 Refusal::NotFound => "not_found",
@@ -176,20 +172,21 @@ impl Failure {
             | Self::LookupFailed(error)
             | Self::LookupUnavailable(error)
             | Self::NotReady(error) => chain(error.as_ref()),
-            Self::InstanceRefused { refusal, candidates, .. } => {
-                let rows: Vec<_> = candidates.iter().map(describe).collect();
-                format!("{refusal}; candidates: [{}]", rows.join(", "))
-            }
-            Self::InvalidIdentity { error, .. } => chain(error),
+            Self::InstanceRefused(refused) => refused.log_detail(),
+            Self::InvalidIdentity { rejection, .. } => chain(rejection.error()),
             other => other.detail(),
         }
     }
 
-    /// The instance the failure is about, if its proof held
-    pub(crate) fn instance_id(&self) -> Option<&str> {
+    /// The machine the failure is about, if it is about one
+    pub(crate) fn machine(&self) -> Option<MachineFacts<'_>> {
         match self {
-            Self::InstanceRefused { instance_id, .. } | Self::InstanceUnknown { instance_id } => {
-                Some(instance_id)
+            Self::InstanceRefused(refused) => Some(refused.machine()),
+            Self::InstanceUnknown { instance_id, cloud } => {
+                Some(MachineFacts::verified(instance_id, *cloud))
+            }
+            Self::InvalidIdentity { cloud, rejection } => {
+                Some(MachineFacts::of_rejection(rejection, *cloud))
             }
             _ => None,
         }
@@ -202,23 +199,13 @@ impl Failure {
             Self::BodyTooLarge { .. } => "The request body is too large.".to_owned(),
             Self::BodyUnreadable(_) => "The request body could not be read.".to_owned(),
             Self::DeadlineExceeded => "The request took too long.".to_owned(),
-            Self::InstanceRefused { instance_id, agent_name, refusal, .. } => {
-                refusal_message(instance_id, agent_name.as_deref(), refusal)
-            }
-            Self::InstanceUnknown { instance_id } => {
+            Self::InstanceRefused(refused) => refused.message(),
+            Self::InstanceUnknown { instance_id, .. } => {
                 refusal_message(instance_id, None, &Refusal::NotFound)
             }
-            Self::InvalidIdentity { error: identity_verify::Error::MalformedClaims, .. } => {
-                "Error decoding JWT claims.".to_owned()
+            Self::InvalidIdentity { cloud, rejection } => {
+                invalid_identity_message(*cloud, rejection.reason()).to_owned()
             }
-            Self::InvalidIdentity { error: identity_verify::Error::KeysUnavailable, .. } => {
-                "The keys to verify this proof with are not available.".to_owned()
-            }
-            Self::InvalidIdentity { cloud, .. } => match cloud {
-                Cloud::Aws => "Invalid AWS identity.".to_owned(),
-                Cloud::Azure => "Invalid Azure identity.".to_owned(),
-                Cloud::Google => "Invalid GCP identity.".to_owned(),
-            },
             Self::LookupFailed(_) => "Internal error fetching provisioner job agent.".to_owned(),
             Self::MethodNotAllowed { .. } => "Method not allowed.".to_owned(),
             Self::NotJson(_) => "Request body must be valid JSON.".to_owned(),
@@ -249,40 +236,16 @@ impl Failure {
             Self::DeadlineExceeded | Self::LookupUnavailable(_) | Self::Overloaded => {
                 "Try again in a moment.".to_owned()
             }
-            Self::InstanceRefused { refusal, .. } => match refusal {
-                Refusal::Ambiguous { .. } => "Send one of these names as `agent_name`.",
-                Refusal::NoAgentOfThatName => "Names are compared exactly, with case.",
-                Refusal::SharedByWorkspaces => {
-                    "Cloud providers recycle ids. Delete or rebuild the workspace that no longer \
-                     runs on this instance."
-                }
-                Refusal::Stale => {
-                    "Only the agents of a workspace's newest build may sign in. Rebuild the \
-                     workspace, or discard this instance."
-                }
-                Refusal::TooMany => "The database holds too many agents for one instance.",
-                _ => "No agent of a newest, undeleted workspace build carries this id.",
-            }
-            .to_owned(),
+            Self::InstanceRefused(refused) => refused.detail().to_owned(),
             Self::InstanceUnknown { .. } => {
                 "The id is not one that this cloud gives to instances.".to_owned()
             }
-            Self::InvalidIdentity { error, .. } => error.reason().to_string(),
+            Self::InvalidIdentity { rejection, .. } => rejection.reason().to_string(),
             Self::LookupFailed(_) | Self::Panicked => {
                 "The cause is in the server's log, under this answer's X-Request-Id.".to_owned()
             }
             Self::MethodNotAllowed { allowed } => format!("Allowed here: {allowed}."),
-            Self::NotJson(error) => {
-                let kind = match error.classify() {
-                    serde_json::error::Category::Io => "unreadable",
-                    serde_json::error::Category::Syntax => "not well-formed",
-                    serde_json::error::Category::Data => {
-                        "a field has the wrong type or occurs twice"
-                    }
-                    serde_json::error::Category::Eof => "ends too early",
-                };
-                format!("{kind}, at line {} column {}", error.line(), error.column())
-            }
+            Self::NotJson(error) => error.detail(),
             Self::RouteNotFound => "Nothing is served under this path.".to_owned(),
             Self::UnsupportedMediaType => "Send it as `Content-Type: application/json`.".to_owned(),
             Self::Validation(fields) => {
@@ -330,40 +293,6 @@ impl From<AccessFailure> for Failure {
 
 /// How to be let in (RFC 6750, section 3)
 pub(crate) const CHALLENGE: &str = "Bearer realm=\"coder\", error=\"invalid_token\"";
-
-/// The sentences of the reference, which its agents show to their users
-fn refusal_message(instance_id: &str, agent_name: Option<&str>, refusal: &Refusal) -> String {
-    let id = quote(instance_id);
-    match refusal {
-        Refusal::Ambiguous { names } => format!(
-            "Multiple agents found with instance ID {id}. Set CODER_AGENT_NAME to one of: {}",
-            names.join(", ")
-        ),
-        Refusal::NoAgentOfThatName => format!(
-            "No agent found with instance ID {id} and name {}.",
-            quote(agent_name.unwrap_or_default().trim())
-        ),
-        Refusal::SharedByWorkspaces => {
-            format!("Instance with id {id} is claimed by more than one workspace.")
-        }
-        Refusal::Stale => {
-            format!("Resource found for id {id}, but isn't registered on the latest history.")
-        }
-        Refusal::TooMany => format!("Too many agents found with instance ID {id}."),
-        _ => format!("Instance with id {id} not found."),
-    }
-}
-
-/// A candidate as the log shows it: which row, and why it was no choice
-fn describe(candidate: &Candidate) -> String {
-    let standing = match candidate.standing {
-        Standing::Live => "live",
-        Standing::Stale => "stale",
-        Standing::Deleted => "workspace deleted",
-    };
-    let Candidate { agent, name, workspace, .. } = candidate;
-    format!("{} {agent} of workspace {workspace}: {standing}", quote(name))
-}
 
 /// An error with its causes, outermost first
 pub(crate) fn chain(error: &dyn StdError) -> String {

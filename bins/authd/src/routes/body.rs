@@ -12,7 +12,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::error::Failure;
+use crate::error::{Failure, NotJson};
 
 /// How large a body may be, and how long it may take
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,9 @@ where
         return Err(Failure::UnsupportedMediaType);
     }
     let bytes = read(request, bounds).await?;
-    serde_json::from_slice(&bytes).map(|Object(value)| value).map_err(Failure::NotJson)
+    serde_json::from_slice(&bytes)
+        .map(|Object(value)| value)
+        .map_err(|error| Failure::NotJson(NotJson::explain::<Object<T>>(&bytes, &error)))
 }
 
 /// Reads a field that may be null, which is as good as leaving it out

@@ -4,12 +4,12 @@
 //! A proof that fails never reaches the store, and one that holds costs it exactly
 //! one question.
 
-use agent_auth::{Candidate, select};
+use agent_auth::{Candidate, Refusal, select};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
 use hyper::{Request, Response, StatusCode};
-use identity_verify::VerifiedInstance;
+use identity_verify::{InstanceId, VerifiedInstance};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::Store;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{body::read_json, json};
 use crate::app::App;
-use crate::error::{Failure, Invalid};
+use crate::error::{Failure, Invalid, RefusedInstance};
 use crate::identity::Proof;
 
 /// The body of a sign-in, one type for each cloud
@@ -30,7 +30,7 @@ pub(crate) trait SignIn: DeserializeOwned {
 }
 
 /// What an AWS instance sends: a document and its signature, or a PKCS#7 message that
-/// holds both
+/// holds both, or all three: then either has to hold, and the message counts first
 #[derive(Deserialize)]
 pub(crate) struct AwsSignIn {
     document: Option<String>,
@@ -42,6 +42,9 @@ pub(crate) struct AwsSignIn {
 impl SignIn for AwsSignIn {
     fn into_parts(self) -> Result<(Proof, Option<String>), Failure> {
         let proof = match (present(self.pkcs7), present(self.signature), present(self.document)) {
+            (Some(pkcs7), Some(signature), Some(document)) => {
+                Proof::AwsBoth { pkcs7, document, signature }
+            }
             (Some(pkcs7), _, document) => Proof::AwsPkcs7 { pkcs7, document },
             (None, Some(signature), Some(document)) => Proof::AwsDocument { document, signature },
             (None, signature, document) => {
@@ -132,11 +135,13 @@ async fn verify<S: Store>(app: &App<S>, proof: &Proof) -> Result<VerifiedInstanc
     let cloud = proof.cloud();
     let identity = app.identity.load_full();
     let verified = identity.verify(proof, app.now()).await;
-    let reason = verified.as_ref().err().map(|error| error.reason().as_str());
+    let reason = verified.as_ref().err().map(|rejection| rejection.reason().as_str());
     app.metrics.identity_verified(cloud.as_str(), reason);
-    verified.map_err(|error| match error.instance_id() {
-        Some(instance_id) => Failure::InstanceUnknown { instance_id: instance_id.to_owned() },
-        None => Failure::InvalidIdentity { cloud, error },
+    verified.map_err(|rejection| match rejection.error().instance_id() {
+        Some(instance_id) => {
+            Failure::InstanceUnknown { instance_id: instance_id.to_owned(), cloud }
+        }
+        None => Failure::InvalidIdentity { cloud, rejection: Box::new(rejection) },
     })
 }
 
@@ -147,7 +152,7 @@ async fn answer<S: Store>(
     agent_name: Option<String>,
     request_id: Uuid,
 ) -> Result<Response<Full<Bytes>>, Failure> {
-    let instance_id = instance.id().as_str();
+    let (instance_id, cloud) = (instance.id().as_str(), instance.cloud());
     let candidates = app.store.by_instance(instance_id).await.map_err(|error| {
         let failure = match error.is_transient() {
             true => Failure::LookupUnavailable(Box::new(error)),
@@ -164,16 +169,34 @@ async fn answer<S: Store>(
             Ok(json(StatusCode::OK, &SessionToken { session_token: token.reveal() }))
         }
         Err(refusal) => {
-            let failure = Failure::InstanceRefused {
+            let stored_as = match refusal {
+                Refusal::NotFound if candidates.is_empty() => {
+                    stored_otherwise(app, instance.id()).await
+                }
+                _ => None,
+            };
+            let failure = Failure::InstanceRefused(Box::new(RefusedInstance {
                 instance_id: instance_id.to_owned(),
+                cloud,
                 agent_name,
                 candidates: candidates.into_iter().take(LOGGED_CANDIDATES).collect(),
+                stored_as,
                 refusal,
-            };
+            }));
             app.metrics.agent_signed_in(failure.class());
             Err(failure)
         }
     }
+}
+
+/// The firmware's spelling of an Azure id, if agents are stored under it
+///
+/// Asked only for a machine that proved its id and is not found. It never signs in by the
+/// other spelling: that is another machine's id as well.
+async fn stored_otherwise<S: Store>(app: &App<S>, id: &InstanceId) -> Option<String> {
+    let firmware = id.in_firmware_order()?;
+    let found = app.store.by_instance(firmware.as_str()).await.ok()?;
+    (!found.is_empty()).then(|| firmware.as_str().to_owned())
 }
 
 /// Enough to see what is wrong with an instance, and little enough for one line

@@ -43,7 +43,7 @@ async fn visitors_are_answered_as_each_release_answers_them() {
                     .retain(|browser, _| browser.split('-').nth(1) != Some(&number.to_string()));
             }
         }
-        // Each of them is in the log, once, but for what leads to no workspace.
+        // Each of them is in the log, once, but for those that lead nowhere.
         deployment.written().await;
         let rows = database
             .sql(
@@ -202,13 +202,15 @@ fn client(number: usize) -> String {
     format!("198.18.{}.{}", number / 256, number % 256)
 }
 
-/// Whether there is no workspace, by which visits are written down
+/// Whether nothing is found that is in a workspace: such visits are not written down
 fn leads_nowhere(target: Target) -> bool {
     match target {
         Target::App { workspace, owner, .. } => {
-            workspace == "nothing" || ["ghost", "nobody"].contains(&owner)
+            ["nothing", "removed"].contains(&workspace) || ["ghost", "nobody"].contains(&owner)
         }
-        Target::Terminal(_) => false,
+        Target::Terminal(agent) => {
+            ["alice/dev gone", "alice/dev past", "alice/removed/main"].contains(&agent)
+        }
     }
 }
 

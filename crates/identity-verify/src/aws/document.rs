@@ -2,7 +2,10 @@ use std::{borrow::Cow, time::SystemTime};
 
 use serde::Deserialize;
 
-use crate::{Cloud, Error, InstanceId, Policy, VerifiedInstance, json, policy, time};
+use crate::{
+    Claimed, Cloud, Denied, Error, InstanceId, Policy, VerifiedInstance, json, policy,
+    rejection::INSTANCE_ID, time,
+};
 
 /// What AWS signed about an instance, besides its id
 ///
@@ -58,6 +61,29 @@ impl<'a> Document<'a> {
 
     pub(crate) fn region(&self) -> &str {
         &self.region
+    }
+
+    /// What it says of its machine
+    pub(super) fn claimed(&self) -> Claimed {
+        Claimed::default()
+            .with(INSTANCE_ID, self.instance_id.as_deref())
+            .with("account_id", self.account_id.as_deref())
+            .with("region", Some(&self.region))
+    }
+
+    /// The setting that is the cause of `error`, and the value it refuses
+    pub(super) fn denied(&self, error: &Error) -> Option<Denied> {
+        Some(match error {
+            Error::AccountNotAllowed => {
+                Denied::new("aws_allowed_accounts", self.account_id.as_deref())
+            }
+            Error::RegionNotAllowed => Denied::new("aws_allowed_regions", Some(&self.region)),
+            // Without a bound on the age the time is not looked at.
+            Error::Expired { .. } | Error::NotYetValid { .. } | Error::MalformedProof { .. } => {
+                Denied::new("aws_max_document_age_seconds", self.pending_time.as_deref())
+            }
+            _ => return None,
+        })
     }
 
     /// Applies the policy and, last, demands an instance id

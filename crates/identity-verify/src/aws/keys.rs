@@ -97,6 +97,12 @@ impl Keys {
         of_first.iter().filter_map(|&i| self.keys.get(i)).chain(others.map(|(_, key)| key))
     }
 
+    /// The keys that speak for `region`
+    pub(super) fn of_region(&self, region: &str) -> impl Iterator<Item = &TrustedKey> {
+        let indices = self.by_region.get(region).map_or(&[][..], Vec::as_slice);
+        indices.iter().filter_map(|&i| self.keys.get(i))
+    }
+
     #[cfg(feature = "dsa")]
     pub(super) const fn dsa(&self) -> Option<&DsaKey> {
         self.dsa.as_ref()

@@ -19,11 +19,12 @@ pub(crate) use document::{Document, region_hint};
 pub use keys::{Keys, TrustedKey};
 
 use crate::{
-    Error, Policy, VerifiedInstance,
+    Denied, Error, Policy, Rejection, VerifiedInstance,
     asn1::Rules,
     base64,
     cms::{Algorithm, SignedData},
-    error::bound,
+    error::{bound, cut},
+    rejection::Failed,
     rsa::Sha2,
 };
 
@@ -119,14 +120,38 @@ impl Verifier {
         proof: &SignedDocument<'_>,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Error> {
+        self.decide(proof, now).map_err(|failed| failed.error)
+    }
+
+    /// As [`verify`](Self::verify), with a refusal that says more
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`] with the error of [`verify`](Self::verify).
+    pub fn examine(
+        &self,
+        proof: &SignedDocument<'_>,
+        now: SystemTime,
+    ) -> Result<VerifiedInstance, Rejection> {
+        self.decide(proof, now).map_err(|failed| {
+            let readable = proof.document.len() <= MAX_DOCUMENT;
+            rejection(failed, readable.then_some(proof.document))
+        })
+    }
+
+    fn decide(
+        &self,
+        proof: &SignedDocument<'_>,
+        now: SystemTime,
+    ) -> Result<VerifiedInstance, Failed> {
         bound("the document", proof.document, MAX_DOCUMENT)?;
         bound("the signature", proof.signature, MAX_SIGNATURE)?;
         let signature = base64::decode(proof.signature)
             .ok_or(Error::malformed("the signature is not standard base64"))?;
 
         let rsa = Algorithm::Rsa(Sha2::Sha256);
-        let regions = self.find_signer(rsa, proof.document, &signature, proof.document)?;
-        self.accept(proof.document, regions, now)
+        let signer = self.find_signer(rsa, proof.document, &signature, proof.document)?;
+        self.accept(proof.document, &signer, now)
     }
 
     /// Verifies a document inside a PKCS#7 message
@@ -149,20 +174,39 @@ impl Verifier {
         proof: &Pkcs7<'_>,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Error> {
-        bound("the message", proof.pkcs7, MAX_PKCS7)?;
-        let der = base64::decode(proof.pkcs7)
-            .ok_or(Error::malformed("the message is not standard base64"))?;
+        self.decide_pkcs7(proof, now).map_err(|failed| failed.error)
+    }
+
+    /// As [`verify_pkcs7`](Self::verify_pkcs7), with a refusal that says more
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`] with the error of [`verify_pkcs7`](Self::verify_pkcs7).
+    pub fn examine_pkcs7(
+        &self,
+        proof: &Pkcs7<'_>,
+        now: SystemTime,
+    ) -> Result<VerifiedInstance, Rejection> {
+        self.decide_pkcs7(proof, now).map_err(|failed| {
+            let der = decode(proof).unwrap_or_default();
+            let message = SignedData::parse(&der, Rules::Ber).ok();
+            rejection(failed, message.as_ref().map(SignedData::content))
+        })
+    }
+
+    fn decide_pkcs7(&self, proof: &Pkcs7<'_>, now: SystemTime) -> Result<VerifiedInstance, Failed> {
+        let der = decode(proof)?;
         let message = SignedData::parse(&der, Rules::Ber)?;
         let signed = message.signed_bytes()?;
         let (signer, document) = (message.signer(), message.content());
-        let regions = self.find_signer(signer.algorithm, &signed, &signer.signature, document)?;
+        let signer = self.find_signer(signer.algorithm, &signed, &signer.signature, document)?;
         if proof.document.is_some_and(|sent| sent != document) {
-            return Err(Error::DocumentMismatch);
+            return Err(Failed::genuine(Error::DocumentMismatch));
         }
-        self.accept(document, regions, now)
+        self.accept(document, &signer, now)
     }
 
-    /// The regions of the key that signed, if the policy allows keys of its kind
+    /// The key that signed
     ///
     /// The document is unverified and only tells which keys to try first.
     fn find_signer(
@@ -171,7 +215,7 @@ impl Verifier {
         signed: &[u8],
         signature: &[u8],
         document: &[u8],
-    ) -> Result<&BTreeSet<String>, Error> {
+    ) -> Result<Signer<'_>, Error> {
         let hash = match algorithm {
             Algorithm::Rsa(hash) => hash,
             Algorithm::DsaSha1 => return self.find_dsa_signer(signed, signature),
@@ -183,40 +227,83 @@ impl Verifier {
             .starting_with(region_hint(document))
             .filter(|trusted| trusted.key().signature_len() == signature.len())
             .find(|trusted| trusted.key().verify(hash, signed, signature))
-            .ok_or(Error::BadSignature)?;
-        if signer.bits() < 2048 && !self.policy.aws_allow_rsa1024 {
-            return Err(Error::AlgorithmNotAllowed {
-                algorithm: "an AWS key of fewer than 2048 bits",
-            });
+            .ok_or_else(|| self.no_signer(document, signature.len() * 8))?;
+        Ok(Signer { regions: signer.region_set(), is_small: signer.bits() < 2048 })
+    }
+
+    /// Tells a key that is missing from a signature that is wrong
+    fn no_signer(&self, document: &[u8], bits: usize) -> Error {
+        let Some(region) = region_hint(document) else { return Error::BadSignature };
+        // Of no other size is any key that could be added.
+        if !(1024..=8192).contains(&bits) {
+            return Error::BadSignature;
         }
-        Ok(signer.region_set())
+        let mut keys = self.keys.of_region(region).peekable();
+        let is_unknown = keys.peek().is_none();
+        if keys.any(|key| key.bits().div_ceil(8) * 8 == bits) {
+            return Error::BadSignature;
+        }
+        let bits = (!is_unknown).then_some(bits);
+        Error::UnknownRegion { region: cut(region, Error::MAX_ECHO), bits }
     }
 
     #[cfg_attr(not(feature = "dsa"), expect(unused_variables))]
-    fn find_dsa_signer(&self, signed: &[u8], signature: &[u8]) -> Result<&BTreeSet<String>, Error> {
+    fn find_dsa_signer(&self, signed: &[u8], signature: &[u8]) -> Result<Signer<'_>, Error> {
         #[cfg(feature = "dsa")]
         if self.policy.aws_allow_dsa_sha1 {
             let key = self.keys.dsa().filter(|key| key.verify(signed, signature));
-            return key.map(dsa::DsaKey::regions).ok_or(Error::BadSignature);
+            let regions = key.map(dsa::DsaKey::regions).ok_or(Error::BadSignature)?;
+            return Ok(Signer { regions, is_small: false });
         }
         Err(Error::AlgorithmNotAllowed { algorithm: "DSA with SHA-1" })
     }
 
-    /// Parses a document that a key of `regions` signed
+    /// Parses a document that `signer` signed
     fn accept(
         &self,
         document: &[u8],
-        regions: &BTreeSet<String>,
+        signer: &Signer<'_>,
         now: SystemTime,
-    ) -> Result<VerifiedInstance, Error> {
-        let document = Document::parse(document)?;
-        if !regions.contains(document.region()) {
-            let key = regions.first().cloned().unwrap_or_default();
-            return Err(Error::RegionMismatch { key });
+    ) -> Result<VerifiedInstance, Failed> {
+        if signer.is_small && !self.policy.aws_allow_rsa1024 {
+            return Err(Failed::genuine(SMALL_KEY));
         }
-        document.check(&self.policy, now)
+        let document = Document::parse(document).map_err(Failed::genuine)?;
+        if !signer.regions.contains(document.region()) {
+            let key = signer.regions.first().cloned().unwrap_or_default();
+            // Signed, but by a key that has no say about this machine.
+            return Err(Error::RegionMismatch { key }.into());
+        }
+        document.check(&self.policy, now).map_err(Failed::genuine)
     }
 }
+
+/// What there is to know of the key that signed
+struct Signer<'a> {
+    regions: &'a BTreeSet<String>,
+    /// Fewer than 2048 bits of RSA
+    is_small: bool,
+}
+
+/// The DER or BER of a message
+fn decode(proof: &Pkcs7<'_>) -> Result<Vec<u8>, Error> {
+    bound("the message", proof.pkcs7, MAX_PKCS7)?;
+    base64::decode(proof.pkcs7).ok_or(Error::malformed("the message is not standard base64"))
+}
+
+/// What a refused document says of its machine
+fn rejection(failed: Failed, document: Option<&[u8]>) -> Rejection {
+    let document = document.and_then(|document| Document::parse(document).ok());
+    let claimed = document.as_ref().map(Document::claimed).unwrap_or_default();
+    let denied = match &failed.error {
+        error if *error == SMALL_KEY => Some(Denied::new("aws_allow_rsa1024", Some("RSA-1024"))),
+        error => document.and_then(|document| document.denied(error)),
+    };
+    Rejection::new(failed, claimed, denied)
+}
+
+const SMALL_KEY: Error =
+    Error::AlgorithmNotAllowed { algorithm: "an AWS key of fewer than 2048 bits" };
 
 /// Real documents have some 500 bytes
 const MAX_DOCUMENT: usize = 16 << 10;

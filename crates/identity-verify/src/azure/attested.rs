@@ -4,7 +4,8 @@ use serde::Deserialize;
 
 use super::{Challenge, Environment};
 use crate::{
-    Cloud, Error, InstanceId, Policy, VerifiedInstance, json, json::Object, rsa::Sha2, time,
+    Claimed, Cloud, Denied, Error, InstanceId, Policy, VerifiedInstance, json, json::Object,
+    rejection::INSTANCE_ID, rsa::Sha2, time,
 };
 
 /// What Azure signed about a virtual machine, besides its id
@@ -43,6 +44,7 @@ pub(crate) struct Document<'a> {
 struct TimeStamp<'a> {
     #[serde(borrow)]
     created_on: Option<Cow<'a, str>>,
+    #[serde(borrow)]
     expires_on: Option<Cow<'a, str>>,
 }
 
@@ -50,6 +52,28 @@ impl<'a> Document<'a> {
     /// Parses the exact bytes that were signed
     pub(crate) fn parse(signed: &'a [u8]) -> Result<Self, Error> {
         json::object(signed).ok_or(Error::malformed("the signed bytes are not attested data"))
+    }
+
+    /// What it says of its machine
+    pub(super) fn claimed(&self) -> Claimed {
+        Claimed::default()
+            .with(INSTANCE_ID, self.vm_id.as_deref())
+            .with("subscription_id", self.subscription_id.as_deref())
+    }
+
+    /// The setting that is the cause of `error`, and the value it refuses
+    pub(super) fn denied(&self, error: &Error) -> Option<Denied> {
+        Some(match error {
+            Error::Expired { .. } | Error::MissingClaim { .. } => {
+                let end = self.time_stamp.as_ref().and_then(|Object(t)| t.expires_on.as_deref());
+                Denied::new("azure_enforce_expires_on", end)
+            }
+            Error::NonceMismatch => Denied::new("azure_expected_nonce", self.nonce.as_deref()),
+            Error::SubscriptionNotAllowed => {
+                Denied::new("azure_allowed_subscriptions", self.subscription_id.as_deref())
+            }
+            _ => return None,
+        })
     }
 
     /// Applies the policy and, last, demands an instance id

@@ -7,7 +7,12 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::Trust;
-use crate::{Error, rsa, x509::Certificate};
+use crate::{
+    Error,
+    error::cut,
+    rsa,
+    x509::{self, Certificate},
+};
 
 /// Finds a path from `leaf` to a trusted root that is valid at `now`
 ///
@@ -26,8 +31,40 @@ pub(super) fn verify(
 ) -> Result<Path, Error> {
     let intermediates = candidates(trust, leaf, untrusted)?;
     let anchors = trust.anchors(now);
-    let anchor = path(leaf, &intermediates, &anchors, now)?;
+    let anchor = path(leaf, &intermediates, &anchors, now).map_err(|error| match error {
+        NO_PATH => missing_issuer(trust, leaf, untrusted).unwrap_or(error),
+        error => error,
+    })?;
     Ok(Path { by_operators_root: trust.is_operators(&anchor) })
+}
+
+/// The issuer at which the way upwards from `leaf` ends, if it is not known at all
+///
+/// Names are followed, and nothing is verified: this is for an operator who looks for the
+/// certificate to add.
+fn missing_issuer(trust: &Trust, leaf: &[u8], untrusted: &[&[u8]]) -> Option<Error> {
+    let mut below = Certificate::parse(leaf).ok()?;
+    for _ in 0..=MAX_INTERMEDIATES {
+        if trust.has_root(below.issuer) {
+            return None;
+        }
+        let sent = untrusted.iter().copied().filter_map(|der| Certificate::parse(der).ok());
+        let known = trust.issuers(below.issuer).filter_map(|der| Certificate::parse(der).ok());
+        // What issued itself leads no further.
+        let is_above = |above: &Certificate<'_>| {
+            above.subject == below.issuer && above.issuer != above.subject
+        };
+        match known.chain(sent).find(is_above) {
+            Some(above) => below = above,
+            None => break,
+        }
+    }
+    let names = x509::common_names(below.issuer).unwrap_or_default().join(", ");
+    let urls = below.issuer_urls().unwrap_or_default().into_iter().take(3);
+    Some(Error::UnknownIssuer {
+        issuer: cut(&names, Error::MAX_ECHO),
+        urls: urls.map(|url| cut(url, 2 * Error::MAX_ECHO)).collect(),
+    })
 }
 
 /// A path that has been verified
@@ -115,7 +152,7 @@ fn refusal(error: webpki::Error) -> Error {
     match error {
         webpki::Error::CertExpired { .. } => Error::Expired { what: PATH },
         webpki::Error::CertNotValidYet { .. } => Error::NotYetValid { what: PATH },
-        webpki::Error::UnknownIssuer => not_trusted("no path leads to a trusted root"),
+        webpki::Error::UnknownIssuer => NO_PATH,
         webpki::Error::CaUsedAsEndEntity => not_trusted("it is an authority"),
         webpki::Error::EndEntityUsedAsCa => not_trusted("its issuer is no authority"),
         webpki::Error::RequiredEkuNotFoundContext(_) => not_trusted("it must not identify servers"),
@@ -128,6 +165,8 @@ fn refusal(error: webpki::Error) -> Error {
 const fn not_trusted(why: &'static str) -> Error {
     Error::UntrustedSigner { why }
 }
+
+const NO_PATH: Error = not_trusted("no path leads to a trusted root");
 
 /// The longest path seen has two
 const MAX_INTERMEDIATES: usize = 4;

@@ -11,7 +11,7 @@ mod environment;
 mod issuer;
 mod trust;
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::SystemTime};
 
 pub use attested::Claims;
 pub(crate) use attested::Document;
@@ -23,11 +23,12 @@ pub use trust::{Trust, TrustedCertificate};
 use webpki::EndEntityCert;
 
 use crate::{
-    Error, Policy, VerifiedInstance,
+    Denied, Error, Policy, Rejection, VerifiedInstance,
     asn1::Rules,
     base64,
     cms::{Algorithm, SignedData},
     error::bound,
+    rejection::Failed,
     rsa::PublicKey,
     x509::Certificate,
 };
@@ -112,11 +113,7 @@ impl Verifier {
         proof: &AttestedData<'_>,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Error> {
-        let der = decode(proof)?;
-        let message = SignedData::parse(&der, Rules::Der)?;
-        let signer = Signer::of(&message)?;
-        let path = chain::verify(&self.trust, signer.der, message.certificates(), now)?;
-        self.accept(&message, &signer, path, now)
+        self.decide(proof, now).map_err(|failed| failed.error)
     }
 
     /// Verifies attested data, fetching certificates that are missing on the path
@@ -136,6 +133,55 @@ impl Verifier {
         now: SystemTime,
         source: &impl FetchIssuer,
     ) -> Result<VerifiedInstance, Error> {
+        self.decide_with(proof, now, source).await.map_err(|failed| failed.error)
+    }
+
+    /// As [`verify`](Self::verify), with a refusal that says more
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`] with the error of [`verify`](Self::verify).
+    pub fn examine(
+        &self,
+        proof: &AttestedData<'_>,
+        now: SystemTime,
+    ) -> Result<VerifiedInstance, Rejection> {
+        self.decide(proof, now).map_err(|failed| self.rejection(proof, failed))
+    }
+
+    /// As [`verify_with`](Self::verify_with), with a refusal that says more
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`] with the error of [`verify_with`](Self::verify_with).
+    pub async fn examine_with(
+        &self,
+        proof: &AttestedData<'_>,
+        now: SystemTime,
+        source: &impl FetchIssuer,
+    ) -> Result<VerifiedInstance, Rejection> {
+        let decided = self.decide_with(proof, now, source).await;
+        decided.map_err(|failed| self.rejection(proof, failed))
+    }
+
+    fn decide(
+        &self,
+        proof: &AttestedData<'_>,
+        now: SystemTime,
+    ) -> Result<VerifiedInstance, Failed> {
+        let der = decode(proof)?;
+        let message = SignedData::parse(&der, Rules::Der)?;
+        let signer = Signer::of(&message)?;
+        let path = chain::verify(&self.trust, signer.der, message.certificates(), now)?;
+        self.accept(&message, &signer, path, now).map_err(Failed::genuine)
+    }
+
+    async fn decide_with(
+        &self,
+        proof: &AttestedData<'_>,
+        now: SystemTime,
+        source: &impl FetchIssuer,
+    ) -> Result<VerifiedInstance, Failed> {
         let der = decode(proof)?;
         let message = SignedData::parse(&der, Rules::Der)?;
         let signer = Signer::of(&message)?;
@@ -147,11 +193,11 @@ impl Verifier {
                 Ok(path) => break path,
                 Err(error) => match issuer::next(source, signer.der, &fetched, now).await {
                     Some(issuer) => fetched.push(issuer),
-                    None => return Err(error),
+                    None => return Err(error.into()),
                 },
             }
         };
-        self.accept(&message, &signer, path, now)
+        self.accept(&message, &signer, path, now).map_err(Failed::genuine)
     }
 
     /// Parses a document whose signer is trusted
@@ -162,23 +208,45 @@ impl Verifier {
         path: chain::Path,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Error> {
-        let environment = signer.environment;
-        let allowed = match &self.policy.azure_clouds {
-            Some(clouds) => clouds.contains(&environment),
-            None => environment != Environment::Germany || path.by_operators_root,
+        let is_allowed = |environment: &Environment| match &self.policy.azure_clouds {
+            Some(clouds) => clouds.contains(environment),
+            None => *environment != Environment::Germany || path.by_operators_root,
         };
-        if !allowed {
-            return Err(Error::not_allowed("its Azure cloud is not allowed"));
+        let [environment, ..] = *signer.environments.as_slice() else { return Err(DISAGREE) };
+        if !signer.environments.iter().all(is_allowed) {
+            return Err(CLOUD_NOT_ALLOWED);
         }
         let challenge = self.challenge.as_deref();
         Document::parse(message.content())?.check(environment, challenge, &self.policy, now)
     }
+
+    /// What a refused message says of its machine
+    fn rejection(&self, proof: &AttestedData<'_>, failed: Failed) -> Rejection {
+        let der = decode(proof).unwrap_or_default();
+        let message = SignedData::parse(&der, Rules::Der).ok();
+        let document = message.as_ref().and_then(|message| Document::parse(message.content()).ok());
+        let claimed = document.as_ref().map(Document::claimed).unwrap_or_default();
+        let denied = match &failed.error {
+            error if *error == CLOUD_NOT_ALLOWED => {
+                let signer = message.as_ref().and_then(|message| Signer::of(message).ok());
+                let names = signer.map(|signer| signer.environments).unwrap_or_default();
+                let names: BTreeSet<_> = names.into_iter().map(Environment::as_str).collect();
+                let names = names.into_iter().collect::<Vec<_>>().join(", ");
+                Some(Denied::new("azure_clouds", Some(&names)))
+            }
+            error => document.and_then(|document| document.denied(error)),
+        };
+        Rejection::new(failed, claimed, denied)
+    }
 }
+
+const CLOUD_NOT_ALLOWED: Error = Error::not_allowed("its Azure cloud is not allowed");
 
 /// The certificate whose key made the signature
 struct Signer<'a> {
     der: &'a [u8],
-    environment: Environment,
+    /// Of all its names, that of the common name first; at least one
+    environments: Vec<Environment>,
 }
 
 impl<'a> Signer<'a> {
@@ -211,32 +279,49 @@ impl<'a> Signer<'a> {
         if !key.verify(hash, &message.signed_bytes()?, &named.signature) {
             return Err(Error::BadSignature);
         }
-        Ok(Self { der, environment: environment(der, &certificate)? })
+        Ok(Self { der, environments: environments(der, &certificate)? })
     }
 }
 
-/// The Azure cloud that the certificate's names lie in
+/// The Azure clouds that the certificate's names lie in
 ///
-/// The subject alternative name decides. Common names are no names of a host any
-/// more (RFC 9525 section 2), but one that disagrees makes the certificate not
-/// Azure's.
-fn environment(der: &[u8], certificate: &Certificate<'_>) -> Result<Environment, Error> {
-    let der = CertificateDer::from(der);
-    let parsed = EndEntityCert::try_from(&der)
+/// The subject alternative names decide, and every one of them has to be a name of a
+/// metadata service: a certificate that also speaks for another host was not made for
+/// this, and its key may be anywhere. Common names are no names of a host any more (RFC
+/// 9525 section 2), but one that disagrees makes the certificate not Azure's.
+fn environments(der: &[u8], certificate: &Certificate<'_>) -> Result<Vec<Environment>, Error> {
+    EndEntityCert::try_from(&CertificateDer::from(der))
         .map_err(|_| Error::UntrustedSigner { why: "it is not an X.509 version 3 certificate" })?;
-    let mut environments = parsed.valid_dns_names().filter_map(Environment::of_name);
-    let common_names = certificate.common_names()?;
-    let Some(common_name) = common_names.first() else {
-        return environments.next().ok_or(Error::not_allowed("no name of it is an Azure cloud's"));
-    };
-    let environment = Environment::of_name(common_name)
-        .filter(|first| common_names.iter().all(|name| Environment::of_name(name) == Some(*first)))
-        .ok_or(Error::not_allowed("its common name is not an Azure cloud's"))?;
-    if !environments.any(|other| other == environment) {
-        return Err(Error::not_allowed("its alternative names do not agree with its common name"));
+    let (mut named, mut beside) = (Vec::new(), Vec::new());
+    for name in certificate.alternative_names()? {
+        match name.and_then(Environment::of_name) {
+            Some(environment) => named.push(environment),
+            None => beside.push(name),
+        }
     }
-    Ok(environment)
+    if named.is_empty() {
+        return Err(Error::not_allowed("no name of it is an Azure cloud's"));
+    }
+    for name in beside {
+        // A wildcard is no name, but one below a metadata service names nothing else.
+        let below = name.and_then(|name| name.strip_prefix("*."));
+        named.push(below.and_then(Environment::of_name).ok_or(Error::not_allowed(
+            "it also has a name that is not an Azure cloud's metadata service",
+        ))?);
+    }
+    let common_names = certificate.common_names()?;
+    if let Some(common_name) = common_names.first() {
+        let own = Environment::of_name(common_name)
+            .filter(|own| common_names.iter().all(|name| Environment::of_name(name) == Some(*own)))
+            .ok_or(Error::not_allowed("its common name is not an Azure cloud's"))?;
+        let at = named.iter().position(|environment| *environment == own);
+        named.swap(0, at.ok_or(DISAGREE)?);
+    }
+    Ok(named)
 }
+
+const DISAGREE: Error =
+    Error::not_allowed("its alternative names do not agree with its common name");
 
 fn decode(proof: &AttestedData<'_>) -> Result<Vec<u8>, Error> {
     bound("the message", proof.signature, MAX_MESSAGE)?;

@@ -82,8 +82,17 @@ impl Trust {
 
     /// Every certificate, roots first
     pub fn certificates(&self) -> impl Iterator<Item = &TrustedCertificate> {
-        let roots = self.roots.iter().map(|root| &root.certificate);
-        roots.chain(self.intermediates.iter().map(|intermediate| &intermediate.certificate))
+        self.roots().chain(self.intermediates())
+    }
+
+    /// The roots
+    pub fn roots(&self) -> impl ExactSizeIterator<Item = &TrustedCertificate> {
+        self.roots.iter().map(|root| &root.certificate)
+    }
+
+    /// The intermediates
+    pub fn intermediates(&self) -> impl ExactSizeIterator<Item = &TrustedCertificate> {
+        self.intermediates.iter().map(|intermediate| &intermediate.certificate)
     }
 
     /// The roots that are valid at `now`
@@ -95,6 +104,11 @@ impl Trust {
     /// Whether an operator added the root that `anchor` is
     pub(super) fn is_operators(&self, anchor: &TrustAnchor<'_>) -> bool {
         self.roots.iter().any(|root| root.origin == Origin::Operator && root.anchor == *anchor)
+    }
+
+    /// Whether there is a root whose subject is `name`, valid or not
+    pub(super) fn has_root(&self, name: &[u8]) -> bool {
+        self.roots.iter().any(|root| root.subject == name)
     }
 
     /// The intermediates whose subject is `name`
@@ -116,6 +130,7 @@ pub struct TrustedCertificate {
     name: String,
     validity: RangeInclusive<SystemTime>,
     fingerprint: Fingerprint,
+    is_authority: bool,
 }
 
 impl TrustedCertificate {
@@ -126,6 +141,7 @@ impl TrustedCertificate {
             name: view.common_names()?.join(", "),
             validity: not_before..=not_after,
             fingerprint: Fingerprint::of(der),
+            is_authority: view.is_authority()?,
         })
     }
 
@@ -147,6 +163,12 @@ impl TrustedCertificate {
         self.fingerprint
     }
 
+    /// Whether it says that it may issue certificates (RFC 5280, 4.2.1.9)
+    #[must_use]
+    pub const fn is_authority(&self) -> bool {
+        self.is_authority
+    }
+
     fn is_valid_at(&self, now: SystemTime) -> bool {
         // The last second is valid to its end.
         let ended = now.duration_since(self.not_after()).is_ok_and(|past| past >= SECOND);
@@ -157,6 +179,8 @@ impl TrustedCertificate {
 #[derive(Clone, Debug)]
 struct Root {
     anchor: TrustAnchor<'static>,
+    /// As encoded
+    subject: Vec<u8>,
     certificate: TrustedCertificate,
     origin: Origin,
 }
@@ -172,7 +196,8 @@ impl Root {
         let certificate = TrustedCertificate::read(block.certificate()?).map_err(unusable)?;
         let der = CertificateDer::from(block.der.as_slice());
         let anchor = webpki::anchor_from_trusted_cert(&der).map_err(unusable)?.to_owned();
-        Ok(Self { anchor, certificate, origin })
+        let subject = x509::Certificate::parse(&block.der).map_err(unusable)?.subject.to_owned();
+        Ok(Self { anchor, subject, certificate, origin })
     }
 }
 

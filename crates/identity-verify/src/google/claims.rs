@@ -11,8 +11,8 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
-    Audience, Cloud, Error, InstanceId, Policy, VerifiedInstance, json, json::Object,
-    policy::allows,
+    Audience, Claimed, Cloud, Denied, Error, InstanceId, Policy, VerifiedInstance, json,
+    json::Object, policy::allows, rejection::INSTANCE_ID,
 };
 
 /// What Google signed about an instance, besides its id
@@ -87,6 +87,13 @@ impl Aud<'_> {
             Self::Many(many) => many.iter().any(|one| one == audience),
         }
     }
+
+    fn to_text(&self) -> String {
+        match self {
+            Self::One(one) => one.clone().into_owned(),
+            Self::Many(many) => many.join(", "),
+        }
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Aud<'a> {
@@ -122,6 +129,55 @@ impl<'a> Payload<'a> {
     /// Parses the exact bytes that were signed
     pub(crate) fn parse(signed: &'a [u8]) -> Result<Self, Error> {
         json::object(signed).ok_or(Error::malformed("the signed bytes are not an identity token"))
+    }
+
+    /// What it says of its machine
+    pub(super) fn claimed(&self) -> Claimed {
+        let google = self.google.and_then(|google| serde_json::from_str(google.get()).ok());
+        let instance = google.and_then(|Object(google): Object<Google>| google.compute_engine);
+        let claimed = Claimed::default().with("service_account", self.email.as_deref());
+        let Some(Object(instance)) = instance else { return claimed };
+        claimed
+            .with(INSTANCE_ID, instance.instance_id.as_deref())
+            .with("project_id", instance.project_id.as_deref())
+            .with("zone", instance.zone.as_deref())
+            .with(
+                "created",
+                instance.instance_creation_timestamp.map(|at| at.to_string()).as_deref(),
+            )
+    }
+
+    /// The setting that is the cause of `error`, and the value it refuses
+    pub(super) fn denied(&self, error: &Error, claimed: &Claimed) -> Option<Denied> {
+        Some(match error {
+            Error::AudienceMismatch => {
+                let audience = self.aud.as_ref().map(Aud::to_text);
+                Denied::new("google_audience", audience.as_deref())
+            }
+            Error::Expired { .. } => {
+                Denied::new("leeway_seconds", self.exp.map(|exp| exp.to_string()).as_deref())
+            }
+            Error::NotYetValid { .. } => {
+                Denied::new("leeway_seconds", self.iat.map(|iat| iat.to_string()).as_deref())
+            }
+            Error::LifetimeTooLong => {
+                let seconds = self.exp.zip(self.iat).map(|(exp, iat)| exp.saturating_sub(iat));
+                let seconds = seconds.map(|seconds| seconds.to_string());
+                Denied::new("google_max_lifetime_seconds", seconds.as_deref())
+            }
+            Error::ProjectNotAllowed => {
+                Denied::new("google_allowed_projects", claimed.get("project_id"))
+            }
+            Error::ServiceAccountNotAllowed => {
+                // One that Google did not verify is none, whether it is listed or not.
+                let verified = self.email.as_deref().filter(|_| self.email_verified == Some(true));
+                Denied::new("google_allowed_service_accounts", verified)
+            }
+            Error::InstanceTooOld => {
+                Denied::new("google_max_instance_age_seconds", claimed.get("created"))
+            }
+            _ => return None,
+        })
     }
 
     /// Applies the rules of JWT, the policy and, last, demands an instance id

@@ -16,7 +16,9 @@ pub(crate) use claims::Payload;
 pub use jwks::{FindKey, Jwks, Unavailable, VerifyingKey};
 pub(crate) use token::Token;
 
-use crate::{Error, Policy, VerifiedInstance, error::bound, rsa::Sha2};
+use crate::{
+    Error, Policy, Rejection, VerifiedInstance, error::bound, rejection::Failed, rsa::Sha2,
+};
 
 /// An identity token, as a client sent it
 ///
@@ -71,9 +73,7 @@ impl Verifier {
         now: SystemTime,
         keys: &Jwks,
     ) -> Result<VerifiedInstance, Error> {
-        let token = parse(proof)?;
-        let key = keys.get(token.kid());
-        self.accept(&token, key, now)
+        self.decide(proof, now, keys).map_err(|failed| failed.error)
     }
 
     /// Verifies a token with a key that `keys` finds
@@ -90,6 +90,55 @@ impl Verifier {
         now: SystemTime,
         keys: &impl FindKey,
     ) -> Result<VerifiedInstance, Error> {
+        self.decide_with(proof, now, keys).await.map_err(|failed| failed.error)
+    }
+
+    /// As [`verify`](Self::verify), with a refusal that says more
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`] with the error of [`verify`](Self::verify).
+    pub fn examine(
+        &self,
+        proof: &IdentityToken<'_>,
+        now: SystemTime,
+        keys: &Jwks,
+    ) -> Result<VerifiedInstance, Rejection> {
+        self.decide(proof, now, keys).map_err(|failed| self.rejection(proof, failed))
+    }
+
+    /// As [`verify_with`](Self::verify_with), with a refusal that says more
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`] with the error of [`verify_with`](Self::verify_with).
+    pub async fn examine_with(
+        &self,
+        proof: &IdentityToken<'_>,
+        now: SystemTime,
+        keys: &impl FindKey,
+    ) -> Result<VerifiedInstance, Rejection> {
+        let decided = self.decide_with(proof, now, keys).await;
+        decided.map_err(|failed| self.rejection(proof, failed))
+    }
+
+    fn decide(
+        &self,
+        proof: &IdentityToken<'_>,
+        now: SystemTime,
+        keys: &Jwks,
+    ) -> Result<VerifiedInstance, Failed> {
+        let token = parse(proof)?;
+        let key = keys.get(token.kid());
+        self.accept(&token, key, now)
+    }
+
+    async fn decide_with(
+        &self,
+        proof: &IdentityToken<'_>,
+        now: SystemTime,
+        keys: &impl FindKey,
+    ) -> Result<VerifiedInstance, Failed> {
         let token = parse(proof)?;
         let key = keys.find_key(token.kid(), now).await;
         self.accept(&token, key.map_err(|Unavailable| Error::KeysUnavailable)?.as_ref(), now)
@@ -100,12 +149,22 @@ impl Verifier {
         token: &Token<'_>,
         key: Option<&VerifyingKey>,
         now: SystemTime,
-    ) -> Result<VerifiedInstance, Error> {
+    ) -> Result<VerifiedInstance, Failed> {
         let key = key.ok_or(Error::UnknownKey)?.key();
         if !key.verify(Sha2::Sha256, token.signed(), token.signature()) {
-            return Err(Error::BadSignature);
+            return Err(Error::BadSignature.into());
         }
-        Payload::parse(token.payload())?.check(&self.policy, now)
+        let payload = Payload::parse(token.payload()).map_err(Failed::genuine)?;
+        payload.check(&self.policy, now).map_err(Failed::genuine)
+    }
+
+    /// What a refused token says of its machine
+    fn rejection(&self, proof: &IdentityToken<'_>, failed: Failed) -> Rejection {
+        let token = parse(proof).ok();
+        let payload = token.as_ref().and_then(|token| Payload::parse(token.payload()).ok());
+        let claimed = payload.as_ref().map(Payload::claimed).unwrap_or_default();
+        let denied = payload.and_then(|payload| payload.denied(&failed.error, &claimed));
+        Rejection::new(failed, claimed, denied)
     }
 }
 

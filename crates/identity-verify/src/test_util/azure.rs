@@ -114,6 +114,8 @@ pub struct LeafOptions {
     pub common_name: Option<String>,
     /// The DNS names it is for
     pub alternative_names: Vec<String>,
+    /// The IP addresses it is for
+    pub alternative_addresses: Vec<String>,
     /// The first second it is valid, since 1970
     pub not_before: i64,
     /// The last second it is valid, since 1970
@@ -144,6 +146,7 @@ impl LeafOptions {
         Self {
             common_name: Some(common_name.to_owned()),
             alternative_names: alternative_names.iter().map(|&name| name.to_owned()).collect(),
+            alternative_addresses: Vec::new(),
             not_before: 1_577_836_800,
             not_after: 2_208_988_800,
             key: None,
@@ -289,6 +292,9 @@ fn certificate(options: &LeafOptions, key: &Key, issuer: Option<&Authority>) -> 
         let mut names = SubjectAlternativeName::new();
         for dns in &options.alternative_names {
             names.dns(dns);
+        }
+        for address in &options.alternative_addresses {
+            names.ip(address);
         }
         let names = names.build(&builder.x509v3_context(issuer_certificate, None)).unwrap();
         builder.append_extension(names).unwrap();

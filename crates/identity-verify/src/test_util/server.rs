@@ -24,6 +24,7 @@ use super::{aws, azure, google};
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
+    listening: Option<thread::JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -33,7 +34,8 @@ struct Shared {
     stopped: AtomicBool,
 }
 
-type Handler = Arc<dyn Fn(&Request) -> Answer + Send + Sync>;
+/// Answers requests of one method for one path
+pub type Handler = Arc<dyn Fn(&Request) -> Answer + Send + Sync>;
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -50,11 +52,21 @@ impl Server {
     /// If no port of the loopback address can be had.
     #[must_use]
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// Starts such a server at an address; port 0 is one of its own
+    ///
+    /// # Panics
+    ///
+    /// If the address cannot be had.
+    #[must_use]
+    pub fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::<Shared>::default();
         let for_thread = Arc::clone(&shared);
-        thread::spawn(move || {
+        let listening = thread::spawn(move || {
             for stream in listener.incoming() {
                 if for_thread.stopped.load(Ordering::Relaxed) {
                     return;
@@ -64,7 +76,7 @@ impl Server {
                 thread::spawn(move || stream.and_then(|stream| shared.answer(&stream)));
             }
         });
-        Self { address, shared }
+        Self { address, shared, listening: Some(listening) }
     }
 
     /// Where it listens
@@ -88,6 +100,12 @@ impl Server {
     ) {
         let route = (method.to_owned(), path.to_owned());
         lock(&self.shared.handlers).insert(route, Arc::new(handler));
+    }
+
+    /// What answers requests of `method` for `path` so far
+    #[must_use]
+    pub fn handler(&self, method: &str, path: &str) -> Option<Handler> {
+        lock(&self.shared.handlers).get(&(method.to_owned(), path.to_owned())).cloned()
     }
 
     /// Answers GET requests for `path` always with the same
@@ -157,7 +175,7 @@ impl Server {
             if request.query("format").as_deref() != Some("full") {
                 claims = claims.without("/google");
             }
-            Answer::ok(&cloud.sign(&claims.to_json()))
+            Answer::ok(&cloud.sign(&claims.to_json())).with_header("Metadata-Flavor", "Google")
         });
     }
 
@@ -176,8 +194,13 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Relaxed);
-        // The listener waits for one more connection, to see that it is to stop.
-        let _ = TcpStream::connect(self.address);
+        // The listener waits for one more connection, to see that it is to stop. Then the
+        // port is free.
+        if TcpStream::connect(self.address).is_ok()
+            && let Some(listening) = self.listening.take()
+        {
+            let _ = listening.join();
+        }
     }
 }
 
@@ -199,6 +222,8 @@ pub struct Request {
     pub method: String,
     /// The path without the query
     pub path: String,
+    /// The body, if the client said how long it is
+    pub body: Vec<u8>,
     query: String,
     headers: Vec<(String, String)>,
 }
@@ -219,7 +244,8 @@ impl Request {
     }
 
     fn read(stream: &TcpStream) -> std::io::Result<Option<Self>> {
-        let mut lines = BufReader::new(stream.take(64 << 10)).lines();
+        let mut reader = BufReader::new(stream.take(1 << 20));
+        let mut lines = reader.by_ref().lines();
         let Some(first) = lines.next().transpose()? else { return Ok(None) };
         let mut words = first.split(' ');
         let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
@@ -230,12 +256,17 @@ impl Request {
             let Some((name, value)) = line.split_once(':') else { break };
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
-        Ok(Some(Self {
+        let mut request = Self {
             method: method.to_owned(),
             path: path.to_owned(),
+            body: Vec::new(),
             query: query.to_owned(),
             headers,
-        }))
+        };
+        let length = request.header("content-length").and_then(|length| length.parse().ok());
+        request.body.resize(length.map_or(0, |length: usize| length.min(1 << 20)), 0);
+        reader.read_exact(&mut request.body)?;
+        Ok(Some(request))
     }
 }
 
@@ -250,6 +281,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// How long to wait before answering
     pub delay: Duration,
+    /// Whether the connection ends before the last byte of the body
+    pub is_broken: bool,
 }
 
 impl Answer {
@@ -262,7 +295,8 @@ impl Answer {
     /// A status without a body
     #[must_use]
     pub const fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), delay: Duration::ZERO }
+        let delay = Duration::ZERO;
+        Self { status, headers: Vec::new(), body: Vec::new(), delay, is_broken: false }
     }
 
     /// The same answer with one more header
@@ -279,13 +313,21 @@ impl Answer {
         self
     }
 
+    /// The same answer, which breaks off before its end
+    #[must_use]
+    pub const fn broken(mut self) -> Self {
+        self.is_broken = true;
+        self
+    }
+
     fn write(&self, mut stream: &TcpStream) -> std::io::Result<()> {
         thread::sleep(self.delay);
         let mut head = format!("HTTP/1.1 {} Test\r\nConnection: close\r\n", self.status);
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        head.push_str(&format!("Content-Length: {}\r\n\r\n", self.body.len()));
+        let length = self.body.len() + usize::from(self.is_broken);
+        head.push_str(&format!("Content-Length: {length}\r\n\r\n"));
         stream.write_all(&[head.as_bytes(), &self.body].concat())
     }
 }

@@ -15,6 +15,9 @@ pub(super) enum Failure {
     TablesChanged,
     /// The database gave up after the statement timeout: it is slow, or a table is locked
     TooSlow,
+    /// The server refused the statement, which did nothing: for its own sake, or because of
+    /// others, such as a deadlock with someone who changes the tables
+    Refused,
     /// The statement itself
     Statement,
 }
@@ -25,7 +28,8 @@ impl Failure {
     /// The server's last word on a connection it ends looks like any statement's failure,
     /// and so does the loss of a column, and both come in the language of the server. So the
     /// connection is asked for the catalog: if it cannot say it is broken, and if it says
-    /// something new the tables have changed.
+    /// something new the tables have changed. Which refusals will pass is not known, as diesel
+    /// passes on the code of few errors.
     pub(super) async fn of(connection: &Connection, error: &DieselError, took: Duration) -> Self {
         match error {
             // Given up on this side, where a pooler keeps the server from doing so.
@@ -41,7 +45,13 @@ impl Failure {
             Err(_) => Self::Lost,
             Ok(catalog) if catalog != *connection.tables.catalog() => Self::TablesChanged,
             Ok(_) if took >= connection.statement_timeout => Self::TooSlow,
-            Ok(_) => Self::Statement,
+            Ok(_) => match error {
+                DieselError::DatabaseError(
+                    DatabaseErrorKind::SerializationFailure | DatabaseErrorKind::Unknown,
+                    _,
+                ) => Self::Refused,
+                _ => Self::Statement,
+            },
         }
     }
 
@@ -53,7 +63,7 @@ impl Failure {
                 Error::unavailable(format_args!("the tables are being changed: {error}"))
             }
             Self::TooSlow => Error::unavailable(format_args!("the database gave up: {error}")),
-            Self::Statement => error.into(),
+            Self::Refused | Self::Statement => error.into(),
         }
     }
 }

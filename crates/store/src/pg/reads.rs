@@ -61,7 +61,8 @@ impl Reads {
         Box::pin(self.run_on(connection, read)).await
     }
 
-    /// Runs one read, and again if its connection is lost or the tables have changed
+    /// Runs one read, and again if its connection is lost, the tables have changed or the
+    /// server refuses the statement
     ///
     /// Answers within the connect and the statement timeout together, all tries
     /// included.
@@ -99,7 +100,7 @@ impl Slot {
     where
         F: Future<Output = QueryResult<T>>,
     {
-        let mut tries = TRIES;
+        let (mut tries, mut refused) = (TRIES, false);
         loop {
             let connection = self.connection().await?;
             let began = Instant::now();
@@ -112,6 +113,8 @@ impl Slot {
             let failure = Box::pin(Failure::of(&connection, &error, began.elapsed())).await;
             match failure {
                 Failure::Lost | Failure::TablesChanged if tries > 0 => self.discard(&connection),
+                // Once: a refusal that does not pass by itself would come again.
+                Failure::Refused if !refused => refused = true,
                 failure => return Err(failure.error(error)),
             }
         }

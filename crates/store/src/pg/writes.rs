@@ -127,8 +127,8 @@ impl Lent<'_> {
 
     /// Judges a write whose statement depends on the tables
     ///
-    /// Says whether to put it again, on another connection: a statement that failed because
-    /// the tables have changed wrote nothing.
+    /// Says whether to put it again, on another connection: a statement that the server
+    /// refused, or that failed because the tables have changed, wrote nothing.
     pub(super) async fn done(
         &self,
         outcome: QueryResult<usize>,
@@ -139,6 +139,8 @@ impl Lent<'_> {
         *tries += 1;
         match self.failed(&error, began).await {
             Failure::TablesChanged if *tries < TRIES => Ok(false),
+            // Once: a refusal that does not pass by itself would come again.
+            Failure::Refused if *tries == 1 => Ok(false),
             failure => Err(failure.error(error)),
         }
     }

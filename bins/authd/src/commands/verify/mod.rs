@@ -1,23 +1,26 @@
 //! Why can this machine not sign in? The verification alone, on files
 
-use std::io::{Read, Write};
+mod files;
+mod repair;
+mod text;
+
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use chrono::DateTime;
-use identity_verify::{Claims, Policy, VerifiedInstance};
-use serde_json::{Map, Value, json};
+use identity_verify::{Claims, Policy, Rejection, VerifiedInstance};
+use serde_json::{Map, Value};
 
+use self::files::{Files, read};
+use self::repair::Repair;
 use super::CommandError;
 use crate::app::system_clock;
-use crate::cli::{VerifyArgs, VerifyCloud};
-use crate::identity::{Identity, Online, Proof};
+use crate::cli::VerifyArgs;
+use crate::identity::{Identity, Online};
 use crate::outgoing::{KeyCache, KeyUrl, System};
 use crate::trust::Trust;
-
-/// No machine sends more
-const LARGEST_FILE: u64 = 1 << 20;
 
 /// Verifies a proof from files and prints the outcome as one line of JSON
 ///
@@ -30,64 +33,37 @@ pub(crate) async fn run(args: VerifyArgs) -> Result<ExitCode, CommandError> {
         None => system_clock()(),
     };
     let policy = args.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default();
-    let proof = proof(&args)?;
+    let files = Files::read(&args)?;
     let trust = Trust::read(args.trust_dir.as_deref())?;
+    for idle in trust.idle_files(now) {
+        // Where nobody listens, the outcome still says the rest.
+        let _ = writeln!(std::io::stderr(), "authd: {idle}");
+    }
     // Google's keys of today cannot judge a token of another day, but those who ask
     // about a token of today mostly have no file of keys at hand.
     let keys = KeyCache::fetching(KeyUrl::default(), Arc::new(System), system_clock());
     let identity = Identity::new(trust, &policy, Online::new(Some(keys), None));
-    let outcome = identity.verify(&proof, now).await;
-    let accepted = outcome.is_ok();
-    let line = match outcome {
-        Ok(instance) => accept(&instance),
-        Err(error) => json!({
-            "outcome": "reject",
-            "reason": error.reason().as_str(),
-            "detail": error.to_string(),
-        }),
-    };
-    writeln!(std::io::stdout(), "{line}").map_err(CommandError::Output)?;
-    Ok(if accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
 
-/// The proof that the options make up
-fn proof(args: &VerifyArgs) -> Result<Proof, CommandError> {
-    let document = args.document.as_deref().map(read).transpose()?;
-    let signature = args.signature.as_deref().map(read).transpose()?;
-    let pkcs7 = args.pkcs7.as_deref().map(read).transpose()?;
-    let token = args.token.as_deref().map(read).transpose()?;
-    let expected = match (args.cloud, document, signature, pkcs7, token) {
-        (VerifyCloud::Aws, Some(document), Some(signature), None, None) => {
-            return Ok(Proof::AwsDocument { document, signature });
+    let (files, armor) = files.without_pem_lines();
+    let outcome = identity.verify(&files.proof(args.cloud)?, now).await;
+    let (mut line, status) = match &outcome {
+        Ok(instance) => (accept(instance), ExitCode::SUCCESS),
+        Err(rejection) => {
+            let repair = match repair::is_worth_a_search(rejection) {
+                true => repair::find(&identity, &files, args.cloud, now).await,
+                false => None,
+            };
+            (reject(rejection, repair), ExitCode::FAILURE)
         }
-        (VerifyCloud::Aws, document, None, Some(pkcs7), None) => {
-            return Ok(Proof::AwsPkcs7 { pkcs7, document });
-        }
-        (VerifyCloud::Azure, None, Some(signature), None, None)
-        | (VerifyCloud::Azure, None, None, Some(signature), None) => {
-            return Ok(Proof::Azure { signature });
-        }
-        (VerifyCloud::Google, None, None, None, Some(token)) => {
-            return Ok(Proof::Google { token });
-        }
-        (VerifyCloud::Aws, ..) => "`aws` takes `--document` and `--signature`, or `--pkcs7`",
-        (VerifyCloud::Azure, ..) => "`azure` takes `--signature`",
-        (VerifyCloud::Google, ..) => "`google` takes `--token`",
     };
-    Err(CommandError::Usage(expected.to_owned()))
-}
-
-/// The bytes as they are: a line break at the end may be what is wrong
-fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
-    let unreadable = |error| CommandError::ProofFile { path: path.to_owned(), error };
-    let mut bytes = Vec::new();
-    if path == Path::new("-") {
-        std::io::stdin().take(LARGEST_FILE).read_to_end(&mut bytes).map_err(unreadable)?;
-    } else {
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        file.take(LARGEST_FILE).read_to_end(&mut bytes).map_err(unreadable)?;
+    if armor {
+        line.insert(
+            "note".to_owned(),
+            "the PEM lines are not part of the message; send it without them".into(),
+        );
     }
-    Ok(bytes)
+    writeln!(std::io::stdout(), "{}", Value::Object(line)).map_err(CommandError::Output)?;
+    Ok(status)
 }
 
 fn read_policy(path: &Path) -> Result<Policy, CommandError> {
@@ -96,7 +72,7 @@ fn read_policy(path: &Path) -> Result<Policy, CommandError> {
 }
 
 /// What the cloud vouches for; fields it did not sign are left out
-fn accept(instance: &VerifiedInstance) -> Value {
+fn accept(instance: &VerifiedInstance) -> Map<String, Value> {
     let mut line = Map::new();
     let mut put = |name: &str, value: Option<&str>| {
         if let Some(value) = value {
@@ -126,5 +102,30 @@ fn accept(instance: &VerifiedInstance) -> Value {
         }
         _ => {}
     }
-    Value::Object(line)
+    line
+}
+
+/// Why it was refused, what it says of its machine, and how it would hold
+fn reject(rejection: &Rejection, repair: Option<Repair>) -> Map<String, Value> {
+    let mut line = Map::new();
+    let mut put = |name: &str, value: Value| {
+        line.insert(name.to_owned(), value);
+    };
+    put("outcome", "reject".into());
+    put("reason", rejection.reason().as_str().into());
+    put("detail", rejection.to_string().into());
+    if rejection.claimed().iter().len() > 0 {
+        put("verified", rejection.is_genuine().into());
+    }
+    for (name, value) in rejection.claimed().iter() {
+        put(name, value.into());
+    }
+    if let Some(denied) = rejection.denied() {
+        put("setting", denied.setting().into());
+        put("value", denied.value().into());
+    }
+    if let Some(repair) = repair {
+        put("repair", repair.to_string().into());
+    }
+    line
 }

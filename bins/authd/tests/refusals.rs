@@ -1,0 +1,337 @@
+//! A refused machine can be found: what the log says, and what the answer does not
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod common;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use authd::Identity;
+use common::{Setup, told};
+use identity_verify::test_util::{at, aws, azure, google};
+use identity_verify::{Policy, aws as on_aws, azure as on_azure, google as on_google};
+use serde_json::{Value, json};
+use store::MemoryStore;
+use store::fleet::{Fleet, Transition};
+use tracing::subscriber::DefaultGuard;
+
+const INSTANCE: &str = "i-0123456789abcdef0";
+const VM: &str = "02aab8a4-74ef-476e-8182-f6d2ba4166a6";
+const FIRMWARE: &str = "a4b8aa02-ef74-6e47-8182-f6d2ba4166a6";
+const SUBSCRIPTION: &str = "8d10da13-8125-4ba9-a717-bf7490507b3d";
+const GOOGLE_INSTANCE: &str = "8087716956832600000";
+const ACCOUNT: &str = "123456789012";
+
+/// The log of this thread, on which everything of a test runs
+struct Log {
+    lines: Arc<Mutex<Vec<u8>>>,
+    _guard: DefaultGuard,
+}
+
+impl Log {
+    fn begin() -> Self {
+        let lines = Arc::<Mutex<Vec<u8>>>::default();
+        let writer = Arc::clone(&lines);
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || Lines(Arc::clone(&writer)))
+            .finish();
+        Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// The one line of a refusal since the last call
+    fn refusal(&self) -> Value {
+        let lines = std::mem::take(&mut *self.lines.lock().unwrap());
+        let lines = String::from_utf8(lines).unwrap();
+        let mut refusals = lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|line| line["message"] == "request refused");
+        let refusal = refusals.next().unwrap_or_else(|| panic!("no refusal: {lines}"));
+        assert!(refusals.next().is_none(), "{lines}");
+        refusal
+    }
+}
+
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Clouds {
+    aws: aws::Cloud,
+    azure: azure::Cloud,
+    google: google::Cloud,
+}
+
+impl Clouds {
+    fn generate() -> Self {
+        Self {
+            aws: aws::Cloud::generate(common::REGION),
+            azure: azure::Cloud::generate(),
+            google: google::Cloud::generate(),
+        }
+    }
+
+    fn identity(&self, policy: &Value) -> Identity {
+        let policy: Policy = serde_json::from_value(policy.clone()).unwrap();
+        Identity::builtin()
+            .aws(on_aws::Verifier::new(self.aws.keys(), policy.clone()))
+            .azure(on_azure::Verifier::new(self.azure.trust(), policy.clone()))
+            .google(on_google::Verifier::new(policy), self.google.jwks())
+    }
+
+    /// What a machine of each cloud posts
+    fn proof(&self, cloud: &str) -> Value {
+        match cloud {
+            "aws" | "aws-pkcs7" => {
+                let started = "2026-11-20T00:00:00Z";
+                let document = aws::Document::new(INSTANCE, common::REGION, ACCOUNT, started);
+                let document = document.to_json();
+                match cloud {
+                    "aws" => json!({
+                        "document": document, "signature": self.aws.sign(document.as_bytes()),
+                    }),
+                    _ => json!({ "pkcs7": self.aws.sign_pkcs7(document.as_bytes()) }),
+                }
+            }
+            "azure" => {
+                let (from, to) = ("11/20/26 23:00:00 -0000", "11/21/26 05:00:00 -0000");
+                let document = azure::Document::new(VM, SUBSCRIPTION, from, to).to_json();
+                let signature = self.azure.leaf.sign(document.as_bytes());
+                json!({ "signature": signature, "encoding": "pkcs7" })
+            }
+            _ => {
+                let issued = at("2026-11-20T23:59:00Z");
+                let claims = google::Claims::new(GOOGLE_INSTANCE, "project-a", "coder", issued);
+                json!({ "json_web_token": self.google.sign(&claims.to_json()) })
+            }
+        }
+    }
+}
+
+fn path(cloud: &str) -> String {
+    let cloud = cloud.split('-').next().unwrap();
+    format!("/api/v2/workspaceagents/{cloud}-instance-identity")
+}
+
+#[tokio::test]
+async fn a_genuine_proof_that_the_policy_refuses_is_found_by_machine_setting_and_value() {
+    let clouds = Clouds::generate();
+    let log = Log::begin();
+    for (cloud, id, policy, value) in [
+        ("aws", INSTANCE, json!({"aws_allowed_accounts": ["210987654321"]}), ACCOUNT),
+        ("aws-pkcs7", INSTANCE, json!({"aws_allowed_accounts": ["210987654321"]}), ACCOUNT),
+        ("aws", INSTANCE, json!({"aws_allowed_regions": ["us-east-1"]}), common::REGION),
+        ("aws", INSTANCE, json!({"aws_max_document_age_seconds": 60}), "2026-11-20T00:00:00Z"),
+        ("aws", INSTANCE, json!({"aws_allow_rsa1024": false}), "RSA-1024"),
+        ("azure", VM, json!({"azure_allowed_subscriptions": [VM]}), SUBSCRIPTION),
+        ("azure", VM, json!({"azure_clouds": ["china"]}), "public"),
+        ("google", GOOGLE_INSTANCE, json!({"google_allowed_projects": ["other"]}), "project-a"),
+        ("google", GOOGLE_INSTANCE, json!({"google_audience": "authd"}), "coder"),
+        ("google", GOOGLE_INSTANCE, json!({"google_max_lifetime_seconds": 60}), "3600"),
+        ("google", GOOGLE_INSTANCE, json!({"google_max_instance_age_seconds": 60}), "1795132740"),
+        (
+            "google",
+            GOOGLE_INSTANCE,
+            json!({"google_allowed_service_accounts": ["other"]}),
+            "vm@project-a.iam.gserviceaccount.com",
+        ),
+    ] {
+        let server = Setup::with(clouds.identity(&policy)).start(MemoryStore::default()).await;
+        let answer = server.post_to(&path(cloud), clouds.proof(cloud).to_string()).await;
+        assert_eq!(told(&answer).0, 401, "{policy}");
+        let line = log.refusal();
+        let (setting, _) = policy.as_object().unwrap().iter().next().unwrap();
+        for (field, expected) in [
+            ("instance_id", json!(id)),
+            ("cloud", json!(cloud.split('-').next().unwrap())),
+            ("verified", json!(true)),
+            ("setting", json!(setting)),
+            ("value", json!(value)),
+            ("status", json!(401)),
+        ] {
+            assert_eq!(line[field], expected, "{policy}: {line}");
+        }
+        // Nothing of it is in the answer.
+        let said = String::from_utf8(answer.body.to_vec()).unwrap();
+        for secret in [id, value, setting] {
+            assert!(!said.contains(secret), "{policy}: {said}");
+        }
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_proof_that_does_not_verify_has_what_it_claims_marked_as_unverified() {
+    let (clouds, strangers) = (Clouds::generate(), Clouds::generate());
+    let server = Setup::with(clouds.identity(&json!({}))).start(MemoryStore::default()).await;
+    let log = Log::begin();
+    for (cloud, id, claims) in [
+        ("aws", INSTANCE, "account_id=\"123456789012\" region=\"test-region-1\""),
+        ("aws-pkcs7", INSTANCE, "account_id=\"123456789012\" region=\"test-region-1\""),
+        ("azure", VM, "subscription_id=\"8d10da13-8125-4ba9-a717-bf7490507b3d\""),
+        ("google", GOOGLE_INSTANCE, "project_id=\"project-a\""),
+    ] {
+        let answer = server.post_to(&path(cloud), strangers.proof(cloud).to_string()).await;
+        assert_eq!(told(&answer).0, 401);
+        let line = log.refusal();
+        assert_eq!(
+            (&line["instance_id"], &line["verified"]),
+            (&json!(id), &json!(false)),
+            "{line}"
+        );
+        assert!(line["claims"].as_str().unwrap().contains(claims), "{line}");
+        assert_eq!((line.get("setting"), line.get("value")), (None, None), "{line}");
+        assert!(!String::from_utf8(answer.body.to_vec()).unwrap().contains(id));
+    }
+    // Nothing that can be read.
+    let answer = server.post(json!({ "document": "x", "signature": "AAAA" }).to_string()).await;
+    assert_eq!(told(&answer).0, 401);
+    let line = log.refusal();
+    assert_eq!((line.get("instance_id"), &line["verified"]), (None, &json!(false)), "{line}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn missing_trust_is_named_in_the_log_alone() {
+    let (clouds, strangers) = (Clouds::generate(), Clouds::generate());
+    let server = Setup::with(clouds.identity(&json!({}))).start(MemoryStore::default()).await;
+    let log = Log::begin();
+    let document =
+        aws::Document::new(INSTANCE, "xx-future-1", ACCOUNT, "2026-11-20T00:00:00Z").to_json();
+    let signature = strangers.aws.sign(document.as_bytes());
+    let body = json!({ "document": document, "signature": signature });
+    let answer = server.post(body.to_string()).await;
+    assert!(log.refusal()["detail"].as_str().unwrap().contains("`xx-future-1`"));
+    assert!(!String::from_utf8(answer.body.to_vec()).unwrap().contains("xx-future-1"));
+
+    let url = "http://www.microsoft.com/pkiops/certs/Missing.crt";
+    let issuer = clouds.azure.root.issue("Missing CA 09", &[]);
+    let leaf = issuer.issue_leaf(&azure::LeafOptions {
+        issuer_urls: vec![url.to_owned()],
+        ..azure::LeafOptions::default()
+    });
+    let (from, to) = ("11/20/26 23:00:00 -0000", "11/21/26 05:00:00 -0000");
+    let document = azure::Document::new(VM, SUBSCRIPTION, from, to).to_json();
+    let body = json!({ "signature": leaf.sign(document.as_bytes()), "encoding": "pkcs7" });
+    let answer = server.post_to(&path("azure"), body.to_string()).await;
+    let detail = log.refusal()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("`Missing CA 09`") && detail.contains(url), "{detail}");
+    let said: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(said["detail"], "untrusted_signer");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_azure_id_that_is_stored_as_the_firmware_shows_it_is_told() {
+    let clouds = Clouds::generate();
+    let mut rows = Fleet::default();
+    let organization = rows.organization("acme");
+    let owner = rows.user("alice", organization);
+    let workspace = rows.workspace(owner, "dev");
+    let build = rows.build(workspace, Transition::Start);
+    rows.agent(build.resource, "main", FIRMWARE);
+    let store = MemoryStore::default();
+    store.load(&rows);
+    let server = Setup::with(clouds.identity(&json!({}))).start(store).await;
+    let log = Log::begin();
+    let answer = server.post_to(&path("azure"), clouds.proof("azure").to_string()).await;
+    assert_eq!(told(&answer).0, 404);
+    let line = log.refusal();
+    let detail = line["detail"].as_str().unwrap();
+    assert!(detail.contains(FIRMWARE) && detail.contains("firmware's order of bytes"), "{line}");
+    assert_eq!((&line["cloud"], &line["verified"]), (&json!("azure"), &json!(true)), "{line}");
+    assert!(!String::from_utf8(answer.body.to_vec()).unwrap().contains(FIRMWARE));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_verified_machine_without_an_agent_has_its_cloud_in_the_log() {
+    let clouds = Clouds::generate();
+    let server = Setup::with(clouds.identity(&json!({}))).start(MemoryStore::default()).await;
+    let log = Log::begin();
+    for (cloud, id) in [("aws", INSTANCE), ("azure", VM), ("google", GOOGLE_INSTANCE)] {
+        let answer = server.post_to(&path(cloud), clouds.proof(cloud).to_string()).await;
+        assert_eq!(told(&answer).0, 404);
+        let line = log.refusal();
+        let expected = (&json!(id), &json!(cloud), &json!(true));
+        assert_eq!((&line["instance_id"], &line["cloud"], &line["verified"]), expected, "{line}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_proof_in_both_forms_of_aws_holds_if_either_does() {
+    let (small, large) =
+        (aws::Cloud::generate(common::REGION), aws::Cloud::generate_bits(common::REGION, 2048));
+    let document = aws::Document::new(INSTANCE, common::REGION, ACCOUNT, "2026-11-20T00:00:00Z");
+    let document = document.to_json();
+    let other = document.replace(INSTANCE, "i-0fedcba9876543210");
+    let (weak, strong) = (small.sign(document.as_bytes()), large.sign_pkcs7(document.as_bytes()));
+    let body = |pkcs7: &str, document: &str, signature: &str| {
+        json!({ "pkcs7": pkcs7, "document": document, "signature": signature }).to_string()
+    };
+    // Which keys the site has, whether it allows RSA-1024, and whether the machine is believed.
+    for (trusted, allowed, believed) in [
+        (&[&small, &large][..], true, true),
+        (&[&large], true, true),
+        (&[&small], true, true),
+        (&[&small, &large], false, true),
+        (&[&small], false, false),
+        (&[], true, false),
+    ] {
+        let mut keys = on_aws::Keys::none();
+        for cloud in trusted {
+            keys.add_pem(common::REGION, cloud.public_key_pem().as_bytes()).unwrap();
+        }
+        let policy = json!({ "aws_allow_rsa1024": allowed });
+        let verifier = on_aws::Verifier::new(keys, serde_json::from_value(policy).unwrap());
+        let identity = Identity::builtin().aws(verifier);
+        let server = Setup::with(identity).start(MemoryStore::default()).await;
+        // 404: believed, and not known.
+        let expected = if believed { 404 } else { 401 };
+        let answer = server.post(body(&strong, &document, &weak)).await;
+        assert_eq!(told(&answer).0, expected, "{} keys, RSA-1024 {allowed}", trusted.len());
+        // What the message signed has to be what stands beside it.
+        assert_eq!(told(&server.post(body(&strong, &other, &weak)).await).0, 401);
+        // A message that is none is not passed over.
+        assert_eq!(told(&server.post(body("AAAA", &document, &weak)).await).0, 401);
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_field_of_the_wrong_type_is_named() {
+    let clouds = Clouds::generate();
+    let server = Setup::with(clouds.identity(&json!({}))).start(MemoryStore::default()).await;
+    for (cloud, body, part) in [
+        ("aws", r#"{"document": {"a": 1}, "signature": "x"}"#, "`document` has the wrong type"),
+        ("aws", r#"{"document": "x", "signature": 7}"#, "`signature` has the wrong type"),
+        ("aws", r#"{"pkcs7": ["x"]}"#, "`pkcs7` has the wrong type"),
+        ("aws", r#"{"pkcs7": "x", "agent_name": {}}"#, "`agent_name` has the wrong type"),
+        ("azure", r#"{"signature": "x", "encoding": true}"#, "`encoding` has the wrong type"),
+        ("google", r#"{"json_web_token": 1.5}"#, "`json_web_token` has the wrong type"),
+        ("aws", r#"{"document": "x", "document": "y"}"#, "`document` occurs twice"),
+        ("aws", r#"["x"]"#, "not a JSON object"),
+        ("aws", r#"{"document": "x""#, "ends too early"),
+        ("aws", r#"{"document": hunter2}"#, "not well-formed"),
+    ] {
+        let answer = server.post_to(&path(cloud), body).await;
+        let said: Value = serde_json::from_slice(&answer.body).unwrap();
+        let detail = said["detail"].as_str().unwrap();
+        assert_eq!(told(&answer).0, 400, "{body}");
+        assert!(detail.contains(part) && !detail.contains("hunter2"), "{body}: {detail}");
+    }
+    server.stop().await;
+}

@@ -1,0 +1,161 @@
+use std::{collections::BTreeMap, fmt};
+
+use crate::{Error, Reason, error::cut};
+
+/// Why a proof was refused, and what it says of the machine it is about
+///
+/// For whoever has to find a refused machine: logs, not answers. Everything but the
+/// [`error`](Self::error) is text of the proof, cut to [`Error::MAX_ECHO`] bytes, and may
+/// hold any character.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    error: Error,
+    is_genuine: bool,
+    claimed: Claimed,
+    denied: Option<Denied>,
+}
+
+impl Rejection {
+    pub(crate) fn new(failed: Failed, claimed: Claimed, denied: Option<Denied>) -> Self {
+        let Failed { error, is_genuine } = failed;
+        // What nobody signed is denied by nothing.
+        Self { error, is_genuine, claimed, denied: denied.filter(|_| is_genuine) }
+    }
+
+    /// The same refusal for another reason, as of a caller who knows better
+    #[must_use]
+    pub fn because(self, error: Error) -> Self {
+        Self { error, ..self }
+    }
+
+    /// Why
+    #[must_use]
+    pub const fn error(&self) -> &Error {
+        &self.error
+    }
+
+    /// The stable class of the error
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        self.error.reason()
+    }
+
+    /// Whether the cloud signed what [`claimed`](Self::claimed) has
+    ///
+    /// If not, anybody may have written it.
+    #[must_use]
+    pub const fn is_genuine(&self) -> bool {
+        self.is_genuine
+    }
+
+    /// What the proof says of its machine
+    #[must_use]
+    pub const fn claimed(&self) -> &Claimed {
+        &self.claimed
+    }
+
+    /// Which setting refused which value of a genuine proof
+    #[must_use]
+    pub const fn denied(&self) -> Option<&Denied> {
+        self.denied.as_ref()
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Rejection {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<Rejection> for Error {
+    fn from(rejection: Rejection) -> Self {
+        rejection.error
+    }
+}
+
+/// What a proof says of its machine, each under the name that its cloud has for it
+///
+/// `instance_id`, and of AWS `account_id` and `region`, of Azure `subscription_id`, of
+/// Google `project_id`, `zone`, `service_account` and `created` in seconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claimed {
+    fields: BTreeMap<&'static str, String>,
+}
+
+impl Claimed {
+    pub(crate) fn with(mut self, name: &'static str, value: Option<&str>) -> Self {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            self.fields.insert(name, cut(value, Error::MAX_ECHO));
+        }
+        self
+    }
+
+    /// The field of that name
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.fields.get(name).map(String::as_str)
+    }
+
+    /// The id of the instance
+    #[must_use]
+    pub fn instance_id(&self) -> Option<&str> {
+        self.get(INSTANCE_ID)
+    }
+
+    /// Every field by its name
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, &str)> {
+        self.fields.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+}
+
+pub(crate) const INSTANCE_ID: &str = "instance_id";
+
+/// A value of a genuine proof that a setting does not allow
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    setting: &'static str,
+    value: Option<String>,
+}
+
+impl Denied {
+    pub(crate) fn new(setting: &'static str, value: Option<&str>) -> Self {
+        Self { setting, value: value.map(|value| cut(value, Error::MAX_ECHO)) }
+    }
+
+    /// The field of the [`Policy`](crate::Policy) that refuses
+    #[must_use]
+    pub const fn setting(&self) -> &'static str {
+        self.setting
+    }
+
+    /// What it refuses; `None` if the proof does not have it
+    #[must_use]
+    pub fn value(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+}
+
+/// An error, and whether the cloud's signature was found good before it
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    pub(crate) is_genuine: bool,
+}
+
+impl Failed {
+    pub(crate) const fn genuine(error: Error) -> Self {
+        Self { error, is_genuine: true }
+    }
+}
+
+impl<E: Into<Error>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), is_genuine: false }
+    }
+}
