@@ -252,7 +252,7 @@ async fn a_sign_in_is_one_statement_and_a_failed_proof_none() {
 }
 
 #[tokio::test]
-async fn an_outage_is_an_internal_error_and_ends_by_itself() {
+async fn an_outage_is_answered_503_and_ends_by_itself() {
     let mut sample = Sample::new();
     let workspace = sample.rows.workspace(sample.owner, "dev");
     let tokens = sample.build(workspace, &["main"]);
@@ -262,7 +262,7 @@ async fn an_outage_is_an_internal_error_and_ends_by_itself() {
 
     postgres.pause().await;
     let message = "Internal error fetching provisioner job agent.".to_owned();
-    assert_eq!(running.sign_in(None).await, (500, message));
+    assert_eq!(running.sign_in(None).await, (503, message));
     let answer = running.server.get("/readyz").await;
     assert_eq!(told(&answer), (503, "The database is not reachable.".to_owned()));
     assert_eq!(running.server.get("/healthz").await.status, 200);

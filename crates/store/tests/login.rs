@@ -84,6 +84,11 @@ async fn certificates_and_keys_that_cannot_be_used_are_named() {
     }
 }
 
+/// Whether the database answers, which has no tables for authd to fit
+async fn answers(store: &PgStore) -> bool {
+    matches!(store.ping().await, Err(Error::Tables(_)))
+}
+
 #[tokio::test]
 async fn certificates_that_are_replaced_count_for_the_next_connection() {
     let server = Secured::start();
@@ -95,10 +100,10 @@ async fn certificates_that_are_replaced_count_for_the_next_connection() {
     assert!(matches!(store.ping().await.unwrap_err(), Error::Unavailable { .. }));
 
     server.files("x", &own, &own_key);
-    store.ping().await.unwrap();
+    assert!(answers(&store).await);
     // While a file is half written.
     server.folder.write("x.pem", b"");
-    store.ping().await.unwrap();
+    assert!(answers(&store).await);
     let fresh = PgStore::new(&url, &Options::default()).unwrap_err();
     assert!(matches!(fresh, Error::Tls { .. }), "{fresh}");
 }
@@ -114,7 +119,7 @@ async fn a_password_comes_out_of_a_file_that_is_read_for_each_connection() {
     assert!(refused.contains("password authentication failed"), "{refused}");
 
     folder.write("pass", b"localhost:*:*:keeper:to\\:day's\n");
-    store.ping().await.unwrap();
+    assert!(answers(&store).await);
 }
 
 #[tokio::test]

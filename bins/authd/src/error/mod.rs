@@ -206,10 +206,11 @@ impl Failure {
             Self::InvalidIdentity { cloud, rejection } => {
                 invalid_identity_message(*cloud, rejection.reason()).to_owned()
             }
-            Self::LookupFailed(_) => "Internal error fetching provisioner job agent.".to_owned(),
+            Self::LookupFailed(_) | Self::LookupUnavailable(_) => {
+                "Internal error fetching provisioner job agent.".to_owned()
+            }
             Self::MethodNotAllowed { .. } => "Method not allowed.".to_owned(),
             Self::NotJson(_) => "Request body must be valid JSON.".to_owned(),
-            Self::LookupUnavailable(_) => "The database cannot answer at present.".to_owned(),
             Self::NotReady(error) if unfit(error.as_ref()).is_some() => {
                 "The tables of the control plane do not fit.".to_owned()
             }

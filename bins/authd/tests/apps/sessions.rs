@@ -58,7 +58,7 @@ async fn a_session_of_apps_lasts_as_the_one_it_is_made_in() {
         (LoginType::Password, DAY - 60, DAY - 60, DAY),
         // This very request extends the session.
         (LoginType::Password, DAY / 2, DAY, DAY),
-        (LoginType::Token, DAY, DAY, HOUR),
+        (LoginType::Token, DAY, DAY, HOUR - 1),
     ] {
         let mut plan = Plan::new();
         let now: DateTime<Utc> = plan.now.into();

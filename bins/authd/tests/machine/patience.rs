@@ -95,8 +95,13 @@ async fn a_metadata_session_that_ended_is_begun_anew() {
 async fn a_stronger_signature_that_is_not_there_is_no_fault() {
     for (what, bad, asked_for) in [
         ("404", Answer::status(404), 1),
+        ("403", Answer::status(403), 1),
+        ("405", Answer::status(405), 1),
+        ("a redirect", Answer::status(302).with_header("Location", "/elsewhere"), 1),
+        ("401 for good", Answer::status(401), 3),
         ("503 for good", Answer::status(503), 3),
         ("a page for good", page(), 3),
+        ("silence for good", silence(), 3),
     ] {
         let world = World::of(Cloud::Aws);
         let route = ("GET", "/latest/dynamic/instance-identity/rsa2048");

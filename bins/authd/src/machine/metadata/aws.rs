@@ -30,7 +30,7 @@ pub(super) struct Aws {
 /// The answer of `/rsa2048`
 enum Message {
     Fetched(String),
-    /// Older services and stand-ins do not have it
+    /// Older services and stand-ins do not have it, or fail at it for good
     Absent,
 }
 
@@ -63,7 +63,7 @@ impl Aws {
                 .insert(begin(metadata, timeouts, &mut self.swallowed, self.patience).await?),
         };
         let session = [(TOKEN, token.as_str())];
-        let get = async |name: &str, is_known: bool| match is_known {
+        let get = async |name: &str, is_known: bool, timeouts| match is_known {
             true => None,
             false => {
                 let path = format!("/latest/dynamic/instance-identity/{name}");
@@ -71,9 +71,9 @@ impl Aws {
             }
         };
         let (document, signature, rsa2048) = join3(
-            get("document", self.document.is_some()),
-            get("signature", self.signature.is_some()),
-            get("rsa2048", self.rsa2048.is_some()),
+            get("document", self.document.is_some(), timeouts),
+            get("signature", self.signature.is_some(), timeouts),
+            get("rsa2048", self.rsa2048.is_some(), metadata.timeouts),
         )
         .await;
         let mut misses = Vec::new();
@@ -88,17 +88,25 @@ impl Aws {
             };
         keep(&mut self.document, document, is_document, "an instance identity document");
         keep(&mut self.signature, signature, is_signature, "a signature");
-        match rsa2048 {
-            Some(Err(Miss { status: Some(StatusCode::NOT_FOUND), .. })) => {
-                self.rsa2048 = Some(Message::Absent);
+        if let Some(fetched) = rsa2048 {
+            let message = fetched.and_then(|fetched| {
+                check(fetched, is_message, "a PKCS#7 message").map_err(Miss::from)
+            });
+            match message {
+                Ok(message) => self.rsa2048 = Some(Message::Fetched(message)),
+                Err(miss) => {
+                    self.failures += 1;
+                    let has_ended = miss.status == Some(StatusCode::UNAUTHORIZED);
+                    let lasts = miss.trouble.is_lasting() && !has_ended
+                        || miss.status == Some(StatusCode::NOT_FOUND);
+                    // Most control planes do without it, so it is not waited for to the end.
+                    if lasts || self.failures >= MOST_FAILURES {
+                        self.rsa2048 = Some(Message::Absent);
+                    } else {
+                        misses.push(miss);
+                    }
+                }
             }
-            Some(fetched) => {
-                let mut message = None;
-                keep(&mut message, Some(fetched), is_message, "a PKCS#7 message");
-                self.rsa2048 = message.map(Message::Fetched);
-                self.failures += u32::from(self.rsa2048.is_none());
-            }
-            None => {}
         }
         self.proof(misses)
     }
@@ -119,11 +127,8 @@ impl Aws {
                 body.insert("pkcs7".to_owned(), message.clone().into());
             }
             Some(Message::Absent) => {}
-            // Most control planes do without it, so it is not waited for to the end.
-            None if self.failures < MOST_FAILURES && self.patience != Patience::Once => {
-                return Err(first(misses, None));
-            }
-            None => {}
+            None if self.patience == Patience::Once => {}
+            None => return Err(first(misses, None)),
         }
         body.insert("document".to_owned(), document.clone().into());
         body.insert("signature".to_owned(), signature.clone().into());

@@ -1,0 +1,257 @@
+mod statement;
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use app_authz::credential::{KeyHolder, SessionToken};
+use app_authz::{AgentId, AgentInHost, AppAccess, AppRequest, Directory, NameOrId, Place, Port};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use self::statement::{ByAgents, ByNames};
+pub(in crate::pg) use self::statement::{by_agent, by_id, by_name};
+use super::PgStore;
+use super::batches;
+use super::connect::Connection;
+use super::holders::{HolderColumns, HolderRow};
+use super::places::{PlaceColumns, PlaceRow};
+use super::tables::{Generation, Question, Tables};
+use crate::Error;
+
+impl Directory for PgStore {
+    type Error = Error;
+
+    async fn app_access(
+        &self,
+        request: &AppRequest,
+        tokens: &[SessionToken],
+    ) -> Result<AppAccess, Error> {
+        let tokens = tokens.iter().map(|token| token.id().to_owned()).collect();
+        match request.terminal() {
+            Some(agent) => self.terminals.ask(TerminalAccess { agent, tokens }).await,
+            None => self.apps.ask(NamedAccess { place: NamedPlace::of(request), tokens }).await,
+        }
+    }
+}
+
+/// Access to an app or a port
+pub(super) struct NamedAccess {
+    place: NamedPlace,
+    tokens: Vec<String>,
+}
+
+/// Where a request leads that names owner and workspace
+#[derive(PartialEq, Eq, Hash)]
+struct NamedPlace {
+    owner: IdOrName,
+    workspace: IdOrName,
+    slug: Option<String>,
+    port: Option<u16>,
+}
+
+/// An id or a name; neither for a name that no row can have
+#[derive(PartialEq, Eq, Hash)]
+struct IdOrName {
+    id: Option<Uuid>,
+    name: Option<String>,
+}
+
+impl NamedPlace {
+    fn of(request: &AppRequest) -> Self {
+        let port = request.slug_or_port().parse::<Port>().ok();
+        let slug = if port.is_none() { text(request.slug_or_port()) } else { None };
+        Self {
+            owner: request.user().into(),
+            workspace: request.workspace().into(),
+            slug,
+            port: port.map(Port::number),
+        }
+    }
+
+    const fn has_id(&self) -> bool {
+        self.owner.id.is_some() || self.workspace.id.is_some()
+    }
+}
+
+impl From<&str> for IdOrName {
+    fn from(asked: &str) -> Self {
+        match NameOrId::from(asked) {
+            NameOrId::Id(id) => Self { id: Some(id), name: None },
+            NameOrId::Name(name) => Self { id: None, name: text(name) },
+        }
+    }
+}
+
+/// The text, unless it holds the one character that no text in PostgreSQL does
+fn text(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.contains('\0'))
+}
+
+impl batches::Question for NamedAccess {
+    type Answer = AppAccess;
+
+    async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppAccess>> {
+        let asked = Asked::by(questions.iter().map(|q| (&q.place, &*q.tokens)));
+        let rows: Vec<Row> = if asked.places.iter().any(|place| place.has_id()) {
+            let text = connection.text(Question::AppById)?;
+            ByNames::<true>::of(&asked, text).load(&mut &connection.inner).await?
+        } else {
+            let text = connection.text(Question::AppByName)?;
+            ByNames::<false>::of(&asked, text).load(&mut &connection.inner).await?
+        };
+        Ok(asked.answers(rows, &connection.tables, |place, row| {
+            row.place(place.slug.as_deref(), place.port)
+        }))
+    }
+}
+
+/// Access to the terminal of an agent
+pub(super) struct TerminalAccess {
+    agent: AgentId,
+    tokens: Vec<String>,
+}
+
+impl batches::Question for TerminalAccess {
+    type Answer = AppAccess;
+
+    async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppAccess>> {
+        let asked = Asked::by(questions.iter().map(|q| (&q.agent, &*q.tokens)));
+        let statement = ByAgents {
+            text: connection.text(Question::Terminal)?,
+            agents: &asked.places.iter().map(|agent| agent.0).collect::<Vec<_>>(),
+            tokens: &asked.tokens,
+        };
+        let rows: Vec<Row> = statement.load(&mut &connection.inner).await?;
+        Ok(asked.answers(rows, &connection.tables, |_, row| row.place(None, None)))
+    }
+}
+
+/// What several questions are about, each place and each token once
+///
+/// A page asks for many things at once, and whoever it sends away comes back for all of
+/// them: these are questions about one place by one visitor.
+struct Asked<'a, P> {
+    places: Vec<&'a P>,
+    tokens: Vec<&'a str>,
+    /// For each question, which of the places and which of the tokens
+    wanted: Vec<(usize, Vec<usize>)>,
+}
+
+/// Places and tokens in one row, with their number: the n-th place has nothing to do with
+/// the n-th token
+type Row = (i64, Option<PlaceRow>, Option<HolderRow>);
+type Columns = (BigInt, Nullable<PlaceColumns>, Nullable<HolderColumns>);
+
+impl<'a, P: Eq + Hash> Asked<'a, P> {
+    fn by(questions: impl Iterator<Item = (&'a P, &'a [String])>) -> Self {
+        let (mut places, mut tokens) = (Numbers::default(), Numbers::default());
+        let wanted = questions.map(|(place, carried)| {
+            (places.number(place), carried.iter().map(|token| tokens.number(&**token)).collect())
+        });
+        Self { wanted: wanted.collect(), places: places.items, tokens: tokens.items }
+    }
+
+    /// Deals the rows out to the questions
+    fn answers(
+        self,
+        rows: Vec<Row>,
+        tables: &Tables,
+        place: impl Fn(&P, PlaceRow) -> Place,
+    ) -> Vec<AppAccess> {
+        let mut places: Vec<Option<Arc<Place>>> = vec![None; self.places.len()];
+        let mut holders: Vec<Option<Arc<KeyHolder>>> = vec![None; self.tokens.len()];
+        for (n, found, holder) in rows {
+            let Ok(n) = usize::try_from(n - 1) else { continue };
+            if let (Some(asked), Some(shared), Some(row)) =
+                (self.places.get(n), places.get_mut(n), found)
+            {
+                *shared = Some(Arc::new(place(asked, row)));
+            }
+            if let (Some(shared), Some(HolderRow(holder))) = (holders.get_mut(n), holder) {
+                *shared = Some(Arc::new(holder));
+            }
+        }
+        let answer = |(place, tokens): (usize, Vec<usize>)| AppAccess {
+            place: places[place].clone(),
+            holders: tokens.into_iter().filter_map(|token| holders[token].clone()).collect(),
+            agent_in_host: match tables.generation() < Generation::V2_27 {
+                true => AgentInHost::OfAll,
+                false => AgentInHost::OfPorts,
+            },
+        };
+        self.wanted.into_iter().map(answer).collect()
+    }
+}
+
+/// Items, each once
+struct Numbers<T> {
+    items: Vec<T>,
+    numbers: HashMap<T, usize>,
+}
+
+impl<T> Default for Numbers<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), numbers: HashMap::new() }
+    }
+}
+
+impl<T: Copy + Eq + Hash> Numbers<T> {
+    fn number(&mut self, item: T) -> usize {
+        *self.numbers.entry(item).or_insert_with(|| {
+            self.items.push(item);
+            self.items.len() - 1
+        })
+    }
+}
+
+/// How the database goes about each statement
+#[cfg(test)]
+pub(super) mod explained {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::pg::plans::Explain;
+
+    pub(in crate::pg) async fn by_name(
+        connection: &Connection,
+        owner: &str,
+        workspace: &str,
+        slug: &str,
+        key: &str,
+    ) -> QueryResult<Value> {
+        let text = connection.text(Question::AppByName)?;
+        let place = place(owner.into(), workspace, slug);
+        let tokens = [key.to_owned()];
+        let asked = Asked::by(std::iter::once((&place, &tokens[..])));
+        Explain(ByNames::<false>::of(&asked, text)).load(connection).await
+    }
+
+    pub(in crate::pg) async fn by_id(
+        connection: &Connection,
+        owner: &str,
+        workspace: Uuid,
+        slug: &str,
+    ) -> QueryResult<Value> {
+        let text = connection.text(Question::AppById)?;
+        let place = place(owner.into(), &workspace.to_string(), slug);
+        let asked = Asked::by(std::iter::once((&place, &[][..])));
+        Explain(ByNames::<true>::of(&asked, text)).load(connection).await
+    }
+
+    pub(in crate::pg) async fn by_agent(
+        connection: &Connection,
+        agent: Uuid,
+        key: &str,
+    ) -> QueryResult<Value> {
+        let text = connection.text(Question::Terminal)?;
+        Explain(ByAgents { text, agents: &[agent], tokens: &[key] }).load(connection).await
+    }
+
+    fn place(owner: IdOrName, workspace: &str, slug: &str) -> NamedPlace {
+        let (workspace, slug) = (workspace.into(), text(slug));
+        NamedPlace { owner, workspace, slug, port: None }
+    }
+}
