@@ -9,7 +9,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use authd::client::Client;
-use testkit::Database;
+use testkit::{Database, Release};
 use tokio::process::{Child, Command};
 
 /// The page, and what stands in place of its addresses
@@ -99,19 +99,15 @@ impl Page {
 
 /// Tables as the control plane has them, with keys and without any of authd's own
 async fn control_planes() -> Database {
-    let database = Database::new().await;
+    let database = Database::of_release(Release::NEWEST).await;
+    database.store().await.remove_owned().await.unwrap();
     database
         .sql(
-            "DROP TABLE authd_audit_log, authd_audit_sessions, authd_schema_migrations;
-             INSERT INTO crypto_keys (feature, sequence, secret, starts_at) VALUES
+            "INSERT INTO crypto_keys (feature, sequence, secret, starts_at) VALUES
                  ('workspace_apps_token', 1, repeat('ab', 64), now() - interval '1 day'),
                  ('workspace_apps_api_key', 1, repeat('ab', 32), now() - interval '1 day')",
         )
         .await;
-    let own = "select typname from pg_type where typname like 'authd_%' and typtype = 'e'";
-    for name in database.sql(own).await {
-        database.sql(&format!("DROP TYPE {name}")).await;
-    }
     database
 }
 

@@ -114,7 +114,7 @@ async fn what_is_wrong_is_said_with_what_to_do() {
             "INSERT INTO crypto_keys (feature, sequence, secret, starts_at)
              VALUES ('workspace_apps_token', 1, 'zz', now())",
             "keys workspace_apps_token",
-            "none can be read",
+            "none can be read: a row is not understood",
         ),
     ] {
         let database = Database::of_release(release).await;
@@ -162,6 +162,31 @@ async fn what_may_be_meant_otherwise_is_a_warning() {
     }
 }
 
+/// Keys in the clear can be read, and the next one could not be made
+#[tokio::test]
+async fn a_control_plane_that_encrypts_is_named_with_the_key_that_is_missing() {
+    let database = Database::of_release(Release::NEWEST).await;
+    database
+        .sql(
+            "INSERT INTO dbcrypt_keys (number, active_key_digest, test) VALUES (1, '39d228e', '');
+             INSERT INTO crypto_keys (feature, sequence, secret, secret_key_id, starts_at) VALUES
+                 ('workspace_apps_token', 1, repeat('ab', 64), NULL, now()),
+                 ('workspace_apps_token', 2, 'sealed', '39d228e', now()),
+                 ('workspace_apps_api_key', 1, 'sealed', '39d228e', now())",
+        )
+        .await;
+    let (status, table, said) = check(&database, &APPS).await;
+    assert_eq!(status, Some(1), "{table}");
+    let encryption = line(&table, "encryption");
+    assert!(encryption.contains("not among --external-token-encryption-keys"), "{encryption}");
+    assert!(encryption.contains("`39d228e`") && encryption.starts_with("warning"), "{encryption}");
+    let tokens = line(&table, "keys workspace_apps_token");
+    assert!(tokens.starts_with("warning") && tokens.contains("1 can be read"), "{tokens}");
+    let seals = line(&table, "keys workspace_apps_api_key");
+    assert!(seals.starts_with("error") && seals.contains("39d228e"), "{seals}");
+    assert!(said.contains("none can be read"), "{said}");
+}
+
 #[tokio::test]
 async fn settings_are_checked_before_there_is_a_database() {
     let memory = ["check", "--store", "memory"];
@@ -170,7 +195,7 @@ async fn settings_are_checked_before_there_is_a_database() {
     )
     .await;
     assert_eq!(status, Some(1), "{table}");
-    assert!(said.starts_with("authd: secure_auth_cookie: no browser keeps"), "{said}");
+    assert!(said.starts_with("authd: secure_auth_cookie: browsers drop Secure cookies"), "{said}");
 
     // What is refused while settings are read is told in the same way.
     for (args, words) in [

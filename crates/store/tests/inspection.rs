@@ -1,4 +1,4 @@
-//! What an operator is told of a database before authd uses it
+//! What an operator learns of a database before authd uses it
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::disallowed_methods, reason = "as a binary, a test has the time")]
 

@@ -5,12 +5,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use agent_auth::Candidates;
 use app_audit::{Journal, Window};
 use app_authz::token::{Feature, Rotation};
 use store::fleet::{Fleet, Transition};
+use store::inspection::{Asked, Part};
 use store::{Error, Migrations, Options, PgStore, Pooling, Store};
 use testkit::Database;
 use tokio_postgres::{Client, NoTls};
@@ -57,6 +58,11 @@ async fn a_pooler_of_sessions_is_worked_through() {
         let store = PgStore::connect(&pooler.url(), &Options::default()).await.unwrap();
         assert!(store.is_pooled(), "{extra}");
         assert_eq!(store.pooling().await, Ok(Pooling::Session), "{extra}");
+        let looked = store.inspect(&Asked::with([Part::Apps]), &|| SystemTime::UNIX_EPOCH).await;
+        let server = looked.unwrap().server;
+        assert_eq!(server.pooling, Pooling::Session, "{extra}");
+        let jit = server.settings.iter().find(|setting| setting.name == "jit").unwrap();
+        assert_eq!((&*jit.value, jit.wanted.as_deref()), ("on", Some("off")), "{extra}");
         use_everything(&store).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Whether authd can work as it is set up, told before anybody notices
+//! Whether authd can work with its settings, trust and database
 //!
 //! `authd check` prints all findings; `authd serve` looks for the same and says the same.
 

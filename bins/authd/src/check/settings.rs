@@ -39,7 +39,7 @@ type Rule = fn(&AppsConfig, &Config) -> Option<Found>;
 
 /// Settings that do not go together, each under the setting to change
 ///
-/// What no deployment can use is refused where the settings are read, and is no rule here.
+/// A value that no deployment can use is refused where the settings are read, and has no rule here.
 const RULES: &[(&str, Rule)] = &[
     ("secure_auth_cookie", |apps, _| {
         let url = &apps.access_url;
@@ -49,7 +49,7 @@ const RULES: &[(&str, Rule)] = &[
                  leave this out"
             ))),
             (Scheme::Http, true) => Some(Found::Never(format!(
-                "no browser keeps a Secure cookie of {url}, so nobody can sign in; serve the \
+                "browsers drop Secure cookies of {url}, so signing in is impossible; serve the \
                  dashboard over https, or leave this out"
             ))),
             (Scheme::Https, false) => Some(Found::Perhaps(
@@ -77,8 +77,7 @@ const RULES: &[(&str, Rule)] = &[
         }
         if !domain.contains('.') {
             return Some(Found::Never(format!(
-                "browsers keep no cookie for all of `{domain}`, so nobody can open an app of \
-                 {pattern}; use a domain of two labels or more, such as `*.apps.{domain}`"
+                "browsers drop cookies for all of `{domain}`, so no app of {pattern} can be opened; use a domain of two labels or more, such as `*.apps.{domain}`"
             )));
         }
         let dashboard = apps.access_url.host();
@@ -144,9 +143,7 @@ const RULES: &[(&str, Rule)] = &[
     }),
     ("proxy_trusted_headers", |apps, _| {
         (apps.trusted.origins.is_empty() && !apps.trusted.headers.is_empty()).then(|| {
-            Found::Perhaps(
-                "these headers are believed from nobody without `proxy_trusted_origins`".to_owned(),
-            )
+            Found::Perhaps("these headers are ignored without `proxy_trusted_origins`".to_owned())
         })
     }),
     ("audit_close_rows", |apps, _| {
@@ -276,7 +273,7 @@ mod tests {
         };
         for (lines, expected) in [
             ("", "no proxy is trusted"),
-            ("proxy_trusted_headers = [\"x-real-ip\"]", "believed from nobody"),
+            ("proxy_trusted_headers = [\"x-real-ip\"]", "are ignored without"),
             ("proxy_trusted_origins = [\"0.0.0.0/0\"]", "every client is believed"),
             ("proxy_trusted_origins = [\"::/0\"]", "every client is believed"),
             ("proxy_trusted_origins = [\"10.0.0.0/8\"]", "no trusted proxy can reach"),

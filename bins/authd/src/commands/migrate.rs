@@ -36,7 +36,7 @@ pub(crate) async fn run(args: MigrateArgs) -> Result<ExitCode, CommandError> {
 /// What is to be done with the tables
 enum Todo {
     Migrate(Migrations),
-    /// Only told without `yes`
+    /// Without `yes` the tables are only listed
     RemoveOwned {
         yes: bool,
     },
@@ -46,7 +46,7 @@ impl Todo {
     async fn carry_out(self, url: &str) -> Result<ExitCode, CommandError> {
         let store = PgStore::connect(url, &Options::default()).await?;
         match self {
-            Self::Migrate(migrations) => print(&told(&store.migrate(migrations).await?)),
+            Self::Migrate(migrations) => print(&report(&store.migrate(migrations).await?)),
             Self::RemoveOwned { yes: true } => {
                 let removed = store.remove_owned().await?;
                 let mut lines: Vec<String> =
@@ -81,7 +81,7 @@ impl Todo {
 }
 
 /// What a migration did, line by line
-fn told(migrated: &Migrated) -> Vec<String> {
+fn report(migrated: &Migrated) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(former) = migrated.former_record {
         let entries = former.entries;

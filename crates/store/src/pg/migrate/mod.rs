@@ -22,7 +22,7 @@ use crate::Error;
 pub enum Migrations {
     /// The control plane's tables and authd's own: authd stands alone
     All,
-    /// Only the tables that nobody but authd writes: a control plane has the rest
+    /// Only the tables that authd alone writes: a control plane has the rest
     OwnedOnly,
 }
 
@@ -90,7 +90,7 @@ impl PgStore {
         reverted.await
     }
 
-    /// Runs `work` while nobody else migrates this database
+    /// Runs `work` while no other process migrates this database
     async fn with_session<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Session) -> MigrationResult<T> + Send + 'static,
@@ -140,8 +140,8 @@ fn versions(sources: impl IntoIterator<Item = EmbeddedMigrations>) -> MigrationR
     Ok(versions)
 }
 
-/// A table that is there although no migration of ours created it is somebody
-/// else's, and creating ours beside or over it would be wrong
+/// A table that is there although no migration of ours created it belongs to another
+/// program, and creating ours beside or over it would be wrong
 fn foreign_table(session: &mut Session) -> MigrationResult<Option<&'static str>> {
     let recorded = record::recorded(session)?;
     if versions([CONTROL_PLANE])?.iter().any(|version| recorded.contains(version)) {
