@@ -6,8 +6,8 @@ use super::catalog::Catalog;
 
 /// The shape of a control plane's tables, named by the first release that has it
 ///
-/// Generations are ordered. A release has every column of [`Generation::marks`] up to its
-/// own generation, and none of a later one. Columns that are not listed here are in every
+/// Generations are ordered. A release has the columns that came with each one up to its
+/// own generation, and none of a later one. All other columns that authd reads are in every
 /// supported release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
