@@ -168,7 +168,7 @@ struct Bare {
 impl Bare {
     async fn connect(url: &str) -> Self {
         let mut statements =
-            STATEMENTS.split("\n\n").filter(|text| text.contains("(owner_name, workspace_name"));
+            STATEMENTS.split("\n\n").filter(|text| text.contains("port, key_id, n)"));
         let text = statements.next().unwrap();
         assert!(statements.next().is_none());
         let mut callers = Vec::new();
@@ -317,7 +317,7 @@ enum Step {
 /// In the order of the steps
 const CHAIN: [&str; 12] = [
     "SELECT id, hashed_secret, user_id, last_used, expires_at, created_at, updated_at,
-            login_type::text, lifetime_seconds, scope::text, token_name
+            login_type::text, lifetime_seconds, scopes::text[], token_name
      FROM api_keys WHERE id = $1 LIMIT 1",
     "SELECT id, username, email, status::text, deleted, rbac_roles, login_type::text, last_seen_at
      FROM users WHERE id = $1 LIMIT 1",
