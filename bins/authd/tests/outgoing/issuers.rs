@@ -106,7 +106,7 @@ async fn a_proof_whose_issuer_cannot_be_had_is_refused() {
     let (_, fetcher) = digicert(|_| Reply::status("404 Not Found"));
     let proof = azure.proof(&["http://cacerts.digicert.com/ca.crt"]);
     let error = azure.verify(&proof, &fetcher).await.unwrap_err();
-    assert!(matches!(error, Error::UntrustedSigner { .. }), "{error:?}");
+    assert!(matches!(error, Error::UnknownIssuer { .. }), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
