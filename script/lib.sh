@@ -16,6 +16,8 @@ needed() {
     command -v caddy >/dev/null 2>&1 || echo caddy
     command -v chromium >/dev/null 2>&1 || echo chromium
     command -v chromedriver >/dev/null 2>&1 || echo chromium-driver
+    command -v ip >/dev/null 2>&1 || echo iproute2
+    command -v systemd-analyze >/dev/null 2>&1 || echo systemd
 }
 
 # A server, not only the client.
