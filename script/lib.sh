@@ -17,6 +17,8 @@ needed() {
     [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null 2>&1 || echo pgbouncer
     command -v chromium >/dev/null 2>&1 || echo chromium
     command -v chromedriver >/dev/null 2>&1 || echo chromium-driver
+    command -v ip >/dev/null 2>&1 || echo iproute2
+    command -v systemd-analyze >/dev/null 2>&1 || echo systemd
 }
 
 # A server, not only the client.

@@ -24,7 +24,7 @@ enum Use {
     Unread,
     /// Everything in it is trusted without it
     Known,
-    /// It is named after something that is no region
+    /// Its name does not have the form of a region
     NoRegion,
     /// Certificates that are no authorities, of which none can be an issuer
     NoAuthority,

@@ -69,7 +69,7 @@ fn systemd_takes_the_units() {
     let verified = Command::new("systemd-analyze").arg("verify").args(&paths).output();
     std::fs::remove_dir_all(&folder).unwrap();
     let Ok(verified) = verified else {
-        let required = std::env::var_os("AUTHD_REQUIRE_PROGRAMS").is_some_and(|value| value == "1");
+        let required = std::env::var_os("AUTHD_REQUIRE_PROGRAMS").is_some();
         assert!(!required, "there is no systemd-analyze");
         eprintln!("WARNING: no systemd-analyze: THE UNITS WERE NOT VERIFIED");
         return;

@@ -4,8 +4,8 @@ use crate::{Error, Reason, error::cut};
 
 /// Why a proof was refused, and what it says of the machine it is about
 ///
-/// For whoever has to find a refused machine: logs, not answers. Everything but the
-/// [`error`](Self::error) is text of the proof, cut to [`Error::MAX_ECHO`] bytes, and may
+/// For logs, in which operators look for a refused machine, and not for answers. Everything
+/// but the [`error`](Self::error) is text of the proof, cut to [`Error::MAX_ECHO`] bytes, and may
 /// hold any character.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
@@ -18,7 +18,7 @@ pub struct Rejection {
 impl Rejection {
     pub(crate) fn new(failed: Failed, claimed: Claimed, denied: Option<Denied>) -> Self {
         let Failed { error, is_genuine } = failed;
-        // What nobody signed is denied by nothing.
+        // A policy decides about genuine proofs only.
         Self { error, is_genuine, claimed, denied: denied.filter(|_| is_genuine) }
     }
 
@@ -42,7 +42,7 @@ impl Rejection {
 
     /// Whether the cloud signed what [`claimed`](Self::claimed) has
     ///
-    /// If not, anybody may have written it.
+    /// If not, it may be forged.
     #[must_use]
     pub const fn is_genuine(&self) -> bool {
         self.is_genuine

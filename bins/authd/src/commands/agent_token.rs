@@ -25,13 +25,13 @@ pub(crate) async fn run(args: AgentTokenArgs) -> Result<(), CommandError> {
         let problem = "`--metadata-url`: metadata services are asked without TLS, by http://";
         return Err(CommandError::Usage(problem.to_owned()));
     }
-    // Before anything is waited for, so that a typing error is told at once.
+    // Checked before waiting, so that a typing error fails at once.
     let file = args.output.as_deref().map(TokenFile::at).transpose().map_err(|error| {
         let path = args.output.clone().unwrap_or_default();
         CommandError::TokenFile { path, error }
     })?;
     let report = Arc::new(|line: &str| {
-        // Where nobody listens, there is nothing else to do.
+        // A closed standard error cannot be reported anywhere.
         let _ = writeln!(std::io::stderr(), "authd: {line}");
     });
     let pauses = Pauses::new(Arc::new(jitter));

@@ -22,7 +22,7 @@ impl fmt::Display for IdleSetting {
 }
 
 impl Settings {
-    /// The identity settings that can do nothing, whatever machines come
+    /// The identity settings that have no effect, or that refuse every machine
     pub(super) fn idle(&self) -> Vec<IdleSetting> {
         let lists = [
             List {
@@ -143,12 +143,11 @@ impl List<'_> {
         let mut seen = BTreeSet::new();
         let mut found = Vec::new();
         for value in values {
-            if !(self.is_possible)(value) {
-                found.push(report(format!("has {}, which is {}", quote(value), self.form)));
-            }
             // Where case counts for nothing, two that differ in it alone are one.
             if !seen.insert(value.to_ascii_lowercase()) {
                 found.push(report(format!("has {} more than once", quote(value))));
+            } else if !(self.is_possible)(value) {
+                found.push(report(format!("has {}, which is {}", quote(value), self.form)));
             }
         }
         found

@@ -66,7 +66,7 @@ impl RefusedInstance {
 pub(crate) struct MachineFacts<'a> {
     pub(crate) instance_id: Option<&'a str>,
     pub(crate) cloud: Option<&'static str>,
-    /// Whether the cloud signed this; otherwise anybody may have written it
+    /// Whether the cloud signed these facts; unsigned ones may be forged
     pub(crate) verified: Option<bool>,
     /// The setting that refused it
     pub(crate) setting: Option<&'static str>,

@@ -243,7 +243,7 @@ fn untrusted(error: &CertificateError) -> Trouble {
     }
 }
 
-/// Whether a later attempt may be answered otherwise, whatever was asked
+/// Whether a later attempt at any request may get another status
 pub(super) fn is_passing(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(

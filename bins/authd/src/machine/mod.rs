@@ -138,8 +138,8 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// [`SignInError`]: whatever else goes wrong, at once, and the last trouble once the
-    /// patience is over.
+    /// [`SignInError`]: any other trouble at once, and the last trouble once the patience is
+    /// over.
     pub async fn sign_in(&self) -> Result<SessionToken, SignInError> {
         let progress = Progress::begin();
         tokio::select! {

@@ -51,7 +51,7 @@ impl TokenFile {
         let temporary = self.folder.join(format!(".authd-{}", Uuid::new_v4().simple()));
         let written = self.write_through(&temporary, token);
         if written.is_err() {
-            // Nothing may be left of a token that nobody asked for.
+            // A token must not stay behind under a name that its readers do not know.
             let _ = std::fs::remove_file(&temporary);
         }
         written

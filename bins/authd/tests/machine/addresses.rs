@@ -26,8 +26,10 @@ fn metadata_services_are_found_at_their_own_addresses() {
         unshare(options).args(["ip", "link", "set", "lo", "up"]).status().is_ok_and(|s| s.success())
     };
     let Some(options) = namespaces.iter().find(works) else {
-        let required = std::env::var_os("AUTHD_REQUIRE_PROGRAMS").is_some_and(|value| value == "1");
-        assert!(!required, "no network namespace can be had, with `unshare` and `ip`");
+        // Some sandboxes allow no namespaces, whatever is installed.
+        let installed = Command::new("ip").arg("-V").output().is_ok();
+        let required = std::env::var_os("AUTHD_REQUIRE_PROGRAMS").is_some();
+        assert!(installed || !required, "there is no `ip`");
         eprintln!("WARNING: no network namespace: THE CLOUDS' ADDRESSES WERE NOT TESTED");
         return;
     };

@@ -3,14 +3,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use authd::machine::{BaseUrl, Machine, Patience, Pauses};
+use authd::machine::{BaseUrl, Machine, Patience, Pauses, Timeouts};
 use identity_verify::Cloud;
 use identity_verify::test_util::server::{Answer, Server};
 use serde_json::Value;
 
 use crate::world::{
-    CLOUDS, TOKEN, World, complaint, first_request, page, short_pauses, sign_in_path, silence,
-    spoil,
+    CLOUDS, LONG, SHORT, TOKEN, World, complaint, first_request, page, short_pauses, sign_in_path,
+    silence, spoil,
 };
 
 /// What passes at either service
@@ -35,6 +35,11 @@ fn passing() -> Vec<(&'static str, Answer)> {
     ]
 }
 
+/// How long to wait for an answer: short only where none comes
+fn timeouts_for(answer: &Answer) -> Timeouts {
+    if answer.delay.is_zero() { LONG } else { SHORT }
+}
+
 #[tokio::test]
 async fn a_metadata_service_that_is_not_ready_yet_is_asked_again() {
     let mut rows = passing();
@@ -49,9 +54,11 @@ async fn a_metadata_service_that_is_not_ready_yet_is_asked_again() {
     for cloud in CLOUDS {
         for (what, bad) in &rows {
             let world = World::of(cloud);
+            let metadata_timeouts = timeouts_for(bad);
             let bad = bad.clone();
             let asked = spoil(&world.metadata, first_request(cloud), 2, move |_| bad.clone());
-            let token = world.machine(cloud).sign_in().await;
+            let machine = Machine { metadata_timeouts, ..world.machine(cloud) };
+            let token = machine.sign_in().await;
             assert_eq!(token.unwrap().reveal(), TOKEN, "{cloud}: {what}");
             assert_eq!(asked.load(Ordering::SeqCst), 3, "{cloud}: {what}");
         }
@@ -70,7 +77,9 @@ async fn every_step_of_aws_goes_on_where_it_failed() {
             let path = format!("/latest/dynamic/instance-identity/{name}");
             let answer = bad.clone();
             let asked = spoil(&world.metadata, ("GET", &path), 2, move |_| answer.clone());
-            let token = world.machine(Cloud::Aws).sign_in().await;
+            let metadata_timeouts = timeouts_for(bad);
+            let machine = Machine { metadata_timeouts, ..world.machine(Cloud::Aws) };
+            let token = machine.sign_in().await;
             assert_eq!(token.unwrap().reveal(), TOKEN, "{name}: {}", bad.status);
             assert_eq!(asked.load(Ordering::SeqCst), 3, "{name}: {}", bad.status);
             // What was there already was not asked for again.
@@ -105,8 +114,10 @@ async fn a_stronger_signature_that_is_not_there_is_no_fault() {
     ] {
         let world = World::of(Cloud::Aws);
         let route = ("GET", "/latest/dynamic/instance-identity/rsa2048");
+        let metadata_timeouts = timeouts_for(&bad);
         let asked = spoil(&world.metadata, route, usize::MAX, move |_| bad.clone());
-        assert_eq!(world.machine(Cloud::Aws).sign_in().await.unwrap().reveal(), TOKEN, "{what}");
+        let machine = Machine { metadata_timeouts, ..world.machine(Cloud::Aws) };
+        assert_eq!(machine.sign_in().await.unwrap().reveal(), TOKEN, "{what}");
         assert_eq!(asked.load(Ordering::SeqCst), asked_for, "{what}");
         let sent = world.control_plane.requests().pop().unwrap();
         let body: Value = serde_json::from_slice(&sent.body).unwrap();
@@ -122,8 +133,10 @@ async fn a_control_plane_that_is_busy_is_asked_again() {
     for (what, bad) in rows {
         let world = World::of(Cloud::Azure);
         let path = sign_in_path(Cloud::Azure);
+        let control_plane_timeouts = timeouts_for(&bad);
         let asked = spoil(&world.control_plane, ("POST", &path), 2, move |_| bad.clone());
-        let token = world.machine(Cloud::Azure).sign_in().await;
+        let machine = Machine { control_plane_timeouts, ..world.machine(Cloud::Azure) };
+        let token = machine.sign_in().await;
         assert_eq!(token.unwrap().reveal(), TOKEN, "{what}");
         assert_eq!(asked.load(Ordering::SeqCst), 3, "{what}");
         // The proof is still good.

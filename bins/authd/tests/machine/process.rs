@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use identity_verify::Cloud;
 use tokio::process::Command;
 
@@ -47,4 +49,28 @@ async fn the_process_heeds_proxies_and_authorities_of_its_environment() {
     let (token, told) = agent_token(&url, &world, &env).await;
     assert_eq!(token, format!("{TOKEN}\n"), "{told}");
     assert!(proxy.seen().pop().unwrap().0.starts_with("POST http://127.0.0.1:"));
+}
+
+/// Not a test but a measurement, for docs/performance.md:
+/// `cargo test --release -p authd --test machine -- --ignored --nocapture cold_start`
+#[tokio::test]
+#[ignore = "a measurement, which depends on the machine"]
+async fn cold_start_to_token() {
+    let world = World::of(Cloud::Aws);
+    let secure = Secure::start("localhost", world.control_plane.address()).await;
+    let ca_file = ("AUTHD_CA_FILE", secure.ca_file.to_str().unwrap().to_owned());
+    let secure_url = format!("https://localhost:{}", secure.address.port());
+    for (what, url) in [("http", world.control_plane.url("")), ("https", secure_url)] {
+        let mut times = Vec::new();
+        for _ in 0..51 {
+            let began = Instant::now();
+            let (token, told) = agent_token(&url, &world, std::slice::from_ref(&ca_file)).await;
+            times.push(began.elapsed());
+            assert_eq!(token, format!("{TOKEN}\n"), "{told}");
+        }
+        times.sort_unstable();
+        let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
+        println!("{what}: median {median:.1?}, slowest {slowest:.1?}");
+        assert!(median < Duration::from_millis(50), "{what}: {median:?}");
+    }
 }

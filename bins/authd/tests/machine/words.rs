@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use authd::machine::{Machine, Patience, Timeouts};
+use authd::machine::{Machine, Patience};
 use identity_verify::Cloud;
 use identity_verify::test_util::server::{Answer, Server};
 
@@ -13,8 +13,7 @@ async fn a_swallowed_session_request_ends_with_its_address_and_the_hop_limit() {
     let late = Answer::ok("late").after(std::time::Duration::from_secs(60));
     let asked = spoil(&world.metadata, (method, path), usize::MAX, move |_| late.clone());
     world.metadata.on("GET", "/latest/meta-data/", |_| Answer::status(401));
-    let timeouts = Timeouts { answer: SHORT.answer / 4, ..SHORT };
-    let machine = Machine { metadata_timeouts: timeouts, ..world.machine(Cloud::Aws) };
+    let machine = Machine { metadata_timeouts: SHORT, ..world.machine(Cloud::Aws) };
     // Long before the patience ends: others are answered, so this one never will be.
     let said = complaint(&machine).await;
     for part in [&*world.metadata.url(path), "hop limit", "answers other requests"] {

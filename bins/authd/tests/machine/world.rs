@@ -70,8 +70,8 @@ impl World {
         let mut machine =
             Machine::new(BaseUrl::parse(control_plane).unwrap(), short_pauses(), clock, report);
         machine.patience = Patience::For(Duration::from_secs(60));
-        machine.metadata_timeouts = SHORT;
-        machine.control_plane_timeouts = SHORT;
+        machine.metadata_timeouts = LONG;
+        machine.control_plane_timeouts = LONG;
         machine
     }
 }
@@ -84,9 +84,13 @@ pub fn short_pauses() -> Pauses {
     }
 }
 
-/// Long enough for a busy machine, short enough to wait for
+/// Longer than any answer takes on a busy machine
+pub const LONG: Timeouts =
+    Timeouts { connect: Duration::from_secs(20), answer: Duration::from_secs(20) };
+
+/// For what never answers
 pub const SHORT: Timeouts =
-    Timeouts { connect: Duration::from_secs(5), answer: Duration::from_millis(400) };
+    Timeouts { connect: Duration::from_secs(20), answer: Duration::from_secs(1) };
 
 /// Serves what the metadata service of `cloud` does
 pub fn serve(metadata: &Server, cloud: Cloud) {
@@ -158,7 +162,7 @@ pub async fn complaint(machine: &Machine) -> String {
 
 /// An answer that comes later than anybody waits
 pub fn silence() -> Answer {
-    Answer::ok("late").after(Duration::from_secs(2))
+    Answer::ok("late").after(Duration::from_secs(60))
 }
 
 pub fn page() -> Answer {

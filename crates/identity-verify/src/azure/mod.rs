@@ -303,7 +303,7 @@ fn environments(der: &[u8], certificate: &Certificate<'_>) -> Result<Vec<Environ
         return Err(Error::not_allowed("no name of it is an Azure cloud's"));
     }
     for name in beside {
-        // A wildcard is no name, but one below a metadata service names nothing else.
+        // A wildcard does not count as a name, but below a metadata service it does no harm.
         let below = name.and_then(|name| name.strip_prefix("*."));
         named.push(below.and_then(Environment::of_name).ok_or(Error::not_allowed(
             "it also has a name that is not an Azure cloud's metadata service",

@@ -169,7 +169,7 @@ impl<'a> Payload<'a> {
                 Denied::new("google_allowed_projects", claimed.get("project_id"))
             }
             Error::ServiceAccountNotAllowed => {
-                // One that Google did not verify is none, whether it is listed or not.
+                // An address that Google did not verify does not count, even if it is listed.
                 let verified = self.email.as_deref().filter(|_| self.email_verified == Some(true));
                 Denied::new("google_allowed_service_accounts", verified)
             }

@@ -8,7 +8,7 @@ use crate::identity::Proof;
 
 /// The bytes of the files that were given, each under its option
 ///
-/// `Debug` is left out: whoever has a proof can sign in with it.
+/// Not `Debug`: a proof is a bearer document.
 #[derive(Clone)]
 pub(super) struct Files {
     pub(super) document: Option<Vec<u8>>,

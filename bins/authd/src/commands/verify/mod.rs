@@ -36,7 +36,7 @@ pub(crate) async fn run(args: VerifyArgs) -> Result<ExitCode, CommandError> {
     let files = Files::read(&args)?;
     let trust = Trust::read(args.trust_dir.as_deref())?;
     for idle in trust.idle_files(now) {
-        // Where nobody listens, the outcome still says the rest.
+        // A closed standard error does not change the outcome.
         let _ = writeln!(std::io::stderr(), "authd: {idle}");
     }
     // Google's keys of today cannot judge a token of another day, but those who ask

@@ -48,8 +48,8 @@ pub(super) fn is_worth_a_search(rejection: &Rejection) -> bool {
 
 /// Looks for the fewest changes that make the proof of `files` hold
 ///
-/// Nothing is found where nobody with a trusted key signed: a change is only ever
-/// believed because the signature then holds.
+/// A change counts only because a trusted signature then verifies, so a forgery has no
+/// repair.
 pub(super) async fn find(
     identity: &Identity,
     files: &Files,
@@ -63,7 +63,9 @@ pub(super) async fn find(
             let variants = text::of_base64(given, &["signature"]);
             variants
                 .into_iter()
-                .map(|v| (Proof::Azure { signature: v.bytes }, told("the signature", &v.changes)))
+                .map(|v| {
+                    (Proof::Azure { signature: v.bytes }, described("the signature", &v.changes))
+                })
                 .collect()
         }
         VerifyCloud::Google => {
@@ -71,7 +73,7 @@ pub(super) async fn find(
             let fields = ["json_web_token", "token", "access_token", "id_token"];
             let variants = text::of_base64(given, &fields).into_iter().flat_map(without_line_break);
             variants
-                .map(|v| (Proof::Google { token: v.bytes }, told("the token", &v.changes)))
+                .map(|v| (Proof::Google { token: v.bytes }, described("the token", &v.changes)))
                 .collect()
         }
     };
@@ -104,8 +106,8 @@ fn of_aws(files: &Files) -> Vec<Candidate> {
     if let Some(given) = &files.signature {
         for signature in signatures(given) {
             for document in &documents {
-                let mut changes = told("the document", &document.changes);
-                changes.extend(told("the signature", &signature.changes));
+                let mut changes = described("the document", &document.changes);
+                changes.extend(described("the signature", &signature.changes));
                 let (document, signature) = (document.bytes.clone(), signature.bytes.clone());
                 found.push((Proof::AwsDocument { document, signature }, changes));
             }
@@ -116,17 +118,17 @@ fn of_aws(files: &Files) -> Vec<Candidate> {
                  given as `pkcs7`"
                     .to_owned(),
             ];
-            changes.extend(told("the text", &message.changes));
+            changes.extend(described("the text", &message.changes));
             found.push((Proof::AwsPkcs7 { pkcs7: message.bytes, document: None }, changes));
         }
     }
     if let Some(given) = &files.pkcs7 {
         for message in messages(given) {
-            let changes = told("the message", &message.changes);
+            let changes = described("the message", &message.changes);
             let pkcs7 = message.bytes;
             for document in &documents {
                 let mut changes = changes.clone();
-                changes.extend(told("the document", &document.changes));
+                changes.extend(described("the document", &document.changes));
                 let (pkcs7, document) = (pkcs7.clone(), Some(document.bytes.clone()));
                 found.push((Proof::AwsPkcs7 { pkcs7, document }, changes));
             }
@@ -146,8 +148,8 @@ fn of_aws(files: &Files) -> Vec<Candidate> {
                      `signature`"
                         .to_owned(),
                 ];
-                changes.extend(told("the text", &signature.changes));
-                changes.extend(told("the document", &document.changes));
+                changes.extend(described("the text", &signature.changes));
+                changes.extend(described("the document", &document.changes));
                 let (document, signature) = (document.bytes.clone(), signature.bytes.clone());
                 found.push((Proof::AwsDocument { document, signature }, changes));
             }
@@ -156,7 +158,7 @@ fn of_aws(files: &Files) -> Vec<Candidate> {
     found
 }
 
-/// A token is one line, and a line break behind it is no part of it
+/// A token is one line, and a line break behind it is not a part of it
 fn without_line_break(variant: Variant) -> Vec<Variant> {
     let trimmed = variant.bytes.trim_ascii();
     if trimmed.len() == variant.bytes.len() {
@@ -167,6 +169,6 @@ fn without_line_break(variant: Variant) -> Vec<Variant> {
     vec![Variant { bytes: trimmed.to_vec(), changes }, variant]
 }
 
-fn told(what: &str, changes: &[&str]) -> Vec<String> {
+fn described(what: &str, changes: &[&str]) -> Vec<String> {
     changes.iter().map(|change| change.replace("{}", what)).collect()
 }

@@ -37,7 +37,7 @@ pub(super) struct Metadata<'a> {
 
 /// The body of a sign-in, without the name of an agent
 ///
-/// `Debug` names the cloud only: whoever has a proof can sign in with it.
+/// `Debug` names the cloud only: a proof is a bearer document.
 pub(super) struct Proof {
     pub(super) cloud: Cloud,
     pub(super) body: Value,
