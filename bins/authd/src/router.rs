@@ -86,7 +86,7 @@ const ANY: &str = "*";
 
 /// Every path there is, with the methods allowed: a list separated by commas, or `*`
 ///
-/// Below [those of Envoy](envoy_prefix) any path may follow. For whoever describes or
+/// Below [those of Envoy](envoy_prefix) any path may follow. For code that describes or
 /// tests the interface.
 #[doc(hidden)]
 pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {

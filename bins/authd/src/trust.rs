@@ -156,7 +156,7 @@ impl Trust {
         Ok(())
     }
 
-    /// The files of a folder, all of which must be PEM files; none if there is no folder
+    /// The files of a folder, all of which must be PEM files; empty if the folder does not exist
     fn pem_files(&mut self, folder: &Path) -> Result<Vec<PathBuf>, TrustError> {
         if !folder.exists() {
             return Ok(Vec::new());

@@ -131,7 +131,7 @@ async fn a_token_is_put_into_a_file_for_its_user_alone() {
     let folder = std::env::temp_dir().join(format!("authd-token-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir(&folder).unwrap();
     let file = folder.join("token");
-    // Whoever read it before must not read what comes after.
+    // A process that could read the file before must not read the new token.
     std::fs::write(&file, "old").unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let old = std::fs::File::open(&file).unwrap();

@@ -197,7 +197,7 @@ async fn settings_are_checked_before_there_is_a_database() {
     assert_eq!(status, Some(1), "{table}");
     assert!(said.starts_with("authd: secure_auth_cookie: browsers drop Secure cookies"), "{said}");
 
-    // What is refused while settings are read is told in the same way.
+    // A setting that is refused while it is read is reported in the same way.
     for (args, words) in [
         (&["--access-url", "a.example"][..], "`access_url`"),
         (

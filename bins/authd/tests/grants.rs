@@ -285,7 +285,7 @@ async fn tokens_are_made_listed_and_ended_with_the_rights_for_commands() {
             let (status, _, said) = authd(&url, args).await;
             assert_eq!(status, Some(0), "{release} {args:?}: {said}");
         }
-        // Without the commands' rights there is no list of sessions.
+        // Without the rights of the commands sessions cannot be listed.
         let other = Deployment::new(release).await;
         other.database.sql(&other.grants(&APPS).await).await;
         let (status, _, said) = authd(&other.role_url(), &["token", "list"]).await;

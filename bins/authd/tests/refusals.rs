@@ -305,7 +305,7 @@ async fn a_proof_in_both_forms_of_aws_holds_if_either_does() {
         assert_eq!(told(&answer).0, expected, "{} keys, RSA-1024 {allowed}", trusted.len());
         // What the message signed has to be what stands beside it.
         assert_eq!(told(&server.post(body(&strong, &other, &weak)).await).0, 401);
-        // A message that is none is not passed over.
+        // A field that does not hold a message is not passed over.
         assert_eq!(told(&server.post(body("AAAA", &document, &weak)).await).0, 401);
         server.stop().await;
     }

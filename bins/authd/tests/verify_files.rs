@@ -193,7 +193,7 @@ fn a_document_that_was_changed_is_told_what_makes_it_hold() {
             assert!(repair.contains(part), "{what}: {repair}");
         }
     }
-    // One that says something else is no better for any change.
+    // No change helps a proof that says something else.
     let forged = document.replace("i-0123abcd", "i-0123abce");
     let files = [("document", forged.as_bytes()), ("signature", lab.signature.as_bytes())];
     let (status, line) = lab.verify("aws", &files);

@@ -9,7 +9,7 @@ use crate::{Cloud, asn1::Malformed};
 /// Messages are for logs: they name what is wrong and where. Those of
 /// [`InvalidInstanceId`], [`UnknownIssuer`] and [`UnknownRegion`] quote the proof, cut and
 /// with control characters escaped; the others hold no text of a document, token or
-/// signature. A caller on the network is told the [`Reason`] alone.
+/// signature. A caller on the network gets the [`Reason`] alone.
 ///
 /// [`InvalidInstanceId`]: Self::InvalidInstanceId
 /// [`UnknownIssuer`]: Self::UnknownIssuer

@@ -259,7 +259,7 @@ fn a_leaf_must_be_named_in_an_azure_cloud() {
         (com, &["westeurope.metadata.azure.com", com][..]),
         ("a.b.metadata.azure.us", &["a.b.metadata.azure.us"]),
         ("METADATA.azure.cn", &["metadata.AZURE.cn"]),
-        // A wildcard is no name of its own, but it names nothing else either.
+        // A wildcard is not a host's name, but it does not name a foreign host either.
         (com, &[com, "*.metadata.azure.com"]),
     ] {
         verify(cn, sans).unwrap();

@@ -68,7 +68,7 @@ type Roles = (Vec<(RoleName, WorkspaceSharing)>, Vec<Arc<Role>>);
 
 /// All roles of a user, and those of them that are stored
 ///
-/// Names that are none are left out: they grant nothing. How an organization shares is told
+/// Texts that are not a role's name are left out: they grant nothing. How an organization shares is said
 /// by the row of the role that it implies, so the names come with the default.
 pub(crate) fn roles(held: impl IntoIterator<Item = Held>, is_service_account: bool) -> Roles {
     let (mut names, mut stored) = (Vec::new(), Vec::new());

@@ -38,7 +38,7 @@ async fn every_release_is_told_with_what_it_lacks() {
         assert!(!migration.is_dirty);
         for task in &inspection.tasks {
             let answered = task.part == Part::SignIn || *release >= Release::FIRST_WITH_APPS;
-            // What is no question about workspaces can be answered before.
+            // Questions about other objects can be answered before.
             if answered {
                 assert_eq!(task.lacks, [], "{release}: {}", task.name);
             }

@@ -231,7 +231,7 @@ async fn rows_of_a_control_plane_are_changed_only_where_that_is_allowed() {
     let store = PgStore::connect(database.url(), &options).await.unwrap();
     assert_eq!(store.import(&demotion, false).await.unwrap().len(), 1);
     assert_eq!(database.sql(STATE).await[0], "{}");
-    // What would change nothing is no reason to refuse.
+    // An import that changes nothing is not refused.
     assert_eq!(database.store().await.import(&demotion, false).await.unwrap(), []);
 }
 

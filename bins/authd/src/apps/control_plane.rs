@@ -16,7 +16,7 @@ use super::cookies::visible;
 /// What a proxy carries allowed visits to
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Upstream {
-    /// A server that reaches agents and is told which one
+    /// A server that reaches agents; a header names the one to reach
     Apps,
     /// The control plane, which finds the agent in the app token
     ControlPlane,
@@ -67,7 +67,7 @@ fn read_base_path(path: &str, app_path: &str) -> String {
     base
 }
 
-/// The text with its escapes decoded; what is no escape stays, as does what is no UTF-8 by a
+/// The text with its escapes decoded; what is not an escape stays, as does what is not UTF-8 by a
 /// replacement
 fn decode(text: &str) -> String {
     let mut decoded = Vec::with_capacity(text.len());

@@ -55,7 +55,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     }
 }
 
-/// Looks at the database before any client does, so that a mistake is told at the start and not
+/// Looks at the database before any client does, so that a mistake shows at the start and not
 /// at the first sign-in, or where visits went unrecorded
 async fn look(store: &PgStore, config: &Config) -> Result<(), CommandError> {
     let (findings, _) = check::look(store, config).await?;

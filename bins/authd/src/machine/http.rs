@@ -69,7 +69,7 @@ impl Question<'_> {
     ///
     /// # Errors
     ///
-    /// If there is no whole answer within the timeouts.
+    /// If the answer is not complete within the timeouts.
     pub(super) async fn ask(
         &self,
         connector: &Connector,
@@ -135,7 +135,7 @@ impl Question<'_> {
     }
 }
 
-/// Why there is no whole answer
+/// Why an answer is incomplete or missing
 #[derive(Debug, Error)]
 pub(super) enum HttpError {
     #[error("the answer broke off or is not HTTP")]

@@ -19,7 +19,7 @@ impl TokenFile {
     ///
     /// # Errors
     ///
-    /// If there is no such folder, or if something other than a file is there.
+    /// If the folder does not exist, or if something other than a file is there.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,

@@ -214,7 +214,7 @@ async fn nobody_in_particular_is_carried_to_public_apps() {
 }
 
 #[tokio::test]
-async fn whoever_may_not_is_told_the_same_as_everywhere() {
+async fn a_refused_visitor_gets_the_usual_answer() {
     let world = World::new().await;
     let control_plane = ControlPlane::beside(&world).await;
     let terminal = format!("/api/v2/workspaceagents/{}/pty", world.agent);
@@ -349,7 +349,7 @@ async fn tokens_leave_the_query() {
                         assert_eq!(set_cookies(&checked)[0].0, "coder_signed_app_token");
                     }
                 }
-                // Whoever may not come in is told so, and not sent anywhere else.
+                // A refused visitor gets the refusal, and is not sent anywhere else.
                 let bob = ("coder-session-token", world.token("bob"));
                 let stranger =
                     Asked { proxy, host: HOST, uri: "/x?coder_session_token=y", headers: &[bob] };

@@ -248,7 +248,7 @@ impl Front {
         }
     }
 
-    /// What is no app goes to the dashboard untouched, and no app gets there
+    /// Paths that are not an app's go to the dashboard untouched, and an app's never do
     async fn part(&self) {
         let session = self.world.token("alice");
         let app = "/@alice/dev/apps/own";

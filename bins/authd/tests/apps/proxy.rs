@@ -1,6 +1,6 @@
 //! The programs of proxies, with the example configurations of `docs/proxies`
 //!
-//! A program that is not installed is told of and left out.
+//! A program that is not installed is named and left out.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -28,7 +28,7 @@ pub enum Program {
 }
 
 impl Program {
-    /// Where the program is; nothing if it is nowhere, which is told
+    /// Where the program is; nothing if it is not installed, which is printed
     async fn path(self) -> Option<PathBuf> {
         let path = match self {
             Self::Nginx => PathBuf::from("/usr/sbin/nginx"),

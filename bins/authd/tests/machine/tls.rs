@@ -140,7 +140,7 @@ async fn what_a_certificate_lacks_is_shown_and_only_time_is_waited_for() {
 #[tokio::test]
 async fn https_where_http_is_spoken_is_told_so() {
     let world = World::of(Cloud::Azure);
-    // As a web server answers to what is no request.
+    // As a web server answers bytes that are not a request.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let plain = listener.local_addr().unwrap();
     tokio::spawn(async move {

@@ -292,7 +292,7 @@ pub enum Level {
 
 /// Where the users of a deployment may have workspaces of their own
 ///
-/// An app that is shared with everyone signed in opens for whoever could open an app of
+/// An app that is shared with everyone signed in opens for users who could open an app of
 /// their own. So this says what a user in no organization may open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OwnWorkspaces {

@@ -107,7 +107,7 @@ pub struct AppToken {
     owner: UserId,
     workspace: WorkspaceId,
     agent: AgentId,
-    /// What the agent is called, if that is told
+    /// The name of the agent, if the claim is there
     agent_name: Option<String>,
     url: String,
     cors: CorsBehavior,

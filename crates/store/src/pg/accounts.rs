@@ -109,7 +109,7 @@ impl QueryFragment<Pg> for List<'_> {
     }
 }
 
-prepared_once!(List);
+prepared_once!(List<'_>);
 
 impl Query for List<'_> {
     type SqlType = (

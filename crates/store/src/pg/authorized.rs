@@ -221,15 +221,5 @@ fn from(workspaces: &str, out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql(" w\nJOIN users owner ON owner.id = w.owner_id\nWHERE NOT w.deleted");
 }
 
-/// A connection knows one generation of the tables, and so one text of each
-macro_rules! prepared_once_for_the_tables {
-    ($($name:ident)+) => {
-        $(impl QueryId for $name {
-            type QueryId = Self;
-
-            const HAS_STATIC_QUERY_ID: bool = true;
-        })+
-    };
-}
-
-prepared_once_for_the_tables!(ById List);
+prepared_once!(ById);
+prepared_once!(List);

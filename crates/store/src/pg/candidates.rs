@@ -120,7 +120,7 @@ impl QueryFragment<Pg> for ByInstances<'_> {
     }
 }
 
-prepared_once!(ByInstances);
+prepared_once!(ByInstances<'_>);
 
 impl Query for ByInstances<'_> {
     type SqlType = (BigInt, SqlUuid, Text, SqlUuid, Timestamptz, SqlUuid, SqlUuid, Bool, Bool);

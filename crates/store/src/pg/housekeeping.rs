@@ -1,7 +1,7 @@
 use diesel::data_types::PgInterval;
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, Query, QueryFragment};
 use diesel::sql_types::{BigInt, Bool, Interval};
 
 use super::tables::Need;
@@ -66,12 +66,7 @@ pub(super) const CLOSE: &str = "\
     ON CONFLICT (id) DO NOTHING
 )";
 
-impl QueryId for EndSessions {
-    type QueryId = Self;
-
-    // The text is always the same, so it is prepared once per connection.
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
+prepared_once!(EndSessions);
 
 impl Query for EndSessions {
     type SqlType = BigInt;
@@ -104,11 +99,7 @@ DELETE FROM authd_audit_log WHERE id = ANY (ARRAY(SELECT id FROM old))",
     }
 }
 
-impl QueryId for Forget {
-    type QueryId = Self;
-
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
+prepared_once!(Forget);
 
 /// The rights that [`CLOSE`] takes, also where it closes nothing
 pub(super) const CLOSED: [Need; 2] = [
@@ -137,7 +128,7 @@ pub(super) const END_VISITS: &[Need] = &[
 /// The rights that [`Forget`] takes
 ///
 /// It locks rows, which takes the right to change one of their columns. This one has no
-/// meaning: whoever may forget rows cannot forge them.
+/// meaning: a role that may delete rows cannot forge them.
 pub(super) const FORGET: &[Need] = &[
     Need::select("authd_audit_log", "id time"),
     Need::delete("authd_audit_log"),

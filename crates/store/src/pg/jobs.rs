@@ -63,12 +63,7 @@ struct OfBuild {
     workspaces: &'static str,
 }
 
-impl QueryId for OfBuild {
-    type QueryId = Self;
-
-    // A connection knows one generation of the tables, and so one text.
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
+prepared_once!(OfBuild);
 
 impl QueryFragment<Pg> for OfBuild {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {

@@ -37,16 +37,18 @@ impl Journal for PgStore {
         let mut connection = self.audit.get().await?;
         let mirror = Mirror::of(&connection.tables()).filter(|_| self.mirror);
         let began = Instant::now();
-        let careful = Note::<true>::of(&groups, window, mirror);
+        let careful = || Note::<true>::of(&groups, window, mirror);
         let noted = match window.closes() {
             false => {
                 let note = Note::<false>::of(&groups, window, mirror);
                 match note.load(&mut *connection).await {
-                    Err(DatabaseError(UniqueViolation, _)) => careful.load(&mut *connection).await,
+                    Err(DatabaseError(UniqueViolation, _)) => {
+                        careful().load(&mut *connection).await
+                    }
                     noted => noted,
                 }
             }
-            true => careful.load(&mut *connection).await,
+            true => careful().load(&mut *connection).await,
         };
         let rows: Vec<Row> = connection.judge(noted, began).await?;
         let kept: HashMap<_, _> = rows.into_iter().map(Row::kept).collect();
@@ -354,11 +356,7 @@ FROM more WHERE last.key = more.key",
     }
 }
 
-impl QueryId for More<'_> {
-    type QueryId = More<'static>;
-
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
+prepared_once!(More<'_>);
 
 /// At most the longest that PostgreSQL can count from any time of today
 pub(super) fn interval(duration: Duration) -> PgInterval {

@@ -16,7 +16,7 @@ pub(super) enum Mirror {
 }
 
 impl Mirror {
-    /// Where to write visits a second time; nothing where there is no such table
+    /// Where to write visits a second time; nothing where the table is missing
     pub(super) fn of(tables: &Tables) -> Option<Self> {
         let (mirror, table) = match tables.generation() < Generation::V2_25 {
             true => (Self::AuditLogs, "audit_logs"),

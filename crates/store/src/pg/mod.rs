@@ -1,9 +1,19 @@
-/// Says that the text of a statement is always the same, so that each connection
+/// Says that the text of a statement is always the same on one connection, which therefore
 /// prepares it once
+///
+/// What a text depends on beside the statement's type is the generation of the tables, and a
+/// connection knows one.
 macro_rules! prepared_once {
-    ($name:ident) => {
+    ($name:ident<'_>) => {
         impl diesel::query_builder::QueryId for $name<'_> {
             type QueryId = $name<'static>;
+
+            const HAS_STATIC_QUERY_ID: bool = true;
+        }
+    };
+    ($name:ident) => {
+        impl diesel::query_builder::QueryId for $name {
+            type QueryId = Self;
 
             const HAS_STATIC_QUERY_ID: bool = true;
         }
@@ -199,7 +209,7 @@ impl Store for PgStore {
     async fn ping(&self) -> Result<(), Error> {
         let tables = timeout(PING_PATIENCE, self.look()).await;
         let tables = tables.map_err(|_| Error::unavailable("no answer within a second"))??;
-        tables.answer(self.questions.iter().copied()).map_err(Error::Tables)
+        tables.answer(&self.questions).map_err(Error::Tables)
     }
 }
 

@@ -149,7 +149,7 @@ impl QueryFragment<Pg> for Holders<'_> {
     }
 }
 
-prepared_once!(Holders);
+prepared_once!(Holders<'_>);
 
 impl Query for Holders<'_> {
     type SqlType = HolderColumns;
@@ -212,7 +212,7 @@ UPDATE users SET last_seen_at = greatest(last_seen_at, ",
     }
 }
 
-prepared_once!(Use);
+prepared_once!(Use<'_>);
 
 /// A new key; the table itself refuses one for a user who is unknown or deleted
 struct Insert<'a> {
@@ -291,7 +291,7 @@ impl QueryFragment<Pg> for Insert<'_> {
     }
 }
 
-prepared_once!(Insert);
+prepared_once!(Insert<'_>);
 
 /// Ends a session, and perhaps those of its user that are for apps alone
 struct LogOut<'a> {
@@ -324,7 +324,7 @@ impl QueryFragment<Pg> for LogOut<'_> {
     }
 }
 
-prepared_once!(LogOut);
+prepared_once!(LogOut<'_>);
 
 /// The rights that [`Use`] takes
 pub(super) const USE: &[Need] = &[

@@ -110,7 +110,7 @@ fn value(table: &str, column: &Column, to: Release) -> String {
     }
 }
 
-/// Gives each key the one scope that it had: there is no older word for any other
+/// Gives each key the one scope that it had: no other scope has a label in older releases
 fn keys(from: Release, to: Release) -> String {
     let catalog = Catalog::get();
     let has = |release| catalog.has_column("api_keys", "scope", release);

@@ -73,7 +73,7 @@ impl World {
         self.fleet.organization_members.iter_mut().find(|row| row.user_id == user).unwrap()
     }
 
-    /// The owner of workspaces that wait for theirs, and an account that is no person
+    /// The owner of workspaces that wait for theirs, and an account that is not a person
     fn add_system_users(&mut self) {
         if self.since(Release::V2_22) {
             self.add_user("prebuilds", "acme");

@@ -177,7 +177,7 @@ async fn begin(
             }
         }
     }
-    Err(unreached.unwrap_or_else(|| Trouble::lasting("there is no address to ask")))
+    Err(unreached.unwrap_or_else(|| Trouble::lasting("an address to ask is missing")))
 }
 
 /// A token request that was taken and not answered

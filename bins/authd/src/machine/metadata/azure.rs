@@ -9,7 +9,7 @@ impl Metadata<'_> {
     /// The attested data ("Azure Instance Metadata Service", section "Attested data")
     pub(super) async fn azure(&self, timeouts: Timeouts) -> Result<Value, Trouble> {
         let path = "/metadata/attested/document?api-version=2020-09-01";
-        let mut trouble = Trouble::lasting("there is no address to ask");
+        let mut trouble = Trouble::lasting("an address to ask is missing");
         for base in self.addresses(&[LINK_LOCAL])? {
             let asked = (&Method::GET, &base, path);
             match self.fetch(asked, &[(METADATA, "true")], timeouts).await {

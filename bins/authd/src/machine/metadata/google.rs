@@ -40,7 +40,7 @@ impl Metadata<'_> {
                 None => trouble,
             });
         }
-        Err(troubles.unwrap_or_else(|| Trouble::lasting("there is no address to ask")))
+        Err(troubles.unwrap_or_else(|| Trouble::lasting("an address to ask is missing")))
     }
 }
 

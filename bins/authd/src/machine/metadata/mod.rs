@@ -177,7 +177,7 @@ impl Fetched {
     }
 }
 
-/// Why there is no answer to use
+/// Why an answer cannot be used
 struct Miss {
     trouble: Trouble,
     /// Nothing listens at this address

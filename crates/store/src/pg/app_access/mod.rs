@@ -131,7 +131,7 @@ impl batches::Question for TerminalAccess {
 
 /// What several questions are about, each place and each token once
 ///
-/// A page asks for many things at once, and whoever it sends away comes back for all of
+/// A page asks for many things at once, and a visitor whom it sends away comes back for all of
 /// them: these are questions about one place by one visitor.
 struct Asked<'a, P> {
     places: Vec<&'a P>,

@@ -11,7 +11,7 @@ use crate::pg::tables::push;
 
 /// Places by the names or ids of owner and workspace, and holders, in one statement
 ///
-/// An owner is found by the user name alone: an address is no name, and one that is
+/// An owner is found by the user name alone: an address is not a name, and one that is
 /// empty would be everybody's. A deleted user is found by id, and a deleted workspace
 /// not at all.
 ///
@@ -136,7 +136,7 @@ LEFT JOIN {HOLDER_OF_KEY}
     )
 }
 
-/// What is told of a place, of the workspace `w`, its `owner`, its build `b` and its
+/// The columns of a place: of the workspace `w`, its `owner`, its build `b` and its
 /// template `t`
 ///
 /// Nobody but its owner and roles opens a workspace of a release without access lists.
@@ -243,7 +243,7 @@ LEFT JOIN {HOLDER_OF_KEY}
     )
 }
 
-prepared_once!(ByAgents);
+prepared_once!(ByAgents<'_>);
 
 impl Query for ByAgents<'_> {
     type SqlType = Columns;

@@ -111,7 +111,7 @@ struct Now {
     now: Moment,
 }
 
-/// A limit of -1 is none
+/// A limit of -1 means unlimited
 const FACTS: &str = "\
 SELECT current_setting('server_version') AS version, current_database()::text AS database,
        current_user::text AS role, current_setting('application_name') AS application_name,

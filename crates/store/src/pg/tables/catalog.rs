@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, Query, QueryFragment};
 use diesel::sql_types::{Array, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
@@ -90,11 +90,7 @@ JOIN pg_enum e ON e.enumtypid = to_regtype(asked.name)",
     }
 }
 
-impl QueryId for Read<'_> {
-    type QueryId = Read<'static>;
-
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
+prepared_once!(Read<'_>);
 
 impl Query for Read<'_> {
     type SqlType = (Bool, Text, Text, Text);

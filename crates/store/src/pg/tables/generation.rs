@@ -28,7 +28,7 @@ pub enum Generation {
     V2_28,
     /// The roles that every member of an organization holds are rows
     V2_30,
-    /// Service accounts are told from people
+    /// Users have a mark that tells service accounts from people
     V2_32,
     /// Organizations add roles to those of each member; use no longer prolongs API tokens
     V2_35,
@@ -143,14 +143,5 @@ impl fmt::Display for Generation {
 impl Serialize for Generation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.release())
-    }
-}
-
-impl fmt::Display for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Column { table, column } => write!(f, "{table}.{column}"),
-            Self::Label { kind, label } => write!(f, "label {label} of {kind}"),
-        }
     }
 }

@@ -1,8 +1,9 @@
 //! What authd asks of the tables, and how that differs between their generations
 //!
 //! A connection reads the catalog when it opens and makes its statements from that. Whether
-//! the tables have changed since is asked only when a statement fails; each statement fails
-//! if a column is there that its text takes to be missing, so a change is never overlooked.
+//! the tables have changed since is asked only when a statement fails. A column that has gone
+//! makes each statement fail that reads it, and a [guard](text::Text) does so for a column that
+//! has come.
 
 mod catalog;
 mod generation;
@@ -30,23 +31,18 @@ use crate::error::Unfit;
 pub(super) struct Tables {
     catalog: Catalog,
     generation: Generation,
-    texts: Vec<Result<Text, Unfit>>,
+    texts: Vec<(Question, Result<Text, Unfit>)>,
 }
 
 impl Tables {
     pub(super) fn new(catalog: Catalog) -> Self {
         let generation = Generation::of(&catalog);
-        let texts = Question::ALL.map(|question| Self::text_of(question, &catalog, generation));
-        Self { texts: texts.into(), catalog, generation }
-    }
-
-    fn text_of(
-        question: Question,
-        catalog: &Catalog,
-        generation: Generation,
-    ) -> Result<Text, Unfit> {
-        question.fits(catalog, generation)?;
-        Ok(Text::new(&question.template(), generation))
+        let text = |question: Question| {
+            let fits = question.fits(&catalog, generation);
+            (question, fits.map(|()| Text::new(&question.template(), generation)))
+        };
+        let texts = Question::ALL.into_iter().map(text).collect();
+        Self { texts, catalog, generation }
     }
 
     pub(super) const fn catalog(&self) -> &Catalog {
@@ -63,7 +59,8 @@ impl Tables {
     ///
     /// An error of diesel that carries [`Unfit`].
     pub(super) fn text(&self, question: Question) -> QueryResult<&[String]> {
-        let text = self.texts.get(question.index()).ok_or(diesel::NotFound)?;
+        let text = self.texts.iter().find(|(of, _)| *of == question);
+        let (_, text) = text.ok_or(diesel::NotFound)?;
         let unfit = |unfit: &Unfit| diesel::result::Error::QueryBuilderError(unfit.clone().into());
         text.as_ref().map(Text::pieces).map_err(unfit)
     }
@@ -78,11 +75,10 @@ impl Tables {
     }
 
     /// Whether each of the questions can be put to these tables
-    pub(super) fn answer(
-        &self,
-        questions: impl IntoIterator<Item = Question>,
-    ) -> Result<(), Unfit> {
-        questions.into_iter().try_for_each(|question| question.fits(&self.catalog, self.generation))
+    pub(super) fn answer(&self, questions: &[Question]) -> Result<(), Unfit> {
+        let asked = self.texts.iter().filter(|(question, _)| questions.contains(question));
+        let unfit = asked.filter_map(|(_, text)| text.as_ref().err()).next();
+        unfit.map_or(Ok(()), |unfit| Err(unfit.clone()))
     }
 }
 

@@ -1,7 +1,6 @@
 use super::catalog::Catalog;
 use super::generation::Generation;
 use super::need::{self, Need};
-use super::text::bounds;
 use crate::error::Unfit;
 use crate::pg::{accounts, app_access, candidates, sessions};
 
@@ -45,11 +44,6 @@ impl Question {
     pub(crate) const OF_APPS: [Self; 6] =
         [Self::AppByName, Self::AppById, Self::Terminal, Self::Holders, Self::NewKey, Self::LogOut];
 
-    /// Its place in [`ALL`](Self::ALL)
-    pub(super) fn index(self) -> usize {
-        Self::ALL.iter().position(|question| *question == self).unwrap_or_default()
-    }
-
     /// The question in words
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -84,7 +78,7 @@ impl Question {
             Self::NewKey => sessions::NEW_KEY.to_owned(),
             Self::LogOut => sessions::LOG_OUT.to_owned(),
             Self::Sessions => accounts::SESSIONS.to_owned(),
-            // A part of the statement that notes visits.
+            // Not a statement of its own: it is a part of the one that notes visits.
             Self::Mirror => String::new(),
         }
     }
@@ -123,13 +117,6 @@ impl Question {
             }
             if !catalog.has_table(need.table) {
                 return unfit(need.table.to_owned());
-            }
-        }
-        let template = self.template();
-        let known = bounds(&template).filter(|bound| *bound <= generation);
-        for mark in known.flat_map(|bound| bound.marks()) {
-            if !catalog.has(*mark) {
-                return unfit(mark.to_string());
             }
         }
         Ok(())

@@ -49,7 +49,7 @@ pub(in crate::pg) fn push(out: &mut AstPass<'_, '_, Pg>, text: &mut std::slice::
 }
 
 /// The generations that lines of `template` are bound to
-pub(super) fn bounds(template: &str) -> impl Iterator<Item = Generation> {
+fn bounds(template: &str) -> impl Iterator<Item = Generation> {
     template.lines().filter_map(|line| marked(line).map(|(_, _, bound)| bound))
 }
 

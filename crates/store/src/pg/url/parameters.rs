@@ -68,7 +68,7 @@ impl Given {
         )?;
         if security != Security::Clear && hosts.iter().any(|host| !host.has_name()) {
             return Err(invalid(
-                "`hostaddr` stands without `host`, so there is no name for TLS to verify",
+                "`hostaddr` stands without `host`, so TLS has nothing to verify the server's name against",
             ));
         }
 
@@ -245,7 +245,7 @@ fn any_of<T>(words: &[(&str, T)]) -> impl Display + use<T> {
 
 /// Whether connections are secured in full
 ///
-/// `allow` and `prefer` leave it to an active attacker, which is no security: they are in the
+/// `allow` and `prefer` leave it to an active attacker, which does not secure anything: they are in the
 /// clear. `require` and `verify-ca` would leave the server's name, and `require` its
 /// certificate, unverified.
 const SSL_MODES: [(&str, bool); 6] = [
