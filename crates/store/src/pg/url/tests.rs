@@ -220,7 +220,7 @@ fn what_is_not_understood_is_named_and_no_secret_is() {
         ("hostaddr=h", "`hostaddr` is not an IP address"),
         ("host=@abstract", "abstract socket"),
         ("host='a b'", "no host name has"),
-        ("hostaddr=::1 sslmode=require", "no name for TLS to verify"),
+        ("hostaddr=::1 sslmode=require", "TLS has nothing to verify"),
         (
             "host=h target_session_attrs=write",
             "`target_session_attrs` is not `any`, `read-write`, `read-only`, `primary`, `standby` or `prefer-standby`",
