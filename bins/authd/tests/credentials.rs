@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::process::{Command, Output};
+mod common;
+
 use std::time::SystemTime;
 
 use app_authz::Proxies;
@@ -10,17 +11,9 @@ use app_authz::ProxyToken;
 use app_authz::credential::{SessionToken, Sessions, Terms, authenticate};
 use app_authz::rbac::ScopeName;
 use app_authz::token::{Feature, Hs512Key, KeyRing, KeyStore};
+use common::command::on as authd;
 use store::fleet::Fleet;
 use testkit::Database;
-
-async fn authd(database: &Database, args: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_authd"));
-    command.args(args).args(["--log-level", "error", "--database-url", database.url()]);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let Output { status, stdout, stderr } = output;
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code(), text(stdout), text(stderr))
-}
 
 async fn with_alice() -> Database {
     let database = Database::new().await;

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::process::{Command, Output};
+mod common;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,21 +11,13 @@ use agent_auth::Rules;
 use authd::client::Client;
 use authd::{App, AppsConfig, Identity, Limits, serve};
 use bytes::Bytes;
+use common::command::on as authd;
 use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderName};
 use store::fleet::Fleet;
 use store::{Migrations, Options, PgStore};
 use testkit::{Database, Release, Rows};
 use tokio::net::TcpListener;
-
-async fn authd(database: &Database, args: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_authd"));
-    command.args(args).args(["--log-level", "error", "--database-url", database.url()]);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let Output { status, stdout, stderr } = output;
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code(), text(stdout), text(stderr))
-}
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 

@@ -2,44 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod common;
+
 
 use base64::Engine as _;
+use common::command::{Scratch, text, verify as authd};
 use identity_verify::test_util::{at, aws, azure, google};
 use serde_json::{Value, json};
-
-fn authd(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_authd"));
-    command.arg("verify").args(args).env_remove("AUTHD_TRUST_DIR").output().unwrap()
-}
-
-/// A folder of this test's own, removed with it
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("authd-verify-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, content).unwrap();
-        text(&path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn text(path: &Path) -> String {
-    path.to_str().unwrap().to_owned()
-}
 
 #[test]
 fn a_genuine_proof_that_is_refused_says_by_which_setting() {

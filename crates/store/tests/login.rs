@@ -8,7 +8,6 @@ use agent_auth::Candidates;
 use openssl::pkey::{PKey, Private};
 use openssl::symm::Cipher;
 use openssl::x509::X509;
-use store::fleet::{Fleet, Transition};
 use store::{Error, Migrations, Options, PgStore, Store};
 use testkit::{Database, OwnServer};
 use tokio::net::TcpListener;
@@ -16,6 +15,7 @@ use tokio::net::TcpListener;
 use crate::common::certificates::certificate;
 use crate::common::server::{Postgres, free_port};
 
+use crate::common::{INSTANCE, one_agent};
 mod common;
 
 #[tokio::test]
@@ -328,16 +328,3 @@ fn encoded(text: &str) -> String {
     };
     text.bytes().map(encode).collect()
 }
-
-fn one_agent() -> Fleet {
-    let mut fleet = Fleet::default();
-    let name = |part| format!("{part}-{}", uuid::Uuid::new_v4().simple());
-    let acme = fleet.organization(&name("acme"));
-    let alice = fleet.user(&name("alice"), acme);
-    let workspace = fleet.workspace(alice, "dev");
-    let build = fleet.build(workspace, Transition::Start);
-    fleet.agent(build.resource, "main", INSTANCE);
-    fleet
-}
-
-const INSTANCE: &str = "i-0abc";

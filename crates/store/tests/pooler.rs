@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 use agent_auth::Candidates;
 use app_audit::{Journal, Window};
 use app_authz::token::{Feature, Rotation};
-use store::fleet::{Fleet, Transition};
 use store::inspection::{Asked, Part};
 use store::{Error, Migrations, Options, PgStore, Pooling, Store};
 use testkit::Database;
@@ -18,7 +17,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::common::certificates::certificate;
 use crate::common::server::{Program, find, free_port};
-use crate::common::{entry, event};
+use crate::common::{INSTANCE, entry, event, one_agent};
 
 mod common;
 
@@ -201,17 +200,6 @@ async fn rotate(store: &PgStore) -> Result<usize, Error> {
     store.rotate(Feature::WorkspaceAppsToken, |_| Vec::new()).await
 }
 
-fn one_agent() -> Fleet {
-    let mut fleet = Fleet::default();
-    let name = |part| format!("{part}-{}", uuid::Uuid::new_v4().simple());
-    let acme = fleet.organization(&name("acme"));
-    let alice = fleet.user(&name("alice"), acme);
-    let workspace = fleet.workspace(alice, "dev");
-    let build = fleet.build(workspace, Transition::Start);
-    fleet.agent(build.resource, "main", INSTANCE);
-    fleet
-}
-
 /// PgBouncer before a test's server
 struct Pooler {
     program: Program,
@@ -327,5 +315,3 @@ fn version(pgbouncer: &Path) -> (u32, u32) {
 
 /// More than authd opens in these tests
 const POOL: usize = 20;
-
-const INSTANCE: &str = "i-0abc";

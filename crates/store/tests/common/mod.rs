@@ -12,6 +12,7 @@ use app_audit::{
     AgentId, AppId, Entry, Event, OrganizationId, Resource, UserId, Window, Workspace, WorkspaceId,
     parse_ip,
 };
+use store::fleet::{Fleet, Transition};
 use uuid::Uuid;
 
 /// A visit like no other, `device` telling devices apart
@@ -49,3 +50,17 @@ pub(crate) fn entries(device: u32, count: usize) -> Vec<Entry> {
 pub(crate) fn hour() -> Window {
     Window::default()
 }
+
+/// An agent of [`INSTANCE`], and names that no other fleet has
+pub(crate) fn one_agent() -> Fleet {
+    let mut fleet = Fleet::default();
+    let name = |part| format!("{part}-{}", uuid::Uuid::new_v4().simple());
+    let acme = fleet.organization(&name("acme"));
+    let alice = fleet.user(&name("alice"), acme);
+    let workspace = fleet.workspace(alice, "dev");
+    let build = fleet.build(workspace, Transition::Start);
+    fleet.agent(build.resource, "main", INSTANCE);
+    fleet
+}
+
+pub(crate) const INSTANCE: &str = "i-0abc";
