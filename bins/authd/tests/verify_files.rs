@@ -4,7 +4,6 @@
 
 mod common;
 
-
 use base64::Engine as _;
 use common::command::{Scratch, text, verify as authd};
 use identity_verify::test_util::{at, aws, azure, google};
