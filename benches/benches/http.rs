@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use authd::{App, AppsConfig, Identity, Limits, TrustedProxies};
 use authd_benches::{Contest, Effort, Report, Round, Until, concurrently};
+use authd_http::{AppsConfig, Limits, Service, TrustedProxies};
 use bytes::Bytes;
 use diesel::QueryDsl;
 use diesel_async::AsyncPgConnection;
@@ -32,6 +32,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use identity_fetch::Identity;
 use serde_json::json;
 use store::PgStore;
 use store::fleet::{Fleet, SharingLevel, Transition};
@@ -163,7 +164,7 @@ impl World {
             origins: vec!["127.0.0.1".parse().unwrap()],
             headers: vec!["x-forwarded-for".parse().unwrap()],
         };
-        let app = App::new(
+        let app = Service::new(
             store,
             Identity::builtin(),
             Default::default(),
@@ -174,7 +175,12 @@ impl World {
         app.keep_keys(true).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authd = listener.local_addr().unwrap();
-        tokio::spawn(authd::serve(listener, app, std::future::pending()));
+        tokio::spawn(authd::serve(
+            listener,
+            app,
+            authd::ServerLimits::default(),
+            std::future::pending(),
+        ));
 
         let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
         tokio::spawn(connection);

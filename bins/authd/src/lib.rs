@@ -5,37 +5,18 @@
 //! function, [`App::answer`], and [`serve`] puts it on a listener. The `authd`
 //! command is [`run`].
 
-mod app;
-mod apps;
 mod check;
 mod cli;
 pub mod client;
+mod clock;
 mod commands;
 mod config;
-mod error;
-mod identity;
 mod idle;
-mod import;
+mod log;
 pub mod machine;
-mod malformed;
-pub mod outgoing;
-mod pages;
-mod quote;
-mod random;
-mod router;
-mod routes;
 mod server;
-mod telemetry;
-mod to_the_end;
 mod trust;
 
-pub use app::{App, Clock, system_clock};
-pub use apps::{
-    AppsConfig, AuditFail, CookieConfig, KeysError, Network, NoNetwork, SameSite, Signing,
-    TrustedProxies,
-};
+pub use clock::system_clock;
 pub use commands::run;
-pub use config::Limits;
-pub use identity::{Identity, Online};
-pub use router::routes;
-pub use server::serve;
+pub use server::{ServerLimits, serve};

@@ -1,8 +1,10 @@
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use authd_http::Service;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -13,24 +15,45 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
-use crate::app::App;
 use crate::idle::IdleTimeout;
+
+/// Limits of connections and of the end of the server
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Open connections
+    pub connections: usize,
+    /// Time for the head of a request to arrive
+    pub head: Duration,
+    /// Time without a byte in either direction, after which a connection is closed
+    pub idle: Duration,
+    /// Time that answers under way have once the server stops
+    pub drain: Duration,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connections: 8192,
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            drain: Duration::from_secs(20),
+        }
+    }
+}
 
 /// Serves HTTP/1.1 and HTTP/2 (h2c, prior knowledge) until `stop` resolves
 ///
-/// Then no connection is accepted any more, idle ones are closed, and answers
-/// under way have [`Limits::drain`] to finish.
-///
-/// [`Limits::drain`]: crate::Limits::drain
+/// Then it accepts no further connection, closes idle ones, and gives answers under way
+/// [`ServerLimits::drain`] to finish.
 pub async fn serve<S: Store + 'static>(
     listener: TcpListener,
-    app: Arc<App<S>>,
+    service: Arc<Service<S>>,
+    limits: ServerLimits,
     stop: impl Future<Output = ()>,
 ) {
-    let limits = app.limits;
     let connections = Arc::new(Semaphore::new(limits.connections));
     let drain = GracefulShutdown::new();
-    let http = http(limits.request);
+    let http = http(limits.head);
     let mut stop = std::pin::pin!(stop);
 
     loop {
@@ -50,10 +73,10 @@ pub async fn serve<S: Store + 'static>(
                 continue;
             }
         };
-        let app = Arc::clone(&app);
+        let service = Arc::clone(&service);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let app = Arc::clone(&app);
-            async move { Ok::<_, std::convert::Infallible>(app.answer_to(peer.ip(), request).await) }
+            let service = Arc::clone(&service);
+            async move { Ok::<_, Infallible>(service.answer_to(peer.ip(), request).await) }
         });
         let io = TokioIo::new(IdleTimeout::new(stream, limits.idle));
         let connection = drain.watch(http.serve_connection(io, service).into_owned());

@@ -3,7 +3,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use identity_verify::{aws, azure, google};
+use identity_fetch::Identity;
+use identity_verify::{Policy, aws, azure, google};
 use thiserror::Error;
 
 /// Whom to believe: what the vendors publish, and what an operator adds
@@ -78,6 +79,17 @@ impl Trust {
             trust.google = Some(keys);
         }
         Ok(trust)
+    }
+
+    /// Verifies proofs with these keys and certificates, and fetches nothing
+    pub(crate) fn into_identity(self, policy: &Policy) -> Identity {
+        let identity = Identity::with_policy(policy)
+            .aws(aws::Verifier::new(self.aws, policy.clone()))
+            .azure(azure::Verifier::new(self.azure, policy.clone()));
+        match self.google {
+            Some(keys) => identity.google_keys(keys),
+            None => identity,
+        }
     }
 
     /// The files and folders that do nothing at `now`, each with the reason

@@ -5,8 +5,8 @@
 mod common;
 
 use agent_auth::Rules;
-use authd::Identity;
 use common::{Server, Setup, proof, told};
+use identity_fetch::Identity;
 use identity_verify::Policy;
 use identity_verify::test_util::aws::Cloud;
 use identity_verify::test_util::{at, azure, google};
@@ -300,7 +300,8 @@ impl OtherClouds {
         let google = google::Cloud::generate();
         let identity = Identity::builtin()
             .azure(identity_verify::azure::Verifier::new(azure.trust(), Policy::default()))
-            .google(identity_verify::google::Verifier::default(), google.jwks());
+            .google(identity_verify::google::Verifier::default())
+            .google_keys(google.jwks());
         let server = Setup::with(identity).start(store).await;
         Self { _database: database, server, azure, google, tokens: tokens.into() }
     }

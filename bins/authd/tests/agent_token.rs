@@ -7,8 +7,8 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
-use authd::Identity;
 use common::{ACCOUNT, REGION, Setup};
+use identity_fetch::Identity;
 use identity_verify::test_util::server::{Answer, Server};
 use identity_verify::test_util::{at, aws, azure, google};
 use identity_verify::{Policy, azure as azure_identity, google as google_identity};
@@ -52,7 +52,8 @@ async fn machines_of_all_clouds_receive_their_tokens() {
     let identity = Identity::builtin()
         .aws(identity_verify::aws::Verifier::new(aws.keys(), Policy::default()))
         .azure(azure_identity::Verifier::new(azure.trust(), Policy::default()))
-        .google(google_identity::Verifier::default(), google.jwks());
+        .google(google_identity::Verifier::default())
+        .google_keys(google.jwks());
     let server = Setup::with(identity).start(store).await;
     let url = server.url("/");
 

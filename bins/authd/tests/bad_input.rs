@@ -8,8 +8,10 @@ mod common;
 
 use std::time::Duration;
 
-use authd::{Identity, Limits};
+use authd::ServerLimits;
+use authd_http::Limits;
 use common::{SIGN_IN, Server, Setup, proof, signed, told};
+use identity_fetch::Identity;
 use identity_verify::test_util::aws::{Cloud, Document};
 use identity_verify::{Policy, aws};
 use serde_json::{Value, json};
@@ -251,8 +253,8 @@ async fn slow_bodies_are_given_up() {
 async fn a_head_that_never_ends_is_given_up() {
     let cloud = Cloud::generate(common::REGION);
     let brief = Duration::from_millis(300);
-    let limits = Limits { request: brief, idle: brief, ..Limits::default() };
-    let server = Setup::trusting(&cloud).limits(limits).start(MemoryStore::default()).await;
+    let limits = ServerLimits { head: brief, idle: brief, ..ServerLimits::default() };
+    let server = Setup::trusting(&cloud).server(limits).start(MemoryStore::default()).await;
     // Nothing, half an HTTP/2 preface, half a head: hyper may close without a word.
     for start in ["", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost"] {
         raw(&server, start.as_bytes()).await;

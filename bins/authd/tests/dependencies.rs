@@ -12,11 +12,47 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("agent-auth", &[]),
     ("app-audit", &[]),
     ("app-authz", &[]),
-    ("authd", &["agent-auth", "app-audit", "app-authz", "identity-verify", "store"]),
+    (
+        "authd",
+        &[
+            "agent-auth",
+            "app-audit",
+            "app-authz",
+            "authd-http",
+            "fleet-import",
+            "identity-fetch",
+            "identity-verify",
+            "store",
+        ],
+    ),
     (
         "authd-benches",
-        &["agent-auth", "app-audit", "app-authz", "authd", "identity-verify", "store", "testkit"],
+        &[
+            "agent-auth",
+            "app-audit",
+            "app-authz",
+            "authd",
+            "authd-http",
+            "identity-fetch",
+            "identity-verify",
+            "store",
+            "testkit",
+        ],
     ),
+    (
+        "authd-http",
+        &[
+            "agent-auth",
+            "app-audit",
+            "app-authz",
+            "fleet-import",
+            "identity-fetch",
+            "identity-verify",
+            "store",
+        ],
+    ),
+    ("fleet-import", &["app-authz", "store"]),
+    ("identity-fetch", &["identity-verify"]),
     ("identity-verify", &[]),
     ("store", &["agent-auth", "app-audit", "app-authz"]),
     ("testkit", &["identity-verify", "store"]),
@@ -24,13 +60,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// What must never reach a library: it knows no HTTP, and only the store knows SQL
 const FOREIGN: &[(&str, &[&str])] = &[
-    ("hyper", &["authd", "authd-benches", "testkit"]),
-    ("http", &["authd", "authd-benches", "testkit"]),
+    ("hyper", &["authd", "authd-benches", "identity-fetch", "testkit"]),
+    ("http", &["authd", "authd-benches", "authd-http", "testkit"]),
     ("diesel", &["store", "authd-benches"]),
     ("diesel-async", &["store", "authd-benches"]),
     ("tokio-postgres", &["store", "authd-benches", "testkit"]),
     ("clap", &["authd"]),
-    ("tokio-rustls", &["authd"]),
+    ("tokio-rustls", &["authd", "identity-fetch"]),
 ];
 
 #[test]

@@ -13,11 +13,13 @@ use app_audit::{Journal, Window};
 use app_authz::ProxyToken;
 use app_authz::credential::SessionToken;
 use authd::client::{Answer, Client};
-use authd::{App, AppsConfig, Identity, Limits, TrustedProxies, serve};
+use authd::{ServerLimits, serve};
+use authd_http::{AppsConfig, Limits, Service, TrustedProxies};
 use bytes::Bytes;
 use common::{REGION, SIGN_IN, proof, told};
 use hyper::Method;
 use hyper::header::HeaderName;
+use identity_fetch::Identity;
 use identity_verify::test_util::aws::Cloud;
 use identity_verify::{Policy, aws};
 use store::fleet::{Fleet, KeyScope, Transition};
@@ -132,10 +134,15 @@ struct Served {
 }
 
 impl Served {
-    async fn with(app: App<PgStore>) -> Self {
+    async fn with(app: Service<PgStore>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(serve(listener, Arc::new(app), std::future::pending()));
+        tokio::spawn(serve(
+            listener,
+            Arc::new(app),
+            ServerLimits::default(),
+            std::future::pending(),
+        ));
         Self { url, client: Client::new() }
     }
 
@@ -160,11 +167,12 @@ impl Served {
     }
 }
 
-fn app(store: PgStore, cloud: &Cloud, apps: bool, now: SystemTime) -> App<PgStore> {
+fn app(store: PgStore, cloud: &Cloud, apps: bool, now: SystemTime) -> Service<PgStore> {
     let mut keys = aws::Keys::builtin();
     keys.add_pem(cloud.region(), cloud.public_key_pem().as_bytes()).unwrap();
     let identity = Identity::builtin().aws(aws::Verifier::new(keys, Policy::default()));
-    let app = App::new(store, identity, Rules::default(), Limits::default(), Arc::new(move || now));
+    let app =
+        Service::new(store, identity, Rules::default(), Limits::default(), Arc::new(move || now));
     if !apps {
         return app;
     }

@@ -9,11 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use agent_auth::Rules;
 use authd::client::Client;
-use authd::{App, AppsConfig, Identity, Limits, serve};
+use authd::{ServerLimits, serve};
+use authd_http::{AppsConfig, Limits, Service};
 use bytes::Bytes;
 use common::command::on as authd;
 use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderName};
+use identity_fetch::Identity;
 use store::fleet::Fleet;
 use store::{Migrations, Options, PgStore};
 use testkit::{Database, Release, Rows};
@@ -115,7 +117,7 @@ async fn the_route_imports_into_a_control_plane_only_where_that_is_allowed() {
     {
         let options = Options::default().into_control_plane(allowed);
         let store = PgStore::connect(database.url(), &options).await.unwrap();
-        let app = App::new(
+        let app = Service::new(
             store,
             Identity::builtin(),
             Rules::default(),
@@ -125,7 +127,12 @@ async fn the_route_imports_into_a_control_plane_only_where_that_is_allowed() {
         .with_apps(AppsConfig::new("https://coder.example.com".parse().unwrap()));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/api/v2/authd/import{query}", listener.local_addr().unwrap());
-        tokio::spawn(serve(listener, Arc::new(app), std::future::pending()));
+        tokio::spawn(serve(
+            listener,
+            Arc::new(app),
+            ServerLimits::default(),
+            std::future::pending(),
+        ));
         let headers = [
             (CONTENT_TYPE, "application/json"),
             (HeaderName::from_static("coder-session-token"), &*token),

@@ -7,8 +7,8 @@ mod common;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use authd::Identity;
 use common::{Setup, told};
+use identity_fetch::Identity;
 use identity_verify::test_util::{at, aws, azure, google};
 use identity_verify::{Policy, aws as on_aws, azure as on_azure, google as on_google};
 use serde_json::{Value, json};
@@ -88,7 +88,8 @@ impl Clouds {
         Identity::builtin()
             .aws(on_aws::Verifier::new(self.aws.keys(), policy.clone()))
             .azure(on_azure::Verifier::new(self.azure.trust(), policy.clone()))
-            .google(on_google::Verifier::new(policy), self.google.jwks())
+            .google(on_google::Verifier::new(policy))
+            .google_keys(self.google.jwks())
     }
 
     /// What a machine of each cloud posts

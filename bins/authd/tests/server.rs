@@ -7,7 +7,8 @@ mod slow_store;
 
 use std::time::Duration;
 
-use authd::Limits;
+use authd::ServerLimits;
+use authd_http::Limits;
 use bytes::Bytes;
 use common::{SIGN_IN, Setup, proof, told};
 use http_body_util::{BodyExt, Empty};
@@ -106,8 +107,8 @@ async fn answers_under_way_are_finished_before_stopping() {
 #[tokio::test]
 async fn the_drain_has_an_end() {
     let cloud = Cloud::generate(common::REGION);
-    let limits = Limits { drain: Duration::from_millis(100), ..Limits::default() };
-    let server = Setup::trusting(&cloud).limits(limits).start(SlowStore::new()).await;
+    let limits = ServerLimits { drain: Duration::from_millis(100), ..ServerLimits::default() };
+    let server = Setup::trusting(&cloud).server(limits).start(SlowStore::new()).await;
     let url = server.url(SIGN_IN);
     let body = proof(&cloud, INSTANCE, None).to_string();
     let abandoned =

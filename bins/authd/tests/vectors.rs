@@ -6,9 +6,9 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use authd::Identity;
 use common::vectors::{Vector, Vectors};
 use common::{Setup, told};
+use identity_fetch::Identity;
 use identity_verify::test_util::at;
 use identity_verify::{Policy, aws, azure, google};
 use serde_json::{Value, json};
@@ -88,7 +88,8 @@ fn identity(vector: &Vector<'_>) -> Identity {
     Identity::builtin()
         .aws(aws::Verifier::new(aws::Keys::builtin(), policy.clone()))
         .azure(azure::Verifier::new(azure_trust, policy.clone()))
-        .google(google::Verifier::new(policy), jwks.unwrap_or_default())
+        .google(google::Verifier::new(policy))
+        .google_keys(jwks.unwrap_or_default())
 }
 
 /// The route for the vector's cloud, and the body a machine would post there

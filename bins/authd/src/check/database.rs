@@ -10,9 +10,9 @@ use store::{Error, Generation, Owner, PgStore, Pooling};
 use uuid::Uuid;
 
 use super::{Finding, releases};
-use crate::app::system_clock;
-use crate::apps::Signing;
+use crate::clock::system_clock;
 use crate::config::Config;
+use authd_http::Signing;
 
 /// Looks at a database, for a server with this configuration
 ///

@@ -3,8 +3,8 @@ use std::net::IpAddr;
 use app_authz::Scheme;
 
 use super::Finding;
-use crate::apps::{AppsConfig, SameSite};
 use crate::config::Config;
+use authd_http::{AppsConfig, SameSite};
 
 /// What is wrong with settings that are each good on their own
 pub(crate) fn findings(config: &Config) -> Vec<Finding> {

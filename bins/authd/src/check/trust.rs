@@ -2,12 +2,12 @@ use std::time::SystemTime;
 
 use super::Finding;
 use crate::config::IdentityConfig;
-use crate::identity::{Expiry, Identity, Online, WARNING_DAYS};
 use crate::trust::Trust;
+use identity_fetch::{Expiry, WARNING_DAYS};
 
 /// What of the trust ends soon or is missing
 pub(crate) fn findings(trust: &Trust, config: &IdentityConfig, now: SystemTime) -> Vec<Finding> {
-    let identity = Identity::new(trust.clone(), &config.policy, Online::offline());
+    let identity = trust.clone().into_identity(&config.policy);
     let mut findings = Vec::new();
     let (mut lasting, mut next) = (0_usize, i64::MAX);
     for Expiry { cloud, certificate, days_left } in identity.expiries(now) {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use identity_verify::Cloud;
 
 use super::CommandError;
-use crate::app::system_clock;
 use crate::cli::{AgentTokenArgs, MetadataCloud};
+use crate::clock::system_clock;
 use crate::machine::{BaseUrl, Machine, Pauses, TokenFile};
-use crate::random::with_random;
+use authd_http::with_random;
 
 /// Prints the session token of this machine's agent, and nothing else, or writes it to a
 /// file

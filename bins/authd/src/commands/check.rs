@@ -9,12 +9,12 @@ use store::inspection::Inspection;
 
 use super::serve::{blocking, cluster_settings};
 use super::{CommandError, printable};
-use crate::app::system_clock;
 use crate::check::{self, Finding, State, TESTED};
 use crate::cli::{CheckArgs, Cli};
+use crate::clock::system_clock;
 use crate::config::{Config, StoreConfig, unknown_environment};
-use crate::error::chain;
 use crate::trust::Trust;
+use authd_http::error_chain as chain;
 
 /// Looks at settings, trust and database, and prints what `serve` would meet
 pub(crate) async fn run(args: CheckArgs) -> Result<ExitCode, CommandError> {

@@ -4,7 +4,7 @@ use store::{Migrations, PgStore};
 use super::serve::{blocking, cluster_settings};
 use super::{CommandError, warn_of_unknown_environment};
 use crate::config::{Config, ConfigArgs, StoreConfig};
-use crate::telemetry;
+use crate::log;
 
 /// Does `work` with the configured database
 ///
@@ -19,7 +19,7 @@ pub(super) async fn with_store<T>(
     work: impl AsyncFnOnce(&PgStore) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     let config = config.resolve()?;
-    telemetry::start_log(&config.log_level, config.log_format)?;
+    log::start(&config.log_level, config.log_format)?;
     warn_of_unknown_environment();
     let own = matches!(config.store, StoreConfig::Private { .. });
     with_database(&config, async |store| {

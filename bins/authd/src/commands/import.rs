@@ -6,9 +6,9 @@ use store::import::{Change, Difference, Import};
 
 use super::database::with_store;
 use super::{CommandError, printable};
-use crate::app::system_clock;
 use crate::cli::ImportArgs;
-use crate::import::Document;
+use crate::clock::system_clock;
+use fleet_import::Document;
 
 /// Brings the database to what a document says
 pub(crate) async fn run(args: ImportArgs) -> Result<(), CommandError> {

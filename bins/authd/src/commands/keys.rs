@@ -7,9 +7,9 @@ use store::PgStore;
 
 use super::database::with_store;
 use super::{CommandError, printable};
-use crate::app::system_clock;
 use crate::cli::{KeysArgs, KeysCommand};
-use crate::random::with_random;
+use crate::clock::system_clock;
+use authd_http::with_random;
 
 /// Shows or replaces the keys that app tokens are signed and sealed with
 pub(crate) async fn run(args: KeysArgs) -> Result<(), CommandError> {

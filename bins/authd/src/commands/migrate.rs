@@ -8,12 +8,12 @@ use super::serve::{blocking, cluster_settings};
 use super::{CommandError, warn_of_unknown_environment};
 use crate::cli::MigrateArgs;
 use crate::config::StoreConfig;
-use crate::telemetry;
+use crate::log;
 
 /// Brings the tables of the configured database up to date, or takes authd's own away
 pub(crate) async fn run(args: MigrateArgs) -> Result<ExitCode, CommandError> {
     let config = args.config.resolve()?;
-    telemetry::start_log(&config.log_level, config.log_format)?;
+    log::start(&config.log_level, config.log_format)?;
     warn_of_unknown_environment();
     let todo = match (args.remove_owned, args.yes, args.owned_only) {
         (true, yes, _) => Todo::RemoveOwned { yes },

@@ -22,8 +22,8 @@ use thiserror::Error;
 
 use crate::cli::{Cli, Command};
 use crate::config::{ConfigError, unknown_environment};
-use crate::error::chain;
 use crate::trust::TrustError;
+use authd_http::error_chain as chain;
 
 /// Parses the command line, does what it says, and tells how it went
 ///
@@ -117,7 +117,7 @@ pub(crate) enum CommandError {
     Document {
         path: PathBuf,
         #[source]
-        error: crate::import::Invalid,
+        error: fleet_import::DocumentError,
     },
     #[error("`{}` cannot be read", path.display())]
     DocumentFile {
@@ -132,7 +132,7 @@ pub(crate) enum CommandError {
     #[error("the request failed")]
     Client(#[from] crate::client::ClientError),
     #[error("the keys of app access are not usable")]
-    Keys(#[from] crate::apps::KeysError),
+    Keys(#[from] authd_http::KeysError),
     #[error("cannot listen on {address}")]
     Listen {
         address: std::net::SocketAddr,

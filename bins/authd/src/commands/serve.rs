@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use authd_http::Service;
+use identity_fetch::{Identity, IssuerFetcher, KeyCache, Online, System};
 use store::cluster::{self, Persistent};
 use store::{MemoryStore, Migrations, PgStore, Store};
 use tokio::net::TcpListener;
@@ -8,19 +10,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
 use super::{CommandError, warn_of_unknown_environment};
-use crate::app::{App, system_clock};
 use crate::check;
 use crate::cli::ServeArgs;
+use crate::clock::system_clock;
 use crate::config::{Config, IdentityConfig, StoreConfig};
-use crate::identity::{Identity, Online};
-use crate::outgoing::{IssuerFetcher, KeyCache, System};
 use crate::trust::Trust;
-use crate::{server, telemetry};
+use crate::{log, server};
 
 /// Answers requests until told to stop
 pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     let mut config = args.config.resolve()?;
-    telemetry::start_log(&config.log_level, config.log_format)?;
+    log::start(&config.log_level, config.log_format)?;
     warn_of_unknown_environment();
     // First, so that a port in use or an unreadable key is told before a database
     // has been started for nothing.
@@ -71,7 +71,7 @@ async fn serve<S: Store + 'static>(
     identity: Identity,
     store: S,
 ) -> Result<(), CommandError> {
-    let mut app = App::new(store, identity, config.rules, config.limits, system_clock());
+    let mut service = Service::new(store, identity, config.rules, config.limits, system_clock());
     if let Some(apps) = config.apps {
         info!(
             access_url = %apps.access_url,
@@ -79,20 +79,20 @@ async fn serve<S: Store + 'static>(
             trusted_proxies = apps.trusted.origins.len(),
             "app access is on"
         );
-        app = app.with_apps(apps);
+        service = service.with_apps(apps);
     }
-    let app = Arc::new(app);
-    keep_keys(&app, config.key_rotation).await;
-    let housekeeping = app.keep_house(config.audit_retention);
+    let service = Arc::new(service);
+    keep_keys(&service, config.key_rotation).await;
+    let housekeeping = service.keep_house(config.audit_retention);
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::Signals)?;
-    let reload = tokio::spawn(reload_trust(Arc::clone(&app), config.identity)?);
-    let watch = tokio::spawn(watch_expiry(Arc::clone(&app)));
-    let keeper = tokio::spawn(keep_keys_fresh(Arc::clone(&app), config.key_rotation));
+    let reload = tokio::spawn(reload_trust(Arc::clone(&service), config.identity)?);
+    let watch = tokio::spawn(watch_expiry(Arc::clone(&service)));
+    let keeper = tokio::spawn(keep_keys_fresh(Arc::clone(&service), config.key_rotation));
 
     let address = listener.local_addr().unwrap_or(config.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-    server::serve(listener, Arc::clone(&app), async {
+    server::serve(listener, Arc::clone(&service), config.server, async {
         tokio::select! {
             _ = terminate.recv() => info!("stopping on SIGTERM"),
             _ = interrupt.recv() => info!("stopping on SIGINT"),
@@ -108,26 +108,26 @@ async fn serve<S: Store + 'static>(
     watch.abort();
     keeper.abort();
     drop(housekeeping);
-    app.finish().await;
+    service.finish().await;
     info!("stopped");
     Ok(())
 }
 
 /// Sees to the keys of app access every ten minutes, and sooner where that failed
-async fn keep_keys_fresh<S: Store + 'static>(app: Arc<App<S>>, rotate: bool) {
+async fn keep_keys_fresh<S: Store + 'static>(service: Arc<Service<S>>, rotate: bool) {
     let mut failed = false;
     loop {
         let pause = if failed { 15 } else { 10 * 60 };
         tokio::time::sleep(Duration::from_secs(pause)).await;
-        failed = !keep_keys(&app, rotate).await;
+        failed = !keep_keys(&service, rotate).await;
     }
 }
 
 /// Whether the keys of app access are as they should be
-async fn keep_keys<S: Store + 'static>(app: &App<S>, rotate: bool) -> bool {
-    let kept = app.keep_keys(rotate).await;
+async fn keep_keys<S: Store + 'static>(service: &Service<S>, rotate: bool) -> bool {
+    let kept = service.keep_keys(rotate).await;
     if let Err(error) = &kept {
-        error!(error = crate::error::chain(error), "the keys of app access stay as they were");
+        error!(error = authd_http::error_chain(error), "the keys of app access stay as they were");
     }
     kept.is_ok()
 }
@@ -155,7 +155,7 @@ fn identity(config: &IdentityConfig, online: Online) -> Result<Identity, Command
         "trusting"
     );
     let _ = check::log(&check::idle_trust(&trust, config, system_clock()()));
-    Ok(Identity::new(trust, &config.policy, online))
+    Ok(trust.into_identity(&config.policy).online(online))
 }
 
 /// Reads the trust folder anew at every SIGHUP
@@ -163,17 +163,17 @@ fn identity(config: &IdentityConfig, online: Online) -> Result<Identity, Command
 /// If it is not usable everything stays as it was: a typing error in one file must not
 /// lock every machine out.
 fn reload_trust<S: Store + 'static>(
-    app: Arc<App<S>>,
+    service: Arc<Service<S>>,
     config: IdentityConfig,
 ) -> Result<impl Future<Output = ()> + Send, CommandError> {
     let mut hangup = signal(SignalKind::hangup()).map_err(CommandError::Signals)?;
     Ok(async move {
         while hangup.recv().await.is_some() {
-            let online = app.identity.load().online.clone();
+            let online = service.identity().fetchers().clone();
             match identity(&config, online) {
-                Ok(identity) => app.identity.store(Arc::new(identity)),
+                Ok(identity) => service.set_identity(identity),
                 Err(error) => {
-                    error!(error = crate::error::chain(&error), "trust stays as it was");
+                    error!(error = authd_http::error_chain(&error), "trust stays as it was");
                 }
             }
         }
@@ -181,11 +181,11 @@ fn reload_trust<S: Store + 'static>(
 }
 
 /// Warns at the start and then daily of what ends soon
-async fn watch_expiry<S: Store + 'static>(app: Arc<App<S>>) {
+async fn watch_expiry<S: Store + 'static>(service: Arc<Service<S>>) {
     let mut daily = tokio::time::interval(Duration::from_secs(86_400));
     loop {
         daily.tick().await;
-        app.identity.load_full().warn_of_expiry(app.now());
+        service.warn_of_expiry();
     }
 }
 

@@ -9,9 +9,9 @@ use store::{PgStore, SessionRow};
 
 use super::database::with_store;
 use super::{CommandError, printable};
-use crate::app::system_clock;
 use crate::cli::{TokenArgs, TokenCommand, TokenCreateArgs, TokenScope};
-use crate::random::with_random;
+use crate::clock::system_clock;
+use authd_http::with_random;
 
 /// Makes, shows and ends what users and proxies prove themselves with
 pub(crate) async fn run(args: TokenArgs) -> Result<(), CommandError> {

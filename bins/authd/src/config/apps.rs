@@ -1,10 +1,10 @@
 use app_authz::rbac::Switches;
-use app_authz::{HostPattern, HttpUrl, INACTIVE_TIMEOUT, Rules};
+use app_authz::{HostPattern, HttpUrl, Rules};
 use hyper::header::HeaderName;
 
 use super::settings::{AuditMode, CookieSameSite, Settings, TokenSigning};
 use super::{ConfigError, seconds};
-use crate::apps::{AppsConfig, AuditFail, CookieConfig, SameSite, Signing, TrustedProxies};
+use authd_http::{AppsConfig, AuditFail, CookieConfig, SameSite, Signing, TrustedProxies};
 
 impl Settings {
     /// How apps are reached, if at all
@@ -24,47 +24,39 @@ impl Settings {
             return Err(wrong("access_url", "must be at the root of its host"));
         }
         let switch = |setting: Option<bool>| setting.unwrap_or_default();
-        let usual = AppsConfig::new(access_url);
-        Ok(Some(AppsConfig {
-            app_hosts: self.app_hosts()?,
-            disable_path_apps: switch(self.disable_path_apps),
-            rules: Rules::default()
-                .allow_path_app_sharing(switch(self.dangerous_allow_path_app_sharing))
-                .allow_path_app_site_owner_access(switch(
-                    self.dangerous_allow_path_app_site_owner_access,
-                ))
-                .disable_workspace_sharing(switch(self.disable_workspace_sharing)),
-            switches: Switches::default()
-                .disable_owner_workspace_access(switch(self.disable_owner_workspace_access))
-                .disable_workspace_sharing(switch(self.disable_workspace_sharing)),
-            session_duration: self
-                .session_duration_seconds
-                .map(seconds)
-                .unwrap_or(usual.session_duration),
-            disable_expiry_refresh: switch(self.disable_session_expiry_refresh),
-            disable_token_expiry_refresh: switch(self.disable_token_expiry_refresh),
-            cookies,
-            trusted,
-            agent_inactive_timeout: self
-                .agent_inactive_timeout_seconds
-                .map(seconds)
-                .unwrap_or(INACTIVE_TIMEOUT),
-            audit_session_timeout: self
-                .audit_session_timeout_seconds
-                .map(seconds)
-                .unwrap_or(usual.audit_session_timeout),
-            audit_close_rows: switch(self.audit_close_rows),
-            audit_fail: match self.audit_fail {
-                Some(AuditMode::Closed) => AuditFail::Closed,
-                Some(AuditMode::Open) | None => AuditFail::Open,
-            },
-            enforce_max_port_sharing: switch(self.enforce_max_port_sharing_level),
-            signing: match self.app_token_signing {
-                Some(TokenSigning::Eddsa) => Signing::Eddsa,
-                Some(TokenSigning::Hs512) | None => Signing::Hs512,
-            },
-            ..usual
-        }))
+        let mut apps = AppsConfig::new(access_url);
+        apps.app_hosts = self.app_hosts()?;
+        apps.disable_path_apps = switch(self.disable_path_apps);
+        apps.rules = Rules::default()
+            .allow_path_app_sharing(switch(self.dangerous_allow_path_app_sharing))
+            .allow_path_app_site_owner_access(switch(
+                self.dangerous_allow_path_app_site_owner_access,
+            ))
+            .disable_workspace_sharing(switch(self.disable_workspace_sharing));
+        apps.switches = Switches::default()
+            .disable_owner_workspace_access(switch(self.disable_owner_workspace_access))
+            .disable_workspace_sharing(switch(self.disable_workspace_sharing));
+        apps.session_duration =
+            self.session_duration_seconds.map_or(apps.session_duration, seconds);
+        apps.disable_expiry_refresh = switch(self.disable_session_expiry_refresh);
+        apps.disable_token_expiry_refresh = switch(self.disable_token_expiry_refresh);
+        apps.cookies = cookies;
+        apps.trusted = trusted;
+        apps.agent_inactive_timeout =
+            self.agent_inactive_timeout_seconds.map_or(apps.agent_inactive_timeout, seconds);
+        apps.audit_session_timeout =
+            self.audit_session_timeout_seconds.map_or(apps.audit_session_timeout, seconds);
+        apps.audit_close_rows = switch(self.audit_close_rows);
+        apps.audit_fail = match self.audit_fail {
+            Some(AuditMode::Closed) => AuditFail::Closed,
+            Some(AuditMode::Open) | None => AuditFail::Open,
+        };
+        apps.enforce_max_port_sharing = switch(self.enforce_max_port_sharing_level);
+        apps.signing = match self.app_token_signing {
+            Some(TokenSigning::Eddsa) => Signing::Eddsa,
+            Some(TokenSigning::Hs512) | None => Signing::Hs512,
+        };
+        Ok(Some(apps))
     }
 
     fn app_hosts(&self) -> Result<Option<HostPattern>, ConfigError> {

@@ -5,7 +5,6 @@ use identity_verify::{Cloud, InstanceId};
 
 use super::IdentityConfig;
 use super::settings::Settings;
-use crate::quote::quote;
 use crate::trust::{Trust, is_region};
 
 /// A setting, or a value of it, that can do nothing, or lets no machine in
@@ -107,9 +106,8 @@ impl IdentityConfig {
         let without_key = without_key.map(|region| IdleSetting {
             setting: "aws_allowed_regions",
             problem: format!(
-                "has {}, of which no key is known; put its certificate at `aws/{region}.pem` in \
-                 the trust folder",
-                quote(region)
+                "has {region:?}, of which no key is known; put its certificate at \
+                 `aws/{region}.pem` in the trust folder"
             ),
         });
         let keys = trust.google.is_some() && self.fetches_keys_by_setting;
@@ -145,9 +143,9 @@ impl List<'_> {
         for value in values {
             // Where case counts for nothing, two that differ in it alone are one.
             if !seen.insert(value.to_ascii_lowercase()) {
-                found.push(report(format!("has {} more than once", quote(value))));
+                found.push(report(format!("has {value:?} more than once")));
             } else if !(self.is_possible)(value) {
-                found.push(report(format!("has {}, which is {}", quote(value), self.form)));
+                found.push(report(format!("has {value:?}, which is {}", self.form)));
             }
         }
         found
@@ -243,10 +241,7 @@ mod tests {
                     set(&mut settings, list(&[value]));
                     let told = told(&settings);
                     assert_eq!(told.len(), 1, "{value}: {told:?}");
-                    assert!(
-                        told[0].starts_with(&format!("`{setting}` has {}", quote(value))),
-                        "{told:?}"
-                    );
+                    assert!(told[0].starts_with(&format!("`{setting}` has {value:?}")), "{told:?}");
                 }
             };
         check(

@@ -17,10 +17,10 @@ use self::idle::IdleSetting;
 use self::settings::Settings;
 pub(crate) use self::settings::{DatabaseUrl, LogFormat};
 use self::value::Within;
-use crate::apps::AppsConfig;
-use crate::malformed::{Malformed, from_toml};
-use crate::outgoing::{KeyUrl, KeyUrlError};
-use crate::routes::Bounds;
+use crate::server::ServerLimits;
+use authd_http::{AppsConfig, Limits};
+use fleet_import::{Malformed, from_toml};
+use identity_fetch::{KeyUrl, KeyUrlError};
 
 /// Settings with where they come from: the arguments of every command that
 /// touches the store
@@ -58,6 +58,7 @@ impl ConfigArgs {
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) limits: Limits,
+    pub(crate) server: ServerLimits,
     pub(crate) store: StoreConfig,
     pub(crate) identity: IdentityConfig,
     pub(crate) rules: Rules,
@@ -73,44 +74,6 @@ pub(crate) struct Config {
     pub(crate) into_control_plane: bool,
     pub(crate) log_level: String,
     pub(crate) log_format: Option<LogFormat>,
-}
-
-/// What one client, and all of them together, may take
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of a request's body
-    pub body: usize,
-    /// From the head of a request to its answer
-    pub request: Duration,
-    /// From the signal to stop to the end of the last answer
-    pub drain: Duration,
-    /// Requests being answered
-    pub requests_in_flight: usize,
-    /// Open connections
-    pub connections: usize,
-    /// A connection on which nothing moves is closed
-    pub idle: Duration,
-}
-
-impl Limits {
-    /// A body is cut off before the request as a whole is, so that a slow client is told
-    /// apart from a slow server
-    pub(crate) fn body_bounds(&self) -> Bounds {
-        Bounds { size: self.body, patience: self.request.mul_f32(0.9) }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            body: 64 * 1024,
-            request: Duration::from_secs(10),
-            drain: Duration::from_secs(20),
-            requests_in_flight: 1024,
-            connections: 8192,
-            idle: Duration::from_secs(75),
-        }
-    }
 }
 
 /// Which store answers
@@ -189,13 +152,18 @@ impl Config {
     }
 
     fn new(settings: Settings) -> Result<Self, ConfigError> {
-        let default = Limits::default();
+        let (limits, server) = (Limits::default(), ServerLimits::default());
+        let request = settings.request_timeout_seconds.map_or(limits.request, seconds);
         let limits = Limits {
-            request: settings.request_timeout_seconds.map_or(default.request, seconds),
-            drain: settings.drain_timeout_seconds.map_or(default.drain, seconds),
-            requests_in_flight: count(settings.max_requests_in_flight, default.requests_in_flight),
-            connections: count(settings.max_connections, default.connections),
-            ..default
+            request,
+            requests_in_flight: count(settings.max_requests_in_flight, limits.requests_in_flight),
+            ..limits
+        };
+        let server = ServerLimits {
+            connections: count(settings.max_connections, server.connections),
+            head: request,
+            drain: settings.drain_timeout_seconds.map_or(server.drain, seconds),
+            ..server
         };
         let rules = Rules::default()
             .allow_instance_shared_by_workspaces(
@@ -205,6 +173,7 @@ impl Config {
         Ok(Self {
             listen: settings.listen.unwrap_or(DEFAULT_LISTEN),
             limits,
+            server,
             rules,
             apps: settings.apps()?,
             audit_retention: settings
@@ -353,14 +322,14 @@ mod tests {
             Policy::default().google_max_lifetime_seconds
         );
         let error = resolve("azure_clouds = [\"mars\"]", Settings::default()).unwrap_err();
-        let told = crate::error::chain(&error);
+        let told = authd_http::error_chain(&error);
         assert!(told.contains("azure_clouds[0]") && told.contains("mars"), "{told}");
     }
 
     #[test]
     fn an_unknown_key_is_an_error_that_names_it() {
         let error = resolve("listen_on = \"x\"", Settings::default()).unwrap_err();
-        assert!(crate::error::chain(&error).contains("listen_on"), "{error:?}");
+        assert!(authd_http::error_chain(&error).contains("listen_on"), "{error:?}");
     }
 
     #[test]
@@ -378,7 +347,7 @@ mod tests {
             ("audit_retention_days", "999999999999999999"),
         ] {
             let error = resolve(&format!("{key} = {number}"), Settings::default()).unwrap_err();
-            let told = crate::error::chain(&error);
+            let told = authd_http::error_chain(&error);
             assert!(told.contains(&format!("`{key}`: line 1: {number} is not in ")), "{told}");
         }
         let config = resolve("audit_retention_days = 36500", Settings::default()).unwrap();
@@ -398,7 +367,7 @@ mod tests {
             "external_token_encryption_keys = [\"hunter2\", 5]",
         ] {
             let error = resolve(&format!("\n{file}"), Settings::default()).unwrap_err();
-            let told = crate::error::chain(&error);
+            let told = authd_http::error_chain(&error);
             assert!(told.contains("line 2: ") && !told.contains("hunter2"), "{told}");
         }
     }
@@ -449,7 +418,7 @@ mod tests {
         ] {
             let file = format!("external_token_encryption_keys = {keys}");
             let error = resolve(&file, Settings::default()).unwrap_err();
-            let told = crate::error::chain(&error);
+            let told = authd_http::error_chain(&error);
             let setting = "`external_token_encryption_keys` is not usable: ";
             assert_eq!(told, format!("{setting}{problem}"));
         }

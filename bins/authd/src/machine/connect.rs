@@ -18,7 +18,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::http::{HttpError, USER_AGENT_VALUE};
 use super::proxy::{Kind, Proxy};
 use super::url::BaseUrl;
-use crate::outgoing::Stream;
+use identity_fetch::Stream;
 
 /// Opens connections, directly or through a proxy, with TLS where the URL asks for it
 #[derive(Clone, Debug, Default)]

@@ -10,8 +10,8 @@ use super::http::{Question, Timeouts, cut, is_passing, unwanted};
 use super::metadata::Proof;
 use super::trouble::Trouble;
 use super::url::BaseUrl;
-use crate::app::Clock;
 use crate::client::Answer;
+use identity_fetch::Clock;
 
 /// Where proofs are sent, and how it is reached
 pub(super) struct ControlPlane<'a> {

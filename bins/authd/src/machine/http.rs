@@ -23,7 +23,7 @@ use super::proxy::ProxyError;
 use super::trouble::Trouble;
 use super::url::BaseUrl;
 use crate::client::Answer;
-use crate::error::chain;
+use authd_http::error_chain as chain;
 
 /// One request
 #[derive(Clone, Copy, Debug)]

@@ -50,7 +50,7 @@ pub use self::proxy::ProxyError;
 pub use self::roots::RootsError;
 use self::trouble::Trouble;
 pub use self::url::{BaseUrl, UrlError};
-use crate::app::Clock;
+use identity_fetch::Clock;
 
 /// A machine of a cloud that wants the session token of its agent
 #[derive(Clone)]

@@ -127,7 +127,7 @@ async fn ask(world: &World, actor: &str, method: &str, path: &str, body: &str) -
 
 #[tokio::test]
 async fn every_route_answers_every_caller_as_expected() {
-    let known: BTreeSet<&str> = authd::routes().map(|(path, _)| path).collect();
+    let known: BTreeSet<&str> = authd_http::routes().map(|(path, _)| path).collect();
     let listed: BTreeSet<&str> =
         TABLE.iter().map(|(_, path, ..)| path.split('?').next().unwrap()).collect();
     assert_eq!(known, listed, "a route is missing from the table, or the other way round");
@@ -250,7 +250,7 @@ async fn nobody_enters_by_role_what_sleeps_or_what_the_role_has_lost() {
 #[tokio::test]
 async fn other_methods_are_told_which_are_allowed() {
     let world = World::new().await;
-    for (path, allowed) in authd::routes().filter(|(_, allowed)| *allowed != "*") {
+    for (path, allowed) in authd_http::routes().filter(|(_, allowed)| *allowed != "*") {
         let answer = world.send("DELETE", path, &[], "").await;
         assert_eq!(answer.status, 405, "{path}");
         assert_eq!(crate::world::header(&answer, "allow"), allowed);
@@ -259,14 +259,14 @@ async fn other_methods_are_told_which_are_allowed() {
 
 #[tokio::test]
 async fn without_an_access_url_app_access_is_off_and_says_so() {
-    let app = authd::App::new(
+    let app = authd_http::Service::new(
         store::MemoryStore::default(),
-        authd::Identity::builtin(),
+        identity_fetch::Identity::builtin(),
         Default::default(),
-        authd::Limits::default(),
+        authd_http::Limits::default(),
         authd::system_clock(),
     );
-    for (path, methods) in authd::routes() {
+    for (path, methods) in authd_http::routes() {
         let method = if methods.starts_with("POST") { "POST" } else { "GET" };
         let request = hyper::Request::builder().method(method).uri(path);
         let body = http_body_util::Full::new(bytes::Bytes::new());

@@ -60,7 +60,7 @@ pub fn undocumented(
 fn the_document_has_every_route_and_no_other() {
     let mut wrong = Vec::new();
     let mut known = BTreeSet::new();
-    for (path, methods) in authd::routes() {
+    for (path, methods) in authd_http::routes() {
         known.insert(path);
         let item = &DOCUMENT["paths"][path];
         let documented: BTreeSet<String> =
@@ -172,7 +172,7 @@ async fn other_ways_to_ask_are_answered_as_documented() {
     let mut wrong = Vec::new();
     let host = "owner--agent--dev--alice.test.coder.com";
     let visit = [("x-forwarded-host", host), ("x-forwarded-uri", "/a"), ("host", host)];
-    for (path, methods) in authd::routes() {
+    for (path, methods) in authd_http::routes() {
         let methods = if methods == "*" { "HEAD, POST, DELETE, OPTIONS" } else { methods };
         for method in methods.split(", ") {
             let answer = world.send(method, path, &visit, "").await;

@@ -93,7 +93,8 @@ async fn a_visitor_who_hangs_up_is_recorded() {
 
 #[tokio::test]
 async fn closed_lets_nobody_in_unrecorded() {
-    for (mode, status) in [(authd::AuditFail::Open, 201), (authd::AuditFail::Closed, 503)] {
+    for (mode, status) in [(authd_http::AuditFail::Open, 201), (authd_http::AuditFail::Closed, 503)]
+    {
         let mut plan = Plan::new();
         plan.config.audit_fail = mode;
         let world = plan.serve().await;

@@ -1,7 +1,7 @@
 //! What a check hands over where the control plane carries the visit
 
 use authd::client::Answer;
-use authd::{CookieConfig, Signing};
+use authd_http::{CookieConfig, Signing};
 use serde_json::Value;
 use store::fleet::SharingLevel;
 

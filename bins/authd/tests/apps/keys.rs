@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use app_authz::token::{CryptoKey, EddsaPublicKey, Feature, Hs512Key, KeyRing, LEEWAY, Secret};
-use authd::Signing;
+use authd_http::Signing;
 use hyper::StatusCode;
 use openssl::base64::encode_block;
 use openssl::symm::{Cipher, encrypt_aead};

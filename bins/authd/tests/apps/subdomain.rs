@@ -1,6 +1,6 @@
 //! Apps on hosts of their own
 
-use authd::SameSite;
+use authd_http::SameSite;
 use hyper::StatusCode;
 use testkit::OwnServer;
 

@@ -9,11 +9,13 @@ use agent_auth::Rules;
 use app_authz::credential::SessionToken;
 use app_authz::{HttpUrl, ProxyToken};
 use authd::client::{Answer, Client};
-use authd::{App, AppsConfig, Identity, Limits, TrustedProxies, serve};
+use authd::{ServerLimits, serve};
+use authd_http::{AppsConfig, Limits, Service, TrustedProxies};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use hyper::Method;
 use hyper::header::{HeaderName, SET_COOKIE};
+use identity_fetch::Identity;
 use serde_json::{Value, json};
 use store::fleet::{CorsBehavior, Fleet, SharingLevel, Transition, UserStatus};
 use store::{Options, PgStore, StatementCounter};
@@ -171,15 +173,15 @@ impl Plan {
             None => store.load(&self.rows).await.unwrap(),
         }
         let (now, shift) = (self.now, Arc::new(AtomicI64::new(0)));
-        let clock: authd::Clock = Arc::new(clock(now, &shift));
-        let app = App::new(store, Identity::builtin(), Rules::default(), self.limits, clock)
+        let clock: authd_http::Clock = Arc::new(clock(now, &shift));
+        let app = Service::new(store, Identity::builtin(), Rules::default(), self.limits, clock)
             .with_apps(self.config);
         app.keep_keys(true).await.unwrap();
         let app = Arc::new(app);
         let served = Arc::clone(&app);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(serve(listener, served, std::future::pending()));
+        tokio::spawn(serve(listener, served, ServerLimits::default(), std::future::pending()));
         let world = World {
             app,
             database,
@@ -201,7 +203,7 @@ impl Plan {
 
 /// A served control plane
 pub struct World {
-    pub app: Arc<App<PgStore>>,
+    pub app: Arc<Service<PgStore>>,
     pub database: Database,
     pub statements: StatementCounter,
     pub url: String,

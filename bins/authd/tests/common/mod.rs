@@ -11,7 +11,9 @@ use std::time::SystemTime;
 
 use agent_auth::Rules;
 use authd::client::{Answer, Client};
-use authd::{App, Identity, Limits, serve};
+use authd::{ServerLimits, serve};
+use authd_http::{Limits, Service};
+use identity_fetch::Identity;
 use identity_verify::test_util::aws::{Cloud, Document};
 use identity_verify::{Policy, aws};
 use serde_json::{Value, json};
@@ -37,6 +39,7 @@ pub struct Setup {
     pub identity: Identity,
     pub rules: Rules,
     pub limits: Limits,
+    pub server: ServerLimits,
     pub now: SystemTime,
 }
 
@@ -54,6 +57,7 @@ impl Setup {
             identity,
             rules: Rules::default(),
             limits: Limits::default(),
+            server: ServerLimits::default(),
             now: identity_verify::test_util::at("2026-11-21T00:00:00Z"),
         }
     }
@@ -66,14 +70,18 @@ impl Setup {
         Self { limits, ..self }
     }
 
+    pub fn server(self, server: ServerLimits) -> Self {
+        Self { server, ..self }
+    }
+
     pub async fn start<S: Store + 'static>(self, store: S) -> Server {
         let now = self.now;
-        let clock: authd::Clock = Arc::new(move || now);
-        let app = App::new(store, self.identity, self.rules, self.limits, clock);
+        let clock: authd_http::Clock = Arc::new(move || now);
+        let app = Service::new(store, self.identity, self.rules, self.limits, clock);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(serve(listener, Arc::new(app), async {
+        let serving = tokio::spawn(serve(listener, Arc::new(app), self.server, async {
             let _ = stopped.await;
         }));
         Server { address, client: Client::new(), stop: Some(stop), serving }

@@ -66,7 +66,7 @@ impl World {
     pub fn machine_at(&self, control_plane: &str) -> Machine {
         let reported = Arc::clone(&self.reported);
         let report = Arc::new(move |line: &str| reported.lock().unwrap().push(line.to_owned()));
-        let clock: authd::Clock = Arc::new(|| at("2026-11-21T00:00:00Z"));
+        let clock: authd_http::Clock = Arc::new(|| at("2026-11-21T00:00:00Z"));
         let mut machine =
             Machine::new(BaseUrl::parse(control_plane).unwrap(), short_pauses(), clock, report);
         machine.patience = Patience::For(Duration::from_secs(60));

@@ -1,6 +1,6 @@
 //! Proofs of instances that clouds of the test's own sign
 
-use authd::Identity;
+use identity_fetch::Identity;
 use identity_verify::test_util::{aws, azure, google};
 use identity_verify::{Policy, aws as real_aws, azure as real_azure, google as real_google};
 use serde_json::json;
@@ -31,7 +31,8 @@ impl Clouds {
         Identity::builtin()
             .aws(real_aws::Verifier::new(self.aws.keys(), policy()))
             .azure(real_azure::Verifier::new(self.azure.trust(), policy()))
-            .google(real_google::Verifier::default(), self.google.jwks())
+            .google(real_google::Verifier::default())
+            .google_keys(self.google.jwks())
     }
 
     /// Where an instance asks for the token of its agent, and the body that it sends there

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use agent_auth::Rules;
 use authd::client::{Answer, Client};
-use authd::{App, AppsConfig, Limits, TrustedProxies, serve};
+use authd::{ServerLimits, serve};
+use authd_http::{AppsConfig, Limits, Service, TrustedProxies};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::HeaderName;
@@ -57,9 +58,9 @@ impl Deployment {
         let options = Options::default().read_connections(1).write_connections(1);
         let options = options.app_access(apps).statements(statements.clone());
         let store = PgStore::connect(database.url(), &options).await.unwrap();
-        let clock: authd::Clock = Arc::new(now);
+        let clock: authd_http::Clock = Arc::new(now);
         let (rules, limits) = (Rules::default(), Limits::default());
-        let mut app = App::new(store, clouds.identity(), rules, limits, clock);
+        let mut app = Service::new(store, clouds.identity(), rules, limits, clock);
         if apps {
             app = app.with_apps(config());
             // What the tables of a release before app access have of keys is not enough.
@@ -67,7 +68,12 @@ impl Deployment {
         }
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(serve(listener, Arc::new(app), std::future::pending()));
+        tokio::spawn(serve(
+            listener,
+            Arc::new(app),
+            ServerLimits::default(),
+            std::future::pending(),
+        ));
         let (clouds, client) = (clouds.clone(), Client::new());
         Self { world, clouds, statements, agents, url, client }
     }

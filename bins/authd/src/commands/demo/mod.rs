@@ -26,18 +26,18 @@ use self::fleet::SampleFleet;
 use self::scenes::Scene;
 use super::serve::{blocking, cluster_settings};
 use super::{CommandError, warn_of_unknown_environment};
-use crate::app::{App, system_clock};
 use crate::cli::DemoArgs;
 use crate::client::Client;
-use crate::config::Limits;
-use crate::identity::{Identity, Online};
+use crate::clock::system_clock;
+use crate::server::ServerLimits;
 use crate::trust::Trust;
-use crate::{server, telemetry};
+use crate::{log, server};
+use authd_http::{Limits, Service};
 
 /// Shows sign-ins and visits of apps, refusals too, and whether each was answered as expected
 pub(crate) async fn run(args: DemoArgs) -> Result<(), CommandError> {
     // The refusals below are the show; their log lines would be noise.
-    telemetry::start_log("error", None)?;
+    log::start("error", None)?;
     warn_of_unknown_environment();
     say("authd demo: a private database, a sample fleet, test clouds, and the real server\n");
 
@@ -76,9 +76,9 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), CommandError
     let trust = Trust::read(Some(&trust_dir))?;
     say_step("trust", &format!("what is built in, and test clouds in {}", trust_dir.display()));
 
-    let identity = Identity::new(trust, &Policy::default(), Online::offline());
+    let identity = trust.into_identity(&Policy::default());
     let apps = visits::config().map_err(CommandError::DemoApps)?;
-    let app = App::new(store, identity, Rules::default(), Limits::default(), clock);
+    let app = Service::new(store, identity, Rules::default(), Limits::default(), clock);
     let app = Arc::new(app.with_apps(apps));
     app.keep_keys(true).await?;
     let any_port = ([127, 0, 0, 1], 0).into();
@@ -88,9 +88,10 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), CommandError
     let address =
         listener.local_addr().map_err(|error| CommandError::Listen { address: any_port, error })?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(server::serve(listener, Arc::clone(&app), async {
-        let _ = stopped.await;
-    }));
+    let serving =
+        tokio::spawn(server::serve(listener, Arc::clone(&app), ServerLimits::default(), async {
+            let _ = stopped.await;
+        }));
     let base = format!("http://{address}");
     say_step("server", &base);
 

@@ -10,8 +10,8 @@ use store::{PgStore, StatementCounter};
 
 use super::fleet::SampleFleet;
 use super::{CommandError, milliseconds, say};
-use crate::apps::{AppsConfig, TrustedProxies};
 use crate::client::{Answer, Client};
+use authd_http::{AppsConfig, TrustedProxies};
 
 const DASHBOARD: &str = "https://coder.example.com";
 const APP_HOSTS: &str = "*.apps.example.com";

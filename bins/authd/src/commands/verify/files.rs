@@ -4,7 +4,7 @@ use std::path::Path;
 use super::text;
 use crate::cli::{VerifyArgs, VerifyCloud};
 use crate::commands::CommandError;
-use crate::identity::Proof;
+use identity_fetch::Proof;
 
 /// The bytes of the files that were given, each under its option
 ///

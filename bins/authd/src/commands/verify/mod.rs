@@ -10,16 +10,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use chrono::DateTime;
+use identity_fetch::{KeyCache, KeyUrl, Online, System};
 use identity_verify::{Claims, Policy, Rejection, VerifiedInstance};
 use serde_json::{Map, Value};
 
 use self::files::{Files, read};
 use self::repair::Repair;
 use super::CommandError;
-use crate::app::system_clock;
 use crate::cli::VerifyArgs;
-use crate::identity::{Identity, Online};
-use crate::outgoing::{KeyCache, KeyUrl, System};
+use crate::clock::system_clock;
 use crate::trust::Trust;
 
 /// Verifies a proof from files and prints the outcome as one line of JSON
@@ -42,7 +41,7 @@ pub(crate) async fn run(args: VerifyArgs) -> Result<ExitCode, CommandError> {
     // Google's keys of today cannot judge a token of another day, but those who ask
     // about a token of today mostly have no file of keys at hand.
     let keys = KeyCache::fetching(KeyUrl::default(), Arc::new(System), system_clock());
-    let identity = Identity::new(trust, &policy, Online::new(Some(keys), None));
+    let identity = trust.into_identity(&policy).online(Online::new(Some(keys), None));
 
     let (files, armor) = files.without_pem_lines();
     let outcome = identity.verify(&files.proof(args.cloud)?, now).await;

@@ -6,7 +6,7 @@ use identity_verify::{Reason, Rejection};
 use super::files::Files;
 use super::text::{self, Variant};
 use crate::cli::VerifyCloud;
-use crate::identity::{Identity, Proof};
+use identity_fetch::{Identity, Proof};
 
 /// What is wrong with the files of a refused proof
 #[derive(Debug)]

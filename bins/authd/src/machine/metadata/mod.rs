@@ -22,8 +22,8 @@ use super::connect::Connector;
 use super::http::{Question, Timeouts, is_passing, unwanted};
 use super::trouble::Trouble;
 use super::url::BaseUrl;
-use crate::app::Clock;
 use crate::client::Answer;
+use identity_fetch::Clock;
 
 /// How to reach metadata services, and what to ask them for
 pub(super) struct Metadata<'a> {

@@ -1,0 +1,60 @@
+//! What could not work is told when it is written, and not to the visitors
+
+use app_authz::rbac::RoleName;
+use app_authz::{HostPattern, HttpUrl};
+
+use super::document::{App, DocumentError, Permission, Proxy};
+
+impl App {
+    /// An app that is reached through a proxy needs an address to be carried to
+    pub(crate) fn check(&self, path: &str) -> Result<(), DocumentError> {
+        match self.url.as_deref() {
+            Some(url) if !self.external && !url.is_empty() => HttpUrl::of_app(url)
+                .map(drop)
+                .map_err(|error| DocumentError::new(format!("{path}.url"), error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Permission {
+    pub(crate) fn check(&self, path: &str) -> Result<(), DocumentError> {
+        for (field, text) in [("resource_type", &self.resource_type), ("action", &self.action)] {
+            if text.is_empty() {
+                return Err(DocumentError::new(format!("{path}.{field}"), "must not be empty"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Proxy {
+    /// A proxy has no URL before it has registered one
+    pub(crate) fn check(&self, path: &str) -> Result<(), DocumentError> {
+        if !self.url.is_empty() {
+            self.url
+                .parse::<HttpUrl>()
+                .map_err(|error| DocumentError::new(format!("{path}.url"), error))?;
+        }
+        if !self.wildcard_hostname.is_empty() {
+            self.wildcard_hostname
+                .parse::<HostPattern>()
+                .map_err(|error| DocumentError::new(format!("{path}.wildcard_hostname"), error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Names of roles that are none would grant nothing
+///
+/// That a role of that name exists is not asked: it may be in the database alone.
+pub(crate) fn roles(path: &str, names: &[String]) -> Result<(), DocumentError> {
+    for (n, name) in names.iter().enumerate() {
+        role(&format!("{path}[{n}]"), name)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn role(path: &str, name: &str) -> Result<(), DocumentError> {
+    RoleName::site(name).map(drop).map_err(|error| DocumentError::new(path, error))
+}

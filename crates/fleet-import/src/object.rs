@@ -1,0 +1,33 @@
+/// Reads each of these structs from an object alone
+///
+/// A derived `Deserialize` takes the elements of an array as the fields in order, too, and
+/// would bind a value that is misplaced there to another field. These derive theirs with
+/// `#[serde(remote = "Self")]`, which is what this calls.
+macro_rules! read_from_objects {
+    ($($name:ident),+ $(,)?) => {$(
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Visitor;
+
+                impl<'de> serde::de::Visitor<'de> for Visitor {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("an object")
+                    }
+
+                    fn visit_map<A: serde::de::MapAccess<'de>>(
+                        self,
+                        map: A,
+                    ) -> Result<$name, A::Error> {
+                        $name::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+                    }
+                }
+
+                deserializer.deserialize_map(Visitor)
+            }
+        }
+    )+};
+}
+
+pub(crate) use read_from_objects;

@@ -1,0 +1,200 @@
+use std::time::SystemTime;
+
+use app_authz::HostPattern;
+use app_authz::credential::CookieNames;
+use chrono::{DateTime, Utc};
+use http::header::{COOKIE, HeaderMap, HeaderValue};
+use memchr::memchr_iter;
+
+use super::config::{CookieConfig, SameSite};
+
+/// Bakes cookies, all with the attributes the deployment asks for
+#[derive(Clone, Debug)]
+pub(crate) struct Cookies {
+    config: CookieConfig,
+}
+
+/// How long a browser keeps a cookie
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lasting {
+    /// Until the browser closes
+    Session,
+    Until(SystemTime),
+    /// Not a moment longer
+    Gone,
+}
+
+impl Cookies {
+    pub(crate) const fn new(config: CookieConfig) -> Self {
+        Self { config }
+    }
+
+    /// The names of cookies, for the app hosts of one deployment
+    pub(crate) fn names(&self, app_hosts: Option<&HostPattern>) -> CookieNames {
+        CookieNames::new(&self.config.prefix, app_hosts)
+    }
+
+    /// The name of a cookie of our own making
+    pub(crate) fn named(&self, name: &str) -> String {
+        format!("{}{name}", self.config.prefix)
+    }
+
+    /// A cookie that no script may read
+    ///
+    /// Without a domain it goes to the one host that sets it. Nothing if a part could
+    /// not stand in the header, or would end the attribute it stands in.
+    pub(crate) fn bake(
+        &self,
+        name: &str,
+        value: &str,
+        path: &str,
+        domain: Option<&str>,
+        lasting: Lasting,
+    ) -> Option<HeaderValue> {
+        let sound = |text: &str| text.bytes().all(|b| b.is_ascii_graphic() && b != b';');
+        if ![name, value, path, domain.unwrap_or_default()].into_iter().all(sound) {
+            return None;
+        }
+        let mut cookie = format!("{name}={value}; Path={path}");
+        if let Some(domain) = domain {
+            cookie.push_str("; Domain=");
+            cookie.push_str(domain);
+        }
+        match lasting {
+            Lasting::Session => {}
+            Lasting::Until(end) => {
+                let end = DateTime::<Utc>::from(end).format("%a, %d %b %Y %H:%M:%S GMT");
+                cookie.push_str(&format!("; Expires={end}"));
+            }
+            Lasting::Gone => cookie.push_str("; Max-Age=0"),
+        }
+        cookie.push_str("; HttpOnly");
+        if self.config.secure {
+            cookie.push_str("; Secure");
+        }
+        cookie.push_str(match self.config.same_site {
+            SameSite::Lax => "; SameSite=Lax",
+            SameSite::None => "; SameSite=None",
+        });
+        if self.config.partitioned {
+            cookie.push_str("; Partitioned");
+        }
+        HeaderValue::from_str(&cookie).ok()
+    }
+}
+
+/// All cookies of a request, in its order
+///
+/// At most [`MAX_COOKIES`]; what is no `name=value` in UTF-8 is passed over. Quotes around a
+/// value are none of it (RFC 6265, section 4.1.1).
+pub(crate) fn cookies(headers: &HeaderMap) -> Vec<(&str, &str)> {
+    let texts = pairs(headers).filter_map(|pair| std::str::from_utf8(pair).ok());
+    let named = texts.filter_map(|pair| pair.split_once('=')).take(MAX_COOKIES);
+    named.map(|(name, value)| (name, unquoted(value))).collect()
+}
+
+fn unquoted(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
+}
+
+/// The cookies an app may see, as one header
+pub(crate) fn for_app(headers: &HeaderMap, names: &CookieNames) -> HeaderValue {
+    let open: Vec<&[u8]> = visible(headers, |name| names.is_withheld(name)).collect();
+    // All of it stood in a header before.
+    HeaderValue::from_bytes(&open.join(&b"; "[..])).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// The cookies whose names are not withheld, as they were sent
+pub(super) fn visible<'a>(
+    headers: &'a HeaderMap,
+    is_withheld: impl Fn(&str) -> bool + 'a,
+) -> impl Iterator<Item = &'a [u8]> {
+    pairs(headers).filter(move |pair| {
+        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+        !is_withheld(String::from_utf8_lossy(name).trim())
+    })
+}
+
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    lines.flat_map(split).map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
+}
+
+/// What stands between semicolons; a token is long, so these are looked for in strides
+fn split(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = memchr_iter(b';', line).chain([line.len()]);
+    ends.scan(0, |start, end| {
+        let pair = line.get(*start..end);
+        *start = end + 1;
+        pair
+    })
+}
+
+/// More than any browser sends to one host
+const MAX_COOKIES: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_cookie_has_the_attributes_of_the_deployment() {
+        let plain = Cookies::new(CookieConfig::default());
+        let strict = Cookies::new(CookieConfig {
+            secure: true,
+            same_site: SameSite::None,
+            partitioned: true,
+            prefix: "__Secure-".to_owned(),
+        });
+        let until = Lasting::Until(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+        for (cookies, lasting, domain, expected) in [
+            (&plain, Lasting::Session, None, "a=b; Path=/x/; HttpOnly; SameSite=Lax"),
+            (
+                &plain,
+                until,
+                None,
+                "a=b; Path=/x/; Expires=Sun, 09 Sep 2001 01:46:40 GMT; HttpOnly; SameSite=Lax",
+            ),
+            (
+                &strict,
+                Lasting::Gone,
+                Some("example.com"),
+                "a=b; Path=/x/; Domain=example.com; Max-Age=0; HttpOnly; Secure; SameSite=None; \
+                 Partitioned",
+            ),
+        ] {
+            assert_eq!(cookies.bake("a", "b", "/x/", domain, lasting).unwrap(), expected);
+        }
+        assert_eq!(strict.named("x"), "__Secure-x");
+    }
+
+    #[test]
+    fn nothing_breaks_out_of_a_cookie() {
+        let cookies = Cookies::new(CookieConfig::default());
+        for bad in ["/a; Domain=evil.example", "/a\r\nSet-Cookie: x=y", "/a b", "/ä"] {
+            assert!(cookies.bake("a", "b", bad, None, Lasting::Session).is_none(), "{bad}");
+            assert!(cookies.bake("a", bad, "/", None, Lasting::Session).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_app_sees_its_own_cookies_alone() {
+        let names = CookieNames::new("", Some(&"*.apps.example.com".parse().unwrap()));
+        let mut headers = HeaderMap::new();
+        let line = format!(
+            "own=1; coder_session_token=s; {}=t;coder_subdomain_app_session_token_ff=u; \
+             coder_signed_app_token=v; bare; coder_path_app_session_token=w; oauth_state=x",
+            names.app_session(app_authz::AccessMethod::Subdomain)
+        );
+        headers.append(COOKIE, HeaderValue::from_str(&line).unwrap());
+        let opaque = b"two=2=3; coder_session_token; name=\xff;coder_session_token=\xff";
+        headers.append(COOKIE, HeaderValue::from_bytes(opaque).unwrap());
+        assert_eq!(for_app(&headers, &names).as_bytes(), b"own=1; bare; two=2=3; name=\xff");
+        assert_eq!(cookies(&headers).first(), Some(&("own", "1")));
+        assert!(cookies(&headers).contains(&("two", "2=3")));
+        headers.insert(COOKIE, HeaderValue::from_static("a=\"b\"; c=\"; d=\"\"; e=\"f"));
+        assert_eq!(cookies(&headers), [("a", "b"), ("c", "\""), ("d", ""), ("e", "\"f")]);
+    }
+}

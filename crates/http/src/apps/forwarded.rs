@@ -1,0 +1,227 @@
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use app_audit::parse_ip;
+use http::Uri;
+use http::header::{HOST, HeaderMap, HeaderName};
+use thiserror::Error;
+
+/// Whose word on clients and hosts is taken
+///
+/// By default nobody's: a request comes from whoever sent it, and asks for the host in
+/// its `Host`.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies {
+    /// The networks proxies are in
+    pub origins: Vec<Network>,
+    /// The headers in which they tell the client's address, the most telling first
+    pub headers: Vec<HeaderName>,
+}
+
+impl TrustedProxies {
+    /// Whether the peer is such a proxy
+    pub(crate) fn trust(&self, peer: IpAddr) -> bool {
+        self.origins.iter().any(|network| network.contains(peer))
+    }
+
+    /// The client's address: the first element of the first listed header that is one
+    ///
+    /// Without any it is the peer's own.
+    fn client(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+        let told = self.headers.iter().find_map(|name| parse_ip(first(headers, name)?));
+        told.or(peer)
+    }
+}
+
+/// A network, as an address and the bits of it that count
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Whether the address is in it; IPv4 in IPv6 clothes is IPv4
+    fn contains(self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let different = u32::from(own) ^ u32::from(other);
+                different.checked_shr(32 - u32::from(self.bits)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let different = u128::from(own) ^ u128::from(other);
+                different.checked_shr(128 - u32::from(self.bits)).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Network {
+    /// Whether every address of its family is in the network
+    #[must_use]
+    pub const fn is_everything(self) -> bool {
+        self.bits == 0
+    }
+
+    /// Whether processes of this machine may be in the network
+    #[must_use]
+    pub const fn has_loopback(self) -> bool {
+        self.is_everything() || self.address.is_loopback()
+    }
+}
+
+impl FromStr for Network {
+    type Err = ParseNetworkError;
+
+    /// Reads `ADDRESS/BITS`, or an address alone
+    fn from_str(text: &str) -> Result<Self, ParseNetworkError> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| ParseNetworkError)?;
+        let all = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(all), str::parse).map_err(|_| ParseNetworkError)?;
+        if bits > all { Err(ParseNetworkError) } else { Ok(Self { address, bits }) }
+    }
+}
+
+/// The text is no network
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("not a network such as `10.0.0.0/8` or `fd00::/8`")]
+pub struct ParseNetworkError;
+
+/// What was asked, of which host and by whom, as far as it can be believed
+#[derive(Clone, Debug)]
+pub(crate) struct Asked<'a> {
+    /// Host and port, as the client wrote them
+    pub(crate) host: &'a str,
+    /// Where the client is, if that is known
+    pub(crate) client: Option<IpAddr>,
+    /// Whether the request came from a trusted proxy
+    pub(crate) trusted: bool,
+}
+
+impl<'a> Asked<'a> {
+    /// `peer` is whoever is at the other end of the connection
+    pub(crate) fn of(
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+        peer: Option<IpAddr>,
+        proxies: &TrustedProxies,
+    ) -> Self {
+        let peer = peer.map(|peer| peer.to_canonical());
+        let trusted = peer.is_some_and(|peer| proxies.trust(peer));
+        let own = own_host(uri, headers);
+        let told = first(headers, &X_FORWARDED_HOST).filter(|_| trusted);
+        Self {
+            host: told.or(own).unwrap_or_default(),
+            client: if trusted { proxies.client(peer, headers) } else { peer },
+            trusted,
+        }
+    }
+}
+
+/// The host a request names itself; none if it names several
+pub(crate) fn own_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    if let Some(authority) = uri.authority() {
+        return Some(authority.as_str());
+    }
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().filter(|_| hosts.next().is_none())?;
+    host.to_str().ok()
+}
+
+/// The first element of a header's list, if it is text
+pub(crate) fn first<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let list = headers.get(name)?.to_str().ok()?;
+    list.split(',').next().map(str::trim).filter(|element| !element.is_empty())
+}
+
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Host and client of a request with these headers
+    fn asked(peer: &str, headers: &[(&str, &str)]) -> (String, Option<IpAddr>) {
+        let mut request = http::Request::builder().uri("/").header("host", "own.example");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).unwrap();
+        let peer = peer.parse().unwrap();
+        let asked = Asked::of(request.uri(), request.headers(), Some(peer), &proxies());
+        (asked.host.to_owned(), asked.client)
+    }
+
+    fn proxies() -> TrustedProxies {
+        TrustedProxies {
+            origins: vec!["10.0.0.0/8".parse().unwrap(), "fd00::1".parse().unwrap()],
+            headers: vec![
+                HeaderName::from_static("x-real-ip"),
+                HeaderName::from_static("x-forwarded-for"),
+            ],
+        }
+    }
+
+    #[test]
+    fn only_trusted_peers_speak_for_others() {
+        let told =
+            [("x-forwarded-host", "app.example, b"), ("x-forwarded-for", "1.2.3.4, 5.6.7.8")];
+        for (peer, host, client) in [
+            ("10.1.2.3", "app.example", "1.2.3.4"),
+            ("::ffff:10.1.2.3", "app.example", "1.2.3.4"),
+            ("fd00::1", "app.example", "1.2.3.4"),
+            ("fd00::2", "own.example", "fd00::2"),
+            ("11.0.0.1", "own.example", "11.0.0.1"),
+        ] {
+            let expected = (host.to_owned(), Some(client.parse().unwrap()));
+            assert_eq!(asked(peer, &told), expected, "{peer}");
+        }
+    }
+
+    #[test]
+    fn the_first_listed_header_that_is_an_address_counts() {
+        for (headers, client) in [
+            (&[("x-real-ip", "no"), ("x-forwarded-for", "2001:DB8::1")][..], "2001:db8::1"),
+            (&[("x-real-ip", "::ffff:9.8.7.6"), ("x-forwarded-for", "1.2.3.4")], "9.8.7.6"),
+            (&[("x-real-ip", "fe80::1%eth0")], "fe80::1"),
+            (&[("x-forwarded-for", "unknown, 1.2.3.4")], "10.0.0.1"),
+            (&[("x-forwarded-for", "1.2.3.4:4711, 10.2.2.2:80")], "1.2.3.4"),
+            (&[("x-forwarded-for", "[2001:db8::1]:4711")], "2001:db8::1"),
+            (&[("forwarded", "for=1.2.3.4")], "10.0.0.1"),
+            (&[], "10.0.0.1"),
+        ] {
+            let (_, asked) = asked("10.0.0.1", headers);
+            assert_eq!(asked, Some(client.parse().unwrap()), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_of_two_hosts_has_none() {
+        assert_eq!(asked("11.0.0.1", &[("host", "other.example")]).0, "");
+    }
+
+    #[test]
+    fn networks() {
+        for (network, inside, outside) in [
+            ("0.0.0.0/0", "1.2.3.4", "::1"),
+            ("192.168.4.0/22", "192.168.7.255", "192.168.8.0"),
+            ("192.168.4.1/32", "192.168.4.1", "192.168.4.2"),
+            ("192.168.4.1", "192.168.4.1", "192.168.4.2"),
+            ("::/0", "fe80::1", "1.2.3.4"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
+        ] {
+            let network: Network = network.parse().unwrap();
+            assert!(network.contains(inside.parse().unwrap()), "{network:?}");
+            assert!(!network.contains(outside.parse().unwrap()), "{network:?}");
+        }
+        for bad in ["", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1", "10/8", "example.com"]
+        {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+}

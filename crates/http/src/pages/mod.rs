@@ -1,0 +1,161 @@
+//! What a visitor of an app sees instead of it
+//!
+//! One small document without script and without anything from elsewhere. Every text in
+//! it is escaped, whoever wrote it.
+
+mod sign_in;
+
+use std::fmt::{self, Write};
+
+use bytes::Bytes;
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::sign_in::{SignInPage, SignedInPage};
+
+/// A page for a visitor
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Page {
+    pub(crate) status: u16,
+    pub(crate) title: String,
+    pub(crate) text: String,
+    /// What an operator could change
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<String>,
+    /// Whether trying once more may help
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) retry: bool,
+}
+
+impl Page {
+    /// The page as an answer, with a link to `dashboard`
+    pub(crate) fn into_response(self, dashboard: Option<&str>) -> Response<Full<Bytes>> {
+        let status = StatusCode::from_u16(self.status).unwrap_or_default();
+        let title = format!("{} - {}", self.status, self.title);
+        document(status, POLICY, &title, &self.content(dashboard))
+    }
+
+    fn content(&self, dashboard: Option<&str>) -> String {
+        let Self { status: code, title, text, .. } = self;
+        let mut html = format!(
+            "<p class=\"status\">{code}</p>\n<h1>{}</h1>\n<p>{}</p>\n",
+            Escaped(title),
+            Escaped(text)
+        );
+        if !self.warnings.is_empty() {
+            html.push_str("<ul>\n");
+            for warning in &self.warnings {
+                let _ = writeln!(html, "<li>{}</li>", Escaped(warning));
+            }
+            html.push_str("</ul>\n");
+        }
+        if self.retry || dashboard.is_some() {
+            html.push_str("<nav>\n");
+            if self.retry {
+                // The empty reference is the page's own address.
+                html.push_str("<a href=\"\">Retry</a>\n");
+            }
+            if let Some(dashboard) = dashboard {
+                let _ = writeln!(html, "<a href=\"{}\">Back to site</a>", Escaped(dashboard));
+            }
+            html.push_str("</nav>\n");
+        }
+        html
+    }
+}
+
+/// A whole document around `content`, which must be escaped
+fn document(
+    status: StatusCode,
+    policy: &'static str,
+    title: &str,
+    content: &str,
+) -> Response<Full<Bytes>> {
+    let html = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{content}\
+         </main>\n</body>\n</html>\n",
+        Escaped(title)
+    );
+    let mut response = Response::new(Full::new(html.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    // Not `no-referrer`, under which browsers do not say where a form is from either.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}
+
+/// A text that can stand in an element or a quoted attribute
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '&' => f.write_str("&amp;"),
+                '<' => f.write_str("&lt;"),
+                '>' => f.write_str("&gt;"),
+                '"' => f.write_str("&quot;"),
+                '\'' => f.write_str("&#39;"),
+                c => f.write_char(c),
+            }?;
+        }
+        Ok(())
+    }
+}
+
+/// Kept in a file of its own, whose exact bytes the policy names
+const STYLE: &str = include_str!("page.css");
+
+/// The one style above, and nothing else from anywhere
+macro_rules! policy {
+    ($more:literal) => {
+        concat!(
+            "default-src 'none'; style-src 'sha256-I1mGeogbXqOBFFTI8UN1sAUUHrutDqqCqQXF0elDPbU='; ",
+            "base-uri 'none'; ",
+            $more
+        )
+    };
+}
+
+/// Framing is not forbidden: apps are embedded, and a blank frame explains nothing
+const POLICY: &str = policy!("form-action 'none'");
+
+/// Where a form leads is not said, as browsers would hold every redirect behind it to that
+const FORM_POLICY: &str = policy!("frame-ancestors 'none'");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policy_names_the_style() {
+        let digest = ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes());
+        let hash = openssl::base64::encode_block(digest.as_ref());
+        for policy in [POLICY, FORM_POLICY] {
+            assert!(policy.contains(&format!("'sha256-{hash}'")), "{hash}");
+        }
+    }
+
+    #[test]
+    fn everything_is_escaped() {
+        let page = Page {
+            status: 404,
+            title: "Title".to_owned(),
+            text: "</p><script>alert(1)</script>".to_owned(),
+            warnings: vec!["<img src=x onerror='a'>".to_owned()],
+            retry: true,
+        };
+        let html = page.content(Some("https://x/\"><script>"));
+        for raw in ["<script", "<img", "onerror='", "\"><"] {
+            assert!(!html.contains(raw), "{raw} in {html}");
+        }
+        assert!(html.contains("&lt;/p&gt;&lt;script&gt;"));
+    }
+}

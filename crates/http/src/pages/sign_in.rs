@@ -1,0 +1,52 @@
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+
+use super::{Escaped, FORM_POLICY, document};
+
+/// Where somebody without a session shows a token
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SignInPage<'a> {
+    /// Why somebody is here
+    pub(crate) message: Option<&'a str>,
+    /// The path to go back to
+    pub(crate) back: &'a str,
+}
+
+impl SignInPage<'_> {
+    pub(crate) fn into_response(self, status: StatusCode) -> Response<Full<Bytes>> {
+        let message = self.message.map_or(String::new(), |message| {
+            format!("<p role=\"status\">{}</p>\n", Escaped(message))
+        });
+        let content = format!(
+            "<h1>Sign in</h1>\n{message}<form method=\"post\" action=\"/login\">\n\
+             <label for=\"token\">Session token</label>\n\
+             <input id=\"token\" name=\"token\" type=\"password\" required autofocus \
+             autocomplete=\"current-password\" spellcheck=\"false\" maxlength=\"64\">\n\
+             <input type=\"hidden\" name=\"redirect\" value=\"{}\">\n\
+             <button>Sign in</button>\n</form>\n\
+             <p class=\"status\">An administrator makes tokens with \
+             <code>authd token create</code>.</p>\n",
+            Escaped(self.back)
+        );
+        document(status, FORM_POLICY, "Sign in", &content)
+    }
+}
+
+/// What somebody with a session sees who came from nowhere
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SignedInPage<'a> {
+    pub(crate) username: &'a str,
+}
+
+impl SignedInPage<'_> {
+    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+        let content = format!(
+            "<h1>Signed in</h1>\n<p>You are <strong>{}</strong>. Apps that you may use open \
+             now.</p>\n<form method=\"post\" action=\"/logout\">\n<button>Sign out</button>\n\
+             </form>\n",
+            Escaped(self.username)
+        );
+        document(StatusCode::OK, FORM_POLICY, "Signed in", &content)
+    }
+}
