@@ -1,7 +1,6 @@
 //! What happens to reads and writes when the database goes away and comes back
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use agent_auth::Candidates;
@@ -55,22 +54,28 @@ async fn connections_that_an_administrator_ends_are_replaced_unnoticed() {
     let store = Arc::new(database.store().await);
     store.load(&one_agent()).await.unwrap();
 
-    let enough = Arc::new(AtomicBool::new(false));
+    let (reads, mut read) = tokio::sync::watch::channel(0);
     let reader = tokio::spawn({
-        let (store, enough) = (Arc::clone(&store), Arc::clone(&enough));
+        let store = Arc::clone(&store);
         async move {
-            while !enough.load(Ordering::Relaxed) {
+            // Ends once the receiver is dropped.
+            for count in 1.. {
                 assert_eq!(store.by_instance(ID).await.unwrap().len(), 1);
+                if reads.send(count).is_err() {
+                    break;
+                }
             }
         }
     });
     for _ in 0..10 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // The question under way was possibly put before the last end, the next one was not.
+        let before = *read.borrow_and_update();
+        read.wait_for(|count| *count >= before + 2).await.unwrap();
         let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                       WHERE datname = current_database() AND pid <> pg_backend_pid()";
         assert!(!database.sql(others).await.is_empty());
     }
-    enough.store(true, Ordering::Relaxed);
+    drop(read);
     reader.await.unwrap();
 }
 
