@@ -12,14 +12,27 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("agent-auth", &[]),
     ("app-audit", &[]),
     ("app-authz", &[]),
-    ("authd", &["agent-auth", "app-audit", "app-authz", "identity-verify", "store"]),
+    (
+        "authd",
+        &["agent-auth", "app-audit", "app-authz", "identity-verify", "private-postgres", "store"],
+    ),
     (
         "authd-benches",
-        &["agent-auth", "app-audit", "app-authz", "authd", "identity-verify", "store", "testkit"],
+        &[
+            "agent-auth",
+            "app-audit",
+            "app-authz",
+            "authd",
+            "identity-verify",
+            "private-postgres",
+            "store",
+            "testkit",
+        ],
     ),
     ("identity-verify", &[]),
+    ("private-postgres", &[]),
     ("store", &["agent-auth", "app-audit", "app-authz"]),
-    ("testkit", &["identity-verify", "store"]),
+    ("testkit", &["private-postgres", "store"]),
 ];
 
 /// What must never reach a library: it knows no HTTP, and only the store knows SQL
@@ -28,6 +41,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("http", &["authd", "authd-benches", "testkit"]),
     ("diesel", &["store", "authd-benches"]),
     ("diesel-async", &["store", "authd-benches"]),
+    ("rustix", &["authd", "private-postgres"]),
     ("tokio-postgres", &["store", "authd-benches", "testkit"]),
     ("clap", &["authd"]),
     ("tokio-rustls", &["authd"]),
