@@ -5,6 +5,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testkit::Database;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -113,7 +114,7 @@ async fn a_tail_follows_what_is_written() {
     fill(&database, 40, 40).await;
     assert_eq!(next().await, "00:00:40");
     // A database of its own would be left in order.
-    let id = tail.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+    let id = i32::try_from(tail.id().unwrap()).unwrap();
+    kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
     assert_eq!(tail.wait().await.unwrap().code(), Some(0));
 }

@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fleet-import",
             "identity-fetch",
             "identity-verify",
+            "private-postgres",
             "store",
         ],
     ),
@@ -35,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "authd-http",
             "identity-fetch",
             "identity-verify",
+            "private-postgres",
             "store",
             "testkit",
         ],
@@ -54,8 +56,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fleet-import", &["app-authz", "store"]),
     ("identity-fetch", &["identity-verify"]),
     ("identity-verify", &[]),
+    ("private-postgres", &[]),
     ("store", &["agent-auth", "app-audit", "app-authz"]),
-    ("testkit", &["identity-verify", "store"]),
+    ("testkit", &["private-postgres", "store"]),
 ];
 
 /// What must never reach a library: it knows no HTTP, and only the store knows SQL
@@ -64,6 +67,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("http", &["authd", "authd-benches", "authd-http", "testkit"]),
     ("diesel", &["store", "authd-benches"]),
     ("diesel-async", &["store", "authd-benches"]),
+    ("rustix", &["authd", "private-postgres"]),
     ("tokio-postgres", &["store", "authd-benches", "testkit"]),
     ("clap", &["authd"]),
     ("tokio-rustls", &["authd", "identity-fetch"]),

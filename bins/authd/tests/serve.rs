@@ -12,6 +12,7 @@ use std::time::Duration;
 use authd::client::Client;
 use common::{SIGN_IN, proof, told};
 use identity_verify::test_util::aws::Cloud;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 /// A server with nothing in its store, and a trust folder
@@ -54,9 +55,9 @@ impl Serving {
         panic!("it never came about");
     }
 
-    async fn signal(&self, signal: &str) {
-        let id = self.process.id().unwrap().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.process.id().unwrap()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
     /// 404 for a machine that is believed and unknown, 401 for one that is not believed
@@ -81,18 +82,18 @@ async fn the_trust_folder_is_read_anew_on_sighup() {
     let key = serving.trust.join(format!("aws/{}.pem", common::REGION));
     std::fs::write(&key, cloud.public_key_pem()).unwrap();
     assert_eq!(serving.status_for(&cloud).await, 401);
-    serving.signal("-HUP").await;
+    serving.signal(Signal::HUP);
     serving.eventually(async || serving.status_for(&cloud).await == 404).await;
 
     // A folder that is not usable changes nothing.
     let other = Cloud::generate("test-region-2");
     std::fs::write(serving.trust.join("aws/test-region-2.pem"), other.public_key_pem()).unwrap();
     std::fs::write(serving.trust.join("aws/test-region-3.pem"), "no key").unwrap();
-    serving.signal("-HUP").await;
+    serving.signal(Signal::HUP);
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!((serving.status_for(&cloud).await, serving.status_for(&other).await), (404, 401));
     std::fs::remove_file(serving.trust.join("aws/test-region-3.pem")).unwrap();
-    serving.signal("-HUP").await;
+    serving.signal(Signal::HUP);
     serving.eventually(async || serving.status_for(&other).await == 404).await;
 }
 
@@ -125,9 +126,9 @@ async fn a_table_that_is_missing_is_told_at_the_start() {
 
 #[tokio::test]
 async fn it_ends_well_on_sigterm_and_sigint() {
-    for signal in ["-TERM", "-INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let mut serving = Serving::start().await;
-        serving.signal(signal).await;
-        assert_eq!(serving.process.wait().await.unwrap().code(), Some(0), "{signal}");
+        serving.signal(signal);
+        assert_eq!(serving.process.wait().await.unwrap().code(), Some(0), "{signal:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Proofs captured from real clouds, and forgeries of them, over HTTP
+//! Proofs of real clouds and of our own, and forgeries of them, over HTTP
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::vectors::{Vector, Vectors};
+use common::vectors::{self, Vector};
 use common::{Setup, told};
 use identity_fetch::Identity;
 use identity_verify::test_util::at;
@@ -16,12 +16,9 @@ use store::PgStore;
 use store::fleet::{Fleet, Transition};
 use testkit::Database;
 
-/// The instance of the genuine document `aws-sig-us-east-1-2022-valid`
-const GENUINE: &str = "i-076e9b91f7c420782";
-
 #[tokio::test]
-async fn every_captured_proof_gets_its_listed_answer() {
-    let Some(vectors) = Vectors::read() else { return };
+async fn every_proof_gets_its_listed_answer() {
+    let vectors = vectors::read();
 
     // Every instance that a vector speaks of has an agent, so that an accepted
     // proof is a token and nothing else is.
@@ -29,7 +26,7 @@ async fn every_captured_proof_gets_its_listed_answer() {
     let organization = rows.organization("acme");
     let owner = rows.user("alice", organization);
     let mut tokens = BTreeMap::new();
-    for vector in vectors.iter() {
+    for vector in &vectors {
         if let Some(instance) = vector.expected()["instance_id"].as_str() {
             tokens.entry(instance.to_lowercase()).or_insert_with_key(|instance| {
                 let workspace = rows.workspace(owner, instance);
@@ -38,18 +35,17 @@ async fn every_captured_proof_gets_its_listed_answer() {
             });
         }
     }
-    assert!(tokens.contains_key(GENUINE));
+    assert!(tokens.len() >= 3, "{tokens:?}");
     let database = Database::new().await;
     database.store().await.load(&rows).await.unwrap();
 
-    let mut count = 0;
-    for vector in vectors.iter() {
-        let mut setup = Setup::with(identity(&vector));
+    for vector in &vectors {
+        let mut setup = Setup::with(identity(vector));
         setup.now = at(vector.verify_at());
         let options = store::Options::default().read_connections(1);
         let store = PgStore::connect(database.url(), &options).await.unwrap();
         let server = setup.start(store).await;
-        let (route, body) = request(&vector);
+        let (route, body) = request(vector);
 
         let (status, text) = told(&server.post_to(&route, body.to_string()).await);
         let id = vector.id();
@@ -66,13 +62,11 @@ async fn every_captured_proof_gets_its_listed_answer() {
             let no_claims = text == "Error decoding JWT claims.";
             assert!(status != 400 || no_claims || body_is_incomplete(&body), "{id}: {text}");
         }
-        count += 1;
     }
-    assert!(count >= 160, "only {count} vectors");
 }
 
 /// Verifiers with the policy and the trust that the vector wants
-fn identity(vector: &Vector<'_>) -> Identity {
+fn identity(vector: &Vector) -> Identity {
     let policy: Policy = serde_json::from_value(vector.policy()).unwrap();
     let folder = std::env::temp_dir().join(format!("authd-vectors-{}", uuid::Uuid::new_v4()));
     vector.write_trust(&folder);
@@ -93,7 +87,7 @@ fn identity(vector: &Vector<'_>) -> Identity {
 }
 
 /// The route for the vector's cloud, and the body a machine would post there
-fn request(vector: &Vector<'_>) -> (String, Value) {
+fn request(vector: &Vector) -> (String, Value) {
     let file = |field| vector.file(field).map(|bytes| String::from_utf8(bytes).unwrap());
     let (cloud, body) = match vector.cloud() {
         "aws" => {

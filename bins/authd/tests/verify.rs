@@ -5,15 +5,13 @@
 mod common;
 
 use common::command::{Scratch, text, verify as authd};
-use common::vectors::Vectors;
+use common::vectors;
 use identity_verify::test_util::aws;
 use serde_json::{Value, json};
 
 #[test]
-fn every_captured_proof_has_its_listed_outcome() {
-    let Some(vectors) = Vectors::read() else { return };
-    let mut count = 0;
-    for vector in vectors.iter() {
+fn every_proof_has_its_listed_outcome() {
+    for vector in vectors::read() {
         let scratch = Scratch::new();
         let trust = scratch.0.join("trust");
         vector.write_trust(&trust);
@@ -64,9 +62,7 @@ fn every_captured_proof_has_its_listed_outcome() {
             let is_forged = is_forged.iter().any(|end| vector.id().ends_with(end));
             assert!(!is_forged || line.get("repair").is_none(), "{line}");
         }
-        count += 1;
     }
-    assert!(count >= 160, "only {count} vectors");
 }
 
 #[test]

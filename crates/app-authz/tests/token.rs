@@ -749,8 +749,6 @@ fn secrets_and_tokens_are_not_printed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
     #[test]
     fn no_changed_token_is_taken(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let sealed = seals().seal(&session(), now()).unwrap();

@@ -1,4 +1,4 @@
-//! Changed, cut and re-dated proofs that were captured from real clouds
+//! Changed, cut and re-dated proofs, some of them captured from real clouds
 //!
 //! A change that is accepted must leave the proof saying the same. Base64 has bits
 //! and line breaks that mean nothing. AWS's keys have no names, so the name of their
@@ -14,7 +14,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use common::{Proof, Vector, folder, vectors};
+use common::{Proof, Vector, captured, vectors};
 use identity_verify::{Claims, Error, Reason, VerifiedInstance, test_util::at};
 
 /// Of a proof's bits one in this many is flipped, another selection for each proof
@@ -92,11 +92,11 @@ fn attested_data_is_good_until_its_end_and_while_its_signer_is() {
 
 #[test]
 fn the_signers_dates_are_those_of_its_certificate_to_the_second() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = captured() else { return };
     let manifest = common::json(&folder.join("manifest.json"));
     let second = Duration::from_secs(1);
     let mut swept = 0;
-    for vector in vectors(&folder).iter().filter(|vector| vector.id.ends_with("-compat")) {
+    for vector in vectors().iter().filter(|vector| vector.id.ends_with("-compat")) {
         let entries = manifest["vectors"].as_array().unwrap();
         let of_same_token = vector.id.replace("after-expiresOn-compat", "valid");
         let entry = entries.iter().find(|entry| entry["id"] == *of_same_token);
@@ -124,8 +124,7 @@ fn distinct() -> Vec<(Vector, VerifiedInstance)> {
 }
 
 fn accepted() -> Vec<(Vector, VerifiedInstance)> {
-    let Some(folder) = folder() else { return Vec::new() };
-    let accepted = vectors(&folder).into_iter().filter(Vector::accepted);
+    let accepted = vectors().into_iter().filter(Vector::accepted);
     accepted
         .map(|vector| {
             let instance = vector.verifier()(&vector.proof, vector.now).unwrap();

@@ -1,4 +1,4 @@
-//! Proofs captured from real clouds, and negatives made from them
+//! Proofs of every kind, and what becomes of each
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -6,15 +6,14 @@ mod common;
 
 use std::{collections::BTreeMap, fs};
 
-use common::{folder, json, text, vectors};
+use common::{captured, json, text, vectors};
 use identity_verify::{Claims, VerifiedInstance, aws::Keys};
 use serde_json::Value;
 
 #[test]
 fn every_vector_has_its_listed_outcome() {
-    let Some(folder) = folder() else { return };
-    let vectors = vectors(&folder);
-    assert_eq!(vectors.len(), 165);
+    let vectors = vectors();
+    assert_eq!(vectors.len(), if captured().is_some() { 165 } else { 71 });
     for vector in vectors {
         let id = &vector.id;
         match vector.verifier()(&vector.proof, vector.now) {
@@ -27,7 +26,7 @@ fn every_vector_has_its_listed_outcome() {
 
 #[test]
 fn every_region_has_its_published_keys() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = captured() else { return };
     let regions = json(&folder.join("aws/regions.json"));
     let regions = regions.as_object().unwrap();
     let builtin = Keys::builtin();
@@ -49,7 +48,7 @@ fn every_region_has_its_published_keys() {
 
 #[test]
 fn every_published_rsa_certificate_can_be_added_as_a_file() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = captured() else { return };
     for certificate in json(&folder.join("aws/certs.json")).as_array().unwrap() {
         let file = text(&certificate["file"]);
         let mut keys = Keys::none();

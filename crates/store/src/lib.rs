@@ -28,8 +28,6 @@ pub use crate::error::Error;
 pub use crate::error::Unfit;
 use crate::import::Import;
 pub use crate::memory::MemoryStore;
-#[cfg(feature = "cluster")]
-pub use crate::pg::cluster;
 #[cfg(feature = "postgres")]
 pub use crate::pg::{
     ActiveKey, FormerRecord, Generation, Grants, Migrated, Migrations, Options, Owned, Owner,

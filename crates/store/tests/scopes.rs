@@ -97,9 +97,8 @@ impl Stored {
 
 #[tokio::test]
 async fn the_published_cases_agree_when_their_scope_comes_out_of_the_tables() {
-    let vectors = vectors::read("rbac/cases.jsonl");
-    let lines = vectors.as_deref().unwrap_or(OWN_CASES).lines();
-    let lines = lines.filter(|line| !line.is_empty());
+    let more = vectors::more();
+    let lines = vectors::KEPT.lines().chain(more.iter().flat_map(|more| more.lines()));
     let cases: Vec<Stored> =
         lines.enumerate().filter_map(|(n, line)| Stored::read(n, line)).collect();
 
@@ -122,7 +121,7 @@ async fn the_published_cases_agree_when_their_scope_comes_out_of_the_tables() {
         let agreed = agree(&database, fleet.users[0].id, &cases).await;
         let of = database.release().map_or("our own", Release::name);
         println!("{agreed} cases on tables of {of}");
-        assert!(vectors.is_none() && agreed > 0 || agreed >= at_least, "{of}: {agreed}");
+        assert!(more.is_none() && agreed >= 40 || agreed >= at_least, "{of}: {agreed}");
     }
 }
 
@@ -203,12 +202,3 @@ fn alice() -> Fleet {
     fleet.user("alice", acme);
     fleet
 }
-
-/// Cases of the same format, for checkouts without vectors
-const OWN_CASES: &str = r#"
-{"n":1,"expected":true,"action":"ssh","subject":{"id":"11111111-0000-4000-a000-000000000001","groups":[],"roles":[{"name":"r","site":["*:*"]}],"scope":{"site":["*:*"],"user":[],"by_org_id":{},"allow_list":["*:*"]}},"object":{"type":"workspace","id":"33333333-0000-4000-a000-000000000003"}}
-{"n":2,"expected":false,"action":"ssh","subject":{"id":"11111111-0000-4000-a000-000000000001","groups":[],"roles":[{"name":"r","site":["*:*"]}],"scope":{"site":["*:*"],"user":[],"by_org_id":{},"allow_list":["workspace:33333333-0000-4000-a000-000000000004"]}},"object":{"type":"workspace","id":"33333333-0000-4000-a000-000000000003"}}
-{"n":3,"expected":true,"action":"ssh","subject":{"id":"11111111-0000-4000-a000-000000000001","groups":[],"roles":[{"name":"r","site":["*:*"]}],"scope":{"site":["workspace:ssh","file:read"],"user":[],"by_org_id":{},"allow_list":["workspace:33333333-0000-4000-a000-000000000003"]}},"object":{"type":"workspace","id":"33333333-0000-4000-a000-000000000003"}}
-{"n":4,"expected":false,"action":"ssh","subject":{"id":"11111111-0000-4000-a000-000000000001","groups":[],"roles":[{"name":"r","site":["*:*"]}],"scope":{"site":["workspace:application_connect"],"user":[],"by_org_id":{},"allow_list":["*:*"]}},"object":{"type":"workspace","id":"33333333-0000-4000-a000-000000000003"}}
-{"n":5,"expected":false,"action":"ssh","subject":{"id":"11111111-0000-4000-a000-000000000001","groups":[],"roles":[{"name":"r","site":["*:*"]}],"scope":{"site":[],"user":[],"by_org_id":{},"allow_list":["*:*"]}},"object":{"type":"workspace","id":"33333333-0000-4000-a000-000000000003"}}
-"#;

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use store::cluster::{Ephemeral, Settings};
+use private_postgres::{Ephemeral, Error, Settings};
 use store::{Migrations, Options, PgStore, StatementCounter};
 use tokio::sync::OnceCell;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -234,18 +234,21 @@ impl OwnServer {
 /// A server with the templates
 #[derive(Debug)]
 struct Server {
-    cluster: Arc<Mutex<Ephemeral>>,
+    postgres: Arc<Mutex<Ephemeral>>,
     /// Which templates of releases are made
     releases: [OnceCell<()>; Release::ALL.len()],
 }
 
 impl Server {
     async fn start() -> Self {
-        let started = spawn_blocking(|| Ephemeral::start(&Settings::default())).await.unwrap();
+        let start = || Ephemeral::start(&Settings::default().superuser("authd"));
         // The message says what to install.
-        let cluster = started.unwrap_or_else(|error| panic!("{error}"));
+        let postgres = spawn_blocking(start).await.unwrap().unwrap_or_else(|error| match error {
+            Error::Io { ref source, .. } => panic!("{error}: {source}"),
+            error => panic!("{error}"),
+        });
         let releases = [const { OnceCell::const_new() }; Release::ALL.len()];
-        let server = Self { cluster: Arc::new(Mutex::new(cluster)), releases };
+        let server = Self { postgres: Arc::new(Mutex::new(postgres)), releases };
         sql(&server.url("postgres"), &format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
         let store = PgStore::new(&server.url(TEMPLATE), &Options::default()).unwrap();
         store.migrate(Migrations::All).await.unwrap();
@@ -274,12 +277,12 @@ impl Server {
     }
 
     async fn change(&self, change: fn(&mut Ephemeral)) {
-        let cluster = Arc::clone(&self.cluster);
-        spawn_blocking(move || change(&mut lock(&cluster))).await.unwrap();
+        let postgres = Arc::clone(&self.postgres);
+        spawn_blocking(move || change(&mut lock(&postgres))).await.unwrap();
     }
 
     fn url(&self, database: &str) -> String {
-        lock(&self.cluster).url(database)
+        lock(&self.postgres).url(database)
     }
 }
 

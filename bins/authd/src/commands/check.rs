@@ -2,12 +2,12 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use private_postgres::Persistent;
 use serde::Serialize;
 use store::PgStore;
-use store::cluster::Persistent;
 use store::inspection::Inspection;
 
-use super::serve::{blocking, cluster_settings};
+use super::serve::{blocking, private_settings};
 use super::{CommandError, printable};
 use crate::check::{self, Finding, State, TESTED};
 use crate::cli::{CheckArgs, Cli};
@@ -91,7 +91,7 @@ async fn of_database(config: &Config) -> (Vec<Finding>, Option<Inspection>) {
         }
         StoreConfig::Private { data_dir, postgres_bin, .. } => {
             let (data_dir, settings) =
-                (data_dir.clone(), cluster_settings(postgres_bin.as_deref()));
+                (data_dir.clone(), private_settings(postgres_bin.as_deref()));
             match blocking(move || Persistent::start(&data_dir, &settings)).await {
                 Ok(database) => {
                     let looked = look(&database.url(), config).await;

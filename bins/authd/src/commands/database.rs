@@ -1,7 +1,7 @@
-use store::cluster::Persistent;
+use private_postgres::Persistent;
 use store::{Migrations, PgStore};
 
-use super::serve::{blocking, cluster_settings};
+use super::serve::{blocking, private_settings};
 use super::{CommandError, warn_of_unknown_environment};
 use crate::config::{Config, ConfigArgs, StoreConfig};
 use crate::log;
@@ -50,7 +50,7 @@ pub(super) async fn with_database<T>(
         }
         StoreConfig::Private { data_dir, postgres_bin, .. } => {
             let (data_dir, settings) =
-                (data_dir.clone(), cluster_settings(postgres_bin.as_deref()));
+                (data_dir.clone(), private_settings(postgres_bin.as_deref()));
             let database = blocking(move || Persistent::start(&data_dir, &settings)).await?;
             let url = database.url();
             let done = async { work(&PgStore::connect(&url, &options).await?).await }.await;

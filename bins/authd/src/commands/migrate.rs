@@ -1,10 +1,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use store::cluster::Persistent;
+use private_postgres::Persistent;
 use store::{Migrated, Migrations, Options, Owned, Owner, PgStore};
 
-use super::serve::{blocking, cluster_settings};
+use super::serve::{blocking, private_settings};
 use super::{CommandError, warn_of_unknown_environment};
 use crate::cli::MigrateArgs;
 use crate::config::StoreConfig;
@@ -24,7 +24,7 @@ pub(crate) async fn run(args: MigrateArgs) -> Result<ExitCode, CommandError> {
         StoreConfig::Memory => Err(CommandError::NothingToMigrate),
         StoreConfig::Postgres { url, .. } => todo.carry_out(url.reveal()).await,
         StoreConfig::Private { data_dir, postgres_bin, .. } => {
-            let settings = cluster_settings(postgres_bin.as_deref());
+            let settings = private_settings(postgres_bin.as_deref());
             let database = blocking(move || Persistent::start(&data_dir, &settings)).await?;
             let done = todo.carry_out(&database.url()).await;
             blocking(move || database.stop()).await?;

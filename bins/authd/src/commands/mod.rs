@@ -107,8 +107,6 @@ pub(crate) enum CommandError {
     /// The first line that matters of what was looked at
     #[error("{0}")]
     Check(String),
-    #[error(transparent)]
-    Cluster(#[from] store::cluster::Error),
     #[error("{0}")]
     Config(#[from] ConfigError),
     #[error("{failed} of {all} answers were not the expected ones")]
@@ -145,6 +143,9 @@ pub(crate) enum CommandError {
     NothingStored,
     #[error("`--store memory` has no tables to migrate")]
     NothingToMigrate,
+    /// What a private database lacks can also be avoided
+    #[error("{0}, name a database with `--database-url`, or use `--store memory`")]
+    NotInstalled(private_postgres::Error),
     #[error("the answer cannot be written")]
     Output(#[source] std::io::Error),
     #[error("`{}` is not an identity policy", path.display())]
@@ -153,6 +154,8 @@ pub(crate) enum CommandError {
         #[source]
         error: serde_json::Error,
     },
+    #[error(transparent)]
+    PrivateDatabase(private_postgres::Error),
     #[error("`{}` cannot be read", path.display())]
     ProofFile {
         path: PathBuf,
@@ -181,6 +184,15 @@ pub(crate) enum CommandError {
     Usage(String),
 }
 
+impl From<private_postgres::Error> for CommandError {
+    fn from(error: private_postgres::Error) -> Self {
+        match error {
+            private_postgres::Error::NotInstalled { .. } => Self::NotInstalled(error),
+            error => Self::PrivateDatabase(error),
+        }
+    }
+}
+
 impl CommandError {
     fn exit_code(&self) -> ExitCode {
         match self {
@@ -196,5 +208,20 @@ impl CommandError {
             | Self::Usage(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_database_server_is_named_with_every_remedy() {
+        let missing = private_postgres::Error::NotInstalled { explicit: None };
+        assert_eq!(
+            chain(&CommandError::from(missing)),
+            "no PostgreSQL server is installed; install one with `apt-get install -y postgresql`, \
+             name a database with `--database-url`, or use `--store memory`"
+        );
     }
 }

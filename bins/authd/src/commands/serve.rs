@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use authd_http::Service;
 use identity_fetch::{Identity, IssuerFetcher, KeyCache, Online, System};
-use store::cluster::{self, Persistent};
+use private_postgres::{Persistent, Settings};
 use store::{MemoryStore, Migrations, PgStore, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,7 +39,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
             serve(config, listener, identity, store).await
         }
         StoreConfig::Private { data_dir, postgres_bin, .. } => {
-            let settings = cluster_settings(postgres_bin.as_deref());
+            let settings = private_settings(postgres_bin.as_deref());
             let database = blocking(move || Persistent::start(&data_dir, &settings)).await?;
             let url = database.url();
             let served = async {
@@ -191,7 +191,7 @@ async fn watch_expiry<S: Store + 'static>(service: Arc<Service<S>>) {
 
 /// Runs what blocks, for most of a second, off the reactor
 pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, cluster::Error> + Send + 'static,
+    work: impl FnOnce() -> Result<T, private_postgres::Error> + Send + 'static,
 ) -> Result<T, CommandError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => Ok(done?),
@@ -199,8 +199,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-pub(super) fn cluster_settings(postgres_bin: Option<&std::path::Path>) -> cluster::Settings {
-    let settings = cluster::Settings::default();
+pub(super) fn private_settings(postgres_bin: Option<&std::path::Path>) -> Settings {
+    let settings = Settings::default().superuser("authd");
     match postgres_bin {
         Some(folder) => settings.binaries(folder),
         None => settings,

@@ -1,44 +1,38 @@
-//! Proofs captured from real clouds, and forgeries of them
+//! Proofs of real clouds and of our own, and forgeries of them
 //!
-//! They are not part of the repository. The tests read them from the folder `AUTHD_VECTORS`
-//! if that is set, and otherwise say that they were not read.
+//! `crates/identity-verify/tests/vectors/README.md` says where they come from.
 
-#![allow(clippy::print_stderr, reason = "who runs the tests shall know what they did not run")]
+#![allow(clippy::print_stderr, reason = "a test must show what it did not test")]
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// The listed proofs and where their files are
-pub struct Vectors {
-    folder: PathBuf,
-    manifest: Value,
-}
-
 /// One listed proof
-pub struct Vector<'a> {
-    folder: &'a Path,
-    entry: &'a Value,
+pub struct Vector {
+    folder: PathBuf,
+    entry: Value,
 }
 
-impl Vectors {
-    pub fn read() -> Option<Self> {
-        let Some(vectors) = std::env::var_os("AUTHD_VECTORS") else {
-            eprintln!("!! RAN WITHOUT CAPTURED PROOFS: `AUTHD_VECTORS` is not set");
-            return None;
-        };
-        let folder = Path::new(&vectors).join("identity");
-        let manifest = std::fs::read(folder.join("manifest.json")).unwrap();
-        Some(Self { folder, manifest: serde_json::from_slice(&manifest).unwrap() })
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = Vector<'_>> {
-        let entries = self.manifest["vectors"].as_array().unwrap().iter();
-        entries.map(|entry| Vector { folder: &self.folder, entry })
-    }
+/// The proofs of the repository, or if `AUTHD_VECTORS` is set those of that folder, which has
+/// the same ones and those captured from real clouds
+pub fn read() -> Vec<Vector> {
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/identity-verify/tests/vectors");
+    let folder = std::env::var_os("AUTHD_VECTORS").unwrap_or_else(|| {
+        eprintln!("!! RAN WITHOUT CAPTURED PROOFS: `AUTHD_VECTORS` is not set");
+        kept.into()
+    });
+    let folder = Path::new(&folder).join("identity");
+    let manifest = std::fs::read(folder.join("manifest.json")).unwrap();
+    let mut manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let Value::Array(entries) = manifest["vectors"].take() else { panic!("no list") };
+    let vectors: Vec<_> =
+        entries.into_iter().map(|entry| Vector { folder: folder.clone(), entry }).collect();
+    assert!(vectors.len() >= 71, "only {}", vectors.len());
+    vectors
 }
 
-impl Vector<'_> {
+impl Vector {
     pub fn id(&self) -> &str {
         self.entry["id"].as_str().unwrap()
     }
@@ -48,7 +42,7 @@ impl Vector<'_> {
         self.entry["cloud"].as_str().unwrap()
     }
 
-    /// Where the bytes of one field are
+    /// The file with the bytes of one field
     pub fn path(&self, field: &str) -> Option<PathBuf> {
         Some(self.folder.join(self.entry["files"][field].as_str()?))
     }
@@ -70,7 +64,7 @@ impl Vector<'_> {
         }
     }
 
-    /// Lays out what it wants trusted, in the shape of a trust folder
+    /// Writes a trust folder with what verifying it takes
     pub fn write_trust(&self, folder: &Path) {
         let copy = |from: PathBuf, to: &str| {
             let to = folder.join(to);
@@ -93,12 +87,12 @@ impl Vector<'_> {
         self.entry["expect"]["outcome"] == "accept"
     }
 
-    /// What must be said of an accepted proof
+    /// What an accepted proof must be found to say
     pub fn expected(&self) -> &Value {
         &self.entry["expect"]
     }
 
-    /// Whether another outcome than the listed one would do
+    /// Whether another outcome than the listed one is accepted
     pub fn is_optional(&self) -> bool {
         self.entry["optional"] == true
     }

@@ -1,12 +1,16 @@
-//! The published decisions, which are not part of the repository
+//! Cases of role-based decisions; `README.md` says where they come from
 
-use std::path::Path;
+/// The cases that are part of the repository, one a line
+pub(crate) const KEPT: &str = include_str!("rbac/cases.jsonl");
 
-/// The text of a file in the folder `AUTHD_VECTORS`; nothing if that is not set, which is said
-pub(crate) fn read(file: &str) -> Option<String> {
+/// The cases of `rbac/cases.jsonl` in the folder that `AUTHD_VECTORS` names, one a line
+///
+/// Without that variable returns `None`, after a line of output that says so.
+pub(crate) fn more() -> Option<String> {
     let Some(folder) = std::env::var_os("AUTHD_VECTORS") else {
-        println!("`AUTHD_VECTORS` is not set: only the cases kept here were run");
+        println!("`AUTHD_VECTORS` is not set: only the cases of the repository are tested");
         return None;
     };
-    Some(std::fs::read_to_string(Path::new(&folder).join(file)).unwrap())
+    let file = std::path::Path::new(&folder).join("rbac/cases.jsonl");
+    Some(std::fs::read_to_string(file).unwrap())
 }

@@ -1,9 +1,10 @@
-//! The captured proofs, for the tests that need them
+//! Listed proofs; `vectors/README.md` says where they come from
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 #![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -13,10 +14,11 @@ use std::{
 use identity_verify::{Error, Policy, VerifiedInstance, aws, azure, google, test_util::at};
 use serde_json::Value;
 
-/// The folder of captured proofs, which are not part of the repository: below `AUTHD_VECTORS`
+/// The folder `identity` in the folder that `AUTHD_VECTORS` names
 ///
-/// If that is not set a test proves nothing and says so.
-pub fn folder() -> Option<PathBuf> {
+/// It has what the repository has, proofs captured from real clouds, and the vendors'
+/// certificates. Without the variable returns `None`, after a line on standard error.
+pub fn captured() -> Option<PathBuf> {
     let folder =
         std::env::var_os("AUTHD_VECTORS").map(|folder| Path::new(&folder).join("identity"));
     if folder.is_none() {
@@ -35,8 +37,18 @@ pub fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// The vectors of the manifest, each with its files read
-pub fn vectors(folder: &Path) -> Vec<Vector> {
+/// The proofs of the repository, then the captured ones if they are there
+pub fn vectors() -> Vec<Vector> {
+    let kept = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/identity"));
+    let mut vectors = read(kept);
+    if let Some(captured) = captured() {
+        let known: BTreeSet<String> = vectors.iter().map(|vector| vector.id.clone()).collect();
+        vectors.extend(read(&captured).into_iter().filter(|vector| !known.contains(&vector.id)));
+    }
+    vectors
+}
+
+fn read(folder: &Path) -> Vec<Vector> {
     let manifest = json(&folder.join("manifest.json"));
     let read = |entry: &Value| Vector::read(folder, entry);
     manifest["vectors"].as_array().unwrap().iter().map(read).collect()

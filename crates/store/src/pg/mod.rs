@@ -27,8 +27,6 @@ mod authorized;
 mod batches;
 mod cancel;
 mod candidates;
-#[cfg(feature = "cluster")]
-pub mod cluster;
 mod connect;
 mod crypto_keys;
 mod failure;

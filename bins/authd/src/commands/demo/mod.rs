@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use agent_auth::Rules;
 use identity_verify::Policy;
-use store::cluster::Ephemeral;
+use private_postgres::Ephemeral;
 use store::{Migrations, PgStore, StatementCounter};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use self::cloud::TestClouds;
 use self::fleet::SampleFleet;
 use self::scenes::Scene;
-use super::serve::{blocking, cluster_settings};
+use super::serve::{blocking, private_settings};
 use super::{CommandError, warn_of_unknown_environment};
 use crate::cli::DemoArgs;
 use crate::client::Client;
@@ -42,7 +42,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), CommandError> {
     say("authd demo: a private database, a sample fleet, test clouds, and the real server\n");
 
     let started = Instant::now();
-    let settings = cluster_settings(args.postgres_bin.as_deref());
+    let settings = private_settings(args.postgres_bin.as_deref());
     let database = blocking(move || Ephemeral::start(&settings)).await?;
     let url = database.url("postgres");
     say_step("database", &format!("a private PostgreSQL in {}", milliseconds(started.elapsed())));

@@ -4,10 +4,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use super::account::Account;
-use super::binaries::Binaries;
-use super::postmaster::{self, Postmaster};
-use super::{Error, SUPERUSER, Settings, fits_a_socket, temporary_folder};
+use crate::account::Account;
+use crate::binaries::Binaries;
+use crate::folder::{fits_a_socket, temporary_folder};
+use crate::postmaster::{self, Postmaster};
+use crate::{Error, Settings, folder};
 
 /// A private server that keeps its data from one start to the next
 ///
@@ -18,9 +19,10 @@ use super::{Error, SUPERUSER, Settings, fits_a_socket, temporary_folder};
 pub struct Persistent {
     data: PathBuf,
     socket_folder: PathBuf,
+    superuser: String,
     /// Locked while the server is being started or stopped
     gate: File,
-    /// Locked, shared, by everyone who uses the server
+    /// Locked, shared, by every process that uses the server
     users: File,
     /// The server, if this process started it
     child: Option<Child>,
@@ -32,14 +34,14 @@ pub struct Persistent {
 impl Persistent {
     /// Starts the server whose data is in `home`, or joins it if it runs
     ///
-    /// `home` is created if it does not exist, must be used for nothing else, and
-    /// is closed to everyone but the server's account: this process', or if that is
-    /// root `postgres`, else `nobody`.
+    /// `home` is created if it does not exist. It must be used for nothing else, and only the
+    /// server's account may enter it: that of this process, or for root `postgres`, else
+    /// `nobody`.
     ///
     /// # Errors
     ///
-    /// No installed server fits, the folder cannot be used or holds something else, or
-    /// the server does not become ready.
+    /// Fails if no server of the right version is installed, if the folder cannot be used or
+    /// holds other files, or if the server does not become ready within a minute.
     pub fn start(home: &Path, settings: &Settings) -> Result<Self, Error> {
         fs::create_dir_all(home).map_err(Error::io("creating", home))?;
         let home = &fs::canonicalize(home).map_err(Error::io("resolving", home))?;
@@ -68,16 +70,17 @@ impl Persistent {
         users.lock_shared().map_err(Error::io("locking", home))?;
         gate.unlock().map_err(Error::io("unlocking", home))?;
         let socket_folder = server.socket_folder;
-        Ok(Self { data, socket_folder, gate, users, child, sync, left: false })
+        let superuser = settings.superuser.clone();
+        Ok(Self { data, socket_folder, superuser, gate, users, child, sync, left: false })
     }
 
-    /// The URL of the server's database
+    /// The URL of the database `postgres`, for the superuser
     #[must_use]
     pub fn url(&self) -> String {
-        super::url(&self.socket_folder, "postgres")
+        folder::url(&self.socket_folder, "postgres", &self.superuser)
     }
 
-    /// Whether the server ran already, started by another process
+    /// Whether another process had started the server
     #[must_use]
     pub fn was_joined(&self) -> bool {
         self.child.is_none()
@@ -85,12 +88,11 @@ impl Persistent {
 
     /// Stops the server, unless another process uses it
     ///
-    /// Open connections are closed. Dropping does the same, but is silent about
-    /// failures.
+    /// Open connections are closed. Dropping does the same, but reports no failures.
     ///
     /// # Errors
     ///
-    /// The server did not stop in time.
+    /// Fails if the server does not stop within a minute.
     pub fn stop(mut self) -> Result<(), Error> {
         self.leave()
     }
@@ -121,7 +123,7 @@ impl Persistent {
                 Some(child) => {
                     child.try_wait().map_err(Error::io("waiting for", &self.data))?.is_some()
                 }
-                // The file is the last thing that a server in order removes.
+                // A server that stops in order removes the file last.
                 None => !server.is_alive() || !self.data.join(postmaster::FILE).exists(),
             };
             Ok(stopped.then_some(()))
@@ -142,9 +144,10 @@ impl Drop for Persistent {
     }
 }
 
-/// A folder that others use must not be taken from them: `/tmp`, say, or a home
+/// Fails if `home` holds files that are not of a server, such as `/tmp` or a user's home does
 ///
-/// What an earlier start left behind is no obstacle, nor is what a new file system has.
+/// Files that an earlier start left behind are accepted, and so is `lost+found` of a new file
+/// system.
 fn refuse_foreign_files(home: &Path) -> Result<(), Error> {
     const OURS: [&str; 8] =
         ["data", "data.new", "log", "log.1", "lost+found", "run", "start.lock", "users.lock"];
@@ -167,7 +170,7 @@ fn lock_file(home: &Path, name: &str) -> Result<File, Error> {
         .map_err(Error::io("opening", &path))
 }
 
-/// Makes the data folder, in one step as seen by whoever starts next
+/// Creates the data folder, in one step as seen by another process
 fn create(home: &Path, data: &Path, settings: &Settings) -> Result<(), Error> {
     let binaries = Binaries::find(settings, None)?;
     let account = Account::for_new_data();
@@ -182,7 +185,7 @@ fn create(home: &Path, data: &Path, settings: &Settings) -> Result<(), Error> {
     let mut log = log_file(home)?;
     let outcome = account
         .command(binaries.initdb())
-        .args(["--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8"])
+        .args(["--username", &settings.superuser, "--auth", "trust", "--encoding", "UTF8"])
         .args(["--locale", "C", "--no-instructions", "--no-sync", "--pgdata"])
         .arg(&unfinished)
         .current_dir(home)
@@ -197,10 +200,10 @@ fn create(home: &Path, data: &Path, settings: &Settings) -> Result<(), Error> {
     fs::rename(&unfinished, data).map_err(Error::io("renaming", &unfinished))
 }
 
-/// Starts to write what `initdb` made to disk, which on a busy one takes seconds
+/// Starts to write what `initdb` created to disk, which may take seconds
 ///
-/// Nobody has to wait for that: what the server writes from now on it syncs itself,
-/// and until this is done there is little to lose.
+/// The caller need not wait: the server syncs what it writes itself, and until this is done
+/// the database is almost empty.
 fn sync(home: &Path, data: &Path, settings: &Settings) -> Result<Child, Error> {
     let binaries = find_binaries(data, settings)?;
     let log = log_file(home)?;
@@ -217,10 +220,9 @@ fn sync(home: &Path, data: &Path, settings: &Settings) -> Result<Child, Error> {
         .map_err(Error::io("running", &binaries.initdb()))
 }
 
-/// The server that serves from `data`, once it is clear whether there is one
+/// The server that serves from `data`, if one runs
 ///
-/// One that a killed process left behind may be in the middle of starting or
-/// stopping.
+/// Waits for a server that is starting or stopping: a killed process may have left it behind.
 fn running(data: &Path) -> Result<Option<Postmaster>, Error> {
     postmaster::wait("start", || {
         let Some(server) = Postmaster::of(data) else { return Ok(Some(None)) };
@@ -230,9 +232,9 @@ fn running(data: &Path) -> Result<Option<Postmaster>, Error> {
         if !server.is_alive() {
             return Ok(Some(None));
         }
-        if server.is_a_stranger() {
-            // After a crash, its process id was given to another program. The
-            // server would take that for itself and refuse to start.
+        if server.is_another_program() {
+            // After a crash, another program was given the process id. The server would
+            // take that program for a running server and refuse to start.
             let stale = data.join(postmaster::FILE);
             fs::remove_file(&stale).map_err(Error::io("removing", &stale))?;
             return Ok(Some(None));
@@ -254,9 +256,10 @@ fn start(home: &Path, data: &Path, settings: &Settings) -> Result<(Postmaster, C
         .arg(data)
         .arg("-k")
         .arg(&socket_folder)
-        .args(["-p", "5432", "-c", "listen_addresses=", "-c", "cluster_name=authd"])
+        .args(["-p", "5432", "-c", "listen_addresses=", "-c"])
+        .arg(format!("cluster_name={}", settings.superuser))
         .current_dir(home)
-        // A ^C in the terminal is for us; the server ends when we have drained.
+        // A ^C in the terminal must reach this process only, which stops the server last.
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(share(&log, home)?)
@@ -290,8 +293,9 @@ fn find_binaries(data: &Path, settings: &Settings) -> Result<Binaries, Error> {
     })
 }
 
-/// Where the socket goes: beside the data, or if that path is too long in a
-/// temporary folder, which `postmaster.pid` names to whoever joins
+/// The folder of the socket: beside the data, or a temporary one if that path is too long
+///
+/// A process that joins reads it from `postmaster.pid`.
 fn socket_folder(home: &Path, account: &Account) -> Result<PathBuf, Error> {
     let beside = home.join("run");
     if !fits_a_socket(&beside) {
@@ -308,7 +312,7 @@ fn close(folder: &Path) -> Result<(), Error> {
         .map_err(Error::io("closing", folder))
 }
 
-/// The log, of which one predecessor is kept
+/// The log; the previous one is kept
 fn log_file(home: &Path) -> Result<File, Error> {
     let path = home.join("log");
     if fs::metadata(&path).is_ok_and(|log| log.len() > MAX_LOG) {
@@ -326,4 +330,5 @@ fn share(log: &File, home: &Path) -> Result<File, Error> {
     log.try_clone().map_err(Error::io("opening the log in", home))
 }
 
+/// In bytes
 const MAX_LOG: u64 = 1 << 20;

@@ -4,22 +4,22 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::Error;
+use crate::Error;
 
-/// Whom the server runs as
+/// The account that the server runs as
 ///
-/// PostgreSQL refuses to run as root, and containers are root, so a root process
-/// hands the server to another account.
+/// PostgreSQL refuses to run as root, and processes in containers often are root. Such a process
+/// runs the server under another account.
 #[derive(Clone, Debug)]
-pub(super) struct Account {
+pub(crate) struct Account {
     name: String,
-    /// `None`: whoever this process is
+    /// The user and group id; `None` for those of this process
     ids: Option<(u32, u32)>,
 }
 
 impl Account {
-    /// The account for a new server: this process', or `postgres`, or `nobody`
-    pub(super) fn for_new_data() -> Self {
+    /// The account for a new server: that of this process, or for root `postgres`, else `nobody`
+    pub(crate) fn for_new_data() -> Self {
         if !rustix::process::geteuid().is_root() {
             return Self { name: "of this process".to_owned(), ids: None };
         }
@@ -30,9 +30,10 @@ impl Account {
             .unwrap_or_else(|| Self { name: "nobody".to_owned(), ids: Some(NOBODY) })
     }
 
-    /// The account that owns `data`, which an earlier start may have chosen
-    /// otherwise than this one would
-    pub(super) fn of_existing(data: &Path) -> Result<Self, Error> {
+    /// The account that owns `data`
+    ///
+    /// An earlier start may have chosen another one than this start would.
+    pub(crate) fn of_existing(data: &Path) -> Result<Self, Error> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Self::for_new_data());
         }
@@ -40,11 +41,11 @@ impl Account {
         Ok(Self { name: owner.uid().to_string(), ids: Some((owner.uid(), owner.gid())) })
     }
 
-    /// A command that runs as this account and sees nothing of our environment
+    /// A command that runs as this account, with only the variables it needs
     ///
-    /// `PGDATA` and its like would redirect the server, and without `TZ` `initdb`
-    /// reads the whole time zone database to find out what the system's is.
-    pub(super) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    /// `PGDATA` and its like would redirect the server. Without `TZ`, `initdb` reads the whole
+    /// time zone database to find out what the system's zone is.
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("TZ", "UTC").env("LC_ALL", "C");
         for kept in ["PATH", "LD_LIBRARY_PATH"] {
@@ -58,8 +59,8 @@ impl Account {
         command
     }
 
-    /// Gives `path` to this account
-    pub(super) fn own(&self, path: &Path) -> Result<(), Error> {
+    /// Makes this account the owner of `path`
+    pub(crate) fn own(&self, path: &Path) -> Result<(), Error> {
         match self.ids {
             Some((uid, gid)) => {
                 chown(path, Some(uid), Some(gid)).map_err(Error::io("changing the owner of", path))
@@ -70,8 +71,8 @@ impl Account {
 
     /// Checks that this account may enter every folder above `path`
     ///
-    /// Otherwise the server would fail with a message that names only the last one.
-    pub(super) fn reaches(&self, path: &Path) -> Result<(), Error> {
+    /// The server's own message would name only the last folder.
+    pub(crate) fn reaches(&self, path: &Path) -> Result<(), Error> {
         let Some((uid, gid)) = self.ids else { return Ok(()) };
         for folder in path.ancestors().skip(1) {
             let found = fs::metadata(folder).map_err(Error::io("looking at", folder))?;

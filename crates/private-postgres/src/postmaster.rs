@@ -3,25 +3,26 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::{Error, PATIENCE, POLL, SOCKET};
+use crate::Error;
+use crate::folder::SOCKET;
 
-/// What a server tells about itself in `postmaster.pid`
+/// What a server writes about itself in `postmaster.pid`
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Postmaster {
-    pub(super) pid: Pid,
-    pub(super) socket_folder: PathBuf,
+pub(crate) struct Postmaster {
+    pub(crate) pid: Pid,
+    pub(crate) socket_folder: PathBuf,
     ready: bool,
 }
 
 impl Postmaster {
     /// The server that runs, or ran, in `data`
     ///
-    /// `None` also while the file is being written.
-    pub(super) fn of(data: &Path) -> Option<Self> {
+    /// Also returns `None` while the file is being written.
+    pub(crate) fn of(data: &Path) -> Option<Self> {
         Self::parse(&fs::read_to_string(data.join(FILE)).ok()?)
     }
 
@@ -39,43 +40,43 @@ impl Postmaster {
 
     /// Whether it accepts connections
     ///
-    /// The file survives a crash, and its process id may since have been given to
-    /// somebody else, so the socket has the last word.
-    pub(super) fn serves(&self) -> bool {
+    /// The file survives a crash, and another program may have its process id since, so the
+    /// socket is tried too.
+    pub(crate) fn serves(&self) -> bool {
         self.ready && UnixStream::connect(self.socket_folder.join(SOCKET)).is_ok()
     }
 
-    /// Whether a process of that id exists
-    pub(super) fn is_alive(&self) -> bool {
+    /// Whether a process with its id exists
+    pub(crate) fn is_alive(&self) -> bool {
         test_kill_process(self.pid) != Err(rustix::io::Errno::SRCH)
     }
 
-    /// Whether a program that is no PostgreSQL server has its process id
+    /// Whether another program than PostgreSQL has its process id
     ///
-    /// Where the system does not say, nobody is a stranger.
-    pub(super) fn is_a_stranger(&self) -> bool {
+    /// Returns `false` where the system does not say.
+    pub(crate) fn is_another_program(&self) -> bool {
         fs::read_to_string(format!("/proc/{}/comm", self.pid.as_raw_nonzero()))
             .is_ok_and(|name| name.trim() != "postgres")
     }
 
     /// Asks it to end all sessions and stop
-    pub(super) fn interrupt(&self) {
-        // It may have stopped just now, which is what was wanted.
+    pub(crate) fn interrupt(&self) {
+        // It may have stopped just now.
         let _ = kill_process(self.pid, Signal::INT);
     }
 
-    /// Asks it to drop everything and stop; the next start recovers
-    pub(super) fn quit(&self) {
+    /// Asks it to stop at once; the next start recovers
+    pub(crate) fn quit(&self) {
         let _ = kill_process(self.pid, Signal::QUIT);
     }
 }
 
-/// Waits until `done` answers, or says which `verb` took too long
-pub(super) fn wait<T>(
+/// Waits until `done` returns a value, at most [`TIMEOUT`]
+pub(crate) fn wait<T>(
     verb: &'static str,
     mut done: impl FnMut() -> Result<Option<T>, Error>,
 ) -> Result<T, Error> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(value) = done()? {
             return Ok(value);
@@ -88,7 +89,7 @@ pub(super) fn wait<T>(
 }
 
 /// The failure of a server or of `initdb` that wrote `log`
-pub(super) fn failed(log: &mut File) -> Error {
+pub(crate) fn failed(log: &mut File) -> Error {
     let end = log.seek(SeekFrom::End(0)).unwrap_or_default();
     let mut bytes = Vec::new();
     let read = log
@@ -101,7 +102,12 @@ pub(super) fn failed(log: &mut File) -> Error {
     Error::Failed { log }
 }
 
-pub(super) const FILE: &str = "postmaster.pid";
+pub(crate) const FILE: &str = "postmaster.pid";
+/// How long a server may take to start, for which it may have to recover, or to stop
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a file that the server writes is read
+const POLL: Duration = Duration::from_millis(5);
+/// In bytes
 const LOG_TAIL: u64 = 2_000;
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use store::cluster::{Ephemeral, Error, Persistent, Settings};
-use uuid::Uuid;
+use private_postgres::{Ephemeral, Error, Persistent, Settings};
+use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 #[test]
 fn an_ephemeral_server_survives_a_pause_and_leaves_nothing() {
@@ -27,7 +27,31 @@ fn an_ephemeral_server_survives_a_pause_and_leaves_nothing() {
 }
 
 #[test]
-fn an_ephemeral_server_that_nobody_drops_leaves_nothing() {
+fn a_superuser_of_any_name_reaches_any_database() {
+    let settings = Settings::default().superuser("Zoë & 50%");
+    let server = Ephemeral::start(&settings).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        ask(&server.url("postgres"), r#"CREATE DATABASE "50% off?""#).await;
+        let found = ask(&server.url("50% off?"), "SELECT current_user, current_database()").await;
+        assert_eq!(found, ["Zoë & 50%", "50% off?"]);
+    });
+}
+
+#[test]
+fn what_initdb_refuses_is_reported_at_once_in_its_words() {
+    let home = Home::new("refused");
+    let settings = Settings::default().superuser("pg_app");
+    for error in [
+        Ephemeral::start(&settings).unwrap_err(),
+        Persistent::start(&home.0, &settings).unwrap_err(),
+    ] {
+        assert!(matches!(&error, Error::Failed { log } if log.contains("pg_app")), "{error}");
+    }
+}
+
+#[test]
+fn an_ephemeral_server_that_is_not_dropped_leaves_nothing() {
     for end in ["exit", "kill"] {
         let (mut child, line) = run_child("ephemeral", end, Path::new(""));
         let folder = socket_folder(&line);
@@ -105,7 +129,7 @@ fn a_home_too_deep_for_a_socket_gets_a_short_one() {
 }
 
 #[test]
-fn a_folder_without_a_server_is_named_with_the_ways_out() {
+fn a_folder_without_a_server_is_named() {
     let settings = Settings::default().binaries("/nonexistent");
     let error = Ephemeral::start(&settings).unwrap_err();
     assert!(matches!(error, Error::NotInstalled { .. }));
@@ -122,7 +146,7 @@ fn a_folder_that_others_use_is_left_to_them() {
     fs::write(home.0.join("thesis"), "").unwrap();
     let error = Persistent::start(&home.0, &Settings::default()).unwrap_err();
     assert!(matches!(error, Error::NotEmpty { .. }), "{error}");
-    assert!(error.to_string().contains("store-used-"), "{error}");
+    assert!(error.to_string().contains("private-used-"), "{error}");
     assert_eq!(fs::metadata(&home.0).unwrap().permissions().mode() & 0o777, 0o755);
     assert_eq!(fs::read_dir(&home.0).unwrap().count(), 1);
 }
@@ -146,7 +170,7 @@ fn a_home_that_the_server_may_not_enter_is_refused_by_name() {
 #[test]
 #[ignore = "run by the other tests"]
 fn child() {
-    let Ok(kind) = env::var("STORE_TEST_CHILD") else { return };
+    let Ok(kind) = env::var("PRIVATE_POSTGRES_TEST_CHILD") else { return };
     let settings = Settings::default();
     match kind.as_str() {
         "ephemeral" => {
@@ -157,7 +181,7 @@ fn child() {
             std::process::exit(0);
         }
         _ => {
-            let home = PathBuf::from(env::var("STORE_TEST_HOME").unwrap());
+            let home = PathBuf::from(env::var("PRIVATE_POSTGRES_TEST_HOME").unwrap());
             let server = Persistent::start(&home, &settings).unwrap();
             println!("\n{}", server.url());
             let _ = std::io::stdin().lines().next();
@@ -168,8 +192,8 @@ fn child() {
 fn run_child(kind: &str, end: &str, home: &Path) -> (Child, String) {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "child", "--ignored", "--nocapture"])
-        .env("STORE_TEST_CHILD", kind)
-        .env("STORE_TEST_HOME", home)
+        .env("PRIVATE_POSTGRES_TEST_CHILD", kind)
+        .env("PRIVATE_POSTGRES_TEST_HOME", home)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -177,6 +201,20 @@ fn run_child(kind: &str, end: &str, home: &Path) -> (Child, String) {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let url = lines.map_while(Result::ok).find(|line| line.starts_with("postgresql://"));
     (child, url.unwrap_or_else(|| panic!("no server to {end}")))
+}
+
+/// The first row that `statement` returns
+async fn ask(url: &str, statement: &str) -> Vec<String> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let messages = client.simple_query(statement).await.unwrap();
+    drop(client);
+    connection.await.unwrap().unwrap();
+    let row = messages.into_iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    row.iter().flat_map(|row| (0..row.len()).map(|i| row.get(i).unwrap().to_owned())).collect()
 }
 
 fn socket_folder(url: &str) -> PathBuf {
@@ -201,7 +239,7 @@ struct Home(PathBuf);
 
 impl Home {
     fn new(name: &str) -> Self {
-        let name = format!("store-{name}-{}", Uuid::new_v4().simple());
+        let name = format!("private-{name}-{}", std::process::id());
         Self(env::temp_dir().join(name))
     }
 }

@@ -4,30 +4,32 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
-use super::account::Account;
-use super::binaries::Binaries;
-use super::postmaster::{self, Postmaster};
-use super::{Error, SUPERUSER, Settings, temporary_folder};
+use crate::account::Account;
+use crate::binaries::Binaries;
+use crate::folder::temporary_folder;
+use crate::postmaster::{self, Postmaster};
+use crate::{Error, Settings, folder};
 
-/// A private server for tests and demonstrations, gone with its process
+/// A private server for tests and demonstrations, which ends with its process
 ///
-/// Its data is in a temporary folder and is not protected against a crash, which
-/// makes it fast. Server and folder are removed when this is dropped, and as well
-/// when the process exits without dropping it or is killed: a shell keeps watch
-/// over both at the other end of a pipe.
+/// Its data is in a temporary folder and is not protected against a crash, which makes it fast.
+/// Dropping this stops the server and removes the folder. The same happens when the process
+/// exits without dropping it or is killed: a shell at the other end of a pipe then does both.
 #[derive(Debug)]
 pub struct Ephemeral {
     folder: PathBuf,
+    superuser: String,
+    /// The shell
     watch: Child,
     log: File,
 }
 
 impl Ephemeral {
-    /// Makes and starts a server
+    /// Creates and starts a server
     ///
     /// # Errors
     ///
-    /// No server is installed, or it does not become ready.
+    /// Fails if no server is installed, or if it does not become ready within a minute.
     pub fn start(settings: &Settings) -> Result<Self, Error> {
         let binaries = Binaries::find(settings, None)?;
         let account = Account::for_new_data();
@@ -43,9 +45,9 @@ impl Ephemeral {
 
         let watch = account
             .command("sh")
-            .args(["-c", WATCH, "authd-postgres"])
+            .args(["-c", WATCH, "private-postgres"])
             .args([binaries.folder(), &folder])
-            .arg(SUPERUSER)
+            .arg(&settings.superuser)
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::piped())
@@ -54,35 +56,44 @@ impl Ephemeral {
             .spawn()
             .map_err(Error::io("running", "sh".as_ref()))?;
 
-        let mut server = Self { folder, watch, log };
-        server.resume()?;
+        let superuser = settings.superuser.clone();
+        let mut server = Self { folder, superuser, watch, log };
+        server.run()?;
         Ok(server)
     }
 
-    /// The URL of `database`; a new server has one named `postgres`
+    /// The URL of `database` for the superuser
+    ///
+    /// A new server has a database named `postgres`. Whether `database` exists is not checked.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        super::url(&self.folder, database)
+        folder::url(&self.folder, database, &self.superuser)
     }
 
     /// Stops the server and keeps its data, as an outage would
     ///
+    /// Returns once the server has ended.
+    ///
     /// # Errors
     ///
-    /// The server did not stop in time.
+    /// Fails if the server does not stop within a minute.
     pub fn pause(&mut self) -> Result<(), Error> {
         self.order("stop")?;
         let stopped = self.folder.join(STOPPED);
         postmaster::wait("stop", || Ok(stopped.exists().then_some(())))
     }
 
-    /// Starts the server again after [`pause`](Self::pause)
+    /// Starts the server again after [`pause`](Self::pause), with the same URL
     ///
     /// # Errors
     ///
-    /// The server does not become ready.
+    /// Fails if the server does not become ready within a minute.
     pub fn resume(&mut self) -> Result<(), Error> {
         let _ = std::fs::remove_file(self.folder.join(STOPPED));
+        self.run()
+    }
+
+    fn run(&mut self) -> Result<(), Error> {
         self.order("start")?;
         postmaster::wait("start", || {
             let watch_ended =
@@ -115,20 +126,20 @@ impl Drop for Ephemeral {
     }
 }
 
-/// Says that the server has ended, whether it was told to or failed
+/// A file that exists once the server has ended, for any reason
 const STOPPED: &str = "stopped";
 
-/// Runs the server, does as it is told on standard input, and when that ends,
-/// however it ends, removes everything
+/// Runs the server, follows orders on standard input, and removes everything at its end
 ///
-/// Arguments: the folder of the programs, the temporary folder, the superuser. The
-/// server is stopped by the process id it wrote down itself; its own shell only
-/// waits for it to say `stopped`.
+/// Standard input ends with this process, however that ends. Arguments: the folder of the
+/// programs, the temporary folder, the superuser. The server is stopped through the process id
+/// that it has written itself. The shell that runs it only waits, then creates `stopped`.
 const WATCH: &str = r#"
 cd "$2" || exit
 "$1/initdb" --pgdata data --username "$3" --auth trust --encoding UTF8 --locale C \
-    --no-sync --no-instructions </dev/null || { cat >/dev/null; cd /; rm -rf "$2"; exit 1; }
-tell() {
+    --no-sync --no-instructions </dev/null ||
+    { : >stopped; cat >/dev/null; cd /; rm -rf "$2"; exit 1; }
+signal() {
     [ -e stopped ] || kill "-$1" "$(head -n 1 data/postmaster.pid)" 2>/dev/null
 }
 stopped=yes
@@ -143,11 +154,11 @@ while read -r order; do
         } &
         stopped=no ;;
     stop)
-        tell INT ;;
+        signal INT ;;
     esac
 done
 while [ $stopped = no ] && [ ! -e stopped ]; do
-    tell QUIT
+    signal QUIT
     sleep 0.02
 done
 cd /

@@ -3,17 +3,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use super::{Error, Settings};
+use crate::{Error, Settings};
 
-/// The folder of an installed server that answers
+/// The programs of an installed server
 #[derive(Debug)]
-pub(super) struct Binaries {
+pub(crate) struct Binaries {
     folder: PathBuf,
 }
 
 impl Binaries {
-    /// Finds a server of the major version `wanted`, or of any
-    pub(super) fn find(settings: &Settings, wanted: Option<&str>) -> Result<Self, Error> {
+    /// Finds a server of the major version `wanted`, or of any version
+    pub(crate) fn find(settings: &Settings, wanted: Option<&str>) -> Result<Self, Error> {
         let folders = match &settings.binaries {
             Some(folder) => vec![folder.clone()],
             None => installed(),
@@ -28,42 +28,43 @@ impl Binaries {
             .ok_or_else(|| Error::NotInstalled { explicit: settings.binaries.clone() })
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    pub(super) fn initdb(&self) -> PathBuf {
+    pub(crate) fn initdb(&self) -> PathBuf {
         self.folder.join("initdb")
     }
 
-    pub(super) fn postgres(&self) -> PathBuf {
+    pub(crate) fn postgres(&self) -> PathBuf {
         self.folder.join("postgres")
     }
 
-    /// The major version, if both programs are there and run
+    /// The major version, if both programs exist and `initdb` runs
     ///
-    /// `initdb` is asked rather than only looked for: what `PATH` holds may be a
-    /// wrapper, or a link to a package that is gone.
+    /// That a file exists is not enough: it may be a wrapper or a link of a package that has
+    /// been removed.
     fn major_version(&self) -> Option<String> {
         if !self.postgres().is_file() {
             return None;
         }
-        let asked =
+        let output =
             Command::new(self.initdb()).arg("--version").env("LC_ALL", "C").output().ok()?;
-        let said = String::from_utf8(asked.stdout).ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
         // initdb (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)
-        let version = said.split_ascii_whitespace().nth(2)?;
+        let version = text.split_ascii_whitespace().nth(2)?;
         let digits = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
-        (asked.status.success() && digits > 0).then(|| version[..digits].to_owned())
+        (output.status.success() && digits > 0).then(|| version[..digits].to_owned())
     }
 }
 
-/// Every folder that may hold a server: those of `PATH`, then Debian's, which
-/// leaves the server out of `PATH`, the newest first
+/// Every folder that may hold a server: those of `PATH`, then Debian's, the newest first
+///
+/// Debian does not put the server into `PATH`.
 fn installed() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = env::split_paths(&path)
-        // A link is followed, as its neighbour need not be linked as well.
+        // `postgres` need not be linked beside a link to `initdb`.
         .filter_map(|folder| fs::canonicalize(folder.join("initdb")).ok()?.parent().map(Into::into))
         .collect();
 

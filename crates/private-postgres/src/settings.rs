@@ -1,0 +1,40 @@
+use std::path::PathBuf;
+
+/// How a private server is started
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The folder of `initdb` and `postgres`
+    ///
+    /// If it is not set they are looked for in `PATH`, then in Debian's
+    /// `/usr/lib/postgresql/*/bin`, the newest version first.
+    pub binaries: Option<PathBuf>,
+    /// The role that a new server is made with, which may do everything; by default `postgres`
+    ///
+    /// It must stay the same as long as the data of a persistent server is kept. `initdb`
+    /// refuses some names, such as those that begin with `pg_`. A persistent server also shows
+    /// the name in process lists.
+    pub superuser: String,
+}
+
+impl Settings {
+    /// The same settings, with [`binaries`](Self::binaries) as given
+    #[must_use]
+    pub fn binaries(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.binaries = Some(folder.into());
+        self
+    }
+
+    /// The same settings, with [`superuser`](Self::superuser) as given
+    #[must_use]
+    pub fn superuser(mut self, name: impl Into<String>) -> Self {
+        self.superuser = name.into();
+        self
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { binaries: None, superuser: "postgres".to_owned() }
+    }
+}
