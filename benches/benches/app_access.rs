@@ -19,8 +19,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use app_authz::app::UncheckedRequest;
 use app_authz::credential::SessionToken;
-use app_authz::{AppRequest, Directory, UncheckedRequest, resolve};
+use app_authz::{AppRequest, Directory, Rules, resolve};
 use authd_benches::{Contest, Effort, Report, Round, Until, concurrently};
 use store::PgStore;
 use testkit::Database;
@@ -134,7 +135,7 @@ fn ours(runtime: &Runtime, store: &Arc<PgStore>, case: Case, time: std::time::Du
             let request = question.request();
             let token = std::slice::from_ref(&question.token);
             let access = store.app_access(&request, token).await.unwrap();
-            resolve(&request, access.place.as_deref()).unwrap();
+            resolve(&request, access.workspace.as_deref(), Rules::default()).unwrap();
             assert_eq!(access.holders.len(), 1);
         }
     })
@@ -147,7 +148,7 @@ async fn same_answer(store: &PgStore, bare: &Bare, reference: &Reference, case: 
         let request = question.request();
         let token = std::slice::from_ref(&question.token);
         let access = store.app_access(&request, token).await.unwrap();
-        let target = resolve(&request, access.place.as_deref()).unwrap();
+        let target = resolve(&request, access.workspace.as_deref(), Rules::default()).unwrap();
         let answer = reference.ask(&question).await;
         assert_eq!(target.workspace.id.0, answer.workspace);
         assert_eq!(target.agent.id.0, answer.agent);

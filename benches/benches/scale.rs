@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_auth::{Candidates, Rules, select};
-use app_authz::{Directory, UncheckedRequest, resolve};
+use app_authz::app::UncheckedRequest;
+use app_authz::{Directory, resolve};
 use authd_benches::{Contest, Effort, Report, Round, Until, concurrently};
 use store::PgStore;
 use testkit::OwnServer;
@@ -109,7 +110,8 @@ impl Deployment {
                 let request = request.normalize().check().unwrap();
                 let token = format!("{user:010}-{user:022}").parse().unwrap();
                 let access = store.app_access(&request, &[token]).await.unwrap();
-                resolve(&request, access.place.as_deref()).unwrap();
+                resolve(&request, access.workspace.as_deref(), app_authz::Rules::default())
+                    .unwrap();
                 assert_eq!(access.holders.len(), 1);
             }
         })

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use app_authz::app::{AccessMethod, Agent, Contact, CorsBehavior, UncheckedRequest, Workspace};
+use app_authz::id::{GroupId, OrganizationId};
 use app_authz::rbac::{
     AccessList, Acl, AllowList, BuiltInRoles, Case, Levels, ResourceType, Scope, Subject, Switches,
     WorkspaceSharing,
 };
-use app_authz::{
-    AccessMethod, Agent, AgentId, Contact, CorsBehavior, GroupId, OrganizationId, Rules, Target,
-    UncheckedRequest, UserId, Workspace, WorkspaceId, decide,
-};
+use app_authz::{AgentId, Rules, Target, UserId, WorkspaceId, decide};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -268,7 +267,7 @@ pub(crate) fn target(method: AccessMethod) -> Target<'static> {
         agent: kept(Agent { id: agent, name: "main".to_owned(), contact }),
         app: None,
         url: "http://127.0.0.1:8080".into(),
-        sharing: app_authz::SharingLevel::Public,
+        sharing: app_authz::app::SharingLevel::Public,
         cors: CorsBehavior::Simple,
     }
 }

@@ -3,10 +3,11 @@
 use std::hint::black_box;
 use std::time::{Duration, SystemTime};
 
+use app_authz::app::AccessMethod;
 use app_authz::token::{
     CryptoKey, EddsaKey, Feature, Hs512Key, KeyRing, LEEWAY, Secret, SigningKey,
 };
-use app_authz::{AccessMethod, Rules, decide};
+use app_authz::{Rules, decide};
 use josekit::jwk::Jwk;
 use josekit::jws::{EdDSA, HS512, JwsVerifier};
 use josekit::jwt;

@@ -6,9 +6,9 @@ mod common;
 
 use std::time::SystemTime;
 
-use app_authz::Proxies;
-use app_authz::ProxyToken;
 use app_authz::credential::{SessionToken, Sessions, Terms, authenticate};
+use app_authz::proxy::Proxies;
+use app_authz::proxy::ProxyToken;
 use app_authz::rbac::ScopeName;
 use app_authz::token::{Feature, Hs512Key, KeyRing, KeyStore};
 use common::command::on as authd;

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use agent_auth::Rules;
 use app_audit::{Journal, Window};
-use app_authz::ProxyToken;
 use app_authz::credential::SessionToken;
+use app_authz::proxy::ProxyToken;
 use authd::client::{Answer, Client};
 use authd::{ServerLimits, serve};
 use authd_http::{AppsConfig, Limits, Service, TrustedProxies};

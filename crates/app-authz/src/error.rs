@@ -1,8 +1,8 @@
 use thiserror::Error;
 
-use crate::RequestFault;
+use crate::app::RequestError;
 use crate::rbac::MAX_ALLOW_ENTRIES;
-use crate::token::TokenFault;
+use crate::token::TokenError;
 
 /// Why an input was not understood, or refused before any decision
 ///
@@ -36,7 +36,7 @@ pub enum Error {
     InvalidJwks,
     /// An app request that is not sound in itself
     #[error(transparent)]
-    InvalidRequest(#[from] RequestFault),
+    InvalidRequest(#[from] RequestError),
     /// Not `NAME` or `NAME:ORGANIZATION-ID`
     #[error("`{0}` is not a role name")]
     InvalidRoleName(String),
@@ -51,7 +51,7 @@ pub enum Error {
     InvalidSessionToken,
     /// A token that is not taken
     #[error(transparent)]
-    InvalidToken(#[from] TokenFault),
+    InvalidToken(#[from] TokenError),
     /// Not a URL that is safe to send a browser to
     #[error("`{0}` is not a valid url")]
     InvalidUrl(String),

@@ -1,3 +1,5 @@
+//! Primary keys, and the names by which requests call the same things
+
 use std::fmt;
 
 use uuid::Uuid;

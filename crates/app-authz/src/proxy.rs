@@ -1,3 +1,5 @@
+//! Registered workspace proxies, and the tokens that they authenticate with
+
 use std::error::Error;
 use std::fmt;
 use std::str::FromStr;

@@ -4,16 +4,19 @@
 
 use std::time::{Duration, SystemTime};
 
+use app_authz::address::HostPattern;
+use app_authz::app::AccessMethod;
 use app_authz::credential::{
-    ApiKey, AppSession, Carried, CookieNames, KeyHolder, KeyUpdate, LoginType, MAX_TOKENS, NewKey,
-    OauthLink, OtherSessions, Refusal, Session, SessionToken, Source, Terms, UserStatus,
-    authenticate, identify,
+    ApiKey, AppSession, Carried, CookieNames, Identified, KeyHolder, KeyUpdate, LoginType,
+    MAX_TOKENS, NewKey, OauthLink, OtherSessions, Session, SessionDenial, SessionToken, Source,
+    Terms, UserStatus, authenticate, identify,
 };
+use app_authz::id::OrganizationId;
 use app_authz::rbac::{
     Action, AllowList, BuiltInRoles, Object, OwnWorkspaces, ResourceType, ScopeName, Switches,
     WorkspaceSharing,
 };
-use app_authz::{AccessMethod, Error, HostPattern, OrganizationId, UserId};
+use app_authz::{Error, UserId};
 use openssl::sha::sha256;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -63,7 +66,7 @@ fn changed(change: impl FnOnce(&mut KeyHolder)) -> KeyHolder {
     holder
 }
 
-fn outcome(holder: &KeyHolder) -> Result<Session, Refusal> {
+fn outcome(holder: &KeyHolder) -> Result<Session, SessionDenial> {
     authenticate(&token(TOKEN), Some(holder), Terms::default(), now())
 }
 
@@ -99,18 +102,18 @@ fn a_token_has_one_form() {
 fn a_key_is_known_by_its_secret_and_ends() {
     assert_eq!(outcome(&holder_of(TOKEN)), Ok(GOOD));
     let unknown = authenticate(&token(TOKEN), None, Terms::default(), now());
-    assert_eq!(unknown, Err(Refusal::UnknownKey));
-    assert_eq!(outcome(&holder_of(OTHER)), Err(Refusal::UnknownKey));
+    assert_eq!(unknown, Err(SessionDenial::UnknownKey));
+    assert_eq!(outcome(&holder_of(OTHER)), Err(SessionDenial::UnknownKey));
 
     let mut digest = holder_of(TOKEN).key.secret_digest;
     digest[31] ^= 1;
     for wrong in [vec![], digest, sha256(TOKEN.as_bytes()).to_vec(), vec![0; 64]] {
         let holder = changed(|holder| holder.key.secret_digest = wrong);
-        assert_eq!(outcome(&holder), Err(Refusal::WrongSecret));
+        assert_eq!(outcome(&holder), Err(SessionDenial::WrongSecret));
     }
 
     let ends = |at| outcome(&changed(|holder| holder.key.expires_at = at)).err();
-    assert_eq!(ends(now() - Duration::from_nanos(1)), Some(Refusal::Expired));
+    assert_eq!(ends(now() - Duration::from_nanos(1)), Some(SessionDenial::Expired));
     assert_eq!(ends(now()), None);
 
     let both = changed(|holder| {
@@ -118,7 +121,7 @@ fn a_key_is_known_by_its_secret_and_ends() {
         holder.key.login_type = LoginType::Github;
         holder.link = Some(OauthLink { expires_at: Some(now() - HOUR), can_refresh: true });
     });
-    assert_eq!(outcome(&both), Err(Refusal::Expired));
+    assert_eq!(outcome(&both), Err(SessionDenial::Expired));
 }
 
 // scenario 93, 96, 97, 106
@@ -192,21 +195,36 @@ fn an_api_token_keeps_its_end_where_the_release_or_a_setting_says_so() {
 // scenario 90, 99, 102, 103
 #[test]
 fn a_login_hangs_on_its_providers_token() {
-    let linked = |link| {
-        outcome(&changed(|holder| {
+    let holder = |link| {
+        changed(|holder| {
             holder.key.login_type = LoginType::Github;
             holder.link = link;
-        }))
+        })
     };
+    let refreshing = Terms { can_refresh: true, ..Terms::default() };
+    let under = |terms, holder: &KeyHolder| authenticate(&token(TOKEN), Some(holder), terms, now());
+    let linked = |link| under(refreshing, &holder(link));
     let link = |expires_at, can_refresh| Some(OauthLink { expires_at, can_refresh });
-    assert_eq!(linked(None), Err(Refusal::NoLink));
+    assert_eq!(linked(None), Err(SessionDenial::NoLink));
     assert_eq!(linked(link(None, false)), Ok(GOOD));
     assert_eq!(linked(link(Some(now() + HOUR), false)), Ok(GOOD));
-    assert_eq!(linked(link(Some(now() - HOUR), false)), Err(Refusal::LinkExpired));
+    assert_eq!(linked(link(Some(now() - HOUR), false)), Err(SessionDenial::LinkExpired));
     assert_eq!(linked(link(Some(now() - HOUR), true)), Ok(Session { refresh_link: true, ..GOOD }));
 
     let other = outcome(&changed(|holder| holder.link = link(Some(now() - HOUR), false)));
     assert_eq!(other, Ok(GOOD));
+
+    // A caller that cannot refresh it takes only what is good as it is.
+    let refreshable = holder(link(Some(now() - HOUR), true));
+    assert_eq!(under(Terms::default(), &refreshable), Err(SessionDenial::LinkExpired));
+    assert_eq!(under(Terms::default(), &holder(link(Some(now() + HOUR), true))), Ok(GOOD));
+    // A suspended user stays one, as if the link had been refreshed.
+    let suspended = KeyHolder { status: UserStatus::Suspended, ..refreshable };
+    let inactive = Err(SessionDenial::Inactive(UserStatus::Suspended));
+    assert_eq!(under(Terms::default(), &suspended), inactive);
+    assert_eq!(under(refreshing, &suspended), inactive);
+    let for_good = KeyHolder { link: link(Some(now() - HOUR), false), ..suspended };
+    assert_eq!(under(refreshing, &for_good), Err(SessionDenial::LinkExpired));
 }
 
 #[test]
@@ -218,10 +236,10 @@ fn only_active_users_are_here_and_dormant_ones_where_they_are_woken() {
     };
     for activate in [false, true] {
         assert_eq!(with(UserStatus::Active, activate), Ok(GOOD));
-        let refused = Err(Refusal::Inactive(UserStatus::Suspended));
+        let refused = Err(SessionDenial::Inactive(UserStatus::Suspended));
         assert_eq!(with(UserStatus::Suspended, activate), refused);
     }
-    assert_eq!(with(UserStatus::Dormant, false), Err(Refusal::Inactive(UserStatus::Dormant)));
+    assert_eq!(with(UserStatus::Dormant, false), Err(SessionDenial::Inactive(UserStatus::Dormant)));
     assert_eq!(with(UserStatus::Dormant, true), Ok(Session { activate: true, ..GOOD }));
 }
 
@@ -274,14 +292,14 @@ fn a_token_for_another_server_is_not_for_this_one() {
         "*",
         " ",
     ] {
-        let refused = Err(Refusal::WrongAudience);
+        let refused = Err(SessionDenial::WrongAudience);
         assert_eq!(with(app, Some(audience), ours), refused, "{audience}");
         // No other login has an audience.
         assert_eq!(with(LoginType::Token, Some(audience), ours), Ok(GOOD));
     }
     // A server that does not know its own name is nobody's audience.
-    assert_eq!(with(app, Some(ours), ""), Err(Refusal::WrongAudience));
-    assert!(Refusal::WrongAudience.is_forbidden() && !Refusal::Expired.is_forbidden());
+    assert_eq!(with(app, Some(ours), ""), Err(SessionDenial::WrongAudience));
+    assert!(SessionDenial::WrongAudience.is_forbidden() && !SessionDenial::Expired.is_forbidden());
 }
 
 // scenario 94, 108, 109
@@ -522,33 +540,53 @@ fn an_app_may_use_authorization_for_itself() {
     assert_eq!(bomb.app_session_tokens(&names, AccessMethod::Subdomain).len(), MAX_TOKENS);
 }
 
+/// An answer of [`identify`], as text: the id of the key that it names, and how
+fn identified(holders: &[KeyHolder], terms: Terms<'_>) -> String {
+    let id = |holder: &KeyHolder| holder.key.id.clone();
+    match identify(&[token(TOKEN), token(OTHER)], holders, terms, now()) {
+        Identified::Anonymous => "anonymous".to_owned(),
+        Identified::User(holder, session) if session.refresh_link => {
+            format!("{} after a refresh", id(holder))
+        }
+        Identified::User(holder, _) => id(holder),
+        Identified::Blocked(holder, status) => format!("{} is {}", id(holder), status.as_str()),
+    }
+}
+
 #[test]
-fn the_first_good_token_identifies_and_a_suspended_user_is_not_nobody() {
-    let tokens = [token(TOKEN), token(OTHER)];
-    let find = |holders: &[KeyHolder]| {
-        identify(&tokens, holders, Terms::default(), now())
-            .map(|found| found.map(|(holder, _)| holder.key.id.clone()))
-    };
-    let good = |text: &str| Ok(Some(text.split_once('-').unwrap().0.to_owned()));
+fn the_first_good_token_identifies_and_a_suspended_user_is_not_anonymous() {
+    let id = |text: &str| text.split_once('-').unwrap().0.to_owned();
+    let (first, second) = (id(TOKEN), id(OTHER));
     let expired = || changed(|holder| holder.key.expires_at = now() - DAY);
     let suspended = || changed(|holder| holder.status = UserStatus::Suspended);
-
-    assert_eq!(find(&[]), Ok(None));
-    assert_eq!(find(&[holder_of(OTHER), holder_of(TOKEN)]), good(TOKEN));
-    assert_eq!(find(&[expired(), holder_of(OTHER)]), good(OTHER));
-    assert_eq!(find(&[expired()]), Ok(None));
-    assert_eq!(find(&[suspended()]), Err(Refusal::Inactive(UserStatus::Suspended)));
-    assert_eq!(find(&[suspended(), holder_of(OTHER)]), good(OTHER));
-
-    // What must be refreshed first is waited for only where nothing else is good.
+    let dormant_other = || KeyHolder { status: UserStatus::Dormant, ..holder_of(OTHER) };
     let stale = || {
         changed(|holder| {
             holder.key.login_type = LoginType::Oidc;
             holder.link = Some(OauthLink { expires_at: Some(now() - DAY), can_refresh: true });
         })
     };
-    assert_eq!(find(&[stale(), holder_of(OTHER)]), good(OTHER));
-    assert_eq!(find(&[stale()]), good(TOKEN));
+    let refreshed = format!("{first} after a refresh");
+    let blocked = (format!("{first} is suspended"), format!("{second} is dormant"));
+    for (holders, strict, refreshing) in [
+        (vec![], "anonymous", "anonymous"),
+        (vec![holder_of(OTHER), holder_of(TOKEN)], &*first, &*first),
+        (vec![expired(), holder_of(OTHER)], &second, &second),
+        (vec![expired()], "anonymous", "anonymous"),
+        (vec![suspended()], &blocked.0, &blocked.0),
+        (vec![suspended(), holder_of(OTHER)], &second, &second),
+        (vec![suspended(), dormant_other()], &blocked.0, &blocked.0),
+        (vec![expired(), dormant_other()], &blocked.1, &blocked.1),
+        // What must be refreshed first is waited for only where nothing else is good, and
+        // where the caller can refresh it.
+        (vec![stale(), holder_of(OTHER)], &second, &second),
+        (vec![stale()], "anonymous", &refreshed),
+        (vec![stale(), dormant_other()], &blocked.1, &refreshed),
+    ] {
+        assert_eq!(identified(&holders, Terms::default()), strict, "{holders:?}");
+        let terms = Terms { can_refresh: true, ..Terms::default() };
+        assert_eq!(identified(&holders, terms), refreshing, "{holders:?}");
+    }
 }
 
 #[test]

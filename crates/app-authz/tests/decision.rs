@@ -7,16 +7,17 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use app_authz::app::{
+    AccessMethod, Agent, Contact, CorsBehavior, Reason, SharingLevel, UncheckedRequest, Warning,
+    Workspace,
+};
 use app_authz::credential::{ApiKey, KeyHolder, LoginType, UserStatus};
+use app_authz::id::{GroupId, OrganizationId};
 use app_authz::rbac::{
     AccessList, Acl, AllowEntry, AllowList, BuiltInRoles, Levels, OwnWorkspaces, Permission,
     ResourceType, Role, RoleName, Scope, ScopeName, Subject, Switches, WorkspaceSharing,
 };
-use app_authz::{
-    AccessMethod, Agent, AgentId, AppRequest, Contact, CorsBehavior, Denial, Error, GroupId,
-    OrganizationId, Reason, Rules, SharingLevel, Target, UncheckedRequest, UserId, Warning,
-    Workspace, WorkspaceId, decide,
-};
+use app_authz::{AgentId, AppRequest, Denial, Error, Rules, Target, UserId, WorkspaceId, decide};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde::Deserialize;

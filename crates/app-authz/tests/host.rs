@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use app_authz::{AppName, Error, HostMeaning, HostPattern, HttpUrl, RedirectHosts};
+use app_authz::Error;
+use app_authz::address::{AppName, HostMeaning, HostPattern, HttpUrl, RedirectHosts};
 use proptest::prelude::*;
 
 fn url(text: &str) -> HttpUrl {
@@ -22,7 +23,7 @@ proptest! {
         for text in [text, host] {
             let pattern = pattern("*--apps.example.com:8080");
             let _ = (text.parse::<HostPattern>(), text.parse::<HttpUrl>(), text.parse::<AppName>());
-            let _ = (pattern.capture(&text), text.parse::<app_authz::Port>());
+            let _ = (pattern.capture(&text), text.parse::<app_authz::app::Port>());
         }
     }
 

@@ -4,13 +4,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use app_authz::AgentInHost::{self, OfAll, OfPorts};
+use app_authz::address::AgentInHost::{self, OfAll, OfPorts};
+use app_authz::address::AppName;
+use app_authz::app::{Agent, Contact, CorsBehavior, SharingLevel, UncheckedRequest, Workspace};
+use app_authz::id::OrganizationId;
 use app_authz::rbac::{Acl, Levels, Role, Scope, Subject};
 use app_authz::token::{AppToken, CryptoKey, Feature, Hs512Key, KeyRing, LEEWAY, Secret};
-use app_authz::{
-    Agent, AgentId, AppName, AppRequest, Contact, CorsBehavior, OrganizationId, Rules,
-    SharingLevel, Target, UncheckedRequest, UserId, Workspace, WorkspaceId, decide,
-};
+use app_authz::{AgentId, AppRequest, Rules, Target, UserId, WorkspaceId, decide};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use josekit::jws::{HS512, JwsSigner};
@@ -96,7 +96,9 @@ fn sign(request: &AppRequest) -> String {
     let role = Role::new("all".parse().unwrap(), everything);
     let subject = Subject::new(workspace.owner, [role.into()], Scope::all());
     let permit = decide(&target, Some(&subject), Rules::default()).unwrap();
-    ring().sign(&permit, now()).unwrap().reveal().to_owned()
+    let signed = ring().sign(&permit, now()).unwrap();
+    assert_eq!(verify(signed.reveal()), **signed.token());
+    signed.reveal().to_owned()
 }
 
 /// A token as a control plane signs it: the agent in the request, and no name beside it

@@ -8,15 +8,14 @@ use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
+use app_authz::app::{Agent, Contact, CorsBehavior, SharingLevel, UncheckedRequest, Workspace};
+use app_authz::id::OrganizationId;
 use app_authz::rbac::Acl;
 use app_authz::token::{
-    Candidates, CryptoKey, Feature, Hs512Key, KeyCache, KeyStore, LEEWAY, Secret, TOKEN_LIFETIME,
-    Want,
+    CryptoKey, Feature, Hs512Key, KeyCache, KeyStore, LEEWAY, PresentedTokens, Secret,
+    TOKEN_LIFETIME, Want,
 };
-use app_authz::{
-    Agent, AgentId, AppRequest, Contact, CorsBehavior, Error, OrganizationId, Rules, SharingLevel,
-    Target, UncheckedRequest, UserId, Workspace, WorkspaceId, decide,
-};
+use app_authz::{AgentId, AppRequest, Error, Rules, Target, UserId, WorkspaceId, decide};
 use uuid::Uuid;
 
 fn now() -> SystemTime {
@@ -122,7 +121,7 @@ fn is_found(
     request: &AppRequest,
     at: SystemTime,
 ) -> bool {
-    let candidates = Candidates { query: None, cookies: vec![token] };
+    let candidates = PresentedTokens { query: None, cookies: vec![token] };
     ready(cache.find(store, &candidates, request, at, LEEWAY)).unwrap().is_some()
 }
 
@@ -242,7 +241,7 @@ fn many_tokens_are_told_apart() {
     }
     // Twice, as the second time some are remembered and some were driven out.
     for (token, at) in tokens.iter().chain(&tokens) {
-        let candidates = Candidates { query: None, cookies: vec![token.reveal()] };
+        let candidates = PresentedTokens { query: None, cookies: vec![token.reveal()] };
         let found = ready(cache.find(&store, &candidates, &request("code"), *at, LEEWAY));
         assert_eq!(found.unwrap().unwrap().expires_at(), token.expires_at());
         assert!(!is_found(&cache, &store, token.reveal(), &request("other"), *at));
@@ -263,7 +262,7 @@ fn what_was_verified_twice_is_remembered_and_what_came_once_drives_nothing_out()
     };
     // To verify a token is to read its claims, which needs memory; to remember one does not.
     let is_remembered = |(token, at): &(String, SystemTime)| {
-        let candidates = Candidates { query: None, cookies: vec![token] };
+        let candidates = PresentedTokens { query: None, cookies: vec![token] };
         let work = allocation_counter::measure(|| {
             assert!(ready(cache.find(&store, &candidates, &code, *at, LEEWAY)).unwrap().is_some());
         });

@@ -12,7 +12,7 @@ use app_authz::Error;
 use app_authz::credential::SessionToken;
 use app_authz::token::{
     Change, CryptoKey, Feature, Hs512Key, KeyCache, KeyRing, KeyStore, LEEWAY, SealKey, Secret,
-    TokenFault, Want, replace, rotate,
+    TokenError, Want, replace, rotate,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -61,7 +61,7 @@ fn a_key_that_cannot_be_read_is_passed_over_and_named() {
     let rows = [unreadable(key(3, now(), None)), key(2, now(), None)];
     let ring = KeyRing::<Hs512Key>::new(&rows).unwrap();
     assert_eq!(ring.signing(now()).unwrap().0, 2);
-    assert_eq!(ring.verifying(3, now()).unwrap_err(), TokenFault::UnknownKey(3));
+    assert_eq!(ring.verifying(3, now()).unwrap_err(), TokenError::UnknownKey(3));
     assert_eq!(ring.unreadable().collect::<Vec<_>>(), [(3, "encrypted")]);
     assert_eq!(signing(&rows[..1], now()), Err(Error::NoSigningKey));
     let seals = KeyRing::<SealKey>::new(&rows).unwrap();
@@ -94,7 +94,7 @@ fn a_key_verifies_before_it_starts_and_not_past_its_end() {
     let good = |sequence, at| ring.verifying(sequence, at).is_ok();
     assert!(good(2, now()) && good(1, now()));
     assert!(good(1, now() + MINUTE - Duration::from_nanos(1)) && !good(1, now() + MINUTE));
-    assert_eq!(ring.verifying(3, now()).unwrap_err(), TokenFault::UnknownKey(3));
+    assert_eq!(ring.verifying(3, now()).unwrap_err(), TokenError::UnknownKey(3));
     assert!(ring.knows(1) && !ring.knows(3));
 }
 
@@ -429,7 +429,7 @@ fn a_seal_by_a_new_key_is_opened_after_one_fetch() {
     assert_eq!(*store.0.lock().unwrap(), 2);
 
     let late = ready(there.open(&store, &sealed, now() + HOUR, LEEWAY));
-    assert_eq!(late, Err(TokenFault::Expired.into()));
+    assert_eq!(late, Err(TokenError::Expired.into()));
     let other = KeyCache::<SealKey>::new();
     let early = ready(other.seal(
         &store,

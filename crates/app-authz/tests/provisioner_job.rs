@@ -7,13 +7,15 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use app_authz::app::Workspace;
+use app_authz::id::{JobId, OrganizationId, TemplateId};
+use app_authz::jobs::{
+    JobDenial, JobKind, JobOrigin, Jobs, ProvisionerJob, authorize_provisioner_job,
+};
 use app_authz::rbac::{
     AccessList, Acl, AllowList, BuiltInRoles, Scope, Subject, Switches, WorkspaceSharing,
 };
-use app_authz::{
-    Error, JobDenial, JobId, JobKind, JobOrigin, Jobs, OrganizationId, ProvisionerJob, TemplateId,
-    UserId, Workspace, WorkspaceId, authorize_provisioner_job,
-};
+use app_authz::{Error, UserId, WorkspaceId};
 use uuid::Uuid;
 
 const ACME: OrganizationId = OrganizationId(Uuid::from_u128(1));

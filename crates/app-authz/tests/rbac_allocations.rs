@@ -4,11 +4,12 @@
 
 mod vectors;
 
+use app_authz::id::OrganizationId;
 use app_authz::rbac::{
     Acl, Action, BuiltInRoles, Case, Object, ResourceType, Scope, Subject, Switches,
     WorkspaceSharing,
 };
-use app_authz::{OrganizationId, UserId, WorkspaceId};
+use app_authz::{UserId, WorkspaceId};
 use std::sync::Arc;
 use uuid::Uuid;
 

@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests")]
 
+use app_authz::UserId;
+use app_authz::id::OrganizationId;
 use app_authz::rbac::{Action, Case, Filter, ObjectId, ResourceType};
-use app_authz::{OrganizationId, UserId};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests")]
 
+use app_authz::id::{OrganizationId, TemplateId, TemplateVersionId};
 use app_authz::rbac::{
     Action, AgentScope, AllowEntry, AllowList, BuiltInRoles, Levels, Object, Permission,
     ResourceType, Role, RoleName, Scope, ScopeName, Subject, Switches, WorkspaceSharing,
 };
-use app_authz::{Error, OrganizationId, TemplateId, TemplateVersionId, UserId, WorkspaceId};
+use app_authz::{Error, UserId, WorkspaceId};
 use std::sync::Arc;
 use uuid::Uuid;
 

@@ -4,13 +4,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use app_authz::rbac::Acl;
-use app_authz::{
-    AccessMethod, Agent, AgentId, AgentInHost, App, AppId, AppName, AppRequest, Contact,
-    CorsBehavior, Envelope, Error, HostPattern, HttpUrl, OrganizationId, Place, PortShare,
-    RequestFault, SharingLevel, SignIn, Transition, UncheckedRequest, Unresolved, UserId,
-    Workspace, WorkspaceId, auth_redirect, login, resolve,
+use app_authz::address::{
+    AgentInHost, AppName, Envelope, HostPattern, HttpUrl, SignIn, auth_redirect, login,
 };
+use app_authz::app::{
+    AccessMethod, Agent, App, Contact, CorsBehavior, PortShare, RequestError, ResolveError,
+    SharingLevel, Transition, UncheckedRequest, Workspace, WorkspaceFacts,
+};
+use app_authz::id::{AppId, OrganizationId};
+use app_authz::rbac::Acl;
+use app_authz::{AgentId, AppRequest, Error, Rules, UserId, WorkspaceId, resolve};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -118,7 +121,7 @@ fn the_first_broken_rule_is_named() {
         assert!(matches!(error, Error::InvalidRequest(_)));
     }
     let twice_wrong = UncheckedRequest { base_path: String::new(), ..UncheckedRequest::default() };
-    let first = RequestFault::AccessMethod(String::new());
+    let first = RequestError::AccessMethod(String::new());
     assert_eq!(twice_wrong.check(), Err(first.into()));
 }
 
@@ -250,9 +253,9 @@ fn app(n: u128, agent: u128, slug: &str, url: &str) -> App {
     }
 }
 
-fn place() -> Place {
+fn facts() -> WorkspaceFacts {
     let owner = UserId(Uuid::from_u128(1));
-    Place {
+    WorkspaceFacts {
         asked_owner: owner,
         workspace: Workspace {
             id: WorkspaceId(Uuid::from_u128(2)),
@@ -286,11 +289,11 @@ fn place() -> Place {
 /// What the request leads to, with facts that are kept for the rest of the test
 fn find(
     request: UncheckedRequest,
-    place: &Place,
-) -> Result<app_authz::Target<'static>, Unresolved> {
-    let facts: &(AppRequest, Place) =
-        Box::leak(Box::new((request.try_into().unwrap(), place.clone())));
-    resolve(&facts.0, Some(&facts.1))
+    facts: &WorkspaceFacts,
+) -> Result<app_authz::Target<'static>, ResolveError> {
+    let facts: &(AppRequest, WorkspaceFacts) =
+        Box::leak(Box::new((request.try_into().unwrap(), facts.clone())));
+    resolve(&facts.0, Some(&facts.1), Rules::default())
 }
 
 fn ask(slug: &str) -> UncheckedRequest {
@@ -300,44 +303,44 @@ fn ask(slug: &str) -> UncheckedRequest {
 // scenario 115, 121, 132, 147
 #[test]
 fn an_app_is_found_by_its_exact_slug() {
-    let found = find(app_request(), &place()).unwrap();
+    let found = find(app_request(), &facts()).unwrap();
     assert_eq!((found.app, &*found.agent.name), (Some(AppId(Uuid::from_u128(12))), "baz"));
     assert_eq!((&*found.url, found.sharing), ("http://127.0.0.1:2", SharingLevel::Authenticated));
 
     for agent in ["", "baz", AGENT] {
         let request = with(|r| r.agent_name_or_id = agent.to_owned());
-        let found = find(request, &place()).unwrap();
+        let found = find(request, &facts()).unwrap();
         assert_eq!(found.agent.id, AgentId(Uuid::from_u128(4)));
         assert_eq!(found.request.agent().unwrap_or_default(), agent);
     }
-    assert!(find(ask("app-ends-in-s"), &place()).is_ok());
-    assert!(find(ask("routed"), &place()).is_ok());
+    assert!(find(ask("app-ends-in-s"), &facts()).is_ok());
+    assert!(find(ask("routed"), &facts()).is_ok());
     for (slug, reason) in [
-        ("Qux", Unresolved::NoApp),
-        ("app-ends-in-", Unresolved::NoApp),
-        ("s", Unresolved::NoApp),
-        ("+80", Unresolved::NoApp),
-        ("65536", Unresolved::NoApp),
-        ("9090ss", Unresolved::NoApp),
-        ("link", Unresolved::NoApp),
-        ("shell", Unresolved::NoUrl),
-        ("wrong", Unresolved::InvalidUrl),
+        ("Qux", ResolveError::NoApp),
+        ("app-ends-in-", ResolveError::NoApp),
+        ("s", ResolveError::NoApp),
+        ("+80", ResolveError::NoApp),
+        ("65536", ResolveError::NoApp),
+        ("9090ss", ResolveError::NoApp),
+        ("link", ResolveError::NoApp),
+        ("shell", ResolveError::NoUrl),
+        ("wrong", ResolveError::InvalidUrl),
     ] {
-        assert_eq!(find(ask(slug), &place()).unwrap_err(), reason, "{slug}");
+        assert_eq!(find(ask(slug), &facts()).unwrap_err(), reason, "{slug}");
     }
 }
 
 #[test]
 fn only_the_asked_agents_apps_match() {
-    let mut place = place();
-    place.agents.push(agent(5, "second"));
-    place.apps.insert(0, app(9, 5, "qux", "http://127.0.0.1:9"));
-    let of = |agent: &str| find(with(|r| r.agent_name_or_id = agent.to_owned()), &place);
+    let mut facts = facts();
+    facts.agents.push(agent(5, "second"));
+    facts.apps.insert(0, app(9, 5, "qux", "http://127.0.0.1:9"));
+    let of = |agent: &str| find(with(|r| r.agent_name_or_id = agent.to_owned()), &facts);
     assert_eq!(of("baz").unwrap().app, Some(AppId(Uuid::from_u128(12))));
     assert_eq!(of("second").unwrap().app, Some(AppId(Uuid::from_u128(9))));
-    assert_eq!(of("third").unwrap_err(), Unresolved::NoAgent);
-    assert_eq!(of("Baz").unwrap_err(), Unresolved::NoAgent);
-    assert_eq!(of(&Uuid::from_u128(6).to_string()).unwrap_err(), Unresolved::NoAgent);
+    assert_eq!(of("third").unwrap_err(), ResolveError::NoAgent);
+    assert_eq!(of("Baz").unwrap_err(), ResolveError::NoAgent);
+    assert_eq!(of(&Uuid::from_u128(6).to_string()).unwrap_err(), ResolveError::NoAgent);
     // An agent that only the host names is asked for all the same, in any case.
     for rule in [AgentInHost::OfPorts, AgentInHost::OfAll] {
         for (label, found) in [
@@ -347,16 +350,16 @@ fn only_the_asked_agents_apps_match() {
             (&*format!("qux--{AGENT}--bar--foo"), Ok(12)),
             ("app-ends-in-s--baz--bar--foo", Ok(10)),
             ("app-ends-in-s--bar--foo", Ok(10)),
-            ("app-ends-in-s--second--bar--foo", Err(Unresolved::NoApp)),
-            ("app-ends-in-s--third--bar--foo", Err(Unresolved::NoAgent)),
+            ("app-ends-in-s--second--bar--foo", Err(ResolveError::NoApp)),
+            ("app-ends-in-s--third--bar--foo", Err(ResolveError::NoAgent)),
         ] {
             let (request, _) = of_host(label, rule);
-            let app = resolve(&request, Some(&place)).map(|target| target.app);
+            let app = resolve(&request, Some(&facts), Rules::default()).map(|target| target.app);
             let found = found.map(|n| Some(AppId(Uuid::from_u128(n))));
             assert_eq!(app, found, "{label} {rule:?}");
         }
         let (request, _) = of_host("80--second--bar--foo", rule);
-        assert_eq!(resolve(&request, Some(&place)).unwrap().agent.name, "second");
+        assert_eq!(resolve(&request, Some(&facts), Rules::default()).unwrap().agent.name, "second");
     }
     // scenario 145
     let no_agent = |slug: &str| {
@@ -364,56 +367,63 @@ fn only_the_asked_agents_apps_match() {
             r.agent_name_or_id.clear();
             r.app_slug_or_port = slug.to_owned();
         });
-        find(request, &place)
+        find(request, &facts)
     };
-    assert_eq!(no_agent("8080").unwrap_err(), Unresolved::AgentNeeded);
+    assert_eq!(no_agent("8080").unwrap_err(), ResolveError::AgentNeeded);
     assert_eq!(no_agent("app-ends-in-s").unwrap().agent.name, "baz");
 }
 
 // scenario 129, 130, 201, 202, 204
 #[test]
 fn a_port_comes_before_a_slug_and_is_the_owners_unless_shared() {
-    let mut place = place();
-    place.apps.push(app(20, 4, "9090", "http://127.0.0.1:3"));
-    let found = find(ask("9090"), &place).unwrap();
+    let mut facts = facts();
+    facts.apps.push(app(20, 4, "9090", "http://127.0.0.1:3"));
+    let found = find(ask("9090"), &facts).unwrap();
     assert_eq!((&*found.url, found.app), ("http://127.0.0.1:9090", None));
     assert_eq!(found.sharing, SharingLevel::Public);
-    let found = find(ask("9090s"), &place).unwrap();
+    let found = find(ask("9090s"), &facts).unwrap();
     assert_eq!((&*found.url, found.sharing), ("https://127.0.0.1:9090", SharingLevel::Public));
     let found = find(
         on_subdomain(|r| {
             r.agent_name_or_id = AGENT.to_owned();
             r.app_slug_or_port = "09090".to_owned();
         }),
-        &place,
+        &facts,
     )
     .unwrap();
     assert_eq!((&*found.url, found.sharing), ("http://127.0.0.1:9090", SharingLevel::Public));
     assert_eq!(found.request.slug_or_port(), "09090");
-    assert_eq!(find(ask("8080"), &place).unwrap().sharing, SharingLevel::Owner);
+    assert_eq!(find(ask("8080"), &facts).unwrap().sharing, SharingLevel::Owner);
 
-    place.max_port_sharing = Some(SharingLevel::Organization);
-    assert_eq!(find(ask("9090"), &place).unwrap().sharing, SharingLevel::Organization);
-    assert_eq!(find(ask("8080"), &place).unwrap().sharing, SharingLevel::Owner);
+    facts.max_port_sharing = Some(SharingLevel::Organization);
+    assert_eq!(find(ask("9090"), &facts).unwrap().sharing, SharingLevel::Organization);
+    assert_eq!(find(ask("8080"), &facts).unwrap().sharing, SharingLevel::Owner);
+    let request = ask("9090").try_into().unwrap();
+    let rules = Rules::default().enforce_max_port_sharing(false);
+    let free = resolve(&request, Some(&facts), rules).unwrap();
+    assert_eq!(free.sharing, SharingLevel::Public);
 
     let by_path = with(|r| r.app_slug_or_port = "9090".to_owned());
-    assert_eq!(find(by_path, &place).unwrap_err(), Unresolved::PortByPath);
+    assert_eq!(find(by_path, &facts).unwrap_err(), ResolveError::PortByPath);
 }
 
 #[test]
 fn what_is_not_there_is_not_found_and_what_sleeps_is_stopped() {
-    assert_eq!(resolve(&app_request().try_into().unwrap(), None), Err(Unresolved::NoWorkspace));
-    let foreign = Place { asked_owner: UserId(Uuid::from_u128(99)), ..place() };
-    assert_eq!(find(app_request(), &foreign).unwrap_err(), Unresolved::NotOwner);
-    let stopped = Place { transition: Transition::Stop, agents: vec![], ..place() };
-    assert_eq!(find(app_request(), &stopped).unwrap_err(), Unresolved::Stopped);
-    let deleted = Place { transition: Transition::Delete, agents: vec![], ..place() };
-    assert_eq!(find(app_request(), &deleted).unwrap_err(), Unresolved::NoAgent);
+    assert_eq!(
+        resolve(&app_request().try_into().unwrap(), None, Rules::default()),
+        Err(ResolveError::NoWorkspace)
+    );
+    let foreign = WorkspaceFacts { asked_owner: UserId(Uuid::from_u128(99)), ..facts() };
+    assert_eq!(find(app_request(), &foreign).unwrap_err(), ResolveError::NotOwner);
+    let stopped = WorkspaceFacts { transition: Transition::Stop, agents: vec![], ..facts() };
+    assert_eq!(find(app_request(), &stopped).unwrap_err(), ResolveError::Stopped);
+    let deleted = WorkspaceFacts { transition: Transition::Delete, agents: vec![], ..facts() };
+    assert_eq!(find(app_request(), &deleted).unwrap_err(), ResolveError::NoAgent);
     for (reason, hidden) in [
-        (Unresolved::NotOwner, true),
-        (Unresolved::NoAgent, true),
-        (Unresolved::Stopped, false),
-        (Unresolved::PortByPath, false),
+        (ResolveError::NotOwner, true),
+        (ResolveError::NoAgent, true),
+        (ResolveError::Stopped, false),
+        (ResolveError::PortByPath, false),
     ] {
         assert_eq!(reason.is_not_found(), hidden);
     }
@@ -421,12 +431,12 @@ fn what_is_not_there_is_not_found_and_what_sleeps_is_stopped() {
 
 #[test]
 fn a_terminal_is_its_agents_and_the_owners() {
-    let stopped = Place { transition: Transition::Stop, ..place() };
+    let stopped = WorkspaceFacts { transition: Transition::Stop, ..facts() };
     let found = find(terminal(), &stopped).unwrap();
     assert_eq!((&*found.agent.name, found.sharing), ("baz", SharingLevel::Owner));
     assert_eq!((&*found.url, found.app), ("", None));
-    let elsewhere = Place { agents: vec![agent(5, "baz")], ..place() };
-    assert_eq!(find(terminal(), &elsewhere).unwrap_err(), Unresolved::NoAgent);
+    let elsewhere = WorkspaceFacts { agents: vec![agent(5, "baz")], ..facts() };
+    assert_eq!(find(terminal(), &elsewhere).unwrap_err(), ResolveError::NoAgent);
 }
 
 fn url(text: &str) -> HttpUrl {
@@ -492,7 +502,7 @@ fn a_visitor_is_sent_to_sign_in_and_back() {
     let proxy = url("https://sydney.coder.com:8443");
     let hosts: HostPattern = "*.apps.coder.com".parse().unwrap();
     let send = |base: &HttpUrl, request: UncheckedRequest, path: &str, query: &str| {
-        let target = find(request, &place()).unwrap();
+        let target = find(request, &facts()).unwrap();
         let envelope = Envelope {
             dashboard: &dashboard,
             path_app_base: base,
@@ -549,7 +559,7 @@ fn a_visitor_is_sent_to_sign_in_and_back() {
         back("https://qux--baz--bar--foo.apps.coder.com/evil.com")
     );
 
-    let target = find(ask("qux"), &place()).unwrap();
+    let target = find(ask("qux"), &facts()).unwrap();
     let without = Envelope {
         dashboard: &dashboard,
         path_app_base: &dashboard,
@@ -566,9 +576,9 @@ fn sent_back(request: UncheckedRequest, pattern: &str, visited: Option<&str>) ->
     let (dashboard, base) = (url("https://coder.com"), url("https://sydney.coder.com:8443"));
     let hosts: HostPattern = pattern.parse().unwrap();
     let visited = visited.map(url);
-    let mut place = place();
-    place.agents.push(agent(5, "second"));
-    let target = find(request, &place).unwrap();
+    let mut facts = facts();
+    facts.agents.push(agent(5, "second"));
+    let target = find(request, &facts).unwrap();
     let envelope = Envelope {
         dashboard: &dashboard,
         path_app_base: &base,
@@ -610,9 +620,9 @@ fn the_host_of_an_app_is_written_as_it_was_asked_for() {
     }
 
     // The host of a port names its agent, even where the request does not.
-    let mut place = place();
-    place.apps.clear();
-    let target = find(named("", "8080s"), &place).unwrap();
+    let mut facts = facts();
+    facts.apps.clear();
+    let target = find(named("", "8080s"), &facts).unwrap();
     let base = url("https://coder.com");
     let envelope = Envelope {
         dashboard: &base,

@@ -4,16 +4,17 @@
 
 use std::time::{Duration, SystemTime};
 
+use app_authz::app::{
+    Agent, Contact, CorsBehavior, SharingLevel, UncheckedRequest, Visitor, Workspace,
+};
 use app_authz::credential::SessionToken;
+use app_authz::id::OrganizationId;
 use app_authz::rbac::{Acl, Role, Scope, Subject};
 use app_authz::token::{
-    API_KEY_PARAMETER, AppToken, Candidates, CryptoKey, EddsaKey, EddsaPublicKey, Feature, Found,
-    Hs512Key, KeyRing, LEEWAY, SealKey, Secret, TOKEN_LIFETIME, TokenFault, without_api_key,
+    API_KEY_PARAMETER, AppToken, CryptoKey, EddsaKey, EddsaPublicKey, Feature, Found, Hs512Key,
+    KeyRing, LEEWAY, PresentedTokens, SealKey, Secret, TOKEN_LIFETIME, TokenError, without_api_key,
 };
-use app_authz::{
-    Agent, AgentId, AppRequest, Contact, CorsBehavior, Error, OrganizationId, Rules, SharingLevel,
-    Target, UncheckedRequest, UserId, Workspace, WorkspaceId, decide,
-};
+use app_authz::{AgentId, AppRequest, Error, Rules, Target, UserId, WorkspaceId, decide};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use josekit::jwe::{A192GCMKW, A256GCMKW, Dir, JweContext, JweHeader};
@@ -128,10 +129,14 @@ fn sign(request: AppRequest, at: SystemTime) -> String {
     let role = Role::new("all".parse().unwrap(), levels);
     let subject = Subject::new(target.workspace.owner, [role.into()], Scope::all());
     let permit = decide(&target, Some(&subject), Rules::default()).unwrap();
-    ring().sign(&permit, at).unwrap().reveal().to_owned()
+    let signed = ring().sign(&permit, at).unwrap();
+    // What is signed is what verifying it answers.
+    assert_eq!(ring().verify(signed.reveal(), at, LEEWAY).as_ref(), Ok(&**signed.token()));
+    assert_eq!(*signed.token().grant(), permit.grant());
+    signed.reveal().to_owned()
 }
 
-fn verify(token: &str) -> Result<AppToken, TokenFault> {
+fn verify(token: &str) -> Result<AppToken, TokenError> {
     ring().verify(token, now(), LEEWAY)
 }
 
@@ -213,10 +218,12 @@ fn a_token_is_for_one_request() {
 #[test]
 fn a_token_says_what_was_decided() {
     let token = verify(&sign(request(), now())).unwrap();
-    assert_eq!(token.owner(), UserId(Uuid::from_u128(1)));
-    assert_eq!(token.workspace(), WorkspaceId(Uuid::from_u128(2)));
-    assert_eq!(token.agent(), AgentId(AGENT.parse().unwrap()));
-    assert_eq!((token.url(), token.cors()), ("http://127.0.0.1:8080", CorsBehavior::Passthru));
+    let grant = token.grant();
+    assert_eq!(grant.visitor, Visitor::User(UserId(Uuid::from_u128(1))));
+    assert_eq!(grant.owner, UserId(Uuid::from_u128(1)));
+    assert_eq!(grant.workspace, WorkspaceId(Uuid::from_u128(2)));
+    assert_eq!(grant.agent, AgentId(AGENT.parse().unwrap()));
+    assert_eq!((&*grant.url, grant.cors), ("http://127.0.0.1:8080", CorsBehavior::Passthru));
     assert_eq!(token.request(), &request());
     assert_eq!(token.expires_at(), now() + TOKEN_LIFETIME);
 
@@ -236,7 +243,9 @@ fn a_token_says_what_was_decided() {
     // A token of a control plane that says less, or more.
     let mut other = claims();
     other["newer"] = json!({"claim": 1});
-    assert_eq!(verify(&mint(HEADER, &other.to_string())).unwrap().cors(), CorsBehavior::Simple);
+    let other = verify(&mint(HEADER, &other.to_string())).unwrap();
+    assert_eq!(other.grant().cors, CorsBehavior::Simple);
+    assert_eq!(other.grant().visitor, Visitor::Unspecified);
     let typed = r#"{"typ":"JWT","kid":"3","alg":"HS512"}"#;
     assert!(verify(&mint(typed, &claims().to_string())).is_ok());
 }
@@ -247,11 +256,11 @@ fn a_token_has_its_time() {
     let token = sign(request(), now());
     let at = |offset: Duration| ring().verify(&token, now() + offset, LEEWAY);
     assert!(at(Duration::ZERO).is_ok() && at(TOKEN_LIFETIME + LEEWAY).is_ok());
-    assert_eq!(at(TOKEN_LIFETIME + LEEWAY + seconds(1)), Err(TokenFault::Expired));
-    assert_eq!(at(TOKEN_LIFETIME + Duration::from_millis(5001)), Err(TokenFault::Expired));
-    assert_eq!(at(TOKEN_LIFETIME + seconds(180)), Err(TokenFault::Expired));
+    assert_eq!(at(TOKEN_LIFETIME + LEEWAY + seconds(1)), Err(TokenError::Expired));
+    assert_eq!(at(TOKEN_LIFETIME + Duration::from_millis(5001)), Err(TokenError::Expired));
+    assert_eq!(at(TOKEN_LIFETIME + seconds(180)), Err(TokenError::Expired));
     let strict = ring().verify(&token, now() + TOKEN_LIFETIME + seconds(1), Duration::ZERO);
-    assert_eq!(strict, Err(TokenFault::Expired));
+    assert_eq!(strict, Err(TokenError::Expired));
 
     let with = |claim: &str, value: Value| {
         let mut claims = claims();
@@ -259,13 +268,13 @@ fn a_token_has_its_time() {
         verify(&mint(HEADER, &claims.to_string()))
     };
     assert!(with("nbf", json!(1_800_000_005_u64)).is_ok());
-    assert_eq!(with("nbf", json!(1_800_000_006_u64)), Err(TokenFault::NotYetValid));
+    assert_eq!(with("nbf", json!(1_800_000_006_u64)), Err(TokenError::NotYetValid));
     assert!(with("iat", json!(1_800_000_005_u64)).is_ok());
-    assert_eq!(with("iat", json!(1_800_000_180_u64)), Err(TokenFault::IssuedInFuture));
-    assert_eq!(with("nbf", json!(u64::MAX)), Err(TokenFault::NotYetValid));
+    assert_eq!(with("iat", json!(1_800_000_180_u64)), Err(TokenError::IssuedInFuture));
+    assert_eq!(with("nbf", json!(u64::MAX)), Err(TokenError::NotYetValid));
     assert!(with("exp", json!(u64::MAX)).is_ok());
     for odd in [json!(null), json!("1800000030"), json!(1.8e9), json!(-1), json!(true)] {
-        assert_eq!(with("exp", odd), Err(TokenFault::Claims));
+        assert_eq!(with("exp", odd), Err(TokenError::Claims));
     }
 }
 
@@ -293,57 +302,57 @@ fn nobody_but_the_key_makes_a_token() {
 
     let forgeries = [
         // No signature, however "none" is spelled.
-        (format!("{}.", none("none")), TokenFault::Algorithm),
-        (format!("{}.{signature}", none("None")), TokenFault::Algorithm),
-        (format!("{}.", none("HS512")), TokenFault::Forged),
-        (format!("{header}.{payload}."), TokenFault::Forged),
+        (format!("{}.", none("none")), TokenError::Algorithm),
+        (format!("{}.{signature}", none("None")), TokenError::Algorithm),
+        (format!("{}.", none("HS512")), TokenError::Forged),
+        (format!("{header}.{payload}."), TokenError::Forged),
         // Another algorithm, under its own name and under ours.
-        (signed_by("HS256", &hs256), TokenFault::Algorithm),
-        (signed_by("HS384", &hs384), TokenFault::Algorithm),
-        (signed_by("hs512", &other), TokenFault::Algorithm),
-        (signed_by("RS256", &rs256), TokenFault::Algorithm),
-        (signed_by("HS512", &hs256), TokenFault::Forged),
-        (signed_by("HS512", &hs384), TokenFault::Forged),
-        (signed_by("HS512", &rs256), TokenFault::Forged),
+        (signed_by("HS256", &hs256), TokenError::Algorithm),
+        (signed_by("HS384", &hs384), TokenError::Algorithm),
+        (signed_by("hs512", &other), TokenError::Algorithm),
+        (signed_by("RS256", &rs256), TokenError::Algorithm),
+        (signed_by("HS512", &hs256), TokenError::Forged),
+        (signed_by("HS512", &hs384), TokenError::Forged),
+        (signed_by("HS512", &rs256), TokenError::Forged),
         // Another key, under the sequence of ours.
-        (signed_by("HS512", &other), TokenFault::Forged),
+        (signed_by("HS512", &other), TokenError::Forged),
         // No `kid`, or an odd one.
-        (mint(r#"{"alg":"HS512"}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"{"alg":"HS512","kid":3}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"{"alg":"HS512","kid":""}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"{"alg":"HS512","kid":"+3"}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"{"alg":"HS512","kid":"03"}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"{"alg":"HS512","kid":"3\u0000"}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"{"alg":"HS512","kid":"99999999999"}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"{"alg":"HS512","kid":"4"}"#, &payload_text), TokenFault::UnknownKey(4)),
-        (mint(r#"{"alg":"HS512","kid":"-3"}"#, &payload_text), TokenFault::UnknownKey(-3)),
+        (mint(r#"{"alg":"HS512"}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"{"alg":"HS512","kid":3}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"{"alg":"HS512","kid":""}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"{"alg":"HS512","kid":"+3"}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"{"alg":"HS512","kid":"03"}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"{"alg":"HS512","kid":"3\u0000"}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"{"alg":"HS512","kid":"99999999999"}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"{"alg":"HS512","kid":"4"}"#, &payload_text), TokenError::UnknownKey(4)),
+        (mint(r#"{"alg":"HS512","kid":"-3"}"#, &payload_text), TokenError::UnknownKey(-3)),
         // Headers that would have us do something, and fields that occur twice.
-        (mint(r#"{"alg":"HS512","kid":"3","crit":["exp"],"exp":1}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"{"alg":"HS512","kid":"3","crit":[]}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"{"alg":"HS512","kid":"3","b64":false}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"{"alg":"HS512","kid":"3","jku":"https://evil"}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"{"alg":"HS512","kid":"3","jwk":{"kty":"oct","k":"AA"}}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"{"alg":"HS512","kid":"3","typ":"JWE"}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"{"alg":"none","alg":"HS512","kid":"3"}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"{"alg":"HS512","kid":"4","kid":"3"}"#, &payload_text), TokenFault::Malformed),
-        (mint(r#"[]"#, &payload_text), TokenFault::Malformed),
-        (mint("", &payload_text), TokenFault::Malformed),
+        (mint(r#"{"alg":"HS512","kid":"3","crit":["exp"],"exp":1}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"{"alg":"HS512","kid":"3","crit":[]}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"{"alg":"HS512","kid":"3","b64":false}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"{"alg":"HS512","kid":"3","jku":"https://evil"}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"{"alg":"HS512","kid":"3","jwk":{"kty":"oct","k":"AA"}}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"{"alg":"HS512","kid":"3","typ":"JWE"}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"{"alg":"none","alg":"HS512","kid":"3"}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"{"alg":"HS512","kid":"4","kid":"3"}"#, &payload_text), TokenError::Malformed),
+        (mint(r#"[]"#, &payload_text), TokenError::Malformed),
+        (mint("", &payload_text), TokenError::Malformed),
         // Other forms: parts missing or too many, the JSON forms, padding, white space.
-        (String::new(), TokenFault::Malformed),
-        (format!("{header}.{payload}"), TokenFault::Malformed),
-        (format!("{good}."), TokenFault::Malformed),
-        (format!("{good}.{signature}"), TokenFault::Malformed),
+        (String::new(), TokenError::Malformed),
+        (format!("{header}.{payload}"), TokenError::Malformed),
+        (format!("{good}."), TokenError::Malformed),
+        (format!("{good}.{signature}"), TokenError::Malformed),
         (json!({"payload": payload, "signatures": [
             {"protected": header, "signature": signature}, {"protected": header, "signature": signature},
-        ]}).to_string(), TokenFault::Malformed),
-        (format!("{good}=="), TokenFault::Malformed),
-        (format!(" {good}"), TokenFault::Malformed),
-        (format!("{good}\n"), TokenFault::Malformed),
-        (format!("{header}.{payload}.{}", encode([0; 65])), TokenFault::Forged),
-        (format!("{header}.{}.{signature}", encode("{}")), TokenFault::Forged),
-        ("a".repeat(8192), TokenFault::Malformed),
-        ("a".repeat(8193), TokenFault::Oversize),
-        (format!("{good}{}", ".".repeat(9000)), TokenFault::Oversize),
+        ]}).to_string(), TokenError::Malformed),
+        (format!("{good}=="), TokenError::Malformed),
+        (format!(" {good}"), TokenError::Malformed),
+        (format!("{good}\n"), TokenError::Malformed),
+        (format!("{header}.{payload}.{}", encode([0; 65])), TokenError::Forged),
+        (format!("{header}.{}.{signature}", encode("{}")), TokenError::Forged),
+        ("a".repeat(8192), TokenError::Malformed),
+        ("a".repeat(8193), TokenError::Oversize),
+        (format!("{good}{}", ".".repeat(9000)), TokenError::Oversize),
     ];
     for (forgery, fault) in forgeries {
         assert_eq!(verify(&forgery), Err(fault), "{forgery}");
@@ -367,27 +376,27 @@ fn an_authentic_token_with_other_claims_is_none_of_ours() {
         &text.replace(AGENT, "not-an-id"),
         &text.replace(r#""app_url":"http://127.0.0.1:8080""#, r#""app_url":null"#),
     ] {
-        assert_eq!(verify(&mint(HEADER, odd)), Err(TokenFault::Claims), "{odd}");
+        assert_eq!(verify(&mint(HEADER, odd)), Err(TokenError::Claims), "{odd}");
     }
     for missing in ["exp", "request", "user_id", "workspace_id", "agent_id", "app_url"] {
         let mut claims = claims();
         claims.as_object_mut().unwrap().remove(missing);
         assert_eq!(
             verify(&mint(HEADER, &claims.to_string())),
-            Err(TokenFault::Claims),
+            Err(TokenError::Claims),
             "{missing}"
         );
     }
     for unsound in [r#""access_method":"""#, r#""access_method":"Path""#] {
         let odd = text.replace(r#""access_method":"path""#, unsound);
-        assert!(matches!(verify(&mint(HEADER, &odd)), Err(TokenFault::Request(_))));
+        assert!(matches!(verify(&mint(HEADER, &odd)), Err(TokenError::Request(_))));
     }
     let me = text.replace(r#""username_or_id":"foo""#, r#""username_or_id":"me""#);
-    assert!(matches!(verify(&mint(HEADER, &me)), Err(TokenFault::Request(_))));
+    assert!(matches!(verify(&mint(HEADER, &me)), Err(TokenError::Request(_))));
 }
 
 fn find(query: Option<&str>, cookies: &[&str], request: &AppRequest) -> Found {
-    let candidates = Candidates { query, cookies: cookies.to_vec() };
+    let candidates = PresentedTokens { query, cookies: cookies.to_vec() };
     ring().find(&candidates, request, now(), LEEWAY)
 }
 
@@ -425,7 +434,7 @@ fn the_first_matching_token_of_four_is_taken() {
     let ended =
         CryptoKey { deletes_at: Some(now()), ..key(Feature::WorkspaceAppsToken, 3, &SECRET) };
     let ended = KeyRing::<Hs512Key>::new(&[ended]).unwrap();
-    let candidates = Candidates { query: None, cookies: vec![&good] };
+    let candidates = PresentedTokens { query: None, cookies: vec![&good] };
     let nothing = Found::Nothing { missing: None };
     assert_eq!(ended.find(&candidates, &request(), now(), LEEWAY), nothing);
     assert_eq!(find(None, &["x"], &request()), Found::Nothing { missing: None });
@@ -445,10 +454,8 @@ fn a_token_for_another_base_path_opens_nothing_else_and_no_longer() {
         ..is.request().to_unchecked()
     };
     assert_eq!(fields, was.request().to_unchecked());
-    assert_eq!(
-        (is.owner(), is.workspace(), is.agent(), is.url(), is.cors(), is.visitor()),
-        (was.owner(), was.workspace(), was.agent(), was.url(), was.cors(), was.visitor())
-    );
+    assert_eq!(is.grant(), was.grant());
+    assert_eq!(**new.token(), is);
 
     // Claims of other servers stay, too.
     let mut foreign = claims();
@@ -456,15 +463,16 @@ fn a_token_for_another_base_path_opens_nothing_else_and_no_longer() {
     let minted = mint(r#"{"alg":"HS512","kid":"3"}"#, &foreign.to_string());
     let new = ring().rebase(&minted, "/b/", now(), LEEWAY).unwrap();
     let payload = new.reveal().split('.').nth(1).unwrap();
+    assert_eq!(**new.token(), verify(new.reveal()).unwrap());
     let told: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
     foreign["request"]["base_path"] = "/b/".into();
     assert_eq!(told, foreign);
 
     let refused = |token: &str, at| ring().rebase(token, "/b/", at, LEEWAY).unwrap_err();
     for (token, at, fault) in [
-        (&*old, now() + TOKEN_LIFETIME + LEEWAY + seconds(1), TokenFault::Expired),
-        (&*format!("{old}A"), now(), TokenFault::Forged),
-        (&*sign(terminal(), now()), now(), TokenFault::Claims),
+        (&*old, now() + TOKEN_LIFETIME + LEEWAY + seconds(1), TokenError::Expired),
+        (&*format!("{old}A"), now(), TokenError::Forged),
+        (&*sign(terminal(), now()), now(), TokenError::Claims),
     ] {
         assert_eq!(refused(token, at), Error::InvalidToken(fault));
     }
@@ -474,7 +482,7 @@ fn session() -> SessionToken {
     "0123456789-abcdefghijklmnopqrstuv".parse().unwrap()
 }
 
-fn open(sealed: &str) -> Result<SessionToken, TokenFault> {
+fn open(sealed: &str) -> Result<SessionToken, TokenError> {
     seals().open(sealed, now(), LEEWAY)
 }
 
@@ -507,8 +515,8 @@ fn a_sealed_session_token_is_opened_again() {
 
     let at = |time| seals().open(&sealed, time, LEEWAY);
     assert!(at(now() + seconds(65)).is_ok() && at(now() - seconds(65)).is_ok());
-    assert_eq!(at(now() + seconds(66)), Err(TokenFault::Expired));
-    assert_eq!(at(now() - seconds(66)), Err(TokenFault::NotYetValid));
+    assert_eq!(at(now() + seconds(66)), Err(TokenError::Expired));
+    assert_eq!(at(now() - seconds(66)), Err(TokenError::NotYetValid));
 
     // Without compression, and for one audience: as another library may write it.
     let mut claims = sealed_claims();
@@ -530,29 +538,29 @@ fn a_seal_is_ours_whole_and_complete() {
         claims[claim] = value;
         open(&seal(&claims.to_string(), |_| {}))
     };
-    assert_eq!(with("iss", json!("coder2")), Err(TokenFault::Issuer));
-    assert_eq!(with("aud", json!(["other"])), Err(TokenFault::Audience));
-    assert_eq!(with("aud", json!([])), Err(TokenFault::Audience));
-    assert_eq!(with("iat", json!(1_800_000_180_u64)), Err(TokenFault::IssuedInFuture));
-    assert_eq!(with("api_key", json!("nonsense")), Err(TokenFault::Claims));
+    assert_eq!(with("iss", json!("coder2")), Err(TokenError::Issuer));
+    assert_eq!(with("aud", json!(["other"])), Err(TokenError::Audience));
+    assert_eq!(with("aud", json!([])), Err(TokenError::Audience));
+    assert_eq!(with("iat", json!(1_800_000_180_u64)), Err(TokenError::IssuedInFuture));
+    assert_eq!(with("api_key", json!("nonsense")), Err(TokenError::Claims));
     for required in ["iss", "aud", "exp", "nbf", "api_key"] {
         let mut claims = sealed_claims();
         claims.as_object_mut().unwrap().remove(required);
         let opened = open(&seal(&claims.to_string(), |_| {}));
-        assert_eq!(opened, Err(TokenFault::Claims), "{required}");
+        assert_eq!(opened, Err(TokenError::Claims), "{required}");
     }
     let twice = text.replacen('{', r#"{"iss":"coderd","#, 1);
-    assert_eq!(open(&seal(&twice, |_| {})), Err(TokenFault::Claims));
+    assert_eq!(open(&seal(&twice, |_| {})), Err(TokenError::Claims));
 
     let by = |change: fn(&mut JweHeader)| open(&seal(&text, change));
-    assert_eq!(by(|header| header.set_key_id("6")), Err(TokenFault::UnknownKey(6)));
-    assert_eq!(by(|header| header.set_content_encryption("A128GCM")), Err(TokenFault::Algorithm));
+    assert_eq!(by(|header| header.set_key_id("6")), Err(TokenError::UnknownKey(6)));
+    assert_eq!(by(|header| header.set_content_encryption("A128GCM")), Err(TokenError::Algorithm));
     assert_eq!(
         by(|header| header.set_content_encryption("A256CBC-HS512")),
-        Err(TokenFault::Algorithm)
+        Err(TokenError::Algorithm)
     );
-    assert_eq!(by(|header| header.set_critical(&vec!["exp"])), Err(TokenFault::Malformed));
-    assert_eq!(by(|header| header.set_jwk_set_url("https://evil")), Err(TokenFault::Malformed));
+    assert_eq!(by(|header| header.set_critical(&vec!["exp"])), Err(TokenError::Malformed));
+    assert_eq!(by(|header| header.set_jwk_set_url("https://evil")), Err(TokenError::Malformed));
 
     let mut header = JweHeader::new();
     header.set_content_encryption("A256GCM");
@@ -560,13 +568,13 @@ fn a_seal_is_ours_whole_and_complete() {
     let context = JweContext::new();
     let direct = Dir.encrypter_from_bytes(SEAL_SECRET).unwrap();
     let direct = context.serialize_compact(text.as_bytes(), &header, &direct).unwrap();
-    assert_eq!(open(&direct), Err(TokenFault::Malformed));
+    assert_eq!(open(&direct), Err(TokenError::Malformed));
     let narrow = A192GCMKW.encrypter_from_bytes(&SEAL_SECRET[..24]).unwrap();
     let narrow = context.serialize_compact(text.as_bytes(), &header, &narrow).unwrap();
-    assert_eq!(open(&narrow), Err(TokenFault::Algorithm));
+    assert_eq!(open(&narrow), Err(TokenError::Algorithm));
     let foreign = A256GCMKW.encrypter_from_bytes([8; 32]).unwrap();
     let foreign = context.serialize_compact(text.as_bytes(), &header, &foreign).unwrap();
-    assert_eq!(open(&foreign), Err(TokenFault::Forged));
+    assert_eq!(open(&foreign), Err(TokenError::Forged));
 }
 
 #[test]
@@ -576,7 +584,7 @@ fn a_seal_with_a_short_tag_is_not_tried() {
     let tag = URL_SAFE_NO_PAD.decode(parts[4]).unwrap();
     for length in 0..16 {
         let short = [parts[0], parts[1], parts[2], parts[3], &encode(&tag[..length])].join(".");
-        assert_eq!(open(&short), Err(TokenFault::Malformed), "{length}");
+        assert_eq!(open(&short), Err(TokenError::Malformed), "{length}");
     }
     let header = URL_SAFE_NO_PAD.decode(parts[0]).unwrap();
     let mut header: Value = serde_json::from_slice(&header).unwrap();
@@ -584,7 +592,7 @@ fn a_seal_with_a_short_tag_is_not_tried() {
     for length in [0, 4, 12, 15] {
         header["tag"] = json!(encode(&wrap_tag[..length]));
         let short = [&encode(header.to_string()), parts[1], parts[2], parts[3], parts[4]].join(".");
-        assert_eq!(open(&short), Err(TokenFault::Malformed), "{length}");
+        assert_eq!(open(&short), Err(TokenError::Malformed), "{length}");
     }
 }
 
@@ -599,17 +607,17 @@ fn the_header_of_a_seal_is_read_strictly() {
         open(&format!("{}.{rest}", encode(header.to_string())))
     };
     // The header is sealed too, so whatever passes for one of ours is still forged.
-    assert_eq!(with("typ", "jwt"), Err(TokenFault::Forged));
-    assert_eq!(with("cty", "jwt"), Err(TokenFault::Forged));
+    assert_eq!(with("typ", "jwt"), Err(TokenError::Forged));
+    assert_eq!(with("cty", "jwt"), Err(TokenError::Forged));
     for (field, value, fault) in [
-        ("alg", "A192GCMKW", TokenFault::Algorithm),
-        ("enc", "A128GCM", TokenFault::Algorithm),
-        ("zip", "GZIP", TokenFault::Algorithm),
-        ("typ", "JWE", TokenFault::Malformed),
-        ("cty", "JWE", TokenFault::Malformed),
-        ("iv", "AAAAAAAAAAA", TokenFault::Malformed),
-        ("tag", "AAAAAAAAAAA", TokenFault::Malformed),
-        ("kid", "05", TokenFault::Malformed),
+        ("alg", "A192GCMKW", TokenError::Algorithm),
+        ("enc", "A128GCM", TokenError::Algorithm),
+        ("zip", "GZIP", TokenError::Algorithm),
+        ("typ", "JWE", TokenError::Malformed),
+        ("cty", "JWE", TokenError::Malformed),
+        ("iv", "AAAAAAAAAAA", TokenError::Malformed),
+        ("tag", "AAAAAAAAAAA", TokenError::Malformed),
+        ("kid", "05", TokenError::Malformed),
     ] {
         assert_eq!(with(field, value), Err(fault), "{field} {value}");
     }
@@ -668,9 +676,9 @@ fn proxies_verify_with_public_keys_alone() {
     assert_eq!(private.verify(token.reveal(), now(), LEEWAY), Ok(seen));
 
     // Neither algorithm is taken for the other, not even with the public key as a secret.
-    assert_eq!(verify(token.reveal()), Err(TokenFault::Algorithm));
+    assert_eq!(verify(token.reveal()), Err(TokenError::Algorithm));
     let hmac = sign(request(), now());
-    assert_eq!(public.verify(&hmac, now(), LEEWAY), Err(TokenFault::Algorithm));
+    assert_eq!(public.verify(&hmac, now(), LEEWAY), Err(TokenError::Algorithm));
     let x = URL_SAFE_NO_PAD.decode(set["keys"][1]["x"].as_str().unwrap()).unwrap();
     for alg in ["HS512", "EdDSA"] {
         let text = format!(
@@ -686,8 +694,8 @@ fn proxies_verify_with_public_keys_alone() {
     let last = bytes.len() - 10;
     bytes[last] = if bytes[last] == b'A' { b'B' } else { b'A' };
     let changed = String::from_utf8(bytes).unwrap();
-    assert_eq!(public.verify(&changed, now(), LEEWAY), Err(TokenFault::Forged));
-    assert_eq!(private.verify(&changed, now(), LEEWAY), Err(TokenFault::Forged));
+    assert_eq!(public.verify(&changed, now(), LEEWAY), Err(TokenError::Forged));
+    assert_eq!(private.verify(&changed, now(), LEEWAY), Err(TokenError::Forged));
 
     let x = set["keys"][1]["x"].as_str().unwrap();
     assert!(format!("{public:?}").contains(&format!("material: EddsaPublicKey({x})")));

@@ -1,7 +1,7 @@
 //! What could not work is told when it is written, and not to the visitors
 
+use app_authz::address::{HostPattern, HttpUrl};
 use app_authz::rbac::RoleName;
-use app_authz::{HostPattern, HttpUrl};
 
 use super::document::{App, DocumentError, Permission, Proxy};
 

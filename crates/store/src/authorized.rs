@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use app_authz::WorkspaceId;
+use app_authz::app::Workspace;
+use app_authz::id::{JobId, OrganizationId};
+use app_authz::jobs::{JobDenial, Jobs, ProvisionerJob, authorize_provisioner_job};
 use app_authz::rbac::{Action, Filter, ObjectId, ResourceType, Subject};
-use app_authz::{
-    JobDenial, JobId, Jobs, OrganizationId, ProvisionerJob, Workspace, WorkspaceId,
-    authorize_provisioner_job,
-};
 use uuid::Uuid;
 
 use crate::Error;

@@ -5,12 +5,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use app_authz::app::{App, SharingLevel, WorkspaceFacts};
 use app_authz::credential::{ApiKey, KeyUpdate, OauthLink};
+use app_authz::id::OrganizationId;
 use app_authz::rbac::{
     Action, AllowList, Levels, MAX_ALLOW_ENTRIES, Pattern, Permission, Permissions, ResourceType,
     Role, RoleName, ScopeName, WorkspaceSharing,
 };
-use app_authz::{App, OrganizationId, Place, SharingLevel};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -130,9 +131,9 @@ pub(crate) fn max_port_sharing(template: Option<SharingLevel>) -> SharingLevel {
 }
 
 /// The agents by their names and the apps by their slugs
-pub(crate) fn put_in_order(place: &mut Place) {
+pub(crate) fn put_in_order(place: &mut WorkspaceFacts) {
     place.agents.sort_unstable_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-    let Place { agents, apps, .. } = place;
+    let WorkspaceFacts { agents, apps, .. } = place;
     // Two agents may have an app of one slug: the first of the agents comes first.
     let rank = |app: &App| agents.iter().position(|agent| agent.id == app.agent);
     apps.sort_by(|a, b| (&a.slug, rank(a)).cmp(&(&b.slug, rank(b))));

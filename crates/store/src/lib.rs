@@ -16,9 +16,11 @@ mod pg;
 
 use agent_auth::Candidates;
 use app_audit::{AuditLog, Journal};
+use app_authz::Directory;
 use app_authz::credential::Sessions;
+use app_authz::jobs::Jobs;
+use app_authz::proxy::Proxies;
 use app_authz::token::{KeyStore, Rotation};
-use app_authz::{Directory, Jobs, Proxies};
 
 use crate::authorized::Rows;
 #[cfg(feature = "postgres")]

@@ -1,7 +1,7 @@
 //! What authd leaves alone beside a control plane, and how it goes away again
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use app_authz::ProxyToken;
+use app_authz::proxy::ProxyToken;
 use store::fleet::Fleet;
 use store::import::{Import, Rows};
 use store::{Error, Migrations, Options, Owner, PgStore};

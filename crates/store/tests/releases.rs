@@ -6,14 +6,16 @@ use std::fmt::Debug;
 use std::time::SystemTime;
 
 use agent_auth::{Candidates, Refusal, select};
-use app_authz::credential::{SessionToken, Sessions, Terms, identify};
+use app_authz::app::{
+    AgentStatus, AppFacts, INACTIVE_TIMEOUT, Reason, ResolveError, UncheckedRequest,
+};
+use app_authz::credential::{Identified, SessionToken, Sessions, Terms, identify};
+use app_authz::id::JobId;
+use app_authz::jobs::{JobKind, JobOrigin, Jobs, ProvisionerJob};
+use app_authz::proxy::{Proxies, ProxyToken};
 use app_authz::rbac::{BuiltInRoles, OwnWorkspaces, Switches};
 use app_authz::token::{Feature, KeyStore};
-use app_authz::{
-    AgentStatus, AppAccess, AppRequest, Directory, INACTIVE_TIMEOUT, JobId, JobKind, JobOrigin,
-    Jobs, ProvisionerJob, Proxies, ProxyToken, Reason, Rules, UncheckedRequest, Unresolved, decide,
-    resolve,
-};
+use app_authz::{AppRequest, Directory, Rules, decide, resolve};
 use store::{Options, PgStore, Store};
 use testkit::{Answer, JobOf, Loan, Release, SignedIn, Target, World};
 
@@ -154,18 +156,21 @@ async fn visit_answer(
     let token = key.map(|key| world.token(key).parse::<SessionToken>().unwrap());
     let tokens = token.as_slice();
     let access = store.app_access(&request, tokens).await.map_err(|error| error.to_string())?;
-    let AppAccess { place, holders, .. } = access;
-    let target = match resolve(&request, place.as_deref()) {
+    let AppFacts { workspace, holders, .. } = access;
+    let target = match resolve(&request, workspace.as_deref(), Rules::default()) {
         Ok(target) => target,
-        Err(Unresolved::Stopped) => return Ok(Answer::Stopped),
+        Err(ResolveError::Stopped) => return Ok(Answer::Stopped),
         Err(error) if error.is_not_found() => return Ok(Answer::NotFound),
         Err(error) => return Err(error.to_string()),
     };
     let now = SystemTime::now();
     let terms = Terms { audience: World::ACCESS_URL, ..Terms::default() };
-    let Ok(visitor) = identify(tokens, &holders, terms, now) else { return Ok(Answer::Inactive) };
     let built_in = BuiltInRoles::new(Switches::default());
-    let subject = visitor.map(|(holder, _)| holder.subject(&built_in));
+    let subject = match identify(tokens, &holders, terms, now) {
+        Identified::Anonymous => None,
+        Identified::User(holder, _) => Some(holder.subject(&built_in)),
+        Identified::Blocked(..) => return Ok(Answer::Inactive),
+    };
     Ok(match decide(&target, subject.as_ref(), Rules::default()) {
         Ok(_) if target.agent.contact.status(now, INACTIVE_TIMEOUT) == AgentStatus::Connected => {
             Answer::Opens

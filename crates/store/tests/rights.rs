@@ -9,12 +9,14 @@ use std::time::{Duration, SystemTime};
 
 use agent_auth::Candidates;
 use app_audit::{AuditLog, Count, Filter, Journal, Page, Window};
+use app_authz::app::UncheckedRequest;
 use app_authz::credential::{
     ApiKey, KeyUpdate, LoginType, NewKey, OtherSessions, SessionToken, Sessions,
 };
+use app_authz::proxy::{Proxies, ProxyToken};
 use app_authz::rbac::{AllowList, ScopeName};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret};
-use app_authz::{AppRequest, Directory, Proxies, ProxyToken, UncheckedRequest, UserId};
+use app_authz::{AppRequest, Directory, UserId};
 use common::{entry, event};
 use store::fleet::Fleet;
 use store::inspection::{Asked, Part};

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use app_authz::GroupId;
 use app_authz::credential::{KeyHolder, SessionToken, Sessions};
+use app_authz::id::GroupId;
 use app_authz::rbac::{Case, Role, Scope, Subject};
 use serde::Deserialize;
 use store::fleet::Fleet;

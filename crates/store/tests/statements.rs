@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_auth::Candidates;
+use app_authz::app::{AppFacts, UncheckedRequest};
 use app_authz::credential::{KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions};
+use app_authz::id::JobId;
+use app_authz::proxy::Proxies;
 use app_authz::rbac::{AllowList, BuiltInRoles, ScopeName, Subject, Switches};
 use app_authz::token::{Feature, KeyStore, Rotation, rotate};
-use app_authz::{
-    AppAccess, AppRequest, Directory, JobId, Proxies, UncheckedRequest, WorkspaceId, resolve,
-};
+use app_authz::{AppRequest, Directory, Rules, WorkspaceId, resolve};
 use chrono::DateTime;
 use store::authorized::Authorized;
 use store::fleet::{Fleet, Transition};
@@ -116,7 +117,7 @@ async fn each_question_and_each_write_is_one_statement() {
             let access = store.app_access(&request, tokens).await.unwrap();
             assert_eq!((access.holders.len(), one.so_far()), (tokens.len(), 1));
             assert_eq!(
-                resolve(&request, access.place.as_deref()).is_ok(),
+                resolve(&request, access.workspace.as_deref(), Rules::default()).is_ok(),
                 request.user() != "nobody"
             );
         }
@@ -279,7 +280,7 @@ async fn callers_who_open_apps_at_once_share_statements_but_not_faults() {
                     return assert!(matches!(access, Err(Error::InvalidRow { .. })), "{access:?}");
                 }
                 let access = access.unwrap();
-                assert_eq!(access.place.unwrap().workspace.id.0, fleet.workspaces[n].id);
+                assert_eq!(access.workspace.unwrap().workspace.id.0, fleet.workspaces[n].id);
                 assert_eq!(access.holders[0].key.user.0, fleet.users[n].id);
             })
         })
@@ -327,9 +328,9 @@ async fn what_several_ask_for_is_told_to_each_of_them() {
         vec![tokens[1].clone(), unknown.clone(), tokens[0].clone()],
         vec![unknown],
     ];
-    let told = |access: AppAccess| {
+    let told = |access: AppFacts| {
         let holders: Vec<_> = access.holders.iter().map(|holder| holder.key.id.clone()).collect();
-        (access.place, holders)
+        (access.workspace, holders)
     };
 
     let store = Arc::new(store);

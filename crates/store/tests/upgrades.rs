@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use agent_auth::{Candidates, Rules, select};
+use app_authz::address::AgentInHost;
+use app_authz::app::UncheckedRequest;
 use app_authz::credential::{KeyHolder, SessionToken, Sessions};
 use app_authz::rbac::{AllowList, ScopeName};
-use app_authz::{AgentInHost, AppRequest, Directory, UncheckedRequest};
+use app_authz::{AppRequest, Directory};
 use store::{Error, Options, PgStore, Store};
 use testkit::{Database, Release, World};
 use tokio::task::JoinHandle;
@@ -40,7 +42,7 @@ impl Load {
                         _ => store.app_access(&app(), std::slice::from_ref(&token)).await.map(
                             |access| {
                                 assert_eq!(access.holders.len(), 1);
-                                assert_eq!(access.place.unwrap().apps.len(), 1);
+                                assert_eq!(access.workspace.unwrap().apps.len(), 1);
                             },
                         ),
                     };
@@ -114,7 +116,7 @@ async fn every_upgrade_is_noticed_by_the_next_question() {
                     ))
                     .await;
                 let access = store.app_access(&app(), &[]).await.unwrap();
-                assert!(format!("{:?}", access.place).contains(&other.to_string()));
+                assert!(format!("{:?}", access.workspace).contains(&other.to_string()));
                 assert_eq!(access.agent_in_host, AgentInHost::OfAll);
             }
             Release::V2_27 => {
@@ -202,7 +204,7 @@ async fn tables_that_fit_nothing_are_told_and_come_back() {
     assert_eq!(store.ping().await, Err(error));
 
     database.upgrade(Release::NEWEST).await;
-    assert!(store.app_access(&app(), &[]).await.unwrap().place.is_some());
+    assert!(store.app_access(&app(), &[]).await.unwrap().workspace.is_some());
     store.ping().await.unwrap();
 
     // A release to come that says in another way which agents are deleted.
@@ -227,7 +229,7 @@ async fn a_deadlock_with_an_upgrade_costs_no_answer() {
     world.load(&database).await;
     let store = database.store().await;
     assert!(has_agents(&store, "i-dev").await);
-    assert!(store.app_access(&app(), &[]).await.unwrap().place.is_some());
+    assert!(store.app_access(&app(), &[]).await.unwrap().workspace.is_some());
     database.sql("CREATE TABLE deadlocks (question text)").await;
     for (question, first, second) in [
         ("sign-in", "workspaces", "workspace_agents"),
@@ -256,7 +258,7 @@ async fn a_deadlock_with_an_upgrade_costs_no_answer() {
             .await;
         let answered = match question {
             "sign-in" => store.by_instance("i-dev").await.map(|found| !found.is_empty()),
-            _ => store.app_access(&app(), &[]).await.map(|access| access.place.is_some()),
+            _ => store.app_access(&app(), &[]).await.map(|access| access.workspace.is_some()),
         };
         assert_eq!(answered, Ok(true), "{question}");
         upgrade.await.unwrap();

@@ -2,7 +2,9 @@ use std::collections::BTreeSet;
 
 use agent_auth::Candidates;
 use app_audit::{AuditLog, Filter, Page};
-use app_authz::{AccessMethod, Directory, Proxies, UncheckedRequest};
+use app_authz::Directory;
+use app_authz::app::{AccessMethod, UncheckedRequest};
+use app_authz::proxy::Proxies;
 use store::inspection::{
     Asked, Encryption, Index, Inspection, Keys, Lack, Part, Server, Tables, Task,
 };

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use app_authz::Scheme;
+use app_authz::address::Scheme;
 
 use super::Finding;
 use crate::config::Config;

@@ -2,8 +2,8 @@ use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use app_authz::credential::{LoginType, NewKey, SessionToken, Sessions};
+use app_authz::proxy::{Proxies, ProxyToken};
 use app_authz::rbac::{AllowList, ScopeName};
-use app_authz::{Proxies, ProxyToken};
 use chrono::{DateTime, SecondsFormat, Utc};
 use store::{PgStore, SessionRow};
 

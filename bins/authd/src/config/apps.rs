@@ -1,5 +1,6 @@
+use app_authz::Rules;
+use app_authz::address::{HostPattern, HttpUrl};
 use app_authz::rbac::Switches;
-use app_authz::{HostPattern, HttpUrl, Rules};
 use hyper::header::HeaderName;
 
 use super::settings::{AuditMode, CookieSameSite, Settings, TokenSigning};
@@ -32,7 +33,8 @@ impl Settings {
             .allow_path_app_site_owner_access(switch(
                 self.dangerous_allow_path_app_site_owner_access,
             ))
-            .disable_workspace_sharing(switch(self.disable_workspace_sharing));
+            .disable_workspace_sharing(switch(self.disable_workspace_sharing))
+            .enforce_max_port_sharing(switch(self.enforce_max_port_sharing_level));
         apps.switches = Switches::default()
             .disable_owner_workspace_access(switch(self.disable_owner_workspace_access))
             .disable_workspace_sharing(switch(self.disable_workspace_sharing));
@@ -51,7 +53,6 @@ impl Settings {
             Some(AuditMode::Closed) => AuditFail::Closed,
             Some(AuditMode::Open) | None => AuditFail::Open,
         };
-        apps.enforce_max_port_sharing = switch(self.enforce_max_port_sharing_level);
         apps.signing = match self.app_token_signing {
             Some(TokenSigning::Eddsa) => Signing::Eddsa,
             Some(TokenSigning::Hs512) | None => Signing::Hs512,
@@ -138,7 +139,7 @@ mod tests {
     fn app_access_is_off_without_an_access_url_and_strict_with_one() {
         assert!(apps("").unwrap().is_none());
         let strict = apps("access_url = \"https://coder.example.com\"").unwrap().unwrap();
-        assert_eq!(strict.rules, Rules::default());
+        assert_eq!(strict.rules, Rules::default().enforce_max_port_sharing(false));
         assert_eq!(strict.session_duration, Duration::from_secs(86_400));
         assert_eq!(strict.agent_inactive_timeout, Duration::from_secs(30));
         assert_eq!(strict.audit_fail, AuditFail::Open);

@@ -1,6 +1,6 @@
 //! Where visitors are sent: to sign in, back, and on, each by an address that is whole
 
-use app_authz::HttpUrl;
+use app_authz::address::HttpUrl;
 use hyper::StatusCode;
 
 use crate::world::{

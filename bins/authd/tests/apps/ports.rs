@@ -38,7 +38,7 @@ async fn a_templates_widest_level_narrows_shares_where_that_is_enforced() {
     for (enforce, status) in [(false, 200), (true, 404)] {
         let mut plan = Plan::new();
         plan.share_port(9001, SharingLevel::Authenticated);
-        plan.config.enforce_max_port_sharing = enforce;
+        plan.config.rules = plan.config.rules.enforce_max_port_sharing(enforce);
         let world = plan.serve().await;
         assert_eq!(opens(&world, "9001", "bob").await, status);
     }

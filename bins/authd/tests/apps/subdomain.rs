@@ -231,5 +231,5 @@ async fn a_script_is_told_in_json() {
 pub fn session_cookie_name() -> String {
     let hosts = crate::world::WILDCARD.parse().unwrap();
     let names = app_authz::credential::CookieNames::new("", Some(&hosts));
-    names.app_session(app_authz::AccessMethod::Subdomain).to_owned()
+    names.app_session(app_authz::app::AccessMethod::Subdomain).to_owned()
 }

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use agent_auth::Rules;
+use app_authz::address::HttpUrl;
 use app_authz::credential::SessionToken;
-use app_authz::{HttpUrl, ProxyToken};
+use app_authz::proxy::ProxyToken;
 use authd::client::{Answer, Client};
 use authd::{ServerLimits, serve};
 use authd_http::{AppsConfig, Limits, Service, TrustedProxies};
@@ -132,9 +133,8 @@ impl Plan {
 
         let mut config = AppsConfig::new(DASHBOARD.parse().unwrap());
         config.app_hosts = Some(WILDCARD.parse().unwrap());
-        config.rules = app_authz::Rules::default()
-            .allow_path_app_sharing(true)
-            .allow_path_app_site_owner_access(true);
+        config.rules =
+            config.rules.allow_path_app_sharing(true).allow_path_app_site_owner_access(true);
         config.trusted = TrustedProxies {
             origins: vec!["127.0.0.1".parse().unwrap()],
             headers: vec![HeaderName::from_static("x-forwarded-for")],

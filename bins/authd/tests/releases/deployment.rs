@@ -185,7 +185,7 @@ pub fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
 
 /// Host and path of where an answer leads
 pub fn location(answer: &Answer) -> (String, String) {
-    let url: app_authz::HttpUrl = header(answer, "location").parse().unwrap();
+    let url: app_authz::address::HttpUrl = header(answer, "location").parse().unwrap();
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
     let host = url.origin().split_once("://").unwrap().1.to_owned();
     (host, format!("{}{query}", url.path()))

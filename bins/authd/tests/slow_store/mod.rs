@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use agent_auth::{Candidate, Candidates};
 use app_audit::{Answer, AuditLog, Count, Entry, Filter, Journal, Page, Row, Window};
+use app_authz::app::{AppFacts, Workspace};
 use app_authz::credential::{
     ApiKey, KeyHolder, KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions,
 };
+use app_authz::id::JobId;
+use app_authz::jobs::{JobOrigin, Jobs, ProvisionerJob};
+use app_authz::proxy::{Proxies, Proxy};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation};
-use app_authz::{
-    AppAccess, AppRequest, Directory, JobId, JobOrigin, Jobs, ProvisionerJob, Proxies, Proxy,
-    UserId, Workspace, WorkspaceId,
-};
+use app_authz::{AppRequest, Directory, UserId, WorkspaceId};
 use store::authorized::{JobRecord, Readable, Rows};
 use store::import::{self, Difference, Import};
 use store::{Error, MemoryStore, Store};
@@ -54,7 +55,7 @@ impl Directory for SlowStore {
         &self,
         request: &AppRequest,
         tokens: &[SessionToken],
-    ) -> Result<AppAccess, Error> {
+    ) -> Result<AppFacts, Error> {
         self.1.app_access(request, tokens).await
     }
 }

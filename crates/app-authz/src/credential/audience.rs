@@ -1,4 +1,4 @@
-use crate::HttpUrl;
+use crate::address::HttpUrl;
 
 /// Whether the `audience` of a key is the server that is called `ours`
 ///

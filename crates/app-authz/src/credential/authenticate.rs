@@ -13,38 +13,44 @@ use super::{ApiKey, KeyHolder, KeyUpdate, LoginType, SessionToken, UserStatus};
 ///
 /// # Errors
 ///
-/// A [`Refusal`], the first that applies in the order of its variants.
+/// A [`SessionDenial`], the first that applies in the order of its variants. A provider's
+/// token that could be refreshed, but not [by this caller](Terms::can_refresh), counts as
+/// expired only after the user's status has been checked.
 pub fn authenticate(
     token: &SessionToken,
     holder: Option<&KeyHolder>,
     terms: Terms<'_>,
     now: SystemTime,
-) -> Result<Session, Refusal> {
-    let holder = holder.filter(|holder| holder.key.id == token.id()).ok_or(Refusal::UnknownKey)?;
+) -> Result<Session, SessionDenial> {
+    let holder =
+        holder.filter(|holder| holder.key.id == token.id()).ok_or(SessionDenial::UnknownKey)?;
     let key = &holder.key;
     if !token.has_secret_of(&key.secret_digest) {
-        return Err(Refusal::WrongSecret);
+        return Err(SessionDenial::WrongSecret);
     }
     if key.expires_at < now {
-        return Err(Refusal::Expired);
+        return Err(SessionDenial::Expired);
     }
     if key.login_type == LoginType::Oauth2ProviderApp
         && key.audience.as_deref().is_some_and(|audience| !is_for(audience, terms.audience))
     {
-        return Err(Refusal::WrongAudience);
+        return Err(SessionDenial::WrongAudience);
     }
     let mut refresh_link = false;
     if key.login_type.has_link() {
-        let link = holder.link.ok_or(Refusal::NoLink)?;
+        let link = holder.link.ok_or(SessionDenial::NoLink)?;
         refresh_link = link.expires_at.is_some_and(|end| end < now);
         if refresh_link && !link.can_refresh {
-            return Err(Refusal::LinkExpired);
+            return Err(SessionDenial::LinkExpired);
         }
     }
     match holder.status {
         UserStatus::Active => {}
         UserStatus::Dormant if terms.activate_dormant => {}
-        inactive => return Err(Refusal::Inactive(inactive)),
+        inactive => return Err(SessionDenial::Inactive(inactive)),
+    }
+    if refresh_link && !terms.can_refresh {
+        return Err(SessionDenial::LinkExpired);
     }
     Ok(Session {
         update: key.update(now, terms.prolongs(key)),
@@ -53,40 +59,48 @@ pub fn authenticate(
     })
 }
 
-/// Finds the first of a request's tokens that is good, and who holds it
+/// Finds out who makes a request, by the first of its tokens that is good
 ///
-/// For requests that anybody may make: tokens that are merely no good leave the visitor
-/// unknown. One whose provider's token [must be refreshed](Session::refresh_link) first is
-/// the answer only if no other is good as it is. `holders` are those the directory has for
-/// the tokens' ids, in any order.
-///
-/// # Errors
-///
-/// A [`Refusal`] that [stops](Refusal::is_final) even such a request, if no token is
-/// good and one met it.
+/// For requests that a visitor may make without signing in: a token that is not good leaves
+/// the visitor anonymous. A session whose provider's token
+/// [must be refreshed](Session::refresh_link) first is the answer only if no other token is
+/// good as it is. `holders` are those that the directory has for the tokens' ids, in any order.
 pub fn identify<'a>(
     tokens: &[SessionToken],
     holders: &'a [impl Borrow<KeyHolder>],
     terms: Terms<'_>,
     now: SystemTime,
-) -> Result<Option<(&'a KeyHolder, Session)>, Refusal> {
-    let (mut waiting, mut stopped) = (None, None);
+) -> Identified<'a> {
+    let (mut waiting, mut blocked) = (None, None);
     for token in tokens {
         let mut holders = holders.iter().map(Borrow::borrow);
-        let holder = holders.find(|holder| holder.key.id == token.id());
-        match (authenticate(token, holder, terms, now), holder) {
-            (Ok(session), Some(holder)) if session.refresh_link => {
-                waiting = waiting.or(Some((holder, session)));
+        let Some(holder) = holders.find(|holder| holder.key.id == token.id()) else { continue };
+        match authenticate(token, Some(holder), terms, now) {
+            Ok(session) if session.refresh_link => {
+                waiting = waiting.or(Some(Identified::User(holder, session)));
             }
-            (Ok(session), Some(holder)) => return Ok(Some((holder, session))),
-            (Err(refusal), _) if refusal.is_final() => stopped = stopped.or(Some(refusal)),
-            _ => {}
+            Ok(session) => return Identified::User(holder, session),
+            Err(SessionDenial::Inactive(status)) => {
+                blocked = blocked.or(Some(Identified::Blocked(holder, status)));
+            }
+            Err(_) => {}
         }
     }
-    match (waiting, stopped) {
-        (None, Some(refusal)) => Err(refusal),
-        (waiting, _) => Ok(waiting),
-    }
+    waiting.or(blocked).unwrap_or(Identified::Anonymous)
+}
+
+/// Who makes a request that a visitor may make without signing in
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub enum Identified<'a> {
+    /// None of the tokens is good
+    Anonymous,
+    /// The holder of a good token, and the session
+    User(&'a KeyHolder, Session),
+    /// A user whose token is good but whose account is not active
+    ///
+    /// The request must be refused: such a user is not let in as an anonymous visitor either.
+    Blocked(&'a KeyHolder, UserStatus),
 }
 
 /// On what terms a deployment takes session tokens
@@ -98,6 +112,9 @@ pub struct Terms<'a> {
     pub disable_token_expiry_refresh: bool,
     /// Take a dormant user and make them active, as the dashboard does and apps do not
     pub activate_dormant: bool,
+    /// Take a session whose provider's token has expired if there is a refresh token, because
+    /// the caller [refreshes it](Session::refresh_link) before the session counts
+    pub can_refresh: bool,
     /// What this server is called in a key's audience: the URL of its dashboard
     pub audience: &'a str,
 }
@@ -121,7 +138,7 @@ pub struct Session {
     /// What is to be written back
     pub update: Option<KeyUpdate>,
     /// Whether the provider's token has ended and must be refreshed before the session
-    /// counts; if that fails, the request is refused
+    /// counts; if that fails, the request is refused. Only under [`Terms::can_refresh`].
     pub refresh_link: bool,
     /// Whether the user is to be made active
     pub activate: bool,
@@ -130,7 +147,7 @@ pub struct Session {
 /// Why a token is not taken
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum SessionDenial {
     /// No key has that id
     #[error("no such session")]
     UnknownKey,
@@ -146,7 +163,7 @@ pub enum Refusal {
     /// The user signed in with a provider that is no longer linked
     #[error("the user has no link to the provider they signed in with")]
     NoLink,
-    /// The provider's token has ended, and there is none to refresh it with
+    /// The provider's token has ended, and it cannot be refreshed, or not by this caller
     #[error("the provider's token has expired and cannot be refreshed")]
     LinkExpired,
     /// The user may not be here
@@ -154,10 +171,10 @@ pub enum Refusal {
     Inactive(UserStatus),
 }
 
-impl Refusal {
+impl SessionDenial {
     /// Whether it stops a request that anybody may make
     ///
-    /// Whoever proves to be a suspended user is not let in as nobody.
+    /// A suspended user is not let in as an anonymous visitor.
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Inactive(_))

@@ -1,7 +1,8 @@
 use std::fmt::Write;
 
+use crate::address::HostPattern;
+use crate::app::AccessMethod;
 use crate::digest::sha256;
-use crate::{AccessMethod, HostPattern};
 
 /// What the cookies are called that carry tokens
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,11 +3,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::Error;
+use crate::id::{GroupId, UserId};
 use crate::rbac::{
     AllowList, BuiltInRoles, OwnWorkspaces, Role, RoleName, Scope, ScopeName, Subject,
     WorkspaceSharing,
 };
-use crate::{Error, GroupId, UserId};
 
 /// A stored key, of which a session token is the other half
 #[derive(Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::{ApiKey, AppSession, KeyHolder, KeyUpdate, LoginType, SessionToken};
-use crate::UserId;
+use crate::id::UserId;
 use crate::rbac::{Action, AllowList, Object, ResourceType, ScopeName, Subject};
 
 /// Answers who holds a session, and keeps the books of sessions

@@ -1,5 +1,6 @@
 use super::{CookieNames, SessionToken};
-use crate::{AccessMethod, Error};
+use crate::Error;
+use crate::app::AccessMethod;
 
 /// What a request carries that may hold a session token
 ///

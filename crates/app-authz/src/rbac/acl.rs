@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
 use super::{Action, ActionSet};
-use crate::{GroupId, OrganizationId, UserId};
+use crate::id::{GroupId, OrganizationId, UserId};
 
 /// The access lists of one object: whom it is shared with by name
 ///

@@ -9,9 +9,9 @@ use super::{
     AccessList, Acl, Action, AllowEntry, Explanation, Levels, Object, ResourceType, Role, RoleName,
     Scope, Subject,
 };
+use crate::Error;
 use crate::digest::sha256;
-use crate::id::parse_uuid;
-use crate::{Error, GroupId, OrganizationId, UserId};
+use crate::id::{GroupId, OrganizationId, UserId, parse_uuid};
 
 /// A written decision case: with it a deployment tests its roles as it tests code
 ///

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::permission::{Permission, Question};
+use super::permission::{Permission, Query};
 use super::subject::{Access, Level, Verdict};
 use super::{Action, AllowEntry, Levels, Object, Permissions, RoleName, Subject};
 
@@ -8,14 +8,14 @@ impl Subject {
     /// Answers as [`is_allowed`](Self::is_allowed) does, and says what decided
     #[must_use]
     pub fn explain(&self, action: &Action, object: &Object<'_>) -> Explanation {
-        let question = Question::new(action, &object.kind);
-        let of_roles = self.verdict(&self.granted, &question, object);
-        let of_scope = self.verdict(&self.scoped, &question, object);
+        let query = Query::new(action, &object.kind);
+        let of_roles = self.verdict(&self.granted, &query, object);
+        let of_scope = self.verdict(&self.scoped, &query, object);
         let allow_entry = self.scope.allow_list.entry_for(object).cloned();
         let access = self.access(action, object);
 
         let role = self.roles().find_map(|role| {
-            let permission = deciding(&role.levels, &of_roles, &question)?;
+            let permission = deciding(&role.levels, &of_roles, &query)?;
             Some((role.name().clone(), permission))
         });
         Explanation {
@@ -26,7 +26,7 @@ impl Subject {
             role,
             access,
             scope: of_scope,
-            scope_permission: deciding(&self.scope.levels, &of_scope, &question),
+            scope_permission: deciding(&self.scope.levels, &of_scope, &query),
             allow_entry,
         }
     }
@@ -111,9 +111,9 @@ impl fmt::Display for Access {
 }
 
 /// The permission in `levels` behind a verdict, if it is there
-fn deciding(levels: &Levels, verdict: &Verdict, question: &Question<'_>) -> Option<Permission> {
+fn deciding(levels: &Levels, verdict: &Verdict, query: &Query<'_>) -> Option<Permission> {
     let find = |permissions: &Permissions| {
-        let decides = |p: &&Permission| p.negated != verdict.allowed && p.matches(question);
+        let decides = |p: &&Permission| p.negated != verdict.allowed && p.matches(query);
         permissions.iter().find(decides).cloned()
     };
     let mut organizations =

@@ -1,7 +1,7 @@
-use super::permission::{Pattern, Question, Vote};
+use super::permission::{Pattern, Query, Vote};
 use super::subject::Pooled;
 use super::{Action, Object, ObjectId, OrgOwner, ResourceType, Subject};
-use crate::{GroupId, OrganizationId, UserId};
+use crate::id::{GroupId, OrganizationId, UserId};
 
 impl Subject {
     /// Prepares the question "which objects of this type may I act on?"
@@ -11,9 +11,9 @@ impl Subject {
     /// [`is_allowed`](Self::is_allowed) is cheaper.
     #[must_use]
     pub fn filter(&self, action: &Action, kind: &ResourceType) -> Filter {
-        let question = Question::new(action, kind);
-        let granted = Reach::of(&self.granted, &question);
-        let scoped = Reach::of(&self.scoped, &question);
+        let query = Query::new(action, kind);
+        let granted = Reach::of(&self.granted, &query);
+        let scoped = Reach::of(&self.scoped, &query);
         let both = granted.narrowed(&scoped);
 
         let mut filter = Filter {
@@ -179,19 +179,19 @@ enum Extent {
 }
 
 impl Reach {
-    fn of(side: &Pooled, question: &Question<'_>) -> Self {
+    fn of(side: &Pooled, query: &Query<'_>) -> Self {
         let extent = |org, member| match (org, member) {
             (Vote::Grant, _) => Extent::All,
             (Vote::Abstain, Vote::Grant) => Extent::Own,
             _ => Extent::Nothing,
         };
-        let (own, organizations) = match side.site.vote(question) {
+        let (own, organizations) = match side.site.vote(query) {
             Vote::Grant => return Self::Everything,
             Vote::Deny => (false, vec![Extent::Nothing; side.organizations.len()]),
             Vote::Abstain => {
                 let pools = side.organizations.iter();
-                let extents = pools.map(|p| extent(p.org.vote(question), p.member.vote(question)));
-                (side.user.vote(question) == Vote::Grant, extents.collect())
+                let extents = pools.map(|p| extent(p.org.vote(query), p.member.vote(query)));
+                (side.user.vote(query) == Vote::Grant, extents.collect())
             }
         };
         Self::Within { own, organizations }

@@ -3,8 +3,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::{Acl, ResourceType};
-use crate::id::parse_uuid;
-use crate::{OrganizationId, TemplateId, UserId, WorkspaceId};
+use crate::id::{OrganizationId, TemplateId, UserId, WorkspaceId, parse_uuid};
 
 /// What a subject asks to act on
 ///

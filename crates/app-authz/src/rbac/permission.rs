@@ -34,9 +34,9 @@ impl Permission {
         Self { negated: true, ..Self::grant(kind, action) }
     }
 
-    /// Whether it speaks of the question at all
-    pub(super) fn matches(&self, question: &Question<'_>) -> bool {
-        self.kind.matches(question.kind) && self.action.matches(question.action)
+    /// Whether it speaks of the query at all
+    pub(super) fn matches(&self, query: &Query<'_>) -> bool {
+        self.kind.matches(query.kind) && self.action.matches(query.action)
     }
 }
 
@@ -114,7 +114,7 @@ impl<T: fmt::Display> fmt::Display for Pattern<T> {
     }
 }
 
-/// What a list of permissions says to a question
+/// What a list of permissions says to a query
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Vote {
     Deny,
@@ -124,7 +124,7 @@ pub(super) enum Vote {
 
 /// An action on a type, and where the masks hold it
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Question<'a> {
+pub(super) struct Query<'a> {
     pub(super) action: &'a Action,
     pub(super) kind: &'a ResourceType,
     slot: usize,
@@ -132,7 +132,7 @@ pub(super) struct Question<'a> {
     listed: bool,
 }
 
-impl<'a> Question<'a> {
+impl<'a> Query<'a> {
     pub(super) const fn new(action: &'a Action, kind: &'a ResourceType) -> Self {
         let listed = !matches!(action, Action::Other(_)) && !matches!(kind, ResourceType::Other(_));
         Self { action, kind, slot: kind.slot(), bit: action.bit(), listed }
@@ -204,13 +204,13 @@ impl Pool {
         };
     }
 
-    pub(super) fn vote(&self, question: &Question<'_>) -> Vote {
+    pub(super) fn vote(&self, query: &Query<'_>) -> Vote {
         match self {
             Self::Empty => Vote::Abstain,
             Self::One(permissions) => {
-                permissions.masks().map_or(Vote::Abstain, |masks| masks.vote(question))
+                permissions.masks().map_or(Vote::Abstain, |masks| masks.vote(query))
             }
-            Self::Many(masks) => masks.vote(question),
+            Self::Many(masks) => masks.vote(query),
         }
     }
 }
@@ -252,11 +252,11 @@ impl Masks {
         self.unlisted.extend_from_slice(&other.unlisted);
     }
 
-    fn vote(&self, question: &Question<'_>) -> Vote {
-        let mut granted = self.grants[question.slot] & question.bit != 0;
-        let mut denied = self.denials[question.slot] & question.bit != 0;
-        if !question.listed {
-            for permission in self.unlisted.iter().filter(|p| p.matches(question)) {
+    fn vote(&self, query: &Query<'_>) -> Vote {
+        let mut granted = self.grants[query.slot] & query.bit != 0;
+        let mut denied = self.denials[query.slot] & query.bit != 0;
+        if !query.listed {
+            for permission in self.unlisted.iter().filter(|p| p.matches(query)) {
                 if permission.negated { denied = true } else { granted = true }
             }
         }

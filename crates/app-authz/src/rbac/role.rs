@@ -3,8 +3,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Permissions;
-use crate::id::parse_uuid;
-use crate::{Error, OrganizationId};
+use crate::Error;
+use crate::id::{OrganizationId, parse_uuid};
 
 /// What a role is called: `NAME` for the deployment, `NAME:ORGANIZATION-ID` within
 /// one organization

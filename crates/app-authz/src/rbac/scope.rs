@@ -4,7 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use super::permission::{Pattern, Permission};
 use super::{Action, AllowEntry, AllowList, Levels, ResourceType};
-use crate::{Error, TemplateId, TemplateVersionId, UserId, WorkspaceId};
+use crate::Error;
+use crate::id::{TemplateId, TemplateVersionId, UserId, WorkspaceId};
 
 /// What the credential in use may do: a role with an allow list
 ///

@@ -3,9 +3,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::permission::{Pool, Question, Vote};
+use super::permission::{Pool, Query, Vote};
 use super::{Action, Levels, Object, OrgOwner, ResourceType, Role, RoleName, Scope, policy};
-use crate::{GroupId, OrganizationId, UserId};
+use crate::id::{GroupId, OrganizationId, UserId};
 
 /// Who asks: a user's roles and groups, seen through the scope of a credential
 ///
@@ -119,7 +119,7 @@ impl Subject {
     /// Whether the scope itself grants `action` on objects of the type, wherever they are; on
     /// which of them is up to its allow list
     pub(crate) fn scope_grants(&self, action: &Action, kind: &ResourceType) -> bool {
-        self.scoped.site.vote(&Question::new(action, kind)) == Vote::Grant
+        self.scoped.site.vote(&Query::new(action, kind)) == Vote::Grant
     }
 
     /// Whether the subject may do `action` to `object`
@@ -127,40 +127,35 @@ impl Subject {
     /// Anything not allowed is denied. [`explain`](Self::explain) says why.
     #[must_use]
     pub fn is_allowed(&self, action: &Action, object: &Object<'_>) -> bool {
-        let question = Question::new(action, &object.kind);
+        let query = Query::new(action, &object.kind);
         self.scope.allow_list.fits(object)
-            && self.verdict(&self.scoped, &question, object).allowed
-            && (self.verdict(&self.granted, &question, object).allowed
+            && self.verdict(&self.scoped, &query, object).allowed
+            && (self.verdict(&self.granted, &query, object).allowed
                 || self.access(action, object).is_some())
     }
 
     /// What one side, roles or scope, says: the first level that decides
-    pub(super) fn verdict(
-        &self,
-        side: &Pooled,
-        question: &Question<'_>,
-        object: &Object<'_>,
-    ) -> Verdict {
-        match side.site.vote(question) {
+    pub(super) fn verdict(&self, side: &Pooled, query: &Query<'_>, object: &Object<'_>) -> Verdict {
+        match side.site.vote(query) {
             Vote::Grant => return Verdict::allowed(Level::Site, None),
             Vote::Deny => return Verdict::denied(Level::Site, None),
             Vote::Abstain => {}
         }
         let owned = object.owner == Some(self.id);
         match object.org_owner {
-            OrgOwner::None if owned => match side.user.vote(question) {
+            OrgOwner::None if owned => match side.user.vote(query) {
                 Vote::Grant => Verdict::allowed(Level::User, None),
                 Vote::Deny => Verdict::denied(Level::User, None),
                 Vote::Abstain => Verdict::NOBODY,
             },
             OrgOwner::None => Verdict::NOBODY,
             OrgOwner::Of(organization) => match self.membership(organization) {
-                Some(at) => side.in_organizations(question, owned, &self.memberships, at..at + 1),
+                Some(at) => side.in_organizations(query, owned, &self.memberships, at..at + 1),
                 None => Verdict::NOBODY,
             },
             OrgOwner::Any => {
                 let all = 0..self.memberships.len();
-                side.in_organizations(question, owned, &self.memberships, all)
+                side.in_organizations(query, owned, &self.memberships, all)
             }
         }
     }
@@ -232,14 +227,14 @@ impl Pooled {
     /// from different ones.
     fn in_organizations(
         &self,
-        question: &Question<'_>,
+        query: &Query<'_>,
         owned: bool,
         memberships: &[OrganizationId],
         asked: Range<usize>,
     ) -> Verdict {
         let best = |pool: fn(&OrganizationPools) -> &Pool| {
             let pools = self.organizations[asked.clone()].iter().map(pool);
-            pools.map(|pool| pool.vote(question)).zip(&memberships[asked.clone()]).max()
+            pools.map(|pool| pool.vote(query)).zip(&memberships[asked.clone()]).max()
         };
         match best(|pools| &pools.org) {
             Some((Vote::Grant, id)) => return Verdict::allowed(Level::Organization, Some(*id)),

@@ -7,11 +7,12 @@ use arc_swap::ArcSwap;
 
 use super::recent::Recent;
 use super::{
-    AppToken, Candidates, CryptoKey, Feature, Found, KeyMaterial, KeyRing, SealKey, SignedToken,
-    SigningKey, TokenFault,
+    AppToken, CryptoKey, Feature, Found, KeyMaterial, KeyRing, PresentedTokens, SealKey,
+    SignedToken, SigningKey, TokenError,
 };
+use crate::Error;
+use crate::app::{AppRequest, Permit};
 use crate::credential::SessionToken;
-use crate::{AppRequest, Error, Permit};
 
 /// Answers which keys a feature has
 ///
@@ -141,7 +142,7 @@ impl<K: KeyMaterial> KeyCache<K> {
             let result = attempt(&keys);
             let missing = match &result {
                 Err(Error::NoSigningKey) => true,
-                Err(Error::InvalidToken(TokenFault::UnknownKey(key))) => !keys.ring.knows(*key),
+                Err(Error::InvalidToken(TokenError::UnknownKey(key))) => !keys.ring.knows(*key),
                 _ => false,
             };
             (result, missing)
@@ -197,17 +198,17 @@ impl<K: KeyMaterial + SigningKey> KeyCache<K> {
     pub async fn find<S: KeyStore>(
         &self,
         store: &S,
-        candidates: &Candidates<'_>,
+        presented: &PresentedTokens<'_>,
         request: &AppRequest,
         now: SystemTime,
         leeway: Duration,
     ) -> Result<Option<Arc<AppToken>>, Error> {
         let found = |Fetched { ring, recent }: &Fetched<_>| {
             let verify = |token: &str| recent.verify(token, ring, now, leeway);
-            match candidates.find(ring, request, verify) {
+            match presented.find(ring, request, verify) {
                 Found::Token(token) => Ok(Some(token)),
                 Found::Nothing { missing: None } => Ok(None),
-                Found::Nothing { missing: Some(key) } => Err(TokenFault::UnknownKey(key).into()),
+                Found::Nothing { missing: Some(key) } => Err(TokenError::UnknownKey(key).into()),
             }
         };
         match self.retried(store, now, found).await {

@@ -3,8 +3,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::TokenFault;
-use crate::{AppRequest, CorsBehavior, UncheckedRequest};
+use super::{AppToken, TokenError};
+use crate::app::{AppRequest, CorsBehavior, UncheckedRequest, Visitor};
 
 /// The claims of an app token, as they are signed
 #[derive(Serialize)]
@@ -23,7 +23,30 @@ pub(super) struct AppClaims<'a> {
     pub(super) cors_behavior: CorsBehavior,
     /// Who may open it, the nil id for nobody in particular: a claim of our own, which
     /// the control plane's proxies pass over
-    pub(super) visitor: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) visitor: Option<Uuid>,
+}
+
+impl<'a> AppClaims<'a> {
+    /// The claims that are read back as `token`
+    pub(super) fn of(token: &'a AppToken) -> Self {
+        let grant = &token.grant;
+        Self {
+            exp: token.times.exp,
+            request: &token.request,
+            user_id: grant.owner.0,
+            workspace_id: grant.workspace.0,
+            agent_id: grant.agent.0,
+            agent_name: token.agent_name.as_deref(),
+            app_url: &grant.url,
+            cors_behavior: grant.cors,
+            visitor: match grant.visitor {
+                Visitor::User(user) => Some(user.0),
+                Visitor::Anonymous => Some(Uuid::nil()),
+                Visitor::Unspecified => None,
+            },
+        }
+    }
 }
 
 /// The claims of an app token, as they are read
@@ -91,17 +114,17 @@ impl Times {
     /// Whether a token of these times is good at `now`, give or take `leeway`
     ///
     /// The last second of `exp` still counts, and so does the first of `nbf`.
-    pub(super) fn check(self, now: SystemTime, leeway: Duration) -> Result<(), TokenFault> {
+    pub(super) fn check(self, now: SystemTime, leeway: Duration) -> Result<(), TokenError> {
         // A time beyond what the clock can show is as good as never.
         let later = |seconds| instant(seconds).is_none_or(|time| time > now + leeway);
         if instant(self.exp).is_some_and(|end| end + leeway < now) {
-            return Err(TokenFault::Expired);
+            return Err(TokenError::Expired);
         }
         if self.nbf.is_some_and(later) {
-            return Err(TokenFault::NotYetValid);
+            return Err(TokenError::NotYetValid);
         }
         if self.iat.is_some_and(later) {
-            return Err(TokenFault::IssuedInFuture);
+            return Err(TokenError::IssuedInFuture);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use josekit::jwe::A256GCMKW;
 use josekit::jwe::alg::aesgcmkw::{AesgcmkwJweDecrypter, AesgcmkwJweEncrypter};
 
-use super::{TokenFault, VerifyingKey};
+use super::{TokenError, VerifyingKey};
 use crate::Error;
 
 /// What a key is for, as the table of keys calls it
@@ -278,11 +278,11 @@ impl<K> KeyRing<K> {
     ///
     /// # Errors
     ///
-    /// [`TokenFault::UnknownKey`] if there is none, or its time is over.
-    pub fn verifying(&self, sequence: i32, now: SystemTime) -> Result<&K, TokenFault> {
+    /// [`TokenError::UnknownKey`] if there is none, or its time is over.
+    pub fn verifying(&self, sequence: i32, now: SystemTime) -> Result<&K, TokenError> {
         let entry = self.keys.iter().find(|entry| entry.sequence == sequence);
         let good = entry.filter(|entry| entry.is_good(now));
-        good.map(|entry| &entry.material).ok_or(TokenFault::UnknownKey(sequence))
+        good.map(|entry| &entry.material).ok_or(TokenError::UnknownKey(sequence))
     }
 
     /// Whether there is a key of that sequence, good or not

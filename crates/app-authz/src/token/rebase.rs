@@ -2,8 +2,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::{KeyRing, SignedToken, SigningKey, TokenFault, compact};
-use crate::{AccessMethod, Error};
+use super::{AppToken, KeyRing, SignedToken, SigningKey, TokenError, compact};
+use crate::Error;
+use crate::app::AccessMethod;
 
 impl<K: SigningKey> KeyRing<K> {
     /// Signs the same token again, for another base path of the same path app
@@ -14,7 +15,7 @@ impl<K: SigningKey> KeyRing<K> {
     ///
     /// # Errors
     ///
-    /// The first [`TokenFault`] of the old token, which has to be a path app's and good at `now`,
+    /// The first [`TokenError`] of the old token, which has to be a path app's and good at `now`,
     /// as [`Error::InvalidToken`]. [`Error::NoSigningKey`] if no key may sign at `now`.
     pub fn rebase(
         &self,
@@ -25,15 +26,16 @@ impl<K: SigningKey> KeyRing<K> {
     ) -> Result<SignedToken, Error> {
         let verified = self.verify(token, now, leeway)?;
         if verified.request().method() != AccessMethod::Path {
-            return Err(TokenFault::Claims.into());
+            return Err(TokenError::Claims.into());
         }
         let [_, payload, _] = compact::parts(token)?;
         let mut claims: Value =
-            serde_json::from_slice(&compact::decode(payload)?).map_err(|_| TokenFault::Claims)?;
-        let place = claims.pointer_mut("/request/base_path").ok_or(TokenFault::Claims)?;
+            serde_json::from_slice(&compact::decode(payload)?).map_err(|_| TokenError::Claims)?;
+        let place = claims.pointer_mut("/request/base_path").ok_or(TokenError::Claims)?;
         *place = Value::from(base_path);
         let payload = serde_json::to_vec(&claims).map_err(|_| Error::SigningFailed)?;
-        let (_, key) = self.signing(now)?;
-        SignedToken::new(key, &payload, verified.expires_at())
+        let (sequence, key) = self.signing(now)?;
+        let request = verified.request.with_base_path(base_path);
+        SignedToken::new(key, &payload, AppToken { request, key: sequence, ..verified })
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 
-use super::{AppToken, KeyRing, TokenFault, VerifyingKey};
+use super::{AppToken, KeyRing, TokenError, VerifyingKey};
 
 /// Tokens that one ring has found authentic
 ///
@@ -39,7 +39,7 @@ impl Recent {
         ring: &KeyRing<K>,
         now: SystemTime,
         leeway: Duration,
-    ) -> Result<Arc<AppToken>, TokenFault> {
+    ) -> Result<Arc<AppToken>, TokenError> {
         let Some((slot, mark)) = self.slot(token) else {
             return ring.verify(token, now, leeway).map(Arc::new);
         };

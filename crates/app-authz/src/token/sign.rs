@@ -1,11 +1,11 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use uuid::Uuid;
-
-use super::claims::{AppClaims, instant, numeric_date};
-use super::{KeyRing, SigningKey, compact};
-use crate::{AccessMethod, Error, Permit};
+use super::claims::{AppClaims, Times, numeric_date};
+use super::{AppToken, KeyRing, SigningKey, compact};
+use crate::Error;
+use crate::app::{AccessMethod, Permit};
 
 impl<K: SigningKey> KeyRing<K> {
     /// Signs a permit, for [`TOKEN_LIFETIME`] from `now`
@@ -26,26 +26,22 @@ impl<K: SigningKey> KeyRing<K> {
     ///
     /// [`Error::NoSigningKey`] if no key may sign at `now`.
     pub fn sign(&self, permit: &Permit<'_>, now: SystemTime) -> Result<SignedToken, Error> {
-        let (_, key) = self.signing(now)?;
+        let (sequence, key) = self.signing(now)?;
         let target = permit.target();
-        let exp = numeric_date(now + TOKEN_LIFETIME);
         let request = target.request;
         let is_named =
             request.method() != AccessMethod::Subdomain || !request.signed_agent().is_empty();
-        let claims = AppClaims {
-            exp,
-            request,
-            user_id: target.workspace.owner.0,
-            workspace_id: target.workspace.id.0,
-            agent_id: target.agent.id.0,
-            agent_name: (!is_named).then_some(&target.agent.name),
-            app_url: &target.url,
-            cors_behavior: target.cors,
-            visitor: permit.visitor().map_or(Uuid::nil(), |visitor| visitor.0),
+        let token = AppToken {
+            request: request.to_signed(),
+            grant: permit.grant(),
+            agent_name: (!is_named).then(|| target.agent.name.clone()),
+            times: Times { exp: numeric_date(now + TOKEN_LIFETIME), nbf: None, iat: None },
+            key: sequence,
         };
         let mut payload = Vec::with_capacity(USUAL_LEN);
-        serde_json::to_writer(&mut payload, &claims).map_err(|_| Error::SigningFailed)?;
-        SignedToken::new(key, &payload, instant(exp).unwrap_or(now))
+        serde_json::to_writer(&mut payload, &AppClaims::of(&token))
+            .map_err(|_| Error::SigningFailed)?;
+        SignedToken::new(key, &payload, token)
     }
 }
 
@@ -55,15 +51,15 @@ impl<K: SigningKey> KeyRing<K> {
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedToken {
     text: String,
-    expires_at: SystemTime,
+    token: Arc<AppToken>,
 }
 
 impl SignedToken {
-    /// Signs claims, which say themselves when the token ends
+    /// Signs `payload`, which holds the claims of `token`
     pub(super) fn new<K: SigningKey>(
         key: &K,
         payload: &[u8],
-        expires_at: SystemTime,
+        token: AppToken,
     ) -> Result<Self, Error> {
         // Four characters for three bytes; header and signature are of one length each.
         let mut text = String::with_capacity(payload.len() / 3 * 4 + FRAME_LEN);
@@ -73,7 +69,7 @@ impl SignedToken {
         let signature = key.sign(text.as_bytes())?;
         text.push('.');
         compact::encode_to(&signature, &mut text);
-        Ok(Self { text, expires_at })
+        Ok(Self { text, token: Arc::new(token) })
     }
 
     /// The token itself, for the visitor and nobody else
@@ -84,8 +80,14 @@ impl SignedToken {
 
     /// When it ends, leeway aside
     #[must_use]
-    pub const fn expires_at(&self) -> SystemTime {
-        self.expires_at
+    pub fn expires_at(&self) -> SystemTime {
+        self.token.expires_at()
+    }
+
+    /// What the text proves: the token that verifying it would answer
+    #[must_use]
+    pub const fn token(&self) -> &Arc<AppToken> {
+        &self.token
     }
 }
 

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 
 use super::claims::{Times, UncheckedClaims, instant};
-use super::{KeyRing, TokenFault, VerifyingKey, compact};
-use crate::id::parse_uuid;
-use crate::{AccessMethod, AgentId, AppRequest, CorsBehavior, Error, UserId, WorkspaceId};
+use super::{KeyRing, TokenError, VerifyingKey, compact};
+use crate::Error;
+use crate::app::{AccessMethod, AppRequest, Grant, Visitor};
+use crate::id::{AgentId, UserId, WorkspaceId, parse_uuid};
 
 impl<K: VerifyingKey> KeyRing<K> {
     /// Verifies one app token: signature first, then times, then the request in it
@@ -15,13 +16,13 @@ impl<K: VerifyingKey> KeyRing<K> {
     ///
     /// # Errors
     ///
-    /// A [`TokenFault`], the first that applies.
+    /// A [`TokenError`], the first that applies.
     pub fn verify(
         &self,
         token: &str,
         now: SystemTime,
         leeway: Duration,
-    ) -> Result<AppToken, TokenFault> {
+    ) -> Result<AppToken, TokenError> {
         let [header, payload, signature] = compact::parts(token)?;
         // A header that a key of ours writes needs no reading to say which it is.
         let sequence = match self.with_header(header) {
@@ -32,31 +33,33 @@ impl<K: VerifyingKey> KeyRing<K> {
         let signed = &token[..header.len() + 1 + payload.len()];
         let signature = compact::decode(signature)?;
         if !key.verifies(signed.as_bytes(), &signature) {
-            return Err(TokenFault::Forged);
+            return Err(TokenError::Forged);
         }
 
         let payload = compact::decode(payload)?;
         let claims: UncheckedClaims =
-            serde_json::from_slice(&payload).map_err(|_| TokenFault::Claims)?;
+            serde_json::from_slice(&payload).map_err(|_| TokenError::Claims)?;
         let times = Times { exp: claims.exp, nbf: claims.nbf, iat: claims.iat };
         times.check(now, leeway)?;
         let request = claims.request.check().map_err(|error| match error {
-            Error::InvalidRequest(fault) => TokenFault::Request(fault),
-            _ => TokenFault::Claims,
+            Error::InvalidRequest(fault) => TokenError::Request(fault),
+            _ => TokenError::Claims,
         })?;
         Ok(AppToken {
             request,
-            owner: UserId(claims.user_id),
-            workspace: WorkspaceId(claims.workspace_id),
-            agent: AgentId(claims.agent_id),
-            agent_name: claims.agent_name,
-            url: claims.app_url,
-            cors: claims.cors_behavior,
-            visitor: match claims.visitor {
-                Some(visitor) if visitor.is_nil() => Visitor::Nobody,
-                Some(visitor) => Visitor::User(UserId(visitor)),
-                None => Visitor::Untold,
+            grant: Grant {
+                visitor: match claims.visitor {
+                    Some(visitor) if visitor.is_nil() => Visitor::Anonymous,
+                    Some(visitor) => Visitor::User(UserId(visitor)),
+                    None => Visitor::Unspecified,
+                },
+                owner: UserId(claims.user_id),
+                workspace: WorkspaceId(claims.workspace_id),
+                agent: AgentId(claims.agent_id),
+                url: claims.app_url,
+                cors: claims.cors_behavior,
             },
+            agent_name: claims.agent_name,
             times,
             key: sequence,
         })
@@ -70,31 +73,31 @@ impl<K: VerifyingKey> KeyRing<K> {
         token: &AppToken,
         now: SystemTime,
         leeway: Duration,
-    ) -> Result<(), TokenFault> {
+    ) -> Result<(), TokenError> {
         self.verifying(token.key, now)?;
         token.times.check(now, leeway)
     }
 
     /// Finds the first token among those a request carries that is good and for it
     ///
-    /// At most [`MAX_CANDIDATES`] are looked at, the query's first and then the cookies
+    /// At most [`MAX_PRESENTED_TOKENS`] are looked at, the query's first and then the cookies
     /// in order; the rest of a cookie bomb costs nothing. A request that carries a token
     /// in its query is a terminal's: no other is let in by it, or by a cookie beside it.
     #[must_use]
     pub fn find(
         &self,
-        candidates: &Candidates<'_>,
+        presented: &PresentedTokens<'_>,
         request: &AppRequest,
         now: SystemTime,
         leeway: Duration,
     ) -> Found {
-        candidates.find(self, request, |token| self.verify(token, now, leeway).map(Arc::new))
+        presented.find(self, request, |token| self.verify(token, now, leeway).map(Arc::new))
     }
 }
 
-/// A verified app token: the bearer may open what it names
+/// An app token that is authentic: the bearer may open what it names
 ///
-/// Only verifying makes one:
+/// Only signing a permit and verifying a token make one:
 ///
 /// ```compile_fail
 /// fn forge(request: app_authz::AppRequest) -> app_authz::token::AppToken {
@@ -103,31 +106,13 @@ impl<K: VerifyingKey> KeyRing<K> {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppToken {
-    request: AppRequest,
-    owner: UserId,
-    workspace: WorkspaceId,
-    agent: AgentId,
+    pub(super) request: AppRequest,
+    pub(super) grant: Grant,
     /// The name of the agent, if the claim is there
-    agent_name: Option<String>,
-    url: String,
-    cors: CorsBehavior,
-    visitor: Visitor,
-    times: Times,
-    /// The sequence of the key that signed it
-    key: i32,
-}
-
-/// Whom an app token was issued to
-///
-/// Whoever bears it now may be somebody else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Visitor {
-    /// A user
-    User(UserId),
-    /// Nobody in particular, as the app is public
-    Nobody,
-    /// It does not say, as those that the control plane issued
-    Untold,
+    pub(super) agent_name: Option<String>,
+    pub(super) times: Times,
+    /// The sequence of the key that signed the token
+    pub(super) key: i32,
 }
 
 impl AppToken {
@@ -154,7 +139,7 @@ impl AppToken {
         match &self.agent_name {
             _ if !signed.is_empty() => signed == asked,
             Some(name) => {
-                name.eq_ignore_ascii_case(asked) || parse_uuid(asked) == Some(self.agent.0)
+                name.eq_ignore_ascii_case(asked) || parse_uuid(asked) == Some(self.grant.agent.0)
             }
             None => true,
         }
@@ -166,40 +151,10 @@ impl AppToken {
         &self.request
     }
 
-    /// The owner of the workspace
+    /// Who may open what, as the token proves it
     #[must_use]
-    pub const fn owner(&self) -> UserId {
-        self.owner
-    }
-
-    /// The workspace
-    #[must_use]
-    pub const fn workspace(&self) -> WorkspaceId {
-        self.workspace
-    }
-
-    /// The agent
-    #[must_use]
-    pub const fn agent(&self) -> AgentId {
-        self.agent
-    }
-
-    /// Where the agent serves the app; empty for a terminal
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// Who answers for the app's sharing across origins
-    #[must_use]
-    pub const fn cors(&self) -> CorsBehavior {
-        self.cors
-    }
-
-    /// Whom it was issued to
-    #[must_use]
-    pub const fn visitor(&self) -> Visitor {
-        self.visitor
+    pub const fn grant(&self) -> &Grant {
+        &self.grant
     }
 
     /// When it ends, leeway aside
@@ -211,29 +166,29 @@ impl AppToken {
 
 /// What a request carries that may be an app token
 #[derive(Clone, Debug, Default)]
-pub struct Candidates<'a> {
+pub struct PresentedTokens<'a> {
     /// The query parameter [`SIGNED_TOKEN_PARAMETER`], if it is there at all
     pub query: Option<&'a str>,
     /// All cookies of the token's name, in the order of the request
     pub cookies: Vec<&'a str>,
 }
 
-impl Candidates<'_> {
+impl PresentedTokens<'_> {
     /// The first that `verify` takes and that is for the request
     pub(super) fn find<K>(
         &self,
         ring: &KeyRing<K>,
         request: &AppRequest,
-        verify: impl Fn(&str) -> Result<Arc<AppToken>, TokenFault>,
+        verify: impl Fn(&str) -> Result<Arc<AppToken>, TokenError>,
     ) -> Found {
         let mut missing = None;
         if self.query.is_some() && request.method() != AccessMethod::Terminal {
             return Found::Nothing { missing };
         }
-        for candidate in self.query.iter().chain(&self.cookies).take(MAX_CANDIDATES) {
-            match verify(candidate) {
+        for token in self.query.iter().chain(&self.cookies).take(MAX_PRESENTED_TOKENS) {
+            match verify(token) {
                 Ok(token) if token.matches(request) => return Found::Token(token),
-                Err(TokenFault::UnknownKey(sequence)) if !ring.knows(sequence) => {
+                Err(TokenError::UnknownKey(sequence)) if !ring.knows(sequence) => {
                     missing = missing.or(Some(sequence));
                 }
                 Ok(_) | Err(_) => {}
@@ -243,21 +198,21 @@ impl Candidates<'_> {
     }
 }
 
-/// What was found among the candidates
+/// What was found among the presented tokens
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// A good token for the request
     Token(Arc<AppToken>),
     /// None
     Nothing {
-        /// The sequence of a key that a candidate names and nobody here has heard of: it
+        /// The sequence of a key that a token names and nobody here has heard of: it
         /// may be new, or made up
         missing: Option<i32>,
     },
 }
 
 /// The sequence of the key that a header names, under the one algorithm there is
-fn sequence(header: &str, algorithm: &str) -> Result<i32, TokenFault> {
+fn sequence(header: &str, algorithm: &str) -> Result<i32, TokenError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Header<'a> {
@@ -270,16 +225,16 @@ fn sequence(header: &str, algorithm: &str) -> Result<i32, TokenFault> {
     let bytes = compact::decode(header)?;
     let Header { alg, kid, typ } = compact::header(&bytes)?;
     if alg != algorithm {
-        return Err(TokenFault::Algorithm);
+        return Err(TokenError::Algorithm);
     }
     if typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
-        return Err(TokenFault::Malformed);
+        return Err(TokenError::Malformed);
     }
     compact::key_id(kid)
 }
 
 /// The most tokens of one request that are looked at
-pub const MAX_CANDIDATES: usize = 4;
+pub const MAX_PRESENTED_TOKENS: usize = 4;
 
 /// The query parameter that carries a terminal's token
 pub const SIGNED_TOKEN_PARAMETER: &str = "coder_signed_app_token_23db1dde";

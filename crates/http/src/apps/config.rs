@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use app_authz::Rules;
+use app_authz::address::{HostPattern, HttpUrl};
+use app_authz::app::INACTIVE_TIMEOUT;
 use app_authz::rbac::Switches;
-use app_authz::{HostPattern, HttpUrl, INACTIVE_TIMEOUT, Rules};
 
 use super::forwarded::TrustedProxies;
 
@@ -43,8 +45,6 @@ pub struct AppsConfig {
     pub audit_close_rows: bool,
     /// What becomes of a visit that cannot be recorded
     pub audit_fail: AuditFail,
-    /// Let a template's widest level narrow the shares of ports
-    pub enforce_max_port_sharing: bool,
     /// How app tokens are signed
     pub signing: Signing,
 }
@@ -57,7 +57,8 @@ impl AppsConfig {
             access_url,
             app_hosts: None,
             disable_path_apps: false,
-            rules: Rules::default(),
+            // The control plane enforces it only with a licence.
+            rules: Rules::default().enforce_max_port_sharing(false),
             switches: Switches::default(),
             session_duration: Duration::from_secs(24 * 60 * 60),
             disable_expiry_refresh: false,
@@ -68,7 +69,6 @@ impl AppsConfig {
             audit_session_timeout: Duration::from_secs(60 * 60),
             audit_close_rows: false,
             audit_fail: AuditFail::default(),
-            enforce_max_port_sharing: false,
             signing: Signing::default(),
         }
     }

@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use app_authz::AccessMethod;
+use app_authz::app::AccessMethod;
 use app_authz::credential::CookieNames;
 use http::header::{HeaderMap, HeaderValue};
 

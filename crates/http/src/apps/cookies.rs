@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use app_authz::HostPattern;
+use app_authz::address::HostPattern;
 use app_authz::credential::CookieNames;
 use chrono::{DateTime, Utc};
 use http::header::{COOKIE, HeaderMap, HeaderValue};
@@ -186,7 +186,7 @@ mod tests {
         let line = format!(
             "own=1; coder_session_token=s; {}=t;coder_subdomain_app_session_token_ff=u; \
              coder_signed_app_token=v; bare; coder_path_app_session_token=w; oauth_state=x",
-            names.app_session(app_authz::AccessMethod::Subdomain)
+            names.app_session(app_authz::app::AccessMethod::Subdomain)
         );
         headers.append(COOKIE, HeaderValue::from_str(&line).unwrap());
         let opaque = b"two=2=3; coder_session_token; name=\xff;coder_session_token=\xff";

@@ -4,7 +4,8 @@
 //! needed. It lets nobody in: the request that follows is a visit like any other.
 //! (Fetch standard, sections 3.2 and 4.8: <https://fetch.spec.whatwg.org/>)
 
-use app_authz::{AccessMethod, HostMeaning, HttpUrl};
+use app_authz::address::{HostMeaning, HttpUrl};
+use app_authz::app::AccessMethod;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD,

@@ -1,8 +1,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use app_authz::address::{HostMeaning, HostPattern, HttpUrl, RedirectHosts};
 use app_authz::credential::CookieNames;
-use app_authz::{HostMeaning, HostPattern, HttpUrl, Proxies, Proxy, ProxyToken, RedirectHosts};
+use app_authz::proxy::{Proxies, Proxy, ProxyToken};
 use arc_swap::ArcSwapOption;
 use tracing::warn;
 

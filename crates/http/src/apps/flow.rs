@@ -2,11 +2,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use app_authz::token::{API_KEY_PARAMETER, AppToken, Candidates, Visitor, without_api_key};
-use app_authz::{
-    AccessMethod, AgentId, AppRequest, CorsBehavior, Error, HostMeaning, HttpUrl, Port, UserId,
-    WorkspaceId,
+use app_authz::address::{HostMeaning, HttpUrl};
+use app_authz::app::{AccessMethod, CorsBehavior, Port};
+use app_authz::token::{
+    API_KEY_PARAMETER, AppToken, PresentedTokens, SignedToken, without_api_key,
 };
+use app_authz::{AppRequest, Error};
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use store::Store;
@@ -15,8 +16,8 @@ use uuid::Uuid;
 use super::deployments::Deployment;
 use super::visit::{parameter, with_query};
 use super::{
-    Apps, Asking, Issued, Lasting, Preflight, Told, Upstream, Visit, Whence, accepts_html,
-    control_plane, cookies, cors, issue, parameters, query_for_app,
+    Apps, Asking, Lasting, Preflight, Told, Upstream, Visit, Whence, accepts_html, control_plane,
+    cookies, cors, issue, parameters, query_for_app,
 };
 use crate::error::Refused;
 
@@ -40,13 +41,8 @@ pub(crate) struct Request<'a> {
 
 /// A visit that may go on to its app
 pub(crate) struct Allowed {
-    pub(crate) visitor: Visitor,
-    pub(crate) owner: UserId,
-    pub(crate) workspace: WorkspaceId,
-    pub(crate) agent: AgentId,
-    /// Where the agent serves the app; empty for a terminal
-    pub(crate) url: String,
-    pub(crate) cors: CorsBehavior,
+    /// What lets the visit through, presented or just signed
+    pub(crate) app_token: Arc<AppToken>,
     /// The page that asks is that of another app of the owner's, which may then ask
     pub(crate) origin: Option<String>,
     /// Path and query to ask the app for: below the path of its URL, and without what signs
@@ -133,8 +129,8 @@ pub(crate) async fn visit<S: Store>(
                 request_id: request.request_id,
             };
             // The gate has logged what it decided.
-            let issued = issue(apps, asking).await.map_err(|refused| refused.told(html))?;
-            of_issue(apps, &visit, issued, request.upstream)
+            let signed = issue(apps, asking).await.map_err(|refused| refused.told(html))?;
+            of_issue(apps, &visit, &signed, request.upstream)
         }
     };
     if let (Some(token), Some(base_path)) = (&allowed.token, base_path) {
@@ -142,7 +138,8 @@ pub(crate) async fn visit<S: Store>(
         let rebased = rebased.map_err(|error| refused(Refused::Unsigned(error)))?;
         allowed.token = Some(rebased.reveal().into());
     }
-    allowed.origin = origin.filter(|_| allowed.cors == CorsBehavior::Simple);
+    let cors = allowed.app_token.grant().cors;
+    allowed.origin = origin.filter(|_| cors == CorsBehavior::Simple);
     correct(&visit, port, allowed).map_err(|correction| match correction {
         Correction::Refuse(why) => refused(why),
         Correction::Ask(address, cookie) => {
@@ -190,7 +187,7 @@ async fn by_token<S: Store>(
     visit: &Visit<'_>,
     request: &Request<'_>,
     named: &AppRequest,
-    tokens: &Candidates<'_>,
+    tokens: &PresentedTokens<'_>,
 ) -> Option<Allowed> {
     let token = apps.keys.find(&*apps.store, tokens, named, request.now).await?;
     let text = match request.upstream {
@@ -199,51 +196,34 @@ async fn by_token<S: Store>(
             apps.keys.find_text(&*apps.store, tokens, named, request.now).await
         }
     };
-    Some(of_token(visit, &token, text))
+    Some(allowed(visit, token, text.map(Into::into)))
 }
 
-fn of_token(visit: &Visit<'_>, token: &AppToken, text: Option<&str>) -> Allowed {
+/// The visit that a good app token lets through; `text` is for the control plane
+fn allowed(visit: &Visit<'_>, app_token: Arc<AppToken>, text: Option<Box<str>>) -> Allowed {
     Allowed {
-        visitor: token.visitor(),
-        owner: token.owner(),
-        workspace: token.workspace(),
-        agent: token.agent(),
-        uri: uri_for_app(visit, token.url()),
+        uri: uri_for_app(visit, &app_token.grant().url),
         folder: folder(visit),
-        url: token.url().to_owned(),
-        cors: token.cors(),
+        app_token,
         origin: None,
         deployment: Arc::clone(&visit.deployment),
         cookie: None,
-        token: text.map(Into::into),
+        token: text,
     }
 }
 
 fn of_issue<S: Store>(
     apps: &Apps<S>,
     visit: &Visit<'_>,
-    issued: Issued,
+    signed: &SignedToken,
     upstream: Upstream,
 ) -> Allowed {
-    let Issued { token, base_path, visitor, owner, workspace, agent, url, cors } = issued;
     let name = visit.deployment.cookie_names.signed_app_token();
-    let lasting = Lasting::Until(token.expires_at());
-    let cookie = apps.cookies.bake(name, token.reveal(), &base_path, None, lasting);
-    let text = (upstream == Upstream::ControlPlane).then(|| token.reveal().into());
-    Allowed {
-        visitor: visitor.map_or(Visitor::Nobody, Visitor::User),
-        owner,
-        workspace,
-        agent,
-        uri: uri_for_app(visit, &url),
-        folder: folder(visit),
-        url,
-        cors,
-        origin: None,
-        deployment: Arc::clone(&visit.deployment),
-        cookie,
-        token: text,
-    }
+    let lasting = Lasting::Until(signed.expires_at());
+    let base_path = signed.token().request().base_path();
+    let cookie = apps.cookies.bake(name, signed.reveal(), base_path, None, lasting);
+    let text = (upstream == Upstream::ControlPlane).then(|| signed.reveal().into());
+    Allowed { cookie, ..allowed(visit, Arc::clone(signed.token()), text) }
 }
 
 /// The path of the app's URL and the visitor's within the app, joined by one slash, and the
@@ -287,8 +267,9 @@ fn correct(visit: &Visit<'_>, port: Option<Port>, allowed: Allowed) -> Result<Al
         return Err(Correction::Refuse(Refused::ReservedPort));
     }
     // Hardly any app has a query of its own.
-    let has_default = visit.query.is_empty() && allowed.url.contains('?');
-    let default = has_default.then(|| HttpUrl::of_app(&allowed.url).ok()).flatten();
+    let url = &allowed.app_token.grant().url;
+    let has_default = visit.query.is_empty() && url.contains('?');
+    let default = has_default.then(|| HttpUrl::of_app(url).ok()).flatten();
     let default = default.as_ref().and_then(HttpUrl::query).unwrap_or_default();
     let query = if visit.query.is_empty() { default } else { visit.query };
     if visit.app_path.is_empty() || query != visit.query {

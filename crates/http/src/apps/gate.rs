@@ -9,13 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use app_audit::{Event, Resource, Unrecorded};
-use app_authz::credential::{KeyHolder, Refusal, SessionToken, authenticate, identify};
+use app_authz::address::{Envelope, HostPattern, HttpUrl, SignIn, auth_redirect, login};
+use app_authz::app::{AccessMethod, AgentStatus, CorsBehavior, Reason, ResolveError};
+use app_authz::credential::{Identified, SessionToken, identify};
 use app_authz::token::SignedToken;
-use app_authz::{
-    AccessMethod, AgentId, AgentStatus, AppAccess, AppRequest, CorsBehavior, Envelope, Error,
-    HostPattern, HttpUrl, Permit, Port, Reason, SignIn, Target, Unresolved, UserId, WorkspaceId,
-    auth_redirect, decide, login, resolve,
-};
+use app_authz::{AppRequest, Error, Target, decide, resolve};
 use futures_util::FutureExt;
 use store::Store;
 use tracing::{info, warn};
@@ -89,45 +87,13 @@ impl Whence {
     }
 }
 
-/// A visit that may go on
-#[derive(Debug)]
-pub(crate) struct Issued {
-    pub(crate) token: SignedToken,
-    /// Where the token is to count
-    pub(crate) base_path: String,
-    /// Who it is; nobody in particular where the app is public
-    pub(crate) visitor: Option<UserId>,
-    pub(crate) owner: UserId,
-    pub(crate) workspace: WorkspaceId,
-    pub(crate) agent: AgentId,
-    /// Where the agent serves the app; empty for a terminal
-    pub(crate) url: String,
-    pub(crate) cors: CorsBehavior,
-}
-
-impl Issued {
-    fn new(token: SignedToken, permit: &Permit<'_>) -> Self {
-        let target = permit.target();
-        Self {
-            token,
-            base_path: target.request.base_path().to_owned(),
-            visitor: permit.visitor(),
-            owner: target.workspace.owner,
-            workspace: target.workspace.id,
-            agent: target.agent.id,
-            url: target.url.clone().into_owned(),
-            cors: target.cors,
-        }
-    }
-}
-
 /// Decides a visit, records it, and signs what proves the decision
 ///
 /// Goes on to its end even if nobody waits any more.
 pub(crate) async fn issue<S: Store>(
     apps: &Arc<Apps<S>>,
     mut asking: Asking,
-) -> Result<Issued, Refused> {
+) -> Result<SignedToken, Refused> {
     let request_id = asking.request_id;
     let logged = |refused: Refused| {
         refused.log(request_id);
@@ -146,25 +112,23 @@ pub(crate) async fn issue<S: Store>(
 async fn decide_and_record<S: Store>(
     apps: &Arc<Apps<S>>,
     asking: &mut Asking,
-) -> Result<Issued, Refused> {
+) -> Result<SignedToken, Refused> {
     let undecided = |refused: Refused| {
         refused.log(asking.request_id);
         refused
     };
     let request = &asking.request;
     let asked = apps.store.app_access(request, &asking.tokens).await;
-    let mut facts = asked.map_err(|error| undecided(Refused::Directory(error)))?;
+    let facts = asked.map_err(|error| undecided(Refused::Directory(error)))?;
     let request = request.clone().under(facts.agent_in_host);
     let request = &request;
-    // Only ports are capped, and others may share the place.
-    let is_port = request.slug_or_port().parse::<Port>().is_ok();
-    let is_free = is_port && !apps.config.enforce_max_port_sharing;
-    if let Some(place) = facts.place.as_mut().filter(|_| is_free) {
-        Arc::make_mut(place).max_port_sharing = None;
-    }
-    let target = resolve(request, facts.place.as_deref());
-    let mut visitor = None;
-    let outcome = pass(apps, &facts, target.as_ref(), asking, &mut visitor).await;
+    let target = resolve(request, facts.workspace.as_deref(), apps.config.rules);
+    let identified = identify(&asking.tokens, &facts.holders, apps.terms(), asking.now);
+    let visitor = match identified {
+        Identified::Anonymous => None,
+        Identified::User(holder, _) | Identified::Blocked(holder, _) => Some(holder.key.user),
+    };
+    let outcome = pass(apps, identified, target.as_ref(), asking).await;
 
     let (status, reason) = match &outcome {
         Ok(_) => (200, None),
@@ -174,7 +138,7 @@ async fn decide_and_record<S: Store>(
         refused.log(asking.request_id);
     }
     apps.metrics.visit_decided(reason.unwrap_or("ok"));
-    let workspace = facts.place.as_ref().map(|place| place.workspace.id);
+    let workspace = facts.workspace.as_ref().map(|facts| facts.workspace.id);
     info!(
         request_id = %asking.request_id,
         status,
@@ -187,7 +151,8 @@ async fn decide_and_record<S: Store>(
         detail = outcome.as_ref().err().and_then(Refused::log_detail),
         "app visit decided"
     );
-    if let Some(place) = facts.place.as_ref().filter(|_| is_recorded(&outcome)) {
+    if let Some(facts) = facts.workspace.as_ref().filter(|_| is_recorded(&outcome)) {
+        let workspace = &facts.workspace;
         let event = Event {
             time: asking.now,
             request: asking.request_id,
@@ -200,10 +165,10 @@ async fn decide_and_record<S: Store>(
                 .ok()
                 .map(|target| (app_audit::AgentId(target.agent.id.0), target.agent.name.clone())),
             workspace: Some(app_audit::Workspace {
-                id: app_audit::WorkspaceId(place.workspace.id.0),
-                name: place.workspace.name.clone(),
-                owner: place.workspace.owner_name.clone(),
-                organization: app_audit::OrganizationId(place.workspace.organization.0),
+                id: app_audit::WorkspaceId(workspace.id.0),
+                name: workspace.name.clone(),
+                owner: workspace.owner_name.clone(),
+                organization: app_audit::OrganizationId(workspace.organization.0),
             }),
             status,
             reason,
@@ -213,33 +178,21 @@ async fn decide_and_record<S: Store>(
     outcome
 }
 
-/// The decision itself; `visitor` is whoever turns out to be signed in
+/// The decision itself
 async fn pass<S: Store>(
-    apps: &Arc<Apps<S>>,
-    facts: &AppAccess,
-    target: Result<&Target<'_>, &Unresolved>,
+    apps: &Apps<S>,
+    identified: Identified<'_>,
+    target: Result<&Target<'_>, &ResolveError>,
     asking: &Asking,
-    visitor: &mut Option<UserId>,
-) -> Result<Issued, Refused> {
-    let holder = match identify(&asking.tokens, &facts.holders, apps.terms(), asking.now) {
-        // The provider's token has ended, and only the dashboard can get another: whoever
-        // signs in there again has one.
-        Ok(Some((_, session))) if session.refresh_link => None,
-        Ok(Some((holder, session))) => {
+) -> Result<SignedToken, Refused> {
+    let holder = match identified {
+        Identified::Anonymous => None,
+        Identified::User(holder, session) => {
             apps.write_back(holder, session, asking.ip);
             Some(holder)
         }
-        Ok(None) => None,
-        Err(refusal) => {
-            *visitor = stopped(apps, facts, asking, refusal);
-            return Err(match refusal {
-                Refusal::Inactive(status) => Refused::Inactive(status),
-                // No other refusal stops a visit.
-                _ => Refused::Panicked,
-            });
-        }
+        Identified::Blocked(_, status) => return Err(Refused::Inactive(status)),
     };
-    *visitor = holder.map(|holder| holder.key.user);
     let target = target.map_err(|why| Refused::Unresolved(*why))?;
     if let (Some(preflight), CorsBehavior::Simple) = (&asking.preflight, target.cors) {
         return Err(Refused::Preflight(preflight.clone()));
@@ -259,7 +212,7 @@ async fn pass<S: Store>(
         return Err(Refused::AgentNotConnected(status));
     }
     let token = apps.keys.sign(&*apps.store, &permit, asking.now).await;
-    token.map(|token| Issued::new(token, &permit)).map_err(Refused::Unsigned)
+    token.map_err(Refused::Unsigned)
 }
 
 /// Where somebody goes who has to sign in
@@ -290,28 +243,12 @@ fn sign_in<S: Store>(apps: &Apps<S>, asking: &Asking, target: &Target<'_>) -> Re
     address.map_or_else(Refused::NoWayBack, Refused::SignIn)
 }
 
-/// Who it was that `refusal` stopped
-fn stopped<S: Store>(
-    apps: &Apps<S>,
-    facts: &AppAccess,
-    asking: &Asking,
-    refusal: Refusal,
-) -> Option<UserId> {
-    let holder = |token: &SessionToken| -> Option<&KeyHolder> {
-        facts.holders.iter().map(Arc::as_ref).find(|holder| holder.key.id == token.id())
-    };
-    asking.tokens.iter().find_map(|token| {
-        let verdict = authenticate(token, holder(token), apps.terms(), asking.now);
-        holder(token).filter(|_| verdict == Err(refusal)).map(|holder| holder.key.user)
-    })
-}
-
 /// Whether a visit to a workspace that exists is one that auditors ask for
 ///
 /// What failed before anything was decided says nothing about the visitor.
 fn is_recorded<T>(outcome: &Result<T, Refused>) -> bool {
     match outcome {
-        Err(Refused::Unresolved(why)) => why.is_not_found() || *why == Unresolved::Stopped,
+        Err(Refused::Unresolved(why)) => why.is_not_found() || *why == ResolveError::Stopped,
         // The visit is what may follow.
         Err(Refused::Preflight(_)) => false,
         _ => true,

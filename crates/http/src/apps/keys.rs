@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use app_authz::token::{
-    self, AppToken, Candidates, EddsaKey, Feature, Hs512Key, KeyCache, KeyMaterial, KeyStore,
-    LEEWAY, MAX_CANDIDATES, Rotation, SealKey, SignedToken, Want,
+    self, AppToken, EddsaKey, Feature, Hs512Key, KeyCache, KeyMaterial, KeyStore, LEEWAY,
+    MAX_PRESENTED_TOKENS, PresentedTokens, Rotation, SealKey, SignedToken, Want,
 };
 use app_authz::{AppRequest, Error, Permit};
 
@@ -55,7 +55,7 @@ impl Keys {
     pub(crate) async fn find<S: KeyStore>(
         &self,
         store: &S,
-        candidates: &Candidates<'_>,
+        candidates: &PresentedTokens<'_>,
         request: &AppRequest,
         now: SystemTime,
     ) -> Option<Arc<AppToken>> {
@@ -72,14 +72,14 @@ impl Keys {
     pub(crate) async fn find_text<'a, S: KeyStore>(
         &self,
         store: &S,
-        candidates: &Candidates<'a>,
+        candidates: &PresentedTokens<'a>,
         request: &AppRequest,
         now: SystemTime,
     ) -> Option<&'a str> {
         let query = candidates.query.map(|text| (text, Some(text), Vec::new()));
         let cookies = candidates.cookies.iter().map(|text| (*text, None, vec![*text]));
-        for (text, query, cookies) in query.into_iter().chain(cookies).take(MAX_CANDIDATES) {
-            let alone = Candidates { query, cookies };
+        for (text, query, cookies) in query.into_iter().chain(cookies).take(MAX_PRESENTED_TOKENS) {
+            let alone = PresentedTokens { query, cookies };
             if self.find(store, &alone, request, now).await.is_some() {
                 return Some(text);
             }

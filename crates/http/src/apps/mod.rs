@@ -41,7 +41,7 @@ use self::deployments::{Deployment, Deployments};
 pub(crate) use self::flow::{Allowed, Request as VisitRequest, user_agent, visit};
 pub(crate) use self::forwarded::{Asked, X_FORWARDED_HOST, first, own_host};
 pub use self::forwarded::{Network, ParseNetworkError, TrustedProxies};
-pub(crate) use self::gate::{Asking, Issued, Whence, issue};
+pub(crate) use self::gate::{Asking, Whence, issue};
 use self::keys::Keys;
 pub use self::keys::KeysError;
 pub(crate) use self::query::{
@@ -140,12 +140,14 @@ impl<S: Store> Apps<S> {
 
     /// On what terms session tokens are taken
     ///
-    /// A dormant user is activated by the dashboard alone.
+    /// Only the dashboard activates a dormant user, and only it can have a provider's token
+    /// refreshed: until a user has signed in there again, the session counts as signed out.
     pub(crate) fn terms(&self) -> Terms<'_> {
         Terms {
             disable_expiry_refresh: self.config.disable_expiry_refresh,
             disable_token_expiry_refresh: self.config.disable_token_expiry_refresh,
             activate_dormant: false,
+            can_refresh: false,
             audience: &self.audience,
         }
     }

@@ -1,9 +1,10 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use app_authz::credential::{KeyHolder, OtherSessions, Refusal, Source, authenticate};
+use app_authz::address::HttpUrl;
+use app_authz::app::AccessMethod;
+use app_authz::credential::{KeyHolder, OtherSessions, SessionDenial, Source, authenticate};
 use app_authz::rbac::Subject;
-use app_authz::{AccessMethod, HttpUrl};
 use http::StatusCode;
 use http::header::{HeaderMap, ORIGIN};
 use store::Store;
@@ -41,7 +42,7 @@ pub(crate) async fn signed_in<S: Store>(
     let (source, token) = match carried.session_token(names) {
         Ok(Some(found)) => found,
         Ok(None) => return Err(AccessFailure::SignedOut(None)),
-        Err(_) => return Err(AccessFailure::SignedOut(Some(Refusal::UnknownKey))),
+        Err(_) => return Err(AccessFailure::SignedOut(Some(SessionDenial::UnknownKey))),
     };
     let tokens = [token];
     let holders = apps.store.holders(&tokens).await.map_err(AccessFailure::Store)?;
@@ -49,10 +50,7 @@ pub(crate) async fn signed_in<S: Store>(
     let holder = holders.into_iter().find(|holder| holder.key.id == token.id());
     let session = authenticate(&token, holder.as_ref(), apps.terms(), now)
         .map_err(|refusal| AccessFailure::SignedOut(Some(refusal)))?;
-    // Only the dashboard can have the provider's token refreshed.
-    let mut holder = holder
-        .filter(|_| !session.refresh_link)
-        .ok_or(AccessFailure::SignedOut(Some(Refusal::LinkExpired)))?;
+    let mut holder = holder.ok_or(AccessFailure::SignedOut(None))?;
     apps.write_back(&holder, session, client);
     let end = session.update.and_then(|update| update.expires_at);
     holder.key.expires_at = end.unwrap_or(holder.key.expires_at);

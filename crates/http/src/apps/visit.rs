@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
+use app_authz::address::{AppName, HttpUrl};
+use app_authz::app::{AccessMethod, UncheckedRequest};
 use app_authz::credential::{Carried, SessionToken};
-use app_authz::token::{Candidates, SIGNED_TOKEN_PARAMETER};
-use app_authz::{AccessMethod, AppName, HttpUrl, UncheckedRequest};
+use app_authz::token::{PresentedTokens, SIGNED_TOKEN_PARAMETER};
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName};
 
 use super::deployments::Deployment;
@@ -92,10 +93,10 @@ impl<'a> Visit<'a> {
         &self,
         cookies: &[(&'b str, &'b str)],
         parameters: &'b [(String, String)],
-    ) -> Candidates<'b> {
+    ) -> PresentedTokens<'b> {
         let name = self.deployment.cookie_names.signed_app_token();
         let signed = cookies.iter().filter(|(known, _)| *known == name);
-        Candidates {
+        PresentedTokens {
             query: parameter(parameters, SIGNED_TOKEN_PARAMETER).filter(|token| !token.is_empty()),
             cookies: signed.map(|(_, value)| *value).collect(),
         }

@@ -1,6 +1,6 @@
 //! Why a request about app access is not answered as asked
 
-use app_authz::credential::Refusal;
+use app_authz::credential::SessionDenial;
 use http::StatusCode;
 
 use super::{SIGNED_OUT, chain};
@@ -13,7 +13,7 @@ pub(crate) enum AccessFailure {
     /// No access URL is configured
     Off,
     /// No session, or one that is no good
-    SignedOut(Option<Refusal>),
+    SignedOut(Option<SessionDenial>),
     /// No proxy's token, or one that is no good
     NoProxy,
     /// The store cannot answer
@@ -88,7 +88,7 @@ impl AccessFailure {
     pub(super) fn message(&self) -> String {
         match self {
             Self::Off => "App access is not configured.",
-            Self::SignedOut(Some(Refusal::Inactive(status))) => {
+            Self::SignedOut(Some(SessionDenial::Inactive(status))) => {
                 return format!(
                     "User is not active (status = {}). Contact an admin to reactivate your account.",
                     quote(status.as_str())
@@ -117,12 +117,12 @@ impl AccessFailure {
                  must be given."
             }
             Self::SignedOut(Some(refusal)) => match refusal {
-                Refusal::Expired => "The session has expired.",
-                Refusal::Inactive(_) => "The session itself is good.",
-                Refusal::NoLink | Refusal::LinkExpired => {
+                SessionDenial::Expired => "The session has expired.",
+                SessionDenial::Inactive(_) => "The session itself is good.",
+                SessionDenial::NoLink | SessionDenial::LinkExpired => {
                     "The sign-in of your identity provider is no longer good. Sign in again."
                 }
-                Refusal::WrongAudience => "The session is for another server.",
+                SessionDenial::WrongAudience => "The session is for another server.",
                 _ => "The session token is not valid.",
             },
             Self::NoProxy => "Send the proxy's token as `Coder-External-Proxy-Token`.",

@@ -1,7 +1,9 @@
 //! Why a visit to an app does not get through, and what its visitor is told
 
+use app_authz::Denial;
+use app_authz::address::HttpUrl;
+use app_authz::app::{AgentStatus, Reason, ResolveError};
 use app_authz::credential::UserStatus;
-use app_authz::{AgentStatus, Denial, HttpUrl, Reason, Unresolved};
 use http::StatusCode;
 use tracing::{debug, error};
 use uuid::Uuid;
@@ -21,7 +23,7 @@ pub(crate) enum Refused {
     /// Whoever asks has a good session and may not be here
     Inactive(UserStatus),
     /// The request leads nowhere
-    Unresolved(Unresolved),
+    Unresolved(ResolveError),
     /// Somebody is signed in and may not open it
     Denied(Denial),
     /// Nobody is signed in, and a terminal's connection cannot be sent to sign in
@@ -74,7 +76,7 @@ impl Refused {
             Self::Preflight(_) => StatusCode::NO_CONTENT,
             Self::SignIn(_) if html => StatusCode::SEE_OTHER,
             Self::SignIn(_) | Self::Inactive(_) => StatusCode::UNAUTHORIZED,
-            Self::Unresolved(Unresolved::Stopped)
+            Self::Unresolved(ResolveError::Stopped)
             | Self::MalformedHost(_)
             | Self::ReservedPort
             | Self::SealOnDashboard
@@ -110,13 +112,13 @@ impl Refused {
             Self::Inactive(UserStatus::Dormant) => "user_dormant",
             Self::Inactive(_) => "user_suspended",
             Self::Unresolved(unresolved) => match unresolved {
-                Unresolved::NoWorkspace => "no_workspace",
-                Unresolved::NotOwner => "not_owner",
-                Unresolved::Stopped => "workspace_stopped",
-                Unresolved::NoAgent => "no_agent",
-                Unresolved::PortByPath => "port_by_path",
-                Unresolved::AgentNeeded => "agent_needed",
-                Unresolved::NoApp => "no_app",
+                ResolveError::NoWorkspace => "no_workspace",
+                ResolveError::NotOwner => "not_owner",
+                ResolveError::Stopped => "workspace_stopped",
+                ResolveError::NoAgent => "no_agent",
+                ResolveError::PortByPath => "port_by_path",
+                ResolveError::AgentNeeded => "agent_needed",
+                ResolveError::NoApp => "no_app",
                 _ => "no_app_url",
             },
             Self::Denied(denial) => denial.reason().as_str(),
@@ -211,7 +213,7 @@ impl Refused {
                 warnings: denial.warnings().iter().map(ToString::to_string).collect(),
                 ..page(NOT_FOUND, NOT_FOUND_TEXT)
             },
-            Self::Unresolved(Unresolved::Stopped) => page(
+            Self::Unresolved(ResolveError::Stopped) => page(
                 "Workspace Offline",
                 "Last workspace transition was to the state \"stop\", not \"start\". Start the \
                  workspace to open its apps.",

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use app_audit::parse_ip;
-use app_authz::credential::Refusal;
-use app_authz::{
-    AccessMethod, AppRequest, HttpUrl, PROXY_TOKEN_HEADER, ProxyToken, UncheckedRequest,
-};
+use app_authz::AppRequest;
+use app_authz::address::HttpUrl;
+use app_authz::app::{AccessMethod, UncheckedRequest};
+use app_authz::credential::SessionDenial;
+use app_authz::proxy::{PROXY_TOKEN_HEADER, ProxyToken};
 use bytes::Bytes;
 use http::header::HeaderMap;
 use http::{Request, Response, StatusCode};
@@ -99,9 +100,7 @@ where
         request_id,
     };
     match issue(apps, asking).await {
-        Ok(issued) => {
-            Ok(json(StatusCode::CREATED, &Signed { signed_token_str: issued.token.reveal() }))
-        }
+        Ok(signed) => Ok(json(StatusCode::CREATED, &Signed { signed_token_str: signed.reveal() })),
         Err(why) => refused(why),
     }
 }
@@ -206,13 +205,11 @@ where
         request_id,
     };
     match issue(apps, asking).await {
-        Ok(issued) => {
-            Ok(json(StatusCode::OK, &SignedTerminal { signed_token: issued.token.reveal() }))
-        }
+        Ok(signed) => Ok(json(StatusCode::OK, &SignedTerminal { signed_token: signed.reveal() })),
         // The session that was sent is no good.
         Err(Refused::TerminalSignIn) => Err(AccessFailure::SignedOut(None).into()),
         Err(Refused::Inactive(status)) => {
-            Err(AccessFailure::SignedOut(Some(Refusal::Inactive(status))).into())
+            Err(AccessFailure::SignedOut(Some(SessionDenial::Inactive(status))).into())
         }
         Err(Refused::Denied(_) | Refused::Unresolved(_)) => Err(AccessFailure::NotFound.into()),
         Err(why) => refused(why),

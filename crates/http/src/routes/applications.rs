@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use app_authz::Error;
+use app_authz::address::{HttpUrl, login};
 use app_authz::credential::{AppSession, NewKey, SessionToken};
 use app_authz::token::{API_KEY_PARAMETER, without_api_key};
-use app_authz::{Error, HttpUrl, login};
 use bytes::Bytes;
 use http::header::HeaderMap;
 use http::{Response, StatusCode};

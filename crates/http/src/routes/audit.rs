@@ -48,7 +48,7 @@ pub(crate) async fn list<S: Store>(
 fn may_read(subject: &Subject, filter: &Filter) -> bool {
     let log = Object::new(ResourceType::AuditLog);
     let log = match filter.organization {
-        Some(organization) => log.organization(app_authz::OrganizationId(organization.0)),
+        Some(organization) => log.organization(app_authz::id::OrganizationId(organization.0)),
         None => log,
     };
     subject.is_allowed(&Action::Read, &log)

@@ -7,9 +7,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use app_authz::CorsBehavior;
+use app_authz::app::{CorsBehavior, Visitor};
 use app_authz::credential::SessionToken;
-use app_authz::token::Visitor;
 use bytes::Bytes;
 use http::header::{
     ACCEPT, AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, UPGRADE,
@@ -234,12 +233,13 @@ fn allow(carrier: Carrier, visitor: &HeaderMap, allowed: Allowed) -> Response<Fu
     let headers = response.headers_mut();
     // Room for all that an answer has, at once.
     headers.reserve(16);
-    let user = match allowed.visitor {
+    let grant = allowed.app_token.grant();
+    let user = match grant.visitor {
         Visitor::User(user) => id(user.0),
-        Visitor::Nobody => Some(HeaderValue::from_static("anonymous")),
-        Visitor::Untold => Some(HeaderValue::from_static("unknown")),
+        Visitor::Anonymous => Some(HeaderValue::from_static("anonymous")),
+        Visitor::Unspecified => Some(HeaderValue::from_static("unknown")),
     };
-    let cors = HeaderValue::from_static(match allowed.cors {
+    let cors = HeaderValue::from_static(match grant.cors {
         CorsBehavior::Simple => "simple",
         CorsBehavior::Passthru => "passthru",
     });
@@ -253,11 +253,11 @@ fn allow(carrier: Carrier, visitor: &HeaderMap, allowed: Allowed) -> Response<Fu
     });
     for (name, value) in [
         (header::USER, user),
-        (header::OWNER_ID, id(allowed.owner.0)),
-        (header::WORKSPACE_ID, id(allowed.workspace.0)),
-        (header::AGENT_ID, id(allowed.agent.0)),
+        (header::OWNER_ID, id(grant.owner.0)),
+        (header::WORKSPACE_ID, id(grant.workspace.0)),
+        (header::AGENT_ID, id(grant.agent.0)),
         // These stood in a URL or a header, or in a database that keeps URLs.
-        (header::APP_URL, of_text(allowed.url)),
+        (header::APP_URL, HeaderValue::from_str(&grant.url).ok()),
         (header::URI, of_text(allowed.uri)),
         (header::FOLDER, folder),
         (header::CORS, Some(cors)),

@@ -78,10 +78,6 @@ async fn good<S: Store>(
     let holders = holders.map_err(AccessFailure::Store)?;
     let holder = holders.first();
     let Ok(session) = authenticate(&token, holder, apps.terms(), now) else { return Ok(None) };
-    // Nobody here can have the provider's token refreshed, so it would not count as a session.
-    if session.refresh_link {
-        return Ok(None);
-    }
     if let Some(holder) = holder {
         apps.write_back(holder, session, client);
     }

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use app_authz::AccessMethod;
+use app_authz::app::AccessMethod;
 use app_authz::credential::OtherSessions;
 use bytes::Bytes;
 use http::header::{HeaderMap, SET_COOKIE};

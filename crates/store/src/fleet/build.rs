@@ -1,5 +1,5 @@
-use app_authz::ProxyToken;
 use app_authz::credential::SessionToken;
+use app_authz::proxy::ProxyToken;
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 

@@ -1,12 +1,14 @@
 use std::sync::Arc;
 
-use app_authz::credential::SessionToken;
-use app_authz::rbac::{AccessList, Acl};
-use app_authz::{
-    Agent, AgentId, AgentInHost, App, AppAccess, AppId, AppRequest, Contact, CorsBehavior,
-    Directory, NameOrId, OrganizationId, Place, Port, PortShare, SharingLevel, UserId, Workspace,
-    WorkspaceId,
+use app_authz::address::AgentInHost;
+use app_authz::app::{
+    Agent, App, AppFacts, Contact, CorsBehavior, Port, PortShare, SharingLevel, Workspace,
+    WorkspaceFacts,
 };
+use app_authz::credential::SessionToken;
+use app_authz::id::{AppId, NameOrId, OrganizationId};
+use app_authz::rbac::{AccessList, Acl};
+use app_authz::{AgentId, AppRequest, Directory, UserId, WorkspaceId};
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -23,15 +25,15 @@ impl Directory for MemoryStore {
         &self,
         request: &AppRequest,
         tokens: &[SessionToken],
-    ) -> Result<AppAccess, Error> {
+    ) -> Result<AppFacts, Error> {
         let tables = self.read();
         let place = match request.terminal() {
             Some(agent) => tables.of_agent(agent),
             None => tables.named(request),
         };
         let holders = tables.holders(tokens)?.into_iter().map(Arc::new).collect();
-        Ok(AppAccess {
-            place: place.transpose()?.map(Arc::new),
+        Ok(AppFacts {
+            workspace: place.transpose()?.map(Arc::new),
             holders,
             agent_in_host: AgentInHost::default(),
         })
@@ -39,15 +41,15 @@ impl Directory for MemoryStore {
 }
 
 impl Tables {
-    fn of_agent(&self, id: AgentId) -> Option<Result<Place, Error>> {
+    fn of_agent(&self, id: AgentId) -> Option<Result<WorkspaceFacts, Error>> {
         let agent = self.agents.get(&id.0).filter(|agent| !agent.deleted)?;
         let build = self.build_of(agent).filter(|build| self.is_newest(build))?;
         let workspace = self.workspaces.get(&build.workspace_id).filter(|w| !w.deleted)?;
         let place = self.place(workspace.owner_id, workspace, build)?;
-        Some(place.map(|place| Place { agents: vec![describe(agent)], ..place }))
+        Some(place.map(|place| WorkspaceFacts { agents: vec![describe(agent)], ..place }))
     }
 
-    fn named(&self, request: &AppRequest) -> Option<Result<Place, Error>> {
+    fn named(&self, request: &AppRequest) -> Option<Result<WorkspaceFacts, Error>> {
         let owner = match NameOrId::from(request.user()) {
             NameOrId::Id(id) => self.users.get(&id)?.id,
             NameOrId::Name(name) => *self.user_by_name.get(&name.to_lowercase())?,
@@ -69,14 +71,14 @@ impl Tables {
         asked_owner: Uuid,
         workspace: &fleet::Workspace,
         build: &WorkspaceBuild,
-    ) -> Option<Result<Place, Error>> {
+    ) -> Option<Result<WorkspaceFacts, Error>> {
         let described = self.describe(workspace)?;
         let template = self.templates.get(&workspace.template_id);
         Some((|| {
             let max_port_sharing = template.map(|template| template.max_port_sharing_level);
             let max_port_sharing = max_port_sharing.map(sharing).transpose()?;
             let cors = template.map(|template| domain::label(template.cors_behavior.as_str()));
-            Ok(Place {
+            Ok(WorkspaceFacts {
                 asked_owner: UserId(asked_owner),
                 workspace: described,
                 transition: domain::label(build.transition.as_str())?,
@@ -103,7 +105,12 @@ impl Tables {
         })
     }
 
-    fn with_agents(&self, mut place: Place, job: &Uuid, asked: &str) -> Result<Place, Error> {
+    fn with_agents(
+        &self,
+        mut place: WorkspaceFacts,
+        job: &Uuid,
+        asked: &str,
+    ) -> Result<WorkspaceFacts, Error> {
         let port = asked.parse::<Port>().ok();
         let resources = self.resources_by_job.get(job).into_iter().flatten();
         let agents = resources.filter_map(|id| self.agents_by_resource.get(id)).flatten();

@@ -1,6 +1,9 @@
 use std::ops::Bound;
 
-use app_authz::{JobId, OrganizationId, ProvisionerJob, Workspace, WorkspaceId};
+use app_authz::WorkspaceId;
+use app_authz::app::Workspace;
+use app_authz::id::{JobId, OrganizationId};
+use app_authz::jobs::ProvisionerJob;
 
 use super::MemoryStore;
 use crate::authorized::{JobRecord, Readable, Rows};

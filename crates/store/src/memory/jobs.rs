@@ -1,4 +1,5 @@
-use app_authz::{JobKind, JobOrigin, Jobs, OrganizationId, ProvisionerJob, TemplateId};
+use app_authz::id::{OrganizationId, TemplateId};
+use app_authz::jobs::{JobKind, JobOrigin, Jobs, ProvisionerJob};
 use uuid::Uuid;
 
 use super::MemoryStore;

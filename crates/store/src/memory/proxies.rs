@@ -1,4 +1,4 @@
-use app_authz::{Proxies, Proxy};
+use app_authz::proxy::{Proxies, Proxy};
 
 use super::MemoryStore;
 use crate::Error;

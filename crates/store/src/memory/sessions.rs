@@ -1,10 +1,11 @@
 use std::net::IpAddr;
 
+use app_authz::UserId;
 use app_authz::credential::{
     ApiKey, KeyHolder, KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions,
 };
+use app_authz::id::GroupId;
 use app_authz::rbac::{OwnWorkspaces, ScopeName};
-use app_authz::{GroupId, UserId};
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use app_authz::{ProxyToken, UserId};
+use app_authz::UserId;
+use app_authz::proxy::ProxyToken;
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;

@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
+use app_authz::WorkspaceId;
+use app_authz::app::Workspace;
+use app_authz::id::{JobId, OrganizationId};
+use app_authz::jobs::{JobKind, ProvisionerJob};
 use app_authz::rbac::Filter;
-use app_authz::{JobId, JobKind, OrganizationId, ProvisionerJob, Workspace, WorkspaceId};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};

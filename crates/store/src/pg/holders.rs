@@ -1,6 +1,7 @@
+use app_authz::UserId;
 use app_authz::credential::{ApiKey, KeyHolder, LoginType, UserStatus};
+use app_authz::id::GroupId;
 use app_authz::rbac::OwnWorkspaces;
-use app_authz::{GroupId, UserId};
 use diesel::deserialize;
 use diesel::pg::Pg;
 use diesel::prelude::*;

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
+use app_authz::id::{OrganizationId, TemplateId};
+use app_authz::jobs::{JobKind, JobOrigin, Jobs, ProvisionerJob};
 use app_authz::rbac::Acl;
-use app_authz::{JobKind, JobOrigin, Jobs, OrganizationId, ProvisionerJob, TemplateId};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};

@@ -1,8 +1,10 @@
-use app_authz::rbac::Acl;
-use app_authz::{
-    Agent, AgentId, App, AppId, Contact, CorsBehavior, OrganizationId, Place, PortShare,
-    SharingLevel, Transition, UserId, Workspace, WorkspaceId,
+use app_authz::app::{
+    Agent, App, Contact, CorsBehavior, PortShare, SharingLevel, Transition, Workspace,
+    WorkspaceFacts,
 };
+use app_authz::id::{AppId, OrganizationId};
+use app_authz::rbac::Acl;
+use app_authz::{AgentId, UserId, WorkspaceId};
 use diesel::deserialize::{self, FromSql};
 use diesel::pg::{Pg, PgValue};
 use diesel::prelude::*;
@@ -77,8 +79,8 @@ pub(super) struct AgentRow {
 
 impl PlaceRow {
     /// The place, for a request for this slug or this port
-    pub(super) fn place(self, slug: Option<&str>, port: Option<u16>) -> Place {
-        let mut place = Place {
+    pub(super) fn place(self, slug: Option<&str>, port: Option<u16>) -> WorkspaceFacts {
+        let mut place = WorkspaceFacts {
             asked_owner: UserId(self.asked_owner),
             workspace: self.workspace,
             transition: self.transition,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use agent_auth::Candidates;
-use app_authz::{Directory, UncheckedRequest};
+use app_authz::Directory;
+use app_authz::app::UncheckedRequest;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -146,8 +147,8 @@ async fn no_question_reads_much_where_one_owner_has_100_000_workspaces() {
         }))
         .unwrap();
         let many = many.normalize().check().unwrap();
-        let place = store.app_access(&many, &[]).await.unwrap().place.unwrap();
-        assert_eq!(place.apps.len(), 1, "{release}");
+        let facts = store.app_access(&many, &[]).await.unwrap().workspace.unwrap();
+        assert_eq!(facts.apps.len(), 1, "{release}");
         for _ in 0..2 {
             let plans = store.access.run(async |connection: Arc<Connection>| {
                 let mut plans = vec![

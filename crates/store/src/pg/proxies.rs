@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use app_authz::{Proxies, Proxy};
+use app_authz::proxy::{Proxies, Proxy};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;

@@ -1,11 +1,12 @@
 use agent_auth::Candidates;
+use app_authz::app::{AppFacts, UncheckedRequest};
 use app_authz::credential::{KeyHolder, KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions};
+use app_authz::id::JobId;
+use app_authz::jobs::{JobKind, Jobs, ProvisionerJob};
+use app_authz::proxy::Proxies;
 use app_authz::rbac::{ScopeName, Subject};
 use app_authz::token::{Feature, KeyStore};
-use app_authz::{
-    AppAccess, AppRequest, Directory, JobId, JobKind, Jobs, ProvisionerJob, Proxies,
-    UncheckedRequest, WorkspaceId,
-};
+use app_authz::{AppRequest, Directory, WorkspaceId};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -144,11 +145,11 @@ async fn each_question_is_prepared_once_and_reads_no_whole_table() {
     }
     for (slug, apps, shares) in [("code", 2, 0), ("8001", 0, 1)] {
         let tokens = [session(7), session(8)];
-        let AppAccess { place, holders, .. } =
+        let AppFacts { workspace, holders, .. } =
             store.app_access(&app(7, slug), &tokens).await.unwrap();
-        let place = place.unwrap();
-        assert_eq!((place.agents.len(), holders.len()), (2, 2), "{slug}");
-        assert_eq!((place.apps.len(), place.port_shares.len()), (apps, shares), "{slug}");
+        let facts = workspace.unwrap();
+        assert_eq!((facts.agents.len(), holders.len()), (2, 2), "{slug}");
+        assert_eq!((facts.apps.len(), facts.port_shares.len()), (apps, shares), "{slug}");
     }
 
     let reads = prepared_reads(&store).await;
@@ -235,9 +236,9 @@ async fn columns_and_labels_that_are_not_known_do_no_harm() {
     ask_everything(&store, 7).await;
     assert_eq!(store.by_instance("i-ten-1016").await.unwrap().len(), 1);
     let tokens = [session(7)];
-    let AppAccess { place, holders, .. } =
+    let AppFacts { workspace, holders, .. } =
         store.app_access(&app(7, "code"), &tokens).await.unwrap();
-    assert_eq!((place.unwrap().apps.len(), holders.len()), (1, 1));
+    assert_eq!((workspace.unwrap().apps.len(), holders.len()), (1, 1));
     let system = Subject::system_restricted();
     let page = Authorized::new(&store, &system).workspaces(None, 10).await.unwrap();
     assert_eq!(page.rows.len(), 1);

@@ -1,5 +1,7 @@
+use app_authz::app::Workspace;
+use app_authz::id::OrganizationId;
 use app_authz::rbac::Acl;
-use app_authz::{OrganizationId, UserId, Workspace, WorkspaceId};
+use app_authz::{UserId, WorkspaceId};
 use diesel::sql_types::{Bool, Jsonb, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 

@@ -1,11 +1,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use app_authz::rbac::{BuiltInRoles, Switches};
-use app_authz::{
-    AgentStatus, AppAccess, AppRequest, INACTIVE_TIMEOUT, Place, Reason, Rules, SharingLevel,
-    Target, UncheckedRequest, Unresolved, decide, resolve,
+use app_authz::app::{
+    AgentStatus, AppFacts, INACTIVE_TIMEOUT, Reason, ResolveError, SharingLevel, UncheckedRequest,
+    WorkspaceFacts,
 };
+use app_authz::rbac::{BuiltInRoles, Switches};
+use app_authz::{AppRequest, Rules, Target, decide, resolve};
 use chrono::Duration;
 use serde_json::json;
 use store::Store;
@@ -49,7 +50,7 @@ contract! {
         assert_eq!(found.agent.id.0, fleet.workspace_agents[1].id);
         assert_eq!(found.request.agent(), None);
         let elsewhere = target(&store, &app("alice", "dev", "main", "aside")).await;
-        assert_eq!(elsewhere, Err(Unresolved::NoApp));
+        assert_eq!(elsewhere, Err(ResolveError::NoApp));
     }
 
     // scenario 124
@@ -82,12 +83,12 @@ contract! {
         let workspace = fleet.workspaces[0].id.to_string();
         for other in ["bob", &*fleet.users[1].id.to_string()] {
             let request = app(other, &workspace, "main", "open");
-            assert_eq!(target(&store, &request).await, Err(Unresolved::NotOwner), "{other}");
+            assert_eq!(target(&store, &request).await, Err(ResolveError::NotOwner), "{other}");
         }
-        assert_eq!(target(&store, &app("bob", "dev", "", "open")).await, Err(Unresolved::NoWorkspace));
+        assert_eq!(target(&store, &app("bob", "dev", "", "open")).await, Err(ResolveError::NoWorkspace));
         let nobody = Uuid::new_v4().to_string();
         let request = app(&nobody, &workspace, "main", "open");
-        assert_eq!(target(&store, &request).await, Err(Unresolved::NoWorkspace));
+        assert_eq!(target(&store, &request).await, Err(ResolveError::NoWorkspace));
     }
 
     fn what_is_no_hyphenated_id_is_a_name(store, fleet: office) {
@@ -131,20 +132,20 @@ contract! {
         assert_eq!(agents, [child.id, main.id], "in the order of their names");
         let stale = fleet.workspace_agents[0].id.to_string();
         let request = app("alice", "dev", &stale, "open");
-        assert_eq!(target(&store, &request).await, Err(Unresolved::NoAgent));
+        assert_eq!(target(&store, &request).await, Err(ResolveError::NoAgent));
     }
 
     fn a_stopped_workspace_says_so(store, _fleet: stopped) {
         for agent in ["", "main", "nobody"] {
             let request = app("alice", "dev", agent, "open");
-            assert_eq!(target(&store, &request).await, Err(Unresolved::Stopped));
+            assert_eq!(target(&store, &request).await, Err(ResolveError::Stopped));
         }
     }
 
     fn a_workspace_being_deleted_has_no_agents(store, fleet: being_deleted) {
         let found = place(&store, &fields("alice", "dev", "", "open")).await.unwrap();
-        assert_eq!(found.transition, app_authz::Transition::Delete);
-        assert_eq!(target(&store, &app("alice", "dev", "", "open")).await, Err(Unresolved::NoAgent));
+        assert_eq!(found.transition, app_authz::app::Transition::Delete);
+        assert_eq!(target(&store, &app("alice", "dev", "", "open")).await, Err(ResolveError::NoAgent));
         assert!(!fleet.workspaces[0].deleted);
     }
 
@@ -167,10 +168,10 @@ contract! {
 
     fn an_app_without_url_or_elsewhere_is_not_opened(store, _fleet: office) {
         for (slug, why) in [
-            ("elsewhere", Unresolved::NoApp),
-            ("command", Unresolved::NoUrl),
-            ("Open", Unresolved::NoApp),
-            ("nothing", Unresolved::NoApp),
+            ("elsewhere", ResolveError::NoApp),
+            ("command", ResolveError::NoUrl),
+            ("Open", ResolveError::NoApp),
+            ("nothing", ResolveError::NoApp),
         ] {
             assert_eq!(target(&store, &app("alice", "dev", "main", slug)).await, Err(why), "{slug}");
         }
@@ -189,18 +190,18 @@ contract! {
             assert_eq!(found.app, None);
         }
         let request = app("alice", "dev", "", "8080");
-        assert_eq!(target(&store, &request).await, Err(Unresolved::AgentNeeded));
+        assert_eq!(target(&store, &request).await, Err(ResolveError::AgentNeeded));
     }
 
     fn without_a_template_nothing_is_shared_by_port(store, _fleet: no_template) {
         let found = target(&store, &app("alice", "dev", "main", "8080")).await.unwrap();
         assert_eq!(found.sharing, SharingLevel::Owner);
-        assert_eq!(found.cors, app_authz::CorsBehavior::Simple);
+        assert_eq!(found.cors, app_authz::app::CorsBehavior::Simple);
     }
 
     fn the_template_says_who_answers_for_other_origins(store, _fleet: open_to_others) {
         let found = target(&store, &app("alice", "dev", "main", "open")).await.unwrap();
-        assert_eq!(found.cors, app_authz::CorsBehavior::Passthru);
+        assert_eq!(found.cors, app_authz::app::CorsBehavior::Passthru);
     }
 
     fn a_terminal_is_found_by_its_agent(store, fleet: office) {
@@ -212,7 +213,7 @@ contract! {
             assert_eq!(found.workspace.owner_name, "alice");
             assert_eq!((found.sharing, &*found.url), (SharingLevel::Owner, ""));
         }
-        assert_eq!(target(&store, &terminal(Uuid::new_v4())).await, Err(Unresolved::NoWorkspace));
+        assert_eq!(target(&store, &terminal(Uuid::new_v4())).await, Err(ResolveError::NoWorkspace));
     }
 
     fn agents_of_the_past_have_no_terminal(store, fleet: rebuilt) {
@@ -225,7 +226,7 @@ contract! {
 
     fn agents_of_a_deleted_workspace_have_no_terminal(store, fleet: deleted) {
         let [old, new] = [fleet.workspace_agents[0].id, fleet.workspace_agents.last().unwrap().id];
-        assert_eq!(target(&store, &terminal(old)).await, Err(Unresolved::NoWorkspace));
+        assert_eq!(target(&store, &terminal(old)).await, Err(ResolveError::NoWorkspace));
         assert!(target(&store, &terminal(new)).await.is_ok());
     }
 
@@ -247,10 +248,10 @@ contract! {
         ] {
             let request = app("alice", "dev", "main", slug);
             let access = store.app_access(&request, token.map_or(&[], std::slice::from_ref)).await;
-            let AppAccess { place, holders, .. } = access.unwrap();
+            let AppFacts { workspace, holders, .. } = access.unwrap();
             assert_eq!(holders.len(), usize::from(token.is_some()));
             let subject = holders.first().map(|holder| holder.subject(&built_in));
-            let target = resolve(&request, place.as_deref()).unwrap();
+            let target = resolve(&request, workspace.as_deref(), Rules::default()).unwrap();
             let decision = decide(&target, subject.as_ref(), Rules::default());
             assert_eq!(decision.err().map(|denial| denial.reason()), denied, "{token:?} {slug}");
         }
@@ -259,14 +260,14 @@ contract! {
     fn an_access_list_counts_and_a_broken_one_grants_nothing(store, _fleet: listed) {
         let bob = session(1);
         let built_in = BuiltInRoles::new(Switches::default());
-        for (workspace, opened) in [("dev", true), ("broken", false), ("listed-for-group", true)] {
-            let request = app("alice", workspace, "main", "closed");
-            let AppAccess { place, holders, .. } =
+        for (name, opened) in [("dev", true), ("broken", false), ("listed-for-group", true)] {
+            let request = app("alice", name, "main", "closed");
+            let AppFacts { workspace, holders, .. } =
                 store.app_access(&request, std::slice::from_ref(&bob)).await.unwrap();
-            let target = resolve(&request, place.as_deref()).unwrap();
+            let target = resolve(&request, workspace.as_deref(), Rules::default()).unwrap();
             let subject = holders[0].subject(&built_in);
             let decision = decide(&target, Some(&subject), Rules::default());
-            assert_eq!(decision.is_ok(), opened, "{workspace}");
+            assert_eq!(decision.is_ok(), opened, "{name}");
         }
     }
 
@@ -274,26 +275,26 @@ contract! {
         let alice = session(0);
         let request = app("nobody", "dev\0", "", "open");
         let access = store.app_access(&request, &[alice]).await.unwrap();
-        assert_eq!((access.place, access.holders.len()), (None, 1));
+        assert_eq!((access.workspace, access.holders.len()), (None, 1));
         let unknown = app_authz::credential::SessionToken::generate(|bytes| bytes.fill(7));
         let request = terminal(fleet.workspace_agents[0].id);
         let access = store.app_access(&request, &[unknown]).await.unwrap();
-        assert_eq!((access.place.is_some(), access.holders.len()), (true, 0));
+        assert_eq!((access.workspace.is_some(), access.holders.len()), (true, 0));
     }
 }
 
 /// What the request leads to, for a visitor without session, with facts that are kept for
 /// the rest of the test
-async fn target(store: &impl Store, request: &AppRequest) -> Result<Target<'static>, Unresolved> {
+async fn target(store: &impl Store, request: &AppRequest) -> Result<Target<'static>, ResolveError> {
     let access = store.app_access(request, &[]).await.unwrap();
-    let facts: &(_, _) = Box::leak(Box::new((request.clone(), access.place)));
-    resolve(&facts.0, facts.1.as_deref())
+    let facts: &(_, _) = Box::leak(Box::new((request.clone(), access.workspace)));
+    resolve(&facts.0, facts.1.as_deref(), Rules::default())
 }
 
 /// The place of a request that may be none a server would make
-async fn place(store: &impl Store, fields: &UncheckedRequest) -> Option<Place> {
+async fn place(store: &impl Store, fields: &UncheckedRequest) -> Option<WorkspaceFacts> {
     let request = AppRequest::try_from(fields.clone()).ok()?;
-    store.app_access(&request, &[]).await.unwrap().place.map(Arc::unwrap_or_clone)
+    store.app_access(&request, &[]).await.unwrap().workspace.map(Arc::unwrap_or_clone)
 }
 
 fn fields(owner: &str, workspace: &str, agent: &str, slug: &str) -> UncheckedRequest {

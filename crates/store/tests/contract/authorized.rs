@@ -1,10 +1,13 @@
 use std::sync::Arc;
 
+use app_authz::app::Workspace;
+use app_authz::id::{GroupId, JobId, OrganizationId};
+use app_authz::jobs::JobKind;
 use app_authz::rbac::{
     Action, AllowEntry, AllowList, BuiltInRoles, Levels, Permission, Permissions, ResourceType,
     Role, RoleName, Scope, ScopeName, Subject, Switches, WorkspaceSharing,
 };
-use app_authz::{GroupId, JobId, JobKind, OrganizationId, UserId, Workspace, WorkspaceId};
+use app_authz::{UserId, WorkspaceId};
 use serde_json::{Value, json};
 use store::MemoryStore;
 use store::authorized::{Authorized, MAX_PAGE, Readable, Rows};

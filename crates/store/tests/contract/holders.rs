@@ -1,10 +1,11 @@
 use std::time::{Duration, SystemTime};
 
+use app_authz::UserId;
 use app_authz::credential::{
     KeyHolder, LoginType, OauthLink, SessionToken, Sessions, Terms, UserStatus, authenticate,
 };
+use app_authz::id::OrganizationId;
 use app_authz::rbac::{Action, BuiltInRoles, Object, ResourceType, RoleName, ScopeName, Switches};
-use app_authz::{OrganizationId, UserId};
 use serde_json::{Value, json};
 use store::fleet::{self, CustomRole, Fleet, Hidden, KeyScope, UserLink};
 use store::{Error, MemoryStore};

@@ -92,7 +92,7 @@ async fn what_is_not_understood_grants_nothing_and_leaves_the_rest() {
             database.sql(&set).await;
             let holder = one(&store, 0).await;
             let subject = holder.subject(&BuiltInRoles::new(Switches::default()));
-            let organization = app_authz::OrganizationId(fleet.organizations[0].id);
+            let organization = app_authz::id::OrganizationId(fleet.organizations[0].id);
             let may = |id: u128| {
                 let workspace = Object::new(ResourceType::Workspace)
                     .id(Uuid::from_u128(id))

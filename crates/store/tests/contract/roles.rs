@@ -1,6 +1,7 @@
+use app_authz::UserId;
 use app_authz::credential::Sessions;
+use app_authz::id::OrganizationId;
 use app_authz::rbac::{Action, BuiltInRoles, Object, ResourceType, Subject, Switches};
-use app_authz::{OrganizationId, UserId};
 use serde_json::{Value, json};
 use store::Error;
 use store::fleet::{CustomRole, Fleet};

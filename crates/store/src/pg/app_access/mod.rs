@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use app_authz::address::AgentInHost;
+use app_authz::app::{AppFacts, Port, WorkspaceFacts};
 use app_authz::credential::{KeyHolder, SessionToken};
-use app_authz::{AgentId, AgentInHost, AppAccess, AppRequest, Directory, NameOrId, Place, Port};
+use app_authz::id::NameOrId;
+use app_authz::{AgentId, AppRequest, Directory};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
 use diesel_async::RunQueryDsl;
@@ -28,7 +31,7 @@ impl Directory for PgStore {
         &self,
         request: &AppRequest,
         tokens: &[SessionToken],
-    ) -> Result<AppAccess, Error> {
+    ) -> Result<AppFacts, Error> {
         let tokens = tokens.iter().map(|token| token.id().to_owned()).collect();
         match request.terminal() {
             Some(agent) => self.terminals.ask(TerminalAccess { agent, tokens }).await,
@@ -91,9 +94,9 @@ fn text(text: &str) -> Option<String> {
 }
 
 impl batches::Question for NamedAccess {
-    type Answer = AppAccess;
+    type Answer = AppFacts;
 
-    async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppAccess>> {
+    async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppFacts>> {
         let asked = Asked::by(questions.iter().map(|q| (&q.place, &*q.tokens)));
         let rows: Vec<Row> = if asked.places.iter().any(|place| place.has_id()) {
             let text = connection.text(Question::AppById)?;
@@ -115,9 +118,9 @@ pub(super) struct TerminalAccess {
 }
 
 impl batches::Question for TerminalAccess {
-    type Answer = AppAccess;
+    type Answer = AppFacts;
 
-    async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppAccess>> {
+    async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppFacts>> {
         let asked = Asked::by(questions.iter().map(|q| (&q.agent, &*q.tokens)));
         let statement = ByAgents {
             text: connection.text(Question::Terminal)?,
@@ -159,9 +162,9 @@ impl<'a, P: Eq + Hash> Asked<'a, P> {
         self,
         rows: Vec<Row>,
         tables: &Tables,
-        place: impl Fn(&P, PlaceRow) -> Place,
-    ) -> Vec<AppAccess> {
-        let mut places: Vec<Option<Arc<Place>>> = vec![None; self.places.len()];
+        place: impl Fn(&P, PlaceRow) -> WorkspaceFacts,
+    ) -> Vec<AppFacts> {
+        let mut places: Vec<Option<Arc<WorkspaceFacts>>> = vec![None; self.places.len()];
         let mut holders: Vec<Option<Arc<KeyHolder>>> = vec![None; self.tokens.len()];
         for (n, found, holder) in rows {
             let Ok(n) = usize::try_from(n - 1) else { continue };
@@ -174,8 +177,8 @@ impl<'a, P: Eq + Hash> Asked<'a, P> {
                 *shared = Some(Arc::new(holder));
             }
         }
-        let answer = |(place, tokens): (usize, Vec<usize>)| AppAccess {
-            place: places[place].clone(),
+        let answer = |(place, tokens): (usize, Vec<usize>)| AppFacts {
+            workspace: places[place].clone(),
             holders: tokens.into_iter().filter_map(|token| holders[token].clone()).collect(),
             agent_in_host: match tables.generation() < Generation::V2_27 {
                 true => AgentInHost::OfAll,

@@ -1,7 +1,8 @@
 use std::fmt;
 
+use crate::app::{AccessMethod, Grant, SharingLevel, Target, Visitor};
+use crate::id::UserId;
 use crate::rbac::{Action, RoleName, Subject};
-use crate::{AccessMethod, SharingLevel, Target, UserId};
 
 /// Decides whether `subject`, or nobody, may open `target`
 ///
@@ -81,7 +82,7 @@ pub fn decide<'a>(
 }
 
 /// How a deployment departs from the default decision, which is the strict one
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rules {
     /// Keep the sharing level of apps that are reached by path
@@ -94,6 +95,21 @@ pub struct Rules {
     pub allow_path_app_site_owner_access: bool,
     /// Leave the access lists of workspaces aside
     pub disable_workspace_sharing: bool,
+    /// Cap the sharing level of ports at the widest level that the template allows
+    ///
+    /// Set by default. [`resolve`](crate::resolve) applies it.
+    pub enforce_max_port_sharing: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            allow_path_app_sharing: false,
+            allow_path_app_site_owner_access: false,
+            disable_workspace_sharing: false,
+            enforce_max_port_sharing: true,
+        }
+    }
 }
 
 impl Rules {
@@ -119,6 +135,14 @@ impl Rules {
     #[must_use]
     pub const fn disable_workspace_sharing(mut self, disable: bool) -> Self {
         self.disable_workspace_sharing = disable;
+        self
+    }
+
+    /// The same rules, with
+    /// [`enforce_max_port_sharing`](Self::enforce_max_port_sharing) as given
+    #[must_use]
+    pub const fn enforce_max_port_sharing(mut self, enforce: bool) -> Self {
+        self.enforce_max_port_sharing = enforce;
         self
     }
 }
@@ -151,6 +175,19 @@ impl<'a> Permit<'a> {
     #[must_use]
     pub const fn visitor(&self) -> Option<UserId> {
         self.visitor
+    }
+
+    /// What the permit proves, as a value to keep
+    #[must_use]
+    pub fn grant(&self) -> Grant {
+        Grant {
+            visitor: self.visitor.map_or(Visitor::Anonymous, Visitor::User),
+            owner: self.target.workspace.owner,
+            workspace: self.target.workspace.id,
+            agent: self.target.agent.id,
+            url: self.target.url.as_ref().to_owned(),
+            cors: self.target.cors,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use josekit::jwe::{JweContext, JweHeader};
 use serde::Deserialize;
 
 use super::claims::{Audience, SealedClaims, Times, numeric_date};
-use super::{KeyRing, SealKey, TokenFault, compact};
+use super::{KeyRing, SealKey, TokenError, compact};
 use crate::Error;
 use crate::credential::SessionToken;
 
@@ -43,13 +43,13 @@ impl KeyRing<SealKey> {
     ///
     /// # Errors
     ///
-    /// A [`TokenFault`], the first that applies.
+    /// A [`TokenError`], the first that applies.
     pub fn open(
         &self,
         sealed: &str,
         now: SystemTime,
         leeway: Duration,
-    ) -> Result<SessionToken, TokenFault> {
+    ) -> Result<SessionToken, TokenError> {
         let [header, wrapped_key, nonce, content, tag] = compact::parts(sealed)?;
         let sequence = sequence(header)?;
         let key = self.verifying(sequence, now)?;
@@ -57,7 +57,7 @@ impl KeyRing<SealKey> {
         let lengths = [(wrapped_key, KEY_LEN), (nonce, NONCE_LEN), (tag, TAG_LEN)];
         for (part, length) in lengths {
             if compact::decode(part)?.len() != length {
-                return Err(TokenFault::Malformed);
+                return Err(TokenError::Malformed);
             }
         }
         // GCM hides the length of nothing, and DEFLATE turns one byte into a thousand at
@@ -65,19 +65,19 @@ impl KeyRing<SealKey> {
         compact::decode(content)?;
         let (payload, _) = JweContext::new()
             .deserialize_compact(sealed, &key.decrypter)
-            .map_err(|_| TokenFault::Forged)?;
+            .map_err(|_| TokenError::Forged)?;
 
         let claims: SealedClaims =
-            serde_json::from_slice(&payload).map_err(|_| TokenFault::Claims)?;
+            serde_json::from_slice(&payload).map_err(|_| TokenError::Claims)?;
         if claims.iss != ISSUER {
-            return Err(TokenFault::Issuer);
+            return Err(TokenError::Issuer);
         }
         if !claims.aud.includes(AUDIENCE) {
-            return Err(TokenFault::Audience);
+            return Err(TokenError::Audience);
         }
         let times = Times { exp: claims.exp, nbf: Some(claims.nbf), iat: claims.iat };
         times.check(now, leeway)?;
-        claims.api_key.parse().map_err(|_| TokenFault::Claims)
+        claims.api_key.parse().map_err(|_| TokenError::Claims)
     }
 }
 
@@ -98,7 +98,7 @@ pub fn without_api_key(path: &str, query: &str) -> String {
     if query.is_empty() { format!("/{path}") } else { format!("/{path}?{}", query.join("&")) }
 }
 
-fn sequence(header: &str) -> Result<i32, TokenFault> {
+fn sequence(header: &str) -> Result<i32, TokenError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Header<'a> {
@@ -121,7 +121,7 @@ fn sequence(header: &str) -> Result<i32, TokenFault> {
         || header.enc != CONTENT_ENCRYPTION
         || header.zip.is_some_and(|zip| zip != COMPRESSION)
     {
-        return Err(TokenFault::Algorithm);
+        return Err(TokenError::Algorithm);
     }
     let is_jwt = |name: Option<&str>| name.is_none_or(|name| name.eq_ignore_ascii_case("JWT"));
     if compact::decode(header.iv)?.len() != NONCE_LEN
@@ -129,7 +129,7 @@ fn sequence(header: &str) -> Result<i32, TokenFault> {
         || !is_jwt(header.typ)
         || !is_jwt(header.cty)
     {
-        return Err(TokenFault::Malformed);
+        return Err(TokenError::Malformed);
     }
     compact::key_id(header.kid)
 }

@@ -1,5 +1,6 @@
-use crate::url::encode_query_value;
-use crate::{AccessMethod, Error, HostPattern, HttpUrl, Target};
+use crate::Error;
+use crate::address::{HostPattern, HttpUrl, encode_query_value};
+use crate::app::{AccessMethod, Target};
 
 /// Where a visitor who is not signed in is sent
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub struct Envelope<'a> {
 
 impl Envelope<'_> {
     /// Where to send a visitor whom [`decide`](crate::decide) refused as
-    /// [`NotSignedIn`](crate::Reason::NotSignedIn)
+    /// [`NotSignedIn`](crate::app::Reason::NotSignedIn)
     ///
     /// # Errors
     ///

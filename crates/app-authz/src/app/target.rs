@@ -3,8 +3,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
+use crate::app::{Agent, AppRequest, SharingLevel};
+use crate::id::{AppId, OrganizationId, UserId, WorkspaceId};
 use crate::rbac::{Acl, Object};
-use crate::{Agent, AppId, AppRequest, Error, OrganizationId, SharingLevel, UserId, WorkspaceId};
 
 /// What a request leads to: one app, port or terminal of one agent
 ///

@@ -1,10 +1,14 @@
+//! Whether a subject may read a provisioner job
+
 use std::error::Error as StdError;
 use std::str::FromStr;
 
 use thiserror::Error as ThisError;
 
+use crate::Error;
+use crate::app::Workspace;
+use crate::id::{JobId, OrganizationId, TemplateId};
 use crate::rbac::{Acl, Action, Object, ResourceType, Subject};
-use crate::{Error, JobId, OrganizationId, TemplateId, Workspace};
 
 /// Decides whether `subject` may read a provisioner job
 ///

@@ -3,8 +3,9 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error as ThisError;
 
+use crate::Error;
+use crate::address::{AgentInHost, AppName};
 use crate::id::{AgentId, parse_uuid};
-use crate::{AgentInHost, AppName, Error};
 
 /// How an app is reached
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -141,30 +142,30 @@ impl UncheckedRequest {
             "path" => AccessMethod::Path,
             "subdomain" => AccessMethod::Subdomain,
             "terminal" => AccessMethod::Terminal,
-            _ => return Err(RequestFault::AccessMethod(self.access_method).into()),
+            _ => return Err(RequestError::AccessMethod(self.access_method).into()),
         };
         if self.base_path.is_empty() {
-            return Err(RequestFault::NoBasePath.into());
+            return Err(RequestError::NoBasePath.into());
         }
         if !self.workspace_and_agent.is_empty() {
-            return Err(RequestFault::NotNormalized.into());
+            return Err(RequestError::NotNormalized.into());
         }
         if method == AccessMethod::Terminal {
             return self.check_terminal();
         }
 
         let fault = if self.username_or_id.is_empty() {
-            RequestFault::NoUser
+            RequestError::NoUser
         } else if self.username_or_id == "me" {
-            RequestFault::Me
+            RequestError::Me
         } else if self.workspace_name_or_id.is_empty() {
-            RequestFault::NoWorkspace
+            RequestError::NoWorkspace
         } else if self.app_slug_or_port.is_empty() {
-            RequestFault::NoSlugOrPort
+            RequestError::NoSlugOrPort
         } else if !self.app_prefix.is_empty() && method != AccessMethod::Subdomain {
-            RequestFault::PrefixWithoutSubdomain
+            RequestError::PrefixWithoutSubdomain
         } else if !self.app_prefix.is_empty() && !self.app_prefix.ends_with("---") {
-            RequestFault::PrefixWithoutHyphens
+            RequestError::PrefixWithoutHyphens
         } else {
             let slug = &self.app_slug_or_port;
             // Slugs are in lower case.
@@ -178,13 +179,13 @@ impl UncheckedRequest {
     fn check_terminal(self) -> Result<AppRequest, Error> {
         let others = [&self.username_or_id, &self.workspace_name_or_id, &self.app_slug_or_port];
         if others.into_iter().any(|field| !field.is_empty()) {
-            return Err(RequestFault::TerminalFields.into());
+            return Err(RequestError::TerminalFields.into());
         }
         if self.agent_name_or_id.is_empty() {
-            return Err(RequestFault::NoAgent.into());
+            return Err(RequestError::NoAgent.into());
         }
         let agent = parse_uuid(&self.agent_name_or_id)
-            .ok_or_else(|| RequestFault::AgentId(self.agent_name_or_id.clone()))?;
+            .ok_or_else(|| RequestError::AgentId(self.agent_name_or_id.clone()))?;
         let (method, terminal) = (AccessMethod::Terminal, Some(AgentId(agent)));
         Ok(AppRequest { method, terminal, slug: None, fields: self })
     }
@@ -298,6 +299,34 @@ impl AppRequest {
         self
     }
 
+    /// The request as a token carries it: without what is never signed
+    pub(crate) fn to_signed(&self) -> Self {
+        let fields = &self.fields;
+        Self {
+            method: self.method,
+            terminal: self.terminal,
+            slug: None,
+            fields: UncheckedRequest {
+                access_method: fields.access_method.clone(),
+                base_path: fields.base_path.clone(),
+                app_prefix: fields.app_prefix.clone(),
+                username_or_id: fields.username_or_id.clone(),
+                workspace_and_agent: String::new(),
+                workspace_name_or_id: fields.workspace_name_or_id.clone(),
+                agent_name_or_id: fields.agent_name_or_id.clone(),
+                is_of_host: false,
+                agent_in_host: String::new(),
+                app_slug_or_port: fields.app_slug_or_port.clone(),
+            },
+        }
+    }
+
+    /// The same request with another base path
+    pub(crate) fn with_base_path(mut self, base_path: &str) -> Self {
+        base_path.clone_into(&mut self.fields.base_path);
+        self
+    }
+
     /// Whether both are the same request, as texts
     ///
     /// A base path with and without its last slash is the same, and an agent in the host
@@ -355,7 +384,7 @@ impl Serialize for AppRequest {
 /// The messages are those of the control plane, with the input as it prints it.
 #[derive(Clone, Debug, ThisError, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum RequestFault {
+pub enum RequestError {
     /// Not one of the three methods
     #[error("invalid access method: {0:?}")]
     AccessMethod(String),

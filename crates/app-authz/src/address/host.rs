@@ -1,7 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Error, HttpUrl};
+use crate::Error;
+use crate::address::HttpUrl;
 
 /// The pattern of the hosts on which apps live, such as `*.apps.example.com`
 ///

@@ -3,82 +3,85 @@ use std::str::FromStr;
 
 use thiserror::Error as ThisError;
 
-use crate::id::parse_uuid;
-use crate::{
-    AccessMethod, Agent, AgentId, AppId, AppRequest, CorsBehavior, Error, HttpUrl, Port,
-    SharingLevel, Target, UserId, Workspace,
+use crate::Error;
+use crate::address::HttpUrl;
+use crate::app::{
+    AccessMethod, Agent, AppRequest, CorsBehavior, Port, Rules, SharingLevel, Target, Workspace,
 };
+use crate::id::{AgentId, AppId, UserId, parse_uuid};
 
-/// Finds what a request leads to in the place a directory found for it
+/// Finds what a request leads to, among the facts that a directory has for it
 ///
-/// `place` is nothing if the directory knows no such user, workspace or agent. Nothing
-/// here asks who may open the target.
+/// `workspace` is `None` if the directory does not know the user, the workspace or the
+/// agent of the request. Who may open the target is not checked here, but the level at which
+/// a port is shared is capped here if `rules` [say so](Rules::enforce_max_port_sharing).
 ///
 /// # Errors
 ///
-/// An [`Unresolved`] with the reason.
+/// An [`ResolveError`] with the reason.
 pub fn resolve<'a>(
     request: &'a AppRequest,
-    place: Option<&'a Place>,
-) -> Result<Target<'a>, Unresolved> {
-    let place = place.ok_or(Unresolved::NoWorkspace)?;
+    workspace: Option<&'a WorkspaceFacts>,
+    rules: Rules,
+) -> Result<Target<'a>, ResolveError> {
+    let facts = workspace.ok_or(ResolveError::NoWorkspace)?;
     let target = |agent, app, url, sharing| Target {
         request,
-        workspace: &place.workspace,
+        workspace: &facts.workspace,
         agent,
         app,
         url,
         sharing,
-        cors: place.cors,
+        cors: facts.cors,
     };
     if let Some(terminal) = request.terminal() {
-        let agent = place.agents.iter().find(|agent| agent.id == terminal);
-        let agent = agent.ok_or(Unresolved::NoAgent)?;
+        let agent = facts.agents.iter().find(|agent| agent.id == terminal);
+        let agent = agent.ok_or(ResolveError::NoAgent)?;
         return Ok(target(agent, None, Cow::Borrowed(""), SharingLevel::Owner));
     }
 
-    if place.asked_owner != place.workspace.owner {
-        return Err(Unresolved::NotOwner);
+    if facts.asked_owner != facts.workspace.owner {
+        return Err(ResolveError::NotOwner);
     }
-    if place.transition == Transition::Stop {
-        return Err(Unresolved::Stopped);
+    if facts.transition == Transition::Stop {
+        return Err(ResolveError::Stopped);
     }
-    if place.agents.is_empty() {
-        return Err(Unresolved::NoAgent);
+    if facts.agents.is_empty() {
+        return Err(ResolveError::NoAgent);
     }
     let port = request.slug_or_port().parse::<Port>().ok();
     if port.is_some() && request.method() == AccessMethod::Path {
-        return Err(Unresolved::PortByPath);
+        return Err(ResolveError::PortByPath);
     }
     let asked = match request.agent() {
         Some(name) => {
-            let agent = find_agent(&place.agents, name, request.is_of_host());
-            Some(agent.ok_or(Unresolved::NoAgent)?)
+            let agent = find_agent(&facts.agents, name, request.is_of_host());
+            Some(agent.ok_or(ResolveError::NoAgent)?)
         }
         None => None,
     };
     if let Some(port) = port {
-        let ((Some(agent), _) | (None, [agent])) = (asked, &place.agents[..]) else {
-            return Err(Unresolved::AgentNeeded);
+        let ((Some(agent), _) | (None, [agent])) = (asked, &facts.agents[..]) else {
+            return Err(ResolveError::AgentNeeded);
         };
         let url = Cow::Owned(port.url());
-        return Ok(target(agent, None, url, place.port_sharing(agent, port)));
+        return Ok(target(agent, None, url, facts.port_sharing(agent, port, rules)));
     }
 
     let of_asked = |app: &&App| asked.is_none_or(|agent| app.agent == agent.id);
-    let app = place
+    let app = facts
         .apps
         .iter()
         .filter(of_asked)
         .find(|app| app.slug == request.slug_or_port() && !app.external)
-        .ok_or(Unresolved::NoApp)?;
-    let agent = place.agents.iter().find(|agent| agent.id == app.agent);
-    let agent = agent.ok_or(Unresolved::NoApp)?;
+        .ok_or(ResolveError::NoApp)?;
+    let agent = facts.agents.iter().find(|agent| agent.id == app.agent);
+    let agent = agent.ok_or(ResolveError::NoApp)?;
     if app.url.is_empty() {
-        return Err(Unresolved::NoUrl);
+        return Err(ResolveError::NoUrl);
     }
     if HttpUrl::of_app(&app.url).is_err() {
-        return Err(Unresolved::InvalidUrl);
+        return Err(ResolveError::InvalidUrl);
     }
     Ok(target(agent, Some(app.id), Cow::Borrowed(&app.url), app.sharing))
 }
@@ -99,7 +102,7 @@ fn find_agent<'a>(agents: &'a [Agent], name: &str, is_of_host: bool) -> Option<&
 /// agents are those of its newest build that are not deleted. For a terminal it is the
 /// workspace of that agent, if the agent is one of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct WorkspaceFacts {
     /// The user the request names: by id, deleted or not, or by name among those not
     /// deleted, in any case. For a terminal, the owner.
     pub asked_owner: UserId,
@@ -115,18 +118,21 @@ pub struct Place {
     pub port_shares: Vec<PortShare>,
     /// Who answers for sharing across origins, as the template says
     pub cors: CorsBehavior,
-    /// The widest level the template lets ports be shared at, where that is enforced
+    /// The widest level at which the template lets ports be shared, if it sets one
+    ///
+    /// It counts under [`Rules::enforce_max_port_sharing`].
     pub max_port_sharing: Option<SharingLevel>,
 }
 
-impl Place {
-    fn port_sharing(&self, agent: &Agent, port: Port) -> SharingLevel {
+impl WorkspaceFacts {
+    fn port_sharing(&self, agent: &Agent, port: Port, rules: Rules) -> SharingLevel {
         let share = self
             .port_shares
             .iter()
             .find(|share| share.port == port.number() && share.agent_name == agent.name);
         let sharing = share.map_or(SharingLevel::Owner, |share| share.sharing);
-        self.max_port_sharing.map_or(sharing, |widest| sharing.min(widest))
+        let widest = self.max_port_sharing.filter(|_| rules.enforce_max_port_sharing);
+        widest.map_or(sharing, |widest| sharing.min(widest))
     }
 }
 
@@ -189,7 +195,7 @@ pub struct PortShare {
 /// Why a request leads nowhere
 #[derive(Clone, Copy, Debug, ThisError, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Unresolved {
+pub enum ResolveError {
     /// No such user or workspace
     #[error("no such user or workspace")]
     NoWorkspace,
@@ -219,7 +225,7 @@ pub enum Unresolved {
     InvalidUrl,
 }
 
-impl Unresolved {
+impl ResolveError {
     /// Whether the visitor is to be told that nothing is there
     ///
     /// The others speak of a workspace that exists; only [`Stopped`](Self::Stopped) is

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use crate::AgentId;
+use crate::id::AgentId;
 
 /// An agent of a workspace's newest build
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,25 @@
+//! What a request leads to, and whether a subject may open it
+//!
+//! [`resolve`] finds the [`Target`] of an [`AppRequest`] in the facts that a [`Directory`]
+//! has, and [`decide`] answers with a [`Permit`] or a [`Denial`]. Nothing else builds a
+//! permit.
+
+mod agent;
+mod decision;
+mod directory;
+mod grant;
+mod port;
+mod request;
+mod resolve;
+mod sharing;
+mod target;
+
+pub use agent::{Agent, AgentStatus, Contact, INACTIVE_TIMEOUT};
+pub use decision::{Denial, Permit, Reason, Rules, Warning, decide};
+pub use directory::{AppFacts, Directory};
+pub use grant::{Grant, Visitor};
+pub use port::Port;
+pub use request::{AccessMethod, AppRequest, RequestError, UncheckedRequest};
+pub use resolve::{App, PortShare, ResolveError, Transition, WorkspaceFacts, resolve};
+pub use sharing::SharingLevel;
+pub use target::{CorsBehavior, Target, Workspace};
