@@ -172,7 +172,7 @@ impl World {
             authd::system_clock(),
         );
         let app = Arc::new(app.with_apps(config));
-        app.keep_keys(true).await.unwrap();
+        app.maintain_keys(true).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authd = listener.local_addr().unwrap();
         tokio::spawn(authd::serve(

@@ -199,7 +199,7 @@ async fn everything_works_with_the_rights_that_are_printed_on_every_release() {
         assert!(inspection.tables.migration.is_some() && inspection.tables.pending.is_some());
 
         let app = app(store, &cloud, true, deployment.now);
-        app.keep_keys(true).await.unwrap();
+        app.maintain_keys(true).await.unwrap();
         let served = Served::with(app).await;
         let body = proof(&cloud, INSTANCE, None).to_string();
         let signed_in = served.client.post_json(&format!("{}{SIGN_IN}", served.url), body).await;

@@ -3,17 +3,17 @@ use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 
-/// A future that goes on to its end even if nobody waits any more
+/// A future that completes even if it is dropped
 ///
-/// As long as somebody does it runs where it is waited for, which costs no task of its
-/// own. Dropped before its end, it becomes one.
+/// While it is awaited it runs within the awaiting task. If it is dropped before its end, it
+/// becomes a task of its own.
 #[derive(Debug)]
-pub(crate) struct ToTheEnd<F>(Option<Pin<Box<F>>>)
+pub(crate) struct DetachOnDrop<F>(Option<Pin<Box<F>>>)
 where
     F: Future + Send + 'static,
     F::Output: Send;
 
-impl<F> ToTheEnd<F>
+impl<F> DetachOnDrop<F>
 where
     F: Future + Send + 'static,
     F::Output: Send,
@@ -23,7 +23,7 @@ where
     }
 }
 
-impl<F> Future for ToTheEnd<F>
+impl<F> Future for DetachOnDrop<F>
 where
     F: Future + Send + 'static,
     F::Output: Send,
@@ -31,7 +31,7 @@ where
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // Taken out meanwhile, so that one that panics is not begun again.
+        // Taken out while it is polled, so that a future that panicked is not polled again.
         let Some(mut future) = self.0.take() else { return Poll::Pending };
         let polled = future.as_mut().poll(cx);
         if polled.is_pending() {
@@ -41,7 +41,7 @@ where
     }
 }
 
-impl<F> Drop for ToTheEnd<F>
+impl<F> Drop for DetachOnDrop<F>
 where
     F: Future + Send + 'static,
     F::Output: Send,
@@ -64,14 +64,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_ends_with_and_without_somebody_who_waits() {
-        assert_eq!(ToTheEnd::new(async { 7 }).await, 7);
+    async fn it_completes_when_it_is_awaited_and_when_it_is_dropped() {
+        assert_eq!(DetachOnDrop::new(async { 7 }).await, 7);
 
         let go_on = Arc::new(Notify::new());
         for begun in [false, true] {
             let (done, mut ended) = oneshot::channel();
             let signal = Arc::clone(&go_on);
-            let mut future = ToTheEnd::new(async move {
+            let mut future = DetachOnDrop::new(async move {
                 signal.notified().await;
                 done.send(()).unwrap();
             });

@@ -1,23 +1,25 @@
 //! Agent sign-in, app access and audit as one HTTP service over a store
 
+mod agents;
 mod apps;
+mod body;
+mod context;
 mod detach;
 mod error;
 mod limits;
 mod metrics;
-mod pages;
-mod quote;
+mod proxies;
 mod random;
+mod reply;
 mod router;
 mod routes;
 mod service;
 
-pub use apps::{
-    AppsConfig, AuditFail, CookieConfig, KeysError, Network, ParseNetworkError, SameSite, Signing,
-    TrustedProxies,
-};
+pub use apps::{AppsConfig, AuditFail, CookieConfig, KeysError, SameSite, Signing};
 pub use error::chain as error_chain;
+pub use identity_fetch::Clock;
 pub use limits::Limits;
+pub use proxies::{Network, ParseNetworkError, TrustedProxies};
 pub use random::with_random;
 pub use router::routes;
-pub use service::{Clock, Service};
+pub use service::{Peer, Service};

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::routes::Bounds;
+use crate::body::Bounds;
 
 /// Limits of one request and of all requests together
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl Limits {
     /// They end before the request's own time does, so that a slow client is distinguished from
     /// a slow server.
     pub(crate) fn body_bounds(&self) -> Bounds {
-        Bounds { size: self.body, patience: self.request.mul_f32(0.9) }
+        Bounds { size: self.body, timeout: self.request.mul_f32(0.9) }
     }
 }
 

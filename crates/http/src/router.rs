@@ -1,174 +1,235 @@
+use std::fmt;
+
 use http::Method;
+use identity_verify::Cloud;
 
 use crate::apps::Upstream;
-use crate::error::Failure;
-use crate::routes::forward_auth::Carrier;
+use crate::error::Error;
+use crate::routes::AppRoute;
+use crate::routes::forward_auth::{ProxyKind, envoy_prefix};
 
-/// What a request asks for, by method and path
+/// The handler of a request, by method and path
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Route {
-    AppHost,
-    AppUnreachable,
-    Audit,
-    AuthRedirect,
-    AwsInstanceIdentity,
-    AzureInstanceIdentity,
-    CryptoKeys,
-    ForwardAuth(Carrier, Upstream),
-    ForwardAuthAnswer,
-    GoogleInstanceIdentity,
-    Healthz,
-    Home,
-    Import,
-    IssueAppToken,
-    IssueTerminalToken,
-    Jwks,
-    LogOut,
-    LogOutPage,
-    Metrics,
-    Readyz,
-    SignIn,
-    /// An app itself, by its host or path: exactly matched paths come first, but for `/`
-    Visit,
+    Operational(Probe),
+    SignIn(Cloud),
+    Apps(AppRoute),
 }
 
-/// Every exact path, the methods allowed there, and what answers
-const ROUTES: &[(&str, &str, Route)] = &[
-    ("/", "GET, HEAD", Route::Home),
-    // It makes a session, so nothing that merely looks ahead may ask.
-    ("/api/v2/applications/auth-redirect", "GET", Route::AuthRedirect),
-    ("/api/v2/applications/host", "GET, HEAD", Route::AppHost),
-    ("/api/v2/applications/reconnecting-pty-signed-token", "POST", Route::IssueTerminalToken),
-    ("/api/v2/audit", "GET, HEAD", Route::Audit),
-    ("/api/v2/authd/import", "POST", Route::Import),
-    ("/api/v2/forward-auth/caddy", ANY, Route::ForwardAuth(Carrier::Caddy, Upstream::Apps)),
-    (
+/// A question about the server itself, which is answered also when the server is busy
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Probe {
+    Live,
+    Ready,
+    Metrics,
+}
+
+/// A path, the methods that are allowed there, and the handler
+pub(crate) struct Row {
+    path: &'static str,
+    methods: Methods,
+    /// The label of the route in metrics and logs
+    pub(crate) label: &'static str,
+    pub(crate) route: Route,
+}
+
+/// A visit to an app itself, by host or path: a request that no row matches
+pub(crate) const VISIT: Row =
+    Row { path: "", methods: Methods::ANY, label: "visit", route: Route::Apps(AppRoute::Visit) };
+
+/// Every path, exactly: nothing is decoded, folded or trimmed
+const ROWS: &[Row] = &[
+    apps("/", Methods::GET, "home", AppRoute::Home),
+    // It makes a session, so a client that merely looks ahead must not ask.
+    apps(
+        "/api/v2/applications/auth-redirect",
+        Methods::GET_ONLY,
+        "auth-redirect",
+        AppRoute::AuthRedirect,
+    ),
+    apps("/api/v2/applications/host", Methods::GET, "app-host", AppRoute::AppHost),
+    apps(
+        "/api/v2/applications/reconnecting-pty-signed-token",
+        Methods::POST,
+        "issue-terminal-token",
+        AppRoute::IssueTerminalToken,
+    ),
+    apps("/api/v2/audit", Methods::GET, "audit", AppRoute::Audit),
+    apps("/api/v2/authd/import", Methods::POST, "import", AppRoute::Import),
+    check("/api/v2/forward-auth/caddy", "forward-auth-caddy", ProxyKind::Caddy, Upstream::Apps),
+    check(
         "/api/v2/forward-auth/control-plane/caddy",
-        ANY,
-        Route::ForwardAuth(Carrier::Caddy, Upstream::ControlPlane),
+        "forward-auth-control-plane-caddy",
+        ProxyKind::Caddy,
+        Upstream::ControlPlane,
     ),
-    (
+    check(
         envoy_prefix(Upstream::ControlPlane),
-        ANY,
-        Route::ForwardAuth(Carrier::Envoy, Upstream::ControlPlane),
+        "forward-auth-control-plane-envoy",
+        ProxyKind::Envoy,
+        Upstream::ControlPlane,
     ),
-    (
+    check(
         "/api/v2/forward-auth/control-plane/nginx",
-        ANY,
-        Route::ForwardAuth(Carrier::Nginx, Upstream::ControlPlane),
+        "forward-auth-control-plane-nginx",
+        ProxyKind::Nginx,
+        Upstream::ControlPlane,
     ),
-    (
+    check(
         "/api/v2/forward-auth/control-plane/traefik",
-        ANY,
-        Route::ForwardAuth(Carrier::Traefik, Upstream::ControlPlane),
+        "forward-auth-control-plane-traefik",
+        ProxyKind::Traefik,
+        Upstream::ControlPlane,
     ),
-    (envoy_prefix(Upstream::Apps), ANY, Route::ForwardAuth(Carrier::Envoy, Upstream::Apps)),
-    ("/api/v2/forward-auth/nginx", ANY, Route::ForwardAuth(Carrier::Nginx, Upstream::Apps)),
-    ("/api/v2/forward-auth/nginx/answer", ANY, Route::ForwardAuthAnswer),
-    ("/api/v2/forward-auth/traefik", ANY, Route::ForwardAuth(Carrier::Traefik, Upstream::Apps)),
-    ("/api/v2/forward-auth/unreachable", ANY, Route::AppUnreachable),
-    ("/api/v2/users/logout", "POST", Route::LogOut),
-    ("/api/v2/workspaceagents/aws-instance-identity", "POST", Route::AwsInstanceIdentity),
-    ("/api/v2/workspaceagents/azure-instance-identity", "POST", Route::AzureInstanceIdentity),
-    ("/api/v2/workspaceagents/google-instance-identity", "POST", Route::GoogleInstanceIdentity),
-    ("/api/v2/workspaceproxies/jwks.json", "GET, HEAD", Route::Jwks),
-    ("/api/v2/workspaceproxies/me/crypto-keys", "GET, HEAD", Route::CryptoKeys),
-    ("/api/v2/workspaceproxies/me/issue-signed-app-token", "POST", Route::IssueAppToken),
-    ("/healthz", "GET, HEAD", Route::Healthz),
-    ("/login", "GET, HEAD, POST", Route::SignIn),
-    ("/logout", "POST", Route::LogOutPage),
-    ("/metrics", "GET, HEAD", Route::Metrics),
-    ("/readyz", "GET, HEAD", Route::Readyz),
+    check(envoy_prefix(Upstream::Apps), "forward-auth-envoy", ProxyKind::Envoy, Upstream::Apps),
+    check("/api/v2/forward-auth/nginx", "forward-auth-nginx", ProxyKind::Nginx, Upstream::Apps),
+    apps(
+        "/api/v2/forward-auth/nginx/answer",
+        Methods::ANY,
+        "forward-auth-answer",
+        AppRoute::ForwardAuthAnswer,
+    ),
+    check(
+        "/api/v2/forward-auth/traefik",
+        "forward-auth-traefik",
+        ProxyKind::Traefik,
+        Upstream::Apps,
+    ),
+    apps(
+        "/api/v2/forward-auth/unreachable",
+        Methods::ANY,
+        "app-unreachable",
+        AppRoute::AppUnreachable,
+    ),
+    apps("/api/v2/users/logout", Methods::POST, "logout", AppRoute::LogOut),
+    sign_in("/api/v2/workspaceagents/aws-instance-identity", "aws-instance-identity", Cloud::Aws),
+    sign_in(
+        "/api/v2/workspaceagents/azure-instance-identity",
+        "azure-instance-identity",
+        Cloud::Azure,
+    ),
+    sign_in(
+        "/api/v2/workspaceagents/google-instance-identity",
+        "google-instance-identity",
+        Cloud::Google,
+    ),
+    apps("/api/v2/workspaceproxies/jwks.json", Methods::GET, "jwks", AppRoute::Jwks),
+    apps(
+        "/api/v2/workspaceproxies/me/crypto-keys",
+        Methods::GET,
+        "crypto-keys",
+        AppRoute::CryptoKeys,
+    ),
+    apps(
+        "/api/v2/workspaceproxies/me/issue-signed-app-token",
+        Methods::POST,
+        "issue-app-token",
+        AppRoute::IssueAppToken,
+    ),
+    probe("/healthz", "healthz", Probe::Live),
+    apps("/login", Methods::GET, "login", AppRoute::LogInPage),
+    apps("/login", Methods::POST, "login", AppRoute::LogIn),
+    apps("/logout", Methods::POST, "logout-page", AppRoute::LogOutPage),
+    probe("/metrics", "metrics", Probe::Metrics),
+    probe("/readyz", "readyz", Probe::Ready),
 ];
 
-/// Proxies pass on whatever method was asked
-const ANY: &str = "*";
+const fn apps(path: &'static str, methods: Methods, label: &'static str, route: AppRoute) -> Row {
+    Row { path, methods, label, route: Route::Apps(route) }
+}
 
-/// Every path there is, with the methods allowed: a list separated by commas, or `*`
+/// A proxy's check: proxies forward the method of the visitor's request
+const fn check(
+    path: &'static str,
+    label: &'static str,
+    proxy: ProxyKind,
+    upstream: Upstream,
+) -> Row {
+    apps(path, Methods::ANY, label, AppRoute::ForwardAuth(proxy, upstream))
+}
+
+const fn sign_in(path: &'static str, label: &'static str, cloud: Cloud) -> Row {
+    Row { path, methods: Methods::POST, label, route: Route::SignIn(cloud) }
+}
+
+const fn probe(path: &'static str, label: &'static str, probe: Probe) -> Row {
+    Row { path, methods: Methods::GET, label, route: Route::Operational(probe) }
+}
+
+impl Row {
+    /// Finds the row of a request
+    ///
+    /// Any path may follow that of Envoy's checks, which append the visitor's own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RouteNotFound`] and [`Error::MethodNotAllowed`].
+    pub(crate) fn find(method: &Method, path: &str) -> Result<&'static Self, Error> {
+        let matches = |row: &&'static Self| row.path == path || row.is_check_of_envoy(path);
+        let mut allowed = Methods::NONE;
+        for row in ROWS.iter().filter(matches) {
+            if row.methods.contain(method) {
+                return Ok(row);
+            }
+            allowed = allowed.or(row.methods);
+        }
+        match allowed {
+            Methods::NONE => Err(Error::RouteNotFound),
+            allowed => Err(Error::MethodNotAllowed { allowed: allowed.to_string() }),
+        }
+    }
+
+    fn is_check_of_envoy(&self, path: &str) -> bool {
+        matches!(self.route, Route::Apps(AppRoute::ForwardAuth(ProxyKind::Envoy, _)))
+            && path.strip_prefix(self.path).is_some_and(|rest| rest.starts_with('/'))
+    }
+}
+
+/// Every path with the methods that are allowed there: a list separated by commas, or `*`
 ///
-/// Below [those of Envoy](envoy_prefix) any path may follow. For code that describes or
-/// tests the interface.
+/// For code that describes or tests the interface. Any path may follow that of Envoy's checks.
 #[doc(hidden)]
-pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ROUTES.iter().map(|(path, methods, _)| (*path, *methods))
+pub fn routes() -> impl Iterator<Item = (&'static str, String)> {
+    let first = |(n, row): &(usize, &Row)| ROWS[..*n].iter().all(|other| other.path != row.path);
+    ROWS.iter().enumerate().filter(first).map(|(_, row)| {
+        let same_path = ROWS.iter().filter(|other| other.path == row.path);
+        let methods = same_path.fold(Methods::NONE, |all, other| all.or(other.methods));
+        (row.path, methods.to_string())
+    })
 }
 
-/// The path of Envoy's checks, which the visitor's own path follows
-pub(crate) const fn envoy_prefix(upstream: Upstream) -> &'static str {
-    match upstream {
-        Upstream::Apps => "/api/v2/forward-auth/envoy",
-        Upstream::ControlPlane => "/api/v2/forward-auth/control-plane/envoy",
+/// A set of methods
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Methods(u8);
+
+impl Methods {
+    const NONE: Self = Self(0);
+    const GET_ONLY: Self = Self(1);
+    const GET: Self = Self(0b11);
+    const POST: Self = Self(0b100);
+    const ANY: Self = Self(u8::MAX);
+
+    const NAMED: [(Self, Method); 3] =
+        [(Self(1), Method::GET), (Self(0b10), Method::HEAD), (Self(0b100), Method::POST)];
+
+    const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    fn contain(self, method: &Method) -> bool {
+        self == Self::ANY
+            || Self::NAMED.iter().any(|(set, named)| self.0 & set.0 != 0 && named == method)
     }
 }
 
-impl Route {
-    /// Finds the route of an exact path
-    ///
-    /// Nothing is decoded, folded or trimmed: a path that needs normalising is not
-    /// one of ours.
-    pub(crate) fn find(method: &Method, path: &str) -> Result<Self, Failure> {
-        let exact = ROUTES.iter().find(|(known, _, _)| *known == path);
-        let below = |upstream: &Upstream| {
-            let rest = path.strip_prefix(envoy_prefix(*upstream));
-            rest.is_some_and(|rest| rest.starts_with('/'))
-        };
-        let (allowed, route) = match exact {
-            Some((_, allowed, route)) => (*allowed, *route),
-            None => match [Upstream::Apps, Upstream::ControlPlane].into_iter().find(below) {
-                Some(upstream) => (ANY, Self::ForwardAuth(Carrier::Envoy, upstream)),
-                None => return Err(Failure::RouteNotFound),
-            },
-        };
-        if allowed == ANY || allowed.split(", ").any(|allowed| allowed == method.as_str()) {
-            Ok(route)
-        } else {
-            Err(Failure::MethodNotAllowed { allowed })
+/// As in the header `Allow`, and `*` for all methods
+impl fmt::Display for Methods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::ANY {
+            return f.write_str("*");
         }
-    }
-
-    /// The label under which metrics and logs know the route
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::AppHost => "app-host",
-            Self::AppUnreachable => "app-unreachable",
-            Self::Audit => "audit",
-            Self::AuthRedirect => "auth-redirect",
-            Self::AwsInstanceIdentity => "aws-instance-identity",
-            Self::AzureInstanceIdentity => "azure-instance-identity",
-            Self::CryptoKeys => "crypto-keys",
-            Self::ForwardAuth(carrier, Upstream::Apps) => match carrier {
-                Carrier::Caddy => "forward-auth-caddy",
-                Carrier::Envoy => "forward-auth-envoy",
-                Carrier::Nginx => "forward-auth-nginx",
-                Carrier::Traefik => "forward-auth-traefik",
-            },
-            Self::ForwardAuth(carrier, Upstream::ControlPlane) => match carrier {
-                Carrier::Caddy => "forward-auth-control-plane-caddy",
-                Carrier::Envoy => "forward-auth-control-plane-envoy",
-                Carrier::Nginx => "forward-auth-control-plane-nginx",
-                Carrier::Traefik => "forward-auth-control-plane-traefik",
-            },
-            Self::ForwardAuthAnswer => "forward-auth-answer",
-            Self::GoogleInstanceIdentity => "google-instance-identity",
-            Self::Healthz => "healthz",
-            Self::Home => "home",
-            Self::Import => "import",
-            Self::IssueAppToken => "issue-app-token",
-            Self::IssueTerminalToken => "issue-terminal-token",
-            Self::Jwks => "jwks",
-            Self::LogOut => "logout",
-            Self::LogOutPage => "logout-page",
-            Self::Metrics => "metrics",
-            Self::Readyz => "readyz",
-            Self::SignIn => "login",
-            Self::Visit => "visit",
-        }
-    }
-
-    /// Whether the route is answered even when authd has all the work it can take
-    ///
-    /// Whoever watches authd must be able to tell "busy" from "dead".
-    pub(crate) const fn is_operational(self) -> bool {
-        matches!(self, Self::Healthz | Self::Metrics | Self::Readyz)
+        let named = Self::NAMED.iter().filter(|(set, _)| self.0 & set.0 != 0);
+        let names: Vec<&str> = named.map(|(_, method)| method.as_str()).collect();
+        f.write_str(&names.join(", "))
     }
 }

@@ -1,7 +1,9 @@
+use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use agent_auth::Rules;
@@ -9,148 +11,149 @@ use app_audit::Housekeeping;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use http::{Method, Request, Response};
-use http_body::Body;
-use http_body_util::Full;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt, Full};
+use identity_fetch::{Clock, Identity};
 use store::Store;
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 use uuid::{NoContext, Timestamp, Uuid};
 
-use crate::apps::{self, Apps, AppsConfig, KeysError, keys};
-use crate::error::{AccessFailure, Failure, MachineFacts};
+use crate::agents::AgentService;
+use crate::apps::{AppService, AppsConfig, KeysError};
+use crate::context::{Body, BodyError, Context};
+use crate::error::{AccessError, BoxError, Error, MachineFacts};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::router::Route;
-use crate::routes::instance_identity::{AwsSignIn, AzureSignIn, GoogleSignIn, sign_in};
-use crate::routes::{self, app_tokens, applications, crypto_keys, forward_auth, logout};
-use identity_fetch::Identity;
+use crate::proxies::TrustedProxies;
+use crate::router::{Probe, Route, Row, VISIT};
+use crate::routes::{self, agent_sign_in, health};
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-
-/// The application behind the sockets: what a request may ask and what answers it
+/// Answers every request of authd: agent sign-in, app access, audit, health and metrics
 ///
-/// Holds no state that matters. Any number of them may share one database.
+/// It has no state that must not be lost. Any number of services may share one database, and
+/// clones share everything.
 pub struct Service<S> {
-    pub(crate) store: Arc<S>,
-    /// What app access needs, where there is any
-    pub(crate) apps: Option<Arc<Apps<S>>>,
-    pub(crate) identity: ArcSwap<Identity>,
-    pub(crate) rules: Rules,
-    pub(crate) limits: Limits,
-    pub(crate) metrics: Metrics,
+    agents: Arc<AgentService<S>>,
+    /// `None` if app access is off
+    apps: Option<Arc<AppService<S>>>,
+    limits: Limits,
+    metrics: Metrics,
     clock: Clock,
-    in_flight: Semaphore,
+    in_flight: Arc<Semaphore>,
 }
 
-/// Where the time comes from: the system, or a test
-pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
-
 impl<S: Store> Service<S> {
-    /// Puts the parts together, without app access
+    /// A service without app access
+    ///
+    /// `clock` is read once for each request.
     pub fn new(store: S, identity: Identity, rules: Rules, limits: Limits, clock: Clock) -> Self {
-        Self {
+        let metrics = Metrics::new();
+        let agents = AgentService {
             store: Arc::new(store),
-            apps: None,
             identity: ArcSwap::from_pointee(identity),
             rules,
+            bounds: limits.body_bounds(),
+            metrics: metrics.clone(),
+        };
+        Self {
+            agents: Arc::new(agents),
+            apps: None,
             limits,
-            metrics: Metrics::new(),
+            metrics,
             clock,
-            in_flight: Semaphore::new(limits.requests_in_flight),
+            in_flight: Arc::new(Semaphore::new(limits.requests_in_flight)),
         }
     }
 
-    /// The same application, with app access
+    /// The same service, with app access
     ///
-    /// To be called within the tokio runtime on which visits are to be recorded.
+    /// Call it within the tokio runtime on which visits are to be recorded.
     #[must_use]
-    pub fn with_apps(mut self, config: AppsConfig) -> Self {
-        let (store, metrics) = (Arc::clone(&self.store), self.metrics.clone());
-        let visits = self.limits.requests_in_flight;
-        self.apps = Some(Arc::new(Apps::start(store, config, metrics, visits)));
-        self
+    pub fn with_apps(self, config: AppsConfig) -> Self {
+        let apps = AppService::start(
+            Arc::clone(&self.agents.store),
+            config,
+            self.metrics.clone(),
+            self.limits.body_bounds(),
+            self.limits.requests_in_flight,
+        );
+        Self { apps: Some(Arc::new(apps)), ..self }
     }
 
-    /// Fetches the keys of app access where that is due; with `rotate` it first makes and
-    /// rotates them where that is
+    /// Refreshes the keys of app access if that is due
     ///
-    /// To be called now and then, by any number of replicas: one of them rotates.
+    /// With `rotate` it first makes and rotates them if that is due. Call it every few minutes,
+    /// on any number of replicas: one of them rotates. Does nothing if app access is off.
     ///
     /// # Errors
     ///
-    /// If the store fails, or the system has no random bytes; the keys at hand stay good.
-    pub async fn keep_keys(&self, rotate: bool) -> Result<(), KeysError> {
-        let Some(apps) = &self.apps else { return Ok(()) };
-        let now = self.now();
-        // A replica that cannot rotate still needs the keys that another made.
-        let rotated = if rotate { keys::rotate(&*apps.store, now).await } else { Ok(()) };
-        let refreshed = apps.keys.refresh(&*apps.store, now).await;
-        rotated.and_then(|()| refreshed.map_err(Into::into))
+    /// If the store fails, or the system has no random bytes; the fetched keys stay in use.
+    pub async fn maintain_keys(&self, rotate: bool) -> Result<(), KeysError> {
+        match &self.apps {
+            Some(apps) => apps.maintain_keys(rotate, self.now()).await,
+            None => Ok(()),
+        }
     }
 
-    /// Keeps the audit from growing for ever, until what is returned is dropped
+    /// Starts to delete old rows of the audit, until the returned value is dropped
     ///
-    /// Rows of the log are kept for `keep_rows`, or for good. To be called within a tokio
-    /// runtime; nothing where there is no app access.
-    pub fn keep_house(&self, keep_rows: Option<Duration>) -> Option<Housekeeping> {
-        let apps = self.apps.as_ref()?;
-        let store = Arc::clone(&self.store);
-        Some(Housekeeping::start(store, apps.audit_window(), keep_rows, apps::audit_observer()))
+    /// Rows of the log are kept for `keep_rows`, or for ever. Call it within a tokio runtime.
+    /// `None` if app access is off.
+    pub fn start_housekeeping(&self, keep_rows: Option<Duration>) -> Option<Housekeeping> {
+        self.apps.as_ref().map(|apps| apps.start_housekeeping(keep_rows))
     }
 
-    /// Waits until what visits left to be written is written, if not for long
+    /// Waits until the visits answered so far are recorded, for ten seconds at most
     ///
-    /// To be called once no request is answered any more.
-    pub async fn finish(&self) {
-        let Some(apps) = &self.apps else { return };
-        let drained = apps.recorder.drain(apps::AUDIT_DRAIN).await;
-        info!(written = drained.written, lost = drained.lost, "audit drained");
+    /// Call it once no more requests are answered.
+    pub async fn drain_audit(&self) {
+        if let Some(apps) = &self.apps {
+            apps.drain_audit().await;
+        }
     }
 
     /// What proofs are verified with
     pub fn identity(&self) -> Arc<Identity> {
-        self.identity.load_full()
+        self.agents.identity.load_full()
     }
 
-    /// Replaces what proofs are verified with; requests under way finish with what they began with
+    /// Replaces what proofs are verified with
+    ///
+    /// Requests under way finish with the value that they began with.
     pub fn set_identity(&self, identity: Identity) {
-        self.identity.store(Arc::new(identity));
+        self.agents.identity.store(Arc::new(identity));
     }
 
     /// Logs a warning for every trusted certificate that expires soon
     pub fn warn_of_expiry(&self) {
-        self.identity.load_full().warn_of_expiry(self.now());
+        self.identity().warn_of_expiry(self.now());
     }
 
-    /// The time, read once per request
-    pub(crate) fn now(&self) -> SystemTime {
+    fn now(&self) -> SystemTime {
         (self.clock)()
     }
 
-    /// Answers a request from nobody knows where, whatever it holds
+    /// Answers a request whose peer address is unknown
     ///
     /// Otherwise like [`answer_to`](Self::answer_to).
     pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
     where
-        B: Body<Data = Bytes> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         self.answer_from(None, request).await
     }
 
-    /// Answers a request that came over a connection with `peer`, whatever it holds
+    /// Answers a request that came over a connection with `peer`
     ///
-    /// Every answer carries its request id, and every failure leaves one line in
-    /// the log under that id. A handler that panics costs one answer, not the
-    /// process.
+    /// Every answer has a request id, and every failure leaves one line with this id in the log.
+    /// A handler that panics costs one answer, and not the process.
     pub async fn answer_to<B>(&self, peer: IpAddr, request: Request<B>) -> Response<Full<Bytes>>
     where
-        B: Body<Data = Bytes> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         self.answer_from(Some(peer), request).await
     }
@@ -161,33 +164,28 @@ impl<S: Store> Service<S> {
         request: Request<B>,
     ) -> Response<Full<Bytes>>
     where
-        B: Body<Data = Bytes> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let started = Instant::now();
-        // Version 7, so that ids sort by time in whatever keeps the log; to the millisecond
-        // is enough, and needs no lock that all requests would share.
-        let request_id = Uuid::new_v7(Timestamp::now(NoContext));
+        let now = self.now();
+        let request_id = new_request_id(now);
         let _counted = self.metrics.request_started();
 
-        let route = Route::find(request.method(), request.uri().path());
-        // An app's own `/` is never ours.
-        let is_open = matches!(route, Err(Failure::RouteNotFound)) || request.uri().path() == "/";
-        let route = match &self.apps {
-            Some(apps) if is_open && apps.is_visited_by(&request, peer) => Ok(Route::Visit),
-            _ => route,
-        };
-        let name = route.as_ref().map_or("unmatched", |route| route.name());
-        let outcome = match route {
-            Ok(route) => {
-                let answer = AssertUnwindSafe(self.dispatch(route, peer, request, request_id));
-                answer.catch_unwind().await.unwrap_or(Err(Failure::Panicked))
+        let (head, body) = request.into_parts();
+        let body = body.map_err(|error| BodyError(error.into())).boxed_unsync();
+        let cx = Context::new(&head, peer, self.trusted_proxies(), now, request_id);
+        let row = self.find(&cx);
+        let label = row.as_ref().map_or("unmatched", |row| row.label);
+        let outcome = match row {
+            Ok(row) => {
+                let answer = AssertUnwindSafe(self.handle(row.route, &cx, body));
+                answer.catch_unwind().await.unwrap_or(Err(Error::Panicked))
             }
-            Err(failure) => Err(failure),
+            Err(error) => Err(error),
         };
-        let mut response = outcome.unwrap_or_else(|failure| {
-            log_failure(&failure, name, request_id);
-            failure.into_response()
+        let mut response = outcome.unwrap_or_else(|error| {
+            log(&error, label, request_id);
+            error.into_response()
         });
 
         let has_content = !response.body().is_end_stream();
@@ -201,109 +199,110 @@ impl<S: Store> Service<S> {
         ) {
             headers.insert(X_REQUEST_ID, id);
         }
-        self.metrics.request_answered(name, response.status().as_u16(), started.elapsed());
+        self.metrics.request_answered(label, response.status().as_u16(), started.elapsed());
         response
     }
 
-    async fn dispatch<B>(
+    fn trusted_proxies(&self) -> &TrustedProxies {
+        self.apps.as_ref().map_or(&NO_PROXIES, |apps| &apps.config.trusted)
+    }
+
+    /// The row of a request: a route of ours, or a visit to an app
+    fn find(&self, cx: &Context<'_>) -> Result<&'static Row, Error> {
+        let row = Row::find(&cx.head.method, cx.path);
+        // `/` on an app's host is the app's, and never ours.
+        let is_open = matches!(row, Err(Error::RouteNotFound)) || cx.path == "/";
+        match &self.apps {
+            Some(apps) if is_open && apps.is_visited_by(cx) => Ok(&VISIT),
+            _ => row,
+        }
+    }
+
+    async fn handle(
         &self,
         route: Route,
-        peer: Option<IpAddr>,
-        request: Request<B>,
-        request_id: Uuid,
-    ) -> Result<Response<Full<Bytes>>, Failure>
-    where
-        B: Body<Data = Bytes> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let _permit = if route.is_operational() {
-            None
-        } else {
-            Some(self.in_flight.try_acquire().map_err(|_| Failure::Overloaded)?)
-        };
+        cx: &Context<'_>,
+        body: Body,
+    ) -> Result<http::Response<Full<Bytes>>, Error> {
         let answer = async {
             match route {
-                Route::AwsInstanceIdentity => {
-                    sign_in::<AwsSignIn, _, _>(self, request, request_id).await
+                Route::Operational(Probe::Live) => Ok(health::live()),
+                Route::Operational(Probe::Ready) => health::ready(&*self.agents.store).await,
+                Route::Operational(Probe::Metrics) => {
+                    self.observe();
+                    health::metrics(&self.metrics)
                 }
-                Route::AzureInstanceIdentity => {
-                    sign_in::<AzureSignIn, _, _>(self, request, request_id).await
+                Route::SignIn(cloud) => {
+                    let _slot = self.slot()?;
+                    agent_sign_in::sign_in(&self.agents, cloud, cx, body).await
                 }
-                Route::GoogleInstanceIdentity => {
-                    sign_in::<GoogleSignIn, _, _>(self, request, request_id).await
+                Route::Apps(route) => {
+                    let _slot = self.slot()?;
+                    let apps = self.apps.as_ref().ok_or(AccessError::Off)?;
+                    routes::answer(apps, route, cx, body).await
                 }
-                Route::Healthz => Ok(routes::health::live()),
-                Route::Metrics => Ok(routes::health::metrics(self)),
-                Route::Readyz => routes::health::ready(&*self.store).await,
-                _ => self.dispatch_access(route, peer, request, request_id).await,
             }
         };
         tokio::time::timeout(self.limits.request, answer)
             .await
-            .unwrap_or(Err(Failure::DeadlineExceeded))
+            .unwrap_or(Err(Error::DeadlineExceeded))
     }
 
-    /// The routes that there are while app access is on
-    async fn dispatch_access<B>(
-        &self,
-        route: Route,
-        peer: Option<IpAddr>,
-        request: Request<B>,
-        request_id: Uuid,
-    ) -> Result<Response<Full<Bytes>>, Failure>
-    where
-        B: Body<Data = Bytes> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let apps = self.apps.as_ref().ok_or(AccessFailure::Off)?;
-        let (now, bounds) = (self.now(), self.limits.body_bounds());
-        let request = match route {
-            Route::IssueAppToken => {
-                return app_tokens::issue_for_proxy(apps, request, bounds, now, request_id).await;
-            }
-            Route::IssueTerminalToken => {
-                let client = apps.asked_of(&request, peer).client;
-                return app_tokens::issue_for_terminal(
-                    apps, request, bounds, client, now, request_id,
-                )
-                .await;
-            }
-            Route::Import => {
-                let client = apps.asked_of(&request, peer).client;
-                // On the heap, as every connection has room for what is not.
-                let import = routes::import::import(apps, request, bounds, client, now);
-                return Box::pin(import).await;
-            }
-            Route::SignIn if request.method() == Method::POST => {
-                let client = apps.asked_of(&request, peer).client;
-                return routes::login::sign_in(apps, request, bounds, client, now).await;
-            }
-            _ => request.into_parts().0,
-        };
-        let (headers, path) = (&request.headers, request.uri.path());
-        let query = request.uri.query().unwrap_or_default();
-        let asked = apps.asked(&request.uri, headers, peer);
-        let client = asked.client;
-        match route {
-            Route::AppHost => applications::host(apps, headers, query, client, now).await,
-            Route::AppUnreachable => forward_auth::unreachable(apps, headers, &asked),
-            Route::Audit => routes::audit::list(apps, headers, query, client, now).await,
-            Route::AuthRedirect => {
-                applications::auth_redirect(apps, headers, (path, query), client, now).await
-            }
-            Route::CryptoKeys => crypto_keys::for_proxy(apps, headers, query, now).await,
-            Route::ForwardAuth(carrier, upstream) => {
-                let asker = (carrier, upstream);
-                forward_auth::check(apps, asker, &request, &asked, now, request_id).await
-            }
-            Route::ForwardAuthAnswer => forward_auth::answer(apps, headers, &asked),
-            Route::Home => routes::home::page(apps, headers, query, client, now).await,
-            Route::Jwks => crypto_keys::public(apps, now).await,
-            Route::LogOut => logout::log_out(apps, headers, query, client, now).await,
-            Route::LogOutPage => logout::from_page(apps, headers, query, client, now).await,
-            Route::SignIn => Ok(routes::login::page(query)),
-            Route::Visit => Ok(routes::visit::direct(apps, &request, asked, now, request_id).await),
-            _ => Err(Failure::RouteNotFound),
+    /// A place among the requests that are answered at the same time
+    ///
+    /// Operational routes do not need one: a probe must be able to tell a busy server from a dead
+    /// one.
+    fn slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Error> {
+        self.in_flight.try_acquire().map_err(|_| Error::Overloaded)
+    }
+
+    /// Sets the metrics that are computed when they are read
+    fn observe(&self) {
+        self.agents.observe(self.now());
+        if let Some(apps) = &self.apps {
+            self.metrics.audited(apps.audit_stats());
+        }
+    }
+}
+
+/// The address of a request's peer, as an extension of the request
+///
+/// A host that mounts [`Service`] as a tower service adds it, so that clients are known by
+/// address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+impl<S, B> tower_service::Service<Request<B>> for Service<S>
+where
+    S: Store + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
+            Ok(service.answer_from(peer, request).await)
+        })
+    }
+}
+
+impl<S> Clone for Service<S> {
+    fn clone(&self) -> Self {
+        Self {
+            agents: Arc::clone(&self.agents),
+            apps: self.apps.clone(),
+            limits: self.limits,
+            metrics: self.metrics.clone(),
+            clock: Arc::clone(&self.clock),
+            in_flight: Arc::clone(&self.in_flight),
         }
     }
 }
@@ -312,28 +311,34 @@ impl<S> fmt::Debug for Service<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service")
             .field("limits", &self.limits)
-            .field("rules", &self.rules)
+            .field("rules", &self.agents.rules)
             .finish_non_exhaustive()
     }
 }
 
-/// The one line that a failure leaves
-fn log_failure(failure: &Failure, route: &'static str, request_id: Uuid) {
-    let class = failure.class();
-    let status = failure.status().as_u16();
-    let detail = failure.log_detail();
-    let machine = failure.machine();
-    let is_refused = machine.is_some() || status == 401;
-    // Fields that have no value are left out.
+/// Version 7, so that ids sort by time in the log; without a counter, which all requests would
+/// share
+fn new_request_id(now: SystemTime) -> Uuid {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
+}
+
+/// Writes the one line that an error leaves in the log
+fn log(error: &Error, route: &'static str, request_id: Uuid) {
+    let problem = error.problem();
+    let (class, status, detail) = (problem.class, problem.status.as_u16(), problem.log_detail());
+    let machine = error.machine();
+    let is_warning = machine.is_some() || status == 401;
+    // Fields without a value are left out.
     let MachineFacts { instance_id, cloud, verified, setting, value, claims } =
         machine.unwrap_or_default();
     let claims = claims.as_deref();
-    if failure.status().is_server_error() {
+    if problem.status.is_server_error() {
         error!(
             %request_id, route, status, class, instance_id, cloud, verified, setting, value, claims,
             detail, "request failed"
         );
-    } else if is_refused {
+    } else if is_warning {
         warn!(
             %request_id, route, status, class, instance_id, cloud, verified, setting, value, claims,
             detail, "request refused"
@@ -342,3 +347,9 @@ fn log_failure(failure: &Failure, route: &'static str, request_id: Uuid) {
         info!(%request_id, route, status, class, detail, "request refused");
     }
 }
+
+static NO_PROXIES: TrustedProxies = TrustedProxies::NONE;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");

@@ -82,13 +82,13 @@ async fn serve<S: Store + 'static>(
         service = service.with_apps(apps);
     }
     let service = Arc::new(service);
-    keep_keys(&service, config.key_rotation).await;
-    let housekeeping = service.keep_house(config.audit_retention);
+    maintain_keys(&service, config.key_rotation).await;
+    let housekeeping = service.start_housekeeping(config.audit_retention);
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::Signals)?;
     let reload = tokio::spawn(reload_trust(Arc::clone(&service), config.identity)?);
     let watch = tokio::spawn(watch_expiry(Arc::clone(&service)));
-    let keeper = tokio::spawn(keep_keys_fresh(Arc::clone(&service), config.key_rotation));
+    let keeper = tokio::spawn(maintain_keys_regularly(Arc::clone(&service), config.key_rotation));
 
     let address = listener.local_addr().unwrap_or(config.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
@@ -108,24 +108,24 @@ async fn serve<S: Store + 'static>(
     watch.abort();
     keeper.abort();
     drop(housekeeping);
-    service.finish().await;
+    service.drain_audit().await;
     info!("stopped");
     Ok(())
 }
 
 /// Sees to the keys of app access every ten minutes, and sooner where that failed
-async fn keep_keys_fresh<S: Store + 'static>(service: Arc<Service<S>>, rotate: bool) {
+async fn maintain_keys_regularly<S: Store + 'static>(service: Arc<Service<S>>, rotate: bool) {
     let mut failed = false;
     loop {
         let pause = if failed { 15 } else { 10 * 60 };
         tokio::time::sleep(Duration::from_secs(pause)).await;
-        failed = !keep_keys(&service, rotate).await;
+        failed = !maintain_keys(&service, rotate).await;
     }
 }
 
 /// Whether the keys of app access are as they should be
-async fn keep_keys<S: Store + 'static>(service: &Service<S>, rotate: bool) -> bool {
-    let kept = service.keep_keys(rotate).await;
+async fn maintain_keys<S: Store + 'static>(service: &Service<S>, rotate: bool) -> bool {
+    let kept = service.maintain_keys(rotate).await;
     if let Err(error) = &kept {
         error!(error = authd_http::error_chain(error), "the keys of app access stay as they were");
     }

@@ -218,7 +218,7 @@ async fn keys_are_fetched_where_they_cannot_be_rotated() {
         )
         .await;
     world.move_clock(601);
-    let error = world.app.keep_keys(true).await.unwrap_err().to_string();
+    let error = world.app.maintain_keys(true).await.unwrap_err().to_string();
     assert!(
         error.contains(&format!("the key with digest `{}` is not among", AT_HAND.1)),
         "{error}"

@@ -176,7 +176,7 @@ impl Plan {
         let clock: authd_http::Clock = Arc::new(clock(now, &shift));
         let app = Service::new(store, Identity::builtin(), Rules::default(), self.limits, clock)
             .with_apps(self.config);
-        app.keep_keys(true).await.unwrap();
+        app.maintain_keys(true).await.unwrap();
         let app = Arc::new(app);
         let served = Arc::clone(&app);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

@@ -64,7 +64,7 @@ impl Deployment {
         if apps {
             app = app.with_apps(config());
             // What the tables of a release before app access have of keys is not enough.
-            let _ = app.keep_keys(false).await;
+            let _ = app.maintain_keys(false).await;
         }
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -5,7 +5,7 @@ use app_authz::address::{HostPattern, HttpUrl};
 use app_authz::app::INACTIVE_TIMEOUT;
 use app_authz::rbac::Switches;
 
-use super::forwarded::TrustedProxies;
+use crate::proxies::TrustedProxies;
 
 /// How apps are reached, and on what terms
 ///

@@ -8,20 +8,20 @@ use memchr::memchr_iter;
 
 use super::config::{CookieConfig, SameSite};
 
-/// Bakes cookies, all with the attributes the deployment asks for
+/// Makes cookies with the attributes that the deployment demands
 #[derive(Clone, Debug)]
 pub(crate) struct Cookies {
     config: CookieConfig,
 }
 
-/// How long a browser keeps a cookie
+/// When a browser deletes a cookie
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Lasting {
+pub(crate) enum Expiry {
     /// Until the browser closes
     Session,
-    Until(SystemTime),
-    /// Not a moment longer
-    Gone,
+    At(SystemTime),
+    /// The browser deletes it at once
+    Delete,
 }
 
 impl Cookies {
@@ -34,22 +34,22 @@ impl Cookies {
         CookieNames::new(&self.config.prefix, app_hosts)
     }
 
-    /// The name of a cookie of our own making
+    /// The prefixed name of a cookie that the control plane does not know
     pub(crate) fn named(&self, name: &str) -> String {
         format!("{}{name}", self.config.prefix)
     }
 
     /// A cookie that no script may read
     ///
-    /// Without a domain it goes to the one host that sets it. Nothing if a part could
-    /// not stand in the header, or would end the attribute it stands in.
-    pub(crate) fn bake(
+    /// Without a domain the browser sends it only to the host that set it. `None` if a part
+    /// contains a byte that a header does not allow, or would end its attribute.
+    pub(crate) fn set(
         &self,
         name: &str,
         value: &str,
         path: &str,
         domain: Option<&str>,
-        lasting: Lasting,
+        expiry: Expiry,
     ) -> Option<HeaderValue> {
         let sound = |text: &str| text.bytes().all(|b| b.is_ascii_graphic() && b != b';');
         if ![name, value, path, domain.unwrap_or_default()].into_iter().all(sound) {
@@ -60,13 +60,13 @@ impl Cookies {
             cookie.push_str("; Domain=");
             cookie.push_str(domain);
         }
-        match lasting {
-            Lasting::Session => {}
-            Lasting::Until(end) => {
+        match expiry {
+            Expiry::Session => {}
+            Expiry::At(end) => {
                 let end = DateTime::<Utc>::from(end).format("%a, %d %b %Y %H:%M:%S GMT");
                 cookie.push_str(&format!("; Expires={end}"));
             }
-            Lasting::Gone => cookie.push_str("; Max-Age=0"),
+            Expiry::Delete => cookie.push_str("; Max-Age=0"),
         }
         cookie.push_str("; HttpOnly");
         if self.config.secure {
@@ -85,8 +85,8 @@ impl Cookies {
 
 /// All cookies of a request, in its order
 ///
-/// At most [`MAX_COOKIES`]; what is no `name=value` in UTF-8 is passed over. Quotes around a
-/// value are none of it (RFC 6265, section 4.1.1).
+/// At most [`MAX_COOKIES`]; what is not `name=value` in UTF-8 is skipped. Quotes around a value
+/// are not part of it (RFC 6265, section 4.1.1).
 pub(crate) fn cookies(headers: &HeaderMap) -> Vec<(&str, &str)> {
     let texts = pairs(headers).filter_map(|pair| std::str::from_utf8(pair).ok());
     let named = texts.filter_map(|pair| pair.split_once('=')).take(MAX_COOKIES);
@@ -100,7 +100,7 @@ fn unquoted(value: &str) -> &str {
 /// The cookies an app may see, as one header
 pub(crate) fn for_app(headers: &HeaderMap, names: &CookieNames) -> HeaderValue {
     let open: Vec<&[u8]> = visible(headers, |name| names.is_withheld(name)).collect();
-    // All of it stood in a header before.
+    // Each part was in a header before.
     HeaderValue::from_bytes(&open.join(&b"; "[..])).unwrap_or(HeaderValue::from_static(""))
 }
 
@@ -120,7 +120,7 @@ fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     lines.flat_map(split).map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
 }
 
-/// What stands between semicolons; a token is long, so these are looked for in strides
+/// The parts between semicolons; searched with SIMD, since a token is long
 fn split(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let ends = memchr_iter(b';', line).chain([line.len()]);
     ends.scan(0, |start, end| {
@@ -148,9 +148,9 @@ mod tests {
             partitioned: true,
             prefix: "__Secure-".to_owned(),
         });
-        let until = Lasting::Until(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
-        for (cookies, lasting, domain, expected) in [
-            (&plain, Lasting::Session, None, "a=b; Path=/x/; HttpOnly; SameSite=Lax"),
+        let until = Expiry::At(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+        for (cookies, expiry, domain, expected) in [
+            (&plain, Expiry::Session, None, "a=b; Path=/x/; HttpOnly; SameSite=Lax"),
             (
                 &plain,
                 until,
@@ -159,13 +159,13 @@ mod tests {
             ),
             (
                 &strict,
-                Lasting::Gone,
+                Expiry::Delete,
                 Some("example.com"),
                 "a=b; Path=/x/; Domain=example.com; Max-Age=0; HttpOnly; Secure; SameSite=None; \
                  Partitioned",
             ),
         ] {
-            assert_eq!(cookies.bake("a", "b", "/x/", domain, lasting).unwrap(), expected);
+            assert_eq!(cookies.set("a", "b", "/x/", domain, expiry).unwrap(), expected);
         }
         assert_eq!(strict.named("x"), "__Secure-x");
     }
@@ -174,8 +174,8 @@ mod tests {
     fn nothing_breaks_out_of_a_cookie() {
         let cookies = Cookies::new(CookieConfig::default());
         for bad in ["/a; Domain=evil.example", "/a\r\nSet-Cookie: x=y", "/a b", "/ä"] {
-            assert!(cookies.bake("a", "b", bad, None, Lasting::Session).is_none(), "{bad}");
-            assert!(cookies.bake("a", bad, "/", None, Lasting::Session).is_none(), "{bad}");
+            assert!(cookies.set("a", "b", bad, None, Expiry::Session).is_none(), "{bad}");
+            assert!(cookies.set("a", bad, "/", None, Expiry::Session).is_none(), "{bad}");
         }
     }
 

@@ -1,95 +1,94 @@
-//! App access: who asks for which app, and what they are answered
+//! App access: which app a visitor asks for, and whether the visitor may open it
 //!
-//! A request becomes a [`Visit`] (`visit`), which a good app token lets through at once
-//! (`flow`). Any other comes to the gate (`gate`), which asks the directory once, decides,
-//! and records. How the answer reaches whoever asked is the routes' business.
+//! A request becomes a [`Visit`] (`visit`). A good app token admits it at once (`admit`). Any
+//! other visit comes to the gate (`gate`), which asks the directory once, decides, and records.
+//! The routes turn what comes back into an answer that their proxy can relay.
 
+mod admit;
 mod config;
 mod control_plane;
 mod cookies;
 mod cors;
 mod deployments;
-mod flow;
-mod forwarded;
 mod gate;
-pub(crate) mod keys;
+mod keys;
 mod query;
+mod require;
 mod seal;
 mod session;
-mod told;
 mod visit;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use app_audit::{Recorder, Window};
+use app_audit::{Housekeeping, Recorder, Window};
 use app_authz::credential::{KeyHolder, Session, Terms};
 use app_authz::rbac::BuiltInRoles;
-use http::Uri;
-use http::header::HeaderMap;
 use store::Store;
 use tokio::sync::Semaphore;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
+pub(crate) use self::admit::{Admitted, admit, user_agent};
 pub use self::config::{AppsConfig, AuditFail, CookieConfig, SameSite, Signing};
 pub(crate) use self::control_plane::{Upstream, cookies as cookies_for_control_plane};
-pub(crate) use self::cookies::{Cookies, Lasting, cookies, for_app as cookies_for_app};
-pub(crate) use self::cors::Preflight;
+pub(crate) use self::cookies::{Cookies, Expiry, cookies, for_app as cookies_for_app};
 use self::deployments::{Deployment, Deployments};
-pub(crate) use self::flow::{Allowed, Request as VisitRequest, user_agent, visit};
-pub(crate) use self::forwarded::{Asked, X_FORWARDED_HOST, first, own_host};
-pub use self::forwarded::{Network, ParseNetworkError, TrustedProxies};
-pub(crate) use self::gate::{Asking, Whence, issue};
+pub(crate) use self::gate::{AccessAttempt, ReturnTo, issue};
 use self::keys::Keys;
 pub use self::keys::KeysError;
-pub(crate) use self::query::{
-    encoded, encoded_path, for_app as query_for_app, holds_token, parameters,
-};
+pub(crate) use self::query::{encoded_path, for_app as query_for_app, holds_token, parameters};
+pub(crate) use self::require::{Require, SignedIn};
 use self::seal::Seals;
-pub(crate) use self::session::{SignedIn, same_origin, signed_in};
-pub(crate) use self::told::Told;
-pub(crate) use self::visit::{Visit, accepts_html, carried, parameter, terminal_agent, with_query};
+pub(crate) use self::session::{presented_session, same_origin};
+pub(crate) use self::visit::{Visit, parameter, terminal_agent, with_query};
+use crate::body::Bounds;
+use crate::context::Context;
+use crate::error::chain;
 use crate::metrics::Metrics;
 
-/// Everything app access needs, for as long as the server runs
-pub(crate) struct Apps<S> {
+/// Everything that app access needs, for as long as the server runs
+pub(crate) struct AppService<S> {
     pub(crate) config: AppsConfig,
     pub(crate) store: Arc<S>,
     pub(crate) deployments: Deployments,
     pub(crate) cookies: Cookies,
     pub(crate) keys: Keys,
-    pub(crate) seals: Seals,
-    pub(crate) recorder: Recorder,
-    pub(crate) metrics: Metrics,
+    pub(crate) bounds: Bounds,
+    metrics: Metrics,
+    seals: Seals,
+    recorder: Recorder,
     roles: BuiltInRoles,
-    /// What the server is called in a key's audience
+    /// The name of this server in a key's audience
     audience: String,
-    /// Visits being decided, whether or not somebody waits for them
+    /// Visits being decided, also those whose visitors have hung up
     visits: Arc<Semaphore>,
-    /// Writes that nobody waits for
+    /// Writes whose outcome no request waits for
     writes: Arc<Semaphore>,
 }
 
-impl<S: Store> Apps<S> {
-    /// Puts the parts together, on the runtime on which events are to be recorded
+impl<S: Store> AppService<S> {
+    /// Starts to record events on the current runtime
+    ///
+    /// At most `visits` visits are decided at the same time.
     pub(crate) fn start(
         store: Arc<S>,
         config: AppsConfig,
         metrics: Metrics,
+        bounds: Bounds,
         visits: usize,
     ) -> Self {
         let cookies = Cookies::new(config.cookies.clone());
         let primary =
             Deployment::primary(config.access_url.clone(), config.app_hosts.clone(), &cookies);
-        let settings =
-            app_audit::Settings::default().window(window(&config)).observer(audit_observer());
+        let settings = app_audit::Settings::default().window(window(&config)).observer(observer());
         Self {
             recorder: Recorder::start(Arc::clone(&store), settings),
             deployments: Deployments::new(primary, cookies.clone()),
             cookies,
             keys: Keys::new(config.signing),
+            bounds,
             seals: Seals::default(),
             roles: BuiltInRoles::new(config.switches),
             audience: config.access_url.to_string().trim_end_matches('/').to_owned(),
@@ -101,44 +100,47 @@ impl<S: Store> Apps<S> {
         }
     }
 
-    /// What an audit session is
-    pub(crate) fn audit_window(&self) -> Window {
-        window(&self.config)
-    }
-
-    /// Whether a request that no route answers is for an app: by its host or its path
-    pub(crate) fn is_visited_by<B>(
+    /// Refreshes the keys if that is due; with `rotate` first makes and rotates them if due
+    ///
+    /// # Errors
+    ///
+    /// If the store fails, or the system has no random bytes; the fetched keys stay in use.
+    pub(crate) async fn maintain_keys(
         &self,
-        request: &http::Request<B>,
-        peer: Option<IpAddr>,
-    ) -> bool {
-        let path = request.uri().path();
-        path.starts_with("/@")
-            || path.starts_with("/%40")
-            || terminal_agent(path).is_some()
-            || self.deployments.primary.has_app_host(self.asked_of(request, peer).host)
+        rotate: bool,
+        now: SystemTime,
+    ) -> Result<(), KeysError> {
+        // A replica that cannot rotate still needs the keys that another replica made.
+        let rotated = if rotate { keys::rotate(&*self.store, now).await } else { Ok(()) };
+        let refreshed = self.keys.refresh(&*self.store, now).await;
+        rotated.and_then(|()| refreshed.map_err(Into::into))
     }
 
-    /// What was asked, as far as it can be believed
-    pub(crate) fn asked_of<'a, B>(
-        &self,
-        request: &'a http::Request<B>,
-        peer: Option<IpAddr>,
-    ) -> Asked<'a> {
-        self.asked(request.uri(), request.headers(), peer)
+    /// Starts to delete audit rows that are older than `keep_rows`, and sessions that ended
+    pub(crate) fn start_housekeeping(&self, keep_rows: Option<Duration>) -> Housekeeping {
+        Housekeeping::start(Arc::clone(&self.store), window(&self.config), keep_rows, observer())
     }
 
-    /// What was asked, as far as it can be believed
-    pub(crate) fn asked<'a>(
-        &self,
-        uri: &'a Uri,
-        headers: &'a HeaderMap,
-        peer: Option<IpAddr>,
-    ) -> Asked<'a> {
-        Asked::of(uri, headers, peer, &self.config.trusted)
+    /// Waits until queued audit events are written, for ten seconds at most
+    pub(crate) async fn drain_audit(&self) {
+        let drained = self.recorder.drain(AUDIT_DRAIN).await;
+        info!(written = drained.written, lost = drained.lost, "audit drained");
     }
 
-    /// On what terms session tokens are taken
+    /// Counts of audit events
+    pub(crate) fn audit_stats(&self) -> app_audit::Stats {
+        self.recorder.stats()
+    }
+
+    /// Whether a request for a path that is not a route is for an app, by host or path
+    pub(crate) fn is_visited_by(&self, cx: &Context<'_>) -> bool {
+        cx.path.starts_with("/@")
+            || cx.path.starts_with("/%40")
+            || terminal_agent(cx.path).is_some()
+            || self.deployments.primary.has_app_host(cx.host)
+    }
+
+    /// The terms on which session tokens are accepted
     ///
     /// Only the dashboard activates a dormant user, and only it can have a provider's token
     /// refreshed: until a user has signed in there again, the session counts as signed out.
@@ -156,9 +158,14 @@ impl<S: Store> Apps<S> {
         &self.roles
     }
 
-    /// Writes what the use of a key changed, without keeping anybody waiting
+    /// The URL of the dashboard, for the link on pages
+    pub(crate) fn dashboard(&self) -> String {
+        self.config.access_url.to_string()
+    }
+
+    /// Writes what the use of a key changed, without waiting for it
     ///
-    /// Where too many such writes are under way it is left to the key's next use.
+    /// If too many such writes are under way, the key's next use makes the change.
     pub(crate) fn write_back(&self, holder: &KeyHolder, session: Session, ip: Option<IpAddr>) {
         let Some(update) = session.update else { return };
         let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else { return };
@@ -166,19 +173,15 @@ impl<S: Store> Apps<S> {
         tokio::spawn(async move {
             let _permit = permit;
             if let Err(error) = store.update(&key, update, ip).await {
-                warn!(
-                    key = key.id,
-                    error = crate::error::chain(&error),
-                    "a session was not updated"
-                );
+                warn!(key = key.id, error = chain(&error), "a session was not updated");
             }
         });
     }
 }
 
-impl<S> fmt::Debug for Apps<S> {
+impl<S> fmt::Debug for AppService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Apps").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("AppService").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -186,18 +189,17 @@ fn window(config: &AppsConfig) -> Window {
     Window::default().stale(config.audit_session_timeout).close(config.audit_close_rows)
 }
 
-/// Who is told of what goes wrong with the audit
-pub(crate) fn audit_observer() -> Arc<dyn app_audit::Observer> {
+/// Logs what goes wrong with the audit
+fn observer() -> Arc<dyn app_audit::Observer> {
     Arc::new(AuditLog)
 }
 
-/// Says in the log what the audit could not keep
 #[derive(Debug)]
 struct AuditLog;
 
 impl app_audit::Observer for AuditLog {
     fn unrecorded(&self, record: &app_audit::Record, why: app_audit::Unrecorded) {
-        // Nowhere else is there a trace of it, so all of it is told.
+        // The log is the only trace of the event, so it gets all of it.
         error!(%why, record = ?record, "an audit event was not recorded");
     }
 
@@ -206,12 +208,12 @@ impl app_audit::Observer for AuditLog {
     }
 
     fn failing(&self, error: &dyn std::error::Error, waiting: usize) {
-        error!(error = crate::error::chain(error), waiting, "the audit cannot be written");
+        error!(error = chain(error), waiting, "the audit cannot be written");
     }
 }
 
-/// Updates of sessions under way at a time
+/// Updates of sessions that may be under way at the same time
 const WRITES: usize = 64;
 
-/// How long the audit may take to write what is queued when the server stops
-pub(crate) const AUDIT_DRAIN: Duration = Duration::from_secs(10);
+/// Time for writing queued audit events when the server stops
+const AUDIT_DRAIN: Duration = Duration::from_secs(10);

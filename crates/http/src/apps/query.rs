@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use app_authz::credential::SessionToken;
 use app_authz::token::{API_KEY_PARAMETER, SIGNED_TOKEN_PARAMETER};
 
+use crate::reply::encoded;
+
 /// The decoded parameters of a query, at most [`MAX_PARAMETERS`]
 pub(crate) fn parameters(query: &str) -> Vec<(String, String)> {
     let pairs = form_urlencoded::parse(query.as_bytes()).take(MAX_PARAMETERS);
@@ -43,21 +45,6 @@ fn withheld(pair: &str) -> Option<Cow<'_, str>> {
 /// The control plane's proxies send it decoded, and a question mark in it is no query.
 pub(crate) fn encoded_path(path: &str) -> String {
     encoded(path).replace('?', "%3F")
-}
-
-/// The same query, with what could not stand in a URL encoded
-///
-/// Browsers send a backslash in a query as it is, and scripts send anything.
-pub(crate) fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'#' | b'"' | b'<' | b'>') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 /// More than any app of good sense takes

@@ -8,7 +8,7 @@ use app_authz::token::LEEWAY;
 use ring::digest::{SHA256, digest};
 use store::Store;
 
-use super::Apps;
+use super::AppService;
 
 /// The seals that were opened here while they were good, by their digests
 ///
@@ -32,7 +32,7 @@ impl Seals {
     }
 }
 
-impl<S: Store> Apps<S> {
+impl<S: Store> AppService<S> {
     /// The session token in a seal; nothing if it was opened here before
     ///
     /// # Errors

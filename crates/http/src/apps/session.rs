@@ -1,68 +1,56 @@
-use std::net::IpAddr;
-use std::time::SystemTime;
-
 use app_authz::address::HttpUrl;
 use app_authz::app::AccessMethod;
-use app_authz::credential::{KeyHolder, OtherSessions, SessionDenial, Source, authenticate};
-use app_authz::rbac::Subject;
+use app_authz::credential::{
+    Carried, OtherSessions, SessionDenial, SessionToken, Source, authenticate,
+};
 use http::StatusCode;
-use http::header::{HeaderMap, ORIGIN};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, ORIGIN};
 use store::Store;
 
 use super::deployments::Deployment;
-use super::visit::carried;
-use super::{Apps, Lasting, Told, cookies, flow, parameters};
-use crate::error::AccessFailure;
+use super::{AppService, Expiry, cookies, parameters};
+use crate::context::Context;
+use crate::error::AccessError;
+use crate::reply::Reply;
 
-/// Who makes a request to the control plane
-#[derive(Debug)]
-pub(crate) struct SignedIn {
-    /// The holder of the session, whose end is the one that this request leaves it with
-    pub(crate) holder: KeyHolder,
-    pub(crate) subject: Subject,
-    /// Where the session token was
-    pub(crate) source: Source,
+/// All parts of a request that may carry a session token
+pub(super) fn carried<'a>(
+    headers: &'a HeaderMap,
+    cookies: Vec<(&'a str, &'a str)>,
+    parameters: &'a [(String, String)],
+) -> Carried<'a> {
+    let header = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    Carried {
+        cookies,
+        query: parameters.iter().map(|(name, value)| (&**name, &**value)).collect(),
+        session_header: header(SESSION_TOKEN),
+        authorization: header(AUTHORIZATION),
+    }
 }
 
-/// Finds who makes a request, at the cost of one question
+/// The session token of a request to the control plane, not verified yet, and where it was
 ///
 /// # Errors
 ///
-/// [`AccessFailure::SignedOut`] and what else stops a request that demands a session.
-pub(crate) async fn signed_in<S: Store>(
-    apps: &Apps<S>,
-    headers: &HeaderMap,
-    query: &str,
-    client: Option<IpAddr>,
-    now: SystemTime,
-) -> Result<SignedIn, AccessFailure> {
-    let parameters = parameters(query);
-    let names = &apps.deployments.primary.cookie_names;
-    let carried = carried(headers, cookies(headers), &parameters);
-    let (source, token) = match carried.session_token(names) {
-        Ok(Some(found)) => found,
-        Ok(None) => return Err(AccessFailure::SignedOut(None)),
-        Err(_) => return Err(AccessFailure::SignedOut(Some(SessionDenial::UnknownKey))),
-    };
-    let tokens = [token];
-    let holders = apps.store.holders(&tokens).await.map_err(AccessFailure::Store)?;
-    let [token] = tokens;
-    let holder = holders.into_iter().find(|holder| holder.key.id == token.id());
-    let session = authenticate(&token, holder.as_ref(), apps.terms(), now)
-        .map_err(|refusal| AccessFailure::SignedOut(Some(refusal)))?;
-    let mut holder = holder.ok_or(AccessFailure::SignedOut(None))?;
-    apps.write_back(&holder, session, client);
-    let end = session.update.and_then(|update| update.expires_at);
-    holder.key.expires_at = end.unwrap_or(holder.key.expires_at);
-    let subject = holder.subject(apps.roles());
-    Ok(SignedIn { holder, subject, source })
+/// [`AccessError::SignedOut`] if the request carries none.
+pub(crate) fn presented_session<S>(
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+) -> Result<(Source, SessionToken), AccessError> {
+    let parameters = parameters(cx.query);
+    let carried = carried(cx.headers(), cookies(cx.headers()), &parameters);
+    match carried.session_token(&apps.deployments.primary.cookie_names) {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(AccessError::SignedOut(None)),
+        Err(_) => Err(AccessError::SignedOut(Some(SessionDenial::UnknownKey))),
+    }
 }
 
-/// Whether a request that changes something comes from the dashboard's own pages, if it
-/// comes from a browser's page at all
+/// Whether a request that changes something comes from a page of the dashboard, if it comes from
+/// a page at all
 ///
-/// Apps are on hosts of the same site, so the browser sends them the dashboard's cookies
-/// however these are marked. It also says where the page is from.
+/// Apps are on hosts of the same site, so the browser sends them the dashboard's cookies under
+/// any `SameSite`. It also sends the origin of the page.
 pub(crate) fn same_origin(headers: &HeaderMap, source: Source, dashboard: &HttpUrl) -> bool {
     if !matches!(source, Source::SessionCookie) {
         return true;
@@ -76,35 +64,31 @@ pub(crate) fn same_origin(headers: &HeaderMap, source: Source, dashboard: &HttpU
     })
 }
 
-/// Ends the session an app host's cookie carries, and goes to the dashboard
-pub(super) async fn app_log_out<S: Store>(
-    apps: &Apps<S>,
-    request: &flow::Request<'_>,
+/// Ends the session in the cookie of an app's host, and redirects to the dashboard
+pub(super) async fn log_out_of_apps<S: Store>(
+    apps: &AppService<S>,
+    cx: &Context<'_>,
     deployment: &Deployment,
-) -> Told {
+) -> Result<Reply, AccessError> {
     let method = AccessMethod::Subdomain;
     let names = &deployment.cookie_names;
-    let carried = carried(request.headers, cookies(request.headers), &[]);
+    let carried = carried(cx.headers(), cookies(cx.headers()), &[]);
     let tokens = carried.app_session_tokens(names, method).into_iter();
     let tokens: Vec<_> =
         tokens.filter(|(source, _)| *source == Source::AppCookie).map(|(_, token)| token).collect();
     if !tokens.is_empty() {
-        let holders = match apps.store.holders(&tokens).await {
-            Ok(holders) => holders,
-            Err(error) => return AccessFailure::Store(error).told(),
-        };
+        let holders = apps.store.holders(&tokens).await.map_err(AccessError::Store)?;
         for token in &tokens {
             let holder = holders.iter().find(|holder| holder.key.id == token.id());
-            let good = authenticate(token, holder, apps.terms(), request.now).is_ok();
+            let good = authenticate(token, holder, apps.terms(), cx.now).is_ok();
             let Some(holder) = holder.filter(|_| good) else { continue };
             let others = OtherSessions::ended_by(holder, &holder.subject(apps.roles()));
-            if let Err(error) = apps.store.log_out(&holder.key, others).await {
-                return AccessFailure::Store(error).told();
-            }
+            apps.store.log_out(&holder.key, others).await.map_err(AccessError::Store)?;
         }
     }
     let domain = deployment.app_hosts.as_ref().map(|hosts| hosts.domain());
-    let gone = apps.cookies.bake(names.app_session(method), "", "/", domain, Lasting::Gone);
-    let dashboard = apps.config.access_url.to_string();
-    Told::redirect(StatusCode::SEE_OTHER, dashboard).with_cookie(gone)
+    let deleted = apps.cookies.set(names.app_session(method), "", "/", domain, Expiry::Delete);
+    Ok(Reply::redirect(StatusCode::SEE_OTHER, apps.dashboard()).with_cookie(deleted))
 }
+
+const SESSION_TOKEN: HeaderName = HeaderName::from_static("coder-session-token");

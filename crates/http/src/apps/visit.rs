@@ -1,94 +1,88 @@
 use std::sync::Arc;
 
-use app_authz::address::{AppName, HttpUrl};
+use app_authz::address::{AppName, HostPattern, HttpUrl};
 use app_authz::app::{AccessMethod, UncheckedRequest};
-use app_authz::credential::{Carried, SessionToken};
+use app_authz::credential::SessionToken;
 use app_authz::token::{PresentedTokens, SIGNED_TOKEN_PARAMETER};
-use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName};
+use http::header::HeaderMap;
 
 use super::deployments::Deployment;
-use crate::error::Refused;
+use super::session::carried;
+use crate::error::Rejection;
 
-/// A request for an app, as its host and path say
+/// A request for an app, as far as its host and path tell
 pub(crate) struct Visit<'a> {
     pub(crate) deployment: Arc<Deployment>,
     /// The visitor's own host and port, under the scheme of the deployment
     pub(crate) at: HttpUrl,
     pub(crate) method: AccessMethod,
-    pub(crate) request: UncheckedRequest,
-    /// The raw path as it was asked for
+    /// The raw path as it was requested
     pub(crate) path: &'a str,
-    /// The raw path within the app; empty where not even its first slash was asked for
+    /// The raw path within the app; empty if the path ends before its first slash
     pub(crate) app_path: &'a str,
     /// The raw query
     pub(crate) query: &'a str,
 }
 
 impl<'a> Visit<'a> {
-    /// The app whose name is the first label of the host
+    /// The visit to an app whose name is the first label of the host, and the app it names
     pub(crate) fn subdomain(
         (deployment, at): (Arc<Deployment>, HttpUrl),
         name: AppName,
         path: &'a str,
         query: &'a str,
-    ) -> Self {
-        let (method, request) = (AccessMethod::Subdomain, UncheckedRequest::from(name));
-        Self { deployment, at, method, request, path, app_path: path, query }
+    ) -> (Self, UncheckedRequest) {
+        let method = AccessMethod::Subdomain;
+        (Self { deployment, at, method, path, app_path: path, query }, name.into())
     }
 
-    /// The app or terminal that the path names
+    /// The visit to the app or the terminal that the path names, and its request
     ///
     /// # Errors
     ///
-    /// [`Refused::Me`] and [`Refused::NoApp`].
+    /// [`Rejection::Me`] and [`Rejection::NoApp`].
     pub(crate) fn path(
         (deployment, at): (Arc<Deployment>, HttpUrl),
         path: &'a str,
         query: &'a str,
-    ) -> Result<Self, Refused> {
+    ) -> Result<(Self, UncheckedRequest), Rejection> {
         if let Some(agent) = terminal_agent(path) {
+            let method = AccessMethod::Terminal;
             let request = UncheckedRequest {
-                access_method: AccessMethod::Terminal.as_str().to_owned(),
+                access_method: method.as_str().to_owned(),
                 base_path: path.to_owned(),
                 agent_name_or_id: agent.to_owned(),
                 ..UncheckedRequest::default()
             };
-            return Ok(Self {
-                deployment,
-                at,
-                method: AccessMethod::Terminal,
-                request,
-                path,
-                app_path: "/",
-                query,
-            });
+            return Ok((Self { deployment, at, method, path, app_path: "/", query }, request));
         }
         let named = path.strip_prefix("/@").or_else(|| path.strip_prefix("/%40"));
-        let mut parts = named.ok_or(Refused::NoApp)?.splitn(4, '/');
+        let mut parts = named.ok_or(Rejection::NoApp)?.splitn(4, '/');
         let (Some(user), Some(workspace), Some("apps"), Some(rest)) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err(Refused::NoApp);
+            return Err(Rejection::NoApp);
         };
         let (slug, app_path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
         if [user, workspace, slug].contains(&"") {
-            return Err(Refused::NoApp);
+            return Err(Rejection::NoApp);
         }
         if user == "me" {
-            return Err(Refused::Me);
+            return Err(Rejection::Me);
         }
+        let method = AccessMethod::Path;
         let request = UncheckedRequest {
-            access_method: AccessMethod::Path.as_str().to_owned(),
+            access_method: method.as_str().to_owned(),
             base_path: format!("{}/", &path[..path.len() - app_path.len()]),
             username_or_id: user.to_owned(),
             workspace_and_agent: workspace.to_owned(),
             app_slug_or_port: slug.to_owned(),
             ..UncheckedRequest::default()
         };
-        Ok(Self { deployment, at, method: AccessMethod::Path, request, path, app_path, query })
+        Ok((Self { deployment, at, method, path, app_path, query }, request))
     }
 
-    /// What the request carries that may be an app token
+    /// The possible app tokens of the request
     pub(crate) fn app_tokens<'b>(
         &self,
         cookies: &[(&'b str, &'b str)],
@@ -102,7 +96,7 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// What the request carries that may be a session token
+    /// The possible session tokens of the request
     pub(crate) fn session_tokens(
         &self,
         headers: &HeaderMap,
@@ -116,30 +110,31 @@ impl<'a> Visit<'a> {
 
     /// The address of a path on the visitor's own host
     ///
-    /// Some proxies take a relative address in the answer to a check for one of the server
-    /// that they checked with.
+    /// Some proxies resolve a relative address in the answer to a check against the server that
+    /// they checked with.
     pub(crate) fn absolute(&self, path_and_query: &str) -> String {
         format!("{}{path_and_query}", self.at.origin())
     }
 
-    /// Path and query as they were asked for
+    /// Path and query as they were requested
     pub(crate) fn path_and_query(&self) -> String {
         with_query(self.path, self.query)
     }
-}
 
-/// All that may hold a session token
-pub(crate) fn carried<'a>(
-    headers: &'a HeaderMap,
-    cookies: Vec<(&'a str, &'a str)>,
-    parameters: &'a [(String, String)],
-) -> Carried<'a> {
-    let header = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    Carried {
-        cookies,
-        query: parameters.iter().map(|(name, value)| (&**name, &**value)).collect(),
-        session_header: header(SESSION_TOKEN),
-        authorization: header(AUTHORIZATION),
+    /// The visitor's path before the app's own; empty on a host of the app's own
+    pub(crate) fn folder(&self) -> &'a str {
+        match self.method {
+            AccessMethod::Path => self.path.strip_suffix(self.app_path).unwrap_or(self.path),
+            AccessMethod::Subdomain | AccessMethod::Terminal => "",
+        }
+    }
+
+    /// The domain for cookies that all app hosts share
+    pub(crate) fn cookie_domain(&self) -> Option<&str> {
+        match self.method {
+            AccessMethod::Subdomain => self.deployment.app_hosts.as_ref().map(HostPattern::domain),
+            AccessMethod::Path | AccessMethod::Terminal => None,
+        }
     }
 }
 
@@ -152,38 +147,8 @@ pub(crate) fn with_query(path: &str, query: &str) -> String {
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
-/// The agent whose terminal the path is
+/// The agent whose terminal the path leads to
 pub(crate) fn terminal_agent(path: &str) -> Option<&str> {
     let agent = path.strip_prefix("/api/v2/workspaceagents/")?.strip_suffix("/pty")?;
     (!agent.is_empty() && !agent.contains('/')).then_some(agent)
 }
-
-/// Whether a page is an answer that whoever asks can show
-///
-/// Whoever does not say what it takes is taken for a browser, as the control plane does.
-/// Of weights only that of nothing counts (RFC 9110, section 12.4.2).
-pub(crate) fn accepts_html(headers: &HeaderMap) -> bool {
-    let mut said = false;
-    for line in headers.get_all(ACCEPT) {
-        for range in line.as_bytes().split(|byte| *byte == b',') {
-            let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            let media = parts.next().unwrap_or_default();
-            said |= !media.is_empty();
-            let html = [&b"*/*"[..], b"text/*", b"text/html"];
-            if html.iter().any(|m| media.eq_ignore_ascii_case(m))
-                && !parts.any(is_weight_of_nothing)
-            {
-                return true;
-            }
-        }
-    }
-    !said
-}
-
-/// Whether it is `q=0`, with however many zeros behind the point
-fn is_weight_of_nothing(parameter: &[u8]) -> bool {
-    let weight = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="));
-    weight.is_some_and(|w| w.starts_with(b"0") && w.iter().all(|b| matches!(b, b'0' | b'.')))
-}
-
-const SESSION_TOKEN: HeaderName = HeaderName::from_static("coder-session-token");

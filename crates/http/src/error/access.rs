@@ -1,22 +1,19 @@
-//! Why a request about app access is not answered as asked
-
 use app_authz::credential::SessionDenial;
 use http::StatusCode;
 
-use super::{SIGNED_OUT, chain};
-use crate::apps::Told;
-use crate::quote::quote;
+use super::{chain, quote};
+use crate::reply::{Problem, Reply};
 
-/// Why a request about app access is not answered as asked
+/// Why a request of a user or a proxy is not answered as asked
 #[derive(Debug)]
-pub(crate) enum AccessFailure {
-    /// No access URL is configured
+pub(crate) enum AccessError {
+    /// App access is not configured
     Off,
-    /// No session, or one that is no good
+    /// The request carries no session, or one that is not good
     SignedOut(Option<SessionDenial>),
-    /// No proxy's token, or one that is no good
-    NoProxy,
-    /// The store cannot answer
+    /// The request carries no proxy's token, or one that is not good
+    NotProxy,
+    /// The store fails
     Store(store::Error),
     /// Something is not as it must be: most likely the keys cannot be fetched
     Internal(app_authz::Error),
@@ -28,126 +25,145 @@ pub(crate) enum AccessFailure {
     ForeignOrigin,
     /// A parameter or field is not usable
     Invalid { message: &'static str, detail: String },
-    /// Nothing there, or nothing for this caller
+    /// It does not exist, or not for this caller
     NotFound,
     /// The caller may not do this
     Forbidden,
-    /// The database refuses rows that contradict each other or others
+    /// The database refuses rows that contradict each other or existing ones
     Contradiction(String),
-    /// The rows are a control plane's, and this is what would be changed of them
+    /// The tables belong to a control plane, and the import would change these of its rows
     ControlPlane(String),
 }
 
-impl AccessFailure {
-    pub(crate) const fn status(&self) -> StatusCode {
-        match self {
-            Self::SignedOut(Some(refusal)) if refusal.is_forbidden() => StatusCode::FORBIDDEN,
-            Self::SignedOut(_) | Self::NoProxy => StatusCode::UNAUTHORIZED,
-            Self::Store(error) if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal(app_authz::Error::KeysUnavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Store(_) | Self::Internal(_) | Self::NoRandomness => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
-            Self::UntrustedPeer | Self::ForeignOrigin | Self::Forbidden | Self::ControlPlane(_) => {
-                StatusCode::FORBIDDEN
-            }
-            Self::Invalid { .. } => StatusCode::BAD_REQUEST,
-            Self::Contradiction(_) => StatusCode::CONFLICT,
-            Self::Off | Self::NotFound => StatusCode::NOT_FOUND,
-        }
+impl AccessError {
+    /// A parameter or field is not usable
+    pub(crate) fn invalid(message: &'static str, detail: impl Into<String>) -> Self {
+        Self::Invalid { message, detail: detail.into() }
     }
 
-    pub(super) const fn class(&self) -> &'static str {
+    pub(super) fn problem(&self) -> Problem<'_> {
         match self {
-            Self::Off => "app_access_off",
-            Self::SignedOut(_) => "signed_out",
-            Self::NoProxy => "no_proxy",
-            Self::Store(_) => "store_failed",
-            Self::Internal(app_authz::Error::KeysUnavailable(_)) => "keys_unavailable",
-            Self::Internal(_) => "internal",
-            Self::NoRandomness => "no_randomness",
-            Self::UntrustedPeer => "untrusted_peer",
-            Self::ForeignOrigin => "foreign_origin",
-            Self::Invalid { .. } => "invalid",
-            Self::NotFound => "not_found",
-            Self::Forbidden => "forbidden",
-            Self::Contradiction(_) => "contradiction",
-            Self::ControlPlane(_) => "control_plane",
-        }
-    }
-
-    pub(super) fn log_detail(&self) -> String {
-        match self {
-            Self::Store(error) => chain(error),
-            Self::Internal(error) => chain(error),
-            Self::SignedOut(Some(refusal)) => refusal.to_string(),
-            other => other.detail(),
-        }
-    }
-
-    pub(super) fn message(&self) -> String {
-        match self {
-            Self::Off => "App access is not configured.",
-            Self::SignedOut(Some(SessionDenial::Inactive(status))) => {
-                return format!(
-                    "User is not active (status = {}). Contact an admin to reactivate your account.",
-                    quote(status.as_str())
-                );
-            }
-            Self::SignedOut(_) => SIGNED_OUT,
-            Self::NoProxy => "Missing or invalid proxy token.",
-            Self::Store(_) | Self::Internal(_) | Self::NoRandomness => {
-                "Internal server error."
-            }
-            Self::UntrustedPeer => "Only a trusted proxy may ask this.",
-            Self::ForeignOrigin | Self::Forbidden => "Forbidden.",
-            Self::Invalid { message, .. } => message,
-            Self::Contradiction(_) => "The database refuses the rows.",
-            Self::ControlPlane(_) => "The tables are a control plane's.",
-            Self::NotFound => "Resource not found or you do not have access to this resource",
-        }
-        .to_owned()
-    }
-
-    pub(super) fn detail(&self) -> String {
-        match self {
-            Self::Off => "Set `--access-url` to turn it on.",
-            Self::SignedOut(None) => {
-                "Cookie or query parameter `coder_session_token`, or header `Coder-Session-Token`, \
-                 must be given."
-            }
-            Self::SignedOut(Some(refusal)) => match refusal {
-                SessionDenial::Expired => "The session has expired.",
-                SessionDenial::Inactive(_) => "The session itself is good.",
-                SessionDenial::NoLink | SessionDenial::LinkExpired => {
-                    "The sign-in of your identity provider is no longer good. Sign in again."
+            Self::Off => Problem::new(
+                StatusCode::NOT_FOUND,
+                "app_access_off",
+                "App access is not configured.",
+                "Set `--access-url` to turn it on.",
+            ),
+            Self::SignedOut(denial) => signed_out(*denial),
+            Self::NotProxy => Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "no_proxy",
+                "Missing or invalid proxy token.",
+                "Send the proxy's token as `Coder-External-Proxy-Token`.",
+            )
+            .challenge(),
+            Self::Store(error) => {
+                let mut problem = Problem::internal("store_failed", INTERNAL).cause(chain(error));
+                if error.is_transient() {
+                    problem.status = StatusCode::SERVICE_UNAVAILABLE;
                 }
-                SessionDenial::WrongAudience => "The session is for another server.",
-                _ => "The session token is not valid.",
-            },
-            Self::NoProxy => "Send the proxy's token as `Coder-External-Proxy-Token`.",
-            Self::Store(_) | Self::Internal(_) | Self::NoRandomness => {
-                "The cause is in the server's log, under this answer's X-Request-Id."
+                problem
             }
-            Self::UntrustedPeer => {
-                "The address this came from is in none of `--proxy-trusted-origins`."
+            Self::Internal(error @ app_authz::Error::KeysUnavailable(_)) => {
+                let mut problem =
+                    Problem::internal("keys_unavailable", INTERNAL).cause(chain(error));
+                problem.status = StatusCode::SERVICE_UNAVAILABLE;
+                problem
             }
-            Self::ForeignOrigin => "The request comes from a page of another origin.",
-            Self::Invalid { detail, .. } | Self::Contradiction(detail) => return detail.clone(),
-            Self::ControlPlane(changes) => {
-                return format!(
+            Self::Internal(error) => Problem::internal("internal", INTERNAL).cause(chain(error)),
+            Self::NoRandomness => Problem::internal("no_randomness", INTERNAL),
+            Self::UntrustedPeer => Problem::new(
+                StatusCode::FORBIDDEN,
+                "untrusted_peer",
+                "Only a trusted proxy may ask this.",
+                "The address this came from is in none of `--proxy-trusted-origins`.",
+            ),
+            Self::ForeignOrigin => Problem::new(
+                StatusCode::FORBIDDEN,
+                "foreign_origin",
+                "Forbidden.",
+                "The request comes from a page of another origin.",
+            ),
+            Self::Invalid { message, detail } => {
+                Problem::new(StatusCode::BAD_REQUEST, "invalid", *message, &**detail)
+            }
+            Self::NotFound => Problem::new(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "Resource not found or you do not have access to this resource",
+                "It may exist for somebody else.",
+            ),
+            Self::Forbidden => Problem::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "Forbidden.",
+                "You do not have permission to do this.",
+            ),
+            Self::Contradiction(reason) => Problem::new(
+                StatusCode::CONFLICT,
+                "contradiction",
+                "The database refuses the rows.",
+                &**reason,
+            ),
+            Self::ControlPlane(changes) => Problem::new(
+                StatusCode::FORBIDDEN,
+                "control_plane",
+                "The tables are a control plane's.",
+                format!(
                     "This would change {changes}. Start authd with `--into-control-plane` to let it."
-                );
-            }
-            Self::NotFound => "It may exist for somebody else.",
-            Self::Forbidden => "You do not have permission to do this.",
+                ),
+            ),
         }
-        .to_owned()
     }
 
-    /// What a visitor of an app host is told
-    pub(crate) fn told(&self) -> Told {
-        tracing::error!(class = self.class(), detail = self.log_detail(), "visit failed");
-        Told::json(self.status(), &self.message(), &self.detail())
+    /// The reply to a visitor of an app's host
+    pub(crate) fn reply(&self) -> Reply {
+        let problem = self.problem();
+        tracing::error!(class = problem.class, detail = problem.log_detail(), "visit failed");
+        Reply::json(&problem)
     }
 }
+
+/// The request carries no session, or one that `denial` keeps from being good
+fn signed_out(denial: Option<SessionDenial>) -> Problem<'static> {
+    let status = match denial {
+        Some(denial) if denial.is_forbidden() => StatusCode::FORBIDDEN,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    let message = match denial {
+        Some(SessionDenial::Inactive(status)) => inactive_message(status.as_str()),
+        _ => SIGNED_OUT.to_owned(),
+    };
+    let detail = match denial {
+        None => {
+            "Cookie or query parameter `coder_session_token`, or header `Coder-Session-Token`, \
+             must be given."
+        }
+        Some(SessionDenial::Expired) => "The session has expired.",
+        Some(SessionDenial::Inactive(_)) => "The session itself is good.",
+        Some(SessionDenial::NoLink | SessionDenial::LinkExpired) => {
+            "The sign-in of your identity provider is no longer good. Sign in again."
+        }
+        Some(SessionDenial::WrongAudience) => "The session is for another server.",
+        Some(_) => "The session token is not valid.",
+    };
+    let problem = Problem::new(status, "signed_out", message, detail).challenge();
+    match denial {
+        Some(denial) => problem.cause(denial.to_string()),
+        None => problem,
+    }
+}
+
+/// The sentence for a user whose account is not active, as the control plane has it
+pub(super) fn inactive_message(status: &str) -> String {
+    format!(
+        "User is not active (status = {}). Contact an admin to reactivate your account.",
+        quote(status)
+    )
+}
+
+/// The sentence for a request without a session, as the control plane has it
+pub(crate) const SIGNED_OUT: &str =
+    "You are signed out or your session has expired. Please sign in again to continue.";
+
+const INTERNAL: &str = "Internal server error.";

@@ -1,61 +1,53 @@
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::SystemTime;
 
 use app_audit::{App, AppId, Decision, Filter, OrganizationId, Page, Row, UserId, WorkspaceId};
-use app_authz::rbac::{Action, Object, ResourceType, Subject};
-use bytes::Bytes;
+use app_authz::rbac::{Action, Object, ResourceType};
 use chrono::{DateTime, Utc};
-use http::header::HeaderMap;
-use http::{Response, StatusCode};
-use http_body_util::Full;
+use http::StatusCode;
 use serde::Serialize;
 use store::Store;
 
-use super::json;
-use crate::apps::{Apps, parameters, signed_in};
-use crate::error::{AccessFailure, Failure};
+use crate::apps::{AppService, Require, parameters};
+use crate::context::Context;
+use crate::error::{AccessError, Error, quote};
+use crate::reply::{Response, json};
 
 #[derive(Serialize)]
 struct Log {
     audit_logs: Vec<Row>,
-    /// What to send as `after` for the next page; nothing where this is the last
+    /// The value of `after` for the next page; `None` on the last page
     next: Option<String>,
 }
 
 /// `GET /api/v2/audit`
 ///
-/// For whoever may read the audit log: all of it, or that of the one organization the
+/// For users who may read the audit log: all of it, or that of the one organization that the
 /// filter names.
 pub(crate) async fn list<S: Store>(
-    apps: &Apps<S>,
-    headers: &HeaderMap,
-    query: &str,
-    client: Option<IpAddr>,
-    now: SystemTime,
-) -> Result<Response<Full<Bytes>>, Failure> {
-    let visitor = signed_in(apps, headers, query, client, now).await?;
-    let (filter, page) = filter(query)?;
-    if !may_read(&visitor.subject, &filter) {
-        return Err(AccessFailure::Forbidden.into());
-    }
-    let audit_logs = apps.store.list(&filter, page).await.map_err(AccessFailure::Store)?;
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+) -> Result<Response, Error> {
+    let caller = Require::session().check(apps, cx).await?;
+    let (filter, page) = filter(cx.query)?;
+    caller.demand(&Action::Read, &log(&filter))?;
+    let audit_logs = apps.store.list(&filter, page).await.map_err(AccessError::Store)?;
     let is_full = u32::try_from(audit_logs.len()).is_ok_and(|rows| rows == page.limit());
     let next = audit_logs.last().filter(|_| is_full).map(|row| row.cursor().to_string());
     Ok(json(StatusCode::OK, &Log { audit_logs, next }))
 }
 
-fn may_read(subject: &Subject, filter: &Filter) -> bool {
+/// The part of the audit log that the filter selects from, as an object of permissions
+fn log(filter: &Filter) -> Object<'static> {
     let log = Object::new(ResourceType::AuditLog);
-    let log = match filter.organization {
+    match filter.organization {
         Some(organization) => log.organization(app_authz::id::OrganizationId(organization.0)),
         None => log,
-    };
-    subject.is_allowed(&Action::Read, &log)
+    }
 }
 
-/// Each parameter once, and no other than these: a filter that is misread shows too much
-fn filter(query: &str) -> Result<(Filter, Page), AccessFailure> {
+/// Parses the filter: each parameter once, and only these, since a misread filter shows too much
+fn filter(query: &str) -> Result<(Filter, Page), AccessError> {
     let mut filter = Filter::default();
     let (mut limit, mut after) = (DEFAULT_LIMIT, None);
     let mut seen = Vec::new();
@@ -86,7 +78,7 @@ fn filter(query: &str) -> Result<(Filter, Page), AccessFailure> {
             "session" => filter.session = Some(parse(&name, &value)?),
             "limit" => limit = parse(&name, &value)?,
             "after" => after = Some(parse(&name, &value)?),
-            // The session of whoever asks.
+            // The caller's session.
             "coder_session_token" | "access_token" => {}
             _ => return Err(invalid(&name, "there is no such parameter")),
         }
@@ -96,21 +88,18 @@ fn filter(query: &str) -> Result<(Filter, Page), AccessFailure> {
     Ok((filter, after.map_or(page, |after| page.after(after))))
 }
 
-fn parse<T: FromStr>(name: &str, value: &str) -> Result<T, AccessFailure> {
+fn parse<T: FromStr>(name: &str, value: &str) -> Result<T, AccessError> {
     value.parse().map_err(|_| invalid(name, "its value is not of the form expected"))
 }
 
-fn time(name: &str, value: &str) -> Result<SystemTime, AccessFailure> {
+fn time(name: &str, value: &str) -> Result<SystemTime, AccessError> {
     let time = DateTime::parse_from_rfc3339(value);
     let time = time.map_err(|_| invalid(name, "it is a time such as `2026-11-21T00:00:00Z`"))?;
     Ok(time.with_timezone(&Utc).into())
 }
 
-fn invalid(name: &str, problem: &str) -> AccessFailure {
-    AccessFailure::Invalid {
-        message: "Invalid query parameter.",
-        detail: format!("{}: {problem}.", crate::quote::quote(name)),
-    }
+fn invalid(name: &str, problem: &str) -> AccessError {
+    AccessError::invalid("Invalid query parameter.", format!("{}: {problem}.", quote(name)))
 }
 
 const DEFAULT_LIMIT: u32 = 100;

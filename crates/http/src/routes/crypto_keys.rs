@@ -1,20 +1,18 @@
-//! Keys for proxies: secrets for those who prove themselves, or public keys for anybody
+//! Keys for proxies: secrets for registered proxies, or public keys for everyone
 
 use std::time::SystemTime;
 
 use app_authz::token::{CryptoKey, Feature};
-use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use http::header::HeaderMap;
-use http::{Response, StatusCode};
-use http_body_util::Full;
+use http::StatusCode;
 use serde::Serialize;
 use store::Store;
 
 use super::app_tokens::authenticate_proxy;
-use super::{answer, json};
-use crate::apps::{Apps, parameter, parameters};
-use crate::error::{AccessFailure, Failure};
+use crate::apps::{AppService, parameter, parameters};
+use crate::context::Context;
+use crate::error::{AccessError, Error};
+use crate::reply::{Response, content, json};
 
 #[derive(Serialize)]
 struct Keys {
@@ -32,22 +30,16 @@ struct Key {
 
 /// `GET /api/v2/workspaceproxies/me/crypto-keys`
 ///
-/// Of the two features of apps alone; where app tokens are verified with public keys, the
-/// secrets that sign them are nobody's.
+/// Only for the two features of apps. If app tokens are verified with public keys, the secrets
+/// that sign them are not served.
 pub(crate) async fn for_proxy<S: Store>(
-    apps: &Apps<S>,
-    headers: &HeaderMap,
-    query: &str,
-    now: SystemTime,
-) -> Result<Response<Full<Bytes>>, Failure> {
-    authenticate_proxy(apps, headers).await?;
-    let parameters = parameters(query);
-    let asked = parameter(&parameters, "feature").unwrap_or_default();
-    let invalid = |detail: &str| AccessFailure::Invalid {
-        message: "Invalid feature.",
-        detail: detail.to_owned(),
-    };
-    let feature = match asked.parse() {
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+) -> Result<Response, Error> {
+    authenticate_proxy(apps, cx).await?;
+    let parameters = parameters(cx.query);
+    let invalid = |detail: &str| AccessError::invalid("Invalid feature.", detail);
+    let feature = match parameter(&parameters, "feature").unwrap_or_default().parse() {
         Ok(Feature::WorkspaceAppsToken) if !apps.keys.are_shared_secrets() => {
             return Err(invalid("App tokens are verified with the keys of `jwks.json`.").into());
         }
@@ -57,8 +49,8 @@ pub(crate) async fn for_proxy<S: Store>(
             return Err(invalid(known).into());
         }
     };
-    let rows = apps.store.keys(feature).await.map_err(AccessFailure::Store)?;
-    let good = rows.iter().filter(|row| row.deletes_at.is_none_or(|end| now < end));
+    let rows = apps.store.keys(feature).await.map_err(AccessError::Store)?;
+    let good = rows.iter().filter(|row| row.deletes_at.is_none_or(|end| cx.now < end));
     Ok(json(StatusCode::OK, &Keys { crypto_keys: good.filter_map(key).collect() }))
 }
 
@@ -78,12 +70,12 @@ fn key(row: &CryptoKey) -> Option<Key> {
 
 /// `GET /api/v2/workspaceproxies/jwks.json`
 pub(crate) async fn public<S: Store>(
-    apps: &Apps<S>,
-    now: SystemTime,
-) -> Result<Response<Full<Bytes>>, Failure> {
-    match apps.keys.jwks(&*apps.store, now).await {
-        Some(Ok(keys)) => Ok(answer(StatusCode::OK, "application/jwk-set+json", keys)),
-        Some(Err(error)) => Err(AccessFailure::Internal(error).into()),
-        None => Err(AccessFailure::NotFound.into()),
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+) -> Result<Response, Error> {
+    match apps.keys.jwks(&*apps.store, cx.now).await {
+        Some(Ok(keys)) => Ok(content(StatusCode::OK, "application/jwk-set+json", keys)),
+        Some(Err(error)) => Err(AccessError::Internal(error).into()),
+        None => Err(AccessError::NotFound.into()),
     }
 }

@@ -1,19 +1,14 @@
-use std::net::IpAddr;
-use std::time::SystemTime;
-
 use app_authz::rbac::{Action, Object};
-use bytes::Bytes;
-use http::header::HeaderMap;
-use http::{Response, StatusCode};
-use http_body_util::Full;
+use http::StatusCode;
 use serde::Serialize;
 use store::Store;
 use uuid::Uuid;
 
-use super::json;
-use crate::apps::{Apps, accepts_html, signed_in};
-use crate::error::{AccessFailure, Failure};
-use crate::pages::SignedInPage;
+use super::login;
+use crate::apps::{AppService, Require};
+use crate::context::Context;
+use crate::error::{AccessError, Error};
+use crate::reply::{Response, SignedInPage, json};
 
 #[derive(Serialize)]
 struct Visitor<'a> {
@@ -23,30 +18,29 @@ struct Visitor<'a> {
 
 /// `GET /`
 ///
-/// Who is signed in, for a deployment whose dashboard is authd alone: its pages lead
-/// here. Elsewhere the dashboard itself answers. Whoever is not signed in is sent to
-/// sign in.
+/// Shows who is signed in, for a deployment without a dashboard, whose pages lead here. A visitor
+/// who is not signed in is redirected to sign in. In other deployments the dashboard answers this
+/// path.
 pub(crate) async fn page<S: Store>(
-    apps: &Apps<S>,
-    headers: &HeaderMap,
-    query: &str,
-    client: Option<IpAddr>,
-    now: SystemTime,
-) -> Result<Response<Full<Bytes>>, Failure> {
-    let html = accepts_html(headers);
-    let visitor = match signed_in(apps, headers, query, client, now).await {
-        Err(AccessFailure::SignedOut(why)) if html && why.is_none_or(|why| !why.is_final()) => {
-            return Ok(super::login::redirect());
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+) -> Result<Response, Error> {
+    let html = cx.accepts_html();
+    let caller = match Require::session().check(apps, cx).await {
+        Err(AccessError::SignedOut(denial))
+            if html && denial.is_none_or(|denial| !denial.is_final()) =>
+        {
+            return Ok(login::redirect());
         }
-        signed_in => signed_in?,
+        checked => checked?,
     };
-    let id = visitor.holder.key.user;
-    // A session for apps alone does not say whose it is.
-    if !visitor.subject.is_allowed(&Action::Read, &Object::user(id)) {
-        return Err(AccessFailure::NotFound.into());
+    let id = caller.holder.key.user;
+    // A session for apps alone does not reveal its user.
+    if !caller.subject.is_allowed(&Action::Read, &Object::user(id)) {
+        return Err(AccessError::NotFound.into());
     }
-    let username = apps.store.username(id).await.map_err(AccessFailure::Store)?;
-    let username = username.ok_or(AccessFailure::NotFound)?;
+    let username = apps.store.username(id).await.map_err(AccessError::Store)?;
+    let username = username.ok_or(AccessError::NotFound)?;
     Ok(if html {
         SignedInPage { username: &username }.into_response()
     } else {

@@ -1,18 +1,15 @@
-use std::net::IpAddr;
-use std::time::SystemTime;
-
 use app_authz::app::AccessMethod;
 use app_authz::credential::OtherSessions;
-use bytes::Bytes;
-use http::header::{HeaderMap, SET_COOKIE};
-use http::{Response, StatusCode};
-use http_body_util::Full;
+use http::StatusCode;
+use http::header::SET_COOKIE;
 use serde::Serialize;
 use store::Store;
 
-use super::{json, login};
-use crate::apps::{Apps, Lasting, same_origin, signed_in};
-use crate::error::{AccessFailure, Failure};
+use super::login;
+use crate::apps::{AppService, Expiry, Require};
+use crate::context::Context;
+use crate::error::{AccessError, Error};
+use crate::reply::{Response, json};
 
 #[derive(Serialize)]
 struct LoggedOut {
@@ -21,67 +18,49 @@ struct LoggedOut {
 
 /// `POST /api/v2/users/logout`
 ///
-/// Ends the session and those its holder was given for apps, and takes their cookies
-/// away. A session that may do too little to end others ends alone. App tokens that are out
-/// still open their app, for a minute at most.
+/// Ends the session and the user's sessions for apps, and deletes their cookies. A session
+/// without the permission to end others ends alone. Issued app tokens still open their app, for
+/// a minute at most.
 pub(crate) async fn log_out<S: Store>(
-    apps: &Apps<S>,
-    headers: &HeaderMap,
-    query: &str,
-    client: Option<IpAddr>,
-    now: SystemTime,
-) -> Result<Response<Full<Bytes>>, Failure> {
-    end(apps, headers, query, client, now).await?;
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+) -> Result<Response, Error> {
+    end_session(apps, cx).await?;
     let response = json(StatusCode::OK, &LoggedOut { message: "Logged out!" });
     Ok(without_cookies(apps, response))
 }
 
 /// `POST /logout`
 ///
-/// The same for the page at `/`, whose browser then is to sign in; also if there was no
-/// session left to end.
+/// The same for the page at `/`, followed by a redirect to sign in; also if the session had
+/// ended before.
 pub(crate) async fn from_page<S: Store>(
-    apps: &Apps<S>,
-    headers: &HeaderMap,
-    query: &str,
-    client: Option<IpAddr>,
-    now: SystemTime,
-) -> Result<Response<Full<Bytes>>, Failure> {
-    match end(apps, headers, query, client, now).await {
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+) -> Result<Response, Error> {
+    match end_session(apps, cx).await {
         Ok(()) => Ok(without_cookies(apps, login::redirect())),
-        Err(AccessFailure::SignedOut(_)) => Ok(login::redirect()),
-        Err(failure) => Err(failure.into()),
+        Err(AccessError::SignedOut(_)) => Ok(login::redirect()),
+        Err(error) => Err(error.into()),
     }
 }
 
-async fn end<S: Store>(
-    apps: &Apps<S>,
-    headers: &HeaderMap,
-    query: &str,
-    client: Option<IpAddr>,
-    now: SystemTime,
-) -> Result<(), AccessFailure> {
-    let visitor = signed_in(apps, headers, query, client, now).await?;
-    if !same_origin(headers, visitor.source, &apps.config.access_url) {
-        return Err(AccessFailure::ForeignOrigin);
-    }
-    let others = OtherSessions::ended_by(&visitor.holder, &visitor.subject);
-    apps.store.log_out(&visitor.holder.key, others).await.map_err(AccessFailure::Store)
+async fn end_session<S: Store>(apps: &AppService<S>, cx: &Context<'_>) -> Result<(), AccessError> {
+    let caller = Require::session().same_origin().check(apps, cx).await?;
+    let others = OtherSessions::ended_by(&caller.holder, &caller.subject);
+    apps.store.log_out(&caller.holder.key, others).await.map_err(AccessError::Store)
 }
 
-fn without_cookies<S>(
-    apps: &Apps<S>,
-    mut response: Response<Full<Bytes>>,
-) -> Response<Full<Bytes>> {
+fn without_cookies<S>(apps: &AppService<S>, mut response: Response) -> Response {
     let names = &apps.deployments.primary.cookie_names;
     let domain = apps.config.app_hosts.as_ref().map(|hosts| hosts.domain());
-    let gone = [
+    let deleted = [
         (names.session(), None),
         (names.app_session(AccessMethod::Path), None),
         (names.app_session(AccessMethod::Subdomain), domain),
     ];
-    for (name, domain) in gone {
-        if let Some(cookie) = apps.cookies.bake(name, "", "/", domain, Lasting::Gone) {
+    for (name, domain) in deleted {
+        if let Some(cookie) = apps.cookies.set(name, "", "/", domain, Expiry::Delete) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
     }

@@ -1,45 +1,78 @@
-pub(crate) mod app_tokens;
-pub(crate) mod applications;
-pub(crate) mod audit;
-pub(crate) mod crypto_keys;
+//! The handlers, one for each route
+
+pub(crate) mod agent_sign_in;
 pub(crate) mod forward_auth;
 pub(crate) mod health;
-pub(crate) mod home;
-pub(crate) mod import;
-pub(crate) mod instance_identity;
-pub(crate) mod login;
-pub(crate) mod logout;
-pub(crate) mod visit;
 
-mod body;
+mod app_tokens;
+mod applications;
+mod audit;
+mod crypto_keys;
+mod home;
+mod import;
+mod login;
+mod logout;
+mod visit;
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Response, StatusCode};
-use http_body_util::Full;
-use serde::Serialize;
+use std::sync::Arc;
 
-pub(crate) use self::body::Bounds;
+use store::Store;
 
-/// A JSON answer
-pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
-    // Room for most answers, a signed token among them, at once; allocators are slower at
-    // anything beyond a thousand bytes.
-    let mut bytes = Vec::with_capacity(1000);
-    match serde_json::to_writer(&mut bytes, body) {
-        Ok(()) => answer(status, "application/json; charset=utf-8", bytes),
-        // Nothing we send has a map with keys that are no strings.
-        Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, "application/json", "{}"),
-    }
+use self::forward_auth::ProxyKind;
+use crate::apps::{AppService, Upstream};
+use crate::context::{Body, Context};
+use crate::error::Error;
+use crate::reply::Response;
+
+/// The routes of app access
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum AppRoute {
+    AppHost,
+    AppUnreachable,
+    Audit,
+    AuthRedirect,
+    CryptoKeys,
+    ForwardAuth(ProxyKind, Upstream),
+    ForwardAuthAnswer,
+    Home,
+    Import,
+    IssueAppToken,
+    IssueTerminalToken,
+    Jwks,
+    LogIn,
+    LogInPage,
+    LogOut,
+    LogOutPage,
+    Visit,
 }
 
-fn answer(
-    status: StatusCode,
-    content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
+/// Handles a request of app access
+pub(crate) async fn answer<S: Store>(
+    apps: &Arc<AppService<S>>,
+    route: AppRoute,
+    cx: &Context<'_>,
+    body: Body,
+) -> Result<Response, Error> {
+    match route {
+        AppRoute::AppHost => applications::host(apps, cx).await,
+        AppRoute::AppUnreachable => forward_auth::unreachable(apps, cx),
+        AppRoute::Audit => audit::list(apps, cx).await,
+        AppRoute::AuthRedirect => applications::auth_redirect(apps, cx).await,
+        AppRoute::CryptoKeys => crypto_keys::for_proxy(apps, cx).await,
+        AppRoute::ForwardAuth(proxy, upstream) => {
+            forward_auth::check(apps, cx, proxy, upstream).await
+        }
+        AppRoute::ForwardAuthAnswer => forward_auth::answer(apps, cx),
+        AppRoute::Home => home::page(apps, cx).await,
+        // On the heap, since every connection has room for the largest of these futures.
+        AppRoute::Import => Box::pin(import::import(apps, cx, body)).await,
+        AppRoute::IssueAppToken => app_tokens::issue_for_proxy(apps, cx, body).await,
+        AppRoute::IssueTerminalToken => app_tokens::issue_for_terminal(apps, cx, body).await,
+        AppRoute::Jwks => crypto_keys::public(apps, cx).await,
+        AppRoute::LogIn => login::log_in(apps, cx, body).await,
+        AppRoute::LogInPage => Ok(login::page(cx)),
+        AppRoute::LogOut => logout::log_out(apps, cx).await,
+        AppRoute::LogOutPage => logout::from_page(apps, cx).await,
+        AppRoute::Visit => Ok(visit::direct(apps, cx).await),
+    }
 }

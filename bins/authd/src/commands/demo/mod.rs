@@ -80,7 +80,7 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), CommandError
     let apps = visits::config().map_err(CommandError::DemoApps)?;
     let app = Service::new(store, identity, Rules::default(), Limits::default(), clock);
     let app = Arc::new(app.with_apps(apps));
-    app.keep_keys(true).await?;
+    app.maintain_keys(true).await?;
     let any_port = ([127, 0, 0, 1], 0).into();
     let listener = TcpListener::bind(any_port)
         .await
@@ -121,7 +121,7 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), CommandError
     }
     let _ = stop.send(());
     let _ = serving.await;
-    app.finish().await;
+    app.drain_audit().await;
 
     match failed {
         0 => {

@@ -3,17 +3,13 @@
 //! One small document without script and without anything from elsewhere. Every text in
 //! it is escaped, whoever wrote it.
 
-mod sign_in;
-
 use std::fmt::{self, Write};
 
-use bytes::Bytes;
-use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY};
-use http::{Response, StatusCode};
-use http_body_util::Full;
+use http::StatusCode;
+use http::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::sign_in::{SignInPage, SignedInPage};
+use super::{Response, content};
 
 /// A page for a visitor
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +28,7 @@ pub(crate) struct Page {
 
 impl Page {
     /// The page as an answer, with a link to `dashboard`
-    pub(crate) fn into_response(self, dashboard: Option<&str>) -> Response<Full<Bytes>> {
+    pub(crate) fn into_response(self, dashboard: Option<&str>) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or_default();
         let title = format!("{} - {}", self.status, self.title);
         document(status, POLICY, &title, &self.content(dashboard))
@@ -67,24 +63,22 @@ impl Page {
     }
 }
 
-/// A whole document around `content`, which must be escaped
-fn document(
+/// A whole document around `main`, which must be escaped
+pub(super) fn document(
     status: StatusCode,
     policy: &'static str,
     title: &str,
-    content: &str,
-) -> Response<Full<Bytes>> {
+    main: &str,
+) -> Response {
     let html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{content}\
+         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{main}\
          </main>\n</body>\n</html>\n",
         Escaped(title)
     );
-    let mut response = Response::new(Full::new(html.into()));
-    *response.status_mut() = status;
+    let mut response = content(status, "text/html; charset=utf-8", html);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     // Not `no-referrer`, under which browsers do not say where a form is from either.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
@@ -92,7 +86,7 @@ fn document(
 }
 
 /// A text that can stand in an element or a quoted attribute
-struct Escaped<'a>(&'a str);
+pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -128,7 +122,7 @@ macro_rules! policy {
 const POLICY: &str = policy!("form-action 'none'");
 
 /// Where a form leads is not said, as browsers would hold every redirect behind it to that
-const FORM_POLICY: &str = policy!("frame-ancestors 'none'");
+pub(super) const FORM_POLICY: &str = policy!("frame-ancestors 'none'");
 
 #[cfg(test)]
 mod tests {

@@ -4,42 +4,57 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
 use http::header::CONTENT_TYPE;
-use http_body::Body;
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::error::{Failure, NotJson};
+use crate::context::{Body, Context};
+use crate::error::{Error, NotJson};
 
-/// How large a body may be, and how long it may take
+/// Limits of a body
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// In bytes
     pub(crate) size: usize,
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
-/// Reads a JSON body within these bounds
+/// Reads a JSON body within these limits
 ///
-/// Exactly one JSON value: duplicate fields and bytes behind it are refused, as two
-/// parsers would read them differently. Unknown fields are ignored. A body without a
-/// content type is taken as JSON, one with another type is not.
-pub(crate) async fn read_json<T, B>(request: Request<B>, bounds: Bounds) -> Result<T, Failure>
-where
-    T: DeserializeOwned,
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    if request.headers().get(CONTENT_TYPE).is_some_and(|value| !is_json(value.as_bytes())) {
-        return Err(Failure::UnsupportedMediaType);
+/// Exactly one JSON value: duplicate fields and bytes after it are rejected, since two parsers
+/// would read them differently. Unknown fields are ignored. A body without a content type is
+/// taken as JSON, one with another type is not.
+pub(crate) async fn read_json<T: DeserializeOwned>(
+    cx: &Context<'_>,
+    body: Body,
+    bounds: Bounds,
+) -> Result<T, Error> {
+    if cx.headers().get(CONTENT_TYPE).is_some_and(|value| !is_json(value.as_bytes())) {
+        return Err(Error::UnsupportedMediaType);
     }
-    let bytes = read(request, bounds).await?;
+    let bytes = read(body, bounds).await?;
     serde_json::from_slice(&bytes)
         .map(|Object(value)| value)
-        .map_err(|error| Failure::NotJson(NotJson::explain::<Object<T>>(&bytes, &error)))
+        .map_err(|error| Error::NotJson(NotJson::explain::<Object<T>>(&bytes, &error)))
+}
+
+/// Reads a body of any type within these limits
+pub(crate) async fn read(body: Body, bounds: Bounds) -> Result<Bytes, Error> {
+    let Bounds { size: limit, timeout } = bounds;
+    let declared = body.size_hint().lower();
+    if usize::try_from(declared).is_ok_and(|length| length > limit) {
+        return Err(Error::BodyTooLarge { limit });
+    }
+    let body = pin!(Limited::new(body, limit).collect());
+    match tokio::time::timeout(timeout, body).await {
+        Err(_) => Err(Error::BodyTimeout),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::BodyTooLarge { limit }),
+        Ok(Err(error)) => Err(Error::BodyUnreadable(error)),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+    }
 }
 
 /// Reads a field that may be null, which is as good as leaving it out
@@ -76,28 +91,6 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
         T::deserialize(MapAccessDeserializer::new(map))
-    }
-}
-
-/// Reads a body of any type within these bounds
-pub(crate) async fn read<B>(
-    request: Request<B>,
-    Bounds { size: limit, patience }: Bounds,
-) -> Result<Bytes, Failure>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let declared = request.body().size_hint().lower();
-    if usize::try_from(declared).is_ok_and(|length| length > limit) {
-        return Err(Failure::BodyTooLarge { limit });
-    }
-    let body = pin!(Limited::new(request.into_body(), limit).collect());
-    match tokio::time::timeout(patience, body).await {
-        Err(_) => Err(Failure::BodyTimeout),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::BodyTooLarge { limit }),
-        Ok(Err(error)) => Err(Failure::BodyUnreadable(error)),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
     }
 }
 

@@ -1,22 +1,18 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
+use http::StatusCode;
 use http::header::{HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
-use http::{Response, StatusCode};
-use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Preflight, encoded};
-use crate::error::CHALLENGE;
-use crate::pages::Page;
+use super::{CHALLENGE, Page, Preflight, Problem, RETRY_AFTER_SECONDS, Response, json};
 
-/// What a visitor is told who does not get through, or not yet
+/// The answer to a visitor who does not reach the app, or not yet
 ///
-/// It can travel in a header: nginx asks first and fetches what to tell afterwards.
+/// It can travel in a header: nginx receives it with its check and fetches the answer afterwards.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Told {
+pub(crate) struct Reply {
     status: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     location: Option<String>,
@@ -30,22 +26,23 @@ pub(crate) struct Told {
     preflight: Option<Preflight>,
 }
 
-impl Told {
+impl Reply {
     pub(crate) fn page(page: Page) -> Self {
         Self { status: page.status, page: Some(page), ..Self::status(StatusCode::OK) }
     }
 
-    pub(crate) fn of_json(status: StatusCode, body: Value) -> Self {
-        Self { json: Some(body), ..Self::status(status) }
+    /// The problem as JSON
+    pub(crate) fn json(problem: &Problem<'_>) -> Self {
+        Self { json: Some(problem.to_json()), ..Self::status(problem.status) }
     }
 
     pub(crate) fn redirect(status: StatusCode, location: String) -> Self {
         Self { location: Some(location), ..Self::status(status) }
     }
 
-    /// A browser may ask what it asks ahead for
-    pub(crate) fn preflight(status: StatusCode, preflight: Preflight) -> Self {
-        Self { preflight: Some(preflight), ..Self::status(status) }
+    /// Answers a browser's preflight request: the page may make the request
+    pub(crate) fn preflight(preflight: Preflight) -> Self {
+        Self { preflight: Some(preflight), ..Self::status(StatusCode::NO_CONTENT) }
     }
 
     fn status(status: StatusCode) -> Self {
@@ -66,17 +63,17 @@ impl Told {
         self
     }
 
-    /// The answer itself, with a link to `dashboard` where it is a page
-    pub(crate) fn into_response(self, dashboard: &str) -> Response<Full<Bytes>> {
+    /// The HTTP answer; a page has a link to `dashboard`
+    pub(crate) fn into_response(self, dashboard: &str) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let mut response = match (self.page, self.json) {
             (Some(page), _) => page.into_response(Some(dashboard)),
-            (None, Some(json)) => crate::routes::json(status, &json),
+            (None, Some(value)) => json(status, &value),
             (None, None) => Response::default(),
         };
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        // It may hold what a visitor wrote, and not all of that can stand in a header.
+        // A location may contain what a visitor sent, and a header does not allow every byte.
         let location = self.location.as_deref().map(|at| HeaderValue::from_str(&encoded(at)));
         if let Some(Ok(location)) = location {
             headers.insert(LOCATION, location);
@@ -90,11 +87,9 @@ impl Told {
             }
         }
         match status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
-            }
+            StatusCode::UNAUTHORIZED => drop(headers.insert(WWW_AUTHENTICATE, CHALLENGE)),
             StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
             _ => {}
         }
@@ -109,12 +104,27 @@ impl Told {
 
     /// Reads what [`to_header`](Self::to_header) wrote
     ///
-    /// Nothing for a status that turns no visitor away: one such as 101 would be taken by
-    /// the proxy for more than an answer.
+    /// `None` for a status that does not turn a visitor away: the proxy would take one such as
+    /// 101 for more than an answer.
     pub(crate) fn from_header(header: &HeaderValue) -> Option<Self> {
         let text = URL_SAFE_NO_PAD.decode(header.as_bytes()).ok()?;
-        let told: Self = serde_json::from_slice(&text).ok()?;
-        let is_preflight = told.status == 204 && told.preflight.is_some();
-        (is_preflight || matches!(told.status, 303 | 307 | 400..=599)).then_some(told)
+        let reply: Self = serde_json::from_slice(&text).ok()?;
+        let is_preflight = reply.status == 204 && reply.preflight.is_some();
+        (is_preflight || matches!(reply.status, 303 | 307 | 400..=599)).then_some(reply)
     }
+}
+
+/// The text with every byte encoded that a URL must not contain
+///
+/// Browsers send a backslash in a query as it is, and scripts send anything.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'#' | b'"' | b'<' | b'>') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
 }

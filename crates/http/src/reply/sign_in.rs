@@ -1,8 +1,7 @@
-use bytes::Bytes;
-use http::{Response, StatusCode};
-use http_body_util::Full;
+use http::StatusCode;
 
-use super::{Escaped, FORM_POLICY, document};
+use super::Response;
+use super::page::{Escaped, FORM_POLICY, document};
 
 /// Where somebody without a session shows a token
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +13,7 @@ pub(crate) struct SignInPage<'a> {
 }
 
 impl SignInPage<'_> {
-    pub(crate) fn into_response(self, status: StatusCode) -> Response<Full<Bytes>> {
+    pub(crate) fn into_response(self, status: StatusCode) -> Response {
         let message = self.message.map_or(String::new(), |message| {
             format!("<p role=\"status\">{}</p>\n", Escaped(message))
         });
@@ -40,7 +39,7 @@ pub(crate) struct SignedInPage<'a> {
 }
 
 impl SignedInPage<'_> {
-    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+    pub(crate) fn into_response(self) -> Response {
         let content = format!(
             "<h1>Signed in</h1>\n<p>You are <strong>{}</strong>. Apps that you may use open \
              now.</p>\n<form method=\"post\" action=\"/logout\">\n<button>Sign out</button>\n\

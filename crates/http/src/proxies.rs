@@ -6,34 +6,37 @@ use http::Uri;
 use http::header::{HOST, HeaderMap, HeaderName};
 use thiserror::Error;
 
-/// Whose word on clients and hosts is taken
+/// The proxies that are believed about the client's address and the requested host
 ///
-/// By default nobody's: a request comes from whoever sent it, and asks for the host in
-/// its `Host`.
+/// None by default: a request then comes from the other end of its connection, and is for the
+/// host in its `Host`.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
-    /// The networks proxies are in
+    /// The networks of the proxies
     pub origins: Vec<Network>,
-    /// The headers in which they tell the client's address, the most telling first
+    /// The headers in which they send the client's address, in order of preference
     pub headers: Vec<HeaderName>,
 }
 
 impl TrustedProxies {
-    /// Whether the peer is such a proxy
+    /// No proxy
+    pub const NONE: Self = Self { origins: Vec::new(), headers: Vec::new() };
+
+    /// Whether the peer is a trusted proxy
     pub(crate) fn trust(&self, peer: IpAddr) -> bool {
         self.origins.iter().any(|network| network.contains(peer))
     }
 
-    /// The client's address: the first element of the first listed header that is one
+    /// The client's address: the first element of the first of these headers that is an address
     ///
-    /// Without any it is the peer's own.
-    fn client(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
-        let told = self.headers.iter().find_map(|name| parse_ip(first(headers, name)?));
-        told.or(peer)
+    /// The peer's own address if there is no such header.
+    pub(crate) fn client(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+        let sent = self.headers.iter().find_map(|name| parse_ip(first(headers, name)?));
+        sent.or(peer)
     }
 }
 
-/// A network, as an address and the bits of it that count
+/// A network: an address, and the number of its leading bits that count
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -41,7 +44,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Whether the address is in it; IPv4 in IPv6 clothes is IPv4
+    /// Whether the address is in the network; IPv4-mapped IPv6 addresses are unmapped
     fn contains(self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
@@ -55,9 +58,7 @@ impl Network {
             _ => false,
         }
     }
-}
 
-impl Network {
     /// Whether every address of its family is in the network
     #[must_use]
     pub const fn is_everything(self) -> bool {
@@ -74,7 +75,7 @@ impl Network {
 impl FromStr for Network {
     type Err = ParseNetworkError;
 
-    /// Reads `ADDRESS/BITS`, or an address alone
+    /// Parses `ADDRESS/BITS`, or a single address
     fn from_str(text: &str) -> Result<Self, ParseNetworkError> {
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits)),
@@ -87,43 +88,12 @@ impl FromStr for Network {
     }
 }
 
-/// The text is no network
+/// The text is not a network
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("not a network such as `10.0.0.0/8` or `fd00::/8`")]
 pub struct ParseNetworkError;
 
-/// What was asked, of which host and by whom, as far as it can be believed
-#[derive(Clone, Debug)]
-pub(crate) struct Asked<'a> {
-    /// Host and port, as the client wrote them
-    pub(crate) host: &'a str,
-    /// Where the client is, if that is known
-    pub(crate) client: Option<IpAddr>,
-    /// Whether the request came from a trusted proxy
-    pub(crate) trusted: bool,
-}
-
-impl<'a> Asked<'a> {
-    /// `peer` is whoever is at the other end of the connection
-    pub(crate) fn of(
-        uri: &'a Uri,
-        headers: &'a HeaderMap,
-        peer: Option<IpAddr>,
-        proxies: &TrustedProxies,
-    ) -> Self {
-        let peer = peer.map(|peer| peer.to_canonical());
-        let trusted = peer.is_some_and(|peer| proxies.trust(peer));
-        let own = own_host(uri, headers);
-        let told = first(headers, &X_FORWARDED_HOST).filter(|_| trusted);
-        Self {
-            host: told.or(own).unwrap_or_default(),
-            client: if trusted { proxies.client(peer, headers) } else { peer },
-            trusted,
-        }
-    }
-}
-
-/// The host a request names itself; none if it names several
+/// The host that a request names itself; `None` if it names several
 pub(crate) fn own_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     if let Some(authority) = uri.authority() {
         return Some(authority.as_str());
@@ -143,7 +113,12 @@ pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwa
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use uuid::Uuid;
+
     use super::*;
+    use crate::context::Context;
 
     /// Host and client of a request with these headers
     fn asked(peer: &str, headers: &[(&str, &str)]) -> (String, Option<IpAddr>) {
@@ -151,10 +126,10 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(()).unwrap();
+        let (head, ()) = request.body(()).unwrap().into_parts();
         let peer = peer.parse().unwrap();
-        let asked = Asked::of(request.uri(), request.headers(), Some(peer), &proxies());
-        (asked.host.to_owned(), asked.client)
+        let cx = Context::new(&head, Some(peer), &proxies(), SystemTime::UNIX_EPOCH, Uuid::nil());
+        (cx.host.to_owned(), cx.client)
     }
 
     fn proxies() -> TrustedProxies {
@@ -168,8 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_peers_speak_for_others() {
-        let told =
+    fn only_trusted_peers_are_believed_about_others() {
+        let sent =
             [("x-forwarded-host", "app.example, b"), ("x-forwarded-for", "1.2.3.4, 5.6.7.8")];
         for (peer, host, client) in [
             ("10.1.2.3", "app.example", "1.2.3.4"),
@@ -179,7 +154,7 @@ mod tests {
             ("11.0.0.1", "own.example", "11.0.0.1"),
         ] {
             let expected = (host.to_owned(), Some(client.parse().unwrap()));
-            assert_eq!(asked(peer, &told), expected, "{peer}");
+            assert_eq!(asked(peer, &sent), expected, "{peer}");
         }
     }
 

@@ -1,0 +1,255 @@
+use std::sync::Arc;
+
+use app_authz::address::{HostMeaning, HttpUrl};
+use app_authz::app::{AccessMethod, CorsBehavior, Port};
+use app_authz::token::{API_KEY_PARAMETER, AppToken, PresentedTokens, without_api_key};
+use app_authz::{AppRequest, Error, Grant};
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderValue, USER_AGENT};
+use store::Store;
+
+use super::deployments::Deployment;
+use super::visit::{parameter, with_query};
+use super::{
+    AccessAttempt, AppService, Expiry, ReturnTo, Upstream, Visit, control_plane, cookies, cors,
+    issue, parameters, query_for_app, session,
+};
+use crate::context::Context;
+use crate::error::Rejection;
+use crate::reply::{Preflight, Reply};
+
+/// A visit that may continue to its app
+pub(crate) struct Admitted {
+    /// The app token that proves it
+    pub(crate) token: Arc<AppToken>,
+    /// The text of the token, for a control plane that carries the visit
+    pub(crate) token_text: Option<Box<str>>,
+    /// A cookie with the token, if it is new
+    pub(crate) cookie: Option<HeaderValue>,
+    /// The path and the query to request from the app: below the path of its URL, and without
+    /// the parameters that sign its visitor in
+    pub(crate) uri: String,
+    /// The visitor's path before the app's own; empty on a host of the app's own
+    pub(crate) folder: String,
+    /// The origin of the page that makes the request, if it is an app of the same owner
+    pub(crate) origin: Option<String>,
+    pub(crate) deployment: Arc<Deployment>,
+}
+
+impl Admitted {
+    fn new(visit: &Visit<'_>, token: Arc<AppToken>) -> Self {
+        Self {
+            uri: uri_for_app(visit, &token.grant().url),
+            folder: visit.folder().to_owned(),
+            deployment: Arc::clone(&visit.deployment),
+            token,
+            token_text: None,
+            cookie: None,
+            origin: None,
+        }
+    }
+
+    fn grant(&self) -> &Grant {
+        self.token.grant()
+    }
+}
+
+/// Admits a visit to its app, or replies to the visitor instead
+///
+/// `cx` has the host, path and query of the visitor, also if a proxy asks. `upstream` is where
+/// the proxy carries an admitted visit. With `preflight` the request is an OPTIONS request whose
+/// answer the proxy can relay.
+pub(crate) async fn admit<S: Store>(
+    apps: &Arc<AppService<S>>,
+    cx: &Context<'_>,
+    upstream: Upstream,
+    preflight: bool,
+) -> Result<Admitted, Reply> {
+    let html = cx.accepts_html();
+    let rejected = |rejection: Rejection| {
+        rejection.log(cx.request_id);
+        rejection.into_reply(html)
+    };
+    let found = apps.deployments.find(&*apps.store, cx.host).await;
+    let (deployment, meaning) = found
+        .map_err(|error| rejected(Rejection::Directory(error)))?
+        .ok_or_else(|| rejected(Rejection::NoApp))?;
+    let at = deployment.address(cx.host);
+    let (visit, request) = match meaning {
+        HostMeaning::Logout => {
+            let logged_out = session::log_out_of_apps(apps, cx, &deployment).await;
+            return Err(logged_out.unwrap_or_else(|error| error.reply()));
+        }
+        HostMeaning::Malformed(label) => return Err(rejected(Rejection::MalformedHost(label))),
+        HostMeaning::App(name) => Visit::subdomain((deployment, at), name, cx.path, cx.query),
+        HostMeaning::Dashboard => {
+            Visit::path((deployment, at), cx.path, cx.query).map_err(rejected)?
+        }
+    };
+    if visit.method == AccessMethod::Path && apps.config.disable_path_apps {
+        return Err(rejected(Rejection::PathAppsDisabled));
+    }
+    let parameters = parameters(cx.query);
+    let sealed = parameter(&parameters, API_KEY_PARAMETER).filter(|sealed| !sealed.is_empty());
+    if let Some(sealed) = sealed {
+        return Err(open_seal(apps, cx, &visit, sealed).await.unwrap_or_else(rejected));
+    }
+
+    let origin = cors::sibling(&visit, &request.username_or_id, cx.headers());
+    let preflight = origin.as_deref().filter(|_| preflight);
+    let preflight = preflight.and_then(|origin| Preflight::of(origin, cx.headers()));
+    let request = AppRequest::try_from(request);
+    let request = request.map_err(|error| rejected(Rejection::InvalidRequest(error)))?;
+    let port = request.slug_or_port().parse::<Port>().ok();
+    let base_path = control_plane::base_path(&visit, upstream);
+    let base_path = base_path.filter(|base_path| base_path != request.base_path());
+
+    let cookies = cookies(cx.headers());
+    let presented = match preflight {
+        None => {
+            let tokens = visit.app_tokens(&cookies, &parameters);
+            by_token(apps, cx, &visit, &request, &tokens, upstream).await
+        }
+        // Only the gate answers a preflight request.
+        Some(_) => None,
+    };
+    let mut admitted = match presented {
+        Some(admitted) => admitted,
+        None => {
+            let attempt = AccessAttempt {
+                request,
+                tokens: visit.session_tokens(cx.headers(), cookies, &parameters),
+                return_to: ReturnTo::Deployment(Arc::clone(&visit.deployment), visit.at.clone()),
+                app_path: visit.app_path.to_owned(),
+                app_query: visit.query.to_owned(),
+                path_and_query: visit.path_and_query(),
+                ip: cx.client,
+                user_agent: user_agent(cx.headers()),
+                html,
+                preflight,
+                now: cx.now,
+                request_id: cx.request_id,
+            };
+            // The gate has logged the decision.
+            let attempt = by_decision(apps, &visit, attempt, upstream).await;
+            attempt.map_err(|rejection| rejection.into_reply(html))?
+        }
+    };
+    if let (Some(token), Some(base_path)) = (&admitted.token_text, base_path) {
+        let rebased = apps.keys.rebase(&*apps.store, (token, &base_path), cx.now).await;
+        let rebased = rebased.map_err(|error| rejected(Rejection::Unsigned(error)))?;
+        admitted.token_text = Some(rebased.reveal().into());
+    }
+    admitted.origin = origin.filter(|_| admitted.grant().cors == CorsBehavior::Simple);
+    if visit.method != AccessMethod::Terminal && port.is_some_and(Port::is_reserved) {
+        return Err(rejected(Rejection::ReservedPort));
+    }
+    match canonical_address(&visit, &admitted.grant().url) {
+        Some(address) => {
+            let reply = Reply::redirect(StatusCode::TEMPORARY_REDIRECT, address);
+            Err(reply.with_cookie(admitted.cookie))
+        }
+        None => Ok(admitted),
+    }
+}
+
+/// Opens a sealed session and makes a cookie of it
+async fn open_seal<S: Store>(
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+    visit: &Visit<'_>,
+    sealed: &str,
+) -> Result<Reply, Rejection> {
+    if visit.method != AccessMethod::Subdomain && visit.deployment.primary {
+        return Err(Rejection::SealOnDashboard);
+    }
+    let back = || {
+        let address = visit.absolute(&without_api_key(visit.path, visit.query));
+        Reply::redirect(StatusCode::SEE_OTHER, address)
+    };
+    let token = match apps.open_seal(sealed, cx.now).await {
+        Ok(Some(token)) => token,
+        // Opened before. A visitor with the cookie continues, and any other signs in.
+        Ok(None) => return Ok(back()),
+        Err(error @ Error::KeysUnavailable(_)) => return Err(Rejection::SealKeys(error)),
+        Err(_) => return Err(Rejection::BadSeal),
+    };
+    let name = visit.deployment.cookie_names.app_session(visit.method);
+    let domain = visit.cookie_domain();
+    let cookie = apps.cookies.set(name, token.reveal(), "/", domain, Expiry::Session);
+    Ok(back().with_cookie(cookie))
+}
+
+/// Admits a visit by the app token that it presents
+async fn by_token<S: Store>(
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+    visit: &Visit<'_>,
+    request: &AppRequest,
+    tokens: &PresentedTokens<'_>,
+    upstream: Upstream,
+) -> Option<Admitted> {
+    let token = apps.keys.find(&*apps.store, tokens, request, cx.now).await?;
+    let text = match upstream {
+        Upstream::Apps => None,
+        Upstream::ControlPlane => apps.keys.find_text(&*apps.store, tokens, request, cx.now).await,
+    };
+    Some(Admitted { token_text: text.map(Into::into), ..Admitted::new(visit, token) })
+}
+
+/// Admits a visit by a new decision, whose app token becomes a cookie
+async fn by_decision<S: Store>(
+    apps: &Arc<AppService<S>>,
+    visit: &Visit<'_>,
+    attempt: AccessAttempt,
+    upstream: Upstream,
+) -> Result<Admitted, Rejection> {
+    let signed = issue(apps, attempt).await?;
+    let name = visit.deployment.cookie_names.signed_app_token();
+    let expiry = Expiry::At(signed.expires_at());
+    let base_path = signed.token().request().base_path();
+    let cookie = apps.cookies.set(name, signed.reveal(), base_path, None, expiry);
+    let text = (upstream == Upstream::ControlPlane).then(|| signed.reveal().into());
+    let admitted = Admitted::new(visit, Arc::clone(signed.token()));
+    Ok(Admitted { cookie, token_text: text, ..admitted })
+}
+
+/// The path of the app's URL and the visitor's within the app, joined by one slash, and the
+/// visitor's query
+fn uri_for_app(visit: &Visit<'_>, url: &str) -> String {
+    let query = query_for_app(visit.query);
+    // Most URLs end after host and port, and need no parsing.
+    let has_path = url.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());
+    let base = has_path.then(|| HttpUrl::of_app(url).ok()).flatten();
+    let Some(base) = base.as_ref().map(HttpUrl::path) else {
+        return with_query(visit.app_path, &query);
+    };
+    let base = base.strip_suffix('/').unwrap_or(base);
+    with_query(&format!("{base}{}", visit.app_path), &query)
+}
+
+/// The address that the browser has to request instead, if the visit lacks the slash after the
+/// app's folder or the app's default query
+fn canonical_address(visit: &Visit<'_>, url: &str) -> Option<String> {
+    if visit.method == AccessMethod::Terminal {
+        return None;
+    }
+    // Few apps have a query of their own.
+    let has_default = visit.query.is_empty() && url.contains('?');
+    let default = has_default.then(|| HttpUrl::of_app(url).ok()).flatten();
+    let default = default.as_ref().and_then(HttpUrl::query).unwrap_or_default();
+    let query = if visit.query.is_empty() { default } else { visit.query };
+    if !visit.app_path.is_empty() && query == visit.query {
+        return None;
+    }
+    let slash = if visit.app_path.is_empty() { "/" } else { "" };
+    // Two slashes would begin the name of a host, and browsers take a backslash for one.
+    let path = format!("/{}{slash}", visit.path.trim_start_matches(['/', '\\']));
+    let path = if path == "//" { "/" } else { &*path };
+    Some(visit.absolute(&with_query(path, query)))
+}
+
+/// The value of `User-Agent`, which may be any bytes
+pub(crate) fn user_agent(headers: &HeaderMap) -> Vec<u8> {
+    headers.get(USER_AGENT).map(|value| value.as_bytes().to_vec()).unwrap_or_default()
+}

@@ -1,0 +1,276 @@
+use app_authz::Denial;
+use app_authz::address::HttpUrl;
+use app_authz::app::{AgentStatus, Reason, ResolveError};
+use app_authz::credential::UserStatus;
+use http::StatusCode;
+use tracing::{debug, error};
+use uuid::Uuid;
+
+use super::access::inactive_message;
+use super::{SIGNED_OUT, chain, quote};
+use crate::reply::{Page, Preflight, Problem, Reply};
+
+/// An answer to a visit instead of the app
+#[derive(Debug)]
+pub(crate) enum Rejection {
+    /// The request is not sound: another server wrote it
+    InvalidRequest(app_authz::Error),
+    /// The store fails
+    Directory(store::Error),
+    /// The session is good, but its user's account is not active
+    Inactive(UserStatus),
+    /// The request does not lead to an app
+    Unresolved(ResolveError),
+    /// The user is signed in and may not open the app
+    Denied(Denial),
+    /// The visitor has to sign in, and a terminal's connection cannot be redirected
+    TerminalSignIn,
+    /// The visitor has to sign in at this address
+    SignIn(HttpUrl),
+    /// The visitor has to sign in, and there is no address to return to
+    NoReturn(app_authz::Error),
+    /// The visitor has to sign in, and the requested path leads out of the app
+    UnsafePath,
+    /// The agent is not connected
+    AgentNotConnected(AgentStatus),
+    /// The permit could not be signed
+    Unsigned(app_authz::Error),
+    /// The visit could not be recorded, and must be
+    Unrecorded,
+    /// The handler panicked
+    Panicked,
+    /// The limit of visits that are decided at the same time is reached
+    Overloaded,
+
+    /// Neither host nor path names an app
+    NoApp,
+    /// A host of the app pattern whose label does not name an app
+    MalformedHost(String),
+    /// `@me` is relative to the caller, so it cannot name an app
+    Me,
+    /// Apps by path are disabled
+    PathAppsDisabled,
+    /// A port that no app may use
+    ReservedPort,
+    /// A sealed session on the dashboard's own host, which needs none
+    SealOnDashboard,
+    /// A sealed session that cannot be opened
+    BadSeal,
+    /// The keys of sealed sessions cannot be fetched
+    SealKeys(app_authz::Error),
+    /// A browser's preflight request, which the page may follow with the request itself
+    Preflight(Preflight),
+    /// The visit is allowed, but it was not made through a proxy that could carry it to the app
+    NotProxied,
+    /// The visit was allowed, and the proxy could not reach the app
+    Unreachable,
+}
+
+impl Rejection {
+    /// What the visitor and the log are to see
+    ///
+    /// Message and detail are the title and the text of the page.
+    pub(crate) fn problem(&self) -> Problem<'_> {
+        match self {
+            Self::InvalidRequest(error) => internal_page("invalid_request").cause(chain(error)),
+            Self::Directory(error) if error.is_transient() => {
+                try_again("lookup_failed", CANNOT_ANSWER).cause(chain(error))
+            }
+            Self::Directory(error) => internal_page("lookup_failed").cause(chain(error)),
+            Self::Inactive(user) => Problem::new(
+                StatusCode::UNAUTHORIZED,
+                match user {
+                    UserStatus::Dormant => "user_dormant",
+                    _ => "user_suspended",
+                },
+                inactive_message(user.as_str()),
+                "The session itself is good.",
+            ),
+            Self::Unresolved(error) => unresolved(*error).cause(error.to_string()),
+            Self::Denied(denial) => not_found(denial.reason().as_str(), NOT_FOUND, NOT_FOUND_TEXT),
+            Self::TerminalSignIn => not_found(
+                Reason::NotSignedIn.as_str(),
+                "Resource not found or you do not have access to this resource",
+                "Nobody is signed in.",
+            ),
+            Self::SignIn(_) => Problem::new(
+                StatusCode::UNAUTHORIZED,
+                Reason::NotSignedIn.as_str(),
+                SIGNED_OUT,
+                "Send a session token to open the app.",
+            ),
+            Self::NoReturn(error) => internal_page("no_way_back").cause(chain(error)),
+            Self::UnsafePath => bad_request(
+                "unsafe_path",
+                "The path leads out of the app. Open the app from the dashboard.",
+            ),
+            Self::AgentNotConnected(status) => unavailable(
+                "agent_not_connected",
+                format!("Agent state is \"{status}\", not \"connected\"."),
+            )
+            .cause(status.to_string())
+            .retry(),
+            Self::Unsigned(error @ app_authz::Error::KeysUnavailable(_)) => {
+                try_again("unsigned", CANNOT_ANSWER).cause(chain(error))
+            }
+            Self::Unsigned(error) => internal_page("unsigned").cause(chain(error)),
+            Self::Unrecorded => {
+                try_again("unrecorded", "The visit could not be recorded, and has to be.")
+            }
+            Self::Panicked => internal_page("panicked"),
+            Self::Overloaded => try_again("overloaded", CANNOT_ANSWER),
+            Self::NoApp => not_found("not_an_app", NOT_FOUND, "This address leads to no app."),
+            Self::MalformedHost(label) => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "malformed_host",
+                "Invalid Application URL",
+                format!(
+                    "Could not parse subdomain application URL {}: it is neither of the form \
+                     app--workspace--user nor of the form port--agent--workspace--user.",
+                    quote(label)
+                ),
+            ),
+            Self::Me => not_found(
+                "me",
+                NOT_FOUND,
+                "Applications must be accessed with the full username, not @me.",
+            ),
+            Self::PathAppsDisabled => Problem::new(
+                StatusCode::FORBIDDEN,
+                "path_apps_disabled",
+                "Forbidden",
+                "Path-based applications are disabled on this deployment by its administrator.",
+            ),
+            Self::ReservedPort => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "reserved_port",
+                "Port is invalid. Coder reserves ports less than 9.",
+                "Choose another port for the app.",
+            ),
+            Self::SealOnDashboard => bad_request(
+                "seal_on_dashboard",
+                "This address carries a session for an app's own host, and this is not one.",
+            ),
+            Self::BadSeal => bad_request(
+                "bad_seal",
+                "The session in this address cannot be read or is no longer good. Open the app \
+                 again.",
+            ),
+            Self::SealKeys(error) => {
+                try_again("keys_unavailable", CANNOT_ANSWER).cause(chain(error))
+            }
+            Self::Preflight(_) => Problem::new(StatusCode::NO_CONTENT, "preflight", "", ""),
+            Self::NotProxied => unavailable(
+                "no_carrier",
+                "You may open this app, but no proxy carries this address to it. An administrator \
+                 has to put one in front.",
+            ),
+            Self::Unreachable => unavailable(
+                "unreachable",
+                "You may open this app, but it does not answer. It may still be starting, or \
+                 have stopped.",
+            )
+            .retry(),
+        }
+    }
+
+    /// The status of the reply; only a browser is redirected to sign in
+    pub(crate) fn status(&self, html: bool) -> StatusCode {
+        match self {
+            Self::SignIn(_) if html => StatusCode::SEE_OTHER,
+            other => other.problem().status,
+        }
+    }
+
+    /// Writes one line to the log
+    pub(crate) fn log(&self, request_id: Uuid) {
+        let problem = self.problem();
+        let (reason, detail) = (problem.class, problem.only_logged());
+        if problem.status.is_server_error() {
+            error!(%request_id, reason, detail, "visit failed");
+        } else {
+            debug!(%request_id, reason, detail, "visit refused");
+        }
+    }
+
+    /// The reply to the visitor: a page or a redirect if `html`, otherwise JSON
+    ///
+    /// The control plane's clients know some of these replies as JSON, whatever they accept.
+    pub(crate) fn into_reply(self, html: bool) -> Reply {
+        let warnings = match &self {
+            Self::Preflight(preflight) => return Reply::preflight(preflight.clone()),
+            Self::SignIn(address) if html => {
+                return Reply::redirect(StatusCode::SEE_OTHER, address.to_string());
+            }
+            Self::Denied(denial) => denial.warnings().iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        };
+        let is_always_json = matches!(
+            self,
+            Self::SignIn(_) | Self::Inactive(_) | Self::TerminalSignIn | Self::ReservedPort
+        );
+        let problem = self.problem();
+        if !html || is_always_json {
+            return Reply::json(&problem);
+        }
+        Reply::page(Page {
+            status: problem.status.as_u16(),
+            title: problem.message.into_owned(),
+            text: problem.detail.into_owned(),
+            warnings,
+            retry: problem.retry,
+        })
+    }
+}
+
+fn unresolved(error: ResolveError) -> Problem<'static> {
+    let class = match error {
+        ResolveError::NoWorkspace => "no_workspace",
+        ResolveError::NotOwner => "not_owner",
+        ResolveError::Stopped => "workspace_stopped",
+        ResolveError::NoAgent => "no_agent",
+        ResolveError::PortByPath => "port_by_path",
+        ResolveError::AgentNeeded => "agent_needed",
+        ResolveError::NoApp => "no_app",
+        _ => "no_app_url",
+    };
+    if error == ResolveError::Stopped {
+        return Problem::new(
+            StatusCode::BAD_REQUEST,
+            class,
+            "Workspace Offline",
+            "Last workspace transition was to the state \"stop\", not \"start\". Start the \
+             workspace to open its apps.",
+        );
+    }
+    if error.is_not_found() {
+        not_found(class, NOT_FOUND, NOT_FOUND_TEXT)
+    } else {
+        internal_page(class)
+    }
+}
+
+fn not_found(class: &'static str, title: &'static str, text: &'static str) -> Problem<'static> {
+    Problem::new(StatusCode::NOT_FOUND, class, title, text)
+}
+
+fn bad_request(class: &'static str, text: &'static str) -> Problem<'static> {
+    Problem::new(StatusCode::BAD_REQUEST, class, "Bad Request", text)
+}
+
+fn unavailable<'a>(class: &'static str, text: impl Into<std::borrow::Cow<'a, str>>) -> Problem<'a> {
+    Problem::new(StatusCode::BAD_GATEWAY, class, "Application Unavailable", text)
+}
+
+fn try_again(class: &'static str, text: &'static str) -> Problem<'static> {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, class, "Try Again", text).retry()
+}
+
+fn internal_page(class: &'static str) -> Problem<'static> {
+    Problem::internal(class, "Internal Server Error")
+}
+
+const CANNOT_ANSWER: &str = "The server cannot answer at the moment.";
+const NOT_FOUND: &str = "Application Not Found";
+const NOT_FOUND_TEXT: &str = "The application or workspace you are trying to access does not exist or you do not have \
+     permission to access it.";

@@ -1,0 +1,232 @@
+use agent_auth::{Candidate, Refusal, Standing};
+use http::StatusCode;
+use identity_verify::{Cloud, Reason, Rejection};
+
+use super::{TRY_AGAIN, chain, quote};
+use crate::reply::Problem;
+
+/// Why an instance does not get the token of its agent
+#[derive(Debug)]
+pub(crate) enum SignInError {
+    /// The proof does not verify
+    InvalidIdentity { cloud: Cloud, rejection: Box<Rejection> },
+    /// The proof is genuine, for an id that the cloud never gives to an instance
+    ImpossibleInstance { instance_id: String, cloud: Cloud },
+    /// The store failed to find the instance's agents
+    Lookup(store::Error),
+    /// The instance is verified and may not sign in
+    Denied(Box<SignInDenial>),
+}
+
+impl SignInError {
+    pub(crate) fn problem(&self) -> Problem<'_> {
+        match self {
+            Self::InvalidIdentity { cloud, rejection } => invalid_identity(*cloud, rejection),
+            Self::ImpossibleInstance { instance_id, .. } => Problem::new(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                denial_message(instance_id, None, &Refusal::NotFound),
+                "The id is not one that this cloud gives to instances.",
+            ),
+            Self::Lookup(error) if error.is_transient() => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "lookup_unavailable",
+                LOOKUP_FAILED,
+                TRY_AGAIN,
+            )
+            .cause(chain(error)),
+            Self::Lookup(error) => {
+                Problem::internal("lookup_failed", LOOKUP_FAILED).cause(chain(error))
+            }
+            Self::Denied(denial) => denial.problem(),
+        }
+    }
+
+    pub(super) fn machine(&self) -> Option<MachineFacts<'_>> {
+        match self {
+            Self::InvalidIdentity { cloud, rejection } => {
+                Some(MachineFacts::of_rejection(rejection, *cloud))
+            }
+            Self::ImpossibleInstance { instance_id, cloud } => {
+                Some(MachineFacts::verified(instance_id, *cloud))
+            }
+            Self::Lookup(_) => None,
+            Self::Denied(denial) => Some(denial.machine()),
+        }
+    }
+}
+
+/// The decision that a verified instance may not sign in, with what the log says about it
+#[derive(Debug)]
+pub(crate) struct SignInDenial {
+    pub(crate) instance_id: String,
+    pub(crate) cloud: Cloud,
+    pub(crate) agent_name: Option<String>,
+    /// The candidates that the decision was made from, or the first of them
+    pub(crate) candidates: Vec<Candidate>,
+    /// Another spelling of the id, under which agents are stored
+    pub(crate) stored_as: Option<String>,
+    pub(crate) denial: Refusal,
+}
+
+impl SignInDenial {
+    fn problem(&self) -> Problem<'_> {
+        let (status, class, detail) = match self.denial {
+            Refusal::NotFound => (
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "No agent of a newest, undeleted workspace build carries this id.",
+            ),
+            Refusal::NoAgentOfThatName => (
+                StatusCode::NOT_FOUND,
+                "no_agent_of_that_name",
+                "Names are compared exactly, with case.",
+            ),
+            Refusal::Stale => (
+                StatusCode::BAD_REQUEST,
+                "stale",
+                "Only the agents of a workspace's newest build may sign in. Rebuild the \
+                 workspace, or discard this instance.",
+            ),
+            Refusal::Ambiguous { .. } => {
+                (StatusCode::CONFLICT, "ambiguous", "Send one of these names as `agent_name`.")
+            }
+            Refusal::SharedByWorkspaces => (
+                StatusCode::CONFLICT,
+                "shared_by_workspaces",
+                "Cloud providers recycle ids. Delete or rebuild the workspace that no longer runs \
+                 on this instance.",
+            ),
+            Refusal::TooMany => (
+                StatusCode::CONFLICT,
+                "too_many",
+                "The database holds too many agents for one instance.",
+            ),
+            // A later denial: the instance is known, but not as one agent.
+            _ => (
+                StatusCode::CONFLICT,
+                "refused",
+                "No agent of a newest, undeleted workspace build carries this id.",
+            ),
+        };
+        let message = denial_message(&self.instance_id, self.agent_name.as_deref(), &self.denial);
+        Problem::new(status, class, message, detail).cause(self.log_detail())
+    }
+
+    fn log_detail(&self) -> String {
+        let Self { denial, candidates, stored_as, .. } = self;
+        let rows: Vec<_> = candidates.iter().map(describe).collect();
+        let detail = format!("{denial}; candidates: [{}]", rows.join(", "));
+        match stored_as {
+            Some(id) => format!(
+                "{detail}; agents are stored under {}, which is this id in the firmware's order of \
+                 bytes: let the template record the id of the metadata service",
+                quote(id)
+            ),
+            None => detail,
+        }
+    }
+
+    fn machine(&self) -> MachineFacts<'_> {
+        let setting = match self.denial {
+            Refusal::SharedByWorkspaces => Some("allow_instance_shared_by_workspaces"),
+            _ => None,
+        };
+        MachineFacts { setting, ..MachineFacts::verified(&self.instance_id, self.cloud) }
+    }
+}
+
+/// What the log says about a machine that did not sign in: for operators, never for clients
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MachineFacts<'a> {
+    pub(crate) instance_id: Option<&'a str>,
+    pub(crate) cloud: Option<&'static str>,
+    /// Whether the cloud signed these facts; unsigned ones may be forged
+    pub(crate) verified: Option<bool>,
+    /// The setting that rejected the machine
+    pub(crate) setting: Option<&'static str>,
+    /// The value that the setting does not allow
+    pub(crate) value: Option<&'a str>,
+    /// Further claims of the proof
+    pub(crate) claims: Option<String>,
+}
+
+impl<'a> MachineFacts<'a> {
+    const fn verified(instance_id: &'a str, cloud: Cloud) -> Self {
+        Self {
+            instance_id: Some(instance_id),
+            cloud: Some(cloud.as_str()),
+            verified: Some(true),
+            setting: None,
+            value: None,
+            claims: None,
+        }
+    }
+
+    fn of_rejection(rejection: &'a Rejection, cloud: Cloud) -> Self {
+        let others = rejection.claimed().iter().filter(|(name, _)| *name != "instance_id");
+        let claims: Vec<_> =
+            others.map(|(name, value)| format!("{name}={}", quote(value))).collect();
+        Self {
+            instance_id: rejection.claimed().instance_id(),
+            cloud: Some(cloud.as_str()),
+            verified: Some(rejection.is_genuine()),
+            setting: rejection.denied().map(|denied| denied.setting()),
+            value: rejection.denied().and_then(|denied| denied.value()),
+            claims: (!claims.is_empty()).then(|| claims.join(" ")),
+        }
+    }
+}
+
+fn invalid_identity(cloud: Cloud, rejection: &Rejection) -> Problem<'_> {
+    let reason = rejection.reason();
+    let (status, message) = match (reason, cloud) {
+        (Reason::MalformedClaims, _) => (StatusCode::BAD_REQUEST, "Error decoding JWT claims."),
+        // The machine is not at fault and should come again.
+        (Reason::KeysUnavailable, _) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The keys to verify this proof with are not available.",
+        ),
+        (_, Cloud::Aws) => (StatusCode::UNAUTHORIZED, "Invalid AWS identity."),
+        (_, Cloud::Azure) => (StatusCode::UNAUTHORIZED, "Invalid Azure identity."),
+        (_, Cloud::Google) => (StatusCode::UNAUTHORIZED, "Invalid GCP identity."),
+    };
+    Problem::new(status, "invalid_identity", message, reason.to_string())
+        .cause(chain(rejection.error()))
+}
+
+/// The sentences of the reference, which its agents show to their users
+fn denial_message(instance_id: &str, agent_name: Option<&str>, denial: &Refusal) -> String {
+    let id = quote(instance_id);
+    match denial {
+        Refusal::Ambiguous { names } => format!(
+            "Multiple agents found with instance ID {id}. Set CODER_AGENT_NAME to one of: {}",
+            names.join(", ")
+        ),
+        Refusal::NoAgentOfThatName => format!(
+            "No agent found with instance ID {id} and name {}.",
+            quote(agent_name.unwrap_or_default().trim())
+        ),
+        Refusal::SharedByWorkspaces => {
+            format!("Instance with id {id} is claimed by more than one workspace.")
+        }
+        Refusal::Stale => {
+            format!("Resource found for id {id}, but isn't registered on the latest history.")
+        }
+        Refusal::TooMany => format!("Too many agents found with instance ID {id}."),
+        _ => format!("Instance with id {id} not found."),
+    }
+}
+
+/// A candidate as the log shows it: which row, and whether it could be chosen
+fn describe(candidate: &Candidate) -> String {
+    let standing = match candidate.standing {
+        Standing::Live => "live",
+        Standing::Stale => "stale",
+        Standing::Deleted => "workspace deleted",
+    };
+    let Candidate { agent, name, workspace, .. } = candidate;
+    format!("{} {agent} of workspace {workspace}: {standing}", quote(name))
+}
+
+const LOOKUP_FAILED: &str = "Internal error fetching provisioner job agent.";

@@ -1,0 +1,132 @@
+use std::borrow::Cow;
+
+use http::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+
+use super::{CHALLENGE, RETRY_AFTER_SECONDS, Response, json};
+
+/// An error as its client and the log see it
+///
+/// A client gets a stable sentence and a hint. The log gets the class and the cause, which may
+/// name hosts and settings. Neither contains tokens, documents or fetched content.
+#[derive(Debug)]
+pub(crate) struct Problem<'a> {
+    pub(crate) status: StatusCode,
+    /// A stable word for metrics, logs and the audit
+    pub(crate) class: &'static str,
+    /// What went wrong, in one sentence; the title of a page
+    pub(crate) message: Cow<'a, str>,
+    /// What the client can do, or what was expected; the text of a page
+    pub(crate) detail: Cow<'a, str>,
+    /// What only the log says; the detail if it says no more
+    cause: Option<String>,
+    /// Whether the same request may succeed when it is repeated
+    pub(crate) retry: bool,
+    headers: HeaderMap,
+    invalid: &'a [Invalid],
+}
+
+impl<'a> Problem<'a> {
+    pub(crate) fn new(
+        status: StatusCode,
+        class: &'static str,
+        message: impl Into<Cow<'a, str>>,
+        detail: impl Into<Cow<'a, str>>,
+    ) -> Self {
+        Self {
+            status,
+            class,
+            message: message.into(),
+            detail: detail.into(),
+            cause: None,
+            retry: false,
+            headers: HeaderMap::new(),
+            invalid: &[],
+        }
+    }
+
+    /// A failure of the server, whose cause is in the log alone
+    pub(crate) fn internal(class: &'static str, message: &'static str) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, class, message, SEE_LOG)
+    }
+
+    /// The same, with what only the log says
+    pub(crate) fn cause(self, cause: String) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+
+    /// The same, for a request that may succeed when it is repeated
+    pub(crate) fn retry(self) -> Self {
+        Self { retry: true, ..self }
+    }
+
+    /// The same, with a challenge to authenticate
+    pub(crate) fn challenge(self) -> Self {
+        self.header(WWW_AUTHENTICATE, CHALLENGE)
+    }
+
+    /// The same, with a header
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// The same, with the fields that are not valid
+    pub(crate) fn invalid(self, invalid: &'a [Invalid]) -> Self {
+        Self { invalid, ..self }
+    }
+
+    /// What the log says beyond the class
+    pub(crate) fn log_detail(&self) -> &str {
+        self.cause.as_deref().unwrap_or(&self.detail)
+    }
+
+    /// What the log says beyond the class, if that is more than the client gets
+    pub(crate) fn only_logged(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    /// The answer to the client
+    pub(crate) fn into_response(self) -> Response {
+        let body = Body { message: &self.message, detail: &self.detail, validations: self.invalid };
+        let mut response = json(self.status, &body);
+        let headers = response.headers_mut();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+        headers.extend(self.headers);
+        response
+    }
+
+    /// The content of the answer as JSON
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let body = Body { message: &self.message, detail: &self.detail, validations: self.invalid };
+        serde_json::to_value(body).unwrap_or_default()
+    }
+}
+
+/// A field of a request that is not valid, and the reason
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Invalid {
+    pub(crate) field: &'static str,
+    detail: &'static str,
+}
+
+impl Invalid {
+    pub(crate) const fn required(field: &'static str) -> Self {
+        Self { field, detail: "This field is required and must not be empty." }
+    }
+}
+
+/// The JSON of every problem
+#[derive(Serialize)]
+struct Body<'a> {
+    message: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    validations: &'a [Invalid],
+}
+
+pub(crate) const SEE_LOG: &str =
+    "The cause is in the server's log, under this answer's X-Request-Id.";

@@ -1,0 +1,222 @@
+//! An instance proves its identity and receives the session token of its one agent
+//!
+//! A proof that does not verify never reaches the store. A verified one costs exactly one
+//! question, and a second one only to explain to the log why an Azure instance was not found.
+
+use agent_auth::{Candidate, Refusal, select};
+use http::StatusCode;
+use identity_fetch::Proof;
+use identity_verify::{Cloud, InstanceId, VerifiedInstance};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use store::Store;
+use tracing::info;
+use uuid::Uuid;
+
+use crate::agents::AgentService;
+use crate::body::read_json;
+use crate::context::{Body, Context};
+use crate::error::{Error, SignInDenial, SignInError};
+use crate::reply::{Invalid, Response, json};
+
+/// `POST /api/v2/workspaceagents/{aws,azure,google}-instance-identity`
+pub(crate) async fn sign_in<S: Store>(
+    agents: &AgentService<S>,
+    cloud: Cloud,
+    cx: &Context<'_>,
+    body: Body,
+) -> Result<Response, Error> {
+    let SignIn { proof, agent_name } = match cloud {
+        Cloud::Aws => read::<AwsSignIn>(agents, cx, body).await?,
+        Cloud::Azure => read::<AzureSignIn>(agents, cx, body).await?,
+        Cloud::Google => read::<GoogleSignIn>(agents, cx, body).await?,
+    };
+    let instance = verify(agents, cx, &proof).await?;
+    Ok(find_agent(agents, cx, &instance, agent_name).await?)
+}
+
+/// A proof, and the name of the agent that the instance asks for
+struct SignIn {
+    proof: Proof,
+    agent_name: Option<String>,
+}
+
+async fn read<T>(
+    agents: &AgentService<impl Store>,
+    cx: &Context<'_>,
+    body: Body,
+) -> Result<SignIn, Error>
+where
+    T: DeserializeOwned + TryInto<SignIn, Error = Vec<Invalid>>,
+{
+    let fields: T = read_json(cx, body, agents.bounds).await?;
+    fields.try_into().map_err(Error::Validation)
+}
+
+/// The body of an AWS instance: a document and its signature, or a PKCS#7 message that contains
+/// both, or all three, of which one has to verify; the message is tried first
+#[derive(Deserialize)]
+struct AwsSignIn {
+    document: Option<String>,
+    signature: Option<String>,
+    pkcs7: Option<String>,
+    agent_name: Option<String>,
+}
+
+impl TryFrom<AwsSignIn> for SignIn {
+    type Error = Vec<Invalid>;
+
+    /// Errs with the required fields that are missing or empty
+    fn try_from(fields: AwsSignIn) -> Result<Self, Vec<Invalid>> {
+        let proof =
+            match (present(fields.pkcs7), present(fields.signature), present(fields.document)) {
+                (Some(pkcs7), Some(signature), Some(document)) => {
+                    Proof::AwsBoth { pkcs7, document, signature }
+                }
+                (Some(pkcs7), _, document) => Proof::AwsPkcs7 { pkcs7, document },
+                (None, Some(signature), Some(document)) => {
+                    Proof::AwsDocument { document, signature }
+                }
+                (None, signature, document) => {
+                    return Err(missing(&[
+                        ("signature", signature.is_none()),
+                        ("document", document.is_none()),
+                    ]));
+                }
+            };
+        Ok(Self { proof, agent_name: fields.agent_name })
+    }
+}
+
+/// The body of an Azure instance: attested data, as the metadata service wrapped it
+#[derive(Deserialize)]
+struct AzureSignIn {
+    signature: Option<String>,
+    /// Required by the reference, which does not read it either
+    encoding: Option<String>,
+    agent_name: Option<String>,
+}
+
+impl TryFrom<AzureSignIn> for SignIn {
+    type Error = Vec<Invalid>;
+
+    /// Errs with the required fields that are missing or empty
+    fn try_from(fields: AzureSignIn) -> Result<Self, Vec<Invalid>> {
+        match (present(fields.signature), present(fields.encoding)) {
+            (Some(signature), Some(_)) => {
+                Ok(Self { proof: Proof::Azure { signature }, agent_name: fields.agent_name })
+            }
+            (signature, encoding) => Err(missing(&[
+                ("signature", signature.is_none()),
+                ("encoding", encoding.is_none()),
+            ])),
+        }
+    }
+}
+
+/// The body of a Google instance: an identity token
+#[derive(Deserialize)]
+struct GoogleSignIn {
+    json_web_token: Option<String>,
+    agent_name: Option<String>,
+}
+
+impl TryFrom<GoogleSignIn> for SignIn {
+    type Error = Vec<Invalid>;
+
+    /// Errs with the required fields that are missing or empty
+    fn try_from(fields: GoogleSignIn) -> Result<Self, Vec<Invalid>> {
+        match present(fields.json_web_token) {
+            Some(token) => {
+                Ok(Self { proof: Proof::Google { token }, agent_name: fields.agent_name })
+            }
+            None => Err(missing(&[("json_web_token", true)])),
+        }
+    }
+}
+
+fn present(field: Option<String>) -> Option<Vec<u8>> {
+    field.filter(|text| !text.is_empty()).map(String::into_bytes)
+}
+
+fn missing(fields: &[(&'static str, bool)]) -> Vec<Invalid> {
+    let missing = fields.iter().filter(|(_, missing)| *missing);
+    missing.map(|(field, _)| Invalid::required(field)).collect()
+}
+
+/// The answer to an instance that signed in
+#[derive(Serialize)]
+struct SessionToken {
+    session_token: Uuid,
+}
+
+/// Verifies and counts a proof
+async fn verify<S: Store>(
+    agents: &AgentService<S>,
+    cx: &Context<'_>,
+    proof: &Proof,
+) -> Result<VerifiedInstance, SignInError> {
+    let cloud = proof.cloud();
+    let identity = agents.identity.load_full();
+    let verified = identity.verify(proof, cx.now).await;
+    let reason = verified.as_ref().err().map(|rejection| rejection.reason().as_str());
+    agents.metrics.identity_verified(cloud.as_str(), reason);
+    verified.map_err(|rejection| match rejection.error().instance_id() {
+        Some(id) => SignInError::ImpossibleInstance { instance_id: id.to_owned(), cloud },
+        None => SignInError::InvalidIdentity { cloud, rejection: Box::new(rejection) },
+    })
+}
+
+/// Finds the one agent of a verified instance and answers with its token
+async fn find_agent<S: Store>(
+    agents: &AgentService<S>,
+    cx: &Context<'_>,
+    instance: &VerifiedInstance,
+    agent_name: Option<String>,
+) -> Result<Response, SignInError> {
+    let (instance_id, cloud) = (instance.id().as_str(), instance.cloud());
+    let counted = |error: SignInError| {
+        agents.metrics.agent_signed_in(error.problem().class);
+        error
+    };
+    let candidates = agents.store.by_instance(instance_id).await;
+    let candidates = candidates.map_err(|error| counted(SignInError::Lookup(error)))?;
+    match select(&candidates, agent_name.as_deref(), agents.rules) {
+        Ok(agent) => {
+            agents.metrics.agent_signed_in("ok");
+            let request_id = cx.request_id;
+            let Candidate { agent, workspace, build, token, .. } = agent;
+            info!(%request_id, instance_id, %agent, %workspace, %build, "agent signed in");
+            Ok(json(StatusCode::OK, &SessionToken { session_token: token.reveal() }))
+        }
+        Err(denial) => {
+            let stored_as = match denial {
+                Refusal::NotFound if candidates.is_empty() => {
+                    other_spelling(agents, instance.id()).await
+                }
+                _ => None,
+            };
+            Err(counted(SignInError::Denied(Box::new(SignInDenial {
+                instance_id: instance_id.to_owned(),
+                cloud,
+                agent_name,
+                candidates: candidates.into_iter().take(LOGGED_CANDIDATES).collect(),
+                stored_as,
+                denial,
+            }))))
+        }
+    }
+}
+
+/// The firmware's spelling of an Azure id, if agents are stored under it
+///
+/// Asked only for a verified instance without agents. An instance never signs in by the other
+/// spelling, which is also the id of another instance.
+async fn other_spelling<S: Store>(agents: &AgentService<S>, id: &InstanceId) -> Option<String> {
+    let firmware = id.in_firmware_order()?;
+    let found = agents.store.by_instance(firmware.as_str()).await.ok()?;
+    (!found.is_empty()).then(|| firmware.as_str().to_owned())
+}
+
+/// Enough candidates to see what is wrong with an instance, in one line of the log
+const LOGGED_CANDIDATES: usize = 10;

@@ -1,0 +1,148 @@
+use app_authz::app::{CorsBehavior, Visitor};
+use app_authz::credential::SessionToken;
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
+use uuid::Uuid;
+
+use super::{ProxyKind, header};
+use crate::apps::{Admitted, cookies_for_app, cookies_for_control_plane};
+use crate::proxies::X_FORWARDED_HOST;
+use crate::reply::Response;
+
+/// Lets the proxy continue to the app, with what the app is to see
+///
+/// A value is never empty if a proxy would then forward what the visitor sent.
+pub(super) fn allow(proxy: ProxyKind, visitor: &HeaderMap, admitted: Admitted) -> Response {
+    let mut response = Response::default();
+    let headers = response.headers_mut();
+    // One allocation for all headers of the answer.
+    headers.reserve(16);
+    let grant = admitted.token.grant();
+    let user = match grant.visitor {
+        Visitor::User(user) => id(user.0),
+        Visitor::Anonymous => Some(HeaderValue::from_static("anonymous")),
+        Visitor::Unspecified => Some(HeaderValue::from_static("unknown")),
+    };
+    let cors = HeaderValue::from_static(match grant.cors {
+        CorsBehavior::Simple => "simple",
+        CorsBehavior::Passthru => "passthru",
+    });
+    let of_text = |text: String| HeaderValue::try_from(text).ok();
+    let origin = admitted.origin.and_then(of_text);
+    let folder = of_text(admitted.folder).filter(|folder| !folder.is_empty());
+    // Caddy would forward the placeholder itself if the header were missing.
+    let [origin, folder] = [origin, folder].map(|value| match proxy {
+        ProxyKind::Caddy => value.or(Some(HeaderValue::from_static(""))),
+        ProxyKind::Envoy | ProxyKind::Nginx | ProxyKind::Traefik => value,
+    });
+    for (name, value) in [
+        (header::USER, user),
+        (header::OWNER_ID, id(grant.owner.0)),
+        (header::WORKSPACE_ID, id(grant.workspace.0)),
+        (header::AGENT_ID, id(grant.agent.0)),
+        // Each is from a URL, a header, or a column of URLs.
+        (header::APP_URL, HeaderValue::from_str(&grant.url).ok()),
+        (header::URI, of_text(admitted.uri)),
+        (header::FOLDER, folder),
+        (header::CORS, Some(cors)),
+        (header::CORS_ORIGIN, origin),
+        (SET_COOKIE, admitted.cookie),
+    ] {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    }
+
+    let cookie = cookies_for_app(visitor, &admitted.deployment.cookie_names);
+    offer(headers, proxy, visitor, cookie);
+    if proxy == ProxyKind::Envoy {
+        withhold(headers, &[header::FOLDER, header::CORS_ORIGIN, COOKIE, AUTHORIZATION]);
+    }
+    response
+}
+
+/// What the control plane receives with a visit
+#[derive(Clone, Copy)]
+pub(super) struct Forwarded<'a> {
+    /// Host and port in the case in which the app token names them
+    pub(super) host: &'a str,
+    /// Path and query of the visitor, without our tokens
+    pub(super) uri: &'a str,
+    /// The app token that admits the visit
+    pub(super) token: &'a str,
+}
+
+/// Lets the proxy continue to the control plane, with the app token as our only credential
+pub(super) fn allow_to_control_plane(
+    proxy: ProxyKind,
+    visitor: &HeaderMap,
+    forwarded: Forwarded<'_>,
+    admitted: Admitted,
+) -> Response {
+    let mut response = Response::default();
+    let headers = response.headers_mut();
+    let names = &admitted.deployment.cookie_names;
+    offer(headers, proxy, visitor, cookies_for_control_plane(visitor, names, forwarded.token));
+    let host = HeaderValue::from_str(forwarded.host).ok();
+    let (host, uri) = match proxy {
+        ProxyKind::Caddy | ProxyKind::Nginx => {
+            ((header::HOST, host), HeaderValue::from_str(forwarded.uri).ok())
+        }
+        // These proxies cannot set `Host` or the query from a header of the answer. The control
+        // plane prefers this header to `Host`.
+        ProxyKind::Envoy | ProxyKind::Traefik => ((X_FORWARDED_HOST, host), None),
+    };
+    for (name, value) in [host, (header::URI, uri), (SET_COOKIE, admitted.cookie)] {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    }
+    if proxy == ProxyKind::Envoy {
+        withhold(headers, &[&[AUTHORIZATION], &header::OURS[..]].concat());
+    }
+    response
+}
+
+/// Adds the visitor's own cookies and authorization that the upstream may see
+fn offer(headers: &mut HeaderMap, proxy: ProxyKind, visitor: &HeaderMap, cookie: HeaderValue) {
+    let cookie = Some(cookie).filter(|cookie| !cookie.is_empty());
+    let authorization = visitor.get(AUTHORIZATION).filter(|value| !is_ours(value)).cloned();
+    for (name, offered, value) in
+        [(COOKIE, header::COOKIE, cookie), (AUTHORIZATION, header::AUTHORIZATION, authorization)]
+    {
+        match (proxy, value) {
+            // These proxies copy headers of the answer into the request under the same name.
+            (ProxyKind::Traefik | ProxyKind::Envoy, Some(value)) => {
+                drop(headers.insert(name, value))
+            }
+            (ProxyKind::Traefik | ProxyKind::Envoy, None) => {}
+            (ProxyKind::Caddy | ProxyKind::Nginx, value) => {
+                drop(headers.insert(offered, value.unwrap_or(HeaderValue::from_static(""))));
+            }
+        }
+    }
+}
+
+/// Makes Envoy remove those headers that the answer does not replace
+///
+/// Otherwise they would reach the upstream as the visitor sent them.
+fn withhold(headers: &mut HeaderMap, names: &[HeaderName]) {
+    let mut withheld = String::from("coder-session-token");
+    for name in names.iter().filter(|name| !headers.contains_key(*name)) {
+        withheld.push(',');
+        withheld.push_str(name.as_str());
+    }
+    if let Ok(withheld) = HeaderValue::try_from(withheld) {
+        headers.insert(header::ENVOY_REMOVES, withheld);
+    }
+}
+
+fn id(id: Uuid) -> Option<HeaderValue> {
+    HeaderValue::from_str(id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer())).ok()
+}
+
+/// Whether the header contains a session token, which apps must not see
+fn is_ours(authorization: &HeaderValue) -> bool {
+    let text = authorization.to_str().ok();
+    let token = text.and_then(|text| text.split_once(' ')).map(|(_, token)| token.trim());
+    token.is_some_and(|token| token.parse::<SessionToken>().is_ok())
+}
