@@ -1,4 +1,4 @@
-//! Agent sign-in, app access and audit as one HTTP service over a store
+#![doc = include_str!("../README.md")]
 
 mod agents;
 mod apps;
