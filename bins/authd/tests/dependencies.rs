@@ -14,7 +14,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("app-authz", &[]),
     (
         "authd",
-        &["agent-auth", "app-audit", "app-authz", "identity-verify", "private-postgres", "store"],
+        &[
+            "agent-auth",
+            "app-audit",
+            "app-authz",
+            "identity-verify",
+            "private-postgres",
+            "authd-store",
+        ],
     ),
     (
         "authd-benches",
@@ -25,24 +32,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "authd",
             "identity-verify",
             "private-postgres",
-            "store",
+            "authd-store",
             "testkit",
         ],
     ),
     ("identity-verify", &[]),
     ("private-postgres", &[]),
-    ("store", &["agent-auth", "app-audit", "app-authz"]),
-    ("testkit", &["private-postgres", "store"]),
+    ("authd-store", &["agent-auth", "app-audit", "app-authz"]),
+    ("testkit", &["private-postgres", "authd-store"]),
 ];
 
 /// What must never reach a library: it knows no HTTP, and only the store knows SQL
 const FOREIGN: &[(&str, &[&str])] = &[
     ("hyper", &["authd", "authd-benches", "testkit"]),
     ("http", &["authd", "authd-benches", "testkit"]),
-    ("diesel", &["store", "authd-benches"]),
-    ("diesel-async", &["store", "authd-benches"]),
+    ("diesel", &["authd-store", "authd-benches"]),
+    ("diesel-async", &["authd-store", "authd-benches"]),
     ("rustix", &["authd", "private-postgres"]),
-    ("tokio-postgres", &["store", "authd-benches", "testkit"]),
+    ("tokio-postgres", &["authd-store", "authd-benches", "testkit"]),
     ("clap", &["authd"]),
     ("tokio-rustls", &["authd"]),
 ];
