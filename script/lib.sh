@@ -86,4 +86,6 @@ ensure_cargo() {
         echo "Rust is missing. Install it from https://rustup.rs, then run this again." >&2
         exit 1
     fi
+    # The version that rust-toolchain.toml names, where rustup does not install it by itself.
+    cargo --version >/dev/null 2>&1 || rustup toolchain install --no-self-update >&2
 }

@@ -250,7 +250,9 @@ impl Error {
 
 /// The beginning of a text, at most `most` bytes
 pub(crate) fn cut(text: &str, most: usize) -> String {
-    text.get(..text.floor_char_boundary(most)).unwrap_or_default().to_owned()
+    // Each character of UTF-8 begins within four bytes.
+    let mut ends = (0..=most.min(text.len())).rev().take(4);
+    ends.find_map(|end| text.get(..end)).unwrap_or_default().to_owned()
 }
 
 /// Refuses a part of a proof that is larger than any real one

@@ -1,9 +1,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use thiserror::Error;
-
-use crate::postmaster::TIMEOUT;
 
 /// Why a private server could not be started or stopped
 #[derive(Debug, Error)]
@@ -64,10 +63,12 @@ pub enum Error {
         account: String,
     },
     /// The server neither became ready nor ended, or did not stop, in time
-    #[error("the private PostgreSQL server did not {verb} within {} s", TIMEOUT.as_secs())]
+    #[error("the private PostgreSQL server did not {verb} within {} s", after.as_secs())]
     TimedOut {
         /// What it was asked to do: `start` or `stop`
         verb: &'static str,
+        /// How long it was waited for
+        after: Duration,
     },
 }
 

@@ -82,7 +82,7 @@ pub(crate) fn wait<T>(
             return Ok(value);
         }
         if Instant::now() > deadline {
-            return Err(Error::TimedOut { verb });
+            return Err(Error::TimedOut { verb, after: TIMEOUT });
         }
         thread::sleep(POLL);
     }
@@ -104,7 +104,7 @@ pub(crate) fn failed(log: &mut File) -> Error {
 
 pub(crate) const FILE: &str = "postmaster.pid";
 /// How long a server may take to start, for which it may have to recover, or to stop
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a file that the server writes is read
 const POLL: Duration = Duration::from_millis(5);
 /// In bytes

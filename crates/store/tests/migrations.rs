@@ -168,7 +168,7 @@ async fn live_agents_of_one_build_have_different_names() {
 #[test]
 fn every_migration_can_be_undone_and_is_dated() {
     for set in ["control-plane", "owned"] {
-        let set = format!("{}/../../migrations/{set}", env!("CARGO_MANIFEST_DIR"));
+        let set = format!("{}/migrations/{set}", env!("CARGO_MANIFEST_DIR"));
         for folder in std::fs::read_dir(set).unwrap() {
             let folder = folder.unwrap().path();
             assert!(folder.join("up.sql").is_file() && folder.join("down.sql").is_file());

@@ -116,9 +116,8 @@ impl Keys {
                 self.keys.len() - 1
             }
         };
-        if let Some(key) = self.keys.get_mut(index)
-            && key.regions.insert(region.to_owned())
-        {
+        let known = self.keys.get_mut(index);
+        if known.is_some_and(|key| key.regions.insert(region.to_owned())) {
             self.by_region.entry(region.to_owned()).or_default().push(index);
         }
     }

@@ -93,9 +93,8 @@ impl<'a> Document<'a> {
             policy.check_not_ended("the attested data", end, now)?;
         }
         let nonce = self.nonce.as_deref().unwrap_or_default();
-        if let Some(expected) = &policy.azure_expected_nonce
-            && !answers(nonce, expected)
-        {
+        let expected = policy.azure_expected_nonce.as_ref();
+        if expected.is_some_and(|expected| !answers(nonce, expected)) {
             return Err(Error::NonceMismatch);
         }
         if let Some(challenge) = challenge {

@@ -187,10 +187,11 @@ impl<'a> Payload<'a> {
             return Err(Error::IssuerMismatch);
         }
         let (issued, expires) = self.check_times(policy, now)?;
-        if let Audience::Is(expected) = &policy.google_audience
-            && !self.aud.as_ref().ok_or(Error::missing("aud"))?.names(expected)
-        {
-            return Err(Error::AudienceMismatch);
+        if let Audience::Is(expected) = &policy.google_audience {
+            let named = self.aud.as_ref().ok_or(Error::missing("aud"))?;
+            if !named.names(expected) {
+                return Err(Error::AudienceMismatch);
+            }
         }
 
         let service_account = self.email.filter(|_| self.email_verified == Some(true));

@@ -196,10 +196,8 @@ impl Drop for Server {
         self.shared.stopped.store(true, Ordering::Relaxed);
         // The listener waits for one more connection, to see that it is to stop. Then the
         // port is free.
-        if TcpStream::connect(self.address).is_ok()
-            && let Some(listening) = self.listening.take()
-        {
-            let _ = listening.join();
+        if TcpStream::connect(self.address).is_ok() {
+            let _ = self.listening.take().map(thread::JoinHandle::join);
         }
     }
 }

@@ -34,6 +34,8 @@ struct Visit<'a> {
     app: &'static str,
     visitor: Option<&'a SessionToken>,
     status: StatusCode,
+    /// The most statements that it may take, if that is shown
+    statements: Option<u64>,
     /// What else must be so
     holds: fn(&Answer) -> bool,
 }
@@ -57,6 +59,7 @@ pub(super) async fn show(
             app: code,
             visitor: None,
             status: StatusCode::SEE_OTHER,
+            statements: None,
             holds: to_login,
         },
         Visit {
@@ -64,6 +67,7 @@ pub(super) async fn show(
             app: code,
             visitor: Some(&fleet.carol),
             status: StatusCode::NOT_FOUND,
+            statements: None,
             holds: |_| true,
         },
         Visit {
@@ -71,6 +75,7 @@ pub(super) async fn show(
             app: "preview--main--one-agent--alice",
             visitor: Some(&fleet.carol),
             status: StatusCode::OK,
+            statements: None,
             holds: |answer| answer.headers.contains_key(SET_COOKIE),
         },
         Visit {
@@ -78,6 +83,7 @@ pub(super) async fn show(
             app: code,
             visitor: Some(&fleet.alice),
             status: StatusCode::OK,
+            statements: None,
             holds: |answer| answer.headers.contains_key(SET_COOKIE),
         },
         Visit {
@@ -85,6 +91,7 @@ pub(super) async fn show(
             app: "code--main--asleep--alice",
             visitor: Some(&fleet.alice),
             status: StatusCode::BAD_REQUEST,
+            statements: None,
             holds: |_| true,
         },
     ];
@@ -94,7 +101,7 @@ pub(super) async fn show(
         let cookie =
             visit.visitor.map(|session| format!("coder_session_token={}", session.reveal()));
         let (answer, right) =
-            visit.play(number, base, client, cookie.as_deref(), statements, None).await?;
+            visit.play(number, base, client, cookie.as_deref(), statements).await?;
         failed += usize::from(!right);
         if visit.app == code
             && let Some(cookie) = answer.headers.get(SET_COOKIE).and_then(|c| c.to_str().ok())
@@ -107,11 +114,12 @@ pub(super) async fn show(
         app: code,
         visitor: None,
         status: StatusCode::OK,
+        statements: Some(0),
         holds: |_| true,
     };
     written(base, client).await?;
     let number = first + visits.len();
-    let (_, right) = again.play(number, base, client, Some(&token), statements, Some(0)).await?;
+    let (_, right) = again.play(number, base, client, Some(&token), statements).await?;
     Ok((visits.len() + 1, failed + usize::from(!right)))
 }
 
@@ -123,7 +131,6 @@ impl Visit<'_> {
         client: &Client,
         cookie: Option<&str>,
         statements: &StatementCounter,
-        most: Option<u64>,
     ) -> Result<(Answer, bool), CommandError> {
         let host = APP_HOSTS.replacen('*', self.app, 1);
         let mut headers = vec![
@@ -145,7 +152,7 @@ impl Visit<'_> {
 
         let right = answer.status == self.status
             && (self.holds)(&answer)
-            && most.is_none_or(|most| asked <= most);
+            && self.statements.is_none_or(|most| asked <= most);
         say(&format!("\n{number} {}", self.title));
         say(&format!("  GET  https://{host}/"));
         let text = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
@@ -156,7 +163,7 @@ impl Visit<'_> {
         };
         say(&format!("  {}  {said}", answer.status));
         let verdict = if right { "as expected" } else { "NOT AS EXPECTED" };
-        let counted = most.map_or(String::new(), |_| format!(", {asked} statements"));
+        let counted = self.statements.map_or(String::new(), |_| format!(", {asked} statements"));
         say(&format!("  {}{counted}, {verdict}", milliseconds(took)));
         Ok((answer, right))
     }

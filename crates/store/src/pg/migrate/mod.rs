@@ -155,8 +155,8 @@ fn foreign_table(session: &mut Session) -> MigrationResult<Option<&'static str>>
     Ok(None)
 }
 
-const CONTROL_PLANE: EmbeddedMigrations = embed_migrations!("../../migrations/control-plane");
-const OWNED: EmbeddedMigrations = embed_migrations!("../../migrations/owned");
+const CONTROL_PLANE: EmbeddedMigrations = embed_migrations!("migrations/control-plane");
+const OWNED: EmbeddedMigrations = embed_migrations!("migrations/owned");
 
 /// Tables that every control plane has
 const TELLING_TABLES: [&str; 3] = ["workspace_agents", "workspaces", "users"];
