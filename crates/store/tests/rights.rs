@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use agent_auth::Candidates;
+use agent_auth::{Candidates, ProvenInstance};
 use app_audit::{AuditLog, Count, Filter, Journal, Page, Window};
 use app_authz::credential::{
     ApiKey, KeyUpdate, LoginType, NewKey, OtherSessions, SessionToken, Sessions,
@@ -44,7 +44,10 @@ impl Deeds {
             Err(error) => panic!("{deed}: {error}"),
         };
         let id = Uuid::new_v4().to_string();
-        note("candidates", store.by_instance("i-1").await.map(drop));
+        note(
+            "candidates",
+            store.by_instance(ProvenInstance::assume_verified("i-1")).await.map(drop),
+        );
         for (deed, asked) in [
             ("by name", app("alice")),
             ("by id", app(&id)),

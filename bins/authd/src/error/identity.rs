@@ -1,4 +1,4 @@
-use agent_auth::{Candidate, Refusal, Standing};
+use agent_auth::{Candidate, Denial as Refusal, Standing};
 use identity_verify::{Cloud, Reason, Rejection};
 
 use crate::quote::quote;

@@ -11,7 +11,7 @@ mod visit;
 
 use std::error::Error as StdError;
 
-use agent_auth::Refusal;
+use agent_auth::Denial as Refusal;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};

@@ -4,7 +4,7 @@
 //! A proof that fails never reaches the store, and one that holds costs it exactly
 //! one question.
 
-use agent_auth::{Candidate, Refusal, select};
+use agent_auth::{Candidate, Denial as Refusal, ProvenInstance, select};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
@@ -153,7 +153,8 @@ async fn answer<S: Store>(
     request_id: Uuid,
 ) -> Result<Response<Full<Bytes>>, Failure> {
     let (instance_id, cloud) = (instance.id().as_str(), instance.cloud());
-    let candidates = app.store.by_instance(instance_id).await.map_err(|error| {
+    let proven = ProvenInstance::assume_verified(instance_id);
+    let candidates = app.store.by_instance(proven).await.map_err(|error| {
         let failure = match error.is_transient() {
             true => Failure::LookupUnavailable(Box::new(error)),
             false => Failure::LookupFailed(Box::new(error)),
@@ -195,7 +196,9 @@ async fn answer<S: Store>(
 /// other spelling: that is another machine's id as well.
 async fn stored_otherwise<S: Store>(app: &App<S>, id: &InstanceId) -> Option<String> {
     let firmware = id.in_firmware_order()?;
-    let found = app.store.by_instance(firmware.as_str()).await.ok()?;
+    // Not proven itself, so nothing of what is found is handed out.
+    let other = ProvenInstance::assume_verified(firmware.as_str());
+    let found = app.store.by_instance(other).await.ok()?;
     (!found.is_empty()).then(|| firmware.as_str().to_owned())
 }
 
