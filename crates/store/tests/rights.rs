@@ -101,7 +101,7 @@ impl Deeds {
             note("end", store.end_sessions(window, 1).await.map(drop));
         }
         let counted = entry(&event(8));
-        let count = Count { key: counted.key, session: Uuid::nil(), visits: 1 };
+        let count = Count::new(counted.key, Uuid::nil(), 1);
         note("count", store.count(&[count]).await);
         note("forget", store.forget(Duration::from_secs(3600), 1).await.map(drop));
         note("list", store.list(&Filter::default(), Page::first(1)).await.map(drop));

@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use app_audit::{Event, Resource, Unrecorded};
+use app_audit::{Event, RecordError, Resource};
 use app_authz::credential::{KeyHolder, Refusal, SessionToken, authenticate, identify};
 use app_authz::token::SignedToken;
 use app_authz::{
@@ -348,7 +348,7 @@ async fn record<S: Store>(apps: &Apps<S>, event: Event) -> Result<(), Refused> {
     };
     match written {
         // A refusal like many others from there: it lets nobody in.
-        Ok(()) | Err(Unrecorded::TooManyDenials) => Ok(()),
+        Ok(()) | Err(RecordError::TooManyDenials) => Ok(()),
         Err(_) => Err(Refused::Unrecorded),
     }
 }

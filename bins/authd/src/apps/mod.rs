@@ -194,7 +194,7 @@ pub(crate) fn audit_observer() -> Arc<dyn app_audit::Observer> {
 struct AuditLog;
 
 impl app_audit::Observer for AuditLog {
-    fn unrecorded(&self, record: &app_audit::Record, why: app_audit::Unrecorded) {
+    fn unrecorded(&self, record: &app_audit::Record, why: app_audit::RecordError) {
         // Nowhere else is there a trace of it, so all of it is told.
         error!(%why, record = ?record, "an audit event was not recorded");
     }
