@@ -503,8 +503,6 @@ fn a_deployment_without_sharing_leaves_access_lists_aside() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
     #[test]
     fn a_wider_level_never_shuts_anybody_out(
         caller in select(callers()),

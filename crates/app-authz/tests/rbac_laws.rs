@@ -190,7 +190,7 @@ mod by_the_book {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn a_decision_is_by_the_book(case in case()) {
