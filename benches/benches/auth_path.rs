@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use agent_auth::{Candidates, Rules, select};
+use agent_auth::{Candidates, ProvenInstance, Rules, select};
 use authd_benches::{Contest, Effort, Report, Round, Until, concurrently};
 use criterion::Criterion;
 use store::PgStore;
@@ -120,7 +120,10 @@ fn single(runtime: &Runtime, store: &Arc<PgStore>, case: Case, until: Until) -> 
     concurrently(runtime, CALLERS, until, move |_, call| {
         let store = Arc::clone(&store);
         async move {
-            let found = store.by_instance(&(case.instance)(spread(call))).await.unwrap();
+            let found = store
+                .by_instance(ProvenInstance::assume_verified(&(case.instance)(spread(call))))
+                .await
+                .unwrap();
             select(&found, case.agent_name, Rules::default()).unwrap();
         }
     })
@@ -140,7 +143,7 @@ fn chain(runtime: &Runtime, reference: &Arc<Reference>, case: Case, until: Until
 async fn same_answer(store: &PgStore, reference: &Reference, case: &Case) {
     for n in 0..10 {
         let instance = (case.instance)(n);
-        let found = store.by_instance(&instance).await.unwrap();
+        let found = store.by_instance(ProvenInstance::assume_verified(&instance)).await.unwrap();
         let ours = select(&found, case.agent_name, Rules::default()).unwrap().agent.0;
         let (theirs, statements) = reference.sign_in(0, &instance, case).await;
         assert_eq!(ours, theirs, "{instance}");

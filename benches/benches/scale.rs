@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_auth::{Candidates, Rules, select};
+use agent_auth::{Candidates, ProvenInstance, Rules, select};
 use app_authz::app::UncheckedRequest;
 use app_authz::{Directory, resolve};
 use authd_benches::{Contest, Effort, Report, Round, Until, concurrently};
@@ -87,7 +87,8 @@ impl Deployment {
             let store = Arc::clone(&store);
             async move {
                 let instance = format!("i-{}", 1 + spread(call) % workspaces);
-                let found = store.by_instance(&instance).await.unwrap();
+                let found =
+                    store.by_instance(ProvenInstance::assume_verified(&instance)).await.unwrap();
                 select(&found, None, Rules::default()).unwrap();
             }
         })

@@ -5,50 +5,69 @@ use uuid::Uuid;
 /// An agent row that carries the instance id of a verified proof
 ///
 /// Only root agents that are not soft-deleted and belong to a workspace build are
-/// candidates. Sub-agents and the agents of template imports are none, whatever
-/// instance id they carry.
+/// candidates. Sub-agents and the agents of template imports are not candidates, even if
+/// they carry the instance id.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Candidate {
-    /// The agent
+    /// The agent's id
     pub agent: AgentId,
-    /// Its name, unique among the live agents of one build in a sound database
+    /// The agent's name, unique among the live agents of one build in a sound database
     pub name: String,
-    /// What the instance receives if this candidate is selected
+    /// The session token that the instance receives if this candidate is selected
     pub token: AgentToken,
     /// The build that created the agent
     pub build: BuildId,
-    /// The workspace of that build
+    /// The workspace of the agent's build
     pub workspace: WorkspaceId,
     /// Whether the agent may still sign in
     pub standing: Standing,
 }
 
-/// Whether a candidate's build is the one that counts
+impl Candidate {
+    /// Returns the candidate with these fields, for implementations of [`Candidates`]
+    ///
+    /// [`Candidates`]: crate::Candidates
+    #[must_use]
+    pub const fn new(
+        agent: AgentId,
+        name: String,
+        token: AgentToken,
+        build: BuildId,
+        workspace: WorkspaceId,
+        standing: Standing,
+    ) -> Self {
+        Self { agent, name, token, build, workspace, standing }
+    }
+}
+
+/// Whether a candidate belongs to the newest build of an existing workspace
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
-    /// Of the newest build of a workspace that exists
+    /// The agent belongs to the newest build of a workspace that is not deleted
     Live,
-    /// Of an earlier build: each rebuild inserts a new agent row, and the machine
-    /// keeps its instance id
+    /// The agent belongs to an earlier build
+    ///
+    /// Each rebuild inserts a new agent row, and the machine keeps its instance id.
     Stale,
-    /// Of a workspace that was deleted, whichever build
+    /// The agent's workspace was deleted
     Deleted,
 }
 
 /// The session token of an agent: a bearer secret
 ///
-/// `Debug` prints nothing of it, and there is no `Display`.
+/// `Debug` hides the secret, and `Display` is not implemented.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AgentToken(Uuid);
 
 impl AgentToken {
-    /// Takes the token as stored
+    /// Wraps a stored token
     #[must_use]
     pub const fn new(token: Uuid) -> Self {
         Self(token)
     }
 
-    /// The secret itself, for the answer to the instance and nothing else
+    /// Returns the secret itself, for the answer to the instance only
     #[must_use]
     pub const fn reveal(&self) -> Uuid {
         self.0

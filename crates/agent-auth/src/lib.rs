@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod candidate;
-mod port;
+mod candidates;
+mod instance;
 mod select;
 
 pub use candidate::{AgentId, AgentToken, BuildId, Candidate, Standing, WorkspaceId};
-pub use port::{Candidates, MAX_CANDIDATES};
-pub use select::{Refusal, Rules, select};
+pub use candidates::{Candidates, MAX_CANDIDATES};
+pub use instance::ProvenInstance;
+pub use select::{Denial, Rules, select};

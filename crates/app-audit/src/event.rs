@@ -6,57 +6,59 @@ use uuid::Uuid;
 
 use crate::{Record, SessionKey};
 
-/// One visit: somebody asked for an app, and was answered
+/// One visit: a request for an app, and how it was answered
 ///
-/// Taken before the answer is sent, so that a visitor who hangs up is recorded too.
+/// Make it before the answer is sent, so that a visitor who hangs up is recorded too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When the request began
     pub time: SystemTime,
-    /// The request, as the log knows it
+    /// The request id that the server's log has
     pub request: Uuid,
-    /// Who asked; nobody if nobody is signed in
+    /// The signed-in user; `None` if the visitor is not signed in
     pub user: Option<UserId>,
-    /// Where the request came from; an unknown address never loses an event
+    /// The client's address; `None` if it is unknown, which does not keep the event from
+    /// being recorded
     pub ip: Option<IpAddr>,
-    /// The browser's own account of itself, whatever bytes it is
+    /// The bytes of the `User-Agent` header, which need not be UTF-8
     pub user_agent: Vec<u8>,
-    /// What was asked for
+    /// The app, port or terminal that was requested
     pub resource: Resource,
-    /// The agent it runs on, by id and name; nothing if the request led nowhere
+    /// The id and name of the agent that runs the resource; `None` if it was not found
     pub agent: Option<(AgentId, String)>,
-    /// The workspace it is in; nothing if the request led nowhere
+    /// The workspace of the resource; `None` if it was not found
     pub workspace: Option<Workspace>,
-    /// The status of the answer
+    /// The HTTP status of the answer
     pub status: u16,
-    /// Why it was refused, in a stable word; nothing if it was not
+    /// Why the visit was denied, as a stable word; `None` if it was allowed
     pub reason: Option<&'static str>,
 }
 
 impl Event {
-    /// Which visits this one belongs together with
+    /// Returns the key of the session that this visit belongs to
     #[must_use]
     pub fn key(&self) -> SessionKey {
         SessionKey::of(self)
     }
 
-    /// What is written down if this visit begins the session `session`
+    /// Returns the row to write if this visit begins the session `session`
     #[must_use]
     pub fn record(&self, session: Uuid) -> Record {
         Record::of(self, session)
     }
 }
 
-/// What a visitor asked for
+/// What a visitor requested
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Resource {
-    /// An app, with its slug
+    /// An app, by its id and slug
     App(AppId, String),
-    /// A port, as it was asked for: `8080` and `8080s` differ
+    /// A port, as the visitor wrote it: `8080` and `8080s` differ
     Port(String),
     /// The web terminal of an agent
     Terminal,
-    /// A slug or port that led nowhere
+    /// A slug or port that was not found
     Unknown(String),
 }
 
@@ -68,7 +70,7 @@ impl Resource {
         }
     }
 
-    /// What tells resources of one agent apart that have no id of their own
+    /// Distinguishes the resources of one agent that have no id of their own
     pub(crate) fn slug_or_port(&self) -> &str {
         match self {
             Self::App(..) => "",
@@ -81,13 +83,13 @@ impl Resource {
 /// A workspace as a record names it
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workspace {
-    /// Its id
+    /// The workspace's id
     pub id: WorkspaceId,
-    /// Its name
+    /// The workspace's name
     pub name: String,
-    /// The user name of its owner
+    /// The user name of the workspace's owner
     pub owner: String,
-    /// The organization it belongs to
+    /// The organization that the workspace belongs to
     pub organization: OrganizationId,
 }
 

@@ -6,22 +6,26 @@ use tokio::time::sleep;
 
 use crate::{Journal, Observer, Window};
 
-/// Keeps a journal from growing for ever, in the background, until it is dropped
+/// A background task that deletes what a journal no longer needs, until it is dropped
 ///
-/// Sessions that have ended are forgotten; with [`Window::close`] that they have ended
-/// is written down. Rows of the log are forgotten only if it is said for how long they
-/// are kept. Work is done a little at a time, and any number of replicas may share it.
+/// It deletes sessions that have ended; with [`Window::close`] it also writes a row for
+/// the end of each. It deletes rows of the log only if a retention period is given. The
+/// work is done in small batches. Any number of replicas may do it at the same time.
 #[derive(Debug)]
 pub struct Housekeeping {
     task: JoinHandle<()>,
 }
 
 impl Housekeeping {
-    /// Begins at once, on the tokio runtime that this is called on
+    /// Starts the task on the current tokio runtime; its first run is immediate
+    ///
+    /// Rows of the log are deleted once they are older than `keep_rows`, and never if it
+    /// is `None`. An error ends the run and is passed to [`Observer::failing`]; the next
+    /// run comes at its usual time.
     ///
     /// # Panics
     ///
-    /// Outside of a runtime with timers.
+    /// Panics outside a tokio runtime with timers.
     #[must_use]
     pub fn start<J: Journal + 'static>(
         journal: Arc<J>,
@@ -31,10 +35,10 @@ impl Housekeeping {
     ) -> Self {
         let task = tokio::spawn(async move {
             loop {
-                if let Err(error) = tidy(&*journal, window, keep_rows).await {
+                if let Err(error) = delete_expired(&*journal, window, keep_rows).await {
                     observer.failing(&error, 0);
                 }
-                sleep(if window.close { EVERY_TO_CLOSE } else { EVERY }).await;
+                sleep(if window.close { INTERVAL_TO_CLOSE } else { INTERVAL }).await;
             }
         });
         Self { task }
@@ -47,29 +51,30 @@ impl Drop for Housekeeping {
     }
 }
 
-async fn tidy<J: Journal>(
+async fn delete_expired<J: Journal>(
     journal: &J,
     window: Window,
     keep_rows: Option<Duration>,
 ) -> Result<(), J::Error> {
     while journal.end_sessions(window, BATCH).await? == u64::from(BATCH) {
-        sleep(BREATH).await;
+        sleep(BATCH_PAUSE).await;
     }
     if let Some(keep) = keep_rows {
         while journal.forget(keep, BATCH).await? == u64::from(BATCH) {
-            sleep(BREATH).await;
+            sleep(BATCH_PAUSE).await;
         }
     }
     Ok(())
 }
 
-/// Small enough to be over in milliseconds
+/// Rows of one statement: few enough that it takes milliseconds
 const BATCH: u32 = 1_000;
 
-/// What others have for themselves between two batches
-const BREATH: Duration = Duration::from_millis(100);
+/// Pause between two batches, so that other statements are not starved
+const BATCH_PAUSE: Duration = Duration::from_millis(100);
 
-const EVERY: Duration = Duration::from_secs(600);
+const INTERVAL: Duration = Duration::from_secs(600);
 
-/// The end of a session is written about as exactly as its last visit is known
-const EVERY_TO_CLOSE: Duration = Duration::from_secs(60);
+/// Interval with [`Window::close`]: the time of a session's last visit is known to the
+/// minute by default, so its end is written within about a minute as well
+const INTERVAL_TO_CLOSE: Duration = Duration::from_secs(60);

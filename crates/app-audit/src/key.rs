@@ -6,20 +6,20 @@ use uuid::Uuid;
 
 use crate::Event;
 
-/// Which visits belong together: a digest of visitor, device, app and outcome
+/// Identifies the visits that belong together: a digest of visitor, device, app and outcome
 ///
-/// The fields are agent, app, user, address, user agent, slug or port, and status, each
-/// preceded by its length so that no two sets of fields make the same bytes. A digest
-/// has one size whatever the visitor sent, so none can be too long or too strange to be
-/// written down. Where a request led to no agent, the workspace stands for it: what is
-/// stopped or missing in one says nothing about another.
+/// The digest covers agent, app, user, address, user agent, slug or port, and status. Each
+/// field is preceded by its length, so that no two sets of fields make the same bytes. A
+/// digest has a fixed size, so it can be stored no matter what the visitor sent. If a
+/// request led to no agent, the workspace takes the agent's place, because the same slug
+/// can be missing in several workspaces.
 ///
-/// Access method, host and path are no part of it, and neither is the credential.
+/// Access method, host, path and credential are not part of the key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey([u8; 32]);
 
 impl SessionKey {
-    /// The key as it is stored
+    /// Returns the key as it is stored
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -28,7 +28,7 @@ impl SessionKey {
     pub(crate) fn of(event: &Event) -> Self {
         let mut digest = Context::new(&SHA256);
         let mut field = |bytes: &[u8]| {
-            // A length fits 64 bits on every machine there is.
+            // `usize` has at most 64 bits on every supported platform.
             digest.update(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
             digest.update(bytes);
         };
@@ -61,10 +61,11 @@ impl fmt::Debug for SessionKey {
     }
 }
 
-/// Reads the address of a client in any of its spellings
+/// Parses a client's address as proxies write it, with or without a port
 ///
-/// A zone is dropped, and so is a port: some gateways tell both, and every connection has
-/// a port of its own. An IPv4 address in IPv6 clothes is undressed.
+/// The zone and the port are dropped: some gateways send them, and each connection has a
+/// different port. IPv4-mapped IPv6 addresses are unmapped. Returns `None` if `text` is
+/// not an address.
 #[must_use]
 pub fn parse_ip(text: &str) -> Option<IpAddr> {
     let text = without_port(text)?;
@@ -76,9 +77,9 @@ pub fn parse_ip(text: &str) -> Option<IpAddr> {
     address.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
 
-/// What precedes the port of `1.2.3.4:80` or stands in the brackets of `[::1]:80`
+/// Returns the address of `1.2.3.4:80` or `[::1]:80` without port and brackets
 ///
-/// Nothing if there is a port that is none.
+/// Returns `None` if the port is not a number from 0 to 65535.
 fn without_port(text: &str) -> Option<&str> {
     let (address, port) = match text.strip_prefix('[') {
         Some(bracketed) => {
@@ -91,8 +92,8 @@ fn without_port(text: &str) -> Option<&str> {
             _ => (text, None),
         },
     };
-    let is_sound = port.is_none_or(|port| {
+    let is_valid = port.is_none_or(|port| {
         port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
     });
-    is_sound.then_some(address)
+    is_valid.then_some(address)
 }

@@ -2,9 +2,9 @@
 
 mod event;
 mod housekeeping;
+mod journal;
 mod key;
 mod log;
-mod port;
 mod record;
 mod recorder;
 mod session;
@@ -12,9 +12,9 @@ mod time;
 
 pub use event::{AgentId, AppId, Event, OrganizationId, Resource, UserId, Workspace, WorkspaceId};
 pub use housekeeping::Housekeeping;
+pub use journal::{Answer, Count, Entry, Journal, Noted};
 pub use key::{SessionKey, parse_ip};
-pub use log::{App, AuditLog, Cursor, Filter, NoCursor, Page, Row};
-pub use port::{Answer, Count, Entry, Journal, Noted};
+pub use log::{App, AuditLog, Cursor, Filter, Page, ParseCursorError, Row};
 pub use record::{Decision, Record};
-pub use recorder::{Drained, Observer, Receipt, Recorder, Settings, Stats, Unrecorded};
+pub use recorder::{Drained, Observer, Receipt, RecordError, Recorder, Settings, Stats};
 pub use session::{Session, Visit, Window};

@@ -11,17 +11,16 @@ use uuid::Uuid;
 
 use crate::{AppId, Decision, OrganizationId, Record, Session, UserId, WorkspaceId, time};
 
-/// What was written down, to be read again
+/// Reads the rows that a journal has written
 pub trait AuditLog: Send + Sync {
     /// Why rows could not be read
     type Error: Error + Send + Sync + 'static;
 
-    /// The newest rows that pass the filter, the newest first, and of one moment the one
-    /// with the greatest id
+    /// Returns one page of the rows that match `filter`, newest first
     ///
-    /// The next page begins after [`Row::cursor`] of this page's last row. A row that is
-    /// written late, with the time of its request, may be missed by who has read past
-    /// that time.
+    /// Rows of the same time are ordered by id, the greatest first. The next page begins
+    /// after [`Row::cursor`] of this page's last row. A row bears the time of its request
+    /// and may be written later, so a reader who is already past that time misses it.
     fn list(
         &self,
         filter: &Filter,
@@ -29,41 +28,41 @@ pub trait AuditLog: Send + Sync {
     ) -> impl Future<Output = Result<Vec<Row>, Self::Error>> + Send;
 }
 
-/// Which rows are asked for: those that agree with everything that is given
+/// Selects rows of the log: those that match every field that is given
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Not before this
+    /// The earliest time of a row
     pub from: Option<SystemTime>,
-    /// Before this
+    /// The time that rows must be earlier than
     pub to: Option<SystemTime>,
-    /// Who asked
+    /// The visitor; the nil id for visitors who were not signed in
     pub user: Option<UserId>,
     /// The workspace's organization
     pub organization: Option<OrganizationId>,
     /// The workspace
     pub workspace: Option<WorkspaceId>,
-    /// What was asked for
+    /// The app, port or terminal that was requested
     pub app: Option<App>,
-    /// What was decided
+    /// Whether the visit was allowed
     pub decision: Option<Decision>,
-    /// The request
+    /// The request's id
     pub request: Option<Uuid>,
-    /// The session, whose rows are its beginning and its end
+    /// The session's id; a session has a row for its beginning and may have one for its end
     pub session: Option<Uuid>,
 }
 
-/// An app, as a filter names it
+/// Names an app in a [`Filter`]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum App {
-    /// By its id; ports and terminals are found by their agent's
+    /// By id: the app's own, or the agent's for ports and terminals
     Id(AppId),
-    /// By its slug, or the slug that led nowhere; ports and terminals are found by their
-    /// agent's name
+    /// By name: the app's slug, even if no app was found, or the agent's name for ports and
+    /// terminals
     Slug(String),
 }
 
 impl Filter {
-    /// Whether a row agrees
+    /// Returns whether `row` matches every field that is given
     #[must_use]
     pub fn passes(&self, row: &Row) -> bool {
         self.from.is_none_or(|from| row.time >= from)
@@ -81,7 +80,7 @@ impl Filter {
     }
 }
 
-/// Which part of the rows is asked for
+/// Selects a page of the rows that match a [`Filter`]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
     limit: u32,
@@ -89,38 +88,37 @@ pub struct Page {
 }
 
 impl Page {
-    /// The first `limit` rows, of which there are at least one and at most
-    /// [`Page::MAX`]
+    /// Selects the first `limit` rows, clamped to 1..=[`Page::MAX`]
     #[must_use]
     pub fn first(limit: u32) -> Self {
         Self { limit: limit.clamp(1, Self::MAX), after: None }
     }
 
-    /// As many rows, after those up to a cursor
+    /// Returns the page of the same size that begins after `cursor`
     #[must_use]
     pub const fn after(self, cursor: Cursor) -> Self {
         Self { after: Some(cursor), ..self }
     }
 
-    /// How many rows at most
+    /// Returns the most rows that the page may have
     #[must_use]
     pub const fn limit(self) -> u32 {
         self.limit
     }
 
-    /// Where it begins
+    /// Returns the position that the page begins after; `None` for the first page
     #[must_use]
     pub const fn cursor(self) -> Option<Cursor> {
         self.after
     }
 
-    /// The most rows of a page
+    /// The most rows that a page may have
     pub const MAX: u32 = 1_000;
 }
 
-/// A place among all rows
+/// A row's position in the log
 ///
-/// Its text is for those who were given it and says nothing to them.
+/// The text form is opaque: clients only pass it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor {
     micros: u64,
@@ -128,13 +126,13 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// The row's time
+    /// Returns the time of the row at this position
     #[must_use]
     pub fn time(self) -> SystemTime {
         UNIX_EPOCH + Duration::from_micros(self.micros)
     }
 
-    /// The row's id
+    /// Returns the id of the row at this position
     #[must_use]
     pub const fn id(self) -> Uuid {
         self.id
@@ -148,81 +146,108 @@ impl fmt::Display for Cursor {
 }
 
 impl FromStr for Cursor {
-    type Err = NoCursor;
+    type Err = ParseCursorError;
 
-    fn from_str(text: &str) -> Result<Self, NoCursor> {
+    fn from_str(text: &str) -> Result<Self, ParseCursorError> {
         let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         if text.len() != 48 || !text.bytes().all(hex) {
-            return Err(NoCursor);
+            return Err(ParseCursorError);
         }
         let (micros, id) = text.split_at(16);
-        let micros = u64::from_str_radix(micros, 16).map_err(|_| NoCursor)?;
-        let id = Uuid::try_parse(id).map_err(|_| NoCursor)?;
-        // No database knows later times.
-        if micros > MAX_MICROS { Err(NoCursor) } else { Ok(Self { micros, id }) }
+        let micros = u64::from_str_radix(micros, 16).map_err(|_| ParseCursorError)?;
+        let id = Uuid::try_parse(id).map_err(|_| ParseCursorError)?;
+        // Later times cannot be stored.
+        if micros > MAX_MICROS { Err(ParseCursorError) } else { Ok(Self { micros, id }) }
     }
 }
 
-/// A text is not what a page ended with
+/// A text is not a [`Cursor`]
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("not a cursor of the audit log")]
-pub struct NoCursor;
+pub struct ParseCursorError;
 
 /// A row of the log: a [`Record`] as it is read
 ///
-/// Serialized it is one flat object, with the time in RFC 3339.
+/// It serializes to one flat object, with the time in RFC 3339.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Row {
-    /// Its own id
+    /// The row's own id
     pub id: Uuid,
-    /// The session it speaks of; rows of before sessions had ids know none
+    /// The id of the visit's session; `None` in rows older than session ids
     pub session_id: Option<Uuid>,
-    /// When the request began; of a session's end, when that was noticed
+    /// When the request began; for the end of a session, when the end was noticed
     #[serde(serialize_with = "time::serialize")]
     pub time: SystemTime,
-    /// Who asked; the nil id for nobody
+    /// The visitor; the nil id if the visitor was not signed in
     pub user_id: Uuid,
-    /// The workspace's organization; the nil id if the request led nowhere
+    /// The workspace's organization; the nil id if the workspace was not found
     pub organization_id: Uuid,
-    /// The workspace; the nil id if the request led nowhere
+    /// The workspace; the nil id if it was not found
     pub workspace_id: Uuid,
-    /// The address, where it is known
+    /// The client's address; `None` if it is unknown
     pub ip: Option<IpAddr>,
-    /// The browser's own account of itself, as far as it is text
+    /// The `User-Agent` header, with replacement characters for bytes that are not text
     pub user_agent: Option<String>,
     /// `workspace_app` or `workspace_agent`
     pub resource_type: String,
-    /// The app's id or the agent's; the nil id if the request led nowhere
+    /// The app's id or the agent's; the nil id if it was not found
     pub resource_id: Uuid,
     /// The app's slug or the agent's name
     pub resource_target: String,
     /// `open`, or `close` for the end of a session
     pub action: String,
-    /// The status of the answer
+    /// The HTTP status of the answer
     pub status_code: i32,
-    /// Whether it was refused
+    /// Whether the visit was allowed
     pub decision: Decision,
-    /// Why it was refused; empty if it was not
+    /// Why the visit was denied; empty if it was allowed
     pub reason: String,
-    /// The request, as the log knows it
+    /// The request id that the server's log has
     pub request_id: Uuid,
-    /// The workspace by names; of a session's end also `first_seen`, `last_seen` and
-    /// `visits`
+    /// The names of workspace and owner; for the end of a session also `first_seen`,
+    /// `last_seen` and `visits`
     pub additional_fields: Value,
 }
 
 impl Row {
-    /// The row's place among all rows
+    /// Returns a row with these fields, and with all others empty or nil
+    ///
+    /// For implementations of [`AuditLog`], which then set the other fields.
+    #[must_use]
+    pub const fn new(id: Uuid, time: SystemTime, decision: Decision) -> Self {
+        Self {
+            id,
+            session_id: None,
+            time,
+            user_id: Uuid::nil(),
+            organization_id: Uuid::nil(),
+            workspace_id: Uuid::nil(),
+            ip: None,
+            user_agent: None,
+            resource_type: String::new(),
+            resource_id: Uuid::nil(),
+            resource_target: String::new(),
+            action: String::new(),
+            status_code: 0,
+            decision,
+            reason: String::new(),
+            request_id: Uuid::nil(),
+            additional_fields: Value::Null,
+        }
+    }
+
+    /// Returns the row's position in the log
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         let since = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
         Cursor { micros: micros.min(MAX_MICROS), id: self.id }
     }
-}
 
-impl Row {
-    /// The row of a session's end, made of that of its beginning
+    /// Returns the row for the end of `session`, made from the row of its beginning
+    ///
+    /// `now` is when the end was noticed, and `visits` counts all visits of the session.
     #[must_use]
     pub fn closing(open: &Self, id: Uuid, session: Session, visits: u64, now: SystemTime) -> Self {
         let mut row = Self { id, action: "close".to_owned(), time: now, ..open.clone() };
@@ -235,8 +260,8 @@ impl Row {
 }
 
 impl From<&Record> for Row {
-    /// The row of a session that begins; its time is known to the microsecond, as in a
-    /// database
+    /// Makes the row of a session that begins, with its time rounded down to the
+    /// microsecond as in a database
     fn from(record: &Record) -> Self {
         let row = Self {
             id: record.session,
@@ -262,5 +287,5 @@ impl From<&Record> for Row {
     }
 }
 
-/// The year 9999: beyond it RFC 3339 has no words
+/// The end of the year 9999, the last that RFC 3339 can write
 const MAX_MICROS: u64 = 253_402_300_799_999_999;

@@ -7,50 +7,51 @@ use uuid::Uuid;
 
 use crate::{Event, Resource, time};
 
-/// The row that is written down when a session begins
+/// The row that is written when a session begins
 ///
-/// Every text in it can be stored: it is UTF-8 without NUL, and no longer than its
-/// column. Serialized it is one flat object, with the time in RFC 3339.
+/// All its texts can be stored: they are UTF-8 without NUL and have at most 256 characters.
+/// It serializes to one flat object, with the time in RFC 3339.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Record {
-    /// The session that begins
+    /// The id of the session that begins
     pub session: Uuid,
     /// When the request began
     #[serde(serialize_with = "time::serialize")]
     pub time: SystemTime,
-    /// Who asked; the nil id for nobody
+    /// The visitor; the nil id if the visitor was not signed in
     pub user_id: Uuid,
-    /// The workspace's organization; the nil id if the request led nowhere
+    /// The workspace's organization; the nil id if the workspace was not found
     pub organization_id: Uuid,
-    /// The workspace; the nil id if the request led nowhere
+    /// The workspace; the nil id if it was not found
     pub workspace_id: Uuid,
-    /// The canonical address, where it is known
+    /// The client's address in canonical form; `None` if it is unknown
     pub ip: Option<IpAddr>,
-    /// At most 256 characters; nothing if it was empty
+    /// The `User-Agent` header, cut to 256 characters; `None` if it was empty
     pub user_agent: Option<String>,
     /// `workspace_app` or `workspace_agent`
     pub resource_type: &'static str,
-    /// The app's id or the agent's; the nil id if the request led nowhere
+    /// The app's id or the agent's; the nil id if it was not found
     pub resource_id: Uuid,
     /// The app's slug or the agent's name
     pub resource_target: String,
-    /// The name of the agent it runs on; nothing if the request led nowhere
+    /// The name of the agent that runs the resource; `None` if it was not found
     ///
-    /// Not a part of the row, whose `resource_target` is an agent's name only for what has no
-    /// id of its own.
+    /// Not part of the row, whose `resource_target` is the agent's name only for ports and
+    /// terminals.
     #[serde(skip)]
     pub agent_name: Option<String>,
-    /// `open`: what a visitor does
+    /// Always `open`
     pub action: &'static str,
-    /// The status of the answer
+    /// The HTTP status of the answer
     pub status_code: u16,
-    /// Whether it was refused
+    /// Whether the visit was allowed
     pub decision: Decision,
-    /// Why it was refused
+    /// Why the visit was denied; `None` if it was allowed
     pub reason: Option<&'static str>,
-    /// The request, as the log knows it
+    /// The request id that the server's log has
     pub request_id: Uuid,
-    /// The workspace by names, and what has no column of its own
+    /// The names of workspace and owner, and other fields that have no column of their own
     pub additional_fields: Value,
 }
 
@@ -100,18 +101,18 @@ impl Record {
     }
 }
 
-/// What was decided about a visit
+/// Whether a visit was allowed
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// The visitor was let in
+    /// The visit was allowed
     Allow,
-    /// The visitor was refused, for the reason that stands beside this
+    /// The visit was denied, for the reason that the row names
     Deny,
 }
 
 impl Decision {
-    /// The word for it, in rows and filters
+    /// Returns the decision as rows and filters spell it
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -121,7 +122,7 @@ impl Decision {
     }
 }
 
-/// What can be stored of bytes a visitor sent
+/// Makes text that can be stored of bytes that a visitor sent
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()
@@ -130,6 +131,6 @@ fn text(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The most characters of a text that came from outside: the width of the column for
-/// user agents
+/// The most characters of a text that a visitor sent: the width of the column for user
+/// agents
 pub(crate) const MAX_TEXT: usize = 256;

@@ -4,21 +4,31 @@ use uuid::Uuid;
 
 /// The span of visits with one key
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Session {
-    /// Its id, in every row that speaks of it
+    /// The session's id, which every row about the session has
     pub id: Uuid,
-    /// Its first visit
+    /// The time of the first visit
     pub started_at: SystemTime,
-    /// Its last visit, give or take [`Window::touch`]
+    /// The time of the last visit, to within [`Window::touch`]
     pub updated_at: SystemTime,
 }
 
 impl Session {
-    /// What becomes of the session with a visit's key, `fresh` being an id for a new one
+    /// Returns a stored session, for implementations of [`Journal`](crate::Journal)
+    #[must_use]
+    pub const fn new(id: Uuid, started_at: SystemTime, updated_at: SystemTime) -> Self {
+        Self { id, started_at, updated_at }
+    }
+
+    /// Applies a visit to `last`, the stored session with the visit's key
     ///
-    /// `now` must come from the clock that wrote `last`, or a skewed clock makes every
-    /// visit a session. Each visit extends its session, so ten hours of use are one. A
-    /// visit exactly [`Window::stale`] after the last begins a new session.
+    /// Returns the session as it is after the visit, and what the visit did to it. `fresh`
+    /// is the id for a new session. `now` must come from the clock that wrote `last`:
+    /// otherwise the difference between two clocks can make every visit a session.
+    ///
+    /// Each visit extends its session, so ten hours of continuous use are one session. A
+    /// visit exactly [`Window::stale`] after the last one begins a new session.
     #[must_use]
     pub fn visit(
         last: Option<Self>,
@@ -28,7 +38,8 @@ impl Session {
     ) -> (Self, Visit) {
         let begun = Self { id: fresh, started_at: now, updated_at: now };
         let Some(last) = last else { return (begun, Visit::Began) };
-        // A clock set back has seen the future: that is no time at all since.
+        // After the clock was set back, the last visit can lie in the future. It then
+        // counts as just made.
         let idle = now.duration_since(last.updated_at).unwrap_or_default();
         if idle >= window.stale {
             (begun, Visit::Began)
@@ -43,11 +54,11 @@ impl Session {
 /// What a visit did to its session
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visit {
-    /// It is the first: a record is written
+    /// The visit began the session, and its record is written
     Began,
-    /// It came late enough for the time of the last visit to be written
+    /// The visit continued the session, and its time is written as that of the last visit
     Extended,
-    /// It came so soon after the last that nothing is written
+    /// The visit continued the session so soon after the last one that nothing is written
     Untouched,
 }
 
@@ -55,54 +66,58 @@ pub enum Visit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Window {
-    /// Without a visit for so long a session is over; zero makes every visit a session
+    /// How long after its last visit a session ends; zero makes every visit a session
     pub stale: Duration,
-    /// A visit so soon after the last is not written
+    /// How long after a written visit further visits are not written
     pub touch: Duration,
-    /// Whether the end of a session is written down as well, when it is noticed
+    /// Whether the end of a session is written as well, once it is noticed
     pub close: bool,
 }
 
 impl Window {
-    /// The same window, with [`stale`](Self::stale) as given
+    /// Returns the same window with [`stale`](Self::stale) as given
     #[must_use]
     pub const fn stale(mut self, stale: Duration) -> Self {
         self.stale = stale;
         self
     }
 
-    /// The same window, with [`touch`](Self::touch) as given
+    /// Returns the same window with [`touch`](Self::touch) as given
     #[must_use]
     pub const fn touch(mut self, touch: Duration) -> Self {
         self.touch = touch;
         self
     }
 
-    /// The same window, with [`close`](Self::close) as given
+    /// Returns the same window with [`close`](Self::close) as given
     #[must_use]
     pub const fn close(mut self, close: bool) -> Self {
         self.close = close;
         self
     }
 
-    /// Whether a session has an end to be written: where each visit is a session, none
-    /// has
+    /// Returns whether the end of a session is written
+    ///
+    /// Where each visit is a session, no ends are written, even with
+    /// [`close`](Self::close).
     #[must_use]
     pub fn closes(self) -> bool {
         self.close && !self.stale.is_zero()
     }
 
-    /// Without a visit for how long a session is no longer kept
+    /// Returns how long after its last visit a session is deleted
     ///
-    /// That is when it is stale if its end is to be written. Otherwise a session is kept
-    /// for a day or twice as long as needed, for whoever looks what has been.
+    /// As soon as it is stale if its end is to be written. Otherwise after a day, or twice
+    /// [`stale`](Self::stale) if that is longer, so that recently ended sessions can still
+    /// be inspected.
     #[must_use]
     pub fn forgotten_after(self) -> Duration {
         if self.closes() { self.stale } else { (self.stale.saturating_mul(2)).max(DAY) }
     }
 }
 
-/// An hour, known to the minute, and its end is not written
+/// Sessions end after an hour without visits, known to the minute, and their ends are not
+/// written
 impl Default for Window {
     fn default() -> Self {
         let (stale, touch) = (Duration::from_secs(60 * 60), Duration::from_secs(60));

@@ -1,4 +1,4 @@
-//! Times as they are written in rows: RFC 3339 in UTC, to the microsecond
+//! Times as rows spell them: RFC 3339 in UTC, to the microsecond
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! What becomes of events between a request and the journal
+//! What a recorder does with events, from the request to the journal
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -8,27 +8,27 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use app_audit::{
-    Answer, Count, Entry, Event, Journal, Noted, Observer, Receipt, Record, Recorder, Resource,
-    Session, SessionKey, Settings, Unrecorded, UserId, Window, parse_ip,
+    Answer, Count, Entry, Event, Journal, Noted, Observer, Receipt, Record, RecordError, Recorder,
+    Resource, Session, SessionKey, Settings, UserId, Window, parse_ip,
 };
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-/// A journal that can be away, slow, or against some entries
+/// A journal that can be unavailable, slow, or refuse some entries or all
 #[derive(Debug, Default)]
 struct Fake {
     sessions: Mutex<HashMap<SessionKey, (Session, u64)>>,
     rows: Mutex<Vec<Record>>,
     statements: AtomicU32,
-    away: AtomicBool,
-    full: AtomicBool,
+    unavailable: AtomicBool,
+    refuses_all: AtomicBool,
     takes: Mutex<Duration>,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq)]
 enum Fault {
-    #[error("away")]
-    Away,
+    #[error("unavailable")]
+    Unavailable,
     #[error("refused")]
     Refused,
 }
@@ -40,11 +40,11 @@ impl Journal for Fake {
         self.statements.fetch_add(1, Ordering::SeqCst);
         let takes = *self.takes.lock().unwrap();
         sleep(takes).await;
-        if self.away.load(Ordering::SeqCst) {
-            return Err(Fault::Away);
+        if self.unavailable.load(Ordering::SeqCst) {
+            return Err(Fault::Unavailable);
         }
-        let full = self.full.load(Ordering::SeqCst);
-        if full || entries.iter().any(|entry| entry.record.resource_target == "poison") {
+        let refuses_all = self.refuses_all.load(Ordering::SeqCst);
+        if refuses_all || entries.iter().any(|entry| entry.record.resource_target == "poison") {
             return Err(Fault::Refused);
         }
         let now =
@@ -63,14 +63,14 @@ impl Journal for Fake {
             } else {
                 Noted::Continued(session.id)
             };
-            Answer { noted, idle: Some(now.duration_since(session.updated_at).unwrap()) }
+            Answer::new(noted, Some(now.duration_since(session.updated_at).unwrap()))
         });
         Ok(answers.collect())
     }
 
     async fn count(&self, counts: &[Count]) -> Result<(), Fault> {
-        if self.away.load(Ordering::SeqCst) {
-            return Err(Fault::Away);
+        if self.unavailable.load(Ordering::SeqCst) {
+            return Err(Fault::Unavailable);
         }
         let mut sessions = self.sessions.lock().unwrap();
         for count in counts {
@@ -90,7 +90,7 @@ impl Journal for Fake {
     }
 
     fn is_unavailable(error: &Fault) -> bool {
-        *error == Fault::Away
+        *error == Fault::Unavailable
     }
 }
 
@@ -104,17 +104,17 @@ impl Fake {
     }
 }
 
-/// Keeps what it is told
+/// Keeps what it is called with
 #[derive(Debug, Default)]
 struct Log {
-    unrecorded: Mutex<Vec<(Record, Unrecorded)>>,
+    unrecorded: Mutex<Vec<(Record, RecordError)>>,
     limited: Mutex<Vec<u64>>,
     failing: AtomicU32,
 }
 
 impl Observer for Log {
-    fn unrecorded(&self, record: &Record, why: Unrecorded) {
-        self.unrecorded.lock().unwrap().push((record.clone(), why));
+    fn unrecorded(&self, record: &Record, error: RecordError) {
+        self.unrecorded.lock().unwrap().push((record.clone(), error));
     }
 
     fn limited(&self, denials: u64) {
@@ -186,10 +186,10 @@ async fn repeats_cost_no_statement_and_are_counted() {
     }
     assert_eq!(bench.journal.statements.load(Ordering::SeqCst), 1);
     assert_eq!(bench.recorder.stats().absorbed, 99);
-    // Delivered when their time is over, without another visit.
+    // The counts are delivered once they expire, without another visit.
     sleep(Duration::from_secs(62)).await;
     assert_eq!(bench.journal.visits(), 100);
-    // The journal is the judge of the next.
+    // The next visit is noted by the journal again.
     bench.record(event(1)).await.unwrap();
     bench.record(event(1)).await.unwrap();
     assert_eq!(bench.journal.statements.load(Ordering::SeqCst), 2);
@@ -199,12 +199,12 @@ async fn repeats_cost_no_statement_and_are_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repeat_is_never_absorbed_that_would_begin_a_session() {
+async fn a_visit_that_would_begin_a_session_is_never_absorbed() {
     let window = Window::default().stale(Duration::from_secs(90));
     let bench = Bench::new(|settings| settings.window(window));
     bench.record(event(1)).await.unwrap();
-    // Another replica's visits are unknown here, but the journal tells how old the
-    // last that was written is: 50 seconds, so nothing is certain after 10 more.
+    // This recorder does not know another replica's visits, but the journal returns the
+    // age of the last written visit: 50 seconds. After 10 more, visits are noted again.
     sleep(Duration::from_secs(50)).await;
     let other = Recorder::start(Arc::clone(&bench.journal), Settings::default().window(window));
     other.record(event(1)).unwrap().await.unwrap();
@@ -226,7 +226,7 @@ async fn without_a_stale_interval_nothing_is_absorbed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_while_a_statement_is_under_way_shares_the_next() {
+async fn events_that_come_while_a_statement_is_under_way_share_the_next() {
     let bench = Bench::new(|settings| settings);
     *bench.journal.takes.lock().unwrap() = Duration::from_millis(10);
     let first = bench.record(event(0));
@@ -242,7 +242,7 @@ async fn what_comes_while_a_statement_is_under_way_shares_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn writers_share_what_comes_at_once() {
+async fn writers_share_events_that_come_at_once() {
     let bench = Bench::new(|settings| settings.writers(2));
     *bench.journal.takes.lock().unwrap() = Duration::from_millis(10);
     let begun = Instant::now();
@@ -252,14 +252,14 @@ async fn writers_share_what_comes_at_once() {
     }
     assert_eq!(bench.journal.statements.load(Ordering::SeqCst), 2);
     assert!(begun.elapsed() < Duration::from_millis(20), "one after the other");
-    // Nobody who is alone waits for company.
+    // A single entry does not wait for others.
     let begun = Instant::now();
     bench.record(event(1_000)).await.unwrap();
     assert!(begun.elapsed() < Duration::from_millis(12), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_few_wait_for_others_but_not_for_long() {
+async fn a_few_entries_wait_for_others_but_not_for_long() {
     let bench = Bench::new(|settings| settings.writers(3));
     *bench.journal.takes.lock().unwrap() = Duration::from_secs(60);
     let receipts: Vec<_> = (0..10).map(|device| bench.record(event(device))).collect();
@@ -273,9 +273,9 @@ async fn a_few_wait_for_others_but_not_for_long() {
 
 // scenario 282
 #[tokio::test(start_paused = true)]
-async fn while_the_journal_is_away_events_wait() {
+async fn events_wait_while_the_journal_is_unavailable() {
     let bench = Bench::new(|settings| settings);
-    bench.journal.away.store(true, Ordering::SeqCst);
+    bench.journal.unavailable.store(true, Ordering::SeqCst);
     let receipts: Vec<_> = (0..600).map(|device| bench.record(event(device))).collect();
     assert_eq!(bench.recorder.stats().queued, 600);
     sleep(Duration::from_secs(3600)).await;
@@ -283,7 +283,7 @@ async fn while_the_journal_is_away_events_wait() {
     assert!((700..800).contains(&tries), "every five seconds in the end: {tries}");
     assert_eq!((bench.journal.rows(), bench.recorder.stats().queued), (0, 600));
 
-    bench.journal.away.store(false, Ordering::SeqCst);
+    bench.journal.unavailable.store(false, Ordering::SeqCst);
     for receipt in receipts {
         assert!(matches!(receipt.await, Ok(Noted::Began(_))));
     }
@@ -293,7 +293,7 @@ async fn while_the_journal_is_away_events_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_that_the_journal_refuses_keeps_no_other_waiting() {
+async fn an_entry_that_the_journal_refuses_does_not_delay_others() {
     let bench = Bench::new(|settings| settings);
     *bench.journal.takes.lock().unwrap() = Duration::from_millis(1);
     let poison =
@@ -305,26 +305,26 @@ async fn an_entry_that_the_journal_refuses_keeps_no_other_waiting() {
         let noted = timeout(Duration::from_millis(500), receipt).await.unwrap();
         assert!(matches!(noted, Ok(Noted::Began(_))));
     }
-    // It may be the journal after all, until it takes others meanwhile.
+    // The journal may be at fault, until it accepts others.
     sleep(Duration::from_secs(600)).await;
     assert_eq!(bench.recorder.stats().lost, 0);
     bench.record(event(99)).await.unwrap();
     for receipt in refused {
-        assert_eq!(receipt.await, Err(Unrecorded::Refused));
+        assert_eq!(receipt.await, Err(RecordError::Refused));
     }
-    let told = bench.log.unrecorded.lock().unwrap();
-    assert_eq!((told.len(), bench.recorder.stats().lost), (4, 4));
-    assert!(told.iter().all(|(record, _)| record.resource_target == "poison"));
+    let reported = bench.log.unrecorded.lock().unwrap();
+    assert_eq!((reported.len(), bench.recorder.stats().lost), (4, 4));
+    assert!(reported.iter().all(|(record, _)| record.resource_target == "poison"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_journal_that_refuses_everything_loses_nothing() {
     let bench = Bench::new(|settings| settings);
-    bench.journal.full.store(true, Ordering::SeqCst);
+    bench.journal.refuses_all.store(true, Ordering::SeqCst);
     let mut receipts: Vec<_> = (0..300).map(|device| bench.record(event(device))).collect();
     sleep(Duration::from_secs(600)).await;
     receipts.push(bench.record(event(1000)));
-    bench.journal.full.store(false, Ordering::SeqCst);
+    bench.journal.refuses_all.store(false, Ordering::SeqCst);
     for receipt in receipts {
         assert!(matches!(receipt.await, Ok(Noted::Began(_))));
     }
@@ -332,20 +332,20 @@ async fn a_journal_that_refuses_everything_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_queue_refuses_and_tells_the_whole_event() {
+async fn a_full_queue_refuses_an_event_and_reports_its_record() {
     let bench = Bench::new(|settings| settings.queue(300));
-    bench.journal.away.store(true, Ordering::SeqCst);
+    bench.journal.unavailable.store(true, Ordering::SeqCst);
     for device in 0..300 {
         drop(bench.record(event(device)));
     }
     sleep(Duration::from_secs(1)).await;
-    // Those under way count as well. Repeats of what waits need no room.
-    assert_eq!(bench.recorder.record(event(1000)).unwrap_err(), Unrecorded::Full);
+    // Entries under way count as well. A repeat of a queued visit needs no room.
+    assert_eq!(bench.recorder.record(event(1000)).unwrap_err(), RecordError::Full);
     drop(bench.record(event(299)));
-    let told = bench.log.unrecorded.lock().unwrap().remove(0);
-    assert_eq!((told.0.request_id, told.1), (Uuid::from_u128(1), Unrecorded::Full));
+    let reported = bench.log.unrecorded.lock().unwrap().remove(0);
+    assert_eq!((reported.0.request_id, reported.1), (Uuid::from_u128(1), RecordError::Full));
     assert_eq!(bench.recorder.stats().lost, 1);
-    bench.journal.away.store(false, Ordering::SeqCst);
+    bench.journal.unavailable.store(false, Ordering::SeqCst);
     sleep(Duration::from_secs(10)).await;
     assert_eq!(bench.journal.rows(), 300);
 }
@@ -361,24 +361,24 @@ async fn a_full_queue_is_drained() {
     let drained = bench.recorder.drain(Duration::from_secs(10)).await;
     assert_eq!((drained.written, drained.lost), (10_000, 0));
     assert_eq!(bench.journal.rows(), 10_000);
-    assert_eq!(bench.recorder.record(event(0)).unwrap_err(), Unrecorded::Stopped);
+    assert_eq!(bench.recorder.record(event(0)).unwrap_err(), RecordError::Stopped);
     assert_eq!(bench.log.unrecorded.lock().unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_drained_in_time_is_told_whole() {
+async fn what_cannot_be_drained_in_time_is_reported_as_whole_records() {
     let bench = Bench::new(|settings| settings);
-    bench.journal.away.store(true, Ordering::SeqCst);
+    bench.journal.unavailable.store(true, Ordering::SeqCst);
     let receipts: Vec<_> = (0..1_000).map(|device| bench.record(event(device))).collect();
     let asked = Instant::now();
     let drained = bench.recorder.drain(Duration::from_secs(10)).await;
     assert_eq!(asked.elapsed().as_secs(), 10);
     assert_eq!((drained.written, drained.lost), (0, 1_000));
     for receipt in receipts {
-        assert_eq!(receipt.await, Err(Unrecorded::Stopped));
+        assert_eq!(receipt.await, Err(RecordError::Stopped));
     }
-    let told = bench.log.unrecorded.lock().unwrap();
-    let sessions: std::collections::HashSet<_> = told.iter().map(|(r, _)| r.session).collect();
+    let reported = bench.log.unrecorded.lock().unwrap();
+    let sessions: std::collections::HashSet<_> = reported.iter().map(|(r, _)| r.session).collect();
     assert_eq!(sessions.len(), 1_000);
 }
 
@@ -393,19 +393,19 @@ async fn a_recorder_that_is_dropped_writes_what_it_has() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refusals_of_one_address_are_limited_and_the_rest_is_told_in_one_line() {
+async fn denials_of_one_address_are_limited_and_the_rest_are_counted_in_one_report() {
     let bench = Bench::new(|settings| settings);
     let mut limited = 0;
     for device in 0..100 {
         let recorded = bench.recorder.record(denied(device, "192.0.2.1"));
-        limited += u32::from(recorded.is_err_and(|why| why == Unrecorded::TooManyDenials));
+        limited += u32::from(recorded.is_err_and(|error| error == RecordError::TooManyDenials));
     }
     assert_eq!(limited, 40);
-    // Others are not: another address, a visit that is allowed, one that is known.
+    // Not limited: another address, an allowed visit, and a session that is known.
     drop(bench.record(denied(0, "192.0.2.2")));
     drop(bench.record(event(500)));
     drop(bench.record(denied(0, "192.0.2.1")));
-    // One network of IPv6 is one address.
+    // The addresses of one IPv6 network count as one.
     let of_network = |n: u32| denied(n, &format!("2001:db8::{n:x}"));
     let recorded = (0..100).filter(|n| bench.recorder.record(of_network(*n)).is_ok()).count();
     assert_eq!(recorded, 60);
@@ -423,13 +423,13 @@ async fn refusals_of_one_address_are_limited_and_the_rest_is_told_in_one_line() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_number_of_addresses_is_bounded() {
+async fn the_table_of_addresses_is_bounded() {
     let bench = Bench::new(|settings| settings.queue(100_000));
     let address = |n: u32| format!("10.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255);
     for n in 0..20_000 {
         let _ = bench.recorder.record(denied(n, &address(n)));
     }
-    // Those beyond share one allowance.
+    // Addresses beyond the bound share one bucket.
     assert_eq!(bench.recorder.stats().limited, 20_000 - 10_000 - 60);
 }
 

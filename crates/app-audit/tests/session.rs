@@ -1,4 +1,4 @@
-//! Which visits belong together, what is written of them, and for how long
+//! Which visits are one session, what is written about them, and how long a session lasts
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -42,7 +42,7 @@ fn event() -> Event {
 }
 
 #[test]
-fn a_session_is_told_by_seven_fields_and_no_others() {
+fn a_session_is_identified_by_seven_fields_and_no_others() {
     let event = event();
     // scenario 144
     let others = [
@@ -74,7 +74,7 @@ fn a_session_is_told_by_seven_fields_and_no_others() {
     };
     assert_eq!(same.key(), event.key());
 
-    // What led to no agent is told apart by its workspace.
+    // Requests that led to no agent are distinguished by workspace.
     let nowhere = |workspace| Event {
         agent: None,
         resource: Resource::Unknown("code".to_owned()),
@@ -96,7 +96,7 @@ fn fields_do_not_run_into_each_other() {
 }
 
 #[test]
-fn an_address_has_one_spelling() {
+fn all_spellings_of_an_address_are_one_address() {
     let same = |spellings: &[&str]| {
         let keys: HashSet<_> = spellings
             .iter()
@@ -144,7 +144,7 @@ fn an_address_has_one_spelling() {
 
 // scenario 288
 #[test]
-fn a_record_holds_what_an_auditor_looks_for() {
+fn a_record_names_visitor_resource_and_workspace() {
     let record = event().record(id(7));
     assert_eq!(record.session, id(7));
     assert_eq!((record.action, record.status_code), ("open", 200));
@@ -182,7 +182,7 @@ fn a_record_holds_what_an_auditor_looks_for() {
 
 // scenario 283
 #[test]
-fn no_user_agent_is_too_long_or_too_strange() {
+fn any_user_agent_can_be_stored() {
     for user_agent in [vec![b'a'; 257], vec![0x80; 4096], b"a\x80b\0c".to_vec()] {
         let event = Event { user_agent, ..event() };
         let text = event.record(id(7)).user_agent.unwrap();
@@ -193,7 +193,7 @@ fn no_user_agent_is_too_long_or_too_strange() {
 }
 
 #[test]
-fn a_session_lasts_as_long_as_somebody_comes() {
+fn a_session_lasts_as_long_as_visits_continue() {
     let window = Window::default();
     let (first, visit) = Session::visit(None, id(1), at(0), window);
     assert_eq!((first.id, visit), (id(1), Visit::Began));

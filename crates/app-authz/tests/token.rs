@@ -758,15 +758,15 @@ fn secrets_and_tokens_are_not_printed() {
 
 proptest! {
     #[test]
-    fn no_changed_token_is_taken(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn no_changed_token_is_taken(at in any::<prop::sample::Index>(), flip in 1..128_u8) {
         let sealed = seals().seal(&session(), now()).unwrap();
         let signed = sign(request(), now());
         for (text, is_signed) in [(signed, true), (sealed, false)] {
             let mut bytes = text.clone().into_bytes();
             let at = at.index(bytes.len());
-            bytes[at] = byte;
-            let Ok(other) = String::from_utf8(bytes) else { continue };
-            prop_assume!(other != text);
+            bytes[at] ^= flip;
+            // A token is ASCII, and so is what the flip makes of it.
+            let other = String::from_utf8(bytes).unwrap();
             let is_refused = |text: &str| match is_signed {
                 true => verify(text).is_err(),
                 false => open(text).is_err(),

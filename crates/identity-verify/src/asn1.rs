@@ -41,7 +41,7 @@ impl<'a> Reader<'a> {
         if self.rest.first() == Some(&tag) { self.any().map(Some) } else { Ok(None) }
     }
 
-    /// The next value, whatever its tag
+    /// The next value, of any tag
     pub(crate) fn any(&mut self) -> Result<Value<'a>, Malformed> {
         let header = Header::parse(self.rest, self.rules)?;
         let after_header = self.rest.get(header.len..).ok_or(Malformed)?;

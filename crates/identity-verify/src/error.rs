@@ -1,17 +1,21 @@
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use thiserror::Error;
 
-use crate::{Cloud, asn1::Malformed};
+use crate::{Cloud, asn1::Malformed, azure::PathError, time::Rfc3339};
 
 /// Why a proof was refused, or why trust material was
 ///
 /// Messages are for logs: they name what is wrong and where. Those of
-/// [`InvalidInstanceId`], [`UnknownIssuer`] and [`UnknownRegion`] quote the proof, cut and
-/// with control characters escaped; the others hold no text of a document, token or
-/// signature. A caller on the network gets the [`Reason`] alone.
+/// [`InvalidInstanceId`], [`SignerNotAllowed`], [`UnknownIssuer`] and [`UnknownRegion`]
+/// quote the proof, cut and with control characters escaped; the others hold no text of a
+/// document, token or signature. A caller on the network gets the [`Reason`] alone.
 ///
 /// [`InvalidInstanceId`]: Self::InvalidInstanceId
+/// [`SignerNotAllowed`]: Self::SignerNotAllowed
 /// [`UnknownIssuer`]: Self::UnknownIssuer
 /// [`UnknownRegion`]: Self::UnknownRegion
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -22,9 +26,9 @@ pub enum Error {
     OversizedProof {
         /// Which part of the proof
         part: &'static str,
-        /// Its size in bytes
+        /// The size of the part in bytes
         size: usize,
-        /// The most bytes it may have
+        /// The most bytes that the part may have
         limit: usize,
     },
     /// The proof does not have the form of its kind
@@ -58,7 +62,7 @@ pub enum Error {
     /// The signature may be genuine, but the policy refuses its kind
     #[error("{algorithm} is not allowed")]
     AlgorithmNotAllowed {
-        /// What was refused
+        /// The refused kind of signature or key
         algorithm: &'static str,
     },
     /// The key that signed does not belong to the region the proof claims
@@ -70,17 +74,33 @@ pub enum Error {
     /// The document sent beside a message is not the one signed in it
     #[error("the document beside the message is not the signed one")]
     DocumentMismatch,
-    /// The proof, or what it rests on, is too old
-    #[error("{what} is too old")]
+    /// The proof, or something that it rests on, is too old
+    #[error(
+        "{what} is too old: it was valid until {}, and the time is {}",
+        Rfc3339(*not_after),
+        Rfc3339(*time)
+    )]
     Expired {
         /// What is too old
         what: &'static str,
+        /// The time for which the proof was verified
+        time: SystemTime,
+        /// When `what` ended, without the leeway of the policy
+        not_after: SystemTime,
     },
-    /// The proof, or what it rests on, begins in the future
-    #[error("{what} lies in the future")]
+    /// The proof, or something that it rests on, begins in the future
+    #[error(
+        "{what} lies in the future: it is valid from {}, and the time is {}",
+        Rfc3339(*not_before),
+        Rfc3339(*time)
+    )]
     NotYetValid {
         /// What lies in the future
         what: &'static str,
+        /// The time for which the proof was verified
+        time: SystemTime,
+        /// When `what` begins, without the leeway of the policy
+        not_before: SystemTime,
     },
     /// The policy does not list the account
     #[error("account is not allowed")]
@@ -91,14 +111,17 @@ pub enum Error {
     /// A claim that must be there is not
     #[error("the claim `{claim}` is missing")]
     MissingClaim {
-        /// Its name
+        /// The name of the claim
         claim: &'static str,
     },
     /// The certificate that signed does not lead to a trusted root
     #[error("the signer's certificate is not trusted: {why}")]
     UntrustedSigner {
-        /// Why not
+        /// Why the certificate is not trusted
         why: &'static str,
+        /// What path validation found, if it came that far
+        #[source]
+        source: Option<PathError>,
     },
     /// The certificate that signed may lead to a trusted root, but an issuer on the way is
     /// not known
@@ -109,24 +132,30 @@ pub enum Error {
          issuer `{}` is missing; {}",
         issuer.escape_debug(),
         match urls.as_slice() {
-            [] => "the certificate below it does not say where it can be had".to_owned(),
+            [] => "the certificate below it does not say where to fetch it".to_owned(),
             urls => format!(
-                "the certificate below it says that it can be had at {}",
+                "the certificate below it says that it can be fetched from {}",
                 urls.join(" or ").escape_debug()
             ),
         }
     )]
     UnknownIssuer {
-        /// The common name, cut to [`MAX_ECHO`](Self::MAX_ECHO) bytes
+        /// The issuer's common name, cut to [`MAX_ECHO`](Self::MAX_ECHO) bytes
         issuer: String,
-        /// Where it can be had, at most three, each cut to twice as much
+        /// The URLs of the issuer's certificate, at most three, each cut to twice as much
         urls: Vec<String>,
     },
     /// The certificate that signed may be genuine, but it is not the cloud's
-    #[error("the signer is not allowed: {why}")]
+    #[error(
+        "the signer is not allowed: {why}{}",
+        name.as_ref().map(|name| format!(": `{}`", name.escape_debug())).unwrap_or_default()
+    )]
     SignerNotAllowed {
-        /// Why not
+        /// Why the signer is not allowed
         why: &'static str,
+        /// The name in the certificate that is not the cloud's, cut to
+        /// [`MAX_ECHO`](Self::MAX_ECHO) bytes
+        name: Option<String>,
     },
     /// The proof does not answer the nonce that was asked for
     #[error("the nonce is not the expected one")]
@@ -134,7 +163,7 @@ pub enum Error {
     /// The instance has shown a newer proof for this purpose, or this very one
     #[error("the proof was shown before, or is older than one that was")]
     Replayed,
-    /// There are no pins to look into; not the fault of the proof
+    /// Pins could not be read or written; not the fault of the proof
     #[error("the pins are unavailable")]
     PinsUnavailable,
     /// The policy does not list the subscription
@@ -143,7 +172,7 @@ pub enum Error {
     /// No key has the id that the token names
     #[error("no key has the id the token names")]
     UnknownKey,
-    /// There are no keys to look into; not the fault of the proof
+    /// No key set is available to verify with; not the fault of the proof
     #[error("the cloud's keys are unavailable")]
     KeysUnavailable,
     /// Someone else issued the token
@@ -153,8 +182,17 @@ pub enum Error {
     #[error("the token is for another audience")]
     AudienceMismatch,
     /// The token was issued for longer than the policy allows
-    #[error("the token's lifetime is too long")]
-    LifetimeTooLong,
+    #[error(
+        "the token's lifetime is too long: {} s, and the limit is {} s",
+        lifetime.as_secs(),
+        limit.as_secs()
+    )]
+    LifetimeTooLong {
+        /// The time between `iat` and `exp`
+        lifetime: Duration,
+        /// The longest lifetime that the policy allows
+        limit: Duration,
+    },
     /// The policy does not list the project
     #[error("project is not allowed")]
     ProjectNotAllowed,
@@ -162,9 +200,21 @@ pub enum Error {
     #[error("service account is not allowed")]
     ServiceAccountNotAllowed,
     /// The instance was created longer ago than the policy allows
-    #[error("the instance is too old")]
-    InstanceTooOld,
-    /// The proof is genuine and allowed, but what it names is no instance id
+    #[error(
+        "the instance is too old: it was created at {}, the time is {}, and the limit is {} s",
+        Rfc3339(*created),
+        Rfc3339(*time),
+        limit.as_secs()
+    )]
+    InstanceTooOld {
+        /// When the instance was created
+        created: SystemTime,
+        /// The time for which the token was verified
+        time: SystemTime,
+        /// The greatest age that the policy allows, without its leeway
+        limit: Duration,
+    },
+    /// The proof is genuine and allowed, but the id that it names is not of the cloud's form
     #[error("`{}` is not an instance id of {cloud}", id.escape_debug())]
     InvalidInstanceId {
         /// The cloud that signed
@@ -181,7 +231,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The most bytes of an [invalid instance id](Self::InvalidInstanceId) that are kept
+    /// The most bytes of a text of the proof, such as an
+    /// [invalid instance id](Self::InvalidInstanceId), that an error keeps
     pub const MAX_ECHO: usize = 128;
 
     /// The stable class of this error
@@ -210,10 +261,10 @@ impl Error {
             Self::KeysUnavailable => Reason::KeysUnavailable,
             Self::IssuerMismatch => Reason::IssuerMismatch,
             Self::AudienceMismatch => Reason::AudienceMismatch,
-            Self::LifetimeTooLong => Reason::LifetimeTooLong,
+            Self::LifetimeTooLong { .. } => Reason::LifetimeTooLong,
             Self::ProjectNotAllowed => Reason::ProjectNotAllowed,
             Self::ServiceAccountNotAllowed => Reason::ServiceAccountNotAllowed,
-            Self::InstanceTooOld => Reason::InstanceTooOld,
+            Self::InstanceTooOld { .. } => Reason::InstanceTooOld,
             Self::InvalidInstanceId { .. } => Reason::InvalidInstanceId,
             Self::InvalidTrust { .. } => Reason::InvalidTrust,
         }
@@ -239,8 +290,8 @@ impl Error {
         Self::MissingClaim { claim }
     }
 
-    pub(crate) const fn not_allowed(why: &'static str) -> Self {
-        Self::SignerNotAllowed { why }
+    pub(crate) const fn signer_not_allowed(why: &'static str, name: Option<String>) -> Self {
+        Self::SignerNotAllowed { why, name }
     }
 
     pub(crate) const fn trust(what: &'static str) -> Self {
@@ -271,7 +322,7 @@ impl From<Malformed> for Error {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {
-        /// The class of an [`Error`](enum@Error): what a caller is told, what metrics count
+        /// The class of an [`Error`](enum@Error), for answers to callers and for metrics
         ///
         /// The texts are stable. New classes may come.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -328,13 +379,13 @@ reasons! {
     NonceMismatch => "nonce_mismatch",
     /// Older than a proof the instance has shown, or shown before
     Replayed => "replayed",
-    /// Not about the proof: there are no pins to look into
+    /// Not about the proof: pins could not be read or written
     PinsUnavailable => "pins_unavailable",
     /// The policy does not list the subscription
     SubscriptionNotAllowed => "subscription_not_allowed",
     /// No key has the id that the token names
     UnknownKey => "unknown_key",
-    /// Not about the proof: there are no keys to look into
+    /// Not about the proof: no key set is available to verify with
     KeysUnavailable => "keys_unavailable",
     /// Someone else issued the token
     IssuerMismatch => "issuer_mismatch",

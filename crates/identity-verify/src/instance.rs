@@ -2,7 +2,10 @@ use std::{fmt, time::SystemTime};
 
 use crate::{Error, aws, azure, error::cut, google};
 
-/// A cloud that vouches for its instances
+/// A cloud that signs proofs of its instances
+///
+/// Exhaustive, unlike most enums here: code that handles each cloud should not compile
+/// until it handles a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cloud {
     /// Amazon EC2
@@ -34,9 +37,9 @@ impl fmt::Display for Cloud {
 /// An instance that proved which one it is
 ///
 /// Only a verifier of this crate builds one, and only after the cloud's signature,
-/// its age and the policy were checked. It proves what the cloud said when it
-/// signed, not that the instance still runs, nor that whoever presents the proof is
-/// that instance: a proof is a bearer document.
+/// its age and the policy were checked. It proves what the cloud said when it signed. It
+/// does not prove that the instance still runs, or that the presenter of the proof is that
+/// instance: a proof is a bearer document.
 ///
 /// ```compile_fail,E0451
 /// # fn forge(id: identity_verify::InstanceId, claims: identity_verify::Claims) {
@@ -153,7 +156,7 @@ impl InstanceId {
     ///
     /// The metadata service writes it in the usual order, so a template that records what
     /// Linux has at `/sys/class/dmi/id/product_uuid` records another id. `None` for other
-    /// clouds, whose ids are no UUIDs.
+    /// clouds, whose ids are not UUIDs.
     #[must_use]
     pub fn in_firmware_order(&self) -> Option<Self> {
         if self.cloud != Cloud::Azure {

@@ -12,15 +12,16 @@ use crate::{Claims, Error, InstanceId, VerifiedInstance};
 ///
 /// The first proof for an instance and a purpose pins the moment that its cloud
 /// signed, and each one admitted after it moves the pin. What lies before the pin is
-/// a replay. A purpose is what a proof is presented for, such as a build: with a new
-/// one an instance begins anew.
+/// a replay. A purpose is what a proof is presented for, such as a build: for a new purpose
+/// an instance has no pin yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum PinRule {
     /// As new as the pin, or newer
     ///
     /// For agents, which present the same document again each time they start: a
-    /// document of AWS says the same until the instance is stopped. Who has stolen
-    /// the newest proof can present it too.
+    /// document of AWS says the same until the instance is stopped. A thief of the newest
+    /// proof can present it too.
     NotOlder,
     /// Newer than the pin: each moment once
     ///
@@ -90,14 +91,14 @@ pub struct Sighting<'a> {
 /// once one sees the other's pin: in SQL, one upsert whose `where` is the rule. How
 /// long it remembers is how long a replay is refused.
 pub trait Pins: Sync {
-    /// Sets the pin to the moment of `sighting` if there is none, or if `rule`
-    /// [admits](PinRule::admits) the moment; tells whether it did
+    /// Sets the pin to the moment of `sighting` if there is no pin yet, or if `rule`
+    /// [admits](PinRule::admits) the moment; returns whether it did
     ///
-    /// `now` is for what tidies up. It decides nothing.
+    /// `now` is only for deleting old pins, and must not influence the result.
     ///
     /// # Errors
     ///
-    /// [`PinsUnavailable`] if that cannot be told or written now.
+    /// [`PinsUnavailable`] if the pins cannot be read or written now.
     fn renew(
         &self,
         sighting: &Sighting<'_>,
@@ -106,8 +107,9 @@ pub trait Pins: Sync {
     ) -> impl Future<Output = Result<bool, PinsUnavailable>> + Send;
 }
 
-/// There are no pins to look into
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Pins could not be read or written
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the pins are unavailable")]
 pub struct PinsUnavailable;
 
 /// Pins in memory, a bounded number of them

@@ -10,8 +10,8 @@ use crate::{Error, azure};
 /// What a deployment demands of a proof beyond a genuine signature
 ///
 /// Field names are the names of the configuration; those of Google may also begin
-/// with `gcp_`. Unknown ones are refused, so that a misspelt restriction is not
-/// silently none. A list that is absent allows all; an empty list allows none.
+/// with `gcp_`. Unknown ones are refused, so that a misspelt restriction is not silently
+/// ignored. A list that is absent allows all; an empty list allows nothing.
 ///
 /// ```
 /// let policy: identity_verify::Policy = serde_json::from_str(
@@ -26,15 +26,15 @@ use crate::{Error, azure};
 pub struct Policy {
     /// How many seconds the cloud's clock and ours may differ, in either direction
     ///
-    /// For what a proof says of itself. The dates of certificates are taken as they
-    /// are.
+    /// It applies to the times that a proof states about itself, and not to the dates of
+    /// certificates.
     pub leeway_seconds: u64,
 
     /// The most seconds since the `pendingTime` of an AWS document
     ///
-    /// `pendingTime` is the last start of the instance, so this limit refuses
-    /// machines that have merely run for long. Without it the time is not looked
-    /// at, as in the reference.
+    /// `pendingTime` is the last start of the instance, so this limit also refuses
+    /// machines that have been running for long. Without it the time is ignored, as in the
+    /// reference.
     pub aws_max_document_age_seconds: Option<u64>,
     /// The AWS accounts whose instances are accepted, as twelve digits
     pub aws_allowed_accounts: Option<BTreeSet<String>>,
@@ -45,14 +45,15 @@ pub struct Policy {
     /// Accept the legacy `/pkcs7` of AWS, signed with DSA and SHA-1
     ///
     /// Both are broken for new signatures. Needs the feature `dsa`; without it such
-    /// proofs are refused whatever stands here.
+    /// proofs are refused in any case.
     pub aws_allow_dsa_sha1: bool,
 
     /// Refuse Azure's attested data after its `expiresOn`, six hours after it was made
     pub azure_enforce_expires_on: bool,
     /// The nonce that Azure's attested data must answer, of 1 to 32 characters
     ///
-    /// The time that Azure writes where no nonce was asked for answers none.
+    /// If no nonce was asked for, Azure writes a time instead. It answers no nonce, even an
+    /// equal one.
     pub azure_expected_nonce: Option<String>,
     /// The Azure subscriptions whose machines are accepted, compared without case
     pub azure_allowed_subscriptions: Option<BTreeSet<String>>,
@@ -112,7 +113,9 @@ impl Policy {
         now: SystemTime,
     ) -> Result<(), Error> {
         match begin.duration_since(now) {
-            Ok(ahead) if ahead > self.leeway() => Err(Error::NotYetValid { what }),
+            Ok(ahead) if ahead > self.leeway() => {
+                Err(Error::NotYetValid { what, time: now, not_before: begin })
+            }
             _ => Ok(()),
         }
     }
@@ -135,7 +138,9 @@ impl Policy {
         now: SystemTime,
     ) -> Result<(), Error> {
         match now.duration_since(end) {
-            Ok(past) if past >= self.leeway() => Err(Error::Expired { what }),
+            Ok(past) if past >= self.leeway() => {
+                Err(Error::Expired { what, time: now, not_after: end })
+            }
             _ => Ok(()),
         }
     }
@@ -148,9 +153,13 @@ impl Policy {
         max_seconds: u64,
         now: SystemTime,
     ) -> Result<(), Error> {
-        let limit = Duration::from_secs(max_seconds).saturating_add(self.leeway());
+        let max_age = Duration::from_secs(max_seconds);
         match now.duration_since(begin) {
-            Ok(age) if age > limit => Err(Error::Expired { what }),
+            Ok(age) if age > max_age.saturating_add(self.leeway()) => {
+                // An end that cannot be represented is far in the future.
+                let not_after = begin.checked_add(max_age).unwrap_or(now);
+                Err(Error::Expired { what, time: now, not_after })
+            }
             _ => Ok(()),
         }
     }
@@ -164,6 +173,7 @@ impl Policy {
 ///
 /// In a configuration a text, or `null` or `"*"` for any.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Audience {
     /// Exactly this one
     Is(String),

@@ -12,23 +12,25 @@ pub struct Rejection {
     error: Error,
     is_genuine: bool,
     claimed: Claimed,
-    denied: Option<Denied>,
+    /// Boxed, as results with a rejection would be large otherwise
+    denied: Option<Box<Denied>>,
 }
 
 impl Rejection {
     pub(crate) fn new(failed: Failed, claimed: Claimed, denied: Option<Denied>) -> Self {
         let Failed { error, is_genuine } = failed;
         // A policy decides about genuine proofs only.
-        Self { error, is_genuine, claimed, denied: denied.filter(|_| is_genuine) }
+        let denied = denied.filter(|_| is_genuine).map(Box::new);
+        Self { error, is_genuine, claimed, denied }
     }
 
-    /// The same refusal for another reason, as of a caller who knows better
+    /// Returns the same refusal with another error, for callers who know the cause better
     #[must_use]
     pub fn because(self, error: Error) -> Self {
         Self { error, ..self }
     }
 
-    /// Why
+    /// Why the proof was refused
     #[must_use]
     pub const fn error(&self) -> &Error {
         &self.error
@@ -56,8 +58,8 @@ impl Rejection {
 
     /// Which setting refused which value of a genuine proof
     #[must_use]
-    pub const fn denied(&self) -> Option<&Denied> {
-        self.denied.as_ref()
+    pub fn denied(&self) -> Option<&Denied> {
+        self.denied.as_deref()
     }
 }
 
@@ -134,7 +136,7 @@ impl Denied {
         self.setting
     }
 
-    /// What it refuses; `None` if the proof does not have it
+    /// The value that the setting refuses; `None` if the proof does not have one
     #[must_use]
     pub fn value(&self) -> Option<&str> {
         self.value.as_deref()

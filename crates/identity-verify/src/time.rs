@@ -1,7 +1,10 @@
 //! Dates as the clouds write them, without a calendar library: the few forms are
 //! fixed, and a verifier should not depend on a parser that accepts more
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 /// Parses RFC 3339, as AWS writes `pendingTime`: `2022-03-25T20:07:16Z`
 ///
@@ -32,6 +35,28 @@ pub(crate) fn rfc3339(text: &str) -> Option<SystemTime> {
     };
     let seconds = u64::try_from(time.checked_add(offset_seconds)?).ok()?;
     UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
+}
+
+/// Writes a time as RFC 3339 in UTC, to the millisecond if it is not a whole second
+pub(crate) struct Rfc3339(pub(crate) SystemTime);
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ok(since) = self.0.duration_since(UNIX_EPOCH) else {
+            return f.write_str("a time before 1970");
+        };
+        let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+        if days >= DAYS_TO_10000 {
+            return f.write_str("a time after the year 9999");
+        }
+        let [year, month, day] = date(days);
+        let (hour, minute) = (second / 3600, second / 60 % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}", second % 60)?;
+        match since.subsec_millis() {
+            0 => f.write_str("Z"),
+            millis => write!(f, ".{millis:03}Z"),
+        }
+    }
 }
 
 /// Parses a date as Azure writes `createdOn`: `04/19/22 01:27:21 -0000`
@@ -100,6 +125,20 @@ fn civil([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3]) -> Opti
     Some(days * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
+/// `[year, month, day]` of the Gregorian calendar, so many days after the first of 1970
+const fn date(days: u64) -> [u64; 3] {
+    // Counted from the first of March of the year 0, as in `civil`: 400 years always have
+    // the same number of days, and the leap day is the last day of its year.
+    let days = days + DAYS_TO_1970.unsigned_abs();
+    let (era, days) = (days / DAYS_IN_400_YEARS, days % DAYS_IN_400_YEARS);
+    let year = (days - days / 1_460 + days / 36_524 - days / 146_096) / 365;
+    let days = days - (year * 365 + year / 4 - year / 100);
+    let month = (days * 5 + 2) / 153;
+    let day = days - (month * 153 + 2) / 5 + 1;
+    let year = era * 400 + year;
+    if month < 10 { [year, month + 3, day] } else { [year + 1, month - 9, day] }
+}
+
 /// The number two ASCII digits write
 fn two(tens: u8, ones: u8) -> Option<i64> {
     let digit = |b: u8| b.is_ascii_digit().then(|| i64::from(b - b'0'));
@@ -123,6 +162,11 @@ fn fraction(text: &[u8]) -> Option<(u32, &[u8])> {
 /// Days from the first of March of the year 0 to 1970
 const DAYS_TO_1970: i64 = 719_468;
 
+/// Days from 1970 to the first of January of the year 10000
+const DAYS_TO_10000: u64 = 2_932_897;
+
+const DAYS_IN_400_YEARS: u64 = 146_097;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +188,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_date_is_refused() {
+    fn times_are_written_as_they_are_read() {
+        for text in [
+            "1970-01-01T00:00:00Z",
+            "1999-12-31T23:59:59Z",
+            "2000-02-29T12:34:56Z",
+            "2000-03-01T00:00:00Z",
+            "2022-03-25T20:07:16.025Z",
+            "2100-02-28T23:59:59.999Z",
+            "2100-03-01T00:00:00Z",
+            "9999-12-31T23:59:59Z",
+        ] {
+            assert_eq!(Rfc3339(rfc3339(text).unwrap()).to_string(), text);
+        }
+        // Every day of 400 years, and then one in about a month.
+        for day in (0..DAYS_IN_400_YEARS).chain((0..DAYS_TO_10000).step_by(31)) {
+            let time = UNIX_EPOCH + Duration::from_secs(day * 86_400);
+            assert_eq!(rfc3339(&Rfc3339(time).to_string()), Some(time), "day {day}");
+        }
+        let beyond = UNIX_EPOCH + Duration::from_secs(DAYS_TO_10000 * 86_400);
+        assert_eq!(Rfc3339(beyond).to_string(), "a time after the year 9999");
+        let before = UNIX_EPOCH - Duration::from_nanos(1);
+        assert_eq!(Rfc3339(before).to_string(), "a time before 1970");
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
         for text in [
             "",
             "2022-03-25",

@@ -11,7 +11,7 @@ use crate::{
 
 /// The fields of an X.509 certificate of any version (RFC 5280, 4.1), unverified
 ///
-/// webpki verifies certificates. This view is for what webpki does not tell, and
+/// webpki verifies certificates. This view is for fields that webpki does not expose, and
 /// for the certificates of AWS, which webpki refuses for their version.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Certificate<'a> {

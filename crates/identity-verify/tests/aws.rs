@@ -46,7 +46,7 @@ fn assert_refused(result: Result<VerifiedInstance, Error>, reason: Reason) {
 }
 
 #[test]
-fn a_genuine_document_tells_who_the_instance_is() {
+fn a_genuine_document_names_its_instance() {
     let instance =
         signed_and_verified(Policy::default(), &document("eu-test-1").to_json()).unwrap();
     assert_eq!(instance.cloud(), CloudName::Aws);
@@ -266,7 +266,7 @@ fn an_escaped_id_is_the_id_it_spells() {
 }
 
 #[test]
-fn what_is_no_document_is_refused_even_if_signed() {
+fn signed_bytes_that_are_not_a_document_are_refused() {
     for json in [
         "",
         "null",
@@ -317,7 +317,7 @@ fn a_signature_is_standard_base64_in_lines() {
 }
 
 #[test]
-fn files_that_hold_no_usable_key_are_refused_whole() {
+fn files_without_a_usable_key_are_refused_whole() {
     let good = Cloud::generate("eu-test-1").public_key_pem();
     let small = Cloud::generate_bits("eu-test-1", 1016).public_key_pem();
     let broken = good.replacen('M', "!", 1);
@@ -370,7 +370,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn what_is_signed_is_what_is_told(id in "i-([0-9a-f]{8}|[0-9a-f]{17})", account in "[0-9]{12}") {
+    fn the_answer_is_what_was_signed(id in "i-([0-9a-f]{8}|[0-9a-f]{17})", account in "[0-9]{12}") {
         let json = Document::new(&id, "eu-test-1", &account, STARTED).to_json();
         let instance = signed_and_verified(Policy::default(), &json).unwrap();
         prop_assert_eq!(instance.id().as_str(), id);

@@ -66,7 +66,7 @@ fn assert_refused(result: Result<VerifiedInstance, Error>, reason: Reason) {
 }
 
 #[test]
-fn an_issued_nonce_is_known_again() {
+fn an_issued_nonce_is_recognized() {
     let nonce = challenge().issue(at(NOW));
     assert_eq!(nonce.len(), 32);
     assert!(nonce.bytes().all(|b| b.is_ascii_alphanumeric()), "{nonce}");
@@ -90,7 +90,7 @@ fn a_nonce_is_the_second_and_half_of_a_mac() {
 }
 
 #[test]
-fn a_nonce_lives_to_the_second_give_or_take_the_leeway() {
+fn a_nonce_is_valid_to_the_second_give_or_take_the_leeway() {
     let nonce = challenge().issue(at(NOW));
     let proof = proof(&nonce);
     for (policy, leeway) in [("{}", 60 * SECOND), (r#"{"leeway_seconds":0}"#, Duration::ZERO)] {
@@ -191,7 +191,7 @@ fn it_is_demanded_where_issuers_are_fetched_too() {
 }
 
 #[test]
-fn a_bad_signature_is_told_before_a_bad_nonce() {
+fn a_bad_signature_is_reported_before_a_bad_nonce() {
     let other = Cloud::generate();
     let verifier = Verifier::new(other.trust(), Policy::default()).with_challenge(challenge());
     let proof = proof("a1B2");
@@ -216,23 +216,26 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// What Azure accepts in a nonce
+const ALPHABET: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn every_issued_nonce_is_accepted_while_it_lives(secret: [u8; 32], age in 0..=LIFETIME) {
+    fn every_issued_nonce_is_accepted_while_it_is_valid(secret: [u8; 32], age in 0..=LIFETIME) {
         let issued = at(NOW) + Duration::from_secs(3_600 - age);
         let nonce = challenge_of(secret).issue(issued);
         verify(challenge_of(secret), &nonce, at(NOW) + 3_600 * SECOND).unwrap();
     }
 
     #[test]
-    fn no_changed_nonce_is_accepted(at_digit in 0..32_usize, to in "[0-9A-Za-z]") {
-        let nonce = challenge().issue(at(NOW));
-        let mut changed = nonce.clone();
-        changed.replace_range(at_digit..=at_digit, &to);
-        prop_assume!(changed != nonce);
-        assert_refused(verify(challenge(), &changed, at(NOW)), Reason::NonceMismatch);
+    fn no_changed_nonce_is_accepted(at_digit in 0..32_usize, steps in 1..ALPHABET.len()) {
+        let mut nonce = challenge().issue(at(NOW));
+        let digit = ALPHABET.find(&nonce[at_digit..=at_digit]).unwrap();
+        let other = (digit + steps) % ALPHABET.len();
+        nonce.replace_range(at_digit..=at_digit, &ALPHABET[other..=other]);
+        assert_refused(verify(challenge(), &nonce, at(NOW)), Reason::NonceMismatch);
     }
 
     #[test]

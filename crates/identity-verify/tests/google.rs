@@ -8,7 +8,7 @@ use std::{
 };
 
 use identity_verify::{
-    Audience, Claims as Told, Cloud as CloudName, Error, Policy, Reason, VerifiedInstance,
+    Audience, Claims as Verified, Cloud as CloudName, Error, Policy, Reason, VerifiedInstance,
     google::{FindKey, IdentityToken, Jwks, Unavailable, Verifier, VerifyingKey},
     test_util::{
         at,
@@ -55,29 +55,32 @@ fn assert_refused(result: Result<VerifiedInstance, Error>, reason: Reason) {
 }
 
 #[test]
-fn a_genuine_token_tells_who_the_instance_is() {
+fn a_genuine_token_names_its_instance() {
     let instance = verify(&claims()).unwrap();
     assert_eq!(instance.cloud(), CloudName::Google);
     assert_eq!(instance.id().as_str(), ID);
-    let Told::Google(told) = instance.claims() else { panic!("{instance:?}") };
-    assert_eq!(told.project_id.as_deref(), Some(PROJECT));
-    assert_eq!(told.project_number, Some(739_419_398_126));
-    assert_eq!(told.zone.as_deref(), Some("us-west1-a"));
-    assert_eq!(told.instance_name.as_deref(), Some("vm-1"));
-    assert_eq!(told.created, Some(at("2025-12-31T00:00:00Z")));
-    assert_eq!(told.service_account.as_deref(), Some("vm@example-project.iam.gserviceaccount.com"));
-    assert_eq!(told.expires, at(EXPIRES));
+    let Verified::Google(claims) = instance.claims() else { panic!("{instance:?}") };
+    assert_eq!(claims.project_id.as_deref(), Some(PROJECT));
+    assert_eq!(claims.project_number, Some(739_419_398_126));
+    assert_eq!(claims.zone.as_deref(), Some("us-west1-a"));
+    assert_eq!(claims.instance_name.as_deref(), Some("vm-1"));
+    assert_eq!(claims.created, Some(at("2025-12-31T00:00:00Z")));
+    assert_eq!(
+        claims.service_account.as_deref(),
+        Some("vm@example-project.iam.gserviceaccount.com")
+    );
+    assert_eq!(claims.expires, at(EXPIRES));
 }
 
 #[test]
-fn unknown_claims_are_ignored_and_confidential_machines_told() {
+fn unknown_claims_are_ignored_and_confidentiality_is_returned() {
     let claims = claims()
         .with("/google/compute_engine/instance_confidentiality", json!(1))
         .with("/google/compute_engine/license_id", json!(["1", "2"]))
         .with("/tenant", json!({"a": [null]}));
     let instance = verify(&claims).unwrap();
-    let Told::Google(told) = instance.claims() else { panic!("{instance:?}") };
-    assert_eq!(told.instance_confidentiality, Some(1));
+    let Verified::Google(claims) = instance.claims() else { panic!("{instance:?}") };
+    assert_eq!(claims.instance_confidentiality, Some(1));
 }
 
 #[test]
@@ -271,7 +274,7 @@ fn projects_and_service_accounts_must_be_listed_if_any_is() {
 }
 
 #[test]
-fn the_age_of_an_instance_is_limited_if_told_so() {
+fn the_age_of_an_instance_is_limited_if_the_policy_does() {
     let created = |ago: i64| {
         let pointer = "/google/compute_engine/instance_creation_timestamp";
         claims().with(pointer, json!(1_767_225_600 - ago))
@@ -353,7 +356,7 @@ fn key_sets_keep_the_keys_for_rs256_and_skip_others() {
 }
 
 #[test]
-fn what_is_no_key_set_is_refused() {
+fn texts_that_are_not_a_key_set_are_refused() {
     let key = CLOUD.jwk();
     for set in [
         String::new(),
@@ -448,12 +451,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn what_is_signed_is_what_is_told(id in "[0-9]{1,20}", project in "[a-z-]{6,30}") {
+    fn the_answer_is_what_was_signed(id in "[0-9]{1,20}", project in "[a-z-]{6,30}") {
         let claims = Claims::new(&id, &project, "coder", at(ISSUED));
         let instance = verify(&claims).unwrap();
         prop_assert_eq!(instance.id().as_str(), id);
-        let Told::Google(told) = instance.claims() else { panic!("{instance:?}") };
-        prop_assert_eq!(told.project_id.as_deref(), Some(&*project));
+        let Verified::Google(claims) = instance.claims() else { panic!("{instance:?}") };
+        prop_assert_eq!(claims.project_id.as_deref(), Some(&*project));
     }
 
     #[test]

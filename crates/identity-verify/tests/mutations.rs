@@ -2,7 +2,7 @@
 //!
 //! A change that is accepted must leave the proof saying the same. Base64 has bits
 //! and line breaks that mean nothing. AWS's keys have no names, so the name of their
-//! message's signer means nothing. Nor does a certificate that nobody needs.
+//! message's signer means nothing. Nor does a certificate that is not on the path.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -34,7 +34,7 @@ fn no_flipped_bit_makes_a_proof_say_something_else() {
                 unnoticed += 1;
             }
         }
-        // The signer's name has 105 bytes, a certificate nobody needs has some 1,400.
+        // The signer's name has 105 bytes, an unused certificate some 1,400.
         let most = match vector.proof {
             Proof::AwsPkcs7 { .. } => 105 * 8,
             Proof::Azure { .. } if vector.id.contains("-bag-") => 1_400 * 8,

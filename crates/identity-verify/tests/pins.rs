@@ -87,7 +87,7 @@ fn admit_for(
 }
 
 #[test]
-fn the_signed_moment_is_told() {
+fn the_signed_moment_is_returned() {
     for [older, newer] in older_and_newer() {
         assert_eq!(older.signed_at(), Some(at(NOW) - SECOND));
         assert_eq!(newer.signed_at(), Some(at(NOW)));
@@ -185,7 +185,7 @@ fn full_memory_forgets_what_was_admitted_longest_ago() {
     admit(PinRule::NotOlder, &a, 0).unwrap();
     admit(PinRule::NotOlder, &b, 1).unwrap();
     admit(PinRule::NotOlder, &a, 2).unwrap();
-    // A refusal is no admission: it does not keep `b` from being the oldest.
+    // A refusal is not an admission: `b` is still the oldest.
     assert_eq!(admit(PinRule::Newer, &b, 3), Err(Reason::Replayed));
     admit(PinRule::NotOlder, &c, 4).unwrap();
     assert_eq!(pins.count(), 2);

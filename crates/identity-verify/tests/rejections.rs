@@ -27,9 +27,9 @@ fn policy(policy: Value) -> Policy {
 }
 
 /// Reason, setting and value
-type Told<'a> = (Reason, Option<&'a str>, Option<&'a str>);
+type Summary<'a> = (Reason, Option<&'a str>, Option<&'a str>);
 
-fn told(rejection: &Rejection) -> Told<'_> {
+fn summary(rejection: &Rejection) -> Summary<'_> {
     let denied = rejection.denied();
     (rejection.reason(), denied.map(|d| d.setting()), denied.and_then(|d| d.value()))
 }
@@ -86,7 +86,7 @@ fn aws_by_either_form() {
         let proof = Pkcs7 { pkcs7: message.as_bytes(), document: None };
         let by_message = verifier.examine_pkcs7(&proof, at(NOW)).unwrap_err();
         for rejection in [by_signature, by_message] {
-            assert_eq!(told(&rejection), expected, "{demanded}");
+            assert_eq!(summary(&rejection), expected, "{demanded}");
             assert!(rejection.is_genuine(), "{demanded}");
             let claimed = rejection.claimed();
             assert_eq!(claimed.instance_id(), Some(INSTANCE), "{demanded}");
@@ -134,7 +134,7 @@ fn azure() {
         let verifier = azure::Verifier::new(AZURE.trust(), policy(demanded.clone()));
         let proof = AttestedData { signature: proof.as_bytes() };
         let rejection = verifier.examine(&proof, at(now)).unwrap_err();
-        assert_eq!(told(&rejection), expected, "{demanded}");
+        assert_eq!(summary(&rejection), expected, "{demanded}");
         assert!(rejection.is_genuine(), "{demanded}");
         assert_eq!(rejection.claimed().instance_id(), Some(VM));
         assert_eq!(rejection.claimed().get("subscription_id"), Some(SUBSCRIPTION));
@@ -211,7 +211,7 @@ fn google() {
         let token = GOOGLE.sign(&claims.to_json());
         let proof = IdentityToken { token: token.as_bytes() };
         let rejection = verifier.examine(&proof, at(now), &GOOGLE.jwks()).unwrap_err();
-        assert_eq!(told(&rejection), expected, "{demanded}");
+        assert_eq!(summary(&rejection), expected, "{demanded}");
         assert!(rejection.is_genuine(), "{demanded}");
         assert_eq!(rejection.claimed().instance_id(), Some("8087716956832600000"));
         assert_eq!(rejection.claimed().get("project_id"), Some("project-a"));
@@ -220,7 +220,7 @@ fn google() {
 }
 
 #[test]
-fn what_nobody_signed_is_marked_and_denied_by_nothing() {
+fn unsigned_claims_are_marked_and_no_setting_denies_them() {
     // The policy would refuse it as well, were it genuine.
     let demanded = policy(json!({
         "aws_allowed_accounts": [], "azure_allowed_subscriptions": [], "google_allowed_projects": [],
@@ -261,7 +261,7 @@ fn what_nobody_signed_is_marked_and_denied_by_nothing() {
         (by_azure, VM, Reason::UntrustedSigner),
         (by_google, "8087716956832600000", Reason::BadSignature),
     ] {
-        assert_eq!(told(&rejection), (reason, None, None));
+        assert_eq!(summary(&rejection), (reason, None, None));
         assert!(!rejection.is_genuine(), "{rejection}");
         assert_eq!(rejection.claimed().instance_id(), Some(id));
     }

@@ -59,7 +59,7 @@ impl<'a> Groups<'a> {
                 let (entry, _) = self.rows[row];
                 let fresh = entry.record.session;
                 if self.each_is_a_session {
-                    return Answer { noted: Noted::Began(fresh), idle: None };
+                    return Answer::new(Noted::Began(fresh), None);
                 }
                 let (session, idle) = match kept(&entry.key) {
                     Some((session, idle)) => (session, Some(idle)),
@@ -70,7 +70,7 @@ impl<'a> Groups<'a> {
                     true => Noted::Began(session),
                     false => Noted::Continued(session),
                 };
-                Answer { noted, idle }
+                Answer::new(noted, idle)
             })
             .collect()
     }

@@ -163,7 +163,7 @@ async fn a_store_in_memory_takes_the_same_rows_and_tells_the_same() {
 
 #[tokio::test]
 async fn what_a_store_in_memory_has_imported_it_answers_from() {
-    use agent_auth::Candidates;
+    use agent_auth::{Candidates, ProvenInstance};
     use app_authz::credential::{OtherSessions, Sessions};
 
     let memory = MemoryStore::default();
@@ -173,7 +173,10 @@ async fn what_a_store_in_memory_has_imported_it_answers_from() {
         fleet.session(bob)
     };
     memory.import(&rows(&fleet), false).await.unwrap();
-    assert_eq!(memory.by_instance("i-0abc").await.unwrap().len(), 1);
+    assert_eq!(
+        memory.by_instance(ProvenInstance::assume_verified("i-0abc")).await.unwrap().len(),
+        1
+    );
     let [holder] = &memory.holders(std::slice::from_ref(&bobs)).await.unwrap()[..] else {
         panic!()
     };

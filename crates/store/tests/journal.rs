@@ -82,7 +82,7 @@ contract! {
         let first = entry(&event(1));
         note(&store, std::slice::from_ref(&first), hour()).await;
         store.count(&[]).await.unwrap();
-        let count = Count { key: first.key, session: Uuid::from_u128(9), visits: 3 };
+        let count = Count::new(first.key, Uuid::from_u128(9), 3);
         store.count(&[count]).await.unwrap();
     }
 }
@@ -330,16 +330,15 @@ async fn visits_are_counted_one_by_one() {
     let store = database.store().await;
     let first = entry(&event(1));
     note(&store, &[first.clone(), entry(&event(1)), entry(&event(1))], hour()).await;
-    note(&store, &[Entry { visits: 5, ..entry(&event(1)) }], hour()).await;
-    store
-        .count(&[Count { key: first.key, session: first.record.session, visits: 4 }])
-        .await
-        .unwrap();
+    let mut five = entry(&event(1));
+    five.visits = 5;
+    note(&store, &[five], hour()).await;
+    store.count(&[Count::new(first.key, first.record.session, 4)]).await.unwrap();
     let visits = "SELECT visits FROM authd_audit_sessions";
     assert_eq!(database.sql(visits).await, ["12"]);
     // Nothing is counted again of what is offered again, nor for another session.
     note(&store, std::slice::from_ref(&first), hour()).await;
-    store.count(&[Count { key: first.key, session: Uuid::nil(), visits: 4 }]).await.unwrap();
+    store.count(&[Count::new(first.key, Uuid::nil(), 4)]).await.unwrap();
     assert_eq!(database.sql(visits).await, ["12"]);
     note(&store, &entries(1, 3), hour().stale(Duration::ZERO)).await;
     assert_eq!(database.sql(visits).await, ["3"]);
@@ -373,9 +372,8 @@ async fn replicas_do_not_get_in_each_others_way() {
                 let window = Window::default().stale(Duration::from_millis(1));
                 let noted = note(&store, &all, window).await;
                 let counts = all.iter().zip(&noted).rev();
-                let counts: Vec<_> = counts
-                    .map(|(e, noted)| Count { key: e.key, session: noted.session(), visits: 1 })
-                    .collect();
+                let counts: Vec<_> =
+                    counts.map(|(e, noted)| Count::new(e.key, noted.session(), 1)).collect();
                 store.count(&counts).await.unwrap();
             }
         }));

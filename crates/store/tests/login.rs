@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use agent_auth::Candidates;
+use agent_auth::{Candidates, ProvenInstance};
 use openssl::pkey::{PKey, Private};
 use openssl::symm::Cipher;
 use openssl::x509::X509;
@@ -132,7 +132,10 @@ async fn a_schema_of_its_own_is_where_everything_happens() {
         assert!(!store.is_pooled());
         store.migrate(Migrations::All).await.unwrap();
         store.load(&one_agent()).await.unwrap();
-        assert_eq!(store.by_instance(INSTANCE).await.unwrap().len(), 1);
+        assert_eq!(
+            store.by_instance(ProvenInstance::assume_verified(INSTANCE)).await.unwrap().len(),
+            1
+        );
 
         let elsewhere = "SELECT DISTINCT table_schema FROM information_schema.tables \
                          WHERE table_schema NOT IN ('pg_catalog', 'information_schema')";
@@ -153,7 +156,10 @@ async fn of_several_hosts_the_first_that_answers_is_used() {
     {
         let url = format!("postgresql://authd@{others},{}/{name}", encoded(&socket));
         let store = PgStore::connect(&url, &Options::default()).await.unwrap();
-        assert_eq!(store.by_instance(INSTANCE).await.unwrap().len(), 1);
+        assert_eq!(
+            store.by_instance(ProvenInstance::assume_verified(INSTANCE)).await.unwrap().len(),
+            1
+        );
     }
 
     let url = format!("postgresql://authd@{refusing},%2Fnowhere/{name}");
@@ -194,7 +200,12 @@ async fn a_session_that_can_write_is_found_behind_those_that_cannot() {
     }
     // A standby has none of the tables, a primary that is read-only neither.
     let has_tables = async |hosts: &[&str], wanted: &str| {
-        open(hosts, wanted).await.unwrap().by_instance(INSTANCE).await.is_ok()
+        open(hosts, wanted)
+            .await
+            .unwrap()
+            .by_instance(ProvenInstance::assume_verified(INSTANCE))
+            .await
+            .is_ok()
     };
     for (hosts, wanted, expected) in [
         (vec![standby, writing], "primary", true),

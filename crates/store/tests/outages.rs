@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent_auth::Candidates;
+use agent_auth::{Candidates, ProvenInstance};
 use store::fleet::{Fleet, Transition};
 use store::{Error, Options, PgStore, Store};
 use testkit::{Database, OwnServer};
@@ -16,16 +16,16 @@ async fn reads_and_writes_go_on_after_the_database_restarts() {
     // Pings go round the connections: all are open, and then none.
     for _ in 0..8 {
         store.ping().await.unwrap();
-        assert_eq!(store.by_instance(ID).await.unwrap().len(), 1);
+        assert_eq!(store.by_instance(proven(ID)).await.unwrap().len(), 1);
     }
     server.pause().await;
     server.resume().await;
     for _ in 0..8 {
         store.ping().await.unwrap();
-        assert_eq!(store.by_instance(ID).await.unwrap().len(), 1);
+        assert_eq!(store.by_instance(proven(ID)).await.unwrap().len(), 1);
     }
     store.load(&one_agent()).await.unwrap();
-    assert_eq!(store.by_instance(ID).await.unwrap().len(), 2);
+    assert_eq!(store.by_instance(proven(ID)).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn while_the_database_is_away_everything_fails_soon_and_says_so() {
 
     let asked = Instant::now();
     let unavailable = |error| matches!(error, Error::Unavailable { .. });
-    assert!(unavailable(store.by_instance(ID).await.unwrap_err()));
+    assert!(unavailable(store.by_instance(proven(ID)).await.unwrap_err()));
     assert!(unavailable(store.ping().await.unwrap_err()));
     assert!(unavailable(store.load(&one_agent()).await.unwrap_err()));
     let fresh = PgStore::connect(database.url(), &Options::default()).await;
@@ -60,7 +60,7 @@ async fn connections_that_an_administrator_ends_are_replaced_unnoticed() {
         async move {
             // Ends once the receiver is dropped.
             for count in 1.. {
-                assert_eq!(store.by_instance(ID).await.unwrap().len(), 1);
+                assert_eq!(store.by_instance(proven(ID)).await.unwrap().len(), 1);
                 if reads.send(count).is_err() {
                     break;
                 }
@@ -89,7 +89,7 @@ async fn a_statement_that_takes_too_long_is_given_up_without_a_second_try() {
         .await;
 
     let asked = Instant::now();
-    let error = store.by_instance(ID).await.unwrap_err();
+    let error = store.by_instance(proven(ID)).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
     assert!(asked.elapsed() < Duration::from_secs(1));
     locked.await.unwrap();
@@ -107,7 +107,7 @@ async fn a_host_that_never_answers_is_given_up() {
     let many: Vec<_> = (0..50)
         .map(|_| {
             let store = Arc::clone(&store);
-            tokio::spawn(async move { store.by_instance(ID).await.unwrap_err() })
+            tokio::spawn(async move { store.by_instance(proven(ID)).await.unwrap_err() })
         })
         .collect();
     for error in many {
@@ -138,7 +138,7 @@ async fn many_callers_share_the_connections_and_each_gets_its_own_answer() {
         tokio::spawn(async move {
             for n in 0..50 {
                 let n = (n + caller) % 50;
-                let found = store.by_instance(&format!("i-{n}")).await.unwrap();
+                let found = store.by_instance(proven(&format!("i-{n}"))).await.unwrap();
                 assert_eq!(found.len(), 1);
                 assert_eq!(found[0].agent.0, fleet.workspace_agents[n].id);
             }
@@ -172,3 +172,7 @@ fn one_agent() -> Fleet {
 }
 
 const ID: &str = "i-0abc";
+
+fn proven(id: &str) -> ProvenInstance<'_> {
+    ProvenInstance::assume_verified(id)
+}

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use agent_auth::Candidates;
+use agent_auth::{Candidates, ProvenInstance};
 use app_audit::{Journal, Window};
 use app_authz::token::{Feature, Rotation};
 use store::inspection::{Asked, Part};
@@ -112,12 +112,15 @@ async fn a_slow_statement_is_given_up_on_this_side() {
             continue;
         }
         let store = PgStore::connect(&pooler.url(), &options).await.unwrap();
-        store.by_instance(INSTANCE).await.unwrap();
+        store.by_instance(ProvenInstance::assume_verified(INSTANCE)).await.unwrap();
         let (holder, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
         tokio::spawn(connection);
         holder.batch_execute("BEGIN; LOCK TABLE workspace_agents, crypto_keys").await.unwrap();
 
-        let (read, write) = tokio::join!(store.by_instance(INSTANCE), rotate(&store));
+        let (read, write) = tokio::join!(
+            store.by_instance(ProvenInstance::assume_verified(INSTANCE)),
+            rotate(&store)
+        );
         assert!(matches!(read, Err(Error::Unavailable { .. })), "{read:?}");
         assert!(matches!(write, Err(Error::Unavailable { .. })), "{write:?}");
         // They were cancelled, and do not wait for the lock, which is still held.
@@ -127,7 +130,11 @@ async fn a_slow_statement_is_given_up_on_this_side() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         holder.batch_execute("ROLLBACK").await.unwrap();
-        assert_eq!(store.by_instance(INSTANCE).await.unwrap().len(), 1, "{mode}");
+        assert_eq!(
+            store.by_instance(ProvenInstance::assume_verified(INSTANCE)).await.unwrap().len(),
+            1,
+            "{mode}"
+        );
     }
 }
 
@@ -185,7 +192,7 @@ async fn use_everything(store: &PgStore) {
         let entry = [entry(&event(1))];
         let (ping, found, rotated, noted) = tokio::join!(
             store.ping(),
-            store.by_instance(INSTANCE),
+            store.by_instance(ProvenInstance::assume_verified(INSTANCE)),
             rotate(store),
             store.note(&entry, Window::default())
         );

@@ -5,7 +5,7 @@
 use std::fmt::Debug;
 use std::time::SystemTime;
 
-use agent_auth::{Candidates, Refusal, select};
+use agent_auth::{Candidates, Denial, ProvenInstance, select};
 use app_authz::app::{
     AgentStatus, AppFacts, INACTIVE_TIMEOUT, Reason, ResolveError, UncheckedRequest,
 };
@@ -25,7 +25,7 @@ async fn agents_sign_in_on_every_release() {
     for release in Release::ALL {
         let (world, _database, store) = deployment(*release).await;
         for question in world.sign_ins() {
-            let found = store.by_instance(question.instance).await;
+            let found = store.by_instance(ProvenInstance::assume_verified(question.instance)).await;
             let found = found.map_err(|error| error.to_string()).map(|candidates| {
                 match select(&candidates, question.agent_name, agent_auth::Rules::default()) {
                     Ok(selected) => Ok(selected.agent.0),
@@ -34,13 +34,13 @@ async fn agents_sign_in_on_every_release() {
             });
             let expected = Ok(match question.answer {
                 SignedIn::Agent(name) => Ok(world.id(name)),
-                SignedIn::NotFound => Err(Refusal::NotFound),
-                SignedIn::NoSuchName => Err(Refusal::NoAgentOfThatName),
-                SignedIn::Stale => Err(Refusal::Stale),
-                SignedIn::Shared => Err(Refusal::SharedByWorkspaces),
+                SignedIn::NotFound => Err(Denial::NotFound),
+                SignedIn::NoSuchName => Err(Denial::NoAgentOfThatName),
+                SignedIn::Stale => Err(Denial::Stale),
+                SignedIn::Shared => Err(Denial::SharedByWorkspaces),
                 SignedIn::Ambiguous(names) => {
                     let names = names.iter().map(|name| (*name).to_owned()).collect();
-                    Err(Refusal::Ambiguous { names })
+                    Err(Denial::Ambiguous { names })
                 }
             });
             wrong.unless_same(*release, &question, &found, &expected);

@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use agent_auth::Candidates;
+use agent_auth::{Candidates, ProvenInstance};
 use app_audit::{AuditLog, Count, Filter, Journal, Page, Window};
 use app_authz::app::UncheckedRequest;
 use app_authz::credential::{
@@ -46,7 +46,10 @@ impl Deeds {
             Err(error) => panic!("{deed}: {error}"),
         };
         let id = Uuid::new_v4().to_string();
-        note("candidates", store.by_instance("i-1").await.map(drop));
+        note(
+            "candidates",
+            store.by_instance(ProvenInstance::assume_verified("i-1")).await.map(drop),
+        );
         for (deed, asked) in [
             ("by name", app("alice")),
             ("by id", app(&id)),
@@ -100,7 +103,7 @@ impl Deeds {
             note("end", store.end_sessions(window, 1).await.map(drop));
         }
         let counted = entry(&event(8));
-        let count = Count { key: counted.key, session: Uuid::nil(), visits: 1 };
+        let count = Count::new(counted.key, Uuid::nil(), 1);
         note("count", store.count(&[count]).await);
         note("forget", store.forget(Duration::from_secs(3600), 1).await.map(drop));
         note("list", store.list(&Filter::default(), Page::first(1)).await.map(drop));

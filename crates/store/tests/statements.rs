@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_auth::Candidates;
+use agent_auth::{Candidates, ProvenInstance};
 use app_authz::app::{AppFacts, UncheckedRequest};
 use app_authz::credential::{KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions};
 use app_authz::id::JobId;
@@ -39,7 +39,10 @@ async fn a_lookup_is_one_statement_for_any_number_of_candidates() {
     for (id, candidates) in [("i-0", 0), ("i-1", 1), ("i-2", 2), ("i-20", 20)] {
         for call in ["first", "second"] {
             let before = statements.get();
-            assert_eq!(store.by_instance(id).await.unwrap().len(), candidates);
+            assert_eq!(
+                store.by_instance(ProvenInstance::assume_verified(id)).await.unwrap().len(),
+                candidates
+            );
             assert_eq!(statements.get() - before, 1, "{call} call for {id}");
         }
     }
@@ -64,7 +67,10 @@ async fn callers_who_ask_at_once_share_statements() {
         .map(|n| {
             let (store, fleet) = (Arc::clone(&store), Arc::clone(&fleet));
             tokio::spawn(async move {
-                let found = store.by_instance(&format!("i-{n}")).await.unwrap();
+                let found = store
+                    .by_instance(ProvenInstance::assume_verified(&format!("i-{n}")))
+                    .await
+                    .unwrap();
                 assert_eq!(found.len(), 1);
                 assert_eq!(found[0].agent.0, fleet.workspace_agents[n].id);
             })
@@ -84,8 +90,21 @@ async fn callers_who_ask_at_once_share_statements() {
 async fn an_id_that_no_row_can_have_costs_no_statement() {
     let (store, statements) = Database::new().await.counted_store().await;
     let before = statements.get();
-    assert_eq!(store.by_instance("i-\0").await.unwrap(), []);
+    assert_eq!(store.by_instance(ProvenInstance::assume_verified("i-\0")).await.unwrap(), []);
     assert_eq!(statements.get(), before);
+}
+
+#[tokio::test]
+async fn checking_sign_in_runs_its_one_statement() {
+    let database = Database::new().await;
+    let (store, statements) = database.counted_store().await;
+    let before = statements.get();
+    store.check_candidates().await.unwrap();
+    assert_eq!(statements.get() - before, 1);
+
+    database.sql("ALTER TABLE workspace_agents RENAME COLUMN auth_token TO token").await;
+    let error = store.check_candidates().await.unwrap_err();
+    assert!(error.to_string().contains("auth_token"), "{error}");
 }
 
 #[tokio::test]

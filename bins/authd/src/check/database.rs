@@ -1,6 +1,5 @@
 use std::collections::BTreeSet;
 
-use agent_auth::Candidates;
 use app_audit::{AuditLog, Filter, Page};
 use app_authz::Directory;
 use app_authz::app::{AccessMethod, UncheckedRequest};
@@ -45,7 +44,7 @@ pub(crate) async fn look(
 
 /// Asks each question that changes nothing: only that shows for certain that it can be answered
 async fn ask(store: &PgStore, apps: bool) -> Result<(), Error> {
-    store.by_instance("").await?;
+    store.check_candidates().await?;
     if !apps {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_auth::{Candidate, Candidates};
+use agent_auth::{Candidate, Candidates, ProvenInstance};
 use app_audit::{Answer, AuditLog, Count, Entry, Filter, Journal, Page, Row, Window};
 use app_authz::app::{AppFacts, Workspace};
 use app_authz::credential::{
@@ -33,8 +33,8 @@ impl SlowStore {
 impl Candidates for SlowStore {
     type Error = Error;
 
-    async fn by_instance(&self, instance_id: &str) -> Result<Vec<Candidate>, Error> {
-        assert_ne!(instance_id, PANIC);
+    async fn by_instance(&self, instance: ProvenInstance<'_>) -> Result<Vec<Candidate>, Error> {
+        assert_ne!(instance.as_str(), PANIC);
         self.0.acquire().await.unwrap().forget();
         Ok(Vec::new())
     }

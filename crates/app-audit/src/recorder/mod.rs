@@ -1,5 +1,5 @@
-mod front;
 mod limiter;
+mod session_cache;
 mod state;
 mod writer;
 
@@ -20,17 +20,18 @@ use self::state::State;
 use self::writer::Writer;
 use crate::{Entry, Event, Journal, Noted, Record, Window};
 
-/// Brings events into a journal, off the path of the requests they tell of
+/// Writes events to a journal in the background, so that requests do not wait for it
 ///
-/// An event is captured when [`record`](Self::record) returns, and is then written even
-/// if the visitor hangs up. While the journal is away it waits and is tried again for
-/// ever. A visit of a session that the journal has just heard of is only counted.
+/// An event is captured once [`record`](Self::record) returns, and is then written even
+/// if the visitor hangs up. While the journal is unavailable, events wait, and the
+/// recorder retries without limit. A further visit of a session that the journal has just
+/// noted is only counted.
 ///
-/// What is queued is lost if the process is killed: whatever came since the statements
-/// under way, which is milliseconds' worth as long as the journal answers. Everything
-/// else that does not reach the journal is handed to the [`Observer`], whole.
+/// Events that are queued when the process is killed are lost. While the journal answers,
+/// these are the events of some milliseconds. Every other event that does not reach the
+/// journal is handed to the [`Observer`] as a whole record.
 ///
-/// Dropping a recorder lets it write what is queued, as long as its runtime lives;
+/// A dropped recorder still writes what is queued, as long as its runtime lives.
 /// [`drain`](Self::drain) waits for that.
 #[derive(Debug)]
 pub struct Recorder {
@@ -39,11 +40,11 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts to write to `journal`, on the tokio runtime that this is called on
+    /// Starts writing to `journal`, on the current tokio runtime
     ///
     /// # Panics
     ///
-    /// Outside of a runtime with timers.
+    /// Panics outside a tokio runtime with timers.
     #[must_use]
     pub fn start<J: Journal + 'static>(journal: Arc<J>, settings: Settings) -> Self {
         let shared = Arc::new(Shared {
@@ -60,56 +61,57 @@ impl Recorder {
         Self { shared, writers }
     }
 
-    /// Captures an event, without waiting for anything
+    /// Captures an event without waiting
     ///
     /// # Errors
     ///
-    /// Why it will not be recorded; the observer has been told.
-    pub fn record(&self, event: Event) -> Result<Receipt, Unrecorded> {
+    /// Fails if the event will not be recorded. The observer is notified as well.
+    pub fn record(&self, event: Event) -> Result<Receipt, RecordError> {
         let now = Instant::now();
         let key = event.key();
         if let Some(receipt) = self.shared.state().admit(key, now) {
             return Ok(receipt);
         }
-        // Made while nobody waits for it, though another may come first.
+        // Made before the lock is taken again, although a visit with the same key may be
+        // queued in between.
         let entry = Entry::new(&event, fresh_id(&event));
         let denied = event.reason.map(|_| event.ip);
         let mut state = self.shared.state();
         if let Some(receipt) = state.admit(key, now) {
             return Ok(receipt);
         }
-        if let Err(why) = state.make_room(denied, now) {
+        if let Err(error) = state.make_room(denied, now) {
             drop(state);
-            match why {
-                // The writer is to tell of it in a while.
-                Unrecorded::TooManyDenials => self.shared.wake.notify_one(),
-                why => self.shared.observer.unrecorded(&entry.record, why),
+            match error {
+                // A writer reports these once a minute, and has to know that there are some.
+                RecordError::TooManyDenials => self.shared.wake.notify_one(),
+                error => self.shared.observer.unrecorded(&entry.record, error),
             }
-            return Err(why);
+            return Err(error);
         }
         let receipt = state.push(entry);
-        let news = state.is_news();
+        let wakes_writer = state.wakes_writer();
         drop(state);
-        if news {
+        if wakes_writer {
             self.shared.wake.notify_one();
         }
         Ok(receipt)
     }
 
-    /// What has happened so far
+    /// Returns what the recorder has done so far
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.state().stats()
     }
 
-    /// Takes no more events, writes what is queued, and ends after at most `limit`
+    /// Stops accepting events, writes what is queued, and returns after at most `timeout`
     ///
-    /// What is then left is handed to the observer. A statement that was under way at
-    /// the limit may have been carried out nevertheless.
-    pub async fn drain(&self, limit: Duration) -> Drained {
+    /// Events that are not written by then are handed to the observer. The journal may
+    /// still have carried out a statement that was under way.
+    pub async fn drain(&self, timeout: Duration) -> Drained {
         let before = self.stats();
         self.close();
-        let end = Instant::now() + limit;
+        let end = Instant::now() + timeout;
         for mut writer in std::mem::take(&mut *self.writers.lock().await) {
             if timeout_at(end, &mut writer).await.is_err() {
                 writer.abort();
@@ -136,22 +138,22 @@ impl Drop for Recorder {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// What a session is
+    /// When a session ends, and how exactly its end is known
     pub window: Window,
-    /// How many events may wait to be written, those under way included
+    /// How many events may wait to be written, including those under way
     pub queue: usize,
     /// How many statements may be under way at a time, at least one
     ///
-    /// The journal works on one while the next is put together.
+    /// With more than one, the journal works on a statement while the next is prepared.
     pub writers: usize,
-    /// How many rows the refusals of one address may make in a minute, those of
-    /// sessions that go on not counted
+    /// How many new sessions of denied visits from one address are recorded in a minute
     pub denials_per_minute: u32,
-    /// Who is told of what goes wrong
+    /// The observer that is notified of problems
     pub observer: Arc<dyn Observer>,
 }
 
-/// Ten thousand events, two writers, sixty refusals a minute, and nobody who is told
+/// Ten thousand events, two writers, sixty denials a minute, and an observer that ignores
+/// everything
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -159,41 +161,41 @@ impl Default for Settings {
             queue: 10_000,
             writers: 2,
             denials_per_minute: 60,
-            observer: Arc::new(Nobody),
+            observer: Arc::new(IgnoreAll),
         }
     }
 }
 
 impl Settings {
-    /// The same settings, with [`window`](Self::window) as given
+    /// Returns the same settings with [`window`](Self::window) as given
     #[must_use]
     pub fn window(mut self, window: Window) -> Self {
         self.window = window;
         self
     }
 
-    /// The same settings, with [`queue`](Self::queue) as given
+    /// Returns the same settings with [`queue`](Self::queue) as given
     #[must_use]
     pub fn queue(mut self, events: usize) -> Self {
         self.queue = events;
         self
     }
 
-    /// The same settings, with [`writers`](Self::writers) as given
+    /// Returns the same settings with [`writers`](Self::writers) as given
     #[must_use]
     pub fn writers(mut self, writers: usize) -> Self {
         self.writers = writers;
         self
     }
 
-    /// The same settings, with [`denials_per_minute`](Self::denials_per_minute) as given
+    /// Returns the same settings with [`denials_per_minute`](Self::denials_per_minute) as given
     #[must_use]
     pub fn denials_per_minute(mut self, rows: u32) -> Self {
         self.denials_per_minute = rows;
         self
     }
 
-    /// The same settings, with [`observer`](Self::observer) as given
+    /// Returns the same settings with [`observer`](Self::observer) as given
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = observer;
@@ -201,83 +203,86 @@ impl Settings {
     }
 }
 
-/// Who is told of what goes wrong: a log
+/// Is notified of problems, to log them
 ///
-/// Called on the path of requests or of the writer, so it must not block.
+/// Its methods are called while requests are handled and by the writers, so they must not
+/// block.
 pub trait Observer: fmt::Debug + Send + Sync {
-    /// A record that did not reach the journal and is not tried again: this is the only
-    /// trace of it
-    fn unrecorded(&self, record: &Record, why: Unrecorded);
+    /// Called for a record that did not reach the journal and will not be retried
+    ///
+    /// The record is kept nowhere else.
+    fn unrecorded(&self, record: &Record, error: RecordError);
 
-    /// Within a minute so many denials were left out as
-    /// [too many](Unrecorded::TooManyDenials)
+    /// Called at most once a minute with the number of denials that were left out as
+    /// [too many](RecordError::TooManyDenials)
     fn limited(&self, denials: u64);
 
-    /// The journal did not take what it was given, which will be tried again; `waiting`
-    /// is how much there is by now
+    /// Called when the journal did not take what it was given, which will be retried
+    ///
+    /// `waiting` is the number of entries that wait.
     fn failing(&self, error: &dyn Error, waiting: usize);
 }
 
 #[derive(Debug)]
-struct Nobody;
+struct IgnoreAll;
 
-impl Observer for Nobody {
-    fn unrecorded(&self, _: &Record, _: Unrecorded) {}
+impl Observer for IgnoreAll {
+    fn unrecorded(&self, _: &Record, _: RecordError) {}
     fn limited(&self, _: u64) {}
     fn failing(&self, _: &dyn Error, _: usize) {}
 }
 
-/// The promise to record an event, which is kept whether or not anybody waits
+/// A future that resolves once an event is written to the journal or given up
 ///
-/// Resolves when the event is in the journal for good, or given up. That may take as
-/// long as the journal is away, so whoever waits needs a limit.
+/// The event is recorded whether or not the receipt is awaited. A receipt stays pending
+/// as long as the journal is unavailable, so await it with a timeout.
 #[derive(Debug)]
-#[must_use = "wait for it, or drop it to let the visitor go on at once"]
-pub struct Receipt(Waiting);
+#[must_use = "await it, or drop it to let the visitor go on at once"]
+pub struct Receipt(ReceiptState);
 
 #[derive(Debug)]
-enum Waiting {
-    For(oneshot::Receiver<Result<Noted, Unrecorded>>),
-    No(Noted),
+enum ReceiptState {
+    Pending(oneshot::Receiver<Result<Noted, RecordError>>),
+    Ready(Noted),
 }
 
 impl Receipt {
-    fn of(noted: Noted) -> Self {
-        Self(Waiting::No(noted))
+    const fn ready(noted: Noted) -> Self {
+        Self(ReceiptState::Ready(noted))
     }
 
-    fn waiting(receiver: oneshot::Receiver<Result<Noted, Unrecorded>>) -> Self {
-        Self(Waiting::For(receiver))
+    const fn pending(receiver: oneshot::Receiver<Result<Noted, RecordError>>) -> Self {
+        Self(ReceiptState::Pending(receiver))
     }
 }
 
 impl Future for Receipt {
-    type Output = Result<Noted, Unrecorded>;
+    type Output = Result<Noted, RecordError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            Waiting::No(noted) => Poll::Ready(Ok(*noted)),
-            Waiting::For(receiver) => Pin::new(receiver)
+            ReceiptState::Ready(noted) => Poll::Ready(Ok(*noted)),
+            ReceiptState::Pending(receiver) => Pin::new(receiver)
                 .poll(context)
-                .map(|outcome| outcome.unwrap_or(Err(Unrecorded::Stopped))),
+                .map(|outcome| outcome.unwrap_or(Err(RecordError::Stopped))),
         }
     }
 }
 
-/// Why an event is not in the journal
+/// Why an event was not recorded
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Unrecorded {
-    /// As many events as allowed wait already
+pub enum RecordError {
+    /// The queue has reached [`Settings::queue`]
     #[error("the audit queue is full")]
     Full,
-    /// The journal takes others, and refused this one again and again
+    /// The journal refused this event several times, but accepted others
     #[error("the audit journal refuses the event")]
     Refused,
-    /// The recorder was told to end before it could be written
+    /// The recorder ended before the event could be written
     #[error("the audit recorder has ended")]
     Stopped,
-    /// A refusal like too many others from its address
+    /// The visit was denied, and its address has reached [`Settings::denials_per_minute`]
     #[error("too many denials from one address")]
     TooManyDenials,
 }
@@ -286,27 +291,27 @@ pub enum Unrecorded {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Entries that wait now, those under way included
+    /// Entries that wait now, including those under way
     pub queued: usize,
-    /// Entries that the journal has taken, for one visit or more
+    /// Entries that the journal has accepted, each for one visit or more
     pub written: u64,
-    /// Visits that needed no entry of their own
+    /// Visits that did not need an entry of their own
     pub absorbed: u64,
-    /// How often a statement was tried again
+    /// How often a statement was retried
     pub retried: u64,
-    /// Entries that were given up or never taken
+    /// Entries that were given up or not accepted into the queue
     pub lost: u64,
-    /// Denials that were left out as too many
+    /// Denied visits that were left out as [too many](RecordError::TooManyDenials)
     pub limited: u64,
 }
 
-/// What [`Recorder::drain`] came to
+/// What [`Recorder::drain`] has written and lost
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
-    /// Entries that were written meanwhile
+    /// Entries that were written while draining
     pub written: u64,
-    /// Entries that were given up meanwhile
+    /// Entries that were given up while draining
     pub lost: u64,
 }
 

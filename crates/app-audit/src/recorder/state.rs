@@ -5,35 +5,35 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::front::Front;
 use super::limiter::Limiter;
-use super::{Receipt, Settings, Stats, Unrecorded};
+use super::session_cache::SessionCache;
+use super::{Receipt, RecordError, Settings, Stats};
 use crate::{Answer, Count, Entry, Noted, SessionKey};
 
-/// What callers and the writer share
+/// What callers and writers share
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) limiter: Limiter,
     pub(super) stats: Stats,
     pub(super) closed: bool,
-    front: Front,
+    cache: SessionCache,
     queue: Queue,
-    /// What absorbed visits add to sessions, not yet delivered
+    /// Absorbed visits to add to each session, not yet delivered
     counts: HashMap<(SessionKey, Uuid), u64>,
     /// How many entries the writers have taken and not settled
-    held: usize,
-    /// How many of them are on their way into the journal
+    unsettled: usize,
+    /// How many of them are in statements under way
     under_way: usize,
     writers: usize,
     capacity: usize,
-    /// Visits of one key can be one entry: not where each is a session
+    /// Whether visits with the same key share an entry: not where each is a session
     joins: bool,
 }
 
-/// Who waits for an entry to be noted
-pub(super) type Caller = oneshot::Sender<Result<Noted, Unrecorded>>;
+/// Sends the outcome of an entry to a receipt
+pub(super) type Caller = oneshot::Sender<Result<Noted, RecordError>>;
 
-/// An entry and who waits for it
+/// A queued entry and the callers that wait for it
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) entry: Entry,
@@ -46,10 +46,10 @@ impl State {
             limiter: Limiter::new(settings.denials_per_minute),
             stats: Stats::default(),
             closed: false,
-            front: Front::new(settings.window),
+            cache: SessionCache::new(settings.window),
             queue: Queue::default(),
             counts: HashMap::new(),
-            held: 0,
+            unsettled: 0,
             under_way: 0,
             writers: settings.writers.max(1),
             capacity: settings.queue,
@@ -57,79 +57,83 @@ impl State {
         }
     }
 
-    /// Takes a visit that needs no entry of its own
+    /// Absorbs a visit that does not need an entry of its own
     ///
-    /// The journal would not be changed by it, or an entry that waits stands for it too.
+    /// It would not change the journal, or a queued entry can stand for it too. Returns
+    /// `None` for any other visit.
     pub(super) fn admit(&mut self, key: SessionKey, now: Instant) -> Option<Receipt> {
         if self.closed {
             return None;
         }
-        let receipt = match self.front.absorb(key, 1, now) {
-            Some(session) => Receipt::of(Noted::Continued(session)),
+        let receipt = match self.cache.absorb(key, 1, now) {
+            Some(session) => Receipt::ready(Noted::Continued(session)),
             None => {
                 let waiting = self.queue.get(key).filter(|_| self.joins)?;
                 waiting.entry.visits += 1;
-                waiting.wait()
+                waiting.add_caller()
             }
         };
         self.stats.absorbed += 1;
         Some(receipt)
     }
 
-    /// Whether there is room for one more entry, `denied` being where a refused visit
-    /// came from
+    /// Fails if there is no room for one more entry
+    ///
+    /// For a denied visit, `denied` is its client's address.
     pub(super) fn make_room(
         &mut self,
         denied: Option<Option<IpAddr>>,
         now: Instant,
-    ) -> Result<(), Unrecorded> {
-        let why = if self.closed {
-            Unrecorded::Stopped
-        } else if self.queue.items.len() + self.held >= self.capacity {
-            Unrecorded::Full
+    ) -> Result<(), RecordError> {
+        let error = if self.closed {
+            RecordError::Stopped
+        } else if self.queue.items.len() + self.unsettled >= self.capacity {
+            RecordError::Full
         } else if denied.is_none_or(|ip| self.limiter.admit(ip, now)) {
             return Ok(());
         } else {
-            Unrecorded::TooManyDenials
+            RecordError::TooManyDenials
         };
-        match why {
-            Unrecorded::TooManyDenials => self.stats.limited += 1,
+        match error {
+            RecordError::TooManyDenials => self.stats.limited += 1,
             _ => self.stats.lost += 1,
         }
-        Err(why)
+        Err(error)
     }
 
     /// Puts an entry at the end of the queue
     pub(super) fn push(&mut self, entry: Entry) -> Receipt {
         let mut waiting = Waiting { entry, callers: Vec::new() };
-        let receipt = waiting.wait();
+        let receipt = waiting.add_caller();
         self.queue.push(waiting);
         receipt
     }
 
-    /// A writer's share of what waits or is under way
+    /// Returns a writer's share of the entries that wait or are under way
     fn share(&self) -> usize {
         (self.queue.items.len() + self.under_way).div_ceil(self.writers)
     }
 
-    /// Whether a writer is to be told that an entry was pushed
+    /// Returns whether an entry that was just pushed wakes a writer
     ///
-    /// The first is told, so that whoever looks after the queue knows of it, and when so
-    /// many wait that they are worth a statement.
-    pub(super) fn is_news(&self) -> bool {
+    /// The first entry in the queue does, so that a writer starts its gathering time, and
+    /// so does each one once enough wait for a statement.
+    pub(super) fn wakes_writer(&self) -> bool {
         let waiting = self.queue.items.len();
         waiting == 1 || waiting >= self.share()
     }
 
-    /// The next entries to be noted, at most `most`; some turn out to be needless by now
+    /// Takes the next entries to note, at most `most`
     ///
-    /// Each writer takes its share, and nothing as long as less than that waits, unless
-    /// it `insists`: a statement costs as much as several entries, so entries that come
-    /// while another is under way gather until they are as many, or it ends. If none is
-    /// under way, one entry is enough.
-    pub(super) fn take(&mut self, most: usize, insists: bool, now: Instant) -> Vec<Waiting> {
+    /// A writer takes at most its share. It takes nothing while fewer entries wait, unless
+    /// they have `gathered` long enough: a statement costs as much as several entries, so
+    /// entries that come while another statement is under way gather until they are as
+    /// many, or until it ends. If no statement is under way, one entry is enough.
+    ///
+    /// Entries that the cache can absorb by now are settled here.
+    pub(super) fn take(&mut self, most: usize, gathered: bool, now: Instant) -> Vec<Waiting> {
         let share = self.share();
-        if self.queue.items.len() < share && !insists && !self.closed {
+        if self.queue.items.len() < share && !gathered && !self.closed {
             return Vec::new();
         }
         let most = most.min(share);
@@ -137,7 +141,7 @@ impl State {
         while taken.len() < most
             && let Some(waiting) = self.queue.pop()
         {
-            match self.front.absorb(waiting.entry.key, waiting.entry.visits, now) {
+            match self.cache.absorb(waiting.entry.key, waiting.entry.visits, now) {
                 Some(session) => {
                     self.stats.absorbed += 1;
                     waiting.settle(Ok(Noted::Continued(session)));
@@ -145,60 +149,61 @@ impl State {
                 None => taken.push(waiting),
             }
         }
-        self.held += taken.len();
+        self.unsettled += taken.len();
         self.under_way += taken.len();
         taken
     }
 
-    /// So many entries are no longer under way, settled or not
+    /// Subtracts entries that are no longer under way, settled or not
     pub(super) fn arrived(&mut self, entries: usize) {
         self.under_way -= entries;
     }
 
-    /// Remembers what the journal said at `asked`
+    /// Settles an entry that the journal accepted in a statement sent at `asked`
     pub(super) fn noted(&mut self, key: SessionKey, answer: Answer, asked: Instant) {
-        self.held -= 1;
+        self.unsettled -= 1;
         self.stats.written += 1;
-        let counts = self.front.insert(key, answer, asked);
-        self.owe(counts);
+        let counts = self.cache.insert(key, answer, asked);
+        self.keep_counts(counts);
     }
 
-    /// Gives an entry up that the writer holds
+    /// Gives up an entry that a writer has taken
     pub(super) fn lost(&mut self) {
-        self.held -= 1;
+        self.unsettled -= 1;
         self.stats.lost += 1;
     }
 
-    /// What is to be added to sessions whose visits are no longer absorbed, or to all
+    /// Takes the counts of sessions that have left the cache by `now`, or of all sessions
+    /// if that is `None`
     pub(super) fn take_counts(&mut self, now: Option<Instant>) -> Vec<Count> {
-        let expired = self.front.expire(now);
-        self.owe(expired);
+        let expired = self.cache.expire(now);
+        self.keep_counts(expired);
         let counts = self.counts.drain();
-        counts.map(|((key, session), visits)| Count { key, session, visits }).collect()
+        counts.map(|((key, session), visits)| Count::new(key, session, visits)).collect()
     }
 
-    /// Keeps what was absorbed until it can be delivered
-    pub(super) fn owe(&mut self, counts: impl IntoIterator<Item = Count>) {
+    /// Keeps counts until they can be delivered
+    pub(super) fn keep_counts(&mut self, counts: impl IntoIterator<Item = Count>) {
         for Count { key, session, visits } in counts {
             *self.counts.entry((key, session)).or_default() += visits;
         }
     }
 
-    /// When absorbed visits are due to be delivered
+    /// Returns when counts are due to be delivered
     pub(super) fn counts_due(&self, now: Instant) -> Option<Instant> {
-        if self.counts.is_empty() { self.front.next() } else { Some(now) }
+        if self.counts.is_empty() { self.cache.next() } else { Some(now) }
     }
 
-    /// Everything that waits, when nobody will write it any more
+    /// Closes the queue and takes everything from it, when no writer is left
     pub(super) fn abandon(&mut self) -> Vec<Waiting> {
         self.closed = true;
         let left: Vec<_> = std::iter::from_fn(|| self.queue.pop()).collect();
-        self.held += left.len();
+        self.unsettled += left.len();
         left
     }
 
     pub(super) fn stats(&self) -> Stats {
-        Stats { queued: self.queue.items.len() + self.held, ..self.stats }
+        Stats { queued: self.queue.items.len() + self.unsettled, ..self.stats }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -207,32 +212,33 @@ impl State {
 }
 
 impl Waiting {
-    fn wait(&mut self) -> Receipt {
-        // Those who do not wait are as many as visits, and those who do as requests.
+    fn add_caller(&mut self) -> Receipt {
+        // Dropped receipts are as many as visits, so they are removed. Awaited ones are at
+        // most as many as requests under way.
         if self.callers.len() == self.callers.capacity() {
             self.callers.retain(|caller| !caller.is_closed());
         }
         let (caller, receiver) = oneshot::channel();
         self.callers.push(caller);
-        Receipt::waiting(receiver)
+        Receipt::pending(receiver)
     }
 
-    /// Tells everybody who waits; of a session that began, only the first began it
-    pub(super) fn settle(self, outcome: Result<Noted, Unrecorded>) {
+    /// Sends the outcome to every caller; only the first visit began a new session
+    pub(super) fn settle(self, outcome: Result<Noted, RecordError>) {
         let mut outcome = outcome;
         for caller in self.callers {
-            // A caller that has gone away needs no answer.
+            // Fails if the receipt was dropped.
             let _ = caller.send(outcome);
             outcome = outcome.map(|noted| Noted::Continued(noted.session()));
         }
     }
 }
 
-/// Entries in the order they came, at most one of each key to be found by it
+/// Entries in the order they came; the last one with each key can be found by it
 #[derive(Debug, Default)]
 struct Queue {
     items: VecDeque<Waiting>,
-    /// How many have left, so that a place is known by its number
+    /// How many entries have left, which makes the numbers in `by_key` positions
     left: u64,
     by_key: HashMap<SessionKey, u64>,
 }

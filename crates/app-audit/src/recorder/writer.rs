@@ -5,40 +5,40 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::state::{Caller, Waiting};
-use super::{Shared, Unrecorded};
+use super::{RecordError, Shared};
 use crate::{Answer, Entry, Journal};
 
-/// Brings what is queued into the journal
+/// Writes queued entries to the journal
 ///
-/// One statement at a time: what comes while it is under way shares the next, so that
-/// load makes statements larger rather than more, and nobody who is alone waits. The few
-/// writers of a recorder share what there is; two that meet at one session are put in
-/// order by the journal.
+/// One statement at a time: entries that come while it is under way share the next one.
+/// Load therefore makes statements larger instead of more frequent, and a single entry
+/// does not wait. The writers of a recorder share the queue. If two of them note visits of
+/// one session at the same time, the journal orders them.
 pub(super) struct Writer<J: Journal> {
     journal: Arc<J>,
     shared: Arc<Shared>,
     batch: Batch,
     suspects: Vec<Suspect>,
-    /// How many entries the journal has taken
+    /// How many entries the journal has accepted
     accepted: u64,
-    /// When absorbed visits are delivered next, at the earliest
+    /// The earliest time of the next delivery of counts
     counts_at: Instant,
 }
 
-/// What is being noted; on its own, so that it is not lost with a task that is ended
+/// The entries being noted, kept in the writer so that they survive an aborted task
 #[derive(Default)]
 struct Batch {
     entries: Vec<Entry>,
     callers: Vec<Vec<Caller>>,
 }
 
-/// An entry that the journal refused although it takes others
+/// An entry that the journal refused although it accepts others
 struct Suspect {
     entry: Entry,
     callers: Vec<Caller>,
     refusals: u32,
     due: Instant,
-    /// How many entries had been accepted when it was refused first
+    /// How many entries had been accepted when this one was first refused
     accepted: u64,
 }
 
@@ -60,41 +60,41 @@ impl<J: Journal> Writer<J> {
         }
     }
 
-    /// Works until the recorder is closed and nothing is left
+    /// Runs until the recorder is closed and its queue is empty
     pub(super) async fn run(mut self) {
-        let mut insists = false;
+        let mut gathered = false;
         loop {
             self.deliver_counts(false).await;
-            // Whoever was told of the last statement may come again at once, and is to
-            // share the next.
+            // Callers whose receipts the last statement resolved may record again at once,
+            // and share the next statement.
             yield_now().await;
-            let taken = self.shared.state().take(MAX_BATCH, insists, Instant::now());
+            let taken = self.shared.state().take(MAX_BATCH, gathered, Instant::now());
             let under_way = taken.len();
             let idle = under_way == 0;
-            insists = false;
+            gathered = false;
             self.batch = taken.into_iter().collect();
             self.deliver().await;
             self.shared.state().arrived(under_way);
             self.retry_suspects().await;
-            self.tell_limited(false);
+            self.report_limited(false);
             if idle {
                 if self.shared.state().closed && self.shared.state().is_idle() {
-                    // The others may be waiting, and are to end too.
+                    // Wakes the next writer, which has to end as well.
                     self.shared.wake.notify_one();
                     break;
                 }
-                insists = self.wait().await;
+                gathered = self.wait().await;
             }
         }
-        // Whoever was still refused has had another chance, and there is no later one.
+        // Each suspect was retried once more after the recorder was closed.
         while let Some(suspect) = self.suspects.pop() {
-            self.give_up(suspect.into(), Unrecorded::Refused);
+            self.give_up(suspect.into(), RecordError::Refused);
         }
         self.deliver_counts(true).await;
-        self.tell_limited(true);
+        self.report_limited(true);
     }
 
-    /// Notes the batch, however long that takes
+    /// Notes the batch, and retries as long as the journal is unavailable
     async fn deliver(&mut self) {
         let mut pause = FIRST_PAUSE;
         while !self.batch.entries.is_empty() {
@@ -113,8 +113,9 @@ impl<J: Journal> Writer<J> {
 
     /// Notes each entry of a batch that was refused as a whole
     ///
-    /// Those at fault become suspects. If none of the first few is taken, the fault is
-    /// the journal's: then all stay, and others will be first next time.
+    /// Entries that are refused become suspects. If the first few are all refused, the
+    /// journal is considered unavailable: all entries stay in the batch, and others come
+    /// first next time.
     async fn deliver_one_by_one(&mut self) -> Result<(), Failure> {
         let before = self.accepted;
         let mut refused = 0;
@@ -124,9 +125,12 @@ impl<J: Journal> Writer<J> {
                 Err(Failure::Refused) => refused += 1,
                 Err(failure) => return Err(failure),
             }
-            if self.accepted == before && refused == TELLING && self.batch.entries.len() > TELLING {
-                self.batch.entries.rotate_left(TELLING);
-                self.batch.callers.rotate_left(TELLING);
+            if self.accepted == before
+                && refused == MIN_REFUSALS
+                && self.batch.entries.len() > MIN_REFUSALS
+            {
+                self.batch.entries.rotate_left(MIN_REFUSALS);
+                self.batch.callers.rotate_left(MIN_REFUSALS);
                 return Err(Failure::Unavailable);
             }
         }
@@ -139,7 +143,7 @@ impl<J: Journal> Writer<J> {
         Ok(())
     }
 
-    /// Gives each suspect whose time has come another chance
+    /// Retries each suspect that is due, or every suspect once the recorder is closed
     async fn retry_suspects(&mut self) {
         for n in (0..self.suspects.len()).rev() {
             if Instant::now() < self.suspects[n].due && !self.shared.state().closed {
@@ -160,16 +164,16 @@ impl<J: Journal> Writer<J> {
                     suspect.due = Instant::now() + pause;
                     if suspect.refusals >= MAX_REFUSALS && self.accepted > suspect.accepted {
                         let suspect = self.suspects.swap_remove(n);
-                        self.give_up(suspect.into(), Unrecorded::Refused);
+                        self.give_up(suspect.into(), RecordError::Refused);
                     }
                 }
             }
         }
     }
 
-    /// Delivers what was absorbed, and keeps it if that fails
+    /// Adds absorbed visits to their sessions, and keeps the counts if that fails
     ///
-    /// In the end it is tried until it succeeds, or whoever waits for that gives up.
+    /// `at_the_end` it retries until it succeeds, or until the task is aborted.
     async fn deliver_counts(&mut self, at_the_end: bool) {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -180,15 +184,15 @@ impl<J: Journal> Writer<J> {
             let due = (!at_the_end).then_some(now);
             let mut counts = self.shared.state().take_counts(due);
             let later = counts.split_off(counts.len().min(MAX_COUNTS));
-            self.shared.state().owe(later);
+            self.shared.state().keep_counts(later);
             if counts.is_empty() {
                 return;
             }
-            self.counts_at = now + COUNTS_EVERY;
+            self.counts_at = now + COUNTS_INTERVAL;
             if let Err(error) = self.journal.count(&counts).await {
                 let waiting = self.shared.state().stats().queued;
                 self.shared.observer.failing(&error, waiting);
-                self.shared.state().owe(counts);
+                self.shared.state().keep_counts(counts);
                 if !at_the_end {
                     return;
                 }
@@ -198,15 +202,17 @@ impl<J: Journal> Writer<J> {
         }
     }
 
-    fn tell_limited(&self, at_once: bool) {
-        let told = self.shared.state().limiter.tell(Instant::now(), at_once);
-        if let Some(denials) = told {
+    fn report_limited(&self, at_once: bool) {
+        let report = self.shared.state().limiter.report(Instant::now(), at_once);
+        if let Some(denials) = report {
             self.shared.observer.limited(denials);
         }
     }
 
-    /// Waits for the next event, or whatever else is to be done; whether that took as long
-    /// as entries may gather
+    /// Waits for an event or until something is due
+    ///
+    /// Returns whether it waited until something was due, and queued entries have therefore
+    /// gathered long enough.
     async fn wait(&self) -> bool {
         let next = {
             let state = self.shared.state();
@@ -224,7 +230,7 @@ impl<J: Journal> Writer<J> {
         }
     }
 
-    /// Notes a part of the batch, which then leaves it
+    /// Notes a part of the batch, and removes it from the batch
     async fn note(&mut self, from: usize, to: usize) -> Result<(), Failure> {
         let asked = Instant::now();
         let answers = self.ask(&self.batch.entries[from..to]).await?;
@@ -252,14 +258,14 @@ impl<J: Journal> Writer<J> {
         waiting.settle(Ok(answer.noted));
     }
 
-    fn give_up(&self, waiting: Waiting, why: Unrecorded) {
+    fn give_up(&self, waiting: Waiting, error: RecordError) {
         self.shared.state().lost();
-        self.shared.observer.unrecorded(&waiting.entry.record, why);
-        waiting.settle(Err(why));
+        self.shared.observer.unrecorded(&waiting.entry.record, error);
+        waiting.settle(Err(error));
     }
 }
 
-/// However the writer ends, nothing is forgotten in silence
+/// Hands every remaining entry to the observer, however the writer ends
 impl<J: Journal> Drop for Writer<J> {
     fn drop(&mut self) {
         let queued = self.shared.state().abandon();
@@ -268,7 +274,7 @@ impl<J: Journal> Drop for Writer<J> {
         let noting = noting.map(|(entry, callers)| Waiting { entry, callers });
         let suspects = std::mem::take(&mut self.suspects).into_iter().map(Waiting::from);
         for waiting in noting.chain(suspects).chain(queued).collect::<Vec<_>>() {
-            self.give_up(waiting, Unrecorded::Stopped);
+            self.give_up(waiting, RecordError::Stopped);
         }
     }
 }
@@ -290,18 +296,21 @@ impl FromIterator<Waiting> for Batch {
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// Entries of one statement: more would keep the first of them waiting for long
+/// The most entries of one statement: more would delay the first of them
 const MAX_BATCH: usize = 256;
 
-/// How long entries wait at most for others or for another writer's statement to end
+/// How long entries wait at most for further entries, or for another writer's statement to
+/// end
 const GATHER: Duration = Duration::from_millis(5);
 
-/// Sessions of one statement that only adds to counts, and how often there is one
+/// The most sessions of one statement that adds counts
 const MAX_COUNTS: usize = 1_000;
-const COUNTS_EVERY: Duration = Duration::from_secs(1);
 
-/// How many entries in a row must be refused for the journal to be at fault
-const TELLING: usize = 3;
+/// How often counts are delivered at most
+const COUNTS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// After how many refusals, over some 20 seconds, an entry is given up
+/// After how many refused entries in a row the journal itself is considered at fault
+const MIN_REFUSALS: usize = 3;
+
+/// After how many refusals an entry is given up, which takes about 20 seconds
 const MAX_REFUSALS: u32 = 10;

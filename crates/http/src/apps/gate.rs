@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use app_audit::{Event, Resource, Unrecorded};
+use app_audit::{Event, RecordError, Resource};
 use app_authz::address::{Envelope, HostPattern, HttpUrl, SignIn, auth_redirect, login};
 use app_authz::app::{
     AccessMethod, AgentStatus, CorsBehavior, Reason, ResolveError, Workspace, WorkspaceFacts,
@@ -317,7 +317,7 @@ async fn record<S: Store>(apps: &AppService<S>, event: Event) -> Result<(), Reje
     };
     match written {
         // One of many denials from this address: the visitor is not let in.
-        Ok(()) | Err(Unrecorded::TooManyDenials) => Ok(()),
+        Ok(()) | Err(RecordError::TooManyDenials) => Ok(()),
         Err(_) => Err(Rejection::Unrecorded),
     }
 }

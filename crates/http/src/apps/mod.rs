@@ -198,7 +198,7 @@ fn observer() -> Arc<dyn app_audit::Observer> {
 struct AuditLog;
 
 impl app_audit::Observer for AuditLog {
-    fn unrecorded(&self, record: &app_audit::Record, why: app_audit::Unrecorded) {
+    fn unrecorded(&self, record: &app_audit::Record, why: app_audit::RecordError) {
         // The log is the only trace of the event, so it gets all of it.
         error!(%why, record = ?record, "an audit event was not recorded");
     }

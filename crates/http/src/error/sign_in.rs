@@ -1,4 +1,4 @@
-use agent_auth::{Candidate, Refusal, Standing};
+use agent_auth::{Candidate, Denial, Standing};
 use http::StatusCode;
 use identity_verify::{Cloud, Reason, Rejection};
 
@@ -25,7 +25,7 @@ impl SignInError {
             Self::ImpossibleInstance { instance_id, .. } => Problem::new(
                 StatusCode::NOT_FOUND,
                 "not_found",
-                denial_message(instance_id, None, &Refusal::NotFound),
+                denial_message(instance_id, None, &Denial::NotFound),
                 "The id is not one that this cloud gives to instances.",
             ),
             Self::Lookup(error) if error.is_transient() => Problem::new(
@@ -66,38 +66,38 @@ pub(crate) struct SignInDenial {
     pub(crate) candidates: Vec<Candidate>,
     /// Another spelling of the id, under which agents are stored
     pub(crate) stored_as: Option<String>,
-    pub(crate) denial: Refusal,
+    pub(crate) denial: Denial,
 }
 
 impl SignInDenial {
     fn problem(&self) -> Problem<'_> {
         let (status, class, detail) = match self.denial {
-            Refusal::NotFound => (
+            Denial::NotFound => (
                 StatusCode::NOT_FOUND,
                 "not_found",
                 "No agent of a newest, undeleted workspace build carries this id.",
             ),
-            Refusal::NoAgentOfThatName => (
+            Denial::NoAgentOfThatName => (
                 StatusCode::NOT_FOUND,
                 "no_agent_of_that_name",
                 "Names are compared exactly, with case.",
             ),
-            Refusal::Stale => (
+            Denial::Stale => (
                 StatusCode::BAD_REQUEST,
                 "stale",
                 "Only the agents of a workspace's newest build may sign in. Rebuild the \
                  workspace, or discard this instance.",
             ),
-            Refusal::Ambiguous { .. } => {
+            Denial::Ambiguous { .. } => {
                 (StatusCode::CONFLICT, "ambiguous", "Send one of these names as `agent_name`.")
             }
-            Refusal::SharedByWorkspaces => (
+            Denial::SharedByWorkspaces => (
                 StatusCode::CONFLICT,
                 "shared_by_workspaces",
                 "Cloud providers recycle ids. Delete or rebuild the workspace that no longer runs \
                  on this instance.",
             ),
-            Refusal::TooMany => (
+            Denial::TooMany => (
                 StatusCode::CONFLICT,
                 "too_many",
                 "The database holds too many agents for one instance.",
@@ -129,7 +129,7 @@ impl SignInDenial {
 
     fn machine(&self) -> MachineFacts<'_> {
         let setting = match self.denial {
-            Refusal::SharedByWorkspaces => Some("allow_instance_shared_by_workspaces"),
+            Denial::SharedByWorkspaces => Some("allow_instance_shared_by_workspaces"),
             _ => None,
         };
         MachineFacts { setting, ..MachineFacts::verified(&self.instance_id, self.cloud) }
@@ -196,24 +196,24 @@ fn invalid_identity(cloud: Cloud, rejection: &Rejection) -> Problem<'_> {
 }
 
 /// The sentences of the reference, which its agents show to their users
-fn denial_message(instance_id: &str, agent_name: Option<&str>, denial: &Refusal) -> String {
+fn denial_message(instance_id: &str, agent_name: Option<&str>, denial: &Denial) -> String {
     let id = quote(instance_id);
     match denial {
-        Refusal::Ambiguous { names } => format!(
+        Denial::Ambiguous { names } => format!(
             "Multiple agents found with instance ID {id}. Set CODER_AGENT_NAME to one of: {}",
             names.join(", ")
         ),
-        Refusal::NoAgentOfThatName => format!(
+        Denial::NoAgentOfThatName => format!(
             "No agent found with instance ID {id} and name {}.",
             quote(agent_name.unwrap_or_default().trim())
         ),
-        Refusal::SharedByWorkspaces => {
+        Denial::SharedByWorkspaces => {
             format!("Instance with id {id} is claimed by more than one workspace.")
         }
-        Refusal::Stale => {
+        Denial::Stale => {
             format!("Resource found for id {id}, but isn't registered on the latest history.")
         }
-        Refusal::TooMany => format!("Too many agents found with instance ID {id}."),
+        Denial::TooMany => format!("Too many agents found with instance ID {id}."),
         _ => format!("Instance with id {id} not found."),
     }
 }

@@ -3,7 +3,7 @@
 //! A proof that does not verify never reaches the store. A verified one costs exactly one
 //! question, and a second one only to explain to the log why an Azure instance was not found.
 
-use agent_auth::{Candidate, Refusal, select};
+use agent_auth::{Candidate, Denial, ProvenInstance, select};
 use http::StatusCode;
 use identity_fetch::Proof;
 use identity_verify::{Cloud, InstanceId, VerifiedInstance};
@@ -179,7 +179,7 @@ async fn find_agent<S: Store>(
         agents.metrics.agent_signed_in(error.problem().class);
         error
     };
-    let candidates = agents.store.by_instance(instance_id).await;
+    let candidates = agents.store.by_instance(ProvenInstance::assume_verified(instance_id)).await;
     let candidates = candidates.map_err(|error| counted(SignInError::Lookup(error)))?;
     match select(&candidates, agent_name.as_deref(), agents.rules) {
         Ok(agent) => {
@@ -191,7 +191,7 @@ async fn find_agent<S: Store>(
         }
         Err(denial) => {
             let stored_as = match denial {
-                Refusal::NotFound if candidates.is_empty() => {
+                Denial::NotFound if candidates.is_empty() => {
                     other_spelling(agents, instance.id()).await
                 }
                 _ => None,
@@ -214,7 +214,9 @@ async fn find_agent<S: Store>(
 /// spelling, which is also the id of another instance.
 async fn other_spelling<S: Store>(agents: &AgentService<S>, id: &InstanceId) -> Option<String> {
     let firmware = id.in_firmware_order()?;
-    let found = agents.store.by_instance(firmware.as_str()).await.ok()?;
+    // Not verified itself, so the agents that are found are only counted.
+    let unverified = ProvenInstance::assume_verified(firmware.as_str());
+    let found = agents.store.by_instance(unverified).await.ok()?;
     (!found.is_empty()).then(|| firmware.as_str().to_owned())
 }
 

@@ -25,13 +25,13 @@ pub struct Claims {
     ///
     /// Stopping and starting an instance renews it.
     pub pending_time: Option<SystemTime>,
-    /// The image it was started from
+    /// The image that the instance was started from
     pub image_id: Option<String>,
-    /// Its type, such as `t2.micro`
+    /// The instance type, such as `t2.micro`
     pub instance_type: Option<String>,
-    /// Its architecture, such as `x86_64`
+    /// The instance's architecture, such as `x86_64`
     pub architecture: Option<String>,
-    /// Its private IPv4 address, as text
+    /// The instance's private IPv4 address, as text
     pub private_ip: Option<String>,
 }
 
@@ -88,8 +88,8 @@ impl<'a> Document<'a> {
 
     /// Applies the policy and, last, demands an instance id
     ///
-    /// The id comes last so that a caller who tells "no such instance" from
-    /// "refused" tells it of allowed proofs only.
+    /// The id comes last, so that a caller who distinguishes "no such instance" from
+    /// "refused" does so for allowed proofs only.
     pub(crate) fn check(self, policy: &Policy, now: SystemTime) -> Result<VerifiedInstance, Error> {
         if !policy::allows(policy.aws_allowed_accounts.as_ref(), self.account_id.as_deref()) {
             return Err(Error::AccountNotAllowed);

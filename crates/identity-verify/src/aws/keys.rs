@@ -56,8 +56,8 @@ impl Keys {
     /// Trusts every key in `pem` for `region`, beside those trusted already
     ///
     /// `pem` holds certificates of any X.509 version, expired or not, of which only
-    /// the key is read, or public keys. Whoever holds the private key can speak for
-    /// every instance of the region, so the source of the file must be beyond doubt.
+    /// the key is read, or public keys. The holder of the private key can speak for every
+    /// instance of the region, so the source of the file must be beyond doubt.
     ///
     /// # Errors
     ///

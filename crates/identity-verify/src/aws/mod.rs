@@ -1,7 +1,7 @@
 //! Amazon EC2: the instance identity document and its signatures
 //!
 //! Formats: *EC2 User Guide*, "Instance identity documents for Amazon EC2
-//! instances". A document does not expire and names no audience: whoever has once
+//! instances". A document does not expire and names no audience: everyone who has once
 //! seen it can present it for as long as the instance exists. Only the policy's
 //! [`aws_max_document_age_seconds`] bounds that.
 //!
@@ -112,7 +112,7 @@ impl Verifier {
     /// # Errors
     ///
     /// The first of: a part too large, a signature that is not base64, one that no
-    /// trusted key made, an algorithm the policy refuses, bytes that are no
+    /// trusted key made, an algorithm the policy refuses, bytes that are not a
     /// document, a key of another region, an account, region or age the policy
     /// refuses, and [`Error::InvalidInstanceId`].
     pub fn verify(
@@ -208,7 +208,7 @@ impl Verifier {
 
     /// The key that signed
     ///
-    /// The document is unverified and only tells which keys to try first.
+    /// The document is unverified, and only determines which keys are tried first.
     fn find_signer(
         &self,
         algorithm: Algorithm,
@@ -231,10 +231,10 @@ impl Verifier {
         Ok(Signer { regions: signer.region_set(), is_small: signer.bits() < 2048 })
     }
 
-    /// Tells a key that is missing from a signature that is wrong
+    /// Distinguishes a missing key from a wrong signature
     fn no_signer(&self, document: &[u8], bits: usize) -> Error {
         let Some(region) = region_hint(document) else { return Error::BadSignature };
-        // Of no other size is any key that could be added.
+        // A key of another size could not be added.
         if !(1024..=8192).contains(&bits) {
             return Error::BadSignature;
         }

@@ -17,11 +17,11 @@ use crate::{
 pub struct Claims {
     /// The subscription that owns the machine, a UUID
     pub subscription_id: Option<String>,
-    /// The SKU of its image
+    /// The SKU of the machine's image
     pub sku: Option<String>,
     /// When the document was made
     pub created_on: Option<SystemTime>,
-    /// When it ends, six hours later
+    /// When the document ends, six hours after it was made
     pub expires_on: Option<SystemTime>,
     /// The Azure cloud whose metadata service signed
     pub environment: Environment,
@@ -122,8 +122,7 @@ impl<'a> Document<'a> {
 ///
 /// Azure takes up to 32 characters: letters and digits as it says, `-` and `_` as others
 /// use them. Where none was asked for it writes a time, which therefore answers nothing.
-/// Digests are compared, so that the time this takes tells nothing of the expected
-/// nonce.
+/// Digests are compared, so that timing reveals nothing about the expected nonce.
 pub(super) fn answers(nonce: &str, expected: &str) -> bool {
     let asked_for = matches!(nonce.len(), 1..=32) && !is_filling(nonce);
     let digest = |text: &str| Sha2::Sha256.digest(text.as_bytes());

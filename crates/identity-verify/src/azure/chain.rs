@@ -1,9 +1,10 @@
 use std::{
     sync::atomic::AtomicUsize,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use thiserror::Error as ThisError;
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::Trust;
@@ -18,8 +19,8 @@ use crate::{
 ///
 /// As in RFC 5280 section 6, by webpki: signatures, dates, authority, path length,
 /// name constraints, and the extended key usage serverAuth wherever usages are
-/// limited. Not checked: revocation, which nobody offers for these leaves in a way
-/// that an edge service could wait for; they live for half a year.
+/// limited. Not checked: revocation. No authority offers it for these leaves in a way that
+/// an edge service could wait for, and they live for half a year.
 ///
 /// `untrusted` certificates came with the proof or from the network. They can lead
 /// to a root, never be one.
@@ -129,9 +130,13 @@ fn path(
     now: SystemTime,
 ) -> Result<TrustAnchor<'static>, Error> {
     let leaf = CertificateDer::from(leaf);
-    let leaf = EndEntityCert::try_from(&leaf).map_err(refusal)?;
-    let since_epoch =
-        now.duration_since(UNIX_EPOCH).map_err(|_| Error::NotYetValid { what: PATH })?;
+    let leaf = EndEntityCert::try_from(&leaf).map_err(untrusted)?;
+    // No certificate begins before 1970, as far as this crate reads dates.
+    let since_epoch = now.duration_since(UNIX_EPOCH).map_err(|_| Error::NotYetValid {
+        what: PATH,
+        time: now,
+        not_before: UNIX_EPOCH,
+    })?;
     let budget = AtomicUsize::new(MAX_SIGNATURES);
     let algorithms = rsa::chain_algorithms(&budget);
     let algorithms = algorithms.each_ref().map(rsa::Budgeted::as_dyn);
@@ -145,36 +150,54 @@ fn path(
         None,
     )
     .map(|path| path.anchor().to_owned())
-    .map_err(refusal)
+    .map_err(untrusted)
 }
 
-fn refusal(error: webpki::Error) -> Error {
-    match error {
-        webpki::Error::CertExpired { .. } => Error::Expired { what: PATH },
-        webpki::Error::CertNotValidYet { .. } => Error::NotYetValid { what: PATH },
-        webpki::Error::UnknownIssuer => NO_PATH,
-        webpki::Error::CaUsedAsEndEntity => not_trusted("it is an authority"),
-        webpki::Error::EndEntityUsedAsCa => not_trusted("its issuer is no authority"),
-        webpki::Error::RequiredEkuNotFoundContext(_) => not_trusted("it must not identify servers"),
-        webpki::Error::InvalidSignatureForPublicKey => not_trusted("its issuer did not sign it"),
-        webpki::Error::UnsupportedCertVersion => not_trusted("it is not of X.509 version 3"),
-        _ => not_trusted("its path is not valid"),
-    }
+/// Why path validation refused a certificate, as the source of an [`Error`](enum@Error)
+///
+/// Its text is that of the library which validates paths, and may change with it.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+#[error("{0}")]
+pub struct PathError(Box<webpki::Error>);
+
+fn untrusted(error: webpki::Error) -> Error {
+    let system_time = |time: UnixTime| {
+        UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs())).unwrap_or(UNIX_EPOCH)
+    };
+    let why = match error {
+        webpki::Error::CertExpired { time, not_after } => {
+            let (time, not_after) = (system_time(time), system_time(not_after));
+            return Error::Expired { what: PATH, time, not_after };
+        }
+        webpki::Error::CertNotValidYet { time, not_before } => {
+            let (time, not_before) = (system_time(time), system_time(not_before));
+            return Error::NotYetValid { what: PATH, time, not_before };
+        }
+        webpki::Error::UnknownIssuer => return NO_PATH,
+        webpki::Error::CaUsedAsEndEntity => "it is an authority",
+        webpki::Error::EndEntityUsedAsCa => "its issuer is not an authority",
+        webpki::Error::RequiredEkuNotFoundContext(_) => "it must not identify servers",
+        webpki::Error::InvalidSignatureForPublicKey => "its issuer did not sign it",
+        webpki::Error::UnsupportedCertVersion => "it is not an X.509 version 3 certificate",
+        _ => "its path is not valid",
+    };
+    not_trusted(why, error)
 }
 
-const fn not_trusted(why: &'static str) -> Error {
-    Error::UntrustedSigner { why }
+pub(super) fn not_trusted(why: &'static str, error: webpki::Error) -> Error {
+    Error::UntrustedSigner { why, source: Some(PathError(Box::new(error))) }
 }
 
-const NO_PATH: Error = not_trusted("no path leads to a trusted root");
+const NO_PATH: Error =
+    Error::UntrustedSigner { why: "no path leads to a trusted root", source: None };
 
 /// The longest path seen has two
 const MAX_INTERMEDIATES: usize = 4;
 
-/// As many as may be fetched, so that none sent along can keep those out
+/// As many as may be fetched, so that certificates sent along cannot crowd those out
 const MAX_UNTRUSTED: usize = 3;
 
-/// Enough for every twin of every certificate of a genuine path
+/// Enough for every cross-signed variant of every certificate on a genuine path
 const MAX_SIGNATURES: usize = 16;
 
 const PATH: &str = "a certificate of the signer's path";

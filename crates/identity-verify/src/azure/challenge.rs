@@ -6,16 +6,16 @@ use std::{
 use super::attested::answers;
 use crate::{Error, Policy, rsa::MacKey};
 
-/// Issues nonces for attested data, and knows them again without keeping any
+/// Issues nonces for attested data, and recognizes them without storing them
 ///
 /// A nonce is 32 digits, as many as Azure takes: the second it was issued, and 96
 /// bits of an HMAC-SHA-256 over that (RFC 2104), both in lower-case hexadecimal. It
 /// proves that the attested data was made after the nonce was issued, and so bounds
 /// how long a stolen document is good.
 ///
-/// It does not tell machines apart, nor is it used up: whoever asks in the same
-/// second gets the same nonce, and an answer can be presented again while it lives.
-/// A [pin](crate::PinRule::Newer) refuses that.
+/// A nonce is neither for one machine nor for one use: all requests in the same second get
+/// the same nonce, and an answer can be presented again while the nonce is valid. A
+/// [pin](crate::PinRule::Newer) refuses that.
 ///
 /// ```
 /// # use std::time::SystemTime;
@@ -43,7 +43,7 @@ impl Challenge {
         Self { key, former_keys: Vec::new(), lifetime_seconds }
     }
 
-    /// The same challenge, which knows nonces of `key` again but issues none
+    /// Returns the same challenge, which also recognizes nonces of `key` but issues none
     ///
     /// For the lifetime after a key was replaced, and on every server before it is.
     #[must_use]
@@ -54,8 +54,8 @@ impl Challenge {
 
     /// The nonce of the second that `now` lies in
     ///
-    /// 32 lower-case hexadecimal digits. A nonce of a time before 1970 or after
-    /// February 2106 cannot be told, and what is issued then is refused.
+    /// 32 lower-case hexadecimal digits. Times before 1970 and after February 2106 cannot
+    /// be represented: a nonce issued then is refused.
     #[must_use]
     pub fn issue(&self, now: SystemTime) -> String {
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -108,8 +108,8 @@ impl fmt::Debug for ChallengeKey {
     }
 }
 
-/// So that a tag of the same key for something else is no nonce
+/// Keeps tags that the same key makes for other purposes from being nonces
 const PURPOSE: &[u8] = b"identity-verify azure nonce 1\0";
 
-/// What the time leaves of the 32 digits
+/// What the time leaves of the 16 bytes
 const TAG_BYTES: usize = 12;

@@ -29,7 +29,7 @@ impl Environment {
 
     /// The cloud whose metadata service `name` names, or a name below it
     ///
-    /// Compared label by label and without regard to case. A wildcard is no name.
+    /// Compared label by label and without regard to case. A wildcard is not a name.
     pub(super) fn of_name(name: &str) -> Option<Self> {
         [Self::Public, Self::Government, Self::China, Self::Germany]
             .into_iter()

@@ -5,8 +5,8 @@ use crate::x509::Certificate;
 
 /// Fetches the certificate of an issuer that is neither built in nor sent along
 ///
-/// Who asks is not authenticated: the URL comes from a certificate that anyone can
-/// have made, although its host is one of Microsoft's or DigiCert's. So an
+/// The caller is not authenticated: the URL comes from a certificate that anyone can
+/// have made, although its host is one of Microsoft's or DigiCert's. Therefore an
 /// implementation must
 ///
 /// - connect only to addresses that are public, as resolved for this connection;
@@ -15,9 +15,9 @@ use crate::x509::Certificate;
 /// - remember answers, failures for some minutes as well, fetch a URL once at a
 ///   time, and bound how many fetches it makes in a minute.
 ///
-/// What it returns need not be checked: a certificate that is no authority, or did
-/// not issue the one it was fetched for, is dropped, and none is trusted that does
-/// not lead to a trusted root.
+/// An implementation need not check what it returns: a certificate that is not an
+/// authority, or did not issue the one it was fetched for, is dropped, and a certificate
+/// that does not lead to a trusted root is not trusted.
 pub trait FetchIssuer: Sync {
     /// The DER certificate at `url`, or `None` if it cannot be had
     fn fetch(

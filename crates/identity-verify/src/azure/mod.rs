@@ -1,8 +1,8 @@
 //! Microsoft Azure: attested data of a virtual machine
 //!
 //! Format: "Azure Instance Metadata Service", section "Attested data", and CMS
-//! (RFC 5652). A document lives for six hours and names no audience, unless a nonce
-//! was asked for: whoever has seen it can present it for so long.
+//! (RFC 5652). A document is valid for six hours and names no audience: unless a nonce
+//! was asked for, everyone who has seen it can present it for that long.
 
 mod attested;
 mod chain;
@@ -15,6 +15,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::SystemTime};
 
 pub use attested::Claims;
 pub(crate) use attested::Document;
+pub use chain::PathError;
 pub use challenge::{Challenge, ChallengeKey};
 pub use environment::Environment;
 pub use issuer::{FetchIssuer, IssuerUrl};
@@ -27,7 +28,7 @@ use crate::{
     asn1::Rules,
     base64,
     cms::{Algorithm, SignedData},
-    error::bound,
+    error::{bound, cut},
     rejection::Failed,
     rsa::PublicKey,
     x509::Certificate,
@@ -92,7 +93,7 @@ impl Verifier {
     /// Verifies attested data with the certificates at hand
     ///
     /// Proves that the holder of one certificate signed the document, that this very
-    /// certificate bears names of an Azure metadata service only and leads to a
+    /// certificate has only names of an Azure metadata service and leads to a
     /// trusted root at `now`, and that the policy allows what the document says.
     /// Certificates in the message are used, but trusted for nothing.
     ///
@@ -240,7 +241,7 @@ impl Verifier {
     }
 }
 
-const CLOUD_NOT_ALLOWED: Error = Error::not_allowed("its Azure cloud is not allowed");
+const CLOUD_NOT_ALLOWED: Error = Error::signer_not_allowed("its Azure cloud is not allowed", None);
 
 /// The certificate whose key made the signature
 struct Signer<'a> {
@@ -252,8 +253,8 @@ struct Signer<'a> {
 impl<'a> Signer<'a> {
     /// Verifies signature and name by the one certificate that the signer names
     ///
-    /// Two certificates of one issuer and serial number are refused, even if they
-    /// are the same: which of them signed would be anyone's choice.
+    /// Two certificates with the same issuer and serial number are refused, even if they
+    /// are equal: the message would not show which of them signed.
     fn of(message: &SignedData<'a>) -> Result<Self, Error> {
         let named = message.signer();
         let mut matching = Vec::new();
@@ -287,11 +288,11 @@ impl<'a> Signer<'a> {
 ///
 /// The subject alternative names decide, and every one of them has to be a name of a
 /// metadata service: a certificate that also speaks for another host was not made for
-/// this, and its key may be anywhere. Common names are no names of a host any more (RFC
-/// 9525 section 2), but one that disagrees makes the certificate not Azure's.
+/// this, and its key may be anywhere. Common names no longer name hosts (RFC 9525 section
+/// 2), but a certificate whose common name disagrees is not Azure's.
 fn environments(der: &[u8], certificate: &Certificate<'_>) -> Result<Vec<Environment>, Error> {
     EndEntityCert::try_from(&CertificateDer::from(der))
-        .map_err(|_| Error::UntrustedSigner { why: "it is not an X.509 version 3 certificate" })?;
+        .map_err(|error| chain::not_trusted("it is not an X.509 version 3 certificate", error))?;
     let (mut named, mut beside) = (Vec::new(), Vec::new());
     for name in certificate.alternative_names()? {
         match name.and_then(Environment::of_name) {
@@ -300,20 +301,25 @@ fn environments(der: &[u8], certificate: &Certificate<'_>) -> Result<Vec<Environ
         }
     }
     if named.is_empty() {
-        return Err(Error::not_allowed("no name of it is an Azure cloud's"));
+        let name = beside.into_iter().flatten().next().map(echo);
+        return Err(Error::signer_not_allowed("it has no name of an Azure cloud", name));
     }
     for name in beside {
         // A wildcard does not count as a name, but below a metadata service it does no harm.
         let below = name.and_then(|name| name.strip_prefix("*."));
-        named.push(below.and_then(Environment::of_name).ok_or(Error::not_allowed(
-            "it also has a name that is not an Azure cloud's metadata service",
-        ))?);
+        named.push(below.and_then(Environment::of_name).ok_or_else(|| {
+            let why = "it also has a name that is not of an Azure cloud's metadata service";
+            Error::signer_not_allowed(why, name.map(echo))
+        })?);
     }
     let common_names = certificate.common_names()?;
     if let Some(common_name) = common_names.first() {
         let own = Environment::of_name(common_name)
             .filter(|own| common_names.iter().all(|name| Environment::of_name(name) == Some(*own)))
-            .ok_or(Error::not_allowed("its common name is not an Azure cloud's"))?;
+            .ok_or_else(|| {
+                let why = "its common name is not an Azure cloud's";
+                Error::signer_not_allowed(why, Some(echo(common_name)))
+            })?;
         let at = named.iter().position(|environment| *environment == own);
         named.swap(0, at.ok_or(DISAGREE)?);
     }
@@ -321,7 +327,12 @@ fn environments(der: &[u8], certificate: &Certificate<'_>) -> Result<Vec<Environ
 }
 
 const DISAGREE: Error =
-    Error::not_allowed("its alternative names do not agree with its common name");
+    Error::signer_not_allowed("its alternative names do not agree with its common name", None);
+
+/// A name of a certificate, as an error quotes it
+fn echo(name: &str) -> String {
+    cut(name, Error::MAX_ECHO)
+}
 
 fn decode(proof: &AttestedData<'_>) -> Result<Vec<u8>, Error> {
     bound("the message", proof.signature, MAX_MESSAGE)?;

@@ -34,8 +34,8 @@ impl Trust {
     /// have certified is there with every certificate. Source: "Azure Certificate
     /// Authority details".
     ///
-    /// Without the system's store of roots: whatever else is in that store could
-    /// otherwise speak for Azure.
+    /// The system's store of roots is not used, because every other root in it could then
+    /// speak for Azure.
     #[must_use]
     pub fn builtin() -> Self {
         let mut trust = Self::none();
@@ -53,13 +53,13 @@ impl Trust {
 
     /// Trusts every certificate in `pem` as a root, beside those trusted already
     ///
-    /// Such a root may speak for every Azure cloud, Germany included. Whoever holds
-    /// its key can speak for every machine, so the source must be beyond doubt.
+    /// Such a root may speak for every Azure cloud, Germany included. The holder of its key
+    /// can speak for every machine, so the source must be beyond doubt.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidTrust`] if the file has no block, or one that is no X.509
-    /// certificate. None is then trusted.
+    /// [`Error::InvalidTrust`] if the file has no block, or one that is not an X.509
+    /// certificate. No certificate of the file is then trusted.
     pub fn add_root_pem(&mut self, pem: &[u8]) -> Result<(), Error> {
         let blocks = pem::blocks(pem)?;
         let roots = blocks.iter().map(|block| Root::read(block, Origin::Operator));

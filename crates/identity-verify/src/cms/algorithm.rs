@@ -9,7 +9,7 @@ use crate::{
 pub(crate) enum Algorithm {
     /// RSASSA-PKCS1-v1_5
     Rsa(Sha2),
-    /// DSA with SHA-1, which no caller accepts unless told to
+    /// DSA with SHA-1, which callers accept only if a policy allows it
     DsaSha1,
 }
 

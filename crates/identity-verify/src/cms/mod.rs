@@ -63,7 +63,7 @@ impl<'a> SignedData<'a> {
         &self.content
     }
 
-    /// The certificates that came along, in no particular order, signed by nobody
+    /// The certificates in the message, in no particular order, which no signature covers
     pub(crate) fn certificates(&self) -> &[&'a [u8]] {
         &self.certificates
     }

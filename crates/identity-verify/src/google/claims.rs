@@ -24,17 +24,17 @@ use crate::{
 pub struct Claims {
     /// The project that owns the instance
     pub project_id: Option<String>,
-    /// The number of that project
+    /// The number of the instance's project
     pub project_number: Option<u64>,
-    /// The zone it runs in
+    /// The zone that the instance runs in
     pub zone: Option<String>,
-    /// Its name, which another instance may bear after it
+    /// The instance's name, which another instance may have later
     pub instance_name: Option<String>,
-    /// When it was created
+    /// When the instance was created
     pub created: Option<SystemTime>,
-    /// Above zero if it is a confidential VM
+    /// Above zero if the instance is a confidential VM
     pub instance_confidentiality: Option<u64>,
-    /// The address of its service account, if Google says that it verified it
+    /// The address of the instance's service account, if Google says that it verified it
     pub service_account: Option<String>,
     /// When the token was made
     pub issued: SystemTime,
@@ -53,7 +53,7 @@ pub(crate) struct Payload<'a> {
     nbf: Option<u64>,
     email: Option<String>,
     email_verified: Option<bool>,
-    /// Decoded apart, as it is what differs between a token of anyone and a machine's
+    /// Decoded separately, because only a machine's token has these claims
     #[serde(borrow)]
     google: Option<&'a RawValue>,
 }
@@ -160,7 +160,7 @@ impl<'a> Payload<'a> {
             Error::NotYetValid { .. } => {
                 Denied::new("leeway_seconds", self.iat.map(|iat| iat.to_string()).as_deref())
             }
-            Error::LifetimeTooLong => {
+            Error::LifetimeTooLong { .. } => {
                 let seconds = self.exp.zip(self.iat).map(|(exp, iat)| exp.saturating_sub(iat));
                 let seconds = seconds.map(|seconds| seconds.to_string());
                 Denied::new("google_max_lifetime_seconds", seconds.as_deref())
@@ -173,7 +173,7 @@ impl<'a> Payload<'a> {
                 let verified = self.email.as_deref().filter(|_| self.email_verified == Some(true));
                 Denied::new("google_allowed_service_accounts", verified)
             }
-            Error::InstanceTooOld => {
+            Error::InstanceTooOld { .. } => {
                 Denied::new("google_max_instance_age_seconds", claimed.get("created"))
             }
             _ => return None,
@@ -211,9 +211,10 @@ impl<'a> Payload<'a> {
         if let Some(max_seconds) = policy.google_max_instance_age_seconds {
             let created = created.ok_or(Error::missing("instance_creation_timestamp"))?;
             policy.check_begun("the instance", created, now)?;
-            policy
-                .check_age("the instance", created, max_seconds, now)
-                .map_err(|_| Error::InstanceTooOld)?;
+            policy.check_age("the instance", created, max_seconds, now).map_err(|_| {
+                let limit = Duration::from_secs(max_seconds);
+                Error::InstanceTooOld { created, time: now, limit }
+            })?;
         }
         let id =
             InstanceId::parse(Cloud::Google, instance.instance_id.as_deref().unwrap_or_default())?;
@@ -248,8 +249,11 @@ impl<'a> Payload<'a> {
         if let Some(nbf) = self.nbf {
             policy.check_begun(TOKEN, moment(nbf)?, now)?;
         }
-        if policy.google_max_lifetime_seconds.is_some_and(|max| exp.saturating_sub(iat) > max) {
-            return Err(Error::LifetimeTooLong);
+        let lifetime = Duration::from_secs(exp.saturating_sub(iat));
+        if let Some(limit) = policy.google_max_lifetime_seconds.map(Duration::from_secs)
+            && lifetime > limit
+        {
+            return Err(Error::LifetimeTooLong { lifetime, limit });
         }
         Ok((issued, expires))
     }
@@ -257,7 +261,7 @@ impl<'a> Payload<'a> {
 
 /// The time of a NumericDate of whole seconds
 fn moment(seconds: u64) -> Result<SystemTime, Error> {
-    // Years beyond 9999 are no dates, and some platforms' times end soon after.
+    // RFC 3339 ends with the year 9999, and the times of some platforms soon after.
     const END: u64 = 253_402_300_800;
     UNIX_EPOCH
         .checked_add(Duration::from_secs(seconds))

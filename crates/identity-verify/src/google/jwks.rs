@@ -10,7 +10,7 @@ use crate::{Error, json, rsa::PublicKey};
 ///
 /// A JSON Web Key Set (RFC 7517), as Google publishes it at
 /// `https://www.googleapis.com/oauth2/v3/certs`. Google replaces keys every few
-/// days, so a set is for hours, not for ever.
+/// days, so a set is good for hours only.
 #[derive(Clone, Debug, Default)]
 pub struct Jwks {
     keys: BTreeMap<String, VerifyingKey>,
@@ -37,8 +37,8 @@ impl Jwks {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidTrust`] if it is no set, too large, has no key to keep, or
-    /// two with one id.
+    /// [`Error::InvalidTrust`] if `json` is not a set, is too large, has no key to keep, or
+    /// has two keys with the same id.
     pub fn parse(json: &[u8]) -> Result<Self, Error> {
         if json.len() > Self::MAX_BYTES {
             return Err(Error::trust("a JWKS is larger than 256 KiB"));
@@ -98,8 +98,7 @@ pub trait FindKey: Sync {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] if that cannot be told now, because there is no set that is
-    /// fresh enough.
+    /// [`Unavailable`] if no set is fresh enough to look into.
     fn find_key(
         &self,
         kid: &str,
@@ -117,8 +116,9 @@ impl FindKey for Jwks {
     }
 }
 
-/// There is no key set to look into
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// No key set is available to look into
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no key set is available")]
 pub struct Unavailable;
 
 #[derive(Deserialize)]

@@ -120,15 +120,15 @@ pub struct LeafOptions {
     pub not_before: i64,
     /// The last second it is valid, since 1970
     pub not_after: i64,
-    /// Its key; one of 2048 bits is made if there is none
+    /// Its key; `None` to make one of 2048 bits
     pub key: Option<Key>,
-    /// Its extended key usages by OpenSSL's short names; none is no such extension
+    /// Its extended key usages by OpenSSL's short names; empty for no such extension
     pub usages: Vec<String>,
     /// Where the issuer's certificate can be fetched
     pub issuer_urls: Vec<String>,
     /// Whether it may itself issue
     pub authority: bool,
-    /// What its key is for, by OpenSSL's names; none is no such extension
+    /// Its key usages by OpenSSL's names; `None` for no such extension
     pub key_usage: Option<String>,
 }
 

@@ -68,7 +68,7 @@ impl Cloud {
         self.sign_with_header(&header.to_string(), payload)
     }
 
-    /// Signs any header and payload with RS256, whatever the header says
+    /// Signs any header and payload with RS256, even if the header names another algorithm
     #[must_use]
     pub fn sign_with_header(&self, header: &str, payload: &str) -> String {
         let signed = format!("{}.{}", encode(header.as_bytes()), encode(payload.as_bytes()));
@@ -114,7 +114,7 @@ impl Claims {
     ///
     /// # Panics
     ///
-    /// If there is no such place.
+    /// If the claims have no such place.
     #[must_use]
     pub fn with(mut self, pointer: &str, value: Value) -> Self {
         let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
@@ -127,7 +127,7 @@ impl Claims {
     ///
     /// # Panics
     ///
-    /// If there is no such place.
+    /// If the claims have no such place.
     #[must_use]
     pub fn without(mut self, pointer: &str) -> Self {
         let (parent, name) = pointer.rsplit_once('/').expect("a pointer");

@@ -72,7 +72,7 @@ impl Server {
                     return;
                 }
                 let shared = Arc::clone(&for_thread);
-                // A client that goes away is no concern of the server.
+                // A client that goes away is not an error of the server.
                 thread::spawn(move || stream.and_then(|stream| shared.answer(&stream)));
             }
         });

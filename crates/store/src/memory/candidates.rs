@@ -1,7 +1,8 @@
 use std::cmp::Reverse;
 
 use agent_auth::{
-    AgentId, AgentToken, BuildId, Candidate, Candidates, MAX_CANDIDATES, Standing, WorkspaceId,
+    AgentId, AgentToken, BuildId, Candidate, Candidates, MAX_CANDIDATES, ProvenInstance, Standing,
+    WorkspaceId,
 };
 
 use super::MemoryStore;
@@ -13,9 +14,9 @@ use crate::fleet::WorkspaceAgent;
 impl Candidates for MemoryStore {
     type Error = Error;
 
-    async fn by_instance(&self, instance_id: &str) -> Result<Vec<Candidate>, Error> {
+    async fn by_instance(&self, instance: ProvenInstance<'_>) -> Result<Vec<Candidate>, Error> {
         let tables = self.read();
-        let mut found: Vec<_> = spellings(instance_id)
+        let mut found: Vec<_> = spellings(instance.as_str())
             .filter_map(|text| tables.agents_by_instance.get(&text))
             .flatten()
             .filter_map(|agent| {
@@ -35,17 +36,18 @@ impl Tables {
     fn candidate(&self, agent: &WorkspaceAgent) -> Option<Candidate> {
         let build = self.build_of(agent)?;
         let workspace = self.workspaces.get(&build.workspace_id)?;
-        Some(Candidate {
-            agent: AgentId(agent.id),
-            name: agent.name.clone(),
-            token: AgentToken::new(agent.auth_token.0),
-            build: BuildId(build.id),
-            workspace: WorkspaceId(workspace.id),
-            standing: match (workspace.deleted, self.is_newest(build)) {
-                (true, _) => Standing::Deleted,
-                (false, true) => Standing::Live,
-                (false, false) => Standing::Stale,
-            },
-        })
+        let standing = match (workspace.deleted, self.is_newest(build)) {
+            (true, _) => Standing::Deleted,
+            (false, true) => Standing::Live,
+            (false, false) => Standing::Stale,
+        };
+        Some(Candidate::new(
+            AgentId(agent.id),
+            agent.name.clone(),
+            AgentToken::new(agent.auth_token.0),
+            BuildId(build.id),
+            WorkspaceId(workspace.id),
+            standing,
+        ))
     }
 }

@@ -226,28 +226,26 @@ struct Columns {
 
 impl From<Columns> for Row {
     fn from(columns: Columns) -> Self {
-        Self {
-            id: columns.id,
-            session_id: columns.session_id,
-            time: columns.time.into(),
-            user_id: columns.user_id,
-            organization_id: columns.organization_id,
-            workspace_id: columns.workspace_id,
-            ip: columns.ip.and_then(|ip| ip.parse().ok()),
-            user_agent: columns.user_agent,
-            resource_type: columns.resource_type,
-            resource_id: columns.resource_id,
-            resource_target: columns.resource_target,
-            action: columns.action,
-            status_code: columns.status_code,
-            decision: match columns.decision.as_str() {
-                "allow" => Decision::Allow,
-                _ => Decision::Deny,
-            },
-            reason: columns.reason,
-            request_id: columns.request_id,
-            additional_fields: columns.additional_fields,
-        }
+        let decision = match columns.decision.as_str() {
+            "allow" => Decision::Allow,
+            _ => Decision::Deny,
+        };
+        let mut row = Self::new(columns.id, columns.time.into(), decision);
+        row.session_id = columns.session_id;
+        row.user_id = columns.user_id;
+        row.organization_id = columns.organization_id;
+        row.workspace_id = columns.workspace_id;
+        row.ip = columns.ip.and_then(|ip| ip.parse().ok());
+        row.user_agent = columns.user_agent;
+        row.resource_type = columns.resource_type;
+        row.resource_id = columns.resource_id;
+        row.resource_target = columns.resource_target;
+        row.action = columns.action;
+        row.status_code = columns.status_code;
+        row.reason = columns.reason;
+        row.request_id = columns.request_id;
+        row.additional_fields = columns.additional_fields;
+        row
     }
 }
 

@@ -2,7 +2,8 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use agent_auth::{
-    AgentId, AgentToken, BuildId, Candidate, Candidates, MAX_CANDIDATES, Standing, WorkspaceId,
+    AgentId, AgentToken, BuildId, Candidate, Candidates, MAX_CANDIDATES, ProvenInstance, Standing,
+    WorkspaceId,
 };
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
@@ -13,7 +14,7 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::PgStore;
-use super::batches;
+use super::batches::{self, Question as _};
 use super::connect::Connection;
 use super::tables::{Question, push};
 use crate::Error;
@@ -22,12 +23,27 @@ use crate::domain::spellings;
 impl Candidates for PgStore {
     type Error = Error;
 
-    async fn by_instance(&self, instance_id: &str) -> Result<Vec<Candidate>, Error> {
-        if instance_id.contains('\0') {
+    async fn by_instance(&self, instance: ProvenInstance<'_>) -> Result<Vec<Candidate>, Error> {
+        let id = instance.as_str();
+        if id.contains('\0') {
             // No text in PostgreSQL holds this byte, and asking would be an error.
             return Ok(Vec::new());
         }
-        self.candidates.ask(InstanceId(instance_id.to_owned())).await
+        self.candidates.ask(InstanceId(id.to_owned())).await
+    }
+}
+
+impl PgStore {
+    /// Runs the statement of [`Candidates::by_instance`] for no instance at all
+    ///
+    /// Only running it shows for certain that the database accepts it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Candidates::by_instance`].
+    pub async fn check_candidates(&self) -> Result<(), Error> {
+        let ask = async |connection| InstanceId::ask(&[], connection).await;
+        self.sign_in.run(ask).await.map(drop)
     }
 }
 
@@ -144,18 +160,19 @@ struct Row {
 
 impl From<Row> for Candidate {
     fn from(row: Row) -> Self {
-        Self {
-            agent: AgentId(row.agent),
-            name: row.name,
-            token: AgentToken::new(row.token),
-            build: BuildId(row.build),
-            workspace: WorkspaceId(row.workspace),
-            standing: match (row.deleted, row.past) {
-                (true, _) => Standing::Deleted,
-                (false, true) => Standing::Stale,
-                (false, false) => Standing::Live,
-            },
-        }
+        let standing = match (row.deleted, row.past) {
+            (true, _) => Standing::Deleted,
+            (false, true) => Standing::Stale,
+            (false, false) => Standing::Live,
+        };
+        Self::new(
+            AgentId(row.agent),
+            row.name,
+            AgentToken::new(row.token),
+            BuildId(row.build),
+            WorkspaceId(row.workspace),
+            standing,
+        )
     }
 }
 

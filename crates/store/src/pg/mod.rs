@@ -91,14 +91,15 @@ use crate::{EncryptionKeys, Error, Store};
 /// and so has the audit journal.
 ///
 /// ```no_run
-/// use agent_auth::Candidates;
+/// use agent_auth::{Candidates, ProvenInstance};
 /// use store::{Migrations, Options, PgStore};
 ///
 /// # async fn run() -> Result<(), store::Error> {
 /// let store = PgStore::connect("postgresql://authd@db/coder", &Options::default()).await?;
 /// // Beside a control plane that has tables of its own.
 /// store.migrate(Migrations::OwnedOnly).await?;
-/// let candidates = store.by_instance("i-076e9b91f7c420782").await?;
+/// let instance = ProvenInstance::assume_verified("i-076e9b91f7c420782");
+/// let candidates = store.by_instance(instance).await?;
 /// # Ok(())
 /// # }
 /// ```

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use agent_auth::Candidates;
+use agent_auth::{Candidates, ProvenInstance};
 use app_authz::Directory;
 use app_authz::app::UncheckedRequest;
 use diesel::pg::Pg;
@@ -140,7 +140,11 @@ async fn no_question_reads_much_where_one_owner_has_100_000_workspaces() {
         let options = Options::default().read_connections(1);
         let store = PgStore::connect(database.url(), &options).await.unwrap();
         let agent = world.id("alice/dev/main");
-        assert_eq!(store.by_instance("i-many4711").await.unwrap().len(), 1, "{release}");
+        assert_eq!(
+            store.by_instance(ProvenInstance::assume_verified("i-many4711")).await.unwrap().len(),
+            1,
+            "{release}"
+        );
         let many: UncheckedRequest = serde_json::from_value(serde_json::json!({
             "access_method": "subdomain", "base_path": "/", "username_or_id": "alice",
             "workspace_name_or_id": "many777", "app_slug_or_port": "closed",

@@ -1,4 +1,4 @@
-use agent_auth::Candidates;
+use agent_auth::{Candidates, ProvenInstance};
 use app_authz::app::{AppFacts, UncheckedRequest};
 use app_authz::credential::{KeyHolder, KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions};
 use app_authz::id::JobId;
@@ -67,7 +67,10 @@ async fn ask_everything(store: &PgStore, n: u64) {
     let system = Subject::system_restricted();
     let authorized = Authorized::new(store, &system);
     store.ping().await.unwrap();
-    store.by_instance(&format!("i-ten-{}", 1002 + 2 * n)).await.unwrap();
+    store
+        .by_instance(ProvenInstance::assume_verified(&format!("i-ten-{}", 1002 + 2 * n)))
+        .await
+        .unwrap();
     store.app_access(&app(n, "code"), &tokens).await.unwrap();
     store.app_access(&app_of(&Uuid::nil().to_string(), "dev", "code"), &tokens).await.unwrap();
     store.app_access(&terminal(n), &tokens).await.unwrap();
@@ -141,7 +144,11 @@ async fn each_question_is_prepared_once_and_reads_no_whole_table() {
         ask_everything(&store, n).await;
     }
     for (id, candidates) in [("i-one-1001-10", 1), ("i-ten-1002", 10), ("i-twenty-7", 20)] {
-        assert_eq!(store.by_instance(id).await.unwrap().len(), candidates, "{id}");
+        assert_eq!(
+            store.by_instance(ProvenInstance::assume_verified(id)).await.unwrap().len(),
+            candidates,
+            "{id}"
+        );
     }
     for (slug, apps, shares) in [("code", 2, 0), ("8001", 0, 1)] {
         let tokens = [session(7), session(8)];
@@ -234,7 +241,10 @@ async fn columns_and_labels_that_are_not_known_do_no_harm() {
     PgStore::load(&store, &fleet).await.unwrap();
 
     ask_everything(&store, 7).await;
-    assert_eq!(store.by_instance("i-ten-1016").await.unwrap().len(), 1);
+    assert_eq!(
+        store.by_instance(ProvenInstance::assume_verified("i-ten-1016")).await.unwrap().len(),
+        1
+    );
     let tokens = [session(7)];
     let AppFacts { workspace, holders, .. } =
         store.app_access(&app(7, "code"), &tokens).await.unwrap();

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use agent_auth::{Candidate, MAX_CANDIDATES, Refusal, Rules, Standing, select};
+use agent_auth::{Candidate, Denial, MAX_CANDIDATES, ProvenInstance, Rules, Standing, select};
 use store::fleet::{Fleet, JobType, Transition};
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ contract! {
 
     fn one_agent_is_one_live_candidate(store, fleet: one_agent) {
         let agent = &fleet.workspace_agents[0];
-        let found = store.by_instance(ID).await.unwrap();
+        let found = store.by_instance(proven(ID)).await.unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].agent.0, agent.id);
         assert_eq!(found[0].name, "main");
@@ -25,56 +25,56 @@ contract! {
 
     fn only_the_very_same_id_is_found(store, _fleet: one_agent) {
         for other in ["", "I-0ABC", "i-0ab", "i-0abc ", " i-0abc", "i-0abc\0", "\0", "i_0abc", "%"] {
-            assert_eq!(store.by_instance(other).await.unwrap(), [], "{other:?}");
+            assert_eq!(store.by_instance(proven(other)).await.unwrap(), [], "{other:?}");
         }
     }
 
     fn any_text_is_an_id(store, _fleet: odd_ids) {
         for id in ODD_IDS {
-            assert_eq!(store.by_instance(id).await.unwrap().len(), 1, "{id:?}");
+            assert_eq!(store.by_instance(proven(id)).await.unwrap().len(), 1, "{id:?}");
         }
     }
 
     fn a_uuid_is_found_in_either_case(store, fleet: in_both_cases) {
         let all: BTreeSet<_> = fleet.workspace_agents.iter().map(|agent| agent.id).collect();
         for id in [UUID, &UUID.to_uppercase()] {
-            let found = store.by_instance(id).await.unwrap();
+            let found = store.by_instance(proven(id)).await.unwrap();
             assert_eq!(agents(&found).into_iter().collect::<BTreeSet<_>>(), all, "{id}");
         }
-        assert_eq!(store.by_instance(&UUID.replace('-', "")).await.unwrap(), []);
+        assert_eq!(store.by_instance(proven(&UUID.replace('-', ""))).await.unwrap(), []);
     }
 
     // The rows behind scenarios 256 and 259
     fn two_agents_of_one_build_are_both_live(store, _fleet: two_agents) {
-        let found = store.by_instance(ID).await.unwrap();
+        let found = store.by_instance(proven(ID)).await.unwrap();
         assert_eq!(standings(&found), [Standing::Live, Standing::Live]);
         let names = vec!["alpha".to_owned(), "beta".to_owned()];
         let refused = select(&found, None, Rules::default());
-        assert_eq!(refused, Err(Refusal::Ambiguous { names }));
+        assert_eq!(refused, Err(Denial::Ambiguous { names }));
         let beta = select(&found, Some("beta"), Rules::default()).unwrap();
         assert_eq!(beta.name, "beta");
     }
 
     // scenario 261
     fn sub_agents_are_no_candidates(store, fleet: sub_agent) {
-        let found = store.by_instance(ID).await.unwrap();
+        let found = store.by_instance(proven(ID)).await.unwrap();
         assert_eq!(agents(&found), [fleet.workspace_agents[0].id]);
     }
 
     fn soft_deleted_agents_are_no_candidates(store, fleet: deleted_agent) {
-        let found = store.by_instance(ID).await.unwrap();
+        let found = store.by_instance(proven(ID)).await.unwrap();
         assert_eq!(agents(&found), [fleet.workspace_agents[0].id]);
     }
 
     // scenario 268
     fn agents_of_jobs_that_are_no_builds_are_no_candidates(store, fleet: template_import) {
-        let found = store.by_instance(ID).await.unwrap();
+        let found = store.by_instance(proven(ID)).await.unwrap();
         assert_eq!(agents(&found), [fleet.workspace_agents[0].id]);
     }
 
     // scenario 262
     fn earlier_builds_are_stale_and_come_after_the_live_one(store, fleet: ten_builds) {
-        let found = store.by_instance(ID).await.unwrap();
+        let found = store.by_instance(proven(ID)).await.unwrap();
         let newest_first = fleet.workspace_agents.iter().rev().map(|agent| agent.id);
         assert_eq!(agents(&found), newest_first.collect::<Vec<_>>());
         assert_eq!(found[0].standing, Standing::Live);
@@ -84,33 +84,33 @@ contract! {
     }
 
     fn a_newer_build_without_agents_makes_all_stale(store, _fleet: stopped) {
-        let found = store.by_instance(ID).await.unwrap();
+        let found = store.by_instance(proven(ID)).await.unwrap();
         assert_eq!(standings(&found), [Standing::Stale]);
     }
 
     // scenario 270
     fn agents_of_a_deleted_workspace_are_deleted_whichever_build(store, _fleet: deleted_workspace) {
-        let found = store.by_instance(ID).await.unwrap();
+        let found = store.by_instance(proven(ID)).await.unwrap();
         assert_eq!(standings(&found), [Standing::Deleted, Standing::Deleted]);
-        assert_eq!(select(&found, None, Rules::default()), Err(Refusal::NotFound));
+        assert_eq!(select(&found, None, Rules::default()), Err(Denial::NotFound));
     }
 
     // The rows behind scenario 274
     fn a_recycled_id_is_live_in_both_workspaces(store, fleet: recycled) {
-        let found = store.by_instance(ID).await.unwrap();
+        let found = store.by_instance(proven(ID)).await.unwrap();
         assert_eq!(standings(&found), [Standing::Live, Standing::Live]);
         let workspaces: Vec<_> = found.iter().map(|c| c.workspace.0).collect();
         assert_eq!(workspaces, [fleet.workspaces[1].id, fleet.workspaces[0].id]);
-        assert_eq!(select(&found, None, Rules::default()), Err(Refusal::SharedByWorkspaces));
+        assert_eq!(select(&found, None, Rules::default()), Err(Denial::SharedByWorkspaces));
     }
 
     fn a_live_agent_comes_before_younger_stale_ones(store, _fleet: live_but_oldest) {
-        let found = store.by_instance(ID).await.unwrap();
+        let found = store.by_instance(proven(ID)).await.unwrap();
         assert_eq!(standings(&found), [Standing::Live, Standing::Stale]);
     }
 
     fn history_never_crowds_the_live_agent_out(store, fleet: long_history) {
-        let found = store.by_instance(ID).await.unwrap();
+        let found = store.by_instance(proven(ID)).await.unwrap();
         assert_eq!(found.len(), MAX_CANDIDATES + 1);
         assert_eq!(found[0].standing, Standing::Live);
         let oldest = fleet.workspace_agents[0].id;
@@ -119,13 +119,13 @@ contract! {
     }
 
     fn agents_of_one_moment_are_in_the_order_of_their_ids(store, _fleet: one_moment) {
-        let found = store.by_instance(ID).await.unwrap();
+        let found = store.by_instance(proven(ID)).await.unwrap();
         assert!(agents(&found).is_sorted());
         assert_eq!(found.len(), 5);
     }
 
     fn rows_that_lead_nowhere_are_no_candidates(store, _fleet: dangling) {
-        assert_eq!(store.by_instance(ID).await.unwrap(), []);
+        assert_eq!(store.by_instance(proven(ID)).await.unwrap(), []);
     }
 }
 
@@ -273,3 +273,7 @@ const ID: &str = "i-0abc";
 const UUID: &str = "02aab8a4-74ef-476e-8182-f6d2ba4166a6";
 const ODD_IDS: [&str; 6] =
     ["", "' OR '1'='1", "\"quoted\" \\ and 'quoted'", "ünïcödé-\u{1f510}", "tab\tand\u{7f}", "$1"];
+
+fn proven(id: &str) -> ProvenInstance<'_> {
+    ProvenInstance::assume_verified(id)
+}

@@ -64,7 +64,7 @@ async fn say_everything(store: &PgStore) {
         reason: None,
     };
     let entry = Entry::new(&event, Uuid::new_v4());
-    let count = Count { key: entry.key, session: entry.record.session, visits: 1 };
+    let count = Count::new(entry.key, entry.record.session, 1);
     store.note(std::slice::from_ref(&entry), Window::default()).await.unwrap();
     store.note(&[entry], Window::default().close(true)).await.unwrap();
     store.count(&[count]).await.unwrap();

@@ -6,43 +6,43 @@ use uuid::Uuid;
 
 use crate::{Answer, Count, SessionKey, Window};
 
-/// Sessions of which a further visit would change nothing in the journal
+/// Caches the sessions in which a further visit would change nothing in the journal
 ///
-/// Only those are kept, and only as long as that is certain: the journal has said how
-/// old the session's last visit is, and until that is older than [`Window::touch`] a
-/// visit is merely counted. Entries leave in the order they came, which is about the
-/// order in which they expire, whether they are used or not.
+/// The journal has reported how old such a session's last written visit is. Until it is
+/// older than [`Window::touch`], further visits are only counted here. Entries are evicted
+/// in the order they were inserted, which is roughly the order in which they expire,
+/// whether they are used or not.
 #[derive(Debug)]
-pub(super) struct Front {
+pub(super) struct SessionCache {
     interval: Duration,
-    fresh: HashMap<SessionKey, Fresh>,
+    sessions: HashMap<SessionKey, Cached>,
     order: VecDeque<(Instant, SessionKey)>,
 }
 
 #[derive(Debug)]
-struct Fresh {
+struct Cached {
     session: Uuid,
     until: Instant,
     absorbed: u64,
 }
 
-impl Front {
+impl SessionCache {
     pub(super) fn new(window: Window) -> Self {
         let interval = window.touch.min(window.stale);
-        Self { interval, fresh: HashMap::new(), order: VecDeque::new() }
+        Self { interval, sessions: HashMap::new(), order: VecDeque::new() }
     }
 
-    /// Counts visits to a fresh session, and says which it is
+    /// Counts visits to a cached session, and returns its id
     pub(super) fn absorb(&mut self, key: SessionKey, visits: u64, now: Instant) -> Option<Uuid> {
-        let fresh = self.fresh.get_mut(&key).filter(|fresh| now < fresh.until)?;
-        fresh.absorbed += visits;
-        Some(fresh.session)
+        let cached = self.sessions.get_mut(&key).filter(|cached| now < cached.until)?;
+        cached.absorbed += visits;
+        Some(cached.session)
     }
 
-    /// Remembers what the journal said to a question asked at `asked`
+    /// Caches the session of an answer to a statement that was sent at `asked`
     ///
-    /// Returns visits of an earlier session with that key, or of one that had to make
-    /// room.
+    /// Returns the visits that were counted for an earlier session with that key, and for
+    /// one that was evicted to make room.
     pub(super) fn insert(
         &mut self,
         key: SessionKey,
@@ -54,8 +54,8 @@ impl Front {
         if let Some(left) = left.filter(|left| !left.is_zero()) {
             let session = answer.noted.session();
             let until = asked + left;
-            let fresh = Fresh { session, until, absorbed: 0 };
-            counts[0] = self.fresh.insert(key, fresh).and_then(|old| old.count(key));
+            let cached = Cached { session, until, absorbed: 0 };
+            counts[0] = self.sessions.insert(key, cached).and_then(|old| old.count(key));
             self.order.push_back((until, key));
             if self.order.len() > CAPACITY {
                 counts[1] = self.pop();
@@ -64,7 +64,8 @@ impl Front {
         counts.into_iter().flatten()
     }
 
-    /// Forgets what is no longer certain, or everything; returns what was counted
+    /// Evicts what has expired by `now`, or everything if that is `None`, and returns the
+    /// counted visits
     pub(super) fn expire(&mut self, now: Option<Instant>) -> Vec<Count> {
         let mut counts = Vec::new();
         while self.order.front().is_some_and(|(until, _)| now.is_none_or(|now| now >= *until)) {
@@ -73,25 +74,24 @@ impl Front {
         counts
     }
 
-    /// When something is to be forgotten
+    /// Returns when the next entry expires
     pub(super) fn next(&self) -> Option<Instant> {
         self.order.front().map(|(until, _)| *until)
     }
 
     fn pop(&mut self) -> Option<Count> {
         let (until, key) = self.order.pop_front()?;
-        // Replaced since, it has another place in the order.
-        self.fresh.get(&key).filter(|fresh| fresh.until == until)?;
-        self.fresh.remove(&key)?.count(key)
+        // An entry that was replaced stands further back in the order.
+        self.sessions.get(&key).filter(|cached| cached.until == until)?;
+        self.sessions.remove(&key)?.count(key)
     }
 }
 
-impl Fresh {
+impl Cached {
     fn count(&self, key: SessionKey) -> Option<Count> {
-        let count = Count { key, session: self.session, visits: self.absorbed };
-        Some(count).filter(|count| count.visits > 0)
+        (self.absorbed > 0).then(|| Count::new(key, self.session, self.absorbed))
     }
 }
 
-/// A few megabytes: more sessions than begin in a minute, almost everywhere
+/// A few megabytes, and more sessions than begin in a minute on almost every deployment
 const CAPACITY: usize = 10_000;

@@ -1,0 +1,142 @@
+use std::error::Error;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::{Event, Record, SessionKey, Window};
+
+/// Keeps sessions, and writes a record when one begins
+///
+/// Exactly one of the visits with the same key begins the session, even if they come at
+/// the same instant and from several replicas that share the journal. An implementation
+/// over SQL must use a single statement and the database's clock, so that it writes the
+/// session and its record together or not at all.
+pub trait Journal: Send + Sync {
+    /// Why entries could not be noted
+    type Error: Error + Send + Sync + 'static;
+
+    /// Notes all entries or none, and returns an answer to each, in the order given
+    ///
+    /// The rule is [`Session::visit`](crate::Session::visit). Entries with the same key in
+    /// one call are visits of the same moment. With [`Window::close`], a session that is
+    /// replaced by the next one gets a row for its end. A caller that does not know whether
+    /// an entry was noted notes it again: a record is written once for each
+    /// [`Record::session`].
+    fn note(
+        &self,
+        entries: &[Entry],
+        window: Window,
+    ) -> impl Future<Output = Result<Vec<Answer>, Self::Error>> + Send;
+
+    /// Adds visits to sessions, except to those that have ended since
+    ///
+    /// Unlike entries, counts that are passed again are added again.
+    fn count(&self, counts: &[Count]) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Deletes at most `at_most` sessions that have [ended for
+    /// good](Window::forgotten_after), and returns how many it deleted
+    ///
+    /// With [`Window::close`], each gets a row for its end.
+    fn end_sessions(
+        &self,
+        window: Window,
+        at_most: u32,
+    ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
+
+    /// Deletes at most `at_most` rows of the log that are older than `keep`, and returns
+    /// how many it deleted
+    fn forget(
+        &self,
+        keep: Duration,
+        at_most: u32,
+    ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
+
+    /// Returns whether the journal was unavailable, so that the same call may succeed later
+    ///
+    /// Any other error means that the journal refused what it was given.
+    fn is_unavailable(error: &Self::Error) -> bool;
+}
+
+/// A visit, ready to be noted
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The key of the session that the visit belongs to
+    pub key: SessionKey,
+    /// The agent that was visited; the nil id if it was not found
+    pub agent_id: Uuid,
+    /// How many visits the entry stands for, at least one
+    pub visits: u64,
+    /// The row to write if the visit begins a session; it has the new session's id
+    pub record: Record,
+}
+
+impl Entry {
+    /// Makes the entry of one visit; `fresh` is the id of the session that it may begin
+    #[must_use]
+    pub fn new(event: &Event, fresh: Uuid) -> Self {
+        Self {
+            key: event.key(),
+            agent_id: event.agent.as_ref().map_or(Uuid::nil(), |(agent, _)| agent.0),
+            visits: 1,
+            record: event.record(fresh),
+        }
+    }
+}
+
+/// Visits to add to a session that were not noted one by one
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Count {
+    /// The session's key
+    pub key: SessionKey,
+    /// The session's id
+    pub session: Uuid,
+    /// How many visits to add
+    pub visits: u64,
+}
+
+impl Count {
+    /// Adds `visits` to the session with this key and id
+    #[must_use]
+    pub const fn new(key: SessionKey, session: Uuid, visits: u64) -> Self {
+        Self { key, session, visits }
+    }
+}
+
+/// What a journal returns for an entry
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Answer {
+    /// Whether the visit began a session, and which session it belongs to
+    pub noted: Noted,
+    /// How long ago the session's last written visit was; `None` if that is not known
+    pub idle: Option<Duration>,
+}
+
+impl Answer {
+    /// Returns the answer with these fields, for implementations of [`Journal`]
+    #[must_use]
+    pub const fn new(noted: Noted, idle: Option<Duration>) -> Self {
+        Self { noted, idle }
+    }
+}
+
+/// Whether a visit began a session, and the id of its session
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noted {
+    /// The visit began the session with this id, and its record is written
+    Began(Uuid),
+    /// The visit belongs to the session with this id, which had begun before
+    Continued(Uuid),
+}
+
+impl Noted {
+    /// Returns the id of the visit's session
+    #[must_use]
+    pub const fn session(self) -> Uuid {
+        match self {
+            Self::Began(session) | Self::Continued(session) => session,
+        }
+    }
+}
