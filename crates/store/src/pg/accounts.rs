@@ -2,9 +2,7 @@ use std::sync::Arc;
 
 use app_authz::{ProxyToken, UserId};
 use chrono::{DateTime, Utc};
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment};
 use diesel::sql_types::{Array, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
@@ -12,7 +10,7 @@ use uuid::Uuid;
 use super::PgStore;
 use super::connect::Connection;
 use super::schema::{api_keys, users, workspace_proxies};
-use super::tables::{Need, Question, push};
+use super::tables::{Need, Statement};
 use crate::Error;
 
 /// What an operator asks about sessions and proxies; none of it is on a request's path
@@ -41,10 +39,10 @@ impl PgStore {
     ///
     /// [`Error::Query`], [`Error::Unavailable`].
     pub async fn sessions(&self, user: Option<UserId>) -> Result<Vec<SessionRow>, Error> {
-        let of = user.map(|UserId(id)| id);
+        let user = user.map(|UserId(id)| id);
         let rows = self.reads.run(async |connection: Arc<Connection>| {
-            let text = connection.text(Question::Sessions)?;
-            List { text, of }.load::<SessionRow>(&mut &connection.inner).await
+            let sql = connection.sql(Statement::Sessions)?;
+            ListSessions { sql, user }.load::<SessionRow>(&mut &connection.inner).await
         });
         rows.await
     }
@@ -82,37 +80,11 @@ impl PgStore {
     }
 }
 
-/// The sessions of a user, or of all
-struct List<'a> {
-    text: &'a [String],
-    of: Option<Uuid>,
-}
-
-/// The template of [`List`]
-pub(super) const SESSIONS: &str = "\
-SELECT k.id, u.username, k.user_id, k.login_type::text,
-       ARRAY[k.scope::text], ARRAY['*:*'],  --until v2.27
-       array_remove(k.scopes::text[], NULL), k.allow_list,  --since v2.27
-       k.token_name, k.created_at, k.last_used, k.expires_at
-FROM api_keys k JOIN users u ON u.id = k.user_id
-WHERE coalesce(k.user_id = $1, true)
-ORDER BY k.created_at DESC, k.id LIMIT 10000
-";
-
-impl QueryFragment<Pg> for List<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let mut text = self.text.iter();
-        push(&mut out, &mut text);
-        out.push_bind_param::<Nullable<SqlUuid>, _>(&self.of)?;
-        push(&mut out, &mut text);
-        Ok(())
-    }
-}
-
-prepared_once!(List<'_>);
-
-impl Query for List<'_> {
-    type SqlType = (
+statement! {
+    /// The sessions of a user, or of all: `list_sessions.sql`
+    struct ListSessions<'a> {
+        user: Option<Uuid> as Nullable<SqlUuid>,
+    } -> (
         Text,
         Text,
         SqlUuid,
@@ -123,7 +95,7 @@ impl Query for List<'_> {
         Timestamptz,
         Timestamptz,
         Timestamptz,
-    );
+    )
 }
 
 /// A session as an operator sees it: without its secret

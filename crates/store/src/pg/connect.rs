@@ -11,7 +11,8 @@ use tokio::time::timeout;
 
 use super::Options;
 use super::login::LoggedIn;
-use super::tables::{Catalog, Question, Tables};
+use super::sql::Sql;
+use super::tables::{Catalog, Statement, Tables};
 use super::tls::Security;
 use super::url::DatabaseUrl;
 use super::watchdog::{Observers, Watchdog};
@@ -187,9 +188,9 @@ impl Connector {
 }
 
 impl Connection {
-    /// The statement for these tables: see [`Tables::text`]
-    pub(super) fn text(&self, question: Question) -> QueryResult<&[String]> {
-        self.tables.text(question)
+    /// The text of a statement for these tables: see [`Tables::sql`]
+    pub(super) fn sql(&self, statement: Statement) -> QueryResult<&Sql> {
+        self.tables.sql(statement)
     }
 
     pub(super) fn is_closed(&self) -> bool {

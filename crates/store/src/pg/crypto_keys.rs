@@ -3,13 +3,14 @@ use std::sync::Arc;
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::Text;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde::Serialize;
 
 use super::PgStore;
 use super::connect::Connection;
+use super::schema::sql_types::CryptoKeyFeature;
+use super::schema::{crypto_keys, dbcrypt_keys};
 use super::tables::Need;
 use super::values::Moment;
 use crate::{EncryptionKeys, Error};
@@ -19,7 +20,15 @@ impl KeyStore for PgStore {
 
     async fn keys(&self, feature: Feature) -> Result<Vec<CryptoKey>, Error> {
         let rows = self.reads.run(async |connection: Arc<Connection>| {
-            OfFeature(feature.as_str()).load::<Row>(&mut &connection.inner).await
+            of_feature(feature)
+                .filter(crypto_keys::secret.is_not_null())
+                // By the primary key, whose index is then read although nothing is looked up in
+                // it. Read connections price any other plan so high that PostgreSQL would
+                // compile it first.
+                .order((crypto_keys::feature.desc(), crypto_keys::sequence.desc()))
+                .select(Row::as_select())
+                .load(&mut &connection.inner)
+                .await
         });
         let (mut keys, mut newest_fault) = (Vec::new(), None);
         for row in rows.await? {
@@ -49,7 +58,12 @@ impl Rotation for PgStore {
                 // by the wait for the lock, before the holder's changes are there to be
                 // seen. Whoever holds the lock is alone anyway.
                 connection.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
-                let rows: Vec<Row> = ForUpdate(feature.as_str()).load(connection).await?;
+                let rows: Vec<Row> = of_feature(feature)
+                    .order((crypto_keys::feature, crypto_keys::sequence))
+                    .select(Row::as_select())
+                    .for_update()
+                    .load(connection)
+                    .await?;
                 let rows = rows.into_iter().map(|row| read(feature, row, &self.encryption_keys).0);
                 let changes = plan(&rows.collect::<Vec<_>>());
                 for change in &changes {
@@ -83,7 +97,7 @@ impl PgStore {
     /// [`Error::Query`] without the right to read `dbcrypt_keys`; [`Error::Unavailable`].
     pub async fn active_encryption_keys(&self) -> Result<Vec<ActiveKey>, Error> {
         let digests = self.reads.run(async |connection: Arc<Connection>| {
-            ActiveDigests.load::<String>(&mut &connection.inner).await
+            active_digests().load::<String>(&mut &connection.inner).await
         });
         let key =
             |digest: String| ActiveKey { is_known: self.encryption_keys.contains(&digest), digest };
@@ -91,19 +105,42 @@ impl PgStore {
     }
 }
 
-/// Sequence, secret, the digest of the key it is encrypted with, start and end
-type Row = (i32, Option<String>, Option<String>, Moment, Option<Moment>);
-type Columns = (Integer, Nullable<Text>, Nullable<Text>, Timestamptz, Nullable<Timestamptz>);
+/// A key as it is stored
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = crypto_keys, check_for_backend(Pg))]
+struct Row {
+    sequence: i32,
+    secret: Option<String>,
+    /// The digest of the key that the secret is encrypted with
+    secret_key_id: Option<String>,
+    starts_at: Moment,
+    deletes_at: Option<Moment>,
+}
+
+/// The keys of a feature
+///
+/// Features are compared as texts: the type may have labels that are not known here, and lack
+/// some that are.
+#[diesel::dsl::auto_type]
+fn of_feature(feature: Feature) -> _ {
+    let name: &'static str = feature.as_str();
+    crypto_keys::table.filter(crypto_keys::feature.cast::<Text>().eq(name))
+}
+
+/// The digests of the keys that the control plane encrypts with, the newest first
+#[diesel::dsl::auto_type]
+fn active_digests() -> _ {
+    dbcrypt_keys::table
+        .filter(dbcrypt_keys::active_key_digest.is_not_null())
+        .order(dbcrypt_keys::number.desc())
+        .select(dbcrypt_keys::active_key_digest.assume_not_null())
+}
 
 /// The key of a row, and why its secret cannot be read, if it cannot
-fn read(
-    feature: Feature,
-    (sequence, secret, key_id, starts_at, deletes_at): Row,
-    keys: &EncryptionKeys,
-) -> (CryptoKey, Option<Error>) {
-    // The control plane takes an empty digest for none.
-    let digest = key_id.filter(|digest| !digest.is_empty());
-    let decrypted = secret.map(|secret| match digest {
+fn read(feature: Feature, row: Row, keys: &EncryptionKeys) -> (CryptoKey, Option<Error>) {
+    // An empty digest means the same to the control plane as none.
+    let digest = row.secret_key_id.filter(|digest| !digest.is_empty());
+    let decrypted = row.secret.map(|secret| match digest {
         Some(digest) => keys.decrypt(&secret, &digest),
         None => Ok(secret),
     });
@@ -116,84 +153,15 @@ fn read(
     };
     let key = CryptoKey {
         feature,
-        sequence,
+        sequence: row.sequence,
         secret,
-        starts_at: starts_at.0,
-        deletes_at: deletes_at.map(|Moment(end)| end),
+        starts_at: row.starts_at.0,
+        deletes_at: row.deletes_at.map(|Moment(end)| end),
     };
     (key, fault)
 }
 
-/// The keys of a feature that are not deleted
-///
-/// Features are compared as texts: the type may have labels that are not known here, and
-/// lack some that are. The order is that of the primary key, whose index is then read
-/// although nothing is looked up in it: the read connections price any other plan so high
-/// that PostgreSQL would compile it first.
-#[derive(QueryId)]
-struct OfFeature(&'static str);
-
-impl QueryFragment<Pg> for OfFeature {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "\
-SELECT sequence, secret, secret_key_id, starts_at, deletes_at FROM crypto_keys
-WHERE feature::text = ",
-        );
-        out.push_bind_param::<Text, _>(self.0)?;
-        out.push_sql(" AND secret IS NOT NULL ORDER BY feature DESC, sequence DESC");
-        Ok(())
-    }
-}
-
-impl Query for OfFeature {
-    type SqlType = Columns;
-}
-
-/// All rows of a feature, which nobody shall change meanwhile
-#[derive(QueryId)]
-struct ForUpdate(&'static str);
-
-impl QueryFragment<Pg> for ForUpdate {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "\
-SELECT sequence, secret, secret_key_id, starts_at, deletes_at FROM crypto_keys
-WHERE feature::text = ",
-        );
-        out.push_bind_param::<Text, _>(self.0)?;
-        out.push_sql(" ORDER BY feature, sequence FOR UPDATE");
-        Ok(())
-    }
-}
-
-impl Query for ForUpdate {
-    type SqlType = Columns;
-}
-
-/// The digests of the keys that the control plane encrypts with, the newest first
-#[derive(QueryId)]
-struct ActiveDigests;
-
-impl QueryFragment<Pg> for ActiveDigests {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "\
-SELECT active_key_digest FROM dbcrypt_keys
-WHERE active_key_digest IS NOT NULL ORDER BY number DESC",
-        );
-        Ok(())
-    }
-}
-
-impl Query for ActiveDigests {
-    type SqlType = Text;
-}
-
 /// Carries out one change of a rotation
-///
-/// Once a month at most, so that these statements need no place among the prepared ones.
-#[allow(clippy::disallowed_methods, reason = "too rare to be worth preparing")]
 async fn apply(
     change: &Change,
     keys: &EncryptionKeys,
@@ -203,14 +171,13 @@ async fn apply(
         Change::Clear { feature, sequence } => {
             // The digest goes, too: with it the row would keep the control plane from
             // revoking the key that encrypted it.
-            diesel::sql_query(
-                "UPDATE crypto_keys SET secret = NULL, secret_key_id = NULL
-                 WHERE feature::text = $1 AND sequence = $2",
-            )
-            .bind::<Text, _>(feature.as_str())
-            .bind::<Integer, _>(sequence)
-            .execute(connection)
-            .await?;
+            diesel::update(of_feature(*feature).filter(crypto_keys::sequence.eq(sequence)))
+                .set((
+                    crypto_keys::secret.eq(None::<String>),
+                    crypto_keys::secret_key_id.eq(None::<String>),
+                ))
+                .execute(connection)
+                .await?;
         }
         Change::Insert(key) => {
             let (secret, key_id) = match &key.secret {
@@ -220,29 +187,24 @@ async fn apply(
                 }
                 None => (None, None),
             };
-            diesel::sql_query(
-                "INSERT INTO crypto_keys
-                     (feature, sequence, secret, secret_key_id, starts_at, deletes_at)
-                 VALUES ($1::crypto_key_feature, $2, $3, $4, $5, $6)",
-            )
-            .bind::<Text, _>(key.feature.as_str())
-            .bind::<Integer, _>(key.sequence)
-            .bind::<Nullable<Text>, _>(secret)
-            .bind::<Nullable<Text>, _>(key_id)
-            .bind::<Timestamptz, _>(Moment(key.starts_at))
-            .bind::<Nullable<Timestamptz>, _>(key.deletes_at.map(Moment))
-            .execute(connection)
-            .await?;
+            let feature = key.feature.as_str().into_sql::<Text>();
+            diesel::insert_into(crypto_keys::table)
+                .values((
+                    crypto_keys::feature.eq(feature.fallible_cast::<CryptoKeyFeature>()),
+                    crypto_keys::sequence.eq(key.sequence),
+                    crypto_keys::secret.eq(secret),
+                    crypto_keys::secret_key_id.eq(key_id),
+                    crypto_keys::starts_at.eq(Moment(key.starts_at)),
+                    crypto_keys::deletes_at.eq(key.deletes_at.map(Moment)),
+                ))
+                .execute(connection)
+                .await?;
         }
         Change::End { feature, sequence, deletes_at } => {
-            diesel::sql_query(
-                "UPDATE crypto_keys SET deletes_at = $3 WHERE feature::text = $1 AND sequence = $2",
-            )
-            .bind::<Text, _>(feature.as_str())
-            .bind::<Integer, _>(sequence)
-            .bind::<Timestamptz, _>(Moment(*deletes_at))
-            .execute(connection)
-            .await?;
+            diesel::update(of_feature(*feature).filter(crypto_keys::sequence.eq(sequence)))
+                .set(crypto_keys::deletes_at.eq(Moment(*deletes_at)))
+                .execute(connection)
+                .await?;
         }
     }
     Ok(())
@@ -261,7 +223,7 @@ async fn seal(
     if let Some(reason) = secret.unreadable_reason() {
         return Err(Error::invalid_row(reason));
     }
-    let active: Vec<String> = ActiveDigests.load(connection).await?;
+    let active: Vec<String> = active_digests().load(connection).await?;
     let [newest, ..] = &active[..] else { return Ok((secret.to_hex(), None)) };
     let Some(digest) = keys.first_of(&active) else {
         return Err(Error::MissingEncryptionKey { digest: newest.clone() });

@@ -1,24 +1,5 @@
-/// Says that the text of a statement is always the same on one connection, which therefore
-/// prepares it once
-///
-/// What a text depends on beside the statement's type is the generation of the tables, and a
-/// connection knows one.
-macro_rules! prepared_once {
-    ($name:ident<'_>) => {
-        impl diesel::query_builder::QueryId for $name<'_> {
-            type QueryId = $name<'static>;
-
-            const HAS_STATIC_QUERY_ID: bool = true;
-        }
-    };
-    ($name:ident) => {
-        impl diesel::query_builder::QueryId for $name {
-            type QueryId = Self;
-
-            const HAS_STATIC_QUERY_ID: bool = true;
-        }
-    };
-}
+#[macro_use]
+mod sql;
 
 mod accounts;
 mod app_access;
@@ -41,7 +22,6 @@ mod jobs;
 mod journal;
 mod login;
 mod migrate;
-mod mirror;
 mod options;
 mod permissions;
 mod places;
@@ -79,7 +59,7 @@ pub use self::migrate::{FormerRecord, Migrated, Migrations, Owned, Owner};
 pub use self::options::{Options, StatementCounter};
 pub use self::pooling::Pooling;
 use self::reads::Reads;
-use self::tables::{Catalog, Question, Tables};
+use self::tables::{Catalog, Statement, Tables};
 pub use self::tables::{Generation, Grants, Right};
 use self::writes::Writes;
 use crate::{EncryptionKeys, Error, Store};
@@ -112,8 +92,8 @@ pub struct PgStore {
     sign_in: Arc<Reads>,
     access: Arc<Reads>,
     reads: Arc<Reads>,
-    /// The questions that the tables have to fit
-    questions: Vec<Question>,
+    /// The statements that the tables have to fit
+    statements: Vec<Statement>,
     candidates: Arc<Batches<InstanceId>>,
     apps: Arc<Batches<NamedAccess>>,
     terminals: Arc<Batches<TerminalAccess>>,
@@ -148,11 +128,11 @@ impl PgStore {
         let candidates = Arc::new(Batches::new(Arc::clone(&sign_in)));
         let apps = Arc::new(Batches::new(Arc::clone(&access)));
         let terminals = Arc::new(Batches::new(Arc::clone(&access)));
-        let of_apps = Question::OF_APPS.into_iter().filter(|_| options.app_access);
+        let of_apps = Statement::OF_APPS.into_iter().filter(|_| options.app_access);
         let mirror = options.mirror_audit && options.app_access;
-        let mirrored = mirror.then_some(Question::Mirror);
-        let questions = std::iter::once(Question::Candidates).chain(of_apps).chain(mirrored);
-        let questions = questions.collect();
+        let mirrored = mirror.then_some(Statement::Mirror);
+        let statements = std::iter::once(Statement::Candidates).chain(of_apps).chain(mirrored);
+        let statements = statements.collect();
         let writes = Writes::new(connector.clone(), Purpose::Write, options.write_connections);
         let audit = Writes::new(connector.clone(), Purpose::Audit, options.audit_connections);
         let encryption_keys = options.encryption_keys.clone();
@@ -161,7 +141,7 @@ impl PgStore {
             sign_in,
             access,
             reads,
-            questions,
+            statements,
             candidates,
             apps,
             terminals,
@@ -209,7 +189,7 @@ impl Store for PgStore {
     async fn ping(&self) -> Result<(), Error> {
         let tables = timeout(PING_PATIENCE, self.look()).await;
         let tables = tables.map_err(|_| Error::unavailable("no answer within a second"))??;
-        tables.answer(&self.questions).map_err(Error::Tables)
+        tables.fit(&self.statements).map_err(Error::Tables)
     }
 }
 

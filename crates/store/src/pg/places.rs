@@ -14,14 +14,9 @@ use uuid::Uuid;
 use super::values::{Label, Moment, Shared};
 use crate::domain;
 
-/// The columns of a [`PlaceRow`] but for the agents, of `place`
-pub(super) const PLACE: &str = "\
-place.asked_owner, place.id, place.name, place.owner_id, place.owner_name,
-       place.organization_id, place.dormant, place.user_acl, place.group_acl, place.transition,
-       place.cors_behavior, place.max_port_sharing_level";
-
-/// The user asked for, the workspace and its owner's name, what its newest build does,
-/// what its template says, and the agents
+/// The columns of a place, as `app_by_name.sql` selects them: the user who was asked for, the
+/// workspace and its owner's name, what its newest build does, what its template says, and the
+/// agents
 pub(super) type PlaceColumns = (
     SqlUuid,
     SqlUuid,

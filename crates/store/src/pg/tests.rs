@@ -15,7 +15,7 @@ use testkit::Database;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::batches::{self, Batches};
+use super::batches::{BatchQuery, Batches};
 use super::connect::{Connection, SHORT_READS};
 use super::*;
 use crate::authorized::Authorized;
@@ -60,7 +60,7 @@ impl Query for PreparedStatements {
     type SqlType = (Text, Array<Text>);
 }
 
-/// Asks every question that is asked for somebody who waits
+/// Runs every statement for which a caller waits
 async fn ask_everything(store: &PgStore, n: u64) {
     let tokens = [session(n)];
     let system = Subject::system_restricted();
@@ -131,7 +131,7 @@ fn session(n: u64) -> SessionToken {
 }
 
 #[tokio::test]
-async fn each_question_is_prepared_once_and_reads_no_whole_table() {
+async fn each_statement_is_prepared_once_and_reads_no_whole_table() {
     let database = Database::new().await;
     database.fill().await;
     let options = Options::default().read_connections(1).write_connections(1);
@@ -243,14 +243,14 @@ async fn columns_and_labels_that_are_not_known_do_no_harm() {
     assert_eq!(page.rows.len(), 1);
 }
 
-/// A question that the database refuses to answer for zero
+/// A query that the database refuses to answer for zero
 struct Reciprocal(i32);
 
-impl batches::Question for Reciprocal {
+impl BatchQuery for Reciprocal {
     type Answer = i32;
 
-    async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<i32>> {
-        let divisors: Vec<i32> = questions.iter().map(|question| question.0).collect();
+    async fn run(queries: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<i32>> {
+        let divisors: Vec<i32> = queries.iter().map(|query| query.0).collect();
         diesel::select(unnest(array_divide(divisors))).load(&mut &connection.inner).await
     }
 }
@@ -262,7 +262,7 @@ extern "SQL" {
 }
 
 #[tokio::test]
-async fn a_question_at_fault_spoils_no_other_of_its_batch() {
+async fn a_query_at_fault_spoils_no_other_of_its_batch() {
     let database = Database::empty().await;
     database
         .sql(
@@ -288,15 +288,15 @@ async fn a_question_at_fault_spoils_no_other_of_its_batch() {
     assert_eq!(answers, [Ok(100), Ok(50), Ok(25), Ok(20)]);
 }
 
-/// A question that is answered once it is let through, with how many were asked along
+/// A query that is answered once it is let through, with how many share its statement
 struct Held(Arc<Semaphore>);
 
-impl batches::Question for Held {
+impl BatchQuery for Held {
     type Answer = usize;
 
-    async fn ask(questions: &[Self], _: Arc<Connection>) -> QueryResult<Vec<usize>> {
-        questions[0].0.acquire().await.unwrap().forget();
-        Ok(vec![questions.len(); questions.len()])
+    async fn run(queries: &[Self], _: Arc<Connection>) -> QueryResult<Vec<usize>> {
+        queries[0].0.acquire().await.unwrap().forget();
+        Ok(vec![queries.len(); queries.len()])
     }
 }
 
@@ -308,7 +308,7 @@ async fn settle() {
 }
 
 #[tokio::test]
-async fn callers_gather_while_a_statement_is_under_way_but_not_behind_one_that_hangs() {
+async fn callers_gather_while_a_statement_runs_but_not_behind_one_that_hangs() {
     let database = Database::empty().await;
     let store = PgStore::new(database.url(), &Options::default().read_connections(2)).unwrap();
     // Opens both connections, which could not be once no time passes.

@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime};
 
 use app_authz::rbac::{AccessList, Permissions};
 use diesel::deserialize::{self, FromSql, FromSqlRow};
-use diesel::expression::AsExpression;
+use diesel::expression::{AsExpression, CastsTo, FallibleCastsTo, KnownCastSqlTypeName};
 use diesel::pg::{Pg, PgValue};
 use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{BigInt, Inet, Jsonb, Text, Timestamptz};
 
 use super::permissions;
+use super::schema::sql_types;
 use crate::domain;
 
 /// A label of an enumeration, or a text of that form
@@ -26,6 +27,23 @@ impl<T: FromStr<Err = app_authz::Error>> FromSql<Text, Pg> for Label<T> {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
         Ok(Self(std::str::from_utf8(value.as_bytes())?.parse()?))
     }
+}
+
+/// Labels of an enumeration as texts, which need no look-up of the type's number
+macro_rules! cast_to_text {
+    ($($sql_type:ident),+) => {$(
+        impl FallibleCastsTo<Text> for sql_types::$sql_type {}
+        impl CastsTo<Text> for sql_types::$sql_type {}
+    )+};
+}
+
+cast_to_text!(CryptoKeyFeature, ProvisionerJobType);
+
+/// Not each text is the label of a feature
+impl FallibleCastsTo<sql_types::CryptoKeyFeature> for Text {}
+
+impl KnownCastSqlTypeName<Pg> for sql_types::CryptoKeyFeature {
+    const SQL_TYPE_NAME: &'static str = "crypto_key_feature";
 }
 
 /// A point in time, in microseconds; infinity is the last that can be told
@@ -77,7 +95,7 @@ impl ToSql<Inet, Pg> for Address {
 }
 
 /// An access list, which grants nothing to nobody if it is not understood
-#[derive(Debug, FromSqlRow)]
+#[derive(Debug, Default, FromSqlRow)]
 pub(super) struct Shared(pub(super) AccessList);
 
 impl FromSql<Jsonb, Pg> for Shared {

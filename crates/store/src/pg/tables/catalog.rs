@@ -1,13 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
-use diesel::pg::Pg;
-use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment};
+use diesel::QueryResult;
 use diesel::sql_types::{Array, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::generation::Mark;
 use super::task;
+use crate::pg::sql::Sql;
 
 /// What the database says of the tables that authd may use
 ///
@@ -27,7 +27,7 @@ impl Catalog {
     /// It takes no lock on any table and needs no right but to connect.
     pub(crate) async fn read(mut connection: &AsyncPgConnection) -> QueryResult<Self> {
         let tables = task::tables();
-        let read = Read { tables: &tables, kinds: &KINDS };
+        let read = Read { sql: &READ, tables: &tables, kinds: &KINDS };
         let rows: Vec<(bool, String, String, String)> = read.load(&mut connection).await?;
         let mut catalog = Self::default();
         for (is_label, of, name, column_type) in rows {
@@ -60,41 +60,14 @@ impl Catalog {
     }
 }
 
-struct Read<'a> {
-    tables: &'a [&'static str],
-    kinds: &'a [&'static str],
+statement! {
+    struct Read<'a> {
+        tables: &'a [&'static str] as Array<Text>,
+        kinds: &'a [&'static str] as Array<Text>,
+    } -> (Bool, Text, Text, Text)
 }
 
-impl QueryFragment<Pg> for Read<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "\
-SELECT false, asked.name, a.attname::text, format_type(a.atttypid, a.atttypmod)
-FROM unnest(",
-        );
-        out.push_bind_param::<Array<Text>, _>(self.tables)?;
-        out.push_sql(
-            ") AS asked (name)
-JOIN pg_attribute a ON a.attrelid = to_regclass(asked.name)
-WHERE a.attnum > 0 AND NOT a.attisdropped
-UNION ALL
-SELECT true, asked.name, e.enumlabel::text, ''
-FROM unnest(",
-        );
-        out.push_bind_param::<Array<Text>, _>(self.kinds)?;
-        out.push_sql(
-            ") AS asked (name)
-JOIN pg_enum e ON e.enumtypid = to_regtype(asked.name)",
-        );
-        Ok(())
-    }
-}
-
-prepared_once!(Read<'_>);
-
-impl Query for Read<'_> {
-    type SqlType = (Bool, Text, Text, Text);
-}
+static READ: LazyLock<Sql> = LazyLock::new(|| Sql::plain(include_str!("../sql/catalog.sql")));
 
 /// The enumerations of which a label tells generations or spellings apart
 const KINDS: [&str; 1] = ["api_key_scope"];

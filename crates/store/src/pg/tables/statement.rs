@@ -2,11 +2,10 @@ use super::catalog::Catalog;
 use super::generation::Generation;
 use super::need::{self, Need};
 use crate::error::Unfit;
-use crate::pg::{accounts, app_access, candidates, sessions};
 
 /// A question whose statement depends on the generation of the tables
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Question {
+pub(crate) enum Statement {
     /// The agents of an instance, for sign-in
     Candidates,
     /// An app or a port of a workspace by name, and the holders of keys
@@ -18,7 +17,7 @@ pub(crate) enum Question {
     /// The holders of keys
     Holders,
     /// A new key
-    NewKey,
+    NewSession,
     /// The end of a key, and of its user's keys for apps
     LogOut,
     /// Sessions, for an operator
@@ -27,22 +26,28 @@ pub(crate) enum Question {
     Mirror,
 }
 
-impl Question {
+impl Statement {
     pub(crate) const ALL: [Self; 9] = [
         Self::Candidates,
         Self::AppByName,
         Self::AppById,
         Self::Terminal,
         Self::Holders,
-        Self::NewKey,
+        Self::NewSession,
         Self::LogOut,
         Self::Sessions,
         Self::Mirror,
     ];
 
     /// The questions of app access
-    pub(crate) const OF_APPS: [Self; 6] =
-        [Self::AppByName, Self::AppById, Self::Terminal, Self::Holders, Self::NewKey, Self::LogOut];
+    pub(crate) const OF_APPS: [Self; 6] = [
+        Self::AppByName,
+        Self::AppById,
+        Self::Terminal,
+        Self::Holders,
+        Self::NewSession,
+        Self::LogOut,
+    ];
 
     /// The question in words
     pub(crate) const fn name(self) -> &'static str {
@@ -52,7 +57,7 @@ impl Question {
             Self::AppById => "an app by id",
             Self::Terminal => "the terminal of an agent",
             Self::Holders => "the holder of a session",
-            Self::NewKey => "a new session",
+            Self::NewSession => "a new session",
             Self::LogOut => "the end of a session",
             Self::Sessions => "the sessions there are",
             Self::Mirror => "the mirror of the audit",
@@ -67,19 +72,18 @@ impl Question {
         }
     }
 
-    /// The statement before it is adapted to a generation: see [`Text`](super::text::Text)
-    pub(super) fn template(self) -> String {
+    /// Its file; empty for [`Self::Mirror`], whose lines are part of another statement
+    pub(super) const fn file(self) -> &'static str {
         match self {
-            Self::Candidates => candidates::TEMPLATE.to_owned(),
-            Self::AppByName => app_access::by_name(),
-            Self::AppById => app_access::by_id(),
-            Self::Terminal => app_access::by_agent(),
-            Self::Holders => sessions::holders(),
-            Self::NewKey => sessions::NEW_KEY.to_owned(),
-            Self::LogOut => sessions::LOG_OUT.to_owned(),
-            Self::Sessions => accounts::SESSIONS.to_owned(),
-            // Not a statement of its own: it is a part of the one that notes visits.
-            Self::Mirror => String::new(),
+            Self::Candidates => include_str!("../sql/candidates.sql"),
+            Self::AppByName => include_str!("../sql/app_by_name.sql"),
+            Self::AppById => include_str!("../sql/app_by_id.sql"),
+            Self::Terminal => include_str!("../sql/terminal.sql"),
+            Self::Holders => include_str!("../sql/holders.sql"),
+            Self::NewSession => include_str!("../sql/new_session.sql"),
+            Self::LogOut => include_str!("../sql/log_out.sql"),
+            Self::Sessions => include_str!("../sql/list_sessions.sql"),
+            Self::Mirror => "",
         }
     }
 
@@ -90,7 +94,7 @@ impl Question {
             Self::AppByName | Self::AppById => [PLACES, APPS, HOLDERS].concat(),
             Self::Terminal => [PLACES, HOLDERS].concat(),
             Self::Holders => HOLDERS.to_vec(),
-            Self::NewKey => NEW_KEY.to_vec(),
+            Self::NewSession => NEW_SESSION.to_vec(),
             Self::LogOut => LOG_OUT.to_vec(),
             Self::Sessions => SESSIONS.to_vec(),
             Self::Mirror => MIRROR.to_vec(),
@@ -177,7 +181,7 @@ const HOLDERS: &[Need] = &[
 ];
 
 /// The table itself looks whether the user is deleted.
-const NEW_KEY: &[Need] = &[
+const NEW_SESSION: &[Need] = &[
     Need::insert(
         "api_keys",
         "created_at updated_at last_used id hashed_secret user_id expires_at login_type \
