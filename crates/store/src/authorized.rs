@@ -3,12 +3,11 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use app_authz::rbac::{Action, Filter, ObjectId, ResourceType, Subject};
+use app_authz::rbac::{Action, Filter, ResourceType, Subject};
 use app_authz::{
     JobDenial, JobId, Jobs, OrganizationId, ProvisionerJob, Workspace, WorkspaceId,
     authorize_provisioner_job,
 };
-use uuid::Uuid;
 
 use crate::Error;
 
@@ -114,6 +113,7 @@ impl<S> fmt::Debug for Authorized<'_, S> {
 
 /// Rows in order, and where to go on
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Page<T, C> {
     /// At most as many as were asked for; fewer do not mean that these are the last
     pub rows: Vec<T>,
@@ -123,6 +123,7 @@ pub struct Page<T, C> {
 
 /// A job of a provisioner, as far as it went
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JobRecord {
     /// The job
     pub job: ProvisionerJob,
@@ -132,6 +133,14 @@ pub struct JobRecord {
     pub completed_at: Option<SystemTime>,
     /// Why it failed, if it did
     pub error: Option<String>,
+}
+
+impl JobRecord {
+    /// A job that has not ended
+    #[must_use]
+    pub const fn new(job: ProvisionerJob, organization: OrganizationId) -> Self {
+        Self { job, organization, completed_at: None, error: None }
+    }
 }
 
 /// The most rows of a page
@@ -177,9 +186,4 @@ impl Readable {
         let filter = if workspace.dormant { &self.dormant } else { &self.active };
         filter.matches(&workspace.object())
     }
-}
-
-/// The ids that rows of a table can have
-pub(crate) fn uuids(ids: &[ObjectId]) -> Vec<Uuid> {
-    ids.iter().filter_map(|id| Uuid::try_parse(&id.to_string()).ok()).collect()
 }

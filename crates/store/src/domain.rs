@@ -1,7 +1,6 @@
 //! What rows mean, the same for every store
 
 use std::borrow::Cow;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -149,11 +148,6 @@ pub(crate) fn link(expiry: SystemTime, can_refresh: bool) -> OauthLink {
 pub(crate) fn seen_at(key: &ApiKey, update: KeyUpdate) -> Option<SystemTime> {
     let extended = || update.expires_at.and_then(|end| end.checked_sub(key.lifetime));
     update.last_used.or_else(extended)
-}
-
-/// The label of an enumeration
-pub(crate) fn label<T: FromStr<Err = app_authz::Error>>(text: &str) -> Result<T, Error> {
-    text.parse().map_err(Error::invalid_row)
 }
 
 /// A span of time, of which there is none below zero

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::Error;
+use crate::fleet::with_tables;
 
 /// Brings rows of the control plane's tables to where they should be
 pub trait Import: Sync {
@@ -86,6 +87,7 @@ pub trait Row: Serialize {
 
 /// A row that is not as it should be, or was not
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Difference {
     /// The table
     pub table: &'static str,
@@ -113,6 +115,7 @@ pub enum Change {
 ///
 /// Values of columns that hold secrets are left out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ColumnChange {
     /// Its name
     pub column: String,
@@ -161,54 +164,33 @@ impl Difference {
 }
 
 macro_rules! tables {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal ($($key:literal),+);)+) => {
+    ($($table:ident: $row:ident as $variant:ident by $($key:literal)+;)*) => {
         /// A table of the control plane's, in the order in which rows refer to each other
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         #[allow(missing_docs)] // named like the tables
         pub enum Table {
-            $($variant,)+
+            $($variant,)*
         }
 
         impl Table {
-            pub(crate) const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// Its name
+            /// The name of the table
             #[must_use]
             pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
+                match self { $(Self::$variant => stringify!($table),)* }
             }
 
             /// The columns of its primary key
             pub(crate) const fn key(self) -> &'static [&'static str] {
-                match self { $(Self::$variant => &[$($key),+],)+ }
+                match self { $(Self::$variant => &[$($key),+],)* }
             }
         }
     };
 }
 
-tables! {
-    Organizations = "organizations" ("id");
-    Users = "users" ("id");
-    OrganizationMembers = "organization_members" ("organization_id", "user_id");
-    Groups = "groups" ("id");
-    GroupMembers = "group_members" ("user_id", "group_id");
-    CustomRoles = "custom_roles" ("id");
-    UserLinks = "user_links" ("user_id", "login_type");
-    ApiKeys = "api_keys" ("id");
-    Oauth2ProviderAppTokens = "oauth2_provider_app_tokens" ("id");
-    Templates = "templates" ("id");
-    TemplateVersions = "template_versions" ("id");
-    Workspaces = "workspaces" ("id");
-    ProvisionerJobs = "provisioner_jobs" ("id");
-    WorkspaceBuilds = "workspace_builds" ("id");
-    WorkspaceResources = "workspace_resources" ("id");
-    WorkspaceAgents = "workspace_agents" ("id");
-    WorkspaceApps = "workspace_apps" ("id");
-    WorkspaceAgentPortShare = "workspace_agent_port_share" ("workspace_id", "agent_name", "port");
-    WorkspaceProxies = "workspace_proxies" ("id");
-    CryptoKeys = "crypto_keys" ("feature", "sequence");
-}
+with_tables!(tables);
 
 impl Table {
     fn change(self, column: &str, from: &Value, to: &Value) -> ColumnChange {

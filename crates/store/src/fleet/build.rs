@@ -3,11 +3,12 @@ use app_authz::credential::SessionToken;
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
+use super::rows::empty_object;
 use super::{
     ApiKey, Digest, Fleet, Group, GroupMember, JobType, KeyScope, LifecycleState, LoginType,
     Organization, OrganizationMember, ProvisionerJob, SharingLevel, Template, Token, Transition,
     User, UserStatus, Workspace, WorkspaceAgent, WorkspaceApp, WorkspaceBuild, WorkspaceProxy,
-    WorkspaceResource, empty_object,
+    WorkspaceResource,
 };
 
 /// A build and the one resource it made

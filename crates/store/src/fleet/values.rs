@@ -7,7 +7,22 @@ use uuid::Uuid;
 #[cfg(feature = "postgres")]
 use crate::pg::schema::sql_types;
 
+/// An enumeration of the database, whose labels rows hold
+///
+/// One that a decision knows as well converts into its type there. The two stay apart: rows have
+/// the defaults of their columns and a form in JSON, and a decision has neither.
 macro_rules! value {
+    ($sql_type:ident, $(#[$doc:meta])* $name:ident {
+        $($(#[$attr:meta])* $variant:ident = $text:literal,)*
+    } into $domain:ty) => {
+        value!($sql_type, $(#[$doc])* $name { $($(#[$attr])* $variant = $text,)* });
+
+        impl From<$name> for $domain {
+            fn from(value: $name) -> Self {
+                match value { $($name::$variant => Self::$variant,)* }
+            }
+        }
+    };
     ($sql_type:ident, $(#[$doc:meta])* $name:ident {
         $($(#[$attr:meta])* $variant:ident = $text:literal,)*
     }) => {
@@ -16,6 +31,7 @@ macro_rules! value {
         #[cfg_attr(feature = "postgres", derive(diesel::expression::AsExpression, diesel::deserialize::FromSqlRow))]
         #[cfg_attr(feature = "postgres", diesel(sql_type = sql_types::$sql_type))]
         #[allow(missing_docs)] // the variants are the labels of the type
+        #[non_exhaustive]
         pub enum $name {
             $($(#[$attr])* #[serde(rename = $text)] $variant,)*
         }
@@ -25,6 +41,12 @@ macro_rules! value {
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
+            }
+
+            /// The value of a label in the database
+            #[must_use]
+            pub fn of_label(label: &str) -> Option<Self> {
+                [$(Self::$variant,)*].into_iter().find(|value| value.as_str() == label)
             }
         }
 
@@ -42,13 +64,10 @@ macro_rules! value {
         #[cfg(feature = "postgres")]
         impl diesel::deserialize::FromSql<sql_types::$sql_type, diesel::pg::Pg> for $name {
             fn from_sql(bytes: diesel::pg::PgValue<'_>) -> diesel::deserialize::Result<Self> {
-                match bytes.as_bytes() {
-                    $(bytes if bytes == $text.as_bytes() => Ok(Self::$variant),)*
-                    bytes => {
-                        let text = String::from_utf8_lossy(bytes);
-                        Err(format!("`{text}` is no {}", stringify!($sql_type)).into())
-                    }
-                }
+                let label = std::str::from_utf8(bytes.as_bytes())?;
+                let unknown =
+                    || format!("`{label}` is not a label of {}", stringify!($sql_type)).into();
+                Self::of_label(label).ok_or_else(unknown)
             }
         }
     };
@@ -73,7 +92,7 @@ value!(
         #[default]
         Simple = "simple",
         Passthru = "passthru",
-    }
+    } into app_authz::CorsBehavior
 );
 
 value!(
@@ -84,7 +103,7 @@ value!(
         #[default]
         WorkspaceBuild = "workspace_build",
         TemplateVersionDryRun = "template_version_dry_run",
-    }
+    } into app_authz::JobKind
 );
 
 value!(
@@ -115,7 +134,7 @@ value!(
         Token = "token",
         None = "none",
         Oauth2ProviderApp = "oauth2_provider_app",
-    }
+    } into app_authz::credential::LoginType
 );
 
 value!(
@@ -137,7 +156,7 @@ value!(
         Authenticated = "authenticated",
         Organization = "organization",
         Public = "public",
-    }
+    } into app_authz::SharingLevel
 );
 
 value!(
@@ -148,7 +167,7 @@ value!(
         Start = "start",
         Stop = "stop",
         Delete = "delete",
-    }
+    } into app_authz::Transition
 );
 
 value!(
@@ -159,7 +178,7 @@ value!(
         Suspended = "suspended",
         #[default]
         Dormant = "dormant",
-    }
+    } into app_authz::credential::UserStatus
 );
 
 /// What a key may do, by the label in the database, such as `coder:all`
@@ -204,7 +223,7 @@ value!(
         #[default]
         WorkspaceAppsToken = "workspace_apps_token",
         WorkspaceAppsApiKey = "workspace_apps_api_key",
-    }
+    } into app_authz::token::Feature
 );
 
 macro_rules! secret {

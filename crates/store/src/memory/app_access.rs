@@ -3,9 +3,8 @@ use std::sync::Arc;
 use app_authz::credential::SessionToken;
 use app_authz::rbac::{AccessList, Acl};
 use app_authz::{
-    Agent, AgentId, AgentInHost, App, AppAccess, AppId, AppRequest, Contact, CorsBehavior,
-    Directory, NameOrId, OrganizationId, Place, Port, PortShare, SharingLevel, UserId, Workspace,
-    WorkspaceId,
+    Agent, AgentId, AgentInHost, App, AppAccess, AppId, AppRequest, Contact, Directory, NameOrId,
+    OrganizationId, Place, Port, PortShare, UserId, Workspace, WorkspaceId,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -30,24 +29,20 @@ impl Directory for MemoryStore {
             None => tables.named(request),
         };
         let holders = tables.holders(tokens)?.into_iter().map(Arc::new).collect();
-        Ok(AppAccess {
-            place: place.transpose()?.map(Arc::new),
-            holders,
-            agent_in_host: AgentInHost::default(),
-        })
+        Ok(AppAccess { place: place.map(Arc::new), holders, agent_in_host: AgentInHost::default() })
     }
 }
 
 impl Tables {
-    fn of_agent(&self, id: AgentId) -> Option<Result<Place, Error>> {
+    fn of_agent(&self, id: AgentId) -> Option<Place> {
         let agent = self.agents.get(&id.0).filter(|agent| !agent.deleted)?;
         let build = self.build_of(agent).filter(|build| self.is_newest(build))?;
         let workspace = self.workspaces.get(&build.workspace_id).filter(|w| !w.deleted)?;
         let place = self.place(workspace.owner_id, workspace, build)?;
-        Some(place.map(|place| Place { agents: vec![describe(agent)], ..place }))
+        Some(Place { agents: vec![describe(agent)], ..place })
     }
 
-    fn named(&self, request: &AppRequest) -> Option<Result<Place, Error>> {
+    fn named(&self, request: &AppRequest) -> Option<Place> {
         let owner = match NameOrId::from(request.user()) {
             NameOrId::Id(id) => self.users.get(&id)?.id,
             NameOrId::Name(name) => *self.user_by_name.get(&name.to_lowercase())?,
@@ -60,7 +55,7 @@ impl Tables {
         let (_, job) = self.newest_build.get(&workspace.id)?;
         let build = self.build_by_job.get(job)?;
         let place = self.place(owner, workspace, build)?;
-        Some(place.and_then(|place| self.with_agents(place, job, request.slug_or_port())))
+        Some(self.with_agents(place, job, request.slug_or_port()))
     }
 
     /// The place without its agents
@@ -69,24 +64,20 @@ impl Tables {
         asked_owner: Uuid,
         workspace: &fleet::Workspace,
         build: &WorkspaceBuild,
-    ) -> Option<Result<Place, Error>> {
+    ) -> Option<Place> {
         let described = self.describe(workspace)?;
         let template = self.templates.get(&workspace.template_id);
-        Some((|| {
-            let max_port_sharing = template.map(|template| template.max_port_sharing_level);
-            let max_port_sharing = max_port_sharing.map(sharing).transpose()?;
-            let cors = template.map(|template| domain::label(template.cors_behavior.as_str()));
-            Ok(Place {
-                asked_owner: UserId(asked_owner),
-                workspace: described,
-                transition: domain::label(build.transition.as_str())?,
-                agents: Vec::new(),
-                apps: Vec::new(),
-                port_shares: Vec::new(),
-                cors: cors.transpose()?.unwrap_or(CorsBehavior::Simple),
-                max_port_sharing: Some(domain::max_port_sharing(max_port_sharing)),
-            })
-        })())
+        let max_port_sharing = template.map(|template| template.max_port_sharing_level.into());
+        Some(Place {
+            asked_owner: UserId(asked_owner),
+            workspace: described,
+            transition: build.transition.into(),
+            agents: Vec::new(),
+            apps: Vec::new(),
+            port_shares: Vec::new(),
+            cors: template.map(|template| template.cors_behavior.into()).unwrap_or_default(),
+            max_port_sharing: Some(domain::max_port_sharing(max_port_sharing)),
+        })
     }
 
     /// The workspace, if its owner is known
@@ -103,7 +94,7 @@ impl Tables {
         })
     }
 
-    fn with_agents(&self, mut place: Place, job: &Uuid, asked: &str) -> Result<Place, Error> {
+    fn with_agents(&self, mut place: Place, job: &Uuid, asked: &str) -> Place {
         let port = asked.parse::<Port>().ok();
         let resources = self.resources_by_job.get(job).into_iter().flatten();
         let agents = resources.filter_map(|id| self.agents_by_resource.get(id)).flatten();
@@ -114,7 +105,7 @@ impl Tables {
                     place.port_shares.push(PortShare {
                         agent_name: agent.name.clone(),
                         port: port.number(),
-                        sharing: sharing(*level)?,
+                        sharing: (*level).into(),
                     });
                 }
             } else if let Some(app) = self.apps.get(&(agent.id, asked.to_owned())) {
@@ -124,13 +115,13 @@ impl Tables {
                     slug: app.slug.clone(),
                     url: app.url.clone().unwrap_or_default(),
                     external: app.external,
-                    sharing: sharing(app.sharing_level)?,
+                    sharing: app.sharing_level.into(),
                 });
             }
             place.agents.push(describe(agent));
         }
         domain::put_in_order(&mut place);
-        Ok(place)
+        place
     }
 }
 
@@ -146,10 +137,6 @@ fn describe(agent: &WorkspaceAgent) -> Agent {
             connection_timeout: domain::seconds(agent.connection_timeout_seconds.into()),
         },
     }
-}
-
-fn sharing(level: fleet::SharingLevel) -> Result<SharingLevel, Error> {
-    domain::label(level.as_str())
 }
 
 /// The access lists of two columns

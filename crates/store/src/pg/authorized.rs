@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use app_authz::rbac::ObjectId;
 use app_authz::{JobId, JobKind, OrganizationId, ProvisionerJob, Workspace, WorkspaceId};
 use diesel::dsl::not;
 use diesel::prelude::*;
@@ -13,7 +14,7 @@ use super::schema::{provisioner_jobs, users, workspaces};
 use super::values::{Label, Moment};
 use super::workspaces::{AccessLists, Columns, WorkspaceRow, workspace};
 use crate::Error;
-use crate::authorized::{JobRecord, Readable, Rows, uuids};
+use crate::authorized::{JobRecord, Readable, Rows};
 
 impl Rows for PgStore {
     async fn workspace(&self, id: WorkspaceId) -> Result<Option<Workspace>, Error> {
@@ -126,4 +127,9 @@ statement! {
 
 fn organizations(ids: &[OrganizationId]) -> Vec<Uuid> {
     ids.iter().map(|id| id.0).collect()
+}
+
+/// The ids that rows of a table can have
+fn uuids(ids: &[ObjectId]) -> Vec<Uuid> {
+    ids.iter().filter_map(|id| Uuid::try_parse(&id.to_string()).ok()).collect()
 }

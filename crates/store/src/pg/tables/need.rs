@@ -18,6 +18,7 @@ pub(in crate::pg) struct Need {
 /// What a statement does with a table
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Right {
     /// To read columns
     Select,
