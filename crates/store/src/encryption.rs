@@ -84,7 +84,7 @@ impl EncryptionKeys {
         let missing = || Error::MissingEncryptionKey { digest: digest.to_owned() };
         let key = self.key(digest).ok_or_else(missing)?;
         let invalid = |problem: &str| {
-            Error::invalid_row(format_args!("a value of the encryption key `{digest}` {problem}"))
+            Error::invalid_row(format!("a value of the encryption key `{digest}` {problem}"))
         };
         let mut bytes = BASE64.decode(value).map_err(|_| invalid("is not base64"))?;
         let (nonce, sealed) =
@@ -254,7 +254,10 @@ mod tests {
             let Err(Error::InvalidRow { reason }) = all.decrypt(&value, digest) else {
                 panic!("{value}")
             };
-            assert!(reason.contains(digest) && reason.contains(problem), "{value}: {reason}");
+            assert!(
+                reason.to_string().contains(digest) && reason.to_string().contains(problem),
+                "{value}: {reason}"
+            );
         }
     }
 

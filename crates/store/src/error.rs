@@ -1,9 +1,14 @@
+use std::error::Error as StdError;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
 use thiserror::Error;
 
 /// Why a store could not answer or be prepared
 ///
-/// Nothing here prints the password of a database URL or a value that was bound
-/// to a statement.
+/// Neither `Display` nor `Debug` prints the password of a database URL or a value that was
+/// bound to a statement. `Display` has the text of the source, which logs need not repeat.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
@@ -41,7 +46,8 @@ pub enum Error {
     #[error("a row is not understood: {reason}")]
     InvalidRow {
         /// What is wrong with it
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// The URL is not understood
     #[error("the database URL is not understood: {reason}")]
@@ -53,7 +59,8 @@ pub enum Error {
     #[error("migrating the database failed: {reason}")]
     Migration {
         /// What the database said
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// The control plane encrypts with a key that is missing here
     #[error(
@@ -80,7 +87,8 @@ pub enum Error {
     #[error("the database refused a statement: {reason}")]
     Query {
         /// What the database said
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// The control plane's tables are not of a shape that is known
     ///
@@ -93,7 +101,8 @@ pub enum Error {
     #[error("TLS to the database is not usable: {reason}")]
     Tls {
         /// What is missing or unusable on this side
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// The database cannot be reached, or did not answer in time
     ///
@@ -101,11 +110,62 @@ pub enum Error {
     #[error("the database is unavailable: {reason}")]
     Unavailable {
         /// What was tried and why it failed
-        reason: String,
+        #[source]
+        reason: Cause,
     },
 }
 
-/// What the tables lack for a question
+/// An error that a store met, or a fault that it found itself
+///
+/// Two causes are equal if their texts are.
+#[derive(Clone)]
+pub struct Cause(Arc<dyn StdError + Send + Sync>);
+
+impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for Cause {
+    fn from(error: E) -> Self {
+        Self(Arc::from(error.into()))
+    }
+}
+
+impl Deref for Cause {
+    type Target = dyn StdError + Send + Sync;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The text alone: the `Debug` of a driver's error may print rows
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.to_string(), f)
+    }
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for Cause {}
+
+/// An error, and what was found out about it or where it happened
+#[cfg(feature = "postgres")]
+#[derive(Debug, Error)]
+#[error("{context}: {source}")]
+pub(crate) struct InContext<E: StdError + 'static> {
+    pub(crate) context: String,
+    pub(crate) source: E,
+}
+
+/// What the tables lack for a statement
 #[cfg(feature = "postgres")]
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{question} needs {missing}; the tables are otherwise those of {generation}")]
@@ -131,48 +191,49 @@ impl Error {
         }
     }
 
-    pub(crate) fn invalid_row(reason: impl std::fmt::Display) -> Self {
-        Self::InvalidRow { reason: reason.to_string() }
+    pub(crate) fn invalid_row(reason: impl Into<Cause>) -> Self {
+        Self::InvalidRow { reason: reason.into() }
     }
 
-    pub(crate) fn query(reason: impl std::fmt::Display) -> Self {
-        Self::Query { reason: reason.to_string() }
+    pub(crate) fn query(reason: impl Into<Cause>) -> Self {
+        Self::Query { reason: reason.into() }
     }
 }
 
 #[cfg(feature = "postgres")]
 impl Error {
-    pub(crate) fn unavailable(reason: impl std::fmt::Display) -> Self {
-        Self::Unavailable { reason: reason.to_string() }
+    pub(crate) fn unavailable(reason: impl Into<Cause>) -> Self {
+        Self::Unavailable { reason: reason.into() }
     }
 
-    pub(crate) fn migration(reason: impl std::fmt::Display) -> Self {
-        Self::Migration { reason: reason.to_string() }
+    pub(crate) fn migration(reason: impl Into<Cause>) -> Self {
+        Self::Migration { reason: reason.into() }
     }
 }
 
 #[cfg(feature = "postgres")]
 impl From<diesel::result::Error> for Error {
-    /// A connection that ended makes the database unavailable; whatever else goes
-    /// wrong is the statement's fault
+    /// A connection that ended makes the database unavailable; any other failure is the
+    /// statement's fault
     fn from(error: diesel::result::Error) -> Self {
         use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
         use diesel::result::Error::{DatabaseError, DeserializationError, QueryBuilderError};
 
-        match &error {
+        match error {
             DatabaseError(ClosedConnection | UnableToSendCommand, _) => Self::unavailable(error),
-            QueryBuilderError(error) if error.is::<Unfit>() => {
-                error.downcast_ref().cloned().map_or_else(|| Self::query(error), Self::Tables)
-            }
+            QueryBuilderError(error) => match error.downcast::<Unfit>() {
+                Ok(unfit) => Self::Tables(*unfit),
+                Err(error) => Self::query(QueryBuilderError(error)),
+            },
             DeserializationError(error) => {
                 // The outermost says which column, and the innermost what is wrong.
-                let mut cause: &dyn std::error::Error = &**error;
+                let mut cause: &dyn StdError = &*error;
                 while let Some(source) = cause.source() {
                     cause = source;
                 }
-                Self::invalid_row(cause)
+                Self::invalid_row(cause.to_string())
             }
-            _ => Self::query(error),
+            error => Self::query(error),
         }
     }
 }

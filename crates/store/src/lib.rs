@@ -23,9 +23,9 @@ use app_authz::{Directory, Jobs, Proxies};
 use crate::authorized::Rows;
 #[cfg(feature = "postgres")]
 pub use crate::encryption::EncryptionKeys;
-pub use crate::error::Error;
 #[cfg(feature = "postgres")]
 pub use crate::error::Unfit;
+pub use crate::error::{Cause, Error};
 use crate::import::Import;
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "cluster")]

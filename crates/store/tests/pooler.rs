@@ -145,7 +145,10 @@ async fn settings_of_the_url_that_a_pooler_keeps_back_are_named() {
         let url = format!("{}?search_path=elsewhere", pooler.url());
         let error = PgStore::connect(&url, &Options::default()).await.unwrap_err();
         let Error::Unavailable { reason } = error else { panic!("{error}") };
-        assert!(reason.contains("keeps `search_path` from the server"), "{extra}: {reason}");
+        assert!(
+            reason.to_string().contains("keeps `search_path` from the server"),
+            "{extra}: {reason}"
+        );
         // What the role has anyway does no harm.
         if extra == drop {
             let url = format!("{}?search_path=%22$user%22,public", pooler.url());

@@ -38,7 +38,7 @@ impl Deeds {
         let mut refused = BTreeSet::new();
         let mut note = |deed, done: Result<(), Error>| match done {
             Ok(()) => {}
-            Err(Error::Query { reason }) if reason.contains("permission denied") => {
+            Err(Error::Query { reason }) if reason.to_string().contains("permission denied") => {
                 refused.insert(deed);
             }
             Err(error) => panic!("{deed}: {error}"),

@@ -62,7 +62,7 @@ where
     let imported = apps.store.import(&rows, dry_run).await;
     let differences = imported.map_err(|error| match error {
         store::Error::ControlPlane { changes } => AccessFailure::ControlPlane(changes),
-        store::Error::Query { reason } => AccessFailure::Contradiction(reason),
+        store::Error::Query { reason } => AccessFailure::Contradiction(reason.to_string()),
         error => AccessFailure::Store(error),
     })?;
     let removed = |d: &&Difference| d.change == store::import::Change::Removed;

@@ -101,7 +101,7 @@ impl Connector {
             let hosts = self.url.hosts.iter().map(|host| format!("`{host}`"));
             let hosts: Vec<_> = hosts.collect();
             let (hosts, patience) = (hosts.join(", "), patience.as_secs_f32());
-            Err(Error::unavailable(format_args!("no connection to {hosts} within {patience} s")))
+            Err(Error::unavailable(format!("no connection to {hosts} within {patience} s")))
         })
     }
 

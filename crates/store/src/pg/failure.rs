@@ -5,6 +5,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use super::connect::Connection;
 use super::tables::Catalog;
 use crate::Error;
+use crate::error::InContext;
 
 /// What a statement failed of
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +60,13 @@ impl Failure {
     pub(super) fn error(self, error: DieselError) -> Error {
         match self {
             Self::Lost => Error::unavailable(error),
-            Self::TablesChanged => {
-                Error::unavailable(format_args!("the tables are being changed: {error}"))
-            }
-            Self::TooSlow => Error::unavailable(format_args!("the database gave up: {error}")),
+            Self::TablesChanged => unavailable("the tables are being changed", error),
+            Self::TooSlow => unavailable("the database gave up", error),
             Self::Refused | Self::Statement => error.into(),
         }
     }
+}
+
+fn unavailable(context: &str, source: DieselError) -> Error {
+    Error::unavailable(InContext { context: context.to_owned(), source })
 }

@@ -108,11 +108,11 @@ async fn keeps_statements(
     // Prepared and used in two steps, which are two transactions.
     let prepared = match one.prepare("SELECT pg_backend_pid()").await {
         Ok(statement) => statement,
-        Err(error) => return lost(&error).map(Some),
+        Err(error) => return lost(error).map(Some),
     };
     let prepared_at = match execute(one, &prepared).await {
         Ok(process) => process,
-        Err(error) => return lost(&error).map(Some),
+        Err(error) => return lost(error).map(Some),
     };
     if let Err(error) = other.batch_execute("BEGIN").await {
         let reason = match error.as_db_error() {
@@ -127,7 +127,7 @@ async fn keeps_statements(
         let patience = WAIT.min(connector.patience());
         match timeout(patience, execute(one, &prepared)).await {
             Ok(Ok(_)) => Some(true),
-            Ok(Err(error)) => Some(lost(&error)?),
+            Ok(Err(error)) => Some(lost(error)?),
             Err(_) => None,
         }
     } else {
@@ -142,7 +142,7 @@ async fn execute(client: &Client, statement: &Statement) -> Result<i32, tokio_po
 }
 
 /// `false` if `error` says that a prepared statement was not where it was looked for
-fn lost(error: &tokio_postgres::Error) -> Result<bool, Error> {
+fn lost(error: tokio_postgres::Error) -> Result<bool, Error> {
     match error.code() {
         Some(
             &SqlState::INVALID_SQL_STATEMENT_NAME

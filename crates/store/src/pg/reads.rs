@@ -80,7 +80,7 @@ impl Reads {
             // behind it.
             slot.current.store(None);
             let patience = self.patience.as_secs_f32();
-            Err(Error::unavailable(format_args!("no answer within {patience} s")))
+            Err(Error::unavailable(format!("no answer within {patience} s")))
         })
     }
 }

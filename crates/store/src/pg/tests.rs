@@ -284,7 +284,9 @@ async fn a_query_at_fault_spoils_no_other_of_its_batch() {
         answers.push(caller.await.unwrap());
     }
     let Err(Error::Query { reason }) = answers.remove(2) else { panic!("{answers:?}") };
-    assert_eq!(reason, "division by zero");
+    assert_eq!(reason.to_string(), "division by zero");
+    let source = reason.downcast_ref::<diesel::result::Error>();
+    assert!(matches!(source, Some(diesel::result::Error::DatabaseError(..))), "{reason:?}");
     assert_eq!(answers, [Ok(100), Ok(50), Ok(25), Ok(20)]);
 }
 

@@ -9,6 +9,7 @@ use postgres_openssl::{MakeTlsConnector, set_postgresql_alpn};
 
 use super::url::Secret;
 use crate::Error;
+use crate::error::InContext;
 
 /// How connections to the database are secured
 ///
@@ -142,8 +143,10 @@ impl Identity {
 impl Pem {
     fn read(&self, parameter: &str) -> Result<Vec<u8>, Error> {
         match self {
-            Self::File(path) => std::fs::read(path)
-                .map_err(|error| self.fault(parameter, format_args!("cannot be read: {error}"))),
+            Self::File(path) => std::fs::read(path).map_err(|source| {
+                let context = format!("{} cannot be read", self.place(parameter));
+                Error::Tls { reason: InContext { context, source }.into() }
+            }),
             Self::Inline(text) => Ok(text.reveal().as_bytes().to_vec()),
         }
     }
@@ -157,7 +160,7 @@ impl Pem {
     }
 
     fn fault(&self, parameter: &str, fault: impl std::fmt::Display) -> Error {
-        Error::Tls { reason: format!("{} {fault}", self.place(parameter)) }
+        Error::Tls { reason: format!("{} {fault}", self.place(parameter)).into() }
     }
 
     /// What it is called in an error
@@ -170,5 +173,5 @@ impl Pem {
 }
 
 fn unusable(error: ErrorStack) -> Error {
-    Error::Tls { reason: error.to_string() }
+    Error::Tls { reason: error.into() }
 }

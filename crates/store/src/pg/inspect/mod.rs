@@ -37,7 +37,7 @@ impl PgStore {
         let longest = 5 * self.connector.options().statement_timeout;
         let looked = timeout(longest, self.look_with(&connection, asked, clock)).await;
         looked.map_err(|_| {
-            Error::unavailable(format_args!("no answer within {} s", longest.as_secs_f32()))
+            Error::unavailable(format!("no answer within {} s", longest.as_secs_f32()))
         })?
     }
 

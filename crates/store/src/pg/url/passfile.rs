@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::{Host, Secret};
 use crate::Error;
+use crate::error::InContext;
 
 /// The password that a password file has for a database
 ///
@@ -19,8 +20,9 @@ pub(super) fn password(
     database: &str,
     user: &str,
 ) -> Result<Secret, Error> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        Error::unavailable(format_args!("passfile `{}`: {error}", file.display()))
+    let text = std::fs::read_to_string(file).map_err(|source| {
+        let context = format!("passfile `{}`", file.display());
+        Error::unavailable(InContext { context, source })
     })?;
     let port = host.port.to_string();
     let wanted = [host.names_in_passfile(), vec![port], vec![database.into()], vec![user.into()]];
@@ -34,7 +36,7 @@ pub(super) fn password(
         fits.then_some(password)
     });
     password.map(Secret).ok_or_else(|| {
-        Error::unavailable(format_args!("passfile `{}` has no line for it", file.display()))
+        Error::unavailable(format!("passfile `{}` has no line for it", file.display()))
     })
 }
 
