@@ -7,21 +7,21 @@ use thiserror::Error;
 
 /// Why a store could not answer or be prepared
 ///
-/// Neither `Display` nor `Debug` prints the password of a database URL or a value that was
-/// bound to a statement. `Display` has the text of the source, which logs need not repeat.
+/// Neither `Display` nor `Debug` prints the password of a database URL, or a value that was bound
+/// to a statement. `Display` includes the text of the source, so logs need not repeat it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The tables are a control plane's, and only it changes such rows
+    /// The tables belong to a control plane, and only that may change such rows
     #[error(
         "these tables are a control plane's, and this would change {changes}; \
          `--into-control-plane` lets authd do that"
     )]
     ControlPlane {
-        /// What would be changed, by table
+        /// The rows that would be changed, by table
         changes: String,
     },
-    /// A table of a control plane is there, and no migration of ours created it
+    /// A table of a control plane exists that no migration of authd created
     #[error(
         "the database has a table `{table}` that authd did not create; \
          beside a control plane, use `authd migrate --owned-only`"
@@ -30,77 +30,77 @@ pub enum Error {
         /// One such table
         table: &'static str,
     },
-    /// A key of those that the control plane encrypts with is not usable
+    /// One of the keys with which the control plane encrypts is not usable
     #[error("encryption key {number} of {of} {problem}")]
     InvalidEncryptionKey {
-        /// The place in the list, from 1
+        /// The position of the key in the list, from 1
         number: usize,
-        /// How many keys the list has
+        /// The number of keys in the list
         of: usize,
-        /// What is wrong with it; nothing of the key itself
+        /// What is wrong with the key, without any part of it
         problem: String,
     },
-    /// A row holds what cannot be told from a grant of more than it should
+    /// A row has a value that is not known, and that may grant or deny something
     ///
-    /// Such as a label that is not known, or a role's permissions that cannot be read.
+    /// For example an unknown label, or permissions of a role that cannot be parsed.
     #[error("a row is not understood: {reason}")]
     InvalidRow {
-        /// What is wrong with it
+        /// What is wrong with the row
         #[source]
         reason: Cause,
     },
-    /// The URL is not understood
+    /// The database URL is invalid
     #[error("the database URL is not understood: {reason}")]
     InvalidUrl {
-        /// Which parameter is wrong and what was expected, without any secret
+        /// The parameter that is wrong and what was expected, without secrets
         reason: String,
     },
-    /// A migration failed, and with it all that would have followed
+    /// A migration failed; those after it were not applied
     #[error("migrating the database failed: {reason}")]
     Migration {
-        /// What the database said
+        /// The error of the database
         #[source]
         reason: Cause,
     },
-    /// The control plane encrypts with a key that is missing here
+    /// The control plane encrypts with a key that authd does not have
     #[error(
         "the control plane encrypts its keys (`crypto_keys`); the key with digest `{digest}` is \
          not among --external-token-encryption-keys"
     )]
     MissingEncryptionKey {
-        /// The digest under which the control plane has the key
+        /// The digest under which the control plane lists the key
         digest: String,
     },
-    /// The system has no random bytes
+    /// The system's random number generator failed
     #[error("the system has no random bytes")]
     NoRandomness,
-    /// A pooler stands between authd and the database, and authd cannot work through it
+    /// authd cannot work through the pooler in front of the database
     #[error("the pooler before the database cannot be used: {reason}")]
     Pooler {
-        /// What it lacks
+        /// What the pooler lacks
         reason: String,
     },
     /// The tables of users, workspaces and agents are authd's own
     #[error("authd stands alone in this database; there is no control plane to leave")]
     NoControlPlane,
-    /// The database answered, with an error
+    /// The database answered with an error
     #[error("the database refused a statement: {reason}")]
     Query {
-        /// What the database said
+        /// The error of the database
         #[source]
         reason: Cause,
     },
-    /// The control plane's tables are not of a shape that is known
+    /// The control plane's tables do not have a known shape
     ///
-    /// They may be too old, or newer than this release of authd, or half-way between. The
-    /// same call may succeed later, once an upgrade has ended.
+    /// They may be too old, newer than this release of authd, or in the middle of an upgrade.
+    /// The same call may succeed once an upgrade has ended.
     #[cfg(feature = "postgres")]
     #[error("the tables of the control plane do not fit: {0}")]
     Tables(Unfit),
-    /// Connections cannot be secured as the URL asks
+    /// TLS cannot be set up as the URL demands
     #[error("TLS to the database is not usable: {reason}")]
     Tls {
-        /// What is missing or unusable on this side
+        /// What is missing or not usable on this side
         #[source]
         reason: Cause,
     },
@@ -109,13 +109,13 @@ pub enum Error {
     /// The same call may succeed later.
     #[error("the database is unavailable: {reason}")]
     Unavailable {
-        /// What was tried and why it failed
+        /// What was tried, and why it failed
         #[source]
         reason: Cause,
     },
 }
 
-/// An error that a store met, or a fault that it found itself
+/// The error that made an operation fail, or a description of the fault
 ///
 /// Two causes are equal if their texts are.
 #[derive(Clone)]
@@ -156,7 +156,7 @@ impl PartialEq for Cause {
 
 impl Eq for Cause {}
 
-/// An error, and what was found out about it or where it happened
+/// An error with its context, such as the file that could not be read
 #[cfg(feature = "postgres")]
 #[derive(Debug, Error)]
 #[error("{context}: {source}")]
@@ -171,16 +171,16 @@ pub(crate) struct InContext<E: StdError + 'static> {
 #[error("{question} needs {missing}; the tables are otherwise those of {generation}")]
 #[non_exhaustive]
 pub struct Unfit {
-    /// The question, in words
+    /// The purpose of the statement, in words
     pub question: &'static str,
     /// The table or column that is missing
     pub missing: String,
-    /// The generation that the tables otherwise have
+    /// The generation that the tables have otherwise
     pub generation: crate::Generation,
 }
 
 impl Error {
-    /// Whether the same call may succeed later, without any change on this side
+    /// Whether the same call may succeed later without a change on this side
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
@@ -226,7 +226,7 @@ impl From<diesel::result::Error> for Error {
                 Err(error) => Self::query(QueryBuilderError(error)),
             },
             DeserializationError(error) => {
-                // The outermost says which column, and the innermost what is wrong.
+                // The outermost error names the column, and the innermost says what is wrong.
                 let mut cause: &dyn StdError = &*error;
                 while let Some(source) = cause.source() {
                     cause = source;

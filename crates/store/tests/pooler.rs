@@ -29,7 +29,7 @@ async fn nothing_that_authd_sets_reaches_other_clients_of_a_pooler() {
                 current_database(), 'America/St_Johns'); END $$";
     database.sql(zone).await;
     for mode in ["session", "transaction"] {
-        // Nothing of a session is taken back, so that whatever is set is seen.
+        // The pooler resets nothing, so that a setting would be visible to the next client.
         let Some(pooler) = Pooler::start(&database, mode, "server_reset_query =") else { return };
         let before = pooler.settings().await;
         assert!(before[0].contains("TimeZone=America/St_Johns"), "{before:?}");

@@ -1,7 +1,7 @@
 /// Calls a macro with the list of tables, in the order in which rows refer to each other
 ///
-/// Each entry has the table, the type of its rows, its variant of [`Table`](crate::import::Table),
-/// and the columns of its primary key.
+/// An entry is the table, the type of its rows, its variant of [`Table`](crate::import::Table), and
+/// the columns of its primary key.
 macro_rules! with_tables {
     ($callback:ident) => {
         $callback! {

@@ -7,10 +7,10 @@ use uuid::Uuid;
 #[cfg(feature = "postgres")]
 use crate::pg::schema::sql_types;
 
-/// An enumeration of the database, whose labels rows hold
+/// Declares an enumeration of the database
 ///
-/// One that a decision knows as well converts into its type there. The two stay apart: rows have
-/// the defaults of their columns and a form in JSON, and a decision has neither.
+/// An enumeration that decisions also use converts `into` their type. The two types stay apart:
+/// rows have the defaults of their columns and a form in JSON, and decisions have neither.
 macro_rules! value {
     ($sql_type:ident, $(#[$doc:meta])* $name:ident {
         $($(#[$attr:meta])* $variant:ident = $text:literal,)*
@@ -75,7 +75,7 @@ macro_rules! value {
 
 value!(
     WorkspaceAppHealth,
-    /// What an app's health check last said
+    /// Result of an app's last health check
     AppHealth {
         #[default]
         Disabled = "disabled",
@@ -87,7 +87,7 @@ value!(
 
 value!(
     CorsBehavior,
-    /// Who answers an app's cross-origin preflights
+    /// Who answers cross-origin preflight requests for an app
     CorsBehavior {
         #[default]
         Simple = "simple",
@@ -97,7 +97,7 @@ value!(
 
 value!(
     ProvisionerJobType,
-    /// What a job is for
+    /// The purpose of a provisioner job
     JobType {
         TemplateVersionImport = "template_version_import",
         #[default]
@@ -108,7 +108,7 @@ value!(
 
 value!(
     WorkspaceAgentLifecycleState,
-    /// How far an agent's start or stop got
+    /// Lifecycle state of an agent
     LifecycleState {
         #[default]
         Created = "created",
@@ -125,7 +125,7 @@ value!(
 
 value!(
     LoginType,
-    /// How a user or a key signed in
+    /// How a user signed in
     LoginType {
         #[default]
         Password = "password",
@@ -139,7 +139,7 @@ value!(
 
 value!(
     PortShareProtocol,
-    /// What a shared port speaks
+    /// The protocol of a shared port
     PortShareProtocol {
         #[default]
         Http = "http",
@@ -172,7 +172,7 @@ value!(
 
 value!(
     UserStatus,
-    /// Whether a user may sign in
+    /// Account status of a user
     UserStatus {
         Active = "active",
         Suspended = "suspended",
@@ -181,7 +181,7 @@ value!(
     } into app_authz::credential::UserStatus
 );
 
-/// What a key may do, by the label in the database, such as `coder:all`
+/// A scope of an API key: its label in the database, such as `coder:all`
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(
@@ -192,13 +192,13 @@ value!(
 pub struct KeyScope(pub String);
 
 impl KeyScope {
-    /// All that its user may do
+    /// Everything that the user of the key may do
     #[must_use]
     pub fn all() -> Self {
         Self("coder:all".to_owned())
     }
 
-    /// To open apps, and nothing else
+    /// Opening apps, and nothing else
     #[must_use]
     pub fn application_connect() -> Self {
         Self("coder:application_connect".to_owned())
@@ -218,7 +218,7 @@ impl diesel::serialize::ToSql<sql_types::ApiKeyScope, diesel::pg::Pg> for KeySco
 
 value!(
     CryptoKeyFeature,
-    /// What a key of the deployment's own is for
+    /// The purpose of a key in `crypto_keys`
     KeyFeature {
         #[default]
         WorkspaceAppsToken = "workspace_apps_token",
@@ -271,7 +271,7 @@ secret!(
     Token(Uuid)
 );
 
-/// From a text alone, and without a word of it in the error
+/// From text only; errors never contain it
 impl<'de> Deserialize<'de> for Token {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;

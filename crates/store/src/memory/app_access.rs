@@ -58,7 +58,7 @@ impl Tables {
         Some(self.with_agents(place, job, request.slug_or_port()))
     }
 
-    /// The place without its agents
+    /// The place, without agents, apps and shared ports
     fn place(
         &self,
         asked_owner: Uuid,
@@ -139,7 +139,7 @@ fn describe(agent: &WorkspaceAgent) -> Agent {
     }
 }
 
-/// The access lists of two columns
+/// The access lists in two columns
 pub(super) fn acl(users: &Value, groups: &Value) -> Acl {
     let list = |stored| AccessList::deserialize(stored).unwrap_or_default();
     Acl::new(list(users), list(groups))

@@ -23,10 +23,10 @@ impl Import for MemoryStore {
     }
 }
 
-/// The rows of each table, by their keys
+/// The rows of each table, by key
 pub(super) type All = BTreeMap<Table, BTreeMap<String, Map<String, Value>>>;
 
-/// Does what an import does to a database
+/// Does the same as an import into a database
 fn import(rows: &Rows, all: &mut All) -> Vec<Difference> {
     let mut differences = Vec::new();
     for ((table, column), owners) in &rows.exactly {

@@ -164,9 +164,9 @@ impl Tables {
         })())
     }
 
-    /// The audience of a key that an OAuth2 app was given, or that it has none
+    /// The audience of a key that was issued to an OAuth2 app, if it has one
     ///
-    /// Nothing if the key has no token, or tokens that name different servers.
+    /// `None` if the key is not accepted: it has no token, or tokens with different audiences.
     fn audience(&self, key: &str) -> Option<Option<String>> {
         let tokens = self.app_tokens.get(key)?;
         let mut named = tokens.values().flatten().filter(|audience| !audience.is_empty());

@@ -13,9 +13,9 @@ use super::schema::{api_keys, users, workspace_proxies};
 use super::tables::{Need, Statement};
 use crate::Error;
 
-/// What an operator asks about sessions and proxies; none of it is on a request's path
+/// Sessions and proxies, for an operator and not for requests
 impl PgStore {
-    /// The user of that name, in any case, unless deleted
+    /// Finds a user by name, which is not case-sensitive; deleted users are not found
     ///
     /// # Errors
     ///
@@ -31,9 +31,9 @@ impl PgStore {
         Ok(found.map(UserId))
     }
 
-    /// Sessions, of one user or of all, the newest first
+    /// Lists the sessions of one user or of all users, the newest first
     ///
-    /// At most 10,000.
+    /// Returns at most 10,000.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl PgStore {
         rows.await
     }
 
-    /// Ends a session; whether there was one
+    /// Deletes a session, and returns whether it existed
     ///
     /// # Errors
     ///
@@ -58,13 +58,13 @@ impl PgStore {
         Ok(ended > 0)
     }
 
-    /// Gives a proxy what it is to prove itself with from now on; whether there is one
+    /// Replaces the token of a proxy, and returns whether the proxy exists
     ///
     /// # Errors
     ///
-    /// [`Error::ControlPlane`] if the proxy is a control plane's, and the options do not allow
-    /// to change that: it is cut off until it has the new token. [`Error::Query`],
-    /// [`Error::Unavailable`].
+    /// [`Error::ControlPlane`] if the proxy belongs to a control plane and the options do not
+    /// allow changing its rows: the proxy could not connect until it has the new token.
+    /// [`Error::Query`], [`Error::Unavailable`].
     pub async fn set_proxy_token(&self, token: &ProxyToken) -> Result<bool, Error> {
         if !self.may_change_rows().await? {
             let changes = format!("the token of the proxy {} in workspace_proxies", token.id());
@@ -102,34 +102,34 @@ statement! {
 #[derive(Clone, Debug, PartialEq, Queryable)]
 #[non_exhaustive]
 pub struct SessionRow {
-    /// The public part of its token
+    /// The public part of the session token
     pub id: String,
-    /// The name of the user whom it stands for
+    /// The name of the session's user
     pub username: String,
-    /// The user whom it stands for
+    /// The session's user
     pub user_id: Uuid,
-    /// How the user signed in for it, as the control plane spells it
+    /// How the user signed in, as the control plane spells it
     pub login_type: String,
-    /// What it may do, such as `coder:all`
+    /// The scopes of the session, such as `coder:all`
     pub scopes: Vec<String>,
-    /// What it may touch, such as `*:*`
+    /// The objects that the session is limited to, such as `*:*`
     pub allow_list: Vec<Option<String>>,
-    /// What its user calls it
+    /// The name that the user gave the session; empty for a sign-in
     pub token_name: String,
-    /// When it was made
+    /// When the session was created
     pub created_at: DateTime<Utc>,
-    /// When it was last used, give or take an hour
+    /// When the session was last used, to within an hour
     pub last_used: DateTime<Utc>,
-    /// When it ends
+    /// When the session expires
     pub expires_at: DateTime<Utc>,
 }
 
 diesel::define_sql_function!(fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text);
 
-/// The rights that [`PgStore::user_named`] takes
+/// The rights that [`PgStore::user_named`] needs
 pub(super) const USER_BY_NAME: &[Need] = &[Need::select("users", "id username deleted")];
 
-/// The rights that [`PgStore::revoke`] and [`PgStore::set_proxy_token`] take
+/// The rights that [`PgStore::revoke`] and [`PgStore::set_proxy_token`] need
 pub(super) const TOKENS: &[Need] = &[
     Need::select("api_keys", "id"),
     Need::delete("api_keys"),

@@ -160,7 +160,7 @@ static TEXTS: LazyLock<[(Lead, Sql); 9]> = LazyLock::new(|| {
     Lead::ALL.map(|lead| (lead, Sql::new(file, Generation::NEWEST, &[lead.variant()])))
 });
 
-/// The columns of the select
+/// A row of the page
 #[derive(Queryable)]
 struct Columns {
     id: Uuid,
@@ -221,7 +221,7 @@ fn latest() -> DateTime<Utc> {
 
 const EARLIEST: SystemTime = SystemTime::UNIX_EPOCH;
 
-/// The rights that reading the log takes
+/// The rights that reading the log needs
 pub(super) const READ_LOG: &[Need] = &[Need::select(
     "authd_audit_log",
     "id session_id time user_id organization_id workspace_id ip user_agent resource_type \

@@ -22,14 +22,14 @@ impl Candidates for PgStore {
 
     async fn by_instance(&self, instance_id: &str) -> Result<Vec<Candidate>, Error> {
         if instance_id.contains('\0') {
-            // No text in PostgreSQL holds this byte, and asking would be an error.
+            // No text in PostgreSQL holds this byte, and a query for it would be an error.
             return Ok(Vec::new());
         }
         self.candidates.ask(InstanceId(instance_id.to_owned())).await
     }
 }
 
-/// The instance whose candidates are asked for
+/// The query for the candidates of one instance
 pub(super) struct InstanceId(String);
 
 impl BatchQuery for InstanceId {
@@ -66,7 +66,7 @@ statement! {
 
 #[derive(Queryable)]
 struct Row {
-    /// Which id this is about, counted from one
+    /// The position of the instance id in the query, from 1
     asked: i64,
     agent: Uuid,
     name: String,
@@ -76,7 +76,7 @@ struct Row {
     workspace: Uuid,
     /// Whether the workspace is deleted
     deleted: bool,
-    /// Whether that or a newer build makes the agent one of the past
+    /// Whether the workspace is deleted or has a newer build
     past: bool,
 }
 
@@ -97,7 +97,7 @@ impl From<Row> for Candidate {
     }
 }
 
-/// How the database finds the candidates of one instance
+/// How the database executes the search for the candidates of one instance
 #[cfg(test)]
 pub(super) async fn explained(
     connection: &Connection,

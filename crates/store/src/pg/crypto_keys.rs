@@ -22,9 +22,9 @@ impl KeyStore for PgStore {
         let rows = self.reads.run(async |connection: Arc<Connection>| {
             of_feature(feature)
                 .filter(crypto_keys::secret.is_not_null())
-                // By the primary key, whose index is then read although nothing is looked up in
-                // it. Read connections price any other plan so high that PostgreSQL would
-                // compile it first.
+                // In the order of the primary key, so that its index is read although nothing is
+                // looked up in it. On read connections any other plan counts as so expensive
+                // that PostgreSQL would compile it first.
                 .order((crypto_keys::feature.desc(), crypto_keys::sequence.desc()))
                 .select(Row::as_select())
                 .load(&mut &connection.inner)
@@ -54,9 +54,9 @@ impl Rotation for PgStore {
         let mut connection = self.writes.get().await?;
         connection
             .transaction(async |connection| {
-                // Read committed and not repeatable read, whose snapshot would be taken
-                // by the wait for the lock, before the holder's changes are there to be
-                // seen. Whoever holds the lock is alone anyway.
+                // Read committed and not repeatable read: the snapshot of the latter would be
+                // taken by the wait for the lock, before the changes of its holder are visible.
+                // The lock alone keeps other rotations out.
                 connection.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
                 let rows: Vec<Row> = of_feature(feature)
                     .order((crypto_keys::feature, crypto_keys::sequence))
@@ -75,22 +75,22 @@ impl Rotation for PgStore {
     }
 }
 
-/// A key that the control plane encrypts with
+/// A key with which the control plane encrypts
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ActiveKey {
-    /// The digest under which the control plane has the key
+    /// The digest under which the control plane lists the key
     pub digest: String,
     /// Whether the key is among [`Options::encryption_keys`](super::Options::encryption_keys)
     pub is_known: bool,
 }
 
 impl PgStore {
-    /// The keys that the control plane encrypts with, the newest first; none if it does not
-    /// encrypt
+    /// Returns the keys with which the control plane encrypts, the newest first; an empty list
+    /// if it does not encrypt
     ///
-    /// If it does, new keys are stored encrypted, with the preferred one of the keys that are
-    /// known, and cannot be made if none is.
+    /// If it encrypts, new keys are stored encrypted with the preferred one of the known keys,
+    /// and cannot be stored if none of its keys is known.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl PgStore {
 struct Row {
     sequence: i32,
     secret: Option<String>,
-    /// The digest of the key that the secret is encrypted with
+    /// The digest of the key with which the secret is encrypted
     secret_key_id: Option<String>,
     starts_at: Moment,
     deletes_at: Option<Moment>,
@@ -119,15 +119,15 @@ struct Row {
 
 /// The keys of a feature
 ///
-/// Features are compared as texts: the type may have labels that are not known here, and lack
-/// some that are.
+/// Features are compared as texts: the type in the database may have labels that are not known
+/// here, and may lack some that are.
 #[diesel::dsl::auto_type]
 fn of_feature(feature: Feature) -> _ {
     let name: &'static str = feature.as_str();
     crypto_keys::table.filter(crypto_keys::feature.cast::<Text>().eq(name))
 }
 
-/// The digests of the keys that the control plane encrypts with, the newest first
+/// The digests of the keys with which the control plane encrypts, the newest first
 #[diesel::dsl::auto_type]
 fn active_digests() -> _ {
     dbcrypt_keys::table
@@ -136,7 +136,7 @@ fn active_digests() -> _ {
         .select(dbcrypt_keys::active_key_digest.assume_not_null())
 }
 
-/// The key of a row, and why its secret cannot be read, if it cannot
+/// Reads the key of a row; the error says why its secret cannot be read
 fn read(feature: Feature, row: Row, keys: &EncryptionKeys) -> (CryptoKey, Option<Error>) {
     // An empty digest means the same to the control plane as none.
     let digest = row.secret_key_id.filter(|digest| !digest.is_empty());
@@ -169,8 +169,8 @@ async fn apply(
 ) -> Result<(), Error> {
     match change {
         Change::Clear { feature, sequence } => {
-            // The digest goes, too: with it the row would keep the control plane from
-            // revoking the key that encrypted it.
+            // The digest is cleared as well: otherwise the control plane could not revoke the
+            // key that encrypted the secret.
             diesel::update(of_feature(*feature).filter(crypto_keys::sequence.eq(sequence)))
                 .set((
                     crypto_keys::secret.eq(None::<String>),
@@ -210,11 +210,11 @@ async fn apply(
     Ok(())
 }
 
-/// A secret as the table is to have it, with the digest of the key it is encrypted with
+/// A secret as it is stored, and the digest of the key with which it is encrypted
 ///
-/// It is encrypted if the control plane encrypts. Its own list of keys decides that and not
-/// the setting: a control plane without keys could not read the row, and one with keys does
-/// not expect secrets in the clear.
+/// The secret is encrypted if the control plane's own list has keys; authd's setting does not
+/// decide. A control plane without keys could not read an encrypted row, and one with keys
+/// does not expect secrets in plain text.
 async fn seal(
     secret: &Secret,
     keys: &EncryptionKeys,
@@ -231,11 +231,11 @@ async fn seal(
     Ok((keys.encrypt(&secret.to_hex(), digest)?, Some(digest.to_owned())))
 }
 
-/// The rights that reading keys takes
+/// The rights that reading keys needs
 pub(super) const KEYS: &[Need] =
     &[Need::select("crypto_keys", "feature sequence secret secret_key_id starts_at deletes_at")];
 
-/// The rights that a rotation takes, even if nothing is due
+/// The rights that a rotation needs, even if nothing is due
 pub(super) const ROTATION: &[Need] = &[
     Need::select("crypto_keys", "feature sequence secret secret_key_id starts_at deletes_at"),
     Need::insert("crypto_keys", "feature sequence secret secret_key_id starts_at deletes_at"),

@@ -10,7 +10,7 @@ impl PgStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Query`] where a key is taken; [`Error::Unavailable`].
+    /// [`Error::Query`] if a key exists already; [`Error::Unavailable`].
     pub async fn load(&self, fleet: &Fleet) -> Result<(), Error> {
         let mut connection = self.writes.get().await?;
         connection.transaction(async |connection| insert(fleet, connection).await).await?;
@@ -34,5 +34,5 @@ macro_rules! insert {
 
 with_tables!(insert);
 
-/// A statement has at most 65,535 parameters, and the widest row 13 columns
+/// A statement can have 65,535 parameters, and the widest row has 13 columns
 const ROWS_PER_STATEMENT: usize = 1_000;

@@ -29,7 +29,7 @@ pub(super) static END_VISITS: LazyLock<Sql> =
 pub(super) static FORGET_VISITS: LazyLock<Sql> =
     LazyLock::new(|| Sql::plain(include_str!("sql/forget_visits.sql")));
 
-/// The rights that writing the ends of sessions takes, even if none has ended
+/// The rights that writing the ends of sessions needs, even if none has ended
 pub(super) const CLOSED: [Need; 2] = [
     Need::select(
         "authd_audit_log",
@@ -44,7 +44,7 @@ pub(super) const CLOSED: [Need; 2] = [
     ),
 ];
 
-/// The rights that [`EndVisits`] takes
+/// The rights that [`EndVisits`] needs
 pub(super) const VISIT_ENDS: &[Need] = &[
     Need::select("authd_audit_sessions", "key id started_at updated_at visits"),
     Need::delete("authd_audit_sessions"),
@@ -53,7 +53,7 @@ pub(super) const VISIT_ENDS: &[Need] = &[
     CLOSED[1],
 ];
 
-/// The rights that [`ForgetVisits`] takes
+/// The rights that [`ForgetVisits`] needs
 ///
 /// The statement locks rows, which needs the right to change one of their columns. This column
 /// is harmless: a role with this right cannot forge visits.

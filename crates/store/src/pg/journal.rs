@@ -141,7 +141,7 @@ impl<'a> NoteVisits<'a> {
     }
 }
 
-/// A value of each row
+/// A value of the entry of each row
 fn column<'a, T>(groups: &Groups<'a>, value: impl Fn(&'a Entry) -> T) -> Vec<T> {
     groups.rows().iter().map(|&(entry, _)| value(entry)).collect()
 }
@@ -185,7 +185,7 @@ fn bigint(count: u64) -> i64 {
 
 const MAX_INTERVAL_MICROS: i64 = 1_000 * 365 * 86_400 * 1_000_000;
 
-/// The rights that [`NoteVisits`] and [`CountVisits`] take
+/// The rights that [`NoteVisits`] and [`CountVisits`] need
 pub(super) const NOTE_VISITS: &[Need] = &[
     Need::select("authd_audit_sessions", "key id started_at updated_at visits"),
     Need::insert("authd_audit_sessions", "key id agent_id started_at updated_at visits"),

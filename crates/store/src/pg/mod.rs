@@ -66,10 +66,9 @@ use crate::{EncryptionKeys, Error, Store};
 
 /// A store over PostgreSQL
 ///
-/// Each question is one statement, prepared once per connection. Reads share a few
-/// connections, and callers who ask the same question at the same time share its
-/// statement. A connection that broke is replaced by the next read that meets it,
-/// and that read is tried once more. Writes have a pool of their own,
+/// Each question is one statement, prepared once per connection. Reads share a few connections,
+/// and callers who ask the same question at the same time share a statement. A read that finds
+/// its connection broken replaces it and is tried once more. Writes have a pool of their own,
 /// and so has the audit journal.
 ///
 /// ```no_run
@@ -87,18 +86,18 @@ use crate::{EncryptionKeys, Error, Store};
 #[derive(Debug)]
 pub struct PgStore {
     connector: Connector,
-    /// The connections of sign-in, those of app access, and one for all other reads: a
-    /// table that is locked or slow holds up only the questions that need it
+    /// The connections of sign-in, those of app access, and one for all other reads: a table
+    /// that is locked or slow delays only the statements that need it
     sign_in: Arc<Reads>,
     access: Arc<Reads>,
     reads: Arc<Reads>,
-    /// The statements that the tables have to fit
+    /// The statements that the tables must fit
     statements: Vec<Statement>,
     candidates: Arc<Batches<InstanceId>>,
     apps: Arc<Batches<NamedAccess>>,
     terminals: Arc<Batches<TerminalAccess>>,
     writes: Writes,
-    /// Its own connections, so that no other writes keep records waiting
+    /// Connections of the audit journal, so that other writes do not delay it
     audit: Writes,
     /// Whether visits are also written where the control plane looks for them
     mirror: bool,
@@ -106,20 +105,21 @@ pub struct PgStore {
 }
 
 impl PgStore {
-    /// A store over the database at `url`, without connecting to it yet
+    /// Creates a store over the database at `url`, without connecting to it yet
     ///
-    /// `url` is a `postgresql://` URL or a list of `NAME=VALUE` with the parameters of libpq.
-    /// With `sslmode=require`, `verify-ca` or `verify-full`, which mean the same, connections
-    /// are over TLS and the server proves its name, to an authority of `sslrootcert=FILE` or of
-    /// this machine; else they are in the clear. Of several hosts, the first that answers and
-    /// is what `target_session_attrs` asks for is used. `connect_timeout` and
-    /// `statement_timeout` in the URL take the place of those in `options`. Must be called, and
-    /// the store used, within one tokio runtime.
+    /// `url` is a `postgresql://` URL or a list of `NAME=VALUE`, with the parameters of libpq.
+    /// `sslmode=require`, `verify-ca` and `verify-full` mean the same: connections use TLS, and
+    /// the server's certificate must be valid for its name and issued by an authority of
+    /// `sslrootcert=FILE`, or of this machine without that. With any other `sslmode`
+    /// connections are not encrypted. Of several hosts, the first one is used that answers and
+    /// satisfies `target_session_attrs`. `connect_timeout` and `statement_timeout` in the URL
+    /// override those in `options`. The store must be created and used within one tokio
+    /// runtime.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`], which names the parameter; [`Error::Tls`], which names the file,
-    /// if certificates or a key cannot be used.
+    /// [`Error::InvalidUrl`], which names the parameter. [`Error::Tls`] if certificates or a
+    /// key cannot be used, which names the file.
     pub fn new(url: &str, options: &Options) -> Result<Self, Error> {
         let connector = Connector::new(url, options)?;
         let reads = |connections| Arc::new(Reads::new(&connector, connections));
@@ -152,18 +152,18 @@ impl PgStore {
         })
     }
 
-    /// A store over the database at `url`, after making sure that it answers
+    /// Creates a store over the database at `url`, and checks that the database answers
     ///
-    /// Whether the tables are there is not asked. A pooler is looked at once, as by
-    /// [`pooling`](Self::pooling).
+    /// Does not check that the tables exist. Examines a pooler once, as
+    /// [`pooling`](Self::pooling) does.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new) and [`pooling`](Self::pooling).
+    /// Those of [`new`](Self::new) and [`pooling`](Self::pooling); [`Error::Unavailable`].
     pub async fn connect(url: &str, options: &Options) -> Result<Self, Error> {
         let store = Self::new(url, options)?;
-        let answer = store.look().await;
-        // First, as it explains why there may be no answer.
+        let answer = store.current_tables().await;
+        // First: a fault of the pooler may be why there is no answer.
         if store.is_pooled() {
             store.pooling().await?;
         }
@@ -172,8 +172,8 @@ impl PgStore {
 }
 
 impl PgStore {
-    /// The tables as they are now
-    async fn look(&self) -> Result<Arc<Tables>, Error> {
+    /// Reads the catalog for the tables as they are now
+    async fn current_tables(&self) -> Result<Arc<Tables>, Error> {
         let catalog = self.sign_in.run(async |connection: Arc<Connection>| {
             let catalog = Catalog::read(&connection.inner).await?;
             if catalog != *connection.tables.catalog() {
@@ -187,10 +187,10 @@ impl PgStore {
 
 impl Store for PgStore {
     async fn ping(&self) -> Result<(), Error> {
-        let tables = timeout(PING_PATIENCE, self.look()).await;
+        let tables = timeout(PING_TIMEOUT, self.current_tables()).await;
         let tables = tables.map_err(|_| Error::unavailable("no answer within a second"))??;
         tables.fit(&self.statements).map_err(Error::Tables)
     }
 }
 
-const PING_PATIENCE: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_secs(1);

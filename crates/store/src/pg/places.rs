@@ -33,7 +33,7 @@ pub(super) type PlaceColumns = (
     Array<AgentColumns>,
 );
 
-/// An agent, its app of the asked slug, and how its port of the asked number is shared
+/// An agent, its app with the requested slug, and the sharing level of the requested port
 type AgentColumns = Record<(
     SqlUuid,
     Text,
@@ -49,7 +49,7 @@ type AgentColumns = Record<(
     Nullable<Text>,
 )>;
 
-/// What is known of the workspace that a request names
+/// The facts about the workspace that a request names
 #[derive(Debug)]
 pub(super) struct PlaceRow {
     asked_owner: Uuid,
@@ -71,7 +71,7 @@ pub(super) struct AgentRow {
 }
 
 impl PlaceRow {
-    /// The place, for a request for this slug or this port
+    /// The place, as a request for this slug or this port sees it
     pub(super) fn place(self, slug: Option<&str>, port: Option<u16>) -> Place {
         let mut place = Place {
             asked_owner: UserId(self.asked_owner),

@@ -51,7 +51,7 @@ impl From<ProxyRow> for Proxy {
     }
 }
 
-/// The rights that the list of proxies takes
+/// The rights that the list of proxies needs
 pub(super) const PROXIES: &[Need] = &[Need::select(
     "workspace_proxies",
     "id name url wildcard_hostname token_hashed_secret deleted",

@@ -120,7 +120,7 @@ impl Sessions for PgStore {
     }
 }
 
-/// An address as text, which is unspecified where none is known
+/// An address as text; the unspecified address if it is not known
 fn address(ip: Option<IpAddr>) -> String {
     ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).to_canonical().to_string()
 }
@@ -174,7 +174,7 @@ statement! {
     }
 }
 
-/// The rights that [`UseSession`] takes
+/// The rights that [`UseSession`] needs
 pub(super) const USE: &[Need] = &[
     Need::select("api_keys", "id user_id last_used expires_at ip_address"),
     Need::update("api_keys", "last_used expires_at ip_address"),
@@ -182,7 +182,7 @@ pub(super) const USE: &[Need] = &[
     Need::update("users", "last_seen_at"),
 ];
 
-/// The rights that the name of a user takes
+/// The rights that the name of a user needs
 pub(super) const USERNAME: &[Need] = &[Need::select("users", "id username deleted")];
 
 /// How the database executes the search for the holder of one key

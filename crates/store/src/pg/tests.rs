@@ -24,7 +24,7 @@ use crate::fleet::{Fleet, Transition};
 /// A statement that a connection has prepared, and the types of its parameters
 type Prepared = (String, Vec<String>);
 
-/// What the read connections of `store` have prepared, of which each kind has one
+/// The statements that the read connections of `store` have prepared, one connection of each kind
 async fn prepared_reads(store: &PgStore) -> Vec<Prepared> {
     let mut prepared: Vec<Prepared> = Vec::new();
     for reads in [&store.sign_in, &store.access, &store.reads] {
@@ -37,7 +37,7 @@ async fn prepared_reads(store: &PgStore) -> Vec<Prepared> {
     prepared
 }
 
-/// What the one write connection of `store` has prepared
+/// The statements that the one write connection of `store` has prepared
 async fn prepared_writes(store: &PgStore) -> Vec<Prepared> {
     let mut connection = store.writes.get().await.unwrap();
     PreparedStatements.load(&mut *connection).await.unwrap()
@@ -162,7 +162,7 @@ async fn each_statement_is_prepared_once_and_reads_no_whole_table() {
 
     for (statement, types) in reads.iter().chain(&writes) {
         let plan = plan(&database, statement, types).await;
-        // It has a handful of rows, whatever the deployment.
+        // It has a handful of rows in any deployment.
         let large = plan.replace("Seq Scan on workspace_proxies", "");
         assert!(!large.contains("Seq Scan"), "{statement}\n\n{plan}");
         if statement.contains("carriers") {
@@ -179,7 +179,7 @@ async fn each_statement_is_prepared_once_and_reads_no_whole_table() {
     }
 }
 
-/// The plan for any value, as the read connections demand it
+/// The generic plan, as on read connections
 async fn plan(database: &Database, statement: &str, types: &[String]) -> String {
     let list = |items: Vec<&str>| match items.len() {
         0 => String::new(),
@@ -197,7 +197,7 @@ async fn plan(database: &Database, statement: &str, types: &[String]) -> String 
     database.sql(&statements).await.join("\n")
 }
 
-/// A control plane's tables have many more columns than are read
+/// A control plane's tables have many more columns than authd reads
 #[tokio::test]
 async fn columns_and_labels_that_are_not_known_do_no_harm() {
     let database = Database::new().await;
@@ -302,7 +302,7 @@ impl BatchQuery for Held {
     }
 }
 
-/// Lets all tasks do what they can without time passing
+/// Lets all tasks run as far as they can while time stands still
 async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -313,7 +313,7 @@ async fn settle() {
 async fn callers_gather_while_a_statement_runs_but_not_behind_one_that_hangs() {
     let database = Database::empty().await;
     let store = PgStore::new(database.url(), &Options::default().read_connections(2)).unwrap();
-    // Opens both connections, which could not be once no time passes.
+    // Opens both connections, which is not possible while time stands still.
     for _ in 0..2 {
         store.sign_in.run(async |_| Ok(())).await.unwrap();
     }

@@ -42,7 +42,7 @@ pub(super) struct NamedAccess {
     tokens: Vec<String>,
 }
 
-/// Where a request leads that names owner and workspace
+/// The place that a request names by owner and workspace
 #[derive(PartialEq, Eq, Hash)]
 struct NamedPlace {
     owner: IdOrName,
@@ -51,7 +51,7 @@ struct NamedPlace {
     port: Option<u16>,
 }
 
-/// An id or a name; neither for a name that no row can have
+/// An id or a name; neither for a name that no row can hold
 #[derive(PartialEq, Eq, Hash)]
 struct IdOrName {
     id: Option<Uuid>,
@@ -84,7 +84,7 @@ impl From<&str> for IdOrName {
     }
 }
 
-/// The text, unless it holds the one character that no text in PostgreSQL does
+/// The text, unless it holds the null character, which no text in PostgreSQL can
 fn text(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.contains('\0'))
 }
@@ -190,7 +190,7 @@ impl<'a, P: Eq + Hash> Batch<'a, P> {
     }
 }
 
-/// Items, each once
+/// Distinct items, and their indices
 struct Numbers<T> {
     items: Vec<T>,
     numbers: HashMap<T, usize>,

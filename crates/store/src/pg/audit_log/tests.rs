@@ -23,7 +23,7 @@ diesel::table! {
     }
 }
 
-/// A filter for each text that there is, with the index it should be answered by
+/// A filter for each text of the page, with the index that should be used
 fn filters() -> Vec<(Filter, &'static str)> {
     let (id, none) = (Uuid::from_u128(7), Filter::default());
     vec![
@@ -127,7 +127,7 @@ async fn no_statement_reads_a_whole_table() {
             let page = LogPage::of(&filter, Page::first(limit)).unwrap();
             let plan = plan(&text(&page), "force_custom_plan", &values(&filter, limit)).await;
             assert!(plan.contains(index), "{index} is not used:\n{plan}");
-            // Of a request or a session there are so few rows that they may be sorted.
+            // A request or a session has so few rows that they may be sorted.
             let few = filter.request.is_some() || filter.session.is_some();
             assert!(limit > 50 || few || !plan.contains("Sort"), "{plan}");
         }
@@ -143,9 +143,9 @@ async fn no_statement_reads_a_whole_table() {
     let forgotten = plan(&text(&forget), generic, "'1 h', 1000").await;
     assert!(forgotten.contains("authd_audit_log_time_idx"), "{forgotten}");
 
-    // On the way that every visit goes, with and without a session to be closed.
+    // The path of every visit, with and without a session to be closed.
     let store = PgStore::new(database.url(), &Options::default()).unwrap();
-    let tables = store.look().await.unwrap();
+    let tables = store.current_tables().await.unwrap();
     let groups = Groups::of(&[], Window::default());
     let values = format!("'1 h', '1 min', true, {}", vec!["null"; 19].join(", "));
     for careful in [false, true] {
@@ -164,7 +164,7 @@ fn text(query: &impl QueryFragment<Pg>) -> String {
     shown.rsplit_once(" -- binds").unwrap().0.to_owned()
 }
 
-/// The values of a page's parameters for rows that are there
+/// Values of a page's parameters that match existing rows
 fn values(filter: &Filter, limit: u32) -> String {
     let id = |given: bool| if given { "md5('7')::uuid" } else { "null" };
     let slug = matches!(filter.app, Some(App::Slug(_)));

@@ -147,7 +147,7 @@ async fn each_file_is_a_statement_on_every_release_and_in_every_variant() {
     for release in Release::ALL {
         let database = Database::of_release(*release).await;
         let store = PgStore::connect(database.url(), &Default::default()).await.unwrap();
-        let generation = store.look().await.unwrap().generation();
+        let generation = store.current_tables().await.unwrap().generation();
         for (name, file) in &files {
             if *release < Release::FIRST_WITH_APPS && name != "candidates.sql" {
                 continue;

@@ -9,22 +9,22 @@ use super::generation::Mark;
 use super::task;
 use crate::pg::sql::Sql;
 
-/// What the database says of the tables that authd may use
+/// The columns of the tables that authd uses, as the database lists them
 ///
-/// Equal catalogs mean that a statement prepared under one means the same under the
-/// other: the same columns of the same types, the same labels.
+/// Under equal catalogs a prepared statement means the same: they have the same columns of the
+/// same types, and the same labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Catalog {
-    /// For each table that the search path leads to, the types of its columns
+    /// The types of the columns of each table on the search path
     tables: BTreeMap<String, BTreeMap<String, String>>,
-    /// For each enumeration of [`KINDS`], its labels
+    /// The labels of each enumeration of [`KINDS`]
     labels: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Catalog {
     /// Reads the catalog of the database, in one statement
     ///
-    /// It takes no lock on any table and needs no right but to connect.
+    /// Takes no lock on any table, and needs no right except to connect.
     pub(crate) async fn read(mut connection: &AsyncPgConnection) -> QueryResult<Self> {
         let tables = task::tables();
         let read = Read { sql: &READ, tables: &tables, kinds: &KINDS };
@@ -69,5 +69,5 @@ statement! {
 
 static READ: LazyLock<Sql> = LazyLock::new(|| Sql::plain(include_str!("../sql/catalog.sql")));
 
-/// The enumerations of which a label tells generations or spellings apart
+/// The enumerations whose labels distinguish generations or spellings
 const KINDS: [&str; 1] = ["api_key_scope"];

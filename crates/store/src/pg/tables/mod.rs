@@ -1,4 +1,4 @@
-//! What authd asks of the tables, and how that differs between their generations
+//! What authd needs of the tables, and how that differs between their generations
 //!
 //! A connection reads the catalog when it opens and makes the texts of its statements from that.
 //! Only when a statement fails is the catalog read again to see whether the tables have changed.

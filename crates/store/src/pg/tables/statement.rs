@@ -3,26 +3,26 @@ use super::generation::Generation;
 use super::need::{self, Need};
 use crate::error::Unfit;
 
-/// A question whose statement depends on the generation of the tables
+/// A statement whose text depends on the generation of the tables
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Statement {
-    /// The agents of an instance, for sign-in
+    /// Reads the agents of an instance, for sign-in
     Candidates,
-    /// An app or a port of a workspace by name, and the holders of keys
+    /// Reads an app or a port of a workspace by name, and the holders of keys
     AppByName,
-    /// The same, where owner or workspace may be an id
+    /// Reads the same, where owner or workspace may be an id
     AppById,
-    /// The terminal of an agent, and the holders of keys
+    /// Reads the terminal of an agent, and the holders of keys
     Terminal,
-    /// The holders of keys
+    /// Reads the holders of keys
     Holders,
-    /// A new key
+    /// Adds a key
     NewSession,
-    /// The end of a key, and of its user's keys for apps
+    /// Deletes a key, and its user's keys for apps
     LogOut,
-    /// Sessions, for an operator
+    /// Lists sessions, for an operator
     Sessions,
-    /// A visit, written where the control plane looks for it
+    /// Writes a visit where the control plane looks for it
     Mirror,
 }
 
@@ -39,7 +39,7 @@ impl Statement {
         Self::Mirror,
     ];
 
-    /// The questions of app access
+    /// The statements of app access
     pub(crate) const OF_APPS: [Self; 6] = [
         Self::AppByName,
         Self::AppById,
@@ -49,7 +49,7 @@ impl Statement {
         Self::LogOut,
     ];
 
-    /// The question in words
+    /// The purpose of the statement in words
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Candidates => "the agents of an instance",
@@ -64,7 +64,7 @@ impl Statement {
         }
     }
 
-    /// The first generation whose tables can answer it
+    /// The first generation whose tables fit
     const fn since(self) -> Generation {
         match self {
             Self::Candidates => Generation::V2_20,
@@ -72,7 +72,7 @@ impl Statement {
         }
     }
 
-    /// Its file; empty for [`Self::Mirror`], whose lines are part of another statement
+    /// The text of its file; empty for [`Self::Mirror`], which is a variant of `note_visits.sql`
     pub(super) const fn file(self) -> &'static str {
         match self {
             Self::Candidates => include_str!("../sql/candidates.sql"),
@@ -87,7 +87,7 @@ impl Statement {
         }
     }
 
-    /// The rights that its statement takes, in any generation
+    /// The rights that the statement needs in any generation
     pub(super) fn all_needs(self) -> Vec<Need> {
         match self {
             Self::Candidates => AGENTS_OF_AN_INSTANCE.to_vec(),
@@ -101,16 +101,16 @@ impl Statement {
         }
     }
 
-    /// The rights that its statement takes in `generation`
+    /// The rights that the statement needs in `generation`
     pub(crate) fn needs(self, generation: Generation) -> Vec<Need> {
         need::of_generation(&self.all_needs(), generation.max(self.since()))
     }
 
-    /// Whether the tables can answer it
+    /// Checks that the tables have every column that the statement needs
     ///
-    /// The generation is that of all tables. A column that came with an earlier generation
-    /// and is missing all the same is a reason not to answer: a newer release may have
-    /// replaced it, such as the mark that an agent is deleted.
+    /// The generation is that of all tables. A column of an earlier generation that is missing
+    /// nevertheless makes the tables unfit: a newer release may have replaced it, such as the
+    /// mark that an agent is deleted.
     pub(super) fn fits(self, catalog: &Catalog, generation: Generation) -> Result<(), Unfit> {
         let unfit = |missing: String| Err(Unfit { question: self.name(), missing, generation });
         for need in self.needs(generation) {
@@ -180,7 +180,7 @@ const HOLDERS: &[Need] = &[
     Need::select("group_members", "user_id group_id"),
 ];
 
-/// The table itself looks whether the user is deleted.
+/// A trigger of the table checks whether the user is deleted.
 const NEW_SESSION: &[Need] = &[
     Need::insert(
         "api_keys",

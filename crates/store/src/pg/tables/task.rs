@@ -7,7 +7,7 @@ use super::statement::Statement;
 use crate::inspection::{Lack, Part};
 use crate::pg::{accounts, audit_log, crypto_keys, housekeeping, journal, proxies, sessions};
 
-/// Something that authd does with the database, and the rights that it takes
+/// Something that authd does with the database, and the rights that it needs
 #[derive(Clone, Copy, Debug)]
 pub(in crate::pg) struct Task {
     pub(in crate::pg) name: &'static str,
@@ -54,7 +54,7 @@ impl Task {
         Self { name, part, needs: Needs::These(needs) }
     }
 
-    /// The rights that it takes in `generation`
+    /// The rights that the task needs in `generation`
     pub(in crate::pg) fn needs(&self, generation: Generation) -> Vec<Need> {
         match self.needs {
             Needs::Of(statement) => statement.needs(generation),
@@ -62,7 +62,7 @@ impl Task {
         }
     }
 
-    /// The tables that it names in any generation
+    /// The tables that the task names in any generation
     fn tables(&self) -> Vec<&'static str> {
         let needs = match self.needs {
             Needs::Of(statement) => statement.all_needs(),
@@ -71,7 +71,7 @@ impl Task {
         needs.into_iter().map(|need| need.table).collect()
     }
 
-    /// What the tables do not have for it
+    /// The parts of the tables that the task needs and that are missing
     pub(in crate::pg) fn missing(&self, catalog: &Catalog, generation: Generation) -> Vec<Lack> {
         let mut missing = BTreeSet::new();
         for need in self.needs(generation) {
@@ -93,7 +93,7 @@ impl Task {
     }
 }
 
-/// The tables that any statement of authd names, or that tell generations apart
+/// The tables that any statement of authd names, or that distinguish generations
 pub(super) fn tables() -> Vec<&'static str> {
     let named = Task::ALL.iter().flat_map(Task::tables);
     let marked = Generation::ALL.into_iter().flat_map(Generation::marks);
