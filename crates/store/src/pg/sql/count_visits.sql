@@ -1,8 +1,8 @@
 -- Adds visits to sessions that were noted before.
 --
--- $1 bytea[]: keys of sessions, in their order
+-- $1 bytea[]: keys of sessions, sorted
 -- $2 uuid[]: ids of the sessions
--- $3 bigint[]: how many visits to add to each
+-- $3 bigint[]: numbers of visits to add
 --
 -- A session that has ended meanwhile, or whose key now has another session, is left alone.
 --

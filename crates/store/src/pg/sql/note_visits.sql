@@ -3,10 +3,10 @@
 -- $1 interval: how long a session lasts without a visit; zero makes each visit a session
 -- $2 interval: how exactly the time of a session's last visit is kept
 -- $3 boolean: whether to write the end of a session that gives way to a new one
--- $4 bytea[]: keys of the sessions that visits belong to, in their order
+-- $4 bytea[]: keys of the sessions that visits belong to, sorted
 -- $5 uuid[]: id of the session that each visit would begin
 -- $6 uuid[]: agents
--- $7 bigint[]: visits with the key; zero if another row has counted them
+-- $7 bigint[]: numbers of visits with the key; zero if another row counts them
 -- $8 timestamptz[]: times
 -- $9 uuid[]: users
 -- $10 uuid[]: organizations
@@ -26,7 +26,7 @@
 -- Returns the key of each session that was begun or continued, its id, and how many seconds
 -- ago its last visit was.
 --
--- All times are the database's. The insert locks each session that it meets and decides on
+-- All times of sessions are the database's. The insert locks each session that it meets and decides on
 -- what is committed by then, so of visits that arrive at the same time one begins the session.
 -- Visits are in the order of their keys, so that two statements never wait for each other.
 --

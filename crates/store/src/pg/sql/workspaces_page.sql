@@ -1,8 +1,8 @@
 -- Which workspaces may a subject read? A page of those that are not deleted, by id.
 --
 -- $1 uuid: the page begins after this id
--- $2 uuid[]: of workspaces in use, only these; null for any
--- $3 boolean: of workspaces in use, all of them
+-- $2 uuid[]: the only workspaces in use that may be read; null if not limited
+-- $3 boolean: whether all workspaces in use may be read
 -- $4 uuid[]: organizations whose workspaces in use may be read
 -- $5 uuid: the user
 -- $6 uuid[]: organizations in which the user's own workspaces in use may be read
@@ -11,8 +11,8 @@
 -- $9 text: the user's key in access lists
 -- $10 text[]: the keys of the user's groups in access lists
 -- $11 text[]: the actions of which an entry of an access list must hold one
--- $12 uuid[]: of dormant workspaces, only these; null for any
--- $13 boolean: of dormant workspaces, all of them
+-- $12 uuid[]: the only dormant workspaces that may be read; null if not limited
+-- $13 boolean: whether all dormant workspaces may be read
 -- $14 uuid[]: organizations whose dormant workspaces may be read
 -- $15 uuid: the user
 -- $16 uuid[]: organizations in which the user's own dormant workspaces may be read
