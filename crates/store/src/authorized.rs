@@ -1,4 +1,4 @@
-//! Reads on behalf of a subject: no row comes out that the subject may not read
+//! Reads on behalf of a subject, which return only rows that the subject may read
 
 use std::fmt;
 use std::time::SystemTime;
@@ -7,14 +7,13 @@ use app_authz::WorkspaceId;
 use app_authz::app::Workspace;
 use app_authz::id::{JobId, OrganizationId};
 use app_authz::jobs::{JobDenial, Jobs, ProvisionerJob, authorize_provisioner_job};
-use app_authz::rbac::{Action, Filter, ObjectId, ResourceType, Subject};
-use uuid::Uuid;
+use app_authz::rbac::{Action, Filter, ResourceType, Subject};
 
 use crate::Error;
 
 /// A store as a subject sees it
 ///
-/// Nothing tells a row that may not be read from one that is not there.
+/// A row that may not be read looks the same as one that does not exist.
 ///
 /// ```
 /// use app_authz::rbac::Subject;
@@ -36,33 +35,33 @@ pub struct Authorized<'a, S> {
 }
 
 impl<'a, S: Rows> Authorized<'a, S> {
-    /// What `subject` sees of `store`
+    /// The view that `subject` has of `store`
     #[must_use]
     pub const fn new(store: &'a S, subject: &'a Subject) -> Self {
         Self { store, subject }
     }
 
-    /// A workspace that is not deleted, if the subject may read it
+    /// Returns a workspace that is not deleted, if the subject may read it
     ///
     /// One statement.
     ///
     /// # Errors
     ///
-    /// As the store's.
+    /// The store's.
     pub async fn workspace(&self, id: WorkspaceId) -> Result<Option<Workspace>, Error> {
         let found = self.store.workspace(id).await?;
         Ok(found.filter(|workspace| self.may_read(workspace)))
     }
 
-    /// Those workspaces that are not deleted and the subject may read, after the given
-    /// one in the order of their ids
+    /// Returns a page of the workspaces that the subject may read, by id
     ///
-    /// One statement, and none for a subject that may read no workspace whatever. `limit`
-    /// is cut to [`MAX_PAGE`].
+    /// The page begins after the workspace `after`. Deleted workspaces are left out. One
+    /// statement; none for a subject that can read no workspace at all. `limit` is capped at
+    /// [`MAX_PAGE`].
     ///
     /// # Errors
     ///
-    /// As the store's.
+    /// The store's.
     pub async fn workspaces(
         &self,
         after: Option<WorkspaceId>,
@@ -78,20 +77,20 @@ impl<'a, S: Rows> Authorized<'a, S> {
         }
         let limit = limit.min(MAX_PAGE);
         let mut rows = self.store.workspaces(&readable, after, limit).await?;
-        // The last that was looked at, whatever becomes of it.
+        // Of all rows that were read, also those that are left out next.
         let full = rows.len() >= usize::from(limit);
         let next = rows.last().map(|last| last.id).filter(|_| full);
         rows.retain(|workspace| self.may_read(workspace));
         Ok(Page { rows, next })
     }
 
-    /// A job of a provisioner, if the subject may read what it was started for
+    /// Returns a provisioner job, if the subject may read what the job was started for
     ///
-    /// One statement for a subject that may read the system, and otherwise two.
+    /// One statement for a subject that may read the system, otherwise two.
     ///
     /// # Errors
     ///
-    /// As the store's.
+    /// The store's.
     pub async fn provisioner_job(&self, id: JobId) -> Result<Option<JobRecord>, Error> {
         let Some(record) = self.store.job(id).await? else { return Ok(None) };
         match authorize_provisioner_job(self.subject, record.job, self.store).await {
@@ -112,44 +111,55 @@ impl<S> fmt::Debug for Authorized<'_, S> {
     }
 }
 
-/// Rows in order, and where to go on
+/// A page of rows, and where the next one begins
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Page<T, C> {
-    /// At most as many as were asked for; fewer do not mean that these are the last
+    /// At most as many rows as were asked for; fewer rows do not mean that this is the last page
     pub rows: Vec<T>,
-    /// What to ask for the next page with; nothing after the last
+    /// The cursor of the next page; `None` after the last page
     pub next: Option<C>,
 }
 
-/// A job of a provisioner, as far as it went
+/// A provisioner job and its state
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JobRecord {
-    /// The job
+    /// Id and kind of the job
     pub job: ProvisionerJob,
-    /// The organization it is done for
+    /// The organization that the job belongs to
     pub organization: OrganizationId,
-    /// When it ended, if it did
+    /// When the job ended; `None` while it runs
     pub completed_at: Option<SystemTime>,
-    /// Why it failed, if it did
+    /// Why the job failed; `None` if it has not
     pub error: Option<String>,
+}
+
+impl JobRecord {
+    /// A job that has not ended
+    #[must_use]
+    pub const fn new(job: ProvisionerJob, organization: OrganizationId) -> Self {
+        Self { job, organization, completed_at: None, error: None }
+    }
 }
 
 /// The most rows of a page
 pub const MAX_PAGE: u16 = 500;
 
-/// What a store reads for whoever asks: for [`Authorized`] alone, which hands it on with
-/// care
+/// Reads that check no rights
+///
+/// For [`Authorized`] alone, which checks what they return.
 pub trait Rows: Jobs<Error = Error> {
-    /// The workspace, unless it is deleted
+    /// Returns a workspace, unless it is deleted
     fn workspace(
         &self,
         id: WorkspaceId,
     ) -> impl Future<Output = Result<Option<Workspace>, Error>> + Send;
 
-    /// At least those that are readable and not deleted, in the order of their ids
+    /// Returns a page of the workspaces that are readable and not deleted, by id
     ///
-    /// Others may be among them: where access lists are not as they should be, a database
-    /// need not understand them as we do.
+    /// Other workspaces may be among them: a database may read a malformed access list in
+    /// another way than this program.
     fn workspaces(
         &self,
         readable: &Readable,
@@ -157,29 +167,24 @@ pub trait Rows: Jobs<Error = Error> {
         limit: u16,
     ) -> impl Future<Output = Result<Vec<Workspace>, Error>> + Send;
 
-    /// The job
+    /// Returns a provisioner job
     fn job(&self, id: JobId) -> impl Future<Output = Result<Option<JobRecord>, Error>> + Send;
 }
 
 /// Which workspaces a subject may read
 #[derive(Debug)]
 pub struct Readable {
-    /// Of those in use
+    /// Filter for workspaces that are in use
     pub active: Filter,
-    /// Of those that are dormant, which are objects of another type
+    /// Filter for dormant workspaces, which are objects of another type
     pub dormant: Filter,
 }
 
 impl Readable {
-    /// Whether the workspace is among them
+    /// Whether the workspace is one of these
     #[must_use]
     pub fn matches(&self, workspace: &Workspace) -> bool {
         let filter = if workspace.dormant { &self.dormant } else { &self.active };
         filter.matches(&workspace.object())
     }
-}
-
-/// The ids that rows of a table can have
-pub(crate) fn uuids(ids: &[ObjectId]) -> Vec<Uuid> {
-    ids.iter().filter_map(|id| Uuid::try_parse(&id.to_string()).ok()).collect()
 }

@@ -1,7 +1,6 @@
-//! What rows mean, the same for every store
+//! The meaning of rows, the same for every store
 
 use std::borrow::Cow;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,11 +17,11 @@ use uuid::Uuid;
 
 use crate::Error;
 
-/// The texts under which an instance id may be stored
+/// The spellings under which an instance id may be stored
 ///
-/// A UUID is the same id in capitals: Azure signs one spelling, and the tools that create
-/// its machines may have stored the other. Both are looked for, since an index on the
-/// column knows texts and not ids. Every other id has one text.
+/// A UUID in capitals is the same id: Azure signs one spelling, and the tools that create its
+/// machines may have stored the other. Both are looked up, since the index on the column
+/// compares texts. Any other id has one spelling.
 pub(crate) fn spellings(instance_id: &str) -> impl Iterator<Item = String> + use<> {
     let is_uuid = instance_id.len() == 36 && Uuid::try_parse(instance_id).is_ok();
     let (first, capitals) = if is_uuid {
@@ -34,13 +33,13 @@ pub(crate) fn spellings(instance_id: &str) -> impl Iterator<Item = String> + use
     std::iter::once(first).chain(capitals)
 }
 
-/// The roles a user holds in the whole deployment, or in one organization
+/// The roles that a user holds in the whole deployment, or in one organization
 pub(crate) struct Held {
     pub(crate) organization: Option<Uuid>,
-    /// As they are stored, which is without the organization, and with those that the
-    /// organization gives to each member
+    /// The roles as they are stored, without the name of the organization; includes those that
+    /// the organization gives to each member
     pub(crate) names: Vec<String>,
-    /// The rows of those of them that have one, the implied one among them
+    /// The rows of stored roles among these, including the implied one
     pub(crate) rows: Vec<StoredRole>,
 }
 
@@ -50,13 +49,13 @@ pub(crate) struct StoredRole {
     pub(crate) site: Permissions,
     pub(crate) org: Permissions,
     pub(crate) user: Permissions,
-    /// What it lets a member do with objects of their own, in its organization
+    /// Permissions on a member's own objects, in the organization of the role
     pub(crate) member: Permissions,
-    /// Whether the control plane itself writes it
+    /// Whether the control plane itself maintains the role
     pub(crate) is_system: bool,
 }
 
-/// What a user holds in the deployment, or in an organization, without being given it
+/// The role that every user holds in the deployment, or every member in an organization
 pub(crate) const fn implied_role(in_organization: bool, is_service_account: bool) -> &'static str {
     match (in_organization, is_service_account) {
         (false, _) => "member",
@@ -69,8 +68,8 @@ type Roles = (Vec<(RoleName, WorkspaceSharing)>, Vec<Arc<Role>>);
 
 /// All roles of a user, and those of them that are stored
 ///
-/// Texts that are not a role's name are left out: they grant nothing. How an organization shares is said
-/// by the row of the role that it implies, so the names come with the default.
+/// Texts that are not the name of a role are left out, and grant nothing. How an organization
+/// shares workspaces is part of the row of its implied role, so names have the default here.
 pub(crate) fn roles(held: impl IntoIterator<Item = Held>, is_service_account: bool) -> Roles {
     let (mut names, mut stored) = (Vec::new(), Vec::new());
     for Held { organization, names: texts, rows } in held {
@@ -108,9 +107,9 @@ pub(crate) fn permissions(stored: Vec<StoredPermission<'_>>) -> Permissions {
     stored.into_iter().map(permission).collect()
 }
 
-/// A permission as the columns of `custom_roles` hold lists of
+/// An entry of the lists of permissions in `custom_roles`
 ///
-/// One that cannot be read may be a denial, so that is an error and not a permission less.
+/// An entry that cannot be read may be a denial, so it is an error and is not skipped.
 #[derive(Deserialize)]
 pub(crate) struct StoredPermission<'a> {
     negate: bool,
@@ -124,50 +123,45 @@ fn pattern<'a, T>(text: &'a str, read: fn(&'a str) -> T) -> Pattern<T> {
     if text == "*" { Pattern::Any } else { Pattern::Only(read(text)) }
 }
 
-/// The widest level that a template lets ports be shared at; the narrowest if there is no
-/// template to say so
+/// The widest level at which a template allows ports to be shared; the narrowest level without a
+/// template
 pub(crate) fn max_port_sharing(template: Option<SharingLevel>) -> SharingLevel {
     template.unwrap_or_default()
 }
 
-/// The agents by their names and the apps by their slugs
+/// Sorts agents by name and apps by slug
 pub(crate) fn put_in_order(place: &mut WorkspaceFacts) {
     place.agents.sort_unstable_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
     let WorkspaceFacts { agents, apps, .. } = place;
-    // Two agents may have an app of one slug: the first of the agents comes first.
+    // Two agents may have apps with the same slug: these are in the order of the agents.
     let rank = |app: &App| agents.iter().position(|agent| agent.id == app.agent);
     apps.sort_by(|a, b| (&a.slug, rank(a)).cmp(&(&b.slug, rank(b))));
 }
 
-/// A link to a provider
+/// A user's link to an identity provider
 pub(crate) fn link(expiry: SystemTime, can_refresh: bool) -> OauthLink {
     // The control plane writes the year 1 for a token that does not expire.
     let expires_at = Some(expiry).filter(|expiry| *expiry > SystemTime::UNIX_EPOCH);
     OauthLink { expires_at, can_refresh }
 }
 
-/// When a key was used, as far as its update says so
+/// When a key was used, according to an update of it
 pub(crate) fn seen_at(key: &ApiKey, update: KeyUpdate) -> Option<SystemTime> {
     let extended = || update.expires_at.and_then(|end| end.checked_sub(key.lifetime));
     update.last_used.or_else(extended)
 }
 
-/// The label of an enumeration
-pub(crate) fn label<T: FromStr<Err = app_authz::Error>>(text: &str) -> Result<T, Error> {
-    text.parse().map_err(Error::invalid_row)
-}
-
-/// A span of time, of which there is none below zero
+/// A duration in seconds; zero if negative
 pub(crate) fn seconds(seconds: i64) -> Duration {
     Duration::from_secs(seconds.try_into().unwrap_or(0))
 }
 
-/// The time as a database keeps it: in microseconds; one that is too far off is the last
+/// A time as databases store it, in microseconds; the latest possible one if it is out of range
 pub(crate) fn stored_time(time: SystemTime) -> DateTime<Utc> {
     unix_micros(time).and_then(DateTime::from_timestamp_micros).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// Microseconds since 1970
+/// Microseconds since 1970; `None` if out of range
 pub(crate) fn unix_micros(time: SystemTime) -> Option<i64> {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => after.as_micros().try_into().ok(),
@@ -175,10 +169,10 @@ pub(crate) fn unix_micros(time: SystemTime) -> Option<i64> {
     }
 }
 
-/// What a key may do, of which a label that is not known grants nothing
+/// The scopes of a key; a label that is not known grants nothing
 ///
-/// A newer control plane has scopes that are unheard of here. The others stand: each of them
-/// widens what the key may do, and none limits what another allows.
+/// A newer control plane may have more scopes. The known ones still apply: each scope widens
+/// what the key may do, and none limits another.
 pub(crate) fn scopes<'a>(stored: impl IntoIterator<Item = Option<&'a str>>) -> Vec<ScopeName> {
     let mut scopes: Vec<ScopeName> = Vec::new();
     for scope in stored.into_iter().flatten().filter_map(|label| label.parse().ok()) {
@@ -189,22 +183,21 @@ pub(crate) fn scopes<'a>(stored: impl IntoIterator<Item = Option<&'a str>>) -> V
     scopes
 }
 
-/// What a key may touch, as it is stored
+/// The allow list of a key as it is stored
 ///
-/// An error for nothing at all: the control plane's table has no such keys.
+/// Fails if the list is empty: the control plane's table has no such keys.
 pub(crate) fn allow_entries(list: &AllowList) -> Result<Vec<String>, Error> {
     let entries: Vec<String> = list.iter().map(ToString::to_string).collect();
     match entries.is_empty() {
-        true => Err(Error::query("an API key must be good for some object")),
+        true => Err(Error::query("an API key needs at least one entry in its allow list")),
         false => Ok(entries),
     }
 }
 
-/// What a key may touch, of which an entry that cannot be read allows nothing
+/// The allow list of a key; an entry that cannot be read allows nothing
 ///
-/// The other entries stand: each of them widens what the key may touch, and none limits
-/// what another allows. A list that is empty, too long or of such entries alone allows
-/// nothing.
+/// The other entries still apply: each entry widens what the key may touch, and none limits
+/// another. A list allows nothing if it is empty or too long, or if no entry can be read.
 pub(crate) fn allow_list<'a>(stored: impl IntoIterator<Item = Option<&'a String>>) -> AllowList {
     let entries: Vec<_> = stored.into_iter().take(MAX_ALLOW_ENTRIES + 1).collect();
     if entries.len() > MAX_ALLOW_ENTRIES {

@@ -10,7 +10,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::Error;
 
-/// Keys that a control plane encrypts some columns with
+/// Keys with which a control plane encrypts some columns
 ///
 /// A column `c` of an encrypted row has base64 of a random nonce of 12 bytes, the ciphertext
 /// and the tag of AES-256-GCM, and the column `c_key_id` has the digest of the key. The
@@ -28,13 +28,13 @@ struct Key {
 impl EncryptionKeys {
     /// Reads keys in base64, each of 32 bytes
     ///
-    /// The order is that of preference: the first key encrypts, and all decrypt. White space
-    /// around a key is ignored.
+    /// The first key is preferred for encryption; all keys decrypt. White space around a key is
+    /// ignored.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidEncryptionKey`] for the first key that is not base64, is of another
-    /// length, or occurs twice.
+    /// [`Error::InvalidEncryptionKey`] for the first key that is not base64, has another length,
+    /// or occurs twice.
     pub fn from_base64(texts: &[impl AsRef<str>]) -> Result<Self, Error> {
         let mut keys: Vec<Key> = Vec::with_capacity(texts.len());
         for (index, text) in texts.iter().enumerate() {
@@ -56,7 +56,7 @@ impl EncryptionKeys {
         Ok(Self(keys.into()))
     }
 
-    /// Whether there is no key
+    /// Whether there are no keys
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -68,7 +68,7 @@ impl EncryptionKeys {
         self.key(digest).is_some()
     }
 
-    /// The preferred one of the keys whose digests are given
+    /// The digest of the preferred key among those whose digests are given
     pub(crate) fn first_of<'a>(&'a self, digests: &[String]) -> Option<&'a str> {
         let mut ours = self.0.iter().map(|key| &*key.digest);
         ours.find(|ours| digests.iter().any(|digest| digest == ours))
@@ -78,13 +78,13 @@ impl EncryptionKeys {
     ///
     /// # Errors
     ///
-    /// [`Error::MissingEncryptionKey`] if no key has the digest, and [`Error::InvalidRow`] if
-    /// the value was not encrypted with the key that does.
+    /// [`Error::MissingEncryptionKey`] if no key has the digest; [`Error::InvalidRow`] if the
+    /// value was not encrypted with the key that has it.
     pub(crate) fn decrypt(&self, value: &str, digest: &str) -> Result<String, Error> {
         let missing = || Error::MissingEncryptionKey { digest: digest.to_owned() };
         let key = self.key(digest).ok_or_else(missing)?;
         let invalid = |problem: &str| {
-            Error::invalid_row(format_args!("a value of the encryption key `{digest}` {problem}"))
+            Error::invalid_row(format!("a value of the encryption key `{digest}` {problem}"))
         };
         let mut bytes = BASE64.decode(value).map_err(|_| invalid("is not base64"))?;
         let (nonce, sealed) =
@@ -100,7 +100,7 @@ impl EncryptionKeys {
     ///
     /// # Errors
     ///
-    /// [`Error::MissingEncryptionKey`] if no key has the digest, and [`Error::NoRandomness`].
+    /// [`Error::MissingEncryptionKey`] if no key has the digest; [`Error::NoRandomness`].
     pub(crate) fn encrypt(&self, text: &str, digest: &str) -> Result<String, Error> {
         let missing = || Error::MissingEncryptionKey { digest: digest.to_owned() };
         let key = self.key(digest).ok_or_else(missing)?;
@@ -129,10 +129,10 @@ impl fmt::Debug for EncryptionKeys {
 }
 
 impl Key {
-    /// The key of these bytes, if they are as many as a key has
+    /// The key with these bytes; `None` if their number is wrong
     fn new(bytes: &[u8]) -> Option<Self> {
-        // The digest covers the name of the cipher, so that a key that is used for another
-        // one some day gets another digest.
+        // The digest covers the name of the cipher, so the same key has another digest with
+        // another cipher.
         let mut digest = Context::new(&SHA256);
         digest.update(b"aes256gcm");
         digest.update(bytes);
@@ -144,14 +144,14 @@ impl Key {
     }
 }
 
-/// Standard base64 with padding; the control plane takes any bits after the last byte, too
+/// Standard base64 with padding; like the control plane, it accepts any bits after the last byte
 const BASE64: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, PAD.with_decode_allow_trailing_bits(true));
 
-/// Bytes of a key of AES-256
+/// Length of an AES-256 key in bytes
 const KEY_LEN: usize = 32;
 
-/// Hexadecimal digits of a digest as the control plane stores it
+/// Number of hexadecimal digits of a digest as the control plane stores it
 const DIGEST_LEN: usize = 7;
 
 #[cfg(test)]
@@ -190,7 +190,7 @@ mod tests {
     fn digests_are_those_of_an_independent_program() {
         let keys = keys(&[FIRST, SECOND]);
         assert!(keys.contains(FIRST_DIGEST) && keys.contains(SECOND_DIGEST));
-        // That of the key alone, and one that is too long.
+        // The digest without the cipher's name, and one that is too long.
         assert!(!keys.contains("3ba3f5f") && !keys.contains("864f702e") && !keys.contains(""));
     }
 
@@ -254,7 +254,10 @@ mod tests {
             let Err(Error::InvalidRow { reason }) = all.decrypt(&value, digest) else {
                 panic!("{value}")
             };
-            assert!(reason.contains(digest) && reason.contains(problem), "{value}: {reason}");
+            assert!(
+                reason.to_string().contains(digest) && reason.to_string().contains(problem),
+                "{value}: {reason}"
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! Rows as they should be, and what that changes
+//! Import of rows, and the differences it makes
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,19 +8,20 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::Error;
+use crate::fleet::with_tables;
 
-/// Brings rows of the control plane's tables to where they should be
+/// Imports rows into the control plane's tables
 pub trait Import: Sync {
-    /// Adds the rows that are missing and changes those that differ, all or none
+    /// Adds rows that are missing and changes rows that differ, all or none
     ///
-    /// Rows that are not mentioned stay as they are, but for those of
-    /// [`Rows::exactly`]. Answers with every row that was added, changed or removed, in
-    /// the order of the tables; with `dry_run`, with those that would be.
+    /// Rows that are not mentioned stay as they are, except for those of [`Rows::exactly`].
+    /// Returns every row that was added, changed or removed, in the order of the tables; with
+    /// `dry_run`, every row that would be.
     ///
     /// # Errors
     ///
-    /// [`Error::Query`] if the rows contradict each other or others, such as two users
-    /// of one name; [`Error::Unavailable`].
+    /// [`Error::Query`] if rows contradict each other or existing rows, such as two users of
+    /// the same name; [`Error::Unavailable`].
     fn import(
         &self,
         rows: &Rows,
@@ -28,102 +29,104 @@ pub trait Import: Sync {
     ) -> impl Future<Output = Result<Vec<Difference>, Error>> + Send;
 }
 
-/// Rows as they should be
+/// The rows to import
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
     pub(crate) wanted: Vec<Wanted>,
     pub(crate) exactly: BTreeMap<(Table, &'static str), Vec<Uuid>>,
 }
 
-/// One row as it should be
+/// One row to import
 #[derive(Clone)]
 pub(crate) struct Wanted {
     pub(crate) table: Table,
     /// All columns
     pub(crate) row: Map<String, Value>,
-    /// Columns that a row keeps if it is there already
+    /// Columns that keep their values if the row exists
     pub(crate) keep: Vec<&'static str>,
 }
 
 impl Rows {
-    /// Adds a row, which keeps its columns `keep` if it is there already
+    /// Adds a row; if it exists, its columns `keep` keep their values
     pub fn want<R: Row>(&mut self, row: &R, keep: &[&'static str]) {
         if let Ok(Value::Object(columns)) = serde_json::to_value(row) {
             self.wanted.push(Wanted { table: R::TABLE, row: columns, keep: keep.to_vec() });
         }
     }
 
-    /// Has rows of `R` whose column `column` is `owner` removed if they are not wanted
+    /// Removes rows of `R` whose column `column` is `owner` and that are not imported
     pub fn exactly<R: Row>(&mut self, column: &'static str, owner: Uuid) {
         self.exactly.entry((R::TABLE, column)).or_default().push(owner);
     }
 
-    /// How many rows there are
+    /// The number of rows
     #[must_use]
     pub const fn len(&self) -> usize {
         self.wanted.len()
     }
 
-    /// Whether there is none
+    /// Whether there are no rows
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.wanted.is_empty()
     }
 }
 
-/// The columns may hold tokens
+/// Without the columns, which may hold tokens
 impl fmt::Debug for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wanted").field("table", &self.table).finish_non_exhaustive()
     }
 }
 
-/// A row of a [`Fleet`](crate::fleet::Fleet), which is what can be imported
+/// A row of a [`Fleet`](crate::fleet::Fleet), which can be imported
 pub trait Row: Serialize {
-    /// Its table
+    /// The table that the row belongs to
     const TABLE: Table;
 }
 
-/// A row that is not as it should be, or was not
+/// A row that an import changes
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Difference {
-    /// The table
+    /// The name of the table
     pub table: &'static str,
-    /// The columns of its primary key
+    /// The columns of the primary key
     pub key: Map<String, Value>,
-    /// What people call it, if the table has such a column
+    /// The name of the row, if the table has such a column
     pub name: Option<String>,
-    /// What becomes of it
+    /// How the row changes
     pub change: Change,
 }
 
-/// What becomes of a row
+/// How a row changes
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// It was missing
+    /// The row was missing
     Added,
     /// These columns differ
     Changed(Vec<ColumnChange>),
-    /// It was not wanted
+    /// The row was not imported, and is removed
     Removed,
 }
 
 /// A column whose value changes
 ///
-/// Values of columns that hold secrets are left out.
+/// The values of columns that hold secrets are left out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ColumnChange {
-    /// Its name
+    /// The name of the column
     pub column: String,
-    /// What it was
+    /// The value before
     pub from: Value,
-    /// What it becomes
+    /// The value after
     pub to: Value,
 }
 
 impl Difference {
-    /// What is different between a row as it is, if it is, and as it should be
+    /// The difference between an existing row, if there is one, and the row to import
     pub(crate) fn between(
         wanted: &Wanted,
         is: Option<&Map<String, Value>>,
@@ -161,54 +164,33 @@ impl Difference {
 }
 
 macro_rules! tables {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal ($($key:literal),+);)+) => {
-        /// A table of the control plane's, in the order in which rows refer to each other
+    ($($table:ident: $row:ident as $variant:ident by $($key:literal)+;)*) => {
+        /// A table of the control plane, in the order in which rows refer to each other
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         #[allow(missing_docs)] // named like the tables
         pub enum Table {
-            $($variant,)+
+            $($variant,)*
         }
 
         impl Table {
-            pub(crate) const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// Its name
+            /// The name of the table
             #[must_use]
             pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
+                match self { $(Self::$variant => stringify!($table),)* }
             }
 
             /// The columns of its primary key
             pub(crate) const fn key(self) -> &'static [&'static str] {
-                match self { $(Self::$variant => &[$($key),+],)+ }
+                match self { $(Self::$variant => &[$($key),+],)* }
             }
         }
     };
 }
 
-tables! {
-    Organizations = "organizations" ("id");
-    Users = "users" ("id");
-    OrganizationMembers = "organization_members" ("organization_id", "user_id");
-    Groups = "groups" ("id");
-    GroupMembers = "group_members" ("user_id", "group_id");
-    CustomRoles = "custom_roles" ("id");
-    UserLinks = "user_links" ("user_id", "login_type");
-    ApiKeys = "api_keys" ("id");
-    Oauth2ProviderAppTokens = "oauth2_provider_app_tokens" ("id");
-    Templates = "templates" ("id");
-    TemplateVersions = "template_versions" ("id");
-    Workspaces = "workspaces" ("id");
-    ProvisionerJobs = "provisioner_jobs" ("id");
-    WorkspaceBuilds = "workspace_builds" ("id");
-    WorkspaceResources = "workspace_resources" ("id");
-    WorkspaceAgents = "workspace_agents" ("id");
-    WorkspaceApps = "workspace_apps" ("id");
-    WorkspaceAgentPortShare = "workspace_agent_port_share" ("workspace_id", "agent_name", "port");
-    WorkspaceProxies = "workspace_proxies" ("id");
-    CryptoKeys = "crypto_keys" ("feature", "sequence");
-}
+with_tables!(tables);
 
 impl Table {
     fn change(self, column: &str, from: &Value, to: &Value) -> ColumnChange {

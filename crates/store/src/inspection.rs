@@ -1,4 +1,4 @@
-//! What an operator wants to know of a database before authd uses it
+//! Results of checking a database before authd uses it
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,22 +9,22 @@ use serde::Serialize;
 
 use crate::pg::{ActiveKey, Generation, Owner, Pooling, Right};
 
-/// A part of authd that may be on or off
+/// A part of authd that can be on or off
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Part {
-    /// Agents sign in
+    /// Sign-in of agents
     SignIn,
-    /// Apps are opened, and visits are recorded
+    /// App access, and the record of visits
     Apps,
-    /// Keys of app tokens are made and replaced
+    /// Creation and rotation of the keys of app tokens
     KeyRotation,
-    /// Old rows of the audit log are deleted
+    /// Deletion of old rows of the audit log
     AuditRetention,
-    /// Visits are also written where the control plane's own page looks for them
+    /// Visits also in the table that the control plane's own page reads
     AuditMirror,
-    /// An operator lists, makes and ends tokens with `authd token`
+    /// The command `authd token`, which lists, creates and revokes tokens
     Commands,
 }
 
@@ -33,13 +33,13 @@ pub enum Part {
 pub struct Asked(BTreeSet<Part>);
 
 impl Asked {
-    /// Sign-in, which is always on, and `parts`
+    /// `parts` and sign-in, which is always on
     #[must_use]
     pub fn with(parts: impl IntoIterator<Item = Part>) -> Self {
         Self(parts.into_iter().chain([Part::SignIn]).collect())
     }
 
-    /// The same parts, and this one
+    /// The same parts and this one
     #[must_use]
     pub fn and(mut self, part: Part) -> Self {
         self.0.insert(part);
@@ -53,53 +53,53 @@ impl Asked {
     }
 }
 
-/// What was found in a database
+/// The result of checking a database
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// The server, and how it is reached
+    /// The server, and the connection to it
     pub server: Server,
     /// The tables of users, workspaces and agents
     pub tables: Tables,
-    /// What authd will ask and change, each with what it lacks
+    /// What authd will read and change, each with what it lacks
     pub tasks: Vec<Task>,
-    /// The index that sign-in needs; nothing if there is no table of agents
+    /// The index that sign-in needs; `None` without a table of agents
     pub sign_in_index: Option<Index>,
-    /// The keys of app access, by feature; none where they were not asked for or may not be
+    /// The keys of app access, by feature; empty if app access is off or the keys may not be
     /// read
     pub keys: Vec<Keys>,
-    /// How the control plane encrypts; nothing where that was not asked for or may not be read
+    /// How the control plane encrypts; `None` if key rotation is off or that may not be read
     pub encryption: Option<Encryption>,
 }
 
-/// A database server, and the session that looked at it
+/// A database server, and the session that examined it
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Server {
-    /// Such as `15.18 (Debian 15.18-0+deb12u1)`
+    /// The version, such as `15.18 (Debian 15.18-0+deb12u1)`
     pub version: String,
-    /// The database's name
+    /// The name of the database
     pub database: String,
-    /// The role that authd is there
+    /// The role of authd's session
     pub user: String,
-    /// What the session calls itself
+    /// The application name of the session
     pub application_name: String,
-    /// Whether it follows another server, and takes no writes
+    /// Whether the server is a standby, which accepts no writes
     pub is_standby: bool,
-    /// Whether transactions of this role take no writes
+    /// Whether transactions of this role accept no writes
     pub is_read_only: bool,
-    /// How far its clock is ahead of the one that was given, in seconds, give or take
+    /// How many seconds the server's clock is ahead of the given one, to within
     /// [`clock_precision`](Self::clock_precision)
     pub clock_ahead: f64,
-    /// Half of the time that asking for the clock took
+    /// Half of the time that reading the server's clock took
     pub clock_precision: Duration,
-    /// What stands between authd and the server
+    /// The kind of pooler between authd and the server
     pub pooling: Pooling,
     /// Settings of the session that change how authd's statements run
     pub settings: Vec<Setting>,
-    /// How many connections authd opens at most
+    /// The most connections that authd opens
     pub connections: u32,
-    /// How many this role may open, if there is a limit of its own or of the database's
+    /// The most connections that this role or this database allows, if there is a limit
     pub connection_limit: Option<u32>,
 }
 
@@ -107,11 +107,11 @@ pub struct Server {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Setting {
-    /// Its name, such as `jit`
+    /// The name, such as `jit`
     pub name: String,
-    /// Its value in its unit, such as `off` or `3000`
+    /// The value, in the unit of the setting, such as `off` or `3000`
     pub value: String,
-    /// What authd set it to; nothing if authd leaves it to the server
+    /// The value that authd asked for; `None` if authd leaves it to the server
     pub wanted: Option<String>,
 }
 
@@ -119,23 +119,22 @@ pub struct Setting {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Tables {
-    /// Whose they are
+    /// The owner of the tables
     pub owner: Owner,
-    /// The schema in which they were found
+    /// The schema in which the tables were found
     pub schema: Option<String>,
-    /// The schemas in which tables are looked for
+    /// The schemas of the search path
     pub search_path: Vec<String>,
-    /// Their shape
+    /// The shape of the tables
     pub generation: Generation,
-    /// The number of the control plane's last migration, if it keeps one and this user may
-    /// read it
+    /// The state of the control plane's migrations, if it records them and this user may read
+    /// that
     pub migration: Option<Migration>,
-    /// Tables that are missing and are there in another schema, or in one that this user may
-    /// not use
+    /// Missing tables that exist in another schema, or in one that this user may not use
     pub elsewhere: Vec<Elsewhere>,
-    /// Tables of which row-level security may hide rows from this user
+    /// Tables in which row-level security may hide rows from this user
     pub hidden_rows: Vec<String>,
-    /// How many of authd's own migrations are not applied; nothing if that cannot be known
+    /// The number of authd's own migrations that are not applied; `None` if that is not known
     pub pending: Option<usize>,
 }
 
@@ -143,19 +142,19 @@ pub struct Tables {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Migration {
-    /// The number of the last one
+    /// The number of the last migration
     pub number: i64,
-    /// Whether it is under way or has failed
+    /// Whether that migration is running or has failed
     pub is_dirty: bool,
 }
 
-/// A table that is not where it is looked for
+/// A table that is not on the search path
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Elsewhere {
-    /// The table
+    /// The name of the table
     pub table: String,
-    /// The schema that it is in
+    /// The schema of the table
     pub schema: String,
     /// Whether this user may use that schema
     pub is_usable: bool,
@@ -165,11 +164,11 @@ pub struct Elsewhere {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Task {
-    /// What it is, such as `the agents of an instance`
+    /// A description, such as `the agents of an instance`
     pub name: &'static str,
     /// The part of authd that does it
     pub part: Part,
-    /// What it lacks, if it cannot be done
+    /// What is missing for the task; empty if nothing is
     pub lacks: Vec<Lack>,
 }
 
@@ -178,36 +177,36 @@ pub struct Task {
 #[serde(rename_all = "snake_case", tag = "missing")]
 #[non_exhaustive]
 pub enum Lack {
-    /// A table, or the right to see that it is there
+    /// A table, or the right to see that it exists
     Table {
-        /// Its name
+        /// The name of the table
         table: &'static str,
     },
-    /// A column of a table that is there
+    /// A column of a table that exists
     Column {
-        /// The table's name
+        /// The name of the table
         table: &'static str,
-        /// The column's name
+        /// The name of the column
         column: &'static str,
     },
-    /// Something else that came with a generation, such as the label of a type
+    /// Another mark of a generation, such as a label of an enumeration
     Mark {
-        /// What it is
+        /// A description of the mark
         mark: String,
     },
     /// A right to columns of a table, or to its rows
     Right {
         /// The right
         right: Right,
-        /// The table's name
+        /// The name of the table
         table: &'static str,
-        /// The columns; none where it is a right to rows
+        /// The columns; empty for a right to rows
         columns: Vec<&'static str>,
     },
 }
 
 impl Lack {
-    /// The table that it is about, if it is about one
+    /// The table that is concerned, if any
     #[must_use]
     pub const fn table(&self) -> Option<&'static str> {
         match self {
@@ -218,7 +217,7 @@ impl Lack {
         }
     }
 
-    /// Whether it is about a table that authd makes for itself
+    /// Whether it concerns a table that authd creates for itself
     #[must_use]
     pub fn is_of_own_table(&self) -> bool {
         self.table().is_some_and(|table| table.starts_with("authd_"))
@@ -242,26 +241,26 @@ impl fmt::Display for Lack {
     }
 }
 
-/// The index by which agents of an instance are found
+/// The state of the index for looking up agents by instance
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 #[non_exhaustive]
 pub enum Index {
-    /// It is there
+    /// The index exists and is used
     Valid {
-        /// Its name
+        /// The name of the index
         name: String,
     },
-    /// It is there and not used, as building it has not ended or failed
+    /// The index exists and is not used, as building it has not ended or has failed
     Invalid {
-        /// Its name
+        /// The name of the index
         name: String,
     },
-    /// Each sign-in reads all agents
+    /// There is no index: each sign-in reads all agents
     Missing {
-        /// How many agents there are, as far as the server has counted
+        /// The number of agents, as the server estimates it
         agents: u64,
-        /// The statement that makes it
+        /// The statement that creates the index
         create: String,
     },
 }
@@ -273,9 +272,9 @@ pub struct Keys {
     /// The feature, such as `workspace_apps_token`
     #[serde(serialize_with = "name_of")]
     pub feature: Feature,
-    /// How many can be read
+    /// The number of keys that can be read
     pub readable: usize,
-    /// Why others cannot, without a secret; they are passed over as long as one can be read
+    /// Why other keys cannot be read, without secrets; they are skipped while one can be read
     pub problem: Option<String>,
 }
 
@@ -283,9 +282,9 @@ pub struct Keys {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Encryption {
-    /// The keys it encrypts with, the newest first; none if it does not encrypt
+    /// The keys with which it encrypts, the newest first; empty if it does not encrypt
     pub active: Vec<ActiveKey>,
-    /// Whether authd was given keys to decrypt with
+    /// Whether authd has keys for decryption
     pub has_keys: bool,
 }
 

@@ -3,16 +3,16 @@ use std::time::Duration;
 use app_audit::{Answer, Entry, Noted, SessionKey, Window};
 use uuid::Uuid;
 
-/// Entries in the order of their keys, those of one key together
+/// Entries in the order of their keys
 ///
-/// A session is asked about once, however many of its visits come at once: those after
-/// the first continue what it began. Where each visit is a session of its own all of
-/// them have rows, and the last stands for the session.
+/// Entries with the same key share a row: the visits after the first continue the session that
+/// it began. If each visit is a session of its own, each has a row, and the last row has the
+/// session's count.
 pub(crate) struct Groups<'a> {
-    /// Which each visit stands for, and how many there are of the session, or none if
-    /// another row has them
+    /// The first entry of each row, and how many visits the session has; zero if another row
+    /// counts them
     rows: Vec<(&'a Entry, u64)>,
-    /// For each entry, in the order given, its row
+    /// The row of each entry, in the order given
     of_entry: Vec<usize>,
     each_is_a_session: bool,
 }
@@ -21,7 +21,7 @@ impl<'a> Groups<'a> {
     pub(crate) fn of(entries: &'a [Entry], window: Window) -> Self {
         let each_is_a_session = window.stale.is_zero();
         let mut order: Vec<usize> = (0..entries.len()).collect();
-        // Stable: visits of one key stay in the order they came.
+        // Stable: visits with the same key keep their order.
         order.sort_by_key(|&n| entries[n].key);
         let mut rows: Vec<(&Entry, u64)> = Vec::with_capacity(entries.len());
         let mut of_entry = vec![0; entries.len()];
@@ -46,8 +46,10 @@ impl<'a> Groups<'a> {
         &self.rows
     }
 
-    /// An answer to each entry, `kept` being the session with a key and the age of its
-    /// last visit; nothing if it had been kept before
+    /// An answer to each entry
+    ///
+    /// `kept` returns the session with a key and the age of its last visit; `None` if the
+    /// visit was noted before.
     pub(crate) fn answers(
         &self,
         kept: impl Fn(&SessionKey) -> Option<(Uuid, Duration)>,

@@ -25,9 +25,9 @@ use app_authz::token::{KeyStore, Rotation};
 use crate::authorized::Rows;
 #[cfg(feature = "postgres")]
 pub use crate::encryption::EncryptionKeys;
-pub use crate::error::Error;
 #[cfg(feature = "postgres")]
 pub use crate::error::Unfit;
+pub use crate::error::{Cause, Error};
 use crate::import::Import;
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "postgres")]
@@ -36,7 +36,7 @@ pub use crate::pg::{
     PgStore, Pooling, Right, SessionRow, StatementCounter,
 };
 
-/// Everything that authd asks of a database: the sum of the ports
+/// Everything that authd needs of a database: the sum of the ports
 pub trait Store:
     AuditLog<Error = Error>
     + Candidates<Error = Error>
@@ -53,11 +53,11 @@ pub trait Store:
     + Sync
     + 'static
 {
-    /// Whether questions can be answered now
+    /// Checks that the database answers, and that the control plane's tables fit
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`], within a second, and [`Error::Tables`] while the control
-    /// plane's tables do not fit the questions that are asked.
+    /// [`Error::Unavailable`], within a second. [`Error::Tables`] while the control plane's
+    /// tables lack something that the parts of authd that are on read.
     fn ping(&self) -> impl Future<Output = Result<(), Error>> + Send;
 }

@@ -190,7 +190,7 @@ contract! {
             }
             assert_eq!(pages, all, "{limit}");
         }
-        // What is written meanwhile does not disturb whoever reads on.
+        // Rows that are written meanwhile do not affect the following pages.
         let half = world.store.list(&Filter::default(), Page::first(25)).await.unwrap();
         world.visit(&Event { time: event(0).time + Duration::from_secs(60), ..event(100) }, hour()).await;
         let rest = Page::first(25).after(half[24].cursor());

@@ -116,7 +116,7 @@ impl Journal for Breaking {
     async fn note(&self, entries: &[Entry], window: Window) -> Result<Vec<Answer>, Error> {
         let answers = self.store.note(entries, window).await?;
         if self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
-            return Err(Error::Unavailable { reason: "nobody was told".to_owned() });
+            return Err(Error::Unavailable { reason: "the answer was lost".into() });
         }
         Ok(answers)
     }

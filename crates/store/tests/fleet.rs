@@ -88,7 +88,7 @@ async fn a_fleet_is_loaded_whole_or_not_at_all() {
     overlapping.workspace_apps.clone_from(&fleet.workspace_apps);
     let error = store.load(&overlapping).await.unwrap_err();
     let Error::Query { reason } = error else { panic!("{error}") };
-    assert!(reason.contains("workspace_apps_pkey"), "{reason}");
+    assert!(reason.to_string().contains("workspace_apps_pkey"), "{reason}");
     assert_eq!(database.sql("SELECT count(*) FROM workspace_builds").await, ["1"]);
 }
 

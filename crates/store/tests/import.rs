@@ -92,7 +92,7 @@ async fn an_import_that_contradicts_itself_leaves_everything_as_it_was() {
         let Err(Error::Query { reason }) = store.import(&rows(&fleet), dry_run).await else {
             panic!("two users have one name")
         };
-        assert!(reason.contains("users_username_lower_idx"), "{reason}");
+        assert!(reason.to_string().contains("users_username_lower_idx"), "{reason}");
     }
     assert_eq!(database.sql("SELECT count(*) FROM organizations").await, ["0"]);
 }

@@ -35,7 +35,7 @@ async fn has_former(database: &Database) -> bool {
 }
 
 #[tokio::test]
-async fn a_record_of_before_is_moved_whatever_it_holds() {
+async fn a_record_of_an_earlier_release_is_moved_with_all_its_rows() {
     for (set, owner) in
         [(Migrations::All, Owner::Authd), (Migrations::OwnedOnly, Owner::ControlPlane)]
     {
@@ -124,7 +124,7 @@ async fn a_record_of_another_role_is_copied_and_not_dropped() {
     }
 }
 
-/// All that a schema holds, as far as it can be told apart by names and definitions
+/// Everything in a schema, by name and definition
 async fn schema(database: &Database) -> Vec<String> {
     database
         .sql(
@@ -176,7 +176,7 @@ async fn a_control_planes_schema_is_as_it_was_after_authd_is_gone() {
         assert_eq!(without.iter().collect::<Vec<_>>(), expected, "{release}");
         assert!(!without.iter().any(|row| row.contains("authd")), "{release}");
 
-        // Again, from a record of before.
+        // Again, from a record of an earlier release.
         store.migrate(Migrations::OwnedOnly).await.unwrap();
         make_former(&database).await;
         store.remove_owned().await.unwrap();

@@ -40,7 +40,7 @@ impl Deeds {
         let mut refused = BTreeSet::new();
         let mut note = |deed, done: Result<(), Error>| match done {
             Ok(()) => {}
-            Err(Error::Query { reason }) if reason.contains("permission denied") => {
+            Err(Error::Query { reason }) if reason.to_string().contains("permission denied") => {
                 refused.insert(deed);
             }
             Err(error) => panic!("{deed}: {error}"),
@@ -85,7 +85,7 @@ impl Deeds {
             name: "",
         };
         note("insert", store.insert(&new).await);
-        // A key of nobody, so that the next round finds the same.
+        // A key that does not exist, so that the next round finds the same rows.
         let gone = ApiKey { id: "gone".to_owned(), user: UserId(Uuid::nil()), ..key.clone() };
         note("log out", store.log_out(&gone, OtherSessions::EndOfApps).await);
         note("proxies", store.proxies().await.map(drop));

@@ -16,7 +16,7 @@ use store::{Error, Options, PgStore, Store};
 use testkit::{Database, Release, World};
 use tokio::task::JoinHandle;
 
-/// Asks without a pause until told to stop, and counts the answers
+/// Sends queries without a pause until it is stopped, and counts the answers
 struct Load {
     stop: Arc<AtomicBool>,
     answers: Arc<AtomicUsize>,

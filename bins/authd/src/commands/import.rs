@@ -56,7 +56,7 @@ fn print_text(
 ) -> std::io::Result<()> {
     let (mut added, mut changed, mut removed) = (0, 0, 0);
     for difference in differences {
-        let Difference { table, key, name, change } = difference;
+        let Difference { table, key, name, change, .. } = difference;
         let name =
             name.clone().unwrap_or_else(|| key.values().map(plain).collect::<Vec<_>>().join(" "));
         let name = printable(&name);

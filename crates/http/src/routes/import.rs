@@ -45,7 +45,7 @@ pub(crate) async fn import<S: Store>(
     let imported = apps.store.import(&rows, dry_run).await;
     let differences = imported.map_err(|error| match error {
         store::Error::ControlPlane { changes } => AccessError::ControlPlane(changes),
-        store::Error::Query { reason } => AccessError::Contradiction(reason),
+        store::Error::Query { reason } => AccessError::Contradiction(reason.to_string()),
         error => AccessError::Store(error),
     })?;
     let removed = |d: &&Difference| d.change == store::import::Change::Removed;

@@ -3,11 +3,12 @@ use app_authz::proxy::ProxyToken;
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
+use super::rows::empty_object;
 use super::{
     ApiKey, Digest, Fleet, Group, GroupMember, JobType, KeyScope, LifecycleState, LoginType,
     Organization, OrganizationMember, ProvisionerJob, SharingLevel, Template, Token, Transition,
     User, UserStatus, Workspace, WorkspaceAgent, WorkspaceApp, WorkspaceBuild, WorkspaceProxy,
-    WorkspaceResource, empty_object,
+    WorkspaceResource,
 };
 
 /// A build and the one resource it made
@@ -19,8 +20,8 @@ pub struct NewBuild {
     pub resource: Uuid,
 }
 
-/// Growing a fleet: each row refers to what earlier calls returned, and each build
-/// is an hour younger than the one before
+/// Methods that add rows: each row refers to what earlier calls returned, and each build is an
+/// hour younger than the one before
 ///
 /// Ids and tokens are random, so that several fleets fit into one store.
 impl Fleet {
@@ -72,7 +73,7 @@ impl Fleet {
         id
     }
 
-    /// Adds a session of `user` that lasts for a century, and returns its token
+    /// Adds a session of `user` that expires after a century, and returns its token
     ///
     /// Its row is the last of [`api_keys`](Self::api_keys), and may be changed further.
     pub fn session(&mut self, user: Uuid) -> SessionToken {
@@ -95,7 +96,7 @@ impl Fleet {
         token
     }
 
-    /// Adds a registered proxy, and returns what it proves itself with
+    /// Adds a registered proxy, and returns its token
     pub fn proxy(&mut self, name: &str, url: &str, wildcard_hostname: &str) -> ProxyToken {
         let id = Uuid::new_v4();
         let token = ProxyToken::generate(id, fill);
@@ -110,8 +111,7 @@ impl Fleet {
         token
     }
 
-    /// Adds a workspace of `owner`, in the owner's organization and from a template
-    /// of its own
+    /// Adds a workspace of `owner` in the owner's organization, with a template of its own
     pub fn workspace(&mut self, owner: Uuid, name: &str) -> Uuid {
         let organization_id = self
             .organization_members
@@ -122,7 +122,7 @@ impl Fleet {
         self.templates.push(Template {
             id: template_id,
             organization_id,
-            // Unique in an organization, which names of workspaces are not.
+            // Names of templates are unique in an organization, those of workspaces are not.
             name: format!("{name}-{}", self.templates.len()),
             max_port_sharing_level: SharingLevel::Owner,
             cors_behavior: Default::default(),
@@ -180,15 +180,14 @@ impl Fleet {
         NewBuild { id, resource }
     }
 
-    /// Adds a job that is no build, such as a template import, and returns its
-    /// resource
+    /// Adds a job that is not a build, such as a template import, and returns its resource
     pub fn bare_job(&mut self, type_: JobType, organization: Uuid) -> Uuid {
         self.job(type_, organization, Transition::Start).1
     }
 
     /// Adds an agent of a resource; the returned row may be changed further
     ///
-    /// Being created is not the same as being connected: the agent never was.
+    /// The agent has never connected.
     pub fn agent(&mut self, resource: Uuid, name: &str, instance_id: &str) -> &mut WorkspaceAgent {
         let created_at = self.now();
         let agent = WorkspaceAgent {
@@ -259,16 +258,16 @@ impl Fleet {
 
     /// When the newest build was created
     ///
-    /// A library reads no clock, and what is built here is history.
+    /// Not the clock's time: libraries read no clock.
     fn now(&self) -> DateTime<Utc> {
         self.workspace_builds.last().map_or(EPOCH, |build| build.created_at)
     }
 }
 
-/// Random bytes, from where random ids come from too
+/// Fills `bytes` from the same source as random ids
 fn fill(bytes: &mut [u8]) {
     for chunk in bytes.chunks_mut(4) {
-        // The first four bytes of an id are all random.
+        // The first four bytes of an id are fully random.
         chunk.copy_from_slice(&Uuid::new_v4().as_bytes()[..chunk.len()]);
     }
 }

@@ -1,469 +1,66 @@
 //! The control plane's rows as plain data
 
 mod build;
+mod rows;
+mod tables;
 mod values;
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use uuid::Uuid;
 
 pub use self::build::NewBuild;
+pub use self::rows::{
+    ApiKey, CryptoKey, CustomRole, Group, GroupMember, Oauth2ProviderAppToken, Organization,
+    OrganizationMember, ProvisionerJob, Template, TemplateVersion, User, UserLink, Workspace,
+    WorkspaceAgent, WorkspaceAgentPortShare, WorkspaceApp, WorkspaceBuild, WorkspaceProxy,
+    WorkspaceResource,
+};
+pub(crate) use self::tables::with_tables;
 pub use self::values::{
     AppHealth, CorsBehavior, Digest, Hidden, JobType, KeyFeature, KeyScope, LifecycleState,
     LoginType, PortShareProtocol, SharingLevel, Token, Transition, UserStatus,
 };
 use crate::import::{Row, Table};
-#[cfg(feature = "postgres")]
-use crate::pg::schema;
 
-/// A control plane's rows, to fill a store with
-///
-/// Each field is a table and each element a row, under the control plane's names.
-/// A store neither checks nor needs references between rows: an agent whose
-/// resource is missing is simply nobody's.
-///
-/// Built by hand, read from JSON, or grown with the methods below, which keep the
-/// references right:
-///
-/// ```
-/// use store::fleet::{Fleet, Transition};
-///
-/// let mut fleet = Fleet::default();
-/// let acme = fleet.organization("acme");
-/// let alice = fleet.user("alice", acme);
-/// let workspace = fleet.workspace(alice, "dev");
-/// let build = fleet.build(workspace, Transition::Start);
-/// fleet.agent(build.resource, "main", "i-076e9b91f7c420782");
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-#[allow(missing_docs)] // named like their tables
-pub struct Fleet {
-    pub organizations: Vec<Organization>,
-    pub users: Vec<User>,
-    pub organization_members: Vec<OrganizationMember>,
-    pub groups: Vec<Group>,
-    pub group_members: Vec<GroupMember>,
-    pub custom_roles: Vec<CustomRole>,
-    pub user_links: Vec<UserLink>,
-    pub api_keys: Vec<ApiKey>,
-    pub oauth2_provider_app_tokens: Vec<Oauth2ProviderAppToken>,
-    pub templates: Vec<Template>,
-    pub template_versions: Vec<TemplateVersion>,
-    pub workspaces: Vec<Workspace>,
-    pub provisioner_jobs: Vec<ProvisionerJob>,
-    pub workspace_builds: Vec<WorkspaceBuild>,
-    pub workspace_resources: Vec<WorkspaceResource>,
-    pub workspace_agents: Vec<WorkspaceAgent>,
-    pub workspace_apps: Vec<WorkspaceApp>,
-    pub workspace_agent_port_share: Vec<WorkspaceAgentPortShare>,
-    pub workspace_proxies: Vec<WorkspaceProxy>,
-    pub crypto_keys: Vec<CryptoKey>,
-}
-
-impl Fleet {
-    /// Adds the rows of another fleet
-    pub(crate) fn extend(&mut self, other: &Self) {
-        macro_rules! extend {
-            ($($table:ident),* $(,)?) => {
-                // Every field, so that a table added to the fleet is not forgotten here.
-                let Self { $($table),* } = other;
-                $(self.$table.extend_from_slice($table);)*
-            };
-        }
-        extend!(
-            organizations,
-            users,
-            organization_members,
-            groups,
-            group_members,
-            custom_roles,
-            user_links,
-            api_keys,
-            oauth2_provider_app_tokens,
-            templates,
-            template_versions,
-            workspaces,
-            provisioner_jobs,
-            workspace_builds,
-            workspace_resources,
-            workspace_agents,
-            workspace_apps,
-            workspace_agent_port_share,
-            workspace_proxies,
-            crypto_keys,
-        );
-    }
-}
-
-macro_rules! row {
-    ($table:ident as $variant:ident, $(#[$doc:meta])* $name:ident { $($(#[$field_attr:meta])* $field:ident: $type:ty,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        #[cfg_attr(feature = "postgres", derive(diesel::Insertable))]
-        #[cfg_attr(feature = "postgres", diesel(table_name = schema::$table))]
-        #[allow(missing_docs)] // the fields are the columns of the table
-        pub struct $name {
-            $($(#[$field_attr])* pub $field: $type,)*
+macro_rules! fleet {
+    ($($table:ident: $row:ident as $variant:ident by $($key:literal)+;)*) => {
+        /// A control plane's rows, to fill a store with
+        ///
+        /// Each field is a table and each element a row, under the control plane's names.
+        /// A store neither checks nor needs references between rows: an agent whose
+        /// resource is missing belongs to no workspace.
+        ///
+        /// Built by hand, read from JSON, or grown with the methods below, which keep the
+        /// references right:
+        ///
+        /// ```
+        /// use store::fleet::{Fleet, Transition};
+        ///
+        /// let mut fleet = Fleet::default();
+        /// let acme = fleet.organization("acme");
+        /// let alice = fleet.user("alice", acme);
+        /// let workspace = fleet.workspace(alice, "dev");
+        /// let build = fleet.build(workspace, Transition::Start);
+        /// fleet.agent(build.resource, "main", "i-076e9b91f7c420782");
+        /// ```
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[non_exhaustive]
+        #[allow(missing_docs)] // named like their tables
+        pub struct Fleet {
+            $(pub $table: Vec<$row>,)*
         }
 
-        impl Row for $name {
+        impl Fleet {
+            /// Adds the rows of another fleet
+            pub(crate) fn extend(&mut self, other: &Self) {
+                $(self.$table.extend_from_slice(&other.$table);)*
+            }
+        }
+
+        $(impl Row for $row {
             const TABLE: Table = Table::$variant;
-        }
+        })*
     };
 }
 
-row!(
-    organizations as Organizations,
-    /// A row of `organizations`
-    Organization {
-        id: Uuid,
-        name: String,
-        #[serde(default)]
-        deleted: bool,
-        #[serde(default)]
-        default_org_member_roles: Vec<String>,
-    }
-);
-
-row!(
-    users as Users,
-    /// A row of `users`
-    User {
-        id: Uuid,
-        username: String,
-        email: String,
-        #[serde(default)]
-        status: UserStatus,
-        #[serde(default)]
-        deleted: bool,
-        #[serde(default)]
-        rbac_roles: Vec<String>,
-        #[serde(default)]
-        login_type: LoginType,
-        #[serde(default)]
-        is_system: bool,
-        #[serde(default)]
-        is_service_account: bool,
-        #[serde(default)]
-        last_seen_at: DateTime<Utc>,
-        created_at: DateTime<Utc>,
-        updated_at: DateTime<Utc>,
-    }
-);
-
-row!(
-    organization_members as OrganizationMembers,
-    /// A row of `organization_members`
-    OrganizationMember {
-        organization_id: Uuid,
-        user_id: Uuid,
-        #[serde(default)]
-        roles: Vec<String>,
-    }
-);
-
-row!(
-    groups as Groups,
-    /// A row of `groups`
-    Group {
-        id: Uuid,
-        name: String,
-        organization_id: Uuid,
-    }
-);
-
-row!(
-    group_members as GroupMembers,
-    /// A row of `group_members`
-    GroupMember {
-        user_id: Uuid,
-        group_id: Uuid,
-    }
-);
-
-row!(
-    custom_roles as CustomRoles,
-    /// A row of `custom_roles`; permissions are lists of `{"negate", "resource_type", "action"}`
-    CustomRole {
-        #[serde(default = "Uuid::new_v4")]
-        id: Uuid,
-        name: String,
-        #[serde(default)]
-        organization_id: Option<Uuid>,
-        #[serde(default = "empty_list")]
-        site_permissions: Value,
-        #[serde(default = "empty_list")]
-        org_permissions: Value,
-        #[serde(default = "empty_list")]
-        user_permissions: Value,
-        #[serde(default = "empty_list")]
-        member_permissions: Value,
-        #[serde(default)]
-        is_system: bool,
-    }
-);
-
-row!(
-    user_links as UserLinks,
-    /// A row of `user_links`
-    UserLink {
-        user_id: Uuid,
-        login_type: LoginType,
-        #[serde(default)]
-        oauth_refresh_token: Hidden,
-        #[serde(default)]
-        oauth_expiry: DateTime<Utc>,
-    }
-);
-
-row!(
-    api_keys as ApiKeys,
-    /// A row of `api_keys`
-    ApiKey {
-        id: String,
-        hashed_secret: Digest,
-        user_id: Uuid,
-        last_used: DateTime<Utc>,
-        expires_at: DateTime<Utc>,
-        created_at: DateTime<Utc>,
-        updated_at: DateTime<Utc>,
-        login_type: LoginType,
-        #[serde(default = "a_day")]
-        lifetime_seconds: i64,
-        #[serde(default)]
-        token_name: String,
-        #[serde(default = "every_scope")]
-        scopes: Vec<KeyScope>,
-        #[serde(default = "every_object")]
-        allow_list: Vec<String>,
-    }
-);
-
-row!(
-    oauth2_provider_app_tokens as Oauth2ProviderAppTokens,
-    /// A row of `oauth2_provider_app_tokens`
-    Oauth2ProviderAppToken {
-        #[serde(default = "Uuid::new_v4")]
-        id: Uuid,
-        api_key_id: String,
-        #[serde(default)]
-        audience: Option<String>,
-    }
-);
-
-row!(
-    templates as Templates,
-    /// A row of `templates`
-    Template {
-        id: Uuid,
-        organization_id: Uuid,
-        name: String,
-        #[serde(default)]
-        max_port_sharing_level: SharingLevel,
-        #[serde(default)]
-        cors_behavior: CorsBehavior,
-        #[serde(default)]
-        deleted: bool,
-        #[serde(default = "empty_object")]
-        user_acl: Value,
-        #[serde(default = "empty_object")]
-        group_acl: Value,
-    }
-);
-
-row!(
-    template_versions as TemplateVersions,
-    /// A row of `template_versions`
-    TemplateVersion {
-        id: Uuid,
-        #[serde(default)]
-        template_id: Option<Uuid>,
-        organization_id: Uuid,
-        job_id: Uuid,
-    }
-);
-
-row!(
-    workspaces as Workspaces,
-    /// A row of `workspaces`
-    Workspace {
-        id: Uuid,
-        owner_id: Uuid,
-        organization_id: Uuid,
-        template_id: Uuid,
-        name: String,
-        #[serde(default)]
-        deleted: bool,
-        #[serde(default)]
-        dormant_at: Option<DateTime<Utc>>,
-        #[serde(default = "empty_object")]
-        user_acl: Value,
-        #[serde(default = "empty_object")]
-        group_acl: Value,
-        #[serde(default)]
-        last_used_at: DateTime<Utc>,
-    }
-);
-
-row!(
-    provisioner_jobs as ProvisionerJobs,
-    /// A row of `provisioner_jobs`
-    ProvisionerJob {
-        id: Uuid,
-        #[serde(rename = "type")]
-        type_: JobType,
-        organization_id: Uuid,
-        #[serde(default = "empty_object")]
-        input: Value,
-        #[serde(default)]
-        completed_at: Option<DateTime<Utc>>,
-        #[serde(default)]
-        error: Option<String>,
-    }
-);
-
-row!(
-    workspace_builds as WorkspaceBuilds,
-    /// A row of `workspace_builds`
-    WorkspaceBuild {
-        id: Uuid,
-        workspace_id: Uuid,
-        build_number: i32,
-        transition: Transition,
-        job_id: Uuid,
-        template_version_id: Uuid,
-        initiator_id: Uuid,
-        created_at: DateTime<Utc>,
-    }
-);
-
-row!(
-    workspace_resources as WorkspaceResources,
-    /// A row of `workspace_resources`
-    WorkspaceResource {
-        id: Uuid,
-        job_id: Uuid,
-        transition: Transition,
-        #[serde(rename = "type")]
-        type_: String,
-        name: String,
-    }
-);
-
-row!(
-    workspace_agents as WorkspaceAgents,
-    /// A row of `workspace_agents`
-    WorkspaceAgent {
-        id: Uuid,
-        #[serde(default)]
-        parent_id: Option<Uuid>,
-        resource_id: Uuid,
-        name: String,
-        auth_token: Token,
-        #[serde(default)]
-        auth_instance_id: Option<String>,
-        created_at: DateTime<Utc>,
-        #[serde(default)]
-        first_connected_at: Option<DateTime<Utc>>,
-        #[serde(default)]
-        last_connected_at: Option<DateTime<Utc>>,
-        #[serde(default)]
-        disconnected_at: Option<DateTime<Utc>>,
-        #[serde(default)]
-        connection_timeout_seconds: i32,
-        #[serde(default)]
-        lifecycle_state: LifecycleState,
-        #[serde(default)]
-        deleted: bool,
-    }
-);
-
-row!(
-    workspace_apps as WorkspaceApps,
-    /// A row of `workspace_apps`
-    WorkspaceApp {
-        id: Uuid,
-        agent_id: Uuid,
-        slug: String,
-        display_name: String,
-        #[serde(default)]
-        url: Option<String>,
-        #[serde(default)]
-        command: Option<String>,
-        #[serde(default)]
-        external: bool,
-        #[serde(default)]
-        subdomain: bool,
-        #[serde(default)]
-        sharing_level: SharingLevel,
-        #[serde(default)]
-        health: AppHealth,
-        #[serde(default)]
-        hidden: bool,
-    }
-);
-
-row!(
-    workspace_agent_port_share as WorkspaceAgentPortShare,
-    /// A row of `workspace_agent_port_share`
-    WorkspaceAgentPortShare {
-        workspace_id: Uuid,
-        agent_name: String,
-        port: i32,
-        share_level: SharingLevel,
-        #[serde(default)]
-        protocol: PortShareProtocol,
-    }
-);
-
-row!(
-    workspace_proxies as WorkspaceProxies,
-    /// A row of `workspace_proxies`
-    WorkspaceProxy {
-        id: Uuid,
-        name: String,
-        url: String,
-        wildcard_hostname: String,
-        token_hashed_secret: Digest,
-        #[serde(default)]
-        deleted: bool,
-    }
-);
-
-row!(
-    crypto_keys as CryptoKeys,
-    /// A row of `crypto_keys`
-    CryptoKey {
-        feature: KeyFeature,
-        sequence: i32,
-        #[serde(default)]
-        secret: Option<Hidden>,
-        starts_at: DateTime<Utc>,
-        #[serde(default)]
-        deletes_at: Option<DateTime<Utc>>,
-    }
-);
-
-fn empty_object() -> Value {
-    Value::Object(serde_json::Map::new())
-}
-
-fn empty_list() -> Value {
-    Value::Array(Vec::new())
-}
-
-const fn a_day() -> i64 {
-    86_400
-}
-
-fn every_scope() -> Vec<KeyScope> {
-    vec![KeyScope::all()]
-}
-
-fn every_object() -> Vec<String> {
-    vec!["*:*".to_owned()]
-}
+with_tables!(fleet);

@@ -7,7 +7,22 @@ use uuid::Uuid;
 #[cfg(feature = "postgres")]
 use crate::pg::schema::sql_types;
 
+/// Declares an enumeration of the database
+///
+/// An enumeration that decisions also use converts `into` their type. The two types stay apart:
+/// rows have the defaults of their columns and a form in JSON, and decisions have neither.
 macro_rules! value {
+    ($sql_type:ident, $(#[$doc:meta])* $name:ident {
+        $($(#[$attr:meta])* $variant:ident = $text:literal,)*
+    } into $domain:ty) => {
+        value!($sql_type, $(#[$doc])* $name { $($(#[$attr])* $variant = $text,)* });
+
+        impl From<$name> for $domain {
+            fn from(value: $name) -> Self {
+                match value { $($name::$variant => Self::$variant,)* }
+            }
+        }
+    };
     ($sql_type:ident, $(#[$doc:meta])* $name:ident {
         $($(#[$attr:meta])* $variant:ident = $text:literal,)*
     }) => {
@@ -16,6 +31,7 @@ macro_rules! value {
         #[cfg_attr(feature = "postgres", derive(diesel::expression::AsExpression, diesel::deserialize::FromSqlRow))]
         #[cfg_attr(feature = "postgres", diesel(sql_type = sql_types::$sql_type))]
         #[allow(missing_docs)] // the variants are the labels of the type
+        #[non_exhaustive]
         pub enum $name {
             $($(#[$attr])* #[serde(rename = $text)] $variant,)*
         }
@@ -25,6 +41,12 @@ macro_rules! value {
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
+            }
+
+            /// The value of a label in the database
+            #[must_use]
+            pub fn of_label(label: &str) -> Option<Self> {
+                [$(Self::$variant,)*].into_iter().find(|value| value.as_str() == label)
             }
         }
 
@@ -42,13 +64,10 @@ macro_rules! value {
         #[cfg(feature = "postgres")]
         impl diesel::deserialize::FromSql<sql_types::$sql_type, diesel::pg::Pg> for $name {
             fn from_sql(bytes: diesel::pg::PgValue<'_>) -> diesel::deserialize::Result<Self> {
-                match bytes.as_bytes() {
-                    $(bytes if bytes == $text.as_bytes() => Ok(Self::$variant),)*
-                    bytes => {
-                        let text = String::from_utf8_lossy(bytes);
-                        Err(format!("`{text}` is no {}", stringify!($sql_type)).into())
-                    }
-                }
+                let label = std::str::from_utf8(bytes.as_bytes())?;
+                let unknown =
+                    || format!("`{label}` is not a label of {}", stringify!($sql_type)).into();
+                Self::of_label(label).ok_or_else(unknown)
             }
         }
     };
@@ -56,7 +75,7 @@ macro_rules! value {
 
 value!(
     WorkspaceAppHealth,
-    /// What an app's health check last said
+    /// Result of an app's last health check
     AppHealth {
         #[default]
         Disabled = "disabled",
@@ -68,28 +87,28 @@ value!(
 
 value!(
     CorsBehavior,
-    /// Who answers an app's cross-origin preflights
+    /// Who answers cross-origin preflight requests for an app
     CorsBehavior {
         #[default]
         Simple = "simple",
         Passthru = "passthru",
-    }
+    } into app_authz::app::CorsBehavior
 );
 
 value!(
     ProvisionerJobType,
-    /// What a job is for
+    /// The purpose of a provisioner job
     JobType {
         TemplateVersionImport = "template_version_import",
         #[default]
         WorkspaceBuild = "workspace_build",
         TemplateVersionDryRun = "template_version_dry_run",
-    }
+    } into app_authz::jobs::JobKind
 );
 
 value!(
     WorkspaceAgentLifecycleState,
-    /// How far an agent's start or stop got
+    /// Lifecycle state of an agent
     LifecycleState {
         #[default]
         Created = "created",
@@ -106,7 +125,7 @@ value!(
 
 value!(
     LoginType,
-    /// How a user or a key signed in
+    /// How a user signed in
     LoginType {
         #[default]
         Password = "password",
@@ -115,12 +134,12 @@ value!(
         Token = "token",
         None = "none",
         Oauth2ProviderApp = "oauth2_provider_app",
-    }
+    } into app_authz::credential::LoginType
 );
 
 value!(
     PortShareProtocol,
-    /// What a shared port speaks
+    /// The protocol of a shared port
     PortShareProtocol {
         #[default]
         Http = "http",
@@ -137,7 +156,7 @@ value!(
         Authenticated = "authenticated",
         Organization = "organization",
         Public = "public",
-    }
+    } into app_authz::app::SharingLevel
 );
 
 value!(
@@ -148,21 +167,21 @@ value!(
         Start = "start",
         Stop = "stop",
         Delete = "delete",
-    }
+    } into app_authz::app::Transition
 );
 
 value!(
     UserStatus,
-    /// Whether a user may sign in
+    /// Account status of a user
     UserStatus {
         Active = "active",
         Suspended = "suspended",
         #[default]
         Dormant = "dormant",
-    }
+    } into app_authz::credential::UserStatus
 );
 
-/// What a key may do, by the label in the database, such as `coder:all`
+/// A scope of an API key: its label in the database, such as `coder:all`
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(
@@ -173,13 +192,13 @@ value!(
 pub struct KeyScope(pub String);
 
 impl KeyScope {
-    /// All that its user may do
+    /// Everything that the user of the key may do
     #[must_use]
     pub fn all() -> Self {
         Self("coder:all".to_owned())
     }
 
-    /// To open apps, and nothing else
+    /// Opening apps, and nothing else
     #[must_use]
     pub fn application_connect() -> Self {
         Self("coder:application_connect".to_owned())
@@ -199,12 +218,12 @@ impl diesel::serialize::ToSql<sql_types::ApiKeyScope, diesel::pg::Pg> for KeySco
 
 value!(
     CryptoKeyFeature,
-    /// What a key of the deployment's own is for
+    /// The purpose of a key in `crypto_keys`
     KeyFeature {
         #[default]
         WorkspaceAppsToken = "workspace_apps_token",
         WorkspaceAppsApiKey = "workspace_apps_api_key",
-    }
+    } into app_authz::token::Feature
 );
 
 macro_rules! secret {
@@ -252,7 +271,7 @@ secret!(
     Token(Uuid)
 );
 
-/// From a text alone, and without a word of it in the error
+/// From text only; errors never contain it
 impl<'de> Deserialize<'de> for Token {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;

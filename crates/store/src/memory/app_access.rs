@@ -1,10 +1,7 @@
 use std::sync::Arc;
 
 use app_authz::address::AgentInHost;
-use app_authz::app::{
-    Agent, App, AppFacts, Contact, CorsBehavior, Port, PortShare, SharingLevel, Workspace,
-    WorkspaceFacts,
-};
+use app_authz::app::{Agent, App, AppFacts, Contact, Port, PortShare, Workspace, WorkspaceFacts};
 use app_authz::credential::SessionToken;
 use app_authz::id::{AppId, NameOrId, OrganizationId};
 use app_authz::rbac::{AccessList, Acl};
@@ -33,7 +30,7 @@ impl Directory for MemoryStore {
         };
         let holders = tables.holders(tokens)?.into_iter().map(Arc::new).collect();
         Ok(AppFacts {
-            workspace: place.transpose()?.map(Arc::new),
+            workspace: place.map(Arc::new),
             holders,
             agent_in_host: AgentInHost::default(),
         })
@@ -41,15 +38,15 @@ impl Directory for MemoryStore {
 }
 
 impl Tables {
-    fn of_agent(&self, id: AgentId) -> Option<Result<WorkspaceFacts, Error>> {
+    fn of_agent(&self, id: AgentId) -> Option<WorkspaceFacts> {
         let agent = self.agents.get(&id.0).filter(|agent| !agent.deleted)?;
         let build = self.build_of(agent).filter(|build| self.is_newest(build))?;
         let workspace = self.workspaces.get(&build.workspace_id).filter(|w| !w.deleted)?;
         let place = self.place(workspace.owner_id, workspace, build)?;
-        Some(place.map(|place| WorkspaceFacts { agents: vec![describe(agent)], ..place }))
+        Some(WorkspaceFacts { agents: vec![describe(agent)], ..place })
     }
 
-    fn named(&self, request: &AppRequest) -> Option<Result<WorkspaceFacts, Error>> {
+    fn named(&self, request: &AppRequest) -> Option<WorkspaceFacts> {
         let owner = match NameOrId::from(request.user()) {
             NameOrId::Id(id) => self.users.get(&id)?.id,
             NameOrId::Name(name) => *self.user_by_name.get(&name.to_lowercase())?,
@@ -62,33 +59,29 @@ impl Tables {
         let (_, job) = self.newest_build.get(&workspace.id)?;
         let build = self.build_by_job.get(job)?;
         let place = self.place(owner, workspace, build)?;
-        Some(place.and_then(|place| self.with_agents(place, job, request.slug_or_port())))
+        Some(self.with_agents(place, job, request.slug_or_port()))
     }
 
-    /// The place without its agents
+    /// The place, without agents, apps and shared ports
     fn place(
         &self,
         asked_owner: Uuid,
         workspace: &fleet::Workspace,
         build: &WorkspaceBuild,
-    ) -> Option<Result<WorkspaceFacts, Error>> {
+    ) -> Option<WorkspaceFacts> {
         let described = self.describe(workspace)?;
         let template = self.templates.get(&workspace.template_id);
-        Some((|| {
-            let max_port_sharing = template.map(|template| template.max_port_sharing_level);
-            let max_port_sharing = max_port_sharing.map(sharing).transpose()?;
-            let cors = template.map(|template| domain::label(template.cors_behavior.as_str()));
-            Ok(WorkspaceFacts {
-                asked_owner: UserId(asked_owner),
-                workspace: described,
-                transition: domain::label(build.transition.as_str())?,
-                agents: Vec::new(),
-                apps: Vec::new(),
-                port_shares: Vec::new(),
-                cors: cors.transpose()?.unwrap_or(CorsBehavior::Simple),
-                max_port_sharing: Some(domain::max_port_sharing(max_port_sharing)),
-            })
-        })())
+        let max_port_sharing = template.map(|template| template.max_port_sharing_level.into());
+        Some(WorkspaceFacts {
+            asked_owner: UserId(asked_owner),
+            workspace: described,
+            transition: build.transition.into(),
+            agents: Vec::new(),
+            apps: Vec::new(),
+            port_shares: Vec::new(),
+            cors: template.map(|template| template.cors_behavior.into()).unwrap_or_default(),
+            max_port_sharing: Some(domain::max_port_sharing(max_port_sharing)),
+        })
     }
 
     /// The workspace, if its owner is known
@@ -105,12 +98,7 @@ impl Tables {
         })
     }
 
-    fn with_agents(
-        &self,
-        mut place: WorkspaceFacts,
-        job: &Uuid,
-        asked: &str,
-    ) -> Result<WorkspaceFacts, Error> {
+    fn with_agents(&self, mut place: WorkspaceFacts, job: &Uuid, asked: &str) -> WorkspaceFacts {
         let port = asked.parse::<Port>().ok();
         let resources = self.resources_by_job.get(job).into_iter().flatten();
         let agents = resources.filter_map(|id| self.agents_by_resource.get(id)).flatten();
@@ -121,7 +109,7 @@ impl Tables {
                     place.port_shares.push(PortShare {
                         agent_name: agent.name.clone(),
                         port: port.number(),
-                        sharing: sharing(*level)?,
+                        sharing: (*level).into(),
                     });
                 }
             } else if let Some(app) = self.apps.get(&(agent.id, asked.to_owned())) {
@@ -131,13 +119,13 @@ impl Tables {
                     slug: app.slug.clone(),
                     url: app.url.clone().unwrap_or_default(),
                     external: app.external,
-                    sharing: sharing(app.sharing_level)?,
+                    sharing: app.sharing_level.into(),
                 });
             }
             place.agents.push(describe(agent));
         }
         domain::put_in_order(&mut place);
-        Ok(place)
+        place
     }
 }
 
@@ -155,11 +143,7 @@ fn describe(agent: &WorkspaceAgent) -> Agent {
     }
 }
 
-fn sharing(level: fleet::SharingLevel) -> Result<SharingLevel, Error> {
-    domain::label(level.as_str())
-}
-
-/// The access lists of two columns
+/// The access lists in two columns
 pub(super) fn acl(users: &Value, groups: &Value) -> Acl {
     let list = |stored| AccessList::deserialize(stored).unwrap_or_default();
     Acl::new(list(users), list(groups))

@@ -6,8 +6,8 @@ use app_authz::id::{JobId, OrganizationId};
 use app_authz::jobs::ProvisionerJob;
 
 use super::MemoryStore;
+use crate::Error;
 use crate::authorized::{JobRecord, Readable, Rows};
-use crate::{Error, domain};
 
 impl Rows for MemoryStore {
     async fn workspace(&self, id: WorkspaceId) -> Result<Option<Workspace>, Error> {
@@ -34,14 +34,11 @@ impl Rows for MemoryStore {
 
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>, Error> {
         let tables = self.read();
-        let record = tables.jobs.get(&id.0).map(|row| {
-            Ok(JobRecord {
-                job: ProvisionerJob { id, kind: domain::label(row.type_.as_str())? },
-                organization: OrganizationId(row.organization_id),
-                completed_at: row.completed_at.map(Into::into),
-                error: row.error.clone(),
-            })
-        });
-        record.transpose()
+        Ok(tables.jobs.get(&id.0).map(|row| JobRecord {
+            job: ProvisionerJob { id, kind: row.type_.into() },
+            organization: OrganizationId(row.organization_id),
+            completed_at: row.completed_at.map(Into::into),
+            error: row.error.clone(),
+        }))
     }
 }

@@ -32,7 +32,7 @@ impl Candidates for MemoryStore {
 }
 
 impl Tables {
-    /// The candidate that a root agent is, if it belongs to a build of a workspace
+    /// The candidate of a root agent, if the agent belongs to a build of a workspace
     fn candidate(&self, agent: &WorkspaceAgent) -> Option<Candidate> {
         let build = self.build_of(agent)?;
         let workspace = self.workspaces.get(&build.workspace_id)?;

@@ -43,7 +43,7 @@ fn read(rows: &[fleet::CryptoKey]) -> Result<Vec<CryptoKey>, Error> {
     let key = |row: &fleet::CryptoKey| {
         let secret = row.secret.as_ref().map(|hex| Secret::from_hex(&hex.0)).transpose();
         Ok(CryptoKey {
-            feature: domain::label(row.feature.as_str())?,
+            feature: row.feature.into(),
             sequence: row.sequence,
             secret: secret.map_err(Error::invalid_row)?,
             starts_at: row.starts_at.into(),
@@ -63,14 +63,9 @@ fn apply(change: &Change, keys: &mut Vec<fleet::CryptoKey>) -> Result<(), Error>
                 return Err(Error::query("a key of that sequence is there already"));
             }
             keys.push(fleet::CryptoKey {
-                feature: match key.feature {
-                    Feature::WorkspaceAppsToken => KeyFeature::WorkspaceAppsToken,
-                    Feature::WorkspaceAppsApiKey => KeyFeature::WorkspaceAppsApiKey,
-                    foreign => {
-                        let foreign = foreign.as_str();
-                        return Err(Error::query(format_args!("no key can be for `{foreign}`")));
-                    }
-                },
+                feature: KeyFeature::of_label(key.feature.as_str()).ok_or_else(|| {
+                    Error::query(format!("no key can be for `{}`", key.feature.as_str()))
+                })?,
                 sequence: key.sequence,
                 secret: key.secret.as_ref().map(|secret| Hidden(secret.to_hex())),
                 starts_at: domain::stored_time(key.starts_at),

@@ -23,10 +23,10 @@ impl Import for MemoryStore {
     }
 }
 
-/// The rows of each table, by their keys
+/// The rows of each table, by key
 pub(super) type All = BTreeMap<Table, BTreeMap<String, Map<String, Value>>>;
 
-/// Does what an import does to a database
+/// Does the same as an import into a database
 fn import(rows: &Rows, all: &mut All) -> Vec<Difference> {
     let mut differences = Vec::new();
     for ((table, column), owners) in &rows.exactly {
@@ -71,10 +71,9 @@ fn key(table: Table, row: &Map<String, Value>) -> String {
 
 /// The rows of a fleet
 pub(super) fn rows_of(fleet: &Fleet) -> Result<All, Error> {
-    let invalid = |error: serde_json::Error| Error::Query { reason: error.to_string() };
-    let tables = serde_json::to_value(fleet).map_err(invalid)?;
+    let tables = serde_json::to_value(fleet).map_err(Error::query)?;
     let mut all = All::new();
-    for table in Table::ALL {
+    for &table in Table::ALL {
         let Some(Value::Array(rows)) = tables.get(table.name()) else { continue };
         let rows = rows.iter().filter_map(Value::as_object);
         all.insert(table, rows.map(|row| (key(table, row), row.clone())).collect());
@@ -88,14 +87,13 @@ fn fleet_of(all: All) -> Result<Fleet, Error> {
         .into_iter()
         .map(|(table, of_table)| (table.name().to_owned(), rows(of_table).collect()))
         .collect();
-    serde_json::from_value(Value::Object(tables))
-        .map_err(|error| Error::Query { reason: error.to_string() })
+    serde_json::from_value(Value::Object(tables)).map_err(Error::query)
 }
 
 /// What the unique indexes of a database refuse
 fn refuse_namesakes(fleet: &Fleet) -> Result<(), Error> {
     let taken = |table: &str, name: &str| {
-        Err(Error::Query { reason: format!("there is another `{name}` in {table}") })
+        Err(Error::query(format!("there is another `{name}` in {table}")))
     };
     let mut names = HashSet::new();
     for user in fleet.users.iter().filter(|user| !user.deleted) {

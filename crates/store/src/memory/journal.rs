@@ -12,13 +12,13 @@ use super::MemoryStore;
 use crate::Error;
 use crate::journal::Groups;
 
-/// Sessions and records, and the clock they go by
+/// Sessions, records, and their clock
 pub(super) struct Log {
     clock: Clock,
     tables: Mutex<Tables>,
 }
 
-/// Where a store's time comes from
+/// The clock of a store
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ struct Tables {
     log: Rows,
 }
 
-/// Rows in the order of their time, each id once
+/// Records in the order of their times, each id once
 #[derive(Debug, Default)]
 struct Rows {
     rows: BTreeMap<Cursor, Row>,
@@ -41,7 +41,7 @@ struct Kept {
 }
 
 impl MemoryStore {
-    /// A store whose time is what `clock` says, as a database's is what its server says
+    /// A store with this clock, as a database has its server's
     #[must_use]
     pub fn with_clock(clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self { log: Log { clock: Arc::new(clock), ..Log::default() }, ..Self::default() }
@@ -155,7 +155,7 @@ impl Rows {
         }
     }
 
-    /// Writes the end of a session, if its beginning is still there
+    /// Writes the end of a session, if the record of its beginning still exists
     fn close(&mut self, Kept { session, visits }: Kept, now: SystemTime) {
         let open = self.by_id.get(&session.id).and_then(|cursor| self.rows.get(cursor));
         let Some(open) = open else { return };

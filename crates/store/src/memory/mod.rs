@@ -15,9 +15,9 @@ use self::tables::Tables;
 use crate::fleet::Fleet;
 use crate::{Error, Store};
 
-/// A store that forgets: for embedding, tests, and a first look
+/// A store that keeps rows in memory only: for embedding and tests
 ///
-/// Answers what [`PgStore`](crate::PgStore) answers for the same rows.
+/// Returns the same as [`PgStore`](crate::PgStore) for the same rows.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     tables: RwLock<Tables>,
@@ -27,13 +27,12 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// Adds all rows of `fleet`
     ///
-    /// Rows with the key of an earlier one replace it, where a database would
-    /// refuse them.
+    /// A row replaces an earlier row with the same key, where a database would refuse it.
     pub fn load(&self, fleet: &Fleet) {
         self.write().load(fleet);
     }
 
-    // A poisoned lock only says that a panic interrupted an earlier load.
+    // A poisoned lock only means that a panic interrupted an earlier load.
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
         self.tables.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -69,7 +69,8 @@ impl Sessions for MemoryStore {
             stored.login_type == LoginType::Token
                 && (stored.user_id, &*stored.token_name) == (key.user.0, key.name)
         };
-        let login_type = login_type(key.login_type);
+        let login_type = LoginType::of_label(key.login_type.as_str())
+            .ok_or_else(|| Error::query("no API key can have this login type"))?;
         if tables.keys.contains_key(key.token.id())
             || login_type == LoginType::Token && tables.keys.values().any(same_name)
         {
@@ -135,7 +136,7 @@ impl Tables {
                     id: key.id.clone(),
                     secret_digest: key.hashed_secret.0.clone(),
                     user: UserId(user.id),
-                    login_type: domain::label(key.login_type.as_str())?,
+                    login_type: key.login_type.into(),
                     last_used: key.last_used.into(),
                     expires_at: key.expires_at.into(),
                     lifetime: domain::seconds(key.lifetime_seconds),
@@ -144,7 +145,7 @@ impl Tables {
                     audience,
                     is_prolonged: key.login_type != LoginType::Token,
                 },
-                status: domain::label(user.status.as_str())?,
+                status: user.status.into(),
                 link: link.map(|link| {
                     let can_refresh = !link.oauth_refresh_token.0.is_empty();
                     domain::link(link.oauth_expiry.into(), can_refresh)
@@ -164,9 +165,9 @@ impl Tables {
         })())
     }
 
-    /// The audience of a key that an OAuth2 app was given, or that it has none
+    /// The audience of a key that was issued to an OAuth2 app, if it has one
     ///
-    /// Nothing if the key has no token, or tokens that name different servers.
+    /// `None` if the key is not accepted: it has no token, or tokens with different audiences.
     fn audience(&self, key: &str) -> Option<Option<String>> {
         let tokens = self.app_tokens.get(key)?;
         let mut named = tokens.values().flatten().filter(|audience| !audience.is_empty());
@@ -204,17 +205,4 @@ fn stored_role(role: &CustomRole) -> Result<StoredRole, Error> {
         member: permissions(&role.member_permissions)?,
         is_system: role.is_system,
     })
-}
-
-fn login_type(login_type: app_authz::credential::LoginType) -> LoginType {
-    use app_authz::credential::LoginType as Theirs;
-
-    match login_type {
-        Theirs::Password => LoginType::Password,
-        Theirs::Github => LoginType::Github,
-        Theirs::Oidc => LoginType::Oidc,
-        Theirs::Token => LoginType::Token,
-        Theirs::None => LoginType::None,
-        Theirs::Oauth2ProviderApp => LoginType::Oauth2ProviderApp,
-    }
 }

@@ -10,30 +10,30 @@ use crate::fleet::{
     WorkspaceApp, WorkspaceBuild, WorkspaceProxy,
 };
 
-/// The rows, by the keys they are asked for
+/// The rows, by the keys of their look-ups
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     pub(super) users: HashMap<Uuid, User>,
-    /// By the lower case of the name; without those that are deleted
+    /// By lower-case name, without deleted users
     pub(super) user_by_name: HashMap<String, Uuid>,
     pub(super) memberships: HashMap<Uuid, Vec<OrganizationMember>>,
-    /// What each member of an organization holds beside their own roles
+    /// The roles that each member of an organization holds beside their own
     pub(super) default_roles: HashMap<Uuid, Vec<String>>,
     pub(super) groups: HashMap<Uuid, Vec<Uuid>>,
     pub(super) custom_roles: HashMap<(Option<Uuid>, String), CustomRole>,
     pub(super) links: HashMap<(Uuid, LoginType), UserLink>,
     pub(super) keys: HashMap<String, ApiKey>,
-    /// The audiences of tokens of OAuth2 apps, by the key that each was made with and by id
+    /// The audiences of tokens of OAuth2 apps, by the key that each was issued with and by id
     pub(super) app_tokens: HashMap<String, BTreeMap<Uuid, Option<String>>>,
     pub(super) templates: HashMap<Uuid, Template>,
     pub(super) template_versions: HashMap<Uuid, TemplateVersion>,
     pub(super) version_by_job: HashMap<Uuid, Uuid>,
     pub(super) jobs: HashMap<Uuid, ProvisionerJob>,
     pub(super) workspaces: BTreeMap<Uuid, Workspace>,
-    /// By owner and the lower case of the name; without those that are deleted
+    /// By owner and lower-case name, without deleted workspaces
     pub(super) workspace_by_name: HashMap<(Uuid, String), Uuid>,
     pub(super) build_by_job: HashMap<Uuid, WorkspaceBuild>,
-    /// Number and job
+    /// Build number and job
     pub(super) newest_build: HashMap<Uuid, (i32, Uuid)>,
     pub(super) job_by_resource: HashMap<Uuid, Uuid>,
     pub(super) resources_by_job: HashMap<Uuid, Vec<Uuid>>,
@@ -47,7 +47,7 @@ pub(super) struct Tables {
     /// By name
     pub(super) proxies: BTreeMap<String, WorkspaceProxy>,
     pub(super) crypto_keys: Vec<CryptoKey>,
-    /// All rows as loaded, of which only keys of either kind change otherwise
+    /// All rows as they were loaded; only API keys and crypto keys change otherwise
     loaded: Fleet,
 }
 

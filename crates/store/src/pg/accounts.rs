@@ -3,9 +3,7 @@ use std::sync::Arc;
 use app_authz::UserId;
 use app_authz::proxy::ProxyToken;
 use chrono::{DateTime, Utc};
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment};
 use diesel::sql_types::{Array, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
@@ -13,12 +11,12 @@ use uuid::Uuid;
 use super::PgStore;
 use super::connect::Connection;
 use super::schema::{api_keys, users, workspace_proxies};
-use super::tables::{Need, Question, push};
+use super::tables::{Need, Statement};
 use crate::Error;
 
-/// What an operator asks about sessions and proxies; none of it is on a request's path
+/// Sessions and proxies, for an operator and not for requests
 impl PgStore {
-    /// The user of that name, in any case, unless deleted
+    /// Finds a user by name, which is not case-sensitive; deleted users are not found
     ///
     /// # Errors
     ///
@@ -34,23 +32,23 @@ impl PgStore {
         Ok(found.map(UserId))
     }
 
-    /// Sessions, of one user or of all, the newest first
+    /// Lists the sessions of one user or of all users, the newest first
     ///
-    /// At most 10,000.
+    /// Returns at most 10,000.
     ///
     /// # Errors
     ///
     /// [`Error::Query`], [`Error::Unavailable`].
     pub async fn sessions(&self, user: Option<UserId>) -> Result<Vec<SessionRow>, Error> {
-        let of = user.map(|UserId(id)| id);
+        let user = user.map(|UserId(id)| id);
         let rows = self.reads.run(async |connection: Arc<Connection>| {
-            let text = connection.text(Question::Sessions)?;
-            List { text, of }.load::<SessionRow>(&mut &connection.inner).await
+            let sql = connection.sql(Statement::Sessions)?;
+            ListSessions { sql, user }.load::<SessionRow>(&mut &connection.inner).await
         });
         rows.await
     }
 
-    /// Ends a session; whether there was one
+    /// Deletes a session, and returns whether it existed
     ///
     /// # Errors
     ///
@@ -61,13 +59,13 @@ impl PgStore {
         Ok(ended > 0)
     }
 
-    /// Gives a proxy what it is to prove itself with from now on; whether there is one
+    /// Replaces the token of a proxy, and returns whether the proxy exists
     ///
     /// # Errors
     ///
-    /// [`Error::ControlPlane`] if the proxy is a control plane's, and the options do not allow
-    /// to change that: it is cut off until it has the new token. [`Error::Query`],
-    /// [`Error::Unavailable`].
+    /// [`Error::ControlPlane`] if the proxy belongs to a control plane and the options do not
+    /// allow changing its rows: the proxy could not connect until it has the new token.
+    /// [`Error::Query`], [`Error::Unavailable`].
     pub async fn set_proxy_token(&self, token: &ProxyToken) -> Result<bool, Error> {
         if !self.may_change_rows().await? {
             let changes = format!("the token of the proxy {} in workspace_proxies", token.id());
@@ -83,37 +81,11 @@ impl PgStore {
     }
 }
 
-/// The sessions of a user, or of all
-struct List<'a> {
-    text: &'a [String],
-    of: Option<Uuid>,
-}
-
-/// The template of [`List`]
-pub(super) const SESSIONS: &str = "\
-SELECT k.id, u.username, k.user_id, k.login_type::text,
-       ARRAY[k.scope::text], ARRAY['*:*'],  --until v2.27
-       array_remove(k.scopes::text[], NULL), k.allow_list,  --since v2.27
-       k.token_name, k.created_at, k.last_used, k.expires_at
-FROM api_keys k JOIN users u ON u.id = k.user_id
-WHERE coalesce(k.user_id = $1, true)
-ORDER BY k.created_at DESC, k.id LIMIT 10000
-";
-
-impl QueryFragment<Pg> for List<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let mut text = self.text.iter();
-        push(&mut out, &mut text);
-        out.push_bind_param::<Nullable<SqlUuid>, _>(&self.of)?;
-        push(&mut out, &mut text);
-        Ok(())
-    }
-}
-
-prepared_once!(List<'_>);
-
-impl Query for List<'_> {
-    type SqlType = (
+statement! {
+    /// The sessions of a user, or of all: `list_sessions.sql`
+    struct ListSessions<'a> {
+        user: Option<Uuid> as Nullable<SqlUuid>,
+    } -> (
         Text,
         Text,
         SqlUuid,
@@ -124,41 +96,41 @@ impl Query for List<'_> {
         Timestamptz,
         Timestamptz,
         Timestamptz,
-    );
+    )
 }
 
 /// A session as an operator sees it: without its secret
 #[derive(Clone, Debug, PartialEq, Queryable)]
 #[non_exhaustive]
 pub struct SessionRow {
-    /// The public part of its token
+    /// The public part of the session token
     pub id: String,
-    /// The name of the user whom it stands for
+    /// The name of the session's user
     pub username: String,
-    /// The user whom it stands for
+    /// The session's user
     pub user_id: Uuid,
-    /// How the user signed in for it, as the control plane spells it
+    /// How the user signed in, as the control plane spells it
     pub login_type: String,
-    /// What it may do, such as `coder:all`
+    /// The scopes of the session, such as `coder:all`
     pub scopes: Vec<String>,
-    /// What it may touch, such as `*:*`
+    /// The objects that the session is limited to, such as `*:*`
     pub allow_list: Vec<Option<String>>,
-    /// What its user calls it
+    /// The name that the user gave the session; empty for a sign-in
     pub token_name: String,
-    /// When it was made
+    /// When the session was created
     pub created_at: DateTime<Utc>,
-    /// When it was last used, give or take an hour
+    /// When the session was last used, to within an hour
     pub last_used: DateTime<Utc>,
-    /// When it ends
+    /// When the session expires
     pub expires_at: DateTime<Utc>,
 }
 
 diesel::define_sql_function!(fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text);
 
-/// The rights that [`PgStore::user_named`] takes
+/// The rights that [`PgStore::user_named`] needs
 pub(super) const USER_BY_NAME: &[Need] = &[Need::select("users", "id username deleted")];
 
-/// The rights that [`PgStore::revoke`] and [`PgStore::set_proxy_token`] take
+/// The rights that [`PgStore::revoke`] and [`PgStore::set_proxy_token`] need
 pub(super) const TOKENS: &[Need] = &[
     Need::select("api_keys", "id"),
     Need::delete("api_keys"),

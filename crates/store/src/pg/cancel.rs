@@ -1,4 +1,4 @@
-//! Takes back a statement that the server still works on
+//! Cancels a statement that the server is executing
 
 use std::fmt::Debug;
 use std::io;
@@ -13,22 +13,22 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres::{CancelToken, NoTls};
 
-/// Where a session's server is, to be connected to once more
+/// The address of a session's server, for another connection to it
 #[derive(Clone, Debug)]
 pub(super) enum Endpoint {
     Tcp {
         address: SocketAddr,
-        /// The name that its certificate proves
+        /// The name for which its certificate must be valid
         name: String,
     },
     Socket(PathBuf),
 }
 
-/// Asks the server to cancel what the session of `token` works on
+/// Asks the server to cancel the statement of the session with `token`
 ///
-/// Returns when the other side has closed the connection on which it was asked, as libpq does:
-/// until then a pooler may still be looking for the server. PgBouncer 1.18 ends with a failed
-/// assertion if the client goes away before, which tokio-postgres' own way to cancel does.
+/// Returns when the other side has closed the connection of the request, as libpq does: until
+/// then a pooler may still be looking for the server. PgBouncer 1.18 fails an assertion if the
+/// client disconnects earlier, as tokio-postgres' own function does.
 pub(super) async fn cancel(
     token: &CancelToken,
     endpoint: &Endpoint,
@@ -61,7 +61,7 @@ where
     Ok(())
 }
 
-/// A stream that is shut down by waiting until the other side does so
+/// A stream whose shutdown waits until the other side closes the connection
 struct WaitForEof<S>(S);
 
 impl<S: AsyncRead + Unpin> AsyncRead for WaitForEof<S> {
@@ -105,7 +105,7 @@ impl<S: TlsStream + Unpin> TlsStream for WaitForEof<S> {
     }
 }
 
-/// Makes TLS streams of that kind
+/// Opens TLS streams of that kind
 struct WaitingConnector(TlsConnector);
 
 impl<S> TlsConnect<S> for WaitingConnector

@@ -11,7 +11,8 @@ use tokio::time::timeout;
 
 use super::Options;
 use super::login::LoggedIn;
-use super::tables::{Catalog, Question, Tables};
+use super::sql::Sql;
+use super::tables::{Catalog, Statement, Tables};
 use super::tls::Security;
 use super::url::DatabaseUrl;
 use super::watchdog::{Observers, Watchdog};
@@ -23,9 +24,9 @@ pub(super) struct Connector {
     pub(super) url: Arc<DatabaseUrl>,
     pub(super) tls: Option<MakeTlsConnector>,
     pub(super) options: Options,
-    /// Whether something in between keeps settings from the server
+    /// Whether a pooler keeps settings from the server
     pub(super) pooled: Arc<AtomicBool>,
-    /// The tables as the last connection found them, which all that find the same share
+    /// The tables as the last connection found them; connections that find the same share them
     tables: Arc<ArcSwapOption<Tables>>,
 }
 
@@ -38,23 +39,23 @@ impl fmt::Debug for Connector {
     }
 }
 
-/// What a connection is for
+/// The purpose of a connection
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Short statements that share the connection
+    /// Short reads that share the connection
     Read,
-    /// Statements and transactions that have it to themselves
+    /// Statements and transactions that have the connection to themselves
     Write,
-    /// Statements of the audit journal, which have it to themselves
+    /// Statements of the audit journal, which have the connection to themselves
     Audit,
-    /// Statements that may take as long as they need
+    /// Statements without a timeout
     Migrate,
 }
 
-/// An open connection, and whether it still is
+/// A connection that was opened, and whether it is still open
 pub(super) struct Connection {
     pub(super) inner: AsyncPgConnection,
-    /// The tables as they were when it was opened: its prepared statements are for these
+    /// The tables as they were when the connection was opened, which its prepared statements fit
     pub(super) tables: Arc<Tables>,
     pub(super) statement_timeout: Duration,
     closed: Arc<AtomicBool>,
@@ -73,7 +74,7 @@ impl Connector {
             options.connect_timeout = timeout * u32::try_from(tries).unwrap_or(u32::MAX);
         }
         if !url.tcp_user_timeout {
-            // Without this a host that vanished is noticed only after minutes.
+            // Without this it takes minutes to notice that a host has vanished.
             url.config.tcp_user_timeout(options.connect_timeout + options.statement_timeout);
         }
         let tls = match &url.security {
@@ -85,28 +86,28 @@ impl Connector {
         Ok(Self { url: Arc::new(url), tls, options, pooled, tables })
     }
 
-    /// Opens a connection, in at most the connect timeout
+    /// Opens a connection within the connect timeout
     pub(super) async fn connect(&self, purpose: Purpose) -> Result<Connection, Error> {
         self.in_time(self.open(purpose)).await
     }
 
-    /// What `connecting` comes to, in at most the connect timeout
+    /// Waits for `connecting`, at most for the connect timeout
     pub(super) async fn in_time<T>(
         &self,
         connecting: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let patience = self.options.connect_timeout;
-        timeout(patience, connecting).await.unwrap_or_else(|_| {
+        let limit = self.options.connect_timeout;
+        timeout(limit, connecting).await.unwrap_or_else(|_| {
             let hosts = self.url.hosts.iter().map(|host| format!("`{host}`"));
             let hosts: Vec<_> = hosts.collect();
-            let (hosts, patience) = (hosts.join(", "), patience.as_secs_f32());
-            Err(Error::unavailable(format_args!("no connection to {hosts} within {patience} s")))
+            let (hosts, limit) = (hosts.join(", "), limit.as_secs_f32());
+            Err(Error::unavailable(format!("no connection to {hosts} within {limit} s")))
         })
     }
 
     async fn open(&self, purpose: Purpose) -> Result<Connection, Error> {
         match self.set_up(self.log_in(purpose).await?).await {
-            // An administrator who ends all sessions also ends the newest.
+            // An administrator who ends all sessions also ends the newest one.
             Err(_) => self.set_up(self.log_in(purpose).await?).await,
             opened => opened,
         }
@@ -129,7 +130,7 @@ impl Connector {
         })
     }
 
-    /// The tables that the catalog tells of
+    /// The tables that a catalog describes
     pub(super) fn tables_of(&self, catalog: Catalog) -> Arc<Tables> {
         match self.tables.load_full().filter(|known| *known.catalog() == catalog) {
             Some(known) => known,
@@ -141,11 +142,11 @@ impl Connector {
         }
     }
 
-    /// What the server is asked to set for a session, beside what the URL says
+    /// The settings that a session asks of the server, beside those of the URL
     ///
-    /// It is asked while connecting, and never by a statement: what a statement sets is handed
-    /// on by a pooler to clients who did not ask for it. What is set while connecting belongs
-    /// to the connection, and a pooler refuses it.
+    /// They are sent while connecting and never by a statement: a pooler would hand a setting
+    /// that a statement made on to other clients. A pooler refuses settings that are sent while
+    /// connecting.
     pub(super) fn settings(&self, purpose: Purpose) -> Vec<(&'static str, String)> {
         let statement_timeout = match purpose {
             Purpose::Read | Purpose::Write | Purpose::Audit => {
@@ -167,8 +168,8 @@ impl Connector {
 }
 
 impl Connector {
-    /// How long it takes to learn that there is no connection to be had
-    pub(super) fn patience(&self) -> Duration {
+    /// How long opening a connection may take
+    pub(super) fn connect_timeout(&self) -> Duration {
         self.options.connect_timeout
     }
 
@@ -176,7 +177,7 @@ impl Connector {
         self.options.statement_timeout
     }
 
-    /// Whether something in between kept settings from the server, as of the last connection
+    /// Whether a pooler kept settings from the server, as of the last connection
     pub(super) fn is_pooled(&self) -> bool {
         self.pooled.load(Ordering::Acquire)
     }
@@ -187,21 +188,21 @@ impl Connector {
 }
 
 impl Connection {
-    /// The statement for these tables: see [`Tables::text`]
-    pub(super) fn text(&self, question: Question) -> QueryResult<&[String]> {
-        self.tables.text(question)
+    /// The text of a statement for these tables: see [`Tables::sql`]
+    pub(super) fn sql(&self, statement: Statement) -> QueryResult<&Sql> {
+        self.tables.sql(statement)
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Has the connection count as closed, such as one that knows earlier tables
+    /// Makes the connection count as closed, for example because it knows outdated tables
     pub(super) fn retire(&self) {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Whether it was given up because a statement took too long
+    /// Whether the connection was closed because a statement took too long
     pub(super) fn is_overdue(&self) -> bool {
         self.watchdog.as_ref().is_some_and(|watchdog| watchdog.is_overdue())
     }
@@ -213,16 +214,16 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Without `jit=off`, an estimate of many rows makes the server compile each execution of a
-/// statement anew, for 30 ms to 1 s, also where a few rows are found by index.
+/// Without `jit=off`, the server compiles each execution of a statement for which it expects many
+/// rows, which takes 30 ms to 1 s even if an index finds a few rows.
 const EVERYWHERE: &[(&str, &str)] = &[("jit", "off")];
 
-/// How statements that each read a few rows are planned
+/// Settings for statements that each read a few rows
 ///
-/// The best plan does not depend on which id is asked for, and planning costs more than
-/// running it. Left alone, PostgreSQL plans the first five calls anew on every connection.
-/// With few rows a bitmap and a memory of earlier rows cost more than they save, and so
-/// does a table that is read whole because it was small when the plan was made.
+/// The best plan does not depend on the ids, and planning costs more than executing. By default
+/// PostgreSQL plans the first five calls anew on every connection. With few rows, bitmaps and
+/// memoization cost more than they save. The same goes for reading a whole table because it was
+/// small when the plan was made.
 pub(super) const SHORT_READS: &[(&str, &str)] = &[
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_bitmapscan", "off"),
@@ -233,8 +234,8 @@ pub(super) const SHORT_READS: &[(&str, &str)] = &[
 const AUDIT: &[(&str, &str)] =
     &[("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")];
 
-/// A table that is locked by others stops a migration, and the lock that keeps other
-/// migrations out is held by a transaction that does nothing
+/// A migration gives up on a table that others keep locked. The lock that keeps other migrations
+/// out is held by an idle transaction.
 const MIGRATIONS: &[(&str, &str)] =
     &[("lock_timeout", "60s"), ("idle_in_transaction_session_timeout", "0")];
 
@@ -245,7 +246,7 @@ mod tests {
 
     use super::*;
 
-    /// What a session for `purpose` finds set
+    /// The settings that a session for `purpose` has
     async fn found<const N: usize>(url: &str, purpose: Purpose, names: [&str; N]) -> [String; N] {
         let connector = Connector::new(url, &Options::default()).unwrap();
         let client = connector.log_in(purpose).await.unwrap().client;

@@ -3,13 +3,14 @@ use std::sync::Arc;
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::Text;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde::Serialize;
 
 use super::PgStore;
 use super::connect::Connection;
+use super::schema::sql_types::CryptoKeyFeature;
+use super::schema::{crypto_keys, dbcrypt_keys};
 use super::tables::Need;
 use super::values::Moment;
 use crate::{EncryptionKeys, Error};
@@ -19,7 +20,15 @@ impl KeyStore for PgStore {
 
     async fn keys(&self, feature: Feature) -> Result<Vec<CryptoKey>, Error> {
         let rows = self.reads.run(async |connection: Arc<Connection>| {
-            OfFeature(feature.as_str()).load::<Row>(&mut &connection.inner).await
+            of_feature(feature)
+                .filter(crypto_keys::secret.is_not_null())
+                // In the order of the primary key, so that its index is read although nothing is
+                // looked up in it. On read connections any other plan counts as so expensive
+                // that PostgreSQL would compile it first.
+                .order((crypto_keys::feature.desc(), crypto_keys::sequence.desc()))
+                .select(Row::as_select())
+                .load(&mut &connection.inner)
+                .await
         });
         let (mut keys, mut newest_fault) = (Vec::new(), None);
         for row in rows.await? {
@@ -45,11 +54,16 @@ impl Rotation for PgStore {
         let mut connection = self.writes.get().await?;
         connection
             .transaction(async |connection| {
-                // Read committed and not repeatable read, whose snapshot would be taken
-                // by the wait for the lock, before the holder's changes are there to be
-                // seen. Whoever holds the lock is alone anyway.
+                // Read committed and not repeatable read: the snapshot of the latter would be
+                // taken by the wait for the lock, before the changes of its holder are visible.
+                // The lock alone keeps other rotations out.
                 connection.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
-                let rows: Vec<Row> = ForUpdate(feature.as_str()).load(connection).await?;
+                let rows: Vec<Row> = of_feature(feature)
+                    .order((crypto_keys::feature, crypto_keys::sequence))
+                    .select(Row::as_select())
+                    .for_update()
+                    .load(connection)
+                    .await?;
                 let rows = rows.into_iter().map(|row| read(feature, row, &self.encryption_keys).0);
                 let changes = plan(&rows.collect::<Vec<_>>());
                 for change in &changes {
@@ -61,29 +75,29 @@ impl Rotation for PgStore {
     }
 }
 
-/// A key that the control plane encrypts with
+/// A key with which the control plane encrypts
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ActiveKey {
-    /// The digest under which the control plane has the key
+    /// The digest under which the control plane lists the key
     pub digest: String,
     /// Whether the key is among [`Options::encryption_keys`](super::Options::encryption_keys)
     pub is_known: bool,
 }
 
 impl PgStore {
-    /// The keys that the control plane encrypts with, the newest first; none if it does not
-    /// encrypt
+    /// Returns the keys with which the control plane encrypts, the newest first; an empty list
+    /// if it does not encrypt
     ///
-    /// If it does, new keys are stored encrypted, with the preferred one of the keys that are
-    /// known, and cannot be made if none is.
+    /// If it encrypts, new keys are stored encrypted with the preferred one of the known keys,
+    /// and cannot be stored if none of its keys is known.
     ///
     /// # Errors
     ///
     /// [`Error::Query`] without the right to read `dbcrypt_keys`; [`Error::Unavailable`].
     pub async fn active_encryption_keys(&self) -> Result<Vec<ActiveKey>, Error> {
         let digests = self.reads.run(async |connection: Arc<Connection>| {
-            ActiveDigests.load::<String>(&mut &connection.inner).await
+            active_digests().load::<String>(&mut &connection.inner).await
         });
         let key =
             |digest: String| ActiveKey { is_known: self.encryption_keys.contains(&digest), digest };
@@ -91,19 +105,42 @@ impl PgStore {
     }
 }
 
-/// Sequence, secret, the digest of the key it is encrypted with, start and end
-type Row = (i32, Option<String>, Option<String>, Moment, Option<Moment>);
-type Columns = (Integer, Nullable<Text>, Nullable<Text>, Timestamptz, Nullable<Timestamptz>);
+/// A key as it is stored
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = crypto_keys, check_for_backend(Pg))]
+struct Row {
+    sequence: i32,
+    secret: Option<String>,
+    /// The digest of the key with which the secret is encrypted
+    secret_key_id: Option<String>,
+    starts_at: Moment,
+    deletes_at: Option<Moment>,
+}
 
-/// The key of a row, and why its secret cannot be read, if it cannot
-fn read(
-    feature: Feature,
-    (sequence, secret, key_id, starts_at, deletes_at): Row,
-    keys: &EncryptionKeys,
-) -> (CryptoKey, Option<Error>) {
-    // The control plane takes an empty digest for none.
-    let digest = key_id.filter(|digest| !digest.is_empty());
-    let decrypted = secret.map(|secret| match digest {
+/// The keys of a feature
+///
+/// Features are compared as texts: the type in the database may have labels that are not known
+/// here, and may lack some that are.
+#[diesel::dsl::auto_type]
+fn of_feature(feature: Feature) -> _ {
+    let name: &'static str = feature.as_str();
+    crypto_keys::table.filter(crypto_keys::feature.cast::<Text>().eq(name))
+}
+
+/// The digests of the keys with which the control plane encrypts, the newest first
+#[diesel::dsl::auto_type]
+fn active_digests() -> _ {
+    dbcrypt_keys::table
+        .filter(dbcrypt_keys::active_key_digest.is_not_null())
+        .order(dbcrypt_keys::number.desc())
+        .select(dbcrypt_keys::active_key_digest.assume_not_null())
+}
+
+/// Reads the key of a row; the error says why its secret cannot be read
+fn read(feature: Feature, row: Row, keys: &EncryptionKeys) -> (CryptoKey, Option<Error>) {
+    // An empty digest means the same to the control plane as none.
+    let digest = row.secret_key_id.filter(|digest| !digest.is_empty());
+    let decrypted = row.secret.map(|secret| match digest {
         Some(digest) => keys.decrypt(&secret, &digest),
         None => Ok(secret),
     });
@@ -116,84 +153,15 @@ fn read(
     };
     let key = CryptoKey {
         feature,
-        sequence,
+        sequence: row.sequence,
         secret,
-        starts_at: starts_at.0,
-        deletes_at: deletes_at.map(|Moment(end)| end),
+        starts_at: row.starts_at.0,
+        deletes_at: row.deletes_at.map(|Moment(end)| end),
     };
     (key, fault)
 }
 
-/// The keys of a feature that are not deleted
-///
-/// Features are compared as texts: the type may have labels that are not known here, and
-/// lack some that are. The order is that of the primary key, whose index is then read
-/// although nothing is looked up in it: the read connections price any other plan so high
-/// that PostgreSQL would compile it first.
-#[derive(QueryId)]
-struct OfFeature(&'static str);
-
-impl QueryFragment<Pg> for OfFeature {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "\
-SELECT sequence, secret, secret_key_id, starts_at, deletes_at FROM crypto_keys
-WHERE feature::text = ",
-        );
-        out.push_bind_param::<Text, _>(self.0)?;
-        out.push_sql(" AND secret IS NOT NULL ORDER BY feature DESC, sequence DESC");
-        Ok(())
-    }
-}
-
-impl Query for OfFeature {
-    type SqlType = Columns;
-}
-
-/// All rows of a feature, which nobody shall change meanwhile
-#[derive(QueryId)]
-struct ForUpdate(&'static str);
-
-impl QueryFragment<Pg> for ForUpdate {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "\
-SELECT sequence, secret, secret_key_id, starts_at, deletes_at FROM crypto_keys
-WHERE feature::text = ",
-        );
-        out.push_bind_param::<Text, _>(self.0)?;
-        out.push_sql(" ORDER BY feature, sequence FOR UPDATE");
-        Ok(())
-    }
-}
-
-impl Query for ForUpdate {
-    type SqlType = Columns;
-}
-
-/// The digests of the keys that the control plane encrypts with, the newest first
-#[derive(QueryId)]
-struct ActiveDigests;
-
-impl QueryFragment<Pg> for ActiveDigests {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "\
-SELECT active_key_digest FROM dbcrypt_keys
-WHERE active_key_digest IS NOT NULL ORDER BY number DESC",
-        );
-        Ok(())
-    }
-}
-
-impl Query for ActiveDigests {
-    type SqlType = Text;
-}
-
 /// Carries out one change of a rotation
-///
-/// Once a month at most, so that these statements need no place among the prepared ones.
-#[allow(clippy::disallowed_methods, reason = "too rare to be worth preparing")]
 async fn apply(
     change: &Change,
     keys: &EncryptionKeys,
@@ -201,16 +169,15 @@ async fn apply(
 ) -> Result<(), Error> {
     match change {
         Change::Clear { feature, sequence } => {
-            // The digest goes, too: with it the row would keep the control plane from
-            // revoking the key that encrypted it.
-            diesel::sql_query(
-                "UPDATE crypto_keys SET secret = NULL, secret_key_id = NULL
-                 WHERE feature::text = $1 AND sequence = $2",
-            )
-            .bind::<Text, _>(feature.as_str())
-            .bind::<Integer, _>(sequence)
-            .execute(connection)
-            .await?;
+            // The digest is cleared as well: otherwise the control plane could not revoke the
+            // key that encrypted the secret.
+            diesel::update(of_feature(*feature).filter(crypto_keys::sequence.eq(sequence)))
+                .set((
+                    crypto_keys::secret.eq(None::<String>),
+                    crypto_keys::secret_key_id.eq(None::<String>),
+                ))
+                .execute(connection)
+                .await?;
         }
         Change::Insert(key) => {
             let (secret, key_id) = match &key.secret {
@@ -220,39 +187,34 @@ async fn apply(
                 }
                 None => (None, None),
             };
-            diesel::sql_query(
-                "INSERT INTO crypto_keys
-                     (feature, sequence, secret, secret_key_id, starts_at, deletes_at)
-                 VALUES ($1::crypto_key_feature, $2, $3, $4, $5, $6)",
-            )
-            .bind::<Text, _>(key.feature.as_str())
-            .bind::<Integer, _>(key.sequence)
-            .bind::<Nullable<Text>, _>(secret)
-            .bind::<Nullable<Text>, _>(key_id)
-            .bind::<Timestamptz, _>(Moment(key.starts_at))
-            .bind::<Nullable<Timestamptz>, _>(key.deletes_at.map(Moment))
-            .execute(connection)
-            .await?;
+            let feature = key.feature.as_str().into_sql::<Text>();
+            diesel::insert_into(crypto_keys::table)
+                .values((
+                    crypto_keys::feature.eq(feature.fallible_cast::<CryptoKeyFeature>()),
+                    crypto_keys::sequence.eq(key.sequence),
+                    crypto_keys::secret.eq(secret),
+                    crypto_keys::secret_key_id.eq(key_id),
+                    crypto_keys::starts_at.eq(Moment(key.starts_at)),
+                    crypto_keys::deletes_at.eq(key.deletes_at.map(Moment)),
+                ))
+                .execute(connection)
+                .await?;
         }
         Change::End { feature, sequence, deletes_at } => {
-            diesel::sql_query(
-                "UPDATE crypto_keys SET deletes_at = $3 WHERE feature::text = $1 AND sequence = $2",
-            )
-            .bind::<Text, _>(feature.as_str())
-            .bind::<Integer, _>(sequence)
-            .bind::<Timestamptz, _>(Moment(*deletes_at))
-            .execute(connection)
-            .await?;
+            diesel::update(of_feature(*feature).filter(crypto_keys::sequence.eq(sequence)))
+                .set(crypto_keys::deletes_at.eq(Moment(*deletes_at)))
+                .execute(connection)
+                .await?;
         }
     }
     Ok(())
 }
 
-/// A secret as the table is to have it, with the digest of the key it is encrypted with
+/// A secret as it is stored, and the digest of the key with which it is encrypted
 ///
-/// It is encrypted if the control plane encrypts. Its own list of keys decides that and not
-/// the setting: a control plane without keys could not read the row, and one with keys does
-/// not expect secrets in the clear.
+/// The secret is encrypted if the control plane's own list has keys; authd's setting does not
+/// decide. A control plane without keys could not read an encrypted row, and one with keys
+/// does not expect secrets in plain text.
 async fn seal(
     secret: &Secret,
     keys: &EncryptionKeys,
@@ -261,7 +223,7 @@ async fn seal(
     if let Some(reason) = secret.unreadable_reason() {
         return Err(Error::invalid_row(reason));
     }
-    let active: Vec<String> = ActiveDigests.load(connection).await?;
+    let active: Vec<String> = active_digests().load(connection).await?;
     let [newest, ..] = &active[..] else { return Ok((secret.to_hex(), None)) };
     let Some(digest) = keys.first_of(&active) else {
         return Err(Error::MissingEncryptionKey { digest: newest.clone() });
@@ -269,11 +231,11 @@ async fn seal(
     Ok((keys.encrypt(&secret.to_hex(), digest)?, Some(digest.to_owned())))
 }
 
-/// The rights that reading keys takes
+/// The rights that reading keys needs
 pub(super) const KEYS: &[Need] =
     &[Need::select("crypto_keys", "feature sequence secret secret_key_id starts_at deletes_at")];
 
-/// The rights that a rotation takes, even if nothing is due
+/// The rights that a rotation needs, even if nothing is due
 pub(super) const ROTATION: &[Need] = &[
     Need::select("crypto_keys", "feature sequence secret secret_key_id starts_at deletes_at"),
     Need::insert("crypto_keys", "feature sequence secret secret_key_id starts_at deletes_at"),

@@ -5,34 +5,35 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use super::connect::Connection;
 use super::tables::Catalog;
 use crate::Error;
+use crate::error::InContext;
 
-/// What a statement failed of
+/// Why a statement failed
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// The connection ended, and the statement may have been carried out or not
+    /// The connection ended; the statement may have been executed or not
     Lost,
-    /// The tables are not what the connection took them for; the statement did nothing
+    /// The tables have changed since the connection read them; the statement did nothing
     TablesChanged,
-    /// The database gave up after the statement timeout: it is slow, or a table is locked
+    /// The statement timeout passed: the database is slow, or a table is locked
     TooSlow,
-    /// The server refused the statement, which did nothing: for its own sake, or because of
-    /// others, such as a deadlock with someone who changes the tables
+    /// The server refused the statement, which did nothing; the cause may lie in the statement or
+    /// in another, as with a deadlock while the tables are changed
     Refused,
-    /// The statement itself
+    /// The statement itself is at fault
     Statement,
 }
 
 impl Failure {
     /// Finds out why a statement failed after it `took` that long
     ///
-    /// The server's last word on a connection it ends looks like any statement's failure,
-    /// and so does the loss of a column, and both come in the language of the server. So the
-    /// connection is asked for the catalog: if it cannot say it is broken, and if it says
-    /// something new the tables have changed. Which refusals will pass is not known, as diesel
-    /// passes on the code of few errors.
+    /// The last message on a connection that the server ends looks like the failure of a
+    /// statement, and so does that of a missing column; both are in the language of the server.
+    /// Therefore the catalog is read on the same connection. If that fails the connection is
+    /// broken, and if the catalog differs the tables have changed. Which refusals are temporary
+    /// is not known, as diesel passes on few error codes.
     pub(super) async fn of(connection: &Connection, error: &DieselError, took: Duration) -> Self {
         match error {
-            // Given up on this side, where a pooler keeps the server from doing so.
+            // The watchdog closed it, as a pooler keeps the timeout from the server.
             _ if connection.is_overdue() => return Self::TooSlow,
             DieselError::DatabaseError(
                 DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
@@ -55,15 +56,17 @@ impl Failure {
         }
     }
 
-    /// What a caller gets who will not try again
+    /// The error for a caller that does not try again
     pub(super) fn error(self, error: DieselError) -> Error {
         match self {
             Self::Lost => Error::unavailable(error),
-            Self::TablesChanged => {
-                Error::unavailable(format_args!("the tables are being changed: {error}"))
-            }
-            Self::TooSlow => Error::unavailable(format_args!("the database gave up: {error}")),
+            Self::TablesChanged => unavailable("the tables are being changed", error),
+            Self::TooSlow => unavailable("the database gave up", error),
             Self::Refused | Self::Statement => error.into(),
         }
     }
+}
+
+fn unavailable(context: &str, source: DieselError) -> Error {
+    Error::unavailable(InContext { context: context.to_owned(), source })
 }

@@ -19,17 +19,17 @@ impl Import for PgStore {
         let outcome = connection
             .transaction(async |connection| {
                 let differences = import(rows, connection).await?;
-                // The differences of a dry run are found by carrying it out, so that
-                // whatever would go wrong does.
+                // A dry run is executed and rolled back, so that it fails where the import
+                // would.
                 if dry_run { Err(Outcome::DryRun(differences)) } else { Ok(differences) }
             })
             .await;
         match outcome {
             Err(Outcome::DryRun(differences)) if !may_change && !differences.is_empty() => {
-                Err(Error::ControlPlane { changes: told(&differences) })
+                Err(Error::ControlPlane { changes: summary(&differences) })
             }
             Ok(differences) | Err(Outcome::DryRun(differences)) => Ok(differences),
-            // What could not be carried out would have changed these.
+            // The rows are not known, only the tables that the import would have changed.
             Err(Outcome::Failed(_)) if !may_change => {
                 let tables: BTreeSet<&str> = rows.wanted.iter().map(|w| w.table.name()).collect();
                 let tables: Vec<&str> = tables.into_iter().collect();
@@ -40,8 +40,8 @@ impl Import for PgStore {
     }
 }
 
-/// How many rows of which tables differ, and the names of a few
-fn told(differences: &[Difference]) -> String {
+/// The number of rows that differ, by table, with a few names
+fn summary(differences: &[Difference]) -> String {
     let mut tables: BTreeMap<&str, Vec<&Difference>> = BTreeMap::new();
     for difference in differences {
         tables.entry(difference.table).or_default().push(difference);
@@ -62,7 +62,7 @@ fn told(differences: &[Difference]) -> String {
     tables.iter().map(table).collect::<Vec<_>>().join(", ")
 }
 
-/// A name as it may stand in a message: others chose it
+/// A name that is safe to print: users choose names
 fn printable(name: &str) -> String {
     name.chars().take(64).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
@@ -79,7 +79,7 @@ impl From<diesel::result::Error> for Outcome {
     }
 }
 
-/// What a row is, and what it should be, both in the database's own spelling
+/// A row as it is and as it should be, both as the database spells values
 #[derive(QueryableByName)]
 struct Pair {
     #[diesel(sql_type = Nullable<Jsonb>)]
@@ -89,7 +89,7 @@ struct Pair {
 }
 
 async fn import(rows: &Rows, connection: &mut AsyncPgConnection) -> QueryResult<Vec<Difference>> {
-    // Two imports at a time would find the same rows missing.
+    // Two concurrent imports would find the same rows missing.
     connection.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
     let mut by_table: BTreeMap<Table, Vec<&Wanted>> = BTreeMap::new();
     for wanted in &rows.wanted {
@@ -206,7 +206,7 @@ async fn run(
     Ok(())
 }
 
-/// Names of columns and tables are ours, never a document's
+/// Joins names of columns and tables, which are constants and never come from a document
 fn join<'a, C: AsRef<str> + 'a + ?Sized>(
     columns: impl IntoIterator<Item = &'a C>,
     separator: &str,
@@ -215,10 +215,10 @@ fn join<'a, C: AsRef<str> + 'a + ?Sized>(
     columns.into_iter().map(|column| each(column.as_ref())).collect::<Vec<_>>().join(separator)
 }
 
-/// How many rows of a table are named
+/// The most names of rows in a summary of a table
 const NAMES: usize = 3;
 
 const ROWS_PER_STATEMENT: usize = 1_000;
 
-/// Any number that nobody else locks
+/// Key of an advisory lock; "authmp" in ASCII
 const LOCK: i64 = 0x6175_7468_6d70;

@@ -5,15 +5,17 @@ use app_authz::jobs::{JobKind, JobOrigin, Jobs, ProvisionerJob};
 use app_authz::rbac::Acl;
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Jsonb, Nullable, Uuid as SqlUuid};
+use diesel::sql_types::Uuid as SqlUuid;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::PgStore;
 use super::connect::Connection;
+use super::schema::{
+    provisioner_jobs, template_versions, templates, users, workspace_builds, workspaces,
+};
 use super::values::Shared;
-use super::workspaces::{WORKSPACE, WorkspaceColumns, WorkspaceRow, workspace};
+use super::workspaces::{AccessLists, WorkspaceRow, workspace};
 use crate::Error;
 
 impl Jobs for PgStore {
@@ -21,113 +23,88 @@ impl Jobs for PgStore {
 
     async fn origin(&self, job: ProvisionerJob) -> Result<Option<JobOrigin>, Error> {
         let id = job.id.0;
-        let template = match job.kind {
+        match job.kind {
             JobKind::WorkspaceBuild => {
-                let found = self.reads.run(async |connection: Arc<Connection>| {
-                    let workspaces = connection.tables.workspaces();
-                    let row = OfBuild { id, workspaces }
-                        .get_result::<WorkspaceRow>(&mut &connection.inner);
-                    row.await.optional()
-                });
-                return Ok(found.await?.map(|row| JobOrigin::Workspace(workspace(row))));
+                let found = self.reads.run(async |connection| of_build(id, connection).await);
+                Ok(found.await?.map(|row| JobOrigin::Workspace(workspace(row))))
             }
             JobKind::TemplateVersionImport => {
-                let found = self.reads.run(async |connection: Arc<Connection>| {
-                    OfImport(id).get_result::<TemplateRow>(&mut &connection.inner).await.optional()
-                });
-                found.await?
+                let found = self.reads.run(async |connection| of_import(id, connection).await);
+                Ok(found.await?.map(TemplateRow::origin))
             }
             JobKind::TemplateVersionDryRun => {
-                let found = self.reads.run(async |connection: Arc<Connection>| {
-                    OfDryRun(id).get_result::<TemplateRow>(&mut &connection.inner).await.optional()
-                });
-                found.await?
+                let found = self.reads.run(async |connection| of_dry_run(id, connection).await);
+                Ok(found.await?.map(TemplateRow::origin))
             }
-        };
-        Ok(template.map(|(id, organization, users, groups)| {
-            let list = |stored: Option<Shared>| stored.map_or_else(Default::default, |s| s.0);
-            JobOrigin::Template {
-                id: id.map(TemplateId),
-                organization: OrganizationId(organization),
-                acl: Acl::new(list(users), list(groups)),
-            }
-        }))
+        }
     }
 }
-
-type TemplateRow = (Option<Uuid>, Uuid, Option<Shared>, Option<Shared>);
-type TemplateColumns = (Nullable<SqlUuid>, SqlUuid, Nullable<Jsonb>, Nullable<Jsonb>);
 
 /// The workspace of a job's build, deleted or not
-struct OfBuild {
-    id: Uuid,
-    workspaces: &'static str,
-}
-
-prepared_once!(OfBuild);
-
-impl QueryFragment<Pg> for OfBuild {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT ");
-        out.push_sql(WORKSPACE);
-        out.push_sql(
-            "
-FROM workspace_builds b
-JOIN ",
-        );
-        out.push_sql(self.workspaces);
-        out.push_sql(
-            " w ON w.id = b.workspace_id
-JOIN users owner ON owner.id = w.owner_id
-WHERE b.job_id = ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.id)
+async fn of_build(
+    job: Uuid,
+    connection: Arc<Connection>,
+) -> QueryResult<Option<(WorkspaceRow, AccessLists)>> {
+    let query = workspace_builds::table
+        .inner_join(workspaces::table.on(workspaces::id.eq(workspace_builds::workspace_id)))
+        .inner_join(users::table.on(users::id.eq(workspaces::owner_id)))
+        .filter(workspace_builds::job_id.eq(job));
+    if connection.tables.have_access_lists() {
+        let query = query.select(<(WorkspaceRow, AccessLists)>::as_select());
+        query.get_result(&mut &connection.inner).await.optional()
+    } else {
+        let query = query.select(WorkspaceRow::as_select());
+        let row = query.get_result(&mut &connection.inner).await.optional()?;
+        Ok(row.map(|row| (row, AccessLists::default())))
     }
-}
-
-impl Query for OfBuild {
-    type SqlType = WorkspaceColumns;
 }
 
 /// The template of the version that a job reads
-#[derive(QueryId)]
-struct OfImport(Uuid);
-
-impl QueryFragment<Pg> for OfImport {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "\
-SELECT v.template_id, v.organization_id, t.user_acl, t.group_acl
-FROM template_versions v
-LEFT JOIN templates t ON t.id = v.template_id
-WHERE v.job_id = ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.0)
-    }
-}
-
-impl Query for OfImport {
-    type SqlType = TemplateColumns;
+async fn of_import(job: Uuid, connection: Arc<Connection>) -> QueryResult<Option<TemplateRow>> {
+    template_versions::table
+        .left_join(templates::table.on(templates::id.nullable().eq(template_versions::template_id)))
+        .filter(template_versions::job_id.eq(job))
+        .select(TemplateRow::as_select())
+        .get_result(&mut &connection.inner)
+        .await
+        .optional()
 }
 
 /// The template of the version that a job tries, which the job's input names
-#[derive(QueryId)]
-struct OfDryRun(Uuid);
-
-impl QueryFragment<Pg> for OfDryRun {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "\
-SELECT v.template_id, v.organization_id, t.user_acl, t.group_acl
-FROM provisioner_jobs j
-JOIN template_versions v ON v.id = (j.input ->> 'template_version_id')::uuid
-LEFT JOIN templates t ON t.id = v.template_id
-WHERE j.id = ",
-        );
-        out.push_bind_param::<SqlUuid, _>(&self.0)
-    }
+async fn of_dry_run(job: Uuid, connection: Arc<Connection>) -> QueryResult<Option<TemplateRow>> {
+    let version = provisioner_jobs::input
+        .retrieve_as_text("template_version_id")
+        .assume_not_null()
+        .fallible_cast::<SqlUuid>();
+    provisioner_jobs::table
+        .inner_join(template_versions::table.on(template_versions::id.eq(version)))
+        .left_join(templates::table.on(templates::id.nullable().eq(template_versions::template_id)))
+        .filter(provisioner_jobs::id.eq(job))
+        .select(TemplateRow::as_select())
+        .get_result(&mut &connection.inner)
+        .await
+        .optional()
 }
 
-impl Query for OfDryRun {
-    type SqlType = TemplateColumns;
+/// A version of a template, with the template's access lists if it belongs to one
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = template_versions, check_for_backend(Pg))]
+struct TemplateRow {
+    template_id: Option<Uuid>,
+    organization_id: Uuid,
+    #[diesel(select_expression = templates::user_acl.nullable())]
+    user_acl: Option<Shared>,
+    #[diesel(select_expression = templates::group_acl.nullable())]
+    group_acl: Option<Shared>,
+}
+
+impl TemplateRow {
+    fn origin(self) -> JobOrigin {
+        let list = |stored: Option<Shared>| stored.unwrap_or_default().0;
+        JobOrigin::Template {
+            id: self.template_id.map(TemplateId),
+            organization: OrganizationId(self.organization_id),
+            acl: Acl::new(list(self.user_acl), list(self.group_acl)),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! From a database URL to a session: hosts, TLS, and what the session asks the server to set
+//! Opens sessions: hosts, TLS, and the settings of a session
 
 use std::error::Error as _;
 use std::future::pending;
@@ -24,20 +24,20 @@ use super::url::{Host, SessionAttributes, to_options};
 use super::watchdog::Watchdog;
 use crate::Error;
 
-/// A session on a server of the kind that the URL asks for
+/// A session on a server that satisfies the URL
 pub(super) struct LoggedIn {
     pub(super) client: Client,
     pub(super) closed: Arc<AtomicBool>,
-    /// Keeps the statement timeout where the server does not
+    /// Enforces the statement timeout if the server does not
     pub(super) watchdog: Option<Arc<Watchdog>>,
 }
 
 impl Connector {
-    /// Tries one host after the other
+    /// Tries one host after another
     ///
-    /// Each has the time of `connect_timeout`, or an even share of what is left.
+    /// Each may take the `connect_timeout`, or an equal share of the time that is left.
     pub(super) async fn log_in(&self, purpose: Purpose) -> Result<LoggedIn, Error> {
-        let deadline = Instant::now() + self.patience();
+        let deadline = Instant::now() + self.connect_timeout();
         let tls = self.tls().await?;
         let mut hosts: Vec<&Host> = self.url.hosts.iter().collect();
         if self.url.random_order {
@@ -62,9 +62,9 @@ impl Connector {
         Err(Error::unavailable(failures.join("; ")))
     }
 
-    /// What secures the next connection
+    /// The TLS configuration of the next connection
     ///
-    /// Files are read again: certificates that live for hours are replaced while authd runs.
+    /// Files are read each time: short-lived certificates are replaced while authd runs.
     async fn tls(&self) -> Result<Option<MakeTlsConnector>, Error> {
         match &self.url.security {
             Security::Tls(tls) if tls.names_files() => {
@@ -72,7 +72,7 @@ impl Connector {
                 let read = spawn_blocking(move || tls.connector()).await;
                 match read.map_err(Error::unavailable)? {
                     Ok(connector) => Ok(Some(connector)),
-                    // A file that is being replaced may be whole a moment later.
+                    // A file that is being replaced may be complete a moment later.
                     Err(error) => Err(Error::unavailable(error)),
                 }
             }
@@ -80,7 +80,7 @@ impl Connector {
         }
     }
 
-    /// Tries one address of a host after the other, each for an even share of the time
+    /// Tries one address of a host after another, each for an equal share of the time
     async fn log_in_at(
         &self,
         host: &Host,
@@ -145,7 +145,7 @@ impl Connector {
         self.accept(started, endpoint, attempt).await
     }
 
-    /// The settings of the URL, and authd's own where the URL leaves them open
+    /// The settings of the URL, and those of authd that the URL does not set
     fn all_settings(&self, purpose: Purpose) -> String {
         let of_url = &self.url.settings;
         let ours = self.settings(purpose);
@@ -154,7 +154,7 @@ impl Connector {
         to_options(ours.chain(of_url.iter()).chain([(MARK, "on")]))
     }
 
-    /// Looks at the session of a host, whether it can be used
+    /// Checks whether the session of a host can be used
     async fn accept(
         &self,
         started: Started,
@@ -168,8 +168,8 @@ impl Connector {
         }
         let pooled = !state.has_settings;
         if pooled {
-            // In another schema there may be other tables of the same names, and another
-            // role may have other rights.
+            // Another schema may have other tables of the same names, and another role may have
+            // other rights.
             for (name, actual) in [("search_path", &state.search_path), ("role", &state.role)] {
                 let wanted = self.url.settings.get(name);
                 if wanted.is_some_and(|wanted| without_blanks(wanted) != without_blanks(actual)) {
@@ -201,7 +201,7 @@ impl Connector {
     }
 }
 
-/// What a session is wanted for
+/// The requirements on a session
 #[derive(Clone, Copy)]
 struct Attempt<'a> {
     attributes: SessionAttributes,
@@ -209,7 +209,7 @@ struct Attempt<'a> {
     tls: Option<&'a MakeTlsConnector>,
 }
 
-/// A session, before anything was asked of it
+/// A session on which no statement was sent yet
 struct Started {
     client: Client,
     closed: Arc<AtomicBool>,
@@ -237,7 +237,7 @@ async fn start(
     Ok(Started { client, closed, guard })
 }
 
-/// What ends a connection whose statement takes too long
+/// Closes a connection whose statement takes too long
 struct Guard {
     watchdog: Arc<Watchdog>,
     limit: Duration,
@@ -246,8 +246,9 @@ struct Guard {
     tls: Option<MakeTlsConnector>,
 }
 
-/// Drives a connection until its client is dropped, or it breaks, or a statement takes too
-/// long; the statements under way then fail as those of a closed connection
+/// Drives a connection until its client is dropped, it breaks, or a statement takes too long
+///
+/// Statements that are running then fail as on a closed connection.
 async fn attend(
     connection: impl Future<Output = Result<(), tokio_postgres::Error>>,
     closed: Arc<AtomicBool>,
@@ -266,14 +267,14 @@ async fn attend(
     let ended = select(connection, overdue).await;
     closed.store(true, Ordering::Release);
     if let Either::Right((guard, _connection)) = ended {
-        // While the connection is still there: a pooler forgets whom to cancel with it.
+        // While the connection still exists: without it a pooler no longer knows what to cancel.
         let _ = timeout(CANCEL, cancel(&guard.token, &guard.endpoint, guard.tls.as_ref())).await;
     }
 }
 
-/// What a session says of itself
+/// The state of a session
 struct State {
-    /// Whether the settings of the start have reached the server
+    /// Whether the settings that were sent while connecting have reached the server
     has_settings: bool,
     search_path: String,
     role: String,
@@ -282,14 +283,14 @@ struct State {
 }
 
 impl State {
-    /// One question, in the form that needs no prepared statement
+    /// Reads the state in one statement that is not prepared
     async fn of(client: &Client) -> Result<Self, String> {
         let messages = client.simple_query(STATE).await.map_err(|error| describe(&error))?;
         let row = messages.into_iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
-        let row = row.ok_or("the server does not answer questions")?;
+        let row = row.ok_or("the server does not answer queries")?;
         let text = |column| row.try_get(column).ok().flatten().unwrap_or_default();
         Ok(Self {
             has_settings: text(0) == "on",
@@ -301,10 +302,10 @@ impl State {
     }
 }
 
-/// Whether it is the settings of the start that the other side does not take
+/// Whether the other side refuses settings that are sent while connecting
 ///
-/// PgBouncer says `unsupported startup parameter`, others that they do not support
-/// command-line options. A server that does not know a setting says something else.
+/// PgBouncer answers `unsupported startup parameter`, others that they do not support
+/// command-line options. A server that does not know a setting answers differently.
 fn refuses_settings(error: &tokio_postgres::Error) -> bool {
     let Some(error) = error.as_db_error() else { return false };
     let said = error.message();
@@ -316,7 +317,7 @@ fn refuses_settings(error: &tokio_postgres::Error) -> bool {
     }
 }
 
-/// What a failed attempt says, and why
+/// The message of a failed attempt, with its cause
 fn describe(error: &tokio_postgres::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
@@ -328,16 +329,16 @@ fn without_blanks(text: &str) -> String {
     text.split_whitespace().collect()
 }
 
-/// A setting without a meaning: a session that has it got the others too
+/// A setting without effect: a session that has it has received the others as well
 const MARK: &str = "authd.settings";
 
 const STATE: &str = "\
 SELECT current_setting('authd.settings', true), current_setting('search_path'),
        current_setting('role'), pg_is_in_recovery(), current_setting('transaction_read_only')";
 
-/// How much longer this side waits than the server would, whose timeout is the better one:
-/// it keeps the connection
+/// How much longer this side waits than the server would, whose own timeout keeps the connection
+/// open
 const GRACE: Duration = Duration::from_millis(500);
 
-/// How long a statement that took too long may take to be cancelled
+/// The longest that cancelling a statement may take
 const CANCEL: Duration = Duration::from_millis(500);

@@ -1,24 +1,5 @@
-/// Says that the text of a statement is always the same on one connection, which therefore
-/// prepares it once
-///
-/// What a text depends on beside the statement's type is the generation of the tables, and a
-/// connection knows one.
-macro_rules! prepared_once {
-    ($name:ident<'_>) => {
-        impl diesel::query_builder::QueryId for $name<'_> {
-            type QueryId = $name<'static>;
-
-            const HAS_STATIC_QUERY_ID: bool = true;
-        }
-    };
-    ($name:ident) => {
-        impl diesel::query_builder::QueryId for $name {
-            type QueryId = Self;
-
-            const HAS_STATIC_QUERY_ID: bool = true;
-        }
-    };
-}
+#[macro_use]
+mod sql;
 
 mod accounts;
 mod app_access;
@@ -39,7 +20,6 @@ mod jobs;
 mod journal;
 mod login;
 mod migrate;
-mod mirror;
 mod options;
 mod permissions;
 mod places;
@@ -77,17 +57,16 @@ pub use self::migrate::{FormerRecord, Migrated, Migrations, Owned, Owner};
 pub use self::options::{Options, StatementCounter};
 pub use self::pooling::Pooling;
 use self::reads::Reads;
-use self::tables::{Catalog, Question, Tables};
+use self::tables::{Catalog, Statement, Tables};
 pub use self::tables::{Generation, Grants, Right};
 use self::writes::Writes;
 use crate::{EncryptionKeys, Error, Store};
 
 /// A store over PostgreSQL
 ///
-/// Each question is one statement, prepared once per connection. Reads share a few
-/// connections, and callers who ask the same question at the same time share its
-/// statement. A connection that broke is replaced by the next read that meets it,
-/// and that read is tried once more. Writes have a pool of their own,
+/// Each question is one statement, prepared once per connection. Reads share a few connections,
+/// and callers who ask the same question at the same time share a statement. A read that finds
+/// its connection broken replaces it and is tried once more. Writes have a pool of their own,
 /// and so has the audit journal.
 ///
 /// ```no_run
@@ -106,18 +85,18 @@ use crate::{EncryptionKeys, Error, Store};
 #[derive(Debug)]
 pub struct PgStore {
     connector: Connector,
-    /// The connections of sign-in, those of app access, and one for all other reads: a
-    /// table that is locked or slow holds up only the questions that need it
+    /// The connections of sign-in, those of app access, and one for all other reads: a table
+    /// that is locked or slow delays only the statements that need it
     sign_in: Arc<Reads>,
     access: Arc<Reads>,
     reads: Arc<Reads>,
-    /// The questions that the tables have to fit
-    questions: Vec<Question>,
+    /// The statements that the tables must fit
+    statements: Vec<Statement>,
     candidates: Arc<Batches<InstanceId>>,
     apps: Arc<Batches<NamedAccess>>,
     terminals: Arc<Batches<TerminalAccess>>,
     writes: Writes,
-    /// Its own connections, so that no other writes keep records waiting
+    /// Connections of the audit journal, so that other writes do not delay it
     audit: Writes,
     /// Whether visits are also written where the control plane looks for them
     mirror: bool,
@@ -125,20 +104,21 @@ pub struct PgStore {
 }
 
 impl PgStore {
-    /// A store over the database at `url`, without connecting to it yet
+    /// Creates a store over the database at `url`, without connecting to it yet
     ///
-    /// `url` is a `postgresql://` URL or a list of `NAME=VALUE` with the parameters of libpq.
-    /// With `sslmode=require`, `verify-ca` or `verify-full`, which mean the same, connections
-    /// are over TLS and the server proves its name, to an authority of `sslrootcert=FILE` or of
-    /// this machine; else they are in the clear. Of several hosts, the first that answers and
-    /// is what `target_session_attrs` asks for is used. `connect_timeout` and
-    /// `statement_timeout` in the URL take the place of those in `options`. Must be called, and
-    /// the store used, within one tokio runtime.
+    /// `url` is a `postgresql://` URL or a list of `NAME=VALUE`, with the parameters of libpq.
+    /// `sslmode=require`, `verify-ca` and `verify-full` mean the same: connections use TLS, and
+    /// the server's certificate must be valid for its name and issued by an authority of
+    /// `sslrootcert=FILE`, or of this machine without that. With any other `sslmode`
+    /// connections are not encrypted. Of several hosts, the first one is used that answers and
+    /// satisfies `target_session_attrs`. `connect_timeout` and `statement_timeout` in the URL
+    /// override those in `options`. The store must be created and used within one tokio
+    /// runtime.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`], which names the parameter; [`Error::Tls`], which names the file,
-    /// if certificates or a key cannot be used.
+    /// [`Error::InvalidUrl`], which names the parameter. [`Error::Tls`] if certificates or a
+    /// key cannot be used, which names the file.
     pub fn new(url: &str, options: &Options) -> Result<Self, Error> {
         let connector = Connector::new(url, options)?;
         let reads = |connections| Arc::new(Reads::new(&connector, connections));
@@ -147,11 +127,11 @@ impl PgStore {
         let candidates = Arc::new(Batches::new(Arc::clone(&sign_in)));
         let apps = Arc::new(Batches::new(Arc::clone(&access)));
         let terminals = Arc::new(Batches::new(Arc::clone(&access)));
-        let of_apps = Question::OF_APPS.into_iter().filter(|_| options.app_access);
+        let of_apps = Statement::OF_APPS.into_iter().filter(|_| options.app_access);
         let mirror = options.mirror_audit && options.app_access;
-        let mirrored = mirror.then_some(Question::Mirror);
-        let questions = std::iter::once(Question::Candidates).chain(of_apps).chain(mirrored);
-        let questions = questions.collect();
+        let mirrored = mirror.then_some(Statement::Mirror);
+        let statements = std::iter::once(Statement::Candidates).chain(of_apps).chain(mirrored);
+        let statements = statements.collect();
         let writes = Writes::new(connector.clone(), Purpose::Write, options.write_connections);
         let audit = Writes::new(connector.clone(), Purpose::Audit, options.audit_connections);
         let encryption_keys = options.encryption_keys.clone();
@@ -160,7 +140,7 @@ impl PgStore {
             sign_in,
             access,
             reads,
-            questions,
+            statements,
             candidates,
             apps,
             terminals,
@@ -171,18 +151,18 @@ impl PgStore {
         })
     }
 
-    /// A store over the database at `url`, after making sure that it answers
+    /// Creates a store over the database at `url`, and checks that the database answers
     ///
-    /// Whether the tables are there is not asked. A pooler is looked at once, as by
-    /// [`pooling`](Self::pooling).
+    /// Does not check that the tables exist. Examines a pooler once, as
+    /// [`pooling`](Self::pooling) does.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new) and [`pooling`](Self::pooling).
+    /// Those of [`new`](Self::new) and [`pooling`](Self::pooling); [`Error::Unavailable`].
     pub async fn connect(url: &str, options: &Options) -> Result<Self, Error> {
         let store = Self::new(url, options)?;
-        let answer = store.look().await;
-        // First, as it explains why there may be no answer.
+        let answer = store.current_tables().await;
+        // First: a fault of the pooler may be why there is no answer.
         if store.is_pooled() {
             store.pooling().await?;
         }
@@ -191,8 +171,8 @@ impl PgStore {
 }
 
 impl PgStore {
-    /// The tables as they are now
-    async fn look(&self) -> Result<Arc<Tables>, Error> {
+    /// Reads the catalog for the tables as they are now
+    async fn current_tables(&self) -> Result<Arc<Tables>, Error> {
         let catalog = self.sign_in.run(async |connection: Arc<Connection>| {
             let catalog = Catalog::read(&connection.inner).await?;
             if catalog != *connection.tables.catalog() {
@@ -206,10 +186,10 @@ impl PgStore {
 
 impl Store for PgStore {
     async fn ping(&self) -> Result<(), Error> {
-        let tables = timeout(PING_PATIENCE, self.look()).await;
+        let tables = timeout(PING_TIMEOUT, self.current_tables()).await;
         let tables = tables.map_err(|_| Error::unavailable("no answer within a second"))??;
-        tables.answer(&self.questions).map_err(Error::Tables)
+        tables.fit(&self.statements).map_err(Error::Tables)
     }
 }
 
-const PING_PATIENCE: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_secs(1);

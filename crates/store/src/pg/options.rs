@@ -10,31 +10,31 @@ use crate::EncryptionKeys;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// How many connections the reads of sign-in share, and as many those of app access; all
-    /// other reads have one
+    /// The number of connections that reads of sign-in share; reads of app access share as many,
+    /// and all other reads share one
     pub read_connections: usize,
-    /// How many connections writes may hold at most
+    /// The most connections that writes may open
     pub write_connections: u32,
-    /// How many connections the audit journal may hold at most, beside those
+    /// The most connections that the audit journal may open, beside those of writes
     pub audit_connections: u32,
-    /// How long connecting may take
+    /// The longest that opening a connection may take
     pub connect_timeout: Duration,
-    /// How long the database may work on one statement before it gives up
+    /// The longest that the database may work on one statement
     ///
-    /// A slow statement delays those that share its connection.
+    /// A slow statement delays others that share its connection.
     pub statement_timeout: Duration,
-    /// Whether questions of app access are asked, which need more tables than sign-in
+    /// Whether app access is on, which needs more tables than sign-in
     ///
-    /// [`Store::ping`](crate::Store::ping) errs while the tables do not fit the questions
-    /// that are asked.
+    /// [`Store::ping`](crate::Store::ping) fails while the tables do not fit the parts that are
+    /// on.
     pub app_access: bool,
     /// Whether visits are also written where the control plane's own page looks for them:
     /// `audit_logs` up to v2.24, `connection_logs` since v2.25
     pub mirror_audit: bool,
-    /// The keys that the control plane encrypts with, the preferred one first
+    /// The keys with which the control plane encrypts, the preferred one first
     pub encryption_keys: EncryptionKeys,
-    /// Whether a control plane's rows may be changed as only the control plane itself changes
-    /// them: by an import, or by a new token of a proxy
+    /// Whether an import, or a new token of a proxy, may change rows that otherwise only the
+    /// control plane changes
     pub into_control_plane: bool,
     /// Counts the statements that are sent
     pub statements: Option<StatementCounter>,
@@ -125,7 +125,7 @@ impl Options {
         self
     }
 
-    /// The same options, with a counter; whoever keeps a clone of it can read it
+    /// The same options, with a counter; a clone of the counter reads the same count
     #[must_use]
     pub fn statements(mut self, counter: StatementCounter) -> Self {
         self.statements = Some(counter);
@@ -135,13 +135,13 @@ impl Options {
 
 /// Counts statements at the connections, as they are sent
 ///
-/// Statements that set a connection up are left out: what is counted is what an
-/// operation costs.
+/// Statements that set up a connection are not counted, so that the count is the cost of an
+/// operation.
 #[derive(Clone, Debug, Default)]
 pub struct StatementCounter(Arc<AtomicU64>);
 
 impl StatementCounter {
-    /// How many statements were sent since the counter was made
+    /// The number of statements that were sent since the counter was created
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::SeqCst)

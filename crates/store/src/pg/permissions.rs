@@ -5,12 +5,12 @@ use app_authz::rbac::Permissions;
 
 use crate::domain;
 
-/// Reads a list of permissions out of its JSON, which is remembered
+/// Parses a list of permissions from JSON, with a cache
 ///
-/// What members of an organization hold is a row since v2.30 of the control plane, and every
-/// visit of theirs brings the same list of some fifty permissions: to read it takes ten times
-/// as long as to see that it is the one of a moment ago. The text itself is what is looked
-/// for, so a list that has changed is another.
+/// Since v2.30 of the control plane the permissions of an organization's members are a row, so
+/// every visit of a member reads the same list of some fifty permissions. Parsing it takes ten
+/// times as long as recognizing it. The cache is keyed by the whole text, so a list that has
+/// changed is parsed again.
 pub(super) fn read(text: &[u8]) -> serde_json::Result<Permissions> {
     static READ: LazyLock<Read> = LazyLock::new(Read::default);
     match text {
@@ -19,13 +19,12 @@ pub(super) fn read(text: &[u8]) -> serde_json::Result<Permissions> {
     }
 }
 
-/// Lists that were read, each in the one place that its text has
+/// Lists that were parsed, each in the one slot that its text hashes to
 ///
-/// Another text of that place drives it out, so there are never more than [`PLACES`] and none
-/// has to be taken away.
+/// A list reslots the one in its slot, so the cache never exceeds [`SLOTS`].
 struct Read {
-    places: Box<[Mutex<Option<Known>>]>,
-    /// With a key of this process's own: nobody can choose whose place a text takes
+    slots: Box<[Mutex<Option<Known>>]>,
+    /// Keyed for this process, so that no user can choose which slot a text takes
     hashing: RandomState,
 }
 
@@ -36,15 +35,15 @@ struct Known {
 
 impl Default for Read {
     fn default() -> Self {
-        let places = (0..PLACES).map(|_| Mutex::default()).collect();
-        Self { places, hashing: RandomState::new() }
+        let slots = (0..SLOTS).map(|_| Mutex::default()).collect();
+        Self { slots, hashing: RandomState::new() }
     }
 }
 
 impl Read {
     fn permissions(&self, text: &[u8]) -> serde_json::Result<Permissions> {
-        let Some(place) = self.place(text) else { return parse(text) };
-        let mut known = place.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(slot) = self.slot(text) else { return parse(text) };
+        let mut known = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.as_ref().filter(|known| *known.text == *text) {
             return Ok(known.permissions.clone());
         }
@@ -53,13 +52,13 @@ impl Read {
         Ok(permissions)
     }
 
-    /// Where a list with that text would be; nowhere if it is too long to be kept
-    fn place(&self, text: &[u8]) -> Option<&Mutex<Option<Known>>> {
+    /// The slot of a text; `None` if the text is too long to be cached
+    fn slot(&self, text: &[u8]) -> Option<&Mutex<Option<Known>>> {
         if text.len() > MAX_LEN {
             return None;
         }
-        let place = usize::try_from(self.hashing.hash_one(text)).ok()? % PLACES;
-        self.places.get(place)
+        let slot = usize::try_from(self.hashing.hash_one(text)).ok()? % SLOTS;
+        self.slots.get(slot)
     }
 }
 
@@ -67,11 +66,11 @@ fn parse(text: &[u8]) -> serde_json::Result<Permissions> {
     serde_json::from_slice(text).map(domain::permissions)
 }
 
-/// How many lists are remembered: a deployment has a few for each way of sharing, and those of
-/// its custom roles
-const PLACES: usize = 256;
+/// The number of slots: a deployment has a few lists for each way of sharing, and those of its
+/// custom roles
+const SLOTS: usize = 256;
 
-/// The longest text that is remembered, in bytes; that of a system role has some thousands
+/// The longest text that is cached, in bytes; that of a system role has some thousands
 const MAX_LEN: usize = 16 * 1024;
 
 #[cfg(test)]
@@ -87,22 +86,22 @@ mod tests {
     }
 
     fn kept(read: &Read) -> usize {
-        let places = read.places.iter();
-        places.filter(|place| place.lock().unwrap().is_some()).count()
+        let slots = read.slots.iter();
+        slots.filter(|slot| slot.lock().unwrap().is_some()).count()
     }
 
     #[test]
     fn every_text_is_the_list_it_says() {
         let read = Read::default();
         for _ in 0..3 {
-            // More than there are places, so that each drives others out.
-            for n in 0..4 * PLACES {
+            // More than there are slots, so that each reslots others.
+            for n in 0..4 * SLOTS {
                 let action = format!("action-{n}");
                 let permissions = read.permissions(list(&action).as_bytes()).unwrap();
                 assert_eq!(texts(&permissions), [format!("!task:{action}")]);
             }
         }
-        assert!(kept(&read) <= PLACES);
+        assert!(kept(&read) <= SLOTS);
         assert!(texts(&super::read(b"[]").unwrap()).is_empty());
     }
 

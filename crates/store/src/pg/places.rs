@@ -16,14 +16,9 @@ use uuid::Uuid;
 use super::values::{Label, Moment, Shared};
 use crate::domain;
 
-/// The columns of a [`PlaceRow`] but for the agents, of `place`
-pub(super) const PLACE: &str = "\
-place.asked_owner, place.id, place.name, place.owner_id, place.owner_name,
-       place.organization_id, place.dormant, place.user_acl, place.group_acl, place.transition,
-       place.cors_behavior, place.max_port_sharing_level";
-
-/// The user asked for, the workspace and its owner's name, what its newest build does,
-/// what its template says, and the agents
+/// The columns of a place, as `app_by_name.sql` selects them: the user who was asked for, the
+/// workspace and its owner's name, what its newest build does, what its template says, and the
+/// agents
 pub(super) type PlaceColumns = (
     SqlUuid,
     SqlUuid,
@@ -40,7 +35,7 @@ pub(super) type PlaceColumns = (
     Array<AgentColumns>,
 );
 
-/// An agent, its app of the asked slug, and how its port of the asked number is shared
+/// An agent, its app with the requested slug, and the sharing level of the requested port
 type AgentColumns = Record<(
     SqlUuid,
     Text,
@@ -56,7 +51,7 @@ type AgentColumns = Record<(
     Nullable<Text>,
 )>;
 
-/// What is known of the workspace that a request names
+/// The facts about the workspace that a request names
 #[derive(Debug)]
 pub(super) struct PlaceRow {
     asked_owner: Uuid,
@@ -78,7 +73,7 @@ pub(super) struct AgentRow {
 }
 
 impl PlaceRow {
-    /// The place, for a request for this slug or this port
+    /// The place, as a request for this slug or this port sees it
     pub(super) fn place(self, slug: Option<&str>, port: Option<u16>) -> WorkspaceFacts {
         let mut place = WorkspaceFacts {
             asked_owner: UserId(self.asked_owner),

@@ -1,4 +1,4 @@
-//! How the database answers in large tables of real releases
+//! Plans of statements in large tables of real releases
 #![allow(clippy::disallowed_methods, reason = "a test has the time")]
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::connect::Connection;
 use super::sessions::explained as sessions;
 use super::{Options, PgStore};
 
-/// A statement, and how the database goes about it
+/// A statement to be explained
 pub(super) struct Explain<Q>(pub(super) Q);
 
 impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Explain<Q> {
@@ -110,7 +110,7 @@ async fn fill(world: &World) -> Database {
     database
 }
 
-/// What of a plan must not be
+/// The faults of a plan
 fn faults(plan: &Value) -> Vec<String> {
     let mut faults = Vec::new();
     if plan.pointer("/0/JIT").is_some() {
@@ -134,7 +134,7 @@ async fn no_question_reads_much_where_one_owner_has_100_000_workspaces() {
     for release in [Release::FIRST_WITH_APPS, Release::V2_29, Release::NEWEST] {
         let world = World::of(release, SystemTime::now());
         let database = fill(&world).await;
-        // So that a plan of any cost would be compiled.
+        // So that a plan is compiled regardless of its cost.
         database.sql("ALTER SYSTEM SET jit = on").await;
         database.sql("SELECT pg_reload_conf()").await;
         let options = Options::default().read_connections(1);
@@ -170,7 +170,7 @@ async fn no_question_reads_much_where_one_owner_has_100_000_workspaces() {
                     ("an app by id", apps::by_id(&connection, "user7", agent, "closed").await?),
                     ("a terminal", apps::by_agent(&connection, agent, "0000000007").await?),
                 ];
-                // Its index came with v2.29; before that operators add one.
+                // Its index exists since v2.29; before that operators add one.
                 if release >= Release::V2_29 {
                     plans.push(("sign-in", candidates(&connection, "i-many4711").await?));
                 }

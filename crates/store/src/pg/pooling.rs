@@ -1,4 +1,4 @@
-//! What a pooler between authd and the database does with connections
+//! Detection of a pooler between authd and the database
 
 use std::time::Duration;
 
@@ -11,41 +11,40 @@ use super::PgStore;
 use super::connect::{Connector, Purpose};
 use crate::Error;
 
-/// What stands between authd and the database
+/// The kind of pooler between authd and the database
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Pooling {
-    /// Nothing that keeps settings from arriving at the server
+    /// No pooler that keeps settings from the server
     None,
-    /// A pooler that hands a connection to one client at a time, until the client leaves, as
-    /// far as could be seen
+    /// A pooler that assigns a connection to one client until the client disconnects, as far as
+    /// could be observed
     Session,
-    /// A pooler that hands a connection to another client after each transaction
+    /// A pooler that assigns a connection to another client after each transaction
     Transaction,
 }
 
 impl PgStore {
-    /// Whether a pooler keeps the settings that authd asks for from arriving at the server, as
-    /// of the last connection
+    /// Whether a pooler keeps authd's settings from the server, as of the last connection
     ///
-    /// authd then sets nothing, and what it would have set is up to the role's settings:
-    /// `jit`, `plan_cache_mode` and `statement_timeout`. It gives up slow statements by itself.
+    /// authd then sets nothing, and the settings of its role apply: `jit`, `plan_cache_mode` and
+    /// `statement_timeout`. authd enforces the statement timeout itself.
     #[must_use]
     pub fn is_pooled(&self) -> bool {
         self.connector.is_pooled()
     }
 
-    /// Finds out what stands between authd and the database
+    /// Finds out what kind of pooler stands between authd and the database
     ///
-    /// Opens one connection, or two where a pooler is. A pooler that is busy with others may
-    /// be taken for one of sessions.
+    /// Opens one connection, or two if there is a pooler. A pooler that is busy with other clients
+    /// may be reported as [`Pooling::Session`].
     ///
     /// # Errors
     ///
-    /// [`Error::Pooler`] if it cannot be worked through: it hands connections on after each
-    /// statement, or after each transaction without keeping prepared statements apart, so that
-    /// a statement might be answered by another one of the same name. [`Error::Unavailable`].
+    /// [`Error::Pooler`] if authd cannot work through the pooler: it reassigns connections after
+    /// each statement, or after each transaction without keeping prepared statements apart, so
+    /// that a statement might run another one of the same name. [`Error::Unavailable`].
     pub async fn pooling(&self) -> Result<Pooling, Error> {
         let connector = &self.connector;
         let one = connector.in_time(connector.log_in(Purpose::Read)).await?;
@@ -54,9 +53,9 @@ impl PgStore {
         }
         let other = connector.in_time(connector.log_in(Purpose::Read)).await?;
         let look = look(&one.client, &other.client, connector);
-        match timeout(connector.patience(), look).await {
+        match timeout(connector.connect_timeout(), look).await {
             Ok(seen) => seen,
-            // Busy, which is not a fault.
+            // The pooler is busy, which is not an error.
             Err(_) => Ok(Pooling::Session),
         }
     }
@@ -82,7 +81,7 @@ async fn look(one: &Client, other: &Client, connector: &Connector) -> Result<Poo
             None => {}
         }
     }
-    // One connection for all: names that collide are refused there, and nothing is mixed up.
+    // One connection for all clients: it refuses names that collide, so nothing is mixed up.
     Ok(Pooling::Transaction)
 }
 
@@ -90,7 +89,7 @@ async fn look(one: &Client, other: &Client, connector: &Connector) -> Result<Poo
 async fn shares_connections(one: &Client, other: &Client) -> Result<bool, Error> {
     let first = process(one).await?;
     for _ in 0..TRIES {
-        // Last released is first given out, as a rule.
+        // Poolers usually assign the connection that was released last.
         if process(one).await? != first || process(other).await? == first {
             return Ok(true);
         }
@@ -98,8 +97,8 @@ async fn shares_connections(one: &Client, other: &Client) -> Result<bool, Error>
     Ok(false)
 }
 
-/// Whether a prepared statement can be used on another connection than the one on which it
-/// was prepared; nothing if it could not be tried
+/// Whether a prepared statement can be used on another connection than the one on which it was
+/// prepared; `None` if that could not be tried
 async fn keeps_statements(
     one: &Client,
     other: &Client,
@@ -108,11 +107,11 @@ async fn keeps_statements(
     // Prepared and used in two steps, which are two transactions.
     let prepared = match one.prepare("SELECT pg_backend_pid()").await {
         Ok(statement) => statement,
-        Err(error) => return lost(&error).map(Some),
+        Err(error) => return lost(error).map(Some),
     };
     let prepared_at = match execute(one, &prepared).await {
         Ok(process) => process,
-        Err(error) => return lost(&error).map(Some),
+        Err(error) => return lost(error).map(Some),
     };
     if let Err(error) = other.batch_execute("BEGIN").await {
         let reason = match error.as_db_error() {
@@ -124,10 +123,10 @@ async fn keeps_statements(
     let held = process(other).await?;
     // While the other client holds the connection, the statement has to run elsewhere.
     let kept = if held == prepared_at {
-        let patience = WAIT.min(connector.patience());
-        match timeout(patience, execute(one, &prepared)).await {
+        let limit = WAIT.min(connector.connect_timeout());
+        match timeout(limit, execute(one, &prepared)).await {
             Ok(Ok(_)) => Some(true),
-            Ok(Err(error)) => Some(lost(&error)?),
+            Ok(Err(error)) => Some(lost(error)?),
             Err(_) => None,
         }
     } else {
@@ -141,8 +140,8 @@ async fn execute(client: &Client, statement: &Statement) -> Result<i32, tokio_po
     client.query_one(statement, &[]).await?.try_get(0)
 }
 
-/// `false` if `error` says that a prepared statement was not where it was looked for
-fn lost(error: &tokio_postgres::Error) -> Result<bool, Error> {
+/// Returns `false` if `error` means that a prepared statement was not found
+fn lost(error: tokio_postgres::Error) -> Result<bool, Error> {
     match error.code() {
         Some(
             &SqlState::INVALID_SQL_STATEMENT_NAME
@@ -153,7 +152,7 @@ fn lost(error: &tokio_postgres::Error) -> Result<bool, Error> {
     }
 }
 
-/// The process of the server that answers
+/// The id of the server process behind a client
 async fn process(client: &Client) -> Result<i32, Error> {
     let messages = client.simple_query("SELECT pg_backend_pid()").await;
     let row = messages.map_err(Error::unavailable)?.into_iter().find_map(|message| match message {

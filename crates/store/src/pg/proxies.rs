@@ -1,15 +1,15 @@
 use std::sync::Arc;
 
 use app_authz::proxy::{Proxies, Proxy};
+use diesel::dsl::not;
+use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::PgStore;
 use super::connect::Connection;
-use super::schema::workspace_proxies::dsl::{
-    deleted, id, name, token_hashed_secret, url, wildcard_hostname, workspace_proxies,
-};
+use super::schema::workspace_proxies;
 use super::tables::Need;
 use crate::Error;
 
@@ -18,25 +18,40 @@ impl Proxies for PgStore {
 
     async fn proxies(&self) -> Result<Vec<Proxy>, Error> {
         let rows = self.reads.run(async |connection: Arc<Connection>| {
-            workspace_proxies
-                .select((id, name, url, wildcard_hostname, token_hashed_secret))
-                .filter(diesel::dsl::not(deleted))
-                .order(name)
-                .load::<(Uuid, String, String, String, Vec<u8>)>(&mut &connection.inner)
+            workspace_proxies::table
+                .filter(not(workspace_proxies::deleted))
+                .order(workspace_proxies::name)
+                .select(ProxyRow::as_select())
+                .load(&mut &connection.inner)
                 .await
         });
-        let proxy = |(key, called, address, pattern, secret_digest)| Proxy {
-            id: key,
-            name: called,
-            url: address,
-            wildcard_hostname: pattern,
-            secret_digest,
-        };
-        Ok(rows.await?.into_iter().map(proxy).collect())
+        Ok(rows.await?.into_iter().map(Proxy::from).collect())
     }
 }
 
-/// The rights that the list of proxies takes
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = workspace_proxies, check_for_backend(Pg))]
+struct ProxyRow {
+    id: Uuid,
+    name: String,
+    url: String,
+    wildcard_hostname: String,
+    token_hashed_secret: Vec<u8>,
+}
+
+impl From<ProxyRow> for Proxy {
+    fn from(row: ProxyRow) -> Self {
+        Self {
+            id: row.id,
+            name: row.name,
+            url: row.url,
+            wildcard_hostname: row.wildcard_hostname,
+            secret_digest: row.token_hashed_secret,
+        }
+    }
+}
+
+/// The rights that the list of proxies needs
 pub(super) const PROXIES: &[Need] = &[Need::select(
     "workspace_proxies",
     "id name url wildcard_hostname token_hashed_secret deleted",

@@ -13,25 +13,25 @@ use crate::Error;
 
 /// A few connections that all reads share
 ///
-/// Statements of different callers are sent without waiting for each other's
-/// answers, which is twice as fast as a pool that gives a connection to one caller
-/// at a time. The price: a slow statement delays those behind it, and there are no
-/// transactions. So only single statements, each of few rows, belong here.
+/// Statements of different callers are sent without waiting for each other's answers, which is
+/// twice as fast as a pool that lends a connection to one caller at a time. In return a slow
+/// statement delays those behind it, and there are no transactions. Use these connections only
+/// for single statements that read few rows.
 #[derive(Debug)]
 pub(super) struct Reads {
     slots: Vec<Slot>,
     next: AtomicUsize,
-    patience: Duration,
+    /// The longest that a read may take, with all tries
+    limit: Duration,
 }
 
-/// The place of one connection, which is opened when first needed and again
-/// whenever it broke
+/// A slot for one connection, which is opened when first needed and reopened when it breaks
 #[derive(Debug)]
 struct Slot {
     connector: Connector,
     current: ArcSwapOption<Connection>,
     opening: Mutex<()>,
-    /// How often opening has failed, and how last
+    /// How often opening has failed, and the last error
     failures: AtomicUsize,
     last_failure: ArcSwapOption<Error>,
 }
@@ -42,7 +42,7 @@ impl Reads {
         Self {
             slots: slots.collect(),
             next: AtomicUsize::new(0),
-            patience: connector.patience() + connector.statement_timeout(),
+            limit: connector.connect_timeout() + connector.statement_timeout(),
         }
     }
 
@@ -56,16 +56,16 @@ impl Reads {
         F: Future<Output = QueryResult<T>>,
     {
         let connection = self.next.fetch_add(1, Ordering::Relaxed);
-        // On the heap: these are the reads that hardly any request makes, and every one
-        // has room for them otherwise.
+        // On the heap: few requests make these reads, and every one would otherwise reserve
+        // space for them.
         Box::pin(self.run_on(connection, read)).await
     }
 
-    /// Runs one read, and again if its connection is lost, the tables have changed or the
-    /// server refuses the statement
+    /// Runs one read, and tries it again if its connection is lost, the tables have changed or
+    /// the server refuses the statement
     ///
-    /// Answers within the connect and the statement timeout together, all tries
-    /// included.
+    /// Returns within the sum of the connect timeout and the statement timeout, including all
+    /// tries.
     pub(super) async fn run_on<T, F>(
         &self,
         connection: usize,
@@ -75,12 +75,11 @@ impl Reads {
         F: Future<Output = QueryResult<T>>,
     {
         let slot = &self.slots[connection % self.slots.len()];
-        timeout(self.patience, slot.run(read)).await.unwrap_or_else(|_| {
-            // Nothing is known about what was in flight, so nobody else shall wait
-            // behind it.
+        timeout(self.limit, slot.run(read)).await.unwrap_or_else(|_| {
+            // The state of this connection is unknown, so no other read should wait behind it.
             slot.current.store(None);
-            let patience = self.patience.as_secs_f32();
-            Err(Error::unavailable(format_args!("no answer within {patience} s")))
+            let limit = self.limit.as_secs_f32();
+            Err(Error::unavailable(format!("no answer within {limit} s")))
         })
     }
 }
@@ -109,11 +108,11 @@ impl Slot {
                 Err(error) => error,
             };
             tries -= 1;
-            // On the heap: hardly any read fails.
+            // On the heap: few reads fail.
             let failure = Box::pin(Failure::of(&connection, &error, began.elapsed())).await;
             match failure {
                 Failure::Lost | Failure::TablesChanged if tries > 0 => self.discard(&connection),
-                // Once: a refusal that does not pass by itself would come again.
+                // Once: a refusal that is not temporary would come again.
                 Failure::Refused if !refused => refused = true,
                 failure => return Err(failure.error(error)),
             }
@@ -124,17 +123,16 @@ impl Slot {
     async fn connection(&self) -> Result<Arc<Connection>, Error> {
         match self.open_connection() {
             Some(connection) => Ok(connection),
-            // On the heap: every read would otherwise have room for it, three kilobytes
-            // for each request and each idle client of a server.
+            // On the heap: every read would otherwise reserve space for it, three kilobytes for
+            // each request and each idle client of a server.
             None => Box::pin(self.new_connection()).await,
         }
     }
 
     /// Opens a connection
     ///
-    /// Of many callers that find none, one opens it, and the others share what
-    /// comes of that, be it a failure: they would otherwise wait for a dead
-    /// database one after the other.
+    /// Of many callers without a connection one opens it, and the others share the result,
+    /// including a failure. They would otherwise wait for a dead database one after another.
     async fn new_connection(&self) -> Result<Arc<Connection>, Error> {
         let failures_before = self.failures.load(Ordering::Acquire);
         let _opening = self.opening.lock().await;
@@ -164,12 +162,12 @@ impl Slot {
         self.current.load_full().filter(|connection| !connection.is_closed())
     }
 
-    /// Makes room for a new connection, unless somebody else has opened one already
+    /// Empties the slot, unless another caller has replaced the broken connection already
     fn discard(&self, broken: &Arc<Connection>) {
         self.current.compare_and_swap(broken, None);
     }
 }
 
-/// How often a read is put: twice in case its connection was lost, and once more in case
-/// the tables changed meanwhile
+/// How often a read is tried: twice in case its connection was lost, and once more in case the
+/// tables have changed meanwhile
 const TRIES: u8 = 3;

@@ -16,7 +16,7 @@ use testkit::Database;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::batches::{self, Batches};
+use super::batches::{BatchQuery, Batches};
 use super::connect::{Connection, SHORT_READS};
 use super::*;
 use crate::authorized::Authorized;
@@ -25,7 +25,7 @@ use crate::fleet::{Fleet, Transition};
 /// A statement that a connection has prepared, and the types of its parameters
 type Prepared = (String, Vec<String>);
 
-/// What the read connections of `store` have prepared, of which each kind has one
+/// The statements that the read connections of `store` have prepared, one connection of each kind
 async fn prepared_reads(store: &PgStore) -> Vec<Prepared> {
     let mut prepared: Vec<Prepared> = Vec::new();
     for reads in [&store.sign_in, &store.access, &store.reads] {
@@ -38,7 +38,7 @@ async fn prepared_reads(store: &PgStore) -> Vec<Prepared> {
     prepared
 }
 
-/// What the one write connection of `store` has prepared
+/// The statements that the one write connection of `store` has prepared
 async fn prepared_writes(store: &PgStore) -> Vec<Prepared> {
     let mut connection = store.writes.get().await.unwrap();
     PreparedStatements.load(&mut *connection).await.unwrap()
@@ -61,7 +61,7 @@ impl Query for PreparedStatements {
     type SqlType = (Text, Array<Text>);
 }
 
-/// Asks every question that is asked for somebody who waits
+/// Runs every statement for which a caller waits
 async fn ask_everything(store: &PgStore, n: u64) {
     let tokens = [session(n)];
     let system = Subject::system_restricted();
@@ -135,7 +135,7 @@ fn session(n: u64) -> SessionToken {
 }
 
 #[tokio::test]
-async fn each_question_is_prepared_once_and_reads_no_whole_table() {
+async fn each_statement_is_prepared_once_and_reads_no_whole_table() {
     let database = Database::new().await;
     database.fill().await;
     let options = Options::default().read_connections(1).write_connections(1);
@@ -170,7 +170,7 @@ async fn each_question_is_prepared_once_and_reads_no_whole_table() {
 
     for (statement, types) in reads.iter().chain(&writes) {
         let plan = plan(&database, statement, types).await;
-        // It has a handful of rows, whatever the deployment.
+        // It has a handful of rows in any deployment.
         let large = plan.replace("Seq Scan on workspace_proxies", "");
         assert!(!large.contains("Seq Scan"), "{statement}\n\n{plan}");
         if statement.contains("carriers") {
@@ -187,7 +187,7 @@ async fn each_question_is_prepared_once_and_reads_no_whole_table() {
     }
 }
 
-/// The plan for any value, as the read connections demand it
+/// The generic plan, as on read connections
 async fn plan(database: &Database, statement: &str, types: &[String]) -> String {
     let list = |items: Vec<&str>| match items.len() {
         0 => String::new(),
@@ -205,7 +205,7 @@ async fn plan(database: &Database, statement: &str, types: &[String]) -> String 
     database.sql(&statements).await.join("\n")
 }
 
-/// A control plane's tables have many more columns than are read
+/// A control plane's tables have many more columns than authd reads
 #[tokio::test]
 async fn columns_and_labels_that_are_not_known_do_no_harm() {
     let database = Database::new().await;
@@ -254,14 +254,14 @@ async fn columns_and_labels_that_are_not_known_do_no_harm() {
     assert_eq!(page.rows.len(), 1);
 }
 
-/// A question that the database refuses to answer for zero
+/// A query that the database refuses to answer for zero
 struct Reciprocal(i32);
 
-impl batches::Question for Reciprocal {
+impl BatchQuery for Reciprocal {
     type Answer = i32;
 
-    async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<i32>> {
-        let divisors: Vec<i32> = questions.iter().map(|question| question.0).collect();
+    async fn run(queries: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<i32>> {
+        let divisors: Vec<i32> = queries.iter().map(|query| query.0).collect();
         diesel::select(unnest(array_divide(divisors))).load(&mut &connection.inner).await
     }
 }
@@ -273,7 +273,7 @@ extern "SQL" {
 }
 
 #[tokio::test]
-async fn a_question_at_fault_spoils_no_other_of_its_batch() {
+async fn a_query_at_fault_spoils_no_other_of_its_batch() {
     let database = Database::empty().await;
     database
         .sql(
@@ -295,23 +295,25 @@ async fn a_question_at_fault_spoils_no_other_of_its_batch() {
         answers.push(caller.await.unwrap());
     }
     let Err(Error::Query { reason }) = answers.remove(2) else { panic!("{answers:?}") };
-    assert_eq!(reason, "division by zero");
+    assert_eq!(reason.to_string(), "division by zero");
+    let source = reason.downcast_ref::<diesel::result::Error>();
+    assert!(matches!(source, Some(diesel::result::Error::DatabaseError(..))), "{reason:?}");
     assert_eq!(answers, [Ok(100), Ok(50), Ok(25), Ok(20)]);
 }
 
-/// A question that is answered once it is let through, with how many were asked along
+/// A query that is answered once it is let through, with how many share its statement
 struct Held(Arc<Semaphore>);
 
-impl batches::Question for Held {
+impl BatchQuery for Held {
     type Answer = usize;
 
-    async fn ask(questions: &[Self], _: Arc<Connection>) -> QueryResult<Vec<usize>> {
-        questions[0].0.acquire().await.unwrap().forget();
-        Ok(vec![questions.len(); questions.len()])
+    async fn run(queries: &[Self], _: Arc<Connection>) -> QueryResult<Vec<usize>> {
+        queries[0].0.acquire().await.unwrap().forget();
+        Ok(vec![queries.len(); queries.len()])
     }
 }
 
-/// Lets all tasks do what they can without time passing
+/// Lets all tasks run as far as they can while time stands still
 async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -319,10 +321,10 @@ async fn settle() {
 }
 
 #[tokio::test]
-async fn callers_gather_while_a_statement_is_under_way_but_not_behind_one_that_hangs() {
+async fn callers_gather_while_a_statement_runs_but_not_behind_one_that_hangs() {
     let database = Database::empty().await;
     let store = PgStore::new(database.url(), &Options::default().read_connections(2)).unwrap();
-    // Opens both connections, which could not be once no time passes.
+    // Opens both connections, which is not possible while time stands still.
     for _ in 0..2 {
         store.sign_in.run(async |_| Ok(())).await.unwrap();
     }

@@ -9,34 +9,35 @@ use postgres_openssl::{MakeTlsConnector, set_postgresql_alpn};
 
 use super::url::Secret;
 use crate::Error;
+use crate::error::InContext;
 
 /// How connections to the database are secured
 ///
-/// The modes are libpq's, with fewer shades: connections are either in the clear or
-/// secured in full, the server's certificate and its name included.
+/// There are fewer modes than in libpq: connections are either not encrypted, or use TLS with
+/// the server's certificate and name verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Security {
     Clear,
-    /// A server that cannot prove its name is refused
+    /// TLS; a server without a valid certificate for its name is refused
     Tls(Tls),
 }
 
-/// What TLS is set up with
+/// The TLS parameters of a URL
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tls {
-    /// The authorities that vouch for the server, in place of the system's
+    /// The authorities to trust in place of the system's
     pub(super) roots: Option<Pem>,
-    /// What this side proves itself with, where the server asks for it
+    /// The client certificate, for servers that ask for one
     pub(super) identity: Option<Identity>,
-    /// Whether the server's name is sent in the clear before the handshake (SNI)
+    /// Whether the server's name is sent in the handshake (SNI)
     pub(super) sends_name: bool,
     pub(super) oldest: SslVersion,
     pub(super) newest: Option<SslVersion>,
-    /// Whether TLS begins without asking, which servers understand since PostgreSQL 17
+    /// Whether TLS begins without negotiation, which servers support since PostgreSQL 17
     pub(super) direct: bool,
 }
 
-/// A client certificate, with those that vouch for it, and its key
+/// A client certificate with its chain, and its key
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) certificate: Pem,
@@ -48,12 +49,12 @@ pub(super) struct Identity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pem {
     File(PathBuf),
-    /// The text itself stands in the URL: `sslinline`
+    /// The URL contains the text: `sslinline`
     Inline(Secret),
 }
 
 impl Tls {
-    /// Whether something is read from files, which may be replaced while authd runs
+    /// Whether anything is read from files, which may be replaced while authd runs
     pub(super) fn names_files(&self) -> bool {
         let identity = self.identity.as_ref();
         let pems = [
@@ -64,7 +65,7 @@ impl Tls {
         pems.iter().any(|pem| matches!(pem, Some(Pem::File(_))))
     }
 
-    /// What secures connections; reads the files
+    /// Builds the TLS configuration, for which it reads the files
     ///
     /// # Errors
     ///
@@ -74,7 +75,7 @@ impl Tls {
         builder.set_min_proto_version(Some(self.oldest)).map_err(unusable)?;
         builder.set_max_proto_version(self.newest).map_err(unusable)?;
         if let Some(roots) = &self.roots {
-            // In place of the system's: an operator who names one authority means no other.
+            // Replaces the system's: an operator who names an authority trusts no other.
             let mut store = X509StoreBuilder::new().map_err(unusable)?;
             for certificate in roots.certificates("sslrootcert")? {
                 store.add_cert(certificate).map_err(unusable)?;
@@ -120,7 +121,7 @@ impl Identity {
 
     fn private_key(&self) -> Result<PKey<Private>, Error> {
         let pem = self.key.read("sslkey")?;
-        // OpenSSL's own way to get a passphrase is to ask on the terminal.
+        // Without a callback OpenSSL asks for the passphrase on the terminal.
         let mut was_asked = false;
         let key = PKey::private_key_from_pem_callback(&pem, |buffer| {
             was_asked = true;
@@ -142,8 +143,10 @@ impl Identity {
 impl Pem {
     fn read(&self, parameter: &str) -> Result<Vec<u8>, Error> {
         match self {
-            Self::File(path) => std::fs::read(path)
-                .map_err(|error| self.fault(parameter, format_args!("cannot be read: {error}"))),
+            Self::File(path) => std::fs::read(path).map_err(|source| {
+                let context = format!("{} cannot be read", self.place(parameter));
+                Error::Tls { reason: InContext { context, source }.into() }
+            }),
             Self::Inline(text) => Ok(text.reveal().as_bytes().to_vec()),
         }
     }
@@ -157,10 +160,10 @@ impl Pem {
     }
 
     fn fault(&self, parameter: &str, fault: impl std::fmt::Display) -> Error {
-        Error::Tls { reason: format!("{} {fault}", self.place(parameter)) }
+        Error::Tls { reason: format!("{} {fault}", self.place(parameter)).into() }
     }
 
-    /// What it is called in an error
+    /// Its description in an error
     fn place(&self, parameter: &str) -> String {
         match self {
             Self::File(path) => format!("`{}` ({parameter})", path.display()),
@@ -170,5 +173,5 @@ impl Pem {
 }
 
 fn unusable(error: ErrorStack) -> Error {
-    Error::Tls { reason: error.to_string() }
+    Error::Tls { reason: error.into() }
 }

@@ -1,4 +1,4 @@
-//! The statement timeout, kept on this side where the server was not asked to keep it
+//! The statement timeout, enforced on this side if a pooler kept the setting from the server
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +12,9 @@ use super::StatementCounter;
 
 /// Watches one connection for a statement that takes too long
 ///
-/// It sees the statements through diesel's instrumentation. Statements of one connection are
-/// worked on in turn, so each has the whole time from the moment the one before it ended.
-/// A statement whose caller went away counts as running, as it may be.
+/// It observes statements through diesel's instrumentation. The server executes the statements
+/// of a connection in turn, so the time of each begins when the one before it ends. A statement
+/// whose caller has gone away counts as running, as it may be.
 #[derive(Debug, Default)]
 pub(super) struct Watchdog {
     state: Mutex<State>,
@@ -24,7 +24,7 @@ pub(super) struct Watchdog {
 #[derive(Debug, Default)]
 struct State {
     running: usize,
-    /// When the server began with the oldest of those that run
+    /// When the server began with the oldest running statement
     since: Option<Instant>,
 }
 
@@ -42,7 +42,7 @@ impl Watchdog {
         }
     }
 
-    /// Whether a statement took too long, so that the connection was given up
+    /// Whether the connection was closed because a statement took too long
     pub(super) fn is_overdue(&self) -> bool {
         self.overdue.load(Ordering::Acquire)
     }
@@ -64,7 +64,7 @@ impl Watchdog {
     }
 }
 
-/// What a connection tells of its statements, and to whom
+/// The observers of a connection's statements
 pub(super) struct Observers {
     pub(super) watchdog: Option<Arc<Watchdog>>,
     pub(super) counter: Option<StatementCounter>,
@@ -114,7 +114,7 @@ mod tests {
         sleep(2 * SECOND).await;
         watchdog.end();
         sleep(2 * SECOND).await;
-        // Others that begin behind it give it no further time.
+        // Statements that begin behind it do not extend its time.
         watchdog.begin();
         assert!(!watching.is_finished() && !watchdog.is_overdue());
         timeout(SECOND + SECOND / 10, watching).await.unwrap().unwrap();

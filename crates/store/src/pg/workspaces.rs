@@ -2,30 +2,47 @@ use app_authz::app::Workspace;
 use app_authz::id::OrganizationId;
 use app_authz::rbac::Acl;
 use app_authz::{UserId, WorkspaceId};
+use diesel::pg::Pg;
+use diesel::prelude::*;
 use diesel::sql_types::{Bool, Jsonb, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
+use super::schema::{users, workspaces};
 use super::values::Shared;
 
-/// The columns of a [`WorkspaceRow`], of `workspaces w` and `users owner`
-pub(super) const WORKSPACE: &str = "\
-w.id, w.name, w.owner_id, owner.username, w.organization_id, w.dormant_at IS NOT NULL,
-       w.user_acl, w.group_acl";
-
-pub(super) type WorkspaceColumns = (SqlUuid, Text, SqlUuid, Text, SqlUuid, Bool, Jsonb, Jsonb);
-
 /// A workspace with its owner's name
-pub(super) type WorkspaceRow = (Uuid, String, Uuid, String, Uuid, bool, Shared, Shared);
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = workspaces, check_for_backend(Pg))]
+pub(super) struct WorkspaceRow {
+    id: Uuid,
+    name: String,
+    owner_id: Uuid,
+    organization_id: Uuid,
+    #[diesel(select_expression = workspaces::dormant_at.is_not_null())]
+    dormant: bool,
+    #[diesel(select_expression = users::username)]
+    owner_name: String,
+}
 
-pub(super) fn workspace(row: WorkspaceRow) -> Workspace {
-    let (id, name, owner, owner_name, organization, dormant, users, groups) = row;
+/// The access lists of a workspace, which are empty before v2.26
+#[derive(Default, Queryable, Selectable)]
+#[diesel(table_name = workspaces, check_for_backend(Pg))]
+pub(super) struct AccessLists {
+    user_acl: Shared,
+    group_acl: Shared,
+}
+
+/// The columns of both, as `workspaces_page.sql` selects them
+pub(super) type Columns = ((SqlUuid, Text, SqlUuid, SqlUuid, Bool, Text), (Jsonb, Jsonb));
+
+pub(super) fn workspace((row, lists): (WorkspaceRow, AccessLists)) -> Workspace {
     Workspace {
-        id: WorkspaceId(id),
-        name,
-        owner: UserId(owner),
-        owner_name,
-        organization: OrganizationId(organization),
-        dormant,
-        acl: Acl::new(users.0, groups.0),
+        id: WorkspaceId(row.id),
+        name: row.name,
+        owner: UserId(row.owner_id),
+        owner_name: row.owner_name,
+        organization: OrganizationId(row.organization_id),
+        dormant: row.dormant,
+        acl: Acl::new(lists.user_acl.0, lists.group_acl.0),
     }
 }

@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::tables::Tables;
 use crate::Error;
 
-/// Connections that a writer has to itself for a while
+/// A pool of connections, each for one writer at a time
 pub(super) struct Writes {
     pool: Pool<Opener>,
 }
@@ -33,7 +33,7 @@ impl ManageConnection for Opener {
         self.connector.connect(self.purpose).await
     }
 
-    /// Not asked: it would cost a round trip per use, as much as most statements
+    /// Not checked: that would cost a round trip per use, as much as most statements
     async fn is_valid(&self, _: &mut Connection) -> Result<(), Error> {
         Ok(())
     }
@@ -71,24 +71,24 @@ impl Writes {
         let pool = Pool::builder()
             .max_size(connections.max(1))
             .test_on_check_out(false)
-            .connection_timeout(connector.patience())
+            .connection_timeout(connector.connect_timeout())
             .build_unchecked(Opener { connector, purpose });
         Self { pool }
     }
 
-    /// A connection that was open a moment ago
+    /// Returns a connection that was open a moment ago
     ///
-    /// After the database restarted, all that are idle are not.
+    /// After a restart of the database, no idle connection is.
     pub(super) async fn get(&self) -> Result<Lent<'_>, Error> {
         loop {
-            // On the heap: to open a connection takes a kilobyte, for which every request
-            // that may write would otherwise have room.
+            // On the heap: opening a connection takes a kilobyte, which every request that may
+            // write would otherwise reserve.
             let connection = Box::pin(self.pool.get()).await;
             let mut connection = connection.map_err(|error| match error {
                 RunError::TimedOut => Error::unavailable("no connection became free in time"),
                 RunError::User(error) => error,
             })?;
-            // Dropping a broken one removes it from the pool, so this ends.
+            // Dropping a broken connection removes it from the pool, so this ends.
             if !connection.is_closed() && !connection.inner.is_broken() {
                 return Ok(Lent(connection));
             }
@@ -97,7 +97,7 @@ impl Writes {
 
     /// Runs one write, once
     ///
-    /// If its connection turns out to be broken the write may have been done or not.
+    /// If its connection turns out to be broken, the write may have been executed or not.
     pub(super) async fn run<T>(
         &self,
         write: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>,
@@ -110,7 +110,7 @@ impl Writes {
 }
 
 impl Lent<'_> {
-    /// What comes of a write that is put once
+    /// The result of a write that is not tried again
     pub(super) async fn judge<T>(
         &self,
         outcome: QueryResult<T>,
@@ -125,10 +125,10 @@ impl Lent<'_> {
         }
     }
 
-    /// Judges a write whose statement depends on the tables
+    /// The result of a write whose statement depends on the tables
     ///
-    /// Says whether to put it again, on another connection: a statement that the server
-    /// refused, or that failed because the tables have changed, wrote nothing.
+    /// Returns `false` if the write should be tried again on another connection: a statement
+    /// that the server refused, or that failed because the tables have changed, wrote nothing.
     pub(super) async fn done(
         &self,
         outcome: QueryResult<usize>,
@@ -139,16 +139,15 @@ impl Lent<'_> {
         *tries += 1;
         match self.failed(&error, began).await {
             Failure::TablesChanged if *tries < TRIES => Ok(false),
-            // Once: a refusal that does not pass by itself would come again.
+            // Once: a refusal that is not temporary would come again.
             Failure::Refused if *tries == 1 => Ok(false),
             failure => Err(failure.error(error)),
         }
     }
 
-    /// Why a statement failed, after which a connection that knows earlier tables is not
-    /// used again
+    /// Finds out why a statement failed, and retires a connection that knows outdated tables
     async fn failed(&self, error: &diesel::result::Error, began: Instant) -> Failure {
-        // On the heap: hardly any write fails.
+        // On the heap: few writes fail.
         let failure = Box::pin(Failure::of(&self.0, error, began.elapsed())).await;
         if failure == Failure::TablesChanged {
             self.0.retire();
@@ -163,5 +162,5 @@ impl fmt::Debug for Writes {
     }
 }
 
-/// How often a write is put to tables that change
+/// How often a write is tried while the tables change
 const TRIES: u8 = 3;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// A temporary folder that another account owns, and the program that runs in it
 ///
-/// When this is dropped, or its process ends in whatever way, the program is stopped and the
+/// When this is dropped, or its process ends in any way, the program is stopped and the
 /// folder removed.
 #[derive(Debug)]
 pub(crate) struct Program {

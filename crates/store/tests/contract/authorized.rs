@@ -58,7 +58,7 @@ contract! {
         assert_eq!((seen.len(), seen), (10, expected));
     }
 
-    fn a_broken_access_list_lets_nobody_read(store, fleet: broken_lists) {
+    fn a_broken_access_list_grants_nothing(store, fleet: broken_lists) {
         let subject = member(&fleet, 1);
         let authorized = Authorized::new(&store, &subject);
         let page = authorized.workspaces(None, MAX_PAGE).await.unwrap();
@@ -70,7 +70,7 @@ contract! {
         }
     }
 
-    fn a_job_is_read_by_whoever_reads_what_it_is_for(store, fleet: jobs) {
+    fn a_job_is_readable_with_what_it_was_started_for(store, fleet: jobs) {
         let [build, import, dry_run, bare, unread] = job_ids(&fleet);
         for (subject, read) in [
             (Subject::system_restricted(), vec![build, import, dry_run, bare, unread]),

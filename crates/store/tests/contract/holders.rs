@@ -107,7 +107,7 @@ contract! {
 
 /// As no store that keeps the control plane's rules has such a key
 #[tokio::test]
-async fn a_key_that_outlives_its_user_is_nobodys() {
+async fn a_key_that_outlives_its_user_has_no_holder() {
     let fleet = deleted_user();
     let memory = MemoryStore::default();
     memory.load(&fleet);

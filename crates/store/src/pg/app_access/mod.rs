@@ -14,14 +14,13 @@ use diesel::sql_types::{BigInt, Nullable};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use self::statement::{ByAgents, ByNames};
-pub(in crate::pg) use self::statement::{by_agent, by_id, by_name};
+use self::statement::{ByAgent, ById, ByName};
 use super::PgStore;
-use super::batches;
+use super::batches::BatchQuery;
 use super::connect::Connection;
 use super::holders::{HolderColumns, HolderRow};
 use super::places::{PlaceColumns, PlaceRow};
-use super::tables::{Generation, Question, Tables};
+use super::tables::{Generation, Statement, Tables};
 use crate::Error;
 
 impl Directory for PgStore {
@@ -46,7 +45,7 @@ pub(super) struct NamedAccess {
     tokens: Vec<String>,
 }
 
-/// Where a request leads that names owner and workspace
+/// The place that a request names by owner and workspace
 #[derive(PartialEq, Eq, Hash)]
 struct NamedPlace {
     owner: IdOrName,
@@ -55,7 +54,7 @@ struct NamedPlace {
     port: Option<u16>,
 }
 
-/// An id or a name; neither for a name that no row can have
+/// An id or a name; neither for a name that no row can hold
 #[derive(PartialEq, Eq, Hash)]
 struct IdOrName {
     id: Option<Uuid>,
@@ -88,24 +87,24 @@ impl From<&str> for IdOrName {
     }
 }
 
-/// The text, unless it holds the one character that no text in PostgreSQL does
+/// The text, unless it holds the null character, which no text in PostgreSQL can
 fn text(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.contains('\0'))
 }
 
-impl batches::Question for NamedAccess {
+impl BatchQuery for NamedAccess {
     type Answer = AppFacts;
 
-    async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppFacts>> {
-        let asked = Asked::by(questions.iter().map(|q| (&q.place, &*q.tokens)));
-        let rows: Vec<Row> = if asked.places.iter().any(|place| place.has_id()) {
-            let text = connection.text(Question::AppById)?;
-            ByNames::<true>::of(&asked, text).load(&mut &connection.inner).await?
+    async fn run(queries: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppFacts>> {
+        let batch = Batch::of(queries.iter().map(|query| (&query.place, &*query.tokens)));
+        let rows: Vec<Row> = if batch.places.iter().any(|place| place.has_id()) {
+            let sql = connection.sql(Statement::AppById)?;
+            ById::of(&batch, sql).load(&mut &connection.inner).await?
         } else {
-            let text = connection.text(Question::AppByName)?;
-            ByNames::<false>::of(&asked, text).load(&mut &connection.inner).await?
+            let sql = connection.sql(Statement::AppByName)?;
+            ByName::of(&batch, sql).load(&mut &connection.inner).await?
         };
-        Ok(asked.answers(rows, &connection.tables, |place, row| {
+        Ok(batch.answers(rows, &connection.tables, |place, row| {
             row.place(place.slug.as_deref(), place.port)
         }))
     }
@@ -117,47 +116,52 @@ pub(super) struct TerminalAccess {
     tokens: Vec<String>,
 }
 
-impl batches::Question for TerminalAccess {
+impl BatchQuery for TerminalAccess {
     type Answer = AppFacts;
 
-    async fn ask(questions: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppFacts>> {
-        let asked = Asked::by(questions.iter().map(|q| (&q.agent, &*q.tokens)));
-        let statement = ByAgents {
-            text: connection.text(Question::Terminal)?,
-            agents: &asked.places.iter().map(|agent| agent.0).collect::<Vec<_>>(),
-            tokens: &asked.tokens,
+    async fn run(queries: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppFacts>> {
+        let batch = Batch::of(queries.iter().map(|query| (&query.agent, &*query.tokens)));
+        let statement = ByAgent {
+            sql: connection.sql(Statement::Terminal)?,
+            agents: batch.column(|agent| agent.0),
+            tokens: &batch.tokens,
         };
         let rows: Vec<Row> = statement.load(&mut &connection.inner).await?;
-        Ok(asked.answers(rows, &connection.tables, |_, row| row.place(None, None)))
+        Ok(batch.answers(rows, &connection.tables, |_, row| row.place(None, None)))
     }
 }
 
-/// What several questions are about, each place and each token once
+/// What several queries are about, each place and each token once
 ///
-/// A page asks for many things at once, and a visitor whom it sends away comes back for all of
-/// them: these are questions about one place by one visitor.
-struct Asked<'a, P> {
+/// A page requests many things at once, and a visitor who was sent to sign in comes back for all
+/// of them: these are queries about one place by one visitor.
+struct Batch<'a, P> {
     places: Vec<&'a P>,
     tokens: Vec<&'a str>,
-    /// For each question, which of the places and which of the tokens
+    /// For each query, the indices of its place and its tokens
     wanted: Vec<(usize, Vec<usize>)>,
 }
 
-/// Places and tokens in one row, with their number: the n-th place has nothing to do with
-/// the n-th token
+/// The n-th place and the holder of the n-th token in one row, with n from 1: the two have
+/// nothing to do with each other
 type Row = (i64, Option<PlaceRow>, Option<HolderRow>);
 type Columns = (BigInt, Nullable<PlaceColumns>, Nullable<HolderColumns>);
 
-impl<'a, P: Eq + Hash> Asked<'a, P> {
-    fn by(questions: impl Iterator<Item = (&'a P, &'a [String])>) -> Self {
+impl<'a, P: Eq + Hash> Batch<'a, P> {
+    fn of(queries: impl Iterator<Item = (&'a P, &'a [String])>) -> Self {
         let (mut places, mut tokens) = (Numbers::default(), Numbers::default());
-        let wanted = questions.map(|(place, carried)| {
+        let wanted = queries.map(|(place, carried)| {
             (places.number(place), carried.iter().map(|token| tokens.number(&**token)).collect())
         });
         Self { wanted: wanted.collect(), places: places.items, tokens: tokens.items }
     }
 
-    /// Deals the rows out to the questions
+    /// A value of each place
+    fn column<T>(&self, value: impl Fn(&'a P) -> T) -> Vec<T> {
+        self.places.iter().map(|place| value(place)).collect()
+    }
+
+    /// Distributes the rows to the queries
     fn answers(
         self,
         rows: Vec<Row>,
@@ -189,7 +193,7 @@ impl<'a, P: Eq + Hash> Asked<'a, P> {
     }
 }
 
-/// Items, each once
+/// Distinct items, and their indices
 struct Numbers<T> {
     items: Vec<T>,
     numbers: HashMap<T, usize>,
@@ -210,7 +214,7 @@ impl<T: Copy + Eq + Hash> Numbers<T> {
     }
 }
 
-/// How the database goes about each statement
+/// How the database executes each statement
 #[cfg(test)]
 pub(super) mod explained {
     use serde_json::Value;
@@ -225,11 +229,11 @@ pub(super) mod explained {
         slug: &str,
         key: &str,
     ) -> QueryResult<Value> {
-        let text = connection.text(Question::AppByName)?;
+        let sql = connection.sql(Statement::AppByName)?;
         let place = place(owner.into(), workspace, slug);
         let tokens = [key.to_owned()];
-        let asked = Asked::by(std::iter::once((&place, &tokens[..])));
-        Explain(ByNames::<false>::of(&asked, text)).load(connection).await
+        let batch = Batch::of(std::iter::once((&place, &tokens[..])));
+        Explain(ByName::of(&batch, sql)).load(connection).await
     }
 
     pub(in crate::pg) async fn by_id(
@@ -238,10 +242,10 @@ pub(super) mod explained {
         workspace: Uuid,
         slug: &str,
     ) -> QueryResult<Value> {
-        let text = connection.text(Question::AppById)?;
+        let sql = connection.sql(Statement::AppById)?;
         let place = place(owner.into(), &workspace.to_string(), slug);
-        let asked = Asked::by(std::iter::once((&place, &[][..])));
-        Explain(ByNames::<true>::of(&asked, text)).load(connection).await
+        let batch = Batch::of(std::iter::once((&place, &[][..])));
+        Explain(ById::of(&batch, sql)).load(connection).await
     }
 
     pub(in crate::pg) async fn by_agent(
@@ -249,8 +253,8 @@ pub(super) mod explained {
         agent: Uuid,
         key: &str,
     ) -> QueryResult<Value> {
-        let text = connection.text(Question::Terminal)?;
-        Explain(ByAgents { text, agents: &[agent], tokens: &[key] }).load(connection).await
+        let sql = connection.sql(Statement::Terminal)?;
+        Explain(ByAgent { sql, agents: vec![agent], tokens: &[key] }).load(connection).await
     }
 
     fn place(owner: IdOrName, workspace: &str, slug: &str) -> NamedPlace {

@@ -6,13 +6,15 @@ use std::time::Duration;
 use app_audit::{AppId, Entry, Event, Journal, OrganizationId, Resource, UserId, Window};
 use app_audit::{Count, WorkspaceId};
 use diesel::debug_query;
+use diesel::pg::Pg;
+use diesel::query_builder::QueryFragment;
 use testkit::Database;
 
 use super::*;
 use crate::Options;
 use crate::journal::Groups;
-use crate::pg::housekeeping::{EndSessions, Forget};
-use crate::pg::journal::{More, Note, interval};
+use crate::pg::housekeeping::{END_VISITS, EndVisits, FORGET_VISITS, ForgetVisits};
+use crate::pg::journal::{COUNT_VISITS, CountVisits, NoteVisits, interval};
 
 diesel::table! {
     pg_prepared_statements (name) {
@@ -21,7 +23,7 @@ diesel::table! {
     }
 }
 
-/// A filter for each text that there is, with the index it should be answered by
+/// A filter for each text of the page, with the index that should be used
 fn filters() -> Vec<(Filter, &'static str)> {
     let (id, none) = (Uuid::from_u128(7), Filter::default());
     vec![
@@ -49,8 +51,8 @@ fn filters() -> Vec<(Filter, &'static str)> {
     ]
 }
 
-/// What every statement of the journal and the log says to `store`'s database
-async fn say_everything(store: &PgStore) {
+/// Runs every statement of the journal and the log
+async fn run_everything(store: &PgStore) {
     let event = Event {
         time: SystemTime::UNIX_EPOCH,
         request: Uuid::nil(),
@@ -81,7 +83,7 @@ async fn each_statement_is_prepared_once() {
     let options = Options::default().write_connections(1).audit_connections(1);
     let store = PgStore::new(database.url(), &options).unwrap();
     for _ in 0..3 {
-        say_everything(&store).await;
+        run_everything(&store).await;
     }
     let mut all = BTreeSet::new();
     for pool in [&store.audit, &store.writes] {
@@ -108,11 +110,11 @@ async fn no_statement_reads_a_whole_table() {
     database.sql(FILL).await;
     database.sql("VACUUM ANALYZE").await;
 
-    let plan = async |text: &str, mode: &str, types: &str, values: &str| {
+    let plan = async |text: &str, mode: &str, values: &str| {
         let plan = database
             .sql(&format!(
                 "SET plan_cache_mode = {mode};
-                 PREPARE question ({types}) AS {text};
+                 PREPARE question AS {text};
                  EXPLAIN EXECUTE question ({values})"
             ))
             .await
@@ -122,38 +124,38 @@ async fn no_statement_reads_a_whole_table() {
     };
     for (filter, index) in filters() {
         for limit in [50, 1_000] {
-            let list = List::of(&filter, Page::first(limit)).unwrap();
-            let text = text(&list);
-            let (types, values) = parameters(&text, limit);
-            let plan = plan(&text, "force_custom_plan", &types, &values).await;
+            let page = LogPage::of(&filter, Page::first(limit)).unwrap();
+            let plan = plan(&text(&page), "force_custom_plan", &values(&filter, limit)).await;
             assert!(plan.contains(index), "{index} is not used:\n{plan}");
-            // Of a request or a session there are so few rows that they may be sorted.
+            // A request or a session has so few rows that they may be sorted.
             let few = filter.request.is_some() || filter.session.is_some();
             assert!(limit > 50 || few || !plan.contains("Sort"), "{plan}");
         }
     }
 
     let generic = "force_generic_plan";
-    let end = EndSessions { idle: interval(Duration::ZERO), close: true, at_most: 1_000 };
-    let ended = plan(&text(&end), generic, "interval, bigint, boolean", "'1 h', 1000, true").await;
+    let end =
+        EndVisits { sql: &END_VISITS, idle: interval(Duration::ZERO), close: true, at_most: 1_000 };
+    let ended = plan(&text(&end), generic, "'1 h', 1000, true").await;
     assert!(ended.contains("authd_audit_sessions_updated_at_idx"), "{ended}");
-    let forget = Forget { keep: interval(Duration::ZERO), at_most: 1_000 };
-    let forgotten = plan(&text(&forget), generic, "interval, bigint", "'1 h', 1000").await;
+    let forget =
+        ForgetVisits { sql: &FORGET_VISITS, keep: interval(Duration::ZERO), at_most: 1_000 };
+    let forgotten = plan(&text(&forget), generic, "'1 h', 1000").await;
     assert!(forgotten.contains("authd_audit_log_time_idx"), "{forgotten}");
 
-    // On the way that every visit goes, with and without a session to be closed.
+    // The path of every visit, with and without a session to be closed.
+    let store = PgStore::new(database.url(), &Options::default()).unwrap();
+    let tables = store.current_tables().await.unwrap();
     let groups = Groups::of(&[], Window::default());
-    let note = Note::<false>::of(&groups, Window::default(), None);
-    let careful = Note::<true>::of(&groups, Window::default(), None);
-    let arrays = "bytea[], uuid[], uuid[], bigint[], timestamptz[], uuid[], uuid[], uuid[], \
-                  inet[], text[], text[], uuid[], text[], integer[], text[], text[], jsonb[], \
-                  uuid[]";
-    let nulls = vec!["null"; 18].join(", ");
-    let types = format!("interval, interval, boolean, {arrays}");
-    let values = format!("'1 h', '1 min', true, {nulls}");
-    plan(&text(&note), generic, &types, &values).await;
-    plan(&text(&careful), generic, &types, &values).await;
-    plan(&text(&More::default()), generic, "bytea[], uuid[], bigint[]", "null, null, null").await;
+    let values = format!("'1 h', '1 min', true, {}", vec!["null"; 19].join(", "));
+    for careful in [false, true] {
+        let sql = tables.note_visits(careful, false);
+        let note = NoteVisits::of(&groups, Window::default(), sql);
+        plan(&text(&note), generic, &values).await;
+    }
+    let (keys, sessions, visits) = Default::default();
+    let count = CountVisits { sql: &COUNT_VISITS, keys, sessions, visits };
+    plan(&text(&count), generic, "null, null, null").await;
 }
 
 /// The statement as it is sent
@@ -162,25 +164,25 @@ fn text(query: &impl QueryFragment<Pg>) -> String {
     shown.rsplit_once(" -- binds").unwrap().0.to_owned()
 }
 
-/// Types and values of a list's parameters: what the text leads with is asked for, and
-/// nothing else
-fn parameters(text: &str, limit: u32) -> (String, String) {
-    let count = text.matches('$').count();
-    let parameters = (1..=count).map(|n| {
-        let line = text.lines().find(|line| line.contains(&format!("${n}"))).unwrap();
-        let id = line.contains("_id");
-        match n {
-            1 => ("timestamptz", "now()".to_owned()),
-            2 => ("uuid", format!("'{}'", Uuid::max())),
-            3 => ("timestamptz", "'2000-01-01'".to_owned()),
-            n if n == count => ("bigint", limit.to_string()),
-            _ if line.contains("IS NULL") => (if id { "uuid" } else { "text" }, "null".to_owned()),
-            _ if id => ("uuid", "md5('7')::uuid".to_owned()),
-            _ => ("text", "'app-7'".to_owned()),
-        }
-    });
-    let (types, values): (Vec<_>, Vec<_>) = parameters.unzip();
-    (types.join(", "), values.join(", "))
+/// Values of a page's parameters that match existing rows
+fn values(filter: &Filter, limit: u32) -> String {
+    let id = |given: bool| if given { "md5('7')::uuid" } else { "null" };
+    let slug = matches!(filter.app, Some(App::Slug(_)));
+    [
+        "now()",
+        &format!("'{}'", Uuid::max()),
+        "'2000-01-01'",
+        id(filter.request.is_some()),
+        id(filter.session.is_some()),
+        id(filter.app.is_some() && !slug),
+        id(filter.workspace.is_some()),
+        id(filter.user.is_some()),
+        id(filter.organization.is_some()),
+        if slug { "'app-7'" } else { "null" },
+        if filter.decision.is_some() { "'deny'" } else { "null" },
+        &limit.to_string(),
+    ]
+    .join(", ")
 }
 
 /// A million sessions and a fifth as many rows, of some hundred users

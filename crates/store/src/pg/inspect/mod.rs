@@ -19,15 +19,15 @@ use super::tables::Task as Known;
 use crate::Error;
 use crate::inspection::{Asked, Encryption, Inspection, Keys, Part, Tables, Task};
 
-/// The time to compare the database's with
+/// The clock to compare the database's with
 type Clock<'a> = &'a (dyn Fn() -> SystemTime + Send + Sync);
 
 impl PgStore {
-    /// Looks whether the database lets authd do what is `asked` of it
+    /// Checks whether the database allows the parts of authd that are on
     ///
-    /// `clock` tells the time to compare the database's with. All statements only read. They
-    /// end within five statement timeouts together, after a connection was made. What is
-    /// missing is part of the answer, and not an error.
+    /// `clock` is compared with the database's clock. All statements only read. Once a connection
+    /// is open, they take at most five statement timeouts in total. Anything that is missing is
+    /// part of the result, and not an error.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl PgStore {
         let longest = 5 * self.connector.options().statement_timeout;
         let looked = timeout(longest, self.look_with(&connection, asked, clock)).await;
         looked.map_err(|_| {
-            Error::unavailable(format_args!("no answer within {} s", longest.as_secs_f32()))
+            Error::unavailable(format!("no answer within {} s", longest.as_secs_f32()))
         })?
     }
 
@@ -51,7 +51,7 @@ impl PgStore {
         let (catalog, generation) = (known.catalog(), known.generation());
         let pooling = if self.is_pooled() { self.pooling().await? } else { Pooling::None };
         let mut session = connection;
-        // A pooler may give each transaction another connection.
+        // A pooler may assign another connection to each transaction.
         session.batch_execute("BEGIN TRANSACTION READ ONLY").await?;
         let server = self.server(connection, pooling, clock).await?;
         let asked_for: Vec<&Known> =
@@ -95,7 +95,7 @@ impl PgStore {
         Ok(Inspection { server, tables, tasks, sign_in_index, keys, encryption })
     }
 
-    /// Whether the keys of app access can be read, by reading them
+    /// Checks whether the keys of app access can be read, by reading them
     async fn look_at_keys(&self) -> Result<Vec<Keys>, Error> {
         let mut all = Vec::new();
         for feature in [Feature::WorkspaceAppsToken, Feature::WorkspaceAppsApiKey] {

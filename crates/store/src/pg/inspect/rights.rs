@@ -8,13 +8,12 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use crate::inspection::Lack;
 use crate::pg::tables::{Need, Right, Tables, Task};
 
-/// The rights that were asked for and that this user does not have, by right, table and
-/// column; the column is empty for a right to rows
+/// The needed rights that this user does not have, by right, table and column; the column is empty
+/// for a right to rows
 pub(super) struct Rights(BTreeSet<(&'static str, String, String)>);
 
 impl Rights {
-    /// Asks the database, in one statement, for the rights to all tables and columns that are
-    /// there
+    /// Checks, in one statement, the rights to all tables and columns that exist
     pub(super) async fn load(
         tasks: &[&Task],
         tables: &Tables,
@@ -52,7 +51,7 @@ impl Rights {
         Ok(Self(refused.collect()))
     }
 
-    /// Those of `needs` that are refused, by right and table
+    /// The rights among `needs` that are missing, by right and table
     pub(super) fn missing(&self, needs: &[Need]) -> Vec<Lack> {
         let mut missing: BTreeMap<(&str, Right), BTreeSet<&str>> = BTreeMap::new();
         for (right, table, column) in needs.iter().flat_map(parts) {

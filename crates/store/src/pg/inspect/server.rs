@@ -12,7 +12,7 @@ use crate::pg::pooling::Pooling;
 use crate::pg::values::Moment;
 
 impl PgStore {
-    /// The server at the other end
+    /// Describes the server and the session
     pub(super) async fn server(
         &self,
         mut connection: &AsyncPgConnection,
@@ -35,11 +35,11 @@ impl PgStore {
         let rows: Vec<Row> = rows.bind::<Array<Text>, _>(names).load(&mut connection).await?;
         let setting = |(name, wanted): (&str, Option<String>)| {
             let row = rows.iter().find(|row| row.name == name)?;
-            // What the URL sets is meant.
+            // What the URL sets is intended.
             let wanted = wanted.filter(|_| self.connector.url.settings.get(name).is_none());
             Some(Setting { name: name.to_owned(), value: row.setting.clone(), wanted })
         };
-        // As many reads for sign-in as for app access, and one for all others.
+        // Sign-in and app access have as many connections each, and all other reads have one.
         let reads = options.read_connections.saturating_mul(2).saturating_add(1);
         let reads = u32::try_from(reads).unwrap_or(u32::MAX);
         let writes = options.write_connections.saturating_add(options.audit_connections);
@@ -60,7 +60,7 @@ impl PgStore {
     }
 }
 
-/// How many seconds the server's clock is ahead, and how exactly that is known
+/// How many seconds the server's clock is ahead, and the precision of that
 async fn clock_difference(
     mut connection: &AsyncPgConnection,
     clock: Clock<'_>,

@@ -9,7 +9,7 @@ use crate::Generation;
 use crate::inspection::{Elsewhere, Index, Lack, Migration, Task};
 use crate::pg::tables::{Catalog, Task as Known};
 
-/// The schema of the tables, and those in which tables are looked for
+/// The schema of the tables, and the schemas of the search path
 pub(super) async fn place(
     mut connection: &AsyncPgConnection,
 ) -> QueryResult<(Option<String>, Vec<String>)> {
@@ -23,9 +23,9 @@ pub(super) async fn place(
     Ok((row.schema, row.search_path))
 }
 
-/// The control plane's own word on its migrations
+/// The state of the control plane's migrations, according to its own record
 ///
-/// Other programs have a table of that name, whose columns have other types.
+/// Other programs have a table of the same name, whose columns have other types.
 pub(super) async fn migration(
     mut connection: &AsyncPgConnection,
 ) -> QueryResult<Option<Migration>> {
@@ -47,7 +47,7 @@ pub(super) async fn migration(
     Ok(row.map(|row| Migration { number: row.version, is_dirty: row.dirty }))
 }
 
-/// Where the tables are that tasks lack
+/// The other schemas that have the tables that tasks lack
 pub(super) async fn elsewhere(
     tasks: &[Task],
     mut connection: &AsyncPgConnection,
@@ -70,7 +70,7 @@ pub(super) async fn elsewhere(
     Ok(rows.into_iter().map(there).collect())
 }
 
-/// The tables of which row-level security may hide rows from this user
+/// The tables in which row-level security may hide rows from this user
 pub(super) async fn hidden_rows(
     tasks: &[&Known],
     generation: Generation,
@@ -87,7 +87,7 @@ pub(super) async fn hidden_rows(
     Ok(rows.into_iter().map(|row| row.name).collect())
 }
 
-/// The index by which agents of an instance are found, if agents have instances
+/// The index for looking up agents by instance; `None` if agents have no instances
 pub(super) async fn index(
     catalog: &Catalog,
     mut connection: &AsyncPgConnection,

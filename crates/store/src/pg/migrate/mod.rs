@@ -17,47 +17,47 @@ use super::PgStore;
 use super::connect::Purpose;
 use crate::Error;
 
-/// Which tables a migration is about
+/// The tables that a migration covers
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Migrations {
-    /// The control plane's tables and authd's own: authd stands alone
+    /// The control plane's tables and authd's own, for authd without a control plane
     All,
-    /// Only the tables that authd alone writes: a control plane has the rest
+    /// Only the tables that authd alone writes, for a database that has a control plane's
     OwnedOnly,
 }
 
-/// What a migration did
+/// The result of a migration
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Migrated {
-    /// The migrations that were applied, in their order, such as
+    /// The migrations that were applied, in order, such as
     /// `2026-11-21-000900_audit_sessions`
     pub applied: Vec<String>,
-    /// What became of a record that an earlier release of authd kept, if there was one
+    /// The record of an earlier release of authd that was moved, if there was one
     pub former_record: Option<FormerRecord>,
 }
 
-/// What became of `__diesel_schema_migrations`, where earlier releases of authd recorded
-/// migrations
+/// The record of migrations in `__diesel_schema_migrations`, where earlier releases of authd kept
+/// it
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FormerRecord {
-    /// How many migrations of authd were recorded there
+    /// The number of authd's migrations that were recorded there
     pub entries: usize,
-    /// Whether the table was dropped: nothing else was in it, and it belonged to this user
+    /// Whether the table was dropped, as it had no other rows and belonged to this user
     pub dropped: bool,
 }
 
 impl PgStore {
-    /// Brings the tables to the newest version; does nothing if they are
+    /// Migrates the tables to the newest version; does nothing if they are up to date
     ///
-    /// Replicas may all do this when they start: one works and the others wait. Each
+    /// All replicas may do this when they start: one migrates and the others wait. Each
     /// migration is a transaction, and is recorded in the table `authd_schema_migrations`.
     ///
     /// # Errors
     ///
-    /// [`Error::ForeignTables`] if all tables are asked for and a control plane's
-    /// are there already, [`Error::Migration`], [`Error::Unavailable`].
+    /// [`Error::ForeignTables`] if `migrations` covers all tables and a control plane's exist
+    /// already; [`Error::Migration`]; [`Error::Unavailable`].
     pub async fn migrate(&self, migrations: Migrations) -> Result<Migrated, Error> {
         let migrated = self.with_session(move |session| {
             let former_record = record::take_over(session)?;
@@ -75,7 +75,7 @@ impl PgStore {
         migrated.await?
     }
 
-    /// Drops the tables and all that is in them
+    /// Drops the tables with all their rows
     ///
     /// # Errors
     ///
@@ -97,21 +97,21 @@ impl PgStore {
     ) -> Result<T, Error> {
         let connection = self.connector.connect(Purpose::Migrate).await?.inner;
         let mut lock = self.connector.connect(Purpose::Migrate).await?.inner;
-        // The lock is a transaction's and not a session's, which a pooler would hand on with
-        // it. It is released with the connection, even if this process is killed.
+        // The lock belongs to a transaction and not to a session, which a pooler might give to
+        // another client. It is released with the connection, even if this process is killed.
         lock.batch_execute(&format!(
             "BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; \
              SELECT pg_advisory_xact_lock({LOCK});"
         ))
         .await
         .map_err(Error::unavailable)?;
-        // diesel's migrations know no async, so they get a thread that may block.
+        // diesel's migrations are not async, so they run on a thread that may block.
         let work = move || {
             let done = work(&mut AsyncConnectionWrapper::from(connection));
             done.map_err(Error::migration)
         };
         let done = spawn_blocking(work).await.map_err(Error::migration)?;
-        // If this fails the transaction has ended as well.
+        // If this fails, the transaction has ended as well.
         let _ = lock.batch_execute("COMMIT").await;
         done
     }
@@ -140,8 +140,9 @@ fn versions(sources: impl IntoIterator<Item = EmbeddedMigrations>) -> MigrationR
     Ok(versions)
 }
 
-/// A table that is there although no migration of ours created it belongs to another
-/// program, and creating ours beside or over it would be wrong
+/// Fails if a table exists that no migration of authd created
+///
+/// Such a table belongs to another program, so authd must not create its own beside it.
 fn foreign_table(session: &mut Session) -> MigrationResult<Option<&'static str>> {
     let recorded = record::recorded(session)?;
     if versions([CONTROL_PLANE])?.iter().any(|version| recorded.contains(version)) {
@@ -158,9 +159,9 @@ fn foreign_table(session: &mut Session) -> MigrationResult<Option<&'static str>>
 const CONTROL_PLANE: EmbeddedMigrations = embed_migrations!("migrations/control-plane");
 const OWNED: EmbeddedMigrations = embed_migrations!("migrations/owned");
 
-/// Tables that every control plane has
+/// Tables that each control plane has
 const TELLING_TABLES: [&str; 3] = ["workspace_agents", "workspaces", "users"];
 
-/// "authd" in ASCII, so that no other program has it by chance
+/// "authd" in ASCII, so that no other program uses it by chance
 const LOCK: i64 = 0x0061_7574_6864;
 const LOCK_TIMEOUT: &str = "60s";

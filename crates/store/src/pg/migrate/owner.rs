@@ -11,19 +11,19 @@ use super::{CONTROL_PLANE, Migrations, versions};
 use crate::Error;
 use crate::pg::PgStore;
 
-/// Whose the tables of users, workspaces and agents are
+/// The owner of the tables of users, workspaces and agents
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Owner {
-    /// authd created them and stands alone
+    /// authd created the tables, and there is no control plane
     Authd,
-    /// A control plane's, as far as can be known: no migration of authd that creates such
-    /// tables is recorded
+    /// A control plane, as far as can be known: no migration of authd that creates such tables is
+    /// recorded
     ControlPlane,
 }
 
 impl PgStore {
-    /// Whose tables these are
+    /// Returns the owner of the tables of users, workspaces and agents
     ///
     /// # Errors
     ///
@@ -33,8 +33,8 @@ impl PgStore {
         Recorded::read(&connection).await?.owner()
     }
 
-    /// Whether rows may be changed as only a control plane changes its own: they are authd's,
-    /// or the options allow it
+    /// Whether authd may change rows that otherwise only a control plane changes: the tables are
+    /// authd's, or the options allow it
     ///
     /// # Errors
     ///
@@ -45,16 +45,16 @@ impl PgStore {
     }
 }
 
-/// The migrations that are recorded, as far as this user may read that
+/// The recorded migrations, as far as this user may read the record
 #[derive(Debug, Default)]
 pub(in crate::pg) struct Recorded {
     versions: BTreeSet<String>,
-    /// Whether there is a record that may not be read
+    /// Whether there is a record that this user may not read
     is_hidden: bool,
 }
 
 impl Recorded {
-    /// Reads the record, and that of earlier releases of authd
+    /// Reads the record, and the one of earlier releases of authd
     #[expect(clippy::disallowed_methods, reason = "an operator asks, and no visitor")]
     pub(in crate::pg) async fn read(mut connection: &AsyncPgConnection) -> QueryResult<Self> {
         let records: Vec<Record> = sql_query(
@@ -79,7 +79,7 @@ impl Recorded {
         Ok(recorded)
     }
 
-    /// Whose tables the recorded migrations made
+    /// The owner of the tables, according to the recorded migrations
     pub(in crate::pg) fn owner(&self) -> Result<Owner, Error> {
         let ours = versions([CONTROL_PLANE]).map_err(Error::migration)?;
         Ok(match ours.iter().any(|version| self.versions.contains(version)) {
@@ -88,8 +88,8 @@ impl Recorded {
         })
     }
 
-    /// How many of the migrations that authd would apply are not recorded; nothing if that
-    /// cannot be known
+    /// The number of migrations that authd would apply and that are not recorded; `None` if that
+    /// is not known
     pub(in crate::pg) fn pending(&self) -> Result<Option<usize>, Error> {
         let migrations = match self.owner()? {
             _ if self.is_hidden => return Ok(None),

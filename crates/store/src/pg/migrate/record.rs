@@ -1,7 +1,7 @@
 //! The record of migrations, in a table of authd's own
 //!
-//! The table that diesel uses has a fixed name without our prefix, and belongs to whichever
-//! program creates it first.
+//! The table that diesel uses has a fixed name without authd's prefix, and belongs to the program
+//! that creates it first.
 
 use std::collections::BTreeSet;
 
@@ -19,8 +19,8 @@ use super::{FormerRecord, Migrations};
 /// A connection that migrations run on
 pub(super) type Session = AsyncConnectionWrapper<AsyncPgConnection>;
 
-/// Applies those migrations of `source` that are not recorded, the oldest first, and returns
-/// their names
+/// Applies the migrations of `source` that are not recorded, the oldest first, and returns their
+/// names
 pub(super) fn apply(source: &EmbeddedMigrations, session: &mut Session) -> Result<Vec<String>> {
     let recorded = recorded(session)?;
     let mut names = Vec::new();
@@ -41,7 +41,7 @@ pub(super) fn apply(source: &EmbeddedMigrations, session: &mut Session) -> Resul
     Ok(names)
 }
 
-/// Reverts those migrations of `source` that are recorded, the newest first
+/// Reverts the migrations of `source` that are recorded, the newest first
 pub(super) fn revert(source: &EmbeddedMigrations, session: &mut Session) -> Result<()> {
     let recorded = recorded(session)?;
     for migration in sorted(source)?.iter().rev() {
@@ -69,8 +69,8 @@ pub(super) fn drop_if_empty(session: &mut Session) -> Result<()> {
 
 /// Moves what earlier releases of authd recorded elsewhere into the record
 ///
-/// That table is dropped if nothing else is in it and it belongs to this user. Where it holds
-/// migrations of another program, only authd's entries leave it.
+/// That table is dropped if it has no other rows and belongs to this user. If it has migrations of
+/// another program, only authd's rows are deleted.
 pub(super) fn take_over(session: &mut Session) -> Result<Option<FormerRecord>> {
     if !has_table(FORMER_RECORD, session)? {
         return Ok(None);
@@ -116,7 +116,7 @@ fn sorted(source: &EmbeddedMigrations) -> Result<Vec<Box<dyn Migration<Pg>>>> {
     Ok(migrations)
 }
 
-/// Makes the record, unless it is there
+/// Creates the record, unless it exists
 fn set_up(session: &mut Session) -> Result<()> {
     if !has_table(RECORD, session)? {
         session.batch_execute(
@@ -133,7 +133,7 @@ pub(super) fn has_table(table: &str, session: &mut Session) -> QueryResult<bool>
     diesel::select(to_regclass(table).is_not_null()).get_result(session)
 }
 
-/// What this user may do with the former record
+/// The rights of this user to the former record
 #[derive(QueryableByName)]
 struct Rights {
     #[diesel(sql_type = Bool)]
@@ -169,7 +169,7 @@ struct Count {
     count: i64,
 }
 
-/// How many rows a table has, of these versions or of all
+/// The number of rows of a table, with these versions or in total
 #[expect(clippy::disallowed_methods, reason = "asked once in a migration")]
 pub(super) fn count(
     table: &str,
@@ -194,11 +194,11 @@ fn run(statement: &str, versions: &[String], session: &mut Session) -> QueryResu
 
 #[diesel::declare_sql_function]
 extern "SQL" {
-    /// The object id of a table, if the search path leads to one
+    /// The object id of a table, if it is on the search path
     fn to_regclass(name: Text) -> Nullable<Oid>;
 }
 
-/// Where migrations are recorded
+/// The table in which migrations are recorded
 pub(super) const RECORD: &str = "authd_schema_migrations";
-/// Where earlier releases of authd recorded them, as diesel does
+/// The table in which earlier releases of authd recorded them, as diesel does
 pub(super) const FORMER_RECORD: &str = "__diesel_schema_migrations";

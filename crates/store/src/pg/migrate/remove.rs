@@ -8,18 +8,18 @@ use super::{CONTROL_PLANE, OWNED, versions};
 use crate::Error;
 use crate::pg::PgStore;
 
-/// A table or type that authd made
+/// A table or type that authd created
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Owned {
-    /// Its name, such as `authd_audit_log`
+    /// The name, such as `authd_audit_log`
     pub name: String,
-    /// How many rows it has, if it is a table
+    /// The number of rows, if it is a table
     pub rows: Option<usize>,
 }
 
 impl PgStore {
-    /// The tables and types that authd made for itself, all of which have its prefix
+    /// Lists the tables and types that authd created for itself, which all have its prefix
     ///
     /// # Errors
     ///
@@ -28,15 +28,15 @@ impl PgStore {
         self.with_session(owned).await
     }
 
-    /// Takes away what authd made beside a control plane, in one transaction, and tells what
-    /// that was
+    /// Drops what authd created beside a control plane, in one transaction, and returns what that
+    /// was
     ///
-    /// The control plane's schema is then as it was. Rows of the audit are lost.
+    /// The control plane's schema is then as it was before authd. Rows of the audit log are lost.
     ///
     /// # Errors
     ///
-    /// [`Error::NoControlPlane`] if authd stands alone here; [`Error::Migration`], after which
-    /// all is as it was; [`Error::Unavailable`].
+    /// [`Error::NoControlPlane`] if there is no control plane; [`Error::Migration`], after which
+    /// nothing has changed; [`Error::Unavailable`].
     pub async fn remove_owned(&self) -> std::result::Result<Vec<Owned>, Error> {
         let removed = self.with_session(|session| {
             session.transaction(|session| {
@@ -74,7 +74,7 @@ struct Named {
 }
 
 impl Named {
-    /// Names are of letters and underscores alone, and safe to put into a statement
+    /// Names consist of letters and underscores, so they are safe in a statement
     #[expect(clippy::disallowed_methods, reason = "asked once in a migration")]
     fn load(session: &mut Session) -> QueryResult<Vec<Self>> {
         diesel::sql_query(

@@ -1,33 +1,33 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
-use diesel::pg::Pg;
-use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment};
+use diesel::QueryResult;
 use diesel::sql_types::{Array, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::generation::Mark;
 use super::task;
+use crate::pg::sql::Sql;
 
-/// What the database says of the tables that authd may use
+/// The columns of the tables that authd uses, as the database lists them
 ///
-/// Equal catalogs mean that a statement prepared under one means the same under the
-/// other: the same columns of the same types, the same labels.
+/// Under equal catalogs a prepared statement means the same: they have the same columns of the
+/// same types, and the same labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Catalog {
-    /// For each table that the search path leads to, the types of its columns
+    /// The types of the columns of each table on the search path
     tables: BTreeMap<String, BTreeMap<String, String>>,
-    /// For each enumeration of [`KINDS`], its labels
+    /// The labels of each enumeration of [`KINDS`]
     labels: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Catalog {
     /// Reads the catalog of the database, in one statement
     ///
-    /// It takes no lock on any table and needs no right but to connect.
+    /// Takes no lock on any table, and needs no right except to connect.
     pub(crate) async fn read(mut connection: &AsyncPgConnection) -> QueryResult<Self> {
         let tables = task::tables();
-        let read = Read { tables: &tables, kinds: &KINDS };
+        let read = Read { sql: &READ, tables: &tables, kinds: &KINDS };
         let rows: Vec<(bool, String, String, String)> = read.load(&mut connection).await?;
         let mut catalog = Self::default();
         for (is_label, of, name, column_type) in rows {
@@ -60,41 +60,14 @@ impl Catalog {
     }
 }
 
-struct Read<'a> {
-    tables: &'a [&'static str],
-    kinds: &'a [&'static str],
+statement! {
+    struct Read<'a> {
+        tables: &'a [&'static str] as Array<Text>,
+        kinds: &'a [&'static str] as Array<Text>,
+    } -> (Bool, Text, Text, Text)
 }
 
-impl QueryFragment<Pg> for Read<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "\
-SELECT false, asked.name, a.attname::text, format_type(a.atttypid, a.atttypmod)
-FROM unnest(",
-        );
-        out.push_bind_param::<Array<Text>, _>(self.tables)?;
-        out.push_sql(
-            ") AS asked (name)
-JOIN pg_attribute a ON a.attrelid = to_regclass(asked.name)
-WHERE a.attnum > 0 AND NOT a.attisdropped
-UNION ALL
-SELECT true, asked.name, e.enumlabel::text, ''
-FROM unnest(",
-        );
-        out.push_bind_param::<Array<Text>, _>(self.kinds)?;
-        out.push_sql(
-            ") AS asked (name)
-JOIN pg_enum e ON e.enumtypid = to_regtype(asked.name)",
-        );
-        Ok(())
-    }
-}
+static READ: LazyLock<Sql> = LazyLock::new(|| Sql::plain(include_str!("../sql/catalog.sql")));
 
-prepared_once!(Read<'_>);
-
-impl Query for Read<'_> {
-    type SqlType = (Bool, Text, Text, Text);
-}
-
-/// The enumerations of which a label tells generations or spellings apart
+/// The enumerations whose labels distinguish generations or spellings
 const KINDS: [&str; 1] = ["api_key_scope"];

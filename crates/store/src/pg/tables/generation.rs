@@ -4,15 +4,14 @@ use serde::{Serialize, Serializer};
 
 use super::catalog::Catalog;
 
-/// The shape of a control plane's tables, named by the first release that has it
+/// The shape of a control plane's tables, named after the first release that has it
 ///
-/// Generations are ordered. A release has the columns that came with each one up to its
-/// own generation, and none of a later one. All other columns that authd reads are in every
-/// supported release.
+/// Generations are ordered. A release has the columns of each generation up to its own, and none
+/// of a later one. All other columns that authd reads are in every supported release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Generation {
-    /// Sign-in alone: an agent has neither a parent nor a mark of deletion
+    /// Sign-in only: agents have neither a parent nor a mark of deletion
     V2_20,
     /// Agents may be part of another agent
     V2_22,
@@ -20,21 +19,21 @@ pub enum Generation {
     V2_24,
     /// Tokens of OAuth2 apps have an audience
     V2_25,
-    /// Workspaces have access lists, and templates say how apps answer other origins
+    /// Workspaces have access lists, and templates have a CORS behaviour
     V2_26,
-    /// Keys have several scopes, and a list of what they may touch
+    /// Keys have several scopes, and an allow list
     V2_27,
-    /// Members hold no permission outside of their organizations
+    /// Members have no permissions outside of their organizations
     V2_28,
-    /// The roles that every member of an organization holds are rows
+    /// The roles that each member of an organization holds are rows
     V2_30,
-    /// Users have a mark that tells service accounts from people
+    /// Users have a mark for service accounts
     V2_32,
-    /// Organizations add roles to those of each member; use no longer prolongs API tokens
+    /// Organizations add roles to those of each member; using an API token no longer prolongs it
     V2_35,
 }
 
-/// What is in the tables since a generation, and not before
+/// A part of the tables that exists since a generation, and not before
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
     Column { table: &'static str, column: &'static str },
@@ -55,7 +54,7 @@ impl Generation {
         Self::V2_35,
     ];
 
-    /// The newest generation that authd knows; newer releases count as this one
+    /// The newest generation that authd knows; newer releases count as it
     pub const NEWEST: Self = Self::V2_35;
 
     /// The first release of the generation, such as `v2.27`
@@ -79,7 +78,7 @@ impl Generation {
         Self::ALL.into_iter().find(|generation| generation.release() == release)
     }
 
-    /// What tells the generation from the one before it
+    /// The marks that distinguish the generation from the one before it
     pub(crate) const fn marks(self) -> &'static [Mark] {
         match self {
             Self::V2_20 => &[],
@@ -98,8 +97,8 @@ impl Generation {
             Self::V2_27 => {
                 const { &[Mark::column("api_keys", "scopes"), Mark::column("api_keys", "allow_list")] }
             }
-            // The release changed no column that tells it; this label came with it. Labels stay
-            // after a downgrade, so it tells nothing where the column is missing.
+            // The release added no column that authd could check, but this label. Labels stay
+            // after a downgrade, so it means nothing if the column is missing.
             Self::V2_28 => {
                 const {
                     &[
@@ -121,7 +120,7 @@ impl Generation {
         }
     }
 
-    /// The last generation of which every mark is there
+    /// The newest generation whose marks all exist
     pub(crate) fn of(catalog: &Catalog) -> Self {
         let has_all = |generation: &Self| generation.marks().iter().all(|mark| catalog.has(*mark));
         Self::ALL.into_iter().rfind(has_all).unwrap_or(Self::V2_20)

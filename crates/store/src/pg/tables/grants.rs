@@ -14,21 +14,21 @@ use crate::pg::connect::Purpose;
 
 /// The fewest rights that a role needs, as statements that grant them
 ///
-/// Displayed, these are SQL.
+/// `Display` prints SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grants {
     /// The statements, without semicolons
     pub statements: Vec<String>,
-    /// What cannot be done with these tables, whatever is granted, and what is missing for it
+    /// Tasks that these tables do not support with any rights, and what they lack
     pub unfit: Vec<(&'static str, Vec<Lack>)>,
 }
 
 impl PgStore {
-    /// The fewest rights that `role` needs for what is `asked` of authd, on the tables as they
-    /// are now
+    /// Returns the fewest rights that `role` needs for the parts of authd that are on, with the
+    /// tables as they are now
     ///
-    /// Whether there is such a role, and which rights it has already, is not asked.
+    /// Does not check whether the role exists, and which rights it has already.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ impl PgStore {
     }
 }
 
-/// By table and right, the columns
+/// The columns, by table and right
 #[derive(Default)]
 struct Rights(BTreeMap<&'static str, BTreeMap<Right, BTreeSet<&'static str>>>);
 
@@ -63,7 +63,7 @@ impl Rights {
     }
 
     fn tables(&self) -> Vec<&str> {
-        // What `authd check` reads beside these.
+        // `authd check` reads these as well.
         self.0.keys().copied().chain(RECORDS.map(|(table, _)| table)).collect()
     }
 
@@ -101,7 +101,7 @@ fn spelled(right: Right, columns: &BTreeSet<&str>) -> String {
     }
 }
 
-/// An identifier that may be any text
+/// Quotes an identifier, which may be any text
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -145,6 +145,6 @@ impl Place {
     }
 }
 
-/// Where migrations are recorded: authd's own, and the control plane's
+/// The tables in which authd and the control plane record migrations
 const RECORDS: [(&str, &[&str]); 2] =
     [("authd_schema_migrations", &["version"]), ("schema_migrations", &["version", "dirty"])];

@@ -1,29 +1,28 @@
-//! What authd asks of the tables, and how that differs between their generations
+//! What authd needs of the tables, and how that differs between their generations
 //!
-//! A connection reads the catalog when it opens and makes its statements from that. Whether
-//! the tables have changed since is asked only when a statement fails. A column that has gone
-//! makes each statement fail that reads it, and a [guard](text::Text) does so for a column that
-//! has come.
+//! A connection reads the catalog when it opens and makes the texts of its statements from that.
+//! Only when a statement fails is the catalog read again to see whether the tables have changed.
+//! A column that is gone makes each statement fail that reads it, and a [guard](super::sql) does
+//! so for a column that was added.
 
 mod catalog;
 mod generation;
 mod grants;
 mod need;
-mod question;
+mod statement;
 mod task;
-mod text;
+
+use diesel::QueryResult;
 
 pub(super) use self::catalog::Catalog;
 pub use self::generation::Generation;
+pub(super) use self::generation::Mark;
 pub use self::grants::Grants;
 pub(super) use self::need::Need;
 pub use self::need::Right;
-pub(super) use self::question::Question;
+pub(super) use self::statement::Statement;
 pub(super) use self::task::Task;
-use self::text::Text;
-pub(super) use self::text::push;
-use diesel::QueryResult;
-
+use super::sql::Sql;
 use crate::error::Unfit;
 
 /// The tables as one connection found them, with the text of each statement for them
@@ -31,18 +30,33 @@ use crate::error::Unfit;
 pub(super) struct Tables {
     catalog: Catalog,
     generation: Generation,
-    texts: Vec<(Question, Result<Text, Unfit>)>,
+    texts: Vec<(Statement, Result<Sql, Unfit>)>,
+    note_visits: [Sql; 4],
+    workspaces_page: Sql,
 }
 
 impl Tables {
     pub(super) fn new(catalog: Catalog) -> Self {
         let generation = Generation::of(&catalog);
-        let text = |question: Question| {
-            let fits = question.fits(&catalog, generation);
-            (question, fits.map(|()| Text::new(&question.template(), generation)))
+        let text = |statement: Statement| {
+            let fits = statement.fits(&catalog, generation);
+            (statement, fits.map(|()| Sql::new(statement.file(), generation, &[])))
         };
-        let texts = Question::ALL.into_iter().map(text).collect();
-        Self { texts, catalog, generation }
+        let note_visits = |variants: &[&str]| {
+            Sql::new(include_str!("../sql/note_visits.sql"), generation, variants)
+        };
+        Self {
+            texts: Statement::ALL.into_iter().map(text).collect(),
+            note_visits: [
+                note_visits(&[]),
+                note_visits(&["careful"]),
+                note_visits(&["mirrored"]),
+                note_visits(&["careful", "mirrored"]),
+            ],
+            workspaces_page: Sql::new(include_str!("../sql/workspaces_page.sql"), generation, &[]),
+            catalog,
+            generation,
+        }
     }
 
     pub(super) const fn catalog(&self) -> &Catalog {
@@ -53,35 +67,50 @@ impl Tables {
         self.generation
     }
 
-    /// The statement that puts `question` to these tables, cut where its parameters stand
+    /// The text of a statement for these tables
     ///
     /// # Errors
     ///
     /// An error of diesel that carries [`Unfit`].
-    pub(super) fn text(&self, question: Question) -> QueryResult<&[String]> {
-        let text = self.texts.iter().find(|(of, _)| *of == question);
+    pub(super) fn sql(&self, statement: Statement) -> QueryResult<&Sql> {
+        let text = self.texts.iter().find(|(of, _)| *of == statement);
         let (_, text) = text.ok_or(diesel::NotFound)?;
         let unfit = |unfit: &Unfit| diesel::result::Error::QueryBuilderError(unfit.clone().into());
-        text.as_ref().map(Text::pieces).map_err(unfit)
+        text.as_ref().map_err(unfit)
     }
 
-    /// What stands in a `FROM` for workspaces with their access lists, which workspaces of
-    /// releases before v2.26 do not have
+    /// The text of the statement that notes visits
     ///
-    /// For questions that nothing but access lists depends on: a connection that does not
-    /// know of them yet reads fewer workspaces than it may.
-    pub(super) fn workspaces(&self) -> &'static str {
-        if self.generation >= Generation::V2_26 { "workspaces" } else { WITHOUT_LISTS }
+    /// It is mirrored only if the control plane has a table for that.
+    pub(super) fn note_visits(&self, careful: bool, mirrored: bool) -> &Sql {
+        let [plain, carefully, with_mirror, carefully_with_mirror] = &self.note_visits;
+        match (careful, mirrored && self.catalog.has_table(self.mirror())) {
+            (false, false) => plain,
+            (true, false) => carefully,
+            (false, true) => with_mirror,
+            (true, true) => carefully_with_mirror,
+        }
     }
 
-    /// Whether each of the questions can be put to these tables
-    pub(super) fn answer(&self, questions: &[Question]) -> Result<(), Unfit> {
-        let asked = self.texts.iter().filter(|(question, _)| questions.contains(question));
+    /// Where the control plane's own page looks for visits
+    fn mirror(&self) -> &'static str {
+        if self.generation < Generation::V2_25 { "audit_logs" } else { "connection_logs" }
+    }
+
+    /// The text of the statement that reads a page of workspaces
+    pub(super) const fn workspaces_page(&self) -> &Sql {
+        &self.workspaces_page
+    }
+
+    /// Whether workspaces have access lists
+    pub(super) fn have_access_lists(&self) -> bool {
+        self.generation >= Generation::V2_26
+    }
+
+    /// Whether these tables fit each of the statements
+    pub(super) fn fit(&self, statements: &[Statement]) -> Result<(), Unfit> {
+        let asked = self.texts.iter().filter(|(statement, _)| statements.contains(statement));
         let unfit = asked.filter_map(|(_, text)| text.as_ref().err()).next();
         unfit.map_or(Ok(()), |unfit| Err(unfit.clone()))
     }
 }
-
-const WITHOUT_LISTS: &str = "\
-(SELECT id, name, owner_id, organization_id, dormant_at, deleted,
-            '{}'::jsonb AS user_acl, '{}'::jsonb AS group_acl FROM workspaces)";

@@ -9,21 +9,22 @@ use super::generation::Generation;
 pub(in crate::pg) struct Need {
     pub(in crate::pg) right: Right,
     pub(in crate::pg) table: &'static str,
-    /// Separated by spaces; none for [`Right::Delete`], which is a right to whole rows
+    /// Separated by spaces; empty for [`Right::Delete`], which is a right to whole rows
     columns: &'static str,
     since: Generation,
     until: Option<Generation>,
 }
 
-/// What a statement does with a table
+/// A right to a table, as a statement needs it
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Right {
     /// To read columns
     Select,
     /// To add rows, and to set columns of them
     Insert,
-    /// To change columns; a row is only locked by who may change one of its columns
+    /// To change columns; locking a row needs the right to change one of its columns
     Update,
     /// To delete rows
     Delete,
@@ -65,7 +66,7 @@ impl Need {
     }
 }
 
-/// Those of `needs` that there are in `generation`
+/// The needs that exist in `generation`
 pub(super) fn of_generation(needs: &[Need], generation: Generation) -> Vec<Need> {
     let is_there = |need: &&Need| {
         need.since <= generation && need.until.is_none_or(|until| generation < until)
@@ -74,7 +75,7 @@ pub(super) fn of_generation(needs: &[Need], generation: Generation) -> Vec<Need>
 }
 
 impl Right {
-    /// As SQL names it
+    /// The name of the right in SQL
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

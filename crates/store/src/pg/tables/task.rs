@@ -3,11 +3,11 @@ use std::collections::BTreeSet;
 use super::catalog::Catalog;
 use super::generation::{Generation, Mark};
 use super::need::{self, Need};
-use super::question::Question;
+use super::statement::Statement;
 use crate::inspection::{Lack, Part};
 use crate::pg::{accounts, audit_log, crypto_keys, housekeeping, journal, proxies, sessions};
 
-/// Something that authd does with the database, and the rights that it takes
+/// Something that authd does with the database, and the rights that it needs
 #[derive(Clone, Copy, Debug)]
 pub(in crate::pg) struct Task {
     pub(in crate::pg) name: &'static str,
@@ -18,60 +18,60 @@ pub(in crate::pg) struct Task {
 
 #[derive(Clone, Copy, Debug)]
 enum Needs {
-    Of(Question),
+    Of(Statement),
     These(&'static [Need]),
 }
 
 impl Task {
     pub(in crate::pg) const ALL: [Self; 20] = [
-        Self::asking(Question::Candidates, Part::SignIn),
-        Self::asking(Question::AppByName, Part::Apps),
-        Self::asking(Question::AppById, Part::Apps),
-        Self::asking(Question::Terminal, Part::Apps),
-        Self::asking(Question::Holders, Part::Apps),
-        Self::asking(Question::NewKey, Part::Apps),
-        Self::asking(Question::LogOut, Part::Apps),
+        Self::asking(Statement::Candidates, Part::SignIn),
+        Self::asking(Statement::AppByName, Part::Apps),
+        Self::asking(Statement::AppById, Part::Apps),
+        Self::asking(Statement::Terminal, Part::Apps),
+        Self::asking(Statement::Holders, Part::Apps),
+        Self::asking(Statement::NewSession, Part::Apps),
+        Self::asking(Statement::LogOut, Part::Apps),
         Self::doing("the use of a session", Part::Apps, sessions::USE),
         Self::doing("the name of a user", Part::Apps, sessions::USERNAME),
         Self::doing("the proxies", Part::Apps, proxies::PROXIES),
         Self::doing("the keys of app tokens", Part::Apps, crypto_keys::KEYS),
         Self::doing("the record of visits", Part::Apps, journal::NOTE_VISITS),
-        Self::doing("the end of visits", Part::Apps, housekeeping::END_VISITS),
+        Self::doing("the end of visits", Part::Apps, housekeeping::VISIT_ENDS),
         Self::doing("the audit log", Part::Apps, audit_log::READ_LOG),
         Self::doing("the rotation of keys", Part::KeyRotation, crypto_keys::ROTATION),
         Self::doing("the end of old audit rows", Part::AuditRetention, housekeeping::FORGET),
-        Self::asking(Question::Mirror, Part::AuditMirror),
-        Self::asking(Question::Sessions, Part::Commands),
+        Self::asking(Statement::Mirror, Part::AuditMirror),
+        Self::asking(Statement::Sessions, Part::Commands),
         Self::doing("a user by name", Part::Commands, accounts::USER_BY_NAME),
         Self::doing("tokens of users and proxies", Part::Commands, accounts::TOKENS),
     ];
 
-    const fn asking(question: Question, part: Part) -> Self {
-        Self { name: question.name(), part, needs: Needs::Of(question) }
+    const fn asking(statement: Statement, part: Part) -> Self {
+        Self { name: statement.name(), part, needs: Needs::Of(statement) }
     }
 
     const fn doing(name: &'static str, part: Part, needs: &'static [Need]) -> Self {
         Self { name, part, needs: Needs::These(needs) }
     }
 
-    /// The rights that it takes in `generation`
+    /// The rights that the task needs in `generation`
     pub(in crate::pg) fn needs(&self, generation: Generation) -> Vec<Need> {
         match self.needs {
-            Needs::Of(question) => question.needs(generation),
+            Needs::Of(statement) => statement.needs(generation),
             Needs::These(needs) => need::of_generation(needs, generation),
         }
     }
 
-    /// The tables that it names in any generation
+    /// The tables that the task names in any generation
     fn tables(&self) -> Vec<&'static str> {
         let needs = match self.needs {
-            Needs::Of(question) => question.all_needs(),
+            Needs::Of(statement) => statement.all_needs(),
             Needs::These(needs) => needs.to_vec(),
         };
         needs.into_iter().map(|need| need.table).collect()
     }
 
-    /// What the tables do not have for it
+    /// The parts of the tables that the task needs and that are missing
     pub(in crate::pg) fn missing(&self, catalog: &Catalog, generation: Generation) -> Vec<Lack> {
         let mut missing = BTreeSet::new();
         for need in self.needs(generation) {
@@ -84,8 +84,8 @@ impl Task {
                 missing.insert(Lack::Column { table, column });
             }
         }
-        if let (true, Needs::Of(question)) = (missing.is_empty(), self.needs)
-            && let Err(unfit) = question.fits(catalog, generation)
+        if let (true, Needs::Of(statement)) = (missing.is_empty(), self.needs)
+            && let Err(unfit) = statement.fits(catalog, generation)
         {
             missing.insert(Lack::Mark { mark: unfit.missing });
         }
@@ -93,7 +93,7 @@ impl Task {
     }
 }
 
-/// The tables that any statement of authd names, or that tell generations apart
+/// The tables that any statement of authd names, or that distinguish generations
 pub(super) fn tables() -> Vec<&'static str> {
     let named = Task::ALL.iter().flat_map(Task::tables);
     let marked = Generation::ALL.into_iter().flat_map(Generation::marks);

@@ -13,7 +13,7 @@ use crate::pg::cancel::Endpoint;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Host {
     name: Option<Name>,
-    /// `hostaddr`: where to connect, without a look-up of the name
+    /// `hostaddr`: the address to connect to without resolving the name
     address: Option<IpAddr>,
     pub(super) port: u16,
 }
@@ -21,7 +21,7 @@ pub(in super::super) struct Host {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Name {
     Tcp(String),
-    /// The folder of the socket
+    /// The folder of the Unix socket
     Socket(PathBuf),
 }
 
@@ -70,7 +70,7 @@ impl Host {
             .collect()
     }
 
-    /// Where it is; a name may have several addresses
+    /// The endpoints of the host; a name may have several addresses
     pub(in super::super) async fn endpoints(&self) -> io::Result<Vec<Endpoint>> {
         let name = match &self.name {
             Some(Name::Tcp(name)) => name.clone(),
@@ -85,7 +85,7 @@ impl Host {
         Ok(addresses.into_iter().map(at).collect())
     }
 
-    /// `config`, for one of its endpoints and no other
+    /// `config` for one endpoint of the host
     pub(in super::super) fn config(&self, config: &Config, endpoint: &Endpoint) -> Config {
         let mut config = config.clone();
         match (&self.name, endpoint) {
@@ -111,12 +111,12 @@ impl Host {
         }
     }
 
-    /// Whether there is a name that a certificate could prove
+    /// Whether the host has a name for which a certificate could be valid
     pub(super) fn has_name(&self) -> bool {
         self.name.is_some()
     }
 
-    /// What a password file may call it
+    /// The names of the host in a password file
     pub(super) fn names_in_passfile(&self) -> Vec<String> {
         match (&self.name, self.address) {
             (Some(Name::Tcp(name)), _) => vec![name.clone()],
@@ -185,7 +185,7 @@ fn parse_port(text: &str) -> Result<u16, Error> {
     if text.is_empty() {
         return Ok(DEFAULT_PORT);
     }
-    // Not quoted: it may be a password with a `/` that is not encoded.
+    // Not quoted in the error: it may be a piece of a password with a `/` that is not encoded.
     text.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
         invalid(
             "a port is not a number from 1 to 65535; \
@@ -194,7 +194,7 @@ fn parse_port(text: &str) -> Result<u16, Error> {
     })
 }
 
-/// What a server must be for its session to be used: `target_session_attrs`
+/// The kind of server whose session may be used: `target_session_attrs`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum SessionAttributes {
     Any,
@@ -215,7 +215,7 @@ impl SessionAttributes {
         ("prefer-standby", Self::PreferStandby),
     ];
 
-    /// What is asked of the hosts, one round after the other
+    /// The requirements on the hosts, one round after another
     pub(in super::super) fn rounds(self) -> &'static [Self] {
         match self {
             Self::Any => &[Self::Any],
@@ -227,7 +227,7 @@ impl SessionAttributes {
         }
     }
 
-    /// What is wrong with a server, if it is not the kind that is asked for
+    /// Why a server is not of the kind that is required; `None` if it is
     pub(in super::super) fn fault(
         self,
         is_standby: bool,

@@ -1,4 +1,4 @@
-//! A database URL, understood: what libpq and lib/pq read in one, as far as authd has it
+//! Database URLs, with the parameters of libpq and lib/pq that authd supports
 
 mod hosts;
 mod parameters;
@@ -20,33 +20,33 @@ pub(super) use self::settings::to_options;
 use super::tls::Security;
 use crate::Error;
 
-/// What a database URL, or a list of `NAME=VALUE`, says
+/// A parsed database URL, or list of `NAME=VALUE`
 ///
-/// Its `Debug` prints no password and no value of a setting.
+/// `Debug` prints neither passwords nor values of settings.
 #[derive(Clone, Debug)]
 pub(super) struct DatabaseUrl {
-    /// Everything that tokio-postgres knows by itself, but hosts, settings and security
+    /// What tokio-postgres handles itself, without hosts, settings and TLS
     pub(super) config: Config,
-    /// At least one
+    /// The hosts, of which there is at least one
     pub(super) hosts: Vec<Host>,
     /// Whether the hosts are tried in random order: `load_balance_hosts=random`
     pub(super) random_order: bool,
     pub(super) session: SessionAttributes,
     pub(super) security: Security,
-    /// Where the password is read whenever a connection is opened
+    /// The file from which the password is read whenever a connection is opened
     pub(super) passfile: Option<PathBuf>,
-    /// What the server is asked to set for each session
+    /// The settings that the server is asked for in each session
     pub(super) settings: Settings,
-    /// How long one host may take to connect
+    /// The longest that connecting to one host may take
     pub(super) connect_timeout: Option<Duration>,
-    /// How long the server may work on one statement
+    /// The longest that the server may work on one statement
     pub(super) statement_timeout: Option<Duration>,
-    /// Whether the URL names them, in place of authd's own
+    /// Whether the URL sets `tcp_user_timeout`, which otherwise authd does
     pub(super) tcp_user_timeout: bool,
 }
 
 impl DatabaseUrl {
-    /// Reads a URL
+    /// Parses a URL
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ impl DatabaseUrl {
 
 /// Run-time parameters of the server, in the order in which they are set
 ///
-/// Its `Debug` prints names only.
+/// `Debug` prints names only.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Settings(pub(super) Vec<(String, String)>);
 
@@ -97,7 +97,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A text whose `Debug` prints nothing of it
+/// A text that `Debug` does not print
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(String);
 

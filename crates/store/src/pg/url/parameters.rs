@@ -13,7 +13,7 @@ use super::{DatabaseUrl, Host, Secret, SessionAttributes, invalid};
 use crate::Error;
 use crate::pg::tls::{Identity, Pem, Security, Tls};
 
-/// The parameters of a database URL that are not yet understood
+/// The parameters of a database URL that are not yet evaluated
 pub(super) struct Given(Vec<Parameter>);
 
 impl Given {
@@ -21,10 +21,10 @@ impl Given {
         text::parameters(text).map(Self)
     }
 
-    /// Decides on every parameter
+    /// Evaluates every parameter
     ///
-    /// Names and values are libpq's (PostgreSQL's manual, section "Parameter Key Words"), and
-    /// lib/pq's where it has more.
+    /// Names and values are those of libpq (PostgreSQL's manual, section "Parameter Key Words"),
+    /// and of lib/pq where it has more.
     pub(super) fn understand(mut self) -> Result<DatabaseUrl, Error> {
         self.refuse_unsupported()?;
         let mut config = Config::new();
@@ -72,7 +72,7 @@ impl Given {
             ));
         }
 
-        // They change nothing: the session is in UTC and UTF-8, parameters are sent as
+        // These have no effect: the session is in UTC and UTF-8, parameters are sent as
         // binary, and neither GSSAPI encryption nor TLS compression is ever used.
         let _ = self.text("binary_parameters");
         let _ = self.text("sslcompression");
@@ -108,7 +108,7 @@ impl Given {
     }
 
     fn keep_alive(&mut self, config: &mut Config) -> Result<(), Error> {
-        // Without this a host that vanished is noticed only after two hours.
+        // Without this it takes two hours to notice that a host has vanished.
         config.keepalives_idle(KEEPALIVE_IDLE);
         if let Some(keepalives) = self.number("keepalives", 0..=1)? {
             config.keepalives(keepalives == 1);
@@ -129,7 +129,7 @@ impl Given {
         Ok(())
     }
 
-    /// What `sslmode` and the parameters beside it ask for
+    /// The security that `sslmode` and its companions ask for
     fn security(&mut self, config: &mut Config) -> Result<Security, Error> {
         let mode = self.choice("sslmode", &SSL_MODES)?;
         let inline = self.choice("sslinline", &FLAGS)?.unwrap_or(false);
@@ -163,7 +163,7 @@ impl Given {
             ));
         }
 
-        // As in libpq, whose default becomes `verify-full` then.
+        // As in libpq, whose default is `verify-full` in this case.
         let of_system = roots.as_deref() == Some("system");
         if !mode.unwrap_or(of_system) {
             let needs_tls = [
@@ -171,8 +171,8 @@ impl Given {
                 ("sslcert", identity.is_some()),
                 ("sslnegotiation", direct == Some(true)),
             ];
-            // In the clear they would have no effect, which is not what they were given for.
-            // `disable` on its own is plain enough.
+            // Without TLS they would have no effect, which is not what the operator meant.
+            // `disable` alone is clear.
             if let Some((name, _)) = needs_tls.iter().find(|(_, given)| *given) {
                 return Err(invalid(format_args!(
                     "`{name}` is for TLS, which needs `sslmode=require`, `verify-ca` or `verify-full`"
@@ -190,15 +190,15 @@ impl Given {
         Ok(Security::Tls(Tls { roots, identity, sends_name, oldest, newest, direct }))
     }
 
-    /// A value that is not empty, as an empty one means the default
+    /// The value of a parameter; `None` if it is empty, which means the default
     fn text(&mut self, name: &str) -> Option<String> {
         self.take(name).filter(|value| !value.is_empty())
     }
 
-    /// One of several words
+    /// The value of a parameter that takes one of several words
     ///
-    /// An empty one is refused: it may be a variable that was not set, and must not decide
-    /// over TLS.
+    /// An empty value is refused: it may come from a variable that was not set, and must not
+    /// switch TLS off.
     fn choice<T: Clone>(&mut self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Error> {
         let Some(value) = self.take(name) else { return Ok(None) };
         match words.iter().find(|(word, _)| *word == value) {
@@ -225,7 +225,7 @@ impl Given {
     }
 }
 
-/// The error for a parameter that has no meaning
+/// The error for an unknown parameter
 pub(super) fn unknown(parameter: &Parameter) -> Error {
     invalid(format_args!(
         "{} is not a parameter that authd knows; \
@@ -243,11 +243,11 @@ fn any_of<T>(words: &[(&str, T)]) -> impl Display + use<T> {
     }
 }
 
-/// Whether connections are secured in full
+/// Whether connections use TLS, with the certificate and the name of the server verified
 ///
-/// `allow` and `prefer` leave it to an active attacker, which does not secure anything: they are in the
-/// clear. `require` and `verify-ca` would leave the server's name, and `require` its
-/// certificate, unverified.
+/// With `allow` and `prefer` an active attacker decides, which secures nothing: they count as not
+/// encrypted. In libpq `require` and `verify-ca` leave the server's name unverified, and `require`
+/// the certificate as well; here they verify both.
 const SSL_MODES: [(&str, bool); 6] = [
     ("disable", false),
     ("allow", false),
@@ -265,7 +265,7 @@ const CHANNEL_BINDINGS: [(&str, ChannelBinding); 3] = [
 
 const FLAGS: [(&str, bool); 4] = [("0", false), ("1", true), ("false", false), ("true", true)];
 
-/// Older ones are never spoken, whatever the URL allows
+/// The oldest TLS version, whatever the URL allows
 const OLDEST: [(&str, SslVersion); 4] = [
     ("TLSv1", SslVersion::TLS1_2),
     ("TLSv1.1", SslVersion::TLS1_2),
@@ -276,7 +276,7 @@ const OLDEST: [(&str, SslVersion); 4] = [
 const NEWEST: [(&str, SslVersion); 2] =
     [("TLSv1.2", SslVersion::TLS1_2), ("TLSv1.3", SslVersion::TLS1_3)];
 
-/// What other clients have, and why it is refused rather than passed over
+/// Parameters of other clients, and why they are refused and not ignored
 const UNSUPPORTED: [(&str, &str); 14] = [
     ("service", "write its parameters out"),
     ("servicefile", "write its parameters out"),

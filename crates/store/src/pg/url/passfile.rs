@@ -2,25 +2,27 @@ use std::path::Path;
 
 use super::{Host, Secret};
 use crate::Error;
+use crate::error::InContext;
 
-/// The password that a password file has for a database
+/// Looks a password up in a password file
 ///
-/// Lines are `HOST:PORT:DATABASE:USER:PASSWORD`, where `*` stands for anything and `\` takes
-/// the meaning from a `:` or a `\`. The first line that fits decides. For a socket the host is
-/// its folder or `localhost`. See PostgreSQL's manual, section "The Password File". The file's
-/// mode is not looked at.
+/// Lines are `HOST:PORT:DATABASE:USER:PASSWORD`, where `*` matches anything and `\` escapes a `:`
+/// or a `\`. The first line that matches decides. For a socket the host is its folder or
+/// `localhost`. See PostgreSQL's manual, section "The Password File". The mode of the file is
+/// not checked.
 ///
 /// # Errors
 ///
-/// [`Error::Unavailable`] if the file cannot be read, or no line fits.
+/// [`Error::Unavailable`] if the file cannot be read, or no line matches.
 pub(super) fn password(
     file: &Path,
     host: &Host,
     database: &str,
     user: &str,
 ) -> Result<Secret, Error> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        Error::unavailable(format_args!("passfile `{}`: {error}", file.display()))
+    let text = std::fs::read_to_string(file).map_err(|source| {
+        let context = format!("passfile `{}`", file.display());
+        Error::unavailable(InContext { context, source })
     })?;
     let port = host.port.to_string();
     let wanted = [host.names_in_passfile(), vec![port], vec![database.into()], vec![user.into()]];
@@ -34,11 +36,11 @@ pub(super) fn password(
         fits.then_some(password)
     });
     password.map(Secret).ok_or_else(|| {
-        Error::unavailable(format_args!("passfile `{}` has no line for it", file.display()))
+        Error::unavailable(format!("passfile `{}` has no line for it", file.display()))
     })
 }
 
-/// The first four fields of a line, and the rest as the password
+/// The first four fields of a line, and the password
 fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut characters = line.chars();

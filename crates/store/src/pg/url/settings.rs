@@ -1,4 +1,4 @@
-//! Run-time parameters of the server that a database URL asks for
+//! Run-time parameters of the server in a database URL
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use super::text::Parameter;
 use super::{Settings, invalid};
 use crate::Error;
 
-/// The settings that are named as parameters of their own or in `options`, and how long a
-/// statement may take, which is kept apart
+/// The settings that are parameters of their own or part of `options`, and the statement timeout,
+/// which is separate
 pub(super) fn settings(given: Vec<Parameter>) -> Result<(Settings, Option<Duration>), Error> {
     let mut settings = Settings::default();
     for parameter in given {
@@ -25,7 +25,7 @@ pub(super) fn settings(given: Vec<Parameter>) -> Result<(Settings, Option<Durati
         }
         add(&mut settings, name, parameter.value)?;
     }
-    // The session is in UTC, whatever the URL says.
+    // Sessions are always in UTC.
     settings.0.retain(|(name, _)| name != "timezone");
     let Some(index) = settings.0.iter().position(|(name, _)| name == STATEMENT_TIMEOUT) else {
         return Ok((settings, None));
@@ -59,8 +59,8 @@ fn add(settings: &mut Settings, name: String, value: String) -> Result<(), Error
 /// The settings in `options`, whose words are `-c NAME=VALUE`, `-cNAME=VALUE` or
 /// `--NAME=VALUE`
 ///
-/// Words end at blanks, and `\` takes the meaning from the character behind it, as the
-/// server reads them (PostgreSQL, `pg_split_opts`).
+/// Words end at blanks, and `\` escapes the character behind it, as the server reads them
+/// (PostgreSQL, `pg_split_opts`).
 fn of_options(options: &str) -> Result<Vec<(String, String)>, Error> {
     let mut settings = Vec::new();
     let mut words = words(options).into_iter();
@@ -98,7 +98,7 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// `options` that make the server set these
+/// The `options` that make the server use these settings
 pub(in super::super) fn to_options<'a>(
     settings: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> String {
@@ -118,19 +118,19 @@ pub(in super::super) fn to_options<'a>(
     options
 }
 
-/// What ends a word, C's `isspace`
+/// Whether a character ends a word, as C's `isspace`
 fn is_blank(character: char) -> bool {
     character.is_ascii_whitespace() || character == '\u{b}'
 }
 
-/// Whether a text is a name that a setting can have
+/// Whether a text can be the name of a setting
 fn is_setting(name: &str) -> bool {
     let mut characters = name.chars();
     characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
         && characters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$'))
 }
 
-/// A time as PostgreSQL writes it: milliseconds, or a number with a unit
+/// A duration as PostgreSQL writes it: milliseconds, or a number with a unit
 fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -146,15 +146,17 @@ fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     let milliseconds = number.checked_mul(milliseconds)?;
-    // The server has no longer ones.
+    // The longest that the server supports.
     i32::try_from(milliseconds).is_ok().then(|| Duration::from_millis(milliseconds))
 }
 
 const STATEMENT_TIMEOUT: &str = "statement_timeout";
 
-/// What may stand in a URL without `options`, as lib/pq sends what it does not know to the
-/// server: only what a URL of a control plane would hold, so that a misspelled `sslmode` is
-/// not taken for a setting
+/// The settings that may be parameters of their own
+///
+/// lib/pq sends every unknown parameter to the server. Here only settings that the URL of a
+/// control plane might contain are accepted, so that a misspelled `sslmode` is not taken for a
+/// setting.
 const SETTINGS: [&str; 32] = [
     "bytea_output",
     "client_min_messages",

@@ -1,15 +1,15 @@
-//! The two written forms of a database URL, as names and values
+//! Splits the two forms of a database URL into names and values
 
 use super::invalid;
 use crate::Error;
 
 /// A name and a value, as written
 ///
-/// No `Debug`: the value may be a password.
+/// Without `Debug`, as the value may be a password.
 pub(super) struct Parameter {
     pub(super) name: String,
     pub(super) value: String,
-    /// Whether the name may be a piece of a password that was not quoted or encoded
+    /// Whether the name may be part of a password that was not quoted or encoded
     pub(super) follows_secret: bool,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn parameters(text: &str) -> Result<Vec<Parameter>, Error> {
 /// Whether a URL has an `@` in its path or query, as after a password with a `/` or `?` that
 /// is not encoded
 ///
-/// Nothing of such a URL should be quoted: what looks like a name may be a piece of the password.
+/// Errors must not quote such a URL: what looks like a name may be part of the password.
 pub(super) fn has_stray_at(text: &str) -> bool {
     without_scheme(text.trim())
         .and_then(|rest| rest.find(['/', '?']).map(|end| rest[end..].contains('@')))
@@ -71,7 +71,7 @@ impl Parameters {
     }
 }
 
-/// A parameter's name in an error, unless it may be a piece of a password
+/// The name of a parameter in an error, unless it may be part of a password
 pub(super) fn quoted(name: &str, follows_secret: bool) -> String {
     let is_name = name.len() <= LONGEST_NAME
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
@@ -112,7 +112,7 @@ fn url(rest: &str, found: &mut Parameters) -> Result<(), Error> {
         };
         query_parameters.push((decoded(name, "the name of a parameter")?, value));
     }
-    // A host in the query stands in place of the others, as in libpq: sockets are named so.
+    // A host in the query replaces the others, as in libpq: that is how sockets are named.
     let names = |name: &str| query_parameters.iter().any(|(other, _)| other == name);
     let (names_host, names_port) = (names("host"), names("port"));
     if !hosts.is_empty() {
@@ -129,7 +129,7 @@ fn url(rest: &str, found: &mut Parameters) -> Result<(), Error> {
     }
     for (name, value) in query_parameters {
         let value = decoded(value, &found.quoted(&name))?;
-        // JDBC's word for it, which libpq takes too.
+        // The name in JDBC, which libpq accepts as well.
         let (name, value) = match (name.as_str(), value.as_str()) {
             ("ssl", "true") => ("sslmode".to_owned(), "require".to_owned()),
             _ => (name, value),
@@ -139,7 +139,7 @@ fn url(rest: &str, found: &mut Parameters) -> Result<(), Error> {
     Ok(())
 }
 
-/// Hosts and ports of a URL, each a list with commas; a port that is not named is empty
+/// Hosts and ports of a URL, each a list with commas; a missing port is empty
 fn authority_hosts(text: &str) -> Result<(String, String), Error> {
     let mut hosts = Vec::new();
     let mut ports = Vec::new();
@@ -206,7 +206,7 @@ fn value<'a>(text: &'a str, name: &str) -> Result<(String, &'a str), Error> {
     Ok((value, ""))
 }
 
-/// The text behind percent signs
+/// Decodes percent-encoding
 fn decoded(text: &str, place: &str) -> Result<String, Error> {
     percent_decoded(text).ok_or_else(|| {
         invalid(format_args!(
@@ -232,7 +232,7 @@ fn percent_decoded(text: &str) -> Option<String> {
             bytes.push(*first);
         }
     }
-    // The protocol ends texts with a zero byte.
+    // The protocol terminates texts with a zero byte.
     String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
 }
 
@@ -241,7 +241,7 @@ const SCHEMES: [&str; 2] = ["postgresql://", "postgres://"];
 /// Parameters whose values are secrets
 const SECRETS: [&str; 3] = ["password", "sslpassword", "sslkey"];
 
-/// As PostgreSQL's identifiers
+/// The longest name, as PostgreSQL's identifiers
 const LONGEST_NAME: usize = 63;
 
 pub(super) const ENCODE_PASSWORD: &str = "an `@` stands after the host, so nothing is quoted here; \

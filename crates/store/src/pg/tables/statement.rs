@@ -2,49 +2,54 @@ use super::catalog::Catalog;
 use super::generation::Generation;
 use super::need::{self, Need};
 use crate::error::Unfit;
-use crate::pg::{accounts, app_access, candidates, sessions};
 
-/// A question whose statement depends on the generation of the tables
+/// A statement whose text depends on the generation of the tables
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Question {
-    /// The agents of an instance, for sign-in
+pub(crate) enum Statement {
+    /// Reads the agents of an instance, for sign-in
     Candidates,
-    /// An app or a port of a workspace by name, and the holders of keys
+    /// Reads an app or a port of a workspace by name, and the holders of keys
     AppByName,
-    /// The same, where owner or workspace may be an id
+    /// Reads the same, where owner or workspace may be an id
     AppById,
-    /// The terminal of an agent, and the holders of keys
+    /// Reads the terminal of an agent, and the holders of keys
     Terminal,
-    /// The holders of keys
+    /// Reads the holders of keys
     Holders,
-    /// A new key
-    NewKey,
-    /// The end of a key, and of its user's keys for apps
+    /// Adds a key
+    NewSession,
+    /// Deletes a key, and its user's keys for apps
     LogOut,
-    /// Sessions, for an operator
+    /// Lists sessions, for an operator
     Sessions,
-    /// A visit, written where the control plane looks for it
+    /// Writes a visit where the control plane looks for it
     Mirror,
 }
 
-impl Question {
+impl Statement {
     pub(crate) const ALL: [Self; 9] = [
         Self::Candidates,
         Self::AppByName,
         Self::AppById,
         Self::Terminal,
         Self::Holders,
-        Self::NewKey,
+        Self::NewSession,
         Self::LogOut,
         Self::Sessions,
         Self::Mirror,
     ];
 
-    /// The questions of app access
-    pub(crate) const OF_APPS: [Self; 6] =
-        [Self::AppByName, Self::AppById, Self::Terminal, Self::Holders, Self::NewKey, Self::LogOut];
+    /// The statements of app access
+    pub(crate) const OF_APPS: [Self; 6] = [
+        Self::AppByName,
+        Self::AppById,
+        Self::Terminal,
+        Self::Holders,
+        Self::NewSession,
+        Self::LogOut,
+    ];
 
-    /// The question in words
+    /// The purpose of the statement in words
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Candidates => "the agents of an instance",
@@ -52,14 +57,14 @@ impl Question {
             Self::AppById => "an app by id",
             Self::Terminal => "the terminal of an agent",
             Self::Holders => "the holder of a session",
-            Self::NewKey => "a new session",
+            Self::NewSession => "a new session",
             Self::LogOut => "the end of a session",
             Self::Sessions => "the sessions there are",
             Self::Mirror => "the mirror of the audit",
         }
     }
 
-    /// The first generation whose tables can answer it
+    /// The first generation whose tables fit
     const fn since(self) -> Generation {
         match self {
             Self::Candidates => Generation::V2_20,
@@ -67,46 +72,45 @@ impl Question {
         }
     }
 
-    /// The statement before it is adapted to a generation: see [`Text`](super::text::Text)
-    pub(super) fn template(self) -> String {
+    /// The text of its file; empty for [`Self::Mirror`], which is a variant of `note_visits.sql`
+    pub(super) const fn file(self) -> &'static str {
         match self {
-            Self::Candidates => candidates::TEMPLATE.to_owned(),
-            Self::AppByName => app_access::by_name(),
-            Self::AppById => app_access::by_id(),
-            Self::Terminal => app_access::by_agent(),
-            Self::Holders => sessions::holders(),
-            Self::NewKey => sessions::NEW_KEY.to_owned(),
-            Self::LogOut => sessions::LOG_OUT.to_owned(),
-            Self::Sessions => accounts::SESSIONS.to_owned(),
-            // Not a statement of its own: it is a part of the one that notes visits.
-            Self::Mirror => String::new(),
+            Self::Candidates => include_str!("../sql/candidates.sql"),
+            Self::AppByName => include_str!("../sql/app_by_name.sql"),
+            Self::AppById => include_str!("../sql/app_by_id.sql"),
+            Self::Terminal => include_str!("../sql/terminal.sql"),
+            Self::Holders => include_str!("../sql/holders.sql"),
+            Self::NewSession => include_str!("../sql/new_session.sql"),
+            Self::LogOut => include_str!("../sql/log_out.sql"),
+            Self::Sessions => include_str!("../sql/list_sessions.sql"),
+            Self::Mirror => "",
         }
     }
 
-    /// The rights that its statement takes, in any generation
+    /// The rights that the statement needs in any generation
     pub(super) fn all_needs(self) -> Vec<Need> {
         match self {
             Self::Candidates => AGENTS_OF_AN_INSTANCE.to_vec(),
             Self::AppByName | Self::AppById => [PLACES, APPS, HOLDERS].concat(),
             Self::Terminal => [PLACES, HOLDERS].concat(),
             Self::Holders => HOLDERS.to_vec(),
-            Self::NewKey => NEW_KEY.to_vec(),
+            Self::NewSession => NEW_SESSION.to_vec(),
             Self::LogOut => LOG_OUT.to_vec(),
             Self::Sessions => SESSIONS.to_vec(),
             Self::Mirror => MIRROR.to_vec(),
         }
     }
 
-    /// The rights that its statement takes in `generation`
+    /// The rights that the statement needs in `generation`
     pub(crate) fn needs(self, generation: Generation) -> Vec<Need> {
         need::of_generation(&self.all_needs(), generation.max(self.since()))
     }
 
-    /// Whether the tables can answer it
+    /// Checks that the tables have every column that the statement needs
     ///
-    /// The generation is that of all tables. A column that came with an earlier generation
-    /// and is missing all the same is a reason not to answer: a newer release may have
-    /// replaced it, such as the mark that an agent is deleted.
+    /// The generation is that of all tables. A column of an earlier generation that is missing
+    /// nevertheless makes the tables unfit: a newer release may have replaced it, such as the
+    /// mark that an agent is deleted.
     pub(super) fn fits(self, catalog: &Catalog, generation: Generation) -> Result<(), Unfit> {
         let unfit = |missing: String| Err(Unfit { question: self.name(), missing, generation });
         for need in self.needs(generation) {
@@ -176,8 +180,8 @@ const HOLDERS: &[Need] = &[
     Need::select("group_members", "user_id group_id"),
 ];
 
-/// The table itself looks whether the user is deleted.
-const NEW_KEY: &[Need] = &[
+/// A trigger of the table checks whether the user is deleted.
+const NEW_SESSION: &[Need] = &[
     Need::insert(
         "api_keys",
         "created_at updated_at last_used id hashed_secret user_id expires_at login_type \

@@ -1,0 +1,46 @@
+-- Which visits does a filter find? A page of the audit log, the newest first.
+--
+-- $1 timestamptz: the page begins before this time
+-- $2 uuid: and before this id, for rows of that time
+-- $3 timestamptz: the earliest time
+-- $4 uuid: the request; null, here and below, for any
+-- $5 uuid: the session
+-- $6 uuid: the app
+-- $7 uuid: the workspace
+-- $8 uuid: the user
+-- $9 uuid: the organization
+-- $10 text: the slug of the app
+-- $11 text: the decision, a label of `authd_audit_decision`
+-- $12 bigint: how many rows to return at most
+--
+-- There is a variant for each column that leads an index, and the caller chooses the most
+-- selective column that the filter gives. All other conditions are checked row by row. So a
+-- few texts suffice for every filter. PostgreSQL goes on planning them for the values at hand,
+-- which it finds far cheaper here than a plan for any value.
+--
+-- Raw because the DSL cannot choose between these conditions and stay cached.
+SELECT id, session_id, "time", user_id, organization_id, workspace_id, host(ip), user_agent,
+       resource_type::text, resource_id, resource_target, action::text, status_code,
+       decision::text, reason, request_id, additional_fields
+FROM authd_audit_log
+WHERE ("time", id) < ($1::timestamptz, $2::uuid) AND "time" >= $3::timestamptz
+  AND ($4::uuid IS NULL OR request_id = $4)  --unless request
+  AND request_id = $4::uuid  --if request
+  AND ($5::uuid IS NULL OR session_id = $5)  --unless session
+  -- The row of a session's beginning has the session's id, and the row of its end an id that
+  -- is derived from it, so sessions need no index of their own.
+  AND session_id = $5::uuid AND id IN ($5, md5('close ' || $5)::uuid)  --if session
+  AND ($6::uuid IS NULL OR resource_id = $6)  --unless app
+  AND resource_id = $6::uuid  --if app
+  AND ($7::uuid IS NULL OR workspace_id = $7)  --unless workspace
+  AND workspace_id = $7::uuid  --if workspace
+  AND ($8::uuid IS NULL OR user_id = $8)  --unless user
+  AND user_id = $8::uuid  --if user
+  AND ($9::uuid IS NULL OR organization_id = $9)  --unless organization
+  AND organization_id = $9::uuid  --if organization
+  AND ($10::text IS NULL OR resource_target = $10)  --unless slug
+  AND resource_target = $10::text  --if slug
+  AND ($11::text IS NULL OR decision::text = $11)  --unless denied
+  -- As the index says it; $11 is `deny` here.
+  AND decision = 'deny' AND $11::text = 'deny'  --if denied
+ORDER BY "time" DESC, id DESC LIMIT $12::bigint

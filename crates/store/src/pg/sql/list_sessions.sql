@@ -1,0 +1,12 @@
+-- Which sessions are there? For an operator; at most 10,000, the newest first.
+--
+-- $1 uuid: the user whose sessions to list; null for those of all users
+--
+-- Raw because of the lines for single generations of the tables.
+SELECT k.id, u.username, k.user_id, k.login_type::text,
+       ARRAY[k.scope::text], ARRAY['*:*'],  --until v2.27
+       array_remove(k.scopes::text[], NULL), k.allow_list,  --since v2.27
+       k.token_name, k.created_at, k.last_used, k.expires_at
+FROM api_keys k JOIN users u ON u.id = k.user_id
+WHERE coalesce(k.user_id = $1::uuid, true)
+ORDER BY k.created_at DESC, k.id LIMIT 10000
