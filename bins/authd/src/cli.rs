@@ -1,10 +1,10 @@
 use std::path::PathBuf;
 
+use agent_token::RetryTimeout;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
 use crate::config::ConfigArgs;
-use crate::machine::Patience;
 
 /// Authentication and authorization edge of a control plane that runs workspaces
 #[derive(Parser)]
@@ -29,8 +29,6 @@ pub(crate) enum Command {
     /// found, where, and what to do. Exit status 0: no errors. 1: the first error is on
     /// standard error.
     Check(CheckArgs),
-    /// Show the whole path on this machine: private database, sample fleet, test cloud, sign-ins
-    Demo(DemoArgs),
     /// Print the statements that give a role the fewest rights that `serve` needs
     ///
     /// For the settings of `serve` and the tables as they are now, column by column. To be run
@@ -66,16 +64,6 @@ pub(crate) struct CheckArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-}
-
-#[derive(Args)]
-pub(crate) struct DemoArgs {
-    /// Keep the server running and print `curl` lines that work
-    #[arg(long)]
-    pub(crate) serve: bool,
-    /// Folder of `initdb` and `postgres` [default: the newest installed]
-    #[arg(long, env = "AUTHD_POSTGRES_BIN", value_name = "DIR")]
-    pub(crate) postgres_bin: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -267,9 +255,9 @@ pub(crate) struct AgentTokenArgs {
     /// The audience to ask Google for
     #[arg(long, default_value = "coder", value_name = "TEXT")]
     pub(crate) audience: String,
-    /// For how long to try again what may pass, such as 90s, 5m or `forever`; 0 tries once
-    #[arg(long, env = "AUTHD_PATIENCE", value_name = "TIME", default_value = "5m")]
-    pub(crate) patience: Patience,
+    /// How long to retry transient failures, such as 90s, 5m or `forever`; 0 tries once
+    #[arg(long, env = "AUTHD_RETRY_TIMEOUT", value_name = "TIME", default_value = "5m")]
+    pub(crate) retry_timeout: RetryTimeout,
     /// Certificate authorities to trust beside the system's, in PEM
     ///
     /// SSL_CERT_FILE names a file that stands in the place of the system's.

@@ -7,16 +7,15 @@
 
 mod check;
 mod cli;
-pub mod client;
 mod clock;
 mod commands;
 mod config;
 mod idle;
 mod log;
-pub mod machine;
 mod server;
 mod trust;
 
 pub use clock::system_clock;
 pub use commands::run;
 pub use server::{ServerLimits, serve};
+pub use trust::{Trust, TrustError};

@@ -7,9 +7,9 @@ use identity_fetch::Identity;
 use identity_verify::{Policy, aws, azure, google};
 use thiserror::Error;
 
-/// Whom to believe: what the vendors publish, and what an operator adds
+/// The keys and certificates to trust: what the clouds publish, and what an operator adds
 #[derive(Clone, Debug)]
-pub(crate) struct Trust {
+pub struct Trust {
     pub(crate) aws: aws::Keys,
     pub(crate) azure: azure::Trust,
     /// A key set that replaces the one Google serves, for sites without a way out
@@ -46,7 +46,7 @@ impl Trust {
     /// # Errors
     ///
     /// If the folder or a file cannot be read, or holds no key to trust.
-    pub(crate) fn read(folder: Option<&Path>) -> Result<Self, TrustError> {
+    pub fn read(folder: Option<&Path>) -> Result<Self, TrustError> {
         let mut trust = Self {
             aws: aws::Keys::builtin(),
             azure: azure::Trust::builtin(),
@@ -82,7 +82,8 @@ impl Trust {
     }
 
     /// Verifies proofs with these keys and certificates, and fetches nothing
-    pub(crate) fn into_identity(self, policy: &Policy) -> Identity {
+    #[must_use]
+    pub fn into_identity(self, policy: &Policy) -> Identity {
         let identity = Identity::with_policy(policy)
             .aws(aws::Verifier::new(self.aws, policy.clone()))
             .azure(azure::Verifier::new(self.azure, policy.clone()));
@@ -243,18 +244,29 @@ fn malformed(path: &Path) -> impl FnOnce(identity_verify::Error) -> TrustError {
 
 /// Why the trust folder is not usable
 #[derive(Debug, Error)]
-pub(crate) enum TrustError {
+#[non_exhaustive]
+pub enum TrustError {
+    /// A file does not have the keys or certificates that its name promises
     #[error("`{}` holds nothing to trust", path.display())]
     Malformed {
+        /// The file
         path: PathBuf,
+        /// What is wrong with it
         #[source]
         error: identity_verify::Error,
     },
+    /// A folder of PEM files has another file
     #[error("`{}` in the trust folder is not a `.pem` file", path.display())]
-    NotPem { path: PathBuf },
+    NotPem {
+        /// The file
+        path: PathBuf,
+    },
+    /// The folder or a file cannot be read
     #[error("`{}` cannot be read", path.display())]
     Unreadable {
+        /// The folder or file
         path: PathBuf,
+        /// Why it cannot be read
         #[source]
         error: std::io::Error,
     },

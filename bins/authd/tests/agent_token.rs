@@ -6,6 +6,7 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use common::{ACCOUNT, REGION, Setup};
 use identity_fetch::Identity;
@@ -14,6 +15,7 @@ use identity_verify::test_util::{at, aws, azure, google};
 use identity_verify::{Policy, azure as azure_identity, google as google_identity};
 use store::MemoryStore;
 use store::fleet::{Fleet, Transition};
+use testkit::net::{ForwardProxy, TlsFront};
 use tokio::process::Command;
 
 const INSTANCE: &str = "i-0123456789abcdef0";
@@ -175,11 +177,11 @@ async fn what_the_command_line_or_the_environment_names_wrongly_is_told_at_once(
         ),
         (&["--url", "127.0.0.1:8080"], None, "it lacks the scheme"),
         (&["--url", ""], None, "it lacks the scheme"),
-        (&["--url", "ftp://coder.example.com"], None, "another scheme"),
+        (&["--url", "ftp://coder.example.com"], None, "a scheme other than"),
         (&["--url", "http://coder example.com"], None, "is not a URL such as"),
         (&["--url", "http://a", "--metadata-url", "169.254.169.254"], None, "`--metadata-url`"),
         (&["--url", "http://a", "--metadata-url", "https://a"], None, "without TLS"),
-        (&["--url", "http://a", "--patience", "soon"], None, "is not a time such as"),
+        (&["--url", "http://a", "--retry-timeout", "soon"], None, "is not a time such as"),
         (&["--url", "https://a"], Some(bad_proxy), "`HTTPS_PROXY` is not the URL of a proxy"),
         (&["--url", "https://a", "--ca-file", "/nowhere.pem"], None, "/nowhere.pem"),
         (&["--url", "https://a"], Some(("SSL_CERT_FILE", &*empty_file)), "SSL_CERT_FILE"),
@@ -198,10 +200,86 @@ async fn what_the_command_line_or_the_environment_names_wrongly_is_told_at_once(
 async fn a_machine_of_no_cloud_is_told_so() {
     let nobody = Server::start();
     let metadata = nobody.url("");
-    let args = ["--url", "http://127.0.0.1:9", "--metadata-url", &metadata, "--patience", "0"];
+    let args = ["--url", "http://127.0.0.1:9", "--metadata-url", &metadata, "--retry-timeout", "0"];
     let said = authd(&args).await;
     assert_eq!(said.status.code(), Some(1));
     let complaint = String::from_utf8(said.stderr).unwrap();
     assert!(complaint.contains("no metadata service"), "{complaint}");
     assert!(said.stdout.is_empty());
+}
+
+/// Standard output and error of the command, in this environment only
+async fn in_environment(url: &str, metadata: &Server, env: &[(&str, String)]) -> (String, String) {
+    let metadata = metadata.url("");
+    let said = Command::new(env!("CARGO_BIN_EXE_authd"))
+        .args(["agent-token", "--url", url, "--metadata-url", &metadata, "--retry-timeout", "0"])
+        .env_clear()
+        .envs(env.iter().cloned())
+        .output()
+        .await
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(said.stdout), text(said.stderr))
+}
+
+#[tokio::test]
+async fn proxies_and_authorities_of_the_environment_are_used() {
+    let (metadata, control_plane) = azure_and_control_plane();
+    let secure = TlsFront::start("coder.invalid", control_plane.address()).await;
+    let proxy = ForwardProxy::start().await;
+    let ca_file = secure.ca_file.to_str().unwrap().to_owned();
+    let through = format!("http://{}", proxy.address);
+    let url = format!("https://coder.invalid:{}", secure.address.port());
+
+    for name in ["SSL_CERT_FILE", "AUTHD_CA_FILE"] {
+        let env = [("HTTPS_PROXY", through.clone()), (name, ca_file.clone())];
+        let (token, told) = in_environment(&url, &metadata, &env).await;
+        assert_eq!((&*token, &*told), ("first-token\n", ""), "{name}");
+    }
+    assert_eq!(proxy.seen().len(), 2);
+    // Without the proxy the name does not resolve.
+    let exception = ("NO_PROXY", "coder.invalid".to_owned());
+    let env = [("HTTPS_PROXY", through.clone()), ("SSL_CERT_FILE", ca_file), exception];
+    let (token, told) = in_environment(&url, &metadata, &env).await;
+    assert!(token.is_empty() && told.contains("no connection: dns"), "{told}");
+
+    // The metadata service is asked directly, whatever the environment says.
+    let url = control_plane.url("");
+    let nowhere = "http://127.0.0.1:1".to_owned();
+    let env = [("HTTPS_PROXY", nowhere.clone()), ("HTTP_PROXY", through), ("ALL_PROXY", nowhere)];
+    let (token, told) = in_environment(&url, &metadata, &env).await;
+    assert_eq!(token, "first-token\n", "{told}");
+    assert!(proxy.seen().pop().unwrap().0.starts_with("POST http://127.0.0.1:"));
+}
+
+/// Not a test but a measurement, for docs/performance.md:
+/// `cargo test --release -p authd --test agent_token -- --ignored --nocapture cold_start`
+#[tokio::test]
+#[ignore = "a measurement, which depends on the machine"]
+async fn cold_start_to_token() {
+    let control_plane = Server::start();
+    control_plane.on("POST", "/api/v2/workspaceagents/aws-instance-identity", |_| {
+        Answer::ok(r#"{"session_token":"first-token"}"#)
+    });
+    let (small, large) = (aws::Cloud::generate(REGION), aws::Cloud::generate_bits(REGION, 2048));
+    let document = aws::Document::new(INSTANCE, REGION, ACCOUNT, "2026-11-20T00:00:00Z").to_json();
+    let metadata = Server::start();
+    metadata.serve_aws(&small, &large, &document);
+    let secure = TlsFront::start("localhost", control_plane.address()).await;
+    let ca_file = ("AUTHD_CA_FILE", secure.ca_file.to_str().unwrap().to_owned());
+    let secure_url = format!("https://localhost:{}", secure.address.port());
+    for (what, url) in [("http", control_plane.url("")), ("https", secure_url)] {
+        let mut times = Vec::new();
+        for _ in 0..51 {
+            let began = Instant::now();
+            let env = std::slice::from_ref(&ca_file);
+            let (token, told) = in_environment(&url, &metadata, env).await;
+            times.push(began.elapsed());
+            assert_eq!(token, "first-token\n", "{told}");
+        }
+        times.sort_unstable();
+        let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
+        println!("{what}: median {median:.1?}, slowest {slowest:.1?}");
+        assert!(median < Duration::from_millis(50), "{what}: {median:?}");
+    }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use authd::client::Client;
+use testkit::net::Client;
 use testkit::{Database, Release};
 use tokio::process::{Child, Command};
 

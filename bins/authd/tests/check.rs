@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use authd::client::Client;
 use serde_json::Value;
+use testkit::net::Client;
 use testkit::{Database, Release};
 
 async fn authd(args: &[&str]) -> (Option<i32>, String, String) {

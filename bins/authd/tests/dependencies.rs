@@ -6,16 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
-/// Which of our crates a crate may be built with; what it may be *tested* with is
-/// this and `testkit`
+/// The crates of ours that a crate may be built with
+///
+/// Its tests may use [`HELPERS`] too.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("agent-auth", &[]),
+    ("agent-token", &[]),
     ("app-audit", &[]),
     ("app-authz", &[]),
     (
         "authd",
         &[
             "agent-auth",
+            "agent-token",
             "app-audit",
             "app-authz",
             "authd-http",
@@ -42,6 +45,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "authd-demo",
+        &[
+            "agent-auth",
+            "app-audit",
+            "app-authz",
+            "authd",
+            "authd-http",
+            "identity-verify",
+            "private-postgres",
+            "authd-store",
+            "testkit",
+        ],
+    ),
+    (
         "authd-http",
         &[
             "agent-auth",
@@ -61,16 +78,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("testkit", &["private-postgres", "authd-store"]),
 ];
 
-/// What must never reach a library: it knows no HTTP, and only the store knows SQL
+/// What tests may use: `testkit`, and the test clouds of `identity-verify`
+const HELPERS: [&str; 2] = ["testkit", "identity-verify"];
+
+/// The crates that may use HTTP, SQL and the command line; all others must not
 const FOREIGN: &[(&str, &[&str])] = &[
-    ("hyper", &["authd", "authd-benches", "identity-fetch", "testkit"]),
+    (
+        "hyper",
+        &["agent-token", "authd", "authd-benches", "authd-demo", "identity-fetch", "testkit"],
+    ),
     ("http", &["authd", "authd-benches", "authd-http", "testkit"]),
     ("diesel", &["authd-store", "authd-benches"]),
     ("diesel-async", &["authd-store", "authd-benches"]),
     ("rustix", &["authd", "private-postgres"]),
     ("tokio-postgres", &["authd-store", "authd-benches", "testkit"]),
-    ("clap", &["authd"]),
-    ("tokio-rustls", &["authd", "identity-fetch"]),
+    ("clap", &["authd", "authd-demo"]),
+    ("tokio-rustls", &["agent-token", "identity-fetch", "testkit"]),
 ];
 
 #[test]
@@ -90,8 +113,8 @@ fn no_edge_that_the_design_does_not_allow() {
             let name = dependency.name.as_str();
             let test = dependency.kind == DependencyKind::Development;
             if found.contains(name) {
-                // A crate's own tests may ask for more of its features.
-                let helper = name == "testkit" || name == package.name.as_str();
+                // The tests of a crate may enable more of its features.
+                let helper = HELPERS.contains(&name) || name == package.name.as_str();
                 let fine = edges.contains(name) || test && helper;
                 assert!(fine, "{} must not depend on {name}", package.name);
             }
@@ -101,4 +124,29 @@ fn no_edge_that_the_design_does_not_allow() {
             }
         }
     }
+}
+
+#[test]
+fn no_test_cloud_is_built_into_the_server() {
+    let metadata = MetadataCommand::new().no_deps().exec().unwrap();
+    let packages: BTreeMap<_, _> = metadata
+        .workspace_packages()
+        .into_iter()
+        .map(|package| (package.name.to_string(), package))
+        .collect();
+    let mut linked = BTreeSet::new();
+    let mut next = vec!["authd".to_owned()];
+    while let Some(name) = next.pop() {
+        let Some(package) = packages.get(&name).filter(|_| linked.insert(name.clone())) else {
+            continue;
+        };
+        for dependency in &package.dependencies {
+            if dependency.kind == DependencyKind::Normal {
+                let has_test_clouds = dependency.features.iter().any(|f| f == "test-util");
+                assert!(!has_test_clouds, "{name} enables test-util of {}", dependency.name);
+                next.push(dependency.name.clone());
+            }
+        }
+    }
+    assert!(linked.contains("identity-verify") && !linked.contains("testkit"), "{linked:?}");
 }

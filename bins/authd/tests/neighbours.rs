@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use agent_auth::Rules;
-use authd::client::Client;
 use authd::{ServerLimits, serve};
 use authd_http::{AppsConfig, Limits, Service};
 use bytes::Bytes;
@@ -18,6 +17,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName};
 use identity_fetch::Identity;
 use store::fleet::Fleet;
 use store::{Migrations, Options, PgStore};
+use testkit::net::Client;
 use testkit::{Database, Release, Rows};
 use tokio::net::TcpListener;
 

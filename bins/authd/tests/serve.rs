@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use authd::client::Client;
 use common::{SIGN_IN, proof, told};
 use identity_verify::test_util::aws::Cloud;
 use rustix::process::{Pid, Signal, kill_process};
+use testkit::net::Client;
 use tokio::process::{Child, Command};
 
 /// A server with nothing in its store, and a trust folder

@@ -89,7 +89,7 @@ async fn answers_under_way_are_finished_before_stopping() {
     let body = proof(&cloud, INSTANCE, None).to_string();
     let under_way =
         tokio::spawn(
-            async move { authd::client::Client::new().post_json(&url, body).await.unwrap() },
+            async move { testkit::net::Client::new().post_json(&url, body).await.unwrap() },
         );
     while !metric(&server, "authd_http_requests_in_flight").await.contains(" 2") {
         tokio::task::yield_now().await;
@@ -112,7 +112,7 @@ async fn the_drain_has_an_end() {
     let url = server.url(SIGN_IN);
     let body = proof(&cloud, INSTANCE, None).to_string();
     let abandoned =
-        tokio::spawn(async move { authd::client::Client::new().post_json(&url, body).await });
+        tokio::spawn(async move { testkit::net::Client::new().post_json(&url, body).await });
     while !metric(&server, "authd_http_requests_in_flight").await.contains(" 2") {
         tokio::task::yield_now().await;
     }

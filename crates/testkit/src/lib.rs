@@ -3,6 +3,7 @@
 mod catalog;
 mod database;
 mod ddl;
+pub mod net;
 mod release;
 mod rows;
 mod world;

@@ -1,19 +1,14 @@
-//! The machine's side of a sign-in: fetch the proof from the metadata service, send it, and
-//! hand over the token
-
 use std::io::Write;
 use std::sync::Arc;
 
-use identity_verify::Cloud;
+use agent_token::{Backoff, BaseUrl, Cloud, Machine, TokenFile};
 
 use super::CommandError;
 use crate::cli::{AgentTokenArgs, MetadataCloud};
 use crate::clock::system_clock;
-use crate::machine::{BaseUrl, Machine, Pauses, TokenFile};
 use authd_http::with_random;
 
-/// Prints the session token of this machine's agent, and nothing else, or writes it to a
-/// file
+/// Fetches the session token of this machine's agent, and prints it or writes it to a file
 pub(crate) async fn run(args: AgentTokenArgs) -> Result<(), CommandError> {
     let url = |option: &str, text: &str| {
         BaseUrl::parse(text).map_err(|error| CommandError::Usage(format!("`{option}`: {error}")))
@@ -22,20 +17,20 @@ pub(crate) async fn run(args: AgentTokenArgs) -> Result<(), CommandError> {
     let metadata = args.metadata_url.as_deref().map(|text| url("--metadata-url", text));
     let metadata = metadata.transpose()?;
     if metadata.as_ref().is_some_and(BaseUrl::is_tls) {
-        let problem = "`--metadata-url`: metadata services are asked without TLS, by http://";
+        let problem = "`--metadata-url`: metadata services are reached without TLS, by http://";
         return Err(CommandError::Usage(problem.to_owned()));
     }
-    // Checked before waiting, so that a typing error fails at once.
+    // Checked before the token is waited for, so that a typo fails at once.
     let file = args.output.as_deref().map(TokenFile::at).transpose().map_err(|error| {
         let path = args.output.clone().unwrap_or_default();
         CommandError::TokenFile { path, error }
     })?;
     let report = Arc::new(|line: &str| {
-        // A closed standard error cannot be reported anywhere.
+        // If standard error is closed, there is nowhere to report it.
         let _ = writeln!(std::io::stderr(), "authd: {line}");
     });
-    let pauses = Pauses::new(Arc::new(jitter));
-    let mut machine = Machine::new(control_plane, pauses, system_clock(), report)
+    let backoff = Backoff::new(Arc::new(jitter));
+    let mut machine = Machine::new(control_plane, backoff, system_clock(), report)
         .in_environment(|name| std::env::var(name).ok(), args.ca_file.as_deref())?;
     machine.metadata = metadata;
     machine.cloud = match args.cloud {
@@ -46,7 +41,7 @@ pub(crate) async fn run(args: AgentTokenArgs) -> Result<(), CommandError> {
     };
     machine.agent_name = args.agent_name;
     machine.audience = args.audience;
-    machine.patience = args.patience;
+    machine.retry_timeout = args.retry_timeout;
 
     let token = machine.sign_in().await?;
     match file {
@@ -58,7 +53,7 @@ pub(crate) async fn run(args: AgentTokenArgs) -> Result<(), CommandError> {
     }
 }
 
-/// A random number from 0 up to 1; a half where the system has none yet
+/// A random number from 0 up to 1; a half if the system has no random bytes yet
 fn jitter() -> f64 {
     let byte = with_random(|fill| {
         let mut byte = [0];

@@ -2,7 +2,6 @@ mod agent_token;
 mod audit;
 mod check;
 mod database;
-mod demo;
 mod grants;
 mod import;
 mod keys;
@@ -56,7 +55,6 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::AgentToken(args) => agent_token::run(args).await?,
         Command::Audit(args) => return audit::run(args).await,
         Command::Check(args) => return check::run(args).await,
-        Command::Demo(args) => demo::run(args).await?,
         Command::Grants(args) => grants::run(args).await?,
         Command::Import(args) => import::run(args).await?,
         Command::Keys(args) => keys::run(args).await?,
@@ -109,8 +107,6 @@ pub(crate) enum CommandError {
     Check(String),
     #[error("{0}")]
     Config(#[from] ConfigError),
-    #[error("{failed} of {all} answers were not the expected ones")]
-    Demo { failed: usize, all: usize },
     #[error("`{}` is not valid", path.display())]
     Document {
         path: PathBuf,
@@ -123,14 +119,6 @@ pub(crate) enum CommandError {
         #[source]
         error: std::io::Error,
     },
-    #[error("the demonstration's hosts are not usable")]
-    DemoApps(#[source] app_authz::Error),
-    #[error("a file of the demonstration cannot be written")]
-    DemoFile(#[source] std::io::Error),
-    #[error("the request failed")]
-    Client(#[from] crate::client::ClientError),
-    #[error("the keys of app access are not usable")]
-    Keys(#[from] authd_http::KeysError),
     #[error("cannot listen on {address}")]
     Listen {
         address: std::net::SocketAddr,
@@ -165,9 +153,9 @@ pub(crate) enum CommandError {
     #[error("the runtime cannot start")]
     Runtime(#[source] std::io::Error),
     #[error(transparent)]
-    Setup(#[from] crate::machine::SetupError),
+    Setup(#[from] ::agent_token::SetupError),
     #[error(transparent)]
-    SignIn(#[from] crate::machine::SignInError),
+    SignIn(#[from] ::agent_token::SignInError),
     #[error("signals cannot be received")]
     Signals(#[source] std::io::Error),
     #[error("the store failed")]

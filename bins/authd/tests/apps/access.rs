@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use app_authz::rbac::Switches;
-use authd::client::Answer;
 use serde_json::json;
 use store::fleet::SharingLevel;
+use testkit::net::Answer;
 
 use crate::api::undocumented;
 use crate::world::{ISSUE, Plan, World, text};

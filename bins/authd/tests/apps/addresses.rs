@@ -17,7 +17,7 @@ fn redirect_to(uri: &str) -> String {
 }
 
 /// The answer of the dashboard to Alice, who is signed in there
-pub async fn redirected(world: &World, uri: &str) -> authd::client::Answer {
+pub async fn redirected(world: &World, uri: &str) -> testkit::net::Answer {
     let cookie = format!("coder_session_token={}", world.token("alice"));
     world.send("GET", &redirect_to(uri), &[("cookie", &cookie)], "").await
 }
@@ -152,7 +152,7 @@ async fn relayed(
     host: &str,
     uri: &str,
     cookie: &str,
-) -> authd::client::Answer {
+) -> testkit::net::Answer {
     let path = format!("/api/v2/forward-auth/{carrier}");
     if carrier == "envoy" {
         let headers = [("host", host), ("cookie", cookie)];

@@ -23,7 +23,7 @@ async fn sign_in_and_out(program: Program, example: &str) {
         let headers = [("cookie", cookie), ("accept", "text/html")];
         proxy.ask(Method::GET, (host, uri), &headers, "").await
     };
-    let follow = |answer: &authd::client::Answer| {
+    let follow = |answer: &testkit::net::Answer| {
         assert_eq!(answer.status, 303, "{}", text(answer));
         let to = header(answer, "location");
         match to.starts_with('/') {

@@ -1,9 +1,9 @@
 //! The files of `docs/beside-coder.md` in the proxies they are for, before a control plane that
 //! carries what authd decides
 
-use authd::client::Answer;
 use hyper::Method;
 use serde_json::{Value, json};
+use testkit::net::Answer;
 
 use crate::control_plane::{ControlPlane, Outcome, Seen};
 use crate::everyday::{Everyday, upgrade};

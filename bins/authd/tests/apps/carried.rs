@@ -1,9 +1,9 @@
 //! What a check hands over where the control plane carries the visit
 
-use authd::client::Answer;
 use authd_http::{CookieConfig, Signing};
 use serde_json::Value;
 use store::fleet::SharingLevel;
+use testkit::net::Answer;
 
 use crate::control_plane::ControlPlane;
 use crate::world::{Plan, World, claims_of, header, set_cookies, text};

@@ -16,7 +16,7 @@ use crate::world::{DASHBOARD, Plan, World, by_path, header, text};
 const KEYS: &str = "/api/v2/workspaceproxies/me/crypto-keys";
 const JWKS: &str = "/api/v2/workspaceproxies/jwks.json";
 
-async fn keys(world: &World, feature: &str) -> authd::client::Answer {
+async fn keys(world: &World, feature: &str) -> testkit::net::Answer {
     let proxy = world.proxy.reveal();
     let path = format!("{KEYS}?feature={feature}");
     world.send("GET", &path, &[("coder-external-proxy-token", &*proxy)], "").await

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use authd::client::Client;
 use bytes::Bytes;
 use hyper::header::HeaderName;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 use store::{Options, PgStore};
 use testkit::Database;
+use testkit::net::Client;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::sleep;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use authd::client::{Answer, Client};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::HeaderName;
+use testkit::net::{Answer, Client};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};

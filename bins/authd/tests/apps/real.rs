@@ -1,8 +1,8 @@
 //! The example configurations of `docs/proxies`, in the proxies they are for
 
-use authd::client::Answer;
 use hyper::Method;
 use store::fleet::CorsBehavior;
+use testkit::net::Answer;
 
 use crate::proxy::{Program, Proxy};
 use crate::subdomain::session_cookie_name;

@@ -18,7 +18,7 @@ fn redirect_to(uri: &str) -> String {
     format!("{REDIRECT}?{}", query.append_pair("redirect_uri", uri).finish())
 }
 
-async fn ask(world: &World, uri: &str) -> authd::client::Answer {
+async fn ask(world: &World, uri: &str) -> testkit::net::Answer {
     let cookie = format!("coder_session_token={}", world.token("alice"));
     world.send("GET", &redirect_to(uri), &[("cookie", &cookie)], "").await
 }
@@ -205,7 +205,7 @@ async fn whoever_is_not_signed_in_goes_to_the_login_page() {
 }
 
 /// Follows a browser to the app's host, and returns what it then carries
-async fn arrive(world: &World, host: &str, path: &str) -> (authd::client::Answer, String) {
+async fn arrive(world: &World, host: &str, path: &str) -> (testkit::net::Answer, String) {
     let answer = ask(world, &format!("https://{host}{path}")).await;
     let back = location(&answer);
     let uri = format!("{}?{}", back.path(), back.query().unwrap());

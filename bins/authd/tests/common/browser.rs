@@ -3,11 +3,11 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use authd::client::Client;
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::CONTENT_TYPE;
 use serde_json::{Value, json};
+use testkit::net::Client;
 
 /// Headless Chromium behind Debian's `chromedriver`
 pub struct Browser {

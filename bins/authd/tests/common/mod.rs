@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use agent_auth::Rules;
-use authd::client::{Answer, Client};
 use authd::{ServerLimits, serve};
 use authd_http::{Limits, Service};
 use identity_fetch::Identity;
@@ -18,6 +17,7 @@ use identity_verify::test_util::aws::{Cloud, Document};
 use identity_verify::{Policy, aws};
 use serde_json::{Value, json};
 use store::Store;
+use testkit::net::{Answer, Client};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

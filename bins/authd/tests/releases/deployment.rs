@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use agent_auth::Rules;
-use authd::client::{Answer, Client};
 use authd::{ServerLimits, serve};
 use authd_http::{AppsConfig, Limits, Service, TrustedProxies};
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use hyper::Method;
 use hyper::header::HeaderName;
 use serde_json::Value;
 use store::{Options, PgStore, StatementCounter};
+use testkit::net::{Answer, Client};
 use testkit::{Database, Release, World};
 use tokio::net::TcpListener;
 use uuid::Uuid;

@@ -1,8 +1,8 @@
 //! Keys for proxies, and the sessions that are handed to the hosts of apps
 
-use authd::client::Answer;
 use hyper::header::SET_COOKIE;
 use serde_json::Value;
+use testkit::net::Answer;
 use testkit::{Database, Release, Target, World};
 
 use crate::clouds::Clouds;

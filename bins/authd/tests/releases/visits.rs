@@ -223,7 +223,7 @@ impl Deployment {
         visit: &Visit,
         place: (&str, &str),
         (browser, client): (&str, &str),
-    ) -> authd::client::Answer {
+    ) -> testkit::net::Answer {
         let mut headers = vec![("user-agent", browser), ("x-forwarded-for", client)];
         headers.extend(visit.key.map(|key| ("coder-session-token", self.world.token(key))));
         self.visit(place, &headers).await
@@ -235,7 +235,7 @@ impl Deployment {
         wrong: &mut Wrong,
         visit: &Visit,
         (host, uri): (&str, &str),
-        answer: &authd::client::Answer,
+        answer: &testkit::net::Answer,
     ) {
         let (found, expected) = match (answer.status.as_u16(), visit.target) {
             (303, _) => (query_of(answer, "redirect_uri"), format!("https://{host}{uri}")),
@@ -289,7 +289,7 @@ impl Deployment {
     }
 
     /// What visitors, proxies and browsers ask and the tables cannot answer, with the answers
-    pub async fn unanswerable(&self) -> Vec<(&'static str, authd::client::Answer)> {
+    pub async fn unanswerable(&self) -> Vec<(&'static str, testkit::net::Answer)> {
         let alice = ("coder-session-token", self.world.token("alice"));
         let visit = Visit {
             key: Some("alice"),

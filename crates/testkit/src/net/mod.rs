@@ -1,0 +1,9 @@
+//! Clients, proxies and TLS for tests over HTTP
+
+mod client;
+mod forward_proxy;
+mod tls_front;
+
+pub use client::{Answer, Client, ClientError};
+pub use forward_proxy::ForwardProxy;
+pub use tls_front::TlsFront;
