@@ -168,6 +168,7 @@ async fn each_file_is_a_statement_on_every_release_and_in_every_variant() {
                 let listed = listed_types(file).len();
                 assert_eq!(count, Ok(listed), "{release}, {name}, {variants:?}:\n{text}");
                 assert_eq!(cut(&text).len(), listed + 1, "{release}, {name}, {variants:?}");
+                assert!(!text.contains("--"), "{release}, {name}, {variants:?}:\n{text}");
             }
         }
     }
