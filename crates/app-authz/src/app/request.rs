@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error as ThisError;
@@ -171,7 +172,7 @@ impl UncheckedRequest {
             // Slugs are in lower case.
             let is_lowered = self.is_of_host && slug.bytes().any(|byte| byte.is_ascii_uppercase());
             let slug = is_lowered.then(|| slug.to_ascii_lowercase());
-            return Ok(AppRequest { method, terminal: None, slug, fields: self });
+            return Ok(AppRequest { slug, ..AppRequest::new(method, None, self) });
         };
         Err(fault.into())
     }
@@ -186,8 +187,7 @@ impl UncheckedRequest {
         }
         let agent = parse_uuid(&self.agent_name_or_id)
             .ok_or_else(|| RequestError::AgentId(self.agent_name_or_id.clone()))?;
-        let (method, terminal) = (AccessMethod::Terminal, Some(AgentId(agent)));
-        Ok(AppRequest { method, terminal, slug: None, fields: self })
+        Ok(AppRequest::new(AccessMethod::Terminal, Some(AgentId(agent)), self))
     }
 }
 
@@ -202,10 +202,22 @@ pub struct AppRequest {
     terminal: Option<AgentId>,
     /// The slug or port to look for, where the one that was written differs
     slug: Option<String>,
-    fields: UncheckedRequest,
+    is_of_host: bool,
+    agent_in_host: String,
+    /// What is sent and signed: without `is_of_host` and `agent_in_host`
+    ///
+    /// Shared, as a request is part of every token that is signed for it.
+    fields: Arc<UncheckedRequest>,
 }
 
 impl AppRequest {
+    fn new(method: AccessMethod, terminal: Option<AgentId>, mut fields: UncheckedRequest) -> Self {
+        let agent_in_host = std::mem::take(&mut fields.agent_in_host);
+        let is_of_host = std::mem::take(&mut fields.is_of_host);
+        let fields = Arc::new(fields);
+        Self { method, terminal, slug: None, is_of_host, agent_in_host, fields }
+    }
+
     /// How the app is reached
     #[must_use]
     pub const fn method(&self) -> AccessMethod {
@@ -239,20 +251,19 @@ impl AppRequest {
     /// The agent, by name or id, if the request or the host of its app names one
     #[must_use]
     pub fn agent(&self) -> Option<&str> {
-        let named = [&self.fields.agent_name_or_id, &self.fields.agent_in_host];
+        let named = [&self.fields.agent_name_or_id, &self.agent_in_host];
         named.into_iter().map(|agent| &**agent).find(|agent| !agent.is_empty())
     }
 
     /// The agent that the host of an app names and the request does not
     pub(crate) fn agent_in_host(&self) -> Option<&str> {
-        let fields = &self.fields;
-        let is_named = fields.agent_name_or_id.is_empty() && !fields.agent_in_host.is_empty();
-        is_named.then_some(&*fields.agent_in_host)
+        let is_named = self.signed_agent().is_empty() && !self.agent_in_host.is_empty();
+        is_named.then_some(&*self.agent_in_host)
     }
 
     /// Whether names were read from a host, which has no case
     pub(crate) const fn is_of_host(&self) -> bool {
-        self.fields.is_of_host
+        self.is_of_host
     }
 
     /// The agent as it is signed; empty if it is left out
@@ -294,36 +305,27 @@ impl AppRequest {
     #[must_use]
     pub fn under(mut self, rule: AgentInHost) -> Self {
         if rule == AgentInHost::OfAll && self.fields.agent_name_or_id.is_empty() {
-            self.fields.agent_name_or_id = std::mem::take(&mut self.fields.agent_in_host);
+            let fields = Arc::make_mut(&mut self.fields);
+            fields.agent_name_or_id = std::mem::take(&mut self.agent_in_host);
         }
         self
     }
 
     /// The request as a token carries it: without what is never signed
     pub(crate) fn to_signed(&self) -> Self {
-        let fields = &self.fields;
         Self {
             method: self.method,
             terminal: self.terminal,
             slug: None,
-            fields: UncheckedRequest {
-                access_method: fields.access_method.clone(),
-                base_path: fields.base_path.clone(),
-                app_prefix: fields.app_prefix.clone(),
-                username_or_id: fields.username_or_id.clone(),
-                workspace_and_agent: String::new(),
-                workspace_name_or_id: fields.workspace_name_or_id.clone(),
-                agent_name_or_id: fields.agent_name_or_id.clone(),
-                is_of_host: false,
-                agent_in_host: String::new(),
-                app_slug_or_port: fields.app_slug_or_port.clone(),
-            },
+            is_of_host: false,
+            agent_in_host: String::new(),
+            fields: Arc::clone(&self.fields),
         }
     }
 
     /// The same request with another base path
     pub(crate) fn with_base_path(mut self, base_path: &str) -> Self {
-        base_path.clone_into(&mut self.fields.base_path);
+        base_path.clone_into(&mut Arc::make_mut(&mut self.fields).base_path);
         self
     }
 
@@ -354,7 +356,11 @@ impl AppRequest {
     /// The request field by field, to be sent or signed
     #[must_use]
     pub fn to_unchecked(&self) -> UncheckedRequest {
-        self.fields.clone()
+        UncheckedRequest {
+            is_of_host: self.is_of_host,
+            agent_in_host: self.agent_in_host.clone(),
+            ..UncheckedRequest::clone(&self.fields)
+        }
     }
 
     /// The agent of a terminal
