@@ -79,6 +79,7 @@ pub struct ProvisionerJob {
 
 /// What a provisioner's job does
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum JobKind {
     /// Builds a workspace
     WorkspaceBuild,

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use app_authz::app::{CorsBehavior, Visitor};
+use app_authz::app::Visitor;
 use app_authz::credential::SessionToken;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -239,10 +239,7 @@ fn allow(carrier: Carrier, visitor: &HeaderMap, allowed: Allowed) -> Response<Fu
         Visitor::Anonymous => Some(HeaderValue::from_static("anonymous")),
         Visitor::Unspecified => Some(HeaderValue::from_static("unknown")),
     };
-    let cors = HeaderValue::from_static(match grant.cors {
-        CorsBehavior::Simple => "simple",
-        CorsBehavior::Passthru => "passthru",
-    });
+    let cors = HeaderValue::from_static(grant.cors.as_str());
     let of_text = |text: String| HeaderValue::try_from(text).ok();
     let origin = allowed.origin.and_then(of_text);
     let folder = of_text(allowed.folder).filter(|folder| !folder.is_empty());

@@ -206,6 +206,7 @@ impl fmt::Display for AppName {
 /// under the other. The rule decides what is signed, as the control plane and its proxies
 /// compare tokens with their own reading of the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum AgentInHost {
     /// Since v2.27: of a port's host alone; in that of an app it is passed over
     #[default]

@@ -58,6 +58,7 @@ impl Contact {
 
 /// Whether an agent can be reached
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum AgentStatus {
     /// It can
     Connected,

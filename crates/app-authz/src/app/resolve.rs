@@ -138,6 +138,7 @@ impl WorkspaceFacts {
 
 /// What a build does to its workspace
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Transition {
     /// Starts it
     Start,

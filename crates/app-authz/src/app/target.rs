@@ -32,6 +32,7 @@ pub struct Target<'a> {
 /// Who answers when a browser asks whether another origin may read an app
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum CorsBehavior {
     /// The proxy, and the app's own headers are dropped
     #[default]
@@ -40,16 +41,24 @@ pub enum CorsBehavior {
     Passthru,
 }
 
+impl CorsBehavior {
+    /// The label in the database and in tokens
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Passthru => "passthru",
+        }
+    }
+}
+
 impl FromStr for CorsBehavior {
     type Err = Error;
 
-    /// Reads the behaviour as it is stored
+    /// Parses the label in the database
     fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "simple" => Ok(Self::Simple),
-            "passthru" => Ok(Self::Passthru),
-            _ => Err(Error::UnknownCorsBehavior(text.to_owned())),
-        }
+        let known = [Self::Simple, Self::Passthru].into_iter().find(|cors| cors.as_str() == text);
+        known.ok_or_else(|| Error::UnknownCorsBehavior(text.to_owned()))
     }
 }
 

@@ -134,6 +134,7 @@ impl Terms<'_> {
 /// A good session, and what has to be done for it
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
+#[non_exhaustive]
 pub struct Session {
     /// What is to be written back
     pub update: Option<KeyUpdate>,

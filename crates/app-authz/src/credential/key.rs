@@ -123,6 +123,7 @@ impl KeyHolder {
 
 /// How a user signed in
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LoginType {
     /// With a password
     Password,
@@ -188,6 +189,7 @@ pub struct OauthLink {
 
 /// Whether a user may be here
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum UserStatus {
     /// Yes
     Active,

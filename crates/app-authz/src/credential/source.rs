@@ -87,6 +87,7 @@ impl<'a> Carried<'a> {
 
 /// Where in a request a session token was
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Source {
     /// The cookie of the app's host or path
     AppCookie,

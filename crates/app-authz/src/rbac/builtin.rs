@@ -182,6 +182,7 @@ impl Switches {
 
 /// Whose workspaces an organization lets be shared
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum WorkspaceSharing {
     /// Every member's
     #[default]

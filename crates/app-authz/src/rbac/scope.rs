@@ -123,6 +123,7 @@ pub struct AgentScope {
 
 /// The name of a scope, as a credential stores it
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ScopeName {
     /// `coder:all`, also written `all`
     All,
@@ -227,6 +228,7 @@ impl fmt::Display for ScopeName {
 
 /// A scope named after a task rather than a permission
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CompositeScope {
     /// Create and run workspaces from templates
     WorkspacesCreate,

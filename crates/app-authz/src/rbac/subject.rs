@@ -251,6 +251,7 @@ impl Pooled {
 
 /// What the lists of one side say, and where it was decided
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Verdict {
     /// Whether this side allows
     pub allowed: bool,
@@ -290,6 +291,7 @@ pub enum Level {
 /// An app that is shared with everyone signed in opens for users who could open an app of
 /// their own. So this says what a user in no organization may open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OwnWorkspaces {
     /// In the organizations they belong to, since v2.28 of the control plane
     #[default]

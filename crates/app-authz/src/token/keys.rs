@@ -11,6 +11,7 @@ use crate::Error;
 
 /// What a key is for, as the table of keys calls it
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Feature {
     /// Signs app tokens
     WorkspaceAppsToken,

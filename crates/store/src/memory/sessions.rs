@@ -69,7 +69,7 @@ impl Sessions for MemoryStore {
             stored.login_type == LoginType::Token
                 && (stored.user_id, &*stored.token_name) == (key.user.0, key.name)
         };
-        let login_type = login_type(key.login_type);
+        let login_type = login_type(key.login_type)?;
         if tables.keys.contains_key(key.token.id())
             || login_type == LoginType::Token && tables.keys.values().any(same_name)
         {
@@ -206,15 +206,16 @@ fn stored_role(role: &CustomRole) -> Result<StoredRole, Error> {
     })
 }
 
-fn login_type(login_type: app_authz::credential::LoginType) -> LoginType {
+fn login_type(login_type: app_authz::credential::LoginType) -> Result<LoginType, Error> {
     use app_authz::credential::LoginType as Theirs;
 
-    match login_type {
+    Ok(match login_type {
         Theirs::Password => LoginType::Password,
         Theirs::Github => LoginType::Github,
         Theirs::Oidc => LoginType::Oidc,
         Theirs::Token => LoginType::Token,
         Theirs::None => LoginType::None,
         Theirs::Oauth2ProviderApp => LoginType::Oauth2ProviderApp,
-    }
+        _ => return Err(Error::query("the table of keys has no such login type")),
+    })
 }

@@ -43,6 +43,8 @@ impl Jobs for PgStore {
                 });
                 found.await?
             }
+            // A kind that no statement is known for has no origin, and so may not be read.
+            _ => None,
         };
         Ok(template.map(|(id, organization, users, groups)| {
             let list = |stored: Option<Shared>| stored.map_or_else(Default::default, |s| s.0);
