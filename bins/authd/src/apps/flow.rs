@@ -166,9 +166,7 @@ async fn arrive<S: Store>(
         Ok(Some(token)) => token,
         // Opened before: whoever has the cookie goes on, and anybody else signs in.
         Ok(None) => return Ok(back()),
-        Err(Error::KeysUnavailable(reason)) => {
-            return Err(Refused::SealKeys(Error::KeysUnavailable(reason)));
-        }
+        Err(error @ Error::KeysUnavailable(_)) => return Err(Refused::SealKeys(error)),
         Err(_) => return Err(Refused::BadSeal),
     };
     let names = &visit.deployment.cookie_names;

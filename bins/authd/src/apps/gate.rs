@@ -68,13 +68,13 @@ pub(crate) enum Whence {
 
 impl Whence {
     /// The base of path apps and the pattern of app hosts
-    fn bases(&self) -> Option<(HttpUrl, Option<HostPattern>)> {
+    fn bases(&self) -> Result<(HttpUrl, Option<HostPattern>), Error> {
         match self {
-            Self::Deployment(at, _) => Some((at.url.clone(), at.app_hosts.clone())),
+            Self::Deployment(at, _) => Ok((at.url.clone(), at.app_hosts.clone())),
             Self::Told { path_app_base, app_hosts } => {
-                Some((path_app_base.parse().ok()?, app_hosts.parse().ok()))
+                Ok((path_app_base.parse()?, app_hosts.parse().ok()))
             }
-            Self::Nowhere => None,
+            Self::Nowhere => Err(Error::NoAppHosts),
         }
     }
 
@@ -221,8 +221,9 @@ fn sign_in<S: Store>(apps: &Apps<S>, asking: &Asking, target: &Target<'_>) -> Re
         return Refused::TerminalSignIn;
     }
     let dashboard = &apps.config.access_url;
-    let Some((path_app_base, app_hosts)) = asking.whence.bases() else {
-        return Refused::NoWayBack(Error::InvalidUrl(String::new()));
+    let (path_app_base, app_hosts) = match asking.whence.bases() {
+        Ok(bases) => bases,
+        Err(error) => return Refused::NoWayBack(error),
     };
     let envelope = Envelope {
         dashboard,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// The text of a file in the folder `AUTHD_VECTORS`; nothing if that is not set, which is said
+/// The text of a file in the folder `AUTHD_VECTORS`; if that is not set, `None` and a message
 pub(crate) fn read(file: &str) -> Option<String> {
     let Some(folder) = std::env::var_os("AUTHD_VECTORS") else {
         println!("`AUTHD_VECTORS` is not set: only the cases kept here were run");
