@@ -1,4 +1,4 @@
-//! Primary keys, and the names by which requests call the same things
+//! Primary keys of the control plane's tables
 
 use std::fmt;
 
@@ -23,8 +23,9 @@ id! {
     UserId
     /// Primary key of an organization
     OrganizationId
-    /// Primary key of a group; the group of everyone in an organization bears the
-    /// organization's
+    /// Primary key of a group
+    ///
+    /// The group of everyone in an organization has the id of the organization.
     GroupId
     /// Primary key of a workspace
     WorkspaceId
@@ -46,12 +47,12 @@ impl From<OrganizationId> for GroupId {
     }
 }
 
-/// What a request calls a user, a workspace or an agent
+/// How a request names a user, a workspace or an agent
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameOrId<'a> {
-    /// By its primary key
+    /// By primary key: a UUID in its hyphenated form
     Id(Uuid),
-    /// By its name, which is whatever is no UUID in its hyphenated form
+    /// By name: any other text
     Name(&'a str),
 }
 
@@ -61,9 +62,9 @@ impl<'a> From<&'a str> for NameOrId<'a> {
     }
 }
 
-/// Reads a UUID in its hyphenated form, in either case
+/// Parses a UUID in its hyphenated form, in either case
 ///
-/// The braced, URN and 32-digit forms are refused: one id has one spelling.
+/// The braced, URN and 32-digit forms are refused, so that an id has only one spelling.
 pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
     if text.len() != uuid::fmt::Hyphenated::LENGTH {
         return None;

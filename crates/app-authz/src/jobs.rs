@@ -1,4 +1,4 @@
-//! Whether a subject may read a provisioner job
+//! Decides whether a subject may read a provisioner job
 
 use std::error::Error as StdError;
 use std::str::FromStr;
@@ -12,10 +12,10 @@ use crate::rbac::{Acl, Action, Object, ResourceType, Subject};
 
 /// Decides whether `subject` may read a provisioner job
 ///
-/// A job is nobody's by itself: whoever may read what it was started for may read it.
-/// The control plane's own subjects may read the system, and for them `jobs` is not
-/// asked at all; that keeps a storm of agent sign-ins from asking for each job's build,
-/// workspace and template.
+/// A job has no owner of its own: a subject may read it who may read the workspace or the
+/// template that it was started for. For a subject that may read the system, as those of the
+/// control plane may, `jobs` is not queried. That saves queries for build, workspace and
+/// template when many agents sign in at once.
 ///
 /// # Errors
 ///
@@ -54,44 +54,45 @@ pub async fn authorize_provisioner_job<J: Jobs>(
     }
 }
 
-/// Answers what a provisioner job was started for
+/// Looks up what a provisioner job was started for
 pub trait Jobs: Sync {
-    /// Why the question could not be answered
+    /// Why the query failed
     type Error: StdError + Send + Sync + 'static;
 
-    /// The workspace of the job's build, or the template of its template version
+    /// Returns the workspace of the job's build, or the template of its template version
     ///
-    /// One question, one round trip; nothing if the job has neither.
+    /// `None` if the job has neither. One query, one round trip.
     fn origin(
         &self,
         job: ProvisionerJob,
     ) -> impl Future<Output = Result<Option<JobOrigin>, Self::Error>> + Send;
 }
 
-/// A job of a provisioner
+/// A job of a provisioner, by id and kind
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProvisionerJob {
-    /// Its id
+    /// The job's id
     pub id: JobId,
-    /// What it does
+    /// What the job does
     pub kind: JobKind,
 }
 
 /// What a provisioner's job does
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum JobKind {
-    /// Builds a workspace
+    /// The job builds a workspace
     WorkspaceBuild,
-    /// Reads a new version of a template
+    /// The job imports a new version of a template
     TemplateVersionImport,
-    /// Tries a version of a template
+    /// The job plans a template version without building a workspace
     TemplateVersionDryRun,
 }
 
 impl FromStr for JobKind {
     type Err = Error;
 
-    /// Reads the type of a job as it is stored
+    /// Parses the label in the database
     fn from_str(text: &str) -> Result<Self, Error> {
         Ok(match text {
             "workspace_build" => Self::WorkspaceBuild,
@@ -105,15 +106,15 @@ impl FromStr for JobKind {
 /// What a job was started for
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobOrigin {
-    /// The workspace of its build
+    /// The workspace of the build
     Workspace(Workspace),
-    /// The template of its version
+    /// The template of the template version
     Template {
-        /// The template; nothing while the version belongs to none yet
+        /// The template's id; `None` while the version does not belong to a template yet
         id: Option<TemplateId>,
-        /// The version's organization
+        /// The organization of the template version
         organization: OrganizationId,
-        /// Whom the template is shared with by name
+        /// The users and groups with whom the template is shared
         acl: Acl,
     },
 }
@@ -122,7 +123,7 @@ pub enum JobOrigin {
 #[derive(Clone, Debug, ThisError, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JobDenial<E> {
-    /// The job has no build and no template version, or not one of its kind
+    /// The job has neither a build nor a template version, or not the one its kind requires
     #[error("the job belongs to no build and no template version")]
     NoOrigin,
     /// The subject may not read the workspace that the job builds
@@ -131,7 +132,7 @@ pub enum JobDenial<E> {
     /// The subject may not read the template of the job's version
     #[error("the template of the job may not be read")]
     Template,
-    /// What the job was started for is not known for the reason given
-    #[error("what the job was started for is unknown: {0}")]
-    Unavailable(E),
+    /// The query for what the job was started for failed
+    #[error("what the job was started for is unknown")]
+    Unavailable(#[source] E),
 }

@@ -13,5 +13,5 @@ mod digest;
 mod error;
 
 pub use app::{AppRequest, Denial, Directory, Grant, Permit, Rules, Target, decide, resolve};
-pub use error::Error;
+pub use error::{Cause, Error};
 pub use id::{AgentId, UserId, WorkspaceId};

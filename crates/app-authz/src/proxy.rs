@@ -11,35 +11,38 @@ use crate::credential::random_letters;
 use crate::digest::sha256;
 use crate::id::parse_uuid;
 
-/// Answers which proxies are registered
+/// Looks up the registered proxies
 pub trait Proxies: Sync {
-    /// Why the question could not be answered
+    /// Why the query failed
     type Error: Error + Send + Sync + 'static;
 
-    /// All that are not deleted: a handful, to be kept in memory for a while
+    /// Returns all proxies that are not deleted
+    ///
+    /// There are only a few, so callers may keep them in memory for a while.
     fn proxies(&self) -> impl Future<Output = Result<Vec<Proxy>, Self::Error>> + Send;
 }
 
-/// A registered proxy: a server elsewhere that carries apps, and asks here who may open
-/// them
+/// A registered proxy: a server elsewhere that serves apps and asks here who may open them
+///
+/// `Debug` does not print the digest.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// Its id
+    /// The proxy's id
     pub id: Uuid,
-    /// Its name
+    /// The proxy's name
     pub name: String,
-    /// Where it is reached; empty until it has registered itself
+    /// The URL of the proxy; empty until it has registered itself
     pub url: String,
-    /// The pattern of its app hosts; empty if it has none
+    /// The pattern of the proxy's app hosts; empty if it has none
     pub wildcard_hostname: String,
-    /// The SHA-256 digest of the secret part of its token
+    /// The SHA-256 digest of the secret part of the proxy's token
     pub secret_digest: Vec<u8>,
 }
 
 impl Proxy {
     /// Whether `token` is this proxy's
     ///
-    /// The comparison of the secrets takes the same time wherever they differ.
+    /// Compares the digests in constant time.
     #[must_use]
     pub fn bears(&self, token: &ProxyToken) -> bool {
         let digest = token.secret_digest();
@@ -60,10 +63,9 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// What a proxy shows to prove itself, in the header [`PROXY_TOKEN_HEADER`]: a bearer
-/// secret
+/// The token with which a proxy authenticates, in the header [`PROXY_TOKEN_HEADER`]
 ///
-/// `Debug` prints its id alone.
+/// A bearer secret: `Debug` prints the id only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProxyToken {
     id: Uuid,
@@ -71,25 +73,25 @@ pub struct ProxyToken {
 }
 
 impl ProxyToken {
-    /// Makes a token for the proxy `id` of random bytes, which `fill` writes and must be
+    /// Creates a token for the proxy `id` of random bytes, which `fill` writes; they must be
     /// unpredictable
     pub fn generate(id: Uuid, fill: impl FnMut(&mut [u8])) -> Self {
         Self { id, secret: random_letters(SECRET_LENGTH, fill).into() }
     }
 
-    /// Which proxy it speaks for, if it is good
+    /// The id of the proxy that the token claims to be from
     #[must_use]
     pub const fn id(&self) -> Uuid {
         self.id
     }
 
-    /// The SHA-256 digest of the secret part: what is stored of it
+    /// The SHA-256 digest of the secret part, which is what the database stores
     #[must_use]
     pub fn secret_digest(&self) -> [u8; 32] {
         sha256(self.secret.as_bytes())
     }
 
-    /// The token itself, for the proxy and nobody else
+    /// The secret token, only to give it to the proxy
     #[must_use]
     pub fn reveal(&self) -> String {
         format!("{}:{}", self.id, self.secret)
@@ -99,7 +101,7 @@ impl ProxyToken {
 impl FromStr for ProxyToken {
     type Err = crate::Error;
 
-    /// Reads `ID:SECRET`: the proxy's id, and 64 letters or digits
+    /// Parses `ID:SECRET`: the proxy's id, and 64 ASCII letters or digits
     fn from_str(text: &str) -> Result<Self, crate::Error> {
         let parts = text.split_once(':').and_then(|(id, secret)| Some((parse_uuid(id)?, secret)));
         match parts {
@@ -120,7 +122,7 @@ impl fmt::Debug for ProxyToken {
     }
 }
 
-/// The header a proxy's token comes in
+/// The request header that carries the token of a proxy
 pub const PROXY_TOKEN_HEADER: &str = "Coder-External-Proxy-Token";
 
 const SECRET_LENGTH: usize = 64;

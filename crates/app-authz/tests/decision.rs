@@ -82,12 +82,12 @@ fn target(method: AccessMethod, sharing: SharingLevel, dormant: bool, acl: Acl) 
     }
 }
 
-/// A target's facts, kept for the rest of the test
+/// The facts of a target, leaked so that they live as long as the test
 fn kept<T>(fact: T) -> &'static T {
     Box::leak(Box::new(fact))
 }
 
-/// The workspace's access lists for a caller of that name
+/// The workspace's access lists for the caller with that name
 fn acl(caller: &str, actions: &[String]) -> Acl {
     let list = |id: u128| [(Uuid::from_u128(id), actions)].into_iter().collect::<AccessList>();
     match caller {
@@ -145,6 +145,7 @@ struct Case<'a> {
 
 /// `allow_path_app_sharing` and `allow_path_app_site_owner_access`
 const SETTINGS: [(bool, bool); 4] = [(false, false), (true, false), (false, true), (true, true)];
+/// All levels, from the narrowest to the widest
 const LEVELS: [SharingLevel; 4] = [
     SharingLevel::Owner,
     SharingLevel::Organization,
@@ -224,10 +225,10 @@ fn every_case_of_the_vectors_is_decided_as_expected() {
     assert_eq!(decisions, 10_800);
 }
 
-/// A user's id and role names
+/// The id of a user, and the names of roles
 type Identity = (u128, Vec<String>);
 
-/// The callers of the printed table; nobody has no identity
+/// The callers of the printed table; an anonymous one has no id
 fn callers() -> Vec<(&'static str, Option<Identity>)> {
     let at = |role: &str, organization: u128| format!("{role}:{}", Uuid::from_u128(organization));
     let site = |role: &str| role.to_owned();
@@ -287,7 +288,7 @@ fn the_rule_as_one_table() {
     let switches =
         [("", false, false), ("owner without access", true, false), ("dormant", false, true)];
     for (at, (scope_name, scope)) in scopes().into_iter().enumerate() {
-        // The callers that differ by scope, and only where nothing else is special.
+        // Only the callers for whom the scope makes a difference, on an ordinary workspace.
         let brief = at > 0;
         for (name, disable_exec, dormant) in switches.into_iter().take(if brief { 1 } else { 3 }) {
             for (caller, identity) in callers() {
@@ -307,7 +308,7 @@ fn the_rule_as_one_table() {
                     let rules = Rules::default()
                         .allow_path_app_sharing(sharing)
                         .allow_path_app_site_owner_access(site_owner);
-                    let letters = SharingLevel::ALL.map(|level| {
+                    let letters = LEVELS.map(|level| {
                         let target = target(method, level, dormant, acl(caller, &actions));
                         letter(&decide(&target, subject.as_ref(), rules))
                     });
@@ -365,10 +366,10 @@ fn a_denial_says_why() {
     let by_path = target(AccessMethod::Path, SharingLevel::Owner, false, Acl::NONE);
     let denial = decide(&by_path, Some(&other), Rules::default()).unwrap_err();
     assert_eq!(denial.reason(), Reason::PathAppOfAnother);
-    assert_eq!(denial.to_string(), "the path-based app belongs to somebody else");
+    assert_eq!(denial.to_string(), "the path-based app belongs to another user");
 }
 
-/// A key of the user, who holds these roles beside `member`
+/// A key of the user, who has these roles beside `member`
 fn holder(user: u128, roles: &[String], own_workspaces: OwnWorkspaces) -> KeyHolder {
     let names = [vec!["member".to_owned()], roles.to_vec()].concat();
     KeyHolder {
@@ -397,9 +398,9 @@ fn holder(user: u128, roles: &[String], own_workspaces: OwnWorkspaces) -> KeyHol
     }
 }
 
-/// Up to v2.27 an app for everyone signed in was that for a user of no organization too
+/// Up to v2.27 an app for signed-in users also opened for users without an organization
 #[test]
-fn someone_outside_of_organizations_opens_what_the_release_opens_them() {
+fn a_user_without_an_organization_opens_what_the_release_allows() {
     use OwnWorkspaces::{Anywhere, InOrganizations};
 
     let at = |role: &str, organization: u128| format!("{role}:{}", Uuid::from_u128(organization));
@@ -422,12 +423,12 @@ fn someone_outside_of_organizations_opens_what_the_release_opens_them() {
         (Anywhere, VISITOR, vec![], &all, &vec!["template:*".to_owned()], subdomain, "d d d A"),
         (Anywhere, VISITOR, vec![], &all, &everything, AccessMethod::Terminal, "d d A A"),
         (Anywhere, VISITOR, vec![], &connect, &everything, AccessMethod::Terminal, "d d d A"),
-        // By path the level is the owner's.
+        // By path the level is always the owner's.
         (Anywhere, VISITOR, vec![], &all, &everything, AccessMethod::Path, "d d1 d1 d1"),
-        // Who owned it and has left its organization is like anybody else outside.
+        // An owner who left the organization is treated like other users outside of it.
         (InOrganizations, OWNER, vec![], &all, &everything, subdomain, "d d d A"),
         (Anywhere, OWNER, vec![], &all, &everything, subdomain, "d d A A"),
-        // For members it makes no difference.
+        // The release makes no difference for members.
         (InOrganizations, VISITOR, member(ACME), &all, &everything, subdomain, "d A A A"),
         (Anywhere, VISITOR, member(ACME), &all, &everything, subdomain, "d A A A"),
         (InOrganizations, VISITOR, member(BETA), &all, &everything, subdomain, "d d A A"),
@@ -440,7 +441,7 @@ fn someone_outside_of_organizations_opens_what_the_release_opens_them() {
         holder.key.scopes.clone_from(scopes);
         holder.key.allow_list = AllowList::parse(allow_list).unwrap();
         let subject = holder.subject(&BuiltInRoles::new(Switches::default()));
-        let letters = SharingLevel::ALL.map(|level| {
+        let letters = LEVELS.map(|level| {
             let target = target(method, level, false, Acl::NONE);
             letter(&decide(&target, Some(&subject), Rules::default()))
         });
@@ -450,7 +451,7 @@ fn someone_outside_of_organizations_opens_what_the_release_opens_them() {
 }
 
 #[test]
-fn a_key_that_permits_nothing_is_refused_for_that() {
+fn a_key_that_permits_nothing_is_denied_for_that_reason() {
     let member = [format!("organization-member:{}", Uuid::from_u128(ACME))];
     let decided = |spoil: fn(&mut ApiKey), method, level| {
         let mut holder = holder(OWNER, &member, OwnWorkspaces::default());
@@ -462,7 +463,7 @@ fn a_key_that_permits_nothing_is_refused_for_that() {
     let spoils: [fn(&mut ApiKey); 2] =
         [|key| key.scopes.clear(), |key| key.allow_list = AllowList::default()];
     for spoil in spoils {
-        for level in SharingLevel::ALL {
+        for level in LEVELS {
             let expected =
                 if level == SharingLevel::Public { Ok(()) } else { Err(Reason::NoScope) };
             assert_eq!(decided(spoil, AccessMethod::Subdomain, level), expected, "{level}");
@@ -497,9 +498,10 @@ fn reasons_and_levels_keep_their_names() {
             "no_scope"
         ]
     );
-    let levels = SharingLevel::ALL.map(SharingLevel::as_str);
+    assert_eq!(SharingLevel::ALL, LEVELS);
+    let levels = LEVELS.map(SharingLevel::as_str);
     assert_eq!(levels, ["owner", "organization", "authenticated", "public"]);
-    for level in SharingLevel::ALL {
+    for level in LEVELS {
         assert_eq!(level.as_str().parse(), Ok(level));
         assert_eq!(level.to_string(), level.as_str());
     }
@@ -509,7 +511,7 @@ fn reasons_and_levels_keep_their_names() {
 }
 
 #[test]
-fn a_deployment_without_sharing_leaves_access_lists_aside() {
+fn a_deployment_without_sharing_ignores_access_lists() {
     let shared = acl("shared-by-user", &["*".to_owned()]);
     let target = target(AccessMethod::Subdomain, SharingLevel::Owner, false, shared);
     let names = [format!("organization-member:{}", Uuid::from_u128(ACME))];
@@ -522,7 +524,7 @@ fn a_deployment_without_sharing_leaves_access_lists_aside() {
 
 proptest! {
     #[test]
-    fn a_wider_level_never_shuts_anybody_out(
+    fn a_wider_level_opens_the_app_for_at_least_the_same_visitors(
         caller in select(callers()),
         scope in 0..5_usize,
         method in select(&METHODS[..]),
@@ -537,11 +539,11 @@ proptest! {
         let rules = Rules::default()
             .allow_path_app_sharing(flags.0)
             .allow_path_app_site_owner_access(flags.1);
-        let open = SharingLevel::ALL.map(|level| {
+        let open = LEVELS.map(|level| {
             let target = target(method, level, dormant, acl(name, &["*".to_owned()]));
             decide(&target, subject.as_ref(), rules).is_ok()
         });
         prop_assert!(open.is_sorted(), "{:?}", open);
-        prop_assert!(SharingLevel::ALL.is_sorted());
+        prop_assert!(LEVELS.is_sorted());
     }
 }

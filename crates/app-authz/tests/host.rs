@@ -1,4 +1,4 @@
-//! The hosts of apps: their names, their patterns, and who is sent to them
+//! The hosts of apps: names, patterns, and which of them credentials are sent to
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -14,7 +14,7 @@ fn pattern(text: &str) -> HostPattern {
     text.parse().unwrap()
 }
 
-/// A part of a name: letters and digits, and single hyphens within
+/// A part of a name: letters, digits, and single inner hyphens
 const PART: &str = "[A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,5}){0,2}";
 
 proptest! {
@@ -28,7 +28,7 @@ proptest! {
     }
 
     #[test]
-    fn an_app_name_is_read_back(
+    fn a_printed_name_parses_to_the_same_name(
         prefix in "([A-Za-z0-9_]{1,6}(---){1,2}){0,2}",
         slug_or_port in prop_oneof![PART, "[0-9]{1,6}s?"],
         agent in proptest::option::of(PART),
@@ -45,7 +45,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_read_is_written_the_same(
+    fn a_parsed_name_prints_the_same_text(
         label in "([a-z]{0,2}-{0,4}){0,2}[a-z0-9]{1,5}(-{1,4}[a-z0-9]{1,3}){1,5}-{0,2}",
     ) {
         if let Ok(name) = label.parse::<AppName>() {
@@ -56,7 +56,7 @@ proptest! {
 
 // scenario 246
 #[test]
-fn a_label_that_is_not_of_either_form_names_no_app() {
+fn a_label_of_neither_form_is_not_the_name_of_an_app() {
     for bad in [
         "test",
         "workspace.agent--app",
@@ -77,11 +77,11 @@ fn a_label_that_is_not_of_either_form_names_no_app() {
         "\u{e4}---a--b--c--d",
         "a b---a--b--c--d",
         "a:b---a--b--c--d",
-        // Four hyphens are three and one, which begins no name.
+        // Four hyphens are split into three and one, and a name does not begin with one.
         "prefix----a--b--c",
         "prefix-----a--b--c--d",
         "a----b--c--d",
-        // The host of a port names its agent.
+        // The host of a port must name the agent.
         "8080--ws--user",
         "8080s--ws--user",
         "8080S--ws--user",
@@ -95,7 +95,7 @@ fn a_label_that_is_not_of_either_form_names_no_app() {
 
 // scenario 247
 #[test]
-fn an_app_name_has_three_parts_and_that_of_a_port_four() {
+fn the_name_of_an_app_has_three_parts_and_that_of_a_port_four() {
     for (label, [prefix, slug_or_port, agent, workspace, user], is_port) in [
         ("app--ws--user", ["", "app", "", "ws", "user"], false),
         ("app--agent--ws--user", ["", "app", "agent", "ws", "user"], false),
@@ -103,7 +103,7 @@ fn an_app_name_has_three_parts_and_that_of_a_port_four() {
         ("8080s--agent--ws--user", ["", "8080s", "agent", "ws", "user"], true),
         ("65535s--agent--ws--user", ["", "65535s", "agent", "ws", "user"], true),
         ("99999--agent--ws--user", ["", "99999", "agent", "ws", "user"], true),
-        // The control plane takes these for slugs.
+        // The control plane reads these as slugs.
         ("80--ws--user", ["", "80", "", "ws", "user"], false),
         ("808s--ws--user", ["", "808s", "", "ws", "user"], false),
         ("123456--ws--user", ["", "123456", "", "ws", "user"], false),
@@ -111,7 +111,7 @@ fn an_app_name_has_three_parts_and_that_of_a_port_four() {
         ("s--ws--user", ["", "s", "", "ws", "user"], false),
         ("8080-a--ws--user", ["", "8080-a", "", "ws", "user"], false),
         ("80--agent--ws--user", ["", "80", "agent", "ws", "user"], false),
-        // A number elsewhere is a name.
+        // A number in another part is a name.
         ("app--8080--user", ["", "app", "", "8080", "user"], false),
         ("app--8080--ws--user", ["", "app", "8080", "ws", "user"], false),
         ("my-app--w-s--us-er", ["", "my-app", "", "w-s", "us-er"], false),
@@ -145,7 +145,7 @@ fn an_app_name_has_three_parts_and_that_of_a_port_four() {
 
 // scenario 249, 250
 #[test]
-fn a_pattern_stands_for_one_label_or_its_start() {
+fn a_wildcard_stands_for_one_label_or_its_start() {
     let hi = pattern("*.hi");
     for (host, captured) in [
         ("abcd.hi", Some("abcd")),
@@ -210,7 +210,7 @@ fn a_pattern_builds_hosts() {
     assert_eq!(port.host_of(&"x"), "x--apps.example.com:4444");
     assert_eq!(port.clone().or_port(Some(1)), port);
     assert_eq!(pattern("*.hi.com:9").csp_source(), "*.hi.com:9");
-    // As it was written, and compared without case.
+    // Printed as written, compared without case.
     assert_eq!(pattern("*.Apps.example.com").host_of(&"App--X"), "App--X.Apps.example.com");
     assert_eq!(pattern("*.Apps.example.com"), pattern("*.apps.EXAMPLE.com"));
     assert_ne!(pattern("*.apps.example.com"), pattern("*.apps.example.com:443"));
@@ -234,7 +234,7 @@ fn urls_keep_the_case_of_their_host_and_compare_without_it() {
 
 // scenario 172, 177, 178
 #[test]
-fn a_host_is_the_dashboards_an_apps_or_malformed() {
+fn a_host_names_the_dashboard_or_an_app_or_is_malformed() {
     let hosts = pattern("*.test.coder.com");
     let of = |host: &str| HostMeaning::of(host, Some(&hosts), ["dash.test.coder.com"]);
     assert_eq!(of("coder.com"), HostMeaning::Dashboard);
@@ -258,7 +258,7 @@ fn a_host_is_the_dashboards_an_apps_or_malformed() {
 
 // scenario 220, 222, 223, 225, 228, 229
 #[test]
-fn credentials_go_to_own_hosts_alone() {
+fn credentials_are_sent_only_to_hosts_of_the_deployment() {
     let hosts = RedirectHosts::new(url("https://coder.com"), Some(pattern("*.test.coder.com")))
         .with_proxy(url("https://sydney.coder.com"), Some(pattern("*.sydney.coder.com")))
         .with_proxy(url("http://lab.example:8080"), Some(pattern("*--suffix.example")))
@@ -294,7 +294,7 @@ fn credentials_go_to_own_hosts_alone() {
     ] {
         assert!(matches!(hosts.check(foreign), Err(Error::ForeignHost(_))), "{foreign}");
     }
-    // The dashboard's own is not, even where a proxy's pattern covers it.
+    // The dashboard's own host is refused, even if a proxy's pattern matches it.
     for proxy in ["https://dash.coder.com:8443", "https://sydney.coder.com"] {
         let wide = RedirectHosts::new(url("https://dash.coder.com"), None)
             .with_proxy(url(proxy), Some(pattern("*.coder.com:443")));
@@ -315,8 +315,8 @@ fn credentials_go_to_own_hosts_alone() {
 }
 
 #[test]
-fn an_app_is_come_back_to_on_the_ports_of_its_pattern() {
-    // Access URL, pattern, and for each port of the host whether it is the deployment's.
+fn a_visitor_returns_to_an_app_only_on_ports_of_its_pattern() {
+    // Access URL, pattern, and whether each port of the host belongs to the deployment.
     let ports = ["", ":443", ":80", ":8443", ":4444"];
     for (access, hosts, taken) in [
         ("https://coder.test", "*.x.test", [true, true, false, false, false]),

@@ -44,13 +44,13 @@ fn claims(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
-/// The request of a host, under a rule
+/// The request for the root of a host, under a rule
 fn of_host(label: &str, rule: AgentInHost) -> AppRequest {
     let name: AppName = label.parse().unwrap();
     AppRequest::try_from(UncheckedRequest::from(name)).unwrap().under(rule)
 }
 
-/// The request of a proxy, which read a host of its own
+/// The request as a proxy sends it, which read a host itself
 fn of_proxy(method: &str, agent: &str) -> AppRequest {
     let request = UncheckedRequest {
         access_method: method.to_owned(),
@@ -64,7 +64,7 @@ fn of_proxy(method: &str, agent: &str) -> AppRequest {
     request.try_into().unwrap()
 }
 
-/// A token of ours for the request, which led to the agent `baz`
+/// A token that we sign for the request, which leads to the agent `baz`
 fn sign(request: &AppRequest) -> String {
     let workspace = Workspace {
         id: WorkspaceId(Uuid::from_u128(2)),
@@ -101,7 +101,7 @@ fn sign(request: &AppRequest) -> String {
     signed.reveal().to_owned()
 }
 
-/// A token as a control plane signs it: the agent in the request, and no name beside it
+/// A token as a control plane signs it: the agent only in the request
 fn sign_as_control_plane(slug: &str, agent: &str) -> String {
     let claims = json!({
         "exp": 1_800_000_030_u64,
@@ -121,16 +121,16 @@ fn sign_as_control_plane(slug: &str, agent: &str) -> String {
 }
 
 #[test]
-fn a_control_planes_token_is_taken_on_hosts_of_both_forms() {
+fn a_token_of_a_control_plane_is_accepted_on_hosts_of_both_forms() {
     for (slug, agent, host, taken) in [
-        // Since v2.27 the agent in an app's host is passed over.
+        // Since v2.27 the agent in an app's host is ignored.
         ("qux", "", "qux--bar--foo", true),
         ("qux", "", "qux--baz--bar--foo", true),
         ("8080", "baz", "8080--baz--bar--foo", true),
         ("8080", "baz", "8080--other--bar--foo", false),
         ("8080", "", "8080--baz--bar--foo", false),
         ("80", "", "80--baz--bar--foo", true),
-        // Before, it was compared.
+        // Before v2.27 it was compared.
         ("qux", "baz", "qux--baz--bar--foo", true),
         ("qux", "baz", "qux--other--bar--foo", false),
         ("qux", "baz", "qux--bar--foo", false),
@@ -166,7 +166,7 @@ fn the_agent_is_signed_in_the_request_or_beside_it() {
         assert_eq!(claims["request"]["agent_name_or_id"], in_request, "{host} {rule:?}");
         let beside = if in_request.is_empty() { json!("baz") } else { Value::Null };
         assert_eq!(claims["agent_name"], beside, "{host} {rule:?}");
-        // It is asked with before it is known which release is beside.
+        // The request is made before the release of the control plane is known.
         assert!(verify(&token).matches(&of_host(host, OfPorts)), "{host} {rule:?}");
     }
     for (method, agent, beside) in [
@@ -182,7 +182,7 @@ fn the_agent_is_signed_in_the_request_or_beside_it() {
 }
 
 #[test]
-fn a_token_opens_the_app_of_no_other_agent() {
+fn a_token_does_not_open_the_app_of_another_agent() {
     let id = |n: u128| format!("qux--{}--bar--foo", Uuid::from_u128(n));
     for signed in [of_host("qux--bar--foo", OfPorts), of_proxy("subdomain", "")] {
         let token = verify(&sign(&signed));

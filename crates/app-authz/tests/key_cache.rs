@@ -63,12 +63,12 @@ fn public_app() -> Target<'static> {
     }
 }
 
-/// A target's facts, kept for the rest of the test
+/// The facts of a target, leaked so that they live as long as the test
 fn kept<T>(fact: T) -> &'static T {
     Box::leak(Box::new(fact))
 }
 
-/// Keys of these sequences, and how often they were asked for
+/// Keys with these sequences, and how often they were fetched
 struct Store {
     sequences: Vec<i32>,
     fetches: Mutex<u32>,
@@ -143,7 +143,7 @@ fn a_cache_without_keys_fetches_them_to_sign_and_to_verify() {
 }
 
 #[test]
-fn a_token_of_a_new_key_is_found_after_one_fetch_and_a_made_up_one_never() {
+fn a_token_of_a_new_key_is_found_after_one_fetch_and_that_of_an_invented_one_never() {
     let (old, new) = (Store::of(&[1]), Store::of(&[1, 2]));
     let cache = KeyCache::new();
     assert_eq!(ready(cache.fetch(&old, Want::Refresh, now())), Ok(true));
@@ -151,7 +151,7 @@ fn a_token_of_a_new_key_is_found_after_one_fetch_and_a_made_up_one_never() {
     let token = signed(&KeyCache::new(), &new).unwrap();
     assert!(!is_found(&cache, &old, &token, &request("code"), now()));
     assert_eq!(old.fetches(), 2);
-    // Asking again would tell nothing new yet.
+    // Another fetch is not due yet.
     assert!(!is_found(&cache, &new, &token, &request("code"), now()));
     let later = now() + Duration::from_secs(10);
     assert!(is_found(&cache, &new, &token, &request("code"), later));
@@ -159,7 +159,7 @@ fn a_token_of_a_new_key_is_found_after_one_fetch_and_a_made_up_one_never() {
 }
 
 #[test]
-fn a_token_that_is_no_good_costs_no_fetch() {
+fn a_bad_token_does_not_cause_a_fetch() {
     let store = Store::of(&[1]);
     let cache = KeyCache::new();
     let token = signed(&cache, &store).unwrap();
@@ -171,13 +171,13 @@ fn a_token_that_is_no_good_costs_no_fetch() {
 }
 
 #[test]
-fn a_token_that_was_verified_before_is_judged_anew() {
+fn a_remembered_token_is_checked_against_the_time_again() {
     let store = Store::of(&[1]);
     let cache = KeyCache::new();
     let token = signed(&cache, &store).unwrap();
     let code = request("code");
     let found = |token: &str, at| is_found(&cache, &store, token, &code, at);
-    // Verified, verified once more, and remembered.
+    // Verified, verified again and remembered, and found.
     assert!((0..3).all(|_| found(&token, now())));
 
     assert!(!is_found(&cache, &store, &token, &request("other"), now()));
@@ -186,7 +186,7 @@ fn a_token_that_was_verified_before_is_judged_anew() {
     assert!(!found(&token, last + Duration::from_secs(1)));
     assert!(found(&token, now()), "a clock that is set back");
 
-    // Any other character anywhere makes another token of it.
+    // With any character changed it is another token.
     for at in 0..token.len() {
         let other = if token.as_bytes()[at] == b'A' { "B" } else { "A" };
         let forged = [&token[..at], other, &token[at + 1..]].concat();
@@ -198,7 +198,7 @@ fn a_token_that_was_verified_before_is_judged_anew() {
 }
 
 #[test]
-fn a_token_that_was_verified_before_is_as_good_as_its_key() {
+fn a_remembered_token_is_only_as_good_as_its_key() {
     let row = |secret, deletes_at| CryptoKey {
         feature: Feature::WorkspaceAppsToken,
         sequence: 1,
@@ -229,7 +229,7 @@ fn a_token_that_was_verified_before_is_as_good_as_its_key() {
 }
 
 #[test]
-fn many_tokens_are_told_apart() {
+fn many_remembered_tokens_are_distinguished() {
     let store = Store::of(&[1]);
     let cache = KeyCache::new();
     let mut tokens = Vec::new();
@@ -239,7 +239,7 @@ fn many_tokens_are_told_apart() {
         let at = now() + Duration::from_secs(second);
         tokens.push((ready(cache.sign(&store, &permit, at)).unwrap(), at));
     }
-    // Twice, as the second time some are remembered and some were driven out.
+    // Twice, because the second time some are remembered and some were replaced.
     for (token, at) in tokens.iter().chain(&tokens) {
         let candidates = PresentedTokens { query: None, cookies: vec![token.reveal()] };
         let found = ready(cache.find(&store, &candidates, &request("code"), *at, LEEWAY));
@@ -249,7 +249,7 @@ fn many_tokens_are_told_apart() {
 }
 
 #[test]
-fn what_was_verified_twice_is_remembered_and_what_came_once_drives_nothing_out() {
+fn a_token_is_remembered_once_it_comes_again_and_a_single_one_replaces_none() {
     let store = Store::of(&[1]);
     let cache = KeyCache::<Hs512Key>::new();
     let code = request("code");
@@ -260,7 +260,7 @@ fn what_was_verified_twice_is_remembered_and_what_came_once_drives_nothing_out()
         let token = ready(cache.sign(&store, &permit, at)).unwrap();
         (token.reveal().to_owned(), at)
     };
-    // To verify a token is to read its claims, which needs memory; to remember one does not.
+    // Verifying a token allocates to parse its claims, and finding a remembered one does not.
     let is_remembered = |(token, at): &(String, SystemTime)| {
         let candidates = PresentedTokens { query: None, cookies: vec![token] };
         let work = allocation_counter::measure(|| {
@@ -275,7 +275,7 @@ fn what_was_verified_twice_is_remembered_and_what_came_once_drives_nothing_out()
         assert!(!is_remembered(&signed(second)));
     }
     assert!(is_remembered(&first));
-    // Others that come twice do.
+    // Other tokens that come twice do.
     for second in 1..20_000 {
         let other = signed(second);
         assert!(!is_remembered(&other));

@@ -1,4 +1,4 @@
-//! Who may read a provisioner job, and whom nothing needs to be asked for
+//! Which subjects may read a provisioner job, and for which no query is needed
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -93,7 +93,7 @@ fn template(id: Option<TemplateId>, groups: AccessList) -> Result<Option<JobOrig
 }
 
 #[test]
-fn whoever_reads_the_system_is_let_through_and_nothing_is_asked() {
+fn a_subject_that_may_read_the_system_is_allowed_without_a_query() {
     let all =
         [JobKind::WorkspaceBuild, JobKind::TemplateVersionImport, JobKind::TemplateVersionDryRun];
     for kind in all {
@@ -106,7 +106,7 @@ fn whoever_reads_the_system_is_let_through_and_nothing_is_asked() {
 }
 
 #[test]
-fn a_build_is_read_by_whoever_reads_its_workspace() {
+fn a_build_may_be_read_with_its_workspace() {
     let build = JobKind::WorkspaceBuild;
     assert_eq!(authorize(&member(ANN), build, workspace()), (Ok(()), 1));
     assert_eq!(authorize(&member(BEN), build, workspace()), (Err(JobDenial::Workspace), 1));
@@ -119,7 +119,7 @@ fn a_build_is_read_by_whoever_reads_its_workspace() {
 }
 
 #[test]
-fn a_template_versions_job_is_read_by_whoever_reads_the_template() {
+fn the_job_of_a_template_version_may_be_read_with_the_template() {
     let id = Some(TemplateId(Uuid::from_u128(5)));
     for kind in [JobKind::TemplateVersionImport, JobKind::TemplateVersionDryRun] {
         let admin = subject(BEN, &["template-admin"], Scope::all());
@@ -133,7 +133,7 @@ fn a_template_versions_job_is_read_by_whoever_reads_the_template() {
 }
 
 #[test]
-fn a_job_of_nothing_is_nobodys_and_a_failure_is_no_answer() {
+fn a_job_without_origin_is_denied_and_a_failed_query_is_an_error() {
     let build = JobKind::WorkspaceBuild;
     let admin = subject(BEN, &["template-admin"], Scope::all());
     assert_eq!(authorize(&admin, build, Ok(None)).0, Err(JobDenial::NoOrigin));
@@ -145,7 +145,7 @@ fn a_job_of_nothing_is_nobodys_and_a_failure_is_no_answer() {
 }
 
 #[test]
-fn stored_types_are_read() {
+fn stored_types_are_parsed() {
     assert_eq!("workspace_build".parse(), Ok(JobKind::WorkspaceBuild));
     assert_eq!("template_version_import".parse(), Ok(JobKind::TemplateVersionImport));
     assert_eq!("template_version_dry_run".parse(), Ok(JobKind::TemplateVersionDryRun));

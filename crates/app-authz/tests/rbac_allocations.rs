@@ -52,8 +52,8 @@ fn an_object_of_a_listed_type_and_a_decision_on_it_allocate_nothing() {
         assert!(subject.is_allowed(&Action::Ssh, &own));
         let foreign = Object::workspace(workspace, UserId(Uuid::nil()), acme, &acl, false);
         assert!(!subject.is_allowed(&Action::Ssh, &foreign));
-        let imagined = Object::new(ResourceType::Workspace).owner(user).any_organization();
-        assert!(subject.is_allowed(&Action::ApplicationConnect, &imagined));
+        let hypothetical = Object::new(ResourceType::Workspace).owner(user).any_organization();
+        assert!(subject.is_allowed(&Action::ApplicationConnect, &hypothetical));
     });
     assert_eq!(count, 0);
 }

@@ -11,7 +11,7 @@ const STAFF: &str = "55555555-0000-4000-a000-000000000005";
 const ACME: &str = "aaaaaaaa-0000-4000-a000-00000000000a";
 const ITEM: &str = "33333333-0000-4000-a000-000000000003";
 
-/// Ann with one role, under a scope of everything, asks to `ssh` into an object
+/// Explains whether Ann, with one role and an unlimited scope, may `ssh` into an object
 fn explained(role: Value, object: Value) -> String {
     within(json!({"site": ["*:*"], "allow_list": ["*:*"]}), role, object)
 }

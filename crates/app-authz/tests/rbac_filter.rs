@@ -1,4 +1,4 @@
-//! What a prepared filter holds, and when no query or no condition is needed
+//! The fields of a filter, and when it needs no query or no condition
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests")]
 
@@ -36,7 +36,7 @@ fn acme() -> OrganizationId {
     OrganizationId(ACME.parse().unwrap())
 }
 
-/// The lists of organizations in the order of the fields, `x` where Acme is in it
+/// The lists of organizations in the order of the fields, with `x` if Acme is in the list
 fn extents(filter: &Filter) -> String {
     let lists = [
         &filter.organizations,
@@ -48,7 +48,7 @@ fn extents(filter: &Filter) -> String {
 }
 
 #[test]
-fn a_filter_says_each_thing_once() {
+fn a_filter_has_no_redundant_fields() {
     let own = json!({"allow_list": ["*:*"], "by_org_id": {ACME: {"member": ["*:*"]}}});
     let read = ["workspace:read"];
     for (role, scope, expected) in [
@@ -66,7 +66,7 @@ fn a_filter_says_each_thing_once() {
 }
 
 #[test]
-fn a_filter_that_takes_nothing_or_everything_in_is_known() {
+fn a_filter_knows_whether_it_includes_nothing_or_everything() {
     let site = json!({"site": ["workspace:read"]});
     let always = filter(&site, &everything());
     assert!(always.everything && always.is_always() && !always.is_never());
@@ -101,7 +101,7 @@ fn a_filter_that_takes_nothing_or_everything_in_is_known() {
 }
 
 #[test]
-fn a_filter_takes_in_objects_of_its_type_alone() {
+fn a_filter_includes_objects_of_its_type_only() {
     let object = |kind: &str, owner: &str| json!({"type": kind, "id": ITEM, "owner": owner});
     let role = json!({"user": ["*:read"]});
     for (kind, owner, expected) in [
@@ -114,7 +114,7 @@ fn a_filter_takes_in_objects_of_its_type_alone() {
         let filter = case.subject().filter(&Action::Read, &ResourceType::Workspace);
         assert_eq!(filter.user, UserId(ANN.parse::<Uuid>().unwrap()));
         assert_eq!(filter.matches(&case.object().unwrap()), expected, "{kind} of {owner}");
-        // It speaks of stored objects, and of those in an organization or in none.
+        // A filter is for stored objects, in an organization or outside.
         assert!(!filter.matches(&case.object().unwrap().any_organization()));
     }
 }

@@ -1,7 +1,7 @@
-//! Laws of the decision, over subjects and objects made up at random
+//! Laws of the decision, over random subjects and objects
 //!
-//! The world is small on purpose, so that names meet: three organizations, three users,
-//! listed and unlisted types and actions.
+//! There are only three organizations and three users, and few listed and unlisted types and
+//! actions, so that random names often coincide.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests")]
 
@@ -96,7 +96,7 @@ fn decide(case: &Value) -> bool {
     Case::from_json(&case.to_string()).unwrap().is_allowed()
 }
 
-/// The rule once more, spelled out over texts: the vote, the levels, the access lists
+/// The rule implemented again over texts: the vote, the levels, the access lists
 mod by_the_book {
     use super::*;
 
@@ -272,8 +272,8 @@ proptest! {
         mut case in case(),
         organization in select(&ORGANIZATIONS[..]),
     ) {
-        // The scope's lists are left out, as it may limit the organization by itself, and
-        // so is the group of everyone, which any organization does not have.
+        // Without the scope's lists, which may limit the organization, and without the group
+        // of everyone, which an object in any organization does not have.
         case["subject"]["scope"] = json!({"site": ["*:*"], "allow_list": ["*:*"]});
         case["object"]["acl_group_list"] = json!({});
 
@@ -287,8 +287,9 @@ proptest! {
 }
 
 #[test]
-fn a_membership_held_twice_counts_once() {
-    // In any organization a second, empty membership would lift the vote of the first.
+fn two_roles_of_one_organization_are_one_membership() {
+    // For an object in any organization, a second and empty membership would hide the vote of
+    // the first.
     let role = |org: &[&str]| json!({"name": "role", "by_org_id": {"acme": {"org": org, "member": ["workspace:read"]}}});
     let case = |any: bool| {
         json!({
@@ -307,8 +308,8 @@ fn a_membership_held_twice_counts_once() {
 }
 
 #[test]
-fn a_filter_knows_what_a_narrow_scope_leaves_of_sharing() {
-    // The scope reaches own objects alone, the roles none, and the access list grants.
+fn a_filter_limits_sharing_to_the_scope() {
+    // The scope allows own objects only, the roles none, and the access list grants the action.
     let case = |owner: &str| {
         let lists = json!({"acme": {"member": ["workspace:read"]}});
         let case = json!({
@@ -338,7 +339,7 @@ fn allowed_after_adding(case: &Value, denial: &str, list: &str, organization: &s
     let mut denied = case.clone();
     let roles = denied["subject"]["roles"].as_array_mut().unwrap();
     for role in roles.iter_mut() {
-        // Only where there is a membership already: a new one could be what allows.
+        // Only with an existing membership, as a new one could itself allow the action.
         let target = match list {
             "site" | "user" => &mut role[list],
             _ if role["by_org_id"].get(organization).is_some() => {

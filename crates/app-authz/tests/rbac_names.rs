@@ -1,4 +1,4 @@
-//! Names: of roles, of scopes, and who may give a role away
+//! The names of roles and scopes, and who may assign a role
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests")]
 
@@ -23,7 +23,7 @@ fn user(n: u128) -> UserId {
 }
 
 #[test]
-fn a_role_name_has_at_most_one_colon_and_a_real_id() {
+fn a_role_name_has_at_most_one_colon_and_a_valid_id() {
     assert_eq!(name("owner"), RoleName::OWNER);
     let acme = OrganizationId(ACME.parse().unwrap());
     assert_eq!(name(&format!("custom:{ACME}")).organization(), Some(acme));
@@ -37,7 +37,7 @@ fn a_role_name_has_at_most_one_colon_and_a_real_id() {
 }
 
 #[test]
-fn a_name_made_of_parts_has_no_colon_either() {
+fn a_role_name_built_from_parts_has_no_other_colon() {
     let acme = OrganizationId(ACME.parse().unwrap());
     assert_eq!(RoleName::in_organization("custom", acme), Ok(name(&format!("custom:{ACME}"))));
     for bad in ["", "a:b", ":"] {
@@ -62,7 +62,7 @@ fn a_permission_names_a_type_and_an_action() {
 }
 
 #[test]
-fn a_built_in_role_is_found_where_it_belongs() {
+fn a_built_in_role_is_found_only_at_its_level() {
     let roles = BuiltInRoles::new(Switches::default());
     for text in roles.names() {
         let site = roles.role(&name(text), WorkspaceSharing::Everyone);
@@ -75,9 +75,9 @@ fn a_built_in_role_is_found_where_it_belongs() {
     }
 }
 
-/// What stored roles of names that are built in, or not, make of a subject's roles
+/// How stored roles with built-in and other names change the roles of a subject
 #[test]
-fn a_system_role_alone_takes_the_name_of_a_built_in_one() {
+fn only_a_system_role_replaces_a_built_in_one() {
     let roles = BuiltInRoles::new(Switches::default());
     let at = |role: &str| format!("{role}:{ACME}");
     let (member, account) = (at("organization-member"), at("organization-service-account"));
@@ -90,11 +90,11 @@ fn a_system_role_alone_takes_the_name_of_a_built_in_one() {
         (&member, &member, false, built_in),
         (&account, &account, false, built_in),
         (&at("organization-admin"), &at("organization-admin"), false, built_in),
-        // Of another name, or of another organization
+        // A row with another name, or of another organization
         (&member, &account, true, built_in),
         (&member, elsewhere, true, built_in),
         (&member, "organization-member", true, built_in),
-        // The deployment's roles are no rows, whatever a row says.
+        // Rows do not replace roles of the deployment.
         ("owner", "owner", true, built_in),
         ("member", "member", true, built_in),
         ("member", "member", false, built_in),
@@ -102,7 +102,7 @@ fn a_system_role_alone_takes_the_name_of_a_built_in_one() {
         (&at("member"), &at("member"), true, nothing),
         ("organization-member", "organization-member", true, nothing),
         ("organization-member", "organization-member", false, nothing),
-        // Names that are not built in are anybody's.
+        // Rows may have any name that is not built in.
         (&at("mine"), &at("mine"), false, stored),
         (&at("mine"), &at("mine"), true, stored),
         ("mine", "mine", false, stored),
@@ -130,7 +130,7 @@ fn a_system_role_alone_takes_the_name_of_a_built_in_one() {
 }
 
 #[test]
-fn a_system_role_is_found_behind_another_row_of_its_name() {
+fn a_system_role_is_found_after_another_row_of_its_name() {
     let roles = BuiltInRoles::new(Switches::default());
     let member = name(&format!("organization-member:{ACME}"));
     let made = Arc::new(Role::new(member.clone(), Levels::default()));
@@ -143,7 +143,7 @@ fn a_system_role_is_found_behind_another_row_of_its_name() {
 }
 
 #[test]
-fn roles_are_given_away_within_bounds() {
+fn roles_are_assigned_only_within_limits() {
     let roles = BuiltInRoles::new(Switches::default());
     let may = |held: &str, role: &str| roles.can_assign([&name(held)], &name(role));
     let at = |role: &str, organization: &str| format!("{role}:{organization}");
@@ -187,7 +187,7 @@ fn roles_are_given_away_within_bounds() {
             && !may(&user_admin, &at("organization-auditor", ACME))
     );
 
-    // A role named like a built-in one, but of the wrong extent, gives nothing.
+    // A role with the name of a built-in one at the wrong level may not assign any.
     assert!(!may(&at("owner", ACME), "member") && !may("organization-admin", &at("custom", ACME)));
 }
 
@@ -279,7 +279,7 @@ fn only_a_curated_set_of_scopes_may_be_requested() {
 }
 
 #[test]
-fn a_credential_needs_a_scope_and_an_empty_allow_list_leaves_nothing() {
+fn a_credential_needs_a_scope_and_an_empty_allow_list_permits_nothing() {
     assert_eq!(Scope::of_credential(&[], &AllowList::everything()), Err(Error::NoScope));
 
     let read = "workspace:read".parse::<ScopeName>().unwrap();
@@ -303,7 +303,7 @@ fn a_credential_needs_a_scope_and_an_empty_allow_list_leaves_nothing() {
 }
 
 #[test]
-fn an_agent_touches_its_own_workspace_alone() {
+fn an_agent_token_is_limited_to_its_own_workspace() {
     let (own, other) = (WorkspaceId(Uuid::from_u128(10)), WorkspaceId(Uuid::from_u128(11)));
     let agent = AgentScope {
         workspace: own,
@@ -338,7 +338,7 @@ fn an_agent_touches_its_own_workspace_alone() {
 }
 
 #[test]
-fn the_system_opens_no_app_and_creates_no_workspace() {
+fn the_system_may_not_open_apps_or_create_workspaces() {
     let system = Subject::system_restricted();
     assert_eq!(system.id(), UserId(Uuid::nil()));
     let workspace = Object::new(ResourceType::Workspace).id(Uuid::from_u128(1)).owner(user(7));

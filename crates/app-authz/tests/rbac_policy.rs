@@ -90,11 +90,11 @@ fn what_the_switches_change() {
         &everyone,
         &member(WorkspaceSharing::ServiceAccounts),
     );
-    changed("organization shares nothing", &everyone, &member(WorkspaceSharing::Nobody));
+    changed("organization shares nothing", &everyone, &member(WorkspaceSharing::None));
     let account = |sharing| find(&open, "organization-service-account", sharing);
     let everyone = account(WorkspaceSharing::Everyone);
     assert_eq!(account(WorkspaceSharing::ServiceAccounts), everyone);
-    changed("organization shares nothing", &everyone, &account(WorkspaceSharing::Nobody));
+    changed("organization shares nothing", &everyone, &account(WorkspaceSharing::None));
     insta::assert_snapshot!(table);
 }
 

@@ -31,7 +31,7 @@ fn lines(more: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_case_is_decided_as_expected_and_explained_alike() {
+fn every_case_is_decided_as_expected_and_explained_consistently() {
     let more = vectors::more().unwrap_or_default();
     let mut allowed = 0;
     let mut cases = 0;
@@ -66,7 +66,7 @@ fn a_prepared_filter_finds_the_objects_that_are_allowed_one_by_one() {
 }
 
 #[test]
-fn what_the_vectors_know_of_built_in_roles_is_in_ours() {
+fn the_built_in_roles_of_the_vectors_are_part_of_ours() {
     let built_in = BuiltInRoles::new(Switches::default());
     let more = vectors::more().unwrap_or_default();
     let mut roles = BTreeSet::new();
@@ -86,8 +86,8 @@ fn what_the_vectors_know_of_built_in_roles_is_in_ours() {
             "system" => Subject::system_restricted().roles().next().unwrap().clone(),
             _ => built_in.role(&name, WorkspaceSharing::Everyone).unwrap(),
         };
-        // The vectors leave grants out at random and add denials: what they grant must
-        // be granted, and nothing else is known.
+        // The vectors omit some grants at random and add denials, so only what they grant can
+        // be compared.
         for level in [Vec::new(), vec!["org"], vec!["member"]] {
             for listed in permissions(&value, &level) {
                 let (kind, _) = listed.split_once(':').unwrap();
@@ -123,7 +123,7 @@ fn ours_at(role: &Role, name: &RoleName, level: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_role_is_not_copied_to_be_expanded() {
+fn expanding_a_role_does_not_copy_it() {
     let built_in = BuiltInRoles::new(Switches::default());
     let names = ["owner", "gone", "mine"].map(|name| name.parse().unwrap());
     let custom = ["other", "mine"]

@@ -4,23 +4,23 @@ use std::str::FromStr;
 use crate::Error;
 use crate::address::HttpUrl;
 
-/// The pattern of the hosts on which apps live, such as `*.apps.example.com`
+/// The pattern of the hosts on which apps are served, such as `*.apps.example.com`
 ///
-/// One `*` at the very start stands for one label or its first part. A port in the
-/// pattern is for building URLs; hosts match on any port. Patterns that differ in case
-/// alone are equal.
+/// The `*` is the first character and stands for one label or the first part of one. A port
+/// in the pattern is used to build URLs; a host matches on any port. Patterns are compared
+/// without case.
 #[derive(Clone, Debug)]
 pub struct HostPattern {
-    /// What follows the `*`, without port, as it was written
+    /// What follows the `*`, without the port, as it was written
     suffix: String,
     port: Option<u16>,
 }
 
 impl HostPattern {
-    /// The part of `host` the `*` stands for, as it is written there
+    /// The part of `host` that the `*` stands for, as it is written there
     ///
-    /// The case of the rest, a trailing dot, a port and white space around it do not
-    /// matter.
+    /// `None` if the host does not match. The case of the rest, a trailing dot, a port and
+    /// surrounding white space are ignored.
     #[must_use]
     pub fn capture<'a>(&self, host: &'a str) -> Option<&'a str> {
         let host = bare(host);
@@ -32,7 +32,7 @@ impl HostPattern {
         is_captured.then_some(captured)
     }
 
-    /// The host on which the app of that name lives, with the pattern's port
+    /// The host on which the app of that name is served, with the port of the pattern
     #[must_use]
     pub fn host_of(&self, app: &impl fmt::Display) -> String {
         match self.port {
@@ -41,9 +41,9 @@ impl HostPattern {
         }
     }
 
-    /// The hosts of all apps, as a content security policy writes them
+    /// The hosts of all apps as a source of a Content Security Policy
     ///
-    /// A policy knows no part of a label, so `*--apps.example.com` becomes
+    /// A policy cannot match a part of a label, so `*--apps.example.com` becomes
     /// `*.example.com`.
     #[must_use]
     pub fn csp_source(&self) -> String {
@@ -54,17 +54,17 @@ impl HostPattern {
         }
     }
 
-    /// The port that stands in the pattern
+    /// The port in the pattern, if it has one
     #[must_use]
     pub const fn port(&self) -> Option<u16> {
         self.port
     }
 
-    /// Whether apps may be on that port, where `base` is the URL of their deployment
+    /// Whether apps may be served on `port`, where `base` is the URL of their deployment
     ///
-    /// A pattern that names a port is on this port alone. Without one, apps are on the
-    /// port of the base or on the usual port of its scheme: the control plane's dashboard
-    /// adds the port of the base to its links, and its proxies do not.
+    /// If the pattern has a port, they are served on that port only. Otherwise they are on
+    /// the port of the base or on the default port of its scheme: the control plane's
+    /// dashboard adds the port of the base to its links, and its proxies do not.
     #[must_use]
     pub fn has_port(&self, port: u16, base: &HttpUrl) -> bool {
         match self.port {
@@ -73,13 +73,13 @@ impl HostPattern {
         }
     }
 
-    /// The domain that the hosts of all apps share, for a cookie they share
+    /// The domain of all app hosts, for a cookie that they share
     #[must_use]
     pub fn domain(&self) -> &str {
         self.suffix.split_once('.').map_or("", |(_, domain)| domain)
     }
 
-    /// The same pattern, with `port` unless it has one
+    /// The same pattern, with `port` if it has none of its own
     #[must_use]
     pub fn or_port(mut self, port: Option<u16>) -> Self {
         self.port = self.port.or(port);
@@ -98,6 +98,7 @@ impl Eq for HostPattern {}
 impl FromStr for HostPattern {
     type Err = Error;
 
+    /// Parses `*SUFFIX` with an optional `:PORT`
     fn from_str(text: &str) -> Result<Self, Error> {
         let invalid = || Error::InvalidHostPattern(text.to_owned());
         let (pattern, port) = match text.rsplit_once(':') {
@@ -107,7 +108,7 @@ impl FromStr for HostPattern {
             _ => (text, None),
         };
         let suffix = pattern.strip_prefix('*').ok_or_else(invalid)?;
-        // In place of the `*` any character makes a label of the first part.
+        // The label with the `*` is checked with a letter in its place.
         let mut labels = pattern.split('.').enumerate().map(|(at, label)| match at {
             0 => label.replacen('*', "a", 1),
             _ => label.to_owned(),
@@ -128,26 +129,27 @@ impl fmt::Display for HostPattern {
 /// The name of an app or a port as the first label of its host:
 /// `[PREFIX---]SLUG--WORKSPACE--USER` or `[PREFIX---]SLUG-OR-PORT--AGENT--WORKSPACE--USER`
 ///
-/// The parts are as they were written; those that name something have no case.
+/// The parts keep the case in which they were written, though names in hosts are compared
+/// without case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppName {
-    /// Letters, digits, hyphens and underscores that end in `---`, or nothing
+    /// Letters, digits, hyphens and underscores that end in `---`, or empty
     pub prefix: String,
-    /// The app's slug or a port
+    /// The app's slug, or a port
     pub slug_or_port: String,
     /// The agent's name, which the host of a port must have
     pub agent: Option<String>,
     /// The workspace's name
     pub workspace: String,
-    /// The owner's user name
+    /// The user name of the workspace's owner
     pub user: String,
 }
 
 impl AppName {
-    /// Whether the host is a port's: the control plane takes four or five digits for one,
-    /// with an `s` behind them for TLS
+    /// Whether the host has the form for ports
     ///
-    /// Fewer digits are a port as well, though their host is read like that of an app.
+    /// The control plane takes four or five digits for a port, and a final `s` for TLS. Fewer
+    /// digits are a port too, but their host is read like that of an app.
     #[must_use]
     pub fn is_port(&self) -> bool {
         is_port(&self.slug_or_port)
@@ -157,9 +159,9 @@ impl AppName {
 impl FromStr for AppName {
     type Err = Error;
 
-    /// Reads both forms
+    /// Parses both forms
     ///
-    /// The prefix ends with the last `---`, where hyphens are counted in threes from the
+    /// The prefix ends with the last `---`. Runs of hyphens are split into threes from the
     /// left, as the control plane does it.
     fn from_str(label: &str) -> Result<Self, Error> {
         let invalid = || Error::InvalidAppName(label.to_owned());
@@ -199,39 +201,41 @@ impl fmt::Display for AppName {
     }
 }
 
-/// Whether the agent in the host of an app is part of the request: releases of the
-/// control plane differ
+/// Whether the agent in the host of an app is part of the request
 ///
-/// A host of either form is read under both rules, and so are tokens that were signed
-/// under the other. The rule decides what is signed, as the control plane and its proxies
-/// compare tokens with their own reading of the host.
+/// Releases of the control plane differ. Hosts of both forms, and tokens that were signed
+/// under the other rule, are understood under either rule. The rule decides what is signed,
+/// because the control plane and its proxies compare a token with their own reading of the
+/// host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum AgentInHost {
-    /// Since v2.27: of a port's host alone; in that of an app it is passed over
+    /// Since v2.27: only in the host of a port; in that of an app it is ignored
     #[default]
     OfPorts,
-    /// Before v2.27: of every host
+    /// Before v2.27: in every host
     OfAll,
 }
 
-/// What a request's host stands for
+/// What the host of a request names
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostMeaning {
-    /// No app: the dashboard, or a host that is none of ours
+    /// Not an app: the dashboard, or a host outside of this deployment
     Dashboard,
-    /// An app of that name
+    /// The app of that name, whether or not it exists
     App(AppName),
     /// The host that ends app sessions
     Logout,
-    /// A host of the pattern whose label names no app
+    /// A host that fits the pattern, with a label that is not the name of an app
     Malformed(String),
 }
 
 impl HostMeaning {
-    /// What `host` stands for, given the pattern of app hosts and the hosts that are
-    /// never an app's: those of the dashboard and of this proxy
+    /// What `host` names, given the pattern of app hosts
     ///
-    /// The host must be the request's own, or come from a trusted proxy.
+    /// The `reserved` hosts are never those of apps, even if they fit the pattern: the
+    /// dashboard's and this proxy's. The host must be that of the request itself, or come from
+    /// a trusted proxy; that is not checked.
     #[must_use]
     pub fn of<'a>(
         host: &str,
@@ -252,7 +256,7 @@ impl HostMeaning {
     }
 }
 
-/// A host without port, trailing dot and white space around it
+/// The host without port, trailing dot and surrounding white space
 fn bare(host: &str) -> &str {
     let host = host.trim();
     let name = match host.rsplit_once(':') {
@@ -262,7 +266,7 @@ fn bare(host: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// A label of a host name: letters, digits, and hyphens within
+/// Whether the text is a label of a host name: letters, digits, and inner hyphens
 fn is_host_label(label: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     !label.is_empty()
@@ -271,13 +275,13 @@ fn is_host_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-/// Four or five digits, and at most one `s`
+/// Whether the text is four or five digits with at most one final `s`
 fn is_port(text: &str) -> bool {
     let digits = text.strip_suffix(['s', 'S']).unwrap_or(text);
     matches!(digits.len(), 4 | 5) && is_digits(digits)
 }
 
-/// How long the prefix of a label is
+/// The length of the prefix of a label
 fn prefix_len(label: &str) -> usize {
     let (mut end, mut hyphens) = (0, 0);
     for (at, byte) in label.bytes().enumerate() {
@@ -289,16 +293,16 @@ fn prefix_len(label: &str) -> usize {
     end
 }
 
-/// What is before the first two hyphens and behind them
+/// The text before the first two hyphens, and the text after them
 ///
-/// Every visit asks, and for so short a text a plain search is done before that of the
-/// standard library is prepared.
+/// On the path of every visit. For texts this short, comparing windows is faster than
+/// `split_once`, which has to prepare its search.
 fn cut(text: &str) -> Option<(&str, &str)> {
     let at = text.as_bytes().windows(2).position(|pair| pair == b"--")?;
     Some((text.get(..at)?, text.get(at + 2..)?))
 }
 
-/// A part of an app's name: letters and digits, and single hyphens within
+/// Whether the text can be a part of an app's name: letters, digits, and single inner hyphens
 fn is_name(part: &str) -> bool {
     !part.is_empty()
         && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -311,5 +315,5 @@ fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Below the pattern, it takes app cookies away
+/// The label of the host that removes the cookies of app sessions
 const LOGOUT_LABEL: &str = "coder-logout";

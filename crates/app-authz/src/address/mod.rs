@@ -1,7 +1,7 @@
 //! Where apps live, and where a visitor is sent
 //!
-//! [`HostMeaning`] reads which app a host names, [`Envelope`] makes the address at which a
-//! visitor signs in, and [`RedirectHosts`] checks the address to come back to.
+//! [`HostMeaning`] says which app a host names, [`Envelope`] builds the address at which a
+//! visitor signs in, and [`RedirectHosts`] checks the address that the visitor returns to.
 
 mod host;
 mod redirect;
@@ -9,4 +9,4 @@ mod url;
 
 pub use host::{AgentInHost, AppName, HostMeaning, HostPattern};
 pub use redirect::{Envelope, RedirectHosts, SignIn, auth_redirect, login};
-pub use url::{HttpUrl, Scheme, encode_query_value};
+pub use url::{HttpUrl, Scheme, UrlError, UrlErrorKind, encode_query_value};

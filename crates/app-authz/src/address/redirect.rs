@@ -5,42 +5,45 @@ use crate::app::{AccessMethod, Target};
 /// Where a visitor who is not signed in is sent
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignIn {
-    /// Nowhere: a terminal's connection cannot follow
+    /// Nowhere: the connection of a terminal cannot follow a redirect
     NotFound,
-    /// To the login page of the dashboard, whose cookies the app will see
+    /// To the login page of the dashboard, whose cookies also reach the app
     Login,
-    /// To the dashboard, which hands the app's own host a credential; this is the
-    /// address to come back to, for [`auth_redirect`]
+    /// To the dashboard, which gives the app's own host a credential
+    ///
+    /// The URL is the one to return to, for [`auth_redirect`].
     AuthRedirect(HttpUrl),
 }
 
-/// What a visitor asked of an app, and where apps live
+/// Which page of an app a visitor asked for, and where apps are served
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope<'a> {
     /// The URL of the dashboard
     pub dashboard: &'a HttpUrl,
-    /// The base of path apps: the dashboard's, or a proxy's
+    /// The URL below which apps are reached by path: the dashboard's, or a proxy's
     pub path_app_base: &'a HttpUrl,
-    /// The pattern of app hosts, where there are any; used as it is, without the port of
-    /// the base
+    /// The pattern of app hosts, if apps have hosts of their own; used as it is, without the
+    /// port of the base
     pub app_hosts: Option<&'a HostPattern>,
-    /// The host and port that the visitor asked for, under the scheme of the deployment,
-    /// where they are known to be the deployment's; the visitor comes back to them
+    /// Host and port of the request, under the scheme of the deployment; `None` unless the
+    /// host is known to belong to the deployment
+    ///
+    /// The visitor returns to them.
     pub visited: Option<&'a HttpUrl>,
-    /// The raw path within the app
+    /// The path within the app, as it is encoded in the request
     pub app_path: &'a str,
-    /// The raw query
+    /// The query, as it is encoded in the request
     pub app_query: &'a str,
 }
 
 impl Envelope<'_> {
-    /// Where to send a visitor whom [`decide`](crate::decide) refused as
+    /// Where to send a visitor whom [`decide`](crate::decide) denied as
     /// [`NotSignedIn`](crate::app::Reason::NotSignedIn)
     ///
     /// # Errors
     ///
-    /// [`Error::NoAppHosts`] for a subdomain without a pattern, and
-    /// [`Error::InvalidUrl`] if the address would climb out of the app.
+    /// [`Error::NoAppHosts`] if the request is for a subdomain and there is neither a pattern
+    /// nor a visited host, and [`Error::InvalidUrl`] if the path would leave the app.
     pub fn sign_in(&self, target: &Target<'_>) -> Result<SignIn, Error> {
         let request = &target.request;
         if request.method() == AccessMethod::Terminal {
@@ -52,15 +55,14 @@ impl Envelope<'_> {
         Ok(SignIn::AuthRedirect(self.app_url(self.base_url(target)?, target)?))
     }
 
-    /// Whether path apps are on the dashboard's very host, whatever scheme a proxy calls
-    /// it by
+    /// Whether path apps are on the host and port of the dashboard, under either scheme
     fn is_on_dashboard(&self) -> bool {
         let base = self.path_app_base;
         let port = base.clone().with_scheme(self.dashboard.scheme()).effective_port();
         base.host() == self.dashboard.host() && port == self.dashboard.effective_port()
     }
 
-    /// The URL below which the requested app lives
+    /// The URL below which the requested app is served
     fn base_url(&self, target: &Target<'_>) -> Result<HttpUrl, Error> {
         let request = target.request;
         let base = match (request.method(), self.visited) {
@@ -75,7 +77,7 @@ impl Envelope<'_> {
         base.with_path(request.base_path(), None)
     }
 
-    /// The URL the visitor asked for; the app's own query stands in for none
+    /// The URL the visitor asked for; without a query, with the default query of the app
     fn app_url(&self, base: HttpUrl, target: &Target<'_>) -> Result<HttpUrl, Error> {
         let folder = base.path().trim_end_matches('/');
         let path = format!("{folder}/{}", self.app_path.trim_start_matches('/'));
@@ -86,30 +88,29 @@ impl Envelope<'_> {
     }
 }
 
-/// The address on the dashboard that sends a visitor back to `back` with a credential
+/// The page of the dashboard that sends a visitor back to `back` with a credential
 ///
 /// # Errors
 ///
-/// None for a dashboard at the root of its host.
+/// Never fails for a dashboard at the root of its host.
 pub fn auth_redirect(dashboard: &HttpUrl, back: &HttpUrl) -> Result<HttpUrl, Error> {
     let query = format!("redirect_uri={}", encode_query_value(&back.to_string()));
     dashboard.clone().with_path("/api/v2/applications/auth-redirect", Some(&query))
 }
 
-/// The address of the login page, which says `message` and then leads back to `path`
+/// The login page of the dashboard, which shows `message` and then returns to `path`
 ///
 /// # Errors
 ///
-/// None for a dashboard at the root of its host.
+/// Never fails for a dashboard at the root of its host.
 pub fn login(dashboard: &HttpUrl, message: &str, path: &str) -> Result<HttpUrl, Error> {
     let (message, path) = (encode_query_value(message), encode_query_value(path));
     dashboard.clone().with_path("/login", Some(&format!("message={message}&redirect={path}")))
 }
 
-/// The hosts that may be handed a credential: a proxy's, or those of apps
+/// The hosts that may be given a credential: those of proxies and those of apps
 ///
-/// Kept in memory from configuration and the registered proxies; a request never adds
-/// to them.
+/// Made of configuration and the registered proxies, never of a request.
 #[derive(Clone, Debug, Default)]
 pub struct RedirectHosts {
     deployments: Vec<Deployment>,
@@ -119,7 +120,7 @@ pub struct RedirectHosts {
 struct Deployment {
     access_url: HttpUrl,
     app_hosts: Option<HostPattern>,
-    /// The dashboard's own host is never handed a credential: it has one
+    /// Whether it is the dashboard's, whose own host is never given a credential: it has one
     is_primary: bool,
 }
 
@@ -130,26 +131,26 @@ impl RedirectHosts {
         Self { deployments: vec![Deployment { access_url, app_hosts, is_primary: true }] }
     }
 
-    /// The same, with the host and the app hosts of a registered proxy
+    /// The same hosts, and the host and the app hosts of a registered proxy
     #[must_use]
     pub fn with_proxy(mut self, access_url: HttpUrl, app_hosts: Option<HostPattern>) -> Self {
         self.deployments.push(Deployment { access_url, app_hosts, is_primary: false });
         self
     }
 
-    /// Takes an address a visitor asks to be sent to, if its host is one of these
+    /// Accepts the URL that a visitor asks to be sent to, if its host is one of these
     ///
     /// The scheme becomes that of the deployment. Hosts are compared whole and without case,
-    /// and wildcards stand for one label. A proxy's own host must be on the port of its URL,
+    /// and a wildcard stands for one label. A proxy's own host must be on the port of its URL,
     /// and an app's on a port of its pattern ([`HostPattern::has_port`]).
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`] if the text is none, [`Error::ForeignHost`] if the host is
-    /// somebody else's.
+    /// [`Error::InvalidUrl`] if the text is not a URL, [`Error::ForeignHost`] if the host is
+    /// not one of these.
     pub fn check(&self, uri: &str) -> Result<HttpUrl, Error> {
         let uri: HttpUrl = uri.parse()?;
-        // Not even if it is one of the hosts of a proxy's pattern.
+        // The dashboard's host stays refused if it also fits the pattern of a proxy.
         let is_dashboards = self.deployments.iter().any(|d| d.is_primary && d.is_at(&uri));
         let of = |deployment: &&Deployment| deployment.serves(&uri);
         match self.deployments.iter().find(of) {
@@ -172,13 +173,13 @@ impl Deployment {
         })
     }
 
-    /// Whether it is on the very host of the deployment
+    /// Whether the URL is on the host and port of the deployment
     fn is_at(&self, uri: &HttpUrl) -> bool {
         uri.host() == self.access_url.host()
             && self.port_of(uri) == self.access_url.effective_port()
     }
 
-    /// The scheme will be the deployment's, and so is what a missing port means
+    /// The port of the URL; the default is that of the deployment's scheme, which it gets
     fn port_of(&self, uri: &HttpUrl) -> u16 {
         uri.clone().with_scheme(self.access_url.scheme()).effective_port()
     }

@@ -1,21 +1,23 @@
 use std::fmt;
 use std::str::FromStr;
 
+use thiserror::Error as ThisError;
+
 use crate::Error;
 
-/// An absolute `http` or `https` URL, taken apart no further than a redirect needs
+/// An absolute `http` or `https` URL, parsed only as far as a redirect needs
 ///
 /// Host, path and query stay as they were written: decoding or joining them could change
-/// what they mean. Hosts are compared without case, so two URLs that differ in the case of
-/// their hosts alone are equal. A text with a user part, a fragment, a backslash or a
-/// control character is not a URL here: browsers and servers disagree about them, and open
-/// redirects live off that.
+/// what they mean. Hosts are compared without case, so two URLs that differ only in the case
+/// of their hosts are equal. A text with a user part, a fragment, a backslash or a control
+/// character is refused: browsers and servers disagree about these, and open redirects
+/// depend on such disagreement.
 #[derive(Clone, Debug)]
 pub struct HttpUrl {
     scheme: Scheme,
     /// In lower case
     host: String,
-    /// The host as it was written, where that differs
+    /// The host as it was written, if it is not in lower case
     written: Option<String>,
     port: Option<u16>,
     /// Starts with a slash
@@ -49,19 +51,21 @@ impl Scheme {
 }
 
 impl HttpUrl {
-    /// Reads the URL of an app, which a template's author wrote for browsers: a fragment
-    /// is cut off, as it never reaches a server, and in path and query spaces, quotes,
-    /// brackets and what is not ASCII become encoded, as a browser does it
+    /// Parses the URL of an app, which the author of a template wrote for browsers
+    ///
+    /// A fragment is cut off, as it never reaches a server. In path and query, spaces,
+    /// quotes, angle brackets and characters that are not ASCII are percent-encoded, as a
+    /// browser does it.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`] if what is left is none.
+    /// [`Error::InvalidUrl`] if the rest is not a URL.
     pub fn of_app(text: &str) -> Result<Self, Error> {
         let url = text.split_once('#').map_or(text, |(url, _)| url);
         if is_sound(url) {
             return url.parse();
         }
-        // Past the scheme's own slashes.
+        // The slashes of the scheme do not begin the path.
         let host = url.find("://").map_or(0, |at| at + 3);
         let path = url[host..].find(['/', '?']).map_or(url.len(), |at| host + at);
         let (host, rest) = url.split_at(path);
@@ -72,10 +76,10 @@ impl HttpUrl {
                 byte => encoded.push(char::from(byte)),
             }
         }
-        encoded.parse().map_err(|_| Error::InvalidUrl(text.to_owned()))
+        parse(&encoded).map_err(|kind| UrlError::new(text, kind).into())
     }
 
-    /// Its scheme
+    /// The scheme
     #[must_use]
     pub const fn scheme(&self) -> Scheme {
         self.scheme
@@ -87,26 +91,26 @@ impl HttpUrl {
         &self.host
     }
 
-    /// Whether `authority`, as a `Host` header writes it, is on this host, on any port
+    /// Whether `authority`, as a `Host` header has it, names this host, on any port
     ///
-    /// Case, trailing dots and white space around it do not matter.
+    /// Case, trailing dots and surrounding white space are ignored.
     #[must_use]
     pub fn is_on(&self, authority: &str) -> bool {
         let authority = authority.trim();
-        // Hardly any host begins like another, so most need no more than this.
+        // Most hosts already differ at the beginning, so few are parsed.
         let begin = authority.get(..self.host.len());
         begin.is_some_and(|begin| begin.eq_ignore_ascii_case(&self.host))
             && split_authority(authority)
                 .is_some_and(|(host, _)| host.trim_end_matches('.').len() == self.host.len())
     }
 
-    /// The port, where it is written
+    /// The port, if the URL has one
     #[must_use]
     pub const fn port(&self) -> Option<u16> {
         self.port
     }
 
-    /// The port, written or meant by the scheme
+    /// The port of the URL, or the default port of its scheme
     #[must_use]
     pub const fn effective_port(&self) -> u16 {
         match self.port {
@@ -115,7 +119,7 @@ impl HttpUrl {
         }
     }
 
-    /// Host and port as a `Host` header writes them, in the case they were written in
+    /// Host and port as a `Host` header has them, in the case in which they were written
     #[must_use]
     pub fn authority(&self) -> String {
         let host = self.written.as_ref().unwrap_or(&self.host);
@@ -125,70 +129,74 @@ impl HttpUrl {
         }
     }
 
-    /// Scheme, host and port: what precedes the path
+    /// Scheme, host and port: everything before the path
     #[must_use]
     pub fn origin(&self) -> String {
         format!("{}://{}", self.scheme.as_str(), self.authority())
     }
 
-    /// The path as it was written, with its first slash
+    /// The path as it was written, with its leading slash
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The query as it was written
+    /// The query as it was written, without the question mark
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.query.as_deref()
     }
 
-    /// The same URL under another scheme
+    /// The same URL with another scheme
     #[must_use]
     pub const fn with_scheme(mut self, scheme: Scheme) -> Self {
         self.scheme = scheme;
         self
     }
 
-    /// The same URL on another host, written with its port if it has one
+    /// The same URL on another host: `HOST` or `HOST:PORT`
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`] if it is no host.
+    /// [`Error::InvalidUrl`] if `authority` is not a host with an optional port.
     pub fn with_authority(mut self, authority: &str) -> Result<Self, Error> {
-        let invalid = || Error::InvalidUrl(authority.to_owned());
-        (self.host, self.written, self.port) = parse_authority(authority).ok_or_else(invalid)?;
+        (self.host, self.written, self.port) = parse_authority(authority)
+            .ok_or_else(|| UrlError::new(authority, UrlErrorKind::Authority))?;
         Ok(self)
     }
 
-    /// The same URL, with a raw query
+    /// The same URL with another query, which must be encoded; empty for none
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`] if it could not stand in a URL.
+    /// [`Error::InvalidUrl`] if `query` has a character that a URL cannot have.
     pub fn with_query(mut self, query: &str) -> Result<Self, Error> {
         if !is_sound(query) {
-            return Err(Error::InvalidUrl(query.to_owned()));
+            return Err(UrlError::new(query, UrlErrorKind::Character).into());
         }
         self.query = Some(query.to_owned()).filter(|query| !query.is_empty());
         Ok(self)
     }
 
-    /// The same host, with a raw path and query
+    /// The same scheme, host and port with another path and query, which must be encoded
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`] if the path does not start with exactly one slash, has a
-    /// segment `..`, encoded or not, or if either could not stand in a URL.
+    /// [`Error::InvalidUrl`] if the path does not start with exactly one slash or has a
+    /// segment `..`, encoded or not, and if path or query has a character that it cannot have
+    /// in a URL.
     pub fn with_path(mut self, path: &str, query: Option<&str>) -> Result<Self, Error> {
-        let sound = path.starts_with('/')
-            && !path.starts_with("//")
-            && is_sound(path)
-            && !path.contains('?')
-            && query.is_none_or(is_sound)
-            && !path.split('/').any(climbs);
-        if !sound {
-            return Err(Error::InvalidUrl(path.to_owned()));
+        let broken = if !is_sound(path) || path.contains('?') || !query.is_none_or(is_sound) {
+            Some(UrlErrorKind::Character)
+        } else if !path.starts_with('/') || path.starts_with("//") {
+            Some(UrlErrorKind::Path)
+        } else if path.split('/').any(climbs) {
+            Some(UrlErrorKind::Climbs)
+        } else {
+            None
+        };
+        if let Some(kind) = broken {
+            return Err(UrlError::new(path, kind).into());
         }
         path.clone_into(&mut self.path);
         self.query = query.filter(|query| !query.is_empty()).map(str::to_owned);
@@ -210,7 +218,7 @@ impl FromStr for HttpUrl {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        parse(text).ok_or_else(|| Error::InvalidUrl(text.to_owned()))
+        parse(text).map_err(|kind| UrlError::new(text, kind).into())
     }
 }
 
@@ -224,7 +232,56 @@ impl fmt::Display for HttpUrl {
     }
 }
 
-/// Encodes a text as the value of a query parameter
+/// A text that is not a URL, or not a part of one, that is safe to send a browser to
+#[derive(Clone, Debug, ThisError, PartialEq, Eq)]
+#[error("`{text}` is not a valid url: {kind}")]
+pub struct UrlError {
+    text: String,
+    kind: UrlErrorKind,
+}
+
+impl UrlError {
+    fn new(text: &str, kind: UrlErrorKind) -> Self {
+        Self { text: text.to_owned(), kind }
+    }
+
+    /// The text as it was given
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What is wrong with the text
+    #[must_use]
+    pub const fn kind(&self) -> UrlErrorKind {
+        self.kind
+    }
+}
+
+/// What is wrong with a URL
+#[derive(Clone, Copy, Debug, ThisError, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum UrlErrorKind {
+    /// The URL is relative, or its scheme is neither `http` nor `https`
+    #[error("it does not begin with `http://` or `https://`")]
+    Scheme,
+    /// Host or port is missing or malformed, or the URL has a user part
+    #[error("its host or port is not valid")]
+    Authority,
+    /// The path does not start with exactly one slash
+    #[error("its path does not start with exactly one slash")]
+    Path,
+    /// The path has a segment `..`, encoded or not
+    #[error("its path has a segment `..`")]
+    Climbs,
+    /// The text has a character that must be encoded, or a fragment
+    #[error("it has a character that must be encoded")]
+    Character,
+}
+
+/// Encodes `value` as the value of a query parameter
+///
+/// Form encoding (`application/x-www-form-urlencoded`): a space becomes `+`.
 #[must_use]
 pub fn encode_query_value(value: &str) -> String {
     let mut encoded = String::with_capacity(value.len());
@@ -245,30 +302,30 @@ fn push_encoded(text: &mut String, byte: u8) {
     text.extend(['%', digit(byte >> 4), digit(byte & 15)]);
 }
 
-fn parse(text: &str) -> Option<HttpUrl> {
+fn parse(text: &str) -> Result<HttpUrl, UrlErrorKind> {
     if !is_sound(text) {
-        return None;
+        return Err(UrlErrorKind::Character);
     }
-    let (scheme, rest) = text.split_once("://")?;
+    let (scheme, rest) = text.split_once("://").ok_or(UrlErrorKind::Scheme)?;
     let scheme = match &*scheme.to_ascii_lowercase() {
         "http" => Scheme::Http,
         "https" => Scheme::Https,
-        _ => return None,
+        _ => return Err(UrlErrorKind::Scheme),
     };
     let (authority, path_and_query) = match rest.find(['/', '?']) {
         Some(at) => rest.split_at(at),
         None => (rest, ""),
     };
-    let (host, written, port) = parse_authority(authority)?;
+    let (host, written, port) = parse_authority(authority).ok_or(UrlErrorKind::Authority)?;
     let (path, query) = match path_and_query.split_once('?') {
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (path_and_query, None),
     };
     let path = if path.is_empty() { "/" } else { path }.to_owned();
-    Some(HttpUrl { scheme, host, written, port, path, query })
+    Ok(HttpUrl { scheme, host, written, port, path, query })
 }
 
-/// The host in lower case, the host as it is written where that differs, and the port
+/// The host in lower case, the host as it is written if that differs, and the port
 fn parse_authority(authority: &str) -> Option<(String, Option<String>, Option<u16>)> {
     let (written, port) = split_authority(authority)?;
     let host = written.to_ascii_lowercase();
@@ -302,13 +359,13 @@ fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
     Some((host, port))
 }
 
-/// Whether the text has only characters that may stand in a URL without a fragment
+/// Whether the text has only characters that a URL without a fragment may have
 fn is_sound(text: &str) -> bool {
     text.bytes()
         .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'#' | b'"' | b'<' | b'>'))
 }
 
-/// Whether a segment is `..`, however it is spelled
+/// Whether a segment of a path is `..`, encoded or not
 fn climbs(segment: &str) -> bool {
     segment.replace("%2e", ".").replace("%2E", ".") == ".."
 }

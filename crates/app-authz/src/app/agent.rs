@@ -6,34 +6,35 @@ use crate::id::AgentId;
 /// An agent of a workspace's newest build
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
-    /// Its id
+    /// The agent's id
     pub id: AgentId,
-    /// Its name, unique among the agents of a build
+    /// The agent's name, unique among the agents of a build
     pub name: String,
-    /// When it was last heard of
+    /// When the agent connected and disconnected
     pub contact: Contact,
 }
 
-/// When an agent was created and heard of, as the database has it
+/// When an agent was created, connected and disconnected, as the database has it
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contact {
-    /// When it was created
+    /// When the agent was created
     pub created_at: SystemTime,
-    /// When it first connected; never, if it did not
+    /// When the agent first connected; `None` if it never did
     pub first_connected_at: Option<SystemTime>,
-    /// When it was last connected
+    /// When the agent was last seen connected
     pub last_connected_at: Option<SystemTime>,
-    /// When it last disconnected
+    /// When the agent last disconnected
     pub disconnected_at: Option<SystemTime>,
-    /// How long it may take to connect for the first time; zero for any time
+    /// How long the agent may take to connect for the first time; zero for no limit
     pub connection_timeout: Duration,
 }
 
 impl Contact {
-    /// Whether the agent can be reached at `now`
+    /// Whether the agent is connected at `now`
     ///
-    /// `inactive_timeout` is how long a connected agent may be silent:
-    /// [`INACTIVE_TIMEOUT`] unless the deployment says otherwise.
+    /// `inactive_timeout` is how long a connected agent may go without a report:
+    /// [`INACTIVE_TIMEOUT`] unless the deployment configures it. Whether the agent answers
+    /// is not checked.
     #[must_use]
     pub fn status(&self, now: SystemTime, inactive_timeout: Duration) -> AgentStatus {
         let since = |time: SystemTime| now.duration_since(time).unwrap_or_default();
@@ -44,8 +45,8 @@ impl Contact {
                 false => AgentStatus::Connecting,
             };
         }
-        // Missing times are the beginning of time. An agent that disconnected the moment
-        // it was last connected is disconnected.
+        // A missing time counts as the earliest one. An agent that disconnected at the very
+        // time at which it was last connected is disconnected.
         let last_connected = self.last_connected_at.unwrap_or(SystemTime::UNIX_EPOCH);
         if self.disconnected_at.is_some_and(|at| at >= last_connected)
             || since(last_connected) > inactive_timeout
@@ -56,16 +57,17 @@ impl Contact {
     }
 }
 
-/// Whether an agent can be reached
+/// Whether an agent is connected
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum AgentStatus {
-    /// It can
+    /// The agent is connected
     Connected,
-    /// It has not connected yet
+    /// The agent has not connected yet, and still may
     Connecting,
-    /// It was, and is no longer
+    /// The agent was connected and no longer is
     Disconnected,
-    /// It should have connected by now
+    /// The agent did not connect within its connection timeout
     Timeout,
 }
 
@@ -80,7 +82,9 @@ impl fmt::Display for AgentStatus {
     }
 }
 
-/// How long an agent may be silent: it reports every 15 seconds, and may miss one report
+/// How long a connected agent may go without a report, by default
+///
+/// Agents report every 15 seconds, so one report may be lost.
 pub const INACTIVE_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
@@ -92,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_is_connected_as_long_as_it_reports() {
+    fn an_agent_is_connected_while_it_reports() {
         let status = |first, last, gone, now| {
             let contact = Contact {
                 created_at: at(1000).unwrap(),
@@ -112,13 +116,13 @@ mod tests {
         assert_eq!(status(at(1010), at(1020), at(1020), 1021), AgentStatus::Disconnected);
         assert_eq!(status(at(1010), None, None, 1021), AgentStatus::Disconnected);
 
-        let patient = Contact {
+        let unlimited = Contact {
             created_at: at(0).unwrap(),
             first_connected_at: None,
             last_connected_at: None,
             disconnected_at: None,
             connection_timeout: Duration::ZERO,
         };
-        assert_eq!(patient.status(at(9999).unwrap(), INACTIVE_TIMEOUT), AgentStatus::Connecting);
+        assert_eq!(unlimited.status(at(9999).unwrap(), INACTIVE_TIMEOUT), AgentStatus::Connecting);
     }
 }

@@ -4,15 +4,16 @@ use crate::app::{AccessMethod, Grant, SharingLevel, Target, Visitor};
 use crate::id::UserId;
 use crate::rbac::{Action, RoleName, Subject};
 
-/// Decides whether `subject`, or nobody, may open `target`
+/// Decides whether `subject` may open `target`; `None` is a visitor who is not signed in
 ///
 /// The subject must come from a credential that has been verified, and the target from
-/// facts no older than the request. Whether the agent is connected is not asked here.
+/// facts that are not older than the request. Neither is checked here, and neither is whether
+/// the agent is connected.
 ///
 /// # Errors
 ///
-/// A [`Denial`] with its reason. A signed-in visitor is told no more than that nothing
-/// was found, and the warnings.
+/// A [`Denial`] with the reason. Show a signed-in visitor only that nothing was found, and
+/// the warnings: the reason would reveal that the app exists.
 pub fn decide<'a>(
     target: &'a Target<'a>,
     subject: Option<&Subject>,
@@ -34,9 +35,9 @@ pub fn decide<'a>(
     };
     let permit = Permit { target, visitor: Some(subject.id()) };
 
-    // Path apps share the dashboard's host and so its cookies: whoever runs the app
-    // could act as whoever opens it. Not even a role or an access list opens another
-    // person's then.
+    // Path apps share the dashboard's host and so its cookies: an app could act as the
+    // visitor who opens it. So neither a role nor an access list opens an unshared path app
+    // of another user.
     if path
         && sharing == SharingLevel::Owner
         && subject.id() != target.workspace.owner
@@ -64,10 +65,10 @@ pub fn decide<'a>(
         let reason = if subject.may_nothing() { Reason::NoScope } else { reason };
         Err(Denial { reason, warnings })
     };
-    // A credential that could not open its bearer's own apps opens no shared one either.
-    // A workspace is imagined for the question; it has no id, so a credential limited to
-    // ids never passes, even for the workspace it names.
-    let opens_own = || subject.is_allowed(&action, &subject.imagined_workspace());
+    // A credential that could not open the user's own apps does not open shared ones either.
+    // That is checked against a hypothetical workspace of the user's own. It has no id, so a
+    // credential that is limited to ids never passes, even for a workspace that it names.
+    let opens_own = || subject.is_allowed(&action, &subject.hypothetical_workspace());
     match sharing {
         SharingLevel::Public => Ok(permit),
         SharingLevel::Owner => denied(Reason::NotShared),
@@ -81,19 +82,20 @@ pub fn decide<'a>(
     }
 }
 
-/// How a deployment departs from the default decision, which is the strict one
+/// How the decisions of a deployment differ from the defaults, which are the strict ones
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rules {
-    /// Keep the sharing level of apps that are reached by path
+    /// Apply the sharing level of apps that are reached by path, rather than treat them as
+    /// unshared
     ///
     /// Dangerous: such an app runs on the dashboard's host and can act as its visitor.
     pub allow_path_app_sharing: bool,
-    /// Let roles and access lists open other people's apps by path
+    /// Let roles and access lists open apps of other users by path
     ///
     /// Dangerous for the same reason.
     pub allow_path_app_site_owner_access: bool,
-    /// Leave the access lists of workspaces aside
+    /// Ignore the access lists of workspaces
     pub disable_workspace_sharing: bool,
     /// Cap the sharing level of ports at the widest level that the template allows
     ///
@@ -149,7 +151,7 @@ impl Rules {
 
 /// Proof that a visitor may open a target
 ///
-/// Only [`decide`] makes one:
+/// Only [`decide`] builds one:
 ///
 /// ```compile_fail
 /// fn forge<'a>(target: &'a app_authz::Target<'a>) -> app_authz::Permit<'a> {
@@ -157,7 +159,7 @@ impl Rules {
 /// }
 /// ```
 ///
-/// What signs an app token demands one, so no token goes out undecided.
+/// Signing an app token requires a permit, so every token stands for a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit<'a> {
     target: &'a Target<'a>,
@@ -165,13 +167,13 @@ pub struct Permit<'a> {
 }
 
 impl<'a> Permit<'a> {
-    /// What may be opened
+    /// The target that may be opened
     #[must_use]
     pub const fn target(&self) -> &'a Target<'a> {
         self.target
     }
 
-    /// Who may open it; nobody in particular where it is public
+    /// The user who may open the target; `None` for a visitor who is not signed in
     #[must_use]
     pub const fn visitor(&self) -> Option<UserId> {
         self.visitor
@@ -191,7 +193,7 @@ impl<'a> Permit<'a> {
     }
 }
 
-/// A refusal, with what a visitor and an operator learn from it
+/// The decision that a target may not be opened
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
     reason: Reason,
@@ -199,13 +201,13 @@ pub struct Denial {
 }
 
 impl Denial {
-    /// Why, for the log and the audit; the visitor is not told
+    /// The reason, for logs and the audit; do not show it to the visitor
     #[must_use]
     pub const fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// What of the deployment's configuration stood in the way, for the visitor
+    /// Settings of the deployment that affected the decision, to show to the visitor
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
@@ -224,18 +226,17 @@ impl std::error::Error for Denial {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Nobody is signed in, and it is not public: signing in may help
+    /// The visitor is not signed in and the app is not public; signing in may help
     NotSignedIn,
-    /// It is reached by path and belongs to somebody else
+    /// The app is reached by path and belongs to another user
     PathAppOfAnother,
-    /// It is not shared, and neither role nor access list opens it
+    /// The app is not shared, and neither a role nor an access list opens it
     NotShared,
-    /// It is shared, but roles and credential would not even let the visitor open an app
-    /// of their own
+    /// The app is shared, but this credential could not open even the user's own apps
     OwnAppsRefused,
-    /// It is shared within an organization the visitor is no member of
+    /// The app is shared within an organization that the visitor is not a member of
     NotMember,
-    /// It is not public, and the visitor's credential permits nothing at all
+    /// The app is not public, and the visitor's credential permits nothing
     NoScope,
 }
 
@@ -257,29 +258,34 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotSignedIn => "nobody is signed in, and the app is not public",
-            Self::PathAppOfAnother => "the path-based app belongs to somebody else",
-            Self::NotShared => "neither role nor access list opens the app, and it is not shared",
-            Self::OwnAppsRefused => "the app is shared, but not even an own one could be opened",
-            Self::NotMember => "the app is shared within an organization of others",
+            Self::NotSignedIn => "the visitor is not signed in, and the app is not public",
+            Self::PathAppOfAnother => "the path-based app belongs to another user",
+            Self::NotShared => {
+                "the app is not shared, and neither a role nor an access list opens it"
+            }
+            Self::OwnAppsRefused => {
+                "the app is shared, but this credential could not open even the user's own apps"
+            }
+            Self::NotMember => {
+                "the app is shared within an organization that the visitor is not a member of"
+            }
             Self::NoScope => "the credential permits nothing",
         })
     }
 }
 
-/// What of a deployment's configuration stood in the way
+/// A setting of the deployment that affected a decision
 ///
-/// Printed, it is the control plane's own sentence. It holds no input of the visitor.
+/// `Display` prints the sentence of the control plane. It has no input of the visitor in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Warning {
-    /// The app is shared more widely than apps reached by path may be
+    /// The app is treated as unshared, because it is reached by path
     SharingLevelForcedToOwner {
-        /// The level it is shared at
+        /// The level at which the app is shared
         configured: SharingLevel,
     },
-    /// The visitor holds the site role `owner`, which does not open other people's apps
-    /// by path
+    /// The visitor has the site role `owner`, which does not open apps of other users by path
     PathAppSiteOwnerBlocked,
 }
 

@@ -5,21 +5,22 @@ use crate::address::AgentInHost;
 use crate::app::{AppRequest, WorkspaceFacts};
 use crate::credential::{KeyHolder, SessionToken};
 
-/// Answers what there is to know about an app request
+/// Looks up the facts of an app request
 ///
-/// One question, one round trip: an implementation over SQL issues a single statement,
-/// so that the facts are of one moment. They may come from a replica only where its
-/// staleness cannot grant access: never the keys, nor which build is the newest.
+/// One query, one round trip: an implementation over SQL runs a single statement, so that all
+/// facts are of the same moment. Facts may come from a replica only if stale ones cannot grant
+/// access: never the keys, nor which build is the newest.
 ///
-/// An error is an error: it is never to be taken for "nobody is signed in".
+/// A caller must not treat an error as a visitor who is not signed in.
 pub trait Directory: Sync {
-    /// Why the question could not be answered
+    /// Why the query failed
     type Error: Error + Send + Sync + 'static;
 
-    /// The workspace the request names, and the holders of the keys with the tokens' ids
+    /// Returns the workspace that the request names, and the holders of the keys with the
+    /// tokens' ids
     ///
-    /// Of the workspace's apps and port shares those suffice that have the slug or the port
-    /// of the request, and of the agents of a terminal request the one it names.
+    /// Apps and port shares may be limited to those with the slug or the port of the request,
+    /// and the agents of a terminal request to the one it names.
     fn app_access(
         &self,
         request: &AppRequest,
@@ -27,18 +28,21 @@ pub trait Directory: Sync {
     ) -> impl Future<Output = Result<AppFacts, Self::Error>> + Send;
 }
 
-/// The facts of an app request, none of them verified yet
+/// The facts of an app request, none of them verified
 ///
 /// [`resolve`](crate::resolve) finds the target in the workspace, and
-/// [`identify`](crate::credential::identify) the visitor among the holders. Requests that are
-/// answered together share what they have in common: the visitors of a page ask for the
-/// same workspace, under the same session.
+/// [`identify`](crate::credential::identify) the visitor among the holders. Both are shared
+/// between requests that are answered together: a page makes many requests for one workspace
+/// in one session.
+///
+/// The structs of facts are exhaustive on purpose: a store that does not supply a new fact
+/// should not compile.
 #[derive(Clone, Debug, Default)]
 pub struct AppFacts {
-    /// The workspace and what runs in it; nothing if the request names none
+    /// The workspace and what runs in it; `None` if no workspace has that name
     pub workspace: Option<Arc<WorkspaceFacts>>,
-    /// For each token whose id is known, the key and its holder, in any order
+    /// The key and its holder for each token whose id is known, in any order
     pub holders: Vec<Arc<KeyHolder>>,
-    /// Whose hosts name an agent, by the release of the control plane
+    /// How agents in hosts are read, by the release of the control plane
     pub agent_in_host: AgentInHost,
 }

@@ -3,10 +3,9 @@ use crate::id::{AgentId, UserId, WorkspaceId};
 
 /// What a [`Permit`](crate::Permit) proves: who may open what, and where it is served
 ///
-/// A signed token carries the same facts, so that a caller treats a visit that was just
-/// decided like one that presents a token
-/// ([`AppToken::grant`](crate::token::AppToken::grant)). The value alone proves nothing:
-/// only a permit is signed.
+/// An app token carries the same facts ([`AppToken::grant`](crate::token::AppToken::grant)),
+/// so that a caller handles a visit that was just decided like one that presents a token. The
+/// value alone proves nothing: only a permit can be signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grant {

@@ -1,8 +1,7 @@
 //! What a request leads to, and whether a subject may open it
 //!
-//! [`resolve`] finds the [`Target`] of an [`AppRequest`] in the facts that a [`Directory`]
-//! has, and [`decide`] answers with a [`Permit`] or a [`Denial`]. Nothing else builds a
-//! permit.
+//! [`resolve`] finds the [`Target`] of an [`AppRequest`] among the facts that a [`Directory`]
+//! has. [`decide`] answers with a [`Permit`] or a [`Denial`]; nothing else builds a permit.
 
 mod agent;
 mod decision;

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use crate::Error;
 
-/// A port of an agent as a request names it: `8080`, or `8080s` over TLS
+/// A port of an agent as a request names it: `8080`, or `8080s` for TLS
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Port {
     number: u16,
@@ -11,19 +11,19 @@ pub struct Port {
 }
 
 impl Port {
-    /// The number
+    /// The port number
     #[must_use]
     pub const fn number(self) -> u16 {
         self.number
     }
 
-    /// Whether the agent keeps the port to itself, so that no app can be there
+    /// Whether the port is reserved, so that no app can be reached on it
     #[must_use]
     pub const fn is_reserved(self) -> bool {
         self.number < MIN_PORT
     }
 
-    /// Where the agent serves it
+    /// The address at which the agent serves the port
     #[must_use]
     pub fn url(self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
@@ -34,7 +34,7 @@ impl Port {
 impl FromStr for Port {
     type Err = Error;
 
-    /// Reads digits with at most one `s` behind; everything else is a slug
+    /// Parses digits with at most one `s` after them; any other text is a slug
     fn from_str(text: &str) -> Result<Self, Error> {
         let digits = text.strip_suffix('s').unwrap_or(text);
         let number = match digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -52,7 +52,7 @@ impl fmt::Display for Port {
     }
 }
 
-/// The control plane reserves the ports below
+/// The first port that the control plane does not reserve
 const MIN_PORT: u16 = 9;
 
 #[cfg(test)]
@@ -61,7 +61,7 @@ mod tests {
 
     // scenario 133
     #[test]
-    fn digits_are_a_port_and_all_else_is_a_slug() {
+    fn digits_are_a_port_and_other_texts_are_slugs() {
         for (text, url) in [
             ("8080", "http://127.0.0.1:8080"),
             ("8080s", "https://127.0.0.1:8080"),

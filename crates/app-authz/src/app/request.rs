@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error as ThisError;
@@ -8,19 +9,22 @@ use crate::address::{AgentInHost, AppName};
 use crate::id::{AgentId, parse_uuid};
 
 /// How an app is reached
+///
+/// Exhaustive on purpose: every caller treats the methods differently, so a new one is a
+/// breaking change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AccessMethod {
-    /// Below a path of the dashboard's or a proxy's own host, which all apps share
+    /// An app below a path of the dashboard's or a proxy's own host, which all apps share
     Path,
-    /// On a host of its own
+    /// An app or a port on a host of its own
     Subdomain,
     /// The web terminal of an agent
     Terminal,
 }
 
 impl AccessMethod {
-    /// The method as it is sent and signed
+    /// The label that is sent and signed
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,53 +43,52 @@ impl fmt::Display for AccessMethod {
 
 /// An app request as a server or a proxy wrote it, field by field
 ///
-/// Nothing here is known to be sound. [`normalize`](Self::normalize) and then
-/// [`check`](Self::check) make an [`AppRequest`] of it.
+/// Nothing is checked yet. [`normalize`](Self::normalize) and [`check`](Self::check) turn it
+/// into an [`AppRequest`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UncheckedRequest {
     /// `path`, `subdomain` or `terminal`
     #[serde(deserialize_with = "or_empty")]
     pub access_method: String,
-    /// What precedes the app's own path
+    /// The part of the path before the app's own path
     #[serde(deserialize_with = "or_empty")]
     pub base_path: String,
-    /// What precedes the app in a subdomain, with its `---`
+    /// The part of a subdomain before the name of the app, with its `---`
     #[serde(deserialize_with = "or_empty")]
     pub app_prefix: String,
     /// The owner of the workspace
     #[serde(deserialize_with = "or_empty")]
     pub username_or_id: String,
-    /// `WORKSPACE.AGENT` as one piece of a path; never sent
+    /// `WORKSPACE.AGENT` as one segment of a path; never sent
     #[serde(skip)]
     pub workspace_and_agent: String,
     /// The workspace
     #[serde(deserialize_with = "or_empty")]
     pub workspace_name_or_id: String,
-    /// The agent, which may be left out
+    /// The agent; empty if the request does not name one
     #[serde(deserialize_with = "or_empty")]
     pub agent_name_or_id: String,
-    /// Whether names were read from a host, and so have no case; never sent
+    /// Whether names were read from a host, so that they are compared without case; never sent
     #[serde(skip)]
     pub is_of_host: bool,
-    /// The agent that the host of an app names; never sent, as newer control planes pass
-    /// over it
+    /// The agent in the host of an app; never sent, as newer control planes ignore it
     #[serde(skip)]
     pub agent_in_host: String,
-    /// The app's slug or a port
+    /// The app's slug, or a port
     #[serde(deserialize_with = "or_empty")]
     pub app_slug_or_port: String,
 }
 
-/// Reads a field that may be null, as whoever knows no value for it writes
+/// Reads a field that may be null: some servers write null for an empty field
 fn or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 impl From<AppName> for UncheckedRequest {
-    /// The request for the root of the host of that name
+    /// The request for the root of the host with that name
     ///
-    /// The agent is part of it where it is a port's, as under [`AgentInHost::OfPorts`].
+    /// The agent is part of the request only for a port, as under [`AgentInHost::OfPorts`].
     fn from(name: AppName) -> Self {
         let is_port = name.is_port();
         let agent = name.agent.unwrap_or_default();
@@ -109,8 +112,8 @@ impl From<AppName> for UncheckedRequest {
 impl UncheckedRequest {
     /// The same request in the form in which requests are compared
     ///
-    /// Workspace and agent are parted at the first dot, and the base path ends in a
-    /// slash. Nothing is decoded or changed in case. Doing it twice changes nothing.
+    /// Workspace and agent are split at the first dot, and the base path ends in a slash.
+    /// Nothing is decoded, and case is kept. Normalising twice changes nothing.
     #[must_use]
     pub fn normalize(mut self) -> Self {
         if !self.workspace_and_agent.is_empty() {
@@ -129,14 +132,13 @@ impl UncheckedRequest {
         self
     }
 
-    /// Takes the request if it is sound
+    /// Accepts the request if it follows the rules
     ///
-    /// This looks at the request alone: whether anything of that name exists is not
-    /// asked here.
+    /// Whether anything with these names exists is not checked.
     ///
     /// # Errors
     ///
-    /// The first rule it breaks, as [`Error::InvalidRequest`].
+    /// [`Error::InvalidRequest`] with the first rule that the request breaks.
     pub fn check(self) -> Result<AppRequest, Error> {
         let method = match &*self.access_method {
             "path" => AccessMethod::Path,
@@ -171,7 +173,7 @@ impl UncheckedRequest {
             // Slugs are in lower case.
             let is_lowered = self.is_of_host && slug.bytes().any(|byte| byte.is_ascii_uppercase());
             let slug = is_lowered.then(|| slug.to_ascii_lowercase());
-            return Ok(AppRequest { method, terminal: None, slug, fields: self });
+            return Ok(AppRequest { slug, ..AppRequest::new(method, None, self) });
         };
         Err(fault.into())
     }
@@ -186,39 +188,50 @@ impl UncheckedRequest {
         }
         let agent = parse_uuid(&self.agent_name_or_id)
             .ok_or_else(|| RequestError::AgentId(self.agent_name_or_id.clone()))?;
-        let (method, terminal) = (AccessMethod::Terminal, Some(AgentId(agent)));
-        Ok(AppRequest { method, terminal, slug: None, fields: self })
+        Ok(AppRequest::new(AccessMethod::Terminal, Some(AgentId(agent)), self))
     }
 }
 
-/// A request for an app, a port or a terminal that is sound in itself
+/// A request for an app, a port or a terminal that follows the rules
 ///
-/// Two requests are the same if all their fields are, as texts: an id and the name of
-/// the same thing differ, and so do `8080` and `08080`.
+/// Requests are compared field by field, as texts: the name and the id of the same workspace
+/// differ, and so do `8080` and `08080`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppRequest {
     method: AccessMethod,
     /// The agent of a terminal request
     terminal: Option<AgentId>,
-    /// The slug or port to look for, where the one that was written differs
+    /// The slug in lower case, if it was written with capitals in a host
     slug: Option<String>,
-    fields: UncheckedRequest,
+    is_of_host: bool,
+    agent_in_host: String,
+    /// The fields that are sent and signed; `is_of_host` and `agent_in_host` are not among them
+    ///
+    /// Shared, because each token that is signed for the request keeps them.
+    fields: Arc<UncheckedRequest>,
 }
 
 impl AppRequest {
+    fn new(method: AccessMethod, terminal: Option<AgentId>, mut fields: UncheckedRequest) -> Self {
+        let agent_in_host = std::mem::take(&mut fields.agent_in_host);
+        let is_of_host = std::mem::take(&mut fields.is_of_host);
+        let fields = Arc::new(fields);
+        Self { method, terminal, slug: None, is_of_host, agent_in_host, fields }
+    }
+
     /// How the app is reached
     #[must_use]
     pub const fn method(&self) -> AccessMethod {
         self.method
     }
 
-    /// What precedes the app's own path; ends in a slash once normalised
+    /// The part of the path before the app's own path; ends in a slash once normalised
     #[must_use]
     pub fn base_path(&self) -> &str {
         &self.fields.base_path
     }
 
-    /// What precedes the app in a subdomain, with its `---`, or nothing
+    /// The part of a subdomain before the name of the app, with its `---`; may be empty
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.fields.app_prefix
@@ -239,39 +252,37 @@ impl AppRequest {
     /// The agent, by name or id, if the request or the host of its app names one
     #[must_use]
     pub fn agent(&self) -> Option<&str> {
-        let named = [&self.fields.agent_name_or_id, &self.fields.agent_in_host];
+        let named = [&self.fields.agent_name_or_id, &self.agent_in_host];
         named.into_iter().map(|agent| &**agent).find(|agent| !agent.is_empty())
     }
 
-    /// The agent that the host of an app names and the request does not
+    /// The agent in the host of an app, if the request itself does not name one
     pub(crate) fn agent_in_host(&self) -> Option<&str> {
-        let fields = &self.fields;
-        let is_named = fields.agent_name_or_id.is_empty() && !fields.agent_in_host.is_empty();
-        is_named.then_some(&*fields.agent_in_host)
+        let is_named = self.signed_agent().is_empty() && !self.agent_in_host.is_empty();
+        is_named.then_some(&*self.agent_in_host)
     }
 
-    /// Whether names were read from a host, which has no case
+    /// Whether names were read from a host, so that they are compared without case
     pub(crate) const fn is_of_host(&self) -> bool {
-        self.fields.is_of_host
+        self.is_of_host
     }
 
-    /// The agent as it is signed; empty if it is left out
+    /// The agent as it is signed; empty if the request does not name one
     pub(crate) fn signed_agent(&self) -> &str {
         &self.fields.agent_name_or_id
     }
 
-    /// The app's slug or a port; empty for a terminal
+    /// The app's slug, or a port; empty for a terminal
     ///
-    /// In lower case if it was read from a host, which has no case. What is sent and signed
-    /// is as it was written.
+    /// In lower case if it was read from a host. It is sent and signed as it was written.
     #[must_use]
     pub fn slug_or_port(&self) -> &str {
         self.slug.as_ref().unwrap_or(&self.fields.app_slug_or_port)
     }
 
-    /// The host of the requested app or port, with the parts as they were written
+    /// The name of the host of the requested app or port, with the parts as they were written
     ///
-    /// `agent` is the name of the agent that was found: the host of a port must name it.
+    /// `agent` is the name of the agent that was found, for a port: its host must have one.
     pub(crate) fn host_name(&self, agent: &str) -> AppName {
         let named = self.agent().map(str::to_owned);
         let name = AppName {
@@ -287,56 +298,46 @@ impl AppRequest {
         }
     }
 
-    /// The same request as a control plane with that rule reads it from the host of an app
+    /// The same request as a control plane with that rule reads it from a host
     ///
-    /// A request from a host is one under [`AgentInHost::OfPorts`] at first. What it leads
-    /// to does not depend on the rule, but what is signed does.
+    /// Requests are read from a host under [`AgentInHost::OfPorts`]. The rule does not change
+    /// what the request leads to, but what is signed.
     #[must_use]
     pub fn under(mut self, rule: AgentInHost) -> Self {
         if rule == AgentInHost::OfAll && self.fields.agent_name_or_id.is_empty() {
-            self.fields.agent_name_or_id = std::mem::take(&mut self.fields.agent_in_host);
+            let fields = Arc::make_mut(&mut self.fields);
+            fields.agent_name_or_id = std::mem::take(&mut self.agent_in_host);
         }
         self
     }
 
-    /// The request as a token carries it: without what is never signed
+    /// The request as a token carries it: without the fields that are not signed
     pub(crate) fn to_signed(&self) -> Self {
-        let fields = &self.fields;
         Self {
             method: self.method,
             terminal: self.terminal,
             slug: None,
-            fields: UncheckedRequest {
-                access_method: fields.access_method.clone(),
-                base_path: fields.base_path.clone(),
-                app_prefix: fields.app_prefix.clone(),
-                username_or_id: fields.username_or_id.clone(),
-                workspace_and_agent: String::new(),
-                workspace_name_or_id: fields.workspace_name_or_id.clone(),
-                agent_name_or_id: fields.agent_name_or_id.clone(),
-                is_of_host: false,
-                agent_in_host: String::new(),
-                app_slug_or_port: fields.app_slug_or_port.clone(),
-            },
+            is_of_host: false,
+            agent_in_host: String::new(),
+            fields: Arc::clone(&self.fields),
         }
     }
 
     /// The same request with another base path
     pub(crate) fn with_base_path(mut self, base_path: &str) -> Self {
-        base_path.clone_into(&mut self.fields.base_path);
+        base_path.clone_into(&mut Arc::make_mut(&mut self.fields).base_path);
         self
     }
 
-    /// Whether both are the same request, as texts
+    /// Whether both requests are the same, as texts
     ///
-    /// A base path with and without its last slash is the same, and an agent in the host
-    /// of an app does not count.
+    /// The last slash of the base path is ignored, and so is an agent in the host of an app.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         self.matches_beside_agent(other) && self.signed_agent() == other.signed_agent()
     }
 
-    /// Whether both are the same request, as texts, whatever their agents are
+    /// Whether both requests are the same but for their agents, as texts
     pub(crate) fn matches_beside_agent(&self, other: &Self) -> bool {
         let base = |request: &Self| match request.base_path().strip_suffix('/') {
             Some(base) => base.len(),
@@ -351,13 +352,17 @@ impl AppRequest {
             && own.app_slug_or_port == others.app_slug_or_port
     }
 
-    /// The request field by field, to be sent or signed
+    /// The fields of the request, to send or sign
     #[must_use]
     pub fn to_unchecked(&self) -> UncheckedRequest {
-        self.fields.clone()
+        UncheckedRequest {
+            is_of_host: self.is_of_host,
+            agent_in_host: self.agent_in_host.clone(),
+            ..UncheckedRequest::clone(&self.fields)
+        }
     }
 
-    /// The agent of a terminal
+    /// The agent of a terminal request; `None` for an app or a port
     #[must_use]
     pub const fn terminal(&self) -> Option<AgentId> {
         self.terminal
@@ -367,7 +372,7 @@ impl AppRequest {
 impl TryFrom<UncheckedRequest> for AppRequest {
     type Error = Error;
 
-    /// Normalises and then checks
+    /// Normalises and checks the request
     fn try_from(request: UncheckedRequest) -> Result<Self, Error> {
         request.normalize().check()
     }
@@ -379,49 +384,49 @@ impl Serialize for AppRequest {
     }
 }
 
-/// The rule a request breaks; a server wrote it, so it is the server's fault
+/// The rule that an app request breaks
 ///
-/// The messages are those of the control plane, with the input as it prints it.
+/// Requests are written by servers, so this is a mistake of a server. The messages are those
+/// of the control plane, with the input as it prints it.
 #[derive(Clone, Debug, ThisError, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// Not one of the three methods
+    /// The access method is not one of the three
     #[error("invalid access method: {0:?}")]
     AccessMethod(String),
-    /// No base path, which only a request that was never normalised lacks
+    /// The base path is empty, which happens only to a request that was not normalised
     #[error("base path is required")]
     NoBasePath,
-    /// Workspace and agent are still in one piece
-    #[error("workspace and agent are not parted, the request was checked before it was normalised")]
+    /// Workspace and agent are still one segment
+    #[error("workspace and agent are not split, the request was checked before it was normalised")]
     NotNormalized,
-    /// A terminal is named by its agent alone
+    /// A terminal request names more than its agent
     #[error(
         "cannot specify any fields other than access method, base path and agent for a terminal"
     )]
     TerminalFields,
-    /// A terminal without an agent
+    /// A terminal request does not name an agent
     #[error("agent name or ID is required")]
     NoAgent,
-    /// A terminal is named by the agent's id, in its hyphenated form
+    /// The agent of a terminal request is not a hyphenated UUID
     #[error("invalid agent name or ID {0:?}, must be a UUID")]
     AgentId(String),
-    /// No owner
+    /// The request does not name the owner of the workspace
     #[error("username or ID is required")]
     NoUser,
-    /// Whoever `me` is differs from caller to caller, and tokens are not compared by
-    /// caller
+    /// `me` is relative to the caller, and a token must mean the same for every caller
     #[error("username cannot be \"me\" in app requests")]
     Me,
-    /// No workspace
+    /// The request does not name a workspace
     #[error("workspace name or ID is required")]
     NoWorkspace,
-    /// Neither slug nor port
+    /// The request names neither a slug nor a port
     #[error("app slug or port is required")]
     NoSlugOrPort,
-    /// A prefix belongs to a subdomain
+    /// The request has a prefix but is not for a subdomain
     #[error("prefix is only valid for subdomain apps")]
     PrefixWithoutSubdomain,
-    /// A prefix ends where the app begins
+    /// The prefix does not end in `---`
     #[error("prefix must have a trailing '---'")]
     PrefixWithoutHyphens,
 }

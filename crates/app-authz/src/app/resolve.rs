@@ -13,12 +13,13 @@ use crate::id::{AgentId, AppId, UserId, parse_uuid};
 /// Finds what a request leads to, among the facts that a directory has for it
 ///
 /// `workspace` is `None` if the directory does not know the user, the workspace or the
-/// agent of the request. Who may open the target is not checked here, but the level at which
-/// a port is shared is capped here if `rules` [say so](Rules::enforce_max_port_sharing).
+/// agent of the request. The sharing level of a port is capped if
+/// [`Rules::enforce_max_port_sharing`] is set. Whether the visitor may open the target is not
+/// checked.
 ///
 /// # Errors
 ///
-/// An [`ResolveError`] with the reason.
+/// A [`ResolveError`] if the request does not lead to an app, a port or a terminal.
 pub fn resolve<'a>(
     request: &'a AppRequest,
     workspace: Option<&'a WorkspaceFacts>,
@@ -86,7 +87,7 @@ pub fn resolve<'a>(
     Ok(target(agent, Some(app.id), Cow::Borrowed(&app.url), app.sharing))
 }
 
-/// The agent of that id or name; a name that was read from a host has no case
+/// The agent with that id or name; a name that was read from a host is compared without case
 fn find_agent<'a>(agents: &'a [Agent], name: &str, is_of_host: bool) -> Option<&'a Agent> {
     if let Some(id) = parse_uuid(name).map(AgentId) {
         return agents.iter().find(|agent| agent.id == id);
@@ -96,31 +97,32 @@ fn find_agent<'a>(agents: &'a [Agent], name: &str, is_of_host: bool) -> Option<&
     exact.or_else(|| agents.iter().find(alike))
 }
 
-/// What a directory knows about the workspace a request names
+/// What a directory knows about the workspace that a request names
 ///
-/// The workspace is found by id, or by owner and name, and a deleted one is not found; the
-/// agents are those of its newest build that are not deleted. For a terminal it is the
-/// workspace of that agent, if the agent is one of these.
+/// The workspace is found by id, or by owner and name; a deleted one is not found. The agents
+/// are those of its newest build that are not deleted. For a terminal it is the workspace of
+/// the agent, if the agent is one of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkspaceFacts {
-    /// The user the request names: by id, deleted or not, or by name among those not
-    /// deleted, in any case. For a terminal, the owner.
+    /// The user that the request names; for a terminal, the owner
+    ///
+    /// By id, deleted or not, or by name without case, among users that are not deleted.
     pub asked_owner: UserId,
-    /// The workspace
+    /// The workspace itself
     pub workspace: Workspace,
-    /// What its newest build does
+    /// What the newest build does
     pub transition: Transition,
-    /// The agents of that build
+    /// The agents of the newest build
     pub agents: Vec<Agent>,
-    /// The apps of those agents, in the order of their slugs
+    /// The apps of these agents, sorted by slug
     pub apps: Vec<App>,
-    /// Shares of the workspace's ports
+    /// The shared ports of the workspace
     pub port_shares: Vec<PortShare>,
-    /// Who answers for sharing across origins, as the template says
+    /// Which side answers cross-origin requests, as the template configures it
     pub cors: CorsBehavior,
     /// The widest level at which the template lets ports be shared, if it sets one
     ///
-    /// It counts under [`Rules::enforce_max_port_sharing`].
+    /// Only [`Rules::enforce_max_port_sharing`] applies it.
     pub max_port_sharing: Option<SharingLevel>,
 }
 
@@ -138,19 +140,20 @@ impl WorkspaceFacts {
 
 /// What a build does to its workspace
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Transition {
-    /// Starts it
+    /// The build starts the workspace
     Start,
-    /// Stops it
+    /// The build stops the workspace
     Stop,
-    /// Deletes it
+    /// The build deletes the workspace
     Delete,
 }
 
 impl FromStr for Transition {
     type Err = Error;
 
-    /// Reads the transition as it is stored
+    /// Parses the label in the database
     fn from_str(text: &str) -> Result<Self, Error> {
         match text {
             "start" => Ok(Self::Start),
@@ -163,73 +166,72 @@ impl FromStr for Transition {
 
 /// An app of an agent
 ///
-/// Whether it is healthy or hidden, and whether it wants a subdomain, does not matter to
-/// who may open it.
+/// Health, visibility and the wish for a subdomain are left out: they do not change who may
+/// open the app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct App {
-    /// Its id
+    /// The app's id
     pub id: AppId,
-    /// The agent it runs on
+    /// The agent that runs the app
     pub agent: AgentId,
-    /// Its slug, unique among the apps of one agent
+    /// The app's slug, unique among the apps of one agent
     pub slug: String,
-    /// Where the agent serves it; empty for a command
+    /// The address at which the agent serves the app; empty for a command
     pub url: String,
-    /// Whether it is a mere link to somewhere else
+    /// Whether the app is only a link to an address elsewhere
     pub external: bool,
-    /// Whom it is shared with
+    /// The level at which the app is shared
     pub sharing: SharingLevel,
 }
 
-/// A port shared by its number, over TLS and without
+/// A port that is shared by its number, with and without TLS
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortShare {
-    /// The agent, by its name: builds come and go, and names stay
+    /// The name of the agent: each build has new agent ids, and names stay
     pub agent_name: String,
-    /// The number
+    /// The port number
     pub port: u16,
-    /// Whom it is shared with
+    /// The level at which the port is shared
     pub sharing: SharingLevel,
 }
 
-/// Why a request leads nowhere
+/// Why a request does not lead to an app, a port or a terminal
 #[derive(Clone, Copy, Debug, ThisError, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ResolveError {
-    /// No such user or workspace
+    /// The user or the workspace does not exist
     #[error("no such user or workspace")]
     NoWorkspace,
-    /// The workspace was named by its id, under a user who does not own it
+    /// The request names the workspace by id, and a user who does not own it
     #[error("the workspace belongs to another user than the one named")]
     NotOwner,
     /// The newest build stops the workspace
     #[error("the workspace is stopped")]
     Stopped,
-    /// The newest build has no agent, or none of that name or id
+    /// The newest build has no agents, or none with that name or id
     #[error("no such agent")]
     NoAgent,
-    /// A port was asked for by path, where it would run on the dashboard's host
+    /// The request is for a port by path, which would be served on the dashboard's host
     #[error("ports are not reached by path")]
     PortByPath,
-    /// A port was asked for without an agent, and there is not just one
+    /// The request is for a port without an agent, and the workspace has several agents
     #[error("a port needs an agent, as the workspace has several")]
     AgentNeeded,
-    /// No app of that slug, or one that is served elsewhere
+    /// No app has that slug, or it is served elsewhere
     #[error("no such app")]
     NoApp,
-    /// The app is a command and serves nothing
+    /// The app is a command, which has no URL
     #[error("the app has no url")]
     NoUrl,
-    /// The app's URL is none
+    /// The app's URL is not valid
     #[error("the url of the app is not valid")]
     InvalidUrl,
 }
 
 impl ResolveError {
-    /// Whether the visitor is to be told that nothing is there
+    /// Whether to answer that nothing was found
     ///
-    /// The others speak of a workspace that exists; only [`Stopped`](Self::Stopped) is
-    /// told to everybody.
+    /// The other variants reveal that the workspace exists.
     #[must_use]
     pub const fn is_not_found(self) -> bool {
         matches!(self, Self::NoWorkspace | Self::NotOwner | Self::NoAgent | Self::NoApp)

@@ -3,29 +3,31 @@ use std::str::FromStr;
 
 use crate::Error;
 
-/// Whom an app or port is shared with; the levels are ordered, narrowest first
+/// With whom an app or a port is shared; levels are ordered from the narrowest to the widest
 ///
-/// Sharing with named users and groups is not a level: that is the workspace's access
-/// list, and counts at every level.
+/// Sharing with named users and groups is not a level: the workspace's access list does
+/// that, at every level.
+///
+/// Non-exhaustive, as the control plane adds levels: `organization` came with v2.24.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SharingLevel {
-    /// The owner of the workspace, and whom roles or the access list let in
+    /// The owner of the workspace, and users whom roles or the access list allow
     #[default]
     Owner,
-    /// Members of the workspace's organization
+    /// The members of the workspace's organization
     Organization,
-    /// Everybody who is signed in
+    /// All users who are signed in
     Authenticated,
-    /// Everybody
+    /// All visitors, signed in or not
     Public,
 }
 
 impl SharingLevel {
-    /// Every level, narrowest first
-    pub const ALL: [Self; 4] = [Self::Owner, Self::Organization, Self::Authenticated, Self::Public];
+    /// All levels, the narrowest first
+    pub const ALL: &[Self] = &[Self::Owner, Self::Organization, Self::Authenticated, Self::Public];
 
-    /// The level as it is stored
+    /// The label in the database
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -40,13 +42,13 @@ impl SharingLevel {
 impl FromStr for SharingLevel {
     type Err = Error;
 
-    /// Reads a stored level; an empty one is the owner's
+    /// Parses the label in the database; an empty text is [`Owner`](Self::Owner)
     fn from_str(level: &str) -> Result<Self, Error> {
         if level.is_empty() {
             return Ok(Self::Owner);
         }
-        let known = Self::ALL.into_iter().find(|known| known.as_str() == level);
-        known.ok_or_else(|| Error::UnknownSharingLevel(level.to_owned()))
+        let known = Self::ALL.iter().find(|known| known.as_str() == level);
+        known.copied().ok_or_else(|| Error::UnknownSharingLevel(level.to_owned()))
     }
 }
 

@@ -10,70 +10,79 @@ use crate::rbac::{Acl, Object};
 
 /// What a request leads to: one app, port or terminal of one agent
 ///
-/// A view of the facts that it was found in.
+/// Borrows from the facts in which [`resolve`](crate::resolve) found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
-    /// The request that led here
+    /// The request that leads to the target
     pub request: &'a AppRequest,
-    /// The workspace it is in
+    /// The workspace of the target
     pub workspace: &'a Workspace,
-    /// The agent it runs on
+    /// The agent that serves the target
     pub agent: &'a Agent,
-    /// The app, unless it is a port or a terminal
+    /// The app's id; `None` for a port or a terminal
     pub app: Option<AppId>,
-    /// Where the agent serves it; empty for a terminal
+    /// The address at which the agent serves the target; empty for a terminal
     pub url: Cow<'a, str>,
-    /// Whom it is shared with; nobody but the owner for a terminal
+    /// The level at which the target is shared; always the owner's for a terminal
     pub sharing: SharingLevel,
-    /// Who answers for its sharing across origins, as its template says
+    /// Which side answers cross-origin requests, as the template configures it
     pub cors: CorsBehavior,
 }
 
-/// Who answers when a browser asks whether another origin may read an app
+/// Which side answers when a browser asks whether another origin may read an app
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum CorsBehavior {
-    /// The proxy, and the app's own headers are dropped
+    /// The proxy answers, and the app's own headers are dropped
     #[default]
     Simple,
-    /// The app
+    /// The app answers
     Passthru,
+}
+
+impl CorsBehavior {
+    /// The label in the database and in tokens
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Passthru => "passthru",
+        }
+    }
 }
 
 impl FromStr for CorsBehavior {
     type Err = Error;
 
-    /// Reads the behaviour as it is stored
+    /// Parses the label in the database
     fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "simple" => Ok(Self::Simple),
-            "passthru" => Ok(Self::Passthru),
-            _ => Err(Error::UnknownCorsBehavior(text.to_owned())),
-        }
+        let known = [Self::Simple, Self::Passthru].into_iter().find(|cors| cors.as_str() == text);
+        known.ok_or_else(|| Error::UnknownCorsBehavior(text.to_owned()))
     }
 }
 
-/// A workspace as a decision sees it
+/// The facts of a workspace that decisions depend on
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workspace {
-    /// Its id
+    /// The workspace's id
     pub id: WorkspaceId,
-    /// Its name
+    /// The workspace's name
     pub name: String,
-    /// The user who owns it
+    /// The user who owns the workspace
     pub owner: UserId,
     /// The owner's user name
     pub owner_name: String,
-    /// The organization it belongs to
+    /// The organization that the workspace belongs to
     pub organization: OrganizationId,
-    /// Whether it sleeps for want of use: then nobody enters it by role
+    /// Whether the workspace is dormant after long disuse; built-in roles do not open it then
     pub dormant: bool,
-    /// Whom it is shared with by name
+    /// The users and groups with whom the workspace is shared
     pub acl: Acl,
 }
 
 impl Workspace {
-    /// The workspace as an object of a role-based decision
+    /// The workspace as the object of a role-based decision
     #[must_use]
     pub fn object(&self) -> Object<'_> {
         Object::workspace(self.id, self.owner, self.organization, &self.acl, self.dormant)

@@ -4,29 +4,30 @@ use super::key::PRECISION;
 use super::{KeyHolder, LoginType, Terms};
 use crate::rbac::{Action, AllowList, Object, ResourceType, ScopeName, Subject};
 
-/// What a session for apps may be that is made from another session: no wider and no longer
+/// The limits of a session for apps that is created from another session
 ///
-/// Only [`AppSession::of`] makes one.
+/// It permits no more than the other session and does not outlive it. Only
+/// [`AppSession::of`] builds one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AppSession {
-    /// What it may do: open apps
+    /// The scope of the session: to open apps
     pub scope: ScopeName,
-    /// What it may touch: what the other session may
+    /// The objects that the session may touch: those of the other session
     pub allow_list: AllowList,
-    /// When it ends: with the other session, at the latest
+    /// When the session expires: with the other session at the latest
     pub expires_at: SystemTime,
-    /// How far use extends it; less than an hour, and so not at all, if use does not extend
-    /// the other session
+    /// By how much use extends the session; less than an hour, which is never extended, if use
+    /// does not extend the other session
     pub lifetime: Duration,
 }
 
 impl AppSession {
-    /// What `holder`, who is `subject`, may be given; nothing if the credential in use may
-    /// neither create keys nor open apps
+    /// The session for apps that `holder` may create at `now`, with `subject` made of `holder`
     ///
-    /// The session is made at `now` and lasts for `longest` at most. The holder must have
-    /// been [authenticated](super::authenticate) under the same terms.
+    /// It lasts for `longest` at most. `None` if the credential may not create keys or may not
+    /// open apps. The holder must have been [authenticated](super::authenticate) under the
+    /// same terms; that is not checked.
     #[must_use]
     pub fn of(
         holder: &KeyHolder,
@@ -43,8 +44,8 @@ impl AppSession {
             return None;
         }
         let lasts = key.expires_at.duration_since(now).unwrap_or_default().min(longest);
-        // What is made with an API token is never extended: such a token may have a fixed end,
-        // which its sessions must not outlive.
+        // An API token may have a fixed expiry, which the sessions created with it must not
+        // outlive, so they are never extended.
         let lifetime = match terms.prolongs(key) && key.login_type != LoginType::Token {
             true => key.lifetime.min(longest),
             false => lasts.min(NEVER_EXTENDED),
@@ -53,11 +54,11 @@ impl AppSession {
             scope: ScopeName::ApplicationConnect,
             allow_list: key.allow_list.clone(),
             expires_at: now.checked_add(lasts)?,
-            // The control plane takes zero for a day.
+            // The control plane would read a lifetime of zero as a day.
             lifetime: lifetime.max(Duration::from_secs(1)),
         })
     }
 }
 
-/// The longest lifetime that use does not extend, neither here nor at a control plane
+/// The longest lifetime that neither this crate nor a control plane extends on use
 const NEVER_EXTENDED: Duration = PRECISION.saturating_sub(Duration::from_secs(1));

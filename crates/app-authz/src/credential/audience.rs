@@ -1,10 +1,10 @@
 use crate::address::HttpUrl;
 
-/// Whether the `audience` of a key is the server that is called `ours`
+/// Whether the `audience` of a key names the server whose own name is `ours`
 ///
-/// Both are URLs as a rule, and may be written differently: the case of scheme and host, the
-/// port that the scheme means anyway, and a slash at the end do not matter (RFC 3986,
-/// sections 6.2.2.1 and 6.2.3). Anything else must be the same text.
+/// Both are usually URLs, which can be written in several ways: the case of scheme and host,
+/// an explicit default port and a trailing slash are ignored (RFC 3986, sections 6.2.2.1 and
+/// 6.2.3). Other texts must be equal.
 pub(super) fn is_for(audience: &str, ours: &str) -> bool {
     if audience == ours {
         return true;

@@ -8,8 +8,9 @@ use super::{ApiKey, KeyHolder, KeyUpdate, LoginType, SessionToken, UserStatus};
 
 /// Verifies that `token` is good at `now` for the key and the user in `holder`
 ///
-/// The holder must be that of the key with the token's id. A key that is expired is
-/// refused before anything is asked of a provider.
+/// `holder` is the one whose key has the token's id; `None` if the id is unknown. What the
+/// session may do is not checked: that depends on the holder's
+/// [subject](KeyHolder::subject).
 ///
 /// # Errors
 ///
@@ -62,9 +63,12 @@ pub fn authenticate(
 /// Finds out who makes a request, by the first of its tokens that is good
 ///
 /// For requests that a visitor may make without signing in: a token that is not good leaves
-/// the visitor anonymous. A session whose provider's token
-/// [must be refreshed](Session::refresh_link) first is the answer only if no other token is
-/// good as it is. `holders` are those that the directory has for the tokens' ids, in any order.
+/// the visitor anonymous. `holders` are those that the directory has for the tokens' ids, in
+/// any order.
+///
+/// If no token is good as it is, a session whose provider's token
+/// [must be refreshed](Session::refresh_link) is the answer, and otherwise the first user whose
+/// account is not active.
 pub fn identify<'a>(
     tokens: &[SessionToken],
     holders: &'a [impl Borrow<KeyHolder>],
@@ -89,7 +93,7 @@ pub fn identify<'a>(
     waiting.or(blocked).unwrap_or(Identified::Anonymous)
 }
 
-/// Who makes a request that a visitor may make without signing in
+/// Who makes a request that does not require a session
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub enum Identified<'a> {
@@ -103,26 +107,28 @@ pub enum Identified<'a> {
     Blocked(&'a KeyHolder, UserStatus),
 }
 
-/// On what terms a deployment takes session tokens
+/// The terms on which a deployment accepts session tokens
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms<'a> {
-    /// Never extend a key by its use
+    /// Do not extend keys on use
     pub disable_expiry_refresh: bool,
-    /// Never extend an API token by its use, whatever the control plane's release does
+    /// Do not extend API tokens on use, even for a release of the control plane that does
     pub disable_token_expiry_refresh: bool,
-    /// Take a dormant user and make them active, as the dashboard does and apps do not
+    /// Accept dormant users, because the caller [activates](Session::activate) them
+    ///
+    /// The dashboard does, and apps do not.
     pub activate_dormant: bool,
-    /// Take a session whose provider's token has expired if there is a refresh token, because
+    /// Accept a session whose provider's token has expired if there is a refresh token, because
     /// the caller [refreshes it](Session::refresh_link) before the session counts
     pub can_refresh: bool,
-    /// What this server is called in a key's audience: the URL of its dashboard
+    /// The name of this server in the audience of a key: the URL of its dashboard
     pub audience: &'a str,
 }
 
 impl Terms<'_> {
-    /// Whether use puts off the end of `key`
+    /// Whether use extends `key`
     ///
-    /// If not, neither must it put off the end of a session that is made from the key.
+    /// If not, use must not extend a session that is created from the key either.
     #[must_use]
     pub fn prolongs(self, key: &ApiKey) -> bool {
         let never = self.disable_expiry_refresh
@@ -131,56 +137,62 @@ impl Terms<'_> {
     }
 }
 
-/// A good session, and what has to be done for it
+/// A good session, and what its caller has to do for it
+///
+/// Only [`authenticate`] builds one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
+#[non_exhaustive]
 pub struct Session {
-    /// What is to be written back
+    /// The columns of the key to write back, if use changed any
     pub update: Option<KeyUpdate>,
-    /// Whether the provider's token has ended and must be refreshed before the session
-    /// counts; if that fails, the request is refused. Only under [`Terms::can_refresh`].
+    /// Whether the provider's token has expired and must be refreshed before the session counts
+    ///
+    /// If that fails, the request must be refused. Set only under [`Terms::can_refresh`].
     pub refresh_link: bool,
-    /// Whether the user is to be made active
+    /// Whether the user is dormant and must be made active
+    ///
+    /// Set only under [`Terms::activate_dormant`].
     pub activate: bool,
 }
 
-/// Why a token is not taken
+/// Why a session token is not accepted
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SessionDenial {
-    /// No key has that id
+    /// No key has the id of the token
     #[error("no such session")]
     UnknownKey,
-    /// The key has another secret
+    /// The secret is not that of the key
     #[error("no such session")]
     WrongSecret,
-    /// The key has ended
+    /// The key has expired
     #[error("the session has expired")]
     Expired,
     /// The key was issued for another server
     #[error("the session is for another audience")]
     WrongAudience,
-    /// The user signed in with a provider that is no longer linked
+    /// The account is no longer linked to the provider with which the user signed in
     #[error("the user has no link to the provider they signed in with")]
     NoLink,
-    /// The provider's token has ended, and it cannot be refreshed, or not by this caller
+    /// The provider's token has expired and cannot be refreshed, or not by this caller
     #[error("the provider's token has expired and cannot be refreshed")]
     LinkExpired,
-    /// The user may not be here
+    /// The user's account is suspended or dormant
     #[error("the user is {}", .0.as_str())]
     Inactive(UserStatus),
 }
 
 impl SessionDenial {
-    /// Whether it stops a request that anybody may make
+    /// Whether the denial also ends a request that does not require a session
     ///
-    /// A suspended user is not let in as an anonymous visitor.
+    /// A suspended user is not treated as an anonymous visitor.
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Inactive(_))
     }
 
-    /// Whether the bearer is known and merely not allowed here
+    /// Whether the token is good, but not for this server
     #[must_use]
     pub const fn is_forbidden(self) -> bool {
         matches!(self, Self::WrongAudience)

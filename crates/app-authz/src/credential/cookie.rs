@@ -4,23 +4,23 @@ use crate::address::HostPattern;
 use crate::app::AccessMethod;
 use crate::digest::sha256;
 
-/// What the cookies are called that carry tokens
+/// The names of the cookies that carry tokens
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CookieNames {
     session: String,
     path_app: String,
     subdomain_app: String,
-    /// The name subdomain apps had before it depended on their hosts
+    /// The name for subdomain apps before it depended on their hosts
     subdomain_app_before: String,
     signed_app_token: String,
 }
 
 impl CookieNames {
-    /// The control plane's names, behind `prefix`, which is empty as a rule
+    /// The control plane's names with `prefix` before them, which is usually empty
     ///
-    /// Cookies of `*.example.com` reach proxies at `*.sydney.example.com` too. Sharing a
-    /// name they displaced each other, and browsers went in circles; so the name of
-    /// subdomain apps' cookie depends on where these live.
+    /// Cookies of `*.example.com` also reach proxies at `*.sydney.example.com`. Under one name
+    /// they replaced each other, which sent browsers into redirect loops. So the name for
+    /// subdomain apps depends on the pattern of their hosts.
     #[must_use]
     pub fn new(prefix: &str, app_hosts: Option<&HostPattern>) -> Self {
         let before = format!("{prefix}{SUBDOMAIN_APP}");
@@ -41,13 +41,13 @@ impl CookieNames {
         }
     }
 
-    /// Carries the dashboard's session token
+    /// The cookie with the dashboard's session token
     #[must_use]
     pub fn session(&self) -> &str {
         &self.session
     }
 
-    /// Carries the session token of apps that are reached that way
+    /// The cookie with the session token of apps that are reached by `method`
     #[must_use]
     pub fn app_session(&self, method: AccessMethod) -> &str {
         match method {
@@ -56,31 +56,32 @@ impl CookieNames {
         }
     }
 
-    /// Carries a signed app token
+    /// The cookie with a signed app token
     #[must_use]
     pub fn signed_app_token(&self) -> &str {
         &self.signed_app_token
     }
 
-    /// Carries the dashboard's session token where the control plane has it bound to its host
+    /// The cookie with the dashboard's session token, if the control plane binds it to its host
     ///
-    /// Since v2.31 it does so under a setting of its own (`CODER_HOST_PREFIX_COOKIE`). Browsers
-    /// take a cookie of that name from no other host and from no page, so it goes before
+    /// It does so since v2.31 with the setting `CODER_HOST_PREFIX_COOKIE`. Browsers accept a
+    /// cookie with the prefix `__Host-` only from the host itself, so it takes precedence over
     /// [`session`](Self::session).
     #[must_use]
     pub const fn host_session(&self) -> &'static str {
         HOST_SESSION
     }
 
-    /// Whether a cookie of that name is read as the session token of such apps
+    /// Whether a cookie of that name is read as a session token of apps reached by `method`
     pub(super) fn is_app_session(&self, name: &str, method: AccessMethod) -> bool {
         name == self.app_session(method)
             || method == AccessMethod::Subdomain && name == self.subdomain_app_before
     }
 
-    /// Whether an app must never see a cookie of that name
+    /// Whether a cookie of that name must not reach an app
     ///
-    /// The cookies of other hosts' apps are among them: they reach this one's too.
+    /// Includes the cookies for apps of other patterns, which browsers may send to this host
+    /// as well.
     #[must_use]
     pub fn is_withheld(&self, name: &str) -> bool {
         let exact = [&self.session, &self.path_app, &self.signed_app_token];
@@ -97,5 +98,5 @@ const PATH_APP: &str = "coder_path_app_session_token";
 const SUBDOMAIN_APP: &str = "coder_subdomain_app_session_token";
 const SIGNED_APP_TOKEN: &str = "coder_signed_app_token";
 
-/// The cookies of a sign-in that is under way
+/// The cookies of a sign-in in progress
 const OAUTH: [&str; 2] = ["oauth_state", "oauth_redirect"];

@@ -10,39 +10,42 @@ use crate::rbac::{
     WorkspaceSharing,
 };
 
-/// A stored key, of which a session token is the other half
+/// A stored key: what the database has of a session token
+///
+/// `Debug` prints the ids only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey {
     /// The token's public part
     pub id: String,
     /// The SHA-256 digest of the token's secret part
     pub secret_digest: Vec<u8>,
-    /// Whom it stands for
+    /// The user that the key authenticates
     pub user: UserId,
-    /// How the user signed in for it
+    /// How the user signed in to get the key
     pub login_type: LoginType,
-    /// When it was last used, give or take an hour
+    /// When the key was last used, to within an hour
     pub last_used: SystemTime,
-    /// When it ends; the instant itself still counts
+    /// When the key expires; it is still good at this time
     pub expires_at: SystemTime,
-    /// How far use extends it
+    /// By how much use extends the key
     pub lifetime: Duration,
-    /// What it may do; nothing without any
+    /// What the key may do; nothing if empty
     pub scopes: Vec<ScopeName>,
-    /// What it may touch; nothing if it is empty
+    /// The objects that the key may touch; none if empty
     pub allow_list: AllowList,
-    /// The one server it was issued for, if it was issued for one
+    /// The only server that the key is for; `None` if it is for any
     pub audience: Option<String>,
-    /// Whether use puts its end off by its lifetime, as it does for a session; since v2.35 of
-    /// the control plane an API token keeps the end that its user chose
+    /// Whether use extends the key by its lifetime, as it extends a session
+    ///
+    /// Since v2.35 of the control plane an API token keeps the expiry that its user chose.
     pub is_prolonged: bool,
 }
 
 impl ApiKey {
-    /// What use at `now` changes about the key, if anything
+    /// The columns that use at `now` changes, if any
     ///
-    /// Both times are written at most about once an hour, so that a busy session does
-    /// not write with every request. A key that lives less than an hour is never
+    /// Each time is written about once an hour at most, so that a busy session does not cause
+    /// a write with every request. A key with a lifetime of less than an hour is never
     /// extended.
     #[must_use]
     pub fn update(&self, now: SystemTime, refresh_expiry: bool) -> Option<KeyUpdate> {
@@ -70,45 +73,47 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// Columns of a key to be written; if any is, so is the time the user was last seen
+/// Columns of a key to write; the time at which the user was last seen is written with them
 ///
-/// Requests at once may all want it, so the statement should write only where the stored
-/// time is still older.
+/// Concurrent requests may all ask for it, so the statement should write only if the stored
+/// time is older.
+///
+/// Exhaustive on purpose: a store must write every column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyUpdate {
-    /// The new time of last use
+    /// The new time of last use, if it changes
     pub last_used: Option<SystemTime>,
-    /// The new end
+    /// The new expiry, if it changes
     pub expires_at: Option<SystemTime>,
 }
 
-/// Who holds a key, and all that a decision needs of them
+/// A key, and the facts about its user that decisions need
 #[derive(Clone, Debug)]
 pub struct KeyHolder {
     /// The key
     pub key: ApiKey,
-    /// Whether the user may be here at all
+    /// The status of the user's account
     pub status: UserStatus,
     /// The link to the provider the user signed in with, for logins that have one
     pub link: Option<OauthLink>,
     /// The user's roles, each with the sharing setting of its organization
     ///
-    /// Every user holds `member`. Every member of an organization holds
-    /// `organization-member` there, or `organization-service-account` if the user is one,
-    /// whether or not it is stored.
+    /// The list must have `member` for every user. For every member of an organization it must
+    /// have `organization-member` there, or `organization-service-account` for a service
+    /// account, even if that is not stored.
     pub roles: Vec<(RoleName, WorkspaceSharing)>,
-    /// Those of the roles that are stored
+    /// Those of the roles whose permissions are stored
     pub custom_roles: Vec<Arc<Role>>,
     /// The user's groups
     pub groups: Vec<GroupId>,
-    /// Where the deployment's users may have workspaces of their own
+    /// Where users of the deployment may have workspaces of their own
     pub own_workspaces: OwnWorkspaces,
 }
 
 impl KeyHolder {
-    /// The subject of decisions: the user's roles within the key's scope
+    /// The subject of decisions: the user's roles, limited to the key's scope
     ///
-    /// A key without any scope makes a subject that may do nothing.
+    /// With a key without scopes, the subject may do nothing.
     #[must_use]
     pub fn subject(&self, built_in: &BuiltInRoles) -> Subject {
         let scope = Scope::shared(&self.key.scopes, &self.key.allow_list);
@@ -123,6 +128,7 @@ impl KeyHolder {
 
 /// How a user signed in
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LoginType {
     /// With a password
     Password,
@@ -130,16 +136,16 @@ pub enum LoginType {
     Github,
     /// With an OpenID Connect provider
     Oidc,
-    /// Not at all: the user made a token
+    /// With an API token that the user created
     Token,
-    /// Not at all: an account without sign-in
+    /// Not possible: the account has no sign-in
     None,
-    /// Through an app that this deployment is the provider for
+    /// Through an OAuth2 app for which this deployment is the provider
     Oauth2ProviderApp,
 }
 
 impl LoginType {
-    /// The login type as it is stored
+    /// The label in the database
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -152,7 +158,7 @@ impl LoginType {
         }
     }
 
-    /// Whether the login hangs on a provider's token
+    /// Whether the login depends on a token of a provider
     #[must_use]
     pub const fn has_link(self) -> bool {
         matches!(self, Self::Github | Self::Oidc)
@@ -162,7 +168,7 @@ impl LoginType {
 impl FromStr for LoginType {
     type Err = Error;
 
-    /// Reads the login type as it is stored
+    /// Parses the label in the database
     fn from_str(text: &str) -> Result<Self, Error> {
         let all = [
             Self::Password,
@@ -177,28 +183,29 @@ impl FromStr for LoginType {
     }
 }
 
-/// What is known of a provider's token
+/// What is known about the token of a provider
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OauthLink {
-    /// When the provider's token ends; never, if the provider did not say
+    /// When the provider's token expires; `None` if the provider did not say
     pub expires_at: Option<SystemTime>,
-    /// Whether there is a refresh token to get another with
+    /// Whether there is a refresh token
     pub can_refresh: bool,
 }
 
-/// Whether a user may be here
+/// The status of a user's account
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum UserStatus {
-    /// Yes
+    /// The account is active
     Active,
-    /// Not until an administrator says so
+    /// An administrator suspended the account
     Suspended,
-    /// Away for long, and counted again once back
+    /// The account was inactive for a long time; signing in activates it again
     Dormant,
 }
 
 impl UserStatus {
-    /// The status as it is stored
+    /// The label in the database
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -212,7 +219,7 @@ impl UserStatus {
 impl FromStr for UserStatus {
     type Err = Error;
 
-    /// Reads the status as it is stored
+    /// Parses the label in the database
     fn from_str(text: &str) -> Result<Self, Error> {
         let all = [Self::Active, Self::Suspended, Self::Dormant];
         let known = all.into_iter().find(|status| status.as_str() == text);
@@ -220,5 +227,5 @@ impl FromStr for UserStatus {
     }
 }
 
-/// How exactly the times of a key are kept
+/// The precision to which the times of a key are stored
 pub(super) const PRECISION: Duration = Duration::from_secs(60 * 60);

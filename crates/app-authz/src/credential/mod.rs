@@ -1,8 +1,8 @@
 //! Session tokens: where a request carries them, and whether one is good
 //!
-//! A token is `ID-SECRET`. The store knows the id and a digest of the secret, and
-//! [`authenticate`] compares. Everything it needs is an argument; what should be written
-//! back, such as an extended expiry, is part of the answer.
+//! A token is `ID-SECRET`. The store has the id and a digest of the secret, and
+//! [`authenticate`] compares them. What is to be written back, such as a later expiry, is part
+//! of the answer.
 
 mod app_session;
 mod audience;

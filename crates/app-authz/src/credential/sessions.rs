@@ -6,32 +6,32 @@ use super::{ApiKey, AppSession, KeyHolder, KeyUpdate, LoginType, SessionToken};
 use crate::id::UserId;
 use crate::rbac::{Action, AllowList, Object, ResourceType, ScopeName, Subject};
 
-/// Answers who holds a session, and keeps the books of sessions
+/// Looks up session keys, creates and ends them, and records their use
 ///
-/// One question, one round trip each. Not from a replica: a session that was ended must
-/// not come back.
+/// Each method is one round trip. The answers must not come from a replica: a session that
+/// was ended would be good again.
 pub trait Sessions: Sync {
-    /// Why the question could not be answered
+    /// Why a query failed
     type Error: Error + Send + Sync + 'static;
 
-    /// For each token whose id is known, the key and its holder, in any order
+    /// Returns the key and its holder for each token whose id is known, in any order
     ///
-    /// Nothing is verified yet: that is [`authenticate`](super::authenticate).
+    /// The secrets are not verified: [`authenticate`](super::authenticate) does that.
     fn holders(
         &self,
         tokens: &[SessionToken],
     ) -> impl Future<Output = Result<Vec<KeyHolder>, Self::Error>> + Send;
 
-    /// What the user is called, unless unknown or deleted
+    /// Returns the name of the user, or `None` if the user is unknown or deleted
     fn username(
         &self,
         user: UserId,
     ) -> impl Future<Output = Result<Option<String>, Self::Error>> + Send;
 
-    /// Writes back what the use of a key changed, unless somebody else just has
+    /// Writes the columns of a key that its use changed, unless the stored ones are newer
     ///
-    /// `ip` is where the key was used from; the unspecified address if that is unknown.
-    /// The user counts as seen.
+    /// `ip` is the address that used the key; if it is unknown, the unspecified address is
+    /// stored. The time at which the user was last seen is updated too.
     fn update(
         &self,
         key: &ApiKey,
@@ -41,13 +41,13 @@ pub trait Sessions: Sync {
 
     /// Stores a new key
     ///
-    /// An error if the user is unknown or deleted, if the id is taken, or if the table of
-    /// keys cannot hold its limits: a key is stored with all of them or not at all.
+    /// Fails if the user is unknown or deleted, if the id is taken, or if the table of keys
+    /// cannot hold the scope or the allow list: a key is never stored with fewer limits.
     fn insert(&self, key: &NewKey<'_>) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Ends the session of `key`, and others of its user's as told
+    /// Ends the session of `key`, and `others` of the same user
     ///
-    /// No error if it had ended.
+    /// Succeeds if the session has already ended.
     fn log_out(
         &self,
         key: &ApiKey,
@@ -55,20 +55,20 @@ pub trait Sessions: Sync {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
-/// Which other sessions of its user end with a session
+/// Which other sessions of the same user end with a session
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtherSessions {
-    /// None
+    /// No others
     Keep,
-    /// Those that the user was given for apps alone
+    /// The sessions of the user that are for apps only
     EndOfApps,
 }
 
 impl OtherSessions {
-    /// Which of them `holder`, who is `subject`, ends by logging out
+    /// The other sessions that end when `holder` logs out, with `subject` made of `holder`
     ///
-    /// A credential that may neither delete its user's keys nor open every app of theirs
-    /// ends itself alone.
+    /// They are kept if the credential may neither delete its user's keys nor open all of the
+    /// user's apps.
     #[must_use]
     pub fn ended_by(holder: &KeyHolder, subject: &Subject) -> Self {
         let key = &holder.key;
@@ -83,35 +83,36 @@ impl OtherSessions {
     }
 }
 
-/// A key that is to be stored
+/// A key to store
 ///
-/// `Debug` prints its id alone.
+/// `Debug` does not print the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewKey<'a> {
-    /// The token whose other half it is
+    /// The token that the key is for; its id and digest are stored
     pub token: &'a SessionToken,
-    /// Whom it stands for
+    /// The user that the key authenticates
     pub user: UserId,
-    /// How the user signed in for it
+    /// How the user signed in to get the key
     pub login_type: LoginType,
-    /// What it may do: a scope that the table of keys can hold
+    /// What the key may do: a scope that the table of keys can hold
     pub scope: ScopeName,
-    /// What it may touch: not nothing, and everything where the table of keys holds no lists
+    /// The objects that the key may touch: at least one, and all of them if the table of keys
+    /// has no lists
     pub allow_list: &'a AllowList,
-    /// When it is made
+    /// When the key was created
     pub created_at: SystemTime,
-    /// When it ends
+    /// When the key expires
     pub expires_at: SystemTime,
-    /// How far use extends it
+    /// By how much use extends the key
     pub lifetime: Duration,
-    /// Where it was asked for from, where that is known
+    /// The address that asked for the key, if known
     pub ip: Option<IpAddr>,
-    /// What its user calls it; unique among the user's keys of login type `token`
+    /// The name the user gave the key; unique among the user's keys of login type `token`
     pub name: &'a str,
 }
 
 impl<'a> NewKey<'a> {
-    /// The key of a session that is good for apps alone, made at `now` for `user`
+    /// The key of a session for apps only, created at `now` for `user`
     #[must_use]
     pub const fn for_apps(
         token: &'a SessionToken,

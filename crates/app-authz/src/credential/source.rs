@@ -2,15 +2,14 @@ use super::{CookieNames, SessionToken};
 use crate::Error;
 use crate::app::AccessMethod;
 
-/// What a request carries that may hold a session token
+/// The parts of a request that may carry a session token
 ///
-/// Cookies and query parameters are decoded pairs in the order of the request. The
-/// texts are looked at here and nowhere else.
+/// Cookies and query parameters are decoded pairs in the order of the request.
 #[derive(Clone, Debug, Default)]
 pub struct Carried<'a> {
-    /// All cookies
+    /// All cookies, as name and value
     pub cookies: Vec<(&'a str, &'a str)>,
-    /// All query parameters
+    /// All query parameters, as name and value
     pub query: Vec<(&'a str, &'a str)>,
     /// The header `Coder-Session-Token`
     pub session_header: Option<&'a str>,
@@ -19,12 +18,13 @@ pub struct Carried<'a> {
 }
 
 impl<'a> Carried<'a> {
-    /// The session token of a request to the control plane: the first that is there, in
-    /// the order of [`Source`], is the one
+    /// The session token of a request to the control plane, if the request has one
+    ///
+    /// Only the first text in the order of [`Source`] counts.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSessionToken`] if that one is none.
+    /// [`Error::InvalidSessionToken`] if that text is not a session token.
     pub fn session_token(
         &self,
         names: &CookieNames,
@@ -33,11 +33,10 @@ impl<'a> Carried<'a> {
         Ok(Some((source, text.parse()?)))
     }
 
-    /// The session tokens of a request to an app, the most telling first
+    /// The session tokens of a request to an app, in the order of [`Source`]
     ///
-    /// The app's own cookie comes first. Texts that are no session tokens are passed
-    /// over: an app may use `Authorization` for itself, and so may whoever calls it.
-    /// There are at most [`MAX_TOKENS`], each once.
+    /// Texts that are not session tokens are skipped: an app and its clients may use
+    /// `Authorization` for themselves. Returns at most [`MAX_TOKENS`] tokens, each once.
     #[must_use]
     pub fn app_session_tokens(
         &self,
@@ -57,7 +56,7 @@ impl<'a> Carried<'a> {
         tokens
     }
 
-    /// Every text that is there, in the order of [`Source`]
+    /// All texts that may be session tokens, in the order of [`Source`]
     fn texts<'s>(
         &'s self,
         names: &'s CookieNames,
@@ -85,30 +84,31 @@ impl<'a> Carried<'a> {
     }
 }
 
-/// Where in a request a session token was
+/// The part of a request that carried a session token, in order of precedence
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Source {
-    /// The cookie of the app's host or path
+    /// The session cookie of apps, by host or by path
     AppCookie,
-    /// The dashboard's cookie
+    /// The session cookie of the dashboard
     SessionCookie,
     /// The query parameter `coder_session_token`
     SessionParameter,
     /// The header `Coder-Session-Token`
     SessionHeader,
-    /// The header `Authorization`, as a bearer
+    /// The header `Authorization` with the scheme `Bearer`
     Bearer,
     /// The query parameter `access_token`
     AccessTokenParameter,
 }
 
-/// The text behind the scheme, which has no case
+/// The text after the scheme `Bearer`, which is compared without case
 fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_at_checked("Bearer ".len())?;
     scheme.eq_ignore_ascii_case("Bearer ").then_some(token)
 }
 
-/// The most tokens of one request that are tried
+/// The maximum number of session tokens of one request that are tried
 pub const MAX_TOKENS: usize = 8;
 
 const SESSION_PARAMETER: &str = "coder_session_token";

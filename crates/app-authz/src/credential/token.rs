@@ -8,25 +8,25 @@ use crate::digest::sha256;
 
 /// A session token as a request carries it: a bearer secret
 ///
-/// That it has the form says nothing about whether it is good. `Debug` prints its id
-/// alone, and there is no `Display`.
+/// Only the form is checked, not whether the session is good. `Debug` prints the id only, and
+/// there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionToken(Box<str>);
 
 impl SessionToken {
-    /// The public part, by which the key is found
+    /// The public part, by which the key is looked up
     #[must_use]
     pub fn id(&self) -> &str {
         &self.0[..ID_LENGTH]
     }
 
-    /// The token itself, to be sealed for another server and for nothing else
+    /// The secret token, only to give it to its owner or to seal it for another server
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Makes a token of random bytes, which `fill` writes and must be unpredictable
+    /// Creates a token of random bytes, which `fill` writes; they must be unpredictable
     #[must_use]
     pub fn generate(mut fill: impl FnMut(&mut [u8])) -> Self {
         let id = random_letters(ID_LENGTH, &mut fill);
@@ -34,15 +34,15 @@ impl SessionToken {
         Self(format!("{id}-{secret}").into())
     }
 
-    /// The SHA-256 digest of the secret part: what is stored of it
+    /// The SHA-256 digest of the secret part, which is what the database stores
     #[must_use]
     pub fn secret_digest(&self) -> [u8; 32] {
         sha256(self.0[ID_LENGTH + 1..].as_bytes())
     }
 
-    /// Whether the secret part is the one whose SHA-256 digest was stored
+    /// Whether the secret part has this SHA-256 digest
     ///
-    /// The comparison takes the same time wherever the digests differ.
+    /// Compares in constant time.
     pub(super) fn has_secret_of(&self, digest: &[u8]) -> bool {
         let own = self.secret_digest();
         digest.len() == own.len() && memcmp::eq(digest, &own)
@@ -52,7 +52,7 @@ impl SessionToken {
 impl FromStr for SessionToken {
     type Err = Error;
 
-    /// Reads `ID-SECRET`: ten and twenty-two letters or digits
+    /// Parses `ID-SECRET`: 10 and 22 ASCII letters or digits
     fn from_str(text: &str) -> Result<Self, Error> {
         let is_part = |part: &str, length| {
             part.len() == length && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
@@ -72,13 +72,13 @@ impl fmt::Debug for SessionToken {
     }
 }
 
-/// Letters and digits, each as likely as the others
+/// Random letters and digits, all equally likely
 pub(crate) fn random_letters(count: usize, mut fill: impl FnMut(&mut [u8])) -> String {
     let mut letters = String::with_capacity(count);
     while letters.len() < count {
         let mut byte = [0];
         fill(&mut byte);
-        // Two of the 64 values stand for no letter, or some would be likelier.
+        // Two of the 64 values are skipped; mapping them too would make some letters likelier.
         if let Some(letter) = ALPHABET.get(usize::from(byte[0] >> 2)) {
             letters.push(char::from(*letter));
         }

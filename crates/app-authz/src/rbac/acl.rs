@@ -6,10 +6,10 @@ use uuid::Uuid;
 use super::{Action, ActionSet};
 use crate::id::{GroupId, OrganizationId, UserId};
 
-/// The access lists of one object: whom it is shared with by name
+/// The access lists of an object: the users and groups with whom it is shared
 ///
-/// An entry counts only for members of the object's organization, and never beyond
-/// the scope of the credential in use. A denial in a role does not take it away.
+/// An entry counts only for members of the object's organization, and only within the scope
+/// of the credential in use. A denial in a role does not override it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acl {
     users: AccessList,
@@ -17,10 +17,10 @@ pub struct Acl {
 }
 
 impl Acl {
-    /// Shared with nobody
+    /// Not shared
     pub const NONE: Self = Self { users: AccessList::EMPTY, groups: AccessList::EMPTY };
 
-    /// The lists of users and of groups
+    /// The access lists for users and for groups
     #[must_use]
     pub const fn new(users: AccessList, groups: AccessList) -> Self {
         Self { users, groups }
@@ -34,15 +34,15 @@ impl Acl {
         self.groups.grants(group.0, action)
     }
 
-    /// Whether everyone in the organization may: its group bears its id
+    /// Whether the list grants it to everyone in the organization, whose group has its id
     pub(super) fn of_everyone(&self, organization: OrganizationId, action: &Action) -> bool {
         self.groups.grants(organization.0, action)
     }
 }
 
-/// Actions granted by id of a user or group
+/// The actions that users or groups are granted, by their ids
 ///
-/// Read with serde, it takes both forms in which a control plane stores such a list:
+/// Deserializes from both forms in which a control plane stores such a list:
 /// `{"ID": ["read", …]}` and `{"ID": {"permissions": ["read", …]}}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessList(Vec<(Uuid, Grant)>);
@@ -50,12 +50,12 @@ pub struct AccessList(Vec<(Uuid, Grant)>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Grant {
     actions: ActionSet,
-    /// Those the set cannot hold
+    /// The actions that the set cannot hold
     unlisted: Box<[Action]>,
 }
 
 impl AccessList {
-    /// Grants nothing to nobody
+    /// A list without entries, which grants nothing
     pub const EMPTY: Self = Self(Vec::new());
 
     fn grants(&self, id: Uuid, action: &Action) -> bool {
@@ -65,9 +65,9 @@ impl AccessList {
     }
 }
 
-/// From pairs of an id and the names of actions, `*` standing for all
+/// From pairs of an id and the names of actions, where `*` stands for all
 ///
-/// Of two entries for one id the later counts.
+/// Of several entries with the same id, the last counts.
 impl<Names> FromIterator<(Uuid, Names)> for AccessList
 where
     Names: IntoIterator<Item: AsRef<str>>,

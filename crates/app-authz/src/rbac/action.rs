@@ -5,8 +5,8 @@ use super::vocabulary::vocabulary;
 vocabulary! {
     /// What a subject asks to do to an object
     ///
-    /// Which actions make sense for which type is [`ResourceType::actions`]. An action
-    /// foreign to the type is still a legal question: wildcards answer it.
+    /// [`ResourceType::actions`] lists the actions that make sense for a type. Other actions
+    /// may be asked for as well; only wildcards grant or deny them.
     ///
     /// [`ResourceType::actions`]: super::ResourceType::actions
     Action {
@@ -37,19 +37,17 @@ impl Action {
     }
 }
 
-/// A set of listed actions, or all actions there are
+/// A set of listed actions, or the set of all actions
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ActionSet(u32);
 
 impl ActionSet {
-    /// No action
+    /// The empty set
     pub const NONE: Self = Self(0);
-    /// Every action, unlisted ones too: what `*` stands for
+    /// The set of all actions, including unlisted ones: the meaning of `*`
     pub const ALL: Self = Self(u32::MAX);
 
-    /// The set of these actions
-    ///
-    /// An unlisted action among them is not held.
+    /// The set of these actions, without unlisted ones
     #[must_use]
     pub const fn of(actions: &[Action]) -> Self {
         let mut bits = 0;
@@ -63,19 +61,19 @@ impl ActionSet {
         Self(bits)
     }
 
-    /// Whether `action` is in the set; an unlisted one is in [`ALL`](Self::ALL) only
+    /// Whether `action` is in the set; an unlisted one is only in [`ALL`](Self::ALL)
     #[must_use]
     pub const fn contains(self, action: &Action) -> bool {
         self.0 & action.bit() != 0
     }
 
-    /// The actions of either set
+    /// The actions that are in either set
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// The actions of this set that the other lacks
+    /// The actions of this set that are not in the other
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
@@ -116,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unlisted_action_is_held_by_all_alone() {
+    fn an_unlisted_action_is_only_in_the_set_of_all() {
         let unlisted = Action::from("never-match-action");
         assert!(ActionSet::ALL.contains(&unlisted));
         assert!(!ActionSet::of(Action::LISTED).contains(&unlisted));
@@ -125,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_are_united_and_lessened() {
+    fn sets_have_a_union_and_a_difference() {
         let (one, two) = (ActionSet::of(&[Action::Read]), ActionSet::of(&[Action::Ssh]));
         let both = ActionSet::of(&[Action::Ssh, Action::Read, Action::Read]);
         assert_eq!(one.union(two), both);

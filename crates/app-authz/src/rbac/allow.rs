@@ -6,34 +6,36 @@ use super::{Object, ObjectId, ResourceType};
 use crate::Error;
 use crate::id::parse_uuid;
 
-/// The objects a credential may touch; an empty list, the default, is none: a key without a
-/// limit has [`everything`](Self::everything)
+/// The objects that a credential may touch
 ///
-/// Kept in normal form: `*:*` swallows all, `TYPE:*` every `TYPE:ID`, sorted by type
-/// and then id, each entry once.
+/// An empty list, which is the default, permits no object: a key without a limit has
+/// [`everything`](Self::everything).
+///
+/// Kept in normal form: `*:*` replaces all other entries, `TYPE:*` replaces every `TYPE:ID`,
+/// and the rest is sorted by type and id without duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowList {
     entries: Vec<AllowEntry>,
 }
 
 impl AllowList {
-    /// Every object
+    /// The list that permits every object
     #[must_use]
     pub fn everything() -> Self {
         Self { entries: vec![AllowEntry::EVERYTHING] }
     }
 
-    /// Whether it is that of every object
+    /// Whether the list permits every object
     pub(crate) fn is_everything(&self) -> bool {
         self.entries == [AllowEntry::EVERYTHING]
     }
 
-    /// Reads a stored or requested list
+    /// Parses a stored or requested list
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidAllowEntry`] for the first entry that is none, and
-    /// [`Error::TooManyAllowEntries`] beyond [`MAX_ALLOW_ENTRIES`].
+    /// [`Error::InvalidAllowEntry`] with the first entry that does not parse, and
+    /// [`Error::TooManyAllowEntries`] for more than [`MAX_ALLOW_ENTRIES`].
     pub fn parse(entries: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, Error> {
         let mut parsed = Vec::new();
         for entry in entries {
@@ -45,9 +47,9 @@ impl AllowList {
         Ok(parsed.into_iter().collect())
     }
 
-    /// Whether some entry fits the object
+    /// Whether the list permits the object
     ///
-    /// Types are compared literally: `workspace:*` does not fit a dormant workspace.
+    /// Types are compared literally: `workspace:*` does not permit a dormant workspace.
     #[must_use]
     pub fn fits(&self, object: &Object<'_>) -> bool {
         self.entry_for(object).is_some()
@@ -58,13 +60,13 @@ impl AllowList {
         self.entries.iter()
     }
 
-    /// The objects of either list
+    /// The list of the objects that either list permits
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         self.iter().chain(other.iter()).cloned().collect()
     }
 
-    /// The objects of both lists
+    /// The list of the objects that both lists permit
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         let with = |entry: &AllowEntry| {
@@ -85,12 +87,12 @@ impl FromIterator<AllowEntry> for AllowList {
         if all.contains(&AllowEntry::EVERYTHING) {
             return Self::everything();
         }
-        let swallowed = |entry: &AllowEntry| {
+        let is_covered = |entry: &AllowEntry| {
             entry.id != Pattern::Any
                 && all.iter().any(|wide| wide.id == Pattern::Any && wide.kind == entry.kind)
         };
         let mut entries: Vec<AllowEntry> =
-            all.iter().filter(|entry| !swallowed(entry)).cloned().collect();
+            all.iter().filter(|entry| !is_covered(entry)).cloned().collect();
         entries.sort_by_cached_key(|entry| (entry.kind.to_string(), entry.id_text()));
         entries.dedup();
         Self { entries }
@@ -101,28 +103,28 @@ impl FromIterator<AllowEntry> for AllowList {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowEntry {
     kind: Pattern<ResourceType>,
-    /// `Only(None)` is an object about to be created, written `TYPE:`
+    /// `Only(None)` stands for objects that do not exist yet, written `TYPE:`
     id: Pattern<Option<ObjectId>>,
 }
 
 impl AllowEntry {
     const EVERYTHING: Self = Self { kind: Pattern::Any, id: Pattern::Any };
 
-    /// Every object of the type, or of any type
+    /// The entry for all objects of the type, or of any type
     #[must_use]
     pub fn all(kind: impl Into<Pattern<ResourceType>>) -> Self {
         Self { kind: kind.into(), id: Pattern::Any }
     }
 
-    /// The object of that type and id
+    /// The entry for the object of that type with that id
     #[must_use]
     pub fn object(kind: impl Into<Pattern<ResourceType>>, id: impl Into<ObjectId>) -> Self {
         Self { kind: kind.into(), id: Pattern::Only(Some(id.into())) }
     }
 
-    /// Objects of the type that have no id yet
+    /// The entry for objects of the type that do not have an id yet
     #[must_use]
-    pub fn unborn(kind: impl Into<Pattern<ResourceType>>) -> Self {
+    pub fn without_id(kind: impl Into<Pattern<ResourceType>>) -> Self {
         Self { kind: kind.into(), id: Pattern::Only(None) }
     }
 
@@ -138,7 +140,7 @@ impl AllowEntry {
         self.kind.matches(&object.kind) && self.id.matches(&object.id)
     }
 
-    /// What this entry and the other have in common
+    /// The entry for the objects that both entries permit, if there are any
     fn narrowed(&self, other: &Self) -> Option<Self> {
         Some(Self { kind: self.kind.narrowed(&other.kind)?, id: self.id.narrowed(&other.id)? })
     }
@@ -155,7 +157,9 @@ impl AllowEntry {
 impl FromStr for AllowEntry {
     type Err = Error;
 
-    /// Reads `TYPE:ID`, trimmed, in any case: a listed type or `*`, a UUID or `*`
+    /// Parses `TYPE:ID`: a listed type or `*`, and a UUID or `*`
+    ///
+    /// Case and surrounding white space are ignored.
     fn from_str(text: &str) -> Result<Self, Error> {
         let invalid = || Error::InvalidAllowEntry(text.to_owned());
         let lower = text.trim().to_lowercase();
@@ -178,7 +182,7 @@ impl fmt::Display for AllowEntry {
     }
 }
 
-/// The most entries an allow list may be given
+/// The maximum number of entries that an allow list is parsed from
 pub const MAX_ALLOW_ENTRIES: usize = 128;
 
 #[cfg(test)]
@@ -224,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_narrower_half_survives_an_intersection() {
+    fn an_intersection_has_the_narrower_entries() {
         let (a, any) = (format!("workspace:{A}"), format!("*:{A}"));
         let both = |x: &[&str], y: &[&str]| texts(&list(x).intersection(&list(y)));
         assert_eq!(both(&["*:*"], &[&a]), [&*a]);

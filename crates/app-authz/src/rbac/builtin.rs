@@ -4,21 +4,20 @@ use super::policy::{self, BuiltIn, Extent};
 use super::role::{Levels, Role, RoleName};
 use super::subject::OwnWorkspaces;
 
-/// The roles every deployment has, as its switches leave them
+/// The built-in roles of a deployment, as its switches change them
 ///
-/// Made once and kept: an expanded role shares the permissions held here.
+/// Build it once and keep it: expanded roles share its permissions.
 #[derive(Clone, Debug)]
 pub struct BuiltInRoles {
     roles: Vec<BuiltIn>,
-    /// What members and service accounts of an organization hold, which depends on how it
-    /// shares
+    /// The roles of members and of service accounts of an organization, by how it shares
     by_sharing: [[BuiltIn; 2]; 3],
-    /// What `member` also holds where users have workspaces outside of organizations
+    /// What `member` also grants where users have workspaces outside of organizations
     owner_outside: Arc<Role>,
 }
 
 impl BuiltInRoles {
-    /// The roles under the given switches
+    /// The built-in roles with these switches
     #[must_use]
     pub fn new(switches: Switches) -> Self {
         Self {
@@ -39,7 +38,7 @@ impl BuiltInRoles {
             by_sharing: [
                 WorkspaceSharing::Everyone,
                 WorkspaceSharing::ServiceAccounts,
-                WorkspaceSharing::Nobody,
+                WorkspaceSharing::None,
             ]
             .map(|sharing| {
                 [
@@ -51,10 +50,10 @@ impl BuiltInRoles {
         }
     }
 
-    /// The role of that name, or nothing
+    /// The built-in role of that name, if there is one
     ///
-    /// A role of an organization needs one, a role of the deployment must have none;
-    /// otherwise it is not found. `sharing` is the setting of the named organization.
+    /// The name of an organization role must have an organization, and the name of a
+    /// deployment role must not. `sharing` is the setting of the organization.
     #[must_use]
     pub fn role(&self, name: &RoleName, sharing: WorkspaceSharing) -> Option<Role> {
         let role = self.find(name.name(), sharing)?;
@@ -70,12 +69,12 @@ impl BuiltInRoles {
         Some(Role::new(name.clone(), levels))
     }
 
-    /// The roles behind `names`, the stored ones taken from `custom`
+    /// The roles with these names, of which the stored ones are in `custom`
     ///
-    /// A name that stands for nothing is dropped: a role may have been deleted while
-    /// it was assigned. A stored role takes the name of a built-in one only if it is a
-    /// [system role](Role::into_system) of an organization. Without such a role the built-in
-    /// one counts, as it does where a release does not store it.
+    /// Unknown names are skipped: a role may be deleted while it is assigned. A stored role
+    /// replaces a built-in one of the same name only if it is a
+    /// [system role](Role::into_system) of an organization. Releases that do not store such
+    /// roles get the built-in ones.
     #[must_use]
     pub fn expand<'a>(
         &self,
@@ -95,7 +94,7 @@ impl BuiltInRoles {
         names.into_iter().filter_map(expand).collect()
     }
 
-    /// What every user holds beside `member`, by where they have workspaces of their own
+    /// The role that every user has beside `member`, by where users may have workspaces
     pub(crate) fn of_own_workspaces(&self, own: OwnWorkspaces) -> Option<Arc<Role>> {
         match own {
             OwnWorkspaces::InOrganizations => None,
@@ -103,10 +102,11 @@ impl BuiltInRoles {
         }
     }
 
-    /// Whether a bearer of the roles `held` may give `role` to somebody, or take it
+    /// Whether a user with the roles `held` may assign `role` to a user or remove it
     ///
-    /// A role of an organization gives roles of that organization alone. What is not a
-    /// role, such as an organization's without its id, nobody gives.
+    /// A role of an organization may only assign roles of that organization. A name that
+    /// cannot be a role cannot be assigned, such as an organization role without its
+    /// organization.
     #[must_use]
     pub fn can_assign<'a>(
         &self,
@@ -131,7 +131,7 @@ impl BuiltInRoles {
         })
     }
 
-    /// The built-in names, those of the deployment and then those of organizations
+    /// The names of the built-in roles, those of the deployment before those of organizations
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         let of = |extent| {
             let all = self.roles.iter().chain(&self.by_sharing[0]);
@@ -141,24 +141,26 @@ impl BuiltInRoles {
     }
 
     fn find(&self, name: &str, sharing: WorkspaceSharing) -> Option<&BuiltIn> {
-        let [everyone, service_accounts, nobody] = &self.by_sharing;
+        let [everyone, service_accounts, none] = &self.by_sharing;
         let by_sharing = match sharing {
             WorkspaceSharing::Everyone => everyone,
             WorkspaceSharing::ServiceAccounts => service_accounts,
-            WorkspaceSharing::Nobody => nobody,
+            WorkspaceSharing::None => none,
         };
         self.roles.iter().chain(by_sharing).find(|role| role.name == name)
     }
 }
 
-/// Deployment switches that change built-in roles; all are off by default
+/// Settings of a deployment that change built-in roles; all are off by default
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Switches {
-    /// Takes terminals and apps of other people's workspaces from `owner`
+    /// `owner` does not grant access to terminals and apps of other users' workspaces
     pub disable_owner_workspace_access: bool,
-    /// Denies everyone to share workspaces; their access lists must then be left out
-    /// of the objects asked about
+    /// Users may not share workspaces
+    ///
+    /// The caller must then also leave the access lists out of objects
+    /// ([`Rules::disable_workspace_sharing`](crate::Rules::disable_workspace_sharing) does).
     pub disable_workspace_sharing: bool,
 }
 
@@ -180,14 +182,15 @@ impl Switches {
     }
 }
 
-/// Whose workspaces an organization lets be shared
+/// The owners who may share their workspaces in an organization
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum WorkspaceSharing {
-    /// Every member's
+    /// All members
     #[default]
     Everyone,
-    /// Those of service accounts, not of people
+    /// Service accounts, but not people
     ServiceAccounts,
-    /// Nobody's
-    Nobody,
+    /// None
+    None,
 }

@@ -11,18 +11,19 @@ use super::{
 };
 use crate::Error;
 use crate::digest::sha256;
+use crate::error::Cause;
 use crate::id::{GroupId, OrganizationId, UserId, parse_uuid};
 
-/// A written decision case: with it a deployment tests its roles as it tests code
+/// A decision case in a file, with which a deployment tests its roles
 ///
-/// One JSON object holds a subject with all its permissions, an action and an object,
-/// and perhaps the expected answer; names of roles and scopes are labels. Ids that are
-/// no UUIDs are welcome, so that a case may speak of `alice`.
+/// A JSON object with a subject and all its permissions, an action, an object, and optionally
+/// the expected answer. Names of roles and scopes are only labels. Ids need not be UUIDs, so
+/// that a case may use names such as `alice`.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// The number the case goes by
+    /// The number of the case
     pub number: u64,
-    /// The expected answer, where one is written
+    /// The expected answer, if the case has one
     pub expected: Option<bool>,
     subject: Subject,
     action: Action,
@@ -31,15 +32,16 @@ pub struct Case {
 }
 
 impl Case {
-    /// Reads one case
+    /// Parses a case
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidCase`] if the text is not JSON of the format, or a permission
-    /// in it is none.
+    /// [`Error::InvalidCase`] if the text is not JSON of this format, and
+    /// [`Error::InvalidPermission`] or [`Error::InvalidAllowEntry`] for an entry that does not
+    /// parse.
     pub fn from_json(text: &str) -> Result<Self, Error> {
         let fields: CaseFields =
-            serde_json::from_str(text).map_err(|error| Error::InvalidCase(error.to_string()))?;
+            serde_json::from_str(text).map_err(|error| Error::InvalidCase(Cause::new(error)))?;
         let CaseFields { n, subject, action, mut object, expected } = fields;
         let acl = Acl::new(
             access_list(object.acl_user_list.take()),
@@ -55,20 +57,20 @@ impl Case {
         })
     }
 
-    /// Who asks
+    /// The subject of the decision
     #[must_use]
     pub const fn subject(&self) -> &Subject {
         &self.subject
     }
 
-    /// What is asked for
+    /// The action that is asked for
     #[must_use]
     pub const fn action(&self) -> &Action {
         &self.action
     }
 
-    /// What it is asked of; nothing if the case puts it both in one organization and
-    /// in any
+    /// The object of the action; `None` if the case says both that it is in one organization
+    /// and that it is in any
     #[must_use]
     pub fn object(&self) -> Option<Object<'_>> {
         let fields = &self.object;
@@ -88,13 +90,13 @@ impl Case {
         }
     }
 
-    /// The decision; an object that contradicts itself is denied
+    /// Decides the case; without an [object](Self::object) the answer is no
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         self.object().is_some_and(|object| self.subject.is_allowed(&self.action, &object))
     }
 
-    /// The decision and what decided it; nothing if the object contradicts itself
+    /// Decides the case and explains the decision; `None` without an [object](Self::object)
     #[must_use]
     pub fn explain(&self) -> Option<Explanation> {
         Some(self.subject.explain(&self.action, &self.object()?))
@@ -205,15 +207,15 @@ fn permissions(texts: &[String]) -> Result<Permissions, Error> {
     texts.iter().map(|text| text.parse()).collect()
 }
 
-/// An entry of any type and any id: unlike a credential's, a case's may name what this
-/// version does not list, and leave the id empty
+/// Parses an entry of a case, which may have an unlisted type and an empty id, unlike that of
+/// a credential
 fn allow_entry(text: &str) -> Result<AllowEntry, Error> {
     let (kind, id) =
         text.split_once(':').ok_or_else(|| Error::InvalidAllowEntry(text.to_owned()))?;
     let kind: Pattern<ResourceType> = Pattern::read(kind);
     Ok(match id {
         "*" => AllowEntry::all(kind),
-        "" => AllowEntry::unborn(kind),
+        "" => AllowEntry::without_id(kind),
         id => AllowEntry::object(kind, id),
     })
 }
@@ -222,7 +224,7 @@ fn access_list(entries: Option<BTreeMap<String, Vec<String>>>) -> AccessList {
     entries.into_iter().flatten().map(|(key, actions)| (id(&key), actions)).collect()
 }
 
-/// Role names are labels here, so one that breaks the form keeps its first part
+/// Role names are only labels here, so of an invalid name the first part is kept
 fn label(name: &str) -> RoleName {
     name.parse().unwrap_or_else(|_| {
         let first = name.split(':').next().unwrap_or_default();
@@ -230,8 +232,7 @@ fn label(name: &str) -> RoleName {
     })
 }
 
-/// The id itself, or one that stands for the text: equal texts have equal ids, and
-/// others differ
+/// The UUID that the text is, or one derived from the text: only equal texts have equal ids
 fn id(text: &str) -> Uuid {
     match parse_uuid(text) {
         Some(id) if !text.contains(|c: char| c.is_ascii_uppercase()) => id,

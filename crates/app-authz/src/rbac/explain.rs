@@ -5,7 +5,7 @@ use super::subject::{Access, Level, Verdict};
 use super::{Action, AllowEntry, Levels, Object, Permissions, RoleName, Subject};
 
 impl Subject {
-    /// Answers as [`is_allowed`](Self::is_allowed) does, and says what decided
+    /// Decides as [`is_allowed`](Self::is_allowed) does, and says what decided
     #[must_use]
     pub fn explain(&self, action: &Action, object: &Object<'_>) -> Explanation {
         let query = Query::new(action, &object.kind);
@@ -32,24 +32,24 @@ impl Subject {
     }
 }
 
-/// Why a decision came out as it did
+/// A decision and what decided it
 ///
-/// Allowed is: an allow-list entry fits, the scope allows, and roles or an access list
-/// allow. Printed, it is a line for each.
+/// An action is allowed if an allow-list entry fits, the scope allows it, and roles or an
+/// access list allow it. `Display` prints a line for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explanation {
     /// The decision
     pub allowed: bool,
-    /// What the roles say together
+    /// The verdict of all roles together
     pub roles: Verdict,
-    /// A role and its permission that decided so
+    /// A role and its permission that led to that verdict
     pub role: Option<(RoleName, Permission)>,
-    /// The entry of the object's access lists that grants, whatever the roles say
+    /// The entry of the object's access lists that grants the action, if one does
     pub access: Option<Access>,
-    /// What the scope's permissions say
+    /// The verdict of the scope's permissions
     pub scope: Verdict,
-    /// The permission of the scope that decided so
+    /// The permission of the scope that led to that verdict
     pub scope_permission: Option<Permission>,
     /// The scope's allow-list entry that fits the object
     pub allow_entry: Option<AllowEntry>,
@@ -110,7 +110,7 @@ impl fmt::Display for Access {
     }
 }
 
-/// The permission in `levels` behind a verdict, if it is there
+/// The permission in `levels` that led to a verdict, if it is there
 fn deciding(levels: &Levels, verdict: &Verdict, query: &Query<'_>) -> Option<Permission> {
     let find = |permissions: &Permissions| {
         let decides = |p: &&Permission| p.negated != verdict.allowed && p.matches(query);

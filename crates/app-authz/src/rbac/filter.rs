@@ -4,11 +4,10 @@ use super::{Action, Object, ObjectId, OrgOwner, ResourceType, Subject};
 use crate::id::{GroupId, OrganizationId, UserId};
 
 impl Subject {
-    /// Prepares the question "which objects of this type may I act on?"
+    /// The objects of this type that the subject may do `action` to, as a condition
     ///
-    /// The answer is a [`Filter`] over what differs between objects: id, owner,
-    /// organization and access lists. For a handful of objects at hand
-    /// [`is_allowed`](Self::is_allowed) is cheaper.
+    /// A [`Filter`] compares id, owner, organization and access lists of an object. To check a
+    /// few objects, [`is_allowed`](Self::is_allowed) is cheaper.
     #[must_use]
     pub fn filter(&self, action: &Action, kind: &ResourceType) -> Filter {
         let query = Query::new(action, kind);
@@ -34,7 +33,7 @@ impl Subject {
         }
         for (at, organization) in self.memberships.iter().enumerate() {
             match both.at(at) {
-                // Nothing is left to be shared.
+                // All objects are included already, so sharing adds none.
                 Extent::All => {
                     filter.organizations.push(*organization);
                     continue;
@@ -44,7 +43,7 @@ impl Subject {
             }
             match scoped.at(at) {
                 Extent::All => filter.shared_in_organizations.push(*organization),
-                // What the subject may do to its own objects anyway needs no sharing.
+                // Own objects that are included already need not be shared.
                 Extent::Own if both.at(at) == Extent::Nothing => {
                     filter.own_shared_in_organizations.push(*organization);
                 }
@@ -68,45 +67,45 @@ impl Subject {
     }
 }
 
-/// Which objects of one type a subject may do one thing to
+/// The objects of one type to which a subject may do an action, as a condition for a query
 ///
-/// An object is among them if its id is one of [`ids`](Self::ids), where these are
-/// given, and at least one of the other fields takes it in. Every field compares one
-/// column of the object, so that a store turns it into a condition of its query.
+/// The filter includes an object if its id is one of [`ids`](Self::ids), unless that is
+/// `None`, and if at least one of the other fields includes it. Each field compares one column
+/// of the object, so that a store can turn it into a condition of its query.
 ///
-/// It speaks of stored objects, which all have an id, and not of the question
-/// "in any organization".
+/// A filter is for stored objects, which all have an id, not for objects
+/// [in any organization](Object::any_organization).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Filter {
-    /// The type asked about
+    /// The type of the objects
     pub kind: ResourceType,
-    /// The action asked about, which an access list must hold, or `*`
+    /// The action, which an entry of an access list grants if it has the action or `*`
     pub action: Action,
-    /// The subject: "own" means owned by this user, and an access list of users
-    /// counts by the entry of this id
+    /// The subject's user: own objects are owned by this user, and in access lists of users
+    /// the entry with this id counts
     pub user: UserId,
-    /// An access list of groups counts by an entry of one of these ids, or of the id
-    /// of the object's own organization
+    /// The subject's groups: in access lists of groups the entries with these ids count, and
+    /// the one with the id of the object's organization
     pub groups: Vec<GroupId>,
-    /// The only objects the credential may touch; all of them if `None`
+    /// The only objects that the credential may touch; `None` if it may touch all
     pub ids: Option<Vec<ObjectId>>,
-    /// Every object
+    /// Includes all objects
     pub everything: bool,
-    /// Own objects that belong to no organization
+    /// Includes own objects that do not belong to an organization
     pub own_without_organization: bool,
-    /// Every object of these organizations
+    /// Includes all objects of these organizations
     pub organizations: Vec<OrganizationId>,
-    /// Own objects of these organizations
+    /// Includes own objects of these organizations
     pub own_in_organizations: Vec<OrganizationId>,
-    /// Objects of these organizations whose access lists grant the action
+    /// Includes objects of these organizations whose access lists grant the action
     pub shared_in_organizations: Vec<OrganizationId>,
-    /// Own objects of these organizations whose access lists grant the action
+    /// Includes own objects of these organizations whose access lists grant the action
     pub own_shared_in_organizations: Vec<OrganizationId>,
 }
 
 impl Filter {
-    /// Whether no object is among them, so that no query is needed
+    /// Whether the filter includes no objects, so that a query is not needed
     #[must_use]
     pub fn is_never(&self) -> bool {
         self.ids.as_ref().is_some_and(Vec::is_empty)
@@ -118,15 +117,15 @@ impl Filter {
                 || !self.own_shared_in_organizations.is_empty())
     }
 
-    /// Whether every object is among them, so that the query needs no condition
+    /// Whether the filter includes all objects, so that the query needs no condition
     #[must_use]
     pub const fn is_always(&self) -> bool {
         self.everything && self.ids.is_none()
     }
 
-    /// Whether the object is among them
+    /// Whether the filter includes the object
     ///
-    /// What a query with this filter answers for a stored object of the type.
+    /// A query with this filter must return exactly the stored objects for which this is true.
     #[must_use]
     pub fn matches(&self, object: &Object<'_>) -> bool {
         let known = match (&self.ids, &object.id) {
@@ -158,19 +157,19 @@ impl Filter {
     }
 }
 
-/// How far the permissions of one side reach, whatever the object
+/// The objects that the permissions of one side, the roles or the scope, allow
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Reach {
     Everything,
     Within {
-        /// Own objects without organization
+        /// Own objects that do not belong to an organization
         own: bool,
-        /// In the order of the subject's memberships
+        /// The extent in each organization, in the order of the subject's memberships
         organizations: Vec<Extent>,
     },
 }
 
-/// The objects of one organization
+/// The objects of one organization that are allowed
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Extent {
     Nothing,
@@ -208,7 +207,7 @@ impl Reach {
         }
     }
 
-    /// What both reach: per organization the lesser extent
+    /// The objects that both sides allow: the smaller extent in each organization
     fn narrowed(&self, other: &Self) -> Self {
         match (self, other) {
             (Self::Everything, reach) | (reach, Self::Everything) => reach.clone(),

@@ -1,22 +1,21 @@
 //! Role-based access control: may this subject do this to that object?
 //!
-//! A [`Subject`] is a user with expanded [`Role`]s and groups, seen through the
-//! [`Scope`] of the credential in use. An [`Object`] has a type, and perhaps an id, an
-//! owner, an organization and access lists. One rule decides:
+//! A [`Subject`] is a user with expanded [`Role`]s and groups, limited to the [`Scope`] of the
+//! credential in use. An [`Object`] has a type, and may have an id, an owner, an organization
+//! and access lists. One rule decides:
 //!
 //! > allowed = (the roles allow **or** an access list grants) **and** the scope allows
 //!
-//! Permissions hold at four levels. A denial beats every grant of its own level; then
-//! the first level that says anything decides: site, then user (own objects outside
-//! organizations), then organization, then member (own objects inside one). An
-//! access list counts only for members of the object's organization. There is no
-//! third answer: what nobody grants is denied.
+//! Permissions hold at four levels, and the first level with an opinion decides: site, then
+//! user (own objects outside of organizations), then organization, then member (own objects
+//! in an organization). Within a level, a denial overrides all grants. An access list counts
+//! only for members of the object's organization. An action that nothing grants is denied.
 //!
-//! Take three people and the workspace that Ann owns in the organization `acme`. Ann
-//! enters it because `organization-member` lets her at member level. Ben is a member
-//! too and may not, until Ann shares it with him. Cid administers `acme`: he may delete
-//! it at organization level, but not enter it. And with a token of the scope
-//! `workspace:read`, Ann herself may only look.
+//! As an example, Ann owns a workspace in the organization `acme`. She may enter it because
+//! `organization-member` grants that at the member level. Ben is also a member and may not
+//! enter it until Ann shares it with him. Cid administers `acme`: he may delete the workspace
+//! at the organization level, but not enter it. And with a token of the scope
+//! `workspace:read`, Ann herself may only read it.
 
 mod acl;
 mod action;

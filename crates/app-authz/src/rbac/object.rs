@@ -5,10 +5,10 @@ use uuid::Uuid;
 use super::{Acl, ResourceType};
 use crate::id::{OrganizationId, TemplateId, UserId, WorkspaceId, parse_uuid};
 
-/// What a subject asks to act on
+/// The object of an action
 ///
-/// Everything but the type may be missing: an object about to be created has no id,
-/// a template no owner, a user no organization.
+/// Only the type is always present: an object that is to be created does not have an id, a
+/// template does not have an owner, and a user does not have an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object<'a> {
     pub(super) kind: ResourceType,
@@ -19,13 +19,13 @@ pub struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// An object of the type `kind`, and nothing known of it
+    /// An object of the type `kind`, without id, owner, organization and access lists
     #[must_use]
     pub const fn new(kind: ResourceType) -> Self {
         Self { kind, id: None, owner: None, org_owner: OrgOwner::None, acl: None }
     }
 
-    /// A workspace, which changes its type and loses its access list once dormant
+    /// A workspace; a dormant one has a type of its own and its access lists do not count
     #[must_use]
     pub fn workspace(
         id: WorkspaceId,
@@ -39,60 +39,60 @@ impl<'a> Object<'a> {
         Self { acl, ..Self::new(kind).id(id.0).owner(owner).organization(organization) }
     }
 
-    /// A template, which belongs to its organization and to no user
+    /// A template, which belongs to an organization and does not have an owner
     #[must_use]
     pub fn template(id: TemplateId, organization: OrganizationId, acl: &'a Acl) -> Self {
         Self::new(ResourceType::Template).id(id.0).organization(organization).acl(acl)
     }
 
-    /// A user, who owns themself
+    /// A user, as an object that the user owns
     #[must_use]
     pub fn user(id: UserId) -> Self {
         Self::new(ResourceType::User).id(id.0).owner(id)
     }
 
-    /// A session token, by its id and the user it belongs to
+    /// The key of a session token, by its id and its user
     #[must_use]
     pub fn api_key(id: &str, owner: UserId) -> Self {
         Self::new(ResourceType::ApiKey).id(id).owner(owner)
     }
 
-    /// The same object, bearing the id
+    /// The same object with this id
     #[must_use]
     pub fn id(mut self, id: impl Into<ObjectId>) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// The same object, owned by a user
+    /// The same object with this owner
     #[must_use]
     pub const fn owner(mut self, owner: UserId) -> Self {
         self.owner = Some(owner);
         self
     }
 
-    /// The same object, in an organization
+    /// The same object in this organization
     #[must_use]
     pub const fn organization(mut self, organization: OrganizationId) -> Self {
         self.org_owner = OrgOwner::Of(organization);
         self
     }
 
-    /// The same object, in whichever organization lets the subject act
+    /// The same object in any organization: allowed if one of them allows it
     #[must_use]
     pub const fn any_organization(mut self) -> Self {
         self.org_owner = OrgOwner::Any;
         self
     }
 
-    /// The same object, with its access lists
+    /// The same object with these access lists
     #[must_use]
     pub const fn acl(mut self, acl: &'a Acl) -> Self {
         self.acl = Some(acl);
         self
     }
 
-    /// The same object, shared with nobody by name
+    /// The same object without access lists
     #[must_use]
     pub const fn without_acl(mut self) -> Self {
         self.acl = None;
@@ -100,21 +100,21 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The organization an object belongs to
+/// The organization that an object belongs to
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrgOwner {
-    /// None: the object belongs to the deployment, or to a user alone
+    /// No organization: the object belongs to the deployment, or only to a user
     None,
-    /// This one; the nil UUID is an id like any other here
+    /// This organization; the nil UUID has no special meaning
     Of(OrganizationId),
-    /// Not asked: "could the subject do this in some organization?"
+    /// Any organization: whether the subject may act in at least one
     Any,
 }
 
 /// The id of an object
 ///
-/// Nearly all are UUIDs, which compare as numbers and cost no allocation; a session
-/// token's id is text.
+/// Almost all ids are UUIDs, which need no allocation. Keys of session tokens have texts as
+/// ids. Ids are compared as texts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId(Repr);
 
@@ -133,7 +133,7 @@ impl From<Uuid> for ObjectId {
 impl From<&str> for ObjectId {
     fn from(id: &str) -> Self {
         match parse_uuid(id) {
-            // In capitals it is another text than the id's own, and ids are texts.
+            // With capitals it is not the text of the UUID, and ids are compared as texts.
             Some(uuid) if !id.contains(|c: char| c.is_ascii_uppercase()) => Self(Repr::Uuid(uuid)),
             _ => Self(Repr::Text(id.into())),
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{Action, ActionSet, ResourceType};
 use crate::Error;
 
-/// Grants or denies an action on a type; `*` stands for every type or action
+/// Grants or denies an action on a type of objects, each of which may be any
 ///
-/// The text form is `TYPE:ACTION`, with a leading `!` for a denial.
+/// The text form is `TYPE:ACTION` with `*` for any, and a leading `!` for a denial.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Permission {
     pub(super) negated: bool,
@@ -16,7 +16,7 @@ pub struct Permission {
 }
 
 impl Permission {
-    /// Grants what the patterns match
+    /// A permission that grants the actions and types that match
     #[must_use]
     pub fn grant(
         kind: impl Into<Pattern<ResourceType>>,
@@ -25,7 +25,7 @@ impl Permission {
         Self { negated: false, kind: kind.into(), action: action.into() }
     }
 
-    /// Denies what the patterns match
+    /// A permission that denies the actions and types that match
     #[must_use]
     pub fn deny(
         kind: impl Into<Pattern<ResourceType>>,
@@ -34,7 +34,7 @@ impl Permission {
         Self { negated: true, ..Self::grant(kind, action) }
     }
 
-    /// Whether it speaks of the query at all
+    /// Whether the permission is about the action and the type of the query
     pub(super) fn matches(&self, query: &Query<'_>) -> bool {
         self.kind.matches(query.kind) && self.action.matches(query.action)
     }
@@ -43,6 +43,7 @@ impl Permission {
 impl FromStr for Permission {
     type Err = Error;
 
+    /// Parses `TYPE:ACTION` or `!TYPE:ACTION`; types and actions may be unlisted
     fn from_str(text: &str) -> Result<Self, Error> {
         let (negated, rest) = match text.strip_prefix('!') {
             Some(rest) => (true, rest),
@@ -64,7 +65,7 @@ impl fmt::Display for Permission {
     }
 }
 
-/// One name, or any
+/// One name, or any name
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Pattern<T> {
     /// Any name, written `*`
@@ -90,7 +91,7 @@ impl<T: PartialEq> Pattern<T> {
 }
 
 impl<T: PartialEq + Clone> Pattern<T> {
-    /// The pattern of the names both match
+    /// The pattern of the names that both patterns match, if there are any
     pub(super) fn narrowed(&self, other: &Self) -> Option<Self> {
         match (self, other) {
             (Self::Any, narrow) | (narrow, Self::Any) => Some(narrow.clone()),
@@ -114,7 +115,7 @@ impl<T: fmt::Display> fmt::Display for Pattern<T> {
     }
 }
 
-/// What a list of permissions says to a query
+/// What a list of permissions says about a query
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Vote {
     Deny,
@@ -122,7 +123,7 @@ pub(super) enum Vote {
     Grant,
 }
 
-/// An action on a type, and where the masks hold it
+/// An action on a type, and its place in the masks
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Query<'a> {
     pub(super) action: &'a Action,
@@ -139,9 +140,9 @@ impl<'a> Query<'a> {
     }
 }
 
-/// A list of permissions, ready to vote; cloning shares it
+/// A list of permissions, prepared for decisions; clones share it
 ///
-/// The order never matters: one denial that matches beats every grant of the list.
+/// The order does not matter: a denial overrides all grants in the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Permissions(Option<Arc<Inner>>);
 
@@ -152,10 +153,10 @@ struct Inner {
 }
 
 impl Permissions {
-    /// No permission at all
+    /// The empty list
     pub const NONE: Self = Self(None);
 
-    /// The permissions as they were given
+    /// The permissions in the order in which they were given
     pub fn iter(&self) -> impl Iterator<Item = &Permission> {
         self.0.iter().flat_map(|inner| &inner.list)
     }
@@ -177,12 +178,12 @@ impl FromIterator<Permission> for Permissions {
     }
 }
 
-/// The permissions of several lists, pooled for one vote
+/// The permissions of several lists, combined for one vote
 #[derive(Clone, Debug, Default)]
 pub(super) enum Pool {
     #[default]
     Empty,
-    /// The usual case, in which nothing is copied
+    /// A single list, which is the usual case and is not copied
     One(Permissions),
     Many(Arc<Masks>),
 }
@@ -217,15 +218,15 @@ impl Pool {
 
 const SLOTS: usize = ResourceType::UNLISTED_SLOT + 1;
 
-/// A vote table: the actions granted and denied, by type
+/// The granted and the denied actions as bits, in a row for each type
 ///
-/// The last row is for every unlisted type, the bit of [`ActionSet::ALL`] that no
-/// listed action has for every unlisted action; wildcards alone fill those.
+/// All unlisted types share the last row, and all unlisted actions share a bit that no listed
+/// action has. Only wildcards set these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Masks {
     grants: [u32; SLOTS],
     denials: [u32; SLOTS],
-    /// Permissions that name an unlisted type or action, which a table cannot hold
+    /// Permissions that name an unlisted type or action
     unlisted: Vec<Permission>,
 }
 

@@ -1,4 +1,4 @@
-//! The built-in policy, role by role: what a reviewer reads, and a snapshot prints
+//! The permissions of the built-in roles, which a snapshot test prints for review
 
 use super::action::{Action, ActionSet};
 use super::builtin::{Switches, WorkspaceSharing};
@@ -6,7 +6,7 @@ use super::permission::{Pattern, Permission, Permissions};
 use super::resource::{CRUD, DORMANT, ResourceType, WORKSPACE};
 use super::role::{Levels, Role, RoleName};
 
-/// A role before it is given an organization
+/// A built-in role, before it is bound to an organization
 #[derive(Clone, Debug)]
 pub(super) struct BuiltIn {
     pub(super) name: &'static str,
@@ -148,36 +148,36 @@ pub(super) fn organization_admin() -> BuiltIn {
 pub(super) fn organization_member(sharing: WorkspaceSharing) -> BuiltIn {
     let everyone = sharing == WorkspaceSharing::Everyone;
     BuiltIn::of_organization("organization-member")
-        .org(shared_knowledge(sharing, everyone))
-        .member(own_things().into_iter().chain((!everyone).then(no_sharing)))
+        .org(organization_facts(sharing, everyone))
+        .member(own_objects().into_iter().chain((!everyone).then(no_sharing)))
 }
 
-/// What a service account holds instead of `organization-member`
+/// The role that a service account has instead of `organization-member`
 ///
-/// It may share its workspaces unless nobody may.
+/// A service account may share its workspaces unless sharing is off for all.
 pub(super) fn organization_service_account(sharing: WorkspaceSharing) -> BuiltIn {
-    let shares = sharing != WorkspaceSharing::Nobody;
+    let shares = sharing != WorkspaceSharing::None;
     BuiltIn::of_organization("organization-service-account")
-        .org(shared_knowledge(sharing, shares))
-        .member(own_things())
+        .org(organization_facts(sharing, shares))
+        .member(own_objects())
 }
 
-/// What members of an organization know of it; of its groups, if they share with them
-fn shared_knowledge(sharing: WorkspaceSharing, groups: bool) -> Vec<Permission> {
-    let nobody = sharing == WorkspaceSharing::Nobody;
+/// What members of an organization may read of it: also its groups, if they may share
+fn organization_facts(sharing: WorkspaceSharing, groups: bool) -> Vec<Permission> {
+    let none_share = sharing == WorkspaceSharing::None;
     let mut permissions = granting(&[
         (ResourceType::AssignOrgRole, R),
         (ResourceType::Organization, R),
         (ResourceType::ProvisionerDaemon, R),
-        (ResourceType::OrganizationMember, if nobody { ActionSet::NONE } else { R }),
+        (ResourceType::OrganizationMember, if none_share { ActionSet::NONE } else { R }),
         (ResourceType::Group, if groups { R } else { ActionSet::NONE }),
     ]);
-    permissions.extend(nobody.then(no_sharing));
+    permissions.extend(none_share.then(no_sharing));
     permissions
 }
 
-/// What members of an organization may do with what they own there
-fn own_things() -> Vec<Permission> {
+/// What members of an organization may do with the objects that they own in it
+fn own_objects() -> Vec<Permission> {
     granting(&[
         (ResourceType::AibridgeInterception, C.union(U)),
         (ResourceType::ApiKey, CRUD),
@@ -256,10 +256,10 @@ pub(super) fn agents_access() -> BuiltIn {
     BuiltIn::of_organization("agents-access").member(granting(&[(ResourceType::Chat, chat)]))
 }
 
-/// What `member` also held up to v2.27: workspaces of one's own outside of organizations
+/// What `member` also granted up to v2.27: own workspaces outside of organizations
 ///
-/// No workspace is outside of one. But that is where the workspace was imagined, of which it
-/// was asked whether a visitor could open an app of their own.
+/// No workspace is outside of an organization. But whether a visitor could open an app of
+/// their own was checked against a hypothetical workspace there.
 pub(super) fn owner_outside() -> Role {
     let levels = Levels {
         user: granting(&[(ResourceType::Workspace, WORKSPACE)]).into_iter().collect(),
@@ -268,9 +268,9 @@ pub(super) fn owner_outside() -> Role {
     Role::new(RoleName::MEMBER, levels)
 }
 
-/// The role of the system-restricted subject, which no name reaches
+/// The role of the system-restricted subject, which cannot be assigned by name
 ///
-/// It enters terminals but opens no app, and creates no workspace.
+/// It may open terminals but not apps, and may not create workspaces.
 pub(super) fn system() -> Role {
     let foreign = ActionSet::of(&[Action::ApplicationConnect, Action::Read, Action::Share]);
     let site = granting(&[
@@ -350,8 +350,8 @@ fn granting(actions: &[(ResourceType, ActionSet)]) -> Vec<Permission> {
     actions.iter().flat_map(|(kind, actions)| grant_each(kind, *actions)).collect()
 }
 
-/// Everything on every listed type, but for the types left out and those with
-/// actions of their own
+/// Grants all actions on all listed types, except for the types left out and those with
+/// limited actions
 fn every_type_but(
     left_out: &[ResourceType],
     limited: &[(ResourceType, ActionSet)],
@@ -372,7 +372,7 @@ fn no_sharing() -> Permission {
     Permission::deny(ResourceType::Workspace, Action::Share)
 }
 
-/// The role of the system-restricted subject
+/// The name of the role of the system-restricted subject
 pub(super) const SYSTEM: &str = "system";
 
 const C: ActionSet = ActionSet::of(&[Action::Create]);

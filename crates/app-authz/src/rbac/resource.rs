@@ -4,8 +4,7 @@ use super::vocabulary::vocabulary;
 vocabulary! {
     /// The type of an object
     ///
-    /// There is no type for agents: they are reached through the actions of their
-    /// workspace.
+    /// Agents do not have a type: actions on the workspace cover its agents.
     ResourceType {
         AiGatewayKey "ai_gateway_key",
         AiModelPrice "ai_model_price",
@@ -63,8 +62,8 @@ vocabulary! {
 impl ResourceType {
     /// The actions that make sense for the type; none for an unlisted one
     ///
-    /// This says which scope names exist and what `*` means in a printed policy. A
-    /// decision does not consult it.
+    /// They determine which scope names exist and what `*` means in a printed policy. Decisions
+    /// do not depend on them.
     #[must_use]
     pub const fn actions(&self) -> ActionSet {
         match self {
@@ -130,7 +129,7 @@ impl ResourceType {
 pub(super) const CRUD: ActionSet =
     ActionSet::of(&[Action::Create, Action::Read, Action::Update, Action::Delete]);
 
-/// All a workspace knows
+/// All actions on a workspace
 pub(super) const WORKSPACE: ActionSet = CRUD.union(ActionSet::of(&[
     Action::ApplicationConnect,
     Action::CreateAgent,
@@ -142,8 +141,8 @@ pub(super) const WORKSPACE: ActionSet = CRUD.union(ActionSet::of(&[
     Action::UpdateAgent,
 ]));
 
-/// What a role that may do everything to a workspace may do to a dormant one: it
-/// neither starts nor is entered, and is not shared
+/// The actions on a dormant workspace for a role that may do everything to a workspace: it
+/// cannot be started, entered or shared
 pub(super) const DORMANT: ActionSet = WORKSPACE.without(ActionSet::of(&[
     Action::ApplicationConnect,
     Action::Share,

@@ -6,8 +6,7 @@ use super::Permissions;
 use crate::Error;
 use crate::id::{OrganizationId, parse_uuid};
 
-/// What a role is called: `NAME` for the deployment, `NAME:ORGANIZATION-ID` within
-/// one organization
+/// The name of a role: `NAME` in the deployment, `NAME:ORGANIZATION-ID` in an organization
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoleName {
     name: Cow<'static, str>,
@@ -15,9 +14,9 @@ pub struct RoleName {
 }
 
 impl RoleName {
-    /// The role that may do nearly everything
+    /// The name of the role that may do nearly everything
     pub const OWNER: Self = Self::built_in("owner");
-    /// The role that every user holds
+    /// The name of the role that every user has
     pub(crate) const MEMBER: Self = Self::built_in("member");
 
     pub(super) const fn built_in(name: &'static str) -> Self {
@@ -28,7 +27,7 @@ impl RoleName {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRoleName`] if `name` is empty or holds a colon.
+    /// [`Error::InvalidRoleName`] if `name` is empty or contains a colon.
     pub fn site(name: &str) -> Result<Self, Error> {
         if name.is_empty() || name.contains(':') {
             return Err(Error::InvalidRoleName(name.to_owned()));
@@ -36,23 +35,23 @@ impl RoleName {
         Ok(Self { name: Cow::Owned(name.to_owned()), organization: None })
     }
 
-    /// The name of a role within `organization`; the nil UUID means none
+    /// The name of a role in `organization`; the nil UUID stands for the deployment
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRoleName`] if `name` is empty or holds a colon.
+    /// [`Error::InvalidRoleName`] if `name` is empty or contains a colon.
     pub fn in_organization(name: &str, organization: OrganizationId) -> Result<Self, Error> {
         let organization = Some(organization).filter(|id| !id.0.is_nil());
         Ok(Self { organization, ..Self::site(name)? })
     }
 
-    /// The part before the colon
+    /// The name without the organization
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The organization the role is confined to
+    /// The organization of the role; `None` for a role of the deployment
     #[must_use]
     pub const fn organization(&self) -> Option<OrganizationId> {
         self.organization
@@ -62,7 +61,7 @@ impl RoleName {
 impl FromStr for RoleName {
     type Err = Error;
 
-    /// Reads `NAME` or `NAME:ORGANIZATION-ID`
+    /// Parses `NAME` or `NAME:ORGANIZATION-ID`
     fn from_str(text: &str) -> Result<Self, Error> {
         let Some((name, organization)) = text.split_once(':') else { return Self::site(text) };
         parse_uuid(organization)
@@ -83,9 +82,9 @@ impl fmt::Display for RoleName {
 
 /// A named set of permissions at four levels
 ///
-/// Built in ([`BuiltInRoles`](super::BuiltInRoles)), or from a deployment's stored lists. A
-/// stored role is either one that people made, or a
-/// [system role](Self::into_system), which the control plane itself writes.
+/// A role is built in ([`BuiltInRoles`](super::BuiltInRoles)) or stored. A stored role was
+/// created by an administrator, or is a [system role](Self::into_system), which the control
+/// plane writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     pub(super) name: RoleName,
@@ -94,16 +93,16 @@ pub struct Role {
 }
 
 impl Role {
-    /// A role of that name and those permissions
+    /// A role with this name and these permissions
     #[must_use]
     pub const fn new(name: RoleName, levels: Levels) -> Self {
         Self { name, levels, is_system: false }
     }
 
-    /// The same role, as a system role
+    /// The same role as a system role
     ///
-    /// The control plane keeps such a role in step with an organization's settings, and
-    /// nobody else can make one. It replaces the built-in role of its name in its
+    /// Only the control plane creates system roles, and it updates them with the settings of
+    /// an organization. A system role replaces the built-in role of the same name in its
     /// organization.
     #[must_use]
     pub const fn into_system(mut self) -> Self {
@@ -111,45 +110,47 @@ impl Role {
         self
     }
 
-    /// Whether it is a [system role](Self::into_system)
+    /// Whether the role is a [system role](Self::into_system)
     #[must_use]
     pub const fn is_system(&self) -> bool {
         self.is_system
     }
 
-    /// What it is called
+    /// The name of the role
     #[must_use]
     pub const fn name(&self) -> &RoleName {
         &self.name
     }
 
-    /// What it permits
+    /// The permissions of the role
     #[must_use]
     pub const fn levels(&self) -> &Levels {
         &self.levels
     }
 }
 
-/// Permissions by the level they hold at; all lists are empty by default
+/// Permissions by level; all lists are empty by default
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Levels {
-    /// For every object
+    /// Permissions on all objects
     pub site: Permissions,
-    /// For objects the subject owns that belong to no organization
+    /// Permissions on objects that the subject owns and that do not belong to an organization
     pub user: Permissions,
-    /// By organization; a role's entry makes its bearer a member, even when both
-    /// lists are empty
+    /// Permissions in organizations
+    ///
+    /// An entry in a role makes the user a member of the organization, even if both lists are
+    /// empty.
     pub organizations: Vec<(OrganizationId, OrganizationLevels)>,
 }
 
 impl Levels {
-    /// These permissions for every object, and no others
+    /// These permissions on all objects, and no others
     #[must_use]
     pub fn site(permissions: Permissions) -> Self {
         Self { site: permissions, ..Self::default() }
     }
 
-    /// The same levels, with an organization's lists set
+    /// The same levels with an entry for an organization
     #[must_use]
     pub fn with_organization(
         mut self,
@@ -162,11 +163,11 @@ impl Levels {
     }
 }
 
-/// Permissions within one organization
+/// Permissions in one organization
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrganizationLevels {
-    /// For every object of the organization
+    /// Permissions on all objects of the organization
     pub org: Permissions,
-    /// For objects of the organization that the subject owns
+    /// Permissions on objects of the organization that the subject owns
     pub member: Permissions,
 }

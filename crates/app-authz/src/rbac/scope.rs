@@ -7,10 +7,10 @@ use super::{Action, AllowEntry, AllowList, Levels, ResourceType};
 use crate::Error;
 use crate::id::{TemplateId, TemplateVersionId, UserId, WorkspaceId};
 
-/// What the credential in use may do: a role with an allow list
+/// What the credential in use may do: permissions like those of a role, and an allow list
 ///
-/// A scope is asked in addition to the roles and never grants anything. Its lists for
-/// an organization the subject is no member of do nothing.
+/// A scope only limits what the roles allow. Its lists for an organization count only if the
+/// subject is a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     pub(super) name: Box<str>,
@@ -19,26 +19,26 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// A scope of any permissions, whatever it is called
+    /// A scope with these permissions; the name is only a label
     #[must_use]
     pub fn new(name: &str, levels: Levels, allow_list: AllowList) -> Self {
         Self { name: name.into(), levels, allow_list }
     }
 
-    /// All the roles allow
+    /// The scope that does not limit the roles
     #[must_use]
     pub fn all() -> Self {
         Self::from_names(&[ScopeName::All], &AllowList::everything())
     }
 
-    /// The scope of a stored credential: all that one of `names` permits, on the
-    /// objects of `allow_list`
+    /// The scope of a stored credential: what any of `names` permits, on the objects of
+    /// `allow_list`
     ///
-    /// An empty allow list leaves nothing.
+    /// An empty allow list permits nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::NoScope`] without any name.
+    /// [`Error::NoScope`] if `names` is empty.
     pub fn of_credential(names: &[ScopeName], allow_list: &AllowList) -> Result<Self, Error> {
         if names.is_empty() {
             return Err(Error::NoScope);
@@ -46,8 +46,9 @@ impl Scope {
         Ok(Self::from_names(names, allow_list))
     }
 
-    /// The scope that [`of_credential`](Self::of_credential) makes, made once for those
-    /// that nearly every credential has; without any name it permits nothing
+    /// The scope of a stored credential, shared if it is one that nearly all credentials have
+    ///
+    /// Like [`of_credential`](Self::of_credential), but without names it permits nothing.
     pub(crate) fn shared(names: &[ScopeName], allow_list: &AllowList) -> Arc<Self> {
         match names {
             [ScopeName::All] if allow_list.is_everything() => Arc::clone(&ALL),
@@ -58,10 +59,9 @@ impl Scope {
         }
     }
 
-    /// The scope of a workspace agent's token, which cannot touch a second workspace
-    /// of its owner
+    /// The scope of a workspace agent's token, which is limited to the agent's workspace
     ///
-    /// `more` are further objects it needs, such as those of a task.
+    /// `more` are further objects that the agent needs, such as those of a task.
     #[must_use]
     pub fn of_agent(agent: &AgentScope, more: impl IntoIterator<Item = AllowEntry>) -> Self {
         let name = if agent.no_user_data { ScopeName::NoUserData } else { ScopeName::All };
@@ -74,19 +74,20 @@ impl Scope {
         Self::from_names(&[name], &own.into_iter().chain(more).collect())
     }
 
-    /// The objects it is limited to
+    /// The objects that the scope is limited to
     #[must_use]
     pub const fn allow_list(&self) -> &AllowList {
         &self.allow_list
     }
 
-    /// Whether it permits nothing, or on no object
+    /// Whether the scope permits nothing at all
     pub(super) fn is_nothing(&self) -> bool {
         self.levels == Levels::default() || self.allow_list.iter().next().is_none()
     }
 
-    /// Named scopes hold site permissions on every object, so that uniting them and
-    /// then limiting the objects comes down to one list and one allow list.
+    /// The union of named scopes, limited to the objects of `allow_list`
+    ///
+    /// Named scopes only have site permissions on all objects, so their union is one list.
     fn from_names(names: &[ScopeName], allow_list: &AllowList) -> Self {
         let mut permissions: Vec<Permission> = Vec::new();
         for permission in names.iter().flat_map(ScopeName::permissions) {
@@ -106,39 +107,40 @@ static APPLICATION_CONNECT: LazyLock<Arc<Scope>> = LazyLock::new(|| {
     Arc::new(Scope::from_names(&[ScopeName::ApplicationConnect], &AllowList::everything()))
 });
 
-/// The objects a workspace agent's token is confined to
+/// The objects that a workspace agent's token is limited to
 #[derive(Clone, Copy, Debug)]
 pub struct AgentScope {
-    /// Its workspace
+    /// The agent's workspace
     pub workspace: WorkspaceId,
     /// The template of the workspace
     pub template: TemplateId,
-    /// The template version of its build, which is asked about as a template
+    /// The template version of the build, whose object has the type of a template
     pub template_version: TemplateVersionId,
-    /// The owner of the workspace, whose roles the token carries
+    /// The owner of the workspace, whose roles the token has
     pub owner: UserId,
-    /// Whether the template keeps the owner's data from the agent
+    /// Whether the template hides the owner's user data from the agent
     pub no_user_data: bool,
 }
 
 /// The name of a scope, as a credential stores it
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ScopeName {
     /// `coder:all`, also written `all`
     All,
-    /// `coder:application_connect`, also written `application_connect`: opens apps,
-    /// and never a terminal
+    /// `coder:application_connect`, also written `application_connect`: to open apps, but not
+    /// terminals
     ApplicationConnect,
-    /// `no_user_data`: everything on every listed type but `user`
+    /// `no_user_data`: all actions on all listed types except `user`
     NoUserData,
-    /// One of several permissions
+    /// A scope for a task, with several permissions
     Composite(CompositeScope),
-    /// `TYPE:ACTION` or `TYPE:*`, listed names alone
+    /// `TYPE:ACTION` or `TYPE:*`, with listed names only
     Permission(ResourceType, Pattern<Action>),
 }
 
 impl ScopeName {
-    /// Whether a user may request it for a token of theirs
+    /// Whether users may request the scope for their tokens
     #[must_use]
     pub fn is_requestable(&self) -> bool {
         let (kind, action) = match self {
@@ -189,6 +191,7 @@ impl ScopeName {
 impl FromStr for ScopeName {
     type Err = Error;
 
+    /// Parses the name as a credential stores it
     fn from_str(name: &str) -> Result<Self, Error> {
         match name {
             "coder:all" | "all" => return Ok(Self::All),
@@ -225,8 +228,9 @@ impl fmt::Display for ScopeName {
     }
 }
 
-/// A scope named after a task rather than a permission
+/// A scope that is named after a task rather than a permission
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CompositeScope {
     /// Create and run workspaces from templates
     WorkspacesCreate,
@@ -234,11 +238,11 @@ pub enum CompositeScope {
     WorkspacesOperate,
     /// Delete workspaces
     WorkspacesDelete,
-    /// Enter workspaces: terminals and apps
+    /// Open terminals and apps of workspaces
     WorkspacesAccess,
     /// Upload and build template versions
     TemplatesBuild,
-    /// Write templates and see how they are used
+    /// Write templates and read how they are used
     TemplatesAuthor,
     /// Manage one's own session tokens
     ApiKeysManageSelf,

@@ -7,17 +7,17 @@ use super::permission::{Pool, Query, Vote};
 use super::{Action, Levels, Object, OrgOwner, ResourceType, Role, RoleName, Scope, policy};
 use crate::id::{GroupId, OrganizationId, UserId};
 
-/// Who asks: a user's roles and groups, seen through the scope of a credential
+/// The subject of decisions: a user's roles and groups, limited to the scope of a credential
 ///
-/// Prepared once, when it is made: a decision is then a handful of mask tests and one
-/// look-up, and allocates nothing.
+/// Building one prepares it, so that a decision is a few tests of bit masks and a lookup,
+/// without an allocation.
 #[derive(Clone, Debug)]
 pub struct Subject {
     pub(super) id: UserId,
     pub(super) groups: Vec<GroupId>,
     pub(super) roles: Vec<Arc<Role>>,
     pub(super) scope: Arc<Scope>,
-    /// Every organization some role has an entry for, in ascending order
+    /// The organizations for which a role has an entry, in ascending order
     pub(super) memberships: Vec<OrganizationId>,
     pub(super) granted: Pooled,
     pub(super) scoped: Pooled,
@@ -25,7 +25,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The user `id` with these roles, limited to `scope`, in no group
+    /// The user `id` with these roles, limited to `scope`, without groups
     #[must_use]
     pub fn new(
         id: UserId,
@@ -54,56 +54,56 @@ impl Subject {
         }
     }
 
-    /// The system, for what it does on nobody's behalf
+    /// The system itself, for actions that are not on behalf of a user
     ///
-    /// It reads everything and writes what the control plane itself keeps, but opens
-    /// no app. Its id is the nil UUID, and no role assignment reaches it.
+    /// It may read everything and write what the control plane maintains, but may not open
+    /// apps. Its id is the nil UUID, and its role cannot be assigned to users.
     #[must_use]
     pub fn system_restricted() -> Self {
         Self::new(UserId(Uuid::nil()), [Arc::new(policy::system())], Scope::all())
     }
 
-    /// The same subject, in these groups
+    /// The same subject with these groups
     #[must_use]
     pub fn with_groups(mut self, groups: impl IntoIterator<Item = GroupId>) -> Self {
         self.groups = groups.into_iter().collect();
         self
     }
 
-    /// The same subject, in a deployment where users have workspaces of their own there
+    /// The same subject in a deployment where users may have workspaces as `own` says
     #[must_use]
     pub const fn with_own_workspaces(mut self, own: OwnWorkspaces) -> Self {
         self.own_workspaces = own;
         self
     }
 
-    /// The user
+    /// The id of the user
     #[must_use]
     pub const fn id(&self) -> UserId {
         self.id
     }
 
-    /// The user's roles, expanded
+    /// The expanded roles of the user
     pub fn roles(&self) -> impl Iterator<Item = &Role> {
         self.roles.iter().map(|role| &**role)
     }
 
-    /// Whether one of the roles bears the name
+    /// Whether one of the roles has this name
     #[must_use]
     pub fn holds(&self, role: &RoleName) -> bool {
         self.roles().any(|held| held.name() == role)
     }
 
-    /// Whether the user belongs to the organization; a scope's entry does not count
+    /// Whether the user is a member of the organization; entries of the scope do not count
     #[must_use]
     pub fn is_member_of(&self, organization: OrganizationId) -> bool {
         self.membership(organization).is_some()
     }
 
-    /// A workspace that is imagined, of the subject's own
+    /// A hypothetical workspace that the subject owns
     ///
-    /// It has no id, so a scope that is limited to ids never fits it.
-    pub(crate) fn imagined_workspace(&self) -> Object<'static> {
+    /// It does not have an id, so a scope that is limited to ids does not permit it.
+    pub(crate) fn hypothetical_workspace(&self) -> Object<'static> {
         let own = Object::new(ResourceType::Workspace).owner(self.id);
         match self.own_workspaces {
             OwnWorkspaces::InOrganizations => own.any_organization(),
@@ -111,20 +111,21 @@ impl Subject {
         }
     }
 
-    /// Whether the scope leaves nothing that the subject could do
+    /// Whether the scope permits nothing at all
     pub(crate) fn may_nothing(&self) -> bool {
         self.scope.is_nothing()
     }
 
-    /// Whether the scope itself grants `action` on objects of the type, wherever they are; on
-    /// which of them is up to its allow list
+    /// Whether the scope grants `action` at the site level on objects of the type
+    ///
+    /// The allow list of the scope is not checked.
     pub(crate) fn scope_grants(&self, action: &Action, kind: &ResourceType) -> bool {
         self.scoped.site.vote(&Query::new(action, kind)) == Vote::Grant
     }
 
     /// Whether the subject may do `action` to `object`
     ///
-    /// Anything not allowed is denied. [`explain`](Self::explain) says why.
+    /// [`explain`](Self::explain) says why.
     #[must_use]
     pub fn is_allowed(&self, action: &Action, object: &Object<'_>) -> bool {
         let query = Query::new(action, &object.kind);
@@ -134,7 +135,7 @@ impl Subject {
                 || self.access(action, object).is_some())
     }
 
-    /// What one side, roles or scope, says: the first level that decides
+    /// The verdict of one side, the roles or the scope: the first level with an opinion decides
     pub(super) fn verdict(&self, side: &Pooled, query: &Query<'_>, object: &Object<'_>) -> Verdict {
         match side.site.vote(query) {
             Vote::Grant => return Verdict::allowed(Level::Site, None),
@@ -146,12 +147,12 @@ impl Subject {
             OrgOwner::None if owned => match side.user.vote(query) {
                 Vote::Grant => Verdict::allowed(Level::User, None),
                 Vote::Deny => Verdict::denied(Level::User, None),
-                Vote::Abstain => Verdict::NOBODY,
+                Vote::Abstain => Verdict::UNDECIDED,
             },
-            OrgOwner::None => Verdict::NOBODY,
+            OrgOwner::None => Verdict::UNDECIDED,
             OrgOwner::Of(organization) => match self.membership(organization) {
                 Some(at) => side.in_organizations(query, owned, &self.memberships, at..at + 1),
-                None => Verdict::NOBODY,
+                None => Verdict::UNDECIDED,
             },
             OrgOwner::Any => {
                 let all = 0..self.memberships.len();
@@ -160,7 +161,7 @@ impl Subject {
         }
     }
 
-    /// Which entry of the object's access lists lets the subject act, if one does
+    /// The entry of the object's access lists that grants the action, if one does
     pub(super) fn access(&self, action: &Action, object: &Object<'_>) -> Option<Access> {
         let acl = object.acl?;
         let organization = match object.org_owner {
@@ -191,7 +192,7 @@ impl Subject {
 pub(super) struct Pooled {
     pub(super) site: Pool,
     pub(super) user: Pool,
-    /// In the order of the subject's memberships
+    /// Permissions in organizations, in the order of the subject's memberships
     pub(super) organizations: Vec<OrganizationPools>,
 }
 
@@ -221,10 +222,11 @@ impl Pooled {
         pooled
     }
 
-    /// The best vote of the asked organizations, and of their member lists if owned
+    /// The best vote of the organizations in `asked`, at organization level and then, for an
+    /// owned object, at member level
     ///
-    /// Over several organizations each best is taken by itself, so the two may come
-    /// from different ones.
+    /// Of several organizations the best vote counts at each level, so the two votes may come
+    /// from different organizations.
     fn in_organizations(
         &self,
         query: &Query<'_>,
@@ -244,24 +246,25 @@ impl Pooled {
         match best(|pools| &pools.member) {
             Some((Vote::Grant, id)) if owned => Verdict::allowed(Level::Member, Some(*id)),
             Some((Vote::Deny, id)) if owned => Verdict::denied(Level::Member, Some(*id)),
-            _ => Verdict::NOBODY,
+            _ => Verdict::UNDECIDED,
         }
     }
 }
 
-/// What the lists of one side say, and where it was decided
+/// What the permissions of one side, the roles or the scope, say
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Verdict {
-    /// Whether this side allows
+    /// Whether this side allows the action
     pub allowed: bool,
-    /// The level that decided; none if no level said anything
+    /// The level that decided; `None` if no permission was about the action
     pub level: Option<Level>,
-    /// The organization whose lists decided
+    /// The organization whose permissions decided
     pub organization: Option<OrganizationId>,
 }
 
 impl Verdict {
-    const NOBODY: Self = Self { allowed: false, level: None, organization: None };
+    const UNDECIDED: Self = Self { allowed: false, level: None, organization: None };
 
     const fn allowed(level: Level, organization: Option<OrganizationId>) -> Self {
         Self { allowed: true, level: Some(level), organization }
@@ -272,14 +275,14 @@ impl Verdict {
     }
 }
 
-/// Where a permission holds, in the order in which levels decide
+/// The level of a permission, in the order in which levels decide
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// Every object
+    /// All objects
     Site,
-    /// Objects the subject owns that belong to no organization
+    /// Objects that the subject owns and that do not belong to an organization
     User,
-    /// Every object of an organization
+    /// All objects of an organization
     Organization,
     /// Objects of an organization that the subject owns
     Member,
@@ -287,24 +290,25 @@ pub enum Level {
 
 /// Where the users of a deployment may have workspaces of their own
 ///
-/// An app that is shared with everyone signed in opens for users who could open an app of
-/// their own. So this says what a user in no organization may open.
+/// An app that is shared with all signed-in users opens only for users who could open an app
+/// of their own. So this decides what a user without an organization may open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OwnWorkspaces {
-    /// In the organizations they belong to, since v2.28 of the control plane
+    /// Only in organizations they belong to, since v2.28 of the control plane
     #[default]
     InOrganizations,
     /// Outside of organizations too, up to v2.27
     Anywhere,
 }
 
-/// The entry of an access list that lets a subject act
+/// The entry of an access list that grants an action to a subject
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Shared with the user
+    /// The entry of the user
     User(UserId),
-    /// Shared with one of the user's groups
+    /// The entry of one of the user's groups
     Group(GroupId),
-    /// Shared with everyone in the organization
+    /// The entry of everyone in the organization
     Everyone(OrganizationId),
 }

@@ -1,8 +1,8 @@
 use std::fmt;
 
-/// A name that this version of the vocabulary does not list
+/// A name that this version does not list
 ///
-/// Only reading a text makes one, so a listed name never hides in here.
+/// Only parsing a text builds one, so it is never a listed name.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Unlisted(Box<str>);
 
@@ -11,7 +11,7 @@ impl Unlisted {
         Self(name.into())
     }
 
-    /// The name as it was read
+    /// The name as it was parsed
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -24,10 +24,10 @@ impl fmt::Debug for Unlisted {
     }
 }
 
-/// Declares an enum of listed names that also carries unlisted ones
+/// Declares an enum of listed names with a variant for unlisted ones
 ///
-/// A listed name has a slot, its position in the list, so that sets of names are
-/// bits and tables are arrays. All unlisted names share the slot behind the last.
+/// Each listed name has a slot, which is its position in the list, so that sets of names are
+/// bit masks and tables are arrays. All unlisted names share the slot after the last.
 macro_rules! vocabulary {
     (
         $(#[$doc:meta])*
@@ -38,19 +38,19 @@ macro_rules! vocabulary {
         #[non_exhaustive]
         pub enum $name {
             $(#[doc = concat!("`", $text, "`")] $variant,)*
-            /// A name of another version, or of a deployment's own making
+            /// A name of another version, or one that a deployment made up
             ///
-            /// Compared as text, and otherwise met by wildcards alone.
+            /// Compared as text; besides that, only wildcards match it.
             Other($crate::rbac::vocabulary::Unlisted),
         }
 
         impl $name {
-            /// Every listed name
+            /// All listed names
             pub const LISTED: &[Self] = &[$(Self::$variant,)*];
 
             pub(super) const UNLISTED_SLOT: usize = Self::LISTED.len();
 
-            /// The name as it is stored and sent
+            /// The name in the database and in requests
             #[must_use]
             pub fn as_str(&self) -> &str {
                 match self {

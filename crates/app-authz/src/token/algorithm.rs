@@ -6,35 +6,34 @@ use super::compact;
 use super::keys::{Feature, KeyMaterial, Secret, fitting};
 use crate::Error;
 
-/// A key that app tokens are verified with, under one algorithm and no other
+/// A key that verifies app tokens, with one fixed algorithm
 ///
-/// The crate's own keys are the only ones: what a key verifies is taken for a decision.
+/// Sealed: what a key verifies counts as a decision, so only this crate defines keys.
 pub trait VerifyingKey: Sealed {
-    /// The algorithm, as a header names it
+    /// The algorithm, as the header of a token names it
     const ALGORITHM: &'static str;
 
-    /// The first part of every token that the key signs
+    /// The encoded header of every token that the key signs
     #[doc(hidden)]
     fn header(&self) -> &str;
 
-    /// Whether the signature is this key's for the message
+    /// Whether `signature` is this key's for `message`
     #[doc(hidden)]
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool;
 }
 
-/// A key that app tokens are signed with
+/// A key that signs app tokens
 pub trait SigningKey: VerifyingKey {
-    /// Its signature for the message
+    /// The key's signature for `message`
     #[doc(hidden)]
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error>;
 }
 
 pub trait Sealed {}
 
-/// Signs and verifies under HMAC with SHA-512 (RFC 7518, section 3.2), as the control
-/// plane does
+/// Signs and verifies with HMAC and SHA-512 (RFC 7518, section 3.2), as the control plane does
 ///
-/// Whoever can verify can sign too, so each proxy that verifies holds the secret.
+/// Verifying takes the same secret as signing, so each proxy that verifies could also sign.
 pub struct Hs512Key {
     header: String,
     key: hmac::Key,
@@ -50,8 +49,8 @@ impl VerifyingKey for Hs512Key {
     }
 
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        // In constant time, which josekit's verifier does not take: how long it compares
-        // tells a forger how much of a signature was right.
+        // In constant time, unlike josekit's verifier: the duration of the comparison would
+        // tell a forger how much of a signature is right.
         hmac::verify(&self.key, message, signature).is_ok()
     }
 }
@@ -80,7 +79,7 @@ impl fmt::Debug for Hs512Key {
     }
 }
 
-/// The header of every token that the key of that sequence signs
+/// The encoded header of every token that the key with that sequence signs
 pub(super) fn header(algorithm: &str, sequence: i32) -> String {
     compact::encode(format!(r#"{{"alg":"{algorithm}","kid":"{sequence}"}}"#).as_bytes())
 }

@@ -1,5 +1,4 @@
 use std::error::Error as StdError;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -13,38 +12,43 @@ use super::{
 use crate::Error;
 use crate::app::{AppRequest, Permit};
 use crate::credential::SessionToken;
+use crate::error::Cause;
 
-/// Answers which keys a feature has
+/// Looks up the keys of a feature
 ///
-/// Not from a replica of the database: a key that was taken away must not come back.
+/// The answers must not come from a replica of the database: a key that was removed would be
+/// good again.
 pub trait KeyStore: Sync {
-    /// Why the question could not be answered
+    /// Why the query failed
     type Error: StdError + Send + Sync + 'static;
 
-    /// All rows of the feature that have a secret
+    /// Returns all rows of the feature that have a secret
     ///
-    /// A secret that cannot be read comes along as [`Secret::unreadable`](super::Secret::unreadable).
-    /// If none can be read, that is an error, so that a cache keeps the keys it has.
+    /// A secret that cannot be read is returned as
+    /// [`Secret::unreadable`](super::Secret::unreadable). Fails if no secret can be read, so
+    /// that a cache keeps the keys it has.
     fn keys(
         &self,
         feature: Feature,
     ) -> impl Future<Output = Result<Vec<CryptoKey>, Self::Error>> + Send;
 }
 
-/// The keys of one feature, fetched now and then
+/// The keys of one feature, fetched from time to time
 ///
-/// Reading never waits: there is always a ring, if an old one, and its keys are judged
-/// by their own times. App tokens that were found authentic are remembered with the ring
-/// that did, as a browser sends its token with everything that it asks for. Whoever finds something missing may [`claim`](Self::claim) a
-/// fetch. One is under way at most; a claim that is dropped gives way to the next, so a
-/// fetch that fails or is cancelled leaves nobody waiting and no key lost.
+/// Reading never waits: the cache always has a ring, perhaps an old one, whose keys are
+/// checked against their own times. App tokens that a ring has verified are remembered with
+/// that ring, because a browser sends its token with each request.
+///
+/// A caller that misses a key may [`claim`](Self::claim) a fetch. There is at most one at a
+/// time. A fetch that fails or is cancelled drops its claim, so the next caller can claim
+/// again, and the cache keeps its keys.
 #[derive(Debug)]
 pub struct KeyCache<K> {
     fetched: ArcSwap<Fetched<K>>,
     schedule: Arc<Mutex<Schedule>>,
 }
 
-/// A ring, and what was verified with it
+/// A ring, and the tokens that it has verified
 #[derive(Debug)]
 struct Fetched<K> {
     ring: Arc<KeyRing<K>>,
@@ -58,7 +62,7 @@ impl<K> Fetched<K> {
 }
 
 impl<K: KeyMaterial> KeyCache<K> {
-    /// A cache without keys, for which a fetch is due at once
+    /// A cache without keys, due for a fetch
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -67,21 +71,21 @@ impl<K: KeyMaterial> KeyCache<K> {
         }
     }
 
-    /// The keys as last fetched
+    /// The keys of the last fetch
     #[must_use]
     pub fn ring(&self) -> Arc<KeyRing<K>> {
         Arc::clone(&self.fetched.load().ring)
     }
 
-    /// Claims the right to fetch at `now`, unless there is no cause
+    /// Claims the right to fetch at `now`, if a fetch is due
     ///
-    /// There is none while a fetch is under way, before [`REFRESH_INTERVAL`] has passed since the
-    /// last, or, for something missing, before [`MISS_INTERVAL`] has passed since that
-    /// was last the cause: a client that makes up keys cannot make us ask for each.
+    /// It is not due while another fetch is in progress. A refresh is due [`REFRESH_INTERVAL`]
+    /// after the last fetch. For a missing key it is due [`MISS_INTERVAL`] after the last fetch
+    /// for one, so that a client that invents keys cannot cause a query for each.
     #[must_use]
     pub fn claim(&self, want: Want, now: SystemTime) -> Option<Fetch> {
         let mut schedule = lock(&self.schedule);
-        // A clock that was set back makes a fetch due, rather than never.
+        // If the clock was set back, a fetch is due now rather than far in the future.
         let passed = |since: Option<SystemTime>, interval: Duration| {
             since.is_none_or(|since| now.duration_since(since).map_or(true, |d| d >= interval))
         };
@@ -100,23 +104,23 @@ impl<K: KeyMaterial> KeyCache<K> {
         Some(Fetch { schedule: Arc::clone(&self.schedule), now, done: false })
     }
 
-    /// Takes the rows that a claimed fetch brought, and puts off the next refresh
+    /// Replaces the keys with the rows of a claimed fetch
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSecret`] if a key does not fit the feature; the old keys stay.
+    /// [`Error::InvalidSecret`] if a key does not fit the feature. The cache keeps its keys.
     pub fn complete(&self, mut fetch: Fetch, rows: &[CryptoKey]) -> Result<(), Error> {
         self.fetched.store(Arc::new(Fetched::new(KeyRing::new(rows)?)));
         fetch.done = true;
         Ok(())
     }
 
-    /// Fetches from `store`, if there is cause; whether the keys were fetched
+    /// Fetches the keys from `store` if a fetch is due, and returns whether it did
     ///
     /// # Errors
     ///
-    /// [`Error::KeysUnavailable`] if the store fails, or its keys do not fit; the keys
-    /// there are stay good.
+    /// [`Error::KeysUnavailable`] if the store fails or its keys do not fit the feature. The
+    /// cache keeps its keys.
     pub async fn fetch<S: KeyStore>(
         &self,
         store: &S,
@@ -124,13 +128,12 @@ impl<K: KeyMaterial> KeyCache<K> {
         now: SystemTime,
     ) -> Result<bool, Error> {
         let Some(fetch) = self.claim(want, now) else { return Ok(false) };
-        let unavailable = |error: &dyn fmt::Display| Error::KeysUnavailable(error.to_string());
-        let rows = store.keys(K::FEATURE).await.map_err(|error| unavailable(&error))?;
-        self.complete(fetch, &rows).map_err(|error| unavailable(&error))?;
+        let rows = store.keys(K::FEATURE).await.map_err(unavailable)?;
+        self.complete(fetch, &rows).map_err(unavailable)?;
         Ok(true)
     }
 
-    /// Does something with the keys, and once more with new ones if it lacks a key
+    /// Runs `attempt` with the keys, and once more with new ones if a key was missing
     async fn retried<S: KeyStore, T>(
         &self,
         store: &S,
@@ -155,12 +158,12 @@ impl<K: KeyMaterial> KeyCache<K> {
 }
 
 impl<K: KeyMaterial + SigningKey> KeyCache<K> {
-    /// Signs a permit, as [`KeyRing::sign`] does, and asks the store once if no key may
+    /// Signs a permit as [`KeyRing::sign`] does, and fetches the keys once if none may sign
     ///
     /// # Errors
     ///
-    /// [`Error::NoSigningKey`] if no key may sign even so, and
-    /// [`Error::KeysUnavailable`] if it had to ask and could not.
+    /// [`Error::NoSigningKey`] if no key may sign after that, and [`Error::KeysUnavailable`]
+    /// if the fetch failed.
     pub async fn sign<S: KeyStore>(
         &self,
         store: &S,
@@ -170,13 +173,13 @@ impl<K: KeyMaterial + SigningKey> KeyCache<K> {
         self.retried(store, now, |keys| keys.ring.sign(permit, now)).await
     }
 
-    /// Signs a token again for another base path, as [`KeyRing::rebase`] does, and asks the
-    /// store once if a key is missing
+    /// Signs a token for another base path as [`KeyRing::rebase`] does, and fetches the keys
+    /// once if one is missing
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidToken`] and [`Error::NoSigningKey`] even so, and
-    /// [`Error::KeysUnavailable`] if it had to ask and could not.
+    /// Those of [`KeyRing::rebase`] after that, and [`Error::KeysUnavailable`] if the fetch
+    /// failed.
     pub async fn rebase<S: KeyStore>(
         &self,
         store: &S,
@@ -188,13 +191,13 @@ impl<K: KeyMaterial + SigningKey> KeyCache<K> {
         self.retried(store, now, rebase).await
     }
 
-    /// Finds a good token for the request, as [`KeyRing::find`] does, and asks the store
-    /// once if a key is missing
+    /// Finds a good token for the request as [`KeyRing::find`] does, and fetches the keys once
+    /// if one is missing
     ///
     /// # Errors
     ///
-    /// [`Error::KeysUnavailable`] if it had to ask and could not. The request is then to
-    /// be decided anew, like one without token.
+    /// [`Error::KeysUnavailable`] if the fetch failed. Decide the request then, as if it had
+    /// no token.
     pub async fn find<S: KeyStore>(
         &self,
         store: &S,
@@ -219,13 +222,13 @@ impl<K: KeyMaterial + SigningKey> KeyCache<K> {
 }
 
 impl KeyCache<SealKey> {
-    /// Seals a session token, as [`KeyRing::seal`] does, and asks the store once if no
-    /// key may
+    /// Seals a session token as [`KeyRing::seal`] does, and fetches the keys once if none may
+    /// seal
     ///
     /// # Errors
     ///
-    /// [`Error::NoSigningKey`] if no key may seal even so, and
-    /// [`Error::KeysUnavailable`] if it had to ask and could not.
+    /// [`Error::NoSigningKey`] if no key may seal after that, and [`Error::KeysUnavailable`]
+    /// if the fetch failed.
     pub async fn seal<S: KeyStore>(
         &self,
         store: &S,
@@ -235,13 +238,13 @@ impl KeyCache<SealKey> {
         self.retried(store, now, |keys| keys.ring.seal(token, now)).await
     }
 
-    /// Opens a sealed session token, as [`KeyRing::open`] does, and asks the store once
-    /// if its key is missing
+    /// Opens a sealed session token as [`KeyRing::open`] does, and fetches the keys once if the
+    /// token's is missing
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidToken`] if it cannot be opened, and [`Error::KeysUnavailable`] if
-    /// it had to ask and could not.
+    /// [`Error::InvalidToken`] if the token cannot be opened, and [`Error::KeysUnavailable`]
+    /// if the fetch failed.
     pub async fn open<S: KeyStore>(
         &self,
         store: &S,
@@ -260,16 +263,16 @@ impl<K: KeyMaterial> Default for KeyCache<K> {
     }
 }
 
-/// Why somebody would fetch keys
+/// Why a caller wants to fetch keys
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// Time has passed
+    /// The keys may be out of date
     Refresh,
-    /// A token names a key nobody has heard of, or no key may sign
+    /// A token names a key that the cache does not have, or no key may sign
     Missing,
 }
 
-/// The right to fetch keys, given up when dropped
+/// The right to fetch keys, released when dropped
 #[derive(Debug)]
 #[must_use]
 pub struct Fetch {
@@ -290,23 +293,27 @@ impl Drop for Fetch {
 #[derive(Debug, Default)]
 struct Schedule {
     fetching: bool,
-    /// When the last fetch began, well or badly
+    /// When the last fetch began, whether or not it succeeded
     fetched_at: Option<SystemTime>,
     failed: bool,
-    /// When something missing was last the cause
+    /// When the last fetch for a missing key began
     missed_at: Option<SystemTime>,
 }
 
-/// Nothing is ever left half done under this lock, so a panic elsewhere spoils nothing
+fn unavailable(error: impl StdError + Send + Sync + 'static) -> Error {
+    Error::KeysUnavailable(Cause::new(error))
+}
+
+/// Locks the schedule, even if it is poisoned: it is never left half changed
 fn lock(schedule: &Mutex<Schedule>) -> MutexGuard<'_, Schedule> {
     schedule.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How old keys may grow before they are fetched again
+/// How old keys may become before they are fetched again
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// How soon a failed fetch is tried again
+/// How long after a failed fetch the next refresh is due
 const RETRY: Duration = Duration::from_secs(10);
 
-/// How often something missing is a cause to fetch
+/// How long after a fetch for a missing key the next one is due
 pub const MISS_INTERVAL: Duration = Duration::from_secs(10);

@@ -6,23 +6,23 @@ use uuid::Uuid;
 use super::{AppToken, TokenError};
 use crate::app::{AppRequest, CorsBehavior, UncheckedRequest, Visitor};
 
-/// The claims of an app token, as they are signed
+/// The claims of an app token as they are signed
 #[derive(Serialize)]
 pub(super) struct AppClaims<'a> {
     pub(super) exp: u64,
     pub(super) request: &'a AppRequest,
-    /// The owner of the workspace, whoever the visitor is
+    /// The owner of the workspace, who need not be the visitor
     pub(super) user_id: Uuid,
     pub(super) workspace_id: Uuid,
     pub(super) agent_id: Uuid,
-    /// What the agent is called, where a host may name it and the request does not: a claim
-    /// of our own
+    /// The name of the agent, if a host may name it and the request does not
+    ///
+    /// This claim and `visitor` are our own; the control plane's proxies ignore them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) agent_name: Option<&'a str>,
     pub(super) app_url: &'a str,
     pub(super) cors_behavior: CorsBehavior,
-    /// Who may open it, the nil id for nobody in particular: a claim of our own, which
-    /// the control plane's proxies pass over
+    /// The id of the visitor; the nil UUID for an anonymous one
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) visitor: Option<Uuid>,
 }
@@ -49,10 +49,10 @@ impl<'a> AppClaims<'a> {
     }
 }
 
-/// The claims of an app token, as they are read
+/// The claims of an app token as they are parsed
 ///
-/// Claims that are not listed are passed over, as newer control planes add some; a
-/// listed one that occurs twice makes the token unreadable.
+/// Other claims are ignored, as newer control planes add some. A claim of these that occurs
+/// twice makes the token invalid.
 #[derive(Deserialize)]
 pub(super) struct UncheckedClaims {
     pub(super) exp: u64,
@@ -73,7 +73,7 @@ pub(super) struct UncheckedClaims {
     pub(super) visitor: Option<Uuid>,
 }
 
-/// The claims of a sealed session token, all of them required
+/// The claims of a sealed session token, all of them required but `iat`
 #[derive(Serialize, Deserialize)]
 pub(super) struct SealedClaims {
     pub(super) iss: String,
@@ -85,7 +85,7 @@ pub(super) struct SealedClaims {
     pub(super) api_key: String,
 }
 
-/// Whom a token is for: one, or any of several (RFC 7519, section 4.1.3)
+/// The audience of a token: one, or any of several (RFC 7519, section 4.1.3)
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Audience {
@@ -111,38 +111,38 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// Whether a token of these times is good at `now`, give or take `leeway`
+    /// Checks that a token with these times is good at `now`, with `leeway` on both sides
     ///
-    /// The last second of `exp` still counts, and so does the first of `nbf`.
+    /// The token is good at `exp` itself, and at `nbf` itself.
     pub(super) fn check(self, now: SystemTime, leeway: Duration) -> Result<(), TokenError> {
-        // A time beyond what the clock can show is as good as never.
+        // A time that the clock cannot represent counts as never.
         let later = |seconds| instant(seconds).is_none_or(|time| time > now + leeway);
         if instant(self.exp).is_some_and(|end| end + leeway < now) {
-            return Err(TokenError::Expired);
+            return Err(TokenError::Expired { exp: self.exp });
         }
-        if self.nbf.is_some_and(later) {
-            return Err(TokenError::NotYetValid);
+        if let Some(nbf) = self.nbf.filter(|nbf| later(*nbf)) {
+            return Err(TokenError::NotYetValid { nbf });
         }
-        if self.iat.is_some_and(later) {
-            return Err(TokenError::IssuedInFuture);
+        if let Some(iat) = self.iat.filter(|iat| later(*iat)) {
+            return Err(TokenError::IssuedInFuture { iat });
         }
         Ok(())
     }
 }
 
-/// The instant a numeric date stands for, if the clock can show it
+/// The time of a numeric date, if the clock can represent it
 pub(super) fn instant(seconds: u64) -> Option<SystemTime> {
-    // Half of what the clock can show leaves room for any leeway.
+    // Half of the range leaves room to add a leeway.
     let limit = u64::try_from(i64::MAX / 2).ok()?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds.min(limit)))
 }
 
-/// The numeric date of an instant: its seconds since 1970
+/// The numeric date of a time: seconds since 1970
 pub(super) fn numeric_date(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// How far the clocks of replicas may differ
 ///
-/// Short, as it prolongs what a token opens after it has been revoked.
+/// Short, because a token is good for that much longer after its session was revoked.
 pub const LEEWAY: Duration = Duration::from_secs(5);

@@ -5,53 +5,62 @@ use thiserror::Error as ThisError;
 
 use crate::app::RequestError;
 
-/// Why a token is not taken
+/// Why a token is not accepted
 ///
-/// For the log and for tests; a client learns no more than that it is not signed in.
+/// For logs and tests. Tell a client only that it is not signed in.
 #[derive(Clone, Debug, ThisError, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// Longer than any token of ours
+    /// The token is longer than any that this crate issues
     #[error("the token is too long")]
     Oversize,
-    /// Not of the compact form, or its header is not one of ours
+    /// The token does not have the compact form, or its header has other fields than ours
     #[error("the token is malformed")]
     Malformed,
-    /// Another algorithm than the one there is
-    #[error("the token is of another algorithm")]
+    /// The token names another algorithm than that of the key ring
+    #[error("the token names another algorithm")]
     Algorithm,
-    /// No key of that sequence, or none that is still good
-    #[error("no key `{0}` to verify the token with")]
+    /// The key ring has no key with that sequence, or it is no longer good
+    #[error("there is no key `{0}` to verify the token with")]
     UnknownKey(i32),
-    /// Signature or seal is broken
+    /// The signature or the seal is wrong
     #[error("the token is not authentic")]
     Forged,
-    /// Authentic, and yet its claims are not those of a token of ours
-    #[error("the claims of the token are incomplete")]
+    /// The token is authentic, but its claims are not those of this kind of token
+    #[error("the claims of the token are not valid")]
     Claims,
-    /// Its time is over
-    #[error("the token has expired")]
-    Expired,
-    /// Its time has not come
-    #[error("the token is not valid yet")]
-    NotYetValid,
-    /// It claims to have been issued later than now
-    #[error("the token was issued in the future")]
-    IssuedInFuture,
-    /// Issued by somebody else
+    /// The token has expired
+    #[error("the token expired at {exp}")]
+    Expired {
+        /// The expiry, in seconds since 1970
+        exp: u64,
+    },
+    /// The token is not valid yet
+    #[error("the token is not valid before {nbf}")]
+    NotYetValid {
+        /// The start of validity, in seconds since 1970
+        nbf: u64,
+    },
+    /// The token claims to have been issued later than now
+    #[error("the token was issued in the future, at {iat}")]
+    IssuedInFuture {
+        /// The time of issue, in seconds since 1970
+        iat: u64,
+    },
+    /// The token has another issuer
     #[error("the token is of another issuer")]
     Issuer,
-    /// Issued for somebody else
+    /// The token is for another audience
     #[error("the token is for another audience")]
     Audience,
-    /// The request in it is not sound
+    /// The request in the token breaks a rule
     #[error(transparent)]
     Request(#[from] RequestError),
 }
 
-/// The parts of a compact token, still as text
+/// The parts of a compact token, not decoded
 ///
-/// Its length is bounded before anything is decoded.
+/// The length of the token is checked first.
 pub(super) fn parts<const N: usize>(token: &str) -> Result<[&str; N], TokenError> {
     if token.len() > MAX_TOKEN_LEN {
         return Err(TokenError::Oversize);
@@ -64,7 +73,7 @@ pub(super) fn parts<const N: usize>(token: &str) -> Result<[&str; N], TokenError
     if rest.next().is_some() { Err(TokenError::Malformed) } else { Ok(parts) }
 }
 
-/// Decodes one part; each text stands for other bytes than every other text
+/// Decodes one part; no two texts decode to the same bytes
 pub(super) fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
 }
@@ -77,14 +86,14 @@ pub(super) fn encode_to(bytes: &[u8], text: &mut String) {
     URL_SAFE_NO_PAD.encode_string(bytes, text);
 }
 
-/// Reads the header of a token: its fields are ours, each once, and no others
+/// Parses the header of a token, which must have exactly the fields of `H`, each once
 ///
-/// So there is no `crit`, no key in the header and no place to fetch one from.
+/// So a header cannot have `crit`, a key, or a URL to fetch one from.
 pub(super) fn header<'a, H: Deserialize<'a>>(bytes: &'a [u8]) -> Result<H, TokenError> {
     serde_json::from_slice(bytes).map_err(|_| TokenError::Malformed)
 }
 
-/// Reads the sequence of a key: a decimal number in its only form
+/// Parses the sequence of a key: a decimal number without sign `+` or leading zeros
 pub(super) fn key_id(text: &str) -> Result<i32, TokenError> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_only_form = text == "0" || digits.starts_with(|first: char| matches!(first, '1'..='9'));
@@ -92,5 +101,5 @@ pub(super) fn key_id(text: &str) -> Result<i32, TokenError> {
     if is_only_form { Ok(sequence) } else { Err(TokenError::Malformed) }
 }
 
-/// Twice what a browser keeps in one cookie
+/// Twice the size that browsers keep of one cookie
 const MAX_TOKEN_LEN: usize = 8 * 1024;

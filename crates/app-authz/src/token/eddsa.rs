@@ -15,10 +15,10 @@ use super::compact;
 use super::keys::{Entry, Feature, KeyMaterial, KeyRing, Secret, fitting};
 use crate::Error;
 
-/// Signs and verifies under EdDSA with Ed25519 (RFC 8037)
+/// Signs and verifies with EdDSA and Ed25519 (RFC 8037)
 ///
-/// The pair is derived from the same secret that HMAC would use, so that replicas need
-/// nothing new to agree on it. Proxies verify with the public half and hold no secret.
+/// The key pair is derived from the secret that HMAC would use, so replicas share it without
+/// another table. Proxies verify with the public key and have no secret.
 pub struct EddsaKey {
     signer: EddsaJwsSigner,
     public: EddsaPublicKey,
@@ -69,13 +69,13 @@ impl fmt::Debug for EddsaKey {
 }
 
 impl KeyRing<EddsaKey> {
-    /// The public halves of the keys that may verify at `now`, as a JWK set (RFC 7517)
+    /// The public keys that may verify at `now`, as a JWK set (RFC 7517)
     ///
-    /// Keys that have not started are in it, so that proxies know them in time.
+    /// Includes keys that do not sign yet, so that proxies have them in time.
     ///
     /// # Errors
     ///
-    /// [`Error::SigningFailed`] if it cannot be written, which only memory prevents.
+    /// [`Error::SigningFailed`] if the set cannot be serialised.
     pub fn jwks(&self, now: SystemTime) -> Result<String, Error> {
         let keys = self.keys.iter().filter(|entry| entry.is_good(now));
         let keys = keys.map(|entry| PublicJwk {
@@ -91,7 +91,7 @@ impl KeyRing<EddsaKey> {
     }
 }
 
-/// Verifies what an [`EddsaKey`] signed
+/// The public key of an [`EddsaKey`], which only verifies
 pub struct EddsaPublicKey {
     header: String,
     x: String,
@@ -137,14 +137,15 @@ impl fmt::Debug for EddsaPublicKey {
 }
 
 impl KeyRing<EddsaPublicKey> {
-    /// Reads a JWK set as [`jwks`](KeyRing::jwks) writes it
+    /// Parses a JWK set as [`jwks`](KeyRing::jwks) writes it
     ///
-    /// It must come from the control plane itself. Keys of other types and for other
-    /// uses are passed over, as such a set may hold any.
+    /// The set must come from the deployment itself; that is not checked. Keys of other types
+    /// and for other uses are skipped, as a set may have any.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidJwks`] if it is none, a key in it is broken, or two bear one id.
+    /// [`Error::InvalidJwks`] if the text is not a JWK set, if one of our keys in it is broken,
+    /// or if two have the same id.
     pub fn from_jwks(text: &str) -> Result<Self, Error> {
         if text.len() > MAX_JWKS_LEN {
             return Err(Error::InvalidJwks);
@@ -160,7 +161,8 @@ impl KeyRing<EddsaPublicKey> {
             if !seen.insert(sequence) {
                 return Err(Error::InvalidJwks);
             }
-            // It verifies as long as it is in the set; it signs nothing.
+            // A public key verifies as long as it is in the set. It does not sign, so its start
+            // does not matter.
             let starts_at = SystemTime::UNIX_EPOCH;
             keys.push(Entry { sequence, starts_at, deletes_at: None, material });
         }
@@ -194,9 +196,9 @@ impl PublicJwk {
     }
 }
 
-/// The private and the public half that a secret stands for
+/// Derives the private and the public key from a secret
 ///
-/// The label keeps the seed apart from everything the secret signs as an HMAC key.
+/// The label separates the seed from messages that the secret signs as an HMAC key.
 fn derive(secret: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let key = PKey::hmac(secret).ok()?;
     let mut signer = Signer::new(MessageDigest::sha512(), &key).ok()?;
@@ -212,5 +214,5 @@ const CURVE: &str = "Ed25519";
 const SEED_LEN: usize = 32;
 const PUBLIC_LEN: usize = 32;
 
-/// A hundred times what the keys of a deployment take
+/// A hundred times the size of a set with the keys of a deployment
 const MAX_JWKS_LEN: usize = 64 * 1024;

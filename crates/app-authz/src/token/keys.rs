@@ -9,29 +9,30 @@ use josekit::jwe::alg::aesgcmkw::{AesgcmkwJweDecrypter, AesgcmkwJweEncrypter};
 use super::{TokenError, VerifyingKey};
 use crate::Error;
 
-/// What a key is for, as the table of keys calls it
+/// What a key is for, as the table of keys names it
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Feature {
-    /// Signs app tokens
+    /// Keys that sign app tokens
     WorkspaceAppsToken,
-    /// Seals session tokens on their way to an app's host
+    /// Keys that seal session tokens on their way to an app's host
     WorkspaceAppsApiKey,
-    /// Signs the state of a change of login; the control plane's own
+    /// Keys that sign the state of a change of login type; only the control plane uses them
     OidcConvert,
-    /// Signs tokens to resume a network connection; the control plane's own
+    /// Keys that sign tokens to resume a network connection; only the control plane uses them
     TailnetResume,
 }
 
 impl Feature {
-    /// Every feature
-    pub const ALL: [Self; 4] = [
+    /// All features
+    pub const ALL: &[Self] = &[
         Self::WorkspaceAppsToken,
         Self::WorkspaceAppsApiKey,
         Self::OidcConvert,
         Self::TailnetResume,
     ];
 
-    /// The feature as it is stored
+    /// The label in the database
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -42,7 +43,7 @@ impl Feature {
         }
     }
 
-    /// The bytes of a secret
+    /// The length of a secret in bytes
     #[must_use]
     pub const fn secret_len(self) -> usize {
         match self {
@@ -51,7 +52,7 @@ impl Feature {
         }
     }
 
-    /// How long what a key signed may be good
+    /// The longest lifetime of a token that a key of the feature signs
     #[must_use]
     pub const fn token_lifetime(self) -> Duration {
         match self {
@@ -65,29 +66,31 @@ impl Feature {
 impl FromStr for Feature {
     type Err = Error;
 
-    /// Reads the feature as it is stored
+    /// Parses the label in the database
     fn from_str(text: &str) -> Result<Self, Error> {
-        let known = Self::ALL.into_iter().find(|feature| feature.as_str() == text);
-        known.ok_or_else(|| Error::UnknownFeature(text.to_owned()))
+        let known = Self::ALL.iter().find(|feature| feature.as_str() == text);
+        known.copied().ok_or_else(|| Error::UnknownFeature(text.to_owned()))
     }
 }
 
 /// A row of the table of keys
+///
+/// `Debug` does not print the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CryptoKey {
-    /// What it is for
+    /// What the key is for
     pub feature: Feature,
-    /// Its number, which tokens name and which is never used again
+    /// The number of the key, which tokens name; never used for another key of the feature
     pub sequence: i32,
-    /// The secret; gone once the key is deleted, while the row stays
+    /// The secret; `None` once the key is deleted, as the row stays
     pub secret: Option<Secret>,
-    /// From when on it signs
+    /// When the key starts to sign
     pub starts_at: SystemTime,
-    /// From when on it is good for nothing; open until a successor exists
+    /// When the key stops to verify; `None` until it has a successor
     pub deletes_at: Option<SystemTime>,
 }
 
-/// Secret bytes, which `Debug` does not print
+/// The secret of a key, which `Debug` does not print
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Content);
 
@@ -98,22 +101,22 @@ enum Content {
 }
 
 impl Secret {
-    /// Takes the bytes
+    /// A secret of these bytes
     #[must_use]
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
         Self(Content::Bytes(bytes.into()))
     }
 
-    /// A secret that is stored and cannot be read, for the reason given
+    /// A secret that is stored but cannot be read, and the reason
     ///
-    /// Such as one that is encrypted with a key that is missing. It has no bytes, so that it
-    /// neither signs nor verifies, and its row still counts where keys are rotated.
+    /// For example, it is encrypted with a key that is missing. Without bytes it neither signs
+    /// nor verifies, but its row still counts when keys are rotated.
     #[must_use]
     pub fn unreadable(reason: impl Into<Box<str>>) -> Self {
         Self(Content::Unreadable(reason.into()))
     }
 
-    /// Why the secret cannot be read, if it cannot
+    /// The reason why the secret cannot be read; `None` if it can
     #[must_use]
     pub const fn unreadable_reason(&self) -> Option<&str> {
         match &self.0 {
@@ -122,11 +125,11 @@ impl Secret {
         }
     }
 
-    /// Reads the hexadecimal form in which the table keeps it
+    /// Parses the hexadecimal form in the table of keys
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSecret`] if it is none.
+    /// [`Error::InvalidSecret`] if the text is not hexadecimal.
     pub fn from_hex(text: &str) -> Result<Self, Error> {
         let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|n| u8::try_from(n).ok());
         let (pairs, rest) = text.as_bytes().as_chunks::<2>();
@@ -137,13 +140,13 @@ impl Secret {
         }
     }
 
-    /// The hexadecimal form, for the table and nothing else; empty if unreadable
+    /// The hexadecimal form, only to store it; empty if the secret is unreadable
     #[must_use]
     pub fn to_hex(&self) -> String {
         self.reveal().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The bytes, for a cipher and nothing else; empty if unreadable
+    /// The secret bytes, only to encrypt them; empty if the secret is unreadable
     #[must_use]
     pub const fn reveal(&self) -> &[u8] {
         match &self.0 {
@@ -159,12 +162,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A key made ready for what its feature does
+/// A key that is prepared for what its feature does
 pub trait KeyMaterial: Sized + fmt::Debug + Send + Sync {
-    /// The feature
+    /// The feature of the key
     const FEATURE: Feature;
 
-    /// Makes the key of that number ready
+    /// Prepares the key with that number
     ///
     /// # Errors
     ///
@@ -172,7 +175,7 @@ pub trait KeyMaterial: Sized + fmt::Debug + Send + Sync {
     fn prepare(sequence: i32, secret: &Secret) -> Result<Self, Error>;
 }
 
-/// Seals session tokens, and opens them again
+/// A key that seals session tokens and opens them again
 pub struct SealKey {
     pub(super) encrypter: AesgcmkwJweEncrypter,
     pub(super) decrypter: AesgcmkwJweDecrypter,
@@ -201,12 +204,12 @@ pub(super) fn fitting<K: KeyMaterial>(secret: &Secret) -> Result<&[u8], Error> {
     if bytes.len() == K::FEATURE.secret_len() { Ok(bytes) } else { Err(Error::InvalidSecret) }
 }
 
-/// The keys of one feature at one moment, made ready
+/// The keys of one feature at one time, prepared for use
 #[derive(Clone, Debug)]
 pub struct KeyRing<K> {
     /// Highest sequence first
     pub(super) keys: Vec<Arc<Entry<K>>>,
-    /// Sequences and reasons
+    /// The sequences of unreadable keys, and the reasons
     unreadable: Vec<(i32, Box<str>)>,
 }
 
@@ -219,14 +222,14 @@ pub(super) struct Entry<K> {
 }
 
 impl<K: KeyMaterial> KeyRing<K> {
-    /// Makes those of `rows` ready that are of the feature and not deleted
+    /// Prepares the keys in `rows` that are for the feature and not deleted
     ///
-    /// Rows whose secret [cannot be read](Secret::unreadable) are passed over, and listed in
+    /// Rows whose secret [cannot be read](Secret::unreadable) are skipped and listed in
     /// [`unreadable`](Self::unreadable).
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSecret`] if one of them does not fit the feature.
+    /// [`Error::InvalidSecret`] if a secret does not fit the feature.
     pub fn new(rows: &[CryptoKey]) -> Result<Self, Error> {
         let (mut keys, mut unreadable) = (Vec::new(), Vec::new());
         for row in rows.iter().filter(|row| row.feature == K::FEATURE) {
@@ -247,7 +250,7 @@ impl<K: KeyMaterial> KeyRing<K> {
 }
 
 impl<K> KeyRing<K> {
-    /// No key at all
+    /// A ring without keys
     pub const EMPTY: Self = Self { keys: Vec::new(), unreadable: Vec::new() };
 
     pub(super) fn of(keys: Vec<Entry<K>>) -> Self {
@@ -256,36 +259,37 @@ impl<K> KeyRing<K> {
         Self { keys, unreadable: Vec::new() }
     }
 
-    /// The sequences of the keys that were passed over, each with the reason
+    /// The sequences of the keys that could not be read, each with the reason
     pub fn unreadable(&self) -> impl Iterator<Item = (i32, &str)> {
         self.unreadable.iter().map(|(sequence, reason)| (*sequence, &**reason))
     }
 
-    /// The key that signs at `now`, and its sequence: the highest that may
+    /// The sequence and the key that signs at `now`: of those that may, the highest sequence
     ///
     /// # Errors
     ///
-    /// [`Error::NoSigningKey`] if none may.
+    /// [`Error::NoSigningKey`] if no key may sign.
     pub fn signing(&self, now: SystemTime) -> Result<(i32, &K), Error> {
         let started = |entry: &&Arc<Entry<K>>| entry.starts_at <= now && entry.is_good(now);
         let entry = self.keys.iter().find(started).ok_or(Error::NoSigningKey)?;
         Ok((entry.sequence, &entry.material))
     }
 
-    /// The key of that sequence, if it may verify at `now`
+    /// The key with that sequence, if it may verify at `now`
     ///
-    /// It may before it starts: the clock of the replica that signed may be ahead.
+    /// A key may verify before it starts to sign: the clock of the replica that signed may be
+    /// ahead.
     ///
     /// # Errors
     ///
-    /// [`TokenError::UnknownKey`] if there is none, or its time is over.
+    /// [`TokenError::UnknownKey`] if the ring does not have the key, or it no longer verifies.
     pub fn verifying(&self, sequence: i32, now: SystemTime) -> Result<&K, TokenError> {
         let entry = self.keys.iter().find(|entry| entry.sequence == sequence);
         let good = entry.filter(|entry| entry.is_good(now));
         good.map(|entry| &entry.material).ok_or(TokenError::UnknownKey(sequence))
     }
 
-    /// Whether there is a key of that sequence, good or not
+    /// Whether the ring has a key with that sequence, even one that no longer verifies
     #[must_use]
     pub fn knows(&self, sequence: i32) -> bool {
         self.keys.iter().any(|entry| entry.sequence == sequence)
@@ -293,7 +297,7 @@ impl<K> KeyRing<K> {
 }
 
 impl<K: VerifyingKey> KeyRing<K> {
-    /// The sequence of the key that writes this header
+    /// The sequence of the key whose tokens have this header
     pub(super) fn with_header(&self, header: &str) -> Option<i32> {
         let entry = self.keys.iter().find(|entry| entry.material.header() == header);
         entry.map(|entry| entry.sequence)

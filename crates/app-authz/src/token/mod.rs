@@ -1,17 +1,18 @@
-//! Signed app tokens: how a decision is proven later, without asking again
+//! App tokens: how a decision is proven later without another query
 //!
-//! A [`Permit`](crate::Permit) becomes a token that is good for [`TOKEN_LIFETIME`]. It
-//! names the request, what it led to, and for whom it was issued: whoever bears it may
-//! open that one app. Verifying one costs no query. A session revoked meanwhile still opens
-//! the app until the token ends, at most [`TOKEN_LIFETIME`] and [`LEEWAY`] later.
+//! A [`Permit`](crate::Permit) is signed as a token that is good for [`TOKEN_LIFETIME`]. The
+//! token names the request, what it leads to and the visitor it was issued to. Its bearer may
+//! open that one app. Verifying a token needs no query, so a session that is revoked in the
+//! meantime still opens the app until the token expires, at most [`TOKEN_LIFETIME`] plus
+//! [`LEEWAY`] later.
 //!
-//! Tokens are signed under HMAC ([`Hs512Key`]), as the control plane does, or under EdDSA
-//! ([`EddsaKey`]), so that proxies verify with public keys alone. A ring knows one of the
-//! two: what a token says of its algorithm is compared, never followed.
+//! Tokens are signed with HMAC ([`Hs512Key`]), as the control plane does, or with EdDSA
+//! ([`EddsaKey`]), so that proxies verify with public keys only. A key ring accepts one of the
+//! two: the algorithm in a token is compared with it and never selects one.
 //!
-//! Keys come from a table that replicas share, rotate by [`rotate`], and are held in a
-//! [`KeyCache`]. Beside the tokens, a session token can be sealed for an app's own host,
-//! to which the dashboard's cookies do not reach.
+//! Keys are rows of a table that replicas share. [`rotate`] plans their rotation, and a
+//! [`KeyCache`] holds them. The module also seals session tokens ([`KeyRing::seal`]) for an
+//! app's own host, which the dashboard's cookies do not reach.
 
 mod algorithm;
 mod cache;

@@ -7,16 +7,16 @@ use crate::Error;
 use crate::app::AccessMethod;
 
 impl<K: SigningKey> KeyRing<K> {
-    /// Signs the same token again, for another base path of the same path app
+    /// Signs a token again for another base path of the same path app
     ///
-    /// Servers read the base path out of a path in different ways, and compare what they read
-    /// byte by byte. The new token opens nothing that the old one does not open: all other claims
-    /// stay as they are, those of other servers too, and so does its end.
+    /// Servers read the base path from a path in different ways, and compare it byte by byte.
+    /// The new token does not open anything that the old one does not: the other claims stay
+    /// the same, including the expiry and claims of other servers.
     ///
     /// # Errors
     ///
-    /// The first [`TokenError`] of the old token, which has to be a path app's and good at `now`,
-    /// as [`Error::InvalidToken`]. [`Error::NoSigningKey`] if no key may sign at `now`.
+    /// [`Error::InvalidToken`] if the old token is not good at `now` or not for a path app, and
+    /// [`Error::NoSigningKey`] if no key may sign at `now`.
     pub fn rebase(
         &self,
         token: &str,
@@ -31,8 +31,8 @@ impl<K: SigningKey> KeyRing<K> {
         let [_, payload, _] = compact::parts(token)?;
         let mut claims: Value =
             serde_json::from_slice(&compact::decode(payload)?).map_err(|_| TokenError::Claims)?;
-        let place = claims.pointer_mut("/request/base_path").ok_or(TokenError::Claims)?;
-        *place = Value::from(base_path);
+        let claim = claims.pointer_mut("/request/base_path").ok_or(TokenError::Claims)?;
+        *claim = Value::from(base_path);
         let payload = serde_json::to_vec(&claims).map_err(|_| Error::SigningFailed)?;
         let (sequence, key) = self.signing(now)?;
         let request = verified.request.with_base_path(base_path);

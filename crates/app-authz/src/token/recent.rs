@@ -7,13 +7,12 @@ use arc_swap::ArcSwapOption;
 
 use super::{AppToken, KeyRing, TokenError, VerifyingKey};
 
-/// Tokens that one ring has found authentic
+/// The tokens that one key ring has verified recently
 ///
-/// To compute a signature and to read the claims costs many times what it takes to see
-/// that the very same text was looked at a moment ago. Each text has one slot, by its
-/// signature, from which the next of that slot drives it out: no more than
-/// [`SLOTS`] are kept, and nobody has to take old ones away. One that comes only once
-/// takes nobody's slot.
+/// Comparing a text with a remembered one is many times cheaper than computing a signature
+/// and parsing the claims. The signature of a token determines its slot, and a token replaces
+/// the one that was in its slot, so at most [`SLOTS`] are kept and none has to be removed. A
+/// token is remembered only once it comes a second time.
 #[derive(Default)]
 pub(super) struct Recent {
     slots: OnceLock<Box<[Slot]>>,
@@ -22,7 +21,7 @@ pub(super) struct Recent {
 #[derive(Default)]
 struct Slot {
     known: ArcSwapOption<Known>,
-    /// Of the signature that was verified here last
+    /// The mark of the signature that was last verified in this slot
     mark: AtomicU64,
 }
 
@@ -32,7 +31,7 @@ struct Known {
 }
 
 impl Recent {
-    /// Verifies a token as `ring` does, which must be the same each time
+    /// Verifies a token as `ring` does, which must be the same for all calls
     pub(super) fn verify<K: VerifyingKey>(
         &self,
         token: &str,
@@ -55,10 +54,10 @@ impl Recent {
         Ok(verified)
     }
 
-    /// Where a token would be, and the mark of its signature; nowhere if it is too long
+    /// The slot of a token and the mark of its signature; `None` if the token is too long
     ///
-    /// Only good signatures ever leave a mark, and they are as good as random: nobody can
-    /// choose whose slot to take.
+    /// Only good signatures leave a mark, and these are practically random, so a client cannot
+    /// choose which slot it replaces.
     fn slot(&self, token: &str) -> Option<(&Slot, u64)> {
         let (_, signature) = parts(token).filter(|_| token.len() <= MAX_LEN)?;
         let mark = signature.bytes().take(16).fold(0_u64, |mark, byte| {
@@ -73,15 +72,15 @@ impl Recent {
 impl Known {
     fn is(&self, token: &str) -> bool {
         let (Some(own), Some(others)) = (parts(&self.text), parts(token)) else { return false };
-        // In constant time, as how long it compares would tell a forger how much of a
-        // signature was right. What is signed is no secret.
+        // In constant time: the duration of the comparison would tell a forger how much of a
+        // signature is right. The signed part is not secret.
         own.0 == others.0
             && own.1.len() == others.1.len()
             && openssl::memcmp::eq(own.1.as_bytes(), others.1.as_bytes())
     }
 }
 
-/// What is signed, and the signature
+/// The signed part of a token, and the signature
 fn parts(token: &str) -> Option<(&str, &str)> {
     token.rsplit_once('.')
 }
@@ -92,11 +91,11 @@ impl fmt::Debug for Recent {
     }
 }
 
-/// Some thousand browsers at a time, in a few megabytes; a power of two
+/// A power of two: enough for thousands of browsers, in a few megabytes
 const SLOTS: usize = 4096;
 
-/// Twice the length of most tokens; longer ones are verified each time
+/// Twice the length of most tokens; longer ones are not remembered
 const MAX_LEN: usize = 2 * 1024;
 
-/// An odd number whose bits follow no pattern
+/// An odd constant with irregular bits, to spread marks over the slots
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -3,15 +3,15 @@ use std::time::{Duration, SystemTime};
 
 use super::{CryptoKey, Feature, Secret};
 
-/// Carries out what the keys of a feature need
+/// Applies changes to the table of keys
 pub trait Rotation: Sync {
-    /// Why nothing was done
+    /// Why no change was made
     type Error: Error + Send + Sync + 'static;
 
-    /// Shows `plan` all rows of the feature, and does what it answers
+    /// Passes all rows of the feature to `plan`, and applies the changes it returns
     ///
-    /// In one transaction that excludes every other replica's, so that no two make a
-    /// successor to one key. Returns how many changes there were.
+    /// One transaction, which excludes those of other replicas, so that no two create a
+    /// successor for one key. Returns the number of changes.
     fn rotate<P>(
         &self,
         feature: Feature,
@@ -21,15 +21,15 @@ pub trait Rotation: Sync {
         P: FnOnce(&[CryptoKey]) -> Vec<Change> + Send;
 }
 
-/// What the keys of one feature need at `now`, in the order in which to do it
+/// Plans the changes to the keys of one feature that are due at `now`, in the order to apply
 ///
-/// A key signs for thirty days. An hour before that it gets a successor that starts
-/// when it ends, so that every replica has heard of the successor before it signs. The
-/// old key stays until nothing it signed can be good any more; then its secret goes and
-/// its row stays, so that no sequence is used twice.
+/// A key signs for 30 days. An hour before the end it gets a successor that starts at the end,
+/// so that every replica has the successor before it signs. The old key stays until no token
+/// that it signed can be good. Then its secret is deleted, and its row stays so that its
+/// sequence is not used again.
 ///
-/// To be called with all rows of the feature, and its answer carried out, in one
-/// transaction that excludes other replicas. `fill` writes random bytes.
+/// `rows` must be all rows of the feature, and the changes must be applied in the transaction
+/// that read them, which must exclude other replicas. `fill` writes random bytes.
 #[must_use]
 pub fn rotate(
     feature: Feature,
@@ -49,8 +49,8 @@ pub fn rotate(
         open.partition(|row| row.starts_at + KEY_LIFETIME - OVERLAP <= now);
 
     let last_end = due.iter().map(|row| row.starts_at + KEY_LIFETIME).max();
-    // A key that ended while nobody looked leaves a gap, and a new one is not used before
-    // replicas can have heard of it. Where there was no key at all, nothing is to wait for.
+    // If the last key ended while rotation did not run, the new one still starts only after
+    // replicas had time to fetch it. The first key of a feature starts at once.
     let starts_at = last_end.map_or(now, |end| end.max(now + NOTICE));
     if lasting.is_empty() {
         changes.push(Change::Insert(successor(feature, &rows, starts_at, &mut fill)));
@@ -64,15 +64,15 @@ pub fn rotate(
     changes
 }
 
-/// What replaces the keys of one feature at `now`, whether or not that is due
+/// Plans the replacement of all keys of one feature at `now`, whether or not it is due
 ///
-/// The successor starts once every replica has heard of it, and the keys before it end
-/// as in [`rotate`]. If they are `compromised`, it starts at once and they are cleared.
-/// That reaches a replica when it fetches keys again: with the first token that names the
-/// successor, or after [`REFRESH_INTERVAL`](super::REFRESH_INTERVAL). Until then it takes,
-/// and signs with, what it has.
+/// The successor starts once every replica had time to fetch it, and the old keys end as in
+/// [`rotate`]. If they are `compromised`, the successor starts at once and their secrets are
+/// deleted. A replica learns of that when it next fetches keys: at the first token that names
+/// the successor, or after [`REFRESH_INTERVAL`](super::REFRESH_INTERVAL). Until then it signs
+/// and verifies with the keys it has.
 ///
-/// To be called as [`rotate`] is.
+/// Arguments and changes are handled as for [`rotate`].
 #[must_use]
 pub fn replace(
     feature: Feature,
@@ -97,7 +97,7 @@ pub fn replace(
     changes
 }
 
-/// A new key of the next number
+/// A new key with the next sequence
 fn successor(
     feature: Feature,
     rows: &[&CryptoKey],
@@ -116,34 +116,35 @@ fn successor(
     }
 }
 
-/// One change to the table of keys
+/// A change to the table of keys
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The key's secret is taken away, and its row stays
+    /// Delete the secret of the key and keep its row
     Clear {
-        /// What the key is for
+        /// The feature of the key
         feature: Feature,
-        /// Its number
+        /// The sequence of the key
         sequence: i32,
     },
-    /// A new key
+    /// Insert a new key
     Insert(CryptoKey),
-    /// The key has a successor, and ends
+    /// Set the end of the key, which has a successor
     End {
-        /// What the key is for
+        /// The feature of the key
         feature: Feature,
-        /// Its number
+        /// The sequence of the key
         sequence: i32,
-        /// From when on it is good for nothing
+        /// When the key stops to verify
         deletes_at: SystemTime,
     },
 }
 
+/// How long a key signs
 const KEY_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How long before a key's end its successor is made, and how long after it the old one
-/// is kept beyond the life of its tokens
+/// How long before the end of a key its successor is created, and how long the old key is kept
+/// after its last token has expired
 const OVERLAP: Duration = Duration::from_secs(60 * 60);
 
-/// How long replicas may take to hear of a new key: three times their refresh
+/// How long replicas may take to fetch a new key: three refresh intervals
 const NOTICE: Duration = Duration::from_secs(30 * 60);

@@ -9,10 +9,10 @@ use crate::Error;
 use crate::credential::SessionToken;
 
 impl KeyRing<SealKey> {
-    /// Seals a session token, to be carried to an app's host in a URL
+    /// Seals a session token, so that a URL can carry it to an app's host
     ///
-    /// A JWE (RFC 7516) in compact form: A256GCMKW, A256GCM, DEFLATE. It can be opened
-    /// for a minute, as often as anybody sends it.
+    /// The result is a JWE (RFC 7516) in compact form with A256GCMKW, A256GCM and DEFLATE. It
+    /// can be opened for a minute, any number of times.
     ///
     /// # Errors
     ///
@@ -39,11 +39,12 @@ impl KeyRing<SealKey> {
 
     /// Opens a sealed session token
     ///
-    /// That it was sealed here says nothing about whether the session is still good.
+    /// Proves that the token was sealed with a key of the ring and has not expired. Whether the
+    /// session is good is not checked, and neither is whether the token was opened before.
     ///
     /// # Errors
     ///
-    /// A [`TokenError`], the first that applies.
+    /// The [`TokenError`] that is found first.
     pub fn open(
         &self,
         sealed: &str,
@@ -53,15 +54,15 @@ impl KeyRing<SealKey> {
         let [header, wrapped_key, nonce, content, tag] = compact::parts(sealed)?;
         let sequence = sequence(header)?;
         let key = self.verifying(sequence, now)?;
-        // OpenSSL takes a tag of any length, and a short one is soon guessed.
+        // OpenSSL accepts a tag of any length, and a short one is easy to guess.
         let lengths = [(wrapped_key, KEY_LEN), (nonce, NONCE_LEN), (tag, TAG_LEN)];
         for (part, length) in lengths {
             if compact::decode(part)?.len() != length {
                 return Err(TokenError::Malformed);
             }
         }
-        // GCM hides the length of nothing, and DEFLATE turns one byte into a thousand at
-        // most: the bound on the token bounds the claims.
+        // DEFLATE expands one byte to about a thousand at most, so the bound on the token also
+        // bounds the claims.
         compact::decode(content)?;
         let (payload, _) = JweContext::new()
             .deserialize_compact(sealed, &key.decrypter)
@@ -81,10 +82,10 @@ impl KeyRing<SealKey> {
     }
 }
 
-/// The address to send a visitor to whose sealed session token has been opened: path and
-/// query of the request, without the token
+/// Path and query of a request without the parameter [`API_KEY_PARAMETER`], as the address to
+/// send its visitor to once the sealed session token has been opened
 ///
-/// The path starts with exactly one slash, as browsers take `//host` and `/\host` for
+/// The path starts with exactly one slash, because browsers take `//host` and `/\host` for
 /// another host. The other parameters stay as they were written.
 #[must_use]
 pub fn without_api_key(path: &str, query: &str) -> String {
@@ -134,7 +135,7 @@ fn sequence(header: &str) -> Result<i32, TokenError> {
     compact::key_id(header.kid)
 }
 
-/// The bytes a parameter's name stands for
+/// The percent-decoded bytes of the name of a parameter
 fn decoded(name: &str) -> impl Iterator<Item = u8> {
     let mut bytes = name.bytes();
     std::iter::from_fn(move || match bytes.next()? {

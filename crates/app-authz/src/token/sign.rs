@@ -8,9 +8,9 @@ use crate::Error;
 use crate::app::{AccessMethod, Permit};
 
 impl<K: SigningKey> KeyRing<K> {
-    /// Signs a permit, for [`TOKEN_LIFETIME`] from `now`
+    /// Signs a permit as a token that expires [`TOKEN_LIFETIME`] after `now`
     ///
-    /// No permit, no token:
+    /// Only a permit can be signed:
     ///
     /// ```compile_fail
     /// # use app_authz::token::{Hs512Key, KeyRing, SignedToken};
@@ -19,8 +19,8 @@ impl<K: SigningKey> KeyRing<K> {
     /// }
     /// ```
     ///
-    /// The token is a JWS (RFC 7515) in compact form under the key's algorithm, and `kid`
-    /// is the sequence of the key.
+    /// The token is a JWS (RFC 7515) in compact form with the key's algorithm. Its `kid` is the
+    /// sequence of the key.
     ///
     /// # Errors
     ///
@@ -45,9 +45,9 @@ impl<K: SigningKey> KeyRing<K> {
     }
 }
 
-/// A signed app token: whoever bears it may open the app, until it ends
+/// A signed app token: its bearer may open the app until it expires
 ///
-/// `Debug` prints nothing of it, and there is no `Display`.
+/// `Debug` does not print the token, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedToken {
     text: String,
@@ -61,7 +61,7 @@ impl SignedToken {
         payload: &[u8],
         token: AppToken,
     ) -> Result<Self, Error> {
-        // Four characters for three bytes; header and signature are of one length each.
+        // Base64 has four characters for three bytes; header and signature have a fixed length.
         let mut text = String::with_capacity(payload.len() / 3 * 4 + FRAME_LEN);
         text.push_str(key.header());
         text.push('.');
@@ -72,19 +72,19 @@ impl SignedToken {
         Ok(Self { text, token: Arc::new(token) })
     }
 
-    /// The token itself, for the visitor and nobody else
+    /// The secret text of the token, only to give it to the visitor
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.text
     }
 
-    /// When it ends, leeway aside
+    /// When the token expires, not counting the leeway
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {
         self.token.expires_at()
     }
 
-    /// What the text proves: the token that verifying it would answer
+    /// What the text proves: the token that verifying the text returns
     #[must_use]
     pub const fn token(&self) -> &Arc<AppToken> {
         &self.token
@@ -97,12 +97,12 @@ impl fmt::Debug for SignedToken {
     }
 }
 
-/// Room for the claims of most tokens
+/// The capacity in bytes for the claims of most tokens
 const USUAL_LEN: usize = 768;
 
-/// Room for what a token has beside its claims: a header of some 40 characters, and a
+/// The capacity in bytes for the rest of a token: a header of about 40 characters and a
 /// signature of 86
 const FRAME_LEN: usize = 160;
 
-/// How long an app token is good
+/// How long an app token is good after it was signed
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(60);

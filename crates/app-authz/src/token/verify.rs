@@ -10,13 +10,15 @@ use crate::app::{AccessMethod, AppRequest, Grant, Visitor};
 use crate::id::{AgentId, UserId, WorkspaceId, parse_uuid};
 
 impl<K: VerifyingKey> KeyRing<K> {
-    /// Verifies one app token: signature first, then times, then the request in it
+    /// Verifies an app token: first the signature, then its times, then the request in it
     ///
-    /// Whether it is for the request at hand is [`AppToken::matches`].
+    /// Proves that the token was signed with a key of the ring and has not expired. Whether it
+    /// is for the request at hand is not checked: [`AppToken::matches`] does that. Whether the
+    /// visitor's session is still good is not checked either.
     ///
     /// # Errors
     ///
-    /// A [`TokenError`], the first that applies.
+    /// The [`TokenError`] that is found first.
     pub fn verify(
         &self,
         token: &str,
@@ -24,7 +26,7 @@ impl<K: VerifyingKey> KeyRing<K> {
         leeway: Duration,
     ) -> Result<AppToken, TokenError> {
         let [header, payload, signature] = compact::parts(token)?;
-        // A header that a key of ours writes needs no reading to say which it is.
+        // A header that is equal to that of a key need not be parsed.
         let sequence = match self.with_header(header) {
             Some(sequence) => sequence,
             None => sequence(header, K::ALGORITHM)?,
@@ -65,9 +67,9 @@ impl<K: VerifyingKey> KeyRing<K> {
         })
     }
 
-    /// Whether a token that was verified by this ring before is still good at `now`
+    /// Checks that a token that this ring has verified before is still good at `now`
     ///
-    /// Authentic it stays. Its key may have ended since, and so may itself.
+    /// It is still authentic, but the token or its key may have expired.
     pub(super) fn check(
         &self,
         token: &AppToken,
@@ -78,11 +80,11 @@ impl<K: VerifyingKey> KeyRing<K> {
         token.times.check(now, leeway)
     }
 
-    /// Finds the first token among those a request carries that is good and for it
+    /// Finds the first token that is good and for `request`, among those that it presents
     ///
-    /// At most [`MAX_PRESENTED_TOKENS`] are looked at, the query's first and then the cookies
-    /// in order; the rest of a cookie bomb costs nothing. A request that carries a token
-    /// in its query is a terminal's: no other is let in by it, or by a cookie beside it.
+    /// At most [`MAX_PRESENTED_TOKENS`] are verified, the one in the query first and then the
+    /// cookies in order, so that a request with very many cookies costs no more. A token in
+    /// the query is for terminals only: if another request has one, none of its tokens count.
     #[must_use]
     pub fn find(
         &self,
@@ -95,9 +97,9 @@ impl<K: VerifyingKey> KeyRing<K> {
     }
 }
 
-/// An app token that is authentic: the bearer may open what it names
+/// An authentic app token: its bearer may open the app that it names
 ///
-/// Only signing a permit and verifying a token make one:
+/// Only signing a permit and verifying a token build one:
 ///
 /// ```compile_fail
 /// fn forge(request: app_authz::AppRequest) -> app_authz::token::AppToken {
@@ -108,7 +110,7 @@ impl<K: VerifyingKey> KeyRing<K> {
 pub struct AppToken {
     pub(super) request: AppRequest,
     pub(super) grant: Grant,
-    /// The name of the agent, if the claim is there
+    /// The name of the agent, if the token has that claim
     pub(super) agent_name: Option<String>,
     pub(super) times: Times,
     /// The sequence of the key that signed the token
@@ -116,16 +118,16 @@ pub struct AppToken {
 }
 
 impl AppToken {
-    /// Whether the token was issued for that request
+    /// Whether the token was issued for `request`
     ///
-    /// All fields are compared as texts: a name and the id of the same thing differ, and
-    /// an agent left out is not the one agent there is. Host, scheme and query are not
-    /// part of a request.
+    /// The fields are compared as texts: the name and the id of the same workspace differ, and
+    /// a request without an agent differs from one that names the only agent. Host, scheme and
+    /// query are not part of a request.
     ///
     /// The host of an app may name an agent that is not part of the request. Then the token
-    /// has to be for an app of this agent, as far as it says: control planes before v2.27
-    /// sign the name in the request, newer ones do not sign it at all, and [`KeyRing::sign`]
-    /// signs it beside the request.
+    /// must be for an app of that agent, if it says so: control planes before v2.27 sign the
+    /// name in the request, newer ones do not sign it, and [`KeyRing::sign`] signs it beside
+    /// the request.
     #[must_use]
     pub fn matches(&self, request: &AppRequest) -> bool {
         self.request.matches_beside_agent(request) && self.is_for_agent_of(request)
@@ -145,36 +147,36 @@ impl AppToken {
         }
     }
 
-    /// The request it was issued for
+    /// The request that the token was issued for
     #[must_use]
     pub const fn request(&self) -> &AppRequest {
         &self.request
     }
 
-    /// Who may open what, as the token proves it
+    /// What the token proves: who may open what, and where it is served
     #[must_use]
     pub const fn grant(&self) -> &Grant {
         &self.grant
     }
 
-    /// When it ends, leeway aside
+    /// When the token expires, not counting the leeway
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {
         instant(self.times.exp).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }
 
-/// What a request carries that may be an app token
+/// The parts of a request that may carry an app token
 #[derive(Clone, Debug, Default)]
 pub struct PresentedTokens<'a> {
-    /// The query parameter [`SIGNED_TOKEN_PARAMETER`], if it is there at all
+    /// The query parameter [`SIGNED_TOKEN_PARAMETER`], if the request has it, even if empty
     pub query: Option<&'a str>,
-    /// All cookies of the token's name, in the order of the request
+    /// All cookies with the name for app tokens, in the order of the request
     pub cookies: Vec<&'a str>,
 }
 
 impl PresentedTokens<'_> {
-    /// The first that `verify` takes and that is for the request
+    /// The first token that `verify` accepts and that is for the request
     pub(super) fn find<K>(
         &self,
         ring: &KeyRing<K>,
@@ -198,20 +200,20 @@ impl PresentedTokens<'_> {
     }
 }
 
-/// What was found among the presented tokens
+/// What was found among the tokens of a request
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// A good token for the request
     Token(Arc<AppToken>),
-    /// None
+    /// No good token for the request
     Nothing {
-        /// The sequence of a key that a token names and nobody here has heard of: it
-        /// may be new, or made up
+        /// The sequence of a key that a token names and the ring does not have; it may be new,
+        /// or invented
         missing: Option<i32>,
     },
 }
 
-/// The sequence of the key that a header names, under the one algorithm there is
+/// The sequence of the key that a header names, if the header names `algorithm`
 fn sequence(header: &str, algorithm: &str) -> Result<i32, TokenError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -233,8 +235,8 @@ fn sequence(header: &str, algorithm: &str) -> Result<i32, TokenError> {
     compact::key_id(kid)
 }
 
-/// The most tokens of one request that are looked at
+/// The maximum number of app tokens of one request that are verified
 pub const MAX_PRESENTED_TOKENS: usize = 4;
 
-/// The query parameter that carries a terminal's token
+/// The query parameter that carries the app token of a terminal
 pub const SIGNED_TOKEN_PARAMETER: &str = "coder_signed_app_token_23db1dde";

@@ -70,13 +70,13 @@ pub(crate) enum ReturnTo {
 
 impl ReturnTo {
     /// The base of path apps and the pattern of app hosts
-    fn bases(&self) -> Option<(HttpUrl, Option<HostPattern>)> {
+    fn bases(&self) -> Result<(HttpUrl, Option<HostPattern>), Error> {
         match self {
-            Self::Deployment(at, _) => Some((at.url.clone(), at.app_hosts.clone())),
+            Self::Deployment(at, _) => Ok((at.url.clone(), at.app_hosts.clone())),
             Self::ProxySupplied { path_app_base, app_hosts } => {
-                Some((path_app_base.parse().ok()?, app_hosts.parse().ok()))
+                Ok((path_app_base.parse()?, app_hosts.parse().ok()))
             }
-            Self::None => None,
+            Self::None => Err(Error::NoAppHosts),
         }
     }
 
@@ -185,8 +185,9 @@ fn sign_in<S: Store>(
         return Rejection::TerminalSignIn;
     }
     let dashboard = &apps.config.access_url;
-    let Some((path_app_base, app_hosts)) = attempt.return_to.bases() else {
-        return Rejection::NoReturn(Error::InvalidUrl(String::new()));
+    let (path_app_base, app_hosts) = match attempt.return_to.bases() {
+        Ok(bases) => bases,
+        Err(error) => return Rejection::NoReturn(error),
     };
     let envelope = Envelope {
         dashboard,

@@ -18,6 +18,8 @@ impl Jobs for MemoryStore {
                 tables.version_by_job.get(&job.id.0).and_then(|id| tables.template_of(*id))
             }
             JobKind::TemplateVersionDryRun => tables.tried_version(job.id.0)?,
+            // A kind that no statement is known for has no origin, and so may not be read.
+            _ => None,
         })
     }
 }

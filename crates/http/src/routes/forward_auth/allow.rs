@@ -1,4 +1,4 @@
-use app_authz::app::{CorsBehavior, Visitor};
+use app_authz::app::Visitor;
 use app_authz::credential::SessionToken;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use uuid::Uuid;
@@ -22,10 +22,7 @@ pub(super) fn allow(proxy: ProxyKind, visitor: &HeaderMap, admitted: Admitted) -
         Visitor::Anonymous => Some(HeaderValue::from_static("anonymous")),
         Visitor::Unspecified => Some(HeaderValue::from_static("unknown")),
     };
-    let cors = HeaderValue::from_static(match grant.cors {
-        CorsBehavior::Simple => "simple",
-        CorsBehavior::Passthru => "passthru",
-    });
+    let cors = HeaderValue::from_static(grant.cors.as_str());
     let of_text = |text: String| HeaderValue::try_from(text).ok();
     let origin = admitted.origin.and_then(of_text);
     let folder = of_text(admitted.folder).filter(|folder| !folder.is_empty());

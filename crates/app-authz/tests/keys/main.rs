@@ -2,17 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::future::Future;
-use std::pin::{Pin, pin};
-use std::sync::Mutex;
-use std::task::{Context, Poll, Waker};
+mod fetch;
+
 use std::time::{Duration, SystemTime};
 
 use app_authz::Error;
-use app_authz::credential::SessionToken;
 use app_authz::token::{
-    Change, CryptoKey, Feature, Hs512Key, KeyCache, KeyRing, KeyStore, LEEWAY, SealKey, Secret,
-    TokenError, Want, replace, rotate,
+    Change, CryptoKey, Feature, Hs512Key, KeyRing, SealKey, Secret, TokenError, replace, rotate,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -38,7 +34,7 @@ fn signing(rows: &[CryptoKey], at: SystemTime) -> Result<i32, Error> {
 
 // scenario 63, 64
 #[test]
-fn the_highest_key_that_may_signs() {
+fn the_highest_key_that_may_sign_signs() {
     let rows = [key(3, now() + MINUTE, None), key(2, now(), None), key(1, now() - HOUR, None)];
     assert_eq!(signing(&rows, now()), Ok(2));
     assert_eq!(signing(&rows, now() + MINUTE), Ok(3));
@@ -56,7 +52,7 @@ fn the_highest_key_that_may_signs() {
 }
 
 #[test]
-fn a_key_that_cannot_be_read_is_passed_over_and_named() {
+fn a_key_that_cannot_be_read_is_skipped_and_listed() {
     let unreadable = |key| CryptoKey { secret: Some(Secret::unreadable("encrypted")), ..key };
     let rows = [unreadable(key(3, now(), None)), key(2, now(), None)];
     let ring = KeyRing::<Hs512Key>::new(&rows).unwrap();
@@ -88,7 +84,7 @@ fn a_key_that_cannot_be_read_is_rotated_like_any_other() {
 
 // scenario 66, 67
 #[test]
-fn a_key_verifies_before_it_starts_and_not_past_its_end() {
+fn a_key_verifies_before_its_start_but_not_after_its_end() {
     let rows = [key(2, now() + HOUR, None), key(1, now() - HOUR, Some(now() + MINUTE))];
     let ring = KeyRing::<Hs512Key>::new(&rows).unwrap();
     let good = |sequence, at| ring.verifying(sequence, at).is_ok();
@@ -101,7 +97,7 @@ fn a_key_verifies_before_it_starts_and_not_past_its_end() {
 // scenario 79
 #[test]
 fn a_secret_fits_its_feature() {
-    for feature in Feature::ALL {
+    for &feature in Feature::ALL {
         assert_eq!(feature.as_str().parse(), Ok(feature));
         let changes = rotate(feature, &[], now(), |bytes| bytes.fill(1));
         let [Change::Insert(made)] = &changes[..] else { panic!("{changes:?}") };
@@ -129,7 +125,7 @@ fn rotated(rows: &[CryptoKey], at: SystemTime) -> Vec<Change> {
     rotate(Feature::WorkspaceAppsToken, rows, at, |bytes| bytes.fill(42))
 }
 
-/// Carries the changes out, as a store does
+/// Applies the changes, as a store does
 fn apply(rows: &mut Vec<CryptoKey>, changes: Vec<Change>) {
     for change in changes {
         let row = |rows: &mut Vec<CryptoKey>, sequence| {
@@ -153,7 +149,7 @@ fn apply(rows: &mut Vec<CryptoKey>, changes: Vec<Change>) {
 }
 
 #[test]
-fn a_key_outlives_the_last_thing_it_signed() {
+fn a_key_outlives_the_last_token_it_signed() {
     for (feature, lifetime) in [
         (Feature::WorkspaceAppsToken, MINUTE),
         (Feature::WorkspaceAppsApiKey, MINUTE),
@@ -176,7 +172,7 @@ fn inserted(changes: &[Change]) -> Option<(i32, SystemTime)> {
 
 // scenario 73
 #[test]
-fn a_key_is_succeeded_in_its_last_hour() {
+fn a_key_gets_a_successor_in_its_last_hour() {
     let mut rows = vec![key(1, now(), None)];
     let end = now() + MONTH;
     assert_eq!(rotated(&rows, end - HOUR - Duration::from_secs(1)), []);
@@ -202,7 +198,7 @@ fn a_key_is_succeeded_in_its_last_hour() {
 
 // scenario 75, 76, 78, 81, 82
 #[test]
-fn there_is_always_a_key_without_an_end_and_no_sequence_comes_twice() {
+fn one_key_has_no_end_and_no_sequence_is_used_twice() {
     let feature = Feature::WorkspaceAppsToken;
     let only_ending = [key(1, now() - HOUR, Some(now() + HOUR))];
     assert_eq!(inserted(&rotated(&only_ending, now())), Some((2, now())));
@@ -221,7 +217,7 @@ fn there_is_always_a_key_without_an_end_and_no_sequence_comes_twice() {
     let deletes_at = now() + 30 * MINUTE + HOUR + MINUTE;
     assert!(changes.contains(&Change::End { feature, sequence: 1, deletes_at }));
 
-    // Two at once need one successor, and none where there is one already.
+    // Two keys that are due need one successor, and none if one exists.
     let two = [key(1, now() - MONTH, None), key(2, now() - MONTH, None)];
     let changes = rotated(&two, now());
     assert_eq!(changes.iter().filter(|c| matches!(c, Change::Insert(_))).count(), 1);
@@ -229,13 +225,13 @@ fn there_is_always_a_key_without_an_end_and_no_sequence_comes_twice() {
     assert_eq!(inserted(&rotated(&succeeded, now())), None);
     assert_eq!(rotated(&succeeded, now()).len(), 1);
 
-    // Other features' rows are none of our business.
+    // Rows of other features are ignored.
     let other = [CryptoKey { feature: Feature::OidcConvert, ..key(9, now(), None) }];
     assert_eq!(inserted(&rotated(&other, now())), Some((1, now())));
 }
 
 #[test]
-fn a_year_of_rotation_always_leaves_a_key_that_signs() {
+fn a_key_may_sign_at_any_time_in_a_year_of_rotation() {
     let mut rows = Vec::new();
     let mut at = now();
     let end = now() + 12 * MONTH;
@@ -244,7 +240,7 @@ fn a_year_of_rotation_always_leaves_a_key_that_signs() {
         apply(&mut rows, changes);
         let sequence = signing(&rows, at).unwrap();
         let ring = KeyRing::<Hs512Key>::new(&rows).unwrap();
-        // What is signed now can be verified as long as it is good.
+        // A token that is signed now can be verified until it expires.
         assert!(ring.verifying(sequence, at + 2 * MINUTE).is_ok());
         assert!(rows.iter().filter(|row| row.secret.is_some()).count() <= 2);
         at += 10 * MINUTE;
@@ -252,195 +248,8 @@ fn a_year_of_rotation_always_leaves_a_key_that_signs() {
     assert!((12..=14).contains(&rows.len()), "{}", rows.len());
 }
 
-#[derive(Debug)]
-struct Down;
-
-impl std::fmt::Display for Down {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the store is down")
-    }
-}
-
-impl std::error::Error for Down {}
-
-/// A store that counts, and answers with rows, an error, or not yet
-#[derive(Default)]
-struct Store {
-    answers: Mutex<(u32, Option<Vec<CryptoKey>>)>,
-    hangs: bool,
-}
-
-impl Store {
-    fn of(rows: Vec<CryptoKey>) -> Self {
-        Self { answers: Mutex::new((0, Some(rows))), hangs: false }
-    }
-
-    fn set(&self, rows: Option<Vec<CryptoKey>>) {
-        self.answers.lock().unwrap().1 = rows;
-    }
-
-    fn fetches(&self) -> u32 {
-        self.answers.lock().unwrap().0
-    }
-}
-
-impl KeyStore for Store {
-    type Error = Down;
-
-    async fn keys(&self, feature: Feature) -> Result<Vec<CryptoKey>, Down> {
-        assert_eq!(feature, Feature::WorkspaceAppsToken);
-        let rows = {
-            let mut answers = self.answers.lock().unwrap();
-            answers.0 += 1;
-            answers.1.clone()
-        };
-        if self.hangs {
-            std::future::pending::<()>().await;
-        }
-        rows.ok_or(Down)
-    }
-}
-
-fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
-    future.poll(&mut Context::from_waker(Waker::noop()))
-}
-
-fn ready<F: Future>(future: F) -> F::Output {
-    match poll(pin!(future)) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("the future waits for something"),
-    }
-}
-
-fn fetch(
-    cache: &KeyCache<Hs512Key>,
-    store: &Store,
-    want: Want,
-    at: SystemTime,
-) -> Result<bool, Error> {
-    ready(cache.fetch(store, want, at))
-}
-
-// scenario 60, 69
 #[test]
-fn keys_are_fetched_at_the_start_and_every_ten_minutes() {
-    let (cache, store) = (KeyCache::new(), Store::of(vec![key(1, now() - HOUR, None)]));
-    assert_eq!(fetch(&cache, &store, Want::Refresh, now()), Ok(true));
-    for later in [0, 1, 599] {
-        let at = now() + Duration::from_secs(later);
-        assert_eq!(cache.ring().signing(at).unwrap().0, 1);
-        assert_eq!(fetch(&cache, &store, Want::Refresh, at), Ok(false));
-    }
-    assert_eq!(store.fetches(), 1);
-
-    store.set(Some(vec![key(1, now() - HOUR, None), key(2, now(), None)]));
-    assert_eq!(fetch(&cache, &store, Want::Refresh, now() + 10 * MINUTE), Ok(true));
-    assert_eq!(cache.ring().signing(now()).unwrap().0, 2);
-    assert_eq!(fetch(&cache, &store, Want::Refresh, now() + 20 * MINUTE - MINUTE), Ok(false));
-    assert_eq!(fetch(&cache, &store, Want::Refresh, now() + 20 * MINUTE), Ok(true));
-    // A clock that was set back does not stop the refresh.
-    assert_eq!(fetch(&cache, &store, Want::Refresh, now() - HOUR), Ok(true));
-}
-
-// scenario 61
-#[test]
-fn a_missing_key_is_fetched_once_and_made_up_ones_are_not() {
-    let (cache, store) = (KeyCache::new(), Store::of(vec![key(1, now(), None)]));
-    assert_eq!(fetch(&cache, &store, Want::Refresh, now()), Ok(true));
-    store.set(Some(vec![key(1, now(), None), key(2, now(), None)]));
-    assert_eq!(fetch(&cache, &store, Want::Missing, now()), Ok(true));
-    assert!(cache.ring().knows(2));
-    for second in 0..10 {
-        let at = now() + Duration::from_secs(second);
-        assert_eq!(fetch(&cache, &store, Want::Missing, at), Ok(false));
-    }
-    assert_eq!(fetch(&cache, &store, Want::Missing, now() + 10 * MINUTE), Ok(true));
-    assert_eq!(store.fetches(), 3);
-}
-
-// scenario 70
-#[test]
-fn one_fetch_is_under_way_and_puts_off_the_next() {
-    let (cache, store) = (KeyCache::new(), Store::of(vec![key(1, now(), None)]));
-    let claim = cache.claim(Want::Refresh, now()).unwrap();
-    assert!(cache.claim(Want::Refresh, now() + HOUR).is_none());
-    assert!(cache.claim(Want::Missing, now() + HOUR).is_none());
-    cache.complete(claim, &[key(1, now(), None)]).unwrap();
-
-    let at = now() + 9 * MINUTE;
-    assert_eq!(fetch(&cache, &store, Want::Missing, at), Ok(true));
-    assert_eq!(fetch(&cache, &store, Want::Refresh, now() + 10 * MINUTE), Ok(false));
-    assert_eq!(fetch(&cache, &store, Want::Refresh, at + 10 * MINUTE), Ok(true));
-}
-
-// scenario 72
-#[test]
-fn a_failed_or_cancelled_fetch_leaves_nobody_waiting_and_loses_no_key() {
-    let (cache, store) = (KeyCache::new(), Store::of(vec![key(1, now() - HOUR, None)]));
-    assert_eq!(fetch(&cache, &store, Want::Refresh, now()), Ok(true));
-
-    store.set(None);
-    let at = now() + 10 * MINUTE;
-    let down = Error::KeysUnavailable("the store is down".to_owned());
-    assert_eq!(fetch(&cache, &store, Want::Refresh, at), Err(down));
-    assert_eq!(cache.ring().signing(at).unwrap().0, 1);
-    assert_eq!(fetch(&cache, &store, Want::Refresh, at + Duration::from_secs(9)), Ok(false));
-    store.set(Some(vec![key(2, now(), None)]));
-    let at = at + Duration::from_secs(10);
-    assert_eq!(fetch(&cache, &store, Want::Refresh, at), Ok(true));
-    assert_eq!(cache.ring().signing(at).unwrap().0, 2);
-
-    let hanging = Store { hangs: true, ..Store::default() };
-    {
-        let mut request = pin!(cache.fetch(&hanging, Want::Missing, at));
-        assert!(poll(request.as_mut()).is_pending());
-        assert!(cache.claim(Want::Refresh, at + HOUR).is_none());
-    }
-    assert_eq!(fetch(&cache, &store, Want::Refresh, at + HOUR), Ok(true));
-
-    let spoiled = CryptoKey { secret: Some(Secret::new([1])), ..key(3, now(), None) };
-    store.set(Some(vec![spoiled]));
-    let at = at + 2 * HOUR;
-    assert!(matches!(fetch(&cache, &store, Want::Refresh, at), Err(Error::KeysUnavailable(_))));
-    assert!(cache.ring().knows(2));
-}
-
-// scenario 58, 61
-#[test]
-fn a_seal_by_a_new_key_is_opened_after_one_fetch() {
-    #[derive(Default)]
-    struct Seals(Mutex<u32>);
-
-    impl KeyStore for Seals {
-        type Error = Down;
-
-        async fn keys(&self, feature: Feature) -> Result<Vec<CryptoKey>, Down> {
-            *self.0.lock().unwrap() += 1;
-            let secret = Some(Secret::new([5; 32]));
-            Ok(vec![CryptoKey { feature, secret, ..key(1, now(), None) }])
-        }
-    }
-
-    let token: SessionToken = "0123456789-abcdefghijklmnopqrstuv".parse().unwrap();
-    let (here, there, store) = (KeyCache::new(), KeyCache::new(), Seals::default());
-    let sealed = ready(here.seal(&store, &token, now())).unwrap();
-    assert_eq!(ready(there.open(&store, &sealed, now(), LEEWAY)), Ok(token.clone()));
-    assert_eq!(ready(there.open(&store, &sealed, now(), LEEWAY)), Ok(token));
-    assert_eq!(*store.0.lock().unwrap(), 2);
-
-    let late = ready(there.open(&store, &sealed, now() + HOUR, LEEWAY));
-    assert_eq!(late, Err(TokenError::Expired.into()));
-    let other = KeyCache::<SealKey>::new();
-    let early = ready(other.seal(
-        &store,
-        &"abcdefghij-0123456789012345678901".parse().unwrap(),
-        now() - HOUR,
-    ));
-    assert_eq!(early, Err(Error::NoSigningKey));
-}
-
-#[test]
-fn a_key_that_is_replaced_signs_until_its_successor_is_known() {
+fn a_replaced_key_signs_until_replicas_know_its_successor() {
     let mut rows = vec![key(1, now(), None)];
     let at = now() + HOUR;
     let feature = Feature::WorkspaceAppsToken;
@@ -455,7 +264,7 @@ fn a_key_that_is_replaced_signs_until_its_successor_is_known() {
 }
 
 #[test]
-fn a_compromised_key_is_good_for_nothing_at_once() {
+fn a_compromised_key_is_cleared_at_once() {
     let mut rows = vec![
         key(1, now() - HOUR, Some(now() + HOUR)),
         key(2, now(), None),

@@ -1,0 +1,223 @@
+//! What requests lead to
+
+use std::time::{Duration, SystemTime};
+
+use app_authz::address::AgentInHost;
+use app_authz::app::{
+    Agent, App, Contact, CorsBehavior, PortShare, ResolveError, SharingLevel, Transition,
+    UncheckedRequest, Workspace, WorkspaceFacts,
+};
+use app_authz::id::{AppId, OrganizationId};
+use app_authz::rbac::Acl;
+use app_authz::{AgentId, AppRequest, Rules, UserId, WorkspaceId, resolve};
+use uuid::Uuid;
+
+use super::{AGENT, app_request, of_host, on_subdomain, terminal, with};
+
+pub(crate) fn agent(n: u128, name: &str) -> Agent {
+    let contact = Contact {
+        created_at: SystemTime::UNIX_EPOCH,
+        first_connected_at: None,
+        last_connected_at: None,
+        disconnected_at: None,
+        connection_timeout: Duration::ZERO,
+    };
+    Agent { id: AgentId(Uuid::from_u128(n)), name: name.to_owned(), contact }
+}
+
+pub(crate) fn app(n: u128, agent: u128, slug: &str, url: &str) -> App {
+    App {
+        id: AppId(Uuid::from_u128(n)),
+        agent: AgentId(Uuid::from_u128(agent)),
+        slug: slug.to_owned(),
+        url: url.to_owned(),
+        external: false,
+        sharing: SharingLevel::Authenticated,
+    }
+}
+
+pub(crate) fn facts() -> WorkspaceFacts {
+    let owner = UserId(Uuid::from_u128(1));
+    WorkspaceFacts {
+        asked_owner: owner,
+        workspace: Workspace {
+            id: WorkspaceId(Uuid::from_u128(2)),
+            name: "bar".to_owned(),
+            owner,
+            owner_name: "foo".to_owned(),
+            organization: OrganizationId(Uuid::from_u128(3)),
+            dormant: false,
+            acl: Acl::NONE,
+        },
+        transition: Transition::Start,
+        agents: vec![agent(4, "baz")],
+        apps: vec![
+            app(10, 4, "app-ends-in-s", "http://127.0.0.1:1/?query=1"),
+            App { external: true, ..app(11, 4, "link", "https://example.com") },
+            app(12, 4, "qux", "http://127.0.0.1:2"),
+            app(15, 4, "routed", "http://127.0.0.1:5/?a=b#/view"),
+            app(13, 4, "shell", ""),
+            app(14, 4, "wrong", "ftp://127.0.0.1"),
+        ],
+        port_shares: vec![PortShare {
+            agent_name: "baz".to_owned(),
+            port: 9090,
+            sharing: SharingLevel::Public,
+        }],
+        cors: CorsBehavior::Simple,
+        max_port_sharing: None,
+    }
+}
+
+/// What the request leads to, with facts that are leaked so that they live as long as the test
+pub(crate) fn find(
+    request: UncheckedRequest,
+    facts: &WorkspaceFacts,
+) -> Result<app_authz::Target<'static>, ResolveError> {
+    let facts: &(AppRequest, WorkspaceFacts) =
+        Box::leak(Box::new((request.try_into().unwrap(), facts.clone())));
+    resolve(&facts.0, Some(&facts.1), Rules::default())
+}
+
+pub(crate) fn ask(slug: &str) -> UncheckedRequest {
+    on_subdomain(|r| r.app_slug_or_port = slug.to_owned())
+}
+
+// scenario 115, 121, 132, 147
+#[test]
+fn an_app_is_found_by_its_exact_slug() {
+    let found = find(app_request(), &facts()).unwrap();
+    assert_eq!((found.app, &*found.agent.name), (Some(AppId(Uuid::from_u128(12))), "baz"));
+    assert_eq!((&*found.url, found.sharing), ("http://127.0.0.1:2", SharingLevel::Authenticated));
+
+    for agent in ["", "baz", AGENT] {
+        let request = with(|r| r.agent_name_or_id = agent.to_owned());
+        let found = find(request, &facts()).unwrap();
+        assert_eq!(found.agent.id, AgentId(Uuid::from_u128(4)));
+        assert_eq!(found.request.agent().unwrap_or_default(), agent);
+    }
+    assert!(find(ask("app-ends-in-s"), &facts()).is_ok());
+    assert!(find(ask("routed"), &facts()).is_ok());
+    for (slug, reason) in [
+        ("Qux", ResolveError::NoApp),
+        ("app-ends-in-", ResolveError::NoApp),
+        ("s", ResolveError::NoApp),
+        ("+80", ResolveError::NoApp),
+        ("65536", ResolveError::NoApp),
+        ("9090ss", ResolveError::NoApp),
+        ("link", ResolveError::NoApp),
+        ("shell", ResolveError::NoUrl),
+        ("wrong", ResolveError::InvalidUrl),
+    ] {
+        assert_eq!(find(ask(slug), &facts()).unwrap_err(), reason, "{slug}");
+    }
+}
+
+#[test]
+fn only_apps_of_the_named_agent_match() {
+    let mut facts = facts();
+    facts.agents.push(agent(5, "second"));
+    facts.apps.insert(0, app(9, 5, "qux", "http://127.0.0.1:9"));
+    let of = |agent: &str| find(with(|r| r.agent_name_or_id = agent.to_owned()), &facts);
+    assert_eq!(of("baz").unwrap().app, Some(AppId(Uuid::from_u128(12))));
+    assert_eq!(of("second").unwrap().app, Some(AppId(Uuid::from_u128(9))));
+    assert_eq!(of("third").unwrap_err(), ResolveError::NoAgent);
+    assert_eq!(of("Baz").unwrap_err(), ResolveError::NoAgent);
+    assert_eq!(of(&Uuid::from_u128(6).to_string()).unwrap_err(), ResolveError::NoAgent);
+    // An agent that only the host names counts too, in any case.
+    for rule in [AgentInHost::OfPorts, AgentInHost::OfAll] {
+        for (label, found) in [
+            ("qux--baz--bar--foo", Ok(12)),
+            ("qux--second--bar--foo", Ok(9)),
+            ("QUX--SECOND--BAR--FOO", Ok(9)),
+            (&*format!("qux--{AGENT}--bar--foo"), Ok(12)),
+            ("app-ends-in-s--baz--bar--foo", Ok(10)),
+            ("app-ends-in-s--bar--foo", Ok(10)),
+            ("app-ends-in-s--second--bar--foo", Err(ResolveError::NoApp)),
+            ("app-ends-in-s--third--bar--foo", Err(ResolveError::NoAgent)),
+        ] {
+            let (request, _) = of_host(label, rule);
+            let app = resolve(&request, Some(&facts), Rules::default()).map(|target| target.app);
+            let found = found.map(|n| Some(AppId(Uuid::from_u128(n))));
+            assert_eq!(app, found, "{label} {rule:?}");
+        }
+        let (request, _) = of_host("80--second--bar--foo", rule);
+        assert_eq!(resolve(&request, Some(&facts), Rules::default()).unwrap().agent.name, "second");
+    }
+    // scenario 145
+    let no_agent = |slug: &str| {
+        let request = on_subdomain(|r| {
+            r.agent_name_or_id.clear();
+            r.app_slug_or_port = slug.to_owned();
+        });
+        find(request, &facts)
+    };
+    assert_eq!(no_agent("8080").unwrap_err(), ResolveError::AgentNeeded);
+    assert_eq!(no_agent("app-ends-in-s").unwrap().agent.name, "baz");
+}
+
+// scenario 129, 130, 201, 202, 204
+#[test]
+fn a_port_comes_before_a_slug_and_is_the_owners_unless_shared() {
+    let mut facts = facts();
+    facts.apps.push(app(20, 4, "9090", "http://127.0.0.1:3"));
+    let found = find(ask("9090"), &facts).unwrap();
+    assert_eq!((&*found.url, found.app), ("http://127.0.0.1:9090", None));
+    assert_eq!(found.sharing, SharingLevel::Public);
+    let found = find(ask("9090s"), &facts).unwrap();
+    assert_eq!((&*found.url, found.sharing), ("https://127.0.0.1:9090", SharingLevel::Public));
+    let found = find(
+        on_subdomain(|r| {
+            r.agent_name_or_id = AGENT.to_owned();
+            r.app_slug_or_port = "09090".to_owned();
+        }),
+        &facts,
+    )
+    .unwrap();
+    assert_eq!((&*found.url, found.sharing), ("http://127.0.0.1:9090", SharingLevel::Public));
+    assert_eq!(found.request.slug_or_port(), "09090");
+    assert_eq!(find(ask("8080"), &facts).unwrap().sharing, SharingLevel::Owner);
+
+    facts.max_port_sharing = Some(SharingLevel::Organization);
+    assert_eq!(find(ask("9090"), &facts).unwrap().sharing, SharingLevel::Organization);
+    assert_eq!(find(ask("8080"), &facts).unwrap().sharing, SharingLevel::Owner);
+    let request = ask("9090").try_into().unwrap();
+    let rules = Rules::default().enforce_max_port_sharing(false);
+    let free = resolve(&request, Some(&facts), rules).unwrap();
+    assert_eq!(free.sharing, SharingLevel::Public);
+
+    let by_path = with(|r| r.app_slug_or_port = "9090".to_owned());
+    assert_eq!(find(by_path, &facts).unwrap_err(), ResolveError::PortByPath);
+}
+
+#[test]
+fn a_missing_workspace_is_not_found_and_a_stopped_one_is_stopped() {
+    assert_eq!(
+        resolve(&app_request().try_into().unwrap(), None, Rules::default()),
+        Err(ResolveError::NoWorkspace)
+    );
+    let foreign = WorkspaceFacts { asked_owner: UserId(Uuid::from_u128(99)), ..facts() };
+    assert_eq!(find(app_request(), &foreign).unwrap_err(), ResolveError::NotOwner);
+    let stopped = WorkspaceFacts { transition: Transition::Stop, agents: vec![], ..facts() };
+    assert_eq!(find(app_request(), &stopped).unwrap_err(), ResolveError::Stopped);
+    let deleted = WorkspaceFacts { transition: Transition::Delete, agents: vec![], ..facts() };
+    assert_eq!(find(app_request(), &deleted).unwrap_err(), ResolveError::NoAgent);
+    for (reason, hidden) in [
+        (ResolveError::NotOwner, true),
+        (ResolveError::NoAgent, true),
+        (ResolveError::Stopped, false),
+        (ResolveError::PortByPath, false),
+    ] {
+        assert_eq!(reason.is_not_found(), hidden);
+    }
+}
+
+#[test]
+fn a_terminal_leads_to_its_agent_at_the_owners_level() {
+    let stopped = WorkspaceFacts { transition: Transition::Stop, ..facts() };
+    let found = find(terminal(), &stopped).unwrap();
+    assert_eq!((&*found.agent.name, found.sharing), ("baz", SharingLevel::Owner));
+    assert_eq!((&*found.url, found.app), ("", None));
+    let elsewhere = WorkspaceFacts { agents: vec![agent(5, "baz")], ..facts() };
+    assert_eq!(find(terminal(), &elsewhere).unwrap_err(), ResolveError::NoAgent);
+}
