@@ -1,4 +1,4 @@
-//! What could not work is told when it is written, and not to the visitors
+//! Checks of values, so that a mistake is reported when it is imported and not to visitors
 
 use app_authz::address::{HostPattern, HttpUrl};
 use app_authz::rbac::RoleName;
@@ -6,7 +6,7 @@ use app_authz::rbac::RoleName;
 use super::document::{App, DocumentError, Permission, Proxy};
 
 impl App {
-    /// An app that is reached through a proxy needs an address to be carried to
+    /// An app that is reached through a proxy needs a valid address
     pub(crate) fn check(&self, path: &str) -> Result<(), DocumentError> {
         match self.url.as_deref() {
             Some(url) if !self.external && !url.is_empty() => HttpUrl::of_app(url)
@@ -29,7 +29,7 @@ impl Permission {
 }
 
 impl Proxy {
-    /// A proxy has no URL before it has registered one
+    /// The URL is empty until the proxy has registered one
     pub(crate) fn check(&self, path: &str) -> Result<(), DocumentError> {
         if !self.url.is_empty() {
             self.url
@@ -45,9 +45,9 @@ impl Proxy {
     }
 }
 
-/// Names of roles that are none would grant nothing
+/// Checks that these are well-formed names of roles: others would grant nothing
 ///
-/// That a role of that name exists is not asked: it may be in the database alone.
+/// Does not check that the roles exist: they may be in the database only.
 pub(crate) fn roles(path: &str, names: &[String]) -> Result<(), DocumentError> {
     for (n, name) in names.iter().enumerate() {
         role(&format!("{path}[{n}]"), name)?;

@@ -11,13 +11,14 @@ use uuid::Uuid;
 use super::object::read_from_objects;
 use crate::malformed::{Malformed, from_toml, key};
 
-/// A deployment as a person or a control plane writes it down
+/// A description of a deployment, written by a person or a control plane
 ///
-/// Things refer to each other by name, or by id where the other is not in the document.
-/// What has no id gets one that follows from its name, the same in every import. Things
-/// that are left out stay as they are; of a list that is given, what it no longer holds
-/// is removed. Of a thing that is there, other fields that are left out have their defaults,
-/// but for `email`, `token`, `connected` and `created_at`, which stay.
+/// Entries refer to each other by name. An entry that is only in the database is referred to by
+/// id. An entry without an id gets one that is derived from its name, the same in every import.
+///
+/// Entries that the document leaves out stay unchanged. If it contains a list, rows that are no
+/// longer in this list are removed. Fields that an entry leaves out get their defaults, except
+/// `email`, `token`, `connected` and `created_at`, which stay unchanged.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct Document {
@@ -52,7 +53,7 @@ pub(crate) struct User {
     pub(crate) deleted: bool,
     #[serde(default)]
     pub(crate) login_type: LoginType,
-    /// Roles of the deployment
+    /// Deployment-wide roles
     #[serde(default)]
     pub(crate) roles: Vec<String>,
     /// The roles in each organization the user is a member of
@@ -75,7 +76,7 @@ pub(crate) struct Group {
 pub(crate) struct Role {
     pub(crate) id: Option<Uuid>,
     pub(crate) name: String,
-    /// Confines the role; without one it is the deployment's
+    /// The organization to which the role belongs; `None` for a deployment-wide role
     #[serde(default)]
     pub(crate) organization: Option<String>,
     #[serde(default)]
@@ -130,7 +131,7 @@ pub(crate) struct Workspace {
     pub(crate) port_shares: Option<Vec<PortShare>>,
 }
 
-/// Whom a workspace is shared with by name, and how far
+/// The users and groups that a workspace is shared with, by name
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, remote = "Self")]
 pub(crate) struct SharedWith {
@@ -165,13 +166,13 @@ pub(crate) struct Agent {
     pub(crate) name: String,
     #[serde(default)]
     pub(crate) instance_id: Option<String>,
-    /// The session token; without one it gets a random one, and keeps it
+    /// The agent's session token; if left out, a random one is made once and kept
     #[serde(default)]
     pub(crate) token: Option<Token>,
     #[serde(default)]
     pub(crate) parent: Option<Uuid>,
-    /// Whether it counts as connected, until an import says otherwise; without a word
-    /// on it, whoever else writes these times decides
+    /// Whether the agent counts as connected until the next import that sets this; if left out,
+    /// the stored times decide
     #[serde(default)]
     pub(crate) connected: Option<bool>,
     #[serde(default)]
@@ -247,9 +248,9 @@ impl Document {
     ///
     /// # Errors
     ///
-    /// [`DocumentError`], with the path of the first thing that is wrong.
+    /// [`DocumentError`], with the path of the first error.
     pub fn parse(text: &str) -> Result<Self, DocumentError> {
-        // Some editors begin every text with a mark of the byte order.
+        // Some editors begin a file with a byte order mark.
         let text = text.trim_start_matches('\u{feff}');
         if text.trim_start().starts_with('{') {
             return Self::from_json(text);
@@ -261,7 +262,7 @@ impl Document {
     ///
     /// # Errors
     ///
-    /// [`DocumentError`], with the path of the first thing that is wrong.
+    /// [`DocumentError`], with the path of the first error.
     pub fn from_json(text: &str) -> Result<Self, DocumentError> {
         let json = &mut serde_json::Deserializer::from_str(text);
         let document = serde_path_to_error::deserialize(&mut *json)
@@ -275,14 +276,14 @@ impl Document {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{}{reason}", if path.is_empty() { String::new() } else { format!("{path}: ") })]
 pub struct DocumentError {
-    /// Such as `workspaces[0].builds[1].number`; empty if it is the document as a whole
+    /// The path, such as `workspaces[0].builds[1].number`; empty for the document as a whole
     pub path: String,
-    /// What is wrong there; does not quote the document
+    /// The reason, which does not quote the document
     pub reason: String,
 }
 
 impl DocumentError {
-    /// The document is not text at all
+    /// The document is not UTF-8 text
     pub fn not_text() -> Self {
         Self::new("", "not UTF-8")
     }

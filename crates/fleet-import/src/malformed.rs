@@ -24,7 +24,7 @@ pub fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, Malformed> {
     })
 }
 
-/// What is wrong, as people write it; empty if it is the text as a whole or nobody knows
+/// The path as people write it; empty for the text as a whole, and if the path is unknown
 pub(crate) fn key(path: &serde_path_to_error::Path) -> String {
     match path.to_string() {
         key if matches!(&*key, "." | "?") => String::new(),
@@ -38,12 +38,12 @@ fn line(text: &str, byte: usize) -> usize {
     before.filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// Why a text is not what it should be, and where
+/// Why a text does not parse, and where
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{}{reason}", if key.is_empty() { String::new() } else { format!("`{key}`: ") })]
 pub struct Malformed {
-    /// Such as `listen` or `users[0].name`; empty if it is the text as a whole
+    /// The path, such as `listen` or `users[0].name`; empty for the text as a whole
     pub key: String,
-    /// With the line
+    /// The reason, with the line
     pub reason: String,
 }

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::document::DocumentError;
 
-/// What has a name in a document
+/// The kinds of entries that have names
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Agent,
@@ -40,7 +40,7 @@ impl Kind {
     }
 }
 
-/// The ids behind the names of a document; a name is unique within what it belongs to
+/// The ids of the names in a document; a name is unique within its parent
 #[derive(Default)]
 pub(crate) struct Names {
     by_name: BTreeMap<(Kind, Vec<String>), Uuid>,
@@ -75,7 +75,7 @@ impl Names {
         Ok(id)
     }
 
-    /// The id of a name in the document, or an id given as such
+    /// The id of a name in the document, or the id that is given in its place
     pub(crate) fn find(
         &self,
         kind: Kind,
@@ -97,9 +97,9 @@ impl Names {
     }
 }
 
-/// The id of what has none: always the same for one name
+/// Derives an id from a name: always the same for one name
 ///
-/// Nobody gains by guessing it. Tokens never come from here.
+/// The id can be guessed, so it must not serve as a secret. Tokens are never derived.
 pub(crate) fn derived(kind: Kind, name: &[&str]) -> Uuid {
     let mut text = kind.name().to_owned();
     for part in name {
@@ -109,5 +109,5 @@ pub(crate) fn derived(kind: Kind, name: &[&str]) -> Uuid {
     Uuid::new_v5(&NAMESPACE, text.as_bytes())
 }
 
-/// Of the ids that are derived from names
+/// The UUID namespace of derived ids
 const NAMESPACE: Uuid = Uuid::from_u128(0x3f0c_9d52_6a8e_4b71_9c35_d0e4_61f7_2ab8);

@@ -1,8 +1,8 @@
-/// Reads each of these structs from an object alone
+/// Implements `Deserialize` so that each of these structs is read only from an object
 ///
-/// A derived `Deserialize` takes the elements of an array as the fields in order, too, and
-/// would bind a value that is misplaced there to another field. These derive theirs with
-/// `#[serde(remote = "Self")]`, which is what this calls.
+/// A derived `Deserialize` would also take the elements of an array as the fields in order, and
+/// could assign a value to the wrong field. The structs derive the inherent function that this
+/// implementation calls, with `#[serde(remote = "Self")]`.
 macro_rules! read_from_objects {
     ($($name:ident),+ $(,)?) => {$(
         impl<'de> serde::Deserialize<'de> for $name {

@@ -14,12 +14,12 @@ use super::document::{
 use super::names::{Kind, Names, derived};
 
 impl Document {
-    /// The rows that the document stands for, new ones being made at `now`
+    /// The rows that the document describes; new rows are dated `now`
     ///
     /// # Errors
     ///
-    /// [`DocumentError`] where a name is empty or taken twice, or refers to nothing, and where a
-    /// value could not be used.
+    /// [`DocumentError`] if a name is empty, is not unique, or refers to an unknown entry, or if
+    /// a value is not usable.
     pub fn rows(&self, now: DateTime<Utc>) -> Result<Rows, DocumentError> {
         let mut writer = Writer { rows: Rows::default(), names: Names::default(), now };
         writer.document(self)?;
@@ -35,7 +35,7 @@ struct Writer {
 
 impl Writer {
     fn document(&mut self, document: &Document) -> Result<(), DocumentError> {
-        // Names first, as things may refer to what comes later.
+        // Names first, since entries may refer to later ones.
         for (n, organization) in document.organizations.iter().enumerate() {
             let path = format!("organizations[{n}].name");
             self.names.define(Kind::Organization, &path, &[&organization.name], organization.id)?;
@@ -96,7 +96,7 @@ impl Writer {
         let row = fleet::User {
             id,
             username: user.username.clone(),
-            // The column is unique, and an empty one could be had only once.
+            // The column is unique, so only one user could have an empty address.
             email: user.email.clone().unwrap_or_else(|| format!("{}@localhost", user.username)),
             status: user.status,
             deleted: user.deleted,
@@ -393,7 +393,7 @@ impl Writer {
             name: proxy.name.clone(),
             url: proxy.url.clone(),
             wildcard_hostname: proxy.wildcard_hostname.clone(),
-            // No token has this digest; `authd token create --proxy` makes one that has.
+            // No token has this digest; `authd token create --proxy` stores that of a new token.
             token_hashed_secret: Digest(Vec::new()),
             deleted: proxy.deleted,
         };
@@ -412,7 +412,7 @@ impl Writer {
 
 /// An access list as the control plane stores it
 ///
-/// What each kind of access comprises is the control plane's: `use` opens and runs the
+/// The control plane defines the permissions of each kind of access: `use` opens and runs the
 /// workspace, `admin` does everything but delete it.
 fn acl(
     entries: impl Iterator<Item = Result<(Uuid, Access), DocumentError>>,
@@ -441,7 +441,7 @@ fn acl(
     Ok(Value::Object(list))
 }
 
-/// 9999-12-31T00:00:00Z: no clock comes later, so an agent last connected then is
+/// 9999-12-31T00:00:00Z: an agent with this time of last contact counts as connected at all times
 const FOREVER: DateTime<Utc> = match DateTime::from_timestamp(253_402_214_400, 0) {
     Some(time) => time,
     None => DateTime::<Utc>::MAX_UTC,

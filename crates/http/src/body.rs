@@ -57,7 +57,7 @@ pub(crate) async fn read(body: Body, bounds: Bounds) -> Result<Bytes, Error> {
     }
 }
 
-/// Reads a field that may be null, which is as good as leaving it out
+/// Reads a field that may be null, which means the same as leaving it out
 ///
 /// For fields of structs with `#[serde(default)]`.
 pub(crate) fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
@@ -94,7 +94,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// `application/json` or any `+json` type, whatever its parameters (RFC 6839, 3.1)
+/// Whether it is `application/json` or any `+json` type; parameters are ignored (RFC 6839, 3.1)
 fn is_json(content_type: &[u8]) -> bool {
     let essence = content_type.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
     essence.eq_ignore_ascii_case(b"application/json")

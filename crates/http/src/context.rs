@@ -18,11 +18,11 @@ use crate::proxies::{TrustedProxies, X_FORWARDED_HOST, first, own_host};
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) head: &'a Parts,
-    /// Host and port as the client wrote them; a trusted proxy says so
+    /// Host and port as the client wrote them, or as a trusted proxy forwards them
     pub(crate) host: &'a str,
     /// The raw path
     pub(crate) path: &'a str,
-    /// The raw query; empty if there is none
+    /// The raw query; empty if the request has none
     pub(crate) query: &'a str,
     /// The client's address, if it is known
     pub(crate) client: Option<IpAddr>,
@@ -32,10 +32,10 @@ pub(crate) struct Context<'a> {
     pub(crate) request_id: Uuid,
 }
 
-/// The body of a request, of whatever type it arrived
+/// The body of a request, with its original type erased
 pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
 
-/// An error of a body, of whatever type
+/// An error of a body, with its original type erased
 #[derive(Debug, Error)]
 #[error(transparent)]
 pub(crate) struct BodyError(pub(crate) BoxError);

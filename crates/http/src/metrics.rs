@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-/// What `GET /metrics` tells, in the OpenMetrics text format
+/// The metrics that `GET /metrics` serves in the OpenMetrics text format
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     registry: Arc<Registry>,
@@ -150,8 +150,9 @@ impl Metrics {
         }
     }
 
-    /// Counts a request as under way until the guard is dropped, which is also what
-    /// happens when its client hangs up
+    /// Counts a request as under way until the guard is dropped
+    ///
+    /// The guard is also dropped if the client hangs up.
     pub(crate) fn request_started(&self) -> InFlight<'_> {
         self.http_requests_in_flight.inc();
         InFlight(&self.http_requests_in_flight)
@@ -162,7 +163,7 @@ impl Metrics {
         self.http_request_duration.get_or_create(&RouteLabel { route }).observe(took.as_secs_f64());
     }
 
-    /// Counts a proof; `reason` is the class of its rejection
+    /// Counts a proof; `reason` is the class of the rejection, if it was rejected
     pub(crate) fn identity_verified(&self, cloud: &'static str, reason: Option<&'static str>) {
         let outcome = if reason.is_none() { "accept" } else { "reject" };
         let reason = reason.unwrap_or_default();
@@ -171,19 +172,19 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts what became of a verified instance
+    /// Counts the outcome of a verified instance's sign-in
     pub(crate) fn agent_signed_in(&self, outcome: &'static str) {
         self.agent_sign_ins.get_or_create(&SignInLabels { outcome }).inc();
     }
 
-    /// Counts what became of a visit that carried no good app token
+    /// Counts the outcome of a visit without a good app token
     pub(crate) fn visit_decided(&self, outcome: &'static str) {
         self.app_visits.get_or_create(&VisitLabels { outcome }).inc();
     }
 
-    /// Tells what became of visits that were to be recorded
+    /// Sets the counts of audit events
     pub(crate) fn audited(&self, stats: Stats) {
-        let told = [
+        let counts = [
             ("queued", u64::try_from(stats.queued).unwrap_or(u64::MAX)),
             ("written", stats.written),
             ("absorbed", stats.absorbed),
@@ -191,15 +192,15 @@ impl Metrics {
             ("lost", stats.lost),
             ("limited", stats.limited),
         ];
-        for (outcome, count) in told {
+        for (outcome, count) in counts {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.audit_events.get_or_create(&AuditLabels { outcome }).set(count);
         }
     }
 
-    /// Tells how long the certificates that are trusted now will last
+    /// Sets the days that each trusted certificate remains valid
     pub(crate) fn certificates<'a>(&self, certificates: impl Iterator<Item = Expiry<'a>>) {
-        // What a changed trust folder no longer holds must not be told for ever.
+        // Certificates that were removed from the trust folder must disappear.
         self.certificate_days_left.clear();
         for Expiry { cloud, certificate, days_left } in certificates {
             let labels = CertificateLabels {
@@ -211,7 +212,7 @@ impl Metrics {
         }
     }
 
-    /// Records how fetching went so far
+    /// Sets the counts of fetches
     pub(crate) fn fetched(&self, online: &Online) {
         if let Some(counts) = online.key_counts() {
             self.google_keys(counts);
@@ -254,7 +255,7 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Half a millisecond to ten seconds: one statement to the request deadline
+/// From half a millisecond, about one database statement, to ten seconds, the request deadline
 fn new_duration_histogram() -> Histogram {
     Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0])
 }

@@ -29,7 +29,7 @@ impl TrustedProxies {
 
     /// The client's address: the first element of the first of these headers that is an address
     ///
-    /// The peer's own address if there is no such header.
+    /// Returns the peer's own address if no header has one.
     pub(crate) fn client(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
         let sent = self.headers.iter().find_map(|name| parse_ip(first(headers, name)?));
         sent.or(peer)
@@ -121,7 +121,7 @@ mod tests {
     use crate::context::Context;
 
     /// Host and client of a request with these headers
-    fn asked(peer: &str, headers: &[(&str, &str)]) -> (String, Option<IpAddr>) {
+    fn host_and_client(peer: &str, headers: &[(&str, &str)]) -> (String, Option<IpAddr>) {
         let mut request = http::Request::builder().uri("/").header("host", "own.example");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -154,7 +154,7 @@ mod tests {
             ("11.0.0.1", "own.example", "11.0.0.1"),
         ] {
             let expected = (host.to_owned(), Some(client.parse().unwrap()));
-            assert_eq!(asked(peer, &sent), expected, "{peer}");
+            assert_eq!(host_and_client(peer, &sent), expected, "{peer}");
         }
     }
 
@@ -170,14 +170,14 @@ mod tests {
             (&[("forwarded", "for=1.2.3.4")], "10.0.0.1"),
             (&[], "10.0.0.1"),
         ] {
-            let (_, asked) = asked("10.0.0.1", headers);
-            assert_eq!(asked, Some(client.parse().unwrap()), "{headers:?}");
+            let (_, client_seen) = host_and_client("10.0.0.1", headers);
+            assert_eq!(client_seen, Some(client.parse().unwrap()), "{headers:?}");
         }
     }
 
     #[test]
-    fn a_request_of_two_hosts_has_none() {
-        assert_eq!(asked("11.0.0.1", &[("host", "other.example")]).0, "");
+    fn a_request_that_names_two_hosts_has_none() {
+        assert_eq!(host_and_client("11.0.0.1", &[("host", "other.example")]).0, "");
     }
 
     #[test]

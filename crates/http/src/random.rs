@@ -1,11 +1,11 @@
 use ring::error::Unspecified;
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// Makes something of the system's random bytes
+/// Calls `make` with a function that fills a slice with the system's random bytes
 ///
 /// # Errors
 ///
-/// If the system had none: what was made is then dropped, as it might be guessed.
+/// Fails if the system had none. What `make` returned is then dropped, since it could be guessed.
 pub fn with_random<T>(make: impl FnOnce(&mut dyn FnMut(&mut [u8])) -> T) -> Result<T, Unspecified> {
     let system = SystemRandom::new();
     let mut filled = Ok(());

@@ -16,7 +16,7 @@ pub(crate) enum Route {
     Apps(AppRoute),
 }
 
-/// A question about the server itself, which is answered also when the server is busy
+/// A request about the server itself, which is answered even when the server is busy
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Probe {
     Live,
@@ -40,7 +40,7 @@ pub(crate) const VISIT: Row =
 /// Every path, exactly: nothing is decoded, folded or trimmed
 const ROWS: &[Row] = &[
     apps("/", Methods::GET, "home", AppRoute::Home),
-    // It makes a session, so a client that merely looks ahead must not ask.
+    // This creates a session, so `HEAD` is not allowed.
     apps(
         "/api/v2/applications/auth-redirect",
         Methods::GET_ONLY,

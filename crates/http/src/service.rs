@@ -329,7 +329,7 @@ fn log(error: &Error, route: &'static str, request_id: Uuid) {
     let (class, status, detail) = (problem.class, problem.status.as_u16(), problem.log_detail());
     let machine = error.machine();
     let is_warning = machine.is_some() || status == 401;
-    // Fields without a value are left out.
+    // `tracing` leaves out fields without a value.
     let MachineFacts { instance_id, cloud, verified, setting, value, claims } =
         machine.unwrap_or_default();
     let claims = claims.as_deref();

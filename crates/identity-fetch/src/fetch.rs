@@ -27,10 +27,10 @@ use super::reach::Reach;
 
 /// Makes one request at a time, bounded in every way
 ///
-/// `GET` over HTTP/1.1, with TLS 1.3 and Mozilla's roots for `https`. Every request
-/// resolves the name and opens a connection of its own, so that the address that was
-/// allowed is the address that is spoken to. No redirect is followed, no proxy and no
-/// other part of the environment is asked, and nothing is tried twice.
+/// `GET` over HTTP/1.1, with TLS 1.3 and Mozilla's roots for `https`. Every request resolves the
+/// name and opens its own connection, so the checked address is the one that is connected to.
+/// Redirects are not followed. Proxies and other settings of the environment are ignored, and
+/// nothing is retried.
 #[derive(Clone)]
 pub struct Fetcher {
     network: Arc<dyn Network>,
@@ -43,27 +43,27 @@ pub struct Fetcher {
 pub struct Fetched {
     /// The whole body
     pub body: Bytes,
-    /// For how long its headers allow to keep it, if they say so: `Cache-Control:
-    /// max-age` less `Age`
+    /// The time for which the headers allow caching: `max-age` of `Cache-Control` minus `Age`;
+    /// `None` if the headers do not say
     pub lifetime: Option<Duration>,
 }
 
 impl Fetcher {
-    /// Requests through `network` to whatever `reach` allows
+    /// Makes requests through `network` to the addresses that `reach` allows
     #[must_use]
     pub fn new(network: Arc<dyn Network>, reach: Reach) -> Self {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         Self { network, reach, roots: Arc::new(roots) }
     }
 
-    /// Gets `url`, an absolute one of scheme `http` or `https`
+    /// Fetches `url`, which must be absolute and of scheme `http` or `https`
     ///
     /// # Errors
     ///
-    /// If there is no whole answer of status 200 and at most `limit` bytes within five
-    /// seconds, from an address that may be reached.
+    /// Fails unless an address that may be reached sends a complete answer with status 200 and
+    /// at most `limit` bytes within five seconds.
     pub async fn get(&self, url: &Uri, limit: usize) -> Result<Fetched, FetchError> {
-        timeout(PATIENCE, self.exchange(url, limit)).await.unwrap_or(Err(FetchError::TimedOut))
+        timeout(TIMEOUT, self.exchange(url, limit)).await.unwrap_or(Err(FetchError::TimedOut))
     }
 
     async fn exchange(&self, url: &Uri, limit: usize) -> Result<Fetched, FetchError> {
@@ -81,15 +81,14 @@ impl Fetcher {
             Ok(address) => vec![SocketAddr::new(address, port)],
             Err(_) => self.network.resolve(host, port).await.map_err(FetchError::Resolve)?,
         };
-        // Judged here, on what the next lines connect to. A check of the name before,
-        // or of addresses somebody else then resolves anew, could be led astray by a
-        // name server that answers differently the second time.
+        // The check is on the addresses that are connected to below. If the name were resolved
+        // again after the check, a name server could answer differently the second time.
         let addresses = found.into_iter().map(|found| found.ip());
         let allowed: Vec<IpAddr> = addresses.filter(|ip| self.reach.allows(*ip)).collect();
         let mut failed = FetchError::NoAllowedAddress;
-        for address in allowed.into_iter().take(MOST_ADDRESSES) {
+        for address in allowed.into_iter().take(MAX_ADDRESSES) {
             let connecting = self.network.connect(SocketAddr::new(address, port));
-            match timeout(CONNECT_PATIENCE, connecting).await {
+            match timeout(CONNECT_TIMEOUT, connecting).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => failed = FetchError::Connect(error),
                 Err(late) => failed = FetchError::Connect(late.into()),
@@ -120,7 +119,7 @@ impl fmt::Debug for Fetcher {
     }
 }
 
-/// Host, port and whether TLS is spoken there
+/// The host, the port, and whether to use TLS
 fn parts(url: &Uri) -> Option<(&str, u16, bool)> {
     let authority = url.authority()?;
     let (tls, usual) = match url.scheme_str()? {
@@ -129,7 +128,7 @@ fn parts(url: &Uri) -> Option<(&str, u16, bool)> {
         _ => return None,
     };
     let host = authority.host();
-    // Nothing but the host and a port: a user is refused with what is no port.
+    // The authority is only a host and a port: anything else, such as a user, is refused.
     let port = match authority.as_str().strip_prefix(host)? {
         "" => usual,
         port => port.strip_prefix(':')?.parse().ok()?,
@@ -150,8 +149,8 @@ async fn request(url: &Uri, stream: impl Stream, limit: usize) -> Result<Fetched
         .map_err(|_| FetchError::Url)?;
 
     let handshake = http1::Builder::new()
-        .max_buf_size(LARGEST_HEAD)
-        .max_headers(MOST_HEADERS)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
         .handshake(TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.map_err(FetchError::Broken)?;
     let answer = async move {
@@ -176,10 +175,10 @@ async fn request(url: &Uri, stream: impl Stream, limit: usize) -> Result<Fetched
         let lifetime = freshness::lifetime(&head.headers);
         Ok(Fetched { body: body.to_bytes(), lifetime })
     };
-    // Driven here and not on a task of its own, so that giving up closes the socket.
+    // Polled here and not in a separate task, so that dropping this future closes the socket.
     match select(pin!(answer), pin!(connection)).await {
         Either::Left((answer, _)) => answer,
-        // Over already: the answer is all there, or it says what is missing.
+        // The connection has ended: the answer is complete, or reading it fails.
         Either::Right((_, answer)) => answer.await,
     }
 }
@@ -188,13 +187,13 @@ async fn request(url: &Uri, stream: impl Stream, limit: usize) -> Result<Fetched
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// The peer does not speak HTTP, or stopped in the middle of it
+    /// The answer is not HTTP, or ended too early
     #[error("the answer broke off or is not HTTP")]
     Broken(#[source] hyper::Error),
-    /// Nobody listens
+    /// The connection could not be opened
     #[error("no connection")]
     Connect(#[source] io::Error),
-    /// The peer does not speak TLS, or cannot prove to be that host
+    /// The TLS handshake failed, for example because the certificate is not for that host
     #[error("no secure connection")]
     Handshake(#[source] io::Error),
     /// The name has no address, or only ones that may not be reached
@@ -203,36 +202,35 @@ pub enum FetchError {
     /// The name could not be resolved
     #[error("the host's addresses cannot be found")]
     Resolve(#[source] io::Error),
-    /// An answer of another status than 200, redirects among them
+    /// The answer has another status than 200, such as a redirect
     #[error("the answer has status {}", .0.as_u16())]
     Status(StatusCode),
-    /// Not all in time
-    #[error("no complete answer within {} seconds", PATIENCE.as_secs())]
+    /// The answer was not complete in time
+    #[error("no complete answer within {} seconds", TIMEOUT.as_secs())]
     TimedOut,
-    /// TLS cannot be set up on this side
+    /// The TLS client could not be configured
     #[error("TLS is not usable")]
     Tls(#[source] rustls::Error),
-    /// More bytes than wanted
+    /// The answer is larger than the limit
     #[error("the answer is larger than {limit} bytes")]
     TooLarge {
-        /// The most that were wanted
+        /// The limit, in bytes
         limit: usize,
     },
-    /// No absolute `http` or `https` URL
+    /// The URL is not an absolute `http` or `https` URL
     #[error("not a URL that can be fetched")]
     Url,
 }
 
-/// From the question to the name server to the last byte
-const PATIENCE: Duration = Duration::from_secs(5);
+/// From the start of the name lookup to the last byte
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For one of several addresses, so that one that swallows packets leaves time for the
-/// next
-const CONNECT_PATIENCE: Duration = Duration::from_millis(1_500);
-const MOST_ADDRESSES: usize = 3;
+/// For each address, so that one that drops packets leaves time for the next
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
+const MAX_ADDRESSES: usize = 3;
 
-const LARGEST_HEAD: usize = 32 << 10;
-const MOST_HEADERS: usize = 64;
+const MAX_HEAD: usize = 32 << 10;
+const MAX_HEADERS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -246,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    /// Every name leads to one server that speaks TLS
+    /// Connects every name to one TLS server
     struct SecureServer(TlsAcceptor);
 
     impl Network for SecureServer {
@@ -275,7 +273,7 @@ mod tests {
         }
     }
 
-    /// A server with a certificate for `name`, and somebody who trusts that certificate
+    /// A server with a certificate for `name`, and a fetcher that trusts this certificate
     fn server_and_client(name: &str) -> (Arc<SecureServer>, Fetcher) {
         let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
         let mut subject = X509NameBuilder::new().unwrap();
@@ -316,14 +314,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secure_answer_comes_from_the_host_that_was_asked() {
+    async fn a_tls_server_needs_a_trusted_certificate_for_the_requested_host() {
         let (server, client) = server_and_client("keys.test");
         let url = Uri::from_static("https://keys.test/certs");
         assert_eq!(client.get(&url, 100).await.unwrap().body, "hi");
 
         let other = client.get(&Uri::from_static("https://other.test/certs"), 100).await;
         assert!(matches!(other, Err(FetchError::Handshake(_))), "{other:?}");
-        // With the roots that are built in.
+        // Mozilla's roots do not include the certificate.
         let stranger = Fetcher::new(server, Reach::Public).get(&url, 100).await;
         assert!(matches!(stranger, Err(FetchError::Handshake(_))), "{stranger:?}");
     }

@@ -3,11 +3,11 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use hyper::header::{AGE, CACHE_CONTROL};
 
-/// For how long an answer with those headers may be kept from now on
+/// The time for which an answer with these headers may still be cached
 ///
-/// `max-age` less `Age` (RFC 9111, 4.2), nothing if the answer says not to keep it, and
-/// `None` if it does not say. Of several values the shortest counts, and one that is no
-/// number is none (4.2.1).
+/// `max-age` minus `Age` (RFC 9111, 4.2); zero if the answer must not be cached, and `None` if
+/// the headers do not say. The shortest of several values counts, and a value that is not a
+/// number counts as zero (4.2.1).
 pub(crate) fn lifetime(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     let shortest = values.flat_map(|value| value.split(',')).filter_map(directive).min()?;
@@ -15,7 +15,7 @@ pub(crate) fn lifetime(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(shortest.saturating_sub(age.unwrap_or_default())))
 }
 
-/// The seconds that a directive of `Cache-Control` allows, if it is about them
+/// The seconds that a directive of `Cache-Control` allows; `None` if it does not limit them
 fn directive(text: &str) -> Option<u64> {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     match name.trim().to_ascii_lowercase().as_str() {
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn max_age_less_age() {
+    fn the_lifetime_is_max_age_minus_age() {
         const GOOGLE: (&str, &str) =
             ("cache-control", "public, max-age=22387, must-revalidate, no-transform");
         assert_eq!(seconds(&[GOOGLE, ("age", "387")]), Some(22_000));
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_headers_are_read_to_the_short_side() {
+    fn malformed_headers_shorten_the_lifetime() {
         for (value, expected) in [
             ("MAX-AGE=\"60\"", Some(60)),
             ("max-age = 60", Some(60)),

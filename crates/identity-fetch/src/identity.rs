@@ -50,7 +50,7 @@ pub enum Proof {
 }
 
 impl Proof {
-    /// The cloud that is to have signed the proof
+    /// The cloud whose signature the proof should have
     #[must_use]
     pub const fn cloud(&self) -> Cloud {
         match self {
@@ -221,7 +221,7 @@ impl Identity {
             Proof::AwsBoth { pkcs7, document, signature } => {
                 let strong = aws::Pkcs7 { pkcs7, document: Some(document) };
                 self.aws.examine_pkcs7(&strong, now).or_else(|rejection| {
-                    // Of some regions a site may have the one key or the other.
+                    // For some regions the verifier may trust only one of the two keys.
                     let lacks_key = !rejection.is_genuine()
                         && matches!(
                             rejection.reason(),
@@ -252,7 +252,7 @@ impl Identity {
                         self.google.examine_with(&proof, now, keys.as_ref()).await
                     }
                     (None, None) => {
-                        // Without a key nothing verifies, and the token still says whose it is.
+                        // Without a key the token cannot be verified, but its claims can be logged.
                         let none = self.google.examine(&proof, now, &google::Jwks::none());
                         none.map_err(|rejection| match rejection.reason() {
                             Reason::UnknownKey => rejection.because(Error::KeysUnavailable),
@@ -276,7 +276,7 @@ pub struct Expiry<'a> {
     pub days_left: i64,
 }
 
-/// How many days before its expiry a certificate is warned of: enough time for an upgrade
+/// How many days before a certificate expires the warnings begin: enough time for an upgrade
 pub const WARNING_DAYS: i64 = 60;
 
 fn days_between(now: SystemTime, end: SystemTime) -> i64 {

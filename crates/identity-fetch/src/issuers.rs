@@ -17,22 +17,21 @@ use crate::error::chain;
 
 /// Certificates of Azure's issuers, fetched when a proof needs one that is not built in
 ///
-/// Anyone can make a proof that gets this far, so besides what [`Fetcher`] bounds:
+/// Anyone can send a proof that causes a fetch, so there are limits besides those of [`Fetcher`]:
 ///
-/// - a URL is fetched once at a time, and not again for a day, or for five minutes
-///   after a failure;
-/// - twenty fetches begin in any minute, and no more, whatever the URLs;
-/// - 128 answers are remembered.
+/// - each URL has at most one fetch under way, and is not fetched again for a day, or for five
+///   minutes after a failure;
+/// - at most twenty fetches begin in any minute, across all URLs;
+/// - at most 128 answers are kept.
 ///
-/// A certificate that could be fetched once is served beyond its day when it cannot be
-/// fetched again: it does not change, and whether it is good is for the path to show.
-/// Fetches go on when the proof that needed them is given up, so that the next one
-/// finds their answer.
+/// A certificate that was fetched once is used for more than a day if it cannot be fetched again:
+/// it does not change, and path validation decides whether it is valid. A fetch continues even if
+/// the proof that needed it is abandoned, so that the next proof finds the answer.
 #[derive(Debug)]
 pub struct IssuerFetcher(Arc<Shared>);
 
 impl IssuerFetcher {
-    /// Fetches through `network`, from public addresses only
+    /// Fetches through `network`, and from public addresses only
     #[must_use]
     pub fn new(network: Arc<dyn Network>) -> Self {
         Self(Arc::new(Shared {
@@ -45,7 +44,7 @@ impl IssuerFetcher {
         }))
     }
 
-    /// What happened so far
+    /// Counts since the fetcher was created
     #[must_use]
     pub fn counts(&self) -> IssuerCounts {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -59,35 +58,34 @@ impl IssuerFetcher {
 }
 
 impl FetchIssuer for IssuerFetcher {
-    /// The date is no matter here: how long answers are remembered is counted on the
-    /// clock that nobody sets.
+    /// The date is not used: the age of answers is measured with the monotonic clock.
     async fn fetch(&self, url: &IssuerUrl, _now: SystemTime) -> Option<Vec<u8>> {
-        let answer = match self.0.look(url) {
-            Look::Known(answer) => answer,
-            // An error means that the task is gone without an answer.
-            Look::UnderWay(mut answer) => answer.wait_for(Option::is_some).await.ok()?.clone()?,
+        let answer = match self.0.look_up(url) {
+            Lookup::Known(answer) => answer,
+            // An error means that the task ended without an answer.
+            Lookup::UnderWay(mut answer) => answer.wait_for(Option::is_some).await.ok()?.clone()?,
         };
         answer.map(|der| der.to_vec())
     }
 }
 
-/// What an [`IssuerFetcher`] did so far, for metrics
+/// Counts of an [`IssuerFetcher`] since it was created, for metrics
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IssuerCounts {
-    /// Fetches that brought a certificate
+    /// Fetches that returned a certificate
     pub fetched: u64,
-    /// Fetches that did not
+    /// Fetches that failed
     pub failed: u64,
-    /// Questions answered from memory, failures included
+    /// Lookups answered from memory, including remembered failures
     pub remembered: u64,
-    /// Questions not asked because too many had been
+    /// Lookups for which the budget did not allow a fetch
     pub over_budget: u64,
 }
 
-/// DER, or that there is none
+/// The certificate in DER, or `None` if it could not be fetched
 type Answer = Option<Bytes>;
 
-enum Look {
+enum Lookup {
     Known(Answer),
     UnderWay(watch::Receiver<Option<Answer>>),
 }
@@ -103,42 +101,42 @@ struct Shared {
 }
 
 impl Shared {
-    /// Answers from memory, joins the fetch under way, or begins one
-    fn look(self: &Arc<Self>, url: &IssuerUrl) -> Look {
+    /// Answers from memory, joins the fetch under way, or starts one
+    fn look_up(self: &Arc<Self>, url: &IssuerUrl) -> Lookup {
         let now = Instant::now();
         let mut memory = self.memory();
         if let Some(entry) = memory.entries.get_mut(url) {
             if let Some(known) = entry.known.as_mut().filter(|known| now < known.until) {
                 known.used = now;
                 self.remembered.fetch_add(1, Ordering::Relaxed);
-                return Look::Known(known.answer.clone());
+                return Lookup::Known(known.answer.clone());
             }
-            // A fetch whose sender is gone will never answer.
+            // A fetch whose sender was dropped will never answer.
             if let Some(fetch) = &entry.fetch
                 && (fetch.borrow().is_some() || fetch.has_changed().is_ok())
             {
-                return Look::UnderWay(fetch.clone());
+                return Lookup::UnderWay(fetch.clone());
             }
         }
         if !memory.spend(now) {
             self.over_budget.fetch_add(1, Ordering::Relaxed);
-            if !std::mem::replace(&mut memory.complained, true) {
-                warn!(most = BUDGET, %url, "no issuer is fetched: too many were in a minute");
+            if !std::mem::replace(&mut memory.warned, true) {
+                warn!(most = BUDGET, %url, "not fetching an issuer's certificate: too many fetches in a minute");
             }
-            return Look::Known(memory.outdated(url));
+            return Lookup::Known(memory.outdated(url));
         }
-        memory.complained = false;
+        memory.warned = false;
         memory.make_room_for(url);
         let (sender, fetch) = watch::channel(None);
         memory.entries.entry(url.clone()).or_default().fetch = Some(fetch.clone());
         drop(memory);
         tokio::spawn(Arc::clone(self).fetch(url.clone(), sender));
-        Look::UnderWay(fetch)
+        Lookup::UnderWay(fetch)
     }
 
     async fn fetch(self: Arc<Self>, url: IssuerUrl, sender: watch::Sender<Option<Answer>>) {
         let fetched = self.get(&url).await;
-        // The URL is plain and short, whoever wrote it: `IssuerUrl` takes no other.
+        // The URL comes from the proof, but is safe to log: an `IssuerUrl` is short and printable.
         let answer = match fetched {
             Ok(der) => {
                 self.fetched.fetch_add(1, Ordering::Relaxed);
@@ -167,20 +165,20 @@ impl Shared {
         if is_one_sequence(&answer.body) { Ok(answer.body) } else { Err(IssuerError::NotDer) }
     }
 
-    /// Held for moments, never while something is fetched
+    /// Locked only briefly, and never during a fetch
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What is known of URLs, and how many fetches began lately
+/// The answers for URLs, and when recent fetches began
 #[derive(Debug, Default)]
 struct Memory {
     entries: HashMap<IssuerUrl, Entry>,
     /// When the last fetches began, at most [`BUDGET`] of them, oldest first
     begun: VecDeque<Instant>,
-    /// Whether the log has it that the budget is spent
-    complained: bool,
+    /// Whether the log already has a warning that the budget is spent
+    warned: bool,
 }
 
 #[derive(Debug, Default)]
@@ -197,7 +195,7 @@ struct Known {
 }
 
 impl Memory {
-    /// Takes one fetch out of the budget, if there is one left
+    /// Takes one fetch from the budget; `false` if it is spent
     fn spend(&mut self, now: Instant) -> bool {
         while self.begun.front().is_some_and(|begun| now >= *begun + MINUTE) {
             self.begun.pop_front();
@@ -209,13 +207,13 @@ impl Memory {
         may
     }
 
-    /// The certificate that was once there
+    /// The certificate of an earlier fetch, regardless of its age
     fn outdated(&self, url: &IssuerUrl) -> Answer {
         self.entries.get(url)?.known.as_ref()?.answer.clone()
     }
 
-    /// Forgets the answer that is worth least: failures first, then what nobody asked
-    /// for since longest, so that certificates in use outlast a flood of others
+    /// Removes an answer if the memory is full: failures first, then the least recently used, so
+    /// that certificates in use stay when many others are fetched
     fn make_room_for(&mut self, url: &IssuerUrl) {
         if self.entries.len() < MOST_ENTRIES || self.entries.contains_key(url) {
             return;
@@ -234,8 +232,8 @@ impl Memory {
     }
 }
 
-/// Whether these bytes are one DER SEQUENCE (X.690, 8.1.3), as every certificate is and
-/// no page of a web site
+/// Whether these bytes are one DER SEQUENCE (X.690, 8.1.3), as every certificate is and a web page
+/// is not
 fn is_one_sequence(bytes: &[u8]) -> bool {
     let (declared, rest) = match bytes {
         [0x30, length @ ..=0x7f, rest @ ..] => (usize::from(*length), rest),
@@ -250,20 +248,20 @@ fn is_one_sequence(bytes: &[u8]) -> bool {
 
 #[derive(Debug, Error)]
 enum IssuerError {
-    #[error("it does not arrive")]
+    #[error("the fetch failed")]
     Fetch(#[from] FetchError),
-    #[error("what arrives is no certificate in DER")]
+    #[error("the answer is not a certificate in DER")]
     NotDer,
 }
 
-/// Fetches that begin within [`MINUTE`], at most; a proof may need nine
+/// The most fetches that begin within [`MINUTE`]; one proof may need nine
 const BUDGET: usize = 20;
 const MINUTE: Duration = Duration::from_mins(1);
 
 const KEEP_ANSWERS: Duration = Duration::from_hours(24);
 const KEEP_FAILURES: Duration = Duration::from_mins(5);
 
-/// At 64 KiB each, 8 MiB
+/// At most 64 KiB each, which is 8 MiB in all
 const MOST_ENTRIES: usize = 128;
 
 #[cfg(test)]

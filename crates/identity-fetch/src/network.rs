@@ -7,29 +7,29 @@ use tokio::net::{TcpStream, lookup_host};
 
 /// Finds the addresses of a name and connects to one of them
 ///
-/// The one way out of this process: tests put another in its place. What may be
-/// connected to is not decided here but in between, by [`Reach`](super::Reach).
+/// All connections of this crate are opened through it, and tests replace it. It does not check
+/// addresses: the fetcher does, between the two calls, with [`Reach`](super::Reach).
 pub trait Network: Send + Sync {
-    /// The addresses that `host` has now
+    /// Resolves `host` to its current addresses
     fn resolve<'a>(
         &'a self,
         host: &'a str,
         port: u16,
     ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 
-    /// A connection to exactly that address
+    /// Connects to exactly that address
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Stream>>>;
 }
 
-/// A connection, whatever it runs over
+/// A connection over any transport
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// The resolver and the sockets of the machine
 ///
-/// No proxy is asked, whatever the environment says: a proxy would resolve the name
-/// anew, and connect to what [`Reach`](super::Reach) never saw.
+/// Proxies that the environment names are not used: a proxy would resolve the name again and
+/// connect to an address that [`Reach`](super::Reach) did not check.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct System;
 

@@ -3,12 +3,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Which addresses a request may go to
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// All of them: the operator wrote the URL
+    /// All addresses, for URLs that the operator wrote
     Anywhere,
-    /// Those of hosts on the public Internet: somebody else wrote the URL
+    /// Addresses on the public Internet, for URLs from other sources
     ///
-    /// Refused is whatever the special-purpose registries of IANA list (RFC 6890), and
-    /// every way to write such an address inside another.
+    /// Refuses all addresses in IANA's special-purpose registries (RFC 6890), also if they are
+    /// embedded in another address.
     Public,
 }
 
@@ -24,8 +24,7 @@ impl Reach {
 
 /// Source: <https://www.iana.org/assignments/iana-ipv4-special-registry>
 ///
-/// Entries that are reachable from anywhere, but where no web server is, are refused
-/// with the others.
+/// Entries that are globally reachable are refused too if they do not lead to web servers.
 fn is_public(address: Ipv4Addr) -> bool {
     let special = match address.octets() {
         // "This network", private, loopback, link-local (cloud metadata services),
@@ -40,7 +39,7 @@ fn is_public(address: Ipv4Addr) -> bool {
         [192, 168, ..] | [192, 175, 48, _] => true,
         // Benchmarks, multicast, reserved, broadcast.
         [198, 18 | 19, ..] | [224..=255, ..] => true,
-        // In no registry: what every machine in Azure knows its own host by.
+        // Not in a registry: the address of the host for every virtual machine in Azure.
         [168, 63, 129, 16] => true,
         _ => false,
     };
@@ -49,9 +48,9 @@ fn is_public(address: Ipv4Addr) -> bool {
 
 /// Source: <https://www.iana.org/assignments/iana-ipv6-special-registry>
 ///
-/// Only global unicast addresses (`2000::/3`) can be public. An IPv4 address inside is
-/// judged as itself where a host or a gateway would unpack it in good faith: mapped,
-/// and behind NAT64 (RFC 6052), which hosts without IPv4 need.
+/// Only global unicast addresses (`2000::/3`) can be public. If a host or a gateway would extract
+/// an embedded IPv4 address, that address is checked instead: IPv4-mapped addresses, and those of
+/// NAT64 (RFC 6052), which hosts without IPv4 need.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     if let Some(mapped) = address.to_ipv4_mapped() {
         return is_public(mapped);
@@ -62,7 +61,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
             is_public(Ipv4Addr::new(a, b, c, d))
         }
         // Protocols, among them Teredo, which holds an IPv4 address; documentation;
-        // 6to4, which holds another; documentation again.
+        // 6to4, which holds another; another documentation range.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] => false,
         [0x3fff, 0..=0xfff, ..] => false,
         [first, ..] => matches!(first, 0x2000..=0x3fff),
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn no_other_address_is_reached_however_it_is_written() {
+    fn special_addresses_are_refused_in_every_form() {
         for address in [
             "0.0.0.0",
             "0.1.2.3",

@@ -18,7 +18,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// The account for a new server: that of this process, or for root `postgres`, else `nobody`
+    /// The account for a new server: that of this process, or if it is root, `postgres` or `nobody`
     pub(crate) fn for_new_data() -> Self {
         if !rustix::process::geteuid().is_root() {
             return Self { name: "of this process".to_owned(), ids: None };
@@ -32,7 +32,7 @@ impl Account {
 
     /// The account that owns `data`
     ///
-    /// An earlier start may have chosen another one than this start would.
+    /// It may differ from the account that a new server would get now.
     pub(crate) fn of_existing(data: &Path) -> Result<Self, Error> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Self::for_new_data());
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_read_from_the_line_of_that_very_name() {
+    fn ids_are_read_from_the_line_with_exactly_that_name() {
         let passwd = "root:x:0:0:root:/root:/bin/bash\npostgres2:x:1:1::/:/bin/sh\n\
                       broken\npostgres:x:101:104:,,,:/var/lib/postgresql:/bin/bash\n";
         assert_eq!(ids(passwd, "postgres"), Some((101, 104)));

@@ -72,7 +72,7 @@ impl Ephemeral {
 
     /// Stops the server and keeps its data, as an outage would
     ///
-    /// Returns once the server has ended.
+    /// Returns after the server has ended.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The data was written by a version that is not installed
+    /// The PostgreSQL version that wrote the data is not installed
     #[error(
         "`{}` was written by PostgreSQL {wanted}, and no server of that version was found; \
          install one with `apt-get install -y postgresql-{wanted}`",
@@ -17,13 +17,13 @@ pub enum Error {
     DifferentVersion {
         /// The folder of the data
         data: PathBuf,
-        /// The major version that wrote it
+        /// The major version that wrote the data
         wanted: String,
     },
     /// The server or `initdb` ended with an error
     #[error("the private PostgreSQL server did not start: {log}")]
     Failed {
-        /// The last lines of its log
+        /// The last lines of the server's log
         log: String,
     },
     /// A file or process operation failed
@@ -31,9 +31,9 @@ pub enum Error {
     Io {
         /// The operation, such as `creating`
         doing: &'static str,
-        /// The file, folder or program that it was for
+        /// The file, folder or program concerned
         path: PathBuf,
-        /// What the system says
+        /// The system's error
         source: io::Error,
     },
     /// The folder for a new server's data holds other files
@@ -57,7 +57,7 @@ pub enum Error {
          choose another data folder", path.display()
     )]
     OutOfReach {
-        /// The folder that is closed to the account
+        /// The folder that the account may not enter
         path: PathBuf,
         /// The account's name, or its number for data that exists
         account: String,
@@ -65,9 +65,9 @@ pub enum Error {
     /// The server neither became ready nor ended, or did not stop, in time
     #[error("the private PostgreSQL server did not {verb} within {} s", after.as_secs())]
     TimedOut {
-        /// What it was asked to do: `start` or `stop`
+        /// The requested operation: `start` or `stop`
         verb: &'static str,
-        /// How long it was waited for
+        /// The time after which waiting ended
         after: Duration,
     },
 }

@@ -35,7 +35,7 @@ impl Persistent {
     /// Starts the server whose data is in `home`, or joins it if it runs
     ///
     /// `home` is created if it does not exist. It must be used for nothing else, and only the
-    /// server's account may enter it: that of this process, or for root `postgres`, else
+    /// server's account may enter it: that of this process, or if it is root, `postgres` or
     /// `nobody`.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl Persistent {
         folder::url(&self.socket_folder, "postgres", &self.superuser)
     }
 
-    /// Whether another process had started the server
+    /// Whether the server was started by another process
     #[must_use]
     pub fn was_joined(&self) -> bool {
         self.child.is_none()

@@ -38,7 +38,7 @@ impl Postmaster {
         })
     }
 
-    /// Whether it accepts connections
+    /// Whether the server accepts connections
     ///
     /// The file survives a crash, and another program may have its process id since, so the
     /// socket is tried too.
@@ -46,12 +46,12 @@ impl Postmaster {
         self.ready && UnixStream::connect(self.socket_folder.join(SOCKET)).is_ok()
     }
 
-    /// Whether a process with its id exists
+    /// Whether a process with the server's id exists
     pub(crate) fn is_alive(&self) -> bool {
         test_kill_process(self.pid) != Err(rustix::io::Errno::SRCH)
     }
 
-    /// Whether another program than PostgreSQL has its process id
+    /// Whether the process with the server's id is another program than PostgreSQL
     ///
     /// Returns `false` where the system does not say.
     pub(crate) fn is_another_program(&self) -> bool {
@@ -59,13 +59,13 @@ impl Postmaster {
             .is_ok_and(|name| name.trim() != "postgres")
     }
 
-    /// Asks it to end all sessions and stop
+    /// Asks the server to end all sessions and stop
     pub(crate) fn interrupt(&self) {
-        // It may have stopped just now.
+        // Fails if the server has just stopped, which is fine.
         let _ = kill_process(self.pid, Signal::INT);
     }
 
-    /// Asks it to stop at once; the next start recovers
+    /// Asks the server to stop at once; the next start recovers
     pub(crate) fn quit(&self) {
         let _ = kill_process(self.pid, Signal::QUIT);
     }
@@ -103,7 +103,7 @@ pub(crate) fn failed(log: &mut File) -> Error {
 }
 
 pub(crate) const FILE: &str = "postmaster.pid";
-/// How long a server may take to start, for which it may have to recover, or to stop
+/// How long a server may take to stop, or to start, which may include recovery
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a file that the server writes is read
 const POLL: Duration = Duration::from_millis(5);

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 pub struct Settings {
     /// The folder of `initdb` and `postgres`
     ///
-    /// If it is not set they are looked for in `PATH`, then in Debian's
+    /// If it is not set, they are looked for in `PATH`, then in Debian's
     /// `/usr/lib/postgresql/*/bin`, the newest version first.
     pub binaries: Option<PathBuf>,
-    /// The role that a new server is made with, which may do everything; by default `postgres`
+    /// The superuser role of a new server; by default `postgres`
     ///
-    /// It must stay the same as long as the data of a persistent server is kept. `initdb`
+    /// Must stay the same as long as the data of a persistent server is kept. `initdb`
     /// refuses some names, such as those that begin with `pg_`. A persistent server also shows
     /// the name in process lists.
     pub superuser: String,

@@ -39,7 +39,7 @@ fn a_superuser_of_any_name_reaches_any_database() {
 }
 
 #[test]
-fn what_initdb_refuses_is_reported_at_once_in_its_words() {
+fn an_error_of_initdb_is_reported_at_once_with_its_message() {
     let home = Home::new("refused");
     let settings = Settings::default().superuser("pg_app");
     for error in [
@@ -104,7 +104,7 @@ fn a_persistent_server_outlives_a_killed_process_and_is_joined_by_the_next() {
 }
 
 #[test]
-fn remains_of_a_crash_do_not_stand_in_the_way() {
+fn a_server_starts_after_a_crash() {
     let home = Home::new("crash");
     let server = Persistent::start(&home.0, &Settings::default()).unwrap();
     let pid_file = home.0.join("data/postmaster.pid");
@@ -119,7 +119,7 @@ fn remains_of_a_crash_do_not_stand_in_the_way() {
 }
 
 #[test]
-fn a_home_too_deep_for_a_socket_gets_a_short_one() {
+fn a_home_whose_path_is_too_long_for_a_socket_gets_another_socket_folder() {
     let home = Home::new(&"deep".repeat(30));
     let server = Persistent::start(&home.0, &Settings::default()).unwrap();
     let folder = socket_folder(&server.url());
@@ -137,7 +137,7 @@ fn a_folder_without_a_server_is_named() {
 }
 
 #[test]
-fn a_folder_that_others_use_is_left_to_them() {
+fn a_folder_with_other_files_is_refused_and_not_changed() {
     use std::os::unix::fs::PermissionsExt;
 
     let home = Home::new("used");
@@ -159,14 +159,14 @@ fn a_home_that_the_server_may_not_enter_is_refused_by_name() {
     fs::create_dir(&home.0).unwrap();
     fs::set_permissions(&home.0, fs::Permissions::from_mode(0o700)).unwrap();
     let result = Persistent::start(&home.0.join("inner"), &Settings::default());
-    // Only root hands the server to another account.
+    // Only root runs the server as another account.
     if let Err(error) = result {
         assert!(matches!(error, Error::OutOfReach { .. }), "{error}");
         assert!(error.to_string().contains("closed"), "{error}");
     }
 }
 
-/// What the tests above run in a process of its own
+/// The code that the tests above run in a separate process
 #[test]
 #[ignore = "run by the other tests"]
 fn child() {

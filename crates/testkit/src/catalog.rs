@@ -5,13 +5,13 @@ use serde::Deserialize;
 
 use crate::Release;
 
-/// What is known about the tables of all releases
+/// The known facts about the tables of all releases
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Catalog {
     #[serde(rename = "about")]
     _about: Vec<String>,
-    /// Each release with the number of its last migration
+    /// The number of the last migration of each release
     releases: Vec<(Release, i64)>,
     enums: BTreeMap<String, Vec<Labels>>,
     tables: BTreeMap<String, Table>,
@@ -25,7 +25,7 @@ struct Labels {
     until: Option<Release>,
 }
 
-/// A table, with what was and will be of it
+/// A table, with everything that any release has of it
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Table {
@@ -91,7 +91,7 @@ pub(crate) struct Index {
     pub(crate) partial: bool,
 }
 
-/// Something that is true of some releases
+/// A fact that holds for some releases
 trait Fact {
     fn since(&self) -> Option<Release>;
     fn until(&self) -> Option<Release>;
@@ -119,7 +119,7 @@ macro_rules! facts {
 facts!(Labels, Table, Column, Key, Reference, Index);
 
 impl Catalog {
-    /// What is known
+    /// The facts, parsed once
     #[allow(clippy::unwrap_used)] // the facts are part of this crate
     pub(crate) fn get() -> &'static Self {
         static CATALOG: LazyLock<Catalog> =
@@ -192,7 +192,7 @@ impl Catalog {
         self.table(table, release).is_some_and(|table| table.column(name, release).is_some())
     }
 
-    /// A column as the newest release that has it says
+    /// A column as of the newest release that has it
     pub(crate) fn newest_column(&self, table: &str, name: &str) -> Option<&Column> {
         let columns = self.tables.get(table)?.columns.iter();
         columns.filter(|column| column.name == name).max_by_key(|column| column.since)
@@ -226,7 +226,7 @@ impl Table {
 }
 
 impl Column {
-    /// The type of an element, if these are lists
+    /// The type of the elements, if the column holds lists
     pub(crate) fn element(&self) -> Option<&str> {
         self.type_.strip_suffix("[]")
     }

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)] // a test that cannot have its database has failed
+#![allow(clippy::unwrap_used)] // a test without its database has failed
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,10 +15,10 @@ use uuid::Uuid;
 use crate::ddl;
 use crate::{Refusal, Release, Rows};
 
-/// A migrated database of one test's own
+/// A migrated database for one test
 ///
-/// All tests of a process share one private server, started by the first of them
-/// and removed when the process ends. The tables are made once and copied.
+/// All tests of a process share one private server. The first test starts it, and it is removed
+/// when the process ends. The tables are created once and copied.
 #[derive(Debug)]
 pub struct Database {
     url: String,
@@ -36,21 +36,19 @@ impl Database {
         shared().await.copy("template0").await
     }
 
-    /// A database with the tables of a control plane's release, authd's own beside
-    /// them, and no rows
+    /// A database with the tables of a control plane's release and authd's own, without rows
     ///
-    /// The tables have all columns, defaults, keys, indexes and references that are known,
-    /// and the triggers that authd feels. The number of the release's last migration is
-    /// where the control plane's own migrations keep it, see
-    /// [`forget_version`](Self::forget_version).
+    /// The tables have all known columns, defaults, keys, indexes and references, and the
+    /// triggers that affect authd. The number of the release's last migration is stored as the
+    /// control plane does, see [`forget_version`](Self::forget_version).
     pub async fn of_release(release: Release) -> Self {
         shared().await.copy_of_release(release).await
     }
 
-    /// Like [`of_release`](Self::of_release), with rows, to be given back and lent again
+    /// Like [`of_release`](Self::of_release), with rows, from a pool of databases
     ///
-    /// Each further loan costs less than a copy: the rows of the last are deleted, and what
-    /// was done to the tables is not undone.
+    /// Reusing a database is cheaper than a copy: the rows of the previous test are deleted. Its
+    /// changes to the tables are not undone.
     ///
     /// # Errors
     ///
@@ -77,21 +75,20 @@ impl Database {
         self.release
     }
 
-    /// Takes the number of the last migration away: a schema that was restored from a dump
-    /// of the tables has none
+    /// Removes the number of the last migration, as in a schema that was restored from a dump of
+    /// the tables
     pub async fn forget_version(&self) {
         self.sql("DROP TABLE schema_migrations").await;
     }
 
-    /// Changes the tables, and the rows in them, to those of another release, newer or older,
-    /// in one transaction as a control plane does
+    /// Migrates the tables and their rows to another release, newer or older, in one transaction
+    /// as a control plane does
     ///
-    /// A reader may hold one table and wait for the next, so that either of the two has to
-    /// give way: if that is the upgrade, it is tried again.
+    /// A deadlock with a reader is possible. If the database aborts the upgrade, it is retried.
     ///
     /// # Panics
     ///
-    /// If these are not a control plane's tables, or the rows cannot be kept.
+    /// Panics if these are not a control plane's tables, or if the rows cannot be kept.
     pub async fn upgrade(&mut self, to: Release) {
         let from = self.release.replace(to).unwrap();
         let steps = format!("BEGIN; {} COMMIT;", ddl::upgrade(from, to));
@@ -100,21 +97,21 @@ impl Database {
         }
     }
 
-    /// Adds rows to a control plane's tables as its release writes them, all or none
+    /// Adds rows to a control plane's tables as its release writes them: all or none of them
     ///
     /// # Errors
     ///
-    /// What the release cannot hold, such as an access list before there were any.
+    /// Fails if the release cannot hold the rows, such as access lists in old releases.
     ///
     /// # Panics
     ///
-    /// If these are not a control plane's tables.
+    /// Panics if these are not a control plane's tables.
     pub async fn load(&self, rows: Rows) -> Result<(), Refusal> {
         let statements = rows.statements(self.release.unwrap())?;
         self.try_sql(&statements).await.map(drop).map_err(Refusal::Refused)
     }
 
-    /// For anything that takes a database URL
+    /// The URL of the database
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -132,15 +129,14 @@ impl Database {
         (PgStore::connect(&self.url, &options).await.unwrap(), counter)
     }
 
-    /// Runs statements, and returns the last one's rows as text, columns by `|`
+    /// Runs statements, and returns the rows of the last one as text, with `|` between columns
     ///
-    /// The way into the database for what a store has no word for: unusual rows,
-    /// catalogues, plans.
+    /// For everything that a store does not offer: unusual rows, catalogues, plans.
     pub async fn sql(&self, statements: &str) -> Vec<String> {
         self.try_sql(statements).await.unwrap()
     }
 
-    /// Like [`sql`](Self::sql), or what the database has against it
+    /// Like [`sql`](Self::sql), but returns the database's error
     ///
     /// # Errors
     ///
@@ -153,15 +149,15 @@ impl Database {
     /// Adds 100,000 agents with histories, in a few seconds
     ///
     /// Instances `i-one-N-B` (N odd, 1001 to 8999, build B of 10) have one
-    /// candidate, `i-ten-N` (N even, 1002 to 9000) ten of which one is live, and
-    /// `i-twenty-N` (N from 1 to 1000) twenty of which two are live. The file says which
-    /// users, sessions and apps there are besides.
+    /// candidate, `i-ten-N` (N even, 1002 to 9000) have ten, one of which is live, and
+    /// `i-twenty-N` (N from 1 to 1000) have twenty, two of which are live. The SQL file lists the
+    /// users, sessions and apps.
     pub async fn fill(&self) {
         self.sql(include_str!("history.sql")).await;
         self.sql("VACUUM ANALYZE").await;
     }
 
-    /// Starts to run statements, and returns once the server works on them
+    /// Starts to run statements, and returns once the server executes them
     pub async fn sql_in_background(&self, statements: &str) -> JoinHandle<()> {
         let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await.unwrap();
         tokio::spawn(connection);
@@ -169,14 +165,14 @@ impl Database {
             let statements = statements.to_owned();
             async move { client.batch_execute(&statements).await.unwrap() }
         });
-        // Longer than it takes to send them, and far less than they should take.
+        // Longer than sending takes, and much shorter than the statements should take.
         let early = timeout(Duration::from_millis(100), &mut running).await;
         assert!(early.is_err(), "`{statements}` ended at once");
         tokio::spawn(running)
     }
 }
 
-/// A database of a release that goes back to be lent again, unless its test fails
+/// A database of a release that returns to the pool when it is dropped, unless its test failed
 #[derive(Debug)]
 pub struct Loan {
     database: Option<Database>,
@@ -198,7 +194,7 @@ impl Drop for Loan {
     }
 }
 
-/// A private server of one test's own, to be stopped and started under way
+/// A private server for one test, which the test can stop and restart
 #[derive(Debug)]
 pub struct OwnServer {
     server: Server,
@@ -231,18 +227,18 @@ impl OwnServer {
     }
 }
 
-/// A server with the templates
+/// A server with the template databases
 #[derive(Debug)]
 struct Server {
     postgres: Arc<Mutex<Ephemeral>>,
-    /// Which templates of releases are made
+    /// The releases whose templates exist
     releases: [OnceCell<()>; Release::ALL.len()],
 }
 
 impl Server {
     async fn start() -> Self {
         let start = || Ephemeral::start(&Settings::default().superuser("authd"));
-        // The message says what to install.
+        // The message names the package to install.
         let postgres = spawn_blocking(start).await.unwrap().unwrap_or_else(|error| match error {
             Error::Io { ref source, .. } => panic!("{error}: {source}"),
             error => panic!("{error}"),
@@ -295,7 +291,7 @@ async fn sql(url: &str, statements: &str) -> Result<Vec<String>, tokio_postgres:
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     let connection = tokio::spawn(connection);
     let messages = client.simple_query(statements).await;
-    // Gone before the next step: a template must have no visitors.
+    // Closed before the next step: a template must have no visitors.
     drop(client);
     connection.await.unwrap().unwrap();
 
@@ -322,10 +318,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Databases that were lent and came back
+/// The pool of databases that tests returned
 static FREE: Mutex<Vec<Database>> = Mutex::new(Vec::new());
 
-/// Deletes all rows but those about migrations, without a word from triggers
+/// Deletes all rows except those about migrations, without running triggers
 const WIPE: &str = "
     DO $$
     DECLARE

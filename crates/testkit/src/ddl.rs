@@ -7,7 +7,7 @@ mod upgrade;
 
 pub(crate) use self::upgrade::upgrade;
 
-/// The statements that make a release's types, tables, keys, indexes and triggers
+/// The statements that create a release's types, tables, keys, indexes and triggers
 pub(crate) fn statements(release: Release) -> String {
     let catalog = Catalog::get();
     let mut sql = String::new();
@@ -23,7 +23,7 @@ pub(crate) fn statements(release: Release) -> String {
     sql + TRIGGERS
 }
 
-/// Something of a table that can be made and taken away by itself
+/// A part of a table that can be added and dropped separately
 #[derive(Debug, PartialEq)]
 struct Part {
     create: String,
@@ -40,7 +40,7 @@ impl Part {
     }
 }
 
-/// Unique constraints, indexes, references, checks, and the trigger that not all releases have
+/// Unique constraints, indexes, references, checks, and the trigger that only some releases have
 fn parts(release: Release) -> Vec<Part> {
     let catalog = Catalog::get();
     let mut parts = Vec::new();
@@ -61,10 +61,10 @@ fn parts(release: Release) -> Vec<Part> {
             }
         }
     }
-    // Once the keys are there that they lead to.
+    // After the keys that they reference.
     for (name, table) in &tables {
         for reference in table.references(release) {
-            // Some lead to tables that authd has no use for.
+            // Some reference tables that authd does not use.
             if catalog.has_table(&reference.table, release) {
                 let constraint = named(name, &reference.columns, "fkey");
                 let columns = quoted(&reference.columns);
@@ -87,7 +87,7 @@ fn create_enum<'a>(name: &str, labels: impl Iterator<Item = &'a str>) -> String 
     format!("CREATE TYPE {name} AS ENUM ({})", labels.join(", "))
 }
 
-/// The table in which a control plane keeps the number of its last migration
+/// Creates the table in which a control plane stores the number of its last migration
 pub(crate) fn version(release: Release) -> String {
     format!(
         "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL);
@@ -123,10 +123,10 @@ fn define(table: &str, column: &Column, release: Release) -> String {
     sql
 }
 
-/// What a column without a value gets
+/// The default of a column
 ///
-/// The facts say only that there is something: by the column where the reference's
-/// choice matters, and by the type otherwise.
+/// The facts only say that the column has a default. It is chosen by the column if the reference's
+/// choice matters, and otherwise by the type.
 fn default(table: &str, column: &Column, release: Release) -> String {
     let name = &*column.name;
     let known = DEFAULTS.iter().find(|(of, column, _)| (*of, *column) == (table, name));
@@ -151,12 +151,12 @@ fn default(table: &str, column: &Column, release: Release) -> String {
             _ => "'0001-01-01 00:00:00+00'",
         },
         type_ if type_ == "text" || type_.starts_with("character varying") => "''",
-        type_ => panic!("no default is known for a {type_}"),
+        type_ => panic!("no default is known for the type {type_}"),
     }
     .to_owned()
 }
 
-/// Whether a key makes the index anyway
+/// Whether a key creates the index anyway
 fn is_of_a_key(index: &Index, table: &Table, release: Release) -> bool {
     let same = |key: &Key| key.columns == index.columns;
     index.unique
@@ -182,7 +182,7 @@ fn create_index(table: &str, index: &Index) -> Part {
     Part { create, drop: format!("DROP INDEX {name}") }
 }
 
-/// A name by table and columns, of which the first 60 letters must be like no other
+/// A name made of table and columns, which must be unique in its first 60 letters
 fn named(table: &str, columns: &[String], kind: &str) -> String {
     let letter = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '_' };
     let columns: String = columns.join("_").chars().map(letter).take(40).collect();
@@ -190,10 +190,10 @@ fn named(table: &str, columns: &[String], kind: &str) -> String {
     format!("{name}_{kind}")
 }
 
-/// Where a reference leads: the facts name only the table
+/// The target of a reference: the facts name only the table
 fn target(table: &str) -> String {
     match table {
-        // The end of a session ends what was made for it.
+        // Deleting a session also deletes what depends on it.
         "api_keys" => "REFERENCES api_keys ON DELETE CASCADE".to_owned(),
         "dbcrypt_keys" => "REFERENCES dbcrypt_keys (active_key_digest)".to_owned(),
         table => format!("REFERENCES {table}"),
@@ -215,14 +215,14 @@ struct Check {
     condition: &'static str,
 }
 
-/// Constraints that the facts leave out
+/// Constraints that the facts do not contain
 const CHECKS: &[Check] = &[Check {
     table: "api_keys",
     column: "allow_list",
     condition: "CHECK (array_length(allow_list, 1) > 0)",
 }];
 
-/// Defaults that no rule for their type gives
+/// Defaults of columns whose type does not decide them
 const DEFAULTS: &[(&str, &str, &str)] = &[
     ("api_keys", "lifetime_seconds", "86400"),
     ("templates", "allow_user_autostart", "true"),
@@ -235,7 +235,7 @@ const DEFAULTS: &[(&str, &str, &str)] = &[
     ("workspaces", "automatic_updates", "'never'"),
 ];
 
-/// What partial indexes are about, by table and first column, where it is not that rows
+/// The conditions of partial indexes, by table and first column; all others index the rows that
 /// are not deleted
 const PARTIAL: &[(&str, &str, &str)] = &[
     ("api_keys", "user_id", "login_type = 'token'"),
@@ -254,8 +254,8 @@ const JOB_STATUS: &str = "CASE
     ELSE 'running'
 END";
 
-/// What of the control plane's triggers is felt by authd: the facts only count them
+/// The control plane's triggers that affect authd: the facts only count them
 const TRIGGERS: &str = include_str!("triggers.sql");
 
-/// Comes with soft-deleted agents
+/// Exists since agents are soft-deleted
 const AGENT_NAMES: &str = include_str!("agent_names.sql");

@@ -7,7 +7,7 @@
 --   i-one-N-B    N odd, 1001..=8999: one agent and a new id for build B in 1..=10
 --
 -- Workspace `workspace-W` belongs to the user `owner-O`, O = W modulo 500. Each agent has
--- an app `code` for whoever is signed in, and ports 8000 and 8001 are shared likewise.
+-- an app `code` for all signed-in users, and ports 8000 and 8001 are shared likewise.
 --
 -- 10,000 users `visitor-V` have two sessions each: the tokens of N in 0..=19999 are N
 -- with ten digits, a hyphen, and N with twenty-two digits, for V = N modulo 10000.

@@ -1,4 +1,4 @@
-//! What the tests of several crates need
+//! Databases, servers and test data for the tests of several crates
 
 mod catalog;
 mod database;

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 macro_rules! releases {
     ($($variant:ident = $name:literal,)*) => {
-        /// A release of the control plane whose tables are known, in the order of time
+        /// A release of the control plane whose tables are known, in chronological order
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
         #[allow(missing_docs)] // named like the releases
         pub enum Release {
@@ -12,10 +12,10 @@ macro_rules! releases {
         }
 
         impl Release {
-            /// All of them, oldest first
+            /// All releases, oldest first
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The name, as in the facts
+            /// The release's name, as in the facts
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
@@ -43,20 +43,20 @@ releases! {
 }
 
 impl Release {
-    /// The first whose agents can sign in with authd
+    /// The first release whose agents can sign in with authd
     pub const OLDEST: Self = Self::V2_20;
-    /// The first whose apps can be opened with authd
+    /// The first release whose apps can be opened with authd
     pub const FIRST_WITH_APPS: Self = Self::V2_24;
-    /// The newest that is known: its main branch of July 2026
+    /// The newest known state: the main branch of July 2026
     pub const NEWEST: Self = Self::July2026;
 
-    /// This one and all that came later
+    /// This release and all later ones
     #[must_use]
     pub fn and_later(self) -> &'static [Self] {
         &Self::ALL[self.position()..]
     }
 
-    /// How many came before
+    /// The number of earlier releases
     pub(crate) fn position(self) -> usize {
         Self::ALL.partition_point(|other| *other < self)
     }

@@ -8,10 +8,10 @@ use uuid::Uuid;
 use crate::Release;
 use crate::catalog::{Catalog, Column, Table};
 
-/// Rows by table, as the newest release has them or as a [`Fleet`] does
+/// Rows by table, in the columns of the newest release or of a [`Fleet`]
 ///
-/// A column that a row lacks gets the table's default, or, where there is none, a value
-/// that a control plane could have written.
+/// A column that a row lacks gets the table's default. A column without a default gets a value that
+/// a control plane could have written.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
     tables: BTreeMap<String, Vec<Row>>,
@@ -24,7 +24,7 @@ impl Rows {
     ///
     /// # Panics
     ///
-    /// If the fleet cannot be written as JSON, which is a mistake.
+    /// Panics if the fleet cannot be written as JSON, which is a bug.
     #[must_use]
     #[allow(clippy::unwrap_used)]
     pub fn of(fleet: &Fleet) -> Self {
@@ -32,11 +32,11 @@ impl Rows {
         Self { tables }
     }
 
-    /// Adds a row, an object with a member for each column
+    /// Adds a row: a JSON object with a member for each column
     ///
     /// # Panics
     ///
-    /// If it is not an object.
+    /// Panics if `row` is not an object.
     pub fn add(&mut self, table: &str, row: Value) {
         let Value::Object(row) = row else { panic!("a row of {table} is not an object") };
         self.tables.entry(table.to_owned()).or_default().push(row);
@@ -89,7 +89,7 @@ impl Rows {
         }
     }
 
-    /// Adds the template's version of each build that has none: a fleet leaves them out
+    /// Adds the template versions of builds, which a fleet leaves out
     fn add_versions(&mut self) {
         let known: BTreeSet<String> =
             self.rows("template_versions").iter().map(|row| text(row, "id")).collect();
@@ -114,7 +114,7 @@ impl Rows {
         }
     }
 
-    /// Adds what the tokens of other applications must have been made with
+    /// Adds the client secrets that tokens of other applications refer to
     fn add_secrets(&mut self, release: Release) {
         let tokens = "oauth2_provider_app_tokens";
         let users: BTreeMap<String, Value> = self
@@ -145,12 +145,12 @@ impl Rows {
     }
 }
 
-/// What rows of a table become in a release
+/// The columns and labels that rows of a table may have in a release
 struct OfTable<'a> {
     release: Release,
     name: &'a str,
     table: &'a Table,
-    /// Who made what somebody must have made
+    /// The user that is entered as the creator of rows that need one
     user: Option<&'a Value>,
 }
 
@@ -193,7 +193,7 @@ impl OfTable<'_> {
         }
     }
 
-    /// Whether a value means the same as the absence of its column
+    /// Whether a value means the same as a missing column
     fn says_nothing(&self, name: &str, value: &Value) -> bool {
         let catalog = Catalog::get();
         let column = catalog.newest_column(self.name, name);
@@ -210,7 +210,7 @@ impl OfTable<'_> {
         }
     }
 
-    /// What a control plane could have written
+    /// A value that a control plane could have written
     fn fill(&self, column: &Column, row: &Row) -> Value {
         if column.element().is_some() {
             return json!([]);
@@ -242,7 +242,7 @@ impl OfTable<'_> {
     }
 }
 
-/// Says what a key may do in the words of today, whichever it came in
+/// Writes the limits of a key in the form of the newest release
 fn limits(key: &mut Row) {
     let scope = key.remove("scope").unwrap_or_else(|| "all".into());
     let scopes = key.entry("scopes").or_insert_with(|| json!([scope]));
@@ -254,7 +254,7 @@ fn limits(key: &mut Row) {
     key.entry("allow_list").or_insert_with(|| json!(["*:*"]));
 }
 
-/// Says it in the words of the time when a key had one scope, and no list
+/// Writes the limits of a key in the form of releases with one scope for each key
 fn single_scope(key: &mut Row) -> Result<(), Refusal> {
     let (scopes, list) = (key.remove("scopes"), key.remove("allow_list"));
     if list != Some(json!(["*:*"])) {
@@ -275,11 +275,11 @@ fn text(row: &Row, column: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// It has no such table
+    /// The release does not have the table
     NoTable(String),
-    /// It has no such column, and the value is not what its absence means
+    /// The release does not have the column, and the value differs from what that means
     NoColumn(String),
-    /// The enumeration has no such label
+    /// The enumeration does not have the label
     NoLabel(String),
     /// The database's message
     Refused(String),
@@ -296,6 +296,6 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Labels of a key's scope that changed their names
+/// Labels of key scopes that were renamed
 pub(crate) const RENAMED: [(&str, &str); 2] =
     [("all", "coder:all"), ("application_connect", "coder:application_connect")];

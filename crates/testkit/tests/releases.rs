@@ -1,4 +1,4 @@
-//! The tables of a release are those that the facts describe
+//! The tables of a release match the facts
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::collections::BTreeSet;
@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use store::fleet::{Fleet, Transition};
 use testkit::{Database, Refusal, Release, Rows, World};
 
-/// What the database says of its columns, keys and labels is what the facts say
+/// The columns, keys and labels in the database are those of the facts
 #[tokio::test]
-async fn tables_are_as_the_facts_say() {
+async fn tables_match_the_facts() {
     let facts: Value = serde_json::from_str(include_str!("../src/releases.json")).unwrap();
     for release in Release::ALL {
         let database = Database::of_release(*release).await;
@@ -62,7 +62,7 @@ async fn a_fleet_is_written_as_each_release_writes_it() {
 }
 
 #[tokio::test]
-async fn what_a_release_cannot_hold_is_refused() {
+async fn rows_that_a_release_cannot_hold_are_refused() {
     let no_column = |name: &str| Some(Refusal::NoColumn(name.to_owned()));
     type Change = fn(&mut Rows);
     let cases: [(Change, &str, Release); 8] = [
@@ -123,7 +123,7 @@ async fn what_a_release_cannot_hold_is_refused() {
     }
 }
 
-/// A database that went through all releases is as one that was made for the last
+/// A database that was upgraded through all releases equals one that was created for the last
 #[tokio::test]
 async fn tables_are_upgraded_with_their_rows() {
     let facts: Value = serde_json::from_str(include_str!("../src/releases.json")).unwrap();
@@ -146,7 +146,7 @@ async fn tables_are_upgraded_with_their_rows() {
     let expected = ["{coder:all}|{*:*}", "{coder:application_connect}|{*:*}"];
     assert_eq!(database.sql(scopes).await, expected);
 
-    // And back, where labels and enumerations stay.
+    // Back to older releases, where labels and enumerations stay.
     let lasting = |line: &String| !line.starts_with("label");
     for release in Release::ALL.iter().rev().skip(1) {
         database.upgrade(*release).await;
@@ -247,7 +247,7 @@ fn known(facts: &Value, release: Release) -> BTreeSet<String> {
             for constraint in holding(&facts[key], release) {
                 let columns = strings(&constraint["columns"]).collect::<Vec<_>>().join(", ");
                 let target = constraint["table"].as_str().unwrap_or_default();
-                // To tables that authd has no use for.
+                // References to tables that authd does not use.
                 if target.is_empty() || tables.get(target).is_some_and(|t| holds(t, release)) {
                     let line = format!("constraint {letter} {table} {columns} {target}");
                     lines.insert(line.trim_end().to_owned());

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use app_authz::address::{HostMeaning, HttpUrl};
-use app_authz::app::{AccessMethod, CorsBehavior, Port};
+use app_authz::app::{AccessMethod, CorsBehavior, Port, UncheckedRequest};
+use app_authz::credential::SessionToken;
 use app_authz::token::{API_KEY_PARAMETER, AppToken, PresentedTokens, without_api_key};
 use app_authz::{AppRequest, Error, Grant};
 use http::StatusCode;
@@ -65,30 +66,8 @@ pub(crate) async fn admit<S: Store>(
     upstream: Upstream,
     preflight: bool,
 ) -> Result<Admitted, Reply> {
-    let html = cx.accepts_html();
-    let rejected = |rejection: Rejection| {
-        rejection.log(cx.request_id);
-        rejection.into_reply(html)
-    };
-    let found = apps.deployments.find(&*apps.store, cx.host).await;
-    let (deployment, meaning) = found
-        .map_err(|error| rejected(Rejection::Directory(error)))?
-        .ok_or_else(|| rejected(Rejection::NoApp))?;
-    let at = deployment.address(cx.host);
-    let (visit, request) = match meaning {
-        HostMeaning::Logout => {
-            let logged_out = session::log_out_of_apps(apps, cx, &deployment).await;
-            return Err(logged_out.unwrap_or_else(|error| error.reply()));
-        }
-        HostMeaning::Malformed(label) => return Err(rejected(Rejection::MalformedHost(label))),
-        HostMeaning::App(name) => Visit::subdomain((deployment, at), name, cx.path, cx.query),
-        HostMeaning::Dashboard => {
-            Visit::path((deployment, at), cx.path, cx.query).map_err(rejected)?
-        }
-    };
-    if visit.method == AccessMethod::Path && apps.config.disable_path_apps {
-        return Err(rejected(Rejection::PathAppsDisabled));
-    }
+    let rejected = |rejection| reject(cx, rejection);
+    let (visit, request) = find_visit(apps, cx).await?;
     let parameters = parameters(cx.query);
     let sealed = parameter(&parameters, API_KEY_PARAMETER).filter(|sealed| !sealed.is_empty());
     if let Some(sealed) = sealed {
@@ -113,33 +92,20 @@ pub(crate) async fn admit<S: Store>(
         // Only the gate answers a preflight request.
         Some(_) => None,
     };
-    let mut admitted = match presented {
+    let admitted = match presented {
         Some(admitted) => admitted,
         None => {
-            let attempt = AccessAttempt {
-                request,
-                tokens: visit.session_tokens(cx.headers(), cookies, &parameters),
-                return_to: ReturnTo::Deployment(Arc::clone(&visit.deployment), visit.at.clone()),
-                app_path: visit.app_path.to_owned(),
-                app_query: visit.query.to_owned(),
-                path_and_query: visit.path_and_query(),
-                ip: cx.client,
-                user_agent: user_agent(cx.headers()),
-                html,
-                preflight,
-                now: cx.now,
-                request_id: cx.request_id,
-            };
+            let tokens = visit.session_tokens(cx.headers(), cookies, &parameters);
+            let attempt = access_attempt(cx, &visit, request, tokens, preflight);
             // The gate has logged the decision.
-            let attempt = by_decision(apps, &visit, attempt, upstream).await;
-            attempt.map_err(|rejection| rejection.into_reply(html))?
+            let decided = by_decision(apps, &visit, attempt, upstream).await;
+            decided.map_err(|rejection| rejection.into_reply(cx.accepts_html()))?
         }
     };
-    if let (Some(token), Some(base_path)) = (&admitted.token_text, base_path) {
-        let rebased = apps.keys.rebase(&*apps.store, (token, &base_path), cx.now).await;
-        let rebased = rebased.map_err(|error| rejected(Rejection::Unsigned(error)))?;
-        admitted.token_text = Some(rebased.reveal().into());
-    }
+    let mut admitted = match base_path {
+        Some(base_path) => rebase(apps, cx, admitted, &base_path).await.map_err(rejected)?,
+        None => admitted,
+    };
     admitted.origin = origin.filter(|_| admitted.grant().cors == CorsBehavior::Simple);
     if visit.method != AccessMethod::Terminal && port.is_some_and(Port::is_reserved) {
         return Err(rejected(Rejection::ReservedPort));
@@ -151,6 +117,80 @@ pub(crate) async fn admit<S: Store>(
         }
         None => Ok(admitted),
     }
+}
+
+/// Logs the rejection and turns it into the reply to the visitor
+fn reject(cx: &Context<'_>, rejection: Rejection) -> Reply {
+    rejection.log(cx.request_id);
+    rejection.into_reply(cx.accepts_html())
+}
+
+/// Finds the app that host and path ask for
+///
+/// Errs with the reply if they do not name one. A request to log out of apps is done here, and
+/// its reply returned in the same way.
+async fn find_visit<'a, S: Store>(
+    apps: &AppService<S>,
+    cx: &Context<'a>,
+) -> Result<(Visit<'a>, UncheckedRequest), Reply> {
+    let rejected = |rejection| reject(cx, rejection);
+    let found = apps.deployments.find(&*apps.store, cx.host).await;
+    let (deployment, meaning) = found
+        .map_err(|error| rejected(Rejection::Directory(error)))?
+        .ok_or_else(|| rejected(Rejection::NoApp))?;
+    let at = deployment.address(cx.host);
+    let (visit, request) = match meaning {
+        HostMeaning::Logout => {
+            let logged_out = session::log_out_of_apps(apps, cx, &deployment).await;
+            return Err(logged_out.unwrap_or_else(|error| error.reply()));
+        }
+        HostMeaning::Malformed(label) => return Err(rejected(Rejection::MalformedHost(label))),
+        HostMeaning::App(name) => Visit::subdomain((deployment, at), name, cx.path, cx.query),
+        HostMeaning::Dashboard => {
+            Visit::path((deployment, at), cx.path, cx.query).map_err(rejected)?
+        }
+    };
+    if visit.method == AccessMethod::Path && apps.config.disable_path_apps {
+        return Err(rejected(Rejection::PathAppsDisabled));
+    }
+    Ok((visit, request))
+}
+
+/// What the gate has to know of a visit without a good app token
+fn access_attempt(
+    cx: &Context<'_>,
+    visit: &Visit<'_>,
+    request: AppRequest,
+    tokens: Vec<SessionToken>,
+    preflight: Option<Preflight>,
+) -> AccessAttempt {
+    AccessAttempt {
+        request,
+        tokens,
+        return_to: ReturnTo::Deployment(Arc::clone(&visit.deployment), visit.at.clone()),
+        app_path: visit.app_path.to_owned(),
+        app_query: visit.query.to_owned(),
+        path_and_query: visit.path_and_query(),
+        ip: cx.client,
+        user_agent: user_agent(cx.headers()),
+        html: cx.accepts_html(),
+        preflight,
+        now: cx.now,
+        request_id: cx.request_id,
+    }
+}
+
+/// Signs the token anew for the base path that the control plane reads, if it carries the visit
+async fn rebase<S: Store>(
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+    admitted: Admitted,
+    base_path: &str,
+) -> Result<Admitted, Rejection> {
+    let Some(token) = &admitted.token_text else { return Ok(admitted) };
+    let rebased = apps.keys.rebase(&*apps.store, (token, base_path), cx.now).await;
+    let token_text = rebased.map_err(Rejection::Unsigned)?.reveal().into();
+    Ok(Admitted { token_text: Some(token_text), ..admitted })
 }
 
 /// Opens a sealed session and makes a cookie of it

@@ -7,10 +7,9 @@ use app_authz::rbac::Switches;
 
 use crate::proxies::TrustedProxies;
 
-/// How apps are reached, and on what terms
+/// How apps are reached and protected
 ///
-/// Start with [`new`](Self::new) and change what differs; the defaults are the strict
-/// ones.
+/// Start with [`new`](Self::new), whose values are the strict ones, and change what differs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AppsConfig {
@@ -18,46 +17,46 @@ pub struct AppsConfig {
     pub access_url: HttpUrl,
     /// The pattern of app hosts; without one apps are reached by path alone
     ///
-    /// Under a pattern without a port, apps are on the port of the access URL or on the usual
-    /// one of its scheme.
+    /// If the pattern has no port, apps are on the port of the access URL, which defaults to that
+    /// of its scheme.
     pub app_hosts: Option<HostPattern>,
     /// Refuse apps that are reached by path
     pub disable_path_apps: bool,
-    /// How decisions depart from the default
+    /// Options of the access decision
     pub rules: Rules,
-    /// How the built-in roles depart from the default
+    /// Options of the built-in roles
     pub switches: Switches,
-    /// The longest an app session lasts
+    /// The longest lifetime of an app session
     pub session_duration: Duration,
-    /// Never extend a session by its use
+    /// Do not extend sessions when they are used
     pub disable_expiry_refresh: bool,
-    /// Never extend an API token by its use
+    /// Do not extend API tokens when they are used
     pub disable_token_expiry_refresh: bool,
-    /// What cookies say beside their value
+    /// The attributes and the name prefix of cookies
     pub cookies: CookieConfig,
-    /// Whose word on clients and hosts is taken
+    /// The proxies that are believed about client addresses and hosts
     pub trusted: TrustedProxies,
-    /// How long a connected agent may be silent
+    /// How long after its last message an agent counts as connected
     pub agent_inactive_timeout: Duration,
-    /// Without a visit for so long an audit session is over
+    /// An audit session ends after this time without a visit
     pub audit_session_timeout: Duration,
-    /// Record the end of an audit session too
+    /// Also record the end of each audit session
     pub audit_close_rows: bool,
-    /// What becomes of a visit that cannot be recorded
+    /// Whether a visit that cannot be recorded is admitted
     pub audit_fail: AuditFail,
     /// How app tokens are signed
     pub signing: Signing,
 }
 
 impl AppsConfig {
-    /// Apps by path alone, below `access_url`
+    /// Serves apps by path alone, below `access_url`
     #[must_use]
     pub fn new(access_url: HttpUrl) -> Self {
         Self {
             access_url,
             app_hosts: None,
             disable_path_apps: false,
-            // The control plane enforces it only with a licence.
+            // The control plane enforces the maximum only with a licence.
             rules: Rules::default().enforce_max_port_sharing(false),
             switches: Switches::default(),
             session_duration: Duration::from_secs(24 * 60 * 60),
@@ -74,45 +73,45 @@ impl AppsConfig {
     }
 }
 
-/// What cookies say beside their value
+/// The attributes and the name prefix of cookies
 #[derive(Clone, Debug, Default)]
 pub struct CookieConfig {
-    /// Sent over TLS alone
+    /// `Secure`: browsers send cookies over TLS only
     pub secure: bool,
-    /// Whether other sites' pages send them
+    /// `SameSite`: whether requests from other sites' pages carry cookies
     pub same_site: SameSite,
-    /// Kept apart for each site that embeds the app
+    /// `Partitioned`: browsers keep separate cookies for each site that embeds an app
     pub partitioned: bool,
-    /// What stands before every name
+    /// Prepended to the name of every cookie
     pub prefix: String,
 }
 
 /// Whether a cookie is sent with requests that other sites' pages make
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SameSite {
-    /// Only when somebody follows a link
+    /// Only when the visitor follows a link
     #[default]
     Lax,
     /// Always, which embedding needs
     None,
 }
 
-/// What becomes of a visit that cannot be recorded
+/// Whether a visit that cannot be recorded is admitted
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AuditFail {
-    /// It goes on, and the whole event is logged
+    /// The visit is admitted, and the whole event is logged
     #[default]
     Open,
-    /// It is refused
+    /// The visit is refused
     Closed,
 }
 
 /// How app tokens are signed
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Signing {
-    /// HMAC, as the control plane does: whoever verifies could sign
+    /// HMAC, as the control plane uses it: a key that verifies tokens can also sign them
     #[default]
     Hs512,
-    /// Ed25519: proxies verify with public keys
+    /// Ed25519: proxies verify tokens with public keys
     Eddsa,
 }

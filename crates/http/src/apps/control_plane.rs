@@ -1,8 +1,8 @@
-//! The control plane as the one that carries allowed visits to their apps
+//! The control plane as the upstream that carries admitted visits to their apps
 //!
-//! Its own handler lets a request through without a question to its database if a good app
-//! token comes with it in a cookie, and if the token was issued for exactly the request that the
-//! handler reads out of host and path. So what is signed here are the names as it reads them.
+//! Its own handler admits a request without a database query if a cookie contains a good app
+//! token. The token must be for exactly the request that the handler reads from host and path, so
+//! the names are signed here as the handler reads them.
 
 use std::sync::LazyLock;
 
@@ -13,19 +13,19 @@ use http::header::{HeaderMap, HeaderValue};
 use super::Visit;
 use super::cookies::visible;
 
-/// What a proxy carries allowed visits to
+/// The server to which a proxy carries admitted visits
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Upstream {
-    /// A server that reaches agents; a header names the one to reach
+    /// A server that reaches agents; a header names the agent
     Apps,
-    /// The control plane, which finds the agent in the app token
+    /// The control plane, which reads the agent from the app token
     ControlPlane,
 }
 
 /// The cookies of a visit that the control plane carries: the app's own and the app token
 ///
-/// All others of ours are left out, under every prefix, since the control plane tries four
-/// cookies of the token's name at most, and must not find a session.
+/// Other cookies of authd and the control plane are left out, under every prefix: the control
+/// plane tries at most four cookies of the token's name, and must not find a session.
 pub(crate) fn cookies(headers: &HeaderMap, names: &CookieNames, token: &str) -> HeaderValue {
     let signed = format!("{}={token}", PLAIN.signed_app_token());
     let is_withheld = |name: &str| {
@@ -34,24 +34,24 @@ pub(crate) fn cookies(headers: &HeaderMap, names: &CookieNames, token: &str) -> 
     };
     let own = visible(headers, is_withheld);
     let all: Vec<&[u8]> = std::iter::once(signed.as_bytes()).chain(own).collect();
-    // The token is of letters, digits and points, and the others stood in a header before.
+    // The token consists of letters, digits and dots, and the other cookies were in a header.
     HeaderValue::from_bytes(&all.join(&b"; "[..])).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// The base path of a path app's request, where the control plane carries it and reads it itself
+/// The base path of a path app's request, if the control plane carries the visit and reads it
 pub(super) fn base_path(visit: &Visit<'_>, upstream: Upstream) -> Option<String> {
     let is_read = upstream == Upstream::ControlPlane && visit.method == AccessMethod::Path;
     is_read.then(|| read_base_path(visit.path, visit.app_path))
 }
 
-/// The base path that the control plane reads out of a path
+/// The base path that the control plane reads from a path
 ///
-/// `path` is the raw path and `app_path` the part of it that is behind the app's folder.
+/// `path` is the raw path, and `app_path` its part after the app's folder.
 ///
-/// It takes the part that its router matched off the end of the decoded path. The router
-/// matches the decoded path, or the raw one where the standard library of Go keeps that: where
-/// it would encode the decoded path in another way. A raw part with escapes is not the end of the
-/// decoded path, and then the base path is all of it.
+/// The control plane removes the part that its router matched from the end of the decoded path.
+/// Its router matches the decoded path. It matches the raw path instead if Go's standard library
+/// keeps one, which happens if encoding the decoded path would give a different text. A raw part
+/// with escapes is not a suffix of the decoded path, and then the base path is the whole path.
 fn read_base_path(path: &str, app_path: &str) -> String {
     let folder = path.strip_suffix(app_path).unwrap_or(path);
     let below = app_path.strip_prefix('/').unwrap_or(app_path);
@@ -67,8 +67,9 @@ fn read_base_path(path: &str, app_path: &str) -> String {
     base
 }
 
-/// The text with its escapes decoded; what is not an escape stays, as does what is not UTF-8 by a
-/// replacement
+/// Decodes the escapes of a text
+///
+/// Anything that is not a valid escape is kept. Bytes that are not UTF-8 become U+FFFD.
 fn decode(text: &str) -> String {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -90,7 +91,7 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// The path as the standard library of Go encodes it (`net/url`, `URL.EscapedPath`)
+/// Encodes a path as Go's standard library does (`net/url`, `URL.EscapedPath`)
 fn encode(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     for byte in path.bytes() {
@@ -103,11 +104,10 @@ fn encode(path: &str) -> String {
     encoded
 }
 
-/// The names without a prefix, which are the only ones that the control plane knows for app
-/// tokens
+/// Cookie names without a prefix: the control plane finds app tokens under these only
 static PLAIN: LazyLock<CookieNames> = LazyLock::new(|| CookieNames::new("", None));
 
-/// The prefixes that browsers know (draft-ietf-httpbis-rfc6265bis, section 4.1.3)
+/// The prefixes that browsers treat specially (draft-ietf-httpbis-rfc6265bis, section 4.1.3)
 const PREFIXES: [&str; 2] = ["__Host-", "__Secure-"];
 
 #[cfg(test)]
@@ -124,16 +124,16 @@ mod tests {
             ("/@alice/dev/apps/x/a/b", "/a/b", x),
             ("/@alice/dev/apps/x/a//b/", "/a//b/", x),
             ("/@alice/dev/apps/x/..", "/..", x),
-            // Go writes an escaped space in the same way, so its router matches what is decoded.
+            // Go encodes a space in the same way, so its router matches the decoded path.
             ("/@alice/dev/apps/x/a%20b", "/a%20b", x),
             ("/@alice/dev/apps/x/%E2%82%AC", "/%E2%82%AC", x),
-            // These it would write in another way, but the raw part is an end of the path.
+            // Go would encode these differently, but the raw part is a suffix of the decoded path.
             ("/@alice/dev/apps/x/a(1)", "/a(1)", x),
             ("/@alice/dev/apps/x/\u{20ac}", "/\u{20ac}", x),
             ("/%40alice/dev/apps/x/", "/", x),
             ("/%40alice/dev/apps/x/a/b", "/a/b", x),
             ("/@alice/dev.main/apps/x/", "/", "/@alice/dev.main/apps/x/"),
-            // And here it is not.
+            // Here the raw part is not a suffix of the decoded path.
             ("/@alice/dev/apps/x/a%2Fb", "/a%2Fb", "/@alice/dev/apps/x/a/b/"),
             ("/@alice/dev/apps/x/a%20(1)", "/a%20(1)", "/@alice/dev/apps/x/a (1)/"),
             ("/@alice/dev/apps/x/a%2fb/", "/a%2fb/", "/@alice/dev/apps/x/a/b/"),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_escape_stays() {
+    fn text_that_is_not_an_escape_is_kept() {
         for (text, decoded) in [
             ("%", "%"),
             ("a%2", "a%2"),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_the_only_cookie_of_ours() {
+    fn only_the_app_token_and_the_apps_own_cookies_are_sent() {
         let names = CookieNames::new("__Secure-", Some(&"*.apps.example.com".parse().unwrap()));
         let mut headers = HeaderMap::new();
         let ours = [
@@ -175,10 +175,10 @@ mod tests {
                 headers.append(COOKIE, HeaderValue::from_str(&line).unwrap());
             }
         }
-        let told = cookies(&headers, &names, "a.b.c");
-        let told: Vec<&str> = told.to_str().unwrap().split("; ").collect();
-        assert_eq!(told[0], "coder_signed_app_token=a.b.c");
-        assert_eq!(told.len(), 1 + 3 * ours.len());
-        assert!(told[1..].iter().all(|pair| pair.starts_with("own") && pair.ends_with("=app")));
+        let header = cookies(&headers, &names, "a.b.c");
+        let pairs: Vec<&str> = header.to_str().unwrap().split("; ").collect();
+        assert_eq!(pairs[0], "coder_signed_app_token=a.b.c");
+        assert_eq!(pairs.len(), 1 + 3 * ours.len());
+        assert!(pairs[1..].iter().all(|pair| pair.starts_with("own") && pair.ends_with("=app")));
     }
 }

@@ -14,13 +14,13 @@ pub(crate) struct Cookies {
     config: CookieConfig,
 }
 
-/// When a browser deletes a cookie
+/// When the browser deletes a cookie
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expiry {
-    /// Until the browser closes
+    /// When the browser closes
     Session,
     At(SystemTime),
-    /// The browser deletes it at once
+    /// At once
     Delete,
 }
 
@@ -29,7 +29,7 @@ impl Cookies {
         Self { config }
     }
 
-    /// The names of cookies, for the app hosts of one deployment
+    /// The names of the cookies of a deployment with these app hosts
     pub(crate) fn names(&self, app_hosts: Option<&HostPattern>) -> CookieNames {
         CookieNames::new(&self.config.prefix, app_hosts)
     }
@@ -83,7 +83,7 @@ impl Cookies {
     }
 }
 
-/// All cookies of a request, in its order
+/// All cookies of a request, in order
 ///
 /// At most [`MAX_COOKIES`]; what is not `name=value` in UTF-8 is skipped. Quotes around a value
 /// are not part of it (RFC 6265, section 4.1.1).
@@ -130,7 +130,7 @@ fn split(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// More than any browser sends to one host
+/// More cookies than browsers send to one host
 const MAX_COOKIES: usize = 256;
 
 #[cfg(test)]
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_breaks_out_of_a_cookie() {
+    fn a_part_that_could_end_its_attribute_is_rejected() {
         let cookies = Cookies::new(CookieConfig::default());
         for bad in ["/a; Domain=evil.example", "/a\r\nSet-Cookie: x=y", "/a b", "/ä"] {
             assert!(cookies.set("a", "b", bad, None, Expiry::Session).is_none(), "{bad}");
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_sees_its_own_cookies_alone() {
+    fn an_app_sees_only_its_own_cookies() {
         let names = CookieNames::new("", Some(&"*.apps.example.com".parse().unwrap()));
         let mut headers = HeaderMap::new();
         let line = format!(

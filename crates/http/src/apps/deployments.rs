@@ -9,15 +9,15 @@ use tracing::warn;
 
 use super::cookies::Cookies;
 
-/// A place where apps are reached: the dashboard's own, or a registered proxy
+/// The hosts under which apps are reached: the dashboard's own, or those of a registered proxy
 #[derive(Debug)]
 pub(crate) struct Deployment {
-    /// The base of its path apps
+    /// The URL under which path apps are reached
     pub(crate) url: HttpUrl,
-    /// The pattern of its app hosts
+    /// The pattern of app hosts
     pub(crate) app_hosts: Option<HostPattern>,
     pub(crate) cookie_names: CookieNames,
-    /// Whether it is the dashboard's own
+    /// Whether this is the dashboard's own deployment
     pub(crate) primary: bool,
 }
 
@@ -37,7 +37,7 @@ impl Deployment {
         Some(Self { url, app_hosts, cookie_names, primary: false })
     }
 
-    /// What the host means here; nothing if it is none of this place's
+    /// What the host means here; `None` if it is not a host of this deployment
     fn meaning(&self, host: &str) -> Option<HostMeaning> {
         if self.url.is_on(host) {
             return Some(HostMeaning::Dashboard);
@@ -48,11 +48,11 @@ impl Deployment {
         }
     }
 
-    /// The address of a visitor who asked for `host`: their own host and port, under the
-    /// scheme of this place
+    /// The address that the visitor used to reach `host`: that host and port, under the scheme of
+    /// this deployment
     ///
-    /// Some proxies leave out the port. Then it is that of the URL or the one that the pattern
-    /// of an app's host names, and it stays out where there is none.
+    /// Some proxies leave out the port. It is then taken from the URL, or from the pattern if the
+    /// host is an app's. If that has no port either, neither does the address.
     pub(super) fn address(&self, host: &str) -> HttpUrl {
         let host = host.trim();
         let (name, port) = match host.rsplit_once(':') {
@@ -66,17 +66,17 @@ impl Deployment {
         });
         let name = name.trim_end_matches('.');
         let authority = port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
-        // Any host that means something here can stand in a URL.
+        // Every host of this deployment can be part of a URL.
         self.url.clone().with_authority(&authority).unwrap_or_else(|_| self.url.clone())
     }
 
-    /// Whether the host is of its pattern
+    /// Whether the host matches the pattern of app hosts
     pub(crate) fn has_app_host(&self, host: &str) -> bool {
         !matches!(self.meaning(host), None | Some(HostMeaning::Dashboard))
     }
 }
 
-/// The registered proxies, as last fetched
+/// The registered proxies, as of the last fetch
 #[derive(Debug, Default)]
 pub(crate) struct Registered {
     proxies: Vec<Proxy>,
@@ -95,7 +95,7 @@ impl Registered {
                         .with_proxy(deployment.url.clone(), deployment.app_hosts.clone());
                     deployments.push(Arc::new(deployment));
                 }
-                // It has not registered its URL yet.
+                // The proxy has not registered a URL yet.
                 None if proxy.url.is_empty() => {}
                 None => warn!(proxy = proxy.name, "the proxy's URL or wildcard is not usable"),
             }
@@ -103,12 +103,12 @@ impl Registered {
         Self { proxies, deployments, redirect_hosts }
     }
 
-    /// The proxy whose token it is
+    /// The proxy to which the token belongs
     pub(crate) fn bearer(&self, token: &ProxyToken) -> Option<&Proxy> {
         self.proxies.iter().find(|proxy| proxy.bears(token))
     }
 
-    /// Whether the URL is on the very host of a proxy
+    /// Whether the URL has the host and port of a proxy
     pub(crate) fn is_proxy(&self, url: &HttpUrl) -> bool {
         self.deployments.iter().any(|deployment| {
             deployment.url.host() == url.host()
@@ -122,14 +122,14 @@ impl Registered {
     }
 }
 
-/// Where apps are reached: known from the configuration, and from the proxies that are
-/// registered now, give or take [`MAX_AGE`]
+/// Where apps are reached: the configured deployment, and the proxies that were registered at
+/// most [`MAX_AGE`] ago
 #[derive(Debug)]
 pub(crate) struct Deployments {
     pub(crate) primary: Arc<Deployment>,
     cookies: Cookies,
     registered: ArcSwapOption<Registered>,
-    /// When the last fetch began, well or badly
+    /// When the last fetch began, whether or not it succeeded
     fetched: Mutex<Option<Instant>>,
     fetching: tokio::sync::Mutex<()>,
 }
@@ -145,20 +145,20 @@ impl Deployments {
         }
     }
 
-    /// The place a host belongs to, and what it means there
+    /// The deployment that a host belongs to, and what the host means there
     ///
-    /// The dashboard's own hosts cost no question.
+    /// The dashboard's own hosts are answered without the store.
     ///
     /// # Errors
     ///
-    /// If the host is none of those and the proxies were never known.
+    /// Fails if the host is not the dashboard's and no list of proxies was ever fetched.
     pub(crate) async fn find<S: Proxies>(
         &self,
         store: &S,
         host: &str,
     ) -> Result<Option<(Arc<Deployment>, HostMeaning)>, S::Error> {
         let own = match self.primary.meaning(host) {
-            // A label that names no app may be the host of a proxy.
+            // A label that does not name an app may be the host of a proxy.
             own @ (None | Some(HostMeaning::Malformed(_))) => own,
             Some(meaning) => return Ok(Some((Arc::clone(&self.primary), meaning))),
         };
@@ -172,12 +172,12 @@ impl Deployments {
 
     /// The proxies that are registered
     ///
-    /// One fetch is under way at most. While it is, or if it fails, the ones known before
-    /// are the answer.
+    /// At most one fetch is under way. Until it ends, or if it fails, the previous list is
+    /// returned.
     ///
     /// # Errors
     ///
-    /// If it fails and none were ever known.
+    /// Fails if the fetch fails and no list was ever fetched.
     pub(crate) async fn registered<S: Proxies>(
         &self,
         store: &S,

@@ -317,7 +317,7 @@ async fn record<S: Store>(apps: &AppService<S>, event: Event) -> Result<(), Reje
         Err(unrecorded) => Err(unrecorded),
     };
     match written {
-        // One of many denials from this address: the visitor is not let in.
+        // One of many denials from this address, so the visitor is not admitted anyway.
         Ok(()) | Err(RecordError::TooManyDenials) => Ok(()),
         Err(_) => Err(Rejection::Unrecorded),
     }

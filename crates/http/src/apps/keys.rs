@@ -13,15 +13,15 @@ use tracing::warn;
 use super::config::Signing;
 use crate::random::with_random;
 
-/// The keys that app access needs, as last fetched
+/// The keys that app access needs, as of the last fetch
 #[derive(Debug)]
 pub(crate) struct Keys {
     tokens: TokenKeys,
-    /// Seals session tokens on their way to an app's host
+    /// Seal session tokens on their way to an app's host
     pub(crate) seals: KeyCache<SealKey>,
 }
 
-/// The keys of app tokens, under the one algorithm of the deployment
+/// The keys of app tokens, for the algorithm of the deployment
 #[derive(Debug)]
 enum TokenKeys {
     Hs512(KeyCache<Hs512Key>),
@@ -49,9 +49,9 @@ impl Keys {
         }
     }
 
-    /// A good token for the request among the candidates
+    /// Finds a good token for the request among the candidates
     ///
-    /// Keys that cannot be fetched leave the request without one: it is decided anew.
+    /// Returns `None` if the keys cannot be fetched: the request is then decided anew.
     pub(crate) async fn find<S: KeyStore>(
         &self,
         store: &S,
@@ -66,9 +66,9 @@ impl Keys {
         found.unwrap_or_default()
     }
 
-    /// The text of the token that [`find`](Self::find) has found among the candidates
+    /// The text of the token that [`find`](Self::find) found among the candidates
     ///
-    /// A token that was just verified is seldom verified again: it is remembered.
+    /// Tries the candidates one by one, which is cheap: verified tokens are cached.
     pub(crate) async fn find_text<'a, S: KeyStore>(
         &self,
         store: &S,
@@ -87,7 +87,7 @@ impl Keys {
         None
     }
 
-    /// The same token for another base path, which the control plane reads out of the same path
+    /// Signs the token again for the base path that the control plane reads from the same path
     pub(crate) async fn rebase<S: KeyStore>(
         &self,
         store: &S,
@@ -100,17 +100,17 @@ impl Keys {
         }
     }
 
-    /// Fetches what is due
+    /// Fetches the keys that are due to be refreshed
     ///
     /// # Errors
     ///
-    /// [`Error::KeysUnavailable`]; the keys at hand stay good.
+    /// [`Error::KeysUnavailable`]; the fetched keys stay in use.
     pub(crate) async fn refresh<S: KeyStore>(
         &self,
         store: &S,
         now: SystemTime,
     ) -> Result<(), Error> {
-        // Both, whatever comes of the first: apps of good tokens go on without seals.
+        // Both are fetched even if the first fails: app tokens do not depend on seals.
         let tokens = match &self.tokens {
             TokenKeys::Hs512(keys) => refresh(keys, store, now).await,
             TokenKeys::Eddsa(keys) => refresh(keys, store, now).await,
@@ -119,7 +119,7 @@ impl Keys {
         tokens.and(seals)
     }
 
-    /// The public keys that verify app tokens, if there are such
+    /// The public keys that verify app tokens; `None` if tokens are signed with shared secrets
     pub(crate) async fn jwks<S: KeyStore>(
         &self,
         store: &S,
@@ -134,13 +134,13 @@ impl Keys {
         }
     }
 
-    /// Whether whoever can verify an app token could also sign one
+    /// Whether the keys that verify app tokens can also sign them
     pub(crate) const fn are_shared_secrets(&self) -> bool {
         matches!(self.tokens, TokenKeys::Hs512(_))
     }
 }
 
-/// Fetches the keys of one feature if that is due, and warns of those that cannot be read
+/// Fetches the keys of one feature if that is due, and logs a warning for each unreadable one
 async fn refresh<S: KeyStore, K: KeyMaterial>(
     keys: &KeyCache<K>,
     store: &S,
@@ -149,17 +149,18 @@ async fn refresh<S: KeyStore, K: KeyMaterial>(
     if keys.fetch(store, Want::Refresh, now).await? {
         for (sequence, reason) in keys.ring().unreadable() {
             let feature = K::FEATURE.as_str();
-            warn!(feature, sequence, reason, "a key cannot be read and is passed over");
+            warn!(feature, sequence, reason, "a key cannot be read and is skipped");
         }
     }
     Ok(())
 }
 
-/// Makes and rotates the keys of app access where that is due
+/// Creates and rotates the keys of app access if that is due
 ///
 /// # Errors
 ///
-/// If nothing was changed of a feature; the other is rotated all the same.
+/// Fails if the keys of a feature could not be changed; those of the other are rotated all the
+/// same.
 pub(crate) async fn rotate<S>(store: &S, now: SystemTime) -> Result<(), KeysError>
 where
     S: Rotation<Error = store::Error>,
@@ -173,7 +174,7 @@ async fn rotate_feature<S>(feature: Feature, store: &S, now: SystemTime) -> Resu
 where
     S: Rotation<Error = store::Error>,
 {
-    // Before anything is changed, as a key without them would be a guess.
+    // Drawn before anything is changed: a key without random bytes could be guessed.
     let random = |fill: &mut dyn FnMut(&mut [u8])| {
         let mut secret = vec![0; feature.secret_len()];
         fill(&mut secret);
@@ -185,14 +186,14 @@ where
     Ok(())
 }
 
-/// Why keys could not be made or fetched
+/// Why keys could not be created or fetched
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum KeysError {
-    /// The store's keys cannot be had, or are not usable
+    /// The store's keys cannot be fetched, or are not usable
     #[error(transparent)]
     Fetch(#[from] Error),
-    /// The system has no random bytes to make one of
+    /// The system has no random bytes for a new key
     #[error("there are no random bytes")]
     NoRandomness,
     /// The store fails

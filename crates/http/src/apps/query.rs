@@ -1,4 +1,4 @@
-//! Raw queries, of which other people's parameters stay exactly as they were written
+//! Raw queries, in which parameters of apps stay exactly as they were written
 
 use std::borrow::Cow;
 
@@ -13,9 +13,9 @@ pub(crate) fn parameters(query: &str) -> Vec<(String, String)> {
     pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
 }
 
-/// The query an app may see: without what signs its visitor in
+/// The query without the parameters that sign its visitor in, which an app must not see
 ///
-/// `access_token` is withheld only where it is a token of ours: apps use the name too.
+/// `access_token` is withheld only if its value is a session token: apps use the name too.
 pub(crate) fn for_app(query: &str) -> String {
     if query.is_empty() {
         return String::new();
@@ -24,12 +24,12 @@ pub(crate) fn for_app(query: &str) -> String {
     open.collect::<Vec<_>>().join("&")
 }
 
-/// Whether the query holds what signs its visitor in, and not only its name
+/// Whether the query holds a value that may sign its visitor in, not only an empty parameter
 pub(crate) fn holds_token(query: &str) -> bool {
     query.split('&').filter_map(withheld).any(|value| !value.is_empty())
 }
 
-/// The value of a parameter that no app may see
+/// The value of a parameter that an app must not see; `None` for other parameters
 fn withheld(pair: &str) -> Option<Cow<'_, str>> {
     let (name, value) = form_urlencoded::parse(pair.as_bytes()).next()?;
     let is_ours = match &*name {
@@ -40,14 +40,15 @@ fn withheld(pair: &str) -> Option<Cow<'_, str>> {
     is_ours.then_some(value)
 }
 
-/// The same path, with what could not stand in the path of a URL encoded
+/// Encodes every byte that the path of a URL must not contain
 ///
-/// The control plane's proxies send it decoded, and a question mark in it is no query.
+/// The control plane's proxies send a decoded path, in which a question mark does not begin a
+/// query.
 pub(crate) fn encoded_path(path: &str) -> String {
     encoded(path).replace('?', "%3F")
 }
 
-/// More than any app of good sense takes
+/// More parameters than apps use
 const MAX_PARAMETERS: usize = 256;
 
 #[cfg(test)]

@@ -10,17 +10,17 @@ use store::Store;
 
 use super::AppService;
 
-/// The seals that were opened here while they were good, by their digests
+/// The digests of the seals that this replica has opened
 ///
-/// Each replica knows its own: a seal is opened at most once by each.
+/// Replicas do not share them, so each opens a seal at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Seals(Mutex<HashMap<[u8; 32], SystemTime>>);
 
 impl Seals {
-    /// Whether the seal is shown for the first time
+    /// Whether this seal has not been opened before
     ///
-    /// Only seals that were made here are kept, for as long as they can be good, so their
-    /// number is that of recent sign-ins.
+    /// Called only for genuine seals. A digest is kept as long as its seal may be valid, so the
+    /// number of digests is that of recent sign-ins.
     fn is_first(&self, sealed: &str, now: SystemTime) -> bool {
         let mut digest_bytes = [0; 32];
         digest_bytes.copy_from_slice(digest(&SHA256, sealed.as_bytes()).as_ref());
@@ -33,11 +33,11 @@ impl Seals {
 }
 
 impl<S: Store> AppService<S> {
-    /// The session token in a seal; nothing if it was opened here before
+    /// The session token in a seal; `None` if this replica has opened the seal before
     ///
     /// # Errors
     ///
-    /// Why it cannot be opened.
+    /// Fails if the seal is not genuine or has expired, or if the keys cannot be fetched.
     pub(super) async fn open_seal(
         &self,
         sealed: &str,
@@ -48,8 +48,8 @@ impl<S: Store> AppService<S> {
     }
 }
 
-/// A minute before a seal is made to a minute after, and some leeway
+/// Seals are valid from a minute before to a minute after they are made, and there is a leeway
 const LIFETIME: Duration = Duration::from_secs(130);
 
-/// So many are kept before those that have ended are taken out
+/// The number of digests from which on those of expired seals are removed
 const SWEEP: usize = 4096;

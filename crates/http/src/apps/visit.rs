@@ -10,7 +10,7 @@ use super::deployments::Deployment;
 use super::session::carried;
 use crate::error::Rejection;
 
-/// A request for an app, as far as its host and path tell
+/// A request for an app, as read from its host and path
 pub(crate) struct Visit<'a> {
     pub(crate) deployment: Arc<Deployment>,
     /// The visitor's own host and port, under the scheme of the deployment

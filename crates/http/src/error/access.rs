@@ -15,7 +15,7 @@ pub(crate) enum AccessError {
     NotProxy,
     /// The store fails
     Store(store::Error),
-    /// Something is not as it must be: most likely the keys cannot be fetched
+    /// App access failed: most likely the keys cannot be fetched
     Internal(app_authz::Error),
     /// The system has no random bytes
     NoRandomness,

@@ -1,4 +1,4 @@
-//! Errors, and the one place where each becomes a status, a class and words
+//! Errors, and the one place where each becomes a status, a class and a message
 //!
 //! Each crate has its own error type and knows nothing of HTTP. A client gets deliberately less
 //! than the log: a stable sentence and class, never fetched content, a token, a document or an
@@ -57,7 +57,7 @@ pub(crate) enum Error {
     Panicked,
 }
 
-/// An error of a body or a store, of whatever type
+/// An error of a body or a store, with its original type erased
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
 impl Error {

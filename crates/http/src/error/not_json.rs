@@ -3,8 +3,8 @@ use serde_json::error::Category;
 
 /// A body that is not JSON of the expected shape
 ///
-/// Errors of `serde_json` quote the value they stumble over, which may be a signature, so
-/// only their kind and place are kept.
+/// Errors of `serde_json` quote the offending value, which may be a signature, so only their kind
+/// and place are kept.
 #[derive(Debug)]
 pub(crate) struct NotJson {
     kind: Kind,
@@ -26,8 +26,8 @@ enum Kind {
 impl NotJson {
     /// Explains why `bytes` are not a `T`
     ///
-    /// Reads them once more, with a record of the place, which would be too dear to keep
-    /// for bodies that are right.
+    /// Parses them a second time and records the place, which would be too expensive for valid
+    /// bodies.
     pub(crate) fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Self {
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
         let explained = serde_path_to_error::deserialize::<_, T>(&mut deserializer);
@@ -42,7 +42,7 @@ impl NotJson {
             Category::Data => Kind::WrongType,
             Category::Eof => Kind::EndsEarly,
         };
-        // Where the text itself is broken the place says more than the field.
+        // If the text is not JSON at all, its line and column say more than the field.
         let field = match kind {
             Kind::WrongType => path.unwrap_or_default(),
             Kind::Twice => twice.map(|(field, _)| field.to_owned()).unwrap_or_default(),

@@ -2,9 +2,8 @@ use std::fmt::Write;
 
 /// `text` in double quotes, escaped as Go's `%q` verb does
 ///
-/// Clients match on the messages of the reference, which is written in Go: quotes,
-/// backslashes and whatever does not print are escaped, everything else stands as
-/// it is. Source: <https://pkg.go.dev/strconv#Quote>.
+/// Clients match on the messages of the reference, which is written in Go. Quotes, backslashes
+/// and characters that are not printable are escaped. Source: <https://pkg.go.dev/strconv#Quote>.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -37,10 +36,9 @@ pub(crate) fn quote(text: &str) -> String {
 
 /// Whether Go would print `c` as it is
 ///
-/// The standard library keeps the same table, behind `escape_debug`. That also
-/// escapes combining marks where they have nothing to combine with, so `c` is
-/// asked about behind a letter. An apostrophe is the one character that only
-/// `escape_debug` escapes, and only in a `char`.
+/// `escape_debug` of the standard library uses the same table, but also escapes a combining mark
+/// at the start of a text, so `c` is checked after a letter. An apostrophe is the one character
+/// that only `escape_debug` escapes, and only in a `char`.
 fn is_printable(c: char) -> bool {
     let mut text = [0; 8];
     let mut buffer = String::from("a");

@@ -13,7 +13,7 @@ use crate::reply::{Page, Preflight, Problem, Reply};
 /// An answer to a visit instead of the app
 #[derive(Debug)]
 pub(crate) enum Rejection {
-    /// The request is not sound: another server wrote it
+    /// The request is malformed: another server wrote it
     InvalidRequest(app_authz::Error),
     /// The store fails
     Directory(store::Error),
@@ -27,7 +27,7 @@ pub(crate) enum Rejection {
     TerminalSignIn,
     /// The visitor has to sign in at this address
     SignIn(HttpUrl),
-    /// The visitor has to sign in, and there is no address to return to
+    /// The visitor has to sign in, and no address to return to is known
     NoReturn(app_authz::Error),
     /// The visitor has to sign in, and the requested path leads out of the app
     UnsafePath,
@@ -195,7 +195,7 @@ impl Rejection {
 
     /// The reply to the visitor: a page or a redirect if `html`, otherwise JSON
     ///
-    /// The control plane's clients know some of these replies as JSON, whatever they accept.
+    /// The control plane's clients expect some of these replies as JSON, regardless of `Accept`.
     pub(crate) fn into_reply(self, html: bool) -> Reply {
         let warnings = match &self {
             Self::Preflight(preflight) => return Reply::preflight(preflight.clone()),

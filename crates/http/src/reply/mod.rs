@@ -1,7 +1,7 @@
 //! Answers: JSON, pages, redirects and descriptions of problems
 //!
-//! The lowest floor of the crate. Everything above it makes one of these values; nothing here
-//! knows why.
+//! The lowest module of the crate: all others build their answers from these values, and it uses
+//! none of them.
 
 mod page;
 mod preflight;
@@ -61,5 +61,5 @@ pub(crate) fn empty(status: StatusCode, name: HeaderName, value: HeaderValue) ->
 pub(crate) const CHALLENGE: HeaderValue =
     HeaderValue::from_static("Bearer realm=\"coder\", error=\"invalid_token\"");
 
-/// Seconds after which a client may ask again that was answered with status 503
+/// The seconds after which a client may repeat a request that was answered with status 503
 pub(crate) const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");

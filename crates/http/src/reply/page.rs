@@ -1,7 +1,7 @@
-//! What a visitor of an app sees instead of it
+//! Pages that a visitor sees instead of an app
 //!
-//! One small document without script and without anything from elsewhere. Every text in
-//! it is escaped, whoever wrote it.
+//! A page is one small document without scripts and without resources from other places. Every
+//! text in it is escaped, regardless of its source.
 
 use std::fmt::{self, Write};
 
@@ -18,10 +18,10 @@ pub(crate) struct Page {
     pub(crate) status: u16,
     pub(crate) title: String,
     pub(crate) text: String,
-    /// What an operator could change
+    /// Hints for the operator
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) warnings: Vec<String>,
-    /// Whether trying once more may help
+    /// Whether the page offers to repeat the request
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) retry: bool,
 }
@@ -80,12 +80,12 @@ pub(super) fn document(
     let mut response = content(status, "text/html; charset=utf-8", html);
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    // Not `no-referrer`, under which browsers do not say where a form is from either.
+    // Not `no-referrer`: browsers would then leave out the origin of a submitted form too.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
 }
 
-/// A text that can stand in an element or a quoted attribute
+/// Displays a text escaped for an element or a quoted attribute
 pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -104,10 +104,10 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Kept in a file of its own, whose exact bytes the policy names
+/// In a separate file, since the policy contains the digest of its exact bytes
 const STYLE: &str = include_str!("page.css");
 
-/// The one style above, and nothing else from anywhere
+/// Allows the style above and no other resource
 macro_rules! policy {
     ($more:literal) => {
         concat!(
@@ -118,10 +118,10 @@ macro_rules! policy {
     };
 }
 
-/// Framing is not forbidden: apps are embedded, and a blank frame explains nothing
+/// Allows framing: apps are embedded in other pages, and a blank frame would explain nothing
 const POLICY: &str = policy!("form-action 'none'");
 
-/// Where a form leads is not said, as browsers would hold every redirect behind it to that
+/// Without `form-action`, which browsers apply to redirects after the form is submitted too
 pub(super) const FORM_POLICY: &str = policy!("frame-ancestors 'none'");
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_policy_names_the_style() {
+    fn the_policy_contains_the_digest_of_the_style() {
         let digest = ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes());
         let hash = openssl::base64::encode_block(digest.as_ref());
         for policy in [POLICY, FORM_POLICY] {

@@ -5,19 +5,20 @@ use http::header::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A browser's question, on behalf of a page, whether it may ask
+/// A browser's preflight request: may a page make this request?
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Preflight {
     origin: String,
     method: String,
-    /// The names as they were sent; empty if there are none
+    /// The names of headers as they were sent; empty if none were
     headers: String,
 }
 
 impl Preflight {
-    /// What a page of `origin` wants to ask; nothing if that is not said, or is more than
-    /// any page asks
+    /// Reads the preflight request of a page of `origin`
+    ///
+    /// Returns `None` if the headers do not form one, or exceed the limits.
     pub(crate) fn of(origin: &str, headers: &HeaderMap) -> Option<Self> {
         let method = single(headers, &ACCESS_CONTROL_REQUEST_METHOD)?;
         let names = match headers.contains_key(ACCESS_CONTROL_REQUEST_HEADERS) {
@@ -35,7 +36,7 @@ impl Preflight {
         })
     }
 
-    /// Answers that the page may ask just that
+    /// Adds headers that allow exactly this request
     pub(crate) fn allow(&self, headers: &mut HeaderMap) {
         for (name, value) in [
             (ACCESS_CONTROL_ALLOW_ORIGIN, &*self.origin),
@@ -52,30 +53,30 @@ impl Preflight {
     }
 }
 
-/// The value of a header that is there once
+/// The value of a header that occurs exactly once
 pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next().filter(|_| values.next().is_none())?;
     value.to_str().ok()
 }
 
-/// Whether it is a token (RFC 9110, section 5.6.2), as methods and names of headers are
+/// Whether the text is a token (RFC 9110, section 5.6.2), as methods and header names are
 fn is_token(text: &str) -> bool {
     let is_sign = |byte: &u8| b"!#$%&'*+-.^_`|~".contains(byte);
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_sign(&byte))
 }
 
-/// Longer than any method in use
+/// In bytes; longer than any method in use
 const MAX_METHOD: usize = 32;
 
-/// Some dozens of names
+/// In bytes, which is enough for dozens of names
 const MAX_NAMES: usize = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn asked(method: &str, names: &str) -> Option<Preflight> {
+    fn preflight(method: &str, names: &str) -> Option<Preflight> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_str(method).unwrap());
         if !names.is_empty() {
@@ -85,18 +86,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_is_allowed_and_no_more() {
+    fn exactly_what_is_requested_is_allowed() {
         let mut headers = HeaderMap::new();
-        asked("PUT", "x-a, content-type").unwrap().allow(&mut headers);
+        preflight("PUT", "x-a, content-type").unwrap().allow(&mut headers);
         assert_eq!(headers[ACCESS_CONTROL_ALLOW_METHODS], "PUT");
         assert_eq!(headers[ACCESS_CONTROL_ALLOW_HEADERS], "x-a, content-type");
         let mut headers = HeaderMap::new();
-        asked("GET", "").unwrap().allow(&mut headers);
+        preflight("GET", "").unwrap().allow(&mut headers);
         assert!(!headers.contains_key(ACCESS_CONTROL_ALLOW_HEADERS));
     }
 
     #[test]
-    fn what_no_browser_asks_is_no_preflight() {
+    fn headers_that_no_browser_sends_are_not_a_preflight() {
         let long = "x".repeat(MAX_NAMES + 1);
         for (method, names) in [
             ("", ""),
@@ -108,7 +109,7 @@ mod tests {
             ("GET", "x\ta:"),
             ("GET", &long),
         ] {
-            assert_eq!(asked(method, names), None, "{method} {names}");
+            assert_eq!(preflight(method, names), None, "{method} {names}");
         }
         assert_eq!(Preflight::of("https://a.example", &HeaderMap::new()), None);
     }

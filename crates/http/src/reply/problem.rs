@@ -19,7 +19,7 @@ pub(crate) struct Problem<'a> {
     pub(crate) message: Cow<'a, str>,
     /// What the client can do, or what was expected; the text of a page
     pub(crate) detail: Cow<'a, str>,
-    /// What only the log says; the detail if it says no more
+    /// The text that only the log gets; `None` if the log gets the detail
     cause: Option<String>,
     /// Whether the same request may succeed when it is repeated
     pub(crate) retry: bool,
@@ -51,7 +51,7 @@ impl<'a> Problem<'a> {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, class, message, SEE_LOG)
     }
 
-    /// The same, with what only the log says
+    /// The same, with a text that only the log gets
     pub(crate) fn cause(self, cause: String) -> Self {
         Self { cause: Some(cause), ..self }
     }
@@ -82,7 +82,7 @@ impl<'a> Problem<'a> {
         self.cause.as_deref().unwrap_or(&self.detail)
     }
 
-    /// What the log says beyond the class, if that is more than the client gets
+    /// What the log says beyond the class, if it differs from what the client gets
     pub(crate) fn only_logged(&self) -> Option<&str> {
         self.cause.as_deref()
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{CHALLENGE, Page, Preflight, Problem, RETRY_AFTER_SECONDS, Response, json};
 
-/// The answer to a visitor who does not reach the app, or not yet
+/// The answer to a visitor in place of the app
 ///
 /// It can travel in a header: nginx receives it with its check and fetches the answer afterwards.
 #[derive(Clone, Serialize, Deserialize)]

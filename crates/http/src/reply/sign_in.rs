@@ -3,12 +3,12 @@ use http::StatusCode;
 use super::Response;
 use super::page::{Escaped, FORM_POLICY, document};
 
-/// Where somebody without a session shows a token
+/// The page with a form for a session token
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SignInPage<'a> {
-    /// Why somebody is here
+    /// Why the visitor has to sign in, or why it failed
     pub(crate) message: Option<&'a str>,
-    /// The path to go back to
+    /// The path to return to
     pub(crate) back: &'a str,
 }
 
@@ -32,7 +32,7 @@ impl SignInPage<'_> {
     }
 }
 
-/// What somebody with a session sees who came from nowhere
+/// The page that greets a signed-in visitor who is not on the way to an app
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SignedInPage<'a> {
     pub(crate) username: &'a str,

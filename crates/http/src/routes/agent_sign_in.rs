@@ -1,7 +1,7 @@
 //! An instance proves its identity and receives the session token of its one agent
 //!
-//! A proof that does not verify never reaches the store. A verified one costs exactly one
-//! question, and a second one only to explain to the log why an Azure instance was not found.
+//! A proof that does not verify never reaches the store. A verified one costs one query. A second
+//! query is made only to log why an Azure instance was not found.
 
 use agent_auth::{Candidate, Denial, ProvenInstance, select};
 use http::StatusCode;

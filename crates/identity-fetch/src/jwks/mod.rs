@@ -25,29 +25,28 @@ use crate::error::chain;
 
 /// Google's keys: fetched when a proof first needs them, then kept fresh while used
 ///
-/// A set is fetched anew in the background when four fifths of the time that its
-/// `max-age` allows have passed, if anybody asked for a key since. Meanwhile, and when
-/// that fails, the old set answers, for [24 hours](Self::USABLE) after it was fetched
-/// and no longer. A key that is not in the set makes a fetch as well, but none within a
-/// minute of the last one, whatever its cause and however many keys are asked for.
+/// A set is refreshed in the background after four fifths of its `max-age`, if a key was looked
+/// up since the last refresh. The old set is used in the meantime, and if the refresh fails, until
+/// it is [24 hours](Self::USABLE) old. A key that is not in the set also causes a fetch, but not
+/// within a minute of the last one.
 ///
-/// There is never more than one fetch under way: whoever needs its outcome waits for
-/// that one, five seconds at most. A key that is in the set never waits.
+/// At most one fetch is under way. All callers that need its outcome wait for it, for at most five
+/// seconds. A key that is in the set is returned without waiting.
 #[derive(Debug)]
 pub struct KeyCache {
     shared: Arc<Shared>,
-    /// Started with the first need
+    /// The background task, which the first fetch starts
     refresher: OnceLock<AbortHandle>,
 }
 
 impl KeyCache {
-    /// For how long after its fetch a set answers when no newer one can be had
+    /// How long after its fetch a set is used if it cannot be refreshed
     pub const USABLE: Duration = Duration::from_hours(24);
 
-    /// Keys from `url`, of which none is fetched yet
+    /// Creates an empty cache for the keys at `url`
     ///
-    /// `clock` dates what is fetched; it is the clock that `now` of
-    /// [`find_key`](FindKey::find_key) is read from.
+    /// `clock` dates the fetched sets. It must be the clock from which callers read the `now` of
+    /// [`find_key`](FindKey::find_key).
     #[must_use]
     pub fn fetching(url: KeyUrl, network: Arc<dyn Network>, clock: Clock) -> Self {
         Self {
@@ -63,7 +62,7 @@ impl KeyCache {
         }
     }
 
-    /// What happened so far
+    /// Counts since the cache was created
     #[must_use]
     pub fn counts(&self) -> KeyCounts {
         let set = self.shared.set.load();
@@ -100,32 +99,32 @@ impl FindKey for KeyCache {
         }
         if let Some(attempt) = self.begin_fetch(Need::Answer) {
             let mut attempts = self.shared.attempts.subscribe();
-            // Fails only without a sender, and this borrows the one there is.
+            // Fails only if the sender is dropped, and `self` owns the sender.
             let _ = attempts.wait_for(|attempts| attempts.ended() >= attempt).await;
         }
-        // Looked up again even if there was no fetch to wait for: one may have ended
-        // since the first look.
+        // Looked up again even without a fetch to wait for: one may have ended since the first
+        // lookup.
         let set = self.shared.set.load();
         let set = set.as_ref().filter(|set| set.is_usable(now)).ok_or(Unavailable)?;
         match set.keys.get(kid) {
             Some(key) => Ok(Some(key.clone())),
             None if set.is_fresh(now) => Ok(None),
-            // Google may have published that key since.
+            // Google may have published that key since the set was fetched.
             None => Err(Unavailable),
         }
     }
 }
 
-/// What a [`KeyCache`] did so far, for metrics
+/// Counts of a [`KeyCache`], for metrics
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyCounts {
-    /// Keys at hand, stale ones included
+    /// The number of keys in the current set, even if it is stale
     pub keys: usize,
-    /// When they were fetched, if they were
+    /// When the current set was fetched, if there is one
     pub fetched: Option<SystemTime>,
-    /// Fetches that are over
+    /// Fetches that have ended
     pub fetches: u64,
-    /// Those that brought no usable set
+    /// Fetches that failed
     pub failures: u64,
 }
 
@@ -137,21 +136,21 @@ impl Drop for KeyCache {
     }
 }
 
-/// What those who look for keys share with the task that fetches them
+/// The state that lookups share with the background task
 struct Shared {
     url: KeyUrl,
     fetcher: Fetcher,
     clock: Clock,
     set: ArcSwapOption<Set>,
-    /// Whether a key was asked for since the last refresh
+    /// Whether a key was looked up since the last refresh
     used: AtomicBool,
     attempts: watch::Sender<Attempts>,
 }
 
 impl Shared {
-    /// Begins a fetch if none is under way and it is not too early for one
+    /// Begins a fetch unless one is under way or it is too early
     ///
-    /// The number of the fetch to wait for, begun here or before, if there is one.
+    /// Returns the number of the fetch to wait for, if one is under way.
     fn begin_fetch(&self, need: Need) -> Option<u64> {
         let mut under_way = None;
         self.attempts.send_if_modified(|attempts| {
@@ -163,15 +162,16 @@ impl Shared {
     }
 
     async fn fetch(&self) -> Result<Set, KeysError> {
-        // Dated before it is asked for, so that it never counts for too long.
+        // The time before the request, so that the set is never taken for newer than it is.
         let fetched = (self.clock)();
         let answer = self.fetcher.get(self.url.as_uri(), Jwks::MAX_BYTES).await?;
         let keys = Jwks::parse(&answer.body)?;
-        let lifetime = answer.lifetime.unwrap_or(USUAL).clamp(SHORTEST, LONGEST);
+        let lifetime =
+            answer.lifetime.unwrap_or(DEFAULT_LIFETIME).clamp(MIN_LIFETIME, MAX_LIFETIME);
         Ok(Set { keys, fetched, lifetime })
     }
 
-    /// Takes the outcome of the fetch under way, and tells whoever waits for it
+    /// Stores the outcome of the fetch under way and wakes the callers that wait for it
     fn end_fetch(&self, outcome: Result<Set, KeysError>) {
         let refresh_in = match outcome {
             Ok(set) => {
@@ -203,12 +203,12 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// Makes the fetches that are begun, and begins the ones that are due
+/// Runs fetches: those that lookups begin, and refreshes when they are due
 ///
-/// The only place that fetches, so there are no two at a time.
+/// Only this task fetches, so at most one fetch is under way.
 async fn keep_fresh(shared: Arc<Shared>) {
     let mut attempts = shared.attempts.subscribe();
-    // Nobody asked since the last refresh: the next need begins the next one.
+    // If no key was looked up since the last refresh, the next lookup begins the next fetch.
     let mut idle = false;
     loop {
         let due = attempts.borrow_and_update().due();
@@ -217,7 +217,7 @@ async fn keep_fresh(shared: Arc<Shared>) {
                 if !begun {
                     return;
                 }
-                // A panic is one failed attempt: those who wait must be told.
+                // A panic counts as a failure, so that callers do not wait for ever.
                 let fetched = AssertUnwindSafe(shared.fetch()).catch_unwind().await;
                 shared.end_fetch(fetched.unwrap_or(Err(KeysError::Panicked)));
                 idle = false;
@@ -240,7 +240,7 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// Keys, and how long they count
+/// Fetched keys and their lifetime
 struct Set {
     keys: Jwks,
     fetched: SystemTime,
@@ -248,7 +248,7 @@ struct Set {
 }
 
 impl Set {
-    /// Zero if the clock was set back since
+    /// The time since the fetch; zero if the clock was set back
     fn age(&self, now: SystemTime) -> Duration {
         now.duration_since(self.fetched).unwrap_or_default()
     }
@@ -272,18 +272,18 @@ impl Set {
 
 #[derive(Debug, Error)]
 enum KeysError {
-    #[error("they do not arrive")]
+    #[error("the fetch failed")]
     Fetch(#[from] FetchError),
-    #[error("what arrives is no key set")]
+    #[error("the answer is not a key set")]
     Malformed(#[from] identity_verify::Error),
-    #[error("reading them panicked")]
+    #[error("reading the keys panicked")]
     Panicked,
 }
 
-/// Bounds on what the answer's headers say: an answer that says not to keep it must not
-/// cause a fetch for every proof, and one that says for ever must not
-const SHORTEST: Duration = Duration::from_mins(1);
-const LONGEST: Duration = KeyCache::USABLE;
+/// Bounds of the lifetime in the headers: an answer that forbids caching must not cause a fetch
+/// for every proof, and a long lifetime must not keep withdrawn keys in use
+const MIN_LIFETIME: Duration = Duration::from_mins(1);
+const MAX_LIFETIME: Duration = KeyCache::USABLE;
 
-/// If the answer does not say
-const USUAL: Duration = Duration::from_hours(1);
+/// The lifetime if the headers do not say
+const DEFAULT_LIFETIME: Duration = Duration::from_hours(1);

@@ -6,16 +6,16 @@ use hyper::Uri;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Where Google's key set, or a mirror of it, is fetched
+/// The URL of Google's key set, or of a mirror
 ///
-/// An `https` URL. `http` is accepted from this very machine only: whoever can answer
-/// in its place can sign in as any machine.
+/// An `https` URL, or an `http` URL of this machine's loopback: an attacker who can replace the
+/// keys can sign in as any machine.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyUrl(Uri);
 
 impl KeyUrl {
-    /// Where Google publishes it
+    /// The URL at which Google publishes the key set
     /// (<https://developers.google.com/identity/openid-connect/openid-connect>)
     pub const GOOGLE: &str = "https://www.googleapis.com/oauth2/v3/certs";
 
@@ -70,17 +70,17 @@ impl TryFrom<String> for KeyUrl {
     }
 }
 
-/// Why a text is no URL to fetch keys from
+/// Why a text is not a URL to fetch keys from
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyUrlError {
-    /// No host in it
+    /// The text is not a URL with a host
     #[error("not a URL with a host")]
     NotAUrl,
-    /// Anyone on the way could answer
+    /// The scheme is `http`, and an attacker on the network could answer
     #[error("keys are fetched over https only, or over http from this machine")]
     NotHttps,
-    /// A user or password in it would end up in logs
+    /// The URL contains a user or password, which would end up in logs
     #[error("a URL of keys has no user or password")]
     User,
 }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_come_over_https_or_from_this_machine() {
+    fn only_https_or_loopback_urls_are_accepted() {
         for text in [
             KeyUrl::GOOGLE,
             "https://mirror.example:8443/google/certs?v=3",

@@ -10,7 +10,7 @@ use crate::world::{Reply, World};
 
 const LIMIT: usize = 1000;
 
-/// A world in which `site.test` answers like that
+/// A world in which `site.test` gives that answer
 fn site(answer: Reply) -> World {
     let world = World::default();
     world.host("site.test", "1.1.1.1", move |_| answer.clone());
@@ -26,7 +26,7 @@ async fn get_from(answer: Reply) -> Result<Fetched, FetchError> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_fetched_whole() {
+async fn a_complete_answer_is_fetched() {
     let body = vec![b'x'; LIMIT];
     let world = site(Reply::with("200 OK", "Cache-Control: max-age=60\r\nAge: 9\r\n", &body));
     let fetched = get(&world, "http://site.test/a%20b?c=d").await.unwrap();
@@ -64,7 +64,7 @@ async fn only_status_200_is_an_answer() {
 async fn a_body_that_is_too_large_is_not_read_to_its_end() {
     for answer in [
         Reply::ok(vec![b'x'; LIMIT + 1]),
-        // Says that it is large, and then does not bother.
+        // Declares a large body and sends none.
         Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n".to_vec()),
         Reply::Endless,
     ] {
@@ -74,7 +74,7 @@ async fn a_body_that_is_too_large_is_not_read_to_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_whole_answer_is_none() {
+async fn an_incomplete_or_malformed_answer_is_an_error() {
     let endless_head = [&b"HTTP/1.1 200 OK\r\nx: "[..], &[b'x'; 100 << 10]].concat();
     let many_headers = ["HTTP/1.1 200 OK\r\n", &"x: y\r\n".repeat(65), "\r\n"].concat();
     for bytes in [
@@ -92,7 +92,7 @@ async fn what_is_no_whole_answer_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_answer_is_given_up_after_five_seconds() {
+async fn a_slow_answer_times_out_after_five_seconds() {
     let slow = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_vec();
     for answer in [Reply::Silence, Reply::Slow(slow)] {
         let started = Instant::now();
@@ -103,7 +103,7 @@ async fn a_slow_answer_is_given_up_after_five_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_changes_its_mind_leads_nowhere_private() {
+async fn a_name_that_resolves_differently_the_second_time_does_not_reach_private_addresses() {
     let world = World::default();
     world.name("site.test", &[&["10.0.0.1"], &["1.1.1.1"], &["169.254.169.254"]]);
     for address in ["10.0.0.1", "1.1.1.1", "169.254.169.254"] {
@@ -119,7 +119,7 @@ async fn a_name_that_changes_its_mind_leads_nowhere_private() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn private_addresses_beside_public_ones_are_passed_over() {
+async fn private_addresses_beside_public_ones_are_skipped() {
     let world = World::default();
     world.name("site.test", &[&["127.0.0.1", "::1", "1.1.1.1", "::ffff:10.0.0.1", "1.0.0.1"]]);
     world.serve("127.0.0.1", |_| Reply::ok("secret"));
@@ -130,7 +130,7 @@ async fn private_addresses_beside_public_ones_are_passed_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn addresses_in_place_of_names_are_judged_alike() {
+async fn addresses_in_place_of_names_are_checked_in_the_same_way() {
     let world = World::default();
     for address in ["127.0.0.1", "::1", "1.1.1.1", "2606:4700::1"] {
         world.serve(address, |_| Reply::ok("hi"));
@@ -146,7 +146,7 @@ async fn addresses_in_place_of_names_are_judged_alike() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_url_of_the_web_is_not_fetched() {
+async fn only_http_and_https_urls_are_fetched() {
     let world = site(Reply::ok("hi"));
     for url in [
         "/x",
@@ -170,7 +170,7 @@ async fn what_is_no_url_of_the_web_is_not_fetched() {
 
 /// Over real sockets and the machine's resolver
 #[tokio::test]
-async fn a_server_on_loopback_is_reached_only_where_the_operator_wrote_the_url() {
+async fn a_server_on_loopback_is_reached_only_if_the_operator_wrote_the_url() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = tokio::spawn(async move {

@@ -16,14 +16,14 @@ const NOW: &str = "2026-11-21T00:00:00Z";
 const MICROSOFT: &str = "www.microsoft.com";
 const DIGICERT: &str = "cacerts.digicert.com";
 
-/// As small as something that could be a certificate is
+/// The smallest answer that could be a certificate
 const DER: [u8; 4] = [0x30, 2, 5, 0];
 
 fn fetcher(world: &World) -> IssuerFetcher {
     IssuerFetcher::new(world.network())
 }
 
-/// A world in which DigiCert's host answers everything like that
+/// A world in which DigiCert's host answers all requests with `answer`
 fn digicert(answer: impl Fn(&str) -> Reply + Send + Sync + 'static) -> (World, IssuerFetcher) {
     let world = World::default();
     world.host(DIGICERT, "1.1.1.1", answer);
@@ -81,7 +81,7 @@ impl Azure {
 async fn a_refused_url_does_not_hide_the_next() {
     let azure = Azure::new();
     let world = World::default();
-    // Its name leads into the private network, by accident or on purpose.
+    // The host name resolves to a private address.
     world.host(MICROSOFT, "10.0.0.1", |_| Reply::ok("secret"));
     let der = azure.intermediate.der();
     world.host(DIGICERT, "1.1.1.1", move |_| Reply::ok(&der));
@@ -101,7 +101,7 @@ async fn a_refused_url_does_not_hide_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proof_whose_issuer_cannot_be_had_is_refused() {
+async fn a_proof_whose_issuer_cannot_be_fetched_is_refused() {
     let azure = Azure::new();
     let (_, fetcher) = digicert(|_| Reply::status("404 Not Found"));
     let proof = azure.proof(&["http://cacerts.digicert.com/ca.crt"]);
@@ -110,7 +110,7 @@ async fn a_proof_whose_issuer_cannot_be_had_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_changes_its_mind_is_never_followed_into_the_private_network() {
+async fn a_name_that_resolves_differently_the_second_time_does_not_reach_the_private_network() {
     let world = World::default();
     world.name(DIGICERT, &[&["192.168.0.1"], &["1.1.1.1"], &["127.0.0.1", "169.254.169.254"]]);
     for address in ["192.168.0.1", "1.1.1.1", "127.0.0.1", "169.254.169.254"] {
@@ -124,7 +124,7 @@ async fn a_name_that_changes_its_mind_is_never_followed_into_the_private_network
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_small_certificate_of_that_very_url_is_none() {
+async fn only_a_small_certificate_from_exactly_that_url_is_accepted() {
     let large = [&[0x30, 0x83, 1, 0, 0][..], &vec![0; 1 << 16]].concat();
     for answer in [
         Reply::status("500 Internal"),
@@ -193,7 +193,7 @@ async fn certificates_are_kept_for_a_day_and_failures_for_five_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_certificate_outlives_the_site_it_came_from() {
+async fn a_certificate_is_kept_after_its_site_is_gone() {
     let (world, fetcher) = digicert(|_| Reply::ok(DER));
     assert!(fetch(&fetcher, "a").await.is_some());
     world.serve("1.1.1.1", |_| Reply::status("500 Internal"));
@@ -206,7 +206,7 @@ async fn a_certificate_outlives_the_site_it_came_from() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn twenty_fetches_begin_in_a_minute_whatever_the_urls() {
+async fn at_most_twenty_fetches_begin_in_a_minute_across_all_urls() {
     let (world, fetcher) = digicert(|_| Reply::ok(DER));
     for second in 0..300 {
         for n in 0..5 {
@@ -217,13 +217,13 @@ async fn twenty_fetches_begin_in_a_minute_whatever_the_urls() {
     }
     assert_eq!(world.requests().len(), 100);
     assert_eq!(fetcher.counts().over_budget, 1_400);
-    // The last fetch was in second 243: what is known costs nothing.
+    // The last fetch was in second 243: a remembered answer does not need the budget.
     assert!(fetch(&fetcher, "243/4").await.is_some());
     assert_eq!(world.requests().len(), 100);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_remembered_is_bounded_and_failures_go_first() {
+async fn memory_is_bounded_and_failures_are_removed_first() {
     let (world, fetcher) = digicert(|path| match path {
         path if path.starts_with("/good") => Reply::ok(DER),
         _ => Reply::status("404 Not Found"),
@@ -231,7 +231,7 @@ async fn what_is_remembered_is_bounded_and_failures_go_first() {
     for n in 0..10 {
         fetch(&fetcher, &format!("good{n}")).await;
     }
-    // An hour of nonsense: each of these failures would be remembered for minutes.
+    // An hour of failing URLs, each of which is remembered for minutes.
     for n in 0..1_200 {
         fetch(&fetcher, &format!("bad{n}")).await;
         seconds(3).await;
@@ -242,7 +242,7 @@ async fn what_is_remembered_is_bounded_and_failures_go_first() {
     }
     assert_eq!(world.requests().len(), requests);
 
-    // As many certificates push out what is not asked for.
+    // As many certificates replace the ones that are not used.
     for n in 10..150 {
         fetch(&fetcher, &format!("good{n}")).await;
         fetch(&fetcher, "good0").await;
@@ -259,9 +259,9 @@ async fn what_is_remembered_is_bounded_and_failures_go_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_goes_on_when_its_proof_is_given_up() {
+async fn a_fetch_continues_when_its_proof_is_abandoned() {
     let (world, fetcher) = digicert(|_| Reply::ok(DER));
-    // Polled once: long enough to begin, too short for an answer.
+    // Polled once, which begins the fetch but does not wait for the answer.
     let mut impatient = Box::pin(fetch(&fetcher, "a"));
     assert!((&mut impatient).now_or_never().is_none());
     drop(impatient);

@@ -16,7 +16,7 @@ use crate::world::{Reply, World};
 const START: &str = "2026-11-21T00:00:00Z";
 const HOUR: u64 = 3_600;
 
-/// Google's endpoint, and somebody who keeps its keys
+/// Google's endpoint, and a cache of its keys
 struct Google {
     world: World,
     cache: Arc<KeyCache>,
@@ -48,7 +48,7 @@ impl Google {
         (self.clock)()
     }
 
-    /// Whether the cache knows such a key
+    /// Whether the cache finds a key with this id
     async fn knows(&self, kid: &str) -> Result<bool, Unavailable> {
         Ok(self.cache.find_key(kid, self.now()).await?.is_some())
     }
@@ -58,7 +58,7 @@ impl Google {
     }
 }
 
-/// A key set of such ids, all of one key
+/// A key set with these ids, which all have the same key
 fn set(kids: &[&str]) -> String {
     static JWK: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| Cloud::generate().jwk());
     let with_id = |kid: &&str| {
@@ -103,7 +103,7 @@ async fn a_cold_stampede_from_several_threads_makes_one_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stampede_on_a_failing_endpoint_makes_one_fetch_and_nobody_hangs() {
+async fn a_stampede_on_a_failing_endpoint_makes_one_fetch_and_every_caller_returns() {
     for answer in [Reply::status("500 Internal"), Reply::Silence, Reply::Endless] {
         let google = Google::answering(answer);
         let started = Instant::now();
@@ -134,7 +134,7 @@ async fn a_flood_of_unknown_keys_makes_one_fetch_in_a_minute() {
         let kids: Vec<_> = (0..20).map(|n| format!("{second}-{n}")).collect();
         let answers = join_all(kids.iter().map(|kid| google.knows(kid))).await;
         assert!(answers.iter().all(|answer| *answer == Ok(false)));
-        // Half of the time the endpoint fails, which is no reason to ask more often.
+        // The endpoint fails half of the time, which must not cause more fetches.
         if second == 300 {
             google.now_answers(Reply::status("500 Internal"));
         }
@@ -167,21 +167,21 @@ async fn a_set_in_use_is_refreshed_before_it_expires() {
     assert_eq!(google.knows("a").await, Ok(true));
     seconds(1).await;
     for minute in 0..600 {
-        // Nobody waits but the first.
+        // Only the first lookup waits.
         let before = Instant::now();
         assert_eq!(google.knows("a").await, Ok(true));
         assert!(before.elapsed().is_zero());
         assert_eq!(google.fetches(), 1 + minute / 48, "in minute {minute}");
         seconds(60).await;
     }
-    // Nobody asks any more: one last refresh, for whoever asked after the one before.
+    // No more lookups: one last refresh follows, for those made after the previous one.
     let fetches = google.fetches();
     seconds(100 * HOUR).await;
     assert_eq!(google.fetches(), fetches + 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_rest_the_old_set_answers_while_a_new_one_is_fetched() {
+async fn after_a_pause_the_old_set_answers_while_a_new_one_is_fetched() {
     let google = Google::answering(Reply::kept(HOUR, set(&["old"])));
     google.knows("old").await.unwrap();
     // The last refresh is after 48 minutes.
@@ -209,7 +209,7 @@ async fn a_known_key_never_waits_for_a_refresh() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_set_answers_for_a_day_when_no_newer_one_can_be_had() {
+async fn an_old_set_answers_for_a_day_if_it_cannot_be_refreshed() {
     let google = Google::answering(Reply::kept(HOUR, set(&["a"])));
     google.knows("a").await.unwrap();
     let mut failures = [
@@ -226,7 +226,7 @@ async fn an_old_set_answers_for_a_day_when_no_newer_one_can_be_had() {
     for minute in 0..24 * 60 {
         google.now_answers(failures.next().unwrap());
         assert_eq!(google.knows("a").await, Ok(true), "in minute {minute}");
-        // Whether there is such a key by now cannot be told from an expired set.
+        // An expired set cannot show whether such a key exists by now.
         if minute == 59 {
             assert_eq!(google.knows("b").await, Ok(false));
         } else if minute == 66 {
@@ -242,11 +242,11 @@ async fn an_old_set_answers_for_a_day_when_no_newer_one_can_be_had() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn recovery_needs_no_one_to_ask() {
+async fn recovery_does_not_need_a_lookup() {
     let google = Google::answering(Reply::status("503 Unavailable"));
     assert_eq!(google.knows("a").await, Err(Unavailable));
     google.now_answers(Reply::ok(set(&["a"])));
-    // Refused at once, rather than let every proof wait or fetch.
+    // Rejected at once, so that proofs neither wait nor cause fetches.
     assert_eq!(google.knows("a").await, Err(Unavailable));
     assert_eq!(google.fetches(), 1);
     seconds(6).await;
@@ -257,7 +257,7 @@ async fn recovery_needs_no_one_to_ask() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_thin_out_while_an_endpoint_is_down() {
+async fn retries_become_rarer_while_an_endpoint_is_down() {
     let google = Google::answering(Reply::status("500 Internal"));
     let mut begun = Vec::new();
     for second in 0..1_000 {
@@ -267,16 +267,16 @@ async fn retries_thin_out_while_an_endpoint_is_down() {
         }
         seconds(1).await;
     }
-    // As retries are due, and then as often as an unknown key may cause one.
+    // At first when retries are due, then as often as an unknown key may cause a fetch.
     assert_eq!(begun[..5], [0, 5, 15, 35, 75]);
     assert!(begun[4..].windows(2).all(|pair| pair[1] - pair[0] == 60), "{begun:?}");
-    // A retry for whoever asked last, and then there is nobody to try for.
+    // One retry for the last lookup, and no further ones.
     seconds(100 * HOUR).await;
     assert!(google.fetches() <= begun.len() + 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_headers_say_is_bounded() {
+async fn the_lifetime_in_the_headers_is_bounded() {
     for (headers, refreshed_after) in [
         ("", 48 * 60),
         ("cache-control: max-age=0\r\n", 48),
@@ -306,7 +306,7 @@ async fn a_clock_that_is_set_back_or_forth_drops_no_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_gives_up_waiting_does_not_stop_the_fetch() {
+async fn dropping_a_lookup_does_not_stop_the_fetch() {
     let google = Google::answering(Reply::Silence);
     let impatient = tokio::time::timeout(Duration::from_secs(1), google.knows("a"));
     assert!(impatient.await.is_err());
@@ -318,7 +318,7 @@ async fn who_gives_up_waiting_does_not_stop_the_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_fetched_for_a_cache_that_is_gone() {
+async fn a_dropped_cache_fetches_nothing() {
     let Google { world, cache, clock, .. } = Google::answering(Reply::kept(60, set(&["a"])));
     cache.find_key("a", clock()).await.unwrap();
     drop(cache);

@@ -1,7 +1,7 @@
-//! What authd fetches from others, against servers that misbehave
+//! Fetches from servers that misbehave
 //!
-//! Names, addresses and servers are in memory, so that minutes and days pass at once
-//! and nothing but the code decides what happens.
+//! Names, addresses and servers are in memory and time is simulated, so days pass at once and the
+//! outcome does not depend on the network.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 

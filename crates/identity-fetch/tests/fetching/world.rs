@@ -60,15 +60,14 @@ impl Reply {
 }
 
 impl World {
-    /// Lets `host` have those addresses, the first at the first question and the last
-    /// from then on
+    /// Resolves `host` to each of `answers` in turn, and to the last one from then on
     pub(crate) fn name(&self, host: &str, answers: &[&[&str]]) {
         let parse = |answer: &&[&str]| answer.iter().map(|ip| ip.parse().unwrap()).collect();
         let answers = answers.iter().map(parse).collect();
         self.0.lock().unwrap().names.insert(host.to_owned(), answers);
     }
 
-    /// Puts a server at an address, in the place of whatever was there
+    /// Puts a server at an address, replacing any that was there
     pub(crate) fn serve(
         &self,
         address: &str,
@@ -114,7 +113,7 @@ impl World {
         let request = String::from_utf8(request).unwrap();
         let path = request.split(' ').nth(1).unwrap().to_owned();
         self.0.lock().unwrap().requests.push(request);
-        // Whoever asks may hang up at any time.
+        // The client may close the connection at any time.
         let _ = match server(&path) {
             Reply::Bytes(bytes) => stream.write_all(&bytes).await,
             Reply::Silence => std::future::pending().await,

@@ -4,14 +4,14 @@ use super::{add, create_enum, create_table, default, define, parts};
 use crate::Release;
 use crate::catalog::{Catalog, Column, Table};
 
-/// The statements that make the tables of one release those of another, newer or older
+/// The statements that migrate the tables of one release to those of another, newer or older
 ///
-/// Labels and enumerations stay when their time is over: no database takes them away.
+/// Obsolete labels and enumerations stay: a database cannot remove labels.
 pub(crate) fn upgrade(from: Release, to: Release) -> String {
     let catalog = Catalog::get();
     let mut sql = enums(from, to);
     let (old, new) = (parts(from), parts(to));
-    // Those added last may rest on those before.
+    // In reverse, since later parts may depend on earlier ones.
     for part in old.iter().rev().filter(|part| !new.contains(part)) {
         add(&mut sql, &part.drop);
     }
@@ -68,7 +68,7 @@ fn enums(from: Release, to: Release) -> String {
     sql
 }
 
-/// Adds and changes columns, and returns what takes those away that are no more
+/// Adds and changes columns, and returns the statements that drop obsolete ones
 fn columns(
     sql: &mut String,
     name: &str,
@@ -98,7 +98,7 @@ fn columns(
     gone.map(|column| change("DROP", &column.name)).collect()
 }
 
-/// What rows of before get in a column that has no default
+/// The value of existing rows in a new column without a default
 fn value(table: &str, column: &Column, to: Release) -> String {
     match (table, &*column.name) {
         ("api_keys", "scopes") => "ARRAY[scope]".to_owned(),
@@ -110,7 +110,7 @@ fn value(table: &str, column: &Column, to: Release) -> String {
     }
 }
 
-/// Gives each key the one scope that it had: no other scope has a label in older releases
+/// Sets the one scope of each key: older releases have no labels for other scopes
 fn keys(from: Release, to: Release) -> String {
     let catalog = Catalog::get();
     let has = |release| catalog.has_column("api_keys", "scope", release);

@@ -7,7 +7,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use thiserror::Error;
 
-/// More than any answer of authd
+/// In bytes; larger than any answer of authd
 const LARGEST_ANSWER: usize = 1024 * 1024;
 
 /// An HTTP/1.1 client without TLS that keeps connections open between requests
@@ -38,7 +38,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If no complete answer arrives. The status is not checked.
+    /// Fails if no complete answer arrives. The status is not checked.
     pub async fn get(&self, url: &str) -> Result<Answer, ClientError> {
         self.send(Method::GET, url, &[], Bytes::new()).await
     }
@@ -47,7 +47,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If no complete answer arrives. The status is not checked.
+    /// Fails if no complete answer arrives. The status is not checked.
     pub async fn post_json(
         &self,
         url: &str,
@@ -61,7 +61,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If no complete answer arrives. The status is not checked.
+    /// Fails if no complete answer arrives. The status is not checked.
     pub async fn send(
         &self,
         method: Method,
@@ -88,7 +88,7 @@ impl Default for Client {
     }
 }
 
-/// Why there is no complete answer
+/// Why a request did not get a complete answer
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ClientError {

@@ -9,10 +9,10 @@ use tokio::net::{TcpListener, TcpStream};
 /// A forward proxy: tunnels and the absolute form (RFC 9110, 9.3.6; RFC 9112, 3.2.2), and
 /// SOCKS 5 (RFC 1928)
 ///
-/// It resolves `coder.invalid` to this machine, which no resolver does.
+/// Resolves `coder.invalid` to this machine, unlike any DNS resolver.
 #[derive(Debug)]
 pub struct ForwardProxy {
-    /// Where it listens
+    /// The address on which the proxy listens
     pub address: SocketAddr,
     /// The first line of each request, and its `Proxy-Authorization`
     seen: Seen,

@@ -18,12 +18,12 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// TLS in front of a server, with a certificate that it issued itself
+/// A TLS proxy in front of a server, with a self-signed certificate
 #[derive(Debug)]
 pub struct TlsFront {
-    /// Where it listens
+    /// The address on which the proxy listens
     pub address: SocketAddr,
-    /// The file of its certificate in PEM
+    /// The file with the certificate in PEM
     pub ca_file: PathBuf,
 }
 

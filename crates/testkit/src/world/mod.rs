@@ -1,6 +1,6 @@
-//! A deployment as a control plane of some release keeps it, and what it answers
+//! A deployment as a control plane of a release stores it, and the answers of that release
 
-#![allow(clippy::unwrap_used)] // what is looked for was put there
+#![allow(clippy::unwrap_used)] // every lookup is for an entry that was added before
 
 mod people;
 mod questions;
@@ -20,28 +20,27 @@ use crate::{Database, Loan, Release, Rows};
 /// The rows of every table that authd reads, as the control plane of a release writes them,
 /// and questions to which that release's answers are known
 ///
-/// What a release knows nothing of is left out of the rows and of the questions: there
-/// is no access list before there were any.
+/// Rows and questions that a release does not support are left out, such as access lists in old
+/// releases.
 #[derive(Debug)]
 pub struct World {
     release: Release,
     now: DateTime<Utc>,
     fleet: Fleet,
     rows: Rows,
-    /// What bears a name: `alice`, `acme`, `alice/dev`, `alice/dev/main`
+    /// Ids by name: `alice`, `acme`, `alice/dev`, `alice/dev/main`
     ids: BTreeMap<String, Uuid>,
     /// Session tokens by the names that [`Visit::key`] uses, and those of proxies
     tokens: BTreeMap<String, String>,
 }
 
 impl World {
-    /// What the deployment is called in the audience of a key
+    /// The name of the deployment in the audience of a key
     pub const ACCESS_URL: &'static str = "https://authd.test";
 
-    /// The deployment on a release, as it stands at a time
+    /// The deployment on a release, as of `now`
     ///
-    /// Its agents have been heard of by then, its sessions are new, and its keys have
-    /// started.
+    /// At this time the agents are connected, the sessions are new, and the keys are valid.
     #[must_use]
     pub fn of(release: Release, now: SystemTime) -> Self {
         let mut world = Self {
@@ -63,7 +62,7 @@ impl World {
     ///
     /// # Panics
     ///
-    /// If they are not this release's, or hold such rows already.
+    /// Panics if the tables are of another release, or already hold such rows.
     pub async fn load(&self, database: &Database) {
         assert_eq!(database.release(), Some(self.release));
         let loaded = database.load(self.rows.clone()).await;
@@ -74,7 +73,7 @@ impl World {
     ///
     /// # Panics
     ///
-    /// If the release cannot hold them, which is a mistake.
+    /// Panics if the release cannot hold the rows, which is a bug.
     pub async fn database(&self) -> Loan {
         let lent = Database::lent(self.release, self.rows.clone()).await;
         lent.unwrap_or_else(|refusal| panic!("{}: {refusal}", self.release))
@@ -86,32 +85,32 @@ impl World {
         self.release
     }
 
-    /// The id of what bears the name: a user, an organization, a workspace as `alice/dev`,
+    /// The id of the entry with this name: a user, an organization, a workspace as `alice/dev`,
     /// an agent as `alice/dev/main`, a template's version or job as `job: …`
     ///
     /// # Panics
     ///
-    /// If nothing does.
+    /// Panics if the name is unknown.
     #[must_use]
     pub fn id(&self, name: &str) -> Uuid {
-        self.ids.get(name).copied().unwrap_or_else(|| panic!("nothing is called `{name}`"))
+        self.ids.get(name).copied().unwrap_or_else(|| panic!("the name `{name}` is unknown"))
     }
 
-    /// The session token that bears the name, as a request carries it
+    /// The session token with this name, as a request carries it
     ///
     /// # Panics
     ///
-    /// If none does.
+    /// Panics if the name is unknown.
     #[must_use]
     pub fn token(&self, name: &str) -> &str {
-        self.tokens.get(name).unwrap_or_else(|| panic!("no token is called `{name}`"))
+        self.tokens.get(name).unwrap_or_else(|| panic!("the token `{name}` is unknown"))
     }
 
     fn since(&self, release: Release) -> bool {
         self.release >= release
     }
 
-    /// Adds a session of a user under a name, with what is unusual about its row
+    /// Adds a session of a user under a name; `unusual` replaces columns of its row
     fn add_key(&mut self, name: &str, user: &str, unusual: Value) {
         let token = self.fleet.session(self.id(user));
         self.tokens.insert(name.to_owned(), token.reveal().to_owned());
@@ -138,7 +137,7 @@ impl World {
         self.add_settings();
         let ago = |days| json!(self.now - Duration::days(days));
         let mut keys = vec![
-            // The secret of a key that has ended is taken away, and its row stays.
+            // When a key expires its secret is deleted, and its row stays.
             ("workspace_apps_token", 1, Value::Null, ago(70), ago(39)),
             ("workspace_apps_token", 2, "2b".repeat(64).into(), ago(10), Value::Null),
             ("workspace_apps_api_key", 1, "1a".repeat(32).into(), ago(10), Value::Null),

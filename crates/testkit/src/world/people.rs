@@ -50,7 +50,7 @@ impl World {
         self.add_system_users();
 
         let acme = self.id("acme");
-        // Everyone is in it, and no row says so.
+        // Everyone is a member of this group, without a row.
         self.fleet.group("Everyone", acme, &[]);
         self.fleet.groups.last_mut().unwrap().id = acme;
         let friends = self.fleet.group("friends", acme, &[self.id("frank")]);
@@ -73,7 +73,7 @@ impl World {
         self.fleet.organization_members.iter_mut().find(|row| row.user_id == user).unwrap()
     }
 
-    /// The owner of workspaces that wait for theirs, and an account that is not a person
+    /// The owner of prebuilt workspaces, and an account that is not a person
     fn add_system_users(&mut self) {
         if self.since(Release::V2_22) {
             self.add_user("prebuilds", "acme");
@@ -89,10 +89,10 @@ impl World {
         }
     }
 
-    /// What the control plane keeps of providers
+    /// The users' links to identity providers
     fn add_links(&mut self) {
-        // Frank's provider's token has no end, Grace's has ended and cannot be renewed, and
-        // of Heidi's provider nothing is known.
+        // The provider token of Frank does not expire. That of Grace has expired and cannot be
+        // refreshed. Heidi does not have a link.
         let ended = json!(self.now - Duration::hours(1));
         for (user, expiry) in [("frank", json!("0001-01-01T00:00:00Z")), ("grace", ended)] {
             self.rows.add(
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    /// A custom role, and the roles that are rows since they are
+    /// A custom role, and the built-in roles that newer releases store as rows
     fn add_roles(&mut self) {
         let mut roles = vec![json!({
             "name": "app-opener", "display_name": "", "organization_id": self.id("acme"),
@@ -185,7 +185,7 @@ impl World {
         self.add_oauth2_keys();
     }
 
-    /// Sessions that another application was given
+    /// Sessions that were issued to another application
     fn add_oauth2_keys(&mut self) {
         let audiences = [
             ("alice, by app", Some(Value::Null)),
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// What the releases that know them say of organizations and accounts
+    /// Settings of organizations and accounts, in the releases that have them
     pub(super) fn add_settings(&mut self) {
         let (granting, robot) = (json!(self.id("granting")), self.ids.get("robot").copied());
         let defaults = self.since(Release::V2_35);

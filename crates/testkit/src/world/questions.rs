@@ -1,23 +1,23 @@
 use super::World;
 use crate::Release;
 
-/// A visit of an app or a terminal
+/// A visit to an app or a terminal
 #[derive(Clone, Copy, Debug)]
 pub struct Visit {
-    /// The name of the visitor's session token, see [`World::token`]; none for a stranger
+    /// The name of the visitor's session token, see [`World::token`]; `None` for a stranger
     pub key: Option<&'static str>,
-    /// Where to
+    /// The app or terminal
     pub target: Target,
     /// What authd answers
     pub answer: Answer,
-    /// What the release itself answers, where that is not the same
+    /// The answer of the release itself, if it differs
     pub reference: Option<Answer>,
 }
 
-/// Where a visit goes
+/// The target of a visit
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
-    /// `SLUG--AGENT--WORKSPACE--OWNER`, under a host of its own; a port for a slug
+    /// `SLUG--AGENT--WORKSPACE--OWNER`, on its own host; the slug may be a port
     App {
         /// The slug, or a port
         slug: &'static str,
@@ -28,18 +28,18 @@ pub enum Target {
         /// The workspace's owner
         owner: &'static str,
     },
-    /// The terminal of the agent of that name, see [`World::id`]
+    /// The terminal of the agent with this name, see [`World::id`]
     Terminal(&'static str),
 }
 
-/// What becomes of a visit
+/// The outcome of a visit
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It goes on
+    /// The visit is allowed
     Opens,
-    /// Signing in may help; a terminal cannot say so, and answers that there is nothing
+    /// The visitor has to sign in; a terminal answers as for [`NotFound`](Self::NotFound)
     SignIn,
-    /// There is nothing, or nothing for this visitor
+    /// The target does not exist, or not for this visitor
     NotFound,
     /// The workspace is stopped
     Stopped,
@@ -49,27 +49,27 @@ pub enum Answer {
     Inactive,
 }
 
-/// An agent that asks for its token with the proof of an instance
+/// A sign-in: an agent requests its token with the proof of an instance
 #[derive(Clone, Copy, Debug)]
 pub struct SignIn {
     /// The instance
     pub instance: &'static str,
-    /// The name that the agent gives
+    /// The agent name in the request
     pub agent_name: Option<&'static str>,
     /// What authd answers
     pub answer: SignedIn,
 }
 
-/// What becomes of a sign-in
+/// The outcome of a sign-in
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignedIn {
-    /// The token of the agent of that name, see [`World::id`]
+    /// The token of the agent with this name, see [`World::id`]
     Agent(&'static str),
-    /// No such instance
+    /// The instance is unknown
     NotFound,
-    /// The instance has no agent of the name
+    /// The instance does not have an agent with the name
     NoSuchName,
-    /// The instance has agents of these names, and none was given
+    /// The instance has agents with these names, and the request does not name one
     Ambiguous(&'static [&'static str]),
     /// The instance belongs to an earlier build
     Stale,
@@ -82,26 +82,26 @@ pub enum SignedIn {
 pub struct JobQuestion {
     /// The job's name, see [`World::id`]
     pub job: &'static str,
-    /// What it was started for
+    /// The purpose of the job
     pub origin: JobOf,
 }
 
-/// What a job was started for
+/// The purpose of a job
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobOf {
-    /// A build of the workspace of that name, see [`World::id`]
+    /// A build of the workspace with this name, see [`World::id`]
     Workspace(&'static str),
-    /// A version of the template, or a trial of one
+    /// A version of the template, or a dry run of one
     Template,
-    /// Nothing that is known
+    /// Unknown
     Nothing,
 }
 
 impl World {
     /// Sign-ins of agents, on every release
     ///
-    /// The answers are authd's: it leaves agents of earlier builds aside, which no release
-    /// did before it marked them as deleted.
+    /// The answers are those of authd. It ignores agents of earlier builds, as newer releases do
+    /// by marking them as deleted. Older releases did not ignore them.
     #[must_use]
     pub fn sign_ins(&self) -> Vec<SignIn> {
         let stale = match self.since(Release::July2026) {
@@ -128,12 +128,12 @@ impl World {
             ("i-import", None, SignedIn::NotFound),
             ("i-unknown", None, SignedIn::NotFound),
             ("I-DEV", None, SignedIn::NotFound),
-            // By the ids that Azure and Google give
+            // Ids in the form of Azure and Google
             ("02aab8a4-74ef-476e-8182-f6d2ba4166a6", None, SignedIn::Agent("alice/azure/main")),
             ("02aab8a4-74ef-476e-8182-f6d2ba4166a7", None, SignedIn::NotFound),
             ("8087716956832600000", Some("main"), SignedIn::Agent("alice/google/main")),
             ("8087716956832600001", None, SignedIn::NotFound),
-            // Neither a part of another agent nor one that is deleted signs in.
+            // Sub-agents and deleted agents cannot sign in.
             ("i-child", None, SignedIn::NotFound),
             ("i-gone", None, SignedIn::NotFound),
         ];
@@ -169,11 +169,11 @@ impl World {
         jobs.into_iter().map(|(job, origin)| JobQuestion { job, origin }).collect()
     }
 
-    /// Alice's apps of each level: open, for the signed in, for the organization, her own
+    /// Visits of users to Alice's apps of each sharing level
     fn visit_as_users(&self, visits: &mut Visits) {
         use Answer::{Inactive, NotFound, Opens, SignIn};
 
-        // Whether someone in no organization opens what is for everyone signed in.
+        // A user without an organization, and apps that are shared with all signed-in users.
         let outside = if self.since(Release::V2_28) { NotFound } else { Opens };
         for (key, answers) in [
             (None, [Opens, SignIn, SignIn, SignIn]),
@@ -185,10 +185,10 @@ impl World {
             (Some("judy"), [Opens, Opens, Opens, NotFound]),
             (Some("trent"), [Opens, Opens, Opens, NotFound]),
             (Some("peggy"), [Opens, Opens, Opens, Opens]),
-            // By their accounts
+            // Accounts that are not active
             (Some("dave"), [Inactive; 4]),
             (Some("erin"), [Inactive; 4]),
-            // By the links to their providers
+            // Links to identity providers
             (Some("frank"), [Opens, Opens, Opens, NotFound]),
             (Some("grace"), [Opens, SignIn, SignIn, SignIn]),
             (Some("heidi"), [Opens, SignIn, SignIn, SignIn]),
@@ -196,7 +196,7 @@ impl World {
         ] {
             visits.levels(key, "dev", "alice", answers);
         }
-        // Roles that are rows say what their holders do with their own workspaces.
+        // Roles that are stored as rows decide access to the holders' own workspaces.
         if self.since(Release::V2_30) {
             visits.levels(Some("wendy"), "dev", "wendy", [Opens, NotFound, NotFound, NotFound]);
         } else {
@@ -229,7 +229,7 @@ impl World {
             (None, "open", "main", "offline", Unreachable),
             (None, "closed", "main", "offline", SignIn),
             (Some("bob"), "closed", "main", "offline", NotFound),
-            // Nobody opens what is asleep, if it is not shared with everyone.
+            // Apps of dormant workspaces open only if they are shared with everyone.
             (alice, "closed", "main", "asleep", NotFound),
             (Some("root"), "closed", "main", "asleep", NotFound),
             (alice, "signed-in", "main", "asleep", Opens),
@@ -254,20 +254,20 @@ impl World {
         }
         let app = |slug, agent, owner| Target::App { slug, agent, workspace: "dev", owner };
         visits.ask(alice, app("open", "main", "ghost"), NotFound);
-        visits.ask(alice, app("open", "main", "nobody"), NotFound);
+        visits.ask(alice, app("open", "main", "unknown"), NotFound);
         visits.ask(alice, app("closed", "main", "ALICE"), Opens);
-        // The reference opens what is served elsewhere, and leaves the agent aside.
+        // The reference opens external apps without a look at the agent.
         visits.differ(alice, app("elsewhere", "main", "alice"), NotFound, Opens);
         visits.differ(alice, app("aside", "main", "alice"), NotFound, Opens);
     }
 
-    /// Sessions of Alice's with all kinds of limits
+    /// Alice's sessions with all kinds of limits
     fn visit_with_keys(&self, visits: &mut Visits) {
         use Answer::{NotFound, Opens, SignIn};
 
         let unknown = [Opens, SignIn, SignIn, SignIn];
         let limited = [Opens, NotFound, NotFound, NotFound];
-        // A session that is limited to ids never opens what is for everyone.
+        // A session that is limited to ids does not open apps that are shared with everyone.
         visits.levels(Some("alice, ended"), "dev", "alice", unknown);
         for key in ["alice, by token", "alice, apps", "alice, by app", "alice, by app for us"] {
             visits.levels(Some(key), "dev", "alice", [Opens; 4]);
@@ -313,7 +313,7 @@ impl World {
             visits.levels(Some(key), "shared", "bob", [Opens, Opens, Opens, listed]);
         }
         visits.levels(Some("judy"), "shared", "bob", [Opens, Opens, Opens, NotFound]);
-        // A list opens nothing to someone outside of the organization; it did once.
+        // An access list applies only to members of the organization, except in old releases.
         let app = |slug| Target::App { slug, agent: "main", workspace: "shared", owner: "bob" };
         for slug in ["team", "closed"] {
             match self.since(Release::V2_35) || !self.since(Release::V2_26) {
@@ -344,7 +344,7 @@ impl World {
         ] {
             visits.ask(key, Target::Terminal(agent), answer);
         }
-        // The reference signs tokens for agents that are gone, with which nothing is found.
+        // The reference signs tokens for deleted agents, which then open nothing.
         for agent in ["alice/dev past", "alice/removed/main"] {
             let (key, agent) = (Some("alice"), Target::Terminal(agent));
             match self.since(Release::July2026) {
@@ -376,7 +376,7 @@ impl Visits {
         self.0.push(Visit { key, target, answer, reference: None });
     }
 
-    /// Where authd is known to answer otherwise than the release
+    /// Adds a visit that authd is known to answer differently than the release
     fn differ(
         &mut self,
         key: Option<&'static str>,
@@ -387,7 +387,7 @@ impl Visits {
         self.0.push(Visit { key, target, answer, reference: Some(reference) });
     }
 
-    /// Apps of one agent: open, for the signed in, for the organization, the owner's own
+    /// Apps of one agent, one of each sharing level
     fn levels(
         &mut self,
         key: Option<&'static str>,

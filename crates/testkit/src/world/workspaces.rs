@@ -7,7 +7,7 @@ use super::World;
 use crate::Release;
 
 impl World {
-    /// Workspaces in all states, what runs in them, and jobs
+    /// Workspaces in all states, their agents and apps, and jobs
     pub(super) fn add_workspaces(&mut self) {
         self.add_dev();
         self.add_others();
@@ -18,7 +18,7 @@ impl World {
         self.add_lists();
     }
 
-    /// Alice's machine, started for the second time
+    /// Alice's workspace, in its second build
     fn add_dev(&mut self) {
         let first = self.add_build("alice", "dev", Transition::Start);
         let past = self.add_agent("alice/dev past", first, "main", "i-dev");
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// Adds the next build of a workspace, which the first one makes; returns its resource
+    /// Adds the next build of a workspace, and the workspace with the first; returns the resource
     fn add_build(&mut self, owner: &str, name: &str, transition: Transition) -> Uuid {
         let full = format!("{owner}/{name}");
         let workspace = match self.ids.get(&full) {
@@ -119,7 +119,7 @@ impl World {
         build.resource
     }
 
-    /// Adds an agent that is connected
+    /// Adds a connected agent
     fn add_agent(&mut self, full: &str, resource: Uuid, name: &str, instance: &str) -> Uuid {
         // The clocks of machines differ, and a test may take a while.
         let last_connected_at = self.now + Duration::hours(1);
@@ -141,7 +141,7 @@ impl World {
         self.fleet.app(agent, "closed");
     }
 
-    /// Jobs that are no builds, of a template that Bob may read
+    /// Jobs that are not builds, of a template that Bob may read
     fn add_jobs(&mut self) {
         let acme = self.id("acme");
         let [template, bob] = [self.fleet.templates[0].id, self.id("bob")];
@@ -170,7 +170,7 @@ impl World {
         );
     }
 
-    /// As newer control planes do with the agents of earlier builds, and of deleted workspaces
+    /// Deletes agents of earlier builds and of deleted workspaces, as newer control planes do
     fn forget_earlier_builds(&mut self) {
         let fleet = &mut self.fleet;
         for agent in &mut fleet.workspace_agents {
@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// Whom Bob shares his workspace with, where that can be
+    /// The access list of Bob's workspace, in releases that have access lists
     fn add_lists(&mut self) {
         if !self.since(Release::V2_26) {
             return;

@@ -1,4 +1,4 @@
-//! The headers in which proxies and authd talk
+//! The headers that proxies and authd exchange
 
 use http::header::HeaderName;
 
@@ -14,19 +14,19 @@ pub(super) const APP_URL: HeaderName = HeaderName::from_static("x-authd-app-url"
 pub(super) const URI: HeaderName = HeaderName::from_static("x-authd-uri");
 pub(super) const CORS: HeaderName = HeaderName::from_static("x-authd-cors");
 
-/// The part of the visitor's path that the app does not see
+/// The part of the visitor's path that is not sent to the app
 pub(super) const FOLDER: HeaderName = HeaderName::from_static("x-authd-folder");
 
-/// Whose page may read the app's answer
+/// The origin whose page may read the app's answer
 pub(super) const CORS_ORIGIN: HeaderName = HeaderName::from_static("x-authd-cors-origin");
 
-/// The host as the upstream is to be asked for it
+/// The host that the proxy has to send to the upstream
 pub(super) const HOST: HeaderName = HeaderName::from_static("x-authd-host");
 
 pub(super) const COOKIE: HeaderName = HeaderName::from_static("x-authd-cookie");
 pub(super) const AUTHORIZATION: HeaderName = HeaderName::from_static("x-authd-authorization");
 
-/// All that only authd says
+/// All headers that only authd may set
 pub(super) const OURS: [HeaderName; 14] = [
     USER,
     OWNER_ID,
@@ -44,12 +44,12 @@ pub(super) const OURS: [HeaderName; 14] = [
     ANSWER,
 ];
 
-/// What Envoy is to take out of the request
+/// The headers that Envoy has to remove from the request
 pub(super) const ENVOY_REMOVES: HeaderName =
     HeaderName::from_static("x-envoy-auth-headers-to-remove");
 
-/// Says that an answer of 403 is to be 204: what a page asks ahead for is allowed
+/// Marks an answer with status 403 that has to become 204: a preflight request that is allowed
 pub(super) const PREFLIGHT: HeaderName = HeaderName::from_static("x-authd-preflight");
 
-/// Carries an answer through nginx
+/// The answer to the visitor, which nginx passes on
 pub(super) const ANSWER: HeaderName = HeaderName::from_static("x-authd-answer");
