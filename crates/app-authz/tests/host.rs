@@ -318,7 +318,7 @@ fn credentials_are_sent_only_to_hosts_of_the_deployment() {
 fn a_visitor_returns_to_an_app_only_on_ports_of_its_pattern() {
     // Access URL, pattern, and whether each port of the host belongs to the deployment.
     let ports = ["", ":443", ":80", ":8443", ":4444"];
-    for (access, hosts, taken) in [
+    for (access, hosts, accepted) in [
         ("https://coder.test", "*.x.test", [true, true, false, false, false]),
         ("https://coder.test:443", "*.x.test", [true, true, false, false, false]),
         ("https://coder.test:8443", "*.x.test", [true, true, false, true, false]),
@@ -334,12 +334,12 @@ fn a_visitor_returns_to_an_app_only_on_ports_of_its_pattern() {
             RedirectHosts::new(url("https://elsewhere.test"), Some(pattern("*.elsewhere.test")))
                 .with_proxy(url(access), Some(pattern(hosts)));
         let host = hosts.split(':').next().unwrap().replace('*', "a--b--c");
-        for (port, taken) in ports.into_iter().zip(taken) {
+        for (port, accepted) in ports.into_iter().zip(accepted) {
             for scheme in ["http", "https"] {
                 let asked = format!("{scheme}://{host}{port}/");
                 for deployments in [&primary, &proxy] {
                     let checked = deployments.check(&asked);
-                    assert_eq!(checked.is_ok(), taken, "{asked} of {access} and {hosts}");
+                    assert_eq!(checked.is_ok(), accepted, "{asked} of {access} and {hosts}");
                     let own = url(access);
                     assert!(checked.is_err() || checked.unwrap().scheme() == own.scheme());
                 }

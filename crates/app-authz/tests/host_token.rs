@@ -122,7 +122,7 @@ fn sign_as_control_plane(slug: &str, agent: &str) -> String {
 
 #[test]
 fn a_token_of_a_control_plane_is_accepted_on_hosts_of_both_forms() {
-    for (slug, agent, host, taken) in [
+    for (slug, agent, host, accepted) in [
         // Since v2.27 the agent in an app's host is ignored.
         ("qux", "", "qux--bar--foo", true),
         ("qux", "", "qux--baz--bar--foo", true),
@@ -146,7 +146,7 @@ fn a_token_of_a_control_plane_is_accepted_on_hosts_of_both_forms() {
     ] {
         let token = verify(&sign_as_control_plane(slug, agent));
         let asked = of_host(host, OfPorts);
-        assert_eq!(token.matches(&asked), taken, "{slug} of `{agent}` at {host}");
+        assert_eq!(token.matches(&asked), accepted, "{slug} of `{agent}` at {host}");
     }
 }
 
@@ -186,7 +186,7 @@ fn a_token_does_not_open_the_app_of_another_agent() {
     let id = |n: u128| format!("qux--{}--bar--foo", Uuid::from_u128(n));
     for signed in [of_host("qux--bar--foo", OfPorts), of_proxy("subdomain", "")] {
         let token = verify(&sign(&signed));
-        for (host, taken) in [
+        for (host, accepted) in [
             ("qux--bar--foo", true),
             ("qux--baz--bar--foo", true),
             ("qux--Baz--bar--foo", true),
@@ -194,7 +194,7 @@ fn a_token_does_not_open_the_app_of_another_agent() {
             ("qux--other--bar--foo", false),
             (&*id(5), false),
         ] {
-            assert_eq!(token.matches(&of_host(host, OfPorts)), taken, "{host}");
+            assert_eq!(token.matches(&of_host(host, OfPorts)), accepted, "{host}");
         }
     }
     let port = verify(&sign(&of_host("80--baz--bar--foo", OfPorts)));

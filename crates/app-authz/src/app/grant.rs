@@ -25,7 +25,7 @@ pub struct Grant {
 
 /// The visitor a decision was made for
 ///
-/// A token is a bearer credential: the sender of a request may be somebody else.
+/// A token is a bearer credential: the sender of a request may be another user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visitor {
     /// A signed-in user
