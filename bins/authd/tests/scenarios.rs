@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Scenarios that no test names, since authd does not carry the bytes of apps
+/// Scenarios that no test names: authd does not carry the traffic of apps, so it cannot count it
 const OF_THE_DATA_PLANE: [u16; 1] = [181];
 
 #[test]
