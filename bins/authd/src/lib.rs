@@ -19,3 +19,8 @@ pub use clock::system_clock;
 pub use commands::run;
 pub use server::{ServerLimits, serve};
 pub use trust::{Trust, TrustError};
+
+/// The examples of the repository's README
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

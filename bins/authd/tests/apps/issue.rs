@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::world::{Plan, World, by_path, by_subdomain, claims, header, location, query, text};
 
-// scenario 115, 117, 123, 124
+// scenario 113, 115, 117, 123, 124
 #[tokio::test]
 async fn whoever_may_open_an_app_gets_a_token() {
     let world = World::new().await;
