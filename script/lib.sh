@@ -1,16 +1,16 @@
-# Sourced by the other scripts: finds out what the machine lacks and installs it.
+# Sourced by the other scripts: finds and installs missing packages.
 
-# Debian packages that the build and the tests need, each with what proves that
-# something equal is already there.
+# Debian packages that the build and the tests need, each with a check for an equivalent that is
+# already installed.
 needed() {
-    # A script that runs Python sets the first, and proxies are installed by it.
+    # Scripts that run Python set the first variable; with the second, proxies are Python packages.
     [ -z "${wants_python:-}${AUTHD_REQUIRE_PROGRAMS:-}" ] || python3 -c 'import ensurepip, venv' 2>/dev/null ||
         echo python3-venv
     command -v cc >/dev/null 2>&1 || echo gcc libc6-dev
     command -v pkg-config >/dev/null 2>&1 || echo pkg-config
     pkg-config --exists openssl >/dev/null 2>&1 || echo libssl-dev
     find_postgres || echo postgresql
-    # What some tests drive, and leave out where it is missing.
+    # Programs that some tests use; these tests are skipped if the program is missing.
     [ -n "${AUTHD_REQUIRE_PROGRAMS:-}" ] || return 0
     [ -x /usr/sbin/nginx ] || echo nginx
     command -v caddy >/dev/null 2>&1 || echo caddy
@@ -34,7 +34,7 @@ ensure_packages() {
     [ -z "$packages" ] && return 0
     install="apt-get install -y --no-install-recommends $packages"
     if ! command -v apt-get >/dev/null 2>&1; then
-        echo "Missing, under whatever names your system has for them: $packages" >&2
+        echo "Missing packages (Debian names): $packages" >&2
         echo "Install them and run this again." >&2
         exit 1
     fi
@@ -48,15 +48,15 @@ ensure_packages() {
         exit 1
     fi
     echo "Installing $packages" >&2
-    # The server package would otherwise create and start a database cluster of its
-    # own. authd starts the ones it needs.
+    # Otherwise the server package would create and start a database cluster, which authd does not
+    # need.
     if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
         $run mkdir -p /etc/postgresql-common
         echo "create_main_cluster = false" |
             $run tee /etc/postgresql-common/createcluster.conf >/dev/null
     fi
     $run apt-get update -q >&2 || true
-    # shellcheck disable=SC2086 # word splitting is what separates the packages
+    # shellcheck disable=SC2086 # word splitting separates the packages
     $run env DEBIAN_FRONTEND=noninteractive $install >&2 || {
         echo "Could not install them. Try this line, then this command again:" >&2
         echo "    apt-get update && $install" >&2
@@ -64,8 +64,8 @@ ensure_packages() {
     }
 }
 
-# Proxies that Debian does not have, or has in another version: Python packages hold the
-# programs. Tests look for them here.
+# Proxies that Debian does not have, or has in another version, from Python packages. Tests look
+# for the programs in this folder.
 ensure_proxies() {
     [ -n "${AUTHD_REQUIRE_PROGRAMS:-}" ] || return 0
     AUTHD_PROXIES=${AUTHD_PROXIES:-$(realpath -m "${CARGO_TARGET_DIR:-target}")/proxies}
@@ -86,6 +86,6 @@ ensure_cargo() {
         echo "Rust is missing. Install it from https://rustup.rs, then run this again." >&2
         exit 1
     fi
-    # The version that rust-toolchain.toml names, where rustup does not install it by itself.
+    # The version in rust-toolchain.toml, which rustup may not install automatically.
     cargo --version >/dev/null 2>&1 || rustup toolchain install --no-self-update >&2
 }

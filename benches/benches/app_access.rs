@@ -1,4 +1,4 @@
-//! Access to an app against the same statement alone, and against the reference's chain
+//! App access compared with the bare statement, and with the reference's chain of statements
 //!
 //! `cargo bench -p authd-benches --bench app_access`, with `-- --test` for a quick check
 //! that it runs.
@@ -6,14 +6,14 @@
 //! Sixteen callers, each with a session, open apps and ports of 9,000 workspaces; there
 //! are 100,000 agents with histories. Ours is `PgStore` as shipped.
 //!
-//! The floor is our own statement on bare tokio-postgres, prepared, over sixteen
-//! connections with the settings of ours, one for each caller, who puts one question into
-//! each. Its rows are not even read.
+//! The floor is our own statement on bare tokio-postgres, prepared, over sixteen connections with
+//! the same settings. Each caller has one connection and asks one question at a time. The rows are
+//! not read.
 //!
-//! The reference's chain is its statements, prepared, each on the next free one of ten
-//! connections, as its pool has by default. No row is mapped but for what the next
-//! statement needs, and nothing is authorized, so that what the reference spends on that
-//! is left out in its favour. Both sides have the same indices.
+//! The reference's chain consists of its prepared statements, each on the next free one of ten
+//! connections, the default size of its pool. Only the columns that the next statement needs are
+//! mapped, and nothing is authorized, which favours the reference. Both sides have the same
+//! indices.
 
 #![allow(clippy::as_conversions, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -79,7 +79,7 @@ fn main() {
     println!("app access, {CALLERS} callers, time between two answers\n\n{report}");
 }
 
-/// What is opened, and how many statements that takes the reference
+/// The kind of target, and the number of statements that the reference needs for it
 #[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
@@ -92,7 +92,7 @@ const CASES: [Case; 2] = [
     Case { name: "port", slug_or_port: "8001", statements: 12 },
 ];
 
-/// One visitor's wish
+/// One visit
 struct Question {
     owner: String,
     workspace: String,
@@ -141,7 +141,7 @@ fn ours(runtime: &Runtime, store: &Arc<PgStore>, case: Case, time: std::time::Du
     })
 }
 
-/// All must mean the same before their times mean anything
+/// Checks that all sides give the same answer, as otherwise their times are not comparable
 async fn same_answer(store: &PgStore, bare: &Bare, reference: &Reference, case: Case) {
     for call in 0..10 {
         let question = Question::new(case, call);
@@ -184,7 +184,7 @@ impl Bare {
         Self { callers }
     }
 
-    /// How many rows there were
+    /// Runs the statement and returns the number of rows
     async fn ask(&self, caller: usize, question: &Question) -> usize {
         let (client, statement) = &self.callers[caller];
         let port: Option<i32> = question.slug_or_port.parse().ok();
@@ -209,7 +209,7 @@ impl Bare {
 const PARAMETERS: [Type; 5] =
     [Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::INT4_ARRAY, Type::TEXT_ARRAY];
 
-/// The statements that the store prepares, as its tests keep them
+/// The statements that the store prepares, from the snapshots of its tests
 const STATEMENTS: &str =
     include_str!("../../crates/store/src/pg/snapshots/store__pg__tests__reads.snap");
 
@@ -224,7 +224,7 @@ struct Connection {
     statements: Vec<Statement>,
 }
 
-/// What the chain finds
+/// The result of the chain
 struct Answer {
     visitor: Uuid,
     groups: usize,

@@ -1,15 +1,14 @@
-//! Recording a visit against the shape of the reference
+//! Recording a visit, compared with the statements of the reference
 //!
 //! `cargo bench -p authd-benches --bench audit`, with `-- --test` for a quick check that
 //! it runs.
 //!
-//! Sixteen callers, each of which waits until its visit is in the database for good: ours
-//! awaits the receipt of a recorder as shipped, over `PgStore` as shipped. The reference
-//! is its statements, prepared, over sixteen connections of tokio-postgres, one for each
-//! caller: `BEGIN`, an upsert into an unlogged table whose key is text, `COMMIT`, and for
-//! a new session the row of the log. Its log has the five indices of the reference, ours
-//! has the nine that ours is read by, one of them of refusals alone. Beside a request none
-//! of this is waited for by us, and all of it is by the reference.
+//! Sixteen callers, each of which waits until its visit is committed. Ours awaits the receipt of
+//! the shipped recorder over the shipped `PgStore`. The reference is represented by its prepared
+//! statements over sixteen connections of tokio-postgres, one for each caller: `BEGIN`, an upsert
+//! into an unlogged table with a text key, `COMMIT`, and for a new session the row of the log. The
+//! reference's log has its five indices, and ours its nine, one of which covers denials only. When
+//! it serves a request, authd does not wait for any of this, and the reference waits for all of it.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -68,7 +67,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// Who comes
+/// The number of the next visitor
 #[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
@@ -94,7 +93,7 @@ fn ours(runtime: &Runtime, recorder: &Arc<Recorder>, case: Case, until: Until) -
         let recorder = Arc::clone(&recorder);
         async move {
             recorder.record(event((case.visitor)())).unwrap().await.unwrap();
-            // A caller that never has to wait would let no other task run.
+            // A caller that never waits would keep other tasks from running.
             tokio::task::consume_budget().await;
         }
     })
@@ -108,7 +107,7 @@ fn theirs(runtime: &Runtime, reference: &Arc<Reference>, case: Case, until: Unti
     })
 }
 
-/// The same visit for both, of one device out of many
+/// A visit by one of many devices, the same for both sides
 fn event(visitor: u64) -> Event {
     #[allow(clippy::disallowed_methods, reason = "as the binary does")]
     let time = SystemTime::now();

@@ -1,15 +1,14 @@
-//! The candidate lookup of a sign-in against the reference's chain of statements
+//! The candidate lookup of a sign-in, compared with the reference's chain of statements
 //!
 //! `cargo bench -p authd-benches --bench auth_path`, with `-- --test` for a quick
 //! check that it runs.
 //!
-//! Sixteen callers, 100,000 agents with histories. Ours is `PgStore` as shipped.
-//! The reference's chains are its statements, prepared, over sixteen connections of
-//! tokio-postgres, one for each caller: no pool and no mapping of rows, so that
-//! what the reference spends on those is left out in its favour. Its builds and
-//! workspaces are views that join names for display, and so they are here. Both
-//! sides have the same indices, and the database is a socket away: over a network,
-//! each further statement of a chain adds a round trip.
+//! Sixteen callers, 100,000 agents with histories. Ours is the shipped `PgStore`. The reference's
+//! chains are its prepared statements, over sixteen connections of tokio-postgres, one for each
+//! caller. They use no pool and map no rows, which favours the reference. Its builds and
+//! workspaces are views that join names for display, as here. Both sides have the same indices.
+//! The database is reached over a local socket: over a network, each further statement of a chain
+//! adds a round trip.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -54,7 +53,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// An instance with some number of candidates, and how the reference looks it up
+/// An instance with a number of candidates, and the reference's lookup of it
 #[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
@@ -66,9 +65,9 @@ struct Case {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Chain {
-    /// One statement a step, as the reference's own table has it
+    /// One statement for each step, as in the reference's own table
     Claimed,
-    /// With the statements that its authorization repeats, as it runs
+    /// With the statements that its authorization repeats, as in operation
     AsRun,
 }
 
@@ -96,7 +95,7 @@ const CASES: [Case; 3] = [
     },
 ];
 
-/// The same, as criterion sees it: a record from one run to the next
+/// The same measured by criterion, which compares runs
 fn measure(
     criterion: &mut Criterion,
     runtime: &Runtime,
@@ -139,7 +138,7 @@ fn chain(runtime: &Runtime, reference: &Arc<Reference>, case: Case, until: Until
     })
 }
 
-/// Both must mean the same before their times mean anything
+/// Checks that both sides give the same answer, as otherwise their times are not comparable
 async fn same_answer(store: &PgStore, reference: &Reference, case: &Case) {
     for n in 0..10 {
         let instance = (case.instance)(n);
@@ -180,7 +179,7 @@ impl Reference {
         Self { callers }
     }
 
-    /// The agent that signs in, and how many statements that took
+    /// The agent that signs in, and the number of statements
     async fn sign_in(&self, caller: usize, instance: &str, case: &Case) -> (Uuid, u32) {
         let caller = &self.callers[caller];
         let mut statements = 1;

@@ -1,15 +1,14 @@
-//! App access over HTTP against servers that do nearly nothing
+//! App access over HTTP, compared with minimal servers
 //!
 //! `cargo bench -p authd-benches --bench http`, with `-- --test` for a quick check that
 //! it runs.
 //!
-//! Sixteen callers, each with a connection of its own that it keeps. Ours is the
-//! application as `authd serve` runs it, over PostgreSQL. The floors are hyper on the
-//! same runtime: two whose handlers do one prepared SELECT, over a connection that each
-//! takes out of a pool of bb8's, as most servers do, and over one that all share, which is
-//! the fastest there is; and one whose handler does nothing. They are sent the very
-//! requests that ours is. Callers, servers and database share the machine, so what a caller spends
-//! is on both sides of each ratio.
+//! Sixteen callers, each with its own persistent connection. Ours is the service as `authd serve`
+//! runs it, over PostgreSQL. The floors are hyper servers on the same runtime. The handlers of two
+//! execute one prepared SELECT: one takes a connection from a bb8 pool, as most servers do, and
+//! the other shares one connection, which is the fastest way. The handler of the third does
+//! nothing. All get the same requests. Callers, servers and database share the machine, so the
+//! cost of a caller is on both sides of each ratio.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -43,11 +42,11 @@ use tokio::sync::Mutex;
 use tokio_postgres::NoTls;
 
 diesel::table! {
-    /// Of the control plane, as far as a floor reads it
+    /// The columns of the control plane's table that a floor reads
     workspaces (id) {
-        /// Its id
+        /// The workspace's id
         id -> Uuid,
-        /// What its owner calls it
+        /// The workspace's name
         name -> Text,
     }
 }
@@ -93,7 +92,7 @@ fn main() {
         let visits = runtime.block_on(world.visits(&side[0], tokens));
         let next = Arc::new(AtomicUsize::new(0));
         let visit = move |_| visits[next.fetch_add(1, Ordering::Relaxed) % visits.len()].request();
-        // The rows that those first visits left are written by now, and not counted.
+        // The rows of those first visits are written by now, and not counted.
         std::thread::sleep(Duration::from_secs(1));
         let before = world.statements.get();
         let result = contest.run(
@@ -107,25 +106,25 @@ fn main() {
     println!("statements of all visits with a good token: {statements}");
 }
 
-/// Who comes
+/// The number of the next visitor
 type Visitor = fn() -> u64;
 
 const SAME: Visitor = || 0;
 
-/// Nobody comes a second time, in no round
+/// A new visitor each time, across all rounds
 const NEW: Visitor = || {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 };
 
-/// So many tokens that one which comes again was driven out of memory meanwhile; they have
-/// to be issued and used within the minute that they last
+/// More tokens than the cache holds, so that each is evicted before its next use; all must be
+/// issued and used within the minute for which they are valid
 const MANY: usize = 16_384;
 
 /// A caller's own connection
 type Caller = Arc<Mutex<SendRequest<Full<Bytes>>>>;
 
-/// The servers, and what it takes to be let in
+/// The servers, and the credentials for requests
 #[derive(Clone)]
 struct World {
     authd: SocketAddr,
@@ -234,7 +233,7 @@ impl World {
         Arc::new(callers)
     }
 
-    /// What a proxy asks for a visitor, of whom each has an address of their own
+    /// A proxy's request for a visitor, each of whom has a different address
     fn issue(&self, visitor: u64) -> Request<Full<Bytes>> {
         let envelope = json!({
             "app_request": {
@@ -261,8 +260,7 @@ impl World {
             .unwrap()
     }
 
-    /// Visits of the owner's to so many hosts of the app, each with the token that the first
-    /// visit there got
+    /// Visits by the owner to `count` hosts of the app, each with the token of its first visit
     async fn visits(&self, caller: &Caller, count: usize) -> Arc<[Visit]> {
         let mut visits = Vec::new();
         for n in 0..count {
@@ -282,14 +280,14 @@ impl World {
     }
 }
 
-/// A visit of an app's host
+/// A visit to an app's host
 struct Visit {
     host: String,
     cookie: String,
 }
 
 impl Visit {
-    /// What Traefik asks for it
+    /// Traefik's check of the visit
     fn request(&self) -> Request<Full<Bytes>> {
         Request::get("/api/v2/forward-auth/traefik")
             .header("host", "localhost")
@@ -304,7 +302,7 @@ impl Visit {
     }
 }
 
-/// A hyper server, set up as ours is
+/// A hyper server with the settings of ours
 async fn serve<F>(answer: impl Fn() -> F + Clone + Send + 'static) -> SocketAddr
 where
     F: Future<Output = Bytes> + Send + 'static,

@@ -1,11 +1,11 @@
-//! Each kind of proof against the bare cryptography on the same bytes
+//! Each kind of proof, compared with the bare cryptography on the same bytes
 //!
 //! `cargo bench -p authd-benches --bench identity`, with `-- --test` for a quick check
 //! that it runs.
 //!
-//! The floors call ring and webpki with everything decoded, parsed and found already:
-//! the signature check, for Azure also the checks along the certificate's path. What
-//! ours adds is finding all that in what a machine sends, and the policy.
+//! The floors call ring and webpki with inputs that are already decoded, parsed and located: they
+//! check the signature, and for Azure also the certificate's path. Ours also finds all that in
+//! the proof that a machine sends, and checks the policy.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -58,7 +58,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// A proof, verified by us and by as little as could be
+/// A proof: its verification, and the minimum of cryptography
 struct Side {
     name: &'static str,
     floor: Box<dyn Fn()>,
@@ -128,7 +128,7 @@ fn azure_attested_data(now: SystemTime) -> Side {
     let anchors = [anchor_from_trusted_cert(&root).unwrap().to_owned()];
     let unix = UnixTime::since_unix_epoch(now.duration_since(SystemTime::UNIX_EPOCH).unwrap());
 
-    // Beside everything that is built in, as in production.
+    // In addition to the built-in certificates, as in production.
     let mut trust = azure_identity::Trust::builtin();
     trust.add_root_pem(cloud.root.pem().as_bytes()).unwrap();
     trust.add_intermediate_pem(cloud.intermediate.pem().as_bytes()).unwrap();
@@ -177,7 +177,7 @@ fn google_token(now: SystemTime) -> Side {
     }
 }
 
-/// A signature by nobody, for which the key of every region is tried
+/// A signature under an unknown key, for which the key of every region is tried
 fn aws_worst_refusal(now: SystemTime) -> Side {
     let clouds: Vec<_> = (0..21).map(|n| aws::Cloud::generate(&format!("test-{n}"))).collect();
     let stranger = aws::Cloud::generate("nowhere-1");
@@ -221,7 +221,7 @@ fn trusting(clouds: &[aws::Cloud]) -> aws_identity::Verifier {
     aws_identity::Verifier::new(keys, Policy::default())
 }
 
-/// The key as ring wants it: an RSAPublicKey (RFC 8017, A.1.1)
+/// The key in ring's format: an RSAPublicKey (RFC 8017, A.1.1)
 fn public_key(
     key: &Key,
     algorithm: &'static dyn VerificationAlgorithm,

@@ -1,15 +1,14 @@
-//! What a question costs in a deployment that is a hundred times as large
+//! The cost of queries in a deployment that is a hundred times as large
 //!
 //! `AUTHD_SCALE_WORKSPACES=1000000 cargo bench -p authd-benches --bench scale`, with
-//! `-- --test` for a quick check that it runs. A workspace has ten builds, and one agent
-//! of the newest: a million have ten million builds, which take some minutes to make and
-//! a few gigabytes. Without the variable there are 100,000.
+//! `-- --test` for a quick check that it runs. A workspace has ten builds, and the newest has one
+//! agent. A million workspaces have ten million builds, which take some minutes to create and a
+//! few gigabytes. The default is 100,000 workspaces.
 //!
-//! `AUTHD_SCALE_SHARED_BUFFERS=6GB` gives the server that much memory of its own, as one of
-//! that size would have; otherwise it has PostgreSQL's default.
+//! `AUTHD_SCALE_SHARED_BUFFERS=6GB` sets the server's `shared_buffers`, as suits a database of that
+//! size; the default is PostgreSQL's.
 //!
-//! Sixteen callers, on either side `PgStore` as shipped; the small side has 10,000
-//! workspaces.
+//! Sixteen callers, with the shipped `PgStore` on both sides. The small side has 10,000 workspaces.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -52,7 +51,7 @@ fn main() {
     );
 }
 
-/// A server with as much memory as is asked for
+/// A server with the requested memory
 async fn server() -> OwnServer {
     let server = OwnServer::start().await;
     if let Ok(size) = std::env::var("AUTHD_SCALE_SHARED_BUFFERS") {
@@ -65,7 +64,7 @@ async fn server() -> OwnServer {
     server
 }
 
-/// A deployment of so many workspaces
+/// A deployment with a given number of workspaces
 struct Deployment {
     workspaces: u64,
     store: Arc<PgStore>,

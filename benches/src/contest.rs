@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-/// What one round did and how long it took
+/// The operations and the duration of one round
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
     /// How many operations were completed
     pub operations: u64,
-    /// In which time
+    /// How long they took
     pub elapsed: Duration,
 }
 
@@ -19,7 +19,7 @@ impl Round {
         let start = Instant::now();
         let mut operations = 0;
         loop {
-            // The clock costs as much as a fast operation.
+            // Reading the clock takes as long as a fast operation.
             for _ in 0..16 {
                 operation();
             }
@@ -42,9 +42,9 @@ impl Round {
 /// How much time a comparison may take
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// Enough to see that everything runs
+    /// Only checks that everything runs
     Smoke,
-    /// Enough to trust the ratios
+    /// Long enough for reliable ratios
     Full,
 }
 
@@ -65,15 +65,14 @@ pub struct Contest {
     time: Duration,
 }
 
-/// What a comparison came to
+/// The outcome of a comparison
 #[derive(Clone, Copy, Debug)]
 pub struct Result {
-    /// Nanoseconds per operation in the best round of what is compared with
+    /// Nanoseconds per operation in the best round of the other side
     pub floor: f64,
     /// Nanoseconds per operation in our best round
     pub ours: f64,
-    /// How many times as long as ours the other took, in the median of the pairs of
-    /// rounds that followed each other
+    /// The time of the other side divided by ours: the median over pairs of successive rounds
     pub median_ratio: f64,
 }
 
@@ -87,10 +86,9 @@ impl Contest {
         }
     }
 
-    /// Runs both sides in turn; each gets the time that a round should take
+    /// Runs both sides in turn; each is called with the duration of a round
     ///
-    /// The sides take turns at being first, and the first round of each is thrown
-    /// away.
+    /// The sides take turns at being first, and the first round of each is discarded.
     pub fn run(
         &self,
         mut floor: impl FnMut(Duration) -> Round,
@@ -119,15 +117,15 @@ impl Contest {
 /// When a round ends
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
-    /// After so long
+    /// After this time
     Time(Duration),
-    /// After so many operations
+    /// After this number of operations
     Operations(u64),
 }
 
-/// Lets `callers` tasks repeat `operation`, each as fast as it is answered
+/// Repeats `operation` in `callers` tasks, each of which waits for one call before the next
 ///
-/// The operation is told the number of its caller and of the call.
+/// The operation gets the number of the caller and that of the call.
 pub fn concurrently<F>(
     runtime: &Runtime,
     callers: usize,

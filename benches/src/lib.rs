@@ -1,9 +1,8 @@
-//! Comparing two ways of doing the same on a machine that does other things too
+//! Compares two implementations on a machine that is also used for other work
 //!
-//! A time says more about the machine than about the code: the same loop takes
-//! three times as long a minute later. A ratio survives that, if both sides are
-//! measured in turn, in rounds so short that the machine is the same for both, and
-//! if the best rounds of each are compared: noise only ever makes a round slower.
+//! Absolute times depend on the load: the same loop may take three times as long a minute later.
+//! Ratios are reliable if both sides are measured in turn, in short rounds with the same load, and
+//! if the best rounds are compared, since noise only makes rounds slower.
 
 mod contest;
 mod report;

@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::Result;
 
-/// Comparisons and what they should have come to, to be printed as a table
+/// A table of comparisons and their goals
 #[derive(Debug, Default)]
 pub struct Report {
     rows: Vec<Row>,
@@ -17,19 +17,19 @@ struct Row {
 
 #[derive(Debug)]
 enum Goal {
-    /// Ours is at least so many times as fast
+    /// Ours is at least this many times as fast
     Faster(f64),
-    /// Ours takes at most so many times as long
+    /// Ours takes at most this many times as long
     AtMost(f64),
 }
 
 impl Report {
-    /// Adds a comparison with something that ours should beat `times` over
+    /// Adds a comparison in which ours should be at least `times` as fast
     pub fn faster(&mut self, name: impl Into<String>, result: Result, times: f64) {
         self.rows.push(Row { name: name.into(), result, goal: Goal::Faster(times) });
     }
 
-    /// Adds a comparison with a floor that ours should take at most `times` of
+    /// Adds a comparison with a floor, of whose time ours should take at most `times`
     pub fn at_most(&mut self, name: impl Into<String>, result: Result, times: f64) {
         self.rows.push(Row { name: name.into(), result, goal: Goal::AtMost(times) });
     }

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use crate::Effort;
 
-/// How long operations take that differ from each other
+/// The distribution of times over different operations
 #[derive(Clone, Debug)]
 pub struct Spread {
     /// Nanoseconds per operation, in ascending order
@@ -11,10 +11,10 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Times each of `count` samples, which is so many operations in one go
+    /// Times each of `count` samples, which consists of `operations` operations
     ///
-    /// The samples are gone through again and again, and of each the best time counts:
-    /// noise only ever makes one slower.
+    /// All samples are measured repeatedly, and the best time of each counts: noise only makes a
+    /// sample slower.
     #[must_use]
     #[allow(clippy::as_conversions)] // far below 2^53
     pub fn of(effort: Effort, count: usize, operations: usize, sample: impl Fn(usize)) -> Self {

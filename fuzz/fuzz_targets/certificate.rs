@@ -1,4 +1,4 @@
-//! Certificates that come along with a message, or from the network
+//! Certificates from a message or from the network
 #![no_main]
 
 use identity_verify::test_util::fuzz;

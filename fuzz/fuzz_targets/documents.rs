@@ -1,4 +1,4 @@
-//! What is parsed once its signature is good: AWS's and Azure's documents, Google's claims
+//! Signed content, parsed after verification: AWS's and Azure's documents, Google's claims
 #![no_main]
 
 use identity_verify::test_util::fuzz;

@@ -1,4 +1,4 @@
-//! Messages of AWS and Azure, up to the bytes that are signed
+//! Messages of AWS and Azure, up to the signed bytes
 #![no_main]
 
 use identity_verify::test_util::fuzz;
@@ -7,5 +7,5 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let der = fuzz::signed_data(bytes, false);
     let ber = fuzz::signed_data(bytes, true);
-    assert!(ber || !der, "what is DER is BER");
+    assert!(ber || !der, "DER is valid BER");
 });

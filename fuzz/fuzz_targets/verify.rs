@@ -1,4 +1,4 @@
-//! Whole proofs against the built-in trust: only those it was seeded with are genuine
+//! Whole proofs against the built-in trust: only proofs of the seeds are genuine
 #![no_main]
 
 use std::{
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     let signed = AWS.verify(&aws::SignedDocument { document, signature }, now);
     assert!(signed.is_err());
     let azure = AZURE.verify(&azure::AttestedData { signature: bytes }, now);
-    assert!(azure.is_err(), "every captured signer has expired by then");
+    assert!(azure.is_err(), "the certificates of all captured signers have expired by then");
     let token = google::IdentityToken { token: bytes };
     let google = google::Verifier::default().verify(&token, now, &google::Jwks::none());
     assert!(google.is_err());

@@ -1,4 +1,4 @@
-//! What is decided: the published cases, or a few of our own where there are none
+//! The cases to decide: the published ones, or a few of our own if those are missing
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Role-based decisions, as they are written and as they are prepared
+/// Role-based decisions, as text and prepared
 pub(crate) struct Corpus {
     #[cfg(feature = "peers")]
     pub(crate) texts: Vec<String>,
@@ -24,7 +24,7 @@ pub(crate) struct Corpus {
 }
 
 impl Corpus {
-    /// Every case, in an order that mixes them, so that any few in a row are a sample
+    /// All cases, in a mixed order, so that any few successive ones are a sample
     pub(crate) fn read() -> Self {
         let lines: Vec<String> = match vectors("cases.jsonl") {
             Some(text) => text.lines().map(str::to_owned).collect(),
@@ -54,12 +54,12 @@ fn vectors(file: &str) -> Option<String> {
     std::fs::read_to_string(folder.join("rbac").join(file)).ok()
 }
 
-/// Whether the published cases are there
+/// Whether the published cases are available
 pub(crate) fn is_published() -> bool {
     vectors("cases.jsonl").is_some()
 }
 
-/// Ten kinds of question, each asked by a hundred people of two organizations
+/// Ten kinds of question, each for a hundred users of two organizations
 fn minted_cases() -> Vec<String> {
     let member = json!(["workspace:*", "api_key:read"]);
     let mut cases = Vec::new();
@@ -111,7 +111,7 @@ fn uuid(n: u32) -> String {
     Uuid::from_u128(u128::from(n) + 1).to_string()
 }
 
-/// A decision about an app, with everything it is made from
+/// A decision about an app, with all its inputs
 pub(crate) struct AppQuestion {
     pub(crate) target: Target<'static>,
     pub(crate) subject: Option<Arc<Subject>>,
@@ -233,7 +233,7 @@ impl AppCases {
     }
 }
 
-/// An app, or the terminal, of a workspace of nobody in particular
+/// An app, or the terminal, of a sample workspace
 pub(crate) fn target(method: AccessMethod) -> Target<'static> {
     let agent = AgentId(Uuid::from_u128(4));
     let mut request = UncheckedRequest {
@@ -272,12 +272,12 @@ pub(crate) fn target(method: AccessMethod) -> Target<'static> {
     }
 }
 
-/// Facts that are there for the whole run
+/// Leaks a fact, which is needed for the whole run
 fn kept<T>(fact: T) -> &'static T {
     Box::leak(Box::new(fact))
 }
 
-/// Every method and level, asked by the owner, a stranger and nobody
+/// Every method and level, for the owner, another user and an anonymous visitor
 fn minted_app_cases() -> String {
     let (ann, ben, acme) = (uuid(1), uuid(2), uuid(3));
     let role = format!("organization-member:{acme}");

@@ -1,13 +1,12 @@
-//! Decisions and app tokens: what one costs, and against others
+//! Decisions and app tokens: absolute times, and comparisons with other engines
 //!
 //! `cargo bench -p authd-benches --bench app_authz`, with `-- --test` for a quick check
 //! that it runs, and with `--features peers` to have `cedar-policy` and `regorus` decide
 //! the same cases under an equivalent policy.
 //!
-//! Subjects, objects, requests and entities are prepared beforehand, on every side. The
-//! cases are gone through in turn: with thousands of subjects, each decision finds its
-//! subject out of the nearest caches. What a subject asked about again and again costs
-//! is printed beside it.
+//! Subjects, objects, requests and entities are prepared beforehand, on every side. The cases are
+//! decided in turn: with thousands of subjects, the subject of each decision is not in the nearest
+//! caches. The time for the same subject in repeated decisions is printed too.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -51,7 +50,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// A decision with everything prepared
+/// A prepared decision
 struct Question<'a> {
     subject: &'a Subject,
     action: &'a Action,
@@ -81,7 +80,7 @@ impl AppQuestion {
     }
 }
 
-/// The numbers below `count` in turn, over and over
+/// Cycles through the numbers below `count`
 fn cycle(count: usize) -> impl FnMut() -> usize {
     let mut next = 0;
     move || {
@@ -91,7 +90,7 @@ fn cycle(count: usize) -> impl FnMut() -> usize {
     }
 }
 
-/// What one decision takes, in the middle and at the slow end
+/// The time of one decision: the median and the slow tail
 fn decisions(corpus: &Corpus, apps: &[AppQuestion], effort: Effort, criterion: &mut Criterion) {
     let questions = corpus.questions();
     let in_turn = |count: usize, decide: &dyn Fn(usize)| {

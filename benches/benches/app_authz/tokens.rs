@@ -1,4 +1,4 @@
-//! App tokens against josekit's bare decode of the same token under the same key
+//! App tokens compared with josekit's bare decoding of the same token under the same key
 
 use std::hint::black_box;
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::corpus::target;
 
-/// A token, verified by us and decoded by as little as could be
+/// A token: its verification, and the minimum of decoding it
 pub(crate) struct Side {
     pub(crate) name: &'static str,
     pub(crate) floor: Box<dyn Fn()>,
@@ -34,8 +34,7 @@ pub(crate) fn eddsa() -> Side {
     side("app token, EdDSA", keys, EdDSA.verifier_from_jwk(&jwk).unwrap())
 }
 
-/// The floor verifies the signature and reads the claims as JSON; it asks for no claim
-/// and compares no time
+/// The floor verifies the signature and parses the claims as JSON; it checks no claim and no time
 fn side<K: SigningKey + 'static>(
     name: &'static str,
     keys: KeyRing<K>,

@@ -5,7 +5,7 @@
 mod common;
 
 use agent_auth::Rules;
-use common::{Server, Setup, proof, told};
+use common::{Server, Setup, proof, status_and_message};
 use identity_fetch::Identity;
 use identity_verify::Policy;
 use identity_verify::test_util::aws::Cloud;
@@ -33,7 +33,7 @@ impl Sample {
         Self { rows, organization, owner }
     }
 
-    /// Adds a build of `workspace` with these agents on the instance; their tokens
+    /// Adds a build of `workspace` with these agents on the instance, and returns their tokens
     fn build(&mut self, workspace: Uuid, agents: &[&str]) -> Vec<String> {
         let build = self.rows.build(workspace, Transition::Start);
         let agents = agents.iter();
@@ -67,10 +67,10 @@ struct Running {
 
 impl Running {
     async fn sign_in(&self, name: Option<&str>) -> (u16, String) {
-        told(&self.server.sign_in(&self.cloud, INSTANCE, name).await)
+        status_and_message(&self.server.sign_in(&self.cloud, INSTANCE, name).await)
     }
 
-    /// Signs in, and says how many statements that took
+    /// Signs in, and counts the statements
     async fn counted(&self, name: Option<&str>) -> (u16, u64) {
         let before = self.statements.get();
         let (status, _) = self.sign_in(name).await;
@@ -115,7 +115,7 @@ async fn two_agents_must_be_named() {
 }
 
 #[tokio::test]
-async fn agents_that_are_not_candidates_do_not_matter() {
+async fn agents_that_are_not_candidates_are_ignored() {
     // scenario 261, 268
     let mut sample = Sample::new();
     let workspace = sample.rows.workspace(sample.owner, "dev");
@@ -142,7 +142,7 @@ async fn a_rebuilt_workspace_signs_in_with_its_newest_agent() {
         token = sample.build(workspace, &["main"]).remove(0);
         sample.rows.build(workspace, Transition::Stop);
     }
-    // The last build is a stop: nothing of it may sign in, and nothing before it.
+    // The last build is a stop: neither its agents nor earlier ones may sign in.
     let stopped = sample.serve(Rules::default()).await;
     let stale = format!(
         "Resource found for id \"{INSTANCE}\", but isn't registered on the latest history."
@@ -202,7 +202,7 @@ fn recycled() -> (Sample, Vec<String>) {
 async fn a_recycled_id_is_refused_without_names() {
     // scenario 274
     let running = recycled().0.serve(Rules::default()).await;
-    for name in [None, Some("alices"), Some("bobs"), Some("nobodys")] {
+    for name in [None, Some("alices"), Some("bobs"), Some("unknown")] {
         let answer = running.server.sign_in(&running.cloud, INSTANCE, name).await;
         assert_eq!(answer.status, 409);
         let body = String::from_utf8(answer.body.to_vec()).unwrap();
@@ -211,7 +211,7 @@ async fn a_recycled_id_is_refused_without_names() {
 }
 
 #[tokio::test]
-async fn sites_that_share_machines_select_by_name() {
+async fn deployments_that_share_machines_select_by_name() {
     let (sample, tokens) = recycled();
     let running = sample.serve(Rules::default().allow_instance_shared_by_workspaces(true)).await;
     assert_eq!(running.sign_in(Some("bobs")).await, (200, tokens[1].clone()));
@@ -230,7 +230,7 @@ async fn a_sign_in_is_one_statement_and_a_failed_proof_none() {
             sample.build(workspace, &["main"]);
         }
         let running = sample.serve(Rules::default()).await;
-        // The first call opens a connection and prepares the statement; neither is
+        // The first call opens a connection and prepares the statement, which are
         // counted, nor ever repeated.
         for _ in 0..3 {
             assert_eq!(running.counted(None).await, (200, 1), "{candidates} candidates");
@@ -239,20 +239,20 @@ async fn a_sign_in_is_one_statement_and_a_failed_proof_none() {
         let before = running.statements.get();
         let mut forged = proof(&running.cloud, INSTANCE, None);
         forged["document"] = forged["document"].as_str().unwrap().replace('5', "6").into();
-        assert_eq!(told(&running.server.post(forged.to_string()).await).0, 401);
+        assert_eq!(status_and_message(&running.server.post(forged.to_string()).await).0, 401);
         for odd in ["", "i-1\"\u{1}'; --", "I-0123456789ABCDEF0", "0123456789"] {
             let answer = running.server.sign_in(&running.cloud, odd, None).await;
-            assert_eq!(told(&answer).0, 404, "{odd}");
+            assert_eq!(status_and_message(&answer).0, 404, "{odd}");
         }
         for bad in ["", "{", "[]", "{}", r#"{"document":"x"}"#] {
-            assert_eq!(told(&running.server.post(bad).await).0, 400, "{bad}");
+            assert_eq!(status_and_message(&running.server.post(bad).await).0, 400, "{bad}");
         }
         assert_eq!(running.statements.get(), before);
     }
 }
 
 #[tokio::test]
-async fn an_outage_is_answered_503_and_ends_by_itself() {
+async fn an_outage_is_answered_with_503_and_recovery_needs_no_restart() {
     let mut sample = Sample::new();
     let workspace = sample.rows.workspace(sample.owner, "dev");
     let tokens = sample.build(workspace, &["main"]);
@@ -264,7 +264,7 @@ async fn an_outage_is_answered_503_and_ends_by_itself() {
     let message = "Internal error fetching provisioner job agent.".to_owned();
     assert_eq!(running.sign_in(None).await, (503, message));
     let answer = running.server.get("/readyz").await;
-    assert_eq!(told(&answer), (503, "The database is not reachable.".to_owned()));
+    assert_eq!(status_and_message(&answer), (503, "The database is not reachable.".to_owned()));
     assert_eq!(running.server.get("/healthz").await.status, 200);
 
     postgres.resume().await;
@@ -275,13 +275,13 @@ async fn an_outage_is_answered_503_and_ends_by_itself() {
 const VM: &str = "02aab8a4-74ef-476e-8182-f6d2ba4166a6";
 const GOOGLE_INSTANCE: &str = "8087716956832600000";
 
-/// A server with an agent on a machine of Azure, and two on one of Google
+/// A server with an agent on an Azure machine, and two agents on a Google machine
 struct OtherClouds {
     _database: Database,
     server: Server,
     azure: azure::Cloud,
     google: google::Cloud,
-    /// Of the agent on the Azure machine, then of `alpha` and `beta` on Google's
+    /// The tokens of the agent on the Azure machine, then of `alpha` and `beta` on Google's
     tokens: Vec<String>,
 }
 
@@ -313,7 +313,7 @@ impl OtherClouds {
         let signature = self.azure.sign(document.to_json().as_bytes());
         let body = json!({ "signature": signature, "encoding": "pkcs7" });
         let path = "/api/v2/workspaceagents/azure-instance-identity";
-        told(&self.server.post_to(path, body.to_string()).await)
+        status_and_message(&self.server.post_to(path, body.to_string()).await)
     }
 
     async fn google(&self, instance: &str, issued: &str, name: Option<&str>) -> (u16, String) {
@@ -323,7 +323,7 @@ impl OtherClouds {
             body["agent_name"] = name.into();
         }
         let path = "/api/v2/workspaceagents/google-instance-identity";
-        told(&self.server.post_to(path, body.to_string()).await)
+        status_and_message(&self.server.post_to(path, body.to_string()).await)
     }
 }
 
@@ -337,7 +337,7 @@ async fn azure_machines_sign_in() {
     assert_eq!(clouds.azure(&upper, end).await, (200, clouds.tokens[0].clone()));
     let expired = clouds.azure(VM, "11/20/26 23:30:00 -0000").await;
     assert_eq!(expired, (401, "Invalid Azure identity.".to_owned()));
-    // Google's id, signed by Azure, is nobody's.
+    // Google's id, signed by Azure, is not found.
     let not_found = format!("Instance with id \"{GOOGLE_INSTANCE}\" not found.");
     assert_eq!(clouds.azure(GOOGLE_INSTANCE, end).await, (404, not_found));
     for (body, missing) in [
@@ -346,7 +346,7 @@ async fn azure_machines_sign_in() {
     ] {
         let path = "/api/v2/workspaceagents/azure-instance-identity";
         let answer = clouds.server.post_to(path, body.to_string()).await;
-        assert_eq!(told(&answer), (400, "Validation failed.".to_owned()));
+        assert_eq!(status_and_message(&answer), (400, "Validation failed.".to_owned()));
         assert!(String::from_utf8_lossy(&answer.body).contains(missing));
     }
 }
@@ -368,12 +368,12 @@ async fn google_machines_sign_in() {
 }
 
 #[tokio::test]
-async fn without_keys_google_machines_are_told_to_come_again() {
+async fn without_keys_google_machines_are_asked_to_retry() {
     let server = Setup::with(Identity::builtin()).start(store::MemoryStore::default()).await;
     let google = google::Cloud::generate();
     let claims = google::Claims::new("7", "project", "coder", at("2026-11-20T23:59:00Z"));
     let body = json!({ "json_web_token": google.sign(&claims.to_json()) });
     let path = "/api/v2/workspaceagents/google-instance-identity";
-    let (status, message) = told(&server.post_to(path, body.to_string()).await);
+    let (status, message) = status_and_message(&server.post_to(path, body.to_string()).await);
     assert_eq!((status, message.contains("keys")), (503, true), "{message}");
 }

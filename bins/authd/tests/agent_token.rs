@@ -28,9 +28,9 @@ async fn authd(args: &[&str]) -> Output {
     command.env_clear().output().await.unwrap()
 }
 
-fn token_of(said: &Output) -> String {
-    assert!(said.status.success(), "{said:?}");
-    String::from_utf8(said.stdout.clone()).unwrap()
+fn token_of(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 #[tokio::test]
@@ -83,13 +83,13 @@ async fn machines_of_all_clouds_receive_their_tokens() {
 
         let ambiguous = authd(&[&with[..], &["--cloud", cloud]].concat()).await;
         assert_eq!(ambiguous.status.code(), Some(1));
-        let complaint = String::from_utf8(ambiguous.stderr).unwrap();
-        assert!(complaint.contains("409") && complaint.contains("main, other"), "{complaint}");
+        let stderr = String::from_utf8(ambiguous.stderr).unwrap();
+        assert!(stderr.contains("409") && stderr.contains("main, other"), "{stderr}");
         assert!(ambiguous.stdout.is_empty());
     }
 }
 
-/// A metadata service of Azure and a control plane that answer, each to be spoilt
+/// An Azure metadata service and a control plane that answer, for tests to break
 fn azure_and_control_plane() -> (Server, Server) {
     let (metadata, control_plane) = (Server::start(), Server::start());
     let subscription = "8d10da13-8125-4ba9-a717-bf7490507b3d";
@@ -103,7 +103,7 @@ fn azure_and_control_plane() -> (Server, Server) {
 }
 
 #[tokio::test]
-async fn a_boot_at_which_nothing_is_ready_ends_with_a_token() {
+async fn a_token_is_received_even_if_nothing_is_ready_at_boot() {
     let (metadata, control_plane) = azure_and_control_plane();
     for (server, method, path) in [
         (&metadata, "GET", "/metadata/attested/document"),
@@ -120,51 +120,51 @@ async fn a_boot_at_which_nothing_is_ready_ends_with_a_token() {
         });
     }
     let (url, metadata) = (control_plane.url(""), metadata.url(""));
-    let said = authd(&["--url", &url, "--metadata-url", &metadata]).await;
-    assert_eq!(token_of(&said), "first-token\n");
-    // What it waited for, in one line.
-    let told = String::from_utf8(said.stderr).unwrap();
-    assert!(told.contains("still waiting after 1 s"), "{told}");
-    assert_eq!(told.lines().count(), 1, "{told}");
+    let output = authd(&["--url", &url, "--metadata-url", &metadata]).await;
+    assert_eq!(token_of(&output), "first-token\n");
+    // One line says what the command waited for.
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("still waiting after 1 s"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
 #[tokio::test]
-async fn a_token_is_put_into_a_file_for_its_user_alone() {
+async fn a_token_file_is_readable_by_its_owner_only() {
     let (metadata, control_plane) = azure_and_control_plane();
     let folder = std::env::temp_dir().join(format!("authd-token-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir(&folder).unwrap();
     let file = folder.join("token");
-    // A process that could read the file before must not read the new token.
+    // A process that could read the old file must not be able to read the new token.
     std::fs::write(&file, "old").unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let old = std::fs::File::open(&file).unwrap();
 
     let (url, metadata) = (control_plane.url(""), metadata.url(""));
     let args = ["--url", &url, "--metadata-url", &metadata, "--output", file.to_str().unwrap()];
-    let said = authd(&args).await;
-    assert!(said.status.success() && said.stdout.is_empty(), "{said:?}");
+    let output = authd(&args).await;
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "first-token\n");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
-    // Renamed into place: the old file is another, and nothing else is left.
+    // Renamed into place: the old file is unchanged, and no temporary file is left.
     assert_eq!(std::io::read_to_string(old).unwrap(), "old");
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
 
-    // Told before anything is waited for.
+    // An unusable path is reported before the command waits for anything.
     std::os::unix::fs::symlink("/dev/stdout", folder.join("link")).unwrap();
     for (path, part) in
         [("nowhere/token", "nowhere/token"), ("", "is a directory"), ("link", "not a regular file")]
     {
         let path = folder.join(path);
         let args = ["--url", &url, "--metadata-url", "http://127.0.0.1:1", "--output"];
-        let said = authd(&[&args[..], &[path.to_str().unwrap()]].concat()).await;
-        let told = String::from_utf8(said.stderr).unwrap();
-        assert!(said.status.code() == Some(1) && told.contains(part), "{told}");
+        let output = authd(&[&args[..], &[path.to_str().unwrap()]].concat()).await;
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && stderr.contains(part), "{stderr}");
     }
     std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]
-async fn what_the_command_line_or_the_environment_names_wrongly_is_told_at_once() {
+async fn wrong_arguments_and_variables_are_reported_at_once() {
     let bad_proxy = ("HTTPS_PROXY", "ftp://user:hunter2@proxy");
     let empty = std::env::temp_dir().join(format!("authd-empty-{}", uuid::Uuid::new_v4()));
     std::fs::write(&empty, "").unwrap();
@@ -187,31 +187,31 @@ async fn what_the_command_line_or_the_environment_names_wrongly_is_told_at_once(
         (&["--url", "https://a"], Some(("SSL_CERT_FILE", &*empty_file)), "SSL_CERT_FILE"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_authd"));
-        let said = command.arg("agent-token").args(args).env_clear().envs(env).output();
-        let said = said.await.unwrap();
-        let told = String::from_utf8(said.stderr).unwrap();
-        assert_eq!(said.status.code(), Some(2), "{args:?}: {told}");
-        assert!(told.contains(part) && !told.contains("hunter2"), "{args:?}: {told}");
+        let output = command.arg("agent-token").args(args).env_clear().envs(env).output();
+        let output = output.await.unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(part) && !stderr.contains("hunter2"), "{args:?}: {stderr}");
     }
     std::fs::remove_file(empty).unwrap();
 }
 
 #[tokio::test]
-async fn a_machine_of_no_cloud_is_told_so() {
-    let nobody = Server::start();
-    let metadata = nobody.url("");
+async fn a_machine_outside_of_the_clouds_gets_a_clear_error() {
+    let empty = Server::start();
+    let metadata = empty.url("");
     let args = ["--url", "http://127.0.0.1:9", "--metadata-url", &metadata, "--retry-timeout", "0"];
-    let said = authd(&args).await;
-    assert_eq!(said.status.code(), Some(1));
-    let complaint = String::from_utf8(said.stderr).unwrap();
-    assert!(complaint.contains("no metadata service"), "{complaint}");
-    assert!(said.stdout.is_empty());
+    let output = authd(&args).await;
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("no metadata service"), "{stderr}");
+    assert!(output.stdout.is_empty());
 }
 
 /// Standard output and error of the command, in this environment only
 async fn in_environment(url: &str, metadata: &Server, env: &[(&str, String)]) -> (String, String) {
     let metadata = metadata.url("");
-    let said = Command::new(env!("CARGO_BIN_EXE_authd"))
+    let output = Command::new(env!("CARGO_BIN_EXE_authd"))
         .args(["agent-token", "--url", url, "--metadata-url", &metadata, "--retry-timeout", "0"])
         .env_clear()
         .envs(env.iter().cloned())
@@ -219,7 +219,7 @@ async fn in_environment(url: &str, metadata: &Server, env: &[(&str, String)]) ->
         .await
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    (text(said.stdout), text(said.stderr))
+    (text(output.stdout), text(output.stderr))
 }
 
 #[tokio::test]
@@ -233,26 +233,26 @@ async fn proxies_and_authorities_of_the_environment_are_used() {
 
     for name in ["SSL_CERT_FILE", "AUTHD_CA_FILE"] {
         let env = [("HTTPS_PROXY", through.clone()), (name, ca_file.clone())];
-        let (token, told) = in_environment(&url, &metadata, &env).await;
-        assert_eq!((&*token, &*told), ("first-token\n", ""), "{name}");
+        let (token, stderr) = in_environment(&url, &metadata, &env).await;
+        assert_eq!((&*token, &*stderr), ("first-token\n", ""), "{name}");
     }
     assert_eq!(proxy.seen().len(), 2);
     // Without the proxy the name does not resolve.
     let exception = ("NO_PROXY", "coder.invalid".to_owned());
     let env = [("HTTPS_PROXY", through.clone()), ("SSL_CERT_FILE", ca_file), exception];
-    let (token, told) = in_environment(&url, &metadata, &env).await;
-    assert!(token.is_empty() && told.contains("no connection: dns"), "{told}");
+    let (token, stderr) = in_environment(&url, &metadata, &env).await;
+    assert!(token.is_empty() && stderr.contains("no connection: dns"), "{stderr}");
 
-    // The metadata service is asked directly, whatever the environment says.
+    // The metadata service is requested directly, regardless of the environment.
     let url = control_plane.url("");
     let nowhere = "http://127.0.0.1:1".to_owned();
     let env = [("HTTPS_PROXY", nowhere.clone()), ("HTTP_PROXY", through), ("ALL_PROXY", nowhere)];
-    let (token, told) = in_environment(&url, &metadata, &env).await;
-    assert_eq!(token, "first-token\n", "{told}");
+    let (token, stderr) = in_environment(&url, &metadata, &env).await;
+    assert_eq!(token, "first-token\n", "{stderr}");
     assert!(proxy.seen().pop().unwrap().0.starts_with("POST http://127.0.0.1:"));
 }
 
-/// Not a test but a measurement, for docs/performance.md:
+/// A measurement for docs/performance.md, not a test:
 /// `cargo test --release -p authd --test agent_token -- --ignored --nocapture cold_start`
 #[tokio::test]
 #[ignore = "a measurement, which depends on the machine"]
@@ -273,9 +273,9 @@ async fn cold_start_to_token() {
         for _ in 0..51 {
             let began = Instant::now();
             let env = std::slice::from_ref(&ca_file);
-            let (token, told) = in_environment(&url, &metadata, env).await;
+            let (token, stderr) = in_environment(&url, &metadata, env).await;
             times.push(began.elapsed());
-            assert_eq!(token, "first-token\n", "{told}");
+            assert_eq!(token, "first-token\n", "{stderr}");
         }
         times.sort_unstable();
         let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);

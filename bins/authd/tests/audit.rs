@@ -19,12 +19,12 @@ fn audit(database: &Database, args: &[&str]) -> Command {
 }
 
 async fn lines(database: &Database, args: &[&str]) -> Vec<String> {
-    let said = audit(database, args).output().await.unwrap();
-    assert_eq!(said.status.code(), Some(0), "{said:?}");
-    String::from_utf8(said.stdout).unwrap().lines().map(str::to_owned).collect()
+    let output = audit(database, args).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// A row every second, each fifth of them refused
+/// Adds a row for each second; every fifth is a denial
 async fn fill(database: &Database, from: u32, to: u32) {
     database
         .sql(&format!(
@@ -51,13 +51,13 @@ async fn rows_are_listed_as_a_table_and_as_json() {
     let table = lines(&database, &["list", "--limit", "3"]).await;
     assert_eq!(table.len(), 4);
     assert!(table[0].starts_with("TIME"), "{}", table[0]);
-    for told in ["2026-11-21T00:20:00.000Z", "ann/dev", "app-1200", "open denied: not_found", "404"]
+    for part in ["2026-11-21T00:20:00.000Z", "ann/dev", "app-1200", "open denied: not_found", "404"]
     {
-        assert!(table[1].contains(told), "{told} in {}", table[1]);
+        assert!(table[1].contains(part), "{part} in {}", table[1]);
     }
-    assert!(!table[1].contains('\x1b'), "a visitor's text is only text");
+    assert!(!table[1].contains('\x1b'), "escape sequences of a visitor are removed");
 
-    // More than a page.
+    // More rows than a page has.
     let all = lines(&database, &["list", "--limit", "5000", "--json"]).await;
     assert_eq!(all.len(), 1_200);
     let newest: Value = serde_json::from_str(&all[0]).unwrap();
@@ -95,7 +95,7 @@ async fn flags_filter_what_is_listed() {
 }
 
 #[tokio::test]
-async fn a_tail_follows_what_is_written() {
+async fn a_tail_follows_new_rows() {
     let database = Database::new().await;
     fill(&database, 1, 20).await;
     let mut tail = audit(&database, &["tail", "--json", "--lines", "2"]).spawn().unwrap();
@@ -108,12 +108,12 @@ async fn a_tail_follows_what_is_written() {
     assert_eq!([next().await, next().await], ["00:00:19", "00:00:20"]);
     fill(&database, 30, 31).await;
     assert_eq!([next().await, next().await], ["00:00:30", "00:00:31"]);
-    // Written after a later one: seen all the same, and nothing is seen twice.
+    // A row that is written after a later one is shown too, and no row is shown twice.
     fill(&database, 25, 25).await;
     assert_eq!(next().await, "00:00:25");
     fill(&database, 40, 40).await;
     assert_eq!(next().await, "00:00:40");
-    // A database of its own would be left in order.
+    // Exits in order, so that a private database server would be stopped too.
     let id = i32::try_from(tail.id().unwrap()).unwrap();
     kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
     assert_eq!(tail.wait().await.unwrap().code(), Some(0));

@@ -1,6 +1,6 @@
-//! Whatever a client sends gets an answer of the documented shape
+//! Every request gets an answer of the documented shape, however malformed it is
 //!
-//! None of it reaches a store, so an empty one in memory serves.
+//! None of these requests reaches a store, so an empty one in memory is enough.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use authd::ServerLimits;
 use authd_http::Limits;
-use common::{SIGN_IN, Server, Setup, proof, signed, told};
+use common::{SIGN_IN, Server, Setup, proof, signed, status_and_message};
 use identity_fetch::Identity;
 use identity_verify::test_util::aws::{Cloud, Document};
 use identity_verify::{Policy, aws};
@@ -52,7 +52,7 @@ fn post(headers: &str, body: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn bodies_that_are_not_the_json_we_read() {
+async fn bodies_that_are_not_json_of_the_expected_shape() {
     let cloud = Cloud::generate(common::REGION);
     let server = server(&cloud).await;
     let valid = proof(&cloud, INSTANCE, None).to_string();
@@ -78,7 +78,7 @@ async fn bodies_that_are_not_the_json_we_read() {
         &bomb,
         &nested,
     ] {
-        let (status, message) = told(&server.post(body).await);
+        let (status, message) = status_and_message(&server.post(body).await);
         let start = &body[..body.len().min(60)];
         assert_eq!(
             (status, message.as_str()),
@@ -94,7 +94,7 @@ async fn bodies_that_are_not_the_json_we_read() {
 }
 
 #[tokio::test]
-async fn a_refusal_never_repeats_what_was_sent() {
+async fn an_error_never_repeats_the_request() {
     let cloud = Cloud::generate(common::REGION);
     let server = server(&cloud).await;
     for body in [
@@ -119,7 +119,7 @@ async fn required_fields_are_listed_one_by_one() {
         (json!({"Document": "x", "signature": "x"}), &["document"]),
     ] {
         let answer = server.post(body.to_string()).await;
-        assert_eq!(told(&answer), (400, "Validation failed.".to_owned()), "{body}");
+        assert_eq!(status_and_message(&answer), (400, "Validation failed.".to_owned()), "{body}");
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
         let validations = body["validations"].as_array().unwrap();
         let fields: Vec<_> = validations.iter().map(|v| v["field"].as_str().unwrap()).collect();
@@ -133,7 +133,7 @@ async fn unknown_fields_are_ignored() {
     let server = server(&cloud).await;
     let mut body = proof(&cloud, INSTANCE, None);
     body["more"] = json!({"of": ["this"]});
-    assert_eq!(told(&server.post(body.to_string()).await).0, 404);
+    assert_eq!(status_and_message(&server.post(body.to_string()).await).0, 404);
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn proofs_that_do_not_hold() {
     let bomb = format!("{}{}", "[".repeat(7_000), "]".repeat(7_000));
     let deep = ours.replacen('{', &format!("{{\"region\":{bomb},"), 1);
     for (what, body, reason) in [
-        ("a key nobody trusts", signed(&stranger, &ours, None), "bad_signature"),
+        ("an untrusted key", signed(&stranger, &ours, None), "bad_signature"),
         ("another region's key", signed(&elsewhere, &ours, None), "region_mismatch"),
         ("a signature over another document", altered("document", other.into()), "bad_signature"),
         ("an empty document's worth", altered("document", "{}".into()), "bad_signature"),
@@ -180,7 +180,11 @@ async fn proofs_that_do_not_hold() {
         ("signed, with a nested bomb", signed(&cloud, &deep, None), "malformed_proof"),
     ] {
         let answer = server.post(body.to_string()).await;
-        assert_eq!(told(&answer), (401, "Invalid AWS identity.".to_owned()), "{what}");
+        assert_eq!(
+            status_and_message(&answer),
+            (401, "Invalid AWS identity.".to_owned()),
+            "{what}"
+        );
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(body["detail"], reason, "{what}");
     }
@@ -198,12 +202,15 @@ async fn ids_that_no_instance_has_are_not_found() {
         (INSTANCE, &format!("\"{INSTANCE}\"")),
     ] {
         let answer = server.sign_in(&cloud, id, None).await;
-        assert_eq!(told(&answer), (404, format!("Instance with id {quoted} not found.")));
+        assert_eq!(
+            status_and_message(&answer),
+            (404, format!("Instance with id {quoted} not found."))
+        );
     }
 }
 
 #[tokio::test]
-async fn only_json_is_taken() {
+async fn only_json_is_accepted() {
     let cloud = Cloud::generate(common::REGION);
     let server = server(&cloud).await;
     for (content_type, status) in [
@@ -219,7 +226,7 @@ async fn only_json_is_taken() {
 }
 
 #[tokio::test]
-async fn large_bodies_are_cut_off() {
+async fn large_bodies_are_rejected() {
     let cloud = Cloud::generate(common::REGION);
     let server = server(&cloud).await;
     let limit = Limits::default().body;
@@ -240,7 +247,7 @@ async fn large_bodies_are_cut_off() {
 }
 
 #[tokio::test]
-async fn slow_bodies_are_given_up() {
+async fn slow_bodies_time_out() {
     let cloud = Cloud::generate(common::REGION);
     let limits = Limits { request: Duration::from_millis(300), ..Limits::default() };
     let server = Setup::trusting(&cloud).limits(limits).start(MemoryStore::default()).await;
@@ -250,19 +257,19 @@ async fn slow_bodies_are_given_up() {
 }
 
 #[tokio::test]
-async fn a_head_that_never_ends_is_given_up() {
+async fn a_head_that_never_ends_times_out() {
     let cloud = Cloud::generate(common::REGION);
     let brief = Duration::from_millis(300);
     let limits = ServerLimits { head: brief, idle: brief, ..ServerLimits::default() };
     let server = Setup::trusting(&cloud).server(limits).start(MemoryStore::default()).await;
-    // Nothing, half an HTTP/2 preface, half a head: hyper may close without a word.
+    // Nothing, half an HTTP/2 preface, half a head: hyper may close without an answer.
     for start in ["", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost"] {
         raw(&server, start.as_bytes()).await;
     }
 }
 
 #[tokio::test]
-async fn routes_and_methods_we_do_not_have() {
+async fn unknown_routes_and_methods() {
     let cloud = Cloud::generate(common::REGION);
     let server = server(&cloud).await;
     for path in [
@@ -273,9 +280,16 @@ async fn routes_and_methods_we_do_not_have() {
         "/HEALTHZ",
         "/healthz/../metrics",
     ] {
-        assert_eq!(told(&server.get(path).await), (404, "Route not found.".to_owned()), "{path}");
+        assert_eq!(
+            status_and_message(&server.get(path).await),
+            (404, "Route not found.".to_owned()),
+            "{path}"
+        );
     }
-    assert_eq!(told(&server.get(SIGN_IN).await), (405, "Method not allowed.".to_owned()));
+    assert_eq!(
+        status_and_message(&server.get(SIGN_IN).await),
+        (405, "Method not allowed.".to_owned())
+    );
     let answer = raw(
         &server,
         format!("PUT {SIGN_IN} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes(),

@@ -1,7 +1,7 @@
 //! The commands and settings of `docs/beside-coder.md`, one after the other as an operator runs
 //! them
 
-#![allow(clippy::print_stdout, reason = "a test says what it leaves out")]
+#![allow(clippy::print_stdout, reason = "a test reports what it skips")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use testkit::net::Client;
 use testkit::{Database, Release};
 use tokio::process::{Child, Command};
 
-/// The page, and what stands in place of its addresses
+/// The page, and the addresses that replace those in it
 struct Page {
     text: String,
     folder: PathBuf,
@@ -23,7 +23,7 @@ impl Page {
     fn read(database: &Database, folder: &Path, port: u16) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let example = |name: &str| root.join("docs/proxies").join(name).display().to_string();
-        // The one of tests is reached through a socket: `…?host=FOLDER&user=NAME`.
+        // The tests' database is reached through a socket: `…?host=FOLDER&user=NAME`.
         let (server, _) = database.url().rsplit_once("user=").unwrap();
         Self {
             text: std::fs::read_to_string(root.join("docs/beside-coder.md")).unwrap(),
@@ -43,7 +43,7 @@ impl Page {
         }
     }
 
-    /// The lines of all blocks of that kind, in order
+    /// The lines of all code blocks of one kind, in order
     fn blocks(&self, kind: &str) -> Vec<String> {
         let fence = format!("```{kind}\n");
         let blocks = self.text.split(&fence).skip(1);
@@ -55,7 +55,7 @@ impl Page {
         self.places.iter().fold(line.to_owned(), |line, (there, here)| line.replace(there, here))
     }
 
-    /// A command as a shell runs it
+    /// The command, run by a shell
     fn shell(&self, line: &str) -> Command {
         let own = Path::new(env!("CARGO_BIN_EXE_authd")).parent().unwrap().display().to_string();
         let path = std::env::var("PATH").unwrap();
@@ -97,7 +97,7 @@ impl Page {
     }
 }
 
-/// Tables as the control plane has them, with keys and without any of authd's own
+/// A database with the control plane's tables and keys, and without authd's own tables
 async fn control_planes() -> Database {
     let database = Database::of_release(Release::NEWEST).await;
     database.store().await.remove_owned().await.unwrap();
@@ -142,10 +142,10 @@ async fn every_command_of_the_page_works() {
             server.kill().await.unwrap();
         }
         let output = page.run(line).await;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
             output.status.success(),
-            "{line}: {said}{}",
+            "{line}: {stderr}{}",
             String::from_utf8_lossy(&output.stdout)
         );
     }
@@ -154,7 +154,7 @@ async fn every_command_of_the_page_works() {
 }
 
 #[tokio::test]
-async fn every_setting_of_the_page_is_one() {
+async fn every_setting_on_the_page_exists() {
     let page = std::fs::read_to_string(
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/beside-coder.md"),
     );
@@ -170,7 +170,7 @@ async fn every_setting_of_the_page_is_one() {
     }
 }
 
-/// Every table, sequence and type that there is
+/// All tables, sequences and types
 async fn tables(database: &Database) -> Vec<String> {
     database
         .sql(

@@ -48,7 +48,7 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     browser.click("button").await;
     browser.shows(&login, "The token is not valid").await;
 
-    // And comes back to where they wanted to be.
+    // After signing in, the visitor returns to the requested page.
     browser.type_into("#token", world.token("alice")).await;
     browser.click("button").await;
     browser.shows(&app, "GET /some/page").await;
@@ -59,7 +59,7 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     assert_eq!(cookies.len(), 2, "{cookies:?}");
     assert_eq!(cookies[0], "coder_signed_app_token");
 
-    // The second click costs nothing.
+    // The second click needs no statement.
     let ((), statements) = world.counted(browser.open(&format!("{app}/next"))).await;
     assert_eq!((browser.text().await.as_str(), statements), ("GET /next", 0));
 
@@ -73,7 +73,7 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     browser.shows("http://", "Retry").await;
     browser.picture("unavailable").await;
 
-    // Whoever signs out at the dashboard has signed out of apps.
+    // Signing out at the dashboard also signs out of apps.
     let dashboard = format!("http://coder.test:{port}/");
     browser.click("nav a:last-child").await;
     browser.shows(&dashboard, "You are alice").await;
@@ -91,7 +91,7 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
 
 async fn world(port: u16) -> World {
     let mut plan = Plan::new();
-    #[expect(clippy::disallowed_methods, reason = "the browser has no other clock")]
+    #[expect(clippy::disallowed_methods, reason = "the browser uses the system's clock")]
     let now = SystemTime::now();
     plan.now = now;
     for agent in plan.rows.workspace_agents.iter_mut().filter(|agent| agent.name != "slow") {
@@ -126,7 +126,7 @@ impl Nginx {
         }
         let file = folder.join("nginx.conf");
         std::fs::write(&file, config).unwrap();
-        // One process, so that nothing is left when it is killed.
+        // One process, so that killing it leaves no workers.
         let process = Command::new(NGINX)
             .arg("-p")
             .arg(&folder)
@@ -155,7 +155,7 @@ impl Drop for Nginx {
     }
 }
 
-/// A page that says what was asked of it
+/// A page that shows its request
 fn page(head: &str) -> (&'static str, String) {
     let asked = head.split(" HTTP/").next().unwrap();
     ("content-type: text/html\r\n", format!("<!doctype html><title>app</title><p>{asked}</p>"))

@@ -1,4 +1,4 @@
-//! `authd check`, and the same words at the start of `authd serve`
+//! `authd check`, and the same messages at the start of `authd serve`
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -32,23 +32,23 @@ const APPS: [&str; 5] = [
     "127.0.0.1",
 ];
 
-/// The line of the table about this
+/// The line of the table about a subject
 fn line<'a>(table: &'a str, subject: &str) -> &'a str {
     let of = |line: &&str| line.get(9..).is_some_and(|rest| rest.starts_with(subject));
     table.lines().find(of).unwrap_or_else(|| panic!("no line about {subject} in\n{table}"))
 }
 
 #[tokio::test]
-async fn a_deployment_that_is_in_order_has_no_errors() {
+async fn a_sound_deployment_has_no_errors() {
     for release in Release::FIRST_WITH_APPS.and_later() {
         let database = Database::of_release(*release).await;
-        let (status, table, said) = check(&database, &APPS).await;
-        assert_eq!((status, &*said), (Some(0), ""), "{release}: {table}");
+        let (status, table, stderr) = check(&database, &APPS).await;
+        assert_eq!((status, &*stderr), (Some(0), ""), "{release}: {table}");
         assert!(table.starts_with("STATE    WHAT"), "{table}");
         assert!(!table.contains("\nerror"), "{table}");
-        let told = line(&table, "control plane");
+        let row = line(&table, "control plane");
         let name = if *release == Release::NEWEST { "July 2026" } else { release.name() };
-        assert!(told.contains(name) && told.contains("tested"), "{release}: {told}");
+        assert!(row.contains(name) && row.contains("tested"), "{release}: {row}");
         assert!(line(&table, "the holder of a session").contains("nothing is missing"));
         let index = line(&table, "index for sign-in");
         assert_eq!(
@@ -60,7 +60,7 @@ async fn a_deployment_that_is_in_order_has_no_errors() {
 }
 
 #[tokio::test]
-async fn a_machine_reads_the_same_as_json() {
+async fn the_report_is_available_as_json() {
     let database = Database::of_release(Release::NEWEST).await;
     let (status, printed, _) = check(&database, &[&APPS[..], &["--json"]].concat()).await;
     let report: Value = serde_json::from_str(&printed).unwrap();
@@ -73,22 +73,22 @@ async fn a_machine_reads_the_same_as_json() {
     assert!(states.clone().all(|state| state == "ok" || state == "warning"), "{printed}");
 
     database.sql("DROP TABLE authd_audit_log").await;
-    let (status, printed, said) = check(&database, &[&APPS[..], &["--json"]].concat()).await;
+    let (status, printed, stderr) = check(&database, &[&APPS[..], &["--json"]].concat()).await;
     let report: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!((status, &report["ok"]), (Some(1), &false.into()));
     let lacks = &report["database"]["tasks"][11]["lacks"][0];
     assert_eq!(*lacks, serde_json::json!({"missing": "table", "table": "authd_audit_log"}));
     assert!(
-        said.starts_with("authd: the record of visits: missing: table authd_audit_log"),
-        "{said}"
+        stderr.starts_with("authd: the record of visits: missing: table authd_audit_log"),
+        "{stderr}"
     );
-    assert!(said.contains("run `authd migrate --owned-only`"), "{said}");
-    assert_eq!(said.lines().count(), 1);
+    assert!(stderr.contains("run `authd migrate --owned-only`"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1);
 }
 
-/// What is wrong, with the word that has to be said of it
+/// Cases of damage, with the words that the report must contain
 #[tokio::test]
-async fn what_is_wrong_is_said_with_what_to_do() {
+async fn an_error_is_reported_with_its_remedy() {
     for (release, damage, subject, words) in [
         (Release::V2_22, "", "an app by name", "app access begins with v2.24"),
         (
@@ -119,16 +119,16 @@ async fn what_is_wrong_is_said_with_what_to_do() {
     ] {
         let database = Database::of_release(release).await;
         database.sql(damage).await;
-        let (status, table, said) = check(&database, &APPS).await;
+        let (status, table, stderr) = check(&database, &APPS).await;
         assert_eq!(status, Some(1), "{damage}: {table}");
-        let told = line(&table, subject);
-        assert!(told.starts_with("error") && told.contains(words), "{damage}: {told}");
-        assert!(said.starts_with("authd: ") && said.lines().count() == 1, "{said}");
+        let row = line(&table, subject);
+        assert!(row.starts_with("error") && row.contains(words), "{damage}: {row}");
+        assert!(stderr.starts_with("authd: ") && stderr.lines().count() == 1, "{stderr}");
     }
 }
 
 #[tokio::test]
-async fn what_may_be_meant_otherwise_is_a_warning() {
+async fn a_suspicious_state_is_a_warning() {
     for (damage, subject, words) in [
         (
             "UPDATE schema_migrations SET dirty = true",
@@ -162,9 +162,9 @@ async fn what_may_be_meant_otherwise_is_a_warning() {
     }
 }
 
-/// Keys in the clear can be read, and the next one could not be made
+/// Unencrypted keys can be read, but the next key could not be created
 #[tokio::test]
-async fn a_control_plane_that_encrypts_is_named_with_the_key_that_is_missing() {
+async fn a_missing_encryption_key_is_named() {
     let database = Database::of_release(Release::NEWEST).await;
     database
         .sql(
@@ -175,7 +175,7 @@ async fn a_control_plane_that_encrypts_is_named_with_the_key_that_is_missing() {
                  ('workspace_apps_api_key', 1, 'sealed', '39d228e', now())",
         )
         .await;
-    let (status, table, said) = check(&database, &APPS).await;
+    let (status, table, stderr) = check(&database, &APPS).await;
     assert_eq!(status, Some(1), "{table}");
     let encryption = line(&table, "encryption");
     assert!(encryption.contains("not among --external-token-encryption-keys"), "{encryption}");
@@ -184,20 +184,23 @@ async fn a_control_plane_that_encrypts_is_named_with_the_key_that_is_missing() {
     assert!(tokens.starts_with("warning") && tokens.contains("1 can be read"), "{tokens}");
     let seals = line(&table, "keys workspace_apps_api_key");
     assert!(seals.starts_with("error") && seals.contains("39d228e"), "{seals}");
-    assert!(said.contains("none can be read"), "{said}");
+    assert!(stderr.contains("none can be read"), "{stderr}");
 }
 
 #[tokio::test]
 async fn settings_are_checked_before_there_is_a_database() {
     let memory = ["check", "--store", "memory"];
-    let (status, table, said) = authd(
+    let (status, table, stderr) = authd(
         &[&memory[..], &["--access-url", "http://a.example", "--secure-auth-cookie"]].concat(),
     )
     .await;
     assert_eq!(status, Some(1), "{table}");
-    assert!(said.starts_with("authd: secure_auth_cookie: browsers drop Secure cookies"), "{said}");
+    assert!(
+        stderr.starts_with("authd: secure_auth_cookie: browsers drop Secure cookies"),
+        "{stderr}"
+    );
 
-    // A setting that is refused while it is read is reported in the same way.
+    // A setting that does not parse is reported in the same way.
     for (args, words) in [
         (&["--access-url", "a.example"][..], "`access_url`"),
         (
@@ -206,14 +209,17 @@ async fn settings_are_checked_before_there_is_a_database() {
         ),
         (&["--config", "/nonexistent.toml"], "/nonexistent.toml"),
     ] {
-        let (status, table, said) = authd(&[&["check"], args].concat()).await;
-        assert_eq!(status, Some(1), "{args:?}: {said}");
-        assert!(line(&table, "settings").contains(words) && said.contains(words), "{table}{said}");
+        let (status, table, stderr) = authd(&[&["check"], args].concat()).await;
+        assert_eq!(status, Some(1), "{args:?}: {stderr}");
+        assert!(
+            line(&table, "settings").contains(words) && stderr.contains(words),
+            "{table}{stderr}"
+        );
     }
 
-    let (status, table, said) =
+    let (status, table, stderr) =
         authd(&[&memory[..], &["--fetch-google-keys", "off"]].concat()).await;
-    assert_eq!((status, &*said), (Some(0), ""), "{table}");
+    assert_eq!((status, &*stderr), (Some(0), ""), "{table}");
     assert!(line(&table, "fetch_google_keys").starts_with("warning"), "{table}");
 
     let trust = std::env::temp_dir().join(format!("authd-check-{}", uuid::Uuid::new_v4()));
@@ -227,7 +233,7 @@ async fn settings_are_checked_before_there_is_a_database() {
 }
 
 #[tokio::test]
-async fn no_database_is_made_by_looking_for_one() {
+async fn check_does_not_create_a_database() {
     let folder: PathBuf =
         std::env::temp_dir().join(format!("authd-check-{}", uuid::Uuid::new_v4()));
     let (status, table, _) = authd(&["check", "--data-dir", folder.to_str().unwrap()]).await;
@@ -235,22 +241,22 @@ async fn no_database_is_made_by_looking_for_one() {
     assert!(line(&table, "database").contains("`authd serve` makes one there"), "{table}");
     assert!(!folder.exists());
 
-    let (status, table, said) =
+    let (status, table, stderr) =
         authd(&["check", "--database-url", "postgresql://127.0.0.1:1/x"]).await;
     assert_eq!(status, Some(1), "{table}");
-    assert!(said.starts_with("authd: database: ") && said.contains("unavailable"), "{said}");
+    assert!(stderr.starts_with("authd: database: ") && stderr.contains("unavailable"), "{stderr}");
 }
 
-/// A mistake stops the start; an upgrade that is under way does not
+/// An error stops the start, but an upgrade under way does not
 #[tokio::test]
-async fn serve_says_what_check_says() {
+async fn serve_reports_what_check_reports() {
     let database = Database::of_release(Release::NEWEST).await;
     database.sql("ALTER TABLE crypto_keys RENAME TO elsewhere").await;
-    let (_, _, said) = check(&database, &APPS).await;
+    let (_, _, stderr) = check(&database, &APPS).await;
     let serve = ["serve", "--listen", "127.0.0.1:0", "--database-url", database.url()];
     let (status, _, refused) = authd(&[&serve[..], &APPS].concat()).await;
     assert_eq!(status, Some(1), "{refused}");
-    assert_eq!(refused.lines().last(), said.lines().last());
+    assert_eq!(refused.lines().last(), stderr.lines().last());
     database.sql("ALTER TABLE elsewhere RENAME TO crypto_keys").await;
 
     database.sql("ALTER TABLE workspaces RENAME dormant_at TO sleeping_since").await;
@@ -283,8 +289,8 @@ async fn serve_says_what_check_says() {
     assert!(unready.headers.contains_key("retry-after"));
     let body = String::from_utf8(unready.body.to_vec()).unwrap();
     assert!(body.contains("workspaces.dormant_at"), "{body}");
-    let (_, _, said) = check(&database, &APPS).await;
-    let (_, words) = said.trim_end().split_once("an app by name: ").unwrap();
+    let (_, _, stderr) = check(&database, &APPS).await;
+    let (_, words) = stderr.trim_end().split_once("an app by name: ").unwrap();
     let logged = std::fs::read_to_string(&log).unwrap();
     assert!(logged.contains(words), "{words}\n{logged}");
 
@@ -294,7 +300,7 @@ async fn serve_says_what_check_says() {
     std::fs::remove_file(log).unwrap();
 }
 
-/// Readiness asks for no more than is used
+/// Readiness requires only the tables that are used
 #[tokio::test]
 async fn sign_in_alone_is_ready_beside_the_oldest_release() {
     let database = Database::of_release(Release::OLDEST).await;
@@ -313,5 +319,5 @@ async fn sign_in_alone_is_ready_beside_the_oldest_release() {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("it does not serve");
+    panic!("the server does not become ready");
 }

@@ -1,4 +1,4 @@
-//! `authd check`: settings and files that can do nothing
+//! `authd check`: settings and files without effect
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -13,12 +13,12 @@ fn check(args: &[&str]) -> Output {
 }
 
 #[test]
-fn what_can_do_nothing_is_named() {
+fn settings_and_files_without_effect_are_named() {
     let trust = std::env::temp_dir().join(format!("authd-check-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir_all(trust.join("aws")).unwrap();
     let folder = trust.to_str().unwrap();
-    let said = check(&["--trust-dir", folder, "--aws-allowed-regions", "us-east-1"]);
-    assert_eq!(said.status.code(), Some(0), "{said:?}");
+    let output = check(&["--trust-dir", folder, "--aws-allowed-regions", "us-east-1"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 
     std::fs::write(trust.join("issuer.pem"), "x").unwrap();
     std::fs::create_dir_all(trust.join("google")).unwrap();
@@ -40,9 +40,9 @@ fn what_can_do_nothing_is_named() {
         "`fetch_google_keys` does nothing",
         "issuer.pem` in the trust folder is not read",
     ];
-    let said = check(&[&args[..], &["--json"]].concat());
-    assert_eq!(said.status.code(), Some(0), "{said:?}");
-    let report: Value = serde_json::from_slice(&said.stdout).unwrap();
+    let output = check(&[&args[..], &["--json"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let findings = report["findings"].as_array().unwrap();
     for expected in expected {
         let found =
@@ -50,7 +50,7 @@ fn what_can_do_nothing_is_named() {
         assert_eq!(found.expect(expected)["state"], "warning", "{report:#}");
     }
 
-    // A key makes the region one that can sign in.
+    // With a key, machines of the region can sign in.
     let key = aws::Cloud::generate("xx-future-1").public_key_pem();
     std::fs::write(trust.join("aws/xx-future-1.pem"), key).unwrap();
     let lines = String::from_utf8(check(&args).stdout).unwrap();
@@ -59,7 +59,7 @@ fn what_can_do_nothing_is_named() {
 }
 
 #[test]
-fn what_is_not_usable_is_an_error() {
-    let said = check(&["--trust-dir", "/nowhere"]);
-    assert_eq!(said.status.code(), Some(1), "{said:?}");
+fn an_unusable_trust_folder_is_an_error() {
+    let output = check(&["--trust-dir", "/nowhere"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
 }

@@ -1,4 +1,4 @@
-//! `authd token` and `authd keys`: what an operator makes, sees and ends
+//! `authd token` and `authd keys`: operators create, list and revoke tokens and keys
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -31,24 +31,24 @@ fn now() -> SystemTime {
 }
 
 #[tokio::test]
-async fn what_a_table_shows_cannot_steer_a_terminal_and_misuse_is_told() {
+async fn tables_contain_no_control_characters_and_wrong_arguments_are_reported() {
     let database = with_alice().await;
     let made = authd(&database, &["token", "create", "--user", "alice", "--name", "a\u{1b}[2Jb"]);
     assert_eq!(made.await.0, Some(0));
     let (_, printed, _) = authd(&database, &["token", "list"]).await;
     assert!(printed.contains("a\u{fffd}[2Jb") && !printed.contains('\u{1b}'), "{printed}");
 
-    let (status, _, told) = authd(&database, &["token", "create"]).await;
+    let (status, _, stderr) = authd(&database, &["token", "create"]).await;
     assert_eq!(status, Some(2));
-    assert!(told.contains("--user <NAME>|--proxy <NAME>"), "{told}");
+    assert!(stderr.contains("--user <NAME>|--proxy <NAME>"), "{stderr}");
     let both = ["token", "create", "--user", "alice", "--proxy", "sydney"];
-    let (status, _, told) = authd(&database, &both).await;
+    let (status, _, stderr) = authd(&database, &both).await;
     assert_eq!(status, Some(2));
-    assert!(told.contains("cannot be used with"), "{told}");
+    assert!(stderr.contains("cannot be used with"), "{stderr}");
 }
 
 #[tokio::test]
-async fn a_token_is_made_shown_without_its_secret_and_ended() {
+async fn a_token_is_created_listed_without_its_secret_and_revoked() {
     let database = with_alice().await;
     let store = database.store().await;
     let args = ["token", "create", "--user", "alice", "--scope", "application_connect"];
@@ -69,13 +69,13 @@ async fn a_token_is_made_shown_without_its_secret_and_ended() {
     }
     assert_eq!(authd(&database, &["token", "revoke", token.reveal()]).await.0, Some(0));
     assert!(store.holders(std::slice::from_ref(&token)).await.unwrap().is_empty());
-    let (status, _, said) = authd(&database, &["token", "revoke", token.id()]).await;
+    let (status, _, stderr) = authd(&database, &["token", "revoke", token.id()]).await;
     assert_eq!(status, Some(2));
-    assert!(said.contains("there is no token"), "{said}");
+    assert!(stderr.contains("there is no token"), "{stderr}");
 }
 
 #[tokio::test]
-async fn a_proxy_proves_itself_with_the_token_made_last() {
+async fn a_proxy_authenticates_with_its_newest_token_only() {
     let database = with_alice().await;
     let store = database.store().await;
     let mut tokens = Vec::new();
@@ -90,7 +90,7 @@ async fn a_proxy_proves_itself_with_the_token_made_last() {
 }
 
 #[tokio::test]
-async fn whom_nobody_knows_gets_no_token() {
+async fn an_unknown_user_or_proxy_gets_no_token() {
     let database = with_alice().await;
     for (args, why) in [
         (&["--user", "bob"][..], "there is no user `bob`"),
@@ -99,15 +99,15 @@ async fn whom_nobody_knows_gets_no_token() {
         (&["--user", "alice", "--lifetime-hours", "0"], "0 is not in 1..=876600"),
     ] {
         let args = [&["token", "create"], args].concat();
-        let (status, printed, said) = authd(&database, &args).await;
+        let (status, printed, stderr) = authd(&database, &args).await;
         assert_eq!((status, printed.as_str()), (Some(2), ""));
-        assert!(said.contains(why), "{said}");
+        assert!(stderr.contains(why), "{stderr}");
     }
     assert_eq!(database.sql("SELECT count(*) FROM api_keys").await, ["0"]);
 }
 
 #[tokio::test]
-async fn keys_are_made_listed_and_replaced() {
+async fn keys_are_created_listed_and_replaced() {
     let database = with_alice().await;
     let store = database.store().await;
     let (status, printed, _) = authd(&database, &["keys", "rotate"]).await;

@@ -1,4 +1,4 @@
-//! Dependencies between our crates point one way
+//! Our crates depend on each other only in the allowed direction
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
-/// The crates of ours that a crate may be built with
+/// The crates of this workspace that a crate may depend on
 ///
 /// Its tests may use [`HELPERS`] too.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -97,7 +97,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn no_edge_that_the_design_does_not_allow() {
+fn every_dependency_is_allowed_by_the_design() {
     let metadata = MetadataCommand::new().no_deps().exec().unwrap();
     let allowed: BTreeMap<_, BTreeSet<_>> =
         ALLOWED.iter().map(|(name, edges)| (*name, edges.iter().copied().collect())).collect();

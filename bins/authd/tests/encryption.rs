@@ -34,7 +34,7 @@ fn decrypt(value: &str) -> String {
     String::from_utf8(text.unwrap()).unwrap()
 }
 
-/// A control plane that encrypts with the one key, and has made its keys today
+/// A control plane that encrypts with one key, and whose signing keys were created today
 async fn encrypted() -> Database {
     let database = Database::new().await;
     let (digest, test) = (KEY.1, encrypt("coder"));
@@ -80,17 +80,17 @@ async fn the_start_names_the_key_that_is_missing() {
     let database = encrypted().await;
     let other = encode_block(&OTHER.0);
     for keys in [None, Some(&*other), Some("")] {
-        let (status, _, told) = run(authd(&database, &SERVE, keys)).await;
-        assert_eq!(status, Some(1), "{told}");
+        let (status, _, stderr) = run(authd(&database, &SERVE, keys)).await;
+        assert_eq!(status, Some(1), "{stderr}");
         let sentence = "the control plane encrypts its keys (`crypto_keys`); the key with digest \
                         `39d228e` is not among --external-token-encryption-keys";
-        assert!(told.contains(sentence), "{told}");
-        assert!(!told.contains(&other) && !told.contains("migrate"), "{told}");
+        assert!(stderr.contains(sentence), "{stderr}");
+        assert!(!stderr.contains(&other) && !stderr.contains("migrate"), "{stderr}");
     }
-    let (status, _, told) = run(authd(&database, &SERVE, Some("aHVudGVyMg=="))).await;
+    let (status, _, stderr) = run(authd(&database, &SERVE, Some("aHVudGVyMg=="))).await;
     assert_eq!(status, Some(2));
-    assert!(told.contains("encryption key 1 of 1 has 7 bytes instead of 32"), "{told}");
-    assert!(!told.contains("aHVudGVyMg"), "{told}");
+    assert!(stderr.contains("encryption key 1 of 1 has 7 bytes instead of 32"), "{stderr}");
+    assert!(!stderr.contains("aHVudGVyMg"), "{stderr}");
 }
 
 /// The first line of the log that contains one of the texts, with those before it
@@ -106,14 +106,14 @@ async fn log_until(mut command: Command, texts: &[&str]) -> String {
                 return;
             }
         }
-        panic!("it ended");
+        panic!("the command ended");
     };
     timeout(Duration::from_secs(60), read).await.unwrap();
     log
 }
 
 #[tokio::test]
-async fn it_starts_with_the_key_and_says_what_it_could_not_write() {
+async fn it_starts_with_the_key_and_reports_keys_that_it_cannot_write() {
     let database = encrypted().await;
     let (key, other) = (encode_block(&KEY.0), encode_block(&OTHER.0));
     for keys in [key.clone(), format!("{other}, {key}")] {
@@ -121,7 +121,7 @@ async fn it_starts_with_the_key_and_says_what_it_could_not_write() {
         assert!(!log.contains("encrypt"), "{log}");
         assert!(!log.contains(&key) && !log.contains(&other), "{log}");
     }
-    // Keys in the clear, as from before, are read; no other could be made.
+    // Older keys that are not encrypted can be read, but no new one could be created.
     database.sql("UPDATE crypto_keys SET secret = repeat('5c', 64), secret_key_id = NULL").await;
     database
         .sql(
@@ -142,8 +142,8 @@ async fn it_starts_with_the_key_and_says_what_it_could_not_write() {
 #[tokio::test]
 async fn keys_that_cannot_be_read_are_listed_with_the_digest() {
     let database = encrypted().await;
-    let (status, listed, told) = run(authd(&database, &["keys", "list"], None)).await;
-    assert_eq!(status, Some(0), "{told}");
+    let (status, listed, stderr) = run(authd(&database, &["keys", "list"], None)).await;
+    assert_eq!(status, Some(0), "{stderr}");
     for (line, feature) in
         listed.lines().skip(1).zip(["workspace_apps_token", "workspace_apps_api_key"])
     {
@@ -157,19 +157,19 @@ async fn keys_that_cannot_be_read_are_listed_with_the_digest() {
 }
 
 #[tokio::test]
-async fn keys_are_replaced_encrypted_or_not_at_all() {
+async fn new_keys_are_encrypted_or_not_created() {
     let database = encrypted().await;
-    let (status, _, told) = run(authd(&database, &["keys", "rotate"], None)).await;
-    assert_eq!(status, Some(0), "nothing is due: {told}");
+    let (status, _, stderr) = run(authd(&database, &["keys", "rotate"], None)).await;
+    assert_eq!(status, Some(0), "nothing is due: {stderr}");
     let force = ["keys", "rotate", "--force"];
-    let (status, _, told) = run(authd(&database, &force, None)).await;
+    let (status, _, stderr) = run(authd(&database, &force, None)).await;
     assert_eq!(status, Some(1));
-    assert!(told.contains("the key with digest `39d228e` is not among"), "{told}");
+    assert!(stderr.contains("the key with digest `39d228e` is not among"), "{stderr}");
     assert_eq!(database.sql("SELECT count(*) FROM crypto_keys").await, ["2"]);
 
     let key = encode_block(&KEY.0);
-    let (status, _, told) = run(authd(&database, &force, Some(&key))).await;
-    assert_eq!(status, Some(0), "{told}");
+    let (status, _, stderr) = run(authd(&database, &force, Some(&key))).await;
+    assert_eq!(status, Some(0), "{stderr}");
     let rows = "SELECT secret_key_id, secret FROM crypto_keys WHERE sequence = 2";
     let rows = database.sql(rows).await;
     assert_eq!(rows.len(), 2);

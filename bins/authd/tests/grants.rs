@@ -15,7 +15,7 @@ use app_authz::proxy::ProxyToken;
 use authd::{ServerLimits, serve};
 use authd_http::{AppsConfig, Limits, Service, TrustedProxies};
 use bytes::Bytes;
-use common::{REGION, SIGN_IN, proof, told};
+use common::{REGION, SIGN_IN, proof, status_and_message};
 use hyper::Method;
 use hyper::header::HeaderName;
 use identity_fetch::Identity;
@@ -77,10 +77,10 @@ impl Deployment {
 
     /// What `authd grants` prints for the role, with these settings
     async fn grants(&self, settings: &[&str]) -> String {
-        let (status, printed, said) =
+        let (status, printed, stderr) =
             authd(self.database.url(), &[&["grants", "--role", &self.role], settings].concat())
                 .await;
-        assert_eq!(status, Some(0), "{said}");
+        assert_eq!(status, Some(0), "{stderr}");
         printed
     }
 
@@ -94,7 +94,7 @@ impl Deployment {
         PgStore::connect(&self.role_url(), &options).await.unwrap()
     }
 
-    /// Waits until a query has this answer, for as long as a slow machine may take
+    /// Waits until a query has this answer, even on a slow machine
     async fn until(&self, query: &str, expected: &str) {
         for _ in 0..1_000 {
             if self.database.sql(query).await == [expected] {
@@ -127,7 +127,7 @@ const APPS: [&str; 5] = [
     "--mirror-audit",
 ];
 
-/// A server, and what asks it
+/// A server and a client
 struct Served {
     url: String,
     client: Client,
@@ -203,7 +203,7 @@ async fn everything_works_with_the_rights_that_are_printed_on_every_release() {
         let served = Served::with(app).await;
         let body = proof(&cloud, INSTANCE, None).to_string();
         let signed_in = served.client.post_json(&format!("{}{SIGN_IN}", served.url), body).await;
-        assert_eq!(told(&signed_in.unwrap()).0, 200, "{release}");
+        assert_eq!(status_and_message(&signed_in.unwrap()).0, 200, "{release}");
 
         let alice = deployment.alice.reveal();
         let visit = served.visit(alice).await;
@@ -241,7 +241,7 @@ async fn everything_works_with_the_rights_that_are_printed_on_every_release() {
         assert_eq!(out.status, 200, "{release}: {:?}", out.body);
         deployment.until("SELECT count(*) FROM api_keys", "1").await;
 
-        // What housekeeping does, and the rotation of an operator.
+        // Housekeeping, and a rotation by an operator.
         let store = deployment.store().await;
         let ended =
             Window::default().stale(Duration::from_secs(1)).touch(Duration::ZERO).close(true);
@@ -255,13 +255,14 @@ async fn everything_works_with_the_rights_that_are_printed_on_every_release() {
         assert_eq!(store.end_sessions(ended, 100).await.unwrap(), 2, "{release}");
         let keep = Duration::from_secs(30 * 86_400);
         assert_eq!(store.forget(keep, 100).await.unwrap(), 1, "{release}");
-        let (status, _, said) = authd(&deployment.role_url(), &["keys", "rotate", "--force"]).await;
-        assert_eq!(status, Some(0), "{release}: {said}");
+        let (status, _, stderr) =
+            authd(&deployment.role_url(), &["keys", "rotate", "--force"]).await;
+        assert_eq!(status, Some(0), "{release}: {stderr}");
     }
 }
 
 #[tokio::test]
-async fn agents_sign_in_with_the_few_rights_that_are_printed_for_that() {
+async fn agents_sign_in_with_the_rights_that_are_printed_for_sign_in_alone() {
     let cloud = Cloud::generate(REGION);
     for release in Release::ALL {
         let deployment = Deployment::new(*release).await;
@@ -273,12 +274,12 @@ async fn agents_sign_in_with_the_few_rights_that_are_printed_for_that() {
             Served::with(app(deployment.store().await, &cloud, false, deployment.now)).await;
         let body = proof(&cloud, INSTANCE, None).to_string();
         let signed_in = served.client.post_json(&format!("{}{SIGN_IN}", served.url), body).await;
-        assert_eq!(told(&signed_in.unwrap()).0, 200, "{release}");
+        assert_eq!(status_and_message(&signed_in.unwrap()).0, 200, "{release}");
     }
 }
 
 #[tokio::test]
-async fn tokens_are_made_listed_and_ended_with_the_rights_for_commands() {
+async fn tokens_are_created_listed_and_revoked_with_the_rights_for_commands() {
     for release in [Release::FIRST_WITH_APPS, Release::NEWEST] {
         let deployment = Deployment::new(release).await;
         deployment.database.sql(&deployment.grants(&["--commands"]).await).await;
@@ -290,19 +291,19 @@ async fn tokens_are_made_listed_and_ended_with_the_rights_for_commands() {
             &["token", "revoke", deployment.alice.id()],
             &["audit", "list"],
         ] {
-            let (status, _, said) = authd(&url, args).await;
-            assert_eq!(status, Some(0), "{release} {args:?}: {said}");
+            let (status, _, stderr) = authd(&url, args).await;
+            assert_eq!(status, Some(0), "{release} {args:?}: {stderr}");
         }
-        // Without the rights of the commands sessions cannot be listed.
+        // Without the rights for commands, sessions cannot be listed.
         let other = Deployment::new(release).await;
         other.database.sql(&other.grants(&APPS).await).await;
-        let (status, _, said) = authd(&other.role_url(), &["token", "list"]).await;
-        assert_eq!(status, Some(1), "{said}");
+        let (status, _, stderr) = authd(&other.role_url(), &["token", "list"]).await;
+        assert_eq!(status, Some(1), "{stderr}");
     }
 }
 
-/// The rights in the statements, each as the statement that takes it away and gives it back,
-/// with what names it
+/// The rights in the statements: for each, the statements that revoke and grant it, and the text
+/// that names it
 fn rights(grants: &str) -> Vec<(String, String, String)> {
     let mut rights = Vec::new();
     let grants = grants.replace(",\n      ", ", ");
@@ -334,7 +335,7 @@ async fn each_right_that_is_left_out_is_named() {
         let rights = rights(&grants);
         assert!(rights.len() > 150, "{release}: {} rights", rights.len());
         for (revoke, grant, named) in &rights {
-            // These are read where they may be, and nothing depends on them.
+            // These are optional: authd reads them if it may.
             if named.contains("schema_migrations") {
                 continue;
             }
@@ -368,16 +369,20 @@ async fn a_column_that_is_left_out_is_named_by_check_and_stops_serve() {
         ("INSERT (secret) ON crypto_keys", "INSERT on crypto_keys (secret)"),
     ] {
         deployment.database.sql(&grants).await;
-        let (status, printed, said) = authd(&url, &[&["check"], &APPS[..]].concat()).await;
-        assert_eq!(status, Some(0), "{printed}{said}");
+        let (status, printed, stderr) = authd(&url, &[&["check"], &APPS[..]].concat()).await;
+        assert_eq!(status, Some(0), "{printed}{stderr}");
         deployment.database.sql(&format!("REVOKE {without} FROM {role}")).await;
-        let (status, printed, said) = authd(&url, &[&["check"], &APPS[..]].concat()).await;
+        let (status, printed, stderr) = authd(&url, &[&["check"], &APPS[..]].concat()).await;
         assert_eq!(status, Some(1), "{without}: {printed}");
-        assert!(printed.contains(named) && said.contains(named), "{without}: {said}");
-        assert!(said.contains("`authd grants` prints the statements"), "{said}");
+        assert!(printed.contains(named) && stderr.contains(named), "{without}: {stderr}");
+        assert!(stderr.contains("`authd grants` prints the statements"), "{stderr}");
         let serve = [&["serve", "--listen", "127.0.0.1:0"], &APPS[..]].concat();
         let (status, _, refused) = authd(&url, &serve).await;
         assert_eq!(status, Some(1), "{without}: {refused}");
-        assert_eq!(refused.lines().last(), said.lines().last(), "the same words");
+        assert_eq!(
+            refused.lines().last(),
+            stderr.lines().last(),
+            "serve reports the same error as check"
+        );
     }
 }

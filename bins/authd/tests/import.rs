@@ -1,4 +1,4 @@
-//! `authd import`: a document becomes rows, and says where it is wrong
+//! `authd import`: documents become rows, and errors name their place
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -24,47 +24,47 @@ async fn import(database: &Database, document: &str, flags: &[&str]) -> Output {
     .unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     String::from_utf8([&output.stdout[..], &output.stderr[..]].concat()).unwrap()
 }
 
 #[tokio::test]
-async fn the_example_is_imported_and_imported_again() {
+async fn importing_the_example_twice_changes_nothing_the_second_time() {
     let database = Database::new().await;
     let planned = import(&database, EXAMPLE, &["--dry-run"]).await;
-    assert!(planned.status.success(), "{}", said(&planned));
+    assert!(planned.status.success(), "{}", printed(&planned));
     assert_eq!(database.sql("SELECT count(*) FROM users").await, ["0"]);
 
     let first = import(&database, EXAMPLE, &[]).await;
-    let expected = said(&planned).replace("would be ", "");
-    assert_eq!(said(&first), expected);
+    let expected = printed(&planned).replace("would be ", "");
+    assert_eq!(printed(&first), expected);
     assert!(expected.starts_with("+ organizations acme\n"), "{expected}");
 
     let token = database.sql("SELECT auth_token FROM workspace_agents").await;
     let again = import(&database, EXAMPLE, &[]).await;
-    let told = said(&again);
-    assert!(told.starts_with("added 0, changed 0, removed 0, unchanged "), "{told}");
+    let text = printed(&again);
+    assert!(text.starts_with("added 0, changed 0, removed 0, unchanged "), "{text}");
     assert_eq!(database.sql("SELECT auth_token FROM workspace_agents").await, token);
 }
 
 #[tokio::test]
-async fn a_change_is_told_and_made() {
+async fn a_change_is_reported_and_made() {
     let database = Database::new().await;
     import(&database, EXAMPLE, &[]).await;
     let changed = EXAMPLE
         .replace("sharing_level = \"organization\"", "sharing_level = \"public\"")
         .replace("members = [\"bob\"]", "members = []");
     let output = import(&database, &changed, &[]).await;
-    let told = said(&output);
+    let text = printed(&output);
     let app = "~ workspace_apps preview: sharing_level \"organization\" -> \"public\"\n";
-    assert!(told.contains(app), "{told}");
-    assert!(told.contains("- group_members "), "{told}");
-    assert!(told.contains("added 0, changed 1, removed 1, "), "{told}");
+    assert!(text.contains(app), "{text}");
+    assert!(text.contains("- group_members "), "{text}");
+    assert!(text.contains("added 0, changed 1, removed 1, "), "{text}");
     assert_eq!(database.sql("SELECT count(*) FROM group_members").await, ["0"]);
 
     let output = import(&database, EXAMPLE, &["--json", "--dry-run"]).await;
     let lines: Vec<serde_json::Value> =
-        said(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        printed(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.iter().any(|line| {
         line["table"] == "workspace_apps"
             && line["change"]["changed"][0]["column"] == "sharing_level"
@@ -73,7 +73,7 @@ async fn a_change_is_told_and_made() {
 }
 
 #[tokio::test]
-async fn a_wrong_document_is_refused_with_the_place() {
+async fn an_invalid_document_is_refused_with_the_place() {
     let database = Database::new().await;
     let workspace = |more: &str| {
         format!(
@@ -149,14 +149,14 @@ async fn a_wrong_document_is_refused_with_the_place() {
     ] {
         let output = import(&database, &document, &[]).await;
         assert_eq!(output.status.code(), Some(2), "{document}");
-        let told = said(&output);
-        assert!(told.contains(place), "{document}: {told}");
+        let text = printed(&output);
+        assert!(text.contains(place), "{document}: {text}");
     }
     assert_eq!(database.sql("SELECT count(*) FROM organizations").await, ["0"]);
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_without_a_token() {
+async fn an_error_message_contains_no_token() {
     let database = Database::new().await;
     let secret = "0b4f7d3e-2a51";
     for agent in [
@@ -179,9 +179,9 @@ async fn what_is_wrong_is_told_without_a_token() {
         for document in [toml, json] {
             let output = import(&database, &document, &[]).await;
             assert_eq!(output.status.code(), Some(2), "{document}");
-            let told = said(&output);
-            assert!(told.contains(" line 5") || told.contains(" line 2"), "{document}: {told}");
-            assert!(!told.contains(secret), "{document}: {told}");
+            let text = printed(&output);
+            assert!(text.contains(" line 5") || text.contains(" line 2"), "{document}: {text}");
+            assert!(!text.contains(secret), "{document}: {text}");
         }
     }
 }
@@ -194,16 +194,16 @@ async fn an_email_address_stays_until_the_document_has_another() {
         ("users = [{username = 'alice'}]", "alice@localhost"),
         ("users = [{username = 'alice', email = 'alice@example.com'}]", "alice@example.com"),
         ("users = [{username = 'alice'}]", "alice@example.com"),
-        // As some editors begin a file.
+        // With a byte order mark, as some editors write it.
         ("\u{feff}{\"users\": [{\"username\": \"alice\", \"email\": \"a@b.c\"}]}", "a@b.c"),
     ] {
-        said(&import(&database, document, &[]).await);
+        printed(&import(&database, document, &[]).await);
         assert_eq!(email().await, [expected], "{document}");
     }
 }
 
 #[tokio::test]
-async fn an_array_is_no_object_at_any_depth() {
+async fn an_array_is_not_accepted_as_an_object_at_any_depth() {
     let database = Database::new().await;
     let build = |inner: &str| {
         format!(
@@ -217,7 +217,7 @@ async fn an_array_is_no_object_at_any_depth() {
         )
     };
     let toml = |text: &str| text.to_owned();
-    // Each has all its fields in their order, as an array.
+    // Each is an object written as an array of its fields in order.
     for (document, place) in [
         (toml(r#"{"organizations": [[null, "acme", false]]}"#), "organizations[0]"),
         (toml(r#"{"users": [[null, "alice"]]}"#), "users[0]"),
@@ -254,20 +254,20 @@ async fn an_array_is_no_object_at_any_depth() {
     ] {
         let output = import(&database, &document, &["--dry-run"]).await;
         assert_eq!(output.status.code(), Some(2), "{document}");
-        let told = said(&output);
-        assert!(told.contains(&format!(" {place}: ")), "{document}: {told}");
-        assert!(told.contains("invalid type: sequence, expected a"), "{document}: {told}");
+        let text = printed(&output);
+        assert!(text.contains(&format!(" {place}: ")), "{document}: {text}");
+        assert!(text.contains("invalid type: sequence, expected a"), "{document}: {text}");
     }
 }
 
 #[tokio::test]
-async fn what_the_database_refuses_changes_nothing() {
+async fn an_import_that_the_database_refuses_changes_nothing() {
     let database = Database::new().await;
     import(&database, EXAMPLE, &[]).await;
     let other = r#"{"organizations": [{"name": "other"}],
         "users": [{"username": "Alice", "id": "6f5a1f0e-6a3b-4c51-9d5e-2f1c8a1f7f10"}]}"#;
     let output = import(&database, other, &[]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("users_"), "{}", said(&output));
+    assert!(printed(&output).contains("users_"), "{}", printed(&output));
     assert_eq!(database.sql("SELECT name FROM organizations").await, ["acme"]);
 }

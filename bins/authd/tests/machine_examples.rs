@@ -1,5 +1,5 @@
-//! The manual of a machine's side: its examples are what systemd and cloud-init understand,
-//! and no reason for a refusal is left out
+//! The manual for machines: systemd and cloud-init accept its examples, and it lists every reason
+//! for a refusal
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -16,7 +16,7 @@ fn example(name: &str) -> String {
 const UNITS: [&str; 2] = ["authd-agent-token.service", "coder-agent.service"];
 
 #[test]
-fn the_user_data_has_the_units_word_for_word() {
+fn the_user_data_contains_the_units_verbatim() {
     let user_data = example("cloud-init.yaml");
     for unit in UNITS {
         let indented: Vec<_> = example(unit)
@@ -32,12 +32,12 @@ fn the_user_data_has_the_units_word_for_word() {
 }
 
 #[test]
-fn every_reason_that_can_be_met_has_a_row_in_the_manual() {
+fn every_possible_reason_has_a_row_in_the_manual() {
     let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
     let manual = std::fs::read_to_string(manual).unwrap();
     let (_, section) = manual.split_once("## \"Why can this machine not sign in?\"").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
-    // Those of embedders who ask for more, and of trust material.
+    // Reasons that only embedders see, and those of trust material.
     let elsewhere = [Reason::Replayed, Reason::PinsUnavailable, Reason::InvalidTrust];
     for reason in Reason::ALL.iter().filter(|reason| !elsewhere.contains(reason)) {
         let name = format!("`{reason}`");
@@ -49,10 +49,10 @@ fn every_reason_that_can_be_met_has_a_row_in_the_manual() {
 }
 
 #[test]
-fn systemd_takes_the_units() {
+fn systemd_accepts_the_units() {
     let folder = std::env::temp_dir().join(format!("authd-units-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir(&folder).unwrap();
-    // The programs and files that are where the units say on a real machine.
+    // Programs and files that exist on a real machine at these paths.
     let there = env!("CARGO_BIN_EXE_authd");
     let paths: Vec<PathBuf> = UNITS
         .iter()
@@ -70,25 +70,26 @@ fn systemd_takes_the_units() {
     std::fs::remove_dir_all(&folder).unwrap();
     let Ok(verified) = verified else {
         let required = std::env::var_os("AUTHD_REQUIRE_PROGRAMS").is_some();
-        assert!(!required, "there is no systemd-analyze");
+        assert!(!required, "systemd-analyze is not installed");
         eprintln!("WARNING: no systemd-analyze: THE UNITS WERE NOT VERIFIED");
         return;
     };
-    let said = String::from_utf8_lossy(&verified.stderr);
-    let ours: Vec<_> = said.lines().filter(|line| UNITS.iter().any(|u| line.contains(u))).collect();
-    assert!(verified.status.success() && ours.is_empty(), "{said}");
+    let stderr = String::from_utf8_lossy(&verified.stderr);
+    let ours: Vec<_> =
+        stderr.lines().filter(|line| UNITS.iter().any(|u| line.contains(u))).collect();
+    assert!(verified.status.success() && ours.is_empty(), "{stderr}");
 }
 
 #[test]
-fn the_options_of_the_units_are_those_of_the_command() {
+fn the_units_use_valid_options_of_the_command() {
     let unit = example("authd-agent-token.service");
     let start =
         unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/authd ")).unwrap();
-    // Of a wrong option the status is 2, of a wrong address 1.
+    // The status is 2 for a wrong option, and 1 for a wrong address.
     let folder = std::env::temp_dir().join(format!("authd-units-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir(&folder).unwrap();
     let start = start.replace("/run/authd-agent", folder.to_str().unwrap()).replace("forever", "0");
-    let said = Command::new(env!("CARGO_BIN_EXE_authd"))
+    let output = Command::new(env!("CARGO_BIN_EXE_authd"))
         .args(start.split(' '))
         .args(["--metadata-url", "http://127.0.0.1:1"])
         .env_clear()
@@ -96,5 +97,5 @@ fn the_options_of_the_units_are_those_of_the_command() {
         .output()
         .unwrap();
     std::fs::remove_dir_all(folder).unwrap();
-    assert_eq!(said.status.code(), Some(1), "{said:?}");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
 }

@@ -1,4 +1,4 @@
-//! What commands and routes do to a control plane's tables, and what they refuse
+//! Commands and routes that may change a control plane's tables, and those that refuse to
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -27,7 +27,7 @@ fn now() -> SystemTime {
     NOW + Duration::from_secs(1_795_219_200)
 }
 
-/// A control plane with an owner, a proxy and keys; the owner's session token
+/// Creates a control plane with an owner, a proxy and keys; returns the owner's session token too
 async fn control_plane() -> (Database, String) {
     let database = Database::of_release(Release::NEWEST).await;
     let mut fleet = Fleet::default();
@@ -37,8 +37,8 @@ async fn control_plane() -> (Database, String) {
     let token = fleet.session(root).reveal().to_owned();
     fleet.proxy("sydney", "https://sydney.example.com", "");
     database.load(Rows::of(&fleet)).await.unwrap();
-    let (status, _, said) = authd(&database, &["keys", "rotate"]).await;
-    assert_eq!(status, Some(0), "what is due is rotated beside a control plane: {said}");
+    let (status, _, stderr) = authd(&database, &["keys", "rotate"]).await;
+    assert_eq!(status, Some(0), "due keys are rotated beside a control plane: {stderr}");
     (database, token)
 }
 
@@ -46,7 +46,7 @@ const STATE: &str = "SELECT rbac_roles::text FROM users
     UNION ALL SELECT encode(token_hashed_secret, 'hex') FROM workspace_proxies
     UNION ALL SELECT feature || ' ' || sequence || ' ' || coalesce(secret, 'cleared') FROM crypto_keys";
 
-/// A document that leaves the roles of `root` out, by its id as in the database
+/// A document that leaves out the roles of `root` and contains its id in the database
 async fn demotion(database: &Database) -> String {
     let root = database.sql("SELECT id FROM users").await.remove(0);
     format!(r#"{{"users": [{{"id": "{root}", "username": "root"}}]}}"#)
@@ -71,11 +71,11 @@ async fn commands_name_what_they_would_change_and_change_nothing() {
         ),
     ];
     for (command, named) in commands {
-        let (status, printed, said) = authd(&database, command).await;
-        assert_eq!((status, &*printed), (Some(1), ""), "{command:?}: {said}");
-        assert!(said.contains("`--into-control-plane`"), "{command:?}: {said}");
+        let (status, printed, stderr) = authd(&database, command).await;
+        assert_eq!((status, &*printed), (Some(1), ""), "{command:?}: {stderr}");
+        assert!(stderr.contains("`--into-control-plane`"), "{command:?}: {stderr}");
         for name in named {
-            assert!(said.contains(name), "{command:?}: {said}");
+            assert!(stderr.contains(name), "{command:?}: {stderr}");
         }
         assert_eq!(database.sql(STATE).await, before, "{command:?}");
     }
@@ -84,8 +84,8 @@ async fn commands_name_what_they_would_change_and_change_nothing() {
     assert!(printed.starts_with("~ users root: rbac_roles"), "{printed}");
     for (command, _) in commands {
         let allowed = [command, &["--into-control-plane"]].concat();
-        let (status, _, said) = authd(&database, &allowed).await;
-        assert_eq!(status, Some(0), "{command:?}: {said}");
+        let (status, _, stderr) = authd(&database, &allowed).await;
+        assert_eq!(status, Some(0), "{command:?}: {stderr}");
     }
     let after = database.sql(STATE).await;
     assert!(before.iter().all(|row| !after.contains(row)), "{before:?} {after:?}");
@@ -93,7 +93,7 @@ async fn commands_name_what_they_would_change_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn what_stands_alone_is_changed_without_a_word() {
+async fn commands_change_a_database_of_authd_alone_without_the_flag() {
     let database = Database::new().await;
     let mut fleet = Fleet::default();
     fleet.organization("acme");
@@ -102,13 +102,13 @@ async fn what_stands_alone_is_changed_without_a_word() {
     for command in
         [&["token", "create", "--proxy", "sydney"][..], &["keys", "rotate", "--compromised"]]
     {
-        let (status, _, said) = authd(&database, command).await;
-        assert_eq!(status, Some(0), "{command:?}: {said}");
+        let (status, _, stderr) = authd(&database, command).await;
+        assert_eq!(status, Some(0), "{command:?}: {stderr}");
     }
 }
 
 #[tokio::test]
-async fn the_route_imports_into_a_control_plane_only_where_that_is_allowed() {
+async fn the_route_imports_into_a_control_plane_only_if_that_is_allowed() {
     let (database, token) = control_plane().await;
     let before = database.sql(STATE).await;
     let document = demotion(&database).await;
@@ -150,7 +150,7 @@ async fn the_route_imports_into_a_control_plane_only_where_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn migrate_says_what_it_did_and_takes_it_away_again() {
+async fn migrate_reports_its_changes_and_can_remove_them() {
     let database = Database::empty().await;
     database.sql("CREATE TABLE users (id uuid PRIMARY KEY, theme text)").await;
     let (status, printed, _) = authd(&database, &["migrate", "--owned-only"]).await;
@@ -172,12 +172,12 @@ async fn migrate_says_what_it_did_and_takes_it_away_again() {
     assert!(printed.starts_with("moved the record of "), "{printed}");
     assert!(printed.contains("from __diesel_schema_migrations, which is gone\n"), "{printed}");
 
-    let (status, printed, said) = authd(&database, &["migrate", "--remove-owned"]).await;
+    let (status, printed, stderr) = authd(&database, &["migrate", "--remove-owned"]).await;
     assert_eq!(status, Some(2), "{printed}");
     assert!(printed.contains("would remove: table authd_audit_log (0 rows)\n"), "{printed}");
-    assert!(said.contains("nothing was removed; `--yes` removes it"), "{said}");
-    let (status, printed, said) = authd(&database, &["migrate", "--remove-owned", "--yes"]).await;
-    assert_eq!(status, Some(0), "{said}");
+    assert!(stderr.contains("nothing was removed; `--yes` removes it"), "{stderr}");
+    let (status, printed, stderr) = authd(&database, &["migrate", "--remove-owned", "--yes"]).await;
+    assert_eq!(status, Some(0), "{stderr}");
     assert!(printed.contains("removed: table authd_audit_log (0 rows)\n"), "{printed}");
     assert!(printed.contains("removed: type authd_audit_action\n"), "{printed}");
     assert!(!printed.contains("left"), "{printed}");
@@ -186,18 +186,18 @@ async fn migrate_says_what_it_did_and_takes_it_away_again() {
     let (status, printed, _) = authd(&database, &["migrate", "--remove-owned"]).await;
     assert_eq!((status, &*printed), (Some(0), "there is nothing of authd here\n"));
 
-    let (status, _, said) = authd(&database, &["migrate", "--yes"]).await;
+    let (status, _, stderr) = authd(&database, &["migrate", "--yes"]).await;
     assert_eq!(status, Some(2));
-    assert!(said.contains("--remove-owned"), "{said}");
+    assert!(stderr.contains("--remove-owned"), "{stderr}");
 }
 
 #[tokio::test]
-async fn nothing_is_removed_where_authd_stands_alone() {
+async fn nothing_is_removed_from_a_database_of_authd_alone() {
     let database = Database::new().await;
     for flags in [&["migrate", "--remove-owned"][..], &["migrate", "--remove-owned", "--yes"]] {
-        let (status, printed, said) = authd(&database, flags).await;
+        let (status, printed, stderr) = authd(&database, flags).await;
         assert_eq!((status, &*printed), (Some(1), ""));
-        assert!(said.contains("authd stands alone in this database"), "{said}");
+        assert!(stderr.contains("authd stands alone in this database"), "{stderr}");
     }
     assert_eq!(database.store().await.migrate(Migrations::All).await.unwrap().applied, [""; 0]);
 }

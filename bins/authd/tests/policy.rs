@@ -1,4 +1,4 @@
-//! `authd policy`: operators test their roles as they test code
+//! `authd policy`: operators test their roles
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -22,25 +22,25 @@ fn policy(args: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn lines(said: &Output) -> Vec<Value> {
-    let text = String::from_utf8(said.stdout.clone()).unwrap();
+fn lines(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
-fn each_case_is_answered_in_a_line() {
-    let said = policy(&["test", "-"], CASES);
-    assert_eq!(said.status.code(), Some(0));
-    let answers = lines(&said);
+fn each_case_is_answered_in_one_line() {
+    let output = policy(&["test", "-"], CASES);
+    assert_eq!(output.status.code(), Some(0));
+    let answers = lines(&output);
     assert_eq!((&answers[0]["n"], &answers[0]["allowed"]), (&1.into(), &true.into()));
     assert_eq!((&answers[1]["n"], &answers[1]["allowed"]), (&2.into(), &false.into()));
 }
 
 #[test]
 fn disagreements_are_listed_and_counted() {
-    let said = policy(&["test", "-", "--expect"], CASES);
-    assert_eq!(said.status.code(), Some(1));
-    let answers = lines(&said);
+    let output = policy(&["test", "-", "--expect"], CASES);
+    assert_eq!(output.status.code(), Some(1));
+    let answers = lines(&output);
     assert_eq!(answers.len(), 2);
     assert_eq!((&answers[0]["n"], &answers[0]["expected"]), (&2.into(), &true.into()));
     assert_eq!((&answers[1]["compared"], &answers[1]["disagreements"]), (&2.into(), &1.into()));
@@ -49,24 +49,24 @@ fn disagreements_are_listed_and_counted() {
 }
 
 #[test]
-fn an_explanation_names_what_decided() {
-    let said = policy(&["explain", "-", "--case", "1"], CASES);
-    assert_eq!(said.status.code(), Some(0));
-    let text = String::from_utf8(said.stdout).unwrap();
+fn an_explanation_names_the_deciding_permission() {
+    let output = policy(&["explain", "-", "--case", "1"], CASES);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("1: allowed"), "{text}");
     assert!(text.contains("workspace:*"), "{text}");
     assert!(!text.contains("\n2:"), "{text}");
-    let said = policy(&["explain", "-", "--case", "99"], CASES);
-    assert_eq!(said.status.code(), Some(2));
-    assert_eq!(String::from_utf8(said.stderr).unwrap(), "authd: there is no case 99\n");
+    let output = policy(&["explain", "-", "--case", "99"], CASES);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "authd: there is no case 99\n");
 }
 
 #[test]
-fn what_is_no_case_is_told_with_its_line() {
-    let said = policy(&["test", "-"], &format!("{CASES}\n{{\"n\":3}}\n"));
-    assert_eq!(said.status.code(), Some(2));
-    let complaint = String::from_utf8(said.stderr).unwrap();
-    assert!(complaint.contains("line 5"), "{complaint}");
+fn a_malformed_case_is_reported_with_its_line() {
+    let output = policy(&["test", "-"], &format!("{CASES}\n{{\"n\":3}}\n"));
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("line 5"), "{stderr}");
 }
 
 #[test]
@@ -77,8 +77,8 @@ fn all_published_decisions_agree() {
         std::iter::once((kept.into(), 282)).chain(more.map(|folder| (folder, 5000)))
     {
         let cases = Path::new(&folder).join("rbac/cases.jsonl");
-        let said = policy(&["test", cases.to_str().unwrap(), "--expect"], "");
-        assert_eq!(said.status.code(), Some(0));
-        assert_eq!(lines(&said)[0]["compared"], count);
+        let output = policy(&["test", cases.to_str().unwrap(), "--expect"], "");
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(lines(&output)[0]["compared"], count);
     }
 }

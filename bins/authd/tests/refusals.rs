@@ -1,4 +1,4 @@
-//! A refused machine can be found: what the log says, and what the answer does not
+//! A refused machine can be identified from the log, but not from the answer
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -7,7 +7,7 @@ mod common;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use common::{Setup, told};
+use common::{Setup, status_and_message};
 use identity_fetch::Identity;
 use identity_verify::test_util::{at, aws, azure, google};
 use identity_verify::{Policy, aws as on_aws, azure as on_azure, google as on_google};
@@ -23,7 +23,7 @@ const SUBSCRIPTION: &str = "8d10da13-8125-4ba9-a717-bf7490507b3d";
 const GOOGLE_INSTANCE: &str = "8087716956832600000";
 const ACCOUNT: &str = "123456789012";
 
-/// The log of this thread, on which everything of a test runs
+/// The log of this thread, on which the whole test runs
 struct Log {
     lines: Arc<Mutex<Vec<u8>>>,
     _guard: DefaultGuard,
@@ -41,7 +41,7 @@ impl Log {
         Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
     }
 
-    /// The one line of a refusal since the last call
+    /// The single line about a refusal since the last call
     fn refusal(&self) -> Value {
         let lines = std::mem::take(&mut *self.lines.lock().unwrap());
         let lines = String::from_utf8(lines).unwrap();
@@ -92,7 +92,7 @@ impl Clouds {
             .google_keys(self.google.jwks())
     }
 
-    /// What a machine of each cloud posts
+    /// The body that a machine of the cloud posts
     fn proof(&self, cloud: &str) -> Value {
         match cloud {
             "aws" | "aws-pkcs7" => {
@@ -151,7 +151,7 @@ async fn a_genuine_proof_that_the_policy_refuses_is_found_by_machine_setting_and
     ] {
         let server = Setup::with(clouds.identity(&policy)).start(MemoryStore::default()).await;
         let answer = server.post_to(&path(cloud), clouds.proof(cloud).to_string()).await;
-        assert_eq!(told(&answer).0, 401, "{policy}");
+        assert_eq!(status_and_message(&answer).0, 401, "{policy}");
         let line = log.refusal();
         let (setting, _) = policy.as_object().unwrap().iter().next().unwrap();
         for (field, expected) in [
@@ -164,7 +164,7 @@ async fn a_genuine_proof_that_the_policy_refuses_is_found_by_machine_setting_and
         ] {
             assert_eq!(line[field], expected, "{policy}: {line}");
         }
-        // Nothing of it is in the answer.
+        // The answer contains none of this.
         let said = String::from_utf8(answer.body.to_vec()).unwrap();
         for secret in [id, value, setting] {
             assert!(!said.contains(secret), "{policy}: {said}");
@@ -174,7 +174,7 @@ async fn a_genuine_proof_that_the_policy_refuses_is_found_by_machine_setting_and
 }
 
 #[tokio::test]
-async fn a_proof_that_does_not_verify_has_what_it_claims_marked_as_unverified() {
+async fn the_claims_of_an_invalid_proof_are_marked_as_unverified() {
     let (clouds, strangers) = (Clouds::generate(), Clouds::generate());
     let server = Setup::with(clouds.identity(&json!({}))).start(MemoryStore::default()).await;
     let log = Log::begin();
@@ -185,7 +185,7 @@ async fn a_proof_that_does_not_verify_has_what_it_claims_marked_as_unverified() 
         ("google", GOOGLE_INSTANCE, "project_id=\"project-a\""),
     ] {
         let answer = server.post_to(&path(cloud), strangers.proof(cloud).to_string()).await;
-        assert_eq!(told(&answer).0, 401);
+        assert_eq!(status_and_message(&answer).0, 401);
         let line = log.refusal();
         assert_eq!(
             (&line["instance_id"], &line["verified"]),
@@ -196,16 +196,16 @@ async fn a_proof_that_does_not_verify_has_what_it_claims_marked_as_unverified() 
         assert_eq!((line.get("setting"), line.get("value")), (None, None), "{line}");
         assert!(!String::from_utf8(answer.body.to_vec()).unwrap().contains(id));
     }
-    // Nothing that can be read.
+    // A proof that does not parse.
     let answer = server.post(json!({ "document": "x", "signature": "AAAA" }).to_string()).await;
-    assert_eq!(told(&answer).0, 401);
+    assert_eq!(status_and_message(&answer).0, 401);
     let line = log.refusal();
     assert_eq!((line.get("instance_id"), &line["verified"]), (None, &json!(false)), "{line}");
     server.stop().await;
 }
 
 #[tokio::test]
-async fn missing_trust_is_named_in_the_log_alone() {
+async fn missing_trust_is_named_in_the_log_only() {
     let (clouds, strangers) = (Clouds::generate(), Clouds::generate());
     let server = Setup::with(clouds.identity(&json!({}))).start(MemoryStore::default()).await;
     let log = Log::begin();
@@ -235,7 +235,7 @@ async fn missing_trust_is_named_in_the_log_alone() {
 }
 
 #[tokio::test]
-async fn an_azure_id_that_is_stored_as_the_firmware_shows_it_is_told() {
+async fn an_azure_id_in_the_firmwares_byte_order_is_reported() {
     let clouds = Clouds::generate();
     let mut rows = Fleet::default();
     let organization = rows.organization("acme");
@@ -248,7 +248,7 @@ async fn an_azure_id_that_is_stored_as_the_firmware_shows_it_is_told() {
     let server = Setup::with(clouds.identity(&json!({}))).start(store).await;
     let log = Log::begin();
     let answer = server.post_to(&path("azure"), clouds.proof("azure").to_string()).await;
-    assert_eq!(told(&answer).0, 404);
+    assert_eq!(status_and_message(&answer).0, 404);
     let line = log.refusal();
     let detail = line["detail"].as_str().unwrap();
     assert!(detail.contains(FIRMWARE) && detail.contains("firmware's order of bytes"), "{line}");
@@ -264,7 +264,7 @@ async fn a_verified_machine_without_an_agent_has_its_cloud_in_the_log() {
     let log = Log::begin();
     for (cloud, id) in [("aws", INSTANCE), ("azure", VM), ("google", GOOGLE_INSTANCE)] {
         let answer = server.post_to(&path(cloud), clouds.proof(cloud).to_string()).await;
-        assert_eq!(told(&answer).0, 404);
+        assert_eq!(status_and_message(&answer).0, 404);
         let line = log.refusal();
         let expected = (&json!(id), &json!(cloud), &json!(true));
         assert_eq!((&line["instance_id"], &line["cloud"], &line["verified"]), expected, "{line}");
@@ -283,7 +283,7 @@ async fn a_proof_in_both_forms_of_aws_holds_if_either_does() {
     let body = |pkcs7: &str, document: &str, signature: &str| {
         json!({ "pkcs7": pkcs7, "document": document, "signature": signature }).to_string()
     };
-    // Which keys the site has, whether it allows RSA-1024, and whether the machine is believed.
+    // The keys of the deployment, whether it allows RSA-1024, and the expected status.
     for (trusted, allowed, believed) in [
         (&[&small, &large][..], true, true),
         (&[&large], true, true),
@@ -300,14 +300,19 @@ async fn a_proof_in_both_forms_of_aws_holds_if_either_does() {
         let verifier = on_aws::Verifier::new(keys, serde_json::from_value(policy).unwrap());
         let identity = Identity::builtin().aws(verifier);
         let server = Setup::with(identity).start(MemoryStore::default()).await;
-        // 404: believed, and not known.
+        // 404: the machine is verified, and unknown.
         let expected = if believed { 404 } else { 401 };
         let answer = server.post(body(&strong, &document, &weak)).await;
-        assert_eq!(told(&answer).0, expected, "{} keys, RSA-1024 {allowed}", trusted.len());
-        // What the message signed has to be what stands beside it.
-        assert_eq!(told(&server.post(body(&strong, &other, &weak)).await).0, 401);
-        // A field that does not hold a message is not passed over.
-        assert_eq!(told(&server.post(body("AAAA", &document, &weak)).await).0, 401);
+        assert_eq!(
+            status_and_message(&answer).0,
+            expected,
+            "{} keys, RSA-1024 {allowed}",
+            trusted.len()
+        );
+        // The document beside the message must equal the signed one.
+        assert_eq!(status_and_message(&server.post(body(&strong, &other, &weak)).await).0, 401);
+        // A field that does not contain a message is not ignored.
+        assert_eq!(status_and_message(&server.post(body("AAAA", &document, &weak)).await).0, 401);
         server.stop().await;
     }
 }
@@ -331,7 +336,7 @@ async fn a_field_of_the_wrong_type_is_named() {
         let answer = server.post_to(&path(cloud), body).await;
         let said: Value = serde_json::from_slice(&answer.body).unwrap();
         let detail = said["detail"].as_str().unwrap();
-        assert_eq!(told(&answer).0, 400, "{body}");
+        assert_eq!(status_and_message(&answer).0, 400, "{body}");
         assert!(detail.contains(part) && !detail.contains("hunter2"), "{body}: {detail}");
     }
     server.stop().await;

@@ -1,4 +1,4 @@
-//! `authd serve` as a process: signals, and what an operator changes while it runs
+//! `authd serve` as a process: signals, and changes while it runs
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{SIGN_IN, proof, told};
+use common::{SIGN_IN, proof, status_and_message};
 use identity_verify::test_util::aws::Cloud;
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::net::Client;
 use tokio::process::{Child, Command};
 
-/// A server with nothing in its store, and a trust folder
+/// A server with an empty store, and a trust folder
 struct Serving {
     process: Child,
     url: String,
@@ -26,7 +26,7 @@ impl Serving {
     async fn start() -> Self {
         let trust = std::env::temp_dir().join(format!("authd-serve-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir_all(trust.join("aws")).unwrap();
-        // Free a moment ago; nobody else here asks for ports by number.
+        // Free a moment ago, and no other test listens on ports by number.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_authd"))
             .args(["serve", "--store", "memory", "--listen", &address.to_string()])
@@ -44,7 +44,7 @@ impl Serving {
         serving
     }
 
-    /// Waits until `holds`, for as long as a slow machine may take
+    /// Waits until `holds` returns true, even on a slow machine
     async fn eventually(&self, holds: impl AsyncFn() -> bool) {
         for _ in 0..1_000 {
             if holds().await {
@@ -52,7 +52,7 @@ impl Serving {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("it never came about");
+        panic!("the condition did not become true");
     }
 
     fn signal(&self, signal: Signal) {
@@ -60,10 +60,13 @@ impl Serving {
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
-    /// 404 for a machine that is believed and unknown, 401 for one that is not believed
+    /// 404 for a machine that is verified and unknown, 401 for one that is not verified
     async fn status_for(&self, cloud: &Cloud) -> u16 {
         let body = proof(cloud, "i-0123456789abcdef0", None).to_string();
-        told(&Client::new().post_json(&format!("{}{SIGN_IN}", self.url), body).await.unwrap()).0
+        status_and_message(
+            &Client::new().post_json(&format!("{}{SIGN_IN}", self.url), body).await.unwrap(),
+        )
+        .0
     }
 }
 
@@ -74,7 +77,7 @@ impl Drop for Serving {
 }
 
 #[tokio::test]
-async fn the_trust_folder_is_read_anew_on_sighup() {
+async fn the_trust_folder_is_reloaded_on_sighup() {
     let serving = Serving::start().await;
     let cloud = Cloud::generate(common::REGION);
     assert_eq!(serving.status_for(&cloud).await, 401);
@@ -98,7 +101,7 @@ async fn the_trust_folder_is_read_anew_on_sighup() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_missing_is_told_at_the_start() {
+async fn a_missing_table_is_reported_at_the_start() {
     let database = testkit::Database::new().await;
     for (table, apps) in [
         ("authd_audit_log", true),
@@ -117,15 +120,15 @@ async fn a_table_that_is_missing_is_told_at_the_start() {
             .kill_on_drop(true);
         let ended = tokio::time::timeout(Duration::from_secs(60), command.output());
         let output = ended.await.expect(table).unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{table}: {told}");
-        assert!(told.contains("`authd migrate`") && told.contains(table), "{table}: {told}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{table}: {stderr}");
+        assert!(stderr.contains("`authd migrate`") && stderr.contains(table), "{table}: {stderr}");
         database.sql(&format!("ALTER TABLE elsewhere RENAME TO {table}")).await;
     }
 }
 
 #[tokio::test]
-async fn it_ends_well_on_sigterm_and_sigint() {
+async fn it_exits_successfully_on_sigterm_and_sigint() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut serving = Serving::start().await;
         serving.signal(signal);

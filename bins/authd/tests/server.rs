@@ -10,7 +10,7 @@ use std::time::Duration;
 use authd::ServerLimits;
 use authd_http::Limits;
 use bytes::Bytes;
-use common::{SIGN_IN, Setup, proof, told};
+use common::{SIGN_IN, Setup, proof, status_and_message};
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -38,21 +38,21 @@ async fn http2_with_prior_knowledge() {
 }
 
 #[tokio::test]
-async fn work_beyond_the_limit_is_refused_and_operators_are_not() {
+async fn requests_beyond_the_limit_are_refused_except_operational_ones() {
     let cloud = Cloud::generate(common::REGION);
     let limits = Limits { requests_in_flight: 1, ..Limits::default() };
     let store = SlowStore::new();
     let server = Setup::trusting(&cloud).limits(limits).start(store.clone()).await;
     let first = async {
         let answer = server.sign_in(&cloud, INSTANCE, None).await;
-        assert_eq!(told(&answer).0, 404);
+        assert_eq!(status_and_message(&answer).0, 404);
     };
     let others = async {
         while !metric(&server, "authd_http_requests_in_flight").await.contains(" 2") {
             tokio::task::yield_now().await;
         }
         let answer = server.sign_in(&cloud, INSTANCE, None).await;
-        assert_eq!(told(&answer), (503, "The server is busy.".to_owned()));
+        assert_eq!(status_and_message(&answer), (503, "The server is busy.".to_owned()));
         assert_eq!(server.get("/healthz").await.status, 200);
         assert_eq!(server.get("/readyz").await.status, 200);
         store.0.add_permits(1);
@@ -61,27 +61,27 @@ async fn work_beyond_the_limit_is_refused_and_operators_are_not() {
 }
 
 #[tokio::test]
-async fn a_slow_store_is_not_waited_for_beyond_the_deadline() {
+async fn a_slow_store_is_abandoned_at_the_deadline() {
     let cloud = Cloud::generate(common::REGION);
     let limits = Limits { request: Duration::from_millis(200), ..Limits::default() };
     let server = Setup::trusting(&cloud).limits(limits).start(SlowStore::new()).await;
     let answer = server.sign_in(&cloud, INSTANCE, None).await;
-    assert_eq!(told(&answer), (503, "The request took too long.".to_owned()));
+    assert_eq!(status_and_message(&answer), (503, "The request took too long.".to_owned()));
 }
 
 #[tokio::test]
-async fn a_panic_costs_one_answer() {
+async fn a_panic_fails_one_request_only() {
     let cloud = Cloud::generate(common::REGION);
     let store = SlowStore::new();
     store.0.add_permits(1);
     let server = Setup::trusting(&cloud).start(store).await;
     let answer = server.sign_in(&cloud, PANIC, None).await;
-    assert_eq!(told(&answer), (500, "Internal server error.".to_owned()));
-    assert_eq!(told(&server.sign_in(&cloud, INSTANCE, None).await).0, 404);
+    assert_eq!(status_and_message(&answer), (500, "Internal server error.".to_owned()));
+    assert_eq!(status_and_message(&server.sign_in(&cloud, INSTANCE, None).await).0, 404);
 }
 
 #[tokio::test]
-async fn answers_under_way_are_finished_before_stopping() {
+async fn requests_under_way_are_answered_before_stopping() {
     let cloud = Cloud::generate(common::REGION);
     let store = SlowStore::new();
     let mut server = Setup::trusting(&cloud).start(store.clone()).await;
@@ -100,12 +100,12 @@ async fn answers_under_way_are_finished_before_stopping() {
     }
     assert!(!under_way.is_finished());
     store.0.add_permits(1);
-    assert_eq!(told(&under_way.await.unwrap()).0, 404);
+    assert_eq!(status_and_message(&under_way.await.unwrap()).0, 404);
     server.stop().await;
 }
 
 #[tokio::test]
-async fn the_drain_has_an_end() {
+async fn draining_is_limited_in_time() {
     let cloud = Cloud::generate(common::REGION);
     let limits = ServerLimits { drain: Duration::from_millis(100), ..ServerLimits::default() };
     let server = Setup::trusting(&cloud).server(limits).start(SlowStore::new()).await;
@@ -121,7 +121,7 @@ async fn the_drain_has_an_end() {
 }
 
 #[tokio::test]
-async fn metrics_count_what_happened() {
+async fn metrics_count_requests_and_outcomes() {
     let cloud = Cloud::generate(common::REGION);
     let server = Setup::trusting(&cloud).start(MemoryStore::default()).await;
     server.sign_in(&cloud, INSTANCE, None).await;
@@ -141,19 +141,19 @@ async fn metrics_count_what_happened() {
 }
 
 #[tokio::test]
-async fn metrics_tell_how_long_certificates_last() {
+async fn metrics_show_when_certificates_expire() {
     let cloud = Cloud::generate(common::REGION);
     let server = Setup::trusting(&cloud).start(MemoryStore::default()).await;
     let root = r#"authd_certificate_days_left{cloud="azure",name="DigiCert Global Root G2""#;
     let line = metric(&server, root).await;
     // From 2026-11-21 to 2038-01-15.
     assert!(line.ends_with(" 4073"), "{line}");
-    // Ended in 2025, more than a month ago.
+    // Expired in 2025, more than a month ago.
     let ended = r#"authd_certificate_days_left{cloud="azure",name="Baltimore CyberTrust Root""#;
     assert_eq!(metric(&server, ended).await, "");
 }
 
-/// The first line of the metrics that starts so
+/// The first line of the metrics that starts with `start`
 async fn metric(server: &common::Server, start: &str) -> String {
     let answer = server.get("/metrics").await;
     let text = String::from_utf8(answer.body.to_vec()).unwrap();

@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::vectors::{self, Vector};
-use common::{Setup, told};
+use common::{Setup, status_and_message};
 use identity_fetch::Identity;
 use identity_verify::test_util::at;
 use identity_verify::{Policy, aws, azure, google};
@@ -20,8 +20,8 @@ use testkit::Database;
 async fn every_proof_gets_its_listed_answer() {
     let vectors = vectors::read();
 
-    // Every instance that a vector speaks of has an agent, so that an accepted
-    // proof is a token and nothing else is.
+    // Every instance in the vectors has an agent, so that accepted proofs and no others get a
+    // token.
     let mut rows = Fleet::default();
     let organization = rows.organization("acme");
     let owner = rows.user("alice", organization);
@@ -47,7 +47,7 @@ async fn every_proof_gets_its_listed_answer() {
         let server = setup.start(store).await;
         let (route, body) = request(vector);
 
-        let (status, text) = told(&server.post_to(&route, body.to_string()).await);
+        let (status, text) = status_and_message(&server.post_to(&route, body.to_string()).await);
         let id = vector.id();
         if vector.is_optional() && vector.is_accepted() != (status == 200) {
             continue;
@@ -65,7 +65,7 @@ async fn every_proof_gets_its_listed_answer() {
     }
 }
 
-/// Verifiers with the policy and the trust that the vector wants
+/// Verifiers with the policy and the trust of the vector
 fn identity(vector: &Vector) -> Identity {
     let policy: Policy = serde_json::from_value(vector.policy()).unwrap();
     let folder = std::env::temp_dir().join(format!("authd-vectors-{}", uuid::Uuid::new_v4()));

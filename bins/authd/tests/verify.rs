@@ -32,13 +32,13 @@ fn every_proof_has_its_listed_outcome() {
         }
         let args: Vec<_> = args.iter().map(String::as_str).collect();
 
-        let said = authd(&args);
-        let line: Value = serde_json::from_slice(&said.stdout)
-            .unwrap_or_else(|_| panic!("{}: {said:?}", vector.id()));
+        let output = authd(&args);
+        let line: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}: {output:?}", vector.id()));
         if vector.is_optional() && line["outcome"] != vector.expected()["outcome"] {
             continue;
         }
-        assert_eq!(said.status.code(), Some(i32::from(!vector.is_accepted())), "{}", vector.id());
+        assert_eq!(output.status.code(), Some(i32::from(!vector.is_accepted())), "{}", vector.id());
         assert_eq!(line["outcome"], vector.expected()["outcome"], "{}: {line}", vector.id());
         if vector.is_accepted() {
             for field in ["instance_id", "account_id", "region", "subscription_id", "project_id"] {
@@ -57,7 +57,7 @@ fn every_proof_has_its_listed_outcome() {
                 let repair = line["repair"].as_str().unwrap_or_default();
                 assert!(!vector.id().ends_with(end) || repair.contains(part), "{line}");
             }
-            // What was forged holds by no change.
+            // A forged proof cannot be repaired.
             let is_forged = ["-bitflip", "-other-instance", "-doc-of-other-token"];
             let is_forged = is_forged.iter().any(|end| vector.id().ends_with(end));
             assert!(!is_forged || line.get("repair").is_none(), "{line}");
@@ -66,7 +66,7 @@ fn every_proof_has_its_listed_outcome() {
 }
 
 #[test]
-fn what_cannot_be_used_is_told_with_status_2() {
+fn unusable_arguments_are_reported_with_status_2() {
     let scratch = Scratch::new();
     let proof = scratch.write("proof", "x");
     let policy = scratch.write("policy.json", r#"{"aws_allowed_acounts": []}"#);
@@ -74,7 +74,7 @@ fn what_cannot_be_used_is_told_with_status_2() {
     std::fs::create_dir_all(scratch.0.join("trust/aws")).unwrap();
     scratch.write("trust/aws/eu-west-1.crt", "x");
     let trust = text(&scratch.0.join("trust"));
-    for (args, said) in [
+    for (args, part) in [
         (vec!["mars"], "mars"),
         (vec!["aws"], "--pkcs7"),
         (vec!["aws", "--document", &proof], "--signature"),
@@ -87,15 +87,15 @@ fn what_cannot_be_used_is_told_with_status_2() {
         (vec!["azure", "--signature", &proof, "--trust-dir", &trust], "eu-west-1.crt"),
     ] {
         let answer = authd(&args);
-        let complaint = String::from_utf8_lossy(&answer.stderr);
-        assert_eq!(answer.status.code(), Some(2), "{args:?}: {complaint}");
-        assert!(complaint.contains(said), "{args:?}: {complaint}");
+        let stderr = String::from_utf8_lossy(&answer.stderr);
+        assert_eq!(answer.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(part), "{args:?}: {stderr}");
         assert!(answer.stdout.is_empty());
     }
 }
 
 #[test]
-fn a_mounted_volume_may_hold_the_files_of_the_trust_folder() {
+fn the_trust_folder_may_be_a_mounted_volume() {
     let scratch = Scratch::new();
     let cloud = aws::Cloud::generate("eu-test-1");
     std::fs::create_dir_all(scratch.0.join("trust/aws/..2026_11_21")).unwrap();
@@ -112,33 +112,33 @@ fn a_mounted_volume_may_hold_the_files_of_the_trust_folder() {
     let signature = scratch.write("signature", cloud.sign(proof.to_json().as_bytes()));
     let trust = text(&scratch.0.join("trust"));
     let proof = ["aws", "--document", &document, "--signature", &signature];
-    let said = authd(&[&proof[..], &["--trust-dir", &trust]].concat());
-    assert_eq!(said.status.code(), Some(0), "{said:?}");
+    let output = authd(&[&proof[..], &["--trust-dir", &trust]].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
 #[test]
-fn an_outcome_that_nobody_can_read_is_no_panic() {
+fn a_closed_standard_output_is_an_error_and_not_a_panic() {
     let scratch = Scratch::new();
     let proof = scratch.write("proof", "x");
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let said = std::process::Command::new(env!("CARGO_BIN_EXE_authd"))
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_authd"))
         .args(["verify", "azure", "--signature", &proof])
         .stdout(full)
         .output()
         .unwrap();
-    let told = String::from_utf8(said.stderr).unwrap();
-    assert_eq!(said.status.code(), Some(1));
-    assert!(told.starts_with("authd: the answer cannot be written: "), "{told}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.starts_with("authd: the answer cannot be written: "), "{stderr}");
 }
 
 #[test]
-fn a_rejection_says_why_in_one_line() {
+fn a_rejection_is_explained_in_one_line() {
     let scratch = Scratch::new();
     let document = scratch.write("document", r#"{"region":"us-east-1"}"#);
     let signature = scratch.write("signature", "AAAA");
-    let said = authd(&["aws", "--document", &document, "--signature", &signature]);
-    assert_eq!(said.status.code(), Some(1));
-    let line = String::from_utf8(said.stdout).unwrap();
+    let output = authd(&["aws", "--document", &document, "--signature", &signature]);
+    assert_eq!(output.status.code(), Some(1));
+    let line = String::from_utf8(output.stdout).unwrap();
     assert_eq!(line.lines().count(), 1);
     let detail = "no trusted key made this signature";
     let expected = json!({

@@ -1,4 +1,4 @@
-//! `authd verify` where the files, or the trust folder, are not as they should be
+//! `authd verify` with altered files or an incomplete trust folder
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -10,10 +10,10 @@ use identity_verify::test_util::{at, aws, azure, google};
 use serde_json::{Value, json};
 
 #[test]
-fn a_genuine_proof_that_is_refused_says_by_which_setting() {
+fn the_setting_that_refuses_a_genuine_proof_is_named() {
     let lab = Lab::new();
     let policy = lab.scratch.write("policy.json", r#"{"aws_allowed_accounts": ["210987654321"]}"#);
-    let said = authd(&[
+    let output = authd(&[
         "aws",
         "--document",
         &lab.write("document", &lab.document),
@@ -24,8 +24,8 @@ fn a_genuine_proof_that_is_refused_says_by_which_setting() {
         "--policy",
         &policy,
     ]);
-    let line: Value = serde_json::from_slice(&said.stdout).unwrap();
-    assert_eq!(said.status.code(), Some(1));
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
     let expected = json!({
         "outcome": "reject", "reason": "account_not_allowed", "detail": "account is not allowed",
         "verified": true, "instance_id": "i-0123abcd", "account_id": "123456789012",
@@ -90,10 +90,10 @@ impl Lab {
         for (option, content) in files {
             args.extend([format!("--{option}"), self.write(option, content)]);
         }
-        let said = authd(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        let output = authd(&args.iter().map(String::as_str).collect::<Vec<_>>());
         let line =
-            serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{cloud} {said:?}"));
-        (said.status.code(), line)
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{cloud} {output:?}"));
+        (output.status.code(), line)
     }
 }
 
@@ -104,7 +104,7 @@ fn utf16(text: &str, big: bool, mark: bool) -> Vec<u8> {
 }
 
 #[test]
-fn a_document_that_was_changed_is_told_what_makes_it_hold() {
+fn the_repair_of_an_altered_document_is_named() {
     let lab = Lab::new();
     let document = lab.document.as_str();
     let json: Value = serde_json::from_str(document).unwrap();
@@ -161,7 +161,7 @@ fn a_document_that_was_changed_is_told_what_makes_it_hold() {
             assert!(repair.contains(part), "{what}: {repair}");
         }
     }
-    // No change helps a proof that says something else.
+    // A document with other content cannot be repaired.
     let forged = document.replace("i-0123abcd", "i-0123abce");
     let files = [("document", forged.as_bytes()), ("signature", lab.signature.as_bytes())];
     let (status, line) = lab.verify("aws", &files);
@@ -169,7 +169,7 @@ fn a_document_that_was_changed_is_told_what_makes_it_hold() {
 }
 
 #[test]
-fn a_signature_a_message_or_a_token_that_was_changed_is_told_what_makes_it_hold() {
+fn the_repair_of_an_altered_signature_message_or_token_is_named() {
     let lab = Lab::new();
     let mark = |text: &str| [b"\xef\xbb\xbf", text.as_bytes()].concat();
     let answer = |field: &str, text: &str| json!({ "encoding": "pkcs7", field: text }).to_string();
@@ -227,7 +227,7 @@ fn a_signature_a_message_or_a_token_that_was_changed_is_told_what_makes_it_hold(
 }
 
 #[test]
-fn pem_lines_around_a_message_of_aws_are_left_out() {
+fn pem_lines_around_an_aws_message_are_ignored() {
     let lab = Lab::new();
     for label in ["PKCS7", "CMS"] {
         for line_break in ["\n", "\r\n"] {
@@ -241,7 +241,7 @@ fn pem_lines_around_a_message_of_aws_are_left_out() {
 }
 
 #[test]
-fn one_kind_of_signature_in_place_of_the_other_is_told() {
+fn a_signature_of_the_wrong_kind_is_reported() {
     let lab = Lab::new();
     let document = ("document", lab.document.as_bytes());
     for (files, part) in [
@@ -258,18 +258,18 @@ fn one_kind_of_signature_in_place_of_the_other_is_told() {
         assert!(line["repair"].as_str().unwrap_or_default().contains(part), "{part}: {line}");
     }
     let file = lab.write("message", &lab.pkcs7);
-    let said = authd(&["aws", "--signature", &file]);
-    assert_eq!(said.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&said.stderr).contains("give it as `--pkcs7`"));
+    let output = authd(&["aws", "--signature", &file]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("give it as `--pkcs7`"));
 }
 
 #[test]
-fn a_change_that_leads_to_another_refusal_says_so() {
+fn a_repair_that_leads_to_another_refusal_says_so() {
     let lab = Lab::new();
     let policy = lab.write("policy.json", r#"{"aws_allowed_regions": ["us-east-1"]}"#);
     let document = lab.write("document", format!("{}\n", lab.document));
     let signature = lab.write("signature", &lab.signature);
-    let said = authd(&[
+    let output = authd(&[
         "aws",
         "--document",
         &document,
@@ -280,13 +280,13 @@ fn a_change_that_leads_to_another_refusal_says_so() {
         "--policy",
         &policy,
     ]);
-    let line: Value = serde_json::from_slice(&said.stdout).unwrap();
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
     let repair = line["repair"].as_str().unwrap();
     assert!(repair.contains("line break") && repair.contains("region is not allowed"), "{repair}");
 }
 
 #[test]
-fn all_three_files_of_aws_are_one_proof() {
+fn the_three_files_of_aws_form_one_proof() {
     let lab = Lab::new();
     let good = |option: &'static str| match option {
         "document" => (option, lab.document.as_bytes()),
@@ -298,7 +298,7 @@ fn all_three_files_of_aws_are_one_proof() {
 }
 
 #[test]
-fn files_of_the_trust_folder_that_do_nothing_are_named() {
+fn files_of_the_trust_folder_without_effect_are_named() {
     let lab = Lab::new();
     let issuer = std::fs::read(lab.scratch.0.join("trust/azure/intermediates/issuer.pem")).unwrap();
     let ended = azure::Authority::root("Ended").issue_leaf(&azure::LeafOptions {
@@ -327,19 +327,19 @@ fn files_of_the_trust_folder_that_do_nothing_are_named() {
         std::fs::write(&path, content).unwrap();
         let proof = lab.write("attested", &lab.attested);
         let args = ["azure", "--signature", &proof, "--at", NOW, "--trust-dir", &lab.trust];
-        let said = authd(&args);
-        let told = String::from_utf8(said.stderr).unwrap();
-        assert_eq!(said.status.code(), Some(0), "{file}: {told}");
+        let output = authd(&args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{file}: {stderr}");
         let name = file.split('/').take(if file.starts_with("azure") { 2 } else { 1 });
         let name = name.collect::<Vec<_>>().join("/");
-        assert!(told.contains(&name) && told.contains(why), "{file}: {told}");
-        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(stderr.contains(&name) && stderr.contains(why), "{file}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
         std::fs::remove_file(&path).unwrap();
         let _ = std::fs::remove_dir(path.parent().unwrap());
     }
     let proof = lab.write("attested", &lab.attested);
-    let said = authd(&["azure", "--signature", &proof, "--at", NOW, "--trust-dir", &lab.trust]);
-    assert!(said.stderr.is_empty(), "{said:?}");
+    let output = authd(&["azure", "--signature", &proof, "--at", NOW, "--trust-dir", &lab.trust]);
+    assert!(output.stderr.is_empty(), "{output:?}");
 }
 
 fn lab_key() -> Vec<u8> {

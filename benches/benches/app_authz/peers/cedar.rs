@@ -1,4 +1,4 @@
-//! `cedar-policy`, with request and entities ready
+//! `cedar-policy`, with prepared requests and entities
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -99,7 +99,7 @@ fn prepare(text: &str) -> (Request, Entities) {
     (request.unwrap(), entities.unwrap())
 }
 
-/// What holds everywhere, what holds for own objects, and the slots
+/// Permissions that apply everywhere, permissions for own objects, and the slots of organizations
 fn levels(roles: &[&Value], members: &BTreeSet<&String>) -> HashMap<String, Expression> {
     let mut attributes = HashMap::from([
         ("site".to_owned(), pool(roles.iter().map(|role| &role["site"]))),

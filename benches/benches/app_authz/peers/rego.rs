@@ -1,4 +1,4 @@
-//! `regorus`, with the input a value already
+//! `regorus`, with prepared input values
 
 use regorus::Value;
 use serde_json::{Value as Json, json};
@@ -29,7 +29,7 @@ impl Peer for Engine {
     }
 }
 
-/// The case with nothing left out, its permissions and allow list taken apart
+/// The case with all fields, its permissions and its allow list split into parts
 fn prepare(text: &str) -> Value {
     let mut case: Json = serde_json::from_str(text).unwrap();
     let scope = &mut case["subject"]["scope"];
@@ -69,7 +69,7 @@ fn take_apart(role: &mut Json) {
     }
 }
 
-/// A list that is left out is an empty one
+/// A missing list counts as empty
 fn each(list: &mut Json, parse: impl Fn(&str) -> Json) {
     if list.is_null() {
         *list = json!([]);

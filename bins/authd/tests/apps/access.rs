@@ -1,4 +1,4 @@
-//! Every route, asked by every kind of caller
+//! Every route, called by every kind of caller
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use testkit::net::Answer;
 use crate::api::undocumented;
 use crate::world::{ISSUE, Plan, World, text};
 
-/// Who asks, in the order of the table's columns
+/// The callers, in the order of the table's columns
 const ACTORS: [&str; 9] = [
     "anonymous",
     "owner",
@@ -25,7 +25,7 @@ const ACTORS: [&str; 9] = [
 
 type Statuses = [u16; 9];
 
-/// What each is answered: by method, path and query, and body
+/// Method, path and query, body, and the status for each caller
 const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET", "/", "", [303, 200, 200, 200, 200, 401, 404, 303, 303]),
     (
@@ -84,7 +84,7 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
         "",
         [401, 401, 401, 401, 401, 401, 401, 200, 401],
     ),
-    // A good question would be answered with a token, a page or an address.
+    // A complete request would be answered with a token, a page or an address.
     ("POST", ISSUE, "{}", [401, 401, 401, 401, 401, 401, 401, 500, 401]),
     ("GET", "/healthz", "", [200; 9]),
     ("GET", "/login", "", [200; 9]),
@@ -112,7 +112,7 @@ async fn ask(world: &World, actor: &str, method: &str, path: &str, body: &str) -
         headers.push(("host", host));
     }
     if path == "/" {
-        // An app's own is the app's.
+        // On an app's host, the path is the app's.
         headers = vec![("host", "coder.test")];
     }
     headers.extend(credential);
@@ -136,7 +136,7 @@ async fn every_route_answers_every_caller_as_expected() {
     let mut wrong = Vec::new();
     for (method, path, body, statuses) in TABLE {
         for (actor, expected) in ACTORS.iter().zip(statuses) {
-            // Logging out takes sessions from those who ask next.
+            // Logging out ends sessions that later requests need.
             let own = if path.ends_with("/logout") { Some(World::new().await) } else { None };
             let world = own.as_ref().unwrap_or(&shared);
             let answer = ask(world, actor, method, path, body).await;
@@ -152,7 +152,7 @@ async fn every_route_answers_every_caller_as_expected() {
 
 // scenario 186, 187, 189, 190, 192, 193, 195, 196, 198
 #[tokio::test]
-async fn every_level_opens_for_whom_it_should_with_either_key() {
+async fn each_sharing_level_opens_for_the_right_users_with_either_session() {
     let levels = ["owner", "org", "authed", "public"];
     let mut wrong = Vec::new();
     for (sharing, site_owner) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -175,7 +175,7 @@ async fn every_level_opens_for_whom_it_should_with_either_key() {
             };
             let own_host = if who == "root" { 200 } else { shared(slug) };
             let level = if sharing { slug } else { "owner" };
-            // Root is of another organization, and its role opens what the switch lets it.
+            // Root is in another organization, and may open apps by role if the switch allows it.
             let by_path = match (who, level) {
                 ("root", "owner") if !site_owner => 404,
                 ("root", _) => 200,
@@ -192,7 +192,7 @@ async fn every_level_opens_for_whom_it_should_with_either_key() {
             let host = format!("{slug}--agent--dev--alice.test.coder.com");
             let host = world.visit(&host, "/", &session).await;
             let warned = |flag: &str| path.status == 404 && text(&path).contains(flag);
-            let told = (
+            let observed = (
                 path.status.as_u16(),
                 host.status.as_u16(),
                 warned("--dangerous-allow-path-app-sharing"),
@@ -201,8 +201,8 @@ async fn every_level_opens_for_whom_it_should_with_either_key() {
             let denied = by_path == 404;
             let forced = denied && level != slug;
             let expected = (by_path, own_host, forced, denied && who == "root");
-            if told != expected {
-                wrong.push(format!("{sharing} {site_owner} {slug} {who} {scoped}: {told:?}"));
+            if observed != expected {
+                wrong.push(format!("{sharing} {site_owner} {slug} {who} {scoped}: {observed:?}"));
             }
         }
     }
@@ -211,7 +211,7 @@ async fn every_level_opens_for_whom_it_should_with_either_key() {
 
 // scenario 148, 199
 #[tokio::test]
-async fn nobody_enters_by_role_what_sleeps_or_what_the_role_has_lost() {
+async fn roles_do_not_open_dormant_workspaces_or_apps_they_no_longer_permit() {
     let mut plan = Plan::new();
     plan.config.switches = Switches::default().disable_owner_workspace_access(true);
     let asleep = plan.rows.workspace_agents.iter();
@@ -248,7 +248,7 @@ async fn nobody_enters_by_role_what_sleeps_or_what_the_role_has_lost() {
 }
 
 #[tokio::test]
-async fn other_methods_are_told_which_are_allowed() {
+async fn other_methods_are_answered_with_the_allowed_ones() {
     let world = World::new().await;
     for (path, allowed) in authd_http::routes().filter(|(_, allowed)| *allowed != "*") {
         let answer = world.send("DELETE", path, &[], "").await;

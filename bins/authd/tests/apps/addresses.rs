@@ -1,4 +1,4 @@
-//! Where visitors are sent: to sign in, back, and on, each by an address that is whole
+//! Redirects: to sign in, back to the app, and to other addresses, each absolute
 
 use app_authz::address::HttpUrl;
 use hyper::StatusCode;
@@ -23,7 +23,7 @@ pub async fn redirected(world: &World, uri: &str) -> testkit::net::Answer {
 }
 
 #[tokio::test]
-async fn the_visitors_of_a_proxy_are_sent_to_the_host_that_its_pattern_makes() {
+async fn visitors_of_a_proxy_are_sent_to_the_host_of_its_pattern() {
     let mut plan = Plan::new();
     let oslo = "https://oslo.coder.com:8443";
     let bergen = "https://bergen.coder.com";
@@ -71,7 +71,7 @@ async fn the_visitors_of_a_proxy_are_sent_to_the_host_that_its_pattern_makes() {
 }
 
 #[tokio::test]
-async fn a_visitor_comes_back_to_the_very_host_and_port() {
+async fn a_visitor_returns_to_the_same_host_and_port() {
     const APP: &str = "owner--dev--alice.test.coder.com";
     let upper = APP.to_uppercase();
     let on = |port: u16| format!("{APP}:{port}");
@@ -85,7 +85,7 @@ async fn a_visitor_comes_back_to_the_very_host_and_port() {
         ("https://coder.test:8443", None, APP, APP, true),
         ("http://coder.test:3000", None, &on(3000), &on(3000), true),
         ("https://coder.test", Some(4444), &on(4444), &on(4444), true),
-        // The proxy left the port out, and there is only one.
+        // The proxy leaves out the port, and only one is possible.
         ("https://coder.test", Some(4444), APP, &on(4444), true),
         ("https://coder.test", None, &on(8443), &on(8443), false),
         ("https://coder.test:8443", None, &on(9443), &on(9443), false),
@@ -122,7 +122,7 @@ async fn a_visitor_comes_back_to_the_very_host_and_port() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_told_without_its_port_is_on_that_of_its_url() {
+async fn a_host_without_a_port_gets_the_port_of_its_url() {
     let mut plan = Plan::new();
     plan.config.access_url = "https://coder.test:8443".parse().unwrap();
     plan.rows.proxy("oslo", "https://oslo.coder.com:9443", "");
@@ -145,7 +145,7 @@ async fn a_host_that_is_told_without_its_port_is_on_that_of_its_url() {
     assert_eq!(redirected(&world, &uri).await.status, StatusCode::SEE_OTHER);
 }
 
-/// What the visitor is sent, whichever proxy asks
+/// The answer to the visitor, through any proxy
 async fn relayed(
     world: &World,
     carrier: &str,
@@ -170,7 +170,7 @@ async fn relayed(
 }
 
 #[tokio::test]
-async fn every_address_that_a_check_answers_is_absolute() {
+async fn every_redirect_in_the_answer_to_a_check_is_absolute() {
     const APP: &str = "https://owner--dev--alice.test.coder.com";
     const QUERY: &str = "https://query--dev--alice.test.coder.com:8443";
     const SYDNEY: &str = "https://sydney.coder.com";

@@ -1,4 +1,4 @@
-//! authd without a dashboard of others: what the proxies in front of it pass, and nothing else
+//! authd without a dashboard: what the proxies in front of it forward, and nothing else
 
 use hyper::Method;
 
@@ -10,12 +10,12 @@ use crate::world::{World, header, location, set_cookies, text};
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 const OWN: &str = "coder.test";
 
-/// Signs in on the way to an app, goes home, and signs out
+/// Signs in on the way to an app, opens the start page, and signs out
 async fn sign_in_and_out(program: Program, example: &str) {
     let world = World::new().await;
     let app = App::start().await;
     let authd = world.url.strip_prefix("http://").unwrap();
-    // Where nothing listens, nothing is carried.
+    // Nothing listens at these addresses.
     let nowhere = crate::real::nowhere();
     let addresses = [authd, &*app.address, &*nowhere];
     let Some(proxy) = Proxy::start(program, example, addresses, None).await else { return };
@@ -87,19 +87,19 @@ async fn sign_in_and_out(program: Program, example: &str) {
 }
 
 #[tokio::test]
-async fn nginx_passes_what_signing_in_needs() {
+async fn nginx_forwards_the_routes_that_signing_in_needs() {
     sign_in_and_out(Program::Nginx, "alone.nginx.conf").await;
 }
 
 #[tokio::test]
-async fn caddy_passes_what_signing_in_needs() {
+async fn caddy_forwards_the_routes_that_signing_in_needs() {
     sign_in_and_out(Program::Caddy, "alone.Caddyfile").await;
     sign_in_and_out(Program::NewCaddy, "alone.Caddyfile").await;
 }
 
 /// The two files of each proxy have to be changed together
 #[test]
-fn the_examples_are_the_others_but_for_the_dashboard() {
+fn the_examples_differ_from_the_others_only_in_the_dashboard() {
     for (usual, alone, own) in
         [("nginx.conf", "alone.nginx.conf", 12), ("Caddyfile", "alone.Caddyfile", 10)]
     {

@@ -1,4 +1,4 @@
-//! `docs/openapi.json` against the router and what it answers
+//! `docs/openapi.json` against the router and its answers
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -12,12 +12,12 @@ use crate::world::{ISSUE, World};
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../../../docs/openapi.json")).unwrap());
 
-/// The methods an OpenAPI document can speak of
+/// The methods that an OpenAPI document can describe
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
-/// What is wrong with an answer, if the document does not have it for that request
+/// Compares an answer with the document, and returns the first difference
 ///
-/// Looked at are its status, its content type, and the headers a client needs.
+/// Checks the status, the content type, and the headers that a client needs.
 pub fn undocumented(
     method: &str,
     path: &str,
@@ -37,8 +37,8 @@ pub fn undocumented(
     let Some(response) = operation["responses"].get(status.as_str()).map(resolved) else {
         return Some(format!("{place}: the status is not documented"));
     };
-    let told = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap());
-    let essence = told.map(|told| told.split(';').next().unwrap());
+    let content_type = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap());
+    let essence = content_type.map(|value| value.split(';').next().unwrap());
     let documented = match (essence, response.get("content")) {
         (Some(essence), Some(content)) => content.get(essence).is_some(),
         // The answer to HEAD has the type of a body that is not sent.
@@ -46,18 +46,18 @@ pub fn undocumented(
         (None, Some(_)) => false,
     };
     if !documented {
-        return Some(format!("{place}: the content type {told:?} is not documented"));
+        return Some(format!("{place}: the content type {content_type:?} is not documented"));
     }
     let needed = ["Location", "Retry-After", "WWW-Authenticate", "X-Authd-Answer"];
     let lacking = needed.into_iter().find(|name| {
-        let told = response["headers"].get(name).is_some();
-        told != headers.contains_key(*name) && method != "HEAD"
+        let is_documented = response["headers"].get(name).is_some();
+        is_documented != headers.contains_key(*name) && method != "HEAD"
     });
     lacking.map(|name| format!("{place}: `{name}` is documented or sent, and not both"))
 }
 
 #[test]
-fn the_document_has_every_route_and_no_other() {
+fn the_document_has_exactly_the_routes_of_the_router() {
     let mut wrong = Vec::new();
     let mut known = BTreeSet::new();
     for (path, methods) in authd_http::routes() {
@@ -82,7 +82,7 @@ fn the_document_has_every_route_and_no_other() {
 }
 
 #[test]
-fn the_document_holds_together() {
+fn the_document_is_consistent() {
     let mut wrong = Vec::new();
     let mut used = BTreeSet::new();
     references(&DOCUMENT, &mut used);
@@ -110,12 +110,12 @@ fn the_document_holds_together() {
         }
         let tag = &operation["tags"][0];
         if !tags.iter().any(|known| known["name"] == *tag) {
-            wrong.push(format!("{place}: {tag} is no tag"));
+            wrong.push(format!("{place}: {tag} is not a tag"));
         }
         for scheme in operation["security"].as_array().unwrap() {
             for name in scheme.as_object().unwrap().keys() {
                 if DOCUMENT["components"]["securitySchemes"].get(name).is_none() {
-                    wrong.push(format!("{place}: {name} is no security scheme"));
+                    wrong.push(format!("{place}: {name} is not a security scheme"));
                 }
             }
         }
@@ -134,12 +134,12 @@ fn the_document_holds_together() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What follows for every route from what it takes, and needs no request to be known
+/// Answers that follow from the kind of route, so that no request is needed to know them
 #[test]
-fn what_stops_any_request_is_documented_everywhere() {
+fn answers_that_every_route_can_give_are_documented_everywhere() {
     let mut wrong = Vec::new();
     for (path, method, operation) in all_operations() {
-        // A panic, and a deadline, a full server or a database that is away.
+        // A panic (500); a deadline, a busy server or an unreachable database (503).
         let mut expected = vec!["500", "503"];
         if !path.contains("identity") && !path.ends_with('z') && path != "/metrics" {
             // App access is off.
@@ -150,7 +150,7 @@ fn what_stops_any_request_is_documented_everywhere() {
             expected.push("401");
         }
         if security.iter().any(|scheme| scheme.get("bearer").is_some()) {
-            // A session that is no good, and a change that another origin's page asks for.
+            // A session that is not good, and a change that is requested by another origin's page.
             expected.push("401");
             expected.push("403");
         }
@@ -167,7 +167,7 @@ fn what_stops_any_request_is_documented_everywhere() {
 }
 
 #[tokio::test]
-async fn other_ways_to_ask_are_answered_as_documented() {
+async fn unusual_requests_are_answered_as_documented() {
     let world = World::new().await;
     let mut wrong = Vec::new();
     let host = "owner--agent--dev--alice.test.coder.com";
@@ -192,7 +192,7 @@ async fn other_ways_to_ask_are_answered_as_documented() {
             ("application/json", "{", 400),
             ("text/plain", "{}", 415),
         ] {
-            // These look at no type: one takes JSON alone, the other a form.
+            // These ignore the content type: one accepts only JSON, the other a form.
             let expected = match path {
                 "/api/v2/authd/import" if kind == "text/plain" => 200,
                 "/login" if body.len() < 9 => 401,
@@ -221,7 +221,7 @@ fn all_operations() -> impl Iterator<Item = (&'static str, &'static str, &'stati
     })
 }
 
-/// What stands behind a reference
+/// The value that a reference refers to
 fn resolved(value: &'static Value) -> &'static Value {
     match value.get("$ref") {
         Some(reference) => DOCUMENT.pointer(&reference.as_str().unwrap()[1..]).unwrap(),

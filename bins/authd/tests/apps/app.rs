@@ -1,8 +1,8 @@
-//! An app as proxies see it: says what it was asked, streams, echoes on a socket
+//! An app behind a proxy: reports its request, streams, echoes on a WebSocket
 //!
-//! What it does is in the last part of the path: `events` sends an event and two more, each once
-//! it is told to, in chunks or up to the end of the connection, `down` sends five megabytes, `moved` redirects to the query, and anything
-//! else is answered with what arrived.
+//! The last segment of the path selects the answer: `events` sends one event, and two more when
+//! the test requests them, in chunks or until the end of the connection; `down` sends five
+//! megabytes; `moved` redirects to the query; any other path is answered with the request.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,13 +11,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-/// What was asked, byte by byte
+/// The head of a request, byte by byte
 #[derive(Clone, Debug)]
 pub struct Head {
     pub method: String,
     pub target: String,
     pub headers: Vec<(String, String)>,
-    /// How long the body was
+    /// The length of the body
     pub body: usize,
 }
 
@@ -41,7 +41,7 @@ impl Head {
         values.next().map(|(_, value)| &**value)
     }
 
-    /// The cookies of that name, in order
+    /// The cookies with that name, in order
     pub fn cookies(&self, wanted: &str) -> Vec<&str> {
         let lines = self.headers.iter().filter(|(name, _)| name == "cookie");
         let pairs = lines.flat_map(|(_, line)| line.split(';'));
@@ -56,14 +56,14 @@ impl Head {
     }
 }
 
-/// What a test knows of an app, and tells it
+/// The part of an app that a test reads and controls
 #[derive(Clone)]
 pub struct App {
     pub address: String,
     seen: Arc<Mutex<Vec<Head>>>,
-    /// How many requests began
+    /// The number of requests so far
     begun: watch::Sender<u64>,
-    /// The events that may be sent
+    /// A permit for each event that may be sent
     events: Arc<Semaphore>,
 }
 
@@ -84,7 +84,7 @@ impl App {
         app
     }
 
-    /// One whose requests somebody else takes first
+    /// An app whose connections the caller accepts
     pub async fn bind() -> (Self, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let app = Self {
@@ -96,7 +96,7 @@ impl App {
         (app, listener)
     }
 
-    /// What was asked since this was asked last
+    /// The requests since the last call
     pub fn seen(&self) -> Vec<Head> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
@@ -108,12 +108,12 @@ impl App {
         begun
     }
 
-    /// Lets one more event be sent
+    /// Permits one more event
     pub fn send_event(&self) {
         self.events.add_permits(1);
     }
 
-    /// A whole request; nothing if it breaks off
+    /// Reads a whole request; `None` if it ends early
     pub async fn read(&self, stream: &mut TcpStream) -> Option<Head> {
         let mut text = Vec::new();
         while !text.ends_with(b"\r\n\r\n") {
@@ -126,7 +126,7 @@ impl App {
         Some(head)
     }
 
-    /// Does what the request asks for
+    /// Answers a request by its path
     pub async fn answer(&self, stream: &mut TcpStream, head: &Head) -> Option<()> {
         let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
         if head.header("upgrade") == Some("websocket") {
@@ -175,7 +175,7 @@ impl App {
     }
 }
 
-/// An answer of JSON, after which the connection ends
+/// Answers with JSON and `Connection: close`
 pub async fn respond(stream: &mut TcpStream, status: u16, body: &Value) -> Option<()> {
     let body = body.to_string();
     let length = body.len();
@@ -186,7 +186,7 @@ pub async fn respond(stream: &mut TcpStream, status: u16, body: &Value) -> Optio
     stream.write_all(answer.as_bytes()).await.ok()
 }
 
-/// How long the body is that follows, in either form
+/// Reads the body in either form and returns its length
 async fn read_body(stream: &mut TcpStream, head: &Head) -> Option<usize> {
     let mut read = async |length: usize| {
         let mut bytes = vec![0; length];

@@ -1,4 +1,4 @@
-//! What a stranger may try
+//! Attacks by strangers
 
 use hyper::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,7 +8,7 @@ use crate::world::{ISSUE, Plan, TRAEFIK, World, by_path, header, set_cookies, te
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 
 #[tokio::test]
-async fn nothing_echoed_is_markup() {
+async fn echoed_text_is_never_markup() {
     let world = World::new().await;
     let evil = "\"><script>alert(1)</script><img src=x onerror='a'>";
     let session = [("coder-session-token", world.token("alice"))];
@@ -45,13 +45,17 @@ async fn nothing_echoed_is_markup() {
 }
 
 #[tokio::test]
-async fn bombs_cost_their_sender() {
+async fn oversized_requests_are_cheap_to_reject() {
     let world = World::new().await;
     let good = world.visit(HOST, "/", &[("coder-session-token", world.token("alice"))]).await;
     let (name, token, _) = &set_cookies(&good)[0];
     let buried = format!("{}{name}={token}", format!("{name}=x; ").repeat(4));
     let answer = world.visit(HOST, "/", &[("cookie", &buried)]).await;
-    assert_eq!(answer.status, StatusCode::SEE_OTHER, "behind four others it is not looked for");
+    assert_eq!(
+        answer.status,
+        StatusCode::SEE_OTHER,
+        "only the first four cookies of the name are tried"
+    );
     let found = format!("{}{name}={token}", format!("{name}=x; ").repeat(3));
     assert_eq!(world.visit(HOST, "/", &[("cookie", &found)]).await.status, StatusCode::OK);
 
@@ -75,27 +79,27 @@ async fn bombs_cost_their_sender() {
 }
 
 #[tokio::test]
-async fn a_stranger_does_not_speak_for_others() {
+async fn forwarded_headers_of_strangers_are_ignored() {
     let mut plan = Plan::new();
     plan.config.trusted.origins = vec!["192.0.2.1".parse().unwrap()];
     let world = plan.serve().await;
     let public = "public--agent--dev--alice.test.coder.com";
-    let told = [
+    let headers = [
         ("host", HOST),
         ("x-forwarded-host", public),
         ("x-forwarded-for", "127.0.0.1"),
         ("x-real-ip", "192.0.2.1"),
         ("forwarded", "for=192.0.2.1;host=coder.test"),
     ];
-    let answer = world.send("GET", "/", &told, "").await;
-    assert_eq!(answer.status, StatusCode::SEE_OTHER, "the host in `Host` is no public app");
+    let answer = world.send("GET", "/", &headers, "").await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "the host in `Host` is not a public app");
     let rows = world.rows().await;
     assert_eq!((rows[0].text("target"), rows[0].text("ip")), ("owner", "127.0.0.1"));
-    assert_eq!(world.send("GET", TRAEFIK, &told, "").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(world.send("GET", TRAEFIK, &headers, "").await.status, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]
-async fn a_request_is_read_in_one_way_alone() {
+async fn ambiguous_framing_is_rejected() {
     let world = World::new().await;
     let proxy = world.proxy.reveal();
     let smuggled = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -128,7 +132,7 @@ async fn a_request_is_read_in_one_way_alone() {
 }
 
 #[tokio::test]
-async fn what_is_not_ascii_is_asked_for_all_the_same() {
+async fn addresses_that_are_not_ascii_are_accepted() {
     let world = World::new().await;
     let ask = async |head: String| {
         let address = world.url.strip_prefix("http://").unwrap();
@@ -153,16 +157,16 @@ async fn what_is_not_ascii_is_asked_for_all_the_same() {
         assert!(sent.contains(&location), "{sent}");
     }
 
-    // Of two hosts neither is meant.
+    // A request that names two hosts is for neither.
     let two = format!("GET /x HTTP/1.1\r\nhost: {HOST}\r\nhost: coder.test\r\n{session}\r\n\r\n");
     let two = ask(two).await;
     assert!(two.starts_with("HTTP/1.1 404"), "{two}");
 }
 
 #[tokio::test]
-async fn guesses_are_told_apart_from_nothing() {
+async fn existing_and_missing_targets_look_the_same_to_strangers() {
     let world = World::new().await;
-    // What exists and what does not look the same to somebody who may open neither.
+    // A visitor who may open neither gets the same answer for an existing and a missing target.
     let bob = [("coder-session-token", world.token("bob"))];
     let hidden = world.visit(HOST, "/", &bob).await;
     let nothing = world.visit("owner--agent--nothing--alice.test.coder.com", "/", &bob).await;

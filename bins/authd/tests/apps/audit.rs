@@ -1,4 +1,4 @@
-//! What visits leave behind, whatever happens to them
+//! Every visit is recorded, even if it fails
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn a_visit_that_signs_in_leaves_two_rows() {
 }
 
 #[tokio::test]
-async fn what_is_missing_in_one_workspace_does_not_hide_what_is_in_another() {
+async fn denials_in_different_workspaces_are_separate_rows() {
     let mut plan = Plan::new();
     let alice = plan.people["alice"].id;
     let second = plan.rows.workspace(alice, "off2");
@@ -52,13 +52,13 @@ async fn what_is_missing_in_one_workspace_does_not_hide_what_is_in_another() {
 
 // scenario 279
 #[tokio::test]
-async fn a_clock_that_is_off_makes_no_more_sessions() {
+async fn a_wrong_clock_does_not_create_more_sessions() {
     let world = World::new().await;
     for seconds in [0, 7_200, -14_400] {
         world.move_clock(seconds);
         let answer = world.visit(HOST, "/", &[("coder-session-token", world.token("bob"))]).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND);
-        // Together they would be one entry, whatever the clock says.
+        // Written before the next visit: one batch would merge them, regardless of the clock.
         world.rows().await;
     }
     assert_eq!(world.rows().await.len(), 1);
@@ -78,7 +78,7 @@ async fn a_visitor_who_hangs_up_is_recorded() {
             world.token("alice")
         );
         connection.write_all(request.as_bytes()).await.unwrap();
-        // Long enough for the head to be read, and too short for an answer, mostly.
+        // Usually long enough for the head to be read, and too short for an answer.
         tokio::time::sleep(Duration::from_micros(200 * visitor)).await;
         drop(connection);
     }
@@ -92,7 +92,7 @@ async fn a_visitor_who_hangs_up_is_recorded() {
 }
 
 #[tokio::test]
-async fn closed_lets_nobody_in_unrecorded() {
+async fn in_closed_mode_no_visit_is_admitted_unrecorded() {
     for (mode, status) in [(authd_http::AuditFail::Open, 201), (authd_http::AuditFail::Closed, 503)]
     {
         let mut plan = Plan::new();

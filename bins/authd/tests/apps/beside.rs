@@ -1,5 +1,5 @@
-//! The files of `docs/beside-coder.md` in the proxies they are for, before a control plane that
-//! carries what authd decides
+//! The files of `docs/beside-coder.md` in their proxies, in front of a control plane that carries
+//! admitted visits
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ const NGINX: (Program, &str) = (Program::Nginx, "beside-coder.nginx.conf");
 const CADDY: (Program, &str) = (Program::Caddy, "beside-coder.Caddyfile");
 const NEW_CADDY: (Program, &str) = (Program::NewCaddy, "beside-coder.Caddyfile");
 
-/// A proxy in front of both
+/// A proxy in front of authd and a control plane
 struct Front {
     world: World,
     control_plane: ControlPlane,
@@ -26,7 +26,7 @@ struct Front {
 }
 
 impl Front {
-    /// Nothing if the program is not installed
+    /// Returns `None` if the program is not installed
     async fn start(front: (Program, &str)) -> Option<Self> {
         let world = Plan::new().serve().await;
         let control_plane = ControlPlane::beside(&world).await;
@@ -51,7 +51,7 @@ impl Front {
         seen.remove(0)
     }
 
-    /// Sends a request byte by byte; what the first line of the answer says
+    /// Sends a request byte by byte and returns the first line of the answer
     async fn line(&self, target: &str, host: &str, headers: &str) -> String {
         let head =
             format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
@@ -65,7 +65,7 @@ async fn between((program, example): (Program, &str), authd: &str, to: &str) -> 
 }
 
 impl Front {
-    /// A visitor who is signed out, and then opens what was asked for
+    /// A signed-out visitor signs in, and then opens the requested page
     async fn sign_in(&self) {
         let world = &self.world;
         let stranger = self.get(HOST, "/a%2Fb/?c=%20&d", &[]).await;
@@ -84,7 +84,7 @@ impl Front {
         assert!(header(&arrived, "location").ends_with("/a%2Fb/?c=%20&d"));
         let (name, session, _) = &set_cookies(&arrived)[0];
         assert_eq!(*name, session_cookie_name());
-        // Nothing of all this concerns the control plane.
+        // None of these requests reaches the control plane.
         assert!(self.control_plane.seen().is_empty());
 
         let cookie = format!("own=1; {name}={session}");
@@ -100,7 +100,7 @@ impl Front {
         assert_eq!(seen.head.header("cookie"), Some(&*only));
         assert_eq!(claims_of(&token.1)["visitor"], world.people["alice"].id.to_string());
 
-        // For a minute, nobody is asked anything.
+        // For a minute, the token admits visits without a query.
         let ((_, _), statements) = world
             .counted(async {
                 let again = self.get(HOST, "/", &[("cookie", &only)]).await;
@@ -110,7 +110,7 @@ impl Front {
         assert_eq!(statements, 0);
     }
 
-    /// Whatever is allowed arrives with a token that matches, and with no session
+    /// Admitted visits arrive with a matching token and without a session
     async fn carry(&self) {
         let session = self.world.token("alice");
         let cookie = format!(
@@ -171,13 +171,13 @@ impl Front {
         }
     }
 
-    /// A session in an address goes no further than authd
+    /// A session in the query does not reach the control plane
     async fn keep_query(&self) {
         let session = self.world.token("alice");
         let target = format!("/x%2Fy?a=%2F&coder_session_token={session}&b={{c}}");
         let line = self.line(&target, HOST, "Accept: text/html\r\n").await;
         let seen = self.control_plane.seen();
-        // nginx rewrites the address, and Caddy has the browser ask again.
+        // nginx rewrites the address, and Caddy redirects the browser.
         if line.contains(" 200 ") {
             assert_eq!(seen[0].head.target, "/x%2Fy?a=%2F&b={c}");
         } else {
@@ -185,7 +185,7 @@ impl Front {
         }
     }
 
-    /// Whatever is not allowed never arrives
+    /// Refused visits never reach the control plane
     async fn refuse(&self) {
         let world = &self.world;
         let terminal = format!("/api/v2/workspaceagents/{}/pty", world.agent);
@@ -221,7 +221,7 @@ impl Front {
         assert!(self.control_plane.seen().is_empty());
     }
 
-    /// A page of the same owner's app asks ahead; any other is nobody in particular
+    /// Preflight requests are admitted from apps of the same owner, and others are anonymous
     async fn preflight(&self) {
         for (sibling, status) in
             [("public--main--solo--alice", 204), ("public--main--solo--bob", 303)]
@@ -235,7 +235,7 @@ impl Front {
         assert!(self.control_plane.seen().is_empty());
     }
 
-    /// No way of asking leads to an app without a decision
+    /// No spelling of a request reaches an app without a decision
     async fn go_around(&self) {
         let session = format!("Coder-Session-Token: {}\r\n", self.world.token("alice"));
         let terminal = format!("/api/v2/workspaceagents/{}/pty", self.world.agent);
@@ -286,7 +286,7 @@ impl Front {
         }
     }
 
-    /// All that is neither an app's nor a terminal's goes on as it came, session and all
+    /// Requests for neither apps nor terminals are forwarded unchanged, with their session
     async fn leave_alone(&self) {
         let session = self.world.token("alice");
         for target in [
@@ -300,7 +300,7 @@ impl Front {
             "/templates/%2Fx//y",
             "/x/../y",
             "/x?a=/@b/c/apps/d/",
-            // Not authd's, though the path that it leads to would be.
+            // Not authd's route, although the normalized path would be.
             "/api/v2/forward-auth/envoy/../../applications/auth-redirect",
             "/api/v2/forward-auth/control-plane/nginx/../../../applications/auth-redirect",
             "/api/v2/applications//auth-redirect",
@@ -335,7 +335,7 @@ impl Front {
         assert_eq!((posted.status.as_u16(), self.only("a body").head.body), (200, 5 << 20));
     }
 
-    /// What is asked of the control plane and answered by authd
+    /// Routes of the control plane that authd answers
     async fn answer(&self) {
         let world = &self.world;
         let proxy = world.proxy.reveal();
@@ -359,16 +359,16 @@ impl Front {
             let path = format!("/api/v2/workspaceagents/{cloud}-instance-identity");
             let answer =
                 self.proxy.ask(Method::POST, (DASHBOARD, &path), &headers[1..], "{}").await;
-            let told: Value = serde_json::from_slice(&answer.body).unwrap();
+            let body: Value = serde_json::from_slice(&answer.body).unwrap();
             assert_eq!(
-                (answer.status.as_u16(), &told["message"]),
+                (answer.status.as_u16(), &body["message"]),
                 (400, &json!("Validation failed."))
             );
         }
         assert!(self.control_plane.seen().is_empty());
     }
 
-    /// Bodies, sockets and whatever else an app does
+    /// Bodies, WebSockets and other traffic of apps
     async fn transport(&self) {
         let app = Everyday {
             proxy: &self.proxy,
@@ -383,7 +383,7 @@ impl Front {
         let seen = self.control_plane.seen();
         assert!(seen.iter().all(|seen| seen.outcome == Outcome::Carried), "{seen:?}");
 
-        // Coder's own protocols pass.
+        // Coder's own protocols are forwarded.
         let mut stream = self.proxy.connect(&upgrade("/derp", DASHBOARD, "", "DERP")).await;
         read_head(&mut stream).await;
         let passed = self.only("derp").head.header("upgrade").unwrap().to_owned();
@@ -391,7 +391,7 @@ impl Front {
     }
 }
 
-/// Everything, through one proxy
+/// All checks, through one proxy
 async fn all(front: (Program, &str)) {
     let Some(front) = Front::start(front).await else { return };
     front.sign_in().await;
@@ -405,7 +405,7 @@ async fn all(front: (Program, &str)) {
     front.transport().await;
 }
 
-/// What a visitor sees where one of the two servers behind the proxy is gone
+/// The answers while one of the two servers behind the proxy is down
 async fn without(front: (Program, &str)) {
     let world = World::new().await;
     let control_plane = ControlPlane::beside(&world).await;
@@ -433,27 +433,27 @@ async fn without(front: (Program, &str)) {
 }
 
 #[tokio::test]
-async fn nginx_stands_before_a_control_plane_that_carries() {
+async fn nginx_in_front_of_a_control_plane_that_carries() {
     all(NGINX).await;
 }
 
 #[tokio::test]
-async fn caddy_stands_before_a_control_plane_that_carries() {
+async fn caddy_in_front_of_a_control_plane_that_carries() {
     all(CADDY).await;
 }
 
 #[tokio::test]
-async fn a_newer_caddy_stands_before_a_control_plane_that_carries() {
+async fn a_newer_caddy_in_front_of_a_control_plane_that_carries() {
     all(NEW_CADDY).await;
 }
 
 #[tokio::test]
-async fn nginx_says_who_does_not_answer() {
+async fn nginx_reports_which_server_is_down() {
     without(NGINX).await;
 }
 
 #[tokio::test]
-async fn caddy_says_who_does_not_answer() {
+async fn caddy_reports_which_server_is_down() {
     without(CADDY).await;
     without(NEW_CADDY).await;
 }

@@ -1,4 +1,4 @@
-//! What a check hands over where the control plane carries the visit
+//! Answers to checks if the control plane carries the visit
 
 use authd_http::{CookieConfig, Signing};
 use serde_json::Value;
@@ -12,17 +12,17 @@ const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 const PUBLIC: &str = "public--agent--dev--alice.test.coder.com";
 const PROXIES: [&str; 4] = ["caddy", "envoy", "nginx", "traefik"];
 
-/// What a proxy is asked
-struct Asked<'a> {
+/// A request to a proxy
+struct ProxyRequest<'a> {
     proxy: &'a str,
     host: &'a str,
     uri: &'a str,
-    /// The visitor's own
+    /// The visitor's own headers
     headers: &'a [(&'a str, &'a str)],
 }
 
-impl Asked<'_> {
-    /// Has the proxy ask authd, where the control plane is behind it or whatever else is
+impl ProxyRequest<'_> {
+    /// Sends the proxy's check to authd; `behind` selects the upstream
     async fn check(&self, world: &World, behind: &str) -> Answer {
         let Self { proxy, host, uri, headers } = *self;
         let mut all = vec![("x-forwarded-for", "203.0.113.7"), ("x-forwarded-method", "GET")];
@@ -37,12 +37,12 @@ impl Asked<'_> {
         world.send("GET", &path, &all, "").await
     }
 
-    /// Does what the proxy does with the check's answer: asks the control plane, if it may
+    /// Does what the proxy does with an answer that admits: sends the request to the control plane
     async fn carry(&self, world: &World, to: &ControlPlane, checked: &Answer) -> Option<Answer> {
         if checked.status != 200 {
             return None;
         }
-        let told = |name: &str| checked.headers.get(name).map(|value| value.to_str().unwrap());
+        let header = |name: &str| checked.headers.get(name).map(|value| value.to_str().unwrap());
         let mut headers: Vec<(String, String)> = self
             .headers
             .iter()
@@ -56,11 +56,11 @@ impl Asked<'_> {
         let mut uri = self.uri;
         match self.proxy {
             "envoy" => {
-                for name in told("x-envoy-auth-headers-to-remove").unwrap().split(',') {
+                for name in header("x-envoy-auth-headers-to-remove").unwrap().split(',') {
                     replace(name, None);
                 }
                 for name in ["cookie", "authorization", "x-forwarded-host"] {
-                    if let Some(value) = told(name) {
+                    if let Some(value) = header(name) {
                         replace(name, Some(value));
                     }
                 }
@@ -68,16 +68,16 @@ impl Asked<'_> {
             "traefik" => {
                 let listed = ["cookie", "authorization", "coder-session-token"];
                 for name in listed.into_iter().chain(["x-forwarded-host"]).chain(OURS) {
-                    replace(name, told(name));
+                    replace(name, header(name));
                 }
             }
             _ => {
-                uri = told("x-authd-uri").unwrap();
+                uri = header("x-authd-uri").unwrap();
                 for name in ["host", "x-forwarded-host"] {
-                    replace(name, told("x-authd-host"));
+                    replace(name, header("x-authd-host"));
                 }
                 for name in ["cookie", "authorization"] {
-                    let value = told(&format!("x-authd-{name}")).unwrap();
+                    let value = header(&format!("x-authd-{name}")).unwrap();
                     replace(name, Some(value).filter(|value| !value.is_empty()));
                 }
                 for name in OURS.into_iter().chain(["coder-session-token"]) {
@@ -99,7 +99,7 @@ impl Asked<'_> {
     }
 }
 
-/// What authd alone may say
+/// The headers that only authd may set
 const OURS: [&str; 9] = [
     "x-authd-user",
     "x-authd-owner-id",
@@ -123,7 +123,7 @@ fn arrived_as<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str
 }
 
 #[tokio::test]
-async fn a_token_arrives_and_nothing_else_of_ours() {
+async fn only_the_app_token_reaches_the_control_plane() {
     let mut plan = Plan::new();
     plan.share_port(9001, SharingLevel::Authenticated);
     let world = plan.serve().await;
@@ -156,7 +156,7 @@ async fn a_token_arrives_and_nothing_else_of_ours() {
             ] {
                 let mut headers = headers.clone();
                 headers.push(("authorization", authorization));
-                let asked = Asked { proxy, host, uri, headers: &headers };
+                let asked = ProxyRequest { proxy, host, uri, headers: &headers };
                 let (checked, carried) = asked.visit(&world, &control_plane).await;
                 let place = format!("{proxy} {host} {uri}");
                 let carried = carried.unwrap_or_else(|| panic!("{place}: {}", checked.status));
@@ -180,10 +180,10 @@ async fn a_token_arrives_and_nothing_else_of_ours() {
                     assert!(!secret, "{place}: {name}: {value}");
                 }
 
-                // The token alone will do, and costs nothing.
+                // The token alone is enough, and needs no statement.
                 let cookie = format!("coder_signed_app_token={token}");
                 let headers = [("cookie", &*cookie)];
-                let again = Asked { proxy, host, uri, headers: &headers };
+                let again = ProxyRequest { proxy, host, uri, headers: &headers };
                 let ((checked, carried), statements) =
                     world.counted(again.visit(&world, &control_plane)).await;
                 assert_eq!((carried.unwrap().status.as_u16(), statements), (200, 0), "{place}");
@@ -196,12 +196,12 @@ async fn a_token_arrives_and_nothing_else_of_ours() {
 }
 
 #[tokio::test]
-async fn nobody_in_particular_is_carried_to_public_apps() {
+async fn anonymous_visitors_are_carried_to_public_apps() {
     let world = World::new().await;
     let control_plane = ControlPlane::beside(&world).await;
     for proxy in PROXIES {
         for (host, uri) in [(PUBLIC, "/x"), ("coder.test", "/@alice/dev/apps/public/x")] {
-            let asked = Asked { proxy, host, uri, headers: &[] };
+            let asked = ProxyRequest { proxy, host, uri, headers: &[] };
             let (_, carried) = asked.visit(&world, &control_plane).await;
             let carried = carried.unwrap();
             assert_eq!(carried.status, 200, "{proxy} {uri}");
@@ -243,17 +243,17 @@ async fn a_refused_visitor_gets_the_usual_answer() {
             ("coder.test", &*terminal, &[]),
             ("coder.test", &*terminal, &bob),
         ] {
-            let asked = Asked { proxy, host, uri, headers };
+            let asked = ProxyRequest { proxy, host, uri, headers };
             let usual = asked.check(&world, "").await;
             let (checked, carried) = asked.visit(&world, &control_plane).await;
             assert!(carried.is_none(), "{proxy} {host} {uri}");
-            let told = |answer: &Answer| {
+            let summary = |answer: &Answer| {
                 let headers = ["location", "x-authd-answer", "retry-after", "content-type"];
-                let told = headers.map(|name| header(answer, name).to_owned());
-                (answer.status, told, text(answer))
+                let values = headers.map(|name| header(answer, name).to_owned());
+                (answer.status, values, text(answer))
             };
-            // New tokens differ, and so do the answers that carry them.
-            if told(&usual) != told(&checked) {
+            // New tokens differ, and therefore the answers that contain them.
+            if summary(&usual) != summary(&checked) {
                 assert_eq!(usual.status, checked.status, "{proxy} {host} {uri}");
                 let moved = ["", "/@alice/dev/apps/owner", "/"].contains(&uri);
                 assert!(moved && proxy == "nginx", "{proxy} {host} {uri}");
@@ -264,7 +264,7 @@ async fn a_refused_visitor_gets_the_usual_answer() {
 }
 
 #[tokio::test]
-async fn paths_that_the_control_plane_reads_in_its_own_way_get_in_too() {
+async fn paths_that_the_control_plane_decodes_differently_are_admitted() {
     let world = World::new().await;
     let control_plane = ControlPlane::beside(&world).await;
     let session = [("coder-session-token", world.token("alice"))];
@@ -280,17 +280,17 @@ async fn paths_that_the_control_plane_reads_in_its_own_way_get_in_too() {
             ("/%40alice/dev/apps/owner/", "a%20b"),
         ] {
             let uri = format!("{folder}{below}");
-            let asked = Asked { proxy, host: "coder.test", uri: &uri, headers: &session };
+            let asked = ProxyRequest { proxy, host: "coder.test", uri: &uri, headers: &session };
             let (checked, carried) = asked.visit(&world, &control_plane).await;
             assert_eq!(carried.unwrap().status, 200, "{proxy} {uri}");
-            // The browser keeps the one for the folder, as it writes the folder itself.
+            // The cookie's path is the folder as the browser writes it.
             let (_, token, line) = &set_cookies(&checked)[0];
             assert!(line.contains(&format!("; Path={folder};")), "{line}");
             assert_eq!(claims_of(token)["request"]["base_path"], folder);
 
             let cookie = format!("coder_signed_app_token={token}");
             let headers = [("cookie", &*cookie)];
-            let again = Asked { headers: &headers, ..asked };
+            let again = ProxyRequest { headers: &headers, ..asked };
             let ((_, carried), statements) =
                 world.counted(again.visit(&world, &control_plane)).await;
             let carried = carried.unwrap();
@@ -303,7 +303,7 @@ async fn paths_that_the_control_plane_reads_in_its_own_way_get_in_too() {
 }
 
 #[tokio::test]
-async fn tokens_leave_the_query() {
+async fn tokens_are_removed_from_the_query() {
     let world = World::new().await;
     let alice = world.token("alice");
     let page = ("accept", "text/html,*/*;q=0.8");
@@ -318,7 +318,7 @@ async fn tokens_leave_the_query() {
     ] {
         let session = ("coder-session-token", alice);
         let asks = async |proxy: &str, behind: &str, headers: &[(&str, &str)]| {
-            let asked = Asked { proxy, host: HOST, uri: &uri, headers };
+            let asked = ProxyRequest { proxy, host: HOST, uri: &uri, headers };
             asked.check(&world, behind).await
         };
         for behind in ["", "control-plane/"] {
@@ -331,7 +331,7 @@ async fn tokens_leave_the_query() {
                     assert_eq!(checked.status, 200, "{place}");
                     continue;
                 }
-                // No browser goes there, so nothing would keep a cookie.
+                // The client is not a browser, so it would not keep a cookie.
                 assert_eq!(checked.status, 400, "{place}");
                 assert!(text(&checked).contains("Coder-Session-Token"), "{place}");
                 for (headers, status) in [
@@ -341,7 +341,7 @@ async fn tokens_leave_the_query() {
                     (vec![page, ("upgrade", "websocket")], 400),
                 ] {
                     let checked = asks(proxy, behind, &headers).await;
-                    // The query may hold all that there is of a session.
+                    // The query may hold the only session.
                     assert_eq!(checked.status.as_u16(), status, "{place} {headers:?}");
                     if status == 307 {
                         let address = format!("https://{HOST}{kept}");
@@ -349,23 +349,28 @@ async fn tokens_leave_the_query() {
                         assert_eq!(set_cookies(&checked)[0].0, "coder_signed_app_token");
                     }
                 }
-                // A refused visitor gets the refusal, and is not sent anywhere else.
+                // A refused visitor gets the refusal and no redirect.
                 let bob = ("coder-session-token", world.token("bob"));
-                let stranger =
-                    Asked { proxy, host: HOST, uri: "/x?coder_session_token=y", headers: &[bob] };
+                let stranger = ProxyRequest {
+                    proxy,
+                    host: HOST,
+                    uri: "/x?coder_session_token=y",
+                    headers: &[bob],
+                };
                 assert_eq!(stranger.check(&world, behind).await.status, 404, "{place}");
             }
         }
     }
-    // A terminal's token may be in its query, as it is where another host's page opens it.
+    // A terminal's token may be in the query: pages of other hosts put it there.
     let control_plane = ControlPlane::beside(&world).await;
     let terminal = format!("/api/v2/workspaceagents/{}/pty", world.agent);
     let headers = [("coder-session-token", alice)];
-    let asked = Asked { proxy: "nginx", host: "coder.test", uri: &terminal, headers: &headers };
+    let asked =
+        ProxyRequest { proxy: "nginx", host: "coder.test", uri: &terminal, headers: &headers };
     let token = set_cookies(&asked.check(&world, "").await)[0].1.clone();
     let uri = format!("{terminal}?reconnect=1&coder_signed_app_token_23db1dde={token}");
     for proxy in PROXIES {
-        let asked = Asked { proxy, host: "coder.test", uri: &uri, headers: &[] };
+        let asked = ProxyRequest { proxy, host: "coder.test", uri: &uri, headers: &[] };
         let (_, carried) = asked.visit(&world, &control_plane).await;
         let carried = carried.unwrap();
         assert_eq!(carried.status, 200, "{proxy}");
@@ -375,7 +380,7 @@ async fn tokens_leave_the_query() {
 }
 
 #[tokio::test]
-async fn the_token_has_the_control_planes_name_whatever_ours_is() {
+async fn the_token_has_the_control_planes_cookie_name_under_any_prefix() {
     let mut plan = Plan::new();
     plan.config.cookies =
         CookieConfig { secure: true, prefix: "__Secure-".to_owned(), ..CookieConfig::default() };
@@ -388,7 +393,7 @@ async fn the_token_has_the_control_planes_name_whatever_ours_is() {
     );
     let headers = [("cookie", &*cookie)];
     for proxy in PROXIES {
-        let asked = Asked { proxy, host: HOST, uri: "/", headers: &headers };
+        let asked = ProxyRequest { proxy, host: HOST, uri: "/", headers: &headers };
         let (checked, carried) = asked.visit(&world, &control_plane).await;
         let (name, token, _) = &set_cookies(&checked)[0];
         assert_eq!(name, "__Secure-coder_signed_app_token");
@@ -398,12 +403,12 @@ async fn the_token_has_the_control_planes_name_whatever_ours_is() {
 }
 
 #[tokio::test]
-async fn what_the_control_plane_cannot_verify_is_refused_at_once() {
+async fn tokens_that_the_control_plane_cannot_verify_are_refused_at_once() {
     let mut plan = Plan::new();
     plan.config.signing = Signing::Eddsa;
     let world = plan.serve().await;
     for proxy in PROXIES {
-        let asked = Asked { proxy, host: PUBLIC, uri: "/", headers: &[] };
+        let asked = ProxyRequest { proxy, host: PUBLIC, uri: "/", headers: &[] };
         assert_eq!(asked.check(&world, "").await.status, 200);
         let refused = asked.check(&world, "control-plane/").await;
         assert_eq!(refused.status, 400, "{proxy}");

@@ -1,9 +1,9 @@
-//! A control plane that carries what authd decided: its own handler of apps and terminals, as
-//! far as it reads requests and app tokens
+//! A control plane that carries visits that authd has decided: a model of its handler of apps and
+//! terminals, as far as that reads requests and app tokens
 //!
-//! Written from what the real one does, and with nothing of ours: it reads host and path as a
-//! server in Go does, tries four cookies, and compares names byte by byte. Where the token does
-//! not let a request in, the real one would now ask its database who the visitor is.
+//! Written from the behaviour of the real one, without code of authd: it reads host and path like
+//! a server in Go, tries four cookies, and compares names byte by byte. If the token does not
+//! admit a request, the real one would then query its database for the visitor.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -16,14 +16,14 @@ use serde_json::{Value, json};
 use crate::app::{App, Head, respond};
 use crate::world::World;
 
-/// What it was asked, and the app that it carries requests to
+/// The requests that it received, and the app that it carries visits to
 #[derive(Clone)]
 pub struct ControlPlane {
     pub app: App,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
-/// A request, and what became of it
+/// A request and its outcome
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub head: Head,
@@ -34,24 +34,24 @@ pub struct Seen {
 pub enum Outcome {
     /// Carried to an app or a terminal
     Carried,
-    /// For an app or a terminal, and no token lets it in
+    /// For an app or a terminal, without a token that admits it
     Undecided,
-    /// The dashboard's own, or the interface's
+    /// For the dashboard or the API
     Own,
 }
 
-/// What the handler was built with
+/// The configuration of the handler
 struct Settings {
     dashboard: &'static str,
-    /// What follows the `*` in the pattern of app hosts
+    /// The part of the pattern of app hosts after the `*`
     suffix: &'static str,
-    /// Sequence and secret of the keys of app tokens
+    /// Sequences and secrets of the keys of app tokens
     keys: Vec<(String, Vec<u8>)>,
     clock: Box<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
 impl ControlPlane {
-    /// One beside that authd, over the same database
+    /// Starts a control plane beside that authd, over the same database
     pub async fn beside(world: &World) -> Self {
         let rows = world
             .database
@@ -98,16 +98,16 @@ impl ControlPlane {
         &self.app.address
     }
 
-    /// What was asked since this was asked last
+    /// The requests since the last call
     pub fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 }
 
 impl Settings {
-    /// What becomes of a request, and what it is answered if it is not carried to anything
+    /// Decides the outcome of a request, and the answer if the request is not carried
     fn judge(&self, head: &Head) -> (Outcome, Option<(u16, &'static str)>) {
-        // A header of proxies goes before `Host`.
+        // `X-Forwarded-Host` is preferred to `Host`.
         let host =
             head.header("x-forwarded-host").or_else(|| head.header("host")).unwrap_or_default();
         let (raw, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
@@ -129,8 +129,8 @@ impl Settings {
         }
     }
 
-    /// The part of an app's host that names the app; hosts that are not of the pattern as it is
-    /// written are the dashboard's
+    /// The part of an app's host that names the app; `None` for hosts that do not match the
+    /// pattern in its exact case, which are the dashboard's
     fn label<'a>(&self, host: &'a str) -> Option<&'a str> {
         let name = host.split(':').next().unwrap();
         if name.trim_matches('.').eq_ignore_ascii_case(self.dashboard) {
@@ -140,8 +140,8 @@ impl Settings {
         name.strip_suffix(self.suffix).filter(|label| !label.is_empty() && !label.contains('.'))
     }
 
-    /// The first token that is authentic and good; whether it matches is seen later, and no
-    /// further one is tried
+    /// The first token that is authentic and not expired; later ones are not tried, even if it does
+    /// not match the request
     fn token(&self, head: &Head, query: &str) -> Option<Value> {
         let in_query = query
             .split('&')
@@ -161,13 +161,13 @@ impl Settings {
             openssl::base64::decode_block(&text).ok()
         };
         let [header, payload, signature] = token.split('.').collect::<Vec<_>>().try_into().ok()?;
-        let told: Value = serde_json::from_slice(&decode(header)?).ok()?;
-        let (_, secret) = self.keys.iter().find(|(sequence, _)| told["kid"] == **sequence)?;
+        let fields: Value = serde_json::from_slice(&decode(header)?).ok()?;
+        let (_, secret) = self.keys.iter().find(|(sequence, _)| fields["kid"] == **sequence)?;
         let key = PKey::hmac(secret).unwrap();
         let mut signer = Signer::new(MessageDigest::sha512(), &key).unwrap();
         let signed = format!("{header}.{payload}");
         let own = signer.sign_oneshot_to_vec(signed.as_bytes()).unwrap();
-        if told["alg"] != "HS512" || own != decode(signature)? {
+        if fields["alg"] != "HS512" || own != decode(signature)? {
             return None;
         }
         let claims: Value = serde_json::from_slice(&decode(payload)?).ok()?;
@@ -186,10 +186,10 @@ fn request(method: &str, base_path: &str, names: [&str; 5]) -> Value {
     })
 }
 
-/// What `[PREFIX---]SLUG[--AGENT]--WORKSPACE--USER` asks for
+/// The requests that `[PREFIX---]SLUG[--AGENT]--WORKSPACE--USER` can mean
 ///
-/// Before v2.27 the agent was always there. Since then it is a port's alone, and one that an app's
-/// host names is passed over.
+/// Before v2.27 the agent was required. Since then only hosts of ports have it, and it is ignored
+/// in an app's host.
 fn of_label(label: &str) -> Vec<Value> {
     let (prefix, name) = label.rfind("---").map_or(("", label), |at| label.split_at(at + 3));
     let sound = |part: &&str| !part.is_empty() && !part.starts_with('-') && !part.ends_with('-');
@@ -210,10 +210,10 @@ fn of_label(label: &str) -> Vec<Value> {
     }
 }
 
-/// What a raw path asks for, if it is an app's or a terminal's
+/// The request of a raw path, if it is that of an app or a terminal
 fn of_path(raw: &str) -> Option<Value> {
-    // Go keeps the raw path only where it would spell the decoded one in another way, and the
-    // router looks at the raw one if it is there.
+    // Go keeps the raw path only if encoding the decoded path would give a different text. The
+    // router matches the raw path if there is one.
     let path = decoded(raw);
     let routed = if encoded(&path) == raw { &path } else { raw };
     let agent = routed.strip_prefix("/api/v2/workspaceagents/").and_then(|rest| {
@@ -237,7 +237,7 @@ fn of_path(raw: &str) -> Option<Value> {
     Some(request("path", &base_path, ["", user, workspace, agent, slug]))
 }
 
-/// Whether the token was issued for that request, by all of its names
+/// Whether the token was issued for exactly the names in the request
 fn is_for(token: &Value, request: &Value) -> bool {
     let fields = request.as_object().unwrap();
     fields.iter().all(|(name, value)| token["request"][name] == *value)
@@ -261,7 +261,7 @@ fn encoded(path: &str) -> String {
         .collect()
 }
 
-/// What the library of the real one allows, as clocks differ
+/// The leeway for clocks in the library of the real one
 const LEEWAY: Duration = Duration::from_secs(60);
 
 #[test]
@@ -280,7 +280,7 @@ fn hosts_of_both_forms_are_read() {
 }
 
 #[test]
-fn base_paths_are_read_as_a_server_in_go_does() {
+fn base_paths_are_read_as_by_a_server_in_go() {
     for (raw, base_path) in [
         ("/@alice/dev/apps/x", "/@alice/dev/apps/x/"),
         ("/@alice/dev/apps/x/a%20b", "/@alice/dev/apps/x/"),

@@ -1,4 +1,4 @@
-//! What apps do all day, through the example configurations of `docs/proxies`
+//! Ordinary traffic of apps, through the example configurations of `docs/proxies`
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::control_plane::{ControlPlane, Outcome};
 use crate::proxy::{Program, Proxy, read_example, read_head};
 use crate::world::{Plan, World, header, text};
 
-/// An app behind a proxy, and somebody who may open it
+/// An app behind a proxy, and a session that may open it
 pub struct Everyday<'a> {
     pub proxy: &'a Proxy,
     pub app: &'a App,
@@ -29,15 +29,15 @@ impl Everyday<'_> {
         )
     }
 
-    /// How long the bodies were of all that was asked since
+    /// The lengths of the bodies of all requests since the last call
     fn bodies(&self) -> Vec<usize> {
         self.app.seen().iter().map(|head| head.body).collect()
     }
 
-    /// Bodies and sockets, below a folder of a host
+    /// Bodies and WebSockets, below a folder of a host
     pub async fn transport(&self, host: &str, folder: &str) {
         self.app.seen();
-        // Events come one by one, whatever their end looks like.
+        // Events arrive one by one, with either framing.
         for form in ["chunked", "to-the-end"] {
             let line = format!("GET {folder}/events?{form}");
             let mut stream = self.proxy.connect(&self.head(&line, host, "")).await;
@@ -47,11 +47,11 @@ impl Everyday<'_> {
                 read_until(&mut stream, &format!("data: {next}\n\n")).await;
             }
         }
-        // So does a body: the app hears of it before it is complete.
+        // So does a body: the request reaches the app before its body is complete.
         let mut begun = self.app.begun();
         let head = self.head(&format!("POST {folder}/up"), host, "Content-Length: 6\r\n");
         let mut stream = self.proxy.connect(&format!("{head}first")).await;
-        tokio::time::timeout(PATIENCE, begun.changed()).await.unwrap().unwrap();
+        tokio::time::timeout(TIMEOUT, begun.changed()).await.unwrap().unwrap();
         stream.write_all(b"!").await.unwrap();
         assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200"));
         assert_eq!(self.bodies(), [0, 0, 6]);
@@ -95,19 +95,19 @@ impl Everyday<'_> {
         }
     }
 
-    /// A socket that says the same again, and whose answer carries a new app token
+    /// A WebSocket that echoes, and whose answer sets a new app token
     pub async fn socket(&self, host: &str, target: &str) {
         let session = format!("Coder-Session-Token: {}\r\n", self.session);
         let mut stream = self.proxy.connect(&upgrade(target, host, &session, "websocket")).await;
         let switched = read_head(&mut stream).await.to_lowercase();
         assert!(switched.starts_with("http/1.1 101"), "{host} {target}: {switched}");
         assert!(switched.contains("set-cookie: coder_signed_app_token="), "{switched}");
-        for said in ["one", "two"] {
-            stream.write_all(said.as_bytes()).await.unwrap();
+        for sent in ["one", "two"] {
+            stream.write_all(sent.as_bytes()).await.unwrap();
             let mut back = [0; 3];
             let read = stream.read_exact(&mut back);
-            tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
-            assert_eq!(back, said.as_bytes(), "{host} {target}");
+            tokio::time::timeout(TIMEOUT, read).await.unwrap().unwrap();
+            assert_eq!(back, sent.as_bytes(), "{host} {target}");
         }
     }
 }
@@ -121,22 +121,22 @@ pub fn upgrade(target: &str, host: &str, headers: &str, protocol: &str) -> Strin
     )
 }
 
-/// Reads up to and with that text
+/// Reads up to and including `wanted`
 async fn read_until(stream: &mut TcpStream, wanted: &str) {
     let mut read = Vec::new();
     while !read.ends_with(wanted.as_bytes()) {
-        let byte = tokio::time::timeout(PATIENCE, stream.read_u8()).await;
+        let byte = tokio::time::timeout(TIMEOUT, stream.read_u8()).await;
         read.push(byte.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&read))).unwrap());
     }
 }
 
-/// Longer than anything takes on a busy machine
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than any step takes on a busy machine
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 const HOST: &str = "own--agent--dev--alice.test.coder.com";
 const DASHBOARD: &str = "coder.test";
 
-/// A proxy with its example, in front of an app that it reaches at the address of its URL
+/// A proxy with its example configuration, in front of an app
 struct Front {
     world: World,
     app: App,
@@ -146,7 +146,7 @@ struct Front {
 }
 
 impl Front {
-    /// Nothing if the program is not installed
+    /// Returns `None` if the program is not installed
     async fn start(program: Program) -> Option<Self> {
         let app = App::start().await;
         let mut plan = Plan::new();
@@ -171,7 +171,7 @@ impl Front {
         Everyday { proxy: &self.proxy, app: &self.app, session }
     }
 
-    /// Path and query arrive as they were written, behind the path of the app's URL
+    /// Path and query arrive as they were written, after the path of the app's URL
     async fn spell(&self) {
         let session = format!("Coder-Session-Token: {}\r\n", self.world.token("alice"));
         for written in [
@@ -210,22 +210,22 @@ impl Front {
                 let answer = self.proxy.raw(&head).await;
                 let seen = self.app.seen();
                 assert_eq!(seen.len(), 1, "{host} {target}: {answer}");
-                // Caddy 2.6 spells brackets anew where it takes the folder away.
+                // Caddy 2.6 encodes brackets when it removes the folder.
                 let anew = self.program == Program::Caddy && format!("{base}{written}") != target;
                 let written =
                     if anew { written.replace("[id]", "%5Bid%5D") } else { written.into() };
                 assert_eq!(seen[0].target, format!("{base}{written}"), "{host} {target}");
-                // What there is nothing of is not there.
+                // Headers without a value are left out.
                 for absent in ["cookie", "authorization", "x-authd-cors-origin", "upgrade"] {
                     assert_eq!(seen[0].header(absent), None, "{absent}");
                 }
-                let told = Some(folder).filter(|folder| !folder.is_empty());
-                assert_eq!(seen[0].header("x-authd-folder"), told, "{host} {target}");
+                let expected = Some(folder).filter(|folder| !folder.is_empty());
+                assert_eq!(seen[0].header("x-authd-folder"), expected, "{host} {target}");
             }
         }
     }
 
-    /// A redirect of the app to its own address comes back as the visitor's
+    /// A redirect of the app to its own address becomes the visitor's address
     async fn redirect(&self) {
         let own = &self.app.address;
         let session = [("coder-session-token", self.world.token("alice"))];
@@ -248,7 +248,7 @@ impl Front {
         }
     }
 
-    /// Paths that are not an app's go to the dashboard untouched, and an app's never do
+    /// Paths that are not an app's reach the dashboard unchanged, and those of apps never do
     async fn part(&self) {
         let session = self.world.token("alice");
         let app = "/@alice/dev/apps/own";
@@ -282,7 +282,7 @@ impl Front {
         }
     }
 
-    /// What a check or an app that does not answer looks like
+    /// The request as the app received it
     async fn echo(&self) -> Value {
         let session = [("coder-session-token", self.world.token("alice")), ("x_own", "kept")];
         let answer = self.proxy.ask(Method::GET, (HOST, "/"), &session, "").await;
@@ -299,7 +299,7 @@ impl Program {
         }
     }
 
-    /// The network of the agents in its example, and that of tests
+    /// The network of the agents in the example, and that of the tests
     fn network(self) -> (&'static str, &'static str) {
         match self {
             Self::Nginx | Self::Caddy | Self::NewCaddy => {
@@ -326,7 +326,7 @@ async fn all(program: Program) {
     }
 }
 
-/// While authd does not answer nobody comes in, and the rest goes on
+/// While authd is down apps are closed, and the dashboard still works
 #[tokio::test]
 async fn without_authd_the_apps_are_closed_and_the_dashboard_is_open() {
     for program in [Program::Nginx, Program::Caddy, Program::NewCaddy, Program::Envoy] {
@@ -349,15 +349,15 @@ async fn without_authd_the_apps_are_closed_and_the_dashboard_is_open() {
     }
 }
 
-/// What no test waits for
+/// Timeouts that are too long for a test to wait for
 #[test]
-fn nobody_is_cut_off_while_nothing_is_said() {
+fn idle_connections_are_kept_open() {
     let nginx = ["nginx.conf", "alone.nginx.conf", "beside-coder.nginx.conf"];
     for example in nginx {
         let text = read_example(example);
         assert!(text.contains("proxy_read_timeout      1d;"), "{example}");
         assert!(text.contains("proxy_send_timeout      1d;"), "{example}");
-        // A check has less time, and so has everything else that authd answers.
+        // Checks and other requests to authd have shorter timeouts.
         assert_eq!(text.matches("proxy_read_timeout    15s;").count(), 1, "{example}");
         assert_eq!(text.matches("proxy_read_timeout 15s;").count(), 3, "{example}");
     }
@@ -371,21 +371,21 @@ fn nobody_is_cut_off_while_nothing_is_said() {
 }
 
 #[tokio::test]
-async fn nginx_carries_all_that_an_app_does() {
+async fn nginx_carries_ordinary_traffic() {
     all(Program::Nginx).await;
 }
 
 #[tokio::test]
-async fn envoy_carries_all_that_an_app_does() {
+async fn envoy_carries_ordinary_traffic() {
     all(Program::Envoy).await;
 }
 
 #[tokio::test]
-async fn caddy_carries_all_that_an_app_does() {
+async fn caddy_carries_ordinary_traffic() {
     all(Program::Caddy).await;
 }
 
 #[tokio::test]
-async fn a_newer_caddy_carries_all_that_an_app_does() {
+async fn a_newer_caddy_carries_ordinary_traffic() {
     all(Program::NewCaddy).await;
 }

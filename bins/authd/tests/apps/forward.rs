@@ -15,7 +15,7 @@ fn forwarded<'a>(host: &'a str, uri: &'a str) -> Vec<(&'static str, &'a str)> {
 }
 
 #[tokio::test]
-async fn nginx_is_handed_what_it_cannot_relay() {
+async fn nginx_gets_the_answer_in_a_header() {
     let world = World::new().await;
     let mut stranger = forwarded(HOST, "/x?a=1");
     let checked = world.send("GET", NGINX, &stranger, "").await;
@@ -64,12 +64,12 @@ async fn nginx_is_handed_what_it_cannot_relay() {
 }
 
 #[tokio::test]
-async fn envoy_puts_the_visitors_path_behind_its_own() {
+async fn envoy_appends_the_visitors_path() {
     let world = World::new().await;
     let cookie = format!("coder_session_token={}", world.token("alice"));
     let headers = [
         ("host", HOST),
-        // The visitor's own, which Envoy passes on and authd must not believe.
+        // Headers of the visitor, which Envoy forwards and authd must not believe.
         ("x-forwarded-host", "public--agent--dev--alice.test.coder.com"),
         ("x-forwarded-for", "203.0.113.7"),
         ("cookie", &cookie),
@@ -90,7 +90,7 @@ async fn envoy_puts_the_visitors_path_behind_its_own() {
 }
 
 #[tokio::test]
-async fn caddy_is_offered_what_the_app_may_see() {
+async fn caddy_gets_the_credentials_that_the_app_may_see() {
     let world = World::new().await;
     let mut headers = forwarded(HOST, "/");
     let cookie = format!("coder_session_token={}", world.token("alice"));
@@ -103,7 +103,7 @@ async fn caddy_is_offered_what_the_app_may_see() {
 }
 
 #[tokio::test]
-async fn the_path_of_an_apps_url_goes_before_the_visitors() {
+async fn the_path_of_an_apps_url_precedes_the_visitors_path() {
     let mut plan = Plan::new();
     for (slug, url) in [
         ("root", "http://127.0.0.1:8888/"),
@@ -148,9 +148,9 @@ async fn the_path_of_an_apps_url_goes_before_the_visitors() {
                 assert_eq!(answer.status, StatusCode::OK, "{proxy} {host} {uri}");
                 assert_eq!(header(&answer, "x-authd-uri"), asked, "{proxy} {host} {uri}");
                 assert_eq!(header(&answer, "x-authd-folder"), folder, "{proxy} {host} {uri}");
-                // What is empty would be the name of a placeholder, or stay as it came.
-                let is_told = answer.headers.contains_key("x-authd-folder");
-                assert_eq!(is_told, proxy == "caddy" || !folder.is_empty(), "{proxy}");
+                // Without the header, Caddy would forward the placeholder's name.
+                let has_folder = answer.headers.contains_key("x-authd-folder");
+                assert_eq!(has_folder, proxy == "caddy" || !folder.is_empty(), "{proxy}");
             }
         }
     }
@@ -175,7 +175,7 @@ async fn only_trusted_proxies_are_answered() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_says_too_little_is_told() {
+async fn a_check_without_the_needed_headers_is_an_error() {
     let world = World::new().await;
     for headers in [
         vec![],
@@ -198,7 +198,7 @@ async fn a_proxy_that_says_too_little_is_told() {
 }
 
 #[tokio::test]
-async fn authd_itself_tells_the_same_and_carries_nothing() {
+async fn direct_visits_get_the_same_answers_and_are_not_carried() {
     let world = World::new().await;
     let stranger = world.send("GET", "/", &[("host", HOST)], "").await;
     assert_eq!(stranger.status, StatusCode::SEE_OTHER);

@@ -1,4 +1,4 @@
-//! Hosts of apps and of ports in both forms, and the tokens that are good there
+//! Hosts of apps and of ports in both forms, and the tokens that they accept
 
 use std::collections::BTreeSet;
 
@@ -27,11 +27,11 @@ async fn apps_are_reached_with_and_without_their_agent() {
         ("pre---owner--dev--alice", 200, Some(("owner", ""))),
         ("9090--agent--dev--alice", 200, Some(("9090", "agent"))),
         ("9090s--agent--dev--alice", 200, Some(("9090s", "agent"))),
-        // Under four digits the control plane takes the host for an app's.
+        // With fewer than four digits, the control plane reads the label as an app's.
         ("909--agent--dev--alice", 200, Some(("909", ""))),
         ("909--main--solo--alice", 200, Some(("909", ""))),
         ("909--solo--alice", 200, Some(("909", ""))),
-        // The address says which agent's app it is.
+        // The address names the agent of the app.
         ("owner--slow--dev--alice", 404, None),
         ("owner--gone--dev--alice", 404, None),
         ("gone--dev--alice", 404, None),
@@ -56,7 +56,7 @@ async fn apps_are_reached_with_and_without_their_agent() {
             "{label}"
         );
     }
-    // The log has the names that were looked for.
+    // The log has the requested names.
     let rows = world.rows().await;
     let slugs: BTreeSet<&str> = rows
         .iter()
@@ -66,7 +66,7 @@ async fn apps_are_reached_with_and_without_their_agent() {
     assert_eq!(slugs, BTreeSet::from(["909", "9090", "9090s", "owner"]));
 }
 
-/// Two agents of `dev` have an app `code`: everybody's on `agent`, the owner's on `slow`
+/// Two agents of `dev` have an app `code`: a public one on `agent`, the owner's on `slow`
 fn twins() -> Plan {
     let mut plan = Plan::new();
     let agent = |plan: &Plan, name: &str| {
@@ -98,7 +98,7 @@ async fn a_token_for_the_app_of_one_agent_does_not_open_that_of_another() {
     let other = world.visit(&second, "/", &[("cookie", &cookie)]).await;
     assert_eq!(other.status, StatusCode::SEE_OTHER);
 
-    // The owner's token for the second is for that app alone, too.
+    // The owner's token for the second app also opens only that app.
     let owner = world.visit(&second, "/", &[("coder-session-token", world.token("alice"))]).await;
     assert_eq!(owner.status, StatusCode::OK);
     assert_ne!(header(&owner, "x-authd-agent-id"), agent);
@@ -107,7 +107,7 @@ async fn a_token_for_the_app_of_one_agent_does_not_open_that_of_another() {
     assert_eq!(crossed.status, StatusCode::OK);
     assert_eq!(header(&crossed, "x-authd-agent-id"), agent);
 
-    // A proxy leaves the agent out, and its token says which one was found.
+    // A proxy leaves out the agent, and the token names the one that was found.
     let issued = world.issue(by_subdomain("alice", "dev", "", "code", world.token("alice"))).await;
     let claims = claims(&issued);
     assert_eq!(claims["request"]["agent_name_or_id"], "");
@@ -157,7 +157,7 @@ async fn sign_as_control_plane(world: &World, slug: &str, agent: &str, now: u64)
 }
 
 #[tokio::test]
-async fn tokens_of_the_control_plane_are_taken_whichever_release_signed_them() {
+async fn tokens_of_every_release_of_the_control_plane_are_accepted() {
     let plan = Plan::new();
     let now = plan.now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let world = plan.serve().await;

@@ -1,4 +1,4 @@
-//! Tokens for proxies: who may open what, and what is written down
+//! Tokens for proxies: decisions and their record
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::world::{Plan, World, by_path, by_subdomain, claims, header, location,
 
 // scenario 113, 115, 117, 123, 124
 #[tokio::test]
-async fn whoever_may_open_an_app_gets_a_token() {
+async fn users_who_may_open_an_app_get_a_token() {
     let world = World::new().await;
     let owner = world.token("alice");
     let by_name = world.issue(by_path("alice", "dev", "agent", "owner", owner)).await;
@@ -86,7 +86,7 @@ async fn a_timeout_of_zero_records_every_visit() {
 
 // scenario 118, 151, 234
 #[tokio::test]
-async fn nobody_is_sent_to_sign_in() {
+async fn anonymous_visitors_are_sent_to_sign_in() {
     let world = World::new().await;
     for slug in ["owner", "authed", "org"] {
         let answer = world.issue(by_path("alice", "dev", "agent", slug, "")).await;
@@ -94,7 +94,7 @@ async fn nobody_is_sent_to_sign_in() {
         let redirect = location(&answer);
         assert_eq!(redirect.host(), "coder.test");
         assert_eq!(redirect.path(), "/api/v2/applications/auth-redirect");
-        // The last slash stays, where the reference drops it.
+        // The final slash is kept, unlike in the reference.
         let back = format!("https://sydney.coder.com/@alice/dev.agent/apps/{slug}/some/path/?a=1");
         assert_eq!(query(&redirect)["redirect_uri"], back);
     }
@@ -114,7 +114,7 @@ async fn nobody_is_sent_to_sign_in() {
 
 // scenario 120, 126, 127, 129, 136, 145, 147, 232
 #[tokio::test]
-async fn what_leads_nowhere_is_refused_and_leaves_no_row() {
+async fn malformed_requests_and_unknown_targets_are_refused_and_not_recorded() {
     let world = World::new().await;
     let owner = world.token("alice").to_owned();
     let mut invalid_method = by_path("alice", "dev", "agent", "owner", &owner);
@@ -128,7 +128,7 @@ async fn what_leads_nowhere_is_refused_and_leaves_no_row() {
         (by_path("alice", "", "", "owner", &owner), 500),
         (by_path("me", "dev", "agent", "owner", &owner), 500),
         (by_path("alice", "ws/agent", "", "owner", &owner), 404),
-        (by_path("nobody", "dev", "agent", "owner", &owner), 404),
+        (by_path("unknown", "dev", "agent", "owner", &owner), 404),
         (by_path("alice", "nothing", "agent", "owner", &owner), 404),
         (by_path("alice", "dev", "agent", "8080", &owner), 500),
         (by_subdomain("alice", "dev", "", "8080", &owner), 500),
@@ -144,7 +144,7 @@ async fn what_leads_nowhere_is_refused_and_leaves_no_row() {
 
 // scenario 121, 130, 132, 133, 139
 #[tokio::test]
-async fn slugs_and_ports_are_told_apart() {
+async fn slugs_and_ports_are_distinguished() {
     let world = World::new().await;
     let owner = world.token("alice").to_owned();
     let by_slug = claims(&world.issue(by_path("alice", "dev", "", "owner", &owner)).await);
@@ -180,19 +180,19 @@ async fn slugs_and_ports_are_told_apart() {
 async fn refusals_are_recorded_with_their_reason() {
     let world = World::new().await;
     let (alice, bob) = (world.people["alice"].id, world.people["bob"].id);
-    let nobody = Uuid::nil();
+    let anonymous = Uuid::nil();
     let mut seen = Vec::new();
     for (visit, status, user, reason) in [
         (("dev", "agent", "owner", "bob"), 404, bob, "not_shared"),
         (("dev", "slow", "slow-app", "alice"), 502, alice, "agent_not_connected"),
         (("dev", "slow", "slow-app", "bob"), 404, bob, "not_shared"),
-        (("dev", "slow", "slow-app", ""), 303, nobody, "not_signed_in"),
+        (("dev", "slow", "slow-app", ""), 303, anonymous, "not_signed_in"),
         (("dev", "agent", "nothing", "alice"), 404, alice, "no_app"),
         (("dev", "agent", "slow-app", "alice"), 404, alice, "no_app"),
         (("dev", "agent", "external", "alice"), 404, alice, "no_app"),
-        (("dev", "nobody", "owner", "alice"), 404, alice, "no_agent"),
+        (("dev", "unknown", "owner", "alice"), 404, alice, "no_agent"),
         (("off", "main", "owner", "alice"), 400, alice, "workspace_stopped"),
-        (("off", "main", "owner", ""), 400, nobody, "workspace_stopped"),
+        (("off", "main", "owner", ""), 400, anonymous, "workspace_stopped"),
         (("asleep", "main", "owner", "alice"), 404, alice, "not_shared"),
         (("dev", "agent", "org", "carol"), 404, world.people["carol"].id, "not_member"),
     ] {
@@ -244,7 +244,7 @@ async fn a_row_names_the_visitors_own_address_and_browser() {
 
 // scenario 111
 #[tokio::test]
-async fn without_a_database_nobody_is_anonymous() {
+async fn without_a_database_visitors_do_not_count_as_anonymous() {
     let postgres = OwnServer::start().await;
     let world = Plan::new().serve_from(postgres.database().await).await;
     let visit = by_path("alice", "dev", "agent", "public", world.token("alice"));
@@ -279,7 +279,7 @@ async fn one_statement_decides_and_one_records() {
 }
 
 #[tokio::test]
-async fn only_registered_proxies_ask() {
+async fn only_registered_proxies_may_request_tokens() {
     let world = World::new().await;
     let id = world.proxy.id();
     let forged = format!("{id}:{}", "a".repeat(64));
@@ -299,7 +299,7 @@ async fn only_registered_proxies_ask() {
 
 // scenario 232
 #[tokio::test]
-async fn an_envelope_lacks_what_it_does_not_need() {
+async fn optional_fields_of_an_envelope_may_be_missing() {
     let world = World::new().await;
     let full = by_subdomain("alice", "dev", "agent", "owner", world.token("alice"));
     for (field, status) in [
@@ -334,7 +334,7 @@ async fn an_envelope_lacks_what_it_does_not_need() {
 }
 
 #[tokio::test]
-async fn a_suspended_user_is_told_so_even_at_a_public_app() {
+async fn a_suspended_user_is_refused_even_at_a_public_app() {
     let world = World::new().await;
     for slug in ["owner", "public"] {
         let answer = world.issue(by_path("alice", "dev", "agent", slug, world.token("sue"))).await;

@@ -1,4 +1,4 @@
-//! Keys for those who verify app tokens themselves
+//! Keys for proxies that verify app tokens themselves
 
 use std::time::{Duration, SystemTime};
 
@@ -61,7 +61,7 @@ async fn a_proxy_verifies_with_the_keys_it_fetches() {
 }
 
 #[tokio::test]
-async fn under_eddsa_anybody_verifies_and_no_secret_leaves() {
+async fn under_eddsa_only_public_keys_are_served() {
     let mut plan = Plan::new();
     plan.config.signing = Signing::Eddsa;
     let now = plan.now;
@@ -175,9 +175,9 @@ async fn an_encrypted_control_planes_keys_sign_and_verify() {
     }
 }
 
-/// A newer key that another one encrypts is passed over, here and by proxies
+/// A newer key under an unknown encryption key is skipped, here and by proxies
 #[tokio::test]
-async fn a_key_that_cannot_be_read_keeps_nobody_from_the_others() {
+async fn an_unreadable_key_does_not_affect_the_others() {
     let plan = plan();
     let now = plan.now;
     let rows = [
@@ -194,9 +194,9 @@ async fn a_key_that_cannot_be_read_keeps_nobody_from_the_others() {
     assert_eq!(key["sequence"], 7);
 }
 
-/// A replica without the key to write with hears of what others rotate
+/// A replica that cannot write keys uses those that others rotate
 #[tokio::test]
-async fn keys_are_fetched_where_they_cannot_be_rotated() {
+async fn keys_are_fetched_even_if_they_cannot_be_rotated() {
     let mut plan = Plan::new();
     plan.config.agent_inactive_timeout = Duration::from_secs(3600);
     let now = plan.now;

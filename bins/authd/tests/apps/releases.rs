@@ -1,4 +1,4 @@
-//! What releases of the control plane decide otherwise, over HTTP
+//! Decisions that differ between releases of the control plane, over HTTP
 
 use serde_json::{Value, json};
 use store::fleet::{CustomRole, SharingLevel};
@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::world::{Plan, World};
 
-/// What the visits of one's sessions to four apps are answered: for the owner, the
-/// organization, everyone signed in, everybody
+/// The statuses of visits to four apps: shared with the owner, the organization, all signed-in
+/// users, and the public
 async fn levels(world: &World, token: &str, host: &str) -> [u16; 4] {
     let mut statuses = [0; 4];
     for (slug, status) in ["owner", "org", "authed", "public"].into_iter().zip(&mut statuses) {
@@ -20,7 +20,7 @@ async fn levels(world: &World, token: &str, host: &str) -> [u16; 4] {
 }
 
 #[tokio::test]
-async fn who_is_in_no_organization_opens_what_the_release_lets_them() {
+async fn users_without_an_organization_open_what_the_release_allows() {
     for (release, authed) in [
         (Some(Release::V2_24), 200),
         (Some(Release::V2_26), 200),
@@ -41,7 +41,7 @@ async fn who_is_in_no_organization_opens_what_the_release_lets_them() {
             let found = levels(&world, token, "agent--dev--alice").await;
             assert_eq!(found, [404, 404, authed, 200], "{release:?}");
         }
-        // Once she is a member she is like any other.
+        // As a member she has the same access as others.
         let join = format!(
             "INSERT INTO organization_members (organization_id, user_id, created_at, updated_at)
              VALUES ('{acme}', '{carol}', now(), now())"
@@ -56,9 +56,9 @@ async fn who_is_in_no_organization_opens_what_the_release_lets_them() {
     }
 }
 
-/// The control plane may take workspaces from plain members, and leave them to service accounts
+/// A deployment may reserve workspaces for service accounts and take them from plain members
 #[tokio::test]
-async fn members_and_service_accounts_open_what_the_rows_of_their_roles_let_them() {
+async fn members_and_service_accounts_open_what_the_rows_of_their_roles_allow() {
     for release in [Some(Release::V2_32), Some(Release::NEWEST), None] {
         let mut plan = Plan::new();
         let acme = plan.rows.organizations[0].id;
@@ -104,14 +104,14 @@ async fn members_and_service_accounts_open_what_the_rows_of_their_roles_let_them
         assert_eq!(at(world.token("bob"), "agent--dev--alice").await, none, "{release:?}");
         assert_eq!(at(bot, "agent--work--bot").await, all, "{release:?}");
         assert_eq!(at(bot, "agent--dev--alice").await, others, "{release:?}");
-        // Of another organization, which has no rows of its own.
+        // In another organization, which does not have rows for its roles.
         let carol = at(world.token("carol"), "agent--dev--alice").await;
         assert_eq!(carol, [404, 404, 200, 200], "{release:?}");
         let terminal = format!("/api/v2/workspaceagents/{agent}/pty");
         let session = [("coder-session-token", world.token("alice"))];
         assert_eq!(world.visit("coder.test", &terminal, &session).await.status, 404);
 
-        // The row is read anew with each visit.
+        // The row is read for each visit.
         let give = format!(
             "UPDATE custom_roles SET member_permissions = '{connect}'
              WHERE name = 'organization-member'"
@@ -119,7 +119,7 @@ async fn members_and_service_accounts_open_what_the_rows_of_their_roles_let_them
         world.database.sql(&give).await;
         assert_eq!(at(world.token("alice"), "agent--dev--alice").await, all, "{release:?}");
         assert_eq!(at(world.token("bob"), "agent--dev--alice").await, others, "{release:?}");
-        // What it does not say is not there, whatever the built-in role has.
+        // Permissions that the row lacks are denied, even if the built-in role has them.
         assert_eq!(world.visit("coder.test", &terminal, &session).await.status, 404);
     }
 }

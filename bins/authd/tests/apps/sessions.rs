@@ -1,4 +1,4 @@
-//! Whose session counts, and what its use changes
+//! Sessions that count, and how use changes them
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::world::{Plan, by_path, header, location, set_cookies, text};
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 
 impl Plan {
-    /// The row of the person's full session
+    /// The row of the user's unrestricted session
     fn key(&mut self, name: &str) -> &mut store::fleet::ApiKey {
         let id = self.people[name].token.id().to_owned();
         self.rows.api_keys.iter_mut().find(|key| key.id == id).unwrap()
@@ -21,7 +21,7 @@ impl Plan {
 }
 
 #[tokio::test]
-async fn using_a_session_is_written_back_without_delay() {
+async fn the_use_of_a_session_is_recorded_without_delay() {
     let mut plan = Plan::new();
     let now: DateTime<Utc> = plan.now.into();
     let key = plan.key("alice");
@@ -51,12 +51,12 @@ async fn using_a_session_is_written_back_without_delay() {
 
 // scenario 215
 #[tokio::test]
-async fn a_session_of_apps_lasts_as_the_one_it_is_made_in() {
+async fn an_app_session_expires_with_the_session_that_created_it() {
     const HOUR: i64 = 3600;
     const DAY: i64 = 24 * HOUR;
     for (login_type, left, end, lifetime) in [
         (LoginType::Password, DAY - 60, DAY - 60, DAY),
-        // This very request extends the session.
+        // This request extends the session.
         (LoginType::Password, DAY / 2, DAY, DAY),
         (LoginType::Token, DAY, DAY, HOUR - 1),
     ] {
@@ -80,7 +80,7 @@ async fn a_session_of_apps_lasts_as_the_one_it_is_made_in() {
 }
 
 #[tokio::test]
-async fn a_session_cookie_that_is_bound_to_its_host_counts_and_stays_here() {
+async fn a_host_prefixed_session_cookie_counts_and_is_not_forwarded() {
     let world = crate::world::World::new().await;
     let cookie = format!("own=1; __Host-coder_session_token={}", world.token("alice"));
     let session = [("cookie", &*cookie)];
@@ -92,7 +92,7 @@ async fn a_session_cookie_that_is_bound_to_its_host_counts_and_stays_here() {
 }
 
 #[tokio::test]
-async fn a_session_that_has_ended_is_none() {
+async fn an_expired_session_does_not_count() {
     let mut plan = Plan::new();
     let now: DateTime<Utc> = plan.now.into();
     plan.key("alice").expires_at = now - chrono::Duration::seconds(1);
@@ -110,14 +110,14 @@ async fn a_session_that_has_ended_is_none() {
 }
 
 #[tokio::test]
-async fn whoever_must_sign_in_with_a_provider_again_is_sent_there() {
+async fn users_whose_provider_link_has_expired_are_sent_to_sign_in() {
     let now: DateTime<Utc> = Plan::new().now.into();
     let ended = now - chrono::Duration::hours(1);
     let later = now + chrono::Duration::hours(1);
     for (link, status) in [
         (None, 303),
         (Some(("", ended)), 303),
-        // Only the dashboard can refresh it, and signing in there does.
+        // Only the dashboard can refresh the link, at sign-in.
         (Some(("refresh", ended)), 303),
         (Some(("", later)), 200),
     ] {
@@ -138,7 +138,7 @@ async fn whoever_must_sign_in_with_a_provider_again_is_sent_there() {
 }
 
 #[tokio::test]
-async fn a_dormant_user_is_woken_by_the_dashboard_alone() {
+async fn only_the_dashboard_activates_a_dormant_user() {
     let mut plan = Plan::new();
     let bob = plan.people["bob"].id;
     plan.rows.users.iter_mut().find(|user| user.id == bob).unwrap().status = UserStatus::Dormant;
@@ -150,7 +150,7 @@ async fn a_dormant_user_is_woken_by_the_dashboard_alone() {
 }
 
 #[tokio::test]
-async fn the_sign_in_page_takes_what_will_count_as_a_session() {
+async fn the_sign_in_page_accepts_only_tokens_that_count_as_sessions() {
     let mut plan = crate::world::Plan::new();
     let (alice, id) = (plan.people["alice"].clone(), plan.people["alice"].token.id().to_owned());
     for key in plan.rows.api_keys.iter_mut().filter(|key| key.id == id) {
@@ -170,7 +170,7 @@ async fn the_sign_in_page_takes_what_will_count_as_a_session() {
     let bob = form(world.token("bob")).await;
     assert_eq!((bob.status.as_u16(), crate::world::header(&bob, "location")), (303, "/back"));
     assert_eq!(crate::world::set_cookies(&bob)[0].0, "coder_session_token");
-    // Her provider's token has ended, and nobody here can get another.
+    // Her provider token has expired, and authd cannot refresh it.
     for token in [world.token("alice"), world.token("sue"), "x"] {
         let refused = form(token).await;
         assert_eq!(refused.status, 401);
@@ -179,7 +179,7 @@ async fn the_sign_in_page_takes_what_will_count_as_a_session() {
 }
 
 #[tokio::test]
-async fn whoever_comes_from_nowhere_is_told_who_they_are() {
+async fn the_start_page_shows_the_signed_in_user() {
     let mut plan = Plan::new();
     let bob = plan.people["bob"].id;
     plan.rows.users.iter_mut().find(|user| user.id == bob).unwrap().username = "<b>".to_owned();
@@ -200,13 +200,13 @@ async fn whoever_comes_from_nowhere_is_told_who_they_are() {
     assert!(header(&page, "content-security-policy").starts_with("default-src 'none'"));
     assert_eq!(header(&page, "cache-control"), "no-store");
     let script = get(&[("cookie", &cookie), ("accept", "application/json")]).await;
-    let told: serde_json::Value = serde_json::from_slice(&script.body).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&script.body).unwrap();
     let alice = world.people["alice"].id;
-    assert_eq!(told, serde_json::json!({ "id": alice, "username": "alice" }));
+    assert_eq!(body, serde_json::json!({ "id": alice, "username": "alice" }));
     let escaped = get(&[("coder-session-token", world.token("bob"))]).await;
     assert!(text(&escaped).contains("<strong>&lt;b&gt;</strong>"), "{}", text(&escaped));
 
-    // Its button ends the session, and no other site's does.
+    // The page's button ends the session; a form of another site cannot.
     let post = async |origin: &str| {
         let headers = [("cookie", &*cookie), ("origin", origin)];
         world.send("POST", "/logout", &headers, "").await

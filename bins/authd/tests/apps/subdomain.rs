@@ -10,16 +10,16 @@ const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 
 // scenario 162
 #[tokio::test]
-async fn hosts_are_decided_like_paths() {
+async fn visits_by_host_are_decided_like_visits_by_path() {
     let world = World::new().await;
     for (token, status) in [("alice", 200), ("bob", 404), ("root", 200), ("carol", 404)] {
         let answer = world.visit(HOST, "/", &[("coder-session-token", world.token(token))]).await;
         assert_eq!(answer.status.as_u16(), status, "{token}");
     }
-    let nobody = world.visit(HOST, "/x//y%2Fz/?a=%20", &[]).await;
-    assert_eq!(nobody.status, StatusCode::SEE_OTHER);
+    let anonymous = world.visit(HOST, "/x//y%2Fz/?a=%20", &[]).await;
+    assert_eq!(anonymous.status, StatusCode::SEE_OTHER);
     let back = format!("https://{HOST}/x//y%2Fz/?a=%20");
-    assert_eq!(query(&location(&nobody))["redirect_uri"], back);
+    assert_eq!(query(&location(&anonymous))["redirect_uri"], back);
     let odd = world.visit(HOST, "/x?path=C:\\x&q=\"<>", &[]).await;
     let back = format!("https://{HOST}/x?path=C:%5Cx&q=%22%3C%3E");
     assert_eq!(query(&location(&odd))["redirect_uri"], back);
@@ -60,7 +60,7 @@ async fn the_cookie_alone_suffices() {
     assert_eq!((again.status, statements), (StatusCode::OK, 0));
     assert_eq!(header(&again, "x-authd-uri"), "/any/path?q");
     assert_eq!(header(&again, "cookie"), "other=1");
-    // An empty parameter carries nothing, and any other is a terminal's alone.
+    // An empty parameter is ignored. Any other replaces the cookie, and counts for terminals only.
     for (uri, status) in [
         ("/?coder_signed_app_token_23db1dde=", 200),
         ("/?coder_application_connect_api_key_35e783=&a", 200),
@@ -117,7 +117,7 @@ async fn only_hosts_of_the_pattern_are_apps() {
 
 // scenario 174
 #[tokio::test]
-async fn a_foreign_token_is_passed_over() {
+async fn a_token_of_another_signer_is_ignored() {
     let world = World::new().await;
     let other = World::new().await;
     let session = [("coder-session-token", other.token("alice"))];
@@ -133,7 +133,7 @@ async fn a_foreign_token_is_passed_over() {
 
 // scenario 175
 #[tokio::test]
-async fn a_prefix_is_part_of_the_request() {
+async fn the_prefix_of_a_host_is_part_of_the_request() {
     let world = World::new().await;
     let host = format!("some---prefix---{HOST}");
     let answer = world.visit(&host, "/", &[("coder-session-token", world.token("alice"))]).await;
@@ -189,7 +189,7 @@ async fn an_app_uses_its_own_credentials_and_never_sees_ours() {
 }
 
 #[tokio::test]
-async fn good_tokens_open_apps_while_the_database_is_away() {
+async fn good_tokens_open_apps_while_the_database_is_unreachable() {
     let postgres = OwnServer::start().await;
     let world = Plan::new().serve_from(postgres.database().await).await;
     let answer = world.visit(HOST, "/", &[("coder-session-token", world.token("alice"))]).await;
@@ -202,7 +202,7 @@ async fn good_tokens_open_apps_while_the_database_is_away() {
 }
 
 #[tokio::test]
-async fn a_script_is_told_in_json() {
+async fn a_script_gets_json() {
     let world = World::new().await;
     for (accept, status) in [
         ("application/json", 401),
@@ -227,7 +227,7 @@ async fn a_script_is_told_in_json() {
     assert!(text(&answer).starts_with("{\"message\":\"Application Not Found\""));
 }
 
-/// What the session cookie of these hosts is called
+/// The name of the session cookie of these hosts
 pub fn session_cookie_name() -> String {
     let hosts = crate::world::WILDCARD.parse().unwrap();
     let names = app_authz::credential::CookieNames::new("", Some(&hosts));

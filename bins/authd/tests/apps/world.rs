@@ -1,4 +1,4 @@
-//! A control plane with a few people, workspaces and apps, and a server in front
+//! A control plane with a few users, workspaces and apps, and authd in front of it
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub const WILDCARD: &str = "*.test.coder.com";
 pub const ISSUE: &str = "/api/v2/workspaceproxies/me/issue-signed-app-token";
 pub const TRAEFIK: &str = "/api/v2/forward-auth/traefik";
 
-/// The rows before they are served, and what tests refer to
+/// The rows of a control plane under construction, and the settings of authd
 pub struct Plan {
     pub rows: Fleet,
     pub config: AppsConfig,
@@ -52,8 +52,8 @@ pub struct Person {
 }
 
 impl Plan {
-    /// Alice owns `dev`; Bob is of her organization, Carol of another, Root owns the
-    /// site, and Sue is suspended
+    /// Alice owns `dev`; Bob is in her organization, Carol in another, Root has the site-wide owner
+    /// role, and Sue is suspended
     pub fn new() -> Self {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_219_200);
         let mut rows = Fleet::default();
@@ -143,7 +143,7 @@ impl Plan {
         Self { rows, config, limits, options, people, proxy, workspace, agent, now }
     }
 
-    /// Shares a port of `dev` under that agent name
+    /// Shares a port of the agent `agent` of `dev`
     pub fn share_port(&mut self, port: i32, share_level: SharingLevel) {
         self.rows.workspace_agent_port_share.push(store::fleet::WorkspaceAgentPortShare {
             workspace_id: self.workspace,
@@ -195,7 +195,7 @@ impl Plan {
             now,
             shift,
         };
-        // The proxies are known and the connections up: what follows is counted.
+        // Proxies are loaded and connections open, so that tests can count statements.
         world.issue(json!({})).await;
         world
     }
@@ -234,7 +234,7 @@ impl World {
         clock(self.now, &self.shift)
     }
 
-    /// Moves the server's clock, and nobody else's
+    /// Moves the clock of the server only
     pub fn move_clock(&self, seconds: i64) {
         self.shift.fetch_add(seconds, Ordering::SeqCst);
     }
@@ -253,7 +253,7 @@ impl World {
         self.client.send(method, &url, &headers, Bytes::from(body.to_owned())).await.unwrap()
     }
 
-    /// Asks for a token as a proxy does
+    /// Requests a token as a proxy does
     pub async fn issue(&self, envelope: Value) -> Answer {
         let proxy = self.proxy.reveal();
         let headers =
@@ -261,7 +261,7 @@ impl World {
         self.send("POST", ISSUE, &headers, &envelope.to_string()).await
     }
 
-    /// Asks through a proxy in front whether a visit may go on
+    /// Sends the check of a forward-auth proxy for a visit
     pub async fn visit(&self, host: &str, uri: &str, headers: &[(&str, &str)]) -> Answer {
         let mut all = vec![
             ("x-forwarded-host", host),
@@ -297,7 +297,7 @@ impl World {
         rows.iter().map(|row| Row(serde_json::from_str(row).unwrap())).collect()
     }
 
-    /// How many statements it takes, the recorder's included
+    /// Runs `work` and counts its statements, including the recorder's
     pub async fn counted<T>(&self, work: impl Future<Output = T>) -> (T, u64) {
         self.rows().await;
         let before = self.statements.get();
@@ -307,7 +307,7 @@ impl World {
     }
 }
 
-/// A clock that stands still at `now`, but for the seconds it is shifted by
+/// A clock that stands still at `now`, plus the shift in seconds
 fn clock(now: SystemTime, shift: &Arc<AtomicI64>) -> impl Fn() -> SystemTime + Send + Sync + use<> {
     let shift = Arc::clone(shift);
     move || {
@@ -358,7 +358,7 @@ pub fn by_path(user: &str, workspace: &str, agent: &str, slug: &str, token: &str
     })
 }
 
-/// What a proxy sends for a visit of an app's own host
+/// What a proxy sends for a visit to an app's own host
 pub fn by_subdomain(user: &str, workspace: &str, agent: &str, slug: &str, token: &str) -> Value {
     let mut envelope = by_path(user, workspace, agent, slug, token);
     envelope["app_request"]["access_method"] = "subdomain".into();
@@ -390,7 +390,7 @@ pub fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
     answer.headers.get(name).map_or("", |value| value.to_str().unwrap())
 }
 
-/// Where a redirect leads, decoded
+/// The target of a redirect
 pub fn location(answer: &Answer) -> HttpUrl {
     header(answer, "location").parse().unwrap()
 }
@@ -400,7 +400,7 @@ pub fn query(url: &HttpUrl) -> HashMap<String, String> {
     form_urlencoded::parse(url.query().unwrap_or_default().as_bytes()).into_owned().collect()
 }
 
-/// Name and value of the cookies an answer sets, each with all of its text
+/// The name and value of each cookie that an answer sets, with its whole text
 pub fn set_cookies(answer: &Answer) -> Vec<(String, String, String)> {
     let lines = answer.headers.get_all(SET_COOKIE).iter();
     let cookie = |line: &hyper::header::HeaderValue| {

@@ -17,9 +17,9 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts a browser to which every host name is this machine
+    /// Starts a browser that resolves every host name to this machine
     ///
-    /// Nothing if Chromium or its driver is not installed.
+    /// Returns `None` if Chromium or its driver is not installed.
     pub async fn start() -> Option<Self> {
         let binary = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
             .into_iter()
@@ -63,26 +63,27 @@ impl Browser {
         self.command(Method::POST, "/url", json!({ "url": url })).await;
     }
 
-    /// Where the browser has come to
+    /// The address of the current page
     pub async fn url(&self) -> String {
         self.command(Method::GET, "/url", Value::Null).await.as_str().unwrap().to_owned()
     }
 
-    /// What a script returns, run in the page
+    /// Runs a script in the page and returns its result
     pub async fn script(&self, script: &str) -> Value {
         let body = json!({ "script": script, "args": [] });
         self.command(Method::POST, "/execute/sync", body).await
     }
 
-    /// Waits until the browser has come to a page whose address begins so and that shows
-    /// this text: a click returns before the page that follows is there
+    /// Waits for a page whose address starts with `address` and that shows `text`
+    ///
+    /// A click returns before the next page is loaded.
     pub async fn shows(&self, address: &str, text: &str) {
         let mut seen = Value::Null;
         for _ in 0..200 {
             let page = json!({
                 "script": "return [location.href, document.body.innerText]", "args": [],
             });
-            // While a page gives way to the next, there is none to ask.
+            // Between two pages the script may fail.
             if let Ok(page) = self.try_command(Method::POST, "/execute/sync", page).await {
                 let is = |n: usize, f: fn(&str, &str) -> bool, wanted: &str| {
                     page[n].as_str().is_some_and(|text| f(text, wanted))
@@ -97,18 +98,18 @@ impl Browser {
         panic!("not `{text}` at {address}, but {seen}");
     }
 
-    /// The text a person sees
+    /// The visible text
     pub async fn text(&self) -> String {
         self.script("return document.body.innerText").await.as_str().unwrap().to_owned()
     }
 
-    /// Clicks what a CSS selector finds, and waits for the page that follows
+    /// Clicks the element that a CSS selector finds, and waits for the next page
     pub async fn click(&self, selector: &str) {
         let element = self.element(selector).await;
         self.command(Method::POST, &format!("{element}/click"), json!({})).await;
     }
 
-    /// Types into what a CSS selector finds
+    /// Types into the element that a CSS selector finds
     pub async fn type_into(&self, selector: &str, text: &str) {
         let element = self.element(selector).await;
         self.command(Method::POST, &format!("{element}/value"), json!({ "text": text })).await;
@@ -121,7 +122,7 @@ impl Browser {
         format!("/element/{id}")
     }
 
-    /// The names of the cookies the page's host would be sent
+    /// The names of the cookies for the page's host
     pub async fn cookies(&self) -> Vec<String> {
         let cookies = self.command(Method::GET, "/cookie", Value::Null).await;
         let names = cookies.as_array().unwrap().iter();
@@ -129,7 +130,7 @@ impl Browser {
     }
 
     /// Saves pictures of the page as `NAME-light.png` and `NAME-dark.png` in the folder
-    /// `AUTHD_SCREENSHOTS`, if somebody wants to see
+    /// `AUTHD_SCREENSHOTS`, if that is set
     pub async fn picture(&self, name: &str) {
         let Some(folder) = std::env::var_os("AUTHD_SCREENSHOTS") else { return };
         for scheme in ["dark", "light"] {
@@ -151,10 +152,10 @@ impl Browser {
     }
 
     async fn command(&self, method: Method, path: &str, body: Value) -> Value {
-        self.try_command(method, path, body).await.unwrap_or_else(|said| panic!("{path}: {said}"))
+        self.try_command(method, path, body).await.unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// What the command returns, or what the driver has against it
+    /// Returns the command's result, or the driver's error
     async fn try_command(&self, method: Method, path: &str, body: Value) -> Result<Value, Value> {
         let url = format!("{}{path}", self.session);
         let body = match method {
@@ -163,20 +164,20 @@ impl Browser {
         };
         let headers = [(CONTENT_TYPE, "application/json")];
         let answer = self.client.send(method, &url, &headers, body).await.unwrap();
-        let said: Value = serde_json::from_slice(&answer.body).unwrap();
-        if answer.status.is_success() { Ok(said["value"].clone()) } else { Err(said) }
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        if answer.status.is_success() { Ok(body["value"].clone()) } else { Err(body) }
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Without `close`, only a test that failed comes here with a browser.
+        // Reached without `close` only if the test failed.
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
 }
 
-/// A port that nobody had a moment ago
+/// A port that was free a moment ago
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }

@@ -21,7 +21,7 @@ pub fn verify(args: &[&str]) -> Output {
     command.arg("verify").args(args).env_remove("AUTHD_TRUST_DIR").output().unwrap()
 }
 
-/// A folder of a test's own, which is removed with it
+/// A folder for one test, removed when it is dropped
 pub struct Scratch(pub PathBuf);
 
 impl Scratch {

@@ -1,6 +1,6 @@
-//! A running server for a test: real HTTP, whatever store the test brings
+//! A running server for a test: real HTTP, over any store
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses some of these")]
 
 pub mod command;
 pub mod vectors;
@@ -34,7 +34,7 @@ pub struct Server {
     serving: JoinHandle<()>,
 }
 
-/// What a test may want other than usual
+/// The settings of a server that a test may change
 pub struct Setup {
     pub identity: Identity,
     pub rules: Rules,
@@ -142,7 +142,7 @@ pub fn signed(cloud: &Cloud, document: &str, name: Option<&str>) -> Value {
 }
 
 /// Status and message, after checking that a refusal has the documented shape
-pub fn told(answer: &Answer) -> (u16, String) {
+pub fn status_and_message(answer: &Answer) -> (u16, String) {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_else(|error| {
         panic!("{} is not JSON ({error}): {:?}", answer.status, answer.body)
     });

@@ -1,11 +1,11 @@
-//! An app behind a proxy: the smallest server that says what it was asked
+//! An app behind a proxy: a minimal server that reports its request
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// Answers each request with the headers and the body that `answer` makes of its head
 ///
-/// Where it listens. Each header ends with its line.
+/// Returns the address. Each header must include its line break.
 pub async fn upstream(answer: fn(&str) -> (&'static str, String)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

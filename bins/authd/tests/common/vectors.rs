@@ -1,8 +1,8 @@
 //! Proofs of real clouds and of our own, and forgeries of them
 //!
-//! `crates/identity-verify/tests/vectors/README.md` says where they come from.
+//! `crates/identity-verify/tests/vectors/README.md` describes their origin.
 
-#![allow(clippy::print_stderr, reason = "a test must show what it did not test")]
+#![allow(clippy::print_stderr, reason = "a test must report what it skipped")]
 
 use std::path::{Path, PathBuf};
 
@@ -56,7 +56,7 @@ impl Vector {
         self.entry["verify_at"].as_str().unwrap()
     }
 
-    /// The policy as a JSON object, empty where the vector has none
+    /// The policy as a JSON object; empty if the vector does not have one
     pub fn policy(&self) -> Value {
         match &self.entry["policy"] {
             Value::Null => Value::Object(serde_json::Map::new()),
@@ -64,7 +64,7 @@ impl Vector {
         }
     }
 
-    /// Writes a trust folder with what verifying it takes
+    /// Writes a trust folder with everything that verifying the vector needs
     pub fn write_trust(&self, folder: &Path) {
         let copy = |from: PathBuf, to: &str| {
             let to = folder.join(to);
@@ -87,12 +87,12 @@ impl Vector {
         self.entry["expect"]["outcome"] == "accept"
     }
 
-    /// What an accepted proof must be found to say
+    /// The facts that an accepted proof must prove
     pub fn expected(&self) -> &Value {
         &self.entry["expect"]
     }
 
-    /// Whether another outcome than the listed one is accepted
+    /// Whether another outcome than the listed one is allowed
     pub fn is_optional(&self) -> bool {
         self.entry["optional"] == true
     }

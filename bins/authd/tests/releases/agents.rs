@@ -5,7 +5,7 @@ use testkit::{Release, SignIn, SignedIn, World};
 
 use crate::answers::Wrong;
 use crate::clouds::Clouds;
-use crate::common::told;
+use crate::common::status_and_message;
 use crate::deployment::{Deployment, header, instance_id, now};
 
 // scenario 1, on every release
@@ -23,9 +23,9 @@ async fn instances_sign_in_beside_every_release() {
     wrong.assert_none();
 }
 
-/// Before v2.24 the tables do not say which agents are deleted
+/// Before v2.24 the tables do not record which agents are deleted
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn before_app_access_instances_sign_in_and_visitors_are_asked_to_come_again() {
+async fn before_app_access_instances_sign_in_and_visits_get_503() {
     let (clouds, mut wrong) = (Clouds::generate(), Wrong::default());
     let older = Release::ALL.iter().filter(|release| **release < Release::FIRST_WITH_APPS);
     for release in older {
@@ -53,7 +53,7 @@ async fn before_app_access_instances_sign_in_and_visitors_are_asked_to_come_agai
 impl Deployment {
     /// Signs in as each instance of the world, by one statement each
     async fn sign_in_all(&self, wrong: &mut Wrong) {
-        // The connection is up, and its statement prepared.
+        // Opens the connection and prepares the statement.
         self.sign_in("i-0123456789abcdef0", None).await;
         for question in self.world.sign_ins() {
             let id = instance_id(question.instance);
@@ -62,8 +62,8 @@ impl Deployment {
             let statements = self.statements.get() - before;
             let expected = self.expected(&question, &id);
             wrong.unless_same(self.release(), &question, &found, &expected);
-            // An id that no instance can have is nobody's, without a question.
-            // One of Azure that is unknown is looked for once more, for the log alone.
+            // An id that no instance can have is not found, without a query.
+            // An unknown Azure id is looked up a second time, for the log only.
             let is_unknown_azure =
                 uuid::Uuid::try_parse(&id).is_ok() && matches!(question.answer, SignedIn::NotFound);
             let expected = u64::from(question.instance != "I-DEV") + u64::from(is_unknown_azure);
@@ -73,7 +73,7 @@ impl Deployment {
 
     async fn sign_in(&self, id: &str, agent_name: Option<&str>) -> (u16, String) {
         let (path, body) = self.clouds.sign_in(id, agent_name);
-        told(&self.post_json(&path, &body).await)
+        status_and_message(&self.post_json(&path, &body).await)
     }
 
     fn expected(&self, question: &SignIn, id: &str) -> (u16, String) {

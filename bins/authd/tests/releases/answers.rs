@@ -1,4 +1,4 @@
-//! Answers that are not as they should be, all of them
+//! Collects all wrong answers of a test
 
 use std::fmt::Debug;
 

@@ -1,4 +1,4 @@
-//! Proofs of instances that clouds of the test's own sign
+//! Proofs of instances, signed by test clouds
 
 use identity_fetch::Identity;
 use identity_verify::test_util::{aws, azure, google};
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::common::{REGION, proof};
 use crate::deployment::now;
 
-/// A cloud of each kind
+/// One test cloud of each kind
 #[derive(Clone)]
 pub struct Clouds {
     aws: aws::Cloud,
@@ -25,7 +25,7 @@ impl Clouds {
         }
     }
 
-    /// What trusts these three
+    /// Verifiers that trust these three clouds
     pub fn identity(&self) -> Identity {
         let policy = Policy::default;
         Identity::builtin()
@@ -35,9 +35,9 @@ impl Clouds {
             .google_keys(self.google.jwks())
     }
 
-    /// Where an instance asks for the token of its agent, and the body that it sends there
+    /// The route at which an instance signs in, and the body of its request
     ///
-    /// The form of the id says whose instance it is.
+    /// The form of the id decides the cloud.
     pub fn sign_in(&self, instance: &str, agent_name: Option<&str>) -> (String, String) {
         let (cloud, mut body) = if instance.parse::<uuid::Uuid>().is_ok() {
             let subscription = "8d10da13-8125-4ba9-a717-bf7490507b3d";

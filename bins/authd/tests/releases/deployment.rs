@@ -1,4 +1,4 @@
-//! The control plane of a release, and a server beside it
+//! The control plane of a release, and authd beside it
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,26 +23,26 @@ pub const ISSUE: &str = "/api/v2/workspaceproxies/me/issue-signed-app-token";
 pub const DASHBOARD: &str = "authd.test";
 pub const APPS: &str = "apps.test";
 
-/// The time for everybody
+/// The current time of all clocks
 pub fn now() -> SystemTime {
     identity_verify::test_util::at("2026-11-21T00:00:00Z")
 }
 
-/// A server beside the tables of a release
+/// authd beside the tables of a release
 pub struct Deployment {
     pub world: World,
     pub clouds: Clouds,
     pub statements: StatementCounter,
-    /// The tokens of agents by their ids
+    /// The tokens of agents, by agent id
     pub agents: BTreeMap<Uuid, String>,
     url: String,
     client: Client,
 }
 
 impl Deployment {
-    /// Starts a server beside the database that the world was loaded into
+    /// Starts authd on the database that the world was loaded into
     pub async fn start(world: World, database: &Database, apps: bool, clouds: &Clouds) -> Self {
-        // The ids in the world are for reading; AWS would never give them.
+        // The ids in the world are readable names, which AWS would never assign.
         database
             .sql(
                 "UPDATE workspace_agents SET auth_instance_id =
@@ -63,7 +63,7 @@ impl Deployment {
         let mut app = Service::new(store, clouds.identity(), rules, limits, clock);
         if apps {
             app = app.with_apps(config());
-            // What the tables of a release before app access have of keys is not enough.
+            // Fails before app access, whose tables do not store everything about keys.
             let _ = app.maintain_keys(false).await;
         }
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -104,7 +104,7 @@ impl Deployment {
         self.send("POST", path, &[("content-type", "application/json")], body).await
     }
 
-    /// Asks through a proxy in front whether a browser's visit may go on
+    /// Sends the check of a forward-auth proxy for a browser's visit
     pub async fn visit(&self, (host, uri): (&str, &str), headers: &[(&str, &str)]) -> Answer {
         let mut all = vec![
             ("x-forwarded-host", host),
@@ -117,7 +117,7 @@ impl Deployment {
         self.get("/api/v2/forward-auth/traefik", &all).await
     }
 
-    /// Asks for a token as the proxy does
+    /// Requests a token as the proxy does
     pub async fn issue(&self, envelope: &Value) -> Answer {
         let proxy = self.world.token("proxy: oslo");
         let headers = [("coder-external-proxy-token", proxy), ("content-type", "application/json")];
@@ -130,7 +130,7 @@ impl Deployment {
         self.get(&path, &[("coder-external-proxy-token", self.world.token("proxy: oslo"))]).await
     }
 
-    /// Waits until every visit is written down
+    /// Waits until every visit is recorded
     pub async fn written(&self) {
         for _ in 0..2_000 {
             let metrics = self.get("/metrics", &[]).await;
@@ -144,7 +144,7 @@ impl Deployment {
         panic!("the audit is not written");
     }
 
-    /// How many statements it takes, those that write it down included
+    /// Runs `work` and counts its statements, including those that record it
     pub async fn counted<T>(&self, work: impl Future<Output = T>) -> (T, u64) {
         self.written().await;
         let before = self.statements.get();
@@ -164,7 +164,7 @@ fn config() -> AppsConfig {
     config
 }
 
-/// The id of an instance in the form that its cloud gives, as the database has it
+/// The id of an instance in the form of its cloud, as stored in the database
 pub fn instance_id(instance: &str) -> String {
     match instance.strip_prefix("i-") {
         Some(name) => {
@@ -183,7 +183,7 @@ pub fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
     answer.headers.get(name).map_or("", |value| value.to_str().unwrap())
 }
 
-/// Host and path of where an answer leads
+/// The host and path of a redirect's target
 pub fn location(answer: &Answer) -> (String, String) {
     let url: app_authz::address::HttpUrl = header(answer, "location").parse().unwrap();
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -191,7 +191,7 @@ pub fn location(answer: &Answer) -> (String, String) {
     (host, format!("{}{query}", url.path()))
 }
 
-/// A parameter of the query of where an answer leads
+/// A query parameter of a redirect's target
 pub fn query_of(answer: &Answer, name: &str) -> String {
     let (_, uri) = location(answer);
     let query = uri.split_once('?').map_or("", |(_, query)| query);

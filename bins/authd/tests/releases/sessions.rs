@@ -1,4 +1,4 @@
-//! Keys for proxies, and the sessions that are handed to the hosts of apps
+//! Keys for proxies, and sessions for the hosts of apps
 
 use hyper::header::SET_COOKIE;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use crate::deployment::{DASHBOARD, Deployment, header, location, now, query_of, 
 use crate::visits::places;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sessions_are_handed_on_and_end_on_every_release() {
+async fn app_sessions_are_created_and_ended_on_every_release() {
     let clouds = Clouds::generate();
     for release in Release::FIRST_WITH_APPS.and_later() {
         let world = World::of(*release, now());
@@ -20,7 +20,7 @@ async fn sessions_are_handed_on_and_end_on_every_release() {
         assert_eq!(ready.status, 200, "{release}: {}", text(&ready));
         deployment.hand_out_keys().await;
 
-        // What the dashboard of the release links to comes last.
+        // The form to which the release's dashboard links is last.
         let target =
             Target::App { slug: "closed", agent: "main", workspace: "dev", owner: "alice" };
         let (_, host, _) = places(&deployment.world, target).pop().unwrap();
@@ -37,7 +37,7 @@ impl Deployment {
         {
             let answer = self.keys(feature).await;
             let body: Value = serde_json::from_slice(&answer.body).unwrap();
-            // The one that has ended has no secret any more.
+            // The expired key has no secret.
             let [key] = &body["crypto_keys"].as_array().unwrap()[..] else { panic!("{body}") };
             let secret = key["secret"].as_str().unwrap();
             assert_eq!((&key["sequence"], secret.len()), (&sequence.into(), 2 * bytes), "{body}");
@@ -49,9 +49,9 @@ impl Deployment {
         }
     }
 
-    /// Signs in at an app's host by way of the dashboard, and opens the app
+    /// Signs in at an app's host through the dashboard, and opens the app
     ///
-    /// The cookie with the session that the host now has.
+    /// Returns the cookie with the host's session.
     async fn sign_in_at(&self, host: &str, database: &Database) -> String {
         let release = self.release();
         let alice = format!("coder_session_token={}", self.world.token("alice"));
@@ -70,7 +70,7 @@ impl Deployment {
         let opened = self.visit((host, "/a/b?c=1"), &[("cookie", &cookie)]).await;
         assert_eq!(opened.status, 200, "{release}: {}", text(&opened));
 
-        // A key for apps alone, in the words of the release
+        // A key with the scope for apps, in the form of the release
         let id = cookie.split_once('=').unwrap().1.split('-').next().unwrap();
         let (columns, expected) = match release >= Release::V2_27 {
             true => ("scopes, allow_list", "{coder:application_connect}|{*:*}"),
@@ -81,7 +81,7 @@ impl Deployment {
         cookie
     }
 
-    /// A visitor whom a proxy sent to sign in gets a session for that proxy's hosts
+    /// A visitor who comes from a proxy to sign in gets a session for that proxy's hosts
     async fn hand_to_proxy(&self) {
         let alice = format!("coder_session_token={}", self.world.token("alice"));
         let back = "https://closed--dev--alice.oslo.test/some/path";
@@ -94,7 +94,7 @@ impl Deployment {
         assert!(!query_of(&handed, "coder_application_connect_api_key_35e783").is_empty());
     }
 
-    /// Ends Alice's session, and with it what the app's host was given
+    /// Ends Alice's session, which also ends the session of the app's host
     async fn sign_out(&self, host: &str, at_app: &str) {
         let release = self.release();
         let session = [("coder-session-token", self.world.token("alice"))];

@@ -1,4 +1,4 @@
-//! Upgrades and downgrades of the control plane beneath a server that is being asked
+//! Upgrades and downgrades of the control plane while authd serves requests
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,18 +10,18 @@ use crate::clouds::Clouds;
 use crate::deployment::{Deployment, header, instance_id, now, text};
 use crate::visits::places;
 
-/// What is asked without a pause
+/// A request that is repeated without a pause
 #[derive(Clone, Copy, Debug)]
 enum Question {
     SignIn,
-    /// By someone of that name, whom that status answers
+    /// A visit by the named user, and its status
     Visit(Option<&'static str>, u16),
     Terminal,
     Redirect,
 }
 
 impl Question {
-    /// Whether the tables do not answer it before v2.24
+    /// Whether it is about apps, and therefore unavailable before v2.24
     const fn is_of_apps(self) -> bool {
         matches!(self, Self::Visit(..) | Self::Terminal)
     }
@@ -39,13 +39,13 @@ const QUESTIONS: [Question; 6] = [
 #[derive(Default)]
 struct Load {
     stop: AtomicBool,
-    /// Good answers to each question
+    /// The number of correct answers to each question
     answers: [AtomicUsize; QUESTIONS.len()],
     refused: AtomicUsize,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_upgrade_costs_no_restart_and_no_wrong_answer() {
+async fn upgrades_need_no_restart_and_cause_no_wrong_answer() {
     let mut database = Database::of_release(Release::OLDEST).await;
     let world = World::of(Release::OLDEST, now());
     world.load(&database).await;
@@ -59,10 +59,10 @@ async fn every_upgrade_costs_no_restart_and_no_wrong_answer() {
     let up = Release::ALL.iter().skip(1);
     let down = Release::ALL.iter().rev().skip(1);
     for release in up.chain(down) {
-        // So that the next visit has something to write in a table that changes
+        // So that the next visit writes to a table that the upgrade changes.
         database.sql("UPDATE api_keys SET last_used = last_used - interval '2 hours'").await;
         database.upgrade(*release).await;
-        // The very next request has noticed.
+        // The next request notices the upgrade.
         let with_apps = *release >= Release::FIRST_WITH_APPS;
         let ready = deployment.get("/readyz", &[]).await;
         let expected = if with_apps { 200 } else { 503 };
@@ -107,7 +107,7 @@ async fn goes_on(load: &Load, tasks: &[JoinHandle<()>], release: Release) {
 }
 
 impl Deployment {
-    /// Whether the question is answered, or put off as it should be; else what is wrong
+    /// Returns whether the question was answered, or rightly postponed; errs with a wrong answer
     async fn ask(&self, question: Question) -> Result<bool, String> {
         let world = &self.world;
         let app = Target::App { slug: "closed", agent: "main", workspace: "dev", owner: "alice" };

@@ -1,4 +1,4 @@
-//! Visitors of apps and terminals, through forward auth and by way of a proxy of its own
+//! Visits to apps and terminals, through forward auth and through a registered proxy
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::deployment::{APPS, DASHBOARD, Deployment, header, now, query_of};
 
 // scenario 113, and the others of app access, on every release
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn visitors_are_answered_as_each_release_answers_them() {
+async fn visits_get_the_answers_of_each_release() {
     let (clouds, mut wrong) = (Clouds::generate(), Wrong::default());
     for release in Release::FIRST_WITH_APPS.and_later() {
         let world = World::of(*release, now());
@@ -38,12 +38,12 @@ async fn visitors_are_answered_as_each_release_answers_them() {
                 let found = deployment.issued(&mut wrong, visit, envelope, visitor).await;
                 recorded.insert(browser, found);
             }
-            if leads_nowhere(visit.target) {
+            if has_no_workspace(visit.target) {
                 recorded
                     .retain(|browser, _| browser.split('-').nth(1) != Some(&number.to_string()));
             }
         }
-        // Each of them is in the log, once, but for those that lead nowhere.
+        // Each visit to an existing workspace is in the log exactly once.
         deployment.written().await;
         let rows = database
             .sql(
@@ -89,8 +89,8 @@ async fn one_statement_decides_on_every_release_and_one_records() {
             app(Some("dave"), "open", Answer::Inactive),
             terminal,
         ];
-        // At first, connections are opened, proxies looked up, and what a first use of a
-        // session changes is written.
+        // The first visits open connections, load the proxies, and record the first use of
+        // sessions.
         for round in ["first", "second"] {
             for (number, visit) in visits.iter().enumerate() {
                 for (form, host, uri) in places(&deployment.world, visit.target) {
@@ -121,9 +121,9 @@ async fn one_statement_decides_on_every_release_and_one_records() {
     wrong.assert_none();
 }
 
-/// Host and path of what is visited, in each form that the release reads, and the form's name
+/// The name, host and path of each form of address that the release accepts for a target
 ///
-/// Since v2.27 the links of the dashboard name the agent in the hosts of ports alone.
+/// Since v2.27 the dashboard's links name the agent only in the hosts of ports.
 pub fn places(world: &World, target: Target) -> Vec<(&'static str, String, String)> {
     match target {
         Target::App { slug, agent, workspace, owner } => {
@@ -145,15 +145,15 @@ pub fn places(world: &World, target: Target) -> Vec<(&'static str, String, Strin
     }
 }
 
-/// Whether the release asks for the app without its agent, with the same answer
+/// Whether the release leaves out the agent in requests for the app, with the same outcome
 fn leaves_agent_out(world: &World, slug: &str, agent: &str) -> bool {
     let is_port = slug.starts_with(|first: char| first.is_ascii_digit());
-    // Asked for on an agent that has no such app
+    // Requested on an agent that does not have the app
     let is_elsewhere = slug == "aside" && agent == "main";
     world.release() >= Release::V2_27 && !is_port && !is_elsewhere
 }
 
-/// What a proxy of the release sends for the visit, unless the answer there is another
+/// What a proxy of the release sends for the visit; `None` if its answer differs
 fn envelope(world: &World, visit: &Visit) -> Option<Value> {
     let (request, app_hostname) = match visit.target {
         Target::App { slug: "aside", agent: "main", .. } => return None,
@@ -185,7 +185,7 @@ fn envelope(world: &World, visit: &Visit) -> Option<Value> {
     }))
 }
 
-/// The status that a browser gets; a terminal cannot be sent to sign in, and finds nothing
+/// The status that a browser gets; a terminal cannot be redirected to sign in, and gets 404
 const fn status(visit: &Visit) -> u16 {
     match (visit.answer, visit.target) {
         (Answer::Opens, _) => 200,
@@ -197,16 +197,16 @@ const fn status(visit: &Visit) -> u16 {
     }
 }
 
-/// The address of a client: of the refusals of one address, the log leaves some out
+/// A different address for each client, since the log limits denials for each address
 fn client(number: usize) -> String {
     format!("198.18.{}.{}", number / 256, number % 256)
 }
 
-/// Whether nothing is found that is in a workspace: such visits are not written down
-fn leads_nowhere(target: Target) -> bool {
+/// Whether the workspace does not exist: such visits are not recorded
+fn has_no_workspace(target: Target) -> bool {
     match target {
         Target::App { workspace, owner, .. } => {
-            ["nothing", "removed"].contains(&workspace) || ["ghost", "nobody"].contains(&owner)
+            ["nothing", "removed"].contains(&workspace) || ["ghost", "unknown"].contains(&owner)
         }
         Target::Terminal(agent) => {
             ["alice/dev gone", "alice/dev past", "alice/removed/main"].contains(&agent)
@@ -217,7 +217,7 @@ fn leads_nowhere(target: Target) -> bool {
 const CLIENT: &str = "203.0.113.7";
 
 impl Deployment {
-    /// A visit through forward auth, by a browser of that name at that address
+    /// Sends a visit through forward auth, with this `User-Agent` and client address
     async fn forward(
         &self,
         visit: &Visit,
@@ -229,7 +229,7 @@ impl Deployment {
         self.visit(place, &headers).await
     }
 
-    /// Where the answer leads: to the agent, or by the dashboard back to this very host
+    /// Checks the target of the answer: the agent, or the dashboard and then the same host
     fn check(
         &self,
         wrong: &mut Wrong,
@@ -251,7 +251,7 @@ impl Deployment {
         wrong.unless_same(self.release(), &("where to", visit), &found, &expected);
     }
 
-    /// The status of a visit by way of a proxy, as the log has it
+    /// The status of a visit through a registered proxy, as recorded in the log
     async fn issued(
         &self,
         wrong: &mut Wrong,
@@ -288,7 +288,7 @@ impl Deployment {
         }
     }
 
-    /// What visitors, proxies and browsers ask and the tables cannot answer, with the answers
+    /// Requests that the tables cannot answer, with their answers
     pub async fn unanswerable(&self) -> Vec<(&'static str, testkit::net::Answer)> {
         let alice = ("coder-session-token", self.world.token("alice"));
         let visit = Visit {

@@ -20,7 +20,7 @@ use store::import::{self, Difference, Import};
 use store::{Error, MemoryStore, Store};
 use tokio::sync::Semaphore;
 
-/// A store that looks instances up when it is told to
+/// A store whose lookups of instances wait for a permit of the semaphore
 #[derive(Clone)]
 pub(crate) struct SlowStore(pub(crate) Arc<Semaphore>, Arc<MemoryStore>);
 

@@ -32,7 +32,7 @@ impl NotJson {
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
         let explained = serde_path_to_error::deserialize::<_, T>(&mut deserializer);
         let path = explained.err().map(|error| key(error.path()));
-        // Only a field that is known can be found twice, so the name is one of ours.
+        // Only known fields can be reported as duplicates, so the name is not the client's text.
         let text = error.to_string();
         let twice = text.strip_prefix("duplicate field `").and_then(|rest| rest.split_once('`'));
         let kind = match error.classify() {

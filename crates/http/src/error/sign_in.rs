@@ -182,7 +182,7 @@ fn invalid_identity(cloud: Cloud, rejection: &Rejection) -> Problem<'_> {
     let reason = rejection.reason();
     let (status, message) = match (reason, cloud) {
         (Reason::MalformedClaims, _) => (StatusCode::BAD_REQUEST, "Error decoding JWT claims."),
-        // The machine is not at fault and should come again.
+        // The machine is not at fault and should retry.
         (Reason::KeysUnavailable, _) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "The keys to verify this proof with are not available.",

@@ -92,7 +92,7 @@ pub(crate) async fn issue_for_proxy<S: Store>(
     })
 }
 
-/// The request, if it is sound
+/// Checks the request of a proxy; a malformed one is logged and rejected
 fn checked(request: UncheckedRequest, request_id: Uuid) -> Result<AppRequest, Rejection> {
     AppRequest::try_from(request).map_err(|error| {
         let rejection = Rejection::InvalidRequest(error);

@@ -36,7 +36,7 @@ pub(crate) enum ProxyKind {
 impl ProxyKind {
     /// Whether the proxy can replace the query of the request to the upstream, byte for byte
     ///
-    /// Some versions of Caddy can, and then encode it anew.
+    /// Some versions of Caddy can, but encode the query again.
     const fn can_rewrite(self) -> bool {
         matches!(self, Self::Nginx)
     }

@@ -16,7 +16,7 @@ use crate::reply::{Response, SignInPage, empty};
 pub(crate) fn page(cx: &Context<'_>) -> Response {
     let parameters = parameters(cx.query);
     let back = parameter(&parameters, "redirect").unwrap_or_default();
-    // A fixed sentence: anybody can write the address, and the page would say it in our name.
+    // A fixed sentence: a text from the address would let anyone put words on this page.
     let message = parameter(&parameters, "message").map(|_| SIGNED_OUT);
     SignInPage { message, back }.into_response(StatusCode::OK)
 }
@@ -29,7 +29,7 @@ pub(crate) async fn log_in<S: Store>(
     cx: &Context<'_>,
     body: Body,
 ) -> Result<Response, Error> {
-    // A page of another site must not sign its visitor in as somebody else.
+    // A page of another site must not sign its visitor in as another user.
     if !same_origin(cx.headers(), Source::SessionCookie, &apps.config.access_url) {
         return Err(AccessError::ForeignOrigin.into());
     }
