@@ -35,7 +35,7 @@ async fn every_proof_gets_its_listed_answer() {
             });
         }
     }
-    assert!(tokens.len() >= 3, "{tokens:?}");
+    assert!(tokens.len() >= 2, "{tokens:?}");
     let database = Database::new().await;
     database.store().await.load(&rows).await.unwrap();
 
