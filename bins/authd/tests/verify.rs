@@ -78,8 +78,8 @@ fn unusable_arguments_are_reported_with_status_2() {
         (vec!["mars"], "mars"),
         (vec!["aws"], "--pkcs7"),
         (vec!["aws", "--document", &proof], "--signature"),
-        (vec!["aws", "--token", &proof], "`aws` takes"),
-        (vec!["google", "--signature", &proof], "`google` takes"),
+        (vec!["aws", "--token", &proof], "`aws` needs"),
+        (vec!["google", "--signature", &proof], "`google` needs"),
         (vec!["azure", "--signature", &nowhere], "nowhere"),
         (vec!["azure", "--signature", &proof, "--at", "yesterday"], "yesterday"),
         (vec!["azure", "--signature", &proof, "--policy", &policy], "aws_allowed_acounts"),
@@ -128,7 +128,7 @@ fn a_closed_standard_output_is_an_error_and_not_a_panic() {
         .unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr.starts_with("authd: the answer cannot be written: "), "{stderr}");
+    assert!(stderr.starts_with("authd: the output cannot be written: "), "{stderr}");
 }
 
 #[test]

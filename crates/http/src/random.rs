@@ -6,7 +6,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 /// # Errors
 ///
 /// Fails if the system had none. What `make` returned is then dropped, since it could be guessed.
-pub fn with_random<T>(make: impl FnOnce(&mut dyn FnMut(&mut [u8])) -> T) -> Result<T, Unspecified> {
+pub(crate) fn with_random<T>(
+    make: impl FnOnce(&mut dyn FnMut(&mut [u8])) -> T,
+) -> Result<T, Unspecified> {
     let system = SystemRandom::new();
     let mut filled = Ok(());
     let made = make(&mut |bytes| {
