@@ -64,15 +64,15 @@ async fn what_differs_is_changed_and_told_column_by_column() {
     assert_eq!(database.sql("SELECT username FROM users").await, ["alice"], "a dry run is dry");
     let done = store.import(&rows(&fleet), false).await.unwrap();
     assert_eq!(planned, done);
-    let told: Vec<_> = done
+    let reported: Vec<_> = done
         .iter()
         .flat_map(|difference| {
             let Change::Changed(columns) = &difference.change else { panic!("{difference:?}") };
             columns.iter().map(|change| (difference.table, change.column.as_str()))
         })
         .collect();
-    assert_eq!(told, expected, "what is kept is neither changed nor told");
-    assert!(!format!("{done:?}").contains("\\\\x"), "no secret is told: {done:?}");
+    assert_eq!(reported, expected, "what is kept is neither changed nor reported");
+    assert!(!format!("{done:?}").contains("\\\\x"), "no secret is reported: {done:?}");
 
     assert_eq!(database.sql("SELECT username FROM users").await, ["alicia"]);
     assert_eq!(
@@ -127,8 +127,8 @@ async fn a_store_in_memory_takes_the_same_rows_and_tells_the_same() {
     let mut fleet = fleet();
     let organization = fleet.organizations[0].id;
     let bob = fleet.user("bob", organization);
-    let told = |differences: Vec<store::import::Difference>| {
-        let mut told: Vec<_> = differences
+    let sorted = |differences: Vec<store::import::Difference>| {
+        let mut lines: Vec<_> = differences
             .into_iter()
             .map(|difference| {
                 let columns = match difference.change {
@@ -139,8 +139,8 @@ async fn a_store_in_memory_takes_the_same_rows_and_tells_the_same() {
                 (difference.table, difference.key, columns)
             })
             .collect();
-        told.sort_by_key(|told| format!("{told:?}"));
-        told
+        lines.sort_by_key(|line| format!("{line:?}"));
+        lines
     };
     let mut steps = vec![rows(&fleet), rows(&fleet)];
     fleet.users[0].username = "alicia".to_owned();
@@ -151,8 +151,8 @@ async fn a_store_in_memory_takes_the_same_rows_and_tells_the_same() {
     steps.push(last);
     for (step, expected) in steps.iter().zip([12, 0, 2]) {
         for dry_run in [true, false] {
-            let in_memory = told(memory.import(step, dry_run).await.unwrap());
-            assert_eq!(in_memory, told(store.import(step, dry_run).await.unwrap()));
+            let in_memory = sorted(memory.import(step, dry_run).await.unwrap());
+            assert_eq!(in_memory, sorted(store.import(step, dry_run).await.unwrap()));
             assert_eq!(in_memory.len(), expected);
         }
     }

@@ -82,7 +82,7 @@ async fn authds_own_tables_lack_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_odd_about_a_database_is_told() {
+async fn what_is_unusual_about_a_database_is_reported() {
     let database = Database::of_release(Release::NEWEST).await;
     let store = database.store().await;
     database.sql("UPDATE schema_migrations SET dirty = true").await;

@@ -236,9 +236,9 @@ async fn a_session_that_can_write_is_found_behind_those_that_cannot() {
         let Err(Error::Unavailable { reason }) = open(&hosts, wanted).await else {
             panic!("{hosts:?} {wanted}")
         };
-        let told = reason.to_string().split("; ").count();
+        let listed = reason.to_string().split("; ").count();
         assert!(
-            told == hosts.len() && reason.to_string().matches(said).count() == told,
+            listed == hosts.len() && reason.to_string().matches(said).count() == listed,
             "{reason}"
         );
     }

@@ -347,7 +347,7 @@ async fn what_several_ask_for_is_told_to_each_of_them() {
         vec![tokens[1].clone(), unknown.clone(), tokens[0].clone()],
         vec![unknown],
     ];
-    let told = |access: AppFacts| {
+    let shown = |access: AppFacts| {
         let holders: Vec<_> = access.holders.iter().map(|holder| holder.key.id.clone()).collect();
         (access.workspace, holders)
     };
@@ -357,7 +357,7 @@ async fn what_several_ask_for_is_told_to_each_of_them() {
     for n in 0..200 {
         // Every request with all that is carried, and most of them several times.
         let (request, tokens) = (requests[n % 9].clone(), carried[n % 4].clone());
-        let alone = told(store.app_access(&request, &tokens).await.unwrap());
+        let alone = shown(store.app_access(&request, &tokens).await.unwrap());
         assert_eq!(alone.0.is_some(), !matches!(n % 9, 4 | 5), "{n}");
         assert_eq!(alone.1.len(), [0, 1, 2, 0][n % 4], "{n}");
         let store = Arc::clone(&store);
@@ -366,7 +366,7 @@ async fn what_several_ask_for_is_told_to_each_of_them() {
     let callers: Vec<_> =
         callers.into_iter().map(|(alone, together)| (alone, tokio::spawn(together))).collect();
     for (alone, together) in callers {
-        assert_eq!(told(together.await.unwrap().unwrap()), alone);
+        assert_eq!(shown(together.await.unwrap().unwrap()), alone);
     }
 }
 
