@@ -16,44 +16,44 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Print the session token of this machine's agent: the machine's side of a sign-in
+    /// Fetch the session token of the agent on this machine
     ///
-    /// Exit status 0: done. 1: it failed, with a line on standard error that says why. 2: the
+    /// Exit status 0: success. 1: it failed, with a line on standard error that says why. 2: the
     /// command line, or what it names, is not usable.
     AgentToken(AgentTokenArgs),
-    /// Read the audit log: who opened what, and who was refused
+    /// Read the audit log: who opened which app, and who was refused
     Audit(AuditArgs),
-    /// Look whether authd can work as it is set up: settings, trust, database
+    /// Check settings, trust folder and database
     ///
-    /// Run this first. It takes the settings of `serve`, changes nothing, and says what it
-    /// found, where, and what to do. Exit status 0: no errors. 1: the first error is on
-    /// standard error.
+    /// Run this first. It takes the settings of `serve`, changes nothing, and prints what is
+    /// wrong and what to do about it. Exit status 0: no errors. 1: the first error is on standard
+    /// error.
     Check(CheckArgs),
-    /// Print the statements that give a role the fewest rights that `serve` needs
+    /// Print the SQL statements that grant a role the fewest rights that `serve` needs
     ///
-    /// For the settings of `serve` and the tables as they are now, column by column. To be run
-    /// by the owner of the tables: `authd grants | psql`.
+    /// The rights are for the settings of `serve` and the tables as they are now, column by
+    /// column. The owner of the tables runs the statements: `authd grants | psql`.
     Grants(GrantsArgs),
-    /// Bring users, workspaces, agents and apps to what a document says
+    /// Import users, workspaces, agents and apps from a file
     ///
-    /// What the document has is added or changed, all or nothing. What it leaves out stays
-    /// as it is. Exit status 0: done. 1: the database refused. 2: the document is not valid.
+    /// What the file has is added or changed, all or nothing. What it leaves out is unchanged.
+    /// Exit status 0: success. 1: the database refused. 2: the file is not valid.
     Import(ImportArgs),
-    /// Show and replace the keys that app tokens are signed with
+    /// List and rotate the keys that sign app tokens
     Keys(KeysArgs),
-    /// Bring a database's tables up to date
+    /// Migrate the tables of the database to the newest version
     Migrate(MigrateArgs),
-    /// Decide written cases of role-based access control, and explain them
+    /// Decide and explain cases of role-based access control from a file
     Policy(PolicyArgs),
-    /// Answer requests
+    /// Start the server
     Serve(ServeArgs),
-    /// Make, show and end what users and proxies prove themselves with
+    /// Create, list and revoke session and proxy tokens
     Token(TokenArgs),
-    /// Say whether a proof in files holds, and if not, why
+    /// Verify a proof of identity from files, and explain why it is rejected
     ///
-    /// Prints one line of JSON; of a proof that was changed on its way into the files it
-    /// says which change makes it hold. Exit status 0: it holds. 1: it does not. 2: the command
-    /// line, the policy or the trust folder is not usable.
+    /// Prints one line of JSON. If the proof was changed on its way into the files, it says which
+    /// change makes it valid. Exit status 0: it is valid. 1: it is rejected. 2: the command line,
+    /// the policy or the trust folder is not usable.
     Verify(VerifyArgs),
 }
 
@@ -68,10 +68,10 @@ pub(crate) struct CheckArgs {
 
 #[derive(Args)]
 pub(crate) struct GrantsArgs {
-    /// The role that authd connects as
+    /// Role with which authd connects
     #[arg(long, value_name = "NAME", default_value = "authd")]
     pub(crate) role: String,
-    /// Also what `authd token` needs, which needs app access too
+    /// Include the rights of `authd token`, which needs app access
     #[arg(long)]
     pub(crate) commands: bool,
     #[command(flatten)]
@@ -80,9 +80,9 @@ pub(crate) struct GrantsArgs {
 
 #[derive(Args)]
 pub(crate) struct ImportArgs {
-    /// JSON or TOML; `-` is standard input
+    /// JSON or TOML file; `-` is standard input
     pub(crate) file: PathBuf,
-    /// Only show what would change
+    /// Print what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Print each difference as a line of JSON
@@ -100,20 +100,22 @@ pub(crate) struct KeysArgs {
 
 #[derive(Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Print all keys, without their secrets
+    /// List all keys, without their secrets
     List {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Do what is due, as `serve` does every ten minutes
+    /// Rotate keys that are due
+    ///
+    /// `serve` does the same every ten minutes.
     Rotate {
-        /// Make successors even if none is due; they sign in half an hour
+        /// Create successors even if no key is due; they begin to sign in half an hour
         #[arg(long)]
         force: bool,
-        /// Make successors that sign now, and clear all others
+        /// Create successors that sign at once, and clear all other keys
         ///
-        /// What was signed before no longer counts once each running authd has fetched keys
-        /// again: within ten minutes, or when it is restarted.
+        /// Earlier tokens become invalid once every running authd has fetched the keys again: within
+        /// ten minutes, or when it is restarted.
         #[arg(long)]
         compromised: bool,
         #[command(flatten)]
@@ -129,19 +131,19 @@ pub(crate) struct TokenArgs {
 
 #[derive(Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Make a token and print it; it is shown this once
+    /// Create a token and print it, only this once
     Create(TokenCreateArgs),
-    /// Print sessions and tokens, without their secrets, the newest first
+    /// List sessions and tokens, without their secrets, the newest first
     List {
-        /// Only those of this user
+        /// List only those of this user
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// End a session or token
+    /// Revoke a session or token
     Revoke {
-        /// The part before the dash
+        /// Id of the token: the part before the dash
         id: String,
         #[command(flatten)]
         config: ConfigArgs,
@@ -149,22 +151,22 @@ pub(crate) enum TokenCommand {
 }
 
 #[derive(Args)]
-#[command(group(ArgGroup::new("whose").required(true).args(["user", "proxy"])))]
+#[command(group(ArgGroup::new("owner").required(true).args(["user", "proxy"])))]
 pub(crate) struct TokenCreateArgs {
-    /// Whom it stands for
+    /// User who owns the token
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
-    /// The proxy that is to prove itself with it from now on, instead of a user
+    /// Proxy that owns the token, instead of a user; its earlier token becomes invalid
     #[arg(long, value_name = "NAME", conflicts_with_all = ["scope", "lifetime_hours", "name"])]
     pub(crate) proxy: Option<String>,
-    /// What it may do
+    /// What the token may do
     #[arg(long, default_value = "all")]
     pub(crate) scope: TokenScope,
-    /// How long it lasts
+    /// How long the token is valid
     #[arg(long, value_name = "N", default_value = "168",
           value_parser = clap::value_parser!(u64).range(1..=876_600))]
     pub(crate) lifetime_hours: u64,
-    /// What to call it, unlike the user's other tokens [default: its id]
+    /// Name of the token, unique among the user's tokens [default: its id]
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) name: String,
     #[command(flatten)]
@@ -175,19 +177,19 @@ pub(crate) struct TokenCreateArgs {
 #[value(rename_all = "snake_case")]
 pub(crate) enum TokenScope {
     All,
-    /// Opens apps, and never a terminal
+    /// Opens apps, but no terminals
     ApplicationConnect,
 }
 
 #[derive(Args)]
 pub(crate) struct MigrateArgs {
-    /// Create only the tables that authd writes, beside a control plane that has its own
+    /// Create only the tables that authd writes, beside the tables of a control plane
     #[arg(long)]
     pub(crate) owned_only: bool,
-    /// Take away what authd made beside a control plane, the audit log included
+    /// Remove the tables that authd created beside a control plane, including the audit log
     #[arg(long, conflicts_with = "owned_only")]
     pub(crate) remove_owned: bool,
-    /// Do not only print what `--remove-owned` would take away
+    /// Remove them, instead of only printing what `--remove-owned` would remove
     #[arg(long, requires = "remove_owned")]
     pub(crate) yes: bool,
     #[command(flatten)]
@@ -202,27 +204,27 @@ pub(crate) struct ServeArgs {
 
 #[derive(Args)]
 pub(crate) struct VerifyArgs {
-    /// Whose proof it is
+    /// Cloud of the machine
     pub(crate) cloud: VerifyCloud,
-    /// AWS: the instance identity document [`-` in place of any FILE is standard input]
+    /// AWS: the instance identity document [`-` instead of any FILE is standard input]
     #[arg(long, value_name = "FILE")]
     pub(crate) document: Option<PathBuf>,
-    /// AWS: the document's signature. Azure: the field `signature` of the attested data
+    /// AWS: the signature of the document. Azure: the field `signature` of the attested data
     #[arg(long, value_name = "FILE")]
     pub(crate) signature: Option<PathBuf>,
-    /// AWS: the PKCS#7 message of `/rsa2048`, instead of a signature or beside it
+    /// AWS: the PKCS#7 message of `/rsa2048`, instead of a signature or with one
     #[arg(long, value_name = "FILE")]
     pub(crate) pkcs7: Option<PathBuf>,
     /// Google: the identity token
     #[arg(long, value_name = "FILE")]
     pub(crate) token: Option<PathBuf>,
-    /// The moment to verify for, such as 2026-11-21T00:00:00Z [default: now]
+    /// Time to verify at, such as 2026-11-21T00:00:00Z [default: now]
     #[arg(long, value_name = "RFC3339")]
     pub(crate) at: Option<String>,
-    /// Identity policy as a JSON object, under the names of the settings of `serve`
+    /// Identity policy: a JSON object whose fields have the names of the settings of `serve`
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
-    /// Folder of keys and certificates to trust beside the built-in ones
+    /// Folder with keys and certificates to trust in addition to the built-in ones
     #[arg(long, env = "AUTHD_TRUST_DIR", value_name = "DIR")]
     pub(crate) trust_dir: Option<PathBuf>,
 }
@@ -237,33 +239,33 @@ pub(crate) enum VerifyCloud {
 
 #[derive(Args)]
 pub(crate) struct AgentTokenArgs {
-    /// Where authd, or the control plane behind it, is served
+    /// URL of authd, or of the control plane behind it
     ///
-    /// Reached through the proxy of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, unless NO_PROXY
+    /// It is reached through the proxy of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, unless NO_PROXY
     /// lists the host. Redirects are not followed.
     #[arg(long, env = "AUTHD_URL", value_name = "URL")]
     pub(crate) url: String,
-    /// Whose metadata service to ask; `auto` asks all at once, and the first proof counts
+    /// Cloud whose metadata service is asked; `auto` asks all at once and uses the first proof
     #[arg(long, default_value = "auto")]
     pub(crate) cloud: MetadataCloud,
-    /// The metadata service, if it is not at the cloud's usual address
+    /// URL of the metadata service, if it is not at the cloud's usual address
     #[arg(long, value_name = "URL")]
     pub(crate) metadata_url: Option<String>,
-    /// Which agent this is, where a machine has several
+    /// Name of the agent, if the machine has several
     #[arg(long, env = "CODER_AGENT_NAME", value_name = "NAME")]
     pub(crate) agent_name: Option<String>,
-    /// The audience to ask Google for
+    /// Audience of Google's token
     #[arg(long, default_value = "coder", value_name = "TEXT")]
     pub(crate) audience: String,
     /// How long to retry transient failures, such as 90s, 5m or `forever`; 0 tries once
     #[arg(long, env = "AUTHD_RETRY_TIMEOUT", value_name = "TIME", default_value = "5m")]
     pub(crate) retry_timeout: RetryTimeout,
-    /// Certificate authorities to trust beside the system's, in PEM
+    /// CA file: certificate authorities to trust in addition to the system's, in PEM
     ///
-    /// SSL_CERT_FILE names a file that stands in the place of the system's.
+    /// SSL_CERT_FILE names a file that replaces the authorities of the system.
     #[arg(long, env = "AUTHD_CA_FILE", value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
-    /// Write the token to this file, readable by this user alone, and print nothing
+    /// Write the token to this file, which only this user can read, instead of printing it
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -287,7 +289,7 @@ pub(crate) struct AuditArgs {
 pub(crate) enum AuditCommand {
     /// Print rows, the newest first
     List {
-        /// How many rows at most
+        /// Most rows to print
         #[arg(long, default_value_t = 50, value_name = "N")]
         limit: u32,
         #[command(flatten)]
@@ -295,7 +297,7 @@ pub(crate) enum AuditCommand {
     },
     /// Print the last rows, and then new ones as they are written
     Tail {
-        /// How many rows of before
+        /// Number of existing rows to print first
         #[arg(long, default_value_t = 10, value_name = "N",
               value_parser = clap::value_parser!(u32).range(0..=1000))]
         lines: u32,
@@ -315,35 +317,35 @@ pub(crate) struct AuditReading {
     pub(crate) config: ConfigArgs,
 }
 
-/// Which rows: those that agree with everything that is given
+/// Rows match if they match every given option
 #[derive(Args)]
 #[command(next_help_heading = "Filter")]
 pub(crate) struct AuditFilter {
-    /// Not before this, such as 2026-11-21T00:00:00Z
+    /// At or after this time, such as 2026-11-21T00:00:00Z
     #[arg(long, value_name = "RFC3339")]
     pub(crate) from: Option<String>,
-    /// Before this
+    /// Before this time
     #[arg(long, value_name = "RFC3339")]
     pub(crate) to: Option<String>,
-    /// Who asked; the nil id for nobody
+    /// Visitor; the nil UUID for visitors who were not signed in
     #[arg(long, value_name = "UUID")]
     pub(crate) user: Option<Uuid>,
-    /// The workspace's organization
+    /// Organization of the workspace
     #[arg(long, value_name = "UUID")]
     pub(crate) organization: Option<Uuid>,
-    /// The workspace
+    /// Workspace
     #[arg(long, value_name = "UUID")]
     pub(crate) workspace: Option<Uuid>,
-    /// The app; ports and terminals are found by their agent
+    /// App; for ports and terminals, the agent
     #[arg(long, value_name = "UUID|SLUG")]
     pub(crate) app: Option<String>,
-    /// What was decided
+    /// Decision
     #[arg(long)]
     pub(crate) decision: Option<AuditDecision>,
-    /// The request
+    /// Request
     #[arg(long, value_name = "UUID")]
     pub(crate) request: Option<Uuid>,
-    /// The session: its beginning, and its end where that is written
+    /// Session: the row of its start, and the row of its end if there is one
     #[arg(long, value_name = "UUID")]
     pub(crate) session: Option<Uuid>,
 }
@@ -364,20 +366,20 @@ pub(crate) struct PolicyArgs {
 pub(crate) enum PolicyCommand {
     /// Decide each case
     ///
-    /// A case is a line of JSON with a subject, an action and an object. Exit status 0:
-    /// done, and every expected answer agrees. 1: some do not. 2: a line is no case.
+    /// A case is a line of JSON with a subject, an action and an object. Exit status 0: every
+    /// decision is the expected one. 1: some differ. 2: a line is not a case.
     Test {
-        /// Cases, one a line; `-` is standard input
+        /// File of cases, one on each line; `-` is standard input
         file: PathBuf,
-        /// Print only where the decision is not the expected one, and how often
+        /// Print only the decisions that differ from the expected ones, and their number
         #[arg(long)]
         expect: bool,
     },
-    /// Say which level and permission decide each case
+    /// Print which level and permission decide each case
     Explain {
-        /// Cases, one a line; `-` is standard input
+        /// File of cases, one on each line; `-` is standard input
         file: PathBuf,
-        /// Only the case of this number
+        /// Explain only the case with this number
         #[arg(long = "case", value_name = "N")]
         number: Option<u64>,
     },

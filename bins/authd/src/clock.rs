@@ -3,9 +3,9 @@ use std::time::SystemTime;
 
 use authd_http::Clock;
 
-/// The system's clock
+/// Returns the system's clock
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "the binary is where the clock is read")]
+#[expect(clippy::disallowed_methods, reason = "only the binary reads the clock")]
 pub fn system_clock() -> Clock {
     Arc::new(SystemTime::now)
 }

@@ -1,21 +1,25 @@
-//! The server that wires the authd crates onto HTTP
+//! The server and the command line of authd
 //!
-//! Libraries decide; this crate reads the clock, the configuration and the sockets,
-//! and turns decisions into answers. [`App`] is the whole application behind one
-//! function, [`App::answer`], and [`serve`] puts it on a listener. The `authd`
-//! command is [`run`].
+//! The other crates decide. This one reads the command line, the configuration, the clock and
+//! the trust folder, listens on a socket, and writes the log. [`serve`] puts an
+//! [`authd_http::Service`] on a listener, and [`run`] is the command `authd`.
+//!
+//! Modules only use the ones before them: `clock` and `random`, `config`, `log`, `trust`, `server`,
+//! `check`, `cli`, `commands`.
 
 mod check;
 mod cli;
 mod clock;
 mod commands;
 mod config;
-mod idle;
+mod idle_timeout;
 mod log;
+mod random;
 mod server;
 mod trust;
 
 pub use clock::system_clock;
 pub use commands::run;
-pub use server::{ServerLimits, serve};
+pub use config::ServerLimits;
+pub use server::serve;
 pub use trust::{Trust, TrustError};

@@ -4,9 +4,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{ConfigError, LogFormat};
 
-/// Sends the log to standard error
+/// Starts to write the log to standard error
 ///
-/// Without a choice, people get text and pipes get JSON.
+/// Without a `format`, a terminal gets text and a pipe or a file gets JSON.
 ///
 /// # Errors
 ///
@@ -20,7 +20,7 @@ pub(crate) fn start(level: &str, format: Option<LogFormat>) -> Result<(), Config
         .with_target(false)
         .with_ansi(terminal)
         .with_writer(std::io::stderr);
-    // A second start in one process keeps the first subscriber.
+    // The process keeps its first subscriber.
     let _ = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).with_current_span(false).try_init(),

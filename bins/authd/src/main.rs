@@ -1,4 +1,4 @@
-//! The `authd` command
+//! The command `authd`
 
 use std::process::ExitCode;
 

@@ -15,35 +15,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
-use crate::idle::IdleTimeout;
-
-/// Limits of connections and of the end of the server
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServerLimits {
-    /// Open connections
-    pub connections: usize,
-    /// Time for the head of a request to arrive
-    pub head: Duration,
-    /// Time without a byte in either direction, after which a connection is closed
-    pub idle: Duration,
-    /// Time that answers under way have once the server stops
-    pub drain: Duration,
-}
-
-impl Default for ServerLimits {
-    fn default() -> Self {
-        Self {
-            connections: 8192,
-            head: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
-            drain: Duration::from_secs(20),
-        }
-    }
-}
+use crate::config::ServerLimits;
+use crate::idle_timeout::IdleTimeout;
 
 /// Serves HTTP/1.1 and HTTP/2 (h2c, prior knowledge) until `stop` resolves
 ///
-/// Then it accepts no further connection, closes idle ones, and gives answers under way
+/// Then it accepts no more connections, closes idle ones, and gives requests in progress
 /// [`ServerLimits::drain`] to finish.
 pub async fn serve<S: Store + 'static>(
     listener: TcpListener,
@@ -60,15 +37,15 @@ pub async fn serve<S: Store + 'static>(
         let accepted = tokio::select! {
             biased;
             () = &mut stop => break,
-            // At the limit nothing is accepted: the kernel queues a burst, and
-            // clients beyond it see a slow server instead of a broken one.
+            // At the limit nothing is accepted: the kernel queues a burst, and clients see a slow
+            // server instead of a broken one.
             accepted = accept(&listener, &connections) => accepted,
         };
         let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "cannot accept a connection");
-                // Out of file descriptors, most likely: more will not help at once.
+                // Probably out of file descriptors, so an immediate retry would fail too.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
@@ -82,7 +59,7 @@ pub async fn serve<S: Store + 'static>(
         let connection = drain.watch(http.serve_connection(io, service).into_owned());
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                // A client that hangs up or does not speak HTTP is not our failure.
+                // Clients that hang up or do not speak HTTP are not an error of the server.
                 debug!(%peer, error, "connection closed early");
             }
             drop(permit);
@@ -92,7 +69,7 @@ pub async fn serve<S: Store + 'static>(
     drop(listener);
     info!(connections = drain.count(), "draining");
     if tokio::time::timeout(limits.drain, drain.shutdown()).await.is_err() {
-        warn!("the drain timeout cut off answers under way");
+        warn!("requests in progress were cut off by the drain timeout");
     }
 }
 
@@ -106,7 +83,7 @@ async fn accept(
     Ok((stream, peer, permit))
 }
 
-/// Bounds on what a client may send before the application sees anything
+/// The limits on what a client may send before the service sees a request
 fn http(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()

@@ -12,40 +12,40 @@ use thiserror::Error;
 pub struct Trust {
     pub(crate) aws: aws::Keys,
     pub(crate) azure: azure::Trust,
-    /// A key set that replaces the one Google serves, for sites without a way out
+    /// A key set that replaces the one that Google serves, for sites that cannot fetch it
     pub(crate) google: Option<google::Jwks>,
-    /// What of the folder may do nothing
+    /// The files of the folder that may have no effect
     files: Vec<(PathBuf, Use)>,
 }
 
-/// What a file of the trust folder is good for
+/// What a file of the trust folder contributes
 #[derive(Clone, Debug)]
 enum Use {
-    /// No file of that name, at that place, is read
+    /// Files with this path are not read
     Unread,
-    /// Everything in it is trusted without it
+    /// All its keys or certificates are already trusted
     Known,
     /// Its name does not have the form of a region
     NoRegion,
-    /// Certificates that are no authorities, of which none can be an issuer
+    /// None of its certificates is an authority, so none can be an issuer
     NoAuthority,
-    /// Certificates of which the last ends then
+    /// Its last certificate expires then
     Until(SystemTime),
 }
 
 impl Trust {
-    /// Reads an operator's folder, and lays it beside what is built in
+    /// Reads an operator's folder and adds it to the built-in trust
     ///
-    /// `aws/REGION.pem` has certificates or public keys of that region,
-    /// `azure/roots/*.pem` and `azure/intermediates/*.pem` certificates, and
-    /// `google/jwks.json` a key set. Any other file in the folders of PEM files is an
-    /// error: a key that is silently not trusted costs somebody a night. What lies
-    /// elsewhere is among the [`idle_files`](Self::idle_files). Files whose names begin
-    /// with two dots are passed over: a mounted Kubernetes volume has some of its own.
+    /// `aws/REGION.pem` has certificates or public keys of that region, `azure/roots/*.pem` and
+    /// `azure/intermediates/*.pem` have certificates, and `google/jwks.json` is a key set. Any
+    /// other file in the folders of PEM files is an error, because a key that is silently not
+    /// trusted is hard to find. Files in other places are reported by
+    /// [`idle_files`](Self::idle_files). Names that begin with two dots are skipped: a mounted
+    /// Kubernetes volume has such files of its own.
     ///
     /// # Errors
     ///
-    /// If the folder or a file cannot be read, or holds no key to trust.
+    /// If the folder or a file cannot be read, or a file has nothing to trust.
     pub fn read(folder: Option<&Path>) -> Result<Self, TrustError> {
         let mut trust = Self {
             aws: aws::Keys::builtin(),
@@ -54,7 +54,7 @@ impl Trust {
             files: Vec::new(),
         };
         let Some(folder) = folder else { return Ok(trust) };
-        // The folder itself must exist; a cloud without a folder adds nothing.
+        // The folder itself has to exist, and the folder of a cloud does not.
         trust.find_unread(folder, &["aws", "azure", "google"])?;
         for (cloud, read) in
             [("azure", &["roots", "intermediates"][..]), ("google", &["jwks.json"])]
@@ -81,7 +81,7 @@ impl Trust {
         Ok(trust)
     }
 
-    /// Verifies proofs with these keys and certificates, and fetches nothing
+    /// Returns what verifies proofs with these keys and certificates, and fetches nothing
     #[must_use]
     pub fn into_identity(self, policy: &Policy) -> Identity {
         let identity = Identity::with_policy(policy)
@@ -93,7 +93,7 @@ impl Trust {
         }
     }
 
-    /// The files and folders that do nothing at `now`, each with the reason
+    /// Returns the files and folders that have no effect at `now`, each with the reason
     pub(crate) fn idle_files(&self, now: SystemTime) -> impl Iterator<Item = IdleFile<'_>> {
         self.files.iter().filter_map(move |(path, usage)| {
             let why = match usage {
@@ -101,10 +101,10 @@ impl Trust {
                     "is not read: keys lie in `aws/REGION.pem`, `azure/roots/*.pem`, \
                      `azure/intermediates/*.pem` and `google/jwks.json`"
                 }
-                Use::Known => "adds nothing: all that it holds is trusted already",
-                Use::NoRegion => "adds nothing: no region has a name like that",
+                Use::Known => "adds nothing: everything in it is already trusted",
+                Use::NoRegion => "adds nothing: no region has a name of this form",
                 Use::NoAuthority => "adds nothing: its certificates are not authorities",
-                Use::Until(end) if *end < now => "adds nothing: its certificates have ended",
+                Use::Until(end) if *end < now => "adds nothing: its certificates have expired",
                 Use::Until(_) => return None,
             };
             Some(IdleFile { path, why })
@@ -116,7 +116,7 @@ impl Trust {
         let count = |keys: &aws::Keys| keys.iter().map(|key| key.regions().len()).sum::<usize>();
         let before = count(&self.aws);
         self.aws.add_pem(region, &read(&path)?).map_err(malformed(&path))?;
-        if !is_region(region) {
+        if !aws::is_region_name(region) {
             self.files.push((path, Use::NoRegion));
         } else if count(&self.aws) == before {
             self.files.push((path, Use::Known));
@@ -158,7 +158,7 @@ impl Trust {
         Ok(())
     }
 
-    /// Notes what lies in `folder` beside the names that are read
+    /// Records the files in `folder` that do not have one of the names that are read
     fn find_unread(&mut self, folder: &Path, read: &[&str]) -> Result<(), TrustError> {
         for path in list(folder)? {
             let name = path.file_name().unwrap_or_default();
@@ -169,7 +169,7 @@ impl Trust {
         Ok(())
     }
 
-    /// The files of a folder, all of which must be PEM files; empty if the folder does not exist
+    /// Returns the files of a folder, which must all be PEM files; none if there is no folder
     fn pem_files(&mut self, folder: &Path) -> Result<Vec<PathBuf>, TrustError> {
         if !folder.exists() {
             return Ok(Vec::new());
@@ -185,7 +185,7 @@ impl Trust {
     }
 }
 
-/// A file of the trust folder that does nothing
+/// A file of the trust folder that has no effect; `Display` says why
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IdleFile<'a> {
     path: &'a Path,
@@ -195,20 +195,6 @@ pub(crate) struct IdleFile<'a> {
 impl fmt::Display for IdleFile<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` in the trust folder {}", self.path.display(), self.why)
-    }
-}
-
-/// Whether AWS could call a region that: `us-east-1`, `us-gov-west-1`, `eusc-de-east-1`
-pub(crate) fn is_region(name: &str) -> bool {
-    let words: Vec<_> = name.split('-').collect();
-    let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
-    match words.as_slice() {
-        [words @ .., number] if words.len() >= 2 => {
-            words.iter().all(is_word)
-                && matches!(number.len(), 1..=2)
-                && number.bytes().all(|b| b.is_ascii_digit())
-        }
-        _ => false,
     }
 }
 
@@ -225,7 +211,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, TrustError> {
     let entries = std::fs::read_dir(folder).map_err(unreadable(folder))?;
     let paths: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
     let mut paths = paths.map_err(unreadable(folder))?;
-    // In the order of their names, so that two replicas trust in the same order.
+    // Sorted by name, so that all replicas read them in the same order.
     paths.sort_unstable();
     Ok(paths)
 }
@@ -247,7 +233,7 @@ fn malformed(path: &Path) -> impl FnOnce(identity_verify::Error) -> TrustError {
 #[non_exhaustive]
 pub enum TrustError {
     /// A file does not have the keys or certificates that its name promises
-    #[error("`{}` holds nothing to trust", path.display())]
+    #[error("`{}` has nothing to trust", path.display())]
     Malformed {
         /// The file
         path: PathBuf,

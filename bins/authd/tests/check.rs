@@ -133,19 +133,19 @@ async fn what_may_be_meant_otherwise_is_a_warning() {
         (
             "UPDATE schema_migrations SET dirty = true",
             "control plane",
-            "is under way or has failed",
+            "is in progress or has failed",
         ),
         (
             "UPDATE schema_migrations SET version = 600",
             "control plane",
             "newer than July 2026 (551)",
         ),
-        ("UPDATE schema_migrations SET version = 200", "control plane", "older than all"),
-        ("DROP TABLE schema_migrations", "control plane", "not known which release"),
+        ("UPDATE schema_migrations SET version = 200", "control plane", "older than every"),
+        ("DROP TABLE schema_migrations", "control plane", "release is not known"),
         (
             "DELETE FROM authd_schema_migrations WHERE version LIKE '%1400'",
             "migrations",
-            "1 is not applied: run `authd migrate --owned-only`",
+            "1 has not been applied: run `authd migrate --owned-only`",
         ),
         (
             "UPDATE pg_index SET indisvalid = false WHERE indrelid = 'workspace_agents'::regclass
@@ -232,7 +232,7 @@ async fn no_database_is_made_by_looking_for_one() {
         std::env::temp_dir().join(format!("authd-check-{}", uuid::Uuid::new_v4()));
     let (status, table, _) = authd(&["check", "--data-dir", folder.to_str().unwrap()]).await;
     assert_eq!(status, Some(0), "{table}");
-    assert!(line(&table, "database").contains("`authd serve` makes one there"), "{table}");
+    assert!(line(&table, "database").contains("`authd serve` creates one there"), "{table}");
     assert!(!folder.exists());
 
     let (status, table, said) =

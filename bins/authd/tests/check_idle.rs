@@ -36,8 +36,8 @@ fn what_can_do_nothing_is_named() {
     let expected = [
         "`aws_allowed_accounts` has \"628783029487\" more than once",
         "`aws_allowed_accounts` has \"alice\", which is not an AWS account",
-        "`aws_allowed_regions` has \"xx-future-1\", of which no key is known",
-        "`fetch_google_keys` does nothing",
+        "`aws_allowed_regions` has \"xx-future-1\", for which no key is known",
+        "`fetch_google_keys` has no effect",
         "issuer.pem` in the trust folder is not read",
     ];
     let said = check(&[&args[..], &["--json"]].concat());

@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "identity-fetch",
             "identity-verify",
             "private-postgres",
+            "proof-repair",
             "authd-store",
         ],
     ),
@@ -74,6 +75,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("identity-fetch", &["identity-verify"]),
     ("identity-verify", &[]),
     ("private-postgres", &[]),
+    ("proof-repair", &["identity-fetch", "identity-verify"]),
     ("authd-store", &["agent-auth", "app-audit", "app-authz"]),
     ("testkit", &["private-postgres", "authd-store"]),
 ];

@@ -135,7 +135,7 @@ async fn it_starts_with_the_key_and_says_what_it_could_not_write() {
 
     database.sql("DELETE FROM dbcrypt_keys").await;
     let log = log_until(authd(&database, &SERVE, Some(&key)), &["listening"]).await;
-    assert!(log.contains("and the control plane does not encrypt"), "{log}");
+    assert!(log.contains("but the control plane does not encrypt"), "{log}");
 }
 
 /// An operator lists keys to find out what is wrong

@@ -10,14 +10,20 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 460;
 
 /// Files that are still longer, from the folder of the workspace
-const LONGER: &[&str] = &[
-    "bins/authd/src/config/mod.rs",
-    "bins/authd/src/config/settings.rs",
-    "crates/store/src/fleet/mod.rs",
-];
+const LONGER: &[&str] = &[];
 
 /// Folders of crates whose modules form no ring: those directly below the root, without tests
-const WITHOUT_RINGS: &[&str] = &["crates/agent-auth", "crates/private-postgres", "crates/testkit"];
+const WITHOUT_RINGS: &[&str] = &[
+    "bins/authd",
+    "bins/authd-demo",
+    "crates/agent-auth",
+    "crates/agent-token",
+    "crates/fleet-import",
+    "crates/identity-fetch",
+    "crates/private-postgres",
+    "crates/proof-repair",
+    "crates/testkit",
+];
 
 #[test]
 fn no_source_file_is_long() {

@@ -170,7 +170,7 @@ async fn migrate_says_what_it_did_and_takes_it_away_again() {
         .await;
     let (_, printed, _) = authd(&database, &["migrate", "--owned-only"]).await;
     assert!(printed.starts_with("moved the record of "), "{printed}");
-    assert!(printed.contains("from __diesel_schema_migrations, which is gone\n"), "{printed}");
+    assert!(printed.contains("from __diesel_schema_migrations, which was dropped\n"), "{printed}");
 
     let (status, printed, said) = authd(&database, &["migrate", "--remove-owned"]).await;
     assert_eq!(status, Some(2), "{printed}");
@@ -184,7 +184,7 @@ async fn migrate_says_what_it_did_and_takes_it_away_again() {
     let left = database.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").await;
     assert_eq!(left, ["users"]);
     let (status, printed, _) = authd(&database, &["migrate", "--remove-owned"]).await;
-    assert_eq!((status, &*printed), (Some(0), "there is nothing of authd here\n"));
+    assert_eq!((status, &*printed), (Some(0), "authd has no tables here\n"));
 
     let (status, _, said) = authd(&database, &["migrate", "--yes"]).await;
     assert_eq!(status, Some(2));

@@ -78,8 +78,8 @@ fn what_cannot_be_used_is_told_with_status_2() {
         (vec!["mars"], "mars"),
         (vec!["aws"], "--pkcs7"),
         (vec!["aws", "--document", &proof], "--signature"),
-        (vec!["aws", "--token", &proof], "`aws` takes"),
-        (vec!["google", "--signature", &proof], "`google` takes"),
+        (vec!["aws", "--token", &proof], "`aws` needs"),
+        (vec!["google", "--signature", &proof], "`google` needs"),
         (vec!["azure", "--signature", &nowhere], "nowhere"),
         (vec!["azure", "--signature", &proof, "--at", "yesterday"], "yesterday"),
         (vec!["azure", "--signature", &proof, "--policy", &policy], "aws_allowed_acounts"),
@@ -117,7 +117,7 @@ fn a_mounted_volume_may_hold_the_files_of_the_trust_folder() {
 }
 
 #[test]
-fn an_outcome_that_nobody_can_read_is_no_panic() {
+fn an_output_that_cannot_be_written_is_an_error() {
     let scratch = Scratch::new();
     let proof = scratch.write("proof", "x");
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
@@ -128,7 +128,7 @@ fn an_outcome_that_nobody_can_read_is_no_panic() {
         .unwrap();
     let told = String::from_utf8(said.stderr).unwrap();
     assert_eq!(said.status.code(), Some(1));
-    assert!(told.starts_with("authd: the answer cannot be written: "), "{told}");
+    assert!(told.starts_with("authd: the output cannot be written: "), "{told}");
 }
 
 #[test]

@@ -4,7 +4,6 @@
 
 mod common;
 
-use base64::Engine as _;
 use common::command::{Scratch, text, verify as authd};
 use identity_verify::test_util::{at, aws, azure, google};
 use serde_json::{Value, json};
@@ -97,135 +96,6 @@ impl Lab {
     }
 }
 
-fn utf16(text: &str, big: bool, mark: bool) -> Vec<u8> {
-    let mark = if mark { "\u{feff}" } else { "" };
-    let units = mark.encode_utf16().chain(text.encode_utf16());
-    units.flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
-}
-
-#[test]
-fn a_document_that_was_changed_is_told_what_makes_it_hold() {
-    let lab = Lab::new();
-    let document = lab.document.as_str();
-    let json: Value = serde_json::from_str(document).unwrap();
-    let compact = document.replace(['\n', ' '], "");
-    let sorted = serde_json::to_string_pretty(&json).unwrap();
-    let python = compact.replace("\":", "\": ").replace(",\"", ", \"");
-    let marked = [b"\xef\xbb\xbf", document.as_bytes()].concat();
-    let marked_windows =
-        [b"\xef\xbb\xbf", document.replace('\n', "\r\n").as_bytes(), b"\r\n"].concat();
-    for (what, changed, parts) in [
-        (
-            "a line break",
-            format!("{document}\n").into_bytes(),
-            &["line break at the end of the document is taken off"][..],
-        ),
-        ("two line breaks", format!("{document}\n\n").into_bytes(), &["line break at the end"]),
-        ("CRLF", document.replace('\n', "\r\n").into_bytes(), &["CRLF line ends of the document"]),
-        (
-            "CRLF at the end too",
-            format!("{}\r\n", document.replace('\n', "\r\n")).into_bytes(),
-            &["CRLF", "line break at the end"],
-        ),
-        ("a mark", marked, &["byte order mark of the document"]),
-        ("a mark and CRLF", marked_windows, &["byte order mark", "CRLF"]),
-        ("UTF-16", utf16(document, false, true), &["UTF-16", "byte order mark"][..1]),
-        ("UTF-16, big-endian", utf16(document, true, true), &["UTF-16"]),
-        ("UTF-16 without a mark", utf16(document, false, false), &["UTF-16"]),
-        ("without white space", compact.into_bytes(), &["JSON of the document"]),
-        ("as Python writes it", python.into_bytes(), &["JSON of the document"]),
-        ("sorted and indented", sorted.clone().into_bytes(), &["JSON of the document"]),
-        ("sorted, CRLF", sorted.replace('\n', "\r\n").into_bytes(), &["JSON of the document"]),
-        (
-            "a JSON string",
-            json!(document).to_string().into_bytes(),
-            &["what the JSON string around it spells"],
-        ),
-        (
-            "the body of a sign-in",
-            json!({ "document": document, "signature": lab.signature }).to_string().into_bytes(),
-            &["taken out of the JSON around it"],
-        ),
-        (
-            "base64",
-            base64::engine::general_purpose::STANDARD.encode(document).into_bytes(),
-            &["decoded from base64"],
-        ),
-        ("four blanks", sorted.replace("  ", "    ").into_bytes(), &["JSON of the document"]),
-    ] {
-        let files = [("document", &*changed), ("signature", lab.signature.as_bytes())];
-        let (status, line) = lab.verify("aws", &files);
-        assert_eq!((status, &line["outcome"]), (Some(1), &json!("reject")), "{what}: {line}");
-        let repair = line["repair"].as_str().unwrap_or_else(|| panic!("{what}: {line}"));
-        for part in parts.iter().chain(&["byte for byte"]) {
-            assert!(repair.contains(part), "{what}: {repair}");
-        }
-    }
-    // No change helps a proof that says something else.
-    let forged = document.replace("i-0123abcd", "i-0123abce");
-    let files = [("document", forged.as_bytes()), ("signature", lab.signature.as_bytes())];
-    let (status, line) = lab.verify("aws", &files);
-    assert_eq!((status, line.get("repair")), (Some(1), None), "{line}");
-}
-
-#[test]
-fn a_signature_a_message_or_a_token_that_was_changed_is_told_what_makes_it_hold() {
-    let lab = Lab::new();
-    let mark = |text: &str| [b"\xef\xbb\xbf", text.as_bytes()].concat();
-    let answer = |field: &str, text: &str| json!({ "encoding": "pkcs7", field: text }).to_string();
-    let url_safe = |text: &str| text.replace('\n', "").replace('+', "-").replace('/', "_");
-    let unpadded = |text: &str| text.replace('\n', "").trim_end_matches('=').to_owned();
-    let document = ("document", lab.document.as_bytes());
-    for (option, good, cloud) in [
-        ("signature", &lab.signature, "aws"),
-        ("pkcs7", &lab.pkcs7, "aws"),
-        ("signature", &lab.attested, "azure"),
-        ("token", &lab.token, "google"),
-    ] {
-        let field = if option == "token" { "json_web_token" } else { option };
-        let mut rows = vec![
-            ("a mark", mark(good), "byte order mark"),
-            ("UTF-16", utf16(good, false, true), "UTF-16"),
-            ("UTF-16, CRLF", utf16(&format!("{good}\r\n"), true, true), "UTF-16"),
-            ("quotes", format!("\"{good}\"").into_bytes(), "quotes around"),
-            ("the whole answer", answer(field, good).into_bytes(), "JSON around it"),
-            ("the whole answer with a mark", mark(&answer(field, good)), "JSON around it"),
-        ];
-        if cloud == "google" {
-            rows.push(("Bearer", format!("Bearer {good}").into_bytes(), "word in front"));
-            rows.push(("a line break", format!("{good}\n").into_bytes(), "line break at the end"));
-        } else {
-            let in_lines: Vec<_> = good.as_bytes().chunks(60).collect();
-            let lines = in_lines.join(&b"\n"[..]);
-            let blanks = in_lines.join(&b" "[..]);
-            let escaped = in_lines.join(&b"\\n"[..]);
-            let armor =
-                [b"-----BEGIN PKCS7-----\n", &lines[..], b"\n-----END PKCS7-----\n"].concat();
-            rows.push(("blanks", blanks, "blanks in"));
-            rows.push(("a tab at the end", format!("{good}\t").into_bytes(), "blanks in"));
-            rows.push(("\\n", escaped, "\\n in"));
-            if option != "pkcs7" {
-                rows.push(("PEM lines", armor, "PEM lines around"));
-            }
-            for (what, changed) in [("URL-safe", url_safe(good)), ("no padding", unpadded(good))] {
-                if changed != good.replace('\n', "") {
-                    rows.push((what, changed.into_bytes(), "standard base64"));
-                }
-            }
-        }
-        for (what, changed, part) in rows {
-            let mut files = vec![(option, &*changed)];
-            if (cloud, option) == ("aws", "signature") {
-                files.push(document);
-            }
-            let (status, line) = lab.verify(cloud, &files);
-            assert_eq!(status, Some(1), "{cloud} {option}, {what}: {line}");
-            let repair = line["repair"].as_str().unwrap_or_default();
-            assert!(repair.contains(part), "{cloud} {option}, {what}: {line}");
-        }
-    }
-}
-
 #[test]
 fn pem_lines_around_a_message_of_aws_are_left_out() {
     let lab = Lab::new();
@@ -241,22 +111,32 @@ fn pem_lines_around_a_message_of_aws_are_left_out() {
 }
 
 #[test]
-fn one_kind_of_signature_in_place_of_the_other_is_told() {
+fn a_change_that_makes_the_proof_valid_is_named() {
     let lab = Lab::new();
-    let document = ("document", lab.document.as_bytes());
-    for (files, part) in [
-        (vec![document, ("signature", lab.pkcs7.as_bytes())], "is a PKCS#7 message"),
-        (vec![document, ("pkcs7", lab.signature.as_bytes())], "is a signature as `/signature`"),
-        (vec![("pkcs7", lab.signature.as_bytes())], "holds a bare signature as `/signature`"),
-        (
-            vec![("pkcs7", lab.pkcs7.as_bytes()), ("document", b"{}")],
-            "left out or is the signed one",
-        ),
-    ] {
-        let (status, line) = lab.verify("aws", &files);
-        assert_eq!(status, Some(1), "{line}");
-        assert!(line["repair"].as_str().unwrap_or_default().contains(part), "{part}: {line}");
-    }
+    let policy = lab.write("policy.json", r#"{"aws_allowed_regions": ["us-east-1"]}"#);
+    let document = lab.write("document", format!("{}\n", lab.document));
+    let signature = lab.write("signature", &lab.signature);
+    let proof = ["aws", "--document", &document, "--signature", &signature];
+    let proof = [&proof[..], &["--trust-dir", &lab.trust]].concat();
+    let repair = |more: &[&str]| {
+        let said = authd(&[&proof[..], more].concat());
+        let line: Value = serde_json::from_slice(&said.stdout).unwrap();
+        assert_eq!((said.status.code(), &line["outcome"]), (Some(1), &json!("reject")), "{line}");
+        line["repair"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        repair(&[]),
+        "the proof is valid once the line break at the end of the document is removed; it has to \
+         be sent as it was served, byte for byte"
+    );
+    assert!(
+        repair(&["--policy", &policy]).ends_with("(and is then rejected: region is not allowed)")
+    );
+}
+
+#[test]
+fn a_message_that_is_given_as_a_signature_is_recognized() {
+    let lab = Lab::new();
     let file = lab.write("message", &lab.pkcs7);
     let said = authd(&["aws", "--signature", &file]);
     assert_eq!(said.status.code(), Some(2));
@@ -264,29 +144,7 @@ fn one_kind_of_signature_in_place_of_the_other_is_told() {
 }
 
 #[test]
-fn a_change_that_leads_to_another_refusal_says_so() {
-    let lab = Lab::new();
-    let policy = lab.write("policy.json", r#"{"aws_allowed_regions": ["us-east-1"]}"#);
-    let document = lab.write("document", format!("{}\n", lab.document));
-    let signature = lab.write("signature", &lab.signature);
-    let said = authd(&[
-        "aws",
-        "--document",
-        &document,
-        "--signature",
-        &signature,
-        "--trust-dir",
-        &lab.trust,
-        "--policy",
-        &policy,
-    ]);
-    let line: Value = serde_json::from_slice(&said.stdout).unwrap();
-    let repair = line["repair"].as_str().unwrap();
-    assert!(repair.contains("line break") && repair.contains("region is not allowed"), "{repair}");
-}
-
-#[test]
-fn all_three_files_of_aws_are_one_proof() {
+fn the_files_of_each_cloud_are_one_proof() {
     let lab = Lab::new();
     let good = |option: &'static str| match option {
         "document" => (option, lab.document.as_bytes()),
@@ -295,6 +153,10 @@ fn all_three_files_of_aws_are_one_proof() {
     };
     let all = ["document", "signature", "pkcs7"].map(good);
     assert_eq!(lab.verify("aws", &all).0, Some(0));
+    for option in ["signature", "pkcs7"] {
+        assert_eq!(lab.verify("azure", &[(option, lab.attested.as_bytes())]).0, Some(0));
+    }
+    assert_eq!(lab.verify("google", &[("token", lab.token.as_bytes())]).0, Some(0));
 }
 
 #[test]
@@ -316,11 +178,11 @@ fn files_of_the_trust_folder_that_do_nothing_are_named() {
         ("azure/intermediate/issuer.pem", issuer.clone(), "is not read"),
         ("azure/intermediates/.issuer.pem.swp", b"x".to_vec(), "is not read"),
         ("google/keys.json", b"{}".to_vec(), "is not read"),
-        ("aws/govcloud.pem", lab_key(), "no region has a name like that"),
-        ("azure/intermediates/again.pem", issuer, "is trusted already"),
+        ("aws/govcloud.pem", lab_key(), "no region has a name of this form"),
+        ("azure/intermediates/again.pem", issuer, "is already trusted"),
         ("azure/intermediates/leaf.pem", leaf.into_bytes(), "are not authorities"),
-        ("azure/intermediates/ended.pem", ended.as_authority().pem().into_bytes(), "have ended"),
-        ("azure/roots/ended.pem", ended.as_authority().pem().into_bytes(), "have ended"),
+        ("azure/intermediates/ended.pem", ended.as_authority().pem().into_bytes(), "have expired"),
+        ("azure/roots/ended.pem", ended.as_authority().pem().into_bytes(), "have expired"),
     ] {
         let path = lab.scratch.0.join("trust").join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -9,7 +9,6 @@ use store::fleet::{
 use uuid::Uuid;
 
 use super::object::read_from_objects;
-use crate::malformed::{Malformed, from_toml, key};
 
 /// A deployment as a person or a control plane writes it down
 ///
@@ -249,12 +248,12 @@ impl Document {
     ///
     /// [`DocumentError`], with the path of the first thing that is wrong.
     pub fn parse(text: &str) -> Result<Self, DocumentError> {
-        // Some editors begin every text with a mark of the byte order.
+        // Some editors put a byte order mark at the start of a file.
         let text = text.trim_start_matches('\u{feff}');
-        if text.trim_start().starts_with('{') {
-            return Self::from_json(text);
+        match text.trim_start().starts_with('{') {
+            true => Self::from_json(text),
+            false => Self::from_toml(text),
         }
-        from_toml(text).map_err(|Malformed { key, reason }| DocumentError { path: key, reason })
     }
 
     /// Reads a document that is JSON
@@ -265,9 +264,32 @@ impl Document {
     pub fn from_json(text: &str) -> Result<Self, DocumentError> {
         let json = &mut serde_json::Deserializer::from_str(text);
         let document = serde_path_to_error::deserialize(&mut *json)
-            .map_err(|error| DocumentError::new(key(error.path()), error.into_inner()))?;
+            .map_err(|error| DocumentError::new(written(error.path()), error.into_inner()))?;
         json.end().map_err(|error| DocumentError::new("", error))?;
         Ok(document)
+    }
+
+    fn from_toml(text: &str) -> Result<Self, DocumentError> {
+        // The error's own text quotes a line of the document.
+        let at_line = |error: &toml::de::Error| match error.span() {
+            Some(span) => {
+                let line = 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count();
+                format!("line {line}: {}", error.message())
+            }
+            None => error.message().to_owned(),
+        };
+        let toml = toml::Deserializer::parse(text)
+            .map_err(|error| DocumentError::new("", at_line(&error)))?;
+        serde_path_to_error::deserialize(toml)
+            .map_err(|error| DocumentError::new(written(error.path()), at_line(error.inner())))
+    }
+}
+
+/// The path in text form; empty if it is the document as a whole, or not known
+fn written(path: &serde_path_to_error::Path) -> String {
+    match path.to_string() {
+        path if matches!(&*path, "." | "?") => String::new(),
+        path => path,
     }
 }
 

@@ -15,11 +15,12 @@ mod router;
 mod routes;
 mod service;
 
-pub use apps::{AppsConfig, AuditFail, CookieConfig, KeysError, SameSite, Signing};
+pub use apps::{
+    AppsConfig, AuditFail, CookieConfig, KeysError, ParseValueError, SameSite, Signing,
+};
 pub use error::chain as error_chain;
 pub use identity_fetch::Clock;
 pub use limits::Limits;
 pub use proxies::{Network, ParseNetworkError, TrustedProxies};
-pub use random::with_random;
 pub use router::routes;
 pub use service::{Peer, Service};

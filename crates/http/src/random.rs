@@ -6,7 +6,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 /// # Errors
 ///
 /// If the system had none: what was made is then dropped, as it might be guessed.
-pub fn with_random<T>(make: impl FnOnce(&mut dyn FnMut(&mut [u8])) -> T) -> Result<T, Unspecified> {
+pub(crate) fn with_random<T>(
+    make: impl FnOnce(&mut dyn FnMut(&mut [u8])) -> T,
+) -> Result<T, Unspecified> {
     let system = SystemRandom::new();
     let mut filled = Ok(());
     let made = make(&mut |bytes| {

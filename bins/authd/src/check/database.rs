@@ -4,36 +4,35 @@ use app_audit::{AuditLog, Filter, Page};
 use app_authz::Directory;
 use app_authz::app::{AccessMethod, UncheckedRequest};
 use app_authz::proxy::Proxies;
+use authd_http::Signing;
 use store::inspection::{
     Asked, Encryption, Index, Inspection, Keys, Lack, Part, Server, Tables, Task,
 };
 use store::{Error, Generation, Owner, PgStore, Pooling};
 use uuid::Uuid;
 
-use super::{Finding, releases};
+use super::finding::Finding;
+use super::releases;
 use crate::clock::system_clock;
 use crate::config::Config;
-use authd_http::Signing;
 
-/// Looks at a database, for a server with this configuration
-///
-/// Nothing is changed.
+/// Checks the database of a server with this configuration, and changes nothing
 ///
 /// # Errors
 ///
 /// If the database cannot be reached.
-pub(crate) async fn look(
+pub(crate) async fn of_database(
     store: &PgStore,
     config: &Config,
 ) -> Result<(Vec<Finding>, Inspection), Error> {
     let inspection = store.inspect(&asked(config), &*system_clock()).await?;
     let mut findings = findings(&inspection, config);
     if inspection.tasks.iter().all(|task| task.lacks.is_empty()) {
-        match ask(store, config.apps.is_some()).await {
-            // A table may have been changed meanwhile, and the next visitor tells.
+        match try_queries(store, config.apps.is_some()).await {
+            // A table has just changed; the next request would report that too.
             Ok(()) | Err(Error::Tables(_)) => {}
             Err(Error::Query { reason }) => {
-                let text = format!("the database refuses one: {reason}");
+                let text = format!("the database refused one: {reason}");
                 findings.push(Finding::error("statements", text).stops());
             }
             Err(error) => return Err(error),
@@ -42,8 +41,8 @@ pub(crate) async fn look(
     Ok((findings, inspection))
 }
 
-/// Asks each question that changes nothing: only that shows for certain that it can be answered
-async fn ask(store: &PgStore, apps: bool) -> Result<(), Error> {
+/// Runs each query that changes nothing, because only that proves that it works
+async fn try_queries(store: &PgStore, apps: bool) -> Result<(), Error> {
     store.check_candidates().await?;
     if !apps {
         return Ok(());
@@ -85,7 +84,7 @@ pub(crate) fn asked(config: &Config) -> Asked {
     Asked::with(of_apps.map(|(part, _)| part))
 }
 
-/// What an inspection found, for a server with this configuration
+/// The findings of an inspection, for a server with this configuration
 fn findings(inspection: &Inspection, config: &Config) -> Vec<Finding> {
     let Inspection { server, tables, tasks, sign_in_index, keys, encryption, .. } = inspection;
     let mut findings = of_server(server, config.apps.is_some());
@@ -101,8 +100,8 @@ fn findings(inspection: &Inspection, config: &Config) -> Vec<Finding> {
     {
         findings.push(Finding::warning(
             "app_token_signing",
-            "the control plane and its proxies take no tokens under `eddsa`; use `hs512` unless only \
-             your own proxies verify them",
+            "the control plane and its proxies do not accept tokens signed with `eddsa`; use `hs512` \
+             unless only your own proxies verify them",
         ));
     }
     findings
@@ -120,20 +119,21 @@ fn of_server(server: &Server, apps: bool) -> Vec<Finding> {
             false => "`default_transaction_read_only` is on for this role: turn it off",
         };
         findings.push(if apps {
-            Finding::error("writes", format!("the database takes none, as {why}")).stops()
+            Finding::error("writes", format!("the database does not accept any, because {why}"))
+                .stops()
         } else {
             Finding::ok(
                 "writes",
-                format!("the database takes none, and sign-in needs none ({why})"),
+                format!("the database does not accept any, and sign-in does not need any ({why})"),
             )
         });
     }
     let (ahead, precision) = (server.clock_ahead, server.clock_precision.as_secs_f64());
     let text = format!(
-        "the database's is {ahead:+.1} s from this machine's, give or take {precision:.1} s"
+        "the database's differs from this machine's by {ahead:+.1} s, measured to {precision:.1} s"
     );
     findings.push(if ahead.abs() - precision > CLOCK_DIFFERENCE {
-        let advice = "sessions and keys end too early or too late; have both machines keep time";
+        let advice = "sessions and keys expire too early or too late; synchronize both clocks";
         Finding::warning("clock", format!("{text}: {advice}"))
     } else {
         Finding::ok("clock", text)
@@ -142,9 +142,9 @@ fn of_server(server: &Server, apps: bool) -> Vec<Finding> {
         Pooling::None => {}
         Pooling::Transaction => findings.push(Finding::ok(
             "pooler",
-            "it hands connections on after each transaction, and keeps prepared statements apart",
+            "it reassigns connections after each transaction, and keeps prepared statements apart",
         )),
-        _ => findings.push(Finding::ok("pooler", "it gives each connection to one client")),
+        _ => findings.push(Finding::ok("pooler", "it assigns each connection to one client")),
     }
     for setting in &server.settings {
         let Some(wanted) = setting.wanted.as_ref().filter(|wanted| **wanted != setting.value)
@@ -155,8 +155,8 @@ fn of_server(server: &Server, apps: bool) -> Vec<Finding> {
         findings.push(Finding::warning(
             format!("setting {name}"),
             format!(
-                "it is `{value}`, as a pooler keeps authd's settings from the database; let its role \
-                 have it: ALTER ROLE … SET {name} = '{wanted}'"
+                "it is `{value}`, because a pooler does not pass on authd's settings; set it for \
+                 the role: ALTER ROLE … SET {name} = '{wanted}'"
             ),
         ));
     }
@@ -173,20 +173,20 @@ fn of_server(server: &Server, apps: bool) -> Vec<Finding> {
     findings
 }
 
-/// Whose tables these are, and of which release
+/// The owner of the tables, and their release
 fn of_release(tables: &Tables) -> Finding {
     const SUBJECT: &str = "control plane";
     let generation = tables.generation;
     let text = match (tables.owner, tables.migration) {
-        (Owner::Authd, _) => return Finding::ok(SUBJECT, "none: the tables are authd's own"),
+        (Owner::Authd, _) => return Finding::ok(SUBJECT, "none: the tables belong to authd"),
         (Owner::ControlPlane, None) => {
-            format!("tables as since {generation}; it is not known which release they are of")
+            format!("tables as since {generation}; their release is not known")
         }
         (Owner::ControlPlane, Some(migration)) => {
             let text =
                 format!("{}; tables as since {generation}", releases::describe(migration.number));
             if migration.is_dirty {
-                let advice = "its upgrade is under way or has failed: see its own log";
+                let advice = "its upgrade is in progress or has failed: see its own log";
                 return Finding::warning(SUBJECT, format!("{text}; {advice}"));
             }
             if releases::is_too_old(migration.number) {
@@ -203,8 +203,8 @@ fn of_tables(tables: &Tables, server: &Server) -> Vec<Finding> {
     if let Some(pending) = tables.pending.filter(|pending| *pending > 0) {
         let command = migrate(tables.owner);
         let text = match pending {
-            1 => format!("1 is not applied: run {command}"),
-            _ => format!("{pending} are not applied: run {command}"),
+            1 => format!("1 has not been applied: run {command}"),
+            _ => format!("{pending} have not been applied: run {command}"),
         };
         findings.push(Finding::warning("migrations", text));
     }
@@ -219,7 +219,7 @@ fn of_tables(tables: &Tables, server: &Server) -> Vec<Finding> {
     findings
 }
 
-/// Whether a task can be done, and if not, what to do
+/// Whether a task is possible, and what to do if it is not
 fn of_task(task: &Task, tables: &Tables, server: &Server) -> Finding {
     if task.lacks.is_empty() {
         return Finding::ok(task.name, "nothing is missing");
@@ -234,7 +234,7 @@ fn of_task(task: &Task, tables: &Tables, server: &Server) -> Finding {
         let own = task.lacks.iter().any(Lack::is_of_own_table);
         (where_columns_are(task, tables, own), own)
     } else {
-        (format!("grant that to `{}`: `authd grants` prints the statements", server.user), true)
+        (format!("grant it to `{}`: `authd grants` prints the statements", server.user), true)
     };
     let finding = Finding::error(task.name, format!("missing: {lacks}; {advice}"));
     if stops { finding.stops() } else { finding }
@@ -253,7 +253,7 @@ fn where_tables_are(task: &Task, tables: &Tables, server: &Server) -> String {
     match elsewhere {
         Some(there) if !there.is_usable => format!(
             "`{}` is in the schema `{}`, which `{}` may not use: `authd grants` prints the statement \
-             that lets it",
+             that allows it",
             there.table, there.schema, server.user
         ),
         Some(there) => format!(
@@ -267,8 +267,8 @@ fn where_tables_are(task: &Task, tables: &Tables, server: &Server) -> String {
             format!("run {}", migrate(tables.owner))
         }
         None => format!(
-            "no schema of the database `{}` has it: is this the control plane's database? Standing \
-             alone, run `authd migrate`",
+            "no schema of the database `{}` has it: is this the control plane's database? Without a \
+             control plane, run `authd migrate`",
             server.database
         ),
     }
@@ -287,8 +287,8 @@ fn where_columns_are(task: &Task, tables: &Tables, own: bool) -> String {
         );
     }
     format!(
-        "the tables are otherwise those of {generation}. An upgrade of the control plane may be under \
-         way; if not, they are of no release that authd knows, and a newer authd may know them"
+        "the tables are otherwise those of {generation}. An upgrade of the control plane may be in \
+         progress; if not, they belong to a release that only a newer authd may know"
     )
 }
 
@@ -297,20 +297,20 @@ fn of_keys(keys: &Keys, rotation: bool) -> Finding {
     match (keys.readable, &keys.problem) {
         (0, Some(problem)) => Finding::error(name, format!("none can be read: {problem}")).stops(),
         (readable, Some(problem)) => {
-            let text = format!("{readable} can be read, and others are passed over: {problem}");
+            let text = format!("{readable} can be read, and others are skipped: {problem}");
             Finding::warning(name, text)
         }
         (0, None) if !rotation => Finding::error(
             name,
-            "there are none, and `key_rotation` is off; leave it on unless the control plane makes \
-             keys",
+            "there are none, and `key_rotation` is off; leave it on unless the control plane \
+             creates keys",
         ),
-        (0, None) => Finding::ok(name, "there are none yet; `authd serve` makes them"),
+        (0, None) => Finding::ok(name, "there are none yet; `authd serve` creates them"),
         (readable, None) => Finding::ok(name, format!("{readable} can be read")),
     }
 }
 
-/// Keys that are stored may be readable all the same, and the next one could not be made
+/// Whether the next key can be encrypted; the stored ones are checked by [`of_keys`]
 fn of_encryption(encryption: &Encryption) -> Vec<Finding> {
     const SUBJECT: &str = "encryption";
     let Encryption { active, has_keys, .. } = encryption;
@@ -318,7 +318,7 @@ fn of_encryption(encryption: &Encryption) -> Vec<Finding> {
         return match has_keys {
             true => vec![Finding::warning(
                 SUBJECT,
-                "--external-token-encryption-keys is set, and the control plane does not encrypt",
+                "--external-token-encryption-keys is set, but the control plane does not encrypt",
             )],
             false => Vec::new(),
         };
@@ -328,8 +328,8 @@ fn of_encryption(encryption: &Encryption) -> Vec<Finding> {
             SUBJECT,
             format!(
                 "the control plane encrypts with a key that is not among \
-                 --external-token-encryption-keys, its digest is `{}`; add it, or no successor can \
-                 be made for the keys of app access",
+                 --external-token-encryption-keys, with the digest `{}`; add it, or the keys of app \
+                 access cannot be replaced",
                 key.digest
             ),
         )
@@ -337,7 +337,7 @@ fn of_encryption(encryption: &Encryption) -> Vec<Finding> {
     let unknown: Vec<Finding> = unknown.collect();
     match unknown.is_empty() {
         true => {
-            vec![Finding::ok(SUBJECT, "the control plane encrypts, with keys that are at hand")]
+            vec![Finding::ok(SUBJECT, "the control plane encrypts, and its keys are known")]
         }
         false => unknown,
     }
@@ -350,15 +350,15 @@ fn of_index(index: &Index) -> Finding {
         Index::Invalid { name } => Finding::warning(
             SUBJECT,
             format!(
-                "`{name}` is not used, as building it has failed or goes on; if no one builds it now: \
-                 REINDEX INDEX CONCURRENTLY {name}"
+                "`{name}` is not used, because building it has failed or is in progress; if it has \
+                 failed: REINDEX INDEX CONCURRENTLY {name}"
             ),
         ),
         Index::Missing { agents, create } => Finding::warning(
             SUBJECT,
-            format!("missing, so that each sign-in reads all agents, {agents} of them: {create}"),
+            format!("missing, so that each sign-in reads all {agents} agents: {create}"),
         ),
-        _ => Finding::warning(SUBJECT, "not known"),
+        _ => Finding::warning(SUBJECT, "unknown"),
     }
 }
 
@@ -369,7 +369,7 @@ fn migrate(owner: Owner) -> &'static str {
     }
 }
 
-/// Names as `a`, `b` and `c`
+/// Joins names as `a`, `b` and `c`
 fn list(names: &[String]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match quoted.split_last() {
@@ -379,5 +379,5 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// As much as tokens are forgiven, in seconds
+/// In seconds, as much as is tolerated in tokens
 const CLOCK_DIFFERENCE: f64 = 5.0;

@@ -19,7 +19,7 @@ pub(crate) const TESTED: [(&str, i64); 15] = [
     ("July 2026", 551),
 ];
 
-/// A number of a migration, in words
+/// Describes a migration by the releases around it
 pub(super) fn describe(migration: i64) -> String {
     let exact: Vec<&str> =
         TESTED.iter().filter(|(_, last)| *last == migration).map(|(name, _)| *name).collect();
@@ -34,15 +34,15 @@ pub(super) fn describe(migration: i64) -> String {
         }
         (Some((newest, last)), None) => {
             format!(
-                "migration {migration}, newer than {newest} ({last}), the newest that was tested: \
-                 used as long as the columns are there"
+                "migration {migration}, newer than {newest} ({last}), the newest tested release: \
+                 it works as long as the columns are there"
             )
         }
-        (None, _) => format!("migration {migration}, older than all that was tested"),
+        (None, _) => format!("migration {migration}, older than every tested release"),
     }
 }
 
-/// Whether it is older than all releases that are tested
+/// Whether a migration is older than every tested release
 pub(super) fn is_too_old(migration: i64) -> bool {
     TESTED.first().is_some_and(|(_, oldest)| migration < *oldest)
 }
@@ -52,12 +52,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_migration_is_told_by_the_releases_around_it() {
+    fn a_migration_is_described_by_the_releases_around_it() {
         for (migration, expected) in [
             (401, "v2.29 (migration 401), tested"),
             (412, "v2.30 or v2.31 (migration 412), tested"),
             (331, "migration 331, after v2.22 and before v2.24"),
-            (100, "migration 100, older than all"),
+            (100, "migration 100, older than every"),
             (600, "migration 600, newer than July 2026 (551)"),
         ] {
             let text = describe(migration);

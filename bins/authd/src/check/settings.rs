@@ -1,13 +1,13 @@
 use std::net::IpAddr;
 
 use app_authz::address::Scheme;
-
-use super::Finding;
-use crate::config::Config;
 use authd_http::{AppsConfig, SameSite};
 
-/// What is wrong with settings that are each good on their own
-pub(crate) fn findings(config: &Config) -> Vec<Finding> {
+use super::finding::Finding;
+use crate::config::Config;
+
+/// What is wrong with the combination of settings that are each valid
+pub(crate) fn of_settings(config: &Config) -> Vec<Finding> {
     let of_apps = config.apps.iter().flat_map(|apps| {
         RULES.iter().filter_map(move |(setting, rule)| {
             rule(apps, config).map(|found| match found {
@@ -20,7 +20,7 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     if found.is_empty() {
         let text = match &config.apps {
             Some(apps) => format!("app access is on, at {}", apps.access_url),
-            None => "agents sign in; app access is off without --access-url".to_owned(),
+            None => "agents can sign in; app access is off without --access-url".to_owned(),
         };
         return vec![Finding::ok("settings", text)];
     }
@@ -29,31 +29,31 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
 
 /// What a rule found
 enum Found {
-    /// This can never work
+    /// It can never work
     Never(String),
-    /// This may not be what was meant
+    /// It may not be what the operator meant
     Perhaps(String),
 }
 
 type Rule = fn(&AppsConfig, &Config) -> Option<Found>;
 
-/// Settings that do not go together, each under the setting to change
+/// The combinations that do not work together, each under the setting to change
 ///
-/// A value that no deployment can use is refused where the settings are read, and has no rule here.
+/// A value that is never usable is refused when the settings are read, and has no rule here.
 const RULES: &[(&str, Rule)] = &[
     ("secure_auth_cookie", |apps, _| {
         let url = &apps.access_url;
         match (url.scheme(), apps.cookies.secure) {
             (Scheme::Http, true) if is_loopback(url.host()) => Some(Found::Perhaps(format!(
-                "some browsers keep no Secure cookie of {url}; serve the dashboard over https, or \
+                "some browsers drop Secure cookies of {url}; serve the dashboard over https, or \
                  leave this out"
             ))),
             (Scheme::Http, true) => Some(Found::Never(format!(
-                "browsers drop Secure cookies of {url}, so signing in is impossible; serve the \
+                "browsers drop Secure cookies of {url}, so that users cannot sign in; serve the \
                  dashboard over https, or leave this out"
             ))),
             (Scheme::Https, false) => Some(Found::Perhaps(
-                "cookies are sent without TLS too; turn this on where the dashboard is served over \
+                "cookies are also sent without TLS; turn this on if the dashboard is served over \
                  https"
                     .to_owned(),
             )),
@@ -63,7 +63,7 @@ const RULES: &[(&str, Rule)] = &[
     ("access_url", |apps, _| {
         let url = &apps.access_url;
         (url.scheme() == Scheme::Http && !is_loopback(url.host())).then(|| {
-            Found::Perhaps(format!("sessions travel to {url} unprotected; serve it over https"))
+            Found::Perhaps(format!("sessions are sent to {url} without TLS; serve it over https"))
         })
     }),
     ("wildcard_access_url", |apps, _| {
@@ -71,13 +71,14 @@ const RULES: &[(&str, Rule)] = &[
         let domain = pattern.domain();
         if ends_in_number(domain) {
             return Some(Found::Never(format!(
-                "browsers take the hosts of {pattern} for IP addresses and open none of them; use a \
+                "browsers read the hosts of {pattern} as IP addresses and cannot open them; use a \
                  domain name"
             )));
         }
         if !domain.contains('.') {
             return Some(Found::Never(format!(
-                "browsers drop cookies for all of `{domain}`, so no app of {pattern} can be opened; use a domain of two labels or more, such as `*.apps.{domain}`"
+                "browsers drop cookies for all of `{domain}`, so that no app of {pattern} can be \
+                 opened; use a domain of two labels or more, such as `*.apps.{domain}`"
             )));
         }
         let dashboard = apps.access_url.host();
@@ -94,8 +95,8 @@ const RULES: &[(&str, Rule)] = &[
         }
         if apps.app_hosts.is_none() {
             return Some(Found::Perhaps(
-                "without `wildcard_access_url` beside it no app can be opened here, only terminals \
-                 and the apps of registered proxies"
+                "without `wildcard_access_url` no app can be opened here, only terminals and the \
+                 apps of registered proxies"
                     .to_owned(),
             ));
         }
@@ -103,7 +104,7 @@ const RULES: &[(&str, Rule)] = &[
         (rules.allow_path_app_sharing || rules.allow_path_app_site_owner_access).then(|| {
             Found::Perhaps(
                 "with it, `dangerous_allow_path_app_sharing` and \
-                 `dangerous_allow_path_app_site_owner_access` change nothing"
+                 `dangerous_allow_path_app_site_owner_access` have no effect"
                     .to_owned(),
             )
         })
@@ -111,7 +112,7 @@ const RULES: &[(&str, Rule)] = &[
     ("partitioned_auth_cookie", |apps, _| {
         (apps.cookies.partitioned && apps.cookies.same_site != SameSite::None).then(|| {
             Found::Perhaps(
-                "it is for apps that other sites embed, whose cookies are sent only with \
+                "it is for apps that other sites embed, and their cookies are only sent with \
                  `samesite_auth_cookie = \"none\"`"
                     .to_owned(),
             )
@@ -121,21 +122,22 @@ const RULES: &[(&str, Rule)] = &[
         let origins = &apps.trusted.origins;
         if origins.is_empty() {
             return Some(Found::Perhaps(
-                "no proxy is trusted, so none can ask; name the networks of your proxies"
+                "no proxy is trusted, so that none can ask about a visit; name the networks of \
+                 your proxies"
                     .to_owned(),
             ));
         }
         if origins.iter().any(|network| network.is_everything()) {
             return Some(Found::Perhaps(
-                "every client is believed about its address and host; name the networks of your \
-                 proxies alone"
+                "the headers of every client about its address and host are trusted; name only \
+                 the networks of your proxies"
                     .to_owned(),
             ));
         }
         let listens_here = config.listen.ip().is_loopback();
         (listens_here && !origins.iter().any(|network| network.has_loopback())).then(|| {
             Found::Perhaps(format!(
-                "no trusted proxy can reach {}, which is on this machine alone; change `listen`, or \
+                "no trusted proxy can reach {}, which only this machine can; change `listen`, or \
                  trust `127.0.0.1`",
                 config.listen
             ))
@@ -149,7 +151,7 @@ const RULES: &[(&str, Rule)] = &[
     ("audit_close_rows", |apps, _| {
         (apps.audit_close_rows && apps.audit_session_timeout.is_zero()).then(|| {
             Found::Perhaps(
-                "no end is written where each visit is recorded; set \
+                "sessions have no end while every visit is recorded; set \
                  `audit_session_timeout_seconds` above 0, or leave this out"
                     .to_owned(),
             )
@@ -159,14 +161,14 @@ const RULES: &[(&str, Rule)] = &[
         config.into_control_plane.then(|| {
             Found::Perhaps(
                 "an import over HTTP may change users, roles and workspaces of a control plane, \
-                 which hears nothing of it"
+                 which is not notified"
                     .to_owned(),
             )
         })
     }),
 ];
 
-/// Whether browsers take the host for this machine, whatever a resolver says
+/// Whether browsers resolve the host to this machine without asking a resolver
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
@@ -174,7 +176,7 @@ fn is_loopback(host: &str) -> bool {
         || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Whether the last label is a number, which makes all of the name an address
+/// Whether the last label is a number, so that browsers parse the name as an address
 /// (WHATWG URL, section 3.5)
 fn ends_in_number(domain: &str) -> bool {
     let last = domain.rsplit('.').next().unwrap_or_default();
@@ -189,17 +191,17 @@ fn is_at_or_below(domain: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::State;
+    use super::super::finding::State;
     use super::*;
 
-    /// The states of what is found with these lines of a configuration file, by setting
+    /// The settings that are named for a configuration file with these lines, and the states
     fn found(toml: &str) -> Vec<(String, State)> {
         let config = Config::from_toml(toml).unwrap();
-        findings(&config).into_iter().map(|finding| (finding.subject, finding.state)).collect()
+        of_settings(&config).into_iter().map(|finding| (finding.subject, finding.state)).collect()
     }
 
     #[test]
-    fn settings_that_do_not_go_together_are_named() {
+    fn settings_that_do_not_work_together_are_named() {
         const HTTPS: &str = "access_url = \"https://coder.example.com\"\n\
                              secure_auth_cookie = true\n\
                              proxy_trusted_origins = [\"127.0.0.1\"]\n";
@@ -265,17 +267,17 @@ mod tests {
     }
 
     #[test]
-    fn proxies_that_cannot_ask_are_told() {
+    fn proxies_that_cannot_ask_are_named() {
         const URL: &str = "access_url = \"https://a.example.com\"\nsecure_auth_cookie = true\n";
         let text = |lines: &str| {
             let config = Config::from_toml(&format!("{URL}{lines}")).unwrap();
-            findings(&config).iter().map(Finding::line).collect::<Vec<_>>().join("\n")
+            of_settings(&config).iter().map(Finding::line).collect::<Vec<_>>().join("\n")
         };
         for (lines, expected) in [
             ("", "no proxy is trusted"),
             ("proxy_trusted_headers = [\"x-real-ip\"]", "are ignored without"),
-            ("proxy_trusted_origins = [\"0.0.0.0/0\"]", "every client is believed"),
-            ("proxy_trusted_origins = [\"::/0\"]", "every client is believed"),
+            ("proxy_trusted_origins = [\"0.0.0.0/0\"]", "every client about"),
+            ("proxy_trusted_origins = [\"::/0\"]", "every client about"),
             ("proxy_trusted_origins = [\"10.0.0.0/8\"]", "no trusted proxy can reach"),
         ] {
             assert!(text(lines).contains(expected), "{lines}: {}", text(lines));

@@ -1,12 +1,14 @@
 use std::time::SystemTime;
 
-use super::Finding;
+use identity_fetch::{Expiry, WARNING_DAYS};
+use identity_verify::aws;
+
+use super::finding::Finding;
 use crate::config::IdentityConfig;
 use crate::trust::Trust;
-use identity_fetch::{Expiry, WARNING_DAYS};
 
-/// What of the trust ends soon or is missing
-pub(crate) fn findings(trust: &Trust, config: &IdentityConfig, now: SystemTime) -> Vec<Finding> {
+/// What of the trust expires soon, is missing, or has no effect
+pub(crate) fn of_trust(trust: &Trust, config: &IdentityConfig, now: SystemTime) -> Vec<Finding> {
     let identity = trust.clone().into_identity(&config.policy);
     let mut findings = Vec::new();
     let (mut lasting, mut next) = (0_usize, i64::MAX);
@@ -18,36 +20,58 @@ pub(crate) fn findings(trust: &Trust, config: &IdentityConfig, now: SystemTime) 
             findings.push(Finding::warning(
                 "trust",
                 format!(
-                    "a trusted certificate ends soon: `{}` ({cloud}, {}) in {days_left} days; put \
-                     its successor into the trust folder, or upgrade authd",
+                    "a trusted certificate expires soon: `{}` ({cloud}, {}) in {days_left} days; \
+                     put its successor into the trust folder, or upgrade authd",
                     certificate.name(),
                     certificate.fingerprint()
                 ),
             ));
         }
     }
-    findings.extend(missing(trust, config));
-    findings.extend(idle(trust, config, now));
+    findings.extend(missing_keys(trust, config));
+    findings.extend(without_effect(trust, config, now));
     if findings.is_empty() {
         let keys = trust.aws.iter().len();
         let text = format!(
-            "{keys} keys of AWS, {lasting} certificates of Azure, the first of which ends in {next} \
-             days"
+            "{keys} keys of AWS, {lasting} certificates of Azure, the first of which expires in \
+             {next} days"
         );
         findings.push(Finding::ok("trust", text));
     }
     findings
 }
 
-/// Settings and files of the trust folder that can do nothing
-pub(crate) fn idle(trust: &Trust, config: &IdentityConfig, now: SystemTime) -> Vec<Finding> {
-    let settings = config.idle_beside(trust).map(|idle| idle.to_string());
-    let files = trust.idle_files(now).map(|idle| idle.to_string());
-    settings.chain(files).map(|idle| Finding::warning("trust", idle)).collect()
+/// The identity settings and files of the trust folder that have no effect, or reject every machine
+pub(crate) fn without_effect(
+    trust: &Trust,
+    config: &IdentityConfig,
+    now: SystemTime,
+) -> Vec<Finding> {
+    let mut found = config.repeated.clone();
+    found.extend(config.policy.warnings().iter().map(ToString::to_string));
+    let regions = config.policy.aws_allowed_regions.iter().flatten();
+    let without_key = regions.filter(|region| {
+        aws::is_region_name(region) && !trust.aws.regions().any(|known| known == region.as_str())
+    });
+    found.extend(without_key.map(|region| {
+        format!(
+            "`aws_allowed_regions` has {region:?}, for which no key is known; put its certificate \
+             at `aws/{region}.pem` in the trust folder"
+        )
+    }));
+    if trust.google.is_some() && config.google_keys_set {
+        found.push(
+            "`fetch_google_keys` has no effect: `google/jwks.json` in the trust folder is used \
+             instead"
+                .to_owned(),
+        );
+    }
+    found.extend(trust.idle_files(now).map(|file| file.to_string()));
+    found.into_iter().map(|text| Finding::warning("trust", text)).collect()
 }
 
-/// A cloud whose machines can never sign in
-pub(crate) fn missing(trust: &Trust, config: &IdentityConfig) -> Option<Finding> {
+/// A finding if there are no keys of Google, so that its machines cannot sign in
+pub(crate) fn missing_keys(trust: &Trust, config: &IdentityConfig) -> Option<Finding> {
     (trust.google.is_none() && config.google_keys.is_none()).then(|| {
         Finding::warning(
             "fetch_google_keys",

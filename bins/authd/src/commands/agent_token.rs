@@ -3,13 +3,13 @@ use std::sync::Arc;
 
 use agent_token::{Backoff, BaseUrl, Cloud, Machine, TokenFile};
 
-use super::CommandError;
+use super::error::CommandError;
 use crate::cli::{AgentTokenArgs, MetadataCloud};
 use crate::clock::system_clock;
-use authd_http::with_random;
+use crate::random::random_bytes;
 
 /// Fetches the session token of this machine's agent, and prints it or writes it to a file
-pub(crate) async fn run(args: AgentTokenArgs) -> Result<(), CommandError> {
+pub(super) async fn run(args: AgentTokenArgs) -> Result<(), CommandError> {
     let url = |option: &str, text: &str| {
         BaseUrl::parse(text).map_err(|error| CommandError::Usage(format!("`{option}`: {error}")))
     };
@@ -55,10 +55,5 @@ pub(crate) async fn run(args: AgentTokenArgs) -> Result<(), CommandError> {
 
 /// A random number from 0 up to 1; a half if the system has no random bytes yet
 fn jitter() -> f64 {
-    let byte = with_random(|fill| {
-        let mut byte = [0];
-        fill(&mut byte);
-        byte[0]
-    });
-    byte.map_or(0.5, |byte| f64::from(byte) / 255.0)
+    random_bytes().map_or(0.5, |[byte]| f64::from(byte) / 255.0)
 }

@@ -1,8 +1,5 @@
-//! Who opened what: the audit log on a terminal
-
 use std::collections::HashMap;
 use std::io::{StdoutLock, Write};
-use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use app_audit::{
@@ -14,42 +11,42 @@ use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use super::database::with_store;
-use super::{CommandError, printable};
+use super::error::CommandError;
+use super::output::printable;
 use crate::cli::{AuditArgs, AuditCommand, AuditDecision, AuditFilter, AuditReading};
 
-/// Prints rows of the configured database's log
-pub(crate) async fn run(args: AuditArgs) -> Result<ExitCode, CommandError> {
-    let (reading, how) = match args.command {
-        AuditCommand::List { limit, reading } => (reading, How::List(limit)),
-        AuditCommand::Tail { lines, reading } => (reading, How::Tail(lines)),
+/// Prints rows of the audit log
+pub(super) async fn run(args: AuditArgs) -> Result<(), CommandError> {
+    let (reading, mode) = match args.command {
+        AuditCommand::List { limit, reading } => (reading, Mode::List(limit)),
+        AuditCommand::Tail { lines, reading } => (reading, Mode::Tail(lines)),
     };
     let AuditReading { json, filter, config } = reading;
     let filter = parse(filter)?;
     let printer = Printer { json };
     with_store(config, async |store| {
         let read = async {
-            match how {
-                How::List(limit) => list(store, &filter, limit, &printer).await,
-                How::Tail(lines) => tail(store, &filter, lines, &printer).await,
+            match mode {
+                Mode::List(limit) => list(store, &filter, limit, &printer).await,
+                Mode::Tail(lines) => tail(store, &filter, lines, &printer).await,
             }
         };
         let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Signals)?;
         tokio::select! {
             done = read => done,
-            // A database of authd's own must be left in order.
+            // A database server that authd started has to be stopped.
             _ = tokio::signal::ctrl_c() => Ok(()),
             _ = terminate.recv() => Ok(()),
         }
     })
-    .await?;
-    Ok(ExitCode::SUCCESS)
+    .await
 }
 
 #[derive(Clone, Copy)]
-enum How {
-    /// So many rows, the newest first
+enum Mode {
+    /// This number of rows, the newest first
     List(u32),
-    /// So many rows, and then whatever comes
+    /// This number of rows, and then new ones
     Tail(u32),
 }
 
@@ -76,7 +73,8 @@ async fn list(
 
 /// Prints the last rows and then new ones, until it is interrupted
 ///
-/// A row is written a moment after the time it bears, so each look goes back a while.
+/// Rows are written some time after the visit that they record, so each query includes the last
+/// minute again.
 async fn tail(
     store: &PgStore,
     filter: &Filter,
@@ -104,12 +102,12 @@ async fn tail(
                     page = page.after(last.cursor());
                     fresh.extend(rows);
                 }
-                // It will come back.
+                // The next query may succeed.
                 Err(Error::Unavailable { .. }) => break,
                 Err(error) => return Err(error.into()),
             }
         }
-        // Those older than the first lines were there before.
+        // Rows before the first line existed already.
         fresh.retain(|row| {
             !known.contains_key(&row.id) && before.is_none_or(|before| row.time >= before)
         });
@@ -119,11 +117,11 @@ async fn tail(
         newest = newest.max(fresh.last().map(|row| row.time));
         let back = newest.and_then(|newest| newest.checked_sub(LATE));
         known.retain(|_, time| back.is_none_or(|back| *time >= back));
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
-/// The filter that the flags make up
+/// Makes a filter of the flags
 fn parse(flags: AuditFilter) -> Result<Filter, CommandError> {
     let time = |text: Option<String>| match text {
         Some(text) => DateTime::parse_from_rfc3339(&text)
@@ -223,7 +221,8 @@ fn line(out: &mut impl Write, columns: &[String; 8]) -> std::io::Result<()> {
 
 const WIDTHS: [usize; 8] = [24, 36, 15, 24, 20, 24, 6, 36];
 
-const EVERY: Duration = Duration::from_secs(1);
+/// Time between two queries of `tail`
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How late a row may be written and still be seen by who follows the log
+/// How late after its visit a row may be written and still be printed by `tail`
 const LATE: Duration = Duration::from_secs(60);

@@ -1,23 +1,22 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use authd_http::error_chain;
 use clap::CommandFactory;
-use private_postgres::Persistent;
 use serde::Serialize;
-use store::PgStore;
 use store::inspection::Inspection;
 
-use super::serve::{blocking, private_settings};
-use super::{CommandError, printable};
+use super::database::with_database;
+use super::error::CommandError;
+use super::output::printable;
 use crate::check::{self, Finding, State, TESTED};
 use crate::cli::{CheckArgs, Cli};
 use crate::clock::system_clock;
 use crate::config::{Config, StoreConfig, unknown_environment};
 use crate::trust::Trust;
-use authd_http::error_chain as chain;
 
-/// Looks at settings, trust and database, and prints what `serve` would meet
-pub(crate) async fn run(args: CheckArgs) -> Result<ExitCode, CommandError> {
+/// Checks settings, trust and database, and prints the findings
+pub(super) async fn run(args: CheckArgs) -> Result<ExitCode, CommandError> {
     let mut findings = Vec::new();
     let mut inspection = None;
     match args.config.resolve() {
@@ -28,7 +27,7 @@ pub(crate) async fn run(args: CheckArgs) -> Result<ExitCode, CommandError> {
             findings.extend(of_database);
             inspection = inspected;
         }
-        Err(error) => findings.push(Finding::error("settings", chain(&error))),
+        Err(error) => findings.push(Finding::error("settings", error_chain(&error))),
     }
     findings.extend(
         unknown_environment(&Cli::command()).into_iter().map(|name| {
@@ -52,7 +51,7 @@ pub(crate) async fn run(args: CheckArgs) -> Result<ExitCode, CommandError> {
     }
 }
 
-/// What `--json` prints
+/// The output of `--json`
 #[derive(Serialize)]
 struct Report<'a> {
     ok: bool,
@@ -71,46 +70,36 @@ struct Tested {
 fn of_trust(config: &Config) -> Vec<Finding> {
     match Trust::read(config.identity.trust_dir.as_deref()) {
         Ok(trust) => check::of_trust(&trust, &config.identity, system_clock()()),
-        Err(error) => vec![Finding::error("trust_dir", chain(&error)).stops()],
+        Err(error) => vec![Finding::error("trust_dir", error_chain(&error)).stops()],
     }
 }
 
 async fn of_database(config: &Config) -> (Vec<Finding>, Option<Inspection>) {
-    let looked = match &config.store {
-        StoreConfig::Memory => {
-            let text = "in memory: all is forgotten at exit, and nothing else can fill it";
-            return (vec![Finding::ok("database", text)], None);
-        }
-        StoreConfig::Postgres { url, .. } => look(url.reveal(), config).await,
+    let finding = match &config.store {
+        StoreConfig::Memory => Finding::ok(
+            "database",
+            "in memory: it is lost at exit, and no other command can reach it",
+        ),
         StoreConfig::Private { data_dir, .. } if !data_dir.join("data").exists() => {
-            let text = format!(
-                "none in {}; `authd serve` makes one there, as no `database_url` is set",
-                data_dir.display()
-            );
-            return (vec![Finding::warning("database", text)], None);
+            let data_dir = data_dir.display();
+            Finding::warning(
+                "database",
+                format!(
+                    "there is none in {data_dir}; `authd serve` creates one there, because \
+                     `database_url` is not set"
+                ),
+            )
         }
-        StoreConfig::Private { data_dir, postgres_bin, .. } => {
-            let (data_dir, settings) =
-                (data_dir.clone(), private_settings(postgres_bin.as_deref()));
-            match blocking(move || Persistent::start(&data_dir, &settings)).await {
-                Ok(database) => {
-                    let looked = look(&database.url(), config).await;
-                    let stopped = blocking(move || database.stop()).await;
-                    stopped.and(looked)
-                }
-                Err(error) => Err(error),
+        StoreConfig::Postgres { .. } | StoreConfig::Private { .. } => {
+            let checked =
+                with_database(config, async |store| Ok(check::of_database(store, config).await?));
+            match checked.await {
+                Ok((findings, inspection)) => return (findings, Some(inspection)),
+                Err(error) => Finding::error("database", error_chain(&error)).stops(),
             }
         }
     };
-    match looked {
-        Ok((findings, inspection)) => (findings, Some(inspection)),
-        Err(error) => (vec![Finding::error("database", chain(&error)).stops()], None),
-    }
-}
-
-async fn look(url: &str, config: &Config) -> Result<(Vec<Finding>, Inspection), CommandError> {
-    let store = PgStore::connect(url, &config.store_options()).await?;
-    Ok(check::look(&store, config).await?)
+    (vec![finding], None)
 }
 
 fn print_json(mut out: impl Write, report: &Report<'_>) -> std::io::Result<()> {

@@ -1,29 +1,35 @@
-use private_postgres::Persistent;
+use clap::CommandFactory;
+use private_postgres::{Persistent, Settings};
 use store::{Migrations, PgStore};
 
-use super::serve::{blocking, private_settings};
-use super::{CommandError, warn_of_unknown_environment};
-use crate::config::{Config, ConfigArgs, StoreConfig};
+use super::error::CommandError;
+use crate::cli::Cli;
+use crate::config::{Config, ConfigArgs, StoreConfig, unknown_environment};
 use crate::log;
 
-/// Does `work` with the configured database
-///
-/// A database of authd's own is started if no server uses it, and its tables are brought
-/// up to date.
+/// Resolves the configuration of a command and starts its log
+pub(super) fn configure(config: ConfigArgs) -> Result<Config, CommandError> {
+    let config = config.resolve()?;
+    log::start(&config.log_level, config.log_format)?;
+    for name in unknown_environment(&Cli::command()) {
+        tracing::warn!(name, "this environment variable is not a setting of authd");
+    }
+    Ok(config)
+}
+
+/// Runs `work` with the configured database, and migrates it first if authd runs it
 ///
 /// # Errors
 ///
-/// [`CommandError::NothingStored`] for a store in memory, which is another process'.
+/// [`CommandError::NothingStored`] for a store in memory, which belongs to another process.
 pub(super) async fn with_store<T>(
     config: ConfigArgs,
     work: impl AsyncFnOnce(&PgStore) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
-    let config = config.resolve()?;
-    log::start(&config.log_level, config.log_format)?;
-    warn_of_unknown_environment();
-    let own = matches!(config.store, StoreConfig::Private { .. });
+    let config = configure(config)?;
+    let is_private = matches!(config.store, StoreConfig::Private { .. });
     with_database(&config, async |store| {
-        if own {
+        if is_private {
             store.migrate(Migrations::All).await?;
         }
         work(store).await
@@ -31,9 +37,7 @@ pub(super) async fn with_store<T>(
     .await
 }
 
-/// Does `work` with the configured database as it is
-///
-/// A database of authd's own is started if no server uses it.
+/// Runs `work` with the configured database, and does not migrate it
 ///
 /// # Errors
 ///
@@ -43,19 +47,44 @@ pub(super) async fn with_database<T>(
     work: impl AsyncFnOnce(&PgStore) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     let options = config.store_options();
-    match &config.store {
+    with_url(&config.store, async |url| work(&PgStore::connect(url, &options).await?).await).await
+}
+
+/// Runs `work` with the URL of the configured database
+///
+/// If authd runs the database server, it is started if it does not run, and stopped afterwards.
+///
+/// # Errors
+///
+/// As [`with_store`].
+pub(super) async fn with_url<T>(
+    store: &StoreConfig,
+    work: impl AsyncFnOnce(&str) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    match store {
         StoreConfig::Memory => Err(CommandError::NothingStored),
-        StoreConfig::Postgres { url, .. } => {
-            work(&PgStore::connect(url.reveal(), &options).await?).await
-        }
+        StoreConfig::Postgres { url, .. } => work(url.reveal()).await,
         StoreConfig::Private { data_dir, postgres_bin, .. } => {
-            let (data_dir, settings) =
-                (data_dir.clone(), private_settings(postgres_bin.as_deref()));
+            let settings = Settings::default().superuser("authd");
+            let settings = match postgres_bin {
+                Some(folder) => settings.binaries(folder),
+                None => settings,
+            };
+            let data_dir = data_dir.clone();
             let database = blocking(move || Persistent::start(&data_dir, &settings)).await?;
-            let url = database.url();
-            let done = async { work(&PgStore::connect(&url, &options).await?).await }.await;
+            let done = work(&database.url()).await;
             blocking(move || database.stop()).await?;
             done
         }
+    }
+}
+
+/// Runs blocking work, which may take a second, on another thread
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, private_postgres::Error> + Send + 'static,
+) -> Result<T, CommandError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }

@@ -1,19 +1,22 @@
-use std::io::{Read, Write};
-use std::path::Path;
+use std::io::Write;
 
+use fleet_import::{Document, DocumentError};
 use serde_json::Value;
 use store::import::{Change, Difference, Import};
 
 use super::database::with_store;
-use super::{CommandError, printable};
+use super::error::CommandError;
+use super::files::read;
+use super::output::printable;
 use crate::cli::ImportArgs;
 use crate::clock::system_clock;
-use fleet_import::Document;
 
-/// Brings the database to what a document says
-pub(crate) async fn run(args: ImportArgs) -> Result<(), CommandError> {
+/// Imports a document into the database, and prints what differed
+pub(super) async fn run(args: ImportArgs) -> Result<(), CommandError> {
     let invalid = |error| CommandError::Document { path: args.file.clone(), error };
-    let document = Document::parse(&read(&args.file)?).map_err(invalid)?;
+    let text = String::from_utf8(read(&args.file, LARGEST_DOCUMENT)?);
+    let text = text.map_err(|_| invalid(DocumentError::not_text()))?;
+    let document = Document::parse(&text).map_err(invalid)?;
     let rows = document.rows(system_clock()().into()).map_err(invalid)?;
     let differences =
         with_store(args.config, async |store| Ok(store.import(&rows, args.dry_run).await?)).await?;
@@ -23,21 +26,6 @@ pub(crate) async fn run(args: ImportArgs) -> Result<(), CommandError> {
         false => print_text(out, &differences, rows.len(), args.dry_run),
     }
     .map_err(CommandError::Output)
-}
-
-/// The document's text; `-` is standard input
-fn read(path: &Path) -> Result<String, CommandError> {
-    let unreadable = |error| CommandError::DocumentFile { path: path.to_owned(), error };
-    let source: Box<dyn Read> = match path == Path::new("-") {
-        true => Box::new(std::io::stdin().lock()),
-        false => Box::new(std::fs::File::open(path).map_err(unreadable)?),
-    };
-    let mut text = String::new();
-    let read = source.take(MAX_DOCUMENT + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if u64::try_from(read).is_ok_and(|read| read > MAX_DOCUMENT) {
-        return Err(unreadable(std::io::Error::other("it is larger than 64 MiB")));
-    }
-    Ok(text)
 }
 
 fn print_json(mut out: impl Write, differences: &[Difference]) -> std::io::Result<()> {
@@ -79,16 +67,16 @@ fn print_text(
         }
     }
     let same = rows.saturating_sub(added + changed);
-    let mood = if dry_run { "would be " } else { "" };
+    let would = if dry_run { "would be " } else { "" };
     writeln!(
         out,
-        "{mood}added {added}, {mood}changed {changed}, {mood}removed {removed}, unchanged {same}"
+        "{would}added {added}, {would}changed {changed}, {would}removed {removed}, unchanged {same}"
     )
 }
 
-/// A value of a key as people write it
+/// A value of a key without quotes
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-const MAX_DOCUMENT: u64 = 64 << 20;
+const LARGEST_DOCUMENT: u64 = 64 << 20;

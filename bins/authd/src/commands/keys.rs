@@ -1,4 +1,3 @@
-use std::io::Write;
 use std::time::SystemTime;
 
 use app_authz::token::{Change, CryptoKey, Feature, Rotation, Secret, replace, rotate};
@@ -6,13 +5,14 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use store::PgStore;
 
 use super::database::with_store;
-use super::{CommandError, printable};
+use super::error::CommandError;
+use super::output::{print, printable};
 use crate::cli::{KeysArgs, KeysCommand};
 use crate::clock::system_clock;
-use authd_http::with_random;
+use crate::random::random_bytes;
 
-/// Shows or replaces the keys that app tokens are signed and sealed with
-pub(crate) async fn run(args: KeysArgs) -> Result<(), CommandError> {
+/// Lists or rotates the keys that sign app tokens and seal sessions
+pub(super) async fn run(args: KeysArgs) -> Result<(), CommandError> {
     let now = system_clock()();
     match args.command {
         KeysCommand::List { config } => {
@@ -43,15 +43,14 @@ async fn list(store: &PgStore, now: SystemTime) -> Result<(), CommandError> {
         "FEATURE", "SEQUENCE", "STATE", "STARTS", "ENDS"
     )];
     for feature in FEATURES {
-        // A rotation that changes nothing sees every row, the cleared ones too.
-        let look = |rows: &[CryptoKey]| {
+        // A rotation that changes nothing reads all rows, the cleared ones too.
+        let read = |rows: &[CryptoKey]| {
             lines.extend(rows.iter().rev().map(|row| line(row, now)));
             Vec::new()
         };
-        store.rotate(feature, look).await?;
+        store.rotate(feature, read).await?;
     }
-    let mut out = std::io::stdout().lock();
-    lines.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(CommandError::Output)
+    print(&lines)
 }
 
 fn line(row: &CryptoKey, now: SystemTime) -> String {
@@ -77,53 +76,46 @@ async fn change(
     store: &PgStore,
     plan: impl Fn(Feature, &[CryptoKey], &[u8; LONGEST_SECRET]) -> Vec<Change> + Send + Sync,
 ) -> Result<(), CommandError> {
-    let mut out = std::io::stdout().lock();
     for feature in FEATURES {
-        let mut told = Vec::new();
-        let secret = with_random(|fill| {
-            let mut secret = [0; LONGEST_SECRET];
-            fill(&mut secret);
-            secret
-        })
-        .map_err(|_| CommandError::NoRandomness)?;
-        let carry_out = |rows: &[CryptoKey]| {
+        let mut lines = Vec::new();
+        let secret = random_bytes()?;
+        let change = |rows: &[CryptoKey]| {
             let changes = plan(feature, rows, &secret);
-            told.extend(changes.iter().map(tell));
+            lines = changes.iter().map(describe).collect();
             changes
         };
-        store.rotate(feature, carry_out).await?;
-        if told.is_empty() {
-            told.push("nothing is due".to_owned());
+        store.rotate(feature, change).await?;
+        if lines.is_empty() {
+            lines.push("nothing is due".to_owned());
         }
-        for line in told {
-            writeln!(out, "{}: {line}", feature.as_str()).map_err(CommandError::Output)?;
-        }
+        let name = feature.as_str();
+        print(&lines.iter().map(|line| format!("{name}: {line}")).collect::<Vec<_>>())?;
     }
     Ok(())
 }
 
-/// Names the keys of a control plane that would be cleared, having changed nothing
+/// Names the keys of a control plane that would be cleared, and changes nothing
 async fn would_change(
     store: &PgStore,
     plan: impl Fn(Feature, &[CryptoKey], &[u8; LONGEST_SECRET]) -> Vec<Change> + Send + Sync,
 ) -> Result<CommandError, CommandError> {
     let mut cleared = Vec::new();
     for feature in FEATURES {
-        let look = |rows: &[CryptoKey]| {
+        let read = |rows: &[CryptoKey]| {
             cleared.extend(plan(feature, rows, &[0; LONGEST_SECRET]).iter().filter_map(|change| {
                 let Change::Clear { sequence, .. } = change else { return None };
                 Some(format!("{} {sequence}", feature.as_str()))
             }));
             Vec::new()
         };
-        store.rotate(feature, look).await?;
+        store.rotate(feature, read).await?;
     }
     let keys = if cleared.is_empty() { "the keys".to_owned() } else { cleared.join(", ") };
     let changes = format!("{keys} in crypto_keys, with which it signs too");
     Ok(store::Error::ControlPlane { changes }.into())
 }
 
-fn tell(change: &Change) -> String {
+fn describe(change: &Change) -> String {
     match change {
         Change::Clear { sequence, .. } => format!("key {sequence} is cleared"),
         Change::End { sequence, deletes_at, .. } => {
@@ -139,7 +131,7 @@ fn time(at: SystemTime) -> String {
     DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// The features whose keys authd keeps; others are the control plane's
+/// The features whose keys authd rotates; other keys belong to the control plane
 const FEATURES: [Feature; 2] = [Feature::WorkspaceAppsToken, Feature::WorkspaceAppsApiKey];
 
 const LONGEST_SECRET: usize = 64;

@@ -1,83 +1,54 @@
-use std::io::Write;
-use std::process::ExitCode;
-
-use private_postgres::Persistent;
 use store::{Migrated, Migrations, Options, Owned, Owner, PgStore};
 
-use super::serve::{blocking, private_settings};
-use super::{CommandError, warn_of_unknown_environment};
+use super::database::{configure, with_url};
+use super::error::CommandError;
+use super::output::print;
 use crate::cli::MigrateArgs;
 use crate::config::StoreConfig;
-use crate::log;
 
-/// Brings the tables of the configured database up to date, or takes authd's own away
-pub(crate) async fn run(args: MigrateArgs) -> Result<ExitCode, CommandError> {
-    let config = args.config.resolve()?;
-    log::start(&config.log_level, config.log_format)?;
-    warn_of_unknown_environment();
-    let todo = match (args.remove_owned, args.yes, args.owned_only) {
-        (true, yes, _) => Todo::RemoveOwned { yes },
-        (false, _, true) => Todo::Migrate(Migrations::OwnedOnly),
-        (false, _, false) => Todo::Migrate(Migrations::All),
-    };
-    match config.store {
-        StoreConfig::Memory => Err(CommandError::NothingToMigrate),
-        StoreConfig::Postgres { url, .. } => todo.carry_out(url.reveal()).await,
-        StoreConfig::Private { data_dir, postgres_bin, .. } => {
-            let settings = private_settings(postgres_bin.as_deref());
-            let database = blocking(move || Persistent::start(&data_dir, &settings)).await?;
-            let done = todo.carry_out(&database.url()).await;
-            blocking(move || database.stop()).await?;
-            done
-        }
+/// Migrates the configured database, or removes the tables that authd created in it
+pub(super) async fn run(args: MigrateArgs) -> Result<(), CommandError> {
+    let config = configure(args.config)?;
+    if matches!(config.store, StoreConfig::Memory) {
+        return Err(CommandError::NothingToMigrate);
     }
-}
-
-/// What is to be done with the tables
-enum Todo {
-    Migrate(Migrations),
-    /// Without `yes` the tables are only listed
-    RemoveOwned {
-        yes: bool,
-    },
-}
-
-impl Todo {
-    async fn carry_out(self, url: &str) -> Result<ExitCode, CommandError> {
+    with_url(&config.store, async |url| {
         let store = PgStore::connect(url, &Options::default()).await?;
-        match self {
-            Self::Migrate(migrations) => print(&report(&store.migrate(migrations).await?)),
-            Self::RemoveOwned { yes: true } => {
-                let removed = store.remove_owned().await?;
-                let mut lines: Vec<String> =
-                    removed.iter().map(|owned| row("removed", owned)).collect();
-                // Without a record it is not known how they came about.
-                lines.extend(
-                    store.owned().await?.iter().map(|owned| row("left, not recorded", owned)),
-                );
-                if lines.is_empty() {
-                    lines.push("there is nothing of authd here".to_owned());
-                }
-                print(&lines)
-            }
-            Self::RemoveOwned { yes: false } => {
-                if store.owner().await? == Owner::Authd {
-                    return Err(store::Error::NoControlPlane.into());
-                }
-                let owned = store.owned().await?;
-                if owned.is_empty() {
-                    return print(&["there is nothing of authd here".to_owned()]);
-                }
-                let lines: Vec<String> =
-                    owned.iter().map(|owned| row("would remove", owned)).collect();
-                print(&lines)?;
-                Err(CommandError::Usage(
-                    "nothing was removed; `--yes` removes it, and rows of the audit log are lost"
-                        .to_owned(),
-                ))
-            }
+        match (args.remove_owned, args.yes, args.owned_only) {
+            (true, true, _) => remove_owned(&store).await,
+            (true, false, _) => list_owned(&store).await,
+            (false, _, true) => print(&report(&store.migrate(Migrations::OwnedOnly).await?)),
+            (false, _, false) => print(&report(&store.migrate(Migrations::All).await?)),
         }
+    })
+    .await
+}
+
+async fn remove_owned(store: &PgStore) -> Result<(), CommandError> {
+    let removed = store.remove_owned().await?;
+    let mut lines: Vec<String> = removed.iter().map(|owned| line("removed", owned)).collect();
+    // Without a record, authd may not have created them.
+    lines.extend(store.owned().await?.iter().map(|owned| line("left, not recorded", owned)));
+    if lines.is_empty() {
+        lines.push(NOTHING_OWNED.to_owned());
     }
+    print(&lines)
+}
+
+/// Lists what `--yes` would remove
+async fn list_owned(store: &PgStore) -> Result<(), CommandError> {
+    if store.owner().await? == Owner::Authd {
+        return Err(store::Error::NoControlPlane.into());
+    }
+    let owned = store.owned().await?;
+    if owned.is_empty() {
+        return print(&[NOTHING_OWNED.to_owned()]);
+    }
+    let lines: Vec<String> = owned.iter().map(|owned| line("would remove", owned)).collect();
+    print(&lines)?;
+    Err(CommandError::Usage(
+        "nothing was removed; `--yes` removes it, and rows of the audit log are lost".to_owned(),
+    ))
 }
 
 /// What a migration did, line by line
@@ -85,8 +56,10 @@ fn report(migrated: &Migrated) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(former) = migrated.former_record {
         let entries = former.entries;
-        let became =
-            if former.dropped { "which is gone" } else { "which stays, as it is not ours" };
+        let became = match former.dropped {
+            true => "which was dropped",
+            false => "which was not dropped",
+        };
         lines.push(format!(
             "moved the record of {entries} migrations from __diesel_schema_migrations, {became}"
         ));
@@ -99,7 +72,7 @@ fn report(migrated: &Migrated) -> Vec<String> {
     lines
 }
 
-fn row(what: &str, owned: &Owned) -> String {
+fn line(what: &str, owned: &Owned) -> String {
     match owned.rows {
         Some(1) => format!("{what}: table {} (1 row)", owned.name),
         Some(rows) => format!("{what}: table {} ({rows} rows)", owned.name),
@@ -107,8 +80,4 @@ fn row(what: &str, owned: &Owned) -> String {
     }
 }
 
-fn print(lines: &[String]) -> Result<ExitCode, CommandError> {
-    let mut out = std::io::stdout().lock();
-    lines.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(CommandError::Output)?;
-    Ok(ExitCode::SUCCESS)
-}
+const NOTHING_OWNED: &str = "authd has no tables here";

@@ -1,19 +1,18 @@
-//! Operators test their roles as they test code
-
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use app_authz::rbac::Case;
 use serde_json::json;
 
-use super::CommandError;
+use super::error::CommandError;
+use super::files::{open, unreadable};
 use crate::cli::{PolicyArgs, PolicyCommand};
 
-/// Decides written cases, or says why they are decided so
+/// Decides or explains cases of role-based access control
 ///
-/// The exit status is 1 if an expected answer differs from the decision.
-pub(crate) fn run(args: &PolicyArgs) -> Result<ExitCode, CommandError> {
+/// The exit status is 1 if a decision differs from the expected one.
+pub(super) fn run(args: &PolicyArgs) -> Result<ExitCode, CommandError> {
     let mut out = std::io::stdout().lock();
     match &args.command {
         PolicyCommand::Test { file, expect: false } => {
@@ -44,7 +43,7 @@ pub(crate) fn run(args: &PolicyArgs) -> Result<ExitCode, CommandError> {
     }
 }
 
-/// Prints the cases whose expected answer differs, and how many there are
+/// Prints the cases whose decision differs from the expected one, and their number
 fn compare(file: &Path, out: &mut impl Write) -> Result<ExitCode, CommandError> {
     let (mut compared, mut disagreements) = (0_u64, 0_u64);
     for case in cases(file)? {
@@ -68,25 +67,18 @@ fn explain(case: &Case, out: &mut impl Write) -> std::io::Result<()> {
         Some(explanation) => writeln!(out, "{}: {explanation}", case.number),
         None => writeln!(
             out,
-            "{}: denied: the object is in one organization and in any at once",
+            "{}: denied: the object is both in one organization and in any",
             case.number
         ),
     }
 }
 
-/// The cases of a file, one for each line that is not empty
+/// Reads the cases of a file, one from each line that is not empty
 fn cases(
     file: &Path,
 ) -> Result<impl Iterator<Item = Result<Case, CommandError>> + use<>, CommandError> {
-    let path: PathBuf = file.to_owned();
-    let lines: Box<dyn BufRead> = if file == Path::new("-") {
-        Box::new(std::io::stdin().lock())
-    } else {
-        let file = std::fs::File::open(file)
-            .map_err(|error| CommandError::CaseFile { path: path.clone(), error })?;
-        Box::new(BufReader::new(file))
-    };
-    let numbered = (1_u64..).zip(lines.lines());
+    let path = file.to_owned();
+    let numbered = (1_u64..).zip(BufReader::new(open(file)?).lines());
     Ok(numbered.filter_map(move |(line, text)| match text {
         Ok(text) if text.trim().is_empty() => None,
         Ok(text) => Some(Case::from_json(&text).map_err(|error| CommandError::Case {
@@ -94,6 +86,6 @@ fn cases(
             line,
             error,
         })),
-        Err(error) => Some(Err(CommandError::CaseFile { path: path.clone(), error })),
+        Err(error) => Some(Err(unreadable(&path)(error))),
     }))
 }

@@ -1,29 +1,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use authd_http::Service;
+use authd_http::{Service, error_chain};
 use identity_fetch::{Identity, IssuerFetcher, KeyCache, Online, System};
-use private_postgres::{Persistent, Settings};
 use store::{MemoryStore, Migrations, PgStore, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-use super::{CommandError, warn_of_unknown_environment};
-use crate::check;
+use super::database::{configure, with_url};
+use super::error::CommandError;
 use crate::cli::ServeArgs;
 use crate::clock::system_clock;
 use crate::config::{Config, IdentityConfig, StoreConfig};
 use crate::trust::Trust;
-use crate::{log, server};
+use crate::{check, server};
 
-/// Answers requests until told to stop
-pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
-    let mut config = args.config.resolve()?;
-    log::start(&config.log_level, config.log_format)?;
-    warn_of_unknown_environment();
-    // First, so that a port in use or an unreadable key is told before a database
-    // has been started for nothing.
+/// Answers requests until a signal stops it
+pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
+    let mut config = configure(args.config)?;
+    // First, so that a port in use or an unreadable key is reported before a database is started.
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| CommandError::Listen { address: config.listen, error })?;
@@ -31,38 +27,23 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
 
     let _ = check::log(&check::of_settings(&config));
     let options = config.store_options();
-    match std::mem::replace(&mut config.store, StoreConfig::Memory) {
-        StoreConfig::Memory => serve(config, listener, identity, MemoryStore::default()).await,
-        StoreConfig::Postgres { url, .. } => {
-            let store = PgStore::connect(url.reveal(), &options).await?;
-            look(&store, &config).await?;
-            serve(config, listener, identity, store).await
-        }
-        StoreConfig::Private { data_dir, postgres_bin, .. } => {
-            let settings = private_settings(postgres_bin.as_deref());
-            let database = blocking(move || Persistent::start(&data_dir, &settings)).await?;
-            let url = database.url();
-            let served = async {
-                let store = PgStore::connect(&url, &options).await?;
-                store.migrate(Migrations::All).await?;
-                look(&store, &config).await?;
-                serve(config, listener, identity, store).await
-            }
-            .await;
-            blocking(move || database.stop()).await?;
-            served
-        }
+    let store = std::mem::replace(&mut config.store, StoreConfig::Memory);
+    if matches!(store, StoreConfig::Memory) {
+        return serve(config, listener, identity, MemoryStore::default()).await;
     }
-}
-
-/// Looks at the database before any client does, so that a mistake shows at the start and not
-/// at the first sign-in, or where visits went unrecorded
-async fn look(store: &PgStore, config: &Config) -> Result<(), CommandError> {
-    let (findings, _) = check::look(store, config).await?;
-    match check::log(&findings) {
-        None => Ok(()),
-        Some(stop) => Err(CommandError::Check(stop.line())),
-    }
+    with_url(&store, async |url| {
+        let database = PgStore::connect(url, &options).await?;
+        if matches!(store, StoreConfig::Private { .. }) {
+            database.migrate(Migrations::All).await?;
+        }
+        // Before the first request, so that a mistake shows now and not at a sign-in.
+        let (findings, _) = check::of_database(&database, &config).await?;
+        if let Some(finding) = check::log(&findings) {
+            return Err(CommandError::Check(finding.line()));
+        }
+        serve(config, listener, identity, database).await
+    })
+    .await
 }
 
 async fn serve<S: Store + 'static>(
@@ -113,7 +94,7 @@ async fn serve<S: Store + 'static>(
     Ok(())
 }
 
-/// Sees to the keys of app access every ten minutes, and sooner where that failed
+/// Maintains the keys of app access every ten minutes, and sooner after a failure
 async fn maintain_keys_regularly<S: Store + 'static>(service: Arc<Service<S>>, rotate: bool) {
     let mut failed = false;
     loop {
@@ -123,16 +104,16 @@ async fn maintain_keys_regularly<S: Store + 'static>(service: Arc<Service<S>>, r
     }
 }
 
-/// Whether the keys of app access are as they should be
+/// Creates, rotates and fetches the keys of app access; returns whether that succeeded
 async fn maintain_keys<S: Store + 'static>(service: &Service<S>, rotate: bool) -> bool {
-    let kept = service.maintain_keys(rotate).await;
-    if let Err(error) = &kept {
-        error!(error = authd_http::error_chain(error), "the keys of app access stay as they were");
+    let maintained = service.maintain_keys(rotate).await;
+    if let Err(error) = &maintained {
+        error!(error = error_chain(error), "the keys of app access stay as they were");
     }
-    kept.is_ok()
+    maintained.is_ok()
 }
 
-/// What may be fetched from the network
+/// The fetchers that the configuration allows
 fn online(config: &IdentityConfig) -> Online {
     let keys = config.google_keys.clone();
     Online::new(
@@ -141,10 +122,10 @@ fn online(config: &IdentityConfig) -> Online {
     )
 }
 
-/// Builds what verifies proofs, and tells whom it trusts
+/// Builds what verifies proofs, and logs what it trusts
 fn identity(config: &IdentityConfig, online: Online) -> Result<Identity, CommandError> {
     let trust = Trust::read(config.trust_dir.as_deref())?;
-    if let Some(missing) = check::missing_trust(&trust, config) {
+    if let Some(missing) = check::missing_keys(&trust, config) {
         let _ = check::log(&[missing]);
     }
     info!(
@@ -154,14 +135,14 @@ fn identity(config: &IdentityConfig, online: Online) -> Result<Identity, Command
         google_keys = trust.google.as_ref().map(|keys| keys.ids().len()),
         "trusting"
     );
-    let _ = check::log(&check::idle_trust(&trust, config, system_clock()()));
+    let _ = check::log(&check::without_effect(&trust, config, system_clock()()));
     Ok(trust.into_identity(&config.policy).online(online))
 }
 
-/// Reads the trust folder anew at every SIGHUP
+/// Reads the trust folder again at every SIGHUP
 ///
-/// If it is not usable everything stays as it was: a typing error in one file must not
-/// lock every machine out.
+/// If it is not usable, the earlier trust stays in use: a typo in one file must not lock out every
+/// machine.
 fn reload_trust<S: Store + 'static>(
     service: Arc<Service<S>>,
     config: IdentityConfig,
@@ -173,36 +154,18 @@ fn reload_trust<S: Store + 'static>(
             match identity(&config, online) {
                 Ok(identity) => service.set_identity(identity),
                 Err(error) => {
-                    error!(error = authd_http::error_chain(&error), "trust stays as it was");
+                    error!(error = error_chain(&error), "trust stays as it was");
                 }
             }
         }
     })
 }
 
-/// Warns at the start and then daily of what ends soon
+/// Warns at the start and then every day of certificates that expire soon
 async fn watch_expiry<S: Store + 'static>(service: Arc<Service<S>>) {
     let mut daily = tokio::time::interval(Duration::from_secs(86_400));
     loop {
         daily.tick().await;
         service.warn_of_expiry();
-    }
-}
-
-/// Runs what blocks, for most of a second, off the reactor
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, private_postgres::Error> + Send + 'static,
-) -> Result<T, CommandError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => Ok(done?),
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
-}
-
-pub(super) fn private_settings(postgres_bin: Option<&std::path::Path>) -> Settings {
-    let settings = Settings::default().superuser("authd");
-    match postgres_bin {
-        Some(folder) => settings.binaries(folder),
-        None => settings,
     }
 }

@@ -1,4 +1,3 @@
-use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use app_authz::credential::{LoginType, NewKey, SessionToken, Sessions};
@@ -8,24 +7,23 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use store::{PgStore, SessionRow};
 
 use super::database::with_store;
-use super::{CommandError, printable};
+use super::error::CommandError;
+use super::output::{print, printable};
 use crate::cli::{TokenArgs, TokenCommand, TokenCreateArgs, TokenScope};
 use crate::clock::system_clock;
-use authd_http::with_random;
+use crate::random::with_random;
 
-/// Makes, shows and ends what users and proxies prove themselves with
-pub(crate) async fn run(args: TokenArgs) -> Result<(), CommandError> {
+/// Creates, lists and revokes session and proxy tokens
+pub(super) async fn run(args: TokenArgs) -> Result<(), CommandError> {
     let now = system_clock()();
     match args.command {
         TokenCommand::Create(args) => {
             let TokenCreateArgs { user, proxy, scope, lifetime_hours, name, config } = args;
+            let lifetime = Duration::from_secs(lifetime_hours * 3600);
             let token = with_store(config, async |store| match (&user, &proxy) {
-                (Some(user), _) => {
-                    let lifetime = Duration::from_secs(lifetime_hours * 3600);
-                    for_user(store, user, scope, lifetime, &name, now).await
-                }
+                (Some(user), _) => for_user(store, user, scope, lifetime, &name, now).await,
                 (None, Some(proxy)) => for_proxy(store, proxy).await,
-                (None, None) => Err(CommandError::Usage("--user or --proxy is needed".to_owned())),
+                (None, None) => Err(CommandError::Usage("--user or --proxy is missing".to_owned())),
             });
             print(&[token.await?])
         }
@@ -40,7 +38,7 @@ pub(crate) async fn run(args: TokenArgs) -> Result<(), CommandError> {
             print(&table(&rows.await?, now))
         }
         TokenCommand::Revoke { id, config } => {
-            // A whole token is taken too, as that is what people have at hand.
+            // The whole token is accepted too.
             let id = id.parse::<SessionToken>().map_or(id, |token| token.id().to_owned());
             match with_store(config, async |store| Ok(store.revoke(&id).await?)).await? {
                 true => Ok(()),
@@ -59,8 +57,7 @@ async fn for_user(
     now: SystemTime,
 ) -> Result<String, CommandError> {
     let user = user_named(store, user).await?;
-    let token = with_random(|fill| SessionToken::generate(fill));
-    let token = token.map_err(|_| CommandError::NoRandomness)?;
+    let token = with_random(|fill| SessionToken::generate(fill))?;
     let everything = AllowList::everything();
     let key = NewKey {
         token: &token,
@@ -75,7 +72,7 @@ async fn for_user(
         expires_at: now + lifetime,
         lifetime,
         ip: None,
-        // Names are unique among a user's tokens, and not everybody wants to think of one.
+        // Names are unique among the tokens of a user, and so is the id.
         name: if name.is_empty() { token.id() } else { name },
     };
     store.insert(&key).await?;
@@ -92,8 +89,7 @@ async fn for_proxy(store: &PgStore, name: &str) -> Result<String, CommandError> 
     let proxy = proxies.iter().find(|proxy| proxy.name.eq_ignore_ascii_case(name));
     let unknown = || CommandError::Usage(format!("there is no proxy `{name}`"));
     let id = proxy.ok_or_else(unknown)?.id;
-    let token = with_random(|fill| ProxyToken::generate(id, fill));
-    let token = token.map_err(|_| CommandError::NoRandomness)?;
+    let token = with_random(|fill| ProxyToken::generate(id, fill))?;
     match store.set_proxy_token(&token).await? {
         true => Ok(token.reveal()),
         false => Err(unknown()),
@@ -122,9 +118,4 @@ fn table(rows: &[SessionRow], now: SystemTime) -> Vec<String> {
         )
     });
     std::iter::once(heading).chain(lines).collect()
-}
-
-fn print(lines: &[String]) -> Result<(), CommandError> {
-    let mut out = std::io::stdout().lock();
-    lines.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(CommandError::Output)
 }

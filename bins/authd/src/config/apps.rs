@@ -1,16 +1,17 @@
 use app_authz::Rules;
 use app_authz::address::{HostPattern, HttpUrl};
 use app_authz::rbac::Switches;
+use authd_http::{AppsConfig, CookieConfig, SameSite, TrustedProxies};
 use hyper::header::HeaderName;
 
-use super::settings::{AuditMode, CookieSameSite, Settings, TokenSigning};
-use super::{ConfigError, seconds};
-use authd_http::{AppsConfig, AuditFail, CookieConfig, SameSite, Signing, TrustedProxies};
+use super::error::ConfigError;
+use super::settings::Settings;
+use super::value::Within;
 
 impl Settings {
-    /// How apps are reached, if at all
+    /// How apps are reached, if app access is on
     pub(super) fn apps(&self) -> Result<Option<AppsConfig>, ConfigError> {
-        // Looked at even while app access is off: a typing error there is one here.
+        // Checked even while app access is off, so that a typo is found now.
         let trusted = self.trusted()?;
         let cookies = self.cookies()?;
         let Some(access_url) = &self.access_url else {
@@ -19,10 +20,14 @@ impl Settings {
                 Some(_) => Err(wrong("wildcard_access_url", "needs `access_url` beside it")),
             };
         };
-        let access_url: HttpUrl =
-            access_url.parse().map_err(|_| wrong("access_url", "is no `http` or `https` URL"))?;
+        let access_url: HttpUrl = access_url
+            .parse()
+            .map_err(|_| wrong("access_url", "is not an `http` or `https` URL"))?;
         if access_url.path() != "/" || access_url.query().is_some() {
-            return Err(wrong("access_url", "must be at the root of its host"));
+            return Err(wrong(
+                "access_url",
+                "must be the root of its host, without a path or a query",
+            ));
         }
         let switch = |setting: Option<bool>| setting.unwrap_or_default();
         let mut apps = AppsConfig::new(access_url);
@@ -39,24 +44,19 @@ impl Settings {
             .disable_owner_workspace_access(switch(self.disable_owner_workspace_access))
             .disable_workspace_sharing(switch(self.disable_workspace_sharing));
         apps.session_duration =
-            self.session_duration_seconds.map_or(apps.session_duration, seconds);
+            self.session_duration_seconds.map_or(apps.session_duration, Within::seconds);
         apps.disable_expiry_refresh = switch(self.disable_session_expiry_refresh);
         apps.disable_token_expiry_refresh = switch(self.disable_token_expiry_refresh);
         apps.cookies = cookies;
         apps.trusted = trusted;
-        apps.agent_inactive_timeout =
-            self.agent_inactive_timeout_seconds.map_or(apps.agent_inactive_timeout, seconds);
+        apps.agent_inactive_timeout = self
+            .agent_inactive_timeout_seconds
+            .map_or(apps.agent_inactive_timeout, Within::seconds);
         apps.audit_session_timeout =
-            self.audit_session_timeout_seconds.map_or(apps.audit_session_timeout, seconds);
+            self.audit_session_timeout_seconds.map_or(apps.audit_session_timeout, Within::seconds);
         apps.audit_close_rows = switch(self.audit_close_rows);
-        apps.audit_fail = match self.audit_fail {
-            Some(AuditMode::Closed) => AuditFail::Closed,
-            Some(AuditMode::Open) | None => AuditFail::Open,
-        };
-        apps.signing = match self.app_token_signing {
-            Some(TokenSigning::Eddsa) => Signing::Eddsa,
-            Some(TokenSigning::Hs512) | None => Signing::Hs512,
-        };
+        apps.audit_fail = self.audit_fail.unwrap_or_default();
+        apps.signing = self.app_token_signing.unwrap_or_default();
         Ok(Some(apps))
     }
 
@@ -66,7 +66,7 @@ impl Settings {
             return Ok(None);
         };
         let pattern: HostPattern = pattern.parse().map_err(|_| {
-            wrong("wildcard_access_url", "is no pattern such as `*.apps.example.com`")
+            wrong("wildcard_access_url", "is not a pattern such as `*.apps.example.com`")
         })?;
         Ok(Some(pattern))
     }
@@ -74,14 +74,11 @@ impl Settings {
     fn cookies(&self) -> Result<CookieConfig, ConfigError> {
         let cookies = CookieConfig {
             secure: self.secure_auth_cookie.unwrap_or_default(),
-            same_site: match self.samesite_auth_cookie {
-                Some(CookieSameSite::None) => SameSite::None,
-                Some(CookieSameSite::Lax) | None => SameSite::Lax,
-            },
+            same_site: self.samesite_auth_cookie.unwrap_or_default(),
             partitioned: self.partitioned_auth_cookie.unwrap_or_default(),
             prefix: self.cookie_prefix.clone().unwrap_or_default(),
         };
-        // Browsers drop such cookies without a word, and nobody could sign in.
+        // Browsers silently drop such cookies, so that no user could sign in.
         let needs_secure = if cookies.same_site == SameSite::None {
             Some(("samesite_auth_cookie", "`none`"))
         } else if cookies.partitioned {
@@ -110,7 +107,8 @@ impl Settings {
             text.trim().parse().map_err(no_network)
         });
         let headers = self.proxy_trusted_headers.iter().flatten().map(|text| {
-            let no_header = |_| wrong("proxy_trusted_headers", format!("`{text}` is no header"));
+            let no_header =
+                |_| wrong("proxy_trusted_headers", format!("`{text}` is not the name of a header"));
             text.trim().parse::<HeaderName>().map_err(no_header)
         });
         Ok(TrustedProxies {
@@ -127,6 +125,8 @@ fn wrong(setting: &'static str, problem: impl Into<String>) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use authd_http::AuditFail;
 
     use super::*;
 
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_and_api_tokens_keep_their_ends_by_settings_of_their_own() {
+    fn sessions_and_api_tokens_have_separate_settings_for_their_extension() {
         let ends = |setting: &str| {
             let toml = format!("access_url = \"https://a.example\"\n{setting} = true");
             let apps = apps(&toml).unwrap().unwrap();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pattern_of_app_hosts_is_kept_as_it_is_written() {
+    fn the_pattern_of_app_hosts_keeps_its_case_and_port() {
         let hosts = |access: &str, wildcard: &str| {
             let toml = format!("access_url = \"{access}\"\nwildcard_access_url = \"{wildcard}\"");
             apps(&toml).unwrap().unwrap().app_hosts.unwrap().to_string()
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_work_is_told_at_the_start() {
+    fn settings_that_cannot_work_are_refused() {
         let url = "access_url = \"https://a.example\"\n";
         for (toml, setting) in [
             ("access_url = \"a.example\"".to_owned(), "access_url"),

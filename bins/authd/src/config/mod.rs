@@ -1,32 +1,35 @@
+//! Settings, from flags, environment and a TOML file, and the configuration that they make
+
 mod apps;
-mod idle;
+mod error;
+mod file;
+mod identity;
+mod server;
 mod settings;
+mod store;
 mod value;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ::store::Options;
 use agent_auth::Rules;
-use clap::Args;
-use identity_verify::Policy;
-use store::EncryptionKeys;
-use thiserror::Error;
-
-use self::idle::IdleSetting;
-use self::settings::Settings;
-pub(crate) use self::settings::{DatabaseUrl, LogFormat};
-use self::value::Within;
-use crate::server::ServerLimits;
 use authd_http::{AppsConfig, Limits};
-use fleet_import::{Malformed, from_toml};
-use identity_fetch::{KeyUrl, KeyUrlError};
+use clap::Args;
 
-/// Settings with where they come from: the arguments of every command that
-/// touches the store
+pub(crate) use self::error::ConfigError;
+pub(crate) use self::identity::IdentityConfig;
+pub use self::server::ServerLimits;
+use self::settings::Settings;
+pub(crate) use self::store::StoreConfig;
+pub(crate) use self::value::LogFormat;
+use self::value::Within;
+
+/// The settings and their file: arguments of every command that uses the store
 #[derive(Args)]
 pub(crate) struct ConfigArgs {
-    /// TOML file of settings, weaker than flags and environment
+    /// TOML file of settings; flags and environment variables replace what it has
     #[arg(long, env = "AUTHD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -34,26 +37,21 @@ pub(crate) struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// Reads the file, lays the stronger settings over it, and fills in defaults
+    /// Reads the file, replaces what flags and environment set, and fills in defaults
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, has an unknown key or a wrong value, or if
-    /// settings contradict each other.
+    /// If the file cannot be read, has an unknown key or an invalid value, or if settings
+    /// contradict each other.
     pub(crate) fn resolve(self) -> Result<Config, ConfigError> {
-        let Some(path) = self.config else { return Config::new(self.settings) };
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?;
-        // Parsed on its own first, so that an error names a line of the file.
-        let malformed = |error| ConfigError::Malformed { path: path.clone(), error };
-        let file: Settings = from_toml(&text).map_err(malformed)?;
-        let mut merged = toml::Table::try_from(&file).map_err(ConfigError::Merge)?;
-        merged.extend(toml::Table::try_from(&self.settings).map_err(ConfigError::Merge)?);
-        Config::new(merged.try_into().map_err(ConfigError::Merged)?)
+        match self.config {
+            Some(path) => Config::new(file::read_under(&path, &self.settings)?),
+            None => Config::new(self.settings),
+        }
     }
 }
 
-/// How authd runs: every question about configuration is answered here, once
+/// How authd runs
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
@@ -62,90 +60,37 @@ pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     pub(crate) identity: IdentityConfig,
     pub(crate) rules: Rules,
-    /// How apps are reached, if at all
+    /// How apps are reached, if app access is on
     pub(crate) apps: Option<AppsConfig>,
-    /// For how long rows of the audit log are kept, if not for good
+    /// How long rows of the audit log are kept; `None` for ever
     pub(crate) audit_retention: Option<Duration>,
-    /// Whether visits are also written where the control plane's own page looks for them
+    /// Whether visits are also recorded in the control plane's own table
     pub(crate) mirror_audit: bool,
-    /// Whether authd makes and rotates the keys it signs with
+    /// Whether authd creates and rotates the keys that it signs with
     pub(crate) key_rotation: bool,
-    /// Whether a control plane's rows may be changed as only it changes them
+    /// Whether authd may change rows that belong to a control plane
     pub(crate) into_control_plane: bool,
     pub(crate) log_level: String,
     pub(crate) log_format: Option<LogFormat>,
 }
 
-/// Which store answers
-#[derive(Debug)]
-pub(crate) enum StoreConfig {
-    Memory,
-    /// Somebody else's PostgreSQL
-    Postgres {
-        url: DatabaseUrl,
-        connections: Connections,
-    },
-    /// A PostgreSQL of our own
-    Private {
-        data_dir: PathBuf,
-        postgres_bin: Option<PathBuf>,
-        connections: Connections,
-    },
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Connections {
-    pub(crate) read: u32,
-    pub(crate) write: u32,
-    /// What the control plane encrypts some of its columns with
-    pub(crate) encryption_keys: EncryptionKeys,
-}
-
-impl Connections {
-    fn options(self) -> store::Options {
-        store::Options::default()
-            .read_connections(usize::try_from(self.read).unwrap_or(usize::MAX))
-            .write_connections(self.write)
-            .encryption_keys(self.encryption_keys)
-    }
-}
-
-/// Whom to believe
-#[derive(Debug, Default)]
-pub(crate) struct IdentityConfig {
-    pub(crate) policy: Policy,
-    pub(crate) trust_dir: Option<PathBuf>,
-    /// Where Google's keys are fetched, if at all
-    pub(crate) google_keys: Option<KeyUrl>,
-    pub(crate) fetch_azure_issuers: bool,
-    /// Settings that can do nothing
-    idle: Vec<IdleSetting>,
-    /// Whether a setting names the source of Google's keys
-    fetches_keys_by_setting: bool,
-}
-
-/// Not reachable from elsewhere until somebody decides that it shall be
+/// Not reachable from other machines unless an operator changes it
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// PostgreSQL's notices, such as a table that a migration found in place, are none of
-/// an operator's business
+/// Without PostgreSQL's notices, such as that a table of a migration exists already
 const DEFAULT_LOG_LEVEL: &str = "info,tokio_postgres=warn";
 
 impl Config {
-    /// How the configured store is used
-    pub(crate) fn store_options(&self) -> store::Options {
-        let options = match &self.store {
-            StoreConfig::Memory => store::Options::default(),
-            StoreConfig::Postgres { connections, .. }
-            | StoreConfig::Private { connections, .. } => connections.clone().options(),
-        };
-        options
+    /// How the store is used
+    pub(crate) fn store_options(&self) -> Options {
+        self.store
+            .options()
             .app_access(self.apps.is_some())
             .mirror_audit(self.mirror_audit)
             .into_control_plane(self.into_control_plane)
     }
 
-    /// The configuration that a file with this text makes, for tests
+    /// The configuration of a file with this text
     #[cfg(test)]
     pub(crate) fn from_toml(text: &str) -> Result<Self, ConfigError> {
         Self::new(toml::from_str(text).map_err(ConfigError::Merged)?)
@@ -153,16 +98,18 @@ impl Config {
 
     fn new(settings: Settings) -> Result<Self, ConfigError> {
         let (limits, server) = (Limits::default(), ServerLimits::default());
-        let request = settings.request_timeout_seconds.map_or(limits.request, seconds);
+        let request = settings.request_timeout_seconds.map_or(limits.request, Within::seconds);
         let limits = Limits {
             request,
-            requests_in_flight: count(settings.max_requests_in_flight, limits.requests_in_flight),
+            requests_in_flight: settings
+                .max_requests_in_flight
+                .map_or(limits.requests_in_flight, Within::count),
             ..limits
         };
         let server = ServerLimits {
-            connections: count(settings.max_connections, server.connections),
+            connections: settings.max_connections.map_or(server.connections, Within::count),
             head: request,
-            drain: settings.drain_timeout_seconds.map_or(server.drain, seconds),
+            drain: settings.drain_timeout_seconds.map_or(server.drain, Within::seconds),
             ..server
         };
         let rules = Rules::default()
@@ -183,21 +130,7 @@ impl Config {
             mirror_audit: settings.mirror_audit.unwrap_or_default(),
             key_rotation: settings.key_rotation.unwrap_or(true),
             into_control_plane: settings.into_control_plane.unwrap_or_default(),
-            identity: IdentityConfig {
-                policy: settings.policy()?,
-                trust_dir: settings.trust_dir.clone(),
-                google_keys: match settings.fetch_google_keys.as_deref() {
-                    Some("off") => None,
-                    Some(url) => Some(url.parse().map_err(ConfigError::KeyUrl)?),
-                    None => Some(KeyUrl::default()),
-                },
-                fetch_azure_issuers: settings.fetch_azure_issuers.unwrap_or_default(),
-                idle: settings.idle(),
-                fetches_keys_by_setting: settings
-                    .fetch_google_keys
-                    .as_deref()
-                    .is_some_and(|url| url != "off"),
-            },
+            identity: settings.identity()?,
             log_level: settings.log_level.clone().unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned()),
             log_format: settings.log_format,
             store: settings.store()?,
@@ -205,21 +138,10 @@ impl Config {
     }
 }
 
-fn seconds<const MIN: u32, const MAX: u32>(setting: Within<MIN, MAX>) -> Duration {
-    Duration::from_secs(setting.into())
-}
-
-fn count<const MIN: u32, const MAX: u32>(
-    setting: Option<Within<MIN, MAX>>,
-    default: usize,
-) -> usize {
-    setting.and_then(|n| usize::try_from(n.get()).ok()).unwrap_or(default)
-}
-
-/// Environment variables that look like settings and are none
+/// The environment variables that begin with `AUTHD_` and are not settings
 ///
-/// Not an error: an orchestrator that runs a service called `authd` sets
-/// `AUTHD_SERVICE_HOST` and the like for every container.
+/// This is not an error: an orchestrator that runs a service called `authd` sets
+/// `AUTHD_SERVICE_HOST` and others in every container.
 pub(crate) fn unknown_environment(command: &clap::Command) -> Vec<String> {
     let known: Vec<_> = command
         .get_subcommands()
@@ -234,56 +156,15 @@ pub(crate) fn unknown_environment(command: &clap::Command) -> Vec<String> {
         .collect()
 }
 
-/// Why the configuration is not usable
-#[derive(Debug, Error)]
-pub(crate) enum ConfigError {
-    #[error("`{setting}` {problem}")]
-    Apps { setting: &'static str, problem: String },
-    #[error("`external_token_encryption_keys` is not usable")]
-    EncryptionKeys(#[source] store::Error),
-    #[error("`fetch_google_keys` is neither `off` nor a URL of keys")]
-    KeyUrl(#[source] KeyUrlError),
-    #[error("`{level}` is not a log filter")]
-    LogLevel {
-        level: String,
-        #[source]
-        error: tracing_subscriber::filter::ParseError,
-    },
-    #[error("`{}` is not a valid configuration", path.display())]
-    Malformed {
-        path: PathBuf,
-        #[source]
-        error: Malformed,
-    },
-    #[error("`--store memory` and a database URL exclude each other")]
-    MemoryWithUrl,
-    #[error("settings cannot be merged")]
-    Merge(#[source] toml::ser::Error),
-    #[error("settings contradict each other")]
-    Merged(#[source] toml::de::Error),
-    #[error("no home directory to keep a database in; set `--data-dir` or `--database-url`")]
-    NoDataDir,
-    #[error("`{key}` is not valid")]
-    Policy {
-        key: String,
-        #[source]
-        error: serde_json::Error,
-    },
-    #[error("`{}` cannot be read", path.display())]
-    Unreadable {
-        path: PathBuf,
-        #[source]
-        error: std::io::Error,
-    },
-}
-
 #[cfg(test)]
 mod tests {
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD as STANDARD;
     use identity_verify::Audience;
 
-    use super::value::SecretText;
+    use identity_verify::Policy;
+
+    use super::value::{DatabaseUrl, SecretText};
     use super::*;
 
     fn resolve(file: &str, settings: Settings) -> Result<Config, ConfigError> {
@@ -295,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_stronger_than_the_file() {
+    fn flags_replace_settings_of_the_file() {
         let file = "listen = \"127.0.0.1:1\"\nstore = \"memory\"\nhide_stale_instances = true\n\
                     aws_allowed_regions = [\"eu-west-3\"]";
         let flags = Settings { listen: Some(([127, 0, 0, 1], 2).into()), ..Settings::default() };
@@ -310,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_is_built_from_settings_of_the_same_names() {
+    fn the_policy_is_made_of_the_settings_with_the_same_names() {
         let file = "store = \"memory\"\nazure_clouds = [\"china\"]\ngoogle_audience = \"*\"\n\
                     leeway_seconds = 5";
         let policy = resolve(file, Settings::default()).unwrap().identity.policy;
@@ -322,18 +203,18 @@ mod tests {
             Policy::default().google_max_lifetime_seconds
         );
         let error = resolve("azure_clouds = [\"mars\"]", Settings::default()).unwrap_err();
-        let told = authd_http::error_chain(&error);
-        assert!(told.contains("azure_clouds[0]") && told.contains("mars"), "{told}");
+        let printed = authd_http::error_chain(&error);
+        assert!(printed.contains("azure_clouds[0]") && printed.contains("mars"), "{printed}");
     }
 
     #[test]
-    fn an_unknown_key_is_an_error_that_names_it() {
+    fn an_unknown_key_is_named() {
         let error = resolve("listen_on = \"x\"", Settings::default()).unwrap_err();
         assert!(authd_http::error_chain(&error).contains("listen_on"), "{error:?}");
     }
 
     #[test]
-    fn a_number_that_no_flag_may_have_no_file_may_have() {
+    fn a_number_outside_its_range_is_refused_in_a_file() {
         for (key, number) in [
             ("request_timeout_seconds", "0"),
             ("drain_timeout_seconds", "3601"),
@@ -347,8 +228,11 @@ mod tests {
             ("audit_retention_days", "999999999999999999"),
         ] {
             let error = resolve(&format!("{key} = {number}"), Settings::default()).unwrap_err();
-            let told = authd_http::error_chain(&error);
-            assert!(told.contains(&format!("`{key}`: line 1: {number} is not in ")), "{told}");
+            let printed = authd_http::error_chain(&error);
+            assert!(
+                printed.contains(&format!("`{key}`: line 1: {number} is not in ")),
+                "{printed}"
+            );
         }
         let config = resolve("audit_retention_days = 36500", Settings::default()).unwrap();
         assert_eq!(config.audit_retention, Some(Duration::from_secs(36_500 * 86_400)));
@@ -367,13 +251,13 @@ mod tests {
             "external_token_encryption_keys = [\"hunter2\", 5]",
         ] {
             let error = resolve(&format!("\n{file}"), Settings::default()).unwrap_err();
-            let told = authd_http::error_chain(&error);
-            assert!(told.contains("line 2: ") && !told.contains("hunter2"), "{told}");
+            let printed = authd_http::error_chain(&error);
+            assert!(printed.contains("line 2: ") && !printed.contains("hunter2"), "{printed}");
         }
     }
 
     #[test]
-    fn google_has_two_names_in_the_file() {
+    fn settings_of_google_have_two_names_in_the_file() {
         let flags = || Settings { google_audience: Some("flag".to_owned()), ..Settings::default() };
         let audience =
             |file: &str, settings| resolve(file, settings).unwrap().identity.policy.google_audience;
@@ -418,9 +302,9 @@ mod tests {
         ] {
             let file = format!("external_token_encryption_keys = {keys}");
             let error = resolve(&file, Settings::default()).unwrap_err();
-            let told = authd_http::error_chain(&error);
+            let printed = authd_http::error_chain(&error);
             let setting = "`external_token_encryption_keys` is not usable: ";
-            assert_eq!(told, format!("{setting}{problem}"));
+            assert_eq!(printed, format!("{setting}{problem}"));
         }
     }
 

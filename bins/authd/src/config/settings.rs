@@ -1,44 +1,42 @@
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use identity_verify::Policy;
+use authd_http::{AuditFail, SameSite, Signing};
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::value::{SecretText, Within, encryption_keys, entry, secrets};
-use super::{ConfigError, Connections, StoreConfig};
+use super::value::{DatabaseUrl, LogFormat, SecretText, StoreKind, Within, entry, one_of, secrets};
 
-/// Everything an operator may set, before defaults are filled in
+/// Everything that an operator can set, before defaults are filled in
 ///
-/// One struct is read three times: from flags, from `AUTHD_*` environment
-/// variables and from a TOML file whose keys are the fields' names. Flags are
-/// stronger than the environment, which is stronger than the file.
+/// The same struct is read from flags, from `AUTHD_*` environment variables, and from a TOML file
+/// whose keys are the names of the fields. Flags replace environment variables, and these replace
+/// the file.
 #[derive(Args, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
-    /// Address and port to serve on [default: 127.0.0.1:8080]
+    /// Address and port to listen on [default: 127.0.0.1:8080]
     #[arg(long, env = "AUTHD_LISTEN", value_name = "ADDR", help_heading = "Server")]
     pub(super) listen: Option<SocketAddr>,
     /// Seconds a request may take, body included [default: 10]
     #[arg(long, env = "AUTHD_REQUEST_TIMEOUT_SECONDS", value_name = "N", help_heading = "Server")]
     pub(super) request_timeout_seconds: Option<Within<1, 600>>,
-    /// Seconds that answers under way may still take after SIGTERM [default: 20]
+    /// Seconds that requests in progress may still take after SIGTERM [default: 20]
     #[arg(long, env = "AUTHD_DRAIN_TIMEOUT_SECONDS", value_name = "N", help_heading = "Server")]
     pub(super) drain_timeout_seconds: Option<Within<0, 3600>>,
-    /// Requests answered at a time; more get 503 with Retry-After [default: 1024]
+    /// Requests in progress at a time; more get 503 with Retry-After [default: 1024]
     #[arg(long, env = "AUTHD_MAX_REQUESTS_IN_FLIGHT", value_name = "N", help_heading = "Server")]
     pub(super) max_requests_in_flight: Option<Within<1, 1_000_000>>,
     /// Connections open at a time; more wait to be accepted [default: 8192]
     #[arg(long, env = "AUTHD_MAX_CONNECTIONS", value_name = "N", help_heading = "Server")]
     pub(super) max_connections: Option<Within<1, 1_000_000>>,
 
-    /// Where the control plane's data is [default: postgres]
+    /// Where the data of the control plane is [default: postgres]
     #[arg(long, env = "AUTHD_STORE", help_heading = "Store")]
     pub(super) store: Option<StoreKind>,
-    /// PostgreSQL to use, as a URL or a list of NAME=VALUE with libpq's parameters, such as
-    /// search_path, sslmode, sslcert, options, several hosts; without one, authd runs its own
-    /// in the data directory
+    /// PostgreSQL database, as a URL or a list of NAME=VALUE with libpq's parameters, such as
+    /// search_path, sslmode, sslcert, options, several hosts [default: a server that authd starts
+    /// itself in the data directory]
     #[arg(
         long,
         env = "AUTHD_DATABASE_URL",
@@ -47,22 +45,21 @@ pub(crate) struct Settings {
         help_heading = "Store"
     )]
     pub(super) database_url: Option<DatabaseUrl>,
-    /// Where authd's own PostgreSQL keeps its data [default: /var/lib/authd as root, else
+    /// Where PostgreSQL keeps its data if authd starts it [default: /var/lib/authd as root, else
     /// ~/.local/share/authd]
     #[arg(long, env = "AUTHD_DATA_DIR", value_name = "DIR", help_heading = "Store")]
     pub(super) data_dir: Option<PathBuf>,
-    /// Folder of `initdb` and `postgres` [default: the newest installed]
+    /// Folder with the programs `initdb` and `postgres` [default: the newest installed]
     #[arg(long, env = "AUTHD_POSTGRES_BIN", value_name = "DIR", help_heading = "Store")]
     pub(super) postgres_bin: Option<PathBuf>,
-    /// Connections shared by all reads; callers share statements, so that few suffice
-    /// [default: 2]
+    /// Connections for reads; requests share statements, so that few are enough [default: 2]
     #[arg(long, env = "AUTHD_READ_CONNECTIONS", value_name = "N", help_heading = "Store")]
     pub(super) read_connections: Option<Within<1, 64>>,
-    /// Connections for writes, at most [default: 8]
+    /// Most connections for writes [default: 8]
     #[arg(long, env = "AUTHD_WRITE_CONNECTIONS", value_name = "N", help_heading = "Store")]
     pub(super) write_connections: Option<Within<1, 1000>>,
 
-    /// Keys that the control plane encrypts with, in base64, separated by commas: the first
+    /// Keys with which the control plane encrypts, in Base64, separated by commas: the first
     /// encrypts, all decrypt
     #[serde(deserialize_with = "secrets")]
     #[arg(
@@ -74,16 +71,16 @@ pub(crate) struct Settings {
         help_heading = "Store"
     )]
     pub(super) external_token_encryption_keys: Option<Vec<SecretText>>,
-    /// Let imports, new tokens of proxies and replaced keys change the rows of a control plane
+    /// Let imports, new tokens of proxies and replaced keys change rows of a control plane
     /// [default: false]
     #[arg(long, env = "AUTHD_INTO_CONTROL_PLANE", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Store")]
     pub(super) into_control_plane: Option<bool>,
 
-    /// Folder of keys and certificates to trust beside the built-in ones
+    /// Folder with keys and certificates to trust in addition to the built-in ones
     #[arg(long, env = "AUTHD_TRUST_DIR", value_name = "DIR", help_heading = "Trust")]
     pub(super) trust_dir: Option<PathBuf>,
-    /// Where Google's keys are fetched when a Google instance first signs in, or `off`
+    /// URL of Google's keys, fetched when a Google instance first signs in, or `off`
     /// [default: Google's own URL]
     #[arg(long, env = "AUTHD_FETCH_GOOGLE_KEYS", value_name = "URL", help_heading = "Trust")]
     pub(super) fetch_google_keys: Option<String>,
@@ -92,10 +89,10 @@ pub(crate) struct Settings {
           num_args = 0..=1, default_missing_value = "true", help_heading = "Trust")]
     pub(super) fetch_azure_issuers: Option<bool>,
 
-    /// Seconds of clock difference to forgive [default: 60]
+    /// Seconds of clock difference to tolerate [default: 60]
     #[arg(long, env = "AUTHD_LEEWAY_SECONDS", value_name = "N", help_heading = "Identity policy")]
     pub(super) leeway_seconds: Option<u64>,
-    /// Refuse AWS documents older than this, counted from the instance's last start
+    /// Refuse AWS documents that are older, in seconds since the last start of the instance
     #[arg(
         long,
         env = "AUTHD_AWS_MAX_DOCUMENT_AGE_SECONDS",
@@ -103,7 +100,7 @@ pub(crate) struct Settings {
         help_heading = "Identity policy"
     )]
     pub(super) aws_max_document_age_seconds: Option<u64>,
-    /// AWS accounts that may sign in, separated by commas [default: all]
+    /// AWS accounts whose instances may sign in, separated by commas [default: all]
     #[arg(
         long,
         env = "AUTHD_AWS_ALLOWED_ACCOUNTS",
@@ -113,7 +110,7 @@ pub(crate) struct Settings {
         help_heading = "Identity policy"
     )]
     pub(super) aws_allowed_accounts: Option<Vec<String>>,
-    /// AWS regions that may sign in, separated by commas [default: all]
+    /// AWS regions whose instances may sign in, separated by commas [default: all]
     #[arg(
         long,
         env = "AUTHD_AWS_ALLOWED_REGIONS",
@@ -123,7 +120,7 @@ pub(crate) struct Settings {
         help_heading = "Identity policy"
     )]
     pub(super) aws_allowed_regions: Option<Vec<String>>,
-    /// Accept AWS's classic document signature, which is RSA-1024 [default: true]
+    /// Accept the original signature of AWS documents, which is RSA-1024 [default: true]
     #[arg(long, env = "AUTHD_AWS_ALLOW_RSA1024", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Identity policy")]
     pub(super) aws_allow_rsa1024: Option<bool>,
@@ -131,11 +128,11 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_AWS_ALLOW_DSA_SHA1", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Identity policy")]
     pub(super) aws_allow_dsa_sha1: Option<bool>,
-    /// Refuse Azure's attested data after its end, six hours after it was made [default: true]
+    /// Refuse Azure's attested data once it has expired, after six hours [default: true]
     #[arg(long, env = "AUTHD_AZURE_ENFORCE_EXPIRES_ON", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Identity policy")]
     pub(super) azure_enforce_expires_on: Option<bool>,
-    /// Nonce that Azure's attested data must answer
+    /// Nonce that Azure's attested data must have
     #[arg(
         long,
         env = "AUTHD_AZURE_EXPECTED_NONCE",
@@ -143,7 +140,7 @@ pub(crate) struct Settings {
         help_heading = "Identity policy"
     )]
     pub(super) azure_expected_nonce: Option<String>,
-    /// Azure subscriptions that may sign in, separated by commas [default: all]
+    /// Azure subscriptions whose machines may sign in, separated by commas [default: all]
     #[arg(
         long,
         env = "AUTHD_AZURE_ALLOWED_SUBSCRIPTIONS",
@@ -153,7 +150,7 @@ pub(crate) struct Settings {
         help_heading = "Identity policy"
     )]
     pub(super) azure_allowed_subscriptions: Option<Vec<String>>,
-    /// Azure clouds that may sign in: public, government, china, germany
+    /// Azure clouds whose machines may sign in: public, government, china, germany
     /// [default: all but germany]
     #[arg(
         long,
@@ -164,7 +161,7 @@ pub(crate) struct Settings {
         help_heading = "Identity policy"
     )]
     pub(super) azure_clouds: Option<Vec<String>>,
-    /// Audience that Google's tokens must name, or `*` for any [default: coder]
+    /// Audience that Google's tokens must have, or `*` for any [default: coder]
     #[serde(alias = "gcp_audience")]
     #[arg(
         long,
@@ -173,7 +170,7 @@ pub(crate) struct Settings {
         help_heading = "Identity policy"
     )]
     pub(super) google_audience: Option<String>,
-    /// Google projects that may sign in, separated by commas [default: all]
+    /// Google projects whose instances may sign in, separated by commas [default: all]
     #[serde(alias = "gcp_allowed_projects")]
     #[arg(
         long,
@@ -184,7 +181,7 @@ pub(crate) struct Settings {
         help_heading = "Identity policy"
     )]
     pub(super) google_allowed_projects: Option<Vec<String>>,
-    /// Google service accounts that may sign in, separated by commas [default: all]
+    /// Google service accounts whose instances may sign in, separated by commas [default: all]
     #[serde(alias = "gcp_allowed_service_accounts")]
     #[arg(
         long,
@@ -195,7 +192,7 @@ pub(crate) struct Settings {
         help_heading = "Identity policy"
     )]
     pub(super) google_allowed_service_accounts: Option<Vec<String>>,
-    /// Refuse Google instances created longer ago than this
+    /// Refuse Google instances that were created earlier, in seconds before now
     #[serde(alias = "gcp_max_instance_age_seconds")]
     #[arg(
         long,
@@ -204,7 +201,7 @@ pub(crate) struct Settings {
         help_heading = "Identity policy"
     )]
     pub(super) google_max_instance_age_seconds: Option<u64>,
-    /// Refuse Google tokens issued for longer than this [default: 3900]
+    /// Refuse Google tokens that are valid for longer, in seconds [default: 3900]
     #[serde(alias = "gcp_max_lifetime_seconds")]
     #[arg(
         long,
@@ -214,11 +211,11 @@ pub(crate) struct Settings {
     )]
     pub(super) google_max_lifetime_seconds: Option<u64>,
 
-    /// Select by name among the agents of all workspaces that claim an instance [default: false]
+    /// Select an agent by name among all workspaces that claim an instance [default: false]
     #[arg(long, env = "AUTHD_ALLOW_INSTANCE_SHARED_BY_WORKSPACES", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Agent sign-in")]
     pub(super) allow_instance_shared_by_workspaces: Option<bool>,
-    /// Answer 404 instead of 400 where only agents of earlier builds exist [default: false]
+    /// Answer 404 instead of 400 if an instance only has agents of earlier builds [default: false]
     #[arg(long, env = "AUTHD_HIDE_STALE_INSTANCES", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Agent sign-in")]
     pub(super) hide_stale_instances: Option<bool>,
@@ -227,7 +224,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_ACCESS_URL", value_name = "URL", help_heading = "App access")]
     pub(super) access_url: Option<String>,
     /// Pattern of the hosts of apps, such as `*.apps.example.com`; without one, apps are reached
-    /// by path alone; a port only where apps are on another than the access URL
+    /// by path only; it needs a port only if that differs from the port of the access URL
     #[arg(
         long,
         env = "AUTHD_WILDCARD_ACCESS_URL",
@@ -239,28 +236,29 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_DISABLE_PATH_APPS", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
     pub(super) disable_path_apps: Option<bool>,
-    /// Let apps that are reached by path be shared: they run on the dashboard's host and can act
-    /// as their visitor [default: false]
+    /// Allow sharing of apps that are reached by path, which run on the dashboard's host and can
+    /// act as their visitors [default: false]
     #[arg(long, env = "AUTHD_DANGEROUS_ALLOW_PATH_APP_SHARING", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
     pub(super) dangerous_allow_path_app_sharing: Option<bool>,
-    /// Let roles and access lists open other people's apps by path [default: false]
+    /// Let roles and access lists open apps of other users by path [default: false]
     #[arg(long, env = "AUTHD_DANGEROUS_ALLOW_PATH_APP_SITE_OWNER_ACCESS", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
     pub(super) dangerous_allow_path_app_site_owner_access: Option<bool>,
-    /// Take apps and terminals of other people from the role `owner` [default: false]
+    /// Deny the role `owner` the apps and terminals of other users [default: false]
     #[arg(long, env = "AUTHD_DISABLE_OWNER_WORKSPACE_ACCESS", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
     pub(super) disable_owner_workspace_access: Option<bool>,
-    /// Leave the access lists of workspaces aside [default: false]
+    /// Ignore the access lists of workspaces [default: false]
     #[arg(long, env = "AUTHD_DISABLE_WORKSPACE_SHARING", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
     pub(super) disable_workspace_sharing: Option<bool>,
-    /// Let a template's widest level narrow ports that were shared before [default: false]
+    /// Apply a template's widest sharing level also to ports that are already shared
+    /// [default: false]
     #[arg(long, env = "AUTHD_ENFORCE_MAX_PORT_SHARING_LEVEL", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
     pub(super) enforce_max_port_sharing_level: Option<bool>,
-    /// Seconds a connected agent may be silent [default: 30]
+    /// Seconds without a message after which an agent counts as disconnected [default: 30]
     #[arg(
         long,
         env = "AUTHD_AGENT_INACTIVE_TIMEOUT_SECONDS",
@@ -268,20 +266,22 @@ pub(crate) struct Settings {
         help_heading = "App access"
     )]
     pub(super) agent_inactive_timeout_seconds: Option<Within<2, 3600>>,
-    /// How app tokens are signed: hs512, as the control plane does, or eddsa, so that proxies
-    /// verify without a secret [default: hs512]
+    /// How app tokens are signed: hs512, like the control plane, or eddsa, so that proxies verify
+    /// them without a secret [default: hs512]
     #[arg(
         long,
         env = "AUTHD_APP_TOKEN_SIGNING",
         value_name = "ALGORITHM",
+        value_parser = one_of::<Signing>(&Signing::ALL.map(Signing::as_str)),
         help_heading = "App access"
     )]
-    pub(super) app_token_signing: Option<TokenSigning>,
-    /// Make and rotate the keys of app tokens; off where the control plane does [default: true]
+    pub(super) app_token_signing: Option<Signing>,
+    /// Create and rotate the keys of app tokens; turn it off if the control plane does
+    /// [default: true]
     #[arg(long, env = "AUTHD_KEY_ROTATION", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
     pub(super) key_rotation: Option<bool>,
-    /// Seconds an app session lasts at most [default: 86400]
+    /// Longest duration of an app session, in seconds [default: 86400]
     #[arg(
         long,
         env = "AUTHD_SESSION_DURATION_SECONDS",
@@ -289,31 +289,33 @@ pub(crate) struct Settings {
         help_heading = "Sessions and cookies"
     )]
     pub(super) session_duration_seconds: Option<Within<60, 31_536_000>>,
-    /// Never extend a session by its use [default: false]
+    /// Do not extend sessions when they are used [default: false]
     #[arg(long, env = "AUTHD_DISABLE_SESSION_EXPIRY_REFRESH", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Sessions and cookies")]
     pub(super) disable_session_expiry_refresh: Option<bool>,
-    /// Never extend an API token by its use; a control plane before v2.35 does [default: false]
+    /// Do not extend API tokens when they are used; a control plane before v2.35 does
+    /// [default: false]
     #[arg(long, env = "AUTHD_DISABLE_TOKEN_EXPIRY_REFRESH", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Sessions and cookies")]
     pub(super) disable_token_expiry_refresh: Option<bool>,
-    /// Send cookies over TLS alone [default: false]
+    /// Send cookies over TLS only [default: false]
     #[arg(long, env = "AUTHD_SECURE_AUTH_COOKIE", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Sessions and cookies")]
     pub(super) secure_auth_cookie: Option<bool>,
-    /// Whether other sites' pages send the cookies: lax or none [default: lax]
+    /// SameSite attribute of cookies: lax or none [default: lax]
     #[arg(
         long,
         env = "AUTHD_SAMESITE_AUTH_COOKIE",
         value_name = "MODE",
+        value_parser = one_of::<SameSite>(&SameSite::ALL.map(SameSite::as_str)),
         help_heading = "Sessions and cookies"
     )]
-    pub(super) samesite_auth_cookie: Option<CookieSameSite>,
-    /// Keep cookies apart for each site that embeds an app [default: false]
+    pub(super) samesite_auth_cookie: Option<SameSite>,
+    /// Partition cookies by the site that embeds an app [default: false]
     #[arg(long, env = "AUTHD_PARTITIONED_AUTH_COOKIE", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Sessions and cookies")]
     pub(super) partitioned_auth_cookie: Option<bool>,
-    /// What stands before the name of every cookie
+    /// Prefix of the name of every cookie
     #[arg(
         long,
         env = "AUTHD_COOKIE_PREFIX",
@@ -321,7 +323,8 @@ pub(crate) struct Settings {
         help_heading = "Sessions and cookies"
     )]
     pub(super) cookie_prefix: Option<String>,
-    /// Networks of proxies whose word on clients and hosts is taken, separated by commas
+    /// Networks of the proxies whose headers about clients and hosts are trusted, separated by
+    /// commas
     #[arg(
         long,
         env = "AUTHD_PROXY_TRUSTED_ORIGINS",
@@ -331,8 +334,8 @@ pub(crate) struct Settings {
         help_heading = "Proxies in front"
     )]
     pub(super) proxy_trusted_origins: Option<Vec<String>>,
-    /// Headers in which they tell the client's address, separated by commas, the most telling
-    /// first
+    /// Headers in which these proxies send the client's address, separated by commas, the
+    /// preferred one first
     #[arg(
         long,
         env = "AUTHD_PROXY_TRUSTED_HEADERS",
@@ -342,8 +345,8 @@ pub(crate) struct Settings {
         help_heading = "Proxies in front"
     )]
     pub(super) proxy_trusted_headers: Option<Vec<String>>,
-    /// Seconds without a visit after which the next is recorded anew; 0 records every visit
-    /// [default: 3600]
+    /// Seconds without a visit after which the next visit is recorded again; 0 records every
+    /// visit [default: 3600]
     #[arg(
         long,
         env = "AUTHD_AUDIT_SESSION_TIMEOUT_SECONDS",
@@ -351,139 +354,30 @@ pub(crate) struct Settings {
         help_heading = "Audit"
     )]
     pub(super) audit_session_timeout_seconds: Option<Within<0, 31_536_000>>,
-    /// Days that rows of the audit log are kept; 0 keeps them for good [default: 0]
+    /// Days that rows of the audit log are kept; 0 keeps them for ever [default: 0]
     #[arg(long, env = "AUTHD_AUDIT_RETENTION_DAYS", value_name = "N", help_heading = "Audit")]
     pub(super) audit_retention_days: Option<Within<0, 36_500>>,
-    /// Record the end of a session too, with its first and last visit and how many there
-    /// were [default: false]
+    /// Also record the end of a session, with its first and last visit and their number
+    /// [default: false]
     #[arg(long, env = "AUTHD_AUDIT_CLOSE_ROWS", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Audit")]
     pub(super) audit_close_rows: Option<bool>,
-    /// Record visits a second time where the control plane's own dashboard shows them:
+    /// Also record visits in the table that the control plane's dashboard shows:
     /// `connection_logs`, or `audit_logs` before v2.25 [default: false]
     #[arg(long, env = "AUTHD_MIRROR_AUDIT", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Audit")]
     pub(super) mirror_audit: Option<bool>,
-    /// What becomes of a visit that cannot be recorded: open lets it go on, closed refuses it
+    /// What happens to a visit that cannot be recorded: open allows it, closed refuses it
     /// [default: open]
-    #[arg(long, env = "AUTHD_AUDIT_FAIL", value_name = "MODE", help_heading = "Audit")]
-    pub(super) audit_fail: Option<AuditMode>,
+    #[arg(long, env = "AUTHD_AUDIT_FAIL", value_name = "MODE", help_heading = "Audit",
+          value_parser = one_of::<AuditFail>(&AuditFail::ALL.map(AuditFail::as_str)))]
+    pub(super) audit_fail: Option<AuditFail>,
 
     /// What to log: error, warn, info, debug, or a filter such as `info,store=debug`
     /// [default: info]
     #[arg(long, env = "AUTHD_LOG_LEVEL", value_name = "FILTER", help_heading = "Log")]
     pub(super) log_level: Option<String>,
-    /// Shape of the log's lines [default: text to a terminal, else json]
+    /// Format of the log [default: text on a terminal, else json]
     #[arg(long, env = "AUTHD_LOG_FORMAT", help_heading = "Log")]
     pub(super) log_format: Option<LogFormat>,
-}
-
-impl Settings {
-    /// The identity policy, whose keys bear the names of ours
-    pub(super) fn policy(&self) -> Result<Policy, ConfigError> {
-        let wrong = |key: String, error| ConfigError::Policy { key, error };
-        let mut keys = serde_json::to_value(self).map_err(|error| wrong(String::new(), error))?;
-        if let Some(keys) = keys.as_object_mut() {
-            keys.retain(|key, value| {
-                let ours = ["aws_", "azure_", "google_", "leeway_"];
-                !value.is_null() && ours.iter().any(|prefix| key.starts_with(prefix))
-            });
-        }
-        serde_path_to_error::deserialize(keys)
-            .map_err(|error| wrong(error.path().to_string(), error.into_inner()))
-    }
-
-    pub(super) fn store(self) -> Result<StoreConfig, ConfigError> {
-        let connections = Connections {
-            read: self.read_connections.map_or(2, Within::get),
-            write: self.write_connections.map_or(8, Within::get),
-            encryption_keys: encryption_keys(self.external_token_encryption_keys.as_deref())?,
-        };
-        match (self.store.unwrap_or(StoreKind::Postgres), self.database_url) {
-            (StoreKind::Memory, Some(_)) => Err(ConfigError::MemoryWithUrl),
-            (StoreKind::Memory, None) => Ok(StoreConfig::Memory),
-            (StoreKind::Postgres, Some(url)) => Ok(StoreConfig::Postgres { url, connections }),
-            (StoreKind::Postgres, None) => Ok(StoreConfig::Private {
-                data_dir: match self.data_dir {
-                    Some(dir) => dir,
-                    None => default_data_dir()?,
-                },
-                postgres_bin: self.postgres_bin,
-                connections,
-            }),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum LogFormat {
-    Text,
-    Json,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum TokenSigning {
-    Hs512,
-    Eddsa,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum CookieSameSite {
-    Lax,
-    None,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum AuditMode {
-    Open,
-    Closed,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum StoreKind {
-    /// Forgotten at exit
-    Memory,
-    Postgres,
-}
-
-/// A connection URL: it may carry a password, so it is never printed
-#[derive(Clone, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub(crate) struct DatabaseUrl(String);
-
-impl DatabaseUrl {
-    /// The URL itself, to connect with
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for DatabaseUrl {
-    fn from(url: &str) -> Self {
-        Self(url.to_owned())
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DatabaseUrl(..)")
-    }
-}
-
-/// Where the freedesktop.org base directories put it, or a system folder for root,
-/// whose home the account that runs PostgreSQL could not enter
-fn default_data_dir() -> Result<PathBuf, ConfigError> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(PathBuf::from("/var/lib/authd"));
-    }
-    let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|d| d.is_absolute());
-    dir("XDG_DATA_HOME")
-        .or_else(|| dir("HOME").map(|home| home.join(".local/share")))
-        .map(|share| share.join("authd"))
-        .ok_or(ConfigError::NoDataDir)
 }

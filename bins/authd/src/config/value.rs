@@ -1,13 +1,38 @@
+//! The types of settings
+
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
+use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use store::EncryptionKeys;
 
-use super::ConfigError;
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
 
-/// A number that makes sense, wherever it was set
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StoreKind {
+    /// Lost at exit
+    Memory,
+    Postgres,
+}
+
+/// Parses one of `words`, which the help lists
+pub(super) fn one_of<T>(words: &[&'static str]) -> impl TypedValueParser<Value = T> + use<T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words.iter().copied()).try_map(|word| word.parse())
+}
+
+/// A number in a range, wherever it was set
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub(super) struct Within<const MIN: u32, const MAX: u32>(u32);
@@ -15,6 +40,14 @@ pub(super) struct Within<const MIN: u32, const MAX: u32>(u32);
 impl<const MIN: u32, const MAX: u32> Within<MIN, MAX> {
     pub(super) const fn get(self) -> u32 {
         self.0
+    }
+
+    pub(super) fn seconds(self) -> Duration {
+        Duration::from_secs(self.0.into())
+    }
+
+    pub(super) fn count(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }
 
@@ -44,14 +77,38 @@ impl<const MIN: u32, const MAX: u32> From<Within<MIN, MAX>> for u64 {
     }
 }
 
-/// One element of a list that is separated by commas, and perhaps by spaces too
+/// Parses one element of a list that is separated by commas, and perhaps by spaces too
 ///
-/// An empty one would be an account or a network that nobody has: a list that was meant to
-/// be left out.
+/// An empty element is refused: the list was probably meant to be left out, and an empty account
+/// or network matches nothing.
 pub(super) fn entry(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("an entry of the list is empty".to_owned()),
         text => Ok(text.to_owned()),
+    }
+}
+
+/// A connection URL, which may hold a password and is therefore never printed
+#[derive(Clone, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// Returns the URL itself, to connect with
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for DatabaseUrl {
+    fn from(url: &str) -> Self {
+        Self(url.to_owned())
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl(..)")
     }
 }
 
@@ -78,9 +135,9 @@ impl fmt::Debug for SecretText {
     }
 }
 
-/// Reads a list of secrets from the file: an array, or a text with commas in between
+/// Deserializes a list of secrets: an array, or a text that is separated by commas
 ///
-/// The text is taken because an error about its type would quote it.
+/// A text is accepted because an error about its type would quote it.
 pub(super) fn secrets<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<SecretText>>, D::Error> {
@@ -109,23 +166,12 @@ pub(super) fn secrets<'de, D: Deserializer<'de>>(
     deserializer.deserialize_any(List).map(Some)
 }
 
-/// The keys of the setting; none if its text is empty, as that of a variable may be
-pub(super) fn encryption_keys(
-    setting: Option<&[SecretText]>,
-) -> Result<EncryptionKeys, ConfigError> {
-    let keys = match setting {
-        Some([only]) if only.as_ref().trim().is_empty() => &[],
-        keys => keys.unwrap_or_default(),
-    };
-    EncryptionKeys::from_base64(keys).map_err(ConfigError::EncryptionKeys)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_of_a_list_has_no_spaces_around_it_and_is_something() {
+    fn an_entry_of_a_list_is_trimmed_and_not_empty() {
         assert_eq!(entry(" 628783029487").unwrap(), "628783029487");
         assert!(entry(" ").is_err() && entry("").is_err());
     }

@@ -106,10 +106,10 @@ async fn a_missing_stronger_signature_is_not_a_failure() {
         ("403", Answer::status(403), 1),
         ("405", Answer::status(405), 1),
         ("a redirect", Answer::status(302).with_header("Location", "/elsewhere"), 1),
-        ("401 for good", Answer::status(401), 3),
-        ("503 for good", Answer::status(503), 3),
-        ("a page for good", page(), 3),
-        ("silence for good", silence(), 3),
+        ("401, always", Answer::status(401), 3),
+        ("503, always", Answer::status(503), 3),
+        ("a page, always", page(), 3),
+        ("silence, always", silence(), 3),
     ] {
         let world = World::of(Cloud::Aws);
         let route = ("GET", "/latest/dynamic/instance-identity/rsa2048");

@@ -1,9 +1,12 @@
+use std::str::FromStr;
 use std::time::Duration;
 
 use app_authz::Rules;
 use app_authz::address::{HostPattern, HttpUrl};
 use app_authz::app::INACTIVE_TIMEOUT;
 use app_authz::rbac::Switches;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::proxies::TrustedProxies;
 
@@ -87,32 +90,121 @@ pub struct CookieConfig {
     pub prefix: String,
 }
 
-/// Whether a cookie is sent with requests that other sites' pages make
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Whether a cookie is sent with requests that pages of other sites make
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SameSite {
-    /// Only when somebody follows a link
+    /// Only if the user follows a link
     #[default]
     Lax,
-    /// Always, which embedding needs
+    /// Always, which apps in frames of other sites need
     None,
 }
 
-/// What becomes of a visit that cannot be recorded
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+impl SameSite {
+    /// All values
+    pub const ALL: [Self; 2] = [Self::Lax, Self::None];
+
+    /// The value as text: `lax` or `none`
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lax => "lax",
+            Self::None => "none",
+        }
+    }
+}
+
+impl FromStr for SameSite {
+    type Err = ParseValueError;
+
+    fn from_str(text: &str) -> Result<Self, ParseValueError> {
+        parse(text, &Self::ALL, Self::as_str)
+    }
+}
+
+/// What happens to a visit that cannot be recorded
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AuditFail {
-    /// It goes on, and the whole event is logged
+    /// It is allowed, and the whole event is logged
     #[default]
     Open,
     /// It is refused
     Closed,
 }
 
+impl AuditFail {
+    /// All values
+    pub const ALL: [Self; 2] = [Self::Open, Self::Closed];
+
+    /// The value as text: `open` or `closed`
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl FromStr for AuditFail {
+    type Err = ParseValueError;
+
+    fn from_str(text: &str) -> Result<Self, ParseValueError> {
+        parse(text, &Self::ALL, Self::as_str)
+    }
+}
+
 /// How app tokens are signed
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Signing {
-    /// HMAC, as the control plane does: whoever verifies could sign
+    /// HMAC, as the control plane does: every verifier has the key to sign with
     #[default]
     Hs512,
     /// Ed25519: proxies verify with public keys
     Eddsa,
+}
+
+impl Signing {
+    /// All values
+    pub const ALL: [Self; 2] = [Self::Hs512, Self::Eddsa];
+
+    /// The value as text: `hs512` or `eddsa`
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hs512 => "hs512",
+            Self::Eddsa => "eddsa",
+        }
+    }
+}
+
+impl FromStr for Signing {
+    type Err = ParseValueError;
+
+    fn from_str(text: &str) -> Result<Self, ParseValueError> {
+        parse(text, &Self::ALL, Self::as_str)
+    }
+}
+
+/// A text is not one of the values of a setting
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("`{text}` is not one of {}", values.join(", "))]
+pub struct ParseValueError {
+    text: String,
+    values: Vec<&'static str>,
+}
+
+fn parse<T: Copy>(
+    text: &str,
+    all: &[T],
+    as_str: fn(T) -> &'static str,
+) -> Result<T, ParseValueError> {
+    let found = all.iter().copied().find(|value| as_str(*value) == text);
+    found.ok_or_else(|| ParseValueError {
+        text: text.to_owned(),
+        values: all.iter().copied().map(as_str).collect(),
+    })
 }

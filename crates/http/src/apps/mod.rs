@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
 pub(crate) use self::admit::{Admitted, admit, user_agent};
-pub use self::config::{AppsConfig, AuditFail, CookieConfig, SameSite, Signing};
+pub use self::config::{AppsConfig, AuditFail, CookieConfig, ParseValueError, SameSite, Signing};
 pub(crate) use self::control_plane::{Upstream, cookies as cookies_for_control_plane};
 pub(crate) use self::cookies::{Cookies, Expiry, cookies, for_app as cookies_for_app};
 use self::deployments::{Deployment, Deployments};

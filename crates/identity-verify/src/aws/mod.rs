@@ -11,12 +11,14 @@ mod document;
 #[cfg(feature = "dsa")]
 mod dsa;
 mod keys;
+mod region;
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::SystemTime};
 
 pub use document::Claims;
 pub(crate) use document::{Document, region_hint};
 pub use keys::{Keys, TrustedKey};
+pub use region::is_region_name;
 
 use crate::{
     Denied, Error, Policy, Rejection, VerifiedInstance,

@@ -1,30 +1,24 @@
-//! Why can this machine not sign in? The verification alone, on files
-
-mod files;
-mod repair;
-mod text;
-
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use chrono::DateTime;
-use identity_fetch::{KeyCache, KeyUrl, Online, System};
-use identity_verify::{Claims, Policy, Rejection, VerifiedInstance};
+use identity_fetch::{KeyCache, KeyUrl, Online, Proof, System};
+use identity_verify::{Claims, Cloud, Policy, Rejection, VerifiedInstance};
+use proof_repair::{CapturedProof, Repair};
 use serde_json::{Map, Value};
 
-use self::files::{Files, read};
-use self::repair::Repair;
-use super::CommandError;
-use crate::cli::VerifyArgs;
+use super::error::CommandError;
+use super::files::read;
+use crate::cli::{VerifyArgs, VerifyCloud};
 use crate::clock::system_clock;
 use crate::trust::Trust;
 
-/// Verifies a proof from files and prints the outcome as one line of JSON
+/// Verifies a proof from files and prints the result as one line of JSON
 ///
-/// The exit status is 0 for a proof that holds and 1 for one that does not.
-pub(crate) async fn run(args: VerifyArgs) -> Result<ExitCode, CommandError> {
+/// The exit status is 0 if the proof is valid, and 1 if it is not.
+pub(super) async fn run(args: VerifyArgs) -> Result<ExitCode, CommandError> {
     let now = match &args.at {
         Some(date) => DateTime::parse_from_rfc3339(date)
             .map_err(|_| CommandError::Usage(format!("`{date}` is not an RFC 3339 date")))?
@@ -32,30 +26,31 @@ pub(crate) async fn run(args: VerifyArgs) -> Result<ExitCode, CommandError> {
         None => system_clock()(),
     };
     let policy = args.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default();
-    let files = Files::read(&args)?;
+    let mut captured = read_proof(&args)?;
     let trust = Trust::read(args.trust_dir.as_deref())?;
-    for idle in trust.idle_files(now) {
-        // A closed standard error does not change the outcome.
-        let _ = writeln!(std::io::stderr(), "authd: {idle}");
+    for file in trust.idle_files(now) {
+        // If standard error is closed, the result is the same.
+        let _ = writeln!(std::io::stderr(), "authd: {file}");
     }
-    // Google's keys of today cannot judge a token of another day, but those who ask
-    // about a token of today mostly have no file of keys at hand.
+    // Google's current keys cannot verify an old token, but most people who ask about a current
+    // one have no file of keys.
     let keys = KeyCache::fetching(KeyUrl::default(), Arc::new(System), system_clock());
     let identity = trust.into_identity(&policy).online(Online::new(Some(keys), None));
 
-    let (files, armor) = files.without_pem_lines();
-    let outcome = identity.verify(&files.proof(args.cloud)?, now).await;
-    let (mut line, status) = match &outcome {
-        Ok(instance) => (accept(instance), ExitCode::SUCCESS),
+    let had_pem_lines = captured.remove_pem_lines();
+    let cloud = match args.cloud {
+        VerifyCloud::Aws => Cloud::Aws,
+        VerifyCloud::Azure => Cloud::Azure,
+        VerifyCloud::Google => Cloud::Google,
+    };
+    let (mut line, status) = match identity.verify(&proof(&captured, cloud)?, now).await {
+        Ok(instance) => (accept(&instance), ExitCode::SUCCESS),
         Err(rejection) => {
-            let repair = match repair::is_worth_a_search(rejection) {
-                true => repair::find(&identity, &files, args.cloud, now).await,
-                false => None,
-            };
-            (reject(rejection, repair), ExitCode::FAILURE)
+            let repair = captured.repair(cloud, &identity, &rejection, now).await;
+            (reject(&rejection, repair), ExitCode::FAILURE)
         }
     };
-    if armor {
+    if had_pem_lines {
         line.insert(
             "note".to_owned(),
             "the PEM lines are not part of the message; send it without them".into(),
@@ -65,12 +60,39 @@ pub(crate) async fn run(args: VerifyArgs) -> Result<ExitCode, CommandError> {
     Ok(status)
 }
 
+/// Reads the files byte for byte: a line break at the end may be what is wrong
+fn read_proof(args: &VerifyArgs) -> Result<CapturedProof, CommandError> {
+    let read = |path: &Option<_>| path.as_deref().map(|path| read(path, LARGEST_FILE)).transpose();
+    let mut captured = CapturedProof::default();
+    captured.document = read(&args.document)?;
+    captured.signature = read(&args.signature)?;
+    captured.pkcs7 = read(&args.pkcs7)?;
+    captured.token = read(&args.token)?;
+    Ok(captured)
+}
+
+/// The proof that the files make up
+fn proof(captured: &CapturedProof, cloud: Cloud) -> Result<Proof, CommandError> {
+    let is_pkcs7 = || captured.signature.as_deref().is_some_and(proof_repair::is_pkcs7);
+    captured.proof(cloud).ok_or_else(|| {
+        let expected = match cloud {
+            Cloud::Aws if captured.document.is_none() && is_pkcs7() => {
+                "`--signature` has a PKCS#7 message: give it as `--pkcs7`"
+            }
+            Cloud::Aws => "`aws` needs `--document` and `--signature`, or `--pkcs7`, or all three",
+            Cloud::Azure => "`azure` needs `--signature` alone",
+            Cloud::Google => "`google` needs `--token` alone",
+        };
+        CommandError::Usage(expected.to_owned())
+    })
+}
+
 fn read_policy(path: &Path) -> Result<Policy, CommandError> {
-    serde_json::from_slice(&read(path)?)
+    serde_json::from_slice(&read(path, LARGEST_FILE)?)
         .map_err(|error| CommandError::PolicyFile { path: path.to_owned(), error })
 }
 
-/// What the cloud vouches for; fields it did not sign are left out
+/// The instance and its claims; claims that the cloud did not sign are left out
 fn accept(instance: &VerifiedInstance) -> Map<String, Value> {
     let mut line = Map::new();
     let mut put = |name: &str, value: Option<&str>| {
@@ -104,7 +126,7 @@ fn accept(instance: &VerifiedInstance) -> Map<String, Value> {
     line
 }
 
-/// Why it was refused, what it says of its machine, and how it would hold
+/// The reason, what the proof says about its machine, and the change that makes it valid
 fn reject(rejection: &Rejection, repair: Option<Repair>) -> Map<String, Value> {
     let mut line = Map::new();
     let mut put = |name: &str, value: Value| {
@@ -128,3 +150,6 @@ fn reject(rejection: &Rejection, repair: Option<Repair>) -> Map<String, Value> {
     }
     line
 }
+
+/// A machine does not send more
+const LARGEST_FILE: u64 = 1 << 20;

@@ -1,4 +1,4 @@
-//! What shells, editors and Windows do to texts on their way into a file
+//! What shells, editors and Windows change in a text on its way into a file
 
 use std::borrow::Cow;
 
@@ -8,17 +8,36 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
-/// A text with what was done to it undone
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Variant {
-    pub(super) bytes: Vec<u8>,
-    /// What to do to the text that was given, in the order to do it; `{}` is the text
-    pub(super) changes: Vec<&'static str>,
+/// What a text may have been before it was changed
+///
+/// Not `Debug`: a proof is a bearer document.
+#[derive(Clone)]
+pub(crate) struct Variant {
+    pub(crate) bytes: Vec<u8>,
+    /// The changes that lead from the given text to this one, in their order; `{}` is the text
+    changes: Vec<&'static str>,
 }
 
 impl Variant {
-    pub(super) const fn unchanged(bytes: Vec<u8>) -> Self {
+    const fn unchanged(bytes: Vec<u8>) -> Self {
         Self { bytes, changes: Vec::new() }
+    }
+
+    /// The changes in words, where the text is called `name`
+    pub(crate) fn described(&self, name: &str) -> Vec<String> {
+        self.changes.iter().map(|change| change.replace("{}", name)).collect()
+    }
+
+    /// This variant, and the one without white space around it if there is any
+    ///
+    /// A token is one line, and the line break after it is not part of it.
+    pub(crate) fn and_without_line_break(self) -> Vec<Self> {
+        let trimmed = self.bytes.trim_ascii();
+        if trimmed.len() == self.bytes.len() {
+            return vec![self];
+        }
+        let trimmed = trimmed.to_vec();
+        vec![self.then(trimmed, "the line break at the end of {} is removed"), self]
     }
 
     fn then(&self, bytes: Vec<u8>, change: &'static str) -> Self {
@@ -28,90 +47,96 @@ impl Variant {
     }
 }
 
-/// `given` and what it may have been, with one more change undone each time
-pub(super) fn of_document(given: &[u8]) -> Vec<Variant> {
+/// Returns `given` and the documents that it may have been, the fewest changes first
+pub(crate) fn of_document(given: &[u8]) -> Vec<Variant> {
     let mut found = vec![Variant::unchanged(given.to_vec())];
     add(&mut found, without_utf16, "{} is written in UTF-8 instead of UTF-16");
-    add(&mut found, without_mark, "the byte order mark of {} is taken off");
+    add(&mut found, without_mark, "the byte order mark of {} is removed");
     add(
         &mut found,
         |text| field(text, &["document"]),
-        "{} is taken out of the JSON around it, of which one field is wanted",
+        "{} is taken out of the JSON around it, of which only one field is needed",
     );
-    add(&mut found, from_json_string, "{} is what the JSON string around it spells");
-    add(&mut found, from_base64, "{} is decoded from base64");
+    add(&mut found, from_json_string, "{} is decoded from the JSON string around it");
+    add(&mut found, from_base64, "{} is decoded from Base64");
     let stages = found.clone();
     let mut found = Vec::new();
     for stage in stages {
         let mut ends = vec![stage];
-        add(&mut ends, without_carriage_returns, "the CRLF line ends of {} are LF again");
+        add(&mut ends, without_carriage_returns, "the CRLF line ends of {} are replaced by LF");
         for stage in ends {
             let ending = stage.bytes.trim_ascii_end();
             if ending.len() < stage.bytes.len() {
                 let trimmed = ending.to_vec();
-                found.push(stage.then(trimmed, "the line break at the end of {} is taken off"));
+                found.push(stage.then(trimmed, "the line break at the end of {} is removed"));
             } else {
                 let ended = [ending, b"\n"].concat();
-                found.push(stage.then(ended, "a line break is put at the end of {}"));
+                found.push(stage.then(ended, "a line break is added at the end of {}"));
             }
             found.push(stage);
         }
     }
-    // From its last form: the others are read as the same JSON, or not at all.
+    // From the last variant: the others are the same JSON, or are not JSON.
     if let Some(last) = found.last().cloned() {
         for layout in as_aws_lays_it_out(&last.bytes) {
-            found.push(last.then(
-                layout,
-                "the JSON of {} has the line breaks, blanks and order again that AWS gave it",
-            ));
+            found.push(
+                last.then(
+                    layout,
+                    "the JSON of {} has the line breaks, spaces and order of AWS again",
+                ),
+            );
         }
     }
-    // The fewest changes first.
     found.sort_by_key(|variant| variant.changes.len());
     found
 }
 
-/// `given`, a text of base64 or a token, and what it may have been
-pub(super) fn of_base64(given: &[u8], fields: &[&str]) -> Vec<Variant> {
+/// Returns `given` and the Base64 texts or tokens that it may have been, the fewest changes first
+///
+/// `fields` are the names that the text may have in JSON.
+pub(crate) fn of_base64(given: &[u8], fields: &[&str]) -> Vec<Variant> {
     let mut found = vec![Variant::unchanged(given.to_vec())];
     add(&mut found, without_utf16, "{} is written in ASCII instead of UTF-16");
-    add(&mut found, without_mark, "the byte order mark of {} is taken off");
+    add(&mut found, without_mark, "the byte order mark of {} is removed");
     add(
         &mut found,
         |text| field(text, fields),
-        "{} is taken out of the JSON around it, of which one field is wanted",
+        "{} is taken out of the JSON around it, of which only one field is needed",
     );
-    add(&mut found, without_bearer, "the word in front of {} is taken off");
-    add(&mut found, without_quotes, "the quotes around {} are taken off");
-    add(&mut found, without_escapes, "the \\n in {} are line breaks");
-    add(&mut found, without_pem_lines, "the PEM lines around {} are taken off");
-    add(&mut found, without_blanks, "the blanks in {} are line breaks or nothing, as in base64");
-    add(&mut found, in_standard_base64, "{} is in standard base64 (+ and /, padded with =)");
+    add(&mut found, without_bearer, "the word before {} is removed");
+    add(&mut found, without_quotes, "the quotes around {} are removed");
+    add(&mut found, without_escapes, "the \\n in {} are replaced by line breaks");
+    add(&mut found, without_pem_lines, "the PEM lines around {} are removed");
+    add(&mut found, without_spaces, "the spaces in {} are removed");
+    add(&mut found, in_standard_base64, "{} is in standard Base64 (+ and /, padded with =)");
     found
 }
 
-/// Adds what `undo` makes of the last one, if it makes anything of it
+/// Adds the last variant with one more change undone, if `undo` applies to it
 fn add(found: &mut Vec<Variant>, undo: impl Fn(&[u8]) -> Option<Vec<u8>>, change: &'static str) {
     let next = found.last().and_then(|last| Some(last.then(undo(&last.bytes)?, change)));
     found.extend(next);
 }
 
-/// Whether it is base64 of an ASN.1 SEQUENCE, which every PKCS#7 message is
-pub(super) fn is_message(given: &[u8]) -> bool {
+/// Returns whether `given` is Base64 of an ASN.1 SEQUENCE, which every PKCS#7 message is
+///
+/// The changes that this crate knows are undone first. Nothing is verified.
+#[must_use]
+pub fn is_pkcs7(given: &[u8]) -> bool {
     let last = of_base64(given, &[]).pop();
     let digits = last.map(|last| without_space(&last.bytes)).unwrap_or_default();
     lenient(&digits).is_some_and(|bytes| bytes.len() > 64 && bytes.first() == Some(&0x30))
 }
 
-/// Whether it is base64 of a signature by RSA of a usual size, and nothing around it
-pub(super) fn is_bare_signature(given: &[u8]) -> bool {
+/// Returns whether `given` is Base64 of an RSA signature of a usual size
+pub(crate) fn is_bare_signature(given: &[u8]) -> bool {
     let digits = of_base64(given, &[]).pop().map(|last| without_space(&last.bytes));
     let size = digits.and_then(|digits| lenient(&digits)).map(|bytes| bytes.len());
     matches!(size, Some(128 | 256 | 384 | 512))
 }
 
-/// The message between `-----BEGIN …-----` and `-----END …-----` (RFC 7468)
-pub(super) fn without_pem_lines(text: &[u8]) -> Option<Vec<u8>> {
+/// The text between `-----BEGIN …-----` and `-----END …-----` (RFC 7468)
+pub(crate) fn without_pem_lines(text: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
     let (_, after) = text.split_once("-----BEGIN ")?;
     let (_, body) = after.split_once("-----")?;
@@ -123,7 +148,7 @@ fn without_utf16(text: &[u8]) -> Option<Vec<u8>> {
     let (body, read): (_, fn([u8; 2]) -> u16) = match text {
         [0xff, 0xfe, body @ ..] => (body, u16::from_le_bytes),
         [0xfe, 0xff, body @ ..] => (body, u16::from_be_bytes),
-        // Without a mark: every text here begins with ASCII.
+        // Without a byte order mark: every text here begins with ASCII.
         [1..=0xff, 0, ..] => (text, u16::from_le_bytes),
         [0, 1..=0xff, ..] => (text, u16::from_be_bytes),
         _ => return None,
@@ -141,7 +166,7 @@ fn without_carriage_returns(text: &[u8]) -> Option<Vec<u8>> {
     text.contains(&b'\r').then(|| text.iter().copied().filter(|b| *b != b'\r').collect())
 }
 
-/// The first of `fields` in a JSON object, as metadata services and clients write them
+/// The first of `fields` that a JSON object has
 fn field(text: &[u8], fields: &[&str]) -> Option<Vec<u8>> {
     let object: Map<String, Value> = serde_json::from_slice(text).ok()?;
     let value = fields.iter().find_map(|field| object.get(*field)?.as_str())?;
@@ -152,7 +177,7 @@ fn from_json_string(text: &[u8]) -> Option<Vec<u8>> {
     serde_json::from_slice::<String>(text).ok().map(String::into_bytes)
 }
 
-/// A document in base64, as other services want it
+/// A document in Base64, which other services require
 fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     lenient(&without_space(text)).filter(|document| document.starts_with(b"{"))
 }
@@ -173,8 +198,8 @@ fn without_escapes(text: &[u8]) -> Option<Vec<u8>> {
     text.contains('\\').then(|| text.replace("\\r", "").replace("\\n", "\n").into_bytes())
 }
 
-/// Line breaks in base64 count for nothing; blanks are not allowed
-fn without_blanks(text: &[u8]) -> Option<Vec<u8>> {
+/// The verifiers accept line breaks in Base64, but no spaces
+fn without_spaces(text: &[u8]) -> Option<Vec<u8>> {
     let has_any = text.iter().any(|b| matches!(b, b' ' | b'\t' | 0x0b | 0x0c));
     has_any.then(|| without_space(text))
 }
@@ -185,7 +210,7 @@ fn without_space(text: &[u8]) -> Vec<u8> {
 
 fn in_standard_base64(text: &[u8]) -> Option<Vec<u8>> {
     let digits = without_space(text);
-    // A token is base64url, and right so.
+    // A token is base64url, as it should be.
     if digits.contains(&b'.') {
         return None;
     }
@@ -193,7 +218,7 @@ fn in_standard_base64(text: &[u8]) -> Option<Vec<u8>> {
     (standard != digits).then_some(standard)
 }
 
-/// Either alphabet, padded or not
+/// Decodes either alphabet, padded or not
 fn lenient(digits: &[u8]) -> Option<Vec<u8>> {
     const CONFIG: GeneralPurposeConfig = GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -203,10 +228,10 @@ fn lenient(digits: &[u8]) -> Option<Vec<u8>> {
     ENGINES.iter().find_map(|engine| engine.decode(digits).ok())
 }
 
-/// A document in the layout of AWS's metadata service, in every order it is known to have
+/// The document in the layout of AWS's metadata service, in the orders that it may have had
 ///
-/// Version 2017-09-30 has the order of [`ORDER`]; before that it was any. What a tool
-/// wrote anew mostly keeps the order or sorts it.
+/// Version 2017-09-30 has the order of [`ORDER`], and earlier ones had any. A tool that writes JSON
+/// again usually keeps the order or sorts it.
 fn as_aws_lays_it_out(document: &[u8]) -> Vec<Vec<u8>> {
     let Ok(Ordered(fields)) = serde_json::from_slice(document) else { return Vec::new() };
     let known = ORDER.iter().filter_map(|name| fields.iter().find(|(own, _)| own == name));
@@ -225,7 +250,7 @@ fn as_aws_lays_it_out(document: &[u8]) -> Vec<Vec<u8>> {
     orders.into_iter().map(lay_out).collect()
 }
 
-/// Lists of product codes stand as `[ "a", "b" ]`
+/// Product codes are written as `[ "a", "b" ]`
 fn in_its_layout(value: &Value) -> Cow<'static, str> {
     match value {
         Value::Array(items) if !items.is_empty() => {
@@ -236,7 +261,7 @@ fn in_its_layout(value: &Value) -> Cow<'static, str> {
     }
 }
 
-/// The fields of an object in the order they stand
+/// The fields of an object in their order
 struct Ordered(Vec<(String, Value)>);
 
 impl<'de> serde::Deserialize<'de> for Ordered {
@@ -264,7 +289,7 @@ impl<'de> serde::Deserialize<'de> for Ordered {
     }
 }
 
-/// Of version 2017-09-30, as captured from real instances
+/// The order in version 2017-09-30, as captured from real instances
 const ORDER: [&str; 15] = [
     "accountId",
     "architecture",

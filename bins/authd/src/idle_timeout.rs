@@ -6,19 +6,18 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A stream that fails once it has waited too long for its peer
+/// A stream that fails once its peer has been silent for too long
 ///
-/// hyper bounds the time for a request's head, but only once it knows which
-/// version of HTTP is spoken: a peer that sends half a preface, or nothing at all,
-/// would hold its connection for ever. Any byte in either direction starts the
-/// time anew.
+/// hyper limits the time for the head of a request, but only once it knows the version of HTTP.
+/// A peer that sends half a preface, or nothing, would keep its connection for ever. Each byte in
+/// either direction restarts the time.
 #[derive(Debug)]
 pub(crate) struct IdleTimeout<T> {
     stream: T,
     limit: Duration,
-    /// When a byte last went in either direction
+    /// When the last byte was read or written
     active: Instant,
-    /// Not before the time is up; not moved for every byte, as that takes a lock on all
+    /// At or before the end of the time: it is not reset for every byte, because that locks all
     /// timers
     deadline: Pin<Box<Sleep>>,
 }
@@ -28,7 +27,7 @@ impl<T> IdleTimeout<T> {
         Self { stream, limit, active: Instant::now(), deadline: Box::pin(sleep(limit)) }
     }
 
-    /// Passes on what `io` did, or fails if it waits and the time is up
+    /// Returns `io`, or fails if it is pending and the time is over
     fn watch<R>(&mut self, cx: &mut Context<'_>, io: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if io.is_ready() {
             self.active = Instant::now();
@@ -94,7 +93,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_peer_is_given_up_and_a_talking_one_is_not() {
+    async fn only_a_silent_peer_times_out() {
         let (ours, mut theirs) = tokio::io::duplex(64);
         let mut ours = IdleTimeout::new(ours, Duration::from_secs(10));
         let peer = tokio::spawn(async move {
@@ -102,7 +101,7 @@ mod tests {
                 sleep(Duration::from_secs(9)).await;
                 theirs.write_all(b"x").await.unwrap();
             }
-            // Holds its end open and says no more.
+            // Keeps its end open and sends no more.
             std::future::pending::<()>().await;
         });
         let mut byte = [0];

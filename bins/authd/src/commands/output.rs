@@ -1,0 +1,21 @@
+use std::io::Write;
+
+use super::error::CommandError;
+
+/// Prints the error with its causes to standard error
+pub(super) fn report_error(error: &CommandError) {
+    // If standard error is closed, the exit status still says it.
+    let _ = writeln!(std::io::stderr(), "authd: {}", authd_http::error_chain(error));
+}
+
+/// Prints lines to standard output
+pub(super) fn print(lines: &[String]) -> Result<(), CommandError> {
+    let mut out = std::io::stdout().lock();
+    lines.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(CommandError::Output)
+}
+
+/// Replaces control characters, which visitors and users may have put into their texts to change
+/// what a terminal does
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
