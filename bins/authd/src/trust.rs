@@ -39,9 +39,9 @@ impl Trust {
     /// `aws/REGION.pem` has certificates or public keys of that region, `azure/roots/*.pem` and
     /// `azure/intermediates/*.pem` have certificates, and `google/jwks.json` is a key set. Any
     /// other file in the folders of PEM files is an error, because a key that is silently not
-    /// trusted is hard to find. Files in other places are reported by
-    /// [`idle_files`](Self::idle_files). Names that begin with two dots are skipped: a mounted
-    /// Kubernetes volume has such files of its own.
+    /// trusted is hard to find. Files in other places are ignored, and `authd check` names them.
+    /// Names that begin with two dots are skipped: a mounted Kubernetes volume has such files of
+    /// its own.
     ///
     /// # Errors
     ///
