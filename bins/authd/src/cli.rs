@@ -258,7 +258,7 @@ pub(crate) struct AgentTokenArgs {
     #[arg(long, default_value = "coder", value_name = "TEXT")]
     pub(crate) audience: String,
     /// How long to retry transient failures, such as 90s, 5m or `forever`; 0 tries once
-    #[arg(long, env = "AUTHD_RETRY_TIMEOUT", value_name = "TIME", default_value = "5m")]
+    #[arg(long = "patience", env = "AUTHD_PATIENCE", value_name = "TIME", default_value = "5m")]
     pub(crate) retry_timeout: RetryTimeout,
     /// CA file: certificate authorities to trust in addition to the system's, in PEM
     ///

@@ -181,7 +181,7 @@ async fn wrong_arguments_and_variables_are_reported_at_once() {
         (&["--url", "http://coder example.com"], None, "is not a URL such as"),
         (&["--url", "http://a", "--metadata-url", "169.254.169.254"], None, "`--metadata-url`"),
         (&["--url", "http://a", "--metadata-url", "https://a"], None, "without TLS"),
-        (&["--url", "http://a", "--retry-timeout", "soon"], None, "is not a time such as"),
+        (&["--url", "http://a", "--patience", "soon"], None, "is not a time such as"),
         (&["--url", "https://a"], Some(bad_proxy), "`HTTPS_PROXY` is not the URL of a proxy"),
         (&["--url", "https://a", "--ca-file", "/nowhere.pem"], None, "/nowhere.pem"),
         (&["--url", "https://a"], Some(("SSL_CERT_FILE", &*empty_file)), "SSL_CERT_FILE"),
@@ -200,7 +200,7 @@ async fn wrong_arguments_and_variables_are_reported_at_once() {
 async fn a_machine_outside_of_the_clouds_gets_a_clear_error() {
     let empty = Server::start();
     let metadata = empty.url("");
-    let args = ["--url", "http://127.0.0.1:9", "--metadata-url", &metadata, "--retry-timeout", "0"];
+    let args = ["--url", "http://127.0.0.1:9", "--metadata-url", &metadata, "--patience", "0"];
     let output = authd(&args).await;
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -212,7 +212,7 @@ async fn a_machine_outside_of_the_clouds_gets_a_clear_error() {
 async fn in_environment(url: &str, metadata: &Server, env: &[(&str, String)]) -> (String, String) {
     let metadata = metadata.url("");
     let output = Command::new(env!("CARGO_BIN_EXE_authd"))
-        .args(["agent-token", "--url", url, "--metadata-url", &metadata, "--retry-timeout", "0"])
+        .args(["agent-token", "--url", url, "--metadata-url", &metadata, "--patience", "0"])
         .env_clear()
         .envs(env.iter().cloned())
         .output()

@@ -50,9 +50,9 @@ fn every_proof_has_its_listed_outcome() {
             for (end, part) in [
                 ("-doc-trailing-newline", "line break at the end of the document"),
                 ("-doc-minified", "JSON of the document"),
-                ("-space-sig", "blanks in the signature"),
-                ("-urlsafe", "standard base64"),
-                ("-nopad", "standard base64"),
+                ("-space-sig", "spaces in the signature"),
+                ("-urlsafe", "standard Base64"),
+                ("-nopad", "standard Base64"),
             ] {
                 let repair = line["repair"].as_str().unwrap_or_default();
                 assert!(!vector.id().ends_with(end) || repair.contains(part), "{line}");
