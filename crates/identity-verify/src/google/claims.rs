@@ -250,12 +250,10 @@ impl<'a> Payload<'a> {
             policy.check_begun(TOKEN, moment(nbf)?, now)?;
         }
         let lifetime = Duration::from_secs(exp.saturating_sub(iat));
-        if let Some(limit) = policy.google_max_lifetime_seconds.map(Duration::from_secs)
-            && lifetime > limit
-        {
-            return Err(Error::LifetimeTooLong { lifetime, limit });
+        match policy.google_max_lifetime_seconds.map(Duration::from_secs) {
+            Some(limit) if lifetime > limit => Err(Error::LifetimeTooLong { lifetime, limit }),
+            _ => Ok((issued, expires)),
         }
-        Ok((issued, expires))
     }
 }
 
