@@ -191,7 +191,8 @@ async fn each_step_can_be_tried_only_once() {
 async fn a_sign_in_gives_up_when_the_retry_timeout_is_over() {
     let world = World::of(Cloud::Azure);
     spoil(&world.metadata, first_request(Cloud::Azure), usize::MAX, |_| Answer::status(503));
-    let retry_timeout = RetryTimeout::For(Duration::from_millis(50));
+    // Long enough for three attempts on a busy machine.
+    let retry_timeout = RetryTimeout::For(Duration::from_secs(1));
     let said = complaint(&Machine { retry_timeout, ..world.machine(Cloud::Azure) }).await;
     assert!(said.contains("503") && said.contains("gave up"), "{said}");
     assert!(world.metadata.requests().len() > 2);
