@@ -41,23 +41,25 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     let login = format!("http://coder.test:{port}/login");
 
     // A stranger is sent to sign in.
-    browser.open(&format!("{app}/some/page?x=1&y=%2F")).await;
-    browser.shows(&format!("{login}?"), "You are signed out").await;
+    browser.open(&format!("{app}/some/page?x=1&y=%2F#part/2")).await;
+    browser.shows(&format!("{login}?"), "Session token").await;
+    // It had no session that could have ended.
+    assert!(!browser.text().await.contains("You are signed out"));
     browser.picture("sign-in").await;
     browser.type_into("#token", "AAAAAAAAAA-BBBBBBBBBBBBBBBBBBBBBB").await;
     browser.click("button").await;
     browser.shows(&login, "The token is not valid").await;
 
-    // After signing in, the visitor returns to the requested page.
+    // After signing in, the visitor returns to the requested page, and to the part of it.
     browser.type_into("#token", world.token("alice")).await;
     browser.click("button").await;
     browser.shows(&app, "GET /some/page").await;
-    assert_eq!(browser.url().await, format!("{app}/some/page?x=1&y=%2F"));
+    assert_eq!(browser.url().await, format!("{app}/some/page?x=1&y=%2F#part/2"));
     assert_eq!(browser.text().await, "GET /some/page?x=1&y=%2F");
     let mut cookies = browser.cookies().await;
     cookies.sort_unstable();
-    assert_eq!(cookies.len(), 2, "{cookies:?}");
-    assert_eq!(cookies[0], "coder_signed_app_token");
+    assert_eq!(cookies.len(), 3, "{cookies:?}");
+    assert_eq!(cookies[..2], ["authd_sign_in", "coder_signed_app_token"]);
 
     // The second click needs no statement.
     let ((), statements) = world.counted(browser.open(&format!("{app}/next"))).await;
@@ -68,6 +70,7 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     browser.picture("offline").await;
     browser.open(&host("nothing--agent--dev--alice")).await;
     browser.shows("http://", "Application Not Found").await;
+    assert!(browser.text().await.contains("You are signed in as alice."));
     browser.picture("not-found").await;
     browser.open(&host("slow-app--slow--dev--alice")).await;
     browser.shows("http://", "Retry").await;
@@ -85,7 +88,7 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     browser.shows(&login, "Session token").await;
     world.move_clock(70);
     browser.open(&format!("{app}/again")).await;
-    browser.shows(&format!("{login}?"), "You are signed out").await;
+    browser.shows(&format!("{login}?"), "Session token").await;
     browser.close().await;
 }
 

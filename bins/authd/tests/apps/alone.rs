@@ -36,7 +36,10 @@ async fn sign_in_and_out(program: Program, example: &str) {
         }
     };
 
-    let asked = follow(&get(HOST, "/x?y", "").await);
+    let leaving = get(HOST, "/x?y", "").await;
+    let (name, value, _) = &set_cookies(&leaving)[0];
+    let leaving_cookie = format!("{name}={value}");
+    let asked = follow(&leaving);
     assert!(asked.starts_with("/api/v2/applications/auth-redirect?"), "{asked}");
     let page = follow(&get(OWN, &asked, "").await);
     let form = get(OWN, &page, "").await;
@@ -50,7 +53,7 @@ async fn sign_in_and_out(program: Program, example: &str) {
     let session = format!("{name}={value}");
     assert_eq!(follow(&signed), asked);
     let arriving = follow(&get(OWN, &asked, &session).await);
-    let arrived = get(HOST, &arriving, "").await;
+    let arrived = get(HOST, &arriving, &leaving_cookie).await;
     let (name, value, _) = &set_cookies(&arrived)[0];
     assert_eq!((&**name, follow(&arrived)), (&*session_cookie_name(), "/x?y".to_owned()));
     let opened = get(HOST, "/x?y", &format!("{name}={value}")).await;
