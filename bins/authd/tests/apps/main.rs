@@ -21,6 +21,7 @@ mod issue;
 mod keys;
 mod kill;
 mod limits;
+mod origins;
 mod path;
 mod ports;
 mod proxy;
