@@ -227,7 +227,9 @@ impl<S: Store> Service<S> {
         let answer = async {
             match route {
                 Route::Operational(Probe::Live) => Ok(health::live()),
-                Route::Operational(Probe::Ready) => health::ready(&*self.agents.store).await,
+                Route::Operational(Probe::Ready) => {
+                    health::ready(&*self.agents.store, self.apps.as_deref(), cx.now).await
+                }
                 Route::Operational(Probe::Metrics) => {
                     self.observe();
                     health::metrics(&self.metrics)

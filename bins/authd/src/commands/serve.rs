@@ -63,13 +63,14 @@ async fn serve<S: Store + 'static>(
         service = service.with_apps(apps);
     }
     let service = Arc::new(service);
-    maintain_keys(&service, config.key_rotation).await;
+    let has_keys = maintain_keys(&service, config.key_rotation).await;
     let housekeeping = service.start_housekeeping(config.audit_retention);
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::Signals)?;
     let reload = tokio::spawn(reload_trust(Arc::clone(&service), config.identity)?);
     let watch = tokio::spawn(watch_expiry(Arc::clone(&service)));
-    let keeper = tokio::spawn(maintain_keys_regularly(Arc::clone(&service), config.key_rotation));
+    let keeper = maintain_keys_regularly(Arc::clone(&service), config.key_rotation, has_keys);
+    let keeper = tokio::spawn(keeper);
 
     let address = listener.local_addr().unwrap_or(config.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
@@ -94,13 +95,23 @@ async fn serve<S: Store + 'static>(
     Ok(())
 }
 
-/// Maintains the keys of app access every ten minutes, and sooner after a failure
-async fn maintain_keys_regularly<S: Store + 'static>(service: Arc<Service<S>>, rotate: bool) {
-    let mut failed = false;
+/// Maintains the keys of app access every ten minutes, and within seconds after a failure
+async fn maintain_keys_regularly<S: Store + 'static>(
+    service: Arc<Service<S>>,
+    rotate: bool,
+    has_keys: bool,
+) {
+    let mut failures: u32 = if has_keys { 0 } else { 1 };
     loop {
-        let pause = if failed { 15 } else { 10 * 60 };
+        let pause = match failures {
+            0 => 10 * 60,
+            failures => 1 << failures.min(4),
+        };
         tokio::time::sleep(Duration::from_secs(pause)).await;
-        failed = !maintain_keys(&service, rotate).await;
+        failures = match maintain_keys(&service, rotate).await {
+            true => 0,
+            false => failures.saturating_add(1),
+        };
     }
 }
 

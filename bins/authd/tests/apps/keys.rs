@@ -1,14 +1,18 @@
 //! Keys for proxies that verify app tokens themselves
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use app_authz::token::{CryptoKey, EddsaPublicKey, Feature, Hs512Key, KeyRing, LEEWAY, Secret};
-use authd_http::Signing;
+use authd_http::{AppsConfig, Limits, Service, Signing};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use hyper::StatusCode;
+use identity_fetch::Identity;
 use openssl::base64::encode_block;
 use openssl::symm::{Cipher, encrypt_aead};
 use serde_json::Value;
-use store::{EncryptionKeys, Options};
+use store::{EncryptionKeys, Options, PgStore};
 use testkit::Database;
 
 use crate::world::{DASHBOARD, Plan, World, by_path, header, text};
@@ -225,4 +229,26 @@ async fn keys_are_fetched_even_if_they_cannot_be_rotated() {
     );
     let now = now + Duration::from_secs(601);
     ring(now, 8, 0x33).verify(&token(&world).await, now, LEEWAY).unwrap();
+}
+
+#[tokio::test]
+async fn without_keys_the_server_is_not_ready() {
+    let database = Database::new().await;
+    let store = PgStore::connect(database.url(), &Options::default()).await.unwrap();
+    let clock: authd_http::Clock = Arc::new(|| SystemTime::UNIX_EPOCH);
+    let config = AppsConfig::new(DASHBOARD.parse().unwrap());
+    let service =
+        Service::new(store, Identity::builtin(), Default::default(), Limits::default(), clock)
+            .with_apps(config);
+    let ready = async || {
+        let request = hyper::Request::get("/readyz").body(Full::<Bytes>::default()).unwrap();
+        let answer = service.answer(request).await;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    };
+    let (status, body) = ready().await;
+    assert!(status == 503 && body.contains("The keys of app access are missing."), "{body}");
+    service.maintain_keys(true).await.unwrap();
+    assert_eq!(ready().await, (200, "ready\n".to_owned()));
 }

@@ -166,6 +166,15 @@ async fn a_terminal_opens_for_its_owner_and_for_a_token_in_the_query() {
         world.counted(world.visit("sydney.coder.com", &with_token, &[])).await;
     assert_eq!((opened.status, statements), (StatusCode::OK, 0));
     assert_eq!(header(&opened, "x-authd-uri"), "/");
+    for (url, agent) in [
+        ("wss://sydney.coder.com/api/v2/workspaceagents/agent/pty", "agent"),
+        ("wss://sydney.coder.com/api/v2/workspaceagents//pty", ""),
+        (&*url, "agent"),
+    ] {
+        let body = serde_json::json!({ "url": url, "agentID": agent }).to_string();
+        let refused = world.send("POST", path, &headers, &body).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{agent}: {}", text(&refused));
+    }
     let garbage = format!("{terminal}?coder_signed_app_token_23db1dde=x");
     assert_eq!(world.visit("sydney.coder.com", &garbage, &[]).await.status, 404);
 }

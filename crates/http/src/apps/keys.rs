@@ -100,6 +100,15 @@ impl Keys {
         }
     }
 
+    /// Whether app tokens and seals can be made
+    pub(crate) fn can_sign(&self, now: SystemTime) -> bool {
+        let can_sign_tokens = match &self.tokens {
+            TokenKeys::Hs512(keys) => keys.ring().signing(now).is_ok(),
+            TokenKeys::Eddsa(keys) => keys.ring().signing(now).is_ok(),
+        };
+        can_sign_tokens && self.seals.ring().signing(now).is_ok()
+    }
+
     /// Fetches the keys that are due to be refreshed
     ///
     /// # Errors

@@ -51,6 +51,8 @@ pub(crate) enum Error {
     DeadlineExceeded,
     /// The store does not answer, or cannot
     NotReady(store::Error),
+    /// App access has no keys to sign with
+    NoKeys,
     /// The limit of requests that are answered at the same time is reached
     Overloaded,
     /// A handler panicked
@@ -141,6 +143,12 @@ impl Error {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message, detail)
                     .cause(chain(error))
             }
+            Self::NoKeys => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no_keys",
+                "The keys of app access are missing.",
+                "They are made, or fetched, again in a moment. The log has the reason.",
+            ),
             Self::Overloaded => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",

@@ -210,6 +210,9 @@ fn terminal_url(terminal: &Terminal) -> Result<HttpUrl, AccessError> {
     };
     let url: HttpUrl =
         format!("{page_scheme}://{rest}").parse().map_err(|_| invalid("It cannot be parsed."))?;
+    if terminal.agent_id.parse::<Uuid>().is_err() {
+        return Err(AccessError::invalid("Invalid agent ID.", "It must be a UUID."));
+    }
     if terminal_agent(url.path()) != Some(&*terminal.agent_id) {
         let path = "Its path must be `/api/v2/workspaceagents/AGENT/pty`, with the same agent.";
         return Err(invalid(path));

@@ -1,6 +1,9 @@
+use std::time::SystemTime;
+
 use http::StatusCode;
 use store::Store;
 
+use crate::apps::AppService;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::reply::{Response, content};
@@ -13,9 +16,16 @@ pub(crate) fn live() -> Response {
     content(StatusCode::OK, TEXT, "ok\n")
 }
 
-/// The process can do its work: the store answers
-pub(crate) async fn ready(store: &impl Store) -> Result<Response, Error> {
+/// The process can do its work: the store answers, and apps have keys if there are apps
+pub(crate) async fn ready<S: Store>(
+    store: &S,
+    apps: Option<&AppService<S>>,
+    now: SystemTime,
+) -> Result<Response, Error> {
     store.ping().await.map_err(Error::NotReady)?;
+    if apps.is_some_and(|apps| !apps.keys.can_sign(now)) {
+        return Err(Error::NoKeys);
+    }
     Ok(content(StatusCode::OK, TEXT, "ready\n"))
 }
 
