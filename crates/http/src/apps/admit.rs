@@ -70,11 +70,10 @@ pub(crate) async fn admit<S: Store>(
     preflight: bool,
 ) -> Result<Admitted, Reply> {
     let (visit, request) = find_visit(apps, cx).await?;
-    let page = page(apps, cx, &visit, &request.username_or_id);
-    let origin = page.sibling().map(str::to_owned);
+    let origin = visit.page.sibling().map(str::to_owned);
     let preflight = origin.as_deref().filter(|_| preflight);
     let preflight = preflight.and_then(|origin| Preflight::of(origin, cx.headers()));
-    match admit_to(apps, cx, (&visit, request, page), upstream, preflight).await {
+    match admit_to(apps, cx, (&visit, request), upstream, preflight).await {
         Ok(mut admitted) => {
             admitted.origin = origin.filter(|_| admitted.grant().cors == CorsBehavior::Simple);
             Ok(admitted)
@@ -100,7 +99,7 @@ fn page<S>(apps: &AppService<S>, cx: &Context<'_>, visit: &Visit<'_>, owner: &st
 async fn admit_to<S: Store>(
     apps: &Arc<AppService<S>>,
     cx: &Context<'_>,
-    (visit, request, page): (&Visit<'_>, UncheckedRequest, Page),
+    (visit, request): (&Visit<'_>, UncheckedRequest),
     upstream: Upstream,
     preflight: Option<Preflight>,
 ) -> Result<Admitted, (Reply, Option<CorsBehavior>)> {
@@ -130,8 +129,7 @@ async fn admit_to<S: Store>(
     let admitted = match presented {
         Some(admitted) => admitted,
         None => {
-            let mut attempt = access_attempt(apps, cx, (visit, request), cookies, preflight);
-            attempt.is_foreign = page.is_refused(cx);
+            let attempt = access_attempt(apps, cx, (visit, request), cookies, preflight);
             by_decision(apps, cx, visit, attempt, upstream).await?
         }
     };
@@ -140,7 +138,7 @@ async fn admit_to<S: Store>(
         None => admitted,
     };
     let cors = admitted.grant().cors;
-    if page.is_refused(cx) && origin::is_decided_here(visit.method, cors) {
+    if visit.page.is_refused(cx) && origin::is_decided_here(visit.method, cors) {
         return Err(rejected(Rejection::ForeignPage));
     }
     if visit.method != AccessMethod::Terminal && port.is_some_and(Port::is_reserved) {
@@ -175,7 +173,7 @@ async fn find_visit<'a, S: Store>(
         .map_err(|error| rejected(Rejection::Directory(error)))?
         .ok_or_else(|| rejected(Rejection::NoApp))?;
     let at = deployment.address(cx.host);
-    let (visit, request) = match meaning {
+    let (mut visit, request) = match meaning {
         HostMeaning::Logout => {
             let logged_out = session::log_out_of_apps(apps, cx, &deployment).await;
             return Err(logged_out.unwrap_or_else(|error| error.reply()));
@@ -189,6 +187,7 @@ async fn find_visit<'a, S: Store>(
     if visit.method == AccessMethod::Path && apps.config.disable_path_apps {
         return Err(rejected(Rejection::PathAppsDisabled));
     }
+    visit.page = page(apps, cx, &visit, &request.username_or_id);
     Ok((visit, request))
 }
 
@@ -218,7 +217,7 @@ fn access_attempt<S: Store>(
         purpose,
         sign_in: sign_in.flatten(),
         preflight,
-        is_foreign: false,
+        is_foreign: visit.page.is_refused(cx),
         now: cx.now,
         request_id: cx.request_id,
     }

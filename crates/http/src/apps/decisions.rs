@@ -18,14 +18,9 @@ pub(super) struct Decisions(Arc<Mutex<Waiting>>);
 
 type Waiting = HashMap<Question, watch::Receiver<Option<SignedToken>>>;
 
-/// All that a decision depends on, and that its audit event tells apart
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct Question {
-    pub(super) request: AppRequest,
-    pub(super) tokens: Vec<SessionToken>,
-    pub(super) ip: Option<IpAddr>,
-    pub(super) user_agent: Vec<u8>,
-}
+/// All that a decision depends on, and that its audit event tells apart: the request, the possible
+/// session tokens, the visitor's address and user agent
+pub(super) type Question = (AppRequest, Vec<SessionToken>, Option<IpAddr>, Vec<u8>);
 
 /// What a request has to do for its decision
 pub(super) enum Turn {

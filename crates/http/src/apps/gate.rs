@@ -65,12 +65,8 @@ impl AccessAttempt {
     /// alone
     fn question(&self) -> Option<Question> {
         let is_shared = self.preflight.is_none() && !self.is_foreign;
-        is_shared.then(|| Question {
-            request: self.request.clone(),
-            tokens: self.tokens.clone(),
-            ip: self.ip,
-            user_agent: self.user_agent.clone(),
-        })
+        is_shared
+            .then(|| (self.request.clone(), self.tokens.clone(), self.ip, self.user_agent.clone()))
     }
 }
 

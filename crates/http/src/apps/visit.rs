@@ -7,6 +7,7 @@ use app_authz::token::{PresentedTokens, SIGNED_TOKEN_PARAMETER};
 use http::header::HeaderMap;
 
 use super::deployments::Deployment;
+use super::origin::Page;
 use super::session::carried;
 use crate::error::Rejection;
 
@@ -22,6 +23,8 @@ pub(crate) struct Visit<'a> {
     pub(crate) app_path: &'a str,
     /// The raw query
     pub(crate) query: &'a str,
+    /// The page that makes the request
+    pub(crate) page: Page,
 }
 
 impl<'a> Visit<'a> {
@@ -33,7 +36,8 @@ impl<'a> Visit<'a> {
         query: &'a str,
     ) -> (Self, UncheckedRequest) {
         let method = AccessMethod::Subdomain;
-        (Self { deployment, at, method, path, app_path: path, query }, name.into())
+        let app_path = path;
+        (Self { deployment, at, method, path, app_path, query, page: Page::Own }, name.into())
     }
 
     /// The visit to the app or the terminal that the path names, and its request
@@ -54,7 +58,9 @@ impl<'a> Visit<'a> {
                 agent_name_or_id: agent.to_owned(),
                 ..UncheckedRequest::default()
             };
-            return Ok((Self { deployment, at, method, path, app_path: "/", query }, request));
+            let app_path = "/";
+            let page = Page::Own;
+            return Ok((Self { deployment, at, method, path, app_path, query, page }, request));
         }
         let named = path.strip_prefix("/@").or_else(|| path.strip_prefix("/%40"));
         let mut parts = named.ok_or(Rejection::NoApp)?.splitn(4, '/');
@@ -79,7 +85,7 @@ impl<'a> Visit<'a> {
             app_slug_or_port: slug.to_owned(),
             ..UncheckedRequest::default()
         };
-        Ok((Self { deployment, at, method, path, app_path, query }, request))
+        Ok((Self { deployment, at, method, path, app_path, query, page: Page::Own }, request))
     }
 
     /// The possible app tokens of the request
