@@ -332,7 +332,7 @@ fn log(error: &Error, route: &'static str, request_id: Uuid) {
     // `tracing` leaves out fields without a value.
     let MachineFacts { instance_id, cloud, verified, setting, value, claims } =
         machine.unwrap_or_default();
-    let claims = claims.as_deref();
+    let (value, claims) = (value.as_deref(), claims.as_deref());
     if problem.status.is_server_error() {
         error!(
             %request_id, route, status, class, instance_id, cloud, verified, setting, value, claims,
