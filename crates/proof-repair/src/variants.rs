@@ -28,16 +28,18 @@ impl Variant {
         self.changes.iter().map(|change| change.replace("{}", name)).collect()
     }
 
-    /// This variant, and the one without white space around it if there is any
+    /// This variant, and the one without line breaks if there are any
     ///
     /// A token is one line, and the line break after it is not part of it.
-    pub(crate) fn and_without_line_break(self) -> Vec<Self> {
+    pub(crate) fn and_without_line_breaks(self) -> Vec<Self> {
         let trimmed = self.bytes.trim_ascii();
-        if trimmed.len() == self.bytes.len() {
-            return vec![self];
-        }
-        let trimmed = trimmed.to_vec();
-        vec![self.then(trimmed, "the line break at the end of {} is removed"), self]
+        let joined = without_space(trimmed);
+        let change = match (joined.len() == trimmed.len(), trimmed.len() == self.bytes.len()) {
+            (true, true) => return vec![self],
+            (true, false) => "the line break at the end of {} is removed",
+            (false, _) => "the line breaks in {} are removed",
+        };
+        vec![self.then(joined, change), self]
     }
 
     fn then(&self, bytes: Vec<u8>, change: &'static str) -> Self {
@@ -96,6 +98,7 @@ pub(crate) fn of_document(given: &[u8]) -> Vec<Variant> {
 /// `fields` are the names that the text may have in JSON.
 pub(crate) fn of_base64(given: &[u8], fields: &[&str]) -> Vec<Variant> {
     let mut found = vec![Variant::unchanged(given.to_vec())];
+    add(&mut found, from_binary, "{} is encoded in Base64");
     add(&mut found, without_utf16, "{} is written in ASCII instead of UTF-16");
     add(&mut found, without_mark, "the byte order mark of {} is removed");
     add(
@@ -105,7 +108,7 @@ pub(crate) fn of_base64(given: &[u8], fields: &[&str]) -> Vec<Variant> {
     );
     add(&mut found, without_bearer, "the word before {} is removed");
     add(&mut found, without_quotes, "the quotes around {} are removed");
-    add(&mut found, without_escapes, "the \\n in {} are replaced by line breaks");
+    add(&mut found, without_escapes, "the escapes such as \\n in {} are decoded");
     add(&mut found, without_pem_lines, "the PEM lines around {} are removed");
     add(&mut found, without_spaces, "the spaces in {} are removed");
     add(&mut found, in_standard_base64, "{} is in standard Base64 (+ and /, padded with =)");
@@ -140,7 +143,7 @@ pub(crate) fn without_pem_lines(text: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
     let (_, after) = text.split_once("-----BEGIN ")?;
     let (_, body) = after.split_once("-----")?;
-    let (body, _) = body.split_once("-----END ")?;
+    let (body, _) = body.split_once("-----END ").unwrap_or((body, ""));
     Some(body.trim().as_bytes().to_vec())
 }
 
@@ -173,8 +176,27 @@ fn field(text: &[u8], fields: &[&str]) -> Option<Vec<u8>> {
     Some(value.as_bytes().to_vec())
 }
 
+/// The text in a JSON string, or in one whose quotes are missing or single
 fn from_json_string(text: &[u8]) -> Option<Vec<u8>> {
-    serde_json::from_slice::<String>(text).ok().map(String::into_bytes)
+    let decoded = serde_json::from_slice::<String>(text).ok();
+    decoded.map(String::into_bytes).or_else(|| {
+        let inner = without_quotes(text);
+        decoded_escapes(inner.as_deref().unwrap_or(text)).or(inner)
+    })
+}
+
+/// The text, if it has escapes of JSON
+fn decoded_escapes(text: &[u8]) -> Option<Vec<u8>> {
+    let quoted = [b"\"", text.trim_ascii(), b"\""].concat();
+    let decoded = text.contains(&b'\\').then(|| serde_json::from_slice::<String>(&quoted).ok());
+    decoded?.map(String::into_bytes)
+}
+
+/// A message or signature as bytes; every other text here is ASCII, or has a byte order mark
+fn from_binary(bytes: &[u8]) -> Option<Vec<u8>> {
+    let marks = [&b"\xff\xfe"[..], b"\xfe\xff", b"\xef\xbb\xbf"];
+    let is_text = bytes.is_ascii() || marks.iter().any(|mark| bytes.starts_with(mark));
+    (!is_text).then(|| base64::engine::general_purpose::STANDARD.encode(bytes).into_bytes())
 }
 
 /// A document in Base64, which other services require
@@ -194,8 +216,11 @@ fn without_quotes(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn without_escapes(text: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(text).ok()?;
-    text.contains('\\').then(|| text.replace("\\r", "").replace("\\n", "\n").into_bytes())
+    // With line breaks in it, it is not the content of a JSON string.
+    decoded_escapes(text).or_else(|| {
+        let text = std::str::from_utf8(text).ok()?;
+        text.contains('\\').then(|| text.replace("\\r", "").replace("\\n", "\n").into_bytes())
+    })
 }
 
 /// The verifiers accept line breaks in Base64, but no spaces
