@@ -102,6 +102,9 @@ fn untrusted(error: &CertificateError) -> Failure {
             Failure::permanent(message)
                 .with("; provide the site's own authority in a CA file or in `SSL_CERT_FILE`")
         }
+        // Of a self-signed certificate that says that it is an authority.
+        CertificateError::Other(_) => Failure::permanent(message)
+            .with("; a self-signed one has to be in a CA file or in `SSL_CERT_FILE`"),
         // A machine that has just booted may not know the time yet.
         CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. }
@@ -129,7 +132,7 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
 pub(crate) const fn hint(status: StatusCode) -> &'static str {
     match status {
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            ", the proxy requires a user and a password in its URL"
+            "; the proxy requires a user and a password in its URL"
         }
         _ => "",
     }

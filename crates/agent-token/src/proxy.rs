@@ -55,6 +55,7 @@ impl Proxy {
         let found = of_scheme.or_else(|| set("ALL_PROXY")).or_else(|| set("all_proxy"));
         let Some((variable, value)) = found else { return Ok(None) };
         let unusable = || ProxyError { variable };
+        let value = if value.contains("://") { value } else { format!("http://{value}") };
         // A dot at the end of a name makes it absolute, and changes nothing here.
         let host = url.host().trim_end_matches('.');
         let target = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
@@ -189,6 +190,7 @@ mod tests {
                 Some("https_proxy http://p:1"),
             ),
             (SECURE, &[("HTTPS_PROXY", "proxy")], Some("HTTPS_PROXY http://proxy:80")),
+            (SECURE, &[("HTTPS_PROXY", "proxy:3128/")], Some("HTTPS_PROXY http://proxy:3128")),
             (SECURE, &[("HTTPS_PROXY", "https://p")], Some("HTTPS_PROXY https://p:443")),
             (SECURE, &[("ALL_PROXY", "socks5h://p")], Some("ALL_PROXY http://p:1080")),
             (
