@@ -44,6 +44,8 @@ pub struct Service<S> {
     metrics: Metrics,
     clock: Clock,
     in_flight: Arc<Semaphore>,
+    /// Returns how many lines of the log were dropped
+    dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl<S: Store> Service<S> {
@@ -66,7 +68,16 @@ impl<S: Store> Service<S> {
             metrics,
             clock,
             in_flight: Arc::new(Semaphore::new(limits.requests_in_flight)),
+            dropped_log_lines: Arc::new(|| 0),
         }
+    }
+
+    /// The same service, whose metrics have the number of lines that its log has dropped
+    ///
+    /// `count` is called whenever metrics are served. It counts from the start of the process.
+    #[must_use]
+    pub fn with_dropped_log_lines(self, count: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { dropped_log_lines: Arc::new(count), ..self }
     }
 
     /// The same service, with app access
@@ -230,6 +241,7 @@ impl<S: Store> Service<S> {
                 Route::Operational(Probe::Ready) => health::ready(&*self.agents.store).await,
                 Route::Operational(Probe::Metrics) => {
                     self.observe();
+                    self.metrics.log_lines_dropped((self.dropped_log_lines)());
                     health::metrics(&self.metrics)
                 }
                 Route::SignIn(cloud) => {
@@ -303,6 +315,7 @@ impl<S> Clone for Service<S> {
             metrics: self.metrics.clone(),
             clock: Arc::clone(&self.clock),
             in_flight: Arc::clone(&self.in_flight),
+            dropped_log_lines: Arc::clone(&self.dropped_log_lines),
         }
     }
 }

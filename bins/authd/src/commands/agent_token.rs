@@ -23,7 +23,7 @@ pub(super) async fn run(args: AgentTokenArgs) -> Result<(), CommandError> {
     }
     // Checked before the token is waited for, so that a typo fails at once.
     let file = args.output.as_deref().map(TokenFile::at).transpose().map_err(|error| {
-        let path = args.output.as_deref().unwrap_or(Path::new("")).display();
+        let path = args.output.as_deref().unwrap_or_else(|| Path::new("")).display();
         CommandError::Usage(format!("`--output`: `{path}` is not usable: {error}"))
     })?;
     let report = Arc::new(|line: &str| {

@@ -58,7 +58,7 @@ mod tests {
                 assert!(!begins_with_sequence(&whole[..end]), "{whole:?} up to {end}");
             }
         }
-        let deep = [vec![0x30, 0x80].repeat(99), vec![0; 198]].concat();
+        let deep = [[0x30, 0x80].repeat(99), vec![0; 198]].concat();
         for other in [&[0x31, 0][..], &[0x30, 0x85, 0, 0, 0, 0, 0], b"0x", &deep] {
             assert!(!begins_with_sequence(other), "{other:?}");
         }
