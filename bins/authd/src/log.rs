@@ -62,7 +62,7 @@ pub(crate) fn print(line: &str) {
 /// Lets the last lines of the process wait for a slow reader
 pub(crate) fn stopping() {
     if let Some(queue) = QUEUE.get() {
-        queue.wait_for_room(LAST_LINES);
+        queue.wait_for_room(STOPPING);
     }
 }
 
@@ -113,5 +113,8 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 /// `tracing` has one subscriber for the process, and so there is one queue
 static QUEUE: OnceLock<LogQueue> = OnceLock::new();
 
-/// How long a process that stops waits for the reader of its last lines
+/// Visits that are still not recorded after ten seconds are written to the log, and may be many
+const STOPPING: Duration = Duration::from_secs(12);
+
+/// How long a process that ends waits for the reader of its last lines
 const LAST_LINES: Duration = Duration::from_secs(2);
