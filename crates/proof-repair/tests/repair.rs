@@ -146,6 +146,11 @@ async fn a_changed_document_is_repaired() {
             &["decoded from the JSON string around it"],
         ),
         (
+            "UTF-16, in Base64",
+            STANDARD.encode(utf16(document, true, true)).into_bytes(),
+            &["decoded from Base64, and the document is written in UTF-8"],
+        ),
+        (
             "single quotes and a line break",
             format!("'{document}'\n").into_bytes(),
             &["decoded from the JSON string around it"],
@@ -192,6 +197,11 @@ async fn a_changed_signature_message_or_token_is_repaired() {
         let mut rows = vec![
             ("a mark", mark(good), "byte order mark"),
             ("a mark and CRLF", mark(&windows(good)), "byte order mark"),
+            (
+                "the whole answer in a JSON string",
+                json!(answer(field, good)).to_string().into(),
+                "the quotes around",
+            ),
             ("UTF-16, whole answer", utf16(&answer(field, good), false, true), "JSON around it"),
             ("a JSON string", json!(good).to_string().replace('+', "\\u002b").into(), "quotes"),
             ("UTF-16", utf16(good, false, true), "UTF-16"),
@@ -229,6 +239,12 @@ async fn a_changed_signature_message_or_token_is_repaired() {
                     mark(&windows(&armored)),
                     "PEM lines around",
                 ));
+                let marked = armored.replacen("-\n", "-\n\u{feff}", 1).into_bytes();
+                rows.push(("PEM lines around a mark", marked, "byte order mark"));
+                let quoted = json!(armored).to_string().into_bytes();
+                rows.push(("PEM lines in a JSON string", quoted, "PEM lines around"));
+                let in_answer = answer(field, &armored);
+                rows.push(("PEM lines in an answer", in_answer.into(), "PEM lines around"));
                 rows.push(("PEM lines", armor, "PEM lines around"));
             }
             for (what, changed) in [("URL-safe", url_safe(good)), ("no padding", unpadded(good))] {
