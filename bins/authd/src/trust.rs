@@ -29,6 +29,8 @@ enum Use {
     NoRegion,
     /// None of its certificates is an authority, so none can be an issuer
     NoAuthority,
+    /// Its authorities are roots, which are of no use among intermediates
+    Roots,
     /// Its last certificate expires then
     Until(SystemTime),
 }
@@ -103,6 +105,10 @@ impl Trust {
                 }
                 Use::Known => "adds nothing: everything in it is already trusted",
                 Use::NoRegion => "adds nothing: no region has a name of this form",
+                Use::Roots => {
+                    "adds nothing: roots are only trusted in `azure/roots`; put a root there once \
+                     you have verified it"
+                }
                 Use::NoAuthority => "adds nothing: its certificates are not authorities",
                 Use::Until(end) if *end < now => "adds nothing: its certificates have expired",
                 Use::Until(_) => return None,
@@ -148,10 +154,12 @@ impl Trust {
             self.azure.intermediates().map(|issuer| issuer.fingerprint()).collect();
         self.azure.add_intermediate_pem(&pem).map_err(malformed(&path))?;
         let is_known = added.intermediates().all(|issuer| known.contains(&issuer.fingerprint()));
-        let authorities = added.intermediates().filter(|issuer| issuer.is_authority());
-        let usage = match authorities.map(|issuer| issuer.not_after()).max() {
+        let authorities = || added.intermediates().filter(|issuer| issuer.is_authority());
+        let issuers = authorities().filter(|issuer| !issuer.is_self_issued());
+        let usage = match issuers.map(|issuer| issuer.not_after()).max() {
             _ if is_known => Use::Known,
             Some(end) => Use::Until(end),
+            None if authorities().count() > 0 => Use::Roots,
             None => Use::NoAuthority,
         };
         self.files.push((path, usage));

@@ -158,7 +158,7 @@ async fn a_token_file_is_readable_by_its_owner_only() {
         let args = ["--url", &url, "--metadata-url", "http://127.0.0.1:1", "--output"];
         let output = authd(&[&args[..], &[path.to_str().unwrap()]].concat()).await;
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(1) && stderr.contains(part), "{stderr}");
+        assert!(output.status.code() == Some(2) && stderr.contains(part), "{stderr}");
     }
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -12,8 +12,9 @@ use identity_fetch::Identity;
 use identity_verify::test_util::{at, aws, azure, google};
 use identity_verify::{Policy, aws as on_aws, azure as on_azure, google as on_google};
 use serde_json::{Value, json};
-use store::MemoryStore;
 use store::fleet::{Fleet, Transition};
+use store::{MemoryStore, Options, PgStore};
+use testkit::Database;
 use tracing::subscriber::DefaultGuard;
 
 const INSTANCE: &str = "i-0123456789abcdef0";
@@ -43,12 +44,17 @@ impl Log {
 
     /// The single line about a refusal since the last call
     fn refusal(&self) -> Value {
+        self.single("request refused")
+    }
+
+    /// The single line with this message since the last call
+    fn single(&self, message: &str) -> Value {
         let lines = std::mem::take(&mut *self.lines.lock().unwrap());
         let lines = String::from_utf8(lines).unwrap();
         let mut refusals = lines
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap())
-            .filter(|line| line["message"] == "request refused");
+            .filter(|line| line["message"] == message);
         let refusal = refusals.next().unwrap_or_else(|| panic!("no refusal: {lines}"));
         assert!(refusals.next().is_none(), "{lines}");
         refusal
@@ -266,6 +272,56 @@ async fn a_verified_machine_without_an_agent_has_its_cloud_in_the_log() {
         let answer = server.post_to(&path(cloud), clouds.proof(cloud).to_string()).await;
         assert_eq!(status_and_message(&answer).0, 404);
         let line = log.refusal();
+        let expected = (&json!(id), &json!(cloud), &json!(true));
+        assert_eq!((&line["instance_id"], &line["cloud"], &line["verified"]), expected, "{line}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn workspaces_that_share_an_instance_are_in_the_log() {
+    let clouds = Clouds::generate();
+    let mut rows = Fleet::default();
+    let organization = rows.organization("acme");
+    let owner = rows.user("alice", organization);
+    let mut workspaces = Vec::new();
+    for name in ["one", "two"] {
+        let workspace = rows.workspace(owner, name);
+        let build = rows.build(workspace, Transition::Start);
+        rows.agent(build.resource, "main", INSTANCE);
+        workspaces.push(workspace.to_string());
+    }
+    workspaces.sort();
+    let store = MemoryStore::default();
+    store.load(&rows);
+    let server = Setup::with(clouds.identity(&json!({}))).start(store).await;
+    let log = Log::begin();
+    let answer = server.post_to(&path("aws"), clouds.proof("aws").to_string()).await;
+    assert_eq!(status_and_message(&answer).0, 409);
+    let line = log.refusal();
+    for (field, expected) in [
+        ("instance_id", INSTANCE),
+        ("setting", "allow_instance_shared_by_workspaces"),
+        ("value", &workspaces.join(", ")),
+    ] {
+        assert_eq!(line[field], expected, "{line}");
+    }
+    assert!(!String::from_utf8(answer.body.to_vec()).unwrap().contains(&workspaces[0]));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_whose_agents_cannot_be_looked_up_is_in_the_log() {
+    let clouds = Clouds::generate();
+    let database = Database::new().await;
+    let store = PgStore::connect(database.url(), &Options::default()).await.unwrap();
+    let server = Setup::with(clouds.identity(&json!({}))).start(store).await;
+    database.sql("DROP TABLE workspace_agents CASCADE").await;
+    let log = Log::begin();
+    for (cloud, id) in [("aws", INSTANCE), ("azure", VM), ("google", GOOGLE_INSTANCE)] {
+        let answer = server.post_to(&path(cloud), clouds.proof(cloud).to_string()).await;
+        assert!(status_and_message(&answer).0 >= 500);
+        let line = log.single("request failed");
         let expected = (&json!(id), &json!(cloud), &json!(true));
         assert_eq!((&line["instance_id"], &line["cloud"], &line["verified"]), expected, "{line}");
     }

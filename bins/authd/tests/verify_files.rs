@@ -180,6 +180,11 @@ fn files_of_the_trust_folder_without_effect_are_named() {
         ("google/keys.json", b"{}".to_vec(), "is not read"),
         ("aws/govcloud.pem", lab_key(), "no region has a name of this form"),
         ("azure/intermediates/again.pem", issuer, "is already trusted"),
+        (
+            "azure/intermediates/root.pem",
+            azure::Authority::root("Own").pem().into_bytes(),
+            "roots are only trusted in `azure/roots`",
+        ),
         ("azure/intermediates/leaf.pem", leaf.into_bytes(), "are not authorities"),
         ("azure/intermediates/ended.pem", ended.as_authority().pem().into_bytes(), "have expired"),
         ("azure/roots/ended.pem", ended.as_authority().pem().into_bytes(), "have expired"),

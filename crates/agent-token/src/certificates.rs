@@ -1,11 +1,15 @@
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+
+use crate::server_verifier::ServerVerifier;
 
 /// Configures TLS with the certificate authorities that the system trusts, and those in `ca_file`
 ///
@@ -19,27 +23,33 @@ pub(crate) fn client_config(
 ) -> Result<Arc<ClientConfig>, CertificatesError> {
     let system = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
+    let mut trusted: HashSet<_> = system.certs.into_iter().collect();
     // A system's store often has a few unusable certificates, which are skipped.
-    let (mut trusted, _) = roots.add_parsable_certificates(system.certs);
+    trusted.retain(|certificate| roots.add(certificate.clone()).is_ok());
     if let Some(path) = ca_file {
         for certificate in read(path)? {
-            roots.add(certificate).map_err(|error| CertificatesError::NotAnAuthority {
+            roots.add(certificate.clone()).map_err(|error| CertificatesError::NotAnAuthority {
                 path: path.to_owned(),
                 error,
             })?;
-            trusted += 1;
+            trusted.insert(certificate);
         }
     }
-    if trusted == 0 {
+    if trusted.is_empty() {
         let error = system.errors.into_iter().next();
         return Err(CertificatesError::None(
             error.map_or_else(String::new, |error| format!(": {error}")),
         ));
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .map_err(|error| CertificatesError::Tls(rustls::Error::General(error.to_string())))?;
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(CertificatesError::Tls)?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(chains, trusted)))
         .with_no_client_auth();
     Ok(Arc::new(config))
 }

@@ -77,6 +77,14 @@ impl Connector {
         }
     }
 
+    /// Returns the proxy whose own answers cannot be distinguished from those of `url`
+    ///
+    /// That is a proxy that gets requests in absolute form. In a tunnel only `url` answers.
+    pub(crate) fn relay(&self, url: &BaseUrl) -> Option<&Proxy> {
+        let proxy = self.proxy.as_ref()?;
+        (matches!(proxy.kind(), Kind::Http { .. }) && !url.is_tls()).then_some(proxy)
+    }
+
     async fn secured(
         &self,
         url: &BaseUrl,

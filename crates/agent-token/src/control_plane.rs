@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::Clock;
 use crate::connect::Connector;
 use crate::failure::Failure;
-use crate::http_error::is_transient;
+use crate::http_error::{hint, is_transient};
 use crate::metadata::Proof;
 use crate::request::{Request, Response, Timeouts, excerpt, unexpected_status};
 use crate::token::SessionToken;
@@ -46,10 +46,26 @@ impl ControlPlane<'_> {
         let response = request.send(self.connector, timeouts).await;
         let response = response.map_err(|error| error.into_failure(&url, now()))?;
         if response.status == StatusCode::OK {
-            return token(&response, &url);
+            return token(&response, &url).map_err(|failure| failure.with(&self.via()));
         }
         let failure = unexpected_status(&response, &url, is_transient(response.status), now());
-        Err(failure.with(&explanation(&response)))
+        match explanation(&response) {
+            Some(explanation) => Err(failure.with(&explanation)),
+            None if response.status.is_redirection() => Err(failure.with(&self.via())),
+            None => {
+                let kind = kind(&response);
+                let failure = failure.with(&format!(" with {kind}, not as a control plane does"));
+                Err(failure.with(&self.via()).with(hint(response.status)))
+            }
+        }
+    }
+
+    /// The proxy that may have answered in the control plane's place
+    fn via(&self) -> String {
+        match self.connector.relay(self.url) {
+            Some(proxy) => format!("; the request went through {proxy}"),
+            None => String::new(),
+        }
     }
 }
 
@@ -74,16 +90,10 @@ fn token(response: &Response, url: &str) -> Result<SessionToken, Failure> {
     })
 }
 
-/// The reason in an answer with another status, in the form of a control plane
-fn explanation(response: &Response) -> String {
-    let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-    let Some(message) = body["message"].as_str() else {
-        return match response.status.is_redirection() {
-            true => String::new(),
-            false => format!(" with {}, not as a control plane does", kind(response)),
-        };
-    };
-    let mut text = format!(": {}", excerpt(message));
+/// The reason in an answer with another status, if it has the form of a control plane's
+fn explanation(response: &Response) -> Option<String> {
+    let body: Value = serde_json::from_slice(&response.body).ok()?;
+    let mut text = format!(": {}", excerpt(body["message"].as_str()?));
     if let Some(detail) = body["detail"].as_str().filter(|detail| !detail.is_empty()) {
         text.push_str(&format!(" ({})", excerpt(detail)));
     }
@@ -92,7 +102,7 @@ fn explanation(response: &Response) -> String {
     if let Some(id) = id {
         text.push_str(&format!(" [request {}]", excerpt(id)));
     }
-    text
+    Some(text)
 }
 
 fn kind(response: &Response) -> &'static str {

@@ -2,7 +2,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use chrono::DateTime;
+use chrono::{DateTime, NaiveDateTime};
 use hyper::StatusCode;
 use hyper::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use thiserror::Error;
@@ -64,15 +64,7 @@ impl HttpError {
                 headers.extend(retry_after.clone().map(|value| (RETRY_AFTER, value)));
                 Failure::transient(message).retry_after(self::retry_after(&headers, now))
             }
-            Self::Tunnel { status, .. } => {
-                let hint = match *status {
-                    StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                        ", the proxy requires a user and a password in its URL"
-                    }
-                    _ => "",
-                };
-                Failure::permanent(message).with(hint)
-            }
+            Self::Tunnel { status, .. } => Failure::permanent(message).with(hint(*status)),
             Self::Tls(failure) => Failure { message, kind: failure.kind },
             Self::NoTls | Self::ProxyUrl(_) | Self::Request => Failure::permanent(message),
             _ => Failure::transient(message),
@@ -110,6 +102,9 @@ fn untrusted(error: &CertificateError) -> Failure {
             Failure::permanent(message)
                 .with("; provide the site's own authority in a CA file or in `SSL_CERT_FILE`")
         }
+        // Of a self-signed certificate that says that it is an authority.
+        CertificateError::Other(_) => Failure::permanent(message)
+            .with("; a self-signed one has to be in a CA file or in `SSL_CERT_FILE`"),
         // A machine that has just booted may not know the time yet.
         CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. }
@@ -133,6 +128,16 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
         )
 }
 
+/// What to do about a status that only proxies answer
+pub(crate) const fn hint(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            "; the proxy requires a user and a password in its URL"
+        }
+        _ => "",
+    }
+}
+
 /// How long the service asks to wait (RFC 9110, 10.2.3), at most a day
 ///
 /// A date is compared with the service's own clock if the answer has its time, and with `now`
@@ -149,9 +154,14 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     Some(asked.min(A_DAY))
 }
 
-/// Parses a date (RFC 9110, 5.6.7)
+/// Parses a date in the current form or in one of the two obsolete ones (RFC 9110, 5.6.7)
 fn http_date(text: &str) -> Option<SystemTime> {
-    DateTime::parse_from_rfc2822(text).ok().map(SystemTime::from)
+    const OBSOLETE: [&str; 2] = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let current = DateTime::parse_from_rfc2822(text).ok().map(SystemTime::from);
+    current.or_else(|| {
+        let date = OBSOLETE.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
+        date.map(|date| date.and_utc().into())
+    })
 }
 
 /// An error with its causes, outermost first
@@ -191,6 +201,11 @@ mod tests {
             ("99999999999", Some(86_400)),
             ("Sat, 21 Nov 2026 00:00:30 GMT", Some(30)),
             ("Fri, 20 Nov 2026 00:00:30 GMT", Some(0)),
+            ("Saturday, 21-Nov-26 00:00:30 GMT", Some(30)),
+            ("Sat Nov 21 00:00:30 2026", Some(30)),
+            ("Sun Dec  6 00:00:00 2026", Some(86_400)),
+            ("Fri, 21 Nov 2026 00:00:30 GMT", None),
+            ("", None),
             ("soon", None),
             ("-1", None),
             ("1.5", None),

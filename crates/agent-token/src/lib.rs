@@ -14,6 +14,7 @@ mod proxy;
 mod request;
 mod retry;
 mod retry_timeout;
+mod server_verifier;
 mod token;
 mod token_file;
 mod url;

@@ -55,8 +55,11 @@ impl Proxy {
         let found = of_scheme.or_else(|| set("ALL_PROXY")).or_else(|| set("all_proxy"));
         let Some((variable, value)) = found else { return Ok(None) };
         let unusable = || ProxyError { variable };
-        let target: Uri =
-            format!("http://{}/", url.host_and_port()).parse().map_err(|_| unusable())?;
+        let value = if value.contains("://") { value } else { format!("http://{value}") };
+        // A dot at the end of a name makes it absolute, and changes nothing here.
+        let host = url.host().trim_end_matches('.');
+        let target = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let target: Uri = format!("http://{target}/").parse().map_err(|_| unusable())?;
         let matcher = Matcher::builder().all(&value);
         let intercept = matcher.build().intercept(&target).ok_or_else(unusable)?;
         let kind = match intercept.uri().scheme_str() {
@@ -66,8 +69,10 @@ impl Proxy {
             _ => return Err(unusable()),
         };
         let exceptions = set("NO_PROXY").or_else(|| set("no_proxy")).unwrap_or_default().1;
-        let exceptions = Matcher::builder().all(&value).no(exceptions_for(url, &exceptions));
-        let excepted = exceptions.build().intercept(&target).is_none();
+        let exceptions = exceptions_for(url, &exceptions);
+        // The matcher compares addresses with addresses alone.
+        let excepted = exceptions.split(',').any(|entry| entry == "*")
+            || Matcher::builder().all(&value).no(exceptions).build().intercept(&target).is_none();
         Ok((!excepted).then_some(Self { intercept, kind, variable }))
     }
 
@@ -127,6 +132,7 @@ fn exceptions_for(url: &BaseUrl, list: &str) -> String {
     let applying = entries.filter_map(|entry| {
         let (host, port) = split_port(entry);
         let host = host.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(host);
+        let host = host.strip_suffix('.').unwrap_or(host);
         port.is_none_or(|port| port == url.port()).then_some(host)
     });
     applying.collect::<Vec<_>>().join(",")
@@ -184,6 +190,7 @@ mod tests {
                 Some("https_proxy http://p:1"),
             ),
             (SECURE, &[("HTTPS_PROXY", "proxy")], Some("HTTPS_PROXY http://proxy:80")),
+            (SECURE, &[("HTTPS_PROXY", "proxy:3128/")], Some("HTTPS_PROXY http://proxy:3128")),
             (SECURE, &[("HTTPS_PROXY", "https://p")], Some("HTTPS_PROXY https://p:443")),
             (SECURE, &[("ALL_PROXY", "socks5h://p")], Some("ALL_PROXY http://p:1080")),
             (
@@ -216,6 +223,15 @@ mod tests {
             ("https://coder.example.com", "*.example.com", true),
             ("https://coder.example.com", "CODER.Example.Com", true),
             ("https://coder.example.com", "*", true),
+            ("https://coder.example.com", "a.test,*", true),
+            ("https://coder.example.com", "*:443", true),
+            ("https://coder.example.com", "*:8443", false),
+            ("https://10.1.2.3", "*", true),
+            ("https://[fd00::1]", "localhost, *", true),
+            ("https://coder.example.com.", "coder.example.com", true),
+            ("https://coder.example.com", "example.com.", true),
+            ("https://coder.example.com", "*.example.com:443", true),
+            ("https://coder.example.com", ".", false),
             ("https://coder.example.com", "a.test, example.com ,b.test", true),
             ("https://coder.example.com", "a.test example.com", true),
             ("https://coder.example.com", "example.com:443", true),

@@ -61,8 +61,14 @@ impl Retry<'_> {
     fn next(&self, failures: u32, failure: Failure) -> Result<(Failure, Duration), Failure> {
         let pause = self.backoff.pause(failures, &failure);
         let FailureKind::Transient { retry_after } = failure.kind else { return Err(failure) };
+        let waiting = |failure: Failure| match retry_after {
+            Some(asked) if asked > self.backoff.longest => {
+                failure.with(&format!("; it asks to wait {} s", asked.as_secs()))
+            }
+            _ => failure,
+        };
         match (retry_after, self.left()) {
-            (_, None) => Ok((failure, pause)),
+            (_, None) => Ok((waiting(failure), pause)),
             (_, Some(_)) if self.timeout == RetryTimeout::Once => Err(failure),
             (_, Some(Duration::ZERO)) => {
                 let waited = self.progress.elapsed().as_secs();
@@ -74,7 +80,7 @@ impl Retry<'_> {
                     "; it asks to wait {asked} s, and only {left} s of the retry timeout are left"
                 )))
             }
-            (_, Some(left)) => Ok((failure, pause.min(left))),
+            (_, Some(left)) => Ok((waiting(failure), pause.min(left))),
         }
     }
 
@@ -169,6 +175,12 @@ mod tests {
             attempts(RetryTimeout::default(), &[busy(8), Failure::transient("success")]).await;
         // And a quarter more, with this jitter.
         assert_eq!((begins, result), (vec![0, 10_000], Ok(7)));
+        let backoff = Backoff::new(Arc::new(|| 1.0));
+        let progress = Progress::start();
+        let retry =
+            Retry { timeout: RetryTimeout::Unlimited, backoff: &backoff, progress: &progress };
+        let said = |seconds| retry.next(0, busy(seconds)).unwrap().0.message;
+        assert_eq!((said(10), said(60)), ("busy".into(), "busy; it asks to wait 60 s".into()));
         let (begins, result) = attempts(FIVE_SECONDS, &[busy(60)]).await;
         assert_eq!(begins, [0]);
         assert!(result.unwrap_err().message.contains("asks to wait 60 s"));

@@ -17,7 +17,8 @@ impl TokenFile {
     ///
     /// # Errors
     ///
-    /// If the folder does not exist, or if something other than a regular file is at `path`.
+    /// If the folder does not exist or is not writable, or if something other than a regular file
+    /// is at `path`.
     pub fn at(path: &Path) -> io::Result<Self> {
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
@@ -34,7 +35,10 @@ impl TokenFile {
             }
             _ => {}
         }
-        Ok(Self { path: path.to_owned(), folder: folder.to_owned() })
+        let file = Self { path: path.to_owned(), folder: folder.to_owned() };
+        let (_, probe) = file.create_temporary()?;
+        std::fs::remove_file(probe)?;
+        Ok(file)
     }
 
     /// Writes the token as one line, readable by this user alone (mode 0600)
@@ -102,6 +106,28 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, MODE);
         assert_eq!(std::fs::read_to_string(&left).unwrap(), "left");
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_written_is_refused_at_once() {
+        let folder = std::env::temp_dir().join(format!("agent-token-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("file"), "").unwrap();
+        std::os::unix::fs::symlink("file", folder.join("link")).unwrap();
+        for (path, expected) in [
+            (folder.join("absent/token"), io::ErrorKind::NotFound),
+            (folder.join("file/token"), io::ErrorKind::NotADirectory),
+            (folder.clone(), io::ErrorKind::IsADirectory),
+            (folder.join("link"), io::ErrorKind::Other),
+            ("/dev/null".into(), io::ErrorKind::Other),
+            // Not even root can create files there.
+            ("/proc/token".into(), io::ErrorKind::NotFound),
+        ] {
+            assert_eq!(TokenFile::at(&path).unwrap_err().kind(), expected, "{}", path.display());
+        }
+        TokenFile::at(&folder.join("token")).unwrap();
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2, "nothing is left behind");
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use app_audit::Stats;
@@ -25,6 +26,7 @@ pub(crate) struct Metrics {
     certificate_days_left: Family<CertificateLabels, Gauge>,
     google_keys: Gauge,
     fetches: Family<FetchLabels, Gauge>,
+    log_lines_dropped: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -130,6 +132,12 @@ impl Metrics {
         );
         let fetches = Family::default();
         registry.register("fetches", "What was fetched from others", fetches.clone());
+        let log_lines_dropped = Counter::default();
+        registry.register(
+            "log_lines_dropped",
+            "Lines of the log that were not written, because nothing read them",
+            log_lines_dropped.clone(),
+        );
         registry.register(
             "build",
             "The running version",
@@ -147,6 +155,7 @@ impl Metrics {
             certificate_days_left,
             google_keys,
             fetches,
+            log_lines_dropped,
         }
     }
 
@@ -220,6 +229,11 @@ impl Metrics {
         if let Some(counts) = online.issuer_counts() {
             self.azure_issuers(counts);
         }
+    }
+
+    /// Sets the count of lines that the log has dropped since the start
+    pub(crate) fn log_lines_dropped(&self, count: u64) {
+        self.log_lines_dropped.inner().store(count, Ordering::Relaxed);
     }
 
     fn google_keys(&self, counts: KeyCounts) {

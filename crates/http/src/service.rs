@@ -44,6 +44,8 @@ pub struct Service<S> {
     metrics: Metrics,
     clock: Clock,
     in_flight: Arc<Semaphore>,
+    /// Returns how many lines of the log were dropped
+    dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl<S: Store> Service<S> {
@@ -66,7 +68,16 @@ impl<S: Store> Service<S> {
             metrics,
             clock,
             in_flight: Arc::new(Semaphore::new(limits.requests_in_flight)),
+            dropped_log_lines: Arc::new(|| 0),
         }
+    }
+
+    /// The same service, whose metrics have the number of lines that its log has dropped
+    ///
+    /// `count` is called whenever metrics are served. It counts from the start of the process.
+    #[must_use]
+    pub fn with_dropped_log_lines(self, count: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { dropped_log_lines: Arc::new(count), ..self }
     }
 
     /// The same service, with app access
@@ -232,6 +243,7 @@ impl<S: Store> Service<S> {
                 }
                 Route::Operational(Probe::Metrics) => {
                     self.observe();
+                    self.metrics.log_lines_dropped((self.dropped_log_lines)());
                     health::metrics(&self.metrics)
                 }
                 Route::SignIn(cloud) => {
@@ -305,6 +317,7 @@ impl<S> Clone for Service<S> {
             metrics: self.metrics.clone(),
             clock: Arc::clone(&self.clock),
             in_flight: Arc::clone(&self.in_flight),
+            dropped_log_lines: Arc::clone(&self.dropped_log_lines),
         }
     }
 }
@@ -334,7 +347,7 @@ fn log(error: &Error, route: &'static str, request_id: Uuid) {
     // `tracing` leaves out fields without a value.
     let MachineFacts { instance_id, cloud, verified, setting, value, claims } =
         machine.unwrap_or_default();
-    let claims = claims.as_deref();
+    let (value, claims) = (value.as_deref(), claims.as_deref());
     if problem.status.is_server_error() {
         error!(
             %request_id, route, status, class, instance_id, cloud, verified, setting, value, claims,

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::azure::Environment;
 use crate::{Audience, Cloud, InstanceId, Policy, aws};
 
 /// A setting of a [`Policy`] that is valid but cannot have been meant
@@ -53,6 +54,9 @@ impl Policy {
         };
         if self.azure_clouds.as_ref().is_some_and(BTreeSet::is_empty) {
             warn("azure_clouds", EMPTY);
+        }
+        if self.azure_clouds.as_ref().is_some_and(|clouds| clouds.contains(&Environment::Germany)) {
+            warn("azure_clouds", "has \"germany\", a cloud that was closed in 2021");
         }
         if self.google_max_lifetime_seconds.is_some_and(|seconds| seconds < 3_600) {
             warn(
@@ -154,12 +158,18 @@ fn is_project(text: &str) -> bool {
         && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// Google writes addresses in lower case, and the policy compares them exactly
+/// "Types of service accounts": all addresses end with Google's domain. Google writes them in lower
+/// case, and the policy compares them exactly
 fn is_address(text: &str) -> bool {
-    let has_parts = text
-        .split_once('@')
-        .is_some_and(|(user, host)| !user.is_empty() && host.contains('.') && !host.contains('@'));
-    has_parts && !text.bytes().any(|b| b.is_ascii_uppercase() || b.is_ascii_whitespace())
+    let has_letters = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|b| {
+                b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'_')
+            })
+    };
+    text.split_once('@').is_some_and(|(user, host)| {
+        has_letters(user) && has_letters(host) && host.ends_with(".gserviceaccount.com")
+    })
 }
 
 /// Azure fills in the time as `YYYYMMDD-HHMMSS` if no nonce was requested

@@ -19,8 +19,10 @@ pub struct Rejection {
 impl Rejection {
     pub(crate) fn new(failed: Failed, claimed: Claimed, denied: Option<Denied>) -> Self {
         let Failed { error, is_genuine } = failed;
-        // A policy decides about genuine proofs only.
-        let denied = denied.filter(|_| is_genuine).map(Box::new);
+        // A policy decides about genuine proofs only, and about algorithms before a proof is
+        // verified.
+        let is_decided = is_genuine || matches!(error, Error::AlgorithmNotAllowed { .. });
+        let denied = denied.filter(|_| is_decided).map(Box::new);
         Self { error, is_genuine, claimed, denied }
     }
 
@@ -57,6 +59,8 @@ impl Rejection {
     }
 
     /// Which setting refused which value of a genuine proof
+    ///
+    /// Also of a proof that was not verified, if the setting refuses its kind of signature.
     #[must_use]
     pub fn denied(&self) -> Option<&Denied> {
         self.denied.as_deref()

@@ -110,6 +110,18 @@ fn dsa_is_refused_unless_the_policy_allows_it() {
         message.signature_algorithm = dsa.to_owned();
     };
     assert_refused(changed(change), Reason::AlgorithmNotAllowed);
+    // The operator finds the machine and the setting, although nothing was verified.
+    let cloud = Cloud::generate_bits("us-east-1", 2048);
+    let mut message = cloud.message(document("us-east-1").as_bytes());
+    change(&mut message);
+    let message = encode(&message.sign(cloud.key()));
+    let proof = Pkcs7 { pkcs7: message.as_bytes(), document: None };
+    let rejection = Verifier::new(cloud.keys(), Policy::default())
+        .examine_pkcs7(&proof, at("2026-01-01T00:00:00Z"))
+        .unwrap_err();
+    let denied = rejection.denied().unwrap();
+    assert_eq!((denied.setting(), denied.value()), ("aws_allow_dsa_sha1", Some("DSA with SHA-1")));
+    assert!(!rejection.is_genuine() && rejection.claimed().instance_id().is_some());
 
     let mut policy = Policy::default();
     policy.aws_allow_dsa_sha1 = true;

@@ -41,6 +41,9 @@ fn values_that_no_cloud_signs_are_named() {
                 "6287830294870",
                 "alice",
                 "arn:aws:iam::628783029487:root",
+                "628783029487 ",
+                "*",
+                "",
             ][..],
         ),
         (
@@ -53,6 +56,8 @@ fn values_that_no_cloud_signs_are_named() {
                 "Oregon",
                 "us-west-2-lax-1a",
                 "eu",
+                "us-east-1 ",
+                "eu-*",
             ],
         ),
         (
@@ -66,11 +71,19 @@ fn values_that_no_cloud_signs_are_named() {
         ),
         (
             "google_allowed_projects",
-            &["739419398126", "Example", "ab", "projects/example-project", "ends-with-"],
+            &["739419398126", "Example", "ab", "projects/example-project", "ends-with-", "*"],
         ),
         (
             "google_allowed_service_accounts",
-            &["vm", "vm@", "Vm@example-project.iam.gserviceaccount.com", "113774264463038321964"],
+            &[
+                "vm",
+                "vm@",
+                "Vm@example-project.iam.gserviceaccount.com",
+                "113774264463038321964",
+                "*@example-project.iam.gserviceaccount.com",
+                "serviceAccount:vm@example-project.iam.gserviceaccount.com",
+                "alice@example.com",
+            ],
         ),
     ] {
         for value in values {
@@ -82,12 +95,13 @@ fn values_that_no_cloud_signs_are_named() {
 }
 
 #[test]
-fn settings_that_reject_every_machine_are_named() {
+fn settings_that_cannot_have_been_meant_are_named() {
     for (policy, setting) in [
         (json!({ "aws_allowed_accounts": [] }), "aws_allowed_accounts"),
         (json!({ "aws_allowed_regions": [] }), "aws_allowed_regions"),
         (json!({ "azure_allowed_subscriptions": [] }), "azure_allowed_subscriptions"),
         (json!({ "azure_clouds": [] }), "azure_clouds"),
+        (json!({ "azure_clouds": ["public", "germany"] }), "azure_clouds"),
         (json!({ "google_allowed_projects": [] }), "google_allowed_projects"),
         (json!({ "google_allowed_service_accounts": [] }), "google_allowed_service_accounts"),
         (json!({ "google_max_lifetime_seconds": 600 }), "google_max_lifetime_seconds"),

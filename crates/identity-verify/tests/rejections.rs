@@ -147,6 +147,11 @@ fn google() {
     let account = "vm@project-a.iam.gserviceaccount.com";
     let unverified = claims.clone().with("/email_verified", json!(false));
     let two = claims.clone().with("/aud", json!(["a", "b"]));
+    let none = claims.clone().without("/aud");
+    let later = claims.clone().with("/nbf", json!(1_767_232_800));
+    let created = "/google/compute_engine/instance_creation_timestamp";
+    let ageless = claims.clone().without(created);
+    let unborn = claims.clone().with(created, json!(1_767_232_800));
     for (demanded, claims, now, expected) in [
         (
             json!({"google_allowed_projects": ["other"]}),
@@ -194,6 +199,25 @@ fn google() {
             NOW,
             (Reason::InstanceTooOld, Some("google_max_instance_age_seconds"), Some("1767142800")),
         ),
+        (
+            json!({"google_max_instance_age_seconds": 60}),
+            &ageless,
+            NOW,
+            (Reason::MissingClaim, Some("google_max_instance_age_seconds"), None),
+        ),
+        (
+            json!({"google_max_instance_age_seconds": 60}),
+            &unborn,
+            NOW,
+            (Reason::NotYetValid, Some("google_max_instance_age_seconds"), Some("1767232800")),
+        ),
+        (
+            json!({"google_audience": "authd"}),
+            &none,
+            NOW,
+            (Reason::MissingClaim, Some("google_audience"), None),
+        ),
+        (json!({}), &later, NOW, (Reason::NotYetValid, Some("leeway_seconds"), Some("1767232800"))),
         (
             json!({}),
             &claims,

@@ -97,7 +97,7 @@ impl CapturedProof {
                 let fields = ["json_web_token", "token", "access_token", "id_token"];
                 let variants = variants::of_base64(text, &fields).into_iter();
                 variants
-                    .flat_map(Variant::and_without_line_break)
+                    .flat_map(Variant::and_without_line_breaks)
                     .map(|variant| Candidate {
                         changes: variant.described("the token"),
                         proof: Proof::Google { token: variant.bytes },
@@ -128,6 +128,17 @@ impl CapturedProof {
                 ];
                 changes.extend(message.described("the text"));
                 found.push(Candidate::of_pkcs7(&message, None, changes));
+            }
+        }
+        if let (Some(document), Some(signature)) = (&self.signature, &self.document) {
+            // The texts are those of the other field.
+            for signature in signatures(signature) {
+                for document in variants::of_document(document) {
+                    let mut changes = vec!["document and signature are exchanged".to_owned()];
+                    changes.extend(document.described("the document"));
+                    changes.extend(signature.described("the signature"));
+                    found.push(Candidate::of_document(&document, &signature, changes));
+                }
             }
         }
         if let Some(text) = &self.pkcs7 {

@@ -28,16 +28,18 @@ impl Variant {
         self.changes.iter().map(|change| change.replace("{}", name)).collect()
     }
 
-    /// This variant, and the one without white space around it if there is any
+    /// This variant, and the one without line breaks if there are any
     ///
     /// A token is one line, and the line break after it is not part of it.
-    pub(crate) fn and_without_line_break(self) -> Vec<Self> {
+    pub(crate) fn and_without_line_breaks(self) -> Vec<Self> {
         let trimmed = self.bytes.trim_ascii();
-        if trimmed.len() == self.bytes.len() {
-            return vec![self];
-        }
-        let trimmed = trimmed.to_vec();
-        vec![self.then(trimmed, "the line break at the end of {} is removed"), self]
+        let joined = without_space(trimmed);
+        let change = match (joined.len() == trimmed.len(), trimmed.len() == self.bytes.len()) {
+            (true, true) => return vec![self],
+            (true, false) => "the line break at the end of {} is removed",
+            (false, _) => "the line breaks in {} are removed",
+        };
+        vec![self.then(joined, change), self]
     }
 
     fn then(&self, bytes: Vec<u8>, change: &'static str) -> Self {
@@ -49,22 +51,22 @@ impl Variant {
 
 /// Returns `given` and the documents that it may have been, the fewest changes first
 pub(crate) fn of_document(given: &[u8]) -> Vec<Variant> {
-    let mut found = vec![Variant::unchanged(given.to_vec())];
-    add(&mut found, without_utf16, "{} is written in UTF-8 instead of UTF-16");
-    add(&mut found, without_mark, "the byte order mark of {} is removed");
-    add(
-        &mut found,
-        |text| field(text, &["document"]),
-        "{} is taken out of the JSON around it, of which only one field is needed",
+    let of_body = |text: &[u8]| field(text, &["document"]);
+    let stages = undone(
+        given,
+        &[
+            (&without_utf16, "{} is written in UTF-8 instead of UTF-16"),
+            (&without_mark, "the byte order mark of {} is removed"),
+            (&of_body, "{} is taken out of the JSON around it, of which only one field is needed"),
+            (&from_json_string, "{} is decoded from the JSON string around it"),
+            (&from_base64, "{} is decoded from Base64"),
+        ],
     );
-    add(&mut found, from_json_string, "{} is decoded from the JSON string around it");
-    add(&mut found, from_base64, "{} is decoded from Base64");
-    let stages = found.clone();
     let mut found = Vec::new();
     for stage in stages {
-        let mut ends = vec![stage];
-        add(&mut ends, without_carriage_returns, "the CRLF line ends of {} are replaced by LF");
-        for stage in ends {
+        let unix = without_carriage_returns(&stage.bytes);
+        let unix = unix.map(|text| stage.then(text, "the CRLF line ends of {} are replaced by LF"));
+        for stage in [Some(stage), unix].into_iter().flatten() {
             let ending = stage.bytes.trim_ascii_end();
             if ending.len() < stage.bytes.len() {
                 let trimmed = ending.to_vec();
@@ -95,27 +97,45 @@ pub(crate) fn of_document(given: &[u8]) -> Vec<Variant> {
 ///
 /// `fields` are the names that the text may have in JSON.
 pub(crate) fn of_base64(given: &[u8], fields: &[&str]) -> Vec<Variant> {
-    let mut found = vec![Variant::unchanged(given.to_vec())];
-    add(&mut found, without_utf16, "{} is written in ASCII instead of UTF-16");
-    add(&mut found, without_mark, "the byte order mark of {} is removed");
-    add(
-        &mut found,
-        |text| field(text, fields),
-        "{} is taken out of the JSON around it, of which only one field is needed",
-    );
-    add(&mut found, without_bearer, "the word before {} is removed");
-    add(&mut found, without_quotes, "the quotes around {} are removed");
-    add(&mut found, without_escapes, "the \\n in {} are replaced by line breaks");
-    add(&mut found, without_pem_lines, "the PEM lines around {} are removed");
-    add(&mut found, without_spaces, "the spaces in {} are removed");
-    add(&mut found, in_standard_base64, "{} is in standard Base64 (+ and /, padded with =)");
-    found
+    let of_answer = |text: &[u8]| field(text, fields);
+    undone(
+        given,
+        &[
+            (&without_utf16, "{} is written in ASCII instead of UTF-16"),
+            (&without_mark, "the byte order mark of {} is removed"),
+            (&from_binary, "{} is encoded in Base64"),
+            (
+                &of_answer,
+                "{} is taken out of the JSON around it, of which only one field is needed",
+            ),
+            (&without_bearer, "the word before {} is removed"),
+            (&without_quotes, "the quotes around {} are removed"),
+            (&without_pem_lines, "the PEM lines around {} are removed"),
+            (&without_escapes, "the escapes such as \\n in {} are decoded"),
+            (&without_spaces, "the spaces in {} are removed"),
+            (&in_standard_base64, "{} is in standard Base64 (+ and /, padded with =)"),
+        ],
+    )
 }
 
-/// Adds the last variant with one more change undone, if `undo` applies to it
-fn add(found: &mut Vec<Variant>, undo: impl Fn(&[u8]) -> Option<Vec<u8>>, change: &'static str) {
-    let next = found.last().and_then(|last| Some(last.then(undo(&last.bytes)?, change)));
-    found.extend(next);
+/// Undoes a change if it was made, with the description of that
+type Undo<'a> = (&'a dyn Fn(&[u8]) -> Option<Vec<u8>>, &'static str);
+
+/// Undoes changes one after the other, and returns what was left after each
+///
+/// The change that was made last is undone first, so the earlier ones in the list are tried again
+/// after each.
+fn undone(given: &[u8], undo: &[Undo<'_>]) -> Vec<Variant> {
+    let mut found = vec![Variant::unchanged(given.to_vec())];
+    let next = |last: &Variant| {
+        undo.iter().find_map(|(undo, change)| Some(last.then(undo(&last.bytes)?, change)))
+    };
+    while found.len() <= MOST_CHANGES
+        && let Some(variant) = found.last().and_then(next)
+    {
+        found.push(variant);
+    }
+    found
 }
 
 /// Returns whether `given` is Base64 of an ASN.1 SEQUENCE, which every PKCS#7 message is
@@ -140,7 +160,7 @@ pub(crate) fn without_pem_lines(text: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
     let (_, after) = text.split_once("-----BEGIN ")?;
     let (_, body) = after.split_once("-----")?;
-    let (body, _) = body.split_once("-----END ")?;
+    let (body, _) = body.split_once("-----END ").unwrap_or((body, ""));
     Some(body.trim().as_bytes().to_vec())
 }
 
@@ -148,14 +168,21 @@ fn without_utf16(text: &[u8]) -> Option<Vec<u8>> {
     let (body, read): (_, fn([u8; 2]) -> u16) = match text {
         [0xff, 0xfe, body @ ..] => (body, u16::from_le_bytes),
         [0xfe, 0xff, body @ ..] => (body, u16::from_be_bytes),
-        // Without a byte order mark: every text here begins with ASCII.
-        [1..=0xff, 0, ..] => (text, u16::from_le_bytes),
-        [0, 1..=0xff, ..] => (text, u16::from_be_bytes),
+        // Without a byte order mark: every text here is ASCII.
+        text if is_wide(text, 1) => (text, u16::from_le_bytes),
+        text if is_wide(text, 0) => (text, u16::from_be_bytes),
         _ => return None,
     };
     let pairs = body.chunks_exact(2).filter_map(|pair| <[u8; 2]>::try_from(pair).ok());
     let units: Vec<u16> = pairs.map(read).collect();
     String::from_utf16(&units).ok().map(String::into_bytes)
+}
+
+/// Whether `text` is pairs of a character and a zero, which is at this place of each
+fn is_wide(text: &[u8], zero: usize) -> bool {
+    let (pairs, _) = text.as_chunks::<2>();
+    let is_pair = |pair: &[u8; 2]| pair.iter().enumerate().all(|(at, b)| (*b == 0) == (at == zero));
+    !pairs.is_empty() && pairs.iter().all(is_pair)
 }
 
 fn without_mark(text: &[u8]) -> Option<Vec<u8>> {
@@ -173,13 +200,31 @@ fn field(text: &[u8], fields: &[&str]) -> Option<Vec<u8>> {
     Some(value.as_bytes().to_vec())
 }
 
+/// The text in a JSON string, or in one whose quotes are missing or single
 fn from_json_string(text: &[u8]) -> Option<Vec<u8>> {
-    serde_json::from_slice::<String>(text).ok().map(String::into_bytes)
+    let decoded = serde_json::from_slice::<String>(text).ok();
+    decoded.map(String::into_bytes).or_else(|| {
+        let inner = without_quotes(text);
+        decoded_escapes(inner.as_deref().unwrap_or(text)).or(inner)
+    })
+}
+
+/// The text, if it has escapes of JSON
+fn decoded_escapes(text: &[u8]) -> Option<Vec<u8>> {
+    let quoted = [b"\"", text.trim_ascii(), b"\""].concat();
+    let decoded = text.contains(&b'\\').then(|| serde_json::from_slice::<String>(&quoted).ok());
+    decoded?.map(String::into_bytes)
+}
+
+/// A message or signature as bytes, which are practically never valid UTF-8
+fn from_binary(bytes: &[u8]) -> Option<Vec<u8>> {
+    let is_text = std::str::from_utf8(bytes).is_ok();
+    (!is_text).then(|| base64::engine::general_purpose::STANDARD.encode(bytes).into_bytes())
 }
 
 /// A document in Base64, which other services require
 fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
-    lenient(&without_space(text)).filter(|document| document.starts_with(b"{"))
+    lenient(&without_space(text)).filter(|document| document.len() > 64)
 }
 
 fn without_bearer(text: &[u8]) -> Option<Vec<u8>> {
@@ -194,8 +239,11 @@ fn without_quotes(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn without_escapes(text: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(text).ok()?;
-    text.contains('\\').then(|| text.replace("\\r", "").replace("\\n", "\n").into_bytes())
+    // With line breaks in it, it is not the content of a JSON string.
+    decoded_escapes(text).or_else(|| {
+        let text = std::str::from_utf8(text).ok()?;
+        text.contains('\\').then(|| text.replace("\\r", "").replace("\\n", "\n").into_bytes())
+    })
 }
 
 /// The verifiers accept line breaks in Base64, but no spaces
@@ -288,6 +336,9 @@ impl<'de> serde::Deserialize<'de> for Ordered {
         deserializer.deserialize_map(Fields)
     }
 }
+
+/// More changes than one text goes through on its way into a file
+const MOST_CHANGES: usize = 8;
 
 /// The order in version 2017-09-30, as captured from real instances
 const ORDER: [&str; 15] = [

@@ -140,6 +140,31 @@ async fn a_changed_document_is_repaired() {
         ),
         ("base64", STANDARD.encode(document).into_bytes(), &["decoded from Base64"]),
         ("four spaces", sorted.replace("  ", "    ").into_bytes(), &["JSON of the document"]),
+        (
+            "escaped, without quotes",
+            json!(document).to_string().trim_matches('"').replace('/', "\\/").into_bytes(),
+            &["decoded from the JSON string around it"],
+        ),
+        (
+            "UTF-16, in Base64",
+            STANDARD.encode(utf16(document, true, true)).into_bytes(),
+            &["decoded from Base64, and the document is written in UTF-8"],
+        ),
+        (
+            "single quotes and a line break",
+            format!("'{document}'\n").into_bytes(),
+            &["decoded from the JSON string around it"],
+        ),
+        (
+            "the body of a sign-in in UTF-16 with CRLF",
+            utf16(&(json!({ "document": document }).to_string() + "\r\n"), false, true),
+            &["UTF-16", "taken out of the JSON around it"],
+        ),
+        (
+            "sorted, UTF-16, big-endian, CRLF",
+            utf16(&sorted.replace('\n', "\r\n"), true, true),
+            &["UTF-16", "CRLF", "JSON of the document"],
+        ),
     ] {
         let files = [("document", &*changed), ("signature", lab.signature.as_bytes())];
         let repair = printed(lab.repair(Cloud::Aws, &files).await.as_ref());
@@ -168,8 +193,17 @@ async fn a_changed_signature_message_or_token_is_repaired() {
         ("token", &lab.token, Cloud::Google),
     ] {
         let field = if option == "token" { "json_web_token" } else { option };
+        let windows = |text: &str| text.replace('\n', "\r\n") + "\r\n";
         let mut rows = vec![
             ("a mark", mark(good), "byte order mark"),
+            ("a mark and CRLF", mark(&windows(good)), "byte order mark"),
+            (
+                "the whole answer in a JSON string",
+                json!(answer(field, good)).to_string().into(),
+                "the quotes around",
+            ),
+            ("UTF-16, whole answer", utf16(&answer(field, good), false, true), "JSON around it"),
+            ("a JSON string", json!(good).to_string().replace('+', "\\u002b").into(), "quotes"),
             ("UTF-16", utf16(good, false, true), "UTF-16"),
             ("UTF-16, CRLF", utf16(&format!("{good}\r\n"), true, true), "UTF-16"),
             ("quotes", format!("\"{good}\"").into_bytes(), "quotes around"),
@@ -178,6 +212,8 @@ async fn a_changed_signature_message_or_token_is_repaired() {
         ];
         if cloud == Cloud::Google {
             rows.push(("Bearer", format!("Bearer {good}").into_bytes(), "word before"));
+            let lines = good.as_bytes().chunks(76).collect::<Vec<_>>().join(&b"\r\n"[..]);
+            rows.push(("lines", lines, "line breaks in the token"));
             rows.push(("a line break", format!("{good}\n").into_bytes(), "line break at the end"));
         } else {
             let in_lines: Vec<_> = good.as_bytes().chunks(60).collect();
@@ -189,7 +225,26 @@ async fn a_changed_signature_message_or_token_is_repaired() {
             rows.push(("spaces", spaces, "spaces in"));
             rows.push(("a tab at the end", format!("{good}\t").into_bytes(), "spaces in"));
             rows.push(("\\n", escaped, "\\n in"));
+            let bytes = STANDARD.decode(good.replace('\n', "")).unwrap();
+            rows.push(("bytes", bytes, "encoded in Base64"));
             if option != "pkcs7" {
+                let armored = String::from_utf8(armor.clone()).unwrap();
+                rows.push((
+                    "PEM lines in UTF-16",
+                    utf16(&armored, false, true),
+                    "PEM lines around",
+                ));
+                rows.push((
+                    "PEM lines, CRLF, a mark",
+                    mark(&windows(&armored)),
+                    "PEM lines around",
+                ));
+                let marked = armored.replacen("-\n", "-\n\u{feff}", 1).into_bytes();
+                rows.push(("PEM lines around a mark", marked, "byte order mark"));
+                let quoted = json!(armored).to_string().into_bytes();
+                rows.push(("PEM lines in a JSON string", quoted, "PEM lines around"));
+                let in_answer = answer(field, &armored);
+                rows.push(("PEM lines in an answer", in_answer.into(), "PEM lines around"));
                 rows.push(("PEM lines", armor, "PEM lines around"));
             }
             for (what, changed) in [("URL-safe", url_safe(good)), ("no padding", unpadded(good))] {
@@ -213,10 +268,15 @@ async fn a_changed_signature_message_or_token_is_repaired() {
 async fn one_kind_of_signature_instead_of_the_other_is_recognized() {
     let lab = Lab::new();
     let document = ("document", lab.document.as_bytes());
+    let windows = format!("{}\r\n", lab.document);
     for (texts, part) in [
         (vec![document, ("signature", lab.pkcs7.as_bytes())], "is a PKCS#7 message"),
         (vec![document, ("pkcs7", lab.signature.as_bytes())], "is a signature as `/signature`"),
         (vec![("pkcs7", lab.signature.as_bytes())], "is a bare signature as `/signature`"),
+        (
+            vec![("document", lab.signature.as_bytes()), ("signature", windows.as_bytes())],
+            "document and signature are exchanged, and the line break at the end of the document",
+        ),
         (
             vec![("pkcs7", lab.pkcs7.as_bytes()), ("document", b"{}")],
             "left out or is the signed one",
@@ -227,6 +287,35 @@ async fn one_kind_of_signature_instead_of_the_other_is_recognized() {
     }
     assert!(proof_repair::is_pkcs7(lab.pkcs7.as_bytes()));
     assert!(!proof_repair::is_pkcs7(lab.signature.as_bytes()));
+}
+
+#[tokio::test]
+async fn each_of_several_texts_may_have_been_changed() {
+    let lab = Lab::new();
+    let windows = |text: &str| text.replace('\n', "\r\n") + "\r\n";
+    let document = utf16(&windows(&lab.document), false, true);
+    let signature = utf16(&windows(&lab.signature), false, true);
+    let in_lines = lab.pkcs7.as_bytes().chunks(64).collect::<Vec<_>>().join(&b" "[..]);
+    let attested = json!({ "encoding": "pkcs7", "signature": lab.signature }).to_string();
+    for (texts, parts) in [
+        (
+            vec![("document", &*document), ("signature", &*signature)],
+            &["the document is written in UTF-8", "CRLF", "the signature is written in ASCII"][..],
+        ),
+        (
+            vec![("document", &*document), ("signature", attested.as_bytes())],
+            &["the document is written in UTF-8", "the signature is taken out of the JSON"],
+        ),
+        (
+            vec![("document", &*document), ("pkcs7", &*in_lines)],
+            &["the spaces in the message are removed", "left out or is the signed one"],
+        ),
+    ] {
+        let repair = printed(lab.repair(Cloud::Aws, &texts).await.as_ref());
+        for part in parts.iter().chain(&["byte for byte"]) {
+            assert!(repair.contains(part), "{part}: {repair}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use identity_fetch::{Expiry, WARNING_DAYS};
@@ -59,6 +60,14 @@ pub(crate) fn without_effect(
              at `aws/{region}.pem` in the trust folder"
         )
     }));
+    let weak = weak_regions(trust);
+    if !config.policy.aws_allow_rsa1024 && !weak.is_empty() {
+        found.push(format!(
+            "`aws_allow_rsa1024` is off, which rejects every machine of {}: no key of 2048 bits is \
+             known there; put the certificate of `/rsa2048` at `aws/REGION.pem` in the trust folder",
+            weak.join(", ")
+        ));
+    }
     if trust.google.is_some() && config.google_keys_set {
         found.push(
             "`fetch_google_keys` has no effect: `google/jwks.json` in the trust folder is used \
@@ -68,6 +77,15 @@ pub(crate) fn without_effect(
     }
     found.extend(trust.idle_files(now).map(|file| file.to_string()));
     found.into_iter().map(|text| Finding::warning("trust", text)).collect()
+}
+
+/// The regions for which only keys of fewer than 2048 bits are known
+fn weak_regions(trust: &Trust) -> Vec<&str> {
+    let mut strong = BTreeSet::new();
+    for key in trust.aws.iter().filter(|key| key.bits() >= 2048) {
+        strong.extend(key.regions());
+    }
+    trust.aws.regions().filter(|region| !strong.contains(region)).collect()
 }
 
 /// A finding if there are no keys of Google, so that its machines cannot sign in

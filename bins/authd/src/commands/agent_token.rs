@@ -1,4 +1,5 @@
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use agent_token::{Backoff, BaseUrl, Cloud, Machine, TokenFile};
@@ -22,8 +23,8 @@ pub(super) async fn run(args: AgentTokenArgs) -> Result<(), CommandError> {
     }
     // Checked before the token is waited for, so that a typo fails at once.
     let file = args.output.as_deref().map(TokenFile::at).transpose().map_err(|error| {
-        let path = args.output.clone().unwrap_or_default();
-        CommandError::TokenFile { path, error }
+        let path = args.output.as_deref().unwrap_or_else(|| Path::new("")).display();
+        CommandError::Usage(format!("`--output`: `{path}` is not usable: {error}"))
     })?;
     let report = Arc::new(|line: &str| {
         // If standard error is closed, there is nowhere to report it.

@@ -23,6 +23,7 @@ use clap::Parser;
 
 use self::error::CommandError;
 use crate::cli::{Cli, Command};
+use crate::log;
 
 /// Parses the command line and runs the command
 ///
@@ -44,10 +45,12 @@ pub fn run() -> ExitCode {
             runtime.shutdown_timeout(timeout);
             done
         });
-    done.unwrap_or_else(|error| {
+    let status = done.unwrap_or_else(|error| {
         output::report_error(&error);
         error.exit_code()
-    })
+    });
+    log::flush();
+    status
 }
 
 async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {

@@ -1,11 +1,11 @@
 use std::io::Write;
 
 use super::error::CommandError;
+use crate::log;
 
 /// Prints the error with its causes to standard error
 pub(super) fn report_error(error: &CommandError) {
-    // If standard error is closed, the exit status still says it.
-    let _ = writeln!(std::io::stderr(), "authd: {}", authd_http::error_chain(error));
+    log::print(&format!("authd: {}", authd_http::error_chain(error)));
 }
 
 /// Prints lines to standard output

@@ -14,7 +14,7 @@ use crate::cli::ServeArgs;
 use crate::clock::system_clock;
 use crate::config::{Config, IdentityConfig, StoreConfig};
 use crate::trust::Trust;
-use crate::{check, server};
+use crate::{check, log, server};
 
 /// Answers requests until a signal stops it
 pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
@@ -52,7 +52,8 @@ async fn serve<S: Store + 'static>(
     identity: Identity,
     store: S,
 ) -> Result<(), CommandError> {
-    let mut service = Service::new(store, identity, config.rules, config.limits, system_clock());
+    let mut service = Service::new(store, identity, config.rules, config.limits, system_clock())
+        .with_dropped_log_lines(log::dropped_lines);
     if let Some(apps) = config.apps {
         info!(
             access_url = %apps.access_url,
@@ -82,10 +83,12 @@ async fn serve<S: Store + 'static>(
         tokio::spawn(async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
             error!("stopping at once on a second signal");
+            log::flush();
             std::process::exit(1);
         });
     })
     .await;
+    log::stopping();
     reload.abort();
     watch.abort();
     keeper.abort();

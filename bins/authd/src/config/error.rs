@@ -12,6 +12,8 @@ pub(crate) enum ConfigError {
     EncryptionKeys(#[source] store::Error),
     #[error("`fetch_google_keys` is neither `off` nor the URL of a key set")]
     KeyUrl(#[source] KeyUrlError),
+    #[error("no thread can be started for the log")]
+    Log(#[source] std::io::Error),
     #[error("`{level}` is not a log filter")]
     LogLevel {
         level: String,

@@ -2,7 +2,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::HeaderName;
 use hyper::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Fetched, Form, LINK_LOCAL, Metadata, Timeouts, no_address};
 use crate::failure::Failure;
@@ -10,15 +10,14 @@ use crate::failure::Failure;
 impl Metadata<'_> {
     /// Fetches the identity token ("Verify the identity of VM instances")
     ///
-    /// The address is tried before the name, because it does not need a resolver. An instance
-    /// without IPv4 only has the name.
+    /// The addresses are tried before the name, because they do not need a resolver.
     pub(super) async fn google(&self, form: Form, timeouts: Timeouts) -> Result<Value, Failure> {
         let path = format!(
             "/computeMetadata/v1/instance/service-accounts/default/identity?audience={}&format=full",
             escape(self.audience)
         );
         let mut failures: Option<Failure> = None;
-        for base in self.addresses(&[LINK_LOCAL, "http://metadata.google.internal"])? {
+        for base in self.addresses(&ADDRESSES)? {
             let asked = (&Method::GET, &base, path.as_str());
             let failure = match self.fetch(asked, &[(FLAVOR, "Google")], timeouts).await {
                 Ok(fetched) if is_token(&fetched, form) => {
@@ -44,12 +43,22 @@ impl Metadata<'_> {
     }
 }
 
-/// Whether the answer is a JSON Web Token, from a service that names itself Google's
+/// Whether the answer is a complete JSON Web Token, from a service that names itself Google's
 fn is_token(fetched: &Fetched, form: Form) -> bool {
     let is_named = fetched.response.headers.get(FLAVOR).is_some_and(|flavor| flavor == "Google");
-    let segments: Vec<_> = fetched.text.trim().split('.').collect();
-    let is_segment = |text: &&str| !text.is_empty() && URL_SAFE_NO_PAD.decode(text).is_ok();
-    (is_named || form == Form::Lenient) && segments.len() == 3 && segments.iter().all(is_segment)
+    (is_named || form == Form::Lenient) && is_jws(fetched.text.trim())
+}
+
+/// Whether `text` consists of a header, claims and a signature (RFC 7515, 3.1)
+fn is_jws(text: &str) -> bool {
+    let is_object = |bytes: &[u8]| serde_json::from_slice::<Map<String, Value>>(bytes).is_ok();
+    let segments = text.split('.').map(|segment| URL_SAFE_NO_PAD.decode(segment).ok());
+    match segments.collect::<Option<Vec<_>>>().as_deref() {
+        Some([header, claims, signature]) => {
+            is_object(header) && is_object(claims) && signature.len() >= SHORTEST_SIGNATURE
+        }
+        _ => false,
+    }
 }
 
 /// Percent-encodes all characters but the unreserved ones (RFC 3986, 2.3)
@@ -65,5 +74,12 @@ fn escape(text: &str) -> String {
     }
     escaped
 }
+
+/// The second is for instances without IPv4 ("About VM metadata")
+const ADDRESSES: [&str; 3] =
+    [LINK_LOCAL, "http://[fd20:ce::254]", "http://metadata.google.internal"];
+
+/// Of RS256, whose keys have at least 2048 bits (RFC 7518, 3.3)
+const SHORTEST_SIGNATURE: usize = 256;
 
 const FLAVOR: HeaderName = HeaderName::from_static("metadata-flavor");

@@ -4,6 +4,7 @@
 
 mod aws;
 mod azure;
+mod ber;
 mod google;
 
 use std::fmt;
@@ -220,9 +221,11 @@ fn is_base64(text: &str, least: usize) -> bool {
     decode(text).is_some_and(|bytes| bytes.len() >= least)
 }
 
-/// Whether `text` is Base64 of an ASN.1 SEQUENCE, which every PKCS#7 message is
+/// Whether `text` is Base64 of a complete ASN.1 SEQUENCE, which every PKCS#7 message is
+///
+/// An answer that ends with its connection may be cut off at any digit.
 fn is_pkcs7(text: &str) -> bool {
-    decode(text).is_some_and(|bytes| bytes.len() > 64 && bytes.first() == Some(&0x30))
+    decode(text).is_some_and(|bytes| bytes.len() > 64 && ber::begins_with_sequence(&bytes))
 }
 
 fn decode(text: &str) -> Option<Vec<u8>> {

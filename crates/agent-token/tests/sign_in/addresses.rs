@@ -97,8 +97,17 @@ async fn every_address() {
     }
     drop(resolver);
 
-    // Google by its name, on an instance without IPv4.
+    // Google by its IPv6 address, on an instance without IPv4.
     ip(&["addr", "del", "169.254.169.254/32", "dev", "lo"]);
+    ip(&["-6", "addr", "add", "fd20:ce::254/128", "dev", "lo", "nodad"]);
+    let six = at("[fd20:ce::254]:80");
+    serve(&six, Cloud::Google);
+    signs_in(&World::of(Cloud::Google), &[None, Some(Cloud::Google)]).await;
+    assert!(!six.requests().is_empty());
+    drop(six);
+
+    // Google by its name.
+    ip(&["-6", "addr", "del", "fd20:ce::254/128", "dev", "lo"]);
     bind(&file("hosts", "127.0.0.9 metadata.google.internal\n"), "/etc/hosts");
     let named = at("127.0.0.9:80");
     serve(&named, Cloud::Google);

@@ -4,7 +4,7 @@ use agent_token::{Cloud, Machine, RetryTimeout};
 use identity_verify::test_util::server::Answer;
 use testkit::net::{ForwardProxy, TlsFront};
 
-use crate::world::{TOKEN, World, complaint, sign_in_path, spoil};
+use crate::world::{TOKEN, World, complaint, page, sign_in_path, spoil};
 
 fn environment(pairs: &[(&'static str, String)]) -> impl Fn(&str) -> Option<String> + use<> {
     let pairs: HashMap<_, _> = pairs.iter().cloned().collect();
@@ -123,10 +123,10 @@ async fn a_proxy_that_is_busy_is_asked_again_and_one_that_refuses_is_named() {
             proxy.refuse(&[refusal]);
             let said = complaint(&machine).await;
             assert!(said.contains(part) && !said.contains("hunter2"), "{scheme}: {said}");
-            if secure_url {
-                let named = format!("the proxy `http://{}` of {name}", proxy.address);
-                assert!(said.contains(&named), "{said}");
-            }
+            let named = format!("the proxy `http://{}` of {name}", proxy.address);
+            assert!(said.contains(&named), "{said}");
+            let needs_user = said.contains("requires a user and a password");
+            assert_eq!(needs_user, part == "407", "{said}");
         }
     }
 }
@@ -151,5 +151,27 @@ async fn a_redirect_through_a_proxy_is_not_followed_either() {
     let env = [("HTTP_PROXY", format!("http://{}", proxy.address))];
     let said = complaint(&machine(&world, &world.control_plane.url(""), &env)).await;
     assert!(said.contains("`http://portal.example.com/`"), "{said}");
+    let named = format!("went through the proxy `http://{}` of HTTP_PROXY", proxy.address);
+    assert!(said.contains(&named), "{said}");
     assert_eq!(proxy.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_proxy_that_may_have_answered_itself_is_named() {
+    let (world, proxy) = (World::of(Cloud::Azure), ForwardProxy::start().await);
+    let path = sign_in_path(Cloud::Azure);
+    let refusal = r#"{"message":"Invalid Azure identity."}"#;
+    for (answer, named) in [
+        (page(), true),
+        (Answer { status: 403, ..page() }, true),
+        (Answer { status: 404, ..page() }, true),
+        // Only a control plane answers like this.
+        (Answer { body: refusal.into(), ..Answer::status(401) }, false),
+    ] {
+        spoil(&world.control_plane, ("POST", &path), 1, move |_| answer.clone());
+        let env = [("HTTP_PROXY", format!("http://{}", proxy.address))];
+        let said = complaint(&machine(&world, &world.control_plane.url(""), &env)).await;
+        let via = said.contains(&format!("went through the proxy `http://{}`", proxy.address));
+        assert_eq!(via, named, "{said}");
+    }
 }

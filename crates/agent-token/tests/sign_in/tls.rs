@@ -48,6 +48,33 @@ async fn a_refused_certificate_is_reported_and_only_its_dates_are_retried() {
 }
 
 #[tokio::test]
+async fn a_self_signed_authority_is_accepted_as_the_server_that_it_names() {
+    let world = World::of(Cloud::Azure);
+    let upstream = world.control_plane.address();
+    let own = TlsFront::authority("localhost", upstream, -1, 1).await;
+    assert_eq!(machine(&world, &own, true).sign_in().await.unwrap().reveal(), TOKEN);
+
+    // The name, the dates and the trust are required as of any server.
+    let other = TlsFront::authority("elsewhere.example.com", upstream, -1, 1).await;
+    let ended = TlsFront::authority("localhost", upstream, -9, -1).await;
+    for (front, trusting, part) in [
+        (&other, true, "not valid for name \"localhost\""),
+        (&ended, true, "is the clock of this machine right?"),
+        (&own, false, "a self-signed one has to be in a CA file"),
+    ] {
+        let said = complaint(&machine(&world, front, trusting)).await;
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // A certificate in the file is trusted, and not all with its name.
+    let twin = TlsFront::authority("localhost", upstream, -1, 1).await;
+    let url = format!("https://localhost:{}", twin.address.port());
+    let stranger = world.machine_at(&url).in_environment(|_| None, Some(&own.ca_file)).unwrap();
+    let metadata = world.machine_of_any_cloud().metadata;
+    let stranger = Machine { metadata, cloud: Some(Cloud::Azure), ..stranger };
+    assert!(complaint(&stranger).await.contains("its certificate is not accepted"));
+}
+
+#[tokio::test]
 async fn https_to_a_port_that_speaks_http_is_reported() {
     let world = World::of(Cloud::Azure);
     // A web server's answer to bytes that are not a request.

@@ -1,3 +1,6 @@
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use agent_auth::{Candidate, Denial, Standing};
 use http::StatusCode;
 use identity_verify::{Cloud, Reason, Rejection};
@@ -13,7 +16,7 @@ pub(crate) enum SignInError {
     /// The proof is genuine, for an id that the cloud never gives to an instance
     ImpossibleInstance { instance_id: String, cloud: Cloud },
     /// The store failed to find the instance's agents
-    Lookup(store::Error),
+    Lookup { instance_id: String, cloud: Cloud, error: store::Error },
     /// The instance is verified and may not sign in
     Denied(Box<SignInDenial>),
 }
@@ -28,14 +31,14 @@ impl SignInError {
                 denial_message(instance_id, None, &Denial::NotFound),
                 "The id is not one that this cloud gives to instances.",
             ),
-            Self::Lookup(error) if error.is_transient() => Problem::new(
+            Self::Lookup { error, .. } if error.is_transient() => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "lookup_unavailable",
                 LOOKUP_FAILED,
                 TRY_AGAIN,
             )
             .cause(chain(error)),
-            Self::Lookup(error) => {
+            Self::Lookup { error, .. } => {
                 Problem::internal("lookup_failed", LOOKUP_FAILED).cause(chain(error))
             }
             Self::Denied(denial) => denial.problem(),
@@ -47,10 +50,10 @@ impl SignInError {
             Self::InvalidIdentity { cloud, rejection } => {
                 Some(MachineFacts::of_rejection(rejection, *cloud))
             }
-            Self::ImpossibleInstance { instance_id, cloud } => {
+            Self::ImpossibleInstance { instance_id, cloud }
+            | Self::Lookup { instance_id, cloud, .. } => {
                 Some(MachineFacts::verified(instance_id, *cloud))
             }
-            Self::Lookup(_) => None,
             Self::Denied(denial) => Some(denial.machine()),
         }
     }
@@ -128,11 +131,21 @@ impl SignInDenial {
     }
 
     fn machine(&self) -> MachineFacts<'_> {
-        let setting = match self.denial {
-            Denial::SharedByWorkspaces => Some("allow_instance_shared_by_workspaces"),
-            _ => None,
-        };
-        MachineFacts { setting, ..MachineFacts::verified(&self.instance_id, self.cloud) }
+        let facts = MachineFacts::verified(&self.instance_id, self.cloud);
+        match self.denial {
+            Denial::SharedByWorkspaces => MachineFacts {
+                setting: Some("allow_instance_shared_by_workspaces"),
+                value: Some(self.live_workspaces().into()),
+                ..facts
+            },
+            _ => facts,
+        }
+    }
+
+    fn live_workspaces(&self) -> String {
+        let live = self.candidates.iter().filter(|c| c.standing == Standing::Live);
+        let ids: BTreeSet<_> = live.map(|candidate| candidate.workspace.to_string()).collect();
+        ids.into_iter().collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -146,7 +159,7 @@ pub(crate) struct MachineFacts<'a> {
     /// The setting that rejected the machine
     pub(crate) setting: Option<&'static str>,
     /// The value that the setting does not allow
-    pub(crate) value: Option<&'a str>,
+    pub(crate) value: Option<Cow<'a, str>>,
     /// Further claims of the proof
     pub(crate) claims: Option<String>,
 }
@@ -172,7 +185,7 @@ impl<'a> MachineFacts<'a> {
             cloud: Some(cloud.as_str()),
             verified: Some(rejection.is_genuine()),
             setting: rejection.denied().map(|denied| denied.setting()),
-            value: rejection.denied().and_then(|denied| denied.value()),
+            value: rejection.denied().and_then(|denied| denied.value()).map(Cow::Borrowed),
             claims: (!claims.is_empty()).then(|| claims.join(" ")),
         }
     }

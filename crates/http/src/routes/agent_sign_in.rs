@@ -180,7 +180,9 @@ async fn find_agent<S: Store>(
         error
     };
     let candidates = agents.store.by_instance(ProvenInstance::assume_verified(instance_id)).await;
-    let candidates = candidates.map_err(|error| counted(SignInError::Lookup(error)))?;
+    let candidates = candidates.map_err(|error| {
+        counted(SignInError::Lookup { instance_id: instance_id.to_owned(), cloud, error })
+    })?;
     match select(&candidates, agent_name.as_deref(), agents.rules) {
         Ok(agent) => {
             agents.metrics.agent_signed_in("ok");

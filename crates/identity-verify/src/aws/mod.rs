@@ -257,7 +257,7 @@ impl Verifier {
             let regions = key.map(dsa::DsaKey::regions).ok_or(Error::BadSignature)?;
             return Ok(Signer { regions, is_small: false });
         }
-        Err(Error::AlgorithmNotAllowed { algorithm: "DSA with SHA-1" })
+        Err(DSA)
     }
 
     /// Parses a document that `signer` signed
@@ -299,6 +299,10 @@ fn rejection(failed: Failed, document: Option<&[u8]>) -> Rejection {
     let claimed = document.as_ref().map(Document::claimed).unwrap_or_default();
     let denied = match &failed.error {
         error if *error == SMALL_KEY => Some(Denied::new("aws_allow_rsa1024", Some("RSA-1024"))),
+        // Without the feature no setting allows it.
+        error if *error == DSA && cfg!(feature = "dsa") => {
+            Some(Denied::new("aws_allow_dsa_sha1", Some("DSA with SHA-1")))
+        }
         error => document.and_then(|document| document.denied(error)),
     };
     Rejection::new(failed, claimed, denied)
@@ -306,6 +310,8 @@ fn rejection(failed: Failed, document: Option<&[u8]>) -> Rejection {
 
 const SMALL_KEY: Error =
     Error::AlgorithmNotAllowed { algorithm: "an AWS key of fewer than 2048 bits" };
+
+const DSA: Error = Error::AlgorithmNotAllowed { algorithm: "DSA with SHA-1" };
 
 /// Real documents have some 500 bytes
 const MAX_DOCUMENT: usize = 16 << 10;

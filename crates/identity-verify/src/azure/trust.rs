@@ -131,6 +131,7 @@ pub struct TrustedCertificate {
     validity: RangeInclusive<SystemTime>,
     fingerprint: Fingerprint,
     is_authority: bool,
+    is_self_issued: bool,
 }
 
 impl TrustedCertificate {
@@ -142,6 +143,7 @@ impl TrustedCertificate {
             validity: not_before..=not_after,
             fingerprint: Fingerprint::of(der),
             is_authority: view.is_authority()?,
+            is_self_issued: view.issuer == view.subject,
         })
     }
 
@@ -167,6 +169,14 @@ impl TrustedCertificate {
     #[must_use]
     pub const fn is_authority(&self) -> bool {
         self.is_authority
+    }
+
+    /// Whether issuer and subject have the same name, as those of a root do (RFC 5280, 3.2)
+    ///
+    /// Such a certificate is of no use among [`intermediates`](Trust::intermediates).
+    #[must_use]
+    pub const fn is_self_issued(&self) -> bool {
+        self.is_self_issued
     }
 
     fn is_valid_at(&self, now: SystemTime) -> bool {

@@ -157,9 +157,17 @@ impl<'a> Payload<'a> {
             Error::Expired { .. } => {
                 Denied::new("leeway_seconds", self.exp.map(|exp| exp.to_string()).as_deref())
             }
-            Error::NotYetValid { .. } => {
-                Denied::new("leeway_seconds", self.iat.map(|iat| iat.to_string()).as_deref())
+            Error::NotYetValid { what: INSTANCE, .. }
+            | Error::MissingClaim { claim: CREATED }
+            | Error::InstanceTooOld { .. } => {
+                Denied::new("google_max_instance_age_seconds", claimed.get("created"))
             }
+            Error::NotYetValid { .. } => {
+                // `iat`, or `nbf` if that is later.
+                let begin = self.iat.max(self.nbf).map(|begin| begin.to_string());
+                Denied::new("leeway_seconds", begin.as_deref())
+            }
+            Error::MissingClaim { claim: "aud" } => Denied::new("google_audience", None),
             Error::LifetimeTooLong { .. } => {
                 let seconds = self.exp.zip(self.iat).map(|(exp, iat)| exp.saturating_sub(iat));
                 let seconds = seconds.map(|seconds| seconds.to_string());
@@ -172,9 +180,6 @@ impl<'a> Payload<'a> {
                 // An address that Google did not verify does not count, even if it is listed.
                 let verified = self.email.as_deref().filter(|_| self.email_verified == Some(true));
                 Denied::new("google_allowed_service_accounts", verified)
-            }
-            Error::InstanceTooOld { .. } => {
-                Denied::new("google_max_instance_age_seconds", claimed.get("created"))
             }
             _ => return None,
         })
@@ -209,9 +214,9 @@ impl<'a> Payload<'a> {
         }
         let created = instance.instance_creation_timestamp.map(moment).transpose()?;
         if let Some(max_seconds) = policy.google_max_instance_age_seconds {
-            let created = created.ok_or(Error::missing("instance_creation_timestamp"))?;
-            policy.check_begun("the instance", created, now)?;
-            policy.check_age("the instance", created, max_seconds, now).map_err(|_| {
+            let created = created.ok_or(Error::missing(CREATED))?;
+            policy.check_begun(INSTANCE, created, now)?;
+            policy.check_age(INSTANCE, created, max_seconds, now).map_err(|_| {
                 let limit = Duration::from_secs(max_seconds);
                 Error::InstanceTooOld { created, time: now, limit }
             })?;
@@ -266,6 +271,9 @@ fn moment(seconds: u64) -> Result<SystemTime, Error> {
         .filter(|_| seconds < END)
         .ok_or(Error::malformed("a date of the token is beyond the year 9999"))
 }
+
+const INSTANCE: &str = "the instance";
+const CREATED: &str = "instance_creation_timestamp";
 
 /// Google documents both ("OpenID Connect", "Validating an ID token")
 const ISSUERS: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];

@@ -9,7 +9,7 @@ use openssl::bn::BigNum;
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
-use openssl::x509::extension::SubjectAlternativeName;
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -35,8 +35,18 @@ impl TlsFront {
 
     /// Starts with a certificate that is valid between these days, counted from now
     pub async fn valid(name: &str, upstream: SocketAddr, from: i64, until: i64) -> Self {
+        Self::with(upstream, |key| certificate(key, name, (from, until), false)).await
+    }
+
+    /// Starts as [`valid`](Self::valid), with a certificate that says that it is an authority, as
+    /// `openssl req -x509` makes it
+    pub async fn authority(name: &str, upstream: SocketAddr, from: i64, until: i64) -> Self {
+        Self::with(upstream, |key| certificate(key, name, (from, until), true)).await
+    }
+
+    async fn with(upstream: SocketAddr, issue: impl FnOnce(&PKey<Private>) -> X509) -> Self {
         let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-        let certificate = certificate(&key, name, from, until);
+        let certificate = issue(&key);
         let ca_file = std::env::temp_dir().join(format!("authd-ca-{}.pem", uuid::Uuid::new_v4()));
         std::fs::write(&ca_file, certificate.to_pem().unwrap()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -71,7 +81,12 @@ impl Drop for TlsFront {
     }
 }
 
-fn certificate(key: &PKey<Private>, name: &str, from: i64, until: i64) -> X509 {
+fn certificate(
+    key: &PKey<Private>,
+    name: &str,
+    (from, until): (i64, i64),
+    is_authority: bool,
+) -> X509 {
     let mut subject = X509NameBuilder::new().unwrap();
     // A unique name: the system's store may hold another certificate of `localhost`.
     let common_name = format!("authd test {}", uuid::Uuid::new_v4());
@@ -91,6 +106,9 @@ fn certificate(key: &PKey<Private>, name: &str, from: i64, until: i64) -> X509 {
     let context = builder.x509v3_context(None, None);
     let names = SubjectAlternativeName::new().dns(name).build(&context).unwrap();
     builder.append_extension(names).unwrap();
+    if is_authority {
+        builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+    }
     builder.sign(key, MessageDigest::sha256()).unwrap();
     builder.build()
 }
