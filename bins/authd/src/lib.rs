@@ -4,7 +4,7 @@
 //! the trust folder, listens on a socket, and writes the log. [`serve`] puts an
 //! [`authd_http::Service`] on a listener, and [`run`] is the command `authd`.
 //!
-//! Modules only use the ones before them: `clock` and `random`, `config`, `log_queue`, `log`, `trust`, `server`,
+//! Modules only use the ones before them: `clock` and `random`, `config`, `log`, `trust`, `server`,
 //! `check`, `cli`, `commands`.
 
 mod check;
@@ -12,9 +12,7 @@ mod cli;
 mod clock;
 mod commands;
 mod config;
-mod idle_timeout;
 mod log;
-mod log_queue;
 mod random;
 mod server;
 mod trust;

@@ -6,10 +6,10 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use log_queue::LogQueue;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{ConfigError, LogFormat};
-use crate::log_queue::LogQueue;
 
 /// Starts to write the log to standard error
 ///

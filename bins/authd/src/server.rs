@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use authd_http::Service;
+use authd_http::{IdleTimeout, Service};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -16,7 +16,6 @@ use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
 use crate::config::ServerLimits;
-use crate::idle_timeout::IdleTimeout;
 
 /// Serves HTTP/1.1 and HTTP/2 (h2c, prior knowledge) until `stop` resolves
 ///

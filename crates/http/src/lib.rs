@@ -6,6 +6,7 @@ mod body;
 mod context;
 mod detach;
 mod error;
+mod idle_timeout;
 mod limits;
 mod metrics;
 mod proxies;
@@ -21,6 +22,7 @@ pub use apps::{
 };
 pub use error::chain as error_chain;
 pub use identity_fetch::Clock;
+pub use idle_timeout::IdleTimeout;
 pub use limits::Limits;
 pub use proxies::{Network, ParseNetworkError, TrustedProxies};
 pub use router::routes;

@@ -180,9 +180,8 @@ fn without_utf16(text: &[u8]) -> Option<Vec<u8>> {
 
 /// Whether `text` is pairs of a character and a zero, which is at this place of each
 fn is_wide(text: &[u8], zero: usize) -> bool {
-    let (pairs, _) = text.as_chunks::<2>();
-    let is_pair = |pair: &[u8; 2]| pair.iter().enumerate().all(|(at, b)| (*b == 0) == (at == zero));
-    !pairs.is_empty() && pairs.iter().all(is_pair)
+    let is_pair = |pair: &[u8]| pair.iter().enumerate().all(|(at, b)| (*b == 0) == (at == zero));
+    text.len() >= 2 && text.chunks_exact(2).all(is_pair)
 }
 
 fn without_mark(text: &[u8]) -> Option<Vec<u8>> {

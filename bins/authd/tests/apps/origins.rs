@@ -15,8 +15,11 @@ const SOCKET: [(&str, &str); 2] = [("upgrade", "websocket"), ("sec-websocket-ver
 /// As it arrives behind a proxy that leaves `Upgrade` out of checks
 const CHECKED_SOCKET: [(&str, &str); 1] = [("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")];
 
+/// Headers of a request
+type Headers = &'static [(&'static str, &'static str)];
+
 /// The ways in which a request can change something, and those in which it only reads
-fn requests() -> Vec<(&'static str, &'static [(&'static str, &'static str)], bool)> {
+fn requests() -> Vec<(&'static str, Headers, bool)> {
     vec![
         ("GET", &[], false),
         ("HEAD", &[], false),

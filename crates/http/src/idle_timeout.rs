@@ -10,9 +10,9 @@ use tokio::time::{Instant, Sleep, sleep};
 ///
 /// hyper limits the time for the head of a request, but only once it knows the version of HTTP.
 /// A peer that sends half a preface, or nothing, would keep its connection for ever. Each byte in
-/// either direction restarts the time.
+/// either direction restarts the time. A host that serves connections itself wraps each in one.
 #[derive(Debug)]
-pub(crate) struct IdleTimeout<T> {
+pub struct IdleTimeout<T> {
     stream: T,
     limit: Duration,
     /// When the last byte was read or written
@@ -23,7 +23,8 @@ pub(crate) struct IdleTimeout<T> {
 }
 
 impl<T> IdleTimeout<T> {
-    pub(crate) fn new(stream: T, limit: Duration) -> Self {
+    /// Fails once `stream` has been silent for `limit`
+    pub fn new(stream: T, limit: Duration) -> Self {
         Self { stream, limit, active: Instant::now(), deadline: Box::pin(sleep(limit)) }
     }
 

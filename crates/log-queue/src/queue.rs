@@ -9,10 +9,11 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines on their way to a log that may be slow, or may never be read
 ///
-/// Adding a line takes no longer than copying it. A thread writes the lines. While
-/// [`CAPACITY`] bytes wait, further lines are dropped and counted.
+/// Adding a line takes no longer than copying it. A thread writes the lines. While 4 MiB wait,
+/// further lines are dropped and counted. Clones share the queue. It is a writer for
+/// `tracing_subscriber`, which writes each line at once.
 #[derive(Clone, Debug)]
-pub(crate) struct LogQueue {
+pub struct LogQueue {
     shared: Arc<Shared>,
 }
 
@@ -34,11 +35,11 @@ struct State {
 }
 
 impl State {
-    const fn is_idle(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.waiting.is_empty() && !self.is_writing
     }
 
-    const fn fits(&self, line: &[u8]) -> bool {
+    fn fits(&self, line: &[u8]) -> bool {
         self.waiting.len().saturating_add(line.len()) <= CAPACITY
     }
 }
@@ -52,7 +53,7 @@ impl LogQueue {
     /// # Errors
     ///
     /// If the system does not start another thread.
-    pub(crate) fn start(
+    pub fn start(
         log: impl Write + Send + 'static,
         report: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Self> {
@@ -63,11 +64,10 @@ impl LogQueue {
     }
 
     /// Adds a line, or drops it if the queue is full
-    pub(crate) fn push(&self, line: &[u8]) {
+    pub fn push(&self, line: &[u8]) {
         let mut state = self.shared.state();
-        if !state.fits(line)
-            && let Some(until) = state.wait_until
-        {
+        let wait_until = state.wait_until.filter(|_| !state.fits(line));
+        if let Some(until) = wait_until {
             let left = until.saturating_duration_since(Instant::now());
             let waited = self.shared.changed.wait_timeout_while(state, left, |s| !s.fits(line));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -86,19 +86,19 @@ impl LogQueue {
     }
 
     /// Returns how many lines were dropped, or could not be written
-    pub(crate) fn dropped(&self) -> u64 {
+    pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
     /// Lets lines wait for room for the next `timeout`, instead of dropping them
     ///
     /// For a process that stops: it answers no more requests, and its last lines may be many.
-    pub(crate) fn wait_for_room(&self, timeout: Duration) {
+    pub fn wait_for_room(&self, timeout: Duration) {
         self.shared.state().wait_until = Instant::now().checked_add(timeout);
     }
 
     /// Waits until all lines are written, or `timeout` is over
-    pub(crate) fn flush(&self, timeout: Duration) {
+    pub fn flush(&self, timeout: Duration) {
         let state = self.shared.state();
         drop(self.shared.changed.wait_timeout_while(state, timeout, |state| !state.is_idle()));
     }
@@ -168,7 +168,7 @@ impl<'a> MakeWriter<'a> for LogQueue {
 
 /// Adds what is written at once to a queue: `tracing_subscriber` writes each line at once
 #[derive(Debug)]
-pub(crate) struct Line<'a> {
+pub struct Line<'a> {
     queue: &'a LogQueue,
 }
 
