@@ -44,6 +44,14 @@ impl Failure {
         }
     }
 
+    /// Returns the pause that the service asked for
+    pub(crate) const fn asked(&self) -> Option<Duration> {
+        match self.kind {
+            FailureKind::Transient { retry_after } => retry_after,
+            FailureKind::Permanent => None,
+        }
+    }
+
     /// Joins the failures at two addresses of one service; the result is transient if either is
     pub(crate) fn and(self, other: &Self) -> Self {
         let kind = if self.is_permanent() { other.kind } else { self.kind };

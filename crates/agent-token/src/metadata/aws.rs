@@ -205,11 +205,13 @@ fn most_relevant(errors: Vec<FetchError>, status: Option<StatusCode>) -> Failure
     let rank = |error: &FetchError| {
         (status.is_none() || error.status != status, !error.failure.is_permanent())
     };
+    // All are answers of one service, which may ask for a pause in any of them.
+    let asked = errors.iter().filter_map(|error| error.failure.asked()).max();
     let first = errors.into_iter().min_by_key(rank).map(|error| error.failure);
     match first {
         // The next attempt begins another session.
-        Some(failure) if status.is_some() => Failure::transient(failure.message),
-        Some(failure) => failure,
+        Some(failure) if status.is_some() => Failure::transient(failure.message).retry_after(asked),
+        Some(failure) => failure.retry_after(asked),
         None => Failure::transient("the proof is not complete"),
     }
 }

@@ -4,13 +4,14 @@ use hyper::header::HeaderName;
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::{Fetched, Form, LINK_LOCAL, Metadata, Timeouts, no_address};
+use super::{FetchError, Fetched, Form, LINK_LOCAL, Metadata, Timeouts, no_address};
 use crate::failure::Failure;
 
 impl Metadata<'_> {
     /// Fetches the identity token ("Verify the identity of VM instances")
     ///
-    /// The addresses are tried before the name, because they do not need a resolver.
+    /// The addresses are tried before the name, because they do not need a resolver. All belong to
+    /// one service, so a status at one of them is its answer.
     pub(super) async fn google(&self, form: Form, timeouts: Timeouts) -> Result<Value, Failure> {
         let path = format!(
             "/computeMetadata/v1/instance/service-accounts/default/identity?audience={}&format=full",
@@ -24,15 +25,14 @@ impl Metadata<'_> {
                     return Ok(json!({ "json_web_token": fetched.text.trim() }));
                 }
                 Ok(fetched) => fetched.is_not("an identity token"),
-                Err(error) => {
-                    let hint = match error.status {
-                        Some(StatusCode::NOT_FOUND) => {
-                            "; an instance without a service account has no identity token"
-                        }
-                        _ => "",
-                    };
-                    error.failure.with(hint)
+                Err(FetchError { status: Some(status), failure, .. }) => {
+                    return Err(match status {
+                        StatusCode::NOT_FOUND => failure
+                            .with("; an instance without a service account has no identity token"),
+                        _ => failure,
+                    });
                 }
+                Err(error) => error.failure,
             };
             failures = Some(match failures {
                 Some(first) => first.and(&failure),

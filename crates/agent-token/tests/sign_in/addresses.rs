@@ -80,6 +80,14 @@ async fn every_address() {
     // Google by its address, if its name does not resolve.
     let four = at("169.254.169.254:80");
     serve(&four, Cloud::Google);
+    // The service that answers at one address is not asked at the others.
+    let (method, path) = first_request(Cloud::Google);
+    four.on(method, path, |_| Answer::status(503));
+    let once =
+        Machine { retry_timeout: RetryTimeout::Once, ..machine(&world, Some(Cloud::Google)) };
+    let said = complaint(&once).await;
+    assert!(said.contains("answered 503") && !said.contains("fd20:ce::254"), "{said}");
+    serve(&four, Cloud::Google);
     signs_in(&World::of(Cloud::Google), &[None, Some(Cloud::Google)]).await;
 
     // A sign-in that does not need the resolver does not wait for it.

@@ -127,6 +127,21 @@ async fn a_proof_that_is_cut_off_is_fetched_again() {
 }
 
 #[tokio::test]
+async fn a_pause_that_one_of_several_answers_asks_for_is_obeyed() {
+    for name in ["document", "signature", "rsa2048"] {
+        let world = World::of(Cloud::Aws);
+        for other in ["document", "signature", "rsa2048"] {
+            let path = format!("/latest/dynamic/instance-identity/{other}");
+            let bad = Answer::status(503);
+            let bad = if other == name { bad.with_header("Retry-After", "3600") } else { bad };
+            spoil(&world.metadata, ("GET", &path), 1, move |_| bad.clone());
+        }
+        let said = complaint(&world.machine(Cloud::Aws)).await;
+        assert!(said.contains("asks to wait 3600 s"), "{name}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn a_metadata_session_that_ended_is_replaced() {
     for name in ["document", "signature", "rsa2048"] {
         let world = World::of(Cloud::Aws);
