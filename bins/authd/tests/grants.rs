@@ -161,6 +161,7 @@ impl Served {
             ("x-forwarded-uri", "/"),
             ("x-forwarded-method", "GET"),
             ("x-forwarded-proto", "https"),
+            ("accept", "text/html"),
             ("coder-session-token", token),
         ];
         self.ask(Method::GET, "/api/v2/forward-auth/traefik", &headers).await

@@ -168,7 +168,7 @@ fn chain(error: &dyn StdError) -> String {
     text
 }
 
-const A_DAY: Duration = Duration::from_hours(24);
+const A_DAY: Duration = Duration::from_secs(24 * 3_600);
 
 #[cfg(test)]
 mod tests {

@@ -202,4 +202,4 @@ pub enum SetupError {
 }
 
 /// A proof that is older is fetched again; Google's expire after an hour
-const PROOF_LIFETIME: Duration = Duration::from_mins(10);
+const PROOF_LIFETIME: Duration = Duration::from_secs(10 * 60);

@@ -52,7 +52,7 @@ impl Progress {
             if !summary.is_empty() {
                 report(&format!("still waiting after {} s: {summary}", self.elapsed().as_secs()));
             }
-            pause = Duration::from_mins(1);
+            pause = Duration::from_secs(60);
         }
     }
 

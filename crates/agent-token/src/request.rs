@@ -101,7 +101,8 @@ impl Request<'_> {
             .header(HOST, self.base.authority())
             .header(USER_AGENT, USER_AGENT_VALUE)
             .header(CONNECTION, "close");
-        if absolute && let Some(value) = connector.proxy.as_ref().and_then(|p| p.authorization()) {
+        let proxy = connector.proxy.as_ref().filter(|_| absolute);
+        if let Some(value) = proxy.and_then(|proxy| proxy.authorization()) {
             request = request.header(PROXY_AUTHORIZATION, value);
         }
         for (name, value) in self.headers {
@@ -146,9 +147,8 @@ pub(crate) fn unexpected_status(
 ) -> Failure {
     let status = response.status;
     let message = format!("`{url}` answered {status}");
-    if status.is_redirection()
-        && let Some(target) = response.headers.get(LOCATION)
-    {
+    let target = response.headers.get(LOCATION).filter(|_| status.is_redirection());
+    if let Some(target) = target {
         let target = String::from_utf8_lossy(target.as_bytes());
         return Failure::permanent(format!(
             "{message}: it redirects to `{}`, which is not followed",
@@ -163,7 +163,9 @@ pub(crate) fn unexpected_status(
 
 /// The beginning of a text from elsewhere, escaped so that it can be printed
 pub(crate) fn excerpt(text: &str) -> String {
-    let end = text.floor_char_boundary(200);
+    // `floor_char_boundary` needs Rust 1.91.
+    let end = (0..=text.len().min(200)).rev().find(|end| text.is_char_boundary(*end));
+    let end = end.unwrap_or_default();
     let dots = if end < text.len() { "…" } else { "" };
     format!("{}{dots}", text.get(..end).unwrap_or_default().escape_debug())
 }

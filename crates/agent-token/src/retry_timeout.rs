@@ -15,7 +15,7 @@ pub enum RetryTimeout {
 impl Default for RetryTimeout {
     /// Five minutes
     fn default() -> Self {
-        Self::For(Duration::from_mins(5))
+        Self::For(Duration::from_secs(5 * 60))
     }
 }
 

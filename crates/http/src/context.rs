@@ -2,7 +2,8 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, HeaderMap};
+use http::Method;
+use http::header::HeaderMap;
 use http::request::Parts;
 use http_body_util::combinators::UnsyncBoxBody;
 use thiserror::Error;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use crate::error::BoxError;
 use crate::proxies::{TrustedProxies, X_FORWARDED_HOST, first, own_host};
+use crate::purpose::Purpose;
 
 /// A request as its handler reads it: the head, and what is known about where it came from
 ///
@@ -18,6 +20,8 @@ use crate::proxies::{TrustedProxies, X_FORWARDED_HOST, first, own_host};
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) head: &'a Parts,
+    /// The method of the client, also if a proxy asks
+    pub(crate) method: &'a str,
     /// Host and port as the client wrote them, or as a trusted proxy forwards them
     pub(crate) host: &'a str,
     /// The raw path
@@ -54,6 +58,7 @@ impl<'a> Context<'a> {
         let forwarded = first(&head.headers, &X_FORWARDED_HOST).filter(|_| trusted);
         Self {
             head,
+            method: head.method.as_str(),
             host: forwarded.or_else(|| own_host(&head.uri, &head.headers)).unwrap_or_default(),
             path: head.uri.path(),
             query: head.uri.query().unwrap_or_default(),
@@ -68,33 +73,14 @@ impl<'a> Context<'a> {
         &self.head.headers
     }
 
-    /// Whether the client can show a page
-    ///
-    /// A client that does not say what it accepts is taken for a browser, as the control plane
-    /// does. Of weights only `q=0` counts (RFC 9110, section 12.4.2).
-    pub(crate) fn accepts_html(&self) -> bool {
-        accepts_html(self.headers())
+    /// Whether a redirect within the app reaches the client, and loses nothing
+    pub(crate) fn may_be_redirected(&self) -> bool {
+        let reads = self.method == Method::GET || self.method == Method::HEAD;
+        reads && self.purpose() != Purpose::Program
     }
-}
 
-fn accepts_html(headers: &HeaderMap) -> bool {
-    let mut is_given = false;
-    for line in headers.get_all(ACCEPT) {
-        for range in line.as_bytes().split(|byte| *byte == b',') {
-            let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            let media = parts.next().unwrap_or_default();
-            is_given |= !media.is_empty();
-            let html = [&b"*/*"[..], b"text/*", b"text/html"];
-            if html.iter().any(|m| media.eq_ignore_ascii_case(m)) && !parts.any(is_zero_weight) {
-                return true;
-            }
-        }
+    /// What the request is for
+    pub(crate) fn purpose(&self) -> Purpose {
+        Purpose::of(self.method, self.headers())
     }
-    !is_given
-}
-
-/// Whether a parameter is `q=0`, with any number of zeros behind the point
-fn is_zero_weight(parameter: &[u8]) -> bool {
-    let weight = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="));
-    weight.is_some_and(|w| w.starts_with(b"0") && w.iter().all(|b| matches!(b, b'0' | b'.')))
 }

@@ -9,6 +9,7 @@ mod error;
 mod limits;
 mod metrics;
 mod proxies;
+mod purpose;
 mod random;
 mod reply;
 mod router;

@@ -6,7 +6,7 @@ use identity_verify::Cloud;
 use crate::apps::Upstream;
 use crate::error::Error;
 use crate::routes::AppRoute;
-use crate::routes::forward_auth::{ProxyKind, envoy_prefix};
+use crate::routes::forward_auth::{Failure, ProxyKind, envoy_prefix};
 
 /// The handler of a request, by method and path
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +89,12 @@ const ROWS: &[Row] = &[
         "forward-auth-answer",
         AppRoute::ForwardAuthAnswer,
     ),
+    apps(
+        "/api/v2/forward-auth/timeout",
+        Methods::ANY,
+        "app-timeout",
+        AppRoute::AppFailed(Failure::TimedOut),
+    ),
     check(
         "/api/v2/forward-auth/traefik",
         "forward-auth-traefik",
@@ -99,7 +105,7 @@ const ROWS: &[Row] = &[
         "/api/v2/forward-auth/unreachable",
         Methods::ANY,
         "app-unreachable",
-        AppRoute::AppUnreachable,
+        AppRoute::AppFailed(Failure::Unreachable),
     ),
     apps("/api/v2/users/logout", Methods::POST, "logout", AppRoute::LogOut),
     sign_in("/api/v2/workspaceagents/aws-instance-identity", "aws-instance-identity", Cloud::Aws),

@@ -112,9 +112,9 @@ impl Shared {
                 return Lookup::Known(known.answer.clone());
             }
             // A fetch whose sender was dropped will never answer.
-            if let Some(fetch) = &entry.fetch
-                && (fetch.borrow().is_some() || fetch.has_changed().is_ok())
-            {
+            let fetch = entry.fetch.as_ref();
+            let fetch = fetch.filter(|f| f.borrow().is_some() || f.has_changed().is_ok());
+            if let Some(fetch) = fetch {
                 return Lookup::UnderWay(fetch.clone());
             }
         }
@@ -256,10 +256,10 @@ enum IssuerError {
 
 /// The most fetches that begin within [`MINUTE`]; one proof may need nine
 const BUDGET: usize = 20;
-const MINUTE: Duration = Duration::from_mins(1);
+const MINUTE: Duration = Duration::from_secs(60);
 
-const KEEP_ANSWERS: Duration = Duration::from_hours(24);
-const KEEP_FAILURES: Duration = Duration::from_mins(5);
+const KEEP_ANSWERS: Duration = Duration::from_secs(24 * 3_600);
+const KEEP_FAILURES: Duration = Duration::from_secs(5 * 60);
 
 /// At most 64 KiB each, which is 8 MiB in all
 const MOST_ENTRIES: usize = 128;

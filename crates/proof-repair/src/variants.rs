@@ -153,8 +153,8 @@ fn without_utf16(text: &[u8]) -> Option<Vec<u8>> {
         [0, 1..=0xff, ..] => (text, u16::from_be_bytes),
         _ => return None,
     };
-    let (pairs, _) = body.as_chunks::<2>();
-    let units: Vec<u16> = pairs.iter().map(|pair| read(*pair)).collect();
+    let pairs = body.chunks_exact(2).filter_map(|pair| <[u8; 2]>::try_from(pair).ok());
+    let units: Vec<u16> = pairs.map(read).collect();
     String::from_utf16(&units).ok().map(String::into_bytes)
 }
 

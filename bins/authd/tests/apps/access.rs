@@ -71,6 +71,7 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET", "/api/v2/forward-auth/envoy", "", [303, 307, 404, 404, 307, 401, 307, 303, 303]),
     ("GET", "/api/v2/forward-auth/nginx", "", [401, 200, 401, 401, 200, 401, 200, 401, 401]),
     ("GET", "/api/v2/forward-auth/nginx/answer", "", [400; 9]),
+    ("GET", "/api/v2/forward-auth/timeout", "", [504; 9]),
     ("GET", "/api/v2/forward-auth/traefik", "", [303, 200, 404, 404, 200, 401, 200, 303, 303]),
     ("GET", "/api/v2/forward-auth/unreachable", "", [502; 9]),
     ("POST", "/api/v2/users/logout", "", [401, 200, 200, 200, 200, 401, 200, 401, 401]),
@@ -107,13 +108,14 @@ async fn ask(world: &World, actor: &str, method: &str, path: &str, body: &str) -
         _ => Some(("coder-session-token", "AAAAAAAAAA-BBBBBBBBBBBBBBBBBBBBBB")),
     };
     let host = "owner--agent--dev--alice.test.coder.com";
-    let mut headers = vec![("x-forwarded-host", host), ("x-forwarded-uri", "/")];
+    let mut headers =
+        vec![("x-forwarded-host", host), ("x-forwarded-uri", "/"), ("accept", "text/html")];
     if path.ends_with("/envoy") {
         headers.push(("host", host));
     }
     if path == "/" {
         // On an app's host, the path is the app's.
-        headers = vec![("host", "coder.test")];
+        headers = vec![("host", "coder.test"), ("accept", "text/html")];
     }
     headers.extend(credential);
     if !body.is_empty() {

@@ -155,10 +155,15 @@ async fn relayed(
 ) -> testkit::net::Answer {
     let path = format!("/api/v2/forward-auth/{carrier}");
     if carrier == "envoy" {
-        let headers = [("host", host), ("cookie", cookie)];
+        let headers = [("host", host), ("cookie", cookie), ("accept", "text/html")];
         return world.send("GET", &format!("{path}{uri}"), &headers, "").await;
     }
-    let headers = [("x-forwarded-host", host), ("x-forwarded-uri", uri), ("cookie", cookie)];
+    let headers = [
+        ("x-forwarded-host", host),
+        ("x-forwarded-uri", uri),
+        ("cookie", cookie),
+        ("accept", "text/html"),
+    ];
     let checked = world.send("GET", &path, &headers, "").await;
     if carrier != "nginx" {
         return checked;
@@ -195,8 +200,7 @@ async fn every_redirect_in_the_answer_to_a_check_is_absolute() {
                 "/@alice/dev/apps/owner/",
             ),
             (SYDNEY, BY_PATH, &owner, 307, SYDNEY, "/@alice/dev/apps/owner/"),
-            (QUERY, "/x/", &owner, 307, QUERY, "/x/"),
-            (QUERY, "//evil.example/", &owner, 307, QUERY, "/evil.example/"),
+            (QUERY, "/", &owner, 307, QUERY, "/"),
         ] {
             let case = format!("{carrier}: {visited}{uri}");
             let host = visited.strip_prefix("https://").unwrap();

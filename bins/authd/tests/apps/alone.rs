@@ -43,7 +43,10 @@ async fn sign_in_on_the_way(program: Program, example: &str, link: &str) {
         }
     };
 
-    let asked = follow(&get(HOST, link, "").await);
+    let leaving = get(HOST, link, "").await;
+    let (name, value, _) = &set_cookies(&leaving)[0];
+    let leaving_cookie = format!("{name}={value}");
+    let asked = follow(&leaving);
     assert!(asked.starts_with("/api/v2/applications/auth-redirect?"), "{asked}");
     let page = follow(&get(OWN, &asked, "").await);
     if page.len() > 65_000 {
@@ -63,7 +66,7 @@ async fn sign_in_on_the_way(program: Program, example: &str, link: &str) {
     let session = format!("{name}={value}");
     assert_eq!(follow(&signed), asked);
     let arriving = follow(&get(OWN, &asked, &session).await);
-    let arrived = get(HOST, &arriving, "").await;
+    let arrived = get(HOST, &arriving, &leaving_cookie).await;
     let (name, value, _) = &set_cookies(&arrived)[0];
     assert_eq!((&**name, follow(&arrived)), (&*session_cookie_name(), link.to_owned()));
     let opened = get(HOST, link, &format!("{name}={value}")).await;

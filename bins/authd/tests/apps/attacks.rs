@@ -90,6 +90,7 @@ async fn forwarded_headers_of_strangers_are_ignored() {
         ("x-forwarded-for", "127.0.0.1"),
         ("x-real-ip", "192.0.2.1"),
         ("forwarded", "for=192.0.2.1;host=coder.test"),
+        ("accept", "text/html"),
     ];
     let answer = world.send("GET", "/", &headers, "").await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "the host in `Host` is not a public app");
@@ -150,11 +151,11 @@ async fn addresses_that_are_not_ascii_are_accepted() {
     let opened = forwarded(HOST, "/ä?ö").await;
     assert!(opened.starts_with("HTTP/1.1 200"), "{opened}");
     assert!(opened.contains("x-authd-uri: /ä?ö\r\n"), "{opened}");
-    let query = "query--agent--dev--alice.test.coder.com";
-    let head = format!("GET /ä HTTP/1.1\r\nhost: {query}\r\n{session}\r\n\r\n");
-    for sent in [forwarded(query, "/ä").await, ask(head).await] {
-        let location = format!("location: https://{query}/%C3%A4?q=default\r\n");
-        assert!(sent.contains(&location), "{sent}");
+    let folder = "/@alice/dev/apps/owner?ä";
+    let head = format!("GET {folder} HTTP/1.1\r\nhost: coder.test\r\n{session}\r\n\r\n");
+    for sent in [forwarded("coder.test", folder).await, ask(head).await] {
+        let location = "location: https://coder.test/@alice/dev/apps/owner/?%C3%A4\r\n";
+        assert!(sent.contains(location), "{sent}");
     }
 
     // A request that names two hosts is for neither.

@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 use crate::app::COOKIES;
 use crate::everyday::{DASHBOARD, Front, HOST, upgrade};
 use crate::proxy::{Program, read_head};
-use crate::world::{Plan, text};
+use crate::world::{Plan, header, text};
 
 const FOLDER: &str = "/@alice/dev/apps/own";
 
@@ -170,14 +170,55 @@ impl Front {
         }
     }
 
-    /// authd sees that a visitor asks for another protocol, and is not asked for it itself
-    async fn upgrades(&self) {
-        let head = upgrade("/ws", HOST, "", "websocket");
-        for _ in 0..3 {
-            let answer = read_head(&mut self.proxy.connect(&head).await).await;
-            assert!(!answer.starts_with("HTTP/1.1 101"), "{:?}: {answer}", self.program);
+    /// authd sees what a signed-out visitor asks for, so that only people who navigate are redirected
+    async fn purposes(&self, host: &str, folder: &str) {
+        let page = "Accept: text/html,*/*\r\n";
+        for (line, headers, status) in [
+            ("GET", page.to_owned(), 303),
+            ("GET", format!("{page}Sec-Fetch-Mode: navigate\r\n"), 303),
+            ("GET", format!("{page}Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n"), 401),
+            ("GET", format!("{page}Sec-Fetch-Dest: image\r\n"), 401),
+            ("GET", "Accept: application/json\r\n".to_owned(), 401),
+            ("POST", format!("{page}Sec-Fetch-Mode: navigate\r\nContent-Length: 0\r\n"), 401),
+            ("PROPFIND", page.to_owned(), 401),
+            ("DELETE", page.to_owned(), 401),
+        ] {
+            let answer = self
+                .proxy
+                .raw(&format!(
+                    "{line} {folder}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"
+                ))
+                .await;
+            let head = answer.split_once("\r\n\r\n").unwrap().0;
+            let place = format!("{:?} {line} {headers}: {head}", self.program);
+            assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{place}");
         }
-        self.everyday().socket(HOST, "/ws").await;
+        // More than one: the connection between proxy and authd stays usable.
+        for _ in 0..3 {
+            let head = upgrade(&format!("{folder}/ws"), host, page, "websocket");
+            let answer = read_head(&mut self.proxy.connect(&head).await).await;
+            assert!(answer.starts_with("HTTP/1.1 401"), "{:?}: {answer}", self.program);
+        }
+        self.everyday().socket(host, &format!("{folder}/ws")).await;
+    }
+
+    /// A page of a sibling reads refusals as it reads answers, and other pages do not
+    async fn refusals(&self) {
+        let sibling = "https://public--main--solo--alice.test.coder.com";
+        for (origin, allowed) in [(sibling, sibling), ("https://evil.example", "")] {
+            let fetch =
+                [("origin", origin), ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")];
+            let bob = [("coder-session-token", self.world.token("bob"))];
+            for (who, status) in [(&[][..], 401), (&bob, 404)] {
+                let headers = [&fetch, who].concat();
+                let refused = self.proxy.ask(Method::GET, (HOST, "/"), &headers, "").await;
+                let place = format!("{:?} {origin}: {}", self.program, text(&refused));
+                assert_eq!(refused.status, status, "{place}");
+                assert_eq!(header(&refused, "access-control-allow-origin"), allowed, "{place}");
+                let credentials = header(&refused, "access-control-allow-credentials");
+                assert_eq!(credentials == "true", !allowed.is_empty(), "{place}");
+            }
+        }
     }
 }
 
@@ -187,10 +228,11 @@ async fn all(program: Program) {
         front.only_what_was_sent(host, folder).await;
         front.forms(host, folder).await;
         front.cookies(host, folder).await;
+        front.purposes(host, folder).await;
     }
     front.forged().await;
     front.names().await;
-    front.upgrades().await;
+    front.refusals().await;
 }
 
 #[tokio::test]

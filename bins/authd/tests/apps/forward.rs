@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use crate::world::{Plan, World, header, set_cookies, text};
+use crate::world::{Plan, World, header, location, query, set_cookies, text};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 const NGINX: &str = "/api/v2/forward-auth/nginx";
@@ -11,7 +11,12 @@ const ENVOY: &str = "/api/v2/forward-auth/envoy";
 const UNREACHABLE: &str = "/api/v2/forward-auth/unreachable";
 
 fn forwarded<'a>(host: &'a str, uri: &'a str) -> Vec<(&'static str, &'a str)> {
-    vec![("x-forwarded-host", host), ("x-forwarded-uri", uri), ("x-forwarded-for", "203.0.113.7")]
+    vec![
+        ("x-forwarded-host", host),
+        ("x-forwarded-uri", uri),
+        ("x-forwarded-for", "203.0.113.7"),
+        ("accept", "text/html"),
+    ]
 }
 
 #[tokio::test]
@@ -25,7 +30,10 @@ async fn nginx_gets_the_answer_in_a_header() {
     let given = world.send("GET", &format!("{NGINX}/answer"), &handed, "").await;
     let relayed = world.visit(HOST, "/x?a=1", &[]).await;
     assert_eq!(given.status, StatusCode::SEE_OTHER);
-    assert_eq!(header(&given, "location"), header(&relayed, "location"));
+    // Each leaves with a nonce of its own.
+    let [given, relayed] =
+        [&given, &relayed].map(|answer| query(&location(answer))["redirect_uri"].clone());
+    assert_eq!(given, relayed);
 
     let bob = world.token("bob");
     stranger.push(("coder-session-token", bob));
@@ -72,6 +80,7 @@ async fn envoy_appends_the_visitors_path() {
         // Headers of the visitor, which Envoy forwards and authd must not believe.
         ("x-forwarded-host", "public--agent--dev--alice.test.coder.com"),
         ("x-forwarded-for", "203.0.113.7"),
+        ("accept", "text/html"),
         ("cookie", &cookie),
     ];
     for method in ["GET", "POST", "OPTIONS"] {
@@ -83,7 +92,7 @@ async fn envoy_appends_the_visitors_path() {
             "coder-session-token,x-authd-folder,x-authd-cors-origin,cookie,authorization"
         );
     }
-    let anonymous = world.send("GET", &format!("{ENVOY}/"), &headers[..3], "").await;
+    let anonymous = world.send("GET", &format!("{ENVOY}/"), &headers[..4], "").await;
     assert_eq!(anonymous.status, StatusCode::SEE_OTHER);
     let row = world.rows().await.into_iter().find(|row| row.status() == 303).unwrap();
     assert_eq!(row.text("target"), "owner");
@@ -200,15 +209,17 @@ async fn a_check_without_the_needed_headers_is_an_error() {
 #[tokio::test]
 async fn direct_visits_get_the_same_answers_and_are_not_carried() {
     let world = World::new().await;
-    let stranger = world.send("GET", "/", &[("host", HOST)], "").await;
+    let page = [("host", HOST), ("accept", "text/html")];
+    let stranger = world.send("GET", "/", &page, "").await;
     assert_eq!(stranger.status, StatusCode::SEE_OTHER);
     let session = world.token("alice");
     let owner =
         world.send("GET", "/", &[("host", HOST), ("coder-session-token", session)], "").await;
     assert_eq!(owner.status, StatusCode::BAD_GATEWAY);
     assert!(text(&owner).contains("no proxy carries this address"));
-    let posted = world.send("POST", "/", &[("host", HOST)], "").await;
-    assert_eq!(posted.status, StatusCode::SEE_OTHER);
-    let path = world.send("GET", "/@alice/dev/apps/owner/", &[("host", "coder.test")], "").await;
+    let posted = world.send("POST", "/", &page, "").await;
+    assert_eq!(posted.status, StatusCode::UNAUTHORIZED);
+    let page = [("host", "coder.test"), ("accept", "text/html")];
+    let path = world.send("GET", "/@alice/dev/apps/owner/", &page, "").await;
     assert_eq!(path.status, StatusCode::SEE_OTHER);
 }

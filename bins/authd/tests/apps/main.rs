@@ -27,10 +27,12 @@ mod pages;
 mod path;
 mod ports;
 mod proxy;
+mod purpose;
 mod real;
 mod redirect;
 mod releases;
 mod sessions;
+mod sign_in;
 mod subdomain;
 #[path = "../common/upstream.rs"]
 mod upstream;

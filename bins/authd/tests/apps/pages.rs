@@ -121,3 +121,30 @@ async fn an_authd_that_is_too_slow_has_a_page() {
         assert!(app.seen().is_empty(), "{program:?}");
     }
 }
+
+/// An app that accepts connections and does not answer is told apart from one that is down
+#[tokio::test]
+async fn a_slow_app_has_a_page_of_its_own() {
+    let silent = silent().await;
+    for program in [Program::Nginx, Program::Caddy, Program::NewCaddy] {
+        let world = Plan::new().serve().await;
+        let authd = world.url.strip_prefix("http://").unwrap();
+        let short = match program {
+            Program::Nginx => ("proxy_read_timeout      1d", "proxy_read_timeout      1s"),
+            _ => ("compression off", "compression off\n\t\tresponse_header_timeout 1s"),
+        };
+        let addresses = [authd, &*silent, &*silent];
+        let started = Proxy::start(program, program.example(), addresses, &[short]).await;
+        let Some(proxy) = started else { continue };
+        let host = "owner--agent--dev--alice.test.coder.com";
+        for (host, uri) in [(host, "/x"), (DASHBOARD, "/@alice/dev/apps/owner/")] {
+            let session = ("coder-session-token", world.token("alice"));
+            let headers = [session, ("accept", "text/html")];
+            let late = proxy.ask(Method::GET, (host, uri), &headers, "").await;
+            assert_eq!(late.status, 504, "{program:?}: {}", text(&late));
+            assert!(header(&late, "content-type").starts_with("text/html"), "{program:?}");
+            assert!(text(&late).contains("Retry"), "{program:?}: {}", text(&late));
+            assert!(header(&late, "set-cookie").starts_with("coder_signed_app_token="));
+        }
+    }
+}

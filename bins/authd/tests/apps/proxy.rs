@@ -161,6 +161,7 @@ impl Proxy {
         panic!("{program:?} does not listen");
     }
 
+    /// Without headers that say what the request is for, a person navigates
     pub async fn ask(
         &self,
         method: Method,
@@ -168,7 +169,10 @@ impl Proxy {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
-        let all = [("host", host)].into_iter().chain(headers.iter().copied());
+        let is_silent =
+            !headers.iter().any(|(name, _)| ["accept", "sec-fetch-mode"].contains(name));
+        let navigates = is_silent.then_some(("accept", "text/html"));
+        let all = [("host", host)].into_iter().chain(navigates).chain(headers.iter().copied());
         let headers: Vec<(HeaderName, &str)> =
             all.map(|(name, value)| (name.parse().unwrap(), value)).collect();
         let url = format!("http://127.0.0.1:{}{uri}", self.port);

@@ -288,31 +288,6 @@ async fn the_return_path_stays_on_the_host() {
     }
 }
 
-#[tokio::test]
-async fn a_redirect_loop_without_cookies_is_stopped() {
-    let world = World::new().await;
-    let session = format!("coder_session_token={}", world.token("alice"));
-    let path = redirect_to(&format!("https://{HOST}/"));
-    let mut attempts = String::new();
-    let mut statuses = Vec::new();
-    for _ in 0..6 {
-        let cookies = format!("{session}{attempts}");
-        let answer = world.send("GET", &path, &[("cookie", &cookies)], "").await;
-        statuses.push(answer.status.as_u16());
-        if let Some((name, value, _)) = set_cookies(&answer).first() {
-            attempts = format!("; {name}={value}");
-        }
-    }
-    assert_eq!(statuses, [303, 303, 303, 303, 303, 400]);
-    let cookies = format!("{session}{attempts}");
-    let other = redirect_to("https://other--agent--dev--alice.test.coder.com/");
-    let other = world.send("GET", &other, &[("cookie", &cookies)], "").await;
-    assert_eq!(other.status, StatusCode::SEE_OTHER);
-    world.move_clock(60);
-    let later = world.send("GET", &path, &[("cookie", &cookies)], "").await;
-    assert_eq!(later.status, StatusCode::SEE_OTHER);
-}
-
 // scenario 231
 #[tokio::test]
 async fn the_dashboard_learns_the_hosts_of_apps() {

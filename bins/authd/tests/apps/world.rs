@@ -261,7 +261,8 @@ impl World {
         self.send("POST", ISSUE, &headers, &envelope.to_string()).await
     }
 
-    /// Sends the check of a forward-auth proxy for a visit
+    /// Sends the check of a forward-auth proxy for a visit; without other headers that say what it
+    /// is for, of a person who navigates
     pub async fn visit(&self, host: &str, uri: &str, headers: &[(&str, &str)]) -> Answer {
         let mut all = vec![
             ("x-forwarded-host", host),
@@ -271,6 +272,9 @@ impl World {
             ("x-forwarded-for", "203.0.113.7"),
         ];
         all.extend(headers);
+        if !headers.iter().any(|(name, _)| ["accept", "sec-fetch-mode"].contains(name)) {
+            all.push(("accept", "text/html"));
+        }
         self.send("GET", TRAEFIK, &all, "").await
     }
 

@@ -96,7 +96,7 @@ socket.onopen = () => socket.send('hello')
 socket.onmessage = event => say('socket ' + event.data)
 fetch('up', { method: 'POST', body: new Uint8Array(5 << 20) })
   .then(answer => answer.text()).then(size => say('uploaded ' + size))
-const ask = () => fetch('poll').then(
+const ask = () => fetch('poll', { headers: { Accept: 'application/json' } }).then(
   async answer => say('asked ' + answer.status + ' ' + await answer.text()),
   error => say('asked in vain: ' + error))
 </script>"#;

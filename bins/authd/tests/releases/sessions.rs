@@ -63,7 +63,8 @@ impl Deployment {
         assert_eq!(handed.status, 303, "{release}: {}", text(&handed));
         let (app, uri) = location(&handed);
         assert_eq!(app, host);
-        let arrived = self.visit((host, &uri), &[]).await;
+        let leaving = header(&stranger, "set-cookie").split(';').next().unwrap().to_owned();
+        let arrived = self.visit((host, &uri), &[("cookie", &leaving)]).await;
         assert_eq!(arrived.status, 303, "{release}: {}", text(&arrived));
         assert_eq!(location(&arrived), (host.to_owned(), "/a/b?c=1".to_owned()));
         let cookie = session_cookie(&arrived);

@@ -1,6 +1,7 @@
 use crate::Error;
 use crate::address::{HostPattern, HttpUrl, encode_query_value};
 use crate::app::{AccessMethod, Target};
+use crate::token::{NONCE_PARAMETER, Nonce};
 
 /// Where a visitor who is not signed in is sent
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,11 +79,16 @@ impl Envelope<'_> {
     }
 
     /// The URL the visitor asked for; without a query, with the default query of the app
+    ///
+    /// The control plane's proxies get the default query for every path. A visitor of ours gets it
+    /// at the root of the app alone, so that any other link leads back to exactly itself.
     fn app_url(&self, base: HttpUrl, target: &Target<'_>) -> Result<HttpUrl, Error> {
         let folder = base.path().trim_end_matches('/');
         let path = format!("{folder}/{}", self.app_path.trim_start_matches('/'));
         let app = HttpUrl::of_app(&target.url).ok();
-        let default = app.as_ref().and_then(HttpUrl::query).unwrap_or_default();
+        let is_root = self.app_path.trim_start_matches('/').is_empty();
+        let default = app.as_ref().filter(|_| is_root || self.visited.is_none());
+        let default = default.and_then(HttpUrl::query).unwrap_or_default();
         let query = if self.app_query.is_empty() { default } else { self.app_query };
         base.with_path(&path, Some(query))
     }
@@ -90,11 +96,21 @@ impl Envelope<'_> {
 
 /// The page of the dashboard that sends a visitor back to `back` with a credential
 ///
+/// With `nonce` the credential is for the browser that holds it
+/// ([`SealedSession`](crate::token::SealedSession)).
+///
 /// # Errors
 ///
 /// Never fails for a dashboard at the root of its host.
-pub fn auth_redirect(dashboard: &HttpUrl, back: &HttpUrl) -> Result<HttpUrl, Error> {
-    let query = format!("redirect_uri={}", encode_query_value(&back.to_string()));
+pub fn auth_redirect(
+    dashboard: &HttpUrl,
+    back: &HttpUrl,
+    nonce: Option<&Nonce>,
+) -> Result<HttpUrl, Error> {
+    let mut query = format!("redirect_uri={}", encode_query_value(&back.to_string()));
+    if let Some(nonce) = nonce {
+        query.push_str(&format!("&{NONCE_PARAMETER}={nonce}"));
+    }
     dashboard.clone().with_path("/api/v2/applications/auth-redirect", Some(&query))
 }
 

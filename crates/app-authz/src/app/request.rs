@@ -45,7 +45,7 @@ impl fmt::Display for AccessMethod {
 ///
 /// Nothing is checked yet. [`normalize`](Self::normalize) and [`check`](Self::check) turn it
 /// into an [`AppRequest`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UncheckedRequest {
     /// `path`, `subdomain` or `terminal`
@@ -196,7 +196,7 @@ impl UncheckedRequest {
 ///
 /// Requests are compared field by field, as texts: the name and the id of the same workspace
 /// differ, and so do `8080` and `08080`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AppRequest {
     method: AccessMethod,
     /// The agent of a terminal request

@@ -13,6 +13,7 @@ pub struct CookieNames {
     /// The name for subdomain apps before it depended on their hosts
     subdomain_app_before: String,
     signed_app_token: String,
+    sign_in: String,
 }
 
 impl CookieNames {
@@ -38,6 +39,7 @@ impl CookieNames {
             subdomain_app,
             subdomain_app_before: before,
             signed_app_token: format!("{prefix}{SIGNED_APP_TOKEN}"),
+            sign_in: format!("{prefix}{SIGN_IN}"),
         }
     }
 
@@ -72,6 +74,16 @@ impl CookieNames {
         HOST_SESSION
     }
 
+    /// The cookie of an app's host for a browser that is signing in, which holds a
+    /// [`Nonce`](crate::token::Nonce)
+    ///
+    /// Other hosts cannot set it if its attributes allow the prefix `__Host-`: it is secure, and
+    /// has the path `/` and no domain (RFC 6265bis, section 4.1.3.2).
+    #[must_use]
+    pub fn sign_in(&self, is_secure: bool) -> &str {
+        if is_secure { HOST_SIGN_IN } else { &self.sign_in }
+    }
+
     /// Whether a cookie of that name is read as a session token of apps reached by `method`
     pub(super) fn is_app_session(&self, name: &str, method: AccessMethod) -> bool {
         name == self.app_session(method)
@@ -84,10 +96,10 @@ impl CookieNames {
     /// as well.
     #[must_use]
     pub fn is_withheld(&self, name: &str) -> bool {
-        let exact = [&self.session, &self.path_app, &self.signed_app_token];
+        let exact = [&self.session, &self.path_app, &self.signed_app_token, &self.sign_in];
         exact.into_iter().any(|withheld| withheld == name)
             || name.starts_with(&self.subdomain_app_before)
-            || name == HOST_SESSION
+            || [HOST_SESSION, HOST_SIGN_IN].contains(&name)
             || OAUTH.contains(&name)
     }
 }
@@ -97,6 +109,8 @@ const HOST_SESSION: &str = "__Host-coder_session_token";
 const PATH_APP: &str = "coder_path_app_session_token";
 const SUBDOMAIN_APP: &str = "coder_subdomain_app_session_token";
 const SIGNED_APP_TOKEN: &str = "coder_signed_app_token";
+const SIGN_IN: &str = "authd_sign_in";
+const HOST_SIGN_IN: &str = "__Host-authd_sign_in";
 
 /// The cookies of a sign-in in progress
 const OAUTH: [&str; 2] = ["oauth_state", "oauth_redirect"];

@@ -94,6 +94,8 @@ pub struct KeyHolder {
     pub key: ApiKey,
     /// The status of the user's account
     pub status: UserStatus,
+    /// The user's name, to show to the user
+    pub username: String,
     /// The link to the provider the user signed in with, for logins that have one
     pub link: Option<OauthLink>,
     /// The user's roles, each with the sharing setting of its organization

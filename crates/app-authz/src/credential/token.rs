@@ -10,7 +10,7 @@ use crate::digest::sha256;
 ///
 /// Only the form is checked, not whether the session is good. `Debug` prints the id only, and
 /// there is no `Display`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SessionToken(Box<str>);
 
 impl SessionToken {

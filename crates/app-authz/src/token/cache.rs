@@ -7,11 +7,10 @@ use arc_swap::ArcSwap;
 use super::recent::Recent;
 use super::{
     AppToken, CryptoKey, Feature, Found, KeyMaterial, KeyRing, PresentedTokens, SealKey,
-    SignedToken, SigningKey, TokenError,
+    SealedSession, SignedToken, SigningKey, TokenError,
 };
 use crate::Error;
 use crate::app::{AppRequest, Permit};
-use crate::credential::SessionToken;
 use crate::error::Cause;
 
 /// Looks up the keys of a feature
@@ -232,10 +231,10 @@ impl KeyCache<SealKey> {
     pub async fn seal<S: KeyStore>(
         &self,
         store: &S,
-        token: &SessionToken,
+        session: &SealedSession,
         now: SystemTime,
     ) -> Result<String, Error> {
-        self.retried(store, now, |keys| keys.ring.seal(token, now)).await
+        self.retried(store, now, |keys| keys.ring.seal(session, now)).await
     }
 
     /// Opens a sealed session token as [`KeyRing::open`] does, and fetches the keys once if the
@@ -251,7 +250,7 @@ impl KeyCache<SealKey> {
         sealed: &str,
         now: SystemTime,
         leeway: Duration,
-    ) -> Result<SessionToken, Error> {
+    ) -> Result<SealedSession, Error> {
         let open = |keys: &Fetched<_>| keys.ring.open(sealed, now, leeway).map_err(Error::from);
         self.retried(store, now, open).await
     }

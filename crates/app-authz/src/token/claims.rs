@@ -73,7 +73,7 @@ pub(super) struct UncheckedClaims {
     pub(super) visitor: Option<Uuid>,
 }
 
-/// The claims of a sealed session token, all of them required but `iat`
+/// The claims of a sealed session token, all of them required but `iat` and `nonce`
 #[derive(Serialize, Deserialize)]
 pub(super) struct SealedClaims {
     pub(super) iss: String,
@@ -83,6 +83,9 @@ pub(super) struct SealedClaims {
     #[serde(default, skip_serializing)]
     pub(super) iat: Option<u64>,
     pub(super) api_key: String,
+    /// Our own; the control plane's proxies ignore it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) nonce: Option<String>,
 }
 
 /// The audience of a token: one, or any of several (RFC 7519, section 4.1.3)

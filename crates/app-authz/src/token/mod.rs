@@ -34,6 +34,8 @@ pub use compact::TokenError;
 pub use eddsa::{EddsaKey, EddsaPublicKey};
 pub use keys::{CryptoKey, Feature, KeyMaterial, KeyRing, SealKey, Secret};
 pub use rotation::{Change, Rotation, replace, rotate};
-pub use sealed_session::{API_KEY_PARAMETER, without_api_key};
+pub use sealed_session::{
+    API_KEY_PARAMETER, NONCE_PARAMETER, Nonce, SealedSession, without_api_key,
+};
 pub use sign::{SignedToken, TOKEN_LIFETIME};
 pub use verify::{AppToken, Found, MAX_PRESENTED_TOKENS, PresentedTokens, SIGNED_TOKEN_PARAMETER};

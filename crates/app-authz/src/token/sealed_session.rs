@@ -1,3 +1,5 @@
+use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use josekit::jwe::{JweContext, JweHeader};
@@ -9,15 +11,16 @@ use crate::Error;
 use crate::credential::SessionToken;
 
 impl KeyRing<SealKey> {
-    /// Seals a session token, so that a URL can carry it to an app's host
+    /// Seals a session, so that a URL can carry it to an app's host
     ///
     /// The result is a JWE (RFC 7516) in compact form with A256GCMKW, A256GCM and DEFLATE. It
-    /// can be opened for a minute, any number of times.
+    /// can be opened for a minute, any number of times. The control plane's proxies ignore the
+    /// nonce.
     ///
     /// # Errors
     ///
     /// [`Error::NoSigningKey`] if no key may seal at `now`.
-    pub fn seal(&self, token: &SessionToken, now: SystemTime) -> Result<String, Error> {
+    pub fn seal(&self, session: &SealedSession, now: SystemTime) -> Result<String, Error> {
         let (sequence, key) = self.signing(now)?;
         let claims = SealedClaims {
             iss: ISSUER.to_owned(),
@@ -25,7 +28,8 @@ impl KeyRing<SealKey> {
             exp: numeric_date(now + LIFETIME),
             nbf: numeric_date(now - LIFETIME),
             iat: None,
-            api_key: token.reveal().to_owned(),
+            api_key: session.token.reveal().to_owned(),
+            nonce: session.nonce.as_ref().map(ToString::to_string),
         };
         let payload = serde_json::to_vec(&claims).map_err(|_| Error::SigningFailed)?;
         let mut header = JweHeader::new();
@@ -37,10 +41,11 @@ impl KeyRing<SealKey> {
             .map_err(|_| Error::SigningFailed)
     }
 
-    /// Opens a sealed session token
+    /// Opens a sealed session
     ///
-    /// Proves that the token was sealed with a key of the ring and has not expired. Whether the
-    /// session is good is not checked, and neither is whether the token was opened before.
+    /// Proves that the session was sealed with a key of the ring, and that the seal has not
+    /// expired. Whether the session is good is not checked, nor whether the browser holds the
+    /// nonce, nor whether the seal was opened before.
     ///
     /// # Errors
     ///
@@ -50,7 +55,7 @@ impl KeyRing<SealKey> {
         sealed: &str,
         now: SystemTime,
         leeway: Duration,
-    ) -> Result<SessionToken, TokenError> {
+    ) -> Result<SealedSession, TokenError> {
         let [header, wrapped_key, nonce, content, tag] = compact::parts(sealed)?;
         let sequence = sequence(header)?;
         let key = self.verifying(sequence, now)?;
@@ -78,9 +83,92 @@ impl KeyRing<SealKey> {
         }
         let times = Times { exp: claims.exp, nbf: Some(claims.nbf), iat: claims.iat };
         times.check(now, leeway)?;
-        claims.api_key.parse().map_err(|_| TokenError::Claims)
+        let token = claims.api_key.parse().map_err(|_| TokenError::Claims)?;
+        let nonce = claims.nonce.map(|nonce| nonce.parse()).transpose();
+        Ok(SealedSession { token, nonce: nonce.map_err(|_| TokenError::Claims)? })
     }
 }
+
+/// A session on its way to an app's host
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedSession {
+    /// The session token
+    pub token: SessionToken,
+    /// What the browser holds that the session is for; `None` if any browser may have it
+    pub nonce: Option<Nonce>,
+}
+
+impl From<SessionToken> for SealedSession {
+    /// The session, for any browser
+    fn from(token: SessionToken) -> Self {
+        Self { token, nonce: None }
+    }
+}
+
+/// A random value that a browser is given when it leaves an app's host to sign in, and shows when
+/// it returns
+///
+/// A browser that returns without it does not keep the cookies of that host, or follows a link
+/// that was made for another browser. It can be sent away once [`again`](Self::again).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nonce {
+    digits: String,
+    is_again: bool,
+}
+
+impl Nonce {
+    /// Makes a nonce of 128 random bits; `fill` fills a slice with random bytes
+    pub fn generate(fill: impl FnOnce(&mut [u8])) -> Self {
+        let mut bytes = [0; 16];
+        fill(&mut bytes);
+        let digits = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { digits, is_again: false }
+    }
+
+    /// The same value, for a browser that has returned without one
+    #[must_use]
+    pub fn again(self) -> Self {
+        Self { is_again: true, ..self }
+    }
+
+    /// Whether the browser had returned without a nonce before it was given this one
+    #[must_use]
+    pub const fn is_again(&self) -> bool {
+        self.is_again
+    }
+
+    /// Whether the random values are equal
+    #[must_use]
+    pub fn has_value_of(&self, other: &Self) -> bool {
+        self.digits == other.digits
+    }
+}
+
+impl FromStr for Nonce {
+    type Err = Error;
+
+    /// Parses 32 lower-case hexadecimal digits, which `.again` may follow
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (digits, is_again) = match text.strip_suffix(AGAIN) {
+            Some(digits) => (digits, true),
+            None => (text, false),
+        };
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if digits.len() != 32 || !digits.bytes().all(is_digit) {
+            return Err(Error::InvalidToken(TokenError::Malformed));
+        }
+        Ok(Self { digits: digits.to_owned(), is_again })
+    }
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.digits)?;
+        f.write_str(if self.is_again { AGAIN } else { "" })
+    }
+}
+
+const AGAIN: &str = ".again";
 
 /// Path and query of a request without the parameter [`API_KEY_PARAMETER`], as the address to
 /// send its visitor to once the sealed session token has been opened
@@ -150,6 +238,9 @@ fn decoded(name: &str) -> impl Iterator<Item = u8> {
 
 /// The query parameter that carries a sealed session token to an app's host
 pub const API_KEY_PARAMETER: &str = "coder_application_connect_api_key_35e783";
+
+/// The query parameter that carries a [`Nonce`] to the dashboard
+pub const NONCE_PARAMETER: &str = "authd_nonce";
 
 const LIFETIME: Duration = Duration::from_secs(60);
 const ISSUER: &str = "coderd";

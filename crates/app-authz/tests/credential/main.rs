@@ -53,6 +53,7 @@ fn holder_of(text: &str) -> KeyHolder {
             is_prolonged: true,
         },
         status: UserStatus::Active,
+        username: "someone".to_owned(),
         link: None,
         roles: vec![("member".parse().unwrap(), WorkspaceSharing::Everyone)],
         custom_roles: vec![],

@@ -30,6 +30,7 @@ fn holder(user: u128, roles: &[String], own_workspaces: OwnWorkspaces) -> KeyHol
             is_prolonged: true,
         },
         status: UserStatus::Active,
+        username: "someone".to_owned(),
         link: None,
         roles: names
             .iter()

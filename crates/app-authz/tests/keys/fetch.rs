@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 use app_authz::Error;
 use app_authz::credential::SessionToken;
 use app_authz::token::{
-    CryptoKey, Feature, Hs512Key, KeyCache, KeyStore, LEEWAY, SealKey, Secret, TokenError, Want,
+    CryptoKey, Feature, Hs512Key, KeyCache, KeyStore, LEEWAY, SealKey, SealedSession, Secret,
+    TokenError, Want,
 };
 
 use super::{HOUR, MINUTE, key, now};
@@ -188,7 +189,7 @@ fn a_seal_by_a_new_key_is_opened_after_one_fetch() {
         }
     }
 
-    let token: SessionToken = "0123456789-abcdefghijklmnopqrstuv".parse().unwrap();
+    let token = session("0123456789-abcdefghijklmnopqrstuv");
     let (here, there, store) = (KeyCache::new(), KeyCache::new(), Seals::default());
     let sealed = ready(here.seal(&store, &token, now())).unwrap();
     assert_eq!(ready(there.open(&store, &sealed, now(), LEEWAY)), Ok(token.clone()));
@@ -198,10 +199,11 @@ fn a_seal_by_a_new_key_is_opened_after_one_fetch() {
     let late = ready(there.open(&store, &sealed, now() + HOUR, LEEWAY));
     assert!(matches!(late, Err(Error::InvalidToken(TokenError::Expired { .. }))));
     let other = KeyCache::<SealKey>::new();
-    let early = ready(other.seal(
-        &store,
-        &"abcdefghij-0123456789012345678901".parse().unwrap(),
-        now() - HOUR,
-    ));
+    let early =
+        ready(other.seal(&store, &session("abcdefghij-0123456789012345678901"), now() - HOUR));
     assert_eq!(early, Err(Error::NoSigningKey));
+}
+
+fn session(text: &str) -> SealedSession {
+    text.parse::<SessionToken>().unwrap().into()
 }

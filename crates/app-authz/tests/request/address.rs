@@ -5,6 +5,7 @@ use app_authz::address::{
     AppName, Envelope, HostPattern, HttpUrl, SignIn, UrlErrorKind, auth_redirect, login,
 };
 use app_authz::app::UncheckedRequest;
+use app_authz::token::Nonce;
 
 use super::{on_subdomain, terminal, with};
 use crate::resolve::{agent, ask, facts, find};
@@ -265,9 +266,16 @@ fn addresses_are_encoded_in_query_parameters() {
     let dashboard = url("https://coder.com");
     let back = url("https://a--b--c--d.apps.coder.com/x?y=z&k=%2F");
     assert_eq!(
-        auth_redirect(&dashboard, &back).unwrap().to_string(),
+        auth_redirect(&dashboard, &back, None).unwrap().to_string(),
         "https://coder.com/api/v2/applications/auth-redirect?redirect_uri=\
          https%3A%2F%2Fa--b--c--d.apps.coder.com%2Fx%3Fy%3Dz%26k%3D%252F"
+    );
+    let nonce = Nonce::generate(|bytes| bytes.fill(0xa1));
+    let redirect = auth_redirect(&dashboard, &url("https://a.coder.com/"), Some(&nonce));
+    assert_eq!(
+        redirect.unwrap().to_string(),
+        "https://coder.com/api/v2/applications/auth-redirect?redirect_uri=\
+         https%3A%2F%2Fa.coder.com%2F&authd_nonce=a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1"
     );
     assert_eq!(
         login(&dashboard, "You are out. Sign in!", "/@a/b?c=d").unwrap().to_string(),

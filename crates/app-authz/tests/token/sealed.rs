@@ -2,7 +2,8 @@
 
 use app_authz::credential::SessionToken;
 use app_authz::token::{
-    API_KEY_PARAMETER, Feature, KeyRing, LEEWAY, SealKey, TokenError, without_api_key,
+    API_KEY_PARAMETER, Feature, KeyRing, LEEWAY, Nonce, SealKey, SealedSession, TokenError,
+    without_api_key,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,7 +21,7 @@ pub(crate) fn session() -> SessionToken {
 }
 
 pub(crate) fn open(sealed: &str) -> Result<SessionToken, TokenError> {
-    seals().open(sealed, now(), LEEWAY)
+    seals().open(sealed, now(), LEEWAY).map(|sealed| sealed.token)
 }
 
 fn sealed_claims() -> Value {
@@ -42,7 +43,7 @@ fn seal(payload: &str, change: impl FnOnce(&mut JweHeader)) -> String {
 // scenario 57
 #[test]
 fn a_sealed_session_token_can_be_opened() {
-    let sealed = seals().seal(&session(), now()).unwrap();
+    let sealed = seals().seal(&session().into(), now()).unwrap();
     assert!(!sealed.contains(session().id()));
     assert_eq!(open(&sealed), Ok(session()));
     let header = URL_SAFE_NO_PAD.decode(sealed.split('.').next().unwrap()).unwrap();
@@ -64,6 +65,26 @@ fn a_sealed_session_token_can_be_opened() {
         header.set_content_type("JWT");
     });
     assert_eq!(open(&typed), Ok(session()));
+}
+
+#[test]
+fn a_sealed_session_can_be_for_one_browser() {
+    let nonce = Nonce::generate(|bytes| bytes.copy_from_slice(b"0123456789abcdef"));
+    let session = SealedSession { token: session(), nonce: Some(nonce.clone()) };
+    let sealed = seals().seal(&session, now()).unwrap();
+    assert_eq!(seals().open(&sealed, now(), LEEWAY), Ok(session));
+
+    for nonce in [nonce.clone(), nonce.clone().again()] {
+        assert_eq!(nonce.to_string().parse(), Ok(nonce));
+    }
+    assert!(nonce.has_value_of(&nonce.clone().again()) && !nonce.is_again());
+    let upper = nonce.to_string().replace('6', "A");
+    for bad in ["", "6", "61 ", &nonce.to_string()[1..], &format!("{nonce}0"), &upper] {
+        assert!(bad.parse::<Nonce>().is_err(), "{bad}");
+        let mut claims = sealed_claims();
+        claims["nonce"] = json!(bad);
+        assert_eq!(open(&seal(&claims.to_string(), |_| {})), Err(TokenError::Claims), "{bad}");
+    }
 }
 
 // scenario 45, 46, 55

@@ -1,8 +1,7 @@
 use std::sync::Arc;
 
-use app_authz::address::{HostMeaning, HttpUrl};
+use app_authz::address::{HostMeaning, HttpUrl, auth_redirect};
 use app_authz::app::{AccessMethod, CorsBehavior, Port, UncheckedRequest};
-use app_authz::credential::SessionToken;
 use app_authz::token::{API_KEY_PARAMETER, AppToken, PresentedTokens, without_api_key};
 use app_authz::{AppRequest, Error, Grant};
 use http::StatusCode;
@@ -10,6 +9,8 @@ use http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use store::Store;
 
 use super::deployments::Deployment;
+use super::seal::Opened;
+use super::sign_in::SignInCookie;
 use super::visit::{parameter, with_query};
 use super::{
     AccessAttempt, AppService, Expiry, ReturnTo, Upstream, Visit, control_plane, cookies, cors,
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::context::Context;
 use crate::error::Rejection;
+use crate::purpose::Purpose;
 use crate::reply::{Preflight, Reply};
 
 /// A visit that may continue to its app
@@ -66,28 +68,49 @@ pub(crate) async fn admit<S: Store>(
     upstream: Upstream,
     preflight: bool,
 ) -> Result<Admitted, Reply> {
-    let rejected = |rejection| reject(cx, rejection);
     let (visit, request) = find_visit(apps, cx).await?;
-    let parameters = parameters(cx.query);
-    let sealed = parameter(&parameters, API_KEY_PARAMETER).filter(|sealed| !sealed.is_empty());
-    if let Some(sealed) = sealed {
-        return Err(open_seal(apps, cx, &visit, sealed).await.unwrap_or_else(rejected));
-    }
-
     let origin = cors::sibling(&visit, &request.username_or_id, cx.headers());
     let preflight = origin.as_deref().filter(|_| preflight);
     let preflight = preflight.and_then(|origin| Preflight::of(origin, cx.headers()));
+    match admit_to(apps, cx, (&visit, request), upstream, preflight).await {
+        Ok(mut admitted) => {
+            admitted.origin = origin.filter(|_| admitted.grant().cors == CorsBehavior::Simple);
+            Ok(admitted)
+        }
+        // Under `passthru`, the app itself decides who reads its answers.
+        Err((reply, Some(CorsBehavior::Passthru))) => Err(reply),
+        Err((reply, _)) => Err(reply.readable_by(origin)),
+    }
+}
+
+/// Admits a visit to this app, or returns the reply, and how the app treats other origins if that
+/// is known
+async fn admit_to<S: Store>(
+    apps: &Arc<AppService<S>>,
+    cx: &Context<'_>,
+    (visit, request): (&Visit<'_>, UncheckedRequest),
+    upstream: Upstream,
+    preflight: Option<Preflight>,
+) -> Result<Admitted, (Reply, Option<CorsBehavior>)> {
+    let rejected = |rejection| (reject(cx, rejection), None);
+    let parameters = parameters(cx.query);
+    let sealed = parameter(&parameters, API_KEY_PARAMETER).filter(|sealed| !sealed.is_empty());
+    if let Some(sealed) = sealed {
+        let opened = open_seal(apps, cx, visit, sealed).await;
+        return Err(opened.map_or_else(rejected, |reply| (reply, None)));
+    }
+
     let request = AppRequest::try_from(request);
     let request = request.map_err(|error| rejected(Rejection::InvalidRequest(error)))?;
     let port = request.slug_or_port().parse::<Port>().ok();
-    let base_path = control_plane::base_path(&visit, upstream);
+    let base_path = control_plane::base_path(visit, upstream);
     let base_path = base_path.filter(|base_path| base_path != request.base_path());
 
     let cookies = cookies(cx.headers());
     let presented = match preflight {
         None => {
             let tokens = visit.app_tokens(&cookies, &parameters);
-            by_token(apps, cx, &visit, &request, &tokens, upstream).await
+            by_token(apps, cx, visit, &request, &tokens, upstream).await
         }
         // Only the gate answers a preflight request.
         Some(_) => None,
@@ -95,25 +118,22 @@ pub(crate) async fn admit<S: Store>(
     let admitted = match presented {
         Some(admitted) => admitted,
         None => {
-            let tokens = visit.session_tokens(cx.headers(), cookies, &parameters);
-            let attempt = access_attempt(cx, &visit, request, tokens, preflight);
-            // The gate has logged the decision.
-            let decided = by_decision(apps, &visit, attempt, upstream).await;
-            decided.map_err(|rejection| rejection.into_reply(cx.accepts_html()))?
+            let attempt = access_attempt(apps, cx, (visit, request), cookies, preflight);
+            by_decision(apps, cx, visit, attempt, upstream).await?
         }
     };
-    let mut admitted = match base_path {
+    let admitted = match base_path {
         Some(base_path) => rebase(apps, cx, admitted, &base_path).await.map_err(rejected)?,
         None => admitted,
     };
-    admitted.origin = origin.filter(|_| admitted.grant().cors == CorsBehavior::Simple);
     if visit.method != AccessMethod::Terminal && port.is_some_and(Port::is_reserved) {
         return Err(rejected(Rejection::ReservedPort));
     }
-    match canonical_address(&visit, &admitted.grant().url) {
+    match canonical_address(cx, visit, &admitted.grant().url) {
         Some(address) => {
+            let cors = Some(admitted.grant().cors);
             let reply = Reply::redirect(StatusCode::TEMPORARY_REDIRECT, address);
-            Err(reply.with_cookie(admitted.cookie))
+            Err((reply.with_cookie(admitted.cookie), cors))
         }
         None => Ok(admitted),
     }
@@ -122,7 +142,7 @@ pub(crate) async fn admit<S: Store>(
 /// Logs the rejection and turns it into the reply to the visitor
 fn reject(cx: &Context<'_>, rejection: Rejection) -> Reply {
     rejection.log(cx.request_id);
-    rejection.into_reply(cx.accepts_html())
+    rejection.into_reply(cx.purpose())
 }
 
 /// Finds the app that host and path ask for
@@ -157,23 +177,30 @@ async fn find_visit<'a, S: Store>(
 }
 
 /// What the gate has to know of a visit without a good app token
-fn access_attempt(
+fn access_attempt<S: Store>(
+    apps: &AppService<S>,
     cx: &Context<'_>,
-    visit: &Visit<'_>,
-    request: AppRequest,
-    tokens: Vec<SessionToken>,
+    (visit, request): (&Visit<'_>, AppRequest),
+    cookies: Vec<(&str, &str)>,
     preflight: Option<Preflight>,
 ) -> AccessAttempt {
+    let purpose = cx.purpose();
+    let sign_in = (purpose == Purpose::Navigation && !visit.signs_in_at_dashboard()).then(|| {
+        let known = SignInCookie::all(&cookies, apps.sign_in_cookie_name()).next();
+        let app_token = visit.deployment.cookie_names.signed_app_token();
+        apps.cookie_of_leaving(known, cookies.iter().any(|(name, _)| *name == app_token))
+    });
     AccessAttempt {
         request,
-        tokens,
+        tokens: visit.session_tokens(cx.headers(), cookies, &parameters(cx.query)),
         return_to: ReturnTo::Deployment(Arc::clone(&visit.deployment), visit.at.clone()),
         app_path: visit.app_path.to_owned(),
         app_query: visit.query.to_owned(),
         path_and_query: visit.path_and_query(),
         ip: cx.client,
         user_agent: user_agent(cx.headers()),
-        html: cx.accepts_html(),
+        purpose,
+        sign_in: sign_in.flatten(),
         preflight,
         now: cx.now,
         request_id: cx.request_id,
@@ -200,24 +227,48 @@ async fn open_seal<S: Store>(
     visit: &Visit<'_>,
     sealed: &str,
 ) -> Result<Reply, Rejection> {
-    if visit.method != AccessMethod::Subdomain && visit.deployment.primary {
+    if visit.signs_in_at_dashboard() {
         return Err(Rejection::SealOnDashboard);
     }
-    let back = || {
-        let address = visit.absolute(&without_api_key(visit.path, visit.query));
-        Reply::redirect(StatusCode::SEE_OTHER, address)
-    };
-    let token = match apps.open_seal(sealed, cx.now).await {
-        Ok(Some(token)) => token,
-        // Opened before. A visitor with the cookie continues, and any other signs in.
-        Ok(None) => return Ok(back()),
+    let address = visit.absolute(&without_api_key(visit.path, visit.query));
+    let cookies = cookies(cx.headers());
+    let browser = SignInCookie::all(&cookies, apps.sign_in_cookie_name());
+    let (token, browser) = match apps.open_seal(sealed, browser, cx.now).await {
+        Ok(Opened::Session(token, browser)) => (token, browser),
+        // A visitor who is signed in by now continues, and any other signs in.
+        Ok(Opened::Before | Opened::Elsewhere) => {
+            return Ok(Reply::redirect(StatusCode::SEE_OTHER, address));
+        }
+        Ok(Opened::WithoutNonce { again: false }) => return sign_in_again(apps, &address),
+        Ok(Opened::WithoutNonce { again: true }) => return Err(Rejection::LostSignIn),
         Err(error @ Error::KeysUnavailable(_)) => return Err(Rejection::SealKeys(error)),
         Err(_) => return Err(Rejection::BadSeal),
     };
+    let browser = browser.and_then(|cookie| sign_in_cookie(apps, &cookie.with_session(cx.now)));
     let name = visit.deployment.cookie_names.app_session(visit.method);
     let domain = visit.cookie_domain();
     let cookie = apps.cookies.set(name, token.reveal(), "/", domain, Expiry::Session);
-    Ok(back().with_cookie(cookie))
+    let back = Reply::redirect(StatusCode::SEE_OTHER, address);
+    Ok(back.with_cookie(cookie).with_cookie(browser))
+}
+
+/// Sends a browser to sign in that has returned without the nonce it was given
+///
+/// A link with the session of another visitor leads to the reader's own session in this way.
+fn sign_in_again<S>(apps: &AppService<S>, back: &str) -> Result<Reply, Rejection> {
+    let cookie = SignInCookie::new().ok_or(Rejection::LostSignIn)?;
+    let back: HttpUrl = back.parse().map_err(|_| Rejection::UnsafePath)?;
+    let nonce = cookie.nonce.clone().again();
+    let address = auth_redirect(&apps.config.access_url, &back, Some(&nonce));
+    let address = address.map_err(Rejection::NoReturn)?;
+    let reply = Reply::redirect(StatusCode::SEE_OTHER, address.to_string());
+    Ok(reply.with_cookie(sign_in_cookie(apps, &cookie)))
+}
+
+/// The cookie of the host that the visitor is on
+fn sign_in_cookie<S>(apps: &AppService<S>, cookie: &SignInCookie) -> Option<HeaderValue> {
+    let name = apps.sign_in_cookie_name();
+    apps.cookies.set(name, &cookie.to_string(), "/", None, Expiry::Session)
 }
 
 /// Admits a visit by the app token that it presents
@@ -240,11 +291,25 @@ async fn by_token<S: Store>(
 /// Admits a visit by a new decision, whose app token becomes a cookie
 async fn by_decision<S: Store>(
     apps: &Arc<AppService<S>>,
+    cx: &Context<'_>,
     visit: &Visit<'_>,
     attempt: AccessAttempt,
     upstream: Upstream,
-) -> Result<Admitted, Rejection> {
-    let signed = issue(apps, attempt).await?;
+) -> Result<Admitted, (Reply, Option<CorsBehavior>)> {
+    let browser = attempt.sign_in.as_ref().and_then(|cookie| sign_in_cookie(apps, cookie));
+    let leaving = attempt.sign_in.clone();
+    let signed = match issue(apps, attempt).await {
+        Ok(signed) => {
+            leaving.inspect(|cookie| apps.note_admitted(cookie, cx.now));
+            signed
+        }
+        // The gate has logged the decision.
+        Err(refusal) => {
+            let (cors, leaves) = (refusal.cors, matches!(*refusal.rejection, Rejection::SignIn(_)));
+            let reply = refusal.into_reply(cx.purpose());
+            return Err((reply.with_cookie(browser.filter(|_| leaves)), cors));
+        }
+    };
     let name = visit.deployment.cookie_names.signed_app_token();
     let expiry = Expiry::At(signed.expires_at());
     let base_path = signed.token().request().base_path();
@@ -258,20 +323,25 @@ async fn by_decision<S: Store>(
 /// visitor's query
 fn uri_for_app(visit: &Visit<'_>, url: &str) -> String {
     let query = query_for_app(visit.query);
+    let app_path = if visit.app_path.is_empty() { "/" } else { visit.app_path };
     // Most URLs end after host and port, and need no parsing.
     let has_path = url.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());
     let base = has_path.then(|| HttpUrl::of_app(url).ok()).flatten();
     let Some(base) = base.as_ref().map(HttpUrl::path) else {
-        return with_query(visit.app_path, &query);
+        return with_query(app_path, &query);
     };
     let base = base.strip_suffix('/').unwrap_or(base);
-    with_query(&format!("{base}{}", visit.app_path), &query)
+    with_query(&format!("{base}{app_path}"), &query)
 }
 
-/// The address that the browser has to request instead, if the visit lacks the slash after the
-/// app's folder or the app's default query
-fn canonical_address(visit: &Visit<'_>, url: &str) -> Option<String> {
-    if visit.method == AccessMethod::Terminal {
+/// The address that the browser has to request instead, if the visit is to the root of the app and
+/// lacks the slash after the app's folder or the app's default query
+///
+/// Only a client that reads is redirected, and only at the root, as in the control plane: a script
+/// or a WebSocket of a page does not expect another query.
+fn canonical_address(cx: &Context<'_>, visit: &Visit<'_>, url: &str) -> Option<String> {
+    let is_root = matches!(visit.app_path, "" | "/");
+    if visit.method == AccessMethod::Terminal || !is_root || !cx.may_be_redirected() {
         return None;
     }
     // Few apps have a query of their own.

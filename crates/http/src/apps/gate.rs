@@ -21,11 +21,14 @@ use store::Store;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::decisions::{Question, Turn};
 use super::deployments::Deployment;
+use super::sign_in::SignInCookie;
 use super::{AppService, AuditFail, encoded_path};
 use crate::detach::DetachOnDrop;
 use crate::error::{Rejection, SIGNED_OUT};
-use crate::reply::{Preflight, encoded};
+use crate::purpose::Purpose;
+use crate::reply::{Preflight, Reply, encoded};
 
 /// A visit without a good app token
 ///
@@ -44,12 +47,27 @@ pub(crate) struct AccessAttempt {
     /// The visitor's address, if it is known
     pub(crate) ip: Option<IpAddr>,
     pub(crate) user_agent: Vec<u8>,
-    /// Whether the visitor accepts pages
-    pub(crate) html: bool,
+    /// What the request is for, which decides on the form of a refusal
+    pub(crate) purpose: Purpose,
+    /// What the visitor's browser gets when it leaves to sign in
+    pub(crate) sign_in: Option<SignInCookie>,
     /// The preflight request of another app of the same owner, if the visit is only that
     pub(crate) preflight: Option<Preflight>,
     pub(crate) now: SystemTime,
     pub(crate) request_id: Uuid,
+}
+
+impl AccessAttempt {
+    /// What a decision that others may share depends on; `None` if the answer is for this request
+    /// alone
+    fn question(&self) -> Option<Question> {
+        self.preflight.is_none().then(|| Question {
+            request: self.request.clone(),
+            tokens: self.tokens.clone(),
+            ip: self.ip,
+            user_agent: self.user_agent.clone(),
+        })
+    }
 }
 
 /// Where a visitor returns to after signing in
@@ -89,24 +107,64 @@ impl ReturnTo {
     }
 }
 
+/// A rejection by the gate, and what its reply depends on
+pub(crate) struct Refusal {
+    pub(crate) rejection: Box<Rejection>,
+    /// How the app treats pages of other origins, if the request leads to an app
+    pub(crate) cors: Option<CorsBehavior>,
+    /// The name of the visitor, if one is signed in
+    pub(crate) username: Option<String>,
+}
+
+impl Refusal {
+    /// The reply to the visitor, who is told as whom they are signed in if another account may help
+    pub(crate) fn into_reply(self, purpose: Purpose) -> Reply {
+        let may_help = match &*self.rejection {
+            Rejection::Denied(_) => true,
+            Rejection::Unresolved(error) => error.is_not_found(),
+            _ => false,
+        };
+        self.rejection.into_reply(purpose).for_user(self.username.filter(|_| may_help))
+    }
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self { rejection: Box::new(rejection), cors: None, username: None }
+    }
+}
+
 /// Decides a visit, records it, and signs a token that proves the decision
 ///
-/// Continues to the end even if the future is dropped.
+/// Continues to the end even if the future is dropped. Identical requests that arrive meanwhile
+/// get the same token.
 pub(crate) async fn issue<S: Store>(
     apps: &Arc<AppService<S>>,
     mut attempt: AccessAttempt,
-) -> Result<SignedToken, Rejection> {
+) -> Result<SignedToken, Refusal> {
     let request_id = attempt.request_id;
     let logged = |rejection: Rejection| {
         rejection.log(request_id);
-        rejection
+        Refusal::from(rejection)
+    };
+    let first = match attempt.question().map(|question| apps.decisions.ask(question)) {
+        Some(Turn::Other(other)) => match other.token().await {
+            Some(token) => return Ok(token),
+            None => None,
+        },
+        Some(Turn::First(first)) => Some(first),
+        None => None,
     };
     let slot = Arc::clone(&apps.visits).try_acquire_owned();
     let slot = slot.map_err(|_| logged(Rejection::Overloaded))?;
     let apps = Arc::clone(apps);
     let decided = DetachOnDrop::new(async move {
         let _slot = slot;
-        AssertUnwindSafe(decide_and_record(&apps, &mut attempt)).catch_unwind().await
+        let decided = AssertUnwindSafe(decide_and_record(&apps, &mut attempt)).catch_unwind().await;
+        if let (Some(first), Ok(Ok(token))) = (first, &decided) {
+            first.answer(token);
+        }
+        decided
     });
     decided.await.unwrap_or_else(|_| Err(logged(Rejection::Panicked)))
 }
@@ -114,7 +172,7 @@ pub(crate) async fn issue<S: Store>(
 async fn decide_and_record<S: Store>(
     apps: &Arc<AppService<S>>,
     attempt: &mut AccessAttempt,
-) -> Result<SignedToken, Rejection> {
+) -> Result<SignedToken, Refusal> {
     let facts = apps.store.app_access(&attempt.request, &attempt.tokens).await;
     let facts = facts.map_err(|error| {
         let rejection = Rejection::Directory(error);
@@ -124,10 +182,11 @@ async fn decide_and_record<S: Store>(
     let request = attempt.request.clone().under(facts.agent_in_host);
     let target = resolve(&request, facts.workspace.as_deref(), apps.config.rules);
     let identified = identify(&attempt.tokens, &facts.holders, apps.terms(), attempt.now);
-    let visitor = match identified {
+    let holder = match identified {
         Identified::Anonymous => None,
-        Identified::User(holder, _) | Identified::Blocked(holder, _) => Some(holder.key.user),
+        Identified::User(holder, _) | Identified::Blocked(holder, _) => Some(holder),
     };
+    let visitor = holder.map(|holder| holder.key.user);
     let outcome = decide_and_sign(apps, identified, target.as_ref(), attempt).await;
 
     let target = target.ok();
@@ -136,7 +195,11 @@ async fn decide_and_record<S: Store>(
     if let Some(facts) = facts.workspace.as_ref().filter(|_| outcome.is_recorded()) {
         record(apps, outcome.event(attempt, &facts.workspace)).await?;
     }
-    outcome.result
+    let cors = outcome.target.map(|target| target.cors);
+    let username = || holder.map(|holder| holder.username.clone());
+    let refusal =
+        |rejection| Refusal { rejection: Box::new(rejection), cors, username: username() };
+    outcome.result.map_err(refusal)
 }
 
 async fn decide_and_sign<S: Store>(
@@ -197,10 +260,14 @@ fn sign_in<S: Store>(
         app_path: &encoded_path(&attempt.app_path),
         app_query: &encoded(&attempt.app_query),
     };
+    if attempt.sign_in.as_ref().is_some_and(|cookie| cookie.is_looping(attempt.now)) {
+        return Rejection::LostSignIn;
+    }
+    let nonce = attempt.sign_in.as_ref().map(|cookie| &cookie.nonce);
     let address = match envelope.sign_in(target) {
         Ok(SignIn::NotFound) => return Rejection::TerminalSignIn,
         Ok(SignIn::Login) => login(dashboard, SIGNED_OUT, &attempt.path_and_query),
-        Ok(SignIn::AuthRedirect(back)) => auth_redirect(dashboard, &back),
+        Ok(SignIn::AuthRedirect(back)) => auth_redirect(dashboard, &back, nonce),
         // The visitor's own path leads out of the app.
         Err(Error::InvalidUrl(_)) => return Rejection::UnsafePath,
         Err(error) => Err(error),
@@ -227,7 +294,7 @@ impl Outcome<'_> {
         if let Err(rejection @ (Rejection::NoReturn(_) | Rejection::Unsigned(_))) = &self.result {
             rejection.log(attempt.request_id);
         }
-        let (status, reason) = self.status_and_reason(attempt.html);
+        let (status, reason) = self.status_and_reason(attempt.purpose);
         apps.metrics.visit_decided(reason.unwrap_or("ok"));
         let problem = self.result.as_ref().err().map(Rejection::problem);
         info!(
@@ -244,10 +311,10 @@ impl Outcome<'_> {
         );
     }
 
-    fn status_and_reason(&self, html: bool) -> (u16, Option<&'static str>) {
+    fn status_and_reason(&self, purpose: Purpose) -> (u16, Option<&'static str>) {
         match &self.result {
             Ok(_) => (200, None),
-            Err(rejection) => (rejection.status(html).as_u16(), Some(rejection.problem().class)),
+            Err(rejection) => (rejection.status(purpose).as_u16(), Some(rejection.problem().class)),
         }
     }
 
@@ -266,7 +333,7 @@ impl Outcome<'_> {
     }
 
     fn event(&self, attempt: &mut AccessAttempt, workspace: &Workspace) -> Event {
-        let (status, reason) = self.status_and_reason(attempt.html);
+        let (status, reason) = self.status_and_reason(attempt.purpose);
         let agent = self.target.map(|target| &target.agent);
         Event {
             time: attempt.now,

@@ -9,13 +9,16 @@ mod config;
 mod control_plane;
 mod cookies;
 mod cors;
+mod decisions;
 mod deployments;
 mod gate;
 mod keys;
 mod query;
+mod recent;
 mod require;
 mod seal;
 mod session;
+mod sign_in;
 mod visit;
 
 use std::fmt;
@@ -34,13 +37,14 @@ pub(crate) use self::admit::{Admitted, admit, user_agent};
 pub use self::config::{AppsConfig, AuditFail, CookieConfig, ParseValueError, SameSite, Signing};
 pub(crate) use self::control_plane::{Upstream, cookies as cookies_for_control_plane};
 pub(crate) use self::cookies::{Cookies, Expiry, cookies, for_app as cookies_for_app};
+use self::decisions::Decisions;
 use self::deployments::{Deployment, Deployments};
 pub(crate) use self::gate::{AccessAttempt, ReturnTo, issue};
 use self::keys::Keys;
 pub use self::keys::KeysError;
 pub(crate) use self::query::{encoded_path, for_app as query_for_app, holds_token, parameters};
+use self::recent::Recent;
 pub(crate) use self::require::{Require, SignedIn};
-use self::seal::Seals;
 pub(crate) use self::session::{presented_session, same_origin};
 pub(crate) use self::visit::{Visit, parameter, terminal_agent, with_query};
 use crate::body::Bounds;
@@ -57,7 +61,11 @@ pub(crate) struct AppService<S> {
     pub(crate) keys: Keys,
     pub(crate) bounds: Bounds,
     metrics: Metrics,
-    seals: Seals,
+    /// Seals are opened once
+    opened_seals: Recent,
+    /// The nonces of browsers that have signed in and were admitted
+    used_nonces: Recent,
+    decisions: Decisions,
     recorder: Recorder,
     roles: BuiltInRoles,
     /// The name of this server in a key's audience
@@ -89,7 +97,9 @@ impl<S: Store> AppService<S> {
             cookies,
             keys: Keys::new(config.signing),
             bounds,
-            seals: Seals::default(),
+            opened_seals: Recent::new(seal::LIFETIME),
+            used_nonces: Recent::new(sign_in::LATELY),
+            decisions: Decisions::default(),
             roles: BuiltInRoles::new(config.switches),
             audience: config.access_url.to_string().trim_end_matches('/').to_owned(),
             visits: Arc::new(Semaphore::new(visits)),

@@ -1,39 +1,30 @@
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use app_authz::Error;
 use app_authz::credential::SessionToken;
 use app_authz::token::LEEWAY;
-use ring::digest::{SHA256, digest};
 use store::Store;
 
 use super::AppService;
+use super::sign_in::SignInCookie;
 
-/// The digests of the seals that this replica has opened
-///
-/// Replicas do not share them, so each opens a seal at most once.
-#[derive(Debug, Default)]
-pub(crate) struct Seals(Mutex<HashMap<[u8; 32], SystemTime>>);
-
-impl Seals {
-    /// Whether this seal has not been opened before
-    ///
-    /// Called only for genuine seals. A digest is kept as long as its seal may be valid, so the
-    /// number of digests is that of recent sign-ins.
-    fn is_first(&self, sealed: &str, now: SystemTime) -> bool {
-        let mut digest_bytes = [0; 32];
-        digest_bytes.copy_from_slice(digest(&SHA256, sealed.as_bytes()).as_ref());
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= SWEEP {
-            seen.retain(|_, since| now.duration_since(*since).is_ok_and(|age| age < LIFETIME));
-        }
-        seen.insert(digest_bytes, now).is_none()
-    }
+/// What became of a sealed session
+pub(super) enum Opened {
+    /// The session, and the cookie of the browser that it was sealed for
+    Session(SessionToken, Option<SignInCookie>),
+    /// This replica has opened the seal before
+    Before,
+    /// The browser shows another nonce than the one that it was sealed for
+    Elsewhere,
+    /// The browser shows no nonce at all; if `again`, not even at the second try
+    WithoutNonce { again: bool },
 }
 
 impl<S: Store> AppService<S> {
-    /// The session token in a seal; `None` if this replica has opened the seal before
+    /// Opens a sealed session for a browser with these cookies
+    ///
+    /// A seal without a nonce opens in any browser: the dashboard makes such seals for visitors
+    /// who did not come from an app's host of ours.
     ///
     /// # Errors
     ///
@@ -41,15 +32,31 @@ impl<S: Store> AppService<S> {
     pub(super) async fn open_seal(
         &self,
         sealed: &str,
+        browser: impl Iterator<Item = SignInCookie> + Send,
         now: SystemTime,
-    ) -> Result<Option<SessionToken>, Error> {
-        let token = self.keys.seals.open(&*self.store, sealed, now, LEEWAY).await?;
-        Ok(self.seals.is_first(sealed, now).then_some(token))
+    ) -> Result<Opened, Error> {
+        let session = self.keys.seals.open(&*self.store, sealed, now, LEEWAY).await?;
+        let cookie = match &session.nonce {
+            None => None,
+            Some(nonce) => {
+                let mut browser = browser.peekable();
+                if browser.peek().is_none() {
+                    return Ok(Opened::WithoutNonce { again: nonce.is_again() });
+                }
+                let Some(cookie) = browser.find(|cookie| cookie.nonce.has_value_of(nonce)) else {
+                    return Ok(Opened::Elsewhere);
+                };
+                Some(cookie)
+            }
+        };
+        Ok(match self.opened_seals.insert(sealed, now) {
+            true => Opened::Session(session.token, cookie),
+            false => Opened::Before,
+        })
     }
 }
 
 /// Seals are valid from a minute before to a minute after they are made, and there is a leeway
-const LIFETIME: Duration = Duration::from_secs(130);
-
-/// The number of digests from which on those of expired seals are removed
-const SWEEP: usize = 4096;
+///
+/// Only genuine seals are remembered, so their number is that of recent sign-ins.
+pub(super) const LIFETIME: Duration = Duration::from_secs(130);

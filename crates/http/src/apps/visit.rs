@@ -121,6 +121,11 @@ impl<'a> Visit<'a> {
         with_query(self.path, self.query)
     }
 
+    /// Whether a visitor signs in at the dashboard, whose own session then opens the app
+    pub(crate) fn signs_in_at_dashboard(&self) -> bool {
+        self.method != AccessMethod::Subdomain && self.deployment.primary
+    }
+
     /// The visitor's path before the app's own; empty on a host of the app's own
     pub(crate) fn folder(&self) -> &'a str {
         match self.method {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::access::inactive_message;
 use super::{SIGNED_OUT, chain, quote};
+use crate::purpose::Purpose;
 use crate::reply::{Page, Preflight, Problem, Reply};
 
 /// An answer to a visit instead of the app
@@ -56,6 +57,8 @@ pub(crate) enum Rejection {
     SealOnDashboard,
     /// A sealed session that cannot be opened
     BadSeal,
+    /// The browser comes back from signing in without what it was given on the way
+    LostSignIn,
     /// The keys of sealed sessions cannot be fetched
     SealKeys(app_authz::Error),
     /// A browser's preflight request, which the page may follow with the request itself
@@ -64,6 +67,8 @@ pub(crate) enum Rejection {
     NotProxied,
     /// The visit was allowed, and the proxy could not reach the app
     Unreachable,
+    /// The visit was allowed, and the app's answer took longer than the proxy waits
+    TimedOut,
 }
 
 impl Rejection {
@@ -97,8 +102,9 @@ impl Rejection {
                 StatusCode::UNAUTHORIZED,
                 Reason::NotSignedIn.as_str(),
                 SIGNED_OUT,
-                "Send a session token to open the app.",
-            ),
+                "The app did not receive the request. Send it again with a session.",
+            )
+            .retry(),
             Self::NoReturn(error) => internal_page("no_way_back").cause(chain(error)),
             Self::UnsafePath => bad_request(
                 "unsafe_path",
@@ -156,6 +162,14 @@ impl Rejection {
                 "The session in this address cannot be read or is no longer good. Open the app \
                  again.",
             ),
+            Self::LostSignIn => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "lost_sign_in",
+                "Sign-in Does Not Hold",
+                "Your browser came back from signing in without the cookies that it was given. It \
+                 may block the app's cookies, or follow a link that was made for another browser.",
+            )
+            .retry(),
             Self::SealKeys(error) => {
                 try_again("keys_unavailable", CANNOT_ANSWER).cause(chain(error))
             }
@@ -171,13 +185,20 @@ impl Rejection {
                  have stopped.",
             )
             .retry(),
+            Self::TimedOut => Problem::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "timed_out",
+                "Application Too Slow",
+                "You may open this app, but its answer took too long. It may be busy.",
+            )
+            .retry(),
         }
     }
 
-    /// The status of the reply; only a browser is redirected to sign in
-    pub(crate) fn status(&self, html: bool) -> StatusCode {
+    /// The status of the reply; only a person who navigates is redirected to sign in
+    pub(crate) fn status(&self, purpose: Purpose) -> StatusCode {
         match self {
-            Self::SignIn(_) if html => StatusCode::SEE_OTHER,
+            Self::SignIn(_) if purpose == Purpose::Navigation => StatusCode::SEE_OTHER,
             other => other.problem().status,
         }
     }
@@ -193,24 +214,25 @@ impl Rejection {
         }
     }
 
-    /// The reply to the visitor: a page or a redirect if `html`, otherwise JSON
+    /// The reply to the visitor: a page, a redirect or JSON
     ///
     /// The control plane's clients expect some of these replies as JSON, regardless of `Accept`.
-    pub(crate) fn into_reply(self, html: bool) -> Reply {
+    pub(crate) fn into_reply(self, purpose: Purpose) -> Reply {
         let warnings = match &self {
             Self::Preflight(preflight) => return Reply::preflight(preflight.clone()),
-            Self::SignIn(address) if html => {
+            Self::SignIn(address) if purpose == Purpose::Navigation => {
                 return Reply::redirect(StatusCode::SEE_OTHER, address.to_string());
             }
             Self::Denied(denial) => denial.warnings().iter().map(ToString::to_string).collect(),
             _ => Vec::new(),
         };
-        let is_always_json = matches!(
-            self,
-            Self::SignIn(_) | Self::Inactive(_) | Self::TerminalSignIn | Self::ReservedPort
-        );
+        let is_page = match self {
+            Self::SignIn(_) => purpose == Purpose::Submission,
+            Self::Inactive(_) | Self::TerminalSignIn | Self::ReservedPort => false,
+            _ => purpose.is_shown_pages(),
+        };
         let problem = self.problem();
-        if !html || is_always_json {
+        if !is_page {
             return Reply::json(&problem);
         }
         Reply::page(Page {
@@ -219,6 +241,7 @@ impl Rejection {
             text: problem.detail.into_owned(),
             warnings,
             retry: problem.retry,
+            username: None,
         })
     }
 }

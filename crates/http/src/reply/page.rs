@@ -24,6 +24,9 @@ pub(crate) struct Page {
     /// Whether the page offers to repeat the request
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) retry: bool,
+    /// The user as whom the visitor is signed in
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) username: Option<String>,
 }
 
 impl Page {
@@ -41,6 +44,14 @@ impl Page {
             Escaped(title),
             Escaped(text)
         );
+        if let Some(username) = &self.username {
+            let _ = writeln!(
+                html,
+                "<p>You are signed in as <strong>{}</strong>. To use another account, sign out of \
+                 the site first.</p>",
+                Escaped(username)
+            );
+        }
         if !self.warnings.is_empty() {
             html.push_str("<ul>\n");
             for warning in &self.warnings {
@@ -145,6 +156,7 @@ mod tests {
             text: "</p><script>alert(1)</script>".to_owned(),
             warnings: vec!["<img src=x onerror='a'>".to_owned()],
             retry: true,
+            username: Some("<script>".to_owned()),
         };
         let html = page.content(Some("https://x/\"><script>"));
         for raw in ["<script", "<img", "onerror='", "\"><"] {

@@ -1,7 +1,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
-use http::header::{HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue, LOCATION,
+    RETRY_AFTER, SET_COOKIE, VARY, WWW_AUTHENTICATE,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -24,6 +27,9 @@ pub(crate) struct Reply {
     json: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     preflight: Option<Preflight>,
+    /// The origin of the page that may read the answer
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
 }
 
 impl Reply {
@@ -53,7 +59,21 @@ impl Reply {
             page: None,
             json: None,
             preflight: None,
+            origin: None,
         }
+    }
+
+    /// The same; a page says as whom its visitor is signed in
+    pub(crate) fn for_user(mut self, username: Option<String>) -> Self {
+        if let Some(page) = &mut self.page {
+            page.username = username;
+        }
+        self
+    }
+
+    /// The same, for pages of that origin to read
+    pub(crate) fn readable_by(self, origin: Option<String>) -> Self {
+        Self { origin, ..self }
     }
 
     /// The same, and a cookie with it
@@ -80,6 +100,12 @@ impl Reply {
         }
         if let Some(preflight) = &self.preflight {
             preflight.allow(headers);
+        }
+        let origin = self.origin.as_deref().filter(|_| self.preflight.is_none());
+        if let Some(Ok(origin)) = origin.map(HeaderValue::from_str) {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            headers.insert(VARY, HeaderValue::from_static("Origin"));
         }
         for cookie in &self.cookies {
             if let Ok(cookie) = HeaderValue::from_str(cookie) {

@@ -8,7 +8,7 @@ use app_authz::address::HttpUrl;
 use app_authz::app::{AccessMethod, UncheckedRequest};
 use app_authz::credential::SessionDenial;
 use app_authz::proxy::{PROXY_TOKEN_HEADER, ProxyToken};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use store::Store;
 use uuid::Uuid;
@@ -20,6 +20,7 @@ use crate::apps::{
 use crate::body::{Object, or_default, read_json};
 use crate::context::{Body, Context};
 use crate::error::{AccessError, Error, Rejection};
+use crate::purpose::Purpose;
 use crate::reply::{Response, json};
 
 /// A proxy's request for an app token, on behalf of its visitor
@@ -58,7 +59,11 @@ pub(crate) async fn issue_for_proxy<S: Store>(
     body: Body,
 ) -> Result<Response, Error> {
     authenticate_proxy(apps, cx).await?;
-    let html = cx.accepts_html();
+    // The proxy asks for a visitor, and says only whether the visitor is to be shown pages.
+    let purpose = match Purpose::of(Method::GET.as_str(), cx.headers()).is_shown_pages() {
+        true => Purpose::Navigation,
+        false => Purpose::Program,
+    };
     let asked: IssueRequest = read_json(cx, body, apps.bounds).await?;
     let Object(request) = asked.app_request;
     let base = request.base_path.trim_end_matches('/');
@@ -77,18 +82,19 @@ pub(crate) async fn issue_for_proxy<S: Store>(
                 app_query: asked.app_query,
                 ip: parse_ip(&asked.client_ip),
                 user_agent: asked.user_agent.into_bytes(),
-                html,
+                purpose,
+                sign_in: None,
                 preflight: None,
                 now: cx.now,
                 request_id: cx.request_id,
             };
             issue(apps, attempt).await
         }
-        Err(rejection) => Err(rejection),
+        Err(rejection) => Err(rejection.into()),
     };
     Ok(match issued {
         Ok(issued) => json(StatusCode::CREATED, &Signed { signed_token_str: issued.reveal() }),
-        Err(rejection) => rejection.into_reply(html).into_response(&apps.dashboard()),
+        Err(refusal) => refusal.into_reply(purpose).into_response(&apps.dashboard()),
     })
 }
 
@@ -166,16 +172,17 @@ pub(crate) async fn issue_for_terminal<S: Store>(
                 path_and_query: String::new(),
                 ip: cx.client,
                 user_agent: user_agent(cx.headers()),
-                html: false,
+                purpose: Purpose::Program,
+                sign_in: None,
                 preflight: None,
                 now: cx.now,
                 request_id: cx.request_id,
             };
             issue(apps, attempt).await
         }
-        Err(rejection) => Err(rejection),
+        Err(rejection) => Err(rejection.into()),
     };
-    match issued {
+    match issued.map_err(|refusal| *refusal.rejection) {
         Ok(issued) => Ok(json(StatusCode::OK, &SignedTerminal { signed_token: issued.reveal() })),
         // The session is not good.
         Err(Rejection::TerminalSignIn) => Err(AccessError::SignedOut(None).into()),
@@ -183,7 +190,9 @@ pub(crate) async fn issue_for_terminal<S: Store>(
             Err(AccessError::SignedOut(Some(SessionDenial::Inactive(status))).into())
         }
         Err(Rejection::Denied(_) | Rejection::Unresolved(_)) => Err(AccessError::NotFound.into()),
-        Err(rejection) => Ok(rejection.into_reply(false).into_response(&apps.dashboard())),
+        Err(rejection) => {
+            Ok(rejection.into_reply(Purpose::Program).into_response(&apps.dashboard()))
+        }
     }
 }
 

@@ -1,23 +1,18 @@
 //! The dashboard's side of app access: where apps are, and how their hosts get a session
 
-use std::time::SystemTime;
-
 use app_authz::Error as AuthzError;
 use app_authz::address::{HttpUrl, login};
 use app_authz::credential::{AppSession, NewKey, SessionToken};
-use app_authz::token::{API_KEY_PARAMETER, without_api_key};
+use app_authz::token::{API_KEY_PARAMETER, NONCE_PARAMETER, Nonce, SealedSession, without_api_key};
 use http::StatusCode;
-use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use store::Store;
 
-use crate::apps::{
-    AppService, Expiry, Require, SignedIn, cookies, parameter, parameters, with_query,
-};
+use crate::apps::{AppService, Require, SignedIn, parameter, parameters, with_query};
 use crate::context::Context;
 use crate::error::{AccessError, Error, SIGNED_OUT};
 use crate::random::with_random;
-use crate::reply::{Page, Reply, Response, json};
+use crate::reply::{Reply, Response, json};
 
 #[derive(Serialize)]
 struct Host {
@@ -38,7 +33,8 @@ pub(crate) async fn host<S: Store>(
 /// `GET /api/v2/applications/auth-redirect`
 ///
 /// Redirects a signed-in visitor back to the app, with a session for apps alone that is sealed
-/// into the address. That session opens only apps that the visitor's own session opens.
+/// into the address. That session opens only apps that the visitor's own session opens. If the
+/// visitor comes from an app's host of ours, the address is good in that browser alone.
 pub(crate) async fn auth_redirect<S: Store>(
     apps: &AppService<S>,
     cx: &Context<'_>,
@@ -46,7 +42,7 @@ pub(crate) async fn auth_redirect<S: Store>(
     let dashboard = &apps.config.access_url;
     let SignedIn { holder, subject, .. } = match Require::session().check(apps, cx).await {
         Err(AccessError::SignedOut(denial))
-            if cx.accepts_html() && denial.is_none_or(|denial| !denial.is_final()) =>
+            if cx.purpose().is_shown_pages() && denial.is_none_or(|denial| !denial.is_final()) =>
         {
             let login = login(dashboard, SIGNED_OUT, &with_query(cx.path, cx.query));
             let login = login.map_err(AccessError::Internal)?;
@@ -56,18 +52,17 @@ pub(crate) async fn auth_redirect<S: Store>(
         checked => checked?,
     };
     let back = redirect_uri(apps, cx).await?;
+    let nonce = nonce(cx)?;
     let longest = apps.config.session_duration;
     let session = AppSession::of(&holder, &subject, apps.terms(), longest, cx.now);
     let session = session.ok_or(AccessError::NotFound)?;
-    let Some(attempts) = Attempts::of(apps, cx, &back).next() else {
-        return Ok(loop_page(&apps.dashboard()));
-    };
 
     let token =
         with_random(|fill| SessionToken::generate(fill)).map_err(|_| AccessError::NoRandomness)?;
     let key = NewKey::for_apps(&token, holder.key.user, &session, cx.client, cx.now);
     apps.store.insert(&key).await.map_err(AccessError::Store)?;
-    let sealed = apps.keys.seals.seal(&*apps.store, &token, cx.now).await;
+    let sealed = SealedSession { token, nonce };
+    let sealed = apps.keys.seals.seal(&*apps.store, &sealed, cx.now).await;
     let sealed = sealed.map_err(AccessError::Internal)?;
 
     // The first seal in an address counts, so one that is there already has to go.
@@ -75,15 +70,17 @@ pub(crate) async fn auth_redirect<S: Store>(
     let others = others.strip_prefix("/?").map(|query| format!("{query}&")).unwrap_or_default();
     let back = back.with_query(&format!("{others}{API_KEY_PARAMETER}={sealed}"));
     let back = back.map_err(AccessError::Internal)?;
-    let cookie = apps.cookies.set(
-        &apps.cookies.named(ATTEMPTS),
-        &attempts.to_string(),
-        "/api/v2/applications/auth-redirect",
-        None,
-        Expiry::Session,
-    );
-    let reply = Reply::redirect(StatusCode::SEE_OTHER, back.to_string()).with_cookie(cookie);
+    let reply = Reply::redirect(StatusCode::SEE_OTHER, back.to_string());
     Ok(reply.into_response(&apps.dashboard()))
+}
+
+/// The nonce of the browser, if it comes from an app's host of ours
+fn nonce(cx: &Context<'_>) -> Result<Option<Nonce>, AccessError> {
+    let parameters = parameters(cx.query);
+    let nonce = parameter(&parameters, NONCE_PARAMETER).map(str::parse).transpose();
+    nonce.map_err(|_| {
+        AccessError::invalid("Invalid authd_nonce.", "It is not what an app's host has sent.")
+    })
 }
 
 /// The address of the app to return to, if it is on a host of apps
@@ -106,62 +103,3 @@ async fn redirect_uri<S: Store>(
         AccessError::invalid("Invalid redirect_uri.", detail)
     })
 }
-
-/// How often a browser was recently sent back to one host
-///
-/// A browser that blocks the cookies of that host would be redirected for ever, and leave a
-/// session behind each time. It does keep cookies of this host, or it would not be signed in.
-struct Attempts {
-    host: String,
-    since: u64,
-    count: u32,
-}
-
-impl Attempts {
-    fn of<S>(apps: &AppService<S>, cx: &Context<'_>, back: &HttpUrl) -> Self {
-        let digest = digest(&SHA256, back.authority().to_ascii_lowercase().as_bytes());
-        let host: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        let now = cx.now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let name = apps.cookies.named(ATTEMPTS);
-        let before = cookies(cx.headers()).into_iter().find(|(known, _)| *known == name);
-        let before = before.and_then(|(_, value)| {
-            let (known, rest) = value.split_once('.')?;
-            let (since, count) = rest.split_once('.')?;
-            let (since, count) = (since.parse::<u64>().ok()?, count.parse().ok()?);
-            let lately = since <= now && now - since < LATELY;
-            (known == host && lately).then_some(Self { host: host.clone(), since, count })
-        });
-        before.unwrap_or(Self { host, since: now, count: 0 })
-    }
-
-    /// The count after one more attempt; `None` beyond the limit
-    fn next(self) -> Option<Self> {
-        (self.count < MAX_ATTEMPTS).then(|| Self { count: self.count + 1, ..self })
-    }
-}
-
-impl std::fmt::Display for Attempts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.host, self.since, self.count)
-    }
-}
-
-fn loop_page(dashboard: &str) -> Response {
-    let page = Page {
-        status: StatusCode::BAD_REQUEST.as_u16(),
-        title: "Sign-in Does Not Hold".to_owned(),
-        text: "Your browser came back from the app several times without the session it was \
-               given. It may block the app's cookies."
-            .to_owned(),
-        warnings: Vec::new(),
-        retry: true,
-    };
-    Reply::page(page).into_response(dashboard)
-}
-
-const ATTEMPTS: &str = "authd_app_sign_ins";
-
-/// In so many seconds a browser may be sent back to one host
-const LATELY: u64 = 30;
-/// so many times, which a few tabs of one app may need
-const MAX_ATTEMPTS: u32 = 5;

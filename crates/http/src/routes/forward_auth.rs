@@ -9,8 +9,8 @@ mod header;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::StatusCode;
-use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::header::HeaderValue;
+use http::{Method, StatusCode};
 use store::Store;
 
 use self::allow::{Forwarded, allow, allow_to_control_plane};
@@ -20,6 +20,7 @@ use crate::apps::{
 use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection};
 use crate::proxies::{X_FORWARDED_HOST, first, own_host};
+use crate::purpose::Purpose;
 use crate::reply::{Page, Reply, Response, empty};
 
 /// The kind of proxy that asks
@@ -73,16 +74,9 @@ pub(crate) async fn check<S: Store>(
     }
     let (host, uri) = visited(cx, proxy, upstream)?;
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-    let visitor = Context { host: &host, path, query, ..*cx };
-    let method = match proxy {
-        ProxyKind::Caddy | ProxyKind::Nginx => {
-            cx.headers().get("x-forwarded-method").map(HeaderValue::as_bytes)
-        }
-        ProxyKind::Envoy => Some(cx.head.method.as_str().as_bytes()),
-        // It would take the answer to a preflight request for permission.
-        ProxyKind::Traefik => None,
-    };
-    let preflight = method == Some(b"OPTIONS");
+    let visitor = Context { method: method(cx, proxy), host: &host, path, query, ..*cx };
+    // Traefik would take the answer to a preflight request for permission.
+    let preflight = proxy != ProxyKind::Traefik && visitor.method == Method::OPTIONS;
     let open = without_tokens(uri);
     let is_shown = !proxy.can_rewrite() && holds_token(query) && terminal_agent(path).is_none();
     let mut admitted = match admit(apps, &visitor, upstream, preflight).await {
@@ -106,6 +100,19 @@ pub(crate) async fn check<S: Store>(
 /// Errs unless a trusted proxy sent the request
 fn require_trusted(cx: &Context<'_>) -> Result<(), AccessError> {
     if cx.trusted { Ok(()) } else { Err(AccessError::UntrustedPeer) }
+}
+
+/// The method of the visitor's request
+///
+/// Envoy sends a check with it. The others send it in a header, or not at all; the request is then
+/// taken for one that reads.
+fn method<'a>(cx: &Context<'a>, proxy: ProxyKind) -> &'a str {
+    match proxy {
+        ProxyKind::Envoy => cx.method,
+        ProxyKind::Caddy | ProxyKind::Nginx | ProxyKind::Traefik => {
+            first(cx.headers(), &header::X_FORWARDED_METHOD).unwrap_or(Method::GET.as_str())
+        }
+    }
 }
 
 /// Host, and path and query, that the visitor requested, as the proxy forwards them
@@ -159,7 +166,7 @@ fn reject(proxy: ProxyKind, reply: Reply, dashboard: &str) -> Response {
 /// The answer to a check that failed, in the form for the visitor
 ///
 /// If the proxy itself is at fault, its operator gets the answer in the usual form.
-pub(crate) fn failed(
+pub(crate) fn answer_to_failure(
     cx: &Context<'_>,
     proxy: ProxyKind,
     error: Error,
@@ -169,13 +176,14 @@ pub(crate) fn failed(
     if !problem.status.is_server_error() {
         return problem.into_response();
     }
-    let reply = if cx.accepts_html() {
+    let reply = if Purpose::of(method(cx, proxy), cx.headers()).is_shown_pages() {
         Reply::page(Page {
             status: problem.status.as_u16(),
             title: problem.message.into_owned(),
             text: problem.detail.into_owned(),
             warnings: Vec::new(),
             retry: true,
+            username: None,
         })
     } else {
         Reply::json(&problem)
@@ -192,7 +200,7 @@ fn without_query_tokens(
     uri: &str,
     admitted: Admitted,
 ) -> Result<Response, AccessError> {
-    if !is_navigation(visitor.headers()) {
+    if visitor.purpose() != Purpose::Navigation {
         let detail = "Send it in the header `Coder-Session-Token`: the proxy cannot take it out \
                       of the address, and the app must not see it.";
         return Err(AccessError::invalid("The address holds a session token.", detail));
@@ -204,21 +212,6 @@ fn without_query_tokens(
     let address = format!("{}{slash}{uri}", root.to_string().trim_end_matches('/'));
     let reply = Reply::redirect(StatusCode::TEMPORARY_REDIRECT, address);
     Ok(reply.with_cookie(admitted.cookie).into_response(""))
-}
-
-/// Whether a person navigates to the address in a browser
-///
-/// (Fetch Metadata, section 2: <https://www.w3.org/TR/fetch-metadata/>) A client without these
-/// headers is taken for an older browser if it accepts HTML explicitly.
-fn is_navigation(headers: &HeaderMap) -> bool {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    if headers.contains_key(UPGRADE) {
-        return false;
-    }
-    match text(header::SEC_FETCH_MODE) {
-        Some(mode) => mode == "navigate",
-        None => text(ACCEPT).is_some_and(|accept| accept.contains("text/html")),
-    }
 }
 
 /// `/api/v2/forward-auth/nginx/answer`
@@ -234,17 +227,30 @@ pub(crate) fn answer<S: Store>(apps: &AppService<S>, cx: &Context<'_>) -> Result
     Ok(reply.into_response(&apps.dashboard()))
 }
 
-/// `/api/v2/forward-auth/unreachable`
+/// Why a proxy could not carry an admitted visit to its app
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Failure {
+    /// The app does not accept the connection, or ended it
+    Unreachable,
+    /// The app's answer took too long
+    TimedOut,
+}
+
+/// `/api/v2/forward-auth/unreachable` and `/api/v2/forward-auth/timeout`
 ///
-/// The page for a visitor who was admitted to an app that the proxy then could not reach. It asks
-/// no question of the store: the visit is decided and recorded.
-pub(crate) fn unreachable<S: Store>(
+/// The page for a visitor who was admitted to an app that then did not answer. It asks no
+/// question of the store: the visit is decided and recorded.
+pub(crate) fn failed<S: Store>(
     apps: &AppService<S>,
     cx: &Context<'_>,
+    failure: Failure,
 ) -> Result<Response, Error> {
     require_trusted(cx)?;
-    let reply = Rejection::Unreachable.into_reply(cx.accepts_html());
-    Ok(reply.into_response(&apps.dashboard()))
+    let rejection = match failure {
+        Failure::Unreachable => Rejection::Unreachable,
+        Failure::TimedOut => Rejection::TimedOut,
+    };
+    Ok(rejection.into_reply(cx.purpose()).into_response(&apps.dashboard()))
 }
 
 /// Path and query without our tokens; every other byte is unchanged

@@ -25,7 +25,7 @@ pub(crate) async fn page<S: Store>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<Response, Error> {
-    let html = cx.accepts_html();
+    let html = cx.purpose().is_shown_pages();
     let caller = match Require::session().check(apps, cx).await {
         Err(AccessError::SignedOut(denial))
             if html && denial.is_none_or(|denial| !denial.is_final()) =>

@@ -3,7 +3,7 @@ use http::StatusCode;
 use http::header::{HeaderValue, LOCATION, SET_COOKIE};
 use store::Store;
 
-use crate::apps::{AppService, Expiry, parameter, parameters, same_origin};
+use crate::apps::{AppService, Expiry, parameter, parameters, presented_session, same_origin};
 use crate::body;
 use crate::context::{Body, Context};
 use crate::error::{AccessError, Error, SIGNED_OUT};
@@ -13,11 +13,13 @@ use crate::reply::{Response, SignInPage, empty};
 ///
 /// Visitors without a session are sent here, in a deployment without a dashboard. In other
 /// deployments the dashboard answers this path.
-pub(crate) fn page(cx: &Context<'_>) -> Response {
+pub(crate) fn page<S>(apps: &AppService<S>, cx: &Context<'_>) -> Response {
     let parameters = parameters(cx.query);
     let back = parameter(&parameters, "redirect").unwrap_or_default();
-    // A fixed sentence: a text from the address would let anyone put words on this page.
+    // A fixed sentence: a text from the address would let anyone put words on this page. A browser
+    // without a session was perhaps never signed in.
     let message = parameter(&parameters, "message").map(|_| SIGNED_OUT);
+    let message = message.filter(|_| presented_session(apps, cx).is_ok());
     SignInPage { message, back }.into_response(StatusCode::OK)
 }
 

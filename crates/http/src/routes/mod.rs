@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use store::Store;
 
-use self::forward_auth::ProxyKind;
+use self::forward_auth::{Failure, ProxyKind};
 use crate::apps::{AppService, Upstream};
 use crate::context::{Body, Context};
 use crate::error::Error;
@@ -27,8 +27,8 @@ use crate::reply::Response;
 /// The routes of app access
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AppRoute {
+    AppFailed(Failure),
     AppHost,
-    AppUnreachable,
     Audit,
     AuthRedirect,
     CryptoKeys,
@@ -54,8 +54,8 @@ pub(crate) async fn answer<S: Store>(
     body: Body,
 ) -> Result<Response, Error> {
     match route {
+        AppRoute::AppFailed(failure) => forward_auth::failed(apps, cx, failure),
         AppRoute::AppHost => applications::host(apps, cx).await,
-        AppRoute::AppUnreachable => forward_auth::unreachable(apps, cx),
         AppRoute::Audit => audit::list(apps, cx).await,
         AppRoute::AuthRedirect => applications::auth_redirect(apps, cx).await,
         AppRoute::CryptoKeys => crypto_keys::for_proxy(apps, cx).await,
@@ -70,7 +70,7 @@ pub(crate) async fn answer<S: Store>(
         AppRoute::IssueTerminalToken => app_tokens::issue_for_terminal(apps, cx, body).await,
         AppRoute::Jwks => crypto_keys::public(apps, cx).await,
         AppRoute::LogIn => login::log_in(apps, cx, body).await,
-        AppRoute::LogInPage => Ok(login::page(cx)),
+        AppRoute::LogInPage => Ok(login::page(apps, cx)),
         AppRoute::LogOut => logout::log_out(apps, cx).await,
         AppRoute::LogOutPage => logout::from_page(apps, cx).await,
         AppRoute::Visit => Ok(visit::direct(apps, cx).await),
@@ -82,7 +82,9 @@ pub(crate) async fn answer<S: Store>(
 /// A page that results from it has a link to `dashboard`.
 pub(crate) fn failed(route: AppRoute, cx: &Context<'_>, error: Error, dashboard: &str) -> Response {
     match route {
-        AppRoute::ForwardAuth(proxy, _) => forward_auth::failed(cx, proxy, error, dashboard),
+        AppRoute::ForwardAuth(proxy, _) => {
+            forward_auth::answer_to_failure(cx, proxy, error, dashboard)
+        }
         _ => error.into_response(),
     }
 }

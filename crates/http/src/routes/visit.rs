@@ -14,7 +14,7 @@ use crate::reply::Response;
 pub(crate) async fn direct<S: Store>(apps: &Arc<AppService<S>>, cx: &Context<'_>) -> Response {
     let reply = match admit(apps, cx, Upstream::Apps, false).await {
         Ok(admitted) => {
-            let reply = Rejection::NotProxied.into_reply(cx.accepts_html());
+            let reply = Rejection::NotProxied.into_reply(cx.purpose());
             reply.with_cookie(admitted.cookie)
         }
         Err(reply) => reply,

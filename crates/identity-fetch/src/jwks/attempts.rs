@@ -88,10 +88,10 @@ fn back_off(failures: u32) -> Duration {
 }
 
 /// The shortest time between a fetch and one that is caused by an unknown key
-const INTERVAL: Duration = Duration::from_mins(1);
+const INTERVAL: Duration = Duration::from_secs(60);
 
 const FIRST_RETRY: Duration = Duration::from_secs(5);
-const LAST_RETRY: Duration = Duration::from_mins(5);
+const LAST_RETRY: Duration = Duration::from_secs(5 * 60);
 
 #[cfg(test)]
 mod tests {

@@ -41,7 +41,7 @@ pub struct KeyCache {
 
 impl KeyCache {
     /// How long after its fetch a set is used if it cannot be refreshed
-    pub const USABLE: Duration = Duration::from_hours(24);
+    pub const USABLE: Duration = Duration::from_secs(24 * 3_600);
 
     /// Creates an empty cache for the keys at `url`
     ///
@@ -89,9 +89,9 @@ impl FindKey for KeyCache {
         now: SystemTime,
     ) -> Result<Option<VerifyingKey>, Unavailable> {
         self.shared.used.store(true, Ordering::Relaxed);
-        if let Some(set) = self.shared.set.load().as_ref().filter(|set| set.is_usable(now))
-            && let Some(key) = set.keys.get(kid)
-        {
+        let set = self.shared.set.load();
+        let usable = set.as_ref().filter(|set| set.is_usable(now));
+        if let Some((set, key)) = usable.and_then(|set| Some((set, set.keys.get(kid)?))) {
             if set.is_due(now) {
                 self.begin_fetch(Need::Refresh);
             }
@@ -282,8 +282,8 @@ enum KeysError {
 
 /// Bounds of the lifetime in the headers: an answer that forbids caching must not cause a fetch
 /// for every proof, and a long lifetime must not keep withdrawn keys in use
-const MIN_LIFETIME: Duration = Duration::from_mins(1);
+const MIN_LIFETIME: Duration = Duration::from_secs(60);
 const MAX_LIFETIME: Duration = KeyCache::USABLE;
 
 /// The lifetime if the headers do not say
-const DEFAULT_LIFETIME: Duration = Duration::from_hours(1);
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(3_600);

@@ -146,6 +146,7 @@ impl Tables {
                     is_prolonged: key.login_type != LoginType::Token,
                 },
                 status: user.status.into(),
+                username: user.username.clone(),
                 link: link.map(|link| {
                     let can_refresh = !link.oauth_refresh_token.0.is_empty();
                     domain::link(link.oauth_expiry.into(), can_refresh)

@@ -3,8 +3,7 @@
 use http::header::HeaderName;
 
 pub(super) const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
-
-pub(super) const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+pub(super) const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 
 pub(super) const USER: HeaderName = HeaderName::from_static("x-authd-user");
 pub(super) const OWNER_ID: HeaderName = HeaderName::from_static("x-authd-owner-id");

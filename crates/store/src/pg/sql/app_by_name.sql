@@ -43,7 +43,8 @@ SELECT asked.n,
        holder.id, holder.hashed_secret, holder.user_id, holder.login_type, holder.last_used,
        holder.expires_at, holder.lifetime_seconds, holder.scopes, holder.allow_list,
        holder.audience, holder.is_prolonged, holder.owns_outside, holder.is_service_account,
-       holder.status, holder.oauth_expiry, holder.can_refresh, holder.rbac_roles,
+       holder.status, holder.username, holder.oauth_expiry, holder.can_refresh,
+       holder.rbac_roles,
        CASE WHEN holder.rbac_roles = '{}' THEN NULL ELSE ARRAY(
            SELECT ROW(name, site_permissions, org_permissions, user_permissions
                       , '[]'::jsonb, false  --until v2.30
@@ -109,7 +110,7 @@ LEFT JOIN LATERAL (
 ) place ON true
 LEFT JOIN LATERAL (
     SELECT k.id, k.hashed_secret, k.user_id, k.login_type::text, k.last_used, k.expires_at,
-           k.lifetime_seconds, u.status::text, u.rbac_roles, l.oauth_expiry,
+           k.lifetime_seconds, u.status::text, u.username, u.rbac_roles, l.oauth_expiry,
            ARRAY[k.scope::text] AS scopes, ARRAY['*:*'] AS allow_list,  --until v2.27
            k.scopes::text[], k.allow_list,  --since v2.27
            NULL AS audience,  --until v2.25

@@ -1,0 +1,85 @@
+//! Decisions under way, which identical requests share
+//!
+//! When a page's app token ends, its next requests arrive at the same moment, each without a good
+//! token. One decision answers them all.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use app_authz::AppRequest;
+use app_authz::credential::SessionToken;
+use app_authz::token::SignedToken;
+use tokio::sync::watch;
+
+/// The decisions under way
+#[derive(Clone, Default)]
+pub(super) struct Decisions(Arc<Mutex<Waiting>>);
+
+type Waiting = HashMap<Question, watch::Receiver<Option<SignedToken>>>;
+
+/// All that a decision depends on, and that its audit event tells apart
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    pub(super) request: AppRequest,
+    pub(super) tokens: Vec<SessionToken>,
+    pub(super) ip: Option<IpAddr>,
+    pub(super) user_agent: Vec<u8>,
+}
+
+/// What a request has to do for its decision
+pub(super) enum Turn {
+    /// It has to decide
+    First(First),
+    /// Another request decides
+    Other(Other),
+}
+
+impl Decisions {
+    pub(super) fn ask(&self, question: Question) -> Turn {
+        let mut waiting = self.lock();
+        if let Some(token) = waiting.get(&question) {
+            return Turn::Other(Other(token.clone()));
+        }
+        let (answer, token) = watch::channel(None);
+        waiting.insert(question.clone(), token);
+        Turn::First(First { decisions: self.clone(), question, answer })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The request that decides; another may decide once it is dropped
+pub(super) struct First {
+    decisions: Decisions,
+    question: Question,
+    answer: watch::Sender<Option<SignedToken>>,
+}
+
+impl First {
+    /// Passes the token on to the other requests
+    pub(super) fn answer(self, token: &SignedToken) {
+        self.answer.send_replace(Some(token.clone()));
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        self.decisions.lock().remove(&self.question);
+    }
+}
+
+/// A request that waits for the decision of another
+pub(super) struct Other(watch::Receiver<Option<SignedToken>>);
+
+impl Other {
+    /// The token; `None` if the decision did not lead to one, and the request has to ask itself
+    ///
+    /// Refusals are not shared: each depends on the address to return to, and on the client.
+    pub(super) async fn token(mut self) -> Option<SignedToken> {
+        let token = self.0.wait_for(Option::is_some).await.ok()?;
+        token.clone()
+    }
+}

@@ -1,0 +1,151 @@
+use http::Method;
+use http::header::{ACCEPT, HeaderMap, HeaderName, UPGRADE};
+
+/// What a request is for, and so what its client can do with an answer that is not the app's
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A browser in which a person navigates: it follows a redirect, and shows a page
+    Navigation,
+    /// A browser that navigates with another method than GET and HEAD: it shows a page, but a
+    /// redirect would lose what it sends
+    Submission,
+    /// It does not say what it does, and accepts pages: a command such as `curl`, or a library
+    Unstated,
+    /// A script, an image, a worker or a WebSocket of a page, or a program that accepts no page
+    Program,
+}
+
+impl Purpose {
+    /// `method` is that of the client, also if a proxy asks
+    ///
+    /// Browsers say what a request is for (Fetch Metadata, sections 2.1 and 2.2:
+    /// <https://www.w3.org/TR/fetch-metadata/>). One that does not, because it is old or its
+    /// connection is not secure, navigates if it asks for `text/html`: no script, image or worker
+    /// asks for that by default.
+    pub(crate) fn of(method: &str, headers: &HeaderMap) -> Self {
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let is_upgrade = headers.contains_key(UPGRADE) || headers.contains_key(FORWARDED_UPGRADE);
+        let is_script =
+            text(REQUESTED_WITH).is_some_and(|by| by.eq_ignore_ascii_case("XMLHttpRequest"));
+        let stated = match (text(SEC_FETCH_MODE), text(SEC_FETCH_DEST)) {
+            (Some(mode), _) => Some(mode == "navigate"),
+            (None, Some(dest)) => Some(DOCUMENTS.contains(&dest)),
+            (None, None) => None,
+        };
+        let reads = method == Method::GET || method == Method::HEAD;
+        match (stated, accepts(headers)) {
+            _ if is_upgrade || is_script => Self::Program,
+            (Some(false), _) | (None, Accepts::NoPages) => Self::Program,
+            (Some(true), _) if reads => Self::Navigation,
+            (Some(true), _) => Self::Submission,
+            (None, Accepts::Html) if reads => Self::Navigation,
+            (None, Accepts::Html | Accepts::Anything) => Self::Unstated,
+        }
+    }
+
+    /// Whether the client is shown pages; any other gets JSON
+    pub(crate) const fn is_shown_pages(self) -> bool {
+        !matches!(self, Self::Program)
+    }
+}
+
+/// What a client accepts, as far as it matters here
+#[derive(Clone, Copy)]
+enum Accepts {
+    /// `text/html` by name
+    Html,
+    /// Any type, or any text; also a client that does not say what it accepts, which the control
+    /// plane takes for a browser
+    Anything,
+    NoPages,
+}
+
+/// Of weights only `q=0` counts (RFC 9110, section 12.4.2)
+fn accepts(headers: &HeaderMap) -> Accepts {
+    let (mut is_given, mut any) = (false, false);
+    for line in headers.get_all(ACCEPT) {
+        for range in line.as_bytes().split(|byte| *byte == b',') {
+            let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+            let media = parts.next().unwrap_or_default();
+            is_given |= !media.is_empty();
+            if parts.any(is_zero_weight) {
+                continue;
+            }
+            if media.eq_ignore_ascii_case(b"text/html") {
+                return Accepts::Html;
+            }
+            any |= media == b"*/*" || media.eq_ignore_ascii_case(b"text/*");
+        }
+    }
+    if any || !is_given { Accepts::Anything } else { Accepts::NoPages }
+}
+
+/// Whether a parameter is `q=0`, with any number of zeros behind the point
+fn is_zero_weight(parameter: &[u8]) -> bool {
+    let weight = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="));
+    weight.is_some_and(|w| w.starts_with(b"0") && w.iter().all(|b| matches!(b, b'0' | b'.')))
+}
+
+/// The destinations of navigations
+const DOCUMENTS: [&str; 6] = ["document", "embed", "fencedframe", "frame", "iframe", "object"];
+
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+/// Set by older libraries for scripts, some of which ask for `text/html`
+const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+
+/// `Upgrade`, from proxies that cannot send it with a check
+const FORWARDED_UPGRADE: HeaderName = HeaderName::from_static("x-forwarded-upgrade");
+
+#[cfg(test)]
+mod tests {
+    use http::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_what_a_person_navigates_to_is_redirected() {
+        use Purpose::{Navigation, Program, Submission, Unstated};
+        let page = "text/html,application/xhtml+xml,*/*;q=0.8";
+        let metadata = |mode, dest, accept| {
+            vec![("sec-fetch-mode", mode), ("sec-fetch-dest", dest), ("accept", accept)]
+        };
+        for (method, headers, expected) in [
+            ("GET", metadata("navigate", "document", page), Navigation),
+            ("HEAD", metadata("navigate", "iframe", page), Navigation),
+            ("GET", vec![("sec-fetch-mode", "navigate")], Navigation),
+            ("GET", vec![("sec-fetch-dest", "frame"), ("accept", "*/*")], Navigation),
+            ("POST", metadata("navigate", "document", page), Submission),
+            ("GET", metadata("cors", "empty", "*/*"), Program),
+            ("GET", metadata("cors", "empty", page), Program),
+            ("GET", metadata("same-origin", "serviceworker", "*/*"), Program),
+            ("GET", metadata("no-cors", "image", "image/avif,*/*;q=0.8"), Program),
+            ("GET", metadata("websocket", "empty", "*/*"), Program),
+            ("GET", vec![("sec-fetch-dest", "script")], Program),
+            ("GET", vec![("sec-fetch-dest", "")], Program),
+            ("GET", vec![("accept", page)], Navigation),
+            ("GET", vec![("accept", "TEXT/HTML;q=0.1")], Navigation),
+            ("POST", vec![("accept", page)], Unstated),
+            ("PROPFIND", vec![("accept", "*/*")], Unstated),
+            ("GET", vec![("accept", "*/*")], Unstated),
+            ("GET", vec![("accept", "text/*, text/html;q=0.0")], Unstated),
+            ("GET", vec![("accept", "")], Unstated),
+            ("GET", vec![], Unstated),
+            ("GET", vec![("accept", "application/json")], Program),
+            ("GET", vec![("accept", "text/html;q=0")], Program),
+            ("GET", vec![("accept", "text/event-stream")], Program),
+            ("GET", vec![("accept", page), ("x-requested-with", "XMLHttpRequest")], Program),
+            ("GET", vec![("accept", page), ("x-requested-with", "org.example.view")], Navigation),
+            ("GET", vec![("accept", page), ("upgrade", "websocket")], Program),
+            ("GET", vec![("x-forwarded-upgrade", "websocket")], Program),
+            ("GET", vec![("sec-fetch-mode", "navigate"), ("upgrade", "h2c")], Program),
+        ] {
+            let mut map = HeaderMap::new();
+            for (name, value) in &headers {
+                map.append(*name, HeaderValue::from_static(value));
+            }
+            assert_eq!(Purpose::of(method, &map), expected, "{method} {headers:?}");
+        }
+    }
+}
