@@ -31,6 +31,7 @@ use self::world::{Plan, World};
 const NGINX: &str = "/usr/sbin/nginx";
 
 /// A browser; `None` if it, its driver or nginx is not installed
+#[allow(clippy::print_stdout, reason = "reports what is skipped")]
 async fn browser() -> Option<Browser> {
     if let (Some(browser), true) = (Browser::start().await, Path::new(NGINX).exists()) {
         return Some(browser);

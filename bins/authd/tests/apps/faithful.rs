@@ -83,6 +83,8 @@ impl Front {
         }
         let trailers = self.raw(&format!("GET {folder}/trailers"), host, "TE: trailers\r\n").await;
         assert!(trailers.contains("body"), "{place}: {trailers}");
+        let arrive = matches!(self.program, Program::Caddy | Program::NewCaddy);
+        assert_eq!(trailers.to_lowercase().contains("x-sum: 1"), arrive, "{place}: {trailers}");
 
         // A client that waits for permission to send its body gets it.
         let session = self.session();
