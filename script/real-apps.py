@@ -18,7 +18,7 @@ import tempfile
 import time
 import urllib.request
 
-from playwright.async_api import async_playwright
+from playwright.async_api import TimeoutError, async_playwright
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KIT = pathlib.Path(os.environ["AUTHD_REAL_APPS"])
@@ -336,8 +336,15 @@ class Visit:
             await page.locator(".jp-Notebook .cm-content").first.wait_for(timeout=90_000)
             for dialog in await page.locator(".jp-Dialog button.jp-mod-accept").all():
                 await dialog.click()
-            await run("print(6 * 7)")
-            await page.locator(".jp-OutputArea-output", has_text="42").first.wait_for()
+            # The cell may be drawn anew while the notebook opens.
+            for timeout in (10_000, 10_000, 30_000):
+                await run("print(6 * 7)")
+                try:
+                    shown = page.locator(".jp-OutputArea-output", has_text="42").first
+                    return await shown.wait_for(timeout=timeout)
+                except TimeoutError:
+                    pass
+            raise RuntimeError("no output is shown")
 
         async def stream():
             await run("import time; [(print('part', n), time.sleep(1)) for n in range(4)][0][1]")

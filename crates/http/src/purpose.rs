@@ -1,5 +1,7 @@
 use http::Method;
-use http::header::{ACCEPT, HeaderMap, HeaderName, UPGRADE};
+use http::header::{
+    ACCEPT, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 
 /// What a request is for, and so what its client can do with an answer that is not the app's
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,6 @@ impl Purpose {
     /// asks for that by default.
     pub(crate) fn of(method: &str, headers: &HeaderMap) -> Self {
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let is_upgrade = headers.contains_key(UPGRADE) || headers.contains_key(FORWARDED_UPGRADE);
         let is_script =
             text(REQUESTED_WITH).is_some_and(|by| by.eq_ignore_ascii_case("XMLHttpRequest"));
         let stated = match (text(SEC_FETCH_MODE), text(SEC_FETCH_DEST)) {
@@ -34,7 +35,7 @@ impl Purpose {
         };
         let reads = method == Method::GET || method == Method::HEAD;
         match (stated, accepts(headers)) {
-            _ if is_upgrade || is_script => Self::Program,
+            _ if is_upgrade(headers) || is_script => Self::Program,
             (Some(false), _) | (None, Accepts::NoPages) => Self::Program,
             (Some(true), _) if reads => Self::Navigation,
             (Some(true), _) => Self::Submission,
@@ -47,6 +48,16 @@ impl Purpose {
     pub(crate) const fn is_shown_pages(self) -> bool {
         !matches!(self, Self::Program)
     }
+}
+
+/// Whether the client asks to continue with another protocol, such as WebSocket
+///
+/// A proxy may leave `Upgrade` out of a check, but not the other headers of a WebSocket's handshake
+/// (RFC 6455, section 4.1).
+pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
+    let names = [UPGRADE, FORWARDED_UPGRADE, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION];
+    let is_socket = headers.get(SEC_FETCH_MODE).is_some_and(|mode| mode == "websocket");
+    is_socket || names.iter().any(|name| headers.contains_key(name))
 }
 
 /// What a client accepts, as far as it matters here

@@ -47,6 +47,7 @@ impl Settings {
             self.session_duration_seconds.map_or(apps.session_duration, Within::seconds);
         apps.disable_expiry_refresh = switch(self.disable_session_expiry_refresh);
         apps.disable_token_expiry_refresh = switch(self.disable_token_expiry_refresh);
+        apps.terminal_origins = self.terminal_origins()?;
         apps.cookies = cookies;
         apps.trusted = trusted;
         apps.agent_inactive_timeout = self
@@ -69,6 +70,19 @@ impl Settings {
             wrong("wildcard_access_url", "is not a pattern such as `*.apps.example.com`")
         })?;
         Ok(Some(pattern))
+    }
+
+    fn terminal_origins(&self) -> Result<Vec<HttpUrl>, ConfigError> {
+        let origins = self.terminal_origins.iter().flatten().map(|text| {
+            let url = text.trim().parse::<HttpUrl>().ok();
+            url.filter(|url| url.path() == "/" && url.query().is_none()).ok_or_else(|| {
+                wrong(
+                    "terminal_origins",
+                    format!("`{text}` is not an origin such as `https://a.example`"),
+                )
+            })
+        });
+        origins.collect()
     }
 
     fn cookies(&self) -> Result<CookieConfig, ConfigError> {
@@ -186,6 +200,8 @@ mod tests {
                 "cookie_prefix",
             ),
             (format!("{url}cookie_prefix = \"a;b\""), "cookie_prefix"),
+            (format!("{url}terminal_origins = [\"b.example\"]"), "terminal_origins"),
+            (format!("{url}terminal_origins = [\"https://b.example/x\"]"), "terminal_origins"),
             ("proxy_trusted_origins = [\"10.0.0.0/40\"]".to_owned(), "proxy_trusted_origins"),
             ("proxy_trusted_headers = [\"not a header\"]".to_owned(), "proxy_trusted_headers"),
         ] {

@@ -323,6 +323,16 @@ pub(crate) struct Settings {
         help_heading = "Sessions and cookies"
     )]
     pub(super) cookie_prefix: Option<String>,
+    /// Other sites whose pages may open terminals, beside the dashboard, separated by commas
+    #[arg(
+        long,
+        env = "AUTHD_TERMINAL_ORIGINS",
+        value_name = "URL",
+        value_delimiter = ',',
+        value_parser = entry,
+        help_heading = "App access"
+    )]
+    pub(super) terminal_origins: Option<Vec<String>>,
     /// Networks of the proxies whose headers about clients and hosts are trusted, separated by
     /// commas
     #[arg(

@@ -23,6 +23,7 @@ mod keys;
 mod kill;
 mod limits;
 mod long;
+mod origins;
 mod pages;
 mod path;
 mod ports;

@@ -9,12 +9,13 @@ use http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use store::Store;
 
 use super::deployments::Deployment;
+use super::origin::Page;
 use super::seal::Opened;
 use super::sign_in::SignInCookie;
 use super::visit::{parameter, with_query};
 use super::{
-    AccessAttempt, AppService, Expiry, ReturnTo, Upstream, Visit, control_plane, cookies, cors,
-    issue, parameters, query_for_app, session,
+    AccessAttempt, AppService, Expiry, ReturnTo, Upstream, Visit, control_plane, cookies, issue,
+    origin, parameters, query_for_app, session,
 };
 use crate::context::Context;
 use crate::error::Rejection;
@@ -69,10 +70,11 @@ pub(crate) async fn admit<S: Store>(
     preflight: bool,
 ) -> Result<Admitted, Reply> {
     let (visit, request) = find_visit(apps, cx).await?;
-    let origin = cors::sibling(&visit, &request.username_or_id, cx.headers());
+    let page = page(apps, cx, &visit, &request.username_or_id);
+    let origin = page.sibling().map(str::to_owned);
     let preflight = origin.as_deref().filter(|_| preflight);
     let preflight = preflight.and_then(|origin| Preflight::of(origin, cx.headers()));
-    match admit_to(apps, cx, (&visit, request), upstream, preflight).await {
+    match admit_to(apps, cx, (&visit, request, page), upstream, preflight).await {
         Ok(mut admitted) => {
             admitted.origin = origin.filter(|_| admitted.grant().cors == CorsBehavior::Simple);
             Ok(admitted)
@@ -83,12 +85,22 @@ pub(crate) async fn admit<S: Store>(
     }
 }
 
+/// The page that makes the request
+fn page<S>(apps: &AppService<S>, cx: &Context<'_>, visit: &Visit<'_>, owner: &str) -> Page {
+    if visit.method != AccessMethod::Terminal {
+        return Page::of(visit, owner, cx.headers());
+    }
+    let own = [&apps.config.access_url, &visit.at];
+    let listed: Vec<_> = own.into_iter().chain(&apps.config.terminal_origins).collect();
+    Page::of_terminal(cx.headers(), &listed)
+}
+
 /// Admits a visit to this app, or returns the reply, and how the app treats other origins if that
 /// is known
 async fn admit_to<S: Store>(
     apps: &Arc<AppService<S>>,
     cx: &Context<'_>,
-    (visit, request): (&Visit<'_>, UncheckedRequest),
+    (visit, request, page): (&Visit<'_>, UncheckedRequest, Page),
     upstream: Upstream,
     preflight: Option<Preflight>,
 ) -> Result<Admitted, (Reply, Option<CorsBehavior>)> {
@@ -118,7 +130,8 @@ async fn admit_to<S: Store>(
     let admitted = match presented {
         Some(admitted) => admitted,
         None => {
-            let attempt = access_attempt(apps, cx, (visit, request), cookies, preflight);
+            let mut attempt = access_attempt(apps, cx, (visit, request), cookies, preflight);
+            attempt.is_foreign = page.is_refused(cx);
             by_decision(apps, cx, visit, attempt, upstream).await?
         }
     };
@@ -126,14 +139,17 @@ async fn admit_to<S: Store>(
         Some(base_path) => rebase(apps, cx, admitted, &base_path).await.map_err(rejected)?,
         None => admitted,
     };
+    let cors = admitted.grant().cors;
+    if page.is_refused(cx) && origin::is_decided_here(visit.method, cors) {
+        return Err(rejected(Rejection::ForeignPage));
+    }
     if visit.method != AccessMethod::Terminal && port.is_some_and(Port::is_reserved) {
         return Err(rejected(Rejection::ReservedPort));
     }
     match canonical_address(cx, visit, &admitted.grant().url) {
         Some(address) => {
-            let cors = Some(admitted.grant().cors);
             let reply = Reply::redirect(StatusCode::TEMPORARY_REDIRECT, address);
-            Err((reply.with_cookie(admitted.cookie), cors))
+            Err((reply.with_cookie(admitted.cookie), Some(cors)))
         }
         None => Ok(admitted),
     }
@@ -202,6 +218,7 @@ fn access_attempt<S: Store>(
         purpose,
         sign_in: sign_in.flatten(),
         preflight,
+        is_foreign: false,
         now: cx.now,
         request_id: cx.request_id,
     }

@@ -35,6 +35,8 @@ pub struct AppsConfig {
     pub disable_expiry_refresh: bool,
     /// Do not extend API tokens when they are used
     pub disable_token_expiry_refresh: bool,
+    /// Other sites whose pages may open terminals, beside the dashboard
+    pub terminal_origins: Vec<HttpUrl>,
     /// The attributes and the name prefix of cookies
     pub cookies: CookieConfig,
     /// The proxies that are believed about client addresses and hosts
@@ -65,6 +67,7 @@ impl AppsConfig {
             session_duration: Duration::from_secs(24 * 60 * 60),
             disable_expiry_refresh: false,
             disable_token_expiry_refresh: false,
+            terminal_origins: Vec::new(),
             cookies: CookieConfig::default(),
             trusted: TrustedProxies::default(),
             agent_inactive_timeout: INACTIVE_TIMEOUT,

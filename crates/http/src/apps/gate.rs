@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use super::decisions::{Question, Turn};
 use super::deployments::Deployment;
+use super::origin::is_decided_here;
 use super::sign_in::SignInCookie;
 use super::{AppService, AuditFail, encoded_path};
 use crate::detach::DetachOnDrop;
@@ -53,6 +54,8 @@ pub(crate) struct AccessAttempt {
     pub(crate) sign_in: Option<SignInCookie>,
     /// The preflight request of another app of the same owner, if the visit is only that
     pub(crate) preflight: Option<Preflight>,
+    /// Whether the page that makes the request may do so only if the app itself allows that
+    pub(crate) is_foreign: bool,
     pub(crate) now: SystemTime,
     pub(crate) request_id: Uuid,
 }
@@ -61,7 +64,8 @@ impl AccessAttempt {
     /// What a decision that others may share depends on; `None` if the answer is for this request
     /// alone
     fn question(&self) -> Option<Question> {
-        self.preflight.is_none().then(|| Question {
+        let is_shared = self.preflight.is_none() && !self.is_foreign;
+        is_shared.then(|| Question {
             request: self.request.clone(),
             tokens: self.tokens.clone(),
             ip: self.ip,
@@ -229,6 +233,9 @@ async fn decide_and_sign<S: Store>(
         }
         Err(denial) => return Err(Rejection::Denied(denial)),
     };
+    if attempt.is_foreign && is_decided_here(target.request.method(), target.cors) {
+        return Err(Rejection::ForeignPage);
+    }
     // Agent status is revealed only to users who may open the app.
     let status = target.agent.contact.status(attempt.now, apps.config.agent_inactive_timeout);
     if status != AgentStatus::Connected {

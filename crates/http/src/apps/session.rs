@@ -4,11 +4,11 @@ use app_authz::credential::{
     Carried, OtherSessions, SessionDenial, SessionToken, Source, authenticate,
 };
 use http::StatusCode;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, ORIGIN};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use store::Store;
 
 use super::deployments::Deployment;
-use super::{AppService, Expiry, cookies, parameters};
+use super::{AppService, Expiry, cookies, origin, parameters};
 use crate::context::Context;
 use crate::error::AccessError;
 use crate::reply::Reply;
@@ -49,19 +49,9 @@ pub(crate) fn presented_session<S>(
 /// Whether a request that changes something comes from a page of the dashboard, if it comes from
 /// a page at all
 ///
-/// Apps are on hosts of the same site, so the browser sends them the dashboard's cookies under
-/// any `SameSite`. It also sends the origin of the page.
+/// Only a browser's cookies travel without its user's will.
 pub(crate) fn same_origin(headers: &HeaderMap, source: Source, dashboard: &HttpUrl) -> bool {
-    if !matches!(source, Source::SessionCookie) {
-        return true;
-    }
-    let Some(origin) = headers.get(ORIGIN) else { return true };
-    let origin = origin.to_str().ok().and_then(|origin| origin.parse::<HttpUrl>().ok());
-    origin.is_some_and(|origin| {
-        origin.scheme() == dashboard.scheme()
-            && origin.host() == dashboard.host()
-            && origin.effective_port() == dashboard.effective_port()
-    })
+    !matches!(source, Source::SessionCookie) || origin::is_from(headers, &[dashboard])
 }
 
 /// Ends the session in the cookie of an app's host, and redirects to the dashboard

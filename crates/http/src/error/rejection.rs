@@ -63,6 +63,8 @@ pub(crate) enum Rejection {
     SealKeys(app_authz::Error),
     /// A browser's preflight request, which the page may follow with the request itself
     Preflight(Preflight),
+    /// The visitor may open the app, and the page that makes the request may not
+    ForeignPage,
     /// The visit is allowed, but it was not made through a proxy that could carry it to the app
     NotProxied,
     /// The visit was allowed, and the proxy could not reach the app
@@ -174,6 +176,12 @@ impl Rejection {
                 try_again("keys_unavailable", CANNOT_ANSWER).cause(chain(error))
             }
             Self::Preflight(_) => Problem::new(StatusCode::NO_CONTENT, "preflight", "", ""),
+            Self::ForeignPage => Problem::new(
+                StatusCode::FORBIDDEN,
+                "foreign_page",
+                "Forbidden",
+                "The request comes from a page of another site, or of an app of another owner.",
+            ),
             Self::NotProxied => unavailable(
                 "no_carrier",
                 "You may open this app, but no proxy carries this address to it. An administrator \

@@ -85,6 +85,7 @@ pub(crate) async fn issue_for_proxy<S: Store>(
                 purpose,
                 sign_in: None,
                 preflight: None,
+                is_foreign: false,
                 now: cx.now,
                 request_id: cx.request_id,
             };
@@ -175,6 +176,7 @@ pub(crate) async fn issue_for_terminal<S: Store>(
                 purpose: Purpose::Program,
                 sign_in: None,
                 preflight: None,
+                is_foreign: false,
                 now: cx.now,
                 request_id: cx.request_id,
             };

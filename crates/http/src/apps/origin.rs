@@ -1,0 +1,139 @@
+//! Pages that make requests: of the app itself, of another app of its owner, or of anybody else
+//!
+//! All hosts of apps and the dashboard's are one site, so a browser sends their cookies along when
+//! a page of one addresses another. It also says where the page is, in `Origin` (RFC 6454,
+//! section 7) or at least in `Sec-Fetch-Site` (Fetch Metadata, section 2.4:
+//! <https://www.w3.org/TR/fetch-metadata/>).
+
+use app_authz::address::{HostMeaning, HttpUrl};
+use app_authz::app::{AccessMethod, CorsBehavior};
+use http::Method;
+use http::header::{HeaderMap, HeaderName, ORIGIN};
+
+use super::Visit;
+use crate::context::Context;
+use crate::purpose::is_upgrade;
+use crate::reply::single;
+
+/// The page that makes a request
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Page {
+    /// A page of the host that is requested, or not a page at all: a person or a program
+    Own,
+    /// A page of another app of the same owner in the same deployment, at this origin
+    Sibling(String),
+    /// Any other page
+    Foreign,
+}
+
+impl Page {
+    /// `owner` is the name of the app's owner as the visit has it; names are compared without
+    /// regard to case
+    pub(crate) fn of(visit: &Visit<'_>, owner: &str, headers: &HeaderMap) -> Self {
+        let own = [&visit.at];
+        match stated(headers, &own) {
+            Stated::Listed => Self::Own,
+            Stated::Foreign => Self::Foreign,
+            Stated::Other(origin) if is_sibling(visit, owner, &origin) => Self::Sibling(origin),
+            Stated::Other(_) => Self::Foreign,
+        }
+    }
+
+    /// The page that opens a terminal, which only the dashboard and the `listed` origins may
+    pub(crate) fn of_terminal(headers: &HeaderMap, listed: &[&HttpUrl]) -> Self {
+        match stated(headers, listed) {
+            Stated::Listed => Self::Own,
+            Stated::Other(_) | Stated::Foreign => Self::Foreign,
+        }
+    }
+
+    /// The origin, if it is that of a sibling
+    pub(crate) fn sibling(&self) -> Option<&str> {
+        match self {
+            Self::Sibling(origin) => Some(origin),
+            Self::Own | Self::Foreign => None,
+        }
+    }
+
+    /// Whether the page may not make this request, unless the app itself decides about pages
+    ///
+    /// A request that only reads is not refused, since the page cannot read the answer. A socket is
+    /// refused, since the page can read that.
+    pub(crate) fn is_refused(&self, cx: &Context<'_>) -> bool {
+        *self == Self::Foreign && changes(cx)
+    }
+}
+
+/// Whether authd decides about pages, and not the app: a terminal does not decide
+pub(crate) fn is_decided_here(method: AccessMethod, cors: CorsBehavior) -> bool {
+    method == AccessMethod::Terminal || cors == CorsBehavior::Simple
+}
+
+/// Whether a request may change something, or opens a connection that may
+fn changes(cx: &Context<'_>) -> bool {
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].iter().any(|m| cx.method == m);
+    !reads || is_upgrade(cx.headers())
+}
+
+/// Whether a request that changes something comes from a page of one of these origins, if it comes
+/// from a page at all
+pub(crate) fn is_from(headers: &HeaderMap, listed: &[&HttpUrl]) -> bool {
+    matches!(stated(headers, listed), Stated::Listed)
+}
+
+/// What a browser says of the page
+enum Stated {
+    /// It is at a listed origin, or the request comes from no page
+    Listed,
+    /// It is at this origin
+    Other(String),
+    /// It is somewhere else
+    Foreign,
+}
+
+fn stated(headers: &HeaderMap, listed: &[&HttpUrl]) -> Stated {
+    if !headers.contains_key(ORIGIN) {
+        // `none`: a person typed the address, or opened a bookmark.
+        return match headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes()) {
+            None | Some(b"same-origin" | b"none") => Stated::Listed,
+            Some(_) => Stated::Foreign,
+        };
+    }
+    // An origin that occurs twice, or that is `null`, does not name a page.
+    let Some(text) = single(headers, &ORIGIN) else { return Stated::Foreign };
+    let Ok(origin) = text.parse::<HttpUrl>() else { return Stated::Foreign };
+    if listed.iter().any(|known| is_same(&origin, known)) {
+        return Stated::Listed;
+    }
+    // As browsers write it. A path, a final dot or upper case would be another origin.
+    let written = text == origin.origin() && !text.bytes().any(|b| b.is_ascii_uppercase());
+    match written && !origin.host().ends_with('.') {
+        true => Stated::Other(text.to_owned()),
+        false => Stated::Foreign,
+    }
+}
+
+fn is_same(origin: &HttpUrl, known: &HttpUrl) -> bool {
+    origin.scheme() == known.scheme()
+        && origin.host().eq_ignore_ascii_case(known.host())
+        && origin.effective_port() == known.effective_port()
+        && origin.path() == "/"
+        && origin.query().is_none()
+}
+
+fn is_sibling(visit: &Visit<'_>, owner: &str, origin: &str) -> bool {
+    if visit.method != AccessMethod::Subdomain {
+        return false;
+    }
+    let (own, pattern) = (&visit.deployment.url, visit.deployment.app_hosts.as_ref());
+    let (Ok(origin), Some(pattern)) = (origin.parse::<HttpUrl>(), pattern) else { return false };
+    if origin.scheme() != own.scheme() || !pattern.has_port(origin.effective_port(), own) {
+        return false;
+    }
+    match HostMeaning::of(origin.host(), Some(pattern), []) {
+        HostMeaning::App(name) => name.user.eq_ignore_ascii_case(owner),
+        _ => false,
+    }
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
