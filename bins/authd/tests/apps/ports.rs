@@ -125,6 +125,8 @@ async fn preflights_are_answered_if_the_proxy_can_relay_the_answer() {
     // Envoy continues only with 200.
     let answered = check("envoy", "OPTIONS", &ahead).await;
     assert_eq!(answered.status, StatusCode::NO_CONTENT);
+    let envoy = "/api/v2/forward-auth/envoy";
+    assert_eq!(undocumented("GET", envoy, answered.status, &answered.headers), None);
     assert_eq!(header(&answered, "access-control-allow-methods"), "PUT");
     assert!(world.rows().await.is_empty());
 
