@@ -13,7 +13,7 @@ const OWN: &str = "coder.test";
 
 /// Signs in on the way to an app, opens the start page, and signs out
 async fn sign_in_and_out(program: Program, example: &str) {
-    for link in ["/x?y", &address("%2F", 16_000), &address("{", 14_000)] {
+    for link in ["/x?y", &address("%2F", 16_000), &address("{", 14_000), &address("%25", 30_000)] {
         sign_in_on_the_way(program, example, link).await;
     }
 }

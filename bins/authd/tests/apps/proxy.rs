@@ -131,8 +131,12 @@ impl Proxy {
         config = match program {
             Program::Nginx => config.replace("listen 80", &format!("listen 127.0.0.1:{port}")),
             Program::Caddy | Program::NewCaddy => {
-                let own = format!("\n{{\n\thttp_port {port}\n\tadmin off\n\tauto_https off\n");
-                config.replacen("\n{\n", &own, 1)
+                // Global options have to be in one block. The example advises the last one.
+                assert!(config.contains("max_header_size 1MB"), "{example}");
+                format!(
+                    "{{\n\thttp_port {port}\n\tadmin off\n\tauto_https off\n\tservers {{\n\t\t\
+                     max_header_size 1MB\n\t}}\n}}\n{config}"
+                )
             }
             Program::Envoy => config.replace(
                 "address: 0.0.0.0, port_value: 80 ",
