@@ -88,7 +88,7 @@ fn http(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
-        .max_buf_size(32 * 1024);
+        .max_buf_size(HEAD_BYTES);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(128)
@@ -97,3 +97,9 @@ fn http(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
         .keep_alive_timeout(Duration::from_secs(20));
     http
 }
+
+/// The size of a request's head over HTTP/1.1
+///
+/// Enough for the check of a request whose address and other headers have 64 KiB each, as proxies
+/// admit them. An address alone can have 65,534 bytes, a limit of the `http` crate.
+const HEAD_BYTES: usize = 160 * 1024;

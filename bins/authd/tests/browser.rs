@@ -5,6 +5,9 @@
 #[path = "common/browser.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared")]
 mod browser;
+#[path = "common/live.rs"]
+#[allow(unreachable_pub, reason = "shared")]
+mod live;
 #[path = "common/upstream.rs"]
 #[allow(unreachable_pub, reason = "shared")]
 mod upstream;
@@ -16,26 +19,35 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
+use app_authz::credential::SessionToken;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use self::browser::{Browser, free_port};
+use self::live::live;
 use self::upstream::upstream;
 use self::world::{Plan, World};
 
 const NGINX: &str = "/usr/sbin/nginx";
 
+/// A browser; `None` if it, its driver or nginx is not installed
+#[allow(clippy::print_stdout, reason = "reports what is skipped")]
+async fn browser() -> Option<Browser> {
+    if let (Some(browser), true) = (Browser::start().await, Path::new(NGINX).exists()) {
+        return Some(browser);
+    }
+    let missing = "Chromium, its driver or nginx is not installed: the browser is not tried";
+    assert!(std::env::var_os("AUTHD_REQUIRE_PROGRAMS").is_none(), "{missing}");
+    println!("{missing}");
+    None
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_signs_in_opens_an_app_and_signs_out() {
-    let (Some(browser), true) = (Browser::start().await, Path::new(NGINX).exists()) else {
-        let missing = "Chromium, its driver or nginx is not installed: the browser is not tried";
-        assert!(std::env::var_os("AUTHD_REQUIRE_PROGRAMS").is_none(), "{missing}");
-        println!("{missing}");
-        return;
-    };
+    let Some(browser) = browser().await else { return };
     let port = free_port();
-    let world = world(port).await;
-    let _nginx = Nginx::start(&world, port).await;
+    let world = plan(port).serve().await;
+    let _nginx = Nginx::start(&world, port, &upstream(page).await).await;
     let host = |label: &str| format!("http://{label}.test.coder.com:{port}");
     let app = host("owner--agent--dev--alice");
     let login = format!("http://coder.test:{port}/login");
@@ -92,7 +104,53 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     browser.close().await;
 }
 
-async fn world(port: u16) -> World {
+/// Signs in on the way to an app that uses what browsers can, by host and by path
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_uses_an_app_that_streams_and_uploads() {
+    let Some(browser) = browser().await else { return };
+    let (port, app) = (free_port(), live().await);
+    let mut plan = plan(port);
+    plan.rows.app(plan.agent, "live").url = Some(format!("http://{app}/"));
+    let sessions = [(), ()].map(|()| plan.rows.session(plan.people["alice"].id));
+    let world = plan.serve().await;
+    let _nginx = Nginx::start(&world, port, &app).await;
+    let dashboard = format!("http://coder.test:{port}");
+    let by_host = format!("http://live--agent--dev--alice.test.coder.com:{port}/");
+    let by_path = format!("{dashboard}/@alice/dev/apps/live/");
+    for (app, session) in [by_host, by_path].iter().zip(&sessions) {
+        let link = format!("{app}?q={}", "deep%2F".repeat(2_000));
+        browser.open(&link).await;
+        browser.shows(&dashboard, "Session token").await;
+        browser.type_into("#token", session.reveal()).await;
+        browser.click("button").await;
+        for works in ["event first", "socket hello", "uploaded 5242880"] {
+            browser.shows(&link, works).await;
+        }
+        // A page that is loaded with a good app token costs no statement, and neither do its
+        // requests.
+        let reload = async {
+            browser.open(&link).await;
+            browser.script("ask()").await;
+            for works in ["event first", "socket hello", "uploaded 5242880", "asked 200 polled"] {
+                browser.shows(&link, works).await;
+            }
+        };
+        let ((), statements) = world.counted(reload).await;
+        assert_eq!(statements, 0, "{app}");
+        // When all other sessions end, a script of the open page is answered so, and is not
+        // redirected to another origin.
+        let id = |session: &SessionToken| session.reveal()[..10].to_owned();
+        let (ended, other) = (id(session), id(&sessions[1]));
+        let end = format!("DELETE FROM api_keys WHERE id <> '{other}' OR id = '{ended}'");
+        world.database.sql(&end).await;
+        world.move_clock(70);
+        browser.script("ask()").await;
+        browser.shows(&link, "asked 401 {\"message\":").await;
+    }
+    browser.close().await;
+}
+
+fn plan(port: u16) -> Plan {
     let mut plan = Plan::new();
     #[expect(clippy::disallowed_methods, reason = "the browser uses the system's clock")]
     let now = SystemTime::now();
@@ -102,7 +160,7 @@ async fn world(port: u16) -> World {
     }
     plan.config.access_url = format!("http://coder.test:{port}").parse().unwrap();
     plan.config.app_hosts = Some(format!("*.test.coder.com:{port}").parse().unwrap());
-    plan.serve().await
+    plan
 }
 
 /// nginx with the example of `docs/proxies`, and authd in place of a dashboard
@@ -112,7 +170,8 @@ struct Nginx {
 }
 
 impl Nginx {
-    async fn start(world: &World, port: u16) -> Self {
+    /// `apps` is the server that reaches agents
+    async fn start(world: &World, port: u16, apps: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("authd-nginx-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir_all(folder.join("logs")).unwrap();
         let authd = world.url.strip_prefix("http://").unwrap();
@@ -120,8 +179,8 @@ impl Nginx {
         for (here, there) in [
             ("127.0.0.1:8080", authd),
             ("127.0.0.1:3000", authd),
-            ("127.0.0.1:9000", &upstream(page).await),
-            ("listen 80;", &format!("listen 127.0.0.1:{port};")),
+            ("127.0.0.1:9000", apps),
+            ("listen 80", &format!("listen 127.0.0.1:{port}")),
             ("apps.example.com", "test.coder.com"),
             ("coder.example.com", "coder.test"),
         ] {

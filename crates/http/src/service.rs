@@ -30,7 +30,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::proxies::TrustedProxies;
 use crate::router::{Probe, Route, Row, VISIT};
-use crate::routes::{self, agent_sign_in, health};
+use crate::routes::{self, AppRoute, agent_sign_in, health};
 
 /// Answers every request of authd: agent sign-in, app access, audit, health and metrics
 ///
@@ -187,6 +187,7 @@ impl<S: Store> Service<S> {
         let cx = Context::new(&head, peer, self.trusted_proxies(), now, request_id);
         let row = self.find(&cx);
         let label = row.as_ref().map_or("unmatched", |row| row.label);
+        let route = row.as_ref().ok().map(|row| row.route);
         let outcome = match row {
             Ok(row) => {
                 let answer = AssertUnwindSafe(self.handle(row.route, &cx, body));
@@ -196,7 +197,12 @@ impl<S: Store> Service<S> {
         };
         let mut response = outcome.unwrap_or_else(|error| {
             log(&error, label, request_id);
-            error.into_response()
+            match (route, &self.apps) {
+                (Some(Route::Apps(route)), Some(apps)) => {
+                    routes::failed(route, &cx, error, &apps.dashboard())
+                }
+                _ => error.into_response(),
+            }
         });
 
         let has_content = !response.body().is_end_stream();
@@ -251,8 +257,12 @@ impl<S: Store> Service<S> {
                     agent_sign_in::sign_in(&self.agents, cloud, cx, body).await
                 }
                 Route::Apps(route) => {
-                    let _slot = self.slot()?;
                     let apps = self.apps.as_ref().ok_or(AccessError::Off)?;
+                    // This asks nothing, and the answer may be that the server is busy.
+                    if route == AppRoute::ForwardAuthAnswer {
+                        return routes::answer(apps, route, cx, body).await;
+                    }
+                    let _slot = self.slot()?;
                     routes::answer(apps, route, cx, body).await
                 }
             }

@@ -2,7 +2,9 @@
 //!
 //! The last segment of the path selects the answer: `events` sends one event, and two more when
 //! the test requests them, in chunks or until the end of the connection; `down` sends five
-//! megabytes; `moved` redirects to the query; any other path is answered with the request.
+//! megabytes; `moved` redirects to the query; `status` answers with the status in the query, and
+//! with a challenge; `part` with a part of a file; `trailers` with a field after the body; `cookies`
+//! sets cookies; any other path is answered with the request.
 
 use std::sync::{Arc, Mutex};
 
@@ -163,6 +165,43 @@ impl App {
                 stream.write_all(head.as_bytes()).await.ok()?;
                 stream.write_all(&vec![b'x'; 5 << 20]).await.ok()
             }
+            "status" => {
+                let bodiless = ["204", "205", "304"].contains(&query);
+                let text = if bodiless { String::new() } else { format!("own {query}") };
+                let length = text.len();
+                let length =
+                    if bodiless { "".into() } else { format!("Content-Length: {length}\r\n") };
+                let answer = format!(
+                    "HTTP/1.1 {query} Own\r\nConnection: close\r\n{length}ETag: \"own\"\r\n\
+                     WWW-Authenticate: Basic realm=\"own\"\r\nServer: own\r\n\r\n{text}"
+                );
+                stream.write_all(answer.as_bytes()).await.ok()
+            }
+            "part" => {
+                let range = head.header("range")?.to_owned();
+                let answer = format!(
+                    "HTTP/1.1 206 Partial Content\r\nConnection: close\r\nContent-Length: 3\r\n\
+                     Content-Range: bytes 2-4/10\r\nX-Asked: {range}\r\n\r\n234"
+                );
+                stream.write_all(answer.as_bytes()).await.ok()
+            }
+            "trailers" => {
+                let answer = "HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n\
+                              4\r\nbody\r\n0\r\nX-Sum: 1\r\n\r\n";
+                stream.write_all(answer.as_bytes()).await.ok()
+            }
+            "cookies" => {
+                let cookies = COOKIES.map(|(cookie, _)| format!("Set-Cookie: {cookie}\r\n"));
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n{}\r\n",
+                    cookies.concat()
+                );
+                stream.write_all(answer.as_bytes()).await.ok()
+            }
+            _ if head.method == "HEAD" => {
+                let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1234\r\n\r\n";
+                stream.write_all(answer.as_bytes()).await.ok()
+            }
             "moved" => {
                 let answer = format!(
                     "HTTP/1.1 302 Found\r\nConnection: close\r\nContent-Length: 0\r\n\
@@ -174,6 +213,24 @@ impl App {
         }
     }
 }
+
+/// Cookies that `cookies` sets, and what a browser may be given of each; empty if nothing
+pub const COOKIES: [(&str, &str); 14] = [
+    ("own=1; Path=/; HttpOnly", "own=1; Path=/; HttpOnly"),
+    ("wide=1; Domain=test.coder.com; Path=/", "wide=1; Path=/"),
+    ("wider=1;domain = .coder.com;DOMAIN=com; Secure", "wider=1; Secure"),
+    ("coder=1; SameSite=None", "coder=1; SameSite=None"),
+    ("x=coder_session_token=1", "x=coder_session_token=1"),
+    ("domain=1; Path=/domain=x", "domain=1; Path=/domain=x"),
+    ("coder_session_token=evil; Path=/", ""),
+    ("Coder_Session_Token=evil", ""),
+    ("__Host-coder_session_token=evil; Secure; Path=/", ""),
+    (" =coder_session_token=evil", ""),
+    ("coder_signed_app_token=evil; Domain=coder.com", ""),
+    ("coder_subdomain_app_session_token_0a1b=evil", ""),
+    ("coder_path_app_session_token=evil", ""),
+    ("__Secure-authd_sign_in=evil; Secure", ""),
+];
 
 /// Answers with JSON and `Connection: close`
 pub async fn respond(stream: &mut TcpStream, status: u16, body: &Value) -> Option<()> {

@@ -68,7 +68,7 @@ async fn oversized_requests_are_cheap_to_reject() {
         world.counted(world.visit(HOST, "/", &[("cookie", &keys.join("; "))])).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
     assert!(statements <= 2, "{statements}");
-    let huge = world.visit(HOST, "/", &[("x-large", &"z".repeat(60_000))]).await;
+    let huge = world.visit(HOST, "/", &[("x-large", &"z".repeat(500_000))]).await;
     assert_eq!(huge.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     let long = format!("/{}", "p/".repeat(6_000));
     let answer = world.visit(HOST, &long, &[]).await;

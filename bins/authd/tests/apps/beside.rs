@@ -61,7 +61,7 @@ impl Front {
 
 /// The proxy with its example, between authd and the control plane at these addresses
 async fn between((program, example): (Program, &str), authd: &str, to: &str) -> Option<Proxy> {
-    Proxy::start(program, example, [authd, "", to], None).await
+    Proxy::start(program, example, [authd, "", to], &[]).await
 }
 
 impl Front {
@@ -432,6 +432,9 @@ async fn without(front: (Program, &str)) {
     let own = proxy.ask(Method::GET, (DASHBOARD, "/"), &session, "").await;
     assert_eq!(own.status, 502);
     assert!(!text(&own).contains("Application Unavailable"));
+    if front == NGINX {
+        assert!(text(&own).contains("<h1>Try Again</h1>"), "{}", text(&own));
+    }
 }
 
 #[tokio::test]

@@ -133,23 +133,31 @@ async fn read_until(stream: &mut TcpStream, wanted: &str) {
 /// Longer than any step takes on a busy machine
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-const HOST: &str = "own--agent--dev--alice.test.coder.com";
-const DASHBOARD: &str = "coder.test";
+pub const HOST: &str = "own--agent--dev--alice.test.coder.com";
+pub const DASHBOARD: &str = "coder.test";
 
 /// A proxy with its example configuration, in front of an app
-struct Front {
-    world: World,
-    app: App,
+pub struct Front {
+    pub world: World,
+    pub app: App,
     dashboard: ControlPlane,
-    proxy: Proxy,
-    program: Program,
+    pub proxy: Proxy,
+    pub program: Program,
 }
 
 impl Front {
     /// Returns `None` if the program is not installed
     async fn start(program: Program) -> Option<Self> {
+        Self::planned(program, Plan::new(), &[]).await
+    }
+
+    /// The same, with another control plane, and further replacements in the example
+    pub async fn planned(
+        program: Program,
+        mut plan: Plan,
+        changes: &[(&str, &str)],
+    ) -> Option<Self> {
         let app = App::start().await;
-        let mut plan = Plan::new();
         for (slug, path) in
             [("own", "/"), ("same", "/@alice/dev/apps/same"), ("base", "/some/base/")]
         {
@@ -160,13 +168,13 @@ impl Front {
         let world = plan.serve().await;
         let dashboard = ControlPlane::beside(&world).await;
         let authd = world.url.strip_prefix("http://").unwrap();
+        let changes = [&[program.network()], changes].concat();
         let addresses = [authd, &*crate::real::nowhere(), dashboard.address()];
-        let network = Some(program.network());
-        let proxy = Proxy::start(program, program.example(), addresses, network).await?;
+        let proxy = Proxy::start(program, program.example(), addresses, &changes).await?;
         Some(Self { world, app, dashboard, proxy, program })
     }
 
-    fn everyday(&self) -> Everyday<'_> {
+    pub fn everyday(&self) -> Everyday<'_> {
         let session = self.world.token("alice");
         Everyday { proxy: &self.proxy, app: &self.app, session }
     }
@@ -291,7 +299,7 @@ impl Front {
 }
 
 impl Program {
-    fn example(self) -> &'static str {
+    pub fn example(self) -> &'static str {
         match self {
             Self::Nginx => "nginx.conf",
             Self::Caddy | Self::NewCaddy => "Caddyfile",
@@ -332,16 +340,15 @@ async fn without_authd_the_apps_are_closed_and_the_dashboard_is_open() {
     for program in [Program::Nginx, Program::Caddy, Program::NewCaddy, Program::Envoy] {
         let (app, dashboard) = (App::start().await, App::start().await);
         let addresses = [&*crate::real::nowhere(), &*app.address, &*dashboard.address];
-        let Some(proxy) = Proxy::start(program, program.example(), addresses, None).await else {
+        let Some(proxy) = Proxy::start(program, program.example(), addresses, &[]).await else {
             continue;
         };
         for (host, uri) in [(HOST, "/"), (DASHBOARD, "/@alice/dev/apps/own/")] {
             let away = proxy.ask(Method::GET, (host, uri), &[("accept", "text/html")], "").await;
             assert_eq!(away.status, 503, "{program:?} {host}: {}", text(&away));
-            if program != Program::Envoy {
-                assert_eq!(header(&away, "retry-after"), "5", "{program:?}");
-                assert!(text(&away).contains("<h1>Try Again</h1>"), "{program:?}");
-            }
+            assert_eq!(header(&away, "retry-after"), "5", "{program:?}");
+            assert_eq!(header(&away, "cache-control"), "no-store", "{program:?}");
+            assert!(text(&away).contains("<h1>Try Again</h1>"), "{program:?}: {}", text(&away));
         }
         let own = proxy.ask(Method::GET, (DASHBOARD, "/x"), &[], "").await;
         assert_eq!(own.status, 200, "{program:?}");
@@ -358,8 +365,8 @@ fn idle_connections_are_kept_open() {
         assert!(text.contains("proxy_read_timeout      1d;"), "{example}");
         assert!(text.contains("proxy_send_timeout      1d;"), "{example}");
         // Checks and other requests to authd have shorter timeouts.
-        assert_eq!(text.matches("proxy_read_timeout    15s;").count(), 1, "{example}");
-        assert_eq!(text.matches("proxy_read_timeout 15s;").count(), 3, "{example}");
+        assert_eq!(text.matches("proxy_read_timeout    15s;").count(), 5, "{example}");
+        assert_eq!(text.matches("proxy_connect_timeout 5s;").count(), 5, "{example}");
     }
     let envoy = read_example("envoy.yaml");
     assert!(envoy.contains("stream_idle_timeout: 86400s"));

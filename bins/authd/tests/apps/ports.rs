@@ -122,6 +122,12 @@ async fn preflights_are_answered_if_the_proxy_can_relay_the_answer() {
         None
     );
     assert_eq!(header(&given, "access-control-allow-methods"), "PUT");
+    // Envoy continues only with 200.
+    let answered = check("envoy", "OPTIONS", &ahead).await;
+    assert_eq!(answered.status, StatusCode::NO_CONTENT);
+    let envoy = "/api/v2/forward-auth/envoy";
+    assert_eq!(undocumented("GET", envoy, answered.status, &answered.headers), None);
+    assert_eq!(header(&answered, "access-control-allow-methods"), "PUT");
     assert!(world.rows().await.is_empty());
 
     // Other methods are not preflights, nor is OPTIONS without a requested method.
@@ -129,8 +135,8 @@ async fn preflights_are_answered_if_the_proxy_can_relay_the_answer() {
         [("access-control-request-method", "PUT"), ("access-control-request-method", "GET")];
     for (proxy, method, headers) in [
         ("traefik", "OPTIONS", &ahead[..]),
-        ("envoy", "OPTIONS", &ahead),
         ("caddy", "GET", &ahead),
+        ("envoy", "GET", &ahead),
         ("caddy", "OPTIONS", &[]),
         ("caddy", "OPTIONS", &twice),
     ] {

@@ -110,13 +110,13 @@ impl Proxy {
     /// Starts the program with an example, for the hosts of the tests
     ///
     /// `addresses` are those of authd, of the server that reaches agents, and of the control plane.
-    /// `change` are further replacements in the example. Returns `None` if the program is not
+    /// `changes` are further replacements in the example. Returns `None` if the program is not
     /// installed.
     pub async fn start(
         program: Program,
         example: &str,
         addresses: [&str; 3],
-        change: Option<(&str, &str)>,
+        changes: &[(&str, &str)],
     ) -> Option<Self> {
         let path = program.path().await?;
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
@@ -124,14 +124,19 @@ impl Proxy {
         std::fs::create_dir_all(folder.join("logs")).unwrap();
         let hosts = [("apps.example.com", "test.coder.com"), ("coder.example.com", "coder.test")];
         let mut config = program.placed(&read_example(example), addresses);
-        for (here, there) in hosts.into_iter().chain(change) {
+        for (here, there) in hosts.into_iter().chain(changes.iter().copied()) {
             assert!(config.contains(here), "no `{here}` in {example}");
             config = config.replace(here, there);
         }
         config = match program {
             Program::Nginx => config.replace("listen 80", &format!("listen 127.0.0.1:{port}")),
             Program::Caddy | Program::NewCaddy => {
-                format!("{{\n\thttp_port {port}\n\tadmin off\n\tauto_https off\n}}\n{config}")
+                // Global options have to be in one block. The example advises the last one.
+                assert!(config.contains("max_header_size 1MB"), "{example}");
+                format!(
+                    "{{\n\thttp_port {port}\n\tadmin off\n\tauto_https off\n\tservers {{\n\t\t\
+                     max_header_size 1MB\n\t}}\n}}\n{config}"
+                )
             }
             Program::Envoy => config.replace(
                 "address: 0.0.0.0, port_value: 80 ",

@@ -31,7 +31,7 @@ impl Front {
     async fn start(program: Program, example: &str, plan: Plan, app: &str) -> Option<Self> {
         let world = plan.serve().await;
         let addresses = [world.url.strip_prefix("http://").unwrap(), app, &nowhere()];
-        let proxy = Proxy::start(program, example, addresses, None).await?;
+        let proxy = Proxy::start(program, example, addresses, &[]).await?;
         Some(Self { world, proxy })
     }
 
@@ -345,6 +345,24 @@ async fn nginx_shares_among_the_apps_of_one_owner() {
 async fn caddy_shares_among_the_apps_of_one_owner() {
     if let Some(front) = Front::caddy(sharing(CorsBehavior::Simple), &upstream(echo).await).await {
         front.simple_cors().await;
+    }
+}
+
+// scenario 205, 207, 210
+#[tokio::test]
+async fn envoy_shares_among_the_apps_of_one_owner() {
+    let (app, plan) = (upstream(echo).await, sharing(CorsBehavior::Simple));
+    if let Some(front) = Front::start(Program::Envoy, "envoy.yaml", plan, &app).await {
+        front.simple_cors().await;
+    }
+}
+
+// scenario 208, 211, 213, 214
+#[tokio::test]
+async fn envoy_leaves_sharing_to_the_app() {
+    let (app, plan) = (upstream(echo).await, sharing(CorsBehavior::Passthru));
+    if let Some(front) = Front::start(Program::Envoy, "envoy.yaml", plan, &app).await {
+        front.passthru_cors().await;
     }
 }
 

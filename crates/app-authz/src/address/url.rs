@@ -281,13 +281,22 @@ pub enum UrlErrorKind {
 
 /// Encodes `value` as the value of a query parameter
 ///
-/// Form encoding (`application/x-www-form-urlencoded`): a space becomes `+`.
+/// Form encoding (`application/x-www-form-urlencoded`): a space becomes `+`. In a value of more than
+/// 2,048 bytes only those bytes are encoded that would change its meaning: addresses are encoded
+/// within addresses, and servers limit how long they may be.
 #[must_use]
 pub fn encode_query_value(value: &str) -> String {
+    let is_long = value.len() > 2048;
     let mut encoded = String::with_capacity(value.len());
     for byte in value.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            b'/' | b'?' | b':' | b'@' | b'!' | b'$' | b'(' | b')' | b'*' | b',' | b'=' | b'{'
+            | b'}' | b'[' | b']' | b'|'
+                if is_long =>
+            {
                 encoded.push(char::from(byte));
             }
             b' ' => encoded.push('+'),

@@ -282,3 +282,31 @@ fn addresses_are_encoded_in_query_parameters() {
         "https://coder.com/login?message=You+are+out.+Sign+in%21&redirect=%2F%40a%2Fb%3Fc%3Dd"
     );
 }
+
+/// An address that is encoded within two others stays short
+#[test]
+fn long_addresses_are_encoded_no_more_than_they_need() {
+    let dashboard = url("https://coder.com");
+    let back = url(&format!("https://a.coder.com/?q={}&z=+;'", "{a:[%22b%22]}/".repeat(300)));
+    let redirect = auth_redirect(&dashboard, &back, None).unwrap();
+    let encoded = redirect.query().unwrap().strip_prefix("redirect_uri=").unwrap();
+    let decode = |text: &str| {
+        let mut rest = text.replace('+', " ");
+        for (code, character) in
+            [("%2B", "+"), ("%26", "&"), ("%3B", ";"), ("%27", "'"), ("%25", "%")]
+        {
+            rest = rest.replace(code, character);
+        }
+        rest
+    };
+    assert_eq!(decode(encoded), back.to_string());
+    assert!(!encoded.contains(['&', '+', '#', ' ', ';', '\'']), "{encoded}");
+    let path = format!("{}?{}", redirect.path(), redirect.query().unwrap());
+    let page = login(&dashboard, "", &path).unwrap().to_string();
+    assert!(
+        page.len() < back.to_string().len() * 2,
+        "{} of {}",
+        page.len(),
+        back.to_string().len()
+    );
+}

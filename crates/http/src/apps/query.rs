@@ -7,10 +7,15 @@ use app_authz::token::{API_KEY_PARAMETER, SIGNED_TOKEN_PARAMETER};
 
 use crate::reply::encoded;
 
-/// The decoded parameters of a query, at most [`MAX_PARAMETERS`]
+/// The decoded parameters of a query: the first [`MAX_PARAMETERS`], and the next few that may sign
+/// a visitor in
+///
+/// The seal of a session follows the parameters of the app, however many they are.
 pub(crate) fn parameters(query: &str) -> Vec<(String, String)> {
-    let pairs = form_urlencoded::parse(query.as_bytes()).take(MAX_PARAMETERS);
-    pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let mut all: Vec<_> = pairs.by_ref().take(MAX_PARAMETERS).collect();
+    all.extend(pairs.filter(|(name, value)| is_ours(name, value)).take(MAX_CREDENTIALS));
+    all.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
 }
 
 /// The query without the parameters that sign its visitor in, which an app must not see
@@ -32,12 +37,15 @@ pub(crate) fn holds_token(query: &str) -> bool {
 /// The value of a parameter that an app must not see; `None` for other parameters
 fn withheld(pair: &str) -> Option<Cow<'_, str>> {
     let (name, value) = form_urlencoded::parse(pair.as_bytes()).next()?;
-    let is_ours = match &*name {
+    is_ours(&name, &value).then_some(value)
+}
+
+fn is_ours(name: &str, value: &str) -> bool {
+    match name {
         "coder_session_token" | SIGNED_TOKEN_PARAMETER | API_KEY_PARAMETER => true,
         "access_token" => value.parse::<SessionToken>().is_ok(),
         _ => false,
-    };
-    is_ours.then_some(value)
+    }
 }
 
 /// Encodes every byte that the path of a URL must not contain
@@ -50,6 +58,9 @@ pub(crate) fn encoded_path(path: &str) -> String {
 
 /// More parameters than apps use
 const MAX_PARAMETERS: usize = 256;
+
+/// More parameters that sign a visitor in than one request has
+const MAX_CREDENTIALS: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -75,6 +86,10 @@ mod tests {
         assert_eq!(encoded("a=\\&b=\"<é>\"&c=%2F"), "a=%5C&b=%22%3C%C3%A9%3E%22&c=%2F");
         assert_eq!(encoded_path("/a?b#c%2F"), "/a%3Fb%23c%2F");
         assert_eq!(parameters("a=b%20c+d&e"), [pair("a", "b c d"), pair("e", "")]);
+        let many = format!("{}{API_KEY_PARAMETER}=x&b", "a=1&".repeat(1000));
+        let read = parameters(&many);
+        assert_eq!(read.last(), Some(&pair(API_KEY_PARAMETER, "x")));
+        assert_eq!(read.len(), MAX_PARAMETERS + 1);
     }
 
     fn pair(name: &str, value: &str) -> (String, String) {

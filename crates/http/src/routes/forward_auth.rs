@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection};
 use crate::proxies::{X_FORWARDED_HOST, first, own_host};
 use crate::purpose::Purpose;
-use crate::reply::{Reply, Response, empty};
+use crate::reply::{Page, Reply, Response, empty};
 
 /// The kind of proxy that asks
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +62,11 @@ pub(crate) async fn check<S: Store>(
     upstream: Upstream,
 ) -> Result<Response, Error> {
     require_trusted(cx)?;
+    if cx.headers().keys().any(header::imitates_ours) {
+        let detail = "A name that begins with `X-Authd-` must not be written with underscores.";
+        let error = Error::from(AccessError::invalid("A header is not allowed.", detail));
+        return Ok(reject(proxy, Reply::json(&error.problem()), &apps.dashboard()));
+    }
     if upstream == Upstream::ControlPlane && !apps.keys.are_shared_secrets() {
         let message = "The control plane cannot verify these app tokens.";
         let detail = "Set `--app-token-signing hs512`, or let the proxy ask another check.";
@@ -70,9 +75,8 @@ pub(crate) async fn check<S: Store>(
     let (host, uri) = visited(cx, proxy, upstream)?;
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let visitor = Context { method: method(cx, proxy), host: &host, path, query, ..*cx };
-    // The other proxies would, or might, take the answer to a preflight request for permission.
-    let preflight =
-        matches!(proxy, ProxyKind::Caddy | ProxyKind::Nginx) && visitor.method == Method::OPTIONS;
+    // Traefik would take the answer to a preflight request for permission.
+    let preflight = proxy != ProxyKind::Traefik && visitor.method == Method::OPTIONS;
     let open = without_tokens(uri);
     let is_shown = !proxy.can_rewrite() && holds_token(query) && terminal_agent(path).is_none();
     let mut admitted = match admit(apps, &visitor, upstream, preflight).await {
@@ -151,11 +155,40 @@ fn reject(proxy: ProxyKind, reply: Reply, dashboard: &str) -> Response {
     }
     let mut response = reply.into_response(dashboard);
     // Caddy takes any 2xx for permission to continue, unless its configuration says otherwise.
-    if response.status().is_success() {
+    // Envoy takes only 200 for that.
+    if response.status().is_success() && proxy != ProxyKind::Envoy {
         *response.status_mut() = StatusCode::FORBIDDEN;
         response.headers_mut().insert(header::PREFLIGHT, HeaderValue::from_static("allowed"));
     }
     response
+}
+
+/// The answer to a check that failed, in the form for the visitor
+///
+/// If the proxy itself is at fault, its operator gets the answer in the usual form.
+pub(crate) fn answer_to_failure(
+    cx: &Context<'_>,
+    proxy: ProxyKind,
+    error: Error,
+    dashboard: &str,
+) -> Response {
+    let problem = error.problem();
+    if !problem.status.is_server_error() {
+        return problem.into_response();
+    }
+    let reply = if Purpose::of(method(cx, proxy), cx.headers()).is_shown_pages() {
+        Reply::page(Page {
+            status: problem.status.as_u16(),
+            title: problem.message.into_owned(),
+            text: problem.detail.into_owned(),
+            warnings: Vec::new(),
+            retry: true,
+            username: None,
+        })
+    } else {
+        Reply::json(&problem)
+    };
+    reject(proxy, reply, dashboard)
 }
 
 /// Redirects the browser to the same address without our tokens, and sets a cookie instead

@@ -76,3 +76,15 @@ pub(crate) async fn answer<S: Store>(
         AppRoute::Visit => Ok(visit::direct(apps, cx).await),
     }
 }
+
+/// Answers a request of app access that failed
+///
+/// A page that results from it has a link to `dashboard`.
+pub(crate) fn failed(route: AppRoute, cx: &Context<'_>, error: Error, dashboard: &str) -> Response {
+    match route {
+        AppRoute::ForwardAuth(proxy, _) => {
+            forward_auth::answer_to_failure(cx, proxy, error, dashboard)
+        }
+        _ => error.into_response(),
+    }
+}

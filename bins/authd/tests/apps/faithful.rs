@@ -1,0 +1,258 @@
+//! What an app and its visitor exchange arrives as it was sent, minus what is authd's
+
+use hyper::Method;
+use tokio::io::AsyncWriteExt;
+
+use crate::app::COOKIES;
+use crate::everyday::{DASHBOARD, Front, HOST, upgrade};
+use crate::proxy::{Program, read_head};
+use crate::world::{Plan, header, text};
+
+const FOLDER: &str = "/@alice/dev/apps/own";
+
+impl Front {
+    fn session(&self) -> String {
+        format!("Coder-Session-Token: {}\r\n", self.world.token("alice"))
+    }
+
+    /// The answer to a request, head and body
+    async fn raw(&self, line: &str, host: &str, headers: &str) -> String {
+        let session = self.session();
+        let head = format!(
+            "{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{session}{headers}\r\n"
+        );
+        self.proxy.raw(&head).await
+    }
+
+    /// An app sees no header that neither its visitor sent nor the table in `docs/proxies.md` names
+    async fn only_what_was_sent(&self, host: &str, folder: &str) {
+        self.app.seen();
+        let answer = self.raw(&format!("GET {folder}/"), host, "").await;
+        let seen = self.app.seen();
+        assert_eq!(seen.len(), 1, "{answer}");
+        for (name, value) in &seen[0].headers {
+            let of_proxy = match self.program {
+                Program::Nginx => &["connection"][..],
+                Program::Caddy | Program::NewCaddy => &["via", "user-agent"],
+                Program::Envoy => &["x-request-id", "x-envoy-", "content-length"],
+            };
+            // A proxy that knows no other way to leave it out sends it empty.
+            assert!(name != "user-agent" || value.is_empty(), "{name}: {value}");
+            let known = ["host", "x-forwarded-", "x-authd-"];
+            let known = known.iter().chain(of_proxy).any(|start| name.starts_with(start));
+            assert!(known, "{:?} {host}: {name}: {value}", self.program);
+            assert!(name != "content-length" || value == "0", "{value}");
+        }
+        let sent = "User-Agent: own/1\r\nAccept: text/x-own\r\nAccept-Encoding: br\r\nAccept-Language: fr\r\n\
+                    Referer: https://r.example/x\r\nCookie: own=1; other=2\r\nX-Own: a, b\r\nDNT: 1\r\n\
+                    Authorization: Basic b3duOm93bg==\r\nIf-None-Match: \"a\"\r\nSec-Fetch-Mode: cors\r\n";
+        self.raw(&format!("GET {folder}/"), host, sent).await;
+        let seen = self.app.seen().remove(0);
+        for line in sent.lines() {
+            let (name, value) = line.split_once(": ").unwrap();
+            assert_eq!(seen.header(&name.to_lowercase()), Some(value), "{:?} {host}", self.program);
+        }
+    }
+
+    /// Forms of requests and answers other than a GET with 200 and a body
+    async fn forms(&self, host: &str, folder: &str) {
+        let place = format!("{:?} {host}", self.program);
+        self.app.seen();
+        let head = self.raw(&format!("HEAD {folder}/"), host, "").await.to_lowercase();
+        assert_eq!(self.app.seen()[0].method, "HEAD", "{place}");
+        assert!(head.contains("content-length: 1234") && head.ends_with("\r\n\r\n"), "{head}");
+        let part = self.raw(&format!("GET {folder}/part"), host, "Range: bytes=2-4\r\n").await;
+        let lower = part.to_lowercase();
+        assert!(lower.starts_with("http/1.1 206") && lower.ends_with("\r\n\r\n234"), "{part}");
+        assert!(lower.contains("content-range: bytes 2-4/10"), "{part}");
+        assert!(lower.contains("x-asked: bytes=2-4"), "{part}");
+        for status in [
+            201, 204, 205, 226, 300, 304, 400, 401, 402, 403, 404, 405, 410, 413, 414, 418, 429,
+            431, 500, 501, 502, 503, 504, 507,
+        ] {
+            let answer = self.raw(&format!("GET {folder}/status?{status}"), host, "").await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{place}: {answer}");
+            let body = answer.split_once("\r\n\r\n").unwrap().1;
+            let bodiless = [204, 205, 304].contains(&status);
+            let own = if bodiless { String::new() } else { format!("own {status}") };
+            // An answer without a length may come in chunks.
+            assert!(body == own || bodiless && body == "0\r\n\r\n", "{place}: {answer}");
+            let lower = answer.to_lowercase();
+            assert!(lower.contains("www-authenticate: basic realm=\"own\""), "{place}: {answer}");
+            assert!(lower.contains("etag: \"own\""), "{place}: {answer}");
+        }
+        let trailers = self.raw(&format!("GET {folder}/trailers"), host, "TE: trailers\r\n").await;
+        assert!(trailers.contains("body"), "{place}: {trailers}");
+        let arrive = matches!(self.program, Program::Caddy | Program::NewCaddy);
+        assert_eq!(trailers.to_lowercase().contains("x-sum: 1"), arrive, "{place}: {trailers}");
+
+        // A client that waits for permission to send its body gets it.
+        let session = self.session();
+        let mut stream = self
+            .proxy
+            .connect(&format!(
+                "PUT {folder}/up HTTP/1.1\r\nHost: {host}\r\n{session}Expect: 100-continue\r\n\
+                 Content-Length: 5\r\n\r\n"
+            ))
+            .await;
+        let go_on = read_head(&mut stream).await;
+        assert!(go_on.starts_with("HTTP/1.1 100"), "{place}: {go_on}");
+        self.app.seen();
+        stream.write_all(b"hello").await.unwrap();
+        assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200"), "{place}");
+        assert_eq!(self.app.seen()[0].body, 5, "{place}");
+    }
+
+    /// Headers that some apps take for those of authd never arrive
+    async fn forged(&self) {
+        for name in
+            ["X_Authd_User", "x_authd_user", "X-Authd_User", "X_Authd-Agent-Id", "X-Authd_Uri"]
+        {
+            self.app.seen();
+            let answer = self.raw("GET /", HOST, &format!("{name}: forged\r\n")).await;
+            let seen = self.app.seen();
+            assert_ne!(answer.starts_with("HTTP/1.1 200"), seen.is_empty(), "{name}: {answer}");
+            for (header, value) in seen.iter().flat_map(|seen| &seen.headers) {
+                assert!(value != "forged", "{:?} {name} as {header}", self.program);
+            }
+        }
+    }
+
+    /// An app sets cookies for its own host alone, and none of authd's
+    async fn cookies(&self, host: &str, folder: &str) {
+        let session = [("coder-session-token", self.world.token("alice"))];
+        let uri = format!("{folder}/cookies");
+        let answer = self.proxy.ask(Method::GET, (host, &uri), &session, "").await;
+        assert_eq!(answer.status, 200, "{}", text(&answer));
+        let lines = answer.headers.get_all("set-cookie").iter();
+        let mut lines: Vec<&str> = lines.map(|line| line.to_str().unwrap()).collect();
+        // The token is new: the visit had a session alone.
+        let token = lines.iter().position(|line| line.starts_with("coder_signed_app_token=ey"));
+        let token = token.unwrap_or_else(|| panic!("{:?} {host}: {lines:?}", self.program));
+        lines.remove(token);
+        // Browsers ignore these.
+        lines.retain(|line| !line.is_empty() && *line != "=");
+        let kept = COOKIES.iter().filter(|(_, kept)| !kept.is_empty());
+        if self.program == Program::Nginx {
+            // It cannot remove a cookie, and replaces the attribute `Domain`.
+            assert_eq!(lines.len(), COOKIES.len(), "{lines:?}");
+            for line in lines {
+                let line = line.to_lowercase();
+                for part in line.split(';').filter_map(|part| part.split_once('=')) {
+                    let is_domain = part.0.trim() == "domain" && part.0.starts_with(' ');
+                    assert!(!is_domain || part.1.trim() == host, "{line}");
+                }
+            }
+        } else {
+            let kept: Vec<&str> = kept.map(|(_, kept)| *kept).collect();
+            assert_eq!(lines, kept, "{:?} {host}", self.program);
+        }
+    }
+
+    /// A host is the same with a final dot, and in capitals
+    async fn names(&self) {
+        let host = HOST.to_uppercase();
+        for host in [host.as_str(), &format!("{HOST}."), &format!("{HOST}.:{}", self.proxy.port)] {
+            let answer = self.raw("GET /x?y", host, "").await;
+            if matches!(self.program, Program::Caddy | Program::NewCaddy) && host.contains("com.") {
+                let port =
+                    host.split_once(':').map_or(String::new(), |(_, port)| format!(":{port}"));
+                let moved = format!("Location: http://{HOST}{port}/x?y\r\n");
+                assert!(answer.starts_with("HTTP/1.1 308") && answer.contains(&moved), "{answer}");
+            } else {
+                assert!(answer.starts_with("HTTP/1.1 200"), "{:?} {host}: {answer}", self.program);
+            }
+        }
+        for unknown in
+            ["elsewhere.example", "test.coder.com", "x.coder.com", "coder.test.evil.example"]
+        {
+            let answer = self.raw("GET /", unknown, "").await;
+            let is_page = answer.contains("<h1>Not Found</h1>");
+            assert!(answer.starts_with("HTTP/1.1 404") && is_page, "{unknown}: {answer}");
+        }
+    }
+
+    /// authd sees what a signed-out visitor asks for, so that only people who navigate are redirected
+    async fn purposes(&self, host: &str, folder: &str) {
+        let page = "Accept: text/html,*/*\r\n";
+        for (line, headers, status) in [
+            ("GET", page.to_owned(), 303),
+            ("GET", format!("{page}Sec-Fetch-Mode: navigate\r\n"), 303),
+            ("GET", format!("{page}Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n"), 401),
+            ("GET", format!("{page}Sec-Fetch-Dest: image\r\n"), 401),
+            ("GET", "Accept: application/json\r\n".to_owned(), 401),
+            ("POST", format!("{page}Sec-Fetch-Mode: navigate\r\nContent-Length: 0\r\n"), 401),
+            ("PROPFIND", page.to_owned(), 401),
+            ("DELETE", page.to_owned(), 401),
+        ] {
+            let answer = self
+                .proxy
+                .raw(&format!(
+                    "{line} {folder}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"
+                ))
+                .await;
+            let head = answer.split_once("\r\n\r\n").unwrap().0;
+            let place = format!("{:?} {line} {headers}: {head}", self.program);
+            assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{place}");
+        }
+        // More than one: the connection between proxy and authd stays usable.
+        for _ in 0..3 {
+            let head = upgrade(&format!("{folder}/ws"), host, page, "websocket");
+            let answer = read_head(&mut self.proxy.connect(&head).await).await;
+            assert!(answer.starts_with("HTTP/1.1 401"), "{:?}: {answer}", self.program);
+        }
+        self.everyday().socket(host, &format!("{folder}/ws")).await;
+    }
+
+    /// A page of a sibling reads refusals as it reads answers, and other pages do not
+    async fn refusals(&self) {
+        let sibling = "https://public--main--solo--alice.test.coder.com";
+        for (origin, allowed) in [(sibling, sibling), ("https://evil.example", "")] {
+            let fetch =
+                [("origin", origin), ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")];
+            let bob = [("coder-session-token", self.world.token("bob"))];
+            for (who, status) in [(&[][..], 401), (&bob, 404)] {
+                let headers = [&fetch, who].concat();
+                let refused = self.proxy.ask(Method::GET, (HOST, "/"), &headers, "").await;
+                let place = format!("{:?} {origin}: {}", self.program, text(&refused));
+                assert_eq!(refused.status, status, "{place}");
+                assert_eq!(header(&refused, "access-control-allow-origin"), allowed, "{place}");
+                let credentials = header(&refused, "access-control-allow-credentials");
+                assert_eq!(credentials == "true", !allowed.is_empty(), "{place}");
+            }
+        }
+    }
+}
+
+async fn all(program: Program) {
+    let Some(front) = Front::planned(program, Plan::new(), &[]).await else { return };
+    for (host, folder) in [(HOST, ""), (DASHBOARD, FOLDER), (DASHBOARD, "/@alice/dev/apps/same")] {
+        front.only_what_was_sent(host, folder).await;
+        front.forms(host, folder).await;
+        front.cookies(host, folder).await;
+        front.purposes(host, folder).await;
+    }
+    front.forged().await;
+    front.names().await;
+    front.refusals().await;
+}
+
+#[tokio::test]
+async fn nginx_is_faithful() {
+    all(Program::Nginx).await;
+}
+
+#[tokio::test]
+async fn caddy_is_faithful() {
+    all(Program::Caddy).await;
+}
+
+#[tokio::test]
+async fn a_newer_caddy_is_faithful() {
+    all(Program::NewCaddy).await;
+}
+
+#[tokio::test]
+async fn envoy_is_faithful() {
+    all(Program::Envoy).await;
+}
