@@ -95,9 +95,8 @@ impl CapturedProof {
             Cloud::Google => {
                 let text = self.token.as_deref().unwrap_or_default();
                 let fields = ["json_web_token", "token", "access_token", "id_token"];
-                let variants = variants::of_base64(text, &fields).into_iter();
-                variants
-                    .flat_map(Variant::and_without_line_break)
+                variants::of_base64(text, &fields)
+                    .into_iter()
                     .map(|variant| Candidate {
                         changes: variant.described("the token"),
                         proof: Proof::Google { token: variant.bytes },

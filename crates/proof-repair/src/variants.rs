@@ -28,18 +28,6 @@ impl Variant {
         self.changes.iter().map(|change| change.replace("{}", name)).collect()
     }
 
-    /// This variant, and the one without white space around it if there is any
-    ///
-    /// A token is one line, and the line break after it is not part of it.
-    pub(crate) fn and_without_line_break(self) -> Vec<Self> {
-        let trimmed = self.bytes.trim_ascii();
-        if trimmed.len() == self.bytes.len() {
-            return vec![self];
-        }
-        let trimmed = trimmed.to_vec();
-        vec![self.then(trimmed, "the line break at the end of {} is removed"), self]
-    }
-
     fn then(&self, bytes: Vec<u8>, change: &'static str) -> Self {
         let mut changes = self.changes.clone();
         changes.push(change);
