@@ -12,6 +12,7 @@ mod cors;
 mod deployments;
 mod gate;
 mod keys;
+mod path_name;
 mod query;
 mod require;
 mod seal;
