@@ -71,7 +71,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "authd-store",
         ],
     ),
-    ("fleet-import", &["app-authz", "authd-store"]),
+    ("fleet-import", &["app-authz", "authd-store", "identity-verify"]),
     ("identity-fetch", &["identity-verify"]),
     ("identity-verify", &[]),
     ("private-postgres", &[]),
