@@ -21,6 +21,9 @@ mod issue;
 mod keys;
 mod kill;
 mod limits;
+#[path = "../common/log.rs"]
+mod log;
+mod names;
 mod path;
 mod ports;
 mod proxy;
@@ -28,6 +31,7 @@ mod real;
 mod redirect;
 mod releases;
 mod sessions;
+mod strangers;
 mod subdomain;
 #[path = "../common/upstream.rs"]
 mod upstream;

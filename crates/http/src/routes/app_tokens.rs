@@ -173,7 +173,11 @@ pub(crate) async fn issue_for_terminal<S: Store>(
             };
             issue(apps, attempt).await
         }
-        Err(rejection) => Err(rejection),
+        // The caller wrote the id.
+        Err(_) => {
+            let detail = "The agent's id must be a UUID.";
+            return Err(AccessError::invalid("Invalid agent ID.", detail).into());
+        }
     };
     match issued {
         Ok(issued) => Ok(json(StatusCode::OK, &SignedTerminal { signed_token: issued.reveal() })),
