@@ -162,6 +162,62 @@ async fn a_suspicious_state_is_a_warning() {
     }
 }
 
+/// What a control plane stored and what can never work, for tables of the oldest and newest release
+#[tokio::test]
+async fn names_that_can_never_work_are_counted_with_examples() {
+    for release in [Release::FIRST_WITH_APPS, Release::NEWEST] {
+        let database = Database::of_release(release).await;
+        let mut rows = store::fleet::Fleet::default();
+        let acme = rows.organization("acme");
+        let alice = rows.user("alice", acme);
+        let workspace = rows.workspace(alice, "dev");
+        let old = rows.build(workspace, store::fleet::Transition::Start);
+        rows.agent(old.resource, "main", "sir-00000000");
+        let build = rows.build(workspace, store::fleet::Transition::Start);
+        let good = rows.agent(build.resource, "main", "i-0123456789abcdef0").id;
+        for (n, id) in ["sir-08b93456", "mi-0123456789abcdef0", "my-vm", "/subscriptions/1"]
+            .into_iter()
+            .enumerate()
+        {
+            rows.agent(build.resource, &format!("odd{n}"), id);
+        }
+        let gone = rows.workspace(alice, "gone");
+        rows.workspaces.last_mut().unwrap().deleted = true;
+        let gone = rows.build(gone, store::fleet::Transition::Start);
+        rows.agent(gone.resource, "main", "sir-11111111");
+        let long = "l".repeat(60);
+        for (slug, url, subdomain) in [
+            ("code", "http://127.0.0.1:1", true),
+            ("Code Server", "http://127.0.0.1:1", false),
+            ("my_app", "http://127.0.0.1:1", true),
+            (&*long, "http://127.0.0.1:1", true),
+            ("8080", "http://127.0.0.1:1", true),
+            ("ftp", "ftp://127.0.0.1", true),
+        ] {
+            let app = rows.app(good, slug);
+            (app.url, app.subdomain) = (Some(url.to_owned()), subdomain);
+        }
+        database.load(testkit::Rows::of(&rows)).await.unwrap();
+        let (status, table, stderr) = check(&database, &APPS).await;
+        assert_eq!((status, &*stderr), (Some(0), ""), "{table}");
+        let ids = line(&table, "instance ids");
+        assert!(ids.starts_with("warning"), "{ids}");
+        for words in ["4 of 5", "`sir-08b93456` of the agent `odd0`", "Spot request", "; …"] {
+            assert!(ids.contains(words), "{words}: {ids}");
+        }
+        let apps = line(&table, "app addresses");
+        assert!(apps.starts_with("warning") && apps.contains("4 of 6"), "{apps}");
+
+        database.sql("UPDATE workspace_agents SET auth_instance_id = 'i-0123456789abcdef0'").await;
+        database.sql("UPDATE workspace_apps SET slug = 'a' || md5(slug), url = 'http://a'").await;
+        let (_, table, _) = check(&database, &APPS).await;
+        assert!(line(&table, "instance ids").starts_with("ok"), "{table}");
+        assert!(line(&table, "app addresses").starts_with("ok"), "{table}");
+        let (_, table, _) = check(&database, &[]).await;
+        assert!(!table.contains("app addresses"), "{table}");
+    }
+}
+
 /// Unencrypted keys can be read, but the next key could not be created
 #[tokio::test]
 async fn a_missing_encryption_key_is_named() {

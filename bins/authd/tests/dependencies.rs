@@ -72,7 +72,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "authd-store",
         ],
     ),
-    ("fleet-import", &["app-authz", "authd-store"]),
+    ("fleet-import", &["app-authz", "authd-store", "identity-verify"]),
     ("identity-fetch", &["identity-verify"]),
     ("identity-verify", &[]),
     ("log-queue", &[]),

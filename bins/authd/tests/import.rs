@@ -271,3 +271,26 @@ async fn an_import_that_the_database_refuses_changes_nothing() {
     assert!(printed(&output).contains("users_"), "{}", printed(&output));
     assert_eq!(database.sql("SELECT name FROM organizations").await, ["acme"]);
 }
+
+#[tokio::test]
+async fn what_can_never_work_is_imported_with_a_warning() {
+    let database = Database::new().await;
+    let document = EXAMPLE
+        .replace("i-0123456789abcdef0", "sir-08b93456")
+        .replace("slug = \"code\"", "slug = \"my_code\"");
+    for flags in [&["--dry-run"][..], &["--json"], &[]] {
+        let output = import(&database, &document, flags).await;
+        assert!(output.status.success(), "{}", printed(&output));
+        let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+        let lines: Vec<&str> = stderr.lines().collect();
+        let [id, slug] = &lines[..] else { panic!("{stderr}") };
+        let agent = "workspaces[0].builds[0].agents[0]";
+        assert!(id.starts_with(&format!("warning: {agent}.instance_id: ")), "{id}");
+        assert!(id.contains("`sir-08b93456`") && id.contains("Spot request"), "{id}");
+        assert!(slug.starts_with(&format!("warning: {agent}.apps[0].slug: ")), "{slug}");
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert!(!stdout.contains("warning"), "{stdout}");
+    }
+    let stored = database.sql("SELECT auth_instance_id FROM workspace_agents").await;
+    assert_eq!(stored, ["sir-08b93456"]);
+}

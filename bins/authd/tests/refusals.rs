@@ -263,6 +263,38 @@ async fn an_azure_id_in_the_firmwares_byte_order_is_reported() {
     server.stop().await;
 }
 
+/// The texts that templates store for a machine of Google, and whether they stand for this one
+#[tokio::test]
+async fn a_name_that_is_stored_instead_of_a_number_is_reported() {
+    let clouds = Clouds::generate();
+    let log = Log::begin();
+    let path_of = "projects/project-a/zones/us-west1-a/instances/vm-1";
+    let link = format!("https://www.googleapis.com/compute/v1/{path_of}");
+    for (stored, is_found) in
+        [("vm-1", true), (path_of, true), (&link, true), ("other", false), ("VM-1", false)]
+    {
+        let mut rows = Fleet::default();
+        let organization = rows.organization("acme");
+        let owner = rows.user("alice", organization);
+        let workspace = rows.workspace(owner, "dev");
+        let build = rows.build(workspace, Transition::Start);
+        rows.agent(build.resource, "main", stored);
+        let store = MemoryStore::default();
+        store.load(&rows);
+        let server = Setup::with(clouds.identity(&json!({}))).start(store).await;
+        let answer = server.post_to(&path("google"), clouds.proof("google").to_string()).await;
+        assert_eq!(status_and_message(&answer).0, 404, "{stored}");
+        let line = log.refusal();
+        let detail = line["detail"].as_str().unwrap();
+        let expected = match is_found {
+            true => format!("agents are stored under \"{stored}\", which is the name"),
+            false => "`authd check` prints stored ids that no cloud gives".to_owned(),
+        };
+        assert!(detail.contains(&expected), "{stored}: {detail}");
+        server.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_verified_machine_without_an_agent_has_its_cloud_in_the_log() {
     let clouds = Clouds::generate();
@@ -371,6 +403,27 @@ async fn a_proof_in_both_forms_of_aws_holds_if_either_does() {
         assert_eq!(status_and_message(&server.post(body("AAAA", &document, &weak)).await).0, 401);
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_line_break_after_a_proof_is_not_part_of_it() {
+    let clouds = Clouds::generate();
+    let server = Setup::with(clouds.identity(&json!({}))).start(MemoryStore::default()).await;
+    for (cloud, field) in [
+        ("aws", "signature"),
+        ("aws-pkcs7", "pkcs7"),
+        ("azure", "signature"),
+        ("google", "json_web_token"),
+    ] {
+        for end in ["\n", "\r\n", "\n\n"] {
+            let mut body = clouds.proof(cloud);
+            body[field] = format!("{}{end}", body[field].as_str().unwrap()).into();
+            let answer = server.post_to(&path(cloud), body.to_string()).await;
+            // The machine is verified, and unknown.
+            assert_eq!(status_and_message(&answer).0, 404, "{cloud} {end:?}");
+        }
+    }
+    server.stop().await;
 }
 
 #[tokio::test]

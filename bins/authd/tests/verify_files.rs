@@ -97,6 +97,17 @@ impl Lab {
 }
 
 #[test]
+fn a_line_break_after_a_token_needs_no_repair() {
+    let lab = Lab::new();
+    for end in ["", "\n", "\r\n", " \n"] {
+        let token = format!("{}{end}", lab.token);
+        let (status, line) = lab.verify("google", &[("token", token.as_bytes())]);
+        assert_eq!((status, &line["outcome"]), (Some(0), &json!("accept")), "{end:?}: {line}");
+        assert!(line.get("note").is_none() && line.get("repair").is_none(), "{end:?}: {line}");
+    }
+}
+
+#[test]
 fn pem_lines_around_an_aws_message_are_ignored() {
     let lab = Lab::new();
     for label in ["PKCS7", "CMS"] {

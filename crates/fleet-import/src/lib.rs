@@ -5,5 +5,7 @@ mod document;
 mod names;
 mod object;
 mod rows;
+mod warnings;
 
 pub use document::{Document, DocumentError};
+pub use warnings::Warning;

@@ -62,7 +62,7 @@ impl<'a> Context<'a> {
             host: forwarded.or_else(|| own_host(&head.uri, &head.headers)).unwrap_or_default(),
             path: head.uri.path(),
             query: head.uri.query().unwrap_or_default(),
-            client: if trusted { proxies.client(peer, &head.headers) } else { peer },
+            client: if trusted { proxies.client(&head.headers) } else { peer },
             trusted,
             now,
             request_id,

@@ -27,12 +27,12 @@ impl TrustedProxies {
         self.origins.iter().any(|network| network.contains(peer))
     }
 
-    /// The client's address: the first element of the first of these headers that is an address
+    /// The address of a trusted proxy's client: the first element of the first of these headers
+    /// that is an address
     ///
-    /// Returns the peer's own address if no header has one.
-    pub(crate) fn client(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
-        let sent = self.headers.iter().find_map(|name| parse_ip(first(headers, name)?));
-        sent.or(peer)
+    /// `None` if no header has one. The proxy's own address is not the client's.
+    pub(crate) fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        self.headers.iter().find_map(|name| parse_ip(first(headers, name)?))
     }
 }
 
@@ -161,17 +161,24 @@ mod tests {
     #[test]
     fn the_first_listed_header_that_is_an_address_counts() {
         for (headers, client) in [
-            (&[("x-real-ip", "no"), ("x-forwarded-for", "2001:DB8::1")][..], "2001:db8::1"),
-            (&[("x-real-ip", "::ffff:9.8.7.6"), ("x-forwarded-for", "1.2.3.4")], "9.8.7.6"),
-            (&[("x-real-ip", "fe80::1%eth0")], "fe80::1"),
-            (&[("x-forwarded-for", "unknown, 1.2.3.4")], "10.0.0.1"),
-            (&[("x-forwarded-for", "1.2.3.4:4711, 10.2.2.2:80")], "1.2.3.4"),
-            (&[("x-forwarded-for", "[2001:db8::1]:4711")], "2001:db8::1"),
-            (&[("forwarded", "for=1.2.3.4")], "10.0.0.1"),
-            (&[], "10.0.0.1"),
+            (&[("x-real-ip", "no"), ("x-forwarded-for", "2001:DB8::1")][..], Some("2001:db8::1")),
+            (&[("x-real-ip", "::ffff:9.8.7.6"), ("x-forwarded-for", "1.2.3.4")], Some("9.8.7.6")),
+            (&[("x-real-ip", "fe80::1%eth0")], Some("fe80::1")),
+            (&[("x-forwarded-for", "1.2.3.4:4711, 10.2.2.2:80")], Some("1.2.3.4")),
+            (&[("x-forwarded-for", "[2001:db8::1]:4711")], Some("2001:db8::1")),
+            // Not known, which is not the proxy's own address.
+            (&[("x-forwarded-for", "unknown, 1.2.3.4")], None),
+            (&[("x-forwarded-for", "_hidden, 1.2.3.4")], None),
+            (&[("x-forwarded-for", "localhost")], None),
+            (&[("x-forwarded-for", "1.2.3.4.5")], None),
+            (&[("x-forwarded-for", "")], None),
+            (&[("x-forwarded-for", ", 1.2.3.4")], None),
+            (&[("forwarded", "for=1.2.3.4")], None),
+            (&[], None),
         ] {
             let (_, client_seen) = host_and_client("10.0.0.1", headers);
-            assert_eq!(client_seen, Some(client.parse().unwrap()), "{headers:?}");
+            let expected = client.map(|client: &str| client.parse().unwrap());
+            assert_eq!(client_seen, expected, "{headers:?}");
         }
     }
 

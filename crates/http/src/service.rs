@@ -358,12 +358,12 @@ fn log(error: &Error, route: &'static str, request_id: Uuid) {
     let MachineFacts { instance_id, cloud, verified, setting, value, claims } =
         machine.unwrap_or_default();
     let (value, claims) = (value.as_deref(), claims.as_deref());
-    if problem.status.is_server_error() {
+    if problem.status.is_server_error() && !error.is_of_clients() {
         error!(
             %request_id, route, status, class, instance_id, cloud, verified, setting, value, claims,
             detail, "request failed"
         );
-    } else if is_warning {
+    } else if is_warning || problem.status.is_server_error() {
         warn!(
             %request_id, route, status, class, instance_id, cloud, verified, setting, value, claims,
             detail, "request refused"

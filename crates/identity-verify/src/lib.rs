@@ -19,6 +19,7 @@ mod policy;
 mod policy_warning;
 mod rejection;
 mod rsa;
+mod stored_id;
 mod time;
 mod x509;
 
@@ -29,3 +30,4 @@ pub use pins::{MemoryPins, PinRule, Pins, PinsUnavailable, Sighting};
 pub use policy::{Audience, Policy};
 pub use policy_warning::PolicyWarning;
 pub use rejection::{Claimed, Denied, Rejection};
+pub use stored_id::ImpossibleId;

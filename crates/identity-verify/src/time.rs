@@ -20,21 +20,30 @@ pub(crate) fn rfc3339(text: &str) -> Option<SystemTime> {
     let date = [two(y1, y2)? * 100 + two(y3, y4)?, two(o1, o2)?, two(d1, d2)?];
     let time = civil(date, [two(h1, h2)?, two(m1, m2)?, two(s1, s2)?])?;
 
-    let (nanos, offset) = fraction(rest)?;
-    let offset_seconds = match *offset {
+    let (nanos, rest) = fraction(rest)?;
+    let offset = match *rest {
         [b'Z'] => 0,
-        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
-            let (hours, minutes) = (two(h1, h2)?, two(m1, m2)?);
-            if hours > 23 || minutes > 59 {
-                return None;
-            }
-            let seconds = hours * 3600 + minutes * 60;
-            if sign == b'+' { -seconds } else { seconds }
-        }
+        [sign, h1, h2, b':', m1, m2] => offset(sign, [h1, h2, m1, m2])?,
         _ => return None,
     };
-    let seconds = u64::try_from(time.checked_add(offset_seconds)?).ok()?;
-    UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
+    since_1970(time.checked_sub(offset)?, nanos)
+}
+
+/// Seconds by which local time is ahead of UTC: `+` or `-`, and four digits of hours and minutes
+fn offset(sign: u8, [h1, h2, m1, m2]: [u8; 4]) -> Option<i64> {
+    let (hours, minutes) = (two(h1, h2)?, two(m1, m2)?);
+    let seconds = hours * 3600 + minutes * 60;
+    match sign {
+        _ if hours > 23 || minutes > 59 => None,
+        b'+' => Some(seconds),
+        b'-' => Some(-seconds),
+        _ => None,
+    }
+}
+
+/// The time so many seconds and nanoseconds after 1970; `None` before 1970
+fn since_1970(seconds: i64, nanos: u32) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::new(u64::try_from(seconds).ok()?, nanos))
 }
 
 /// Writes a time as RFC 3339 in UTC, to the millisecond if it is not a whole second
@@ -61,13 +70,24 @@ impl fmt::Display for Rfc3339 {
 
 /// Parses a date as Azure writes `createdOn`: `04/19/22 01:27:21 -0000`
 ///
-/// Month first, two digits of a year from 2000 to 2099, always UTC.
+/// Month first, and two digits of a year from 2000 to 2099. Azure is known to write UTC as
+/// `-0000`, and does not document the form: any offset is read, as `+0000`, `+00:00` or `Z`, and
+/// a fraction of up to nine digits.
 pub(crate) fn azure(text: &str) -> Option<SystemTime> {
-    let date = text.strip_suffix(" -0000")?.as_bytes();
-    let &[o1, o2, b'/', d1, d2, b'/', y1, y2, b' ', ref time @ ..] = date else { return None };
-    let &[h1, h2, b':', m1, m2, b':', s1, s2] = time else { return None };
+    let (moment, rest) = text.as_bytes().split_at_checked(17)?;
+    let &[o1, o2, b'/', d1, d2, b'/', y1, y2, b' ', h1, h2, b':', m1, m2, b':', s1, s2] = moment
+    else {
+        return None;
+    };
     let date = [two(y1, y2)? + 2000, two(o1, o2)?, two(d1, d2)?];
-    moment(date, [two(h1, h2)?, two(m1, m2)?, two(s1, s2)?])
+    let time = civil(date, [two(h1, h2)?, two(m1, m2)?, two(s1, s2)?])?;
+    let (nanos, rest) = fraction(rest)?;
+    let offset = match *rest.strip_prefix(b" ").unwrap_or(rest) {
+        [b'Z'] => 0,
+        [sign, h1, h2, m1, m2] | [sign, h1, h2, b':', m1, m2] => offset(sign, [h1, h2, m1, m2])?,
+        _ => return None,
+    };
+    since_1970(time.checked_sub(offset)?, nanos)
 }
 
 /// Parses a UTCTime of a certificate, `YYMMDDHHMMSSZ` (RFC 5280, 4.1.2.5.1)
@@ -94,8 +114,7 @@ fn compact(year: i64, text: &[u8]) -> Option<SystemTime> {
 
 /// A second of the Gregorian calendar in UTC
 fn moment(date: [i64; 3], time: [i64; 3]) -> Option<SystemTime> {
-    let seconds = u64::try_from(civil(date, time)?).ok()?;
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    since_1970(civil(date, time)?, 0)
 }
 
 /// Seconds since 1970 of a date of the Gregorian calendar in UTC
@@ -252,8 +271,31 @@ mod tests {
 
         for text in [
             "04/19/22 01:27:21 +0000",
+            "04/19/22 01:27:21 +00:00",
+            "04/19/22 01:27:21 -00:00",
+            "04/19/22 01:27:21 Z",
+            "04/19/22 01:27:21Z",
+            "04/19/22 01:27:21+0000",
+            "04/19/22 03:27:21 +0200",
+            "04/19/22 06:57:21 +05:30",
+            "04/18/22 18:27:21 -0700",
+            "04/19/22 01:27:21.000 -0000",
+        ] {
+            assert_eq!(azure(text), second, "{text:?}");
+        }
+        assert_eq!(azure("04/19/22 01:27:21.25 -0000"), rfc3339("2022-04-19T01:27:21.25Z"));
+        for text in [
             "04/19/22 01:27:21",
+            "04/19/22 01:27:21 ",
+            "04/19/22 01:27:21 UTC",
+            "04/19/22 01:27:21 0000",
+            "04/19/22 01:27:21 +00",
+            "04/19/22 01:27:21 +2400",
+            "04/19/22 01:27:21 +0060",
+            "04/19/22 01:27:21  -0000",
+            "04/19/22 01:27:21. -0000",
             "04/19/2022 01:27:21 -0000",
+            "2022-04-19T01:27:21Z",
             "19/04/22 01:27:21 -0000",
             "4/19/22 01:27:21 -0000",
             "04/19/22 01:27:21 -0000 ",

@@ -551,10 +551,39 @@ fn a_document_without_an_end_is_refused_while_ends_are_enforced() {
     let mut policy = Policy::default();
     policy.azure_enforce_expires_on = false;
     verify_document(policy, &json).unwrap();
+}
 
-    let mut odd = document();
-    odd.expires_on = "2026-01-01T06:00:00Z".to_owned();
-    assert_refused(verify_document(Policy::default(), &odd.to_json()), Reason::MissingClaim);
+#[test]
+fn dates_have_any_offset_and_an_unknown_form_is_not_a_missing_claim() {
+    for text in [
+        "01/01/26 06:00:00 -0000",
+        "01/01/26 06:00:00 +0000",
+        "01/01/26 06:00:00 +00:00",
+        "01/01/26 06:00:00 Z",
+        "01/01/26 06:00:00Z",
+        "01/01/26 08:30:00 +0230",
+        "12/31/25 22:00:00 -08:00",
+        "01/01/26 06:00:00.0000000 +0000",
+    ] {
+        let mut of_offset = document();
+        of_offset.expires_on = text.to_owned();
+        of_offset.created_on = text.to_owned();
+        let verified = verify_document(Policy::default(), &of_offset.to_json()).unwrap();
+        let Claims::Azure(claims) = verified.claims() else { panic!("{verified:?}") };
+        assert_eq!((claims.created_on, claims.expires_on), (Some(at(EXPIRES)), Some(at(EXPIRES))));
+    }
+    for text in ["2026-01-01T06:00:00Z", "01/01/2026 06:00:00 +0000", "tomorrow", ""] {
+        let mut odd = document();
+        odd.expires_on = text.to_owned();
+        let error = verify_document(Policy::default(), &odd.to_json()).unwrap_err();
+        assert_eq!(error.reason(), Reason::MalformedProof, "{text}");
+        assert!(error.to_string().contains("`expiresOn`"), "{error}");
+        let mut policy = Policy::default();
+        policy.azure_enforce_expires_on = false;
+        let verified = verify_document(policy, &odd.to_json()).unwrap();
+        let Claims::Azure(claims) = verified.claims() else { panic!("{verified:?}") };
+        assert_eq!(claims.expires_on, None, "{text}");
+    }
 }
 
 #[test]

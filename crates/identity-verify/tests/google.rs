@@ -146,14 +146,28 @@ fn the_form_is_exactly_three_segments_of_base64url() {
         &format!("{header}..{payload}.{signature}"),
         &format!("{header}.{payload}.{signature}="),
         &format!("{header}=.{payload}.{signature}"),
-        &format!("{token}\n"),
-        &format!(" {token}"),
+        &format!("{header}.{payload}\n.{signature}"),
+        &format!("{header}. {payload}.{signature}"),
+        &format!("{token}\u{a0}"),
+        &format!("{token}\0"),
         &format!("{header}.{payload}.{signature}+"),
         &token.replace(['-', '_'], "+"),
     ] {
         assert_refused(verify_token(broken), Reason::MalformedProof);
     }
     assert_refused(verify_token(&"a".repeat(20_000)), Reason::OversizedProof);
+    let padded = format!("{token}{}", " ".repeat(20_000));
+    assert_refused(verify_token(&padded), Reason::OversizedProof);
+}
+
+#[test]
+fn ascii_whitespace_around_a_token_is_not_part_of_it() {
+    let token = CLOUD.sign(&claims().to_json());
+    for (before, after) in
+        [("", "\n"), ("", "\r\n"), ("", "\n\n"), ("", " "), ("\t", "\t"), ("\r\n ", "\x0c")]
+    {
+        verify_token(&format!("{before}{token}{after}")).unwrap();
+    }
 }
 
 #[test]

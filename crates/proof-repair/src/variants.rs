@@ -28,18 +28,16 @@ impl Variant {
         self.changes.iter().map(|change| change.replace("{}", name)).collect()
     }
 
-    /// This variant, and the one without line breaks if there are any
+    /// This variant, and the one without the line breaks within it, if there are any
     ///
-    /// A token is one line, and the line break after it is not part of it.
+    /// A token is one line. A line break after it is not part of it, and needs no repair.
     pub(crate) fn and_without_line_breaks(self) -> Vec<Self> {
         let trimmed = self.bytes.trim_ascii();
         let joined = without_space(trimmed);
-        let change = match (joined.len() == trimmed.len(), trimmed.len() == self.bytes.len()) {
-            (true, true) => return vec![self],
-            (true, false) => "the line break at the end of {} is removed",
-            (false, _) => "the line breaks in {} are removed",
-        };
-        vec![self.then(joined, change), self]
+        match joined.len() == trimmed.len() {
+            true => vec![self],
+            false => vec![self.then(joined, "the line breaks in {} are removed"), self],
+        }
     }
 
     fn then(&self, bytes: Vec<u8>, change: &'static str) -> Self {

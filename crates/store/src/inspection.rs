@@ -288,6 +288,44 @@ pub struct Encryption {
     pub has_keys: bool,
 }
 
+/// Names in the newest builds of some workspaces that are not deleted
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LiveNames {
+    /// The agents with an instance
+    pub instances: Vec<LiveInstance>,
+    /// The apps with a URL, without links to other sites
+    pub apps: Vec<LiveApp>,
+}
+
+/// An agent with an instance
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LiveInstance {
+    /// The agent's name
+    pub agent: String,
+    /// The instance id as it is stored
+    pub instance_id: String,
+}
+
+/// An app with a URL
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LiveApp {
+    /// The user name of the workspace's owner
+    pub user: String,
+    /// The workspace's name
+    pub workspace: String,
+    /// The agent's name
+    pub agent: String,
+    /// The app's slug
+    pub slug: String,
+    /// The address at which the agent serves the app
+    pub url: String,
+    /// Whether the app is to be on a host of its own; false if that may not be read
+    pub subdomain: bool,
+}
+
 fn name_of<S: serde::Serializer>(feature: &Feature, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(feature.as_str())
 }

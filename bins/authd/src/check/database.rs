@@ -12,6 +12,7 @@ use store::{Error, Generation, Owner, PgStore, Pooling};
 use uuid::Uuid;
 
 use super::finding::Finding;
+use super::names::of_names;
 use super::releases;
 use crate::clock::system_clock;
 use crate::config::Config;
@@ -30,7 +31,8 @@ pub(crate) async fn of_database(
     if inspection.tasks.iter().all(|task| task.lacks.is_empty()) {
         match try_queries(store, config.apps.is_some()).await {
             // A table has just changed; the next request would report that too.
-            Ok(()) | Err(Error::Tables(_)) => {}
+            Ok(()) => findings.extend(of_names(store, config.apps.is_some()).await),
+            Err(Error::Tables(_)) => {}
             Err(Error::Query { reason }) => {
                 let text = format!("the database refused one: {reason}");
                 findings.push(Finding::error("statements", text).stops());

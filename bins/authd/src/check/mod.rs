@@ -5,6 +5,7 @@
 
 mod database;
 mod finding;
+mod names;
 mod releases;
 mod settings;
 mod trust;

@@ -148,6 +148,15 @@ const RULES: &[(&str, Rule)] = &[
             Found::Perhaps("these headers are ignored without `proxy_trusted_origins`".to_owned())
         })
     }),
+    ("proxy_trusted_headers", |apps, _| {
+        (!apps.trusted.origins.is_empty() && apps.trusted.headers.is_empty()).then(|| {
+            Found::Perhaps(
+                "the addresses of visitors are not known, and null in the audit log, because no \
+                 header is named in which the proxy sends them"
+                    .to_owned(),
+            )
+        })
+    }),
     ("audit_close_rows", |apps, _| {
         (apps.audit_close_rows && apps.audit_session_timeout.is_zero()).then(|| {
             Found::Perhaps(
@@ -204,11 +213,14 @@ mod tests {
     fn settings_that_do_not_work_together_are_named() {
         const HTTPS: &str = "access_url = \"https://coder.example.com\"\n\
                              secure_auth_cookie = true\n\
-                             proxy_trusted_origins = [\"127.0.0.1\"]\n";
+                             proxy_trusted_origins = [\"127.0.0.1\"]\n\
+                             proxy_trusted_headers = [\"x-real-ip\"]\n";
         const HTTP: &str = "access_url = \"http://coder.example.com\"\n\
-                            proxy_trusted_origins = [\"127.0.0.1\"]\n";
+                            proxy_trusted_origins = [\"127.0.0.1\"]\n\
+                            proxy_trusted_headers = [\"x-real-ip\"]\n";
         const LOCAL: &str = "access_url = \"http://localhost:3000\"\n\
-                             proxy_trusted_origins = [\"127.0.0.1\"]\n";
+                             proxy_trusted_origins = [\"127.0.0.1\"]\n\
+                             proxy_trusted_headers = [\"x-real-ip\"]\n";
         use State::{Error, Ok, Warning};
         for (base, line, expected) in [
             ("", "", vec![("settings", Ok)]),
@@ -276,6 +288,7 @@ mod tests {
         for (lines, expected) in [
             ("", "no proxy is trusted"),
             ("proxy_trusted_headers = [\"x-real-ip\"]", "are ignored without"),
+            ("proxy_trusted_origins = [\"127.0.0.1\"]", "addresses of visitors are not known"),
             ("proxy_trusted_origins = [\"0.0.0.0/0\"]", "every client about"),
             ("proxy_trusted_origins = [\"::/0\"]", "every client about"),
             ("proxy_trusted_origins = [\"10.0.0.0/8\"]", "no trusted proxy can reach"),
@@ -287,7 +300,12 @@ mod tests {
             "proxy_trusted_origins = [\"::1\"]",
             "proxy_trusted_origins = [\"10.0.0.0/8\"]\nlisten = \"0.0.0.0:8080\"",
         ] {
-            assert!(text(good).starts_with("settings: app access is on"), "{}", text(good));
+            assert!(
+                text(&format!("{good}\nproxy_trusted_headers = [\"x-real-ip\"]"))
+                    .starts_with("settings: app access is on"),
+                "{}",
+                text(good)
+            );
         }
     }
 }

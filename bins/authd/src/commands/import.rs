@@ -1,6 +1,6 @@
 use std::io::Write;
 
-use fleet_import::{Document, DocumentError};
+use fleet_import::{Document, DocumentError, Warning};
 use serde_json::Value;
 use store::import::{Change, Difference, Import};
 
@@ -18,6 +18,7 @@ pub(super) async fn run(args: ImportArgs) -> Result<(), CommandError> {
     let text = text.map_err(|_| invalid(DocumentError::not_text()))?;
     let document = Document::parse(&text).map_err(invalid)?;
     let rows = document.rows(system_clock()().into()).map_err(invalid)?;
+    warn(&document.warnings());
     let differences =
         with_store(args.config, async |store| Ok(store.import(&rows, args.dry_run).await?)).await?;
     let out = std::io::stdout().lock();
@@ -26,6 +27,15 @@ pub(super) async fn run(args: ImportArgs) -> Result<(), CommandError> {
         false => print_text(out, &differences, rows.len(), args.dry_run),
     }
     .map_err(CommandError::Output)
+}
+
+/// Prints what is stored and can never work to standard error, apart from the differences
+fn warn(warnings: &[Warning]) {
+    let mut err = std::io::stderr().lock();
+    for Warning { path, text, .. } in warnings {
+        // If standard error is closed, the import is still right.
+        let _ = writeln!(err, "warning: {path}: {}", printable(text));
+    }
 }
 
 fn print_json(mut out: impl Write, differences: &[Difference]) -> std::io::Result<()> {

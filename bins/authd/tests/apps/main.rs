@@ -22,7 +22,10 @@ mod issue;
 mod keys;
 mod kill;
 mod limits;
+#[path = "../common/log.rs"]
+mod log;
 mod long;
+mod names;
 mod origins;
 mod pages;
 mod path;
@@ -34,6 +37,7 @@ mod redirect;
 mod releases;
 mod sessions;
 mod sign_in;
+mod strangers;
 mod subdomain;
 #[path = "../common/upstream.rs"]
 mod upstream;

@@ -111,7 +111,7 @@ async fn the_token_of_an_app_opens_it_without_a_query() {
     assert_eq!(world.rows().await.len(), 3, "one allowed, and two sent to sign in");
 }
 
-// scenario 157, 160
+// scenario 157, and 160 with 400 for a visitor: what a visitor writes is not an error of the server
 #[tokio::test]
 async fn some_paths_never_name_an_app() {
     let world = World::new().await;
@@ -120,7 +120,8 @@ async fn some_paths_never_name_an_app() {
     assert_eq!(me.status, StatusCode::NOT_FOUND);
     assert!(text(&me).contains("must be accessed with the full username, not @me"));
     let port = world.visit("coder.test", "/@alice/dev.agent/apps/8080/", &session).await;
-    assert_eq!(port.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(port.status, StatusCode::BAD_REQUEST);
+    assert!(text(&port).contains("hosts of their own"), "{}", text(&port));
     for nothing in ["/", "/@alice", "/@alice/dev", "/@alice/dev/apps/", "/@/dev/apps/owner/", "?x"]
     {
         let answer = world.visit("coder.test", nothing, &session).await;

@@ -303,7 +303,7 @@ fn cut(text: &str) -> Option<(&str, &str)> {
 }
 
 /// Whether the text can be a part of an app's name: letters, digits, and single inner hyphens
-fn is_name(part: &str) -> bool {
+pub(super) fn is_name(part: &str) -> bool {
     !part.is_empty()
         && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         && !part.starts_with('-')

@@ -4,9 +4,11 @@
 //! visitor signs in, and [`RedirectHosts`] checks the address that the visitor returns to.
 
 mod host;
+mod name_fault;
 mod redirect;
 mod url;
 
 pub use host::{AgentInHost, AppName, HostMeaning, HostPattern};
+pub use name_fault::{NameFault, NamePart};
 pub use redirect::{Envelope, RedirectHosts, SignIn, auth_redirect, login};
 pub use url::{HttpUrl, Scheme, UrlError, UrlErrorKind, encode_query_value};

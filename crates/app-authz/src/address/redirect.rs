@@ -1,4 +1,5 @@
 use crate::Error;
+use crate::address::url::encode_path;
 use crate::address::{HostPattern, HttpUrl, encode_query_value};
 use crate::app::{AccessMethod, Target};
 use crate::token::{NONCE_PARAMETER, Nonce};
@@ -75,7 +76,7 @@ impl Envelope<'_> {
             }
             (AccessMethod::Path | AccessMethod::Terminal, None) => self.path_app_base.clone(),
         };
-        base.with_path(request.base_path(), None)
+        base.with_path(&encode_path(request.base_path()), None)
     }
 
     /// The URL the visitor asked for; without a query, with the default query of the app

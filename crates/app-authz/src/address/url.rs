@@ -306,6 +306,21 @@ pub fn encode_query_value(value: &str) -> String {
     encoded
 }
 
+/// Encodes every byte that the path of a URL must not contain, as browsers do; escapes are kept
+///
+/// The control plane's proxies send the base path of a request decoded.
+pub(super) fn encode_path(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'?' | b'#' | b'"' | b'<' | b'>' | b'\\' => push_encoded(&mut encoded, byte),
+            byte if byte.is_ascii_graphic() => encoded.push(char::from(byte)),
+            byte => push_encoded(&mut encoded, byte),
+        }
+    }
+    encoded
+}
+
 fn push_encoded(text: &mut String, byte: u8) {
     let digit = |nibble: u8| char::from(b"0123456789ABCDEF"[usize::from(nibble)]);
     text.extend(['%', digit(byte >> 4), digit(byte & 15)]);

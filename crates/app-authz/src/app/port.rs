@@ -34,9 +34,9 @@ impl Port {
 impl FromStr for Port {
     type Err = Error;
 
-    /// Parses digits with at most one `s` after them; any other text is a slug
+    /// Parses digits with at most one `s` after them, in either case; any other text is a slug
     fn from_str(text: &str) -> Result<Self, Error> {
-        let digits = text.strip_suffix('s').unwrap_or(text);
+        let digits = text.strip_suffix(['s', 'S']).unwrap_or(text);
         let number = match digits.bytes().all(|byte| byte.is_ascii_digit()) {
             true => digits.parse().ok(),
             false => None,
@@ -68,23 +68,13 @@ mod tests {
             ("08080", "http://127.0.0.1:8080"),
             ("0", "http://127.0.0.1:0"),
             ("65535s", "https://127.0.0.1:65535"),
+            ("8443S", "https://127.0.0.1:8443"),
         ] {
             assert_eq!(text.parse::<Port>().unwrap().url(), url);
         }
-        for slug in [
-            "",
-            "s",
-            "ss",
-            "+80",
-            "-80",
-            "65536",
-            "9090ss",
-            "80S",
-            " 80",
-            "8_0",
-            "٣",
-            "app-ends-in-s",
-        ] {
+        for slug in
+            ["", "s", "ss", "+80", "-80", "65536", "9090ss", " 80", "8_0", "٣", "app-ends-in-s"]
+        {
             assert!(slug.parse::<Port>().is_err(), "{slug}");
         }
         for (text, reserved) in [("0", true), ("8", true), ("9", false)] {

@@ -69,9 +69,6 @@ pub struct UncheckedRequest {
     /// The agent; empty if the request does not name one
     #[serde(deserialize_with = "or_empty")]
     pub agent_name_or_id: String,
-    /// Whether names were read from a host, so that they are compared without case; never sent
-    #[serde(skip)]
-    pub is_of_host: bool,
     /// The agent in the host of an app; never sent, as newer control planes ignore it
     #[serde(skip)]
     pub agent_in_host: String,
@@ -102,7 +99,6 @@ impl From<AppName> for UncheckedRequest {
             workspace_and_agent: String::new(),
             workspace_name_or_id: name.workspace,
             agent_name_or_id,
-            is_of_host: true,
             agent_in_host,
             app_slug_or_port: name.slug_or_port,
         }
@@ -169,11 +165,7 @@ impl UncheckedRequest {
         } else if !self.app_prefix.is_empty() && !self.app_prefix.ends_with("---") {
             RequestError::PrefixWithoutHyphens
         } else {
-            let slug = &self.app_slug_or_port;
-            // Slugs are in lower case.
-            let is_lowered = self.is_of_host && slug.bytes().any(|byte| byte.is_ascii_uppercase());
-            let slug = is_lowered.then(|| slug.to_ascii_lowercase());
-            return Ok(AppRequest { slug, ..AppRequest::new(method, None, self) });
+            return Ok(AppRequest::new(method, None, self));
         };
         Err(fault.into())
     }
@@ -195,17 +187,15 @@ impl UncheckedRequest {
 /// A request for an app, a port or a terminal that follows the rules
 ///
 /// Requests are compared field by field, as texts: the name and the id of the same workspace
-/// differ, and so do `8080` and `08080`.
+/// differ, and so do `8080` and `08080`, or `code` and `Code`. What a request leads to is found
+/// without case ([`resolve`](crate::resolve)).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AppRequest {
     method: AccessMethod,
     /// The agent of a terminal request
     terminal: Option<AgentId>,
-    /// The slug in lower case, if it was written with capitals in a host
-    slug: Option<String>,
-    is_of_host: bool,
     agent_in_host: String,
-    /// The fields that are sent and signed; `is_of_host` and `agent_in_host` are not among them
+    /// The fields that are sent and signed; `agent_in_host` is not among them
     ///
     /// Shared, because each token that is signed for the request keeps them.
     fields: Arc<UncheckedRequest>,
@@ -214,9 +204,8 @@ pub struct AppRequest {
 impl AppRequest {
     fn new(method: AccessMethod, terminal: Option<AgentId>, mut fields: UncheckedRequest) -> Self {
         let agent_in_host = std::mem::take(&mut fields.agent_in_host);
-        let is_of_host = std::mem::take(&mut fields.is_of_host);
         let fields = Arc::new(fields);
-        Self { method, terminal, slug: None, is_of_host, agent_in_host, fields }
+        Self { method, terminal, agent_in_host, fields }
     }
 
     /// How the app is reached
@@ -262,22 +251,15 @@ impl AppRequest {
         is_named.then_some(&*self.agent_in_host)
     }
 
-    /// Whether names were read from a host, so that they are compared without case
-    pub(crate) const fn is_of_host(&self) -> bool {
-        self.is_of_host
-    }
-
     /// The agent as it is signed; empty if the request does not name one
     pub(crate) fn signed_agent(&self) -> &str {
         &self.fields.agent_name_or_id
     }
 
-    /// The app's slug, or a port; empty for a terminal
-    ///
-    /// In lower case if it was read from a host. It is sent and signed as it was written.
+    /// The app's slug, or a port, as it was written; empty for a terminal
     #[must_use]
     pub fn slug_or_port(&self) -> &str {
-        self.slug.as_ref().unwrap_or(&self.fields.app_slug_or_port)
+        &self.fields.app_slug_or_port
     }
 
     /// The name of the host of the requested app or port, with the parts as they were written
@@ -316,8 +298,6 @@ impl AppRequest {
         Self {
             method: self.method,
             terminal: self.terminal,
-            slug: None,
-            is_of_host: false,
             agent_in_host: String::new(),
             fields: Arc::clone(&self.fields),
         }
@@ -356,7 +336,6 @@ impl AppRequest {
     #[must_use]
     pub fn to_unchecked(&self) -> UncheckedRequest {
         UncheckedRequest {
-            is_of_host: self.is_of_host,
             agent_in_host: self.agent_in_host.clone(),
             ..UncheckedRequest::clone(&self.fields)
         }

@@ -13,7 +13,8 @@ use crate::id::{AgentId, AppId, UserId, parse_uuid};
 /// Finds what a request leads to, among the facts that a directory has for it
 ///
 /// `workspace` is `None` if the directory does not know the user, the workspace or the
-/// agent of the request. The sharing level of a port is capped if
+/// agent of the request. Names are compared without the case of ASCII letters, since hosts have
+/// none; a name in exactly the requested case is preferred. The sharing level of a port is capped if
 /// [`Rules::enforce_max_port_sharing`] is set. Whether the visitor may open the target is not
 /// checked.
 ///
@@ -56,7 +57,7 @@ pub fn resolve<'a>(
     }
     let asked = match request.agent() {
         Some(name) => {
-            let agent = find_agent(&facts.agents, name, request.is_of_host());
+            let agent = find_agent(&facts.agents, name);
             Some(agent.ok_or(ResolveError::NoAgent)?)
         }
         None => None,
@@ -69,13 +70,10 @@ pub fn resolve<'a>(
         return Ok(target(agent, None, url, facts.port_sharing(agent, port, rules)));
     }
 
-    let of_asked = |app: &&App| asked.is_none_or(|agent| app.agent == agent.id);
-    let app = facts
-        .apps
-        .iter()
-        .filter(of_asked)
-        .find(|app| app.slug == request.slug_or_port() && !app.external)
-        .ok_or(ResolveError::NoApp)?;
+    let of_asked = |app: &&App| !app.external && asked.is_none_or(|agent| app.agent == agent.id);
+    let apps = facts.apps.iter().filter(of_asked);
+    let app = find_name(apps, |app| &app.slug, request.slug_or_port());
+    let app = app.ok_or(ResolveError::NoApp)?;
     let agent = facts.agents.iter().find(|agent| agent.id == app.agent);
     let agent = agent.ok_or(ResolveError::NoApp)?;
     if app.url.is_empty() {
@@ -87,14 +85,22 @@ pub fn resolve<'a>(
     Ok(target(agent, Some(app.id), Cow::Borrowed(&app.url), app.sharing))
 }
 
-/// The agent with that id or name; a name that was read from a host is compared without case
-fn find_agent<'a>(agents: &'a [Agent], name: &str, is_of_host: bool) -> Option<&'a Agent> {
-    if let Some(id) = parse_uuid(name).map(AgentId) {
-        return agents.iter().find(|agent| agent.id == id);
+/// The agent with that id or name
+fn find_agent<'a>(agents: &'a [Agent], name: &str) -> Option<&'a Agent> {
+    match parse_uuid(name).map(AgentId) {
+        Some(id) => agents.iter().find(|agent| agent.id == id),
+        None => find_name(agents.iter(), |agent| &agent.name, name),
     }
-    let exact = agents.iter().find(|agent| agent.name == name);
-    let alike = |agent: &&Agent| is_of_host && agent.name.eq_ignore_ascii_case(name);
-    exact.or_else(|| agents.iter().find(alike))
+}
+
+/// The first item of exactly that name, or the first whose name differs only in case
+fn find_name<'a, T>(
+    items: impl Iterator<Item = &'a T> + Clone,
+    name_of: impl Fn(&'a T) -> &'a str,
+    name: &str,
+) -> Option<&'a T> {
+    let exact = items.clone().find(|item| name_of(item) == name);
+    exact.or_else(|| items.clone().find(|item| name_of(item).eq_ignore_ascii_case(name)))
 }
 
 /// What a directory knows about the workspace that a request names
@@ -128,10 +134,14 @@ pub struct WorkspaceFacts {
 
 impl WorkspaceFacts {
     fn port_sharing(&self, agent: &Agent, port: Port, rules: Rules) -> SharingLevel {
-        let share = self
-            .port_shares
-            .iter()
-            .find(|share| share.port == port.number() && share.agent_name == agent.name);
+        // A name that differs in case may be exactly that of another agent, whose ports it shares.
+        let is_of_other = |share: &PortShare| {
+            let is_of = |other: &Agent| other.id != agent.id && other.name == share.agent_name;
+            share.agent_name != agent.name && self.agents.iter().any(is_of)
+        };
+        let of_port = |share: &&PortShare| share.port == port.number() && !is_of_other(share);
+        let shares = self.port_shares.iter().filter(of_port);
+        let share = find_name(shares, |share| &share.agent_name, &agent.name);
         let sharing = share.map_or(SharingLevel::Owner, |share| share.sharing);
         let widest = self.max_port_sharing.filter(|_| rules.enforce_max_port_sharing);
         widest.map_or(sharing, |widest| sharing.min(widest))

@@ -85,7 +85,7 @@ pub(crate) fn ask(slug: &str) -> UncheckedRequest {
 
 // scenario 115, 121, 132, 147
 #[test]
-fn an_app_is_found_by_its_exact_slug() {
+fn an_app_is_found_by_its_slug() {
     let found = find(app_request(), &facts()).unwrap();
     assert_eq!((found.app, &*found.agent.name), (Some(AppId(Uuid::from_u128(12))), "baz"));
     assert_eq!((&*found.url, found.sharing), ("http://127.0.0.1:2", SharingLevel::Authenticated));
@@ -99,7 +99,6 @@ fn an_app_is_found_by_its_exact_slug() {
     assert!(find(ask("app-ends-in-s"), &facts()).is_ok());
     assert!(find(ask("routed"), &facts()).is_ok());
     for (slug, reason) in [
-        ("Qux", ResolveError::NoApp),
         ("app-ends-in-", ResolveError::NoApp),
         ("s", ResolveError::NoApp),
         ("+80", ResolveError::NoApp),
@@ -122,9 +121,9 @@ fn only_apps_of_the_named_agent_match() {
     assert_eq!(of("baz").unwrap().app, Some(AppId(Uuid::from_u128(12))));
     assert_eq!(of("second").unwrap().app, Some(AppId(Uuid::from_u128(9))));
     assert_eq!(of("third").unwrap_err(), ResolveError::NoAgent);
-    assert_eq!(of("Baz").unwrap_err(), ResolveError::NoAgent);
+    assert_eq!(of("Baz").unwrap().app, Some(AppId(Uuid::from_u128(12))));
     assert_eq!(of(&Uuid::from_u128(6).to_string()).unwrap_err(), ResolveError::NoAgent);
-    // An agent that only the host names counts too, in any case.
+    // An agent that only the host names counts too.
     for rule in [AgentInHost::OfPorts, AgentInHost::OfAll] {
         for (label, found) in [
             ("qux--baz--bar--foo", Ok(12)),
@@ -188,6 +187,79 @@ fn a_port_comes_before_a_slug_and_is_the_owners_unless_shared() {
 
     let by_path = with(|r| r.app_slug_or_port = "9090".to_owned());
     assert_eq!(find(by_path, &facts).unwrap_err(), ResolveError::PortByPath);
+}
+
+/// In the form of a host and in that of a path; what is asked, and what is found
+#[test]
+fn names_have_no_case_and_the_exact_one_is_preferred() {
+    let mut facts = facts();
+    let (first, second) = (agent(1, "Main"), agent(2, "main"));
+    let app = |n, agent: &Agent, slug: &str| App {
+        id: AppId(Uuid::from_u128(n)),
+        agent: agent.id,
+        slug: slug.to_owned(),
+        url: format!("http://127.0.0.1:{n}"),
+        external: false,
+        sharing: SharingLevel::Owner,
+    };
+    facts.apps = vec![
+        app(100, &first, "Code"),
+        app(101, &first, "code"),
+        app(102, &second, "Docs"),
+        app(103, &second, "Code Server"),
+    ];
+    facts.agents = vec![first, second];
+    for (agent, slug, found) in [
+        ("", "code", Some("http://127.0.0.1:101")),
+        ("", "Code", Some("http://127.0.0.1:100")),
+        ("", "CODE", Some("http://127.0.0.1:100")),
+        ("Main", "code", Some("http://127.0.0.1:101")),
+        ("main", "code", None),
+        ("MAIN", "code", Some("http://127.0.0.1:101")),
+        ("main", "docs", Some("http://127.0.0.1:102")),
+        ("", "dOCS", Some("http://127.0.0.1:102")),
+        ("main", "code server", Some("http://127.0.0.1:103")),
+        ("", "d\u{f6}cs", None),
+        ("other", "docs", None),
+    ] {
+        let fields = |r: &mut UncheckedRequest| {
+            r.agent_name_or_id = agent.to_owned();
+            r.app_slug_or_port = slug.to_owned();
+        };
+        for request in [with(fields), on_subdomain(fields)] {
+            let case = format!("{} {slug} of {agent}", request.access_method);
+            let url = find(request, &facts).ok().map(|target| target.url.into_owned());
+            assert_eq!(url.as_deref(), found, "{case}");
+        }
+    }
+
+    let share =
+        |name: &str, sharing| PortShare { agent_name: name.to_owned(), port: 8443, sharing };
+    for (shares, level) in [
+        (vec![share("MAIN", SharingLevel::Public)], SharingLevel::Public),
+        (
+            vec![share("Main", SharingLevel::Public), share("main", SharingLevel::Organization)],
+            SharingLevel::Organization,
+        ),
+        (vec![share("mai", SharingLevel::Public)], SharingLevel::Owner),
+        // The share of the other agent
+        (vec![share("Main", SharingLevel::Public)], SharingLevel::Owner),
+    ] {
+        facts.port_shares = shares;
+        for port in ["8443", "8443s", "8443S", "08443S"] {
+            let target = find(
+                on_subdomain(|r| {
+                    r.agent_name_or_id = "main".to_owned();
+                    r.app_slug_or_port = port.to_owned();
+                }),
+                &facts,
+            );
+            let target = target.unwrap();
+            let scheme = if port.ends_with(['s', 'S']) { "https" } else { "http" };
+            assert_eq!(target.url, format!("{scheme}://127.0.0.1:8443"), "{port}");
+            assert_eq!(target.sharing, level, "{port}");
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use app_authz::address::{HostMeaning, HttpUrl, auth_redirect};
-use app_authz::app::{AccessMethod, CorsBehavior, Port, UncheckedRequest};
+use app_authz::app::{AccessMethod, CorsBehavior, Port, RequestError, UncheckedRequest};
 use app_authz::token::{API_KEY_PARAMETER, AppToken, PresentedTokens, without_api_key};
 use app_authz::{AppRequest, Error, Grant};
 use http::StatusCode;
@@ -104,6 +104,9 @@ async fn admit_to<S: Store>(
     preflight: Option<Preflight>,
 ) -> Result<Admitted, (Reply, Option<CorsBehavior>)> {
     let rejected = |rejection| (reject(cx, rejection), None);
+    if control_plane::reads_other_names(visit, upstream) {
+        return Err(rejected(Rejection::NoApp));
+    }
     let parameters = parameters(cx.query);
     let sealed = parameter(&parameters, API_KEY_PARAMETER).filter(|sealed| !sealed.is_empty());
     if let Some(sealed) = sealed {
@@ -111,8 +114,11 @@ async fn admit_to<S: Store>(
         return Err(opened.map_or_else(rejected, |reply| (reply, None)));
     }
 
-    let request = AppRequest::try_from(request);
-    let request = request.map_err(|error| rejected(Rejection::InvalidRequest(error)))?;
+    // The visitor wrote the names, so a mistake in them is not a server's.
+    let request = AppRequest::try_from(request).map_err(|error| match error {
+        Error::InvalidRequest(RequestError::Me) => rejected(Rejection::Me),
+        _ => rejected(Rejection::NoApp),
+    })?;
     let port = request.slug_or_port().parse::<Port>().ok();
     let base_path = control_plane::base_path(visit, upstream);
     let base_path = base_path.filter(|base_path| base_path != request.base_path());

@@ -38,6 +38,23 @@ pub(crate) fn cookies(headers: &HeaderMap, names: &CookieNames, token: &str) -> 
     HeaderValue::from_bytes(&all.join(&b"; "[..])).unwrap_or(HeaderValue::from_static(""))
 }
 
+/// Whether the control plane carries the visit and reads other names from its path than authd
+///
+/// Its router matches the raw path of such an address, and does not decode the names. It would not
+/// find them, and must not find others.
+pub(super) fn reads_other_names(visit: &Visit<'_>, upstream: Upstream) -> bool {
+    upstream == Upstream::ControlPlane
+        && visit.method == AccessMethod::Path
+        && has_raw_names(visit.path, visit.folder())
+}
+
+/// Whether the control plane reads escaped names in the folder of a path without decoding them
+fn has_raw_names(path: &str, folder: &str) -> bool {
+    // Its routes have both spellings of `@`.
+    let names = folder.strip_prefix("/%40").unwrap_or(folder);
+    names.contains('%') && encode(&decode(path)) != path
+}
+
 /// The base path of a path app's request, if the control plane carries the visit and reads it
 pub(super) fn base_path(visit: &Visit<'_>, upstream: Upstream) -> Option<String> {
     let is_read = upstream == Upstream::ControlPlane && visit.method == AccessMethod::Path;
@@ -141,6 +158,22 @@ mod tests {
             ("/%40alice/dev/apps/x/a%20b", "/a%20b", "/@alice/dev/apps/x/a b/"),
         ] {
             assert_eq!(read_base_path(path, app_path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_raw_if_go_would_encode_the_path_differently() {
+        for (path, folder, expected) in [
+            ("/@alice/dev/apps/x/", "/@alice/dev/apps/x", false),
+            ("/@alice/dev/apps/x/a%2Fb", "/@alice/dev/apps/x", false),
+            ("/%40alice/dev/apps/x/", "/%40alice/dev/apps/x", false),
+            ("/@alice/dev/apps/Code%20Server/", "/@alice/dev/apps/Code%20Server", false),
+            ("/@alice/dev/apps/Code%20Server/a%2Fb", "/@alice/dev/apps/Code%20Server", true),
+            ("/%40alice/dev/apps/Code%20Server/", "/%40alice/dev/apps/Code%20Server", true),
+            ("/@%61lice/dev/apps/x/", "/@%61lice/dev/apps/x", true),
+            ("/@alice/dev%2Emain/apps/x/", "/@alice/dev%2Emain/apps/x", true),
+        ] {
+            assert_eq!(has_raw_names(path, folder), expected, "{path}");
         }
     }
 

@@ -53,7 +53,7 @@ impl Deployment {
     ///
     /// Some proxies leave out the port. It is then taken from the URL, or from the pattern if the
     /// host is an app's. If that has no port either, neither does the address.
-    pub(super) fn address(&self, host: &str) -> HttpUrl {
+    pub(crate) fn address(&self, host: &str) -> HttpUrl {
         let host = host.trim();
         let (name, port) = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => (name, Some(port)),

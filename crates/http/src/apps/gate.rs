@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use app_audit::{Event, RecordError, Resource};
 use app_authz::address::{Envelope, HostPattern, HttpUrl, SignIn, auth_redirect, login};
 use app_authz::app::{
-    AccessMethod, AgentStatus, CorsBehavior, Reason, ResolveError, Workspace, WorkspaceFacts,
+    AccessMethod, AgentStatus, App, CorsBehavior, Reason, ResolveError, WorkspaceFacts,
 };
 use app_authz::credential::{Identified, SessionToken, identify};
 use app_authz::token::SignedToken;
@@ -67,6 +67,18 @@ impl AccessAttempt {
         let is_shared = self.preflight.is_none() && !self.is_foreign;
         is_shared
             .then(|| (self.request.clone(), self.tokens.clone(), self.ip, self.user_agent.clone()))
+    }
+
+    /// The rejection of a request that does not lead to an app
+    ///
+    /// The control plane's proxies expect the statuses that it gives to their requests. Every other
+    /// request is as its visitor wrote it.
+    fn unresolved(&self, error: ResolveError) -> Rejection {
+        let is_found = !error.is_not_found() && error != ResolveError::Stopped;
+        match self.return_to {
+            ReturnTo::Deployment(..) if is_found => Rejection::NotOpenable(error),
+            _ => Rejection::Unresolved(error),
+        }
     }
 }
 
@@ -193,7 +205,7 @@ async fn decide_and_record<S: Store>(
     let outcome = Outcome { result: outcome, visitor, target: target.as_ref(), request: &request };
     outcome.report(apps, attempt, facts.workspace.as_deref());
     if let Some(facts) = facts.workspace.as_ref().filter(|_| outcome.is_recorded()) {
-        record(apps, outcome.event(attempt, &facts.workspace)).await?;
+        record(apps, outcome.event(attempt, facts)).await?;
     }
     let cors = outcome.target.map(|target| target.cors);
     let username = || holder.map(|holder| holder.username.clone());
@@ -216,7 +228,7 @@ async fn decide_and_sign<S: Store>(
         }
         Identified::Blocked(_, status) => return Err(Rejection::Inactive(status)),
     };
-    let target = target.map_err(|error| Rejection::Unresolved(*error))?;
+    let target = target.map_err(|error| attempt.unresolved(*error))?;
     if let (Some(preflight), CorsBehavior::Simple) = (&attempt.preflight, target.cors) {
         return Err(Rejection::Preflight(preflight.clone()));
     }
@@ -294,7 +306,12 @@ impl Outcome<'_> {
         attempt: &AccessAttempt,
         facts: Option<&WorkspaceFacts>,
     ) {
-        if let Err(rejection @ (Rejection::NoReturn(_) | Rejection::Unsigned(_))) = &self.result {
+        if let Err(
+            rejection @ (Rejection::NoReturn(_)
+            | Rejection::Unsigned(_)
+            | Rejection::NotOpenable(ResolveError::InvalidUrl)),
+        ) = &self.result
+        {
             rejection.log(attempt.request_id);
         }
         let (status, reason) = self.status_and_reason(attempt.purpose);
@@ -330,12 +347,13 @@ impl Outcome<'_> {
                 error.is_not_found() || *error == ResolveError::Stopped
             }
             // The request that may follow is the visit.
-            Err(Rejection::Preflight(_)) => false,
+            Err(Rejection::Preflight(_) | Rejection::NotOpenable(_)) => false,
             _ => true,
         }
     }
 
-    fn event(&self, attempt: &mut AccessAttempt, workspace: &Workspace) -> Event {
+    fn event(&self, attempt: &mut AccessAttempt, facts: &WorkspaceFacts) -> Event {
+        let WorkspaceFacts { workspace, apps: apps_of_workspace, .. } = facts;
         let (status, reason) = self.status_and_reason(attempt.purpose);
         let agent = self.target.map(|target| &target.agent);
         Event {
@@ -344,7 +362,7 @@ impl Outcome<'_> {
             user: self.visitor.map(|user| app_audit::UserId(user.0)),
             ip: attempt.ip,
             user_agent: std::mem::take(&mut attempt.user_agent),
-            resource: resource(self.request, self.target),
+            resource: resource(self.request, self.target, apps_of_workspace),
             agent: agent.map(|agent| (app_audit::AgentId(agent.id.0), agent.name.clone())),
             workspace: Some(app_audit::Workspace {
                 id: app_audit::WorkspaceId(workspace.id.0),
@@ -358,15 +376,21 @@ impl Outcome<'_> {
     }
 }
 
-fn resource(request: &AppRequest, target: Option<&Target<'_>>) -> Resource {
-    let asked = request.slug_or_port();
+/// What was visited; an app by the slug that it has, whichever case the visitor wrote
+fn resource(request: &AppRequest, target: Option<&Target<'_>>, apps: &[App]) -> Resource {
+    let asked = match request.method() {
+        AccessMethod::Terminal => return Resource::Terminal,
+        AccessMethod::Subdomain => request.slug_or_port().to_ascii_lowercase(),
+        AccessMethod::Path => request.slug_or_port().to_owned(),
+    };
     match target {
-        _ if request.method() == AccessMethod::Terminal => Resource::Terminal,
-        Some(Target { app: Some(app), .. }) => {
-            Resource::App(app_audit::AppId(app.0), asked.to_owned())
+        Some(Target { app: Some(id), .. }) => {
+            let app = apps.iter().find(|app| app.id == *id);
+            let slug = app.map_or(asked, |app| app.slug.clone());
+            Resource::App(app_audit::AppId(id.0), slug)
         }
-        Some(_) => Resource::Port(asked.to_owned()),
-        None => Resource::Unknown(asked.to_owned()),
+        Some(_) => Resource::Port(asked),
+        None => Resource::Unknown(asked),
     }
 }
 

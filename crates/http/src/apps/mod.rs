@@ -13,6 +13,7 @@ mod deployments;
 mod gate;
 mod keys;
 mod origin;
+mod path_name;
 mod query;
 mod recent;
 mod require;

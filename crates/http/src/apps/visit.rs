@@ -7,7 +7,9 @@ use app_authz::token::{PresentedTokens, SIGNED_TOKEN_PARAMETER};
 use http::header::HeaderMap;
 
 use super::deployments::Deployment;
+use super::encoded_path;
 use super::origin::Page;
+use super::path_name::name;
 use super::session::carried;
 use crate::error::Rejection;
 
@@ -42,9 +44,12 @@ impl<'a> Visit<'a> {
 
     /// The visit to the app or the terminal that the path names, and its request
     ///
+    /// Names are what they decode to, and the base path is as a browser writes it, since it
+    /// becomes the path of a cookie.
+    ///
     /// # Errors
     ///
-    /// [`Rejection::Me`] and [`Rejection::NoApp`].
+    /// [`Rejection::NoApp`].
     pub(crate) fn path(
         (deployment, at): (Arc<Deployment>, HttpUrl),
         path: &'a str,
@@ -70,19 +75,17 @@ impl<'a> Visit<'a> {
             return Err(Rejection::NoApp);
         };
         let (slug, app_path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        if [user, workspace, slug].contains(&"") {
+        let [Some(user), Some(workspace), Some(slug)] = [user, workspace, slug].map(name) else {
             return Err(Rejection::NoApp);
-        }
-        if user == "me" {
-            return Err(Rejection::Me);
-        }
+        };
         let method = AccessMethod::Path;
+        let folder = path.strip_suffix(app_path).unwrap_or(path);
         let request = UncheckedRequest {
             access_method: method.as_str().to_owned(),
-            base_path: format!("{}/", &path[..path.len() - app_path.len()]),
-            username_or_id: user.to_owned(),
-            workspace_and_agent: workspace.to_owned(),
-            app_slug_or_port: slug.to_owned(),
+            base_path: format!("{}/", encoded_path(folder)),
+            username_or_id: user,
+            workspace_and_agent: workspace,
+            app_slug_or_port: slug,
             ..UncheckedRequest::default()
         };
         Ok((Self { deployment, at, method, path, app_path, query, page: Page::Own }, request))

@@ -21,7 +21,7 @@ pub(crate) use self::access::{AccessError, SIGNED_OUT};
 pub(crate) use self::not_json::NotJson;
 pub(crate) use self::quote::quote;
 pub(crate) use self::rejection::Rejection;
-pub(crate) use self::sign_in::{MachineFacts, SignInDenial, SignInError};
+pub(crate) use self::sign_in::{MachineFacts, SignInDenial, SignInError, StoredAs};
 use crate::reply::{Invalid, Problem, Response};
 
 /// Why a request is not answered as asked
@@ -157,6 +157,11 @@ impl Error {
             ),
             Self::Panicked => Problem::internal("panicked", "Internal server error."),
         }
+    }
+
+    /// Whether any client can cause it, at any rate it likes, while the server works
+    pub(crate) const fn is_of_clients(&self) -> bool {
+        matches!(self, Self::Overloaded | Self::SignIn(SignInError::InvalidIdentity { .. }))
     }
 
     /// What the log says about the machine that the error concerns, if it concerns one

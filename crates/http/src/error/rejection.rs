@@ -3,7 +3,7 @@ use app_authz::address::HttpUrl;
 use app_authz::app::{AgentStatus, Reason, ResolveError};
 use app_authz::credential::UserStatus;
 use http::StatusCode;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use super::access::inactive_message;
@@ -22,6 +22,8 @@ pub(crate) enum Rejection {
     Inactive(UserStatus),
     /// The request does not lead to an app
     Unresolved(ResolveError),
+    /// The visitor's own address leads to something that cannot be opened at it
+    NotOpenable(ResolveError),
     /// The user is signed in and may not open the app
     Denied(Denial),
     /// The visitor has to sign in, and a terminal's connection cannot be redirected
@@ -94,6 +96,7 @@ impl Rejection {
                 "The session itself is good.",
             ),
             Self::Unresolved(error) => unresolved(*error).cause(error.to_string()),
+            Self::NotOpenable(error) => not_openable(*error).cause(error.to_string()),
             Self::Denied(denial) => not_found(denial.reason().as_str(), NOT_FOUND, NOT_FOUND_TEXT),
             Self::TerminalSignIn => not_found(
                 Reason::NotSignedIn.as_str(),
@@ -215,11 +218,18 @@ impl Rejection {
     pub(crate) fn log(&self, request_id: Uuid) {
         let problem = self.problem();
         let (reason, detail) = (problem.class, problem.only_logged());
-        if problem.status.is_server_error() {
+        if self.is_of_outsiders() {
+            warn!(%request_id, reason, detail, "visit failed");
+        } else if problem.status.is_server_error() {
             error!(%request_id, reason, detail, "visit failed");
         } else {
             debug!(%request_id, reason, detail, "visit refused");
         }
+    }
+
+    /// Whether visitors, or the authors of templates and proxies, cause it, and authd itself works
+    const fn is_of_outsiders(&self) -> bool {
+        matches!(self, Self::InvalidRequest(_) | Self::NotOpenable(_) | Self::Overloaded)
     }
 
     /// The reply to the visitor: a page, a redirect or JSON
@@ -254,8 +264,8 @@ impl Rejection {
     }
 }
 
-fn unresolved(error: ResolveError) -> Problem<'static> {
-    let class = match error {
+const fn class_of(error: ResolveError) -> &'static str {
+    match error {
         ResolveError::NoWorkspace => "no_workspace",
         ResolveError::NotOwner => "not_owner",
         ResolveError::Stopped => "workspace_stopped",
@@ -263,8 +273,41 @@ fn unresolved(error: ResolveError) -> Problem<'static> {
         ResolveError::PortByPath => "port_by_path",
         ResolveError::AgentNeeded => "agent_needed",
         ResolveError::NoApp => "no_app",
+        ResolveError::InvalidUrl => "invalid_app_url",
         _ => "no_app_url",
-    };
+    }
+}
+
+/// The answer to a visitor whose address leads to a workspace, and there to no app that is served
+///
+/// Never an internal error: what a visitor writes does not break the server.
+fn not_openable(error: ResolveError) -> Problem<'static> {
+    let class = class_of(error);
+    match error {
+        ResolveError::PortByPath => bad_request(
+            class,
+            "Ports are opened on hosts of their own, and not below a path: their name is of the \
+             form port--agent--workspace--user.",
+        ),
+        ResolveError::AgentNeeded => bad_request(
+            class,
+            "The address of a port has to name its agent, as the workspace has several: \
+             port--agent--workspace--user.",
+        ),
+        ResolveError::InvalidUrl => unavailable(
+            class,
+            "The app's URL in its template is not valid, so the app cannot be opened.",
+        ),
+        ResolveError::NoUrl => unavailable(
+            class,
+            "The app is a command, which is run in a terminal and cannot be opened in a browser.",
+        ),
+        error => unresolved(error),
+    }
+}
+
+fn unresolved(error: ResolveError) -> Problem<'static> {
+    let class = class_of(error);
     if error == ResolveError::Stopped {
         return Problem::new(
             StatusCode::BAD_REQUEST,

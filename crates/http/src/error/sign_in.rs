@@ -67,9 +67,17 @@ pub(crate) struct SignInDenial {
     pub(crate) agent_name: Option<String>,
     /// The candidates that the decision was made from, or the first of them
     pub(crate) candidates: Vec<Candidate>,
-    /// Another spelling of the id, under which agents are stored
-    pub(crate) stored_as: Option<String>,
+    /// Another text for the instance, under which agents are stored
+    pub(crate) stored_as: Option<StoredAs>,
     pub(crate) denial: Denial,
+}
+
+/// A text that is not the id of an instance, and stands for it in the store
+#[derive(Debug)]
+pub(crate) struct StoredAs {
+    pub(crate) id: String,
+    /// What the text is, and what to store instead
+    pub(crate) is: &'static str,
 }
 
 impl SignInDenial {
@@ -121,11 +129,12 @@ impl SignInDenial {
         let rows: Vec<_> = candidates.iter().map(describe).collect();
         let detail = format!("{denial}; candidates: [{}]", rows.join(", "));
         match stored_as {
-            Some(id) => format!(
-                "{detail}; agents are stored under {}, which is this id in the firmware's order of \
-                 bytes: let the template record the id of the metadata service",
-                quote(id)
-            ),
+            Some(StoredAs { id, is }) => {
+                format!("{detail}; agents are stored under {}, which is {is}", quote(id))
+            }
+            None if *denial == Denial::NotFound && candidates.is_empty() => {
+                format!("{detail}; `authd check` prints stored ids that no cloud gives")
+            }
             None => detail,
         }
     }

@@ -1,12 +1,13 @@
 //! An instance proves its identity and receives the session token of its one agent
 //!
 //! A proof that does not verify never reaches the store. A verified one costs one query. A second
-//! query is made only to log why an Azure instance was not found.
+//! query is made only to log why an instance of Azure or Google was not found.
 
 use agent_auth::{Candidate, Denial, ProvenInstance, select};
+use futures_util::future::join_all;
 use http::StatusCode;
 use identity_fetch::Proof;
-use identity_verify::{Cloud, InstanceId, VerifiedInstance};
+use identity_verify::{Claims, Cloud, VerifiedInstance};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::Store;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use crate::agents::AgentService;
 use crate::body::read_json;
 use crate::context::{Body, Context};
-use crate::error::{Error, SignInDenial, SignInError};
+use crate::error::{Error, SignInDenial, SignInError, StoredAs};
 use crate::reply::{Invalid, Response, json};
 
 /// `POST /api/v2/workspaceagents/{aws,azure,google}-instance-identity`
@@ -193,9 +194,7 @@ async fn find_agent<S: Store>(
         }
         Err(denial) => {
             let stored_as = match denial {
-                Denial::NotFound if candidates.is_empty() => {
-                    other_spelling(agents, instance.id()).await
-                }
+                Denial::NotFound if candidates.is_empty() => other_form(agents, instance).await,
                 _ => None,
             };
             Err(counted(SignInError::Denied(Box::new(SignInDenial {
@@ -210,16 +209,40 @@ async fn find_agent<S: Store>(
     }
 }
 
-/// The firmware's spelling of an Azure id, if agents are stored under it
+/// Another text for the same instance, if agents are stored under it
 ///
-/// Asked only for a verified instance without agents. An instance never signs in by the other
-/// spelling, which is also the id of another instance.
-async fn other_spelling<S: Store>(agents: &AgentService<S>, id: &InstanceId) -> Option<String> {
-    let firmware = id.in_firmware_order()?;
-    // Not verified itself, so the agents that are found are only counted.
-    let unverified = ProvenInstance::assume_verified(firmware.as_str());
-    let found = agents.store.by_instance(unverified).await.ok()?;
-    (!found.is_empty()).then(|| firmware.as_str().to_owned())
+/// Asked only for a verified instance without agents. An instance never signs in by such a text,
+/// which may also stand for another instance.
+async fn other_form<S: Store>(
+    agents: &AgentService<S>,
+    instance: &VerifiedInstance,
+) -> Option<StoredAs> {
+    let forms = other_forms(instance);
+    let find = async |form: &StoredAs| {
+        // Not verified itself, so the agents that are found are only counted.
+        let unverified = ProvenInstance::assume_verified(&form.id);
+        agents.store.by_instance(unverified).await.is_ok_and(|found| !found.is_empty())
+    };
+    // At the same time, so that the store can answer them with one statement.
+    let found = join_all(forms.iter().map(find)).await;
+    forms.into_iter().zip(found).find_map(|(form, is_found)| is_found.then_some(form))
+}
+
+/// What templates are known to record instead of the id that the metadata service signs
+fn other_forms(instance: &VerifiedInstance) -> Vec<StoredAs> {
+    let firmware = instance.id().in_firmware_order().map(|id| StoredAs {
+        id: id.as_str().to_owned(),
+        is: "this id in the firmware's order of bytes: let the template record the id of the \
+             metadata service",
+    });
+    let Claims::Google(claims) = instance.claims() else { return firmware.into_iter().collect() };
+    let is = "the name of this machine: let the template record its number (`instance_id`)";
+    let (name, project, zone) = (&claims.instance_name, &claims.project_id, &claims.zone);
+    let path = project.as_ref().zip(zone.as_ref()).zip(name.as_ref());
+    let path = path
+        .map(|((project, zone), name)| format!("projects/{project}/zones/{zone}/instances/{name}"));
+    let link = path.as_ref().map(|path| format!("https://www.googleapis.com/compute/v1/{path}"));
+    [name.clone(), path, link].into_iter().flatten().map(|id| StoredAs { id, is }).collect()
 }
 
 /// Enough candidates to see what is wrong with an instance, in one line of the log

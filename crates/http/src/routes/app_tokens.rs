@@ -182,7 +182,11 @@ pub(crate) async fn issue_for_terminal<S: Store>(
             };
             issue(apps, attempt).await
         }
-        Err(rejection) => Err(rejection.into()),
+        // The caller wrote the id.
+        Err(_) => {
+            let detail = "The agent's id must be a UUID.";
+            return Err(AccessError::invalid("Invalid agent ID.", detail).into());
+        }
     };
     match issued.map_err(|refusal| *refusal.rejection) {
         Ok(issued) => Ok(json(StatusCode::OK, &SignedTerminal { signed_token: issued.reveal() })),
@@ -210,9 +214,6 @@ fn terminal_url(terminal: &Terminal) -> Result<HttpUrl, AccessError> {
     };
     let url: HttpUrl =
         format!("{page_scheme}://{rest}").parse().map_err(|_| invalid("It cannot be parsed."))?;
-    if terminal.agent_id.parse::<Uuid>().is_err() {
-        return Err(AccessError::invalid("Invalid agent ID.", "It must be a UUID."));
-    }
     if terminal_agent(url.path()) != Some(&*terminal.agent_id) {
         let path = "Its path must be `/api/v2/workspaceagents/AGENT/pty`, with the same agent.";
         return Err(invalid(path));

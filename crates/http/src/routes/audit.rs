@@ -64,6 +64,8 @@ fn filter(query: &str) -> Result<(Filter, Page), AccessError> {
             "app_id" if filter.app.is_none() => {
                 filter.app = Some(App::Id(AppId(parse(&name, &value)?)));
             }
+            // No text in a database holds this character, and a query for it would be an error.
+            "app" if value.contains('\0') => return Err(invalid(&name, "it holds a NUL")),
             "app" if filter.app.is_none() => filter.app = Some(App::Slug(value)),
             "app" | "app_id" => {
                 return Err(invalid(&name, "`app` and `app_id` exclude each other"));

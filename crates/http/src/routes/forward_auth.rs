@@ -207,9 +207,8 @@ fn without_query_tokens(
     }
     let slash = if uri.starts_with('/') { "" } else { "/" };
     // Some proxies resolve a relative address in the answer to a check against authd.
-    let root = admitted.deployment.url.clone().with_authority(visitor.host);
-    let root = root.and_then(|root| root.with_path("/", None)).map_err(AccessError::Internal)?;
-    let address = format!("{}{slash}{uri}", root.to_string().trim_end_matches('/'));
+    let root = admitted.deployment.address(visitor.host).origin();
+    let address = format!("{root}{slash}{uri}");
     let reply = Reply::redirect(StatusCode::TEMPORARY_REDIRECT, address);
     Ok(reply.with_cookie(admitted.cookie).into_response(""))
 }

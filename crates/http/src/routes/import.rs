@@ -1,5 +1,5 @@
 use app_authz::rbac::{Action, Object, ResourceType};
-use fleet_import::{Document, DocumentError};
+use fleet_import::{Document, DocumentError, Warning};
 use http::StatusCode;
 use serde::Serialize;
 use store::Store;
@@ -16,6 +16,8 @@ struct Imported {
     dry_run: bool,
     differences: Vec<Difference>,
     unchanged: usize,
+    /// The entries that can never work
+    warnings: Vec<Warning>,
 }
 
 /// `POST /api/v2/authd/import`
@@ -33,11 +35,13 @@ pub(crate) async fn import<S: Store>(
     let text = body::read(body, Bounds { size: MAX_DOCUMENT, ..apps.bounds }).await?;
     let now = cx.now;
     // A large document takes longer to parse than other requests should have to wait.
-    let rows = tokio::task::spawn_blocking(move || {
+    let parsed = tokio::task::spawn_blocking(move || {
         let text = std::str::from_utf8(&text).map_err(|_| DocumentError::not_text())?;
-        Document::from_json(text)?.rows(now.into())
+        let document = Document::from_json(text)?;
+        Ok((document.rows(now.into())?, document.warnings()))
     });
-    let rows = rows.await.map_err(|_| Error::Panicked)?.map_err(|error| AccessError::Invalid {
+    let parsed: Result<_, DocumentError> = parsed.await.map_err(|_| Error::Panicked)?;
+    let (rows, warnings) = parsed.map_err(|error| AccessError::Invalid {
         message: "The document is not valid.",
         detail: error.to_string(),
     })?;
@@ -51,7 +55,7 @@ pub(crate) async fn import<S: Store>(
     let removed = |d: &&Difference| d.change == store::import::Change::Removed;
     let touched = differences.len() - differences.iter().filter(removed).count();
     let unchanged = rows.len().saturating_sub(touched);
-    Ok(json(StatusCode::OK, &Imported { dry_run, differences, unchanged }))
+    Ok(json(StatusCode::OK, &Imported { dry_run, differences, unchanged, warnings }))
 }
 
 fn dry_run(query: &str) -> Result<bool, AccessError> {

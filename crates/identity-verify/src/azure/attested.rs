@@ -64,7 +64,7 @@ impl<'a> Document<'a> {
     /// The setting that is the cause of `error`, and the value it refuses
     pub(super) fn denied(&self, error: &Error) -> Option<Denied> {
         Some(match error {
-            Error::Expired { .. } | Error::MissingClaim { .. } => {
+            Error::Expired { .. } | Error::MissingClaim { .. } | Error::MalformedProof { .. } => {
                 let end = self.time_stamp.as_ref().and_then(|Object(t)| t.expires_on.as_deref());
                 Denied::new("azure_enforce_expires_on", end)
             }
@@ -84,12 +84,15 @@ impl<'a> Document<'a> {
         policy: &Policy,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Error> {
-        let (created_on, expires_on) = self.time_stamp.map_or((None, None), |Object(times)| {
-            let date = |text: Option<Cow<'_, str>>| time::azure(&text?);
-            (date(times.created_on), date(times.expires_on))
+        let times = self.time_stamp.as_ref().map(|Object(times)| times);
+        let (created_on, end) = times.map_or((None, None), |times| {
+            (times.created_on.as_deref(), times.expires_on.as_deref())
         });
+        let (created_on, expires_on) =
+            (created_on.and_then(time::azure), end.and_then(time::azure));
         if policy.azure_enforce_expires_on {
-            let end = expires_on.ok_or(Error::missing("expiresOn"))?;
+            end.ok_or(Error::missing("expiresOn"))?;
+            let end = expires_on.ok_or(Error::malformed("the form of `expiresOn` is not known"))?;
             policy.check_not_ended("the attested data", end, now)?;
         }
         let nonce = self.nonce.as_deref().unwrap_or_default();

@@ -19,8 +19,10 @@ impl<'a> Token<'a> {
     ///
     /// The algorithm is fixed before a key is looked at (RFC 8725, 3.1). A header
     /// parameter that must be understood (`crit`) is not. Keys, and places of keys,
-    /// that the token itself offers are not looked at.
+    /// that the token itself offers are not looked at. ASCII whitespace around the token
+    /// is not part of it: files and pipes add a final line break.
     pub(crate) fn parse(text: &'a [u8]) -> Result<Self, Error> {
+        let text = text.trim_ascii();
         // A dot between these two is refused with the segment it stands in.
         let dot = |b: &u8| *b == b'.';
         let (first, last) = text

@@ -58,6 +58,8 @@ fn read(folder: &Path) -> Vec<Vector> {
 pub struct Vector {
     pub id: String,
     pub expect: Value,
+    /// Whether the other outcome is correct too
+    pub optional: bool,
     pub now: SystemTime,
     pub proof: Proof,
     policy: Policy,
@@ -108,6 +110,7 @@ impl Vector {
         Self {
             id: text(&entry["id"]).to_owned(),
             expect: entry["expect"].clone(),
+            optional: entry["optional"] == true,
             now: at(text(&entry["verify_at"])),
             proof,
             policy: match &entry["policy"] {

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use app_authz::address::AgentInHost;
@@ -104,15 +105,18 @@ impl Tables {
         let agents = resources.filter_map(|id| self.agents_by_resource.get(id)).flatten();
         for agent in agents.filter_map(|id| self.agents.get(id)).filter(|agent| !agent.deleted) {
             if let Some(port) = port {
-                let key = (place.workspace.id.0, agent.name.clone(), port.number().into());
-                if let Some(level) = self.port_shares.get(&key) {
+                let shares = self.port_shares.get(&(place.workspace.id.0, port.number().into()));
+                let share = shares.and_then(|shares| of_name(shares, &agent.name));
+                if let Some((agent_name, level)) = share {
                     place.port_shares.push(PortShare {
-                        agent_name: agent.name.clone(),
+                        agent_name: agent_name.clone(),
                         port: port.number(),
                         sharing: (*level).into(),
                     });
                 }
-            } else if let Some(app) = self.apps.get(&(agent.id, asked.to_owned())) {
+            } else if let Some((_, app)) =
+                self.apps.get(&agent.id).and_then(|apps| of_name(apps, asked))
+            {
                 place.apps.push(App {
                     id: AppId(app.id),
                     agent: AgentId(agent.id),
@@ -127,6 +131,13 @@ impl Tables {
         domain::put_in_order(&mut place);
         place
     }
+}
+
+/// The entry of exactly that name, or the first whose name differs only in case
+fn of_name<'a, T>(named: &'a BTreeMap<String, T>, name: &str) -> Option<(&'a String, &'a T)> {
+    let lowered = name.to_lowercase();
+    let alike = |(known, _): &(&String, &T)| known.to_lowercase() == lowered;
+    named.get_key_value(name).or_else(|| named.iter().find(alike))
 }
 
 fn describe(agent: &WorkspaceAgent) -> Agent {

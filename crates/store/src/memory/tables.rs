@@ -41,9 +41,9 @@ pub(super) struct Tables {
     pub(super) agents_by_resource: HashMap<Uuid, Vec<Uuid>>,
     pub(super) agents_by_instance: HashMap<String, Vec<WorkspaceAgent>>,
     /// By agent and slug
-    pub(super) apps: HashMap<(Uuid, String), WorkspaceApp>,
-    /// By workspace, agent name and number
-    pub(super) port_shares: HashMap<(Uuid, String, i32), SharingLevel>,
+    pub(super) apps: HashMap<Uuid, BTreeMap<String, WorkspaceApp>>,
+    /// By workspace, number and agent name
+    pub(super) port_shares: HashMap<(Uuid, i32), BTreeMap<String, SharingLevel>>,
     /// By name
     pub(super) proxies: BTreeMap<String, WorkspaceProxy>,
     pub(super) crypto_keys: Vec<CryptoKey>,
@@ -152,11 +152,12 @@ impl Tables {
             self.agents.insert(agent.id, agent.clone());
         }
         for app in &fleet.workspace_apps {
-            self.apps.insert((app.agent_id, app.slug.clone()), app.clone());
+            let apps = self.apps.entry(app.agent_id).or_default();
+            apps.insert(app.slug.clone(), app.clone());
         }
         for share in &fleet.workspace_agent_port_share {
-            let key = (share.workspace_id, share.agent_name.clone(), share.port);
-            self.port_shares.insert(key, share.share_level);
+            let shares = self.port_shares.entry((share.workspace_id, share.port)).or_default();
+            shares.insert(share.agent_name.clone(), share.share_level);
         }
     }
 

@@ -46,7 +46,9 @@ type AgentColumns = Record<(
     Integer,
     Nullable<SqlUuid>,
     Nullable<Text>,
+    Nullable<Text>,
     Nullable<Bool>,
+    Nullable<Text>,
     Nullable<Text>,
     Nullable<Text>,
 )>;
@@ -66,15 +68,19 @@ pub(super) struct PlaceRow {
 pub(super) struct AgentRow {
     agent: Agent,
     app: Option<Uuid>,
+    /// The app's slug as it is stored
+    slug: Option<String>,
     url: Option<String>,
     external: Option<bool>,
     sharing: Option<Label<SharingLevel>>,
+    /// The name of the port's agent as the share has it
+    shared_by: Option<String>,
     port_sharing: Option<Label<SharingLevel>>,
 }
 
 impl PlaceRow {
-    /// The place, as a request for this slug or this port sees it
-    pub(super) fn place(self, slug: Option<&str>, port: Option<u16>) -> WorkspaceFacts {
+    /// The place, as a request for an app or for this port sees it
+    pub(super) fn place(self, port: Option<u16>) -> WorkspaceFacts {
         let mut place = WorkspaceFacts {
             asked_owner: UserId(self.asked_owner),
             workspace: self.workspace,
@@ -88,18 +94,19 @@ impl PlaceRow {
             )),
         };
         for row in self.agents {
-            if let (Some(id), Some(slug), Some(Label(sharing))) = (row.app, slug, row.sharing) {
+            if let (Some(id), Some(slug), Some(Label(sharing))) = (row.app, row.slug, row.sharing) {
                 place.apps.push(App {
                     id: AppId(id),
                     agent: row.agent.id,
-                    slug: slug.to_owned(),
+                    slug,
                     url: row.url.unwrap_or_default(),
                     external: row.external.unwrap_or_default(),
                     sharing,
                 });
             }
-            if let (Some(port), Some(Label(sharing))) = (port, row.port_sharing) {
-                let agent_name = row.agent.name.clone();
+            if let (Some(port), Some(agent_name), Some(Label(sharing))) =
+                (port, row.shared_by, row.port_sharing)
+            {
                 place.port_shares.push(PortShare { agent_name, port, sharing });
             }
             place.agents.push(row.agent);
@@ -167,8 +174,10 @@ impl FromSql<AgentColumns, Pg> for AgentRow {
             i32,
             Option<Uuid>,
             Option<String>,
+            Option<String>,
             Option<bool>,
             Option<Label<SharingLevel>>,
+            Option<String>,
             Option<Label<SharingLevel>>,
         );
 
@@ -181,9 +190,11 @@ impl FromSql<AgentColumns, Pg> for AgentRow {
             disconnected_at,
             connection_timeout,
             app,
+            slug,
             url,
             external,
             sharing,
+            shared_by,
             port_sharing,
         ): Columns = FromSql::<AgentColumns, Pg>::from_sql(value)?;
         let time = |moment: Option<Moment>| moment.map(|Moment(time)| time);
@@ -195,6 +206,6 @@ impl FromSql<AgentColumns, Pg> for AgentRow {
             connection_timeout: domain::seconds(connection_timeout.into()),
         };
         let agent = Agent { id: AgentId(id), name, contact };
-        Ok(Self { agent, app, url, external, sharing, port_sharing })
+        Ok(Self { agent, app, slug, url, external, sharing, shared_by, port_sharing })
     }
 }

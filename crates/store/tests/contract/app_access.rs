@@ -170,10 +170,34 @@ contract! {
         for (slug, why) in [
             ("elsewhere", ResolveError::NoApp),
             ("command", ResolveError::NoUrl),
-            ("Open", ResolveError::NoApp),
             ("nothing", ResolveError::NoApp),
         ] {
             assert_eq!(target(&store, &app("alice", "dev", "main", slug)).await, Err(why), "{slug}");
+        }
+    }
+
+    fn names_have_no_case_and_the_exact_one_is_preferred(store, fleet: in_other_case) {
+        let [code, capital, space] = [0, 1, 2].map(|n| fleet.workspace_apps[n].id);
+        for (owner, workspace, agent, slug, found) in [
+            ("alice", "dev", "Main", "code", code),
+            ("ALICE", "DEV", "MAIN", "Code", capital),
+            ("Alice", "Dev", "main", "CODE", capital),
+            ("alice", "dev", "", "code", code),
+            ("alice", "dev", "", "code server", space),
+            ("alice", &fleet.workspaces[0].id.to_string(), "main", "CODE SERVER", space),
+        ] {
+            let request = app(owner, workspace, agent, slug);
+            let found_app = target(&store, &request).await.unwrap().app.unwrap();
+            assert_eq!(found_app.0, found, "{owner} {workspace} {agent} {slug}");
+        }
+        for (agent, port, sharing) in [
+            ("Main", "8443", SharingLevel::Public),
+            ("main", "8443S", SharingLevel::Public),
+            ("main", "8444", SharingLevel::Authenticated),
+            ("Main", "8445", SharingLevel::Owner),
+        ] {
+            let found = target(&store, &app("alice", "dev", agent, port)).await.unwrap();
+            assert_eq!(found.sharing, sharing, "{agent} {port}");
         }
     }
 
@@ -443,6 +467,33 @@ fn shared_ports() -> Fleet {
         });
     }
     fleet.templates[0].max_port_sharing_level = fleet::SharingLevel::Authenticated;
+    fleet
+}
+
+fn in_other_case() -> Fleet {
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    let workspace_id = fleet.workspace(alice, "Dev");
+    let resource = fleet.build(workspace_id, Transition::Start).resource;
+    let main = fleet.agent(resource, "Main", "i-0abc").id;
+    for slug in ["code", "Code", "Code Server"] {
+        fleet.app(main, slug);
+    }
+    for (agent_name, port, share_level) in [
+        ("MAIN", 8443, fleet::SharingLevel::Public),
+        ("MAIN", 8444, fleet::SharingLevel::Public),
+        ("Main", 8444, fleet::SharingLevel::Authenticated),
+    ] {
+        fleet.workspace_agent_port_share.push(WorkspaceAgentPortShare {
+            workspace_id,
+            agent_name: agent_name.to_owned(),
+            port,
+            share_level,
+            protocol: Default::default(),
+        });
+    }
+    fleet.templates[0].max_port_sharing_level = fleet::SharingLevel::Public;
     fleet
 }
 

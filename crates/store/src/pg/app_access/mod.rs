@@ -104,9 +104,7 @@ impl BatchQuery for NamedAccess {
             let sql = connection.sql(Statement::AppByName)?;
             ByName::of(&batch, sql).load(&mut &connection.inner).await?
         };
-        Ok(batch.answers(rows, &connection.tables, |place, row| {
-            row.place(place.slug.as_deref(), place.port)
-        }))
+        Ok(batch.answers(rows, &connection.tables, |place, row| row.place(place.port)))
     }
 }
 
@@ -127,7 +125,7 @@ impl BatchQuery for TerminalAccess {
             tokens: &batch.tokens,
         };
         let rows: Vec<Row> = statement.load(&mut &connection.inner).await?;
-        Ok(batch.answers(rows, &connection.tables, |_, row| row.place(None, None)))
+        Ok(batch.answers(rows, &connection.tables, |_, row| row.place(None)))
     }
 }
 

@@ -1,5 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "an operator asks, and no visitor")]
 
+mod live;
 mod rights;
 mod server;
 mod tables;

@@ -25,12 +25,25 @@ SELECT asked.n,
        ARRAY(
            SELECT ROW(a.id, a.name, a.created_at, a.first_connected_at, a.last_connected_at,
                       a.disconnected_at, a.connection_timeout_seconds,
-                      p.id, p.url, p.external, p.sharing_level, s.share_level)
+                      p.id, p.slug, p.url, p.external, p.sharing_level,
+                      s.agent_name, s.share_level)
            FROM workspace_resources r
            JOIN workspace_agents a ON a.resource_id = r.id AND NOT a.deleted
-           LEFT JOIN workspace_apps p ON p.agent_id = a.id AND p.slug = asked.slug
-           LEFT JOIN workspace_agent_port_share s
-               ON s.workspace_id = place.id AND s.agent_name = a.name AND s.port = asked.port
+           LEFT JOIN LATERAL (
+               SELECT id, slug, url, external, sharing_level
+               FROM workspace_apps
+               WHERE agent_id = a.id AND lower(slug) = lower(asked.slug)
+               ORDER BY slug = asked.slug DESC, slug COLLATE "C"
+               LIMIT 1
+           ) p ON true
+           LEFT JOIN LATERAL (
+               SELECT agent_name, share_level
+               FROM workspace_agent_port_share
+               WHERE workspace_id = place.id AND port = asked.port
+                 AND lower(agent_name) = lower(a.name)
+               ORDER BY agent_name = a.name DESC, agent_name COLLATE "C"
+               LIMIT 1
+           ) s ON true
            WHERE r.job_id = place.job_id
        ),
        holder.id, holder.hashed_secret, holder.user_id, holder.login_type, holder.last_used,
