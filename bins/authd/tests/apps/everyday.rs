@@ -250,7 +250,19 @@ impl Front {
         let same = "/@alice/dev/apps/same";
         let lab = moved(DASHBOARD, same, &format!("http://{own}{same}/lab")).await;
         assert_eq!(lab, format!("{same}/lab"));
-        for kept in ["/lab", "lab", "https://elsewhere.example/x", "//elsewhere.example/"] {
+        let port = own.split_once(':').unwrap().1;
+        for (to, rest) in [
+            (format!("http://{own}"), "/"),
+            (format!("http://{own}/"), "/"),
+            (format!("http://{own}?x=1"), "/?x=1"),
+            (format!("http://localhost:{port}/lab?x=/y"), "/lab?x=/y"),
+            (format!("http://localhost:{port}"), "/"),
+        ] {
+            assert_eq!(moved(HOST, "", &to).await, rest, "{to}");
+            assert_eq!(moved(DASHBOARD, by_path, &to).await, format!("{by_path}{rest}"), "{to}");
+        }
+        let near = format!("http://{own}.evil.example/x");
+        for kept in ["/lab", "lab", "https://elsewhere.example/x", "//elsewhere.example/", &near] {
             assert_eq!(moved(HOST, "", kept).await, kept);
             assert_eq!(moved(DASHBOARD, by_path, kept).await, kept);
         }

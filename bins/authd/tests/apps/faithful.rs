@@ -256,3 +256,44 @@ async fn a_newer_caddy_is_faithful() {
 async fn envoy_is_faithful() {
     all(Program::Envoy).await;
 }
+
+/// Browsers use HTTP/2 where a proxy offers it
+#[tokio::test]
+async fn http2_carries_the_same() {
+    for program in [Program::Nginx, Program::Caddy, Program::NewCaddy, Program::Envoy] {
+        let changes = match program {
+            Program::Nginx => &[
+                ("listen 80 default_server", "listen 80 http2 default_server"),
+                ("listen 80;", "listen 80 http2;"),
+            ][..],
+            Program::Caddy | Program::NewCaddy | Program::Envoy => &[],
+        };
+        let Some(front) = Front::planned(program, Plan::new(), changes).await else { continue };
+        let session = ("coder-session-token", front.world.token("alice"));
+        let ask = async |method: &str, uri: &str, headers: &[(&str, &str)], body: Vec<u8>| {
+            let method: Method = method.parse().unwrap();
+            let headers = [&[session], headers].concat();
+            front.proxy.ask_http2(method, (HOST, uri), &headers, body).await
+        };
+        let own = [("cookie", "a=1"), ("cookie", "b=2"), ("x-own", "kept")];
+        let echo = ask("GET", "/a%2Fb?x&&y", &own, Vec::new()).await;
+        assert_eq!(echo.status, 200, "{program:?}: {}", text(&echo));
+        let seen = front.app.seen().remove(0);
+        assert_eq!(seen.target, "/a%2Fb?x&&y", "{program:?}");
+        assert_eq!(seen.header("cookie"), Some("a=1; b=2"), "{program:?}");
+        assert_eq!(seen.header("x-own"), Some("kept"), "{program:?}");
+        let up = ask("PUT", "/up", &[], vec![b'x'; 5 << 20]).await;
+        assert_eq!((up.status.as_u16(), front.app.seen()[0].body), (200, 5 << 20), "{program:?}");
+        let down = ask("GET", "/down", &[], Vec::new()).await;
+        assert_eq!((down.status.as_u16(), down.body.len()), (200, 5 << 20), "{program:?}");
+        let found = ask("PROPFIND", "/", &[("depth", "1")], Vec::new()).await;
+        assert_eq!(found.status, 200, "{program:?}: {}", text(&found));
+        let long = format!("/?{}", "q".repeat(12_000));
+        let cookie = [("cookie", &*"c".repeat(12_000))];
+        let long = ask("GET", &long, &cookie, Vec::new()).await;
+        assert_eq!(long.status, 200, "{program:?}: {}", text(&long));
+        let fetch = [("sec-fetch-mode", "cors")];
+        let signed_out = front.proxy.ask_http2(Method::GET, (HOST, "/"), &fetch, "").await;
+        assert_eq!(signed_out.status, 401, "{program:?}: {}", text(&signed_out));
+    }
+}

@@ -7,8 +7,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::Method;
+use http_body_util::{BodyExt, Full};
 use hyper::header::HeaderName;
+use hyper::{Method, Request};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use testkit::net::{Answer, Client};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -135,7 +137,7 @@ impl Proxy {
                 assert!(config.contains("max_header_size 1MB"), "{example}");
                 format!(
                     "{{\n\thttp_port {port}\n\tadmin off\n\tauto_https off\n\tservers {{\n\t\t\
-                     max_header_size 1MB\n\t}}\n}}\n{config}"
+                     max_header_size 1MB\n\t\tprotocols h1 h2 h2c\n\t}}\n}}\n{config}"
                 )
             }
             Program::Envoy => config.replace(
@@ -181,6 +183,30 @@ impl Proxy {
             all.map(|(name, value)| (name.parse().unwrap(), value)).collect();
         let url = format!("http://127.0.0.1:{}{uri}", self.port);
         Client::new().send(method, &url, &headers, body.into()).await.unwrap()
+    }
+
+    /// The same over HTTP/2, without TLS and without asking for it first
+    pub async fn ask_http2(
+        &self,
+        method: Method,
+        (host, uri): (&str, &str),
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(format!("http://{host}{uri}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).unwrap();
+        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { status: head.status, headers: head.headers, body }
     }
 
     /// Opens a connection and sends `head`, byte by byte

@@ -40,14 +40,14 @@ async fn through(world: &World, carrier: &str, visit: &Visit<'_>) -> (u16, Answe
         (path, vec![("x-forwarded-host", *host), ("x-forwarded-uri", *uri)])
     };
     let answer = world.send("GET", &path, &[&forwarded, &headers[..]].concat(), "").await;
-    let told = header(&answer, "x-authd-answer").replace('-', "+").replace('_', "/");
-    if told.is_empty() {
+    let relayed = header(&answer, "x-authd-answer").replace('-', "+").replace('_', "/");
+    if relayed.is_empty() {
         return (answer.status.as_u16(), answer);
     }
-    let told = format!("{told}{}", &"==="[..(4 - told.len() % 4) % 4]);
-    let told: Value =
-        serde_json::from_slice(&openssl::base64::decode_block(&told).unwrap()).unwrap();
-    (u16::try_from(told["status"].as_u64().unwrap()).unwrap(), answer)
+    let relayed = format!("{relayed}{}", &"==="[..(4 - relayed.len() % 4) % 4]);
+    let relayed: Value =
+        serde_json::from_slice(&openssl::base64::decode_block(&relayed).unwrap()).unwrap();
+    (u16::try_from(relayed["status"].as_u64().unwrap()).unwrap(), answer)
 }
 
 struct Visit<'a> {
@@ -217,7 +217,7 @@ async fn other_requests_of_strangers_are_not_errors_either() {
     let answer = world.send("POST", path, &[json_body], &body).await;
     assert!(matches!(answer.status.as_u16(), 401 | 503), "{}", text(&answer));
 
-    // A session that only looks like one, and a terminal that is none
+    // A session that only looks like one, and a terminal without a UUID
     let url = "wss://sydney.coder.com/api/v2/workspaceagents/x/pty";
     let body = json!({ "url": url, "agentID": "x" }).to_string();
     let looks = ("coder-session-token", "0123456789-0123456789012345678901");
