@@ -1,7 +1,5 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
 use std::panic::{self, PanicHookInfo};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -26,7 +24,7 @@ pub(crate) fn start(level: &str, format: Option<LogFormat>) -> Result<(), Config
     let queue = match QUEUE.get() {
         Some(queue) => queue,
         None => {
-            let queue = LogQueue::start(standard_error(), report_gap).map_err(ConfigError::Log)?;
+            let queue = LogQueue::of_standard_error(report_gap).map_err(ConfigError::Log)?;
             QUEUE.get_or_init(|| queue)
         }
     };
@@ -70,17 +68,6 @@ pub(crate) fn stopping() {
 pub(crate) fn flush() {
     if let Some(queue) = QUEUE.get() {
         queue.flush(LAST_LINES);
-    }
-}
-
-/// Standard error without the lock that the standard library keeps while it writes
-///
-/// A reader that never reads would let another part of the process wait for that lock.
-fn standard_error() -> Box<dyn Write + Send> {
-    match io::stderr().as_fd().try_clone_to_owned() {
-        Ok(owned) => Box::new(File::from(owned)),
-        // Standard error is closed.
-        Err(_) => Box::new(io::sink()),
     }
 }
 

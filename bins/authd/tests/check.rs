@@ -377,3 +377,16 @@ async fn sign_in_alone_is_ready_beside_the_oldest_release() {
     }
     panic!("the server does not become ready");
 }
+
+#[test]
+fn the_documents_state_the_releases_that_check_names() {
+    for (name, document) in [
+        ("README.md", include_str!("../../../README.md")),
+        ("compatibility.md", include_str!("../../../docs/compatibility.md")),
+    ] {
+        for (release, migration) in store::releases::TESTED {
+            let stated = format!("{release} ({migration})");
+            assert!(document.contains(&stated), "{name} lacks {stated}");
+        }
+    }
+}

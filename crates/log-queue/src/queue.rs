@@ -1,5 +1,7 @@
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::mem;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -61,6 +63,22 @@ impl LogQueue {
         let shared = Arc::clone(&queue.shared);
         thread::Builder::new().name("log".to_owned()).spawn(move || shared.write(log, report))?;
         Ok(queue)
+    }
+
+    /// Starts a thread that writes lines to standard error, without the lock that the standard
+    /// library keeps while it writes
+    ///
+    /// A reader that never reads would let another part of the process wait for that lock. If
+    /// standard error is closed, lines go nowhere.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not start another thread.
+    pub fn of_standard_error(report: impl Fn(u64) + Send + 'static) -> io::Result<Self> {
+        match io::stderr().as_fd().try_clone_to_owned() {
+            Ok(owned) => Self::start(File::from(owned), report),
+            Err(_) => Self::start(io::sink(), report),
+        }
     }
 
     /// Adds a line, or drops it if the queue is full

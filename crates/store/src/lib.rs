@@ -13,6 +13,7 @@ mod journal;
 mod memory;
 #[cfg(feature = "postgres")]
 mod pg;
+pub mod releases;
 
 use agent_auth::Candidates;
 use app_audit::{AuditLog, Journal};

@@ -8,12 +8,11 @@ use authd_http::Signing;
 use store::inspection::{
     Asked, Encryption, Index, Inspection, Keys, Lack, Part, Server, Tables, Task,
 };
-use store::{Error, Generation, Owner, PgStore, Pooling};
+use store::{Error, Generation, Owner, PgStore, Pooling, releases};
 use uuid::Uuid;
 
 use super::finding::Finding;
 use super::names::of_names;
-use super::releases;
 use crate::clock::system_clock;
 use crate::config::Config;
 

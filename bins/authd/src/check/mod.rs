@@ -6,12 +6,10 @@
 mod database;
 mod finding;
 mod names;
-mod releases;
 mod settings;
 mod trust;
 
 pub(crate) use self::database::{asked, of_database};
 pub(crate) use self::finding::{Finding, State, log};
-pub(crate) use self::releases::TESTED;
 pub(crate) use self::settings::of_settings;
 pub(crate) use self::trust::{missing_keys, of_trust, without_effect};

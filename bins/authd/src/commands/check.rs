@@ -5,11 +5,12 @@ use authd_http::error_chain;
 use clap::CommandFactory;
 use serde::Serialize;
 use store::inspection::Inspection;
+use store::releases::TESTED;
 
 use super::database::with_database;
 use super::error::CommandError;
 use super::output::printable;
-use crate::check::{self, Finding, State, TESTED};
+use crate::check::{self, Finding, State};
 use crate::cli::{CheckArgs, Cli};
 use crate::clock::system_clock;
 use crate::config::{Config, StoreConfig, unknown_environment};
