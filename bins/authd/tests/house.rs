@@ -41,6 +41,16 @@ fn source_files_are_short() {
     assert_eq!(long, expected, "left: longer than {LONGEST} lines; right: the list of this test");
 }
 
+/// What other programs could use belongs in a library
+#[test]
+fn the_server_is_thin() {
+    let mut files = Vec::new();
+    rust_files(&workspace().join("bins/authd/src"), &mut files);
+    let lines = |file| fs::read_to_string(file).unwrap().lines().count();
+    let all: usize = files.iter().map(lines).sum();
+    assert!(all < 5_000, "{all} lines");
+}
+
 #[test]
 fn modules_do_not_depend_on_each_other_in_a_ring() {
     let root = workspace();
