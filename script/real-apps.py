@@ -471,7 +471,8 @@ async def load_time(stage, browser, app, rounds, report):
             await context.close()
     straight, through = statistics.median(times[False]), statistics.median(times[True])
     note = f"{straight:.0f} ms straight, {through:.0f} ms with authd ({through / straight - 1:+.1%})"
-    report(app.slug, "load time", True, note)
+    # Of a short time, a few percent are less than what two runs differ by.
+    report(app.slug, "load time", through <= max(straight * 1.03, straight + 30), note)
     report(app.slug, "decisions", set(decided) == {1}, f"{decided} for each page load")
 
 
