@@ -128,9 +128,8 @@ fn undone(given: &[u8], undo: &[Undo<'_>]) -> Vec<Variant> {
     let next = |last: &Variant| {
         undo.iter().find_map(|(undo, change)| Some(last.then(undo(&last.bytes)?, change)))
     };
-    while found.len() <= MOST_CHANGES
-        && let Some(variant) = found.last().and_then(next)
-    {
+    for _ in 0..MOST_CHANGES {
+        let Some(variant) = found.last().and_then(next) else { break };
         found.push(variant);
     }
     found
