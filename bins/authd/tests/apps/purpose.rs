@@ -14,7 +14,7 @@ const SOCKET: [(&str, &str); 2] = [("upgrade", "websocket"), ("sec-websocket-ver
 const PAGE: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
 
 /// What a visitor gets through a proxy
-struct Told {
+struct Seen {
     status: u16,
     location: String,
     content_type: String,
@@ -50,15 +50,15 @@ pub async fn check(
     }
 }
 
-async fn told(
+async fn seen(
     world: &World,
     proxy: &str,
     request: (&str, &str, &str),
     headers: &[(&str, &str)],
-) -> Told {
+) -> Seen {
     let answer = check(world, proxy, request, headers).await;
     let text = |name| header(&answer, name).to_owned();
-    Told {
+    Seen {
         status: answer.status.as_u16(),
         location: text("location"),
         content_type: text("content-type"),
@@ -104,15 +104,15 @@ async fn signed_out_only_navigations_are_redirected() {
     ] {
         for proxy in PROXIES {
             for (host, uri) in [(HOST, "/x?a=1"), (DASHBOARD, "/@alice/dev.agent/apps/owner/x")] {
-                let told = told(&world, proxy, (method, host, uri), &headers).await;
+                let seen = seen(&world, proxy, (method, host, uri), &headers).await;
                 let place = format!("{what} through {proxy} to {host}{uri}");
-                assert_eq!(told.status, if redirected { 303 } else { 401 }, "{place}");
-                assert_eq!(told.location.is_empty(), !redirected, "{place}");
-                assert!(told.location.is_empty() || told.location.starts_with("https://"));
+                assert_eq!(seen.status, if redirected { 303 } else { 401 }, "{place}");
+                assert_eq!(seen.location.is_empty(), !redirected, "{place}");
+                assert!(seen.location.is_empty() || seen.location.starts_with("https://"));
                 if what == "a form" {
-                    assert!(told.content_type.starts_with("text/html"), "{place}");
+                    assert!(seen.content_type.starts_with("text/html"), "{place}");
                 } else if !redirected {
-                    assert!(told.content_type.starts_with("application/json"), "{place}");
+                    assert!(seen.content_type.starts_with("application/json"), "{place}");
                 }
             }
         }
@@ -144,10 +144,10 @@ async fn siblings_read_refusals() {
                 for (session, status) in [("", 401), (bob, 404)] {
                     let mut headers = fetch.clone();
                     headers.extend([("origin", origin), ("coder-session-token", session)]);
-                    let told = told(&world, proxy, ("GET", HOST, "/x"), &headers).await;
+                    let seen = seen(&world, proxy, ("GET", HOST, "/x"), &headers).await;
                     let place = format!("{behavior:?} {proxy} {origin} {session}");
-                    assert_eq!(told.status, status, "{place}");
-                    assert_eq!(told.origin, if allowed { origin } else { "" }, "{place}");
+                    assert_eq!(seen.status, status, "{place}");
+                    assert_eq!(seen.origin, if allowed { origin } else { "" }, "{place}");
                 }
             }
         }
@@ -230,7 +230,7 @@ async fn a_folder_without_its_slash_is_the_root() {
 
 /// The header in which nginx gets an answer has the same words
 #[tokio::test]
-async fn what_nginx_is_told_travels_whole() {
+async fn what_nginx_gets_travels_whole() {
     let world = World::new().await;
     let sibling = "https://other--agent--dev--alice.test.coder.com";
     let headers = [

@@ -130,20 +130,20 @@ async fn repeated_sign_ins_and_frames_of_several_apps_arrive() {
 }
 
 #[tokio::test]
-async fn a_browser_that_drops_the_cookies_of_apps_is_told() {
+async fn a_browser_that_drops_the_cookies_of_apps_gets_a_page() {
     let world = World::new().await;
     let mut browser = Browser { keeps: false, ..Browser::of(&world, "alice") };
     for host in [HOST, OTHER, HOST] {
-        let told = browser.go(&format!("https://{host}/")).await;
-        assert_eq!(told.status, 400);
-        assert!(text(&told).contains("Sign-in Does Not Hold"), "{}", text(&told));
-        assert!(text(&told).contains("<a href=\"\">Retry</a>"));
+        let answer = browser.go(&format!("https://{host}/")).await;
+        assert_eq!(answer.status, 400);
+        assert!(text(&answer).contains("Sign-in Does Not Hold"), "{}", text(&answer));
+        assert!(text(&answer).contains("<a href=\"\">Retry</a>"));
     }
 }
 
 /// The cookies arrive, and the session does not count, as on a replica that lags behind
 #[tokio::test]
-async fn a_browser_whose_sessions_do_not_count_is_told() {
+async fn a_browser_whose_sessions_do_not_count_gets_a_page() {
     let world = World::new().await;
     let mut browser = Browser::of(&world, "alice");
     let mut address = format!("https://{HOST}/");
@@ -160,7 +160,7 @@ async fn a_browser_whose_sessions_do_not_count_is_told() {
         }
         address = header(&answer, "location").to_owned();
     }
-    panic!("a browser gives up before it is told");
+    panic!("a browser gives up before it gets the page");
 }
 
 #[tokio::test]
@@ -173,19 +173,19 @@ async fn a_seal_opens_in_the_browser_that_asked_for_it() {
     let link = header(&bob.one(&away).await, "location").to_owned();
 
     // A browser without any session, and one with its own, are sent to sign in themselves.
-    let told = fresh.one(&link).await;
-    let names: Vec<_> = set_cookies(&told).into_iter().map(|(name, ..)| name).collect();
-    assert_eq!((told.status.as_u16(), &names[..]), (303, &["authd_sign_in".to_owned()][..]));
-    let told = fresh.go(&link).await;
-    assert!(text(&told).contains("<h1>Sign in</h1>"), "{}", text(&told));
+    let answer = fresh.one(&link).await;
+    let names: Vec<_> = set_cookies(&answer).into_iter().map(|(name, ..)| name).collect();
+    assert_eq!((answer.status.as_u16(), &names[..]), (303, &["authd_sign_in".to_owned()][..]));
+    let answer = fresh.go(&link).await;
+    assert!(text(&answer).contains("<h1>Sign in</h1>"), "{}", text(&answer));
     let mut other = Browser::of(&world, "alice");
     let arrived = other.go(&link).await;
     assert_eq!(header(&arrived, "x-authd-user"), world.people["alice"].id.to_string());
     // A browser that is signing in itself is led to do that.
     let own = header(&alice.one(&format!("https://{OTHER}/x")).await, "location").to_owned();
-    let told = alice.one(&link).await;
-    assert_eq!((told.status.as_u16(), set_cookies(&told).len()), (303, 0));
-    assert_eq!(header(&told, "location"), format!("https://{OTHER}/"));
+    let answer = alice.one(&link).await;
+    assert_eq!((answer.status.as_u16(), set_cookies(&answer).len()), (303, 0));
+    assert_eq!(header(&answer, "location"), format!("https://{OTHER}/"));
     let arrived = alice.go(&own).await;
     assert_eq!(header(&arrived, "x-authd-user"), world.people["alice"].id.to_string());
     // The link is not spent.

@@ -137,7 +137,10 @@ impl Plan {
             config.rules.allow_path_app_sharing(true).allow_path_app_site_owner_access(true);
         config.trusted = TrustedProxies {
             origins: vec!["127.0.0.1".parse().unwrap()],
-            headers: vec![HeaderName::from_static("x-forwarded-for")],
+            // The second is that of Envoy.
+            headers: ["x-forwarded-for", "x-envoy-external-address"]
+                .map(HeaderName::from_static)
+                .to_vec(),
         };
         let (limits, options) = (Limits::default(), Options::default());
         Self { rows, config, limits, options, people, proxy, workspace, agent, now }
