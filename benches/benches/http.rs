@@ -60,9 +60,9 @@ fn main() {
 
     for (name, visitor, floor) in [
         ("token issued, new visitor, floor with a pool", NEW, world.pooled),
-        ("token issued, same visitor, floor with a pool", SAME, world.pooled),
+        ("token issued, same visitors, floor with a pool", SAME, world.pooled),
         ("token issued, new visitor, floor sharing", NEW, world.select),
-        ("token issued, same visitor, floor sharing", SAME, world.select),
+        ("token issued, same visitors, floor sharing", SAME, world.select),
     ] {
         let (floor, side) = (world.callers(floor), world.callers(world.authd));
         let (floor, side) = (runtime.block_on(floor), runtime.block_on(side));
@@ -109,7 +109,15 @@ fn main() {
 /// The number of the next visitor
 type Visitor = fn() -> u64;
 
-const SAME: Visitor = || 0;
+/// The same few visitors again and again, each after the others: identical requests at the same
+/// moment would share one decision
+const SAME: Visitor = || {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    FIRST_OF_SAME + NEXT.fetch_add(1, Ordering::Relaxed) % 64
+};
+
+/// Beyond all new visitors
+const FIRST_OF_SAME: u64 = 1 << 31;
 
 /// A new visitor each time, across all rounds
 const NEW: Visitor = || {

@@ -121,7 +121,8 @@ async fn the_published_cases_agree_when_their_scope_comes_out_of_the_tables() {
         let agreed = agree(&database, fleet.users[0].id, &cases).await;
         let of = database.release().map_or("our own", Release::name);
         println!("{agreed} cases on tables of {of}");
-        assert!(more.is_none() && agreed >= 40 || agreed >= at_least, "{of}: {agreed}");
+        // Of the cases in the repository, tables without lists of objects hold few.
+        assert!(more.is_none() && agreed >= 10 || agreed >= at_least, "{of}: {agreed}");
     }
 }
 
