@@ -3,19 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod common;
-
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+#[path = "common/log.rs"]
+mod log;
 
 use common::{Setup, status_and_message};
 use identity_fetch::Identity;
 use identity_verify::test_util::{at, aws, azure, google};
 use identity_verify::{Policy, aws as on_aws, azure as on_azure, google as on_google};
+use log::Log;
 use serde_json::{Value, json};
 use store::fleet::{Fleet, Transition};
 use store::{MemoryStore, Options, PgStore};
 use testkit::Database;
-use tracing::subscriber::DefaultGuard;
 
 const INSTANCE: &str = "i-0123456789abcdef0";
 const VM: &str = "02aab8a4-74ef-476e-8182-f6d2ba4166a6";
@@ -24,54 +23,18 @@ const SUBSCRIPTION: &str = "8d10da13-8125-4ba9-a717-bf7490507b3d";
 const GOOGLE_INSTANCE: &str = "8087716956832600000";
 const ACCOUNT: &str = "123456789012";
 
-/// The log of this thread, on which the whole test runs
-struct Log {
-    lines: Arc<Mutex<Vec<u8>>>,
-    _guard: DefaultGuard,
+/// The single line about a refusal since the last call
+fn refusal(log: &Log) -> Value {
+    single(log, "request refused")
 }
 
-impl Log {
-    fn begin() -> Self {
-        let lines = Arc::<Mutex<Vec<u8>>>::default();
-        let writer = Arc::clone(&lines);
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_writer(move || Lines(Arc::clone(&writer)))
-            .finish();
-        Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
-    }
-
-    /// The single line about a refusal since the last call
-    fn refusal(&self) -> Value {
-        self.single("request refused")
-    }
-
-    /// The single line with this message since the last call
-    fn single(&self, message: &str) -> Value {
-        let lines = std::mem::take(&mut *self.lines.lock().unwrap());
-        let lines = String::from_utf8(lines).unwrap();
-        let mut refusals = lines
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap())
-            .filter(|line| line["message"] == message);
-        let refusal = refusals.next().unwrap_or_else(|| panic!("no refusal: {lines}"));
-        assert!(refusals.next().is_none(), "{lines}");
-        refusal
-    }
-}
-
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+/// The single line with this message since the last call
+fn single(log: &Log, message: &str) -> Value {
+    let lines = log.lines();
+    let mut found = lines.iter().filter(|line| line["message"] == message);
+    let refusal = found.next().unwrap_or_else(|| panic!("no refusal: {lines:?}"));
+    assert!(found.next().is_none(), "{lines:?}");
+    refusal.clone()
 }
 
 struct Clouds {
@@ -158,7 +121,7 @@ async fn a_genuine_proof_that_the_policy_refuses_is_found_by_machine_setting_and
         let server = Setup::with(clouds.identity(&policy)).start(MemoryStore::default()).await;
         let answer = server.post_to(&path(cloud), clouds.proof(cloud).to_string()).await;
         assert_eq!(status_and_message(&answer).0, 401, "{policy}");
-        let line = log.refusal();
+        let line = refusal(&log);
         let (setting, _) = policy.as_object().unwrap().iter().next().unwrap();
         for (field, expected) in [
             ("instance_id", json!(id)),
@@ -192,7 +155,7 @@ async fn the_claims_of_an_invalid_proof_are_marked_as_unverified() {
     ] {
         let answer = server.post_to(&path(cloud), strangers.proof(cloud).to_string()).await;
         assert_eq!(status_and_message(&answer).0, 401);
-        let line = log.refusal();
+        let line = refusal(&log);
         assert_eq!(
             (&line["instance_id"], &line["verified"]),
             (&json!(id), &json!(false)),
@@ -205,7 +168,7 @@ async fn the_claims_of_an_invalid_proof_are_marked_as_unverified() {
     // A proof that does not parse.
     let answer = server.post(json!({ "document": "x", "signature": "AAAA" }).to_string()).await;
     assert_eq!(status_and_message(&answer).0, 401);
-    let line = log.refusal();
+    let line = refusal(&log);
     assert_eq!((line.get("instance_id"), &line["verified"]), (None, &json!(false)), "{line}");
     server.stop().await;
 }
@@ -220,7 +183,7 @@ async fn missing_trust_is_named_in_the_log_only() {
     let signature = strangers.aws.sign(document.as_bytes());
     let body = json!({ "document": document, "signature": signature });
     let answer = server.post(body.to_string()).await;
-    assert!(log.refusal()["detail"].as_str().unwrap().contains("`xx-future-1`"));
+    assert!(refusal(&log)["detail"].as_str().unwrap().contains("`xx-future-1`"));
     assert!(!String::from_utf8(answer.body.to_vec()).unwrap().contains("xx-future-1"));
 
     let url = "http://www.microsoft.com/pkiops/certs/Missing.crt";
@@ -233,7 +196,7 @@ async fn missing_trust_is_named_in_the_log_only() {
     let document = azure::Document::new(VM, SUBSCRIPTION, from, to).to_json();
     let body = json!({ "signature": leaf.sign(document.as_bytes()), "encoding": "pkcs7" });
     let answer = server.post_to(&path("azure"), body.to_string()).await;
-    let detail = log.refusal()["detail"].as_str().unwrap().to_owned();
+    let detail = refusal(&log)["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("`Missing CA 09`") && detail.contains(url), "{detail}");
     let said: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(said["detail"], "untrusted_signer");
@@ -255,7 +218,7 @@ async fn an_azure_id_in_the_firmwares_byte_order_is_reported() {
     let log = Log::begin();
     let answer = server.post_to(&path("azure"), clouds.proof("azure").to_string()).await;
     assert_eq!(status_and_message(&answer).0, 404);
-    let line = log.refusal();
+    let line = refusal(&log);
     let detail = line["detail"].as_str().unwrap();
     assert!(detail.contains(FIRMWARE) && detail.contains("firmware's order of bytes"), "{line}");
     assert_eq!((&line["cloud"], &line["verified"]), (&json!("azure"), &json!(true)), "{line}");
@@ -284,7 +247,7 @@ async fn a_name_that_is_stored_instead_of_a_number_is_reported() {
         let server = Setup::with(clouds.identity(&json!({}))).start(store).await;
         let answer = server.post_to(&path("google"), clouds.proof("google").to_string()).await;
         assert_eq!(status_and_message(&answer).0, 404, "{stored}");
-        let line = log.refusal();
+        let line = refusal(&log);
         let detail = line["detail"].as_str().unwrap();
         let expected = match is_found {
             true => format!("agents are stored under \"{stored}\", which is the name"),
@@ -303,7 +266,7 @@ async fn a_verified_machine_without_an_agent_has_its_cloud_in_the_log() {
     for (cloud, id) in [("aws", INSTANCE), ("azure", VM), ("google", GOOGLE_INSTANCE)] {
         let answer = server.post_to(&path(cloud), clouds.proof(cloud).to_string()).await;
         assert_eq!(status_and_message(&answer).0, 404);
-        let line = log.refusal();
+        let line = refusal(&log);
         let expected = (&json!(id), &json!(cloud), &json!(true));
         assert_eq!((&line["instance_id"], &line["cloud"], &line["verified"]), expected, "{line}");
     }
@@ -330,7 +293,7 @@ async fn workspaces_that_share_an_instance_are_in_the_log() {
     let log = Log::begin();
     let answer = server.post_to(&path("aws"), clouds.proof("aws").to_string()).await;
     assert_eq!(status_and_message(&answer).0, 409);
-    let line = log.refusal();
+    let line = refusal(&log);
     for (field, expected) in [
         ("instance_id", INSTANCE),
         ("setting", "allow_instance_shared_by_workspaces"),
@@ -353,7 +316,7 @@ async fn a_machine_whose_agents_cannot_be_looked_up_is_in_the_log() {
     for (cloud, id) in [("aws", INSTANCE), ("azure", VM), ("google", GOOGLE_INSTANCE)] {
         let answer = server.post_to(&path(cloud), clouds.proof(cloud).to_string()).await;
         assert!(status_and_message(&answer).0 >= 500);
-        let line = log.single("request failed");
+        let line = single(&log, "request failed");
         let expected = (&json!(id), &json!(cloud), &json!(true));
         assert_eq!((&line["instance_id"], &line["cloud"], &line["verified"]), expected, "{line}");
     }

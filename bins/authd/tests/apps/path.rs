@@ -111,7 +111,8 @@ async fn the_token_of_an_app_opens_it_without_a_query() {
     assert_eq!(world.rows().await.len(), 3, "one allowed, and two sent to sign in");
 }
 
-// scenario 157, and 160 with 400 for a visitor: what a visitor writes is not an error of the server
+// scenario 157, 160
+// What a visitor writes is not an error of the server, so 160 is 400.
 #[tokio::test]
 async fn some_paths_never_name_an_app() {
     let world = World::new().await;

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tracing::subscriber::DefaultGuard;
 
-pub struct Log {
+pub(crate) struct Log {
     lines: Arc<Mutex<Vec<u8>>>,
     _guard: DefaultGuard,
 }
 
 impl Log {
-    pub fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         let lines = Arc::<Mutex<Vec<u8>>>::default();
         let writer = Arc::clone(&lines);
         let subscriber = tracing_subscriber::fmt()
@@ -24,7 +24,7 @@ impl Log {
     }
 
     /// The lines since the last call
-    pub fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         let lines = std::mem::take(&mut *self.lines.lock().unwrap());
         let lines = String::from_utf8(lines).unwrap();
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -11,4 +11,4 @@ mod url;
 pub use host::{AgentInHost, AppName, HostMeaning, HostPattern};
 pub use name_fault::{NameFault, NamePart};
 pub use redirect::{Envelope, RedirectHosts, SignIn, auth_redirect, login};
-pub use url::{HttpUrl, Scheme, UrlError, UrlErrorKind, encode_query_value};
+pub use url::{HttpUrl, Scheme, UrlError, UrlErrorKind, encode_path, encode_query_value};

@@ -1,6 +1,5 @@
 use crate::Error;
-use crate::address::url::encode_path;
-use crate::address::{HostPattern, HttpUrl, encode_query_value};
+use crate::address::{HostPattern, HttpUrl, encode_path, encode_query_value};
 use crate::app::{AccessMethod, Target};
 use crate::token::{NONCE_PARAMETER, Nonce};
 

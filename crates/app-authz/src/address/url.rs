@@ -308,8 +308,10 @@ pub fn encode_query_value(value: &str) -> String {
 
 /// Encodes every byte that the path of a URL must not contain, as browsers do; escapes are kept
 ///
-/// The control plane's proxies send the base path of a request decoded.
-pub(super) fn encode_path(path: &str) -> String {
+/// Clients write paths in any way, and the control plane's proxies send them decoded. A question
+/// mark is part of the path, and does not begin a query.
+#[must_use]
+pub fn encode_path(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {

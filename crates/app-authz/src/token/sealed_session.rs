@@ -90,6 +90,8 @@ impl KeyRing<SealKey> {
 }
 
 /// A session on its way to an app's host
+///
+/// Opening one proves neither that the session is good nor that the browser at hand holds the nonce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedSession {
     /// The session token
@@ -148,6 +150,10 @@ impl FromStr for Nonce {
     type Err = Error;
 
     /// Parses 32 lower-case hexadecimal digits, which `.again` may follow
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Malformed`] for any other text.
     fn from_str(text: &str) -> Result<Self, Error> {
         let (digits, is_again) = match text.strip_suffix(AGAIN) {
             Some(digits) => (digits, true),

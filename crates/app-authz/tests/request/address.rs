@@ -2,7 +2,8 @@
 
 use app_authz::Error;
 use app_authz::address::{
-    AppName, Envelope, HostPattern, HttpUrl, SignIn, UrlErrorKind, auth_redirect, login,
+    AppName, Envelope, HostPattern, HttpUrl, SignIn, UrlErrorKind, auth_redirect, encode_path,
+    login,
 };
 use app_authz::app::UncheckedRequest;
 use app_authz::token::Nonce;
@@ -259,6 +260,17 @@ fn a_visitor_returns_to_the_host_and_port_of_the_request() {
     let visited = "https://Sydney.coder.com:9443";
     let back = sent_back(by_path, "*.apps.coder.com", Some(visited));
     assert_eq!(back, format!("{visited}/@foo/bar/apps/qux/x"));
+}
+
+#[test]
+fn paths_are_encoded_as_browsers_do() {
+    for (path, expected) in [
+        ("/a/b%2F;c=d&e@f:g", "/a/b%2F;c=d&e@f:g"),
+        ("/a?b#c%2F", "/a%3Fb%23c%2F"),
+        ("/Code Server/é\\\"<>", "/Code%20Server/%C3%A9%5C%22%3C%3E"),
+    ] {
+        assert_eq!(encode_path(path), expected);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use app_authz::address::{HostMeaning, HttpUrl, auth_redirect};
 use app_authz::app::{AccessMethod, CorsBehavior, Port, RequestError, UncheckedRequest};
+use app_authz::credential::SessionToken;
 use app_authz::token::{API_KEY_PARAMETER, AppToken, PresentedTokens, without_api_key};
 use app_authz::{AppRequest, Error, Grant};
 use http::StatusCode;
@@ -70,17 +71,72 @@ pub(crate) async fn admit<S: Store>(
     preflight: bool,
 ) -> Result<Admitted, Reply> {
     let (visit, request) = find_visit(apps, cx).await?;
-    let origin = visit.page.sibling().map(str::to_owned);
-    let preflight = origin.as_deref().filter(|_| preflight);
+    let rejected = |rejection| readable(reject(cx, rejection), &visit, None);
+    if control_plane::reads_other_names(&visit, upstream) {
+        return Err(rejected(Rejection::NoApp));
+    }
+    let parameters = parameters(cx.query);
+    let sealed = parameter(&parameters, API_KEY_PARAMETER).filter(|sealed| !sealed.is_empty());
+    if let Some(sealed) = sealed {
+        return Err(open_seal(apps, cx, &visit, sealed).await.unwrap_or_else(rejected));
+    }
+
+    // The visitor wrote the names, so a mistake in them is not a server's.
+    let request = AppRequest::try_from(request).map_err(|error| match error {
+        Error::InvalidRequest(RequestError::Me) => rejected(Rejection::Me),
+        _ => rejected(Rejection::NoApp),
+    })?;
+    let port = request.slug_or_port().parse::<Port>().ok();
+    let base_path = control_plane::base_path(&visit, upstream);
+    let base_path = base_path.filter(|base_path| base_path != request.base_path());
+
+    let preflight = visit.page.sibling().filter(|_| preflight);
     let preflight = preflight.and_then(|origin| Preflight::of(origin, cx.headers()));
-    match admit_to(apps, cx, (&visit, request), upstream, preflight).await {
-        Ok(mut admitted) => {
-            admitted.origin = origin.filter(|_| admitted.grant().cors == CorsBehavior::Simple);
-            Ok(admitted)
+    let cookies = cookies(cx.headers());
+    let presented = match preflight {
+        None => {
+            let tokens = visit.app_tokens(&cookies, &parameters);
+            by_token(apps, cx, &visit, &request, &tokens, upstream).await
         }
-        // Under `passthru`, the app itself decides who reads its answers.
-        Err((reply, Some(CorsBehavior::Passthru))) => Err(reply),
-        Err((reply, _)) => Err(reply.readable_by(origin)),
+        // Only the gate answers a preflight request.
+        Some(_) => None,
+    };
+    let admitted = match presented {
+        Some(admitted) => admitted,
+        None => {
+            let sign_in = leaving_cookie(apps, cx, &visit, &cookies);
+            let tokens = visit.session_tokens(cx.headers(), cookies, &parameters);
+            let attempt = access_attempt(cx, (&visit, request), tokens, sign_in, preflight);
+            by_decision(apps, &visit, attempt, upstream).await?
+        }
+    };
+    let mut admitted = match base_path {
+        Some(base_path) => rebase(apps, cx, admitted, &base_path).await.map_err(rejected)?,
+        None => admitted,
+    };
+    let cors = admitted.grant().cors;
+    if visit.page.is_refused(cx) && origin::is_decided_here(visit.method, cors) {
+        return Err(rejected(Rejection::ForeignPage));
+    }
+    if visit.method != AccessMethod::Terminal && port.is_some_and(Port::is_reserved) {
+        return Err(rejected(Rejection::ReservedPort));
+    }
+    if let Some(address) = canonical_address(cx, &visit, &admitted.grant().url) {
+        let reply = Reply::redirect(StatusCode::TEMPORARY_REDIRECT, address);
+        return Err(readable(reply.with_cookie(admitted.cookie), &visit, Some(cors)));
+    }
+    let origin = visit.page.sibling().filter(|_| cors == CorsBehavior::Simple);
+    admitted.origin = origin.map(str::to_owned);
+    Ok(admitted)
+}
+
+/// Lets a page of another app of the same owner read the reply
+///
+/// Not under `passthru`, where the app itself decides who reads its answers.
+fn readable(reply: Reply, visit: &Visit<'_>, cors: Option<CorsBehavior>) -> Reply {
+    match cors {
+        Some(CorsBehavior::Passthru) => reply,
+        _ => reply.readable_by(visit.page.sibling().map(str::to_owned)),
     }
 }
 
@@ -92,71 +148,6 @@ fn page<S>(apps: &AppService<S>, cx: &Context<'_>, visit: &Visit<'_>, owner: &st
     let own = [&apps.config.access_url, &visit.at];
     let listed: Vec<_> = own.into_iter().chain(&apps.config.terminal_origins).collect();
     Page::of_terminal(cx.headers(), &listed)
-}
-
-/// Admits a visit to this app, or returns the reply, and how the app treats other origins if that
-/// is known
-async fn admit_to<S: Store>(
-    apps: &Arc<AppService<S>>,
-    cx: &Context<'_>,
-    (visit, request): (&Visit<'_>, UncheckedRequest),
-    upstream: Upstream,
-    preflight: Option<Preflight>,
-) -> Result<Admitted, (Reply, Option<CorsBehavior>)> {
-    let rejected = |rejection| (reject(cx, rejection), None);
-    if control_plane::reads_other_names(visit, upstream) {
-        return Err(rejected(Rejection::NoApp));
-    }
-    let parameters = parameters(cx.query);
-    let sealed = parameter(&parameters, API_KEY_PARAMETER).filter(|sealed| !sealed.is_empty());
-    if let Some(sealed) = sealed {
-        let opened = open_seal(apps, cx, visit, sealed).await;
-        return Err(opened.map_or_else(rejected, |reply| (reply, None)));
-    }
-
-    // The visitor wrote the names, so a mistake in them is not a server's.
-    let request = AppRequest::try_from(request).map_err(|error| match error {
-        Error::InvalidRequest(RequestError::Me) => rejected(Rejection::Me),
-        _ => rejected(Rejection::NoApp),
-    })?;
-    let port = request.slug_or_port().parse::<Port>().ok();
-    let base_path = control_plane::base_path(visit, upstream);
-    let base_path = base_path.filter(|base_path| base_path != request.base_path());
-
-    let cookies = cookies(cx.headers());
-    let presented = match preflight {
-        None => {
-            let tokens = visit.app_tokens(&cookies, &parameters);
-            by_token(apps, cx, visit, &request, &tokens, upstream).await
-        }
-        // Only the gate answers a preflight request.
-        Some(_) => None,
-    };
-    let admitted = match presented {
-        Some(admitted) => admitted,
-        None => {
-            let attempt = access_attempt(apps, cx, (visit, request), cookies, preflight);
-            by_decision(apps, cx, visit, attempt, upstream).await?
-        }
-    };
-    let admitted = match base_path {
-        Some(base_path) => rebase(apps, cx, admitted, &base_path).await.map_err(rejected)?,
-        None => admitted,
-    };
-    let cors = admitted.grant().cors;
-    if visit.page.is_refused(cx) && origin::is_decided_here(visit.method, cors) {
-        return Err(rejected(Rejection::ForeignPage));
-    }
-    if visit.method != AccessMethod::Terminal && port.is_some_and(Port::is_reserved) {
-        return Err(rejected(Rejection::ReservedPort));
-    }
-    match canonical_address(cx, visit, &admitted.grant().url) {
-        Some(address) => {
-            let reply = Reply::redirect(StatusCode::TEMPORARY_REDIRECT, address);
-            Err((reply.with_cookie(admitted.cookie), Some(cors)))
-        }
-        None => Ok(admitted),
-    }
 }
 
 /// Logs the rejection and turns it into the reply to the visitor
@@ -197,31 +188,40 @@ async fn find_visit<'a, S: Store>(
     Ok((visit, request))
 }
 
-/// What the gate has to know of a visit without a good app token
-fn access_attempt<S: Store>(
+/// The cookie of a browser that has to leave this host if its visitor is not signed in
+fn leaving_cookie<S>(
     apps: &AppService<S>,
     cx: &Context<'_>,
+    visit: &Visit<'_>,
+    cookies: &[(&str, &str)],
+) -> Option<SignInCookie> {
+    if cx.purpose() != Purpose::Navigation || visit.signs_in_at_dashboard() {
+        return None;
+    }
+    let known = SignInCookie::all(cookies, apps.sign_in_cookie_name()).next();
+    let app_token = visit.deployment.cookie_names.signed_app_token();
+    apps.cookie_of_leaving(known, cookies.iter().any(|(name, _)| *name == app_token))
+}
+
+/// What the gate has to know of a visit without a good app token
+fn access_attempt(
+    cx: &Context<'_>,
     (visit, request): (&Visit<'_>, AppRequest),
-    cookies: Vec<(&str, &str)>,
+    tokens: Vec<SessionToken>,
+    sign_in: Option<SignInCookie>,
     preflight: Option<Preflight>,
 ) -> AccessAttempt {
-    let purpose = cx.purpose();
-    let sign_in = (purpose == Purpose::Navigation && !visit.signs_in_at_dashboard()).then(|| {
-        let known = SignInCookie::all(&cookies, apps.sign_in_cookie_name()).next();
-        let app_token = visit.deployment.cookie_names.signed_app_token();
-        apps.cookie_of_leaving(known, cookies.iter().any(|(name, _)| *name == app_token))
-    });
     AccessAttempt {
         request,
-        tokens: visit.session_tokens(cx.headers(), cookies, &parameters(cx.query)),
+        tokens,
         return_to: ReturnTo::Deployment(Arc::clone(&visit.deployment), visit.at.clone()),
         app_path: visit.app_path.to_owned(),
         app_query: visit.query.to_owned(),
         path_and_query: visit.path_and_query(),
         ip: cx.client,
         user_agent: user_agent(cx.headers()),
-        purpose,
-        sign_in: sign_in.flatten(),
+        purpose: cx.purpose(),
+        sign_in,
         preflight,
         is_foreign: visit.page.is_refused(cx),
         now: cx.now,
@@ -313,25 +313,21 @@ async fn by_token<S: Store>(
 /// Admits a visit by a new decision, whose app token becomes a cookie
 async fn by_decision<S: Store>(
     apps: &Arc<AppService<S>>,
-    cx: &Context<'_>,
     visit: &Visit<'_>,
     attempt: AccessAttempt,
     upstream: Upstream,
-) -> Result<Admitted, (Reply, Option<CorsBehavior>)> {
-    let browser = attempt.sign_in.as_ref().and_then(|cookie| sign_in_cookie(apps, cookie));
-    let leaving = attempt.sign_in.clone();
-    let signed = match issue(apps, attempt).await {
-        Ok(signed) => {
-            leaving.inspect(|cookie| apps.note_admitted(cookie, cx.now));
-            signed
-        }
-        // The gate has logged the decision.
-        Err(refusal) => {
-            let (cors, leaves) = (refusal.cors, matches!(*refusal.rejection, Rejection::SignIn(_)));
-            let reply = refusal.into_reply(cx.purpose());
-            return Err((reply.with_cookie(browser.filter(|_| leaves)), cors));
-        }
-    };
+) -> Result<Admitted, Reply> {
+    let (purpose, now, sign_in) = (attempt.purpose, attempt.now, attempt.sign_in.clone());
+    // The gate has logged the decision.
+    let signed = issue(apps, attempt).await.map_err(|refusal| {
+        let leaving = sign_in.as_ref().filter(|_| refusal.leads_to_sign_in());
+        let cookie = leaving.and_then(|cookie| sign_in_cookie(apps, cookie));
+        let cors = refusal.cors;
+        readable(refusal.into_reply(purpose).with_cookie(cookie), visit, cors)
+    })?;
+    if let Some(cookie) = &sign_in {
+        apps.note_admitted(cookie, now);
+    }
     let name = visit.deployment.cookie_names.signed_app_token();
     let expiry = Expiry::At(signed.expires_at());
     let base_path = signed.token().request().base_path();
@@ -363,7 +359,7 @@ fn uri_for_app(visit: &Visit<'_>, url: &str) -> String {
 /// or a WebSocket of a page does not expect another query.
 fn canonical_address(cx: &Context<'_>, visit: &Visit<'_>, url: &str) -> Option<String> {
     let is_root = matches!(visit.app_path, "" | "/");
-    if visit.method == AccessMethod::Terminal || !is_root || !cx.may_be_redirected() {
+    if visit.method == AccessMethod::Terminal || !is_root {
         return None;
     }
     // Few apps have a query of their own.
@@ -371,7 +367,8 @@ fn canonical_address(cx: &Context<'_>, visit: &Visit<'_>, url: &str) -> Option<S
     let default = has_default.then(|| HttpUrl::of_app(url).ok()).flatten();
     let default = default.as_ref().and_then(HttpUrl::query).unwrap_or_default();
     let query = if visit.query.is_empty() { default } else { visit.query };
-    if !visit.app_path.is_empty() && query == visit.query {
+    let is_canonical = !visit.app_path.is_empty() && query == visit.query;
+    if is_canonical || !cx.may_be_redirected() {
         return None;
     }
     let slash = if visit.app_path.is_empty() { "/" } else { "" };

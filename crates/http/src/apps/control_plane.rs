@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use app_authz::app::AccessMethod;
 use app_authz::credential::CookieNames;
 use http::header::{HeaderMap, HeaderValue};
+use percent_encoding::percent_decode_str;
 
 use super::Visit;
 use super::cookies::visible;
@@ -88,24 +89,7 @@ fn read_base_path(path: &str, app_path: &str) -> String {
 ///
 /// Anything that is not a valid escape is kept. Bytes that are not UTF-8 become U+FFFD.
 fn decode(text: &str) -> String {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
-        let escape = behind.get(..2).filter(|_| *first == b'%');
-        let escape = escape.and_then(|digits| std::str::from_utf8(digits).ok());
-        let escape = escape.filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                rest = behind.get(2..).unwrap_or_default();
-            }
-            None => {
-                decoded.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// Encodes a path as Go's standard library does (`net/url`, `URL.EscapedPath`)

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 #[derive(Clone, Default)]
 pub(super) struct Decisions(Arc<Mutex<Waiting>>);
 
-type Waiting = HashMap<Question, watch::Receiver<Option<SignedToken>>>;
+type Waiting = HashMap<Arc<Question>, watch::Receiver<Option<SignedToken>>>;
 
 /// All that a decision depends on, and that its audit event tells apart: the request, the possible
 /// session tokens, the visitor's address and user agent
@@ -31,13 +31,15 @@ pub(super) enum Turn {
 }
 
 impl Decisions {
+    /// Registers the question, unless another request is deciding it
     pub(super) fn ask(&self, question: Question) -> Turn {
         let mut waiting = self.lock();
         if let Some(token) = waiting.get(&question) {
             return Turn::Other(Other(token.clone()));
         }
         let (answer, token) = watch::channel(None);
-        waiting.insert(question.clone(), token);
+        let question = Arc::new(question);
+        waiting.insert(Arc::clone(&question), token);
         Turn::First(First { decisions: self.clone(), question, answer })
     }
 
@@ -49,7 +51,7 @@ impl Decisions {
 /// The request that decides; another may decide once it is dropped
 pub(super) struct First {
     decisions: Decisions,
-    question: Question,
+    question: Arc<Question>,
     answer: watch::Sender<Option<SignedToken>>,
 }
 

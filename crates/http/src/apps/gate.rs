@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use app_audit::{Event, RecordError, Resource};
-use app_authz::address::{Envelope, HostPattern, HttpUrl, SignIn, auth_redirect, login};
+use app_authz::address::{
+    Envelope, HostPattern, HttpUrl, SignIn, auth_redirect, encode_path, login,
+};
 use app_authz::app::{
     AccessMethod, AgentStatus, App, CorsBehavior, Reason, ResolveError, WorkspaceFacts,
 };
@@ -25,7 +27,7 @@ use super::decisions::{Question, Turn};
 use super::deployments::Deployment;
 use super::origin::is_decided_here;
 use super::sign_in::SignInCookie;
-use super::{AppService, AuditFail, encoded_path};
+use super::{AppService, AuditFail};
 use crate::detach::DetachOnDrop;
 use crate::error::{Rejection, SIGNED_OUT};
 use crate::purpose::Purpose;
@@ -129,7 +131,12 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// The reply to the visitor, who is told as whom they are signed in if another account may help
+    /// Whether the visitor has to sign in
+    pub(crate) fn leads_to_sign_in(&self) -> bool {
+        matches!(*self.rejection, Rejection::SignIn(_))
+    }
+
+    /// The reply to the visitor, which names the user if another account may help
     pub(crate) fn into_reply(self, purpose: Purpose) -> Reply {
         let may_help = match &*self.rejection {
             Rejection::Denied(_) => true,
@@ -272,7 +279,7 @@ fn sign_in<S: Store>(
         path_app_base: &path_app_base,
         app_hosts: app_hosts.as_ref(),
         visited: attempt.return_to.visited(),
-        app_path: &encoded_path(&attempt.app_path),
+        app_path: &encode_path(&attempt.app_path),
         app_query: &encoded(&attempt.app_query),
     };
     if attempt.sign_in.as_ref().is_some_and(|cookie| cookie.is_looping(attempt.now)) {

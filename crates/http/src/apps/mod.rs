@@ -43,7 +43,7 @@ use self::deployments::{Deployment, Deployments};
 pub(crate) use self::gate::{AccessAttempt, ReturnTo, issue};
 use self::keys::Keys;
 pub use self::keys::KeysError;
-pub(crate) use self::query::{encoded_path, for_app as query_for_app, holds_token, parameters};
+pub(crate) use self::query::{for_app as query_for_app, holds_token, parameters};
 use self::recent::Recent;
 pub(crate) use self::require::{Require, SignedIn};
 pub(crate) use self::session::{presented_session, same_origin};

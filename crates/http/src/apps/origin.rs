@@ -34,7 +34,7 @@ impl Page {
         match stated(headers, &own) {
             Stated::Listed => Self::Own,
             Stated::Foreign => Self::Foreign,
-            Stated::Other(origin) if is_sibling(visit, owner, &origin) => Self::Sibling(origin),
+            Stated::Other(at) if is_sibling(visit, owner, &at) => Self::Sibling(at.origin()),
             Stated::Other(_) => Self::Foreign,
         }
     }
@@ -85,8 +85,8 @@ pub(crate) fn is_from(headers: &HeaderMap, listed: &[&HttpUrl]) -> bool {
 enum Stated {
     /// It is at a listed origin, or the request comes from no page
     Listed,
-    /// It is at this origin
-    Other(String),
+    /// It is at this origin, which is written as browsers write it
+    Other(HttpUrl),
     /// It is somewhere else
     Foreign,
 }
@@ -108,7 +108,7 @@ fn stated(headers: &HeaderMap, listed: &[&HttpUrl]) -> Stated {
     // As browsers write it. A path, a final dot or upper case would be another origin.
     let written = text == origin.origin() && !text.bytes().any(|b| b.is_ascii_uppercase());
     match written && !origin.host().ends_with('.') {
-        true => Stated::Other(text.to_owned()),
+        true => Stated::Other(origin),
         false => Stated::Foreign,
     }
 }
@@ -121,12 +121,12 @@ fn is_same(origin: &HttpUrl, known: &HttpUrl) -> bool {
         && origin.query().is_none()
 }
 
-fn is_sibling(visit: &Visit<'_>, owner: &str, origin: &str) -> bool {
+fn is_sibling(visit: &Visit<'_>, owner: &str, origin: &HttpUrl) -> bool {
     if visit.method != AccessMethod::Subdomain {
         return false;
     }
-    let (own, pattern) = (&visit.deployment.url, visit.deployment.app_hosts.as_ref());
-    let (Ok(origin), Some(pattern)) = (origin.parse::<HttpUrl>(), pattern) else { return false };
+    let own = &visit.deployment.url;
+    let Some(pattern) = visit.deployment.app_hosts.as_ref() else { return false };
     if origin.scheme() != own.scheme() || !pattern.has_port(origin.effective_port(), own) {
         return false;
     }

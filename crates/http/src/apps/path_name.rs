@@ -1,5 +1,9 @@
 //! Names in the address of an app below a path
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
 /// The name that a segment of a path stands for
 ///
 /// Escapes are decoded once. `None` if the segment is empty, or is not a name: it holds an escape
@@ -8,26 +12,16 @@
 pub(super) fn name(segment: &str) -> Option<String> {
     let name = decode(segment)?;
     let is_name = !name.is_empty() && !name.chars().any(|c| c.is_control() || "/\\".contains(c));
-    is_name.then_some(name)
+    is_name.then(|| name.into_owned())
 }
 
-/// Decodes the escapes of a text (RFC 3986, section 2.1)
-fn decode(text: &str) -> Option<String> {
-    if !text.contains('%') {
-        return Some(text.to_owned());
-    }
-    let mut parts = text.split('%');
-    let mut decoded = parts.next()?.as_bytes().to_vec();
-    for part in parts {
-        let (digits, rest) = part.as_bytes().split_at_checked(2)?;
-        if !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        let digits = std::str::from_utf8(digits).ok()?;
-        decoded.push(u8::from_str_radix(digits, 16).ok()?);
-        decoded.extend_from_slice(rest);
-    }
-    String::from_utf8(decoded).ok()
+/// Decodes the escapes of a text (RFC 3986, section 2.1); `None` if one of them is not valid
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    let is_escape = |behind: &str| {
+        behind.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    let is_valid = text.split('%').skip(1).all(is_escape);
+    percent_decode_str(text).decode_utf8().ok().filter(|_| is_valid)
 }
 
 #[cfg(test)]

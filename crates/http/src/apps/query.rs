@@ -5,8 +5,6 @@ use std::borrow::Cow;
 use app_authz::credential::SessionToken;
 use app_authz::token::{API_KEY_PARAMETER, SIGNED_TOKEN_PARAMETER};
 
-use crate::reply::encoded;
-
 /// The decoded parameters of a query: the first [`MAX_PARAMETERS`], and the next few that may sign
 /// a visitor in
 ///
@@ -48,14 +46,6 @@ fn is_ours(name: &str, value: &str) -> bool {
     }
 }
 
-/// Encodes every byte that the path of a URL must not contain
-///
-/// The control plane's proxies send a decoded path, in which a question mark does not begin a
-/// query.
-pub(crate) fn encoded_path(path: &str) -> String {
-    encoded(path).replace('?', "%3F")
-}
-
 /// More parameters than apps use
 const MAX_PARAMETERS: usize = 256;
 
@@ -83,8 +73,6 @@ mod tests {
             let is_named_alone = query.ends_with("_token=");
             assert_eq!(holds_token(query), open != query && !is_named_alone, "{query}");
         }
-        assert_eq!(encoded("a=\\&b=\"<é>\"&c=%2F"), "a=%5C&b=%22%3C%C3%A9%3E%22&c=%2F");
-        assert_eq!(encoded_path("/a?b#c%2F"), "/a%3Fb%23c%2F");
         assert_eq!(parameters("a=b%20c+d&e"), [pair("a", "b c d"), pair("e", "")]);
         let many = format!("{}{API_KEY_PARAMETER}=x&b", "a=1&".repeat(1000));
         let read = parameters(&many);

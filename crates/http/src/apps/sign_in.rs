@@ -32,8 +32,7 @@ impl SignInCookie {
         values.filter_map(|(_, value)| Self::parse(value)).take(MAX_COOKIES)
     }
 
-    /// The cookie of a browser that leaves; `None` if the system has no random bytes
-    ///
+    /// The cookie of a browser that has none; `None` if the system has no random bytes
     pub(super) fn new() -> Option<Self> {
         let nonce = with_random(|fill| Nonce::generate(fill)).ok()?;
         Some(Self { nonce, given: 0, last: 0 })
@@ -107,6 +106,7 @@ fn seconds(now: SystemTime) -> u64 {
 /// Browsers follow twenty redirects in a row, and one sign-in takes three.
 const MAX_GIVEN: u32 = 4;
 
+/// How long a session that a browser was given counts
 pub(super) const LATELY: Duration = Duration::from_secs(30);
 
 /// A host can be sent more cookies of one name, which other hosts have set

@@ -1,13 +1,12 @@
 use std::sync::Arc;
 
-use app_authz::address::{AppName, HostPattern, HttpUrl};
+use app_authz::address::{AppName, HostPattern, HttpUrl, encode_path};
 use app_authz::app::{AccessMethod, UncheckedRequest};
 use app_authz::credential::SessionToken;
 use app_authz::token::{PresentedTokens, SIGNED_TOKEN_PARAMETER};
 use http::header::HeaderMap;
 
 use super::deployments::Deployment;
-use super::encoded_path;
 use super::origin::Page;
 use super::path_name::name;
 use super::session::carried;
@@ -25,7 +24,7 @@ pub(crate) struct Visit<'a> {
     pub(crate) app_path: &'a str,
     /// The raw query
     pub(crate) query: &'a str,
-    /// The page that makes the request
+    /// The page that makes the request; the least trusted until it is looked at
     pub(crate) page: Page,
 }
 
@@ -39,7 +38,7 @@ impl<'a> Visit<'a> {
     ) -> (Self, UncheckedRequest) {
         let method = AccessMethod::Subdomain;
         let app_path = path;
-        (Self { deployment, at, method, path, app_path, query, page: Page::Own }, name.into())
+        (Self { deployment, at, method, path, app_path, query, page: Page::Foreign }, name.into())
     }
 
     /// The visit to the app or the terminal that the path names, and its request
@@ -64,7 +63,7 @@ impl<'a> Visit<'a> {
                 ..UncheckedRequest::default()
             };
             let app_path = "/";
-            let page = Page::Own;
+            let page = Page::Foreign;
             return Ok((Self { deployment, at, method, path, app_path, query, page }, request));
         }
         let named = path.strip_prefix("/@").or_else(|| path.strip_prefix("/%40"));
@@ -82,13 +81,13 @@ impl<'a> Visit<'a> {
         let folder = path.strip_suffix(app_path).unwrap_or(path);
         let request = UncheckedRequest {
             access_method: method.as_str().to_owned(),
-            base_path: format!("{}/", encoded_path(folder)),
+            base_path: format!("{}/", encode_path(folder)),
             username_or_id: user,
             workspace_and_agent: workspace,
             app_slug_or_port: slug,
             ..UncheckedRequest::default()
         };
-        Ok((Self { deployment, at, method, path, app_path, query, page: Page::Own }, request))
+        Ok((Self { deployment, at, method, path, app_path, query, page: Page::Foreign }, request))
     }
 
     /// The possible app tokens of the request

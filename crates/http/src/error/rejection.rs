@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::access::inactive_message;
 use super::{SIGNED_OUT, chain, quote};
 use crate::purpose::Purpose;
-use crate::reply::{Page, Preflight, Problem, Reply};
+use crate::reply::{Preflight, Problem, Reply};
 
 /// An answer to a visit instead of the app
 #[derive(Debug)]
@@ -249,18 +249,10 @@ impl Rejection {
             Self::Inactive(_) | Self::TerminalSignIn | Self::ReservedPort => false,
             _ => purpose.is_shown_pages(),
         };
-        let problem = self.problem();
-        if !is_page {
-            return Reply::json(&problem);
+        match is_page {
+            true => Reply::page(self.problem()).with_warnings(warnings),
+            false => Reply::json(&self.problem()),
         }
-        Reply::page(Page {
-            status: problem.status.as_u16(),
-            title: problem.message.into_owned(),
-            text: problem.detail.into_owned(),
-            warnings,
-            retry: problem.retry,
-            username: None,
-        })
     }
 }
 

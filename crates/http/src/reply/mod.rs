@@ -16,7 +16,6 @@ use http::{HeaderName, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
-pub(crate) use self::page::Page;
 pub(crate) use self::preflight::{Preflight, single};
 pub(crate) use self::problem::{Invalid, Problem};
 pub(crate) use self::reply::{Reply, encoded};

@@ -8,7 +8,8 @@ use http::header::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CHALLENGE, Page, Preflight, Problem, RETRY_AFTER_SECONDS, Response, json};
+use super::page::Page;
+use super::{CHALLENGE, Preflight, Problem, RETRY_AFTER_SECONDS, Response, json};
 
 /// The answer to a visitor in place of the app
 ///
@@ -33,8 +34,17 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    pub(crate) fn page(page: Page) -> Self {
-        Self { status: page.status, page: Some(page), ..Self::status(StatusCode::OK) }
+    /// The problem as a page: message and detail are its title and its text
+    pub(crate) fn page(problem: Problem<'_>) -> Self {
+        let page = Page {
+            status: problem.status.as_u16(),
+            title: problem.message.into_owned(),
+            text: problem.detail.into_owned(),
+            warnings: Vec::new(),
+            retry: problem.retry,
+            username: None,
+        };
+        Self { page: Some(page), ..Self::status(problem.status) }
     }
 
     /// The problem as JSON
@@ -61,6 +71,14 @@ impl Reply {
             preflight: None,
             origin: None,
         }
+    }
+
+    /// The same; a page has these hints for the operator
+    pub(crate) fn with_warnings(mut self, warnings: Vec<String>) -> Self {
+        if let Some(page) = &mut self.page {
+            page.warnings = warnings;
+        }
+        self
     }
 
     /// The same; a page says as whom its visitor is signed in
@@ -153,4 +171,14 @@ pub(crate) fn encoded(text: &str) -> String {
         }
     }
     encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_url_must_not_contain_is_encoded() {
+        assert_eq!(encoded("a=\\&b=\"<é>\"&c=%2F#"), "a=%5C&b=%22%3C%C3%A9%3E%22&c=%2F%23");
+    }
 }

@@ -14,10 +14,10 @@ pub(crate) struct SignInPage<'a> {
 
 impl SignInPage<'_> {
     pub(crate) fn into_response(self, status: StatusCode) -> Response {
-        // Without an action, the browser keeps the fragment of the address that it returns to.
         let message = self.message.map_or(String::new(), |message| {
             format!("<p role=\"status\">{}</p>\n", Escaped(message))
         });
+        // Without an action, the browser keeps the fragment of the address that it returns to.
         let content = format!(
             "<h1>Sign in</h1>\n{message}<form method=\"post\">\n\
              <label for=\"token\">Session token</label>\n\

@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection};
 use crate::proxies::{X_FORWARDED_HOST, first, own_host};
 use crate::purpose::Purpose;
-use crate::reply::{Page, Reply, Response, empty};
+use crate::reply::{Reply, Response, empty};
 
 /// The kind of proxy that asks
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -176,17 +176,9 @@ pub(crate) fn answer_to_failure(
     if !problem.status.is_server_error() {
         return problem.into_response();
     }
-    let reply = if Purpose::of(method(cx, proxy), cx.headers()).is_shown_pages() {
-        Reply::page(Page {
-            status: problem.status.as_u16(),
-            title: problem.message.into_owned(),
-            text: problem.detail.into_owned(),
-            warnings: Vec::new(),
-            retry: true,
-            username: None,
-        })
-    } else {
-        Reply::json(&problem)
+    let reply = match Purpose::of(method(cx, proxy), cx.headers()).is_shown_pages() {
+        true => Reply::page(problem.retry()),
+        false => Reply::json(&problem),
     };
     reject(proxy, reply, dashboard)
 }

@@ -1,14 +1,15 @@
 use diesel::result::QueryResult;
-use diesel::sql_types::{Array, Bool, Integer, Text};
+use diesel::sql_types::{Bool, Integer, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tokio::time::timeout;
 
+use super::rights::Rights;
 use crate::Error;
 use crate::inspection::{LiveApp, LiveInstance, LiveNames};
 use crate::pg::PgStore;
 use crate::pg::connect::Purpose;
-use crate::pg::tables::Catalog;
+use crate::pg::tables::Need;
 
 impl PgStore {
     /// The instance ids and the names of apps in the newest builds of at most `workspaces`
@@ -25,13 +26,19 @@ impl PgStore {
         let (catalog, connection) = (connection.tables.catalog(), &connection.inner);
         let longest = 3 * self.connector.options().statement_timeout;
         let looked = async {
+            let needs = [INSTANCES, APPS, SUBDOMAIN].into_iter().flatten().copied();
+            let rights = Rights::load(needs, catalog, connection).await?;
+            let can_read = |needs: &[Need]| {
+                let columns = needs.iter().flat_map(|need| need.columns().map(|c| (need.table, c)));
+                let is_whole = columns.into_iter().all(|(table, c)| catalog.has_column(table, c));
+                is_whole && rights.missing(needs).is_empty()
+            };
             let mut names = LiveNames::default();
-            if can_read(INSTANCES, catalog, connection).await? {
+            if can_read(INSTANCES) {
                 names.instances = instances(workspaces, connection).await?;
             }
-            if can_read(APPS, catalog, connection).await? {
-                let subdomain = can_read(SUBDOMAIN, catalog, connection).await?;
-                names.apps = apps(workspaces, subdomain, connection).await?;
+            if can_read(APPS) {
+                names.apps = apps(workspaces, can_read(SUBDOMAIN), connection).await?;
             }
             QueryResult::Ok(names)
         };
@@ -40,28 +47,6 @@ impl PgStore {
             Error::unavailable(format!("no answer within {} s", longest.as_secs_f32()))
         })??)
     }
-}
-
-/// Whether all columns exist and this user may read them
-async fn can_read(
-    columns: &[(&str, &str)],
-    catalog: &Catalog,
-    mut connection: &AsyncPgConnection,
-) -> QueryResult<bool> {
-    if !columns.iter().all(|(table, column)| catalog.has_column(table, column)) {
-        return Ok(false);
-    }
-    let (tables, columns): (Vec<&str>, Vec<&str>) = columns.iter().copied().unzip();
-    let row: Readable = sql_query(
-        "SELECT bool_and(has_column_privilege(to_regclass(asked.name), asked.part, 'SELECT'))
-                AS is_readable
-         FROM unnest($1, $2) AS asked (name, part)",
-    )
-    .bind::<Array<Text>, _>(tables)
-    .bind::<Array<Text>, _>(columns)
-    .get_result(&mut connection)
-    .await?;
-    Ok(row.is_readable)
 }
 
 async fn instances(
@@ -126,50 +111,24 @@ async fn apps(
     Ok(rows.into_iter().map(live).collect())
 }
 
-const INSTANCES: &[(&str, &str)] = &[
-    ("workspaces", "id"),
-    ("workspaces", "deleted"),
-    ("workspace_builds", "workspace_id"),
-    ("workspace_builds", "build_number"),
-    ("workspace_builds", "job_id"),
-    ("workspace_resources", "id"),
-    ("workspace_resources", "job_id"),
-    ("workspace_agents", "name"),
-    ("workspace_agents", "resource_id"),
-    ("workspace_agents", "deleted"),
-    ("workspace_agents", "auth_instance_id"),
+const INSTANCES: &[Need] = &[
+    Need::select("workspaces", "id deleted"),
+    Need::select("workspace_builds", "workspace_id build_number job_id"),
+    Need::select("workspace_resources", "id job_id"),
+    Need::select("workspace_agents", "name resource_id deleted auth_instance_id"),
 ];
 
-const APPS: &[(&str, &str)] = &[
-    ("users", "id"),
-    ("users", "username"),
-    ("workspaces", "id"),
-    ("workspaces", "owner_id"),
-    ("workspaces", "name"),
-    ("workspaces", "deleted"),
-    ("workspace_builds", "workspace_id"),
-    ("workspace_builds", "build_number"),
-    ("workspace_builds", "job_id"),
-    ("workspace_resources", "id"),
-    ("workspace_resources", "job_id"),
-    ("workspace_agents", "id"),
-    ("workspace_agents", "name"),
-    ("workspace_agents", "resource_id"),
-    ("workspace_agents", "deleted"),
-    ("workspace_apps", "agent_id"),
-    ("workspace_apps", "slug"),
-    ("workspace_apps", "url"),
-    ("workspace_apps", "external"),
+const APPS: &[Need] = &[
+    Need::select("users", "id username"),
+    Need::select("workspaces", "id owner_id name deleted"),
+    Need::select("workspace_builds", "workspace_id build_number job_id"),
+    Need::select("workspace_resources", "id job_id"),
+    Need::select("workspace_agents", "id name resource_id deleted"),
+    Need::select("workspace_apps", "agent_id slug url external"),
 ];
 
 /// Not among the rights that authd needs
-const SUBDOMAIN: &[(&str, &str)] = &[("workspace_apps", "subdomain")];
-
-#[derive(QueryableByName)]
-struct Readable {
-    #[diesel(sql_type = Bool)]
-    is_readable: bool,
-}
+const SUBDOMAIN: &[Need] = &[Need::select("workspace_apps", "subdomain")];
 
 #[derive(QueryableByName)]
 struct InstanceRow {

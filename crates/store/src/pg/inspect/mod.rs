@@ -57,7 +57,8 @@ impl PgStore {
         let server = self.server(connection, pooling, clock).await?;
         let asked_for: Vec<&Known> =
             Known::ALL.iter().filter(|known| asked.has(known.part)).collect();
-        let rights = Rights::load(&asked_for, known, connection).await?;
+        let needs = asked_for.iter().flat_map(|known| known.needs(generation));
+        let rights = Rights::load(needs, catalog, connection).await?;
         let tasks: Vec<Task> = asked_for
             .iter()
             .map(|known| {

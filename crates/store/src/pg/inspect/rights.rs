@@ -6,22 +6,20 @@ use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::inspection::Lack;
-use crate::pg::tables::{Need, Right, Tables, Task};
+use crate::pg::tables::{Catalog, Need, Right};
 
 /// The needed rights that this user does not have, by right, table and column; the column is empty
 /// for a right to rows
 pub(super) struct Rights(BTreeSet<(&'static str, String, String)>);
 
 impl Rights {
-    /// Checks, in one statement, the rights to all tables and columns that exist
+    /// Checks, in one statement, the rights to those tables and columns of `needs` that exist
     pub(super) async fn load(
-        tasks: &[&Task],
-        tables: &Tables,
+        needs: impl IntoIterator<Item = Need>,
+        catalog: &Catalog,
         mut connection: &AsyncPgConnection,
     ) -> QueryResult<Self> {
-        let needs = tasks.iter().flat_map(|task| task.needs(tables.generation()));
-        let asked: BTreeSet<_> = needs.flat_map(|need| parts(&need)).collect();
-        let catalog = tables.catalog();
+        let asked: BTreeSet<_> = needs.into_iter().flat_map(|need| parts(&need)).collect();
         let is_there = |(_, table, column): &(Right, &str, &str)| match *column {
             "" => catalog.has_table(table),
             column => catalog.has_column(table, column),
