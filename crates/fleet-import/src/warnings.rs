@@ -1,6 +1,6 @@
 //! What a document stores that can never work
 
-use app_authz::address::{AppName, NameFault};
+use app_authz::address::AppName;
 use app_authz::app::Port;
 use identity_verify::InstanceId;
 use serde::Serialize;
@@ -101,11 +101,10 @@ fn of_app(workspace: &Workspace, agent: &Agent, app: &App) -> Vec<String> {
         return if is_in_path { Vec::new() } else { vec![text()] };
     }
     let mut texts = Vec::new();
-    if let Some(fault) = name(workspace, None, slug).fault() {
+    let name = name(workspace, None, slug);
+    if let Some(fault) = name.fault() {
         texts.push(format!("the app cannot be opened on a host of its own: {fault}"));
-    } else if let Some(fault @ NameFault::TooLong { .. }) =
-        name(workspace, Some(&agent.name), slug).fault()
-    {
+    } else if let Some(fault) = name.fault_with_agent(&agent.name) {
         texts.push(format!("the app cannot be opened at an address that names its agent: {fault}"));
     }
     if texts.is_empty() && slug.bytes().any(|byte| byte.is_ascii_uppercase()) {

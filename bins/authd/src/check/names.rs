@@ -1,4 +1,4 @@
-use app_authz::address::{AppName, HttpUrl, NameFault};
+use app_authz::address::{AppName, HttpUrl};
 use app_authz::app::Port;
 use identity_verify::InstanceId;
 use store::inspection::{LiveApp, LiveInstance, LiveNames};
@@ -68,19 +68,14 @@ fn of_app(live: &LiveApp) -> Option<String> {
     if slug.parse::<Port>().is_ok() {
         return Some(format!("{} (its slug is read as a port)", place()));
     }
-    let name = |agent: Option<&str>| AppName {
+    let name = AppName {
         prefix: String::new(),
         slug_or_port: slug.clone(),
-        agent: agent.map(str::to_owned),
+        agent: None,
         workspace: workspace.clone(),
         user: user.clone(),
     };
-    let fault = name(None).fault().or_else(|| match name(Some(agent)).fault() {
-        // The dashboards of some releases name the agent in their links.
-        fault @ Some(NameFault::TooLong { .. }) => fault,
-        _ => None,
-    });
-    let fault = fault.filter(|_| *subdomain)?;
+    let fault = name.fault().or_else(|| name.fault_with_agent(agent)).filter(|_| *subdomain)?;
     Some(format!("{} ({fault})", place()))
 }
 

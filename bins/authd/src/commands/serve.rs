@@ -104,7 +104,7 @@ async fn maintain_keys_regularly<S: Store + 'static>(
     rotate: bool,
     has_keys: bool,
 ) {
-    let mut failures: u32 = if has_keys { 0 } else { 1 };
+    let mut failures = u32::from(!has_keys);
     loop {
         let pause = match failures {
             0 => 10 * 60,

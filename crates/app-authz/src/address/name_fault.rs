@@ -31,6 +31,17 @@ impl AppName {
             _ => None,
         }
     }
+
+    /// Why the app cannot be opened at the address that also names its agent, if that is the only
+    /// address at which it cannot be opened
+    ///
+    /// Dashboards of some releases put the agent into their links. It then makes the label too long:
+    /// any other fault of the agent's name is that of a host that is not needed.
+    #[must_use]
+    pub fn fault_with_agent(&self, agent: &str) -> Option<NameFault> {
+        let fault = Self { agent: Some(agent.to_owned()), ..self.clone() }.fault();
+        fault.filter(|fault| matches!(fault, NameFault::TooLong { .. }) && self.fault().is_none())
+    }
 }
 
 /// Why an app or a port can never be opened in a browser
@@ -91,3 +102,48 @@ impl NamePart {
 
 /// The most characters of a label in a host name
 const MAX_LABEL: usize = 63;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(slug: &str, agent: Option<&str>) -> AppName {
+        AppName {
+            prefix: String::new(),
+            slug_or_port: slug.to_owned(),
+            agent: agent.map(str::to_owned),
+            workspace: "dev".to_owned(),
+            user: "alice".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_a_host_is_explained() {
+        assert_eq!(name("Code", Some("main")).fault(), None);
+        assert_eq!(name("8080", Some("main")).fault(), None);
+        assert!(matches!(name("8080", None).fault(), Some(NameFault::Port { .. })));
+        let long = "x".repeat(63 - "--dev--alice".len());
+        assert_eq!(name(&long, None).fault(), None);
+        assert!(matches!(
+            name(&format!("{long}x"), None).fault(),
+            Some(NameFault::TooLong { len: 64, .. })
+        ));
+        for bad in ["", "a b", "a_b", "a--b", "-a", "a-", "é"] {
+            let fault = name(bad, None).fault();
+            assert!(
+                matches!(fault, Some(NameFault::NotInHost { part: NamePart::Slug, .. })),
+                "{bad}: {fault:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_address_with_the_agent_can_be_too_long() {
+        let app = name("code", None);
+        assert_eq!(app.fault_with_agent("main"), None);
+        assert_eq!(app.fault_with_agent("not_in_hosts"), None);
+        let fault = app.fault_with_agent(&"a".repeat(63));
+        assert!(matches!(fault, Some(NameFault::TooLong { .. })), "{fault:?}");
+        assert_eq!(name("a_b", None).fault_with_agent(&"a".repeat(63)), None);
+    }
+}
