@@ -1,5 +1,7 @@
 //! Every failure on the way to an app has a page, and none of them is a proxy's own
 
+use std::time::Duration;
+
 use hyper::Method;
 use testkit::net::Answer;
 use tokio::net::TcpListener;
@@ -65,6 +67,7 @@ async fn failures_of_authd_have_its_page() {
     for program in PROGRAMS {
         let mut plan = Plan::new();
         plan.limits.requests_in_flight = 0;
+        plan.limits.longest_wait = Duration::ZERO;
         let Some(front) = Front::planned(program, plan, &[]).await else { continue };
         for (host, uri) in [(HOST, "/x"), (DASHBOARD, "/@alice/dev/apps/own/")] {
             let ask = async |accept: &str| {
