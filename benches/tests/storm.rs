@@ -81,11 +81,11 @@ async fn forged_proofs_get_no_token_and_take_none_away() {
     assert_eq!(report.forged.forgers, 40);
     let forged = [&report.forged.answers, &report.attacks[0].answers];
     for answers in forged {
-        assert!(answers.of(Outcome::Status(401)) >= 3, "{report}");
+        assert!(answers.of(Outcome::Status(401)) > 0, "{report}");
         assert_eq!(answers.statuses(200, 300) + answers.of(Outcome::Status(500)), 0, "{report}");
     }
     assert_eq!(report.attacks[0].kind, "flood");
-    assert_eq!(report.attacks[0].open_at_start, 3, "{report}");
+    assert_eq!(report.attacks[0].connections, 3, "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +119,7 @@ async fn slow_and_silent_clients_are_there_from_the_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ended_attackers_come_back_and_are_counted() {
     let report = storm(
-        "--slow-bodies=1x4 --http1-slow-bodies=3 --attack-lead-ms=2500 \
+        "--slow-bodies=1x4 --http1-slow-bodies=3 --attack-lead-ms=4000 \
          --server-arg=--request-timeout-seconds=1",
     )
     .await;
@@ -133,14 +133,14 @@ async fn ended_attackers_come_back_and_are_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_database_delays_agents_and_loses_none() {
     let report =
-        storm("--window-ms=3000 --restart-database-at-ms=500 --terminate-backends-at-ms=2500,2000")
+        storm("--window-ms=5000 --restart-database-at-ms=500 --terminate-backends-at-ms=4500,4000")
             .await;
     let database = &report.database;
     let stopped = database.stopped_at_ms.unwrap();
     assert!(stopped >= 500.0 && database.back_at_ms.unwrap() > stopped, "{report}");
     assert!(database.last_in_after_ms.is_some(), "{report}");
     assert_eq!(database.terminated.len(), 2, "{report}");
-    assert!(database.terminated[1].at_ms >= 2_500.0, "{report}");
+    assert!(database.terminated[1].at_ms >= 4_500.0, "{report}");
     assert!(database.terminated.iter().any(|event| event.sessions > 0), "{report}");
 }
 

@@ -89,7 +89,8 @@ mod tests {
 
     #[tokio::test]
     async fn answers_are_read_to_their_end() {
-        let cases: [(&str, Result<(u16, bool, &str), Outcome>); 8] = [
+        type Read = Result<(u16, bool, &'static str), Outcome>;
+        let cases: [(&str, Read); 8] = [
             ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", Ok((200, false, "{}"))),
             (
                 "HTTP/1.1 503 Service Unavailable\r\nRETRY-AFTER: 3\r\nContent-Length:0\r\n\r\n",

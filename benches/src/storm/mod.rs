@@ -42,6 +42,9 @@ use self::process::Usage;
 use self::report::{last_in_after, ratio, rounded};
 use self::setup::Setup;
 
+/// How long it may take to start a task for each agent, before the first one arrives
+const PREPARATION: Duration = Duration::from_millis(200);
+
 /// Runs one storm
 ///
 /// # Errors
@@ -59,10 +62,11 @@ pub async fn run(options: &Options) -> Result<Report, StormError> {
     let attacks = Attacks::start(options, &addresses, &flood);
     if options.attackers() > 0 {
         sleep(Duration::from_millis(options.attack_lead_ms)).await;
+        attacks.connect().await;
     }
     let open_at_start = attacks.open();
     let generator = Usage::of("self").processor;
-    let begin = Instant::now();
+    let begin = Instant::now() + PREPARATION;
     let habits = Habits {
         retry: options.retry(),
         attempt: options.attempt(),

@@ -124,7 +124,7 @@ pub struct DatabaseReport {
     pub back_at_ms: Option<f64>,
     /// The time from then until the last agent was in that had arrived before
     pub last_in_after_ms: Option<f64>,
-    /// When sessions were terminated, and how many
+    /// When sessions were terminated, and how many; 0 if the database was away
     pub terminated: Vec<Terminated>,
 }
 

@@ -94,9 +94,9 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("http", &["authd", "authd-benches", "authd-http", "testkit"]),
     ("diesel", &["authd-store", "authd-benches"]),
     ("diesel-async", &["authd-store", "authd-benches"]),
-    ("rustix", &["authd", "private-postgres"]),
+    ("rustix", &["authd", "authd-benches", "private-postgres"]),
     ("tokio-postgres", &["authd-store", "authd-benches", "testkit"]),
-    ("clap", &["authd", "authd-demo"]),
+    ("clap", &["authd", "authd-benches", "authd-demo"]),
     ("tokio-rustls", &["agent-token", "identity-fetch", "testkit"]),
 ];
 

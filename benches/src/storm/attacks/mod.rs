@@ -96,6 +96,16 @@ impl Attacks {
         Self { tallies, _tasks: tasks }
     }
 
+    /// Waits until each attack has its connections, at most ten seconds
+    pub(super) async fn connect(&self) {
+        for _ in 0..200 {
+            if self.tallies.iter().all(|(_, count, tally)| tally.open() >= *count) {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// The number of open connections of each kind
     pub(super) fn open(&self) -> Vec<usize> {
         self.tallies.iter().map(|(_, _, tally)| tally.open()).collect()
