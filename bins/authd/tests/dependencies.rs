@@ -110,7 +110,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("diesel-async", &["authd-store", "authd-benches"]),
     ("rustix", &["authd", "authd-benches", "authd-server", "private-postgres"]),
     ("tokio-postgres", &["authd-store", "authd-benches", "testkit"]),
-    ("clap", &["authd", "authd-demo"]),
+    ("clap", &["authd", "authd-benches", "authd-demo"]),
     ("tokio-rustls", &["agent-token", "identity-fetch", "testkit"]),
 ];
 
