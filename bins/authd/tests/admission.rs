@@ -142,7 +142,10 @@ async fn what_would_wait_too_long_is_refused_with_a_time_to_return() {
     assert!(text.contains("The server is busy."), "{text}");
     let after = text.lines().find_map(|line| line.strip_prefix("retry-after: ")).unwrap();
     assert!((1..=3).contains(&after.trim().parse::<u64>().unwrap()), "{text}");
-    assert_eq!(metric(&server, "authd_http_requests_refused_total{reason=\"overloaded\"}").await, 1);
+    assert_eq!(
+        metric(&server, "authd_http_requests_refused_total{reason=\"overloaded\"}").await,
+        1
+    );
     store.0.add_permits(1);
     assert_eq!(answer(&mut first).await.0, 404);
 }

@@ -35,7 +35,7 @@ pub(crate) enum CommandError {
         #[source]
         error: std::io::Error,
     },
-    #[error("a socket that systemd passed is not usable")]
+    #[error("systemd's sockets cannot be used")]
     Sockets(#[source] std::io::Error),
     #[error("cannot listen on {address}")]
     Listen {

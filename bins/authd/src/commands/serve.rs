@@ -101,14 +101,16 @@ async fn serve<S: Store + 'static>(
         info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     }
     let admin = tokio::spawn(serve_admin(listeners.admin, Arc::clone(&service)));
-    let alive = tokio::spawn(systemd::ready());
+    let systemd = systemd::Notifier::start().map_err(CommandError::Sockets)?;
+    let alive = systemd.clone();
+    let alive = tokio::spawn(async move { alive.ready().await });
     let stopping = Arc::clone(&service);
     server::serve_on(&server, listeners.all, Arc::clone(&service), async move {
         tokio::select! {
             _ = terminate.recv() => info!("stopping on SIGTERM"),
             _ = interrupt.recv() => info!("stopping on SIGINT"),
         }
-        systemd::stopping();
+        systemd.stopping();
         stopping.set_stopping();
         tokio::spawn(async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
