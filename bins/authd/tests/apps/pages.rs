@@ -151,3 +151,26 @@ async fn a_slow_app_has_a_page_of_its_own() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_address_with_many_wrong_tokens_waits() {
+    let mut plan = Plan::new();
+    plan.limits.failed_log_ins_per_minute = 2;
+    let world = plan.serve().await;
+    let log_in = async |token: &str| {
+        let headers =
+            [("content-type", "application/x-www-form-urlencoded"), ("accept", "text/html")];
+        world.send("POST", "/login?redirect=/x", &headers, &format!("token={token}")).await
+    };
+    let good = world.token("alice").to_owned();
+    for _ in 0..2 {
+        assert_eq!(log_in(&good).await.status, 303, "what succeeds costs nothing");
+        assert_eq!(log_in("wrong").await.status, 401);
+    }
+    let refused = log_in(&good).await;
+    assert_eq!(refused.status, 429);
+    assert!(!header(&refused, "retry-after").is_empty());
+    let page = text(&refused);
+    assert!(page.contains("Too many attempts from this address have failed."), "{page}");
+    assert!(page.contains("name=\"token\"") && page.contains("value=\"/x\""), "{page}");
+}
