@@ -1,11 +1,12 @@
 //! `storm`: see the module of the same name
 
 use std::error::Error;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use authd_benches::storm::{self, Options};
+use authd_benches::storm::{self, Options, Report};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Lets a fleet sign in at once, beside clients that want to prevent it
 ///
@@ -21,17 +22,52 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let printed = match storm::run(&Args::parse().options).await {
-        Ok(report) => write!(std::io::stderr(), "{report}").and_then(|()| {
-            let mut stdout = std::io::stdout().lock();
-            serde_json::to_writer_pretty(&mut stdout, &report)?;
-            writeln!(stdout).map(|()| ExitCode::SUCCESS)
-        }),
-        Err(error) => {
-            writeln!(std::io::stderr(), "error: {}", chain(&error)).map(|()| ExitCode::FAILURE)
-        }
+    let options = Args::parse().options;
+    let ran = match announce(&options).and_then(|()| interruption()) {
+        Ok(interruption) => tokio::select! {
+            ran = storm::run(&options) => ran,
+            // The processes of authd and PostgreSQL end with this one.
+            () = interruption => return ExitCode::FAILURE,
+        },
+        Err(error) => return failed(&error),
     };
-    printed.unwrap_or(ExitCode::FAILURE)
+    match ran {
+        Ok(report) => match print(&report) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        },
+        Err(error) => failed(&error),
+    }
+}
+
+fn announce(options: &Options) -> io::Result<()> {
+    let Options { agents, builds, .. } = options;
+    writeln!(
+        io::stderr(),
+        "writing a fleet of {agents} workspaces with {builds} builds each, and minting proofs\n"
+    )
+}
+
+/// Resolves at SIGINT or SIGTERM
+fn interruption() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    })
+}
+
+fn print(report: &Report) -> io::Result<()> {
+    write!(io::stderr(), "{report}")?;
+    let mut stdout = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut stdout, report)?;
+    writeln!(stdout)
+}
+
+fn failed(error: &dyn Error) -> ExitCode {
+    // If standard error cannot be written, the status has to suffice.
+    let _ = writeln!(io::stderr(), "error: {}", chain(error));
+    ExitCode::FAILURE
 }
 
 /// The error with its causes

@@ -108,7 +108,7 @@ pub async fn run(options: &Options) -> Result<Report, StormError> {
     Ok(Report {
         options: options.clone(),
         warnings,
-        cpu_ms_per_sign_in: rounded(1e3 * processor / ratio(signed_in, 1).max(1.0)),
+        cpu_ms_per_sign_in: (signed_in > 0).then(|| rounded(1e3 * processor / ratio(signed_in, 1))),
         generator_cpu_seconds: rounded(generator),
         forged: ForgedReport::of(&forged),
         attacks: attack_reports,

@@ -28,10 +28,10 @@ pub struct Report {
     pub database: DatabaseReport,
     /// Each process of authd, in the order in which they started
     pub servers: Vec<ServerReport>,
-    /// Processor time of authd by honest sign-ins, in milliseconds
+    /// Processor time of authd by honest sign-ins, in milliseconds, if there were any
     ///
     /// The work for forged proofs and attacks is included.
-    pub cpu_ms_per_sign_in: f64,
+    pub cpu_ms_per_sign_in: Option<f64>,
     /// Processor time of this program during the storm, in seconds
     pub generator_cpu_seconds: f64,
     /// authd's log, if it went to a file
@@ -309,7 +309,9 @@ impl fmt::Display for Report {
             let ended = format!("{} after {} ms", server.ended, server.stopped_in_ms);
             row("authd", &format!("{memory}; {} s of CPU; {ended}", server.cpu_seconds))?;
         }
-        row("CPU per sign-in", &format!("{} ms of authd", self.cpu_ms_per_sign_in))?;
+        if let Some(time) = self.cpu_ms_per_sign_in {
+            row("CPU per sign-in", &format!("{time} ms of authd"))?;
+        }
         row("generator", &format!("{} s of CPU", self.generator_cpu_seconds))?;
         if let Some(log) = &self.log {
             let lines: Vec<_> =

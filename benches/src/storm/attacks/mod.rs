@@ -89,7 +89,11 @@ impl Attacks {
                     comeback: Duration::from_millis(options.comeback_ms),
                     forgery: forgery.clone(),
                 };
-                tasks.spawn(attacker.run(kind));
+                let turn = PACE * u32::try_from(n).unwrap_or(u32::MAX);
+                tasks.spawn(async move {
+                    sleep(turn).await;
+                    attacker.run(kind).await;
+                });
             }
             tallies.push((kind, count, tally));
         }
@@ -150,5 +154,10 @@ pub(super) fn source(network: u8, number: usize) -> Ipv4Addr {
     Ipv4Addr::new(127, network.saturating_add(b), c, d)
 }
 
+/// The time between two new connections of an attack
+///
+/// If many came at once, the queue of the listener would overflow. A client that sends nothing does
+/// not learn that its connection was dropped there, and would seem to be open.
+const PACE: Duration = Duration::from_micros(250);
 /// The second byte of the addresses of the first attack
 const FIRST_NETWORK: u8 = 200;
