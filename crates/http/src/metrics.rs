@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     google_keys: Gauge,
     fetches: Family<FetchLabels, Gauge>,
     log_lines_dropped: Counter,
+    session_checks: Family<CheckLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,6 +60,11 @@ struct VisitLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AuditLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
     outcome: &'static str,
 }
 
@@ -138,6 +144,12 @@ impl Metrics {
             "Lines of the log that were not written, because nothing read them",
             log_lines_dropped.clone(),
         );
+        let session_checks = Family::default();
+        registry.register(
+            "session_checks",
+            "Questions which sessions have ended, and sessions that were found to have ended",
+            session_checks.clone(),
+        );
         registry.register(
             "build",
             "The running version",
@@ -156,6 +168,7 @@ impl Metrics {
             google_keys,
             fetches,
             log_lines_dropped,
+            session_checks,
         }
     }
 
@@ -189,6 +202,11 @@ impl Metrics {
     /// Counts the outcome of a visit without a good app token
     pub(crate) fn visit_decided(&self, outcome: &'static str) {
         self.app_visits.get_or_create(&VisitLabels { outcome }).inc();
+    }
+
+    /// Counts a question which sessions have ended, or a session
+    pub(crate) fn sessions_checked(&self, outcome: &'static str) {
+        self.session_checks.get_or_create(&CheckLabels { outcome }).inc();
     }
 
     /// Sets the counts of audit events
