@@ -94,11 +94,11 @@ impl SessionWatch {
     /// database does not answer.
     pub(super) async fn is_good(&self, token: &AppToken, now: SystemTime) -> bool {
         let Some(id) = token.session() else { return true };
-        let mut answers = self.answers.subscribe();
         match self.state(id, token, now) {
             State::Good => true,
             State::Ended => false,
             State::Unknown => {
+                let mut answers = self.answers.subscribe();
                 let answered = async {
                     while self.known(id) == Some(State::Unknown) {
                         if answers.changed().await.is_err() {
@@ -279,3 +279,70 @@ const MAX_ASKED: usize = 10_000;
 
 /// Memory of about ten megabytes
 const MAX_SESSIONS: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch() -> SessionWatch {
+        SessionWatch::new(TOKEN_LIFETIME, Metrics::new())
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+    }
+
+    fn good(until: SystemTime) -> Watched {
+        Watched { until, asked: None, state: State::Good }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_does_not_fit_is_counted() {
+        let watch = watch();
+        for number in 0..MAX_SESSIONS {
+            assert!(watch.insert(&number.to_string(), good(at(60))));
+        }
+        assert!(!watch.insert("one more", good(at(60))));
+        assert!(watch.insert("7", good(at(60))), "it is there already");
+        assert_eq!(watch.known("one more"), None);
+        let metrics = watch.metrics.encode().unwrap();
+        assert!(metrics.contains("authd_session_checks_total{outcome=\"unwatched\"} 1"));
+        // Once their tokens have expired, sessions are forgotten.
+        assert!(watch.write().all(at(61), Instant::now()).is_empty());
+        assert!(watch.insert("one more", good(at(90))));
+    }
+
+    #[test]
+    fn each_session_is_asked_about_in_turn() {
+        let watch = watch();
+        let all = 2 * MAX_ASKED + 1;
+        for number in 0..all {
+            watch.insert(&number.to_string(), good(at(60)));
+        }
+        let start = Instant::now();
+        let mut asked = std::collections::HashSet::new();
+        for second in 0..3 {
+            let now = start + Duration::from_secs(second);
+            let ids = watch.write().all(at(second), now);
+            assert_eq!(ids.len(), MAX_ASKED);
+            asked.extend(ids);
+        }
+        assert_eq!(asked.len(), all);
+        let unknown = Watched { until: at(60), asked: None, state: State::Unknown };
+        watch.insert("first", unknown);
+        assert_eq!(&*watch.write().all(at(3), start + INTERVAL * 3)[0], "first");
+    }
+
+    #[test]
+    fn what_has_ended_is_not_asked_about_again() {
+        let watch = watch();
+        watch.insert("ended", good(at(60)));
+        watch.insert("good", good(at(60)));
+        watch.note(&["ended", "good"], Ok(vec!["ended".to_owned(), "other".to_owned()]));
+        assert_eq!(watch.known("ended"), Some(State::Ended));
+        assert_eq!(watch.known("other"), None);
+        assert_eq!(watch.write().all(at(1), Instant::now()), ["good".into()]);
+        watch.end(&["good".to_owned()], at(1));
+        assert!(watch.write().all(at(2), Instant::now()).is_empty());
+    }
+}
