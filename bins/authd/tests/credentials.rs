@@ -4,12 +4,12 @@
 
 mod common;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use app_authz::credential::{SessionToken, Sessions, Terms, authenticate};
+use app_authz::credential::{LoginType, NewKey, SessionToken, Sessions, Terms, authenticate};
 use app_authz::proxy::Proxies;
 use app_authz::proxy::ProxyToken;
-use app_authz::rbac::ScopeName;
+use app_authz::rbac::{AllowList, ScopeName};
 use app_authz::token::{Feature, Hs512Key, KeyRing, KeyStore};
 use common::command::on as authd;
 use store::fleet::Fleet;
@@ -72,6 +72,50 @@ async fn a_token_is_created_listed_without_its_secret_and_revoked() {
     let (status, _, stderr) = authd(&database, &["token", "revoke", token.id()]).await;
     assert_eq!(status, Some(2));
     assert!(stderr.contains("there is no token"), "{stderr}");
+}
+
+#[tokio::test]
+async fn revoking_a_session_says_what_ends_with_it() {
+    let database = with_alice().await;
+    let store = database.store().await;
+    let alice = store.user_named("alice").await.unwrap().unwrap();
+    let (status, printed, _) = authd(&database, &["token", "create", "--user", "alice"]).await;
+    assert_eq!(status, Some(0));
+    let session: SessionToken = printed.trim().parse().unwrap();
+    let mut made = Vec::new();
+    for number in 1..=2 {
+        let token = SessionToken::generate(|bytes| bytes.fill(number * 4));
+        let key = NewKey {
+            token: &token,
+            user: alice,
+            login_type: LoginType::Password,
+            scope: ScopeName::ApplicationConnect,
+            allow_list: &AllowList::everything(),
+            created_at: now(),
+            expires_at: now() + Duration::from_secs(60),
+            lifetime: Duration::from_secs(60),
+            ip: None,
+            name: "",
+            parent: Some(session.id()),
+        };
+        store.insert(&key).await.unwrap();
+        made.push(token);
+    }
+    let (_, listed, _) = authd(&database, &["token", "list"]).await;
+    for token in &made {
+        let line = listed.lines().find(|line| line.starts_with(token.id())).unwrap();
+        assert!(line.contains(&format!(" {} ", session.id())), "{listed}");
+    }
+    let first = listed.lines().find(|line| line.starts_with(session.id())).unwrap();
+    assert!(first.contains(" -  "), "{listed}");
+
+    let (status, printed, _) = authd(&database, &["token", "revoke", session.id()]).await;
+    assert_eq!(status, Some(0));
+    let ended = format!("ended: session {}, and 2 for apps that were made from it", session.id());
+    assert!(printed.starts_with(&ended), "{printed}");
+    assert!(printed.contains("expires at 2"), "{printed}");
+    let (_, listed, _) = authd(&database, &["token", "list"]).await;
+    assert_eq!(listed.lines().count(), 1, "{listed}");
 }
 
 #[tokio::test]

@@ -19,7 +19,8 @@ mod routes;
 mod service;
 
 pub use apps::{
-    AppsConfig, AuditFail, CookieConfig, KeysError, ParseValueError, SameSite, Signing,
+    AppsConfig, AuditFail, CookieConfig, Housekeeping, KeysError, ParseValueError, SameSite,
+    Signing,
 };
 pub use error::chain as error_chain;
 pub use identity_fetch::Clock;

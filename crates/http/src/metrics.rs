@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     connections: Gauge,
     connections_ended: Family<RefusalLabel, Counter>,
     answers_waiting: Gauge,
+    session_checks: Family<CheckLabels, Counter>,
 }
 
 /// What the program that a service is part of counts; the metrics have it
@@ -91,6 +92,11 @@ struct VisitLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AuditLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
     outcome: &'static str,
 }
 
@@ -197,6 +203,12 @@ impl Metrics {
             Unit::Bytes,
             answers_waiting.clone(),
         );
+        let session_checks = Family::default();
+        registry.register(
+            "session_checks",
+            "Questions which sessions have ended, and sessions that were found to have ended",
+            session_checks.clone(),
+        );
         registry.register(
             "build",
             "The running version",
@@ -220,6 +232,7 @@ impl Metrics {
             connections,
             connections_ended,
             answers_waiting,
+            session_checks,
         }
     }
 
@@ -264,6 +277,11 @@ impl Metrics {
     /// Counts the outcome of a visit without a good app token
     pub(crate) fn visit_decided(&self, outcome: &'static str) {
         self.app_visits.get_or_create(&VisitLabels { outcome }).inc();
+    }
+
+    /// Counts a question which sessions have ended, or a session
+    pub(crate) fn sessions_checked(&self, outcome: &'static str) {
+        self.session_checks.get_or_create(&CheckLabels { outcome }).inc();
     }
 
     /// Sets the counts of audit events

@@ -7,7 +7,6 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use agent_auth::Rules;
-use app_audit::Housekeeping;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fair_share::Source;
@@ -23,7 +22,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::admission::{self, Admission, Attempt, Work};
 use crate::agents::AgentService;
-use crate::apps::{AppService, AppsConfig, KeysError};
+use crate::apps::{AppService, AppsConfig, Housekeeping, KeysError};
 use crate::context::{Body, BodyError, Context};
 use crate::error::{AccessError, BoxError, Error};
 use crate::host::Host;
@@ -97,6 +96,7 @@ impl<S: Store> Service<S> {
             self.metrics.clone(),
             self.limits.body_bounds(),
             Arc::clone(&self.admission),
+            Arc::clone(&self.clock),
         );
         Self { apps: Some(Arc::new(apps)), ..self }
     }
@@ -116,12 +116,14 @@ impl<S: Store> Service<S> {
         }
     }
 
-    /// Starts to delete old rows of the audit, until the returned value is dropped
+    /// Starts to delete old rows of the audit and sessions for apps that have ended, until the
+    /// returned value is dropped
     ///
     /// Rows of the log are kept for `keep_rows`, or for ever. Call it within a tokio runtime.
     /// `None` if app access is off.
     pub fn start_housekeeping(&self, keep_rows: Option<Duration>) -> Option<Housekeeping> {
-        self.apps.as_ref().map(|apps| apps.start_housekeeping(keep_rows))
+        let clock = || Arc::clone(&self.clock);
+        self.apps.as_ref().map(|apps| apps.start_housekeeping(keep_rows, clock()))
     }
 
     /// Waits until the visits answered so far are recorded, for ten seconds at most

@@ -4,9 +4,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use app_authz::credential::Sessions;
+use store::fleet::Fleet;
 use store::inspection::{Asked, Index, Inspection, Lack, Part};
-use store::{Generation, Options, Owner, PgStore, Pooling, Right};
-use testkit::{Database, Release};
+use store::{Error, Generation, Migrations, Options, Owner, PgStore, Pooling, Right};
+use testkit::{Database, Release, Rows};
 use uuid::Uuid;
 
 fn everything() -> Asked {
@@ -76,9 +78,40 @@ async fn authds_own_tables_lack_nothing() {
     for setting in &server.settings {
         assert!(setting.wanted.as_ref().is_none_or(|wanted| *wanted == setting.value));
     }
-    assert_eq!((server.connections, server.connection_limit), (15, None));
+    assert_eq!((server.connections, server.connection_limit), (16, None));
     assert_eq!(server.pooling, Pooling::None);
     assert_eq!(inspection.encryption.unwrap().active, []);
+}
+
+#[tokio::test]
+async fn a_table_that_came_later_is_missing_until_the_database_is_migrated() {
+    let database = Database::of_release(Release::NEWEST).await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    let token = fleet.session(alice);
+    database.load(Rows::of(&fleet)).await.unwrap();
+    database
+        .sql(
+            "DROP TABLE authd_app_sessions;
+             DELETE FROM authd_schema_migrations WHERE version = '20261127001700'",
+        )
+        .await;
+    let store = database.store().await;
+    let inspection = inspect(&store).await;
+    assert_eq!(inspection.tables.pending, Some(1));
+    let missing = Lack::Table { table: "authd_app_sessions" };
+    assert!(lacks(&inspection).into_iter().all(|lack| *lack == missing));
+    for name in ["the holder of a session", "a new session", "sessions that have ended"] {
+        let task = inspection.tasks.iter().find(|task| task.name == name).unwrap();
+        assert_eq!(task.lacks, std::slice::from_ref(&missing), "{name}");
+    }
+    let refused = store.holders(std::slice::from_ref(&token)).await.unwrap_err();
+    assert!(matches!(refused, Error::Tables(_)), "{refused}");
+
+    store.migrate(Migrations::OwnedOnly).await.unwrap();
+    assert_eq!(lacks(&inspect(&store).await), Vec::<&Lack>::new());
+    assert_eq!(store.holders(&[token]).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

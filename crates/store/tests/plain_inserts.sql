@@ -21,6 +21,9 @@ INSERT INTO api_keys (id, hashed_secret, user_id, last_used, expires_at, created
                       login_type)
 SELECT 'abcdefghij', sha256('secret'), id, now(), now(), now(), now(), 'password' FROM users;
 
+INSERT INTO authd_app_sessions (key_id, parent_id, user_id, created_at)
+SELECT 'abcdefghij', 'klmnopqrst', id, now() FROM users;
+
 INSERT INTO templates (id, organization_id, name)
 SELECT gen_random_uuid(), id, 'linux' FROM organizations;
 

@@ -83,11 +83,14 @@ impl Deeds {
             lifetime: Duration::from_secs(60),
             ip: None,
             name: "",
+            parent: None,
         };
         note("insert", store.insert(&new).await);
         // A key that does not exist, so that the next round finds the same rows.
         let gone = ApiKey { id: "gone".to_owned(), user: UserId(Uuid::nil()), ..key.clone() };
-        note("log out", store.log_out(&gone, OtherSessions::EndOfApps).await);
+        note("log out", store.log_out(&gone, OtherSessions::EndOfApps).await.map(drop));
+        note("ended", store.ended(&["gone"], now).await.map(drop));
+        note("forget ended", store.forget_ended(now, 1).await.map(drop));
         note("proxies", store.proxies().await.map(drop));
         note("keys", store.keys(Feature::WorkspaceAppsToken).await.map(drop));
         for (deed, change) in

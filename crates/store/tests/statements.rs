@@ -172,6 +172,7 @@ async fn each_question_and_each_write_is_one_statement() {
         lifetime: key.lifetime,
         ip: None,
         name: "",
+        parent: None,
     };
     store.insert(&new).await.unwrap();
     assert_eq!(one.so_far(), 1);

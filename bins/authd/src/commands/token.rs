@@ -3,6 +3,7 @@ use std::time::{Duration, SystemTime};
 use app_authz::credential::{LoginType, NewKey, SessionToken, Sessions};
 use app_authz::proxy::{Proxies, ProxyToken};
 use app_authz::rbac::{AllowList, ScopeName};
+use app_authz::token::{LEEWAY, TOKEN_LIFETIME};
 use chrono::{DateTime, SecondsFormat, Utc};
 use store::{PgStore, SessionRow};
 
@@ -40,9 +41,10 @@ pub(super) async fn run(args: TokenArgs) -> Result<(), CommandError> {
         TokenCommand::Revoke { id, config } => {
             // The whole token is accepted too.
             let id = id.parse::<SessionToken>().map_or(id, |token| token.id().to_owned());
-            match with_store(config, async |store| Ok(store.revoke(&id).await?)).await? {
-                true => Ok(()),
-                false => Err(CommandError::Usage(format!("there is no token `{id}`"))),
+            let ended = with_store(config, async |store| Ok(store.revoke(&id).await?)).await?;
+            match ended.split_first() {
+                Some((_, others)) => print(&revoked(&id, others.len(), system_clock()())),
+                None => Err(CommandError::Usage(format!("there is no token `{id}`"))),
             }
         }
     }
@@ -74,6 +76,7 @@ async fn for_user(
         ip: None,
         // Names are unique among the tokens of a user, and so is the id.
         name: if name.is_empty() { token.id() } else { name },
+        parent: None,
     };
     store.insert(&key).await?;
     Ok(token.reveal().to_owned())
@@ -96,12 +99,25 @@ async fn for_proxy(store: &PgStore, name: &str) -> Result<String, CommandError> 
     }
 }
 
+/// What was revoked, and until when app tokens may work that were issued before
+fn revoked(id: &str, others: usize, now: SystemTime) -> [String; 2] {
+    let last = DateTime::<Utc>::from(now + TOKEN_LIFETIME + LEEWAY);
+    let last = last.to_rfc3339_opts(SecondsFormat::Secs, true);
+    [
+        format!("ended: session {id}, and {others} for apps that were made from it"),
+        format!(
+            "app tokens: a running authd refuses theirs within 2 seconds; elsewhere the last one \
+             expires at {last} at the latest"
+        ),
+    ]
+}
+
 fn table(rows: &[SessionRow], now: SystemTime) -> Vec<String> {
     let now = DateTime::<Utc>::from(now);
     let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
     let heading = format!(
-        "{:<10} {:<20} {:<20} {:<19} {:<20} {:<20} {}",
-        "ID", "USER", "NAME", "SCOPE", "CREATED", "LAST USED", "ENDS"
+        "{:<10} {:<20} {:<20} {:<19} {:<10} {:<20} {:<20} {}",
+        "ID", "USER", "NAME", "SCOPE", "MADE FROM", "CREATED", "LAST USED", "ENDS"
     );
     let lines = rows.iter().map(|row| {
         let SessionRow { id, username, token_name, scopes, .. } = row;
@@ -113,8 +129,9 @@ fn table(rows: &[SessionRow], now: SystemTime) -> Vec<String> {
         let (username, token_name) = (printable(username), printable(token_name));
         let (created, used) = (time(row.created_at), time(row.last_used));
         let ends = time(row.expires_at);
+        let made_from = row.parent_id.as_deref().unwrap_or("-");
         format!(
-            "{id:<10} {username:<20} {token_name:<20} {scope:<19} {created:<20} {used:<20} {ends}{ended}{limited}"
+            "{id:<10} {username:<20} {token_name:<20} {scope:<19} {made_from:<10} {created:<20} {used:<20} {ends}{ended}{limited}"
         )
     });
     std::iter::once(heading).chain(lines).collect()

@@ -58,6 +58,8 @@ impl Settings {
         apps.audit_close_rows = switch(self.audit_close_rows);
         apps.audit_fail = self.audit_fail.unwrap_or_default();
         apps.signing = self.app_token_signing.unwrap_or_default();
+        apps.token_lifetime =
+            self.app_token_lifetime_seconds.map_or(apps.token_lifetime, Within::seconds);
         Ok(Some(apps))
     }
 
@@ -156,6 +158,7 @@ mod tests {
         assert_eq!(strict.rules, Rules::default().enforce_max_port_sharing(false));
         assert_eq!(strict.session_duration, Duration::from_secs(86_400));
         assert_eq!(strict.agent_inactive_timeout, Duration::from_secs(30));
+        assert_eq!(strict.token_lifetime, Duration::from_secs(60));
         assert_eq!(strict.audit_fail, AuditFail::Open);
         assert!(strict.app_hosts.is_none() && !strict.cookies.secure);
         assert!(!strict.disable_expiry_refresh && !strict.disable_token_expiry_refresh);

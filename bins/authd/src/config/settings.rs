@@ -298,6 +298,15 @@ pub(crate) struct Settings {
         help_heading = "App access"
     )]
     pub(super) app_token_signing: Option<Signing>,
+    /// How long an app token is good, in seconds; a shorter time costs more statements
+    /// [default: 60]
+    #[arg(
+        long,
+        env = "AUTHD_APP_TOKEN_LIFETIME_SECONDS",
+        value_name = "N",
+        help_heading = "App access"
+    )]
+    pub(super) app_token_lifetime_seconds: Option<Within<5, 60>>,
     /// Create and rotate the keys of app tokens; turn it off if the control plane does
     /// [default: true]
     #[arg(long, env = "AUTHD_KEY_ROTATION", value_name = "BOOL",

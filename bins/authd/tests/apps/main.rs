@@ -14,6 +14,7 @@ mod audit;
 mod beside;
 mod carried;
 mod control_plane;
+mod ended;
 mod everyday;
 mod faithful;
 mod forward;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use agent_auth::{Candidate, Candidates, ProvenInstance};
 use app_audit::{Answer, AuditLog, Count, Entry, Filter, Journal, Page, Row, Window};
@@ -84,8 +84,16 @@ impl Sessions for SlowStore {
         self.1.insert(key).await
     }
 
-    async fn log_out(&self, key: &ApiKey, others: OtherSessions) -> Result<(), Error> {
+    async fn log_out(&self, key: &ApiKey, others: OtherSessions) -> Result<Vec<String>, Error> {
         self.1.log_out(key, others).await
+    }
+
+    async fn ended(&self, ids: &[&str], now: SystemTime) -> Result<Vec<String>, Error> {
+        self.1.ended(ids, now).await
+    }
+
+    async fn forget_ended(&self, now: SystemTime, at_most: u32) -> Result<u64, Error> {
+        self.1.forget_ended(now, at_most).await
     }
 }
 

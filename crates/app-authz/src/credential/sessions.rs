@@ -41,26 +41,61 @@ pub trait Sessions: Sync {
 
     /// Stores a new key
     ///
-    /// Fails if the user is unknown or deleted, if the id is taken, or if the table of keys
-    /// cannot hold the scope or the allow list: a key is never stored with fewer limits.
+    /// Fails if the user is unknown or deleted, if the id is taken, if the session that the key
+    /// is made from has ended, or if the table of keys cannot hold the scope or the allow list: a
+    /// key is never stored with fewer limits.
+    ///
+    /// A key that is made from a session counts only while that session does, and expires with
+    /// it at the latest. At most [`MAX_MADE`] such keys of one session are kept, and
+    /// [`MAX_MADE_FOR_USER`] of one user: the oldest ones end.
     fn insert(&self, key: &NewKey<'_>) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Ends the session of `key`, and `others` of the same user
+    /// Ends the session of `key`, those that were made from it, and `others` of the same user
     ///
-    /// Succeeds if the session has already ended.
+    /// Returns the ids of the keys that were deleted: none if the session has already ended.
     fn log_out(
         &self,
         key: &ApiKey,
         others: OtherSessions,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    ) -> impl Future<Output = Result<Vec<String>, Self::Error>> + Send;
+
+    /// Returns those of the keys `ids` that do not count at `now`, in any order
+    ///
+    /// A key does not count if it does not exist or has expired, if its user is not active, or
+    /// if the session that it was made from has ended. Nothing else about it is checked.
+    fn ended(
+        &self,
+        ids: &[&str],
+        now: SystemTime,
+    ) -> impl Future<Output = Result<Vec<String>, Self::Error>> + Send;
+
+    /// Deletes keys that were made from a session and do not count any more at `now`
+    ///
+    /// Returns how many were deleted; there may be more if it is `at_most`. Keys that were not
+    /// made from a session are the control plane's to delete.
+    fn forget_ended(
+        &self,
+        now: SystemTime,
+        at_most: u32,
+    ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
 }
+
+/// The most keys that are kept of those that were made from one session
+pub const MAX_MADE: usize = 20;
+
+/// The most keys that are kept of those that were made from the sessions of one user
+pub const MAX_MADE_FOR_USER: usize = 400;
 
 /// Which other sessions of the same user end with a session
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtherSessions {
     /// No others
     Keep,
-    /// The sessions of the user that are for apps only
+    /// Sessions that are for apps only
+    ///
+    /// Those that were made from the same session, if the session itself was made from one.
+    /// Otherwise those of the user of which the store does not know what they were made from:
+    /// the control plane makes such, and they may be of this browser or of another.
     EndOfApps,
 }
 
@@ -109,21 +144,25 @@ pub struct NewKey<'a> {
     pub ip: Option<IpAddr>,
     /// The name the user gave the key; unique among the user's keys of login type `token`
     pub name: &'a str,
+    /// The id of the key of the session that the key is made from, and ends with
+    ///
+    /// It must be a session of the same user that was not made from another itself.
+    pub parent: Option<&'a str>,
 }
 
 impl<'a> NewKey<'a> {
-    /// The key of a session for apps only, created at `now` for `user`
+    /// The key of a session for apps only, created at `now` from the session of `parent`
     #[must_use]
-    pub const fn for_apps(
+    pub fn for_apps(
         token: &'a SessionToken,
-        user: UserId,
+        parent: &'a ApiKey,
         session: &'a AppSession,
         ip: Option<IpAddr>,
         now: SystemTime,
     ) -> Self {
         Self {
             token,
-            user,
+            user: parent.user,
             login_type: LoginType::Password,
             scope: ScopeName::ApplicationConnect,
             allow_list: &session.allow_list,
@@ -132,6 +171,7 @@ impl<'a> NewKey<'a> {
             lifetime: session.lifetime,
             ip,
             name: "",
+            parent: Some(&parent.id),
         }
     }
 }

@@ -87,5 +87,5 @@ pub(crate) fn random_letters(count: usize, mut fill: impl FnMut(&mut [u8])) -> S
 }
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-const ID_LENGTH: usize = 10;
+pub(crate) const ID_LENGTH: usize = 10;
 const SECRET_LENGTH: usize = 22;

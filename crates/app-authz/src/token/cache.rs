@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use super::recent::Recent;
 use super::{
     AppToken, CryptoKey, Feature, Found, KeyMaterial, KeyRing, PresentedTokens, SealKey,
-    SealedSession, SignedToken, SigningKey, TokenError,
+    SealedSession, SignedToken, SigningKey, TokenError, TokenOptions,
 };
 use crate::Error;
 use crate::app::{AppRequest, Permit};
@@ -169,7 +169,22 @@ impl<K: KeyMaterial + SigningKey> KeyCache<K> {
         permit: &Permit<'_>,
         now: SystemTime,
     ) -> Result<SignedToken, Error> {
-        self.retried(store, now, |keys| keys.ring.sign(permit, now)).await
+        self.sign_with(store, permit, TokenOptions::default(), now).await
+    }
+
+    /// Signs a permit as [`KeyRing::sign_with`] does, and fetches the keys once if none may sign
+    ///
+    /// # Errors
+    ///
+    /// Those of [`sign`](Self::sign).
+    pub async fn sign_with<S: KeyStore>(
+        &self,
+        store: &S,
+        permit: &Permit<'_>,
+        options: TokenOptions<'_>,
+        now: SystemTime,
+    ) -> Result<SignedToken, Error> {
+        self.retried(store, now, |keys| keys.ring.sign_with(permit, options, now)).await
     }
 
     /// Signs a token for another base path as [`KeyRing::rebase`] does, and fetches the keys

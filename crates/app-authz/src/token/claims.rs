@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{AppToken, TokenError};
 use crate::app::{AppRequest, CorsBehavior, UncheckedRequest, Visitor};
+use crate::credential::ID_LENGTH;
 
 /// The claims of an app token as they are signed
 #[derive(Serialize)]
@@ -17,7 +18,7 @@ pub(super) struct AppClaims<'a> {
     pub(super) agent_id: Uuid,
     /// The name of the agent, if a host may name it and the request does not
     ///
-    /// This claim and `visitor` are our own; the control plane's proxies ignore them.
+    /// This claim, `visitor` and `sid` are our own; the control plane's proxies ignore them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) agent_name: Option<&'a str>,
     pub(super) app_url: &'a str,
@@ -25,6 +26,9 @@ pub(super) struct AppClaims<'a> {
     /// The id of the visitor; the nil UUID for an anonymous one
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) visitor: Option<Uuid>,
+    /// The id of the key of the visitor's session, under the name that JWT has for such an id
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sid: Option<&'a str>,
 }
 
 impl<'a> AppClaims<'a> {
@@ -45,6 +49,7 @@ impl<'a> AppClaims<'a> {
                 Visitor::Anonymous => Some(Uuid::nil()),
                 Visitor::Unspecified => None,
             },
+            sid: token.session.as_deref(),
         }
     }
 }
@@ -71,6 +76,13 @@ pub(super) struct UncheckedClaims {
     pub(super) cors_behavior: CorsBehavior,
     #[serde(default)]
     pub(super) visitor: Option<Uuid>,
+    #[serde(default)]
+    pub(super) sid: Option<String>,
+}
+
+/// Whether a text has the form of the id of a session token
+pub(super) fn is_session_id(text: &str) -> bool {
+    text.len() == ID_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// The claims of a sealed session token, all of them required but `iat` and `nonce`

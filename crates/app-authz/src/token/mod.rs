@@ -1,10 +1,11 @@
 //! App tokens: how a decision is proven later without another query
 //!
-//! A [`Permit`](crate::Permit) is signed as a token that is good for [`TOKEN_LIFETIME`]. The
-//! token names the request, what it leads to and the visitor it was issued to. Its bearer may
+//! A [`Permit`](crate::Permit) is signed as a token that is good for [`TOKEN_LIFETIME`] at most.
+//! The token names the request, what it leads to and the visitor it was issued to. Its bearer may
 //! open that one app. Verifying a token needs no query, so a session that is revoked in the
 //! meantime still opens the app until the token expires, at most [`TOKEN_LIFETIME`] plus
-//! [`LEEWAY`] later.
+//! [`LEEWAY`] later. A caller that wants to stop it earlier looks up
+//! [the session](AppToken::session) that the token names.
 //!
 //! Tokens are signed with HMAC ([`Hs512Key`]), as the control plane does, or with EdDSA
 //! ([`EddsaKey`]), so that proxies verify with public keys only. A key ring accepts one of the
@@ -37,5 +38,5 @@ pub use rotation::{Change, Rotation, replace, rotate};
 pub use sealed_session::{
     API_KEY_PARAMETER, NONCE_PARAMETER, Nonce, SealedSession, without_api_key,
 };
-pub use sign::{SignedToken, TOKEN_LIFETIME};
+pub use sign::{SignedToken, TOKEN_LIFETIME, TokenOptions};
 pub use verify::{AppToken, Found, MAX_PRESENTED_TOKENS, PresentedTokens, SIGNED_TOKEN_PARAMETER};

@@ -2,13 +2,25 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::claims::{AppClaims, Times, numeric_date};
+use super::claims::{AppClaims, Times, is_session_id, numeric_date};
 use super::{AppToken, KeyRing, SigningKey, compact};
 use crate::Error;
 use crate::app::{AccessMethod, Permit};
 
 impl<K: SigningKey> KeyRing<K> {
-    /// Signs a permit as a token that expires [`TOKEN_LIFETIME`] after `now`
+    /// Signs a permit as a token that expires [`TOKEN_LIFETIME`] after `now`, and that does not
+    /// name the visitor's session
+    ///
+    /// Otherwise as [`sign_with`](Self::sign_with).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`sign_with`](Self::sign_with).
+    pub fn sign(&self, permit: &Permit<'_>, now: SystemTime) -> Result<SignedToken, Error> {
+        self.sign_with(permit, TokenOptions::default(), now)
+    }
+
+    /// Signs a permit as a token
     ///
     /// Only a permit can be signed:
     ///
@@ -25,7 +37,12 @@ impl<K: SigningKey> KeyRing<K> {
     /// # Errors
     ///
     /// [`Error::NoSigningKey`] if no key may sign at `now`.
-    pub fn sign(&self, permit: &Permit<'_>, now: SystemTime) -> Result<SignedToken, Error> {
+    pub fn sign_with(
+        &self,
+        permit: &Permit<'_>,
+        options: TokenOptions<'_>,
+        now: SystemTime,
+    ) -> Result<SignedToken, Error> {
         let (sequence, key) = self.signing(now)?;
         let target = permit.target();
         let request = target.request;
@@ -35,13 +52,34 @@ impl<K: SigningKey> KeyRing<K> {
             request: request.to_signed(),
             grant: permit.grant(),
             agent_name: (!is_named).then(|| target.agent.name.clone()),
-            times: Times { exp: numeric_date(now + TOKEN_LIFETIME), nbf: None, iat: None },
+            session: options.session.filter(|id| is_session_id(id)).map(Into::into),
+            times: Times {
+                exp: numeric_date(now + options.lifetime.min(TOKEN_LIFETIME)),
+                nbf: None,
+                iat: None,
+            },
             key: sequence,
         };
         let mut payload = Vec::with_capacity(USUAL_LEN);
         serde_json::to_writer(&mut payload, &AppClaims::of(&token))
             .map_err(|_| Error::SigningFailed)?;
         SignedToken::new(key, &payload, token)
+    }
+}
+
+/// How a permit is signed
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenOptions<'a> {
+    /// How long the token is good: [`TOKEN_LIFETIME`] at most
+    pub lifetime: Duration,
+    /// The id of the key that the permit was decided for, so that a verifier can look up whether
+    /// that session has ended; left out if it is not the id of a session token
+    pub session: Option<&'a str>,
+}
+
+impl Default for TokenOptions<'_> {
+    fn default() -> Self {
+        Self { lifetime: TOKEN_LIFETIME, session: None }
     }
 }
 
@@ -104,5 +142,5 @@ const USUAL_LEN: usize = 768;
 /// signature of 86
 const FRAME_LEN: usize = 160;
 
-/// How long an app token is good after it was signed
+/// The longest that an app token is good after it was signed
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(60);

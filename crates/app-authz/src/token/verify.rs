@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
-use super::claims::{Times, UncheckedClaims, instant};
+use super::claims::{Times, UncheckedClaims, instant, is_session_id};
 use super::{KeyRing, TokenError, VerifyingKey, compact};
 use crate::Error;
 use crate::app::{AccessMethod, AppRequest, Grant, Visitor};
@@ -43,6 +43,9 @@ impl<K: VerifyingKey> KeyRing<K> {
             serde_json::from_slice(&payload).map_err(|_| TokenError::Claims)?;
         let times = Times { exp: claims.exp, nbf: claims.nbf, iat: claims.iat };
         times.check(now, leeway)?;
+        if claims.sid.as_deref().is_some_and(|id| !is_session_id(id)) {
+            return Err(TokenError::Claims);
+        }
         let request = claims.request.check().map_err(|error| match error {
             Error::InvalidRequest(fault) => TokenError::Request(fault),
             _ => TokenError::Claims,
@@ -62,6 +65,7 @@ impl<K: VerifyingKey> KeyRing<K> {
                 cors: claims.cors_behavior,
             },
             agent_name: claims.agent_name,
+            session: claims.sid.map(Into::into),
             times,
             key: sequence,
         })
@@ -112,6 +116,8 @@ pub struct AppToken {
     pub(super) grant: Grant,
     /// The name of the agent, if the token has that claim
     pub(super) agent_name: Option<String>,
+    /// The id of the key of the visitor's session, if the token has that claim
+    pub(super) session: Option<Box<str>>,
     pub(super) times: Times,
     /// The sequence of the key that signed the token
     pub(super) key: i32,
@@ -157,6 +163,15 @@ impl AppToken {
     #[must_use]
     pub const fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    /// The id of the key of the visitor's session; `None` if the token does not say, or the
+    /// visitor was not signed in
+    ///
+    /// Whether the session is still good is not checked.
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
     }
 
     /// When the token expires, not counting the leeway

@@ -117,13 +117,14 @@ fn a_session_for_apps_lasts_as_long_as_the_session_it_is_created_in() {
         let subject = holder.subject(&BuiltInRoles::new(Switches::default()));
         let session = AppSession::of(&holder, &subject, Terms::default(), longest, now()).unwrap();
         let (key, other) = (holder.key, token(OTHER));
-        let made = NewKey::for_apps(&other, key.user, &session, None, now());
+        let made = NewKey::for_apps(&other, &key, &session, None, now());
         let case = format!("{login_type:?} {left:?} {lifetime:?} {longest:?}");
         assert_eq!((made.expires_at, made.lifetime), (now() + end, use_extends), "{case}");
         assert_eq!((made.login_type, made.user), (LoginType::Password, key.user));
         assert_eq!(made.scope.to_string(), "coder:application_connect");
 
-        let extended = ApiKey { expires_at: now() + SECOND, lifetime: made.lifetime, ..key };
+        let extended =
+            ApiKey { expires_at: now() + SECOND, lifetime: made.lifetime, ..key.clone() };
         let update = extended.update(now(), true).and_then(|update| update.expires_at);
         assert_eq!(update.is_some(), made.lifetime > HOUR, "{case}");
     }

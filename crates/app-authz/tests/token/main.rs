@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod forged;
+mod options;
 mod public_keys;
 mod sealed;
 
@@ -15,7 +16,7 @@ use app_authz::id::OrganizationId;
 use app_authz::rbac::{Acl, Role, Scope, Subject};
 use app_authz::token::{
     AppToken, CryptoKey, Feature, Found, Hs512Key, KeyRing, LEEWAY, PresentedTokens, Secret,
-    TOKEN_LIFETIME, TokenError, without_api_key,
+    TOKEN_LIFETIME, TokenError, TokenOptions, without_api_key,
 };
 use app_authz::{AgentId, AppRequest, Error, Rules, Target, UserId, WorkspaceId, decide};
 use base64::Engine;
@@ -123,13 +124,17 @@ fn kept<T>(fact: T) -> &'static T {
 
 /// A token that is signed for the request at that time
 fn sign(request: AppRequest, at: SystemTime) -> String {
+    sign_with(request, TokenOptions::default(), at)
+}
+
+fn sign_with(request: AppRequest, options: TokenOptions<'_>, at: SystemTime) -> String {
     let target = target(request);
     let everything = ["*:*".parse().unwrap()].into_iter().collect();
     let levels = app_authz::rbac::Levels::site(everything);
     let role = Role::new("all".parse().unwrap(), levels);
     let subject = Subject::new(target.workspace.owner, [role.into()], Scope::all());
     let permit = decide(&target, Some(&subject), Rules::default()).unwrap();
-    let signed = ring().sign(&permit, at).unwrap();
+    let signed = ring().sign_with(&permit, options, at).unwrap();
     // Signing returns the token that verifying the text returns.
     assert_eq!(ring().verify(signed.reveal(), at, LEEWAY).as_ref(), Ok(&**signed.token()));
     assert_eq!(*signed.token().grant(), permit.grant());

@@ -303,6 +303,9 @@ async fn by_token<S: Store>(
     upstream: Upstream,
 ) -> Option<Admitted> {
     let token = apps.keys.find(&*apps.store, tokens, request, cx.now).await?;
+    if !apps.sessions.is_good(&token, cx.now).await {
+        return None;
+    }
     let text = match upstream {
         Upstream::Apps => None,
         Upstream::ControlPlane => apps.keys.find_text(&*apps.store, tokens, request, cx.now).await,

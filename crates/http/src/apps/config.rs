@@ -5,6 +5,7 @@ use app_authz::Rules;
 use app_authz::address::{HostPattern, HttpUrl};
 use app_authz::app::INACTIVE_TIMEOUT;
 use app_authz::rbac::Switches;
+use app_authz::token::TOKEN_LIFETIME;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -51,6 +52,8 @@ pub struct AppsConfig {
     pub audit_fail: AuditFail,
     /// How app tokens are signed
     pub signing: Signing,
+    /// How long an app token is good: a minute at most
+    pub token_lifetime: Duration,
 }
 
 impl AppsConfig {
@@ -75,6 +78,7 @@ impl AppsConfig {
             audit_close_rows: false,
             audit_fail: AuditFail::default(),
             signing: Signing::default(),
+            token_lifetime: TOKEN_LIFETIME,
         }
     }
 }

@@ -16,7 +16,7 @@ use app_authz::app::{
     AccessMethod, AgentStatus, App, CorsBehavior, Reason, ResolveError, WorkspaceFacts,
 };
 use app_authz::credential::{Identified, SessionToken, identify};
-use app_authz::token::SignedToken;
+use app_authz::token::{SignedToken, TokenOptions};
 use app_authz::{AppRequest, Error, Target, UserId, decide, resolve};
 use futures_util::FutureExt;
 use store::Store;
@@ -256,8 +256,14 @@ async fn decide_and_sign<S: Store>(
     if status != AgentStatus::Connected {
         return Err(Rejection::AgentNotConnected(status));
     }
-    let token = apps.keys.sign(&*apps.store, &permit, attempt.now).await;
-    token.map_err(Rejection::Unsigned)
+    let options = TokenOptions {
+        lifetime: apps.config.token_lifetime,
+        session: holder.map(|holder| holder.key.id.as_str()),
+    };
+    let token = apps.keys.sign(&*apps.store, &permit, options, attempt.now).await;
+    let token = token.map_err(Rejection::Unsigned)?;
+    apps.sessions.signed(&token);
+    Ok(token)
 }
 
 /// Where the visitor has to sign in

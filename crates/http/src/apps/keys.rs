@@ -3,7 +3,7 @@ use std::time::SystemTime;
 
 use app_authz::token::{
     self, AppToken, EddsaKey, Feature, Hs512Key, KeyCache, KeyMaterial, KeyStore, LEEWAY,
-    MAX_PRESENTED_TOKENS, PresentedTokens, Rotation, SealKey, SignedToken, Want,
+    MAX_PRESENTED_TOKENS, PresentedTokens, Rotation, SealKey, SignedToken, TokenOptions, Want,
 };
 use app_authz::{AppRequest, Error, Permit};
 
@@ -41,11 +41,12 @@ impl Keys {
         &self,
         store: &S,
         permit: &Permit<'_>,
+        options: TokenOptions<'_>,
         now: SystemTime,
     ) -> Result<SignedToken, Error> {
         match &self.tokens {
-            TokenKeys::Hs512(keys) => keys.sign(store, permit, now).await,
-            TokenKeys::Eddsa(keys) => keys.sign(store, permit, now).await,
+            TokenKeys::Hs512(keys) => keys.sign_with(store, permit, options, now).await,
+            TokenKeys::Eddsa(keys) => keys.sign_with(store, permit, options, now).await,
         }
     }
 

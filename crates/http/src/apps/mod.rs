@@ -11,6 +11,7 @@ mod cookies;
 mod decisions;
 mod deployments;
 mod gate;
+mod housekeeping;
 mod keys;
 mod origin;
 mod path_name;
@@ -21,15 +22,17 @@ mod seal;
 mod session;
 mod sign_in;
 mod visit;
+mod watch;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use app_audit::{Housekeeping, Recorder, Window};
-use app_authz::credential::{KeyHolder, Session, Terms};
+use app_audit::{Recorder, Window};
+use app_authz::credential::{ApiKey, KeyHolder, OtherSessions, Session, Terms};
 use app_authz::rbac::BuiltInRoles;
+use identity_fetch::Clock;
 use store::Store;
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
@@ -41,6 +44,8 @@ pub(crate) use self::cookies::{Cookies, Expiry, cookies, for_app as cookies_for_
 use self::decisions::Decisions;
 use self::deployments::{Deployment, Deployments};
 pub(crate) use self::gate::{AccessAttempt, ReturnTo, issue};
+use self::housekeeping::AbortOnDrop;
+pub use self::housekeeping::Housekeeping;
 use self::keys::Keys;
 pub use self::keys::KeysError;
 pub(crate) use self::query::{for_app as query_for_app, holds_token, parameters};
@@ -48,6 +53,7 @@ use self::recent::Recent;
 pub(crate) use self::require::{Require, SignedIn};
 pub(crate) use self::session::{presented_session, same_origin};
 pub(crate) use self::visit::{Visit, parameter, terminal_agent, with_query};
+use self::watch::SessionWatch;
 use crate::admission::Admission;
 use crate::body::Bounds;
 use crate::context::Context;
@@ -68,6 +74,9 @@ pub(crate) struct AppService<S> {
     /// The nonces of browsers that have signed in and were admitted
     used_nonces: Recent,
     decisions: Decisions,
+    /// Which sessions have ended since their app tokens were signed
+    sessions: Arc<SessionWatch>,
+    _watching: AbortOnDrop,
     recorder: Recorder,
     roles: BuiltInRoles,
     /// The name of this server in a key's audience
@@ -85,12 +94,17 @@ impl<S: Store> AppService<S> {
         metrics: Metrics,
         bounds: Bounds,
         admission: Arc<Admission>,
+        clock: Clock,
     ) -> Self {
         let cookies = Cookies::new(config.cookies.clone());
         let primary =
             Deployment::primary(config.access_url.clone(), config.app_hosts.clone(), &cookies);
         let settings = app_audit::Settings::default().window(window(&config)).observer(observer());
+        let sessions = Arc::new(SessionWatch::new(config.token_lifetime, metrics.clone()));
+        let watching = Arc::clone(&sessions).run(Arc::clone(&store), clock);
         Self {
+            _watching: AbortOnDrop(tokio::spawn(watching)),
+            sessions,
             recorder: Recorder::start(Arc::clone(&store), settings),
             deployments: Deployments::new(primary, cookies.clone()),
             cookies,
@@ -125,9 +139,20 @@ impl<S: Store> AppService<S> {
         rotated.and_then(|()| refreshed.map_err(Into::into))
     }
 
-    /// Starts to delete audit rows that are older than `keep_rows`, and sessions that ended
-    pub(crate) fn start_housekeeping(&self, keep_rows: Option<Duration>) -> Housekeeping {
-        Housekeeping::start(Arc::clone(&self.store), window(&self.config), keep_rows, observer())
+    /// Starts to delete audit rows that are older than `keep_rows`, sessions of visits that ended,
+    /// and sessions for apps that ended
+    pub(crate) fn start_housekeeping(
+        &self,
+        keep_rows: Option<Duration>,
+        clock: Clock,
+    ) -> Housekeeping {
+        let of_audit = app_audit::Housekeeping::start(
+            Arc::clone(&self.store),
+            window(&self.config),
+            keep_rows,
+            observer(),
+        );
+        Housekeeping::start(of_audit, Arc::clone(&self.store), clock)
     }
 
     /// Waits until queued audit events are written, for ten seconds at most
@@ -170,6 +195,18 @@ impl<S: Store> AppService<S> {
     /// The URL of the dashboard, for the link on pages
     pub(crate) fn dashboard(&self) -> String {
         self.config.access_url.to_string()
+    }
+
+    /// Ends a session, those that were made from it, and others of the same user
+    pub(crate) async fn end_session(
+        &self,
+        key: &ApiKey,
+        others: OtherSessions,
+        now: SystemTime,
+    ) -> Result<(), store::Error> {
+        let ended = self.store.log_out(key, others).await?;
+        self.sessions.end(&ended, now);
+        Ok(())
     }
 
     /// Writes what the use of a key changed, without waiting for it

@@ -73,7 +73,7 @@ pub(super) async fn log_out_of_apps<S: Store>(
             let good = authenticate(token, holder, apps.terms(), cx.now).is_ok();
             let Some(holder) = holder.filter(|_| good) else { continue };
             let others = OtherSessions::ended_by(holder, &holder.subject(apps.roles()));
-            apps.store.log_out(&holder.key, others).await.map_err(AccessError::Store)?;
+            apps.end_session(&holder.key, others, cx.now).await.map_err(AccessError::Store)?;
         }
     }
     let domain = deployment.app_hosts.as_ref().map(|hosts| hosts.domain());

@@ -59,7 +59,7 @@ pub(crate) async fn auth_redirect<S: Store>(
 
     let token =
         with_random(|fill| SessionToken::generate(fill)).map_err(|_| AccessError::NoRandomness)?;
-    let key = NewKey::for_apps(&token, holder.key.user, &session, cx.client, cx.now);
+    let key = NewKey::for_apps(&token, &holder.key, &session, cx.client, cx.now);
     apps.store.insert(&key).await.map_err(AccessError::Store)?;
     let sealed = SealedSession { token, nonce };
     let sealed = apps.keys.seals.seal(&*apps.store, &sealed, cx.now).await;

@@ -18,9 +18,10 @@ struct LoggedOut {
 
 /// `POST /api/v2/users/logout`
 ///
-/// Ends the session and the user's sessions for apps, and deletes their cookies. A session
-/// without the permission to end others ends alone. Issued app tokens still open their app, for
-/// a minute at most.
+/// Ends the session and those for apps that were made from it, and deletes their cookies. A
+/// session with the permission to end others also ends the user's sessions for apps of which it is
+/// not known what they were made from. Checks refuse the app tokens of all of these within two
+/// seconds.
 pub(crate) async fn log_out<S: Store>(
     apps: &AppService<S>,
     cx: &Context<'_>,
@@ -48,7 +49,7 @@ pub(crate) async fn from_page<S: Store>(
 async fn end_session<S: Store>(apps: &AppService<S>, cx: &Context<'_>) -> Result<(), AccessError> {
     let caller = Require::session().same_origin().check(apps, cx).await?;
     let others = OtherSessions::ended_by(&caller.holder, &caller.subject);
-    apps.store.log_out(&caller.holder.key, others).await.map_err(AccessError::Store)
+    apps.end_session(&caller.holder.key, others, cx.now).await.map_err(AccessError::Store)
 }
 
 fn without_cookies<S>(apps: &AppService<S>, mut response: Response) -> Response {

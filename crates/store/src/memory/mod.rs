@@ -5,6 +5,7 @@ mod crypto_keys;
 mod import;
 mod jobs;
 mod journal;
+mod made;
 mod proxies;
 mod sessions;
 mod tables;

@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use app_authz::UserId;
 use app_authz::credential::{
@@ -14,7 +15,7 @@ use super::MemoryStore;
 use super::tables::Tables;
 use crate::Error;
 use crate::domain::{self, Held, StoredPermission, StoredRole};
-use crate::fleet::{self, CustomRole, Digest, KeyScope, LoginType};
+use crate::fleet::{self, CustomRole, Digest, KeyScope, LoginType, UserStatus};
 
 impl Sessions for MemoryStore {
     type Error = Error;
@@ -36,19 +37,21 @@ impl Sessions for MemoryStore {
         _ip: Option<IpAddr>,
     ) -> Result<(), Error> {
         let mut tables = self.write();
+        let ends = tables.expiry(&key.id);
         let Some(stored) = tables.keys.get_mut(&key.id) else { return Ok(()) };
         if stored.last_used > domain::stored_time(key.last_used)
-            || stored.expires_at > domain::stored_time(key.expires_at)
+            || ends.is_some_and(|ends| ends > domain::stored_time(key.expires_at))
         {
             return Ok(());
         }
         if let Some(last_used) = update.last_used {
             stored.last_used = domain::stored_time(last_used);
         }
+        let user = stored.user_id;
         if let Some(expires_at) = update.expires_at {
             stored.expires_at = domain::stored_time(expires_at);
+            tables.extend_family(&key.id);
         }
-        let user = stored.user_id;
         if let Some((seen_at, user)) = domain::seen_at(key, update).zip(tables.users.get_mut(&user))
         {
             user.last_seen_at = user.last_seen_at.max(domain::stored_time(seen_at));
@@ -77,6 +80,12 @@ impl Sessions for MemoryStore {
             return Err(Error::query("an API key of that id or name is there already"));
         }
         let created_at = domain::stored_time(key.created_at);
+        if let Some(parent) = key.parent {
+            if tables.keys.get(parent).is_none_or(|parent| parent.user_id != key.user.0) {
+                return Err(Error::query("the session that the key is made from has ended"));
+            }
+            tables.note_made(key.token.id(), parent, key.user.0, created_at);
+        }
         let row = fleet::ApiKey {
             id: key.token.id().to_owned(),
             hashed_secret: Digest(key.token.secret_digest().to_vec()),
@@ -95,13 +104,45 @@ impl Sessions for MemoryStore {
         Ok(())
     }
 
-    async fn log_out(&self, key: &ApiKey, others: OtherSessions) -> Result<(), Error> {
+    async fn log_out(&self, key: &ApiKey, others: OtherSessions) -> Result<Vec<String>, Error> {
         let with_apps = others == OtherSessions::EndOfApps;
-        self.write().keys.retain(|id, stored| {
+        let mut tables = self.write();
+        let parent = |id: &str| tables.made.get(id).map(|made| made.parent.as_str());
+        let own_parent = parent(&key.id);
+        let ends = |stored: &fleet::ApiKey| {
+            let parent = parent(&stored.id);
             let for_apps = stored.scopes.contains(&KeyScope::application_connect());
-            stored.user_id != key.user.0 || *id != key.id && !(with_apps && for_apps)
-        });
-        Ok(())
+            let is_other = match own_parent {
+                Some(_) => parent == own_parent,
+                None => parent.is_none() && for_apps,
+            };
+            stored.id == key.id || parent == Some(&*key.id) || with_apps && is_other
+        };
+        let of_user = tables.keys.values().filter(|stored| stored.user_id == key.user.0);
+        let ended: Vec<String> =
+            of_user.filter(|stored| ends(stored)).map(|stored| stored.id.clone()).collect();
+        tables.end(&ended);
+        Ok(ended)
+    }
+
+    async fn ended(&self, ids: &[&str], now: SystemTime) -> Result<Vec<String>, Error> {
+        let (tables, now) = (self.read(), domain::stored_time(now));
+        let counts = |id: &str| {
+            let user = tables.keys.get(id).and_then(|key| tables.users.get(&key.user_id));
+            user.is_some_and(|user| !user.deleted && user.status == UserStatus::Active)
+                && tables.expiry(id).is_some_and(|end| end >= now)
+        };
+        Ok(ids.iter().filter(|id| !counts(id)).map(|id| (*id).to_owned()).collect())
+    }
+
+    async fn forget_ended(&self, now: SystemTime, at_most: u32) -> Result<u64, Error> {
+        let (mut tables, now) = (self.write(), domain::stored_time(now));
+        let made = tables.made.keys();
+        let over = made.filter(|id| tables.expiry(id).is_none_or(|end| end < now));
+        let at_most = usize::try_from(at_most).unwrap_or(usize::MAX);
+        let over: Vec<String> = over.take(at_most).cloned().collect();
+        tables.end(&over);
+        Ok(u64::try_from(over.len()).unwrap_or(u64::MAX))
     }
 }
 
@@ -112,6 +153,7 @@ impl Tables {
 
     fn holder(&self, key: &str) -> Option<Result<KeyHolder, Error>> {
         let key = self.keys.get(key)?;
+        let expires_at = self.expiry(&key.id)?;
         let user = self.users.get(&key.user_id).filter(|user| !user.deleted)?;
         let audience = match key.login_type {
             LoginType::Oauth2ProviderApp => self.audience(&key.id)?,
@@ -138,7 +180,7 @@ impl Tables {
                     user: UserId(user.id),
                     login_type: key.login_type.into(),
                     last_used: key.last_used.into(),
-                    expires_at: key.expires_at.into(),
+                    expires_at: expires_at.into(),
                     lifetime: domain::seconds(key.lifetime_seconds),
                     scopes: domain::scopes(key.scopes.iter().map(|KeyScope(label)| Some(&**label))),
                     allow_list: domain::allow_list(key.allow_list.iter().map(Some)),

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::import::{All, rows_of};
@@ -23,6 +24,8 @@ pub(super) struct Tables {
     pub(super) custom_roles: HashMap<(Option<Uuid>, String), CustomRole>,
     pub(super) links: HashMap<(Uuid, LoginType), UserLink>,
     pub(super) keys: HashMap<String, ApiKey>,
+    /// What keys were made from, by the id of the key
+    pub(super) made: HashMap<String, Made>,
     /// The audiences of tokens of OAuth2 apps, by the key that each was issued with and by id
     pub(super) app_tokens: HashMap<String, BTreeMap<Uuid, Option<String>>>,
     pub(super) templates: HashMap<Uuid, Template>,
@@ -49,6 +52,14 @@ pub(super) struct Tables {
     pub(super) crypto_keys: Vec<CryptoKey>,
     /// All rows as they were loaded; only API keys and crypto keys change otherwise
     loaded: Fleet,
+}
+
+/// That a key was made from a session
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    pub(super) parent: String,
+    pub(super) user: Uuid,
+    pub(super) at: DateTime<Utc>,
 }
 
 impl Tables {

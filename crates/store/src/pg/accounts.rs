@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use app_authz::UserId;
 use app_authz::proxy::ProxyToken;
@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::PgStore;
 use super::connect::Connection;
-use super::schema::{api_keys, users, workspace_proxies};
+use super::schema::{users, workspace_proxies};
+use super::sql::Sql;
 use super::tables::{Need, Statement};
 use crate::Error;
 
@@ -48,15 +49,16 @@ impl PgStore {
         rows.await
     }
 
-    /// Deletes a session, and returns whether it existed
+    /// Deletes a session and those that were made from it
+    ///
+    /// Returns the ids of the keys that were deleted; none if there is no such session.
     ///
     /// # Errors
     ///
     /// [`Error::Query`], [`Error::Unavailable`].
-    pub async fn revoke(&self, id: &str) -> Result<bool, Error> {
-        let mut connection = self.writes.get().await?;
-        let ended = diesel::delete(api_keys::table.find(id)).execute(&mut *connection).await?;
-        Ok(ended > 0)
+    pub async fn revoke(&self, id: &str) -> Result<Vec<String>, Error> {
+        let revoke = Revoke { sql: &REVOKE, id };
+        self.writes.run(async |connection| revoke.load(connection).await).await
     }
 
     /// Replaces the token of a proxy, and returns whether the proxy exists
@@ -96,8 +98,18 @@ statement! {
         Timestamptz,
         Timestamptz,
         Timestamptz,
+        Nullable<Text>,
     )
 }
+
+statement! {
+    /// Deletes a session and those that were made from it: `revoke.sql`
+    struct Revoke<'a> {
+        id: &'a str as Text,
+    } -> Text
+}
+
+static REVOKE: LazyLock<Sql> = LazyLock::new(|| Sql::plain(include_str!("sql/revoke.sql")));
 
 /// A session as an operator sees it: without its secret
 #[derive(Clone, Debug, PartialEq, Queryable)]
@@ -123,6 +135,8 @@ pub struct SessionRow {
     pub last_used: DateTime<Utc>,
     /// When the session expires
     pub expires_at: DateTime<Utc>,
+    /// The session that this one was made from, and ends with
+    pub parent_id: Option<String>,
 }
 
 diesel::define_sql_function!(fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text);
@@ -132,8 +146,11 @@ pub(super) const USER_BY_NAME: &[Need] = &[Need::select("users", "id username de
 
 /// The rights that [`PgStore::revoke`] and [`PgStore::set_proxy_token`] need
 pub(super) const TOKENS: &[Need] = &[
-    Need::select("api_keys", "id"),
+    Need::select("api_keys", "id user_id"),
+    Need::update("api_keys", "expires_at"),
     Need::delete("api_keys"),
+    Need::select("authd_app_sessions", "key_id parent_id user_id"),
+    Need::delete("authd_app_sessions"),
     Need::select("workspace_proxies", "id name"),
     Need::update("workspace_proxies", "token_hashed_secret"),
 ];

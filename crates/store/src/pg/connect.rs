@@ -86,6 +86,13 @@ impl Connector {
         Ok(Self { url: Arc::new(url), tls, options, pooled, tables })
     }
 
+    /// The same connector, whose connections do not count statements
+    pub(super) fn uncounted(&self) -> Self {
+        let mut uncounted = self.clone();
+        uncounted.options.statements = None;
+        uncounted
+    }
+
     /// Opens a connection within the connect timeout
     pub(super) async fn connect(&self, purpose: Purpose) -> Result<Connection, Error> {
         self.in_time(self.open(purpose)).await

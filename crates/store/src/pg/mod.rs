@@ -90,6 +90,9 @@ pub struct PgStore {
     sign_in: Arc<Reads>,
     access: Arc<Reads>,
     reads: Arc<Reads>,
+    /// A connection for the question which sessions have ended: it is asked every second, so it
+    /// neither waits for other reads nor counts among statements
+    watch: Arc<Reads>,
     /// The statements that the tables must fit
     statements: Vec<Statement>,
     candidates: Arc<Batches<InstanceId>>,
@@ -124,6 +127,7 @@ impl PgStore {
         let reads = |connections| Arc::new(Reads::new(&connector, connections));
         let (sign_in, access) = (reads(options.read_connections), reads(options.read_connections));
         let reads = reads(1);
+        let watch = Arc::new(Reads::new(&connector.uncounted(), 1));
         let candidates = Arc::new(Batches::new(Arc::clone(&sign_in)));
         let apps = Arc::new(Batches::new(Arc::clone(&access)));
         let terminals = Arc::new(Batches::new(Arc::clone(&access)));
@@ -140,6 +144,7 @@ impl PgStore {
             sign_in,
             access,
             reads,
+            watch,
             statements,
             candidates,
             apps,

@@ -136,7 +136,8 @@ impl Options {
 /// Counts statements at the connections, as they are sent
 ///
 /// Statements that set up a connection are not counted, so that the count is the cost of an
-/// operation.
+/// operation. The question which sessions have ended is not counted either: it is asked in the
+/// background.
 #[derive(Clone, Debug, Default)]
 pub struct StatementCounter(Arc<AtomicU64>);
 

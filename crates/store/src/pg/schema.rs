@@ -81,6 +81,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    authd_app_sessions (key_id) {
+        key_id -> Text,
+        parent_id -> Text,
+        user_id -> Uuid,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     use diesel::sql_types::*;
     use super::sql_types::AuthdResourceType;
     use super::sql_types::AuthdAuditAction;
@@ -395,6 +404,7 @@ diesel::joinable!(api_keys -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
+    authd_app_sessions,
     authd_audit_log,
     authd_audit_sessions,
     crypto_keys,

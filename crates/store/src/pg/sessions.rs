@@ -1,6 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use app_authz::UserId;
 use app_authz::credential::{
@@ -89,19 +89,20 @@ impl Sessions for PgStore {
                     scope: &scope,
                     name: key.name,
                     allow_list: &allow_list,
+                    parent: key.parent,
                 };
-                statement.execute(&mut *connection).await
+                statement.get_result::<i64>(&mut *connection).await
             };
             let outcome = outcome.await;
-            let stored = matches!(outcome, Ok(1..));
-            if connection.done(outcome, began, &mut tries).await? {
-                let unlimited = || Error::query("the table of keys holds no limits to objects");
-                return if stored { Ok(()) } else { Err(unlimited()) };
+            match connection.done(outcome, began, &mut tries).await? {
+                Some(1..) => return Ok(()),
+                Some(_) => return Err(Error::query(NOT_ADDED)),
+                None => {}
             }
         }
     }
 
-    async fn log_out(&self, key: &ApiKey, others: OtherSessions) -> Result<(), Error> {
+    async fn log_out(&self, key: &ApiKey, others: OtherSessions) -> Result<Vec<String>, Error> {
         let with_apps = others == OtherSessions::EndOfApps;
         let mut tries = 0;
         loop {
@@ -110,15 +111,40 @@ impl Sessions for PgStore {
             let outcome = async {
                 let sql = tables.sql(Statement::LogOut)?;
                 let statement = LogOut { sql, user: key.user.0, id: &key.id, with_apps };
-                statement.execute(&mut *connection).await
+                statement.load::<String>(&mut *connection).await
             };
             let outcome = outcome.await;
-            if connection.done(outcome, began, &mut tries).await? {
-                return Ok(());
+            if let Some(ended) = connection.done(outcome, began, &mut tries).await? {
+                return Ok(ended);
             }
         }
     }
+
+    async fn ended(&self, ids: &[&str], now: SystemTime) -> Result<Vec<String>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ended = self.watch.run(async |connection: Arc<Connection>| {
+            let statement = EndedSessions { sql: &ENDED_SESSIONS, ids, now: Moment(now) };
+            statement.load::<String>(&mut &connection.inner).await
+        });
+        ended.await
+    }
+
+    async fn forget_ended(&self, now: SystemTime, at_most: u32) -> Result<u64, Error> {
+        let forget = ForgetAppSessions {
+            sql: &FORGET_APP_SESSIONS,
+            now: Moment(now),
+            at_most: at_most.into(),
+        };
+        let rows = self.writes.run(async |connection| forget.execute(connection).await).await?;
+        Ok(u64::try_from(rows).unwrap_or_default())
+    }
 }
+
+/// Why `new_session.sql` may add nothing
+const NOT_ADDED: &str =
+    "the session that the key is made from has ended, or the table holds no limits to objects";
 
 /// An address as text; the unspecified address if it is not known
 fn address(ip: Option<IpAddr>) -> String {
@@ -162,24 +188,67 @@ statement! {
         scope: &'a str as Text,
         name: &'a str as Text,
         allow_list: &'a [String] as Array<Text>,
-    }
+        parent: Option<&'a str> as Nullable<Text>,
+    } -> BigInt
 }
 
 statement! {
-    /// Deletes a key, and perhaps its user's keys for apps: `log_out.sql`
+    /// Deletes a key, those that were made from it, and perhaps others: `log_out.sql`
     struct LogOut<'a> {
         user: Uuid as SqlUuid,
         id: &'a str as Text,
         with_apps: bool as Bool,
+    } -> Text
+}
+
+statement! {
+    /// The keys that do not count: `ended_sessions.sql`
+    struct EndedSessions<'a> {
+        ids: &'a [&'a str] as Array<Text>,
+        now: Moment as Timestamptz,
+    } -> Text
+}
+
+statement! {
+    /// Deletes keys that were made from others and have ended: `forget_app_sessions.sql`
+    struct ForgetAppSessions<'a> {
+        now: Moment as Timestamptz,
+        at_most: i64 as BigInt,
     }
 }
 
+static ENDED_SESSIONS: LazyLock<Sql> =
+    LazyLock::new(|| Sql::plain(include_str!("sql/ended_sessions.sql")));
+
+static FORGET_APP_SESSIONS: LazyLock<Sql> =
+    LazyLock::new(|| Sql::plain(include_str!("sql/forget_app_sessions.sql")));
+
 /// The rights that [`UseSession`] needs
 pub(super) const USE: &[Need] = &[
-    Need::select("api_keys", "id user_id last_used expires_at ip_address"),
+    Need::select("api_keys", "id user_id last_used expires_at ip_address lifetime_seconds"),
     Need::update("api_keys", "last_used expires_at ip_address"),
     Need::select("users", "id last_seen_at"),
     Need::update("users", "last_seen_at"),
+    Need::select("authd_app_sessions", "key_id parent_id user_id"),
+];
+
+/// The rights that [`EndedSessions`] needs
+pub(super) const ENDED: &[Need] = &[
+    Need::select("api_keys", "id user_id expires_at"),
+    Need::select("users", "id deleted status"),
+    Need::select("authd_app_sessions", "key_id parent_id"),
+];
+
+/// The rights that [`ForgetAppSessions`] needs
+///
+/// The statement locks rows, which needs the right to change one of their columns.
+pub(super) const FORGET: &[Need] = &[
+    Need::select("api_keys", "id expires_at"),
+    Need::update("api_keys", "expires_at"),
+    Need::delete("api_keys"),
+    Need::select("authd_app_sessions", "key_id parent_id"),
+    Need::update("authd_app_sessions", "created_at"),
+    Need::delete("authd_app_sessions"),
 ];
 
 /// The rights that the name of a user needs

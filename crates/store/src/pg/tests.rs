@@ -28,7 +28,7 @@ type Prepared = (String, Vec<String>);
 /// The statements that the read connections of `store` have prepared, one connection of each kind
 async fn prepared_reads(store: &PgStore) -> Vec<Prepared> {
     let mut prepared: Vec<Prepared> = Vec::new();
-    for reads in [&store.sign_in, &store.access, &store.reads] {
+    for reads in [&store.sign_in, &store.access, &store.reads, &store.watch] {
         let of = reads.run(async |connection: Arc<Connection>| {
             PreparedStatements.load(&mut &connection.inner).await
         });
@@ -87,6 +87,9 @@ async fn ask_everything(store: &PgStore, n: u64) {
     authorized.provisioner_job(JobId(Uuid::nil())).await.unwrap();
 
     let KeyHolder { key, .. } = store.holders(&tokens).await.unwrap().remove(0);
+    assert!(store.ended(&[&key.id], key.last_used).await.unwrap().is_empty());
+    store.forget_ended(key.last_used, 10).await.unwrap();
+    store.revoke("gone").await.unwrap();
     let update = KeyUpdate { last_used: Some(key.expires_at), expires_at: None };
     store.update(&key, update, None).await.unwrap();
     store.log_out(&key, OtherSessions::EndOfApps).await.unwrap();
@@ -101,6 +104,7 @@ async fn ask_everything(store: &PgStore, n: u64) {
         lifetime: key.lifetime,
         ip: None,
         name: "",
+        parent: None,
     };
     store.insert(&again).await.unwrap();
 }

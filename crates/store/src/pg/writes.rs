@@ -127,20 +127,23 @@ impl Lent<'_> {
 
     /// The result of a write whose statement depends on the tables
     ///
-    /// Returns `false` if the write should be tried again on another connection: a statement
+    /// Returns `None` if the write should be tried again on another connection: a statement
     /// that the server refused, or that failed because the tables have changed, wrote nothing.
-    pub(super) async fn done(
+    pub(super) async fn done<T>(
         &self,
-        outcome: QueryResult<usize>,
+        outcome: QueryResult<T>,
         began: Instant,
         tries: &mut u8,
-    ) -> Result<bool, Error> {
-        let Err(error) = outcome else { return Ok(true) };
+    ) -> Result<Option<T>, Error> {
+        let error = match outcome {
+            Ok(done) => return Ok(Some(done)),
+            Err(error) => error,
+        };
         *tries += 1;
         match self.failed(&error, began).await {
-            Failure::TablesChanged if *tries < TRIES => Ok(false),
+            Failure::TablesChanged if *tries < TRIES => Ok(None),
             // Once: a refusal that is not temporary would come again.
-            Failure::Refused if *tries == 1 => Ok(false),
+            Failure::Refused if *tries == 1 => Ok(None),
             failure => Err(failure.error(error)),
         }
     }

@@ -61,6 +61,8 @@ fn what_is_skipped_is_a_check() {
         crate::crypto_keys::CHECKS,
         crate::holders::CHECKS,
         crate::limits::CHECKS,
+        crate::made::CHECKS,
+        crate::made::CHECKS,
         crate::roles::CHECKS,
         crate::sessions::CHECKS,
     ]

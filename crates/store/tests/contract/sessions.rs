@@ -92,6 +92,7 @@ contract! {
             lifetime: Duration::from_secs(3_600),
             ip: Some("2001:db8::1".parse().unwrap()),
             name: "laptop",
+            parent: None,
         };
         store.insert(&key).await.unwrap();
         let holders = store.holders(std::slice::from_ref(&token)).await.unwrap();
@@ -159,6 +160,7 @@ async fn add_limited_key(store: &impl Sessions<Error = Error>, fleet: &Fleet) ->
         lifetime: Duration::ZERO,
         ip: None,
         name: "",
+        parent: None,
     };
     let added = store.insert(&key).await;
     let stored = store.holders(&[token]).await.unwrap();

@@ -39,8 +39,9 @@ impl PgStore {
             let wanted = wanted.filter(|_| self.connector.url.settings.get(name).is_none());
             Some(Setting { name: name.to_owned(), value: row.setting.clone(), wanted })
         };
-        // Sign-in and app access have as many connections each, and all other reads have one.
-        let reads = options.read_connections.saturating_mul(2).saturating_add(1);
+        // Sign-in and app access have as many connections each, the question which sessions have
+        // ended has one, and all other reads have one.
+        let reads = options.read_connections.saturating_mul(2).saturating_add(2);
         let reads = u32::try_from(reads).unwrap_or(u32::MAX);
         let writes = options.write_connections.saturating_add(options.audit_connections);
         Ok(Server {

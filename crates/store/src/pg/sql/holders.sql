@@ -9,6 +9,8 @@
 -- text in `app_by_name.sql`, `app_by_id.sql` and `terminal.sql`, which a test compares.
 --
 -- * A key is worthless once its user is deleted, in case it outlives the user.
+-- * A session that was made from another is worthless once that one is gone, and expires with
+--   it at the latest.
 -- * Only users who sign in through a provider have a link, so only theirs are looked up.
 -- * A key that was issued to an OAuth2 app is accepted only beside the token that it was
 --   issued with. If several such tokens name different audiences, the key is not accepted.
@@ -64,7 +66,8 @@ SELECT
        ARRAY(SELECT group_id FROM group_members WHERE user_id = holder.user_id)
 FROM unnest($1::text[]) AS asked (key_id)
 JOIN LATERAL (
-    SELECT k.id, k.hashed_secret, k.user_id, k.login_type::text, k.last_used, k.expires_at,
+    SELECT k.id, k.hashed_secret, k.user_id, k.login_type::text, k.last_used,
+           least(k.expires_at, parent.expires_at) AS expires_at,
            k.lifetime_seconds, u.status::text, u.username, u.rbac_roles, l.oauth_expiry,
            ARRAY[k.scope::text] AS scopes, ARRAY['*:*'] AS allow_list,  --until v2.27
            k.scopes::text[], k.allow_list,  --since v2.27
@@ -79,6 +82,8 @@ JOIN LATERAL (
            l.can_refresh
     FROM api_keys k
     JOIN users u ON u.id = k.user_id AND NOT u.deleted
+    LEFT JOIN authd_app_sessions made ON made.key_id = k.id
+    LEFT JOIN api_keys parent ON parent.id = made.parent_id AND parent.user_id = k.user_id
     LEFT JOIN LATERAL (
         SELECT oauth_expiry, CASE coalesce(oauth_refresh_token_key_id, '')
                    WHEN '' THEN oauth_refresh_token <> ''
@@ -99,6 +104,7 @@ JOIN LATERAL (
     ) t ON true
 --}
     WHERE k.id = asked.key_id
+      AND (made.key_id IS NULL OR parent.id IS NOT NULL)
       AND (k.login_type <> 'oauth2_provider_app' OR t.tokens > 0)  --since v2.25
     OFFSET 0
 ) holder ON true

@@ -78,7 +78,8 @@ LEFT JOIN LATERAL (
     OFFSET 0
 ) place ON true
 LEFT JOIN LATERAL (
-    SELECT k.id, k.hashed_secret, k.user_id, k.login_type::text, k.last_used, k.expires_at,
+    SELECT k.id, k.hashed_secret, k.user_id, k.login_type::text, k.last_used,
+           least(k.expires_at, parent.expires_at) AS expires_at,
            k.lifetime_seconds, u.status::text, u.username, u.rbac_roles, l.oauth_expiry,
            ARRAY[k.scope::text] AS scopes, ARRAY['*:*'] AS allow_list,  --until v2.27
            k.scopes::text[], k.allow_list,  --since v2.27
@@ -93,6 +94,8 @@ LEFT JOIN LATERAL (
            l.can_refresh
     FROM api_keys k
     JOIN users u ON u.id = k.user_id AND NOT u.deleted
+    LEFT JOIN authd_app_sessions made ON made.key_id = k.id
+    LEFT JOIN api_keys parent ON parent.id = made.parent_id AND parent.user_id = k.user_id
     LEFT JOIN LATERAL (
         SELECT oauth_expiry, CASE coalesce(oauth_refresh_token_key_id, '')
                    WHEN '' THEN oauth_refresh_token <> ''
@@ -113,6 +116,7 @@ LEFT JOIN LATERAL (
     ) t ON true
 --}
     WHERE k.id = asked.key_id
+      AND (made.key_id IS NULL OR parent.id IS NOT NULL)
       AND (k.login_type <> 'oauth2_provider_app' OR t.tokens > 0)  --since v2.25
     OFFSET 0
 ) holder ON true

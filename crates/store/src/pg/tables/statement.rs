@@ -178,6 +178,7 @@ const HOLDERS: &[Need] = &[
     ),
     Need::select("custom_roles", "is_system member_permissions").since(Generation::V2_30),
     Need::select("group_members", "user_id group_id"),
+    Need::select("authd_app_sessions", "key_id parent_id"),
 ];
 
 /// A trigger of the table checks whether the user is deleted.
@@ -189,12 +190,22 @@ const NEW_SESSION: &[Need] = &[
     ),
     Need::insert("api_keys", "scope").until(Generation::V2_27),
     Need::insert("api_keys", "scopes allow_list").since(Generation::V2_27),
+    Need::select("api_keys", "id user_id"),
+    // Locking a row needs the right to change one of its columns.
+    Need::update("api_keys", "expires_at"),
+    Need::delete("api_keys"),
     Need::select("users", "id deleted"),
+    Need::insert("authd_app_sessions", "key_id parent_id user_id created_at"),
+    Need::select("authd_app_sessions", "key_id parent_id user_id created_at"),
+    Need::delete("authd_app_sessions"),
 ];
 
 const LOG_OUT: &[Need] = &[
     Need::delete("api_keys"),
     Need::select("api_keys", "id user_id"),
+    Need::update("api_keys", "expires_at"),
+    Need::select("authd_app_sessions", "key_id parent_id user_id"),
+    Need::delete("authd_app_sessions"),
     Need::select("api_keys", "scope").until(Generation::V2_27),
     Need::select("api_keys", "scopes").since(Generation::V2_27),
 ];
@@ -204,6 +215,7 @@ const SESSIONS: &[Need] = &[
     Need::select("api_keys", "scope").until(Generation::V2_27),
     Need::select("api_keys", "scopes allow_list").since(Generation::V2_27),
     Need::select("users", "id username"),
+    Need::select("authd_app_sessions", "key_id parent_id"),
 ];
 
 const MIRROR: &[Need] = &[

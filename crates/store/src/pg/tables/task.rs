@@ -23,7 +23,7 @@ enum Needs {
 }
 
 impl Task {
-    pub(in crate::pg) const ALL: [Self; 20] = [
+    pub(in crate::pg) const ALL: [Self; 22] = [
         Self::asking(Statement::Candidates, Part::SignIn),
         Self::asking(Statement::AppByName, Part::Apps),
         Self::asking(Statement::AppById, Part::Apps),
@@ -33,6 +33,8 @@ impl Task {
         Self::asking(Statement::LogOut, Part::Apps),
         Self::doing("the use of a session", Part::Apps, sessions::USE),
         Self::doing("the name of a user", Part::Apps, sessions::USERNAME),
+        Self::doing("sessions that have ended", Part::Apps, sessions::ENDED),
+        Self::doing("the end of old sessions for apps", Part::Apps, sessions::FORGET),
         Self::doing("the proxies", Part::Apps, proxies::PROXIES),
         Self::doing("the keys of app tokens", Part::Apps, crypto_keys::KEYS),
         Self::doing("the record of visits", Part::Apps, journal::NOTE_VISITS),
