@@ -13,6 +13,7 @@ needed() {
     # Programs that some tests use; these tests are skipped if the program is missing.
     [ -n "${AUTHD_REQUIRE_PROGRAMS:-}" ] || return 0
     [ -x /usr/sbin/nginx ] || echo nginx
+    [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null 2>&1 || echo haproxy
     command -v caddy >/dev/null 2>&1 || echo caddy
     [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null 2>&1 || echo pgbouncer
     command -v chromium >/dev/null 2>&1 || echo chromium
