@@ -86,6 +86,9 @@ pub(super) struct SealedClaims {
     /// Our own; the control plane's proxies ignore it
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) nonce: Option<String>,
+    /// Our own too
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) host: Option<String>,
 }
 
 /// The audience of a token: one, or any of several (RFC 7519, section 4.1.3)

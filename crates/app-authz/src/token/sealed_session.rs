@@ -15,7 +15,7 @@ impl KeyRing<SealKey> {
     ///
     /// The result is a JWE (RFC 7516) in compact form with A256GCMKW, A256GCM and DEFLATE. It
     /// can be opened for a minute, any number of times. The control plane's proxies ignore the
-    /// nonce.
+    /// host and the nonce.
     ///
     /// # Errors
     ///
@@ -30,6 +30,7 @@ impl KeyRing<SealKey> {
             iat: None,
             api_key: session.token.reveal().to_owned(),
             nonce: session.nonce.as_ref().map(ToString::to_string),
+            host: session.host.clone(),
         };
         let payload = serde_json::to_vec(&claims).map_err(|_| Error::SigningFailed)?;
         let mut header = JweHeader::new();
@@ -44,8 +45,8 @@ impl KeyRing<SealKey> {
     /// Opens a sealed session
     ///
     /// Proves that the session was sealed with a key of the ring, and that the seal has not
-    /// expired. Whether the session is good is not checked, nor whether the browser holds the
-    /// nonce, nor whether the seal was opened before.
+    /// expired. Whether the session is good is not checked, nor whether the seal is for the host
+    /// at hand, nor whether the browser holds the nonce, nor whether the seal was opened before.
     ///
     /// # Errors
     ///
@@ -85,25 +86,37 @@ impl KeyRing<SealKey> {
         times.check(now, leeway)?;
         let token = claims.api_key.parse().map_err(|_| TokenError::Claims)?;
         let nonce = claims.nonce.map(|nonce| nonce.parse()).transpose();
-        Ok(SealedSession { token, nonce: nonce.map_err(|_| TokenError::Claims)? })
+        let nonce = nonce.map_err(|_| TokenError::Claims)?;
+        Ok(SealedSession { token, nonce, host: claims.host })
     }
 }
 
 /// A session on its way to an app's host
 ///
-/// Opening one proves neither that the session is good nor that the browser at hand holds the nonce.
+/// Opening one proves neither that the session is good, nor that it is for the host and the
+/// browser at hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedSession {
     /// The session token
     pub token: SessionToken,
-    /// What the browser holds that the session is for; `None` if any browser may have it
+    /// What the browser holds that the session is for; `None` if the seal does not say which
     pub nonce: Option<Nonce>,
+    /// The host that the session is for, without a port; `None` if the seal does not say which
+    pub host: Option<String>,
+}
+
+impl SealedSession {
+    /// Whether the session is for that host, which has no port
+    #[must_use]
+    pub fn is_for_host(&self, host: &str) -> bool {
+        self.host.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(host))
+    }
 }
 
 impl From<SessionToken> for SealedSession {
-    /// The session, for any browser
+    /// The session, for no particular host or browser, as the control plane seals it
     fn from(token: SessionToken) -> Self {
-        Self { token, nonce: None }
+        Self { token, nonce: None, host: None }
     }
 }
 

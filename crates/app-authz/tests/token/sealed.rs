@@ -68,11 +68,29 @@ fn a_sealed_session_token_can_be_opened() {
 }
 
 #[test]
-fn a_sealed_session_can_be_for_one_browser() {
+fn a_sealed_session_can_be_for_one_host_and_one_browser() {
     let nonce = Nonce::generate(|bytes| bytes.copy_from_slice(b"0123456789abcdef"));
-    let session = SealedSession { token: session(), nonce: Some(nonce.clone()) };
+    let session = SealedSession {
+        token: session(),
+        nonce: Some(nonce.clone()),
+        host: Some("App.example.com".to_owned()),
+    };
     let sealed = seals().seal(&session, now()).unwrap();
-    assert_eq!(seals().open(&sealed, now(), LEEWAY), Ok(session));
+    let opened = seals().open(&sealed, now(), LEEWAY).unwrap();
+    assert_eq!(opened, session);
+    // Host names are compared without case, and whole.
+    for (host, is_for) in [
+        ("app.example.com", true),
+        ("APP.EXAMPLE.COM", true),
+        ("other.example.com", false),
+        ("x.app.example.com", false),
+        ("app.example.com.evil.example", false),
+        ("example.com", false),
+        ("", false),
+    ] {
+        assert_eq!(opened.is_for_host(host), is_for, "{host}");
+        assert!(!SealedSession::from(opened.token.clone()).is_for_host(host), "{host}");
+    }
 
     for nonce in [nonce.clone(), nonce.clone().again()] {
         assert_eq!(nonce.to_string().parse(), Ok(nonce));

@@ -11,43 +11,42 @@ use super::sign_in::SignInCookie;
 /// What became of a sealed session
 pub(super) enum Opened {
     /// The session, and the cookie of the browser that it was sealed for
-    Session(SessionToken, Option<SignInCookie>),
+    Session(SessionToken, SignInCookie),
     /// This replica has opened the seal before
     Before,
-    /// The browser shows another nonce than the one that it was sealed for
+    /// It was sealed for another host, or the browser shows another nonce than that of the seal
     Elsewhere,
+    /// The seal does not say for which host and which browser it is
+    Unbound,
     /// The browser shows no nonce at all; if `again`, not even at the second try
     WithoutNonce { again: bool },
 }
 
 impl<S: Store> AppService<S> {
-    /// Opens a sealed session for a browser with these cookies
-    ///
-    /// A seal without a nonce opens in any browser: the dashboard makes such seals for visitors
-    /// who did not come from an app's host of ours.
+    /// Opens a session that was sealed for this host and for a browser with these cookies
     ///
     /// # Errors
     ///
     /// Fails if the seal is not genuine or has expired, or if the keys cannot be fetched.
     pub(super) async fn open_seal(
         &self,
-        sealed: &str,
+        (sealed, host): (&str, &str),
         browser: impl Iterator<Item = SignInCookie> + Send,
         now: SystemTime,
     ) -> Result<Opened, Error> {
         let session = self.keys.seals.open(&*self.store, sealed, now, LEEWAY).await?;
-        let cookie = match &session.nonce {
-            None => None,
-            Some(nonce) => {
-                let mut browser = browser.peekable();
-                if browser.peek().is_none() {
-                    return Ok(Opened::WithoutNonce { again: nonce.is_again() });
-                }
-                let Some(cookie) = browser.find(|cookie| cookie.nonce.has_value_of(nonce)) else {
-                    return Ok(Opened::Elsewhere);
-                };
-                Some(cookie)
-            }
+        if session.host.is_some() && !session.is_for_host(host) {
+            return Ok(Opened::Elsewhere);
+        }
+        let (Some(nonce), Some(_)) = (&session.nonce, &session.host) else {
+            return Ok(Opened::Unbound);
+        };
+        let mut browser = browser.peekable();
+        if browser.peek().is_none() {
+            return Ok(Opened::WithoutNonce { again: nonce.is_again() });
+        }
+        let Some(cookie) = browser.find(|cookie| cookie.nonce.has_value_of(nonce)) else {
+            return Ok(Opened::Elsewhere);
         };
         Ok(match self.opened_seals.insert(sealed, now) {
             true => Opened::Session(session.token, cookie),
