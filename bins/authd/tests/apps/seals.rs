@@ -169,6 +169,49 @@ async fn a_link_with_the_session_of_another_user_signs_nobody_in() {
     }
 }
 
+/// A program that has the token asks with a header, and follows the redirect itself
+#[tokio::test]
+async fn a_program_opens_its_own_seal_and_no_browser_opens_it() {
+    let world = World::new().await;
+    let back = format!("https://{HOST}/x");
+    let cookie = format!("coder_session_token={}", world.token("alice"));
+    let bearer = format!("Bearer {}", world.token("alice"));
+    let parameter = format!("&coder_session_token={}", world.token("alice"));
+    for (query, credential, is_program) in [
+        ("", ("coder-session-token", world.token("alice")), true),
+        ("", ("authorization", &*bearer), true),
+        // A link or a page can make a browser send these.
+        ("", ("cookie", &*cookie), false),
+        (&*parameter, ("x-other", "y"), false),
+    ] {
+        let path = format!("/api/v2/applications/auth-redirect?redirect_uri={back}{query}");
+        let answer = world.send("GET", &path, &[credential], "").await;
+        let sealed = location(&answer);
+        let uri = format!("/x?{}", sealed.query().unwrap());
+        for header in [
+            ("user-agent", "Mozilla/5.0"),
+            ("accept-language", "de"),
+            ("referer", "https://evil.example/"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-dest", "document"),
+            ("upgrade-insecure-requests", "1"),
+            ("cookie", "own=1"),
+        ] {
+            let answer = world.visit(HOST, &uri, &[header]).await;
+            assert_eq!(set(&answer), ["authd_sign_in"], "{header:?} {:?}", answer.headers);
+        }
+        assert!(set(&world.visit(SHARED, &uri, &[]).await).is_empty());
+        let arrived = world.visit(HOST, &uri, &[]).await;
+        let opened = set(&arrived).iter().any(|name| name.contains("session_token"));
+        assert_eq!(opened, is_program, "{credential:?}");
+        assert_eq!(header(&arrived, "location") == back, is_program);
+        // Once
+        assert!(
+            !set(&world.visit(HOST, &uri, &[]).await).iter().any(|name| name.contains("token"))
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_stolen_seal_opens_in_no_other_browser() {
     let world = World::new().await;

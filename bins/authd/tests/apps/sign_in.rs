@@ -43,8 +43,12 @@ impl<'a> Browser<'a> {
         let cookies: Vec<_> =
             cookies.iter().map(|((_, name), value)| format!("{name}={value}")).collect();
         let cookies = cookies.join("; ");
-        let headers =
-            [("cookie", &*cookies), ("sec-fetch-mode", "navigate"), ("accept", "text/html")];
+        let headers = [
+            ("cookie", &*cookies),
+            ("sec-fetch-mode", "navigate"),
+            ("accept", "text/html"),
+            ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)"),
+        ];
         let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
         let uri = format!("{}{query}", url.path());
         let answer = match url.host() {

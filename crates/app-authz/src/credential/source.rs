@@ -114,6 +114,12 @@ impl Source {
         matches!(self, Self::HostAppCookie | Self::HostSessionCookie) || self.is_shared()
     }
 
+    /// Whether no link and no page can make a browser send the token
+    #[must_use]
+    pub const fn is_header(self) -> bool {
+        matches!(self, Self::SessionHeader | Self::Bearer)
+    }
+
     /// Whether other hosts of the same site can set the token in a user's browser
     #[must_use]
     pub const fn is_shared(self) -> bool {

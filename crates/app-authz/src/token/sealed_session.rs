@@ -15,7 +15,7 @@ impl KeyRing<SealKey> {
     ///
     /// The result is a JWE (RFC 7516) in compact form with A256GCMKW, A256GCM and DEFLATE. It
     /// can be opened for a minute, any number of times. The control plane's proxies ignore the
-    /// host and the nonce.
+    /// host, the nonce, and whether the session is for a program.
     ///
     /// # Errors
     ///
@@ -31,6 +31,7 @@ impl KeyRing<SealKey> {
             api_key: session.token.reveal().to_owned(),
             nonce: session.nonce.as_ref().map(ToString::to_string),
             host: session.host.clone(),
+            program: session.is_for_program,
         };
         let payload = serde_json::to_vec(&claims).map_err(|_| Error::SigningFailed)?;
         let mut header = JweHeader::new();
@@ -87,7 +88,7 @@ impl KeyRing<SealKey> {
         let token = claims.api_key.parse().map_err(|_| TokenError::Claims)?;
         let nonce = claims.nonce.map(|nonce| nonce.parse()).transpose();
         let nonce = nonce.map_err(|_| TokenError::Claims)?;
-        Ok(SealedSession { token, nonce, host: claims.host })
+        Ok(SealedSession { token, nonce, host: claims.host, is_for_program: claims.program })
     }
 }
 
@@ -103,6 +104,11 @@ pub struct SealedSession {
     pub nonce: Option<Nonce>,
     /// The host that the session is for, without a port; `None` if the seal does not say which
     pub host: Option<String>,
+    /// Whether the session is for a program and no browser
+    ///
+    /// Set only if the request for it had a credential that no link and no page can make a browser
+    /// send.
+    pub is_for_program: bool,
 }
 
 impl SealedSession {
@@ -116,7 +122,7 @@ impl SealedSession {
 impl From<SessionToken> for SealedSession {
     /// The session, for no particular host or browser, as the control plane seals it
     fn from(token: SessionToken) -> Self {
-        Self { token, nonce: None, host: None }
+        Self { token, nonce: None, host: None, is_for_program: false }
     }
 }
 

@@ -74,6 +74,7 @@ fn a_sealed_session_can_be_for_one_host_and_one_browser() {
         token: session(),
         nonce: Some(nonce.clone()),
         host: Some("App.example.com".to_owned()),
+        is_for_program: true,
     };
     let sealed = seals().seal(&session, now()).unwrap();
     let opened = seals().open(&sealed, now(), LEEWAY).unwrap();

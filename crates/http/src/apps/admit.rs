@@ -20,7 +20,7 @@ use super::{
 };
 use crate::context::Context;
 use crate::error::Rejection;
-use crate::purpose::Purpose;
+use crate::purpose::{Purpose, is_browser};
 use crate::reply::{Preflight, Reply};
 
 /// A visit that may continue to its app
@@ -261,7 +261,9 @@ async fn open_seal<S: Store>(
     let address = visit.absolute(&without_api_key(visit.path, visit.query));
     let cookies = cookies(cx.headers());
     let browser = SignInCookie::all(&cookies, apps.sign_in_cookie_name());
-    let (token, browser) = match apps.open_seal((sealed, visit.at.host()), browser, cx.now).await {
+    let is_program = !is_browser(cx.headers());
+    let opened = apps.open_seal((sealed, visit.at.host()), is_program, browser, cx.now);
+    let (token, browser) = match opened.await {
         Ok(Opened::Session(token, browser)) => (token, browser),
         // A visitor who is signed in by now continues, and any other signs in.
         Ok(Opened::Before | Opened::Elsewhere) => {
@@ -286,7 +288,8 @@ async fn open_seal<S: Store>(
         let cookie = apps.cookies.set(name, token.reveal(), "/", domain, Expiry::Session);
         back = back.with_cookie(cookie);
     }
-    Ok(back.with_cookie(sign_in_cookie(apps, &browser.with_session(cx.now))))
+    let browser = browser.and_then(|cookie| sign_in_cookie(apps, &cookie.with_session(cx.now)));
+    Ok(back.with_cookie(browser))
 }
 
 /// Sends a browser to sign in that brings a seal for no particular browser

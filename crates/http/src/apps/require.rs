@@ -89,6 +89,11 @@ impl SignedIn {
         Ok(Self { holder, subject, source })
     }
 
+    /// Whether a program makes the request, and no link or page a browser
+    pub(crate) const fn is_program(&self) -> bool {
+        self.source.is_header()
+    }
+
     /// Errs with [`AccessError::Forbidden`] if the user may not do `action` on `object`
     pub(crate) fn demand(&self, action: &Action, object: &Object<'_>) -> Result<(), AccessError> {
         match self.subject.is_allowed(action, object) {

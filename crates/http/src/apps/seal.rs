@@ -10,8 +10,8 @@ use super::sign_in::SignInCookie;
 
 /// What became of a sealed session
 pub(super) enum Opened {
-    /// The session, and the cookie of the browser that it was sealed for
-    Session(SessionToken, SignInCookie),
+    /// The session, and the cookie of the browser that it was sealed for, if it was for a browser
+    Session(SessionToken, Option<SignInCookie>),
     /// This replica has opened the seal before
     Before,
     /// It was sealed for another host, or the browser shows another nonce than that of the seal
@@ -25,12 +25,15 @@ pub(super) enum Opened {
 impl<S: Store> AppService<S> {
     /// Opens a session that was sealed for this host and for a browser with these cookies
     ///
+    /// One that was sealed for a program opens for a client that `is_program`.
+    ///
     /// # Errors
     ///
     /// Fails if the seal is not genuine or has expired, or if the keys cannot be fetched.
     pub(super) async fn open_seal(
         &self,
         (sealed, host): (&str, &str),
+        is_program: bool,
         browser: impl Iterator<Item = SignInCookie> + Send,
         now: SystemTime,
     ) -> Result<Opened, Error> {
@@ -38,15 +41,19 @@ impl<S: Store> AppService<S> {
         if session.host.is_some() && !session.is_for_host(host) {
             return Ok(Opened::Elsewhere);
         }
-        let (Some(nonce), Some(_)) = (&session.nonce, &session.host) else {
-            return Ok(Opened::Unbound);
-        };
-        let mut browser = browser.peekable();
-        if browser.peek().is_none() {
-            return Ok(Opened::WithoutNonce { again: nonce.is_again() });
-        }
-        let Some(cookie) = browser.find(|cookie| cookie.nonce.has_value_of(nonce)) else {
-            return Ok(Opened::Elsewhere);
+        let cookie = match (&session.nonce, &session.host) {
+            (None, Some(_)) if session.is_for_program && is_program => None,
+            (None, _) | (_, None) => return Ok(Opened::Unbound),
+            (Some(nonce), Some(_)) => {
+                let mut browser = browser.peekable();
+                if browser.peek().is_none() {
+                    return Ok(Opened::WithoutNonce { again: nonce.is_again() });
+                }
+                let Some(cookie) = browser.find(|cookie| cookie.nonce.has_value_of(nonce)) else {
+                    return Ok(Opened::Elsewhere);
+                };
+                Some(cookie)
+            }
         };
         Ok(match self.opened_seals.insert(sealed, now) {
             true => Opened::Session(session.token, cookie),

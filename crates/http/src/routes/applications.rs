@@ -62,8 +62,9 @@ pub(crate) async fn auth_redirect<S: Store>(
         }
         Err(error) => return Err(error.into()),
     };
-    let SignedIn { holder, subject, .. } = caller;
     let nonce = nonce(cx)?;
+    let is_for_program = nonce.is_none() && caller.is_program();
+    let SignedIn { holder, subject, .. } = caller;
     let longest = apps.config.session_duration;
     let session = AppSession::of(&holder, &subject, apps.terms(), longest, cx.now);
     let session = session.ok_or(AccessError::NotFound)?;
@@ -72,7 +73,7 @@ pub(crate) async fn auth_redirect<S: Store>(
         with_random(|fill| SessionToken::generate(fill)).map_err(|_| AccessError::NoRandomness)?;
     let key = NewKey::for_apps(&token, holder.key.user, &session, cx.client, cx.now);
     apps.store.insert(&key).await.map_err(AccessError::Store)?;
-    let sealed = SealedSession { token, nonce, host: Some(back.host().to_owned()) };
+    let sealed = SealedSession { token, nonce, host: Some(back.host().to_owned()), is_for_program };
     let sealed = apps.keys.seals.seal(&*apps.store, &sealed, cx.now).await;
     let sealed = sealed.map_err(AccessError::Internal)?;
 
