@@ -276,3 +276,59 @@ async fn seals_that_stay_unbound_lead_to_a_page() {
     }
     panic!("a browser gives up before it gets the page");
 }
+
+/// The page of an app sees the addresses that lead to its host, for example with a service worker.
+/// Bob's page sends Alice to the dashboard with a nonce of Bob's, and passes him the seal.
+#[tokio::test]
+async fn what_a_hosts_app_obtains_opens_nothing_elsewhere() {
+    let mut plan = Plan::new();
+    plan.config.cookies.secure = true;
+    let world = plan.serve().await;
+    let sealed = location(&ask(&world, "alice", &format!("https://{SHARED}/"), Some(NONCE)).await);
+    let uri = format!("/?{}", sealed.query().unwrap());
+    let his = format!("__Host-{SIGN_IN}");
+    let opened =
+        world.visit(SHARED, &uri, &[("cookie", &his), ("user-agent", "Mozilla/5.0")]).await;
+    let cookies = set_cookies(&opened);
+    let session = cookies.iter().find(|(name, ..)| name.contains("session_token")).unwrap();
+    assert_eq!(session.0, "__Host-coder_subdomain_app_session_token");
+    assert!(!session.2.contains("Domain"), "{}", session.2);
+    let value = &session.1;
+    let alice = world.people["alice"].id.to_string();
+    let is_alice = async |host: &str, cookie: &str| {
+        user(&world.visit(host, "/", &[("cookie", cookie)]).await) == alice
+    };
+    let names = [
+        "__Host-coder_subdomain_app_session_token",
+        "__Host-coder_session_token",
+        "__Host-coder_path_app_session_token",
+        "coder_session_token",
+        "coder_subdomain_app_session_token",
+        "coder_path_app_session_token",
+    ];
+    assert!(is_alice(SHARED, &format!("{}={value}", names[0])).await);
+    for name in names {
+        let cookie = format!("{name}={value}");
+        for host in
+            [HOST, "authed--agent--dev--alice.test.coder.com", "org--dev--alice.test.coder.com"]
+        {
+            assert!(!is_alice(host, &cookie).await, "{host} {name}");
+        }
+        for (host, uri) in [
+            ("coder.test", "/@alice/dev/apps/owner/"),
+            ("sydney.coder.com", "/@alice/dev/apps/owner/"),
+            (HOST, &format!("/?{PARAMETER}={value}")),
+            (SHARED, &format!("/?{PARAMETER}={value}")),
+        ] {
+            let answer = world.visit(host, uri, &[("cookie", &cookie)]).await;
+            assert_ne!(answer.status, StatusCode::OK, "{host} {name}");
+            assert!(!set(&answer).iter().any(|name| name.contains("token")), "{host} {name}");
+        }
+        let page =
+            world.send("GET", "/", &[("cookie", &cookie), ("accept", "text/html")], "").await;
+        assert_eq!(page.status, StatusCode::SEE_OTHER);
+    }
+    // Nor is the seal of an address a cookie.
+    let link = sealed.query().unwrap().split_once('=').unwrap().1;
+    assert!(!is_alice(SHARED, &format!("{}={link}", names[0])).await);
+}

@@ -93,6 +93,17 @@ fn a_sealed_session_can_be_for_one_host_and_one_browser() {
         assert!(!SealedSession::from(opened.token.clone()).is_for_host(host), "{host}");
     }
 
+    // The session in a cookie is for one host too, and neither is taken for the other.
+    let token = opened.token;
+    let at = now();
+    let cookie = seals().seal_cookie((&token, "app.example.com"), at).unwrap();
+    let open_cookie = |text: &str, host: &str, at| seals().open_cookie((text, host), at, LEEWAY);
+    assert_eq!(open_cookie(&cookie, "APP.example.com", at), Ok(token));
+    assert_eq!(open_cookie(&cookie, "x.example.com", at), Err(TokenError::Audience));
+    assert_eq!(open_cookie(&sealed, "app.example.com", at), Err(TokenError::Audience));
+    assert_eq!(seals().open(&cookie, at, LEEWAY), Err(TokenError::Audience));
+    assert_eq!(open_cookie(&cookie[1..], "app.example.com", at), Err(TokenError::Malformed));
+
     for nonce in [nonce.clone(), nonce.clone().again()] {
         assert_eq!(nonce.to_string().parse(), Ok(nonce));
     }

@@ -102,7 +102,11 @@ pub(crate) async fn admit<S: Store>(
         None => {
             let known = SignInCookie::all(&cookies, apps.sign_in_cookie_name()).next();
             let sign_in = leaving_cookie(apps, cx, &visit, (known.clone(), &cookies));
-            let tokens = visit.session_tokens(cx.headers(), cookies, &parameters);
+            let bound = apps.open_cookies(&cookies, &visit, cx.now).await;
+            let bound = bound.map_err(|error| rejected(Rejection::SealKeys(error)))?;
+            let bound = bound.into_iter().map(|token| (Source::HostAppCookie, token));
+            let others = visit.session_tokens(cx.headers(), cookies, &parameters);
+            let tokens = bound.chain(others).collect();
             let attempt = access_attempt(cx, (&visit, request), tokens, sign_in, preflight);
             let attempt = AccessAttempt { returning: known, ..attempt };
             by_decision(apps, &visit, attempt, upstream).await?
@@ -279,15 +283,18 @@ async fn open_seal<S: Store>(
         Err(_) => return Err(Rejection::BadSeal),
     };
     let names = &visit.deployment.cookie_names;
-    let of_host = names.host_app_session(visit.method).map(|name| (name, None));
-    let of_all = (names.app_session(visit.method), visit.cookie_domain());
-    // Only the hosts of apps share a session. Elsewhere the one that is bound to the host suffices.
-    let of_all = Some(of_all).filter(|(_, domain)| domain.is_some() || of_host.is_none());
-    let mut back = Reply::redirect(StatusCode::SEE_OTHER, address);
-    for (name, domain) in of_all.into_iter().chain(of_host) {
-        let cookie = apps.cookies.set(name, token.reveal(), "/", domain, Expiry::Session);
-        back = back.with_cookie(cookie);
-    }
+    let cookie = match names.host_app_session(visit.method) {
+        Some(name) => {
+            let sealed = apps.seal_cookie((&token, visit.at.host()), cx.now).await;
+            let sealed = sealed.map_err(Rejection::SealKeys)?;
+            apps.cookies.set(name, &sealed, "/", None, Expiry::Session)
+        }
+        None => {
+            let (name, domain) = (names.app_session(visit.method), visit.cookie_domain());
+            apps.cookies.set(name, token.reveal(), "/", domain, Expiry::Session)
+        }
+    };
+    let back = Reply::redirect(StatusCode::SEE_OTHER, address).with_cookie(cookie);
     let browser = browser.and_then(|cookie| sign_in_cookie(apps, &cookie.with_session(cx.now)));
     Ok(back.with_cookie(browser))
 }

@@ -5,8 +5,8 @@ use app_authz::credential::SessionToken;
 use app_authz::token::LEEWAY;
 use store::Store;
 
-use super::AppService;
 use super::sign_in::SignInCookie;
+use super::{AppService, Visit};
 
 /// What became of a sealed session
 pub(super) enum Opened {
@@ -60,7 +60,52 @@ impl<S: Store> AppService<S> {
             false => Opened::Before,
         })
     }
+
+    /// Seals the session that a host of apps gives to a browser, for its cookie
+    ///
+    /// A page of the app can obtain the seal that brings a session, for example with a service
+    /// worker, and open it with a nonce of its own. So the cookie is good on this host alone.
+    pub(super) async fn seal_cookie(
+        &self,
+        session: (&SessionToken, &str),
+        now: SystemTime,
+    ) -> Result<String, Error> {
+        self.keys.seals.seal_cookie(&*self.store, session, now).await
+    }
+
+    /// The sessions that [`seal_cookie`](Self::seal_cookie) has sealed for the host of the visit, in
+    /// the order of their cookies
+    ///
+    /// Tries at most [`MAX_COOKIES`]. What is not a session for this host is left out.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the keys cannot be fetched.
+    pub(super) async fn open_cookies(
+        &self,
+        cookies: &[(&str, &str)],
+        visit: &Visit<'_>,
+        now: SystemTime,
+    ) -> Result<Vec<SessionToken>, Error> {
+        let mut sessions = Vec::new();
+        let Some(name) = visit.deployment.cookie_names.host_app_session(visit.method) else {
+            return Ok(sessions);
+        };
+        let host = visit.at.host();
+        let values = cookies.iter().filter(|(known, _)| *known == name).map(|(_, value)| *value);
+        for value in values.take(MAX_COOKIES) {
+            match self.keys.seals.open_cookie(&*self.store, (value, host), now, LEEWAY).await {
+                Ok(session) => sessions.push(session),
+                Err(error @ Error::KeysUnavailable(_)) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(sessions)
+    }
 }
+
+/// A browser has one cookie of a name that is bound to its host
+const MAX_COOKIES: usize = 4;
 
 /// Seals are valid from a minute before to a minute after they are made, and there is a leeway
 ///
