@@ -22,7 +22,7 @@ pub(crate) enum DemoError {
     #[error("the database server could not be started or stopped")]
     Task(#[from] tokio::task::JoinError),
     #[error("the trust folder is not usable")]
-    Trust(#[from] authd::TrustError),
+    Trust(#[from] trust_folder::TrustError),
     #[error("{failed} of {all} answers were not the expected ones")]
     Unexpected { failed: usize, all: usize },
 }

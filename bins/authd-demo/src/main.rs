@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use agent_auth::Rules;
-use authd::{ServerLimits, Trust};
+use authd::ServerLimits;
 use authd_http::{Limits, Service};
 use clap::Parser;
 use private_postgres::{Ephemeral, Settings};
@@ -25,6 +25,7 @@ use testkit::net::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use trust_folder::Trust;
 
 use crate::cloud::TestClouds;
 use crate::error::DemoError;

@@ -4,7 +4,7 @@
 //! the trust folder, listens on a socket, and writes the log. [`serve`] puts an
 //! [`authd_http::Service`] on a listener, and [`run`] is the command `authd`.
 //!
-//! Modules only use the ones before them: `clock` and `random`, `config`, `log`, `trust`, `server`,
+//! Modules only use the ones before them: `clock` and `random`, `config`, `log`, `server`,
 //! `check`, `cli`, `commands`.
 
 mod check;
@@ -15,13 +15,12 @@ mod config;
 mod log;
 mod random;
 mod server;
-mod trust;
 
+/// Limits on connections, and on the time that a server takes to stop
+pub use authd_server::Limits as ServerLimits;
 pub use clock::system_clock;
 pub use commands::run;
-pub use config::ServerLimits;
 pub use server::serve;
-pub use trust::{Trust, TrustError};
 
 /// The examples of the repository's README
 #[cfg(doctest)]

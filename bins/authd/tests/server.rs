@@ -40,7 +40,8 @@ async fn http2_with_prior_knowledge() {
 #[tokio::test]
 async fn requests_beyond_the_limit_are_refused_except_operational_ones() {
     let cloud = Cloud::generate(common::REGION);
-    let limits = Limits { requests_in_flight: 1, ..Limits::default() };
+    let longest_wait = Duration::ZERO;
+    let limits = Limits { requests_in_flight: 1, longest_wait, ..Limits::default() };
     let store = SlowStore::new();
     let server = Setup::trusting(&cloud).limits(limits).start(store.clone()).await;
     let first = async {

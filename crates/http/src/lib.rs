@@ -1,12 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+mod admission;
 mod agents;
 mod apps;
 mod body;
 mod context;
 mod detach;
 mod error;
-mod idle_timeout;
+mod host;
 mod limits;
 mod metrics;
 mod proxies;
@@ -22,8 +23,8 @@ pub use apps::{
 };
 pub use error::chain as error_chain;
 pub use identity_fetch::Clock;
-pub use idle_timeout::IdleTimeout;
 pub use limits::Limits;
+pub use metrics::HostCounts;
 pub use proxies::{Network, ParseNetworkError, TrustedProxies};
 pub use router::routes;
 pub use service::{Peer, Service};

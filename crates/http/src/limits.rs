@@ -9,8 +9,16 @@ pub struct Limits {
     pub body: usize,
     /// Time from a request's head to its answer
     pub request: Duration,
-    /// Requests that are answered at the same time
+    /// Requests of each kind that are answered at the same time: sign-ins, visits, and at most 16
+    /// of administration
     pub requests_in_flight: usize,
+    /// How long a request may wait for its turn; one that would probably wait longer is refused
+    pub longest_wait: Duration,
+    /// How many proofs of one source may fail in a minute before its sign-ins are refused
+    pub failed_proofs_per_minute: u32,
+    /// How many tokens of one source may be wrong in a minute before its requests to sign in at
+    /// `/login` are refused
+    pub failed_log_ins_per_minute: u32,
 }
 
 impl Limits {
@@ -25,6 +33,15 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body: 64 * 1024, request: Duration::from_secs(10), requests_in_flight: 1024 }
+        Self {
+            body: 64 * 1024,
+            request: Duration::from_secs(10),
+            requests_in_flight: 1024,
+            longest_wait: Duration::from_secs(5),
+            // Less than a hundredth of a processor, and more than thousands of machines behind one
+            // address send if none of them is let in.
+            failed_proofs_per_minute: 3000,
+            failed_log_ins_per_minute: 60,
+        }
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     http_requests: Family<HttpLabels, Counter>,
     http_request_duration: Family<RouteLabel, Histogram, fn() -> Histogram>,
     http_requests_in_flight: Gauge,
+    http_requests_waiting: Family<WorkLabel, Gauge>,
+    http_requests_refused: Family<RefusalLabel, Counter>,
     identity_verifications: Family<VerificationLabels, Counter>,
     agent_sign_ins: Family<SignInLabels, Counter>,
     app_visits: Family<VisitLabels, Counter>,
@@ -27,6 +29,26 @@ pub(crate) struct Metrics {
     google_keys: Gauge,
     fetches: Family<FetchLabels, Gauge>,
     log_lines_dropped: Counter,
+    connections: Gauge,
+    connections_ended: Family<RefusalLabel, Counter>,
+    answers_waiting: Gauge,
+}
+
+/// What the program that a service is part of counts; the metrics have it
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostCounts {
+    /// Lines that the log has dropped since the start
+    pub log_lines_dropped: u64,
+    /// Connections that are open now
+    pub connections: usize,
+    /// Connections that were closed to make room for others, since the start
+    pub connections_replaced: u64,
+    /// Connections that were refused, since there was no room
+    pub connections_refused: u64,
+    /// Connections whose clients were too slow
+    pub connections_overdue: u64,
+    /// Bytes of answers that wait for their clients now
+    pub waiting_answers: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +60,16 @@ struct HttpLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabel {
     route: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WorkLabel {
+    work: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabel {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -94,6 +126,18 @@ impl Metrics {
             "Requests being answered",
             http_requests_in_flight.clone(),
         );
+        let http_requests_waiting = Family::default();
+        registry.register(
+            "http_requests_waiting",
+            "Requests that wait for their turn, by kind of work",
+            http_requests_waiting.clone(),
+        );
+        let http_requests_refused = Family::default();
+        registry.register(
+            "http_requests_refused",
+            "Requests that were refused to protect others",
+            http_requests_refused.clone(),
+        );
         let identity_verifications = Family::default();
         registry.register(
             "identity_verifications",
@@ -138,6 +182,21 @@ impl Metrics {
             "Lines of the log that were not written, because nothing read them",
             log_lines_dropped.clone(),
         );
+        let connections = Gauge::default();
+        registry.register("connections", "Connections that are open", connections.clone());
+        let connections_ended = Family::default();
+        registry.register(
+            "connections_ended",
+            "Connections that were ended to protect others",
+            connections_ended.clone(),
+        );
+        let answers_waiting = Gauge::default();
+        registry.register_with_unit(
+            "answers_waiting",
+            "Answers that their clients have not taken",
+            Unit::Bytes,
+            answers_waiting.clone(),
+        );
         registry.register(
             "build",
             "The running version",
@@ -148,6 +207,8 @@ impl Metrics {
             http_requests,
             http_request_duration,
             http_requests_in_flight,
+            http_requests_waiting,
+            http_requests_refused,
             identity_verifications,
             agent_sign_ins,
             app_visits,
@@ -156,6 +217,9 @@ impl Metrics {
             google_keys,
             fetches,
             log_lines_dropped,
+            connections,
+            connections_ended,
+            answers_waiting,
         }
     }
 
@@ -170,6 +234,17 @@ impl Metrics {
     pub(crate) fn request_answered(&self, route: &'static str, status: u16, took: Duration) {
         self.http_requests.get_or_create(&HttpLabels { route, status }).inc();
         self.http_request_duration.get_or_create(&RouteLabel { route }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a request that was refused to protect others
+    pub(crate) fn request_refused(&self, reason: &'static str) {
+        self.http_requests_refused.get_or_create(&RefusalLabel { reason }).inc();
+    }
+
+    /// Sets the number of requests that wait for their turn
+    pub(crate) fn waiting(&self, work: &'static str, requests: usize) {
+        let requests = i64::try_from(requests).unwrap_or(i64::MAX);
+        self.http_requests_waiting.get_or_create(&WorkLabel { work }).set(requests);
     }
 
     /// Counts a proof; `reason` is the class of the rejection, if it was rejected
@@ -231,9 +306,19 @@ impl Metrics {
         }
     }
 
-    /// Sets the count of lines that the log has dropped since the start
-    pub(crate) fn log_lines_dropped(&self, count: u64) {
-        self.log_lines_dropped.inner().store(count, Ordering::Relaxed);
+    /// Sets what the program counts that the service is part of
+    pub(crate) fn host(&self, counts: HostCounts) {
+        let set = |counter: &Counter, count| counter.inner().store(count, Ordering::Relaxed);
+        set(&self.log_lines_dropped, counts.log_lines_dropped);
+        for (reason, count) in [
+            ("overdue", counts.connections_overdue),
+            ("refused", counts.connections_refused),
+            ("replaced", counts.connections_replaced),
+        ] {
+            set(&self.connections_ended.get_or_create(&RefusalLabel { reason }), count);
+        }
+        self.connections.set(i64::try_from(counts.connections).unwrap_or(i64::MAX));
+        self.answers_waiting.set(i64::try_from(counts.waiting_answers).unwrap_or(i64::MAX));
     }
 
     fn google_keys(&self, counts: KeyCounts) {

@@ -10,25 +10,27 @@ use agent_auth::Rules;
 use app_audit::Housekeeping;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use fair_share::Source;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 use identity_fetch::{Clock, Identity};
 use store::Store;
-use tokio::sync::Semaphore;
-use tracing::{error, info, warn};
 use uuid::{NoContext, Timestamp, Uuid};
 
+use crate::admission::{self, Admission, Attempt, Work};
 use crate::agents::AgentService;
 use crate::apps::{AppService, AppsConfig, KeysError};
 use crate::context::{Body, BodyError, Context};
-use crate::error::{AccessError, BoxError, Error, MachineFacts};
+use crate::error::{AccessError, BoxError, Error};
+use crate::host::Host;
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{HostCounts, Metrics};
 use crate::proxies::TrustedProxies;
+use crate::reply::Response as Answer;
 use crate::router::{Probe, Route, Row, VISIT};
 use crate::routes::{self, AppRoute, agent_sign_in, health};
 
@@ -43,9 +45,8 @@ pub struct Service<S> {
     limits: Limits,
     metrics: Metrics,
     clock: Clock,
-    in_flight: Arc<Semaphore>,
-    /// Returns how many lines of the log were dropped
-    dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
+    admission: Arc<Admission>,
+    host: Arc<Host>,
 }
 
 impl<S: Store> Service<S> {
@@ -65,19 +66,24 @@ impl<S: Store> Service<S> {
             agents: Arc::new(agents),
             apps: None,
             limits,
+            admission: Arc::new(Admission::new(&limits, metrics.clone())),
             metrics,
             clock,
-            in_flight: Arc::new(Semaphore::new(limits.requests_in_flight)),
-            dropped_log_lines: Arc::new(|| 0),
+            host: Arc::new(Host::new(HostCounts::default, false)),
         }
     }
 
-    /// The same service, whose metrics have the number of lines that its log has dropped
+    /// The same service, whose metrics have what the program counts that it is part of
     ///
-    /// `count` is called whenever metrics are served. It counts from the start of the process.
+    /// `counts` is called whenever metrics are served. With `hides_metrics` only
+    /// [`answer_operational`](Self::answer_operational) serves them.
     #[must_use]
-    pub fn with_dropped_log_lines(self, count: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { dropped_log_lines: Arc::new(count), ..self }
+    pub fn with_host(
+        self,
+        counts: impl Fn() -> HostCounts + Send + Sync + 'static,
+        hides_metrics: bool,
+    ) -> Self {
+        Self { host: Arc::new(Host::new(counts, hides_metrics)), ..self }
     }
 
     /// The same service, with app access
@@ -90,7 +96,7 @@ impl<S: Store> Service<S> {
             config,
             self.metrics.clone(),
             self.limits.body_bounds(),
-            self.limits.requests_in_flight,
+            Arc::clone(&self.admission),
         );
         Self { apps: Some(Arc::new(apps)), ..self }
     }
@@ -169,6 +175,54 @@ impl<S: Store> Service<S> {
         self.answer_from(Some(peer), request).await
     }
 
+    /// Makes `/readyz` answer that the server is about to stop
+    ///
+    /// Load balancers then send requests elsewhere. All other requests are answered as before.
+    pub fn set_stopping(&self) {
+        self.host.set_stopping();
+    }
+
+    /// Answers a request about the server itself: health, readiness and metrics
+    ///
+    /// For a listener that only operators reach. All other paths are not found.
+    pub async fn answer_operational<B>(&self, request: Request<B>) -> Response<Full<Bytes>> {
+        let row = Row::find(request.method(), request.uri().path());
+        let answer = match row.map(|row| row.route) {
+            Ok(Route::Operational(probe)) => {
+                let answer = self.operational(probe, self.now());
+                let limited = tokio::time::timeout(self.limits.request, answer).await;
+                limited.unwrap_or(Err(Error::DeadlineExceeded))
+            }
+            Ok(_) => Err(Error::RouteNotFound),
+            Err(error) => Err(error),
+        };
+        let mut response = answer.unwrap_or_else(Error::into_response);
+        response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+        response
+    }
+
+    async fn operational(&self, probe: Probe, now: SystemTime) -> Result<Answer, Error> {
+        match probe {
+            Probe::Live => Ok(health::live()),
+            Probe::Ready if self.host.is_stopping() => Err(Error::Stopping),
+            Probe::Ready => health::ready(&*self.agents.store, self.apps.as_deref(), now).await,
+            Probe::Metrics => {
+                self.observe(now);
+                health::metrics(&self.metrics)
+            }
+        }
+    }
+
+    /// Sets the metrics that are computed when they are read
+    fn observe(&self, now: SystemTime) {
+        self.agents.observe(now);
+        self.metrics.host((self.host.counts)());
+        self.admission.observe();
+        if let Some(apps) = &self.apps {
+            self.metrics.audited(apps.audit_stats());
+        }
+    }
+
     async fn answer_from<B>(
         &self,
         peer: Option<IpAddr>,
@@ -188,15 +242,16 @@ impl<S: Store> Service<S> {
         let row = self.find(&cx);
         let label = row.as_ref().map_or("unmatched", |row| row.label);
         let route = row.as_ref().ok().map(|row| row.route);
+        let source = admission::source(&cx, peer);
         let outcome = match row {
             Ok(row) => {
-                let answer = AssertUnwindSafe(self.handle(row.route, &cx, body));
+                let answer = AssertUnwindSafe(self.handle(row.route, &cx, source, body));
                 answer.catch_unwind().await.unwrap_or(Err(Error::Panicked))
             }
             Err(error) => Err(error),
         };
         let mut response = outcome.unwrap_or_else(|error| {
-            log(&error, label, request_id);
+            self.log(&error, label, request_id, source);
             match (route, &self.apps) {
                 (Some(Route::Apps(route)), Some(apps)) => {
                     routes::failed(route, &cx, error, &apps.dashboard())
@@ -239,22 +294,26 @@ impl<S: Store> Service<S> {
         &self,
         route: Route,
         cx: &Context<'_>,
+        source: Source,
         body: Body,
-    ) -> Result<http::Response<Full<Bytes>>, Error> {
+    ) -> Result<Answer, Error> {
+        let (admission, request) = (&*self.admission, cx.request_id);
         let answer = async {
             match route {
-                Route::Operational(Probe::Live) => Ok(health::live()),
-                Route::Operational(Probe::Ready) => {
-                    health::ready(&*self.agents.store, self.apps.as_deref(), cx.now).await
+                Route::Operational(Probe::Metrics) if self.host.hides_metrics => {
+                    Err(Error::RouteNotFound)
                 }
-                Route::Operational(Probe::Metrics) => {
-                    self.observe();
-                    self.metrics.log_lines_dropped((self.dropped_log_lines)());
-                    health::metrics(&self.metrics)
-                }
+                // These need no turn: a probe must be able to tell a busy server from a dead one.
+                Route::Operational(probe) => self.operational(probe, cx.now).await,
                 Route::SignIn(cloud) => {
-                    let _slot = self.slot()?;
-                    agent_sign_in::sign_in(&self.agents, cloud, cx, body).await
+                    admission.check(Attempt::Proof, source)?;
+                    let bounds = self.agents.bounds;
+                    let (size, body) = admission.receive(source, body, bounds, request).await?;
+                    let _turn = admission.turn(Work::SignIn, source, size, request).await?;
+                    let answer = agent_sign_in::sign_in(&self.agents, cloud, cx, body).await;
+                    answer.inspect_err(|error| {
+                        admission.failed(Attempt::Proof, source, admission::cost(error));
+                    })
                 }
                 Route::Apps(route) => {
                     let apps = self.apps.as_ref().ok_or(AccessError::Off)?;
@@ -262,8 +321,19 @@ impl<S: Store> Service<S> {
                     if route == AppRoute::ForwardAuthAnswer {
                         return routes::answer(apps, route, cx, body).await;
                     }
-                    let _slot = self.slot()?;
-                    routes::answer(apps, route, cx, body).await
+                    if route == AppRoute::LogIn {
+                        admission.check(Attempt::LogIn, source)?;
+                    }
+                    let (size, body) = match route.has_small_body() {
+                        true => admission.receive(source, body, apps.bounds, request).await?,
+                        false => (0, body),
+                    };
+                    let _turn = admission.turn(route.work(), source, size, request).await?;
+                    let answer = routes::answer(apps, route, cx, body).await?;
+                    if route == AppRoute::LogIn && answer.status() == StatusCode::UNAUTHORIZED {
+                        admission.failed(Attempt::LogIn, source, 1);
+                    }
+                    Ok(answer)
                 }
             }
         };
@@ -272,19 +342,13 @@ impl<S: Store> Service<S> {
             .unwrap_or(Err(Error::DeadlineExceeded))
     }
 
-    /// A place among the requests that are answered at the same time
-    ///
-    /// Operational routes do not need one: a probe must be able to tell a busy server from a dead
-    /// one.
-    fn slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Error> {
-        self.in_flight.try_acquire().map_err(|_| Error::Overloaded)
-    }
-
-    /// Sets the metrics that are computed when they are read
-    fn observe(&self) {
-        self.agents.observe(self.now());
-        if let Some(apps) = &self.apps {
-            self.metrics.audited(apps.audit_stats());
+    /// Writes the one line that an error leaves in the log, unless its kind is counted instead
+    fn log(&self, error: &Error, route: &'static str, request_id: Uuid, source: Source) {
+        let is_of_server = error.problem().status.is_server_error() && !error.is_of_clients();
+        let is_verified = error.machine().is_some_and(|machine| machine.verified == Some(true));
+        let is_logged = is_of_server || is_verified;
+        if !error.is_summed() && (is_logged || self.admission.logs(source)) {
+            error.log(route, request_id);
         }
     }
 }
@@ -326,8 +390,8 @@ impl<S> Clone for Service<S> {
             limits: self.limits,
             metrics: self.metrics.clone(),
             clock: Arc::clone(&self.clock),
-            in_flight: Arc::clone(&self.in_flight),
-            dropped_log_lines: Arc::clone(&self.dropped_log_lines),
+            admission: Arc::clone(&self.admission),
+            host: Arc::clone(&self.host),
         }
     }
 }
@@ -346,31 +410,6 @@ impl<S> fmt::Debug for Service<S> {
 fn new_request_id(now: SystemTime) -> Uuid {
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
-}
-
-/// Writes the one line that an error leaves in the log
-fn log(error: &Error, route: &'static str, request_id: Uuid) {
-    let problem = error.problem();
-    let (class, status, detail) = (problem.class, problem.status.as_u16(), problem.log_detail());
-    let machine = error.machine();
-    let is_warning = machine.is_some() || status == 401;
-    // `tracing` leaves out fields without a value.
-    let MachineFacts { instance_id, cloud, verified, setting, value, claims } =
-        machine.unwrap_or_default();
-    let (value, claims) = (value.as_deref(), claims.as_deref());
-    if problem.status.is_server_error() && !error.is_of_clients() {
-        error!(
-            %request_id, route, status, class, instance_id, cloud, verified, setting, value, claims,
-            detail, "request failed"
-        );
-    } else if is_warning || problem.status.is_server_error() {
-        warn!(
-            %request_id, route, status, class, instance_id, cloud, verified, setting, value, claims,
-            detail, "request refused"
-        );
-    } else {
-        info!(%request_id, route, status, class, detail, "request refused");
-    }
 }
 
 static NO_PROXIES: TrustedProxies = TrustedProxies::NONE;

@@ -3,10 +3,10 @@ use std::time::SystemTime;
 
 use identity_fetch::{Expiry, WARNING_DAYS};
 use identity_verify::aws;
+use trust_folder::Trust;
 
 use super::finding::Finding;
 use crate::config::IdentityConfig;
-use crate::trust::Trust;
 
 /// What of the trust expires soon, is missing, or has no effect
 pub(crate) fn of_trust(trust: &Trust, config: &IdentityConfig, now: SystemTime) -> Vec<Finding> {
@@ -32,7 +32,7 @@ pub(crate) fn of_trust(trust: &Trust, config: &IdentityConfig, now: SystemTime) 
     findings.extend(missing_keys(trust, config));
     findings.extend(without_effect(trust, config, now));
     if findings.is_empty() {
-        let keys = trust.aws.iter().len();
+        let keys = trust.aws().iter().len();
         let text = format!(
             "{keys} keys of AWS, {lasting} certificates of Azure, the first of which expires in \
              {next} days"
@@ -52,7 +52,7 @@ pub(crate) fn without_effect(
     found.extend(config.policy.warnings().iter().map(ToString::to_string));
     let regions = config.policy.aws_allowed_regions.iter().flatten();
     let without_key = regions.filter(|region| {
-        aws::is_region_name(region) && !trust.aws.regions().any(|known| known == region.as_str())
+        aws::is_region_name(region) && !trust.aws().regions().any(|known| known == region.as_str())
     });
     found.extend(without_key.map(|region| {
         format!(
@@ -68,7 +68,7 @@ pub(crate) fn without_effect(
             weak.join(", ")
         ));
     }
-    if trust.google.is_some() && config.google_keys_set {
+    if trust.google().is_some() && config.google_keys_set {
         found.push(
             "`fetch_google_keys` has no effect: `google/jwks.json` in the trust folder is used \
              instead"
@@ -82,15 +82,15 @@ pub(crate) fn without_effect(
 /// The regions for which only keys of fewer than 2048 bits are known
 fn weak_regions(trust: &Trust) -> Vec<&str> {
     let mut strong = BTreeSet::new();
-    for key in trust.aws.iter().filter(|key| key.bits() >= 2048) {
+    for key in trust.aws().iter().filter(|key| key.bits() >= 2048) {
         strong.extend(key.regions());
     }
-    trust.aws.regions().filter(|region| !strong.contains(region)).collect()
+    trust.aws().regions().filter(|region| !strong.contains(region)).collect()
 }
 
 /// A finding if there are no keys of Google, so that its machines cannot sign in
 pub(crate) fn missing_keys(trust: &Trust, config: &IdentityConfig) -> Option<Finding> {
-    (trust.google.is_none() && config.google_keys.is_none()).then(|| {
+    (trust.google().is_none() && config.google_keys.is_none()).then(|| {
         Finding::warning(
             "fetch_google_keys",
             "machines of Google cannot sign in while it is off and the trust folder has no \

@@ -6,6 +6,7 @@ use clap::CommandFactory;
 use serde::Serialize;
 use store::inspection::Inspection;
 use store::releases::TESTED;
+use trust_folder::Trust;
 
 use super::database::with_database;
 use super::error::CommandError;
@@ -14,7 +15,6 @@ use crate::check::{self, Finding, State};
 use crate::cli::{CheckArgs, Cli};
 use crate::clock::system_clock;
 use crate::config::{Config, StoreConfig, unknown_environment};
-use crate::trust::Trust;
 
 /// Checks settings, trust and database, and prints the findings
 pub(super) async fn run(args: CheckArgs) -> Result<ExitCode, CommandError> {

@@ -3,10 +3,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use thiserror::Error;
+use trust_folder::TrustError;
 
 use crate::config::ConfigError;
 use crate::random::NoRandomness;
-use crate::trust::TrustError;
 
 /// Why a command failed
 #[derive(Debug, Error)]
@@ -35,6 +35,8 @@ pub(crate) enum CommandError {
         #[source]
         error: std::io::Error,
     },
+    #[error("systemd's sockets cannot be used")]
+    Sockets(#[source] std::io::Error),
     #[error("cannot listen on {address}")]
     Listen {
         address: SocketAddr,

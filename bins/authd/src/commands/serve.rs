@@ -1,35 +1,34 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use authd_http::{Service, error_chain};
+use authd_http::{HostCounts, Service, error_chain};
+use authd_server::{Limits as ServerLimits, Server, systemd};
 use identity_fetch::{Identity, IssuerFetcher, KeyCache, Online, System};
 use store::{MemoryStore, Migrations, PgStore, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
+use trust_folder::Trust;
 
 use super::database::{configure, with_url};
 use super::error::CommandError;
 use crate::cli::ServeArgs;
 use crate::clock::system_clock;
 use crate::config::{Config, IdentityConfig, StoreConfig};
-use crate::trust::Trust;
 use crate::{check, log, server};
 
 /// Answers requests until a signal stops it
 pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     let mut config = configure(args.config)?;
     // First, so that a port in use or an unreadable key is reported before a database is started.
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| CommandError::Listen { address: config.listen, error })?;
+    let listeners = listen(&config).await?;
     let identity = identity(&config.identity, online(&config.identity))?;
 
     let _ = check::log(&check::of_settings(&config));
     let options = config.store_options();
     let store = std::mem::replace(&mut config.store, StoreConfig::Memory);
     if matches!(store, StoreConfig::Memory) {
-        return serve(config, listener, identity, MemoryStore::default()).await;
+        return serve(config, listeners, identity, MemoryStore::default()).await;
     }
     with_url(&store, async |url| {
         let database = PgStore::connect(url, &options).await?;
@@ -41,19 +40,43 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
         if let Some(finding) = check::log(&findings) {
             return Err(CommandError::Check(finding.line()));
         }
-        serve(config, listener, identity, database).await
+        serve(config, listeners, identity, database).await
     })
     .await
 }
 
+/// Where requests arrive
+struct Listeners {
+    all: Vec<TcpListener>,
+    /// For health and metrics alone
+    admin: Option<TcpListener>,
+}
+
+/// Listens where the configuration says, or on the sockets of systemd
+async fn listen(config: &Config) -> Result<Listeners, CommandError> {
+    let bind = async |address| {
+        let bound = TcpListener::bind(address).await;
+        bound.map_err(|error| CommandError::Listen { address, error })
+    };
+    let inherited = systemd::sockets().map_err(CommandError::Sockets)?;
+    let admin = match config.admin_listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    let all = if inherited.is_empty() { vec![bind(config.listen).await?] } else { inherited };
+    Ok(Listeners { all, admin })
+}
+
 async fn serve<S: Store + 'static>(
     config: Config,
-    listener: TcpListener,
+    listeners: Listeners,
     identity: Identity,
     store: S,
 ) -> Result<(), CommandError> {
+    let server = Server::new(config.server.within_open_files());
+    let counted = server.clone();
     let mut service = Service::new(store, identity, config.rules, config.limits, system_clock())
-        .with_dropped_log_lines(log::dropped_lines);
+        .with_host(move || host_counts(&counted), listeners.admin.is_some());
     if let Some(apps) = config.apps {
         info!(
             access_url = %apps.access_url,
@@ -73,13 +96,22 @@ async fn serve<S: Store + 'static>(
     let keeper = maintain_keys_regularly(Arc::clone(&service), config.key_rotation, has_keys);
     let keeper = tokio::spawn(keeper);
 
-    let address = listener.local_addr().unwrap_or(config.listen);
-    info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-    server::serve(listener, Arc::clone(&service), config.server, async {
+    for listener in &listeners.all {
+        let address = listener.local_addr().unwrap_or(config.listen);
+        info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    }
+    let admin = tokio::spawn(serve_admin(listeners.admin, Arc::clone(&service)));
+    let systemd = systemd::Notifier::start().map_err(CommandError::Sockets)?;
+    let alive = systemd.clone();
+    let alive = tokio::spawn(async move { alive.ready().await });
+    let stopping = Arc::clone(&service);
+    server::serve_on(&server, listeners.all, Arc::clone(&service), async move {
         tokio::select! {
             _ = terminate.recv() => info!("stopping on SIGTERM"),
             _ = interrupt.recv() => info!("stopping on SIGINT"),
         }
+        systemd.stopping();
+        stopping.set_stopping();
         tokio::spawn(async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
             error!("stopping at once on a second signal");
@@ -89,13 +121,39 @@ async fn serve<S: Store + 'static>(
     })
     .await;
     log::stopping();
+    admin.abort();
     reload.abort();
     watch.abort();
     keeper.abort();
     drop(housekeeping);
     service.drain_audit().await;
+    alive.abort();
     info!("stopped");
     Ok(())
+}
+
+/// Answers operators, with room of their own
+async fn serve_admin<S: Store + 'static>(listener: Option<TcpListener>, service: Arc<Service<S>>) {
+    let Some(listener) = listener else { return };
+    info!(address = listener.local_addr().ok().map(tracing::field::display), "listening (admin)");
+    let answer = move |_, request| {
+        let service = Arc::clone(&service);
+        async move { service.answer_operational(request).await }
+    };
+    let limits = ServerLimits { connections: 256, ..ServerLimits::default() };
+    Server::new(limits).serve(vec![listener], answer, std::future::pending()).await;
+}
+
+fn host_counts(server: &Server) -> HostCounts {
+    let counts = server.counts();
+    HostCounts {
+        log_lines_dropped: log::dropped_lines(),
+        connections: counts.open,
+        connections_replaced: counts.replaced,
+        connections_refused: counts.refused,
+        connections_overdue: counts.overdue,
+        waiting_answers: counts.waiting_answers,
+    }
 }
 
 /// Maintains the keys of app access every ten minutes, and within seconds after a failure
@@ -143,10 +201,10 @@ fn identity(config: &IdentityConfig, online: Online) -> Result<Identity, Command
         let _ = check::log(&[missing]);
     }
     info!(
-        aws_regions = trust.aws.regions().len(),
-        aws_keys = trust.aws.iter().len(),
-        azure_certificates = trust.azure.certificates().count(),
-        google_keys = trust.google.as_ref().map(|keys| keys.ids().len()),
+        aws_regions = trust.aws().regions().len(),
+        aws_keys = trust.aws().iter().len(),
+        azure_certificates = trust.azure().certificates().count(),
+        google_keys = trust.google().map(|keys| keys.ids().len()),
         "trusting"
     );
     let _ = check::log(&check::without_effect(&trust, config, system_clock()()));

@@ -8,12 +8,12 @@ use identity_fetch::{KeyCache, KeyUrl, Online, Proof, System};
 use identity_verify::{Claims, Cloud, Policy, Rejection, VerifiedInstance};
 use proof_repair::{CapturedProof, Repair};
 use serde_json::{Map, Value};
+use trust_folder::Trust;
 
 use super::error::CommandError;
 use super::files::read;
 use crate::cli::{VerifyArgs, VerifyCloud};
 use crate::clock::system_clock;
-use crate::trust::Trust;
 
 /// Verifies a proof from files and prints the result as one line of JSON
 ///

@@ -2,7 +2,7 @@ use app_authz::Rules;
 use app_authz::address::{HostPattern, HttpUrl};
 use app_authz::rbac::Switches;
 use authd_http::{AppsConfig, CookieConfig, SameSite, TrustedProxies};
-use hyper::header::HeaderName;
+use http::header::HeaderName;
 
 use super::error::ConfigError;
 use super::settings::Settings;

@@ -4,7 +4,6 @@ mod apps;
 mod error;
 mod file;
 mod identity;
-mod server;
 mod settings;
 mod store;
 mod value;
@@ -16,11 +15,11 @@ use std::time::Duration;
 use ::store::Options;
 use agent_auth::Rules;
 use authd_http::{AppsConfig, Limits};
+use authd_server::Limits as ServerLimits;
 use clap::Args;
 
 pub(crate) use self::error::ConfigError;
 pub(crate) use self::identity::IdentityConfig;
-pub use self::server::ServerLimits;
 use self::settings::Settings;
 pub(crate) use self::store::StoreConfig;
 pub(crate) use self::value::LogFormat;
@@ -55,6 +54,7 @@ impl ConfigArgs {
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
+    pub(crate) admin_listen: Option<SocketAddr>,
     pub(crate) limits: Limits,
     pub(crate) server: ServerLimits,
     pub(crate) store: StoreConfig,
@@ -76,6 +76,9 @@ pub(crate) struct Config {
 
 /// Not reachable from other machines unless an operator changes it
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Enough for a load balancer that checks every second
+const LAME_DUCK: Duration = Duration::from_secs(1);
 
 /// Without PostgreSQL's notices, such as that a table of a migration exists already
 const DEFAULT_LOG_LEVEL: &str = "info,tokio_postgres=warn";
@@ -104,11 +107,22 @@ impl Config {
             requests_in_flight: settings
                 .max_requests_in_flight
                 .map_or(limits.requests_in_flight, Within::count),
+            longest_wait: settings
+                .longest_wait_seconds
+                .map_or(limits.longest_wait, Within::seconds)
+                .min(request),
+            failed_proofs_per_minute: settings
+                .failed_proofs_per_minute
+                .map_or(limits.failed_proofs_per_minute, Within::get),
+            failed_log_ins_per_minute: settings
+                .failed_log_ins_per_minute
+                .map_or(limits.failed_log_ins_per_minute, Within::get),
             ..limits
         };
         let server = ServerLimits {
             connections: settings.max_connections.map_or(server.connections, Within::count),
             head: request,
+            lame_duck: settings.lame_duck_seconds.map_or(LAME_DUCK, Within::seconds),
             drain: settings.drain_timeout_seconds.map_or(server.drain, Within::seconds),
             ..server
         };
@@ -119,6 +133,7 @@ impl Config {
             .hide_stale(settings.hide_stale_instances.unwrap_or_default());
         Ok(Self {
             listen: settings.listen.unwrap_or(DEFAULT_LISTEN),
+            admin_listen: settings.admin_listen,
             limits,
             server,
             rules,
@@ -219,6 +234,7 @@ mod tests {
             ("request_timeout_seconds", "0"),
             ("drain_timeout_seconds", "3601"),
             ("max_requests_in_flight", "0"),
+            ("longest_wait_seconds", "0"),
             ("max_connections", "5000000000"),
             ("read_connections", "65"),
             ("write_connections", "0"),

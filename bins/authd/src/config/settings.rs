@@ -18,16 +18,38 @@ pub(crate) struct Settings {
     /// Address and port to listen on [default: 127.0.0.1:8080]
     #[arg(long, env = "AUTHD_LISTEN", value_name = "ADDR", help_heading = "Server")]
     pub(super) listen: Option<SocketAddr>,
+    /// Address and port for health and metrics alone; `--listen` then serves no metrics
+    #[arg(long, env = "AUTHD_ADMIN_LISTEN", value_name = "ADDR", help_heading = "Server")]
+    pub(super) admin_listen: Option<SocketAddr>,
     /// Seconds a request may take, body included [default: 10]
     #[arg(long, env = "AUTHD_REQUEST_TIMEOUT_SECONDS", value_name = "N", help_heading = "Server")]
     pub(super) request_timeout_seconds: Option<Within<1, 600>>,
     /// Seconds that requests in progress may still take after SIGTERM [default: 20]
     #[arg(long, env = "AUTHD_DRAIN_TIMEOUT_SECONDS", value_name = "N", help_heading = "Server")]
     pub(super) drain_timeout_seconds: Option<Within<0, 3600>>,
-    /// Requests in progress at a time; more get 503 with Retry-After [default: 1024]
+    /// Seconds after SIGTERM during which new connections are accepted, while `/readyz` answers 503
+    /// [default: 1]
+    #[arg(long, env = "AUTHD_LAME_DUCK_SECONDS", value_name = "N", help_heading = "Server")]
+    pub(super) lame_duck_seconds: Option<Within<0, 600>>,
+    /// Requests of each kind in progress at a time; more wait for their turn [default: 1024]
     #[arg(long, env = "AUTHD_MAX_REQUESTS_IN_FLIGHT", value_name = "N", help_heading = "Server")]
     pub(super) max_requests_in_flight: Option<Within<1, 1_000_000>>,
-    /// Connections open at a time; more wait to be accepted [default: 8192]
+    /// Seconds that a request may wait for its turn; if it would wait longer, it gets 503 at once
+    /// [default: 5]
+    #[arg(long, env = "AUTHD_LONGEST_WAIT_SECONDS", value_name = "N", help_heading = "Server")]
+    pub(super) longest_wait_seconds: Option<Within<1, 600>>,
+    /// Proofs that may fail from one address in a minute before it gets 429 [default: 3000]
+    #[arg(long, env = "AUTHD_FAILED_PROOFS_PER_MINUTE", value_name = "N", help_heading = "Server")]
+    pub(super) failed_proofs_per_minute: Option<Within<1, 1_000_000>>,
+    /// Wrong tokens at `/login` from one address in a minute before it gets 429 [default: 60]
+    #[arg(
+        long,
+        env = "AUTHD_FAILED_LOG_INS_PER_MINUTE",
+        value_name = "N",
+        help_heading = "Server"
+    )]
+    pub(super) failed_log_ins_per_minute: Option<Within<1, 1_000_000>>,
+    /// Connections open at a time; a new one then replaces an idle one [default: 8192]
     #[arg(long, env = "AUTHD_MAX_CONNECTIONS", value_name = "N", help_heading = "Server")]
     pub(super) max_connections: Option<Within<1, 1_000_000>>,
 

@@ -1,5 +1,7 @@
 //! Every failure on the way to an app has a page, and none of them is a proxy's own
 
+use std::time::Duration;
+
 use hyper::Method;
 use testkit::net::Answer;
 use tokio::net::TcpListener;
@@ -65,6 +67,7 @@ async fn failures_of_authd_have_its_page() {
     for program in PROGRAMS {
         let mut plan = Plan::new();
         plan.limits.requests_in_flight = 0;
+        plan.limits.longest_wait = Duration::ZERO;
         let Some(front) = Front::planned(program, plan, &[]).await else { continue };
         for (host, uri) in [(HOST, "/x"), (DASHBOARD, "/@alice/dev/apps/own/")] {
             let ask = async |accept: &str| {
@@ -147,4 +150,27 @@ async fn a_slow_app_has_a_page_of_its_own() {
             assert!(header(&late, "set-cookie").starts_with("coder_signed_app_token="));
         }
     }
+}
+
+#[tokio::test]
+async fn an_address_with_many_wrong_tokens_waits() {
+    let mut plan = Plan::new();
+    plan.limits.failed_log_ins_per_minute = 2;
+    let world = plan.serve().await;
+    let log_in = async |token: &str| {
+        let headers =
+            [("content-type", "application/x-www-form-urlencoded"), ("accept", "text/html")];
+        world.send("POST", "/login?redirect=/x", &headers, &format!("token={token}")).await
+    };
+    let good = world.token("alice").to_owned();
+    for _ in 0..2 {
+        assert_eq!(log_in(&good).await.status, 303, "what succeeds costs nothing");
+        assert_eq!(log_in("wrong").await.status, 401);
+    }
+    let refused = log_in(&good).await;
+    assert_eq!(refused.status, 429);
+    assert!(!header(&refused, "retry-after").is_empty());
+    let page = text(&refused);
+    assert!(page.contains("Too many attempts from this address have failed."), "{page}");
+    assert!(page.contains("name=\"token\"") && page.contains("value=\"/x\""), "{page}");
 }

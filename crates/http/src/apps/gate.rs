@@ -178,11 +178,11 @@ pub(crate) async fn issue<S: Store>(
         Some(Turn::First(first)) => Some(first),
         None => None,
     };
-    let slot = Arc::clone(&apps.visits).try_acquire_owned();
-    let slot = slot.map_err(|_| logged(Rejection::Overloaded))?;
+    let turn = apps.admission.decision(attempt.ip.into()).await;
+    let turn = turn.map_err(|_| Refusal::from(Rejection::Overloaded))?;
     let apps = Arc::clone(apps);
     let decided = DetachOnDrop::new(async move {
-        let _slot = slot;
+        let _turn = turn;
         let decided = AssertUnwindSafe(decide_and_record(&apps, &mut attempt)).catch_unwind().await;
         if let (Some(first), Ok(Ok(token))) = (first, &decided) {
             first.answer(token);

@@ -50,6 +50,7 @@ use self::recent::Recent;
 pub(crate) use self::require::{Require, SignedIn};
 pub(crate) use self::session::{presented_sessions, same_origin};
 pub(crate) use self::visit::{Visit, parameter, terminal_agent, with_query};
+use crate::admission::Admission;
 use crate::body::Bounds;
 use crate::context::Context;
 use crate::error::chain;
@@ -73,22 +74,19 @@ pub(crate) struct AppService<S> {
     roles: BuiltInRoles,
     /// The name of this server in a key's audience
     audience: String,
-    /// Visits being decided, also those whose visitors have hung up
-    visits: Arc<Semaphore>,
+    admission: Arc<Admission>,
     /// Writes whose outcome no request waits for
     writes: Arc<Semaphore>,
 }
 
 impl<S: Store> AppService<S> {
     /// Starts to record events on the current runtime
-    ///
-    /// At most `visits` visits are decided at the same time.
     pub(crate) fn start(
         store: Arc<S>,
         config: AppsConfig,
         metrics: Metrics,
         bounds: Bounds,
-        visits: usize,
+        admission: Arc<Admission>,
     ) -> Self {
         let cookies = Cookies::new(config.cookies.clone());
         let primary =
@@ -105,7 +103,7 @@ impl<S: Store> AppService<S> {
             decisions: Decisions::default(),
             roles: BuiltInRoles::new(config.switches),
             audience: config.access_url.to_string().trim_end_matches('/').to_owned(),
-            visits: Arc::new(Semaphore::new(visits)),
+            admission,
             writes: Arc::new(Semaphore::new(WRITES)),
             metrics,
             store,

@@ -15,7 +15,9 @@ mod sign_in;
 use std::error::Error as StdError;
 
 use http::StatusCode;
-use http::header::{ALLOW, CONNECTION, HeaderValue};
+use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER};
+use tracing::{error, info, warn};
+use uuid::Uuid;
 
 pub(crate) use self::access::{AccessError, SIGNED_OUT};
 pub(crate) use self::not_json::NotJson;
@@ -53,8 +55,12 @@ pub(crate) enum Error {
     NotReady(store::Error),
     /// App access has no keys to sign with
     NoKeys,
-    /// The limit of requests that are answered at the same time is reached
-    Overloaded,
+    /// The server is about to stop
+    Stopping,
+    /// The request would wait for its turn for too long; in seconds
+    Overloaded { retry_after: u64 },
+    /// Too many attempts of the same source have failed; in seconds
+    TooManyFailures { retry_after: u64 },
     /// A handler panicked
     Panicked,
 }
@@ -149,19 +155,38 @@ impl Error {
                 "The keys of app access are missing.",
                 "They are made, or fetched, again in a moment. The log has the reason.",
             ),
-            Self::Overloaded => Problem::new(
+            Self::Stopping => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stopping",
+                "The server is about to stop.",
+                "Send requests to another replica.",
+            ),
+            Self::Overloaded { retry_after } => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
                 "The server is busy.",
                 TRY_AGAIN,
-            ),
+            )
+            .header(RETRY_AFTER, (*retry_after).into()),
+            Self::TooManyFailures { retry_after } => Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_failures",
+                "Too many attempts from this address have failed.",
+                "Try again in a minute.",
+            )
+            .header(RETRY_AFTER, (*retry_after).into()),
             Self::Panicked => Problem::internal("panicked", "Internal server error."),
         }
     }
 
     /// Whether any client can cause it, at any rate it likes, while the server works
     pub(crate) const fn is_of_clients(&self) -> bool {
-        matches!(self, Self::Overloaded | Self::SignIn(SignInError::InvalidIdentity { .. }))
+        matches!(self, Self::SignIn(SignInError::InvalidIdentity { .. }))
+    }
+
+    /// Whether it is logged elsewhere, and not for each request
+    pub(crate) const fn is_summed(&self) -> bool {
+        matches!(self, Self::Overloaded { .. } | Self::TooManyFailures { .. } | Self::Stopping)
     }
 
     /// What the log says about the machine that the error concerns, if it concerns one
@@ -169,6 +194,32 @@ impl Error {
         match self {
             Self::SignIn(error) => error.machine(),
             _ => None,
+        }
+    }
+
+    /// Writes what the log is to have of it
+    pub(crate) fn log(&self, route: &'static str, request_id: Uuid) {
+        let problem = self.problem();
+        let (class, status, detail) =
+            (problem.class, problem.status.as_u16(), problem.log_detail());
+        let machine = self.machine();
+        let is_warning = machine.is_some() || status == 401;
+        // `tracing` leaves out fields without a value.
+        let MachineFacts { instance_id, cloud, verified, setting, value, claims } =
+            machine.unwrap_or_default();
+        let (value, claims) = (value.as_deref(), claims.as_deref());
+        if problem.status.is_server_error() && !self.is_of_clients() {
+            error!(
+                %request_id, route, status, class, instance_id, cloud, verified, setting, value, claims,
+                detail, "request failed"
+            );
+        } else if is_warning || problem.status.is_server_error() {
+            warn!(
+                %request_id, route, status, class, instance_id, cloud, verified, setting, value, claims,
+                detail, "request refused"
+            );
+        } else {
+            info!(%request_id, route, status, class, detail, "request refused");
         }
     }
 

@@ -99,6 +99,17 @@ impl<'a> Problem<'a> {
         response
     }
 
+    /// Another answer with the same headers
+    pub(crate) fn with_headers(self, mut response: Response) -> Response {
+        response.headers_mut().extend(self.headers);
+        response
+    }
+
+    /// When the request may be repeated, if that is known, in seconds
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        self.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()
+    }
+
     /// The content of the answer as JSON
     pub(crate) fn to_json(&self) -> serde_json::Value {
         let body = Body { message: &self.message, detail: &self.detail, validations: self.invalid };

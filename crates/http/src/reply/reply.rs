@@ -31,11 +31,15 @@ pub(crate) struct Reply {
     /// The origin of the page that may read the answer
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<String>,
+    /// When the request may be repeated, in seconds
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
 }
 
 impl Reply {
     /// The problem as a page: message and detail are its title and its text
     pub(crate) fn page(problem: Problem<'_>) -> Self {
+        let retry_after = problem.retry_after();
         let page = Page {
             status: problem.status.as_u16(),
             title: problem.message.into_owned(),
@@ -44,12 +48,13 @@ impl Reply {
             retry: problem.retry,
             username: None,
         };
-        Self { page: Some(page), ..Self::status(problem.status) }
+        Self { page: Some(page), retry_after, ..Self::status(problem.status) }
     }
 
     /// The problem as JSON
     pub(crate) fn json(problem: &Problem<'_>) -> Self {
-        Self { json: Some(problem.to_json()), ..Self::status(problem.status) }
+        let (json, retry_after) = (Some(problem.to_json()), problem.retry_after());
+        Self { json, retry_after, ..Self::status(problem.status) }
     }
 
     pub(crate) fn redirect(status: StatusCode, location: String) -> Self {
@@ -70,6 +75,7 @@ impl Reply {
             json: None,
             preflight: None,
             origin: None,
+            retry_after: None,
         }
     }
 
@@ -133,7 +139,8 @@ impl Reply {
         match status {
             StatusCode::UNAUTHORIZED => drop(headers.insert(WWW_AUTHENTICATE, CHALLENGE)),
             StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+                let known = self.retry_after.map(HeaderValue::from);
+                headers.insert(RETRY_AFTER, known.unwrap_or(RETRY_AFTER_SECONDS));
             }
             _ => {}
         }

@@ -52,6 +52,21 @@ pub(crate) async fn log_in<S: Store>(
     Ok(response)
 }
 
+/// The answer to a form that was not looked at
+///
+/// A person who has tried too often gets the form again.
+pub(crate) fn answer_to_failure(cx: &Context<'_>, error: Error) -> Response {
+    if !matches!(error, Error::TooManyFailures { .. }) {
+        return error.into_response();
+    }
+    let problem = error.problem();
+    let message = format!("{} {}", problem.message, problem.detail);
+    let parameters = parameters(cx.query);
+    let back = parameter(&parameters, "redirect").unwrap_or_default();
+    let page = SignInPage { message: Some(&message), back }.into_response(problem.status);
+    problem.with_headers(page)
+}
+
 /// The token, if it is a good session token
 async fn good_token<S: Store>(
     apps: &AppService<S>,

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use store::Store;
 
 use self::forward_auth::{Failure, ProxyKind};
+use crate::admission::Work;
 use crate::apps::{AppService, Upstream};
 use crate::context::{Body, Context};
 use crate::error::Error;
@@ -44,6 +45,20 @@ pub(crate) enum AppRoute {
     LogOut,
     LogOutPage,
     Visit,
+}
+
+impl AppRoute {
+    /// Whether its requests have a small body, which may be read before they are authenticated
+    pub(crate) const fn has_small_body(self) -> bool {
+        matches!(self, Self::IssueAppToken | Self::IssueTerminalToken | Self::LogIn)
+    }
+
+    pub(crate) const fn work(self) -> Work {
+        match self {
+            Self::Audit | Self::Import => Work::Administration,
+            _ => Work::Visit,
+        }
+    }
 }
 
 /// Handles a request of app access
@@ -85,6 +100,7 @@ pub(crate) fn failed(route: AppRoute, cx: &Context<'_>, error: Error, dashboard:
         AppRoute::ForwardAuth(proxy, _) => {
             forward_auth::answer_to_failure(cx, proxy, error, dashboard)
         }
+        AppRoute::LogIn => login::answer_to_failure(cx, error),
         _ => error.into_response(),
     }
 }

@@ -10,10 +10,10 @@ use thiserror::Error;
 /// The keys and certificates to trust: what the clouds publish, and what an operator adds
 #[derive(Clone, Debug)]
 pub struct Trust {
-    pub(crate) aws: aws::Keys,
-    pub(crate) azure: azure::Trust,
+    aws: aws::Keys,
+    azure: azure::Trust,
     /// A key set that replaces the one that Google serves, for sites that cannot fetch it
-    pub(crate) google: Option<google::Jwks>,
+    google: Option<google::Jwks>,
     /// The files of the folder that may have no effect
     files: Vec<(PathBuf, Use)>,
 }
@@ -36,6 +36,24 @@ enum Use {
 }
 
 impl Trust {
+    /// The keys of AWS's regions
+    #[must_use]
+    pub const fn aws(&self) -> &aws::Keys {
+        &self.aws
+    }
+
+    /// Azure's roots and issuers
+    #[must_use]
+    pub const fn azure(&self) -> &azure::Trust {
+        &self.azure
+    }
+
+    /// The key set that replaces the one that Google serves, if the folder has one
+    #[must_use]
+    pub const fn google(&self) -> Option<&google::Jwks> {
+        self.google.as_ref()
+    }
+
     /// Reads an operator's folder and adds it to the built-in trust
     ///
     /// `aws/REGION.pem` has certificates or public keys of that region, `azure/roots/*.pem` and
@@ -96,7 +114,7 @@ impl Trust {
     }
 
     /// Returns the files and folders that have no effect at `now`, each with the reason
-    pub(crate) fn idle_files(&self, now: SystemTime) -> impl Iterator<Item = IdleFile<'_>> {
+    pub fn idle_files(&self, now: SystemTime) -> impl Iterator<Item = IdleFile<'_>> {
         self.files.iter().filter_map(move |(path, usage)| {
             let why = match usage {
                 Use::Unread => {
@@ -184,8 +202,8 @@ impl Trust {
         }
         let mut files = list(folder)?;
         files.retain(|path| !is_of_kubernetes(path));
-        let hidden = files.extract_if(.., |path| is_hidden(path));
-        self.files.extend(hidden.map(|path| (path, Use::Unread)));
+        let (hidden, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|path| is_hidden(path));
+        self.files.extend(hidden.into_iter().map(|path| (path, Use::Unread)));
         match files.iter().find(|path| path.extension().is_none_or(|end| end != "pem")) {
             Some(path) => Err(TrustError::NotPem { path: path.clone() }),
             None => Ok(files),
@@ -195,7 +213,7 @@ impl Trust {
 
 /// A file of the trust folder that has no effect; `Display` says why
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct IdleFile<'a> {
+pub struct IdleFile<'a> {
     path: &'a Path,
     why: &'static str,
 }

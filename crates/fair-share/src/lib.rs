@@ -1,0 +1,9 @@
+#![doc = include_str!("../README.md")]
+
+mod allowance;
+mod source;
+mod turns;
+
+pub use allowance::Allowance;
+pub use source::Source;
+pub use turns::{Busy, Turn, TurnSettings, Turns};

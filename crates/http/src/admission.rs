@@ -1,0 +1,278 @@
+//! Which requests are answered now, which wait for their turn, and which are refused
+
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fair_share::{Allowance, Busy, Source, Turn, TurnSettings, Turns};
+use futures_util::FutureExt;
+use http_body_util::{BodyExt, Full};
+use identity_verify::Reason;
+use tokio::time::Instant;
+use tracing::warn;
+use uuid::Uuid;
+
+use crate::body::{self, Bounds};
+use crate::context::{Body, Context};
+use crate::error::{Error, SignInError};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+
+/// Divides what the server can do among the sources of its requests
+///
+/// Each kind of work has places of its own, so that a storm of one kind does not stop the others.
+pub(crate) struct Admission {
+    sign_ins: Turns,
+    visits: Turns,
+    administration: Turns,
+    /// Decisions under way, also those whose visitors have hung up
+    decisions: Turns,
+    /// Bodies that have begun to arrive
+    bodies: Turns,
+    failed_proofs: Allowance,
+    failed_log_ins: Allowance,
+    log_lines: Allowance,
+    overloads: Summary,
+    locked_out: Summary,
+    unlogged: Summary,
+    metrics: Metrics,
+}
+
+/// A kind of work
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// An instance's sign-in
+    SignIn,
+    /// Anything of a visitor or a proxy
+    Visit,
+    /// An import or a page of the audit
+    Administration,
+}
+
+/// What a source may fail at only so often
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    Proof,
+    LogIn,
+}
+
+/// Who a request counts for
+///
+/// That is the visitor for whom a trusted proxy asks, and otherwise the peer.
+pub(crate) fn source(cx: &Context<'_>, peer: Option<IpAddr>) -> Source {
+    cx.client.or(peer).into()
+}
+
+impl Admission {
+    pub(crate) fn new(limits: &Limits, metrics: Metrics) -> Self {
+        let turns = |places| {
+            let longest_wait = limits.longest_wait;
+            Turns::new(TurnSettings { places, longest_wait, waiting_bytes: WAITING_BYTES })
+        };
+        let places = limits.requests_in_flight;
+        Self {
+            sign_ins: turns(places),
+            visits: turns(places),
+            administration: turns(places.min(ADMINISTRATION)),
+            decisions: turns(places),
+            bodies: turns(places),
+            failed_proofs: Allowance::new(limits.failed_proofs_per_minute),
+            failed_log_ins: Allowance::new(limits.failed_log_ins_per_minute),
+            log_lines: Allowance::new(LOG_LINES_PER_MINUTE),
+            overloads: Summary::default(),
+            locked_out: Summary::default(),
+            unlogged: Summary::default(),
+            metrics,
+        }
+    }
+
+    /// Reads a small body, before its request takes part in anything
+    ///
+    /// A client that sends its body slowly takes a place among such bodies, and none among the
+    /// requests that are answered. A body that is complete needs no place.
+    pub(crate) async fn receive(
+        &self,
+        source: Source,
+        body: Body,
+        bounds: Bounds,
+        request: Uuid,
+    ) -> Result<(usize, Body), Error> {
+        let mut read = Box::pin(body::read(body, bounds));
+        let bytes: Bytes = match (&mut read).now_or_never() {
+            Some(bytes) => bytes?,
+            None => {
+                let place = self.bodies.take(source, 0).await;
+                let _place = place.map_err(|busy| self.overloaded(busy, request))?;
+                read.await?
+            }
+        };
+        Ok((bytes.len(), Full::new(bytes).map_err(|never| match never {}).boxed_unsync()))
+    }
+
+    /// Waits for the turn of a request that holds so many bytes
+    pub(crate) async fn turn(
+        &self,
+        work: Work,
+        source: Source,
+        bytes: usize,
+        request: Uuid,
+    ) -> Result<Turn, Error> {
+        let turns = match work {
+            Work::SignIn => &self.sign_ins,
+            Work::Visit => &self.visits,
+            Work::Administration => &self.administration,
+        };
+        turns.take(source, bytes).await.map_err(|busy| self.overloaded(busy, request))
+    }
+
+    /// Waits for the turn of a decision that continues if its visitor hangs up
+    pub(crate) async fn decision(&self, source: Source) -> Result<Turn, Busy> {
+        let turn = self.decisions.take(source, 0).await;
+        turn.inspect_err(|_| self.note_overload())
+    }
+
+    /// Errs if too many attempts of this source have failed lately
+    pub(crate) fn check(&self, attempt: Attempt, source: Source) -> Result<(), Error> {
+        let left = self.allowance(attempt).check(source, Instant::now());
+        left.map_err(|wait| {
+            self.metrics.request_refused("too_many_failures");
+            if let Some(requests) = self.locked_out.note(Instant::now()) {
+                warn!(requests, %source, "requests were refused after too many failed attempts");
+            }
+            Error::TooManyFailures { retry_after: seconds(wait) }
+        })
+    }
+
+    /// Counts a failed attempt of this source
+    pub(crate) fn failed(&self, attempt: Attempt, source: Source, cost: u32) {
+        self.allowance(attempt).spend(source, cost, Instant::now());
+    }
+
+    /// Whether a refusal of this source is written to the log
+    ///
+    /// What strangers cause is written for each source up to a limit. What is left out is counted,
+    /// and one line a minute has the number.
+    pub(crate) fn logs(&self, source: Source) -> bool {
+        let now = Instant::now();
+        let logs = self.log_lines.take(source, now);
+        if !logs && let Some(requests) = self.unlogged.note(now) {
+            warn!(requests, %source, "refused requests of busy sources were not logged");
+        }
+        logs
+    }
+
+    /// Sets the metrics that are computed when they are read
+    pub(crate) fn observe(&self) {
+        let waiting = [
+            ("sign-in", &self.sign_ins),
+            ("visit", &self.visits),
+            ("administration", &self.administration),
+            ("body", &self.bodies),
+        ];
+        for (work, turns) in waiting {
+            self.metrics.waiting(work, turns.waiting());
+        }
+    }
+
+    fn overloaded(&self, busy: Busy, request: Uuid) -> Error {
+        self.note_overload();
+        Error::Overloaded { retry_after: spread(seconds(busy.retry_after), request) }
+    }
+
+    fn note_overload(&self) {
+        self.metrics.request_refused("overloaded");
+        if let Some(requests) = self.overloads.note(Instant::now()) {
+            warn!(requests, "requests were refused, since they would have waited for too long");
+        }
+    }
+
+    const fn allowance(&self, attempt: Attempt) -> &Allowance {
+        match attempt {
+            Attempt::Proof => &self.failed_proofs,
+            Attempt::LogIn => &self.failed_log_ins,
+        }
+    }
+}
+
+/// What a sign-in that failed costs of its source's allowance; 0 if the source is not at fault
+pub(crate) fn cost(error: &Error) -> u32 {
+    match error {
+        Error::SignIn(SignInError::InvalidIdentity { rejection, .. }) => match rejection.reason() {
+            Reason::KeysUnavailable => 0,
+            // The key set is fetched for it, which costs others their turn.
+            Reason::UnknownKey => UNKNOWN_KEY,
+            _ => 1,
+        },
+        _ => 0,
+    }
+}
+
+/// Counts what is not worth a line each; one line a minute has the number
+#[derive(Debug, Default)]
+struct Summary(Mutex<(Option<Instant>, u64)>);
+
+impl Summary {
+    /// Counts one more, and returns the number since the last line if the next is due
+    fn note(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, count) = &mut *state;
+        *count += 1;
+        let is_due = last.is_none_or(|last| now >= last + MINUTE);
+        is_due.then(|| {
+            *last = Some(now);
+            std::mem::take(count)
+        })
+    }
+}
+
+/// In whole seconds, at least one
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
+}
+
+/// Up to twice the time, so that clients who were refused together do not return together
+///
+/// The end of a request's id is random.
+fn spread(seconds: u64, request: Uuid) -> u64 {
+    let [.., random] = request.into_bytes();
+    seconds + u64::from(random) % (seconds + 1)
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Imports and pages of the audit at the same time: each works for longer than other requests
+const ADMINISTRATION: usize = 16;
+
+/// What all requests of one kind may hold while they wait
+const WAITING_BYTES: usize = 64 * 1024 * 1024;
+
+/// Failed proofs that one with an unknown key counts for
+const UNKNOWN_KEY: u32 = 50;
+
+/// Lines about refused requests of one source
+const LOG_LINES_PER_MINUTE: u32 = 600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_who_were_refused_together_return_apart() {
+        assert_eq!(
+            [0, 1, 999, 1000, 1001].map(|wait| seconds(Duration::from_millis(wait))),
+            [1, 1, 1, 1, 2]
+        );
+        let times = (0..=255).map(|end| spread(5, Uuid::from_u128(end)));
+        let times = times.collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(times.into_iter().collect::<Vec<_>>(), [5, 6, 7, 8, 9, 10]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_line_a_minute_has_the_number() {
+        let (summary, start) = (Summary::default(), Instant::now());
+        let note = |seconds| summary.note(start + Duration::from_secs(seconds));
+        let noted = [0, 1, 59, 60, 61, 200].map(note);
+        assert_eq!(noted, [Some(1), None, None, Some(3), None, Some(2)]);
+    }
+}

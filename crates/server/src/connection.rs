@@ -1,0 +1,234 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fair_share::Source;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::Limits;
+
+/// What is known of an open connection, from which it follows when it ends
+///
+/// Shared by its task, its stream, its requests and its answers.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) source: Source,
+    state: Mutex<State>,
+    /// Wakes the task of the connection
+    end: Notify,
+    /// Wakes requests that wait until answers are taken
+    taken: Notify,
+    /// The bytes of answers that wait on all connections
+    all_waiting: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Requests that are being answered
+    requests: usize,
+    /// Bytes of answers that were not written yet
+    waiting: usize,
+    /// When a request was answered last, or the connection was accepted
+    used: Instant,
+    /// When the first byte of the next head arrived
+    head_since: Option<Instant>,
+    /// The number of its bytes
+    head: usize,
+    /// When an answer was last taken, in part or whole, or began to wait
+    taken: Instant,
+    /// Since when nothing could be written
+    blocked_since: Option<Instant>,
+    is_http2: bool,
+    is_finishing_since: Option<Instant>,
+    end: Option<End>,
+}
+
+/// How a connection ends
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// As its protocol has it: requests in progress are answered
+    Finish,
+    /// At once
+    Close,
+}
+
+impl Connection {
+    pub(crate) fn new(source: Source, all_waiting: Arc<AtomicUsize>) -> Self {
+        let now = Instant::now();
+        let state = State {
+            requests: 0,
+            waiting: 0,
+            used: now,
+            head_since: None,
+            head: 0,
+            taken: now,
+            blocked_since: None,
+            is_http2: false,
+            is_finishing_since: None,
+            end: None,
+        };
+        let (end, taken) = (Notify::new(), Notify::new());
+        Self { source, state: Mutex::new(state), end, taken, all_waiting }
+    }
+
+    /// A request has arrived; it is in progress until the returned value is dropped
+    pub(crate) fn request_begins(self: &Arc<Self>, is_http2: bool) -> InProgress {
+        let mut state = self.state();
+        state.requests += 1;
+        state.is_http2 = is_http2;
+        state.head_since = None;
+        state.head = 0;
+        drop(state);
+        InProgress(Arc::clone(self))
+    }
+
+    /// Waits until the client has taken enough of the answers that it was given
+    pub(crate) async fn has_room(&self, limits: &Limits) {
+        loop {
+            let taken = self.taken.notified();
+            let waiting = self.state().waiting;
+            let is_full = self.all_waiting.load(Ordering::Relaxed) >= limits.waiting_answers;
+            if waiting == 0 || (waiting < WAITING_ANSWERS && !is_full) {
+                return;
+            }
+            taken.await;
+        }
+    }
+
+    pub(crate) fn bytes_read(&self, read: &[u8]) {
+        let mut state = self.state();
+        if state.requests > 0 {
+            return;
+        }
+        if state.head_since.is_none() {
+            state.head_since = Some(Instant::now());
+            // The preface of HTTP/2 (RFC 9113, section 3.4); no method of HTTP/1.1 begins so.
+            state.is_http2 |= read.starts_with(b"PRI");
+        }
+        state.head += read.len();
+    }
+
+    /// Whether something could be written just now
+    pub(crate) fn written(&self, is_ready: bool) {
+        let mut state = self.state();
+        match is_ready {
+            true => state.blocked_since = None,
+            false => drop(state.blocked_since.get_or_insert_with(Instant::now)),
+        }
+    }
+
+    pub(crate) fn answer_waits(&self, bytes: usize) {
+        let mut state = self.state();
+        if state.waiting == 0 {
+            state.taken = Instant::now();
+        }
+        state.waiting += bytes;
+        self.all_waiting.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn answer_taken(&self, bytes: usize) {
+        if bytes > 0 {
+            let mut state = self.state();
+            state.taken = Instant::now();
+            state.waiting -= bytes;
+            drop(state);
+            self.all_waiting.fetch_sub(bytes, Ordering::Relaxed);
+            self.taken.notify_waiters();
+        }
+    }
+
+    /// Whether no request is being answered
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state().requests == 0
+    }
+
+    /// The bytes of the head that is arriving
+    pub(crate) fn head(&self) -> usize {
+        self.state().head
+    }
+
+    /// Ends the connection if its time is over; returns whether it is closed at once
+    pub(crate) fn end_if_due(&self, limits: &Limits, is_stopping: bool, now: Instant) -> bool {
+        let is_full = self.all_waiting.load(Ordering::Relaxed) >= limits.waiting_answers;
+        let mut state = self.state();
+        let due = state.due(limits, is_full, is_stopping, now);
+        if let Some(end) = due {
+            if end == End::Finish {
+                state.is_finishing_since = Some(now);
+            }
+            state.end = Some(end);
+            drop(state);
+            self.end.notify_one();
+        }
+        due == Some(End::Close)
+    }
+
+    /// Ends the connection at once
+    pub(crate) fn close(&self) {
+        self.state().end = Some(End::Close);
+        self.end.notify_one();
+    }
+
+    /// Waits until the connection is to end
+    pub(crate) async fn ended(&self) -> End {
+        loop {
+            if let Some(end) = self.state().end.take() {
+                return end;
+            }
+            self.end.notified().await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing under this lock can panic half way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn due(&self, limits: &Limits, is_full: bool, is_stopping: bool, now: Instant) -> Option<End> {
+        let is_over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
+        // While too many answers wait, only clients that take theirs keep their connections.
+        let answer = if is_full { limits.answer.min(MOMENT) } else { limits.answer };
+        let is_stalled = self.waiting > 0 && is_over(self.taken, answer)
+            || self.blocked_since.is_some_and(|since| is_over(since, answer));
+        let is_slow =
+            !self.is_http2 && self.head_since.is_some_and(|since| is_over(since, limits.head));
+        if is_stalled || is_slow {
+            return Some(End::Close);
+        }
+        if let Some(since) = self.is_finishing_since {
+            let is_unfinished = self.requests == 0 && self.waiting == 0 && is_over(since, MOMENT);
+            return is_unfinished.then_some(End::Close);
+        }
+        if is_stopping && self.is_http2 {
+            return Some(End::Finish);
+        }
+        let idle = if is_stopping { limits.idle.min(MOMENT) } else { limits.idle };
+        let begun = self.head_since.filter(|_| !self.is_http2);
+        let is_idle = self.requests == 0 && self.waiting == 0 && begun.is_none();
+        (is_idle && is_over(self.used, idle)).then_some(End::Finish)
+    }
+}
+
+/// A request that is being answered
+#[derive(Debug)]
+pub(crate) struct InProgress(Arc<Connection>);
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.requests -= 1;
+        state.used = Instant::now();
+        // What has arrived since was the body.
+        state.head_since = None;
+        state.head = 0;
+    }
+}
+
+/// Bytes of answers that may wait on one connection before it gets more
+const WAITING_ANSWERS: usize = 256 * 1024;
+
+/// A connection that was not used for so long is probably not being used at this moment, so that
+/// closing it loses no request
+const MOMENT: std::time::Duration = std::time::Duration::from_secs(1);

@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+
+mod answer;
+mod connection;
+mod descriptors;
+mod limits;
+mod registry;
+mod server;
+mod stream;
+pub mod systemd;
+
+pub use limits::Limits;
+pub use server::{Counts, Server};

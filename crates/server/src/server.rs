@@ -1,0 +1,318 @@
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fair_share::Source;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use crate::Limits;
+use crate::answer::Answer;
+use crate::connection::{Connection, End};
+use crate::registry::Registry;
+use crate::stream::Observed;
+
+/// Accepts connections, and serves HTTP/1.1 and HTTP/2 on them
+///
+/// Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Server(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    limits: Limits,
+    registry: Mutex<Registry>,
+    all_waiting: Arc<AtomicUsize>,
+    is_stopping: AtomicBool,
+    replaced: AtomicU64,
+    refused: AtomicU64,
+    overdue: AtomicU64,
+    /// Set once no more connections are accepted
+    stops_accepting: Notify,
+    /// Wakes the server when a connection has ended
+    ended: Notify,
+}
+
+/// What a server has done since it was started
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Connections that are open now
+    pub open: usize,
+    /// Idle connections that were closed to make room for others
+    pub replaced: u64,
+    /// Connections that were refused, since no idle one could make room
+    pub refused: u64,
+    /// Connections that were closed since a head did not arrive, or an answer was not taken, in time
+    pub overdue: u64,
+    /// Bytes of answers that wait for their clients now
+    pub waiting_answers: usize,
+}
+
+impl Server {
+    /// A server with these limits, which serves nothing yet
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self(Arc::new(Shared {
+            limits,
+            registry: Mutex::default(),
+            all_waiting: Arc::default(),
+            is_stopping: AtomicBool::new(false),
+            replaced: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            overdue: AtomicU64::new(0),
+            stops_accepting: Notify::new(),
+            ended: Notify::new(),
+        }))
+    }
+
+    /// What this server has done so far
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            open: self.registry().open(),
+            replaced: self.0.replaced.load(Ordering::Relaxed),
+            refused: self.0.refused.load(Ordering::Relaxed),
+            overdue: self.0.overdue.load(Ordering::Relaxed),
+            waiting_answers: self.0.all_waiting.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Serves until `stop` resolves, and then until all connections have ended
+    ///
+    /// `handler` answers a request of the peer with this address. Once `stop` resolves, connections
+    /// are still accepted for [`Limits::lame_duck`], and requests on open connections are answered
+    /// for [`Limits::drain`] after that. Call it once, within a tokio runtime with timers.
+    pub async fn serve<H, A>(
+        &self,
+        listeners: Vec<TcpListener>,
+        handler: H,
+        stop: impl Future<Output = ()>,
+    ) where
+        H: Fn(IpAddr, Request<Incoming>) -> A + Send + Sync + 'static,
+        A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        let mut sweeps = JoinSet::new();
+        sweeps.spawn(self.clone().sweep());
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            accepting.spawn(self.clone().accept(Arc::new(listener), Arc::clone(&handler)));
+        }
+        stop.await;
+        self.0.is_stopping.store(true, Ordering::Relaxed);
+        sleep(self.0.limits.lame_duck).await;
+        self.0.stops_accepting.notify_waiters();
+        while accepting.join_next().await.is_some() {}
+        info!(connections = self.registry().open(), "draining");
+        if timeout(self.0.limits.drain, self.all_ended()).await.is_err() {
+            warn!("requests in progress were cut off by the drain timeout");
+            self.registry().all().for_each(|connection| connection.close());
+        }
+    }
+
+    async fn all_ended(&self) {
+        loop {
+            let ended = self.0.ended.notified();
+            if self.registry().open() == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    async fn accept<H, A>(self, listener: Arc<TcpListener>, handler: Arc<H>)
+    where
+        H: Fn(IpAddr, Request<Incoming>) -> A + Send + Sync + 'static,
+        A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
+        let http = http();
+        let mut stops = pin!(self.0.stops_accepting.notified());
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = &mut stops => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.open(stream, peer, &http, &handler),
+                Err(error) => {
+                    self.log_failed_accept(&error);
+                    // Probably out of file descriptors, so an immediate retry would fail too.
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        // What the kernel has accepted already would be reset.
+        for _ in 0..BACKLOG {
+            let Ok(Ok((stream, peer))) = timeout(Duration::ZERO, listener.accept()).await else {
+                break;
+            };
+            self.open(stream, peer, &http, &handler);
+        }
+    }
+
+    fn log_failed_accept(&self, error: &io::Error) {
+        warn!(%error, open = self.registry().open(), "cannot accept a connection");
+    }
+
+    /// Serves a connection in a task of its own, unless there is no room for it
+    fn open<H, A>(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        http: &auto::Builder<TokioExecutor>,
+        handler: &Arc<H>,
+    ) where
+        H: Fn(IpAddr, Request<Incoming>) -> A + Send + Sync + 'static,
+        A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
+        let source = Source::of(peer.ip());
+        let connection = Arc::new(Connection::new(source, Arc::clone(&self.0.all_waiting)));
+        let number = {
+            let mut registry = self.registry();
+            if registry.open() >= self.0.limits.connections {
+                if !registry.replace(source) {
+                    self.0.refused.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                self.0.replaced.fetch_add(1, Ordering::Relaxed);
+            }
+            registry.add(Arc::clone(&connection))
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%peer, %error, "a connection keeps its delay");
+        }
+        let service = {
+            let (server, handler) = (self.clone(), Arc::clone(handler));
+            let connection = Arc::clone(&connection);
+            service_fn(move |request: Request<Incoming>| {
+                let (server, handler) = (server.clone(), Arc::clone(&handler));
+                let connection = Arc::clone(&connection);
+                // On the heap for as long as the request takes: a kept connection does without.
+                Box::pin(async move {
+                    let answer = server.answer(&connection, peer.ip(), request, &*handler).await;
+                    Ok::<_, Infallible>(answer)
+                })
+            })
+        };
+        let io = TokioIo::new(Observed { stream, connection: Arc::clone(&connection) });
+        let serving = http.serve_connection(io, service).into_owned();
+        let server = self.clone();
+        tokio::spawn(async move {
+            let mut serving = pin!(serving);
+            loop {
+                tokio::select! {
+                    served = serving.as_mut() => {
+                        if let Err(error) = served {
+                            // Clients that hang up or do not speak HTTP are not an error of the
+                            // server.
+                            debug!(%peer, error, "connection closed early");
+                        }
+                        break;
+                    }
+                    end = connection.ended() => match end {
+                        End::Finish => serving.as_mut().graceful_shutdown(),
+                        End::Close => break,
+                    },
+                }
+            }
+            server.registry().remove(source, number);
+            server.0.ended.notify_waiters();
+        });
+    }
+
+    async fn answer<H, A>(
+        &self,
+        connection: &Arc<Connection>,
+        peer: IpAddr,
+        request: Request<Incoming>,
+        handler: &H,
+    ) -> Response<Answer>
+    where
+        H: Fn(IpAddr, Request<Incoming>) -> A,
+        A: Future<Output = Response<Full<Bytes>>>,
+    {
+        let is_http2 = request.version() == Version::HTTP_2;
+        let _in_progress = connection.request_begins(is_http2);
+        connection.has_room(&self.0.limits).await;
+        let mut response = handler(peer, request).await;
+        if !is_http2 && self.0.is_stopping.load(Ordering::Relaxed) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.map(|body| Answer::new(body, connection))
+    }
+
+    /// Ends connections whose time is over
+    async fn sweep(self) {
+        let Limits { head, idle, answer, .. } = self.0.limits;
+        let shortest = head.min(idle).min(answer) / 4;
+        let pause = shortest.clamp(Duration::from_millis(10), Duration::from_millis(500));
+        loop {
+            let is_stopping = self.0.is_stopping.load(Ordering::Relaxed);
+            sleep(if is_stopping { pause.min(Duration::from_millis(50)) } else { pause }).await;
+            let now = Instant::now();
+            let connections: Vec<_> = self.registry().all().cloned().collect();
+            let heads: usize = connections.iter().map(|connection| connection.head()).sum();
+            for connection in &connections {
+                let is_greedy = heads > ALL_HEADS && connection.head() > LARGE_HEAD;
+                if is_greedy {
+                    connection.close();
+                }
+                if is_greedy || connection.end_if_due(&self.0.limits, is_stopping, now) {
+                    self.0.overdue.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        // Nothing under this lock can panic half way.
+        self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The limits on what a client may send before a request is handled
+///
+/// The time for a head is not hyper's to limit: it would end kept connections, too.
+fn http() -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().header_read_timeout(None).max_buf_size(HEAD_BYTES);
+    http.http2()
+        .max_concurrent_streams(128)
+        .max_header_list_size(16 * 1024)
+        .initial_stream_window_size(64 * 1024)
+        .initial_connection_window_size(256 * 1024)
+        .max_send_buf_size(64 * 1024);
+    http
+}
+
+/// The size of a request's head over HTTP/1.1
+///
+/// Enough for the check of a request whose address and other headers have 64 KiB each, as proxies
+/// admit them. An address alone can have 65,534 bytes, a limit of the `http` crate.
+const HEAD_BYTES: usize = 160 * 1024;
+
+/// More connections than the kernel accepts in advance, on most systems
+const BACKLOG: usize = 4096;
+
+/// What heads that are arriving may hold together before the large ones are given up
+const ALL_HEADS: usize = 64 * 1024 * 1024;
+
+/// More than the head of a usual request
+const LARGE_HEAD: usize = 16 * 1024;

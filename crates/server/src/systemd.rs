@@ -1,0 +1,82 @@
+//! Being run by systemd: sockets that it listens on, and what it wants to know
+//!
+//! Without systemd, nothing here has an effect. See `sd_listen_fds(3)` and `sd_notify(3)`.
+
+use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tracing::debug;
+
+/// The TCP sockets that systemd listens on for this process
+///
+/// Connections wait in them while the process is restarted. Call it once, before threads are
+/// started that read the environment.
+///
+/// # Errors
+///
+/// Fails if a socket that was passed is not a TCP socket that listens.
+pub fn sockets() -> io::Result<Vec<TcpListener>> {
+    let mut passed = ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for n in 0..passed.len() {
+        if let Some(listener) = passed.take_tcp_listener(n)? {
+            listener.set_nonblocking(true)?;
+            listeners.push(TcpListener::from_std(listener)?);
+        }
+    }
+    Ok(listeners)
+}
+
+/// Tells systemd how the process is
+///
+/// On a thread of its own, so that a supervisor that does not listen stops nothing.
+#[derive(Clone, Debug)]
+pub struct Notifier(SyncSender<NotifyState<'static>>);
+
+impl Notifier {
+    /// Starts the thread
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system has no thread left.
+    pub fn start() -> io::Result<Self> {
+        let (sender, states) = sync_channel(WAITING);
+        std::thread::Builder::new().name("systemd".to_owned()).spawn(move || {
+            for state in states {
+                if let Err(error) = sd_notify::notify(&[state]) {
+                    debug!(%error, "systemd was not notified");
+                }
+            }
+        })?;
+        Ok(Self(sender))
+    }
+
+    /// Says that the process answers requests, and from then on regularly that it is alive
+    ///
+    /// The future ends only if systemd does not watch the process.
+    pub async fn ready(&self) {
+        self.say(NotifyState::Ready);
+        let Some(every) = sd_notify::watchdog_enabled() else { return };
+        loop {
+            tokio::time::sleep((every / 3).max(Duration::from_millis(10))).await;
+            self.say(NotifyState::Watchdog);
+        }
+    }
+
+    /// Says that the process is about to end
+    pub fn stopping(&self) {
+        self.say(NotifyState::Stopping);
+    }
+
+    fn say(&self, state: NotifyState<'static>) {
+        // What does not fit is said again, or is of no use by now.
+        let _ = self.0.try_send(state);
+    }
+}
+
+/// States that wait for systemd to listen
+const WAITING: usize = 4;
