@@ -258,7 +258,7 @@ async fn a_page_makes_its_visitor_nobody_else() {
             place.browser.open(link).await;
             place.browser.shows(&back, "an app").await;
             let users = place.apps.users();
-            assert_eq!(users, [alice.clone()], "{link}: {:?}", place.apps.all());
+            assert_eq!(users, std::slice::from_ref(&alice), "{link}: {:?}", place.apps.all());
         }
         // The same once the app tokens have ended.
         place.world.move_clock(70);
