@@ -6,8 +6,13 @@
 //! The floors call ring and webpki with inputs that are already decoded, parsed and located: they
 //! check the signature, and for Azure also the certificate's path. Ours also finds all that in
 //! the proof that a machine sends, and checks the policy.
+//!
+//! The second table has proofs that are refused, each beside a good one of its kind.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+#[path = "identity/refusals.rs"]
+mod refusals;
 
 use std::hint::black_box;
 use std::time::{Duration, SystemTime};
@@ -30,13 +35,7 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 fn main() {
     let now = at("2026-11-21T00:00:00Z");
-    let sides = [
-        aws_signature(now),
-        aws_pkcs7(now),
-        azure_attested_data(now),
-        google_token(now),
-        aws_worst_refusal(now),
-    ];
+    let sides = [aws_signature(now), aws_pkcs7(now), azure_attested_data(now), google_token(now)];
     let contest = Contest::new(Effort::from_args());
     let mut report = Report::default();
     for side in &sides {
@@ -48,11 +47,30 @@ fn main() {
     }
     println!("verification, one core, time for one proof\n\n{report}");
 
+    let mut report = Report::default();
+    let kinds = refusals::kinds(now);
+    for kind in &kinds {
+        for (what, refused) in &kind.refused {
+            let result = contest.run(
+                |time: Duration| Round::of(time, || (kind.good)()),
+                |time: Duration| Round::of(time, refused),
+            );
+            report.at_most(format!("{}, {what}", kind.name), result, 1.5);
+        }
+    }
+    println!("refusals, compared with a good proof of the same kind\n\n{report}");
+
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("identity");
     for side in &sides {
         group.bench_function(format!("{}/ours", side.name), |b| b.iter(|| (side.ours)()));
         group.bench_function(format!("{}/floor", side.name), |b| b.iter(|| (side.floor)()));
+    }
+    for kind in &kinds {
+        group.bench_function(format!("{}/good", kind.name), |b| b.iter(|| (kind.good)()));
+        for (what, refused) in &kind.refused {
+            group.bench_function(format!("{}/{what}", kind.name), |b| b.iter(refused));
+        }
     }
     group.finish();
     criterion.final_summary();
@@ -173,37 +191,6 @@ fn google_token(now: SystemTime) -> Side {
         ours: Box::new(move || {
             let proof = google_identity::IdentityToken { token: token.as_bytes() };
             black_box(verifier.verify(black_box(&proof), now, &keys).unwrap());
-        }),
-    }
-}
-
-/// A signature under an unknown key, for which the key of every region is tried
-fn aws_worst_refusal(now: SystemTime) -> Side {
-    let clouds: Vec<_> = (0..21).map(|n| aws::Cloud::generate(&format!("test-{n}"))).collect();
-    let stranger = aws::Cloud::generate("nowhere-1");
-    let document = document("nowhere-1");
-    let text = stranger.sign(document.as_bytes());
-    let signature = stranger.key().sign(document.as_bytes());
-    let keys: Vec<_> = clouds
-        .iter()
-        .map(|cloud| public_key(cloud.key(), &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY))
-        .collect();
-    let verifier = trusting(&clouds);
-    Side {
-        name: "AWS refused after all 21 keys",
-        goal: 1.5,
-        floor: Box::new({
-            let document = document.clone();
-            move || {
-                for key in &keys {
-                    key.verify(black_box(document.as_bytes()), &signature).unwrap_err();
-                }
-            }
-        }),
-        ours: Box::new(move || {
-            let (document, signature) = (document.as_bytes(), text.as_bytes());
-            let proof = aws_identity::SignedDocument { document, signature };
-            black_box(verifier.verify(black_box(&proof), now).unwrap_err());
         }),
     }
 }

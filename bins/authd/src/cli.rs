@@ -304,6 +304,15 @@ pub(crate) enum AuditCommand {
         #[command(flatten)]
         reading: AuditReading,
     },
+    /// Record the events of a spool file, and rename it
+    ///
+    /// Events that are recorded already are left out.
+    Replay {
+        /// The file of --audit-spool
+        file: PathBuf,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
 }
 
 #[derive(Args)]

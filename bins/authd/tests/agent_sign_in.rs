@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use agent_auth::Rules;
 use common::{Server, Setup, proof, status_and_message};
 use identity_fetch::Identity;
@@ -13,6 +15,7 @@ use identity_verify::test_util::{at, azure, google};
 use serde_json::json;
 use store::fleet::{Fleet, JobType, Transition};
 use store::{Options, PgStore, StatementCounter};
+use testkit::net::Answer;
 use testkit::{Database, OwnServer};
 use uuid::Uuid;
 
@@ -272,12 +275,41 @@ async fn an_outage_is_answered_with_503_and_recovery_needs_no_restart() {
     assert_eq!(running.server.get("/readyz").await.status, 200);
 }
 
+/// Machines that sign in meanwhile wait a moment, and none is sent away
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_of_the_database_is_not_noticed_by_machines() {
+    let mut sample = Sample::new();
+    let workspace = sample.rows.workspace(sample.owner, "dev");
+    let tokens = sample.build(workspace, &["main"]);
+    let postgres = OwnServer::start().await;
+    let running = sample.serve_from(postgres.database().await, Rules::default()).await;
+    let is_over = AtomicBool::new(false);
+    let machine = async || {
+        let mut signed_in = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            assert_eq!(running.sign_in(None).await, (200, tokens[0].clone()));
+            signed_in += 1;
+        }
+        signed_in
+    };
+    let restarts = async {
+        for _ in 0..2 {
+            postgres.pause().await;
+            postgres.resume().await;
+            assert_eq!(running.sign_in(None).await, (200, tokens[0].clone()));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    };
+    let (one, two, three, ()) = tokio::join!(machine(), machine(), machine(), restarts);
+    assert!(one > 0 && two > 0 && three > 0);
+}
+
 const VM: &str = "02aab8a4-74ef-476e-8182-f6d2ba4166a6";
 const GOOGLE_INSTANCE: &str = "8087716956832600000";
 
 /// A server with an agent on an Azure machine, and two agents on a Google machine
 struct OtherClouds {
-    _database: Database,
+    database: Database,
     server: Server,
     azure: azure::Cloud,
     google: google::Cloud,
@@ -287,12 +319,15 @@ struct OtherClouds {
 
 impl OtherClouds {
     async fn start() -> Self {
+        Self::start_with(Database::new().await).await
+    }
+
+    async fn start_with(database: Database) -> Self {
         let mut sample = Sample::new();
         let workspace = sample.rows.workspace(sample.owner, "dev");
         let build = sample.rows.build(workspace, Transition::Start);
         let tokens = [("main", VM), ("alpha", GOOGLE_INSTANCE), ("beta", GOOGLE_INSTANCE)]
             .map(|(name, id)| sample.rows.agent(build.resource, name, id).auth_token.0.to_string());
-        let database = Database::new().await;
         let store = database.store().await;
         store.load(&sample.rows).await.unwrap();
 
@@ -303,17 +338,21 @@ impl OtherClouds {
             .google(identity_verify::google::Verifier::default())
             .google_keys(google.jwks());
         let server = Setup::with(identity).start(store).await;
-        Self { _database: database, server, azure, google, tokens: tokens.into() }
+        Self { database, server, azure, google, tokens: tokens.into() }
     }
 
     async fn azure(&self, vm_id: &str, expires_on: &str) -> (u16, String) {
+        status_and_message(&self.answer_azure(vm_id, expires_on).await)
+    }
+
+    async fn answer_azure(&self, vm_id: &str, expires_on: &str) -> Answer {
         let subscription = "8d10da13-8125-4ba9-a717-bf7490507b3d";
         let document =
             azure::Document::new(vm_id, subscription, "11/20/26 23:00:00 -0000", expires_on);
         let signature = self.azure.sign(document.to_json().as_bytes());
         let body = json!({ "signature": signature, "encoding": "pkcs7" });
         let path = "/api/v2/workspaceagents/azure-instance-identity";
-        status_and_message(&self.server.post_to(path, body.to_string()).await)
+        self.server.post_to(path, body.to_string()).await
     }
 
     async fn google(&self, instance: &str, issued: &str, name: Option<&str>) -> (u16, String) {
@@ -349,6 +388,44 @@ async fn azure_machines_sign_in() {
         assert_eq!(status_and_message(&answer), (400, "Validation failed.".to_owned()));
         assert!(String::from_utf8_lossy(&answer.body).contains(missing));
     }
+}
+
+#[tokio::test]
+async fn every_outage_is_503_with_a_time_to_try_again() {
+    let server = OwnServer::start().await;
+    let (database, other) = (server.database().await, server.database().await);
+    let name = database.sql("SELECT current_database()").await.remove(0);
+    let clouds = OtherClouds::start_with(database).await;
+    let sign_in = async || clouds.answer_azure(VM, "11/21/26 05:00:00 -0000").await;
+    let end = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+    );
+    let closed = |open: bool| format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {open}");
+    let expect_outage = async |kind: &str| {
+        let answer = sign_in().await;
+        let again = answer.headers.get("retry-after");
+        assert_eq!((answer.status.as_u16(), again.is_some()), (503, true), "{kind}");
+    };
+    assert_eq!(sign_in().await.status, 200);
+
+    let lock = "BEGIN; LOCK TABLE workspace_agents; SELECT pg_sleep(60); COMMIT";
+    let holder = clouds.database.sql_in_background(lock).await;
+    expect_outage("locked").await;
+    holder.abort();
+    other.sql(&end).await;
+    assert_eq!(sign_in().await.status, 200);
+
+    other.sql(&closed(false)).await;
+    other.sql(&end).await;
+    expect_outage("closed").await;
+    other.sql(&closed(true)).await;
+    assert_eq!(sign_in().await.status, 200);
+
+    server.pause().await;
+    expect_outage("stopped").await;
+    server.resume().await;
+    assert_eq!(sign_in().await.status, 200);
 }
 
 #[tokio::test]

@@ -158,11 +158,13 @@ async fn proofs_that_do_not_hold() {
         body
     };
     let twice = ours.replacen("\"instanceId\"", "\"instanceId\":\"i-00000000\",\"instanceId\"", 1);
-    let bomb = format!("{}{}", "[".repeat(7_000), "]".repeat(7_000));
+    let bomb = format!("{}{}", "[".repeat(1_700), "]".repeat(1_700));
+    let cut_off = ours.trim_end_matches('}');
+    let nested = format!(r#"{{"region":"elsewhere","tags":{{"region":"{}"}}}}"#, common::REGION);
     let deep = ours.replacen('{', &format!("{{\"region\":{bomb},"), 1);
     for (what, body, reason) in [
         ("an untrusted key", signed(&stranger, &ours, None), "bad_signature"),
-        ("another region's key", signed(&elsewhere, &ours, None), "region_mismatch"),
+        ("another region's key", signed(&elsewhere, &ours, None), "bad_signature"),
         ("a signature over another document", altered("document", other.into()), "bad_signature"),
         ("an empty document's worth", altered("document", "{}".into()), "bad_signature"),
         (
@@ -174,8 +176,10 @@ async fn proofs_that_do_not_hold() {
         ("base64 of nothing much", altered("signature", "AAAA".into()), "bad_signature"),
         ("a large document", altered("document", " ".repeat(20_000).into()), "oversized_proof"),
         ("a large signature", altered("signature", "A".repeat(20_000).into()), "oversized_proof"),
-        ("signed, but not JSON", signed(&cloud, "x", None), "malformed_proof"),
-        ("signed, but empty JSON", signed(&cloud, "{}", None), "region_mismatch"),
+        ("signed, but not JSON", signed(&cloud, "x", None), "bad_signature"),
+        ("signed, but cut off", signed(&cloud, cut_off, None), "malformed_proof"),
+        ("signed, but empty JSON", signed(&cloud, "{}", None), "bad_signature"),
+        ("signed, with a region inside", signed(&cloud, &nested, None), "region_mismatch"),
         ("signed, with the id twice", signed(&cloud, &twice, None), "malformed_proof"),
         ("signed, with a nested bomb", signed(&cloud, &deep, None), "malformed_proof"),
     ] {

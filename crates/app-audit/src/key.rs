@@ -1,7 +1,9 @@
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use ring::digest::{Context, SHA256};
+use thiserror::Error;
 use uuid::Uuid;
 
 use crate::Event;
@@ -54,6 +56,29 @@ impl SessionKey {
         Self(key)
     }
 }
+
+/// 64 lower-case hexadecimal digits, as `Debug` prints the key
+impl FromStr for SessionKey {
+    type Err = ParseKeyError;
+
+    fn from_str(text: &str) -> Result<Self, ParseKeyError> {
+        let mut key = [0; 32];
+        let is_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() != 64 || !text.bytes().all(is_hex) {
+            return Err(ParseKeyError);
+        }
+        for (n, byte) in key.iter_mut().enumerate() {
+            let digits = text.get(2 * n..2 * n + 2).ok_or(ParseKeyError)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| ParseKeyError)?;
+        }
+        Ok(Self(key))
+    }
+}
+
+/// A text is not the key of a session
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("a session key has 64 lower-case hexadecimal digits")]
+pub struct ParseKeyError;
 
 impl fmt::Debug for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

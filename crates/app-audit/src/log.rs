@@ -278,7 +278,7 @@ impl From<&Record> for Row {
             action: record.action.to_owned(),
             status_code: record.status_code.into(),
             decision: record.decision,
-            reason: record.reason.unwrap_or_default().to_owned(),
+            reason: record.reason.as_deref().unwrap_or_default().to_owned(),
             request_id: record.request_id,
             additional_fields: record.additional_fields.clone(),
         };

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -48,7 +49,7 @@ pub struct Record {
     /// Whether the visit was allowed
     pub decision: Decision,
     /// Why the visit was denied; `None` if it was allowed
-    pub reason: Option<&'static str>,
+    pub reason: Option<Cow<'static, str>>,
     /// The request id that the server's log has
     pub request_id: Uuid,
     /// The names of workspace and owner, and other fields that have no column of their own
@@ -94,7 +95,7 @@ impl Record {
             action: "open",
             status_code: event.status,
             decision: if event.reason.is_some() { Decision::Deny } else { Decision::Allow },
-            reason: event.reason,
+            reason: event.reason.map(Cow::Borrowed),
             request_id: event.request,
             additional_fields,
         }

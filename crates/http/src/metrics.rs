@@ -291,6 +291,7 @@ impl Metrics {
             ("written", stats.written),
             ("absorbed", stats.absorbed),
             ("retried", stats.retried),
+            ("spooled", stats.spooled),
             ("lost", stats.lost),
             ("limited", stats.limited),
         ];

@@ -158,6 +158,21 @@ impl Failed {
     pub(crate) const fn genuine(error: Error) -> Self {
         Self { error, is_genuine: true }
     }
+
+    /// The content of the proof, if what it says of its machine may be read for the log
+    ///
+    /// Of a proof that may be forged only if it is about as large as a real one: reading 16 KiB of
+    /// JSON takes several times as long as verifying a signature.
+    pub(crate) fn readable<'a>(&self, content: &'a [u8]) -> Option<&'a [u8]> {
+        (self.is_genuine || content.len() <= MAX_UNVERIFIED).then_some(content)
+    }
+}
+
+impl From<Error> for Rejection {
+    /// A refusal of a proof of which nothing could be read
+    fn from(error: Error) -> Self {
+        Self::new(error.into(), Claimed::default(), None)
+    }
 }
 
 impl<E: Into<Error>> From<E> for Failed {
@@ -165,3 +180,6 @@ impl<E: Into<Error>> From<E> for Failed {
         Self { error: error.into(), is_genuine: false }
     }
 }
+
+/// Real documents of AWS and Azure have some 500 bytes, and the claims of Google's tokens some 700
+const MAX_UNVERIFIED: usize = 1 << 10;

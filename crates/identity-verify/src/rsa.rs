@@ -74,6 +74,13 @@ impl PublicKey {
         self.bits() <= 4096 && self.exponent.len() <= 3
     }
 
+    /// What a verification costs, compared with one of 2048 bits
+    ///
+    /// It grows with the square of the modulus: 4 for 4096 bits.
+    pub(crate) fn cost(&self) -> usize {
+        self.bits().div_ceil(2048).pow(2)
+    }
+
     /// Whether this key signed `message` with RSASSA-PKCS1-v1_5 (RFC 8017, 8.2.2)
     ///
     /// With SHA-256, keys from 1024 bits are accepted on purpose: AWS signs its
@@ -128,8 +135,8 @@ impl MacKey {
 
 /// The algorithms with which a certificate on a path may be signed
 ///
-/// Together they verify at most `budget` signatures, and none with an RSA key that
-/// is not cheap: an attacker chooses the certificates of a proof.
+/// Together they spend at most `budget`, which counts verifications with RSA-2048, and none is
+/// made with an RSA key that is not cheap: an attacker chooses the certificates of a proof.
 pub(crate) fn chain_algorithms(budget: &AtomicUsize) -> [Budgeted<'_>; 7] {
     [
         webpki::ring::RSA_PKCS1_2048_8192_SHA256,
@@ -143,7 +150,7 @@ pub(crate) fn chain_algorithms(budget: &AtomicUsize) -> [Budgeted<'_>; 7] {
     .map(|algorithm| Budgeted { algorithm, budget })
 }
 
-/// A signature algorithm that stops verifying once a budget is spent
+/// A signature algorithm that verifies only what is left of a budget can pay
 #[derive(Debug)]
 pub(crate) struct Budgeted<'a> {
     algorithm: &'static dyn SignatureVerificationAlgorithm,
@@ -163,13 +170,18 @@ impl SignatureVerificationAlgorithm for Budgeted<'_> {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
-        let spend = |left: usize| left.checked_sub(1);
-        let in_budget = self.budget.fetch_update(Relaxed, Relaxed, spend).is_ok();
-        let is_rsa = self.public_key_alg_id() == alg_id::RSA_ENCRYPTION;
-        let cheap = !is_rsa || PublicKey::from_pkcs1(public_key).is_ok_and(|key| key.is_cheap());
-        if !(in_budget && cheap) {
-            return Err(InvalidSignature);
-        }
+        let cost = match self.public_key_alg_id() {
+            alg_id::RSA_ENCRYPTION => {
+                let key = PublicKey::from_pkcs1(public_key).map_err(|_| InvalidSignature)?;
+                if !key.is_cheap() {
+                    return Err(InvalidSignature);
+                }
+                key.cost()
+            }
+            _ => ECDSA_COST,
+        };
+        let spend = |left: usize| left.checked_sub(cost);
+        self.budget.fetch_update(Relaxed, Relaxed, spend).map_err(|_| InvalidSignature)?;
         self.algorithm.verify_signature(public_key, message, signature)
     }
 
@@ -212,6 +224,9 @@ fn components(der: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     key.finish()?;
     Ok((modulus, exponent))
 }
+
+/// ring takes about as long for ECDSA with P-256 or P-384 as for RSA of 4096 bits
+const ECDSA_COST: usize = 4;
 
 const MIN_BITS: usize = 1024;
 const MAX_BITS: usize = 8192;

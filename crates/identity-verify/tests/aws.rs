@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use identity_verify::{
     Claims, Cloud as CloudName, Error, Policy, Reason, VerifiedInstance,
-    aws::{Keys, SignedDocument, Verifier},
+    aws::{Keys, SignedDocument, TrustedKey, Verifier},
     test_util::{
         at,
         aws::{Cloud, Document},
@@ -70,16 +70,16 @@ fn a_key_speaks_for_its_own_regions_only() {
     let document_here = document("eu-test-1").to_json();
     verify(&verifier, &document_here, &here.sign(document_here.as_bytes())).unwrap();
     let by_the_other = verify(&verifier, &document_here, &there.sign(document_here.as_bytes()));
-    assert_eq!(by_the_other, Err(Error::RegionMismatch { key: "us-test-1".to_owned() }));
+    assert_eq!(by_the_other, Err(Error::BadSignature));
 
     for region in ["us-east-1", "EU-TEST-1", "eu-test-1 ", "", "nowhere"] {
         let document = document(region).to_json();
         let result = verify(&verifier, &document, &here.sign(document.as_bytes()));
-        assert_refused(result, Reason::RegionMismatch);
+        assert_refused(result, Reason::BadSignature);
     }
     let no_region = format!(r#"{{"instanceId":"{ID}"}}"#);
     let result = verify(&verifier, &no_region, &here.sign(no_region.as_bytes()));
-    assert_refused(result, Reason::RegionMismatch);
+    assert_refused(result, Reason::BadSignature);
 }
 
 #[test]
@@ -89,12 +89,46 @@ fn the_region_that_counts_is_the_parsed_one() {
     keys.add_pem("us-test-1", there.public_key_pem().as_bytes()).unwrap();
     let verifier = Verifier::new(keys, Policy::default());
 
-    // Here the last text that looks like a region is not the document's.
-    let decoy =
-        format!(r#"{{"region":"eu-test-1","instanceId":"{ID}","tags":{{"region":"us-test-1"}}}}"#);
-    verify(&verifier, &decoy, &here.sign(decoy.as_bytes())).unwrap();
-    let result = verify(&verifier, &decoy, &there.sign(decoy.as_bytes()));
-    assert_refused(result, Reason::RegionMismatch);
+    // The last text that looks like a region chooses the keys, and no more than that.
+    let inner = r#""tags":{"region":"us-test-1"}"#;
+    let before = format!(r#"{{{inner},"instanceId":"{ID}","region":"eu-test-1"}}"#);
+    verify(&verifier, &before, &here.sign(before.as_bytes())).unwrap();
+    let result = verify(&verifier, &before, &there.sign(before.as_bytes()));
+    assert_refused(result, Reason::BadSignature);
+
+    let after = format!(r#"{{"region":"eu-test-1","instanceId":"{ID}",{inner}}}"#);
+    let result = verify(&verifier, &after, &there.sign(after.as_bytes()));
+    assert_eq!(result, Err(Error::RegionMismatch { key: "us-test-1".to_owned() }));
+    let result = verify(&verifier, &after, &here.sign(after.as_bytes()));
+    assert_refused(result, Reason::BadSignature);
+}
+
+#[test]
+fn a_region_has_one_built_in_key_of_each_size() {
+    // Each key of the size of a signature is tried, so more would make forged proofs dear.
+    let keys = Keys::builtin();
+    for region in keys.regions() {
+        let of_region = keys.iter().filter(|key| key.regions().any(|other| other == region));
+        let mut sizes: Vec<_> = of_region.map(TrustedKey::bits).collect();
+        sizes.sort_unstable();
+        let all = sizes.clone();
+        sizes.dedup();
+        assert_eq!(sizes, all, "{region}");
+    }
+}
+
+#[test]
+fn every_key_of_the_region_is_tried() {
+    let clouds = [0; 3].map(|_| Cloud::generate("eu-test-1"));
+    let mut keys = Keys::builtin();
+    for cloud in &clouds {
+        keys.add_pem("eu-test-1", cloud.public_key_pem().as_bytes()).unwrap();
+    }
+    let verifier = Verifier::new(keys, Policy::default());
+    let document = document("eu-test-1").to_json();
+    for cloud in &clouds {
+        verify(&verifier, &document, &cloud.sign(document.as_bytes())).unwrap();
+    }
 }
 
 #[test]
@@ -268,18 +302,20 @@ fn an_escaped_id_is_the_id_it_spells() {
 #[test]
 fn signed_bytes_that_are_not_a_document_are_refused() {
     for json in [
-        "",
-        "null",
-        "1",
-        r#"["123456789012"]"#,
+        r#""region":"eu-test-1""#,
+        r#"["region", {"region":"eu-test-1"}]"#,
         r#"{"region":"eu-test-1","instanceId":7}"#,
         r#"{"region":"eu-test-1","instanceId":"i-0123abcd","instanceId":"i-0123abcd"}"#,
         r#"{"region":"eu-test-1","instanceId":"i-0123abcd","region":"eu-test-1"}"#,
         r#"{"region":"eu-test-1","instanceId":"i-0123abcd"}{}"#,
         r#"{"region":"eu-test-1","instanceId":"i-0123abcd""#,
-        r#"{"region":["eu-test-1"],"instanceId":"i-0123abcd"}"#,
+        r#"{"region":["eu-test-1"],"tags":{"region":"eu-test-1"}}"#,
     ] {
         assert_refused(signed_and_verified(Policy::default(), json), Reason::MalformedProof);
+    }
+    // No key is tried for what names no region.
+    for json in ["", "null", "1", r#"["123456789012"]"#, r#"{"region":["eu-test-1"]}"#] {
+        assert_refused(signed_and_verified(Policy::default(), json), Reason::BadSignature);
     }
 }
 

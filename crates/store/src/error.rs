@@ -213,14 +213,18 @@ impl Error {
 
 #[cfg(feature = "postgres")]
 impl From<diesel::result::Error> for Error {
-    /// A connection that ended makes the database unavailable; any other failure is the
-    /// statement's fault
+    /// A connection that ended or cannot write makes the database unavailable; any other failure
+    /// is the statement's fault
     fn from(error: diesel::result::Error) -> Self {
-        use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
+        use diesel::result::DatabaseErrorKind::{
+            ClosedConnection, ReadOnlyTransaction, UnableToSendCommand,
+        };
         use diesel::result::Error::{DatabaseError, DeserializationError, QueryBuilderError};
 
         match error {
-            DatabaseError(ClosedConnection | UnableToSendCommand, _) => Self::unavailable(error),
+            DatabaseError(ClosedConnection | UnableToSendCommand | ReadOnlyTransaction, _) => {
+                Self::unavailable(error)
+            }
             QueryBuilderError(error) => match error.downcast::<Unfit>() {
                 Ok(unfit) => Self::Tables(*unfit),
                 Err(error) => Self::query(QueryBuilderError(error)),

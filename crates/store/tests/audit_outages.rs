@@ -8,12 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use app_audit::{Answer, Count, Entry, Event, Journal, Noted, Recorder, Settings, Window};
+use app_audit::{Answer, Count, Entry, Event, Journal, Noted, Recorder, Settings, UserId, Window};
 use common::event;
 use store::{Error, Options, PgStore};
 use testkit::{Database, OwnServer};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use uuid::Uuid;
+
+/// A visit by another user with each device, so that none of them has too much of the queue
+fn of_own_user(device: u32) -> Event {
+    Event { user: Some(UserId(Uuid::from_u128(100 + u128::from(device)))), ..event(device) }
+}
 
 /// Visits without end, each by another device, two hundred a second
 struct Load {
@@ -31,7 +37,7 @@ impl Load {
             tokio::spawn(async move {
                 while !over.load(Ordering::Relaxed) {
                     let visit = visits.fetch_add(1, Ordering::Relaxed);
-                    let receipt = recorder.record(event(visit)).unwrap();
+                    let receipt = recorder.record(of_own_user(visit)).unwrap();
                     match visitor % 2 {
                         // Some go away at once or in the middle of it.
                         0 => drop(tokio::time::timeout(Duration::from_millis(5), receipt).await),
@@ -160,7 +166,7 @@ async fn a_full_queue_is_written_within_the_drain_limit() {
     let recorder = recorder(&database).await;
     let mut taken = 0;
     for device in 0..20_000 {
-        taken += u32::from(recorder.record(event(device)).is_ok());
+        taken += u32::from(recorder.record(of_own_user(device)).is_ok());
     }
     assert!(taken >= 10_000, "{taken}");
     let drained = recorder.drain(Duration::from_secs(10)).await;
@@ -259,4 +265,42 @@ async fn a_visit_that_logs_in_is_two_rows() {
         "SELECT status_code, user_id, decision FROM authd_audit_log ORDER BY status_code DESC";
     let [nil, id] = [uuid::Uuid::nil(), user.unwrap().0];
     assert_eq!(database.sql(rows).await, [format!("303|{nil}|deny"), format!("200|{id}|allow")]);
+}
+
+/// A read-only database is away as far as the audit is concerned
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn visits_wait_while_the_database_is_read_only() {
+    let server = OwnServer::start().await;
+    let database = server.database().await;
+    let recorder = recorder(&database).await;
+    let record = |device| drop(recorder.record(event(device)).unwrap());
+    record(0);
+    while recorder.stats().written == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let name = database.sql("SELECT current_database()").await.remove(0);
+    let set_read_only = async |value: &str| {
+        let set = format!(
+            "BEGIN READ WRITE;
+             ALTER DATABASE {name} SET default_transaction_read_only = {value};
+             COMMIT"
+        );
+        database.sql(&set).await;
+        // A setting of a database is read when a session begins.
+        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                      WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        database.sql(others).await;
+    };
+    set_read_only("on").await;
+    for device in 1..=200 {
+        record(device);
+    }
+    while recorder.stats().retried < 20 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!((recorder.stats().lost, recorder.stats().written), (0, 1));
+    set_read_only("off").await;
+    let drained = recorder.drain(Duration::from_secs(20)).await;
+    assert_eq!((drained.written, drained.lost), (200, 0));
+    assert_complete(&database, 201).await;
 }

@@ -1,6 +1,7 @@
 //! What happens to reads and writes when the database goes away and comes back
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use agent_auth::{Candidates, ProvenInstance};
@@ -26,6 +27,66 @@ async fn reads_and_writes_go_on_after_the_database_restarts() {
     }
     store.load(&one_agent()).await.unwrap();
     assert_eq!(store.by_instance(proven(ID)).await.unwrap().len(), 2);
+}
+
+/// Callers who ask while it restarts get an answer, and no error
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_is_waited_for() {
+    let server = OwnServer::start().await;
+    let store = Arc::new(server.database().await.store().await);
+    store.load(&one_agent()).await.unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, is_over) = (Arc::clone(&store), Arc::clone(&is_over));
+            tokio::spawn(async move {
+                let mut answers = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    assert_eq!(store.by_instance(proven(ID)).await.unwrap().len(), 1);
+                    answers += 1;
+                }
+                answers
+            })
+        })
+        .collect();
+    for _ in 0..2 {
+        server.pause().await;
+        server.resume().await;
+        let returned = Instant::now();
+        assert_eq!(store.by_instance(proven(ID)).await.unwrap().len(), 1);
+        assert!(returned.elapsed() < Duration::from_secs(1), "{:?}", returned.elapsed());
+    }
+    is_over.store(true, Ordering::Relaxed);
+    for caller in callers {
+        assert!(caller.await.unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_database_is_ready_only_for_those_who_do_not_write() {
+    let server = OwnServer::start().await;
+    let database = server.database().await;
+    let reads = database.store().await;
+    let options = Options::default().needs_writes(true);
+    let writes = PgStore::connect(database.url(), &options).await.unwrap();
+    writes.ping().await.unwrap();
+    let name = database.sql("SELECT current_database()").await.remove(0);
+    for (read_only, expected) in [("on", false), ("off", true)] {
+        let set = format!(
+            "BEGIN READ WRITE;
+             ALTER DATABASE {name} SET default_transaction_read_only = {read_only};
+             COMMIT"
+        );
+        database.sql(&set).await;
+        // A setting of a database is read when a session begins.
+        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                      WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        database.sql(others).await;
+        reads.ping().await.unwrap();
+        let ready = writes.ping().await;
+        assert_eq!(ready.is_ok(), expected, "{ready:?}");
+        assert!(ready.err().is_none_or(|error| error.to_string().contains("accepts no writes")));
+    }
 }
 
 #[tokio::test]

@@ -1,25 +1,45 @@
 use std::collections::HashMap;
 use std::io::{StdoutLock, Write};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use app_audit::{
-    App, AppId, AuditLog, Decision, Filter, OrganizationId, Page, Row, UserId, WorkspaceId,
+    App, AppId, AuditLog, Decision, Filter, OrganizationId, Page, Row, Spool, UserId, Window,
+    WorkspaceId,
 };
 use chrono::DateTime;
 use store::{Error, PgStore};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
-use super::database::with_store;
+use super::database::{configure, with_database, with_store};
 use super::error::CommandError;
 use super::output::printable;
 use crate::cli::{AuditArgs, AuditCommand, AuditDecision, AuditFilter, AuditReading};
+use crate::config::ConfigArgs;
 
-/// Prints rows of the audit log
+/// Records the events of a spool file
+async fn replay(file: &Path, config: ConfigArgs) -> Result<(), CommandError> {
+    // Before a database is started for a file that cannot be read.
+    let spool = Spool::read(file)?;
+    let entries = spool.entries();
+    let config = configure(config)?;
+    let stale = config.apps.as_ref().map(|apps| apps.audit_session_timeout);
+    let window = stale.map_or_else(Window::default, |stale| Window::default().stale(stale));
+    let replayed = async |store: &PgStore| Ok(store.replay(&entries, window).await?);
+    let rows = with_database(&config, replayed).await?;
+    let aside = spool.set_aside()?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{} events read, {rows} rows added; now {}", entries.len(), aside.display())
+        .map_err(CommandError::Output)
+}
+
+/// Prints rows of the audit log, or replays events
 pub(super) async fn run(args: AuditArgs) -> Result<(), CommandError> {
     let (reading, mode) = match args.command {
         AuditCommand::List { limit, reading } => (reading, Mode::List(limit)),
         AuditCommand::Tail { lines, reading } => (reading, Mode::Tail(lines)),
+        AuditCommand::Replay { file, config } => return replay(&file, config).await,
     };
     let AuditReading { json, filter, config } = reading;
     let filter = parse(filter)?;

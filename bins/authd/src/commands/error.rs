@@ -70,6 +70,8 @@ pub(crate) enum CommandError {
     SignIn(#[from] agent_token::SignInError),
     #[error("signals cannot be received")]
     Signals(#[source] std::io::Error),
+    #[error(transparent)]
+    Spool(#[from] app_audit::SpoolError),
     #[error("the store failed")]
     Store(#[from] store::Error),
     #[error("the token cannot be written to `{}`", path.display())]
@@ -103,6 +105,7 @@ impl CommandError {
             | Self::File { .. }
             | Self::PolicyFile { .. }
             | Self::Setup(_)
+            | Self::Spool(_)
             | Self::Trust(_)
             | Self::Usage(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,

@@ -57,6 +57,7 @@ impl Settings {
             self.audit_session_timeout_seconds.map_or(apps.audit_session_timeout, Within::seconds);
         apps.audit_close_rows = switch(self.audit_close_rows);
         apps.audit_fail = self.audit_fail.unwrap_or_default();
+        apps.audit_spool = self.audit_spool();
         apps.signing = self.app_token_signing.unwrap_or_default();
         apps.token_lifetime =
             self.app_token_lifetime_seconds.map_or(apps.token_lifetime, Within::seconds);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ::store::Options;
 use agent_auth::Rules;
-use authd_http::{AppsConfig, Limits};
+use authd_http::{AppsConfig, AuditFail, Limits};
 use authd_server::Limits as ServerLimits;
 use clap::Args;
 
@@ -90,6 +90,9 @@ impl Config {
             .options()
             .app_access(self.apps.is_some())
             .mirror_audit(self.mirror_audit)
+            .needs_writes(
+                self.apps.as_ref().is_some_and(|apps| apps.audit_fail == AuditFail::Closed),
+            )
             .into_control_plane(self.into_control_plane)
     }
 

@@ -413,6 +413,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_AUDIT_FAIL", value_name = "MODE", help_heading = "Audit",
           value_parser = one_of::<AuditFail>(&AuditFail::ALL.map(AuditFail::as_str)))]
     pub(super) audit_fail: Option<AuditFail>,
+    /// File for audit events that the database did not get; if it is empty, they are logged
+    /// [default: audit-spool.jsonl in the folder of --data-dir]
+    #[arg(long, env = "AUTHD_AUDIT_SPOOL", value_name = "FILE", help_heading = "Audit")]
+    pub(super) audit_spool: Option<PathBuf>,
 
     /// What to log: error, warn, info, debug, or a filter such as `info,store=debug`
     /// [default: info]

@@ -68,6 +68,20 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The file for audit events that the database did not get
+    pub(super) fn audit_spool(&self) -> Option<PathBuf> {
+        match &self.audit_spool {
+            Some(file) => Some(file.clone()).filter(|file| !file.as_os_str().is_empty()),
+            None if self.store == Some(StoreKind::Memory) => None,
+            None => {
+                let folder = self.data_dir.clone().or_else(|| default_data_dir().ok());
+                folder.map(|folder| folder.join("audit-spool.jsonl"))
+            }
+        }
+    }
+}
+
 /// The keys of the setting; none if its text is empty, as an environment variable may be
 fn encryption_keys(setting: Option<&[SecretText]>) -> Result<EncryptionKeys, ConfigError> {
     let keys = match setting {

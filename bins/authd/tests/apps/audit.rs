@@ -8,6 +8,7 @@ use store::fleet::Transition;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
+use crate::log::Log;
 use crate::world::{Plan, World, by_path, text};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
@@ -106,6 +107,44 @@ async fn in_closed_mode_no_visit_is_admitted_unrecorded() {
         other["user_agent"] = "other".into();
         let answer = world.issue(other).await;
         assert_eq!(answer.status.as_u16(), status, "{}", text(&answer));
+    }
+}
+
+/// What a stranger makes up is bounded in the table and in the log, and users' visits are not
+#[tokio::test]
+async fn a_stranger_fills_neither_the_audit_nor_the_log() {
+    for (mode, beyond) in [(authd_http::AuditFail::Open, 201), (authd_http::AuditFail::Closed, 503)]
+    {
+        let log = Log::begin();
+        let mut plan = Plan::new();
+        plan.config.audit_fail = mode;
+        let world = plan.serve().await;
+        let mut statuses = Vec::new();
+        for n in 0..100 {
+            let mut visit = by_path("alice", "dev", "agent", "public", "");
+            visit["user_agent"] = format!("stranger {n}").into();
+            statuses.push(world.issue(visit).await.status.as_u16());
+            let mut visit = by_path("alice", "dev", "agent", "owner", world.token("alice"));
+            visit["user_agent"] = format!("alice {n}").into();
+            assert_eq!(world.issue(visit).await.status, StatusCode::CREATED);
+        }
+        assert!(statuses[..60].iter().all(|status| *status == 201), "{statuses:?}");
+        // A place is earned every second.
+        let refused = statuses.iter().filter(|status| **status == 503).count();
+        let left_out = if beyond == 503 { refused } else { 0 };
+        assert!(beyond == 201 && refused == 0 || refused > 0, "{statuses:?}");
+
+        let rows = world.rows().await;
+        let of = |user: Uuid| rows.iter().filter(|row| row.user() == user).count();
+        assert_eq!(of(world.people["alice"].id), 100);
+        let strangers = of(Uuid::nil());
+        assert!((60..100).contains(&strangers), "{strangers}");
+        assert!(beyond == 201 || strangers == 100 - left_out);
+        let lines = log.lines();
+        let decided = lines.iter().filter(|line| line["message"] == "app visit decided");
+        let (alice, others): (Vec<_>, Vec<_>) = decided.partition(|line| !line["user"].is_null());
+        assert_eq!(alice.len(), 100, "{} lines, such as {:?}", lines.len(), lines.last());
+        assert!((60..100).contains(&others.len()), "{}", others.len());
     }
 }
 

@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::header::HeaderName;
 use hyper::{Method, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use store::{Options, PgStore};
-use testkit::Database;
 use testkit::net::Client;
+use testkit::{Database, OwnServer};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
+use crate::command::{Scratch, on};
 use crate::world::{DASHBOARD, ISSUE, Plan, by_path};
 
 /// `authd serve` as shipped
@@ -27,12 +29,17 @@ struct Authd {
 
 impl Authd {
     async fn start(database: &Database) -> Self {
+        Self::with(database, &[]).await
+    }
+
+    async fn with(database: &Database, more: &[&str]) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_authd"))
             .args(["serve", "--listen", &free.to_string(), "--database-url", database.url()])
             .args(["--access-url", DASHBOARD])
             // The agents were connected when the test began.
             .args(["--agent-inactive-timeout-seconds", "3600"])
+            .args(more)
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
@@ -175,3 +182,108 @@ async fn killed_under_load_only_the_last_moment_is_lost() {
 /// Visits that were answered within this time before the kill may be lost: `kill -9` loses events
 /// that are not written yet. That is a matter of milliseconds, but test machines are slow.
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// Each way in which the audit cannot be written when the server has to stop
+#[derive(Clone, Copy, Debug)]
+enum Obstacle {
+    Locked,
+    ReadOnly,
+    Stopped,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_database_did_not_get_is_replayed_once() {
+    for obstacle in [Obstacle::Locked, Obstacle::ReadOnly, Obstacle::Stopped] {
+        let server = OwnServer::start().await;
+        let database = server.database().await;
+        let plan = Plan::new();
+        database.store().await.load(&plan.rows).await.unwrap();
+        let connected =
+            "UPDATE workspace_agents SET first_connected_at = now(), last_connected_at = now()";
+        database.sql(connected).await;
+        let folder = Scratch::new();
+        let file = folder.0.join("spool/audit.jsonl");
+        let file = file.to_str().unwrap();
+        let mut authd = Authd::with(&database, &["--audit-spool", file]).await;
+        let visitor = Visitor::new(&authd, &plan);
+        assert!(visitor.visit(0).await);
+        while rows(&database).await.len() != 1 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let held = match obstacle {
+            Obstacle::ReadOnly => {
+                set_read_only(&database, "on").await;
+                None
+            }
+            Obstacle::Locked | Obstacle::Stopped => {
+                let lock = "BEGIN; LOCK TABLE authd_audit_sessions; SELECT pg_sleep(60); COMMIT";
+                Some(database.sql_in_background(lock).await)
+            }
+        };
+        for visit in 1..=40 {
+            assert!(visitor.visit(visit).await, "{obstacle:?}");
+        }
+        if let Obstacle::Stopped = obstacle {
+            server.pause().await;
+        }
+        let stopped = Instant::now();
+        let id = i32::try_from(authd.process.id().unwrap()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
+        assert!(authd.process.wait().await.unwrap().success(), "{obstacle:?}");
+        let took = stopped.elapsed();
+        assert!((10..20).contains(&took.as_secs()), "{obstacle:?} {took:?}");
+
+        match obstacle {
+            Obstacle::Stopped => server.resume().await,
+            Obstacle::ReadOnly => set_read_only(&database, "off").await,
+            Obstacle::Locked => {
+                let holder = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                              WHERE query LIKE 'BEGIN; LOCK%' AND pid <> pg_backend_pid()";
+                if let Some(held) = held {
+                    held.abort();
+                }
+                database.sql(holder).await;
+            }
+        }
+        // A statement that was under way is carried out after all, once the lock is released.
+        let active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active'
+                      AND datname = current_database() AND pid <> pg_backend_pid()";
+        while database.sql(active).await != ["0"] {
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 40);
+        let copy = folder.write("copy", std::fs::read(file).unwrap());
+        let before = rows(&database).await.len();
+        assert!(before == 1 || matches!(obstacle, Obstacle::Locked), "{obstacle:?}");
+        let missing = 41 - before;
+
+        let (status, said, error) = on(&database, &["audit", "replay", file]).await;
+        assert_eq!((status, &*error), (Some(0), ""), "{obstacle:?}");
+        assert_eq!(said, format!("40 events read, {missing} rows added; now {file}.replayed\n"));
+        let state = "SELECT count(*), sum(visits) FROM authd_audit_sessions";
+        let once = (rows(&database).await, database.sql(state).await);
+        assert!(once.0.len() == 41 && once.0.values().all(|rows| *rows == 1), "{once:?}");
+        assert_eq!(once.1, ["41|41"]);
+        let (_, said, _) = on(&database, &["audit", "replay", &copy]).await;
+        assert!(said.starts_with("40 events read, 0 rows added"), "{said}");
+        assert_eq!((rows(&database).await, database.sql(state).await), once);
+
+        let broken = folder.write("broken", "{}\n");
+        let (status, _, error) = on(&database, &["audit", "replay", &broken]).await;
+        assert!(status == Some(2) && error.contains("line 1: missing field `version`"), "{error}");
+    }
+}
+
+async fn set_read_only(database: &Database, value: &str) {
+    let name = database.sql("SELECT current_database()").await.remove(0);
+    let set = format!(
+        "BEGIN READ WRITE;
+         ALTER DATABASE {name} SET default_transaction_read_only = {value};
+         COMMIT"
+    );
+    database.sql(&set).await;
+    // A setting of a database is read when a session begins.
+    let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    database.sql(others).await;
+}

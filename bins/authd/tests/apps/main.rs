@@ -13,6 +13,9 @@ mod attacks;
 mod audit;
 mod beside;
 mod carried;
+#[allow(dead_code, reason = "each test file uses a part")]
+#[path = "../common/command.rs"]
+mod command;
 mod control_plane;
 mod ended;
 mod everyday;

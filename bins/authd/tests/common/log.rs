@@ -4,15 +4,20 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use tracing::subscriber::DefaultGuard;
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
 
 pub(crate) struct Log {
     lines: Arc<Mutex<Vec<u8>>>,
     _guard: DefaultGuard,
+    _other: Dispatch,
 }
 
 impl Log {
     pub(crate) fn begin() -> Self {
+        // With a single subscriber, a place in the code that another thread reaches first would be
+        // off for this thread too.
+        let other = Dispatch::new(NoSubscriber::new());
         let lines = Arc::<Mutex<Vec<u8>>>::default();
         let writer = Arc::clone(&lines);
         let subscriber = tracing_subscriber::fmt()
@@ -20,7 +25,7 @@ impl Log {
             .flatten_event(true)
             .with_writer(move || Lines(Arc::clone(&writer)))
             .finish();
-        Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
+        Self { lines, _guard: tracing::subscriber::set_default(subscriber), _other: other }
     }
 
     /// The lines since the last call

@@ -1,5 +1,5 @@
-mod limiter;
 mod session_cache;
+mod shares;
 mod state;
 mod writer;
 
@@ -18,7 +18,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use self::state::State;
 use self::writer::Writer;
-use crate::{Entry, Event, Journal, Noted, Record, Window};
+use crate::{Entry, Event, Journal, Noted, Source, SpoolFile, Window};
 
 /// Writes events to a journal in the background, so that requests do not wait for it
 ///
@@ -29,7 +29,16 @@ use crate::{Entry, Event, Journal, Noted, Record, Window};
 ///
 /// Events that are queued when the process is killed are lost. While the journal answers,
 /// these are the events of some milliseconds. Every other event that does not reach the
-/// journal is handed to the [`Observer`] as a whole record.
+/// journal is kept in the [spool](Settings::spool), or else handed to the [`Observer`] as a whole,
+/// except what is left out of a flood.
+///
+/// A visitor who can make up new sessions at will cannot fill the log, or keep others out of it:
+/// - Of anonymous visits, allowed or denied, and of denied visits of users,
+///   [`Settings::limited_per_minute`] new sessions of each source are recorded in a minute. The
+///   rest is counted. An address of IPv4 is a source, and so are a /64 network of IPv6 and a user.
+/// - While events wait, a source takes at most a quarter of the queue, and all visitors who are not
+///   signed in take at most half of it. What is beyond may fill half of the spool. Further visits
+///   that are anonymous or denied are only counted.
 ///
 /// A dropped recorder still writes what is queued, as long as its runtime lives.
 /// [`drain`](Self::drain) waits for that.
@@ -52,6 +61,7 @@ impl Recorder {
             wake: Notify::new(),
             window: settings.window,
             observer: settings.observer,
+            spool: settings.spool,
         });
         let writers = (0..settings.writers.max(1)).map(|_| {
             let writer = Writer::new(Arc::clone(&journal), Arc::clone(&shared));
@@ -65,7 +75,8 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// Fails if the event will not be recorded. The observer is notified as well.
+    /// Fails if the event is not going to be written to the journal: it was left out and counted as one
+    /// of too many, or it is kept in the spool, or the observer was called with it.
     pub fn record(&self, event: Event) -> Result<Receipt, RecordError> {
         let now = Instant::now();
         let key = event.key();
@@ -75,21 +86,23 @@ impl Recorder {
         // Made before the lock is taken again, although a visit with the same key may be
         // queued in between.
         let entry = Entry::new(&event, fresh_id(&event));
-        let denied = event.reason.map(|_| event.ip);
+        let source = Source::of(&event);
+        let is_limited = event.reason.is_some() || source.is_anonymous();
         let mut state = self.shared.state();
         if let Some(receipt) = state.admit(key, now) {
             return Ok(receipt);
         }
-        if let Err(error) = state.make_room(denied, now) {
+        if let Err(error) = state.make_room(source, is_limited, now) {
             drop(state);
             match error {
                 // A writer reports these once a minute, and has to know that there are some.
-                RecordError::TooManyDenials => self.shared.wake.notify_one(),
-                error => self.shared.observer.unrecorded(&entry.record, error),
+                RecordError::Limited => self.shared.wake.notify_one(),
+                RecordError::Full if is_limited => self.shared.overflow(&entry, now),
+                error => self.shared.give_up(&entry, error),
             }
             return Err(error);
         }
-        let receipt = state.push(entry);
+        let receipt = state.push(entry, source);
         let wakes_writer = state.wakes_writer();
         drop(state);
         if wakes_writer {
@@ -106,8 +119,9 @@ impl Recorder {
 
     /// Stops accepting events, writes what is queued, and returns after at most `timeout`
     ///
-    /// Events that are not written by then are handed to the observer. The journal may
-    /// still have carried out a statement that was under way.
+    /// Events that are not written by then are kept in the spool, which is not flushed here, or
+    /// handed to the observer. The journal may still have carried out a statement that was under
+    /// way.
     pub async fn drain(&self, timeout: Duration) -> Drained {
         let before = self.stats();
         self.close();
@@ -119,7 +133,11 @@ impl Recorder {
             }
         }
         let after = self.stats();
-        Drained { written: after.written - before.written, lost: after.lost - before.lost }
+        Drained {
+            written: after.written - before.written,
+            spooled: after.spooled - before.spooled,
+            lost: after.lost - before.lost,
+        }
     }
 
     fn close(&self) {
@@ -146,21 +164,24 @@ pub struct Settings {
     ///
     /// With more than one, the journal works on a statement while the next is prepared.
     pub writers: usize,
-    /// How many new sessions of denied visits from one address are recorded in a minute
-    pub denials_per_minute: u32,
+    /// How many new sessions of anonymous or denied visits of one source are recorded in a minute
+    pub limited_per_minute: u32,
+    /// Where events are kept that the journal did not get; `None` to hand them to the observer
+    pub spool: Option<Arc<SpoolFile>>,
     /// The observer that is notified of problems
     pub observer: Arc<dyn Observer>,
 }
 
-/// Ten thousand events, two writers, sixty denials a minute, and an observer that ignores
-/// everything
+/// Ten thousand events, two writers, sixty limited sessions a minute, no spool, and an observer
+/// that ignores everything
 impl Default for Settings {
     fn default() -> Self {
         Self {
             window: Window::default(),
             queue: 10_000,
             writers: 2,
-            denials_per_minute: 60,
+            limited_per_minute: 60,
+            spool: None,
             observer: Arc::new(IgnoreAll),
         }
     }
@@ -188,10 +209,17 @@ impl Settings {
         self
     }
 
-    /// Returns the same settings with [`denials_per_minute`](Self::denials_per_minute) as given
+    /// Returns the same settings with [`limited_per_minute`](Self::limited_per_minute) as given
     #[must_use]
-    pub fn denials_per_minute(mut self, rows: u32) -> Self {
-        self.denials_per_minute = rows;
+    pub fn limited_per_minute(mut self, sessions: u32) -> Self {
+        self.limited_per_minute = sessions;
+        self
+    }
+
+    /// Returns the same settings with [`spool`](Self::spool) as given
+    #[must_use]
+    pub fn spool(mut self, spool: Option<Arc<SpoolFile>>) -> Self {
+        self.spool = spool;
         self
     }
 
@@ -208,16 +236,17 @@ impl Settings {
 /// Its methods are called while requests are handled and by the writers, so they must not
 /// block.
 pub trait Observer: fmt::Debug + Send + Sync {
-    /// Called for a record that did not reach the journal and will not be retried
+    /// Called for an entry that neither the journal nor the spool got
     ///
-    /// The record is kept nowhere else.
-    fn unrecorded(&self, record: &Record, error: RecordError);
+    /// It is kept nowhere else.
+    fn unrecorded(&self, entry: &Entry, error: RecordError);
 
-    /// Called at most once a minute with the number of denials that were left out as
-    /// [too many](RecordError::TooManyDenials)
-    fn limited(&self, denials: u64);
+    /// Called at most once a minute with the number of visits that were left out and are counted
+    /// as [`Stats::limited`]
+    fn limited(&self, visits: u64);
 
-    /// Called when the journal did not take what it was given, which will be retried
+    /// Called at most once a minute while the journal does not take what it is given, which will
+    /// be retried
     ///
     /// `waiting` is the number of entries that wait.
     fn failing(&self, error: &dyn Error, waiting: usize);
@@ -227,7 +256,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
 struct IgnoreAll;
 
 impl Observer for IgnoreAll {
-    fn unrecorded(&self, _: &Record, _: RecordError) {}
+    fn unrecorded(&self, _: &Entry, _: RecordError) {}
     fn limited(&self, _: u64) {}
     fn failing(&self, _: &dyn Error, _: usize) {}
 }
@@ -273,7 +302,7 @@ impl Future for Receipt {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// The queue has reached [`Settings::queue`]
+    /// The queue has reached [`Settings::queue`], or the source its share of it
     #[error("the audit queue is full")]
     Full,
     /// The journal refused this event several times, but accepted others
@@ -282,9 +311,10 @@ pub enum RecordError {
     /// The recorder ended before the event could be written
     #[error("the audit recorder has ended")]
     Stopped,
-    /// The visit was denied, and its address has reached [`Settings::denials_per_minute`]
-    #[error("too many denials from one address")]
-    TooManyDenials,
+    /// The visit was anonymous or denied, and its source has reached
+    /// [`Settings::limited_per_minute`]
+    #[error("too many visits that are anonymous or denied from one source")]
+    Limited,
 }
 
 /// What a [`Recorder`] has done since it was started
@@ -297,11 +327,14 @@ pub struct Stats {
     pub written: u64,
     /// Visits that did not need an entry of their own
     pub absorbed: u64,
-    /// How often a statement was retried
+    /// How often a statement failed and was retried
     pub retried: u64,
-    /// Entries that were given up or not accepted into the queue
+    /// Entries that the spool accepted instead of the journal
+    pub spooled: u64,
+    /// Entries that neither the journal nor the spool accepted
     pub lost: u64,
-    /// Denied visits that were left out as [too many](RecordError::TooManyDenials)
+    /// Visits that were left out as [too many](RecordError::Limited), or because queue and spool had
+    /// no room for a visit that is anonymous or denied
     pub limited: u64,
 }
 
@@ -311,7 +344,9 @@ pub struct Stats {
 pub struct Drained {
     /// Entries that were written while draining
     pub written: u64,
-    /// Entries that were given up while draining
+    /// Entries that the spool accepted while draining
+    pub spooled: u64,
+    /// Entries that were lost while draining
     pub lost: u64,
 }
 
@@ -322,12 +357,47 @@ struct Shared {
     wake: Notify,
     window: Window,
     observer: Arc<dyn Observer>,
+    spool: Option<Arc<SpoolFile>>,
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing under this lock can panic half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps an entry that the journal does not get, and counts it
+    fn give_up(&self, entry: &Entry, error: RecordError) {
+        if !self.spools(entry, error) {
+            self.state().stats.lost += 1;
+            self.observer.unrecorded(entry, error);
+        }
+    }
+
+    /// Keeps a visit that is anonymous or denied and for which the queue has no room
+    ///
+    /// If the spool has no room either, the visit is left out and counted. Strangers with many
+    /// addresses could otherwise write to the observer without end.
+    fn overflow(&self, entry: &Entry, now: Instant) {
+        if !self.spools(entry, RecordError::Full) {
+            let mut state = self.state();
+            state.stats.limited += 1;
+            state.limiter.leave_out(now);
+            drop(state);
+            // A writer reports these once a minute.
+            self.wake.notify_one();
+        }
+    }
+
+    /// Returns whether the spool accepts an entry, and counts it
+    fn spools(&self, entry: &Entry, error: RecordError) -> bool {
+        // A flood must not fill the spool, which is to take the whole queue at the end.
+        let is_overflow = error == RecordError::Full;
+        let is_kept = self.spool.as_ref().is_some_and(|spool| spool.keep(entry, is_overflow));
+        if is_kept {
+            self.state().stats.spooled += 1;
+        }
+        is_kept
     }
 }
 

@@ -1,14 +1,14 @@
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::limiter::Limiter;
 use super::session_cache::SessionCache;
+use super::shares::Shares;
 use super::{Receipt, RecordError, Settings, Stats};
-use crate::{Answer, Count, Entry, Noted, SessionKey};
+use crate::{Answer, Count, Entry, Limiter, Noted, SessionKey, Source};
 
 /// What callers and writers share
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(super) struct State {
     pub(super) closed: bool,
     cache: SessionCache,
     queue: Queue,
+    shares: Shares,
     /// Absorbed visits to add to each session, not yet delivered
     counts: HashMap<(SessionKey, Uuid), u64>,
     /// How many entries the writers have taken and not settled
@@ -26,6 +27,8 @@ pub(super) struct State {
     under_way: usize,
     writers: usize,
     capacity: usize,
+    /// When a failure of the journal may be reported again
+    quiet_until: Option<Instant>,
     /// Whether visits with the same key share an entry: not where each is a session
     joins: bool,
 }
@@ -37,22 +40,25 @@ pub(super) type Caller = oneshot::Sender<Result<Noted, RecordError>>;
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) entry: Entry,
+    source: Source,
     pub(super) callers: Vec<Caller>,
 }
 
 impl State {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            limiter: Limiter::new(settings.denials_per_minute),
+            limiter: Limiter::new(settings.limited_per_minute),
             stats: Stats::default(),
             closed: false,
             cache: SessionCache::new(settings.window),
             queue: Queue::default(),
+            shares: Shares::default(),
             counts: HashMap::new(),
             unsettled: 0,
             under_way: 0,
             writers: settings.writers.max(1),
             capacity: settings.queue,
+            quiet_until: None,
             joins: !settings.window.stale.is_zero(),
         }
     }
@@ -77,36 +83,52 @@ impl State {
         Some(receipt)
     }
 
-    /// Fails if there is no room for one more entry
+    /// Fails if there is no room for one more entry of `source`
     ///
-    /// For a denied visit, `denied` is its client's address.
+    /// `is_limited` is true for a visit whose like are limited in a minute.
     pub(super) fn make_room(
         &mut self,
-        denied: Option<Option<IpAddr>>,
+        source: Source,
+        is_limited: bool,
         now: Instant,
     ) -> Result<(), RecordError> {
-        let error = if self.closed {
-            RecordError::Stopped
-        } else if self.queue.items.len() + self.unsettled >= self.capacity {
-            RecordError::Full
-        } else if denied.is_none_or(|ip| self.limiter.admit(ip, now)) {
-            return Ok(());
-        } else {
-            RecordError::TooManyDenials
-        };
-        match error {
-            RecordError::TooManyDenials => self.stats.limited += 1,
-            _ => self.stats.lost += 1,
+        if self.closed {
+            return Err(RecordError::Stopped);
         }
-        Err(error)
+        // First, so that what is too much anyway does not go to the spool.
+        if is_limited && !self.limiter.admit(source, now) {
+            self.stats.limited += 1;
+            return Err(RecordError::Limited);
+        }
+        let free = self.capacity.saturating_sub(self.queue.items.len() + self.unsettled);
+        if !self.shares.has_room(source, free) {
+            return Err(RecordError::Full);
+        }
+        Ok(())
     }
 
     /// Puts an entry at the end of the queue
-    pub(super) fn push(&mut self, entry: Entry) -> Receipt {
-        let mut waiting = Waiting { entry, callers: Vec::new() };
+    pub(super) fn push(&mut self, entry: Entry, source: Source) -> Receipt {
+        let mut waiting = Waiting { entry, source, callers: Vec::new() };
         let receipt = waiting.add_caller();
+        self.shares.add(source);
         self.queue.push(waiting);
         receipt
+    }
+
+    /// Returns whether a failure of the journal may be reported, which is once a minute
+    pub(super) fn may_report_failure(&mut self, now: Instant) -> bool {
+        let is_due = self.quiet_until.is_none_or(|until| now >= until);
+        if is_due {
+            self.quiet_until = Some(now + MINUTE);
+        }
+        is_due
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let waiting = self.queue.pop()?;
+        self.shares.remove(waiting.source);
+        Some(waiting)
     }
 
     /// Returns a writer's share of the entries that wait or are under way
@@ -139,12 +161,12 @@ impl State {
         let most = most.min(share);
         let mut taken = Vec::new();
         while taken.len() < most
-            && let Some(waiting) = self.queue.pop()
+            && let Some(waiting) = self.pop()
         {
             match self.cache.absorb(waiting.entry.key, waiting.entry.visits, now) {
                 Some(session) => {
                     self.stats.absorbed += 1;
-                    waiting.settle(Ok(Noted::Continued(session)));
+                    settle(waiting.callers, Ok(Noted::Continued(session)));
                 }
                 None => taken.push(waiting),
             }
@@ -167,10 +189,9 @@ impl State {
         self.keep_counts(counts);
     }
 
-    /// Gives up an entry that a writer has taken
-    pub(super) fn lost(&mut self) {
+    /// Subtracts an entry that a writer has taken and gives up
+    pub(super) fn given_up(&mut self) {
         self.unsettled -= 1;
-        self.stats.lost += 1;
     }
 
     /// Takes the counts of sessions that have left the cache by `now`, or of all sessions
@@ -197,7 +218,7 @@ impl State {
     /// Closes the queue and takes everything from it, when no writer is left
     pub(super) fn abandon(&mut self) -> Vec<Waiting> {
         self.closed = true;
-        let left: Vec<_> = std::iter::from_fn(|| self.queue.pop()).collect();
+        let left: Vec<_> = std::iter::from_fn(|| self.pop()).collect();
         self.unsettled += left.len();
         left
     }
@@ -222,15 +243,15 @@ impl Waiting {
         self.callers.push(caller);
         Receipt::pending(receiver)
     }
+}
 
-    /// Sends the outcome to every caller; only the first visit began a new session
-    pub(super) fn settle(self, outcome: Result<Noted, RecordError>) {
-        let mut outcome = outcome;
-        for caller in self.callers {
-            // Fails if the receipt was dropped.
-            let _ = caller.send(outcome);
-            outcome = outcome.map(|noted| Noted::Continued(noted.session()));
-        }
+/// Sends the outcome to every caller; only the first visit began a new session
+pub(super) fn settle(callers: Vec<Caller>, outcome: Result<Noted, RecordError>) {
+    let mut outcome = outcome;
+    for caller in callers {
+        // Fails if the receipt was dropped.
+        let _ = caller.send(outcome);
+        outcome = outcome.map(|noted| Noted::Continued(noted.session()));
     }
 }
 
@@ -264,3 +285,5 @@ impl Queue {
         Some(waiting)
     }
 }
+
+const MINUTE: Duration = Duration::from_secs(60);

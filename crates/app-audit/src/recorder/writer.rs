@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::state::{Caller, Waiting};
+use super::state::{Caller, Waiting, settle};
 use super::{RecordError, Shared};
 use crate::{Answer, Entry, Journal};
 
@@ -30,6 +30,12 @@ pub(super) struct Writer<J: Journal> {
 struct Batch {
     entries: Vec<Entry>,
     callers: Vec<Vec<Caller>>,
+}
+
+/// An entry that has left the queue, and the callers that wait for it
+struct Taken {
+    entry: Entry,
+    callers: Vec<Caller>,
 }
 
 /// An entry that the journal refused although it accepts others
@@ -104,7 +110,7 @@ impl<J: Journal> Writer<J> {
                 Err(failure) => Err(failure),
             };
             if failure.is_err() {
-                self.shared.state().stats.retried += 1;
+                self.report_limited(false);
                 sleep(pause).await;
                 pause = (pause * 2).min(MAX_PAUSE);
             }
@@ -190,8 +196,7 @@ impl<J: Journal> Writer<J> {
             }
             self.counts_at = now + COUNTS_INTERVAL;
             if let Err(error) = self.journal.count(&counts).await {
-                let waiting = self.shared.state().stats().queued;
-                self.shared.observer.failing(&error, waiting);
+                self.failed(&error);
                 self.shared.state().keep_counts(counts);
                 if !at_the_end {
                     return;
@@ -204,8 +209,8 @@ impl<J: Journal> Writer<J> {
 
     fn report_limited(&self, at_once: bool) {
         let report = self.shared.state().limiter.report(Instant::now(), at_once);
-        if let Some(denials) = report {
-            self.shared.observer.limited(denials);
+        if let Some(visits) = report {
+            self.shared.observer.limited(visits);
         }
     }
 
@@ -238,7 +243,7 @@ impl<J: Journal> Writer<J> {
         let callers = self.batch.callers.drain(from..to);
         let settled: Vec<_> = entries.zip(callers).zip(answers).collect();
         for ((entry, callers), answer) in settled {
-            self.settle(Waiting { entry, callers }, answer, asked);
+            self.settle(Taken { entry, callers }, answer, asked);
         }
         Ok(())
     }
@@ -246,22 +251,32 @@ impl<J: Journal> Writer<J> {
     async fn ask(&self, entries: &[Entry]) -> Result<Vec<Answer>, Failure> {
         let answers = self.journal.note(entries, self.shared.window).await;
         answers.map_err(|error| {
-            let waiting = self.shared.state().stats().queued;
-            self.shared.observer.failing(&error, waiting);
+            self.failed(&error);
             if J::is_unavailable(&error) { Failure::Unavailable } else { Failure::Refused }
         })
     }
 
-    fn settle(&mut self, waiting: Waiting, answer: Answer, asked: Instant) {
-        self.accepted += 1;
-        self.shared.state().noted(waiting.entry.key, answer, asked);
-        waiting.settle(Ok(answer.noted));
+    /// Counts a failure of the journal, and reports it if that is due
+    fn failed(&self, error: &J::Error) {
+        let mut state = self.shared.state();
+        state.stats.retried += 1;
+        let report = state.may_report_failure(Instant::now()).then(|| state.stats().queued);
+        drop(state);
+        if let Some(waiting) = report {
+            self.shared.observer.failing(error, waiting);
+        }
     }
 
-    fn give_up(&self, waiting: Waiting, error: RecordError) {
-        self.shared.state().lost();
-        self.shared.observer.unrecorded(&waiting.entry.record, error);
-        waiting.settle(Err(error));
+    fn settle(&mut self, waiting: Taken, answer: Answer, asked: Instant) {
+        self.accepted += 1;
+        self.shared.state().noted(waiting.entry.key, answer, asked);
+        settle(waiting.callers, Ok(answer.noted));
+    }
+
+    fn give_up(&self, waiting: Taken, error: RecordError) {
+        self.shared.state().given_up();
+        self.shared.give_up(&waiting.entry, error);
+        settle(waiting.callers, Err(error));
     }
 }
 
@@ -271,15 +286,22 @@ impl<J: Journal> Drop for Writer<J> {
         let queued = self.shared.state().abandon();
         let batch = std::mem::take(&mut self.batch);
         let noting = batch.entries.into_iter().zip(batch.callers);
-        let noting = noting.map(|(entry, callers)| Waiting { entry, callers });
-        let suspects = std::mem::take(&mut self.suspects).into_iter().map(Waiting::from);
+        let noting = noting.map(|(entry, callers)| Taken { entry, callers });
+        let suspects = std::mem::take(&mut self.suspects).into_iter().map(Taken::from);
+        let queued = queued.into_iter().map(Taken::from);
         for waiting in noting.chain(suspects).chain(queued).collect::<Vec<_>>() {
             self.give_up(waiting, RecordError::Stopped);
         }
     }
 }
 
-impl From<Suspect> for Waiting {
+impl From<Waiting> for Taken {
+    fn from(Waiting { entry, callers, .. }: Waiting) -> Self {
+        Self { entry, callers }
+    }
+}
+
+impl From<Suspect> for Taken {
     fn from(Suspect { entry, callers, .. }: Suspect) -> Self {
         Self { entry, callers }
     }
@@ -287,14 +309,16 @@ impl From<Suspect> for Waiting {
 
 impl FromIterator<Waiting> for Batch {
     fn from_iter<I: IntoIterator<Item = Waiting>>(taken: I) -> Self {
-        let pairs = taken.into_iter().map(|Waiting { entry, callers }| (entry, callers));
+        let pairs = taken.into_iter().map(|Waiting { entry, callers, .. }| (entry, callers));
         let (entries, callers) = pairs.unzip();
         Self { entries, callers }
     }
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Where each visit has to be recorded, visitors wait for this once the journal is back
+const MAX_PAUSE: Duration = Duration::from_millis(200);
 
 /// The most entries of one statement: more would delay the first of them
 const MAX_BATCH: usize = 256;

@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub struct AppsConfig {
     pub audit_close_rows: bool,
     /// Whether a visit that cannot be recorded is admitted
     pub audit_fail: AuditFail,
+    /// The file that keeps audit events which the store did not get; `None` to log them
+    pub audit_spool: Option<PathBuf>,
     /// How app tokens are signed
     pub signing: Signing,
     /// How long an app token is good: a minute at most
@@ -77,6 +80,7 @@ impl AppsConfig {
             audit_session_timeout: Duration::from_secs(60 * 60),
             audit_close_rows: false,
             audit_fail: AuditFail::default(),
+            audit_spool: None,
             signing: Signing::default(),
             token_lifetime: TOKEN_LIFETIME,
         }

@@ -20,7 +20,7 @@ use app_authz::token::{SignedToken, TokenOptions};
 use app_authz::{AppRequest, Error, Target, UserId, decide, resolve};
 use futures_util::FutureExt;
 use store::Store;
-use tracing::{info, warn};
+use tracing::info;
 use uuid::Uuid;
 
 use super::decisions::{Question, Turn};
@@ -331,7 +331,7 @@ pub(super) struct Outcome<'a, T> {
 }
 
 impl<T> Outcome<'_, T> {
-    /// Writes one line to the log and counts the visit
+    /// Counts the visit, and writes one line to the log unless a stranger has had too many
     pub(super) fn report<S>(
         &self,
         apps: &AppService<S>,
@@ -348,6 +348,9 @@ impl<T> Outcome<'_, T> {
         }
         let (status, reason) = self.status_and_reason(attempt.purpose);
         apps.metrics.visit_decided(reason.unwrap_or("ok"));
+        if self.visitor.is_none() && !apps.visit_log.admits(attempt.ip) {
+            return;
+        }
         let problem = self.result.as_ref().err().map(Rejection::problem);
         info!(
             request_id = %attempt.request_id,
@@ -428,6 +431,7 @@ fn resource(request: &AppRequest, target: Option<&Target<'_>>, apps: &[App]) -> 
 
 /// Captures the event, and waits until it is written only if the configuration demands that
 pub(super) async fn record<S: Store>(apps: &AppService<S>, event: Event) -> Result<(), Rejection> {
+    let is_denied = event.reason.is_some();
     let captured = apps.recorder.record(event);
     if apps.config.audit_fail == AuditFail::Open {
         return Ok(());
@@ -435,16 +439,14 @@ pub(super) async fn record<S: Store>(apps: &AppService<S>, event: Event) -> Resu
     let written = match captured {
         Ok(receipt) => match tokio::time::timeout(AUDIT_TIMEOUT, receipt).await {
             Ok(written) => written.map(|_| ()),
-            Err(_) => {
-                warn!("an audit event was not written in time");
-                return Err(Rejection::Unrecorded);
-            }
+            Err(_) => return Err(Rejection::Unrecorded),
         },
         Err(unrecorded) => Err(unrecorded),
     };
     match written {
-        // One of many denials from this address, so the visitor is not admitted anyway.
-        Ok(()) | Err(RecordError::TooManyDenials) => Ok(()),
+        Ok(()) => Ok(()),
+        // One of too many from this source, which is counted, and is not admitted anyway.
+        Err(RecordError::Limited) if is_denied => Ok(()),
         Err(_) => Err(Rejection::Unrecorded),
     }
 }

@@ -14,6 +14,7 @@ mod gate;
 mod hand_over;
 mod housekeeping;
 mod keys;
+mod observer;
 mod origin;
 mod path_name;
 mod query;
@@ -23,6 +24,7 @@ mod seal;
 mod session;
 mod sign_in;
 mod visit;
+mod visit_log;
 mod watch;
 
 use std::fmt;
@@ -30,13 +32,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use app_audit::{Recorder, Window};
+use app_audit::{Recorder, SpoolFile, Window};
 use app_authz::credential::{ApiKey, KeyHolder, OtherSessions, Session, Terms};
 use app_authz::rbac::BuiltInRoles;
 use identity_fetch::Clock;
 use store::Store;
 use tokio::sync::Semaphore;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 pub(crate) use self::admit::{Admitted, admit, user_agent};
 pub use self::config::{AppsConfig, AuditFail, CookieConfig, ParseValueError, SameSite, Signing};
@@ -50,11 +52,13 @@ use self::housekeeping::AbortOnDrop;
 pub use self::housekeeping::Housekeeping;
 use self::keys::Keys;
 pub use self::keys::KeysError;
+use self::observer::observer;
 pub(crate) use self::query::{for_app as query_for_app, holds_token, parameters};
 use self::recent::Recent;
 pub(crate) use self::require::{Require, SignedIn};
 pub(crate) use self::session::{presented_sessions, same_origin};
 pub(crate) use self::visit::{Visit, parameter, terminal_agent, with_query};
+use self::visit_log::VisitLog;
 use self::watch::SessionWatch;
 use crate::admission::Admission;
 use crate::body::Bounds;
@@ -80,6 +84,8 @@ pub(crate) struct AppService<S> {
     sessions: Arc<SessionWatch>,
     _watching: AbortOnDrop,
     recorder: Recorder,
+    spool: Option<Arc<SpoolFile>>,
+    visit_log: VisitLog,
     roles: BuiltInRoles,
     /// The name of this server in a key's audience
     audience: String,
@@ -101,10 +107,14 @@ impl<S: Store> AppService<S> {
         let cookies = Cookies::new(config.cookies.clone());
         let primary =
             Deployment::primary(config.access_url.clone(), config.app_hosts.clone(), &cookies);
+        let spool = config.audit_spool.clone().map(|path| Arc::new(observer::spool(path)));
         let settings = app_audit::Settings::default().window(window(&config)).observer(observer());
+        let settings = settings.spool(spool.clone());
         let sessions = Arc::new(SessionWatch::new(config.token_lifetime, metrics.clone()));
         let watching = Arc::clone(&sessions).run(Arc::clone(&store), clock);
         Self {
+            spool,
+            visit_log: VisitLog::default(),
             _watching: AbortOnDrop(tokio::spawn(watching)),
             sessions,
             recorder: Recorder::start(Arc::clone(&store), settings),
@@ -158,9 +168,16 @@ impl<S: Store> AppService<S> {
     }
 
     /// Waits until queued audit events are written, for ten seconds at most
+    ///
+    /// What is left goes to the spool file.
     pub(crate) async fn drain_audit(&self) {
         let drained = self.recorder.drain(AUDIT_DRAIN).await;
-        info!(written = drained.written, lost = drained.lost, "audit drained");
+        let (written, spooled, lost) = (drained.written, drained.spooled, drained.lost);
+        info!(written, spooled, lost, "audit drained");
+        self.visit_log.report();
+        if let Some(spool) = &self.spool {
+            observer::flush(Arc::clone(spool)).await;
+        }
     }
 
     /// Counts of audit events
@@ -235,29 +252,6 @@ impl<S> fmt::Debug for AppService<S> {
 
 fn window(config: &AppsConfig) -> Window {
     Window::default().stale(config.audit_session_timeout).close(config.audit_close_rows)
-}
-
-/// Logs what goes wrong with the audit
-fn observer() -> Arc<dyn app_audit::Observer> {
-    Arc::new(AuditLog)
-}
-
-#[derive(Debug)]
-struct AuditLog;
-
-impl app_audit::Observer for AuditLog {
-    fn unrecorded(&self, record: &app_audit::Record, why: app_audit::RecordError) {
-        // The log is the only trace of the event, so it gets all of it.
-        error!(%why, record = ?record, "an audit event was not recorded");
-    }
-
-    fn limited(&self, denials: u64) {
-        warn!(denials, "refusals of busy addresses were left out of the audit");
-    }
-
-    fn failing(&self, error: &dyn std::error::Error, waiting: usize) {
-        error!(error = chain(error), waiting, "the audit cannot be written");
-    }
 }
 
 /// Updates of sessions that may be under way at the same time

@@ -121,8 +121,8 @@ impl<'a> Document<'a> {
 
 /// The region that unverified bytes seem to claim
 ///
-/// Only a hint which key to try first: wrong or absent, it costs time and decides
-/// nothing. The region that counts is parsed from the bytes once they are verified.
+/// It determines which keys are tried, and accepts nothing: wrong or absent, no key that signed
+/// is found. The region that counts is parsed from the bytes once they are verified.
 pub(crate) fn region_hint(unverified: &[u8]) -> Option<&str> {
     const KEY: &[u8] = b"\"region\"";
     // From the end, where every version of the document has it.

@@ -89,14 +89,6 @@ impl Keys {
         self.keys.iter()
     }
 
-    /// The keys in the order to try them: those of `first` before all others
-    pub(super) fn starting_with(&self, first: Option<&str>) -> impl Iterator<Item = &TrustedKey> {
-        let of_first =
-            first.and_then(|region| self.by_region.get(region)).map_or(&[][..], Vec::as_slice);
-        let others = self.keys.iter().enumerate().filter(|(i, _)| !of_first.contains(i));
-        of_first.iter().filter_map(|&i| self.keys.get(i)).chain(others.map(|(_, key)| key))
-    }
-
     /// The keys that speak for `region`
     pub(super) fn of_region(&self, region: &str) -> impl Iterator<Item = &TrustedKey> {
         let indices = self.by_region.get(region).map_or(&[][..], Vec::as_slice);

@@ -122,7 +122,7 @@ impl Verifier {
         proof: &SignedDocument<'_>,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Error> {
-        self.decide(proof, now).map_err(|failed| failed.error)
+        self.examine(proof, now).map_err(Error::from)
     }
 
     /// As [`verify`](Self::verify), with a refusal that says more
@@ -135,10 +135,8 @@ impl Verifier {
         proof: &SignedDocument<'_>,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Rejection> {
-        self.decide(proof, now).map_err(|failed| {
-            let readable = proof.document.len() <= MAX_DOCUMENT;
-            rejection(failed, readable.then_some(proof.document))
-        })
+        bound("the document", proof.document, MAX_DOCUMENT)?;
+        self.decide(proof, now).map_err(|failed| rejection(failed, proof.document))
     }
 
     fn decide(
@@ -146,7 +144,6 @@ impl Verifier {
         proof: &SignedDocument<'_>,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Failed> {
-        bound("the document", proof.document, MAX_DOCUMENT)?;
         bound("the signature", proof.signature, MAX_SIGNATURE)?;
         let signature = base64::decode(proof.signature)
             .ok_or(Error::malformed("the signature is not standard base64"))?;
@@ -176,7 +173,7 @@ impl Verifier {
         proof: &Pkcs7<'_>,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Error> {
-        self.decide_pkcs7(proof, now).map_err(|failed| failed.error)
+        self.examine_pkcs7(proof, now).map_err(Error::from)
     }
 
     /// As [`verify_pkcs7`](Self::verify_pkcs7), with a refusal that says more
@@ -189,20 +186,22 @@ impl Verifier {
         proof: &Pkcs7<'_>,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Rejection> {
-        self.decide_pkcs7(proof, now).map_err(|failed| {
-            let der = decode(proof).unwrap_or_default();
-            let message = SignedData::parse(&der, Rules::Ber).ok();
-            rejection(failed, message.as_ref().map(SignedData::content))
-        })
-    }
-
-    fn decide_pkcs7(&self, proof: &Pkcs7<'_>, now: SystemTime) -> Result<VerifiedInstance, Failed> {
         let der = decode(proof)?;
         let message = SignedData::parse(&der, Rules::Ber)?;
+        let decided = self.decide_message(&message, proof.document, now);
+        decided.map_err(|failed| rejection(failed, message.content()))
+    }
+
+    fn decide_message(
+        &self,
+        message: &SignedData<'_>,
+        beside: Option<&[u8]>,
+        now: SystemTime,
+    ) -> Result<VerifiedInstance, Failed> {
         let signed = message.signed_bytes()?;
         let (signer, document) = (message.signer(), message.content());
         let signer = self.find_signer(signer.algorithm, &signed, &signer.signature, document)?;
-        if proof.document.is_some_and(|sent| sent != document) {
+        if beside.is_some_and(|sent| sent != document) {
             return Err(Failed::genuine(Error::DocumentMismatch));
         }
         self.accept(document, &signer, now)
@@ -210,7 +209,10 @@ impl Verifier {
 
     /// The key that signed
     ///
-    /// The document is unverified, and only determines which keys are tried first.
+    /// Of the document, which is unverified, only the text that stands for its region is read,
+    /// and only to choose the keys: those of that region. Any other key would be refused once
+    /// the document is parsed, so a proof that lies about its region cannot gain by it. All keys
+    /// of all regions would make a forged proof several times as expensive as a good one.
     fn find_signer(
         &self,
         algorithm: Algorithm,
@@ -218,26 +220,26 @@ impl Verifier {
         signature: &[u8],
         document: &[u8],
     ) -> Result<Signer<'_>, Error> {
+        let region = region_hint(document).unwrap_or_default();
         let hash = match algorithm {
             Algorithm::Rsa(hash) => hash,
-            Algorithm::DsaSha1 => return self.find_dsa_signer(signed, signature),
+            Algorithm::DsaSha1 => return self.find_dsa_signer(region, signed, signature),
         };
         // Every signature of a key is as long as its modulus, so only keys of that
-        // length are tried, each once.
+        // length are tried: one, unless an operator added others for the region.
         let signer = self
             .keys
-            .starting_with(region_hint(document))
+            .of_region(region)
             .filter(|trusted| trusted.key().signature_len() == signature.len())
             .find(|trusted| trusted.key().verify(hash, signed, signature))
-            .ok_or_else(|| self.no_signer(document, signature.len() * 8))?;
+            .ok_or_else(|| self.no_signer(region, signature.len() * 8))?;
         Ok(Signer { regions: signer.region_set(), is_small: signer.bits() < 2048 })
     }
 
     /// Distinguishes a missing key from a wrong signature
-    fn no_signer(&self, document: &[u8], bits: usize) -> Error {
-        let Some(region) = region_hint(document) else { return Error::BadSignature };
+    fn no_signer(&self, region: &str, bits: usize) -> Error {
         // A key of another size could not be added.
-        if !(1024..=8192).contains(&bits) {
+        if region.is_empty() || !(1024..=8192).contains(&bits) {
             return Error::BadSignature;
         }
         let mut keys = self.keys.of_region(region).peekable();
@@ -250,10 +252,16 @@ impl Verifier {
     }
 
     #[cfg_attr(not(feature = "dsa"), expect(unused_variables))]
-    fn find_dsa_signer(&self, signed: &[u8], signature: &[u8]) -> Result<Signer<'_>, Error> {
+    fn find_dsa_signer(
+        &self,
+        region: &str,
+        signed: &[u8],
+        signature: &[u8],
+    ) -> Result<Signer<'_>, Error> {
         #[cfg(feature = "dsa")]
         if self.policy.aws_allow_dsa_sha1 {
-            let key = self.keys.dsa().filter(|key| key.verify(signed, signature));
+            let key = self.keys.dsa().filter(|key| key.regions().contains(region));
+            let key = key.filter(|key| key.verify(signed, signature));
             let regions = key.map(dsa::DsaKey::regions).ok_or(Error::BadSignature)?;
             return Ok(Signer { regions, is_small: false });
         }
@@ -294,8 +302,8 @@ fn decode(proof: &Pkcs7<'_>) -> Result<Vec<u8>, Error> {
 }
 
 /// What a refused document says of its machine
-fn rejection(failed: Failed, document: Option<&[u8]>) -> Rejection {
-    let document = document.and_then(|document| Document::parse(document).ok());
+fn rejection(failed: Failed, document: &[u8]) -> Rejection {
+    let document = failed.readable(document).and_then(|document| Document::parse(document).ok());
     let claimed = document.as_ref().map(Document::claimed).unwrap_or_default();
     let denied = match &failed.error {
         error if *error == SMALL_KEY => Some(Denied::new("aws_allow_rsa1024", Some("RSA-1024"))),
@@ -314,10 +322,10 @@ const SMALL_KEY: Error =
 const DSA: Error = Error::AlgorithmNotAllowed { algorithm: "DSA with SHA-1" };
 
 /// Real documents have some 500 bytes
-const MAX_DOCUMENT: usize = 16 << 10;
+const MAX_DOCUMENT: usize = 4 << 10;
 
-/// Real messages have some 1,500 bytes; every key that is tried hashes what is signed
-const MAX_PKCS7: usize = 16 << 10;
+/// Real messages have some 1,500 bytes
+const MAX_PKCS7: usize = 6 << 10;
 
 /// A signature by the largest key has 1368 digits, and line breaks
 const MAX_SIGNATURE: usize = 4 << 10;

@@ -15,6 +15,16 @@ use crate::{
     x509::{self, Certificate},
 };
 
+/// What the signatures of a path may cost, in verifications with RSA-2048
+///
+/// The dearest genuine path has two signatures by keys of 4096 bits, or three if a root of 2048
+/// bits certified a root of 4096 bits. A known authority stands in front of all others and its
+/// signatures verify, so a genuine proof spends nothing on attempts that fail. A larger budget
+/// would serve only those who make certificates that nearly lead to a root.
+pub(super) fn budget() -> AtomicUsize {
+    AtomicUsize::new(MAX_COST)
+}
+
 /// Finds a path from `leaf` to a trusted root that is valid at `now`
 ///
 /// As in RFC 5280 section 6, by webpki: signatures, dates, authority, path length,
@@ -23,16 +33,18 @@ use crate::{
 /// an edge service could wait for, and they live for half a year.
 ///
 /// `untrusted` certificates came with the proof or from the network. They can lead
-/// to a root, never be one.
+/// to a root, never be one. What the search spends is taken from `budget`.
 pub(super) fn verify(
     trust: &Trust,
     leaf: &[u8],
     untrusted: &[&[u8]],
     now: SystemTime,
+    budget: &AtomicUsize,
 ) -> Result<Path, Error> {
     let intermediates = candidates(trust, leaf, untrusted)?;
     let anchors = trust.anchors(now);
-    let anchor = path(leaf, &intermediates, &anchors, now).map_err(|error| match error {
+    let found = path(leaf, &intermediates, &anchors, now, budget);
+    let anchor = found.map_err(|error| match error {
         NO_PATH => missing_issuer(trust, leaf, untrusted).unwrap_or(error),
         error => error,
     })?;
@@ -80,7 +92,7 @@ pub(super) fn is_issued(leaf: &[u8], between: &[Vec<u8>], issuer: &[u8], now: Sy
     let between: Vec<_> = between.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
     let issuer = CertificateDer::from(issuer);
     webpki::anchor_from_trusted_cert(&issuer)
-        .is_ok_and(|anchor| path(leaf, &between, &[anchor], now).is_ok())
+        .is_ok_and(|anchor| path(leaf, &between, &[anchor], now, &budget()).is_ok())
 }
 
 /// The certificates that could stand between `leaf` and a root, by their names
@@ -128,6 +140,7 @@ fn path(
     intermediates: &[CertificateDer<'_>],
     anchors: &[TrustAnchor<'_>],
     now: SystemTime,
+    budget: &AtomicUsize,
 ) -> Result<TrustAnchor<'static>, Error> {
     let leaf = CertificateDer::from(leaf);
     let leaf = EndEntityCert::try_from(&leaf).map_err(untrusted)?;
@@ -137,8 +150,7 @@ fn path(
         time: now,
         not_before: UNIX_EPOCH,
     })?;
-    let budget = AtomicUsize::new(MAX_SIGNATURES);
-    let algorithms = rsa::chain_algorithms(&budget);
+    let algorithms = rsa::chain_algorithms(budget);
     let algorithms = algorithms.each_ref().map(rsa::Budgeted::as_dyn);
     leaf.verify_for_usage(
         &algorithms,
@@ -197,7 +209,7 @@ const MAX_INTERMEDIATES: usize = 4;
 /// As many as may be fetched, so that certificates sent along cannot crowd those out
 const MAX_UNTRUSTED: usize = 3;
 
-/// Enough for every cross-signed variant of every certificate on a genuine path
-const MAX_SIGNATURES: usize = 16;
+/// See [`budget`]
+const MAX_COST: usize = 9;
 
 const PATH: &str = "a certificate of the signer's path";

@@ -30,7 +30,7 @@ use crate::{
     cms::{Algorithm, SignedData},
     error::{bound, cut},
     rejection::Failed,
-    rsa::PublicKey,
+    rsa::{PublicKey, Sha2},
     x509::Certificate,
 };
 
@@ -105,8 +105,8 @@ impl Verifier {
     ///
     /// The first of: a message too large, not base64 or not a SignedData with one
     /// signer of whom it holds one certificate; an algorithm other than RSA PKCS#1
-    /// v1.5 of 2048 to 4096 bits with SHA-2; a signature that does not verify; a name
-    /// that is not Azure's; a path that does not lead to a root now; content that is
+    /// v1.5 of 2048 to 4096 bits with SHA-2; a name that is not Azure's; a path that
+    /// does not lead to a root now; a signature that does not verify; content that is
     /// not attested data; an end, nonce or subscription the policy refuses, or a
     /// nonce the challenge does; and [`Error::InvalidInstanceId`].
     pub fn verify(
@@ -114,7 +114,7 @@ impl Verifier {
         proof: &AttestedData<'_>,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Error> {
-        self.decide(proof, now).map_err(|failed| failed.error)
+        self.examine(proof, now).map_err(Error::from)
     }
 
     /// Verifies attested data, fetching certificates that are missing on the path
@@ -134,7 +134,7 @@ impl Verifier {
         now: SystemTime,
         source: &impl FetchIssuer,
     ) -> Result<VerifiedInstance, Error> {
-        self.decide_with(proof, now, source).await.map_err(|failed| failed.error)
+        self.examine_with(proof, now, source).await.map_err(Error::from)
     }
 
     /// As [`verify`](Self::verify), with a refusal that says more
@@ -147,7 +147,9 @@ impl Verifier {
         proof: &AttestedData<'_>,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Rejection> {
-        self.decide(proof, now).map_err(|failed| self.rejection(proof, failed))
+        let der = decode(proof)?;
+        let message = SignedData::parse(&der, Rules::Der)?;
+        self.decide(&message, now).map_err(|failed| self.rejection(&message, failed))
     }
 
     /// As [`verify_with`](Self::verify_with), with a refusal that says more
@@ -161,44 +163,58 @@ impl Verifier {
         now: SystemTime,
         source: &impl FetchIssuer,
     ) -> Result<VerifiedInstance, Rejection> {
-        let decided = self.decide_with(proof, now, source).await;
-        decided.map_err(|failed| self.rejection(proof, failed))
+        let der = decode(proof)?;
+        let message = SignedData::parse(&der, Rules::Der)?;
+        let decided = self.decide_with(&message, now, source).await;
+        decided.map_err(|failed| self.rejection(&message, failed))
     }
 
     fn decide(
         &self,
-        proof: &AttestedData<'_>,
+        message: &SignedData<'_>,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Failed> {
-        let der = decode(proof)?;
-        let message = SignedData::parse(&der, Rules::Der)?;
-        let signer = Signer::of(&message)?;
-        let path = chain::verify(&self.trust, signer.der, message.certificates(), now)?;
-        self.accept(&message, &signer, path, now).map_err(Failed::genuine)
+        let signer = Signer::of(message)?;
+        let certificates = message.certificates();
+        let path = chain::verify(&self.trust, signer.der, certificates, now, &chain::budget())?;
+        signer.verify(message)?;
+        self.accept(message, &signer, path, now).map_err(Failed::genuine)
     }
 
     async fn decide_with(
         &self,
-        proof: &AttestedData<'_>,
+        message: &SignedData<'_>,
         now: SystemTime,
         source: &impl FetchIssuer,
     ) -> Result<VerifiedInstance, Failed> {
-        let der = decode(proof)?;
-        let message = SignedData::parse(&der, Rules::Der)?;
-        let signer = Signer::of(&message)?;
+        let signer = Signer::of(message)?;
         let mut fetched: Vec<Vec<u8>> = Vec::new();
         let path = loop {
             let mut untrusted: Vec<&[u8]> = fetched.iter().map(Vec::as_slice).collect();
             untrusted.extend(message.certificates());
-            match chain::verify(&self.trust, signer.der, &untrusted, now) {
+            let budget = chain::budget();
+            match chain::verify(&self.trust, signer.der, &untrusted, now, &budget) {
                 Ok(path) => break path,
-                Err(error) => match issuer::next(source, signer.der, &fetched, now).await {
-                    Some(issuer) => fetched.push(issuer),
-                    None => return Err(error.into()),
-                },
+                Err(error) => {
+                    // Nothing is fetched for a proof that its own certificate did not sign, nor
+                    // for one whose certificates have already cost as much as a genuine proof.
+                    if fetched.is_empty() {
+                        if budget.into_inner() < signer.key.cost() {
+                            return Err(error.into());
+                        }
+                        signer.verify(message)?;
+                    }
+                    match issuer::next(source, signer.der, &fetched, now).await {
+                        Some(issuer) => fetched.push(issuer),
+                        None => return Err(error.into()),
+                    }
+                }
             }
         };
-        self.accept(&message, &signer, path, now).map_err(Failed::genuine)
+        if fetched.is_empty() {
+            signer.verify(message)?;
+        }
+        self.accept(message, &signer, path, now).map_err(Failed::genuine)
     }
 
     /// Parses a document whose signer is trusted
@@ -222,14 +238,13 @@ impl Verifier {
     }
 
     /// What a refused message says of its machine
-    fn rejection(&self, proof: &AttestedData<'_>, failed: Failed) -> Rejection {
-        let der = decode(proof).unwrap_or_default();
-        let message = SignedData::parse(&der, Rules::Der).ok();
-        let document = message.as_ref().and_then(|message| Document::parse(message.content()).ok());
+    fn rejection(&self, message: &SignedData<'_>, failed: Failed) -> Rejection {
+        let content = failed.readable(message.content());
+        let document = content.and_then(|content| Document::parse(content).ok());
         let claimed = document.as_ref().map(Document::claimed).unwrap_or_default();
         let denied = match &failed.error {
             error if *error == CLOUD_NOT_ALLOWED => {
-                let signer = message.as_ref().and_then(|message| Signer::of(message).ok());
+                let signer = Signer::of(message).ok();
                 let names = signer.map(|signer| signer.environments).unwrap_or_default();
                 let names: BTreeSet<_> = names.into_iter().map(Environment::as_str).collect();
                 let names = names.into_iter().collect::<Vec<_>>().join(", ");
@@ -246,12 +261,17 @@ const CLOUD_NOT_ALLOWED: Error = Error::signer_not_allowed("its Azure cloud is n
 /// The certificate whose key made the signature
 struct Signer<'a> {
     der: &'a [u8],
+    hash: Sha2,
+    key: PublicKey,
     /// Of all its names, that of the common name first; at least one
     environments: Vec<Environment>,
 }
 
 impl<'a> Signer<'a> {
-    /// Verifies signature and name by the one certificate that the signer names
+    /// Finds the one certificate that the signer names, and checks its key and its names
+    ///
+    /// The signature is not verified: a proof whose certificate leads to no root is refused before,
+    /// since it may have the largest key that is allowed.
     ///
     /// Two certificates with the same issuer and serial number are refused, even if they
     /// are equal: the message would not show which of them signed.
@@ -277,10 +297,15 @@ impl<'a> Signer<'a> {
             .ok_or(Error::AlgorithmNotAllowed {
                 algorithm: "a signer's key other than RSA of 2048 to 4096 bits",
             })?;
-        if !key.verify(hash, &message.signed_bytes()?, &named.signature) {
-            return Err(Error::BadSignature);
+        Ok(Self { der, hash, key, environments: environments(der, &certificate)? })
+    }
+
+    /// Fails unless the certificate's key signed the message
+    fn verify(&self, message: &SignedData<'_>) -> Result<(), Error> {
+        match self.key.verify(self.hash, &message.signed_bytes()?, &message.signer().signature) {
+            true => Ok(()),
+            false => Err(Error::BadSignature),
         }
-        Ok(Self { der, environments: environments(der, &certificate)? })
     }
 }
 
@@ -340,4 +365,4 @@ fn decode(proof: &AttestedData<'_>) -> Result<Vec<u8>, Error> {
 }
 
 /// Real messages have some 4,000 bytes
-const MAX_MESSAGE: usize = 64 << 10;
+const MAX_MESSAGE: usize = 16 << 10;

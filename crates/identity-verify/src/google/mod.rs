@@ -73,7 +73,7 @@ impl Verifier {
         now: SystemTime,
         keys: &Jwks,
     ) -> Result<VerifiedInstance, Error> {
-        self.decide(proof, now, keys).map_err(|failed| failed.error)
+        self.examine(proof, now, keys).map_err(Error::from)
     }
 
     /// Verifies a token with a key that `keys` finds
@@ -90,7 +90,7 @@ impl Verifier {
         now: SystemTime,
         keys: &impl FindKey,
     ) -> Result<VerifiedInstance, Error> {
-        self.decide_with(proof, now, keys).await.map_err(|failed| failed.error)
+        self.examine_with(proof, now, keys).await.map_err(Error::from)
     }
 
     /// As [`verify`](Self::verify), with a refusal that says more
@@ -104,7 +104,9 @@ impl Verifier {
         now: SystemTime,
         keys: &Jwks,
     ) -> Result<VerifiedInstance, Rejection> {
-        self.decide(proof, now, keys).map_err(|failed| self.rejection(proof, failed))
+        let token = parse(proof)?;
+        let decided = self.accept(&token, keys.get(token.kid()), now);
+        decided.map_err(|failed| rejection(&token, failed))
     }
 
     /// As [`verify_with`](Self::verify_with), with a refusal that says more
@@ -118,30 +120,19 @@ impl Verifier {
         now: SystemTime,
         keys: &impl FindKey,
     ) -> Result<VerifiedInstance, Rejection> {
-        let decided = self.decide_with(proof, now, keys).await;
-        decided.map_err(|failed| self.rejection(proof, failed))
-    }
-
-    fn decide(
-        &self,
-        proof: &IdentityToken<'_>,
-        now: SystemTime,
-        keys: &Jwks,
-    ) -> Result<VerifiedInstance, Failed> {
         let token = parse(proof)?;
-        let key = keys.get(token.kid());
-        self.accept(&token, key, now)
+        let decided = self.decide_with(&token, now, keys).await;
+        decided.map_err(|failed| rejection(&token, failed))
     }
 
     async fn decide_with(
         &self,
-        proof: &IdentityToken<'_>,
+        token: &Token<'_>,
         now: SystemTime,
         keys: &impl FindKey,
     ) -> Result<VerifiedInstance, Failed> {
-        let token = parse(proof)?;
         let key = keys.find_key(token.kid(), now).await;
-        self.accept(&token, key.map_err(|Unavailable| Error::KeysUnavailable)?.as_ref(), now)
+        self.accept(token, key.map_err(|Unavailable| Error::KeysUnavailable)?.as_ref(), now)
     }
 
     fn accept(
@@ -157,15 +148,15 @@ impl Verifier {
         let payload = Payload::parse(token.payload()).map_err(Failed::genuine)?;
         payload.check(&self.policy, now).map_err(Failed::genuine)
     }
+}
 
-    /// What a refused token says of its machine
-    fn rejection(&self, proof: &IdentityToken<'_>, failed: Failed) -> Rejection {
-        let token = parse(proof).ok();
-        let payload = token.as_ref().and_then(|token| Payload::parse(token.payload()).ok());
-        let claimed = payload.as_ref().map(Payload::claimed).unwrap_or_default();
-        let denied = payload.and_then(|payload| payload.denied(&failed.error, &claimed));
-        Rejection::new(failed, claimed, denied)
-    }
+/// What a refused token says of its machine
+fn rejection(token: &Token<'_>, failed: Failed) -> Rejection {
+    let payload = failed.readable(token.payload());
+    let payload = payload.and_then(|payload| Payload::parse(payload).ok());
+    let claimed = payload.as_ref().map(Payload::claimed).unwrap_or_default();
+    let denied = payload.and_then(|payload| payload.denied(&failed.error, &claimed));
+    Rejection::new(failed, claimed, denied)
 }
 
 fn parse<'a>(proof: &IdentityToken<'a>) -> Result<Token<'a>, Error> {

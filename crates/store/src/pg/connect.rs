@@ -7,10 +7,11 @@ use arc_swap::ArcSwapOption;
 use diesel::result::QueryResult;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use postgres_openssl::MakeTlsConnector;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Options;
 use super::login::LoggedIn;
+use super::outage::{Outage, PAUSE};
 use super::sql::Sql;
 use super::tables::{Catalog, Statement, Tables};
 use super::tls::Security;
@@ -28,6 +29,7 @@ pub(super) struct Connector {
     pub(super) pooled: Arc<AtomicBool>,
     /// The tables as the last connection found them; connections that find the same share them
     tables: Arc<ArcSwapOption<Tables>>,
+    outage: Arc<Outage>,
 }
 
 impl fmt::Debug for Connector {
@@ -83,7 +85,8 @@ impl Connector {
         };
         let pooled = Arc::new(AtomicBool::new(false));
         let tables = Arc::default();
-        Ok(Self { url: Arc::new(url), tls, options, pooled, tables })
+        let outage = Arc::default();
+        Ok(Self { url: Arc::new(url), tls, options, pooled, tables, outage })
     }
 
     /// The same connector, whose connections do not count statements
@@ -93,9 +96,17 @@ impl Connector {
         uncounted
     }
 
-    /// Opens a connection within the connect timeout
+    /// Opens a connection, each attempt within the connect timeout
+    ///
+    /// While the database restarts it is tried again.
     pub(super) async fn connect(&self, purpose: Purpose) -> Result<Connection, Error> {
-        self.in_time(self.open(purpose)).await
+        loop {
+            let attempt = self.in_time(self.open(purpose)).await;
+            if !self.outage.is_waited_for(&attempt) {
+                return attempt;
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     /// Waits for `connecting`, at most for the connect timeout

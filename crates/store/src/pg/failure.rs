@@ -12,6 +12,8 @@ use crate::error::InContext;
 pub(super) enum Failure {
     /// The connection ended; the statement may have been executed or not
     Lost,
+    /// The server does not accept writes: a standby, or a primary that was made read-only
+    ReadOnly,
     /// The tables have changed since the connection read them; the statement did nothing
     TablesChanged,
     /// The statement timeout passed: the database is slow, or a table is locked
@@ -39,6 +41,9 @@ impl Failure {
                 DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
                 _,
             ) => return Self::Lost,
+            DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _) => {
+                return Self::ReadOnly;
+            }
             DieselError::DatabaseError(..) | DieselError::QueryBuilderError(_) => {}
             _ => return Self::Statement,
         }
@@ -60,6 +65,7 @@ impl Failure {
     pub(super) fn error(self, error: DieselError) -> Error {
         match self {
             Self::Lost => Error::unavailable(error),
+            Self::ReadOnly => unavailable("the database accepts no writes", error),
             Self::TablesChanged => unavailable("the tables are being changed", error),
             Self::TooSlow => unavailable("the database gave up", error),
             Self::Refused | Self::Statement => error.into(),

@@ -133,7 +133,7 @@ impl<'a> NoteVisits<'a> {
             targets: column(groups, |entry| &*entry.record.resource_target),
             status_codes: column(groups, |entry| entry.record.status_code.into()),
             decisions: column(groups, |entry| entry.record.decision.as_str()),
-            reasons: column(groups, |entry| entry.record.reason.unwrap_or_default()),
+            reasons: column(groups, |entry| entry.record.reason.as_deref().unwrap_or_default()),
             additional_fields: column(groups, |entry| &entry.record.additional_fields),
             requests: column(groups, |entry| entry.record.request_id),
             agent_names: column(groups, |entry| entry.record.agent_name.as_deref()),

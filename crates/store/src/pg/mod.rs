@@ -21,6 +21,7 @@ mod journal;
 mod login;
 mod migrate;
 mod options;
+mod outage;
 mod permissions;
 mod places;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod plans;
 mod pooling;
 mod proxies;
 mod reads;
+mod replay;
 #[rustfmt::skip] // as generated
 #[allow(missing_debug_implementations, missing_docs, unreachable_pub)]
 pub(crate) mod schema;
@@ -45,6 +47,7 @@ mod writes;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel_async::RunQueryDsl;
 use tokio::time::timeout;
 
 pub use self::accounts::SessionRow;
@@ -189,11 +192,36 @@ impl PgStore {
     }
 }
 
+impl PgStore {
+    /// Fails if the database accepts no writes
+    async fn check_writable(&self) -> Result<(), Error> {
+        let is_read_only = self.sign_in.run(async |connection: Arc<Connection>| {
+            let setting = "current_setting('transaction_read_only')::boolean";
+            let asked = diesel::select(diesel::dsl::sql::<diesel::sql_types::Bool>(setting));
+            let is_read_only: bool = asked.get_result(&mut &connection.inner).await?;
+            if is_read_only {
+                // After a failover the next connection may lead to the new primary.
+                connection.retire();
+            }
+            Ok(is_read_only)
+        });
+        match is_read_only.await? {
+            true => Err(Error::unavailable("the database accepts no writes")),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Store for PgStore {
     async fn ping(&self) -> Result<(), Error> {
         let tables = timeout(PING_TIMEOUT, self.current_tables()).await;
         let tables = tables.map_err(|_| Error::unavailable("no answer within a second"))??;
-        tables.fit(&self.statements).map_err(Error::Tables)
+        tables.fit(&self.statements).map_err(Error::Tables)?;
+        if self.connector.options().needs_writes {
+            let writable = timeout(PING_TIMEOUT, self.check_writable()).await;
+            writable.map_err(|_| Error::unavailable("no answer within a second"))??;
+        }
+        Ok(())
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Options {
     /// Whether visits are also written where the control plane's own page looks for them:
     /// `audit_logs` up to v2.24, `connection_logs` since v2.25
     pub mirror_audit: bool,
+    /// Whether [`Store::ping`](crate::Store::ping) fails while the database accepts no writes
+    pub needs_writes: bool,
     /// The keys with which the control plane encrypts, the preferred one first
     pub encryption_keys: EncryptionKeys,
     /// Whether an import, or a new token of a proxy, may change rows that otherwise only the
@@ -50,6 +52,7 @@ impl Default for Options {
             statement_timeout: Duration::from_secs(3),
             app_access: true,
             mirror_audit: false,
+            needs_writes: false,
             encryption_keys: EncryptionKeys::default(),
             into_control_plane: false,
             statements: None,
@@ -101,6 +104,13 @@ impl Options {
     #[must_use]
     pub const fn app_access(mut self, asked: bool) -> Self {
         self.app_access = asked;
+        self
+    }
+
+    /// The same options, with [`needs_writes`](Self::needs_writes) as given
+    #[must_use]
+    pub const fn needs_writes(mut self, needed: bool) -> Self {
+        self.needs_writes = needed;
         self
     }
 

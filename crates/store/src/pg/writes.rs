@@ -148,11 +148,13 @@ impl Lent<'_> {
         }
     }
 
-    /// Finds out why a statement failed, and retires a connection that knows outdated tables
+    /// Finds out why a statement failed, and retires a connection that knows outdated tables or
+    /// cannot write
     async fn failed(&self, error: &diesel::result::Error, began: Instant) -> Failure {
         // On the heap: few writes fail.
         let failure = Box::pin(Failure::of(&self.0, error, began.elapsed())).await;
-        if failure == Failure::TablesChanged {
+        // After a failover the next connection may lead to a server that accepts writes.
+        if matches!(failure, Failure::TablesChanged | Failure::ReadOnly) {
             self.0.retire();
         }
         failure

@@ -36,8 +36,14 @@
 -- `careful` ignores such rows, which costs a look-up and a record for every row. Without it
 -- the statement fails as a whole, and the caller sends the careful one.
 --
+-- The variant `replayed` is for visits of the past, which no process is noting any more. A visit
+-- whose row is in the log, or whose time lies in the session of its key, is left out. Each other
+-- one gets a row, and begins a session if there is none with its key: at the time of the visit, so
+-- that a visit of now is not taken for its continuation.
+--
 -- Variants, whose lines are marked `--if`:
 --   careful: ignores visits that are in the log, and closes the sessions that are replaced
+--   replayed: adds visits of the past
 --   mirrored: also writes where the control plane's own page looks for visits
 --
 -- Raw because the DSL cannot say a CTE that writes.
@@ -66,7 +72,23 @@ WITH span AS (
            ($21::uuid[])[n] AS request_id,
            ($22::text[])[n] AS agent_name
     FROM generate_series(1, cardinality($4::bytea[])) n
-), noted AS (
+)
+--if replayed {
+, noted AS (
+    SELECT id, key FROM visit
+    WHERE NOT EXISTS (SELECT FROM authd_audit_log old WHERE old.id = visit.id)
+      AND NOT EXISTS (SELECT FROM authd_audit_sessions last
+                      WHERE last.key = visit.key AND last.started_at <= visit."time"
+                        AND last.updated_at > visit."time" - $1)
+), begun AS (
+    INSERT INTO authd_audit_sessions (key, id, agent_id, started_at, updated_at, visits)
+    SELECT key, id, agent_id, "time", "time", visits FROM visit
+    WHERE id IN (SELECT id FROM noted)
+    ON CONFLICT (key) DO NOTHING
+)
+--}
+--unless replayed {
+, noted AS (
     INSERT INTO authd_audit_sessions AS last (key, id, agent_id, started_at, updated_at, visits)
     SELECT key, id, agent_id, now(), now(), visits FROM visit WHERE visits > 0
     -- A visit continues a session that is not stale. If $1 is zero there is no such session,
@@ -83,7 +105,9 @@ WITH span AS (
                           ELSE greatest(last.updated_at, excluded.updated_at) END
     WHERE last.id <> excluded.id
     RETURNING key, id, updated_at
-), logged AS (
+)
+--}
+, logged AS (
     INSERT INTO authd_audit_log (id, session_id, "time", user_id, organization_id, workspace_id,
                                  ip, user_agent, resource_type, resource_id, resource_target,
                                  action, status_code, decision, reason, additional_fields,
@@ -100,8 +124,10 @@ WITH span AS (
            reason, additional_fields, request_id
     FROM visit
     WHERE id IN (SELECT id FROM noted) OR $1 = '0' AND key IN (SELECT key FROM noted)
-    ON CONFLICT (id) DO NOTHING  --if careful
+    ON CONFLICT (id) DO NOTHING  --if careful --unless replayed
+    ON CONFLICT (id) DO NOTHING  --if replayed
     RETURNING id  --if mirrored
+    RETURNING id  --if replayed --unless mirrored
 )
 -- As the control plane does, only visits that led to an agent are mirrored. The id is that of
 -- the row in authd's own log, so a visit is in both tables or in neither.
@@ -168,4 +194,5 @@ WITH span AS (
     ON CONFLICT (id) DO NOTHING
 )
 --}
-SELECT key, id, extract(epoch FROM now() - updated_at)::double precision FROM noted
+SELECT key, id, extract(epoch FROM now() - updated_at)::double precision FROM noted  --unless replayed
+SELECT key, id, 0::double precision FROM visit WHERE id IN (SELECT id FROM logged)  --if replayed

@@ -32,6 +32,8 @@ pub(super) struct Tables {
     generation: Generation,
     texts: Vec<(Statement, Result<Sql, Unfit>)>,
     note_visits: [Sql; 4],
+    /// Without and with the mirror
+    replay_visits: [Sql; 2],
     workspaces_page: Sql,
 }
 
@@ -53,6 +55,7 @@ impl Tables {
                 note_visits(&["mirrored"]),
                 note_visits(&["careful", "mirrored"]),
             ],
+            replay_visits: [note_visits(&["replayed"]), note_visits(&["replayed", "mirrored"])],
             workspaces_page: Sql::new(include_str!("../sql/workspaces_page.sql"), generation, &[]),
             catalog,
             generation,
@@ -89,6 +92,15 @@ impl Tables {
             (true, false) => carefully,
             (false, true) => with_mirror,
             (true, true) => carefully_with_mirror,
+        }
+    }
+
+    /// The text of the statement that notes visits of the past, mirrored as others are
+    pub(super) fn replay_visits(&self, mirrored: bool) -> &Sql {
+        let [plain, with_mirror] = &self.replay_visits;
+        match mirrored && self.catalog.has_table(self.mirror()) {
+            true => with_mirror,
+            false => plain,
         }
     }
 

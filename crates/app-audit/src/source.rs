@@ -1,0 +1,51 @@
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::{Event, UserId};
+
+/// The visitor whose visits count together where they are bounded
+///
+/// A user, or the network of a visitor who is not signed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Source(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    User(UserId),
+    Network(Option<IpAddr>),
+}
+
+impl Source {
+    /// Returns the source of visits by `user`, or from `ip` if the visitor is not signed in
+    ///
+    /// One visitor usually controls one address of IPv4, or a /64 network of IPv6.
+    #[must_use]
+    pub fn new(user: Option<UserId>, ip: Option<IpAddr>) -> Self {
+        Self(match user {
+            Some(user) => Kind::User(user),
+            None => Kind::Network(ip.map(network)),
+        })
+    }
+
+    pub(crate) fn of(event: &Event) -> Self {
+        Self::new(event.user, event.ip)
+    }
+
+    /// Returns whether the visitor is not signed in
+    #[must_use]
+    pub const fn is_anonymous(self) -> bool {
+        matches!(self.0, Kind::Network(_))
+    }
+}
+
+/// The source of visitors who are not signed in and whose address is unknown
+pub(crate) const UNKNOWN: Source = Source(Kind::Network(None));
+
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        ip => ip,
+    }
+}
