@@ -8,6 +8,9 @@ mod browser;
 #[path = "common/live.rs"]
 #[allow(unreachable_pub, reason = "shared")]
 mod live;
+#[path = "common/nginx.rs"]
+#[allow(unreachable_pub, reason = "shared")]
+mod nginx;
 #[path = "common/upstream.rs"]
 #[allow(unreachable_pub, reason = "shared")]
 mod upstream;
@@ -15,25 +18,20 @@ mod upstream;
 #[allow(dead_code, unreachable_pub, reason = "shared")]
 mod world;
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use app_authz::credential::SessionToken;
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 
 use self::browser::{Browser, free_port};
 use self::live::live;
+use self::nginx::Nginx;
 use self::upstream::upstream;
-use self::world::{Plan, World};
-
-const NGINX: &str = "/usr/sbin/nginx";
+use self::world::Plan;
 
 /// A browser; `None` if it, its driver or nginx is not installed
 #[allow(clippy::print_stdout, reason = "reports what is skipped")]
 async fn browser() -> Option<Browser> {
-    if let (Some(browser), true) = (Browser::start().await, Path::new(NGINX).exists()) {
+    if let (Some(browser), true) = (Browser::start().await, nginx::is_installed()) {
         return Some(browser);
     }
     let missing = "Chromium, its driver or nginx is not installed: the browser is not tried";
@@ -47,7 +45,7 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     let Some(browser) = browser().await else { return };
     let port = free_port();
     let world = plan(port).serve().await;
-    let _nginx = Nginx::start(&world, port, &upstream(page).await).await;
+    let _nginx = Nginx::start(&world, ("coder.test", port), &upstream(page).await).await;
     let host = |label: &str| format!("http://{label}.test.coder.com:{port}");
     let app = host("owner--agent--dev--alice");
     let login = format!("http://coder.test:{port}/login");
@@ -113,7 +111,7 @@ async fn a_person_uses_an_app_that_streams_and_uploads() {
     plan.rows.app(plan.agent, "live").url = Some(format!("http://{app}/"));
     let sessions = [(), ()].map(|()| plan.rows.session(plan.people["alice"].id));
     let world = plan.serve().await;
-    let _nginx = Nginx::start(&world, port, &app).await;
+    let _nginx = Nginx::start(&world, ("coder.test", port), &app).await;
     let dashboard = format!("http://coder.test:{port}");
     let by_host = format!("http://live--agent--dev--alice.test.coder.com:{port}/");
     let by_path = format!("{dashboard}/@alice/dev/apps/live/");
@@ -161,60 +159,6 @@ fn plan(port: u16) -> Plan {
     plan.config.access_url = format!("http://coder.test:{port}").parse().unwrap();
     plan.config.app_hosts = Some(format!("*.test.coder.com:{port}").parse().unwrap());
     plan
-}
-
-/// nginx with the example of `docs/proxies`, and authd in place of a dashboard
-struct Nginx {
-    _process: Child,
-    folder: PathBuf,
-}
-
-impl Nginx {
-    /// `apps` is the server that reaches agents
-    async fn start(world: &World, port: u16, apps: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("authd-nginx-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir_all(folder.join("logs")).unwrap();
-        let authd = world.url.strip_prefix("http://").unwrap();
-        let mut config = include_str!("../../../docs/proxies/nginx.conf").to_owned();
-        for (here, there) in [
-            ("127.0.0.1:8080", authd),
-            ("127.0.0.1:3000", authd),
-            ("127.0.0.1:9000", apps),
-            ("listen 80", &format!("listen 127.0.0.1:{port}")),
-            ("apps.example.com", "test.coder.com"),
-            ("coder.example.com", "coder.test"),
-        ] {
-            config = config.replace(here, there);
-        }
-        let file = folder.join("nginx.conf");
-        std::fs::write(&file, config).unwrap();
-        // One process, so that killing it leaves no workers.
-        let process = Command::new(NGINX)
-            .arg("-p")
-            .arg(&folder)
-            .arg("-c")
-            .arg(&file)
-            .args(["-e", "stderr", "-g"])
-            .arg(format!("daemon off; master_process off; pid {}/pid;", folder.display()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        for _ in 0..500 {
-            if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return Self { _process: process, folder };
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("nginx does not listen")
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
 }
 
 /// A page that shows its request

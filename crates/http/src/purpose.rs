@@ -1,6 +1,7 @@
 use http::Method;
 use http::header::{
-    ACCEPT, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    ACCEPT, ACCEPT_LANGUAGE, COOKIE, HeaderMap, HeaderName, ORIGIN, REFERER, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE, UPGRADE_INSECURE_REQUESTS, USER_AGENT,
 };
 
 /// What a request is for, and so what its client can do with an answer that is not the app's
@@ -60,6 +61,15 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
     is_socket || names.iter().any(|name| headers.contains_key(name))
 }
 
+/// Whether the client may be a browser, in which a link could be followed
+///
+/// Every browser sends at least one of these headers, also over a connection that is not secure. No
+/// page and no link can leave out all of them.
+pub(crate) fn is_browser(headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT).map(|value| value.as_bytes()).unwrap_or_default();
+    agent.starts_with(b"Mozilla/") || OF_BROWSERS.iter().any(|name| headers.contains_key(name))
+}
+
 /// What a client accepts, as far as it matters here
 #[derive(Clone, Copy)]
 enum Accepts {
@@ -99,6 +109,19 @@ fn is_zero_weight(parameter: &[u8]) -> bool {
 
 /// The destinations of navigations
 const DOCUMENTS: [&str; 6] = ["document", "embed", "fencedframe", "frame", "iframe", "object"];
+
+/// Headers that browsers send, and programs only if they are told to
+const OF_BROWSERS: [HeaderName; 9] = [
+    ACCEPT_LANGUAGE,
+    COOKIE,
+    ORIGIN,
+    REFERER,
+    UPGRADE_INSECURE_REQUESTS,
+    SEC_FETCH_DEST,
+    HeaderName::from_static("sec-fetch-site"),
+    HeaderName::from_static("sec-fetch-user"),
+    HeaderName::from_static("sec-ch-ua"),
+];
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");

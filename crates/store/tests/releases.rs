@@ -9,7 +9,7 @@ use agent_auth::{Candidates, Denial, ProvenInstance, select};
 use app_authz::app::{
     AgentStatus, AppFacts, INACTIVE_TIMEOUT, Reason, ResolveError, UncheckedRequest,
 };
-use app_authz::credential::{Identified, SessionToken, Sessions, Terms, identify};
+use app_authz::credential::{Identified, SessionToken, Sessions, Source, Terms, identify};
 use app_authz::id::JobId;
 use app_authz::jobs::{JobKind, JobOrigin, Jobs, ProvisionerJob};
 use app_authz::proxy::{Proxies, ProxyToken};
@@ -166,8 +166,10 @@ async fn visit_answer(
     let now = SystemTime::now();
     let terms = Terms { audience: World::ACCESS_URL, ..Terms::default() };
     let built_in = BuiltInRoles::new(Switches::default());
-    let subject = match identify(tokens, &holders, terms, now) {
-        Identified::Anonymous => None,
+    let sourced: Vec<_> =
+        tokens.iter().map(|token| (Source::SessionHeader, token.clone())).collect();
+    let subject = match identify(&sourced, &holders, terms, now) {
+        Identified::Anonymous | Identified::Ambiguous => None,
         Identified::User(holder, _) => Some(holder.subject(&built_in)),
         Identified::Blocked(..) => return Ok(Answer::Inactive),
     };

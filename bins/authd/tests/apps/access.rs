@@ -30,9 +30,9 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET", "/", "", [303, 200, 200, 200, 200, 401, 404, 303, 303]),
     (
         "GET",
-        "/api/v2/applications/auth-redirect?redirect_uri=https://a.test.coder.com/",
+        "/api/v2/applications/auth-redirect?redirect_uri=https://owner--dev--alice.test.coder.com/",
         "",
-        [303, 303, 303, 303, 303, 401, 404, 303, 303],
+        [303, 303, 404, 404, 303, 401, 404, 303, 303],
     ),
     ("GET", "/api/v2/applications/host", "", [401, 200, 200, 200, 200, 401, 200, 401, 401]),
     (

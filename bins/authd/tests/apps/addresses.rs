@@ -4,7 +4,8 @@ use app_authz::address::HttpUrl;
 use hyper::StatusCode;
 
 use crate::world::{
-    DASHBOARD, Plan, World, by_subdomain, header, location, query, set_cookies, text,
+    DASHBOARD, NONCE, Plan, SIGN_IN, World, by_subdomain, header, location, query, set_cookies,
+    text,
 };
 
 const REDIRECT: &str = "/api/v2/applications/auth-redirect";
@@ -13,7 +14,8 @@ const PARAMETER: &str = "coder_application_connect_api_key_35e783";
 
 fn redirect_to(uri: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    format!("{REDIRECT}?{}", query.append_pair("redirect_uri", uri).finish())
+    query.append_pair("redirect_uri", uri).append_pair("authd_nonce", NONCE);
+    format!("{REDIRECT}?{}", query.finish())
 }
 
 /// The answer of the dashboard to Alice, who is signed in there
@@ -112,7 +114,7 @@ async fn a_visitor_returns_to_the_same_host_and_port() {
         assert_eq!(handed.status, StatusCode::SEE_OTHER, "{case}: {}", text(&handed));
         let arriving = location(&handed);
         let path = format!("{}?{}", arriving.path(), arriving.query().unwrap());
-        let arrived = world.visit(visited, &path, &[]).await;
+        let arrived = world.visit(visited, &path, &[("cookie", SIGN_IN)]).await;
         assert_eq!(header(&arrived, "location"), uri, "{case}");
         let (name, token, _) = &set_cookies(&arrived)[0];
         let cookie = format!("{name}={token}");
@@ -219,7 +221,7 @@ async fn every_redirect_in_the_answer_to_a_check_is_absolute() {
             let arriving = location(&redirected(&world, &back).await);
             let uri = format!("{}?{}", arriving.path(), arriving.query().unwrap());
             for _ in 0..2 {
-                let arrived = relayed(&world, carrier, &arriving.authority(), &uri, "").await;
+                let arrived = relayed(&world, carrier, &arriving.authority(), &uri, SIGN_IN).await;
                 assert_eq!(arrived.status, StatusCode::SEE_OTHER, "{carrier}: {back}");
                 assert_eq!(header(&arrived, "location"), back, "{carrier}");
             }

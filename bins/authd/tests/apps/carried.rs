@@ -396,7 +396,7 @@ async fn the_token_has_the_control_planes_cookie_name_under_any_prefix() {
         let asked = ProxyRequest { proxy, host: HOST, uri: "/", headers: &headers };
         let (checked, carried) = asked.visit(&world, &control_plane).await;
         let (name, token, _) = &set_cookies(&checked)[0];
-        assert_eq!(name, "__Secure-coder_signed_app_token");
+        assert_eq!(name, "__Host-coder_signed_app_token");
         let handed = format!("coder_signed_app_token={token}");
         assert_eq!(arrived_as(&arrived(&carried.unwrap()), "cookie"), Some(&*handed));
     }

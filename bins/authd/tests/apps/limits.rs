@@ -7,8 +7,11 @@ use store::fleet::{KeyScope, LoginType, Oauth2ProviderAppToken};
 use testkit::{Database, Release};
 use uuid::Uuid;
 
-use crate::world::{DASHBOARD, Plan, World, by_path, by_subdomain, location, set_cookies, text};
+use crate::world::{
+    DASHBOARD, NONCE, Plan, SIGN_IN, World, by_path, by_subdomain, location, set_cookies, text,
+};
 
+const REDIRECT: &str = "/api/v2/applications/auth-redirect";
 const OWNER_APP: &str = "owner--agent--dev--alice.test.coder.com";
 const PORT_OF_SOLO: &str = "9000--main--solo--alice.test.coder.com";
 
@@ -59,12 +62,7 @@ async fn ways(world: &World, token: &str) -> Vec<(&'static str, u16)> {
     let headers = [("coder-session-token", token), ("content-type", "application/json")];
     for (what, method, path, body) in [
         ("terminal token", "POST", "/api/v2/applications/reconnecting-pty-signed-token", &*body),
-        (
-            "session for apps",
-            "GET",
-            "/api/v2/applications/auth-redirect?redirect_uri=https://a.test.coder.com/",
-            "",
-        ),
+        ("session for apps", "GET", &*format!("{REDIRECT}?redirect_uri=https://{OWNER_APP}/"), ""),
         ("audit", "GET", "/api/v2/audit", ""),
         ("import", "POST", "/api/v2/authd/import?dry_run", "{}"),
         ("app hosts", "GET", "/api/v2/applications/host", ""),
@@ -201,15 +199,14 @@ async fn a_session_made_with_a_limited_key_has_the_same_limits() {
     ];
     let world = plan.serve().await;
     let ask = async |token: &SessionToken| {
-        let path = "/api/v2/applications/auth-redirect?redirect_uri=https://";
         let cookie = format!("coder_session_token={}", token.reveal());
-        let path = format!("{path}{OWNER_APP}/");
+        let path = format!("{REDIRECT}?redirect_uri=https://{OWNER_APP}/&authd_nonce={NONCE}");
         world.send("GET", &path, &[("cookie", &cookie)], "").await
     };
     for (token, list, port_of_solo) in &cases {
         let back = location(&ask(token).await);
         let uri = format!("{}?{}", back.path(), back.query().unwrap());
-        let arrived = world.visit(OWNER_APP, &uri, &[]).await;
+        let arrived = world.visit(OWNER_APP, &uri, &[("cookie", SIGN_IN)]).await;
         let (name, made, _) = &set_cookies(&arrived)[0];
         let cookie = format!("{name}={made}");
         let visit = async |host| world.visit(host, "/", &[("cookie", &cookie)]).await.status;
@@ -247,12 +244,11 @@ async fn sessions_made_with_a_token_of_fixed_expiry_have_a_fixed_expiry() {
     }
     let world = plan.serve().await;
     for (token, is_extended) in made {
-        let path = "/api/v2/applications/auth-redirect?redirect_uri=https://";
         let cookie = format!("coder_session_token={}", token.reveal());
-        let path = format!("{path}{OWNER_APP}/");
+        let path = format!("{REDIRECT}?redirect_uri=https://{OWNER_APP}/&authd_nonce={NONCE}");
         let back = location(&world.send("GET", &path, &[("cookie", &cookie)], "").await);
         let uri = format!("{}?{}", back.path(), back.query().unwrap());
-        let cookies = set_cookies(&world.visit(OWNER_APP, &uri, &[]).await);
+        let cookies = set_cookies(&world.visit(OWNER_APP, &uri, &[("cookie", SIGN_IN)]).await);
         let (name, session, _) = &cookies[0];
         // Used again much later, so that the use is recorded.
         world.move_clock(15 * 3600);

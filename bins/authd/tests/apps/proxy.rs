@@ -104,7 +104,7 @@ fn packages() -> PathBuf {
 /// A running proxy
 pub struct Proxy {
     pub port: u16,
-    _process: Child,
+    process: Child,
     folder: PathBuf,
 }
 
@@ -121,16 +121,36 @@ impl Proxy {
         changes: &[(&str, &str)],
     ) -> Option<Self> {
         let path = program.path().await?;
-        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let folder = std::env::temp_dir().join(format!("authd-front-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir_all(folder.join("logs")).unwrap();
         let hosts = [("apps.example.com", "test.coder.com"), ("coder.example.com", "coder.test")];
         let mut config = program.placed(&read_example(example), addresses);
         for (here, there) in hosts.into_iter().chain(changes.iter().copied()) {
             assert!(config.contains(here), "no `{here}` in {example}");
             config = config.replace(here, there);
         }
-        config = match program {
+        let mut last = String::new();
+        for _ in 0..5 {
+            match Self::listen(program, &path, example, &config).await {
+                Ok(proxy) => return Some(proxy),
+                Err(error) => last = error,
+            }
+        }
+        panic!("{program:?} does not listen: {last}");
+    }
+
+    /// Starts the program on a free port
+    ///
+    /// Errs with its last words if it ends before it listens: a connection of another test can take
+    /// the port first.
+    async fn listen(
+        program: Program,
+        path: &Path,
+        example: &str,
+        config: &str,
+    ) -> Result<Self, String> {
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let folder = std::env::temp_dir().join(format!("authd-front-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(folder.join("logs")).unwrap();
+        let config = match program {
             Program::Nginx => config.replace("listen 80", &format!("listen 127.0.0.1:{port}")),
             Program::Caddy | Program::NewCaddy => {
                 // Global options have to be in one block. The example advises the last one.
@@ -149,22 +169,27 @@ impl Proxy {
         std::fs::write(&file, config).unwrap();
         let (file, place) = (file.to_str().unwrap(), folder.to_str().unwrap());
         let arguments = program.arguments().iter();
+        let said = folder.join("stderr");
         let process = Command::new(path)
             .args(arguments.map(|part| part.replace("FILE", file).replace("FOLDER", place)))
             .env("HOME", &folder)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(&said).unwrap())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let proxy = Self { port, _process: process, folder };
+        let mut proxy = Self { port, process, folder };
         for _ in 0..1_000 {
+            if proxy.process.try_wait().unwrap().is_some() {
+                break;
+            }
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return Some(proxy);
+                return Ok(proxy);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("{program:?} does not listen");
+        let said = std::fs::read_to_string(&said).unwrap();
+        Err(said.lines().last().unwrap_or_default().to_owned())
     }
 
     /// Without headers that say what the request is for, a person navigates

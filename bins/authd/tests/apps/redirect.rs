@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::subdomain::session_cookie_name;
 use crate::world::{
-    DASHBOARD, Plan, World, by_path, by_subdomain, header, location, query, set_cookies, text,
+    DASHBOARD, NONCE, Plan, SIGN_IN, World, by_path, by_subdomain, header, location, query,
+    set_cookies, text,
 };
 
 const REDIRECT: &str = "/api/v2/applications/auth-redirect";
@@ -15,7 +16,8 @@ const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 
 fn redirect_to(uri: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    format!("{REDIRECT}?{}", query.append_pair("redirect_uri", uri).finish())
+    query.append_pair("redirect_uri", uri).append_pair("authd_nonce", NONCE);
+    format!("{REDIRECT}?{}", query.finish())
 }
 
 async fn ask(world: &World, uri: &str) -> testkit::net::Answer {
@@ -28,14 +30,17 @@ async fn ask(world: &World, uri: &str) -> testkit::net::Answer {
 async fn visitors_return_to_hosts_of_apps_and_proxies() {
     let world = World::new().await;
     for (uri, back) in [
-        ("https://something.test.coder.com", "https://something.test.coder.com/?"),
-        ("https://something.test.coder.com/a/b/?c=d", "https://something.test.coder.com/a/b/?c=d&"),
-        ("https://sydney.coder.com/path?a=1", "https://sydney.coder.com/path?a=1&"),
-        ("https://app.sydney.coder.com/path/?a=%2F", "https://app.sydney.coder.com/path/?a=%2F&"),
-        ("http://app.sydney.coder.com:443/x", "https://app.sydney.coder.com:443/x?"),
-        ("http://app.sydney.coder.com/x", "https://app.sydney.coder.com/x?"),
+        ("https://APP.test.coder.com", "https://APP.test.coder.com/?"),
+        ("https://APP.test.coder.com/a/b/?c=d", "https://APP.test.coder.com/a/b/?c=d&"),
+        ("https://sydney.coder.com/PATH/?a=1", "https://sydney.coder.com/PATH/?a=1&"),
+        ("https://APP.sydney.coder.com/path/?a=%2F", "https://APP.sydney.coder.com/path/?a=%2F&"),
+        ("http://APP.sydney.coder.com:443/x", "https://APP.sydney.coder.com:443/x?"),
+        ("http://APP.sydney.coder.com/x", "https://APP.sydney.coder.com/x?"),
     ] {
-        let answer = ask(&world, uri).await;
+        let [uri, back] = [uri, back].map(|address| {
+            address.replace("APP", "owner--dev--alice").replace("PATH", "@alice/dev/apps/owner")
+        });
+        let answer = ask(&world, &uri).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{uri}: {}", text(&answer));
         let location = header(&answer, "location");
         assert!(location.starts_with(&format!("{back}{PARAMETER}=")), "{uri}: {location}");
@@ -45,7 +50,8 @@ async fn visitors_return_to_hosts_of_apps_and_proxies() {
 #[tokio::test]
 async fn path_and_query_are_kept_except_for_an_earlier_sealed_session() {
     let world = World::new().await;
-    let (app, other) = ("https://app.test.coder.com", "coder_application_connect_api%5Fkey_35e783");
+    let app = "https://owner--dev--alice.test.coder.com";
+    let other = "coder_application_connect_api%5Fkey_35e783";
     for (path, back) in [
         ("//evil.example", "//evil.example?"),
         ("/a/../..", "/a/../..?"),
@@ -104,7 +110,7 @@ async fn hosts_of_a_pattern_with_a_suffix_and_a_port_can_sign_in_and_out() {
     let back = location(&ask(&world, &uri).await);
     assert_eq!(back.authority(), format!("{host}:4444"));
     let uri = format!("{}?{}", back.path(), back.query().unwrap());
-    let arrived = world.visit(&back.authority(), &uri, &[]).await;
+    let arrived = world.visit(&back.authority(), &uri, &[("cookie", SIGN_IN)]).await;
     assert_eq!(header(&arrived, "location"), format!("https://{host}:4444/x?a=1"));
     let (name, token, line) = &set_cookies(&arrived)[0];
     assert!(line.contains("; Domain=test.coder.com; "), "{line}");
@@ -209,7 +215,7 @@ async fn arrive(world: &World, host: &str, path: &str) -> (testkit::net::Answer,
     let answer = ask(world, &format!("https://{host}{path}")).await;
     let back = location(&answer);
     let uri = format!("{}?{}", back.path(), back.query().unwrap());
-    (world.visit(host, &uri, &[]).await, uri)
+    (world.visit(host, &uri, &[("cookie", SIGN_IN)]).await, uri)
 }
 
 // scenario 216
@@ -219,7 +225,8 @@ async fn the_session_in_the_address_becomes_a_cookie_of_apps_alone() {
     let (arrived, uri) = arrive(&world, HOST, "/x/?b=2&a=1").await;
     assert_eq!(arrived.status, StatusCode::SEE_OTHER);
     assert_eq!(header(&arrived, "location"), format!("https://{HOST}/x/?b=2&a=1"));
-    let [(name, token, line)] = &set_cookies(&arrived)[..] else { panic!() };
+    let [(name, token, line), (browser, ..)] = &set_cookies(&arrived)[..] else { panic!() };
+    assert_eq!(browser, "authd_sign_in");
     assert_eq!(*name, session_cookie_name());
     assert!(line.contains("; Path=/; Domain=test.coder.com; HttpOnly"), "{line}");
     assert!(!line.contains("Expires") && !line.contains("Max-Age"));
@@ -231,7 +238,7 @@ async fn the_session_in_the_address_becomes_a_cookie_of_apps_alone() {
     let headers = [("coder-session-token", &**token)];
     let terminal = format!("/api/v2/workspaceagents/{}/pty", world.agent);
     assert_eq!(world.visit("coder.test", &terminal, &headers).await.status, 404);
-    let path = redirect_to("https://app.test.coder.com/");
+    let path = redirect_to(&format!("https://{HOST}/"));
     assert_eq!(world.send("GET", &path, &headers, "").await.status, StatusCode::NOT_FOUND);
     let store = world.database.store().await;
     let holders = store.holders(&[token.parse().unwrap()]).await.unwrap();
@@ -240,7 +247,7 @@ async fn the_session_in_the_address_becomes_a_cookie_of_apps_alone() {
     assert!(!subject.is_allowed(&app_authz::rbac::Action::Read, &own_user));
 
     // A second use sets no cookie, and a browser that has the cookie continues.
-    let replayed = world.visit(HOST, &uri, &[]).await;
+    let replayed = world.visit(HOST, &uri, &[("cookie", SIGN_IN)]).await;
     assert_eq!(replayed.status, StatusCode::SEE_OTHER);
     assert!(set_cookies(&replayed).is_empty());
 }
@@ -281,7 +288,9 @@ async fn the_return_path_stays_on_the_host() {
     for path in ["//evil.example/", "/\\evil.example/", "///evil.example"] {
         let answer = ask(&world, "https://owner--agent--dev--alice.test.coder.com/").await;
         let sealed = query(&location(&answer))[PARAMETER].clone();
-        let arrived = world.visit(HOST, &format!("{path}?{PARAMETER}={sealed}"), &[]).await;
+        let arrived = world
+            .visit(HOST, &format!("{path}?{PARAMETER}={sealed}"), &[("cookie", SIGN_IN)])
+            .await;
         let location = header(&arrived, "location");
         let own = format!("https://{HOST}/evil.example");
         assert!(location.starts_with(&own), "{path}: {location}");

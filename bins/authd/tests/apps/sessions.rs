@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use store::fleet::{LoginType, UserLink, UserStatus};
 
 use crate::addresses::redirected;
-use crate::world::{Plan, by_path, header, location, set_cookies, text};
+use crate::world::{Plan, SIGN_IN, by_path, header, location, set_cookies, text};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 
@@ -69,7 +69,7 @@ async fn an_app_session_expires_with_the_session_that_created_it() {
         let world = plan.serve().await;
         let arriving = location(&redirected(&world, &format!("https://{HOST}/")).await);
         let uri = format!("{}?{}", arriving.path(), arriving.query().unwrap());
-        let arrived = world.visit(HOST, &uri, &[]).await;
+        let arrived = world.visit(HOST, &uri, &[("cookie", SIGN_IN)]).await;
         let token: SessionToken = set_cookies(&arrived)[0].1.parse().unwrap();
         let key = world.database.store().await.holders(&[token]).await.unwrap().remove(0).key;
         assert_eq!(key.login_type, app_authz::credential::LoginType::Password);
@@ -86,9 +86,9 @@ async fn a_host_prefixed_session_cookie_counts_and_is_not_forwarded() {
     let session = [("cookie", &*cookie)];
     let opened = world.visit("coder.test", "/@alice/dev/apps/owner/", &session).await;
     assert_eq!((opened.status.as_u16(), header(&opened, "cookie")), (200, "own=1"));
-    let asked = "/api/v2/applications/auth-redirect?redirect_uri=https://a.test.coder.com/";
-    let handed = world.send("GET", asked, &session, "").await;
-    assert!(header(&handed, "location").starts_with("https://a.test.coder.com/?coder_app"));
+    let asked = format!("/api/v2/applications/auth-redirect?redirect_uri=https://{HOST}/");
+    let handed = world.send("GET", &asked, &session, "").await;
+    assert!(header(&handed, "location").starts_with(&format!("https://{HOST}/?coder_app")));
 }
 
 #[tokio::test]

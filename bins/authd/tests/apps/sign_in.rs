@@ -17,16 +17,16 @@ const DASHBOARD: &str = "coder.test";
 
 /// A browser that navigates, with the cookies of all hosts
 #[derive(Clone)]
-struct Browser<'a> {
-    world: &'a World,
+pub struct Browser<'a> {
+    pub world: &'a World,
     /// By the host or the domain, and the name
-    jar: BTreeMap<(String, String), String>,
+    pub jar: BTreeMap<(String, String), String>,
     /// Whether it keeps the cookies of apps
-    keeps: bool,
+    pub keeps: bool,
 }
 
 impl<'a> Browser<'a> {
-    fn of(world: &'a World, user: &str) -> Self {
+    pub fn of(world: &'a World, user: &str) -> Self {
         let mut jar = BTreeMap::new();
         let session = world.token(user).to_owned();
         jar.insert((DASHBOARD.to_owned(), "coder_session_token".to_owned()), session);
@@ -34,7 +34,7 @@ impl<'a> Browser<'a> {
     }
 
     /// One request, without following a redirect
-    async fn one(&mut self, address: &str) -> Answer {
+    pub async fn one(&mut self, address: &str) -> Answer {
         let url: HttpUrl = address.parse().unwrap();
         let is_sent = |(at, _): &(String, String)| {
             url.host() == at || at.starts_with('.') && url.host().ends_with(at)
@@ -43,8 +43,12 @@ impl<'a> Browser<'a> {
         let cookies: Vec<_> =
             cookies.iter().map(|((_, name), value)| format!("{name}={value}")).collect();
         let cookies = cookies.join("; ");
-        let headers =
-            [("cookie", &*cookies), ("sec-fetch-mode", "navigate"), ("accept", "text/html")];
+        let headers = [
+            ("cookie", &*cookies),
+            ("sec-fetch-mode", "navigate"),
+            ("accept", "text/html"),
+            ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)"),
+        ];
         let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
         let uri = format!("{}{query}", url.path());
         let answer = match url.host() {
@@ -68,7 +72,7 @@ impl<'a> Browser<'a> {
     }
 
     /// The answer after at most twenty redirects, as browsers follow them
-    async fn go(&mut self, address: &str) -> Answer {
+    pub async fn go(&mut self, address: &str) -> Answer {
         let mut answer = self.one(address).await;
         for _ in 0..20 {
             if !answer.status.is_redirection() {
@@ -78,6 +82,11 @@ impl<'a> Browser<'a> {
             answer = self.one(&next).await;
         }
         panic!("a loop at {}", header(&answer, "location"));
+    }
+
+    /// Sets a cookie as a page of a sibling host can: for the domain of all of them
+    pub fn plant(&mut self, name: &str, value: &str) {
+        self.jar.insert((".test.coder.com".to_owned(), name.to_owned()), value.to_owned());
     }
 
     fn forget_sessions(&mut self) {

@@ -154,7 +154,7 @@ async fn cookies_have_the_attributes_of_the_deployment() {
     let world = plan.serve().await;
     let answer = world.visit(HOST, "/", &[("coder-session-token", world.token("alice"))]).await;
     let (name, token, line) = &set_cookies(&answer)[0];
-    assert_eq!(name, "__Secure-coder_signed_app_token");
+    assert_eq!(name, "__Host-coder_signed_app_token");
     assert!(line.ends_with("; HttpOnly; Secure; SameSite=None; Partitioned"), "{line}");
     let cookie = format!("{name}={token}");
     assert_eq!(world.visit(HOST, "/", &[("cookie", &cookie)]).await.status, StatusCode::OK);

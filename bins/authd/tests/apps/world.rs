@@ -27,6 +27,9 @@ use uuid::Uuid;
 pub const DASHBOARD: &str = "https://coder.test";
 pub const WILDCARD: &str = "*.test.coder.com";
 pub const ISSUE: &str = "/api/v2/workspaceproxies/me/issue-signed-app-token";
+/// What a browser holds that signs in at an app's host, and the cookie with it
+pub const NONCE: &str = "000102030405060708090a0b0c0d0e0f";
+pub const SIGN_IN: &str = "authd_sign_in=000102030405060708090a0b0c0d0e0f.0.0";
 pub const TRAEFIK: &str = "/api/v2/forward-auth/traefik";
 
 /// The rows of a control plane under construction, and the settings of authd

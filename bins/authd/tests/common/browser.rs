@@ -38,7 +38,7 @@ impl Browser {
             "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync",
             "--disable-dev-shm-usage", "--window-size=1000,700",
-            "--host-resolver-rules=MAP * 127.0.0.1",
+            "--host-resolver-rules=MAP * 127.0.0.1", "--ignore-certificate-errors",
         ]});
         let capabilities = json!({ "capabilities": { "alwaysMatch": {
             "goog:chromeOptions": options, "timeouts": { "pageLoad": 20_000 },

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 use thiserror::Error;
 
 use super::audience::is_for;
-use super::{ApiKey, KeyHolder, KeyUpdate, LoginType, SessionToken, UserStatus};
+use super::{ApiKey, KeyHolder, KeyUpdate, LoginType, SessionToken, Source, UserStatus};
 
 /// Verifies that `token` is good at `now` for the key and the user in `holder`
 ///
@@ -63,26 +63,33 @@ pub fn authenticate(
 /// Finds out who makes a request, by the first of its tokens that is good
 ///
 /// For requests that a visitor may make without signing in: a token that is not good leaves
-/// the visitor anonymous. `holders` are those that the directory has for the tokens' ids, in
-/// any order.
+/// the visitor anonymous. `tokens` are in the order of [`Source`], and `holders` are those that
+/// the directory has for the tokens' ids, in any order.
+///
+/// If the good tokens that [sibling hosts can set](Source::is_shared) belong to different users,
+/// none of these counts: one was set by an app of another user.
 ///
 /// If no token is good as it is, a session whose provider's token
 /// [must be refreshed](Session::refresh_link) is the answer, and otherwise the first user whose
 /// account is not active.
 pub fn identify<'a>(
-    tokens: &[SessionToken],
+    tokens: &[(Source, SessionToken)],
     holders: &'a [impl Borrow<KeyHolder>],
     terms: Terms<'_>,
     now: SystemTime,
 ) -> Identified<'a> {
-    let (mut waiting, mut blocked) = (None, None);
-    for token in tokens {
+    let (mut shared, mut waiting, mut blocked) = (Shared::None, None, None);
+    for (source, token) in tokens {
+        if let (Shared::One(holder, session), false) = (shared, source.is_shared()) {
+            return Identified::User(holder, session);
+        }
         let mut holders = holders.iter().map(Borrow::borrow);
         let Some(holder) = holders.find(|holder| holder.key.id == token.id()) else { continue };
         match authenticate(token, Some(holder), terms, now) {
             Ok(session) if session.refresh_link => {
                 waiting = waiting.or(Some(Identified::User(holder, session)));
             }
+            Ok(session) if source.is_shared() => shared = shared.and(holder, session),
             Ok(session) => return Identified::User(holder, session),
             Err(SessionDenial::Inactive(status)) => {
                 blocked = blocked.or(Some(Identified::Blocked(holder, status)));
@@ -90,7 +97,67 @@ pub fn identify<'a>(
             Err(_) => {}
         }
     }
-    waiting.or(blocked).unwrap_or(Identified::Anonymous)
+    match shared {
+        Shared::None => waiting.or(blocked).unwrap_or(Identified::Anonymous),
+        Shared::One(holder, session) => Identified::User(holder, session),
+        Shared::Several => Identified::Ambiguous,
+    }
+}
+
+/// Checks that a request is made with a good session, by the first of its tokens that is good
+///
+/// For requests that need a session. Tokens and holders are as for [`identify`], and so is what
+/// counts of them.
+///
+/// # Errors
+///
+/// The [`SessionDenial`] of the first token if none is good, and
+/// [`SessionDenial::SeveralUsers`] if they are those of several users.
+pub fn authenticate_first<'a>(
+    tokens: &[(Source, SessionToken)],
+    holders: &'a [impl Borrow<KeyHolder>],
+    terms: Terms<'_>,
+    now: SystemTime,
+) -> Result<(Source, &'a KeyHolder, Session), SessionDenial> {
+    let (mut found, mut denied) = (None, None);
+    for (source, token) in tokens {
+        let mut holders = holders.iter().map(Borrow::borrow);
+        let holder = holders.find(|holder| holder.key.id == token.id());
+        match (authenticate(token, holder, terms, now), holder, found) {
+            (Ok(session), Some(holder), None) if source.is_shared() => {
+                found = Some((*source, holder, session));
+            }
+            (Ok(session), Some(holder), None) => return Ok((*source, holder, session)),
+            (Ok(_), Some(holder), Some((_, known, _)))
+                if source.is_shared() && holder.key.user != known.key.user =>
+            {
+                return Err(SessionDenial::SeveralUsers);
+            }
+            (Ok(_), ..) => {}
+            (Err(denial), ..) => denied = denied.or(Some(denial)),
+        }
+    }
+    found.ok_or_else(|| denied.unwrap_or(SessionDenial::UnknownKey))
+}
+
+/// The users of good tokens that sibling hosts can set
+#[derive(Clone, Copy)]
+enum Shared<'a> {
+    None,
+    One(&'a KeyHolder, Session),
+    Several,
+}
+
+impl<'a> Shared<'a> {
+    fn and(self, holder: &'a KeyHolder, session: Session) -> Self {
+        match self {
+            Self::None => Self::One(holder, session),
+            Self::One(known, session) if known.key.user == holder.key.user => {
+                Self::One(known, session)
+            }
+            Self::One(..) | Self::Several => Self::Several,
+        }
+    }
 }
 
 /// Who makes a request that does not require a session
@@ -99,6 +166,10 @@ pub fn identify<'a>(
 pub enum Identified<'a> {
     /// None of the tokens is good
     Anonymous,
+    /// The tokens that count are those of different users, so the visitor is not known
+    ///
+    /// The visitor counts as signed out.
+    Ambiguous,
     /// The holder of a good token, and the session
     User(&'a KeyHolder, Session),
     /// A user whose token is good but whose account is not active
@@ -181,15 +252,18 @@ pub enum SessionDenial {
     /// The user's account is suspended or dormant
     #[error("the user is {}", .0.as_str())]
     Inactive(UserStatus),
+    /// The request has good tokens of different users, which sibling hosts can set
+    #[error("the request has sessions of several users")]
+    SeveralUsers,
 }
 
 impl SessionDenial {
-    /// Whether the denial also ends a request that does not require a session
+    /// Whether signing in again does not help
     ///
-    /// A suspended user is not treated as an anonymous visitor.
+    /// A suspended user stays suspended, and a cookie that an app has set stays set.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Inactive(_))
+        matches!(self, Self::Inactive(_) | Self::SeveralUsers)
     }
 
     /// Whether the token is good, but not for this server

@@ -14,6 +14,8 @@ pub struct CookieNames {
     subdomain_app_before: String,
     signed_app_token: String,
     sign_in: String,
+    /// Whether browsers accept cookies that are bound to their host
+    is_secure: bool,
 }
 
 impl CookieNames {
@@ -40,7 +42,19 @@ impl CookieNames {
             subdomain_app_before: before,
             signed_app_token: format!("{prefix}{SIGNED_APP_TOKEN}"),
             sign_in: format!("{prefix}{SIGN_IN}"),
+            is_secure: false,
         }
+    }
+
+    /// The same names, for cookies that are `Secure` if `is_secure`
+    ///
+    /// Cookies are then bound to the host that sets them, where their path and their domain allow
+    /// it. A browser accepts a name with the prefix `__Host-` only from that host itself, and only
+    /// for a cookie that is secure and has the path `/` and no domain (RFC 6265bis, section
+    /// 4.1.3.2). So no other host of the same site can set it.
+    #[must_use]
+    pub fn secure(self, is_secure: bool) -> Self {
+        Self { is_secure, ..self }
     }
 
     /// The cookie with the dashboard's session token
@@ -58,36 +72,63 @@ impl CookieNames {
         }
     }
 
-    /// The cookie with a signed app token
+    /// The cookie of an app's own host with the session token of apps, which takes precedence over
+    /// [`app_session`](Self::app_session); `None` if cookies are not [secure](Self::secure)
     #[must_use]
-    pub fn signed_app_token(&self) -> &str {
-        &self.signed_app_token
+    pub const fn host_app_session(&self, method: AccessMethod) -> Option<&'static str> {
+        match method {
+            _ if !self.is_secure => None,
+            AccessMethod::Subdomain => Some(HOST_SUBDOMAIN_APP),
+            AccessMethod::Path | AccessMethod::Terminal => Some(HOST_PATH_APP),
+        }
     }
 
-    /// The cookie with the dashboard's session token, if the control plane binds it to its host
+    /// The cookie with a signed app token for an app that is reached by `method`
     ///
-    /// It does so since v2.31 with the setting `CODER_HOST_PREFIX_COOKIE`. Browsers accept a
-    /// cookie with the prefix `__Host-` only from the host itself, so it takes precedence over
-    /// [`session`](Self::session).
+    /// That of an app by path has the path of the app, so it cannot be bound to the host.
+    #[must_use]
+    pub fn signed_app_token(&self, method: AccessMethod) -> &str {
+        match method {
+            AccessMethod::Subdomain if self.is_secure => HOST_SIGNED_APP_TOKEN,
+            _ => &self.signed_app_token,
+        }
+    }
+
+    /// The cookie with the dashboard's session token that is bound to its host
+    ///
+    /// The control plane sets it since v2.31 with the setting `CODER_HOST_PREFIX_COOKIE`. It takes
+    /// precedence over [`session`](Self::session).
     #[must_use]
     pub const fn host_session(&self) -> &'static str {
         HOST_SESSION
     }
 
+    /// The cookie for a new session at the dashboard
+    #[must_use]
+    pub fn new_session(&self) -> &str {
+        if self.is_secure { HOST_SESSION } else { &self.session }
+    }
+
     /// The cookie of an app's host for a browser that is signing in, which holds a
     /// [`Nonce`](crate::token::Nonce)
-    ///
-    /// Other hosts cannot set it if its attributes allow the prefix `__Host-`: it is secure, and
-    /// has the path `/` and no domain (RFC 6265bis, section 4.1.3.2).
     #[must_use]
-    pub fn sign_in(&self, is_secure: bool) -> &str {
-        if is_secure { HOST_SIGN_IN } else { &self.sign_in }
+    pub fn sign_in(&self) -> &str {
+        if self.is_secure { HOST_SIGN_IN } else { &self.sign_in }
     }
 
     /// Whether a cookie of that name is read as a session token of apps reached by `method`
     pub(super) fn is_app_session(&self, name: &str, method: AccessMethod) -> bool {
         name == self.app_session(method)
             || method == AccessMethod::Subdomain && name == self.subdomain_app_before
+    }
+
+    /// Whether a cookie of that name is read as a session token of apps reached by `method`, and
+    /// only this host can have set it
+    pub(super) fn is_host_app_session(&self, name: &str, method: AccessMethod) -> bool {
+        name == match method {
+            AccessMethod::Subdomain => HOST_SUBDOMAIN_APP,
+            AccessMethod::Path | AccessMethod::Terminal => HOST_PATH_APP,
+        }
     }
 
     /// Whether a cookie of that name must not reach an app
@@ -99,7 +140,7 @@ impl CookieNames {
         let exact = [&self.session, &self.path_app, &self.signed_app_token, &self.sign_in];
         exact.into_iter().any(|withheld| withheld == name)
             || name.starts_with(&self.subdomain_app_before)
-            || [HOST_SESSION, HOST_SIGN_IN].contains(&name)
+            || HOST.contains(&name)
             || OAUTH.contains(&name)
     }
 }
@@ -111,6 +152,13 @@ const SUBDOMAIN_APP: &str = "coder_subdomain_app_session_token";
 const SIGNED_APP_TOKEN: &str = "coder_signed_app_token";
 const SIGN_IN: &str = "authd_sign_in";
 const HOST_SIGN_IN: &str = "__Host-authd_sign_in";
+const HOST_PATH_APP: &str = "__Host-coder_path_app_session_token";
+const HOST_SUBDOMAIN_APP: &str = "__Host-coder_subdomain_app_session_token";
+const HOST_SIGNED_APP_TOKEN: &str = "__Host-coder_signed_app_token";
+
+/// The cookies that are bound to their host
+const HOST: [&str; 5] =
+    [HOST_SESSION, HOST_SIGN_IN, HOST_PATH_APP, HOST_SUBDOMAIN_APP, HOST_SIGNED_APP_TOKEN];
 
 /// The cookies of a sign-in in progress
 const OAUTH: [&str; 2] = ["oauth_state", "oauth_redirect"];

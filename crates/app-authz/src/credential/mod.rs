@@ -14,7 +14,9 @@ mod source;
 mod token;
 
 pub use app_session::AppSession;
-pub use authenticate::{Identified, Session, SessionDenial, Terms, authenticate, identify};
+pub use authenticate::{
+    Identified, Session, SessionDenial, Terms, authenticate, authenticate_first, identify,
+};
 pub use cookie::CookieNames;
 pub use key::{ApiKey, KeyHolder, KeyUpdate, LoginType, OauthLink, UserStatus};
 pub use sessions::{MAX_MADE, MAX_MADE_FOR_USER, NewKey, OtherSessions, Sessions};

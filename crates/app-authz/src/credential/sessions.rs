@@ -81,7 +81,7 @@ pub trait Sessions: Sync {
 }
 
 /// The most keys that are kept of those that were made from one session
-pub const MAX_MADE: usize = 20;
+pub const MAX_MADE: usize = 100;
 
 /// The most keys that are kept of those that were made from the sessions of one user
 pub const MAX_MADE_FOR_USER: usize = 400;

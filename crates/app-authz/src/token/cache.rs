@@ -11,6 +11,7 @@ use super::{
 };
 use crate::Error;
 use crate::app::{AppRequest, Permit};
+use crate::credential::SessionToken;
 use crate::error::Cause;
 
 /// Looks up the keys of a feature
@@ -267,6 +268,39 @@ impl KeyCache<SealKey> {
         leeway: Duration,
     ) -> Result<SealedSession, Error> {
         let open = |keys: &Fetched<_>| keys.ring.open(sealed, now, leeway).map_err(Error::from);
+        self.retried(store, now, open).await
+    }
+
+    /// Seals a session for a cookie as [`KeyRing::seal_cookie`] does, and fetches the keys once if
+    /// none may seal
+    ///
+    /// # Errors
+    ///
+    /// Those of [`seal`](Self::seal).
+    pub async fn seal_cookie<S: KeyStore>(
+        &self,
+        store: &S,
+        session: (&SessionToken, &str),
+        now: SystemTime,
+    ) -> Result<String, Error> {
+        self.retried(store, now, |keys| keys.ring.seal_cookie(session, now)).await
+    }
+
+    /// Opens a session from a cookie as [`KeyRing::open_cookie`] does, and fetches the keys once if
+    /// the one that sealed it is missing
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub async fn open_cookie<S: KeyStore>(
+        &self,
+        store: &S,
+        sealed: (&str, &str),
+        now: SystemTime,
+        leeway: Duration,
+    ) -> Result<SessionToken, Error> {
+        let open =
+            |keys: &Fetched<_>| keys.ring.open_cookie(sealed, now, leeway).map_err(Error::from);
         self.retried(store, now, open).await
     }
 }

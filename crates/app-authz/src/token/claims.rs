@@ -98,6 +98,12 @@ pub(super) struct SealedClaims {
     /// Our own; the control plane's proxies ignore it
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) nonce: Option<String>,
+    /// Our own too
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) host: Option<String>,
+    /// Our own too
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) program: bool,
 }
 
 /// The audience of a token: one, or any of several (RFC 7519, section 4.1.3)

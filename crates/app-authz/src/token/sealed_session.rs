@@ -15,23 +15,60 @@ impl KeyRing<SealKey> {
     ///
     /// The result is a JWE (RFC 7516) in compact form with A256GCMKW, A256GCM and DEFLATE. It
     /// can be opened for a minute, any number of times. The control plane's proxies ignore the
-    /// nonce.
+    /// host, the nonce, and whether the session is for a program.
     ///
     /// # Errors
     ///
     /// [`Error::NoSigningKey`] if no key may seal at `now`.
     pub fn seal(&self, session: &SealedSession, now: SystemTime) -> Result<String, Error> {
+        self.seal_claims(
+            now,
+            &SealedClaims {
+                iss: ISSUER.to_owned(),
+                aud: Audience::Several(vec![AUDIENCE.to_owned()]),
+                exp: numeric_date(now + LIFETIME),
+                nbf: numeric_date(now - LIFETIME),
+                iat: None,
+                api_key: session.token.reveal().to_owned(),
+                nonce: session.nonce.as_ref().map(ToString::to_string),
+                host: session.host.clone(),
+                program: session.is_for_program,
+            },
+        )
+    }
+
+    /// Seals a session for a cookie of that host, which has no port
+    ///
+    /// The result has the form of [`seal`](Self::seal), and no other server reads it. It can be
+    /// opened for a month, if its key lasts as long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSigningKey`] if no key may seal at `now`.
+    pub fn seal_cookie(
+        &self,
+        (token, host): (&SessionToken, &str),
+        now: SystemTime,
+    ) -> Result<String, Error> {
+        self.seal_claims(
+            now,
+            &SealedClaims {
+                iss: ISSUER.to_owned(),
+                aud: Audience::Several(vec![COOKIE_AUDIENCE.to_owned()]),
+                exp: numeric_date(now + COOKIE_LIFETIME),
+                nbf: numeric_date(now - LIFETIME),
+                iat: None,
+                api_key: token.reveal().to_owned(),
+                nonce: None,
+                host: Some(host.to_owned()),
+                program: false,
+            },
+        )
+    }
+
+    fn seal_claims(&self, now: SystemTime, claims: &SealedClaims) -> Result<String, Error> {
         let (sequence, key) = self.signing(now)?;
-        let claims = SealedClaims {
-            iss: ISSUER.to_owned(),
-            aud: Audience::Several(vec![AUDIENCE.to_owned()]),
-            exp: numeric_date(now + LIFETIME),
-            nbf: numeric_date(now - LIFETIME),
-            iat: None,
-            api_key: session.token.reveal().to_owned(),
-            nonce: session.nonce.as_ref().map(ToString::to_string),
-        };
-        let payload = serde_json::to_vec(&claims).map_err(|_| Error::SigningFailed)?;
+        let payload = serde_json::to_vec(claims).map_err(|_| Error::SigningFailed)?;
         let mut header = JweHeader::new();
         header.set_content_encryption(CONTENT_ENCRYPTION);
         header.set_compression(COMPRESSION);
@@ -44,8 +81,8 @@ impl KeyRing<SealKey> {
     /// Opens a sealed session
     ///
     /// Proves that the session was sealed with a key of the ring, and that the seal has not
-    /// expired. Whether the session is good is not checked, nor whether the browser holds the
-    /// nonce, nor whether the seal was opened before.
+    /// expired. Whether the session is good is not checked, nor whether the seal is for the host
+    /// at hand, nor whether the browser holds the nonce, nor whether the seal was opened before.
     ///
     /// # Errors
     ///
@@ -56,6 +93,40 @@ impl KeyRing<SealKey> {
         now: SystemTime,
         leeway: Duration,
     ) -> Result<SealedSession, TokenError> {
+        let claims = self.open_claims((sealed, AUDIENCE), now, leeway)?;
+        let token = claims.api_key.parse().map_err(|_| TokenError::Claims)?;
+        let nonce = claims.nonce.map(|nonce| nonce.parse()).transpose();
+        let nonce = nonce.map_err(|_| TokenError::Claims)?;
+        Ok(SealedSession { token, nonce, host: claims.host, is_for_program: claims.program })
+    }
+
+    /// Opens a session that was sealed for a cookie of that host, which has no port
+    ///
+    /// Proves that [`seal_cookie`](Self::seal_cookie) has sealed it for the host. Whether the
+    /// session is good is not checked.
+    ///
+    /// # Errors
+    ///
+    /// The [`TokenError`] that is found first; [`TokenError::Audience`] for another host.
+    pub fn open_cookie(
+        &self,
+        (sealed, host): (&str, &str),
+        now: SystemTime,
+        leeway: Duration,
+    ) -> Result<SessionToken, TokenError> {
+        let claims = self.open_claims((sealed, COOKIE_AUDIENCE), now, leeway)?;
+        if !claims.host.is_some_and(|own| own.eq_ignore_ascii_case(host)) {
+            return Err(TokenError::Audience);
+        }
+        claims.api_key.parse().map_err(|_| TokenError::Claims)
+    }
+
+    fn open_claims(
+        &self,
+        (sealed, audience): (&str, &str),
+        now: SystemTime,
+        leeway: Duration,
+    ) -> Result<SealedClaims, TokenError> {
         let [header, wrapped_key, nonce, content, tag] = compact::parts(sealed)?;
         let sequence = sequence(header)?;
         let key = self.verifying(sequence, now)?;
@@ -78,32 +149,46 @@ impl KeyRing<SealKey> {
         if claims.iss != ISSUER {
             return Err(TokenError::Issuer);
         }
-        if !claims.aud.includes(AUDIENCE) {
+        if !claims.aud.includes(audience) {
             return Err(TokenError::Audience);
         }
         let times = Times { exp: claims.exp, nbf: Some(claims.nbf), iat: claims.iat };
         times.check(now, leeway)?;
-        let token = claims.api_key.parse().map_err(|_| TokenError::Claims)?;
-        let nonce = claims.nonce.map(|nonce| nonce.parse()).transpose();
-        Ok(SealedSession { token, nonce: nonce.map_err(|_| TokenError::Claims)? })
+        Ok(claims)
     }
 }
 
 /// A session on its way to an app's host
 ///
-/// Opening one proves neither that the session is good nor that the browser at hand holds the nonce.
+/// Opening one proves neither that the session is good, nor that it is for the host and the
+/// browser at hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedSession {
     /// The session token
     pub token: SessionToken,
-    /// What the browser holds that the session is for; `None` if any browser may have it
+    /// What the browser holds that the session is for; `None` if the seal does not say which
     pub nonce: Option<Nonce>,
+    /// The host that the session is for, without a port; `None` if the seal does not say which
+    pub host: Option<String>,
+    /// Whether the session is for a program and no browser
+    ///
+    /// Set only if the request for it had a credential that no link and no page can make a browser
+    /// send.
+    pub is_for_program: bool,
+}
+
+impl SealedSession {
+    /// Whether the session is for that host, which has no port
+    #[must_use]
+    pub fn is_for_host(&self, host: &str) -> bool {
+        self.host.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(host))
+    }
 }
 
 impl From<SessionToken> for SealedSession {
-    /// The session, for any browser
+    /// The session, for no particular host or browser, as the control plane seals it
     fn from(token: SessionToken) -> Self {
-        Self { token, nonce: None }
+        Self { token, nonce: None, host: None, is_for_program: false }
     }
 }
 
@@ -251,6 +336,12 @@ pub const NONCE_PARAMETER: &str = "authd_nonce";
 const LIFETIME: Duration = Duration::from_secs(60);
 const ISSUER: &str = "coderd";
 const AUDIENCE: &str = "wsproxy";
+
+/// The audience of a session in a cookie, which only authd reads
+const COOKIE_AUDIENCE: &str = "authd-cookie";
+
+/// Longer than most sessions; a browser whose cookie has expired gets a new one without a question
+const COOKIE_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// RFC 7518, sections 4.7 and 5.3, and RFC 7516, section 4.1.3
 const KEY_ENCRYPTION: &str = "A256GCMKW";

@@ -86,9 +86,11 @@ impl<K: VerifyingKey> KeyRing<K> {
 
     /// Finds the first token that is good and for `request`, among those that it presents
     ///
-    /// At most [`MAX_PRESENTED_TOKENS`] are verified, the one in the query first and then the
-    /// cookies in order, so that a request with very many cookies costs no more. A token in
-    /// the query is for terminals only: if another request has one, none of its tokens count.
+    /// The signatures of at most [`MAX_PRESENTED_TOKENS`] are verified, that of the one in the
+    /// query first and then those of the cookies in order, so that a request with very many
+    /// cookies costs no more. A text that does not name a key of the ring costs no signature. A
+    /// token in the query is for terminals only: if another request has one, none of its tokens
+    /// count.
     #[must_use]
     pub fn find(
         &self,
@@ -202,13 +204,18 @@ impl PresentedTokens<'_> {
         if self.query.is_some() && request.method() != AccessMethod::Terminal {
             return Found::Nothing { missing };
         }
-        for token in self.query.iter().chain(&self.cookies).take(MAX_PRESENTED_TOKENS) {
+        let mut verified = 0;
+        for token in self.query.iter().chain(&self.cookies) {
             match verify(token) {
                 Ok(token) if token.matches(request) => return Found::Token(token),
-                Err(TokenError::UnknownKey(sequence)) if !ring.knows(sequence) => {
-                    missing = missing.or(Some(sequence));
+                Err(TokenError::UnknownKey(sequence)) => {
+                    missing = missing.or_else(|| Some(sequence).filter(|key| !ring.knows(*key)));
                 }
-                Ok(_) | Err(_) => {}
+                Err(TokenError::Oversize | TokenError::Malformed | TokenError::Algorithm) => {}
+                Ok(_) | Err(_) => verified += 1,
+            }
+            if verified == MAX_PRESENTED_TOKENS {
+                break;
             }
         }
         Found::Nothing { missing }
@@ -250,8 +257,8 @@ fn sequence(header: &str, algorithm: &str) -> Result<i32, TokenError> {
     compact::key_id(kid)
 }
 
-/// The maximum number of app tokens of one request that are verified
-pub const MAX_PRESENTED_TOKENS: usize = 4;
+/// The maximum number of app tokens of one request whose signatures are verified
+pub const MAX_PRESENTED_TOKENS: usize = 16;
 
 /// The query parameter that carries the app token of a terminal
 pub const SIGNED_TOKEN_PARAMETER: &str = "coder_signed_app_token_23db1dde";

@@ -68,11 +68,41 @@ fn a_sealed_session_token_can_be_opened() {
 }
 
 #[test]
-fn a_sealed_session_can_be_for_one_browser() {
+fn a_sealed_session_can_be_for_one_host_and_one_browser() {
     let nonce = Nonce::generate(|bytes| bytes.copy_from_slice(b"0123456789abcdef"));
-    let session = SealedSession { token: session(), nonce: Some(nonce.clone()) };
+    let session = SealedSession {
+        token: session(),
+        nonce: Some(nonce.clone()),
+        host: Some("App.example.com".to_owned()),
+        is_for_program: true,
+    };
     let sealed = seals().seal(&session, now()).unwrap();
-    assert_eq!(seals().open(&sealed, now(), LEEWAY), Ok(session));
+    let opened = seals().open(&sealed, now(), LEEWAY).unwrap();
+    assert_eq!(opened, session);
+    // Host names are compared without case, and whole.
+    for (host, is_for) in [
+        ("app.example.com", true),
+        ("APP.EXAMPLE.COM", true),
+        ("other.example.com", false),
+        ("x.app.example.com", false),
+        ("app.example.com.evil.example", false),
+        ("example.com", false),
+        ("", false),
+    ] {
+        assert_eq!(opened.is_for_host(host), is_for, "{host}");
+        assert!(!SealedSession::from(opened.token.clone()).is_for_host(host), "{host}");
+    }
+
+    // The session in a cookie is for one host too, and neither is taken for the other.
+    let token = opened.token;
+    let at = now();
+    let cookie = seals().seal_cookie((&token, "app.example.com"), at).unwrap();
+    let open_cookie = |text: &str, host: &str, at| seals().open_cookie((text, host), at, LEEWAY);
+    assert_eq!(open_cookie(&cookie, "APP.example.com", at), Ok(token));
+    assert_eq!(open_cookie(&cookie, "x.example.com", at), Err(TokenError::Audience));
+    assert_eq!(open_cookie(&sealed, "app.example.com", at), Err(TokenError::Audience));
+    assert_eq!(seals().open(&cookie, at, LEEWAY), Err(TokenError::Audience));
+    assert_eq!(open_cookie(&cookie[1..], "app.example.com", at), Err(TokenError::Malformed));
 
     for nonce in [nonce.clone(), nonce.clone().again()] {
         assert_eq!(nonce.to_string().parse(), Ok(nonce));

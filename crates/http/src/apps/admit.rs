@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use app_authz::address::{HostMeaning, HttpUrl, auth_redirect};
 use app_authz::app::{AccessMethod, CorsBehavior, Port, RequestError, UncheckedRequest};
-use app_authz::credential::SessionToken;
-use app_authz::token::{API_KEY_PARAMETER, AppToken, PresentedTokens, without_api_key};
+use app_authz::credential::{SessionToken, Source};
+use app_authz::token::{API_KEY_PARAMETER, AppToken, Nonce, PresentedTokens, without_api_key};
 use app_authz::{AppRequest, Error, Grant};
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, USER_AGENT};
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::context::Context;
 use crate::error::Rejection;
-use crate::purpose::Purpose;
+use crate::purpose::{Purpose, is_browser};
 use crate::reply::{Preflight, Reply};
 
 /// A visit that may continue to its app
@@ -81,11 +81,7 @@ pub(crate) async fn admit<S: Store>(
         return Err(open_seal(apps, cx, &visit, sealed).await.unwrap_or_else(rejected));
     }
 
-    // The visitor wrote the names, so a mistake in them is not a server's.
-    let request = AppRequest::try_from(request).map_err(|error| match error {
-        Error::InvalidRequest(RequestError::Me) => rejected(Rejection::Me),
-        _ => rejected(Rejection::NoApp),
-    })?;
+    let request = checked(request).map_err(rejected)?;
     let port = request.slug_or_port().parse::<Port>().ok();
     let base_path = control_plane::base_path(&visit, upstream);
     let base_path = base_path.filter(|base_path| base_path != request.base_path());
@@ -104,9 +100,15 @@ pub(crate) async fn admit<S: Store>(
     let admitted = match presented {
         Some(admitted) => admitted,
         None => {
-            let sign_in = leaving_cookie(apps, cx, &visit, &cookies);
-            let tokens = visit.session_tokens(cx.headers(), cookies, &parameters);
+            let known = SignInCookie::all(&cookies, apps.sign_in_cookie_name()).next();
+            let sign_in = leaving_cookie(apps, cx, &visit, (known.clone(), &cookies));
+            let bound = apps.open_cookies(&cookies, &visit, cx.now).await;
+            let bound = bound.map_err(|error| rejected(Rejection::SealKeys(error)))?;
+            let bound = bound.into_iter().map(|token| (Source::HostAppCookie, token));
+            let others = visit.session_tokens(cx.headers(), cookies, &parameters);
+            let tokens = bound.chain(others).collect();
             let attempt = access_attempt(cx, (&visit, request), tokens, sign_in, preflight);
+            let attempt = AccessAttempt { returning: known, ..attempt };
             by_decision(apps, &visit, attempt, upstream).await?
         }
     };
@@ -128,6 +130,14 @@ pub(crate) async fn admit<S: Store>(
     let origin = visit.page.sibling().filter(|_| cors == CorsBehavior::Simple);
     admitted.origin = origin.map(str::to_owned);
     Ok(admitted)
+}
+
+/// Checks a request whose names a visitor wrote, so that a mistake in them is not a server's
+pub(super) fn checked(request: UncheckedRequest) -> Result<AppRequest, Rejection> {
+    AppRequest::try_from(request).map_err(|error| match error {
+        Error::InvalidRequest(RequestError::Me) => Rejection::Me,
+        _ => Rejection::NoApp,
+    })
 }
 
 /// Lets a page of another app of the same owner read the reply
@@ -193,13 +203,12 @@ fn leaving_cookie<S>(
     apps: &AppService<S>,
     cx: &Context<'_>,
     visit: &Visit<'_>,
-    cookies: &[(&str, &str)],
+    (known, cookies): (Option<SignInCookie>, &[(&str, &str)]),
 ) -> Option<SignInCookie> {
     if cx.purpose() != Purpose::Navigation || visit.signs_in_at_dashboard() {
         return None;
     }
-    let known = SignInCookie::all(cookies, apps.sign_in_cookie_name()).next();
-    let app_token = visit.deployment.cookie_names.signed_app_token();
+    let app_token = visit.deployment.cookie_names.signed_app_token(visit.method);
     apps.cookie_of_leaving(known, cookies.iter().any(|(name, _)| *name == app_token))
 }
 
@@ -207,7 +216,7 @@ fn leaving_cookie<S>(
 fn access_attempt(
     cx: &Context<'_>,
     (visit, request): (&Visit<'_>, AppRequest),
-    tokens: Vec<SessionToken>,
+    tokens: Vec<(Source, SessionToken)>,
     sign_in: Option<SignInCookie>,
     preflight: Option<Preflight>,
 ) -> AccessAttempt {
@@ -222,6 +231,7 @@ fn access_attempt(
         user_agent: user_agent(cx.headers()),
         purpose: cx.purpose(),
         sign_in,
+        returning: None,
         preflight,
         is_foreign: visit.page.is_refused(cx),
         now: cx.now,
@@ -255,36 +265,71 @@ async fn open_seal<S: Store>(
     let address = visit.absolute(&without_api_key(visit.path, visit.query));
     let cookies = cookies(cx.headers());
     let browser = SignInCookie::all(&cookies, apps.sign_in_cookie_name());
-    let (token, browser) = match apps.open_seal(sealed, browser, cx.now).await {
+    let is_program = !is_browser(cx.headers());
+    let opened = apps.open_seal((sealed, visit.at.host()), is_program, browser, cx.now);
+    let (token, browser) = match opened.await {
         Ok(Opened::Session(token, browser)) => (token, browser),
         // A visitor who is signed in by now continues, and any other signs in.
         Ok(Opened::Before | Opened::Elsewhere) => {
             return Ok(Reply::redirect(StatusCode::SEE_OTHER, address));
         }
-        Ok(Opened::WithoutNonce { again: false }) => return sign_in_again(apps, &address),
+        Ok(Opened::Unbound) => return sign_in_here(apps, cx, &cookies, &address),
+        Ok(Opened::WithoutNonce { again: false }) => {
+            let cookie = SignInCookie::new().ok_or(Rejection::LostSignIn)?;
+            return leave(apps, &address, &cookie.nonce.clone().again(), &cookie);
+        }
         Ok(Opened::WithoutNonce { again: true }) => return Err(Rejection::LostSignIn),
         Err(error @ Error::KeysUnavailable(_)) => return Err(Rejection::SealKeys(error)),
         Err(_) => return Err(Rejection::BadSeal),
     };
+    let names = &visit.deployment.cookie_names;
+    let cookie = match names.host_app_session(visit.method) {
+        Some(name) => {
+            let sealed = apps.seal_cookie((&token, visit.at.host()), cx.now).await;
+            let sealed = sealed.map_err(Rejection::SealKeys)?;
+            apps.cookies.set(name, &sealed, "/", None, Expiry::Session)
+        }
+        None => {
+            let (name, domain) = (names.app_session(visit.method), visit.cookie_domain());
+            apps.cookies.set(name, token.reveal(), "/", domain, Expiry::Session)
+        }
+    };
+    let back = Reply::redirect(StatusCode::SEE_OTHER, address).with_cookie(cookie);
     let browser = browser.and_then(|cookie| sign_in_cookie(apps, &cookie.with_session(cx.now)));
-    let name = visit.deployment.cookie_names.app_session(visit.method);
-    let domain = visit.cookie_domain();
-    let cookie = apps.cookies.set(name, token.reveal(), "/", domain, Expiry::Session);
-    let back = Reply::redirect(StatusCode::SEE_OTHER, address);
-    Ok(back.with_cookie(cookie).with_cookie(browser))
+    Ok(back.with_cookie(browser))
 }
 
-/// Sends a browser to sign in that has returned without the nonce it was given
+/// Sends a browser to sign in that brings a seal for no particular browser
 ///
-/// A link with the session of another visitor leads to the reader's own session in this way.
-fn sign_in_again<S>(apps: &AppService<S>, back: &str) -> Result<Reply, Rejection> {
-    let cookie = SignInCookie::new().ok_or(Rejection::LostSignIn)?;
+/// The dashboard makes such a seal if the browser did not come from here, and anybody can put one
+/// into a link. The browser leaves with a nonce of its own, and returns with its user's session.
+fn sign_in_here<S>(
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+    cookies: &[(&str, &str)],
+    back: &str,
+) -> Result<Reply, Rejection> {
+    let known = SignInCookie::all(cookies, apps.sign_in_cookie_name()).next();
+    let cookie = apps.cookie_of_leaving(known, false).ok_or(Rejection::LostSignIn)?;
+    if cookie.is_looping(cx.now) {
+        return Err(Rejection::LostSignIn);
+    }
+    let cookie = cookie.with_session(cx.now);
+    leave(apps, back, &cookie.nonce, &cookie)
+}
+
+/// Sends a browser to the dashboard, with a nonce and the cookie that holds it
+fn leave<S>(
+    apps: &AppService<S>,
+    back: &str,
+    nonce: &Nonce,
+    cookie: &SignInCookie,
+) -> Result<Reply, Rejection> {
     let back: HttpUrl = back.parse().map_err(|_| Rejection::UnsafePath)?;
-    let nonce = cookie.nonce.clone().again();
-    let address = auth_redirect(&apps.config.access_url, &back, Some(&nonce));
+    let address = auth_redirect(&apps.config.access_url, &back, Some(nonce));
     let address = address.map_err(Rejection::NoReturn)?;
     let reply = Reply::redirect(StatusCode::SEE_OTHER, address.to_string());
-    Ok(reply.with_cookie(sign_in_cookie(apps, &cookie)))
+    Ok(reply.with_cookie(sign_in_cookie(apps, cookie)))
 }
 
 /// The cookie of the host that the visitor is on
@@ -321,9 +366,12 @@ async fn by_decision<S: Store>(
     upstream: Upstream,
 ) -> Result<Admitted, Reply> {
     let (purpose, now, sign_in) = (attempt.purpose, attempt.now, attempt.sign_in.clone());
+    let returning = attempt.returning.clone();
     // The gate has logged the decision.
     let signed = issue(apps, attempt).await.map_err(|refusal| {
-        let leaving = sign_in.as_ref().filter(|_| refusal.leads_to_sign_in());
+        // The sibling host that set a session can also set an app token, which would hide a loop.
+        let kept = returning.as_ref().filter(|_| refusal.is_ambiguous);
+        let leaving = kept.or(sign_in.as_ref()).filter(|_| refusal.leads_to_sign_in());
         let cookie = leaving.and_then(|cookie| sign_in_cookie(apps, cookie));
         let cors = refusal.cors;
         readable(refusal.into_reply(purpose).with_cookie(cookie), visit, cors)
@@ -331,7 +379,7 @@ async fn by_decision<S: Store>(
     if let Some(cookie) = &sign_in {
         apps.note_admitted(cookie, now);
     }
-    let name = visit.deployment.cookie_names.signed_app_token();
+    let name = visit.deployment.cookie_names.signed_app_token(visit.method);
     let expiry = Expiry::At(signed.expires_at());
     let base_path = signed.token().request().base_path();
     let cookie = apps.cookies.set(name, signed.reveal(), base_path, None, expiry);

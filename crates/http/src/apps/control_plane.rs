@@ -28,7 +28,7 @@ pub(crate) enum Upstream {
 /// Other cookies of authd and the control plane are left out, under every prefix: the control
 /// plane tries at most four cookies of the token's name, and must not find a session.
 pub(crate) fn cookies(headers: &HeaderMap, names: &CookieNames, token: &str) -> HeaderValue {
-    let signed = format!("{}={token}", PLAIN.signed_app_token());
+    let signed = format!("{}={token}", PLAIN.signed_app_token(AccessMethod::Path));
     let is_withheld = |name: &str| {
         let prefix = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix));
         names.is_withheld(name) || PLAIN.is_withheld(prefix.unwrap_or(name))

@@ -31,12 +31,7 @@ impl Cookies {
 
     /// The names of the cookies of a deployment with these app hosts
     pub(crate) fn names(&self, app_hosts: Option<&HostPattern>) -> CookieNames {
-        CookieNames::new(&self.config.prefix, app_hosts)
-    }
-
-    /// Whether browsers send the cookies over secure connections alone
-    pub(crate) const fn are_secure(&self) -> bool {
-        self.config.secure
+        CookieNames::new(&self.config.prefix, app_hosts).secure(self.config.secure)
     }
 
     /// A cookie that no script may read

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use app_authz::AppRequest;
-use app_authz::credential::SessionToken;
+use app_authz::credential::{SessionToken, Source};
 use app_authz::token::SignedToken;
 use tokio::sync::watch;
 
@@ -20,7 +20,7 @@ type Waiting = HashMap<Arc<Question>, watch::Receiver<Option<SignedToken>>>;
 
 /// All that a decision depends on, and that its audit event tells apart: the request, the possible
 /// session tokens, the visitor's address and user agent
-pub(super) type Question = (AppRequest, Vec<SessionToken>, Option<IpAddr>, Vec<u8>);
+pub(super) type Question = (AppRequest, Vec<(Source, SessionToken)>, Option<IpAddr>, Vec<u8>);
 
 /// What a request has to do for its decision
 pub(super) enum Turn {

@@ -15,7 +15,7 @@ use app_authz::address::{
 use app_authz::app::{
     AccessMethod, AgentStatus, App, CorsBehavior, Reason, ResolveError, WorkspaceFacts,
 };
-use app_authz::credential::{Identified, SessionToken, identify};
+use app_authz::credential::{Identified, SessionToken, Source, identify};
 use app_authz::token::{SignedToken, TokenOptions};
 use app_authz::{AppRequest, Error, Target, UserId, decide, resolve};
 use futures_util::FutureExt;
@@ -39,7 +39,7 @@ use crate::reply::{Preflight, Reply, encoded};
 pub(crate) struct AccessAttempt {
     pub(crate) request: AppRequest,
     /// Possible session tokens of the visitor, in order of preference
-    pub(crate) tokens: Vec<SessionToken>,
+    pub(crate) tokens: Vec<(Source, SessionToken)>,
     pub(crate) return_to: ReturnTo,
     /// The raw path within the app
     pub(crate) app_path: String,
@@ -54,6 +54,8 @@ pub(crate) struct AccessAttempt {
     pub(crate) purpose: Purpose,
     /// What the visitor's browser gets when it leaves to sign in
     pub(crate) sign_in: Option<SignInCookie>,
+    /// What the visitor's browser had when it came
+    pub(crate) returning: Option<SignInCookie>,
     /// The preflight request of another app of the same owner, if the visit is only that
     pub(crate) preflight: Option<Preflight>,
     /// Whether the page that makes the request may do so only if the app itself allows that
@@ -75,7 +77,7 @@ impl AccessAttempt {
     ///
     /// The control plane's proxies expect the statuses that it gives to their requests. Every other
     /// request is as its visitor wrote it.
-    fn unresolved(&self, error: ResolveError) -> Rejection {
+    pub(super) fn unresolved(&self, error: ResolveError) -> Rejection {
         let is_found = !error.is_not_found() && error != ResolveError::Stopped;
         match self.return_to {
             ReturnTo::Deployment(..) if is_found => Rejection::NotOpenable(error),
@@ -128,6 +130,8 @@ pub(crate) struct Refusal {
     pub(crate) cors: Option<CorsBehavior>,
     /// The name of the visitor, if one is signed in
     pub(crate) username: Option<String>,
+    /// Whether the visitor's browser has sent sessions of several users
+    pub(crate) is_ambiguous: bool,
 }
 
 impl Refusal {
@@ -149,7 +153,7 @@ impl Refusal {
 
 impl From<Rejection> for Refusal {
     fn from(rejection: Rejection) -> Self {
-        Self { rejection: Box::new(rejection), cors: None, username: None }
+        Self { rejection: Box::new(rejection), cors: None, username: None, is_ambiguous: false }
     }
 }
 
@@ -192,7 +196,8 @@ async fn decide_and_record<S: Store>(
     apps: &Arc<AppService<S>>,
     attempt: &mut AccessAttempt,
 ) -> Result<SignedToken, Refusal> {
-    let facts = apps.store.app_access(&attempt.request, &attempt.tokens).await;
+    let tokens: Vec<_> = attempt.tokens.iter().map(|(_, token)| token.clone()).collect();
+    let facts = apps.store.app_access(&attempt.request, &tokens).await;
     let facts = facts.map_err(|error| {
         let rejection = Rejection::Directory(error);
         rejection.log(attempt.request_id);
@@ -202,7 +207,7 @@ async fn decide_and_record<S: Store>(
     let target = resolve(&request, facts.workspace.as_deref(), apps.config.rules);
     let identified = identify(&attempt.tokens, &facts.holders, apps.terms(), attempt.now);
     let holder = match identified {
-        Identified::Anonymous => None,
+        Identified::Anonymous | Identified::Ambiguous => None,
         Identified::User(holder, _) | Identified::Blocked(holder, _) => Some(holder),
     };
     let visitor = holder.map(|holder| holder.key.user);
@@ -216,8 +221,12 @@ async fn decide_and_record<S: Store>(
     }
     let cors = outcome.target.map(|target| target.cors);
     let username = || holder.map(|holder| holder.username.clone());
-    let refusal =
-        |rejection| Refusal { rejection: Box::new(rejection), cors, username: username() };
+    let refusal = |rejection| Refusal {
+        rejection: Box::new(rejection),
+        cors,
+        username: username(),
+        is_ambiguous: matches!(identified, Identified::Ambiguous),
+    };
     outcome.result.map_err(refusal)
 }
 
@@ -228,7 +237,7 @@ async fn decide_and_sign<S: Store>(
     attempt: &AccessAttempt,
 ) -> Result<SignedToken, Rejection> {
     let holder = match identified {
-        Identified::Anonymous => None,
+        Identified::Anonymous | Identified::Ambiguous => None,
         Identified::User(holder, session) => {
             apps.write_back(holder, session, attempt.ip);
             Some(holder)
@@ -244,7 +253,8 @@ async fn decide_and_sign<S: Store>(
     let permit = match decide(target, subject.as_ref(), apps.config.rules) {
         Ok(permit) => permit,
         Err(denial) if denial.reason() == Reason::NotSignedIn => {
-            return Err(sign_in(apps, attempt, target));
+            let is_ambiguous = matches!(identified, Identified::Ambiguous);
+            return Err(sign_in(apps, attempt, target, is_ambiguous));
         }
         Err(denial) => return Err(Rejection::Denied(denial)),
     };
@@ -267,10 +277,14 @@ async fn decide_and_sign<S: Store>(
 }
 
 /// Where the visitor has to sign in
+///
+/// A visitor whose browser has sessions of several users is not sent to where that session is
+/// preferred which does not count here.
 fn sign_in<S: Store>(
     apps: &AppService<S>,
     attempt: &AccessAttempt,
     target: &Target<'_>,
+    is_ambiguous: bool,
 ) -> Rejection {
     if target.request.method() == AccessMethod::Terminal {
         return Rejection::TerminalSignIn;
@@ -288,12 +302,17 @@ fn sign_in<S: Store>(
         app_path: &encode_path(&attempt.app_path),
         app_query: &encoded(&attempt.app_query),
     };
-    if attempt.sign_in.as_ref().is_some_and(|cookie| cookie.is_looping(attempt.now)) {
+    let is_looping = |cookie: &SignInCookie| cookie.is_looping(attempt.now);
+    if is_ambiguous && attempt.returning.as_ref().is_some_and(is_looping) {
+        return Rejection::SeveralUsers;
+    }
+    if attempt.sign_in.as_ref().is_some_and(is_looping) {
         return Rejection::LostSignIn;
     }
     let nonce = attempt.sign_in.as_ref().map(|cookie| &cookie.nonce);
     let address = match envelope.sign_in(target) {
         Ok(SignIn::NotFound) => return Rejection::TerminalSignIn,
+        Ok(SignIn::Login) if is_ambiguous => return Rejection::SeveralUsers,
         Ok(SignIn::Login) => login(dashboard, SIGNED_OUT, &attempt.path_and_query),
         Ok(SignIn::AuthRedirect(back)) => auth_redirect(dashboard, &back, nonce),
         // The visitor's own path leads out of the app.
@@ -304,16 +323,16 @@ fn sign_in<S: Store>(
 }
 
 /// A decided visit, for the log, the metrics and the audit
-struct Outcome<'a> {
-    result: Result<SignedToken, Rejection>,
-    visitor: Option<UserId>,
-    target: Option<&'a Target<'a>>,
-    request: &'a AppRequest,
+pub(super) struct Outcome<'a, T> {
+    pub(super) result: Result<T, Rejection>,
+    pub(super) visitor: Option<UserId>,
+    pub(super) target: Option<&'a Target<'a>>,
+    pub(super) request: &'a AppRequest,
 }
 
-impl Outcome<'_> {
+impl<T> Outcome<'_, T> {
     /// Counts the visit, and writes one line to the log unless a stranger has had too many
-    fn report<S>(
+    pub(super) fn report<S>(
         &self,
         apps: &AppService<S>,
         attempt: &AccessAttempt,
@@ -357,7 +376,7 @@ impl Outcome<'_> {
     /// Whether a visit to an existing workspace is one that auditors ask for
     ///
     /// A failure before the decision says nothing about the visitor.
-    fn is_recorded(&self) -> bool {
+    pub(super) fn is_recorded(&self) -> bool {
         match &self.result {
             Err(Rejection::Unresolved(error)) => {
                 error.is_not_found() || *error == ResolveError::Stopped
@@ -368,7 +387,7 @@ impl Outcome<'_> {
         }
     }
 
-    fn event(&self, attempt: &mut AccessAttempt, facts: &WorkspaceFacts) -> Event {
+    pub(super) fn event(&self, attempt: &mut AccessAttempt, facts: &WorkspaceFacts) -> Event {
         let WorkspaceFacts { workspace, apps: apps_of_workspace, .. } = facts;
         let (status, reason) = self.status_and_reason(attempt.purpose);
         let agent = self.target.map(|target| &target.agent);
@@ -411,7 +430,7 @@ fn resource(request: &AppRequest, target: Option<&Target<'_>>, apps: &[App]) -> 
 }
 
 /// Captures the event, and waits until it is written only if the configuration demands that
-async fn record<S: Store>(apps: &AppService<S>, event: Event) -> Result<(), Rejection> {
+pub(super) async fn record<S: Store>(apps: &AppService<S>, event: Event) -> Result<(), Rejection> {
     let is_denied = event.reason.is_some();
     let captured = apps.recorder.record(event);
     if apps.config.audit_fail == AuditFail::Open {

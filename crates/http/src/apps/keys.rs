@@ -3,7 +3,7 @@ use std::time::SystemTime;
 
 use app_authz::token::{
     self, AppToken, EddsaKey, Feature, Hs512Key, KeyCache, KeyMaterial, KeyStore, LEEWAY,
-    MAX_PRESENTED_TOKENS, PresentedTokens, Rotation, SealKey, SignedToken, TokenOptions, Want,
+    PresentedTokens, Rotation, SealKey, SignedToken, TokenOptions, Want,
 };
 use app_authz::{AppRequest, Error, Permit};
 
@@ -79,7 +79,7 @@ impl Keys {
     ) -> Option<&'a str> {
         let query = candidates.query.map(|text| (text, Some(text), Vec::new()));
         let cookies = candidates.cookies.iter().map(|text| (*text, None, vec![*text]));
-        for (text, query, cookies) in query.into_iter().chain(cookies).take(MAX_PRESENTED_TOKENS) {
+        for (text, query, cookies) in query.into_iter().chain(cookies) {
             let alone = PresentedTokens { query, cookies };
             if self.find(store, &alone, request, now).await.is_some() {
                 return Some(text);

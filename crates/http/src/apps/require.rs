@@ -1,8 +1,10 @@
-use app_authz::credential::{KeyHolder, SessionDenial, Source, authenticate};
+use std::borrow::Borrow;
+
+use app_authz::credential::{KeyHolder, SessionToken, Source, authenticate_first};
 use app_authz::rbac::{Action, Object, Subject};
 use store::Store;
 
-use super::{AppService, presented_session, same_origin};
+use super::{AppService, presented_sessions, same_origin};
 use crate::context::Context;
 use crate::error::AccessError;
 
@@ -65,6 +67,33 @@ pub(crate) struct SignedIn {
 }
 
 impl SignedIn {
+    /// The user of the tokens that a request presents, with the holders of those that are known
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError::SignedOut`].
+    pub(crate) fn of<S: Store>(
+        apps: &AppService<S>,
+        cx: &Context<'_>,
+        presented: &[(Source, SessionToken)],
+        holders: &[impl Borrow<KeyHolder>],
+    ) -> Result<Self, AccessError> {
+        let (source, holder, session) =
+            authenticate_first(presented, holders, apps.terms(), cx.now)
+                .map_err(|denial| AccessError::SignedOut(Some(denial)))?;
+        apps.write_back(holder, session, cx.client);
+        let mut holder = holder.clone();
+        let end = session.update.and_then(|update| update.expires_at);
+        holder.key.expires_at = end.unwrap_or(holder.key.expires_at);
+        let subject = holder.subject(apps.roles());
+        Ok(Self { holder, subject, source })
+    }
+
+    /// Whether a program makes the request, and no link or page a browser
+    pub(crate) const fn is_program(&self) -> bool {
+        self.source.is_header()
+    }
+
     /// Errs with [`AccessError::Forbidden`] if the user may not do `action` on `object`
     pub(crate) fn demand(&self, action: &Action, object: &Object<'_>) -> Result<(), AccessError> {
         match self.subject.is_allowed(action, object) {
@@ -78,18 +107,8 @@ async fn signed_in<S: Store>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<SignedIn, AccessError> {
-    let (source, token) = presented_session(apps, cx)?;
-    let tokens = [token];
+    let presented = presented_sessions(apps, cx)?;
+    let tokens: Vec<SessionToken> = presented.iter().map(|(_, token)| token.clone()).collect();
     let holders = apps.store.holders(&tokens).await.map_err(AccessError::Store)?;
-    let [token] = tokens;
-    let holder = holders.into_iter().find(|holder| holder.key.id == token.id());
-    let session = authenticate(&token, holder.as_ref(), apps.terms(), cx.now)
-        .map_err(|denial| AccessError::SignedOut(Some(denial)))?;
-    let unknown = AccessError::SignedOut(Some(SessionDenial::UnknownKey));
-    let mut holder = holder.ok_or(unknown)?;
-    apps.write_back(&holder, session, cx.client);
-    let end = session.update.and_then(|update| update.expires_at);
-    holder.key.expires_at = end.unwrap_or(holder.key.expires_at);
-    let subject = holder.subject(apps.roles());
-    Ok(SignedIn { holder, subject, source })
+    SignedIn::of(apps, cx, &presented, &holders)
 }

@@ -28,20 +28,22 @@ pub(super) fn carried<'a>(
     }
 }
 
-/// The session token of a request to the control plane, not verified yet, and where it was
+/// The session tokens of a request to the control plane, not verified yet, and where they were
+///
+/// Each that may count, in order of preference.
 ///
 /// # Errors
 ///
 /// [`AccessError::SignedOut`] if the request carries none.
-pub(crate) fn presented_session<S>(
+pub(crate) fn presented_sessions<S>(
     apps: &AppService<S>,
     cx: &Context<'_>,
-) -> Result<(Source, SessionToken), AccessError> {
+) -> Result<Vec<(Source, SessionToken)>, AccessError> {
     let parameters = parameters(cx.query);
     let carried = carried(cx.headers(), cookies(cx.headers()), &parameters);
-    match carried.session_token(&apps.deployments.primary.cookie_names) {
-        Ok(Some(found)) => Ok(found),
-        Ok(None) => Err(AccessError::SignedOut(None)),
+    match carried.session_tokens(&apps.deployments.primary.cookie_names) {
+        Ok(found) if found.is_empty() => Err(AccessError::SignedOut(None)),
+        Ok(found) => Ok(found),
         Err(_) => Err(AccessError::SignedOut(Some(SessionDenial::UnknownKey))),
     }
 }
@@ -51,7 +53,7 @@ pub(crate) fn presented_session<S>(
 ///
 /// Only a browser's cookies travel without its user's will.
 pub(crate) fn same_origin(headers: &HeaderMap, source: Source, dashboard: &HttpUrl) -> bool {
-    !matches!(source, Source::SessionCookie) || origin::is_from(headers, &[dashboard])
+    !source.is_cookie() || origin::is_from(headers, &[dashboard])
 }
 
 /// Ends the session in the cookie of an app's host, and redirects to the dashboard
@@ -64,8 +66,9 @@ pub(super) async fn log_out_of_apps<S: Store>(
     let names = &deployment.cookie_names;
     let carried = carried(cx.headers(), cookies(cx.headers()), &[]);
     let tokens = carried.app_session_tokens(names, method).into_iter();
+    let is_of_apps = |source| matches!(source, Source::HostAppCookie | Source::AppCookie);
     let tokens: Vec<_> =
-        tokens.filter(|(source, _)| *source == Source::AppCookie).map(|(_, token)| token).collect();
+        tokens.filter(|(source, _)| is_of_apps(*source)).map(|(_, token)| token).collect();
     if !tokens.is_empty() {
         let holders = apps.store.holders(&tokens).await.map_err(AccessError::Store)?;
         for token in &tokens {

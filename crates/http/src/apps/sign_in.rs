@@ -93,7 +93,7 @@ impl<S> AppService<S> {
 
     /// The name of the cookie on the hosts of apps
     pub(super) fn sign_in_cookie_name(&self) -> &str {
-        self.deployments.primary.cookie_names.sign_in(self.cookies.are_secure())
+        self.deployments.primary.cookie_names.sign_in()
     }
 }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use app_authz::address::{AppName, HostPattern, HttpUrl, encode_path};
 use app_authz::app::{AccessMethod, UncheckedRequest};
-use app_authz::credential::SessionToken;
+use app_authz::credential::{SessionToken, Source};
 use app_authz::token::{PresentedTokens, SIGNED_TOKEN_PARAMETER};
 use http::header::HeaderMap;
 
@@ -96,7 +96,7 @@ impl<'a> Visit<'a> {
         cookies: &[(&'b str, &'b str)],
         parameters: &'b [(String, String)],
     ) -> PresentedTokens<'b> {
-        let name = self.deployment.cookie_names.signed_app_token();
+        let name = self.deployment.cookie_names.signed_app_token(self.method);
         let signed = cookies.iter().filter(|(known, _)| *known == name);
         PresentedTokens {
             query: parameter(parameters, SIGNED_TOKEN_PARAMETER).filter(|token| !token.is_empty()),
@@ -104,16 +104,15 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// The possible session tokens of the request
+    /// The possible session tokens of the request, in order of preference
     pub(crate) fn session_tokens(
         &self,
         headers: &HeaderMap,
         cookies: Vec<(&str, &str)>,
         parameters: &[(String, String)],
-    ) -> Vec<SessionToken> {
+    ) -> Vec<(Source, SessionToken)> {
         let names = &self.deployment.cookie_names;
-        let tokens = carried(headers, cookies, parameters).app_session_tokens(names, self.method);
-        tokens.into_iter().map(|(_, token)| token).collect()
+        carried(headers, cookies, parameters).app_session_tokens(names, self.method)
     }
 
     /// The address of a path on the visitor's own host

@@ -1,6 +1,7 @@
 use app_authz::credential::SessionDenial;
 use http::StatusCode;
 
+use super::rejection::several_users;
 use super::{chain, quote};
 use crate::reply::{Problem, Reply};
 
@@ -49,6 +50,7 @@ impl AccessError {
                 "App access is not configured.",
                 "Set `--access-url` to turn it on.",
             ),
+            Self::SignedOut(Some(SessionDenial::SeveralUsers)) => several_users().challenge(),
             Self::SignedOut(denial) => signed_out(*denial),
             Self::NotProxy => Problem::new(
                 StatusCode::UNAUTHORIZED,

@@ -61,6 +61,8 @@ pub(crate) enum Rejection {
     BadSeal,
     /// The browser comes back from signing in without what it was given on the way
     LostSignIn,
+    /// The browser sends sessions of different users, which other hosts may have set
+    SeveralUsers,
     /// The keys of sealed sessions cannot be fetched
     SealKeys(app_authz::Error),
     /// A browser's preflight request, which the page may follow with the request itself
@@ -175,6 +177,7 @@ impl Rejection {
                  may block the app's cookies, or follow a link that was made for another browser.",
             )
             .retry(),
+            Self::SeveralUsers => several_users(),
             Self::SealKeys(error) => {
                 try_again("keys_unavailable", CANNOT_ANSWER).cause(chain(error))
             }
@@ -314,6 +317,19 @@ fn unresolved(error: ResolveError) -> Problem<'static> {
     } else {
         internal_page(class)
     }
+}
+
+/// The answer to a visitor whose browser has sessions of several users
+pub(super) fn several_users() -> Problem<'static> {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "several_users",
+        "Sessions of Several Users",
+        "Your browser sends the sessions of different users, and it is not known which of them you \
+         are. An app may have set one of them. Delete the cookies of this site and of its parent \
+         domains in your browser, and sign in again.",
+    )
+    .retry()
 }
 
 fn not_found(class: &'static str, title: &'static str, text: &'static str) -> Problem<'static> {

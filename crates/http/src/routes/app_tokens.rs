@@ -6,7 +6,7 @@ use app_audit::parse_ip;
 use app_authz::AppRequest;
 use app_authz::address::HttpUrl;
 use app_authz::app::{AccessMethod, UncheckedRequest};
-use app_authz::credential::SessionDenial;
+use app_authz::credential::{SessionDenial, Source};
 use app_authz::proxy::{PROXY_TOKEN_HEADER, ProxyToken};
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use store::Store;
 use uuid::Uuid;
 
 use crate::apps::{
-    AccessAttempt, AppService, ReturnTo, issue, presented_session, same_origin, terminal_agent,
+    AccessAttempt, AppService, ReturnTo, issue, presented_sessions, same_origin, terminal_agent,
     user_agent, with_query,
 };
 use crate::body::{Object, or_default, read_json};
@@ -67,11 +67,12 @@ pub(crate) async fn issue_for_proxy<S: Store>(
     let asked: IssueRequest = read_json(cx, body, apps.bounds).await?;
     let Object(request) = asked.app_request;
     let base = request.base_path.trim_end_matches('/');
+    let session = asked.session_token.parse().ok();
     let path = format!("{base}/{}", asked.app_path.trim_start_matches('/'));
     let issued = match checked(request, cx.request_id) {
         Ok(request) => {
             let attempt = AccessAttempt {
-                tokens: asked.session_token.parse().into_iter().collect(),
+                tokens: session.map(|token| (Source::SessionHeader, token)).into_iter().collect(),
                 return_to: ReturnTo::ProxySupplied {
                     path_app_base: asked.path_app_base_url,
                     app_hosts: asked.app_hostname,
@@ -84,6 +85,7 @@ pub(crate) async fn issue_for_proxy<S: Store>(
                 user_agent: asked.user_agent.into_bytes(),
                 purpose,
                 sign_in: None,
+                returning: None,
                 preflight: None,
                 is_foreign: false,
                 now: cx.now,
@@ -143,9 +145,9 @@ pub(crate) async fn issue_for_terminal<S: Store>(
     cx: &Context<'_>,
     body: Body,
 ) -> Result<Response, Error> {
-    let (source, session) =
-        presented_session(apps, cx).map_err(|_| AccessError::SignedOut(None))?;
-    if !same_origin(cx.headers(), source, &apps.config.access_url) {
+    let sessions = presented_sessions(apps, cx).map_err(|_| AccessError::SignedOut(None))?;
+    let dashboard = &apps.config.access_url;
+    if !sessions.iter().all(|(source, _)| same_origin(cx.headers(), *source, dashboard)) {
         return Err(AccessError::ForeignOrigin.into());
     }
     let terminal: Terminal = read_json(cx, body, apps.bounds).await?;
@@ -166,7 +168,7 @@ pub(crate) async fn issue_for_terminal<S: Store>(
         Ok(request) => {
             let attempt = AccessAttempt {
                 request,
-                tokens: vec![session],
+                tokens: sessions,
                 return_to: ReturnTo::None,
                 app_path: String::new(),
                 app_query: String::new(),
@@ -175,6 +177,7 @@ pub(crate) async fn issue_for_terminal<S: Store>(
                 user_agent: user_agent(cx.headers()),
                 purpose: Purpose::Program,
                 sign_in: None,
+                returning: None,
                 preflight: None,
                 is_foreign: false,
                 now: cx.now,

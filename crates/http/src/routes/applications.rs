@@ -2,15 +2,17 @@
 
 use app_authz::Error as AuthzError;
 use app_authz::address::{HttpUrl, login};
-use app_authz::credential::{AppSession, NewKey, SessionToken};
+use app_authz::credential::{AppSession, NewKey, SessionDenial, SessionToken};
 use app_authz::token::{API_KEY_PARAMETER, NONCE_PARAMETER, Nonce, SealedSession, without_api_key};
 use http::StatusCode;
 use serde::Serialize;
 use store::Store;
 
-use crate::apps::{AppService, Require, SignedIn, parameter, parameters, with_query};
+use crate::apps::{
+    AppService, Refusal, Require, SignedIn, may_open, parameter, parameters, with_query,
+};
 use crate::context::Context;
-use crate::error::{AccessError, Error, SIGNED_OUT};
+use crate::error::{AccessError, Error, Rejection, SIGNED_OUT};
 use crate::random::with_random;
 use crate::reply::{Reply, Response, json};
 
@@ -33,14 +35,19 @@ pub(crate) async fn host<S: Store>(
 /// `GET /api/v2/applications/auth-redirect`
 ///
 /// Redirects a signed-in visitor back to the app, with a session for apps alone that is sealed
-/// into the address. That session opens only apps that the visitor's own session opens. If the
-/// visitor comes from an app's host of ours, the address is good in that browser alone.
+/// into the address, if the visitor may open the app. That session opens only apps that the
+/// visitor's own session opens. The address is good on that host alone. If the visitor comes from
+/// an app's host of ours, it is good in that browser alone.
 pub(crate) async fn auth_redirect<S: Store>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<Response, Error> {
     let dashboard = &apps.config.access_url;
-    let SignedIn { holder, subject, .. } = match Require::session().check(apps, cx).await {
+    let (back, caller) = match caller(apps, cx).await {
+        Ok((back, Ok(caller))) => (back, caller),
+        Ok((_, Err(refusal))) => {
+            return Ok(refusal.into_reply(cx.purpose()).into_response(&apps.dashboard()));
+        }
         Err(AccessError::SignedOut(denial))
             if cx.purpose().is_shown_pages() && denial.is_none_or(|denial| !denial.is_final()) =>
         {
@@ -49,10 +56,15 @@ pub(crate) async fn auth_redirect<S: Store>(
             let reply = Reply::redirect(StatusCode::SEE_OTHER, login.to_string());
             return Ok(reply.into_response(&apps.dashboard()));
         }
-        checked => checked?,
+        Err(AccessError::SignedOut(Some(SessionDenial::SeveralUsers))) => {
+            let reply = Rejection::SeveralUsers.into_reply(cx.purpose());
+            return Ok(reply.into_response(&apps.dashboard()));
+        }
+        Err(error) => return Err(error.into()),
     };
-    let back = redirect_uri(apps, cx).await?;
     let nonce = nonce(cx)?;
+    let is_for_program = nonce.is_none() && caller.is_program();
+    let SignedIn { holder, subject, .. } = caller;
     let longest = apps.config.session_duration;
     let session = AppSession::of(&holder, &subject, apps.terms(), longest, cx.now);
     let session = session.ok_or(AccessError::NotFound)?;
@@ -61,7 +73,7 @@ pub(crate) async fn auth_redirect<S: Store>(
         with_random(|fill| SessionToken::generate(fill)).map_err(|_| AccessError::NoRandomness)?;
     let key = NewKey::for_apps(&token, &holder.key, &session, cx.client, cx.now);
     apps.store.insert(&key).await.map_err(AccessError::Store)?;
-    let sealed = SealedSession { token, nonce };
+    let sealed = SealedSession { token, nonce, host: Some(back.host().to_owned()), is_for_program };
     let sealed = apps.keys.seals.seal(&*apps.store, &sealed, cx.now).await;
     let sealed = sealed.map_err(AccessError::Internal)?;
 
@@ -72,6 +84,21 @@ pub(crate) async fn auth_redirect<S: Store>(
     let back = back.map_err(AccessError::Internal)?;
     let reply = Reply::redirect(StatusCode::SEE_OTHER, back.to_string());
     Ok(reply.into_response(&apps.dashboard()))
+}
+
+/// The address of the app to return to, and the user, if the user may open the app
+async fn caller<S: Store>(
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+) -> Result<(HttpUrl, Result<SignedIn, Refusal>), AccessError> {
+    match redirect_uri(apps, cx).await {
+        Ok(back) => {
+            let caller = may_open(apps, cx, &back).await?;
+            Ok((back, caller))
+        }
+        // A caller without a session learns nothing about hosts.
+        Err(error) => Require::session().check(apps, cx).await.and(Err(error)),
+    }
 }
 
 /// The nonce of the browser, if it comes from an app's host of ours

@@ -1,3 +1,4 @@
+use app_authz::credential::SessionDenial;
 use app_authz::rbac::{Action, Object};
 use http::StatusCode;
 use serde::Serialize;
@@ -7,7 +8,7 @@ use uuid::Uuid;
 use super::login;
 use crate::apps::{AppService, Require};
 use crate::context::Context;
-use crate::error::{AccessError, Error};
+use crate::error::{AccessError, Error, Rejection};
 use crate::reply::{Response, SignedInPage, json};
 
 #[derive(Serialize)]
@@ -31,6 +32,10 @@ pub(crate) async fn page<S: Store>(
             if html && denial.is_none_or(|denial| !denial.is_final()) =>
         {
             return Ok(login::redirect());
+        }
+        Err(AccessError::SignedOut(Some(SessionDenial::SeveralUsers))) if html => {
+            let reply = Rejection::SeveralUsers.into_reply(cx.purpose());
+            return Ok(reply.into_response(&apps.dashboard()));
         }
         checked => checked?,
     };

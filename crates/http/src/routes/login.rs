@@ -3,7 +3,7 @@ use http::StatusCode;
 use http::header::{HeaderValue, LOCATION, SET_COOKIE};
 use store::Store;
 
-use crate::apps::{AppService, Expiry, parameter, parameters, presented_session, same_origin};
+use crate::apps::{AppService, Expiry, parameter, parameters, presented_sessions, same_origin};
 use crate::body;
 use crate::context::{Body, Context};
 use crate::error::{AccessError, Error, SIGNED_OUT};
@@ -19,7 +19,7 @@ pub(crate) fn page<S>(apps: &AppService<S>, cx: &Context<'_>) -> Response {
     // A fixed sentence: a text from the address would let anyone put words on this page. A browser
     // without a session was perhaps never signed in.
     let message = parameter(&parameters, "message").map(|_| SIGNED_OUT);
-    let message = message.filter(|_| presented_session(apps, cx).is_ok());
+    let message = message.filter(|_| presented_sessions(apps, cx).is_ok());
     SignInPage { message, back }.into_response(StatusCode::OK)
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn log_in<S: Store>(
     };
 
     let mut response = empty(StatusCode::SEE_OTHER, LOCATION, own_path(back));
-    let name = apps.deployments.primary.cookie_names.session();
+    let name = apps.deployments.primary.cookie_names.new_session();
     if let Some(cookie) = apps.cookies.set(name, token.reveal(), "/", None, Expiry::Session) {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }

@@ -60,7 +60,8 @@ fn without_cookies<S>(apps: &AppService<S>, mut response: Response) -> Response 
         (names.app_session(AccessMethod::Path), None),
         (names.app_session(AccessMethod::Subdomain), domain),
     ];
-    for (name, domain) in deleted {
+    let bound = Some(names.new_session()).filter(|name| *name != names.session());
+    for (name, domain) in deleted.into_iter().chain(bound.map(|name| (name, None))) {
         if let Some(cookie) = apps.cookies.set(name, "", "/", domain, Expiry::Delete) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }

@@ -17,7 +17,7 @@
 -- if the table cannot hold its limits. Before v2.27 a key cannot be limited to objects.
 --
 -- A session that is made from another ends the oldest of those that were made before, so that at
--- most 20 of one session and 400 of a user remain.
+-- most 100 of one session and 400 of a user remain.
 --
 -- A trigger of the table refuses a user who is unknown or deleted.
 --
@@ -69,7 +69,7 @@ WITH new AS (
             FROM noted JOIN authd_app_sessions made ON made.user_id = noted.user_id
         ) ranked
         -- The new one is not among them yet.
-        WHERE ranked.is_of_parent AND ranked.of_parent >= 20 OR ranked.of_user >= 400
+        WHERE ranked.is_of_parent AND ranked.of_parent >= 100 OR ranked.of_user >= 400
     ))
     FOR UPDATE SKIP LOCKED
 ), ended AS (

@@ -1,0 +1,239 @@
+//! Cookies that a page of another app has set for its whole domain
+
+use hyper::StatusCode;
+use testkit::net::Answer;
+
+use crate::sign_in::Browser;
+use crate::subdomain::session_cookie_name;
+use crate::world::{Plan, World, header, set_cookies, text};
+
+const HOST: &str = "owner--agent--dev--alice.test.coder.com";
+const SHARED: &str = "org--agent--dev--alice.test.coder.com";
+/// The names under which sessions for apps are read on their hosts
+const BEFORE: &str = "coder_subdomain_app_session_token";
+
+async fn world(secure: bool) -> World {
+    let mut plan = Plan::new();
+    plan.config.cookies.secure = secure;
+    plan.serve().await
+}
+
+fn user(answer: &Answer) -> &str {
+    header(answer, "x-authd-user")
+}
+
+fn id(world: &World, name: &str) -> String {
+    world.people[name].id.to_string()
+}
+
+#[tokio::test]
+async fn a_session_of_another_user_does_not_count_beside_that_of_the_host() {
+    let world = world(true).await;
+    for name in [BEFORE.to_owned(), session_cookie_name()] {
+        for host in [HOST, SHARED] {
+            let mut browser = Browser::of(&world, "alice");
+            let opened = browser.go(&format!("https://{host}/")).await;
+            assert_eq!(user(&opened), id(&world, "alice"));
+            browser.plant(&name, world.scoped("bob"));
+            // Also once the app token has ended, and its session decides.
+            for _ in 0..2 {
+                let opened = browser.go(&format!("https://{host}/")).await;
+                assert_eq!((opened.status, user(&opened)), (StatusCode::OK, &*id(&world, "alice")));
+                browser.jar.retain(|(_, name), _| !name.contains("signed_app_token"));
+            }
+        }
+    }
+}
+
+/// Without secure cookies nothing says which of two was set by another host
+#[tokio::test]
+async fn sessions_of_several_users_lead_to_a_page_and_never_to_either_user() {
+    let world = world(false).await;
+    for junk_token in [false, true] {
+        for first in ["alice", "bob"] {
+            let mut browser = Browser::of(&world, "alice");
+            let second = if first == "alice" { "bob" } else { "alice" };
+            browser.plant(BEFORE, world.scoped(first));
+            let host = (SHARED.to_owned(), session_cookie_name());
+            browser.jar.insert(host, world.scoped(second).to_owned());
+            if junk_token {
+                browser.plant("coder_signed_app_token", "junk");
+            }
+            let answer = browser.one(&format!("https://{SHARED}/")).await;
+            assert_eq!(answer.status, StatusCode::SEE_OTHER);
+            assert_eq!(user(&answer), "");
+            let answer = browser.go(&format!("https://{SHARED}/")).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", text(&answer));
+            assert!(text(&answer).contains("Sessions of Several Users"), "{}", text(&answer));
+            assert!(text(&answer).contains("Delete the cookies"), "{}", text(&answer));
+        }
+    }
+    // A public app opens for everyone, and a script is answered so.
+    let cookie = format!("{BEFORE}={}; {BEFORE}={}", world.scoped("alice"), world.scoped("bob"));
+    let public = "public--agent--dev--alice.test.coder.com";
+    let opened = world.visit(public, "/", &[("cookie", &cookie)]).await;
+    assert_eq!((opened.status, user(&opened)), (StatusCode::OK, "anonymous"));
+    let script = [("cookie", &*cookie), ("accept", "application/json")];
+    assert_eq!(world.visit(SHARED, "/", &script).await.status, StatusCode::UNAUTHORIZED);
+    // Two sessions of one user are no contradiction.
+    let same = format!("{BEFORE}={}; {BEFORE}={}", world.scoped("alice"), world.token("alice"));
+    assert_eq!(world.visit(HOST, "/", &[("cookie", &same)]).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_app_token_of_another_user_does_not_count() {
+    let world = world(true).await;
+    let theirs = [("coder-session-token", world.token("bob"))];
+    let opened = world.visit(SHARED, "/", &theirs).await;
+    let (name, token, _) = &set_cookies(&opened)[0];
+    assert_eq!(name, "__Host-coder_signed_app_token");
+    let mut browser = Browser::of(&world, "alice");
+    // Browsers accept a name with the prefix from the host alone.
+    browser.plant("coder_signed_app_token", token);
+    for _ in 0..2 {
+        let opened = browser.go(&format!("https://{SHARED}/")).await;
+        assert_eq!((opened.status, user(&opened)), (StatusCode::OK, &*id(&world, "alice")));
+    }
+    let cookie = format!("coder_signed_app_token={token}");
+    let answer = world.visit(SHARED, "/", &[("cookie", &cookie)]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn junk_before_a_session_costs_one_statement_and_hides_nothing() {
+    for secure in [false, true] {
+        let world = world(secure).await;
+        let unknown =
+            |n: usize| (0..n).map(|n| format!("{BEFORE}={n:010}-{n:022}; ")).collect::<String>();
+        let own = match secure {
+            true => format!("__Host-{BEFORE}={}", world.scoped("alice")),
+            false => format!("{}={}", session_cookie_name(), world.scoped("alice")),
+        };
+        // A page can set more than are tried. Then only a session of the host itself is found.
+        for (junk, opens) in [(8, true), (31, true), (100, secure)] {
+            let cookie = format!("{}{own}", unknown(junk));
+            let (opened, statements) =
+                world.counted(world.visit(HOST, "/", &[("cookie", &cookie)])).await;
+            let status = if opens { StatusCode::OK } else { StatusCode::SEE_OTHER };
+            assert_eq!(opened.status, status, "{junk}, secure: {secure}");
+            // The decision, and at most three for the audit.
+            assert!(statements <= 4, "{statements}");
+            world.move_clock(1);
+        }
+        // What is not a token does not count at all.
+        let cookie = format!("{}{own}", format!("{BEFORE}=junk; ").repeat(150));
+        assert_eq!(world.visit(HOST, "/", &[("cookie", &cookie)]).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn junk_before_an_app_token_costs_no_statement() {
+    for secure in [false, true] {
+        let world = world(secure).await;
+        let session = [("coder-session-token", world.token("alice"))];
+        let opened = world.visit(HOST, "/", &session).await;
+        let (name, token, _) = &set_cookies(&opened)[0];
+        let forged = format!("{}AAAA", &token[..token.len() - 4]);
+        for junk in ["x", "a.b.c", "", &forged] {
+            let cookie =
+                format!("{}{name}={token}", format!("coder_signed_app_token={junk}; ").repeat(4));
+            let (opened, statements) =
+                world.counted(world.visit(HOST, "/", &[("cookie", &cookie)])).await;
+            assert_eq!((opened.status, statements), (StatusCode::OK, 0), "{junk}");
+        }
+    }
+}
+
+/// A page can count sign-ins for a browser only where the cookie is not bound to its host
+#[tokio::test]
+async fn a_planted_count_of_sign_ins_does_not_keep_a_visitor_out() {
+    let world = world(true).await;
+    let clock = world.clock();
+    let now = clock().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let mut browser = Browser::of(&world, "alice");
+    browser.plant("authd_sign_in", &format!("{}.9.{now}", crate::world::NONCE));
+    let opened = browser.go(&format!("https://{HOST}/")).await;
+    assert_eq!(opened.status, StatusCode::OK, "{}", text(&opened));
+}
+
+#[tokio::test]
+async fn at_the_dashboard_the_session_of_the_host_counts() {
+    let world = world(true).await;
+    let [alice, bob] = ["alice", "bob"].map(|name| world.token(name));
+    let page = async |cookie: &str, path: &str| {
+        world.send("GET", path, &[("cookie", cookie), ("accept", "text/html")], "").await
+    };
+    let (host, plain) = ("__Host-coder_session_token", "coder_session_token");
+    let path_app = "/@alice/dev/apps/org/";
+    for (cookies, expected) in [
+        (vec![(plain, bob), (host, alice)], Some("alice")),
+        (vec![(host, alice), (plain, bob)], Some("alice")),
+        (vec![(plain, "junk"), (plain, alice)], Some("alice")),
+        (vec![(plain, "AAAAAAAAAA-BBBBBBBBBBBBBBBBBBBBBB"), (plain, alice)], Some("alice")),
+        (vec![(plain, alice), (plain, alice)], Some("alice")),
+        (vec![(plain, bob), (plain, alice)], None),
+        (vec![(plain, alice), (plain, bob)], None),
+    ] {
+        let cookie: Vec<_> =
+            cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookie = cookie.join("; ");
+        let answer = page(&cookie, "/").await;
+        let visit = world.visit("coder.test", path_app, &[("cookie", &cookie)]).await;
+        match expected {
+            Some(name) => {
+                let shown = format!("<strong>{name}</strong>");
+                assert!(text(&answer).contains(&shown), "{cookie}: {}", text(&answer));
+                assert_eq!(user(&visit), id(&world, name), "{cookie}");
+            }
+            // Not a redirect: the dashboard may prefer one of them, and redirect back.
+            None => {
+                let link =
+                    format!("/api/v2/applications/auth-redirect?redirect_uri=https://{HOST}/");
+                for answer in [answer, visit, page(&cookie, &link).await] {
+                    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{cookie}");
+                    assert!(text(&answer).contains("Several Users"), "{}", text(&answer));
+                }
+                let headers = [("cookie", &*cookie), ("origin", "https://coder.test")];
+                let out = world.send("POST", "/api/v2/users/logout", &headers, "").await;
+                assert_eq!(out.status, StatusCode::UNAUTHORIZED);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_sign_in_page_binds_its_session_to_the_host() {
+    for (secure, expected) in [(true, "__Host-coder_session_token"), (false, "coder_session_token")]
+    {
+        let world = world(secure).await;
+        let body = format!("token={}&redirect=%2F", world.token("alice"));
+        let signed_in = world.send("POST", "/login", &[], &body).await;
+        let (name, token, line) = &set_cookies(&signed_in)[0];
+        assert_eq!(name, expected);
+        assert_eq!(line.contains("; Secure"), secure, "{line}");
+        assert!(line.contains("; Path=/;") && !line.contains("Domain"), "{line}");
+        let cookie = format!("{name}={token}");
+        // A page of another origin cannot use it to change something.
+        for (origin, status) in
+            [("https://owner--dev--alice.test.coder.com", 403), ("https://coder.test", 303)]
+        {
+            let headers = [("cookie", &*cookie), ("origin", origin)];
+            let out = world.send("POST", "/logout", &headers, "").await;
+            assert_eq!(out.status, status, "{origin}");
+            if status == 303 {
+                let gone: Vec<_> = set_cookies(&out).into_iter().map(|(name, ..)| name).collect();
+                assert!(gone.iter().any(|name| name == expected), "{gone:?}");
+            }
+        }
+    }
+}
+
+/// Requests with more cookies than a proxy or authd accepts are answered, and cost nothing
+#[tokio::test]
+async fn a_heap_of_cookies_is_answered() {
+    let world = world(false).await;
+    let bomb = "x=y".repeat(11_000);
+    let (answer, statements) = world.counted(world.visit(HOST, "/", &[("cookie", &bomb)])).await;
+    assert!(matches!(answer.status.as_u16(), 303 | 431), "{}", answer.status);
+    assert!(statements <= 4, "{statements}");
+}

@@ -1,0 +1,202 @@
+//! Apps that record what reaches them, and whose page attacks others
+
+use std::sync::{Arc, Mutex};
+
+use openssl::base64::encode_block;
+use openssl::sha::sha1;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A request that has reached an app
+struct Seen {
+    line: String,
+    user: String,
+    changes: bool,
+}
+
+/// A server in place of all apps
+pub struct Recorder {
+    address: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Recorder {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let record = Arc::clone(&seen);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&record)));
+            }
+        });
+        Self { address, seen }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether a request has come whose line has that text, which changes something if `changes`
+    pub fn has(&self, text: &str, changes: bool) -> bool {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().any(|seen| seen.line.contains(text) && seen.changes == changes)
+    }
+
+    /// The users who made the requests, each once
+    pub fn users(&self) -> Vec<String> {
+        let seen = self.seen.lock().unwrap();
+        let mut users: Vec<_> = seen.iter().map(|seen| seen.user.clone()).collect();
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
+    /// All lines
+    pub fn all(&self) -> Vec<String> {
+        self.seen.lock().unwrap().iter().map(|seen| seen.line.clone()).collect()
+    }
+
+    pub fn forget(&self) {
+        self.seen.lock().unwrap().clear();
+    }
+}
+
+/// Answers one request
+async fn serve(mut stream: TcpStream, record: Arc<Mutex<Vec<Seen>>>) -> Option<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).ok()?;
+    let value = |wanted: &str| {
+        let fields = head.lines().filter_map(|line| line.split_once(": "));
+        let mut values = fields.filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        values.next().map(|(_, value)| value)
+    };
+    let mut words = head.split(' ');
+    let (method, uri) = (words.next()?, words.next()?);
+    let upgrade = value("upgrade").is_some_and(|upgrade| !upgrade.is_empty());
+    record.lock().unwrap().push(Seen {
+        line: format!("{method} {}{uri}", value("host")?),
+        user: value("x-authd-user").unwrap_or_default().to_owned(),
+        changes: upgrade || !["GET", "HEAD", "OPTIONS"].contains(&method),
+    });
+    if upgrade {
+        let key = format!("{}258EAFA5-E914-47DA-95CA-C5AB0DC85B11", value("sec-websocket-key")?);
+        let accept = encode_block(&sha1(key.as_bytes()));
+        let head = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.ok()?;
+        while stream.read_u8().await.is_ok() {}
+        return Some(());
+    }
+    let mut left: u64 = value("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    while left > 0 {
+        stream.read_u8().await.ok()?;
+        left -= 1;
+    }
+    let (kind, body) = match uri.split('?').next()? {
+        "/page" => ("text/html", PAGE),
+        "/own-worker.js" => ("text/javascript", ""),
+        _ if uri.contains("include-") => ("text/javascript", "self.included = true"),
+        _ => ("text/html", "<!doctype html><title>app</title><p>an app</p>"),
+    };
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {kind}\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(answer.as_bytes()).await.ok()
+}
+
+/// A page whose functions attack the address that they get, and tell what they found
+const PAGE: &str = r#"<!doctype html><title>page</title><p>an app</p><script>
+const later = (ms) => new Promise((done) => setTimeout(done, ms));
+function socket(at) {
+  return new Promise((done) => {
+    const socket = new WebSocket(at.replace(/^http/, 'ws'));
+    socket.onopen = () => { socket.close(); done('open'); };
+    socket.onerror = () => done('refused');
+  });
+}
+// Without reading the answer, which needs no permission
+async function post(at) {
+  await fetch(at, { method: 'POST', mode: 'no-cors', credentials: 'include', body: 'x' });
+  return 'sent';
+}
+async function ask(at, method) {
+  try {
+    const answer = await fetch(at, { method, credentials: 'include' });
+    return answer.ok ? 'read' : 'refused';
+  } catch { return 'refused'; }
+}
+const put = (at) => ask(at, 'PUT');
+const read = (at) => ask(at, 'GET');
+function frameOf(name, start) {
+  return new Promise((done) => {
+    const frame = document.createElement('iframe');
+    frame.name = name;
+    frame.onload = () => done(frame);
+    document.body.append(frame);
+    start(frame);
+    setTimeout(() => done(frame), 3000);
+  });
+}
+async function form(at) {
+  const form = document.createElement('form');
+  const url = new URL(at);
+  form.method = 'post';
+  form.action = url.origin + url.pathname;
+  form.target = 'aim' + Math.random();
+  for (const [name, value] of url.searchParams) {
+    const field = document.createElement('input');
+    [field.name, field.value] = [name, value];
+    form.append(field);
+  }
+  document.body.append(form);
+  const frame = document.createElement('iframe');
+  frame.name = form.target;
+  document.body.append(frame);
+  await later(50);
+  const loaded = new Promise((done) => { frame.onload = done; });
+  form.submit();
+  await Promise.race([loaded, later(3000)]);
+  return 'sent';
+}
+function looks(other) {
+  try { return other.document.body.innerText === '' ? 'refused' : 'read'; } catch { return 'refused'; }
+}
+async function frame(at) {
+  const frame = await frameOf('f', (frame) => { frame.src = at; });
+  await later(100);
+  return looks(frame.contentWindow);
+}
+async function popup(at) {
+  const other = window.open(at);
+  if (!other) return 'blocked';
+  await later(700);
+  const found = looks(other);
+  other.close();
+  return found;
+}
+// A worker of another origin's script, or for another origin's pages
+async function worker(at) {
+  for (const [script, scope] of [[at, undefined], ['/own-worker.js', at]]) {
+    try { await navigator.serviceWorker.register(script, { scope }); return 'registered'; } catch {}
+  }
+  return 'refused';
+}
+// A script of the other app, in the page itself
+async function include(at) {
+  const script = document.createElement('script');
+  script.src = at;
+  const done = new Promise((done) => { script.onload = script.onerror = done; });
+  document.body.append(script);
+  await done;
+  return self.included ? 'included' : 'refused';
+}
+</script>"#;

@@ -1,0 +1,124 @@
+//! Giving a session to the host of an app: only for an app that the user may open
+//!
+//! The decision is that of the visit which follows. Whatever else answers below the pattern of app
+//! hosts, such as a server at a name that no app has, never gets a session.
+
+use std::sync::Arc;
+
+use app_authz::address::{HostMeaning, HttpUrl};
+use app_authz::app::{AccessMethod, UncheckedRequest};
+use app_authz::credential::SessionToken;
+use app_authz::{AppRequest, decide, resolve};
+use store::Store;
+
+use super::admit::checked;
+use super::gate::{Outcome, Refusal, record};
+use super::{
+    AccessAttempt, AppService, Require, ReturnTo, SignedIn, Visit, presented_sessions, user_agent,
+};
+use crate::context::Context;
+use crate::error::{AccessError, Rejection};
+
+/// Decides whether the caller may open the app at the address `back`
+///
+/// Costs one statement. A refusal is logged and recorded as that of a visit. A permission is
+/// not recorded, since the visit follows.
+///
+/// # Errors
+///
+/// [`AccessError::SignedOut`] if the caller has no good session, and [`AccessError::Store`].
+pub(crate) async fn may_open<S: Store>(
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+    back: &HttpUrl,
+) -> Result<Result<SignedIn, Refusal>, AccessError> {
+    let mut attempt = match attempt(apps, cx, back).await? {
+        Ok(attempt) => attempt,
+        // Only a user learns what an address means.
+        Err(rejection) => {
+            Require::session().check(apps, cx).await?;
+            rejection.log(cx.request_id);
+            return Ok(Err(rejection.into()));
+        }
+    };
+    let tokens: Vec<SessionToken> = attempt.tokens.iter().map(|(_, token)| token.clone()).collect();
+    let facts = apps.store.app_access(&attempt.request, &tokens).await;
+    let facts = facts.map_err(AccessError::Store)?;
+    let caller = SignedIn::of(apps, cx, &attempt.tokens, &facts.holders)?;
+
+    let request = attempt.request.clone().under(facts.agent_in_host);
+    let target = resolve(&request, facts.workspace.as_deref(), apps.config.rules);
+    let result = match &target {
+        Ok(target) => decide(target, Some(&caller.subject), apps.config.rules)
+            .map(drop)
+            .map_err(Rejection::Denied),
+        Err(error) => Err(attempt.unresolved(*error)),
+    };
+    if result.is_ok() {
+        return Ok(Ok(caller));
+    }
+    let (target, user) = (target.ok(), &caller.holder);
+    let visitor = Some(user.key.user);
+    let outcome = Outcome { result, visitor, target: target.as_ref(), request: &request };
+    outcome.report(apps, &attempt, facts.workspace.as_deref());
+    if let Some(facts) = facts.workspace.as_ref().filter(|_| outcome.is_recorded())
+        && let Err(rejection) = record(apps, outcome.event(&mut attempt, facts)).await
+    {
+        return Ok(Err(rejection.into()));
+    }
+    let username = Some(user.username.clone());
+    let refusal = |rejection| Refusal { username, ..Refusal::from(rejection) };
+    Ok(outcome.result.map(|()| caller).map_err(refusal))
+}
+
+/// The visit to the address, with the sessions of the request at hand
+///
+/// # Errors
+///
+/// [`AccessError::SignedOut`] if there are no such sessions, and [`AccessError::Store`]. Returns
+/// the rejection if the address does not name an app.
+async fn attempt<S: Store>(
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+    back: &HttpUrl,
+) -> Result<Result<AccessAttempt, Rejection>, AccessError> {
+    let tokens = presented_sessions(apps, cx)?;
+    let found = apps.deployments.find(&*apps.store, &back.authority()).await;
+    let Some((deployment, meaning)) = found.map_err(AccessError::Store)? else {
+        return Ok(Err(Rejection::NoApp));
+    };
+    let at = (Arc::clone(&deployment), deployment.address(&back.authority()));
+    let (path, query) = (back.path(), back.query().unwrap_or_default());
+    let named: Result<(Visit<'_>, UncheckedRequest), _> = match meaning {
+        HostMeaning::App(name) => Ok(Visit::subdomain(at, name, path, query)),
+        HostMeaning::Dashboard if apps.config.disable_path_apps => Err(Rejection::PathAppsDisabled),
+        HostMeaning::Dashboard => Visit::path(at, path, query),
+        HostMeaning::Malformed(label) => Err(Rejection::MalformedHost(label)),
+        HostMeaning::Logout => Err(Rejection::NoApp),
+    };
+    let named = named.and_then(|(visit, request)| Ok((checked(request)?, visit)));
+    let is_app =
+        |(request, _): &(AppRequest, Visit<'_>)| request.method() != AccessMethod::Terminal;
+    let (request, visit) = match named {
+        Ok(named) if is_app(&named) => named,
+        Ok(_) => return Ok(Err(Rejection::NoApp)),
+        Err(rejection) => return Ok(Err(rejection)),
+    };
+    Ok(Ok(AccessAttempt {
+        request,
+        tokens,
+        app_path: visit.app_path.to_owned(),
+        app_query: visit.query.to_owned(),
+        path_and_query: visit.path_and_query(),
+        return_to: ReturnTo::Deployment(deployment, visit.at),
+        ip: cx.client,
+        user_agent: user_agent(cx.headers()),
+        purpose: cx.purpose(),
+        sign_in: None,
+        returning: None,
+        preflight: None,
+        is_foreign: false,
+        now: cx.now,
+        request_id: cx.request_id,
+    }))
+}
