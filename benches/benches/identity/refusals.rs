@@ -136,7 +136,8 @@ fn azure_attested_data(now: SystemTime) -> Kind {
     let (stranger, stranger_root) = (Authority::root("Test Issuing CA"), Authority::root("Other"));
     let forged = leaf(&stranger, &large);
     // Each certificate could be above the others, and above the leaf.
-    let strangers = [(); 3].map(|()| authority(&stranger_root, "Test Issuing CA", &large));
+    let theirs = Key::generate(4096);
+    let strangers = [(); 3].map(|()| authority(&stranger_root, "Test Issuing CA", &theirs));
     let mut circle = leaf(&strangers[0], &large).message(document.as_bytes());
     circle.certificates.extend(strangers.iter().map(Authority::der));
     let named_root = Authority::root("Test Root");

@@ -227,7 +227,7 @@ impl Drop for InProgress {
 }
 
 /// Bytes of answers that may wait on one connection before it gets more
-const WAITING_ANSWERS: usize = 256 * 1024;
+const WAITING_ANSWERS: usize = 64 * 1024;
 
 /// A connection that was not used for so long is probably not being used at this moment, so that
 /// closing it loses no request

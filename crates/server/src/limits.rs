@@ -28,7 +28,7 @@ impl Default for Limits {
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             answer: Duration::from_secs(20),
-            waiting_answers: 64 * 1024 * 1024,
+            waiting_answers: 32 * 1024 * 1024,
             lame_duck: Duration::ZERO,
             drain: Duration::from_secs(20),
         }
