@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Gives memory back once the connections of a storm have ended; the C library's keeps it
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     authd::run()
 }

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fair_share::Source;
@@ -13,6 +13,8 @@ use crate::Limits;
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) source: Source,
+    /// Its place among all connections
+    pub(crate) number: AtomicU64,
     state: Mutex<State>,
     /// Wakes the task of the connection
     end: Notify,
@@ -68,7 +70,8 @@ impl Connection {
             end: None,
         };
         let (end, taken) = (Notify::new(), Notify::new());
-        Self { source, state: Mutex::new(state), end, taken, all_waiting }
+        let number = AtomicU64::new(0);
+        Self { source, number, state: Mutex::new(state), end, taken, all_waiting }
     }
 
     /// A request has arrived; it is in progress until the returned value is dropped
@@ -91,6 +94,7 @@ impl Connection {
             if waiting == 0 || (waiting < WAITING_ANSWERS && !is_full) {
                 return;
             }
+            let _held = Held::new(&self.all_waiting);
             taken.await;
         }
     }
@@ -137,9 +141,10 @@ impl Connection {
         }
     }
 
-    /// Whether no request is being answered
-    pub(crate) fn is_idle(&self) -> bool {
-        self.state().requests == 0
+    /// Since when no request was answered; `None` if one is being answered
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.requests == 0).then_some(state.used)
     }
 
     /// The bytes of the head that is arriving
@@ -225,6 +230,25 @@ impl Drop for InProgress {
         state.head = 0;
     }
 }
+
+/// The memory of a request that waits until answers before it are taken
+struct Held<'a>(&'a AtomicUsize);
+
+impl<'a> Held<'a> {
+    fn new(all: &'a AtomicUsize) -> Self {
+        all.fetch_add(WAITING_REQUEST, Ordering::Relaxed);
+        Self(all)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(WAITING_REQUEST, Ordering::Relaxed);
+    }
+}
+
+/// Bytes that a request holds while it waits: its head, its task and its stream
+const WAITING_REQUEST: usize = 4 * 1024;
 
 /// Bytes of answers that may wait on one connection before it gets more
 const WAITING_ANSWERS: usize = 64 * 1024;

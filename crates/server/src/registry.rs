@@ -1,45 +1,53 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fair_share::Source;
+use tokio::time::Instant;
 
 use crate::connection::Connection;
 
-/// The open connections, by source
+/// The open connections
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    by_source: HashMap<Source, BTreeMap<u64, Arc<Connection>>>,
+    /// By number, so that those come first which were not looked at for longest
+    all: Numbered,
+    by_source: HashMap<Source, Numbered>,
     /// The number of connections of each source, smallest first
     ranks: BTreeSet<(usize, Source)>,
-    open: usize,
     next: u64,
 }
 
+type Numbered = BTreeMap<u64, Arc<Connection>>;
+
 impl Registry {
-    pub(crate) const fn open(&self) -> usize {
-        self.open
+    pub(crate) fn open(&self) -> usize {
+        self.all.len()
     }
 
-    /// Adds a connection, and returns its number
-    pub(crate) fn add(&mut self, connection: Arc<Connection>) -> u64 {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Connection>> {
+        self.all.values()
+    }
+
+    pub(crate) fn add(&mut self, connection: &Arc<Connection>) {
         let (source, number) = (connection.source, self.next);
+        self.next += 1;
+        connection.number.store(number, Ordering::Relaxed);
+        self.all.insert(number, Arc::clone(connection));
         let own = self.by_source.entry(source).or_default();
         self.ranks.remove(&(own.len(), source));
-        own.insert(number, connection);
+        own.insert(number, Arc::clone(connection));
         self.ranks.insert((own.len(), source));
-        self.next += 1;
-        self.open += 1;
-        number
     }
 
-    pub(crate) fn remove(&mut self, source: Source, number: u64) {
-        let Some(own) = self.by_source.get_mut(&source) else { return };
-        let before = own.len();
-        if own.remove(&number).is_none() {
+    pub(crate) fn remove(&mut self, connection: &Connection) {
+        let (source, number) = (connection.source, connection.number.load(Ordering::Relaxed));
+        if self.all.remove(&number).is_none() {
             return;
         }
-        self.open -= 1;
-        self.ranks.remove(&(before, source));
+        let Some(own) = self.by_source.get_mut(&source) else { return };
+        self.ranks.remove(&(own.len(), source));
+        own.remove(&number);
         match own.len() {
             0 => drop(self.by_source.remove(&source)),
             left => drop(self.ranks.insert((left, source))),
@@ -48,28 +56,36 @@ impl Registry {
 
     /// Removes and closes a connection to make room for one of this source
     ///
-    /// It is the oldest idle one of the source that would have the most. Returns whether there is
-    /// one: requests in progress are not cut off.
+    /// If a source has more connections than others, it is one of that source. It is the one that
+    /// has been idle for longest, of some that were not looked at for longest. Returns whether there
+    /// is one: requests in progress are not cut off.
     pub(crate) fn replace(&mut self, newcomer: Source) -> bool {
         let own = self.by_source.get(&newcomer).map_or(0, BTreeMap::len);
-        let most = self.ranks.last().copied();
-        let source = match most {
-            Some((most, source)) if most > own => source,
-            _ => newcomer,
-        };
-        let Some(victims) = self.by_source.get(&source) else { return false };
-        // A source with many requests in progress is not searched to its end for every newcomer.
-        let idle = victims.iter().take(SEARCHED).find(|(_, victim)| victim.is_idle());
-        let Some((number, victim)) = idle else { return false };
-        victim.close();
-        let number = *number;
-        self.remove(source, number);
-        true
-    }
-
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Connection>> {
-        self.by_source.values().flat_map(BTreeMap::values)
+        let (most, greediest) = self.ranks.last().copied().unwrap_or((0, newcomer));
+        let source = if most > own { greediest } else { newcomer };
+        let is_alone = most.max(own) <= 1;
+        let candidates = if is_alone { Some(&self.all) } else { self.by_source.get(&source) };
+        let looked_at: Vec<_> =
+            candidates.into_iter().flat_map(BTreeMap::values).take(LOOKED_AT).cloned().collect();
+        let idle = |connection: &Arc<Connection>| connection.idle_since();
+        let victim = looked_at
+            .iter()
+            .filter_map(|connection| Some((idle(connection)?, connection)))
+            .min_by_key(|(since, _): &(Instant, _)| *since)
+            .map(|(_, victim)| Arc::clone(victim));
+        for connection in &looked_at {
+            // The next newcomer looks at others first.
+            self.remove(connection);
+            if victim.as_ref().is_none_or(|victim| !Arc::ptr_eq(victim, connection)) {
+                self.add(connection);
+            }
+        }
+        if let Some(victim) = &victim {
+            victim.close();
+        }
+        victim.is_some()
     }
 }
 
-const SEARCHED: usize = 256;
+/// How many connections are looked at for each newcomer
+const LOOKED_AT: usize = 16;

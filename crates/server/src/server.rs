@@ -61,7 +61,7 @@ pub struct Counts {
     pub refused: u64,
     /// Connections that were closed since a head did not arrive, or an answer was not taken, in time
     pub overdue: u64,
-    /// Bytes of answers that wait for their clients now
+    /// Bytes of answers that wait for their clients now, and of requests that wait for these
     pub waiting_answers: usize,
 }
 
@@ -113,7 +113,10 @@ impl Server {
         sweeps.spawn(self.clone().sweep());
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            accepting.spawn(self.clone().accept(Arc::new(listener), Arc::clone(&handler)));
+            // A burst must not wait in the kernel's queue, which has no room for all of it, until
+            // requests that are answered give way.
+            let accept = self.clone().accept(Arc::new(listener), Arc::clone(&handler));
+            accepting.spawn(tokio::task::unconstrained(accept));
         }
         stop.await;
         self.0.is_stopping.store(true, Ordering::Relaxed);
@@ -184,7 +187,7 @@ impl Server {
     {
         let source = Source::of(peer.ip());
         let connection = Arc::new(Connection::new(source, Arc::clone(&self.0.all_waiting)));
-        let number = {
+        {
             let mut registry = self.registry();
             if registry.open() >= self.0.limits.connections {
                 if !registry.replace(source) {
@@ -193,8 +196,8 @@ impl Server {
                 }
                 self.0.replaced.fetch_add(1, Ordering::Relaxed);
             }
-            registry.add(Arc::clone(&connection))
-        };
+            registry.add(&connection);
+        }
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "a connection keeps its delay");
         }
@@ -204,11 +207,10 @@ impl Server {
             service_fn(move |request: Request<Incoming>| {
                 let (server, handler) = (server.clone(), Arc::clone(&handler));
                 let connection = Arc::clone(&connection);
-                // On the heap for as long as the request takes: a kept connection does without.
-                Box::pin(async move {
+                async move {
                     let answer = server.answer(&connection, peer.ip(), request, &*handler).await;
                     Ok::<_, Infallible>(answer)
-                })
+                }
             })
         };
         let io = TokioIo::new(Observed { stream, connection: Arc::clone(&connection) });
@@ -232,7 +234,7 @@ impl Server {
                     },
                 }
             }
-            server.registry().remove(source, number);
+            server.registry().remove(&connection);
             server.0.ended.notify_waiters();
         });
     }
@@ -251,7 +253,8 @@ impl Server {
         let is_http2 = request.version() == Version::HTTP_2;
         let _in_progress = connection.request_begins(is_http2);
         connection.has_room(&self.0.limits).await;
-        let mut response = handler(peer, request).await;
+        // On the heap, so that neither a kept connection nor a request that waits has room for it.
+        let mut response = Box::pin(handler(peer, request)).await;
         if !is_http2 && self.0.is_stopping.load(Ordering::Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -1,3 +1,5 @@
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -5,7 +7,7 @@ use authd_http::{HostCounts, Service, error_chain};
 use authd_server::{Limits as ServerLimits, Server, systemd};
 use identity_fetch::{Identity, IssuerFetcher, KeyCache, Online, System};
 use store::{MemoryStore, Migrations, PgStore, Store};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 use trust_folder::Trust;
@@ -54,10 +56,8 @@ struct Listeners {
 
 /// Listens where the configuration says, or on the sockets of systemd
 async fn listen(config: &Config) -> Result<Listeners, CommandError> {
-    let bind = async |address| {
-        let bound = TcpListener::bind(address).await;
-        bound.map_err(|error| CommandError::Listen { address, error })
-    };
+    let bind =
+        async |address| bind_to(address).map_err(|error| CommandError::Listen { address, error });
     let inherited = systemd::sockets().map_err(CommandError::Sockets)?;
     let admin = match config.admin_listen {
         Some(address) => Some(bind(address).await?),
@@ -131,6 +131,20 @@ async fn serve<S: Store + 'static>(
     info!("stopped");
     Ok(())
 }
+
+/// Listens with the longest queue that the kernel allows, for machines that start together
+fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// More than `net.core.somaxconn` usually allows
+const BACKLOG: u32 = 32_768;
 
 /// Answers operators, with room of their own
 async fn serve_admin<S: Store + 'static>(listener: Option<TcpListener>, service: Arc<Service<S>>) {
