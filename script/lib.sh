@@ -7,6 +7,7 @@ needed() {
     [ -z "${wants_python:-}${AUTHD_REQUIRE_PROGRAMS:-}" ] || python3 -c 'import ensurepip, venv' 2>/dev/null ||
         echo python3-venv
     command -v cc >/dev/null 2>&1 || echo gcc libc6-dev
+    command -v make >/dev/null 2>&1 || echo make
     command -v pkg-config >/dev/null 2>&1 || echo pkg-config
     pkg-config --exists openssl >/dev/null 2>&1 || echo libssl-dev
     find_postgres || echo postgresql
