@@ -255,4 +255,4 @@ const WAITING_ANSWERS: usize = 64 * 1024;
 
 /// A connection that was not used for so long is probably not being used at this moment, so that
 /// closing it loses no request
-const MOMENT: std::time::Duration = std::time::Duration::from_secs(1);
+pub(crate) const MOMENT: std::time::Duration = std::time::Duration::from_secs(1);

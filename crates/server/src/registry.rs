@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use fair_share::Source;
 use tokio::time::Instant;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, MOMENT};
 
 /// The open connections
 #[derive(Debug, Default)]
@@ -57,9 +57,10 @@ impl Registry {
     /// Removes and closes a connection to make room for one of this source
     ///
     /// If a source has more connections than others, it is one of that source. It is the one that
-    /// has been idle for longest, of some that were not looked at for longest. Returns whether there
-    /// is one: requests in progress are not cut off.
-    pub(crate) fn replace(&mut self, newcomer: Source) -> bool {
+    /// has been idle for longest, of some that were not looked at for longest. Requests in progress
+    /// are not cut off. If each source has one connection, neither are those that were used a moment
+    /// ago: their next request, or their first, may be on its way.
+    pub(crate) fn replace(&mut self, newcomer: Source, now: Instant) -> Room {
         let own = self.by_source.get(&newcomer).map_or(0, BTreeMap::len);
         let (most, greediest) = self.ranks.last().copied().unwrap_or((0, newcomer));
         let source = if most > own { greediest } else { newcomer };
@@ -71,6 +72,7 @@ impl Registry {
         let victim = looked_at
             .iter()
             .filter_map(|connection| Some((idle(connection)?, connection)))
+            .filter(|(since, _)| !is_alone || now.saturating_duration_since(*since) >= MOMENT)
             .min_by_key(|(since, _): &(Instant, _)| *since)
             .map(|(_, victim)| Arc::clone(victim));
         for connection in &looked_at {
@@ -80,11 +82,26 @@ impl Registry {
                 self.add(connection);
             }
         }
-        if let Some(victim) = &victim {
-            victim.close();
+        match victim {
+            Some(victim) => {
+                victim.close();
+                Room::Made
+            }
+            None if is_alone => Room::Soon,
+            None => Room::None,
         }
-        victim.is_some()
     }
+}
+
+/// Whether there is room for a newcomer
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// A connection was closed for it
+    Made,
+    /// Probably in a moment
+    Soon,
+    /// Its source, or another that has more, is busy on all its connections
+    None,
 }
 
 /// How many connections are looked at for each newcomer

@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 use crate::Limits;
 use crate::answer::Answer;
 use crate::connection::{Connection, End};
-use crate::registry::Registry;
+use crate::registry::{Registry, Room};
 use crate::stream::Observed;
 
 /// Accepts connections, and serves HTTP/1.1 and HTTP/2 on them
@@ -153,7 +153,11 @@ impl Server {
                 () = &mut stops => break,
             };
             match accepted {
-                Ok((stream, peer)) => self.open(stream, peer, &http, &handler),
+                Ok((stream, peer)) => {
+                    if self.has_room(Source::of(peer.ip())).await {
+                        self.open(stream, peer, &http, &handler);
+                    }
+                }
                 Err(error) => {
                     self.log_failed_accept(&error);
                     // Probably out of file descriptors, so an immediate retry would fail too.
@@ -166,15 +170,44 @@ impl Server {
             let Ok(Ok((stream, peer))) = timeout(Duration::ZERO, listener.accept()).await else {
                 break;
             };
-            self.open(stream, peer, &http, &handler);
+            if self.make_room(Source::of(peer.ip())) == Room::Made {
+                self.open(stream, peer, &http, &handler);
+            }
         }
+    }
+
+    /// Waits for a moment until there is room for a connection of this source
+    ///
+    /// Meanwhile no other is accepted: all would have to wait, since no source has more than others.
+    async fn has_room(&self, source: Source) -> bool {
+        for _ in 0..ROOM_TRIES {
+            match self.make_room(source) {
+                Room::Made => return true,
+                Room::Soon => sleep(ROOM_PAUSE).await,
+                Room::None => break,
+            }
+        }
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+
+    fn make_room(&self, source: Source) -> Room {
+        let mut registry = self.registry();
+        if registry.open() < self.0.limits.connections {
+            return Room::Made;
+        }
+        let room = registry.replace(source, Instant::now());
+        if room == Room::Made {
+            self.0.replaced.fetch_add(1, Ordering::Relaxed);
+        }
+        room
     }
 
     fn log_failed_accept(&self, error: &io::Error) {
         warn!(%error, open = self.registry().open(), "cannot accept a connection");
     }
 
-    /// Serves a connection in a task of its own, unless there is no room for it
+    /// Serves a connection in a task of its own
     fn open<H, A>(
         &self,
         stream: TcpStream,
@@ -187,17 +220,7 @@ impl Server {
     {
         let source = Source::of(peer.ip());
         let connection = Arc::new(Connection::new(source, Arc::clone(&self.0.all_waiting)));
-        {
-            let mut registry = self.registry();
-            if registry.open() >= self.0.limits.connections {
-                if !registry.replace(source) {
-                    self.0.refused.fetch_add(1, Ordering::Relaxed);
-                    return;
-                }
-                self.0.replaced.fetch_add(1, Ordering::Relaxed);
-            }
-            registry.add(&connection);
-        }
+        self.registry().add(&connection);
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "a connection keeps its delay");
         }
@@ -310,6 +333,10 @@ fn http() -> auto::Builder<TokioExecutor> {
 /// Enough for the check of a request whose address and other headers have 64 KiB each, as proxies
 /// admit them. An address alone can have 65,534 bytes, a limit of the `http` crate.
 const HEAD_BYTES: usize = 160 * 1024;
+
+/// How often room is looked for, and the pause between: together a little more than a moment
+const ROOM_TRIES: u32 = 60;
+const ROOM_PAUSE: Duration = Duration::from_millis(25);
 
 /// More connections than the kernel accepts in advance, on most systems
 const BACKLOG: usize = 4096;

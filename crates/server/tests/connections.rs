@@ -238,6 +238,22 @@ async fn a_newcomer_replaces_an_idle_connection_of_the_source_with_most() {
 }
 
 #[tokio::test]
+async fn of_sources_with_one_connection_the_one_idle_for_longest_makes_room() {
+    let server = Running::start(Limits { connections: 2, ..limits() }).await;
+    let mut first = server.from(9).await;
+    sleep(ms(300)).await;
+    let mut second = server.from(2).await;
+    // The requests of both are perhaps on their way, so that the third waits.
+    let mut third = server.from(3).await;
+    let start = Instant::now();
+    assert!(ask(&mut third, "/").await.is_some());
+    assert!(start.elapsed() > ms(500));
+    assert!(is_ended(&mut first).await);
+    assert!(ask(&mut second, "/").await.is_some());
+    assert_eq!(server.server.counts().replaced, 1);
+}
+
+#[tokio::test]
 async fn stopping_answers_what_arrives_and_says_that_connections_end() {
     let limits = Limits { lame_duck: Duration::from_secs(2), ..limits() };
     let mut server = Running::start(limits).await;
