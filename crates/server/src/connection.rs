@@ -41,6 +41,8 @@ struct State {
     /// Since when nothing could be written
     blocked_since: Option<Instant>,
     is_http2: bool,
+    /// Whether hyper has it, over HTTP/1.1
+    is_served: bool,
     is_finishing_since: Option<Instant>,
     end: Option<End>,
 }
@@ -52,6 +54,8 @@ pub(crate) enum End {
     Finish,
     /// At once
     Close,
+    /// Not at all: it is kept without the buffers of its protocol
+    Park,
 }
 
 impl Connection {
@@ -66,6 +70,7 @@ impl Connection {
             taken: now,
             blocked_since: None,
             is_http2: false,
+            is_served: false,
             is_finishing_since: None,
             end: None,
         };
@@ -99,17 +104,28 @@ impl Connection {
         }
     }
 
-    pub(crate) fn bytes_read(&self, read: &[u8]) {
+    /// Its client speaks HTTP/2
+    pub(crate) fn speaks_http2(&self) {
+        self.state().is_http2 = true;
+    }
+
+    /// Whether hyper has it from now on
+    pub(crate) fn served(&self, is_served: bool) {
+        self.state().is_served = is_served;
+    }
+
+    /// Bytes have arrived that are not read yet
+    pub(crate) fn bytes_wait(&self) {
+        self.state().head_since.get_or_insert_with(Instant::now);
+    }
+
+    pub(crate) fn bytes_read(&self, bytes: usize) {
         let mut state = self.state();
         if state.requests > 0 {
             return;
         }
-        if state.head_since.is_none() {
-            state.head_since = Some(Instant::now());
-            // The preface of HTTP/2 (RFC 9113, section 3.4); no method of HTTP/1.1 begins so.
-            state.is_http2 |= read.starts_with(b"PRI");
-        }
-        state.head += read.len();
+        state.head_since.get_or_insert_with(Instant::now);
+        state.head += bytes;
     }
 
     /// Whether something could be written just now
@@ -212,7 +228,10 @@ impl State {
         let idle = if is_stopping { limits.idle.min(MOMENT) } else { limits.idle };
         let begun = self.head_since.filter(|_| !self.is_http2);
         let is_idle = self.requests == 0 && self.waiting == 0 && begun.is_none();
-        (is_idle && is_over(self.used, idle)).then_some(End::Finish)
+        if is_idle && is_over(self.used, idle) {
+            return Some(End::Finish);
+        }
+        (is_idle && self.is_served && is_over(self.used, UNUSED)).then_some(End::Park)
     }
 }
 
@@ -252,6 +271,9 @@ const WAITING_REQUEST: usize = 4 * 1024;
 
 /// Bytes of answers that may wait on one connection before it gets more
 const WAITING_ANSWERS: usize = 64 * 1024;
+
+/// How long a connection is kept ready for its next request
+const UNUSED: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// A connection that was not used for so long is probably not being used at this moment, so that
 /// closing it loses no request

@@ -6,6 +6,7 @@ mod descriptors;
 mod limits;
 mod registry;
 mod server;
+mod serving;
 mod stream;
 pub mod systemd;
 

@@ -14,8 +14,6 @@ use http::{Request, Response, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -24,9 +22,9 @@ use tracing::{debug, info, warn};
 
 use crate::Limits;
 use crate::answer::Answer;
-use crate::connection::{Connection, End};
+use crate::connection::Connection;
 use crate::registry::{Registry, Room};
-use crate::stream::Observed;
+use crate::serving::serve;
 
 /// Accepts connections, and serves HTTP/1.1 and HTTP/2 on them
 ///
@@ -145,7 +143,6 @@ impl Server {
         H: Fn(IpAddr, Request<Incoming>) -> A + Send + Sync + 'static,
         A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
-        let http = http();
         let mut stops = pin!(self.0.stops_accepting.notified());
         loop {
             let accepted = tokio::select! {
@@ -155,7 +152,7 @@ impl Server {
             match accepted {
                 Ok((stream, peer)) => {
                     if self.has_room(Source::of(peer.ip())).await {
-                        self.open(stream, peer, &http, &handler);
+                        self.open(stream, peer, &handler);
                     }
                 }
                 Err(error) => {
@@ -171,7 +168,7 @@ impl Server {
                 break;
             };
             if self.make_room(Source::of(peer.ip())) == Room::Made {
-                self.open(stream, peer, &http, &handler);
+                self.open(stream, peer, &handler);
             }
         }
     }
@@ -208,13 +205,8 @@ impl Server {
     }
 
     /// Serves a connection in a task of its own
-    fn open<H, A>(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        http: &auto::Builder<TokioExecutor>,
-        handler: &Arc<H>,
-    ) where
+    fn open<H, A>(&self, stream: TcpStream, peer: SocketAddr, handler: &Arc<H>)
+    where
         H: Fn(IpAddr, Request<Incoming>) -> A + Send + Sync + 'static,
         A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
@@ -230,32 +222,17 @@ impl Server {
             service_fn(move |request: Request<Incoming>| {
                 let (server, handler) = (server.clone(), Arc::clone(&handler));
                 let connection = Arc::clone(&connection);
-                async move {
+                // On the heap, so that hyper can give the connection back.
+                Box::pin(async move {
                     let answer = server.answer(&connection, peer.ip(), request, &*handler).await;
                     Ok::<_, Infallible>(answer)
-                }
+                })
             })
         };
-        let io = TokioIo::new(Observed { stream, connection: Arc::clone(&connection) });
-        let serving = http.serve_connection(io, service).into_owned();
         let server = self.clone();
         tokio::spawn(async move {
-            let mut serving = pin!(serving);
-            loop {
-                tokio::select! {
-                    served = serving.as_mut() => {
-                        if let Err(error) = served {
-                            // Clients that hang up or do not speak HTTP are not an error of the
-                            // server.
-                            debug!(%peer, error, "connection closed early");
-                        }
-                        break;
-                    }
-                    end = connection.ended() => match end {
-                        End::Finish => serving.as_mut().graceful_shutdown(),
-                        End::Close => break,
-                    },
-                }
+            if let Err(error) = serve(stream, &connection, service).await {
+                debug!(%peer, error, "connection closed early");
             }
             server.registry().remove(&connection);
             server.0.ended.notify_waiters();
@@ -312,27 +289,6 @@ impl Server {
         self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// The limits on what a client may send before a request is handled
-///
-/// The time for a head is not hyper's to limit: it would end kept connections, too.
-fn http() -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().header_read_timeout(None).max_buf_size(HEAD_BYTES);
-    http.http2()
-        .max_concurrent_streams(128)
-        .max_header_list_size(16 * 1024)
-        .initial_stream_window_size(64 * 1024)
-        .initial_connection_window_size(256 * 1024)
-        .max_send_buf_size(64 * 1024);
-    http
-}
-
-/// The size of a request's head over HTTP/1.1
-///
-/// Enough for the check of a request whose address and other headers have 64 KiB each, as proxies
-/// admit them. An address alone can have 65,534 bytes, a limit of the `http` crate.
-const HEAD_BYTES: usize = 160 * 1024;
 
 /// How often room is looked for, and the pause between: together a little more than a moment
 const ROOM_TRIES: u32 = 60;

@@ -3,6 +3,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -12,6 +13,8 @@ use crate::connection::Connection;
 #[derive(Debug)]
 pub(crate) struct Observed {
     pub(crate) stream: TcpStream,
+    /// What was read from the stream already
+    pub(crate) begun: Bytes,
     pub(crate) connection: Arc<Connection>,
 }
 
@@ -29,9 +32,14 @@ impl AsyncRead for Observed {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
+        if !self.begun.is_empty() {
+            let count = self.begun.len().min(buf.remaining());
+            buf.put_slice(&self.begun.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if let Some(new) = buf.filled().get(before..).filter(|new| !new.is_empty()) {
-            self.connection.bytes_read(new);
+        if buf.filled().len() > before {
+            self.connection.bytes_read(buf.filled().len() - before);
         }
         read
     }

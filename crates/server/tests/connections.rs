@@ -121,6 +121,35 @@ async fn a_kept_connection_lives_longer_than_a_head_may_take() {
 }
 
 #[tokio::test]
+async fn requests_are_answered_while_their_connections_are_put_aside() {
+    let server = Running::start(Limits { head: Duration::from_secs(60), ..limits() }).await;
+    let mut clients = Vec::new();
+    // Connections are put aside after half a second, as seen by a look every 75 ms.
+    for n in 0..60_u64 {
+        let mut stream = server.from(1).await;
+        let address = server.address;
+        clients.push(tokio::spawn(async move {
+            for round in 0..5 {
+                let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+                // Some come in two parts.
+                let (one, two) = request.split_at(if n % 2 == 0 { 8 } else { request.len() });
+                stream.write_all(one).await.unwrap();
+                sleep(ms(n % 7)).await;
+                stream.write_all(two).await.unwrap();
+                let answered = answer(&mut stream).await.expect("an answer");
+                if answered.contains("connection: close") {
+                    stream = TcpStream::connect(address).await.unwrap();
+                }
+                sleep(ms(480 + 3 * n + round)).await;
+            }
+        }));
+    }
+    for client in clients {
+        client.await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_head_that_does_not_arrive_ends_its_connection() {
     let server = Running::start(limits()).await;
     for sent_before in [false, true] {
