@@ -157,10 +157,12 @@ impl Database {
         self.sql("VACUUM ANALYZE").await;
     }
 
-    /// Starts to run statements, and returns once the server executes them
+    /// Starts to run statements, and returns once the server executes them, up to a `pg_sleep` if
+    /// they have one
     pub async fn sql_in_background(&self, statements: &str) -> JoinHandle<()> {
         let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await.unwrap();
         tokio::spawn(connection);
+        let id: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
         let mut running = Box::pin({
             let statements = statements.to_owned();
             async move { client.batch_execute(&statements).await.unwrap() }
@@ -168,7 +170,15 @@ impl Database {
         // Longer than sending takes, and much shorter than the statements should take.
         let early = timeout(Duration::from_millis(100), &mut running).await;
         assert!(early.is_err(), "`{statements}` ended at once");
-        tokio::spawn(running)
+        let running = tokio::spawn(running);
+        let sleeps = format!("SELECT wait_event FROM pg_stat_activity WHERE pid = {id}");
+        while statements.contains("pg_sleep") && !running.is_finished() {
+            if self.sql(&sleeps).await == ["PgSleep"] {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        running
     }
 }
 

@@ -310,9 +310,10 @@ async fn redirects_in_a_loop_do_not_fill_the_table_of_keys() {
     let session = deployment.browsers[0].session.clone();
     let before = deployment.world.database.sql("SELECT count(*) FROM api_keys").await;
     let before: usize = before[0].parse().unwrap();
-    for _ in 0..MAX_MADE + 10 {
+    for n in 0..MAX_MADE + 10 {
         sign_in(&deployment.world, &session).await;
-        deployment.world.move_clock(1);
+        // The agent counts as connected for less than a minute more.
+        deployment.world.move_clock(i64::from(n % 8 == 0));
     }
     let after = deployment.world.database.sql("SELECT count(*) FROM api_keys").await;
     assert_eq!(after, [(before + MAX_MADE - 1).to_string()]);

@@ -251,7 +251,9 @@ async fn what_the_database_did_not_get_is_replayed_once() {
         while database.sql(active).await != ["0"] {
             sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 40);
+        let spooled = std::fs::read_to_string(file).unwrap().lines().count();
+        let written = rows(&database).await.len();
+        assert_eq!(spooled, 40, "{obstacle:?}, rows: {written}");
         let copy = folder.write("copy", std::fs::read(file).unwrap());
         let before = rows(&database).await.len();
         assert!(before == 1 || matches!(obstacle, Obstacle::Locked), "{obstacle:?}");
