@@ -32,7 +32,7 @@ async fn raw(server: &Server, request: &[u8]) -> String {
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
     tokio::time::timeout(Duration::from_secs(20), read).await.unwrap().unwrap();
-    String::from_utf8(answer).unwrap()
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// The JSON in an answer, after checking its status
