@@ -33,10 +33,9 @@ use crate::{Entry, Event, Journal, Noted, Source, SpoolFile, Window};
 /// except what is left out of a flood.
 ///
 /// A visitor who can make up new sessions at will cannot fill the log, or keep others out of it:
-/// - Of anonymous visits, allowed or denied, and of denied visits of users,
-///   [`Settings::limited_per_minute`] new sessions of each source are recorded in a minute. The
-///   rest is counted. An address of IPv4 is a source, and so are a /64 network of IPv6 and a user.
-/// - While events wait, a source takes at most a quarter of the queue, and all visitors who are not
+/// - Of visits that are anonymous or denied, [`Settings::limited_per_minute`] new sessions of each
+///   address are recorded in a minute, a /64 network of IPv6 counting as one. The rest is counted.
+/// - While events wait, a source, which is such an address or a user, takes at most a quarter of the queue, and all visitors who are not
 ///   signed in take at most half of it. What is beyond may fill half of the spool. Further visits
 ///   that are anonymous or denied are only counted.
 ///
@@ -88,11 +87,12 @@ impl Recorder {
         let entry = Entry::new(&event, fresh_id(&event));
         let source = Source::of(&event);
         let is_limited = event.reason.is_some() || source.is_anonymous();
+        let limited_by = is_limited.then(|| Source::new(None, event.ip));
         let mut state = self.shared.state();
         if let Some(receipt) = state.admit(key, now) {
             return Ok(receipt);
         }
-        if let Err(error) = state.make_room(source, is_limited, now) {
+        if let Err(error) = state.make_room(source, limited_by, now) {
             drop(state);
             match error {
                 // A writer reports these once a minute, and has to know that there are some.

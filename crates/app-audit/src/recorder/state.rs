@@ -85,18 +85,18 @@ impl State {
 
     /// Fails if there is no room for one more entry of `source`
     ///
-    /// `is_limited` is true for a visit whose like are limited in a minute.
+    /// Visits that are anonymous or denied are limited in a minute by their address, `limited_by`.
     pub(super) fn make_room(
         &mut self,
         source: Source,
-        is_limited: bool,
+        limited_by: Option<Source>,
         now: Instant,
     ) -> Result<(), RecordError> {
         if self.closed {
             return Err(RecordError::Stopped);
         }
         // First, so that what is too much anyway does not go to the spool.
-        if is_limited && !self.limiter.admit(source, now) {
+        if limited_by.is_some_and(|source| !self.limiter.admit(source, now)) {
             self.stats.limited += 1;
             return Err(RecordError::Limited);
         }
