@@ -21,9 +21,10 @@ enum Question {
 }
 
 impl Question {
-    /// Whether it is about apps, and therefore unavailable before v2.24
+    /// Whether it is about apps, and therefore unavailable before v2.24: a redirect is for an app that
+    /// the visitor may open
     const fn is_of_apps(self) -> bool {
-        matches!(self, Self::Visit(..) | Self::Terminal)
+        matches!(self, Self::Visit(..) | Self::Terminal | Self::Redirect)
     }
 }
 
