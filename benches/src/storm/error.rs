@@ -9,7 +9,7 @@ use thiserror::Error;
 pub enum StormError {
     /// The binary to drive does not exist
     #[error(
-        "there is no authd at {path}: build it with `{build}`, or give its path with `--authd`"
+        "authd was not found at {path}: build it with `{build}`, or give its path with `--authd`"
     )]
     NoBinary {
         /// Where it was looked for

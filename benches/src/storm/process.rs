@@ -49,7 +49,7 @@ fn ticks_per_second() -> f64 {
 /// Raises the soft limit of descriptors to the hard one, and returns the former soft limit and
 /// the present one
 ///
-/// `None` is no limit.
+/// `None` for an unlimited number.
 pub(super) fn raise_descriptors() -> (Option<u64>, Option<u64>) {
     static FORMER: OnceLock<Option<u64>> = OnceLock::new();
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

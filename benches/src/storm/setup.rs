@@ -1,8 +1,9 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use testkit::Folder;
 use tokio::task::spawn_blocking;
 
 use super::StormError;
@@ -40,7 +41,8 @@ impl Setup {
                  {limit}: raise it with `ulimit -n`"
             )
         });
-        let folder = Folder::create().map_err(StormError::io("creating a temporary folder"))?;
+        let folder =
+            Folder::create("authd-storm").map_err(StormError::io("creating a temporary folder"))?;
         let database = Database::start(options.postgres_bin.as_deref()).await?;
         let launch = Launch::new(authd, database.url(), folder.path(), options, soft_limit);
 
@@ -130,24 +132,3 @@ const AGENTS: u8 = 16;
 const FORGERS: u8 = 64;
 /// How many different forgeries are minted
 const FORGERIES: usize = 1_000;
-
-/// A temporary folder, removed at the end
-pub(super) struct Folder(PathBuf);
-
-impl Folder {
-    fn create() -> std::io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("authd-storm-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}

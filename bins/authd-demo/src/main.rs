@@ -10,7 +10,7 @@ mod output;
 mod scenes;
 mod visits;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +21,7 @@ use authd_http::{Limits, Service};
 use clap::Parser;
 use private_postgres::{Ephemeral, Settings};
 use store::{Migrations, PgStore, StatementCounter};
+use testkit::Folder;
 use testkit::net::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -94,7 +95,7 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), DemoError> {
     store.load(&sample.rows).await?;
     say_step("fleet", &sample.summary());
 
-    let folder = Folder::create().map_err(DemoError::File)?;
+    let folder = Folder::create("authd-demo").map_err(DemoError::File)?;
     let clock = authd::system_clock();
     let clouds = TestClouds::new(clock());
     let trust_dir = folder.path().join("trust");
@@ -151,26 +152,5 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), DemoError> {
             Ok(())
         }
         failed => Err(DemoError::Unexpected { failed, all }),
-    }
-}
-
-/// A temporary folder for the trusted keys and the proofs, removed at the end
-struct Folder(PathBuf);
-
-impl Folder {
-    fn create() -> std::io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("authd-demo-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -5,6 +5,9 @@
 #[path = "common/browser.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared")]
 mod browser;
+#[path = "common/http1.rs"]
+#[allow(unreachable_pub, reason = "shared")]
+mod http1;
 #[path = "common/live.rs"]
 #[allow(unreachable_pub, reason = "shared")]
 mod live;

@@ -5,6 +5,9 @@
 #[path = "common/browser.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared")]
 mod browser;
+#[path = "common/http1.rs"]
+#[allow(unreachable_pub, reason = "shared")]
+mod http1;
 #[path = "common/nginx.rs"]
 #[allow(unreachable_pub, reason = "shared")]
 mod nginx;
@@ -208,7 +211,7 @@ async fn a_page_changes_nothing_at_the_dashboard() {
 
 /// Cookies for all hosts, and links with a session of Bob's
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_makes_its_visitor_nobody_else() {
+async fn a_page_does_not_make_its_visitor_another_user() {
     let Some(place) = place().await else { return };
     let [alice, bob] = ["alice", "bob"].map(|name| place.world.people[name].id.to_string());
     let theirs = place.world.scoped("bob");

@@ -17,10 +17,8 @@ pub use event::{AgentId, AppId, Event, OrganizationId, Resource, UserId, Workspa
 pub use housekeeping::Housekeeping;
 pub use journal::{Answer, Count, Entry, Journal, Noted};
 pub use key::{ParseKeyError, SessionKey, parse_ip};
-pub use limiter::Limiter;
 pub use log::{App, AuditLog, Cursor, Filter, Page, ParseCursorError, Row};
 pub use record::{Decision, Record};
 pub use recorder::{Drained, Observer, Receipt, RecordError, Recorder, Settings, Stats};
 pub use session::{Session, Visit, Window};
-pub use source::Source;
 pub use spool::{Spool, SpoolError, SpoolFile, Spooled, spool_line};

@@ -3,8 +3,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::Source;
-use crate::source::UNKNOWN;
+use crate::source::{Source, UNKNOWN};
 
 /// Limits how often something happens for each source in a minute, and counts the rest
 ///
@@ -12,7 +11,7 @@ use crate::source::UNKNOWN;
 /// Each source has a token bucket that holds one minute's worth and refills evenly. The table of
 /// buckets is bounded too: sources that find no place share a bucket.
 #[derive(Debug)]
-pub struct Limiter {
+pub(crate) struct Limiter {
     per_minute: u32,
     /// When the bucket of each source will be full again
     full_at: HashMap<Source, Instant>,
@@ -23,13 +22,12 @@ pub struct Limiter {
 
 impl Limiter {
     /// Returns a limiter that admits `per_minute` of each source
-    #[must_use]
-    pub fn new(per_minute: u32) -> Self {
+    pub(crate) fn new(per_minute: u32) -> Self {
         Self { per_minute, full_at: HashMap::new(), swept: None, unreported: None }
     }
 
     /// Returns whether one more of this source is admitted
-    pub fn admit(&mut self, source: Source, now: Instant) -> bool {
+    pub(crate) fn admit(&mut self, source: Source, now: Instant) -> bool {
         let admitted = self.take(source, now);
         if !admitted {
             self.leave_out(now);
@@ -44,13 +42,12 @@ impl Limiter {
     }
 
     /// Returns when the next report is due
-    #[must_use]
-    pub fn next(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Instant> {
         self.unreported.map(|(_, at)| at)
     }
 
     /// Returns how many were left out in the last minute, once it is over or `at_once`
-    pub fn report(&mut self, now: Instant, at_once: bool) -> Option<u64> {
+    pub(crate) fn report(&mut self, now: Instant, at_once: bool) -> Option<u64> {
         self.unreported.take_if(|(_, at)| at_once || now >= *at).map(|(count, _)| count)
     }
 

@@ -6,7 +6,7 @@ use crate::{Event, UserId};
 ///
 /// A user, or the network of a visitor who is not signed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Source(Kind);
+pub(crate) struct Source(Kind);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
@@ -18,8 +18,7 @@ impl Source {
     /// Returns the source of visits by `user`, or from `ip` if the visitor is not signed in
     ///
     /// One visitor usually controls one address of IPv4, or a /64 network of IPv6.
-    #[must_use]
-    pub fn new(user: Option<UserId>, ip: Option<IpAddr>) -> Self {
+    pub(crate) fn new(user: Option<UserId>, ip: Option<IpAddr>) -> Self {
         Self(match user {
             Some(user) => Kind::User(user),
             None => Kind::Network(ip.map(network)),
@@ -31,8 +30,7 @@ impl Source {
     }
 
     /// Returns whether the visitor is not signed in
-    #[must_use]
-    pub const fn is_anonymous(self) -> bool {
+    pub(crate) const fn is_anonymous(self) -> bool {
         matches!(self.0, Kind::Network(_))
     }
 }

@@ -111,7 +111,7 @@ async fn allowed_visits_of_one_stranger_are_limited_and_those_of_users_are_not()
     assert!(bench.log.unrecorded.lock().unwrap().is_empty());
 }
 
-/// An allowed visit of somebody who is not signed in
+/// An allowed visit of a visitor who is not signed in
 fn anonymous(ip: [u8; 4], device: u32) -> Event {
     Event { user: None, ip: Some(ip.into()), ..visit(0, device) }
 }

@@ -82,7 +82,7 @@ impl State {
         self.whole_at.len() < MAX_SOURCES || self.whole_at.contains_key(&source)
     }
 
-    /// Forgets sources that have their whole allowance, if there is no room for another
+    /// Forgets sources that have their whole allowance, if another does not fit
     fn make_room_for(&mut self, source: Source, now: Instant) {
         let is_due = self.swept.is_none_or(|swept| now >= swept + SWEEP);
         if is_due && !self.has_room_for(source) {

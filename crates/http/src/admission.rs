@@ -1,7 +1,6 @@
 //! Which requests are answered now, which wait for their turn, and which are refused
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +17,7 @@ use crate::context::{Body, Context};
 use crate::error::{Error, SignInError};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::omitted::Omitted;
 
 /// Divides what the server can do among the sources of its requests
 ///
@@ -33,9 +33,9 @@ pub(crate) struct Admission {
     failed_proofs: Allowance,
     failed_log_ins: Allowance,
     log_lines: Allowance,
-    overloads: Summary,
-    locked_out: Summary,
-    unlogged: Summary,
+    overloads: Omitted,
+    locked_out: Omitted,
+    unlogged: Omitted,
     metrics: Metrics,
 }
 
@@ -79,10 +79,16 @@ impl Admission {
             bodies: turns(places),
             failed_proofs: Allowance::new(limits.failed_proofs_per_minute),
             failed_log_ins: Allowance::new(limits.failed_log_ins_per_minute),
-            log_lines: Allowance::new(LOG_LINES_PER_MINUTE),
-            overloads: Summary::default(),
-            locked_out: Summary::default(),
-            unlogged: Summary::default(),
+            log_lines: Allowance::new(limits.log_lines_per_minute),
+            overloads: Omitted::new(|requests| {
+                warn!(requests, "requests were refused, since they would have waited for too long");
+            }),
+            locked_out: Omitted::new(|requests| {
+                warn!(requests, "requests were refused after too many failed attempts");
+            }),
+            unlogged: Omitted::new(|requests| {
+                warn!(requests, "requests of busy sources were not logged");
+            }),
             metrics,
         }
     }
@@ -137,9 +143,7 @@ impl Admission {
         let left = self.allowance(attempt).check(source, Instant::now());
         left.map_err(|wait| {
             self.metrics.request_refused("too_many_failures");
-            if let Some(requests) = self.locked_out.note(Instant::now()) {
-                warn!(requests, %source, "requests were refused after too many failed attempts");
-            }
+            self.locked_out.note();
             Error::TooManyFailures { retry_after: seconds(wait) }
         })
     }
@@ -149,17 +153,23 @@ impl Admission {
         self.allowance(attempt).spend(source, cost, Instant::now());
     }
 
-    /// Whether a refusal of this source is written to the log
+    /// Whether what this source caused without being signed in is written to the log
     ///
-    /// What strangers cause is written for each source up to a limit. What is left out is counted,
-    /// and one line a minute has the number.
+    /// A stranger could write megabytes a second. What is left out is counted, and one line a minute
+    /// has the number.
     pub(crate) fn logs(&self, source: Source) -> bool {
-        let now = Instant::now();
-        let logs = self.log_lines.take(source, now);
-        if !logs && let Some(requests) = self.unlogged.note(now) {
-            warn!(requests, %source, "refused requests of busy sources were not logged");
+        let logs = self.log_lines.take(source, Instant::now());
+        if !logs {
+            self.unlogged.note();
         }
         logs
+    }
+
+    /// Logs the numbers that were not logged yet
+    pub(crate) fn report(&self) {
+        for omitted in [&self.overloads, &self.locked_out, &self.unlogged] {
+            omitted.report();
+        }
     }
 
     /// Sets the metrics that are computed when they are read
@@ -182,9 +192,7 @@ impl Admission {
 
     fn note_overload(&self) {
         self.metrics.request_refused("overloaded");
-        if let Some(requests) = self.overloads.note(Instant::now()) {
-            warn!(requests, "requests were refused, since they would have waited for too long");
-        }
+        self.overloads.note();
     }
 
     const fn allowance(&self, attempt: Attempt) -> &Allowance {
@@ -208,24 +216,6 @@ pub(crate) fn cost(error: &Error) -> u32 {
     }
 }
 
-/// Counts what is not worth a line each; one line a minute has the number
-#[derive(Debug, Default)]
-struct Summary(Mutex<(Option<Instant>, u64)>);
-
-impl Summary {
-    /// Counts one more, and returns the number since the last line if the next is due
-    fn note(&self, now: Instant) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, count) = &mut *state;
-        *count += 1;
-        let is_due = last.is_none_or(|last| now >= last + MINUTE);
-        is_due.then(|| {
-            *last = Some(now);
-            std::mem::take(count)
-        })
-    }
-}
-
 /// In whole seconds, at least one
 fn seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
@@ -239,8 +229,6 @@ fn spread(seconds: u64, request: Uuid) -> u64 {
     seconds + u64::from(random) % (seconds + 1)
 }
 
-const MINUTE: Duration = Duration::from_secs(60);
-
 /// Imports and pages of the audit at the same time: each works for longer than other requests
 const ADMINISTRATION: usize = 16;
 
@@ -249,9 +237,6 @@ const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// Failed proofs that one with an unknown key counts for
 const UNKNOWN_KEY: u32 = 50;
-
-/// Lines about refused requests of one source
-const LOG_LINES_PER_MINUTE: u32 = 600;
 
 #[cfg(test)]
 mod tests {
@@ -266,13 +251,5 @@ mod tests {
         let times = (0..=255).map(|end| spread(5, Uuid::from_u128(end)));
         let times = times.collect::<std::collections::BTreeSet<_>>();
         assert_eq!(times.into_iter().collect::<Vec<_>>(), [5, 6, 7, 8, 9, 10]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_line_a_minute_has_the_number() {
-        let (summary, start) = (Summary::default(), Instant::now());
-        let note = |seconds| summary.note(start + Duration::from_secs(seconds));
-        let noted = [0, 1, 59, 60, 61, 200].map(note);
-        assert_eq!(noted, [Some(1), None, None, Some(3), None, Some(2)]);
     }
 }

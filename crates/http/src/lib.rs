@@ -10,6 +10,7 @@ mod error;
 mod host;
 mod limits;
 mod metrics;
+mod omitted;
 mod proxies;
 mod purpose;
 mod random;

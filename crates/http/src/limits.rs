@@ -19,6 +19,9 @@ pub struct Limits {
     /// How many tokens of one source may be wrong in a minute before its requests to sign in at
     /// `/login` are refused
     pub failed_log_ins_per_minute: u32,
+    /// How many lines a minute the log has about requests of one source that is not signed in; the
+    /// others are counted
+    pub log_lines_per_minute: u32,
 }
 
 impl Limits {
@@ -42,6 +45,7 @@ impl Default for Limits {
             // address send if none of them is let in.
             failed_proofs_per_minute: 3000,
             failed_log_ins_per_minute: 60,
+            log_lines_per_minute: 600,
         }
     }
 }

@@ -130,6 +130,7 @@ impl<S: Store> Service<S> {
     ///
     /// Call it once no more requests are answered.
     pub async fn drain_audit(&self) {
+        self.admission.report();
         if let Some(apps) = &self.apps {
             apps.drain_audit().await;
         }

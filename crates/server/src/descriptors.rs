@@ -23,7 +23,7 @@ impl Limits {
     }
 }
 
-/// Returns how many files this process may open from now on; `None` if there is no limit
+/// Returns how many files this process may open from now on; `None` if the number is not limited
 fn raise_open_files() -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {

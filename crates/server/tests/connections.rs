@@ -251,7 +251,7 @@ async fn a_newcomer_replaces_an_idle_connection_of_the_source_with_most() {
     assert!(ask(&mut greedy[1], "/").await.is_some());
     assert!(ask(&mut other, "/").await.is_some());
 
-    // Requests in progress are not cut off, whoever comes.
+    // Requests in progress are not cut off for a newcomer.
     let mut busy = Vec::new();
     for mut stream in [greedy.remove(1), greedy.remove(1), other, third] {
         busy.push(tokio::spawn(async move { ask(&mut stream, "/wait").await }));

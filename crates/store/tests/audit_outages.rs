@@ -278,20 +278,7 @@ async fn visits_wait_while_the_database_is_read_only() {
     while recorder.stats().written == 0 {
         sleep(Duration::from_millis(10)).await;
     }
-    let name = database.sql("SELECT current_database()").await.remove(0);
-    let set_read_only = async |value: &str| {
-        let set = format!(
-            "BEGIN READ WRITE;
-             ALTER DATABASE {name} SET default_transaction_read_only = {value};
-             COMMIT"
-        );
-        database.sql(&set).await;
-        // A setting of a database is read when a session begins.
-        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                      WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        database.sql(others).await;
-    };
-    set_read_only("on").await;
+    database.set_read_only(true).await;
     for device in 1..=200 {
         record(device);
     }
@@ -299,7 +286,7 @@ async fn visits_wait_while_the_database_is_read_only() {
         sleep(Duration::from_millis(10)).await;
     }
     assert_eq!((recorder.stats().lost, recorder.stats().written), (0, 1));
-    set_read_only("off").await;
+    database.set_read_only(false).await;
     let drained = recorder.drain(Duration::from_secs(20)).await;
     assert_eq!((drained.written, drained.lost), (200, 0));
     assert_complete(&database, 201).await;

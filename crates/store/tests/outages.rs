@@ -70,18 +70,8 @@ async fn a_read_only_database_is_ready_only_for_those_who_do_not_write() {
     let options = Options::default().needs_writes(true);
     let writes = PgStore::connect(database.url(), &options).await.unwrap();
     writes.ping().await.unwrap();
-    let name = database.sql("SELECT current_database()").await.remove(0);
-    for (read_only, expected) in [("on", false), ("off", true)] {
-        let set = format!(
-            "BEGIN READ WRITE;
-             ALTER DATABASE {name} SET default_transaction_read_only = {read_only};
-             COMMIT"
-        );
-        database.sql(&set).await;
-        // A setting of a database is read when a session begins.
-        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                      WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        database.sql(others).await;
+    for (read_only, expected) in [(true, false), (false, true)] {
+        database.set_read_only(read_only).await;
         reads.ping().await.unwrap();
         let ready = writes.ping().await;
         assert_eq!(ready.is_ok(), expected, "{ready:?}");

@@ -157,6 +157,21 @@ impl Database {
         self.sql("VACUUM ANALYZE").await;
     }
 
+    /// Lets the database accept no writes, or accept them again, in all sessions
+    pub async fn set_read_only(&self, is_read_only: bool) {
+        let name = self.sql("SELECT current_database()").await.remove(0);
+        let set = format!(
+            "BEGIN READ WRITE;
+             ALTER DATABASE {name} SET default_transaction_read_only = {is_read_only};
+             COMMIT"
+        );
+        self.sql(&set).await;
+        // A setting of a database is read when a session begins.
+        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                      WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        self.sql(others).await;
+    }
+
     /// Starts to run statements, and returns once the server executes them, up to a `pg_sleep` if
     /// they have one
     pub async fn sql_in_background(&self, statements: &str) -> JoinHandle<()> {

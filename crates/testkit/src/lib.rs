@@ -3,12 +3,14 @@
 mod catalog;
 mod database;
 mod ddl;
+mod folder;
 pub mod net;
 mod release;
 mod rows;
 mod world;
 
 pub use database::{Database, Loan, OwnServer};
+pub use folder::Folder;
 pub use release::Release;
 pub use rows::{Refusal, Rows};
 pub use world::{Answer, JobOf, JobQuestion, SignIn, SignedIn, Target, Visit, World};

@@ -212,7 +212,7 @@ async fn what_the_database_did_not_get_is_replayed_once() {
         }
         let held = match obstacle {
             Obstacle::ReadOnly => {
-                set_read_only(&database, "on").await;
+                database.set_read_only(true).await;
                 None
             }
             Obstacle::Locked | Obstacle::Stopped => {
@@ -235,7 +235,7 @@ async fn what_the_database_did_not_get_is_replayed_once() {
 
         match obstacle {
             Obstacle::Stopped => server.resume().await,
-            Obstacle::ReadOnly => set_read_only(&database, "off").await,
+            Obstacle::ReadOnly => database.set_read_only(false).await,
             Obstacle::Locked => {
                 let holder = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                               WHERE query LIKE 'BEGIN; LOCK%' AND pid <> pg_backend_pid()";
@@ -274,18 +274,4 @@ async fn what_the_database_did_not_get_is_replayed_once() {
         let (status, _, error) = on(&database, &["audit", "replay", &broken]).await;
         assert!(status == Some(2) && error.contains("line 1: missing field `version`"), "{error}");
     }
-}
-
-async fn set_read_only(database: &Database, value: &str) {
-    let name = database.sql("SELECT current_database()").await.remove(0);
-    let set = format!(
-        "BEGIN READ WRITE;
-         ALTER DATABASE {name} SET default_transaction_read_only = {value};
-         COMMIT"
-    );
-    database.sql(&set).await;
-    // A setting of a database is read when a session begins.
-    let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    database.sql(others).await;
 }

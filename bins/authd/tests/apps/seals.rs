@@ -133,10 +133,10 @@ async fn a_seal_opens_on_the_host_that_asked_for_it_alone() {
     assert_eq!(set(&arrived).len(), 2, "{:?}", arrived.headers);
 }
 
-/// The session of somebody else, as an attacker can put it into a link: without a nonce, with the
+/// The session of another user, as an attacker can put it into a link: without a nonce, with the
 /// attacker's own, or as the control plane seals it
 #[tokio::test]
-async fn a_link_with_the_session_of_another_user_signs_nobody_in() {
+async fn a_link_with_the_session_of_another_user_does_not_sign_its_reader_in() {
     for secure in [false, true] {
         let mut plan = Plan::new();
         plan.config.cookies.secure = secure;

@@ -1,9 +1,9 @@
 //! An app whose page uses what browsers can: events, a WebSocket, uploads, background requests
 
-use openssl::base64::encode_block;
-use openssl::sha::sha1;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::http1::{accept_socket, field, read_head};
 
 /// Starts the app and returns its address
 pub async fn live() -> String {
@@ -19,16 +19,8 @@ pub async fn live() -> String {
 
 /// Answers one request; the last segment of the path selects the answer
 async fn serve(mut stream: TcpStream) -> Option<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.ok()?);
-    }
-    let head = String::from_utf8(head).ok()?;
-    let value = |wanted: &str| {
-        let fields = head.lines().filter_map(|line| line.split_once(": "));
-        let mut values = fields.filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        values.next().map(|(_, value)| value)
-    };
+    let head = read_head(&mut stream).await?;
+    let value = |wanted: &str| field(&head, wanted);
     let path = head.split(' ').nth(1)?.split('?').next()?;
     match path.rsplit('/').next()? {
         "events" => {
@@ -40,14 +32,7 @@ async fn serve(mut stream: TcpStream) -> Option<()> {
             Some(())
         }
         "socket" => {
-            let key =
-                format!("{}258EAFA5-E914-47DA-95CA-C5AB0DC85B11", value("sec-websocket-key")?);
-            let accept = encode_block(&sha1(key.as_bytes()));
-            let head = format!(
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
-                 Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-            );
-            stream.write_all(head.as_bytes()).await.ok()?;
+            accept_socket(&mut stream, &head).await?;
             while let Some(text) = read_frame(&mut stream).await {
                 let length = u8::try_from(text.len()).ok()?;
                 stream.write_all(&[&[0x81, length], &*text].concat()).await.ok()?;

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use openssl::base64::encode_block;
-use openssl::sha::sha1;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::http1::{accept_socket, field, read_head};
 
 /// A request that has reached an app
 struct Seen {
@@ -65,16 +65,8 @@ impl Recorder {
 
 /// Answers one request
 async fn serve(mut stream: TcpStream, record: Arc<Mutex<Vec<Seen>>>) -> Option<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.ok()?);
-    }
-    let head = String::from_utf8(head).ok()?;
-    let value = |wanted: &str| {
-        let fields = head.lines().filter_map(|line| line.split_once(": "));
-        let mut values = fields.filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        values.next().map(|(_, value)| value)
-    };
+    let head = read_head(&mut stream).await?;
+    let value = |wanted: &str| field(&head, wanted);
     let mut words = head.split(' ');
     let (method, uri) = (words.next()?, words.next()?);
     let upgrade = value("upgrade").is_some_and(|upgrade| !upgrade.is_empty());
@@ -84,13 +76,7 @@ async fn serve(mut stream: TcpStream, record: Arc<Mutex<Vec<Seen>>>) -> Option<(
         changes: upgrade || !["GET", "HEAD", "OPTIONS"].contains(&method),
     });
     if upgrade {
-        let key = format!("{}258EAFA5-E914-47DA-95CA-C5AB0DC85B11", value("sec-websocket-key")?);
-        let accept = encode_block(&sha1(key.as_bytes()));
-        let head = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {accept}\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).await.ok()?;
+        accept_socket(&mut stream, &head).await?;
         while stream.read_u8().await.is_ok() {}
         return Some(());
     }

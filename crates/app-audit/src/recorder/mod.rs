@@ -18,7 +18,8 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use self::state::State;
 use self::writer::Writer;
-use crate::{Entry, Event, Journal, Noted, Source, SpoolFile, Window};
+use crate::source::Source;
+use crate::{Entry, Event, Journal, Noted, SpoolFile, Window};
 
 /// Writes events to a journal in the background, so that requests do not wait for it
 ///

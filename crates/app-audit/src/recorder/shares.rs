@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use crate::Source;
+use crate::source::Source;
 
 /// How many entries of each source wait, so that none takes the whole queue
 ///

@@ -8,7 +8,9 @@ use uuid::Uuid;
 use super::session_cache::SessionCache;
 use super::shares::Shares;
 use super::{Receipt, RecordError, Settings, Stats};
-use crate::{Answer, Count, Entry, Limiter, Noted, SessionKey, Source};
+use crate::limiter::Limiter;
+use crate::source::Source;
+use crate::{Answer, Count, Entry, Noted, SessionKey};
 
 /// What callers and writers share
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl State {
         Some(receipt)
     }
 
-    /// Fails if there is no room for one more entry of `source`
+    /// Fails if one more entry of `source` does not fit
     ///
     /// Visits that are anonymous or denied are limited in a minute by their address, `limited_by`.
     pub(super) fn make_room(

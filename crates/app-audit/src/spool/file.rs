@@ -170,7 +170,7 @@ impl Shared {
                     Ok(size) => {
                         self.written.fetch_add(events, Ordering::Relaxed);
                         self.waiting.fetch_sub(length, Ordering::Relaxed);
-                        // Somebody may have taken the file away.
+                        // A replay may have renamed the file.
                         let waiting = self.waiting.load(Ordering::Relaxed);
                         self.bytes.store(size + waiting, Ordering::Relaxed);
                     }

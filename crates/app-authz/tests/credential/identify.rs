@@ -107,7 +107,7 @@ fn cookies_of_several_users_do_not_count_unless_one_is_bound_to_its_host() {
         assert_eq!(identified(&[ended.clone(), good.clone()]), second, "{sources:?}");
         assert_eq!(strict(&[ended, good]), Ok(second.to_owned()), "{sources:?}");
     }
-    // What is no cookie counts if the cookies contradict each other.
+    // What is not a cookie counts if the cookies contradict each other.
     let tokens = [(AppCookie, token(TOKEN)), (AppCookie, token(OTHER)), (Bearer, token(TOKEN))];
     assert_eq!(text(identify(&tokens, &other, Terms::default(), now())), first);
 }

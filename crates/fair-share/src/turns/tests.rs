@@ -183,7 +183,7 @@ proptest! {
                 yield_now().await;
                 let (taken, waiting) = (turns.taken(), turns.waiting());
                 assert!(taken <= places);
-                assert!(waiting == 0 || taken > 0, "somebody waits for nothing");
+                assert!(waiting == 0 || taken > 0, "a request waits although all places are free");
             }
             drop(asked);
             tokio::time::sleep(Duration::from_secs(60)).await;

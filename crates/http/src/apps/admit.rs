@@ -213,7 +213,7 @@ fn leaving_cookie<S>(
 }
 
 /// What the gate has to know of a visit without a good app token
-fn access_attempt(
+pub(super) fn access_attempt(
     cx: &Context<'_>,
     (visit, request): (&Visit<'_>, AppRequest),
     tokens: Vec<(Source, SessionToken)>,

@@ -348,7 +348,7 @@ impl<T> Outcome<'_, T> {
         }
         let (status, reason) = self.status_and_reason(attempt.purpose);
         apps.metrics.visit_decided(reason.unwrap_or("ok"));
-        if self.visitor.is_none() && !apps.visit_log.admits(attempt.ip) {
+        if self.visitor.is_none() && !apps.admission.logs(attempt.ip.into()) {
             return;
         }
         let problem = self.result.as_ref().err().map(Rejection::problem);

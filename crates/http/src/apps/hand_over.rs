@@ -11,11 +11,9 @@ use app_authz::credential::SessionToken;
 use app_authz::{AppRequest, decide, resolve};
 use store::Store;
 
-use super::admit::checked;
+use super::admit::{access_attempt, checked};
 use super::gate::{Outcome, Refusal, record};
-use super::{
-    AccessAttempt, AppService, Require, ReturnTo, SignedIn, Visit, presented_sessions, user_agent,
-};
+use super::{AccessAttempt, AppService, Require, SignedIn, Visit, presented_sessions};
 use crate::context::Context;
 use crate::error::{AccessError, Rejection};
 
@@ -104,21 +102,7 @@ async fn attempt<S: Store>(
         Ok(_) => return Ok(Err(Rejection::NoApp)),
         Err(rejection) => return Ok(Err(rejection)),
     };
-    Ok(Ok(AccessAttempt {
-        request,
-        tokens,
-        app_path: visit.app_path.to_owned(),
-        app_query: visit.query.to_owned(),
-        path_and_query: visit.path_and_query(),
-        return_to: ReturnTo::Deployment(deployment, visit.at),
-        ip: cx.client,
-        user_agent: user_agent(cx.headers()),
-        purpose: cx.purpose(),
-        sign_in: None,
-        returning: None,
-        preflight: None,
-        is_foreign: false,
-        now: cx.now,
-        request_id: cx.request_id,
-    }))
+    // The request is for the dashboard, and no page of another app makes the visit yet.
+    let attempt = access_attempt(cx, (&visit, request), tokens, None, None);
+    Ok(Ok(AccessAttempt { is_foreign: false, ..attempt }))
 }

@@ -24,7 +24,6 @@ mod seal;
 mod session;
 mod sign_in;
 mod visit;
-mod visit_log;
 mod watch;
 
 use std::fmt;
@@ -58,7 +57,6 @@ use self::recent::Recent;
 pub(crate) use self::require::{Require, SignedIn};
 pub(crate) use self::session::{presented_sessions, same_origin};
 pub(crate) use self::visit::{Visit, parameter, terminal_agent, with_query};
-use self::visit_log::VisitLog;
 use self::watch::SessionWatch;
 use crate::admission::Admission;
 use crate::body::Bounds;
@@ -85,7 +83,6 @@ pub(crate) struct AppService<S> {
     _watching: AbortOnDrop,
     recorder: Recorder,
     spool: Option<Arc<SpoolFile>>,
-    visit_log: VisitLog,
     roles: BuiltInRoles,
     /// The name of this server in a key's audience
     audience: String,
@@ -114,7 +111,6 @@ impl<S: Store> AppService<S> {
         let watching = Arc::clone(&sessions).run(Arc::clone(&store), clock);
         Self {
             spool,
-            visit_log: VisitLog::default(),
             _watching: AbortOnDrop(tokio::spawn(watching)),
             sessions,
             recorder: Recorder::start(Arc::clone(&store), settings),
@@ -174,7 +170,6 @@ impl<S: Store> AppService<S> {
         let drained = self.recorder.drain(AUDIT_DRAIN).await;
         let (written, spooled, lost) = (drained.written, drained.spooled, drained.lost);
         info!(written, spooled, lost, "audit drained");
-        self.visit_log.report();
         if let Some(spool) = &self.spool {
             observer::flush(Arc::clone(spool)).await;
         }

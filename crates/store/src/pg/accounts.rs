@@ -51,7 +51,7 @@ impl PgStore {
 
     /// Deletes a session and those that were made from it
     ///
-    /// Returns the ids of the keys that were deleted; none if there is no such session.
+    /// Returns the ids of the keys that were deleted; empty if the session does not exist.
     ///
     /// # Errors
     ///

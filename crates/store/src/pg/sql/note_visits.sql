@@ -38,7 +38,7 @@
 --
 -- The variant `replayed` is for visits of the past, which no process is noting any more. A visit
 -- whose row is in the log, or whose time lies in the session of its key, is left out. Each other
--- one gets a row, and begins a session if there is none with its key: at the time of the visit, so
+-- one gets a row, and begins a session if its key does not have one: at the time of the visit, so
 -- that a visit of now is not taken for its continuation.
 --
 -- Variants, whose lines are marked `--if`:
