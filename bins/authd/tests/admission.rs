@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use authd_http::Limits;
 use common::{SIGN_IN, Server, Setup, proof};
+use identity_fetch::Identity;
 use identity_verify::test_util::aws::Cloud;
+use identity_verify::test_util::google;
 use slow_store::SlowStore;
 use store::MemoryStore;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,6 +50,19 @@ async fn answer(stream: &mut TcpStream) -> (u16, String) {
 async fn sign_in(server: &Server, n: u8, body: &str) -> (u16, String) {
     let mut stream = from(server, n).await;
     begin(&mut stream, body, body.len()).await;
+    answer(&mut stream).await
+}
+
+/// Signs in as an instance of Google from 127.0.0.N
+async fn sign_in_with_token(server: &Server, n: u8, token: &str) -> (u16, String) {
+    let body = format!("{{\"json_web_token\":\"{token}\"}}");
+    let mut stream = from(server, n).await;
+    let head = format!(
+        "POST /api/v2/workspaceagents/google-instance-identity HTTP/1.1\r\nhost: a\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await.unwrap();
     answer(&mut stream).await
 }
 
@@ -170,4 +185,21 @@ async fn an_address_whose_proofs_fail_too_often_is_refused_for_a_while() {
     assert_eq!(server.get("/healthz").await.status, 200);
     let refused = "authd_http_requests_refused_total{reason=\"too_many_failures\"}";
     assert_eq!(metric(&server, refused).await, 1);
+}
+
+#[tokio::test]
+async fn a_proof_whose_key_is_unknown_counts_fifty_times() {
+    let known = google::Cloud::generate();
+    let verifier = identity_verify::google::Verifier::default();
+    let identity = Identity::builtin().google(verifier).google_keys(known.jwks());
+    let limits = Limits { failed_proofs_per_minute: 100, ..Limits::default() };
+    let server = Setup::with(identity).limits(limits).start(MemoryStore::default()).await;
+    let issued = identity_verify::test_util::at("2026-11-20T23:59:00Z");
+    let claims = google::Claims::new("7", "project", "coder", issued).to_json();
+    let unknown = google::Cloud::generate_bits("unknown", 2048).sign(&claims);
+    for expected in [401, 401, 429] {
+        let (status, text) = sign_in_with_token(&server, 1, &unknown).await;
+        assert_eq!(status, expected, "{text}");
+    }
+    assert_eq!(sign_in_with_token(&server, 2, &known.sign(&claims)).await.0, 404);
 }

@@ -111,6 +111,21 @@ async fn allowed_visits_of_one_stranger_are_limited_and_those_of_users_are_not()
     assert!(bench.log.unrecorded.lock().unwrap().is_empty());
 }
 
+/// A script that tries all apps under one session is limited where it runs, and nowhere else
+#[tokio::test(start_paused = true)]
+async fn denied_visits_of_a_user_are_limited_for_each_address() {
+    let bench = Bench::new(Table::default());
+    let denied = |ip: [u8; 4], n| {
+        let event = Event { reason: Some("no"), ip: Some(ip.into()), ..visit(1, n) };
+        bench.record(event)
+    };
+    for n in 0..100 {
+        let expected = if n < 60 { Ok(()) } else { Err(RecordError::Limited) };
+        assert_eq!(denied([192, 0, 2, 1], n), expected, "{n}");
+        assert_eq!(denied((1_000 + n).to_be_bytes(), n), Ok(()));
+    }
+}
+
 /// An allowed visit of a visitor who is not signed in
 fn anonymous(ip: [u8; 4], device: u32) -> Event {
     Event { user: None, ip: Some(ip.into()), ..visit(0, device) }
