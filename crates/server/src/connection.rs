@@ -177,16 +177,15 @@ impl Connection {
             if end == End::Finish {
                 state.is_finishing_since = Some(now);
             }
-            state.end = Some(end);
             drop(state);
-            self.end.notify_one();
+            self.end(end);
         }
         due == Some(End::Close)
     }
 
-    /// Ends the connection at once
-    pub(crate) fn close(&self) {
-        self.state().end = Some(End::Close);
+    /// Ends the connection in this way
+    pub(crate) fn end(&self, how: End) {
+        self.state().end = Some(how);
         self.end.notify_one();
     }
 
@@ -278,3 +277,65 @@ const UNUSED: std::time::Duration = std::time::Duration::from_millis(500);
 /// A connection that was not used for so long is probably not being used at this moment, so that
 /// closing it loses no request
 pub(crate) const MOMENT: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// How a connection ends after these steps, at most once in a minute
+    async fn ends(steps: impl FnOnce(&Arc<Connection>)) -> Option<(End, u128)> {
+        let limits = Limits { waiting_answers: 100_000, ..Limits::default() };
+        let connection = Arc::new(Connection::new(Source::UNKNOWN, Arc::default()));
+        steps(&connection);
+        let start = Instant::now();
+        for _ in 0..900 {
+            connection.end_if_due(&limits, false, Instant::now());
+            let end = connection.state().end;
+            if let Some(end) = end {
+                return Some((end, start.elapsed().as_millis()));
+            }
+            advance(Duration::from_millis(100)).await;
+        }
+        None
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_connection_does_decides_when_it_ends() {
+        assert_eq!(ends(|_| {}).await, Some((End::Finish, 75_000)), "it is silent");
+        let parked = ends(|connection| {
+            connection.served(true);
+            drop(connection.request_begins(false));
+        });
+        assert_eq!(parked.await, Some((End::Park, 500)), "it was used");
+        let busy = ends(|connection| {
+            connection.served(true);
+            std::mem::forget(connection.request_begins(false));
+        });
+        assert_eq!(busy.await, None, "its request is being answered");
+        let slow = ends(|connection| {
+            connection.served(true);
+            connection.bytes_read(1);
+        });
+        assert_eq!(slow.await, Some((End::Close, 10_000)), "its head does not arrive");
+        let pings = ends(|connection| {
+            connection.speaks_http2();
+            connection.bytes_read(1);
+        });
+        assert_eq!(pings.await, Some((End::Finish, 75_000)), "it sends no request");
+        let untaken = ends(|connection| connection.answer_waits(10));
+        assert_eq!(untaken.await, Some((End::Close, 20_000)), "an answer is not taken");
+        let blocked = ends(|connection| connection.written(false));
+        assert_eq!(blocked.await, Some((End::Close, 20_000)), "nothing can be written");
+        let unblocked = ends(|connection| {
+            connection.written(false);
+            connection.written(true);
+        });
+        assert_eq!(unblocked.await, Some((End::Finish, 75_000)));
+        let too_much = ends(|connection| connection.answer_waits(100_000));
+        assert_eq!(too_much.await, Some((End::Close, 1_000)), "too many answers wait");
+    }
+}

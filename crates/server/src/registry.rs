@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use fair_share::Source;
 use tokio::time::Instant;
 
-use crate::connection::{Connection, MOMENT};
+use crate::connection::{Connection, End, MOMENT};
 
 /// The open connections
 #[derive(Debug, Default)]
@@ -84,7 +84,7 @@ impl Registry {
         }
         match victim {
             Some(victim) => {
-                victim.close();
+                victim.end(End::Close);
                 Room::Made
             }
             None if is_alone => Room::Soon,

@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 
 use crate::Limits;
 use crate::answer::Answer;
-use crate::connection::Connection;
+use crate::connection::{Connection, End};
 use crate::registry::{Registry, Room};
 use crate::serving::serve;
 
@@ -124,7 +124,7 @@ impl Server {
         info!(connections = self.registry().open(), "draining");
         if timeout(self.0.limits.drain, self.all_ended()).await.is_err() {
             warn!("requests in progress were cut off by the drain timeout");
-            self.registry().all().for_each(|connection| connection.close());
+            self.registry().all().for_each(|connection| connection.end(End::Close));
         }
     }
 
@@ -275,7 +275,7 @@ impl Server {
             for connection in &connections {
                 let is_greedy = heads > ALL_HEADS && connection.head() > LARGE_HEAD;
                 if is_greedy {
-                    connection.close();
+                    connection.end(End::Close);
                 }
                 if is_greedy || connection.end_if_due(&self.0.limits, is_stopping, now) {
                     self.0.overdue.fetch_add(1, Ordering::Relaxed);

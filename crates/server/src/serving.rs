@@ -196,3 +196,6 @@ fn http2() -> http2::Builder<TokioExecutor> {
 /// Enough for the check of a request whose address and other headers have 64 KiB each, as proxies
 /// admit them. An address alone can have 65,534 bytes, a limit of the `http` crate.
 const HEAD_BYTES: usize = 160 * 1024;
+
+#[cfg(test)]
+mod tests;
