@@ -163,7 +163,7 @@ class Stage:
         self.start("authd", [
             os.environ["AUTHD"], "serve", *self.data, "--listen", f"127.0.0.1:{self.authd}",
             "--access-url", DASHBOARD, "--wildcard-access-url", "*.apps.example.com",
-            "--secure-auth-cookie", "--proxy-trusted-origins", "127.0.0.1",
+            "--proxy-trusted-origins", "127.0.0.1",
             "--proxy-trusted-headers", "x-forwarded-for"])
         self.wait(self.authd, "/readyz")
         document = self.folder / "deployment.toml"

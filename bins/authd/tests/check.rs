@@ -24,13 +24,8 @@ async fn check(database: &Database, args: &[&str]) -> (Option<i32>, String, Stri
     authd(&[&["check", "--database-url", database.url()], args].concat()).await
 }
 
-const APPS: [&str; 5] = [
-    "--access-url",
-    "https://coder.example.com",
-    "--secure-auth-cookie",
-    "--proxy-trusted-origins",
-    "127.0.0.1",
-];
+const APPS: [&str; 4] =
+    ["--access-url", "https://coder.example.com", "--proxy-trusted-origins", "127.0.0.1"];
 
 /// The line of the table about a subject
 fn line<'a>(table: &'a str, subject: &str) -> &'a str {
@@ -262,7 +257,7 @@ async fn settings_are_checked_before_there_is_a_database() {
     for (args, words) in [
         (&["--access-url", "a.example"][..], "`access_url`"),
         (
-            &["--access-url", "https://a.example", "--samesite-auth-cookie", "none"],
+            &["--access-url", "http://a.example", "--samesite-auth-cookie", "none"],
             "`samesite_auth_cookie`",
         ),
         (&["--config", "/nonexistent.toml"], "/nonexistent.toml"),

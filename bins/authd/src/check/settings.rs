@@ -53,8 +53,8 @@ const RULES: &[(&str, Rule)] = &[
                  dashboard over https, or leave this out"
             ))),
             (Scheme::Https, false) => Some(Found::Perhaps(
-                "cookies are also sent without TLS; turn this on if the dashboard is served over \
-                 https"
+                "cookies are also sent without TLS, and an app can obtain sessions for other apps; \
+                 leave this out"
                     .to_owned(),
             )),
             _ => None,
@@ -212,7 +212,6 @@ mod tests {
     #[test]
     fn settings_that_do_not_work_together_are_named() {
         const HTTPS: &str = "access_url = \"https://coder.example.com\"\n\
-                             secure_auth_cookie = true\n\
                              proxy_trusted_origins = [\"127.0.0.1\"]\n\
                              proxy_trusted_headers = [\"x-real-ip\"]\n";
         const HTTP: &str = "access_url = \"http://coder.example.com\"\n\
@@ -225,6 +224,7 @@ mod tests {
         for (base, line, expected) in [
             ("", "", vec![("settings", Ok)]),
             (HTTPS, "", vec![("settings", Ok)]),
+            (HTTPS, "secure_auth_cookie = false", vec![("secure_auth_cookie", Warning)]),
             (HTTPS, "wildcard_access_url = \"*.apps.example.com\"", vec![("settings", Ok)]),
             (HTTPS, "wildcard_access_url = \"*--apps.example.com\"", vec![("settings", Ok)]),
             (HTTPS, "wildcard_access_url = \"*.apps.localhost\"", vec![("settings", Ok)]),
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn proxies_that_cannot_ask_are_named() {
-        const URL: &str = "access_url = \"https://a.example.com\"\nsecure_auth_cookie = true\n";
+        const URL: &str = "access_url = \"https://a.example.com\"\n";
         let text = |lines: &str| {
             let config = Config::from_toml(&format!("{URL}{lines}")).unwrap();
             of_settings(&config).iter().map(Finding::line).collect::<Vec<_>>().join("\n")

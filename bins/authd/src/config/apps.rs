@@ -1,5 +1,5 @@
 use app_authz::Rules;
-use app_authz::address::{HostPattern, HttpUrl};
+use app_authz::address::{HostPattern, HttpUrl, Scheme};
 use app_authz::rbac::Switches;
 use authd_http::{AppsConfig, CookieConfig, SameSite, TrustedProxies};
 use http::header::HeaderName;
@@ -13,8 +13,8 @@ impl Settings {
     pub(super) fn apps(&self) -> Result<Option<AppsConfig>, ConfigError> {
         // Checked even while app access is off, so that a typo is found now.
         let trusted = self.trusted()?;
-        let cookies = self.cookies()?;
         let Some(access_url) = &self.access_url else {
+            self.cookies(Scheme::Https)?;
             return match self.wildcard_access_url.as_deref() {
                 None | Some("") => Ok(None),
                 Some(_) => Err(wrong("wildcard_access_url", "needs `access_url` beside it")),
@@ -48,7 +48,7 @@ impl Settings {
         apps.disable_expiry_refresh = switch(self.disable_session_expiry_refresh);
         apps.disable_token_expiry_refresh = switch(self.disable_token_expiry_refresh);
         apps.terminal_origins = self.terminal_origins()?;
-        apps.cookies = cookies;
+        apps.cookies = self.cookies(apps.access_url.scheme())?;
         apps.trusted = trusted;
         apps.agent_inactive_timeout = self
             .agent_inactive_timeout_seconds
@@ -88,9 +88,9 @@ impl Settings {
         origins.collect()
     }
 
-    fn cookies(&self) -> Result<CookieConfig, ConfigError> {
+    fn cookies(&self, dashboard: Scheme) -> Result<CookieConfig, ConfigError> {
         let cookies = CookieConfig {
-            secure: self.secure_auth_cookie.unwrap_or_default(),
+            secure: self.secure_auth_cookie.unwrap_or(dashboard == Scheme::Https),
             same_site: self.samesite_auth_cookie.unwrap_or_default(),
             partitioned: self.partitioned_auth_cookie.unwrap_or_default(),
             prefix: self.cookie_prefix.clone().unwrap_or_default(),
@@ -161,8 +161,19 @@ mod tests {
         assert_eq!(strict.agent_inactive_timeout, Duration::from_secs(30));
         assert_eq!(strict.token_lifetime, Duration::from_secs(60));
         assert_eq!(strict.audit_fail, AuditFail::Open);
-        assert!(strict.app_hosts.is_none() && !strict.cookies.secure);
+        assert!(strict.app_hosts.is_none() && strict.cookies.secure);
         assert!(!strict.disable_expiry_refresh && !strict.disable_token_expiry_refresh);
+    }
+
+    #[test]
+    fn cookies_are_secure_where_the_dashboard_is_unless_a_setting_says_otherwise() {
+        let is_secure = |scheme: &str, setting: &str| {
+            let toml = format!("access_url = \"{scheme}://a.example\"\n{setting}");
+            apps(&toml).unwrap().unwrap().cookies.secure
+        };
+        assert!(is_secure("https", "") && !is_secure("http", ""));
+        assert!(!is_secure("https", "secure_auth_cookie = false"));
+        assert!(is_secure("http", "secure_auth_cookie = true"));
     }
 
     #[test]
@@ -190,19 +201,17 @@ mod tests {
     #[test]
     fn settings_that_cannot_work_are_refused() {
         let url = "access_url = \"https://a.example\"\n";
+        let plain = "access_url = \"http://a.example\"\n";
         for (toml, setting) in [
             ("access_url = \"a.example\"".to_owned(), "access_url"),
             ("access_url = \"ftp://a.example\"".to_owned(), "access_url"),
             ("access_url = \"https://a.example/coder\"".to_owned(), "access_url"),
             ("wildcard_access_url = \"*.b.example\"".to_owned(), "wildcard_access_url"),
             (format!("{url}wildcard_access_url = \"b.example\""), "wildcard_access_url"),
-            (format!("{url}samesite_auth_cookie = \"none\""), "samesite_auth_cookie"),
-            (format!("{url}partitioned_auth_cookie = true"), "partitioned_auth_cookie"),
-            (format!("{url}cookie_prefix = \"__Secure-\""), "cookie_prefix"),
-            (
-                format!("{url}cookie_prefix = \"__Host-\"\nsecure_auth_cookie = true"),
-                "cookie_prefix",
-            ),
+            (format!("{plain}samesite_auth_cookie = \"none\""), "samesite_auth_cookie"),
+            (format!("{plain}partitioned_auth_cookie = true"), "partitioned_auth_cookie"),
+            (format!("{plain}cookie_prefix = \"__Secure-\""), "cookie_prefix"),
+            (format!("{url}cookie_prefix = \"__Host-\""), "cookie_prefix"),
             (format!("{url}cookie_prefix = \"a;b\""), "cookie_prefix"),
             (format!("{url}terminal_origins = [\"b.example\"]"), "terminal_origins"),
             (format!("{url}terminal_origins = [\"https://b.example/x\"]"), "terminal_origins"),

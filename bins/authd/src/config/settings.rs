@@ -329,7 +329,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_DISABLE_TOKEN_EXPIRY_REFRESH", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Sessions and cookies")]
     pub(super) disable_token_expiry_refresh: Option<bool>,
-    /// Send cookies over TLS only [default: false]
+    /// Send cookies over TLS only [default: true if the access URL begins with https]
     #[arg(long, env = "AUTHD_SECURE_AUTH_COOKIE", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Sessions and cookies")]
     pub(super) secure_auth_cookie: Option<bool>,
