@@ -307,14 +307,15 @@ impl<S: Store> Service<S> {
                     Err(Error::RouteNotFound)
                 }
                 // These need no turn: a probe must be able to tell a busy server from a dead one.
-                Route::Operational(probe) => self.operational(probe, cx.now).await,
+                Route::Operational(probe) => Box::pin(self.operational(probe, cx.now)).await,
                 Route::SignIn(cloud) => {
                     admission.check(Attempt::Proof, source)?;
                     let bounds = self.agents.bounds;
                     let (size, body) = admission.receive(source, body, bounds, request).await?;
                     let _turn = admission.turn(Work::SignIn, source, size, request).await?;
-                    let answer = agent_sign_in::sign_in(&self.agents, cloud, cx, body).await;
-                    answer.inspect_err(|error| {
+                    // Boxed once it has its turn, since thousands of requests wait for theirs.
+                    let answer = Box::pin(agent_sign_in::sign_in(&self.agents, cloud, cx, body));
+                    answer.await.inspect_err(|error| {
                         admission.failed(Attempt::Proof, source, admission::cost(error));
                     })
                 }
@@ -322,7 +323,7 @@ impl<S: Store> Service<S> {
                     let apps = self.apps.as_ref().ok_or(AccessError::Off)?;
                     // This asks nothing, and the answer may be that the server is busy.
                     if route == AppRoute::ForwardAuthAnswer {
-                        return routes::answer(apps, route, cx, body).await;
+                        return Box::pin(routes::answer(apps, route, cx, body)).await;
                     }
                     if route == AppRoute::LogIn {
                         admission.check(Attempt::LogIn, source)?;
@@ -332,7 +333,7 @@ impl<S: Store> Service<S> {
                         false => (0, body),
                     };
                     let _turn = admission.turn(route.work(), source, size, request).await?;
-                    let answer = routes::answer(apps, route, cx, body).await?;
+                    let answer = Box::pin(routes::answer(apps, route, cx, body)).await?;
                     if route == AppRoute::LogIn && answer.status() == StatusCode::UNAUTHORIZED {
                         admission.failed(Attempt::LogIn, source, 1);
                     }
