@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use app_authz::address::Scheme;
 use authd_http::{AppsConfig, SameSite};
 
-use super::finding::Finding;
+use super::Finding;
 use crate::config::Config;
 
 /// What is wrong with the combination of settings that are each valid
@@ -200,7 +200,7 @@ fn is_at_or_below(domain: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::State;
+    use super::super::State;
     use super::*;
 
     /// The settings that are named for a configuration file with these lines, and the states

@@ -5,7 +5,7 @@ use identity_fetch::{Expiry, WARNING_DAYS};
 use identity_verify::aws;
 use trust_folder::Trust;
 
-use super::finding::Finding;
+use super::Finding;
 use crate::config::IdentityConfig;
 
 /// What of the trust expires soon, is missing, or has no effect
