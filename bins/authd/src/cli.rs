@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
 use agent_token::RetryTimeout;
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use uuid::Uuid;
 
 use crate::config::ConfigArgs;
@@ -23,6 +24,11 @@ pub(crate) enum Command {
     AgentToken(AgentTokenArgs),
     /// Read the audit log: who opened which app, and who was refused
     Audit(AuditArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// Check settings, trust folder and database
     ///
     /// Run this first. It takes the settings of `serve`, changes nothing, and prints what is
@@ -41,12 +47,22 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// List and rotate the keys that sign app tokens
     Keys(KeysArgs),
+    /// Print the manual page, or write those of all commands
+    Man {
+        /// Folder to write all pages to, instead of printing the first
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Migrate the tables of the database to the newest version
     Migrate(MigrateArgs),
     /// Decide and explain cases of role-based access control from a file
     Policy(PolicyArgs),
     /// Start the server
     Serve(ServeArgs),
+    /// Describe all settings, which are those of `serve`
+    ///
+    /// Other commands take them too, and use those that concern them.
+    Settings(ServeArgs),
     /// Create, list and revoke session and proxy tokens
     Token(TokenArgs),
     /// Verify a proof of identity from files, and explain why it is rejected
@@ -56,6 +72,56 @@ pub(crate) enum Command {
     /// the policy or the trust folder is not usable.
     Verify(VerifyArgs),
 }
+
+/// The command line, with the help that an operator reads
+///
+/// All commands take all settings, so that one configuration serves them all. Their help has only
+/// what is usually set for them.
+pub(crate) fn command() -> clap::Command {
+    concise(Cli::command())
+}
+
+fn concise(command: clap::Command) -> clap::Command {
+    let settings = ConfigArgs::augment_args(clap::Command::new("settings"));
+    let is_setting = |arg: &clap::Arg| settings.get_arguments().any(|a| a.get_id() == arg.get_id());
+    let command = command.mut_subcommands(concise);
+    let takes_settings = command.get_arguments().any(is_setting);
+    match command.get_name() {
+        "settings" => command,
+        "serve" => command.after_help(OTHER_SETTINGS).after_long_help("").mut_args(|arg| {
+            let is_usual = !is_setting(&arg) || USUAL_OF_SERVE.contains(&arg.get_id().as_str());
+            arg.hide_short_help(!is_usual)
+        }),
+        _ if takes_settings => command.after_help(SETTINGS_OF_SERVE).mut_args(|arg| {
+            let is_usual = !is_setting(&arg) || USUAL.contains(&arg.get_id().as_str());
+            arg.hide(!is_usual)
+        }),
+        _ => command,
+    }
+}
+
+const OTHER_SETTINGS: &str = "`authd serve --help` describes all settings.";
+
+const SETTINGS_OF_SERVE: &str =
+    "All settings of `serve` are taken too; `authd help settings` describes them.";
+
+const USUAL: [&str; 5] = ["config", "database_url", "database_url_file", "data_dir", "log_level"];
+
+const USUAL_OF_SERVE: [&str; 13] = [
+    "config",
+    "listen",
+    "admin_listen",
+    "tls_cert",
+    "tls_key",
+    "database_url",
+    "database_url_file",
+    "data_dir",
+    "access_url",
+    "wildcard_access_url",
+    "proxy_trusted_origins",
+    "proxy_trusted_headers",
+    "log_level",
+];
 
 #[derive(Args)]
 pub(crate) struct CheckArgs {
@@ -102,6 +168,9 @@ pub(crate) struct KeysArgs {
 pub(crate) enum KeysCommand {
     /// List all keys, without their secrets
     List {
+        /// Print lines of JSON instead of a table
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -118,6 +187,9 @@ pub(crate) enum KeysCommand {
         /// ten minutes, or when it is restarted.
         #[arg(long)]
         compromised: bool,
+        /// Print each change as a line of JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -138,6 +210,9 @@ pub(crate) enum TokenCommand {
         /// List only those of this user
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
+        /// Print lines of JSON instead of a table
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -145,6 +220,9 @@ pub(crate) enum TokenCommand {
     Revoke {
         /// Id of the token: the part before the dash
         id: String,
+        /// Print what has ended as JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -169,6 +247,9 @@ pub(crate) struct TokenCreateArgs {
     /// Name of the token, unique among the user's tokens [default: its id]
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) name: String,
+    /// Print JSON instead of the token alone
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
 }
@@ -192,6 +273,9 @@ pub(crate) struct MigrateArgs {
     /// Remove them, instead of only printing what `--remove-owned` would remove
     #[arg(long, requires = "remove_owned")]
     pub(crate) yes: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
 }

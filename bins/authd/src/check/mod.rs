@@ -13,7 +13,7 @@ use store::inspection::{Asked, Inspection, Part};
 use store::{Error, PgStore};
 
 pub(crate) use self::settings::of_settings;
-pub(crate) use self::trust::{missing_keys, of_trust, without_effect};
+pub(crate) use self::trust::{missing_keys, of_tls, of_trust, without_effect};
 use crate::clock::system_clock;
 use crate::config::Config;
 
