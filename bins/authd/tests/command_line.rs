@@ -113,7 +113,7 @@ fn completions_and_manual_pages_are_printed() {
 }
 
 #[test]
-fn a_log_level_that_is_none_is_refused() {
+fn an_unknown_log_level_is_refused() {
     for command in ["serve", "check", "migrate"] {
         let (status, out, err) = run(&mut authd(&[command, "--log-level", "loud"]));
         let printed = out + &err;

@@ -57,6 +57,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "app-authz",
             "authd",
             "authd-http",
+            "authd-server",
+            "identity-fetch",
             "identity-verify",
             "private-postgres",
             "authd-store",
@@ -113,7 +115,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("rustix", &["authd", "authd-benches", "authd-server", "private-postgres"]),
     ("tokio-postgres", &["authd-store", "authd-benches", "testkit"]),
     ("clap", &["authd", "authd-benches", "authd-demo"]),
-    ("tokio-rustls", &["agent-token", "identity-fetch", "testkit"]),
+    ("tokio-rustls", &["agent-token", "authd-server", "identity-fetch", "testkit"]),
 ];
 
 #[test]

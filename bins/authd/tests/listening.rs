@@ -144,8 +144,9 @@ fn it_listens_with_tls_and_on_unix_sockets() {
     assert!(over(&socket, "/metrics").starts_with("HTTP/1.1 404"));
     let metrics = over(&admin, "/metrics");
     let expiry =
-        metrics.lines().find_map(|line| line.strip_prefix("authd_tls_certificate_expiry_seconds "));
-    let expiry: u64 = expiry.unwrap_or_else(|| panic!("{metrics}")).parse().unwrap();
+        metrics.lines().find(|line| line.starts_with("authd_tls_certificate_expiry_seconds"));
+    let expiry = expiry.unwrap_or_else(|| panic!("{metrics}")).rsplit(' ').next().unwrap();
+    let expiry: u64 = expiry.parse().unwrap();
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     assert!((expiry - now).abs_diff(100 * 86_400) < 1_000, "{expiry}");
 

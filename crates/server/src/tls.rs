@@ -162,6 +162,18 @@ impl Tls {
     }
 
     async fn handshake(&self, stream: TcpStream, source: Source) -> io::Result<Stream> {
+        let mut first = [0];
+        stream.peek(&mut first).await?;
+        // No record of TLS begins with a letter.
+        if first.iter().all(u8::is_ascii_alphabetic) {
+            let _ = stream.try_write(NOT_TLS);
+            // What is left unread would reset the connection before the client has the answer.
+            let _ = stream.try_read(&mut [0; 4096]);
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the client does not speak TLS",
+            ));
+        }
         let hello = LazyConfigAcceptor::new(Acceptor::default(), Limited::new(stream)).await?;
         let turn = self.0.turns.take(source, 0).await.map_err(io::Error::other)?;
         let config = Arc::clone(&self.0.config);
@@ -214,6 +226,10 @@ impl fmt::Debug for Tls {
         f.debug_struct("Tls").field("files", &self.0.files).finish_non_exhaustive()
     }
 }
+
+const NOT_TLS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\
+    content-length: 36\r\n\r\nThis port speaks TLS: use https://.\n";
 
 /// How often the files are looked at
 const LOOK: Duration = Duration::from_secs(5);

@@ -84,13 +84,13 @@ pub(super) async fn with_url<T>(
                 Some(folder) => settings.binaries(folder),
                 None => settings,
             };
-            announce(&format!("authd's own, in {}", data_dir.display()), absent);
-            let data_dir = data_dir.clone();
+            let folder = data_dir.clone();
             let database = blocking(move || match absent {
-                Absent::Created => Persistent::start(&data_dir, &settings),
-                Absent::Refused => Persistent::start_existing(&data_dir, &settings),
+                Absent::Created => Persistent::start(&folder, &settings),
+                Absent::Refused => Persistent::start_existing(&folder, &settings),
             })
             .await?;
+            announce(&format!("authd's own, in {}", data_dir.display()), absent);
             let done = work(&database.url()).await;
             blocking(move || database.stop()).await?;
             done

@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_that_is_no_level_is_not_a_filter() {
+    fn an_unknown_level_is_not_a_filter() {
         for text in ["info", "OFF", "info,store=debug", "warn, authd_http[{request}]=debug"] {
             assert_eq!(log_filter(text).unwrap(), text);
         }

@@ -154,7 +154,8 @@ async fn clients_choose_a_version_of_http_and_of_tls() {
     plain.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut rest = Vec::new();
     let _ = timeout(LONG, plain.read_to_end(&mut rest)).await.unwrap();
-    assert!(!rest.starts_with(b"HTTP"), "{rest:?}");
+    let rest = String::from_utf8(rest).unwrap();
+    assert!(rest.starts_with("HTTP/1.1 400") && rest.ends_with("use https://.\n"), "{rest:?}");
     assert_eq!(server.tls.failed_handshakes(), 2);
 }
 
@@ -219,7 +220,7 @@ async fn a_replaced_certificate_is_used_without_losing_a_request() {
         left.as_secs().abs_diff(days * 86_400) < 100
     };
     assert!(expires(30));
-    // A key of another certificate, and what is no certificate: the old one stays.
+    // A key of another certificate, and a file without a certificate: the old one stays.
     mounted.replace(&new.certificate, &old.key);
     assert!(matches!(load_error(&mounted), TlsError::Mismatch { .. }));
     server.tls.reload(SystemTime::now()).await;
@@ -228,7 +229,7 @@ async fn a_replaced_certificate_is_used_without_losing_a_request() {
     assert!(expires(30));
     let mut client = server.connect(9, &[&old], &[]).await;
     assert!(ask(&mut client).await.is_some());
-    // Noticed without being told.
+    // The change is noticed without a call.
     mounted.replace(&new.certificate, &new.key);
     server.wait_for(|| expires(60)).await;
     let before = asked.load(Ordering::Relaxed);
