@@ -12,12 +12,16 @@ use hyper::header::{ACCEPT, COOKIE, HOST, LOCATION, SET_COOKIE};
 use testkit::net::{Answer, Client};
 
 /// A browser that keeps cookies by host, and resolves what is below `localhost` to this machine
-#[derive(Default)]
 struct Browser {
+    client: Client,
     cookies: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Browser {
+    fn new() -> Self {
+        Self { client: Client::new(), cookies: BTreeMap::new() }
+    }
+
     /// Follows redirects
     async fn open(&mut self, url: &str) -> Answer {
         let mut url = url.to_owned();
@@ -38,7 +42,7 @@ impl Browser {
             let cookies = sent.join("; ");
             let headers = [(HOST, host), (ACCEPT, "text/html"), (COOKIE, &*cookies)];
             let address = format!("http://127.0.0.1:{port}/{path}");
-            let answer = Client::new().send(Method::GET, &address, &headers, Bytes::new());
+            let answer = self.client.send(Method::GET, &address, &headers, Bytes::new());
             let answer = answer.await.unwrap();
             for cookie in answer.headers.get_all(SET_COOKIE) {
                 let cookie = cookie.to_str().unwrap();
@@ -71,9 +75,9 @@ async fn the_link_signs_in_and_opens_the_app() {
     let [link, app, stopped] = std::array::from_fn(|_| urls.next().unwrap());
 
     let text = |answer: &Answer| String::from_utf8(answer.body.to_vec()).unwrap();
-    let signed_out = Browser::default().open(&app).await;
+    let signed_out = Browser::new().open(&app).await;
     assert!(text(&signed_out).contains("Sign in"), "{}", text(&signed_out));
-    let mut browser = Browser::default();
+    let mut browser = Browser::new();
     let opened = browser.open(&link).await;
     assert_eq!(opened.status.as_u16(), 200, "{}", text(&opened));
     assert!(text(&opened).contains("This is the app"), "{}", text(&opened));

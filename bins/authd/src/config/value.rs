@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn an_unknown_level_is_not_a_filter() {
-        for text in ["info", "OFF", "info,store=debug", "warn, authd_http[{request}]=debug"] {
+        for text in ["info", "OFF", "info,store=debug", "warn,authd_http[{request}]=debug"] {
             assert_eq!(log_filter(text).unwrap(), text);
         }
         for (text, word) in [
