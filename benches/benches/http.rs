@@ -168,6 +168,7 @@ impl World {
         let mut config = AppsConfig::new("https://coder.example.com".parse().unwrap());
         config.app_hosts = Some("*.apps.example.com".parse().unwrap());
         config.trusted = TrustedProxies {
+            unix_sockets: false,
             origins: vec!["127.0.0.1".parse().unwrap()],
             headers: vec!["x-forwarded-for".parse().unwrap()],
         };

@@ -40,7 +40,8 @@ pub(crate) const GOOGLE_VM: &str = "8087716956832600000";
 pub(crate) const UNKNOWN: &str = "i-0fffffffffffffff0";
 
 impl SampleFleet {
-    pub(crate) fn new() -> Self {
+    /// With the URL at which the app `code` really is, if it is anywhere
+    pub(crate) fn new(app_url: Option<&str>) -> Self {
         let mut rows = Fleet::default();
         let acme = rows.organization("acme");
         let globex = rows.organization("globex");
@@ -52,7 +53,8 @@ impl SampleFleet {
         let build = rows.build(one, Transition::Start);
         let agent = connected(rows.agent(build.resource, "main", ONE_AGENT));
         let (one_agent, agent) = (agent.auth_token.0, agent.id);
-        rows.app(agent, "code");
+        let code = rows.app(agent, "code");
+        code.url = app_url.map(str::to_owned).or_else(|| code.url.take());
         rows.app(agent, "preview").sharing_level = SharingLevel::Organization;
 
         let asleep = rows.workspace(alice, "asleep");

@@ -6,6 +6,7 @@
 mod cloud;
 mod error;
 mod fleet;
+mod journey;
 mod output;
 mod scenes;
 mod visits;
@@ -41,9 +42,12 @@ use crate::scenes::Scene;
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// Keep the server running and print `curl` lines that work
+    /// Keep the servers running, and print a link for a browser and `curl` lines that work
     #[arg(long)]
     serve: bool,
+    /// Port of the links; 0 is any free port
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "serve")]
+    port: u16,
     /// Folder of `initdb` and `postgres` [default: the newest installed]
     #[arg(long, env = "AUTHD_POSTGRES_BIN", value_name = "DIR")]
     postgres_bin: Option<PathBuf>,
@@ -77,13 +81,16 @@ async fn run(args: Args) -> Result<(), DemoError> {
     let database = tokio::task::spawn_blocking(move || Ephemeral::start(&settings)).await??;
     say_step("database", &format!("a private PostgreSQL in {}", milliseconds(started.elapsed())));
 
-    let shown = show(&database.url("postgres"), args.serve).await;
+    let port = args.serve.then_some(args.port);
+    let shown = show(&database.url("postgres"), port).await;
     tokio::task::spawn_blocking(move || drop(database)).await?;
     shown
 }
 
 /// Shows sign-ins and visits of apps, refusals too, and whether each was answered as expected
-async fn show(database_url: &str, keep_serving: bool) -> Result<(), DemoError> {
+///
+/// With a `port` it then serves browsers there, until a signal.
+async fn show(database_url: &str, port: Option<u16>) -> Result<(), DemoError> {
     let started = Instant::now();
     let statements = StatementCounter::default();
     let options = store::Options::default().statements(statements.clone());
@@ -91,7 +98,11 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), DemoError> {
     store.migrate(Migrations::All).await?;
     say_step("tables", &format!("migrated in {}", milliseconds(started.elapsed())));
 
-    let sample = SampleFleet::new();
+    let app_url = match port {
+        Some(_) => Some(journey::start_app().await?),
+        None => None,
+    };
+    let sample = SampleFleet::new(app_url.as_deref());
     store.load(&sample.rows).await?;
     say_step("fleet", &sample.summary());
 
@@ -104,6 +115,7 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), DemoError> {
     say_step("trust", &format!("what is built in, and test clouds in {}", trust_dir.display()));
 
     let identity = trust.into_identity(&identity_verify::Policy::default());
+    let for_browsers = identity.clone();
     let apps = visits::config().map_err(DemoError::Apps)?;
     let service = Service::new(store, identity, Rules::default(), Limits::default(), clock);
     let service = Arc::new(service.with_apps(apps));
@@ -131,7 +143,7 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), DemoError> {
     let log = PgStore::connect(database_url, &store::Options::default()).await?;
     proxy.print_log(&log, &sample).await?;
     let all = scenes.len() + visits;
-    if keep_serving {
+    if let Some(port) = port {
         // After either signal the folder and the database are removed.
         let mut interrupt = signal(SignalKind::interrupt()).map_err(DemoError::Signals)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(DemoError::Signals)?;
@@ -140,6 +152,8 @@ async fn show(database_url: &str, keep_serving: bool) -> Result<(), DemoError> {
             let line = scene.curl(&base, folder.path()).map_err(DemoError::File)?;
             say(&format!("# {}\n{line}", scene.title));
         }
+        let store = PgStore::connect(database_url, &store::Options::default()).await?;
+        journey::start(store, for_browsers, &sample, port).await?;
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
     }
     let _ = stop.send(());

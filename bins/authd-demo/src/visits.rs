@@ -22,6 +22,7 @@ pub(crate) fn config() -> Result<AppsConfig, app_authz::Error> {
     let mut config = AppsConfig::new(DASHBOARD.parse()?);
     config.app_hosts = Some(APP_HOSTS.parse()?);
     config.trusted = TrustedProxies {
+        unix_sockets: false,
         origins: Ipv4Addr::LOCALHOST.to_string().parse().into_iter().collect(),
         headers: vec![HeaderName::from_static("x-forwarded-for")],
     };

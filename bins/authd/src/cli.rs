@@ -1,9 +1,13 @@
+mod help;
+
 use std::path::PathBuf;
 
 use agent_token::RetryTimeout;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use uuid::Uuid;
 
+pub(crate) use self::help::command;
 use crate::config::ConfigArgs;
 
 /// Authentication and authorization edge of a control plane that runs workspaces
@@ -23,6 +27,11 @@ pub(crate) enum Command {
     AgentToken(AgentTokenArgs),
     /// Read the audit log: who opened which app, and who was refused
     Audit(AuditArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// Check settings, trust folder and database
     ///
     /// Run this first. It takes the settings of `serve`, changes nothing, and prints what is
@@ -41,12 +50,22 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// List and rotate the keys that sign app tokens
     Keys(KeysArgs),
+    /// Print the manual page, or write those of all commands
+    Man {
+        /// Folder to write all pages to, instead of printing the first
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Migrate the tables of the database to the newest version
     Migrate(MigrateArgs),
     /// Decide and explain cases of role-based access control from a file
     Policy(PolicyArgs),
     /// Start the server
     Serve(ServeArgs),
+    /// Describe all settings, which are those of `serve`
+    ///
+    /// Other commands take them too, and use those that concern them.
+    Settings(ServeArgs),
     /// Create, list and revoke session and proxy tokens
     Token(TokenArgs),
     /// Verify a proof of identity from files, and explain why it is rejected
@@ -102,6 +121,9 @@ pub(crate) struct KeysArgs {
 pub(crate) enum KeysCommand {
     /// List all keys, without their secrets
     List {
+        /// Print lines of JSON instead of a table
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -118,6 +140,9 @@ pub(crate) enum KeysCommand {
         /// ten minutes, or when it is restarted.
         #[arg(long)]
         compromised: bool,
+        /// Print each change as a line of JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -138,6 +163,9 @@ pub(crate) enum TokenCommand {
         /// List only those of this user
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
+        /// Print lines of JSON instead of a table
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -145,6 +173,9 @@ pub(crate) enum TokenCommand {
     Revoke {
         /// Id of the token: the part before the dash
         id: String,
+        /// Print what has ended as JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -169,6 +200,9 @@ pub(crate) struct TokenCreateArgs {
     /// Name of the token, unique among the user's tokens [default: its id]
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) name: String,
+    /// Print JSON instead of the token alone
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
 }
@@ -192,6 +226,9 @@ pub(crate) struct MigrateArgs {
     /// Remove them, instead of only printing what `--remove-owned` would remove
     #[arg(long, requires = "remove_owned")]
     pub(crate) yes: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
 }

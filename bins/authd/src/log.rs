@@ -19,8 +19,8 @@ use crate::config::{ConfigError, LogFormat};
 ///
 /// If `level` is not a filter directive such as `info` or `authd=debug,warn`.
 pub(crate) fn start(level: &str, format: Option<LogFormat>) -> Result<(), ConfigError> {
-    let filter = EnvFilter::try_new(level)
-        .map_err(|error| ConfigError::LogLevel { level: level.to_owned(), error })?;
+    let filter =
+        EnvFilter::try_new(level).map_err(|_| ConfigError::LogFilter { word: level.to_owned() })?;
     let queue = match QUEUE.get() {
         Some(queue) => queue,
         None => {
@@ -41,6 +41,11 @@ pub(crate) fn start(level: &str, format: Option<LogFormat>) -> Result<(), Config
     };
     panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Whether lines of this level are of interest; they are before the log is started
+pub(crate) fn tells(level: tracing::Level) -> bool {
+    QUEUE.get().is_none() || tracing::level_filters::LevelFilter::current() >= level
 }
 
 /// Returns how many lines could not be written

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use authd_http::Service;
-use authd_server::{Limits, Server};
+use authd_server::{Limits, Listener, Server};
 use store::Store;
 use tokio::net::TcpListener;
 
@@ -13,19 +13,24 @@ pub async fn serve<S: Store + 'static>(
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) {
-    serve_on(&Server::new(limits), vec![listener], service, stop).await;
+    serve_on(&Server::new(limits), vec![listener.into()], service, stop).await;
 }
 
 /// Serves with a server whose counts are of interest
 pub(crate) async fn serve_on<S: Store + 'static>(
     server: &Server,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     service: Arc<Service<S>>,
     stop: impl Future<Output = ()>,
 ) {
     let answer = move |peer, request| {
         let service = Arc::clone(&service);
-        async move { service.answer_to(peer, request).await }
+        async move {
+            match peer {
+                Some(peer) => service.answer_to(peer, request).await,
+                None => service.answer_to_socket(request).await,
+            }
+        }
     };
     server.serve(listeners, answer, stop).await;
 }

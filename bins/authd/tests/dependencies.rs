@@ -23,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "app-authz",
             "authd-http",
             "authd-server",
+            "database-check",
             "fleet-import",
             "identity-fetch",
             "identity-verify",
@@ -56,6 +57,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "app-authz",
             "authd",
             "authd-http",
+            "authd-server",
+            "identity-fetch",
             "identity-verify",
             "private-postgres",
             "authd-store",
@@ -77,6 +80,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "authd-store",
         ],
     ),
+    ("database-check", &["app-audit", "app-authz", "authd-store", "identity-verify"]),
     ("fair-share", &[]),
     ("fleet-import", &["app-authz", "authd-store", "identity-verify"]),
     ("identity-fetch", &["identity-verify"]),
@@ -111,7 +115,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("rustix", &["authd", "authd-benches", "authd-server", "private-postgres"]),
     ("tokio-postgres", &["authd-store", "authd-benches", "testkit"]),
     ("clap", &["authd", "authd-benches", "authd-demo"]),
-    ("tokio-rustls", &["agent-token", "identity-fetch", "testkit"]),
+    ("tokio-rustls", &["agent-token", "authd-server", "identity-fetch", "testkit"]),
 ];
 
 #[test]

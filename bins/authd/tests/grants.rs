@@ -180,7 +180,7 @@ fn app(store: PgStore, cloud: &Cloud, apps: bool, now: SystemTime) -> Service<Pg
     let mut config = AppsConfig::new("https://coder.example.test".parse().unwrap());
     config.app_hosts = Some("*.apps.example.test".parse().unwrap());
     config.trusted =
-        TrustedProxies { origins: vec!["127.0.0.1".parse().unwrap()], headers: Vec::new() };
+        TrustedProxies { origins: vec!["127.0.0.1".parse().unwrap()], ..TrustedProxies::NONE };
     app.with_apps(config)
 }
 

@@ -1,6 +1,5 @@
 //! Which requests are answered now, which wait for their turn, and which are refused
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +17,7 @@ use crate::error::{Error, SignInError};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::omitted::Omitted;
+use crate::proxies::Origin;
 
 /// Divides what the server can do among the sources of its requests
 ///
@@ -59,9 +59,10 @@ pub(crate) enum Attempt {
 
 /// Who a request counts for
 ///
-/// That is the visitor for whom a trusted proxy asks, and otherwise the peer.
-pub(crate) fn source(cx: &Context<'_>, peer: Option<IpAddr>) -> Source {
-    cx.client.or(peer).into()
+/// That is the visitor for whom a trusted proxy asks, and otherwise the peer. Peers without an
+/// address, such as those of Unix sockets, count as one.
+pub(crate) fn source(cx: &Context<'_>, peer: Origin) -> Source {
+    cx.client.or_else(|| peer.address()).into()
 }
 
 impl Admission {

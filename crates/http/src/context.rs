@@ -10,7 +10,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::error::BoxError;
-use crate::proxies::{TrustedProxies, X_FORWARDED_HOST, first, own_host};
+use crate::proxies::{Origin, TrustedProxies, X_FORWARDED_HOST, first, own_host};
 use crate::purpose::Purpose;
 
 /// A request as its handler reads it: the head, and what is known about where it came from
@@ -48,13 +48,12 @@ impl<'a> Context<'a> {
     /// `peer` is the other end of the connection
     pub(crate) fn new(
         head: &'a Parts,
-        peer: Option<IpAddr>,
+        peer: Origin,
         proxies: &TrustedProxies,
         now: SystemTime,
         request_id: Uuid,
     ) -> Self {
-        let peer = peer.map(|peer| peer.to_canonical());
-        let trusted = peer.is_some_and(|peer| proxies.trust(peer));
+        let trusted = proxies.trust(peer);
         let forwarded = first(&head.headers, &X_FORWARDED_HOST).filter(|_| trusted);
         Self {
             head,
@@ -62,7 +61,7 @@ impl<'a> Context<'a> {
             host: forwarded.or_else(|| own_host(&head.uri, &head.headers)).unwrap_or_default(),
             path: head.uri.path(),
             query: head.uri.query().unwrap_or_default(),
-            client: if trusted { proxies.client(&head.headers) } else { peer },
+            client: if trusted { proxies.client(&head.headers) } else { peer.address() },
             trusted,
             now,
             request_id,

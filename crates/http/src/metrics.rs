@@ -1,6 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use app_audit::Stats;
 use identity_fetch::{Expiry, IssuerCounts, KeyCounts, Online};
@@ -32,6 +32,9 @@ pub(crate) struct Metrics {
     connections: Gauge,
     connections_ended: Family<RefusalLabel, Counter>,
     answers_waiting: Gauge,
+    /// Without a value unless the server speaks TLS itself
+    tls_certificate_expiry: Family<NoLabels, Gauge>,
+    tls_handshakes_failed: Counter,
     session_checks: Family<CheckLabels, Counter>,
 }
 
@@ -50,7 +53,13 @@ pub struct HostCounts {
     pub connections_overdue: u64,
     /// Bytes of answers that wait for their clients now
     pub waiting_answers: usize,
+    /// When the certificate of the server expires, if it speaks TLS
+    pub tls_expires: Option<SystemTime>,
+    /// Handshakes of TLS that have failed since the start
+    pub tls_failed_handshakes: u64,
 }
+
+type NoLabels = Vec<(&'static str, &'static str)>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HttpLabels {
@@ -203,6 +212,19 @@ impl Metrics {
             Unit::Bytes,
             answers_waiting.clone(),
         );
+        let tls_certificate_expiry = Family::default();
+        registry.register_with_unit(
+            "tls_certificate_expiry",
+            "The Unix time at which the certificate of this server expires",
+            Unit::Seconds,
+            tls_certificate_expiry.clone(),
+        );
+        let tls_handshakes_failed = Counter::default();
+        registry.register(
+            "tls_handshakes_failed",
+            "Connections whose clients did not set up TLS",
+            tls_handshakes_failed.clone(),
+        );
         let session_checks = Family::default();
         registry.register(
             "session_checks",
@@ -232,6 +254,8 @@ impl Metrics {
             connections,
             connections_ended,
             answers_waiting,
+            tls_certificate_expiry,
+            tls_handshakes_failed,
             session_checks,
         }
     }
@@ -338,6 +362,12 @@ impl Metrics {
         }
         self.connections.set(i64::try_from(counts.connections).unwrap_or(i64::MAX));
         self.answers_waiting.set(i64::try_from(counts.waiting_answers).unwrap_or(i64::MAX));
+        set(&self.tls_handshakes_failed, counts.tls_failed_handshakes);
+        if let Some(expires) = counts.tls_expires {
+            let since = expires.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+            self.tls_certificate_expiry.get_or_create(&NoLabels::new()).set(seconds);
+        }
     }
 
     fn google_keys(&self, counts: KeyCounts) {

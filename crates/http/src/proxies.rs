@@ -14,17 +14,23 @@ use thiserror::Error;
 pub struct TrustedProxies {
     /// The networks of the proxies
     pub origins: Vec<Network>,
+    /// Whether the peers of Unix sockets are such proxies
+    pub unix_sockets: bool,
     /// The headers in which they send the client's address, in order of preference
     pub headers: Vec<HeaderName>,
 }
 
 impl TrustedProxies {
     /// No proxy
-    pub const NONE: Self = Self { origins: Vec::new(), headers: Vec::new() };
+    pub const NONE: Self = Self { origins: Vec::new(), unix_sockets: false, headers: Vec::new() };
 
     /// Whether the peer is a trusted proxy
-    pub(crate) fn trust(&self, peer: IpAddr) -> bool {
-        self.origins.iter().any(|network| network.contains(peer))
+    pub(crate) fn trust(&self, peer: Origin) -> bool {
+        match peer {
+            Origin::Address(peer) => self.origins.iter().any(|network| network.contains(peer)),
+            Origin::UnixSocket => self.unix_sockets,
+            Origin::Unknown => false,
+        }
     }
 
     /// The address of a trusted proxy's client: the first element of the first of these headers
@@ -33,6 +39,25 @@ impl TrustedProxies {
     /// `None` if no header has one. The proxy's own address is not the client's.
     pub(crate) fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
         self.headers.iter().find_map(|name| parse_ip(first(headers, name)?))
+    }
+}
+
+/// The other end of a request's connection
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Address(IpAddr),
+    /// A process of this machine that may open the socket; it has no address
+    UnixSocket,
+    Unknown,
+}
+
+impl Origin {
+    /// The address, if it has one
+    pub(crate) fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(address.to_canonical()),
+            Self::UnixSocket | Self::Unknown => None,
+        }
     }
 }
 
@@ -122,19 +147,32 @@ mod tests {
 
     /// Host and client of a request with these headers
     fn host_and_client(peer: &str, headers: &[(&str, &str)]) -> (String, Option<IpAddr>) {
+        host_and_client_with(&proxies(), peer, headers)
+    }
+
+    fn host_and_client_with(
+        proxies: &TrustedProxies,
+        peer: &str,
+        headers: &[(&str, &str)],
+    ) -> (String, Option<IpAddr>) {
         let mut request = http::Request::builder().uri("/").header("host", "own.example");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let peer = peer.parse().unwrap();
-        let cx = Context::new(&head, Some(peer), &proxies(), SystemTime::UNIX_EPOCH, Uuid::nil());
+        let peer = match peer {
+            "unix" => Origin::UnixSocket,
+            "" => Origin::Unknown,
+            peer => Origin::Address(peer.parse().unwrap()),
+        };
+        let cx = Context::new(&head, peer, proxies, SystemTime::UNIX_EPOCH, Uuid::nil());
         (cx.host.to_owned(), cx.client)
     }
 
     fn proxies() -> TrustedProxies {
         TrustedProxies {
             origins: vec!["10.0.0.0/8".parse().unwrap(), "fd00::1".parse().unwrap()],
+            unix_sockets: false,
             headers: vec![
                 HeaderName::from_static("x-real-ip"),
                 HeaderName::from_static("x-forwarded-for"),
@@ -156,6 +194,20 @@ mod tests {
             let expected = (host.to_owned(), Some(client.parse().unwrap()));
             assert_eq!(host_and_client(peer, &sent), expected, "{peer}");
         }
+    }
+
+    #[test]
+    fn peers_of_unix_sockets_are_believed_if_that_is_set() {
+        let sent = [("x-forwarded-host", "app.example"), ("x-forwarded-for", "1.2.3.4")];
+        let own = ("own.example".to_owned(), None);
+        assert_eq!(host_and_client("unix", &sent), own);
+        let trusting = TrustedProxies { unix_sockets: true, ..proxies() };
+        let forwarded = ("app.example".to_owned(), Some("1.2.3.4".parse().unwrap()));
+        assert_eq!(host_and_client_with(&trusting, "unix", &sent), forwarded);
+        // A peer that is not known is not one of them, nor are peers with addresses.
+        assert_eq!(host_and_client_with(&trusting, "", &sent), own);
+        let other = ("own.example".to_owned(), Some("11.0.0.1".parse().unwrap()));
+        assert_eq!(host_and_client_with(&trusting, "11.0.0.1", &sent), other);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::error::{AccessError, BoxError, Error};
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::metrics::{HostCounts, Metrics};
-use crate::proxies::TrustedProxies;
+use crate::proxies::{Origin, TrustedProxies};
 use crate::reply::Response as Answer;
 use crate::router::{Probe, Route, Row, VISIT};
 use crate::routes::{self, AppRoute, agent_sign_in, health};
@@ -164,7 +164,7 @@ impl<S: Store> Service<S> {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        self.answer_from(None, request).await
+        self.answer_from(Origin::Unknown, request).await
     }
 
     /// Answers a request that came over a connection with `peer`
@@ -175,7 +175,18 @@ impl<S: Store> Service<S> {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        self.answer_from(Some(peer), request).await
+        self.answer_from(Origin::Address(peer), request).await
+    }
+
+    /// Answers a request that came over a Unix socket
+    ///
+    /// Its client has no address, unless [`TrustedProxies::unix_sockets`] lets it name one. Otherwise
+    /// like [`answer_to`](Self::answer_to).
+    pub async fn answer_to_socket<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        self.answer_from(Origin::UnixSocket, request).await
     }
 
     /// Makes `/readyz` answer that the server is about to stop
@@ -226,11 +237,7 @@ impl<S: Store> Service<S> {
         }
     }
 
-    async fn answer_from<B>(
-        &self,
-        peer: Option<IpAddr>,
-        request: Request<B>,
-    ) -> Response<Full<Bytes>>
+    async fn answer_from<B>(&self, peer: Origin, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
@@ -380,7 +387,8 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let service = self.clone();
         Box::pin(async move {
-            let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
+            let peer = request.extensions().get::<Peer>();
+            let peer = peer.map_or(Origin::Unknown, |Peer(address)| Origin::Address(*address));
             Ok(service.answer_from(peer, request).await)
         })
     }

@@ -36,6 +36,12 @@ pub enum Error {
         /// The system's error
         source: io::Error,
     },
+    /// The folder does not hold the data of a server
+    #[error("there is no database in `{}`", home.display())]
+    NoData {
+        /// The folder
+        home: PathBuf,
+    },
     /// The folder for a new server's data holds other files
     #[error("`{}` holds other files; choose a data folder that is empty or new", path.display())]
     NotEmpty {

@@ -74,6 +74,24 @@ impl Persistent {
         Ok(Self { data, socket_folder, superuser, gate, users, child, sync, left: false })
     }
 
+    /// Starts the server whose data is in `home`, or joins it if it runs, and creates nothing
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoData`] if there is no data in `home`; otherwise as [`start`](Self::start).
+    pub fn start_existing(home: &Path, settings: &Settings) -> Result<Self, Error> {
+        match Self::exists(home) {
+            true => Self::start(home, settings),
+            false => Err(Error::NoData { home: home.to_owned() }),
+        }
+    }
+
+    /// Whether `home` holds the data of a server, as far as this process may look
+    #[must_use]
+    pub fn exists(home: &Path) -> bool {
+        home.join("data").exists()
+    }
+
     /// The URL of the database `postgres`, for the superuser
     #[must_use]
     pub fn url(&self) -> String {

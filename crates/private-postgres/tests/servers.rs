@@ -39,6 +39,19 @@ fn a_superuser_of_any_name_reaches_any_database() {
 }
 
 #[test]
+fn only_a_server_that_exists_is_started_if_that_is_asked() {
+    let home = Home::new("absent");
+    let folder = home.0.join("none");
+    let settings = Settings::default();
+    let error = Persistent::start_existing(&folder, &settings).unwrap_err();
+    assert!(matches!(&error, Error::NoData { home } if *home == folder), "{error}");
+    assert!(!folder.exists() && !Persistent::exists(&folder));
+    Persistent::start(&home.0, &settings).unwrap().stop().unwrap();
+    assert!(Persistent::exists(&home.0));
+    Persistent::start_existing(&home.0, &settings).unwrap().stop().unwrap();
+}
+
+#[test]
 fn an_error_of_initdb_is_reported_at_once_with_its_message() {
     let home = Home::new("refused");
     let settings = Settings::default().superuser("pg_app");

@@ -114,9 +114,17 @@ impl Connection {
         self.state().is_served = is_served;
     }
 
-    /// Bytes have arrived that are not read yet
+    /// A head, or the set-up of TLS, is waited for from now on
     pub(crate) fn bytes_wait(&self) {
         self.state().head_since.get_or_insert_with(Instant::now);
+    }
+
+    /// What was waited for since [`bytes_wait`](Self::bytes_wait) is over, and was not a head
+    pub(crate) fn head_ends(&self) {
+        let mut state = self.state();
+        state.used = Instant::now();
+        state.head_since = None;
+        state.head = 0;
     }
 
     pub(crate) fn bytes_read(&self, bytes: usize) {

@@ -4,11 +4,15 @@ mod answer;
 mod connection;
 mod descriptors;
 mod limits;
+mod listen;
 mod registry;
 mod server;
 mod serving;
 mod stream;
 pub mod systemd;
+mod tls;
 
 pub use limits::Limits;
+pub use listen::{ListenAddress, Listener, ParseListenAddressError};
 pub use server::{Counts, Server};
+pub use tls::{Tls, TlsError};

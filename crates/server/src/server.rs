@@ -1,7 +1,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,6 @@ use http::{Request, Response, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -23,8 +22,11 @@ use tracing::{debug, info, warn};
 use crate::Limits;
 use crate::answer::Answer;
 use crate::connection::{Connection, End};
+use crate::listen::Listener;
 use crate::registry::{Registry, Room};
-use crate::serving::serve;
+use crate::serving::{secure, serve};
+use crate::stream::Stream;
+use crate::tls::Tls;
 
 /// Accepts connections, and serves HTTP/1.1 and HTTP/2 on them
 ///
@@ -94,16 +96,16 @@ impl Server {
 
     /// Serves until `stop` resolves, and then until all connections have ended
     ///
-    /// `handler` answers a request of the peer with this address. Once `stop` resolves, connections
+    /// `handler` answers a request of the peer with this address; the peer of a Unix socket has none. Once `stop` resolves, connections
     /// are still accepted for [`Limits::lame_duck`], and requests on open connections are answered
     /// for [`Limits::drain`] after that. Call it once, within a tokio runtime with timers.
     pub async fn serve<H, A>(
         &self,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<impl Into<Listener>>,
         handler: H,
         stop: impl Future<Output = ()>,
     ) where
-        H: Fn(IpAddr, Request<Incoming>) -> A + Send + Sync + 'static,
+        H: Fn(Option<IpAddr>, Request<Incoming>) -> A + Send + Sync + 'static,
         A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
         let handler = Arc::new(handler);
@@ -113,7 +115,7 @@ impl Server {
         for listener in listeners {
             // A burst must not wait in the kernel's queue, which has no room for all of it, until
             // requests that are answered give way.
-            let accept = self.clone().accept(Arc::new(listener), Arc::clone(&handler));
+            let accept = self.clone().accept(listener.into(), Arc::clone(&handler));
             accepting.spawn(tokio::task::unconstrained(accept));
         }
         stop.await;
@@ -138,9 +140,9 @@ impl Server {
         }
     }
 
-    async fn accept<H, A>(self, listener: Arc<TcpListener>, handler: Arc<H>)
+    async fn accept<H, A>(self, listener: Listener, handler: Arc<H>)
     where
-        H: Fn(IpAddr, Request<Incoming>) -> A + Send + Sync + 'static,
+        H: Fn(Option<IpAddr>, Request<Incoming>) -> A + Send + Sync + 'static,
         A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
         let mut stops = pin!(self.0.stops_accepting.notified());
@@ -151,8 +153,9 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    if self.has_room(Source::of(peer.ip())).await {
-                        self.open(stream, peer, &handler);
+                    let peer = peer.map(|peer| peer.ip());
+                    if self.has_room(peer.into()).await {
+                        self.open(stream, peer, listener.tls(), &handler);
                     }
                 }
                 Err(error) => {
@@ -167,8 +170,9 @@ impl Server {
             let Ok(Ok((stream, peer))) = timeout(Duration::ZERO, listener.accept()).await else {
                 break;
             };
-            if self.make_room(Source::of(peer.ip())) == Room::Made {
-                self.open(stream, peer, &handler);
+            let peer = peer.map(|peer| peer.ip());
+            if self.make_room(peer.into()) == Room::Made {
+                self.open(stream, peer, listener.tls(), &handler);
             }
         }
     }
@@ -205,16 +209,22 @@ impl Server {
     }
 
     /// Serves a connection in a task of its own
-    fn open<H, A>(&self, stream: TcpStream, peer: SocketAddr, handler: &Arc<H>)
-    where
-        H: Fn(IpAddr, Request<Incoming>) -> A + Send + Sync + 'static,
+    fn open<H, A>(
+        &self,
+        mut stream: Stream,
+        peer: Option<IpAddr>,
+        tls: Option<&Tls>,
+        handler: &Arc<H>,
+    ) where
+        H: Fn(Option<IpAddr>, Request<Incoming>) -> A + Send + Sync + 'static,
         A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
-        let source = Source::of(peer.ip());
-        let connection = Arc::new(Connection::new(source, Arc::clone(&self.0.all_waiting)));
+        let connection = Arc::new(Connection::new(peer.into(), Arc::clone(&self.0.all_waiting)));
         self.registry().add(&connection);
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%peer, %error, "a connection keeps its delay");
+        if let Stream::Tcp(stream) = &stream
+            && let Err(error) = stream.set_nodelay(true)
+        {
+            debug!(?peer, %error, "a connection keeps its delay");
         }
         let service = {
             let (server, handler) = (self.clone(), Arc::clone(handler));
@@ -224,15 +234,24 @@ impl Server {
                 let connection = Arc::clone(&connection);
                 // On the heap, so that hyper can give the connection back.
                 Box::pin(async move {
-                    let answer = server.answer(&connection, peer.ip(), request, &*handler).await;
+                    let answer = server.answer(&connection, peer, request, &*handler).await;
                     Ok::<_, Infallible>(answer)
                 })
             })
         };
-        let server = self.clone();
+        let (server, tls) = (self.clone(), tls.cloned());
         tokio::spawn(async move {
-            if let Err(error) = serve(stream, &connection, service).await {
-                debug!(%peer, error, "connection closed early");
+            let served = async {
+                if let Some(tls) = tls {
+                    match secure(stream, &tls, &connection).await? {
+                        Some(secured) => stream = secured,
+                        None => return Ok(()),
+                    }
+                }
+                serve(stream, &connection, service).await
+            };
+            if let Err(error) = served.await {
+                debug!(?peer, error, "connection closed early");
             }
             server.registry().remove(&connection);
             server.0.ended.notify_waiters();
@@ -242,12 +261,12 @@ impl Server {
     async fn answer<H, A>(
         &self,
         connection: &Arc<Connection>,
-        peer: IpAddr,
+        peer: Option<IpAddr>,
         request: Request<Incoming>,
         handler: &H,
     ) -> Response<Answer>
     where
-        H: Fn(IpAddr, Request<Incoming>) -> A,
+        H: Fn(Option<IpAddr>, Request<Incoming>) -> A,
         A: Future<Output = Response<Full<Bytes>>>,
     {
         let is_http2 = request.version() == Version::HTTP_2;

@@ -7,20 +7,19 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use crate::answer::Answer;
-use crate::connection::{Connection, End};
-use crate::stream::Observed;
+use crate::connection::{Connection, End, MOMENT};
+use crate::stream::{Observed, Stream};
+use crate::tls::Tls;
 
 /// What hyper calls for each request
 pub(crate) trait Answers:
@@ -56,7 +55,7 @@ enum Version {
 ///
 /// Clients that hang up or do not speak HTTP are errors here, and not errors of the server.
 pub(crate) async fn serve(
-    mut stream: TcpStream,
+    mut stream: Stream,
     connection: &Arc<Connection>,
     service: impl Answers,
 ) -> Result<(), BoxError> {
@@ -64,7 +63,13 @@ pub(crate) async fn serve(
     loop {
         let version = match begun.is_empty() {
             true => tokio::select! {
-                version = first_bytes(&stream, connection) => version?,
+                first = first_bytes(&mut stream, connection) => match first? {
+                    Some((version, bytes)) => {
+                        begun = bytes;
+                        Some(version)
+                    }
+                    None => None,
+                },
                 _ = connection.ended() => None,
             },
             // HTTP/2 is not taken back.
@@ -88,26 +93,53 @@ pub(crate) async fn serve(
     }
 }
 
-/// Waits for the first bytes, which say which version the client speaks; `None` if it hangs up
+/// Sets up TLS with a client; `None` if that takes too long, or room is needed for others
+///
+/// # Errors
+///
+/// Fails if the client hangs up, or does not speak TLS as this server does.
+pub(crate) async fn secure(
+    stream: Stream,
+    tls: &Tls,
+    connection: &Connection,
+) -> io::Result<Option<Stream>> {
+    let Stream::Tcp(stream) = stream else { return Ok(Some(stream)) };
+    // A handshake has the time of a head, from the moment that the client connected.
+    connection.bytes_wait();
+    let secured = tokio::select! {
+        secured = tls.accept(stream, connection.source) => secured.map(Some),
+        _ = connection.ended() => Ok(None),
+    };
+    connection.head_ends();
+    secured
+}
+
+/// Reads the first bytes, which say which version the client speaks; `None` if it hangs up
 ///
 /// The preface of HTTP/2 begins with `PRI` (RFC 9113, section 3.4), and no method of HTTP/1.1 does.
-async fn first_bytes(stream: &TcpStream, connection: &Connection) -> io::Result<Option<Version>> {
-    let mut bytes = [0; PREFACE.len()];
+/// Over TLS the client has chosen before.
+async fn first_bytes(
+    stream: &mut Stream,
+    connection: &Connection,
+) -> io::Result<Option<(Version, Bytes)>> {
+    let chosen = stream.chose_http2();
+    let (mut bytes, mut count) = ([0; PREFACE.len()], 0);
     loop {
-        let count = stream.peek(&mut bytes).await?;
-        let begun = bytes.get(..count).unwrap_or_default();
-        if begun.is_empty() {
+        let read = stream.read(bytes.get_mut(count..).unwrap_or_default()).await?;
+        if read == 0 {
             return Ok(None);
         }
-        connection.bytes_wait();
-        if begun == PREFACE {
-            return Ok(Some(Version::Http2));
-        }
-        if !PREFACE.starts_with(begun) {
-            return Ok(Some(Version::Http1));
-        }
-        // The rest cannot be waited for without reading what is there.
-        sleep(Duration::from_millis(5)).await;
+        connection.bytes_read(read);
+        count += read;
+        let begun = bytes.get(..count).unwrap_or_default();
+        let version = match chosen {
+            Some(true) => Version::Http2,
+            Some(false) => Version::Http1,
+            None if begun == PREFACE => Version::Http2,
+            None if !PREFACE.starts_with(begun) => Version::Http1,
+            None => continue,
+        };
+        return Ok(Some((version, Bytes::copy_from_slice(begun))));
     }
 }
 
@@ -137,7 +169,7 @@ async fn serve_http1(
     io: Observed,
     connection: &Connection,
     service: impl Answers,
-) -> Result<Option<(TcpStream, Bytes)>, BoxError> {
+) -> Result<Option<(Stream, Bytes)>, BoxError> {
     let mut serving = http1().serve_connection(TokioIo::new(io), service);
     let mut unused_since = None;
     loop {
@@ -167,7 +199,8 @@ async fn serve_http1(
         if unused_since.is_some() && connection.idle_since() == unused_since {
             return Ok(Some((stream, read_buf)));
         }
-        stream.shutdown().await?;
+        // Over TLS this is written, and the client may not read.
+        let _ = timeout(MOMENT, stream.shutdown()).await;
         return Ok(None);
     }
 }

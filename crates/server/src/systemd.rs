@@ -8,24 +8,30 @@ use std::time::Duration;
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tracing::debug;
 
-/// The TCP sockets that systemd listens on for this process
+use crate::Listener;
+
+/// The TCP and Unix sockets that systemd listens on for this process
 ///
 /// Connections wait in them while the process is restarted. Call it once, before threads are
 /// started that read the environment.
 ///
 /// # Errors
 ///
-/// Fails if a socket that was passed is not a TCP socket that listens.
-pub fn sockets() -> io::Result<Vec<TcpListener>> {
+/// Fails if a socket that was passed is neither a TCP nor a Unix stream socket that listens.
+pub fn sockets() -> io::Result<Vec<Listener>> {
     let mut passed = ListenFd::from_env();
     let mut listeners = Vec::new();
     for n in 0..passed.len() {
-        if let Some(listener) = passed.take_tcp_listener(n)? {
+        // What is not a Unix socket stays in its place.
+        if let Ok(Some(listener)) = passed.take_unix_listener(n) {
             listener.set_nonblocking(true)?;
-            listeners.push(TcpListener::from_std(listener)?);
+            listeners.push(UnixListener::from_std(listener)?.into());
+        } else if let Some(listener) = passed.take_tcp_listener(n)? {
+            listener.set_nonblocking(true)?;
+            listeners.push(TcpListener::from_std(listener)?.into());
         }
     }
     Ok(listeners)

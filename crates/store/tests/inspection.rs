@@ -188,6 +188,34 @@ async fn tables_in_another_schema_are_found() {
 }
 
 #[tokio::test]
+async fn a_pool_without_connections_has_the_reason_of_the_server() {
+    let database = Database::new().await;
+    let (role, store) = role(&database, "CONNECTION LIMIT 1").await;
+    // The one connection is taken by reads.
+    database.sql(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")).await;
+    store.sessions(None).await.unwrap();
+    let error = store.revoke("0123456789").await.unwrap_err().to_string();
+    assert!(error.contains("no connection became free in time"), "{error}");
+    assert!(error.contains(&format!("too many connections for role \"{role}\"")), "{error}");
+}
+
+#[test]
+fn a_database_is_described_without_user_and_password() {
+    for (url, described) in [
+        ("postgres://u:hunter2@db/coder", "postgres://db:5432/coder"),
+        (
+            "postgres://u:hunter2@db1:1,[::1]:2/coder?sslmode=require",
+            "postgres://db1:1,[::1]:2/coder",
+        ),
+        ("host=db password=hunter2 user=u", "postgres://db:5432/u"),
+        ("postgresql:///coder?host=/run/pg&user=u", "coder at /run/pg/.s.PGSQL.5432"),
+    ] {
+        assert_eq!(PgStore::describe(url).unwrap(), described);
+    }
+    assert!(matches!(PgStore::describe("hunter2"), Err(Error::InvalidUrl { .. })));
+}
+
+#[tokio::test]
 async fn a_role_without_rights_is_told_each_of_them_and_of_hidden_rows() {
     let database = Database::of_release(Release::NEWEST).await;
     let (role, store) = role(&database, "").await;

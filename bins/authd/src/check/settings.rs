@@ -1,9 +1,10 @@
 use std::net::IpAddr;
 
 use app_authz::address::Scheme;
-use authd_http::{AppsConfig, SameSite};
+use authd_http::{AppsConfig, SameSite, TrustedProxies};
+use authd_server::ListenAddress;
 
-use super::finding::Finding;
+use super::Finding;
 use crate::config::Config;
 
 /// What is wrong with the combination of settings that are each valid
@@ -119,8 +120,8 @@ const RULES: &[(&str, Rule)] = &[
         })
     }),
     ("proxy_trusted_origins", |apps, config| {
-        let origins = &apps.trusted.origins;
-        if origins.is_empty() {
+        let TrustedProxies { origins, unix_sockets, .. } = &apps.trusted;
+        if trusts_none(apps) {
             return Some(Found::Perhaps(
                 "no proxy is trusted, so that none can ask about a visit; name the networks of \
                  your proxies"
@@ -134,22 +135,33 @@ const RULES: &[(&str, Rule)] = &[
                     .to_owned(),
             ));
         }
-        let listens_here = config.listen.ip().is_loopback();
-        (listens_here && !origins.iter().any(|network| network.has_loopback())).then(|| {
+        let addresses = &config.listen.addresses;
+        let is_socket = |address: &ListenAddress| matches!(address, ListenAddress::Unix(_));
+        let reached = addresses.iter().any(|address| match address {
+            ListenAddress::Unix(_) => *unix_sockets,
+            ListenAddress::Tcp(address) => {
+                let is_local = address.ip().is_loopback();
+                !origins.is_empty()
+                    && (!is_local || origins.iter().any(|network| network.has_loopback()))
+            }
+        });
+        (!reached).then(|| {
+            let which: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            let trust = if addresses.iter().all(is_socket) { "unix" } else { "127.0.0.1" };
             Found::Perhaps(format!(
                 "no trusted proxy can reach {}, which only this machine can; change `listen`, or \
-                 trust `127.0.0.1`",
-                config.listen
+                 trust `{trust}`",
+                which.join(", ")
             ))
         })
     }),
     ("proxy_trusted_headers", |apps, _| {
-        (apps.trusted.origins.is_empty() && !apps.trusted.headers.is_empty()).then(|| {
+        (trusts_none(apps) && !apps.trusted.headers.is_empty()).then(|| {
             Found::Perhaps("these headers are ignored without `proxy_trusted_origins`".to_owned())
         })
     }),
     ("proxy_trusted_headers", |apps, _| {
-        (!apps.trusted.origins.is_empty() && apps.trusted.headers.is_empty()).then(|| {
+        (!trusts_none(apps) && apps.trusted.headers.is_empty()).then(|| {
             Found::Perhaps(
                 "the addresses of visitors are not known, and null in the audit log, because no \
                  header is named in which the proxy sends them"
@@ -177,6 +189,10 @@ const RULES: &[(&str, Rule)] = &[
     }),
 ];
 
+fn trusts_none(apps: &AppsConfig) -> bool {
+    apps.trusted.origins.is_empty() && !apps.trusted.unix_sockets
+}
+
 /// Whether browsers resolve the host to this machine without asking a resolver
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -200,7 +216,7 @@ fn is_at_or_below(domain: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::State;
+    use super::super::State;
     use super::*;
 
     /// The settings that are named for a configuration file with these lines, and the states

@@ -5,7 +5,7 @@ use identity_fetch::{Expiry, WARNING_DAYS};
 use identity_verify::aws;
 use trust_folder::Trust;
 
-use super::finding::Finding;
+use super::Finding;
 use crate::config::IdentityConfig;
 
 /// What of the trust expires soon, is missing, or has no effect
@@ -40,6 +40,22 @@ pub(crate) fn of_trust(trust: &Trust, config: &IdentityConfig, now: SystemTime) 
         findings.push(Finding::ok("trust", text));
     }
     findings
+}
+
+/// When the certificate with which authd speaks TLS expires
+pub(crate) fn of_tls(expires: SystemTime, now: SystemTime) -> Finding {
+    const SUBJECT: &str = "tls_cert";
+    let left = expires.duration_since(now).map(|left| left.as_secs() / 86_400);
+    match left {
+        Err(_) => Finding::error(SUBJECT, "the certificate has expired: clients refuse it"),
+        Ok(days) if days < 14 => Finding::warning(
+            SUBJECT,
+            format!(
+                "the certificate expires in {days} days; replace the file, which is read again"
+            ),
+        ),
+        Ok(days) => Finding::ok(SUBJECT, format!("the certificate expires in {days} days")),
+    }
 }
 
 /// The identity settings and files of the trust folder that have no effect, or reject every machine

@@ -2,7 +2,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use authd_http::error_chain;
+use authd_server::Tls;
 use clap::CommandFactory;
+use private_postgres::Persistent;
 use serde::Serialize;
 use store::inspection::Inspection;
 use store::releases::TESTED;
@@ -14,7 +16,7 @@ use super::output::printable;
 use crate::check::{self, Finding, State};
 use crate::cli::{CheckArgs, Cli};
 use crate::clock::system_clock;
-use crate::config::{Config, StoreConfig, unknown_environment};
+use crate::config::{Config, StoreConfig, TlsFiles, unknown_environment};
 
 /// Checks settings, trust and database, and prints the findings
 pub(super) async fn run(args: CheckArgs) -> Result<ExitCode, CommandError> {
@@ -24,6 +26,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<ExitCode, CommandError> {
         Ok(config) => {
             findings.extend(check::of_settings(&config));
             findings.extend(of_trust(&config));
+            findings.extend(config.listen.tls.as_ref().map(of_tls));
             let (of_database, inspected) = of_database(&config).await;
             findings.extend(of_database);
             inspection = inspected;
@@ -75,13 +78,20 @@ fn of_trust(config: &Config) -> Vec<Finding> {
     }
 }
 
+fn of_tls(files: &TlsFiles) -> Finding {
+    match Tls::load(&files.certificate, &files.key) {
+        Ok(tls) => check::of_tls(tls.expires(), system_clock()()),
+        Err(error) => Finding::error("tls_cert", error.to_string()).stops(),
+    }
+}
+
 async fn of_database(config: &Config) -> (Vec<Finding>, Option<Inspection>) {
     let finding = match &config.store {
         StoreConfig::Memory => Finding::ok(
             "database",
             "in memory: it is lost at exit, and no other command can reach it",
         ),
-        StoreConfig::Private { data_dir, .. } if !data_dir.join("data").exists() => {
+        StoreConfig::Private { data_dir, .. } if !Persistent::exists(data_dir) => {
             let data_dir = data_dir.display();
             Finding::warning(
                 "database",

@@ -47,35 +47,64 @@ pub(super) async fn with_database<T>(
     work: impl AsyncFnOnce(&PgStore) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     let options = config.store_options();
-    with_url(&config.store, async |url| work(&PgStore::connect(url, &options).await?).await).await
+    with_url(&config.store, Absent::Refused, async |url| {
+        work(&PgStore::connect(url, &options).await?).await
+    })
+    .await
 }
 
-/// Runs `work` with the URL of the configured database
+/// What happens if the data folder has no database
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    Created,
+    Refused,
+}
+
+/// Runs `work` with the URL of the configured database, after a line on standard error that names it
 ///
 /// If authd runs the database server, it is started if it does not run, and stopped afterwards.
 ///
 /// # Errors
 ///
-/// As [`with_store`].
+/// As [`with_store`]; [`CommandError::NoDatabase`] if an `absent` database is refused.
 pub(super) async fn with_url<T>(
     store: &StoreConfig,
+    absent: Absent,
     work: impl AsyncFnOnce(&str) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     match store {
         StoreConfig::Memory => Err(CommandError::NothingStored),
-        StoreConfig::Postgres { url, .. } => work(url.reveal()).await,
+        StoreConfig::Postgres { url, .. } => {
+            announce(&PgStore::describe(url.reveal())?, absent);
+            work(url.reveal()).await
+        }
         StoreConfig::Private { data_dir, postgres_bin, .. } => {
             let settings = Settings::default().superuser("authd");
             let settings = match postgres_bin {
                 Some(folder) => settings.binaries(folder),
                 None => settings,
             };
-            let data_dir = data_dir.clone();
-            let database = blocking(move || Persistent::start(&data_dir, &settings)).await?;
+            let folder = data_dir.clone();
+            let database = blocking(move || match absent {
+                Absent::Created => Persistent::start(&folder, &settings),
+                Absent::Refused => Persistent::start_existing(&folder, &settings),
+            })
+            .await?;
+            announce(&format!("authd's own, in {}", data_dir.display()), absent);
             let done = work(&database.url()).await;
             blocking(move || database.stop()).await?;
             done
         }
+    }
+}
+
+/// Says which database is used: `serve` in its log, and others on standard error, unless only
+/// problems are to be logged
+fn announce(database: &str, absent: Absent) {
+    if absent == Absent::Created {
+        tracing::info!(database, "the database");
+    } else if log::tells(tracing::Level::INFO) {
+        log::print(&format!("database: {database}"));
     }
 }
 

@@ -1,7 +1,7 @@
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use authd_server::{ListenAddress, TlsError};
 use thiserror::Error;
 use trust_folder::TrustError;
 
@@ -35,14 +35,26 @@ pub(crate) enum CommandError {
         #[source]
         error: std::io::Error,
     },
+    #[error("`{}` cannot be written to", path.display())]
+    Folder {
+        path: PathBuf,
+        #[source]
+        error: std::io::Error,
+    },
     #[error("systemd's sockets cannot be used")]
     Sockets(#[source] std::io::Error),
     #[error("cannot listen on {address}")]
     Listen {
-        address: SocketAddr,
+        address: ListenAddress,
         #[source]
         error: std::io::Error,
     },
+    /// Only `serve` creates a database
+    #[error(
+        "{0}; name a database with `--database-url`, or the folder in which `authd serve` keeps its \
+         own with `--data-dir`"
+    )]
+    NoDatabase(private_postgres::Error),
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
     #[error("`--store memory` stores nothing that another command can reach")]
@@ -74,6 +86,8 @@ pub(crate) enum CommandError {
     Spool(#[from] app_audit::SpoolError),
     #[error("the store failed")]
     Store(#[from] store::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the token cannot be written to `{}`", path.display())]
     TokenFile {
         path: PathBuf,
@@ -89,6 +103,7 @@ pub(crate) enum CommandError {
 impl From<private_postgres::Error> for CommandError {
     fn from(error: private_postgres::Error) -> Self {
         match error {
+            private_postgres::Error::NoData { .. } => Self::NoDatabase(error),
             private_postgres::Error::NotInstalled { .. } => Self::NotInstalled(error),
             error => Self::PrivateDatabase(error),
         }
@@ -103,9 +118,11 @@ impl CommandError {
             | Self::Config(_)
             | Self::Document { .. }
             | Self::File { .. }
+            | Self::NoDatabase(_)
             | Self::PolicyFile { .. }
             | Self::Setup(_)
             | Self::Spool(_)
+            | Self::Tls(_)
             | Self::Trust(_)
             | Self::Usage(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,

@@ -1,6 +1,6 @@
 use store::inspection::Part;
 
-use super::database::with_database;
+use super::database::{configure, with_database};
 use super::error::CommandError;
 use super::output::print;
 use crate::check;
@@ -8,7 +8,7 @@ use crate::cli::GrantsArgs;
 
 /// Prints the statements that give a role the fewest rights that `serve` needs
 pub(super) async fn run(args: GrantsArgs) -> Result<(), CommandError> {
-    let config = args.config.resolve()?;
+    let config = configure(args.config)?;
     let mut asked = check::asked(&config);
     if args.commands {
         asked = asked.and(Part::Apps).and(Part::Commands);

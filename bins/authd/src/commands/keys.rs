@@ -2,6 +2,7 @@ use std::time::SystemTime;
 
 use app_authz::token::{Change, CryptoKey, Feature, Rotation, Secret, replace, rotate};
 use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::json;
 use store::PgStore;
 
 use super::database::with_store;
@@ -15,10 +16,10 @@ use crate::random::random_bytes;
 pub(super) async fn run(args: KeysArgs) -> Result<(), CommandError> {
     let now = system_clock()();
     match args.command {
-        KeysCommand::List { config } => {
-            with_store(config, async |store| list(store, now).await).await
+        KeysCommand::List { json, config } => {
+            with_store(config, async |store| list(store, now, json).await).await
         }
-        KeysCommand::Rotate { force, compromised, config } => {
+        KeysCommand::Rotate { force, compromised, json, config } => {
             let plan = move |feature, rows: &[CryptoKey], secret: &[u8; LONGEST_SECRET]| {
                 let fill = |bytes: &mut [u8]| bytes.copy_from_slice(&secret[..bytes.len()]);
                 match force || compromised {
@@ -30,39 +31,59 @@ pub(super) async fn run(args: KeysArgs) -> Result<(), CommandError> {
                 if compromised && !store.may_change_rows().await? {
                     return Err(would_change(store, plan).await?);
                 }
-                change(store, plan).await
+                change(store, plan, json).await
             })
             .await
         }
     }
 }
 
-async fn list(store: &PgStore, now: SystemTime) -> Result<(), CommandError> {
-    let mut lines = vec![format!(
-        "{:<24} {:>8} {:<10} {:<20} {}",
-        "FEATURE", "SEQUENCE", "STATE", "STARTS", "ENDS"
-    )];
+async fn list(store: &PgStore, now: SystemTime, json: bool) -> Result<(), CommandError> {
+    let mut lines = Vec::new();
     for feature in FEATURES {
         // A rotation that changes nothing reads all rows, the cleared ones too.
         let read = |rows: &[CryptoKey]| {
-            lines.extend(rows.iter().rev().map(|row| line(row, now)));
+            lines.extend(
+                rows.iter().rev().map(|row| if json { object(row, now) } else { line(row, now) }),
+            );
             Vec::new()
         };
         store.rotate(feature, read).await?;
     }
+    if !json {
+        let [feature, sequence, state] = ["FEATURE", "SEQUENCE", "STATE"];
+        lines.insert(0, format!("{feature:<24} {sequence:>8} {state:<10} {:<20} ENDS", "STARTS"));
+    }
     print(&lines)
 }
 
-fn line(row: &CryptoKey, now: SystemTime) -> String {
-    let unreadable = row.secret.as_ref().and_then(Secret::unreadable_reason);
-    let state = match (&row.secret, row.deletes_at) {
+fn state(row: &CryptoKey, now: SystemTime) -> &'static str {
+    match (&row.secret, row.deletes_at) {
         (None, _) => "cleared",
-        _ if unreadable.is_some() => "unreadable",
+        (Some(secret), _) if secret.unreadable_reason().is_some() => "unreadable",
         (_, Some(end)) if end <= now => "ended",
         _ if row.starts_at > now => "waiting",
         (_, Some(_)) => "ending",
         _ => "signing",
-    };
+    }
+}
+
+/// A key as a line of JSON
+fn object(row: &CryptoKey, now: SystemTime) -> String {
+    json!({
+        "feature": row.feature.as_str(),
+        "sequence": row.sequence,
+        "state": state(row, now),
+        "starts_at": time(row.starts_at),
+        "ends_at": row.deletes_at.map(time),
+        "problem": row.secret.as_ref().and_then(Secret::unreadable_reason),
+    })
+    .to_string()
+}
+
+fn line(row: &CryptoKey, now: SystemTime) -> String {
+    let unreadable = row.secret.as_ref().and_then(Secret::unreadable_reason);
+    let state = state(row, now);
     let ends = row.deletes_at.map_or_else(|| "-".to_owned(), time);
     let (feature, sequence, starts) = (row.feature.as_str(), row.sequence, time(row.starts_at));
     let line = format!("{feature:<24} {sequence:>8} {state:<10} {starts:<20} {ends}");
@@ -75,21 +96,25 @@ fn line(row: &CryptoKey, now: SystemTime) -> String {
 async fn change(
     store: &PgStore,
     plan: impl Fn(Feature, &[CryptoKey], &[u8; LONGEST_SECRET]) -> Vec<Change> + Send + Sync,
+    json: bool,
 ) -> Result<(), CommandError> {
     for feature in FEATURES {
         let mut lines = Vec::new();
         let secret = random_bytes()?;
         let change = |rows: &[CryptoKey]| {
             let changes = plan(feature, rows, &secret);
+            let describe = |change| match json {
+                true => object_of_change(feature, change),
+                false => format!("{}: {}", feature.as_str(), describe(change)),
+            };
             lines = changes.iter().map(describe).collect();
             changes
         };
         store.rotate(feature, change).await?;
-        if lines.is_empty() {
-            lines.push("nothing is due".to_owned());
+        if lines.is_empty() && !json {
+            lines.push(format!("{}: nothing is due", feature.as_str()));
         }
-        let name = feature.as_str();
-        print(&lines.iter().map(|line| format!("{name}: {line}")).collect::<Vec<_>>())?;
+        print(&lines)?;
     }
     Ok(())
 }
@@ -125,6 +150,18 @@ fn describe(change: &Change) -> String {
             format!("key {} signs from {}", key.sequence, time(key.starts_at))
         }
     }
+}
+
+/// A change as a line of JSON
+fn object_of_change(feature: Feature, change: &Change) -> String {
+    let (what, sequence, at) = match change {
+        Change::Clear { sequence, .. } => ("cleared", *sequence, None),
+        Change::End { sequence, deletes_at, .. } => ("ends", *sequence, Some(*deletes_at)),
+        Change::Insert(key) => ("signs", key.sequence, Some(key.starts_at)),
+    };
+    let feature = feature.as_str();
+    json!({ "feature": feature, "sequence": sequence, "change": what, "at": at.map(time) })
+        .to_string()
 }
 
 fn time(at: SystemTime) -> String {

@@ -1,8 +1,9 @@
+use serde_json::json;
 use store::{Migrated, Migrations, Options, Owned, Owner, PgStore};
 
-use super::database::{configure, with_url};
+use super::database::{Absent, configure, with_url};
 use super::error::CommandError;
-use super::output::print;
+use super::output::{print, print_json};
 use crate::cli::MigrateArgs;
 use crate::config::StoreConfig;
 
@@ -12,23 +13,30 @@ pub(super) async fn run(args: MigrateArgs) -> Result<(), CommandError> {
     if matches!(config.store, StoreConfig::Memory) {
         return Err(CommandError::NothingToMigrate);
     }
-    with_url(&config.store, async |url| {
+    with_url(&config.store, Absent::Refused, async |url| {
         let store = PgStore::connect(url, &Options::default()).await?;
-        match (args.remove_owned, args.yes, args.owned_only) {
-            (true, true, _) => remove_owned(&store).await,
-            (true, false, _) => list_owned(&store).await,
-            (false, _, true) => print(&report(&store.migrate(Migrations::OwnedOnly).await?)),
-            (false, _, false) => print(&report(&store.migrate(Migrations::All).await?)),
+        let migrations = if args.owned_only { Migrations::OwnedOnly } else { Migrations::All };
+        match (args.remove_owned, args.yes) {
+            (true, true) => remove_owned(&store, args.json).await,
+            (true, false) => list_owned(&store, args.json).await,
+            (false, _) => {
+                let migrated = store.migrate(migrations).await?;
+                if args.json { print_json([&migrated]) } else { print(&report(&migrated)) }
+            }
         }
     })
     .await
 }
 
-async fn remove_owned(store: &PgStore) -> Result<(), CommandError> {
+async fn remove_owned(store: &PgStore, json: bool) -> Result<(), CommandError> {
     let removed = store.remove_owned().await?;
-    let mut lines: Vec<String> = removed.iter().map(|owned| line("removed", owned)).collect();
     // Without a record, authd may not have created them.
-    lines.extend(store.owned().await?.iter().map(|owned| line("left, not recorded", owned)));
+    let left = store.owned().await?;
+    if json {
+        return print_json([json!({ "removed": removed, "left": left })]);
+    }
+    let mut lines: Vec<String> = removed.iter().map(|owned| line("removed", owned)).collect();
+    lines.extend(left.iter().map(|owned| line("left, not recorded", owned)));
     if lines.is_empty() {
         lines.push(NOTHING_OWNED.to_owned());
     }
@@ -36,16 +44,22 @@ async fn remove_owned(store: &PgStore) -> Result<(), CommandError> {
 }
 
 /// Lists what `--yes` would remove
-async fn list_owned(store: &PgStore) -> Result<(), CommandError> {
+async fn list_owned(store: &PgStore, json: bool) -> Result<(), CommandError> {
     if store.owner().await? == Owner::Authd {
         return Err(store::Error::NoControlPlane.into());
     }
     let owned = store.owned().await?;
-    if owned.is_empty() {
-        return print(&[NOTHING_OWNED.to_owned()]);
+    if json {
+        print_json([json!({ "would_remove": owned })])?;
+    } else if owned.is_empty() {
+        print(&[NOTHING_OWNED.to_owned()])?;
+    } else {
+        let lines: Vec<String> = owned.iter().map(|owned| line("would remove", owned)).collect();
+        print(&lines)?;
     }
-    let lines: Vec<String> = owned.iter().map(|owned| line("would remove", owned)).collect();
-    print(&lines)?;
+    if owned.is_empty() {
+        return Ok(());
+    }
     Err(CommandError::Usage(
         "nothing was removed; `--yes` removes it, and rows of the audit log are lost".to_owned(),
     ))
@@ -65,6 +79,7 @@ fn report(migrated: &Migrated) -> Vec<String> {
         ));
     }
     lines.extend(migrated.applied.iter().map(|name| format!("applied {name}")));
+    lines.extend(migrated.tables.iter().map(|name| format!("created the table {name}")));
     lines.push(match migrated.applied.len() {
         0 => "the tables were up to date".to_owned(),
         _ => "the tables are up to date".to_owned(),

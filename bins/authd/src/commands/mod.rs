@@ -7,6 +7,7 @@ mod database;
 mod error;
 mod files;
 mod grants;
+mod help;
 mod import;
 mod keys;
 mod migrate;
@@ -19,10 +20,10 @@ mod verify;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use self::error::CommandError;
-use crate::cli::{Cli, Command};
+use crate::cli::{self, Cli, Command};
 use crate::log;
 
 /// Parses the command line and runs the command
@@ -31,7 +32,8 @@ use crate::log;
 /// rejected the proof. 2: the command line, or what it names, is not usable.
 #[must_use]
 pub fn run() -> ExitCode {
-    let command = Cli::parse().command;
+    let matches = cli::command().get_matches();
+    let command = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command;
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -58,12 +60,15 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::AgentToken(args) => agent_token::run(args).await?,
         Command::Audit(args) => audit::run(args).await?,
         Command::Check(args) => return check::run(args).await,
+        Command::Completions { shell } => help::print_completions(shell)?,
         Command::Grants(args) => grants::run(args).await?,
         Command::Import(args) => import::run(args).await?,
         Command::Keys(args) => keys::run(args).await?,
+        Command::Man { dir } => help::write_manual(dir)?,
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Policy(args) => return policy::run(&args),
         Command::Serve(args) => serve::run(args).await?,
+        Command::Settings(_) => help::print_settings()?,
         Command::Token(args) => token::run(args).await?,
         Command::Verify(args) => return verify::run(args).await,
     }

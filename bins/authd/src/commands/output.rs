@@ -1,5 +1,7 @@
 use std::io::Write;
 
+use serde::Serialize;
+
 use super::error::CommandError;
 use crate::log;
 
@@ -12,6 +14,18 @@ pub(super) fn report_error(error: &CommandError) {
 pub(super) fn print(lines: &[String]) -> Result<(), CommandError> {
     let mut out = std::io::stdout().lock();
     lines.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(CommandError::Output)
+}
+
+/// Prints each value as a line of JSON to standard output
+pub(super) fn print_json(
+    values: impl IntoIterator<Item = impl Serialize>,
+) -> Result<(), CommandError> {
+    let mut out = std::io::stdout().lock();
+    for value in values {
+        let line = serde_json::to_string(&value).map_err(std::io::Error::from);
+        line.and_then(|line| writeln!(out, "{line}")).map_err(CommandError::Output)?;
+    }
+    Ok(())
 }
 
 /// Replaces control characters, which visitors and users may have put into their texts to change

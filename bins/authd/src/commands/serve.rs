@@ -1,29 +1,26 @@
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use authd_http::{HostCounts, Service, error_chain};
-use authd_server::{Limits as ServerLimits, Server, systemd};
+use authd_server::{Limits as ServerLimits, ListenAddress, Listener, Server, Tls, systemd};
 use identity_fetch::{Identity, IssuerFetcher, KeyCache, Online, System};
-use store::{MemoryStore, Migrations, PgStore, Store};
-use tokio::net::{TcpListener, TcpSocket};
+use store::{MemoryStore, Migrations, Options, PgStore, Store};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use trust_folder::Trust;
 
-use super::database::{configure, with_url};
+use super::database::{Absent, configure, with_url};
 use super::error::CommandError;
 use crate::cli::ServeArgs;
 use crate::clock::system_clock;
-use crate::config::{Config, IdentityConfig, StoreConfig};
+use crate::config::{Config, IdentityConfig, ListenConfig, StoreConfig};
 use crate::{check, log, server};
 
 /// Answers requests until a signal stops it
 pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     let mut config = configure(args.config)?;
     // First, so that a port in use or an unreadable key is reported before a database is started.
-    let listeners = listen(&config).await?;
+    let listeners = listen(&config)?;
     let identity = identity(&config.identity, online(&config.identity))?;
 
     let _ = check::log(&check::of_settings(&config));
@@ -32,8 +29,8 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     if matches!(store, StoreConfig::Memory) {
         return serve(config, listeners, identity, MemoryStore::default()).await;
     }
-    with_url(&store, async |url| {
-        let database = PgStore::connect(url, &options).await?;
+    with_url(&store, Absent::Created, async |url| {
+        let database = connect(url, &options, config.database_wait).await?;
         if matches!(store, StoreConfig::Private { .. }) {
             database.migrate(Migrations::All).await?;
         }
@@ -47,24 +44,51 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     .await
 }
 
+/// Connects to the database, and waits for one that cannot be reached yet
+///
+/// A database may start after authd, or be failing over.
+async fn connect(url: &str, options: &Options, wait: Duration) -> Result<PgStore, store::Error> {
+    let started = Instant::now();
+    loop {
+        let error = match PgStore::connect(url, options).await {
+            Err(error @ store::Error::Unavailable { .. }) if started.elapsed() < wait => error,
+            done => return done,
+        };
+        let seconds_left = wait.saturating_sub(started.elapsed()).as_secs();
+        warn!(%error, seconds_left, "waiting for the database");
+        tokio::time::sleep(BETWEEN_CONNECTIONS.min(wait)).await;
+    }
+}
+
+const BETWEEN_CONNECTIONS: Duration = Duration::from_secs(2);
+
 /// Where requests arrive
 struct Listeners {
-    all: Vec<TcpListener>,
+    all: Vec<Listener>,
     /// For health and metrics alone
-    admin: Option<TcpListener>,
+    admin: Vec<Listener>,
+    tls: Option<Tls>,
 }
 
 /// Listens where the configuration says, or on the sockets of systemd
-async fn listen(config: &Config) -> Result<Listeners, CommandError> {
-    let bind =
-        async |address| bind_to(address).map_err(|error| CommandError::Listen { address, error });
-    let inherited = systemd::sockets().map_err(CommandError::Sockets)?;
-    let admin = match config.admin_listen {
-        Some(address) => Some(bind(address).await?),
-        None => None,
+fn listen(config: &Config) -> Result<Listeners, CommandError> {
+    let ListenConfig { addresses, admin, socket_mode, tls } = &config.listen;
+    let bind = |addresses: &[ListenAddress]| -> Result<Vec<Listener>, CommandError> {
+        let bound = addresses.iter().map(|address| {
+            let listener = address.bind(*socket_mode);
+            listener.map_err(|error| CommandError::Listen { address: address.clone(), error })
+        });
+        bound.collect()
     };
-    let all = if inherited.is_empty() { vec![bind(config.listen).await?] } else { inherited };
-    Ok(Listeners { all, admin })
+    let tls = tls.as_ref().map(|files| Tls::load(&files.certificate, &files.key)).transpose()?;
+    let inherited = systemd::sockets().map_err(CommandError::Sockets)?;
+    let admin = bind(admin)?;
+    let all = if inherited.is_empty() { bind(addresses)? } else { inherited };
+    let all = match &tls {
+        Some(tls) => all.into_iter().map(|listener| listener.with_tls(tls)).collect(),
+        None => all,
+    };
+    Ok(Listeners { all, admin, tls })
 }
 
 async fn serve<S: Store + 'static>(
@@ -74,9 +98,9 @@ async fn serve<S: Store + 'static>(
     store: S,
 ) -> Result<(), CommandError> {
     let server = Server::new(config.server.within_open_files());
-    let counted = server.clone();
+    let (counted, tls) = (server.clone(), listeners.tls.clone());
     let mut service = Service::new(store, identity, config.rules, config.limits, system_clock())
-        .with_host(move || host_counts(&counted), listeners.admin.is_some());
+        .with_host(move || host_counts(&counted, tls.as_ref()), !listeners.admin.is_empty());
     if let Some(apps) = config.apps {
         info!(
             access_url = %apps.access_url,
@@ -91,14 +115,20 @@ async fn serve<S: Store + 'static>(
     let housekeeping = service.start_housekeeping(config.audit_retention);
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::Signals)?;
-    let reload = tokio::spawn(reload_trust(Arc::clone(&service), config.identity)?);
+    let reload =
+        tokio::spawn(reload(Arc::clone(&service), config.identity, listeners.tls.clone())?);
     let watch = tokio::spawn(watch_expiry(Arc::clone(&service)));
+    let certificate = tokio::spawn(async move {
+        if let Some(tls) = listeners.tls {
+            tls.watch(&*system_clock()).await;
+        }
+    });
     let keeper = maintain_keys_regularly(Arc::clone(&service), config.key_rotation, has_keys);
     let keeper = tokio::spawn(keeper);
 
     for listener in &listeners.all {
-        let address = listener.local_addr().unwrap_or(config.listen);
-        info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+        let (address, tls) = (address_of(listener), listener.is_tls());
+        info!(address, tls, version = env!("CARGO_PKG_VERSION"), "listening");
     }
     let admin = tokio::spawn(serve_admin(listeners.admin, Arc::clone(&service)));
     let systemd = systemd::Notifier::start().map_err(CommandError::Sockets)?;
@@ -124,6 +154,7 @@ async fn serve<S: Store + 'static>(
     admin.abort();
     reload.abort();
     watch.abort();
+    certificate.abort();
     keeper.abort();
     drop(housekeeping);
     service.drain_audit().await;
@@ -132,33 +163,24 @@ async fn serve<S: Store + 'static>(
     Ok(())
 }
 
-/// Listens with the longest queue that the kernel allows, for machines that start together
-fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// More than `net.core.somaxconn` usually allows
-const BACKLOG: u32 = 32_768;
-
 /// Answers operators, with room of their own
-async fn serve_admin<S: Store + 'static>(listener: Option<TcpListener>, service: Arc<Service<S>>) {
-    let Some(listener) = listener else { return };
-    info!(address = listener.local_addr().ok().map(tracing::field::display), "listening (admin)");
+async fn serve_admin<S: Store + 'static>(listeners: Vec<Listener>, service: Arc<Service<S>>) {
+    for listener in &listeners {
+        info!(address = address_of(listener), "listening (admin)");
+    }
     let answer = move |_, request| {
         let service = Arc::clone(&service);
         async move { service.answer_operational(request).await }
     };
     let limits = ServerLimits { connections: 256, ..ServerLimits::default() };
-    Server::new(limits).serve(vec![listener], answer, std::future::pending()).await;
+    Server::new(limits).serve(listeners, answer, std::future::pending()).await;
 }
 
-fn host_counts(server: &Server) -> HostCounts {
+fn address_of(listener: &Listener) -> String {
+    listener.address().map_or_else(|| "unknown".to_owned(), |address| address.to_string())
+}
+
+fn host_counts(server: &Server, tls: Option<&Tls>) -> HostCounts {
     let counts = server.counts();
     HostCounts {
         log_lines_dropped: log::dropped_lines(),
@@ -167,6 +189,8 @@ fn host_counts(server: &Server) -> HostCounts {
         connections_refused: counts.refused,
         connections_overdue: counts.overdue,
         waiting_answers: counts.waiting_answers,
+        tls_expires: tls.map(Tls::expires),
+        tls_failed_handshakes: tls.map_or(0, Tls::failed_handshakes),
     }
 }
 
@@ -225,17 +249,21 @@ fn identity(config: &IdentityConfig, online: Online) -> Result<Identity, Command
     Ok(trust.into_identity(&config.policy).online(online))
 }
 
-/// Reads the trust folder again at every SIGHUP
+/// Reads the trust folder and the certificate again at every SIGHUP
 ///
 /// If it is not usable, the earlier trust stays in use: a typo in one file must not lock out every
 /// machine.
-fn reload_trust<S: Store + 'static>(
+fn reload<S: Store + 'static>(
     service: Arc<Service<S>>,
     config: IdentityConfig,
+    tls: Option<Tls>,
 ) -> Result<impl Future<Output = ()> + Send, CommandError> {
     let mut hangup = signal(SignalKind::hangup()).map_err(CommandError::Signals)?;
     Ok(async move {
         while hangup.recv().await.is_some() {
+            if let Some(tls) = &tls {
+                tls.reload(system_clock()()).await;
+            }
             let online = service.identity().fetchers().clone();
             match identity(&config, online) {
                 Ok(identity) => service.set_identity(identity),

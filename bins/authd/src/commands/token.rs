@@ -5,11 +5,12 @@ use app_authz::proxy::{Proxies, ProxyToken};
 use app_authz::rbac::{AllowList, ScopeName};
 use app_authz::token::{LEEWAY, TOKEN_LIFETIME};
 use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::json;
 use store::{PgStore, SessionRow};
 
 use super::database::with_store;
 use super::error::CommandError;
-use super::output::{print, printable};
+use super::output::{print, print_json, printable};
 use crate::cli::{TokenArgs, TokenCommand, TokenCreateArgs, TokenScope};
 use crate::clock::system_clock;
 use crate::random::with_random;
@@ -19,16 +20,17 @@ pub(super) async fn run(args: TokenArgs) -> Result<(), CommandError> {
     let now = system_clock()();
     match args.command {
         TokenCommand::Create(args) => {
-            let TokenCreateArgs { user, proxy, scope, lifetime_hours, name, config } = args;
+            let TokenCreateArgs { user, proxy, scope, lifetime_hours, name, json, config } = args;
             let lifetime = Duration::from_secs(lifetime_hours * 3600);
             let token = with_store(config, async |store| match (&user, &proxy) {
                 (Some(user), _) => for_user(store, user, scope, lifetime, &name, now).await,
                 (None, Some(proxy)) => for_proxy(store, proxy).await,
                 (None, None) => Err(CommandError::Usage("--user or --proxy is missing".to_owned())),
             });
-            print(&[token.await?])
+            let token = token.await?;
+            if json { print_json([json!({ "token": token })]) } else { print(&[token]) }
         }
-        TokenCommand::List { user, config } => {
+        TokenCommand::List { user, json, config } => {
             let rows = with_store(config, async |store| {
                 let user = match &user {
                     Some(name) => Some(user_named(store, name).await?),
@@ -36,13 +38,15 @@ pub(super) async fn run(args: TokenArgs) -> Result<(), CommandError> {
                 };
                 Ok(store.sessions(user).await?)
             });
-            print(&table(&rows.await?, now))
+            let rows = rows.await?;
+            if json { print_json(&rows) } else { print(&table(&rows, now)) }
         }
-        TokenCommand::Revoke { id, config } => {
+        TokenCommand::Revoke { id, json, config } => {
             // The whole token is accepted too.
             let id = id.parse::<SessionToken>().map_or(id, |token| token.id().to_owned());
             let ended = with_store(config, async |store| Ok(store.revoke(&id).await?)).await?;
             match ended.split_first() {
+                Some(_) if json => print_json([json!({ "ended": ended })]),
                 Some((_, others)) => print(&revoked(&id, others.len(), system_clock()())),
                 None => Err(CommandError::Usage(format!("there is no token `{id}`"))),
             }

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use app_authz::Rules;
 use app_authz::address::{HostPattern, HttpUrl, Scheme};
 use app_authz::rbac::Switches;
@@ -10,7 +12,9 @@ use super::value::Within;
 
 impl Settings {
     /// How apps are reached, if app access is on
-    pub(super) fn apps(&self) -> Result<Option<AppsConfig>, ConfigError> {
+    ///
+    /// `spool` is the file of the audit if none is set.
+    pub(super) fn apps(&self, spool: Option<PathBuf>) -> Result<Option<AppsConfig>, ConfigError> {
         // Checked even while app access is off, so that a typo is found now.
         let trusted = self.trusted()?;
         let Some(access_url) = &self.access_url else {
@@ -57,7 +61,8 @@ impl Settings {
             self.audit_session_timeout_seconds.map_or(apps.audit_session_timeout, Within::seconds);
         apps.audit_close_rows = switch(self.audit_close_rows);
         apps.audit_fail = self.audit_fail.unwrap_or_default();
-        apps.audit_spool = self.audit_spool();
+        let spool_set = self.audit_spool.clone();
+        apps.audit_spool = spool_set.or(spool).filter(|file| !file.as_os_str().is_empty());
         apps.signing = self.app_token_signing.unwrap_or_default();
         apps.token_lifetime =
             self.app_token_lifetime_seconds.map_or(apps.token_lifetime, Within::seconds);
@@ -119,9 +124,15 @@ impl Settings {
     }
 
     fn trusted(&self) -> Result<TrustedProxies, ConfigError> {
-        let origins = self.proxy_trusted_origins.iter().flatten().map(|text| {
+        let (sockets, networks): (Vec<_>, Vec<_>) = self
+            .proxy_trusted_origins
+            .iter()
+            .flatten()
+            .map(|text| text.trim())
+            .partition(|text| *text == UNIX);
+        let origins = networks.iter().map(|text| {
             let no_network = |error| wrong("proxy_trusted_origins", format!("`{text}`: {error}"));
-            text.trim().parse().map_err(no_network)
+            text.parse().map_err(no_network)
         });
         let headers = self.proxy_trusted_headers.iter().flatten().map(|text| {
             let no_header =
@@ -130,13 +141,17 @@ impl Settings {
         });
         Ok(TrustedProxies {
             origins: origins.collect::<Result<_, _>>()?,
+            unix_sockets: !sockets.is_empty(),
             headers: headers.collect::<Result<_, _>>()?,
         })
     }
 }
 
+/// The peers of Unix sockets, among the networks of proxies
+const UNIX: &str = "unix";
+
 fn wrong(setting: &'static str, problem: impl Into<String>) -> ConfigError {
-    ConfigError::Apps { setting, problem: problem.into() }
+    ConfigError::Setting { setting, problem: problem.into() }
 }
 
 #[cfg(test)]
@@ -149,7 +164,7 @@ mod tests {
 
     fn apps(toml: &str) -> Result<Option<AppsConfig>, String> {
         let settings: Settings = toml::from_str(toml).unwrap();
-        settings.apps().map_err(|error| error.to_string())
+        settings.apps(None).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -6,20 +6,17 @@ use thiserror::Error;
 /// Why the configuration is not usable
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
-    #[error("`{setting}` {problem}")]
-    Apps { setting: &'static str, problem: String },
     #[error("`external_token_encryption_keys` is not usable")]
     EncryptionKeys(#[source] store::Error),
     #[error("`fetch_google_keys` is neither `off` nor the URL of a key set")]
     KeyUrl(#[source] KeyUrlError),
     #[error("no thread can be started for the log")]
     Log(#[source] std::io::Error),
-    #[error("`{level}` is not a log filter")]
-    LogLevel {
-        level: String,
-        #[source]
-        error: tracing_subscriber::filter::ParseError,
-    },
+    #[error(
+        "`{word}` is not a log filter; use `error`, `warn`, `info`, `debug`, `trace` or `off`, with \
+         `MODULE=LEVEL` for single modules, such as `info,store=debug`"
+    )]
+    LogFilter { word: String },
     /// `reason` quotes nothing of the file
     #[error("`{}` is not a valid configuration: {reason}", path.display())]
     Malformed { path: PathBuf, reason: String },
@@ -37,6 +34,10 @@ pub(crate) enum ConfigError {
         #[source]
         error: serde_json::Error,
     },
+    #[error("`{setting}` {problem}")]
+    Setting { setting: &'static str, problem: String },
+    #[error("`{setting}` and `{setting}_file` exclude each other")]
+    Twice { setting: &'static str },
     #[error("`{}` cannot be read", path.display())]
     Unreadable {
         path: PathBuf,

@@ -4,11 +4,12 @@ mod apps;
 mod error;
 mod file;
 mod identity;
+mod listening;
+mod secret_file;
 mod settings;
 mod store;
 mod value;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,8 +21,11 @@ use clap::Args;
 
 pub(crate) use self::error::ConfigError;
 pub(crate) use self::identity::IdentityConfig;
+use self::listening::Listening;
+pub(crate) use self::listening::{ListenConfig, TlsFiles};
 use self::settings::Settings;
 pub(crate) use self::store::StoreConfig;
+use self::store::Stored;
 pub(crate) use self::value::LogFormat;
 use self::value::Within;
 
@@ -31,6 +35,21 @@ pub(crate) struct ConfigArgs {
     /// TOML file of settings; flags and environment variables replace what it has
     #[arg(long, env = "AUTHD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    groups: Groups,
+}
+
+/// Everything that an operator can set, before defaults are filled in
+///
+/// The same structs are read from flags, from `AUTHD_*` environment variables, and from a TOML file
+/// whose keys are the names of their fields. Flags replace environment variables, and these replace
+/// the file.
+#[derive(Args, Clone, Default)]
+struct Groups {
+    #[command(flatten)]
+    listening: Listening,
+    #[command(flatten)]
+    stored: Stored,
     #[command(flatten)]
     settings: Settings,
 }
@@ -44,8 +63,8 @@ impl ConfigArgs {
     /// contradict each other.
     pub(crate) fn resolve(self) -> Result<Config, ConfigError> {
         match self.config {
-            Some(path) => Config::new(file::read_under(&path, &self.settings)?),
-            None => Config::new(self.settings),
+            Some(path) => Config::new(file::read_under(&path, &self.groups)?),
+            None => Config::new(self.groups),
         }
     }
 }
@@ -53,11 +72,12 @@ impl ConfigArgs {
 /// How authd runs
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) listen: SocketAddr,
-    pub(crate) admin_listen: Option<SocketAddr>,
+    pub(crate) listen: ListenConfig,
     pub(crate) limits: Limits,
     pub(crate) server: ServerLimits,
     pub(crate) store: StoreConfig,
+    /// How long `serve` waits for the database at its start
+    pub(crate) database_wait: Duration,
     pub(crate) identity: IdentityConfig,
     pub(crate) rules: Rules,
     /// How apps are reached, if app access is on
@@ -73,9 +93,6 @@ pub(crate) struct Config {
     pub(crate) log_level: String,
     pub(crate) log_format: Option<LogFormat>,
 }
-
-/// Not reachable from other machines unless an operator changes it
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// Enough for a load balancer that checks every second
 const LAME_DUCK: Duration = Duration::from_secs(1);
@@ -99,10 +116,12 @@ impl Config {
     /// The configuration of a file with this text
     #[cfg(test)]
     pub(crate) fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        Self::new(toml::from_str(text).map_err(ConfigError::Merged)?)
+        Self::new(file::parse(text).unwrap())
     }
 
-    fn new(settings: Settings) -> Result<Self, ConfigError> {
+    fn new(groups: Groups) -> Result<Self, ConfigError> {
+        let Groups { listening, stored, settings } = groups;
+        let listen = listening.listen()?;
         let (limits, server) = (Limits::default(), ServerLimits::default());
         let request = settings.request_timeout_seconds.map_or(limits.request, Within::seconds);
         let limits = Limits {
@@ -135,23 +154,26 @@ impl Config {
             )
             .hide_stale(settings.hide_stale_instances.unwrap_or_default());
         Ok(Self {
-            listen: settings.listen.unwrap_or(DEFAULT_LISTEN),
-            admin_listen: settings.admin_listen,
             limits,
             server,
             rules,
-            apps: settings.apps()?,
+            apps: settings.apps(stored.audit_spool())?,
+            listen,
             audit_retention: settings
                 .audit_retention_days
                 .filter(|days| days.get() > 0)
                 .map(|days| Duration::from_secs(u64::from(days) * 86_400)),
             mirror_audit: settings.mirror_audit.unwrap_or_default(),
             key_rotation: settings.key_rotation.unwrap_or(true),
-            into_control_plane: settings.into_control_plane.unwrap_or_default(),
+            into_control_plane: stored.into_control_plane.unwrap_or_default(),
             identity: settings.identity()?,
-            log_level: settings.log_level.clone().unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned()),
+            log_level: match &settings.log_level {
+                Some(filter) => value::log_filter(filter)?,
+                None => DEFAULT_LOG_LEVEL.to_owned(),
+            },
             log_format: settings.log_format,
-            store: settings.store()?,
+            database_wait: stored.wait(),
+            store: stored.store()?,
         })
     }
 }
@@ -185,10 +207,10 @@ mod tests {
     use super::value::{DatabaseUrl, SecretText};
     use super::*;
 
-    fn resolve(file: &str, settings: Settings) -> Result<Config, ConfigError> {
+    fn resolve(file: &str, groups: Groups) -> Result<Config, ConfigError> {
         let path = std::env::temp_dir().join(format!("authd-config-{}", uuid::Uuid::new_v4()));
         std::fs::write(&path, file).unwrap();
-        let config = ConfigArgs { config: Some(path.clone()), settings }.resolve();
+        let config = ConfigArgs { config: Some(path.clone()), groups }.resolve();
         std::fs::remove_file(path).unwrap();
         config
     }
@@ -197,9 +219,11 @@ mod tests {
     fn flags_replace_settings_of_the_file() {
         let file = "listen = \"127.0.0.1:1\"\nstore = \"memory\"\nhide_stale_instances = true\n\
                     aws_allowed_regions = [\"eu-west-3\"]";
-        let flags = Settings { listen: Some(([127, 0, 0, 1], 2).into()), ..Settings::default() };
+        let listen = Some(vec!["127.0.0.1:2".to_owned()]);
+        let flags =
+            Groups { listening: Listening { listen, ..Listening::default() }, ..Groups::default() };
         let config = resolve(file, flags).unwrap();
-        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.listen.addresses[0].to_string(), "127.0.0.1:2");
         assert!(config.rules.hide_stale);
         assert!(matches!(config.store, StoreConfig::Memory));
         assert_eq!(
@@ -212,7 +236,7 @@ mod tests {
     fn the_policy_is_made_of_the_settings_with_the_same_names() {
         let file = "store = \"memory\"\nazure_clouds = [\"china\"]\ngoogle_audience = \"*\"\n\
                     leeway_seconds = 5";
-        let policy = resolve(file, Settings::default()).unwrap().identity.policy;
+        let policy = resolve(file, Groups::default()).unwrap().identity.policy;
         assert_eq!(policy.azure_clouds, Some([identity_verify::azure::Environment::China].into()));
         assert_eq!(policy.google_audience, identity_verify::Audience::Any);
         assert_eq!(policy.leeway_seconds, 5);
@@ -220,14 +244,14 @@ mod tests {
             policy.google_max_lifetime_seconds,
             Policy::default().google_max_lifetime_seconds
         );
-        let error = resolve("azure_clouds = [\"mars\"]", Settings::default()).unwrap_err();
+        let error = resolve("azure_clouds = [\"mars\"]", Groups::default()).unwrap_err();
         let printed = authd_http::error_chain(&error);
         assert!(printed.contains("azure_clouds[0]") && printed.contains("mars"), "{printed}");
     }
 
     #[test]
     fn an_unknown_key_is_named() {
-        let error = resolve("listen_on = \"x\"", Settings::default()).unwrap_err();
+        let error = resolve("listen_on = \"x\"", Groups::default()).unwrap_err();
         assert!(authd_http::error_chain(&error).contains("listen_on"), "{error:?}");
     }
 
@@ -246,14 +270,14 @@ mod tests {
             ("audit_session_timeout_seconds", "9223372036854775807"),
             ("audit_retention_days", "999999999999999999"),
         ] {
-            let error = resolve(&format!("{key} = {number}"), Settings::default()).unwrap_err();
+            let error = resolve(&format!("{key} = {number}"), Groups::default()).unwrap_err();
             let printed = authd_http::error_chain(&error);
             assert!(
                 printed.contains(&format!("`{key}`: line 1: {number} is not in ")),
                 "{printed}"
             );
         }
-        let config = resolve("audit_retention_days = 36500", Settings::default()).unwrap();
+        let config = resolve("audit_retention_days = 36500", Groups::default()).unwrap();
         assert_eq!(config.audit_retention, Some(Duration::from_secs(36_500 * 86_400)));
     }
 
@@ -269,7 +293,7 @@ mod tests {
             "external_token_encryption_keys = { key = \"hunter2\" }",
             "external_token_encryption_keys = [\"hunter2\", 5]",
         ] {
-            let error = resolve(&format!("\n{file}"), Settings::default()).unwrap_err();
+            let error = resolve(&format!("\n{file}"), Groups::default()).unwrap_err();
             let printed = authd_http::error_chain(&error);
             assert!(printed.contains("line 2: ") && !printed.contains("hunter2"), "{printed}");
         }
@@ -277,17 +301,19 @@ mod tests {
 
     #[test]
     fn settings_of_google_have_two_names_in_the_file() {
-        let flags = || Settings { google_audience: Some("flag".to_owned()), ..Settings::default() };
+        let google_audience = || Some("flag".to_owned());
+        let settings = || Settings { google_audience: google_audience(), ..Settings::default() };
+        let flags = || Groups { settings: settings(), ..Groups::default() };
         let audience =
-            |file: &str, settings| resolve(file, settings).unwrap().identity.policy.google_audience;
+            |file: &str, groups| resolve(file, groups).unwrap().identity.policy.google_audience;
         for key in ["google_audience", "gcp_audience"] {
             let file = format!("store = \"memory\"\n{key} = \"file\"");
             let is = |text: &str| Audience::Is(text.to_owned());
-            assert_eq!(audience(&file, Settings::default()), is("file"), "{key}");
+            assert_eq!(audience(&file, Groups::default()), is("file"), "{key}");
             assert_eq!(audience(&file, flags()), is("flag"), "{key}");
         }
         let twice = "google_audience = \"a\"\ngcp_audience = \"b\"";
-        assert!(resolve(twice, Settings::default()).is_err());
+        assert!(resolve(twice, Groups::default()).is_err());
     }
 
     #[test]
@@ -306,12 +332,12 @@ mod tests {
             ("\"\"".to_owned(), [false, false]),
         ] {
             let file = format!("database_url = \"x\"\nexternal_token_encryption_keys = {keys}");
-            let flag = Settings {
-                external_token_encryption_keys: Some(vec![SecretText::from(&*first)]),
-                ..Settings::default()
-            };
+            let keys_of_flag = Some(vec![SecretText::from(&*first)]);
+            let stored =
+                Stored { external_token_encryption_keys: keys_of_flag, ..Stored::default() };
+            let flag = Groups { stored, ..Groups::default() };
             assert_eq!(known(resolve(&file, flag).unwrap()), [true, false]);
-            assert_eq!(known(resolve(&file, Settings::default()).unwrap()), expected, "{keys}");
+            assert_eq!(known(resolve(&file, Groups::default()).unwrap()), expected, "{keys}");
         }
         for (keys, problem) in [
             (format!("[\"{first}\", \"hunter2\"]"), "encryption key 2 of 2 is not base64"),
@@ -320,7 +346,7 @@ mod tests {
             (format!("\"{first},{first}\""), "encryption key 2 of 2 is the same as key 1"),
         ] {
             let file = format!("external_token_encryption_keys = {keys}");
-            let error = resolve(&file, Settings::default()).unwrap_err();
+            let error = resolve(&file, Groups::default()).unwrap_err();
             let printed = authd_http::error_chain(&error);
             let setting = "`external_token_encryption_keys` is not usable: ";
             assert_eq!(printed, format!("{setting}{problem}"));
@@ -329,11 +355,9 @@ mod tests {
 
     #[test]
     fn a_database_url_is_never_printed() {
-        let settings = Settings {
-            database_url: Some(DatabaseUrl::from("postgres://u:hunter2@db/x")),
-            ..Settings::default()
-        };
-        let config = Config::new(settings).unwrap();
+        let url = Some(DatabaseUrl::from("postgres://u:hunter2@db/x"));
+        let stored = Stored { database_url: url, ..Stored::default() };
+        let config = Config::new(Groups { stored, ..Groups::default() }).unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 }

@@ -1,26 +1,16 @@
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use authd_http::{AuditFail, SameSite, Signing};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::value::{DatabaseUrl, LogFormat, SecretText, StoreKind, Within, entry, one_of, secrets};
+use super::value::{LogFormat, Within, entry, one_of};
 
-/// Everything that an operator can set, before defaults are filled in
-///
-/// The same struct is read from flags, from `AUTHD_*` environment variables, and from a TOML file
-/// whose keys are the names of the fields. Flags replace environment variables, and these replace
-/// the file.
+/// What an operator can set, apart from [`Listening`](super::Listening) and
+/// [`Stored`](super::Stored)
 #[derive(Args, Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub(crate) struct Settings {
-    /// Address and port to listen on [default: 127.0.0.1:8080]
-    #[arg(long, env = "AUTHD_LISTEN", value_name = "ADDR", help_heading = "Server")]
-    pub(super) listen: Option<SocketAddr>,
-    /// Address and port for health and metrics alone; `--listen` then serves no metrics
-    #[arg(long, env = "AUTHD_ADMIN_LISTEN", value_name = "ADDR", help_heading = "Server")]
-    pub(super) admin_listen: Option<SocketAddr>,
     /// Seconds a request may take, body included [default: 10]
     #[arg(long, env = "AUTHD_REQUEST_TIMEOUT_SECONDS", value_name = "N", help_heading = "Server")]
     pub(super) request_timeout_seconds: Option<Within<1, 600>>,
@@ -52,52 +42,6 @@ pub(crate) struct Settings {
     /// Connections open at a time; a new one then replaces an idle one [default: 8192]
     #[arg(long, env = "AUTHD_MAX_CONNECTIONS", value_name = "N", help_heading = "Server")]
     pub(super) max_connections: Option<Within<1, 1_000_000>>,
-
-    /// Where the data of the control plane is [default: postgres]
-    #[arg(long, env = "AUTHD_STORE", help_heading = "Store")]
-    pub(super) store: Option<StoreKind>,
-    /// PostgreSQL database, as a URL or a list of NAME=VALUE with libpq's parameters, such as
-    /// search_path, sslmode, sslcert, options, several hosts [default: a server that authd starts
-    /// itself in the data directory]
-    #[arg(
-        long,
-        env = "AUTHD_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL",
-        help_heading = "Store"
-    )]
-    pub(super) database_url: Option<DatabaseUrl>,
-    /// Where PostgreSQL keeps its data if authd starts it [default: /var/lib/authd as root, else
-    /// ~/.local/share/authd]
-    #[arg(long, env = "AUTHD_DATA_DIR", value_name = "DIR", help_heading = "Store")]
-    pub(super) data_dir: Option<PathBuf>,
-    /// Folder with the programs `initdb` and `postgres` [default: the newest installed]
-    #[arg(long, env = "AUTHD_POSTGRES_BIN", value_name = "DIR", help_heading = "Store")]
-    pub(super) postgres_bin: Option<PathBuf>,
-    /// Connections for reads; requests share statements, so that few are enough [default: 2]
-    #[arg(long, env = "AUTHD_READ_CONNECTIONS", value_name = "N", help_heading = "Store")]
-    pub(super) read_connections: Option<Within<1, 64>>,
-    /// Most connections for writes [default: 8]
-    #[arg(long, env = "AUTHD_WRITE_CONNECTIONS", value_name = "N", help_heading = "Store")]
-    pub(super) write_connections: Option<Within<1, 1000>>,
-
-    /// Keys with which the control plane encrypts, in Base64, separated by commas: the first
-    /// encrypts, all decrypt
-    #[serde(deserialize_with = "secrets")]
-    #[arg(
-        long,
-        env = "AUTHD_EXTERNAL_TOKEN_ENCRYPTION_KEYS",
-        hide_env_values = true,
-        value_name = "KEY",
-        value_delimiter = ',',
-        help_heading = "Store"
-    )]
-    pub(super) external_token_encryption_keys: Option<Vec<SecretText>>,
-    /// Let imports, new tokens of proxies and replaced keys change rows of a control plane
-    /// [default: false]
-    #[arg(long, env = "AUTHD_INTO_CONTROL_PLANE", value_name = "BOOL",
-          num_args = 0..=1, default_missing_value = "true", help_heading = "Store")]
-    pub(super) into_control_plane: Option<bool>,
 
     /// Folder with keys and certificates to trust in addition to the built-in ones
     #[arg(long, env = "AUTHD_TRUST_DIR", value_name = "DIR", help_heading = "Trust")]
@@ -365,7 +309,7 @@ pub(crate) struct Settings {
     )]
     pub(super) terminal_origins: Option<Vec<String>>,
     /// Networks of the proxies whose headers about clients and hosts are trusted, separated by
-    /// commas
+    /// commas; `unix` trusts the peers of Unix sockets
     #[arg(
         long,
         env = "AUTHD_PROXY_TRUSTED_ORIGINS",

@@ -1,6 +1,7 @@
 //! The types of settings
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -8,6 +9,9 @@ use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+
+use super::error::ConfigError;
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -88,6 +92,21 @@ pub(super) fn entry(text: &str) -> Result<String, String> {
     }
 }
 
+/// Checks a filter of the log
+///
+/// A word alone is a level. The filter itself would take any word for the name of a module, and then
+/// nothing else would be logged.
+pub(super) fn log_filter(text: &str) -> Result<String, ConfigError> {
+    let wrong = |word: &str| ConfigError::LogFilter { word: word.trim().to_owned() };
+    for directive in text.split(',') {
+        let is_level = directive.trim().parse::<LevelFilter>().is_ok();
+        if !is_level && !directive.contains(['=', '[', ']', '{', '}']) {
+            return Err(wrong(directive));
+        }
+    }
+    EnvFilter::try_new(text).map_err(|_| wrong(text)).map(|_| text.to_owned())
+}
+
 /// A connection URL, which may hold a password and is therefore never printed
 #[derive(Clone, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -135,40 +154,59 @@ impl fmt::Debug for SecretText {
     }
 }
 
-/// Deserializes a list of secrets: an array, or a text that is separated by commas
+/// Deserializes a list of texts: an array, or a text that is separated by commas
 ///
-/// A text is accepted because an error about its type would quote it.
-pub(super) fn secrets<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<SecretText>>, D::Error> {
-    struct List;
+/// A text is accepted because an error about its type would quote it, and it may be a secret.
+pub(super) fn list<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + for<'a> From<&'a str>,
+{
+    struct List<T>(PhantomData<T>);
 
-    impl<'de> Visitor<'de> for List {
-        type Value = Vec<SecretText>;
+    impl<'de, T: Deserialize<'de> + for<'a> From<&'a str>> Visitor<'de> for List<T> {
+        type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an array of texts")
         }
 
-        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(text.split(',').map(SecretText::from).collect())
+        fn visit_str<E>(self, text: &str) -> Result<Vec<T>, E> {
+            Ok(text.split(',').map(T::from).collect())
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            let mut secrets = Vec::new();
-            while let Some(secret) = list.next_element()? {
-                secrets.push(secret);
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut texts = Vec::new();
+            while let Some(text) = list.next_element()? {
+                texts.push(text);
             }
-            Ok(secrets)
+            Ok(texts)
         }
     }
 
-    deserializer.deserialize_any(List).map(Some)
+    deserializer.deserialize_any(List(PhantomData)).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_level_is_not_a_filter() {
+        for text in ["info", "OFF", "info,store=debug", "warn,authd_http[{request}]=debug"] {
+            assert_eq!(log_filter(text).unwrap(), text);
+        }
+        for (text, word) in [
+            ("loud", "loud"),
+            ("", ""),
+            ("info,,", ""),
+            ("info, store", "store"),
+            ("a=loud", "a=loud"),
+        ] {
+            let error = log_filter(text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{word}` is not a log filter")), "{error}");
+        }
+    }
 
     #[test]
     fn an_entry_of_a_list_is_trimmed_and_not_empty() {

@@ -139,6 +139,7 @@ impl Plan {
         config.rules =
             config.rules.allow_path_app_sharing(true).allow_path_app_site_owner_access(true);
         config.trusted = TrustedProxies {
+            unix_sockets: false,
             origins: vec!["127.0.0.1".parse().unwrap()],
             // The second is that of Envoy.
             headers: ["x-forwarded-for", "x-envoy-external-address"]

@@ -158,6 +158,7 @@ fn config() -> AppsConfig {
     let mut config = AppsConfig::new(World::ACCESS_URL.parse().unwrap());
     config.app_hosts = Some(format!("*.{APPS}").parse().unwrap());
     config.trusted = TrustedProxies {
+        unix_sockets: false,
         origins: vec!["127.0.0.1".parse().unwrap()],
         headers: vec![HeaderName::from_static("x-forwarded-for")],
     };

@@ -5,8 +5,8 @@ use fair_share::Source;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::service::service_fn;
-use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 
 use super::*;
 
@@ -25,7 +25,7 @@ async fn served() -> (TcpStream, Arc<Connection>) {
             Ok::<_, Infallible>(Response::new(body))
         })
     });
-    tokio::spawn(async move { serve(stream, &serving, service).await });
+    tokio::spawn(async move { serve(Stream::Tcp(stream), &serving, service).await });
     (client, connection)
 }
 

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::PgStore;
@@ -112,7 +113,7 @@ statement! {
 static REVOKE: LazyLock<Sql> = LazyLock::new(|| Sql::plain(include_str!("sql/revoke.sql")));
 
 /// A session as an operator sees it: without its secret
-#[derive(Clone, Debug, PartialEq, Queryable)]
+#[derive(Clone, Debug, PartialEq, Queryable, Serialize)]
 #[non_exhaustive]
 pub struct SessionRow {
     /// The public part of the session token

@@ -159,6 +159,17 @@ impl PgStore {
         })
     }
 
+    /// Returns the servers and the database that `url` names, without user and password
+    ///
+    /// For example `postgres://db1:5432,db2:5432/coder`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`], which names the parameter.
+    pub fn describe(url: &str) -> Result<String, Error> {
+        Ok(url::DatabaseUrl::parse(url)?.describe())
+    }
+
     /// Creates a store over the database at `url`, and checks that the database answers
     ///
     /// Does not check that the tables exist. Examines a pooler once, as

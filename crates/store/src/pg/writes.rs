@@ -1,6 +1,6 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bb8::{ManageConnection, Pool, PooledConnection, RunError};
@@ -16,13 +16,18 @@ use crate::Error;
 /// A pool of connections, each for one writer at a time
 pub(super) struct Writes {
     pool: Pool<Opener>,
+    failure: LastFailure,
 }
+
+/// Why a connection could not be opened last; `None` once one was
+type LastFailure = Arc<Mutex<Option<Error>>>;
 
 /// Opens the connections of a pool
 #[derive(Debug)]
 struct Opener {
     connector: Connector,
     purpose: Purpose,
+    failure: LastFailure,
 }
 
 impl ManageConnection for Opener {
@@ -30,7 +35,10 @@ impl ManageConnection for Opener {
     type Error = Error;
 
     async fn connect(&self) -> Result<Connection, Error> {
-        self.connector.connect(self.purpose).await
+        let opened = self.connector.connect(self.purpose).await;
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) =
+            opened.as_ref().err().cloned();
+        opened
     }
 
     /// Not checked: that would cost a round trip per use, as much as most statements
@@ -68,12 +76,27 @@ impl DerefMut for Lent<'_> {
 
 impl Writes {
     pub(super) fn new(connector: Connector, purpose: Purpose, connections: u32) -> Self {
+        let failure = LastFailure::default();
+        let opener =
+            Opener { connector: connector.clone(), purpose, failure: Arc::clone(&failure) };
         let pool = Pool::builder()
             .max_size(connections.max(1))
             .test_on_check_out(false)
             .connection_timeout(connector.connect_timeout())
-            .build_unchecked(Opener { connector, purpose });
-        Self { pool }
+            .build_unchecked(opener);
+        Self { pool, failure }
+    }
+
+    /// Says why no connection became free, which the pool does not
+    fn none_free(&self) -> Error {
+        const LATE: &str = "no connection became free in time";
+        match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Error::Unavailable { reason }) => {
+                Error::unavailable(format!("{LATE}, and none can be opened: {reason}"))
+            }
+            Some(error) => error.clone(),
+            None => Error::unavailable(LATE),
+        }
     }
 
     /// Returns a connection that was open a moment ago
@@ -85,7 +108,7 @@ impl Writes {
             // write would otherwise reserve.
             let connection = Box::pin(self.pool.get()).await;
             let mut connection = connection.map_err(|error| match error {
-                RunError::TimedOut => Error::unavailable("no connection became free in time"),
+                RunError::TimedOut => self.none_free(),
                 RunError::User(error) => error,
             })?;
             // Dropping a broken connection removes it from the pool, so this ends.

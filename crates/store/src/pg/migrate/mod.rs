@@ -7,6 +7,7 @@ use diesel::pg::Pg;
 use diesel_async::SimpleAsyncConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 pub use self::owner::Owner;
@@ -27,9 +28,11 @@ pub enum Migrations {
 }
 
 /// The result of a migration
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Migrated {
+    /// The tables that were created, by name
+    pub tables: Vec<String>,
     /// The migrations that were applied, in order, such as
     /// `2026-11-21-000900_audit_sessions`
     pub applied: Vec<String>,
@@ -39,7 +42,7 @@ pub struct Migrated {
 
 /// The record of migrations in `__diesel_schema_migrations`, where earlier releases of authd kept
 /// it
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct FormerRecord {
     /// The number of authd's migrations that were recorded there
@@ -66,11 +69,14 @@ impl PgStore {
             {
                 return Ok(Err(Error::ForeignTables { table }));
             }
+            let before = record::tables(session)?;
             let mut applied = Vec::new();
             for source in migrations.sources() {
                 applied.append(&mut record::apply(&source, session)?);
             }
-            Ok(Ok(Migrated { applied, former_record }))
+            let mut tables = record::tables(session)?;
+            tables.retain(|table| !before.contains(table));
+            Ok(Ok(Migrated { tables, applied, former_record }))
         });
         migrated.await?
     }

@@ -133,6 +133,25 @@ pub(super) fn has_table(table: &str, session: &mut Session) -> QueryResult<bool>
     diesel::select(to_regclass(table).is_not_null()).get_result(session)
 }
 
+/// The tables in the schemas that are searched, but for the record itself
+pub(super) fn tables(session: &mut Session) -> QueryResult<Vec<String>> {
+    #[expect(clippy::disallowed_methods, reason = "asked twice in a migration")]
+    let query = diesel::sql_query(
+        "SELECT relname::text AS name FROM pg_class
+         WHERE relkind IN ('r', 'p') AND NOT relispartition AND pg_table_is_visible(oid)
+             AND relnamespace <> 'pg_catalog'::regnamespace AND relname <> $1
+         ORDER BY relname",
+    );
+    let rows: Vec<Table> = query.bind::<Text, _>(RECORD).load(session)?;
+    Ok(rows.into_iter().map(|row| row.name).collect())
+}
+
+#[derive(QueryableByName)]
+struct Table {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
 /// The rights of this user to the former record
 #[derive(QueryableByName)]
 struct Rights {

@@ -2,6 +2,7 @@ use diesel::connection::Connection;
 use diesel::migration::Result;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
+use serde::Serialize;
 
 use super::record::{self, Session};
 use super::{CONTROL_PLANE, OWNED, versions};
@@ -9,7 +10,7 @@ use crate::Error;
 use crate::pg::PgStore;
 
 /// A table or type that authd created
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct Owned {
     /// The name, such as `authd_audit_log`

@@ -57,6 +57,17 @@ impl DatabaseUrl {
         })
     }
 
+    /// The servers and the database, without user and password
+    pub(super) fn describe(&self) -> String {
+        let user = self.config.get_user().unwrap_or_default();
+        let database = self.config.get_dbname().unwrap_or(user);
+        let hosts: Vec<String> = self.hosts.iter().map(Host::to_string).collect();
+        match hosts.iter().any(|host| host.starts_with('/')) {
+            true => format!("{database} at {}", hosts.join(", ")),
+            false => format!("postgres://{}/{database}", hosts.join(",")),
+        }
+    }
+
     /// The password for `host`, if there is one; reads the passfile
     pub(super) fn password(&self, host: &Host) -> Result<Option<Secret>, Error> {
         if let Some(password) = self.config.get_password() {

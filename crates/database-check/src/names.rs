@@ -4,18 +4,18 @@ use identity_verify::InstanceId;
 use store::inspection::{LiveApp, LiveInstance, LiveNames};
 use store::{Error, PgStore};
 
-use super::finding::Finding;
+use crate::finding::Finding;
 
 /// Finds stored names that can never work, in the newest builds of some workspaces
 ///
 /// Returns a finding for each kind, with a count and examples. Without app access, apps are left
 /// out. A database that does not answer in time is a finding too: it keeps nothing from working.
-pub(super) async fn of_names(store: &PgStore, with_apps: bool) -> Vec<Finding> {
+pub(crate) async fn of_names(store: &PgStore, with_apps: bool) -> Vec<Finding> {
     let names = match store.live_names(WORKSPACES).await {
         Ok(names) => names,
         Err(Error::Tables(_)) => return Vec::new(),
         Err(error) => {
-            let text = format!("they could not be checked: {}", authd_http::error_chain(&error));
+            let text = format!("they could not be checked: {error}");
             return vec![Finding::warning("stored names", text)];
         }
     };

@@ -2,19 +2,21 @@ use serde::Serialize;
 
 /// The result of one check
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Finding {
-    pub(crate) state: State,
+pub struct Finding {
+    /// How it is
+    pub state: State,
     /// What was checked, such as the name of a setting
-    pub(crate) subject: String,
+    pub subject: String,
     /// What was found, and what to do about it
-    pub(crate) text: String,
+    pub text: String,
     /// Whether it keeps `serve` from starting
-    pub(crate) stops: bool,
+    pub stops: bool,
 }
 
+/// How serious a finding is
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum State {
+pub enum State {
     /// As it should be
     Ok,
     /// It works, but perhaps not as intended
@@ -24,15 +26,18 @@ pub(crate) enum State {
 }
 
 impl Finding {
-    pub(crate) fn ok(subject: impl Into<String>, text: impl Into<String>) -> Self {
+    /// It is as it should be
+    pub fn ok(subject: impl Into<String>, text: impl Into<String>) -> Self {
         Self::new(State::Ok, subject, text)
     }
 
-    pub(crate) fn warning(subject: impl Into<String>, text: impl Into<String>) -> Self {
+    /// It works, but perhaps not as intended
+    pub fn warning(subject: impl Into<String>, text: impl Into<String>) -> Self {
         Self::new(State::Warning, subject, text)
     }
 
-    pub(crate) fn error(subject: impl Into<String>, text: impl Into<String>) -> Self {
+    /// It cannot work
+    pub fn error(subject: impl Into<String>, text: impl Into<String>) -> Self {
         Self::new(State::Error, subject, text)
     }
 
@@ -41,18 +46,22 @@ impl Finding {
     }
 
     /// Keeps `serve` from starting
-    pub(crate) fn stops(self) -> Self {
+    #[must_use]
+    pub fn stops(self) -> Self {
         Self { stops: true, ..self }
     }
 
     /// Subject and text in one line
-    pub(crate) fn line(&self) -> String {
+    #[must_use]
+    pub fn line(&self) -> String {
         format!("{}: {}", self.subject, self.text)
     }
 }
 
 impl State {
-    pub(crate) const fn as_str(self) -> &'static str {
+    /// The state in one word
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warning => "warning",
@@ -64,7 +73,8 @@ impl State {
 /// Logs the warnings and errors, and returns the first finding that keeps `serve` from starting
 ///
 /// That finding is not logged.
-pub(crate) fn log(findings: &[Finding]) -> Option<&Finding> {
+#[must_use]
+pub fn log(findings: &[Finding]) -> Option<&Finding> {
     let stop = findings.iter().find(|finding| finding.stops);
     for finding in findings.iter().filter(|finding| Some(*finding) != stop) {
         let Finding { subject, text, .. } = finding;

@@ -1,36 +1,47 @@
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 use app_audit::{AuditLog, Filter, Page};
 use app_authz::Directory;
 use app_authz::app::{AccessMethod, UncheckedRequest};
 use app_authz::proxy::Proxies;
-use authd_http::Signing;
 use store::inspection::{
     Asked, Encryption, Index, Inspection, Keys, Lack, Part, Server, Tables, Task,
 };
 use store::{Error, Generation, Owner, PgStore, Pooling, releases};
 use uuid::Uuid;
 
-use super::finding::Finding;
-use super::names::of_names;
-use crate::clock::system_clock;
-use crate::config::Config;
+use crate::finding::Finding;
+use crate::names::of_names;
 
-/// Checks the database of a server with this configuration, and changes nothing
+/// How the database is to be used
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// The parts of authd that are turned on
+    pub asked: Asked,
+    /// Whether app tokens are signed with `eddsa`
+    pub signs_with_eddsa: bool,
+}
+
+/// Checks the database of a server that uses it like this, and changes nothing
+///
+/// `clock` is compared with the clock of the database.
 ///
 /// # Errors
 ///
 /// If the database cannot be reached.
-pub(crate) async fn of_database(
+pub async fn of_database(
     store: &PgStore,
-    config: &Config,
+    expected: &Expected,
+    clock: &(dyn Fn() -> SystemTime + Send + Sync),
 ) -> Result<(Vec<Finding>, Inspection), Error> {
-    let inspection = store.inspect(&asked(config), &*system_clock()).await?;
-    let mut findings = findings(&inspection, config);
+    let inspection = store.inspect(&expected.asked, clock).await?;
+    let mut findings = findings(&inspection, expected);
+    let apps = expected.asked.has(Part::Apps);
     if inspection.tasks.iter().all(|task| task.lacks.is_empty()) {
-        match try_queries(store, config.apps.is_some()).await {
+        match try_queries(store, apps).await {
             // A table has just changed; the next request would report that too.
-            Ok(()) => findings.extend(of_names(store, config.apps.is_some()).await),
+            Ok(()) => findings.extend(of_names(store, apps).await),
             Err(Error::Tables(_)) => {}
             Err(Error::Query { reason }) => {
                 let text = format!("the database refused one: {reason}");
@@ -73,32 +84,18 @@ async fn try_queries(store: &PgStore, apps: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// The parts of authd that the configuration turns on
-pub(crate) fn asked(config: &Config) -> Asked {
-    let of_apps = [
-        (Part::Apps, true),
-        (Part::KeyRotation, config.key_rotation),
-        (Part::AuditRetention, config.audit_retention.is_some()),
-        (Part::AuditMirror, config.mirror_audit),
-    ];
-    let of_apps = of_apps.into_iter().filter(|(_, is_on)| *is_on && config.apps.is_some());
-    Asked::with(of_apps.map(|(part, _)| part))
-}
-
-/// The findings of an inspection, for a server with this configuration
-fn findings(inspection: &Inspection, config: &Config) -> Vec<Finding> {
+/// The findings of an inspection
+fn findings(inspection: &Inspection, expected: &Expected) -> Vec<Finding> {
     let Inspection { server, tables, tasks, sign_in_index, keys, encryption, .. } = inspection;
-    let mut findings = of_server(server, config.apps.is_some());
+    let mut findings = of_server(server, expected.asked.has(Part::Apps));
     findings.push(of_release(tables));
     findings.extend(of_tables(tables, server));
     findings.extend(tasks.iter().map(|task| of_task(task, tables, server)));
     findings.extend(sign_in_index.as_ref().map(of_index));
-    findings.extend(keys.iter().map(|keys| of_keys(keys, config.key_rotation)));
+    let rotation = expected.asked.has(Part::KeyRotation);
+    findings.extend(keys.iter().map(|keys| of_keys(keys, rotation)));
     findings.extend(encryption.iter().flat_map(of_encryption));
-    if let Some(apps) = &config.apps
-        && apps.signing == Signing::Eddsa
-        && tables.owner == Owner::ControlPlane
-    {
+    if expected.signs_with_eddsa && tables.owner == Owner::ControlPlane {
         findings.push(Finding::warning(
             "app_token_signing",
             "the control plane and its proxies do not accept tokens signed with `eddsa`; use `hs512` \
