@@ -19,6 +19,7 @@ import time
 
 ROOT = pathlib.Path(sys.argv[1])
 PACKAGE = pathlib.Path(sys.argv[2])
+NAME = "authd-edge"
 HOST = "code--main--dev--alice.apps.example.com"
 CHROOT = shutil.which("chroot")
 QUIET = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -70,6 +71,16 @@ def make_root():
     # The server's binaries are enough for a private database.
     (ROOT / "etc/postgresql-common").mkdir()
     (ROOT / "etc/postgresql-common/createcluster.conf").write_text("create_main_cluster = false\n")
+
+
+def documented(number):
+    """Runs a marked block of docs/deploying.md, of which there are as many as `main` runs"""
+    text = pathlib.Path("docs/deploying.md").read_text()
+    blocks = re.findall(r"<!-- script/check-packages runs this block. -->\n```sh\n(.*?)```", text, re.DOTALL)
+    if len(blocks) != 2:
+        sys.exit(f"{len(blocks)} blocks in docs/deploying.md are marked")
+    # systemctl does nothing here, and says so.
+    inside("bash", "-euxo", "pipefail", "-c", blocks[number])
 
 
 def files():
@@ -157,7 +168,8 @@ def check_installed():
     # Fails above the threshold, which is ten times the exposure.
     rating = inside("systemd-analyze", "security", "--offline=true", "--threshold=15", "authd.service")
     exposure = re.search(r"exposure level for authd.service: (\S+)", rating)[1]
-    expect(exposure, f"`systemd-analyze security` rates the exposure as {exposure} of 10")
+    text = f"exposure as {exposure} of 10"
+    expect(text in pathlib.Path("docs/deploying.md").read_text(), f"systemd rates the {text}")
     rights = inside("stat", "-c", "%a %U:%G", "/etc/authd/authd.toml", "/var/lib/authd")
     expect(rights.split("\n")[:2] == ["640 root:authd", "700 authd:authd"], "only authd reads its files")
     expect(not list(ROOT.glob("etc/systemd/system/*/authd*")), "nothing was enabled")
@@ -211,7 +223,7 @@ def main():
     install("/tmp/authd.deb", "postgresql")
     say("installed, with what it depends on")
     check_installed()
-    inside("dpkg", "--purge", "authd")
+    inside("dpkg", "--purge", NAME)
     bare = files()
     left = [path for path in bare if "authd" in path]
     expect(not left and "authd" not in (ROOT / "etc/passwd").read_text(),
@@ -232,7 +244,7 @@ proxy_trusted_headers = ["x-forwarded-for"]
     server.wait_for("READY=1")
     server.wait_for("WATCHDOG=1")
     say("started as its user, with a private database, and watched")
-    authd("import", "/usr/share/doc/authd/examples/deployment.toml")
+    authd("import", "/usr/share/doc/authd-edge/examples/deployment.toml")
     token = authd("token", "create", "--user", "alice").strip()
     check_use(server, token)
     before = visits()
@@ -240,7 +252,7 @@ proxy_trusted_headers = ["x-forwarded-for"]
 
     newer()
     install("/tmp/newer.deb")
-    version = inside("dpkg-query", "--show", "--showformat", "${Version}", "authd")
+    version = inside("dpkg-query", "--show", "--showformat", "${Version}", NAME)
     expect(version.endswith("+newer"), f"upgraded to {version} while it runs")
     expect(f"127.0.0.1:{port}" in settings.read_text() and "# newer" not in settings.read_text(),
            "the settings are as before")
@@ -249,13 +261,25 @@ proxy_trusted_headers = ["x-forwarded-for"]
     server.wait_for("READY=1")
     check_use(server, token)
     expect(len(visits()) >= len(before), "started again, with the same data")
+
+    before = visits()
+    documented(0)
     server.stop()
+    documented(1)
+    install("--allow-downgrades", "/tmp/authd.deb")
+    server = Server(port)
+    server.wait_for("READY=1")
+    expect(visits() == before, "backed up and restored into a new folder, and rolled back")
+    check_use(server, token)
+    server.stop()
+    shutil.rmtree(ROOT / "var/lib/authd.before")
+    (ROOT / "root/authd.dump").unlink()
     check_read_only()
 
-    inside("dpkg", "--remove", "authd")
+    inside("dpkg", "--remove", NAME)
     expect(settings.exists() and (ROOT / "var/lib/authd/data").exists() and
            not (ROOT / "usr/bin/authd").exists(), "removed, without settings and data")
-    inside("dpkg", "--purge", "authd")
+    inside("dpkg", "--purge", NAME)
     after = files()
     differences = sorted(path for path in bare.keys() | after.keys() if bare.get(path) != after.get(path))
     expect(not differences, f"purged, and nothing is left {differences}")
