@@ -245,6 +245,7 @@ proxy_trusted_headers = ["x-forwarded-for"]
     server.wait_for("WATCHDOG=1")
     say("started as its user, with a private database, and watched")
     authd("import", "/usr/share/doc/authd-edge/examples/deployment.toml")
+    authd("check")
     token = authd("token", "create", "--user", "alice").strip()
     check_use(server, token)
     before = visits()

@@ -45,7 +45,10 @@ fn the_example_of_settings_is_accepted_as_it_is_and_with_each_line_in_use() {
             true => (line.replace("db.internal", "127.0.0.1:1"), &[][..]),
             false => ((*line).to_owned(), &["--store", "memory"][..]),
         };
-        assert_accepted(&format!("{line}\n"), flags);
+        // Some settings need this one beside them.
+        let access =
+            if line.starts_with("access_url") { "" } else { "access_url = \"https://a.example\"" };
+        assert_accepted(&format!("{access}\n{line}\n"), flags);
     }
     // And together, as one file.
     let together = examples.iter().filter(|line| !line.starts_with("database_url"));
