@@ -21,6 +21,9 @@ needed() {
     command -v chromedriver >/dev/null 2>&1 || echo chromium-driver
     command -v ip >/dev/null 2>&1 || echo iproute2
     command -v systemd-analyze >/dev/null 2>&1 || echo systemd
+    # For packages: a bare Debian, and the libraries that a program needs.
+    command -v mmdebstrap >/dev/null 2>&1 || echo mmdebstrap
+    command -v dpkg-shlibdeps >/dev/null 2>&1 || echo dpkg-dev
 }
 
 # A server, not only the client.
@@ -90,4 +93,10 @@ ensure_cargo() {
     fi
     # The version in rust-toolchain.toml, which rustup may not install automatically.
     cargo --version >/dev/null 2>&1 || rustup toolchain install --no-self-update >&2
+}
+
+# Makes Debian packages.
+ensure_cargo_deb() {
+    [ "$(cargo deb --version 2>/dev/null)" = 3.8.0 ] ||
+        cargo install --locked --quiet cargo-deb@3.8.0
 }

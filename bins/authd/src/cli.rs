@@ -3,6 +3,7 @@ mod help;
 use std::path::PathBuf;
 
 use agent_token::RetryTimeout;
+use app_audit::Age;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use uuid::Uuid;
@@ -340,6 +341,14 @@ pub(crate) enum AuditCommand {
         lines: u32,
         #[command(flatten)]
         reading: AuditReading,
+    },
+    /// Delete old rows, also while servers run; they do it themselves with --audit-retention-days
+    Prune {
+        /// Age from which rows are deleted, such as 400d or 52w
+        #[arg(long, value_name = "AGE")]
+        older_than: Age,
+        #[command(flatten)]
+        config: ConfigArgs,
     },
     /// Record the events of a spool file, and rename it
     ///

@@ -118,3 +118,31 @@ async fn a_tail_follows_new_rows() {
     kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
     assert_eq!(tail.wait().await.unwrap().code(), Some(0));
 }
+
+#[tokio::test]
+async fn old_rows_are_deleted_and_the_others_stay() {
+    let database = Database::new().await;
+    // More than a batch, of which the newest 50 are of today.
+    fill(&database, 1, 5_100).await;
+    database
+        .sql(
+            "UPDATE authd_audit_log SET time = now() - CASE
+                 WHEN time > '2026-11-21Z'::timestamptz + 5050 * interval '1 s' THEN interval '399 days'
+                 ELSE interval '401 days' END",
+        )
+        .await;
+    let prune = ["prune", "--older-than", "400d"];
+    for rows in [5_050, 0] {
+        let printed = lines(&database, &prune).await;
+        assert_eq!(printed, [format!("{rows} rows deleted, which were older than 400 days")]);
+        assert_eq!(database.sql("SELECT count(*) FROM authd_audit_log").await, ["50"]);
+    }
+    for age in ["400", "0d", "all"] {
+        let refused = audit(&database, &["prune", "--older-than", age]).output().await.unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{age}");
+        assert!(String::from_utf8(refused.stderr).unwrap().contains("such as `400d`"), "{age}");
+    }
+    let without = audit(&database, &["prune"]).output().await.unwrap();
+    assert_eq!(without.status.code(), Some(2));
+    assert_eq!(database.sql("SELECT count(*) FROM authd_audit_log").await, ["50"]);
+}

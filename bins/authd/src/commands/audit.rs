@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::database::{configure, with_database, with_store};
 use super::error::CommandError;
 use super::output::printable;
+use super::prune;
 use crate::cli::{AuditArgs, AuditCommand, AuditDecision, AuditFilter, AuditReading};
 use crate::config::ConfigArgs;
 
@@ -39,6 +40,7 @@ pub(super) async fn run(args: AuditArgs) -> Result<(), CommandError> {
     let (reading, mode) = match args.command {
         AuditCommand::List { limit, reading } => (reading, Mode::List(limit)),
         AuditCommand::Tail { lines, reading } => (reading, Mode::Tail(lines)),
+        AuditCommand::Prune { older_than, config } => return prune::run(older_than, config).await,
         AuditCommand::Replay { file, config } => return replay(&file, config).await,
     };
     let AuditReading { json, filter, config } = reading;

@@ -13,6 +13,7 @@ mod keys;
 mod migrate;
 mod output;
 mod policy;
+mod prune;
 mod serve;
 mod token;
 mod verify;

@@ -1,0 +1,94 @@
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::sleep;
+
+use crate::Journal;
+
+/// Deletes all rows of the log that are older than `keep`, and returns how many it deleted
+///
+/// The oldest rows are deleted first, in small batches with pauses, so that it may run while servers
+/// write to the log. It may be interrupted, and any number of processes may do it at the same time.
+/// `progress` is called with the number of deleted rows every 100,000 rows.
+///
+/// # Errors
+///
+/// The first error of the journal. Earlier batches stay deleted.
+pub async fn prune<J: Journal>(
+    journal: &J,
+    keep: Duration,
+    mut progress: impl FnMut(u64),
+) -> Result<u64, J::Error> {
+    let mut rows = 0;
+    loop {
+        let deleted = journal.forget(keep, BATCH).await?;
+        rows += deleted;
+        if deleted < u64::from(BATCH) {
+            return Ok(rows);
+        }
+        if rows % PROGRESS == 0 {
+            progress(rows);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// An age in whole days, as an operator writes it: `400d` or `52w`
+///
+/// It is at least one day and at most 36,500.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Age {
+    days: u32,
+}
+
+impl FromStr for Age {
+    type Err = ParseAgeError;
+
+    fn from_str(text: &str) -> Result<Self, ParseAgeError> {
+        let (number, days) = match (text.strip_suffix('d'), text.strip_suffix('w')) {
+            (Some(number), _) => (number, 1),
+            (_, Some(number)) => (number, 7),
+            _ => return Err(ParseAgeError),
+        };
+        // `u32::from_str` accepts a sign.
+        if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(ParseAgeError);
+        }
+        let days = number.parse::<u32>().ok().and_then(|number| number.checked_mul(days));
+        match days {
+            Some(days @ 1..=MAX_DAYS) => Ok(Self { days }),
+            _ => Err(ParseAgeError),
+        }
+    }
+}
+
+impl From<Age> for Duration {
+    fn from(age: Age) -> Self {
+        Self::from_secs(86_400).saturating_mul(age.days)
+    }
+}
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} days", self.days)
+    }
+}
+
+/// The text is not an [`Age`]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("not a number of days or weeks such as `400d` or `52w`, of at most 36500 days")]
+pub struct ParseAgeError;
+
+/// The longest that any setting lets rows be kept
+const MAX_DAYS: u32 = 36_500;
+
+/// Rows of one statement: few enough that it takes a fraction of a second
+const BATCH: u32 = 5_000;
+
+/// Deleted rows between two calls of `progress`
+const PROGRESS: u64 = 100_000;
+
+/// Pause between two batches, in which the statements of servers go first
+const PAUSE: Duration = Duration::from_millis(20);
