@@ -4,6 +4,7 @@ mod answer;
 mod connection;
 mod descriptors;
 mod limits;
+mod process;
 mod registry;
 mod server;
 mod serving;
@@ -11,4 +12,5 @@ mod stream;
 pub mod systemd;
 
 pub use limits::Limits;
+pub use process::Process;
 pub use server::{Counts, Server};
