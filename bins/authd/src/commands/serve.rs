@@ -3,8 +3,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use authd_http::{HostCounts, Service, error_chain};
-use authd_server::{Limits as ServerLimits, Server, systemd};
+use authd_http::{HostCounts, ProcessFacts, Service, error_chain};
+use authd_server::{Limits as ServerLimits, Process, Server, systemd};
 use identity_fetch::{Identity, IssuerFetcher, KeyCache, Online, System};
 use store::{MemoryStore, Migrations, PgStore, Store};
 use tokio::net::{TcpListener, TcpSocket};
@@ -167,6 +167,15 @@ fn host_counts(server: &Server) -> HostCounts {
         connections_refused: counts.refused,
         connections_overdue: counts.overdue,
         waiting_answers: counts.waiting_answers,
+        process: Process::read().map(|process| ProcessFacts {
+            cpu: process.cpu,
+            open_files: process.open_files,
+            max_files: process.max_files,
+            threads: process.threads,
+            virtual_memory: process.virtual_memory,
+            resident_memory: process.resident_memory,
+            started: process.started,
+        }),
     }
 }
 
