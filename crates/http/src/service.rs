@@ -89,7 +89,8 @@ impl<S: Store> Service<S> {
         Self { host: Arc::new(Host::new(counts, hides_metrics)), ..self }
     }
 
-    /// The same service, which calls `observer` with every request that it has answered
+    /// The same service, which calls `observer` with every request that it has answered, except for
+    /// those about health, readiness and metrics
     ///
     /// The observer must not block.
     #[must_use]
@@ -308,7 +309,9 @@ impl<S: Store> Service<S> {
         let status = response.status().as_u16();
         self.metrics.request_answered(facts.route, status, started.elapsed());
         log_request!(debug, &facts, status, "request answered");
-        if let Some(observer) = &self.spans {
+        // Probes come every few seconds, and would hide all else.
+        let is_probe = matches!(route, Some(Route::Operational(_)));
+        if let Some(observer) = self.spans.as_ref().filter(|_| !is_probe) {
             observer(RequestSpan::new(&facts, status, now));
         }
         response

@@ -86,6 +86,12 @@ async fn serve<S: Store + 'static>(
         );
         service = service.with_apps(apps);
     }
+    if cfg!(not(feature = "otlp")) && std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some() {
+        info!("no traces are exported: this authd is built without the feature `otlp`");
+    }
+    #[cfg(feature = "otlp")]
+    let (service, exporter) =
+        crate::traces::start(service).map_err(|error| CommandError::Usage(error.to_string()))?;
     let service = Arc::new(service);
     let has_keys = maintain_keys(&service, config.key_rotation).await;
     let housekeeping = service.start_housekeeping(config.audit_retention);
@@ -127,6 +133,8 @@ async fn serve<S: Store + 'static>(
     keeper.abort();
     drop(housekeeping);
     service.drain_audit().await;
+    #[cfg(feature = "otlp")]
+    crate::traces::finish(exporter).await;
     alive.abort();
     info!("stopped");
     Ok(())
