@@ -20,6 +20,7 @@ needed() {
     command -v chromium >/dev/null 2>&1 || echo chromium
     command -v chromedriver >/dev/null 2>&1 || echo chromium-driver
     command -v ip >/dev/null 2>&1 || echo iproute2
+    { command -v prometheus && command -v promtool; } >/dev/null 2>&1 || echo prometheus
     command -v systemd-analyze >/dev/null 2>&1 || echo systemd
     # For packages: a bare Debian, and the libraries that a program needs.
     command -v mmdebstrap >/dev/null 2>&1 || echo mmdebstrap

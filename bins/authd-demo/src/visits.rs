@@ -170,7 +170,7 @@ impl Proxy<'_> {
     async fn wait_until_recorded(&self) -> Result<(), DemoError> {
         for _ in 0..1_000 {
             let metrics = self.client.get(&format!("{}/metrics", self.base)).await?;
-            let queued = b"authd_audit_events{outcome=\"queued\"} 0\n";
+            let queued = b"authd_audit_queued_events 0\n";
             if metrics.body.windows(queued.len()).any(|window| window == queued) {
                 break;
             }

@@ -5,7 +5,7 @@
 //! [`authd_http::Service`] on a listener, and [`run`] is the command `authd`.
 //!
 //! Modules only use the ones before them: `clock` and `random`, `config`, `log`, `server`,
-//! `check`, `cli`, `commands`.
+//! `traces`, `check`, `cli`, `commands`.
 
 mod check;
 mod cli;
@@ -15,6 +15,8 @@ mod config;
 mod log;
 mod random;
 mod server;
+#[cfg(feature = "otlp")]
+mod traces;
 
 /// Limits on connections, and on the time that a server takes to stop
 pub use authd_server::Limits as ServerLimits;

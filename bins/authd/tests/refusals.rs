@@ -157,10 +157,16 @@ async fn the_claims_of_an_invalid_proof_are_marked_as_unverified() {
         assert_eq!(status_and_message(&answer).0, 401);
         let line = refusal(&log);
         assert_eq!(
-            (&line["instance_id"], &line["verified"]),
+            (&line["instance_id_unverified"], &line["verified"]),
             (&json!(id), &json!(false)),
             "{line}"
         );
+        assert_eq!(
+            (line.get("instance_id"), &line["client"]),
+            (None, &json!("127.0.0.1")),
+            "{line}"
+        );
+        assert!(line["duration_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{line}");
         assert!(line["claims"].as_str().unwrap().contains(claims), "{line}");
         assert_eq!((line.get("setting"), line.get("value")), (None, None), "{line}");
         assert!(!String::from_utf8(answer.body.to_vec()).unwrap().contains(id));
@@ -169,6 +175,7 @@ async fn the_claims_of_an_invalid_proof_are_marked_as_unverified() {
     let answer = server.post(json!({ "document": "x", "signature": "AAAA" }).to_string()).await;
     assert_eq!(status_and_message(&answer).0, 401);
     let line = refusal(&log);
+    assert_eq!(line.get("instance_id_unverified"), None, "{line}");
     assert_eq!((line.get("instance_id"), &line["verified"]), (None, &json!(false)), "{line}");
     server.stop().await;
 }

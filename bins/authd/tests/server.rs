@@ -145,13 +145,14 @@ async fn metrics_count_requests_and_outcomes() {
 async fn metrics_show_when_certificates_expire() {
     let cloud = Cloud::generate(common::REGION);
     let server = Setup::trusting(&cloud).start(MemoryStore::default()).await;
-    let root = r#"authd_certificate_days_left{cloud="azure",name="DigiCert Global Root G2""#;
-    let line = metric(&server, root).await;
-    // From 2026-11-21 to 2038-01-15.
-    assert!(line.ends_with(" 4073"), "{line}");
+    let name = "authd_certificate_expiration_timestamp_seconds";
+    let root = format!(r#"{name}{{cloud="azure",name="DigiCert Global Root G2""#);
+    let line = metric(&server, &root).await;
+    // 2038-01-15T12:00:00Z
+    assert!(line.ends_with(" 2147169600"), "{line}");
     // Expired in 2025, more than a month ago.
-    let ended = r#"authd_certificate_days_left{cloud="azure",name="Baltimore CyberTrust Root""#;
-    assert_eq!(metric(&server, ended).await, "");
+    let ended = format!(r#"{name}{{cloud="azure",name="Baltimore CyberTrust Root""#);
+    assert_eq!(metric(&server, &ended).await, "");
 }
 
 /// The first line of the metrics that starts with `start`

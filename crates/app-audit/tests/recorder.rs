@@ -183,6 +183,24 @@ async fn a_receipt_says_which_session_and_may_be_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_age_of_the_oldest_event_that_waits_is_known() {
+    let bench = Bench::new(|settings| settings);
+    assert_eq!(bench.recorder.stats().oldest, None);
+    bench.journal.unavailable.store(true, Ordering::SeqCst);
+    let first = bench.record(event(1));
+    sleep(Duration::from_secs(40)).await;
+    // The first event is with the writer, which retries it, and the second one is queued.
+    let second = bench.record(event(2));
+    sleep(Duration::from_secs(2)).await;
+    let stats = bench.recorder.stats();
+    assert_eq!((stats.queued, stats.oldest), (2, Some(Duration::from_secs(42))));
+    bench.journal.unavailable.store(false, Ordering::SeqCst);
+    first.await.unwrap();
+    second.await.unwrap();
+    assert_eq!(bench.recorder.stats().oldest, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn repeats_cost_no_statement_and_are_counted() {
     let bench = Bench::new(|settings| settings);
     bench.record(event(1)).await.unwrap();

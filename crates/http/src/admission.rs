@@ -15,7 +15,7 @@ use crate::body::{self, Bounds};
 use crate::context::{Body, Context};
 use crate::error::{Error, SignInError};
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, OVERLOADED, TOO_MANY_FAILURES};
 use crate::omitted::Omitted;
 use crate::proxies::Origin;
 
@@ -143,7 +143,7 @@ impl Admission {
     pub(crate) fn check(&self, attempt: Attempt, source: Source) -> Result<(), Error> {
         let left = self.allowance(attempt).check(source, Instant::now());
         left.map_err(|wait| {
-            self.metrics.request_refused("too_many_failures");
+            self.metrics.request_refused(TOO_MANY_FAILURES);
             self.locked_out.note();
             Error::TooManyFailures { retry_after: seconds(wait) }
         })
@@ -192,7 +192,7 @@ impl Admission {
     }
 
     fn note_overload(&self) {
-        self.metrics.request_refused("overloaded");
+        self.metrics.request_refused(OVERLOADED);
         self.overloads.note();
     }
 

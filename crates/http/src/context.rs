@@ -1,5 +1,5 @@
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::Method;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::error::BoxError;
 use crate::proxies::{Origin, TrustedProxies, X_FORWARDED_HOST, first, own_host};
 use crate::purpose::Purpose;
+use crate::request_facts::{RequestFacts, RequestId, TraceParent, known_method};
 
 /// A request as its handler reads it: the head, and what is known about where it came from
 ///
@@ -33,7 +34,8 @@ pub(crate) struct Context<'a> {
     /// Whether a trusted proxy sent the request
     pub(crate) trusted: bool,
     pub(crate) now: SystemTime,
-    pub(crate) request_id: Uuid,
+    /// What lines of the log say about the request
+    pub(crate) facts: RequestFacts,
 }
 
 /// The body of a request, with its original type erased
@@ -45,26 +47,38 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
 pub(crate) struct BodyError(pub(crate) BoxError);
 
 impl<'a> Context<'a> {
-    /// `peer` is the other end of the connection
+    /// `peer` is the other end of the connection, and `fresh` the id of a request without one
+    ///
+    /// A trusted proxy may have given the request an id, and a span that it is part of.
     pub(crate) fn new(
         head: &'a Parts,
         peer: Origin,
         proxies: &TrustedProxies,
         now: SystemTime,
-        request_id: Uuid,
+        fresh: Uuid,
     ) -> Self {
         let trusted = proxies.trust(peer);
         let forwarded = first(&head.headers, &X_FORWARDED_HOST).filter(|_| trusted);
+        let client = if trusted { proxies.client(&head.headers) } else { peer.address() };
+        let given = trusted.then(|| RequestId::of_proxy(&head.headers)).flatten();
+        let facts = RequestFacts {
+            id: given.unwrap_or(RequestId::new(fresh)),
+            parent: trusted.then(|| TraceParent::of_proxy(&head.headers)).flatten(),
+            client,
+            method: known_method(head.method.as_str()),
+            route: "unmatched",
+            started: Instant::now(),
+        };
         Self {
             head,
             method: head.method.as_str(),
             host: forwarded.or_else(|| own_host(&head.uri, &head.headers)).unwrap_or_default(),
             path: head.uri.path(),
             query: head.uri.query().unwrap_or_default(),
-            client: if trusted { proxies.client(&head.headers) } else { peer.address() },
+            client,
             trusted,
             now,
-            request_id,
+            facts,
         }
     }
 

@@ -15,6 +15,8 @@ mod proxies;
 mod purpose;
 mod random;
 mod reply;
+mod request_facts;
+mod request_span;
 mod router;
 mod routes;
 mod service;
@@ -26,7 +28,8 @@ pub use apps::{
 pub use error::chain as error_chain;
 pub use identity_fetch::Clock;
 pub use limits::Limits;
-pub use metrics::HostCounts;
+pub use metrics::{HostCounts, ProcessFacts};
 pub use proxies::{Network, ParseNetworkError, TrustedProxies};
+pub use request_span::{ParentSpan, RequestSpan};
 pub use router::routes;
 pub use service::{Peer, Service};

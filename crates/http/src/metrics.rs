@@ -1,18 +1,32 @@
+mod collected;
+mod exposition;
+mod host;
+mod labels;
+
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use app_audit::Stats;
 use identity_fetch::{Expiry, IssuerCounts, KeyCounts, Online};
-use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use store::facts::Facts;
 
-/// The metrics that `GET /metrics` serves in the OpenMetrics text format
+use self::collected::{Last, ProcessCollector, StoreCollector};
+pub(crate) use self::exposition::Exposition;
+pub use self::host::{HostCounts, ProcessFacts};
+use self::labels::{
+    AuditLabels, CertificateLabels, CheckLabels, FetchLabels, HttpLabels, KeyLabels, LogInLabels,
+    RefusalLabel, RouteLabel, SignInLabels, VerificationLabels, VisitLabels, WorkLabel,
+};
+
+/// The metrics that `GET /metrics` serves
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     registry: Arc<Registry>,
@@ -24,10 +38,15 @@ pub(crate) struct Metrics {
     identity_verifications: Family<VerificationLabels, Counter>,
     agent_sign_ins: Family<SignInLabels, Counter>,
     app_visits: Family<VisitLabels, Counter>,
-    audit_events: Family<AuditLabels, Gauge>,
-    certificate_days_left: Family<CertificateLabels, Gauge>,
+    log_ins: Family<LogInLabels, Counter>,
+    audit_events: Family<AuditLabels, Counter>,
+    audit_retries: Counter,
+    audit_queued_events: Gauge,
+    audit_oldest_queued: Seconds,
+    signing_key_age: Family<KeyLabels, Seconds>,
+    certificate_expiration: Family<CertificateLabels, Gauge>,
     google_keys: Gauge,
-    fetches: Family<FetchLabels, Gauge>,
+    fetches: Family<FetchLabels, Counter>,
     log_lines_dropped: Counter,
     connections: Gauge,
     connections_ended: Family<RefusalLabel, Counter>,
@@ -36,95 +55,37 @@ pub(crate) struct Metrics {
     tls_certificate_expiry: Family<NoLabels, Gauge>,
     tls_handshakes_failed: Counter,
     session_checks: Family<CheckLabels, Counter>,
-}
-
-/// What the program that a service is part of counts; the metrics have it
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HostCounts {
-    /// Lines that the log has dropped since the start
-    pub log_lines_dropped: u64,
-    /// Connections that are open now
-    pub connections: usize,
-    /// Connections that were closed to make room for others, since the start
-    pub connections_replaced: u64,
-    /// Connections that were refused, since there was no room
-    pub connections_refused: u64,
-    /// Connections whose clients were too slow
-    pub connections_overdue: u64,
-    /// Bytes of answers that wait for their clients now
-    pub waiting_answers: usize,
-    /// When the certificate of the server expires, if it speaks TLS
-    pub tls_expires: Option<SystemTime>,
-    /// Handshakes of TLS that have failed since the start
-    pub tls_failed_handshakes: u64,
+    database_up: Gauge,
+    ready: Gauge,
+    store: Arc<Last<Facts>>,
+    process: Arc<Last<ProcessFacts>>,
 }
 
 type NoLabels = Vec<(&'static str, &'static str)>;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HttpLabels {
-    route: &'static str,
-    status: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RouteLabel {
-    route: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WorkLabel {
-    work: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefusalLabel {
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct VerificationLabels {
-    cloud: &'static str,
-    outcome: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SignInLabels {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct VisitLabels {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AuditLabels {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CheckLabels {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CertificateLabels {
-    cloud: &'static str,
-    name: String,
-    fingerprint: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FetchLabels {
-    what: &'static str,
-    outcome: &'static str,
-}
+/// A gauge of seconds, with fractions
+type Seconds = Gauge<f64, AtomicU64>;
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut registry = Registry::with_prefix("authd");
+        let mut all = Registry::default();
+        let process = Arc::new(Last::default());
+        all.register_collector(Box::new(ProcessCollector(Arc::clone(&process))));
+        let registry = all.sub_registry_with_prefix("authd");
+        let store = Arc::new(Last::default());
+        registry.register_collector(Box::new(StoreCollector(Arc::clone(&store))));
+        let database_up = Gauge::default();
+        registry.register(
+            "database_up",
+            "Whether the database answered when the metrics were read",
+            database_up.clone(),
+        );
+        let ready = Gauge::default();
+        registry.register(
+            "ready",
+            "Whether /readyz answers that the server is ready",
+            ready.clone(),
+        );
         let http_requests = Family::default();
         registry.register("http_requests", "Requests answered", http_requests.clone());
         let http_request_duration =
@@ -171,17 +132,46 @@ impl Metrics {
             "Visits to apps without a good app token, by what became of them",
             app_visits.clone(),
         );
+        let log_ins = Family::default();
+        registry.register("log_ins", "Session tokens that were tried at /login", log_ins.clone());
         let audit_events = Family::default();
         registry.register(
             "audit_events",
             "What became of visits that were to be recorded",
             audit_events.clone(),
         );
-        let certificate_days_left = Family::default();
+        let audit_retries = Counter::default();
         registry.register(
-            "certificate_days_left",
-            "Days until a trusted certificate ends",
-            certificate_days_left.clone(),
+            "audit_retries",
+            "Statements of the audit that failed and were sent again",
+            audit_retries.clone(),
+        );
+        let audit_queued_events = Gauge::default();
+        registry.register(
+            "audit_queued_events",
+            "Audit events that wait to be written",
+            audit_queued_events.clone(),
+        );
+        let audit_oldest_queued = Seconds::default();
+        registry.register_with_unit(
+            "audit_oldest_queued",
+            "How long the oldest audit event has waited to be written, 0 if none waits",
+            Unit::Seconds,
+            audit_oldest_queued.clone(),
+        );
+        let signing_key_age = Family::default();
+        registry.register_with_unit(
+            "signing_key_age",
+            "How long the key that signs has been signing, by what it signs",
+            Unit::Seconds,
+            signing_key_age.clone(),
+        );
+        let certificate_expiration = Family::default();
+        registry.register_with_unit(
+            "certificate_expiration_timestamp",
+            "When a trusted certificate expires, since the epoch",
+            Unit::Seconds,
+            certificate_expiration.clone(),
         );
         let google_keys = Gauge::default();
         registry.register(
@@ -236,8 +226,18 @@ impl Metrics {
             "The running version",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
         );
+        // Alerts on an increase miss the first one if the series begins with it.
+        for reason in [OVERLOADED, TOO_MANY_FAILURES] {
+            drop(http_requests_refused.get_or_create(&RefusalLabel { reason }));
+        }
+        for outcome in ["ok", "failed", "ended", "unwatched"] {
+            drop(session_checks.get_or_create(&CheckLabels { outcome }));
+        }
+        for outcome in [LOG_IN_OK, LOG_IN_FAILED] {
+            drop(log_ins.get_or_create(&LogInLabels { outcome }));
+        }
         Self {
-            registry: Arc::new(registry),
+            registry: Arc::new(all),
             http_requests,
             http_request_duration,
             http_requests_in_flight,
@@ -246,8 +246,13 @@ impl Metrics {
             identity_verifications,
             agent_sign_ins,
             app_visits,
+            log_ins,
             audit_events,
-            certificate_days_left,
+            audit_retries,
+            audit_queued_events,
+            audit_oldest_queued,
+            signing_key_age,
+            certificate_expiration,
             google_keys,
             fetches,
             log_lines_dropped,
@@ -257,6 +262,10 @@ impl Metrics {
             tls_certificate_expiry,
             tls_handshakes_failed,
             session_checks,
+            database_up,
+            ready,
+            store,
+            process,
         }
     }
 
@@ -308,34 +317,65 @@ impl Metrics {
         self.session_checks.get_or_create(&CheckLabels { outcome }).inc();
     }
 
+    /// Counts a session token that was tried at `/login`
+    pub(crate) fn logged_in(&self, succeeded: bool) {
+        let outcome = if succeeded { LOG_IN_OK } else { LOG_IN_FAILED };
+        self.log_ins.get_or_create(&LogInLabels { outcome }).inc();
+    }
+
     /// Sets the counts of audit events
     pub(crate) fn audited(&self, stats: Stats) {
-        let counts = [
-            ("queued", u64::try_from(stats.queued).unwrap_or(u64::MAX)),
+        for (outcome, count) in [
             ("written", stats.written),
             ("absorbed", stats.absorbed),
-            ("retried", stats.retried),
             ("spooled", stats.spooled),
             ("lost", stats.lost),
             ("limited", stats.limited),
-        ];
-        for (outcome, count) in counts {
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            self.audit_events.get_or_create(&AuditLabels { outcome }).set(count);
+        ] {
+            set(&self.audit_events.get_or_create(&AuditLabels { outcome }), count);
+        }
+        set(&self.audit_retries, stats.retried);
+        self.audit_queued_events.set(i64::try_from(stats.queued).unwrap_or(i64::MAX));
+        self.audit_oldest_queued.set(stats.oldest.unwrap_or_default().as_secs_f64());
+    }
+
+    /// Sets the age of a key that signs; `None` if no key of `feature` can sign
+    pub(crate) fn key_age(&self, feature: &'static str, age: Option<Duration>) {
+        let labels = KeyLabels { feature };
+        match age {
+            Some(age) => {
+                self.signing_key_age.get_or_create(&labels).set(age.as_secs_f64());
+            }
+            None => {
+                self.signing_key_age.remove(&labels);
+            }
         }
     }
 
-    /// Sets the days that each trusted certificate remains valid
+    /// Sets whether the database answers, and whether the server is ready
+    pub(crate) fn probed(&self, database_up: bool, ready: bool) {
+        self.database_up.set(database_up.into());
+        self.ready.set(ready.into());
+    }
+
+    /// Sets the facts of the store
+    pub(crate) fn stored(&self, facts: Facts) {
+        self.store.set(Some(facts));
+    }
+
+    /// Sets when each trusted certificate expires
     pub(crate) fn certificates<'a>(&self, certificates: impl Iterator<Item = Expiry<'a>>) {
         // Certificates that were removed from the trust folder must disappear.
-        self.certificate_days_left.clear();
-        for Expiry { cloud, certificate, days_left } in certificates {
+        self.certificate_expiration.clear();
+        for Expiry { cloud, certificate, .. } in certificates {
             let labels = CertificateLabels {
                 cloud: cloud.as_str(),
                 name: certificate.name().to_owned(),
                 fingerprint: certificate.fingerprint().to_string(),
             };
-            self.certificate_days_left.get_or_create(&labels).set(days_left);
+            let end = certificate.not_after().duration_since(SystemTime::UNIX_EPOCH);
+            let end = i64::try_from(end.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+            self.certificate_expiration.get_or_create(&labels).set(end);
         }
     }
 
@@ -349,9 +389,9 @@ impl Metrics {
         }
     }
 
-    /// Sets what the program counts that the service is part of
+    /// Sets the counts of the program that the service is part of
     pub(crate) fn host(&self, counts: HostCounts) {
-        let set = |counter: &Counter, count| counter.inner().store(count, Ordering::Relaxed);
+        self.process.set(counts.process);
         set(&self.log_lines_dropped, counts.log_lines_dropped);
         for (reason, count) in [
             ("overdue", counts.connections_overdue),
@@ -383,14 +423,14 @@ impl Metrics {
     }
 
     fn fetches(&self, what: &'static str, outcome: &'static str, count: u64) {
-        let labels = FetchLabels { what, outcome };
-        self.fetches.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        set(&self.fetches.get_or_create(&FetchLabels { what, outcome }), count);
     }
 
-    pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {
+    /// All metrics as a text in this format
+    pub(crate) fn encode(&self, exposition: Exposition) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(exposition.of(text))
     }
 }
 
@@ -403,7 +443,22 @@ impl Drop for InFlight<'_> {
     }
 }
 
+/// Sets a counter to what was counted elsewhere
+fn set(counter: &Counter, count: u64) {
+    counter.inner().store(count, Ordering::Relaxed);
+}
+
 /// From half a millisecond, about one database statement, to ten seconds, the request deadline
 fn new_duration_histogram() -> Histogram {
-    Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0])
+    Histogram::new([
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0,
+        7.5, 10.0,
+    ])
 }
+
+/// Why a request is refused to protect others
+pub(crate) const OVERLOADED: &str = "overloaded";
+pub(crate) const TOO_MANY_FAILURES: &str = "too_many_failures";
+
+const LOG_IN_OK: &str = "ok";
+const LOG_IN_FAILED: &str = "failed";

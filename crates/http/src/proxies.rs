@@ -211,6 +211,26 @@ mod tests {
     }
 
     #[test]
+    fn only_trusted_peers_name_a_request_and_its_trace() {
+        let id = "0190a8c3-52d0-7c1e-8a46-0b6dd5f6a1b2";
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let request = http::Request::builder().uri("/").header("x-request-id", id);
+        let request = request.header("traceparent", parent).body(()).unwrap();
+        let (head, ()) = request.into_parts();
+        for (peer, is_believed) in
+            [(Some("10.1.2.3"), true), (Some("11.0.0.1"), false), (None, false)]
+        {
+            let peer =
+                peer.map_or(Origin::Unknown, |peer: &str| Origin::Address(peer.parse().unwrap()));
+            let now = SystemTime::UNIX_EPOCH;
+            let facts = Context::new(&head, peer, &proxies(), now, Uuid::max()).facts;
+            let expected = if is_believed { id.to_owned() } else { Uuid::max().to_string() };
+            assert_eq!(facts.id.to_string(), expected, "{peer:?}");
+            assert_eq!(facts.parent.is_some(), is_believed, "{peer:?}");
+        }
+    }
+
+    #[test]
     fn the_first_listed_header_that_is_an_address_counts() {
         for (headers, client) in [
             (&[("x-real-ip", "no"), ("x-forwarded-for", "2001:DB8::1")][..], Some("2001:db8::1")),

@@ -1,9 +1,9 @@
-use std::convert::Infallible;
+mod tower;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use agent_auth::Rules;
@@ -11,15 +11,14 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fair_share::Source;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 use identity_fetch::{Clock, Identity};
 use store::Store;
-use uuid::{NoContext, Timestamp, Uuid};
 
+pub use self::tower::Peer;
 use crate::admission::{self, Admission, Attempt, Work};
 use crate::agents::AgentService;
 use crate::apps::{AppService, AppsConfig, Housekeeping, KeysError};
@@ -30,6 +29,8 @@ use crate::limits::Limits;
 use crate::metrics::{HostCounts, Metrics};
 use crate::proxies::{Origin, TrustedProxies};
 use crate::reply::Response as Answer;
+use crate::request_facts::{RequestFacts, RequestId, X_REQUEST_ID, log_request};
+use crate::request_span::{RequestSpan, SpanObserver};
 use crate::router::{Probe, Route, Row, VISIT};
 use crate::routes::{self, AppRoute, agent_sign_in, health};
 
@@ -46,6 +47,8 @@ pub struct Service<S> {
     clock: Clock,
     admission: Arc<Admission>,
     host: Arc<Host>,
+    /// Receives every answered request, if traces are exported
+    spans: Option<SpanObserver>,
 }
 
 impl<S: Store> Service<S> {
@@ -69,6 +72,7 @@ impl<S: Store> Service<S> {
             metrics,
             clock,
             host: Arc::new(Host::new(HostCounts::default, false)),
+            spans: None,
         }
     }
 
@@ -83,6 +87,15 @@ impl<S: Store> Service<S> {
         hides_metrics: bool,
     ) -> Self {
         Self { host: Arc::new(Host::new(counts, hides_metrics)), ..self }
+    }
+
+    /// The same service, which calls `observer` with every request that it has answered, except for
+    /// those about health, readiness and metrics
+    ///
+    /// The observer must not block.
+    #[must_use]
+    pub fn with_spans(self, observer: impl Fn(RequestSpan) + Send + Sync + 'static) -> Self {
+        Self { spans: Some(Arc::new(observer)), ..self }
     }
 
     /// The same service, with app access
@@ -203,7 +216,7 @@ impl<S: Store> Service<S> {
         let row = Row::find(request.method(), request.uri().path());
         let answer = match row.map(|row| row.route) {
             Ok(Route::Operational(probe)) => {
-                let answer = self.operational(probe, self.now());
+                let answer = self.operational(probe, request.headers(), self.now());
                 let limited = tokio::time::timeout(self.limits.request, answer).await;
                 limited.unwrap_or(Err(Error::DeadlineExceeded))
             }
@@ -215,25 +228,42 @@ impl<S: Store> Service<S> {
         response
     }
 
-    async fn operational(&self, probe: Probe, now: SystemTime) -> Result<Answer, Error> {
+    async fn operational(
+        &self,
+        probe: Probe,
+        headers: &HeaderMap,
+        now: SystemTime,
+    ) -> Result<Answer, Error> {
         match probe {
             Probe::Live => Ok(health::live()),
             Probe::Ready if self.host.is_stopping() => Err(Error::Stopping),
-            Probe::Ready => health::ready(&*self.agents.store, self.apps.as_deref(), now).await,
+            Probe::Ready => self.ready(self.agents.store.ping().await, now),
             Probe::Metrics => {
-                self.observe(now);
-                health::metrics(&self.metrics)
+                self.observe(now).await;
+                health::metrics(&self.metrics, headers)
             }
         }
     }
 
+    fn ready(&self, pinged: Result<(), store::Error>, now: SystemTime) -> Result<Answer, Error> {
+        health::ready(pinged, self.apps.as_deref(), now)
+    }
+
     /// Sets the metrics that are computed when they are read
-    fn observe(&self, now: SystemTime) {
+    async fn observe(&self, now: SystemTime) {
+        let ready = self.ready(self.agents.store.probe().await, now);
+        let is_down = matches!(ready, Err(Error::NotReady(store::Error::Unavailable { .. })));
+        self.metrics.probed(!is_down, ready.is_ok() && !self.host.is_stopping());
+        self.metrics.stored(self.agents.store.facts());
         self.agents.observe(now);
         self.metrics.host((self.host.counts)());
         self.admission.observe();
         if let Some(apps) = &self.apps {
             self.metrics.audited(apps.audit_stats());
+            for (feature, since) in apps.keys.signing_since(now) {
+                let age = since.map(|since| now.duration_since(since).unwrap_or_default());
+                self.metrics.key_age(feature, age);
+            }
         }
     }
 
@@ -243,14 +273,17 @@ impl<S: Store> Service<S> {
     {
         let started = Instant::now();
         let now = self.now();
-        let request_id = new_request_id(now);
+        let fresh = RequestId::fresh(now);
         let _counted = self.metrics.request_started();
 
         let (head, body) = request.into_parts();
         let body = body.map_err(|error| BodyError(error.into())).boxed_unsync();
-        let cx = Context::new(&head, peer, self.trusted_proxies(), now, request_id);
+        let mut cx = Context::new(&head, peer, self.trusted_proxies(), now, fresh);
         let row = self.find(&cx);
-        let label = row.as_ref().map_or("unmatched", |row| row.label);
+        if let Ok(row) = &row {
+            cx.facts.route = row.label;
+        }
+        let facts = cx.facts;
         let route = row.as_ref().ok().map(|row| row.route);
         let source = admission::source(&cx, peer);
         let outcome = match row {
@@ -261,7 +294,7 @@ impl<S: Store> Service<S> {
             Err(error) => Err(error),
         };
         let mut response = outcome.unwrap_or_else(|error| {
-            self.log(&error, label, request_id, source);
+            self.log(&error, &facts, source);
             match (route, &self.apps) {
                 (Some(Route::Apps(route)), Some(apps)) => {
                     routes::failed(route, &cx, error, &apps.dashboard())
@@ -276,12 +309,18 @@ impl<S: Store> Service<S> {
         if has_content {
             headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
         }
-        if let Ok(id) = HeaderValue::from_str(
-            request_id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()),
-        ) {
-            headers.insert(X_REQUEST_ID, id);
+        // An answer that was decided under another id keeps that one, which is in the log.
+        if let Ok(id) = HeaderValue::from_str(&facts.id.to_string()) {
+            headers.entry(X_REQUEST_ID).or_insert(id);
         }
-        self.metrics.request_answered(label, response.status().as_u16(), started.elapsed());
+        let status = response.status().as_u16();
+        self.metrics.request_answered(facts.route, status, started.elapsed());
+        log_request!(debug, &facts, status, "request answered");
+        // Probes come every few seconds, and would hide all else.
+        let is_probe = matches!(route, Some(Route::Operational(_)));
+        if let Some(observer) = self.spans.as_ref().filter(|_| !is_probe) {
+            observer(RequestSpan::new(&facts, status, now));
+        }
         response
     }
 
@@ -307,14 +346,16 @@ impl<S: Store> Service<S> {
         source: Source,
         body: Body,
     ) -> Result<Answer, Error> {
-        let (admission, request) = (&*self.admission, cx.request_id);
+        let (admission, request) = (&*self.admission, cx.facts.id.uuid());
         let answer = async {
             match route {
                 Route::Operational(Probe::Metrics) if self.host.hides_metrics => {
                     Err(Error::RouteNotFound)
                 }
                 // These need no turn: a probe must be able to tell a busy server from a dead one.
-                Route::Operational(probe) => Box::pin(self.operational(probe, cx.now)).await,
+                Route::Operational(probe) => {
+                    Box::pin(self.operational(probe, cx.headers(), cx.now)).await
+                }
                 Route::SignIn(cloud) => {
                     admission.check(Attempt::Proof, source)?;
                     let bounds = self.agents.bounds;
@@ -354,43 +395,13 @@ impl<S: Store> Service<S> {
     }
 
     /// Writes the one line that an error leaves in the log, unless its kind is counted instead
-    fn log(&self, error: &Error, route: &'static str, request_id: Uuid, source: Source) {
+    fn log(&self, error: &Error, facts: &RequestFacts, source: Source) {
         let is_of_server = error.problem().status.is_server_error() && !error.is_of_clients();
         let is_verified = error.machine().is_some_and(|machine| machine.verified == Some(true));
         let is_logged = is_of_server || is_verified;
         if !error.is_summed() && (is_logged || self.admission.logs(source)) {
-            error.log(route, request_id);
+            error.log(facts);
         }
-    }
-}
-
-/// The address of a request's peer, as an extension of the request
-///
-/// A host that mounts [`Service`] as a tower service adds it, so that clients are known by
-/// address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub IpAddr);
-
-impl<S, B> tower_service::Service<Request<B>> for Service<S>
-where
-    S: Store + 'static,
-    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let service = self.clone();
-        Box::pin(async move {
-            let peer = request.extensions().get::<Peer>();
-            let peer = peer.map_or(Origin::Unknown, |Peer(address)| Origin::Address(*address));
-            Ok(service.answer_from(peer, request).await)
-        })
     }
 }
 
@@ -404,6 +415,7 @@ impl<S> Clone for Service<S> {
             clock: Arc::clone(&self.clock),
             admission: Arc::clone(&self.admission),
             host: Arc::clone(&self.host),
+            spans: self.spans.clone(),
         }
     }
 }
@@ -417,15 +429,7 @@ impl<S> fmt::Debug for Service<S> {
     }
 }
 
-/// Version 7, so that ids sort by time in the log; without a counter, which all requests would
-/// share
-fn new_request_id(now: SystemTime) -> Uuid {
-    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
-}
-
 static NO_PROXIES: TrustedProxies = TrustedProxies::NONE;
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");

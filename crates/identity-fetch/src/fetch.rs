@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST, USER_AGENT};
-use hyper::{Request, StatusCode, Uri};
+use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::time::timeout;
@@ -27,7 +27,7 @@ use super::reach::Reach;
 
 /// Makes one request at a time, bounded in every way
 ///
-/// `GET` over HTTP/1.1, with TLS 1.3 and Mozilla's roots for `https`. Every request resolves the
+/// `GET` or `POST` over HTTP/1.1, with TLS 1.3 and Mozilla's roots for `https`. Every request resolves the
 /// name and opens its own connection, so the checked address is the one that is connected to.
 /// Redirects are not followed. Proxies and other settings of the environment are ignored, and
 /// nothing is retried.
@@ -63,16 +63,48 @@ impl Fetcher {
     /// Fails unless an address that may be reached sends a complete answer with status 200 and
     /// at most `limit` bytes within five seconds.
     pub async fn get(&self, url: &Uri, limit: usize) -> Result<Fetched, FetchError> {
-        timeout(TIMEOUT, self.exchange(url, limit)).await.unwrap_or(Err(FetchError::TimedOut))
+        let outgoing = Outgoing { method: Method::GET, headers: &[], body: Bytes::new() };
+        self.in_time(url, outgoing, limit).await
     }
 
-    async fn exchange(&self, url: &Uri, limit: usize) -> Result<Fetched, FetchError> {
+    /// Posts `body` to `url`, which must be absolute and of scheme `http` or `https`
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub async fn post(
+        &self,
+        url: &Uri,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+        limit: usize,
+    ) -> Result<Fetched, FetchError> {
+        self.in_time(url, Outgoing { method: Method::POST, headers, body }, limit).await
+    }
+
+    async fn in_time(
+        &self,
+        url: &Uri,
+        outgoing: Outgoing<'_>,
+        limit: usize,
+    ) -> Result<Fetched, FetchError> {
+        let exchange = self.exchange(url, outgoing, limit);
+        timeout(TIMEOUT, exchange).await.unwrap_or(Err(FetchError::TimedOut))
+    }
+
+    async fn exchange(
+        &self,
+        url: &Uri,
+        outgoing: Outgoing<'_>,
+        limit: usize,
+    ) -> Result<Fetched, FetchError> {
         let (host, port, tls) = parts(url).ok_or(FetchError::Url)?;
+        let request = outgoing.request(url)?;
         let stream = self.connect(host, port).await?;
         if tls {
-            request(url, self.secure(host, stream).await?, limit).await
+            send(request, self.secure(host, stream).await?, limit).await
         } else {
-            request(url, stream, limit).await
+            send(request, stream, limit).await
         }
     }
 
@@ -138,16 +170,35 @@ fn parts(url: &Uri) -> Option<(&str, u16, bool)> {
     (!host.is_empty()).then_some((host, port, tls))
 }
 
-async fn request(url: &Uri, stream: impl Stream, limit: usize) -> Result<Fetched, FetchError> {
-    let path = url.path_and_query().map_or("/", |path| path.as_str());
-    let host = url.authority().map_or("", |authority| authority.as_str());
-    let request = Request::get(path)
-        .header(HOST, host)
-        .header(USER_AGENT, concat!("authd/", env!("CARGO_PKG_VERSION")))
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|_| FetchError::Url)?;
+/// A request without its URL
+struct Outgoing<'a> {
+    method: Method,
+    headers: &'a [(HeaderName, HeaderValue)],
+    body: Bytes,
+}
 
+impl Outgoing<'_> {
+    fn request(self, url: &Uri) -> Result<Request<Full<Bytes>>, FetchError> {
+        let path = url.path_and_query().map_or("/", |path| path.as_str());
+        let host = url.authority().map_or("", |authority| authority.as_str());
+        let mut request = Request::builder()
+            .method(self.method)
+            .uri(path)
+            .header(HOST, host)
+            .header(USER_AGENT, concat!("authd/", env!("CARGO_PKG_VERSION")))
+            .header(CONNECTION, "close");
+        for (name, value) in self.headers {
+            request = request.header(name, value);
+        }
+        request.body(Full::new(self.body)).map_err(|_| FetchError::Url)
+    }
+}
+
+async fn send(
+    request: Request<Full<Bytes>>,
+    stream: impl Stream,
+    limit: usize,
+) -> Result<Fetched, FetchError> {
     let handshake = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)

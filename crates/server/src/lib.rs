@@ -5,6 +5,7 @@ mod connection;
 mod descriptors;
 mod limits;
 mod listen;
+mod process;
 mod registry;
 mod server;
 mod serving;
@@ -14,5 +15,6 @@ mod tls;
 
 pub use limits::Limits;
 pub use listen::{ListenAddress, Listener, ParseListenAddressError};
+pub use process::Process;
 pub use server::{Counts, Server};
 pub use tls::{Tls, TlsError};

@@ -5,6 +5,7 @@ mod domain;
 #[cfg(feature = "postgres")]
 mod encryption;
 mod error;
+pub mod facts;
 pub mod fleet;
 pub mod import;
 #[cfg(feature = "postgres")]
@@ -29,6 +30,7 @@ pub use crate::encryption::EncryptionKeys;
 #[cfg(feature = "postgres")]
 pub use crate::error::Unfit;
 pub use crate::error::{Cause, Error};
+use crate::facts::Facts;
 use crate::import::Import;
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "postgres")]
@@ -61,4 +63,22 @@ pub trait Store:
     /// [`Error::Unavailable`], within a second. [`Error::Tables`] while the control plane's
     /// tables lack something that the parts of authd that are on read.
     fn ping(&self) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The same as [`ping`](Self::ping), for monitoring that asks regularly
+    ///
+    /// Delays no other question, and does not count among the statements of the store.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ping`](Self::ping).
+    fn probe(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        self.ping()
+    }
+
+    /// Counts and times of the store's work so far, for metrics
+    ///
+    /// Asks nothing. A store that counts nothing returns nothing.
+    fn facts(&self) -> Facts {
+        Facts::default()
+    }
 }

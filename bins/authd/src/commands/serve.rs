@@ -1,8 +1,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use authd_http::{HostCounts, Service, error_chain};
-use authd_server::{Limits as ServerLimits, ListenAddress, Listener, Server, Tls, systemd};
+use authd_http::{HostCounts, ProcessFacts, Service, error_chain};
+use authd_server::{
+    Limits as ServerLimits, ListenAddress, Listener, Process, Server, Tls, systemd,
+};
 use identity_fetch::{Identity, IssuerFetcher, KeyCache, Online, System};
 use store::{MemoryStore, Migrations, Options, PgStore, Store};
 use tokio::signal::unix::{SignalKind, signal};
@@ -110,6 +112,12 @@ async fn serve<S: Store + 'static>(
         );
         service = service.with_apps(apps);
     }
+    if cfg!(not(feature = "otlp")) && std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some() {
+        info!("no traces are exported: this authd is built without the feature `otlp`");
+    }
+    #[cfg(feature = "otlp")]
+    let (service, exporter) =
+        crate::traces::start(service).map_err(|error| CommandError::Usage(error.to_string()))?;
     let service = Arc::new(service);
     let has_keys = maintain_keys(&service, config.key_rotation).await;
     let housekeeping = service.start_housekeeping(config.audit_retention);
@@ -158,6 +166,8 @@ async fn serve<S: Store + 'static>(
     keeper.abort();
     drop(housekeeping);
     service.drain_audit().await;
+    #[cfg(feature = "otlp")]
+    crate::traces::finish(exporter).await;
     alive.abort();
     info!("stopped");
     Ok(())
@@ -191,6 +201,15 @@ fn host_counts(server: &Server, tls: Option<&Tls>) -> HostCounts {
         waiting_answers: counts.waiting_answers,
         tls_expires: tls.map(Tls::expires),
         tls_failed_handshakes: tls.map_or(0, Tls::failed_handshakes),
+        process: Process::read().map(|process| ProcessFacts {
+            cpu: process.cpu,
+            open_files: process.open_files,
+            max_files: process.max_files,
+            threads: process.threads,
+            virtual_memory: process.virtual_memory,
+            resident_memory: process.resident_memory,
+            started: process.started,
+        }),
     }
 }
 

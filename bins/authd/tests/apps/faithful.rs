@@ -34,11 +34,11 @@ impl Front {
             let of_proxy = match self.program {
                 Program::Nginx => &["connection"][..],
                 Program::Caddy | Program::NewCaddy => &["via", "user-agent"],
-                Program::Envoy => &["x-request-id", "x-envoy-", "content-length"],
+                Program::Envoy => &["x-envoy-", "content-length"],
             };
             // A proxy that knows no other way to leave it out sends it empty.
             assert!(name != "user-agent" || value.is_empty(), "{name}: {value}");
-            let known = ["host", "x-forwarded-", "x-authd-"];
+            let known = ["host", "x-forwarded-", "x-authd-", "x-request-id"];
             let known = known.iter().chain(of_proxy).any(|start| name.starts_with(start));
             assert!(known, "{:?} {host}: {name}: {value}", self.program);
             assert!(name != "content-length" || value == "0", "{value}");
@@ -101,6 +101,33 @@ impl Front {
         stream.write_all(b"hello").await.unwrap();
         assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200"), "{place}");
         assert_eq!(self.app.seen()[0].body, 5, "{place}");
+    }
+
+    /// A request has one id, for the app, the visitor and the audit, which the visitor does not choose
+    async fn one_id(&self) {
+        let forged = "0190a8c3-52d0-7c1e-8a46-0b6dd5f6a1b2";
+        for (session, user_agent) in [(true, "with a session"), (false, "without one")] {
+            let place = format!("{:?} {user_agent}", self.program);
+            self.app.seen();
+            let token = self.world.token("alice");
+            let mut headers = vec![("user-agent", user_agent), ("accept", "text/html")];
+            headers.extend(session.then_some(("coder-session-token", token)));
+            // Envoy believes clients with internal addresses, such as this one.
+            headers.extend((self.program != Program::Envoy).then_some(("x-request-id", forged)));
+            let answer = self.proxy.ask(Method::GET, (HOST, "/"), &headers, "").await;
+            assert_eq!(answer.status, if session { 200 } else { 303 }, "{place}");
+            let ids: Vec<_> = answer.headers.get_all("x-request-id").iter().collect();
+            let [id] = &ids[..] else { panic!("{place}: {ids:?}") };
+            let id = id.to_str().unwrap();
+            if let Some(seen) = self.app.seen().first() {
+                assert_eq!(seen.header("x-request-id"), Some(id), "{place}");
+            }
+            let rows = self.world.rows().await;
+            let row = rows.iter().find(|row| row.text("agent") == user_agent).unwrap();
+            let id: uuid::Uuid = id.parse().unwrap();
+            assert_eq!(row.text("request"), id.to_string(), "{place}");
+            assert_ne!(row.text("request"), forged, "{place}");
+        }
     }
 
     /// Headers that some apps take for those of authd never arrive
@@ -233,6 +260,7 @@ async fn all(program: Program) {
         front.purposes(host, folder).await;
     }
     front.forged().await;
+    front.one_id().await;
     front.names().await;
     front.refusals().await;
 }

@@ -26,6 +26,7 @@ mod issue;
 mod keys;
 mod kill;
 mod limits;
+mod lines;
 #[path = "../common/log.rs"]
 mod log;
 mod long;

@@ -290,7 +290,7 @@ impl World {
         for _ in 0..1_000 {
             let metrics = self.send("GET", "/metrics", &[], "").await;
             let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
-            let idle = "authd_audit_events{outcome=\"queued\"} 0";
+            let idle = "authd_audit_queued_events 0";
             if metrics.lines().any(|line| line == idle) {
                 break;
             }
@@ -301,7 +301,7 @@ impl World {
             .sql(
                 "select json_build_object('user', user_id, 'status', status_code, 'reason', reason,
                  'ip', host(ip), 'agent', user_agent, 'type', resource_type, 'id', resource_id,
-                 'target', resource_target, 'fields', additional_fields, 'decision', decision)
+                 'target', resource_target, 'fields', additional_fields, 'decision', decision, 'request', request_id)
                  from authd_audit_log where action = 'open' order by time, id",
             )
             .await;

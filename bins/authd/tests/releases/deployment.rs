@@ -135,7 +135,7 @@ impl Deployment {
         for _ in 0..2_000 {
             let metrics = self.get("/metrics", &[]).await;
             let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
-            let idle = "authd_audit_events{outcome=\"queued\"} 0";
+            let idle = "authd_audit_queued_events 0";
             if metrics.lines().any(|line| line == idle) {
                 return;
             }

@@ -103,7 +103,7 @@ impl Recorder {
             }
             return Err(error);
         }
-        let receipt = state.push(entry, source);
+        let receipt = state.push(entry, source, now);
         let wakes_writer = state.wakes_writer();
         drop(state);
         if wakes_writer {
@@ -115,7 +115,7 @@ impl Recorder {
     /// Returns what the recorder has done so far
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.state().stats()
+        self.shared.state().stats(Instant::now())
     }
 
     /// Stops accepting events, writes what is queued, and returns after at most `timeout`
@@ -324,6 +324,8 @@ pub enum RecordError {
 pub struct Stats {
     /// Entries that wait now, including those under way
     pub queued: usize,
+    /// How long the oldest of them has waited; `None` if none waits
+    pub oldest: Option<Duration>,
     /// Entries that the journal has accepted, each for one visit or more
     pub written: u64,
     /// Visits that did not need an entry of their own

@@ -23,8 +23,9 @@ pub(super) struct State {
     shares: Shares,
     /// Absorbed visits to add to each session, not yet delivered
     counts: HashMap<(SessionKey, Uuid), u64>,
-    /// How many entries the writers have taken and not settled
-    unsettled: usize,
+    /// The entries that the writers have taken and not settled, by the session that each may begin,
+    /// and since when they wait
+    unsettled: HashMap<Uuid, Instant>,
     /// How many of them are in statements under way
     under_way: usize,
     writers: usize,
@@ -43,6 +44,7 @@ pub(super) type Caller = oneshot::Sender<Result<Noted, RecordError>>;
 pub(super) struct Waiting {
     pub(super) entry: Entry,
     source: Source,
+    since: Instant,
     pub(super) callers: Vec<Caller>,
 }
 
@@ -56,7 +58,7 @@ impl State {
             queue: Queue::default(),
             shares: Shares::default(),
             counts: HashMap::new(),
-            unsettled: 0,
+            unsettled: HashMap::new(),
             under_way: 0,
             writers: settings.writers.max(1),
             capacity: settings.queue,
@@ -102,7 +104,7 @@ impl State {
             self.stats.limited += 1;
             return Err(RecordError::Limited);
         }
-        let free = self.capacity.saturating_sub(self.queue.items.len() + self.unsettled);
+        let free = self.capacity.saturating_sub(self.waiting());
         if !self.shares.has_room(source, free) {
             return Err(RecordError::Full);
         }
@@ -110,8 +112,8 @@ impl State {
     }
 
     /// Puts an entry at the end of the queue
-    pub(super) fn push(&mut self, entry: Entry, source: Source) -> Receipt {
-        let mut waiting = Waiting { entry, source, callers: Vec::new() };
+    pub(super) fn push(&mut self, entry: Entry, source: Source, now: Instant) -> Receipt {
+        let mut waiting = Waiting { entry, source, since: now, callers: Vec::new() };
         let receipt = waiting.add_caller();
         self.shares.add(source);
         self.queue.push(waiting);
@@ -173,7 +175,7 @@ impl State {
                 None => taken.push(waiting),
             }
         }
-        self.unsettled += taken.len();
+        self.take_over(&taken);
         self.under_way += taken.len();
         taken
     }
@@ -184,16 +186,26 @@ impl State {
     }
 
     /// Settles an entry that the journal accepted in a statement sent at `asked`
-    pub(super) fn noted(&mut self, key: SessionKey, answer: Answer, asked: Instant) {
-        self.unsettled -= 1;
+    pub(super) fn noted(&mut self, entry: &Entry, answer: Answer, asked: Instant) {
+        self.given_up(entry);
         self.stats.written += 1;
-        let counts = self.cache.insert(key, answer, asked);
+        let counts = self.cache.insert(entry.key, answer, asked);
         self.keep_counts(counts);
     }
 
     /// Subtracts an entry that a writer has taken and gives up
-    pub(super) fn given_up(&mut self) {
-        self.unsettled -= 1;
+    pub(super) fn given_up(&mut self, entry: &Entry) {
+        self.unsettled.remove(&entry.record.session);
+    }
+
+    fn take_over(&mut self, taken: &[Waiting]) {
+        let taken = taken.iter().map(|waiting| (waiting.entry.record.session, waiting.since));
+        self.unsettled.extend(taken);
+    }
+
+    /// How many entries wait, including those under way
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.items.len() + self.unsettled.len()
     }
 
     /// Takes the counts of sessions that have left the cache by `now`, or of all sessions
@@ -221,12 +233,15 @@ impl State {
     pub(super) fn abandon(&mut self) -> Vec<Waiting> {
         self.closed = true;
         let left: Vec<_> = std::iter::from_fn(|| self.pop()).collect();
-        self.unsettled += left.len();
+        self.take_over(&left);
         left
     }
 
-    pub(super) fn stats(&self) -> Stats {
-        Stats { queued: self.queue.items.len() + self.unsettled, ..self.stats }
+    pub(super) fn stats(&self, now: Instant) -> Stats {
+        let first = self.queue.items.front().map(|waiting| waiting.since);
+        let oldest = self.unsettled.values().copied().chain(first).min();
+        let oldest = oldest.map(|since| now.saturating_duration_since(since));
+        Stats { queued: self.waiting(), oldest, ..self.stats }
     }
 
     pub(super) fn is_idle(&self) -> bool {

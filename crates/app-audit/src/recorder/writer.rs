@@ -260,7 +260,7 @@ impl<J: Journal> Writer<J> {
     fn failed(&self, error: &J::Error) {
         let mut state = self.shared.state();
         state.stats.retried += 1;
-        let report = state.may_report_failure(Instant::now()).then(|| state.stats().queued);
+        let report = state.may_report_failure(Instant::now()).then(|| state.waiting());
         drop(state);
         if let Some(waiting) = report {
             self.shared.observer.failing(error, waiting);
@@ -269,12 +269,12 @@ impl<J: Journal> Writer<J> {
 
     fn settle(&mut self, waiting: Taken, answer: Answer, asked: Instant) {
         self.accepted += 1;
-        self.shared.state().noted(waiting.entry.key, answer, asked);
+        self.shared.state().noted(&waiting.entry, answer, asked);
         settle(waiting.callers, Ok(answer.noted));
     }
 
     fn give_up(&self, waiting: Taken, error: RecordError) {
-        self.shared.state().given_up();
+        self.shared.state().given_up(&waiting.entry);
         self.shared.give_up(&waiting.entry, error);
         settle(waiting.callers, Err(error));
     }

@@ -270,9 +270,19 @@ impl<K> KeyRing<K> {
     ///
     /// [`Error::NoSigningKey`] if no key may sign.
     pub fn signing(&self, now: SystemTime) -> Result<(i32, &K), Error> {
-        let started = |entry: &&Arc<Entry<K>>| entry.starts_at <= now && entry.is_good(now);
-        let entry = self.keys.iter().find(started).ok_or(Error::NoSigningKey)?;
+        let entry = self.signer(now).ok_or(Error::NoSigningKey)?;
         Ok((entry.sequence, &entry.material))
+    }
+
+    /// When the key that signs at `now` began to sign; `None` if no key may sign
+    #[must_use]
+    pub fn signing_since(&self, now: SystemTime) -> Option<SystemTime> {
+        self.signer(now).map(|entry| entry.starts_at)
+    }
+
+    fn signer(&self, now: SystemTime) -> Option<&Entry<K>> {
+        let started = |entry: &&Arc<Entry<K>>| entry.starts_at <= now && entry.is_good(now);
+        self.keys.iter().find(started).map(|entry| &**entry)
     }
 
     /// The key with that sequence, if it may verify at `now`

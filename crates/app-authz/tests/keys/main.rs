@@ -40,6 +40,15 @@ fn the_highest_key_that_may_sign_signs() {
     assert_eq!(signing(&rows, now() + MINUTE), Ok(3));
     assert_eq!(signing(&rows, now() - MINUTE), Ok(1));
     assert_eq!(signing(&rows, now() - HOUR - MINUTE), Err(Error::NoSigningKey));
+    let ring = KeyRing::<Hs512Key>::new(&rows).unwrap();
+    for (at, since) in [
+        (now(), Some(now())),
+        (now() + HOUR, Some(now() + MINUTE)),
+        (now() - MINUTE, Some(now() - HOUR)),
+        (now() - HOUR - MINUTE, None),
+    ] {
+        assert_eq!(ring.signing_since(at), since);
+    }
     let turned: Vec<CryptoKey> = rows.into_iter().rev().collect();
     assert_eq!(signing(&turned, now()), Ok(2));
     assert_eq!(signing(&[], now()), Err(Error::NoSigningKey));

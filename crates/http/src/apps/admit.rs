@@ -162,7 +162,7 @@ fn page<S>(apps: &AppService<S>, cx: &Context<'_>, visit: &Visit<'_>, owner: &st
 
 /// Logs the rejection and turns it into the reply to the visitor
 fn reject(cx: &Context<'_>, rejection: Rejection) -> Reply {
-    rejection.log(cx.request_id);
+    rejection.log(&cx.facts);
     rejection.into_reply(cx.purpose())
 }
 
@@ -183,7 +183,7 @@ async fn find_visit<'a, S: Store>(
     let (mut visit, request) = match meaning {
         HostMeaning::Logout => {
             let logged_out = session::log_out_of_apps(apps, cx, &deployment).await;
-            return Err(logged_out.unwrap_or_else(|error| error.reply()));
+            return Err(logged_out.unwrap_or_else(|error| error.reply(&cx.facts)));
         }
         HostMeaning::Malformed(label) => return Err(rejected(Rejection::MalformedHost(label))),
         HostMeaning::App(name) => Visit::subdomain((deployment, at), name, cx.path, cx.query),
@@ -235,7 +235,7 @@ pub(super) fn access_attempt(
         preflight,
         is_foreign: visit.page.is_refused(cx),
         now: cx.now,
-        request_id: cx.request_id,
+        facts: cx.facts,
     }
 }
 

@@ -20,8 +20,6 @@ use app_authz::token::{SignedToken, TokenOptions};
 use app_authz::{AppRequest, Error, Target, UserId, decide, resolve};
 use futures_util::FutureExt;
 use store::Store;
-use tracing::info;
-use uuid::Uuid;
 
 use super::decisions::{Question, Turn};
 use super::deployments::Deployment;
@@ -32,6 +30,7 @@ use crate::detach::DetachOnDrop;
 use crate::error::{Rejection, SIGNED_OUT};
 use crate::purpose::Purpose;
 use crate::reply::{Preflight, Reply, encoded};
+use crate::request_facts::{RequestFacts, log_request};
 
 /// A visit without a good app token
 ///
@@ -61,7 +60,7 @@ pub(crate) struct AccessAttempt {
     /// Whether the page that makes the request may do so only if the app itself allows that
     pub(crate) is_foreign: bool,
     pub(crate) now: SystemTime,
-    pub(crate) request_id: Uuid,
+    pub(crate) facts: RequestFacts,
 }
 
 impl AccessAttempt {
@@ -165,9 +164,9 @@ pub(crate) async fn issue<S: Store>(
     apps: &Arc<AppService<S>>,
     mut attempt: AccessAttempt,
 ) -> Result<SignedToken, Refusal> {
-    let request_id = attempt.request_id;
+    let request_facts = attempt.facts;
     let logged = |rejection: Rejection| {
-        rejection.log(request_id);
+        rejection.log(&request_facts);
         Refusal::from(rejection)
     };
     let first = match attempt.question().map(|question| apps.decisions.ask(question)) {
@@ -200,7 +199,7 @@ async fn decide_and_record<S: Store>(
     let facts = apps.store.app_access(&attempt.request, &tokens).await;
     let facts = facts.map_err(|error| {
         let rejection = Rejection::Directory(error);
-        rejection.log(attempt.request_id);
+        rejection.log(&attempt.facts);
         rejection
     })?;
     let request = attempt.request.clone().under(facts.agent_in_host);
@@ -344,7 +343,7 @@ impl<T> Outcome<'_, T> {
             | Rejection::NotOpenable(ResolveError::InvalidUrl)),
         ) = &self.result
         {
-            rejection.log(attempt.request_id);
+            rejection.log(&attempt.facts);
         }
         let (status, reason) = self.status_and_reason(attempt.purpose);
         apps.metrics.visit_decided(reason.unwrap_or("ok"));
@@ -352,11 +351,12 @@ impl<T> Outcome<'_, T> {
             return;
         }
         let problem = self.result.as_ref().err().map(Rejection::problem);
-        info!(
-            request_id = %attempt.request_id,
+        log_request!(
+            info,
+            &attempt.facts,
             status,
             reason,
-            method = %self.request.method(),
+            access = %self.request.method(),
             user = self.visitor.map(tracing::field::display),
             workspace = facts.map(|facts| tracing::field::display(facts.workspace.id)),
             agent = self.target.map(|target| tracing::field::display(target.agent.id)),
@@ -393,7 +393,7 @@ impl<T> Outcome<'_, T> {
         let agent = self.target.map(|target| &target.agent);
         Event {
             time: attempt.now,
-            request: attempt.request_id,
+            request: attempt.facts.id.uuid(),
             user: self.visitor.map(|user| app_audit::UserId(user.0)),
             ip: attempt.ip,
             user_agent: std::mem::take(&mut attempt.user_agent),

@@ -35,7 +35,7 @@ pub(crate) async fn may_open<S: Store>(
         // Only a user learns what an address means.
         Err(rejection) => {
             Require::session().check(apps, cx).await?;
-            rejection.log(cx.request_id);
+            rejection.log(&cx.facts);
             return Ok(Err(rejection.into()));
         }
     };

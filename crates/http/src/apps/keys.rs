@@ -110,6 +110,19 @@ impl Keys {
         can_sign_tokens && self.seals.ring().signing(now).is_ok()
     }
 
+    /// Since when the keys that sign have been signing, by feature; `None` where no key can sign
+    pub(crate) fn signing_since(&self, now: SystemTime) -> [(&'static str, Option<SystemTime>); 2] {
+        let tokens = match &self.tokens {
+            TokenKeys::Hs512(keys) => keys.ring().signing_since(now),
+            TokenKeys::Eddsa(keys) => keys.ring().signing_since(now),
+        };
+        let seals = self.seals.ring().signing_since(now);
+        [
+            (Feature::WorkspaceAppsToken.as_str(), tokens),
+            (Feature::WorkspaceAppsApiKey.as_str(), seals),
+        ]
+    }
+
     /// Fetches the keys that are due to be refreshed
     ///
     /// # Errors

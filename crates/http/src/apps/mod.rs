@@ -202,6 +202,14 @@ impl<S: Store> AppService<S> {
         }
     }
 
+    pub(crate) const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
     pub(crate) const fn roles(&self) -> &BuiltInRoles {
         &self.roles
     }

@@ -283,6 +283,7 @@ const MAX_SESSIONS: usize = 65_536;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Exposition;
 
     fn watch() -> SessionWatch {
         SessionWatch::new(TOKEN_LIFETIME, Metrics::new())
@@ -305,7 +306,7 @@ mod tests {
         assert!(!watch.insert("one more", good(at(60))));
         assert!(watch.insert("7", good(at(60))), "it is there already");
         assert_eq!(watch.known("one more"), None);
-        let metrics = watch.metrics.encode().unwrap();
+        let metrics = watch.metrics.encode(Exposition::OpenMetrics).unwrap();
         assert!(metrics.contains("authd_session_checks_total{outcome=\"unwatched\"} 1"));
         // Once their tokens have expired, sessions are forgotten.
         assert!(watch.write().all(at(61), Instant::now()).is_empty());

@@ -4,6 +4,7 @@ use http::StatusCode;
 use super::rejection::several_users;
 use super::{chain, quote};
 use crate::reply::{Problem, Reply};
+use crate::request_facts::{RequestFacts, log_request};
 
 /// Why a request of a user or a proxy is not answered as asked
 #[derive(Debug)]
@@ -119,9 +120,10 @@ impl AccessError {
     }
 
     /// The reply to a visitor of an app's host
-    pub(crate) fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self, facts: &RequestFacts) -> Reply {
         let problem = self.problem();
-        tracing::error!(class = problem.class, detail = problem.log_detail(), "visit failed");
+        let (class, detail) = (problem.class, problem.log_detail());
+        log_request!(error, facts, class, detail, "visit failed");
         Reply::json(&problem)
     }
 }

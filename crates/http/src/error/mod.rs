@@ -16,8 +16,6 @@ use std::error::Error as StdError;
 
 use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER};
-use tracing::{error, info, warn};
-use uuid::Uuid;
 
 pub(crate) use self::access::{AccessError, SIGNED_OUT};
 pub(crate) use self::not_json::NotJson;
@@ -25,6 +23,7 @@ pub(crate) use self::quote::quote;
 pub(crate) use self::rejection::Rejection;
 pub(crate) use self::sign_in::{MachineFacts, SignInDenial, SignInError, StoredAs};
 use crate::reply::{Invalid, Problem, Response};
+use crate::request_facts::{RequestFacts, log_request};
 
 /// Why a request is not answered as asked
 #[derive(Debug)]
@@ -198,28 +197,57 @@ impl Error {
     }
 
     /// Writes what the log is to have of it
-    pub(crate) fn log(&self, route: &'static str, request_id: Uuid) {
+    pub(crate) fn log(&self, facts: &RequestFacts) {
         let problem = self.problem();
         let (class, status, detail) =
             (problem.class, problem.status.as_u16(), problem.log_detail());
         let machine = self.machine();
         let is_warning = machine.is_some() || status == 401;
         // `tracing` leaves out fields without a value.
-        let MachineFacts { instance_id, cloud, verified, setting, value, claims } =
-            machine.unwrap_or_default();
+        let MachineFacts {
+            instance_id,
+            instance_id_unverified,
+            cloud,
+            verified,
+            setting,
+            value,
+            claims,
+        } = machine.unwrap_or_default();
         let (value, claims) = (value.as_deref(), claims.as_deref());
         if problem.status.is_server_error() && !self.is_of_clients() {
-            error!(
-                %request_id, route, status, class, instance_id, cloud, verified, setting, value, claims,
-                detail, "request failed"
+            log_request!(
+                error,
+                facts,
+                status,
+                class,
+                instance_id,
+                instance_id_unverified,
+                cloud,
+                verified,
+                setting,
+                value,
+                claims,
+                detail,
+                "request failed"
             );
         } else if is_warning || problem.status.is_server_error() {
-            warn!(
-                %request_id, route, status, class, instance_id, cloud, verified, setting, value, claims,
-                detail, "request refused"
+            log_request!(
+                warn,
+                facts,
+                status,
+                class,
+                instance_id,
+                instance_id_unverified,
+                cloud,
+                verified,
+                setting,
+                value,
+                claims,
+                detail,
+                "request refused"
             );
         } else {
-            info!(%request_id, route, status, class, detail, "request refused");
+            log_request!(info, facts, status, class, detail, "request refused");
         }
     }
 

@@ -3,13 +3,12 @@ use app_authz::address::HttpUrl;
 use app_authz::app::{AgentStatus, Reason, ResolveError};
 use app_authz::credential::UserStatus;
 use http::StatusCode;
-use tracing::{debug, error, warn};
-use uuid::Uuid;
 
 use super::access::inactive_message;
 use super::{SIGNED_OUT, chain, quote};
 use crate::purpose::Purpose;
 use crate::reply::{Preflight, Problem, Reply};
+use crate::request_facts::{RequestFacts, log_request};
 
 /// An answer to a visit instead of the app
 #[derive(Debug)]
@@ -218,15 +217,15 @@ impl Rejection {
     }
 
     /// Writes one line to the log
-    pub(crate) fn log(&self, request_id: Uuid) {
+    pub(crate) fn log(&self, facts: &RequestFacts) {
         let problem = self.problem();
         let (reason, detail) = (problem.class, problem.only_logged());
         if self.is_of_outsiders() {
-            warn!(%request_id, reason, detail, "visit failed");
+            log_request!(warn, facts, reason, detail, "visit failed");
         } else if problem.status.is_server_error() {
-            error!(%request_id, reason, detail, "visit failed");
+            log_request!(error, facts, reason, detail, "visit failed");
         } else {
-            debug!(%request_id, reason, detail, "visit refused");
+            log_request!(debug, facts, reason, detail, "visit refused");
         }
     }
 

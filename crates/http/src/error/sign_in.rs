@@ -162,6 +162,8 @@ impl SignInDenial {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MachineFacts<'a> {
     pub(crate) instance_id: Option<&'a str>,
+    /// The id in a proof that did not verify
+    pub(crate) instance_id_unverified: Option<&'a str>,
     pub(crate) cloud: Option<&'static str>,
     /// Whether the cloud signed these facts; unsigned ones may be forged
     pub(crate) verified: Option<bool>,
@@ -177,6 +179,7 @@ impl<'a> MachineFacts<'a> {
     const fn verified(instance_id: &'a str, cloud: Cloud) -> Self {
         Self {
             instance_id: Some(instance_id),
+            instance_id_unverified: None,
             cloud: Some(cloud.as_str()),
             verified: Some(true),
             setting: None,
@@ -189,10 +192,12 @@ impl<'a> MachineFacts<'a> {
         let others = rejection.claimed().iter().filter(|(name, _)| *name != "instance_id");
         let claims: Vec<_> =
             others.map(|(name, value)| format!("{name}={}", quote(value))).collect();
+        let (id, is_genuine) = (rejection.claimed().instance_id(), rejection.is_genuine());
         Self {
-            instance_id: rejection.claimed().instance_id(),
+            instance_id: id.filter(|_| is_genuine),
+            instance_id_unverified: id.filter(|_| !is_genuine),
             cloud: Some(cloud.as_str()),
-            verified: Some(rejection.is_genuine()),
+            verified: Some(is_genuine),
             setting: rejection.denied().map(|denied| denied.setting()),
             value: rejection.denied().and_then(|denied| denied.value()).map(Cow::Borrowed),
             claims: (!claims.is_empty()).then(|| claims.join(" ")),

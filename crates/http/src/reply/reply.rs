@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::page::Page;
 use super::{CHALLENGE, Preflight, Problem, RETRY_AFTER_SECONDS, Response, json};
+use crate::request_facts::{RequestId, X_REQUEST_ID};
 
 /// The answer to a visitor in place of the app
 ///
@@ -34,6 +35,9 @@ pub(crate) struct Reply {
     /// When the request may be repeated, in seconds
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
+    /// The id of the request that was decided, where the answer is fetched with another one
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
 }
 
 impl Reply {
@@ -76,6 +80,7 @@ impl Reply {
             preflight: None,
             origin: None,
             retry_after: None,
+            request: None,
         }
     }
 
@@ -98,6 +103,11 @@ impl Reply {
     /// The same, for pages of that origin to read
     pub(crate) fn readable_by(self, origin: Option<String>) -> Self {
         Self { origin, ..self }
+    }
+
+    /// The same, as the answer to the request with that id, whichever request fetches it
+    pub(crate) fn for_request(self, id: RequestId) -> Self {
+        Self { request: Some(id.to_string()), ..self }
     }
 
     /// The same, and a cookie with it
@@ -130,6 +140,11 @@ impl Reply {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
             headers.insert(VARY, HeaderValue::from_static("Origin"));
+        }
+        let request = self.request.as_deref().and_then(RequestId::parse);
+        let request = request.map(|id| HeaderValue::from_str(&id.to_string()));
+        if let Some(Ok(id)) = request {
+            headers.insert(X_REQUEST_ID, id);
         }
         for cookie in &self.cookies {
             if let Ok(cookie) = HeaderValue::from_str(cookie) {

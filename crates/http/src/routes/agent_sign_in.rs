@@ -11,7 +11,6 @@ use identity_verify::{Claims, Cloud, VerifiedInstance};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::Store;
-use tracing::info;
 use uuid::Uuid;
 
 use crate::agents::AgentService;
@@ -19,6 +18,7 @@ use crate::body::read_json;
 use crate::context::{Body, Context};
 use crate::error::{Error, SignInDenial, SignInError, StoredAs};
 use crate::reply::{Invalid, Response, json};
+use crate::request_facts::log_request;
 
 /// `POST /api/v2/workspaceagents/{aws,azure,google}-instance-identity`
 pub(crate) async fn sign_in<S: Store>(
@@ -187,9 +187,18 @@ async fn find_agent<S: Store>(
     match select(&candidates, agent_name.as_deref(), agents.rules) {
         Ok(agent) => {
             agents.metrics.agent_signed_in("ok");
-            let request_id = cx.request_id;
             let Candidate { agent, workspace, build, token, .. } = agent;
-            info!(%request_id, instance_id, %agent, %workspace, %build, "agent signed in");
+            log_request!(
+                info,
+                &cx.facts,
+                status = 200,
+                instance_id,
+                cloud = cloud.as_str(),
+                %agent,
+                %workspace,
+                %build,
+                "agent signed in"
+            );
             Ok(json(StatusCode::OK, &SessionToken { session_token: token.reveal() }))
         }
         Err(denial) => {

@@ -11,7 +11,6 @@ use app_authz::proxy::{PROXY_TOKEN_HEADER, ProxyToken};
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use store::Store;
-use uuid::Uuid;
 
 use crate::apps::{
     AccessAttempt, AppService, ReturnTo, issue, presented_sessions, same_origin, terminal_agent,
@@ -22,6 +21,7 @@ use crate::context::{Body, Context};
 use crate::error::{AccessError, Error, Rejection};
 use crate::purpose::Purpose;
 use crate::reply::{Response, json};
+use crate::request_facts::RequestFacts;
 
 /// A proxy's request for an app token, on behalf of its visitor
 #[derive(Default, Deserialize)]
@@ -69,8 +69,10 @@ pub(crate) async fn issue_for_proxy<S: Store>(
     let base = request.base_path.trim_end_matches('/');
     let session = asked.session_token.parse().ok();
     let path = format!("{base}/{}", asked.app_path.trim_start_matches('/'));
-    let issued = match checked(request, cx.request_id) {
+    let issued = match checked(request, &cx.facts) {
         Ok(request) => {
+            // The visitor's, for whom the proxy asks.
+            let client = parse_ip(&asked.client_ip);
             let attempt = AccessAttempt {
                 tokens: session.map(|token| (Source::SessionHeader, token)).into_iter().collect(),
                 return_to: ReturnTo::ProxySupplied {
@@ -81,7 +83,7 @@ pub(crate) async fn issue_for_proxy<S: Store>(
                 request,
                 app_path: asked.app_path,
                 app_query: asked.app_query,
-                ip: parse_ip(&asked.client_ip),
+                ip: client,
                 user_agent: asked.user_agent.into_bytes(),
                 purpose,
                 sign_in: None,
@@ -89,7 +91,7 @@ pub(crate) async fn issue_for_proxy<S: Store>(
                 preflight: None,
                 is_foreign: false,
                 now: cx.now,
-                request_id: cx.request_id,
+                facts: RequestFacts { client, ..cx.facts },
             };
             issue(apps, attempt).await
         }
@@ -102,10 +104,10 @@ pub(crate) async fn issue_for_proxy<S: Store>(
 }
 
 /// Checks the request of a proxy; a malformed one is logged and rejected
-fn checked(request: UncheckedRequest, request_id: Uuid) -> Result<AppRequest, Rejection> {
+fn checked(request: UncheckedRequest, facts: &RequestFacts) -> Result<AppRequest, Rejection> {
     AppRequest::try_from(request).map_err(|error| {
         let rejection = Rejection::InvalidRequest(error);
-        rejection.log(request_id);
+        rejection.log(facts);
         rejection
     })
 }
@@ -164,7 +166,7 @@ pub(crate) async fn issue_for_terminal<S: Store>(
         agent_name_or_id: terminal.agent_id,
         ..UncheckedRequest::default()
     };
-    let issued = match checked(request, cx.request_id) {
+    let issued = match checked(request, &cx.facts) {
         Ok(request) => {
             let attempt = AccessAttempt {
                 request,
@@ -181,7 +183,7 @@ pub(crate) async fn issue_for_terminal<S: Store>(
                 preflight: None,
                 is_foreign: false,
                 now: cx.now,
-                request_id: cx.request_id,
+                facts: cx.facts,
             };
             issue(apps, attempt).await
         }

@@ -65,7 +65,7 @@ pub(crate) async fn check<S: Store>(
     if cx.headers().keys().any(header::imitates_ours) {
         let detail = "A name that begins with `X-Authd-` must not be written with underscores.";
         let error = Error::from(AccessError::invalid("A header is not allowed.", detail));
-        return Ok(reject(proxy, Reply::json(&error.problem()), &apps.dashboard()));
+        return Ok(reject(cx, proxy, Reply::json(&error.problem()), &apps.dashboard()));
     }
     if upstream == Upstream::ControlPlane && !apps.keys.are_shared_secrets() {
         let message = "The control plane cannot verify these app tokens.";
@@ -74,7 +74,9 @@ pub(crate) async fn check<S: Store>(
     }
     let (host, uri) = visited(cx, proxy, upstream)?;
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-    let visitor = Context { method: method(cx, proxy), host: &host, path, query, ..*cx };
+    let method = method(cx, proxy);
+    let facts = cx.facts.with_method(method);
+    let visitor = Context { method, host: &host, path, query, facts, ..*cx };
     // Traefik would take the answer to a preflight request for permission.
     let preflight = proxy != ProxyKind::Traefik && visitor.method == Method::OPTIONS;
     let open = without_tokens(uri);
@@ -82,7 +84,7 @@ pub(crate) async fn check<S: Store>(
     let mut admitted = match admit(apps, &visitor, upstream, preflight).await {
         Ok(admitted) if is_shown => return Ok(without_query_tokens(&visitor, &open, admitted)?),
         Ok(admitted) => admitted,
-        Err(reply) => return Ok(reject(proxy, reply, &apps.dashboard())),
+        Err(reply) => return Ok(reject(cx, proxy, reply, &apps.dashboard())),
     };
     // An empty query is a query: some apps distinguish `/x?` from `/x`.
     if query.is_empty() && uri.ends_with('?') {
@@ -149,8 +151,9 @@ fn visited<'a>(
 }
 
 /// Keeps the visit from continuing, with a reply to the visitor
-fn reject(proxy: ProxyKind, reply: Reply, dashboard: &str) -> Response {
+fn reject(cx: &Context<'_>, proxy: ProxyKind, reply: Reply, dashboard: &str) -> Response {
     if proxy == ProxyKind::Nginx {
+        let reply = reply.for_request(cx.facts.id);
         return empty(StatusCode::UNAUTHORIZED, header::ANSWER, reply.to_header());
     }
     let mut response = reply.into_response(dashboard);
@@ -180,7 +183,7 @@ pub(crate) fn answer_to_failure(
         true => Reply::page(problem.retry()),
         false => Reply::json(&problem),
     };
-    reject(proxy, reply, dashboard)
+    reject(cx, proxy, reply, dashboard)
 }
 
 /// Redirects the browser to the same address without our tokens, and sets a cookie instead

@@ -8,6 +8,7 @@ use crate::body;
 use crate::context::{Body, Context};
 use crate::error::{AccessError, Error, SIGNED_OUT};
 use crate::reply::{Response, SignInPage, empty};
+use crate::request_facts::log_request;
 
 /// `GET /login`
 ///
@@ -39,7 +40,14 @@ pub(crate) async fn log_in<S: Store>(
     let fields = parameters(std::str::from_utf8(&body).unwrap_or_default());
     let back = parameter(&fields, "redirect").unwrap_or_default();
     let token = parameter(&fields, "token").unwrap_or_default().trim();
-    let Some(token) = good_token(apps, cx, token).await? else {
+    let good = good_token(apps, cx, token).await?;
+    apps.metrics().logged_in(good.is_some());
+    let Some(token) = good else {
+        // A stranger who tries tokens may not fill the log.
+        if apps.admission().logs(cx.client.into()) {
+            let status = StatusCode::UNAUTHORIZED.as_u16();
+            log_request!(warn, &cx.facts, status, "log-in refused");
+        }
         let message = Some("The token is not valid, or no longer.");
         return Ok(SignInPage { message, back }.into_response(StatusCode::UNAUTHORIZED));
     };
@@ -79,6 +87,8 @@ async fn good_token<S: Store>(
     let holder = holders.first();
     let Ok(session) = authenticate(&token, holder, apps.terms(), cx.now) else { return Ok(None) };
     if let Some(holder) = holder {
+        let (status, user, key) = (303, holder.key.user, token.id());
+        log_request!(info, &cx.facts, status, %user, key, "logged in");
         apps.write_back(holder, session, cx.client);
     }
     Ok(Some(token))

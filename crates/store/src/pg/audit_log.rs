@@ -13,6 +13,7 @@ use super::PgStore;
 use super::sql::Sql;
 use super::tables::{Generation, Need};
 use crate::Error;
+use crate::facts::Question;
 
 impl AuditLog for PgStore {
     type Error = Error;
@@ -20,8 +21,10 @@ impl AuditLog for PgStore {
     /// Uses the connections of writes: a reader who is in no hurry must not delay sign-ins
     async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Error> {
         let Some(page) = LogPage::of(filter, page) else { return Ok(Vec::new()) };
-        let rows: Vec<Columns> =
-            self.writes.run(async |connection| page.load(connection).await).await?;
+        let rows: Vec<Columns> = self
+            .writes
+            .ask(Question::AuditPage, async |connection| page.load(connection).await)
+            .await?;
         Ok(rows.into_iter().map(Row::from).collect())
     }
 }

@@ -12,11 +12,15 @@ use tokio::time::timeout;
 use super::connect::Connection;
 use super::reads::Reads;
 use crate::Error;
+use crate::facts::Question;
 
 /// A query of which several share one statement
 pub(super) trait BatchQuery: Send + Sync + 'static {
     /// The part of the statement's result that answers one query
     type Answer: Send + 'static;
+
+    /// The question under which the statement's time is counted
+    const QUESTION: Question = Question::Other;
 
     /// Runs all queries in one statement, and returns an answer to each
     fn run(
@@ -79,6 +83,11 @@ impl<Q: BatchQuery> Batches<Q> {
         answer.await.unwrap_or_else(|_| Err(Error::unavailable("the store is shutting down")))
     }
 
+    /// The number of callers that wait to share a statement
+    pub(super) fn waiting(&self) -> usize {
+        self.state().waiting.len()
+    }
+
     /// Starts to answer waiting callers over `connection`, if there is one
     fn start(self: &Arc<Self>, connection: Option<usize>) {
         if connection.is_some() {
@@ -120,7 +129,7 @@ impl<Q: BatchQuery> Worker<Q> {
             let reads = Arc::clone(&self.batches.reads);
             let run = async |queries: &[Q]| {
                 let run = |connection| async move { Q::run(queries, connection).await };
-                reads.run_on(connection, run).await
+                reads.run_on(connection, Q::QUESTION, run).await
             };
             match self.unless_slow(run(&queries)).await {
                 Ok(answers) => {

@@ -17,6 +17,7 @@ use super::connect::Connection;
 use super::tables::Statement;
 use crate::Error;
 use crate::domain::spellings;
+use crate::facts::Question;
 
 impl Candidates for PgStore {
     type Error = Error;
@@ -41,7 +42,7 @@ impl PgStore {
     /// As [`Candidates::by_instance`].
     pub async fn check_candidates(&self) -> Result<(), Error> {
         let ask = async |connection| InstanceId::run(&[], connection).await;
-        self.sign_in.run(ask).await.map(drop)
+        self.sign_in.ask(Question::Candidates, ask).await.map(drop)
     }
 }
 
@@ -50,6 +51,8 @@ pub(super) struct InstanceId(String);
 
 impl BatchQuery for InstanceId {
     type Answer = Vec<Candidate>;
+
+    const QUESTION: Question = Question::Candidates;
 
     async fn run(ids: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<Vec<Candidate>>> {
         let (askers, texts): (Vec<usize>, Vec<String>) = (0..)

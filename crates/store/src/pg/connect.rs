@@ -14,6 +14,7 @@ use super::login::LoggedIn;
 use super::outage::{Outage, PAUSE};
 use super::sql::Sql;
 use super::tables::{Catalog, Statement, Tables};
+use super::timing::Statements;
 use super::tls::Security;
 use super::url::DatabaseUrl;
 use super::watchdog::{Observers, Watchdog};
@@ -30,6 +31,8 @@ pub(super) struct Connector {
     /// The tables as the last connection found them; connections that find the same share them
     tables: Arc<ArcSwapOption<Tables>>,
     outage: Arc<Outage>,
+    /// The times of the statements of all connections
+    pub(super) statements: Arc<Statements>,
 }
 
 impl fmt::Debug for Connector {
@@ -86,7 +89,8 @@ impl Connector {
         let pooled = Arc::new(AtomicBool::new(false));
         let tables = Arc::default();
         let outage = Arc::default();
-        Ok(Self { url: Arc::new(url), tls, options, pooled, tables, outage })
+        let statements = Arc::default();
+        Ok(Self { url: Arc::new(url), tls, options, pooled, tables, outage, statements })
     }
 
     /// The same connector, whose connections do not count statements

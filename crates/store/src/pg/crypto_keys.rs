@@ -13,13 +13,14 @@ use super::schema::sql_types::CryptoKeyFeature;
 use super::schema::{crypto_keys, dbcrypt_keys};
 use super::tables::Need;
 use super::values::Moment;
+use crate::facts::Question;
 use crate::{EncryptionKeys, Error};
 
 impl KeyStore for PgStore {
     type Error = Error;
 
     async fn keys(&self, feature: Feature) -> Result<Vec<CryptoKey>, Error> {
-        let rows = self.reads.run(async |connection: Arc<Connection>| {
+        let rows = self.reads.ask(Question::Keys, async |connection: Arc<Connection>| {
             of_feature(feature)
                 .filter(crypto_keys::secret.is_not_null())
                 // In the order of the primary key, so that its index is read although nothing is

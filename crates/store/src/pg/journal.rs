@@ -22,6 +22,7 @@ use super::sql::Sql;
 use super::tables::Need;
 use super::values::Address;
 use crate::Error;
+use crate::facts::Question;
 use crate::journal::Groups;
 
 impl Journal for PgStore {
@@ -32,7 +33,7 @@ impl Journal for PgStore {
         if groups.rows().is_empty() {
             return Ok(Vec::new());
         }
-        let mut connection = self.audit.get().await?;
+        let mut connection = self.audit.get_for(Question::NoteVisits).await?;
         let tables = connection.tables();
         let began = Instant::now();
         let statement =
@@ -55,7 +56,8 @@ impl Journal for PgStore {
             sessions: sorted.iter().map(|count| count.session).collect(),
             visits: sorted.iter().map(|count| bigint(count.visits)).collect(),
         };
-        self.audit.run(async |connection| statement.execute(connection).await).await?;
+        let counted = async |connection: &mut _| statement.execute(connection).await;
+        self.audit.ask(Question::CountVisits, counted).await?;
         Ok(())
     }
 
@@ -66,15 +68,16 @@ impl Journal for PgStore {
             close: window.closes(),
             at_most: at_most.into(),
         };
-        let ended: i64 =
-            self.audit.run(async |connection| end.get_result(connection).await).await?;
+        let ended = async |connection: &mut _| end.get_result(connection).await;
+        let ended: i64 = self.audit.ask(Question::Housekeeping, ended).await?;
         Ok(u64::try_from(ended).unwrap_or_default())
     }
 
     async fn forget(&self, keep: Duration, at_most: u32) -> Result<u64, Error> {
         let forget =
             ForgetVisits { sql: &FORGET_VISITS, keep: interval(keep), at_most: at_most.into() };
-        let rows = self.audit.run(async |connection| forget.execute(connection).await).await?;
+        let deleted = async |connection: &mut _| forget.execute(connection).await;
+        let rows = self.audit.ask(Question::Housekeeping, deleted).await?;
         Ok(u64::try_from(rows).unwrap_or_default())
     }
 

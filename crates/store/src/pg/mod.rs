@@ -37,6 +37,7 @@ mod sessions;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod tls;
 mod url;
 mod values;
@@ -63,6 +64,7 @@ use self::reads::Reads;
 use self::tables::{Catalog, Statement, Tables};
 pub use self::tables::{Generation, Grants, Right};
 use self::writes::Writes;
+use crate::facts::{Facts, Question};
 use crate::{EncryptionKeys, Error, Store};
 
 /// A store over PostgreSQL
@@ -180,7 +182,7 @@ impl PgStore {
     /// Those of [`new`](Self::new) and [`pooling`](Self::pooling); [`Error::Unavailable`].
     pub async fn connect(url: &str, options: &Options) -> Result<Self, Error> {
         let store = Self::new(url, options)?;
-        let answer = store.current_tables().await;
+        let answer = store.current_tables(&store.sign_in).await;
         // First: a fault of the pooler may be why there is no answer.
         if store.is_pooled() {
             store.pooling().await?;
@@ -191,8 +193,8 @@ impl PgStore {
 
 impl PgStore {
     /// Reads the catalog for the tables as they are now
-    async fn current_tables(&self) -> Result<Arc<Tables>, Error> {
-        let catalog = self.sign_in.run(async |connection: Arc<Connection>| {
+    async fn current_tables(&self, reads: &Reads) -> Result<Arc<Tables>, Error> {
+        let catalog = reads.ask(Question::Catalog, async |connection: Arc<Connection>| {
             let catalog = Catalog::read(&connection.inner).await?;
             if catalog != *connection.tables.catalog() {
                 connection.retire();
@@ -205,8 +207,8 @@ impl PgStore {
 
 impl PgStore {
     /// Fails if the database accepts no writes
-    async fn check_writable(&self) -> Result<(), Error> {
-        let is_read_only = self.sign_in.run(async |connection: Arc<Connection>| {
+    async fn check_writable(&self, reads: &Reads) -> Result<(), Error> {
+        let is_read_only = reads.ask(Question::Catalog, async |connection: Arc<Connection>| {
             let setting = "current_setting('transaction_read_only')::boolean";
             let asked = diesel::select(diesel::dsl::sql::<diesel::sql_types::Bool>(setting));
             let is_read_only: bool = asked.get_result(&mut &connection.inner).await?;
@@ -221,18 +223,40 @@ impl PgStore {
             false => Ok(()),
         }
     }
+
+    /// Checks over these connections that the database can be used
+    async fn ping_over(&self, reads: &Reads) -> Result<(), Error> {
+        let tables = timeout(PING_TIMEOUT, self.current_tables(reads)).await;
+        let tables = tables.map_err(|_| Error::unavailable("no answer within a second"))??;
+        tables.fit(&self.statements).map_err(Error::Tables)?;
+        if self.connector.options().needs_writes {
+            let writable = timeout(PING_TIMEOUT, self.check_writable(reads)).await;
+            writable.map_err(|_| Error::unavailable("no answer within a second"))??;
+        }
+        Ok(())
+    }
 }
 
 impl Store for PgStore {
     async fn ping(&self) -> Result<(), Error> {
-        let tables = timeout(PING_TIMEOUT, self.current_tables()).await;
-        let tables = tables.map_err(|_| Error::unavailable("no answer within a second"))??;
-        tables.fit(&self.statements).map_err(Error::Tables)?;
-        if self.connector.options().needs_writes {
-            let writable = timeout(PING_TIMEOUT, self.check_writable()).await;
-            writable.map_err(|_| Error::unavailable("no answer within a second"))??;
-        }
-        Ok(())
+        self.ping_over(&self.sign_in).await
+    }
+
+    async fn probe(&self) -> Result<(), Error> {
+        self.ping_over(&self.watch).await
+    }
+
+    fn facts(&self) -> Facts {
+        let of_apps = self.apps.waiting() + self.terminals.waiting();
+        let pools = vec![
+            self.sign_in.facts("sign_in", self.candidates.waiting()),
+            self.access.facts("access", of_apps),
+            self.reads.facts("reads", 0),
+            self.watch.facts("watch", 0),
+            self.writes.facts("writes"),
+            self.audit.facts("audit"),
+        ];
+        Facts { questions: self.connector.statements.facts(), pools }
     }
 }
 

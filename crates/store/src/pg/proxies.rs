@@ -12,12 +12,13 @@ use super::connect::Connection;
 use super::schema::workspace_proxies;
 use super::tables::Need;
 use crate::Error;
+use crate::facts::Question;
 
 impl Proxies for PgStore {
     type Error = Error;
 
     async fn proxies(&self) -> Result<Vec<Proxy>, Error> {
-        let rows = self.reads.run(async |connection: Arc<Connection>| {
+        let rows = self.reads.ask(Question::Proxies, async |connection: Arc<Connection>| {
             workspace_proxies::table
                 .filter(not(workspace_proxies::deleted))
                 .order(workspace_proxies::name)

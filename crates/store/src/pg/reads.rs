@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::connect::{Connection, Connector, Purpose};
 use super::failure::Failure;
 use crate::Error;
+use crate::facts::{Durations, PoolFacts, Question};
 
 /// A few connections that all reads share
 ///
@@ -50,15 +51,42 @@ impl Reads {
         self.slots.len()
     }
 
-    /// Runs one read on any connection, as [`run_on`](Self::run_on) does
+    /// The connections as they are now; `waiting` callers wait to share a statement
+    pub(super) fn facts(&self, pool: &'static str, waiting: usize) -> PoolFacts {
+        let open = self.slots.iter().filter(|slot| slot.open_connection().is_some()).count();
+        let number = |count| u64::try_from(count).unwrap_or(u64::MAX);
+        PoolFacts {
+            pool,
+            open: number(open),
+            in_use: 0,
+            limit: number(self.slots.len()),
+            waiting: number(waiting),
+            waits: Durations::default(),
+        }
+    }
+
+    /// Runs one read on any connection, as [`run_on`](Self::run_on) does, and counts its time under
+    /// [`Question::Other`]
     pub(super) async fn run<T, F>(&self, read: impl Fn(Arc<Connection>) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = QueryResult<T>>,
+    {
+        self.ask(Question::Other, read).await
+    }
+
+    /// Runs one read on any connection, as [`run_on`](Self::run_on) does
+    pub(super) async fn ask<T, F>(
+        &self,
+        question: Question,
+        read: impl Fn(Arc<Connection>) -> F,
+    ) -> Result<T, Error>
     where
         F: Future<Output = QueryResult<T>>,
     {
         let connection = self.next.fetch_add(1, Ordering::Relaxed);
         // On the heap: few requests make these reads, and every one would otherwise reserve
         // space for them.
-        Box::pin(self.run_on(connection, read)).await
+        Box::pin(self.run_on(connection, question, read)).await
     }
 
     /// Runs one read, and tries it again if its connection is lost, the tables have changed or
@@ -69,13 +97,15 @@ impl Reads {
     pub(super) async fn run_on<T, F>(
         &self,
         connection: usize,
+        question: Question,
         read: impl Fn(Arc<Connection>) -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = QueryResult<T>>,
     {
         let slot = &self.slots[connection % self.slots.len()];
-        timeout(self.limit, slot.run(read)).await.unwrap_or_else(|_| {
+        timeout(self.limit, slot.run(question, read)).await.unwrap_or_else(|_| {
+            slot.connector.statements.ended(question, self.limit, false);
             // The state of this connection is unknown, so no other read should wait behind it.
             slot.current.store(None);
             let limit = self.limit.as_secs_f32();
@@ -95,7 +125,11 @@ impl Slot {
         }
     }
 
-    async fn run<T, F>(&self, read: impl Fn(Arc<Connection>) -> F) -> Result<T, Error>
+    async fn run<T, F>(
+        &self,
+        question: Question,
+        read: impl Fn(Arc<Connection>) -> F,
+    ) -> Result<T, Error>
     where
         F: Future<Output = QueryResult<T>>,
     {
@@ -103,7 +137,9 @@ impl Slot {
         loop {
             let connection = self.connection().await?;
             let began = Instant::now();
-            let error = match read(Arc::clone(&connection)).await {
+            let outcome = read(Arc::clone(&connection)).await;
+            self.connector.statements.ended(question, began.elapsed(), outcome.is_ok());
+            let error = match outcome {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };

@@ -18,6 +18,7 @@ use super::schema::users;
 use super::sql::Sql;
 use super::tables::{Need, Statement};
 use super::values::Moment;
+use crate::facts::Question;
 use crate::{Error, domain};
 
 impl Sessions for PgStore {
@@ -28,7 +29,7 @@ impl Sessions for PgStore {
             return Ok(Vec::new());
         }
         let ids: Vec<&str> = tokens.iter().map(SessionToken::id).collect();
-        let holders = self.access.run(async |connection: Arc<Connection>| {
+        let holders = self.access.ask(Question::Holders, async |connection: Arc<Connection>| {
             let sql = connection.sql(Statement::Holders)?;
             Holders { sql, ids: &ids }.load::<HolderRow>(&mut &connection.inner).await
         });
@@ -36,7 +37,7 @@ impl Sessions for PgStore {
     }
 
     async fn username(&self, user: UserId) -> Result<Option<String>, Error> {
-        let username = self.access.run(async |connection: Arc<Connection>| {
+        let username = self.access.ask(Question::Username, async |connection: Arc<Connection>| {
             users::table
                 .filter(users::id.eq(user.0).and(users::deleted.eq(false)))
                 .select(users::username)
@@ -63,7 +64,8 @@ impl Sessions for PgStore {
             expires_at_before: Moment(key.expires_at),
             seen_at: domain::seen_at(key, update).map(Moment),
         };
-        self.writes.run(async |connection| statement.execute(connection).await).await?;
+        let used = async |connection: &mut _| statement.execute(connection).await;
+        self.writes.ask(Question::UseSession, used).await?;
         Ok(())
     }
 
@@ -73,7 +75,7 @@ impl Sessions for PgStore {
         let allow_list = domain::allow_entries(key.allow_list)?;
         let mut tries = 0;
         loop {
-            let mut connection = self.writes.get().await?;
+            let mut connection = self.writes.get_for(Question::NewSession).await?;
             let (tables, began) = (connection.tables(), Instant::now());
             let outcome = async {
                 let statement = NewSession {
@@ -106,7 +108,7 @@ impl Sessions for PgStore {
         let with_apps = others == OtherSessions::EndOfApps;
         let mut tries = 0;
         loop {
-            let mut connection = self.writes.get().await?;
+            let mut connection = self.writes.get_for(Question::LogOut).await?;
             let (tables, began) = (connection.tables(), Instant::now());
             let outcome = async {
                 let sql = tables.sql(Statement::LogOut)?;
@@ -124,7 +126,7 @@ impl Sessions for PgStore {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let ended = self.watch.run(async |connection: Arc<Connection>| {
+        let ended = self.watch.ask(Question::EndedSessions, async |connection: Arc<Connection>| {
             let statement = EndedSessions { sql: &ENDED_SESSIONS, ids, now: Moment(now) };
             statement.load::<String>(&mut &connection.inner).await
         });
@@ -137,7 +139,8 @@ impl Sessions for PgStore {
             now: Moment(now),
             at_most: at_most.into(),
         };
-        let rows = self.writes.run(async |connection| forget.execute(connection).await).await?;
+        let deleted = async |connection: &mut _| forget.execute(connection).await;
+        let rows = self.writes.ask(Question::Housekeeping, deleted).await?;
         Ok(u64::try_from(rows).unwrap_or_default())
     }
 }

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -11,12 +12,18 @@ use diesel_async::pooled_connection::PoolableConnection;
 use super::connect::{Connection, Connector, Purpose};
 use super::failure::Failure;
 use super::tables::Tables;
+use super::timing::{Counted, Histogram, Statements};
 use crate::Error;
+use crate::facts::{PoolFacts, Question};
 
 /// A pool of connections, each for one writer at a time
 pub(super) struct Writes {
     pool: Pool<Opener>,
     failure: LastFailure,
+    limit: u32,
+    waiting: AtomicU64,
+    waits: Histogram,
+    statements: Arc<Statements>,
 }
 
 /// Why a connection could not be opened last; `None` once one was
@@ -52,11 +59,15 @@ impl ManageConnection for Opener {
 }
 
 /// A connection out of the pool
-pub(super) struct Lent<'a>(PooledConnection<'a, Opener>);
+pub(super) struct Lent<'a> {
+    connection: PooledConnection<'a, Opener>,
+    question: Question,
+    statements: Arc<Statements>,
+}
 
 impl Lent<'_> {
     pub(super) fn tables(&self) -> Arc<Tables> {
-        Arc::clone(&self.0.tables)
+        Arc::clone(&self.connection.tables)
     }
 }
 
@@ -64,27 +75,28 @@ impl Deref for Lent<'_> {
     type Target = AsyncPgConnection;
 
     fn deref(&self) -> &AsyncPgConnection {
-        &self.0.inner
+        &self.connection.inner
     }
 }
 
 impl DerefMut for Lent<'_> {
     fn deref_mut(&mut self) -> &mut AsyncPgConnection {
-        &mut self.0.inner
+        &mut self.connection.inner
     }
 }
 
 impl Writes {
     pub(super) fn new(connector: Connector, purpose: Purpose, connections: u32) -> Self {
+        let limit = connections.max(1);
         let failure = LastFailure::default();
-        let opener =
-            Opener { connector: connector.clone(), purpose, failure: Arc::clone(&failure) };
+        let statements = Arc::clone(&connector.statements);
         let pool = Pool::builder()
-            .max_size(connections.max(1))
+            .max_size(limit)
             .test_on_check_out(false)
             .connection_timeout(connector.connect_timeout())
-            .build_unchecked(opener);
-        Self { pool, failure }
+            .build_unchecked(Opener { connector, purpose, failure: Arc::clone(&failure) });
+        let (waiting, waits) = (AtomicU64::new(0), Histogram::default());
+        Self { pool, failure, limit, waiting, waits, statements }
     }
 
     /// Says why no connection became free, which the pool does not
@@ -99,10 +111,37 @@ impl Writes {
         }
     }
 
-    /// Returns a connection that was open a moment ago
+    /// The connections as they are now
+    pub(super) fn facts(&self, pool: &'static str) -> PoolFacts {
+        let state = self.pool.state();
+        PoolFacts {
+            pool,
+            open: state.connections.into(),
+            in_use: state.connections.saturating_sub(state.idle_connections).into(),
+            limit: self.limit.into(),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            waits: self.waits.read(),
+        }
+    }
+
+    /// As [`get_for`](Self::get_for), for [`Question::Other`]
+    pub(super) async fn get(&self) -> Result<Lent<'_>, Error> {
+        self.get_for(Question::Other).await
+    }
+
+    /// Returns a connection that was open a moment ago, for a statement that answers `question`
     ///
     /// After a restart of the database, no idle connection is.
-    pub(super) async fn get(&self) -> Result<Lent<'_>, Error> {
+    pub(super) async fn get_for(&self, question: Question) -> Result<Lent<'_>, Error> {
+        let asked = Instant::now();
+        let waiting = Counted::new(&self.waiting);
+        let lent = self.lend(question).await;
+        drop(waiting);
+        self.waits.add(asked.elapsed());
+        lent
+    }
+
+    async fn lend(&self, question: Question) -> Result<Lent<'_>, Error> {
         loop {
             // On the heap: opening a connection takes a kilobyte, which every request that may
             // write would otherwise reserve.
@@ -113,19 +152,29 @@ impl Writes {
             })?;
             // Dropping a broken connection removes it from the pool, so this ends.
             if !connection.is_closed() && !connection.inner.is_broken() {
-                return Ok(Lent(connection));
+                let statements = Arc::clone(&self.statements);
+                return Ok(Lent { connection, question, statements });
             }
         }
+    }
+
+    /// As [`ask`](Self::ask), for [`Question::Other`]
+    pub(super) async fn run<T>(
+        &self,
+        write: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>,
+    ) -> Result<T, Error> {
+        self.ask(Question::Other, write).await
     }
 
     /// Runs one write, once
     ///
     /// If its connection turns out to be broken, the write may have been executed or not.
-    pub(super) async fn run<T>(
+    pub(super) async fn ask<T>(
         &self,
+        question: Question,
         write: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>,
     ) -> Result<T, Error> {
-        let mut connection = self.get().await?;
+        let mut connection = self.get_for(question).await?;
         let began = Instant::now();
         let outcome = write(&mut connection).await;
         connection.judge(outcome, began).await
@@ -139,6 +188,7 @@ impl Lent<'_> {
         outcome: QueryResult<T>,
         began: Instant,
     ) -> Result<T, Error> {
+        self.statements.ended(self.question, began.elapsed(), outcome.is_ok());
         match outcome {
             Ok(done) => Ok(done),
             Err(error) => {
@@ -158,6 +208,7 @@ impl Lent<'_> {
         began: Instant,
         tries: &mut u8,
     ) -> Result<Option<T>, Error> {
+        self.statements.ended(self.question, began.elapsed(), outcome.is_ok());
         let error = match outcome {
             Ok(done) => return Ok(Some(done)),
             Err(error) => error,
@@ -175,10 +226,10 @@ impl Lent<'_> {
     /// cannot write
     async fn failed(&self, error: &diesel::result::Error, began: Instant) -> Failure {
         // On the heap: few writes fail.
-        let failure = Box::pin(Failure::of(&self.0, error, began.elapsed())).await;
+        let failure = Box::pin(Failure::of(&self.connection, error, began.elapsed())).await;
         // After a failover the next connection may lead to a server that accepts writes.
         if matches!(failure, Failure::TablesChanged | Failure::ReadOnly) {
-            self.0.retire();
+            self.connection.retire();
         }
         failure
     }

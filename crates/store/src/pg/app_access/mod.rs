@@ -22,6 +22,7 @@ use super::holders::{HolderColumns, HolderRow};
 use super::places::{PlaceColumns, PlaceRow};
 use super::tables::{Generation, Statement, Tables};
 use crate::Error;
+use crate::facts::Question;
 
 impl Directory for PgStore {
     type Error = Error;
@@ -95,6 +96,8 @@ fn text(text: &str) -> Option<String> {
 impl BatchQuery for NamedAccess {
     type Answer = AppFacts;
 
+    const QUESTION: Question = Question::App;
+
     async fn run(queries: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppFacts>> {
         let batch = Batch::of(queries.iter().map(|query| (&query.place, &*query.tokens)));
         let rows: Vec<Row> = if batch.places.iter().any(|place| place.has_id()) {
@@ -116,6 +119,8 @@ pub(super) struct TerminalAccess {
 
 impl BatchQuery for TerminalAccess {
     type Answer = AppFacts;
+
+    const QUESTION: Question = Question::Terminal;
 
     async fn run(queries: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<AppFacts>> {
         let batch = Batch::of(queries.iter().map(|query| (&query.agent, &*query.tokens)));

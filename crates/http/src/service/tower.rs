@@ -1,0 +1,46 @@
+//! A service as part of another server
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use http_body_util::Full;
+use store::Store;
+
+use super::Service;
+use crate::error::BoxError;
+use crate::proxies::Origin;
+
+/// The address of a request's peer, as an extension of the request
+///
+/// A host that mounts [`Service`] as a tower service adds it, so that clients are known by
+/// address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+impl<S, B> tower_service::Service<Request<B>> for Service<S>
+where
+    S: Store + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            let peer = request.extensions().get::<Peer>();
+            let peer = peer.map_or(Origin::Unknown, |Peer(address)| Origin::Address(*address));
+            Ok(service.answer_from(peer, request).await)
+        })
+    }
+}

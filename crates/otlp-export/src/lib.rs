@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+
+mod encode;
+mod exporter;
+mod sampler;
+mod settings;
+
+pub use exporter::Exporter;
+pub use sampler::Sampler;
+pub use settings::{Settings, SettingsError};

@@ -1,0 +1,86 @@
+//! What a store counts for metrics
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_auth::{Candidates, ProvenInstance};
+use app_audit::{AuditLog, Filter, Page};
+use store::facts::{PoolFacts, Question, QuestionFacts};
+use store::{MemoryStore, Options, PgStore, Store};
+use testkit::Database;
+
+fn asked(store: &PgStore, question: Question) -> Option<QuestionFacts> {
+    store.facts().questions.into_iter().find(|facts| facts.question == question)
+}
+
+fn pool(store: &PgStore, name: &str) -> PoolFacts {
+    store.facts().pools.into_iter().find(|facts| facts.pool == name).unwrap()
+}
+
+#[tokio::test]
+async fn statements_are_counted_by_question() {
+    let database = Database::new().await;
+    let store = PgStore::connect(database.url(), &Options::default()).await.unwrap();
+    assert_eq!(asked(&store, Question::Candidates), None);
+    let instance = ProvenInstance::assume_verified("i-0123456789abcdef0");
+    for statements in 1..=3 {
+        store.by_instance(instance).await.unwrap();
+        let facts = asked(&store, Question::Candidates).unwrap();
+        assert_eq!((facts.durations.count(), facts.failures), (statements, 0));
+        assert!(facts.durations.sum > Duration::ZERO);
+    }
+    database.sql("DROP TABLE workspace_agents CASCADE").await;
+    store.by_instance(instance).await.unwrap_err();
+    assert!(asked(&store, Question::Candidates).unwrap().failures > 0);
+    assert_eq!(asked(&store, Question::Terminal), None);
+}
+
+/// A probe is made over a connection of its own, and does not count as a statement of the store
+#[tokio::test]
+async fn a_probe_notices_what_a_ping_does() {
+    let database = Database::new().await;
+    let (store, statements) = database.counted_store().await;
+    let before = statements.get();
+    store.probe().await.unwrap();
+    assert_eq!(statements.get(), before);
+    assert_eq!(pool(&store, "watch").open, 1);
+    database.sql("ALTER TABLE workspace_agents DROP COLUMN auth_token").await;
+    let error = store.probe().await.unwrap_err();
+    assert_eq!(error.to_string(), store.ping().await.unwrap_err().to_string());
+}
+
+#[tokio::test]
+async fn waiting_for_a_connection_is_counted() {
+    let database = Database::new().await;
+    let options = Options::default().write_connections(1);
+    let store = Arc::new(PgStore::connect(database.url(), &options).await.unwrap());
+    let locked = "BEGIN; LOCK TABLE authd_audit_log; SELECT pg_sleep(1); COMMIT";
+    let lock = database.sql_in_background(locked).await;
+    let pages: Vec<_> = (0..2)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.list(&Filter::default(), Page::first(1)).await })
+        })
+        .collect();
+    let is_busy = |pool: PoolFacts| (pool.open, pool.in_use, pool.waiting) == (1, 1, 1);
+    while !is_busy(pool(&store, "writes")) {
+        assert!(pages.iter().any(|page| !page.is_finished()), "{:?}", pool(&store, "writes"));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    lock.await.unwrap();
+    for page in pages {
+        page.await.unwrap().unwrap();
+    }
+    let after = pool(&store, "writes");
+    assert_eq!((after.limit, after.in_use, after.waiting), (1, 0, 0));
+    assert_eq!(after.waits.count(), 2);
+    assert_eq!(asked(&store, Question::AuditPage).unwrap().durations.count(), 2);
+}
+
+#[test]
+fn a_store_in_memory_has_no_facts() {
+    let facts = MemoryStore::default().facts();
+    assert!(facts.questions.is_empty() && facts.pools.is_empty());
+}
