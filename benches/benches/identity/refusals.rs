@@ -180,7 +180,7 @@ fn google_token(now: SystemTime) -> Kind {
         refused: vec![
             ("by a stranger", proof(stranger.sign(&claims), false)),
             ("of an unknown key", proof(unknown.sign(&claims), false)),
-            ("of 16 KiB", proof(stranger.sign(&large(11_000)), false)),
+            ("of 8 KiB", proof(stranger.sign(&large(4_800)), false)),
             ("of 1 KiB of fields", proof(stranger.sign(&large(400)), false)),
         ],
     }

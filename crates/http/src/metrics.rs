@@ -2,6 +2,7 @@ mod collected;
 mod exposition;
 mod host;
 mod labels;
+mod texts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,7 @@ use self::labels::{
     AuditLabels, CertificateLabels, CheckLabels, FetchLabels, HttpLabels, KeyLabels, LogInLabels,
     RefusalLabel, RouteLabel, SignInLabels, VerificationLabels, VisitLabels, WorkLabel,
 };
+pub(crate) use self::texts::Texts;
 
 /// The metrics that `GET /metrics` serves
 #[derive(Clone, Debug)]

@@ -26,7 +26,7 @@ use crate::context::{Body, BodyError, Context};
 use crate::error::{AccessError, BoxError, Error};
 use crate::host::Host;
 use crate::limits::Limits;
-use crate::metrics::{HostCounts, Metrics};
+use crate::metrics::{Exposition, HostCounts, Metrics, Texts};
 use crate::proxies::{Origin, TrustedProxies};
 use crate::reply::Response as Answer;
 use crate::request_facts::{RequestFacts, RequestId, X_REQUEST_ID, log_request};
@@ -44,6 +44,7 @@ pub struct Service<S> {
     apps: Option<Arc<AppService<S>>>,
     limits: Limits,
     metrics: Metrics,
+    texts: Arc<Texts>,
     clock: Clock,
     admission: Arc<Admission>,
     host: Arc<Host>,
@@ -70,6 +71,7 @@ impl<S: Store> Service<S> {
             limits,
             admission: Arc::new(Admission::new(&limits, metrics.clone())),
             metrics,
+            texts: Arc::default(),
             clock,
             host: Arc::new(Host::new(HostCounts::default, false)),
             spans: None,
@@ -239,10 +241,22 @@ impl<S: Store> Service<S> {
             Probe::Ready if self.host.is_stopping() => Err(Error::Stopping),
             Probe::Ready => self.ready(self.agents.store.ping().await, now),
             Probe::Metrics => {
-                self.observe(now).await;
-                health::metrics(&self.metrics, headers)
+                let exposition = Exposition::accepted_by(headers);
+                let last = self.texts.last(exposition, tokio::time::Instant::now());
+                let text = match last {
+                    Some(text) => text,
+                    None => self.render(exposition, now).await?,
+                };
+                Ok(health::metrics(exposition, text))
             }
         }
+    }
+
+    async fn render(&self, exposition: Exposition, now: SystemTime) -> Result<Bytes, Error> {
+        self.observe(now).await;
+        let text = Bytes::from(self.metrics.encode(exposition).map_err(|_| Error::Panicked)?);
+        self.texts.keep(exposition, text.clone());
+        Ok(text)
     }
 
     fn ready(&self, pinged: Result<(), store::Error>, now: SystemTime) -> Result<Answer, Error> {
@@ -412,6 +426,7 @@ impl<S> Clone for Service<S> {
             apps: self.apps.clone(),
             limits: self.limits,
             metrics: self.metrics.clone(),
+            texts: Arc::clone(&self.texts),
             clock: Arc::clone(&self.clock),
             admission: Arc::clone(&self.admission),
             host: Arc::clone(&self.host),

@@ -161,8 +161,8 @@ impl Failed {
 
     /// The content of the proof, if what it says of its machine may be read for the log
     ///
-    /// Of a proof that may be forged only if it is about as large as a real one: reading 16 KiB of
-    /// JSON takes several times as long as verifying a signature.
+    /// Of a proof that may be forged only if it is about as large as a real one: reading several KiB
+    /// of JSON takes several times as long as verifying a signature.
     pub(crate) fn readable<'a>(&self, content: &'a [u8]) -> Option<&'a [u8]> {
         (self.is_genuine || content.len() <= MAX_UNVERIFIED).then_some(content)
     }

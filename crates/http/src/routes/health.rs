@@ -1,11 +1,12 @@
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderValue, VARY};
+use http::header::{HeaderValue, VARY};
 
 use crate::apps::AppService;
 use crate::error::Error;
-use crate::metrics::{Exposition, Metrics};
+use crate::metrics::Exposition;
 use crate::reply::{Response, content};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -28,11 +29,9 @@ pub(crate) fn ready<S>(
     Ok(content(StatusCode::OK, TEXT, "ready\n"))
 }
 
-/// The metrics, in the format that the client prefers
-pub(crate) fn metrics(metrics: &Metrics, headers: &HeaderMap) -> Result<Response, Error> {
-    let exposition = Exposition::accepted_by(headers);
-    let text = metrics.encode(exposition).map_err(|_| Error::Panicked)?;
+/// The metrics, as a text in this format
+pub(crate) fn metrics(exposition: Exposition, text: Bytes) -> Response {
     let mut response = content(StatusCode::OK, exposition.content_type(), text);
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-    Ok(response)
+    response
 }

@@ -165,4 +165,4 @@ fn parse<'a>(proof: &IdentityToken<'a>) -> Result<Token<'a>, Error> {
 }
 
 /// Real tokens have some 1,100 bytes, more with many licences
-const MAX_TOKEN: usize = 16 << 10;
+const MAX_TOKEN: usize = 8 << 10;
