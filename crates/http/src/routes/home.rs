@@ -35,7 +35,7 @@ pub(crate) async fn page<S: Store>(
         }
         Err(AccessError::SignedOut(Some(SessionDenial::SeveralUsers))) if html => {
             let reply = Rejection::SeveralUsers.into_reply(cx.purpose());
-            return Ok(reply.into_response(&apps.dashboard()));
+            return Ok(reply.into_response());
         }
         checked => checked?,
     };
