@@ -50,7 +50,8 @@ impl AccessError {
         }
     }
 
-    pub(super) fn problem(&self) -> Problem<'_> {
+    /// What the client and the log are to see
+    pub(crate) fn problem(&self) -> Problem<'_> {
         match self {
             Self::Off => Problem::new(
                 StatusCode::NOT_FOUND,

@@ -4,6 +4,7 @@
 //! none of them.
 
 mod branding;
+mod home;
 mod page;
 mod preflight;
 mod problem;
@@ -20,11 +21,12 @@ use http_body_util::Full;
 use serde::Serialize;
 
 pub use self::branding::{Branding, BrandingError, Contact, DeploymentName, Logo};
+pub(crate) use self::home::{AppList, HomePage, ListRow, State};
 pub(crate) use self::page::PageLink;
 pub(crate) use self::preflight::{Preflight, single};
 pub(crate) use self::problem::{Invalid, Problem};
 pub(crate) use self::reply::{Reply, encoded};
-pub(crate) use self::sign_in::{SignInPage, SignedInPage};
+pub(crate) use self::sign_in::SignInPage;
 pub(crate) use self::view::Layout;
 
 /// An answer of this crate: the whole body is in memory

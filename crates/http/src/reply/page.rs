@@ -72,11 +72,12 @@ impl Page {
             Escaped(text)
         );
         if let Some(username) = username {
-            let _ = writeln!(
-                html,
-                "<p>You are signed in as <strong>{}</strong>.</p>",
-                Escaped(username)
-            );
+            let how = match self.links.is_empty() {
+                true => " To use another account, sign out of the site first.",
+                false => "",
+            };
+            let username = Escaped(username);
+            let _ = writeln!(html, "<p>You are signed in as <strong>{username}</strong>.{how}</p>");
         }
         if !warnings.is_empty() {
             html.push_str("<ul>\n");

@@ -3,7 +3,7 @@ use std::fmt::Write;
 use http::StatusCode;
 
 use super::Response;
-use super::view::{Escaped, Nav, NavLink, View};
+use super::view::{Escaped, View};
 
 /// The page with a form for a session token
 #[derive(Clone, Copy, Debug)]
@@ -63,24 +63,5 @@ impl SignInPage<'_> {
             Escaped(self.back)
         );
         html
-    }
-}
-
-/// The page that greets a signed-in visitor who is not on the way to an app
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SignedInPage<'a> {
-    pub(crate) username: &'a str,
-}
-
-impl SignedInPage<'_> {
-    pub(crate) fn into_response(self) -> Response {
-        let content = format!(
-            "<h1>Signed in</h1>\n<p>You are <strong>{}</strong>. Apps that you may use open \
-             now.</p>\n",
-            Escaped(self.username)
-        );
-        let home = NavLink { path: "/", text: "Apps", is_current: true };
-        let nav = Nav { username: self.username.to_owned(), links: vec![home] };
-        View::new("Signed in".to_owned(), content).with_nav(nav).into_response(StatusCode::OK)
     }
 }
