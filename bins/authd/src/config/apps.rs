@@ -3,9 +3,7 @@ use std::fmt::Display;
 use app_authz::Rules;
 use app_authz::address::{HostPattern, HttpUrl};
 use app_authz::rbac::Switches;
-use authd_http::{
-    AppsConfig, Branding, CookieConfig, Logo, SameSite, TrustedProxies,
-};
+use authd_http::{AppsConfig, Branding, CookieConfig, Logo, SameSite, TrustedProxies};
 use http::header::HeaderName;
 
 use super::error::ConfigError;

@@ -54,7 +54,8 @@ impl Refusal {
             }
         }
         if let Rejection::Unresolved(ResolveError::Stopped) = &*self.rejection
-            && let Some(facts) = facts.filter(|facts| has_dashboard && may_open(apps, holder, facts))
+            && let Some(facts) =
+                facts.filter(|facts| has_dashboard && may_open(apps, holder, facts))
         {
             let (root, url) = (apps.config.access_url.to_string(), workspace_path(facts));
             let url = format!("{}{url}", root.trim_end_matches('/'));

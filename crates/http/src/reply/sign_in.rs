@@ -16,15 +16,13 @@ pub(crate) struct SignInPage<'a> {
     pub(crate) waiting: Option<(&'a str, &'a str)>,
     /// The path to return to
     pub(crate) back: &'a str,
-    /// Whether the problem may have to be reported
-    pub(crate) has_reference: bool,
 }
 
 impl SignInPage<'_> {
     pub(crate) fn into_response(self, status: StatusCode) -> Response {
         let title = if self.error.is_some() { "Error: Sign in" } else { "Sign in" };
         let view = View::new(title.to_owned(), self.content());
-        let view = if self.has_reference { view.with_reference() } else { view };
+        let view = if self.error.is_some() { view.with_reference() } else { view };
         view.into_response(status)
     }
 

@@ -199,9 +199,7 @@ pub(crate) async fn issue_for_terminal<S: Store>(
             Err(AccessError::SignedOut(Some(SessionDenial::Inactive(status))).into())
         }
         Err(Rejection::Denied(_) | Rejection::Unresolved(_)) => Err(AccessError::NotFound.into()),
-        Err(rejection) => {
-            Ok(rejection.into_reply(Purpose::Program).into_response())
-        }
+        Err(rejection) => Ok(rejection.into_reply(Purpose::Program).into_response()),
     }
 }
 
