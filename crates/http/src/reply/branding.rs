@@ -162,6 +162,9 @@ pub enum BrandingError {
     /// The address of the logo is not usable
     #[error("is not an `http` or `https` URL without commas and semicolons")]
     LogoUrl,
+    /// The file of the logo cannot be read
+    #[error("is neither a URL nor a file that can be read")]
+    LogoFile,
     /// The file of the logo is too large
     #[error("is a file of more than 32 KiB")]
     LogoSize,
