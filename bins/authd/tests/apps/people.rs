@@ -99,7 +99,7 @@ async fn every_answer_that_a_person_does_not_ask_for_is_a_page() {
         }
     }
     assert!(wrong.is_empty(), "{} of:\n{}", wrong.len(), wrong[..wrong.len().min(12)].join("\n"));
-    for status in [400, 401, 403, 404, 405, 500, 503] {
+    for status in [400, 401, 403, 404, 405, 502, 503, 504] {
         assert!(seen.contains(&status), "{status} was not seen: {seen:?}");
     }
 }
@@ -329,7 +329,10 @@ async fn the_page_to_sign_in_says_which_app_waits_and_what_is_wrong() {
         assert_eq!(refused.status, 401);
         assert!(html.contains("role=\"alert\">") && html.contains(said), "{token}: {html}");
         assert!(html.contains("aria-describedby=\"error about-token\" aria-invalid=\"true\""));
-        assert!(html.contains("name=\"redirect\" value=\"/x\"") && !html.contains(token));
+        assert!(
+            html.contains("name=\"redirect\" value=\"/x\"")
+                && !html.contains(&format!("{token}\""))
+        );
     }
 }
 
@@ -440,7 +443,7 @@ async fn the_list_is_searched_and_has_pages() {
         ("?q=%00", 25),
         ("?q=%25", 0),
         ("?after=bob/w57", 5),
-        ("?after=%00/%00", 25),
+        ("?after=%00/%00", 3),
         ("?after=x", 25),
     ] {
         assert_eq!(linked(&home(&world, "bob", query).await).len(), found, "{query}");
