@@ -112,11 +112,12 @@ impl<'a> Problem<'a> {
 
     /// Title and text of a page
     pub(super) fn into_words(self) -> (Cow<'a, str>, Cow<'a, str>) {
-        let words = self.words.or_else(|| words::of(self.class)).or(match self.status {
-            StatusCode::SERVICE_UNAVAILABLE if self.is_internal() => Some(words::UNAVAILABLE),
-            _ if self.is_internal() => Some(words::FAULT),
-            _ => None,
-        });
+        let of_status = || match self.status {
+            _ if !self.is_internal() => None,
+            StatusCode::SERVICE_UNAVAILABLE => Some(words::UNAVAILABLE),
+            _ => Some(words::FAULT),
+        };
+        let words = self.words.or_else(|| words::of(self.class)).or_else(of_status);
         match words {
             Some((title, text)) => (title.into(), text.into()),
             None if self.class == "invalid" => {

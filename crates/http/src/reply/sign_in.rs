@@ -54,8 +54,8 @@ impl SignInPage<'_> {
              autocomplete=\"current-password\" autocapitalize=\"none\" spellcheck=\"false\" \
              maxlength=\"64\" aria-describedby=\"{described}\"{invalid}>\n\
              <p class=\"hint\" id=\"about-token\">A session token is a text that signs you in, like \
-             a password. An administrator of this site gives you one, which \
-             <code>authd token create</code> prints.</p>\n\
+             a password. Ask an administrator of this site for one: \
+             <code>authd token create</code> prints it.</p>\n\
              <input type=\"hidden\" name=\"redirect\" value=\"{}\">\n\
              <button>Sign in</button>\n</form>\n",
             Escaped(self.back)
