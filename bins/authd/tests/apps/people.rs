@@ -104,7 +104,7 @@ async fn every_answer_that_a_person_does_not_ask_for_is_a_page() {
     }
 }
 
-/// What a browser and a program are each told about the same problem
+/// The answers to a browser and to a program about the same problem
 #[tokio::test]
 async fn a_person_gets_words_and_a_program_the_documented_shape() {
     let mut plan = Plan::new();

@@ -30,8 +30,9 @@ impl Refusal {
     /// The refusal of a visit by this user
     ///
     /// `back` is the path of the dashboard's host that leads back to the visit. A control plane
-    /// has a page on which a stopped workspace is started, and its page to sign in lets no one
-    /// change the user. That page is named only to users who may open the workspace's apps.
+    /// has a page on which a stopped workspace is started, which is named only to users who may
+    /// open the workspace's apps. Its page to sign in does not change the user, so that there is no
+    /// link to it.
     pub(super) fn of<S>(
         mut self,
         apps: &AppService<S>,

@@ -19,7 +19,7 @@
 --
 -- Returns more than may be opened: a workspace is included if one app of any build is shared.
 -- Dormant workspaces are left out, since none of their apps opens. At most 200 apps of a
--- workspace are returned, and none that is hidden.
+-- workspace are returned. Hidden apps are left out.
 --
 -- The subqueries of apps do not depend on the workspace, so that each is computed once. The limit
 -- is applied before newest builds and agents are looked up.
