@@ -40,7 +40,9 @@ pub(crate) async fn app_list<S: Store>(
             owner: owner.replace('\0', ""),
             workspace: workspace.replace('\0', ""),
         });
+    let turn = apps.lists.acquire().await;
     let found = apps.store.listed(&asked).await.map_err(AccessError::Store)?;
+    drop(turn);
     let is_last = found.len() < usize::from(PAGE);
     let last = found.last().filter(|_| !is_last).map(|listed| &listed.facts.workspace);
     let mut list = AppList {
