@@ -30,6 +30,7 @@ pub use identity_fetch::Clock;
 pub use limits::Limits;
 pub use metrics::{HostCounts, ProcessFacts};
 pub use proxies::{Network, ParseNetworkError, TrustedProxies};
+pub use reply::{Branding, BrandingError, Contact, DeploymentName, Logo};
 pub use request_span::{ParentSpan, RequestSpan};
 pub use router::routes;
 pub use service::{Peer, Service};

@@ -28,7 +28,7 @@ use crate::host::Host;
 use crate::limits::Limits;
 use crate::metrics::{Exposition, HostCounts, Metrics, Texts};
 use crate::proxies::{Origin, TrustedProxies};
-use crate::reply::Response as Answer;
+use crate::reply::{Branding, Layout, Response as Answer};
 use crate::request_facts::{RequestFacts, RequestId, X_REQUEST_ID, log_request};
 use crate::request_span::{RequestSpan, SpanObserver};
 use crate::router::{Probe, Route, Row, VISIT};
@@ -50,6 +50,7 @@ pub struct Service<S> {
     host: Arc<Host>,
     /// Receives every answered request, if traces are exported
     spans: Option<SpanObserver>,
+    layout: Arc<Layout>,
 }
 
 impl<S: Store> Service<S> {
@@ -75,6 +76,7 @@ impl<S: Store> Service<S> {
             clock,
             host: Arc::new(Host::new(HostCounts::default, false)),
             spans: None,
+            layout: Arc::new(Layout::new(Branding::default(), None)),
         }
     }
 
@@ -105,6 +107,7 @@ impl<S: Store> Service<S> {
     /// Call it within the tokio runtime on which visits are to be recorded.
     #[must_use]
     pub fn with_apps(self, config: AppsConfig) -> Self {
+        let layout = Layout::new(config.branding.clone(), Some(&config.access_url));
         let apps = AppService::start(
             Arc::clone(&self.agents.store),
             config,
@@ -113,7 +116,7 @@ impl<S: Store> Service<S> {
             Arc::clone(&self.admission),
             Arc::clone(&self.clock),
         );
-        Self { apps: Some(Arc::new(apps)), ..self }
+        Self { apps: Some(Arc::new(apps)), layout: Arc::new(layout), ..self }
     }
 
     /// Refreshes the keys of app access if that is due
@@ -309,23 +312,24 @@ impl<S: Store> Service<S> {
         };
         let mut response = outcome.unwrap_or_else(|error| {
             self.log(&error, &facts, source);
-            match (route, &self.apps) {
-                (Some(Route::Apps(route)), Some(apps)) => {
-                    routes::failed(route, &cx, error, &apps.dashboard())
+            match route {
+                Some(Route::Apps(route)) if self.apps.is_some() => {
+                    routes::failed(route, &cx, error)
                 }
-                _ => error.into_response(),
+                _ => routes::refused(&cx, error),
             }
         });
 
+        // An answer that was decided under another id keeps that one, which is in the log.
+        if let Ok(id) = HeaderValue::from_str(&facts.id.to_string()) {
+            response.headers_mut().entry(X_REQUEST_ID).or_insert(id);
+        }
+        self.layout.render(&mut response, now);
         let has_content = !response.body().is_end_stream();
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, NO_STORE);
         if has_content {
             headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-        }
-        // An answer that was decided under another id keeps that one, which is in the log.
-        if let Ok(id) = HeaderValue::from_str(&facts.id.to_string()) {
-            headers.entry(X_REQUEST_ID).or_insert(id);
         }
         let status = response.status().as_u16();
         self.metrics.request_answered(facts.route, status, started.elapsed());
@@ -431,6 +435,7 @@ impl<S> Clone for Service<S> {
             admission: Arc::clone(&self.admission),
             host: Arc::clone(&self.host),
             spans: self.spans.clone(),
+            layout: Arc::clone(&self.layout),
         }
     }
 }

@@ -6,7 +6,7 @@ use authd_server::{
     Limits as ServerLimits, ListenAddress, Listener, Process, Server, Tls, systemd,
 };
 use identity_fetch::{Identity, IssuerFetcher, KeyCache, Online, System};
-use store::{MemoryStore, Migrations, Options, PgStore, Store};
+use store::{MemoryStore, Migrations, Options, Owner, PgStore, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 use trust_folder::Trust;
@@ -40,6 +40,9 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
         let (findings, _) = check::of_database(&database, &config).await?;
         if let Some(finding) = check::log(&findings) {
             return Err(CommandError::Check(finding.line()));
+        }
+        if let Some(apps) = &mut config.apps {
+            apps.has_dashboard = database.owner().await? == Owner::ControlPlane;
         }
         serve(config, listeners, identity, database).await
     })

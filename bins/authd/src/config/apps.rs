@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use app_authz::Rules;
 use app_authz::address::{HostPattern, HttpUrl, Scheme};
 use app_authz::rbac::Switches;
-use authd_http::{AppsConfig, CookieConfig, SameSite, TrustedProxies};
+use authd_http::{
+    AppsConfig, Branding, BrandingError, CookieConfig, Logo, SameSite, TrustedProxies,
+};
 use http::header::HeaderName;
 
 use super::error::ConfigError;
@@ -17,6 +19,7 @@ impl Settings {
     pub(super) fn apps(&self, spool: Option<PathBuf>) -> Result<Option<AppsConfig>, ConfigError> {
         // Checked even while app access is off, so that a typo is found now.
         let trusted = self.trusted()?;
+        let branding = self.branding()?;
         let Some(access_url) = &self.access_url else {
             self.cookies(Scheme::Https)?;
             return match self.wildcard_access_url.as_deref() {
@@ -54,6 +57,7 @@ impl Settings {
         apps.terminal_origins = self.terminal_origins()?;
         apps.cookies = self.cookies(apps.access_url.scheme())?;
         apps.trusted = trusted;
+        apps.branding = branding;
         apps.agent_inactive_timeout = self
             .agent_inactive_timeout_seconds
             .map_or(apps.agent_inactive_timeout, Within::seconds);
@@ -123,6 +127,17 @@ impl Settings {
         Ok(cookies)
     }
 
+    fn branding(&self) -> Result<Branding, ConfigError> {
+        let mut branding = Branding::default();
+        branding.name = parsed("deployment_name", self.deployment_name.as_deref(), str::parse)?;
+        branding.contact = parsed("support_contact", self.support_contact.as_deref(), str::parse)?;
+        branding.logo = parsed("deployment_logo", self.deployment_logo.as_deref(), |logo| {
+            let read = || std::fs::read(logo).map_err(|_| BrandingError::LogoFile);
+            if logo.contains("://") { Logo::at(logo) } else { Logo::from_bytes(&read()?) }
+        })?;
+        Ok(branding)
+    }
+
     fn trusted(&self) -> Result<TrustedProxies, ConfigError> {
         let (sockets, networks): (Vec<_>, Vec<_>) = self
             .proxy_trusted_origins
@@ -149,6 +164,15 @@ impl Settings {
 
 /// The peers of Unix sockets, among the networks of proxies
 const UNIX: &str = "unix";
+
+fn parsed<T>(
+    setting: &'static str,
+    text: Option<&str>,
+    parse: impl FnOnce(&str) -> Result<T, BrandingError>,
+) -> Result<Option<T>, ConfigError> {
+    let parsed = text.filter(|text| !text.is_empty()).map(parse).transpose();
+    parsed.map_err(|error| wrong(setting, error.to_string()))
+}
 
 fn wrong(setting: &'static str, problem: impl Into<String>) -> ConfigError {
     ConfigError::Setting { setting, problem: problem.into() }
@@ -230,6 +254,9 @@ mod tests {
             (format!("{url}cookie_prefix = \"a;b\""), "cookie_prefix"),
             (format!("{url}terminal_origins = [\"b.example\"]"), "terminal_origins"),
             (format!("{url}terminal_origins = [\"https://b.example/x\"]"), "terminal_origins"),
+            ("deployment_name = \"a\\nb\"".to_owned(), "deployment_name"),
+            ("deployment_logo = \"/no/such/file\"".to_owned(), "deployment_logo"),
+            ("support_contact = \"javascript:x()\"".to_owned(), "support_contact"),
             ("proxy_trusted_origins = [\"10.0.0.0/40\"]".to_owned(), "proxy_trusted_origins"),
             ("proxy_trusted_headers = [\"not a header\"]".to_owned(), "proxy_trusted_headers"),
         ] {

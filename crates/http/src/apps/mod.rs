@@ -14,11 +14,13 @@ mod gate;
 mod hand_over;
 mod housekeeping;
 mod keys;
+mod listing;
 mod observer;
 mod origin;
 mod path_name;
 mod query;
 mod recent;
+mod refusal;
 mod require;
 mod seal;
 mod session;
@@ -45,15 +47,17 @@ pub(crate) use self::control_plane::{Upstream, cookies as cookies_for_control_pl
 pub(crate) use self::cookies::{Cookies, Expiry, cookies, for_app as cookies_for_app};
 use self::decisions::Decisions;
 use self::deployments::{Deployment, Deployments};
-pub(crate) use self::gate::{AccessAttempt, Refusal, ReturnTo, issue};
+pub(crate) use self::gate::{AccessAttempt, ReturnTo, issue};
 pub(crate) use self::hand_over::may_open;
 use self::housekeeping::AbortOnDrop;
 pub use self::housekeeping::Housekeeping;
 use self::keys::Keys;
 pub use self::keys::KeysError;
+pub(crate) use self::listing::app_list;
 use self::observer::observer;
 pub(crate) use self::query::{for_app as query_for_app, holds_token, parameters};
 use self::recent::Recent;
+pub(crate) use self::refusal::Refusal;
 pub(crate) use self::require::{Require, SignedIn};
 pub(crate) use self::session::{presented_sessions, same_origin};
 pub(crate) use self::visit::{Visit, parameter, terminal_agent, with_query};
@@ -89,6 +93,8 @@ pub(crate) struct AppService<S> {
     admission: Arc<Admission>,
     /// Writes whose outcome no request waits for
     writes: Arc<Semaphore>,
+    /// Lists of apps that may be read at the same time
+    lists: Semaphore,
 }
 
 impl<S: Store> AppService<S> {
@@ -125,6 +131,7 @@ impl<S: Store> AppService<S> {
             audience: config.access_url.to_string().trim_end_matches('/').to_owned(),
             admission,
             writes: Arc::new(Semaphore::new(WRITES)),
+            lists: Semaphore::new(LISTS),
             metrics,
             store,
             config,
@@ -259,6 +266,9 @@ fn window(config: &AppsConfig) -> Window {
 
 /// Updates of sessions that may be under way at the same time
 const WRITES: usize = 64;
+
+/// A list takes longer than other statements, which must not wait for too many of them
+const LISTS: usize = 3;
 
 /// Time for writing queued audit events when the server stops
 const AUDIT_DRAIN: Duration = Duration::from_secs(10);
