@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod event;
+mod explorer;
+mod export;
 mod housekeeping;
 mod journal;
 mod key;
@@ -11,9 +13,12 @@ mod recorder;
 mod session;
 mod source;
 mod spool;
+mod table;
 mod time;
 
 pub use event::{AgentId, AppId, Event, OrganizationId, Resource, UserId, Workspace, WorkspaceId};
+pub use explorer::{AuditExplorer, End, Found, Listed, Names, Plot, Step};
+pub use export::{CSV_HEAD, csv_line, json_line};
 pub use housekeeping::Housekeeping;
 pub use journal::{Answer, Count, Entry, Journal, Noted};
 pub use key::{ParseKeyError, SessionKey, parse_ip};
@@ -22,3 +27,4 @@ pub use record::{Decision, Record};
 pub use recorder::{Drained, Observer, Receipt, RecordError, Recorder, Settings, Stats};
 pub use session::{Session, Visit, Window};
 pub use spool::{Spool, SpoolError, SpoolFile, Spooled, spool_line};
+pub use table::{Table, Width};

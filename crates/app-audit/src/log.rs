@@ -45,6 +45,10 @@ pub struct Filter {
     pub app: Option<App>,
     /// Whether the visit was allowed
     pub decision: Option<Decision>,
+    /// Why the visit was denied; no row matches an empty reason
+    pub reason: Option<String>,
+    /// The client's address
+    pub ip: Option<IpAddr>,
     /// The request's id
     pub request: Option<Uuid>,
     /// The session's id; a session has a row for its beginning and may have one for its end
@@ -75,6 +79,10 @@ impl Filter {
                 App::Slug(slug) => row.resource_target == *slug,
             })
             && self.decision.is_none_or(|decision| row.decision == decision)
+            && self.reason.as_ref().is_none_or(|reason| {
+                row.decision == Decision::Deny && !reason.is_empty() && row.reason == *reason
+            })
+            && self.ip.is_none_or(|ip| row.ip == Some(ip.to_canonical()))
             && self.request.is_none_or(|request| row.request_id == request)
             && self.session.is_none_or(|session| row.session_id == Some(session))
     }

@@ -16,7 +16,7 @@ mod pg;
 pub mod releases;
 
 use agent_auth::Candidates;
-use app_audit::{AuditLog, Journal};
+use app_audit::{AuditExplorer, AuditLog, Journal};
 use app_authz::Directory;
 use app_authz::credential::Sessions;
 use app_authz::jobs::Jobs;
@@ -39,7 +39,8 @@ pub use crate::pg::{
 
 /// Everything that authd needs of a database: the sum of the ports
 pub trait Store:
-    AuditLog<Error = Error>
+    AuditExplorer
+    + AuditLog<Error = Error>
     + Candidates<Error = Error>
     + Directory<Error = Error>
     + Import

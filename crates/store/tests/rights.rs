@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use agent_auth::{Candidates, ProvenInstance};
-use app_audit::{AuditLog, Count, Filter, Journal, Page, Window};
+use app_audit::{AuditExplorer, AuditLog, Count, Filter, Journal, Names, Page, Window};
 use app_authz::app::UncheckedRequest;
 use app_authz::credential::{
     ApiKey, KeyUpdate, LoginType, NewKey, OtherSessions, SessionToken, Sessions,
@@ -110,6 +110,11 @@ impl Deeds {
         note("count", store.count(&[count]).await);
         note("forget", store.forget(Duration::from_secs(3600), 1).await.map(drop));
         note("list", store.list(&Filter::default(), Page::first(1)).await.map(drop));
+        note("explore", store.explore(&Filter::default(), Page::first(1)).await.map(drop));
+        note("plot", store.plot(&Filter::default()).await.map(drop));
+        let names = Names { user: Some("alice".to_owned()), ..Names::default() };
+        note("names", store.look_up(&names).await.map(drop));
+        note("usernames", store.usernames(&[app_audit::UserId(user.0)]).await.map(drop));
         note("encryption", store.active_encryption_keys().await.map(drop));
         note("sessions", store.sessions(None).await.map(drop));
         note("user", store.user_named("alice").await.map(drop));

@@ -163,6 +163,8 @@ fn parse(flags: AuditFilter) -> Result<Filter, CommandError> {
             AuditDecision::Allow => Decision::Allow,
             AuditDecision::Deny => Decision::Deny,
         }),
+        reason: None,
+        ip: None,
         request: flags.request,
         session: flags.session,
     })

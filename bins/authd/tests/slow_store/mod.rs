@@ -1,11 +1,15 @@
 #![allow(unreachable_pub, reason = "a module of one test")]
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use agent_auth::{Candidate, Candidates, ProvenInstance};
-use app_audit::{Answer, AuditLog, Count, Entry, Filter, Journal, Page, Row, Window};
+use app_audit::{
+    Answer, AuditExplorer, AuditLog, Count, Entry, Filter, Found, Journal, Listed, Names, Page, Plot,
+    Row, Window,
+};
 use app_authz::app::{AppFacts, Workspace};
 use app_authz::credential::{
     ApiKey, KeyHolder, KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions,
@@ -186,5 +190,26 @@ impl AuditLog for SlowStore {
 
     async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Error> {
         self.1.list(filter, page).await
+    }
+}
+
+impl AuditExplorer for SlowStore {
+    async fn explore(&self, filter: &Filter, page: Page) -> Result<Vec<Listed>, Error> {
+        self.1.explore(filter, page).await
+    }
+
+    async fn plot(&self, filter: &Filter) -> Result<Plot, Error> {
+        self.1.plot(filter).await
+    }
+
+    async fn look_up(&self, names: &Names) -> Result<Found, Error> {
+        self.1.look_up(names).await
+    }
+
+    async fn usernames(
+        &self,
+        users: &[app_audit::UserId],
+    ) -> Result<HashMap<app_audit::UserId, String>, Error> {
+        self.1.usernames(users).await
     }
 }

@@ -23,7 +23,7 @@ enum Needs {
 }
 
 impl Task {
-    pub(in crate::pg) const ALL: [Self; 22] = [
+    pub(in crate::pg) const ALL: [Self; 23] = [
         Self::asking(Statement::Candidates, Part::SignIn),
         Self::asking(Statement::AppByName, Part::Apps),
         Self::asking(Statement::AppById, Part::Apps),
@@ -40,6 +40,7 @@ impl Task {
         Self::doing("the record of visits", Part::Apps, journal::NOTE_VISITS),
         Self::doing("the end of visits", Part::Apps, housekeeping::VISIT_ENDS),
         Self::doing("the audit log", Part::Apps, audit_log::READ_LOG),
+        Self::doing("names in the audit log", Part::Apps, audit_log::NAMES),
         Self::doing("the rotation of keys", Part::KeyRotation, crypto_keys::ROTATION),
         Self::doing("the end of old audit rows", Part::AuditRetention, housekeeping::FORGET),
         Self::asking(Statement::Mirror, Part::AuditMirror),
