@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::error::BoxError;
 use crate::proxies::{TrustedProxies, X_FORWARDED_HOST, first, own_host};
-use crate::purpose::Purpose;
+use crate::purpose::{Purpose, prefers_pages};
 
 /// A request as its handler reads it: the head, and what is known about where it came from
 ///
@@ -77,6 +77,11 @@ impl<'a> Context<'a> {
     pub(crate) fn may_be_redirected(&self) -> bool {
         let reads = self.method == Method::GET || self.method == Method::HEAD;
         reads && self.purpose() != Purpose::Program
+    }
+
+    /// Whether a person sees the answer, and so gets a page and never JSON
+    pub(crate) fn is_of_person(&self) -> bool {
+        prefers_pages(self.method, self.headers())
     }
 
     /// What the request is for

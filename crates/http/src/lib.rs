@@ -28,5 +28,6 @@ pub use identity_fetch::Clock;
 pub use limits::Limits;
 pub use metrics::HostCounts;
 pub use proxies::{Network, ParseNetworkError, TrustedProxies};
+pub use reply::{Branding, BrandingError, Contact, DeploymentName, Logo};
 pub use router::routes;
 pub use service::{Peer, Service};

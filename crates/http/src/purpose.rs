@@ -45,10 +45,59 @@ impl Purpose {
         }
     }
 
+    /// Whether a person navigates
+    pub(crate) const fn navigates(self) -> bool {
+        matches!(self, Self::Navigation | Self::Submission)
+    }
+
     /// Whether the client is shown pages; any other gets JSON
     pub(crate) const fn is_shown_pages(self) -> bool {
         !matches!(self, Self::Program)
     }
+}
+
+/// Whether a person sees the answer to a request that fails
+///
+/// A browser that navigates shows what it gets, and so does one that submits a form over a
+/// connection that is not secure, of which it says nothing but what it accepts. A client that
+/// prefers JSON gets JSON.
+pub(crate) fn prefers_pages(method: &str, headers: &HeaderMap) -> bool {
+    let html = weight(headers, b"text/html");
+    match Purpose::of(method, headers) {
+        Purpose::Program => false,
+        Purpose::Submission => true,
+        Purpose::Navigation if headers.contains_key(SEC_FETCH_MODE) => true,
+        Purpose::Navigation if headers.contains_key(SEC_FETCH_DEST) => true,
+        Purpose::Navigation | Purpose::Unstated => {
+            html > 0 && html >= weight(headers, b"application/json")
+        }
+    }
+}
+
+/// The largest weight that the client gives a type by name, in thousandths; 0 if it does not name
+/// it (RFC 9110, section 12.4.2)
+fn weight(headers: &HeaderMap, media: &[u8]) -> u16 {
+    let lines = headers.get_all(ACCEPT).into_iter();
+    let ranges = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let weights = ranges.filter_map(|range| {
+        let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media));
+        let stated = parts.find_map(|part| part.strip_prefix(b"q=").or(part.strip_prefix(b"Q=")));
+        is_named.then(|| stated.map_or(1000, thousandths))
+    });
+    weights.max().unwrap_or_default()
+}
+
+/// A weight such as `0.8`; one that is not well-formed counts as 0
+fn thousandths(weight: &[u8]) -> u16 {
+    let (whole, part) = match weight {
+        [whole @ (b'0' | b'1')] => (whole, &[][..]),
+        [whole @ (b'0' | b'1'), b'.', part @ ..] if part.len() <= 3 => (whole, part),
+        _ => return 0,
+    };
+    let digits = part.iter().chain([b'0'; 3].iter()).take(3);
+    let part = digits.fold(0, |sum, digit| sum * 10 + u16::from(digit.wrapping_sub(b'0').min(9)));
+    (u16::from(whole - b'0') * 1000 + part).min(1000)
 }
 
 /// Whether the client asks to continue with another protocol, such as WebSocket
@@ -137,6 +186,41 @@ mod tests {
     use http::header::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn a_person_sees_what_navigates_or_prefers_pages() {
+        let page = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+        for (method, headers, expected) in [
+            ("GET", vec![("accept", page)], true),
+            ("HEAD", vec![("accept", page)], true),
+            // A form that is submitted over a connection that is not secure.
+            ("POST", vec![("accept", page)], true),
+            ("POST", vec![("sec-fetch-mode", "navigate"), ("accept", "*/*")], true),
+            ("GET", vec![("sec-fetch-mode", "navigate")], true),
+            ("GET", vec![("sec-fetch-dest", "iframe"), ("accept", "*/*")], true),
+            ("GET", vec![("sec-fetch-mode", "cors"), ("accept", page)], false),
+            ("GET", vec![("accept", page), ("upgrade", "websocket")], false),
+            ("GET", vec![("accept", page), ("x-requested-with", "XMLHttpRequest")], false),
+            ("GET", vec![("accept", "text/html, application/json")], true),
+            ("GET", vec![("accept", "application/json, text/html;q=0.9")], false),
+            ("GET", vec![("accept", "application/json;q=0.5, text/html;q=0.501")], true),
+            ("GET", vec![("accept", "application/json; q=0.5 , TEXT/HTML; Q=0.5")], true),
+            ("GET", vec![("accept", "text/html;q=0")], false),
+            ("GET", vec![("accept", "text/html;q=0.000")], false),
+            ("GET", vec![("accept", "text/html;q=no")], false),
+            ("GET", vec![("accept", "application/json")], false),
+            ("GET", vec![("accept", "*/*")], false),
+            ("GET", vec![("accept", "text/*")], false),
+            ("GET", vec![], false),
+            ("POST", vec![("content-type", "application/json")], false),
+        ] {
+            let mut map = HeaderMap::new();
+            for (name, value) in &headers {
+                map.append(*name, HeaderValue::from_static(value));
+            }
+            assert_eq!(prefers_pages(method, &map), expected, "{method} {headers:?}");
+        }
+    }
 
     #[test]
     fn only_what_a_person_navigates_to_is_redirected() {

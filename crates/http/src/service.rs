@@ -29,7 +29,7 @@ use crate::host::Host;
 use crate::limits::Limits;
 use crate::metrics::{HostCounts, Metrics};
 use crate::proxies::TrustedProxies;
-use crate::reply::Response as Answer;
+use crate::reply::{Branding, Layout, Response as Answer};
 use crate::router::{Probe, Route, Row, VISIT};
 use crate::routes::{self, AppRoute, agent_sign_in, health};
 
@@ -46,6 +46,7 @@ pub struct Service<S> {
     clock: Clock,
     admission: Arc<Admission>,
     host: Arc<Host>,
+    layout: Arc<Layout>,
 }
 
 impl<S: Store> Service<S> {
@@ -69,6 +70,7 @@ impl<S: Store> Service<S> {
             metrics,
             clock,
             host: Arc::new(Host::new(HostCounts::default, false)),
+            layout: Arc::new(Layout::new(Branding::default(), None)),
         }
     }
 
@@ -90,6 +92,7 @@ impl<S: Store> Service<S> {
     /// Call it within the tokio runtime on which visits are to be recorded.
     #[must_use]
     pub fn with_apps(self, config: AppsConfig) -> Self {
+        let layout = Layout::new(config.branding.clone(), Some(&config.access_url));
         let apps = AppService::start(
             Arc::clone(&self.agents.store),
             config,
@@ -98,7 +101,7 @@ impl<S: Store> Service<S> {
             Arc::clone(&self.admission),
             Arc::clone(&self.clock),
         );
-        Self { apps: Some(Arc::new(apps)), ..self }
+        Self { apps: Some(Arc::new(apps)), layout: Arc::new(layout), ..self }
     }
 
     /// Refreshes the keys of app access if that is due
@@ -255,24 +258,25 @@ impl<S: Store> Service<S> {
         };
         let mut response = outcome.unwrap_or_else(|error| {
             self.log(&error, label, request_id, source);
-            match (route, &self.apps) {
-                (Some(Route::Apps(route)), Some(apps)) => {
-                    routes::failed(route, &cx, error, &apps.dashboard())
+            match route {
+                Some(Route::Apps(route)) if self.apps.is_some() => {
+                    routes::failed(route, &cx, error)
                 }
-                _ => error.into_response(),
+                _ => routes::refused(&cx, error),
             }
         });
 
+        if let Ok(id) = HeaderValue::from_str(
+            request_id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()),
+        ) {
+            response.headers_mut().insert(X_REQUEST_ID, id);
+        }
+        self.layout.render(&mut response, now);
         let has_content = !response.body().is_end_stream();
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, NO_STORE);
         if has_content {
             headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-        }
-        if let Ok(id) = HeaderValue::from_str(
-            request_id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()),
-        ) {
-            headers.insert(X_REQUEST_ID, id);
         }
         self.metrics.request_answered(label, response.status().as_u16(), started.elapsed());
         response
@@ -395,6 +399,7 @@ impl<S> Clone for Service<S> {
             clock: Arc::clone(&self.clock),
             admission: Arc::clone(&self.admission),
             host: Arc::clone(&self.host),
+            layout: Arc::clone(&self.layout),
         }
     }
 }

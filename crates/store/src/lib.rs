@@ -10,6 +10,7 @@ pub mod import;
 #[cfg(feature = "postgres")]
 pub mod inspection;
 mod journal;
+pub mod listing;
 mod memory;
 #[cfg(feature = "postgres")]
 mod pg;
@@ -30,6 +31,7 @@ pub use crate::encryption::EncryptionKeys;
 pub use crate::error::Unfit;
 pub use crate::error::{Cause, Error};
 use crate::import::Import;
+use crate::listing::Listing;
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use crate::pg::{
@@ -47,6 +49,7 @@ pub trait Store:
     + Jobs<Error = Error>
     + Journal<Error = Error>
     + KeyStore<Error = Error>
+    + Listing
     + Proxies<Error = Error>
     + Rows
     + Rotation<Error = Error>

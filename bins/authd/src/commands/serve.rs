@@ -6,7 +6,7 @@ use std::time::Duration;
 use authd_http::{HostCounts, Service, error_chain};
 use authd_server::{Limits as ServerLimits, Server, systemd};
 use identity_fetch::{Identity, IssuerFetcher, KeyCache, Online, System};
-use store::{MemoryStore, Migrations, PgStore, Store};
+use store::{MemoryStore, Migrations, Owner, PgStore, Store};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
@@ -41,6 +41,9 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), CommandError> {
         let (findings, _) = check::of_database(&database, &config).await?;
         if let Some(finding) = check::log(&findings) {
             return Err(CommandError::Check(finding.line()));
+        }
+        if let Some(apps) = &mut config.apps {
+            apps.has_dashboard = database.owner().await? == Owner::ControlPlane;
         }
         serve(config, listeners, identity, database).await
     })

@@ -1,7 +1,11 @@
+use std::fmt::Display;
+
 use app_authz::Rules;
 use app_authz::address::{HostPattern, HttpUrl};
 use app_authz::rbac::Switches;
-use authd_http::{AppsConfig, CookieConfig, SameSite, TrustedProxies};
+use authd_http::{
+    AppsConfig, Branding, CookieConfig, Logo, SameSite, TrustedProxies,
+};
 use http::header::HeaderName;
 
 use super::error::ConfigError;
@@ -14,6 +18,7 @@ impl Settings {
         // Checked even while app access is off, so that a typo is found now.
         let trusted = self.trusted()?;
         let cookies = self.cookies()?;
+        let branding = self.branding()?;
         let Some(access_url) = &self.access_url else {
             return match self.wildcard_access_url.as_deref() {
                 None | Some("") => Ok(None),
@@ -50,6 +55,7 @@ impl Settings {
         apps.terminal_origins = self.terminal_origins()?;
         apps.cookies = cookies;
         apps.trusted = trusted;
+        apps.branding = branding;
         apps.agent_inactive_timeout = self
             .agent_inactive_timeout_seconds
             .map_or(apps.agent_inactive_timeout, Within::seconds);
@@ -118,6 +124,28 @@ impl Settings {
         Ok(cookies)
     }
 
+    fn branding(&self) -> Result<Branding, ConfigError> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let mut branding = Branding::default();
+        if let Some(name) = given(&self.deployment_name) {
+            let name = name.parse().map_err(|error| unusable("deployment_name", &error))?;
+            branding.name = Some(name);
+        }
+        if let Some(logo) = given(&self.deployment_logo) {
+            let wrong = |error: &dyn Display| unusable("deployment_logo", error);
+            let logo = match logo.contains("://") {
+                true => Logo::at(&logo),
+                false => Logo::from_bytes(&std::fs::read(&logo).map_err(|error| wrong(&error))?),
+            };
+            branding.logo = Some(logo.map_err(|error| wrong(&error))?);
+        }
+        if let Some(contact) = given(&self.support_contact) {
+            let contact = contact.parse().map_err(|error| unusable("support_contact", &error))?;
+            branding.contact = Some(contact);
+        }
+        Ok(branding)
+    }
+
     fn trusted(&self) -> Result<TrustedProxies, ConfigError> {
         let origins = self.proxy_trusted_origins.iter().flatten().map(|text| {
             let no_network = |error| wrong("proxy_trusted_origins", format!("`{text}`: {error}"));
@@ -133,6 +161,10 @@ impl Settings {
             headers: headers.collect::<Result<_, _>>()?,
         })
     }
+}
+
+fn unusable(setting: &'static str, error: &dyn Display) -> ConfigError {
+    wrong(setting, error.to_string())
 }
 
 fn wrong(setting: &'static str, problem: impl Into<String>) -> ConfigError {
@@ -206,6 +238,12 @@ mod tests {
             (format!("{url}cookie_prefix = \"a;b\""), "cookie_prefix"),
             (format!("{url}terminal_origins = [\"b.example\"]"), "terminal_origins"),
             (format!("{url}terminal_origins = [\"https://b.example/x\"]"), "terminal_origins"),
+            ("deployment_name = \"a\\nb\"".to_owned(), "deployment_name"),
+            ("deployment_logo = \"https://a.example/x;y\"".to_owned(), "deployment_logo"),
+            ("deployment_logo = \"/no/such/file\"".to_owned(), "deployment_logo"),
+            ("deployment_logo = \"Cargo.toml\"".to_owned(), "deployment_logo"),
+            ("support_contact = \"help\"".to_owned(), "support_contact"),
+            ("support_contact = \"javascript:x()\"".to_owned(), "support_contact"),
             ("proxy_trusted_origins = [\"10.0.0.0/40\"]".to_owned(), "proxy_trusted_origins"),
             ("proxy_trusted_headers = [\"not a header\"]".to_owned(), "proxy_trusted_headers"),
         ] {

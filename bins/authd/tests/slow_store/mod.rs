@@ -21,6 +21,7 @@ use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation};
 use app_authz::{AppRequest, Directory, UserId, WorkspaceId};
 use store::authorized::{JobRecord, Readable, Rows};
 use store::import::{self, Difference, Import};
+use store::listing::{ListQuery, ListedWorkspace, Listing};
 use store::{Error, MemoryStore, Store};
 use tokio::sync::Semaphore;
 
@@ -125,6 +126,12 @@ impl Rows for SlowStore {
 
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>, Error> {
         self.1.job(id).await
+    }
+}
+
+impl Listing for SlowStore {
+    async fn listed(&self, asked: &ListQuery) -> Result<Vec<ListedWorkspace>, Error> {
+        self.1.listed(asked).await
     }
 }
 

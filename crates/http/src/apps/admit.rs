@@ -183,7 +183,7 @@ async fn find_visit<'a, S: Store>(
     let (mut visit, request) = match meaning {
         HostMeaning::Logout => {
             let logged_out = session::log_out_of_apps(apps, cx, &deployment).await;
-            return Err(logged_out.unwrap_or_else(|error| error.reply()));
+            return Err(logged_out.unwrap_or_else(|error| error.reply(cx.is_of_person())));
         }
         HostMeaning::Malformed(label) => return Err(rejected(Rejection::MalformedHost(label))),
         HostMeaning::App(name) => Visit::subdomain((deployment, at), name, cx.path, cx.query),

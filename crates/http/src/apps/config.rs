@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::proxies::TrustedProxies;
+use crate::reply::Branding;
 
 /// How apps are reached and protected
 ///
@@ -57,6 +58,11 @@ pub struct AppsConfig {
     pub signing: Signing,
     /// How long an app token is good: a minute at most
     pub token_lifetime: Duration,
+    /// Who runs the deployment, as pages show it
+    pub branding: Branding,
+    /// Whether a control plane serves the access URL, with a page for each workspace; otherwise
+    /// authd itself does
+    pub has_dashboard: bool,
 }
 
 impl AppsConfig {
@@ -83,6 +89,8 @@ impl AppsConfig {
             audit_spool: None,
             signing: Signing::default(),
             token_lifetime: TOKEN_LIFETIME,
+            branding: Branding::default(),
+            has_dashboard: false,
         }
     }
 }

@@ -26,12 +26,13 @@ use uuid::Uuid;
 use super::decisions::{Question, Turn};
 use super::deployments::Deployment;
 use super::origin::is_decided_here;
+use super::refusal::Refusal;
 use super::sign_in::SignInCookie;
-use super::{AppService, AuditFail};
+use super::{AppService, AuditFail, query_for_app, with_query};
 use crate::detach::DetachOnDrop;
 use crate::error::{Rejection, SIGNED_OUT};
 use crate::purpose::Purpose;
-use crate::reply::{Preflight, Reply, encoded};
+use crate::reply::{Preflight, encoded};
 
 /// A visit without a good app token
 ///
@@ -71,6 +72,21 @@ impl AccessAttempt {
         let is_shared = self.preflight.is_none() && !self.is_foreign;
         is_shared
             .then(|| (self.request.clone(), self.tokens.clone(), self.ip, self.user_agent.clone()))
+    }
+
+    /// The path of the dashboard's host that leads back to the visit, with the session at hand
+    ///
+    /// `None` if the visitor does not return to a host that is known.
+    fn sign_in_again<S>(&self, apps: &AppService<S>) -> Option<String> {
+        let ReturnTo::Deployment(at, visited) = &self.return_to else { return None };
+        let (path, query) = self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
+        let back = with_query(path, &query_for_app(query));
+        if self.request.method() != AccessMethod::Subdomain && at.primary {
+            return Some(back);
+        }
+        let address = format!("{}{}", visited.origin(), encoded(&back)).parse().ok()?;
+        let leading = auth_redirect(&apps.config.access_url, &address, None).ok()?;
+        Some(with_query(leading.path(), leading.query()?))
     }
 
     /// The rejection of a request that does not lead to an app
@@ -120,40 +136,6 @@ impl ReturnTo {
             Self::Deployment(_, visited) => Some(visited),
             Self::ProxySupplied { .. } | Self::None => None,
         }
-    }
-}
-
-/// A rejection by the gate, and what its reply depends on
-pub(crate) struct Refusal {
-    pub(crate) rejection: Box<Rejection>,
-    /// How the app treats pages of other origins, if the request leads to an app
-    pub(crate) cors: Option<CorsBehavior>,
-    /// The name of the visitor, if one is signed in
-    pub(crate) username: Option<String>,
-    /// Whether the visitor's browser has sent sessions of several users
-    pub(crate) is_ambiguous: bool,
-}
-
-impl Refusal {
-    /// Whether the visitor has to sign in
-    pub(crate) fn leads_to_sign_in(&self) -> bool {
-        matches!(*self.rejection, Rejection::SignIn(_))
-    }
-
-    /// The reply to the visitor, which names the user if another account may help
-    pub(crate) fn into_reply(self, purpose: Purpose) -> Reply {
-        let may_help = match &*self.rejection {
-            Rejection::Denied(_) => true,
-            Rejection::Unresolved(error) => error.is_not_found(),
-            _ => false,
-        };
-        self.rejection.into_reply(purpose).for_user(self.username.filter(|_| may_help))
-    }
-}
-
-impl From<Rejection> for Refusal {
-    fn from(rejection: Rejection) -> Self {
-        Self { rejection: Box::new(rejection), cors: None, username: None, is_ambiguous: false }
     }
 }
 
@@ -220,14 +202,16 @@ async fn decide_and_record<S: Store>(
         record(apps, outcome.event(attempt, facts)).await?;
     }
     let cors = outcome.target.map(|target| target.cors);
-    let username = || holder.map(|holder| holder.username.clone());
-    let refusal = |rejection| Refusal {
-        rejection: Box::new(rejection),
-        cors,
-        username: username(),
-        is_ambiguous: matches!(identified, Identified::Ambiguous),
-    };
-    outcome.result.map_err(refusal)
+    outcome.result.map_err(|rejection| {
+        let is_ambiguous = matches!(identified, Identified::Ambiguous);
+        let refusal = Refusal { cors, is_ambiguous, ..rejection.into() };
+        match holder {
+            Some(holder) => {
+                refusal.of(apps, holder, facts.workspace.as_deref(), attempt.sign_in_again(apps))
+            }
+            None => refusal,
+        }
+    })
 }
 
 async fn decide_and_sign<S: Store>(

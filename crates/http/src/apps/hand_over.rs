@@ -12,8 +12,9 @@ use app_authz::{AppRequest, decide, resolve};
 use store::Store;
 
 use super::admit::{access_attempt, checked};
-use super::gate::{Outcome, Refusal, record};
-use super::{AccessAttempt, AppService, Require, SignedIn, Visit, presented_sessions};
+use super::gate::{Outcome, record};
+use super::refusal::Refusal;
+use super::{AccessAttempt, AppService, Require, SignedIn, Visit, presented_sessions, with_query};
 use crate::context::Context;
 use crate::error::{AccessError, Rejection};
 
@@ -64,9 +65,14 @@ pub(crate) async fn may_open<S: Store>(
     {
         return Ok(Err(rejection.into()));
     }
-    let username = Some(user.username.clone());
-    let refusal = |rejection| Refusal { username, ..Refusal::from(rejection) };
-    Ok(outcome.result.map(|()| caller).map_err(refusal))
+    let back = with_query(cx.path, cx.query);
+    let refusal = |rejection| {
+        Refusal::from(rejection).of(apps, user, facts.workspace.as_deref(), Some(back))
+    };
+    Ok(match outcome.result {
+        Ok(()) => Ok(caller),
+        Err(rejection) => Err(refusal(rejection)),
+    })
 }
 
 /// The visit to the address, with the sessions of the request at hand

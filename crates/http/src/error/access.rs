@@ -1,4 +1,4 @@
-use app_authz::credential::SessionDenial;
+use app_authz::credential::{SessionDenial, UserStatus};
 use http::StatusCode;
 
 use super::rejection::several_users;
@@ -42,7 +42,16 @@ impl AccessError {
         Self::Invalid { message, detail: detail.into() }
     }
 
-    pub(super) fn problem(&self) -> Problem<'_> {
+    /// Whether signing in again does not help a client whose session is denied
+    pub(crate) const fn is_final(denial: Option<SessionDenial>) -> bool {
+        match denial {
+            Some(denial) => denial.is_final(),
+            None => false,
+        }
+    }
+
+    /// What the client and the log are to see
+    pub(crate) fn problem(&self) -> Problem<'_> {
         match self {
             Self::Off => Problem::new(
                 StatusCode::NOT_FOUND,
@@ -119,10 +128,10 @@ impl AccessError {
     }
 
     /// The reply to a visitor of an app's host
-    pub(crate) fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self, is_of_person: bool) -> Reply {
         let problem = self.problem();
         tracing::error!(class = problem.class, detail = problem.log_detail(), "visit failed");
-        Reply::json(&problem)
+        if is_of_person { Reply::page(problem) } else { Reply::json(&problem) }
     }
 }
 
@@ -150,6 +159,10 @@ fn signed_out(denial: Option<SessionDenial>) -> Problem<'static> {
         Some(_) => "The session token is not valid.",
     };
     let problem = Problem::new(status, "signed_out", message, detail).challenge();
+    let problem = match denial {
+        Some(SessionDenial::Inactive(status)) => problem.words(inactive_words(status)),
+        _ => problem,
+    };
     match denial {
         Some(denial) => problem.cause(denial.to_string()),
         None => problem,
@@ -162,6 +175,17 @@ pub(super) fn inactive_message(status: &str) -> String {
         "User is not active (status = {}). Contact an admin to reactivate your account.",
         quote(status)
     )
+}
+
+/// The same as title and text of a page
+pub(super) const fn inactive_words(status: UserStatus) -> (&'static str, &'static str) {
+    match status {
+        UserStatus::Dormant => (
+            "Your account is dormant",
+            "It has not been used for a long time. Ask an administrator to activate it again.",
+        ),
+        _ => ("Your account is suspended", "Ask an administrator to activate it again."),
+    }
 }
 
 /// The sentence for a request without a session, as the control plane has it

@@ -223,7 +223,12 @@ impl Error {
         }
     }
 
-    /// The answer to the client
+    /// Whether the client has no session that is good, and a new one may be
+    pub(crate) const fn is_signed_out(&self) -> bool {
+        matches!(self, Self::Access(AccessError::SignedOut(denial)) if !AccessError::is_final(*denial))
+    }
+
+    /// The answer to a program
     pub(crate) fn into_response(self) -> Response {
         self.problem().into_response()
     }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use tracing::{debug, error, warn};
 use uuid::Uuid;
 
-use super::access::inactive_message;
+use super::access::{inactive_message, inactive_words};
 use super::{SIGNED_OUT, chain, quote};
 use crate::purpose::Purpose;
 use crate::reply::{Preflight, Problem, Reply};
@@ -80,7 +80,6 @@ pub(crate) enum Rejection {
 impl Rejection {
     /// What the visitor and the log are to see
     ///
-    /// Message and detail are the title and the text of the page.
     pub(crate) fn problem(&self) -> Problem<'_> {
         match self {
             Self::InvalidRequest(error) => internal_page("invalid_request").cause(chain(error)),
@@ -96,7 +95,8 @@ impl Rejection {
                 },
                 inactive_message(user.as_str()),
                 "The session itself is good.",
-            ),
+            )
+            .words(inactive_words(*user)),
             Self::Unresolved(error) => unresolved(*error).cause(error.to_string()),
             Self::NotOpenable(error) => not_openable(*error).cause(error.to_string()),
             Self::Denied(denial) => not_found(denial.reason().as_str(), NOT_FOUND, NOT_FOUND_TEXT),
@@ -104,7 +104,8 @@ impl Rejection {
                 Reason::NotSignedIn.as_str(),
                 "Resource not found or you do not have access to this resource",
                 "Nobody is signed in.",
-            ),
+            )
+            .words(("You are signed out", "Sign in to the site to open terminals.")),
             Self::SignIn(_) => Problem::new(
                 StatusCode::UNAUTHORIZED,
                 Reason::NotSignedIn.as_str(),
@@ -122,6 +123,7 @@ impl Rejection {
                 format!("Agent state is \"{status}\", not \"connected\"."),
             )
             .cause(status.to_string())
+            .words(agent_words(*status))
             .retry(),
             Self::Unsigned(error @ app_authz::Error::KeysUnavailable(_)) => {
                 try_again("unsigned", CANNOT_ANSWER).cause(chain(error))
@@ -237,7 +239,8 @@ impl Rejection {
 
     /// The reply to the visitor: a page, a redirect or JSON
     ///
-    /// The control plane's clients expect some of these replies as JSON, regardless of `Accept`.
+    /// A person who navigates gets a page. The control plane's clients that say nothing else than
+    /// that they accept everything expect some of these replies as JSON.
     pub(crate) fn into_reply(self, purpose: Purpose) -> Reply {
         let warnings = match &self {
             Self::Preflight(preflight) => return Reply::preflight(preflight.clone()),
@@ -249,7 +252,7 @@ impl Rejection {
         };
         let is_page = match self {
             Self::SignIn(_) => purpose == Purpose::Submission,
-            Self::Inactive(_) | Self::TerminalSignIn | Self::ReservedPort => false,
+            Self::Inactive(_) | Self::TerminalSignIn | Self::ReservedPort => purpose.navigates(),
             _ => purpose.is_shown_pages(),
         };
         match is_page {
@@ -310,12 +313,33 @@ fn unresolved(error: ResolveError) -> Problem<'static> {
             "Workspace Offline",
             "Last workspace transition was to the state \"stop\", not \"start\". Start the \
              workspace to open its apps.",
-        );
+        )
+        .words(("This workspace is stopped", "Its apps open when it runs again."));
     }
     if error.is_not_found() {
         not_found(class, NOT_FOUND, NOT_FOUND_TEXT)
     } else {
         internal_page(class)
+    }
+}
+
+/// Title and text of the page about an agent that is not connected
+const fn agent_words(status: AgentStatus) -> (&'static str, &'static str) {
+    match status {
+        AgentStatus::Connecting => (
+            "The workspace is starting",
+            "Its machine has not connected yet. Try again in a minute.",
+        ),
+        AgentStatus::Timeout => (
+            "The workspace did not start",
+            "Its machine has not connected in time. Restart the workspace; if that does not help, \
+             ask its administrator.",
+        ),
+        _ => (
+            "The workspace does not respond",
+            "Its machine was connected and no longer is. It may be off, asleep or without a \
+             network. If it does not come back, restart the workspace.",
+        ),
     }
 }
 

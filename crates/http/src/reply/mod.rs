@@ -3,12 +3,16 @@
 //! The lowest module of the crate: all others build their answers from these values, and it uses
 //! none of them.
 
+mod branding;
+mod home;
 mod page;
 mod preflight;
 mod problem;
 #[expect(clippy::module_inception, reason = "the type that the module is named after")]
 mod reply;
 mod sign_in;
+mod view;
+mod words;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -16,10 +20,14 @@ use http::{HeaderName, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+pub use self::branding::{Branding, BrandingError, Contact, DeploymentName, Logo};
+pub(crate) use self::home::{AppList, HomePage, ListRow, State};
+pub(crate) use self::page::PageLink;
 pub(crate) use self::preflight::{Preflight, single};
 pub(crate) use self::problem::{Invalid, Problem};
 pub(crate) use self::reply::{Reply, encoded};
-pub(crate) use self::sign_in::{SignInPage, SignedInPage};
+pub(crate) use self::sign_in::SignInPage;
+pub(crate) use self::view::Layout;
 
 /// An answer of this crate: the whole body is in memory
 pub(crate) type Response = http::Response<Full<Bytes>>;

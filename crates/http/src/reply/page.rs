@@ -1,17 +1,15 @@
-//! Pages that a visitor sees instead of an app
-//!
-//! A page is one small document without scripts and without resources from other places. Every
-//! text in it is escaped, regardless of its source.
-
-use std::fmt::{self, Write};
+use std::borrow::Cow;
+use std::fmt::Write;
 
 use http::StatusCode;
-use http::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
 use serde::{Deserialize, Serialize};
 
-use super::{Response, content};
+use super::view::{Escaped, View};
+use super::{Problem, Response};
 
-/// A page for a visitor
+/// A page for a visitor who does not get what was asked for
+///
+/// It may be shown on any host, and in a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Page {
@@ -27,126 +25,94 @@ pub(crate) struct Page {
     /// The user as whom the visitor is signed in
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) username: Option<String>,
+    /// Where the visitor can go on
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) links: Vec<PageLink>,
+}
+
+/// A link that takes a visitor further
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PageLink {
+    pub(crate) text: Cow<'static, str>,
+    pub(crate) url: String,
 }
 
 impl Page {
-    /// The page as an answer, with a link to `dashboard`
-    pub(crate) fn into_response(self, dashboard: Option<&str>) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or_default();
-        let title = format!("{} - {}", self.status, self.title);
-        document(status, POLICY, &title, &self.content(dashboard))
+    /// The problem in the words for visitors
+    pub(crate) fn of(problem: Problem<'_>) -> Self {
+        let Problem { status, retry, .. } = problem;
+        let (title, text) = problem.into_words();
+        Self {
+            status: status.as_u16(),
+            title: title.into_owned(),
+            text: text.into_owned(),
+            warnings: Vec::new(),
+            // What may work in a moment is worth another try.
+            retry: retry || RETRIED.contains(&status),
+            username: None,
+            links: Vec::new(),
+        }
     }
 
-    fn content(&self, dashboard: Option<&str>) -> String {
-        let Self { status: code, title, text, .. } = self;
+    /// The page as an answer
+    pub(crate) fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or_default();
+        let title = format!("{} - {}", self.status, self.title);
+        let view = View::new(title, self.content()).with_actions(self.actions());
+        view.embeddable().with_reference().into_response(status)
+    }
+
+    fn content(&self) -> String {
+        let Self { status, title, text, username, warnings, .. } = self;
         let mut html = format!(
-            "<p class=\"status\">{code}</p>\n<h1>{}</h1>\n<p>{}</p>\n",
+            "<div role=\"alert\">\n<p class=\"status\">Error {status}</p>\n<h1>{}</h1>\n<p>{}</p>\n\
+             </div>\n",
             Escaped(title),
             Escaped(text)
         );
-        if let Some(username) = &self.username {
-            let _ = writeln!(
-                html,
-                "<p>You are signed in as <strong>{}</strong>. To use another account, sign out of \
-                 the site first.</p>",
-                Escaped(username)
-            );
+        if let Some(username) = username {
+            let how = match self.links.is_empty() {
+                true => " To use another account, sign out of the site first.",
+                false => "",
+            };
+            let username = Escaped(username);
+            let _ = writeln!(html, "<p>You are signed in as <strong>{username}</strong>.{how}</p>");
         }
-        if !self.warnings.is_empty() {
+        if !warnings.is_empty() {
             html.push_str("<ul>\n");
-            for warning in &self.warnings {
+            for warning in warnings {
                 let _ = writeln!(html, "<li>{}</li>", Escaped(warning));
             }
             html.push_str("</ul>\n");
         }
-        if self.retry || dashboard.is_some() {
-            html.push_str("<nav>\n");
-            if self.retry {
-                // The empty reference is the page's own address.
-                html.push_str("<a href=\"\">Retry</a>\n");
-            }
-            if let Some(dashboard) = dashboard {
-                let _ = writeln!(html, "<a href=\"{}\">Back to site</a>", Escaped(dashboard));
-            }
-            html.push_str("</nav>\n");
+        html
+    }
+
+    fn actions(&self) -> String {
+        let mut html = String::new();
+        if self.retry {
+            // The empty reference is the page's own address.
+            html.push_str("<a href=\"\">Retry</a>\n");
+        }
+        for PageLink { text, url } in &self.links {
+            let _ = writeln!(html, "<a href=\"{}\">{}</a>", Escaped(url), Escaped(text));
         }
         html
     }
 }
 
-/// A whole document around `main`, which must be escaped
-pub(super) fn document(
-    status: StatusCode,
-    policy: &'static str,
-    title: &str,
-    main: &str,
-) -> Response {
-    let html = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{main}\
-         </main>\n</body>\n</html>\n",
-        Escaped(title)
-    );
-    let mut response = content(status, "text/html; charset=utf-8", html);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    // Not `no-referrer`: browsers would then leave out the origin of a submitted form too.
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    response
-}
-
-/// Displays a text escaped for an element or a quoted attribute
-pub(super) struct Escaped<'a>(pub(super) &'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            match c {
-                '&' => f.write_str("&amp;"),
-                '<' => f.write_str("&lt;"),
-                '>' => f.write_str("&gt;"),
-                '"' => f.write_str("&quot;"),
-                '\'' => f.write_str("&#39;"),
-                c => f.write_char(c),
-            }?;
-        }
-        Ok(())
-    }
-}
-
-/// In a separate file, since the policy contains the digest of its exact bytes
-const STYLE: &str = include_str!("page.css");
-
-/// Allows the style above and no other resource
-macro_rules! policy {
-    ($more:literal) => {
-        concat!(
-            "default-src 'none'; style-src 'sha256-I1mGeogbXqOBFFTI8UN1sAUUHrutDqqCqQXF0elDPbU='; ",
-            "base-uri 'none'; ",
-            $more
-        )
-    };
-}
-
-/// Allows framing: apps are embedded in other pages, and a blank frame would explain nothing
-const POLICY: &str = policy!("form-action 'none'");
-
-/// Without `form-action`, which browsers apply to redirects after the form is submitted too
-pub(super) const FORM_POLICY: &str = policy!("frame-ancestors 'none'");
+/// Statuses that another attempt may change
+const RETRIED: [StatusCode; 4] = [
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_policy_contains_the_digest_of_the_style() {
-        let digest = ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes());
-        let hash = openssl::base64::encode_block(digest.as_ref());
-        for policy in [POLICY, FORM_POLICY] {
-            assert!(policy.contains(&format!("'sha256-{hash}'")), "{hash}");
-        }
-    }
 
     #[test]
     fn everything_is_escaped() {
@@ -157,9 +123,10 @@ mod tests {
             warnings: vec!["<img src=x onerror='a'>".to_owned()],
             retry: true,
             username: Some("<script>".to_owned()),
+            links: vec![PageLink { text: "<b>".into(), url: "https://x/\"><script>".to_owned() }],
         };
-        let html = page.content(Some("https://x/\"><script>"));
-        for raw in ["<script", "<img", "onerror='", "\"><"] {
+        let html = page.content() + &page.actions();
+        for raw in ["<script", "<img", "onerror='", "\"><", "<b>"] {
             assert!(!html.contains(raw), "{raw} in {html}");
         }
         assert!(html.contains("&lt;/p&gt;&lt;script&gt;"));

@@ -4,21 +4,24 @@ use http::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
-use super::{CHALLENGE, RETRY_AFTER_SECONDS, Response, json};
+use super::page::{Page, PageLink};
+use super::{CHALLENGE, RETRY_AFTER_SECONDS, Response, json, words};
 
 /// An error as its client and the log see it
 ///
-/// A client gets a stable sentence and a hint. The log gets the class and the cause, which may
+/// A program gets a stable sentence and a hint, and a person a page. The log gets the class and the cause, which may
 /// name hosts and settings. Neither contains tokens, documents or fetched content.
 #[derive(Debug)]
 pub(crate) struct Problem<'a> {
     pub(crate) status: StatusCode,
     /// A stable word for metrics, logs and the audit
     pub(crate) class: &'static str,
-    /// What went wrong, in one sentence; the title of a page
+    /// What went wrong, in one sentence
     pub(crate) message: Cow<'a, str>,
-    /// What the client can do, or what was expected; the text of a page
+    /// What the client can do, or what was expected
     pub(crate) detail: Cow<'a, str>,
+    /// The title and the text of a page, if they depend on more than the class
+    words: Option<(&'static str, &'static str)>,
     /// The text that only the log gets; `None` if the log gets the detail
     cause: Option<String>,
     /// Whether the same request may succeed when it is repeated
@@ -39,6 +42,7 @@ impl<'a> Problem<'a> {
             class,
             message: message.into(),
             detail: detail.into(),
+            words: None,
             cause: None,
             retry: false,
             headers: HeaderMap::new(),
@@ -77,6 +81,11 @@ impl<'a> Problem<'a> {
         Self { invalid, ..self }
     }
 
+    /// The same, with title and text of a page
+    pub(crate) fn words(self, words: (&'static str, &'static str)) -> Self {
+        Self { words: Some(words), ..self }
+    }
+
     /// What the log says beyond the class
     pub(crate) fn log_detail(&self) -> &str {
         self.cause.as_deref().unwrap_or(&self.detail)
@@ -87,22 +96,44 @@ impl<'a> Problem<'a> {
         self.cause.as_deref()
     }
 
-    /// The answer to the client
+    /// The answer to a program
     pub(crate) fn into_response(self) -> Response {
         let body = Body { message: &self.message, detail: &self.detail, validations: self.invalid };
-        let mut response = json(self.status, &body);
-        let headers = response.headers_mut();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        let response = json(self.status, &body);
+        self.with_headers(response)
+    }
+
+    /// The answer to a person
+    pub(crate) fn into_page(mut self, links: Vec<PageLink>) -> Response {
+        let headers = std::mem::take(&mut self.headers);
+        let (status, page) = (self.status, Page::of(self));
+        with_headers(status, headers, Page { links, ..page }.into_response())
+    }
+
+    /// Title and text of a page
+    pub(super) fn into_words(self) -> (Cow<'a, str>, Cow<'a, str>) {
+        let words = self.words.or_else(|| words::of(self.class)).or(match self.status {
+            StatusCode::SERVICE_UNAVAILABLE if self.is_internal() => Some(words::UNAVAILABLE),
+            _ if self.is_internal() => Some(words::FAULT),
+            _ => None,
+        });
+        match words {
+            Some((title, text)) => (title.into(), text.into()),
+            None if self.class == "invalid" => {
+                (words::UNUSABLE.into(), format!("{} {}", self.message, self.detail).into())
+            }
+            None => (self.message, self.detail),
         }
-        headers.extend(self.headers);
-        response
+    }
+
+    /// Whether only the log has the cause
+    fn is_internal(&self) -> bool {
+        self.detail == SEE_LOG
     }
 
     /// Another answer with the same headers
-    pub(crate) fn with_headers(self, mut response: Response) -> Response {
-        response.headers_mut().extend(self.headers);
-        response
+    pub(crate) fn with_headers(self, response: Response) -> Response {
+        with_headers(self.status, self.headers, response)
     }
 
     /// When the request may be repeated, if that is known, in seconds
@@ -115,6 +146,15 @@ impl<'a> Problem<'a> {
         let body = Body { message: &self.message, detail: &self.detail, validations: self.invalid };
         serde_json::to_value(body).unwrap_or_default()
     }
+}
+
+fn with_headers(status: StatusCode, more: HeaderMap, mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    }
+    headers.extend(more);
+    response
 }
 
 /// A field of a request that is not valid, and the reason

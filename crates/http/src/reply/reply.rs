@@ -8,7 +8,7 @@ use http::header::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::page::Page;
+use super::page::{Page, PageLink};
 use super::{CHALLENGE, Preflight, Problem, RETRY_AFTER_SECONDS, Response, json};
 
 /// The answer to a visitor in place of the app
@@ -37,18 +37,10 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The problem as a page: message and detail are its title and its text
+    /// The problem as a page
     pub(crate) fn page(problem: Problem<'_>) -> Self {
-        let retry_after = problem.retry_after();
-        let page = Page {
-            status: problem.status.as_u16(),
-            title: problem.message.into_owned(),
-            text: problem.detail.into_owned(),
-            warnings: Vec::new(),
-            retry: problem.retry,
-            username: None,
-        };
-        Self { page: Some(page), retry_after, ..Self::status(problem.status) }
+        let (status, retry_after) = (problem.status, problem.retry_after());
+        Self { page: Some(Page::of(problem)), retry_after, ..Self::status(status) }
     }
 
     /// The problem as JSON
@@ -95,6 +87,14 @@ impl Reply {
         self
     }
 
+    /// The same; a page has these links
+    pub(crate) fn with_links(mut self, links: impl IntoIterator<Item = PageLink>) -> Self {
+        if let Some(page) = &mut self.page {
+            page.links.extend(links);
+        }
+        self
+    }
+
     /// The same, for pages of that origin to read
     pub(crate) fn readable_by(self, origin: Option<String>) -> Self {
         Self { origin, ..self }
@@ -107,11 +107,11 @@ impl Reply {
         self
     }
 
-    /// The HTTP answer; a page has a link to `dashboard`
-    pub(crate) fn into_response(self, dashboard: &str) -> Response {
+    /// The HTTP answer
+    pub(crate) fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let mut response = match (self.page, self.json) {
-            (Some(page), _) => page.into_response(Some(dashboard)),
+            (Some(page), _) => page.into_response(),
             (None, Some(value)) => json(status, &value),
             (None, None) => Response::default(),
         };

@@ -1,52 +1,67 @@
+use std::fmt::Write;
+
 use http::StatusCode;
 
 use super::Response;
-use super::page::{Escaped, FORM_POLICY, document};
+use super::view::{Escaped, View};
 
 /// The page with a form for a session token
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SignInPage<'a> {
-    /// Why the visitor has to sign in, or why it failed
+    /// Why the visitor has to sign in
     pub(crate) message: Option<&'a str>,
+    /// Why signing in failed
+    pub(crate) error: Option<&'a str>,
+    /// The app that the visitor wants to open, and its host
+    pub(crate) waiting: Option<(&'a str, &'a str)>,
     /// The path to return to
     pub(crate) back: &'a str,
+    /// Whether the problem may have to be reported
+    pub(crate) has_reference: bool,
 }
 
 impl SignInPage<'_> {
     pub(crate) fn into_response(self, status: StatusCode) -> Response {
-        let message = self.message.map_or(String::new(), |message| {
-            format!("<p role=\"status\">{}</p>\n", Escaped(message))
-        });
+        let title = if self.error.is_some() { "Error: Sign in" } else { "Sign in" };
+        let view = View::new(title.to_owned(), self.content());
+        let view = if self.has_reference { view.with_reference() } else { view };
+        view.into_response(status)
+    }
+
+    fn content(&self) -> String {
+        let mut html = "<h1>Sign in</h1>\n".to_owned();
+        if let Some((app, host)) = self.waiting {
+            let _ = writeln!(
+                html,
+                "<p>to open <strong>{}</strong> at <strong>{}</strong></p>",
+                Escaped(app),
+                Escaped(host)
+            );
+        }
+        if let Some(message) = self.message {
+            let _ = writeln!(html, "<p role=\"status\">{}</p>", Escaped(message));
+        }
+        let mut described = "about-token";
+        let mut invalid = "";
+        if let Some(error) = self.error {
+            let error = Escaped(error);
+            let _ = writeln!(html, "<p class=\"error\" id=\"error\" role=\"alert\">{error}</p>");
+            (described, invalid) = ("error about-token", " aria-invalid=\"true\"");
+        }
         // Without an action, the browser keeps the fragment of the address that it returns to.
-        let content = format!(
-            "<h1>Sign in</h1>\n{message}<form method=\"post\">\n\
-             <label for=\"token\">Session token</label>\n\
+        let _ = write!(
+            html,
+            "<form method=\"post\">\n<label for=\"token\">Session token</label>\n\
              <input id=\"token\" name=\"token\" type=\"password\" required autofocus \
-             autocomplete=\"current-password\" spellcheck=\"false\" maxlength=\"64\">\n\
+             autocomplete=\"current-password\" autocapitalize=\"none\" spellcheck=\"false\" \
+             maxlength=\"64\" aria-describedby=\"{described}\"{invalid}>\n\
+             <p class=\"hint\" id=\"about-token\">A session token is a text that signs you in, like \
+             a password. An administrator of this site gives you one, which \
+             <code>authd token create</code> prints.</p>\n\
              <input type=\"hidden\" name=\"redirect\" value=\"{}\">\n\
-             <button>Sign in</button>\n</form>\n\
-             <p class=\"status\">An administrator makes tokens with \
-             <code>authd token create</code>.</p>\n",
+             <button>Sign in</button>\n</form>\n",
             Escaped(self.back)
         );
-        document(status, FORM_POLICY, "Sign in", &content)
-    }
-}
-
-/// The page that greets a signed-in visitor who is not on the way to an app
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SignedInPage<'a> {
-    pub(crate) username: &'a str,
-}
-
-impl SignedInPage<'_> {
-    pub(crate) fn into_response(self) -> Response {
-        let content = format!(
-            "<h1>Signed in</h1>\n<p>You are <strong>{}</strong>. Apps that you may use open \
-             now.</p>\n<form method=\"post\" action=\"/logout\">\n<button>Sign out</button>\n\
-             </form>\n",
-            Escaped(self.username)
-        );
-        document(StatusCode::OK, FORM_POLICY, "Signed in", &content)
+        html
     }
 }

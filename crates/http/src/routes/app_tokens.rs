@@ -97,7 +97,7 @@ pub(crate) async fn issue_for_proxy<S: Store>(
     };
     Ok(match issued {
         Ok(issued) => json(StatusCode::CREATED, &Signed { signed_token_str: issued.reveal() }),
-        Err(refusal) => refusal.into_reply(purpose).into_response(&apps.dashboard()),
+        Err(refusal) => refusal.into_reply(purpose).into_response(),
     })
 }
 
@@ -200,7 +200,7 @@ pub(crate) async fn issue_for_terminal<S: Store>(
         }
         Err(Rejection::Denied(_) | Rejection::Unresolved(_)) => Err(AccessError::NotFound.into()),
         Err(rejection) => {
-            Ok(rejection.into_reply(Purpose::Program).into_response(&apps.dashboard()))
+            Ok(rejection.into_reply(Purpose::Program).into_response())
         }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) async fn auth_redirect<S: Store>(
     let (back, caller) = match caller(apps, cx).await {
         Ok((back, Ok(caller))) => (back, caller),
         Ok((_, Err(refusal))) => {
-            return Ok(refusal.into_reply(cx.purpose()).into_response(&apps.dashboard()));
+            return Ok(refusal.into_reply(cx.purpose()).into_response());
         }
         Err(AccessError::SignedOut(denial))
             if cx.purpose().is_shown_pages() && denial.is_none_or(|denial| !denial.is_final()) =>
@@ -54,11 +54,11 @@ pub(crate) async fn auth_redirect<S: Store>(
             let login = login(dashboard, SIGNED_OUT, &with_query(cx.path, cx.query));
             let login = login.map_err(AccessError::Internal)?;
             let reply = Reply::redirect(StatusCode::SEE_OTHER, login.to_string());
-            return Ok(reply.into_response(&apps.dashboard()));
+            return Ok(reply.into_response());
         }
         Err(AccessError::SignedOut(Some(SessionDenial::SeveralUsers))) => {
             let reply = Rejection::SeveralUsers.into_reply(cx.purpose());
-            return Ok(reply.into_response(&apps.dashboard()));
+            return Ok(reply.into_response());
         }
         Err(error) => return Err(error.into()),
     };
@@ -83,7 +83,7 @@ pub(crate) async fn auth_redirect<S: Store>(
     let back = back.with_query(&format!("{others}{API_KEY_PARAMETER}={sealed}"));
     let back = back.map_err(AccessError::Internal)?;
     let reply = Reply::redirect(StatusCode::SEE_OTHER, back.to_string());
-    Ok(reply.into_response(&apps.dashboard()))
+    Ok(reply.into_response())
 }
 
 /// The address of the app to return to, and the user, if the user may open the app

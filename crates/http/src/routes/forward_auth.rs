@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection};
 use crate::proxies::{X_FORWARDED_HOST, first, own_host};
 use crate::purpose::Purpose;
-use crate::reply::{Reply, Response, empty};
+use crate::reply::{Problem, Reply, Response, empty};
 
 /// The kind of proxy that asks
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,7 +65,7 @@ pub(crate) async fn check<S: Store>(
     if cx.headers().keys().any(header::imitates_ours) {
         let detail = "A name that begins with `X-Authd-` must not be written with underscores.";
         let error = Error::from(AccessError::invalid("A header is not allowed.", detail));
-        return Ok(reject(proxy, Reply::json(&error.problem()), &apps.dashboard()));
+        return Ok(reject(proxy, failure(cx, proxy, error.problem())));
     }
     if upstream == Upstream::ControlPlane && !apps.keys.are_shared_secrets() {
         let message = "The control plane cannot verify these app tokens.";
@@ -82,7 +82,7 @@ pub(crate) async fn check<S: Store>(
     let mut admitted = match admit(apps, &visitor, upstream, preflight).await {
         Ok(admitted) if is_shown => return Ok(without_query_tokens(&visitor, &open, admitted)?),
         Ok(admitted) => admitted,
-        Err(reply) => return Ok(reject(proxy, reply, &apps.dashboard())),
+        Err(reply) => return Ok(reject(proxy, reply)),
     };
     // An empty query is a query: some apps distinguish `/x?` from `/x`.
     if query.is_empty() && uri.ends_with('?') {
@@ -149,11 +149,11 @@ fn visited<'a>(
 }
 
 /// Keeps the visit from continuing, with a reply to the visitor
-fn reject(proxy: ProxyKind, reply: Reply, dashboard: &str) -> Response {
+fn reject(proxy: ProxyKind, reply: Reply) -> Response {
     if proxy == ProxyKind::Nginx {
         return empty(StatusCode::UNAUTHORIZED, header::ANSWER, reply.to_header());
     }
-    let mut response = reply.into_response(dashboard);
+    let mut response = reply.into_response();
     // Caddy takes any 2xx for permission to continue, unless its configuration says otherwise.
     // Envoy takes only 200 for that.
     if response.status().is_success() && proxy != ProxyKind::Envoy {
@@ -165,22 +165,21 @@ fn reject(proxy: ProxyKind, reply: Reply, dashboard: &str) -> Response {
 
 /// The answer to a check that failed, in the form for the visitor
 ///
-/// If the proxy itself is at fault, its operator gets the answer in the usual form.
-pub(crate) fn answer_to_failure(
-    cx: &Context<'_>,
-    proxy: ProxyKind,
-    error: Error,
-    dashboard: &str,
-) -> Response {
+/// If the proxy itself is at fault, it gets the status as it is.
+pub(crate) fn answer_to_failure(cx: &Context<'_>, proxy: ProxyKind, error: Error) -> Response {
     let problem = error.problem();
-    if !problem.status.is_server_error() {
-        return problem.into_response();
+    if problem.status.is_server_error() {
+        return reject(proxy, failure(cx, proxy, problem.retry()));
     }
-    let reply = match Purpose::of(method(cx, proxy), cx.headers()).is_shown_pages() {
-        true => Reply::page(problem.retry()),
+    super::refused(&Context { method: method(cx, proxy), ..*cx }, error)
+}
+
+/// The reply about a problem to the visitor of whom the proxy asks
+fn failure(cx: &Context<'_>, proxy: ProxyKind, problem: Problem<'_>) -> Reply {
+    match Purpose::of(method(cx, proxy), cx.headers()).is_shown_pages() {
+        true => Reply::page(problem),
         false => Reply::json(&problem),
-    };
-    reject(proxy, reply, dashboard)
+    }
 }
 
 /// Redirects the browser to the same address without our tokens, and sets a cookie instead
@@ -202,20 +201,20 @@ fn without_query_tokens(
     let root = admitted.deployment.address(visitor.host).origin();
     let address = format!("{root}{slash}{uri}");
     let reply = Reply::redirect(StatusCode::TEMPORARY_REDIRECT, address);
-    Ok(reply.with_cookie(admitted.cookie).into_response(""))
+    Ok(reply.with_cookie(admitted.cookie).into_response())
 }
 
 /// `/api/v2/forward-auth/nginx/answer`
 ///
 /// Returns the reply that nginx received in a header, in the form for the visitor.
-pub(crate) fn answer<S: Store>(apps: &AppService<S>, cx: &Context<'_>) -> Result<Response, Error> {
+pub(crate) fn answer(cx: &Context<'_>) -> Result<Response, Error> {
     require_trusted(cx)?;
     let reply = cx.headers().get(header::ANSWER).and_then(Reply::from_header);
     let reply = reply.ok_or_else(|| {
         let detail = "The header `X-Authd-Answer` must hold what the check answered.";
         AccessError::invalid("No answer to give.", detail)
     })?;
-    Ok(reply.into_response(&apps.dashboard()))
+    Ok(reply.into_response())
 }
 
 /// Why a proxy could not carry an admitted visit to its app
@@ -231,17 +230,13 @@ pub(crate) enum Failure {
 ///
 /// The page for a visitor who was admitted to an app that then did not answer. It asks no
 /// question of the store: the visit is decided and recorded.
-pub(crate) fn failed<S: Store>(
-    apps: &AppService<S>,
-    cx: &Context<'_>,
-    failure: Failure,
-) -> Result<Response, Error> {
+pub(crate) fn failed(cx: &Context<'_>, failure: Failure) -> Result<Response, Error> {
     require_trusted(cx)?;
     let rejection = match failure {
         Failure::Unreachable => Rejection::Unreachable,
         Failure::TimedOut => Rejection::TimedOut,
     };
-    Ok(rejection.into_reply(cx.purpose()).into_response(&apps.dashboard()))
+    Ok(rejection.into_reply(cx.purpose()).into_response())
 }
 
 /// Path and query without our tokens; every other byte is unchanged

@@ -6,10 +6,10 @@ use store::Store;
 use uuid::Uuid;
 
 use super::login;
-use crate::apps::{AppService, Require};
+use crate::apps::{AppService, Require, app_list, parameter, parameters};
 use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection};
-use crate::reply::{Response, SignedInPage, json};
+use crate::reply::{HomePage, Response, json};
 
 #[derive(Serialize)]
 struct Visitor<'a> {
@@ -19,9 +19,9 @@ struct Visitor<'a> {
 
 /// `GET /`
 ///
-/// Shows who is signed in, for a deployment without a dashboard, whose pages lead here. A visitor
-/// who is not signed in is redirected to sign in. In other deployments the dashboard answers this
-/// path.
+/// Lists the apps that the visitor may open, for a deployment without a dashboard, whose pages lead
+/// here. A program gets the user who is signed in. A visitor who is not signed in is redirected to
+/// sign in. In other deployments the dashboard answers this path.
 pub(crate) async fn page<S: Store>(
     apps: &AppService<S>,
     cx: &Context<'_>,
@@ -35,20 +35,44 @@ pub(crate) async fn page<S: Store>(
         }
         Err(AccessError::SignedOut(Some(SessionDenial::SeveralUsers))) if html => {
             let reply = Rejection::SeveralUsers.into_reply(cx.purpose());
-            return Ok(reply.into_response(&apps.dashboard()));
+            return Ok(reply.into_response());
         }
         checked => checked?,
     };
     let id = caller.holder.key.user;
     // A session for apps alone does not reveal its user.
     if !caller.subject.is_allowed(&Action::Read, &Object::user(id)) {
-        return Err(AccessError::NotFound.into());
+        let error = Error::from(AccessError::NotFound);
+        if !html {
+            return Err(error);
+        }
+        let link = login::link("Sign in", "/");
+        return Ok(error.problem().words(FOR_APPS_ALONE).into_page(vec![link]));
     }
-    let username = apps.store.username(id).await.map_err(AccessError::Store)?;
-    let username = username.ok_or(AccessError::NotFound)?;
-    Ok(if html {
-        SignedInPage { username: &username }.into_response()
-    } else {
-        json(StatusCode::OK, &Visitor { id: id.0, username: &username })
-    })
+    let username = &caller.holder.username;
+    if !html {
+        return Ok(json(StatusCode::OK, &Visitor { id: id.0, username }));
+    }
+    let parameters = parameters(cx.query);
+    let search = parameter(&parameters, "q").unwrap_or_default().trim();
+    let search: String = search.chars().take(MAX_SEARCH).collect();
+    let after = parameter(&parameters, "after").filter(|after| !after.is_empty());
+    let list = app_list(apps, cx, &caller, (&search, after)).await;
+    let list = list.inspect_err(|error| {
+        let error = error.problem();
+        let (request_id, class, detail) = (cx.request_id, error.class, error.log_detail());
+        tracing::warn!(%request_id, class, detail, "the list of apps is left out");
+    });
+    let list = list.as_ref().ok();
+    let is_first = after.is_none();
+    Ok(HomePage { username, search: &search, is_first, list }.into_response())
 }
+
+/// Title and text of the page for a session of scope `application_connect`
+const FOR_APPS_ALONE: (&str, &str) = (
+    "You are signed in to apps alone",
+    "Your session opens apps at their own addresses, and not this page.",
+);
+
+/// The longest text to search for, in characters
+const MAX_SEARCH: usize = 100;

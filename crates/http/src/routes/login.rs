@@ -1,26 +1,31 @@
-use app_authz::credential::{SessionToken, Source, authenticate};
+use app_authz::address::{HostMeaning, encode_query_value};
+use app_authz::credential::{SessionDenial, SessionToken, Source, UserStatus, authenticate};
+use app_authz::rbac::{Action, Object};
 use http::StatusCode;
 use http::header::{HeaderValue, LOCATION, SET_COOKIE};
 use store::Store;
 
-use crate::apps::{AppService, Expiry, parameter, parameters, presented_sessions, same_origin};
+use crate::apps::{
+    AppService, Expiry, Visit, parameter, parameters, presented_sessions, same_origin, with_query,
+};
 use crate::body;
 use crate::context::{Body, Context};
 use crate::error::{AccessError, Error, SIGNED_OUT};
-use crate::reply::{Response, SignInPage, empty};
+use crate::reply::{PageLink, Response, SignInPage, empty};
 
 /// `GET /login`
 ///
 /// Visitors without a session are sent here, in a deployment without a dashboard. In other
 /// deployments the dashboard answers this path.
-pub(crate) fn page<S>(apps: &AppService<S>, cx: &Context<'_>) -> Response {
+pub(crate) async fn page<S: Store>(apps: &AppService<S>, cx: &Context<'_>) -> Response {
     let parameters = parameters(cx.query);
     let back = parameter(&parameters, "redirect").unwrap_or_default();
     // A fixed sentence: a text from the address would let anyone put words on this page. A browser
     // without a session was perhaps never signed in.
     let message = parameter(&parameters, "message").map(|_| SIGNED_OUT);
     let message = message.filter(|_| presented_sessions(apps, cx).is_ok());
-    SignInPage { message, back }.into_response(StatusCode::OK)
+    let form = form(apps, back).await;
+    SignInPage { message, ..form.page(back) }.into_response(StatusCode::OK)
 }
 
 /// `POST /login`
@@ -39,9 +44,13 @@ pub(crate) async fn log_in<S: Store>(
     let fields = parameters(std::str::from_utf8(&body).unwrap_or_default());
     let back = parameter(&fields, "redirect").unwrap_or_default();
     let token = parameter(&fields, "token").unwrap_or_default().trim();
-    let Some(token) = good_token(apps, cx, token).await? else {
-        let message = Some("The token is not valid, or no longer.");
-        return Ok(SignInPage { message, back }.into_response(StatusCode::UNAUTHORIZED));
+    let token = match good_token(apps, cx, token).await? {
+        Ok(token) => token,
+        Err(refused) => {
+            let form = form(apps, back).await;
+            let page = SignInPage { error: Some(refused), ..form.page(back) };
+            return Ok(page.into_response(StatusCode::UNAUTHORIZED));
+        }
     };
 
     let mut response = empty(StatusCode::SEE_OTHER, LOCATION, own_path(back));
@@ -57,31 +66,118 @@ pub(crate) async fn log_in<S: Store>(
 /// A person who has tried too often gets the form again.
 pub(crate) fn answer_to_failure(cx: &Context<'_>, error: Error) -> Response {
     if !matches!(error, Error::TooManyFailures { .. }) {
-        return error.into_response();
+        return super::refused(cx, error);
     }
     let problem = error.problem();
     let message = format!("{} {}", problem.message, problem.detail);
     let parameters = parameters(cx.query);
     let back = parameter(&parameters, "redirect").unwrap_or_default();
-    let page = SignInPage { message: Some(&message), back }.into_response(problem.status);
+    let form = Form::default();
+    let page = SignInPage { error: Some(&message), has_reference: true, ..form.page(back) };
+    let page = page.into_response(problem.status);
     problem.with_headers(page)
 }
 
-/// The token, if it is a good session token
+/// What the form says about where its visitor goes on
+#[derive(Default)]
+struct Form {
+    /// The app that the visitor wants to open, and its host
+    waiting: Option<(String, String)>,
+}
+
+impl Form {
+    fn page<'a>(&'a self, back: &'a str) -> SignInPage<'a> {
+        let waiting = self.waiting.as_ref().map(|(app, host)| (&**app, &**host));
+        SignInPage { message: None, error: None, waiting, back, has_reference: false }
+    }
+}
+
+/// Names the app to which the path `back` leads, if it is one that a visitor is sent on to
+///
+/// The names are those of the address. Whether there is such an app is not looked up.
+async fn form<S: Store>(apps: &AppService<S>, back: &str) -> Form {
+    let (path, query) = back.split_once('?').unwrap_or((back, ""));
+    if path != AUTH_REDIRECT {
+        let primary = &apps.deployments.primary;
+        let at = (primary.clone(), primary.url.clone());
+        let visit = Visit::path(at, path, query).ok();
+        let app = visit.map(|(_, request)| request.app_slug_or_port).filter(|app| !app.is_empty());
+        return Form { waiting: app.map(|app| (app, primary.url.authority())) };
+    }
+    let parameters = parameters(query);
+    let Some(uri) = parameter(&parameters, "redirect_uri") else { return Form::default() };
+    let Ok(registered) = apps.deployments.registered(&*apps.store).await else {
+        return Form::default();
+    };
+    let Ok(url) = registered.redirect_hosts().check(uri) else { return Form::default() };
+    let host = url.authority();
+    let waiting = match apps.deployments.find(&*apps.store, &host).await {
+        Ok(Some((_, HostMeaning::App(name)))) => Some((name.slug_or_port, host)),
+        Ok(Some((deployment, HostMeaning::Dashboard))) => {
+            let visit = Visit::path((deployment, url.clone()), url.path(), "").ok();
+            visit.map(|(_, request)| (request.app_slug_or_port, host))
+        }
+        _ => None,
+    };
+    Form { waiting: waiting.filter(|(app, _)| !app.is_empty()) }
+}
+
+/// The token, if it is a session token that is good for this site, or a sentence that says why not
+///
+/// Only the holder of a token learns more about it than that it is not good.
 async fn good_token<S: Store>(
     apps: &AppService<S>,
     cx: &Context<'_>,
     text: &str,
-) -> Result<Option<SessionToken>, AccessError> {
-    let Ok(token) = text.parse::<SessionToken>() else { return Ok(None) };
+) -> Result<Result<SessionToken, &'static str>, AccessError> {
+    let Ok(token) = text.parse::<SessionToken>() else {
+        return Ok(Err(MALFORMED));
+    };
     let holders = apps.store.holders(std::slice::from_ref(&token)).await;
     let holders = holders.map_err(AccessError::Store)?;
     let holder = holders.first();
-    let Ok(session) = authenticate(&token, holder, apps.terms(), cx.now) else { return Ok(None) };
+    let session = match authenticate(&token, holder, apps.terms(), cx.now) {
+        Ok(session) => session,
+        Err(denial) => return Ok(Err(sentence(denial))),
+    };
     if let Some(holder) = holder {
+        let user = Object::user(holder.key.user);
+        if !holder.subject(apps.roles()).is_allowed(&Action::Read, &user) {
+            return Ok(Err(FOR_APPS_ALONE));
+        }
         apps.write_back(holder, session, cx.client);
     }
-    Ok(Some(token))
+    Ok(Ok(token))
+}
+
+/// Why a token is not good, for its holder
+const fn sentence(denial: SessionDenial) -> &'static str {
+    match denial {
+        SessionDenial::Expired => "This token has expired. Ask for a new one.",
+        SessionDenial::WrongAudience => "This token is for another site.",
+        SessionDenial::NoLink | SessionDenial::LinkExpired => {
+            "This token came with a sign-in at an identity provider that is no longer good. Sign in \
+             there again."
+        }
+        SessionDenial::Inactive(UserStatus::Dormant) => {
+            "Your account has not been used for a long time and is dormant. Ask an administrator \
+             to activate it."
+        }
+        SessionDenial::Inactive(_) => {
+            "Your account is suspended. Ask an administrator to activate it again."
+        }
+        _ => "This token is not valid, or no longer. Check that it is complete, or ask for a new one.",
+    }
+}
+
+/// The link that signs a visitor in and then leads to `back`, a path of the dashboard's host
+pub(crate) fn link(text: &'static str, back: &str) -> PageLink {
+    PageLink { text: text.into(), url: format!("/login?redirect={}", encode_query_value(back)) }
+}
+
+/// The link that signs a visitor in and then repeats the request
+pub(crate) fn link_back(cx: &Context<'_>) -> PageLink {
+    link("Sign in", &with_query(cx.path, cx.query))
 }
 
 /// The path to return to, which is on this host: never `//host` or an absolute URL
@@ -95,6 +191,15 @@ fn own_path(back: &str) -> HeaderValue {
 pub(crate) fn redirect() -> Response {
     empty(StatusCode::SEE_OTHER, LOCATION, HeaderValue::from_static("/login"))
 }
+
+/// The page that sends a visitor on to an app
+const AUTH_REDIRECT: &str = "/api/v2/applications/auth-redirect";
+
+const MALFORMED: &str = "This is not a session token. It has 33 characters, of which the eleventh is \
+     a hyphen. Check that it is complete.";
+
+const FOR_APPS_ALONE: &str = "This token opens apps alone: its scope is application_connect, or does \
+     not include your account. To sign in here, use a token without a scope.";
 
 #[cfg(test)]
 mod tests {

@@ -69,7 +69,7 @@ pub(crate) async fn answer<S: Store>(
     body: Body,
 ) -> Result<Response, Error> {
     match route {
-        AppRoute::AppFailed(failure) => forward_auth::failed(apps, cx, failure),
+        AppRoute::AppFailed(failure) => forward_auth::failed(cx, failure),
         AppRoute::AppHost => applications::host(apps, cx).await,
         AppRoute::Audit => audit::list(apps, cx).await,
         AppRoute::AuthRedirect => applications::auth_redirect(apps, cx).await,
@@ -77,7 +77,7 @@ pub(crate) async fn answer<S: Store>(
         AppRoute::ForwardAuth(proxy, upstream) => {
             forward_auth::check(apps, cx, proxy, upstream).await
         }
-        AppRoute::ForwardAuthAnswer => forward_auth::answer(apps, cx),
+        AppRoute::ForwardAuthAnswer => forward_auth::answer(cx),
         AppRoute::Home => home::page(apps, cx).await,
         // On the heap, since every connection has room for the largest of these futures.
         AppRoute::Import => Box::pin(import::import(apps, cx, body)).await,
@@ -85,7 +85,7 @@ pub(crate) async fn answer<S: Store>(
         AppRoute::IssueTerminalToken => app_tokens::issue_for_terminal(apps, cx, body).await,
         AppRoute::Jwks => crypto_keys::public(apps, cx).await,
         AppRoute::LogIn => login::log_in(apps, cx, body).await,
-        AppRoute::LogInPage => Ok(login::page(apps, cx)),
+        AppRoute::LogInPage => Ok(login::page(apps, cx).await),
         AppRoute::LogOut => logout::log_out(apps, cx).await,
         AppRoute::LogOutPage => logout::from_page(apps, cx).await,
         AppRoute::Visit => Ok(visit::direct(apps, cx).await),
@@ -93,14 +93,19 @@ pub(crate) async fn answer<S: Store>(
 }
 
 /// Answers a request of app access that failed
-///
-/// A page that results from it has a link to `dashboard`.
-pub(crate) fn failed(route: AppRoute, cx: &Context<'_>, error: Error, dashboard: &str) -> Response {
+pub(crate) fn failed(route: AppRoute, cx: &Context<'_>, error: Error) -> Response {
     match route {
-        AppRoute::ForwardAuth(proxy, _) => {
-            forward_auth::answer_to_failure(cx, proxy, error, dashboard)
-        }
+        AppRoute::ForwardAuth(proxy, _) => forward_auth::answer_to_failure(cx, proxy, error),
         AppRoute::LogIn => login::answer_to_failure(cx, error),
-        _ => error.into_response(),
+        _ => refused(cx, error),
     }
+}
+
+/// Answers a request that failed: a person gets a page, and a program JSON
+pub(crate) fn refused(cx: &Context<'_>, error: Error) -> Response {
+    if !cx.is_of_person() {
+        return error.into_response();
+    }
+    let link = error.is_signed_out().then(|| login::link_back(cx));
+    error.problem().into_page(link.into_iter().collect())
 }

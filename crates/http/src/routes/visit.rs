@@ -19,5 +19,5 @@ pub(crate) async fn direct<S: Store>(apps: &Arc<AppService<S>>, cx: &Context<'_>
         }
         Err(reply) => reply,
     };
-    reply.into_response(&apps.dashboard())
+    reply.into_response()
 }

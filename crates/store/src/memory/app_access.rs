@@ -99,6 +99,28 @@ impl Tables {
         })
     }
 
+    /// The workspace with all agents of its newest build, and those of their apps that are not
+    /// hidden
+    pub(super) fn all_apps(
+        &self,
+        workspace: &fleet::Workspace,
+    ) -> Option<(WorkspaceFacts, Vec<&fleet::WorkspaceApp>)> {
+        let (_, job) = self.newest_build.get(&workspace.id)?;
+        let build = self.build_by_job.get(job)?;
+        let mut place = self.place(workspace.owner_id, workspace, build)?;
+        let resources = self.resources_by_job.get(job).into_iter().flatten();
+        let agents = resources.filter_map(|id| self.agents_by_resource.get(id)).flatten();
+        let mut shown = Vec::new();
+        for agent in agents.filter_map(|id| self.agents.get(id)).filter(|agent| !agent.deleted) {
+            let apps = self.apps.get(&agent.id).into_iter().flat_map(BTreeMap::values);
+            shown.extend(apps.filter(|app| !app.hidden));
+            place.agents.push(describe(agent));
+        }
+        place.apps = shown.iter().map(|app| describe_app(app)).collect();
+        domain::put_in_order(&mut place);
+        Some((place, shown))
+    }
+
     fn with_agents(&self, mut place: WorkspaceFacts, job: &Uuid, asked: &str) -> WorkspaceFacts {
         let port = asked.parse::<Port>().ok();
         let resources = self.resources_by_job.get(job).into_iter().flatten();
@@ -117,14 +139,7 @@ impl Tables {
             } else if let Some((_, app)) =
                 self.apps.get(&agent.id).and_then(|apps| of_name(apps, asked))
             {
-                place.apps.push(App {
-                    id: AppId(app.id),
-                    agent: AgentId(agent.id),
-                    slug: app.slug.clone(),
-                    url: app.url.clone().unwrap_or_default(),
-                    external: app.external,
-                    sharing: app.sharing_level.into(),
-                });
+                place.apps.push(describe_app(app));
             }
             place.agents.push(describe(agent));
         }
@@ -138,6 +153,17 @@ fn of_name<'a, T>(named: &'a BTreeMap<String, T>, name: &str) -> Option<(&'a Str
     let lowered = name.to_lowercase();
     let alike = |(known, _): &(&String, &T)| known.to_lowercase() == lowered;
     named.get_key_value(name).or_else(|| named.iter().find(alike))
+}
+
+fn describe_app(app: &fleet::WorkspaceApp) -> App {
+    App {
+        id: AppId(app.id),
+        agent: AgentId(app.agent_id),
+        slug: app.slug.clone(),
+        url: app.url.clone().unwrap_or_default(),
+        external: app.external,
+        sharing: app.sharing_level.into(),
+    }
 }
 
 fn describe(agent: &WorkspaceAgent) -> Agent {

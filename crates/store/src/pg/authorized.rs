@@ -4,7 +4,6 @@ use app_authz::WorkspaceId;
 use app_authz::app::Workspace;
 use app_authz::id::{JobId, OrganizationId};
 use app_authz::jobs::{JobKind, ProvisionerJob};
-use app_authz::rbac::ObjectId;
 use diesel::dsl::not;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Uuid as SqlUuid};
@@ -12,6 +11,7 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::PgStore;
+use super::listing::{organizations, uuids};
 use super::connect::Connection;
 use super::schema::{provisioner_jobs, users, workspaces};
 use super::values::{Label, Moment};
@@ -126,13 +126,4 @@ statement! {
         dormant_own: Vec<Uuid> as Array<SqlUuid>,
         limit: i64 as BigInt,
     } -> Columns
-}
-
-fn organizations(ids: &[OrganizationId]) -> Vec<Uuid> {
-    ids.iter().map(|id| id.0).collect()
-}
-
-/// The ids that rows of a table can have
-fn uuids(ids: &[ObjectId]) -> Vec<Uuid> {
-    ids.iter().filter_map(|id| Uuid::try_parse(&id.to_string()).ok()).collect()
 }

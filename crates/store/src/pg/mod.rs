@@ -18,6 +18,7 @@ mod import;
 mod inspect;
 mod jobs;
 mod journal;
+mod listing;
 mod login;
 mod migrate;
 mod options;

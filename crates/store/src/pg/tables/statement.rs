@@ -16,6 +16,8 @@ pub(crate) enum Statement {
     Terminal,
     /// Reads the holders of keys
     Holders,
+    /// Reads a page of workspaces with their apps
+    ListedWorkspaces,
     /// Adds a key
     NewSession,
     /// Deletes a key, and its user's keys for apps
@@ -27,12 +29,13 @@ pub(crate) enum Statement {
 }
 
 impl Statement {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Candidates,
         Self::AppByName,
         Self::AppById,
         Self::Terminal,
         Self::Holders,
+        Self::ListedWorkspaces,
         Self::NewSession,
         Self::LogOut,
         Self::Sessions,
@@ -40,11 +43,12 @@ impl Statement {
     ];
 
     /// The statements of app access
-    pub(crate) const OF_APPS: [Self; 6] = [
+    pub(crate) const OF_APPS: [Self; 7] = [
         Self::AppByName,
         Self::AppById,
         Self::Terminal,
         Self::Holders,
+        Self::ListedWorkspaces,
         Self::NewSession,
         Self::LogOut,
     ];
@@ -57,6 +61,7 @@ impl Statement {
             Self::AppById => "an app by id",
             Self::Terminal => "the terminal of an agent",
             Self::Holders => "the holder of a session",
+            Self::ListedWorkspaces => "the apps that a user may open",
             Self::NewSession => "a new session",
             Self::LogOut => "the end of a session",
             Self::Sessions => "the sessions there are",
@@ -80,6 +85,7 @@ impl Statement {
             Self::AppById => include_str!("../sql/app_by_id.sql"),
             Self::Terminal => include_str!("../sql/terminal.sql"),
             Self::Holders => include_str!("../sql/holders.sql"),
+            Self::ListedWorkspaces => include_str!("../sql/listed_workspaces.sql"),
             Self::NewSession => include_str!("../sql/new_session.sql"),
             Self::LogOut => include_str!("../sql/log_out.sql"),
             Self::Sessions => include_str!("../sql/list_sessions.sql"),
@@ -94,6 +100,7 @@ impl Statement {
             Self::AppByName | Self::AppById => [PLACES, APPS, HOLDERS].concat(),
             Self::Terminal => [PLACES, HOLDERS].concat(),
             Self::Holders => HOLDERS.to_vec(),
+            Self::ListedWorkspaces => [PLACES, LISTED].concat(),
             Self::NewSession => NEW_SESSION.to_vec(),
             Self::LogOut => LOG_OUT.to_vec(),
             Self::Sessions => SESSIONS.to_vec(),
@@ -154,6 +161,14 @@ const PLACES: &[Need] = &[
 const APPS: &[Need] = &[
     Need::select("workspace_apps", "id agent_id slug url external sharing_level"),
     Need::select("workspace_agent_port_share", "workspace_id agent_name port share_level"),
+];
+
+const LISTED: &[Need] = &[
+    Need::select(
+        "workspace_apps",
+        "id agent_id slug display_name url external sharing_level subdomain health hidden",
+    ),
+    Need::select("organization_members", "organization_id user_id"),
 ];
 
 const HOLDERS: &[Need] = &[
