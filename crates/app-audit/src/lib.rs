@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+mod act;
+mod act_journal;
+mod act_log;
 mod event;
 mod housekeeping;
 mod journal;
@@ -13,12 +16,17 @@ mod source;
 mod spool;
 mod time;
 
+pub use act::{Act, ActKind, Subject, SubjectKind};
+pub use act_journal::ActJournal;
+pub use act_log::{ActFilter, ActLog, ActRow};
 pub use event::{AgentId, AppId, Event, OrganizationId, Resource, UserId, Workspace, WorkspaceId};
 pub use housekeeping::Housekeeping;
 pub use journal::{Answer, Count, Entry, Journal, Noted};
 pub use key::{ParseKeyError, SessionKey, parse_ip};
 pub use log::{App, AuditLog, Cursor, Filter, Page, ParseCursorError, Row};
 pub use record::{Decision, Record};
-pub use recorder::{Drained, Observer, Receipt, RecordError, Recorder, Settings, Stats};
+pub use recorder::{
+    ActRecorder, Drained, Observer, Receipt, RecordError, Recorder, Settings, Stats,
+};
 pub use session::{Session, Visit, Window};
-pub use spool::{Spool, SpoolError, SpoolFile, Spooled, spool_line};
+pub use spool::{Spool, SpoolError, SpoolFile, Spooled, spool_act_line, spool_line};
