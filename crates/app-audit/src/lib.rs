@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+mod act;
+mod act_journal;
+mod act_log;
 mod event;
 mod explorer;
 mod export;
@@ -16,6 +19,9 @@ mod spool;
 mod table;
 mod time;
 
+pub use act::{Act, ActKind, Subject, SubjectKind};
+pub use act_journal::ActJournal;
+pub use act_log::{ActFilter, ActLog, ActRow};
 pub use event::{AgentId, AppId, Event, OrganizationId, Resource, UserId, Workspace, WorkspaceId};
 pub use explorer::{AuditExplorer, End, Found, Listed, Names, Plot, Step};
 pub use export::{CSV_HEAD, csv_line, json_line};
@@ -24,7 +30,9 @@ pub use journal::{Answer, Count, Entry, Journal, Noted};
 pub use key::{ParseKeyError, SessionKey, parse_ip};
 pub use log::{App, AuditLog, Cursor, Filter, Page, ParseCursorError, Row};
 pub use record::{Decision, Record};
-pub use recorder::{Drained, Observer, Receipt, RecordError, Recorder, Settings, Stats};
+pub use recorder::{
+    ActRecorder, Drained, Observer, Receipt, RecordError, Recorder, Settings, Stats,
+};
 pub use session::{Session, Visit, Window};
-pub use spool::{Spool, SpoolError, SpoolFile, Spooled, spool_line};
+pub use spool::{Spool, SpoolError, SpoolFile, Spooled, spool_act_line, spool_line};
 pub use table::{Table, Width};

@@ -134,6 +134,12 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    pub(crate) fn of(time: SystemTime, id: Uuid) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        Self { micros: micros.min(MAX_MICROS), id }
+    }
+
     /// Returns the time of the row at this position
     #[must_use]
     pub fn time(self) -> SystemTime {
@@ -248,9 +254,7 @@ impl Row {
     /// Returns the row's position in the log
     #[must_use]
     pub fn cursor(&self) -> Cursor {
-        let since = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-        Cursor { micros: micros.min(MAX_MICROS), id: self.id }
+        Cursor::of(self.time, self.id)
     }
 
     /// Returns the row for the end of `session`, made from the row of its beginning

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use agent_auth::{Candidate, Candidates, ProvenInstance};
 use app_audit::{
-    Answer, AuditExplorer, AuditLog, Count, Entry, Filter, Found, Journal, Listed, Names, Page, Plot,
-    Row, Window,
+    Act, ActFilter, ActJournal, ActLog, ActRow, Answer, AuditExplorer, AuditLog, Count, Entry,
+    Filter, Found, Journal, Listed, Names, Page, Plot, Row, Window,
 };
 use app_authz::app::{AppFacts, Workspace};
 use app_authz::credential::{
@@ -24,6 +24,7 @@ use store::import::{self, Difference, Import};
 use store::listing::{ListQuery, ListedWorkspace, Listing};
 use store::{Error, MemoryStore, Store};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 /// A store whose lookups of instances wait for a permit of the semaphore
 #[derive(Clone)]
@@ -183,6 +184,38 @@ impl Journal for SlowStore {
 
     fn is_unavailable(error: &Error) -> bool {
         MemoryStore::is_unavailable(error)
+    }
+}
+
+impl ActJournal for SlowStore {
+    type Error = Error;
+
+    async fn note_acts(&self, acts: &[Act]) -> Result<(), Error> {
+        self.1.note_acts(acts).await
+    }
+
+    async fn count_acts(&self, counts: &[(Uuid, u64)]) -> Result<(), Error> {
+        self.1.count_acts(counts).await
+    }
+
+    async fn forget_acts(&self, keep: Duration, at_most: u32) -> Result<u64, Error> {
+        self.1.forget_acts(keep, at_most).await
+    }
+
+    async fn records_acts(&self) -> Result<bool, Error> {
+        self.1.records_acts().await
+    }
+
+    fn is_away(error: &Error) -> bool {
+        MemoryStore::is_away(error)
+    }
+}
+
+impl ActLog for SlowStore {
+    type Error = Error;
+
+    async fn list_acts(&self, filter: &ActFilter, page: Page) -> Result<Vec<ActRow>, Error> {
+        self.1.list_acts(filter, page).await
     }
 }
 

@@ -218,6 +218,11 @@ impl Rows {
 }
 
 impl Log {
+    /// The time as the store's clock has it
+    pub(super) fn now(&self) -> SystemTime {
+        (self.clock)()
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -268,16 +268,16 @@ impl From<Columns> for Row {
 }
 
 /// The nearest time that both PostgreSQL and RFC 3339 can express
-fn known(time: SystemTime) -> DateTime<Utc> {
+pub(super) fn known(time: SystemTime) -> DateTime<Utc> {
     DateTime::from(time.max(EARLIEST).min(latest().into()))
 }
 
 /// The end of the year 9999
-fn latest() -> DateTime<Utc> {
+pub(super) fn latest() -> DateTime<Utc> {
     DateTime::from_timestamp(253_402_300_799, 0).unwrap_or(DateTime::UNIX_EPOCH)
 }
 
-const EARLIEST: SystemTime = SystemTime::UNIX_EPOCH;
+pub(super) const EARLIEST: SystemTime = SystemTime::UNIX_EPOCH;
 
 /// The rights that reading the log needs
 pub(super) const READ_LOG: &[Need] = &[Need::select(
