@@ -24,7 +24,7 @@ pub use act_journal::ActJournal;
 pub use act_log::{ActFilter, ActLog, ActRow};
 pub use event::{AgentId, AppId, Event, OrganizationId, Resource, UserId, Workspace, WorkspaceId};
 pub use explorer::{AuditExplorer, End, Found, Listed, Names, Plot, Step};
-pub use export::{CSV_HEAD, csv_line, json_line};
+pub use export::{ACTS_CSV_HEAD, CSV_HEAD, act_csv_line, act_json_line, csv_line, json_line};
 pub use housekeeping::Housekeeping;
 pub use journal::{Answer, Count, Entry, Journal, Noted};
 pub use key::{ParseKeyError, SessionKey, parse_ip};

@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use identity_fetch::{Clock, Identity};
 use store::Store;
 use uuid::{NoContext, Timestamp, Uuid};
@@ -29,7 +29,7 @@ use crate::host::Host;
 use crate::limits::Limits;
 use crate::metrics::{HostCounts, Metrics};
 use crate::proxies::TrustedProxies;
-use crate::reply::{Branding, Layout, Response as Answer};
+use crate::reply::{Branding, Layout, Response as Answer, ResponseBody};
 use crate::router::{Probe, Route, Row, VISIT};
 use crate::routes::{self, AppRoute, agent_sign_in, health};
 
@@ -163,7 +163,7 @@ impl<S: Store> Service<S> {
     /// Answers a request whose peer address is unknown
     ///
     /// Otherwise like [`answer_to`](Self::answer_to).
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<ResponseBody>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
@@ -174,7 +174,7 @@ impl<S: Store> Service<S> {
     ///
     /// Every answer has a request id, and every failure leaves one line with this id in the log.
     /// A handler that panics costs one answer, and not the process.
-    pub async fn answer_to<B>(&self, peer: IpAddr, request: Request<B>) -> Response<Full<Bytes>>
+    pub async fn answer_to<B>(&self, peer: IpAddr, request: Request<B>) -> Response<ResponseBody>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
@@ -191,7 +191,7 @@ impl<S: Store> Service<S> {
     /// Answers a request about the server itself: health, readiness and metrics
     ///
     /// For a listener that only operators reach. All other paths are not found.
-    pub async fn answer_operational<B>(&self, request: Request<B>) -> Response<Full<Bytes>> {
+    pub async fn answer_operational<B>(&self, request: Request<B>) -> Response<ResponseBody> {
         let row = Row::find(request.method(), request.uri().path());
         let answer = match row.map(|row| row.route) {
             Ok(Route::Operational(probe)) => {
@@ -233,7 +233,7 @@ impl<S: Store> Service<S> {
         &self,
         peer: Option<IpAddr>,
         request: Request<B>,
-    ) -> Response<Full<Bytes>>
+    ) -> Response<ResponseBody>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
@@ -289,8 +289,8 @@ impl<S: Store> Service<S> {
     /// The row of a request: a route of ours, or a visit to an app
     fn find(&self, cx: &Context<'_>) -> Result<&'static Row, Error> {
         let row = Row::find(&cx.head.method, cx.path);
-        // `/` on an app's host is the app's, and never ours.
-        let is_open = matches!(row, Err(Error::RouteNotFound)) || cx.path == "/";
+        // On an app's host these paths are the app's, and never ours.
+        let is_open = matches!(row, Err(Error::RouteNotFound)) || PAGES.contains(&cx.path);
         match &self.apps {
             Some(apps) if is_open && apps.is_visited_by(cx) => Ok(&VISIT),
             _ => row,
@@ -372,7 +372,7 @@ where
     S: Store + 'static,
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
@@ -419,6 +419,9 @@ fn new_request_id(now: SystemTime) -> Uuid {
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
 }
+
+/// Paths that are short enough for an app to have them too
+const PAGES: [&str; 4] = ["/", "/audit", "/audit/export.csv", "/audit/export.jsonl"];
 
 static NO_PROXIES: TrustedProxies = TrustedProxies::NONE;
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fair_share::Source;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Version};
-use http_body_util::Full;
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::Limits;
-use crate::answer::Answer;
+use crate::answer::{Answer, BoxError};
 use crate::connection::{Connection, End};
 use crate::registry::{Registry, Room};
 use crate::serving::serve;
@@ -96,15 +96,17 @@ impl Server {
     ///
     /// `handler` answers a request of the peer with this address. Once `stop` resolves, connections
     /// are still accepted for [`Limits::lame_duck`], and requests on open connections are answered
-    /// for [`Limits::drain`] after that. Call it once, within a tokio runtime with timers.
-    pub async fn serve<H, A>(
+    /// for [`Limits::drain`] after that. The body of an answer may be made piece by piece while it is
+    /// sent. Call it once, within a tokio runtime with timers.
+    pub async fn serve<H, A, B>(
         &self,
         listeners: Vec<TcpListener>,
         handler: H,
         stop: impl Future<Output = ()>,
     ) where
         H: Fn(IpAddr, Request<Incoming>) -> A + Send + Sync + 'static,
-        A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+        A: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let handler = Arc::new(handler);
         let mut sweeps = JoinSet::new();
@@ -138,10 +140,11 @@ impl Server {
         }
     }
 
-    async fn accept<H, A>(self, listener: Arc<TcpListener>, handler: Arc<H>)
+    async fn accept<H, A, B>(self, listener: Arc<TcpListener>, handler: Arc<H>)
     where
         H: Fn(IpAddr, Request<Incoming>) -> A + Send + Sync + 'static,
-        A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+        A: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let mut stops = pin!(self.0.stops_accepting.notified());
         loop {
@@ -205,10 +208,11 @@ impl Server {
     }
 
     /// Serves a connection in a task of its own
-    fn open<H, A>(&self, stream: TcpStream, peer: SocketAddr, handler: &Arc<H>)
+    fn open<H, A, B>(&self, stream: TcpStream, peer: SocketAddr, handler: &Arc<H>)
     where
         H: Fn(IpAddr, Request<Incoming>) -> A + Send + Sync + 'static,
-        A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+        A: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let source = Source::of(peer.ip());
         let connection = Arc::new(Connection::new(source, Arc::clone(&self.0.all_waiting)));
@@ -239,7 +243,7 @@ impl Server {
         });
     }
 
-    async fn answer<H, A>(
+    async fn answer<H, A, B>(
         &self,
         connection: &Arc<Connection>,
         peer: IpAddr,
@@ -248,17 +252,18 @@ impl Server {
     ) -> Response<Answer>
     where
         H: Fn(IpAddr, Request<Incoming>) -> A,
-        A: Future<Output = Response<Full<Bytes>>>,
+        A: Future<Output = Response<B>>,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let is_http2 = request.version() == Version::HTTP_2;
-        let _in_progress = connection.request_begins(is_http2);
+        let in_progress = connection.request_begins(is_http2);
         connection.has_room(&self.0.limits).await;
         // On the heap, so that neither a kept connection nor a request that waits has room for it.
         let mut response = Box::pin(handler(peer, request)).await;
         if !is_http2 && self.0.is_stopping.load(Ordering::Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response.map(|body| Answer::new(body, connection))
+        response.map(|body| Answer::new(body, connection, in_progress))
     }
 
     /// Ends connections whose time is over

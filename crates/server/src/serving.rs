@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, BoxError};
 use crate::connection::{Connection, End};
 use crate::stream::Observed;
 
@@ -40,8 +40,6 @@ impl<S> Answers for S where
         + 'static
 {
 }
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The version of HTTP that a client speaks
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

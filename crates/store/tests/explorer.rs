@@ -7,8 +7,8 @@ mod common;
 use std::time::{Duration, SystemTime};
 
 use app_audit::{
-    AuditExplorer, Decision, Event, Filter, Found, Listed, Names, Page, Plot, Resource,
-    UserId, WorkspaceId,
+    AuditExplorer, Decision, Event, Filter, Found, Listed, Names, Page, Plot, Resource, UserId,
+    WorkspaceId,
 };
 use common::{entry, event, hour};
 use store::fleet::Fleet;

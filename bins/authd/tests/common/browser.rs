@@ -146,6 +146,12 @@ impl Browser {
         }
     }
 
+    /// Sends a command of the Chrome DevTools Protocol
+    pub async fn devtools(&self, command: &str, parameters: Value) -> Value {
+        let body = json!({ "cmd": command, "params": parameters });
+        self.command(Method::POST, "/goog/cdp/execute", body).await
+    }
+
     /// Ends the browser
     pub async fn close(self) {
         self.command(Method::DELETE, "", Value::Null).await;

@@ -93,6 +93,8 @@ pub(crate) struct AppService<S> {
     admission: Arc<Admission>,
     /// Writes whose outcome no request waits for
     writes: Arc<Semaphore>,
+    /// Files of the audit that are being sent
+    pub(crate) exports: Arc<Semaphore>,
 }
 
 impl<S: Store> AppService<S> {
@@ -129,6 +131,7 @@ impl<S: Store> AppService<S> {
             audience: config.access_url.to_string().trim_end_matches('/').to_owned(),
             admission,
             writes: Arc::new(Semaphore::new(WRITES)),
+            exports: Arc::new(Semaphore::new(EXPORTS)),
             metrics,
             store,
             config,
@@ -255,6 +258,9 @@ fn window(config: &AppsConfig) -> Window {
 
 /// Updates of sessions that may be under way at the same time
 const WRITES: usize = 64;
+
+/// Files of the audit that may be sent at the same time, each with half a megabyte in memory
+const EXPORTS: usize = 4;
 
 /// Time for writing queued audit events when the server stops
 const AUDIT_DRAIN: Duration = Duration::from_secs(10);

@@ -154,7 +154,8 @@ impl AuditExplorer for MemoryStore {
         let sessions = rows.map(|row| {
             let mut session = Listed::new(row.clone(), people.username(row.user_id));
             let of_session = |other: &&Row| other.session_id == Some(row.id);
-            let close = tables.log.rows.values().filter(of_session).find(|row| row.action == "close");
+            let close =
+                tables.log.rows.values().filter(of_session).find(|row| row.action == "close");
             session.end = close.map(|row| End::of(row.time, &row.additional_fields));
             session
         });
@@ -177,9 +178,8 @@ impl AuditExplorer for MemoryStore {
             people.workspace_by_name.get(&(user(owner)?, name.to_lowercase())).copied()
         };
         let tables = self.log.tables();
-        let is_known = |app: &String| {
-            tables.log.rows.values().any(|row: &Row| row.resource_target == *app)
-        };
+        let is_known =
+            |app: &String| tables.log.rows.values().any(|row: &Row| row.resource_target == *app);
         Ok(Found {
             user: names.user.as_ref().and_then(user).map(UserId),
             workspace: names.workspace.as_ref().and_then(workspace).map(WorkspaceId),

@@ -8,7 +8,9 @@ use app_audit::{
 };
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{
+    Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid,
+};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
@@ -173,7 +175,8 @@ statement! {
     } -> (Nullable<SqlUuid>, Nullable<SqlUuid>, Bool)
 }
 
-static LOOK_UP: LazyLock<Sql> = LazyLock::new(|| Sql::plain(include_str!("../sql/audit_names.sql")));
+static LOOK_UP: LazyLock<Sql> =
+    LazyLock::new(|| Sql::plain(include_str!("../sql/audit_names.sql")));
 
 /// The rights to the control plane's tables that the explorer needs, beside those to the log
 pub(in crate::pg) const NAMES: &[Need] = &[

@@ -151,7 +151,8 @@ async fn no_statement_reads_a_whole_table() {
             assert!(limit > 50 || few || !plan.contains("Sort"), "{plan}");
         }
         let plot = LogPlot::of(&filter).unwrap();
-        let given = format!("{}, 'infinity', '-infinity', 1000, '{{60, 3600}}', 60", values(&filter));
+        let given =
+            format!("{}, 'infinity', '-infinity', 1000, '{{60, 3600}}', 60", values(&filter));
         let plan = plan(&text(&plot), "force_custom_plan", &given).await;
         assert!(plan.contains(index), "{index} is not used:\n{plan}");
     }
@@ -190,7 +191,8 @@ fn text(query: &impl QueryFragment<Pg>) -> String {
 /// Values of a filter's parameters that match existing rows
 fn values(filter: &Filter) -> String {
     let id = |given: bool, id: &str| if given { format!("{id}::uuid") } else { "null".to_owned() };
-    let word = |given: bool, word: &str| if given { format!("'{word}'") } else { "null".to_owned() };
+    let word =
+        |given: bool, word: &str| if given { format!("'{word}'") } else { "null".to_owned() };
     let slug = matches!(filter.app, Some(App::Slug(_)));
     [
         id(filter.request.is_some(), "md5('7')"),
