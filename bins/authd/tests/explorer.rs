@@ -234,6 +234,7 @@ async fn what_visitors_made_up_is_text() {
         assert!(!found, "{raw} in {table}");
     }
     assert!(!html.contains("href=\"javascript"), "{html}");
+    assert!(!html.contains(['\u{202e}', '\u{7}', '\u{1b}']), "{html}");
     let policy = header(&answer, "content-security-policy");
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
     assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");

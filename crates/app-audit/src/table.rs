@@ -167,8 +167,13 @@ impl Column {
     }
 }
 
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+/// Replaces characters with which a visitor could change how other text is shown: control
+/// characters, and those that change the direction of text (Unicode Standard Annex 9, section 2)
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let is_misleading =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if is_misleading(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 fn cut(text: String, width: usize) -> String {

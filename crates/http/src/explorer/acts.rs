@@ -1,6 +1,6 @@
 use std::fmt::Write;
 
-use app_audit::{ActKind, ActRow, Decision};
+use app_audit::{ActKind, ActRow, Decision, printable};
 use chrono::{DateTime, Utc};
 
 use super::form::{Field, Form};
@@ -57,7 +57,7 @@ fn subject(act: &ActRow, form: &Form, html: &mut String) {
     let link = form.link("/audit", Some((Field::Subject, name)));
     let _ = write!(html, "<td data-label=\"Subject\">");
     if !name.is_empty() {
-        let _ = write!(html, "<a href=\"{}\">{}</a>", Escaped(&link), Escaped(name));
+        let _ = write!(html, "<a href=\"{}\">{}</a>", Escaped(&link), Escaped(&printable(name)));
     }
     if !notes.is_empty() {
         let _ = write!(html, "<small>{}</small>", Escaped(&notes.join(", ")));

@@ -34,7 +34,7 @@ impl Page<'_> {
             );
             return html;
         };
-        if let Some(plot) = self.plot {
+        if let Some(plot) = self.plot.filter(|_| !self.is_about_one()) {
             plot::draw(plot, &mut html);
         }
         match rows {

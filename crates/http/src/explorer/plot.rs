@@ -13,23 +13,24 @@ pub(super) fn draw(plot: &Plot, html: &mut String) {
     let length = plot.length.as_secs().max(1);
     let seconds = |step: &Step| step.start.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let begin = seconds(first);
-    let count = (seconds(last) - begin) / length + 1;
+    // A few steps are drawn as bars, and not as blocks.
+    let count = ((seconds(last) - begin) / length + 1).max(FEWEST);
     let highest = plot.steps.iter().map(|step| step.visits).max().unwrap_or_default().max(1);
     let visits: u64 = plot.steps.iter().map(|step| step.visits).sum();
     let denials: u64 = plot.steps.iter().map(|step| step.denials).sum();
     let step_name = name(plot.length);
     let from = shown(first.start, plot.length);
-    let to = shown(last.start + plot.length, plot.length);
+    let to = shown(first.start + Duration::from_secs(count * length), plot.length);
     let _ = write!(
         html,
-        "<figure class=\"plot\">\n<figcaption><span>{}, <span class=\"bad\">{} denied</span>, by \
-         {step_name}</span><span class=\"key\"><i class=\"allowed\"></i>Allowed \
+        "<figure class=\"plot\">\n<figcaption><span>{}, <span class=\"bad\">{} denied</span>, in steps \
+         of {step_name}</span><span class=\"key\"><i class=\"allowed\"></i>Allowed \
          <i class=\"denied\"></i>Denied</span></figcaption>\n\
          <svg role=\"img\" aria-labelledby=\"plot-title plot-text\" \
          viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=\"none\">\n\
          <title id=\"plot-title\">Visits over time</title>\n\
          <desc id=\"plot-text\">{visits} visits from {from} to {to} UTC, {denials} of them denied. \
-         At most {highest} in one {step_name}. A table with the numbers follows.</desc>\n",
+         At most {highest} in {step_name}. A table with the numbers follows.</desc>\n",
         counted(visits),
         number(denials),
         count * WIDTH,
@@ -63,7 +64,7 @@ pub(super) fn draw(plot: &Plot, html: &mut String) {
     }
     let _ = write!(
         html,
-        "</svg>\n<p class=\"axis\"><span>{from}</span><span>at most {} in one {step_name}</span>\
+        "</svg>\n<p class=\"axis\"><span>{from}</span><span>at most {} in {step_name}</span>\
          <span>{to}</span></p>\n",
         number(highest)
     );
@@ -111,7 +112,8 @@ fn name(length: Duration) -> String {
     let units = [(86_400 * 365, "year"), (86_400, "day"), (3_600, "hour"), (60, "minute")];
     let unit = units.into_iter().find(|(unit, _)| seconds >= *unit && seconds % unit == 0);
     match unit {
-        Some((unit, name)) if seconds == unit => name.to_owned(),
+        Some((unit, "hour")) if seconds == unit => "an hour".to_owned(),
+        Some((unit, name)) if seconds == unit => format!("a {name}"),
         Some((unit, name)) => format!("{} {name}s", seconds / unit),
         None => format!("{seconds} seconds"),
     }
@@ -138,6 +140,7 @@ fn number(number: u64) -> String {
 const HEIGHT: u64 = 100;
 const WIDTH: u64 = 10;
 const GAP: u64 = 2;
+const FEWEST: u64 = 24;
 const DAY: Duration = Duration::from_secs(86_400);
 
 #[cfg(test)]
@@ -160,13 +163,18 @@ mod tests {
         let mut html = String::new();
         draw(&plot, &mut html);
         assert_eq!(html.matches("<rect").count(), 4, "{html}");
-        assert!(html.contains("viewBox=\"0 0 50 100\""), "five hours: {html}");
+        assert!(html.contains("viewBox=\"0 0 240 100\""), "a day: {html}");
         // One of many is seen too.
         let bar = "<rect class=\"denied\" x=\"0\" y=\"0\" width=\"8\" height=\"2\"/>";
         assert!(html.contains(bar), "{html}");
-        for part in
-            ["100,004 visits", "4 denied", "by hour", "<desc", "counts back to", "1970-01-01 04:00"]
-        {
+        for part in [
+            "100,004 visits",
+            "4 denied",
+            "in steps of an hour",
+            "<desc",
+            "counts back to",
+            "1970-01-01 04:00",
+        ] {
             assert!(html.contains(part), "{part} in {html}");
         }
         let mut empty = String::new();
@@ -177,10 +185,11 @@ mod tests {
     #[test]
     fn every_length_has_a_name() {
         for (seconds, expected) in [
-            (60, "minute"),
+            (60, "a minute"),
             (300, "5 minutes"),
+            (3_600, "an hour"),
             (10_800, "3 hours"),
-            (86_400, "day"),
+            (86_400, "a day"),
             (604_800, "7 days"),
         ] {
             assert_eq!(name(Duration::from_secs(seconds)), expected);

@@ -1,6 +1,6 @@
 use std::fmt::Write;
 
-use app_audit::{Decision, End, Listed};
+use app_audit::{Decision, End, Listed, printable};
 use chrono::{DateTime, Utc};
 
 use super::form::{Field, Form, NOT_SIGNED_IN};
@@ -57,11 +57,11 @@ fn row(session: &Listed, form: &Form, html: &mut String) {
     decision(session, form, html);
     let address = row.ip.map(|ip| ip.to_string()).unwrap_or_default();
     cell("Address", &address, (Field::Address, &address), form, html);
-    let agent = row.user_agent.as_deref().unwrap_or_default();
+    let agent = printable(row.user_agent.as_deref().unwrap_or_default());
     let _ = write!(
         html,
         "<td data-label=\"Program\" class=\"agent\" title=\"{agent}\">{agent}</td>\n</tr>\n",
-        agent = Escaped(agent)
+        agent = Escaped(&agent)
     );
 }
 
@@ -97,7 +97,7 @@ fn decision(session: &Listed, form: &Form, html: &mut String) {
             html,
             "<small><a href=\"{}\">{}</a></small>",
             Escaped(&link),
-            Escaped(&row.reason)
+            Escaped(&printable(&row.reason))
         );
     }
     html.push_str("</td>\n");
@@ -105,7 +105,8 @@ fn decision(session: &Listed, form: &Form, html: &mut String) {
 
 /// A cell whose text links to the rows with the same value; without one, a text alone
 pub(super) fn cell(label: &str, text: &str, value: (Field, &str), form: &Form, html: &mut String) {
-    let text = Escaped(text);
+    let text = printable(text);
+    let text = Escaped(&text);
     let _ = if value.1.is_empty() {
         writeln!(html, "<td data-label=\"{label}\">{text}</td>")
     } else {
@@ -144,7 +145,7 @@ pub(super) fn detail(session: &Listed, html: &mut String) {
     ];
     html.push_str("<h2>All that is recorded</h2>\n<dl>\n");
     for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
-        let _ = writeln!(html, "<dt>{name}</dt><dd>{}</dd>", Escaped(value));
+        let _ = writeln!(html, "<dt>{name}</dt><dd>{}</dd>", Escaped(&printable(value)));
     }
     html.push_str("</dl>\n");
 }
