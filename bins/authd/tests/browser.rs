@@ -61,7 +61,7 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     browser.picture("sign-in").await;
     browser.type_into("#token", "AAAAAAAAAA-BBBBBBBBBBBBBBBBBBBBBB").await;
     browser.click("button").await;
-    browser.shows(&login, "The token is not valid").await;
+    browser.shows(&login, "This token is not valid").await;
 
     // After signing in, the visitor returns to the requested page, and to the part of it.
     browser.type_into("#token", world.token("alice")).await;
@@ -79,7 +79,7 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
     assert_eq!((browser.text().await.as_str(), statements), ("GET /next", 0));
 
     browser.open(&host("owner--main--off--alice")).await;
-    browser.shows("http://", "Workspace Offline").await;
+    browser.shows("http://", "This workspace is stopped").await;
     browser.picture("offline").await;
     browser.open(&host("nothing--agent--dev--alice")).await;
     browser.shows("http://", "Application Not Found").await;
@@ -91,11 +91,11 @@ async fn a_person_signs_in_opens_an_app_and_signs_out() {
 
     // Signing out at the dashboard also signs out of apps.
     let dashboard = format!("http://coder.test:{port}/");
-    browser.click("nav a:last-child").await;
-    browser.shows(&dashboard, "You are alice").await;
+    browser.click(".actions a:last-child").await;
+    browser.shows(&dashboard, "Sign out").await;
     assert_eq!(browser.url().await, dashboard);
     browser.picture("signed-in").await;
-    browser.click("button").await;
+    browser.click(".user button").await;
     browser.shows(&login, "Session token").await;
     browser.open(&dashboard).await;
     browser.shows(&login, "Session token").await;

@@ -408,7 +408,7 @@ async fn an_auditor_filters_pages_and_exports_in_a_browser() {
     let folder = std::env::temp_dir().join(format!("authd-audit-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir_all(&folder).unwrap();
     let allow = json!({ "behavior": "allow", "downloadPath": folder });
-    browser.devtools("Browser.setDownloadBehavior", allow).await;
+    browser.cdp("Browser.setDownloadBehavior", allow).await;
     browser.open(&format!("{audit}?user=alice")).await;
     browser.shows(&audit, "Export all").await;
     browser.click("a[download][href*=csv]").await;
@@ -431,11 +431,11 @@ async fn pictures(browser: &Browser, name: &str) {
         let size = json!({
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500,
         });
-        browser.devtools("Emulation.setDeviceMetricsOverride", size).await;
+        browser.cdp("Emulation.setDeviceMetricsOverride", size).await;
         let fits =
             browser.script("return document.documentElement.scrollWidth <= innerWidth").await;
         assert_eq!(fits, true, "{name} is wider than {width}");
         browser.picture(&format!("{name}{suffix}")).await;
     }
-    browser.devtools("Emulation.clearDeviceMetricsOverride", json!({})).await;
+    browser.cdp("Emulation.clearDeviceMetricsOverride", json!({})).await;
 }

@@ -102,7 +102,7 @@ impl Place {
         self.browser.open(&format!("{}/login", self.dashboard())).await;
         self.browser.type_into("#token", self.world.token("alice")).await;
         self.browser.click("button").await;
-        self.browser.shows(&self.dashboard(), "You are alice").await;
+        self.browser.shows(&self.dashboard(), "Sign out").await;
         for app in [OWN, SHARED, OF_BOB] {
             self.browser.open(&format!("{}/", self.app(app))).await;
             self.browser.shows(&self.app(app), "an app").await;
@@ -205,7 +205,7 @@ async fn a_page_changes_nothing_at_the_dashboard() {
         }
     }
     place.browser.open(&format!("{}/", place.dashboard())).await;
-    place.browser.shows(&place.dashboard(), "You are alice").await;
+    place.browser.shows(&place.dashboard(), "Sign out").await;
     place.browser.close().await;
 }
 

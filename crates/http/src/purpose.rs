@@ -82,7 +82,8 @@ fn weight(headers: &HeaderMap, media: &[u8]) -> u16 {
     let weights = ranges.filter_map(|range| {
         let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
         let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media));
-        let stated = parts.find_map(|part| part.strip_prefix(b"q=").or(part.strip_prefix(b"Q=")));
+        let stated =
+            parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));
         is_named.then(|| stated.map_or(1000, thousandths))
     });
     weights.max().unwrap_or_default()

@@ -17,12 +17,13 @@ use app_authz::credential::{
     ApiKey, KeyUpdate, LoginType, NewKey, OtherSessions, SessionToken, Sessions,
 };
 use app_authz::proxy::{Proxies, ProxyToken};
-use app_authz::rbac::{AllowList, ScopeName};
+use app_authz::rbac::{AllowList, ScopeName, Subject};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret};
 use app_authz::{AppRequest, Directory, UserId};
 use common::{entry, event};
 use store::fleet::Fleet;
 use store::inspection::{Asked, Part};
+use store::listing::{ListQuery, Listing};
 use store::{Error, Options, PgStore};
 use testkit::{Database, Release, Rows};
 use uuid::Uuid;
@@ -71,6 +72,8 @@ impl Deeds {
         }
         let token = SessionToken::generate(|bytes| bytes.copy_from_slice(&vec![b'a'; bytes.len()]));
         note("holders", store.holders(std::slice::from_ref(&token)).await.map(drop));
+        let asked = ListQuery::new(&Subject::system_restricted(), "a", 1);
+        note("listed", store.listed(&asked).await.map(drop));
         note("username", store.username(*user).await.map(drop));
         let update = KeyUpdate { last_used: Some(now), expires_at: None };
         note("use", store.update(key, update, None).await);

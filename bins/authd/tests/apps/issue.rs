@@ -203,10 +203,10 @@ async fn refusals_are_recorded_with_their_reason() {
         seen.push((user, u64::from(answer.status.as_u16()), reason.to_owned()));
         match status {
             502 => {
-                assert!(text(&answer).contains("Agent state is &quot;timeout&quot;"));
+                assert!(text(&answer).contains("The workspace did not start"));
                 assert!(text(&answer).contains(">Retry<"));
             }
-            400 => assert!(text(&answer).contains("Workspace Offline")),
+            400 => assert!(text(&answer).contains("This workspace is stopped")),
             404 => assert!(text(&answer).contains("Application Not Found")),
             _ => {}
         }

@@ -33,6 +33,7 @@ mod names;
 mod origins;
 mod pages;
 mod path;
+mod people;
 mod planted;
 mod ports;
 mod proxy;

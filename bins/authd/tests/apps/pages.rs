@@ -76,7 +76,7 @@ async fn failures_of_authd_have_its_page() {
             };
             let page = ask("text/html").await;
             // Envoy relays no failure, and has a page of its own.
-            let title = if program == Program::Envoy { "Try Again" } else { "The server is busy." };
+            let title = if program == Program::Envoy { "Try Again" } else { "The server is busy" };
             assert_eq!(page.status, 503, "{program:?}: {}", text(&page));
             assert!(is_page(&page, title), "{program:?}: {page:?}");
             let json = ask("application/json").await;

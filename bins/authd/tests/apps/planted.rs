@@ -181,7 +181,7 @@ async fn at_the_dashboard_the_session_of_the_host_counts() {
         let visit = world.visit("coder.test", path_app, &[("cookie", &cookie)]).await;
         match expected {
             Some(name) => {
-                let shown = format!("<strong>{name}</strong>");
+                let shown = format!("<span>{name}</span>");
                 assert!(text(&answer).contains(&shown), "{cookie}: {}", text(&answer));
                 assert_eq!(user(&visit), id(&world, name), "{cookie}");
             }

@@ -109,7 +109,7 @@ impl Front {
         assert!(header(&refused, "content-security-policy").starts_with("default-src 'none'"));
         let offline = self.get("owner--main--off--alice.test.coder.com", "/", &bob).await;
         assert_eq!(offline.status, 400);
-        assert!(text(&offline).contains("Workspace Offline"));
+        assert!(text(&offline).contains("This workspace is stopped"));
 
         let session = [("coder-session-token", world.token("alice"))];
         let folder = self.get("coder.test", "/@alice/dev/apps/owner", &session).await;

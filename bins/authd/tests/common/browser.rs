@@ -41,7 +41,7 @@ impl Browser {
             "--host-resolver-rules=MAP * 127.0.0.1", "--ignore-certificate-errors",
         ]});
         let capabilities = json!({ "capabilities": { "alwaysMatch": {
-            "goog:chromeOptions": options, "timeouts": { "pageLoad": 20_000 },
+            "goog:chromeOptions": options, "timeouts": { "pageLoad": 20_000, "script": 20_000 },
         }}});
         let mut browser = Self { client, session: format!("{base}/session"), driver };
         for _ in 0..100 {
@@ -72,6 +72,18 @@ impl Browser {
     pub async fn script(&self, script: &str) -> Value {
         let body = json!({ "script": script, "args": [] });
         self.command(Method::POST, "/execute/sync", body).await
+    }
+
+    /// Runs a script that calls its last argument with its result
+    pub async fn async_script(&self, script: &str) -> Value {
+        let body = json!({ "script": script, "args": [] });
+        self.command(Method::POST, "/execute/async", body).await
+    }
+
+    /// Sends a command of the DevTools protocol
+    pub async fn cdp(&self, command: &str, parameters: Value) {
+        let body = json!({ "cmd": command, "params": parameters });
+        self.command(Method::POST, "/goog/cdp/execute", body).await;
     }
 
     /// Waits for a page whose address starts with `address` and that shows `text`
@@ -132,24 +144,20 @@ impl Browser {
     /// Saves pictures of the page as `NAME-light.png` and `NAME-dark.png` in the folder
     /// `AUTHD_SCREENSHOTS`, if that is set
     pub async fn picture(&self, name: &str) {
-        let Some(folder) = std::env::var_os("AUTHD_SCREENSHOTS") else { return };
         for scheme in ["dark", "light"] {
             let preferred = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-            let media = json!({
-                "cmd": "Emulation.setEmulatedMedia", "params": { "features": preferred },
-            });
-            self.command(Method::POST, "/goog/cdp/execute", media).await;
-            let picture = self.command(Method::GET, "/screenshot", Value::Null).await;
-            let picture = openssl::base64::decode_block(picture.as_str().unwrap()).unwrap();
-            let file = std::path::Path::new(&folder).join(format!("{name}-{scheme}.png"));
-            std::fs::write(file, picture).unwrap();
+            self.cdp("Emulation.setEmulatedMedia", json!({ "features": preferred })).await;
+            self.save(&format!("{name}-{scheme}")).await;
         }
     }
 
-    /// Sends a command of the Chrome DevTools Protocol
-    pub async fn devtools(&self, command: &str, parameters: Value) -> Value {
-        let body = json!({ "cmd": command, "params": parameters });
-        self.command(Method::POST, "/goog/cdp/execute", body).await
+    /// Saves a picture of the page as it is, if `AUTHD_SCREENSHOTS` is set
+    pub async fn save(&self, name: &str) {
+        let Some(folder) = std::env::var_os("AUTHD_SCREENSHOTS") else { return };
+        let picture = self.command(Method::GET, "/screenshot", Value::Null).await;
+        let picture = openssl::base64::decode_block(picture.as_str().unwrap()).unwrap();
+        let file = std::path::Path::new(&folder).join(format!("{name}.png"));
+        std::fs::write(file, picture).unwrap();
     }
 
     /// Ends the browser

@@ -79,7 +79,8 @@ impl AccessAttempt {
     /// `None` if the visitor does not return to a host that is known.
     fn sign_in_again<S>(&self, apps: &AppService<S>) -> Option<String> {
         let ReturnTo::Deployment(at, visited) = &self.return_to else { return None };
-        let (path, query) = self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
+        let (path, query) =
+            self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
         let back = with_query(path, &query_for_app(query));
         if self.request.method() != AccessMethod::Subdomain && at.primary {
             return Some(back);

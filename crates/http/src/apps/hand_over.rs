@@ -66,9 +66,8 @@ pub(crate) async fn may_open<S: Store>(
         return Ok(Err(rejection.into()));
     }
     let back = with_query(cx.path, cx.query);
-    let refusal = |rejection| {
-        Refusal::from(rejection).of(apps, user, facts.workspace.as_deref(), Some(back))
-    };
+    let refusal =
+        |rejection| Refusal::from(rejection).of(apps, user, facts.workspace.as_deref(), Some(back));
     Ok(match outcome.result {
         Ok(()) => Ok(caller),
         Err(rejection) => Err(refusal(rejection)),

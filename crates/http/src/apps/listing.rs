@@ -34,13 +34,12 @@ pub(crate) async fn app_list<S: Store>(
 ) -> Result<AppList, AccessError> {
     let mut asked = ListQuery::new(&caller.subject, search, PAGE);
     let own_name = &caller.holder.username;
-    asked.after = after.and_then(|after| after.split_once('/')).map(|(owner, workspace)| {
-        ListPosition {
+    asked.after =
+        after.and_then(|after| after.split_once('/')).map(|(owner, workspace)| ListPosition {
             is_of_other: !owner.eq_ignore_ascii_case(own_name),
             owner: owner.replace('\0', ""),
             workspace: workspace.replace('\0', ""),
-        }
-    });
+        });
     let found = apps.store.listed(&asked).await.map_err(AccessError::Store)?;
     let is_last = found.len() < usize::from(PAGE);
     let last = found.last().filter(|_| !is_last).map(|listed| &listed.facts.workspace);
@@ -75,8 +74,7 @@ impl<S> Lister<'_, S> {
         if facts.transition == Transition::Stop {
             if self.may_open_when_it_runs(facts) {
                 let page = self.apps.config.has_dashboard.then(|| workspace_path(facts));
-                let name = workspace.name.clone();
-                rows.push(ListRow { name, link: page, place, state: State::Stopped });
+                rows.push(of_workspace(facts, is_own, page, State::Stopped));
             }
             return;
         }
@@ -99,8 +97,7 @@ impl<S> Lister<'_, S> {
         }
         // A user looks for a workspace that runs, also if there is nothing to open in it.
         if is_own && rows.len() == before && facts.apps.is_empty() {
-            let name = workspace.name.clone();
-            rows.push(ListRow { name, link: None, place, state: State::WithoutApps });
+            rows.push(of_workspace(facts, is_own, None, State::WithoutApps));
         }
     }
 
@@ -197,6 +194,21 @@ impl<S> Lister<'_, S> {
             _ => State::Running,
         }
     }
+}
+
+/// The row of a workspace without an app to open
+fn of_workspace(
+    facts: &WorkspaceFacts,
+    is_own: bool,
+    link: Option<String>,
+    state: State,
+) -> ListRow {
+    let workspace = &facts.workspace;
+    let place = match is_own {
+        true => "Workspace".to_owned(),
+        false => format!("Workspace of {}", workspace.owner_name),
+    };
+    ListRow { name: workspace.name.clone(), link, place, state }
 }
 
 /// Workspaces of a page

@@ -48,13 +48,17 @@ impl Refusal {
         if may_be_another {
             self.username = Some(holder.username.clone());
             if let Some(back) = back.filter(|_| !has_dashboard) {
-                let (root, back) = (apps.config.access_url.to_string(), encode_query_value(&back));
-                let url = format!("{root}login?redirect={back}");
+                let root = apps.config.access_url.to_string();
+                let url = match back.len() <= MAX_BACK {
+                    true => format!("{root}login?redirect={}", encode_query_value(&back)),
+                    false => format!("{root}login"),
+                };
                 self.links.push(PageLink { text: "Sign in as another user".into(), url });
             }
         }
         if let Rejection::Unresolved(ResolveError::Stopped) = &*self.rejection
-            && let Some(facts) = facts.filter(|facts| has_dashboard && may_open(apps, holder, facts))
+            && let Some(facts) =
+                facts.filter(|facts| has_dashboard && may_open(apps, holder, facts))
         {
             let (root, url) = (apps.config.access_url.to_string(), workspace_path(facts));
             let url = format!("{}{url}", root.trim_end_matches('/'));
@@ -89,3 +93,6 @@ fn may_open<S>(apps: &AppService<S>, holder: &KeyHolder, facts: &WorkspaceFacts)
         if apps.config.rules.disable_workspace_sharing { object.without_acl() } else { object };
     holder.subject(&apps.roles).is_allowed(&Action::ApplicationConnect, &object)
 }
+
+/// The longest address to return to, in bytes: nginx gets the reply in a header of limited size
+const MAX_BACK: usize = 4_000;

@@ -141,7 +141,8 @@ impl FromStr for Contact {
                 let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
                 !part.is_empty() && part.bytes().all(good)
             };
-            let parts = address.split_once('@').filter(|(user, host)| is_good(user) && is_good(host));
+            let parts =
+                address.split_once('@').filter(|(user, host)| is_good(user) && is_good(host));
             parts.ok_or(BrandingError::Contact)?;
             return Ok(Self { href: text.to_owned(), text: address.to_owned() });
         }
@@ -161,6 +162,9 @@ pub enum BrandingError {
     /// The address of the logo is not usable
     #[error("is not an `http` or `https` URL without commas and semicolons")]
     LogoUrl,
+    /// The file of the logo cannot be read
+    #[error("is neither a URL nor a file that can be read")]
+    LogoFile,
     /// The file of the logo is too large
     #[error("is a file of more than 32 KiB")]
     LogoSize,
@@ -206,7 +210,9 @@ mod tests {
             let logo = Logo::at(url).unwrap();
             assert_eq!((logo.source(), logo.allowed()), (url, allowed));
         }
-        for url in ["", "logo.svg", "ftp://a/b", "https://a.example/x;script-src", "data:image/png,"] {
+        for url in
+            ["", "logo.svg", "ftp://a/b", "https://a.example/x;script-src", "data:image/png,"]
+        {
             assert_eq!(Logo::at(url), Err(BrandingError::LogoUrl), "{url}");
         }
     }

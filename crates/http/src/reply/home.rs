@@ -106,7 +106,9 @@ impl HomePage<'_> {
     fn write_empty(&self, html: &mut String, has_more: bool) {
         let text = match (has_more, self.search.is_empty()) {
             (true, _) => "No app on this page. There may be more.".to_owned(),
-            (false, false) => format!("No app that you may open matches “{}”.", Escaped(self.search)),
+            (false, false) => {
+                format!("No app that you may open matches “{}”.", Escaped(self.search))
+            }
             (false, true) => "There is no app that you may open yet. Apps appear here when a \
                               workspace of yours has one, or when somebody shares one with you."
                 .to_owned(),

@@ -112,11 +112,12 @@ impl<'a> Problem<'a> {
 
     /// Title and text of a page
     pub(super) fn into_words(self) -> (Cow<'a, str>, Cow<'a, str>) {
-        let words = self.words.or_else(|| words::of(self.class)).or(match self.status {
-            StatusCode::SERVICE_UNAVAILABLE if self.is_internal() => Some(words::UNAVAILABLE),
-            _ if self.is_internal() => Some(words::FAULT),
-            _ => None,
-        });
+        let of_status = || match self.status {
+            _ if !self.is_internal() => None,
+            StatusCode::SERVICE_UNAVAILABLE => Some(words::UNAVAILABLE),
+            _ => Some(words::FAULT),
+        };
+        let words = self.words.or_else(|| words::of(self.class)).or_else(of_status);
         match words {
             Some((title, text)) => (title.into(), text.into()),
             None if self.class == "invalid" => {
@@ -181,3 +182,47 @@ struct Body<'a> {
 
 pub(crate) const SEE_LOG: &str =
     "The cause is in the server's log, under this answer's X-Request-Id.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(problem: Problem<'_>) -> (String, String) {
+        let (title, text) = problem.into_words();
+        (title.into_owned(), text.into_owned())
+    }
+
+    #[test]
+    fn a_person_reads_other_words_than_a_program() {
+        let internal = || Problem::internal("store_failed", "Internal server error.");
+        let away = Problem { status: StatusCode::SERVICE_UNAVAILABLE, ..internal() };
+        assert_eq!(words(internal()).0, "Something went wrong");
+        assert_eq!(words(away).0, "Try Again");
+        let status = StatusCode::BAD_REQUEST;
+        let listed = || Problem::new(status, "bad_seal", "Message", "Detail");
+        assert_eq!(words(listed()).0, "This link has expired");
+        assert_eq!(words(listed().words(("Own title", "Own text"))).0, "Own title");
+        let invalid = Problem::new(status, "invalid", "It is wrong.", "It is not a URL.");
+        let unusable = ("This link does not work", "It is wrong. It is not a URL.");
+        assert_eq!(words(invalid), (unusable.0.to_owned(), unusable.1.to_owned()));
+        let other = Problem::new(status, "other", "Message", "Detail");
+        assert_eq!(words(other), ("Message".to_owned(), "Detail".to_owned()));
+    }
+
+    #[test]
+    fn a_page_has_the_headers_of_the_answer_to_a_program() {
+        let problem = |status| {
+            let problem = Problem::new(status, "overloaded", "Message", "Detail");
+            problem.challenge().header(RETRY_AFTER, 7.into())
+        };
+        for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::UNAUTHORIZED] {
+            let (page, json) =
+                (problem(status).into_page(Vec::new()), problem(status).into_response());
+            assert_eq!((page.status(), json.status()), (status, status));
+            for name in [RETRY_AFTER, WWW_AUTHENTICATE] {
+                assert_eq!(page.headers().get(&name), json.headers().get(&name));
+                assert!(page.headers().contains_key(name));
+            }
+        }
+    }
+}

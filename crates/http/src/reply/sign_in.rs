@@ -16,15 +16,13 @@ pub(crate) struct SignInPage<'a> {
     pub(crate) waiting: Option<(&'a str, &'a str)>,
     /// The path to return to
     pub(crate) back: &'a str,
-    /// Whether the problem may have to be reported
-    pub(crate) has_reference: bool,
 }
 
 impl SignInPage<'_> {
     pub(crate) fn into_response(self, status: StatusCode) -> Response {
         let title = if self.error.is_some() { "Error: Sign in" } else { "Sign in" };
         let view = View::new(title.to_owned(), self.content());
-        let view = if self.has_reference { view.with_reference() } else { view };
+        let view = if self.error.is_some() { view.with_reference() } else { view };
         view.into_response(status)
     }
 
@@ -56,8 +54,8 @@ impl SignInPage<'_> {
              autocomplete=\"current-password\" autocapitalize=\"none\" spellcheck=\"false\" \
              maxlength=\"64\" aria-describedby=\"{described}\"{invalid}>\n\
              <p class=\"hint\" id=\"about-token\">A session token is a text that signs you in, like \
-             a password. An administrator of this site gives you one, which \
-             <code>authd token create</code> prints.</p>\n\
+             a password. Ask an administrator of this site for one: \
+             <code>authd token create</code> prints it.</p>\n\
              <input type=\"hidden\" name=\"redirect\" value=\"{}\">\n\
              <button>Sign in</button>\n</form>\n",
             Escaped(self.back)

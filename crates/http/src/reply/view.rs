@@ -308,7 +308,7 @@ impl fmt::Display for Utc {
 /// In a separate file, since the policy contains the digest of its exact bytes
 const STYLE: &str = include_str!("page.css");
 
-const STYLE_DIGEST: &str = "sha256-OBTotbQjTTP/oPF68NWPifI0kGUUKPs7lqazgT2Tpxo=";
+const STYLE_DIGEST: &str = "sha256-JukjPGR9o7GgpHobEQ4jrb3cs1xzA7497JliMzD6DDc=";
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

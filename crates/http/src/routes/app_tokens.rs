@@ -14,14 +14,14 @@ use store::Store;
 use uuid::Uuid;
 
 use crate::apps::{
-    AccessAttempt, AppService, ReturnTo, issue, presented_sessions, same_origin, terminal_agent,
-    user_agent, with_query,
+    AccessAttempt, AppService, Refusal, ReturnTo, issue, presented_sessions, same_origin,
+    terminal_agent, user_agent, with_query,
 };
 use crate::body::{Object, or_default, read_json};
 use crate::context::{Body, Context};
 use crate::error::{AccessError, Error, Rejection};
 use crate::purpose::Purpose;
-use crate::reply::{Response, json};
+use crate::reply::{Reply, Response, json};
 
 /// A proxy's request for an app token, on behalf of its visitor
 #[derive(Default, Deserialize)]
@@ -97,6 +97,10 @@ pub(crate) async fn issue_for_proxy<S: Store>(
     };
     Ok(match issued {
         Ok(issued) => json(StatusCode::CREATED, &Signed { signed_token_str: issued.reveal() }),
+        // A proxy reads this as the control plane's, whatever its visitor accepts.
+        Err(Refusal { rejection, .. }) if matches!(*rejection, Rejection::Inactive(_)) => {
+            Reply::json(&rejection.problem()).into_response()
+        }
         Err(refusal) => refusal.into_reply(purpose).into_response(),
     })
 }
@@ -199,9 +203,7 @@ pub(crate) async fn issue_for_terminal<S: Store>(
             Err(AccessError::SignedOut(Some(SessionDenial::Inactive(status))).into())
         }
         Err(Rejection::Denied(_) | Rejection::Unresolved(_)) => Err(AccessError::NotFound.into()),
-        Err(rejection) => {
-            Ok(rejection.into_reply(Purpose::Program).into_response())
-        }
+        Err(rejection) => Ok(rejection.into_reply(Purpose::Program).into_response()),
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn answer_to_failure(cx: &Context<'_>, error: Error) -> Response {
     let parameters = parameters(cx.query);
     let back = parameter(&parameters, "redirect").unwrap_or_default();
     let form = Form::default();
-    let page = SignInPage { error: Some(&message), has_reference: true, ..form.page(back) };
+    let page = SignInPage { error: Some(&message), ..form.page(back) };
     let page = page.into_response(problem.status);
     problem.with_headers(page)
 }
@@ -88,7 +88,7 @@ struct Form {
 impl Form {
     fn page<'a>(&'a self, back: &'a str) -> SignInPage<'a> {
         let waiting = self.waiting.as_ref().map(|(app, host)| (&**app, &**host));
-        SignInPage { message: None, error: None, waiting, back, has_reference: false }
+        SignInPage { message: None, error: None, waiting, back }
     }
 }
 
@@ -101,7 +101,7 @@ async fn form<S: Store>(apps: &AppService<S>, back: &str) -> Form {
         let primary = &apps.deployments.primary;
         let at = (primary.clone(), primary.url.clone());
         let visit = Visit::path(at, path, query).ok();
-        let app = visit.map(|(_, request)| request.app_slug_or_port).filter(|app| !app.is_empty());
+        let app = visit.map(|(_, request)| request.app_slug_or_port).filter(|app| is_slug(app));
         return Form { waiting: app.map(|app| (app, primary.url.authority())) };
     }
     let parameters = parameters(query);
@@ -119,7 +119,13 @@ async fn form<S: Store>(apps: &AppService<S>, back: &str) -> Form {
         }
         _ => None,
     };
-    Form { waiting: waiting.filter(|(app, _)| !app.is_empty()) }
+    Form { waiting: waiting.filter(|(app, _)| is_slug(app)) }
+}
+
+/// Whether the name may be that of an app: others could put words on the page
+fn is_slug(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=64).contains(&name.len()) && name.bytes().all(is_part)
 }
 
 /// The token, if it is a session token that is good for this site, or a sentence that says why not
@@ -166,7 +172,9 @@ const fn sentence(denial: SessionDenial) -> &'static str {
         SessionDenial::Inactive(_) => {
             "Your account is suspended. Ask an administrator to activate it again."
         }
-        _ => "This token is not valid, or no longer. Check that it is complete, or ask for a new one.",
+        _ => {
+            "This token is not valid, or no longer. Check that it is complete, or ask for a new one."
+        }
     }
 }
 

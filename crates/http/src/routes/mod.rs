@@ -114,6 +114,7 @@ pub(crate) fn refused(cx: &Context<'_>, error: Error) -> Response {
     if !cx.is_of_person() {
         return error.into_response();
     }
-    let link = error.is_signed_out().then(|| login::link_back(cx));
+    let leads_back = error.is_signed_out() && cx.method == "GET";
+    let link = leads_back.then(|| login::link_back(cx));
     error.problem().into_page(link.into_iter().collect())
 }

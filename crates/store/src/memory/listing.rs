@@ -59,10 +59,8 @@ impl Tables {
         let is_found = has(&facts.workspace.name)
             || has(&facts.workspace.owner_name)
             || apps.iter().any(|app| has(&app.slug) || has(&app.display_name));
-        (is_openable && is_found).then(|| ListedWorkspace {
-            apps: apps.into_iter().map(describe).collect(),
-            facts,
-        })
+        (is_openable && is_found)
+            .then(|| ListedWorkspace { apps: apps.into_iter().map(describe).collect(), facts })
     }
 }
 

@@ -11,8 +11,8 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::PgStore;
-use super::listing::{organizations, uuids};
 use super::connect::Connection;
+use super::listing::{organizations, uuids};
 use super::schema::{provisioner_jobs, users, workspaces};
 use super::values::{Label, Moment};
 use super::workspaces::{AccessLists, Columns, WorkspaceRow, workspace};

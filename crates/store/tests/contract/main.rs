@@ -50,6 +50,7 @@ mod candidates;
 mod crypto_keys;
 mod holders;
 mod limits;
+mod listing;
 mod made;
 mod releases;
 mod roles;

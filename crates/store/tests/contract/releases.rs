@@ -61,6 +61,7 @@ fn what_is_skipped_is_a_check() {
         crate::crypto_keys::CHECKS,
         crate::holders::CHECKS,
         crate::limits::CHECKS,
+        crate::listing::CHECKS,
         crate::made::CHECKS,
         crate::made::CHECKS,
         crate::roles::CHECKS,

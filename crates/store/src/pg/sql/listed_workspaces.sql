@@ -74,6 +74,7 @@ FROM (
                 OR w.owner_id = $4::uuid AND w.organization_id = ANY ($5::uuid[])
                 OR (w.organization_id = ANY ($6::uuid[])
                     OR w.owner_id = $4 AND w.organization_id = ANY ($7::uuid[]))
+                    AND (w.user_acl <> '{}' OR w.group_acl <> '{}')
                     -- An entry is a list of actions, or an object with such a list.
                     AND EXISTS (
                         SELECT FROM (
@@ -91,17 +92,12 @@ FROM (
                 JOIN workspace_agents sa ON sa.id = sp.agent_id
                 JOIN workspace_resources sr ON sr.id = sa.resource_id
                 JOIN workspace_builds sb ON sb.job_id = sr.job_id
-                WHERE sp.sharing_level::text IN ('authenticated', 'public')
-            )
-            OR w.organization_id IN (
-                SELECT organization_id FROM organization_members WHERE user_id = $4
-            ) AND w.id IN (
-                SELECT sb.workspace_id
-                FROM workspace_apps sp
-                JOIN workspace_agents sa ON sa.id = sp.agent_id
-                JOIN workspace_resources sr ON sr.id = sa.resource_id
-                JOIN workspace_builds sb ON sb.job_id = sr.job_id
-                WHERE sp.sharing_level::text = 'organization'
+                JOIN workspaces sw ON sw.id = sb.workspace_id
+                WHERE sp.sharing_level <> 'owner'
+                  AND (sp.sharing_level::text <> 'organization'
+                       OR sw.organization_id IN (
+                           SELECT organization_id FROM organization_members WHERE user_id = $4
+                       ))
             )
         )
         AND (

@@ -23,12 +23,13 @@ enum Needs {
 }
 
 impl Task {
-    pub(in crate::pg) const ALL: [Self; 26] = [
+    pub(in crate::pg) const ALL: [Self; 27] = [
         Self::asking(Statement::Candidates, Part::SignIn),
         Self::asking(Statement::AppByName, Part::Apps),
         Self::asking(Statement::AppById, Part::Apps),
         Self::asking(Statement::Terminal, Part::Apps),
         Self::asking(Statement::Holders, Part::Apps),
+        Self::asking(Statement::ListedWorkspaces, Part::Apps),
         Self::asking(Statement::NewSession, Part::Apps),
         Self::asking(Statement::LogOut, Part::Apps),
         Self::doing("the use of a session", Part::Apps, sessions::USE),
