@@ -217,7 +217,8 @@ async fn look_up(store: &PgStore, names: &Names, filter: &mut Filter) -> Result<
 
 /// Width of the terminal; unlimited if the output goes elsewhere
 fn width(is_wide: bool) -> Width {
-    let columns: Option<usize> = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let columns: Option<usize> =
+        std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let terminal = || rustix::termios::tcgetwinsize(std::io::stdout()).ok();
     let columns = columns.or_else(|| terminal().map(|size| size.ws_col.into()));
     match columns {
