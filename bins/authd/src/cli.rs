@@ -1,5 +1,6 @@
 mod help;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use agent_token::RetryTimeout;
@@ -366,6 +367,9 @@ pub(crate) struct AuditReading {
     /// Print lines of JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    /// Do not cut the table to the width of the terminal, and print request ids
+    #[arg(long)]
+    pub(crate) wide: bool,
     #[command(flatten)]
     pub(crate) filter: AuditFilter,
     #[command(flatten)]
@@ -382,21 +386,27 @@ pub(crate) struct AuditFilter {
     /// Before this time
     #[arg(long, value_name = "RFC3339")]
     pub(crate) to: Option<String>,
-    /// Visitor; the nil UUID for visitors who were not signed in
-    #[arg(long, value_name = "UUID")]
-    pub(crate) user: Option<Uuid>,
+    /// Visitor; `-` for visitors who were not signed in
+    #[arg(long, value_name = "NAME|UUID", allow_hyphen_values = true)]
+    pub(crate) user: Option<String>,
     /// Organization of the workspace
     #[arg(long, value_name = "UUID")]
     pub(crate) organization: Option<Uuid>,
     /// Workspace
-    #[arg(long, value_name = "UUID")]
-    pub(crate) workspace: Option<Uuid>,
+    #[arg(long, value_name = "OWNER/NAME|UUID")]
+    pub(crate) workspace: Option<String>,
     /// App; for ports and terminals, the agent
     #[arg(long, value_name = "UUID|SLUG")]
     pub(crate) app: Option<String>,
     /// Decision
     #[arg(long)]
     pub(crate) decision: Option<AuditDecision>,
+    /// Reason of a denial, such as not_shared
+    #[arg(long, value_name = "WORD")]
+    pub(crate) reason: Option<String>,
+    /// Client's address
+    #[arg(long, value_name = "IP")]
+    pub(crate) address: Option<IpAddr>,
     /// Request
     #[arg(long, value_name = "UUID")]
     pub(crate) request: Option<Uuid>,

@@ -183,6 +183,25 @@ async fn tour(world: &World, browser: &Browser, axe: &str, port: u16) -> String 
     found
 }
 
+/// The pages of the audit, for a user who may read it
+async fn audit(world: &World, browser: &Browser, axe: &str, port: u16) -> String {
+    browser.cdp("Network.clearBrowserCookies", json!({})).await;
+    // The visits of the tour are recorded.
+    world.rows().await;
+    let page = |query: &str| format!("http://coder.test:{port}/audit{query}");
+    let (all, wrong, acts) = (page(""), page("?user=nobody&address=x"), page("?kind=acts"));
+    let mut found = String::new();
+    for (name, url, typed, shown) in [
+        ("audit", &all, Some(world.token("root")), "Denied"),
+        ("audit-error", &wrong, None, "It is not an IP address."),
+        ("audit-acts", &acts, None, "Instance, token or proxy"),
+    ] {
+        go(browser, &Stop { name, url, typed, shown }).await;
+        found += &findings(browser, axe, name).await;
+    }
+    found
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_page_violates_a_rule_of_accessibility() {
     let Some((axe, browser)) = checked_browser().await else { return };
@@ -191,7 +210,8 @@ async fn no_page_violates_a_rule_of_accessibility() {
     // Nothing listens where apps are.
     let nowhere = format!("127.0.0.1:{}", free_port());
     let _nginx = Nginx::start(&world, ("coder.test", port), &nowhere).await;
-    let found = tour(&world, &browser, &axe, port).await;
+    let mut found = tour(&world, &browser, &axe, port).await;
+    found += &audit(&world, &browser, &axe, port).await;
     browser.close().await;
     assert!(found.is_empty(), "{found}");
 }

@@ -76,7 +76,6 @@ async fn flags_filter_what_is_listed() {
         (vec!["--decision", "deny", "--user", &user], 10),
         (vec!["--session", &id], 1),
         (vec!["--app", "app-7\x1b[31m"], 1),
-        (vec!["--app", "app-7"], 0),
         (vec!["--app", &id], 0),
         (vec!["--from", "2026-11-21T00:01:00Z", "--to", "2026-11-21T00:01:10+00:00"], 10),
     ] {
@@ -86,12 +85,67 @@ async fn flags_filter_what_is_listed() {
     }
     let wrong = audit(&database, &["list", "--from", "yesterday"]).output().await.unwrap();
     assert_eq!(wrong.status.code(), Some(2));
+    for (flag, value, problem) in [
+        ("--app", "app-7", "the audit log has no app or agent `app-7`"),
+        ("--user", "nobody", "there is no user `nobody`"),
+        ("--workspace", "ann/none", "there is no workspace `ann/none`"),
+        ("--workspace", "dev", "`dev` is not `OWNER/NAME` or an id"),
+    ] {
+        for command in ["list", "tail"] {
+            let wrong = audit(&database, &[command, flag, value]).output().await.unwrap();
+            let error = String::from_utf8(wrong.stderr).unwrap();
+            assert!(error.contains(problem), "{command} {flag} {value}: {error}");
+            assert_eq!(wrong.status.code(), Some(2), "{command} {flag} {value}");
+        }
+    }
     let memory = Command::new(env!("CARGO_BIN_EXE_authd"))
         .args(["audit", "list", "--store", "memory"])
         .output()
         .await
         .unwrap();
     assert_eq!(memory.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn names_are_shown_and_taken_and_the_table_fits() {
+    let database = Database::new().await;
+    let mut fleet = store::fleet::Fleet::default();
+    let acme = fleet.organization("acme");
+    let ann = fleet.user("ann", acme);
+    let dev = fleet.workspace(ann, "dev");
+    database.store().await.load(&fleet).await.unwrap();
+    fill(&database, 1, 20).await;
+    database
+        .sql(&format!(
+            "UPDATE authd_audit_log SET user_id = '{ann}', workspace_id = '{dev}', ip = '192.0.2.7'
+             WHERE user_id = md5('1')::uuid;
+             UPDATE authd_audit_log SET user_id = '00000000-0000-0000-0000-000000000000'
+             WHERE user_id = md5('0')::uuid"
+        ))
+        .await;
+    for (flags, rows) in [
+        (vec!["--user", "ANN"], 10),
+        (vec!["--user", "-"], 10),
+        (vec!["--user", "ann", "--workspace", "Ann/Dev", "--address", "192.0.2.7"], 10),
+        (vec!["--user", "ann", "--reason", "not_found"], 2),
+        (vec!["--address", "192.0.2.8"], 0),
+    ] {
+        let listed = lines(&database, &[&["list"], &flags[..]].concat()).await;
+        assert_eq!(listed.len(), 1 + rows, "{flags:?}");
+    }
+    let listed = lines(&database, &["list", "--user", "ann", "--limit", "1"]).await;
+    assert!(listed[1].contains("  ann  "), "{}", listed[1]);
+    for (columns, flags, fits) in [
+        ("80", vec!["list"], true),
+        ("120", vec!["list"], true),
+        ("80", vec!["list", "--wide"], false),
+    ] {
+        let output = audit(&database, &flags).env("COLUMNS", columns).output().await.unwrap();
+        let table = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(table.lines().count(), 21);
+        let width = table.lines().map(|line| line.chars().count()).max().unwrap();
+        assert_eq!(width <= columns.parse().unwrap(), fits, "{columns} {flags:?}: {table}");
+    }
 }
 
 #[tokio::test]

@@ -27,6 +27,10 @@ impl SessionKey {
         &self.0
     }
 
+    pub(crate) const fn from_bytes(key: [u8; 32]) -> Self {
+        Self(key)
+    }
+
     pub(crate) fn of(event: &Event) -> Self {
         let mut digest = Context::new(&SHA256);
         let mut field = |bytes: &[u8]| {

@@ -1,6 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod act;
+mod act_journal;
+mod act_log;
 mod event;
+mod explorer;
+mod export;
 mod housekeeping;
 mod journal;
 mod key;
@@ -12,15 +17,24 @@ mod recorder;
 mod session;
 mod source;
 mod spool;
+mod table;
 mod time;
 
+pub use act::{Act, ActKind, Subject, SubjectKind};
+pub use act_journal::ActJournal;
+pub use act_log::{ActFilter, ActLog, ActRow};
 pub use event::{AgentId, AppId, Event, OrganizationId, Resource, UserId, Workspace, WorkspaceId};
+pub use explorer::{AuditExplorer, End, Found, Listed, Names, Plot, Step};
+pub use export::{ACTS_CSV_HEAD, CSV_HEAD, act_csv_line, act_json_line, csv_line, json_line};
 pub use housekeeping::Housekeeping;
 pub use journal::{Answer, Count, Entry, Journal, Noted};
 pub use key::{ParseKeyError, SessionKey, parse_ip};
 pub use log::{App, AuditLog, Cursor, Filter, Page, ParseCursorError, Row};
 pub use prune::{Age, ParseAgeError, prune};
 pub use record::{Decision, Record};
-pub use recorder::{Drained, Observer, Receipt, RecordError, Recorder, Settings, Stats};
+pub use recorder::{
+    ActRecorder, Drained, Observer, Receipt, RecordError, Recorder, Settings, Stats,
+};
 pub use session::{Session, Visit, Window};
-pub use spool::{Spool, SpoolError, SpoolFile, Spooled, spool_line};
+pub use spool::{Spool, SpoolError, SpoolFile, Spooled, spool_act_line, spool_line};
+pub use table::{Table, Width, printable};

@@ -45,6 +45,10 @@ pub struct Filter {
     pub app: Option<App>,
     /// Whether the visit was allowed
     pub decision: Option<Decision>,
+    /// Why the visit was denied; no row matches an empty reason
+    pub reason: Option<String>,
+    /// The client's address
+    pub ip: Option<IpAddr>,
     /// The request's id
     pub request: Option<Uuid>,
     /// The session's id; a session has a row for its beginning and may have one for its end
@@ -75,6 +79,10 @@ impl Filter {
                 App::Slug(slug) => row.resource_target == *slug,
             })
             && self.decision.is_none_or(|decision| row.decision == decision)
+            && self.reason.as_ref().is_none_or(|reason| {
+                row.decision == Decision::Deny && !reason.is_empty() && row.reason == *reason
+            })
+            && self.ip.is_none_or(|ip| row.ip == Some(ip.to_canonical()))
             && self.request.is_none_or(|request| row.request_id == request)
             && self.session.is_none_or(|session| row.session_id == Some(session))
     }
@@ -126,6 +134,12 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    pub(crate) fn of(time: SystemTime, id: Uuid) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        Self { micros: micros.min(MAX_MICROS), id }
+    }
+
     /// Returns the time of the row at this position
     #[must_use]
     pub fn time(self) -> SystemTime {
@@ -240,9 +254,7 @@ impl Row {
     /// Returns the row's position in the log
     #[must_use]
     pub fn cursor(&self) -> Cursor {
-        let since = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-        Cursor { micros: micros.min(MAX_MICROS), id: self.id }
+        Cursor::of(self.time, self.id)
     }
 
     /// Returns the row for the end of `session`, made from the row of its beginning

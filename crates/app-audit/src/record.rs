@@ -124,7 +124,7 @@ impl Decision {
 }
 
 /// Makes text that can be stored of bytes that a visitor sent
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()
         .map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c })

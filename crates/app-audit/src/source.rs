@@ -1,16 +1,17 @@
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::{Event, UserId};
+use crate::{AgentId, Event, UserId};
 
 /// The visitor whose visits count together where they are bounded
 ///
-/// A user, or the network of a visitor who is not signed in.
+/// A user, an agent that has signed in, or the network of a visitor who is not signed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Source(Kind);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     User(UserId),
+    Agent(AgentId),
     Network(Option<IpAddr>),
 }
 
@@ -23,6 +24,11 @@ impl Source {
             Some(user) => Kind::User(user),
             None => Kind::Network(ip.map(network)),
         })
+    }
+
+    /// Returns the source of sign-ins of an agent
+    pub(crate) const fn agent(agent: AgentId) -> Self {
+        Self(Kind::Agent(agent))
     }
 
     pub(crate) fn of(event: &Event) -> Self {
@@ -38,7 +44,8 @@ impl Source {
 /// The source of visitors who are not signed in and whose address is unknown
 pub(crate) const UNKNOWN: Source = Source(Kind::Network(None));
 
-fn network(ip: IpAddr) -> IpAddr {
+/// The network that one visitor usually controls
+pub(crate) fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => {
             let [a, b, c, d, ..] = ip.segments();

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use app_audit::{
-    Answer, Count, Entry, Event, Journal, Noted, Observer, Receipt, Record, RecordError, Recorder,
-    Resource, Session, SessionKey, Settings, UserId, Window, parse_ip,
+    Act, Answer, Count, Entry, Event, Journal, Noted, Observer, Receipt, Record, RecordError,
+    Recorder, Resource, Session, SessionKey, Settings, UserId, Window, parse_ip,
 };
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
@@ -115,6 +115,10 @@ struct Log {
 impl Observer for Log {
     fn unrecorded(&self, entry: &Entry, error: RecordError) {
         self.unrecorded.lock().unwrap().push((entry.record.clone(), error));
+    }
+
+    fn act_unrecorded(&self, act: &Act, error: RecordError) {
+        panic!("{act:?}: {error}");
     }
 
     fn limited(&self, visits: u64) {

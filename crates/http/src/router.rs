@@ -5,6 +5,7 @@ use identity_verify::Cloud;
 
 use crate::apps::Upstream;
 use crate::error::Error;
+use crate::explorer::Format;
 use crate::routes::AppRoute;
 use crate::routes::forward_auth::{Failure, ProxyKind, envoy_prefix};
 
@@ -131,6 +132,14 @@ const ROWS: &[Row] = &[
         Methods::POST,
         "issue-app-token",
         AppRoute::IssueAppToken,
+    ),
+    apps("/audit", Methods::GET, "audit-page", AppRoute::AuditPage),
+    apps("/audit/export.csv", Methods::GET, "audit-export-csv", AppRoute::AuditExport(Format::Csv)),
+    apps(
+        "/audit/export.jsonl",
+        Methods::GET,
+        "audit-export-jsonl",
+        AppRoute::AuditExport(Format::JsonLines),
     ),
     probe("/healthz", "healthz", Probe::Live),
     apps("/login", Methods::GET, "login", AppRoute::LogInPage),

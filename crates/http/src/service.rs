@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use identity_fetch::{Clock, Identity};
 use store::Store;
 
@@ -28,7 +28,7 @@ use crate::host::Host;
 use crate::limits::Limits;
 use crate::metrics::{Exposition, HostCounts, Metrics, Texts};
 use crate::proxies::{Origin, TrustedProxies};
-use crate::reply::{Branding, Layout, Response as Answer};
+use crate::reply::{Branding, Layout, Response as Answer, ResponseBody};
 use crate::request_facts::{RequestFacts, RequestId, X_REQUEST_ID, log_request};
 use crate::request_span::{RequestSpan, SpanObserver};
 use crate::router::{Probe, Route, Row, VISIT};
@@ -178,7 +178,7 @@ impl<S: Store> Service<S> {
     /// Answers a request whose peer address is unknown
     ///
     /// Otherwise like [`answer_to`](Self::answer_to).
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<ResponseBody>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
@@ -189,7 +189,7 @@ impl<S: Store> Service<S> {
     ///
     /// Every answer has a request id, and every failure leaves one line with this id in the log.
     /// A handler that panics costs one answer, and not the process.
-    pub async fn answer_to<B>(&self, peer: IpAddr, request: Request<B>) -> Response<Full<Bytes>>
+    pub async fn answer_to<B>(&self, peer: IpAddr, request: Request<B>) -> Response<ResponseBody>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
@@ -200,7 +200,7 @@ impl<S: Store> Service<S> {
     ///
     /// Its client has no address, unless [`TrustedProxies::unix_sockets`] lets it name one. Otherwise
     /// like [`answer_to`](Self::answer_to).
-    pub async fn answer_to_socket<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    pub async fn answer_to_socket<B>(&self, request: Request<B>) -> Response<ResponseBody>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
@@ -217,7 +217,7 @@ impl<S: Store> Service<S> {
     /// Answers a request about the server itself: health, readiness and metrics
     ///
     /// For a listener that only operators reach. All other paths are not found.
-    pub async fn answer_operational<B>(&self, request: Request<B>) -> Response<Full<Bytes>> {
+    pub async fn answer_operational<B>(&self, request: Request<B>) -> Response<ResponseBody> {
         let row = Row::find(request.method(), request.uri().path());
         let answer = match row.map(|row| row.route) {
             Ok(Route::Operational(probe)) => {
@@ -284,7 +284,7 @@ impl<S: Store> Service<S> {
         }
     }
 
-    async fn answer_from<B>(&self, peer: Origin, request: Request<B>) -> Response<Full<Bytes>>
+    async fn answer_from<B>(&self, peer: Origin, request: Request<B>) -> Response<ResponseBody>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
@@ -349,8 +349,8 @@ impl<S: Store> Service<S> {
     /// The row of a request: a route of ours, or a visit to an app
     fn find(&self, cx: &Context<'_>) -> Result<&'static Row, Error> {
         let row = Row::find(&cx.head.method, cx.path);
-        // `/` on an app's host is the app's, and never ours.
-        let is_open = matches!(row, Err(Error::RouteNotFound)) || cx.path == "/";
+        // On an app's host these paths are the app's, and never ours.
+        let is_open = matches!(row, Err(Error::RouteNotFound)) || PAGES.contains(&cx.path);
         match &self.apps {
             Some(apps) if is_open && apps.is_visited_by(cx) => Ok(&VISIT),
             _ => row,
@@ -448,6 +448,9 @@ impl<S> fmt::Debug for Service<S> {
             .finish_non_exhaustive()
     }
 }
+
+/// Paths that are short enough for an app to have them too
+const PAGES: [&str; 4] = ["/", "/audit", "/audit/export.csv", "/audit/export.jsonl"];
 
 static NO_PROXIES: TrustedProxies = TrustedProxies::NONE;
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fair_share::Source;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Version};
-use http_body_util::Full;
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::sync::Notify;
@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::Limits;
-use crate::answer::Answer;
+use crate::answer::{Answer, BoxError};
 use crate::connection::{Connection, End};
 use crate::listen::Listener;
 use crate::registry::{Registry, Room};
@@ -96,17 +96,19 @@ impl Server {
 
     /// Serves until `stop` resolves, and then until all connections have ended
     ///
-    /// `handler` answers a request of the peer with this address; the peer of a Unix socket has none. Once `stop` resolves, connections
-    /// are still accepted for [`Limits::lame_duck`], and requests on open connections are answered
-    /// for [`Limits::drain`] after that. Call it once, within a tokio runtime with timers.
-    pub async fn serve<H, A>(
+    /// `handler` answers a request of the peer with this address; the peer of a Unix socket has none.
+    /// Once `stop` resolves, connections are still accepted for [`Limits::lame_duck`], and requests on open connections are answered
+    /// for [`Limits::drain`] after that. The body of an answer may be made piece by piece while it is
+    /// sent. Call it once, within a tokio runtime with timers.
+    pub async fn serve<H, A, B>(
         &self,
         listeners: Vec<impl Into<Listener>>,
         handler: H,
         stop: impl Future<Output = ()>,
     ) where
         H: Fn(Option<IpAddr>, Request<Incoming>) -> A + Send + Sync + 'static,
-        A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+        A: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let handler = Arc::new(handler);
         let mut sweeps = JoinSet::new();
@@ -140,10 +142,11 @@ impl Server {
         }
     }
 
-    async fn accept<H, A>(self, listener: Listener, handler: Arc<H>)
+    async fn accept<H, A, B>(self, listener: Listener, handler: Arc<H>)
     where
         H: Fn(Option<IpAddr>, Request<Incoming>) -> A + Send + Sync + 'static,
-        A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+        A: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let mut stops = pin!(self.0.stops_accepting.notified());
         loop {
@@ -209,7 +212,7 @@ impl Server {
     }
 
     /// Serves a connection in a task of its own
-    fn open<H, A>(
+    fn open<H, A, B>(
         &self,
         mut stream: Stream,
         peer: Option<IpAddr>,
@@ -217,7 +220,8 @@ impl Server {
         handler: &Arc<H>,
     ) where
         H: Fn(Option<IpAddr>, Request<Incoming>) -> A + Send + Sync + 'static,
-        A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+        A: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let connection = Arc::new(Connection::new(peer.into(), Arc::clone(&self.0.all_waiting)));
         self.registry().add(&connection);
@@ -258,7 +262,7 @@ impl Server {
         });
     }
 
-    async fn answer<H, A>(
+    async fn answer<H, A, B>(
         &self,
         connection: &Arc<Connection>,
         peer: Option<IpAddr>,
@@ -267,17 +271,18 @@ impl Server {
     ) -> Response<Answer>
     where
         H: Fn(Option<IpAddr>, Request<Incoming>) -> A,
-        A: Future<Output = Response<Full<Bytes>>>,
+        A: Future<Output = Response<B>>,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let is_http2 = request.version() == Version::HTTP_2;
-        let _in_progress = connection.request_begins(is_http2);
+        let in_progress = connection.request_begins(is_http2);
         connection.has_room(&self.0.limits).await;
         // On the heap, so that neither a kept connection nor a request that waits has room for it.
         let mut response = Box::pin(handler(peer, request)).await;
         if !is_http2 && self.0.is_stopping.load(Ordering::Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response.map(|body| Answer::new(body, connection))
+        response.map(|body| Answer::new(body, connection, in_progress))
     }
 
     /// Ends connections whose time is over

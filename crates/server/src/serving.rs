@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, BoxError};
 use crate::connection::{Connection, End, MOMENT};
 use crate::stream::{Observed, Stream};
 use crate::tls::Tls;
@@ -39,8 +39,6 @@ impl<S> Answers for S where
         + 'static
 {
 }
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The version of HTTP that a client speaks
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

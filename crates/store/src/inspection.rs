@@ -16,6 +16,8 @@ use crate::pg::{ActiveKey, Generation, Owner, Pooling, Right};
 pub enum Part {
     /// Sign-in of agents
     SignIn,
+    /// The record of sign-ins, and of what operators do
+    SignInAudit,
     /// App access, and the record of visits
     Apps,
     /// Creation and rotation of the keys of app tokens
@@ -33,10 +35,10 @@ pub enum Part {
 pub struct Asked(BTreeSet<Part>);
 
 impl Asked {
-    /// `parts` and sign-in, which is always on
+    /// `parts` and sign-in with its record, which are always on
     #[must_use]
     pub fn with(parts: impl IntoIterator<Item = Part>) -> Self {
-        Self(parts.into_iter().chain([Part::SignIn]).collect())
+        Self(parts.into_iter().chain([Part::SignIn, Part::SignInAudit]).collect())
     }
 
     /// The same parts and this one

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod acts;
 pub mod authorized;
 mod domain;
 #[cfg(feature = "postgres")]
@@ -18,7 +19,7 @@ mod pg;
 pub mod releases;
 
 use agent_auth::Candidates;
-use app_audit::{AuditLog, Journal};
+use app_audit::{ActJournal, ActLog, AuditExplorer, AuditLog, Journal};
 use app_authz::Directory;
 use app_authz::credential::Sessions;
 use app_authz::jobs::Jobs;
@@ -43,7 +44,10 @@ pub use crate::pg::{
 
 /// Everything that authd needs of a database: the sum of the ports
 pub trait Store:
-    AuditLog<Error = Error>
+    ActJournal<Error = Error>
+    + ActLog<Error = Error>
+    + AuditExplorer
+    + AuditLog<Error = Error>
     + Candidates<Error = Error>
     + Directory<Error = Error>
     + Import

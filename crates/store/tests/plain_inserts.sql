@@ -72,3 +72,5 @@ INSERT INTO authd_audit_log (id, "time", user_id, organization_id, resource_type
 SELECT gen_random_uuid(), now(), users.id, organizations.id, 'workspace_app', workspace_apps.id,
        'code', 'open', 200, gen_random_uuid()
 FROM users, organizations, workspace_apps;
+
+INSERT INTO authd_acts (id, "time", kind, decision) VALUES (gen_random_uuid(), now(), 'import', 'allow');

@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use agent_auth::{Candidates, ProvenInstance};
-use app_audit::{AuditLog, Count, Filter, Journal, Page, Window};
+use app_audit::{
+    Act, ActFilter, ActJournal, ActKind, ActLog, AuditExplorer, AuditLog, Count, Filter, Journal,
+    Names, Page, Window,
+};
 use app_authz::app::UncheckedRequest;
 use app_authz::credential::{
     ApiKey, KeyUpdate, LoginType, NewKey, OtherSessions, SessionToken, Sessions,
@@ -113,6 +116,18 @@ impl Deeds {
         note("count", store.count(&[count]).await);
         note("forget", store.forget(Duration::from_secs(3600), 1).await.map(drop));
         note("list", store.list(&Filter::default(), Page::first(1)).await.map(drop));
+        note("explore", store.explore(&Filter::default(), Page::first(1)).await.map(drop));
+        note("plot", store.plot(&Filter::default()).await.map(drop));
+        let names = Names { user: Some("alice".to_owned()), ..Names::default() };
+        note("names", store.look_up(&names).await.map(drop));
+        note("usernames", store.usernames(&[app_audit::UserId(user.0)]).await.map(drop));
+        let act = Act::new(ActKind::LogIn, now).request(Uuid::nil(), None, b"");
+        // Twice, as the second time finds the row.
+        note("act", store.note_acts(&[act.clone()]).await);
+        note("act again", store.note_acts(&[act.clone()]).await);
+        note("count acts", store.count_acts(&[(act.id(), 1)]).await);
+        note("forget acts", store.forget_acts(Duration::from_secs(3600), 1).await.map(drop));
+        note("list acts", store.list_acts(&ActFilter::default(), Page::first(1)).await.map(drop));
         note("encryption", store.active_encryption_keys().await.map(drop));
         note("sessions", store.sessions(None).await.map(drop));
         note("user", store.user_named("alice").await.map(drop));

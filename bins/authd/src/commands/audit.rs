@@ -1,11 +1,11 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{StdoutLock, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use app_audit::{
-    App, AppId, AuditLog, Decision, Filter, OrganizationId, Page, Row, Spool, UserId, Window,
-    WorkspaceId,
+    App, AppId, AuditExplorer, AuditLog, Decision, Filter, Names, OrganizationId, Page, Row, Spool,
+    Table, UserId, Width, Window, WorkspaceId,
 };
 use chrono::DateTime;
 use store::{Error, PgStore};
@@ -43,10 +43,11 @@ pub(super) async fn run(args: AuditArgs) -> Result<(), CommandError> {
         AuditCommand::Prune { older_than, config } => return prune::run(older_than, config).await,
         AuditCommand::Replay { file, config } => return replay(&file, config).await,
     };
-    let AuditReading { json, filter, config } = reading;
-    let filter = parse(filter)?;
-    let printer = Printer { json };
+    let AuditReading { json, wide, filter, config } = reading;
+    let (mut filter, names) = parse(filter)?;
+    let printer = Printer { table: (!json).then(|| Table::new(width(wide))) };
     with_store(config, async |store| {
+        look_up(store, &names, &mut filter).await?;
         let read = async {
             match mode {
                 Mode::List(limit) => list(store, &filter, limit, &printer).await,
@@ -85,7 +86,7 @@ async fn list(
         let page = Page::first(left);
         let page = after.map_or(page, |cursor| page.after(cursor));
         let rows = store.list(filter, page).await?;
-        printer.rows(&rows)?;
+        printer.rows(store, &rows).await?;
         let Some(last) = rows.last() else { break };
         after = Some(last.cursor());
         left = left.saturating_sub(page.limit());
@@ -109,7 +110,7 @@ async fn tail(
     rows.reverse();
     let before = rows.first().map(|row| row.time);
     let shown = rows.len() - rows.len().min(usize::try_from(lines).unwrap_or(usize::MAX));
-    printer.rows(&rows[shown..])?;
+    printer.rows(store, &rows[shown..]).await?;
     let mut newest = rows.last().map(|row| row.time);
     known.extend(rows.iter().map(|row| (row.id, row.time)));
     loop {
@@ -134,7 +135,7 @@ async fn tail(
             !known.contains_key(&row.id) && before.is_none_or(|before| row.time >= before)
         });
         fresh.sort_unstable_by_key(Row::cursor);
-        printer.rows(&fresh)?;
+        printer.rows(store, &fresh).await?;
         known.extend(fresh.iter().map(|row| (row.id, row.time)));
         newest = newest.max(fresh.last().map(|row| row.time));
         let back = newest.and_then(|newest| newest.checked_sub(LATE));
@@ -143,58 +144,121 @@ async fn tail(
     }
 }
 
-/// Makes a filter of the flags
-fn parse(flags: AuditFilter) -> Result<Filter, CommandError> {
+/// Makes a filter of the flags, with the names that have to be looked up
+fn parse(flags: AuditFilter) -> Result<(Filter, Names), CommandError> {
     let time = |text: Option<String>| match text {
         Some(text) => DateTime::parse_from_rfc3339(&text)
             .map(|time| Some(time.into()))
             .map_err(|_| CommandError::Usage(format!("`{text}` is not an RFC 3339 date"))),
         None => Ok(None),
     };
-    Ok(Filter {
+    let (mut names, mut user, mut workspace) = (Names::default(), None, None);
+    match flags.user {
+        Some(name) if name == "-" => user = Some(UserId(Uuid::nil())),
+        Some(name) => match Uuid::try_parse(&name) {
+            Ok(id) => user = Some(UserId(id)),
+            Err(_) => names.user = Some(name),
+        },
+        None => {}
+    }
+    if let Some(name) = flags.workspace {
+        match (Uuid::try_parse(&name), name.split_once('/')) {
+            (Ok(id), _) => workspace = Some(WorkspaceId(id)),
+            (_, Some((owner, of))) => names.workspace = Some((owner.to_owned(), of.to_owned())),
+            _ => return Err(CommandError::Usage(format!("`{name}` is not `OWNER/NAME` or an id"))),
+        }
+    }
+    let app = flags.app.map(|app| match Uuid::try_parse(&app) {
+        Ok(id) => App::Id(AppId(id)),
+        Err(_) => App::Slug(app),
+    });
+    if let Some(App::Slug(slug)) = &app {
+        names.app = Some(slug.clone());
+    }
+    let filter = Filter {
         from: time(flags.from)?,
         to: time(flags.to)?,
-        user: flags.user.map(UserId),
+        user,
         organization: flags.organization.map(OrganizationId),
-        workspace: flags.workspace.map(WorkspaceId),
-        app: flags.app.map(|app| match Uuid::try_parse(&app) {
-            Ok(id) => App::Id(AppId(id)),
-            Err(_) => App::Slug(app),
-        }),
+        workspace,
+        app,
         decision: flags.decision.map(|decision| match decision {
             AuditDecision::Allow => Decision::Allow,
             AuditDecision::Deny => Decision::Deny,
         }),
+        reason: flags.reason,
+        ip: flags.address,
         request: flags.request,
         session: flags.session,
-    })
+    };
+    Ok((filter, names))
 }
 
-/// Rows as a table or as lines of JSON
+/// Puts the ids of names into the filter
+async fn look_up(store: &PgStore, names: &Names, filter: &mut Filter) -> Result<(), CommandError> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let found = store.look_up(names).await?;
+    filter.user = filter.user.or(found.user);
+    filter.workspace = filter.workspace.or(found.workspace);
+    let unknown = match names {
+        Names { user: Some(name), .. } if found.user.is_none() => {
+            format!("there is no user `{name}`; deleted users are found by id")
+        }
+        Names { workspace: Some((owner, name)), .. } if found.workspace.is_none() => {
+            format!("there is no workspace `{owner}/{name}`; deleted workspaces are found by id")
+        }
+        Names { app: Some(app), .. } if !found.app => {
+            format!("the audit log has no app or agent `{app}`")
+        }
+        _ => return Ok(()),
+    };
+    Err(CommandError::Usage(printable(&unknown)))
+}
+
+/// Width of the terminal; unlimited if the output goes elsewhere
+fn width(is_wide: bool) -> Width {
+    let columns: Option<usize> =
+        std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+    let columns = columns.or_else(|| terminal().map(|size| size.ws_col.into()));
+    match columns {
+        Some(columns) if columns > 0 && !is_wide => Width::Columns(columns),
+        _ => Width::Unlimited,
+    }
+}
+
+/// Rows as a table, or as lines of JSON
 struct Printer {
-    json: bool,
+    table: Option<Table>,
 }
 
 impl Printer {
     fn head(&self) -> Result<(), CommandError> {
-        if self.json {
-            return Ok(());
-        }
-        let names = ["TIME", "USER", "ADDRESS", "WORKSPACE", "APP", "WHAT", "STATUS", "REQUEST"];
-        self.write(|out| line(out, &names.map(str::to_owned)))
+        let Some(table) = &self.table else { return Ok(()) };
+        self.write(|out| writeln!(out, "{}", table.head()))
     }
 
-    fn rows(&self, rows: &[Row]) -> Result<(), CommandError> {
-        self.write(|out| {
-            for row in rows {
-                if self.json {
+    async fn rows(&self, store: &PgStore, rows: &[Row]) -> Result<(), CommandError> {
+        let Some(table) = &self.table else {
+            return self.write(|out| {
+                for row in rows {
                     serde_json::to_writer(&mut *out, row)?;
                     writeln!(out)?;
-                } else {
-                    line(out, &columns(row))?;
                 }
-            }
-            Ok(())
+                Ok(())
+            });
+        };
+        let users = rows.iter().map(|row| row.user_id).filter(|id| !id.is_nil());
+        let users: BTreeSet<UserId> = users.map(UserId).collect();
+        let users: Vec<UserId> = users.into_iter().collect();
+        let names = match users.is_empty() {
+            true => HashMap::new(),
+            false => store.usernames(&users).await?,
+        };
+        self.write(|out| {
+            rows.iter().try_for_each(|row| writeln!(out, "{}", table.row(row, &names)))
         })
     }
 
@@ -206,42 +270,6 @@ impl Printer {
         print(&mut out).and_then(|()| out.flush()).map_err(CommandError::Output)
     }
 }
-
-fn columns(row: &Row) -> [String; 8] {
-    let name = |name: &str| row.additional_fields[name].as_str().unwrap_or_default();
-    let what = match (row.decision, row.reason.as_str()) {
-        (Decision::Allow, _) => row.action.clone(),
-        (Decision::Deny, reason) => format!("{} denied: {reason}", row.action),
-    };
-    let app = match name("slug_or_port") {
-        "" => row.resource_target.clone(),
-        slug_or_port if slug_or_port == row.resource_target => row.resource_target.clone(),
-        slug_or_port => format!("{} {slug_or_port}", row.resource_target),
-    };
-    [
-        DateTime::<chrono::Utc>::from(row.time)
-            .to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-        if row.user_id.is_nil() { String::new() } else { row.user_id.to_string() },
-        row.ip.map(|ip| ip.to_string()).unwrap_or_default(),
-        format!("{}/{}", name("workspace_owner"), name("workspace_name")),
-        app,
-        what,
-        row.status_code.to_string(),
-        row.request_id.to_string(),
-    ]
-}
-
-/// One line of the table
-fn line(out: &mut impl Write, columns: &[String; 8]) -> std::io::Result<()> {
-    for (n, (text, width)) in columns.iter().zip(WIDTHS).enumerate() {
-        let gap = if n == 0 { "" } else { "  " };
-        let text = if text.is_empty() { "-".to_owned() } else { printable(text) };
-        write!(out, "{gap}{text:width$}")?;
-    }
-    writeln!(out)
-}
-
-const WIDTHS: [usize; 8] = [24, 36, 15, 24, 20, 24, 6, 36];
 
 /// Time between two queries of `tail`
 const INTERVAL: Duration = Duration::from_secs(1);

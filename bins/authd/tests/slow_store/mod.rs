@@ -1,11 +1,15 @@
 #![allow(unreachable_pub, reason = "a module of one test")]
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use agent_auth::{Candidate, Candidates, ProvenInstance};
-use app_audit::{Answer, AuditLog, Count, Entry, Filter, Journal, Page, Row, Window};
+use app_audit::{
+    Act, ActFilter, ActJournal, ActLog, ActRow, Answer, AuditExplorer, AuditLog, Count, Entry,
+    Filter, Found, Journal, Listed, Names, Page, Plot, Row, Window,
+};
 use app_authz::app::{AppFacts, Workspace};
 use app_authz::credential::{
     ApiKey, KeyHolder, KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions,
@@ -20,6 +24,7 @@ use store::import::{self, Difference, Import};
 use store::listing::{ListQuery, ListedWorkspace, Listing};
 use store::{Error, MemoryStore, Store};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 /// A store whose lookups of instances wait for a permit of the semaphore
 #[derive(Clone)]
@@ -182,6 +187,38 @@ impl Journal for SlowStore {
     }
 }
 
+impl ActJournal for SlowStore {
+    type Error = Error;
+
+    async fn note_acts(&self, acts: &[Act]) -> Result<(), Error> {
+        self.1.note_acts(acts).await
+    }
+
+    async fn count_acts(&self, counts: &[(Uuid, u64)]) -> Result<(), Error> {
+        self.1.count_acts(counts).await
+    }
+
+    async fn forget_acts(&self, keep: Duration, at_most: u32) -> Result<u64, Error> {
+        self.1.forget_acts(keep, at_most).await
+    }
+
+    async fn records_acts(&self) -> Result<bool, Error> {
+        self.1.records_acts().await
+    }
+
+    fn is_away(error: &Error) -> bool {
+        MemoryStore::is_away(error)
+    }
+}
+
+impl ActLog for SlowStore {
+    type Error = Error;
+
+    async fn list_acts(&self, filter: &ActFilter, page: Page) -> Result<Vec<ActRow>, Error> {
+        self.1.list_acts(filter, page).await
+    }
+}
+
 impl Import for SlowStore {
     async fn import(&self, rows: &import::Rows, dry_run: bool) -> Result<Vec<Difference>, Error> {
         self.1.import(rows, dry_run).await
@@ -193,5 +230,26 @@ impl AuditLog for SlowStore {
 
     async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Error> {
         self.1.list(filter, page).await
+    }
+}
+
+impl AuditExplorer for SlowStore {
+    async fn explore(&self, filter: &Filter, page: Page) -> Result<Vec<Listed>, Error> {
+        self.1.explore(filter, page).await
+    }
+
+    async fn plot(&self, filter: &Filter) -> Result<Plot, Error> {
+        self.1.plot(filter).await
+    }
+
+    async fn look_up(&self, names: &Names) -> Result<Found, Error> {
+        self.1.look_up(names).await
+    }
+
+    async fn usernames(
+        &self,
+        users: &[app_audit::UserId],
+    ) -> Result<HashMap<app_audit::UserId, String>, Error> {
+        self.1.usernames(users).await
     }
 }

@@ -1,3 +1,6 @@
+mod acts;
+mod core;
+mod item;
 mod session_cache;
 mod shares;
 mod state;
@@ -6,20 +9,20 @@ mod writer;
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::oneshot;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use self::state::State;
-use self::writer::Writer;
+pub use self::acts::ActRecorder;
+use self::core::{Core, Offer};
+pub(crate) use self::item::Item;
+use self::item::Visits;
 use crate::source::Source;
-use crate::{Entry, Event, Journal, Noted, SpoolFile, Window};
+use crate::{Act, Entry, Event, Journal, Noted, SpoolFile, Window};
 
 /// Writes events to a journal in the background, so that requests do not wait for it
 ///
@@ -43,10 +46,7 @@ use crate::{Entry, Event, Journal, Noted, SpoolFile, Window};
 /// A dropped recorder still writes what is queued, as long as its runtime lives.
 /// [`drain`](Self::drain) waits for that.
 #[derive(Debug)]
-pub struct Recorder {
-    shared: Arc<Shared>,
-    writers: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
-}
+pub struct Recorder(Core<Entry>);
 
 impl Recorder {
     /// Starts writing to `journal`, on the current tokio runtime
@@ -56,19 +56,7 @@ impl Recorder {
     /// Panics outside a tokio runtime with timers.
     #[must_use]
     pub fn start<J: Journal + 'static>(journal: Arc<J>, settings: Settings) -> Self {
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(&settings)),
-            wake: Notify::new(),
-            window: settings.window,
-            observer: settings.observer,
-            spool: settings.spool,
-        });
-        let writers = (0..settings.writers.max(1)).map(|_| {
-            let writer = Writer::new(Arc::clone(&journal), Arc::clone(&shared));
-            tokio::spawn(writer.run())
-        });
-        let writers = tokio::sync::Mutex::new(writers.collect());
-        Self { shared, writers }
+        Self(Core::start(Visits(journal), settings))
     }
 
     /// Captures an event without waiting
@@ -78,44 +66,21 @@ impl Recorder {
     /// Fails if the event is not going to be written to the journal: it was left out and counted as one
     /// of too many, or it is kept in the spool, or the observer was called with it.
     pub fn record(&self, event: Event) -> Result<Receipt, RecordError> {
-        let now = Instant::now();
-        let key = event.key();
-        if let Some(receipt) = self.shared.state().admit(key, now) {
-            return Ok(receipt);
-        }
-        // Made before the lock is taken again, although a visit with the same key may be
-        // queued in between.
-        let entry = Entry::new(&event, fresh_id(&event));
-        let source = Source::of(&event);
-        let is_limited = event.reason.is_some() || source.is_anonymous();
-        let limited_by = is_limited.then(|| Source::new(None, event.ip));
-        let mut state = self.shared.state();
-        if let Some(receipt) = state.admit(key, now) {
-            return Ok(receipt);
-        }
-        if let Err(error) = state.make_room(source, limited_by, now) {
-            drop(state);
-            match error {
-                // A writer reports these once a minute, and has to know that there are some.
-                RecordError::Limited => self.shared.wake.notify_one(),
-                RecordError::Full if is_limited => self.shared.overflow(&entry, now),
-                error => self.shared.give_up(&entry, error),
+        self.0.record(event.key(), || {
+            let source = Source::of(&event);
+            let is_limited = event.reason.is_some() || source.is_anonymous();
+            Offer {
+                item: Entry::new(&event, fresh_id(&event)),
+                source,
+                limited_by: is_limited.then(|| Source::new(None, event.ip)),
             }
-            return Err(error);
-        }
-        let receipt = state.push(entry, source, now);
-        let wakes_writer = state.wakes_writer();
-        drop(state);
-        if wakes_writer {
-            self.shared.wake.notify_one();
-        }
-        Ok(receipt)
+        })
     }
 
     /// Returns what the recorder has done so far
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.state().stats(Instant::now())
+        self.0.stats()
     }
 
     /// Stops accepting events, writes what is queued, and returns after at most `timeout`
@@ -124,32 +89,7 @@ impl Recorder {
     /// handed to the observer. The journal may still have carried out a statement that was under
     /// way.
     pub async fn drain(&self, timeout: Duration) -> Drained {
-        let before = self.stats();
-        self.close();
-        let end = Instant::now() + timeout;
-        for mut writer in std::mem::take(&mut *self.writers.lock().await) {
-            if timeout_at(end, &mut writer).await.is_err() {
-                writer.abort();
-                let _ = writer.await;
-            }
-        }
-        let after = self.stats();
-        Drained {
-            written: after.written - before.written,
-            spooled: after.spooled - before.spooled,
-            lost: after.lost - before.lost,
-        }
-    }
-
-    fn close(&self) {
-        self.shared.state().closed = true;
-        self.shared.wake.notify_one();
-    }
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        self.close();
+        self.0.drain(timeout).await
     }
 }
 
@@ -242,6 +182,11 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// It is kept nowhere else.
     fn unrecorded(&self, entry: &Entry, error: RecordError);
 
+    /// Called for an act that neither the journal nor the spool got
+    ///
+    /// It is kept nowhere else.
+    fn act_unrecorded(&self, act: &Act, error: RecordError);
+
     /// Called at most once a minute with the number of visits that were left out and are counted
     /// as [`Stats::limited`]
     fn limited(&self, visits: u64);
@@ -258,6 +203,7 @@ struct IgnoreAll;
 
 impl Observer for IgnoreAll {
     fn unrecorded(&self, _: &Entry, _: RecordError) {}
+    fn act_unrecorded(&self, _: &Act, _: RecordError) {}
     fn limited(&self, _: u64) {}
     fn failing(&self, _: &dyn Error, _: usize) {}
 }
@@ -351,57 +297,6 @@ pub struct Drained {
     pub spooled: u64,
     /// Entries that were lost while draining
     pub lost: u64,
-}
-
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    /// Wakes a writer
-    wake: Notify,
-    window: Window,
-    observer: Arc<dyn Observer>,
-    spool: Option<Arc<SpoolFile>>,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock can panic half way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps an entry that the journal does not get, and counts it
-    fn give_up(&self, entry: &Entry, error: RecordError) {
-        if !self.spools(entry, error) {
-            self.state().stats.lost += 1;
-            self.observer.unrecorded(entry, error);
-        }
-    }
-
-    /// Keeps a visit that is anonymous or denied and for which the queue has no room
-    ///
-    /// If the spool has no room either, the visit is left out and counted. Strangers with many
-    /// addresses could otherwise write to the observer without end.
-    fn overflow(&self, entry: &Entry, now: Instant) {
-        if !self.spools(entry, RecordError::Full) {
-            let mut state = self.state();
-            state.stats.limited += 1;
-            state.limiter.leave_out(now);
-            drop(state);
-            // A writer reports these once a minute.
-            self.wake.notify_one();
-        }
-    }
-
-    /// Returns whether the spool accepts an entry, and counts it
-    fn spools(&self, entry: &Entry, error: RecordError) -> bool {
-        // A flood must not fill the spool, which is to take the whole queue at the end.
-        let is_overflow = error == RecordError::Full;
-        let is_kept = self.spool.as_ref().is_some_and(|spool| spool.keep(entry, is_overflow));
-        if is_kept {
-            self.state().stats.spooled += 1;
-        }
-        is_kept
-    }
 }
 
 /// An id that no other event has

@@ -7,24 +7,23 @@ use uuid::Uuid;
 
 use super::session_cache::SessionCache;
 use super::shares::Shares;
-use super::{Receipt, RecordError, Settings, Stats};
+use super::{Item, Receipt, RecordError, Settings, Stats};
 use crate::limiter::Limiter;
 use crate::source::Source;
-use crate::{Answer, Count, Entry, Noted, SessionKey};
+use crate::{Answer, Count, Noted, SessionKey};
 
 /// What callers and writers share
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct State<I> {
     pub(super) limiter: Limiter,
     pub(super) stats: Stats,
     pub(super) closed: bool,
     cache: SessionCache,
-    queue: Queue,
+    queue: Queue<I>,
     shares: Shares,
     /// Absorbed visits to add to each session, not yet delivered
     counts: HashMap<(SessionKey, Uuid), u64>,
-    /// The entries that the writers have taken and not settled, by the session that each may begin,
-    /// and since when they wait
+    /// The entries that the writers have taken and not settled, by their ids, and since when they wait
     unsettled: HashMap<Uuid, Instant>,
     /// How many of them are in statements under way
     under_way: usize,
@@ -41,14 +40,14 @@ pub(super) type Caller = oneshot::Sender<Result<Noted, RecordError>>;
 
 /// A queued entry and the callers that wait for it
 #[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) entry: Entry,
+pub(super) struct Waiting<I> {
+    pub(super) entry: I,
     source: Source,
     since: Instant,
     pub(super) callers: Vec<Caller>,
 }
 
-impl State {
+impl<I: Item> State<I> {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             limiter: Limiter::new(settings.limited_per_minute),
@@ -79,7 +78,7 @@ impl State {
             Some(session) => Receipt::ready(Noted::Continued(session)),
             None => {
                 let waiting = self.queue.get(key).filter(|_| self.joins)?;
-                waiting.entry.visits += 1;
+                waiting.entry.add();
                 waiting.add_caller()
             }
         };
@@ -112,7 +111,7 @@ impl State {
     }
 
     /// Puts an entry at the end of the queue
-    pub(super) fn push(&mut self, entry: Entry, source: Source, now: Instant) -> Receipt {
+    pub(super) fn push(&mut self, entry: I, source: Source, now: Instant) -> Receipt {
         let mut waiting = Waiting { entry, source, since: now, callers: Vec::new() };
         let receipt = waiting.add_caller();
         self.shares.add(source);
@@ -129,7 +128,7 @@ impl State {
         is_due
     }
 
-    fn pop(&mut self) -> Option<Waiting> {
+    fn pop(&mut self) -> Option<Waiting<I>> {
         let waiting = self.queue.pop()?;
         self.shares.remove(waiting.source);
         Some(waiting)
@@ -157,7 +156,7 @@ impl State {
     /// many, or until it ends. If no statement is under way, one entry is enough.
     ///
     /// Entries that the cache can absorb by now are settled here.
-    pub(super) fn take(&mut self, most: usize, gathered: bool, now: Instant) -> Vec<Waiting> {
+    pub(super) fn take(&mut self, most: usize, gathered: bool, now: Instant) -> Vec<Waiting<I>> {
         let share = self.share();
         if self.queue.items.len() < share && !gathered && !self.closed {
             return Vec::new();
@@ -167,7 +166,7 @@ impl State {
         while taken.len() < most
             && let Some(waiting) = self.pop()
         {
-            match self.cache.absorb(waiting.entry.key, waiting.entry.visits, now) {
+            match self.cache.absorb(waiting.entry.key(), waiting.entry.times(), now) {
                 Some(session) => {
                     self.stats.absorbed += 1;
                     settle(waiting.callers, Ok(Noted::Continued(session)));
@@ -186,20 +185,20 @@ impl State {
     }
 
     /// Settles an entry that the journal accepted in a statement sent at `asked`
-    pub(super) fn noted(&mut self, entry: &Entry, answer: Answer, asked: Instant) {
+    pub(super) fn noted(&mut self, entry: &I, answer: Answer, asked: Instant) {
         self.given_up(entry);
         self.stats.written += 1;
-        let counts = self.cache.insert(entry.key, answer, asked);
+        let counts = self.cache.insert(entry.key(), answer, asked);
         self.keep_counts(counts);
     }
 
     /// Subtracts an entry that a writer has taken and gives up
-    pub(super) fn given_up(&mut self, entry: &Entry) {
-        self.unsettled.remove(&entry.record.session);
+    pub(super) fn given_up(&mut self, entry: &I) {
+        self.unsettled.remove(&entry.id());
     }
 
-    fn take_over(&mut self, taken: &[Waiting]) {
-        let taken = taken.iter().map(|waiting| (waiting.entry.record.session, waiting.since));
+    fn take_over(&mut self, taken: &[Waiting<I>]) {
+        let taken = taken.iter().map(|waiting| (waiting.entry.id(), waiting.since));
         self.unsettled.extend(taken);
     }
 
@@ -230,7 +229,7 @@ impl State {
     }
 
     /// Closes the queue and takes everything from it, when no writer is left
-    pub(super) fn abandon(&mut self) -> Vec<Waiting> {
+    pub(super) fn abandon(&mut self) -> Vec<Waiting<I>> {
         self.closed = true;
         let left: Vec<_> = std::iter::from_fn(|| self.pop()).collect();
         self.take_over(&left);
@@ -249,7 +248,7 @@ impl State {
     }
 }
 
-impl Waiting {
+impl<I> Waiting<I> {
     fn add_caller(&mut self) -> Receipt {
         // Dropped receipts are as many as visits, so they are removed. Awaited ones are at
         // most as many as requests under way.
@@ -273,30 +272,36 @@ pub(super) fn settle(callers: Vec<Caller>, outcome: Result<Noted, RecordError>) 
 }
 
 /// Entries in the order they came; the last one with each key can be found by it
-#[derive(Debug, Default)]
-struct Queue {
-    items: VecDeque<Waiting>,
+#[derive(Debug)]
+struct Queue<I> {
+    items: VecDeque<Waiting<I>>,
     /// How many entries have left, which makes the numbers in `by_key` positions
     left: u64,
     by_key: HashMap<SessionKey, u64>,
 }
 
-impl Queue {
-    fn get(&mut self, key: SessionKey) -> Option<&mut Waiting> {
+impl<I> Default for Queue<I> {
+    fn default() -> Self {
+        Self { items: VecDeque::new(), left: 0, by_key: HashMap::new() }
+    }
+}
+
+impl<I: Item> Queue<I> {
+    fn get(&mut self, key: SessionKey) -> Option<&mut Waiting<I>> {
         let place = self.by_key.get(&key)?.checked_sub(self.left)?;
         self.items.get_mut(usize::try_from(place).ok()?)
     }
 
-    fn push(&mut self, waiting: Waiting) {
+    fn push(&mut self, waiting: Waiting<I>) {
         let place = u64::try_from(self.items.len()).unwrap_or(u64::MAX);
-        self.by_key.insert(waiting.entry.key, self.left.saturating_add(place));
+        self.by_key.insert(waiting.entry.key(), self.left.saturating_add(place));
         self.items.push_back(waiting);
     }
 
-    fn pop(&mut self) -> Option<Waiting> {
+    fn pop(&mut self) -> Option<Waiting<I>> {
         let waiting = self.items.pop_front()?;
-        if self.by_key.get(&waiting.entry.key) == Some(&self.left) {
-            self.by_key.remove(&waiting.entry.key);
+        if self.by_key.get(&waiting.entry.key()) == Some(&self.left) {
+            self.by_key.remove(&waiting.entry.key());
         }
         self.left += 1;
         Some(waiting)

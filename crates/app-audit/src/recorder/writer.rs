@@ -4,9 +4,11 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::RecordError;
+use super::core::Shared;
+use super::item::Sink;
 use super::state::{Caller, Waiting, settle};
-use super::{RecordError, Shared};
-use crate::{Answer, Entry, Journal};
+use crate::Answer;
 
 /// Writes queued entries to the journal
 ///
@@ -14,11 +16,11 @@ use crate::{Answer, Entry, Journal};
 /// Load therefore makes statements larger instead of more frequent, and a single entry
 /// does not wait. The writers of a recorder share the queue. If two of them note visits of
 /// one session at the same time, the journal orders them.
-pub(super) struct Writer<J: Journal> {
-    journal: Arc<J>,
-    shared: Arc<Shared>,
-    batch: Batch,
-    suspects: Vec<Suspect>,
+pub(super) struct Writer<S: Sink> {
+    journal: Arc<S>,
+    shared: Arc<Shared<S::Item>>,
+    batch: Batch<S::Item>,
+    suspects: Vec<Suspect<S::Item>>,
     /// How many entries the journal has accepted
     accepted: u64,
     /// The earliest time of the next delivery of counts
@@ -26,21 +28,20 @@ pub(super) struct Writer<J: Journal> {
 }
 
 /// The entries being noted, kept in the writer so that they survive an aborted task
-#[derive(Default)]
-struct Batch {
-    entries: Vec<Entry>,
+struct Batch<I> {
+    entries: Vec<I>,
     callers: Vec<Vec<Caller>>,
 }
 
 /// An entry that has left the queue, and the callers that wait for it
-struct Taken {
-    entry: Entry,
+struct Taken<I> {
+    entry: I,
     callers: Vec<Caller>,
 }
 
 /// An entry that the journal refused although it accepts others
-struct Suspect {
-    entry: Entry,
+struct Suspect<I> {
+    entry: I,
     callers: Vec<Caller>,
     refusals: u32,
     due: Instant,
@@ -54,8 +55,8 @@ enum Failure {
     Refused,
 }
 
-impl<J: Journal> Writer<J> {
-    pub(super) fn new(journal: Arc<J>, shared: Arc<Shared>) -> Self {
+impl<S: Sink> Writer<S> {
+    pub(super) fn new(journal: Arc<S>, shared: Arc<Shared<S::Item>>) -> Self {
         Self {
             journal,
             shared,
@@ -248,16 +249,16 @@ impl<J: Journal> Writer<J> {
         Ok(())
     }
 
-    async fn ask(&self, entries: &[Entry]) -> Result<Vec<Answer>, Failure> {
+    async fn ask(&self, entries: &[S::Item]) -> Result<Vec<Answer>, Failure> {
         let answers = self.journal.note(entries, self.shared.window).await;
         answers.map_err(|error| {
             self.failed(&error);
-            if J::is_unavailable(&error) { Failure::Unavailable } else { Failure::Refused }
+            if S::is_unavailable(&error) { Failure::Unavailable } else { Failure::Refused }
         })
     }
 
     /// Counts a failure of the journal, and reports it if that is due
-    fn failed(&self, error: &J::Error) {
+    fn failed(&self, error: &S::Error) {
         let mut state = self.shared.state();
         state.stats.retried += 1;
         let report = state.may_report_failure(Instant::now()).then(|| state.waiting());
@@ -267,13 +268,13 @@ impl<J: Journal> Writer<J> {
         }
     }
 
-    fn settle(&mut self, waiting: Taken, answer: Answer, asked: Instant) {
+    fn settle(&mut self, waiting: Taken<S::Item>, answer: Answer, asked: Instant) {
         self.accepted += 1;
         self.shared.state().noted(&waiting.entry, answer, asked);
         settle(waiting.callers, Ok(answer.noted));
     }
 
-    fn give_up(&self, waiting: Taken, error: RecordError) {
+    fn give_up(&self, waiting: Taken<S::Item>, error: RecordError) {
         self.shared.state().given_up(&waiting.entry);
         self.shared.give_up(&waiting.entry, error);
         settle(waiting.callers, Err(error));
@@ -281,7 +282,7 @@ impl<J: Journal> Writer<J> {
 }
 
 /// Hands every remaining entry to the observer, however the writer ends
-impl<J: Journal> Drop for Writer<J> {
+impl<S: Sink> Drop for Writer<S> {
     fn drop(&mut self) {
         let queued = self.shared.state().abandon();
         let batch = std::mem::take(&mut self.batch);
@@ -295,20 +296,26 @@ impl<J: Journal> Drop for Writer<J> {
     }
 }
 
-impl From<Waiting> for Taken {
-    fn from(Waiting { entry, callers, .. }: Waiting) -> Self {
+impl<I> From<Waiting<I>> for Taken<I> {
+    fn from(Waiting { entry, callers, .. }: Waiting<I>) -> Self {
         Self { entry, callers }
     }
 }
 
-impl From<Suspect> for Taken {
-    fn from(Suspect { entry, callers, .. }: Suspect) -> Self {
+impl<I> From<Suspect<I>> for Taken<I> {
+    fn from(Suspect { entry, callers, .. }: Suspect<I>) -> Self {
         Self { entry, callers }
     }
 }
 
-impl FromIterator<Waiting> for Batch {
-    fn from_iter<I: IntoIterator<Item = Waiting>>(taken: I) -> Self {
+impl<I> Default for Batch<I> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), callers: Vec::new() }
+    }
+}
+
+impl<I> FromIterator<Waiting<I>> for Batch<I> {
+    fn from_iter<T: IntoIterator<Item = Waiting<I>>>(taken: T) -> Self {
         let pairs = taken.into_iter().map(|Waiting { entry, callers, .. }| (entry, callers));
         let (entries, callers) = pairs.unzip();
         Self { entries, callers }

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::{line, open_locked};
+use super::open_locked;
 use crate::Entry;
+use crate::recorder::Item;
 
 /// A file to which events are added that a journal did not get, one line of JSON each
 ///
@@ -83,7 +84,11 @@ impl SpoolFile {
     /// `is_overflow` is true for an event of a flood, for which half of the room is enough.
     #[must_use]
     pub fn keep(&self, entry: &Entry, is_overflow: bool) -> bool {
-        let Some(mut line) = line::write(entry) else { return false };
+        self.keep_item(entry, is_overflow)
+    }
+
+    pub(crate) fn keep_item(&self, item: &impl Item, is_overflow: bool) -> bool {
+        let Some(mut line) = item.line() else { return false };
         line.push(b'\n');
         let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
         let part = if is_overflow { 2 } else { 1 };

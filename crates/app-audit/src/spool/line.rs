@@ -7,8 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::act_line;
 use crate::record::MAX_TEXT;
-use crate::{Decision, Entry, Record};
+use crate::{Act, Decision, Entry, Record};
 
 /// An entry as a line of JSON, without its line break
 #[derive(Serialize)]
@@ -21,7 +22,7 @@ struct Written<'a> {
     record: &'a Record,
 }
 
-pub(super) fn write(entry: &Entry) -> Option<Vec<u8>> {
+pub(crate) fn write(entry: &Entry) -> Option<Vec<u8>> {
     let line = Written {
         version: VERSION,
         key: format!("{:?}", entry.key),
@@ -33,6 +34,14 @@ pub(super) fn write(entry: &Entry) -> Option<Vec<u8>> {
     serde_json::to_vec(&line).ok()
 }
 
+pub(crate) use super::act_line::write as write_act;
+
+/// What a line holds
+pub(super) enum Line {
+    Visit(Box<Entry>),
+    Act(Box<Act>),
+}
+
 /// A line whose version is read before anything else is
 #[derive(Deserialize)]
 struct Versioned {
@@ -41,7 +50,7 @@ struct Versioned {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct VisitLine {
     #[serde(rename = "version")]
     _version: u32,
     key: String,
@@ -77,12 +86,17 @@ struct RecordLine {
 }
 
 /// Reads a line; an error says what is wrong with it
-pub(super) fn read(line: &[u8]) -> Result<Entry, String> {
+pub(super) fn read(line: &[u8]) -> Result<Line, String> {
     let Versioned { version } = serde_json::from_slice(line).map_err(in_words)?;
-    if version != VERSION {
-        return Err(format!("version {version} is not known to this release of authd"));
+    match version {
+        VERSION => Ok(Line::Visit(Box::new(read_visit(line)?))),
+        act_line::VERSION => Ok(Line::Act(Box::new(act_line::read(line)?))),
+        _ => Err(format!("version {version} is not known to this release of authd")),
     }
-    let line: Line = serde_json::from_slice(line).map_err(in_words)?;
+}
+
+fn read_visit(line: &[u8]) -> Result<Entry, String> {
+    let line: VisitLine = serde_json::from_slice(line).map_err(in_words)?;
     if line.visits == 0 {
         return Err("`visits` is 0".to_owned());
     }
@@ -136,17 +150,19 @@ impl RecordLine {
     }
 }
 
-fn time(text: &str) -> Option<SystemTime> {
+pub(super) fn time(text: &str) -> Option<SystemTime> {
     DateTime::parse_from_rfc3339(text).ok().map(SystemTime::from)
 }
 
 /// A field that may be `null`, but not be left out
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
     Option::deserialize(from)
 }
 
 /// The message of a parser, which counts lines for itself
-fn in_words(error: serde_json::Error) -> String {
+pub(super) fn in_words(error: serde_json::Error) -> String {
     let text = error.to_string();
     let (text, _) = text.rsplit_once(" at line ").unwrap_or((&text, ""));
     match error.is_eof() {

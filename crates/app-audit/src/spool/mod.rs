@@ -1,7 +1,8 @@
-//! Events that a journal did not get, kept in a file until an operator has them replayed
+//! Visits and acts that a journal did not get, kept in a file until an operator has them replayed
 
+mod act_line;
 mod file;
-mod line;
+pub(crate) mod line;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -11,7 +12,9 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use self::file::{SpoolFile, Spooled};
-use crate::Entry;
+use self::line::Line;
+use crate::recorder::Item;
+use crate::{Act, Entry};
 
 /// The events of a spool file, read to be replayed
 ///
@@ -22,6 +25,7 @@ pub struct Spool {
     /// Holds the lock
     file: File,
     entries: Vec<Entry>,
+    acts: Vec<Act>,
 }
 
 impl Spool {
@@ -43,23 +47,25 @@ impl Spool {
         let mut text = Vec::new();
         file.seek(SeekFrom::Start(0)).map_err(io)?;
         file.read_to_end(&mut text).map_err(io)?;
-        let mut entries = Vec::new();
+        let (mut entries, mut acts) = (Vec::new(), Vec::new());
         let mut sessions = std::collections::HashSet::new();
         let lines = text.strip_suffix(b"\n").unwrap_or(&text);
         for (number, line) in (1..).zip(lines.split(|byte| *byte == b'\n')) {
             if text.is_empty() {
                 break;
             }
-            let entry = line::read(line).map_err(|problem| SpoolError::Line {
+            let line = line::read(line).map_err(|problem| SpoolError::Line {
                 path: path.to_owned(),
                 number,
                 problem,
             })?;
-            if sessions.insert(entry.record.session) {
-                entries.push(entry);
+            match line {
+                Line::Visit(entry) if sessions.insert(entry.record.session) => entries.push(*entry),
+                Line::Visit(_) => {}
+                Line::Act(act) => acts.push(*act),
             }
         }
-        Ok(Self { path: path.to_owned(), file, entries })
+        Ok(Self { path: path.to_owned(), file, entries, acts })
     }
 
     /// Returns the events in the order of their times
@@ -68,6 +74,16 @@ impl Spool {
         let mut entries = self.entries.clone();
         entries.sort_by_key(|entry| (entry.record.time, entry.record.session));
         entries
+    }
+
+    /// Returns the acts in the order of their times
+    ///
+    /// Acts that share a row are all there.
+    #[must_use]
+    pub fn acts(&self) -> Vec<Act> {
+        let mut acts = self.acts.clone();
+        acts.sort_by_key(|act| (act.time, act.id()));
+        acts
     }
 
     /// Renames the file to one that ends in `.replayed`, and returns its new name
@@ -101,8 +117,17 @@ impl Spool {
 /// Returns an entry as a line of a spool file, without the line break
 #[must_use]
 pub fn spool_line(entry: &Entry) -> String {
-    let line = line::write(entry).unwrap_or_default();
-    String::from_utf8(line).unwrap_or_default()
+    text_of(entry)
+}
+
+/// Returns an act as a line of a spool file, without the line break
+#[must_use]
+pub fn spool_act_line(act: &Act) -> String {
+    text_of(act)
+}
+
+fn text_of(item: &impl Item) -> String {
+    String::from_utf8(item.line().unwrap_or_default()).unwrap_or_default()
 }
 
 /// Opens a file and locks it, and does so again if it was renamed meanwhile

@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use app_audit::{
-    Answer, Count, Entry, Event, Journal, Noted, Observer, RecordError, Resource, UserId, Window,
+    Act, Answer, Count, Entry, Event, Journal, Noted, Observer, RecordError, Resource, UserId,
+    Window,
 };
 use uuid::Uuid;
 
@@ -63,6 +64,10 @@ pub(crate) struct Log {
 impl Observer for Log {
     fn unrecorded(&self, entry: &Entry, error: RecordError) {
         self.unrecorded.lock().unwrap().push((entry.clone(), error));
+    }
+
+    fn act_unrecorded(&self, act: &Act, error: RecordError) {
+        panic!("{act:?}: {error}");
     }
 
     fn limited(&self, visits: u64) {

@@ -95,6 +95,8 @@ pub(crate) struct AppService<S> {
     writes: Arc<Semaphore>,
     /// Lists of apps that may be read at the same time
     lists: Semaphore,
+    /// Files of the audit that are being sent
+    pub(crate) exports: Arc<Semaphore>,
 }
 
 impl<S: Store> AppService<S> {
@@ -132,6 +134,7 @@ impl<S: Store> AppService<S> {
             admission,
             writes: Arc::new(Semaphore::new(WRITES)),
             lists: Semaphore::new(LISTS),
+            exports: Arc::new(Semaphore::new(EXPORTS)),
             metrics,
             store,
             config,
@@ -269,6 +272,9 @@ const WRITES: usize = 64;
 
 /// A list takes longer than other statements, which must not wait for too many of them
 const LISTS: usize = 3;
+
+/// Files of the audit that may be sent at the same time, each with half a megabyte in memory
+const EXPORTS: usize = 4;
 
 /// Time for writing queued audit events when the server stops
 const AUDIT_DRAIN: Duration = Duration::from_secs(10);

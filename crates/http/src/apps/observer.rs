@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_audit::{Entry, Observer, RecordError, SpoolFile};
+use app_audit::{Act, Entry, Observer, RecordError, SpoolFile};
 use tracing::{error, warn};
 
 use crate::error::chain;
@@ -19,6 +19,10 @@ impl Observer for AuditLog {
     fn unrecorded(&self, entry: &Entry, why: RecordError) {
         // The log is the only trace of the event, so it gets all of it.
         error!(%why, event = app_audit::spool_line(entry), "an audit event was not recorded");
+    }
+
+    fn act_unrecorded(&self, act: &Act, why: RecordError) {
+        error!(%why, event = app_audit::spool_act_line(act), "an audit event was not recorded");
     }
 
     fn limited(&self, visits: u64) {

@@ -4,12 +4,14 @@ use app_authz::address::encode_query_value;
 use http::StatusCode;
 
 use super::Response;
-use super::view::{Escaped, Nav, NavLink, View};
+use super::view::{Escaped, Nav, View};
 
 /// The start page: the apps that a user may open
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HomePage<'a> {
     pub(crate) username: &'a str,
+    /// Whether the user may read some of the audit log
+    pub(crate) reads_audit: bool,
     /// What the user searches for
     pub(crate) search: &'a str,
     /// Whether this is the first page of the list
@@ -67,8 +69,7 @@ impl State {
 
 impl HomePage<'_> {
     pub(crate) fn into_response(self) -> Response {
-        let home = NavLink { path: "/", text: "Apps", is_current: true };
-        let nav = Nav { username: self.username.to_owned(), links: vec![home] };
+        let nav = Nav::new(self.username, "/", self.reads_audit);
         let view = View::new("Apps".to_owned(), self.content()).wide().with_nav(nav);
         view.into_response(StatusCode::OK)
     }
@@ -177,6 +178,7 @@ mod tests {
         };
         let page = HomePage {
             username: "alice",
+            reads_audit: false,
             search: "\"><script>",
             is_first: false,
             list: Some(&list),

@@ -10,6 +10,7 @@ mod preflight;
 mod problem;
 #[expect(clippy::module_inception, reason = "the type that the module is named after")]
 mod reply;
+mod response_body;
 mod sign_in;
 mod view;
 mod words;
@@ -17,7 +18,6 @@ mod words;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderName, StatusCode};
-use http_body_util::Full;
 use serde::Serialize;
 
 pub use self::branding::{Branding, BrandingError, Contact, DeploymentName, Logo};
@@ -26,11 +26,12 @@ pub(crate) use self::page::PageLink;
 pub(crate) use self::preflight::{Preflight, single};
 pub(crate) use self::problem::{Invalid, Problem};
 pub(crate) use self::reply::{Reply, encoded};
+pub use self::response_body::ResponseBody;
 pub(crate) use self::sign_in::SignInPage;
-pub(crate) use self::view::Layout;
+pub(crate) use self::view::{Escaped, Layout, Nav, Style, View};
 
-/// An answer of this crate: the whole body is in memory
-pub(crate) type Response = http::Response<Full<Bytes>>;
+/// An answer of this crate
+pub(crate) type Response = http::Response<ResponseBody>;
 
 /// Answers with JSON
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
@@ -50,7 +51,7 @@ pub(crate) fn content(
     content_type: &'static str,
     body: impl Into<Bytes>,
 ) -> Response {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(ResponseBody::from(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use chrono::DateTime;
 use http::header::{CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY};
 use http::{HeaderMap, StatusCode};
-use http_body_util::Full;
 
 use super::branding::Branding;
 use super::{Response, content};
@@ -28,9 +27,27 @@ pub(crate) struct View {
     /// Whether pages of other sites may show it in a frame; such a page has no form
     is_embeddable: bool,
     is_wide: bool,
+    /// Beside the style of all pages
+    style: Option<Style>,
     /// Whether it says how to tell others which answer this was
     has_reference: bool,
     nav: Option<Nav>,
+}
+
+/// A style sheet, with the digest of its bytes as a policy has it
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Style {
+    pub(crate) text: &'static str,
+    pub(crate) digest: &'static str,
+}
+
+impl Style {
+    /// The policy that allows this style too
+    fn allowed_by(self, policy: &HeaderValue) -> Option<HeaderValue> {
+        let both = format!("'{STYLE_DIGEST}' '{}'", self.digest);
+        let policy = policy.to_str().ok()?.replace(&format!("'{STYLE_DIGEST}'"), &both);
+        HeaderValue::from_str(&policy).ok()
+    }
 }
 
 /// The links of a signed-in user, on pages of the dashboard's own host
@@ -38,6 +55,19 @@ pub(crate) struct View {
 pub(crate) struct Nav {
     pub(crate) username: String,
     pub(crate) links: Vec<NavLink>,
+}
+
+impl Nav {
+    /// The links of a user on the page at `current`
+    pub(crate) fn new(username: &str, current: &str, reads_audit: bool) -> Self {
+        let pages = [("/", "Apps", true), ("/audit", "Audit log", reads_audit)];
+        let links = pages.into_iter().filter(|(_, _, is_open)| *is_open);
+        let links = links.map(|(path, text, _)| {
+            let is_current = path == current;
+            NavLink { path, text, is_current }
+        });
+        Self { username: username.to_owned(), links: links.collect() }
+    }
 }
 
 /// A link to a page of this host
@@ -58,6 +88,7 @@ impl View {
             actions: None,
             is_embeddable: false,
             is_wide: false,
+            style: None,
             has_reference: false,
             nav: None,
         }
@@ -76,6 +107,11 @@ impl View {
     /// The same, with room for a list or a table
     pub(crate) fn wide(self) -> Self {
         Self { is_wide: true, ..self }
+    }
+
+    /// The same, with more style than all pages have
+    pub(crate) fn with_style(self, style: Style) -> Self {
+        Self { style: Some(style), ..self }
     }
 
     /// The same, for a visitor who may have to report it
@@ -143,24 +179,28 @@ impl Layout {
         let Some(view) = response.extensions_mut().remove::<View>() else { return };
         let reference = response.headers().get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
         let html = self.document(&view, reference.filter(|_| view.has_reference), now);
-        *response.body_mut() = Full::new(Bytes::from(html));
+        *response.body_mut() = Bytes::from(html).into();
         let kept = content(StatusCode::OK, "text/html; charset=utf-8", Bytes::new());
         let headers: &mut HeaderMap = response.headers_mut();
         headers.extend(kept.into_parts().0.headers);
         let policy = if view.is_embeddable { &self.embeddable_policy } else { &self.policy };
-        headers.insert(CONTENT_SECURITY_POLICY, policy.clone());
+        let policy =
+            view.style.and_then(|style| style.allowed_by(policy)).unwrap_or(policy.clone());
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
         // Not `no-referrer`: browsers would then leave out the origin of a submitted form too.
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     }
 
     fn document(&self, view: &View, reference: Option<&str>, now: SystemTime) -> String {
         let View { title, main, is_wide, .. } = view;
+        let more =
+            view.style.map_or(String::new(), |style| format!("<style>{}</style>\n", style.text));
         let (title, name) = (Escaped(title), Escaped(&self.name));
         let class = if *is_wide { " class=\"wide\"" } else { "" };
         let mut html = format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <title>{title} - {name}</title>\n<style>{STYLE}</style>\n</head>\n<body{class}>\n"
+             <title>{title} - {name}</title>\n<style>{STYLE}</style>\n{more}</head>\n<body{class}>\n"
         );
         self.write_header(&mut html, view.nav.as_ref());
         let _ = write!(html, "<main>\n{main}");

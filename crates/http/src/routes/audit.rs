@@ -76,6 +76,9 @@ fn filter(query: &str) -> Result<(Filter, Page), AccessError> {
                 let unknown = || invalid(&name, "it is `allow` or `deny`");
                 filter.decision = Some(known.ok_or_else(unknown)?);
             }
+            "reason" if value.contains('\0') => return Err(invalid(&name, "it holds a NUL")),
+            "reason" => filter.reason = Some(value),
+            "address" => filter.ip = Some(parse(&name, &value)?),
             "request" => filter.request = Some(parse(&name, &value)?),
             "session" => filter.session = Some(parse(&name, &value)?),
             "limit" => limit = parse(&name, &value)?,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use store::Store;
 use uuid::Uuid;
 
-use super::login;
+use super::{audit_page, login};
 use crate::apps::{AppService, Require, app_list, parameter, parameters};
 use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection};
@@ -66,7 +66,8 @@ pub(crate) async fn page<S: Store>(
     });
     let list = list.as_ref().ok();
     let is_first = after.is_none();
-    Ok(HomePage { username, search: &search, is_first, list }.into_response())
+    let reads_audit = audit_page::is_open_to(&caller);
+    Ok(HomePage { username, reads_audit, search: &search, is_first, list }.into_response())
 }
 
 /// Title and text of the page for a session of scope `application_connect`

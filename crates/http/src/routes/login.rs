@@ -210,6 +210,12 @@ pub(crate) fn redirect() -> Response {
     empty(StatusCode::SEE_OTHER, LOCATION, HeaderValue::from_static("/login"))
 }
 
+/// Redirects to the sign-in page, which then repeats the request
+pub(crate) fn redirect_back(cx: &Context<'_>) -> Response {
+    let location = HeaderValue::from_str(&link_back(cx).url);
+    location.map_or_else(|_| redirect(), |to| empty(StatusCode::SEE_OTHER, LOCATION, to))
+}
+
 /// The page that sends a visitor on to an app
 const AUTH_REDIRECT: &str = "/api/v2/applications/auth-redirect";
 

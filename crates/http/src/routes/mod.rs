@@ -7,6 +7,7 @@ pub(crate) mod health;
 mod app_tokens;
 mod applications;
 mod audit;
+mod audit_page;
 mod crypto_keys;
 mod home;
 mod import;
@@ -23,6 +24,7 @@ use crate::admission::Work;
 use crate::apps::{AppService, Upstream};
 use crate::context::{Body, Context};
 use crate::error::Error;
+use crate::explorer::Format;
 use crate::reply::Response;
 
 /// The routes of app access
@@ -31,6 +33,8 @@ pub(crate) enum AppRoute {
     AppFailed(Failure),
     AppHost,
     Audit,
+    AuditExport(Format),
+    AuditPage,
     AuthRedirect,
     CryptoKeys,
     ForwardAuth(ProxyKind, Upstream),
@@ -55,7 +59,9 @@ impl AppRoute {
 
     pub(crate) const fn work(self) -> Work {
         match self {
-            Self::Audit | Self::Import => Work::Administration,
+            Self::Audit | Self::AuditExport(_) | Self::AuditPage | Self::Import => {
+                Work::Administration
+            }
             _ => Work::Visit,
         }
     }
@@ -72,6 +78,8 @@ pub(crate) async fn answer<S: Store>(
         AppRoute::AppFailed(failure) => forward_auth::failed(cx, failure),
         AppRoute::AppHost => applications::host(apps, cx).await,
         AppRoute::Audit => audit::list(apps, cx).await,
+        AppRoute::AuditExport(format) => audit_page::export(apps, cx, format).await,
+        AppRoute::AuditPage => Box::pin(audit_page::page(apps, cx)).await,
         AppRoute::AuthRedirect => applications::auth_redirect(apps, cx).await,
         AppRoute::CryptoKeys => crypto_keys::for_proxy(apps, cx).await,
         AppRoute::ForwardAuth(proxy, upstream) => {

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use http_body_util::Full;
 use store::Store;
 
 use super::Service;
 use crate::error::BoxError;
 use crate::proxies::Origin;
+use crate::reply::ResponseBody;
 
 /// The address of a request's peer, as an extension of the request
 ///
@@ -27,7 +27,7 @@ where
     S: Store + 'static,
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 

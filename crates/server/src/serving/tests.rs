@@ -20,8 +20,8 @@ async fn served() -> (TcpStream, Arc<Connection>) {
     let service = service_fn(move |_: Request<Incoming>| {
         let connection = Arc::clone(&answering);
         Box::pin(async move {
-            let _in_progress = connection.request_begins(false);
-            let body = Answer::new(Full::from("x"), &connection);
+            let in_progress = connection.request_begins(false);
+            let body = Answer::new(Full::<Bytes>::from("x"), &connection, in_progress);
             Ok::<_, Infallible>(Response::new(body))
         })
     });

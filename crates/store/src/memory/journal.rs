@@ -1,10 +1,12 @@
 use std::collections::{BTreeMap, HashMap, hash_map};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use app_audit::{
-    Answer, AuditLog, Count, Cursor, Entry, Filter, Journal, Page, Row, Session, SessionKey, Window,
+    Answer, AuditExplorer, AuditLog, Count, Cursor, End, Entry, Filter, Found, Journal, Listed,
+    Names, Page, Plot, Row, Session, SessionKey, UserId, Window, WorkspaceId,
 };
 use uuid::Uuid;
 
@@ -136,18 +138,69 @@ impl AuditLog for MemoryStore {
 
     async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Error> {
         let tables = self.log.tables();
-        let rows = &tables.log.rows;
-        let rows = match page.cursor() {
-            Some(cursor) => rows.range(..cursor),
-            None => rows.range(..),
-        };
+        let rows = tables.log.newest_before(page.cursor()).filter(|row| filter.passes(row));
         let limit = usize::try_from(page.limit()).unwrap_or(usize::MAX);
-        let rows = rows.rev().map(|(_, row)| row).filter(|row| filter.passes(row));
         Ok(rows.take(limit).cloned().collect())
     }
 }
 
+impl AuditExplorer for MemoryStore {
+    async fn explore(&self, filter: &Filter, page: Page) -> Result<Vec<Listed>, Error> {
+        let tables = self.log.tables();
+        let rows = tables.log.newest_before(page.cursor()).filter(|row| row.action == "open");
+        let limit = usize::try_from(page.limit()).unwrap_or(usize::MAX);
+        let rows = rows.filter(|row| filter.passes(row)).take(limit);
+        let people = self.read();
+        let sessions = rows.map(|row| {
+            let mut session = Listed::new(row.clone(), people.username(row.user_id));
+            let of_session = |other: &&Row| other.session_id == Some(row.id);
+            let close =
+                tables.log.rows.values().filter(of_session).find(|row| row.action == "close");
+            session.end = close.map(|row| End::of(row.time, &row.additional_fields));
+            session
+        });
+        Ok(sessions.collect())
+    }
+
+    async fn plot(&self, filter: &Filter) -> Result<Plot, Error> {
+        let tables = self.log.tables();
+        let is_in_time = |row: &&Row| {
+            let of_time = Filter { from: filter.from, to: filter.to, ..Filter::default() };
+            of_time.passes(row)
+        };
+        Ok(Plot::of(tables.log.newest_before(None).filter(is_in_time), filter))
+    }
+
+    async fn look_up(&self, names: &Names) -> Result<Found, Error> {
+        let people = self.read();
+        let user = |name: &String| people.user_by_name.get(&name.to_lowercase()).copied();
+        let workspace = |(owner, name): &(String, String)| {
+            people.workspace_by_name.get(&(user(owner)?, name.to_lowercase())).copied()
+        };
+        let tables = self.log.tables();
+        let is_known =
+            |app: &String| tables.log.rows.values().any(|row: &Row| row.resource_target == *app);
+        Ok(Found {
+            user: names.user.as_ref().and_then(user).map(UserId),
+            workspace: names.workspace.as_ref().and_then(workspace).map(WorkspaceId),
+            app: names.app.as_ref().is_some_and(is_known),
+        })
+    }
+
+    async fn usernames(&self, users: &[UserId]) -> Result<HashMap<UserId, String>, Error> {
+        let people = self.read();
+        let named = users.iter().filter_map(|id| Some((*id, people.username(id.0)?)));
+        Ok(named.collect())
+    }
+}
+
 impl Rows {
+    /// The rows before a position, the newest first
+    fn newest_before(&self, cursor: Option<Cursor>) -> impl Iterator<Item = &Row> {
+        let before = cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        self.rows.range((Bound::Unbounded, before)).rev().map(|(_, row)| row)
+    }
+
     fn add(&mut self, row: Row) {
         if let hash_map::Entry::Vacant(place) = self.by_id.entry(row.id) {
             place.insert(row.cursor());
@@ -165,6 +218,11 @@ impl Rows {
 }
 
 impl Log {
+    /// The time as the store's clock has it
+    pub(super) fn now(&self) -> SystemTime {
+        (self.clock)()
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,3 +1,4 @@
+mod acts;
 mod app_access;
 mod authorized;
 mod candidates;
@@ -24,6 +25,7 @@ use crate::{Error, Store};
 pub struct MemoryStore {
     tables: RwLock<Tables>,
     log: journal::Log,
+    acts: acts::Acts,
 }
 
 impl MemoryStore {

@@ -172,6 +172,12 @@ impl Tables {
         }
     }
 
+    /// The name of a user who is not deleted
+    pub(super) fn username(&self, id: Uuid) -> Option<String> {
+        let user = self.users.get(&id).filter(|user| !user.deleted);
+        user.map(|user| user.username.clone())
+    }
+
     /// All rows, by table and key
     pub(super) fn rows(&self) -> Result<All, Error> {
         let mut fleet = self.loaded.clone();

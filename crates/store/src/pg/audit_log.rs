@@ -15,12 +15,16 @@ use super::tables::{Generation, Need};
 use crate::Error;
 use crate::facts::Question;
 
+mod explorer;
+
+pub(super) use self::explorer::NAMES;
+
 impl AuditLog for PgStore {
     type Error = Error;
 
     /// Uses the connections of writes: a reader who is in no hurry must not delay sign-ins
     async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Error> {
-        let Some(page) = LogPage::of(filter, page) else { return Ok(Vec::new()) };
+        let Some(page) = LogPage::of(filter, page, Listing::Rows) else { return Ok(Vec::new()) };
         let rows: Vec<Columns> = self
             .writes
             .ask(Question::AuditPage, async |connection| page.load(connection).await)
@@ -43,6 +47,8 @@ statement! {
         organization: Option<Uuid> as Nullable<SqlUuid>,
         slug: Option<&'a str> as Nullable<Text>,
         decision: Option<&'static str> as Nullable<Text>,
+        reason: Option<&'a str> as Nullable<Text>,
+        ip: Option<String> as Nullable<Text>,
         limit: i64 as BigInt,
     } -> (
         SqlUuid,
@@ -62,41 +68,79 @@ statement! {
         Text,
         SqlUuid,
         Jsonb,
+        Nullable<Text>,
+        Nullable<Timestamptz>,
+        Nullable<Jsonb>,
     )
+}
+
+/// What a page of the log has a row for
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// Each row of the log
+    Rows,
+    /// Each session
+    Sessions,
 }
 
 impl<'a> LogPage<'a> {
     /// `None` if no row can match
-    pub(super) fn of(filter: &'a Filter, page: Page) -> Option<Self> {
+    pub(super) fn of(filter: &'a Filter, page: Page, listing: Listing) -> Option<Self> {
+        let conditions = Conditions::of(filter)?;
+        let to = filter.to.map(|to| (known(to), Uuid::nil()));
+        let after = page.cursor().map(|cursor| (known(cursor.time()), cursor.id()));
+        let (before_time, before_id) =
+            to.into_iter().chain(after).min().unwrap_or_else(|| (latest(), Uuid::max()));
+        let (_, [rows, sessions]) = TEXTS.iter().find(|(lead, _)| *lead == conditions.lead)?;
+        Some(Self {
+            sql: if listing == Listing::Rows { rows } else { sessions },
+            before_time,
+            before_id,
+            from: known(filter.from.unwrap_or(EARLIEST)),
+            request: filter.request,
+            session: filter.session,
+            app: conditions.app,
+            workspace: filter.workspace.map(|id| id.0),
+            user: filter.user.map(|id| id.0),
+            organization: filter.organization.map(|id| id.0),
+            slug: conditions.slug,
+            decision: filter.decision.map(Decision::as_str),
+            reason: filter.reason.as_deref(),
+            ip: conditions.ip,
+            limit: page.limit().into(),
+        })
+    }
+}
+
+/// What a filter says, as parameters of a statement
+struct Conditions<'a> {
+    lead: Lead,
+    app: Option<Uuid>,
+    slug: Option<&'a str>,
+    ip: Option<String>,
+}
+
+impl<'a> Conditions<'a> {
+    /// `None` if no row can match
+    fn of(filter: &'a Filter) -> Option<Self> {
         let (app, slug) = match &filter.app {
             Some(App::Id(id)) => (Some(id.0), None),
             Some(App::Slug(slug)) => (None, Some(slug.as_str())),
             None => (None, None),
         };
         // No text in PostgreSQL holds this byte, and a query for it would be an error.
-        if slug.is_some_and(|slug| slug.contains('\0')) {
+        let texts = [slug, filter.reason.as_deref()];
+        if texts.into_iter().flatten().any(|text| text.contains('\0')) {
             return None;
         }
-        let to = filter.to.map(|to| (known(to), Uuid::nil()));
-        let after = page.cursor().map(|cursor| (known(cursor.time()), cursor.id()));
-        let (before_time, before_id) =
-            to.into_iter().chain(after).min().unwrap_or_else(|| (latest(), Uuid::max()));
-        let (_, sql) = TEXTS.iter().find(|(lead, _)| lead.is_in(filter))?;
-        Some(Self {
-            sql,
-            before_time,
-            before_id,
-            from: known(filter.from.unwrap_or(EARLIEST)),
-            request: filter.request,
-            session: filter.session,
-            app,
-            workspace: filter.workspace.map(|id| id.0),
-            user: filter.user.map(|id| id.0),
-            organization: filter.organization.map(|id| id.0),
-            slug,
-            decision: filter.decision.map(Decision::as_str),
-            limit: page.limit().into(),
-        })
+        // Of visits that were allowed, none has a reason: the whole log would be searched.
+        let is_allowed = filter.decision == Some(Decision::Allow);
+        if filter.reason.as_deref().is_some_and(|reason| reason.is_empty() || is_allowed) {
+            return None;
+        }
+        let lead = Lead::ALL.into_iter().find(|lead| lead.is_in(filter)).unwrap_or(Lead::Time);
+        let ip = filter.ip.map(|ip| ip.to_canonical().to_string());
+        Some(Self { lead, app, slug, ip })
     }
 }
 
@@ -108,6 +152,8 @@ enum Lead {
     App,
     Workspace,
     User,
+    Reason,
+    Address,
     Slug,
     Denied,
     Organization,
@@ -115,12 +161,14 @@ enum Lead {
 }
 
 impl Lead {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Request,
         Self::Session,
         Self::App,
         Self::Workspace,
         Self::User,
+        Self::Reason,
+        Self::Address,
         Self::Slug,
         Self::Denied,
         Self::Organization,
@@ -135,6 +183,8 @@ impl Lead {
             Self::App => matches!(filter.app, Some(App::Id(_))),
             Self::Workspace => filter.workspace.is_some(),
             Self::User => filter.user.is_some(),
+            Self::Reason => filter.reason.is_some(),
+            Self::Address => filter.ip.is_some(),
             Self::Slug => matches!(filter.app, Some(App::Slug(_))),
             Self::Denied => matches!(filter.decision, Some(Decision::Deny)),
             Self::Organization => filter.organization.is_some(),
@@ -150,6 +200,8 @@ impl Lead {
             Self::App => "app",
             Self::Workspace => "workspace",
             Self::User => "user",
+            Self::Reason => "reason",
+            Self::Address => "address",
             Self::Slug => "slug",
             Self::Denied => "denied",
             Self::Organization => "organization",
@@ -158,9 +210,14 @@ impl Lead {
     }
 }
 
-static TEXTS: LazyLock<[(Lead, Sql); 9]> = LazyLock::new(|| {
+/// The texts of a page for each lead: of rows, and of sessions
+static TEXTS: LazyLock<[(Lead, [Sql; 2]); 11]> = LazyLock::new(|| {
     let file = include_str!("sql/audit_log_page.sql");
-    Lead::ALL.map(|lead| (lead, Sql::new(file, Generation::NEWEST, &[lead.variant()])))
+    let text = |variants: &[&str]| Sql::new(file, Generation::NEWEST, variants);
+    Lead::ALL.map(|lead| {
+        let lead_alone = [lead.variant()];
+        (lead, [text(&lead_alone), text(&[lead.variant(), "sessions"])])
+    })
 });
 
 /// A row of the page
@@ -183,6 +240,9 @@ struct Columns {
     reason: String,
     request_id: Uuid,
     additional_fields: Value,
+    username: Option<String>,
+    ended_at: Option<DateTime<Utc>>,
+    end_fields: Option<Value>,
 }
 
 impl From<Columns> for Row {
@@ -211,16 +271,16 @@ impl From<Columns> for Row {
 }
 
 /// The nearest time that both PostgreSQL and RFC 3339 can express
-fn known(time: SystemTime) -> DateTime<Utc> {
+pub(super) fn known(time: SystemTime) -> DateTime<Utc> {
     DateTime::from(time.max(EARLIEST).min(latest().into()))
 }
 
 /// The end of the year 9999
-fn latest() -> DateTime<Utc> {
+pub(super) fn latest() -> DateTime<Utc> {
     DateTime::from_timestamp(253_402_300_799, 0).unwrap_or(DateTime::UNIX_EPOCH)
 }
 
-const EARLIEST: SystemTime = SystemTime::UNIX_EPOCH;
+pub(super) const EARLIEST: SystemTime = SystemTime::UNIX_EPOCH;
 
 /// The rights that reading the log needs
 pub(super) const READ_LOG: &[Need] = &[Need::select(

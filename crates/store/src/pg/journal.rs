@@ -182,7 +182,7 @@ pub(super) fn interval(duration: Duration) -> PgInterval {
     PgInterval::from_microseconds(micros.min(MAX_INTERVAL_MICROS))
 }
 
-fn bigint(count: u64) -> i64 {
+pub(super) fn bigint(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 

@@ -2,6 +2,7 @@
 mod sql;
 
 mod accounts;
+mod acts;
 mod app_access;
 mod audit_log;
 mod authorized;

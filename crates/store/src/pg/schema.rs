@@ -81,6 +81,31 @@ diesel::table! {
 }
 
 diesel::table! {
+    use diesel::sql_types::*;
+    use super::sql_types::AuthdAuditDecision;
+
+    authd_acts (id) {
+        id -> Uuid,
+        time -> Timestamptz,
+        kind -> Text,
+        decision -> AuthdAuditDecision,
+        reason -> Text,
+        user_id -> Nullable<Uuid>,
+        agent_id -> Nullable<Uuid>,
+        workspace_id -> Nullable<Uuid>,
+        subject_type -> Nullable<Text>,
+        subject -> Nullable<Text>,
+        proof -> Nullable<Text>,
+        ip -> Nullable<Inet>,
+        #[max_length = 256]
+        user_agent -> Nullable<Varchar>,
+        request_id -> Nullable<Uuid>,
+        times -> Int8,
+        detail -> Jsonb,
+    }
+}
+
+diesel::table! {
     authd_app_sessions (key_id) {
         key_id -> Text,
         parent_id -> Text,
@@ -404,6 +429,7 @@ diesel::joinable!(api_keys -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
+    authd_acts,
     authd_app_sessions,
     authd_audit_log,
     authd_audit_sessions,

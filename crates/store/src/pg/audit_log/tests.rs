@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use app_audit::{AppId, Entry, Event, Journal, OrganizationId, Resource, UserId, Window};
-use app_audit::{Count, WorkspaceId};
+use app_audit::{AuditExplorer, Count, Names, WorkspaceId};
 use diesel::debug_query;
 use diesel::pg::Pg;
 use diesel::query_builder::QueryFragment;
 use testkit::Database;
 
+use super::explorer::LogPlot;
 use super::*;
 use crate::Options;
 use crate::journal::Groups;
@@ -44,6 +45,14 @@ fn filters() -> Vec<(Filter, &'static str)> {
         ),
         (Filter { user: Some(UserId(id)), ..none.clone() }, "authd_audit_log_user_id_idx"),
         (
+            Filter { reason: Some("not_shared".to_owned()), ..none.clone() },
+            "authd_audit_log_reason_idx",
+        ),
+        (
+            Filter { ip: Some("10.0.0.7".parse().unwrap()), ..none.clone() },
+            "authd_audit_log_ip_idx",
+        ),
+        (
             Filter { organization: Some(OrganizationId(id)), ..none.clone() },
             "authd_audit_log_organization_id_idx",
         ),
@@ -74,7 +83,12 @@ async fn run_everything(store: &PgStore) {
     store.forget(Duration::from_secs(86_400 * 365 * 200), 1).await.unwrap();
     for (filter, _) in filters() {
         store.list(&filter, Page::first(1)).await.unwrap();
+        store.explore(&filter, Page::first(1)).await.unwrap();
+        store.plot(&filter).await.unwrap();
     }
+    let names = Names { user: Some("ann".to_owned()), ..Names::default() };
+    store.look_up(&names).await.unwrap();
+    store.usernames(&[UserId(Uuid::nil())]).await.unwrap();
 }
 
 #[tokio::test]
@@ -100,7 +114,7 @@ async fn each_statement_is_prepared_once() {
         assert_eq!(texts.len(), prepared.len(), "one is prepared twice");
         all.extend(texts);
     }
-    assert_eq!(all.len(), 5 + filters().len());
+    assert_eq!(all.len(), 7 + 3 * filters().len());
     insta::assert_snapshot!(all.into_iter().collect::<Vec<_>>().join("\n\n"));
 }
 
@@ -123,14 +137,24 @@ async fn no_statement_reads_a_whole_table() {
         plan
     };
     for (filter, index) in filters() {
-        for limit in [50, 1_000] {
-            let page = LogPage::of(&filter, Page::first(limit)).unwrap();
-            let plan = plan(&text(&page), "force_custom_plan", &values(&filter, limit)).await;
+        for (limit, listing) in
+            [(50, Listing::Rows), (1_000, Listing::Rows), (50, Listing::Sessions)]
+        {
+            let page = LogPage::of(&filter, Page::first(limit), listing).unwrap();
+            let given = values(&filter);
+            let position = "'infinity', 'ffffffff-ffff-ffff-ffff-ffffffffffff', '-infinity'";
+            let given = format!("{position}, {given}, {limit}");
+            let plan = plan(&text(&page), "force_custom_plan", &given).await;
             assert!(plan.contains(index), "{index} is not used:\n{plan}");
             // A request or a session has so few rows that they may be sorted.
             let few = filter.request.is_some() || filter.session.is_some();
             assert!(limit > 50 || few || !plan.contains("Sort"), "{plan}");
         }
+        let plot = LogPlot::of(&filter).unwrap();
+        let given =
+            format!("{}, 'infinity', '-infinity', 1000, '{{60, 3600}}', 60", values(&filter));
+        let plan = plan(&text(&plot), "force_custom_plan", &given).await;
+        assert!(plan.contains(index), "{index} is not used:\n{plan}");
     }
 
     let generic = "force_generic_plan";
@@ -164,38 +188,43 @@ fn text(query: &impl QueryFragment<Pg>) -> String {
     shown.rsplit_once(" -- binds").unwrap().0.to_owned()
 }
 
-/// Values of a page's parameters that match existing rows
-fn values(filter: &Filter, limit: u32) -> String {
-    let id = |given: bool| if given { "md5('7')::uuid" } else { "null" };
+/// Values of a filter's parameters that match existing rows
+fn values(filter: &Filter) -> String {
+    let id = |given: bool, id: &str| if given { format!("{id}::uuid") } else { "null".to_owned() };
+    let word =
+        |given: bool, word: &str| if given { format!("'{word}'") } else { "null".to_owned() };
     let slug = matches!(filter.app, Some(App::Slug(_)));
     [
-        "now()",
-        &format!("'{}'", Uuid::max()),
-        "'2000-01-01'",
-        id(filter.request.is_some()),
-        id(filter.session.is_some()),
-        id(filter.app.is_some() && !slug),
-        id(filter.workspace.is_some()),
-        id(filter.user.is_some()),
-        id(filter.organization.is_some()),
-        if slug { "'app-7'" } else { "null" },
-        if filter.decision.is_some() { "'deny'" } else { "null" },
-        &limit.to_string(),
+        id(filter.request.is_some(), "md5('7')"),
+        id(filter.session.is_some(), "md5('7')"),
+        id(filter.app.is_some() && !slug, "md5('7')"),
+        id(filter.workspace.is_some(), "md5('7')"),
+        id(filter.user.is_some(), "md5('7')"),
+        id(filter.organization.is_some(), "md5('3')"),
+        word(slug, "app-7"),
+        word(filter.decision.is_some(), "deny"),
+        word(filter.reason.is_some(), "not_shared"),
+        word(filter.ip.is_some(), "10.0.0.7"),
     ]
     .join(", ")
 }
 
 /// A million sessions and a fifth as many rows, of some hundred users
 const FILL: &str = "
+INSERT INTO users (id, username, email, created_at, updated_at)
+SELECT md5(n::text)::uuid, 'user-' || n, n || '@example.com', now(), now()
+FROM generate_series(1, 20000) n;
+
 INSERT INTO authd_audit_sessions (key, id, agent_id, started_at, updated_at)
 SELECT sha256(n::text::bytea), gen_random_uuid(), gen_random_uuid(), now(), now() - n * interval '1 s'
 FROM generate_series(1, 1000000) n;
 
 INSERT INTO authd_audit_log (id, session_id, time, user_id, organization_id, workspace_id,
                              resource_type, resource_id, resource_target, action, status_code,
-                             request_id, decision)
+                             request_id, decision, reason, ip)
 SELECT id, id, now() - n * interval '1 s', md5((n % 300)::text)::uuid, md5((n % 5)::text)::uuid,
        md5((n % 1000)::text)::uuid, 'workspace_app', md5((n % 3000)::text)::uuid,
        'app-' || n % 50, 'open', 200, gen_random_uuid(),
-       CASE n % 40 WHEN 0 THEN 'deny'::authd_audit_decision ELSE 'allow' END
+       CASE n % 40 WHEN 0 THEN 'deny'::authd_audit_decision ELSE 'allow' END,
+       CASE n % 40 WHEN 0 THEN 'not_shared' ELSE '' END, '10.0.0.0'::inet + n % 500
 FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, 200000) n) rows";

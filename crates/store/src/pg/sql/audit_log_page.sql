@@ -11,36 +11,57 @@
 -- $9 uuid: the organization
 -- $10 text: the slug of the app
 -- $11 text: the decision, a label of `authd_audit_decision`
--- $12 bigint: how many rows to return at most
+-- $12 text: the reason of a denial
+-- $13 text: the client's address
+-- $14 bigint: how many rows to return at most
 --
 -- There is a variant for each column that leads an index, and the caller chooses the most
 -- selective column that the filter gives. All other conditions are checked row by row. So a
 -- few texts suffice for every filter. PostgreSQL goes on planning them for the values at hand,
 -- which it finds far cheaper here than a plan for any value.
 --
+-- The variant `sessions` returns one row for each session: that of its beginning, with the name
+-- of the user, and with the time and the fields of the row of its end. Both are looked up by
+-- primary key after the page is complete.
+--
 -- Raw because the DSL cannot choose between these conditions and stay cached.
-SELECT id, session_id, "time", user_id, organization_id, workspace_id, host(ip), user_agent,
-       resource_type::text, resource_id, resource_target, action::text, status_code,
-       decision::text, reason, request_id, additional_fields
-FROM authd_audit_log
-WHERE ("time", id) < ($1::timestamptz, $2::uuid) AND "time" >= $3::timestamptz
-  AND ($4::uuid IS NULL OR request_id = $4)  --unless request
-  AND request_id = $4::uuid  --if request
-  AND ($5::uuid IS NULL OR session_id = $5)  --unless session
-  -- The row of a session's beginning has the session's id, and the row of its end an id that
-  -- is derived from it, so sessions need no index of their own.
-  AND session_id = $5::uuid AND id IN ($5, md5('close ' || $5)::uuid)  --if session
-  AND ($6::uuid IS NULL OR resource_id = $6)  --unless app
-  AND resource_id = $6::uuid  --if app
-  AND ($7::uuid IS NULL OR workspace_id = $7)  --unless workspace
-  AND workspace_id = $7::uuid  --if workspace
-  AND ($8::uuid IS NULL OR user_id = $8)  --unless user
-  AND user_id = $8::uuid  --if user
-  AND ($9::uuid IS NULL OR organization_id = $9)  --unless organization
-  AND organization_id = $9::uuid  --if organization
-  AND ($10::text IS NULL OR resource_target = $10)  --unless slug
-  AND resource_target = $10::text  --if slug
-  AND ($11::text IS NULL OR decision::text = $11)  --unless denied
-  -- As the index says it; $11 is `deny` here.
-  AND decision = 'deny' AND $11::text = 'deny'  --if denied
-ORDER BY "time" DESC, id DESC LIMIT $12::bigint
+SELECT l.id, l.session_id, l."time", l.user_id, l.organization_id, l.workspace_id, host(l.ip),
+       l.user_agent, l.resource_type::text, l.resource_id, l.resource_target, l.action::text,
+       l.status_code, l.decision::text, l.reason, l.request_id, l.additional_fields,
+       NULL::text, NULL::timestamptz, NULL::jsonb  --unless sessions
+       u.username, e."time", e.additional_fields  --if sessions
+FROM (
+    SELECT id, session_id, "time", user_id, organization_id, workspace_id, ip, user_agent,
+           resource_type, resource_id, resource_target, action, status_code, decision, reason,
+           request_id, additional_fields
+    FROM authd_audit_log
+    WHERE ("time", id) < ($1::timestamptz, $2::uuid) AND "time" >= $3::timestamptz
+      AND ($4::uuid IS NULL OR request_id = $4)  --unless request
+      AND request_id = $4::uuid  --if request
+      AND ($5::uuid IS NULL OR session_id = $5)  --unless session
+      -- The row of a session's beginning has the session's id, and the row of its end an id that
+      -- is derived from it, so sessions need no index of their own.
+      AND session_id = $5::uuid AND id IN ($5, md5('close ' || $5)::uuid)  --if session
+      AND ($6::uuid IS NULL OR resource_id = $6)  --unless app
+      AND resource_id = $6::uuid  --if app
+      AND ($7::uuid IS NULL OR workspace_id = $7)  --unless workspace
+      AND workspace_id = $7::uuid  --if workspace
+      AND ($8::uuid IS NULL OR user_id = $8)  --unless user
+      AND user_id = $8::uuid  --if user
+      AND ($9::uuid IS NULL OR organization_id = $9)  --unless organization
+      AND organization_id = $9::uuid  --if organization
+      AND ($10::text IS NULL OR resource_target = $10)  --unless slug
+      AND resource_target = $10::text  --if slug
+      AND ($11::text IS NULL OR decision = $11::authd_audit_decision)  --unless denied
+      -- As the index says it; $11 is `deny` here.
+      AND decision = 'deny' AND $11::text = 'deny'  --if denied
+      AND ($12::text IS NULL OR reason = $12)  --unless reason
+      AND reason = $12::text  --if reason
+      AND ($13::text IS NULL OR ip = $13::inet)  --unless address
+      AND ip = $13::text::inet  --if address
+      AND action = 'open'  --if sessions
+    ORDER BY "time" DESC, id DESC LIMIT $14::bigint
+) l
+LEFT JOIN users u ON u.id = l.user_id AND NOT u.deleted  --if sessions
+LEFT JOIN authd_audit_log e ON e.id = md5('close ' || l.id)::uuid  --if sessions
+ORDER BY l."time" DESC, l.id DESC

@@ -5,7 +5,7 @@ use super::generation::{Generation, Mark};
 use super::need::{self, Need};
 use super::statement::Statement;
 use crate::inspection::{Lack, Part};
-use crate::pg::{accounts, audit_log, crypto_keys, housekeeping, journal, proxies, sessions};
+use crate::pg::{accounts, acts, audit_log, crypto_keys, housekeeping, journal, proxies, sessions};
 
 /// Something that authd does with the database, and the rights that it needs
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ enum Needs {
 }
 
 impl Task {
-    pub(in crate::pg) const ALL: [Self; 23] = [
+    pub(in crate::pg) const ALL: [Self; 27] = [
         Self::asking(Statement::Candidates, Part::SignIn),
         Self::asking(Statement::AppByName, Part::Apps),
         Self::asking(Statement::AppById, Part::Apps),
@@ -41,8 +41,12 @@ impl Task {
         Self::doing("the record of visits", Part::Apps, journal::NOTE_VISITS),
         Self::doing("the end of visits", Part::Apps, housekeeping::VISIT_ENDS),
         Self::doing("the audit log", Part::Apps, audit_log::READ_LOG),
+        Self::doing("names in the audit log", Part::Apps, audit_log::NAMES),
+        Self::doing("the list of acts", Part::Apps, acts::READ),
+        Self::doing("the record of sign-ins", Part::SignInAudit, acts::NOTE),
         Self::doing("the rotation of keys", Part::KeyRotation, crypto_keys::ROTATION),
         Self::doing("the end of old audit rows", Part::AuditRetention, housekeeping::FORGET),
+        Self::doing("the end of old acts", Part::AuditRetention, acts::FORGET),
         Self::asking(Statement::Mirror, Part::AuditMirror),
         Self::asking(Statement::Sessions, Part::Commands),
         Self::doing("a user by name", Part::Commands, accounts::USER_BY_NAME),

@@ -1,0 +1,49 @@
+use app_audit::{ActRow, Cursor, Listed, Page};
+use store::Store;
+
+use super::form::Selection;
+
+/// A page of what a form selects, the newest first
+#[derive(Debug)]
+pub(crate) enum Rows {
+    Visits(Vec<Listed>),
+    Acts(Vec<ActRow>),
+}
+
+impl Rows {
+    pub(crate) async fn load<S: Store>(
+        store: &S,
+        selection: &Selection,
+        page: Page,
+    ) -> Result<Self, store::Error> {
+        match selection {
+            Selection::Visits(filter) => store.explore(filter, page).await.map(Self::Visits),
+            Selection::Acts(filter) => store.list_acts(filter, page).await.map(Self::Acts),
+        }
+    }
+
+    /// Leaves so many rows; returns where the next page begins, if there are more
+    pub(crate) fn cut(&mut self, rows: u32) -> Option<Cursor> {
+        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+        let is_full = self.len() > rows;
+        match self {
+            Self::Visits(visits) => visits.truncate(rows),
+            Self::Acts(acts) => acts.truncate(rows),
+        }
+        self.last().filter(|_| is_full)
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        match self {
+            Self::Visits(visits) => visits.len(),
+            Self::Acts(acts) => acts.len(),
+        }
+    }
+
+    pub(super) fn last(&self) -> Option<Cursor> {
+        match self {
+            Self::Visits(visits) => visits.last().map(|visit| visit.row.cursor()),
+            Self::Acts(acts) => acts.last().map(ActRow::cursor),
+        }
+    }
+}

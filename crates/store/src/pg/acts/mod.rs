@@ -1,0 +1,7 @@
+mod journal;
+mod page;
+#[cfg(test)]
+mod tests;
+
+pub(super) use self::journal::{FORGET, NOTE};
+pub(super) use self::page::READ;

@@ -1,0 +1,20 @@
+-- Which user and which workspace have these names, and does the audit log know this app?
+--
+-- $1 text: the name of a user; null, here and below, if none is given
+-- $2 text: the name of a workspace's owner
+-- $3 text: the name of the workspace
+-- $4 text: the slug of an app, or the name of an agent
+--
+-- Deleted users and workspaces are not found: their names may be used again.
+--
+-- Raw because the DSL cannot select three answers without a table.
+SELECT (
+           SELECT id FROM users
+           WHERE lower(username) = lower($1::text) AND NOT deleted
+       ),
+       (
+           SELECT w.id FROM workspaces w JOIN users owner ON owner.id = w.owner_id
+           WHERE lower(owner.username) = lower($2::text) AND NOT owner.deleted
+             AND lower(w.name) = lower($3::text) AND NOT w.deleted
+       ),
+       EXISTS (SELECT FROM authd_audit_log WHERE resource_target = $4::text)

@@ -1,0 +1,250 @@
+//! Acts are written once, counted, listed a page at a time, and forgotten
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use app_audit::{
+    Act, ActFilter, ActJournal, ActKind, ActRow, AgentId, Decision, Page, SubjectKind, UserId,
+    WorkspaceId,
+};
+use store::fleet::Fleet;
+use store::{MemoryStore, Migrations, PgStore, Store};
+use testkit::Database;
+use uuid::Uuid;
+
+/// A store with a user, `alice`, and a workspace of hers, `dev`
+struct World<S> {
+    store: Arc<S>,
+    alice: Uuid,
+    workspace: Uuid,
+    _database: Option<Database>,
+}
+
+fn fleet() -> (Fleet, Uuid, Uuid) {
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    let workspace = fleet.workspace(alice, "dev");
+    (fleet, alice, workspace)
+}
+
+impl World<MemoryStore> {
+    fn in_memory() -> Self {
+        let (fleet, alice, workspace) = fleet();
+        let store = MemoryStore::with_clock(now);
+        store.load(&fleet);
+        Self { store: Arc::new(store), alice, workspace, _database: None }
+    }
+}
+
+impl World<PgStore> {
+    async fn in_postgres() -> Self {
+        let (fleet, alice, workspace) = fleet();
+        let database = Database::new().await;
+        let store = Arc::new(database.store().await);
+        PgStore::load(&store, &fleet).await.unwrap();
+        Self { store, alice, workspace, _database: Some(database) }
+    }
+}
+
+impl<S: Store> World<S> {
+    /// A sign-in in the hour `hours` ago, in a request of its own
+    fn sign_in(&self, hours: u32, agent: u128) -> Act {
+        Act::new(ActKind::AgentSignIn, hour() - Duration::from_secs(3600) * hours)
+            .agent(Uuid::from_u128(agent), self.workspace)
+            .subject(SubjectKind::Instance, &format!("i-{agent}"))
+            .proof("aws")
+            .request(Uuid::new_v4(), Some([192, 0, 2, 7].into()), b"curl")
+            .detail("agent_name", "main")
+    }
+
+    async fn rows(&self, filter: &ActFilter) -> Vec<ActRow> {
+        self.store.list_acts(filter, Page::first(Page::MAX)).await.unwrap()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test has the time")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// A quarter past the last full hour
+fn hour() -> SystemTime {
+    let secs = now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(secs - secs % 3600 + 900 - 3600)
+}
+
+/// Runs each check over every store
+macro_rules! contract {
+    ($($(#[$attr:meta])* fn $name:ident($world:ident) $body:block)*) => {
+        $(async fn $name<S: Store>($world: World<S>) $body)*
+
+        mod memory {
+            $(#[tokio::test] $(#[$attr])* async fn $name() {
+                super::$name(super::World::in_memory()).await;
+            })*
+        }
+
+        mod postgres {
+            $(#[tokio::test] $(#[$attr])* async fn $name() {
+                super::$name(super::World::in_postgres().await).await;
+            })*
+        }
+    };
+}
+
+contract! {
+    fn an_act_is_a_row_with_names_of_now(world) {
+        let act = world.sign_in(0, 5);
+        world.store.note_acts(std::slice::from_ref(&act)).await.unwrap();
+        let rows = world.rows(&ActFilter::default()).await;
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        let mut expected = ActRow::from(&act);
+        expected.workspace_name = Some("dev".to_owned());
+        expected.workspace_owner = Some("alice".to_owned());
+        assert_eq!(*row, expected);
+
+        let act = Act::new(ActKind::TokenCreate, now())
+            .user(world.alice)
+            .subject(SubjectKind::Token, "abcdefghij");
+        world.store.note_acts(&[act]).await.unwrap();
+        let of_alice = ActFilter { user: Some(UserId(world.alice)), ..ActFilter::default() };
+        let rows = world.rows(&of_alice).await;
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].username.as_deref(), Some("alice"));
+        assert_eq!((rows[0].kind.as_str(), rows[0].request_id), ("token_create", None));
+    }
+
+    fn the_same_sign_in_is_one_row_an_hour_and_counted(world) {
+        let first = world.sign_in(0, 5);
+        world.store.note_acts(std::slice::from_ref(&first)).await.unwrap();
+        // The outcome was not known, so it is written again.
+        world.store.note_acts(std::slice::from_ref(&first)).await.unwrap();
+        let times = async || world.rows(&ActFilter::default()).await[0].times;
+        assert_eq!(times().await, 1);
+        world.store.note_acts(&[world.sign_in(0, 5), world.sign_in(0, 5)]).await.unwrap();
+        assert_eq!(times().await, 3);
+        world.store.count_acts(&[(first.id(), 4), (Uuid::nil(), 9)]).await.unwrap();
+        assert_eq!(times().await, 7);
+        world.store.note_acts(&[world.sign_in(1, 5), world.sign_in(0, 6)]).await.unwrap();
+        let rows = world.rows(&ActFilter::default()).await;
+        assert_eq!(rows.iter().map(|row| row.times).sum::<u64>(), 9);
+        assert_eq!(rows.len(), 3, "another hour and another agent are rows of their own");
+    }
+
+    fn many_writers_make_one_row(world) {
+        let writers = (0..8).map(|_| {
+            let (store, acts) = (Arc::clone(&world.store), [world.sign_in(0, 5), world.sign_in(0, 6)]);
+            tokio::spawn(async move { store.note_acts(&acts).await })
+        });
+        for writer in writers.collect::<Vec<_>>() {
+            writer.await.unwrap().unwrap();
+        }
+        let rows = world.rows(&ActFilter::default()).await;
+        assert_eq!(rows.iter().map(|row| row.times).collect::<Vec<_>>(), [8, 8]);
+    }
+
+    fn pages_follow_each_other(world) {
+        let acts: Vec<Act> = (0..25).map(|n| world.sign_in(n % 3, n.into())).collect();
+        world.store.note_acts(&acts).await.unwrap();
+        let all = world.rows(&ActFilter::default()).await;
+        assert_eq!(all.len(), 25);
+        assert!(all.is_sorted_by(|a, b| a.cursor() > b.cursor()));
+        let mut page = Page::first(7);
+        let mut seen = Vec::new();
+        loop {
+            let rows = world.store.list_acts(&ActFilter::default(), page).await.unwrap();
+            let Some(last) = rows.last() else { break };
+            page = page.after(last.cursor());
+            seen.extend(rows);
+        }
+        assert_eq!(seen, all);
+    }
+
+    fn each_filter_finds_what_it_says(world) {
+        let refused = Act::new(ActKind::AgentSignIn, hour())
+            .refused("signature")
+            .subject(SubjectKind::ClaimedInstance, "i-9")
+            .proof("azure")
+            .request(Uuid::from_u128(77), Some("2001:db8::7".parse().unwrap()), b"");
+        let log_in = Act::new(ActKind::LogIn, hour() + Duration::from_secs(1))
+            .user(world.alice)
+            .request(Uuid::from_u128(78), Some([198, 51, 100, 9].into()), b"Mozilla");
+        let signed_in = world.sign_in(0, 5);
+        let mapped = "::ffff:192.0.2.7".parse().unwrap();
+        world.store.note_acts(&[refused.clone(), log_in.clone(), signed_in.clone()]).await.unwrap();
+        let none = ActFilter::default;
+        let text = |text: &str| Some(text.to_owned());
+        let (refused, log_in, signed_in) = (refused.id(), log_in.id(), signed_in.id());
+        for (filter, expected) in [
+            (ActFilter { from: Some(hour()), to: Some(hour() + Duration::from_secs(1)), ..none() },
+             vec![refused, signed_in]),
+            (ActFilter { kind: Some(ActKind::LogIn), ..none() }, vec![log_in]),
+            (ActFilter { kind: Some(ActKind::AgentSignIn), ..none() }, vec![refused, signed_in]),
+            (ActFilter { kind: Some(ActKind::Import), ..none() }, vec![]),
+            (ActFilter { decision: Some(Decision::Deny), ..none() }, vec![refused]),
+            (ActFilter { decision: Some(Decision::Allow), ..none() }, vec![log_in, signed_in]),
+            (ActFilter { reason: text("signature"), ..none() }, vec![refused]),
+            (ActFilter { reason: text("\0"), ..none() }, vec![]),
+            (ActFilter { user: Some(UserId(world.alice)), ..none() }, vec![log_in]),
+            (ActFilter { agent: Some(AgentId(Uuid::from_u128(5))), ..none() }, vec![signed_in]),
+            (ActFilter { workspace: Some(WorkspaceId(world.workspace)), ..none() },
+             vec![signed_in]),
+            (ActFilter { subject: text("i-9"), ..none() }, vec![refused]),
+            (ActFilter { ip: Some([192, 0, 2, 7].into()), ..none() }, vec![signed_in]),
+            (ActFilter { ip: Some(mapped), ..none() }, vec![signed_in]),
+            (ActFilter { request: Some(Uuid::from_u128(78)), ..none() }, vec![log_in]),
+            (ActFilter { request: Some(Uuid::from_u128(78)), kind: Some(ActKind::Import), ..none() },
+             vec![]),
+        ] {
+            let mut found: Vec<Uuid> = world.rows(&filter).await.iter().map(|row| row.id).collect();
+            let mut expected = expected;
+            (found.sort(), expected.sort());
+            assert_eq!(found, expected, "{filter:?}");
+        }
+    }
+
+    fn old_acts_are_forgotten(world) {
+        world.store.note_acts(&[world.sign_in(0, 1), world.sign_in(50, 2), world.sign_in(60, 3)])
+            .await
+            .unwrap();
+        let day = Duration::from_secs(86_400);
+        assert_eq!(world.store.forget_acts(day, 1).await.unwrap(), 1);
+        assert_eq!(world.store.forget_acts(day, 10).await.unwrap(), 1);
+        assert_eq!(world.store.forget_acts(day, 10).await.unwrap(), 0);
+        assert_eq!(world.rows(&ActFilter::default()).await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_replay_adds_what_is_missing_and_nothing_twice() {
+    let world = World::in_postgres().await;
+    let acts: Vec<Act> = (0..300).map(|n| world.sign_in(0, n)).collect();
+    world.store.note_acts(&acts[..10]).await.unwrap();
+    assert_eq!(world.store.replay_acts(&acts).await.unwrap(), 290);
+    assert_eq!(world.store.replay_acts(&acts).await.unwrap(), 0);
+    let rows = world.rows(&ActFilter::default()).await;
+    assert!(rows.len() == 300 && rows.iter().all(|row| row.times == 1));
+}
+
+#[tokio::test]
+async fn acts_are_recorded_where_the_table_is_and_may_be_written() {
+    let database = Database::empty().await;
+    let store = database.store().await;
+    assert!(!store.records_acts().await.unwrap(), "there is no table");
+    store.migrate(Migrations::OwnedOnly).await.unwrap();
+    assert!(store.records_acts().await.unwrap(), "the same connection sees the table");
+    let role = format!("role_{}", Uuid::new_v4().simple());
+    database.sql(&format!("CREATE ROLE {role} LOGIN")).await;
+    let url = database.url().replace("user=authd", &format!("user={role}"));
+    let store = PgStore::new(&url, &store::Options::default()).unwrap();
+    assert!(!store.records_acts().await.unwrap(), "the role has no right");
+    database.sql(&format!("GRANT INSERT (id, kind) ON authd_acts TO {role}")).await;
+    assert!(store.records_acts().await.unwrap());
+    let read_only = format!("ALTER ROLE {role} SET default_transaction_read_only = on");
+    database.sql(&read_only).await;
+    let store = PgStore::new(&url, &store::Options::default()).unwrap();
+    assert!(!store.records_acts().await.unwrap(), "the database accepts no writes");
+}

@@ -1,0 +1,2 @@
+DROP INDEX authd_audit_log_ip_idx;
+DROP INDEX authd_audit_log_reason_idx;
