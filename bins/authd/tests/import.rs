@@ -39,6 +39,18 @@ async fn importing_the_example_twice_changes_nothing_the_second_time() {
     let expected = printed(&planned).replace("would be ", "");
     assert_eq!(printed(&first), expected);
     assert!(expected.starts_with("+ organizations acme\n"), "{expected}");
+    // Names, also where a row has only ids.
+    for line in [
+        "organization_members alice in acme",
+        "group_members bob in reviewers",
+        "custom_roles acme/watcher",
+        "workspaces alice/dev",
+        "provisioner_jobs alice/dev build 1",
+        "workspace_apps alice/dev build 1 main/code",
+        "workspace_agent_port_share alice/dev main:8080",
+    ] {
+        assert!(expected.contains(&format!("\n+ {line}\n")), "{line}: {expected}");
+    }
 
     let token = database.sql("SELECT auth_token FROM workspace_agents").await;
     let again = import(&database, EXAMPLE, &[]).await;
@@ -56,9 +68,9 @@ async fn a_change_is_reported_and_made() {
         .replace("members = [\"bob\"]", "members = []");
     let output = import(&database, &changed, &[]).await;
     let text = printed(&output);
-    let app = "~ workspace_apps preview: sharing_level \"organization\" -> \"public\"\n";
+    let app = "~ workspace_apps alice/dev build 1 main/preview: sharing_level \"organization\" -> \"public\"\n";
     assert!(text.contains(app), "{text}");
-    assert!(text.contains("- group_members "), "{text}");
+    assert!(text.contains("- group_members bob in reviewers\n"), "{text}");
     assert!(text.contains("added 0, changed 1, removed 1, "), "{text}");
     assert_eq!(database.sql("SELECT count(*) FROM group_members").await, ["0"]);
 

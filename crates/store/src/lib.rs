@@ -5,6 +5,7 @@ mod domain;
 #[cfg(feature = "postgres")]
 mod encryption;
 mod error;
+pub mod export;
 pub mod fleet;
 pub mod import;
 #[cfg(feature = "postgres")]

@@ -29,3 +29,10 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CommandError> {
 pub(super) fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> CommandError {
     |error| CommandError::File { path: path.to_owned(), error }
 }
+
+/// Opens a file that is read several times; standard input, if `path` is `-`, is copied
+pub(super) fn seekable(path: &Path) -> Result<File, CommandError> {
+    let copy = |mut input| fleet_import::scratch(&std::env::temp_dir(), &mut input);
+    let opened = if path == Path::new("-") { copy(stdin().lock()) } else { File::open(path) };
+    opened.map_err(unreadable(path))
+}

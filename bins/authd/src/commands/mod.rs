@@ -58,6 +58,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::AgentToken(args) => agent_token::run(args).await?,
         Command::Audit(args) => audit::run(args).await?,
         Command::Check(args) => return check::run(args).await,
+        Command::Export(args) => import::export(args).await?,
         Command::Grants(args) => grants::run(args).await?,
         Command::Import(args) => import::run(args).await?,
         Command::Keys(args) => keys::run(args).await?,

@@ -5,6 +5,7 @@ mod crypto_keys;
 mod import;
 mod jobs;
 mod journal;
+mod labels;
 mod made;
 mod proxies;
 mod sessions;

@@ -10,6 +10,7 @@ mod cancel;
 mod candidates;
 mod connect;
 mod crypto_keys;
+mod export;
 mod failure;
 mod fleet;
 mod holders;
@@ -48,6 +49,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel_async::RunQueryDsl;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 pub use self::accounts::SessionRow;
@@ -107,6 +109,8 @@ pub struct PgStore {
     /// Whether visits are also written where the control plane looks for them
     mirror: bool,
     encryption_keys: EncryptionKeys,
+    /// Held by an import, so that at most one has a connection
+    import: Mutex<()>,
 }
 
 impl PgStore {
@@ -156,6 +160,7 @@ impl PgStore {
             audit,
             mirror,
             encryption_keys,
+            import: Mutex::default(),
         })
     }
 
