@@ -43,7 +43,7 @@ impl<W: Write> Meter<W> {
         match self.log {
             Some(log) => log(&progress.to_string()),
             None => {
-                let _ = write!(self.out, "\r{progress}\x1b[K");
+                let _ = write!(self.out, "\r{progress:#}\x1b[K");
                 let _ = self.out.flush();
             }
         }
@@ -92,7 +92,7 @@ mod tests {
         meter.report(&warning);
         let shown = String::from_utf8(meter.out).unwrap();
         let bar = Progress::reading(1, 2, 3);
-        assert_eq!(shown, format!("\r{bar}\x1b[K\r\x1b[Kwarning: p: a\u{fffd}b\n"));
+        assert_eq!(shown, format!("\r{bar:#}\x1b[K\r\x1b[Kwarning: p: a\u{fffd}b\n"));
 
         let mut meter = Meter::new(Vec::new(), Some(|line| assert!(line.starts_with("comparing"))));
         meter.show(&Progress::comparing(1, 2));

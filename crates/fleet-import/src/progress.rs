@@ -2,7 +2,8 @@ use std::fmt;
 
 /// How far an import or an export is
 ///
-/// `Display` writes one line of at most 79 characters, with a bar if the end is known.
+/// `Display` writes a line for a log, and its alternate form `{:#}` one for a terminal, with a bar:
+/// at most 79 characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
@@ -56,12 +57,14 @@ impl fmt::Display for Progress {
             Step::Comparing => "comparing",
             Step::Writing => "writing",
         };
+        let rows = self.rows;
         match self.percent() {
-            Some(percent) => {
+            Some(percent) if f.alternate() => {
                 let full = usize::try_from(percent / 5).unwrap_or_default();
-                write!(f, "{step:<9} [{:<20}] {percent:>3} %, {} rows", "#".repeat(full), self.rows)
+                write!(f, "{step:<9} [{:<20}] {percent:>3} %, {rows} rows", "#".repeat(full))
             }
-            None => write!(f, "{step:<9} {} rows", self.rows),
+            Some(percent) => write!(f, "{step}: {percent} %, {rows} rows"),
+            None => write!(f, "{step}: {rows} rows"),
         }
     }
 }
@@ -76,15 +79,20 @@ mod tests {
             (Progress::reading(0, 10, 0), "reading   [                    ]   0 %, 0 rows"),
             (Progress::reading(5, 10, 700), "reading   [##########          ]  50 %, 700 rows"),
             (Progress::comparing(70, 70), "comparing [####################] 100 %, 70 rows"),
-            (Progress::reading(7, 0, 3), "reading   3 rows"),
-            (Progress::writing(12), "writing   12 rows"),
+            (Progress::reading(7, 0, 3), "reading: 3 rows"),
+            (Progress::writing(12), "writing: 12 rows"),
             (
                 Progress::reading(u64::MAX, u64::MAX, u64::MAX),
                 "reading   [####################] 100 %, 18446744073709551615 rows",
             ),
         ] {
-            assert_eq!(progress.to_string(), expected);
+            assert_eq!(format!("{progress:#}"), expected);
             assert!(expected.len() < 80);
         }
+    }
+
+    #[test]
+    fn a_log_has_no_bar() {
+        assert_eq!(Progress::reading(5, 10, 700).to_string(), "reading: 50 %, 700 rows");
     }
 }

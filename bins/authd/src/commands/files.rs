@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::{Read, stdin};
+use std::io::{Read, Seek, stdin};
 use std::path::Path;
 
 use super::error::CommandError;
@@ -30,9 +30,13 @@ pub(super) fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> CommandError
     |error| CommandError::File { path: path.to_owned(), error }
 }
 
-/// Opens a file that is read several times; standard input, if `path` is `-`, is copied
+/// Opens a file that is read several times; a pipe, or standard input if `path` is `-`, is copied
 pub(super) fn seekable(path: &Path) -> Result<File, CommandError> {
-    let copy = |mut input| fleet_import::scratch(&std::env::temp_dir(), &mut input);
-    let opened = if path == Path::new("-") { copy(stdin().lock()) } else { File::open(path) };
+    let copy = |mut input: Box<dyn Read>| fleet_import::scratch(&std::env::temp_dir(), &mut input);
+    let copied = || match File::open(path)? {
+        mut file if file.stream_position().is_ok() => Ok(file),
+        pipe => copy(Box::new(pipe)),
+    };
+    let opened = if path == Path::new("-") { copy(Box::new(stdin().lock())) } else { copied() };
     opened.map_err(unreadable(path))
 }

@@ -123,6 +123,9 @@ impl Session for MemoryImport<'_> {
             outcome.tables.entry(*table).or_default().unchanged =
                 wanted.len().try_into().unwrap_or(0);
         }
+        for (table, _) in self.staged.exactly.keys() {
+            outcome.tables.entry(*table).or_default();
+        }
         self.differences.clear();
         for ((table, _, difference), label) in differences.into_iter().zip(labels) {
             let counts = outcome.tables.entry(table).or_default();

@@ -1,3 +1,4 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::DeserializeOwned;
@@ -30,19 +31,32 @@ impl PgStore {
             List { table: Table::Users, only: "NOT x.deleted", by: "lower(x.username)" },
             List { table: Table::Organizations, only: "NOT x.deleted", by: "x.name" },
         ];
-        let roles = columns(&client, Table::CustomRoles).await?;
-        if let Some(list) = lists.iter_mut().find(|list| list.table == Table::CustomRoles)
-            && roles.contains("is_system")
-        {
-            list.only = "NOT x.is_system";
+        let mut selects = BTreeMap::new();
+        let mut has_deleted_agents = false;
+        for table in EXPORTED {
+            let existing = columns(&client, table).await?;
+            selects.insert(table, select(table, &existing));
+            match table {
+                Table::WorkspaceAgents => has_deleted_agents = existing.contains("deleted"),
+                Table::CustomRoles if existing.contains("is_system") => {
+                    let list = lists.iter_mut().find(|list| list.table == table);
+                    list.into_iter().for_each(|list| list.only = "NOT x.is_system");
+                }
+                _ => {}
+            }
         }
-        Ok(PgExport { client, lists, reading: None })
+        let live_agents = if has_deleted_agents { "NOT x.deleted" } else { "true" };
+        Ok(PgExport { client, selects, live_agents, lists, reading: None })
     }
 }
 
 /// An export from PostgreSQL
 pub struct PgExport {
     client: Client,
+    /// The query of the rows `x` of each table as JSON, with the columns that it has
+    selects: BTreeMap<Table, String>,
+    /// A condition: an agent is not deleted
+    live_agents: &'static str,
     /// The lists that were not read yet, the next one last
     lists: Vec<List>,
     /// The table whose list is being read
@@ -91,20 +105,14 @@ impl PgExport {
         let open = format!(
             "DECLARE {CURSOR} NO SCROLL CURSOR FOR {} WHERE {only}
              ORDER BY ({}) COLLATE \"C\", x.id",
-            self.select(list.table).await?,
+            self.select(list.table),
             list.by
         );
         self.client.batch_execute(&open).await.map_err(failed)
     }
 
-    /// A query of the rows `x` of a table as JSON, with the columns that it has
-    async fn select(&self, table: Table) -> Result<String, Error> {
-        let existing = columns(&self.client, table).await?;
-        let columns = table.fields().iter().map(|field| column(field));
-        let columns = columns.filter(|column| existing.contains(*column));
-        let pairs: Vec<_> = columns.map(|column| format!("'{column}', x.\"{column}\"")).collect();
-        let name = table.name();
-        Ok(format!("SELECT jsonb_build_object({}) FROM {name} x", pairs.join(", ")))
+    fn select(&self, table: Table) -> &str {
+        self.selects.get(&table).map_or("", String::as_str)
     }
 
     /// The entries of a page of a table, and the rows that belong to them
@@ -143,11 +151,7 @@ impl PgExport {
         let jobs = fleet.workspace_builds.iter().map(|build| build.job_id);
         fleet.workspace_resources = self.of("job_id", jobs, all).await?;
         let resources = fleet.workspace_resources.iter().map(|resource| resource.id);
-        let live = match columns(&self.client, Table::WorkspaceAgents).await?.contains("deleted") {
-            true => "NOT x.deleted",
-            false => all,
-        };
-        fleet.workspace_agents = self.of("resource_id", resources, live).await?;
+        fleet.workspace_agents = self.of("resource_id", resources, self.live_agents).await?;
         let agents = fleet.workspace_agents.iter().map(|agent| agent.id);
         fleet.workspace_apps = self.of("agent_id", agents, all).await?;
         let ids = workspaces.into_iter();
@@ -165,7 +169,7 @@ impl PgExport {
         let ids: Vec<_> = ids.map(|id| id.to_string()).collect();
         let query = format!(
             "{} WHERE x.{column} = ANY ('{{{}}}'::uuid[]) AND {only}",
-            self.select(R::TABLE).await?,
+            self.select(R::TABLE),
             ids.join(",")
         );
         parse(&rows(&self.client, &query).await?)
@@ -178,6 +182,13 @@ impl fmt::Debug for PgExport {
     }
 }
 
+fn select(table: Table, existing: &BTreeSet<String>) -> String {
+    let columns = table.fields().iter().map(|field| column(field));
+    let columns = columns.filter(|column| existing.contains(*column));
+    let pairs: Vec<_> = columns.map(|column| format!("'{column}', x.\"{column}\"")).collect();
+    format!("SELECT jsonb_build_object({}) FROM {} x", pairs.join(", "), table.name())
+}
+
 fn parse<R: DeserializeOwned>(page: &[SimpleQueryRow]) -> Result<Vec<R>, Error> {
     let row = |row: &SimpleQueryRow| serde_json::from_str(row.get(0).unwrap_or_default());
     page.iter().map(row).collect::<Result<_, _>>().map_err(Error::invalid_row)
@@ -187,6 +198,23 @@ fn parse<R: DeserializeOwned>(page: &[SimpleQueryRow]) -> Result<Vec<R>, Error> 
 fn live_organization(id: &str) -> String {
     format!("EXISTS (SELECT FROM organizations o WHERE o.id = {id} AND NOT o.deleted)")
 }
+
+const EXPORTED: [Table; 14] = [
+    Table::Organizations,
+    Table::Users,
+    Table::OrganizationMembers,
+    Table::Groups,
+    Table::GroupMembers,
+    Table::CustomRoles,
+    Table::Templates,
+    Table::Workspaces,
+    Table::WorkspaceBuilds,
+    Table::WorkspaceResources,
+    Table::WorkspaceAgents,
+    Table::WorkspaceApps,
+    Table::WorkspaceAgentPortShare,
+    Table::WorkspaceProxies,
+];
 
 const OWNER_AND_NAME: &str =
     "(SELECT lower(u.username) FROM users u WHERE u.id = x.owner_id) || '/' || lower(x.name)";
