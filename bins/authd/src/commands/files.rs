@@ -33,9 +33,10 @@ pub(super) fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> CommandError
 /// Opens a file that is read several times; a pipe, or standard input if `path` is `-`, is copied
 pub(super) fn seekable(path: &Path) -> Result<File, CommandError> {
     let copy = |mut input: Box<dyn Read>| fleet_import::scratch(&std::env::temp_dir(), &mut input);
-    let copied = || match File::open(path)? {
-        mut file if file.stream_position().is_ok() => Ok(file),
-        pipe => copy(Box::new(pipe)),
+    let copied = || {
+        let mut file = File::open(path)?;
+        let is_pipe = file.stream_position().is_err();
+        if is_pipe { copy(Box::new(file)) } else { Ok(file) }
     };
     let opened = if path == Path::new("-") { copy(Box::new(stdin().lock())) } else { copied() };
     opened.map_err(unreadable(path))
