@@ -381,7 +381,9 @@ async fn a_name_is_handed_on_in_one_import() {
     let database = Database::new().await;
     let [old, new] =
         ["6f5a1f0e-6a3b-4c51-9d5e-2f1c8a1f7f10", "6f5a1f0e-6a3b-4c51-9d5e-2f1c8a1f7f11"];
-    let user = |id: &str, name: &str| format!("{{id = '{id}', username = '{name}'}}");
+    let user = |id: &str, name: &str| {
+        format!("{{id = '{id}', username = '{name}', email = '{id}@example.com'}}")
+    };
     import(&database, &format!("users = [{}]", user(old, "alice")), &[]).await;
     let both = format!("users = [{}, {}]", user(old, "former"), user(new, "alice"));
     let output = import(&database, &both, &[]).await;

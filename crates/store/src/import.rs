@@ -381,7 +381,8 @@ impl Difference {
         let names = ["name", "username", "slug"].iter().filter_map(|name| row.get(*name)?.as_str());
         let name = names.into_iter().find(|name| !name.is_empty()).map(str::to_owned);
         let label = name.clone().unwrap_or_else(|| {
-            let plain = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
+            let plain =
+                |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             key.values().map(plain).collect::<Vec<_>>().join(" ")
         });
         Self { table: table.name(), key, name, label, change }

@@ -237,7 +237,8 @@ fn difference(table: Table, row: &SimpleQueryRow) -> Result<Difference, Error> {
     };
     // The two forms of a value that PostgreSQL does not take for equal have one text in JSON.
     let same = || {
-        Difference::of(table, should.as_ref().unwrap_or(&Map::new()), Change::Changed(Vec::new()))
+        let row = should.clone().unwrap_or_default();
+        Difference::of(table, &row, Change::Changed(Vec::new()))
     };
     Ok(found.unwrap_or_else(same).labelled(label))
 }
