@@ -40,6 +40,11 @@ pub(crate) enum Command {
     /// wrong and what to do about it. Exit status 0: no errors. 1: the first error is on standard
     /// error.
     Check(CheckArgs),
+    /// Export users, workspaces, agents and apps as a JSON document for `import`
+    ///
+    /// An import of the document changes nothing, and one into an empty database makes the same
+    /// deployment. Deleted entries, sessions and keys are left out.
+    Export(ExportArgs),
     /// Print the SQL statements that grant a role the fewest rights that `serve` needs
     ///
     /// The rights are for the settings of `serve` and the tables as they are now, column by
@@ -83,6 +88,18 @@ pub(crate) struct CheckArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct ExportArgs {
+    /// Write to this file, which only this user can read, instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Include the session tokens of agents
+    #[arg(long, requires = "output")]
+    pub(crate) with_secrets: bool,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
 }

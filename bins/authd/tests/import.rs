@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::io::Write;
+mod common;
+
+use std::io::{BufRead, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
+use common::command::{Scratch, on as authd, text};
 use testkit::Database;
 
 const EXAMPLE: &str = include_str!("../../../docs/examples/deployment.toml");
@@ -39,6 +43,18 @@ async fn importing_the_example_twice_changes_nothing_the_second_time() {
     let expected = printed(&planned).replace("would be ", "");
     assert_eq!(printed(&first), expected);
     assert!(expected.starts_with("+ organizations acme\n"), "{expected}");
+    // Names, also where a row has only ids.
+    for line in [
+        "organization_members alice in acme",
+        "group_members bob in reviewers",
+        "custom_roles acme/watcher",
+        "workspaces alice/dev",
+        "provisioner_jobs alice/dev build 1",
+        "workspace_apps alice/dev build 1 main/code",
+        "workspace_agent_port_share alice/dev main:8080",
+    ] {
+        assert!(expected.contains(&format!("\n+ {line}\n")), "{line}: {expected}");
+    }
 
     let token = database.sql("SELECT auth_token FROM workspace_agents").await;
     let again = import(&database, EXAMPLE, &[]).await;
@@ -56,9 +72,9 @@ async fn a_change_is_reported_and_made() {
         .replace("members = [\"bob\"]", "members = []");
     let output = import(&database, &changed, &[]).await;
     let text = printed(&output);
-    let app = "~ workspace_apps preview: sharing_level \"organization\" -> \"public\"\n";
+    let app = "~ workspace_apps alice/dev build 1 main/preview: sharing_level \"organization\" -> \"public\"\n";
     assert!(text.contains(app), "{text}");
-    assert!(text.contains("- group_members "), "{text}");
+    assert!(text.contains("- group_members bob in reviewers\n"), "{text}");
     assert!(text.contains("added 0, changed 1, removed 1, "), "{text}");
     assert_eq!(database.sql("SELECT count(*) FROM group_members").await, ["0"]);
 
@@ -293,4 +309,152 @@ async fn what_can_never_work_is_imported_with_a_warning() {
     }
     let stored = database.sql("SELECT auth_instance_id FROM workspace_agents").await;
     assert_eq!(stored, ["sir-08b93456"]);
+}
+
+fn document(name: &str, workspaces: u32) -> String {
+    let workspace = |n: u32| {
+        format!(
+            r#"{{"name": "{name}{n}", "owner": "alice", "organization": "acme", "template": "linux",
+                "shared_with": {{"users": {{"bob": "use"}}, "groups": {{"reviewers": "use"}}}},
+                "builds": [{{"number": 1, "agents": [{{"name": "main", "apps": [
+                    {{"slug": "code", "url": "http://127.0.0.1:1"}}, {{"slug": "docs"}}]}}]}}]}}"#
+        )
+    };
+    let workspaces: Vec<_> = (0..workspaces).map(workspace).collect();
+    format!(r#"{{"workspaces": [{}]}}"#, workspaces.join(",\n"))
+}
+
+#[tokio::test]
+async fn a_second_document_refers_to_entries_of_the_first_by_name() {
+    let database = Database::new().await;
+    import(&database, EXAMPLE, &[]).await;
+    let output = import(&database, &document("more", 1), &[]).await;
+    let text = printed(&output);
+    assert!(text.starts_with("+ workspaces alice/more0\n"), "{text}");
+    assert!(text.ends_with("added 7, changed 0, removed 0, unchanged 0\n"), "{text}");
+    let found = "SELECT count(*) FROM workspaces w JOIN users u ON u.id = w.owner_id
+                 JOIN templates t ON t.id = w.template_id WHERE w.name = 'more0'";
+    assert_eq!(database.sql(found).await, ["1"]);
+
+    // An entry without an id is the one of its name, whatever id that has.
+    let id = "6f5a1f0e-6a3b-4c51-9d5e-2f1c8a1f7f10";
+    database.sql(&format!("UPDATE users SET id = '{id}' WHERE username = 'bob'")).await;
+    let output = import(&database, "users = [{username = 'Bob', status = 'dormant'}]", &[]).await;
+    let text = printed(&output);
+    assert!(text.contains("~ users Bob: status \"active\" -> \"dormant\""), "{text}");
+    assert_eq!(database.sql("SELECT id FROM users WHERE username = 'Bob'").await, [id]);
+
+    // A deleted entry stays the same one, and does not count for others.
+    let deleted = "users = [{username = 'bob', deleted = true}]";
+    import(&database, deleted, &[]).await;
+    let again = printed(&import(&database, deleted, &[]).await);
+    assert!(again.starts_with("added 0, changed 0, removed 0, unchanged 1"), "{again}");
+    let text = printed(&import(&database, &document("other", 1), &[]).await);
+    assert!(text.contains("workspaces[0].shared_with.users.bob: there is no user `bob`"), "{text}");
+}
+
+#[tokio::test]
+async fn two_entries_with_one_id_are_refused_with_the_place() {
+    let database = Database::new().await;
+    let id = "6f5a1f0e-6a3b-4c51-9d5e-2f1c8a1f7f10";
+    let app = format!(r#"{{"id": "{id}", "slug": "code"}}"#);
+    let workspace = |name: &str| {
+        format!(
+            r#"{{"name": "{name}", "owner": "{id}", "organization": "{id}", "builds": [
+                {{"number": 1, "agents": [{{"name": "main", "apps": [{app}]}}]}}]}}"#
+        )
+    };
+    for (names, place) in [
+        (["a", "b"], "workspaces[1]: another row of workspace_apps has the key"),
+        (["a", "A"], "workspaces[1]: another row of workspaces has the key"),
+    ] {
+        let workspaces = names.map(workspace).join(",");
+        let output = import(&database, &format!(r#"{{"workspaces": [{workspaces}]}}"#), &[]).await;
+        assert_eq!(output.status.code(), Some(2));
+        assert!(printed(&output).contains(place), "{}", printed(&output));
+    }
+    assert_eq!(database.sql("SELECT count(*) FROM workspaces").await, ["0"]);
+}
+
+#[tokio::test]
+async fn a_name_is_handed_on_in_one_import() {
+    let database = Database::new().await;
+    let [old, new] =
+        ["6f5a1f0e-6a3b-4c51-9d5e-2f1c8a1f7f10", "6f5a1f0e-6a3b-4c51-9d5e-2f1c8a1f7f11"];
+    let user = |id: &str, name: &str| {
+        format!("{{id = '{id}', username = '{name}', email = '{id}@example.com'}}")
+    };
+    import(&database, &format!("users = [{}]", user(old, "alice")), &[]).await;
+    let both = format!("users = [{}, {}]", user(old, "former"), user(new, "alice"));
+    let output = import(&database, &both, &[]).await;
+    assert!(output.status.success(), "{}", printed(&output));
+    let users = database.sql("SELECT id, username FROM users ORDER BY id").await;
+    assert_eq!(users, [format!("{old}|former"), format!("{new}|alice")]);
+}
+
+#[tokio::test]
+async fn an_export_is_a_document_that_changes_nothing() {
+    let database = Database::new().await;
+    import(&database, EXAMPLE, &[]).await;
+    let folder = Scratch::new();
+    let file = text(&folder.0.join("fleet.json"));
+
+    let (status, printed, stderr) = authd(&database, &["export"]).await;
+    assert_eq!((status, &*stderr), (Some(0), ""));
+    let token = database.sql("SELECT auth_token FROM workspace_agents").await.remove(0);
+    assert!(printed.contains("\"alice\"") && !printed.contains(&token), "{printed}");
+
+    let (status, _, stderr) = authd(&database, &["export", "--with-secrets"]).await;
+    assert_eq!(status, Some(2), "tokens are written to a file only");
+    assert!(stderr.contains("--output"), "{stderr}");
+    let arguments = ["export", "--with-secrets", "--output", &file];
+    for _ in 0..2 {
+        let done = authd(&database, &arguments).await;
+        assert_eq!(done, (Some(0), String::new(), String::new()));
+    }
+    assert!(std::fs::read_to_string(&file).unwrap().contains(&token));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1);
+
+    let other = Database::new().await;
+    for (database, expected) in [(&database, "added 0, changed 0, "), (&other, "+ organizations")] {
+        let (_, printed, stderr) = authd(database, &["import", &file]).await;
+        assert!(printed.starts_with(expected), "{printed}{stderr}");
+    }
+    assert_eq!(authd(&other, &["export"]).await.1, printed);
+    assert_eq!(other.sql("SELECT auth_token FROM workspace_agents").await, [token]);
+}
+
+#[tokio::test]
+async fn a_large_import_needs_little_memory_and_prints_the_first_differences() {
+    let database = Database::new().await;
+    import(&database, EXAMPLE, &[]).await;
+    let folder = Scratch::new();
+    let file = folder.write("fleet.json", document("w", 4_000));
+    let url = database.url().to_owned();
+    let peak = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_authd"));
+        command.args(["import", &file, "--dry-run", "--json", "--database-url", &url]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        // What is printed does not fit into a pipe, so the command is still there after the first
+        // byte, and has done all of its work.
+        let mut first = [0];
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut first).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let lines = std::io::BufReader::new(stdout).lines().count();
+        assert!(child.wait().unwrap().success());
+        assert_eq!(lines, 28_000);
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    });
+    // All rows in memory as JSON took 24 KB for each workspace.
+    let peak = peak.await.unwrap();
+    assert!(peak < 80_000, "{peak} kB");
+
+    let output = import(&database, &document("w", 100), &[]).await;
+    let text = printed(&output);
+    assert_eq!(text.matches("\n+ workspace_apps ").count(), 20);
+    assert!(text.contains("\n… and 180 more rows of workspace_apps\n"), "{text}");
+    assert!(text.ends_with("added 700, changed 0, removed 0, unchanged 0\n"), "{text}");
 }

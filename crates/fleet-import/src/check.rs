@@ -3,7 +3,8 @@
 use app_authz::address::{HostPattern, HttpUrl};
 use app_authz::rbac::RoleName;
 
-use super::document::{App, DocumentError, Permission, Proxy};
+use super::document::{App, Permission, Proxy};
+use super::document_error::DocumentError;
 
 impl App {
     /// An app that is reached through a proxy needs a valid address

@@ -1,13 +1,15 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use store::fleet::{
     AppHealth, CorsBehavior, LoginType, PortShareProtocol, SharingLevel, Token, Transition,
     UserStatus,
 };
 use uuid::Uuid;
 
+use super::access::Access;
+use super::document_error::DocumentError;
 use super::object::read_from_objects;
 
 /// A description of a deployment, written by a person or a control plane
@@ -18,7 +20,7 @@ use super::object::read_from_objects;
 /// Entries that the document leaves out stay unchanged. If it contains a list, rows that are no
 /// longer in this list are removed. Fields that an entry leaves out get their defaults, except
 /// `email`, `token`, `connected` and `created_at`, which stay unchanged.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct Document {
     pub(crate) organizations: Vec<Organization>,
@@ -30,198 +32,209 @@ pub struct Document {
     pub(crate) proxies: Vec<Proxy>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct Organization {
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) id: Option<Uuid>,
     pub(crate) name: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) deleted: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct User {
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) id: Option<Uuid>,
     pub(crate) username: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) email: Option<String>,
-    #[serde(default = "active")]
+    #[serde(default = "active", skip_serializing_if = "is_active")]
     pub(crate) status: UserStatus,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) deleted: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) login_type: LoginType,
     /// Deployment-wide roles
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) roles: Vec<String>,
     /// The roles in each organization the user is a member of
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) organizations: Option<BTreeMap<String, Vec<String>>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct Group {
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) id: Option<Uuid>,
     pub(crate) name: String,
     pub(crate) organization: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) members: Option<Vec<String>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct Role {
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) id: Option<Uuid>,
     pub(crate) name: String,
     /// The organization to which the role belongs; `None` for a deployment-wide role
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) organization: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) site_permissions: Vec<Permission>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) organization_permissions: Vec<Permission>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) user_permissions: Vec<Permission>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct Permission {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) negate: bool,
     pub(crate) resource_type: String,
     pub(crate) action: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct Template {
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) id: Option<Uuid>,
     pub(crate) name: String,
     pub(crate) organization: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) max_port_sharing_level: SharingLevel,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) cors_behavior: CorsBehavior,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) deleted: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct Workspace {
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) id: Option<Uuid>,
     pub(crate) name: String,
     pub(crate) owner: String,
     pub(crate) organization: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) template: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) deleted: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) dormant_at: Option<DateTime<Utc>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) shared_with: SharedWith,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) builds: Vec<Build>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) port_shares: Option<Vec<PortShare>>,
 }
 
 /// The users and groups that a workspace is shared with, by name
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default, remote = "Self")]
 pub(crate) struct SharedWith {
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) users: BTreeMap<String, Access>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) groups: BTreeMap<String, Access>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Access {
-    Use,
-    Admin,
-}
-
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct Build {
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) id: Option<Uuid>,
     pub(crate) number: i32,
-    #[serde(default)]
+    /// The job that made the build; if left out, one of its own
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) job: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) transition: Transition,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) created_at: Option<DateTime<Utc>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) agents: Vec<Agent>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct Agent {
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) id: Option<Uuid>,
     pub(crate) name: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) instance_id: Option<String>,
     /// The agent's session token; if left out, a random one is made once and kept
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) token: Option<Token>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) parent: Option<Uuid>,
+    /// The resource of the build's job that the agent runs on; if left out, one for all agents
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) resource: Option<Uuid>,
     /// Whether the agent counts as connected until the next import that sets this; if left out,
     /// the stored times decide
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) connected: Option<bool>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) deleted: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) apps: Option<Vec<App>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct App {
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) id: Option<Uuid>,
     pub(crate) slug: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) display_name: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) url: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) command: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) external: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) subdomain: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) sharing_level: SharingLevel,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) health: AppHealth,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) hidden: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct PortShare {
     pub(crate) agent: String,
     pub(crate) port: u16,
     pub(crate) level: SharingLevel,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) protocol: PortShareProtocol,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct Proxy {
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) id: Option<Uuid>,
     pub(crate) name: String,
     pub(crate) url: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) wildcard_hostname: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) deleted: bool,
 }
 
@@ -294,25 +307,12 @@ fn written(path: &serde_path_to_error::Path) -> String {
     }
 }
 
-/// What is wrong with a document, and where
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{}{reason}", if path.is_empty() { String::new() } else { format!("{path}: ") })]
-pub struct DocumentError {
-    /// The path, such as `workspaces[0].builds[1].number`; empty for the document as a whole
-    pub path: String,
-    /// The reason, which does not quote the document
-    pub reason: String,
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
-impl DocumentError {
-    /// The document is not UTF-8 text
-    pub fn not_text() -> Self {
-        Self::new("", "not UTF-8")
-    }
-
-    pub(crate) fn new(path: impl Into<String>, reason: impl ToString) -> Self {
-        Self { path: path.into(), reason: reason.to_string() }
-    }
+fn is_active(status: &UserStatus) -> bool {
+    *status == active()
 }
 
 const fn active() -> UserStatus {

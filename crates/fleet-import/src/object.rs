@@ -1,4 +1,5 @@
-/// Implements `Deserialize` so that each of these structs is read only from an object
+/// Implements `Deserialize` so that each of these structs is read only from an object, and
+/// `Serialize`
 ///
 /// A derived `Deserialize` would also take the elements of an array as the fields in order, and
 /// could assign a value to the wrong field. The structs derive the inherent function that this
@@ -25,6 +26,12 @@ macro_rules! read_from_objects {
                 }
 
                 deserializer.deserialize_map(Visitor)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                $name::serialize(self, serializer)
             }
         }
     )+};

@@ -27,18 +27,25 @@ impl Document {
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
-        for (n, workspace) in self.workspaces.iter().enumerate().filter(|(_, w)| !w.deleted) {
-            let builds = workspace.builds.iter().enumerate();
-            let Some((b, build)) = builds.max_by_key(|(_, build)| build.number) else { continue };
-            for (a, agent) in build.agents.iter().enumerate().filter(|(_, agent)| !agent.deleted) {
-                let path = format!("workspaces[{n}].builds[{b}].agents[{a}]");
-                of_agent(&path, workspace, agent, &mut warnings);
-            }
-            if !build.agents.is_empty() {
-                of_ports(&format!("workspaces[{n}]"), workspace, build, &mut warnings);
-            }
+        for (n, workspace) in (0..).zip(&self.workspaces) {
+            workspace.warnings(n, &mut warnings);
         }
         warnings
+    }
+}
+
+impl Workspace {
+    /// Adds the warnings of the workspace with number `n`
+    pub(crate) fn warnings(&self, n: u32, warnings: &mut Vec<Warning>) {
+        let builds = self.builds.iter().enumerate().filter(|_| !self.deleted);
+        let Some((b, build)) = builds.max_by_key(|(_, build)| build.number) else { return };
+        for (a, agent) in build.agents.iter().enumerate().filter(|(_, agent)| !agent.deleted) {
+            let path = format!("workspaces[{n}].builds[{b}].agents[{a}]");
+            of_agent(&path, self, agent, warnings);
+        }
+        if !build.agents.is_empty() {
+            of_ports(&format!("workspaces[{n}]"), self, build, warnings);
+        }
     }
 }
 

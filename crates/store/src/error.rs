@@ -97,6 +97,16 @@ pub enum Error {
     #[cfg(feature = "postgres")]
     #[error("the tables of the control plane do not fit: {0}")]
     Tables(Unfit),
+    /// Two rows of an import have the same key
+    #[error("an import has two rows of {table} with the key {key}")]
+    RepeatedRow {
+        /// The table
+        table: &'static str,
+        /// The values of the key
+        key: String,
+        /// The number of the entry that the later row is from
+        entry: u32,
+    },
     /// TLS cannot be set up as the URL demands
     #[error("TLS to the database is not usable: {reason}")]
     Tls {

@@ -8,50 +8,252 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::Error;
-use crate::fleet::with_tables;
+use crate::fleet::{self, with_tables};
 
 /// Imports rows into the control plane's tables
 pub trait Import: Sync {
-    /// Adds rows that are missing and changes rows that differ, all or none
+    /// An import that is under way
+    type Session<'a>: Session
+    where
+        Self: 'a;
+
+    /// Begins an import; a `dry_run` changes nothing
     ///
-    /// Rows that are not mentioned stay as they are, except for those of [`Rows::exactly`].
+    /// Imports into one database take turns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], also if another import does not end within a minute.
+    fn begin_import(
+        &self,
+        dry_run: bool,
+    ) -> impl Future<Output = Result<Self::Session<'_>, Error>> + Send;
+
+    /// Imports rows that are in memory
+    ///
     /// Returns every row that was added, changed or removed, in the order of the tables; with
     /// `dry_run`, every row that would be.
     ///
     /// # Errors
     ///
-    /// [`Error::Query`] if rows contradict each other or existing rows, such as two users of
-    /// the same name; [`Error::Unavailable`].
+    /// As [`Session::apply`].
     fn import(
         &self,
         rows: &Rows,
         dry_run: bool,
-    ) -> impl Future<Output = Result<Vec<Difference>, Error>> + Send;
+    ) -> impl Future<Output = Result<Vec<Difference>, Error>> + Send {
+        async move {
+            let mut session = self.begin_import(dry_run).await?;
+            session.stage(rows).await?;
+            session.apply(Details::All, |_| {}).await?;
+            let mut differences = Vec::new();
+            loop {
+                let mut page = session.differences().await?;
+                if page.is_empty() {
+                    break;
+                }
+                differences.append(&mut page);
+            }
+            session.finish().await?;
+            Ok(differences)
+        }
+    }
 }
 
-/// The rows to import
-#[derive(Clone, Debug, Default)]
-pub struct Rows {
-    pub(crate) wanted: Vec<Wanted>,
-    pub(crate) exactly: BTreeMap<(Table, &'static str), Vec<Uuid>>,
+/// An import that is under way: rows are staged in parts, and applied at once
+///
+/// Nothing changes until [`finish`](Self::finish). A session that is dropped changes nothing.
+pub trait Session: Send {
+    /// The ids that the database has for names, in the order of the names
+    ///
+    /// A deleted entry is found only `with_deleted`, and only if no other one has the name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Query`], [`Error::Unavailable`].
+    fn find(
+        &mut self,
+        kind: Named,
+        names: &[Name],
+        with_deleted: bool,
+    ) -> impl Future<Output = Result<Vec<Option<Uuid>>, Error>> + Send;
+
+    /// Hands rows to the database, which does not compare them yet
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Query`], [`Error::Unavailable`].
+    fn stage(&mut self, rows: &Rows) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Adds rows that are missing and changes rows that differ, all or none
+    ///
+    /// Rows that were not staged stay as they are, except for those of [`Rows::exactly`].
+    /// `progress` gets the number of staged rows that have been compared so far.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RepeatedRow`]; [`Error::Query`] if rows contradict each other or existing rows,
+    /// such as two users of the same name; [`Error::ControlPlane`]; [`Error::Unavailable`].
+    fn apply(
+        &mut self,
+        details: Details,
+        progress: impl FnMut(u64) + Send,
+    ) -> impl Future<Output = Result<Outcome, Error>> + Send;
+
+    /// The next differences that [`apply`](Self::apply) found, at most a thousand; empty at the end
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Query`], [`Error::Unavailable`].
+    fn differences(&mut self) -> impl Future<Output = Result<Vec<Difference>, Error>> + Send;
+
+    /// Ends the import: makes its changes permanent, or undoes them if it is a dry run
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Query`], [`Error::Unavailable`].
+    fn finish(self) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// How many differences of each table are kept for [`Session::differences`]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Details {
+    /// All of them
+    All,
+    /// At most this many rows of each table that are added, as many that are changed, and as many
+    /// that are removed
+    First(u32),
+}
+
+/// The kinds of entries that are found by name
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Named {
+    /// An organization, by its name
+    Organization,
+    /// A user, by the user name in lower case
+    User,
+    /// A group, by organization and name
+    Group,
+    /// A template, by organization and name
+    Template,
+}
+
+/// A name of an entry, unique within its parent
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    /// The organization of a group or a template; nil for other kinds
+    pub parent: Uuid,
+    /// The name
+    pub name: String,
+}
+
+/// The number of rows of each table that an import adds, changes, removes and leaves unchanged
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub(crate) tables: BTreeMap<Table, Counts>,
+}
+
+/// Numbers of rows
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Rows that were missing
+    pub added: u64,
+    /// Rows that differed
+    pub changed: u64,
+    /// Rows that were not imported
+    pub removed: u64,
+    /// Rows that were already as imported
+    pub unchanged: u64,
+}
+
+impl Outcome {
+    /// The tables that have imported or removed rows, in the order in which rows refer to each
+    /// other
+    pub fn tables(&self) -> impl Iterator<Item = (&'static str, Counts)> {
+        self.tables.iter().map(|(table, counts)| (table.name(), *counts))
+    }
+
+    /// The sum over all tables
+    #[must_use]
+    pub fn total(&self) -> Counts {
+        self.tables.values().fold(Counts::default(), |sum, counts| Counts {
+            added: sum.added + counts.added,
+            changed: sum.changed + counts.changed,
+            removed: sum.removed + counts.removed,
+            unchanged: sum.unchanged + counts.unchanged,
+        })
+    }
+}
+
+impl Counts {
+    /// The number of rows that differ
+    #[must_use]
+    pub const fn differences(&self) -> u64 {
+        self.added + self.changed + self.removed
+    }
 }
 
 /// One row to import
-#[derive(Clone)]
-pub(crate) struct Wanted {
-    pub(crate) table: Table,
-    /// All columns
-    pub(crate) row: Map<String, Value>,
-    /// Columns that keep their values if the row exists
-    pub(crate) keep: Vec<&'static str>,
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted<R> {
+    pub(crate) row: R,
+    /// Bit `n` is set if column `n` keeps its value where the row exists
+    pub(crate) keep: u32,
+    /// The number of the entry that the row is from
+    pub(crate) entry: u32,
 }
 
+macro_rules! rows {
+    ($($table:ident: $row:ident as $variant:ident by $($key:literal)+;)*) => {
+        /// Rows to import
+        #[derive(Clone, Debug, Default)]
+        pub struct Rows {
+            $(pub(crate) $table: Vec<Wanted<fleet::$row>>,)*
+            pub(crate) exactly: BTreeMap<(Table, &'static str), Vec<Uuid>>,
+            entry: u32,
+        }
+
+        impl Rows {
+            /// The number of rows
+            #[must_use]
+            pub const fn len(&self) -> usize {
+                0 $(+ self.$table.len())*
+            }
+        }
+
+        $(impl Row for fleet::$row {
+            const TABLE: Table = Table::$variant;
+            const COLUMNS: &'static [&'static str] = Self::FIELDS;
+
+            fn add_to(&self, rows: &mut Rows, keep: u32) {
+                let entry = rows.entry;
+                rows.$table.push(Wanted { row: self.clone(), keep, entry });
+            }
+        })*
+
+        impl Table {
+            /// The columns of the rows, with `type_` for `type`
+            pub(crate) const fn fields(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => fleet::$row::FIELDS,)* }
+            }
+        }
+    };
+}
+
+with_tables!(rows);
+
 impl Rows {
+    /// Says which entry of its list in a document the next rows are from, for error messages
+    pub const fn set_entry(&mut self, entry: u32) {
+        self.entry = entry;
+    }
+
     /// Adds a row; if it exists, its columns `keep` keep their values
     pub fn want<R: Row>(&mut self, row: &R, keep: &[&'static str]) {
-        if let Ok(Value::Object(columns)) = serde_json::to_value(row) {
-            self.wanted.push(Wanted { table: R::TABLE, row: columns, keep: keep.to_vec() });
-        }
+        let bits = R::COLUMNS.iter().enumerate().filter(|(_, column)| keep.contains(column));
+        row.add_to(self, bits.fold(0, |bits, (n, _)| bits | 1 << n));
     }
 
     /// Removes rows of `R` whose column `column` is `owner` and that are not imported
@@ -59,23 +261,10 @@ impl Rows {
         self.exactly.entry((R::TABLE, column)).or_default().push(owner);
     }
 
-    /// The number of rows
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.wanted.len()
-    }
-
     /// Whether there are no rows
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.wanted.is_empty()
-    }
-}
-
-/// Without the columns, which may hold tokens
-impl fmt::Debug for Wanted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wanted").field("table", &self.table).finish_non_exhaustive()
+        self.len() == 0
     }
 }
 
@@ -83,6 +272,10 @@ impl fmt::Debug for Wanted {
 pub trait Row: Serialize {
     /// The table that the row belongs to
     const TABLE: Table;
+    #[doc(hidden)]
+    const COLUMNS: &'static [&'static str];
+    #[doc(hidden)]
+    fn add_to(&self, rows: &mut Rows, keep: u32);
 }
 
 /// A row that an import changes
@@ -95,8 +288,32 @@ pub struct Difference {
     pub key: Map<String, Value>,
     /// The name of the row, if the table has such a column
     pub name: Option<String>,
+    /// What the row is about, in names: `alice/dev build 1 main/code` for an app
+    pub label: String,
     /// How the row changes
     pub change: Change,
+}
+
+/// Lines of text, one for each column that changes, without a line break at the end
+///
+/// Control characters are replaced: users choose names, and a line may be shown on a terminal.
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label: String =
+            self.label.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        let table = self.table;
+        match &self.change {
+            Change::Added => write!(f, "+ {table} {label}"),
+            Change::Removed => write!(f, "- {table} {label}"),
+            Change::Changed(columns) => {
+                for (n, ColumnChange { column, from, to }) in columns.iter().enumerate() {
+                    let end = if n == 0 { "" } else { "\n" };
+                    write!(f, "{end}~ {table} {label}: {column} {from} -> {to}")?;
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 /// How a row changes
@@ -127,20 +344,23 @@ pub struct ColumnChange {
 
 impl Difference {
     /// The difference between an existing row, if there is one, and the row to import
+    ///
+    /// The columns of `should` whose bit is not in `keep` are compared.
     pub(crate) fn between(
-        wanted: &Wanted,
+        table: Table,
+        keep: u32,
         is: Option<&Map<String, Value>>,
         should: &Map<String, Value>,
     ) -> Option<Self> {
-        let table = wanted.table;
         let change = match is {
             None => Change::Added,
             Some(is) => {
-                let kept = |column: &str| wanted.keep.contains(&column);
-                let changes: Vec<ColumnChange> = should
-                    .iter()
-                    .filter(|(column, _)| wanted.row.contains_key(*column) && !kept(column))
-                    .filter_map(|(column, to)| {
+                let fields = table.fields().iter().enumerate();
+                let compared = fields.filter(|(n, _)| keep & 1 << n == 0);
+                let changes: Vec<ColumnChange> = compared
+                    .filter_map(|(_, field)| {
+                        let column = column(field);
+                        let to = should.get(column)?;
                         let from = is.get(column).unwrap_or(&Value::Null);
                         (from != to).then(|| table.change(column, from, to))
                     })
@@ -156,11 +376,30 @@ impl Difference {
 
     pub(crate) fn of(table: Table, row: &Map<String, Value>, change: Change) -> Self {
         let column = |column: &&str| row.get(*column).cloned().unwrap_or_default();
-        let key = table.key().iter().map(|name| ((*name).to_owned(), column(name))).collect();
+        let key: Map<_, _> =
+            table.key().iter().map(|name| ((*name).to_owned(), column(name))).collect();
         let names = ["name", "username", "slug"].iter().filter_map(|name| row.get(*name)?.as_str());
         let name = names.into_iter().find(|name| !name.is_empty()).map(str::to_owned);
-        Self { table: table.name(), key, name, change }
+        let label = name.clone().unwrap_or_else(|| {
+            let plain =
+                |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            key.values().map(plain).collect::<Vec<_>>().join(" ")
+        });
+        Self { table: table.name(), key, name, label, change }
     }
+
+    /// The same difference, with a label if there is one
+    pub(crate) fn labelled(mut self, label: Option<String>) -> Self {
+        if let Some(label) = label {
+            self.label = label;
+        }
+        self
+    }
+}
+
+/// The column of a field of a row, which cannot be called `type`
+pub(crate) fn column(field: &str) -> &str {
+    field.trim_end_matches('_')
 }
 
 macro_rules! tables {

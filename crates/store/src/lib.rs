@@ -6,6 +6,7 @@ mod domain;
 #[cfg(feature = "postgres")]
 mod encryption;
 mod error;
+pub mod export;
 pub mod facts;
 pub mod fleet;
 pub mod import;

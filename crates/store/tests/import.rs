@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use store::fleet::{Fleet, Transition};
-use store::import::{Change, Import, Rows};
+use store::import::{Change, Details, Import, Name, Named, Rows, Session};
 use store::{Error, MemoryStore};
 use testkit::Database;
 
@@ -136,7 +136,7 @@ async fn a_store_in_memory_takes_the_same_rows_and_tells_the_same() {
                     Change::Removed => vec!["-".to_owned()],
                     Change::Changed(columns) => columns.into_iter().map(|c| c.column).collect(),
                 };
-                (difference.table, difference.key, columns)
+                (difference.table, difference.label, difference.key, columns)
             })
             .collect();
         lines.sort_by_key(|line| format!("{line:?}"));
@@ -184,4 +184,86 @@ async fn what_a_store_in_memory_has_imported_it_answers_from() {
 
     memory.import(&Rows::default(), false).await.unwrap();
     assert!(memory.holders(&[bobs]).await.unwrap().is_empty(), "a session that ended stays so");
+}
+
+#[tokio::test]
+async fn names_are_found_without_deleted_entries_unless_those_are_asked_for() {
+    let database = Database::new().await;
+    let (store, memory) = (database.store().await, MemoryStore::default());
+    let mut fleet = fleet();
+    let acme = fleet.organizations[0].id;
+    let (alice, former) = (fleet.users[0].id, fleet.user("Former", acme));
+    fleet.users[1].deleted = true;
+    let ours = fleet.group("ours", acme, &[alice]);
+    store.import(&all(&fleet), false).await.unwrap();
+    memory.import(&all(&fleet), false).await.unwrap();
+
+    let name = |parent, name: &str| Name { parent, name: name.to_owned() };
+    let nil = uuid::Uuid::nil();
+    let users = ["carol", "former", "alice"].map(|user| name(nil, user));
+    let groups = [name(acme, "ours"), name(nil, "ours")];
+    for (kind, names, with_deleted, expected) in [
+        (Named::User, &users[..], false, vec![None, None, Some(alice)]),
+        (Named::User, &users[..], true, vec![None, Some(former), Some(alice)]),
+        (Named::Organization, &[name(nil, "acme")][..], false, vec![Some(acme)]),
+        (Named::Group, &groups[..], false, vec![Some(ours), None]),
+        (Named::Group, &groups[..], true, vec![Some(ours), None]),
+        (Named::Template, &groups[..], false, vec![None, None]),
+    ] {
+        let mut session = store.begin_import(true).await.unwrap();
+        assert_eq!(session.find(kind, names, with_deleted).await.unwrap(), expected, "{kind:?}");
+        let mut session = memory.begin_import(true).await.unwrap();
+        assert_eq!(session.find(kind, names, with_deleted).await.unwrap(), expected, "{kind:?}");
+    }
+}
+
+/// [`rows`], with groups
+fn all(fleet: &Fleet) -> Rows {
+    let mut rows = rows(fleet);
+    fleet.groups.iter().for_each(|row| rows.want(row, &[]));
+    rows
+}
+
+#[tokio::test]
+async fn imports_take_turns_and_a_dropped_one_changes_nothing() {
+    let database = Database::new().await;
+    let (one, other) = (database.store().await, database.store().await);
+    let mut first = one.begin_import(false).await.unwrap();
+    first.stage(&rows(&fleet())).await.unwrap();
+    first.apply(Details::First(1), |_| {}).await.unwrap();
+    let second = tokio::spawn(async move {
+        let mut session = other.begin_import(false).await.unwrap();
+        let mut rows = Rows::default();
+        let mut fleet = Fleet::default();
+        fleet.organization("later");
+        rows.want(&fleet.organizations[0], &[]);
+        session.stage(&rows).await.unwrap();
+        session.apply(Details::All, |_| {}).await.unwrap();
+        session.finish().await.unwrap();
+    });
+    let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    while database.sql(waits).await != ["1"] {
+        tokio::task::yield_now().await;
+    }
+    let listed = first.differences().await.unwrap();
+    assert_eq!(listed.len(), 1, "the first row of the first table: {listed:?}");
+    drop(first);
+    second.await.unwrap();
+    assert_eq!(database.sql("SELECT name FROM organizations").await, ["later"]);
+}
+
+/// Beside an earlier release, a column that is missing matters only if its value would be lost
+#[tokio::test]
+async fn a_value_without_a_column_is_not_lost_silently() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    database.sql("ALTER TABLE users DROP COLUMN is_service_account").await;
+    database.sql("ALTER TABLE workspaces DROP COLUMN user_acl").await;
+    let fleet = fleet();
+    let mut rows = Rows::default();
+    rows.want(&fleet.users[0], &["is_service_account"]);
+    assert_eq!(store.import(&rows, false).await.unwrap().len(), 1, "the default is enough");
+    rows.want(&fleet.workspaces[0], &[]);
+    let Err(Error::Query { reason }) = store.import(&rows, false).await else { panic!() };
+    assert_eq!(reason.to_string(), "the table `workspaces` has no column `user_acl`");
 }

@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::{Read, stdin};
+use std::io::{Read, Seek, stdin};
 use std::path::Path;
 
 use super::error::CommandError;
@@ -28,4 +28,16 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CommandError> {
 
 pub(super) fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> CommandError {
     |error| CommandError::File { path: path.to_owned(), error }
+}
+
+/// Opens a file that is read several times; a pipe, or standard input if `path` is `-`, is copied
+pub(super) fn seekable(path: &Path) -> Result<File, CommandError> {
+    let copy = |mut input: Box<dyn Read>| fleet_import::scratch(&std::env::temp_dir(), &mut input);
+    let copied = || {
+        let mut file = File::open(path)?;
+        let is_pipe = file.stream_position().is_err();
+        if is_pipe { copy(Box::new(file)) } else { Ok(file) }
+    };
+    let opened = if path == Path::new("-") { copy(Box::new(stdin().lock())) } else { copied() };
+    opened.map_err(unreadable(path))
 }

@@ -1,92 +1,87 @@
-use std::io::Write;
+use std::io::{self, BufWriter, IsTerminal, Seek, Stderr, Write, stderr};
+use std::path::Path;
 
-use fleet_import::{Document, DocumentError, Warning};
-use serde_json::Value;
-use store::import::{Change, Difference, Import};
+use fleet_import::{
+    DocumentError, Event, ExportError, ImportError, Listing, Meter, NewFile, Options, Secrets,
+    Source,
+};
+use store::import::Details;
 
 use super::database::with_store;
 use super::error::CommandError;
-use super::files::read;
-use super::output::printable;
-use crate::cli::ImportArgs;
+use super::files::{seekable, unreadable};
+use crate::cli::{ExportArgs, ImportArgs};
 use crate::clock::system_clock;
 
 /// Imports a document into the database, and prints what differed
 pub(super) async fn run(args: ImportArgs) -> Result<(), CommandError> {
-    let invalid = |error| CommandError::Document { path: args.file.clone(), error };
-    let text = String::from_utf8(read(&args.file, LARGEST_DOCUMENT)?);
-    let text = text.map_err(|_| invalid(DocumentError::not_text()))?;
-    let document = Document::parse(&text).map_err(invalid)?;
-    let rows = document.rows(system_clock()().into()).map_err(invalid)?;
-    warn(&document.warnings());
-    let differences =
-        with_store(args.config, async |store| Ok(store.import(&rows, args.dry_run).await?)).await?;
-    let out = std::io::stdout().lock();
-    match args.json {
-        true => print_json(out, &differences),
-        false => print_text(out, &differences, rows.len(), args.dry_run),
-    }
-    .map_err(CommandError::Output)
+    let failed = |error| match error {
+        ImportError::Document(error) => invalid(&args.file, error),
+        ImportError::Io(error) => unreadable(&args.file)(error),
+        ImportError::Store(error) => error.into(),
+        error => CommandError::Usage(error.to_string()),
+    };
+    let source = Source::open(seekable(&args.file)?).map_err(|error| failed(error.into()))?;
+    let details = if args.dry_run || args.json { Details::All } else { Details::First(LISTED) };
+    let options = Options { dry_run: args.dry_run, details, now: system_clock()().into() };
+    // Printed when the transaction has ended: a pager that waits must not keep rows locked.
+    let differences = fleet_import::scratch(&std::env::temp_dir(), &mut io::empty());
+    let differences = differences.map_err(CommandError::Output)?;
+    let mut listing = Listing::new(BufWriter::new(differences), args.json);
+    let mut meter = meter();
+    let report = |event| match event {
+        Event::Difference(difference) => listing.add(&difference),
+        event => meter.report(&event),
+    };
+    let imported = with_store(args.config, async |store| {
+        fleet_import::import(store, source, options, report).await.map_err(failed)
+    })
+    .await;
+    meter.end();
+    let print = |outcome| {
+        let listed = listing.end(&outcome, args.dry_run)?;
+        let mut listed = listed.into_inner().map_err(io::IntoInnerError::into_error)?;
+        listed.rewind()?;
+        io::copy(&mut listed, &mut io::stdout().lock())
+    };
+    print(imported?).map(drop).map_err(CommandError::Output)
 }
 
-/// Prints what is stored and can never work to standard error, apart from the differences
-fn warn(warnings: &[Warning]) {
-    let mut err = std::io::stderr().lock();
-    for Warning { path, text, .. } in warnings {
-        // If standard error is closed, the import is still right.
-        let _ = writeln!(err, "warning: {path}: {}", printable(text));
-    }
+/// Writes what is in the database as a document
+pub(super) async fn export(args: ExportArgs) -> Result<(), CommandError> {
+    let secrets = if args.with_secrets { Secrets::Write } else { Secrets::LeaveOut };
+    let file = args.output.as_deref().map(NewFile::beside).transpose();
+    let file = file.map_err(CommandError::Output)?;
+    let out: Box<dyn Write + Send> = match &file {
+        Some(file) => Box::new(file.as_ref().try_clone().map_err(CommandError::Output)?),
+        None => Box::new(io::stdout()),
+    };
+    let mut meter = meter();
+    let exported = with_store(args.config, async |store| {
+        let mut rows = store.begin_export().await?;
+        let report = |event| meter.report(&event);
+        let written = fleet_import::export(&mut rows, secrets, BufWriter::new(out), report).await;
+        written.map_err(|error| match error {
+            ExportError::Io(error) => CommandError::Output(error),
+            ExportError::Store(error) => error.into(),
+            error => CommandError::Usage(error.to_string()),
+        })
+    })
+    .await;
+    meter.end();
+    exported?;
+    file.map_or(Ok(()), NewFile::put_in_place).map_err(CommandError::Output)
 }
 
-fn print_json(mut out: impl Write, differences: &[Difference]) -> std::io::Result<()> {
-    for difference in differences {
-        serde_json::to_writer(&mut out, difference)?;
-        writeln!(out)?;
-    }
-    Ok(())
+/// Shows progress on standard error: a bar on a terminal, and lines of the log otherwise
+fn meter() -> Meter<Stderr> {
+    let log: fn(&str) = |line| tracing::info!("{line}");
+    Meter::new(stderr(), (!stderr().is_terminal()).then_some(log))
 }
 
-fn print_text(
-    mut out: impl Write,
-    differences: &[Difference],
-    rows: usize,
-    dry_run: bool,
-) -> std::io::Result<()> {
-    let (mut added, mut changed, mut removed) = (0, 0, 0);
-    for difference in differences {
-        let Difference { table, key, name, change, .. } = difference;
-        let name =
-            name.clone().unwrap_or_else(|| key.values().map(plain).collect::<Vec<_>>().join(" "));
-        let name = printable(&name);
-        match change {
-            Change::Added => {
-                added += 1;
-                writeln!(out, "+ {table} {name}")?;
-            }
-            Change::Changed(columns) => {
-                changed += 1;
-                for column in columns {
-                    let (from, to) = (&column.from, &column.to);
-                    writeln!(out, "~ {table} {name}: {} {from} -> {to}", column.column)?;
-                }
-            }
-            Change::Removed => {
-                removed += 1;
-                writeln!(out, "- {table} {name}")?;
-            }
-        }
-    }
-    let same = rows.saturating_sub(added + changed);
-    let would = if dry_run { "would be " } else { "" };
-    writeln!(
-        out,
-        "{would}added {added}, {would}changed {changed}, {would}removed {removed}, unchanged {same}"
-    )
+fn invalid(path: &Path, error: DocumentError) -> CommandError {
+    CommandError::Document { path: path.to_owned(), error }
 }
 
-/// A value of a key without quotes
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-const LARGEST_DOCUMENT: u64 = 64 << 20;
+/// The most differences of a table and a kind that an import prints without `--json`
+const LISTED: u32 = 20;

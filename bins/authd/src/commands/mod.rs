@@ -62,6 +62,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::Audit(args) => audit::run(args).await?,
         Command::Check(args) => return check::run(args).await,
         Command::Completions { shell } => help::print_completions(shell)?,
+        Command::Export(args) => import::export(args).await?,
         Command::Grants(args) => grants::run(args).await?,
         Command::Import(args) => import::run(args).await?,
         Command::Keys(args) => keys::run(args).await?,

@@ -20,7 +20,7 @@ use app_authz::proxy::{Proxies, Proxy};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation};
 use app_authz::{AppRequest, Directory, UserId, WorkspaceId};
 use store::authorized::{JobRecord, Readable, Rows};
-use store::import::{self, Difference, Import};
+use store::import::Import;
 use store::listing::{ListQuery, ListedWorkspace, Listing};
 use store::{Error, MemoryStore, Store};
 use tokio::sync::Semaphore;
@@ -220,8 +220,10 @@ impl ActLog for SlowStore {
 }
 
 impl Import for SlowStore {
-    async fn import(&self, rows: &import::Rows, dry_run: bool) -> Result<Vec<Difference>, Error> {
-        self.1.import(rows, dry_run).await
+    type Session<'a> = <MemoryStore as Import>::Session<'a>;
+
+    async fn begin_import(&self, dry_run: bool) -> Result<Self::Session<'_>, Error> {
+        self.1.begin_import(dry_run).await
     }
 }
 

@@ -1,9 +1,9 @@
 use app_authz::rbac::{Action, Object, ResourceType};
-use fleet_import::{Document, DocumentError, Warning};
+use fleet_import::{Document, DocumentError, Event, ImportError, Options, Source, Warning};
 use http::StatusCode;
 use serde::Serialize;
 use store::Store;
-use store::import::Difference;
+use store::import::{Details, Difference};
 
 use crate::apps::{AppService, Require, parameter, parameters};
 use crate::body::{self, Bounds};
@@ -15,7 +15,7 @@ use crate::reply::{Response, json};
 struct Imported {
     dry_run: bool,
     differences: Vec<Difference>,
-    unchanged: usize,
+    unchanged: u64,
     /// The entries that can never work
     warnings: Vec<Warning>,
 }
@@ -33,29 +33,39 @@ pub(crate) async fn import<S: Store>(
     Require::session().same_origin().allowed(Action::Update, system).check(apps, cx).await?;
     let dry_run = dry_run(cx.query)?;
     let text = body::read(body, Bounds { size: MAX_DOCUMENT, ..apps.bounds }).await?;
-    let now = cx.now;
     // A large document takes longer to parse than other requests should have to wait.
     let parsed = tokio::task::spawn_blocking(move || {
         let text = std::str::from_utf8(&text).map_err(|_| DocumentError::not_text())?;
-        let document = Document::from_json(text)?;
-        Ok((document.rows(now.into())?, document.warnings()))
+        Document::from_json(text)
     });
-    let parsed: Result<_, DocumentError> = parsed.await.map_err(|_| Error::Panicked)?;
-    let (rows, warnings) = parsed.map_err(|error| AccessError::Invalid {
-        message: "The document is not valid.",
-        detail: error.to_string(),
-    })?;
+    let document = parsed.await.map_err(|_| Error::Panicked)?.map_err(invalid)?;
 
-    let imported = apps.store.import(&rows, dry_run).await;
-    let differences = imported.map_err(|error| match error {
-        store::Error::ControlPlane { changes } => AccessError::ControlPlane(changes),
-        store::Error::Query { reason } => AccessError::Contradiction(reason.to_string()),
-        error => AccessError::Store(error),
+    let options = Options { dry_run, details: Details::All, now: cx.now.into() };
+    let (mut differences, mut warnings) = (Vec::new(), Vec::new());
+    let report = |event| match event {
+        Event::Difference(difference) => differences.push(difference),
+        Event::Warning(warning) => warnings.push(warning),
+        _ => {}
+    };
+    let imported = fleet_import::import(&*apps.store, Source::from(document), options, report);
+    let outcome = imported.await.map_err(|error| match error {
+        ImportError::Document(error) => invalid(error),
+        ImportError::Store(store::Error::ControlPlane { changes }) => {
+            AccessError::ControlPlane(changes)
+        }
+        ImportError::Store(store::Error::Query { reason }) => {
+            AccessError::Contradiction(reason.to_string())
+        }
+        ImportError::Store(error) => AccessError::Store(error),
+        // The document is in memory.
+        _ => invalid(DocumentError::not_text()),
     })?;
-    let removed = |d: &&Difference| d.change == store::import::Change::Removed;
-    let touched = differences.len() - differences.iter().filter(removed).count();
-    let unchanged = rows.len().saturating_sub(touched);
+    let unchanged = outcome.total().unchanged;
     Ok(json(StatusCode::OK, &Imported { dry_run, differences, unchanged, warnings }))
+}
+
+fn invalid(error: DocumentError) -> AccessError {
+    AccessError::Invalid { message: "The document is not valid.", detail: error.to_string() }
 }
 
 fn dry_run(query: &str) -> Result<bool, AccessError> {

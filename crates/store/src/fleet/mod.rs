@@ -1,6 +1,8 @@
 //! The control plane's rows as plain data
 
 mod build;
+#[cfg(feature = "postgres")]
+mod copy;
 mod rows;
 mod tables;
 mod values;
@@ -8,6 +10,8 @@ mod values;
 use serde::{Deserialize, Serialize};
 
 pub use self::build::NewBuild;
+#[cfg(feature = "postgres")]
+pub(crate) use self::copy::{CopyRow, CopyValue};
 pub use self::rows::{
     ApiKey, CryptoKey, CustomRole, Group, GroupMember, Oauth2ProviderAppToken, Organization,
     OrganizationMember, ProvisionerJob, Template, TemplateVersion, User, UserLink, Workspace,
@@ -19,7 +23,6 @@ pub use self::values::{
     AppHealth, CorsBehavior, Digest, Hidden, JobType, KeyFeature, KeyScope, LifecycleState,
     LoginType, PortShareProtocol, SharingLevel, Token, Transition, UserStatus,
 };
-use crate::import::{Row, Table};
 
 macro_rules! fleet {
     ($($table:ident: $row:ident as $variant:ident by $($key:literal)+;)*) => {
@@ -56,10 +59,6 @@ macro_rules! fleet {
                 $(self.$table.extend_from_slice(&other.$table);)*
             }
         }
-
-        $(impl Row for $row {
-            const TABLE: Table = Table::$variant;
-        })*
     };
 }
 

@@ -21,6 +21,18 @@ macro_rules! row {
         pub struct $name {
             $($(#[$field_attr])* pub $field: $type,)*
         }
+
+        impl $name {
+            pub(crate) const FIELDS: &'static [&'static str] = &[$(stringify!($field),)*];
+        }
+
+        #[cfg(feature = "postgres")]
+        impl super::CopyRow for $name {
+            fn write(&self, out: &mut String) {
+                $(out.push('\t');
+                super::CopyValue::write(&self.$field, out);)*
+            }
+        }
     };
 }
 

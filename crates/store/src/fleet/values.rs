@@ -51,6 +51,13 @@ macro_rules! value {
         }
 
         #[cfg(feature = "postgres")]
+        impl super::CopyValue for $name {
+            fn write(&self, out: &mut String) {
+                out.push_str(self.as_str());
+            }
+        }
+
+        #[cfg(feature = "postgres")]
         impl diesel::serialize::ToSql<sql_types::$sql_type, diesel::pg::Pg> for $name {
             fn to_sql<'b>(
                 &'b self,

@@ -1,25 +1,180 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::mem;
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::MemoryStore;
+use super::labels::label;
 use super::tables::Tables;
 use crate::Error;
-use crate::fleet::Fleet;
-use crate::import::{Change, Difference, Import, Rows, Table};
+use crate::fleet::{Fleet, with_tables};
+use crate::import::{
+    Change, Counts, Details, Difference, Import, Name, Named, Outcome, Rows, Session, Table,
+};
 
 impl Import for MemoryStore {
-    async fn import(&self, rows: &Rows, dry_run: bool) -> Result<Vec<Difference>, Error> {
-        let mut tables = self.write();
+    type Session<'a> = MemoryImport<'a>;
+
+    async fn begin_import(&self, dry_run: bool) -> Result<MemoryImport<'_>, Error> {
+        let (staged, differences) = (Staged::default(), VecDeque::new());
+        Ok(MemoryImport { store: self, dry_run, staged, differences })
+    }
+}
+
+/// An import into a store in memory
+#[derive(Debug)]
+pub struct MemoryImport<'a> {
+    store: &'a MemoryStore,
+    dry_run: bool,
+    staged: Staged,
+    differences: VecDeque<Difference>,
+}
+
+/// Rows to import, as JSON
+#[derive(Debug, Default)]
+struct Staged {
+    wanted: BTreeMap<Table, Vec<Wanted>>,
+    exactly: BTreeMap<(Table, &'static str), Vec<Uuid>>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    row: Map<String, Value>,
+    keep: u32,
+    entry: u32,
+}
+
+macro_rules! stage {
+    ($($table:ident: $row:ident as $variant:ident by $($key:literal)+;)*) => {
+        impl Staged {
+            fn add(&mut self, rows: &Rows) -> Result<(), Error> {
+                $(for wanted in &rows.$table {
+                    let row = serde_json::to_value(&wanted.row).map_err(Error::query)?;
+                    let Value::Object(row) = row else { continue };
+                    let of_table = self.wanted.entry(Table::$variant).or_default();
+                    of_table.push(Wanted { row, keep: wanted.keep, entry: wanted.entry });
+                })*
+                for (owned, owners) in &rows.exactly {
+                    self.exactly.entry(*owned).or_default().extend_from_slice(owners);
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+with_tables!(stage);
+
+impl Session for MemoryImport<'_> {
+    async fn find(
+        &mut self,
+        kind: Named,
+        names: &[Name],
+        with_deleted: bool,
+    ) -> Result<Vec<Option<Uuid>>, Error> {
+        let all = self.store.read().rows()?;
+        let (table, column, parent) = match kind {
+            Named::Organization => (Table::Organizations, "name", None),
+            Named::User => (Table::Users, "username", None),
+            Named::Group => (Table::Groups, "name", Some("organization_id")),
+            Named::Template => (Table::Templates, "name", Some("organization_id")),
+        };
+        let text = |row: &Map<String, Value>, column| row.get(column)?.as_str().map(str::to_owned);
+        let mut known = HashMap::new();
+        for row in all.get(&table).into_iter().flat_map(BTreeMap::values) {
+            let id = text(row, "id").and_then(|id| Uuid::try_parse(&id).ok());
+            let of = match parent {
+                Some(column) => text(row, column).and_then(|id| Uuid::try_parse(&id).ok()),
+                None => Some(Uuid::nil()),
+            };
+            let (Some(id), Some(parent), Some(name)) = (id, of, text(row, column)) else {
+                continue;
+            };
+            let name = if kind == Named::User { name.to_lowercase() } else { name };
+            let is_deleted = row.get("deleted").and_then(Value::as_bool).unwrap_or_default();
+            let rank = (is_deleted, id);
+            if !is_deleted || with_deleted {
+                let best = known.entry(Name { parent, name }).or_insert(rank);
+                *best = rank.min(*best);
+            }
+        }
+        Ok(names.iter().map(|name| known.get(name).map(|(_, id)| *id)).collect())
+    }
+
+    async fn stage(&mut self, rows: &Rows) -> Result<(), Error> {
+        self.staged.add(rows)
+    }
+
+    async fn apply(
+        &mut self,
+        details: Details,
+        mut progress: impl FnMut(u64) + Send,
+    ) -> Result<Outcome, Error> {
+        let mut all = self.store.read().rows()?;
+        check_keys(&self.staged)?;
+        let differences = import(&self.staged, &mut all);
+        let labels = differences.iter().map(|(table, row, _)| label(*table, row, &all));
+        let labels: Vec<_> = labels.collect();
+        refuse_namesakes(&fleet_of(all)?)?;
+
+        let mut outcome = Outcome::default();
+        for (table, wanted) in &self.staged.wanted {
+            outcome.tables.entry(*table).or_default().unchanged =
+                wanted.len().try_into().unwrap_or(0);
+        }
+        for (table, _) in self.staged.exactly.keys() {
+            outcome.tables.entry(*table).or_default();
+        }
+        self.differences.clear();
+        for ((table, _, difference), label) in differences.into_iter().zip(labels) {
+            let counts = outcome.tables.entry(table).or_default();
+            let count = counts.add(&difference.change);
+            if matches!(details, Details::First(most) if count > u64::from(most)) {
+                continue;
+            }
+            self.differences.push_back(difference.labelled(label));
+        }
+        progress(self.staged.wanted.values().map(Vec::len).sum::<usize>().try_into().unwrap_or(0));
+        Ok(outcome)
+    }
+
+    async fn differences(&mut self) -> Result<Vec<Difference>, Error> {
+        Ok(mem::take(&mut self.differences).into())
+    }
+
+    async fn finish(self) -> Result<(), Error> {
+        if self.dry_run {
+            return Ok(());
+        }
+        let mut tables = self.store.write();
+        // Once more, as other rows may have changed since they were compared.
         let mut all = tables.rows()?;
-        let differences = import(rows, &mut all);
+        import(&self.staged, &mut all);
         let fleet = fleet_of(all)?;
         refuse_namesakes(&fleet)?;
-        if !dry_run {
-            *tables = Tables::default();
-            tables.load(&fleet);
-        }
-        Ok(differences)
+        *tables = Tables::default();
+        tables.load(&fleet);
+        Ok(())
+    }
+}
+
+impl Counts {
+    /// Counts a difference, and returns how many there are of its kind
+    const fn add(&mut self, change: &Change) -> u64 {
+        let count = match change {
+            Change::Added => {
+                self.unchanged = self.unchanged.saturating_sub(1);
+                &mut self.added
+            }
+            Change::Changed(_) => {
+                self.unchanged = self.unchanged.saturating_sub(1);
+                &mut self.changed
+            }
+            Change::Removed => &mut self.removed,
+        };
+        *count += 1;
+        *count
     }
 }
 
@@ -27,11 +182,11 @@ impl Import for MemoryStore {
 pub(super) type All = BTreeMap<Table, BTreeMap<String, Map<String, Value>>>;
 
 /// Does the same as an import into a database
-fn import(rows: &Rows, all: &mut All) -> Vec<Difference> {
+fn import(staged: &Staged, all: &mut All) -> Vec<(Table, Map<String, Value>, Difference)> {
     let mut differences = Vec::new();
-    for ((table, column), owners) in &rows.exactly {
+    for ((table, column), owners) in &staged.exactly {
         let owners: HashSet<_> = owners.iter().map(ToString::to_string).collect();
-        let of_table = rows.wanted.iter().filter(|wanted| wanted.table == *table);
+        let of_table = staged.wanted.get(table).into_iter().flatten();
         let wanted: HashSet<_> = of_table.map(|wanted| key(*table, &wanted.row)).collect();
         all.entry(*table).or_default().retain(|key, row| {
             let owned = row
@@ -40,31 +195,49 @@ fn import(rows: &Rows, all: &mut All) -> Vec<Difference> {
                 .is_some_and(|owner| owners.contains(owner));
             let removed = owned && !wanted.contains(key);
             if removed {
-                differences.push(Difference::of(*table, row, Change::Removed));
+                let difference = Difference::of(*table, row, Change::Removed);
+                differences.push((*table, row.clone(), difference));
             }
             !removed
         });
     }
-    let mut wanted: Vec<_> = rows.wanted.iter().collect();
-    wanted.sort_by_key(|wanted| wanted.table);
-    for wanted in wanted {
-        let of_table = all.entry(wanted.table).or_default();
-        let row = of_table.entry(key(wanted.table, &wanted.row));
-        let is = match &row {
-            std::collections::btree_map::Entry::Occupied(row) => Some(row.get()),
-            std::collections::btree_map::Entry::Vacant(_) => None,
-        };
-        let Some(difference) = Difference::between(wanted, is, &wanted.row) else { continue };
-        let keep = if is.is_some() { &wanted.keep[..] } else { &[] };
-        let row = row.or_default();
-        let set = wanted.row.iter().filter(|(column, _)| !keep.contains(&column.as_str()));
-        row.extend(set.map(|(column, value)| (column.clone(), value.clone())));
-        differences.push(difference);
+    for (table, wanted) in &staged.wanted {
+        for Wanted { row: should, keep, .. } in wanted {
+            let of_table = all.entry(*table).or_default();
+            let row = of_table.entry(key(*table, should));
+            let is = match &row {
+                std::collections::btree_map::Entry::Occupied(row) => Some(row.get()),
+                std::collections::btree_map::Entry::Vacant(_) => None,
+            };
+            let Some(difference) = Difference::between(*table, *keep, is, should) else { continue };
+            let keep = if is.is_some() { *keep } else { 0 };
+            let fields = table.fields().iter().enumerate().filter(|(n, _)| keep & 1 << n == 0);
+            let set =
+                fields.filter_map(|(_, field)| should.get_key_value(crate::import::column(field)));
+            row.or_default().extend(set.map(|(column, value)| (column.clone(), value.clone())));
+            differences.push((*table, should.clone(), difference));
+        }
     }
+    // As a database returns them: table by table.
+    differences.sort_by_key(|(table, ..)| *table);
     differences
 }
 
-fn key(table: Table, row: &Map<String, Value>) -> String {
+fn check_keys(staged: &Staged) -> Result<(), Error> {
+    for (table, wanted) in &staged.wanted {
+        let mut keys = HashSet::new();
+        for Wanted { row, entry, .. } in wanted {
+            let key = key(*table, row);
+            if !keys.insert(key.clone()) {
+                let key = key.replace('"', "");
+                return Err(Error::RepeatedRow { table: table.name(), key, entry: *entry });
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn key(table: Table, row: &Map<String, Value>) -> String {
     let columns = table.key().iter().map(|column| row.get(*column).unwrap_or(&Value::Null));
     columns.map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }

@@ -6,6 +6,7 @@ mod crypto_keys;
 mod import;
 mod jobs;
 mod journal;
+mod labels;
 mod listing;
 mod made;
 mod proxies;

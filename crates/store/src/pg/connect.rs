@@ -53,6 +53,8 @@ pub(super) enum Purpose {
     Write,
     /// Statements of the audit journal, which have the connection to themselves
     Audit,
+    /// An import or an export: statements that read and write many rows
+    Import,
     /// Statements without a timeout
     Migrate,
 }
@@ -174,12 +176,14 @@ impl Connector {
             Purpose::Read | Purpose::Write | Purpose::Audit => {
                 self.options.statement_timeout.as_millis()
             }
+            Purpose::Import => IMPORT_TIMEOUT.as_millis(),
             Purpose::Migrate => 0,
         };
         let of_purpose: &[(&str, &str)] = match purpose {
             Purpose::Read => SHORT_READS,
             Purpose::Audit => AUDIT,
             Purpose::Write => &[],
+            Purpose::Import => IMPORTS,
             Purpose::Migrate => MIGRATIONS,
         };
         let all = EVERYWHERE.iter().chain(of_purpose);
@@ -256,6 +260,22 @@ pub(super) const SHORT_READS: &[(&str, &str)] = &[
 const AUDIT: &[(&str, &str)] =
     &[("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")];
 
+/// The longest that the database may work on one statement of an import, which may change every
+/// row of a table
+pub(super) const IMPORT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The longest that an import waits for a lock, such as that of another import
+pub(super) const IMPORT_LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Rows are staged in memory and compared by hash: with less of it, PostgreSQL writes them to
+/// files. An import is idle in its transaction while it reads the document.
+const IMPORTS: &[(&str, &str)] = &[
+    ("lock_timeout", "60s"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("temp_buffers", "64MB"),
+    ("work_mem", "64MB"),
+];
+
 /// A migration gives up on a table that others keep locked. The lock that keeps other migrations
 /// out is held by an idle transaction.
 const MIGRATIONS: &[(&str, &str)] =
@@ -291,6 +311,7 @@ mod tests {
             (Purpose::Read, ["off", "3s", "force_generic_plan", "off", "0"]),
             (Purpose::Write, ["off", "3s", "auto", "on", "0"]),
             (Purpose::Audit, ["off", "3s", "force_generic_plan", "off", "0"]),
+            (Purpose::Import, ["off", "10min", "auto", "on", "1min"]),
             (Purpose::Migrate, ["off", "0", "auto", "on", "1min"]),
         ] {
             assert_eq!(found(database.url(), purpose, names).await, expected, "{purpose:?}");
@@ -300,6 +321,7 @@ mod tests {
         let url = format!("{}&{wish}", database.url());
         for (purpose, expected) in [
             (Purpose::Read, ["on", "5s", "force_generic_plan", "on", "1s"]),
+            (Purpose::Import, ["on", "10min", "auto", "on", "1s"]),
             (Purpose::Migrate, ["on", "0", "auto", "on", "1s"]),
         ] {
             assert_eq!(found(&url, purpose, names).await, expected, "{purpose:?}");

@@ -178,8 +178,8 @@ impl Connector {
             }
         }
         self.pooled.store(pooled, Ordering::Release);
-        let watchdog =
-            (pooled && attempt.purpose != Purpose::Migrate).then(Arc::<Watchdog>::default);
+        let has_timeout = !matches!(attempt.purpose, Purpose::Import | Purpose::Migrate);
+        let watchdog = (pooled && has_timeout).then(Arc::<Watchdog>::default);
         if let Some(watchdog) = &watchdog {
             let _ = guard.send(Guard {
                 watchdog: Arc::clone(watchdog),

@@ -11,6 +11,7 @@ mod cancel;
 mod candidates;
 mod connect;
 mod crypto_keys;
+mod export;
 mod failure;
 mod fleet;
 mod holders;
@@ -51,6 +52,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel_async::RunQueryDsl;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 pub use self::accounts::SessionRow;
@@ -111,6 +113,8 @@ pub struct PgStore {
     /// Whether visits are also written where the control plane looks for them
     mirror: bool,
     encryption_keys: EncryptionKeys,
+    /// Held by an import, so that at most one has a connection
+    import: Mutex<()>,
 }
 
 impl PgStore {
@@ -160,6 +164,7 @@ impl PgStore {
             audit,
             mirror,
             encryption_keys,
+            import: Mutex::default(),
         })
     }
 
