@@ -1,6 +1,7 @@
 //! The metrics of a running server: their formats, their description, and what a real Prometheus
 //! makes of them with the rules and the dashboard of `docs/observability`
 
+#![allow(clippy::print_stdout, reason = "a test reports what it skips")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod common;
@@ -173,7 +174,7 @@ async fn prometheus_evaluates_every_query_of_the_rules_and_the_dashboard() {
     let rules = docs("observability/alerts.yml");
     let tests = docs("observability/alerts_test.yml");
     for arguments in [["check", "rules", &*rules], ["test", "rules", &*tests]] {
-        let (succeeded, said) = checked(Command::new(&promtool).args(arguments), "").await;
+        let (succeeded, said) = checked(Command::new(promtool).args(arguments), "").await;
         assert!(succeeded, "{said}");
     }
 

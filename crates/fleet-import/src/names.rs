@@ -102,7 +102,7 @@ impl Names {
                 format_args!("there is another {kind} `{own}` here"),
             ));
         }
-        let id = id.or(known.map(|known| known.id)).unwrap_or_else(|| of.derived());
+        let id = id.or_else(|| known.map(|known| known.id)).unwrap_or_else(|| of.derived());
         self.by_name.insert(of.key(), Known { id, in_document: true });
         if !self.ids.insert((of.kind, id)) {
             return Err(DocumentError::new(path, format_args!("another {kind} has the id {id}")));

@@ -62,7 +62,7 @@ impl<'a> Context<'a> {
         let client = if trusted { proxies.client(&head.headers) } else { peer.address() };
         let given = trusted.then(|| RequestId::of_proxy(&head.headers)).flatten();
         let facts = RequestFacts {
-            id: given.unwrap_or(RequestId::new(fresh)),
+            id: given.unwrap_or_else(|| RequestId::new(fresh)),
             parent: trusted.then(|| TraceParent::of_proxy(&head.headers)).flatten(),
             client,
             method: known_method(head.method.as_str()),

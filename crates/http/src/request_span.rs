@@ -45,7 +45,7 @@ impl RequestSpan {
             .parent
             .map(|parent| ParentSpan { id: parent.span, is_sampled: parent.is_sampled() });
         Self {
-            trace_id: facts.parent.map_or(facts.id.uuid().as_u128(), |parent| parent.trace),
+            trace_id: facts.parent.map_or_else(|| facts.id.uuid().as_u128(), |parent| parent.trace),
             parent,
             request_id: facts.id.to_string(),
             route: facts.route,

@@ -129,10 +129,7 @@ impl Worker {
         let mut pauses = PAUSES.into_iter();
         loop {
             let sent = self.fetcher.post(endpoint, &headers, body.clone(), LONGEST_ANSWER).await;
-            let error = match sent {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
-            };
+            let Err(error) = sent else { return Ok(()) };
             // Other statuses would come again.
             let is_final = matches!(&error, FetchError::Status(s) if ![429, 502, 503, 504].contains(&s.as_u16()));
             match pauses.next().filter(|_| !is_final) {

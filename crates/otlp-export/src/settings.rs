@@ -64,7 +64,7 @@ impl Settings {
             }
         }
         let mut resource = match variable(RESOURCE) {
-            Some(text) => pairs(&text).ok_or(error(RESOURCE, A_LIST))?,
+            Some(text) => pairs(&text).ok_or_else(|| error(RESOURCE, A_LIST))?,
             None => Vec::new(),
         };
         if let Some(name) = variable(SERVICE_NAME) {
@@ -97,21 +97,21 @@ fn url_of(name: &'static str, text: &str) -> Result<Uri, SettingsError> {
         let has_user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
         is_http && !has_user
     });
-    url.ok_or(error(name, "the URL of a collector, such as `http://127.0.0.1:4318`"))
+    url.ok_or_else(|| error(name, "the URL of a collector, such as `http://127.0.0.1:4318`"))
 }
 
 fn headers_of(
     name: &'static str,
     text: &str,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, SettingsError> {
-    let pairs = pairs(text).ok_or(error(name, A_LIST))?;
+    let pairs = pairs(text).ok_or_else(|| error(name, A_LIST))?;
     let header = |(name, value): (String, String)| {
         let mut value = HeaderValue::from_str(&value).ok()?;
         value.set_sensitive(true);
         Some((name.parse().ok()?, value))
     };
     let headers: Option<Vec<_>> = pairs.into_iter().map(header).collect();
-    headers.ok_or(error(name, "a list of headers"))
+    headers.ok_or_else(|| error(name, "a list of headers"))
 }
 
 fn sampler(variable: &impl Fn(&'static str) -> Option<String>) -> Result<Sampler, SettingsError> {
@@ -119,9 +119,9 @@ fn sampler(variable: &impl Fn(&'static str) -> Option<String>) -> Result<Sampler
     let sampler: Sampler =
         name.trim().parse().map_err(|()| error(SAMPLER, "a sampler such as `always_on`"))?;
     match variable(SAMPLER_ARGUMENT).filter(|_| name.contains("traceidratio")) {
-        Some(ratio) => {
-            sampler.with_ratio(&ratio).ok_or(error(SAMPLER_ARGUMENT, "a number from 0 to 1"))
-        }
+        Some(ratio) => sampler
+            .with_ratio(&ratio)
+            .ok_or_else(|| error(SAMPLER_ARGUMENT, "a number from 0 to 1")),
         None => Ok(sampler),
     }
 }

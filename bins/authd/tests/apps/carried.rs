@@ -25,7 +25,9 @@ impl ProxyRequest<'_> {
     /// Sends the proxy's check to authd; `behind` selects the upstream
     async fn check(&self, world: &World, behind: &str) -> Answer {
         let Self { proxy, host, uri, headers } = *self;
-        let mut all = vec![("x-forwarded-for", "203.0.113.7"), ("x-forwarded-method", "GET")];
+        // The answer that nginx fetches has the id of the check.
+        let id = ("x-request-id", "0190a8c3-52d0-7c1e-8a46-0b6dd5f6a1b2");
+        let mut all = vec![("x-forwarded-for", "203.0.113.7"), ("x-forwarded-method", "GET"), id];
         let mut path = format!("/api/v2/forward-auth/{behind}{proxy}");
         if proxy == "envoy" {
             all.push(("host", host));

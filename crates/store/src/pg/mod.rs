@@ -189,7 +189,7 @@ impl PgStore {
     /// Those of [`new`](Self::new) and [`pooling`](Self::pooling); [`Error::Unavailable`].
     pub async fn connect(url: &str, options: &Options) -> Result<Self, Error> {
         let store = Self::new(url, options)?;
-        let answer = store.current_tables(&store.sign_in).await;
+        let answer = store.current_tables().await;
         // First: a fault of the pooler may be why there is no answer.
         if store.is_pooled() {
             store.pooling().await?;
@@ -200,7 +200,11 @@ impl PgStore {
 
 impl PgStore {
     /// Reads the catalog for the tables as they are now
-    async fn current_tables(&self, reads: &Reads) -> Result<Arc<Tables>, Error> {
+    async fn current_tables(&self) -> Result<Arc<Tables>, Error> {
+        self.current_tables_over(&self.sign_in).await
+    }
+
+    async fn current_tables_over(&self, reads: &Reads) -> Result<Arc<Tables>, Error> {
         let catalog = reads.ask(Question::Catalog, async |connection: Arc<Connection>| {
             let catalog = Catalog::read(&connection.inner).await?;
             if catalog != *connection.tables.catalog() {
@@ -233,7 +237,7 @@ impl PgStore {
 
     /// Checks over these connections that the database can be used
     async fn ping_over(&self, reads: &Reads) -> Result<(), Error> {
-        let tables = timeout(PING_TIMEOUT, self.current_tables(reads)).await;
+        let tables = timeout(PING_TIMEOUT, self.current_tables_over(reads)).await;
         let tables = tables.map_err(|_| Error::unavailable("no answer within a second"))??;
         tables.fit(&self.statements).map_err(Error::Tables)?;
         if self.connector.options().needs_writes {
