@@ -43,9 +43,9 @@ pub(crate) fn start(level: &str, format: Option<LogFormat>) -> Result<(), Config
     Ok(())
 }
 
-/// Whether lines of this level are of interest; they are before the log is started
+/// Whether the log has lines of this level; it has none before it is started
 pub(crate) fn tells(level: tracing::Level) -> bool {
-    QUEUE.get().is_none() || tracing::level_filters::LevelFilter::current() >= level
+    QUEUE.get().is_some() && tracing::level_filters::LevelFilter::current() >= level
 }
 
 /// Returns how many lines could not be written

@@ -10,7 +10,7 @@ use store::inspection::Inspection;
 use store::releases::TESTED;
 use trust_folder::Trust;
 
-use super::database::with_database;
+use super::database::{place_of, with_database};
 use super::error::CommandError;
 use super::output::printable;
 use crate::check::{self, Finding, State};
@@ -105,7 +105,13 @@ async fn of_database(config: &Config) -> (Vec<Finding>, Option<Inspection>) {
             let checked =
                 with_database(config, async |store| Ok(check::of_database(store, config).await?));
             match checked.await {
-                Ok((findings, inspection)) => return (findings, Some(inspection)),
+                Ok((mut findings, inspection)) => {
+                    let place = place_of(&config.store).unwrap_or_default();
+                    if let Some(finding) = findings.iter_mut().find(|f| f.subject == "database") {
+                        finding.text.push_str(&format!("; {place}"));
+                    }
+                    return (findings, Some(inspection));
+                }
                 Err(error) => Finding::error("database", error_chain(&error)).stops(),
             }
         }

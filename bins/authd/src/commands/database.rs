@@ -75,7 +75,7 @@ pub(super) async fn with_url<T>(
     match store {
         StoreConfig::Memory => Err(CommandError::NothingStored),
         StoreConfig::Postgres { url, .. } => {
-            announce(&PgStore::describe(url.reveal())?, absent);
+            announce(store, absent)?;
             work(url.reveal()).await
         }
         StoreConfig::Private { data_dir, postgres_bin, .. } => {
@@ -90,7 +90,7 @@ pub(super) async fn with_url<T>(
                 Absent::Refused => Persistent::start_existing(&folder, &settings),
             })
             .await?;
-            announce(&format!("authd's own, in {}", data_dir.display()), absent);
+            announce(store, absent)?;
             let done = work(&database.url()).await;
             blocking(move || database.stop()).await?;
             done
@@ -98,14 +98,27 @@ pub(super) async fn with_url<T>(
     }
 }
 
+/// Where the configured database is, without user and password
+pub(super) fn place_of(store: &StoreConfig) -> Result<String, store::Error> {
+    match store {
+        StoreConfig::Memory => Ok("in memory".to_owned()),
+        StoreConfig::Postgres { url, .. } => PgStore::describe(url.reveal()),
+        StoreConfig::Private { data_dir, .. } => {
+            Ok(format!("authd's own, in {}", data_dir.display()))
+        }
+    }
+}
+
 /// Says which database is used: `serve` in its log, and others on standard error, unless only
 /// problems are to be logged
-fn announce(database: &str, absent: Absent) {
+fn announce(store: &StoreConfig, absent: Absent) -> Result<(), store::Error> {
+    let database = place_of(store)?;
     if absent == Absent::Created {
         tracing::info!(database, "the database");
     } else if log::tells(tracing::Level::INFO) {
         log::print(&format!("database: {database}"));
     }
+    Ok(())
 }
 
 /// Runs blocking work, which may take a second, on another thread

@@ -100,7 +100,10 @@ pub(super) fn log_filter(text: &str) -> Result<String, ConfigError> {
     let wrong = |word: &str| ConfigError::LogFilter { word: word.trim().to_owned() };
     for directive in text.split(',') {
         let is_level = directive.trim().parse::<LevelFilter>().is_ok();
-        if !is_level && !directive.contains(['=', '[', ']', '{', '}']) {
+        // An empty text parses as a level, too.
+        if directive.trim().is_empty()
+            || !is_level && !directive.contains(['=', '[', ']', '{', '}'])
+        {
             return Err(wrong(directive));
         }
     }
