@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use agent_token::RetryTimeout;
+use app_audit::ActKind;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
@@ -303,6 +304,20 @@ pub(crate) enum AuditCommand {
         lines: u32,
         #[command(flatten)]
         reading: AuditReading,
+    },
+    /// Print sign-ins, and what operators did, the newest first
+    Acts {
+        /// Most rows to print, up to 1000
+        #[arg(long, default_value_t = 50, value_name = "N")]
+        limit: u32,
+        /// Print lines of JSON
+        #[arg(long)]
+        json: bool,
+        /// Only this kind, such as `agent_sign_in`
+        #[arg(long)]
+        kind: Option<ActKind>,
+        #[command(flatten)]
+        config: ConfigArgs,
     },
     /// Record the events of a spool file, and rename it
     ///

@@ -16,7 +16,7 @@ mod source;
 mod spool;
 mod time;
 
-pub use act::{Act, ActKind, Subject, SubjectKind};
+pub use act::{Act, ActKind, ParseLabelError, Subject, SubjectKind};
 pub use act_journal::ActJournal;
 pub use act_log::{ActFilter, ActLog, ActRow};
 pub use event::{AgentId, AppId, Event, OrganizationId, Resource, UserId, Workspace, WorkspaceId};

@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     agent_sign_ins: Family<SignInLabels, Counter>,
     app_visits: Family<VisitLabels, Counter>,
     audit_events: Family<AuditLabels, Gauge>,
+    audit_acts: Family<AuditLabels, Gauge>,
     certificate_days_left: Family<CertificateLabels, Gauge>,
     google_keys: Gauge,
     fetches: Family<FetchLabels, Gauge>,
@@ -168,6 +169,12 @@ impl Metrics {
             "What became of visits that were to be recorded",
             audit_events.clone(),
         );
+        let audit_acts = Family::default();
+        registry.register(
+            "audit_acts",
+            "What became of sign-ins and other acts that were to be recorded",
+            audit_acts.clone(),
+        );
         let certificate_days_left = Family::default();
         registry.register(
             "certificate_days_left",
@@ -225,6 +232,7 @@ impl Metrics {
             agent_sign_ins,
             app_visits,
             audit_events,
+            audit_acts,
             certificate_days_left,
             google_keys,
             fetches,
@@ -286,6 +294,15 @@ impl Metrics {
 
     /// Sets the counts of audit events
     pub(crate) fn audited(&self, stats: Stats) {
+        Self::set_stats(&self.audit_events, stats);
+    }
+
+    /// Sets the counts of acts
+    pub(crate) fn acts_audited(&self, stats: Stats) {
+        Self::set_stats(&self.audit_acts, stats);
+    }
+
+    fn set_stats(family: &Family<AuditLabels, Gauge>, stats: Stats) {
         let counts = [
             ("queued", u64::try_from(stats.queued).unwrap_or(u64::MAX)),
             ("written", stats.written),
@@ -297,7 +314,7 @@ impl Metrics {
         ];
         for (outcome, count) in counts {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            self.audit_events.get_or_create(&AuditLabels { outcome }).set(count);
+            family.get_or_create(&AuditLabels { outcome }).set(count);
         }
     }
 

@@ -20,6 +20,7 @@ use identity_fetch::{Clock, Identity};
 use store::Store;
 use uuid::{NoContext, Timestamp, Uuid};
 
+use crate::acts::{ActAudit, Acts};
 use crate::admission::{self, Admission, Attempt, Work};
 use crate::agents::AgentService;
 use crate::apps::{AppService, AppsConfig, Housekeeping, KeysError};
@@ -45,6 +46,7 @@ pub struct Service<S> {
     metrics: Metrics,
     clock: Clock,
     admission: Arc<Admission>,
+    acts: Arc<Acts>,
     host: Arc<Host>,
 }
 
@@ -66,6 +68,7 @@ impl<S: Store> Service<S> {
             apps: None,
             limits,
             admission: Arc::new(Admission::new(&limits, metrics.clone())),
+            acts: Arc::default(),
             metrics,
             clock,
             host: Arc::new(Host::new(HostCounts::default, false)),
@@ -90,7 +93,7 @@ impl<S: Store> Service<S> {
     /// Call it within the tokio runtime on which visits are to be recorded.
     #[must_use]
     pub fn with_apps(self, config: AppsConfig) -> Self {
-        let apps = AppService::start(
+        let mut apps = AppService::start(
             Arc::clone(&self.agents.store),
             config,
             self.metrics.clone(),
@@ -98,7 +101,18 @@ impl<S: Store> Service<S> {
             Arc::clone(&self.admission),
             Arc::clone(&self.clock),
         );
+        apps.acts = Arc::clone(&self.acts);
         Self { apps: Some(Arc::new(apps)), ..self }
+    }
+
+    /// The same service, which records sign-ins and what operators do
+    ///
+    /// Where the store has no table for acts, or may not write to it, nothing is recorded. Call it
+    /// within the tokio runtime on which acts are to be recorded.
+    #[must_use]
+    pub fn with_act_audit(self, audit: ActAudit) -> Self {
+        self.acts.start(Arc::clone(&self.agents.store), audit);
+        self
     }
 
     /// Refreshes the keys of app access if that is due
@@ -120,20 +134,27 @@ impl<S: Store> Service<S> {
     /// returned value is dropped
     ///
     /// Rows of the log are kept for `keep_rows`, or for ever. Call it within a tokio runtime.
-    /// `None` if app access is off.
+    /// `None` if there is nothing to delete: app access is off, and rows are kept for ever.
     pub fn start_housekeeping(&self, keep_rows: Option<Duration>) -> Option<Housekeeping> {
-        let clock = || Arc::clone(&self.clock);
-        self.apps.as_ref().map(|apps| apps.start_housekeeping(keep_rows, clock()))
+        match &self.apps {
+            Some(apps) => Some(apps.start_housekeeping(keep_rows, Arc::clone(&self.clock))),
+            None => {
+                keep_rows.map(|keep| Housekeeping::of_acts(Arc::clone(&self.agents.store), keep))
+            }
+        }
     }
 
-    /// Waits until the visits answered so far are recorded, for ten seconds at most
+    /// Waits until the visits and sign-ins answered so far are recorded, for ten seconds at most
     ///
     /// Call it once no more requests are answered.
     pub async fn drain_audit(&self) {
         self.admission.report();
-        if let Some(apps) = &self.apps {
-            apps.drain_audit().await;
-        }
+        let visits = async {
+            if let Some(apps) = &self.apps {
+                apps.drain_audit().await;
+            }
+        };
+        tokio::join!(visits, self.acts.drain());
     }
 
     /// What proofs are verified with
@@ -224,6 +245,9 @@ impl<S: Store> Service<S> {
         if let Some(apps) = &self.apps {
             self.metrics.audited(apps.audit_stats());
         }
+        if let Some(stats) = self.acts.stats() {
+            self.metrics.acts_audited(stats);
+        }
     }
 
     async fn answer_from<B>(
@@ -313,7 +337,8 @@ impl<S: Store> Service<S> {
                     let bounds = self.agents.bounds;
                     let (size, body) = admission.receive(source, body, bounds, request).await?;
                     let _turn = admission.turn(Work::SignIn, source, size, request).await?;
-                    let answer = agent_sign_in::sign_in(&self.agents, cloud, cx, body).await;
+                    let answer =
+                        agent_sign_in::sign_in(&self.agents, &self.acts, cloud, cx, body).await;
                     answer.inspect_err(|error| {
                         admission.failed(Attempt::Proof, source, admission::cost(error));
                     })
@@ -394,6 +419,7 @@ impl<S> Clone for Service<S> {
             metrics: self.metrics.clone(),
             clock: Arc::clone(&self.clock),
             admission: Arc::clone(&self.admission),
+            acts: Arc::clone(&self.acts),
             host: Arc::clone(&self.host),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use app_audit::Act;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -26,6 +27,23 @@ pub trait Import: Sync {
         &self,
         rows: &Rows,
         dry_run: bool,
+    ) -> impl Future<Output = Result<Vec<Difference>, Error>> + Send {
+        self.import_recorded(rows, dry_run, None)
+    }
+
+    /// Does the same, and records it in the same transaction as this act, with the number of rows
+    ///
+    /// An import that changes nothing is not recorded, and neither is one beside a control plane
+    /// whose database has no table of acts.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`import`](Self::import).
+    fn import_recorded(
+        &self,
+        rows: &Rows,
+        dry_run: bool,
+        act: Option<Act>,
     ) -> impl Future<Output = Result<Vec<Difference>, Error>> + Send;
 }
 

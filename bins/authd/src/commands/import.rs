@@ -4,6 +4,7 @@ use fleet_import::{Document, DocumentError, Warning};
 use serde_json::Value;
 use store::import::{Change, Difference, Import};
 
+use super::acts::{ActKind, of_operator};
 use super::database::with_store;
 use super::error::CommandError;
 use super::files::read;
@@ -19,8 +20,11 @@ pub(super) async fn run(args: ImportArgs) -> Result<(), CommandError> {
     let document = Document::parse(&text).map_err(invalid)?;
     let rows = document.rows(system_clock()().into()).map_err(invalid)?;
     warn(&document.warnings());
-    let differences =
-        with_store(args.config, async |store| Ok(store.import(&rows, args.dry_run).await?)).await?;
+    let differences = with_store(args.config, async |store| {
+        let act = Some(of_operator(ActKind::Import));
+        Ok(store.import_recorded(&rows, args.dry_run, act).await?)
+    })
+    .await?;
     let out = std::io::stdout().lock();
     match args.json {
         true => print_json(out, &differences),

@@ -4,6 +4,7 @@ use app_authz::token::{Change, CryptoKey, Feature, Rotation, Secret, replace, ro
 use chrono::{DateTime, SecondsFormat, Utc};
 use store::PgStore;
 
+use super::acts::{ActKind, of_operator};
 use super::database::with_store;
 use super::error::CommandError;
 use super::output::{print, printable};
@@ -84,7 +85,7 @@ async fn change(
             lines = changes.iter().map(describe).collect();
             changes
         };
-        store.rotate(feature, change).await?;
+        store.rotate_recorded(feature, change, Some(of_operator(ActKind::KeysRotate))).await?;
         if lines.is_empty() {
             lines.push("nothing is due".to_owned());
         }

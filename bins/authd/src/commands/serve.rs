@@ -76,7 +76,8 @@ async fn serve<S: Store + 'static>(
     let server = Server::new(config.server.within_open_files());
     let counted = server.clone();
     let mut service = Service::new(store, identity, config.rules, config.limits, system_clock())
-        .with_host(move || host_counts(&counted), listeners.admin.is_some());
+        .with_host(move || host_counts(&counted), listeners.admin.is_some())
+        .with_act_audit(config.act_audit);
     if let Some(apps) = config.apps {
         info!(
             access_url = %apps.access_url,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ::store::Options;
 use agent_auth::Rules;
-use authd_http::{AppsConfig, AuditFail, Limits};
+use authd_http::{ActAudit, AppsConfig, AuditFail, Limits};
 use authd_server::Limits as ServerLimits;
 use clap::Args;
 
@@ -62,6 +62,7 @@ pub(crate) struct Config {
     pub(crate) rules: Rules,
     /// How apps are reached, if app access is on
     pub(crate) apps: Option<AppsConfig>,
+    pub(crate) act_audit: ActAudit,
     /// How long rows of the audit log are kept; `None` for ever
     pub(crate) audit_retention: Option<Duration>,
     /// Whether visits are also recorded in the control plane's own table
@@ -90,9 +91,7 @@ impl Config {
             .options()
             .app_access(self.apps.is_some())
             .mirror_audit(self.mirror_audit)
-            .needs_writes(
-                self.apps.as_ref().is_some_and(|apps| apps.audit_fail == AuditFail::Closed),
-            )
+            .needs_writes(self.act_audit.fail == AuditFail::Closed)
             .into_control_plane(self.into_control_plane)
     }
 
@@ -141,6 +140,10 @@ impl Config {
             server,
             rules,
             apps: settings.apps()?,
+            act_audit: ActAudit::new(
+                settings.audit_fail.unwrap_or_default(),
+                settings.audit_spool(),
+            ),
             audit_retention: settings
                 .audit_retention_days
                 .filter(|days| days.get() > 0)

@@ -212,8 +212,13 @@ impl ActLog for SlowStore {
 }
 
 impl Import for SlowStore {
-    async fn import(&self, rows: &import::Rows, dry_run: bool) -> Result<Vec<Difference>, Error> {
-        self.1.import(rows, dry_run).await
+    async fn import_recorded(
+        &self,
+        rows: &import::Rows,
+        dry_run: bool,
+        act: Option<Act>,
+    ) -> Result<Vec<Difference>, Error> {
+        self.1.import_recorded(rows, dry_run, act).await
     }
 }
 

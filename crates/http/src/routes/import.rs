@@ -1,3 +1,4 @@
+use app_audit::{ActKind, SubjectKind};
 use app_authz::rbac::{Action, Object, ResourceType};
 use fleet_import::{Document, DocumentError, Warning};
 use http::StatusCode;
@@ -5,6 +6,7 @@ use serde::Serialize;
 use store::Store;
 use store::import::Difference;
 
+use crate::acts::act;
 use crate::apps::{AppService, Require, parameter, parameters};
 use crate::body::{self, Bounds};
 use crate::context::{Body, Context};
@@ -30,7 +32,8 @@ pub(crate) async fn import<S: Store>(
     body: Body,
 ) -> Result<Response, Error> {
     let system = Object::new(ResourceType::System);
-    Require::session().same_origin().allowed(Action::Update, system).check(apps, cx).await?;
+    let caller =
+        Require::session().same_origin().allowed(Action::Update, system).check(apps, cx).await?;
     let dry_run = dry_run(cx.query)?;
     let text = body::read(body, Bounds { size: MAX_DOCUMENT, ..apps.bounds }).await?;
     let now = cx.now;
@@ -46,7 +49,9 @@ pub(crate) async fn import<S: Store>(
         detail: error.to_string(),
     })?;
 
-    let imported = apps.store.import(&rows, dry_run).await;
+    let key = &caller.holder.key;
+    let act = act(ActKind::Import, cx).user(key.user.0).subject(SubjectKind::Token, &key.id);
+    let imported = apps.store.import_recorded(&rows, dry_run, Some(act)).await;
     let differences = imported.map_err(|error| match error {
         store::Error::ControlPlane { changes } => AccessError::ControlPlane(changes),
         store::Error::Query { reason } => AccessError::Contradiction(reason.to_string()),

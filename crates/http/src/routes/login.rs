@@ -1,8 +1,11 @@
+use app_audit::{ActKind, SubjectKind};
+use app_authz::UserId;
 use app_authz::credential::{SessionToken, Source, authenticate};
 use http::StatusCode;
 use http::header::{HeaderValue, LOCATION, SET_COOKIE};
 use store::Store;
 
+use crate::acts::act;
 use crate::apps::{AppService, Expiry, parameter, parameters, presented_sessions, same_origin};
 use crate::body;
 use crate::context::{Body, Context};
@@ -39,11 +42,13 @@ pub(crate) async fn log_in<S: Store>(
     let fields = parameters(std::str::from_utf8(&body).unwrap_or_default());
     let back = parameter(&fields, "redirect").unwrap_or_default();
     let token = parameter(&fields, "token").unwrap_or_default().trim();
-    let Some(token) = good_token(apps, cx, token).await? else {
+    let Some((token, user)) = good_token(apps, cx, token).await? else {
+        apps.acts.record(act(ActKind::LogIn, cx).refused("invalid_token"));
         let message = Some("The token is not valid, or no longer.");
         return Ok(SignInPage { message, back }.into_response(StatusCode::UNAUTHORIZED));
     };
 
+    apps.acts.record(act(ActKind::LogIn, cx).user(user.0).subject(SubjectKind::Token, token.id()));
     let mut response = empty(StatusCode::SEE_OTHER, LOCATION, own_path(back));
     let name = apps.deployments.primary.cookie_names.new_session();
     if let Some(cookie) = apps.cookies.set(name, token.reveal(), "/", None, Expiry::Session) {
@@ -67,21 +72,20 @@ pub(crate) fn answer_to_failure(cx: &Context<'_>, error: Error) -> Response {
     problem.with_headers(page)
 }
 
-/// The token, if it is a good session token
+/// The token and its user, if it is a good session token
 async fn good_token<S: Store>(
     apps: &AppService<S>,
     cx: &Context<'_>,
     text: &str,
-) -> Result<Option<SessionToken>, AccessError> {
+) -> Result<Option<(SessionToken, UserId)>, AccessError> {
     let Ok(token) = text.parse::<SessionToken>() else { return Ok(None) };
     let holders = apps.store.holders(std::slice::from_ref(&token)).await;
     let holders = holders.map_err(AccessError::Store)?;
     let holder = holders.first();
     let Ok(session) = authenticate(&token, holder, apps.terms(), cx.now) else { return Ok(None) };
-    if let Some(holder) = holder {
-        apps.write_back(holder, session, cx.client);
-    }
-    Ok(Some(token))
+    let Some(holder) = holder else { return Ok(None) };
+    apps.write_back(holder, session, cx.client);
+    Ok(Some((token, holder.key.user)))
 }
 
 /// The path to return to, which is on this host: never `//host` or an absolute URL

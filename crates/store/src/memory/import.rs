@@ -1,15 +1,22 @@
 use std::collections::{BTreeMap, HashSet};
 
+use app_audit::Act;
 use serde_json::{Map, Value};
 
 use super::MemoryStore;
 use super::tables::Tables;
 use crate::Error;
+use crate::acts::of_import;
 use crate::fleet::Fleet;
 use crate::import::{Change, Difference, Import, Rows, Table};
 
 impl Import for MemoryStore {
-    async fn import(&self, rows: &Rows, dry_run: bool) -> Result<Vec<Difference>, Error> {
+    async fn import_recorded(
+        &self,
+        rows: &Rows,
+        dry_run: bool,
+        act: Option<Act>,
+    ) -> Result<Vec<Difference>, Error> {
         let mut tables = self.write();
         let mut all = tables.rows()?;
         let differences = import(rows, &mut all);
@@ -18,6 +25,9 @@ impl Import for MemoryStore {
         if !dry_run {
             *tables = Tables::default();
             tables.load(&fleet);
+            if let Some(act) = act.and_then(|act| of_import(act, &differences)) {
+                self.acts.add(&[act]);
+            }
         }
         Ok(differences)
     }

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use app_audit::Act;
 use diesel::result::QueryResult;
 use diesel::sql_types::{Array, Jsonb, Nullable, Uuid as SqlUuid};
 use diesel::{QueryableByName, sql_query};
@@ -7,18 +8,28 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncC
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::PgStore;
+use super::{PgStore, acts};
 use crate::Error;
+use crate::acts::of_import;
 use crate::import::{Change, Difference, Import, Rows, Table, Wanted};
 
 impl Import for PgStore {
-    async fn import(&self, rows: &Rows, dry_run: bool) -> Result<Vec<Difference>, Error> {
+    async fn import_recorded(
+        &self,
+        rows: &Rows,
+        dry_run: bool,
+        act: Option<Act>,
+    ) -> Result<Vec<Difference>, Error> {
         let may_change = dry_run || self.may_change_rows().await?;
         let dry_run = dry_run || !may_change;
         let mut connection = self.writes.get().await?;
+        let tables = connection.tables();
         let outcome = connection
             .transaction(async |connection| {
                 let differences = import(rows, connection).await?;
+                if let Some(act) = act.and_then(|act| of_import(act, &differences)) {
+                    acts::note_in(&act, &tables, connection).await?;
+                }
                 // A dry run is executed and rolled back, so that it fails where the import
                 // would.
                 if dry_run { Err(Outcome::DryRun(differences)) } else { Ok(differences) }
