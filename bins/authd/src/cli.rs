@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use agent_token::RetryTimeout;
-use app_audit::Age;
+use app_audit::{ActKind, Age};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use uuid::Uuid;
@@ -365,6 +365,20 @@ pub(crate) enum AuditCommand {
         /// Age from which rows are deleted, such as 400d or 52w
         #[arg(long, value_name = "AGE")]
         older_than: Age,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Print sign-ins, and what operators did, the newest first
+    Acts {
+        /// Most rows to print, up to 1000
+        #[arg(long, default_value_t = 50, value_name = "N")]
+        limit: u32,
+        /// Print lines of JSON
+        #[arg(long)]
+        json: bool,
+        /// Only this kind, such as `agent_sign_in`
+        #[arg(long)]
+        kind: Option<ActKind>,
         #[command(flatten)]
         config: ConfigArgs,
     },

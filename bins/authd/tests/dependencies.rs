@@ -83,7 +83,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("database-check", &["app-audit", "app-authz", "authd-store", "identity-verify"]),
     ("fair-share", &[]),
-    ("fleet-import", &["app-authz", "authd-store", "identity-verify"]),
+    ("fleet-import", &["app-audit", "app-authz", "authd-store", "identity-verify"]),
     ("identity-fetch", &["identity-verify"]),
     ("identity-verify", &[]),
     ("log-queue", &[]),

@@ -1,10 +1,12 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use thiserror::Error;
 use uuid::{Builder, NoContext, Timestamp, Uuid};
 
 use crate::record::text;
@@ -121,6 +123,17 @@ impl Act {
         self
     }
 
+    /// The same act by an operator, with names that come from the environment and are not verified
+    #[must_use]
+    pub fn operator(self, name: &str, before_sudo: &str, uid: Option<u32>) -> Self {
+        let act = self.detail("operator", name).detail_value("operator_uid", uid.into());
+        let act = match before_sudo {
+            "" => act,
+            name => act.detail("operator_before_sudo", name),
+        };
+        act.detail_value("operator_is_verified", false.into())
+    }
+
     /// The same act with a further text
     #[must_use]
     pub fn detail(mut self, name: &str, value: &str) -> Self {
@@ -230,13 +243,33 @@ macro_rules! labels {
                 }
             }
 
+            /// The labels of all values, in a sentence
+            fn labels() -> String {
+                Self::ALL.iter().map(|value| value.as_str()).collect::<Vec<_>>().join(", ")
+            }
+
             /// Returns the value that is spelled so
             #[must_use]
             pub fn from_label(label: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == label)
             }
         }
+
+        impl FromStr for $name {
+            type Err = ParseLabelError;
+
+            fn from_str(label: &str) -> Result<Self, ParseLabelError> {
+                Self::from_label(label).ok_or_else(|| ParseLabelError { known: Self::labels() })
+            }
+        }
     };
+}
+
+/// A text is not a label of a kind of acts or subjects
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("it is one of {known}")]
+pub struct ParseLabelError {
+    known: String,
 }
 
 labels! {

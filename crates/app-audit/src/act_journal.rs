@@ -32,8 +32,8 @@ pub trait ActJournal: Send + Sync {
         at_most: u32,
     ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
 
-    /// Returns whether acts can be written at all: the table exists, accepts writes, and this
-    /// program may write to it
+    /// Returns whether acts can be written at all: the table exists, this program may write to it,
+    /// and the database is not a standby
     fn records_acts(&self) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
     /// Returns whether the journal was unavailable, so that the same call may succeed later

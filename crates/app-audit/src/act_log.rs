@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::fmt;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -146,10 +147,64 @@ impl ActRow {
         }
     }
 
+    /// Returns the row as one line of JSON
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
     /// Returns the row's position in the log
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         Cursor::of(self.time, self.id)
+    }
+}
+
+/// A line for a person: when, what, who, with or to what, from where, and how often
+///
+/// It is not safe to print on a terminal, since clients chose some of its texts.
+impl fmt::Display for ActRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}  {:<13}", time::text(self.time), self.kind)?;
+        match self.decision {
+            Decision::Allow => f.write_str("  allowed")?,
+            Decision::Deny => write!(f, "  denied: {}", self.reason)?,
+        }
+        if let Some(user) = self
+            .username
+            .as_ref()
+            .map(ToString::to_string)
+            .or_else(|| self.user_id.as_ref().map(ToString::to_string))
+        {
+            write!(f, "  user {user}")?;
+        }
+        if let Some(operator) = self.detail.get("operator").and_then(Value::as_str) {
+            write!(f, "  by {operator} (not verified)")?;
+        }
+        match (&self.workspace_owner, &self.workspace_name, self.workspace_id) {
+            (Some(owner), Some(name), _) => write!(f, "  workspace {owner}/{name}")?,
+            (_, _, Some(id)) => write!(f, "  workspace {id}")?,
+            _ => {}
+        }
+        if let Some(agent) = self.detail.get("agent_name").and_then(Value::as_str) {
+            write!(f, "  agent {agent}")?;
+        }
+        if let (Some(kind), Some(name)) = (&self.subject_type, &self.subject) {
+            write!(f, "  {kind} {name}")?;
+        }
+        if let Some(proof) = &self.proof {
+            write!(f, "  proof of {proof}")?;
+        }
+        if let Some(ip) = self.ip {
+            write!(f, "  from {ip}")?;
+        }
+        if self.times > 1 {
+            write!(f, "  {} times", self.times)?;
+        }
+        match self.request_id {
+            Some(request) => write!(f, "  request {request}"),
+            None => Ok(()),
+        }
     }
 }
 

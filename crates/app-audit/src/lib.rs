@@ -20,7 +20,7 @@ mod spool;
 mod table;
 mod time;
 
-pub use act::{Act, ActKind, Subject, SubjectKind};
+pub use act::{Act, ActKind, ParseLabelError, Subject, SubjectKind};
 pub use act_journal::ActJournal;
 pub use act_log::{ActFilter, ActLog, ActRow};
 pub use event::{AgentId, AppId, Event, OrganizationId, Resource, UserId, Workspace, WorkspaceId};

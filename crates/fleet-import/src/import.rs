@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 use std::mem;
 
+use app_audit::Act;
 use chrono::{DateTime, Utc};
 use store::import::{Details, Difference, Import, Outcome, Session};
 
@@ -18,7 +19,7 @@ use super::source::Source;
 use super::warnings::Warning;
 
 /// How to import
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Whether the import is undone at its end
     pub dry_run: bool,
@@ -26,6 +27,8 @@ pub struct Options {
     pub details: Details,
     /// The date of new rows
     pub now: DateTime<Utc>,
+    /// What the audit says of the import, if it changes anything
+    pub act: Option<Act>,
 }
 
 /// What an import reports while it runs
@@ -80,7 +83,7 @@ pub async fn import<S: Import, R: Read + Seek + Send>(
         }
         page.into_iter().for_each(|difference| report(Event::Difference(difference)));
     }
-    session.finish().await?;
+    session.finish(options.act).await?;
     Ok(outcome)
 }
 

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod acts;
 mod admission;
 mod agents;
 mod apps;
@@ -22,6 +23,7 @@ mod router;
 mod routes;
 mod service;
 
+pub use acts::ActAudit;
 pub use apps::{
     AppsConfig, AuditFail, CookieConfig, Housekeeping, KeysError, ParseValueError, SameSite,
     Signing,

@@ -42,8 +42,10 @@ pub(crate) struct Metrics {
     app_visits: Family<VisitLabels, Counter>,
     log_ins: Family<LogInLabels, Counter>,
     audit_events: Family<AuditLabels, Counter>,
+    audit_acts: Family<AuditLabels, Counter>,
     audit_retries: Counter,
     audit_queued_events: Gauge,
+    audit_queued_acts: Gauge,
     audit_oldest_queued: Seconds,
     signing_key_age: Family<KeyLabels, Seconds>,
     certificate_expiration: Family<CertificateLabels, Gauge>,
@@ -141,6 +143,18 @@ impl Metrics {
             "audit_events",
             "What became of visits that were to be recorded",
             audit_events.clone(),
+        );
+        let audit_acts = Family::default();
+        registry.register(
+            "audit_acts",
+            "What became of sign-ins and other acts that were to be recorded",
+            audit_acts.clone(),
+        );
+        let audit_queued_acts = Gauge::default();
+        registry.register(
+            "audit_queued_acts",
+            "Sign-ins and other acts that wait to be written",
+            audit_queued_acts.clone(),
         );
         let audit_retries = Counter::default();
         registry.register(
@@ -250,8 +264,10 @@ impl Metrics {
             app_visits,
             log_ins,
             audit_events,
+            audit_acts,
             audit_retries,
             audit_queued_events,
+            audit_queued_acts,
             audit_oldest_queued,
             signing_key_age,
             certificate_expiration,
@@ -327,6 +343,19 @@ impl Metrics {
 
     /// Sets the counts of audit events
     pub(crate) fn audited(&self, stats: Stats) {
+        Self::set_outcomes(&self.audit_events, stats);
+        set(&self.audit_retries, stats.retried);
+        self.audit_queued_events.set(i64::try_from(stats.queued).unwrap_or(i64::MAX));
+        self.audit_oldest_queued.set(stats.oldest.unwrap_or_default().as_secs_f64());
+    }
+
+    /// Sets the counts of acts
+    pub(crate) fn acts_audited(&self, stats: Stats) {
+        Self::set_outcomes(&self.audit_acts, stats);
+        self.audit_queued_acts.set(i64::try_from(stats.queued).unwrap_or(i64::MAX));
+    }
+
+    fn set_outcomes(family: &Family<AuditLabels, Counter>, stats: Stats) {
         for (outcome, count) in [
             ("written", stats.written),
             ("absorbed", stats.absorbed),
@@ -334,11 +363,8 @@ impl Metrics {
             ("lost", stats.lost),
             ("limited", stats.limited),
         ] {
-            set(&self.audit_events.get_or_create(&AuditLabels { outcome }), count);
+            set(&family.get_or_create(&AuditLabels { outcome }), count);
         }
-        set(&self.audit_retries, stats.retried);
-        self.audit_queued_events.set(i64::try_from(stats.queued).unwrap_or(i64::MAX));
-        self.audit_oldest_queued.set(stats.oldest.unwrap_or_default().as_secs_f64());
     }
 
     /// Sets the age of a key that signs; `None` if no key of `feature` can sign

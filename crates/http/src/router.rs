@@ -56,6 +56,7 @@ const ROWS: &[Row] = &[
         AppRoute::IssueTerminalToken,
     ),
     apps("/api/v2/audit", Methods::GET, "audit", AppRoute::Audit),
+    apps("/api/v2/authd/audit/acts", Methods::GET, "acts", AppRoute::Acts),
     apps("/api/v2/authd/import", Methods::POST, "import", AppRoute::Import),
     check("/api/v2/forward-auth/caddy", "forward-auth-caddy", ProxyKind::Caddy, Upstream::Apps),
     check(

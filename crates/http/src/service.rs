@@ -19,6 +19,7 @@ use identity_fetch::{Clock, Identity};
 use store::Store;
 
 pub use self::tower::Peer;
+use crate::acts::{ActAudit, Acts};
 use crate::admission::{self, Admission, Attempt, Work};
 use crate::agents::AgentService;
 use crate::apps::{AppService, AppsConfig, Housekeeping, KeysError};
@@ -47,6 +48,7 @@ pub struct Service<S> {
     texts: Arc<Texts>,
     clock: Clock,
     admission: Arc<Admission>,
+    acts: Arc<Acts>,
     host: Arc<Host>,
     /// Receives every answered request, if traces are exported
     spans: Option<SpanObserver>,
@@ -71,6 +73,7 @@ impl<S: Store> Service<S> {
             apps: None,
             limits,
             admission: Arc::new(Admission::new(&limits, metrics.clone())),
+            acts: Arc::default(),
             metrics,
             texts: Arc::default(),
             clock,
@@ -108,7 +111,7 @@ impl<S: Store> Service<S> {
     #[must_use]
     pub fn with_apps(self, config: AppsConfig) -> Self {
         let layout = Layout::new(config.branding.clone(), Some(&config.access_url));
-        let apps = AppService::start(
+        let mut apps = AppService::start(
             Arc::clone(&self.agents.store),
             config,
             self.metrics.clone(),
@@ -116,7 +119,18 @@ impl<S: Store> Service<S> {
             Arc::clone(&self.admission),
             Arc::clone(&self.clock),
         );
+        apps.acts = Arc::clone(&self.acts);
         Self { apps: Some(Arc::new(apps)), layout: Arc::new(layout), ..self }
+    }
+
+    /// The same service, which records sign-ins and what operators do
+    ///
+    /// Where the store has no table for acts, or may not write to it, nothing is recorded. Call it
+    /// within the tokio runtime on which acts are to be recorded.
+    #[must_use]
+    pub fn with_act_audit(self, audit: ActAudit) -> Self {
+        self.acts.start(Arc::clone(&self.agents.store), audit);
+        self
     }
 
     /// Refreshes the keys of app access if that is due
@@ -138,20 +152,27 @@ impl<S: Store> Service<S> {
     /// returned value is dropped
     ///
     /// Rows of the log are kept for `keep_rows`, or for ever. Call it within a tokio runtime.
-    /// `None` if app access is off.
+    /// `None` if there is nothing to delete: app access is off, and rows are kept for ever.
     pub fn start_housekeeping(&self, keep_rows: Option<Duration>) -> Option<Housekeeping> {
-        let clock = || Arc::clone(&self.clock);
-        self.apps.as_ref().map(|apps| apps.start_housekeeping(keep_rows, clock()))
+        match &self.apps {
+            Some(apps) => Some(apps.start_housekeeping(keep_rows, Arc::clone(&self.clock))),
+            None => {
+                keep_rows.map(|keep| Housekeeping::of_acts(Arc::clone(&self.agents.store), keep))
+            }
+        }
     }
 
-    /// Waits until the visits answered so far are recorded, for ten seconds at most
+    /// Waits until the visits and sign-ins answered so far are recorded, for ten seconds at most
     ///
     /// Call it once no more requests are answered.
     pub async fn drain_audit(&self) {
         self.admission.report();
-        if let Some(apps) = &self.apps {
-            apps.drain_audit().await;
-        }
+        let visits = async {
+            if let Some(apps) = &self.apps {
+                apps.drain_audit().await;
+            }
+        };
+        tokio::join!(visits, self.acts.drain());
     }
 
     /// What proofs are verified with
@@ -282,6 +303,9 @@ impl<S: Store> Service<S> {
                 self.metrics.key_age(feature, age);
             }
         }
+        if let Some(stats) = self.acts.stats() {
+            self.metrics.acts_audited(stats);
+        }
     }
 
     async fn answer_from<B>(&self, peer: Origin, request: Request<B>) -> Response<ResponseBody>
@@ -380,8 +404,8 @@ impl<S: Store> Service<S> {
                     let (size, body) = admission.receive(source, body, bounds, request).await?;
                     let _turn = admission.turn(Work::SignIn, source, size, request).await?;
                     // Boxed once it has its turn, since thousands of requests wait for theirs.
-                    let answer = Box::pin(agent_sign_in::sign_in(&self.agents, cloud, cx, body));
-                    answer.await.inspect_err(|error| {
+                    let answer = agent_sign_in::sign_in(&self.agents, &self.acts, cloud, cx, body);
+                    Box::pin(answer).await.inspect_err(|error| {
                         admission.failed(Attempt::Proof, source, admission::cost(error));
                     })
                 }
@@ -433,6 +457,7 @@ impl<S> Clone for Service<S> {
             texts: Arc::clone(&self.texts),
             clock: Arc::clone(&self.clock),
             admission: Arc::clone(&self.admission),
+            acts: Arc::clone(&self.acts),
             host: Arc::clone(&self.host),
             spans: self.spans.clone(),
             layout: Arc::clone(&self.layout),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use app_audit::Act;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -54,7 +55,7 @@ pub trait Import: Sync {
                 }
                 differences.append(&mut page);
             }
-            session.finish().await?;
+            session.finish(None).await?;
             Ok(differences)
         }
     }
@@ -109,10 +110,13 @@ pub trait Session: Send {
 
     /// Ends the import: makes its changes permanent, or undoes them if it is a dry run
     ///
+    /// An import is recorded in the same transaction as `act`, with the numbers of its rows. One that
+    /// changes nothing is not, and neither is one in a database without a table of acts.
+    ///
     /// # Errors
     ///
     /// [`Error::Query`], [`Error::Unavailable`].
-    fn finish(self) -> impl Future<Output = Result<(), Error>> + Send;
+    fn finish(self, act: Option<Act>) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// How many differences of each table are kept for [`Session::differences`]

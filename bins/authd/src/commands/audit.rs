@@ -23,15 +23,16 @@ use crate::config::ConfigArgs;
 async fn replay(file: &Path, config: ConfigArgs) -> Result<(), CommandError> {
     // Before a database is started for a file that cannot be read.
     let spool = Spool::read(file)?;
-    let entries = spool.entries();
+    let (entries, acts) = (spool.entries(), spool.acts());
     let config = configure(config)?;
     let stale = config.apps.as_ref().map(|apps| apps.audit_session_timeout);
     let window = stale.map_or_else(Window::default, |stale| Window::default().stale(stale));
-    let replayed = async |store: &PgStore| Ok(store.replay(&entries, window).await?);
+    let replayed = async |store: &PgStore| Ok(store.replay_all(&entries, window, &acts).await?);
     let rows = with_database(&config, replayed).await?;
     let aside = spool.set_aside()?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{} events read, {rows} rows added; now {}", entries.len(), aside.display())
+    let (read, aside) = (entries.len() + acts.len(), aside.display());
+    writeln!(out, "{read} events read, {rows} rows added; now {aside}")
         .map_err(CommandError::Output)
 }
 
@@ -41,6 +42,9 @@ pub(super) async fn run(args: AuditArgs) -> Result<(), CommandError> {
         AuditCommand::List { limit, reading } => (reading, Mode::List(limit)),
         AuditCommand::Tail { lines, reading } => (reading, Mode::Tail(lines)),
         AuditCommand::Prune { older_than, config } => return prune::run(older_than, config).await,
+        AuditCommand::Acts { limit, json, kind, config } => {
+            return super::acts::list(limit, json, kind, config).await;
+        }
         AuditCommand::Replay { file, config } => return replay(&file, config).await,
     };
     let AuditReading { json, wide, filter, config } = reading;

@@ -7,6 +7,7 @@ use fleet_import::{
 };
 use store::import::Details;
 
+use super::acts::{ActKind, of_operator};
 use super::database::with_store;
 use super::error::CommandError;
 use super::files::{seekable, unreadable};
@@ -23,7 +24,8 @@ pub(super) async fn run(args: ImportArgs) -> Result<(), CommandError> {
     };
     let source = Source::open(seekable(&args.file)?).map_err(|error| failed(error.into()))?;
     let details = if args.dry_run || args.json { Details::All } else { Details::First(LISTED) };
-    let options = Options { dry_run: args.dry_run, details, now: system_clock()().into() };
+    let act = Some(of_operator(ActKind::Import));
+    let options = Options { dry_run: args.dry_run, details, now: system_clock()().into(), act };
     // Printed when the transaction has ended: a pager that waits must not keep rows locked.
     let differences = fleet_import::scratch(&std::env::temp_dir(), &mut io::empty());
     let differences = differences.map_err(CommandError::Output)?;

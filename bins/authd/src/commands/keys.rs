@@ -5,6 +5,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
 use store::PgStore;
 
+use super::acts::{ActKind, of_operator};
 use super::database::with_store;
 use super::error::CommandError;
 use super::output::{print, printable};
@@ -110,7 +111,7 @@ async fn change(
             lines = changes.iter().map(describe).collect();
             changes
         };
-        store.rotate(feature, change).await?;
+        store.rotate_recorded(feature, change, Some(of_operator(ActKind::KeysRotate))).await?;
         if lines.is_empty() && !json {
             lines.push(format!("{}: nothing is due", feature.as_str()));
         }

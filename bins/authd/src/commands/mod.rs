@@ -1,5 +1,6 @@
 //! The commands, one module each
 
+mod acts;
 mod agent_token;
 mod audit;
 mod check;

@@ -105,7 +105,8 @@ async fn serve<S: Store + 'static>(
     let server = Server::new(config.server.within_open_files());
     let (counted, tls) = (server.clone(), listeners.tls.clone());
     let mut service = Service::new(store, identity, config.rules, config.limits, system_clock())
-        .with_host(move || host_counts(&counted, tls.as_ref()), !listeners.admin.is_empty());
+        .with_host(move || host_counts(&counted, tls.as_ref()), !listeners.admin.is_empty())
+        .with_act_audit(config.act_audit);
     if let Some(apps) = config.apps {
         info!(
             access_url = %apps.access_url,

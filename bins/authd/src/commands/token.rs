@@ -1,6 +1,6 @@
 use std::time::{Duration, SystemTime};
 
-use app_authz::credential::{LoginType, NewKey, SessionToken, Sessions};
+use app_authz::credential::{LoginType, NewKey, SessionToken};
 use app_authz::proxy::{Proxies, ProxyToken};
 use app_authz::rbac::{AllowList, ScopeName};
 use app_authz::token::{LEEWAY, TOKEN_LIFETIME};
@@ -8,6 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
 use store::{PgStore, SessionRow};
 
+use super::acts::{ActKind, SubjectKind, of_operator};
 use super::database::with_store;
 use super::error::CommandError;
 use super::output::{print, print_json, printable};
@@ -44,7 +45,9 @@ pub(super) async fn run(args: TokenArgs) -> Result<(), CommandError> {
         TokenCommand::Revoke { id, json, config } => {
             // The whole token is accepted too.
             let id = id.parse::<SessionToken>().map_or(id, |token| token.id().to_owned());
-            let ended = with_store(config, async |store| Ok(store.revoke(&id).await?)).await?;
+            let act = of_operator(ActKind::TokenRevoke);
+            let revoke = async |store: &PgStore| Ok(store.revoke_recorded(&id, act).await?);
+            let ended = with_store(config, revoke).await?;
             match ended.split_first() {
                 Some(_) if json => print_json([json!({ "ended": ended })]),
                 Some((_, others)) => print(&revoked(&id, others.len(), system_clock()())),
@@ -82,7 +85,8 @@ async fn for_user(
         name: if name.is_empty() { token.id() } else { name },
         parent: None,
     };
-    store.insert(&key).await?;
+    // A token that cannot be recorded is not printed, and then it is of no use.
+    store.insert_recorded(&key, of_operator(ActKind::TokenCreate)).await?;
     Ok(token.reveal().to_owned())
 }
 
@@ -97,7 +101,8 @@ async fn for_proxy(store: &PgStore, name: &str) -> Result<String, CommandError> 
     let unknown = || CommandError::Usage(format!("there is no proxy `{name}`"));
     let id = proxy.ok_or_else(unknown)?.id;
     let token = with_random(|fill| ProxyToken::generate(id, fill))?;
-    match store.set_proxy_token(&token).await? {
+    let act = of_operator(ActKind::TokenCreate).subject(SubjectKind::Proxy, name);
+    match store.set_proxy_token_recorded(&token, Some(&act)).await? {
         true => Ok(token.reveal()),
         false => Err(unknown()),
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use ::store::Options;
 use agent_auth::Rules;
-use authd_http::{AppsConfig, AuditFail, Limits};
+use authd_http::{ActAudit, AppsConfig, AuditFail, Limits};
 use authd_server::Limits as ServerLimits;
 use clap::Args;
 
@@ -82,6 +82,7 @@ pub(crate) struct Config {
     pub(crate) rules: Rules,
     /// How apps are reached, if app access is on
     pub(crate) apps: Option<AppsConfig>,
+    pub(crate) act_audit: ActAudit,
     /// How long rows of the audit log are kept; `None` for ever
     pub(crate) audit_retention: Option<Duration>,
     /// Whether visits are also recorded in the control plane's own table
@@ -107,9 +108,7 @@ impl Config {
             .options()
             .app_access(self.apps.is_some())
             .mirror_audit(self.mirror_audit)
-            .needs_writes(
-                self.apps.as_ref().is_some_and(|apps| apps.audit_fail == AuditFail::Closed),
-            )
+            .needs_writes(self.act_audit.fail == AuditFail::Closed)
             .into_control_plane(self.into_control_plane)
     }
 
@@ -159,6 +158,7 @@ impl Config {
             rules,
             apps: settings.apps(stored.audit_spool())?,
             listen,
+            act_audit: ActAudit::new(settings.audit_fail.unwrap_or_default(), stored.audit_spool()),
             audit_retention: settings
                 .audit_retention_days
                 .filter(|days| days.get() > 0)

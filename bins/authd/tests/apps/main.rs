@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "modules of one test")]
 
 mod access;
+mod acts;
 mod addresses;
 mod alone;
 mod api;

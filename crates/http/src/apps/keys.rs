@@ -180,20 +180,32 @@ async fn refresh<S: KeyStore, K: KeyMaterial>(
 
 /// Creates and rotates the keys of app access if that is due
 ///
+/// Calls `rotated` with the number of changes of each feature whose keys were changed.
+///
 /// # Errors
 ///
 /// Fails if the keys of a feature could not be changed; those of the other are rotated all the
 /// same.
-pub(crate) async fn rotate<S>(store: &S, now: SystemTime) -> Result<(), KeysError>
+pub(crate) async fn rotate<S>(
+    store: &S,
+    now: SystemTime,
+    rotated: impl Fn(Feature, usize),
+) -> Result<(), KeysError>
 where
     S: Rotation<Error = store::Error>,
 {
-    let tokens = rotate_feature(Feature::WorkspaceAppsToken, store, now).await;
-    let seals = rotate_feature(Feature::WorkspaceAppsApiKey, store, now).await;
-    tokens.and(seals)
+    let mut outcome = Ok(());
+    for feature in [Feature::WorkspaceAppsToken, Feature::WorkspaceAppsApiKey] {
+        match rotate_feature(feature, store, now).await {
+            Ok(0) => {}
+            Ok(changes) => rotated(feature, changes),
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
+    }
+    outcome
 }
 
-async fn rotate_feature<S>(feature: Feature, store: &S, now: SystemTime) -> Result<(), KeysError>
+async fn rotate_feature<S>(feature: Feature, store: &S, now: SystemTime) -> Result<usize, KeysError>
 where
     S: Rotation<Error = store::Error>,
 {
@@ -205,8 +217,7 @@ where
     };
     let secret = with_random(random).map_err(|_| KeysError::NoRandomness)?;
     let fill = |bytes: &mut [u8]| bytes.copy_from_slice(&secret);
-    store.rotate(feature, |rows| token::rotate(feature, rows, now, fill)).await?;
-    Ok(())
+    Ok(store.rotate(feature, |rows| token::rotate(feature, rows, now, fill)).await?)
 }
 
 /// Why keys could not be created or fetched

@@ -33,9 +33,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use app_audit::{Recorder, SpoolFile, Window};
+use app_audit::{Act, ActKind, Recorder, SpoolFile, SubjectKind, Window};
 use app_authz::credential::{ApiKey, KeyHolder, OtherSessions, Session, Terms};
 use app_authz::rbac::BuiltInRoles;
+use app_authz::token::Feature;
 use identity_fetch::Clock;
 use store::Store;
 use tokio::sync::Semaphore;
@@ -55,6 +56,7 @@ use self::keys::Keys;
 pub use self::keys::KeysError;
 pub(crate) use self::listing::app_list;
 use self::observer::observer;
+pub(crate) use self::observer::{act_observer, flush, spool};
 pub(crate) use self::query::{for_app as query_for_app, holds_token, parameters};
 use self::recent::Recent;
 pub(crate) use self::refusal::Refusal;
@@ -62,6 +64,7 @@ pub(crate) use self::require::{Require, SignedIn};
 pub(crate) use self::session::{presented_sessions, same_origin};
 pub(crate) use self::visit::{Visit, parameter, terminal_agent, with_query};
 use self::watch::SessionWatch;
+use crate::acts::Acts;
 use crate::admission::Admission;
 use crate::body::Bounds;
 use crate::context::Context;
@@ -76,6 +79,7 @@ pub(crate) struct AppService<S> {
     pub(crate) cookies: Cookies,
     pub(crate) keys: Keys,
     pub(crate) bounds: Bounds,
+    pub(crate) acts: Arc<Acts>,
     metrics: Metrics,
     /// Seals are opened once
     opened_seals: Recent,
@@ -112,7 +116,7 @@ impl<S: Store> AppService<S> {
         let cookies = Cookies::new(config.cookies.clone());
         let primary =
             Deployment::primary(config.access_url.clone(), config.app_hosts.clone(), &cookies);
-        let spool = config.audit_spool.clone().map(|path| Arc::new(observer::spool(path)));
+        let spool = config.audit_spool.clone().map(|path| Arc::new(spool(path)));
         let settings = app_audit::Settings::default().window(window(&config)).observer(observer());
         let settings = settings.spool(spool.clone());
         let sessions = Arc::new(SessionWatch::new(config.token_lifetime, metrics.clone()));
@@ -126,6 +130,7 @@ impl<S: Store> AppService<S> {
             cookies,
             keys: Keys::new(config.signing),
             bounds,
+            acts: Arc::default(),
             opened_seals: Recent::new(seal::LIFETIME),
             used_nonces: Recent::new(sign_in::LATELY),
             decisions: Decisions::default(),
@@ -152,9 +157,21 @@ impl<S: Store> AppService<S> {
         now: SystemTime,
     ) -> Result<(), KeysError> {
         // A replica that cannot rotate still needs the keys that another replica made.
-        let rotated = if rotate { keys::rotate(&*self.store, now).await } else { Ok(()) };
+        let rotated = if rotate { self.rotate_keys(now).await } else { Ok(()) };
         let refreshed = self.keys.refresh(&*self.store, now).await;
         rotated.and_then(|()| refreshed.map_err(Into::into))
+    }
+
+    /// Makes and rotates keys if that is due, and records it
+    async fn rotate_keys(&self, now: SystemTime) -> Result<(), KeysError> {
+        let rotated = |feature: Feature, changes: usize| {
+            let act = Act::new(ActKind::KeysRotate, now)
+                .subject(SubjectKind::Keys, feature.as_str())
+                .detail("by", "authd serve")
+                .detail_value("changes", changes.into());
+            self.acts.record(act);
+        };
+        keys::rotate(&*self.store, now, rotated).await
     }
 
     /// Starts to delete audit rows that are older than `keep_rows`, sessions of visits that ended,
@@ -170,7 +187,7 @@ impl<S: Store> AppService<S> {
             keep_rows,
             observer(),
         );
-        Housekeeping::start(of_audit, Arc::clone(&self.store), clock)
+        Housekeeping::start(of_audit, Arc::clone(&self.store), keep_rows, clock)
     }
 
     /// Waits until queued audit events are written, for ten seconds at most
@@ -181,7 +198,7 @@ impl<S: Store> AppService<S> {
         let (written, spooled, lost) = (drained.written, drained.spooled, drained.lost);
         info!(written, spooled, lost, "audit drained");
         if let Some(spool) = &self.spool {
-            observer::flush(Arc::clone(spool)).await;
+            flush(Arc::clone(spool)).await;
         }
     }
 

@@ -7,13 +7,23 @@ use tracing::{error, warn};
 
 use crate::error::chain;
 
-/// Logs what goes wrong with the audit
+/// Logs what goes wrong with the audit of visits
 pub(super) fn observer() -> Arc<dyn Observer> {
-    Arc::new(AuditLog)
+    Arc::new(AuditLog {
+        left_out: "visits that are anonymous or refused were left out of the audit",
+    })
+}
+
+/// Logs what goes wrong with the audit of sign-ins
+pub(crate) fn act_observer() -> Arc<dyn Observer> {
+    Arc::new(AuditLog { left_out: "sign-ins that were refused were left out of the audit" })
 }
 
 #[derive(Debug)]
-struct AuditLog;
+struct AuditLog {
+    /// The line about what was left out
+    left_out: &'static str,
+}
 
 impl Observer for AuditLog {
     fn unrecorded(&self, entry: &Entry, why: RecordError) {
@@ -26,7 +36,7 @@ impl Observer for AuditLog {
     }
 
     fn limited(&self, visits: u64) {
-        warn!(visits, "visits that are anonymous or refused were left out of the audit");
+        warn!(visits, "{}", self.left_out);
     }
 
     fn failing(&self, error: &dyn std::error::Error, waiting: usize) {
@@ -35,12 +45,12 @@ impl Observer for AuditLog {
 }
 
 /// The file for events that the store did not get; those that it cannot take are logged
-pub(super) fn spool(path: PathBuf) -> SpoolFile {
+pub(crate) fn spool(path: PathBuf) -> SpoolFile {
     SpoolFile::new(path, |event| error!(event, "an audit event was not recorded"))
 }
 
 /// Waits until the spool file is on the disk, and logs what is in it
-pub(super) async fn flush(spool: Arc<SpoolFile>) {
+pub(crate) async fn flush(spool: Arc<SpoolFile>) {
     let file = spool.path().display().to_string();
     let flushed = tokio::task::spawn_blocking(move || spool.flush(FLUSH)).await;
     let Ok(spooled) = flushed else { return };

@@ -17,6 +17,8 @@ pub(crate) enum SignInError {
     ImpossibleInstance { instance_id: String, cloud: Cloud },
     /// The store failed to find the instance's agents
     Lookup { instance_id: String, cloud: Cloud, error: store::Error },
+    /// The sign-in must be recorded, and cannot be now
+    Unrecorded { instance_id: String, cloud: Cloud },
     /// The instance is verified and may not sign in
     Denied(Box<SignInDenial>),
 }
@@ -41,17 +43,24 @@ impl SignInError {
             Self::Lookup { error, .. } => {
                 Problem::internal("lookup_failed", LOOKUP_FAILED).cause(chain(error))
             }
+            Self::Unrecorded { .. } => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unrecorded",
+                "The sign-in cannot be recorded now.",
+                TRY_AGAIN,
+            ),
             Self::Denied(denial) => denial.problem(),
         }
     }
 
-    pub(super) fn machine(&self) -> Option<MachineFacts<'_>> {
+    pub(crate) fn machine(&self) -> Option<MachineFacts<'_>> {
         match self {
             Self::InvalidIdentity { cloud, rejection } => {
                 Some(MachineFacts::of_rejection(rejection, *cloud))
             }
             Self::ImpossibleInstance { instance_id, cloud }
-            | Self::Lookup { instance_id, cloud, .. } => {
+            | Self::Lookup { instance_id, cloud, .. }
+            | Self::Unrecorded { instance_id, cloud } => {
                 Some(MachineFacts::verified(instance_id, *cloud))
             }
             Self::Denied(denial) => Some(denial.machine()),

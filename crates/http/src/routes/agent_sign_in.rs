@@ -4,6 +4,7 @@
 //! query is made only to log why an instance of Azure or Google was not found.
 
 use agent_auth::{Candidate, Denial, ProvenInstance, select};
+use app_audit::{Act, ActKind, SubjectKind};
 use futures_util::future::join_all;
 use http::StatusCode;
 use identity_fetch::Proof;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use store::Store;
 use uuid::Uuid;
 
+use crate::acts::{Acts, act, refused_sign_in};
 use crate::agents::AgentService;
 use crate::body::read_json;
 use crate::context::{Body, Context};
@@ -23,6 +25,7 @@ use crate::request_facts::log_request;
 /// `POST /api/v2/workspaceagents/{aws,azure,google}-instance-identity`
 pub(crate) async fn sign_in<S: Store>(
     agents: &AgentService<S>,
+    acts: &Acts,
     cloud: Cloud,
     cx: &Context<'_>,
     body: Body,
@@ -32,8 +35,30 @@ pub(crate) async fn sign_in<S: Store>(
         Cloud::Azure => read::<AzureSignIn>(agents, cx, body).await?,
         Cloud::Google => read::<GoogleSignIn>(agents, cx, body).await?,
     };
-    let instance = verify(agents, cx, &proof).await?;
-    Ok(find_agent(agents, cx, &instance, agent_name).await?)
+    let found = async {
+        let instance = verify(agents, cx, &proof).await?;
+        let agent = find_agent(agents, cx, &instance, agent_name).await?;
+        let (instance_id, cloud) = (instance.id().as_str().to_owned(), instance.cloud());
+        acts.record_first(signed_in(&agent, &instance_id, cx).proof(cloud.as_str()))
+            .await
+            .map_err(|_| SignInError::Unrecorded { instance_id, cloud })?;
+        Ok(json(StatusCode::OK, &SessionToken { session_token: agent.token.reveal() }))
+    };
+    let answer: Result<_, SignInError> = found.await;
+    if let Err(error) = &answer
+        && let Some(act) = refused_sign_in(error, cx)
+    {
+        acts.record(act);
+    }
+    Ok(answer?)
+}
+
+fn signed_in(agent: &Candidate, instance_id: &str, cx: &Context<'_>) -> Act {
+    act(ActKind::AgentSignIn, cx)
+        .agent(agent.agent.0, agent.workspace.0)
+        .subject(SubjectKind::Instance, instance_id)
+        .detail("agent_name", &agent.name)
+        .detail("build", &agent.build.to_string())
 }
 
 /// A proof, and the name of the agent that the instance asks for
@@ -168,13 +193,13 @@ async fn verify<S: Store>(
     })
 }
 
-/// Finds the one agent of a verified instance and answers with its token
+/// Finds the one agent of a verified instance
 async fn find_agent<S: Store>(
     agents: &AgentService<S>,
     cx: &Context<'_>,
     instance: &VerifiedInstance,
     agent_name: Option<String>,
-) -> Result<Response, SignInError> {
+) -> Result<Candidate, SignInError> {
     let (instance_id, cloud) = (instance.id().as_str(), instance.cloud());
     let counted = |error: SignInError| {
         agents.metrics.agent_signed_in(error.problem().class);
@@ -185,9 +210,9 @@ async fn find_agent<S: Store>(
         counted(SignInError::Lookup { instance_id: instance_id.to_owned(), cloud, error })
     })?;
     match select(&candidates, agent_name.as_deref(), agents.rules) {
-        Ok(agent) => {
+        Ok(found) => {
             agents.metrics.agent_signed_in("ok");
-            let Candidate { agent, workspace, build, token, .. } = agent;
+            let Candidate { agent, workspace, build, .. } = found;
             log_request!(
                 info,
                 &cx.facts,
@@ -199,7 +224,7 @@ async fn find_agent<S: Store>(
                 %build,
                 "agent signed in"
             );
-            Ok(json(StatusCode::OK, &SessionToken { session_token: token.reveal() }))
+            Ok(found.clone())
         }
         Err(denial) => {
             let stored_as = match denial {

@@ -64,18 +64,11 @@ fn filter(query: &str) -> Result<(Filter, Page), AccessError> {
             "app_id" if filter.app.is_none() => {
                 filter.app = Some(App::Id(AppId(parse(&name, &value)?)));
             }
-            // No text in a database holds this character, and a query for it would be an error.
-            "app" if value.contains('\0') => return Err(invalid(&name, "it holds a NUL")),
-            "app" if filter.app.is_none() => filter.app = Some(App::Slug(value)),
+            "app" if filter.app.is_none() => filter.app = Some(App::Slug(text(&name, value)?)),
             "app" | "app_id" => {
                 return Err(invalid(&name, "`app` and `app_id` exclude each other"));
             }
-            "decision" => {
-                let both = [Decision::Allow, Decision::Deny];
-                let known = both.into_iter().find(|decision| decision.as_str() == value);
-                let unknown = || invalid(&name, "it is `allow` or `deny`");
-                filter.decision = Some(known.ok_or_else(unknown)?);
-            }
+            "decision" => filter.decision = Some(decision(&name, &value)?),
             "reason" if value.contains('\0') => return Err(invalid(&name, "it holds a NUL")),
             "reason" => filter.reason = Some(value),
             "address" => filter.ip = Some(parse(&name, &value)?),
@@ -93,18 +86,29 @@ fn filter(query: &str) -> Result<(Filter, Page), AccessError> {
     Ok((filter, after.map_or(page, |after| page.after(after))))
 }
 
-fn parse<T: FromStr>(name: &str, value: &str) -> Result<T, AccessError> {
+pub(super) fn decision(name: &str, value: &str) -> Result<Decision, AccessError> {
+    let both = [Decision::Allow, Decision::Deny];
+    let known = both.into_iter().find(|decision| decision.as_str() == value);
+    known.ok_or_else(|| invalid(name, "it is `allow` or `deny`"))
+}
+
+/// No text in a database holds a NUL, and a query for it would be an error
+pub(super) fn text(name: &str, value: String) -> Result<String, AccessError> {
+    if value.contains('\0') { Err(invalid(name, "it holds a NUL")) } else { Ok(value) }
+}
+
+pub(super) fn parse<T: FromStr>(name: &str, value: &str) -> Result<T, AccessError> {
     value.parse().map_err(|_| invalid(name, "its value is not of the form expected"))
 }
 
-fn time(name: &str, value: &str) -> Result<SystemTime, AccessError> {
+pub(super) fn time(name: &str, value: &str) -> Result<SystemTime, AccessError> {
     let time = DateTime::parse_from_rfc3339(value);
     let time = time.map_err(|_| invalid(name, "it is a time such as `2026-11-21T00:00:00Z`"))?;
     Ok(time.with_timezone(&Utc).into())
 }
 
-fn invalid(name: &str, problem: &str) -> AccessError {
+pub(super) fn invalid(name: &str, problem: &str) -> AccessError {
     AccessError::invalid("Invalid query parameter.", format!("{}: {problem}.", quote(name)))
 }
 
-const DEFAULT_LIMIT: u32 = 100;
+pub(super) const DEFAULT_LIMIT: u32 = 100;

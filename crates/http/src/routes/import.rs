@@ -1,3 +1,4 @@
+use app_audit::{ActKind, SubjectKind};
 use app_authz::rbac::{Action, Object, ResourceType};
 use fleet_import::{Document, DocumentError, Event, ImportError, Options, Source, Warning};
 use http::StatusCode;
@@ -5,6 +6,7 @@ use serde::Serialize;
 use store::Store;
 use store::import::{Details, Difference};
 
+use crate::acts::act;
 use crate::apps::{AppService, Require, parameter, parameters};
 use crate::body::{self, Bounds};
 use crate::context::{Body, Context};
@@ -30,7 +32,8 @@ pub(crate) async fn import<S: Store>(
     body: Body,
 ) -> Result<Response, Error> {
     let system = Object::new(ResourceType::System);
-    Require::session().same_origin().allowed(Action::Update, system).check(apps, cx).await?;
+    let caller =
+        Require::session().same_origin().allowed(Action::Update, system).check(apps, cx).await?;
     let dry_run = dry_run(cx.query)?;
     let text = body::read(body, Bounds { size: MAX_DOCUMENT, ..apps.bounds }).await?;
     // A large document takes longer to parse than other requests should have to wait.
@@ -40,7 +43,9 @@ pub(crate) async fn import<S: Store>(
     });
     let document = parsed.await.map_err(|_| Error::Panicked)?.map_err(invalid)?;
 
-    let options = Options { dry_run, details: Details::All, now: cx.now.into() };
+    let key = &caller.holder.key;
+    let act = act(ActKind::Import, cx).user(key.user.0).subject(SubjectKind::Token, &key.id);
+    let options = Options { dry_run, details: Details::All, now: cx.now.into(), act: Some(act) };
     let (mut differences, mut warnings) = (Vec::new(), Vec::new());
     let report = |event| match event {
         Event::Difference(difference) => differences.push(difference),

@@ -1,3 +1,5 @@
+use app_audit::{ActKind, SubjectKind};
+use app_authz::UserId;
 use app_authz::address::{HostMeaning, encode_query_value};
 use app_authz::credential::{SessionDenial, SessionToken, Source, UserStatus, authenticate};
 use app_authz::rbac::{Action, Object};
@@ -5,6 +7,7 @@ use http::StatusCode;
 use http::header::{HeaderValue, LOCATION, SET_COOKIE};
 use store::Store;
 
+use crate::acts::act;
 use crate::apps::{
     AppService, Expiry, Visit, parameter, parameters, presented_sessions, same_origin, with_query,
 };
@@ -47,9 +50,10 @@ pub(crate) async fn log_in<S: Store>(
     let token = parameter(&fields, "token").unwrap_or_default().trim();
     let outcome = good_token(apps, cx, token).await?;
     apps.metrics().logged_in(outcome.is_ok());
-    let token = match outcome {
-        Ok(token) => token,
+    let (token, user) = match outcome {
+        Ok(good) => good,
         Err(refused) => {
+            apps.acts.record(act(ActKind::LogIn, cx).refused("invalid_token"));
             // A stranger who tries tokens may not fill the log.
             if apps.admission().logs(cx.client.into()) {
                 let status = StatusCode::UNAUTHORIZED.as_u16();
@@ -61,6 +65,7 @@ pub(crate) async fn log_in<S: Store>(
         }
     };
 
+    apps.acts.record(act(ActKind::LogIn, cx).user(user.0).subject(SubjectKind::Token, token.id()));
     let mut response = empty(StatusCode::SEE_OTHER, LOCATION, own_path(back));
     let name = apps.deployments.primary.cookie_names.new_session();
     if let Some(cookie) = apps.cookies.set(name, token.reveal(), "/", None, Expiry::Session) {
@@ -136,14 +141,14 @@ fn is_slug(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(is_part)
 }
 
-/// The token, if it is a session token that is good for this site, or a sentence that says why not
+/// The token and its user, if it is a session token that is good for this site, or a sentence that says why not
 ///
 /// Only the holder of a token learns more about it than that it is not good.
 async fn good_token<S: Store>(
     apps: &AppService<S>,
     cx: &Context<'_>,
     text: &str,
-) -> Result<Result<SessionToken, &'static str>, AccessError> {
+) -> Result<Result<(SessionToken, UserId), &'static str>, AccessError> {
     let Ok(token) = text.parse::<SessionToken>() else {
         return Ok(Err(MALFORMED));
     };
@@ -154,16 +159,15 @@ async fn good_token<S: Store>(
         Ok(session) => session,
         Err(denial) => return Ok(Err(sentence(denial))),
     };
-    if let Some(holder) = holder {
-        let user = Object::user(holder.key.user);
-        if !holder.subject(apps.roles()).is_allowed(&Action::Read, &user) {
-            return Ok(Err(FOR_APPS_ALONE));
-        }
-        let (status, user, key) = (303, holder.key.user, token.id());
-        log_request!(info, &cx.facts, status, %user, key, "logged in");
-        apps.write_back(holder, session, cx.client);
+    let Some(holder) = holder else { return Ok(Err(MALFORMED)) };
+    let user = Object::user(holder.key.user);
+    if !holder.subject(apps.roles()).is_allowed(&Action::Read, &user) {
+        return Ok(Err(FOR_APPS_ALONE));
     }
-    Ok(Ok(token))
+    let (status, user, key) = (303, holder.key.user, token.id());
+    log_request!(info, &cx.facts, status, %user, key, "logged in");
+    apps.write_back(holder, session, cx.client);
+    Ok(Ok((token, user)))
 }
 
 /// Why a token is not good, for its holder

@@ -1,3 +1,4 @@
+use app_audit::{ActKind, SubjectKind};
 use app_authz::app::AccessMethod;
 use app_authz::credential::OtherSessions;
 use http::StatusCode;
@@ -6,6 +7,7 @@ use serde::Serialize;
 use store::Store;
 
 use super::login;
+use crate::acts::act;
 use crate::apps::{AppService, Expiry, Require};
 use crate::context::Context;
 use crate::error::{AccessError, Error};
@@ -49,7 +51,11 @@ pub(crate) async fn from_page<S: Store>(
 async fn end_session<S: Store>(apps: &AppService<S>, cx: &Context<'_>) -> Result<(), AccessError> {
     let caller = Require::session().same_origin().check(apps, cx).await?;
     let others = OtherSessions::ended_by(&caller.holder, &caller.subject);
-    apps.end_session(&caller.holder.key, others, cx.now).await.map_err(AccessError::Store)
+    let key = &caller.holder.key;
+    apps.end_session(key, others, cx.now).await.map_err(AccessError::Store)?;
+    apps.acts
+        .record(act(ActKind::LogOut, cx).user(key.user.0).subject(SubjectKind::Token, &key.id));
+    Ok(())
 }
 
 fn without_cookies<S>(apps: &AppService<S>, mut response: Response) -> Response {

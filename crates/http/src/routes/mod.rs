@@ -4,6 +4,7 @@ pub(crate) mod agent_sign_in;
 pub(crate) mod forward_auth;
 pub(crate) mod health;
 
+mod acts;
 mod app_tokens;
 mod applications;
 mod audit;
@@ -30,6 +31,7 @@ use crate::reply::Response;
 /// The routes of app access
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AppRoute {
+    Acts,
     AppFailed(Failure),
     AppHost,
     Audit,
@@ -59,7 +61,7 @@ impl AppRoute {
 
     pub(crate) const fn work(self) -> Work {
         match self {
-            Self::Audit | Self::AuditExport(_) | Self::AuditPage | Self::Import => {
+            Self::Acts | Self::Audit | Self::AuditExport(_) | Self::AuditPage | Self::Import => {
                 Work::Administration
             }
             _ => Work::Visit,
@@ -75,6 +77,7 @@ pub(crate) async fn answer<S: Store>(
     body: Body,
 ) -> Result<Response, Error> {
     match route {
+        AppRoute::Acts => acts::list(apps, cx).await,
         AppRoute::AppFailed(failure) => forward_auth::failed(cx, failure),
         AppRoute::AppHost => applications::host(apps, cx).await,
         AppRoute::Audit => audit::list(apps, cx).await,

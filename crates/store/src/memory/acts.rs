@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap, hash_map};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,11 +23,31 @@ impl Acts {
     fn rows(&self) -> MutexGuard<'_, Rows> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    pub(super) fn add(&self, acts: &[Act]) {
+        let mut rows = self.rows();
+        for (id, (act, times)) in by_id(acts) {
+            rows.add(id, act, times);
+        }
+    }
 }
 
 impl Rows {
     fn get_mut(&mut self, id: Uuid) -> Option<&mut ActRow> {
         self.by_id.get(&id).and_then(|cursor| self.rows.get_mut(cursor))
+    }
+
+    fn add(&mut self, id: Uuid, act: &Act, times: u64) {
+        if let Some(row) = self.get_mut(id) {
+            if row.request_id != act.request {
+                row.times = row.times.saturating_add(times);
+            }
+            return;
+        }
+        let mut row = ActRow::from(act);
+        row.times = times;
+        self.by_id.insert(id, row.cursor());
+        self.rows.insert(row.cursor(), row);
     }
 }
 
@@ -35,21 +55,7 @@ impl ActJournal for MemoryStore {
     type Error = Error;
 
     async fn note_acts(&self, acts: &[Act]) -> Result<(), Error> {
-        let mut rows = self.acts.rows();
-        for (id, (act, times)) in by_id(acts) {
-            if let Some(row) = rows.get_mut(id) {
-                if row.request_id != act.request {
-                    row.times = row.times.saturating_add(times);
-                }
-                continue;
-            }
-            let mut row = ActRow::from(act);
-            row.times = times;
-            if let hash_map::Entry::Vacant(place) = rows.by_id.entry(id) {
-                place.insert(row.cursor());
-                rows.rows.insert(row.cursor(), row);
-            }
-        }
+        self.acts.add(acts);
         Ok(())
     }
 

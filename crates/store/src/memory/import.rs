@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::mem;
 
+use app_audit::Act;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -8,6 +9,7 @@ use super::MemoryStore;
 use super::labels::label;
 use super::tables::Tables;
 use crate::Error;
+use crate::acts::of_import;
 use crate::fleet::{Fleet, with_tables};
 use crate::import::{
     Change, Counts, Details, Difference, Import, Name, Named, Outcome, Rows, Session, Table,
@@ -18,7 +20,7 @@ impl Import for MemoryStore {
 
     async fn begin_import(&self, dry_run: bool) -> Result<MemoryImport<'_>, Error> {
         let (staged, differences) = (Staged::default(), VecDeque::new());
-        Ok(MemoryImport { store: self, dry_run, staged, differences })
+        Ok(MemoryImport { store: self, dry_run, staged, differences, applied: Counts::default() })
     }
 }
 
@@ -29,6 +31,7 @@ pub struct MemoryImport<'a> {
     dry_run: bool,
     staged: Staged,
     differences: VecDeque<Difference>,
+    applied: Counts,
 }
 
 /// Rows to import, as JSON
@@ -136,6 +139,7 @@ impl Session for MemoryImport<'_> {
             self.differences.push_back(difference.labelled(label));
         }
         progress(self.staged.wanted.values().map(Vec::len).sum::<usize>().try_into().unwrap_or(0));
+        self.applied = outcome.total();
         Ok(outcome)
     }
 
@@ -143,7 +147,7 @@ impl Session for MemoryImport<'_> {
         Ok(mem::take(&mut self.differences).into())
     }
 
-    async fn finish(self) -> Result<(), Error> {
+    async fn finish(self, act: Option<Act>) -> Result<(), Error> {
         if self.dry_run {
             return Ok(());
         }
@@ -155,6 +159,9 @@ impl Session for MemoryImport<'_> {
         refuse_namesakes(&fleet)?;
         *tables = Tables::default();
         tables.load(&fleet);
+        if let Some(act) = act.and_then(|act| of_import(act, self.applied)) {
+            self.store.acts.add(&[act]);
+        }
         Ok(())
     }
 }

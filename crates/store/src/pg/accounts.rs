@@ -1,15 +1,18 @@
 use std::sync::{Arc, LazyLock};
 
+use app_audit::{Act, SubjectKind};
 use app_authz::UserId;
+use app_authz::credential::{NewKey, Sessions};
 use app_authz::proxy::ProxyToken;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Nullable, Text, Timestamptz, Uuid as SqlUuid};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection, RunQueryDsl};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::PgStore;
+use super::acts::note_in;
 use super::connect::Connection;
 use super::schema::{users, workspace_proxies};
 use super::sql::Sql;
@@ -50,6 +53,25 @@ impl PgStore {
         rows.await
     }
 
+    /// Adds a key as [`Sessions::insert`] does, and records it as this act, with the id of the key
+    /// and its user and scope
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sessions::insert`]. The key may exist although it could not be recorded, so its
+    /// token is not to be shown to anyone then.
+    pub async fn insert_recorded(&self, key: &NewKey<'_>, act: Act) -> Result<(), Error> {
+        self.insert(key).await?;
+        let act = act
+            .user(key.user.0)
+            .subject(SubjectKind::Token, key.token.id())
+            .detail("scope", &key.scope.to_string());
+        let mut connection = self.writes.get().await?;
+        let tables = connection.tables();
+        note_in(&act, &tables, &mut connection).await?;
+        Ok(())
+    }
+
     /// Deletes a session and those that were made from it
     ///
     /// Returns the ids of the keys that were deleted; empty if the session does not exist.
@@ -62,6 +84,26 @@ impl PgStore {
         self.writes.run(async |connection| revoke.load(connection).await).await
     }
 
+    /// Does the same and records it as this act, with the id, if there was something to delete
+    ///
+    /// # Errors
+    ///
+    /// Those of [`revoke`](Self::revoke). Nothing is deleted that cannot be recorded, except beside
+    /// a control plane whose database has no table of acts.
+    pub async fn revoke_recorded(&self, id: &str, act: Act) -> Result<Vec<String>, Error> {
+        let act = act.subject(SubjectKind::Token, id);
+        let mut connection = self.writes.get().await?;
+        let tables = connection.tables();
+        let ended = connection.transaction(async |connection| {
+            let ended: Vec<String> = Revoke { sql: &REVOKE, id }.load(connection).await?;
+            if !ended.is_empty() {
+                note_in(&act, &tables, connection).await?;
+            }
+            Ok::<_, Error>(ended)
+        });
+        ended.await
+    }
+
     /// Replaces the token of a proxy, and returns whether the proxy exists
     ///
     /// # Errors
@@ -70,17 +112,38 @@ impl PgStore {
     /// allow changing its rows: the proxy could not connect until it has the new token.
     /// [`Error::Query`], [`Error::Unavailable`].
     pub async fn set_proxy_token(&self, token: &ProxyToken) -> Result<bool, Error> {
+        self.set_proxy_token_recorded(token, None).await
+    }
+
+    /// Does the same and records it as this act, if the proxy exists
+    ///
+    /// # Errors
+    ///
+    /// Those of [`set_proxy_token`](Self::set_proxy_token). The token of a proxy is not replaced if
+    /// that cannot be recorded, except beside a control plane whose database has no table of acts.
+    pub async fn set_proxy_token_recorded(
+        &self,
+        token: &ProxyToken,
+        act: Option<&Act>,
+    ) -> Result<bool, Error> {
         if !self.may_change_rows().await? {
             let changes = format!("the token of the proxy {} in workspace_proxies", token.id());
             return Err(Error::ControlPlane { changes });
         }
         let mut connection = self.writes.get().await?;
-        let proxy = workspace_proxies::table.find(token.id());
-        let changed = diesel::update(proxy)
-            .set(workspace_proxies::token_hashed_secret.eq(token.secret_digest().to_vec()))
-            .execute(&mut *connection)
-            .await?;
-        Ok(changed > 0)
+        let tables = connection.tables();
+        let changed = connection.transaction(async |connection| {
+            let proxy = workspace_proxies::table.find(token.id());
+            let changed = diesel::update(proxy)
+                .set(workspace_proxies::token_hashed_secret.eq(token.secret_digest().to_vec()))
+                .execute(connection)
+                .await?;
+            if let Some(act) = act.filter(|_| changed > 0) {
+                note_in(act, &tables, connection).await?;
+            }
+            Ok::<_, Error>(changed > 0)
+        });
+        changed.await
     }
 }
 

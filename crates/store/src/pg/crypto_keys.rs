@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use app_audit::{Act, SubjectKind};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret};
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -8,6 +9,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncC
 use serde::Serialize;
 
 use super::PgStore;
+use super::acts::note_in;
 use super::connect::Connection;
 use super::schema::sql_types::CryptoKeyFeature;
 use super::schema::{crypto_keys, dbcrypt_keys};
@@ -52,7 +54,31 @@ impl Rotation for PgStore {
     where
         P: FnOnce(&[CryptoKey]) -> Vec<Change> + Send,
     {
+        self.rotate_recorded(feature, plan, None).await
+    }
+}
+
+impl PgStore {
+    /// Changes the keys of a feature, and records it in the same transaction as this act, with the
+    /// name of the feature and the changes
+    ///
+    /// Nothing is recorded if nothing changes, or beside a control plane whose database has no
+    /// table of acts.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Rotation::rotate`].
+    pub async fn rotate_recorded<P>(
+        &self,
+        feature: Feature,
+        plan: P,
+        act: Option<Act>,
+    ) -> Result<usize, Error>
+    where
+        P: FnOnce(&[CryptoKey]) -> Vec<Change> + Send,
+    {
         let mut connection = self.writes.get().await?;
+        let tables = connection.tables();
         connection
             .transaction(async |connection| {
                 // Read committed and not repeatable read: the snapshot of the latter would be
@@ -69,6 +95,13 @@ impl Rotation for PgStore {
                 let changes = plan(&rows.collect::<Vec<_>>());
                 for change in &changes {
                     apply(change, &self.encryption_keys, connection).await?;
+                }
+                if let Some(act) = act.filter(|_| !changes.is_empty()) {
+                    let described: Vec<_> = changes.iter().map(describe).collect();
+                    let act = act
+                        .subject(SubjectKind::Keys, feature.as_str())
+                        .detail("changes", &described.join(", "));
+                    note_in(&act, &tables, connection).await?;
                 }
                 Ok(changes.len())
             })
@@ -160,6 +193,15 @@ fn read(feature: Feature, row: Row, keys: &EncryptionKeys) -> (CryptoKey, Option
         deletes_at: row.deletes_at.map(|Moment(end)| end),
     };
     (key, fault)
+}
+
+/// A change as the audit names it
+fn describe(change: &Change) -> String {
+    match change {
+        Change::Clear { sequence, .. } => format!("key {sequence} cleared"),
+        Change::End { sequence, .. } => format!("key {sequence} ended"),
+        Change::Insert(key) => format!("key {} created", key.sequence),
+    }
 }
 
 /// Carries out one change of a rotation

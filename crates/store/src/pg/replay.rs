@@ -1,7 +1,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Instant, SystemTime};
 
-use app_audit::{Entry, SessionKey, Window};
+use app_audit::{Act, Entry, SessionKey, Window};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
@@ -27,6 +27,21 @@ impl PgStore {
             rows += self.replay_batch(&batch, window).await?;
         }
         Ok(rows)
+    }
+
+    /// Writes visits and acts of the past, as [`replay`](Self::replay) and
+    /// [`replay_acts`](Self::replay_acts) do, and returns how many rows that made
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Query`]. What was written by then stays.
+    pub async fn replay_all(
+        &self,
+        entries: &[Entry],
+        window: Window,
+        acts: &[Act],
+    ) -> Result<u64, Error> {
+        Ok(self.replay(entries, window).await? + self.replay_acts(acts).await?)
     }
 
     async fn replay_batch(&self, batch: &[Entry], window: Window) -> Result<u64, Error> {

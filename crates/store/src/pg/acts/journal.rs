@@ -5,10 +5,11 @@ use std::time::Duration;
 use app_audit::{Act, ActJournal};
 use chrono::{DateTime, Utc};
 use diesel::data_types::PgInterval;
+use diesel::result::QueryResult;
 use diesel::sql_types::{
     Array, BigInt, Bool, Inet, Interval, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid,
 };
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -18,7 +19,7 @@ use crate::pg::PgStore;
 use crate::pg::connect::Connection;
 use crate::pg::journal::{bigint, interval};
 use crate::pg::sql::Sql;
-use crate::pg::tables::{Generation, Need};
+use crate::pg::tables::{Generation, Need, Tables};
 use crate::pg::values::Address;
 
 impl ActJournal for PgStore {
@@ -93,6 +94,22 @@ impl PgStore {
         }
         Ok(added)
     }
+}
+
+/// Writes an act in the transaction of what it records
+///
+/// Does nothing where the table is missing, as beside a control plane until
+/// `authd migrate --owned-only` has run.
+pub(in crate::pg) async fn note_in(
+    act: &Act,
+    tables: &Tables,
+    connection: &mut AsyncPgConnection,
+) -> QueryResult<()> {
+    if tables.catalog().has_table("authd_acts") {
+        let rows = by_id(std::slice::from_ref(act));
+        NoteActs::of(&rows, &NOTE_ACTS).execute(connection).await?;
+    }
+    Ok(())
 }
 
 statement! {
@@ -179,7 +196,7 @@ static FORGET_ACTS: LazyLock<Sql> =
 /// Without an error if the table does not exist
 const MAY_WRITE: &str = "\
 coalesce(has_any_column_privilege(to_regclass('authd_acts'), 'INSERT'), false) \
-AND NOT current_setting('transaction_read_only')::boolean";
+AND NOT pg_is_in_recovery()";
 
 /// As many as a recorder notes in one statement
 const BATCH: usize = 256;

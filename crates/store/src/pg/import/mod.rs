@@ -11,7 +11,9 @@ mod summary;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde_json::{Map, Value};
+use app_audit::Act;
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value, json};
 use tokio::sync::MutexGuard;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
@@ -22,8 +24,9 @@ use self::stage::Staged;
 use super::PgStore;
 use super::connect::{IMPORT_LOCK_TIMEOUT, IMPORT_TIMEOUT, Purpose};
 use crate::Error;
+use crate::acts::of_import;
 use crate::import::{
-    Change, Details, Difference, Import, Name, Named, Outcome, Rows, Session, Table,
+    Change, Counts, Details, Difference, Import, Name, Named, Outcome, Rows, Session, Table,
 };
 
 impl Import for PgStore {
@@ -51,6 +54,7 @@ impl Import for PgStore {
             owners: BTreeMap::new(),
             reported: Vec::new(),
             reading: None,
+            applied: Counts::default(),
             _turn: turn,
         })
     }
@@ -91,6 +95,8 @@ pub struct PgImport<'a> {
     reported: Vec<Table>,
     /// The table whose differences are being returned
     reading: Option<Table>,
+    /// The rows that differ
+    applied: Counts,
     _turn: MutexGuard<'a, ()>,
 }
 
@@ -134,6 +140,7 @@ impl Session for PgImport<'_> {
     ) -> Result<Outcome, Error> {
         let kept = if self.may_change { details } else { Details::First(summary::NAMES) };
         let merged = self.merge(kept, progress).await;
+        self.applied = merged.as_ref().map(Outcome::total).unwrap_or_default();
         if self.may_change {
             return merged;
         }
@@ -186,14 +193,47 @@ impl Session for PgImport<'_> {
     }
 
     /// The one place where the transaction ends
-    async fn finish(self) -> Result<(), Error> {
+    async fn finish(self, act: Option<Act>) -> Result<(), Error> {
+        let is_kept = !self.dry_run && self.may_change;
+        if let Some(act) = act.and_then(|act| of_import(act, self.applied)).filter(|_| is_kept) {
+            self.note(&act).await?;
+        }
         // A dry run is executed and undone, so that it fails where the import would.
-        let end = if self.dry_run || !self.may_change { "ROLLBACK" } else { "COMMIT" };
+        let end = if is_kept { "COMMIT" } else { "ROLLBACK" };
         self.client.batch_execute(end).await.map_err(failed)
     }
 }
 
 impl PgImport<'_> {
+    /// Records the import, if there is a table of acts
+    async fn note(&self, act: &Act) -> Result<(), Error> {
+        let exists = "SELECT 1 WHERE to_regclass('authd_acts') IS NOT NULL";
+        if self.rows(exists).await?.is_empty() {
+            return Ok(());
+        }
+        let row = json!({
+            "id": act.id(),
+            "time": DateTime::<Utc>::from(act.time),
+            "kind": act.kind.as_str(),
+            "decision": act.decision().as_str(),
+            "reason": act.reason.as_deref().unwrap_or_default(),
+            "user_id": act.user.map(|user| user.0),
+            "subject_type": act.subject.as_ref().map(|subject| subject.kind.as_str()),
+            "subject": act.subject.as_ref().map(|subject| &*subject.name),
+            "ip": act.ip,
+            "user_agent": act.user_agent,
+            "request_id": act.request,
+            "times": act.times,
+            "detail": act.detail,
+        });
+        let insert = "INSERT INTO authd_acts (id, \"time\", kind, decision, reason, user_id,
+                subject_type, subject, ip, user_agent, request_id, times, detail)
+            SELECT id, \"time\", kind, decision, reason, user_id, subject_type, subject, ip,
+                user_agent, request_id, times, detail
+            FROM jsonb_populate_record(NULL::authd_acts, $1::text::jsonb)";
+        self.client.execute(insert, &[&row.to_string()]).await.map(drop).map_err(failed)
+    }
+
     /// The rows that a statement returns, as text
     async fn rows(&self, statement: &str) -> Result<Vec<SimpleQueryRow>, Error> {
         rows(&self.client, statement).await
