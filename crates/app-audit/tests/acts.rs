@@ -159,6 +159,8 @@ async fn a_spool_keeps_acts_as_they_are_beside_visits() {
     assert!(read.entries().is_empty());
     let mut found = read.acts();
     let mut expected = acts.to_vec();
+    // It holds a lock on the file.
+    drop(read);
     for list in [&mut found, &mut expected] {
         list.sort_by_key(Act::id);
     }

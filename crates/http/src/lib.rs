@@ -11,6 +11,7 @@ mod error;
 mod host;
 mod limits;
 mod metrics;
+mod observer;
 mod omitted;
 mod proxies;
 mod purpose;

@@ -91,7 +91,7 @@ impl Config {
             .options()
             .app_access(self.apps.is_some())
             .mirror_audit(self.mirror_audit)
-            .needs_writes(self.act_audit.fail == AuditFail::Closed)
+            .needs_writes(self.act_audit.is_required)
             .into_control_plane(self.into_control_plane)
     }
 
@@ -141,7 +141,7 @@ impl Config {
             rules,
             apps: settings.apps()?,
             act_audit: ActAudit::new(
-                settings.audit_fail.unwrap_or_default(),
+                settings.audit_fail == Some(AuditFail::Closed),
                 settings.audit_spool(),
             ),
             audit_retention: settings

@@ -14,7 +14,6 @@ mod gate;
 mod hand_over;
 mod housekeeping;
 mod keys;
-mod observer;
 mod origin;
 mod path_name;
 mod query;
@@ -52,8 +51,6 @@ use self::housekeeping::AbortOnDrop;
 pub use self::housekeeping::Housekeeping;
 use self::keys::Keys;
 pub use self::keys::KeysError;
-use self::observer::observer;
-pub(crate) use self::observer::{act_observer, flush, spool};
 pub(crate) use self::query::{for_app as query_for_app, holds_token, parameters};
 use self::recent::Recent;
 pub(crate) use self::require::{Require, SignedIn};
@@ -66,6 +63,7 @@ use crate::body::Bounds;
 use crate::context::Context;
 use crate::error::chain;
 use crate::metrics::Metrics;
+use crate::observer::{flush, observer, spool};
 
 /// Everything that app access needs, for as long as the server runs
 pub(crate) struct AppService<S> {
