@@ -111,7 +111,7 @@ fn a_line_that_is_not_an_event_is_named_and_nothing_is_read() {
     let line = good.lines().nth(1).unwrap();
     for (from, to, problem) in [
         ("{", "", "expected"),
-        ("\"version\":1", "\"version\":2", "version 2 is not known"),
+        ("\"version\":1", "\"version\":3", "version 3 is not known"),
         ("\"version\":1,", "", "missing field `version`"),
         ("\"agent_name\":null,", "", "missing field `agent_name`"),
         ("\"ip\":null,", "", "missing field `ip`"),

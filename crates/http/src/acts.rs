@@ -10,16 +10,16 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::apps::{AuditFail, act_observer, flush, spool};
 use crate::context::Context;
 use crate::error::SignInError;
+use crate::observer::{act_observer, flush, spool};
 
 /// How sign-ins and what operators do are recorded
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ActAudit {
-    /// Whether an agent gets its token although its sign-in cannot be recorded
-    pub fail: AuditFail,
+    /// Whether an agent gets its token only once its sign-in is recorded
+    pub is_required: bool,
     /// The file that keeps acts which the store did not get; `None` to log them
     pub spool: Option<PathBuf>,
 }
@@ -27,8 +27,8 @@ pub struct ActAudit {
 impl ActAudit {
     /// Records acts with these settings
     #[must_use]
-    pub const fn new(fail: AuditFail, spool: Option<PathBuf>) -> Self {
-        Self { fail, spool }
+    pub const fn new(is_required: bool, spool: Option<PathBuf>) -> Self {
+        Self { is_required, spool }
     }
 }
 
@@ -40,18 +40,18 @@ pub(crate) struct Acts(OnceLock<Started>);
 struct Started {
     recorder: ActRecorder,
     spool: Option<Arc<SpoolFile>>,
-    fail: AuditFail,
+    is_required: bool,
 }
 
 impl Acts {
     /// Starts to record on the current runtime, unless it was started before
     pub(crate) fn start<S: Store>(&self, store: Arc<S>, audit: ActAudit) {
-        let ActAudit { fail, spool: path } = audit;
+        let ActAudit { is_required, spool: path } = audit;
         self.0.get_or_init(|| {
             let spool = path.map(|path| Arc::new(spool(path)));
             let settings = Settings::default().spool(spool.clone()).observer(act_observer());
-            let gate = Gate { store, fail, closed: Mutex::default() };
-            Started { recorder: ActRecorder::start(Arc::new(gate), settings), spool, fail }
+            let gate = Gate { store, is_required, closed: Mutex::default() };
+            Started { recorder: ActRecorder::start(Arc::new(gate), settings), spool, is_required }
         });
     }
 
@@ -71,7 +71,7 @@ impl Acts {
     pub(crate) async fn record_first(&self, act: Act) -> Result<(), RecordError> {
         let Some(started) = self.0.get() else { return Ok(()) };
         let captured = started.recorder.record(act);
-        if started.fail == AuditFail::Open {
+        if !started.is_required {
             return Ok(());
         }
         let written = tokio::time::timeout(AUDIT_TIMEOUT, captured?).await;
@@ -140,7 +140,7 @@ pub(crate) fn refused_sign_in(error: &SignInError, cx: &Context<'_>) -> Option<A
 #[derive(Debug)]
 struct Gate<S> {
     store: Arc<S>,
-    fail: AuditFail,
+    is_required: bool,
     /// Since when acts are dropped
     closed: Mutex<Option<Instant>>,
 }
@@ -155,7 +155,7 @@ impl<S: Store> Gate<S> {
     /// Finds out why acts were refused; returns whether they are to be dropped
     async fn closes(&self) -> bool {
         // Where a sign-in must be recorded, one that cannot be is refused.
-        if self.fail == AuditFail::Closed || self.store.records_acts().await != Ok(false) {
+        if self.is_required || self.store.records_acts().await != Ok(false) {
             return false;
         }
         let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);

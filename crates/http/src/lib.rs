@@ -12,6 +12,7 @@ mod explorer;
 mod host;
 mod limits;
 mod metrics;
+mod observer;
 mod omitted;
 mod proxies;
 mod purpose;

@@ -201,7 +201,8 @@ contract! {
         ] {
             let mut found: Vec<Uuid> = world.rows(&filter).await.iter().map(|row| row.id).collect();
             let mut expected = expected;
-            (found.sort(), expected.sort());
+            found.sort();
+            expected.sort();
             assert_eq!(found, expected, "{filter:?}");
         }
     }

@@ -239,7 +239,7 @@ async fn imports_take_turns_and_a_dropped_one_changes_nothing() {
         rows.want(&fleet.organizations[0], &[]);
         session.stage(&rows).await.unwrap();
         session.apply(Details::All, |_| {}).await.unwrap();
-        session.finish().await.unwrap();
+        session.finish(None).await.unwrap();
     });
     let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
     while database.sql(waits).await != ["1"] {

@@ -123,8 +123,8 @@ impl Deeds {
         note("usernames", store.usernames(&[app_audit::UserId(user.0)]).await.map(drop));
         let act = Act::new(ActKind::LogIn, now).request(Uuid::nil(), None, b"");
         // Twice, as the second time finds the row.
-        note("act", store.note_acts(&[act.clone()]).await);
-        note("act again", store.note_acts(&[act.clone()]).await);
+        note("act", store.note_acts(std::slice::from_ref(&act)).await);
+        note("act again", store.note_acts(std::slice::from_ref(&act)).await);
         note("count acts", store.count_acts(&[(act.id(), 1)]).await);
         note("forget acts", store.forget_acts(Duration::from_secs(3600), 1).await.map(drop));
         note("list acts", store.list_acts(&ActFilter::default(), Page::first(1)).await.map(drop));

@@ -108,7 +108,7 @@ impl Config {
             .options()
             .app_access(self.apps.is_some())
             .mirror_audit(self.mirror_audit)
-            .needs_writes(self.act_audit.fail == AuditFail::Closed)
+            .needs_writes(self.act_audit.is_required)
             .into_control_plane(self.into_control_plane)
     }
 
@@ -158,7 +158,10 @@ impl Config {
             rules,
             apps: settings.apps(stored.audit_spool())?,
             listen,
-            act_audit: ActAudit::new(settings.audit_fail.unwrap_or_default(), stored.audit_spool()),
+            act_audit: ActAudit::new(
+                settings.audit_fail == Some(AuditFail::Closed),
+                stored.audit_spool(),
+            ),
             audit_retention: settings
                 .audit_retention_days
                 .filter(|days| days.get() > 0)

@@ -20,7 +20,7 @@ async fn import_into<S: Import>(
     text: &str,
 ) -> Result<(Outcome, Vec<Difference>), ImportError> {
     let source = Source::open(Cursor::new(text.as_bytes()))?;
-    let options = Options { dry_run: false, details: Details::All, now: NOW };
+    let options = Options { dry_run: false, details: Details::All, now: NOW, act: None };
     let mut differences = Vec::new();
     let report = |event| {
         if let Event::Difference(difference) = event {
@@ -106,7 +106,7 @@ fn the_order_of_lists_and_the_way_of_reading_make_no_difference() {
                 import_into(&MemoryStore::default(), &made.reversed()).await.unwrap();
             assert_eq!(lines(&reversed), lines(&expected));
 
-            let options = Options { dry_run: false, details: Details::All, now: NOW };
+            let options = Options { dry_run: false, details: Details::All, now: NOW, act: None };
             let whole = Source::from(Document::from_json(&made.json()).unwrap());
             let mut differences = Vec::new();
             let report = |event| {

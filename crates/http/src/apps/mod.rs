@@ -15,7 +15,6 @@ mod hand_over;
 mod housekeeping;
 mod keys;
 mod listing;
-mod observer;
 mod origin;
 mod path_name;
 mod query;
@@ -55,8 +54,6 @@ pub use self::housekeeping::Housekeeping;
 use self::keys::Keys;
 pub use self::keys::KeysError;
 pub(crate) use self::listing::app_list;
-use self::observer::observer;
-pub(crate) use self::observer::{act_observer, flush, spool};
 pub(crate) use self::query::{for_app as query_for_app, holds_token, parameters};
 use self::recent::Recent;
 pub(crate) use self::refusal::Refusal;
@@ -70,6 +67,7 @@ use crate::body::Bounds;
 use crate::context::Context;
 use crate::error::chain;
 use crate::metrics::Metrics;
+use crate::observer::{flush, observer, spool};
 
 /// Everything that app access needs, for as long as the server runs
 pub(crate) struct AppService<S> {

@@ -96,7 +96,7 @@ async fn no_page_reads_a_whole_table() {
             given(filter.workspace.is_some(), "md5('7')::uuid"),
             given(filter.user.is_some(), "md5('7')::uuid"),
             given(filter.ip.is_some(), "'10.0.0.7'"),
-            filter.kind.map_or("null".to_owned(), |kind| format!("'{}'", kind.as_str())),
+            filter.kind.map_or_else(|| "null".to_owned(), |kind| format!("'{}'", kind.as_str())),
             given(filter.decision.is_some(), "'deny'"),
             "null".to_owned(),
             "50".to_owned(),

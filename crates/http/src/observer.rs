@@ -8,7 +8,7 @@ use tracing::{error, warn};
 use crate::error::chain;
 
 /// Logs what goes wrong with the audit of visits
-pub(super) fn observer() -> Arc<dyn Observer> {
+pub(crate) fn observer() -> Arc<dyn Observer> {
     Arc::new(AuditLog {
         left_out: "visits that are anonymous or refused were left out of the audit",
     })
