@@ -92,12 +92,12 @@ async fn only_a_socket_on_which_no_process_listens_is_replaced() {
     assert!(error.to_string().contains("another process listens on it"), "{error}");
     drop(listener);
 
-    let others: [fn(&Path); 3] = [
+    let places: [fn(&Path); 3] = [
         |path| fs::write(path, "data").unwrap(),
         |path| fs::create_dir(path).unwrap(),
         |path| std::os::unix::fs::symlink("/etc/passwd", path).unwrap(),
     ];
-    for place in others {
+    for place in places {
         place(&folder.socket());
         let error = folder.address().bind(0o600).unwrap_err();
         assert!(error.to_string().contains("not a socket"), "{error}");

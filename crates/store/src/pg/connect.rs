@@ -199,6 +199,11 @@ impl Connector {
         self.options.connect_timeout
     }
 
+    /// Why the last connection could not be opened; `None` if it was
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.outage.failure()
+    }
+
     pub(super) fn statement_timeout(&self) -> Duration {
         self.options.statement_timeout
     }

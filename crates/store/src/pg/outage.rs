@@ -18,6 +18,8 @@ struct State {
     /// Nothing is waited for before the first connection: a URL may be wrong
     was_connected: bool,
     since: Option<Instant>,
+    /// Why the last attempt failed; `None` if it succeeded
+    failure: Option<Error>,
 }
 
 impl Outage {
@@ -26,15 +28,24 @@ impl Outage {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match attempt {
             Ok(_) => {
-                *state = State { was_connected: true, since: None };
+                *state = State { was_connected: true, since: None, failure: None };
                 false
             }
-            Err(Error::Unavailable { .. }) if state.was_connected => {
+            Err(error @ Error::Unavailable { .. }) if state.was_connected => {
+                state.failure = Some(error.clone());
                 let since = *state.since.get_or_insert_with(Instant::now);
                 since.elapsed() < RESTART
             }
-            Err(_) => false,
+            Err(error) => {
+                state.failure = Some(error.clone());
+                false
+            }
         }
+    }
+
+    /// Why the last attempt to connect failed; `None` if it succeeded
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).failure.clone()
     }
 }
 

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bb8::{ManageConnection, Pool, PooledConnection, RunError};
@@ -19,22 +19,18 @@ use crate::facts::{PoolFacts, Question};
 /// A pool of connections, each for one writer at a time
 pub(super) struct Writes {
     pool: Pool<Opener>,
-    failure: LastFailure,
+    connector: Connector,
     limit: u32,
     waiting: AtomicU64,
     waits: Histogram,
     statements: Arc<Statements>,
 }
 
-/// Why a connection could not be opened last; `None` once one was
-type LastFailure = Arc<Mutex<Option<Error>>>;
-
 /// Opens the connections of a pool
 #[derive(Debug)]
 struct Opener {
     connector: Connector,
     purpose: Purpose,
-    failure: LastFailure,
 }
 
 impl ManageConnection for Opener {
@@ -42,10 +38,7 @@ impl ManageConnection for Opener {
     type Error = Error;
 
     async fn connect(&self) -> Result<Connection, Error> {
-        let opened = self.connector.connect(self.purpose).await;
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) =
-            opened.as_ref().err().cloned();
-        opened
+        self.connector.connect(self.purpose).await
     }
 
     /// Not checked: that would cost a round trip per use, as much as most statements
@@ -88,25 +81,25 @@ impl DerefMut for Lent<'_> {
 impl Writes {
     pub(super) fn new(connector: Connector, purpose: Purpose, connections: u32) -> Self {
         let limit = connections.max(1);
-        let failure = LastFailure::default();
         let statements = Arc::clone(&connector.statements);
+        let opener = Opener { connector: connector.clone(), purpose };
         let pool = Pool::builder()
             .max_size(limit)
             .test_on_check_out(false)
             .connection_timeout(connector.connect_timeout())
-            .build_unchecked(Opener { connector, purpose, failure: Arc::clone(&failure) });
+            .build_unchecked(opener);
         let (waiting, waits) = (AtomicU64::new(0), Histogram::default());
-        Self { pool, failure, limit, waiting, waits, statements }
+        Self { pool, connector, limit, waiting, waits, statements }
     }
 
     /// Says why no connection became free, which the pool does not
     fn none_free(&self) -> Error {
         const LATE: &str = "no connection became free in time";
-        match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+        match self.connector.failure() {
             Some(Error::Unavailable { reason }) => {
                 Error::unavailable(format!("{LATE}, and none can be opened: {reason}"))
             }
-            Some(error) => error.clone(),
+            Some(error) => error,
             None => Error::unavailable(LATE),
         }
     }
