@@ -2,10 +2,10 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 /// A document that is made from a number
-pub struct Made(Map<String, Value>);
+pub(crate) struct Made(Map<String, Value>);
 
 impl Made {
-    pub fn of(seed: u64) -> Self {
+    pub(crate) fn of(seed: u64) -> Self {
         let mut random = Random(seed);
         let r = &mut random;
         let organizations: Vec<_> = names("org", r.up_to(2) + 1);
@@ -92,12 +92,12 @@ impl Made {
         Self(lists)
     }
 
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         Value::Object(self.0.clone()).to_string()
     }
 
     /// The document without ids of its entries: each is known by its name
-    pub fn without_ids(mut self) -> Self {
+    pub(crate) fn without_ids(mut self) -> Self {
         fn remove(value: &mut Value) {
             match value {
                 Value::Object(fields) => {
@@ -113,7 +113,7 @@ impl Made {
     }
 
     /// The document with its lists in the reverse order, and other white space
-    pub fn reversed(&self) -> String {
+    pub(crate) fn reversed(&self) -> String {
         let list = |(name, entries): (&String, &Value)| format!("\n\"{name}\" :\t{entries:#} ");
         let lists: Vec<_> = self.0.iter().rev().map(list).collect();
         format!("\u{feff} {{{}}}\n", lists.join(","))

@@ -328,7 +328,8 @@ fn time(value: &str) -> Result<SystemTime, Cow<'static, str>> {
         Some(day.and_hms_opt(0, 0, 0)?.and_utc())
     };
     let time = stated.or_else(local).or_else(day);
-    time.map(SystemTime::from).ok_or("It is a time such as `2026-11-27T06:00`, in UTC.".into())
+    time.map(SystemTime::from)
+        .ok_or_else(|| "It is a time such as `2026-11-27T06:00`, in UTC.".into())
 }
 
 /// Fields that acts do not have

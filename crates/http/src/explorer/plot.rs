@@ -110,7 +110,8 @@ fn shown(time: SystemTime, length: Duration) -> String {
 fn name(length: Duration) -> String {
     let seconds = length.as_secs();
     let units = [(86_400 * 365, "year"), (86_400, "day"), (3_600, "hour"), (60, "minute")];
-    let unit = units.into_iter().find(|(unit, _)| seconds >= *unit && seconds % unit == 0);
+    let unit =
+        units.into_iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit));
     match unit {
         Some((unit, "hour")) if seconds == unit => "an hour".to_owned(),
         Some((unit, name)) if seconds == unit => format!("a {name}"),
@@ -129,7 +130,7 @@ fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut shown = String::new();
     for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n) % 3 == 0 {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
             shown.push(',');
         }
         shown.push(digit);

@@ -185,7 +185,7 @@ impl Layout {
         headers.extend(kept.into_parts().0.headers);
         let policy = if view.is_embeddable { &self.embeddable_policy } else { &self.policy };
         let policy =
-            view.style.and_then(|style| style.allowed_by(policy)).unwrap_or(policy.clone());
+            view.style.and_then(|style| style.allowed_by(policy)).unwrap_or_else(|| policy.clone());
         headers.insert(CONTENT_SECURITY_POLICY, policy);
         // Not `no-referrer`: browsers would then leave out the origin of a submitted form too.
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
