@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use agent_auth::Rules;
-use authd_http::{AppsConfig, Limits, Service, TrustedProxies};
+use authd_http::{AppsConfig, Limits, ResponseBody, Service, TrustedProxies};
 use authd_server::{Limits as ServerLimits, Server};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -164,7 +164,8 @@ impl Front {
         if allowed.status() != StatusCode::OK {
             return Some(allowed);
         }
-        let of = |name: &str| allowed.headers().get(name)?.to_str().ok();
+        let allowed = allowed.into_parts().0.headers;
+        let of = |name: &str| allowed.get(name)?.to_str().ok();
         let user = of("x-authd-user")?;
         let url = format!("{}{}", of("x-authd-app-url")?, of("x-authd-uri").unwrap_or(uri));
         let headers = [
@@ -172,17 +173,17 @@ impl Front {
             (COOKIE, of("cookie").unwrap_or_default()),
         ];
         let carried = self.client.send(Method::GET, &url, &headers, Bytes::new()).await.ok()?;
-        let mut answer = Response::new(Full::new(carried.body));
+        let mut answer = Response::new(ResponseBody::from(carried.body));
         *answer.status_mut() = carried.status;
         *answer.headers_mut() = carried.headers;
-        for cookie in allowed.headers().get_all(SET_COOKIE) {
+        for cookie in allowed.get_all(SET_COOKIE) {
             answer.headers_mut().append(SET_COOKIE, cookie.clone());
         }
         Some(answer)
     }
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<ResponseBody>;
 
 fn host_of(headers: &HeaderMap) -> String {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -203,14 +204,15 @@ fn app_page(headers: &HeaderMap) -> Answer {
          <p>Cookies of authd that it sees: {cookies}</p>",
         user.unwrap_or("not signed in")
     );
-    let mut answer = Response::new(Full::from(page));
+    let mut answer = Response::new(Bytes::from(page).into());
     let html = HeaderValue::from_static("text/html; charset=utf-8");
     answer.headers_mut().insert(CONTENT_TYPE, html);
     answer
 }
 
 fn text(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::from(status.canonical_reason().unwrap_or_default()));
+    let mut answer =
+        Response::new(Bytes::from(status.canonical_reason().unwrap_or_default()).into());
     *answer.status_mut() = status;
     answer
 }
