@@ -315,7 +315,7 @@ async fn a_flood_of_forged_proofs_is_bounded_and_an_honest_sign_in_is_recorded()
     let metrics = String::from_utf8(metrics.to_vec()).unwrap();
     let limited = metrics
         .lines()
-        .find_map(|line| line.strip_prefix("authd_audit_acts{outcome=\"limited\"} "))
+        .find_map(|line| line.strip_prefix("authd_audit_acts_total{outcome=\"limited\"} "))
         .unwrap();
     replica.service.drain_audit().await;
     let rows = rows(&store).await;
@@ -358,7 +358,7 @@ async fn a_store_in_memory_records_them_too() {
     let metrics = Request::get("/metrics").body(Full::new(Bytes::new())).unwrap();
     let metrics = replica.service.answer_to(HOME, metrics).await.into_body();
     let metrics = metrics.collect().await.unwrap().to_bytes();
-    let written = "authd_audit_acts{outcome=\"written\"} 1";
+    let written = "authd_audit_acts_total{outcome=\"written\"} 1";
     assert!(String::from_utf8(metrics.to_vec()).unwrap().lines().any(|line| line == written));
 }
 

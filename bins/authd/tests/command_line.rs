@@ -13,6 +13,11 @@ use testkit::Database;
 fn authd(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_authd"));
     command.args(args);
+    // Those of the tests are not settings of authd, which would say so.
+    let own = std::env::vars_os().map(|(name, _)| name);
+    own.filter(|name| name.as_encoded_bytes().starts_with(b"AUTHD_")).for_each(|name| {
+        command.env_remove(name);
+    });
     command
 }
 

@@ -120,11 +120,9 @@ pub(crate) fn refused_sign_in(error: &SignInError, cx: &Context<'_>) -> Option<A
     if let Some(cloud) = facts.cloud {
         act = act.proof(cloud);
     }
-    if let Some(id) = facts.instance_id {
-        let kind = match facts.verified {
-            Some(true) => SubjectKind::Instance,
-            _ => SubjectKind::ClaimedInstance,
-        };
+    let instance = facts.instance_id.map(|id| (SubjectKind::Instance, id));
+    let claimed = facts.instance_id_unverified.map(|id| (SubjectKind::ClaimedInstance, id));
+    if let Some((kind, id)) = instance.or(claimed) {
         act = act.subject(kind, id);
     }
     if let Some(setting) = facts.setting {

@@ -1,3 +1,4 @@
+mod audit;
 mod collected;
 mod exposition;
 mod host;
@@ -8,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use app_audit::Stats;
 use identity_fetch::{Expiry, IssuerCounts, KeyCounts, Online};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -339,45 +339,6 @@ impl Metrics {
     pub(crate) fn logged_in(&self, succeeded: bool) {
         let outcome = if succeeded { LOG_IN_OK } else { LOG_IN_FAILED };
         self.log_ins.get_or_create(&LogInLabels { outcome }).inc();
-    }
-
-    /// Sets the counts of audit events
-    pub(crate) fn audited(&self, stats: Stats) {
-        Self::set_outcomes(&self.audit_events, stats);
-        set(&self.audit_retries, stats.retried);
-        self.audit_queued_events.set(i64::try_from(stats.queued).unwrap_or(i64::MAX));
-        self.audit_oldest_queued.set(stats.oldest.unwrap_or_default().as_secs_f64());
-    }
-
-    /// Sets the counts of acts
-    pub(crate) fn acts_audited(&self, stats: Stats) {
-        Self::set_outcomes(&self.audit_acts, stats);
-        self.audit_queued_acts.set(i64::try_from(stats.queued).unwrap_or(i64::MAX));
-    }
-
-    fn set_outcomes(family: &Family<AuditLabels, Counter>, stats: Stats) {
-        for (outcome, count) in [
-            ("written", stats.written),
-            ("absorbed", stats.absorbed),
-            ("spooled", stats.spooled),
-            ("lost", stats.lost),
-            ("limited", stats.limited),
-        ] {
-            set(&family.get_or_create(&AuditLabels { outcome }), count);
-        }
-    }
-
-    /// Sets the age of a key that signs; `None` if no key of `feature` can sign
-    pub(crate) fn key_age(&self, feature: &'static str, age: Option<Duration>) {
-        let labels = KeyLabels { feature };
-        match age {
-            Some(age) => {
-                self.signing_key_age.get_or_create(&labels).set(age.as_secs_f64());
-            }
-            None => {
-                self.signing_key_age.remove(&labels);
-            }
-        }
     }
 
     /// Sets whether the database answers, and whether the server is ready

@@ -1,6 +1,5 @@
 mod tower;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -340,6 +339,8 @@ impl<S: Store> Service<S> {
                 Some(Route::Apps(route)) if self.apps.is_some() => {
                     routes::failed(route, &cx, error)
                 }
+                // Its callers are programs, whatever they say they accept.
+                Some(Route::SignIn(_)) => error.into_response(),
                 _ => routes::refused(&cx, error),
             }
         });
@@ -444,33 +445,6 @@ impl<S: Store> Service<S> {
         if !error.is_summed() && (is_logged || self.admission.logs(source)) {
             error.log(facts);
         }
-    }
-}
-
-impl<S> Clone for Service<S> {
-    fn clone(&self) -> Self {
-        Self {
-            agents: Arc::clone(&self.agents),
-            apps: self.apps.clone(),
-            limits: self.limits,
-            metrics: self.metrics.clone(),
-            texts: Arc::clone(&self.texts),
-            clock: Arc::clone(&self.clock),
-            admission: Arc::clone(&self.admission),
-            acts: Arc::clone(&self.acts),
-            host: Arc::clone(&self.host),
-            spans: self.spans.clone(),
-            layout: Arc::clone(&self.layout),
-        }
-    }
-}
-
-impl<S> fmt::Debug for Service<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service")
-            .field("limits", &self.limits)
-            .field("rules", &self.agents.rules)
-            .finish_non_exhaustive()
     }
 }
 

@@ -88,6 +88,9 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ),
     // A complete request would be answered with a token, a page or an address.
     ("POST", ISSUE, "{}", [401, 401, 401, 401, 401, 401, 401, 500, 401]),
+    ("GET", "/audit", "", [303, 403, 403, 403, 200, 401, 403, 303, 303]),
+    ("GET", "/audit/export.csv", "", [303, 403, 403, 403, 200, 401, 403, 303, 303]),
+    ("GET", "/audit/export.jsonl", "", [303, 403, 403, 403, 200, 401, 403, 303, 303]),
     ("GET", "/healthz", "", [200; 9]),
     ("GET", "/login", "", [200; 9]),
     ("POST", "/logout", "", [303; 9]),
@@ -114,7 +117,7 @@ async fn ask(world: &World, actor: &str, method: &str, path: &str, body: &str) -
     if path.ends_with("/envoy") {
         headers.push(("host", host));
     }
-    if path == "/" {
+    if path == "/" || path.starts_with("/audit") {
         // On an app's host, the path is the app's.
         headers = vec![("host", "coder.test"), ("accept", "text/html")];
     }

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::world::{ISSUE, Plan, TRAEFIK, World, by_path, header, set_cookies, text};
+use crate::world::{ISSUE, Plan, TRAEFIK, World, by_path, header, page, set_cookies, text};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 
@@ -172,7 +172,7 @@ async fn existing_and_missing_targets_look_the_same_to_strangers() {
     let bob = [("coder-session-token", world.token("bob"))];
     let hidden = world.visit(HOST, "/", &bob).await;
     let nothing = world.visit("owner--agent--nothing--alice.test.coder.com", "/", &bob).await;
-    assert_eq!((hidden.status, text(&hidden)), (nothing.status, text(&nothing)));
+    assert_eq!((hidden.status, page(&hidden)), (nothing.status, page(&nothing)));
     let sleeping = world.visit("slow-app--slow--dev--alice.test.coder.com", "/", &bob).await;
-    assert_eq!(text(&sleeping), text(&nothing));
+    assert_eq!(page(&sleeping), page(&nothing));
 }

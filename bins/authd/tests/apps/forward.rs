@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use crate::world::{Plan, World, header, location, query, set_cookies, text};
+use crate::world::{Plan, World, header, location, page, query, set_cookies, text};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 const NGINX: &str = "/api/v2/forward-auth/nginx";
@@ -42,7 +42,7 @@ async fn nginx_gets_the_answer_in_a_header() {
     let handed = [("x-authd-answer", header(&checked, "x-authd-answer"))];
     let given = world.send("GET", &format!("{NGINX}/answer"), &handed, "").await;
     let relayed = world.visit(HOST, "/x", &[("coder-session-token", bob)]).await;
-    assert_eq!((given.status, text(&given)), (StatusCode::NOT_FOUND, text(&relayed)));
+    assert_eq!((given.status, page(&given)), (StatusCode::NOT_FOUND, page(&relayed)));
     assert_eq!(
         given.headers["content-security-policy"],
         relayed.headers["content-security-policy"]

@@ -331,7 +331,7 @@ async fn the_page_to_sign_in_says_which_app_waits_and_what_is_wrong() {
         assert!(html.contains("aria-describedby=\"error about-token\" aria-invalid=\"true\""));
         assert!(
             html.contains("name=\"redirect\" value=\"/x\"")
-                && !html.contains(&format!("{token}\""))
+                && !html.contains(&format!("\"{token}\""))
         );
     }
 }

@@ -78,7 +78,7 @@ async fn low_ports_are_reserved() {
         let answer = world.visit(&host, "/", &session).await;
         assert_eq!(answer.status.as_u16(), status, "{port}");
         if status == 400 {
-            assert!(text(&answer).contains("Coder reserves ports less than"));
+            assert!(text(&answer).contains("Ports below 9 are reserved."));
         }
     }
     let stranger = world.visit("8--agent--dev--alice.test.coder.com", "/", &[]).await;
@@ -101,7 +101,7 @@ async fn only_hosts_of_the_pattern_are_apps() {
     }
     let malformed = world.visit("not-an-app-subdomain.test.coder.com", "/", &session).await;
     assert_eq!(malformed.status, StatusCode::BAD_REQUEST);
-    assert!(text(&malformed).contains("Could not parse subdomain application URL"));
+    assert!(text(&malformed).contains("This address leads to no app"));
 
     let mut plan = Plan::new();
     plan.config.app_hosts = None;

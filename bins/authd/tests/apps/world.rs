@@ -397,6 +397,13 @@ pub fn text(answer: &Answer) -> String {
     String::from_utf8_lossy(&answer.body).into_owned()
 }
 
+/// The page without the reference of its request and the time
+pub fn page(answer: &Answer) -> String {
+    let page = text(answer);
+    let Some((before, rest)) = page.split_once("<p>Reference ") else { return page };
+    format!("{before}{}", rest.split_once("</p>").unwrap().1)
+}
+
 pub fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
     answer.headers.get(name).map_or("", |value| value.to_str().unwrap())
 }

@@ -1,7 +1,9 @@
 //! A service as part of another server
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -42,5 +44,32 @@ where
             let peer = peer.map_or(Origin::Unknown, |Peer(address)| Origin::Address(*address));
             Ok(service.answer_from(peer, request).await)
         })
+    }
+}
+
+impl<S> Clone for Service<S> {
+    fn clone(&self) -> Self {
+        Self {
+            agents: Arc::clone(&self.agents),
+            apps: self.apps.clone(),
+            limits: self.limits,
+            metrics: self.metrics.clone(),
+            texts: Arc::clone(&self.texts),
+            clock: Arc::clone(&self.clock),
+            admission: Arc::clone(&self.admission),
+            acts: Arc::clone(&self.acts),
+            host: Arc::clone(&self.host),
+            spans: self.spans.clone(),
+            layout: Arc::clone(&self.layout),
+        }
+    }
+}
+
+impl<S> fmt::Debug for Service<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("limits", &self.limits)
+            .field("rules", &self.agents.rules)
+            .finish_non_exhaustive()
     }
 }
