@@ -265,21 +265,14 @@ impl<S: Store> Service<S> {
             Probe::Ready => self.ready(self.agents.store.ping().await, now),
             Probe::Metrics => {
                 let exposition = Exposition::accepted_by(headers);
-                let last = self.texts.last(exposition, tokio::time::Instant::now());
-                let text = match last {
-                    Some(text) => text,
-                    None => self.render(exposition, now).await?,
-                };
+                let text = self.texts.get(exposition, async || {
+                    self.observe(now).await;
+                    self.metrics.encode(exposition).map(Bytes::from)
+                });
+                let text = text.await.map_err(|_| Error::Panicked)?;
                 Ok(health::metrics(exposition, text))
             }
         }
-    }
-
-    async fn render(&self, exposition: Exposition, now: SystemTime) -> Result<Bytes, Error> {
-        self.observe(now).await;
-        let text = Bytes::from(self.metrics.encode(exposition).map_err(|_| Error::Panicked)?);
-        self.texts.keep(exposition, text.clone());
-        Ok(text)
     }
 
     fn ready(&self, pinged: Result<(), store::Error>, now: SystemTime) -> Result<Answer, Error> {

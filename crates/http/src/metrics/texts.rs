@@ -1,49 +1,72 @@
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
 
 use super::Exposition;
 
-/// The last texts of the metrics, for clients that ask more often than anyone reads metrics
+/// The texts of the metrics, of which one is made at a time
 ///
 /// A text costs a statement and as much processor time as several sign-ins, and everyone may ask.
-#[derive(Debug, Default)]
-pub(crate) struct Texts(Mutex<State>);
+/// Clients that wait for a text at the same time share it. None gets a text that was begun before
+/// it asked.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    turn: Semaphore,
+    last: Mutex<Last>,
+}
 
+/// The last text of each format, and when it was begun
 #[derive(Debug, Default)]
-struct State {
-    /// The second in which texts are counted
-    since: Option<Instant>,
-    made: u32,
-    text: Option<Bytes>,
-    open_metrics: Option<Bytes>,
+struct Last {
+    begun: Option<Instant>,
+    text: Option<(Instant, Bytes)>,
+    open_metrics: Option<(Instant, Bytes)>,
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Self { turn: Semaphore::new(1), last: Mutex::default() }
+    }
 }
 
 impl Texts {
-    /// The last text, if enough were made in this second; `None` if the client gets a new one
-    pub(crate) fn last(&self, exposition: Exposition, now: Instant) -> Option<Bytes> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_over = |since| now.saturating_duration_since(since) >= SECOND;
-        if state.since.is_none_or(is_over) {
-            (state.since, state.made) = (Some(now), 0);
+    /// A text of this format, which `make` makes unless one was made meanwhile
+    pub(crate) async fn get<E>(
+        &self,
+        exposition: Exposition,
+        make: impl AsyncFnOnce() -> Result<Bytes, E>,
+    ) -> Result<Bytes, E> {
+        let asked = Instant::now();
+        // It is never closed.
+        let _turn = self.turn.acquire().await;
+        let begun = {
+            let mut last = self.last();
+            match last.of(exposition) {
+                Some((begun, text)) if *begun > asked => return Ok(text.clone()),
+                _ => last.begun,
+            }
+        };
+        if let Some(begun) = begun {
+            sleep_until(begun + PAUSE).await;
         }
-        let last = state.of(exposition).clone().filter(|_| state.made >= TEXTS_PER_SECOND);
-        if last.is_none() {
-            state.made += 1;
-        }
-        last
+        let begun = Instant::now();
+        self.last().begun = Some(begun);
+        let text = make().await?;
+        *self.last().of(exposition) = Some((begun, text.clone()));
+        Ok(text)
     }
 
-    pub(crate) fn keep(&self, exposition: Exposition, text: Bytes) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *state.of(exposition) = Some(text);
+    fn last(&self) -> MutexGuard<'_, Last> {
+        // Nothing under this lock can panic half way.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    const fn of(&mut self, exposition: Exposition) -> &mut Option<Bytes> {
+impl Last {
+    const fn of(&mut self, exposition: Exposition) -> &mut Option<(Instant, Bytes)> {
         match exposition {
             Exposition::Text => &mut self.text,
             Exposition::OpenMetrics => &mut self.open_metrics,
@@ -51,34 +74,40 @@ impl State {
     }
 }
 
-const SECOND: Duration = Duration::from_secs(1);
-
-/// More than several scrapers and a person need
-const TEXTS_PER_SECOND: u32 = 10;
+/// The shortest time from the beginning of one text to that of the next
+const PAUSE: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use futures_util::future::join_all;
+
     use super::*;
 
-    #[test]
-    fn only_so_many_texts_are_made_in_a_second() {
-        let (texts, start) = (Texts::default(), Instant::now());
-        let mut made = 0;
-        let mut ask = |exposition, at| match texts.last(exposition, at) {
-            Some(text) => text,
-            None => {
-                made += 1;
-                let text = Bytes::from(format!("{made}"));
-                texts.keep(exposition, text.clone());
-                text
-            }
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_wait_at_the_same_time_share_a_text() {
+        let (texts, made) = (Texts::default(), AtomicU32::new(0));
+        let ask = async |exposition| {
+            let text = texts.get(exposition, async || {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let number = made.fetch_add(1, Ordering::Relaxed) + 1;
+                Ok::<_, Infallible>(Bytes::from(number.to_string()))
+            });
+            String::from_utf8_lossy(&text.await.unwrap_or_default()).into_owned()
         };
-        for number in 1..=10 {
-            assert_eq!(ask(Exposition::Text, start), format!("{number}"));
-        }
-        assert_eq!(ask(Exposition::Text, start + SECOND / 2), "10");
-        assert_eq!(ask(Exposition::OpenMetrics, start), "11", "the first of its kind");
-        assert_eq!(ask(Exposition::OpenMetrics, start), "11");
-        assert_eq!(ask(Exposition::Text, start + SECOND), "12");
+        let start = Instant::now();
+        let first = join_all((0..100).map(|_| ask(Exposition::Text))).await;
+        // The first text was begun when its client asked; the others need a later one.
+        assert_eq!(first[0], "1");
+        assert!(first[1..].iter().all(|text| text == "2"), "{first:?}");
+        assert!(start.elapsed() < Duration::from_millis(20), "{:?}", start.elapsed());
+        // What has happened since the last text is in the next.
+        assert_eq!(ask(Exposition::Text).await, "3");
+        assert_eq!(ask(Exposition::OpenMetrics).await, "4");
+        let before = Instant::now();
+        assert_eq!(ask(Exposition::Text).await, "5");
+        assert!(before.elapsed() >= Duration::from_millis(9), "{:?}", before.elapsed());
     }
 }
