@@ -103,6 +103,7 @@ pub enum Health {
     Unhealthy,
 }
 
+#[cfg(feature = "postgres")]
 impl Health {
     /// The meaning of a label of `workspace_apps.health`
     pub(crate) fn of(label: &str) -> Self {
