@@ -12,7 +12,7 @@ use crate::Error;
 use crate::fleet::{self, with_tables};
 
 /// Imports rows into the control plane's tables
-pub trait Import: Sync {
+pub trait Import: Sync + 'static {
     /// An import that is under way
     type Session<'a>: Session
     where

@@ -89,8 +89,8 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     // A complete request would be answered with a token, a page or an address.
     ("POST", ISSUE, "{}", [401, 401, 401, 401, 401, 401, 401, 500, 401]),
     ("GET", "/audit", "", [303, 403, 403, 403, 200, 401, 403, 303, 303]),
-    ("GET", "/audit/export.csv", "", [303, 403, 403, 403, 200, 401, 403, 303, 303]),
-    ("GET", "/audit/export.jsonl", "", [303, 403, 403, 403, 200, 401, 403, 303, 303]),
+    ("GET", "/audit/export.csv", "", [401, 403, 403, 403, 200, 401, 403, 401, 401]),
+    ("GET", "/audit/export.jsonl", "", [401, 403, 403, 403, 200, 401, 403, 401, 401]),
     ("GET", "/healthz", "", [200; 9]),
     ("GET", "/login", "", [200; 9]),
     ("POST", "/logout", "", [303; 9]),

@@ -1,6 +1,7 @@
 //! Attacks by strangers
 
 use hyper::StatusCode;
+use testkit::net::Answer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::world::{ISSUE, Plan, TRAEFIK, World, by_path, header, page, set_cookies, text};
@@ -172,7 +173,13 @@ async fn existing_and_missing_targets_look_the_same_to_strangers() {
     let bob = [("coder-session-token", world.token("bob"))];
     let hidden = world.visit(HOST, "/", &bob).await;
     let nothing = world.visit("owner--agent--nothing--alice.test.coder.com", "/", &bob).await;
-    assert_eq!((hidden.status, page(&hidden)), (nothing.status, page(&nothing)));
+    // A link leads back to the address that was asked for.
+    let page = |answer: &Answer, host: &str| page(answer).replace(host, "HOST");
+    let unknown = page(&nothing, "owner--agent--nothing--alice");
+    assert_eq!(
+        (hidden.status, page(&hidden, "owner--agent--dev--alice")),
+        (nothing.status, unknown.clone())
+    );
     let sleeping = world.visit("slow-app--slow--dev--alice.test.coder.com", "/", &bob).await;
-    assert_eq!(page(&sleeping), page(&nothing));
+    assert_eq!(page(&sleeping, "slow-app--slow--dev--alice"), unknown);
 }

@@ -41,7 +41,7 @@ async fn nginx_gets_the_answer_in_a_header() {
     assert_eq!(checked.status, StatusCode::UNAUTHORIZED);
     let handed = [("x-authd-answer", header(&checked, "x-authd-answer"))];
     let given = world.send("GET", &format!("{NGINX}/answer"), &handed, "").await;
-    let relayed = world.visit(HOST, "/x", &[("coder-session-token", bob)]).await;
+    let relayed = world.visit(HOST, "/x?a=1", &[("coder-session-token", bob)]).await;
     assert_eq!((given.status, page(&given)), (StatusCode::NOT_FOUND, page(&relayed)));
     assert_eq!(
         given.headers["content-security-policy"],
