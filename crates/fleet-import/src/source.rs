@@ -73,7 +73,7 @@ impl<R: Read + Seek> Source<R> {
                 return Err(scanner.error("expected `:`"));
             }
             if !scanner.next_if(b'[')? {
-                let reason = format_args!("{}: expected a list", section.name());
+                let reason = format!("{}: expected a list", section.name());
                 return Err(scanner.error(reason));
             }
             if sections.insert(section, scanner.place()).is_some() {
