@@ -60,7 +60,9 @@ pub(crate) async fn serve(
     let mut begun = Bytes::new();
     loop {
         let version = match begun.is_empty() {
+            // A request that has arrived is answered, also if the connection is to end now.
             true => tokio::select! {
+                biased;
                 first = first_bytes(&mut stream, connection) => match first? {
                     Some((version, bytes)) => {
                         begun = bytes;
@@ -172,6 +174,7 @@ async fn serve_http1(
     let mut unused_since = None;
     loop {
         let ended = tokio::select! {
+            biased;
             served = std::future::poll_fn(|cx| serving.poll_without_shutdown(cx)) => Some(served),
             end = connection.ended() => match end {
                 End::Close => return Ok(None),
