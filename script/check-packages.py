@@ -34,19 +34,21 @@ def say(text):
 def run(*command, **options):
     done = subprocess.run(command, **(QUIET | options))
     if done.returncode != 0:
-        sys.exit(f"{shlex.join(map(str, command))}: {done.returncode}\n{done.stdout}")
+        sys.exit(f"{shlex.join(map(str, command))}: {done.returncode}\n{done.stdout}{done.stderr or ''}")
     return done.stdout
 
 
-def inside(*command, user="root"):
+def inside(*command, user="root", **options):
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/",
                    "DEBIAN_FRONTEND": "noninteractive"}
-    return run(CHROOT, f"--userspec={user}", str(ROOT), *command, env=environment)
+    return run(CHROOT, f"--userspec={user}", str(ROOT), *command, env=environment, **options)
 
 
 def authd(*arguments):
     """A command, as docs/deploying.md says"""
-    return inside("authd", *arguments, "--config", "/etc/authd/authd.toml", user="authd:authd")
+    return inside("authd", *arguments, "--config", "/etc/authd/authd.toml", user="authd:authd",
+                  # Which database it uses, and the log.
+                  stderr=subprocess.PIPE)
 
 
 def install(*packages):

@@ -162,7 +162,11 @@ async fn the_log_can_be_discarded_or_never_read() {
 #[test]
 fn a_failed_setup_is_explained() {
     let cases: [(&[&str], i32, &str); 5] = [
-        (&["--authd=/nowhere/authd"], 1, "no authd at /nowhere/authd: build it with `cargo build"),
+        (
+            &["--authd=/nowhere/authd"],
+            1,
+            "authd was not found at /nowhere/authd: build it with `cargo build",
+        ),
         (&["--agents=0"], 1, "`--agents` must be at least 1"),
         (&["--postgres-bin=/nowhere"], 1, "/nowhere"),
         (&["--server-arg=--no-such-option"], 1, "--no-such-option"),
