@@ -15,7 +15,7 @@ use super::value::Within;
 impl Settings {
     /// How apps are reached, if app access is on
     ///
-    /// `spool` is the file of the audit if none is set.
+    /// `spool` is the file for audit events that the database did not get.
     pub(super) fn apps(&self, spool: Option<PathBuf>) -> Result<Option<AppsConfig>, ConfigError> {
         // Checked even while app access is off, so that a typo is found now.
         let trusted = self.trusted()?;
@@ -65,8 +65,7 @@ impl Settings {
             self.audit_session_timeout_seconds.map_or(apps.audit_session_timeout, Within::seconds);
         apps.audit_close_rows = switch(self.audit_close_rows);
         apps.audit_fail = self.audit_fail.unwrap_or_default();
-        let spool_set = self.audit_spool.clone();
-        apps.audit_spool = spool_set.or(spool).filter(|file| !file.as_os_str().is_empty());
+        apps.audit_spool = spool;
         apps.signing = self.app_token_signing.unwrap_or_default();
         apps.token_lifetime =
             self.app_token_lifetime_seconds.map_or(apps.token_lifetime, Within::seconds);

@@ -121,6 +121,8 @@ impl Config {
     fn new(groups: Groups) -> Result<Self, ConfigError> {
         let Groups { listening, stored, settings } = groups;
         let listen = listening.listen()?;
+        let spool = settings.audit_spool.clone().or_else(|| stored.audit_spool());
+        let spool = spool.filter(|file| !file.as_os_str().is_empty());
         let (limits, server) = (Limits::default(), ServerLimits::default());
         let request = settings.request_timeout_seconds.map_or(limits.request, Within::seconds);
         let limits = Limits {
@@ -156,12 +158,9 @@ impl Config {
             limits,
             server,
             rules,
-            apps: settings.apps(stored.audit_spool())?,
+            apps: settings.apps(spool.clone())?,
             listen,
-            act_audit: ActAudit::new(
-                settings.audit_fail == Some(AuditFail::Closed),
-                stored.audit_spool(),
-            ),
+            act_audit: ActAudit::new(settings.audit_fail == Some(AuditFail::Closed), spool),
             audit_retention: settings
                 .audit_retention_days
                 .filter(|days| days.get() > 0)
@@ -282,6 +281,23 @@ mod tests {
         }
         let config = resolve("audit_retention_days = 36500", Groups::default()).unwrap();
         assert_eq!(config.audit_retention, Some(Duration::from_secs(36_500 * 86_400)));
+    }
+
+    #[test]
+    fn sign_ins_and_visits_that_are_not_recorded_are_kept_in_one_file() {
+        for (settings, expected) in [
+            ("data_dir = \"/d\"", Some("/d/audit-spool.jsonl")),
+            ("data_dir = \"/d\"\naudit_spool = \"/s\"", Some("/s")),
+            ("data_dir = \"/d\"\naudit_spool = \"\"", None),
+            ("store = \"memory\"\naudit_spool = \"/s\"", Some("/s")),
+            ("store = \"memory\"", None),
+        ] {
+            let file = format!("access_url = \"https://a.example\"\n{settings}");
+            let config = resolve(&file, Groups::default()).unwrap();
+            let expected = expected.map(PathBuf::from);
+            assert_eq!(config.act_audit.spool, expected, "{settings}");
+            assert_eq!(config.apps.unwrap().audit_spool, expected, "{settings}");
+        }
     }
 
     #[test]

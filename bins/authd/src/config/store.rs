@@ -134,8 +134,10 @@ impl Stored {
 
     /// The file for audit events that the database did not get, if it is not set
     pub(super) fn audit_spool(&self) -> Option<PathBuf> {
-        let folder = Some(()).filter(|()| self.store != Some(StoreKind::Memory));
-        folder.and_then(|()| self.data_dir().ok()).map(|folder| folder.join("audit-spool.jsonl"))
+        if self.store == Some(StoreKind::Memory) {
+            return None;
+        }
+        Some(self.data_dir().ok()?.join("audit-spool.jsonl"))
     }
 
     /// How long `serve` waits for the database at its start
