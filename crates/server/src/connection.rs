@@ -111,7 +111,10 @@ impl Connection {
 
     /// Whether hyper has it from now on
     pub(crate) fn served(&self, is_served: bool) {
-        self.state().is_served = is_served;
+        let mut state = self.state();
+        state.is_served = is_served;
+        // A park that was not noticed yet would close a connection that hyper does not have.
+        state.end.take_if(|end| *end == End::Park);
     }
 
     /// A head, or the set-up of TLS, is waited for from now on
@@ -185,15 +188,17 @@ impl Connection {
             if end == End::Finish {
                 state.is_finishing_since = Some(now);
             }
+            // Before the lock is released: a moment later it may not be due any more.
+            state.end(end);
             drop(state);
-            self.end(end);
+            self.end.notify_one();
         }
         due == Some(End::Close)
     }
 
-    /// Ends the connection in this way
+    /// Ends the connection in this way, unless it is to be closed already
     pub(crate) fn end(&self, how: End) {
-        self.state().end = Some(how);
+        self.state().end(how);
         self.end.notify_one();
     }
 
@@ -214,6 +219,14 @@ impl Connection {
 }
 
 impl State {
+    fn end(&mut self, how: End) {
+        // One that makes room is not among the open connections any more, so that nothing would
+        // close it later.
+        if self.end != Some(End::Close) {
+            self.end = Some(how);
+        }
+    }
+
     fn due(&self, limits: &Limits, is_full: bool, is_stopping: bool, now: Instant) -> Option<End> {
         let is_over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         // While too many answers wait, only clients that take theirs keep their connections.
@@ -345,5 +358,16 @@ mod tests {
         assert_eq!(unblocked.await, Some((End::Finish, 75_000)));
         let too_much = ends(|connection| connection.answer_waits(100_000));
         assert_eq!(too_much.await, Some((End::Close, 1_000)), "too many answers wait");
+    }
+
+    #[tokio::test]
+    async fn a_park_that_comes_late_neither_replaces_a_close_nor_ends_a_connection() {
+        let connection = Connection::new(Source::UNKNOWN, Arc::default());
+        connection.end(End::Close);
+        connection.end(End::Park);
+        assert_eq!(connection.ended().await, End::Close);
+        connection.end(End::Park);
+        connection.served(false);
+        assert_eq!(connection.state().end, None);
     }
 }
