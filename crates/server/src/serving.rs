@@ -70,7 +70,13 @@ pub(crate) async fn serve(
                     }
                     None => None,
                 },
-                _ = connection.ended() => None,
+                end = connection.ended() => {
+                    if end == End::Finish {
+                        // On the heap, so that a kept connection has no room for it.
+                        Box::pin(shut_down(&mut stream)).await;
+                    }
+                    None
+                }
             },
             // HTTP/2 is not taken back.
             false => Some(Version::Http1),
@@ -200,10 +206,15 @@ async fn serve_http1(
         if unused_since.is_some() && connection.idle_since() == unused_since {
             return Ok(Some((stream, read_buf)));
         }
-        // Over TLS this is written, and the client may not read.
-        let _ = timeout(MOMENT, stream.shutdown()).await;
+        shut_down(&mut stream).await;
         return Ok(None);
     }
+}
+
+/// Says to the client that nothing more is sent
+async fn shut_down(stream: &mut Stream) {
+    // Over TLS this is written, and the client may not read.
+    let _ = timeout(MOMENT, stream.shutdown()).await;
 }
 
 /// The limits on what a client may send before a request is handled

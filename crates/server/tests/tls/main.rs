@@ -179,6 +179,20 @@ async fn a_kept_connection_is_put_aside_and_goes_on() {
     assert_eq!(server.server.counts().overdue, 0);
 }
 
+/// Without a notice, a client cannot tell the end from an attack (RFC 8446, section 6.1)
+#[tokio::test]
+async fn a_connection_that_was_put_aside_ends_with_a_notice() {
+    let certificate = Certificate::expiring_in(30);
+    let mounted = Mounted::new("notice", &certificate);
+    // Longer than a connection is kept ready.
+    let limits = Limits { idle: Duration::from_millis(1_200), ..Limits::default() };
+    let server = Running::start(&mounted, limits).await;
+    let mut client = server.connect(1, &[&certificate], &[]).await;
+    assert!(ask(&mut client).await.is_some());
+    let end = timeout(LONG, client.read(&mut [0])).await.unwrap();
+    assert_eq!(end.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn an_answer_that_is_not_read_ends_its_connection() {
     let certificate = Certificate::expiring_in(30);
