@@ -26,20 +26,18 @@ impl Outage {
     /// Takes note of an attempt to connect, and returns whether to make another after [`PAUSE`]
     pub(super) fn is_waited_for<T>(&self, attempt: &Result<T, Error>) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.failure = attempt.as_ref().err().cloned();
         match attempt {
             Ok(_) => {
-                *state = State { was_connected: true, since: None, failure: None };
+                state.was_connected = true;
+                state.since = None;
                 false
             }
-            Err(error @ Error::Unavailable { .. }) if state.was_connected => {
-                state.failure = Some(error.clone());
+            Err(Error::Unavailable { .. }) if state.was_connected => {
                 let since = *state.since.get_or_insert_with(Instant::now);
                 since.elapsed() < RESTART
             }
-            Err(error) => {
-                state.failure = Some(error.clone());
-                false
-            }
+            Err(_) => false,
         }
     }
 
