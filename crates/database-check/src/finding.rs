@@ -3,13 +3,13 @@ use serde::Serialize;
 /// The result of one check
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How it is
+    /// How serious the finding is
     pub state: State,
     /// What was checked, such as the name of a setting
     pub subject: String,
     /// What was found, and what to do about it
     pub text: String,
-    /// Whether it keeps `serve` from starting
+    /// Whether the finding keeps `serve` from starting
     pub stops: bool,
 }
 
@@ -26,17 +26,17 @@ pub enum State {
 }
 
 impl Finding {
-    /// It is as it should be
+    /// Makes a finding of something that is as it should be
     pub fn ok(subject: impl Into<String>, text: impl Into<String>) -> Self {
         Self::new(State::Ok, subject, text)
     }
 
-    /// It works, but perhaps not as intended
+    /// Makes a finding of something that works, but perhaps not as intended
     pub fn warning(subject: impl Into<String>, text: impl Into<String>) -> Self {
         Self::new(State::Warning, subject, text)
     }
 
-    /// It cannot work
+    /// Makes a finding of something that cannot work
     pub fn error(subject: impl Into<String>, text: impl Into<String>) -> Self {
         Self::new(State::Error, subject, text)
     }
@@ -45,13 +45,13 @@ impl Finding {
         Self { state, subject: subject.into(), text: text.into(), stops: false }
     }
 
-    /// Keeps `serve` from starting
+    /// The same finding, which also keeps `serve` from starting
     #[must_use]
     pub fn stops(self) -> Self {
         Self { stops: true, ..self }
     }
 
-    /// Subject and text in one line
+    /// Returns subject and text in one line
     #[must_use]
     pub fn line(&self) -> String {
         format!("{}: {}", self.subject, self.text)
@@ -59,7 +59,7 @@ impl Finding {
 }
 
 impl State {
-    /// The state in one word
+    /// Returns the state as a word, such as `warning`
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

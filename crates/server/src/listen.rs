@@ -60,8 +60,8 @@ impl ListenAddress {
     ///
     /// # Errors
     ///
-    /// Fails if the address is in use, also by another process on the Unix socket, or if the path
-    /// holds something other than a socket.
+    /// Fails if the address is in use, also by another process on the Unix socket, if the path
+    /// holds something other than a socket, or if the system does not allow it.
     pub fn bind(&self, socket_mode: u32) -> io::Result<Listener> {
         match self {
             Self::Tcp(address) => {

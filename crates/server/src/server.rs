@@ -96,10 +96,11 @@ impl Server {
 
     /// Serves until `stop` resolves, and then until all connections have ended
     ///
-    /// `handler` answers a request of the peer with this address; the peer of a Unix socket has none.
-    /// Once `stop` resolves, connections are still accepted for [`Limits::lame_duck`], and requests on open connections are answered
-    /// for [`Limits::drain`] after that. The body of an answer may be made piece by piece while it is
-    /// sent. Call it once, within a tokio runtime with timers.
+    /// `handler` answers a request of the peer with this address; the peer of a Unix socket has no
+    /// address. Once `stop` resolves, connections are still accepted for [`Limits::lame_duck`], and
+    /// requests on open connections are answered for [`Limits::drain`] after that. The body of an
+    /// answer may be made piece by piece while it is sent. Call it once, within a tokio runtime
+    /// with timers.
     pub async fn serve<H, A, B>(
         &self,
         listeners: Vec<impl Into<Listener>>,

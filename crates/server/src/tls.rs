@@ -87,6 +87,9 @@ impl Tls {
     }
 
     /// How many handshakes have failed, which is usually the fault of clients
+    ///
+    /// A handshake that takes too long, or makes room for another connection, is not counted here,
+    /// but in [`Counts`](crate::Counts).
     #[must_use]
     pub fn failed_handshakes(&self) -> u64 {
         self.0.failed.load(Ordering::Relaxed)
@@ -94,8 +97,9 @@ impl Tls {
 
     /// Reads the files again, for handshakes that begin later
     ///
-    /// If the files are not usable, the earlier certificate stays in use, and a line of the log has the
-    /// reason. Call it within a tokio runtime.
+    /// If the files are not usable, the earlier certificate stays in use, and a line of the log has
+    /// the reason. If the certificate expires within 14 days after `now`, another line warns of
+    /// that. Call it within a tokio runtime.
     pub async fn reload(&self, now: SystemTime) {
         let tls = self.clone();
         let read = spawn_blocking(move || {
@@ -114,10 +118,12 @@ impl Tls {
         }
     }
 
-    /// Reads the files again whenever they have changed, and warns of a certificate that expires soon
+    /// Reads the files again whenever they have changed, and warns every day of a certificate that
+    /// expires soon
     ///
-    /// The files are looked at every few seconds. A replaced symbolic link, as Kubernetes makes it, is
-    /// a change. Drop the future to stop it.
+    /// The files are looked at every five seconds. A replaced symbolic link, as Kubernetes makes
+    /// it, is a change. `clock` says what time it is. Drop the future to stop it. Call it within a
+    /// tokio runtime with timers.
     pub async fn watch(&self, clock: impl Fn() -> SystemTime) {
         self.log_expiry(clock());
         let mut warned = Instant::now();
