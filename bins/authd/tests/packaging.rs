@@ -45,10 +45,13 @@ fn the_example_of_settings_is_accepted_as_it_is_and_with_each_line_in_use() {
             true => (line.replace("db.internal", "127.0.0.1:1"), &[][..]),
             false => ((*line).to_owned(), &["--store", "memory"][..]),
         };
-        // Some settings need this one beside them.
-        let access =
-            if line.starts_with("access_url") { "" } else { "access_url = \"https://a.example\"" };
-        assert_accepted(&format!("{access}\n{line}\n"), flags);
+        // Some settings need one of these beside them.
+        let others =
+            ["access_url = \"https://a.example\"", "tls_cert = \"a.crt\"", "tls_key = \"a.key\""];
+        let key = |line: &str| line.split(' ').next().map(str::to_owned);
+        let beside = others.into_iter().filter(|other| key(other) != key(&line));
+        let beside: Vec<_> = beside.collect();
+        assert_accepted(&format!("{}\n{line}\n", beside.join("\n")), flags);
     }
     // And together, as one file.
     let together = examples.iter().filter(|line| !line.starts_with("database_url"));
