@@ -180,6 +180,7 @@ async fn serve_http1(
     let mut unused_since = None;
     loop {
         let ended = tokio::select! {
+            // As above. hyper returns after some requests, so that a client cannot put off the end.
             biased;
             served = std::future::poll_fn(|cx| serving.poll_without_shutdown(cx)) => Some(served),
             end = connection.ended() => match end {
