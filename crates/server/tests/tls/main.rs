@@ -109,7 +109,12 @@ async fn handshake(stream: TcpStream, config: ClientConfig) -> std::io::Result<C
 
 /// Sends a request over HTTP/1.1, and returns the head of its answer
 async fn ask(client: &mut Client) -> Option<String> {
-    client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.ok()?;
+    ask_with(client, "x: y").await
+}
+
+async fn ask_with(client: &mut Client, field: &str) -> Option<String> {
+    let request = format!("GET / HTTP/1.1\r\nhost: localhost\r\n{field}\r\n\r\n");
+    client.write_all(request.as_bytes()).await.ok()?;
     let mut text = Vec::new();
     while !text.ends_with(b"\r\n\r\nxx") {
         let mut byte = [0];
@@ -177,6 +182,18 @@ async fn a_kept_connection_is_put_aside_and_goes_on() {
     sleep(Duration::from_millis(700)).await;
     assert!(ask(&mut silent).await.is_some());
     assert_eq!(server.server.counts().overdue, 0);
+}
+
+#[tokio::test]
+async fn a_client_may_send_more_than_a_handshake_may_have() {
+    let certificate = Certificate::expiring_in(30);
+    let mounted = Mounted::new("more", &certificate);
+    let server = Running::start(&mounted, Limits::default()).await;
+    let mut client = server.connect(1, &[&certificate], &[]).await;
+    let field = format!("x: {}", "y".repeat(30_000));
+    for _ in 0..4 {
+        assert!(ask_with(&mut client, &field).await.is_some());
+    }
 }
 
 /// Without a notice, a client cannot tell the end from an attack (RFC 8446, section 6.1)
