@@ -110,12 +110,14 @@ pub trait Session: Send {
 
     /// Ends the import: makes its changes permanent, or undoes them if it is a dry run
     ///
-    /// An import is recorded in the same transaction as `act`, with the numbers of its rows. One that
-    /// changes nothing is not, and neither is one in a database without a table of acts.
+    /// An import is recorded as `act` in the same transaction, with the numbers of its rows. One
+    /// that changes nothing is not, and neither is one in a database without a table of acts.
     ///
     /// # Errors
     ///
-    /// [`Error::Query`], [`Error::Unavailable`].
+    /// [`Error::Query`], also if the act may not be written: nothing is changed.
+    /// [`Error::Unavailable`]: if the connection ended with the transaction, the changes may be
+    /// permanent.
     fn finish(self, act: Option<Act>) -> impl Future<Output = Result<(), Error>> + Send;
 }
 

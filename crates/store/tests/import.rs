@@ -1,10 +1,14 @@
 //! What is imported is there, changes what differs, and leaves the rest alone
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::time::{Duration, UNIX_EPOCH};
+
+use app_audit::{Act, ActFilter, ActKind, ActRow, Page, SubjectKind};
 use store::fleet::{Fleet, Transition};
 use store::import::{Change, Details, Import, Name, Named, Rows, Session};
-use store::{Error, MemoryStore};
+use store::{Error, MemoryStore, Store};
 use testkit::Database;
+use uuid::Uuid;
 
 /// A fleet's rows as rows to be imported
 fn rows(fleet: &Fleet) -> Rows {
@@ -56,7 +60,7 @@ async fn what_differs_is_changed_and_told_column_by_column() {
 
     fleet.users[0].username = "alicia".to_owned();
     fleet.users[0].created_at += chrono::Duration::days(1);
-    fleet.workspace_agents[0].auth_token = store::fleet::Token(uuid::Uuid::new_v4());
+    fleet.workspace_agents[0].auth_token = store::fleet::Token(Uuid::new_v4());
     fleet.api_keys[0].hashed_secret.0[0] ^= 1;
     let expected = [("users", "username"), ("api_keys", "hashed_secret")];
 
@@ -144,7 +148,7 @@ async fn a_store_in_memory_takes_the_same_rows_and_tells_the_same() {
     };
     let mut steps = vec![rows(&fleet), rows(&fleet)];
     fleet.users[0].username = "alicia".to_owned();
-    fleet.workspace_agents[0].auth_token = store::fleet::Token(uuid::Uuid::new_v4());
+    fleet.workspace_agents[0].auth_token = store::fleet::Token(Uuid::new_v4());
     fleet.organization_members.retain(|member| member.user_id != bob);
     let mut last = rows(&fleet);
     last.exactly::<store::fleet::OrganizationMember>("user_id", bob);
@@ -199,7 +203,7 @@ async fn names_are_found_without_deleted_entries_unless_those_are_asked_for() {
     memory.import(&all(&fleet), false).await.unwrap();
 
     let name = |parent, name: &str| Name { parent, name: name.to_owned() };
-    let nil = uuid::Uuid::nil();
+    let nil = Uuid::nil();
     let users = ["carol", "former", "alice"].map(|user| name(nil, user));
     let groups = [name(acme, "ours"), name(nil, "ours")];
     for (kind, names, with_deleted, expected) in [
@@ -266,4 +270,37 @@ async fn a_value_without_a_column_is_not_lost_silently() {
     rows.want(&fleet.workspaces[0], &[]);
     let Err(Error::Query { reason }) = store.import(&rows, false).await else { panic!() };
     assert_eq!(reason.to_string(), "the table `workspaces` has no column `user_acl`");
+}
+
+#[tokio::test]
+async fn an_import_that_changes_rows_is_recorded_once() {
+    let database = Database::new().await;
+    imports_are_recorded(&database.store().await).await;
+    imports_are_recorded(&MemoryStore::default()).await;
+}
+
+async fn imports_are_recorded(store: &impl Store) {
+    let rows = rows(&fleet());
+    let act = || {
+        Act::new(ActKind::Import, UNIX_EPOCH + Duration::from_secs(1_800_000_000))
+            .user(Uuid::from_u128(1))
+            .agent(Uuid::from_u128(2), Uuid::from_u128(3))
+            .subject(SubjectKind::Token, "abcdefghij")
+            .proof("aws")
+            .request(Uuid::from_u128(4), Some([192, 0, 2, 7].into()), b"curl")
+            .detail("operator", "alice")
+    };
+    let acts = [act(), act(), act()];
+    for (act, dry_run) in acts.iter().zip([true, false, false]) {
+        let mut session = store.begin_import(dry_run).await.unwrap();
+        session.stage(&rows).await.unwrap();
+        session.apply(Details::First(1), |_| {}).await.unwrap();
+        session.finish(Some(act.clone())).await.unwrap();
+    }
+    // The dry run changes nothing, and the third import finds nothing to change.
+    let [_, act, _] = acts;
+    let act = act.detail_value("added", rows.len().into());
+    let act = act.detail_value("changed", 0.into()).detail_value("removed", 0.into());
+    let recorded = store.list_acts(&ActFilter::default(), Page::first(9)).await.unwrap();
+    assert_eq!(recorded, [ActRow::from(&act)]);
 }
