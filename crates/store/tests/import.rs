@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use app_audit::{Act, ActFilter, ActKind, ActRow, Page, SubjectKind};
 use store::fleet::{Fleet, Transition};
 use store::import::{Change, Details, Import, Name, Named, Rows, Session};
-use store::{Error, MemoryStore, Store};
+use store::{Error, MemoryStore, Options, PgStore, Store};
 use testkit::Database;
 use uuid::Uuid;
 
@@ -303,4 +303,19 @@ async fn imports_are_recorded(store: &impl Store) {
     let act = act.detail_value("changed", 0.into()).detail_value("removed", 0.into());
     let recorded = store.list_acts(&ActFilter::default(), Page::first(9)).await.unwrap();
     assert_eq!(recorded, [ActRow::from(&act)]);
+}
+
+/// Another program that keeps a table locked is not a fault of the rows
+#[tokio::test]
+async fn an_import_that_waits_too_long_for_a_lock_may_be_tried_again() {
+    let database = Database::new().await;
+    let url = format!("{}&lock_timeout=10ms", database.url());
+    let store = PgStore::new(&url, &Options::default()).unwrap();
+    let lock = "BEGIN; LOCK TABLE organizations; SELECT pg_sleep(2); COMMIT";
+    let locked = database.sql_in_background(lock).await;
+    let rows = rows(&fleet());
+    let refused = store.import(&rows, false).await.unwrap_err();
+    assert!(refused.is_transient(), "{refused}");
+    locked.await.unwrap();
+    assert_eq!(store.import(&rows, false).await.unwrap().len(), rows.len());
 }

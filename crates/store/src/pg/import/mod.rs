@@ -289,18 +289,23 @@ fn find(kind: Named, with_deleted: bool) -> String {
 
 /// An error of the driver, without the values of rows
 pub(super) fn failed(error: tokio_postgres::Error) -> Error {
-    match error.as_db_error() {
-        Some(refused) if *refused.code() == SqlState::READ_ONLY_SQL_TRANSACTION => {
-            Error::unavailable(refused.message().to_owned())
-        }
-        // The server is shutting down, or ended this connection.
-        Some(refused) if refused.code().code().starts_with("57P") => {
-            Error::unavailable(refused.message().to_owned())
-        }
-        Some(refused) => Error::query(refused.message().to_owned()),
-        None => Error::unavailable(error),
+    let Some(refused) = error.as_db_error() else { return Error::unavailable(error) };
+    let (code, message) = (refused.code(), refused.message().to_owned());
+    // 57P: the server is shutting down, or ended this connection.
+    match TRANSIENT.contains(code) || code.code().starts_with("57P") {
+        true => Error::unavailable(message),
+        false => Error::query(message),
     }
 }
+
+/// Refusals that are not the fault of the rows: the same import may succeed later
+const TRANSIENT: [SqlState; 5] = [
+    SqlState::LOCK_NOT_AVAILABLE,
+    SqlState::QUERY_CANCELED,
+    SqlState::READ_ONLY_SQL_TRANSACTION,
+    SqlState::T_R_DEADLOCK_DETECTED,
+    SqlState::T_R_SERIALIZATION_FAILURE,
+];
 
 /// Key of an advisory lock; "authmp" in ASCII
 const LOCK: i64 = 0x6175_7468_6d70;
