@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use app_audit::Act;
+use app_audit::{Act, printable};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -302,18 +302,18 @@ pub struct Difference {
 
 /// Lines of text, one for each column that changes, without a line break at the end
 ///
-/// Control characters are replaced: users choose names, and a line may be shown on a terminal.
+/// Users choose names and other values, and a line may be shown on a terminal, so it is
+/// [`printable`].
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let label: String =
-            self.label.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        let table = self.table;
+        let (table, label) = (self.table, printable(&self.label));
         match &self.change {
             Change::Added => write!(f, "+ {table} {label}"),
             Change::Removed => write!(f, "- {table} {label}"),
             Change::Changed(columns) => {
                 for (n, ColumnChange { column, from, to }) in columns.iter().enumerate() {
                     let end = if n == 0 { "" } else { "\n" };
+                    let (from, to) = (printable(&from.to_string()), printable(&to.to_string()));
                     write!(f, "{end}~ {table} {label}: {column} {from} -> {to}")?;
                 }
                 Ok(())

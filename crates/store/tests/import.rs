@@ -3,7 +3,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use app_audit::{Act, ActFilter, ActKind, ActRow, Page, SubjectKind};
+use app_audit::{Act, ActFilter, ActKind, ActRow, Page, SubjectKind, printable};
 use store::fleet::{Fleet, Transition};
 use store::import::{Change, Details, Import, Name, Named, Rows, Session};
 use store::{Error, MemoryStore, Options, PgStore, Store};
@@ -318,4 +318,17 @@ async fn an_import_that_waits_too_long_for_a_lock_may_be_tried_again() {
     assert!(refused.is_transient(), "{refused}");
     locked.await.unwrap();
     assert_eq!(store.import(&rows, false).await.unwrap().len(), rows.len());
+}
+
+#[tokio::test]
+async fn a_line_about_a_difference_is_safe_to_print() {
+    let memory = MemoryStore::default();
+    let mut fleet = fleet();
+    fleet.users[0].username = "a\u{9b}2J".to_owned();
+    let added = memory.import(&rows(&fleet), false).await.unwrap();
+    fleet.users[0].username = "\u{202e}ecila".to_owned();
+    let changed = memory.import(&rows(&fleet), false).await.unwrap();
+    let lines: Vec<_> = added.iter().chain(&changed).map(ToString::to_string).collect();
+    assert!(lines.iter().any(|line| line.contains("username \"a\u{fffd}2J\" -> ")), "{lines:?}");
+    assert!(lines.iter().all(|line| printable(line) == *line), "{lines:?}");
 }
