@@ -191,6 +191,37 @@ async fn what_a_store_in_memory_has_imported_it_answers_from() {
 }
 
 #[tokio::test]
+async fn a_store_in_memory_still_knows_which_sessions_were_made_from_others() {
+    use app_authz::credential::{LoginType, NewKey, OtherSessions, SessionToken, Sessions};
+    use app_authz::rbac::{AllowList, ScopeName};
+
+    let memory = MemoryStore::default();
+    let mut fleet = fleet();
+    let alice = fleet.users[0].id;
+    let session = fleet.session(alice);
+    memory.import(&rows(&fleet), false).await.unwrap();
+    let parent = memory.holders(&[session]).await.unwrap().remove(0).key;
+    let made = SessionToken::generate(|bytes| bytes.fill(7));
+    let key = NewKey {
+        token: &made,
+        user: parent.user,
+        login_type: LoginType::Password,
+        scope: ScopeName::ApplicationConnect,
+        allow_list: &AllowList::everything(),
+        created_at: parent.last_used,
+        expires_at: parent.expires_at,
+        lifetime: parent.lifetime,
+        ip: None,
+        name: "",
+        parent: Some(&parent.id),
+    };
+    memory.insert(&key).await.unwrap();
+    memory.import(&Rows::default(), false).await.unwrap();
+    memory.log_out(&parent, OtherSessions::Keep).await.unwrap();
+    assert!(memory.holders(&[made]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn names_are_found_without_deleted_entries_unless_those_are_asked_for() {
     let database = Database::new().await;
     let (store, memory) = (database.store().await, MemoryStore::default());

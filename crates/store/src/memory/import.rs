@@ -157,7 +157,10 @@ impl Session for MemoryImport<'_> {
         import(&self.staged, &mut all);
         let fleet = fleet_of(all)?;
         refuse_namesakes(&fleet)?;
+        // Not a row of any table: sessions for apps end with the session that they were made from.
+        let made = mem::take(&mut tables.made);
         *tables = Tables::default();
+        tables.made = made;
         tables.load(&fleet);
         if let Some(act) = act.and_then(|act| of_import(act, self.applied)) {
             self.store.acts.add(&[act]);
