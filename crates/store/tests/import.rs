@@ -229,6 +229,8 @@ async fn names_are_found_without_deleted_entries_unless_those_are_asked_for() {
     let acme = fleet.organizations[0].id;
     let (alice, former) = (fleet.users[0].id, fleet.user("Former", acme));
     fleet.users[1].deleted = true;
+    fleet.user("alice", acme);
+    fleet.users[2].deleted = true;
     let ours = fleet.group("ours", acme, &[alice]);
     store.import(&all(&fleet), false).await.unwrap();
     memory.import(&all(&fleet), false).await.unwrap();
