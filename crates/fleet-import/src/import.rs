@@ -27,7 +27,7 @@ pub struct Options {
     pub details: Details,
     /// The date of new rows
     pub now: DateTime<Utc>,
-    /// What the audit says of the import, if it changes anything
+    /// The act as which an import that changes rows is recorded; `None` to record none
     pub act: Option<Act>,
 }
 
@@ -55,7 +55,8 @@ pub enum Event {
 ///
 /// # Errors
 ///
-/// [`ImportError`]; nothing was changed.
+/// [`ImportError`]. Nothing was changed, except perhaps if the connection to the database ended
+/// together with the transaction.
 pub async fn import<S: Import, R: Read + Seek + Send>(
     store: &S,
     source: Source<R>,
@@ -161,7 +162,7 @@ fn repeated(error: store::Error) -> ImportError {
     }
 }
 
-/// Why an import changed nothing
+/// Why an import failed
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {

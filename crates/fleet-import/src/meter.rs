@@ -1,6 +1,8 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use app_audit::printable;
+
 use super::import::Event;
 use super::progress::Progress;
 use super::warnings::Warning;
@@ -30,9 +32,7 @@ impl<W: Write> Meter<W> {
         match event {
             Event::Warning(Warning { path, text, .. }) => {
                 self.end();
-                let text: String =
-                    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-                let _ = writeln!(self.out, "warning: {path}: {text}");
+                let _ = writeln!(self.out, "warning: {path}: {}", printable(text));
             }
             Event::Progress(progress) if self.pace.is_due(Instant::now()) => self.show(progress),
             _ => {}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use app_audit::Act;
+use app_audit::{Act, printable};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -110,12 +110,14 @@ pub trait Session: Send {
 
     /// Ends the import: makes its changes permanent, or undoes them if it is a dry run
     ///
-    /// An import is recorded in the same transaction as `act`, with the numbers of its rows. One that
-    /// changes nothing is not, and neither is one in a database without a table of acts.
+    /// An import is recorded as `act` in the same transaction, with the numbers of its rows. One
+    /// that changes nothing is not, and neither is one in a database without a table of acts.
     ///
     /// # Errors
     ///
-    /// [`Error::Query`], [`Error::Unavailable`].
+    /// [`Error::Query`], also if the act may not be written: nothing is changed.
+    /// [`Error::Unavailable`]: if the connection ended with the transaction, the changes may be
+    /// permanent.
     fn finish(self, act: Option<Act>) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
@@ -300,18 +302,18 @@ pub struct Difference {
 
 /// Lines of text, one for each column that changes, without a line break at the end
 ///
-/// Control characters are replaced: users choose names, and a line may be shown on a terminal.
+/// Users choose names and other values, and a line may be shown on a terminal, so it is
+/// [`printable`].
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let label: String =
-            self.label.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        let table = self.table;
+        let (table, label) = (self.table, printable(&self.label));
         match &self.change {
             Change::Added => write!(f, "+ {table} {label}"),
             Change::Removed => write!(f, "- {table} {label}"),
             Change::Changed(columns) => {
                 for (n, ColumnChange { column, from, to }) in columns.iter().enumerate() {
                     let end = if n == 0 { "" } else { "\n" };
+                    let (from, to) = (printable(&from.to_string()), printable(&to.to_string()));
                     write!(f, "{end}~ {table} {label}: {column} {from} -> {to}")?;
                 }
                 Ok(())

@@ -1,10 +1,14 @@
 //! What is imported is there, changes what differs, and leaves the rest alone
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::time::{Duration, UNIX_EPOCH};
+
+use app_audit::{Act, ActFilter, ActKind, ActRow, Page, SubjectKind, printable};
 use store::fleet::{Fleet, Transition};
 use store::import::{Change, Details, Import, Name, Named, Rows, Session};
-use store::{Error, MemoryStore};
+use store::{Error, MemoryStore, Options, PgStore, Store};
 use testkit::Database;
+use uuid::Uuid;
 
 /// A fleet's rows as rows to be imported
 fn rows(fleet: &Fleet) -> Rows {
@@ -56,7 +60,7 @@ async fn what_differs_is_changed_and_told_column_by_column() {
 
     fleet.users[0].username = "alicia".to_owned();
     fleet.users[0].created_at += chrono::Duration::days(1);
-    fleet.workspace_agents[0].auth_token = store::fleet::Token(uuid::Uuid::new_v4());
+    fleet.workspace_agents[0].auth_token = store::fleet::Token(Uuid::new_v4());
     fleet.api_keys[0].hashed_secret.0[0] ^= 1;
     let expected = [("users", "username"), ("api_keys", "hashed_secret")];
 
@@ -144,7 +148,7 @@ async fn a_store_in_memory_takes_the_same_rows_and_tells_the_same() {
     };
     let mut steps = vec![rows(&fleet), rows(&fleet)];
     fleet.users[0].username = "alicia".to_owned();
-    fleet.workspace_agents[0].auth_token = store::fleet::Token(uuid::Uuid::new_v4());
+    fleet.workspace_agents[0].auth_token = store::fleet::Token(Uuid::new_v4());
     fleet.organization_members.retain(|member| member.user_id != bob);
     let mut last = rows(&fleet);
     last.exactly::<store::fleet::OrganizationMember>("user_id", bob);
@@ -187,6 +191,37 @@ async fn what_a_store_in_memory_has_imported_it_answers_from() {
 }
 
 #[tokio::test]
+async fn a_store_in_memory_still_knows_which_sessions_were_made_from_others() {
+    use app_authz::credential::{LoginType, NewKey, OtherSessions, SessionToken, Sessions};
+    use app_authz::rbac::{AllowList, ScopeName};
+
+    let memory = MemoryStore::default();
+    let mut fleet = fleet();
+    let alice = fleet.users[0].id;
+    let session = fleet.session(alice);
+    memory.import(&rows(&fleet), false).await.unwrap();
+    let parent = memory.holders(&[session]).await.unwrap().remove(0).key;
+    let made = SessionToken::generate(|bytes| bytes.fill(7));
+    let key = NewKey {
+        token: &made,
+        user: parent.user,
+        login_type: LoginType::Password,
+        scope: ScopeName::ApplicationConnect,
+        allow_list: &AllowList::everything(),
+        created_at: parent.last_used,
+        expires_at: parent.expires_at,
+        lifetime: parent.lifetime,
+        ip: None,
+        name: "",
+        parent: Some(&parent.id),
+    };
+    memory.insert(&key).await.unwrap();
+    memory.import(&Rows::default(), false).await.unwrap();
+    memory.log_out(&parent, OtherSessions::Keep).await.unwrap();
+    assert!(memory.holders(&[made]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn names_are_found_without_deleted_entries_unless_those_are_asked_for() {
     let database = Database::new().await;
     let (store, memory) = (database.store().await, MemoryStore::default());
@@ -194,12 +229,14 @@ async fn names_are_found_without_deleted_entries_unless_those_are_asked_for() {
     let acme = fleet.organizations[0].id;
     let (alice, former) = (fleet.users[0].id, fleet.user("Former", acme));
     fleet.users[1].deleted = true;
+    fleet.user("alice", acme);
+    fleet.users[2].deleted = true;
     let ours = fleet.group("ours", acme, &[alice]);
     store.import(&all(&fleet), false).await.unwrap();
     memory.import(&all(&fleet), false).await.unwrap();
 
     let name = |parent, name: &str| Name { parent, name: name.to_owned() };
-    let nil = uuid::Uuid::nil();
+    let nil = Uuid::nil();
     let users = ["carol", "former", "alice"].map(|user| name(nil, user));
     let groups = [name(acme, "ours"), name(nil, "ours")];
     for (kind, names, with_deleted, expected) in [
@@ -266,4 +303,65 @@ async fn a_value_without_a_column_is_not_lost_silently() {
     rows.want(&fleet.workspaces[0], &[]);
     let Err(Error::Query { reason }) = store.import(&rows, false).await else { panic!() };
     assert_eq!(reason.to_string(), "the table `workspaces` has no column `user_acl`");
+}
+
+#[tokio::test]
+async fn an_import_that_changes_rows_is_recorded_once() {
+    let database = Database::new().await;
+    imports_are_recorded(&database.store().await).await;
+    imports_are_recorded(&MemoryStore::default()).await;
+}
+
+async fn imports_are_recorded(store: &impl Store) {
+    let rows = rows(&fleet());
+    let act = || {
+        Act::new(ActKind::Import, UNIX_EPOCH + Duration::from_secs(1_800_000_000))
+            .user(Uuid::from_u128(1))
+            .agent(Uuid::from_u128(2), Uuid::from_u128(3))
+            .subject(SubjectKind::Token, "abcdefghij")
+            .proof("aws")
+            .request(Uuid::from_u128(4), Some([192, 0, 2, 7].into()), b"curl")
+            .detail("operator", "alice")
+    };
+    let acts = [act(), act(), act()];
+    for (act, dry_run) in acts.iter().zip([true, false, false]) {
+        let mut session = store.begin_import(dry_run).await.unwrap();
+        session.stage(&rows).await.unwrap();
+        session.apply(Details::First(1), |_| {}).await.unwrap();
+        session.finish(Some(act.clone())).await.unwrap();
+    }
+    // The dry run changes nothing, and the third import finds nothing to change.
+    let [_, act, _] = acts;
+    let act = act.detail_value("added", rows.len().into());
+    let act = act.detail_value("changed", 0.into()).detail_value("removed", 0.into());
+    let recorded = store.list_acts(&ActFilter::default(), Page::first(9)).await.unwrap();
+    assert_eq!(recorded, [ActRow::from(&act)]);
+}
+
+/// Another program that keeps a table locked is not a fault of the rows
+#[tokio::test]
+async fn an_import_that_waits_too_long_for_a_lock_may_be_tried_again() {
+    let database = Database::new().await;
+    let url = format!("{}&lock_timeout=10ms", database.url());
+    let store = PgStore::new(&url, &Options::default()).unwrap();
+    let lock = "BEGIN; LOCK TABLE organizations; SELECT pg_sleep(2); COMMIT";
+    let locked = database.sql_in_background(lock).await;
+    let rows = rows(&fleet());
+    let refused = store.import(&rows, false).await.unwrap_err();
+    assert!(refused.is_transient(), "{refused}");
+    locked.await.unwrap();
+    assert_eq!(store.import(&rows, false).await.unwrap().len(), rows.len());
+}
+
+#[tokio::test]
+async fn a_line_about_a_difference_is_safe_to_print() {
+    let memory = MemoryStore::default();
+    let mut fleet = fleet();
+    fleet.users[0].username = "a\u{9b}2J".to_owned();
+    let added = memory.import(&rows(&fleet), false).await.unwrap();
+    fleet.users[0].username = "\u{202e}ecila".to_owned();
+    let changed = memory.import(&rows(&fleet), false).await.unwrap();
+    let lines: Vec<_> = added.iter().chain(&changed).map(ToString::to_string).collect();
+    assert!(lines.iter().any(|line| line.contains("username \"a\u{fffd}2J\" -> ")), "{lines:?}");
+    assert!(lines.iter().all(|line| printable(line) == *line), "{lines:?}");
 }

@@ -1,5 +1,6 @@
 use std::io::Write;
 
+pub(super) use app_audit::printable;
 use serde::Serialize;
 
 use super::error::CommandError;
@@ -26,10 +27,4 @@ pub(super) fn print_json(
         line.and_then(|line| writeln!(out, "{line}")).map_err(CommandError::Output)?;
     }
     Ok(())
-}
-
-/// Replaces control characters, which visitors and users may have put into their texts to change
-/// what a terminal does
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use document::Made;
 use fleet_import::{Document, Event, ImportError, Options, Secrets, Source, export, import};
 use proptest::prelude::*;
+use serde_json::json;
 use store::import::{Change, Details, Difference, Import, Outcome};
 use store::{MemoryStore, PgStore};
 use testkit::Database;
@@ -80,7 +81,6 @@ fn a_second_import_changes_nothing_and_an_export_describes_what_is_there() {
                 let export = exported(&store, secrets).await;
                 let (same, differences) = import_into(&store, &export).await.unwrap();
                 assert_eq!(differences, [], "{export}");
-                // Deleted entries are left out.
                 assert!(same.total().unchanged <= first.total().added);
 
                 let empty = Database::new().await;
@@ -136,5 +136,50 @@ fn a_change_of_a_document_is_the_same_in_both_stores() {
                 assert_eq!(outcome, in_memory);
             }
         });
+    });
+}
+
+/// A list is read a few hundred entries at a time
+#[test]
+fn an_error_late_in_a_list_names_its_entry() {
+    run(async || {
+        let user = |n| format!(r#"{{"username": "u{}"}}"#, n % 1_100);
+        let users: Vec<_> = (0..1_200).map(user).collect();
+        let text = format!(r#"{{"users": [{}]}}"#, users.join(",\n"));
+        let refused = import_into(&MemoryStore::default(), &text).await.unwrap_err();
+        let ImportError::Document(error) = &refused else { panic!("{refused}") };
+        assert_eq!(error.path, "users[1100].username");
+    });
+}
+
+#[test]
+fn an_export_leaves_deleted_entries_out() {
+    run(async || {
+        let database = Database::new().await;
+        let store = database.store().await;
+        let agents = json!([{ "name": "main" }, { "name": "gone-agent", "deleted": true }]);
+        let builds = json!([{ "number": 1, "agents": agents }]);
+        let document = json!({
+            "organizations": [{ "name": "acme" }, { "name": "gone-organization", "deleted": true }],
+            "users": [{ "username": "alice" }, { "username": "gone-user", "deleted": true }],
+            "templates": [
+                { "name": "linux", "organization": "acme" },
+                { "name": "gone-template", "organization": "acme", "deleted": true },
+            ],
+            "workspaces": [
+                { "name": "dev", "owner": "alice", "organization": "acme", "builds": builds },
+                { "name": "gone-dev", "owner": "alice", "organization": "acme", "deleted": true },
+            ],
+            "proxies": [
+                { "name": "sydney", "url": "" },
+                { "name": "gone-proxy", "url": "", "deleted": true },
+            ],
+        });
+        import_into(&store, &document.to_string()).await.unwrap();
+        let export = exported(&store, Secrets::LeaveOut).await;
+        for name in ["acme", "alice", "linux", "dev", "main", "sydney"] {
+            assert!(export.contains(&format!("name\":\"{name}\"")), "{export}");
+        }
+        assert!(!export.contains("gone"), "{export}");
     });
 }

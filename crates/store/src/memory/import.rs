@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::mem;
 
 use app_audit::Act;
@@ -19,7 +19,7 @@ impl Import for MemoryStore {
     type Session<'a> = MemoryImport<'a>;
 
     async fn begin_import(&self, dry_run: bool) -> Result<MemoryImport<'_>, Error> {
-        let (staged, differences) = (Staged::default(), VecDeque::new());
+        let (staged, differences) = (Staged::default(), Vec::new());
         Ok(MemoryImport { store: self, dry_run, staged, differences, applied: Counts::default() })
     }
 }
@@ -30,7 +30,7 @@ pub struct MemoryImport<'a> {
     store: &'a MemoryStore,
     dry_run: bool,
     staged: Staged,
-    differences: VecDeque<Difference>,
+    differences: Vec<Difference>,
     applied: Counts,
 }
 
@@ -136,7 +136,7 @@ impl Session for MemoryImport<'_> {
             if matches!(details, Details::First(most) if count > u64::from(most)) {
                 continue;
             }
-            self.differences.push_back(difference.labelled(label));
+            self.differences.push(difference.labelled(label));
         }
         progress(self.staged.wanted.values().map(Vec::len).sum::<usize>().try_into().unwrap_or(0));
         self.applied = outcome.total();
@@ -144,7 +144,7 @@ impl Session for MemoryImport<'_> {
     }
 
     async fn differences(&mut self) -> Result<Vec<Difference>, Error> {
-        Ok(mem::take(&mut self.differences).into())
+        Ok(mem::take(&mut self.differences))
     }
 
     async fn finish(self, act: Option<Act>) -> Result<(), Error> {
@@ -157,7 +157,10 @@ impl Session for MemoryImport<'_> {
         import(&self.staged, &mut all);
         let fleet = fleet_of(all)?;
         refuse_namesakes(&fleet)?;
+        // Not a row of any table: sessions for apps end with the session that they were made from.
+        let made = mem::take(&mut tables.made);
         *tables = Tables::default();
+        tables.made = made;
         tables.load(&fleet);
         if let Some(act) = act.and_then(|act| of_import(act, self.applied)) {
             self.store.acts.add(&[act]);

@@ -26,8 +26,8 @@ impl PgStore {
             List { table: Table::WorkspaceProxies, only: "NOT x.deleted", by: "lower(x.name)" },
             List { table: Table::Workspaces, only: "NOT x.deleted", by: OWNER_AND_NAME },
             List { table: Table::Templates, only: "NOT x.deleted", by: "x.name" },
-            List { table: Table::CustomRoles, only: "", by: "x.name" },
-            List { table: Table::Groups, only: "", by: "x.name" },
+            List { table: Table::CustomRoles, only: "true", by: "x.name" },
+            List { table: Table::Groups, only: "true", by: "x.name" },
             List { table: Table::Users, only: "NOT x.deleted", by: "lower(x.username)" },
             List { table: Table::Organizations, only: "NOT x.deleted", by: "x.name" },
         ];
@@ -66,7 +66,7 @@ pub struct PgExport {
 /// A list of entries
 struct List {
     table: Table,
-    /// A condition, if not all rows are exported
+    /// A condition: a row is exported
     only: &'static str,
     /// The text by which rows are ordered first
     by: &'static str,
@@ -100,12 +100,12 @@ impl Export for PgExport {
 
 impl PgExport {
     async fn open(&self, list: &List) -> Result<(), Error> {
-        let only = if list.only.is_empty() { "true" } else { list.only };
         // By the bytes of the name: each database has a collation of its own.
         let open = format!(
-            "DECLARE {CURSOR} NO SCROLL CURSOR FOR {} WHERE {only}
+            "DECLARE {CURSOR} NO SCROLL CURSOR FOR {} WHERE {}
              ORDER BY ({}) COLLATE \"C\", x.id",
             self.select(list.table),
+            list.only,
             list.by
         );
         self.client.batch_execute(&open).await.map_err(failed)

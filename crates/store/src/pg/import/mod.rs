@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use app_audit::Act;
-use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, json};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use serde_json::{Map, Value};
 use tokio::sync::MutexGuard;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
@@ -22,7 +22,9 @@ use uuid::Uuid;
 
 use self::stage::Staged;
 use super::PgStore;
+use super::acts::note_in;
 use super::connect::{IMPORT_LOCK_TIMEOUT, IMPORT_TIMEOUT, Purpose};
+use super::tables::Catalog;
 use crate::Error;
 use crate::acts::of_import;
 use crate::import::{
@@ -47,6 +49,7 @@ impl Import for PgStore {
             },
         )?;
         Ok(PgImport {
+            store: self,
             client,
             dry_run,
             may_change,
@@ -83,6 +86,7 @@ impl PgStore {
 ///
 /// If it is dropped, the connection ends, and the server undoes the transaction.
 pub struct PgImport<'a> {
+    store: &'a PgStore,
     client: Client,
     dry_run: bool,
     /// Whether a change of rows is allowed
@@ -194,46 +198,23 @@ impl Session for PgImport<'_> {
 
     /// The one place where the transaction ends
     async fn finish(self, act: Option<Act>) -> Result<(), Error> {
-        let is_kept = !self.dry_run && self.may_change;
-        if let Some(act) = act.and_then(|act| of_import(act, self.applied)).filter(|_| is_kept) {
-            self.note(&act).await?;
+        if self.dry_run || !self.may_change {
+            // A dry run is executed and undone, so that it fails where the import would.
+            return self.client.batch_execute("ROLLBACK").await.map_err(failed);
         }
-        // A dry run is executed and undone, so that it fails where the import would.
-        let end = if is_kept { "COMMIT" } else { "ROLLBACK" };
-        self.client.batch_execute(end).await.map_err(failed)
+        if let Some(act) = act.and_then(|act| of_import(act, self.applied)) {
+            // `note_in` takes a connection of diesel's, and the transaction ends next.
+            let connection = AsyncPgConnection::try_from(self.client).await;
+            let mut connection = connection.map_err(Error::unavailable)?;
+            let tables = self.store.connector.tables_of(Catalog::read(&connection).await?);
+            note_in(&act, &tables, &mut connection).await?;
+            return Ok(connection.batch_execute("COMMIT").await?);
+        }
+        self.client.batch_execute("COMMIT").await.map_err(failed)
     }
 }
 
 impl PgImport<'_> {
-    /// Records the import, if there is a table of acts
-    async fn note(&self, act: &Act) -> Result<(), Error> {
-        let exists = "SELECT 1 WHERE to_regclass('authd_acts') IS NOT NULL";
-        if self.rows(exists).await?.is_empty() {
-            return Ok(());
-        }
-        let row = json!({
-            "id": act.id(),
-            "time": DateTime::<Utc>::from(act.time),
-            "kind": act.kind.as_str(),
-            "decision": act.decision().as_str(),
-            "reason": act.reason.as_deref().unwrap_or_default(),
-            "user_id": act.user.map(|user| user.0),
-            "subject_type": act.subject.as_ref().map(|subject| subject.kind.as_str()),
-            "subject": act.subject.as_ref().map(|subject| &*subject.name),
-            "ip": act.ip,
-            "user_agent": act.user_agent,
-            "request_id": act.request,
-            "times": act.times,
-            "detail": act.detail,
-        });
-        let insert = "INSERT INTO authd_acts (id, \"time\", kind, decision, reason, user_id,
-                subject_type, subject, ip, user_agent, request_id, times, detail)
-            SELECT id, \"time\", kind, decision, reason, user_id, subject_type, subject, ip,
-                user_agent, request_id, times, detail
-            FROM jsonb_populate_record(NULL::authd_acts, $1::text::jsonb)";
-        self.client.execute(insert, &[&row.to_string()]).await.map(drop).map_err(failed)
-    }
-
     /// The rows that a statement returns, as text
     async fn rows(&self, statement: &str) -> Result<Vec<SimpleQueryRow>, Error> {
         rows(&self.client, statement).await
@@ -308,18 +289,23 @@ fn find(kind: Named, with_deleted: bool) -> String {
 
 /// An error of the driver, without the values of rows
 pub(super) fn failed(error: tokio_postgres::Error) -> Error {
-    match error.as_db_error() {
-        Some(refused) if *refused.code() == SqlState::READ_ONLY_SQL_TRANSACTION => {
-            Error::unavailable(refused.message().to_owned())
-        }
-        // The server is shutting down, or ended this connection.
-        Some(refused) if refused.code().code().starts_with("57P") => {
-            Error::unavailable(refused.message().to_owned())
-        }
-        Some(refused) => Error::query(refused.message().to_owned()),
-        None => Error::unavailable(error),
+    let Some(refused) = error.as_db_error() else { return Error::unavailable(error) };
+    let (code, message) = (refused.code(), refused.message().to_owned());
+    // 57P: the server is shutting down, or ended this connection.
+    match TRANSIENT.contains(code) || code.code().starts_with("57P") {
+        true => Error::unavailable(message),
+        false => Error::query(message),
     }
 }
+
+/// Refusals that are not the fault of the rows: the same import may succeed later
+const TRANSIENT: [SqlState; 5] = [
+    SqlState::LOCK_NOT_AVAILABLE,
+    SqlState::QUERY_CANCELED,
+    SqlState::READ_ONLY_SQL_TRANSACTION,
+    SqlState::T_R_DEADLOCK_DETECTED,
+    SqlState::T_R_SERIALIZATION_FAILURE,
+];
 
 /// Key of an advisory lock; "authmp" in ASCII
 const LOCK: i64 = 0x6175_7468_6d70;

@@ -1,5 +1,7 @@
 use std::fmt::Write;
 
+use app_audit::printable;
+
 use crate::import::{Difference, Outcome};
 
 /// The number of rows that differ, by table, with a few names
@@ -10,7 +12,7 @@ pub(super) fn of(outcome: &Outcome, examples: &[Difference]) -> String {
         let named = examples.iter().filter(|difference| difference.table == table);
         let limit = usize::try_from(NAMES).unwrap_or(usize::MAX);
         let mut names: Vec<String> =
-            named.take(limit).map(|difference| printable(&difference.label)).collect();
+            named.take(limit).map(|difference| short(&difference.label)).collect();
         if count > names.len().try_into().unwrap_or(u64::MAX) && !names.is_empty() {
             names.push("…".to_owned());
         }
@@ -25,9 +27,9 @@ pub(super) fn of(outcome: &Outcome, examples: &[Difference]) -> String {
     tables.map(table).collect::<Vec<_>>().join(", ")
 }
 
-/// A name that is safe to print: users choose names
-fn printable(name: &str) -> String {
-    name.chars().take(64).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+/// The beginning of a name, which a user chose
+fn short(name: &str) -> String {
+    printable(&name.chars().take(64).collect::<String>())
 }
 
 /// The most names of rows in a summary of a table
