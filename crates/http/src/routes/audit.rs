@@ -87,9 +87,7 @@ fn filter(query: &str) -> Result<(Filter, Page), AccessError> {
 }
 
 pub(super) fn decision(name: &str, value: &str) -> Result<Decision, AccessError> {
-    let both = [Decision::Allow, Decision::Deny];
-    let known = both.into_iter().find(|decision| decision.as_str() == value);
-    known.ok_or_else(|| invalid(name, "it is `allow` or `deny`"))
+    Decision::from_label(value).ok_or_else(|| invalid(name, "it is `allow` or `deny`"))
 }
 
 /// No text in a database holds a NUL, and a query for it would be an error

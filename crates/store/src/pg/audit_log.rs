@@ -247,10 +247,7 @@ struct Columns {
 
 impl From<Columns> for Row {
     fn from(columns: Columns) -> Self {
-        let decision = match columns.decision.as_str() {
-            "allow" => Decision::Allow,
-            _ => Decision::Deny,
-        };
+        let decision = Decision::from_label(&columns.decision).unwrap_or(Decision::Deny);
         let mut row = Self::new(columns.id, columns.time.into(), decision);
         row.session_id = columns.session_id;
         row.user_id = columns.user_id;

@@ -188,10 +188,7 @@ struct Columns {
 
 impl From<Columns> for ActRow {
     fn from(columns: Columns) -> Self {
-        let decision = match columns.decision.as_str() {
-            "allow" => Decision::Allow,
-            _ => Decision::Deny,
-        };
+        let decision = Decision::from_label(&columns.decision).unwrap_or(Decision::Deny);
         let mut row = Self::new(columns.id, columns.time.into(), columns.kind, decision);
         row.reason = columns.reason;
         row.user_id = columns.user_id;
