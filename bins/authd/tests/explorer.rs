@@ -303,6 +303,7 @@ async fn sign_ins_are_listed_beside_visits() {
         assert!(html.contains(part), "{part} in {html}");
     }
     assert!(!html.contains("<script") && !html.contains("<svg"));
+    assert!(!html.contains(['\u{202e}', '\u{7}', '\u{1b}']), "{html}");
     let of_one = "/audit?kind=agent_sign_in&subject=javascript%3Aalert%281%29&address=192.0.2.7";
     assert_eq!(rows(&text(&get(&world, "carol", of_one).await)), 7);
     assert_eq!(rows(&text(&get(&world, "carol", "/audit?kind=log_in").await)), 0);
