@@ -50,12 +50,12 @@ pub struct Act {
     pub times: u64,
     /// What has no column of its own
     pub detail: Map<String, Value>,
-    /// For acts that are rows of their own
+    /// The id of an act that is a row of its own
     pub(crate) fresh: Uuid,
 }
 
 impl Act {
-    /// An act of now that was allowed, about nothing yet
+    /// Returns an act at this time that was allowed, with all other fields empty
     #[must_use]
     pub fn new(kind: ActKind, time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -78,21 +78,21 @@ impl Act {
         }
     }
 
-    /// The same act, refused for a reason of this class
+    /// Returns the same act, refused for a reason of this class
     #[must_use]
     pub fn refused(mut self, class: &'static str) -> Self {
         self.reason = Some(Cow::Borrowed(class));
         self
     }
 
-    /// The same act by or for a user
+    /// Returns the same act by or for a user
     #[must_use]
     pub fn user(mut self, user: Uuid) -> Self {
         self.user = Some(UserId(user));
         self
     }
 
-    /// The same act about an agent of a workspace
+    /// Returns the same act about an agent of a workspace
     #[must_use]
     pub fn agent(mut self, agent: Uuid, workspace: Uuid) -> Self {
         self.agent = Some(AgentId(agent));
@@ -100,21 +100,21 @@ impl Act {
         self
     }
 
-    /// The same act with or to a subject
+    /// Returns the same act with or to a subject
     #[must_use]
     pub fn subject(mut self, kind: SubjectKind, name: &str) -> Self {
         self.subject = Some(Subject { kind, name: text(name.as_bytes()) });
         self
     }
 
-    /// The same act with a proof that this cloud signed, or is said to have signed
+    /// Returns the same act with a proof that this cloud signed, or is said to have signed
     #[must_use]
     pub fn proof(mut self, cloud: &'static str) -> Self {
         self.proof = Some(Cow::Borrowed(cloud));
         self
     }
 
-    /// The same act in a request, from an address
+    /// Returns the same act in a request, from an address
     #[must_use]
     pub fn request(mut self, id: Uuid, ip: Option<IpAddr>, user_agent: &[u8]) -> Self {
         self.request = Some(id);
@@ -123,7 +123,8 @@ impl Act {
         self
     }
 
-    /// The same act by an operator, with names that come from the environment and are not verified
+    /// Returns the same act by an operator, with names that come from the environment and are not
+    /// verified
     #[must_use]
     pub fn operator(self, name: &str, before_sudo: &str, uid: Option<u32>) -> Self {
         let act = self.detail("operator", name).detail_value("operator_uid", uid.into());
@@ -134,14 +135,17 @@ impl Act {
         act.detail_value("operator_is_verified", false.into())
     }
 
-    /// The same act with a further text
+    /// Returns the same act with a further text in [`detail`](Self::detail)
     #[must_use]
     pub fn detail(mut self, name: &str, value: &str) -> Self {
         self.detail.insert(name.to_owned(), Value::String(text(value.as_bytes())));
         self
     }
 
-    /// The same act with a further value, whose texts the caller bounds
+    /// Returns the same act with a further value in [`detail`](Self::detail)
+    ///
+    /// The texts of the value are not cut, so the caller bounds them. They must not contain NUL,
+    /// which a database cannot store.
     #[must_use]
     pub fn detail_value(mut self, name: &str, value: Value) -> Self {
         self.detail.insert(name.to_owned(), value);
@@ -172,7 +176,7 @@ impl Act {
         matches!(self.kind, ActKind::AgentSignIn) || self.reason.is_some()
     }
 
-    /// Distinguishes the rows, over the time as well
+    /// Returns the digest that acts of one row share, and no others
     pub(crate) fn key(&self) -> SessionKey {
         let mut digest = Context::new(&SHA256);
         let mut field = |bytes: &[u8]| {
@@ -213,17 +217,19 @@ impl Act {
     }
 }
 
-/// What was done with or to something, by its name
+/// The thing that something was done with or to
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// What the name is the name of
+    /// What the thing is
     pub kind: SubjectKind,
     /// The name or id
     pub name: String,
 }
 
 macro_rules! labels {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)*
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[non_exhaustive]
@@ -248,7 +254,7 @@ macro_rules! labels {
                 Self::ALL.iter().map(|value| value.as_str()).collect::<Vec<_>>().join(", ")
             }
 
-            /// Returns the value that is spelled so
+            /// Returns the value with this label; `None` for any other text
             #[must_use]
             pub fn from_label(label: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == label)
@@ -293,7 +299,7 @@ labels! {
 }
 
 labels! {
-    /// What the name of a [`Subject`] is the name of
+    /// What a [`Subject`] is
     SubjectKind {
         /// An instance whose proof was verified
         Instance = "instance",

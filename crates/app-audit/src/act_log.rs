@@ -150,6 +150,7 @@ impl ActRow {
     /// Returns the row as one line of JSON
     #[must_use]
     pub fn to_json(&self) -> String {
+        // Only a map whose keys are not strings fails, and an act contains none.
         serde_json::to_string(self).unwrap_or_default()
     }
 

@@ -72,8 +72,7 @@ pub fn act_csv_line(act: &ActRow, to: &mut String) {
 
 /// Adds an act as a line of JSON
 pub fn act_json_line(act: &ActRow, to: &mut String) {
-    // Only a map whose keys are not strings fails, and an act contains none.
-    to.push_str(&serde_json::to_string(act).unwrap_or_default());
+    to.push_str(&act.to_json());
     to.push('\n');
 }
 

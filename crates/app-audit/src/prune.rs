@@ -9,13 +9,14 @@ use crate::Journal;
 
 /// Deletes all rows of the log that are older than `keep`, and returns how many it deleted
 ///
-/// The oldest rows are deleted first, in small batches with pauses, so that it may run while servers
-/// write to the log. It may be interrupted, and any number of processes may do it at the same time.
-/// `progress` is called with the number of deleted rows every 100,000 rows.
+/// The rows are those of visits; acts stay. The oldest rows are deleted first, in small batches
+/// with pauses, so that servers may write to the log meanwhile. It may be interrupted, and any
+/// number of processes may do it at the same time. `progress` is called with the number of deleted
+/// rows every 100,000 rows.
 ///
 /// # Errors
 ///
-/// The first error of the journal. Earlier batches stay deleted.
+/// Fails with the first error of the journal. Earlier batches stay deleted.
 pub async fn prune<J: Journal>(
     journal: &J,
     keep: Duration,
@@ -76,7 +77,7 @@ impl fmt::Display for Age {
     }
 }
 
-/// The text is not an [`Age`]
+/// A text is not an [`Age`]
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("not a number of days or weeks such as `400d` or `52w`, of at most 36500 days")]
 pub struct ParseAgeError;

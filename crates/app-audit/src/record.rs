@@ -121,6 +121,12 @@ impl Decision {
             Self::Deny => "deny",
         }
     }
+
+    /// Returns the decision with this label; `None` for any other text
+    #[must_use]
+    pub fn from_label(label: &str) -> Option<Self> {
+        [Self::Allow, Self::Deny].into_iter().find(|decision| decision.as_str() == label)
+    }
 }
 
 /// Makes text that can be stored of bytes that a visitor sent

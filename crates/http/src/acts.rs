@@ -159,7 +159,8 @@ impl<S: Store> Gate<S> {
         let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         if closed.replace(Instant::now()).is_none() {
             warn!(
-                "sign-ins are not recorded: the table `authd_acts` is missing, or may not be                  written to; `authd check` says what to do"
+                "sign-ins are not recorded: the table `authd_acts` is missing, or may not be \
+                 written to; `authd check` says what to do"
             );
         }
         true
@@ -189,7 +190,14 @@ impl<S: Store> ActJournal for Gate<S> {
     }
 
     async fn count_acts(&self, counts: &[(Uuid, u64)]) -> Result<(), store::Error> {
-        if self.drops() { Ok(()) } else { self.store.count_acts(counts).await }
+        if self.drops() {
+            return Ok(());
+        }
+        match self.store.count_acts(counts).await {
+            // Counts of acts that were dropped come later than the acts.
+            Err(error) if !S::is_away(&error) && self.closes().await => Ok(()),
+            counted => counted,
+        }
     }
 
     async fn forget_acts(&self, keep: Duration, at_most: u32) -> Result<u64, store::Error> {

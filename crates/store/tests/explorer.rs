@@ -188,6 +188,16 @@ contract! {
         assert_eq!(store.plot(&nothing).await.unwrap().steps, []);
     }
 
+    fn a_plot_has_no_step_too_many(store, ids) {
+        let mut events = [visit(0, Some(ids[0]), None), visit(59, Some(ids[0]), None)];
+        events[1].time += Duration::from_secs(30);
+        store.note(&events.iter().map(entry).collect::<Vec<_>>(), hour()).await.unwrap();
+        let plot = store.plot(&Filter::default()).await.unwrap();
+        let visits: u64 = plot.steps.iter().map(|step| step.visits).sum();
+        // These 59.5 minutes may begin and end in the middle of a minute, and touch 61.
+        assert_eq!((plot.length, visits), (Duration::from_secs(300), 2), "{plot:?}");
+    }
+
     fn names_are_looked_up_without_regard_to_case(store, ids) {
         let [ann, _, dev] = ids;
         let app = Event { resource: Resource::Unknown("Code".to_owned()), ..event(1) };

@@ -1,12 +1,12 @@
 use std::os::unix::fs::MetadataExt;
 
-use app_audit::{Act, ActFilter, ActLog, Page};
+use app_audit::{Act, ActFilter, ActLog, Page, printable};
 
 pub(super) use app_audit::{ActKind, SubjectKind};
 
 use super::database::with_store;
 use super::error::CommandError;
-use super::output::{print, printable};
+use super::output::print;
 use crate::clock::system_clock;
 use crate::config::ConfigArgs;
 

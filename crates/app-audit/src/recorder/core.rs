@@ -73,7 +73,7 @@ impl<I: Item> Core<I> {
             }
             return Err(error);
         }
-        let receipt = state.push(item, source, now);
+        let receipt = state.push(key, item, source, now);
         let wakes_writer = state.wakes_writer();
         drop(state);
         if wakes_writer {

@@ -39,9 +39,9 @@ use crate::{Act, Entry, Event, Journal, Noted, SpoolFile, Window};
 /// A visitor who can make up new sessions at will cannot fill the log, or keep others out of it:
 /// - Of visits that are anonymous or denied, [`Settings::limited_per_minute`] new sessions of each
 ///   address are recorded in a minute, a /64 network of IPv6 counting as one. The rest is counted.
-/// - While events wait, a source, which is such an address or a user, takes at most a quarter of the queue, and all visitors who are not
-///   signed in take at most half of it. What is beyond may fill half of the spool. Further visits
-///   that are anonymous or denied are only counted.
+/// - While events wait, a source, which is such an address or a user, takes at most a quarter of
+///   the queue, and all visitors who are not signed in take at most half of it. What is beyond may
+///   fill half of the spool. Further visits that are anonymous or denied are only counted.
 ///
 /// A dropped recorder still writes what is queued, as long as its runtime lives.
 /// [`drain`](Self::drain) waits for that.
@@ -63,8 +63,8 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// Fails if the event is not going to be written to the journal: it was left out and counted as one
-    /// of too many, or it is kept in the spool, or the observer was called with it.
+    /// Fails if the event is not going to be written to the journal: it was left out and counted as
+    /// one of too many, or it is kept in the spool, or the observer was called with it.
     pub fn record(&self, event: Event) -> Result<Receipt, RecordError> {
         self.0.record(event.key(), || {
             let source = Source::of(&event);
@@ -282,8 +282,8 @@ pub struct Stats {
     pub spooled: u64,
     /// Entries that neither the journal nor the spool accepted
     pub lost: u64,
-    /// Visits that were left out as [too many](RecordError::Limited), or because queue and spool had
-    /// no room for a visit that is anonymous or denied
+    /// Visits that were left out as [too many](RecordError::Limited), or because queue and spool
+    /// had no room for a visit that is anonymous or denied
     pub limited: u64,
 }
 

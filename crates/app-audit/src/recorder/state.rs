@@ -23,7 +23,8 @@ pub(super) struct State<I> {
     shares: Shares,
     /// Absorbed visits to add to each session, not yet delivered
     counts: HashMap<(SessionKey, Uuid), u64>,
-    /// The entries that the writers have taken and not settled, by their ids, and since when they wait
+    /// The entries that the writers have taken and not settled, by their ids, and since when they
+    /// wait
     unsettled: HashMap<Uuid, Instant>,
     /// How many of them are in statements under way
     under_way: usize,
@@ -41,6 +42,8 @@ pub(super) type Caller = oneshot::Sender<Result<Noted, RecordError>>;
 /// A queued entry and the callers that wait for it
 #[derive(Debug)]
 pub(super) struct Waiting<I> {
+    /// The key of the entry, kept because that of an act is a digest of its fields
+    key: SessionKey,
     pub(super) entry: I,
     source: Source,
     since: Instant,
@@ -111,8 +114,14 @@ impl<I: Item> State<I> {
     }
 
     /// Puts an entry at the end of the queue
-    pub(super) fn push(&mut self, entry: I, source: Source, now: Instant) -> Receipt {
-        let mut waiting = Waiting { entry, source, since: now, callers: Vec::new() };
+    pub(super) fn push(
+        &mut self,
+        key: SessionKey,
+        entry: I,
+        source: Source,
+        now: Instant,
+    ) -> Receipt {
+        let mut waiting = Waiting { key, entry, source, since: now, callers: Vec::new() };
         let receipt = waiting.add_caller();
         self.shares.add(source);
         self.queue.push(waiting);
@@ -166,7 +175,7 @@ impl<I: Item> State<I> {
         while taken.len() < most
             && let Some(waiting) = self.pop()
         {
-            match self.cache.absorb(waiting.entry.key(), waiting.entry.times(), now) {
+            match self.cache.absorb(waiting.key, waiting.entry.times(), now) {
                 Some(session) => {
                     self.stats.absorbed += 1;
                     settle(waiting.callers, Ok(Noted::Continued(session)));
@@ -184,11 +193,11 @@ impl<I: Item> State<I> {
         self.under_way -= entries;
     }
 
-    /// Settles an entry that the journal accepted in a statement sent at `asked`
-    pub(super) fn noted(&mut self, entry: &I, answer: Answer, asked: Instant) {
+    /// Settles an entry with this key that the journal accepted in a statement sent at `asked`
+    pub(super) fn noted(&mut self, key: SessionKey, entry: &I, answer: Answer, asked: Instant) {
         self.given_up(entry);
         self.stats.written += 1;
-        let counts = self.cache.insert(entry.key(), answer, asked);
+        let counts = self.cache.insert(key, answer, asked);
         self.keep_counts(counts);
     }
 
@@ -294,14 +303,14 @@ impl<I: Item> Queue<I> {
 
     fn push(&mut self, waiting: Waiting<I>) {
         let place = u64::try_from(self.items.len()).unwrap_or(u64::MAX);
-        self.by_key.insert(waiting.entry.key(), self.left.saturating_add(place));
+        self.by_key.insert(waiting.key, self.left.saturating_add(place));
         self.items.push_back(waiting);
     }
 
     fn pop(&mut self) -> Option<Waiting<I>> {
         let waiting = self.items.pop_front()?;
-        if self.by_key.get(&waiting.entry.key()) == Some(&self.left) {
-            self.by_key.remove(&waiting.entry.key());
+        if self.by_key.get(&waiting.key) == Some(&self.left) {
+            self.by_key.remove(&waiting.key);
         }
         self.left += 1;
         Some(waiting)

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::RecordError;
 use super::core::Shared;
-use super::item::Sink;
+use super::item::{Item, Sink};
 use super::state::{Caller, Waiting, settle};
 use crate::Answer;
 
@@ -270,7 +270,9 @@ impl<S: Sink> Writer<S> {
 
     fn settle(&mut self, waiting: Taken<S::Item>, answer: Answer, asked: Instant) {
         self.accepted += 1;
-        self.shared.state().noted(&waiting.entry, answer, asked);
+        // Before the lock is taken: the key of an act is a digest.
+        let key = waiting.entry.key();
+        self.shared.state().noted(key, &waiting.entry, answer, asked);
         settle(waiting.callers, Ok(answer.noted));
     }
 

@@ -31,7 +31,8 @@ pub struct Spool {
 impl Spool {
     /// Reads a whole file, and waits for a process that writes to it
     ///
-    /// An event whose [`session`](crate::Record::session) has stood in the file before is left out.
+    /// An event that has stood in the file before is left out: a visit with the same
+    /// [`session`](crate::Record::session), or the same act.
     ///
     /// # Errors
     ///
@@ -48,7 +49,7 @@ impl Spool {
         file.seek(SeekFrom::Start(0)).map_err(io)?;
         file.read_to_end(&mut text).map_err(io)?;
         let (mut entries, mut acts) = (Vec::new(), Vec::new());
-        let mut sessions = std::collections::HashSet::new();
+        let mut ids = std::collections::HashSet::new();
         let lines = text.strip_suffix(b"\n").unwrap_or(&text);
         for (number, line) in (1..).zip(lines.split(|byte| *byte == b'\n')) {
             if text.is_empty() {
@@ -60,9 +61,9 @@ impl Spool {
                 problem,
             })?;
             match line {
-                Line::Visit(entry) if sessions.insert(entry.record.session) => entries.push(*entry),
-                Line::Visit(_) => {}
-                Line::Act(act) => acts.push(*act),
+                Line::Visit(entry) if ids.insert(entry.record.session) => entries.push(*entry),
+                Line::Act(act) if ids.insert(act.fresh) => acts.push(*act),
+                Line::Visit(_) | Line::Act(_) => {}
             }
         }
         Ok(Self { path: path.to_owned(), file, entries, acts })

@@ -78,7 +78,8 @@ fn outcome(act: &ActRow, form: &Form, html: &mut String) {
     );
     if !act.reason.is_empty() {
         let link = form.link("/audit", Some((Field::Reason, &act.reason)));
-        let (link, reason) = (Escaped(&link), Escaped(&act.reason));
+        let reason = printable(&act.reason);
+        let (link, reason) = (Escaped(&link), Escaped(&reason));
         let _ = write!(html, "<small><a href=\"{link}\">{reason}</a></small>");
     }
     html.push_str("</td>\n");

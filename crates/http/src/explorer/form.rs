@@ -152,9 +152,8 @@ impl Form {
                 });
             }
             Field::Decision => {
-                let both = [Decision::Allow, Decision::Deny];
-                let known = both.into_iter().find(|decision| decision.as_str() == value);
-                filter.decision = Some(known.ok_or("It is `allow` or `deny`.")?);
+                let decision = Decision::from_label(value).ok_or("It is `allow` or `deny`.")?;
+                filter.decision = Some(decision);
             }
             Field::Reason => filter.reason = Some(value.to_owned()),
             Field::Address => {

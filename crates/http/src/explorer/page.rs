@@ -79,7 +79,7 @@ impl Page<'_> {
     fn write_form(&self, html: &mut String) {
         html.push_str("<form class=\"filter\" method=\"get\" action=\"/audit\">\n");
         let is_of_acts = self.form.is_of_acts();
-        if is_of_acts {
+        if is_of_acts || self.form.error(Field::Kind).is_some() {
             self.write_field(Field::Kind, "What", Input::Kind, html);
         }
         for (field, label, kind) in [
@@ -97,8 +97,13 @@ impl Page<'_> {
         ] {
             self.write_field(field, label, kind, html);
         }
-        // These come from links, and are shown once they are there.
+        // These come from links, and are shown once they are there. A field that the list does not
+        // have is shown with its error.
         for (field, label) in [
+            match is_of_acts {
+                false => (Field::Subject, "Instance, token or proxy"),
+                true => (Field::App, "App"),
+            },
             (Field::Organization, "Organization"),
             (Field::Session, "Session"),
             (Field::Request, "Request"),

@@ -23,8 +23,8 @@ pub(super) fn draw(plot: &Plot, html: &mut String) {
     let to = shown(first.start + Duration::from_secs(count * length), plot.length);
     let _ = write!(
         html,
-        "<figure class=\"plot\">\n<figcaption><span>{}, <span class=\"bad\">{} denied</span>, in steps \
-         of {step_name}</span><span class=\"key\"><i class=\"allowed\"></i>Allowed \
+        "<figure class=\"plot\">\n<figcaption><span>{}, <span class=\"bad\">{} denied</span>, \
+         in steps of {step_name}</span><span class=\"key\"><i class=\"allowed\"></i>Allowed \
          <i class=\"denied\"></i>Denied</span></figcaption>\n\
          <svg role=\"img\" aria-labelledby=\"plot-title plot-text\" \
          viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=\"none\">\n\

@@ -1,7 +1,9 @@
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use app_audit::{App, AppId, Decision, Filter, OrganizationId, Page, Row, UserId, WorkspaceId};
+use app_audit::{
+    App, AppId, Cursor, Decision, Filter, OrganizationId, Page, Row, UserId, WorkspaceId,
+};
 use app_authz::rbac::{Action, Object, ResourceType};
 use chrono::{DateTime, Utc};
 use http::StatusCode;
@@ -32,8 +34,7 @@ pub(crate) async fn list<S: Store>(
     let (filter, page) = filter(cx.query)?;
     caller.demand(&Action::Read, &log(&filter))?;
     let audit_logs = apps.store.list(&filter, page).await.map_err(AccessError::Store)?;
-    let is_full = u32::try_from(audit_logs.len()).is_ok_and(|rows| rows == page.limit());
-    let next = audit_logs.last().filter(|_| is_full).map(|row| row.cursor().to_string());
+    let next = next_page(&audit_logs, page, Row::cursor);
     Ok(json(StatusCode::OK, &Log { audit_logs, next }))
 }
 
@@ -46,9 +47,42 @@ fn log(filter: &Filter) -> Object<'static> {
     }
 }
 
-/// Parses the filter: each parameter once, and only these, since a misread filter shows too much
 fn filter(query: &str) -> Result<(Filter, Page), AccessError> {
     let mut filter = Filter::default();
+    let page = read(query, |name, value| {
+        match name {
+            "from" => filter.from = Some(time(name, &value)?),
+            "to" => filter.to = Some(time(name, &value)?),
+            "user" => filter.user = Some(UserId(parse(name, &value)?)),
+            "organization" => filter.organization = Some(OrganizationId(parse(name, &value)?)),
+            "workspace" => filter.workspace = Some(WorkspaceId(parse(name, &value)?)),
+            "app_id" if filter.app.is_none() => {
+                filter.app = Some(App::Id(AppId(parse(name, &value)?)));
+            }
+            "app" if filter.app.is_none() => filter.app = Some(App::Slug(text(name, value)?)),
+            "app" | "app_id" => {
+                return Err(invalid(name, "`app` and `app_id` exclude each other"));
+            }
+            "decision" => filter.decision = Some(decision(name, &value)?),
+            "reason" => filter.reason = Some(text(name, value)?),
+            "address" => filter.ip = Some(parse(name, &value)?),
+            "request" => filter.request = Some(parse(name, &value)?),
+            "session" => filter.session = Some(parse(name, &value)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok((filter, page))
+}
+
+/// Reads the parameters of a list: each once, and only those of the page and of the filter, since a
+/// misread filter shows too much
+///
+/// `field` puts a parameter into the filter, and returns whether the filter has such a parameter.
+pub(super) fn read(
+    query: &str,
+    mut field: impl FnMut(&str, String) -> Result<bool, AccessError>,
+) -> Result<Page, AccessError> {
     let (mut limit, mut after) = (DEFAULT_LIMIT, None);
     let mut seen = Vec::new();
     for (name, value) in parameters(query) {
@@ -56,40 +90,34 @@ fn filter(query: &str) -> Result<(Filter, Page), AccessError> {
             return Err(invalid(&name, "it is given twice"));
         }
         match &*name {
-            "from" => filter.from = Some(time(&name, &value)?),
-            "to" => filter.to = Some(time(&name, &value)?),
-            "user" => filter.user = Some(UserId(parse(&name, &value)?)),
-            "organization" => filter.organization = Some(OrganizationId(parse(&name, &value)?)),
-            "workspace" => filter.workspace = Some(WorkspaceId(parse(&name, &value)?)),
-            "app_id" if filter.app.is_none() => {
-                filter.app = Some(App::Id(AppId(parse(&name, &value)?)));
-            }
-            "app" if filter.app.is_none() => filter.app = Some(App::Slug(text(&name, value)?)),
-            "app" | "app_id" => {
-                return Err(invalid(&name, "`app` and `app_id` exclude each other"));
-            }
-            "decision" => filter.decision = Some(decision(&name, &value)?),
-            "reason" if value.contains('\0') => return Err(invalid(&name, "it holds a NUL")),
-            "reason" => filter.reason = Some(value),
-            "address" => filter.ip = Some(parse(&name, &value)?),
-            "request" => filter.request = Some(parse(&name, &value)?),
-            "session" => filter.session = Some(parse(&name, &value)?),
             "limit" => limit = parse(&name, &value)?,
             "after" => after = Some(parse(&name, &value)?),
             // The caller's session.
             "coder_session_token" | "access_token" => {}
-            _ => return Err(invalid(&name, "there is no such parameter")),
+            _ => {
+                if !field(&name, value)? {
+                    return Err(invalid(&name, "there is no such parameter"));
+                }
+            }
         }
         seen.push(name);
     }
     let page = Page::first(limit);
-    Ok((filter, after.map_or(page, |after| page.after(after))))
+    Ok(after.map_or(page, |after| page.after(after)))
+}
+
+/// The value of `after` for the page that follows `rows`; `None` if these are fewer than a page
+pub(super) fn next_page<T>(
+    rows: &[T],
+    page: Page,
+    cursor: impl Fn(&T) -> Cursor,
+) -> Option<String> {
+    let is_full = u32::try_from(rows.len()).is_ok_and(|rows| rows == page.limit());
+    rows.last().filter(|_| is_full).map(|row| cursor(row).to_string())
 }
 
 pub(super) fn decision(name: &str, value: &str) -> Result<Decision, AccessError> {
-    let both = [Decision::Allow, Decision::Deny];
-    let known = both.into_iter().find(|decision| decision.as_str() == value);
-    known.ok_or_else(|| invalid(name, "it is `allow` or `deny`"))
+    Decision::from_label(value).ok_or_else(|| invalid(name, "it is `allow` or `deny`"))
 }
 
 /// No text in a database holds a NUL, and a query for it would be an error
@@ -111,4 +139,4 @@ pub(super) fn invalid(name: &str, problem: &str) -> AccessError {
     AccessError::invalid("Invalid query parameter.", format!("{}: {problem}.", quote(name)))
 }
 
-pub(super) const DEFAULT_LIMIT: u32 = 100;
+const DEFAULT_LIMIT: u32 = 100;

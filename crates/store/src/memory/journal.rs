@@ -172,18 +172,20 @@ impl AuditExplorer for MemoryStore {
     }
 
     async fn look_up(&self, names: &Names) -> Result<Found, Error> {
+        // Before the tables are read: others read them while they hold the lock of the log.
+        let app = names.app.as_ref().is_some_and(|app| {
+            let tables = self.log.tables();
+            tables.log.rows.values().any(|row| row.resource_target == *app)
+        });
         let people = self.read();
         let user = |name: &String| people.user_by_name.get(&name.to_lowercase()).copied();
         let workspace = |(owner, name): &(String, String)| {
             people.workspace_by_name.get(&(user(owner)?, name.to_lowercase())).copied()
         };
-        let tables = self.log.tables();
-        let is_known =
-            |app: &String| tables.log.rows.values().any(|row: &Row| row.resource_target == *app);
         Ok(Found {
             user: names.user.as_ref().and_then(user).map(UserId),
             workspace: names.workspace.as_ref().and_then(workspace).map(WorkspaceId),
-            app: names.app.as_ref().is_some_and(is_known),
+            app,
         })
     }
 

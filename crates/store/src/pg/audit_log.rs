@@ -87,10 +87,7 @@ impl<'a> LogPage<'a> {
     /// `None` if no row can match
     pub(super) fn of(filter: &'a Filter, page: Page, listing: Listing) -> Option<Self> {
         let conditions = Conditions::of(filter)?;
-        let to = filter.to.map(|to| (known(to), Uuid::nil()));
-        let after = page.cursor().map(|cursor| (known(cursor.time()), cursor.id()));
-        let (before_time, before_id) =
-            to.into_iter().chain(after).min().unwrap_or_else(|| (latest(), Uuid::max()));
+        let (before_time, before_id) = before(filter.to, page);
         let (_, [rows, sessions]) = TEXTS.iter().find(|(lead, _)| *lead == conditions.lead)?;
         Some(Self {
             sql: if listing == Listing::Rows { rows } else { sessions },
@@ -247,10 +244,7 @@ struct Columns {
 
 impl From<Columns> for Row {
     fn from(columns: Columns) -> Self {
-        let decision = match columns.decision.as_str() {
-            "allow" => Decision::Allow,
-            _ => Decision::Deny,
-        };
+        let decision = Decision::from_label(&columns.decision).unwrap_or(Decision::Deny);
         let mut row = Self::new(columns.id, columns.time.into(), decision);
         row.session_id = columns.session_id;
         row.user_id = columns.user_id;
@@ -268,6 +262,14 @@ impl From<Columns> for Row {
         row.additional_fields = columns.additional_fields;
         row
     }
+}
+
+/// The position that all rows of a page are before: that of the page, or the time `to` if that is
+/// earlier
+pub(super) fn before(to: Option<SystemTime>, page: Page) -> (DateTime<Utc>, Uuid) {
+    let to = to.map(|to| (known(to), Uuid::nil()));
+    let after = page.cursor().map(|cursor| (known(cursor.time()), cursor.id()));
+    to.into_iter().chain(after).min().unwrap_or_else(|| (latest(), Uuid::max()))
 }
 
 /// The nearest time that both PostgreSQL and RFC 3339 can express

@@ -79,15 +79,10 @@ impl PgStore {
     ///
     /// [`Error::Unavailable`], [`Error::Query`]. What was written by then stays.
     pub async fn replay_acts(&self, acts: &[Act]) -> Result<u64, Error> {
-        let merged = by_id(acts).into_values().map(|(act, times)| {
-            let mut act = act.clone();
-            act.times = times;
-            act
-        });
-        let merged: Vec<Act> = merged.collect();
+        let rows: Vec<(Uuid, (&Act, u64))> = by_id(acts).into_iter().collect();
         let mut added = 0;
-        for batch in merged.chunks(BATCH) {
-            let rows = by_id(batch);
+        for batch in rows.chunks(BATCH) {
+            let rows: BTreeMap<_, _> = batch.iter().copied().collect();
             let note = NoteActs::of(&rows, &REPLAY_ACTS);
             let rows = self.audit.run(async |connection| note.execute(connection).await).await?;
             added += u64::try_from(rows).unwrap_or_default();

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::Error;
 use crate::pg::PgStore;
-use crate::pg::audit_log::{EARLIEST, known, latest};
+use crate::pg::audit_log::{EARLIEST, before, known};
 use crate::pg::sql::Sql;
 use crate::pg::tables::{Generation, Need};
 use crate::pg::values::Address;
@@ -74,10 +74,7 @@ impl<'a> ActsPage<'a> {
         if [subject, reason].into_iter().flatten().any(|text| text.contains('\0')) {
             return None;
         }
-        let to = filter.to.map(|to| (known(to), Uuid::nil()));
-        let after = page.cursor().map(|cursor| (known(cursor.time()), cursor.id()));
-        let (before_time, before_id) =
-            to.into_iter().chain(after).min().unwrap_or_else(|| (latest(), Uuid::max()));
+        let (before_time, before_id) = before(filter.to, page);
         let (_, sql) = TEXTS.iter().find(|(lead, _)| lead.is_in(filter))?;
         Some(Self {
             sql,
@@ -188,10 +185,7 @@ struct Columns {
 
 impl From<Columns> for ActRow {
     fn from(columns: Columns) -> Self {
-        let decision = match columns.decision.as_str() {
-            "allow" => Decision::Allow,
-            _ => Decision::Deny,
-        };
+        let decision = Decision::from_label(&columns.decision).unwrap_or(Decision::Deny);
         let mut row = Self::new(columns.id, columns.time.into(), columns.kind, decision);
         row.reason = columns.reason;
         row.user_id = columns.user_id;
