@@ -1,7 +1,7 @@
 use app_authz::address::{encode_path, encode_query_value};
 use app_authz::app::{CorsBehavior, ResolveError, WorkspaceFacts};
 use app_authz::credential::KeyHolder;
-use app_authz::rbac::Action;
+use app_authz::rbac::{Action, Subject};
 
 use super::AppService;
 use crate::error::Rejection;
@@ -58,8 +58,8 @@ impl Refusal {
             }
         }
         if let Rejection::Unresolved(ResolveError::Stopped) = &*self.rejection
-            && let Some(facts) =
-                facts.filter(|facts| has_dashboard && may_open(apps, holder, facts))
+            && let Some(facts) = facts.filter(|_| has_dashboard)
+            && may_open_when_it_runs(apps, &holder.subject(&apps.roles), facts)
         {
             let (root, url) = (apps.config.access_url.to_string(), workspace_path(facts));
             let url = format!("{}{url}", root.trim_end_matches('/'));
@@ -88,11 +88,17 @@ pub(super) fn workspace_path(facts: &WorkspaceFacts) -> String {
 }
 
 /// Whether the user's role, or an access list, opens the workspace's apps when it runs
-fn may_open<S>(apps: &AppService<S>, holder: &KeyHolder, facts: &WorkspaceFacts) -> bool {
+///
+/// What an app's sharing level opens is not considered.
+pub(super) fn may_open_when_it_runs<S>(
+    apps: &AppService<S>,
+    subject: &Subject,
+    facts: &WorkspaceFacts,
+) -> bool {
     let object = facts.workspace.object();
     let object =
         if apps.config.rules.disable_workspace_sharing { object.without_acl() } else { object };
-    holder.subject(&apps.roles).is_allowed(&Action::ApplicationConnect, &object)
+    subject.is_allowed(&Action::ApplicationConnect, &object)
 }
 
 /// The longest address to return to, in bytes: nginx gets the reply in a header of limited size
