@@ -29,16 +29,16 @@ impl Refusal {
 
     /// The refusal of a visit by this user
     ///
-    /// `back` is the path of the dashboard's host that leads back to the visit. A control plane
-    /// has a page on which a stopped workspace is started, which is named only to users who may
-    /// open the workspace's apps. Its page to sign in does not change the user, so that there is no
-    /// link to it.
+    /// `back` makes the path of the dashboard's host that leads back to the visit, and is called only
+    /// if a link needs it. A control plane has a page on which a stopped workspace is started, which
+    /// is named only to users who may open the workspace's apps. Its page to sign in does not change
+    /// the user, so it is not linked.
     pub(super) fn of<S>(
         mut self,
         apps: &AppService<S>,
         holder: &KeyHolder,
         facts: Option<&WorkspaceFacts>,
-        back: Option<String>,
+        back: impl FnOnce() -> Option<String>,
     ) -> Self {
         let has_dashboard = apps.config.has_dashboard;
         let may_be_another = match &*self.rejection {
@@ -48,7 +48,7 @@ impl Refusal {
         };
         if may_be_another {
             self.username = Some(holder.username.clone());
-            if let Some(back) = back.filter(|_| !has_dashboard) {
+            if !has_dashboard && let Some(back) = back() {
                 let root = apps.config.access_url.to_string();
                 let url = match back.len() <= MAX_BACK {
                     true => format!("{root}login?redirect={}", encode_query_value(&back)),
