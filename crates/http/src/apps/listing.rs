@@ -79,7 +79,6 @@ impl<S> Lister<'_, S> {
             }
             return;
         }
-        let before = rows.len();
         for app in &facts.apps {
             let shown = listed.apps.iter().find(|shown| shown.id == app.id);
             let agent = facts.agents.iter().find(|agent| agent.id == app.agent);
@@ -97,7 +96,7 @@ impl<S> Lister<'_, S> {
             rows.push(ListRow { name, link: Some(link), place, state });
         }
         // A user looks for a workspace that runs, also if there is nothing to open in it.
-        if is_own && rows.len() == before && facts.apps.is_empty() {
+        if is_own && facts.apps.is_empty() {
             rows.push(of_workspace(facts, is_own, None, State::WithoutApps));
         }
     }
