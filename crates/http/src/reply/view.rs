@@ -28,9 +28,9 @@ pub(crate) struct View {
     /// Whether pages of other sites may show it in a frame; such a page has no form
     is_embeddable: bool,
     is_wide: bool,
-    /// Beside the style of all pages
+    /// A style sheet in addition to that of all pages
     style: Option<Style>,
-    /// Whether it says how to tell others which answer this was
+    /// Whether the page shows the id of the answer and the time, for reports
     has_reference: bool,
     nav: Option<Nav>,
 }
@@ -110,12 +110,12 @@ impl View {
         Self { is_wide: true, ..self }
     }
 
-    /// The same, with more style than all pages have
+    /// The same, with a style sheet in addition to that of all pages
     pub(crate) fn with_style(self, style: Style) -> Self {
         Self { style: Some(style), ..self }
     }
 
-    /// The same, for a visitor who may have to report it
+    /// The same, with the id of the answer and the time, for a visitor who reports it
     pub(crate) fn with_reference(self) -> Self {
         Self { has_reference: true, ..self }
     }
