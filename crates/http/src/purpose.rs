@@ -77,16 +77,25 @@ pub(crate) fn prefers_pages(method: &str, headers: &HeaderMap) -> bool {
 /// The largest weight that the client gives a type by name, in thousandths; 0 if it does not name
 /// it (RFC 9110, section 12.4.2)
 fn weight(headers: &HeaderMap, media: &[u8]) -> u16 {
+    let named = ranges(headers).filter(|(name, _)| name.eq_ignore_ascii_case(media));
+    let weights = named
+        .map(|(_, mut parameters)| parameters.find_map(stated_weight).map_or(1000, thousandths));
+    weights.max().unwrap_or_default()
+}
+
+/// The media types that the client accepts, each with its parameters
+fn ranges(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], impl Iterator<Item = &[u8]>)> {
     let lines = headers.get_all(ACCEPT).into_iter();
     let ranges = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    let weights = ranges.filter_map(|range| {
+    ranges.map(|range| {
         let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-        let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media));
-        let stated =
-            parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));
-        is_named.then(|| stated.map_or(1000, thousandths))
-    });
-    weights.max().unwrap_or_default()
+        (parts.next().unwrap_or_default(), parts)
+    })
+}
+
+/// The value of a parameter that is a weight
+fn stated_weight(parameter: &[u8]) -> Option<&[u8]> {
+    parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))
 }
 
 /// A weight such as `0.8`; one that is not well-formed counts as 0
@@ -134,26 +143,22 @@ enum Accepts {
 /// Of weights only `q=0` counts (RFC 9110, section 12.4.2)
 fn accepts(headers: &HeaderMap) -> Accepts {
     let (mut is_given, mut any) = (false, false);
-    for line in headers.get_all(ACCEPT) {
-        for range in line.as_bytes().split(|byte| *byte == b',') {
-            let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            let media = parts.next().unwrap_or_default();
-            is_given |= !media.is_empty();
-            if parts.any(is_zero_weight) {
-                continue;
-            }
-            if media.eq_ignore_ascii_case(b"text/html") {
-                return Accepts::Html;
-            }
-            any |= media == b"*/*" || media.eq_ignore_ascii_case(b"text/*");
+    for (media, mut parameters) in ranges(headers) {
+        is_given |= !media.is_empty();
+        if parameters.any(is_zero_weight) {
+            continue;
         }
+        if media.eq_ignore_ascii_case(b"text/html") {
+            return Accepts::Html;
+        }
+        any |= media == b"*/*" || media.eq_ignore_ascii_case(b"text/*");
     }
     if any || !is_given { Accepts::Anything } else { Accepts::NoPages }
 }
 
 /// Whether a parameter is `q=0`, with any number of zeros behind the point
 fn is_zero_weight(parameter: &[u8]) -> bool {
-    let weight = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="));
+    let weight = stated_weight(parameter);
     weight.is_some_and(|w| w.starts_with(b"0") && w.iter().all(|b| matches!(b, b'0' | b'.')))
 }
 

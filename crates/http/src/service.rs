@@ -329,9 +329,7 @@ impl<S: Store> Service<S> {
         let mut response = outcome.unwrap_or_else(|error| {
             self.log(&error, &facts, source);
             match route {
-                Some(Route::Apps(route)) if self.apps.is_some() => {
-                    routes::failed(route, &cx, error)
-                }
+                Some(Route::Apps(route)) => routes::failed(route, &cx, error),
                 // Its callers are programs, whatever they say they accept.
                 Some(Route::SignIn(_)) => error.into_response(),
                 _ => routes::refused(&cx, error),

@@ -84,6 +84,12 @@ async fn every_answer_that_a_person_does_not_ask_for_is_a_page() {
                     let is_checked = path.ends_with("/nginx");
                     let is_machine = method == "POST" && path.ends_with("-instance-identity");
                     let is_program = is_checked || is_machine;
+                    if is_machine && serde_json::from_slice::<Value>(&page.body).is_err() {
+                        wrong.push(format!(
+                            "{state}: {path}: a page for a machine: {}",
+                            text(&page)
+                        ));
+                    }
                     if page.status.as_u16() < 400 || method == "HEAD" || is_program {
                         continue;
                     }

@@ -207,7 +207,8 @@ async fn decide_and_record<S: Store>(
         let refusal = Refusal { cors, is_ambiguous, ..rejection.into() };
         match holder {
             Some(holder) => {
-                refusal.of(apps, holder, facts.workspace.as_deref(), attempt.sign_in_again(apps))
+                let back = || attempt.sign_in_again(apps);
+                refusal.of(apps, holder, facts.workspace.as_deref(), back)
             }
             None => refusal,
         }

@@ -65,9 +65,9 @@ pub(crate) async fn may_open<S: Store>(
     {
         return Ok(Err(rejection.into()));
     }
-    let back = with_query(cx.path, cx.query);
+    let back = || Some(with_query(cx.path, cx.query));
     let refusal =
-        |rejection| Refusal::from(rejection).of(apps, user, facts.workspace.as_deref(), Some(back));
+        |rejection| Refusal::from(rejection).of(apps, user, facts.workspace.as_deref(), back);
     Ok(match outcome.result {
         Ok(()) => Ok(caller),
         Err(rejection) => Err(refusal(rejection)),

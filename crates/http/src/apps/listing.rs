@@ -7,12 +7,11 @@ use app_authz::address::{AppName, HostMeaning, encode_path};
 use app_authz::app::{
     AccessMethod, Agent, AgentStatus, App, Transition, UncheckedRequest, WorkspaceFacts,
 };
-use app_authz::rbac::Action;
 use app_authz::{AppRequest, decide, resolve};
 use store::Store;
 use store::listing::{Health, ListPosition, ListQuery, ListedApp, ListedWorkspace};
 
-use super::refusal::workspace_path;
+use super::refusal::{may_open_when_it_runs, workspace_path};
 use super::{AppService, SignedIn};
 use crate::context::Context;
 use crate::error::AccessError;
@@ -74,13 +73,12 @@ impl<S> Lister<'_, S> {
             false => format!("{}/{}", workspace.owner_name, workspace.name),
         };
         if facts.transition == Transition::Stop {
-            if self.may_open_when_it_runs(facts) {
+            if may_open_when_it_runs(self.apps, &self.caller.subject, facts) {
                 let page = self.apps.config.has_dashboard.then(|| workspace_path(facts));
                 rows.push(of_workspace(facts, is_own, page, State::Stopped));
             }
             return;
         }
-        let before = rows.len();
         for app in &facts.apps {
             let shown = listed.apps.iter().find(|shown| shown.id == app.id);
             let agent = facts.agents.iter().find(|agent| agent.id == app.agent);
@@ -98,7 +96,7 @@ impl<S> Lister<'_, S> {
             rows.push(ListRow { name, link: Some(link), place, state });
         }
         // A user looks for a workspace that runs, also if there is nothing to open in it.
-        if is_own && rows.len() == before && facts.apps.is_empty() {
+        if is_own && facts.apps.is_empty() {
             rows.push(of_workspace(facts, is_own, None, State::WithoutApps));
         }
     }
@@ -174,15 +172,6 @@ impl<S> Lister<'_, S> {
         let Ok(request) = AppRequest::try_from(request) else { return false };
         let Ok(target) = resolve(&request, Some(facts), rules) else { return false };
         target.app == Some(app.id) && decide(&target, Some(&self.caller.subject), rules).is_ok()
-    }
-
-    fn may_open_when_it_runs(&self, facts: &WorkspaceFacts) -> bool {
-        let object = facts.workspace.object();
-        let object = match self.apps.config.rules.disable_workspace_sharing {
-            true => object.without_acl(),
-            false => object,
-        };
-        self.caller.subject.is_allowed(&Action::ApplicationConnect, &object)
     }
 
     fn state(&self, agent: &Agent, app: &ListedApp) -> State {

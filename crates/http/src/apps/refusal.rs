@@ -1,7 +1,7 @@
 use app_authz::address::{encode_path, encode_query_value};
 use app_authz::app::{CorsBehavior, ResolveError, WorkspaceFacts};
 use app_authz::credential::KeyHolder;
-use app_authz::rbac::Action;
+use app_authz::rbac::{Action, Subject};
 
 use super::AppService;
 use crate::error::Rejection;
@@ -29,16 +29,16 @@ impl Refusal {
 
     /// The refusal of a visit by this user
     ///
-    /// `back` is the path of the dashboard's host that leads back to the visit. A control plane
-    /// has a page on which a stopped workspace is started, which is named only to users who may
-    /// open the workspace's apps. Its page to sign in does not change the user, so that there is no
-    /// link to it.
+    /// `back` makes the path of the dashboard's host that leads back to the visit, and is called only
+    /// if a link needs it. A control plane has a page on which a stopped workspace is started, which
+    /// is named only to users who may open the workspace's apps. Its page to sign in does not change
+    /// the user, so it is not linked.
     pub(super) fn of<S>(
         mut self,
         apps: &AppService<S>,
         holder: &KeyHolder,
         facts: Option<&WorkspaceFacts>,
-        back: Option<String>,
+        back: impl FnOnce() -> Option<String>,
     ) -> Self {
         let has_dashboard = apps.config.has_dashboard;
         let may_be_another = match &*self.rejection {
@@ -48,7 +48,7 @@ impl Refusal {
         };
         if may_be_another {
             self.username = Some(holder.username.clone());
-            if let Some(back) = back.filter(|_| !has_dashboard) {
+            if !has_dashboard && let Some(back) = back() {
                 let root = apps.config.access_url.to_string();
                 let url = match back.len() <= MAX_BACK {
                     true => format!("{root}login?redirect={}", encode_query_value(&back)),
@@ -58,8 +58,8 @@ impl Refusal {
             }
         }
         if let Rejection::Unresolved(ResolveError::Stopped) = &*self.rejection
-            && let Some(facts) =
-                facts.filter(|facts| has_dashboard && may_open(apps, holder, facts))
+            && let Some(facts) = facts.filter(|_| has_dashboard)
+            && may_open_when_it_runs(apps, &holder.subject(&apps.roles), facts)
         {
             let (root, url) = (apps.config.access_url.to_string(), workspace_path(facts));
             let url = format!("{}{url}", root.trim_end_matches('/'));
@@ -88,11 +88,17 @@ pub(super) fn workspace_path(facts: &WorkspaceFacts) -> String {
 }
 
 /// Whether the user's role, or an access list, opens the workspace's apps when it runs
-fn may_open<S>(apps: &AppService<S>, holder: &KeyHolder, facts: &WorkspaceFacts) -> bool {
+///
+/// What an app's sharing level opens is not considered.
+pub(super) fn may_open_when_it_runs<S>(
+    apps: &AppService<S>,
+    subject: &Subject,
+    facts: &WorkspaceFacts,
+) -> bool {
     let object = facts.workspace.object();
     let object =
         if apps.config.rules.disable_workspace_sharing { object.without_acl() } else { object };
-    holder.subject(&apps.roles).is_allowed(&Action::ApplicationConnect, &object)
+    subject.is_allowed(&Action::ApplicationConnect, &object)
 }
 
 /// The longest address to return to, in bytes: nginx gets the reply in a header of limited size

@@ -196,7 +196,7 @@ impl Error {
         }
     }
 
-    /// Writes what the log is to have of it
+    /// Writes one line to the log, as an error only if the server is at fault
     pub(crate) fn log(&self, facts: &RequestFacts) {
         let problem = self.problem();
         let (class, status, detail) =
@@ -214,40 +214,31 @@ impl Error {
             claims,
         } = machine.unwrap_or_default();
         let (value, claims) = (value.as_deref(), claims.as_deref());
+        macro_rules! write_line {
+            ($level:ident, $message:tt) => {
+                log_request!(
+                    $level,
+                    facts,
+                    status,
+                    class,
+                    instance_id,
+                    instance_id_unverified,
+                    cloud,
+                    verified,
+                    setting,
+                    value,
+                    claims,
+                    detail,
+                    $message
+                )
+            };
+        }
         if problem.status.is_server_error() && !self.is_of_clients() {
-            log_request!(
-                error,
-                facts,
-                status,
-                class,
-                instance_id,
-                instance_id_unverified,
-                cloud,
-                verified,
-                setting,
-                value,
-                claims,
-                detail,
-                "request failed"
-            );
+            write_line!(error, "request failed");
         } else if is_warning || problem.status.is_server_error() {
-            log_request!(
-                warn,
-                facts,
-                status,
-                class,
-                instance_id,
-                instance_id_unverified,
-                cloud,
-                verified,
-                setting,
-                value,
-                claims,
-                detail,
-                "request refused"
-            );
+            write_line!(warn, "request refused");
         } else {
-            log_request!(info, facts, status, class, detail, "request refused");
+            write_line!(info, "request refused");
         }
     }
 

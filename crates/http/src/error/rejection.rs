@@ -78,7 +78,6 @@ pub(crate) enum Rejection {
 
 impl Rejection {
     /// What the visitor and the log are to see
-    ///
     pub(crate) fn problem(&self) -> Problem<'_> {
         match self {
             Self::InvalidRequest(error) => internal_page("invalid_request").cause(chain(error)),

@@ -27,7 +27,7 @@ pub(crate) struct AppList {
     pub(crate) own: Vec<ListRow>,
     /// Apps of others
     pub(crate) shared: Vec<ListRow>,
-    /// After which workspace the next page begins
+    /// The workspace after which the next page begins, as `OWNER/NAME`; `None` on the last page
     pub(crate) next: Option<String>,
 }
 

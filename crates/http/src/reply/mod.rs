@@ -1,7 +1,7 @@
 //! Answers: JSON, pages, redirects and descriptions of problems
 //!
-//! The lowest module of the crate: all others build their answers from these values, and it uses
-//! none of them.
+//! All modules that answer build their answers from these values. Of the other modules it uses only
+//! `request_facts`.
 
 mod branding;
 mod home;

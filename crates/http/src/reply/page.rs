@@ -9,9 +9,8 @@ use super::{Problem, Response};
 
 /// A page for a visitor who does not get what was asked for
 ///
-/// It may be shown on any host, and in a frame.
+/// It may be shown on any host, and in a frame. It travels in a [`Reply`](super::Reply).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Page {
     pub(crate) status: u16,
     pub(crate) title: String,
@@ -32,7 +31,6 @@ pub(crate) struct Page {
 
 /// A link that takes a visitor further
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct PageLink {
     pub(crate) text: Cow<'static, str>,
     pub(crate) url: String,

@@ -9,8 +9,8 @@ use super::{CHALLENGE, RETRY_AFTER_SECONDS, Response, json, words};
 
 /// An error as its client and the log see it
 ///
-/// A program gets a stable sentence and a hint, and a person a page. The log gets the class and the cause, which may
-/// name hosts and settings. Neither contains tokens, documents or fetched content.
+/// A program gets a stable sentence and a hint, and a person a page. The log gets the class and the
+/// cause, which may name hosts and settings. Neither contains tokens, documents or fetched content.
 #[derive(Debug)]
 pub(crate) struct Problem<'a> {
     pub(crate) status: StatusCode,

@@ -15,8 +15,9 @@ use crate::request_facts::{RequestId, X_REQUEST_ID};
 /// The answer to a visitor in place of the app
 ///
 /// It can travel in a header: nginx receives it with its check and fetches the answer afterwards.
+/// Another replica may answer, so fields that only a later release has are ignored, and empty ones
+/// are left out. A field that an earlier release must not ignore requires another header.
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Reply {
     status: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,6 +28,7 @@ pub(crate) struct Reply {
     page: Option<Page>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     json: Option<Value>,
+    /// Permits something, so one with an unknown field is not read
     #[serde(default, skip_serializing_if = "Option::is_none")]
     preflight: Option<Preflight>,
     /// The origin of the page that may read the answer
@@ -168,10 +170,10 @@ impl Reply {
         HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
     }
 
-    /// Reads what [`to_header`](Self::to_header) wrote
+    /// Reads what [`to_header`](Self::to_header) wrote, in this release or in another
     ///
-    /// `None` for a status that does not turn a visitor away: the proxy would take one such as
-    /// 101 for more than an answer.
+    /// The text is not signed, so only a trusted proxy may send it. Returns `None` for a status that
+    /// does not turn a visitor away: the proxy would take one such as 101 for more than an answer.
     pub(crate) fn from_header(header: &HeaderValue) -> Option<Self> {
         let text = URL_SAFE_NO_PAD.decode(header.as_bytes()).ok()?;
         let reply: Self = serde_json::from_slice(&text).ok()?;
@@ -202,5 +204,18 @@ mod tests {
     #[test]
     fn what_a_url_must_not_contain_is_encoded() {
         assert_eq!(encoded("a=\\&b=\"<é>\"&c=%2F#"), "a=%5C&b=%22%3C%C3%A9%3E%22&c=%2F%23");
+    }
+
+    #[test]
+    fn releases_read_the_replies_of_each_other() {
+        let problem = Problem::new(StatusCode::NOT_FOUND, "other", "Message", "Detail");
+        let text = URL_SAFE_NO_PAD.decode(Reply::page(problem).to_header().as_bytes()).unwrap();
+        let common = r#"{"status":404,"page":{"status":404,"title":"Message","text":"Detail"}}"#;
+        assert_eq!(String::from_utf8(text).unwrap(), common);
+        let later = r#"{"status":404,"later":{},"page":{"status":404,"title":"Message",
+            "text":"Detail","later":[],"links":[{"text":"A","url":"/","later":1}]}}"#;
+        let header = HeaderValue::from_str(&URL_SAFE_NO_PAD.encode(later)).unwrap();
+        let page = Reply::from_header(&header).unwrap().page.unwrap();
+        assert_eq!((&*page.title, page.links.len()), ("Message", 1));
     }
 }

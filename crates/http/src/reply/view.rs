@@ -10,11 +10,12 @@ use std::time::SystemTime;
 use app_authz::address::HttpUrl;
 use bytes::Bytes;
 use chrono::DateTime;
-use http::header::{CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY};
 
+use super::Response;
 use super::branding::Branding;
-use super::{Response, content};
+use crate::request_facts::X_REQUEST_ID;
 
 /// A page before it is put into the layout of the site
 #[derive(Clone, Debug)]
@@ -27,9 +28,9 @@ pub(crate) struct View {
     /// Whether pages of other sites may show it in a frame; such a page has no form
     is_embeddable: bool,
     is_wide: bool,
-    /// Beside the style of all pages
+    /// A style sheet in addition to that of all pages
     style: Option<Style>,
-    /// Whether it says how to tell others which answer this was
+    /// Whether the page shows the id of the answer and the time, for reports
     has_reference: bool,
     nav: Option<Nav>,
 }
@@ -109,12 +110,12 @@ impl View {
         Self { is_wide: true, ..self }
     }
 
-    /// The same, with more style than all pages have
+    /// The same, with a style sheet in addition to that of all pages
     pub(crate) fn with_style(self, style: Style) -> Self {
         Self { style: Some(style), ..self }
     }
 
-    /// The same, for a visitor who may have to report it
+    /// The same, with the id of the answer and the time, for a visitor who reports it
     pub(crate) fn with_reference(self) -> Self {
         Self { has_reference: true, ..self }
     }
@@ -180,9 +181,8 @@ impl Layout {
         let reference = response.headers().get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
         let html = self.document(&view, reference.filter(|_| view.has_reference), now);
         *response.body_mut() = Bytes::from(html).into();
-        let kept = content(StatusCode::OK, "text/html; charset=utf-8", Bytes::new());
-        let headers: &mut HeaderMap = response.headers_mut();
-        headers.extend(kept.into_parts().0.headers);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         let policy = if view.is_embeddable { &self.embeddable_policy } else { &self.policy };
         let policy =
             view.style.and_then(|style| style.allowed_by(policy)).unwrap_or_else(|| policy.clone());
@@ -309,8 +309,6 @@ impl fmt::Display for Utc {
 const STYLE: &str = include_str!("page.css");
 
 const STYLE_DIGEST: &str = "sha256-JukjPGR9o7GgpHobEQ4jrb3cs1xzA7497JliMzD6DDc=";
-
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 #[cfg(test)]
 mod tests {

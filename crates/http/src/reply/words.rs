@@ -45,10 +45,6 @@ pub(super) fn of(class: &str) -> Option<(&'static str, &'static str)> {
         }
         "seal_on_dashboard" => ("This link does not work", "Open the app again."),
         "signed_out" => ("You are signed out", "Sign in, and open the page again."),
-        "too_many_failures" => (
-            "Too many attempts",
-            "Too many attempts from your address have failed. Try again in a minute.",
-        ),
         "unrecorded" => (
             "Try Again",
             "Each visit has to be recorded here, and that does not work at the moment.",

@@ -141,7 +141,8 @@ fn is_slug(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(is_part)
 }
 
-/// The token and its user, if it is a session token that is good for this site, or a sentence that says why not
+/// Returns the token and its user if it is a good session token of this site, and otherwise a
+/// sentence that says why it is not
 ///
 /// Only the holder of a token learns more about it than that it is not good.
 async fn good_token<S: Store>(
