@@ -141,7 +141,7 @@ async fn metrics_have_two_formats_and_the_documented_names() {
     let metrics = server.metrics("").await;
     let mut described = described();
     // This server does not speak TLS.
-    assert!(described.remove("authd_tls_certificate_expiry_seconds").is_some());
+    assert!(described.remove("authd_tls_certificate_expiration_timestamp_seconds").is_some());
     assert_eq!(described, printed(&metrics), "docs/operations.md, and what a server prints");
     // Few enough for any Prometheus: nothing that a visitor sends is a label.
     let series = metrics.lines().filter(|line| !line.starts_with('#')).count();
