@@ -166,13 +166,13 @@ impl Metrics {
         let audit_queued_events = Gauge::default();
         registry.register(
             "audit_queued_events",
-            "Audit events that wait to be written",
+            "Visits that wait to be written",
             audit_queued_events.clone(),
         );
         let audit_oldest_queued = Seconds::default();
         registry.register_with_unit(
             "audit_oldest_queued",
-            "How long the oldest audit event has waited to be written, 0 if none waits",
+            "How long the oldest visit or act has waited to be written, 0 if none waits",
             Unit::Seconds,
             audit_oldest_queued.clone(),
         );

@@ -288,15 +288,13 @@ impl<S: Store> Service<S> {
         self.agents.observe(now);
         self.metrics.host((self.host.counts)());
         self.admission.observe();
+        let visits = self.apps.as_ref().map(|apps| apps.audit_stats());
+        self.metrics.audited(visits, self.acts.stats());
         if let Some(apps) = &self.apps {
-            self.metrics.audited(apps.audit_stats());
             for (feature, since) in apps.keys.signing_since(now) {
                 let age = since.map(|since| now.duration_since(since).unwrap_or_default());
                 self.metrics.key_age(feature, age);
             }
-        }
-        if let Some(stats) = self.acts.stats() {
-            self.metrics.acts_audited(stats);
         }
     }
 
