@@ -1,8 +1,8 @@
 //! Spans as JSON
 //!
 //! The form is that of `ExportTraceServiceRequest` in the
-//! [JSON encoding](https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding) of OTLP: ids in
-//! hexadecimal digits, and 64-bit numbers as texts.
+//! [JSON encoding](https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding) of OTLP: ids
+//! in hexadecimal digits, and 64-bit numbers as texts.
 
 use std::time::{Duration, SystemTime};
 
