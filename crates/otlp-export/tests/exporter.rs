@@ -136,4 +136,10 @@ async fn the_caller_decides_about_its_trace() {
         let span = RequestSpan { trace_id, parent, ..span() };
         assert_eq!(sampler.samples(&span), is_exported, "{sampler:?} {trace_id:x} {parent:?}");
     }
+    let collector = Collector::start().await;
+    let exporter = exporter(&collector, Sampler::default());
+    exporter.export(RequestSpan { parent: parent(false), ..span() });
+    exporter.export(RequestSpan { parent: parent(true), ..span() });
+    flush(&exporter).await;
+    assert_eq!(collector.spans().len(), 1);
 }
