@@ -143,8 +143,8 @@ fn it_listens_with_tls_and_on_unix_sockets() {
     assert!(over(&socket, "/healthz").starts_with("HTTP/1.1 200"));
     assert!(over(&socket, "/metrics").starts_with("HTTP/1.1 404"));
     let metrics = over(&admin, "/metrics");
-    let expiry =
-        metrics.lines().find(|line| line.starts_with("authd_tls_certificate_expiry_seconds"));
+    let name = "authd_tls_certificate_expiration_timestamp_seconds";
+    let expiry = metrics.lines().find(|line| line.starts_with(name));
     let expiry = expiry.unwrap_or_else(|| panic!("{metrics}")).rsplit(' ').next().unwrap();
     let expiry: u64 = expiry.parse().unwrap();
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();

@@ -156,8 +156,8 @@ impl Admission {
 
     /// Whether what this source caused without being signed in is written to the log
     ///
-    /// A stranger could write megabytes a second. What is left out is counted, and one line a minute
-    /// has the number.
+    /// A stranger could write megabytes a second. What is left out is counted, and one line a
+    /// minute has the number.
     pub(crate) fn logs(&self, source: Source) -> bool {
         let logs = self.log_lines.take(source, Instant::now());
         if !logs {

@@ -56,7 +56,7 @@ pub(crate) struct Metrics {
     connections_ended: Family<RefusalLabel, Counter>,
     answers_waiting: Gauge,
     /// Without a value unless the server speaks TLS itself
-    tls_certificate_expiry: Family<NoLabels, Gauge>,
+    tls_certificate_expiration: Family<NoLabels, Gauge>,
     tls_handshakes_failed: Counter,
     session_checks: Family<CheckLabels, Counter>,
     database_up: Gauge,
@@ -65,7 +65,8 @@ pub(crate) struct Metrics {
     process: Arc<Last<ProcessFacts>>,
 }
 
-type NoLabels = Vec<(&'static str, &'static str)>;
+/// The labels of a metric that is absent until it has a value
+type NoLabels = [(&'static str, &'static str); 0];
 
 /// A gauge of seconds, with fractions
 type Seconds = Gauge<f64, AtomicU64>;
@@ -165,13 +166,13 @@ impl Metrics {
         let audit_queued_events = Gauge::default();
         registry.register(
             "audit_queued_events",
-            "Audit events that wait to be written",
+            "Visits that wait to be written",
             audit_queued_events.clone(),
         );
         let audit_oldest_queued = Seconds::default();
         registry.register_with_unit(
             "audit_oldest_queued",
-            "How long the oldest audit event has waited to be written, 0 if none waits",
+            "How long the oldest visit or act has waited to be written, 0 if none waits",
             Unit::Seconds,
             audit_oldest_queued.clone(),
         );
@@ -218,12 +219,12 @@ impl Metrics {
             Unit::Bytes,
             answers_waiting.clone(),
         );
-        let tls_certificate_expiry = Family::default();
+        let tls_certificate_expiration = Family::default();
         registry.register_with_unit(
-            "tls_certificate_expiry",
-            "The Unix time at which the certificate of this server expires",
+            "tls_certificate_expiration_timestamp",
+            "When the certificate of this server expires, since the epoch",
             Unit::Seconds,
-            tls_certificate_expiry.clone(),
+            tls_certificate_expiration.clone(),
         );
         let tls_handshakes_failed = Counter::default();
         registry.register(
@@ -277,7 +278,7 @@ impl Metrics {
             connections,
             connections_ended,
             answers_waiting,
-            tls_certificate_expiry,
+            tls_certificate_expiration,
             tls_handshakes_failed,
             session_checks,
             database_up,
@@ -362,8 +363,7 @@ impl Metrics {
                 name: certificate.name().to_owned(),
                 fingerprint: certificate.fingerprint().to_string(),
             };
-            let end = certificate.not_after().duration_since(SystemTime::UNIX_EPOCH);
-            let end = i64::try_from(end.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+            let end = timestamp(certificate.not_after());
             self.certificate_expiration.get_or_create(&labels).set(end);
         }
     }
@@ -393,9 +393,7 @@ impl Metrics {
         self.answers_waiting.set(i64::try_from(counts.waiting_answers).unwrap_or(i64::MAX));
         set(&self.tls_handshakes_failed, counts.tls_failed_handshakes);
         if let Some(expires) = counts.tls_expires {
-            let since = expires.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-            self.tls_certificate_expiry.get_or_create(&NoLabels::new()).set(seconds);
+            self.tls_certificate_expiration.get_or_create(&[]).set(timestamp(expires));
         }
     }
 
@@ -435,6 +433,12 @@ impl Drop for InFlight<'_> {
 /// Sets a counter to what was counted elsewhere
 fn set(counter: &Counter, count: u64) {
     counter.inner().store(count, Ordering::Relaxed);
+}
+
+/// Seconds since the epoch
+fn timestamp(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// From half a millisecond, about one database statement, to ten seconds, the request deadline

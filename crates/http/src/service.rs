@@ -3,7 +3,7 @@ mod tower;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use agent_auth::Rules;
 use arc_swap::ArcSwap;
@@ -288,15 +288,13 @@ impl<S: Store> Service<S> {
         self.agents.observe(now);
         self.metrics.host((self.host.counts)());
         self.admission.observe();
+        let visits = self.apps.as_ref().map(|apps| apps.audit_stats());
+        self.metrics.audited(visits, self.acts.stats());
         if let Some(apps) = &self.apps {
-            self.metrics.audited(apps.audit_stats());
             for (feature, since) in apps.keys.signing_since(now) {
                 let age = since.map(|since| now.duration_since(since).unwrap_or_default());
                 self.metrics.key_age(feature, age);
             }
-        }
-        if let Some(stats) = self.acts.stats() {
-            self.metrics.acts_audited(stats);
         }
     }
 
@@ -304,7 +302,6 @@ impl<S: Store> Service<S> {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let started = Instant::now();
         let now = self.now();
         let fresh = RequestId::fresh(now);
         let _counted = self.metrics.request_started();
@@ -337,7 +334,7 @@ impl<S: Store> Service<S> {
         });
 
         // An answer that was decided under another id keeps that one, which is in the log.
-        if let Ok(id) = HeaderValue::from_str(&facts.id.to_string()) {
+        if let Ok(id) = HeaderValue::try_from(facts.id.to_string()) {
             response.headers_mut().entry(X_REQUEST_ID).or_insert(id);
         }
         self.layout.render(&mut response, now);
@@ -348,7 +345,7 @@ impl<S: Store> Service<S> {
             headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
         }
         let status = response.status().as_u16();
-        self.metrics.request_answered(facts.route, status, started.elapsed());
+        self.metrics.request_answered(facts.route, status, facts.started.elapsed());
         log_request!(debug, &facts, status, "request answered");
         // Probes come every few seconds, and would hide all else.
         let is_probe = matches!(route, Some(Route::Operational(_)));

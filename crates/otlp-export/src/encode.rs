@@ -1,8 +1,8 @@
 //! Spans as JSON
 //!
 //! The form is that of `ExportTraceServiceRequest` in the
-//! [JSON encoding](https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding) of OTLP: ids in
-//! hexadecimal digits, and 64-bit numbers as texts.
+//! [JSON encoding](https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding) of OTLP: ids
+//! in hexadecimal digits, and 64-bit numbers as texts.
 
 use std::time::{Duration, SystemTime};
 
@@ -30,8 +30,13 @@ pub(crate) fn request(resource: &[(String, String)], spans: &[Identified]) -> Ve
 }
 
 fn span(Identified { id, span }: &Identified) -> Value {
+    // The semantic conventions have these words for methods that are not registered.
+    let (method, verb) = match span.method {
+        "other" => ("_OTHER", "HTTP"),
+        method => (method, method),
+    };
     let mut attributes = vec![
-        text("http.request.method", span.method),
+        text("http.request.method", method),
         text("http.route", span.route),
         json!({
             "key": "http.response.status_code",
@@ -43,7 +48,7 @@ fn span(Identified { id, span }: &Identified) -> Value {
     let mut encoded = json!({
         "traceId": format!("{:032x}", span.trace_id),
         "spanId": format!("{id:016x}"),
-        "name": format!("{} {}", span.method, span.route),
+        "name": format!("{verb} {}", span.route),
         "kind": SERVER,
         "startTimeUnixNano": nanoseconds(span.started),
         "endTimeUnixNano": nanoseconds(span.started + span.duration),

@@ -75,7 +75,7 @@ struct Worker {
     settings: Arc<Settings>,
     fetcher: Fetcher,
     dropped: Arc<AtomicU64>,
-    /// When the log was last told of dropped spans
+    /// When dropped spans were last logged
     warned: Option<Instant>,
 }
 
@@ -131,7 +131,10 @@ impl Worker {
             let sent = self.fetcher.post(endpoint, &headers, body.clone(), LONGEST_ANSWER).await;
             let Err(error) = sent else { return Ok(()) };
             // Other statuses would come again.
-            let is_final = matches!(&error, FetchError::Status(s) if ![429, 502, 503, 504].contains(&s.as_u16()));
+            let is_final = match &error {
+                FetchError::Status(status) => ![429, 502, 503, 504].contains(&status.as_u16()),
+                _ => false,
+            };
             match pauses.next().filter(|_| !is_final) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return Err(error),

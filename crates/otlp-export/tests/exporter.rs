@@ -87,6 +87,17 @@ async fn a_request_is_a_span_of_a_server() {
     assert_eq!(attribute(first, "client.address"), Value::Null);
 }
 
+#[tokio::test]
+async fn a_method_that_is_not_registered_has_the_standard_words() {
+    let collector = Collector::start().await;
+    let exporter = exporter(&collector, Sampler::default());
+    exporter.export(RequestSpan { method: "other", ..span() });
+    flush(&exporter).await;
+    let spans = collector.spans();
+    assert_eq!(spans[0]["name"], "HTTP login");
+    assert_eq!(attribute(&spans[0], "http.request.method")["stringValue"], "_OTHER");
+}
+
 fn attribute(span: &Value, key: &str) -> Value {
     let mut attributes = span["attributes"].as_array().unwrap().iter();
     let found = attributes.find(|attribute| attribute["key"] == key);
@@ -125,4 +136,10 @@ async fn the_caller_decides_about_its_trace() {
         let span = RequestSpan { trace_id, parent, ..span() };
         assert_eq!(sampler.samples(&span), is_exported, "{sampler:?} {trace_id:x} {parent:?}");
     }
+    let collector = Collector::start().await;
+    let exporter = exporter(&collector, Sampler::default());
+    exporter.export(RequestSpan { parent: parent(false), ..span() });
+    exporter.export(RequestSpan { parent: parent(true), ..span() });
+    flush(&exporter).await;
+    assert_eq!(collector.spans().len(), 1);
 }

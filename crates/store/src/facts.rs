@@ -104,6 +104,10 @@ pub enum Question {
     NoteVisits,
     /// Adds to the number of visits of a session
     CountVisits,
+    /// Records sign-ins and other acts
+    NoteActs,
+    /// Adds to the number of times that an act was repeated
+    CountActs,
     /// Deletes or closes old rows
     Housekeeping,
     /// The columns of the tables, to find out whether the database is ready
@@ -114,7 +118,7 @@ pub enum Question {
 
 impl Question {
     /// All questions
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Candidates,
         Self::App,
         Self::Terminal,
@@ -129,6 +133,8 @@ impl Question {
         Self::AuditPage,
         Self::NoteVisits,
         Self::CountVisits,
+        Self::NoteActs,
+        Self::CountActs,
         Self::Housekeeping,
         Self::Catalog,
         Self::Other,
@@ -152,6 +158,8 @@ impl Question {
             Self::AuditPage => "audit_page",
             Self::NoteVisits => "note_visits",
             Self::CountVisits => "count_visits",
+            Self::NoteActs => "note_acts",
+            Self::CountActs => "count_acts",
             Self::Housekeeping => "housekeeping",
             Self::Catalog => "catalog",
             Self::Other => "other",

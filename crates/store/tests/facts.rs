@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use agent_auth::{Candidates, ProvenInstance};
-use app_audit::{AuditLog, Filter, Page};
+use app_audit::{Act, ActJournal, ActKind, AuditLog, Filter, Page};
 use store::facts::{PoolFacts, Question, QuestionFacts};
 use store::{MemoryStore, Options, PgStore, Store};
 use testkit::Database;
+use uuid::Uuid;
 
 fn asked(store: &PgStore, question: Question) -> Option<QuestionFacts> {
     store.facts().questions.into_iter().find(|facts| facts.question == question)
@@ -35,6 +36,21 @@ async fn statements_are_counted_by_question() {
     store.by_instance(instance).await.unwrap_err();
     assert!(asked(&store, Question::Candidates).unwrap().failures > 0);
     assert_eq!(asked(&store, Question::Terminal), None);
+}
+
+#[tokio::test]
+async fn statements_that_record_acts_are_counted_apart() {
+    let database = Database::new().await;
+    let store = PgStore::connect(database.url(), &Options::default()).await.unwrap();
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let act = Act::new(ActKind::LogIn, time).request(Uuid::nil(), None, b"");
+    store.note_acts(std::slice::from_ref(&act)).await.unwrap();
+    store.count_acts(&[(act.id(), 1)]).await.unwrap();
+    store.forget_acts(Duration::from_secs(3600), 1).await.unwrap();
+    for question in [Question::NoteActs, Question::CountActs, Question::Housekeeping] {
+        let facts = asked(&store, question);
+        assert_eq!(facts.map(|facts| facts.durations.count()), Some(1), "{question:?}");
+    }
 }
 
 /// A probe is made over a connection of its own, and does not count as a statement of the store

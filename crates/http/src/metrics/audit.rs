@@ -8,18 +8,22 @@ use super::labels::{AuditLabels, KeyLabels};
 use super::{Metrics, set};
 
 impl Metrics {
-    /// Sets the counts of audit events
-    pub(crate) fn audited(&self, stats: Stats) {
-        Self::set_outcomes(&self.audit_events, stats);
-        set(&self.audit_retries, stats.retried);
-        self.audit_queued_events.set(i64::try_from(stats.queued).unwrap_or(i64::MAX));
-        self.audit_oldest_queued.set(stats.oldest.unwrap_or_default().as_secs_f64());
-    }
-
-    /// Sets the counts of acts
-    pub(crate) fn acts_audited(&self, stats: Stats) {
-        Self::set_outcomes(&self.audit_acts, stats);
-        self.audit_queued_acts.set(i64::try_from(stats.queued).unwrap_or(i64::MAX));
+    /// Sets the counts of visits and of acts, each if they are recorded
+    ///
+    /// Retries are the sum of both, and the longest wait is that of either.
+    pub(crate) fn audited(&self, visits: Option<Stats>, acts: Option<Stats>) {
+        for (stats, outcomes, queued) in [
+            (visits, &self.audit_events, &self.audit_queued_events),
+            (acts, &self.audit_acts, &self.audit_queued_acts),
+        ] {
+            let Some(stats) = stats else { continue };
+            Self::set_outcomes(outcomes, stats);
+            queued.set(i64::try_from(stats.queued).unwrap_or(i64::MAX));
+        }
+        let both = [visits, acts].map(Option::unwrap_or_default);
+        set(&self.audit_retries, both.iter().map(|stats| stats.retried).sum());
+        let oldest = both.iter().filter_map(|stats| stats.oldest).max();
+        self.audit_oldest_queued.set(oldest.unwrap_or_default().as_secs_f64());
     }
 
     fn set_outcomes(family: &Family<AuditLabels, Counter>, stats: Stats) {
@@ -43,6 +47,38 @@ impl Metrics {
             }
             None => {
                 self.signing_key_age.remove(&labels);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Exposition;
+
+    #[test]
+    fn retries_and_the_longest_wait_are_those_of_visits_and_acts() {
+        let stats = |retried, oldest| {
+            let mut stats = Stats::default();
+            (stats.retried, stats.oldest) = (retried, Some(Duration::from_secs(oldest)));
+            Some(stats)
+        };
+        for (visits, acts, retries, oldest) in [
+            (stats(2, 5), stats(3, 70), 5, 70),
+            (stats(2, 70), stats(3, 5), 5, 70),
+            (stats(2, 5), None, 2, 5),
+            (None, stats(3, 70), 3, 70),
+            (None, None, 0, 0),
+        ] {
+            let metrics = Metrics::new();
+            metrics.audited(visits, acts);
+            let text = metrics.encode(Exposition::Text).unwrap();
+            for line in [
+                format!("authd_audit_retries_total {retries}\n"),
+                format!("authd_audit_oldest_queued_seconds {oldest}.0\n"),
+            ] {
+                assert!(text.contains(&line), "{line}{text}");
             }
         }
     }

@@ -23,7 +23,6 @@ pub(super) struct Writes {
     limit: u32,
     waiting: AtomicU64,
     waits: Histogram,
-    statements: Arc<Statements>,
 }
 
 /// Opens the connections of a pool
@@ -55,7 +54,7 @@ impl ManageConnection for Opener {
 pub(super) struct Lent<'a> {
     connection: PooledConnection<'a, Opener>,
     question: Question,
-    statements: Arc<Statements>,
+    statements: &'a Statements,
 }
 
 impl Lent<'_> {
@@ -81,7 +80,6 @@ impl DerefMut for Lent<'_> {
 impl Writes {
     pub(super) fn new(connector: Connector, purpose: Purpose, connections: u32) -> Self {
         let limit = connections.max(1);
-        let statements = Arc::clone(&connector.statements);
         let opener = Opener { connector: connector.clone(), purpose };
         let pool = Pool::builder()
             .max_size(limit)
@@ -89,7 +87,7 @@ impl Writes {
             .connection_timeout(connector.connect_timeout())
             .build_unchecked(opener);
         let (waiting, waits) = (AtomicU64::new(0), Histogram::default());
-        Self { pool, connector, limit, waiting, waits, statements }
+        Self { pool, connector, limit, waiting, waits }
     }
 
     /// Says why no connection became free, which the pool does not
@@ -145,8 +143,7 @@ impl Writes {
             })?;
             // Dropping a broken connection removes it from the pool, so this ends.
             if !connection.is_closed() && !connection.inner.is_broken() {
-                let statements = Arc::clone(&self.statements);
-                return Ok(Lent { connection, question, statements });
+                return Ok(Lent { connection, question, statements: &self.connector.statements });
             }
         }
     }

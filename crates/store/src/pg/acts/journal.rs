@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::Error;
 use crate::acts::by_id;
+use crate::facts::Question;
 use crate::pg::PgStore;
 use crate::pg::connect::Connection;
 use crate::pg::journal::{bigint, interval};
@@ -31,7 +32,8 @@ impl ActJournal for PgStore {
         }
         let rows = by_id(acts);
         let note = NoteActs::of(&rows, &NOTE_ACTS);
-        self.audit.run(async |connection| note.execute(connection).await).await?;
+        let noted = async |connection: &mut _| note.execute(connection).await;
+        self.audit.ask(Question::NoteActs, noted).await?;
         Ok(())
     }
 
@@ -46,14 +48,16 @@ impl ActJournal for PgStore {
             ids: sum.keys().copied().collect(),
             times: sum.values().copied().map(bigint).collect(),
         };
-        self.audit.run(async |connection| count.execute(connection).await).await?;
+        let counted = async |connection: &mut _| count.execute(connection).await;
+        self.audit.ask(Question::CountActs, counted).await?;
         Ok(())
     }
 
     async fn forget_acts(&self, keep: Duration, at_most: u32) -> Result<u64, Error> {
         let forget =
             ForgetActs { sql: &FORGET_ACTS, keep: interval(keep), at_most: at_most.into() };
-        let rows = self.audit.run(async |connection| forget.execute(connection).await).await?;
+        let deleted = async |connection: &mut _| forget.execute(connection).await;
+        let rows = self.audit.ask(Question::Housekeeping, deleted).await?;
         Ok(u64::try_from(rows).unwrap_or_default())
     }
 
