@@ -1,7 +1,8 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
 use super::Exposition;
@@ -11,10 +12,13 @@ use super::Exposition;
 /// A text costs a statement and as much processor time as several sign-ins, and everyone may ask.
 /// Clients that wait for a text at the same time share it. None gets a text that was begun before
 /// it asked.
-#[derive(Debug, Default)]
-pub(crate) struct Texts(Mutex<Last>);
+#[derive(Debug)]
+pub(crate) struct Texts {
+    turn: Semaphore,
+    last: Mutex<Last>,
+}
 
-/// When the last text was begun, and for each format the last one that was finished
+/// The last text of each format, and when it was begun
 #[derive(Debug, Default)]
 struct Last {
     begun: Option<Instant>,
@@ -22,31 +26,42 @@ struct Last {
     open_metrics: Option<(Instant, Bytes)>,
 }
 
+impl Default for Texts {
+    fn default() -> Self {
+        Self { turn: Semaphore::new(1), last: Mutex::default() }
+    }
+}
+
 impl Texts {
-    /// Returns a text of this format, which `make` makes unless one was made meanwhile
-    ///
-    /// Fails if `make` does. Clients that wait meanwhile then try it themselves.
+    /// A text of this format, which `make` makes unless one was made meanwhile
     pub(crate) async fn get<E>(
         &self,
         exposition: Exposition,
         make: impl AsyncFnOnce() -> Result<Bytes, E>,
     ) -> Result<Bytes, E> {
         let asked = Instant::now();
-        // Held until the text is finished, so the others wait for it.
-        let mut last = self.0.lock().await;
-        if let Some((begun, text)) = last.of(exposition)
-            && *begun > asked
-        {
-            return Ok(text.clone());
-        }
-        if let Some(begun) = last.begun {
+        // It is never closed.
+        let _turn = self.turn.acquire().await;
+        let begun = {
+            let mut last = self.last();
+            match last.of(exposition) {
+                Some((begun, text)) if *begun > asked => return Ok(text.clone()),
+                _ => last.begun,
+            }
+        };
+        if let Some(begun) = begun {
             sleep_until(begun + PAUSE).await;
         }
         let begun = Instant::now();
-        last.begun = Some(begun);
+        self.last().begun = Some(begun);
         let text = make().await?;
-        *last.of(exposition) = Some((begun, text.clone()));
+        *self.last().of(exposition) = Some((begun, text.clone()));
         Ok(text)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        // Nothing under this lock can panic half way.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
