@@ -62,7 +62,7 @@ fn filter(query: &str) -> Result<(ActFilter, Page), AccessError> {
             "after" => after = Some(parse(&name, &value)?),
             // The caller's session.
             "coder_session_token" | "access_token" => {}
-            _ => return Err(invalid(&name, "there is no such parameter")),
+            _ => return Err(invalid(&name, "this parameter does not exist")),
         }
         seen.push(name);
     }
