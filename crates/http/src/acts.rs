@@ -159,7 +159,8 @@ impl<S: Store> Gate<S> {
         let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         if closed.replace(Instant::now()).is_none() {
             warn!(
-                "sign-ins are not recorded: the table `authd_acts` is missing, or may not be                  written to; `authd check` says what to do"
+                "sign-ins are not recorded: the table `authd_acts` is missing, or may not be \
+                 written to; `authd check` says what to do"
             );
         }
         true
