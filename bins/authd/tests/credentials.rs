@@ -71,7 +71,7 @@ async fn a_token_is_created_listed_without_its_secret_and_revoked() {
     assert!(store.holders(std::slice::from_ref(&token)).await.unwrap().is_empty());
     let (status, _, stderr) = authd(&database, &["token", "revoke", token.id()]).await;
     assert_eq!(status, Some(2));
-    assert!(stderr.contains("does not exist"), "{stderr}");
+    assert!(stderr.contains(&format!("the token `{}` does not exist", token.id())), "{stderr}");
 }
 
 #[tokio::test]
