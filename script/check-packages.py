@@ -175,6 +175,11 @@ def check_installed():
     rights = inside("stat", "-c", "%a %U:%G", "/etc/authd/authd.toml", "/var/lib/authd")
     expect(rights.split("\n")[:2] == ["640 root:authd", "700 authd:authd"], "only authd reads its files")
     expect(not list(ROOT.glob("etc/systemd/system/*/authd*")), "nothing was enabled")
+    completions = ["bash-completion/completions/authd", "zsh/vendor-completions/_authd",
+                   "fish/vendor_completions.d/authd.fish"]
+    pages = [f"man/man1/{page}.1.gz" for page in ["authd", "authd-serve", "authd-audit-list"]]
+    missing = [path for path in pages + completions if not (ROOT / "usr/share" / path).is_file()]
+    expect(not missing, f"manual pages and completions are installed {missing}")
 
 
 def check_use(server, token):

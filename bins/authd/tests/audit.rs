@@ -87,8 +87,8 @@ async fn flags_filter_what_is_listed() {
     assert_eq!(wrong.status.code(), Some(2));
     for (flag, value, problem) in [
         ("--app", "app-7", "the audit log has no app or agent `app-7`"),
-        ("--user", "nobody", "there is no user `nobody`"),
-        ("--workspace", "ann/none", "there is no workspace `ann/none`"),
+        ("--user", "nobody", "the user `nobody` does not exist"),
+        ("--workspace", "ann/none", "the workspace `ann/none` does not exist"),
         ("--workspace", "dev", "`dev` is not `OWNER/NAME` or an id"),
     ] {
         for command in ["list", "tail"] {

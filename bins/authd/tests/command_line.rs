@@ -51,12 +51,12 @@ fn no_command_but_serve_creates_a_database() {
         let (status, out, err) = run(authd(command).args(["--data-dir", &text(&folder)]));
         assert!(!folder.exists(), "{command:?}");
         if command == ["check"] {
-            assert!(out.contains("there is none in"), "{out}");
+            assert!(out.contains("does not have one"), "{out}");
             continue;
         }
         assert_eq!((status, &*out), (Some(2), ""), "{command:?}");
         assert!(
-            err.contains(&format!("there is no database in `{}`", folder.display()))
+            err.contains(&format!("`{}` does not contain a database", folder.display()))
                 && err.contains("`--database-url`")
                 && err.contains("`--data-dir`"),
             "{command:?}: {err}"

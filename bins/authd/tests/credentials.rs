@@ -71,7 +71,7 @@ async fn a_token_is_created_listed_without_its_secret_and_revoked() {
     assert!(store.holders(std::slice::from_ref(&token)).await.unwrap().is_empty());
     let (status, _, stderr) = authd(&database, &["token", "revoke", token.id()]).await;
     assert_eq!(status, Some(2));
-    assert!(stderr.contains("there is no token"), "{stderr}");
+    assert!(stderr.contains(&format!("the token `{}` does not exist", token.id())), "{stderr}");
 }
 
 #[tokio::test]
@@ -137,8 +137,8 @@ async fn a_proxy_authenticates_with_its_newest_token_only() {
 async fn an_unknown_user_or_proxy_gets_no_token() {
     let database = with_alice().await;
     for (args, why) in [
-        (&["--user", "bob"][..], "there is no user `bob`"),
-        (&["--proxy", "perth"], "there is no proxy `perth`"),
+        (&["--user", "bob"][..], "the user `bob` does not exist"),
+        (&["--proxy", "perth"], "the proxy `perth` does not exist"),
         (&[], "--user <NAME>"),
         (&["--user", "alice", "--lifetime-hours", "0"], "0 is not in 1..=876600"),
     ] {

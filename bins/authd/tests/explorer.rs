@@ -382,7 +382,7 @@ async fn an_auditor_filters_pages_and_exports_in_a_browser() {
     browser.shows(&audit, "24 visits").await;
     assert!(browser.url().await.contains("decision=deny"), "{}", browser.url().await);
     browser.open(&format!("{audit}?user=nobody")).await;
-    browser.shows(&audit, "There is no user of this name.").await;
+    browser.shows(&audit, "No user has this name.").await;
     pictures(&browser, "audit-error").await;
 
     // Pages.

@@ -104,7 +104,7 @@ async fn an_invalid_document_is_refused_with_the_place() {
         ("{\"users\": [], }".to_owned(), "trailing comma"),
         ("users = [".to_owned(), "not valid: line 1: "),
         ("{".to_owned(), "not valid: EOF while parsing"),
-        (workspace(r#", "template": "linux""#), "workspaces[0].template: there is no template"),
+        (workspace(r#", "template": "linux""#), "workspaces[0].template: the template `linux`"),
         (workspace(r#", "builds": [{"number": 0}]"#), "workspaces[0].builds[0].number: builds are"),
         (
             workspace(r#", "builds": [{"number": 1, "agents": [{"name": "a"}, {"name": "a"}]}]"#),
@@ -112,7 +112,7 @@ async fn an_invalid_document_is_refused_with_the_place() {
         ),
         (
             workspace(r#", "shared_with": {"users": {"bob": "use"}}"#),
-            "workspaces[0].shared_with.users.bob: there is no user `bob`",
+            "workspaces[0].shared_with.users.bob: the user `bob` is in neither the document nor",
         ),
         (
             workspace(r#", "port_shares": [{"agent": "a", "port": 99999, "level": "public"}]"#),
@@ -350,7 +350,7 @@ async fn a_second_document_refers_to_entries_of_the_first_by_name() {
     let again = printed(&import(&database, deleted, &[]).await);
     assert!(again.starts_with("added 0, changed 0, removed 0, unchanged 1"), "{again}");
     let text = printed(&import(&database, &document("other", 1), &[]).await);
-    assert!(text.contains("workspaces[0].shared_with.users.bob: there is no user `bob`"), "{text}");
+    assert!(text.contains("workspaces[0].shared_with.users.bob: the user `bob`"), "{text}");
 }
 
 #[tokio::test]

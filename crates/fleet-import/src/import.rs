@@ -46,9 +46,9 @@ pub enum Event {
 /// Imports a document, all or nothing
 ///
 /// Names that are not in the document are those of entries in the database. An entry without an id
-/// gets the id of the organization, user, group or template of its name in the database, and one
-/// that is derived from its name if there is none. At most a few hundred entries are in memory at
-/// a time, and the names of all organizations, users, groups, roles, templates and proxies.
+/// gets the id of the organization, user, group or template of its name in the database, or else
+/// one that is derived from its name. At most a few hundred entries are in memory at a time, and
+/// the names of all organizations, users, groups, roles, templates and proxies.
 ///
 /// Blocks while it reads the document. Differences are reported before the import has ended, so
 /// they are final only when this returns.

@@ -119,7 +119,7 @@ impl Names {
     pub(crate) fn find(&self, path: &str, of: Path<'_>) -> Result<Uuid, DocumentError> {
         self.get(of).ok_or_else(|| {
             let (kind, own) = (of.kind.name(), of.name);
-            let reason = format!("there is no {kind} `{own}` in the document or in the database");
+            let reason = format!("the {kind} `{own}` is in neither the document nor the database");
             DocumentError::new(path, reason)
         })
     }

@@ -75,7 +75,7 @@ struct Worker {
     settings: Arc<Settings>,
     fetcher: Fetcher,
     dropped: Arc<AtomicU64>,
-    /// When dropped spans were last logged
+    /// When the log last had a line about dropped spans
     warned: Option<Instant>,
 }
 

@@ -35,7 +35,7 @@ impl Settings {
     /// Those are `OTEL_EXPORTER_OTLP_ENDPOINT` and `OTEL_EXPORTER_OTLP_HEADERS`, the same with
     /// `TRACES_` before the last word, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`,
     /// `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`, and `OTEL_SDK_DISABLED`. An empty
-    /// variable counts as absent. `None` if there is no endpoint, or if the SDK is disabled.
+    /// variable counts as absent. `None` if no endpoint is set, or if the SDK is disabled.
     ///
     /// Source: <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
     ///

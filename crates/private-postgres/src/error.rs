@@ -37,7 +37,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The folder does not hold the data of a server
-    #[error("there is no database in `{}`", home.display())]
+    #[error("`{}` does not contain a database", home.display())]
     NoData {
         /// The folder
         home: PathBuf,

@@ -78,7 +78,7 @@ impl Persistent {
     ///
     /// # Errors
     ///
-    /// [`Error::NoData`] if there is no data in `home`; otherwise as [`start`](Self::start).
+    /// [`Error::NoData`] if `home` has no data; otherwise as [`start`](Self::start).
     pub fn start_existing(home: &Path, settings: &Settings) -> Result<Self, Error> {
         match Self::exists(home) {
             true => Self::start(home, settings),

@@ -85,7 +85,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<Listener> {
     let _ = fs::remove_file(&new);
     let socket = UnixSocket::new_stream()?;
     socket.bind(&new)?;
-    // Connections are refused until the socket listens, so there is no moment with other permissions.
+    // Connections are refused until the socket listens, so none is made with other permissions.
     let placed = fs::set_permissions(&new, Permissions::from_mode(mode))
         .and_then(|()| socket.listen(BACKLOG))
         .and_then(|listener| fs::rename(&new, path).map(|()| listener));

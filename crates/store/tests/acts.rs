@@ -236,7 +236,7 @@ async fn a_replay_adds_what_is_missing_and_nothing_twice() {
 async fn acts_are_recorded_where_the_table_is_and_may_be_written() {
     let database = Database::empty().await;
     let store = database.store().await;
-    assert!(!store.records_acts().await.unwrap(), "there is no table");
+    assert!(!store.records_acts().await.unwrap(), "the table is missing");
     store.migrate(Migrations::OwnedOnly).await.unwrap();
     assert!(store.records_acts().await.unwrap(), "the same connection sees the table");
     let role = format!("role_{}", Uuid::new_v4().simple());

@@ -208,10 +208,12 @@ async fn look_up(store: &PgStore, names: &Names, filter: &mut Filter) -> Result<
     filter.workspace = filter.workspace.or(found.workspace);
     let unknown = match names {
         Names { user: Some(name), .. } if found.user.is_none() => {
-            format!("there is no user `{name}`; deleted users are found by id")
+            format!("the user `{name}` does not exist; deleted users are found by id")
         }
         Names { workspace: Some((owner, name)), .. } if found.workspace.is_none() => {
-            format!("there is no workspace `{owner}/{name}`; deleted workspaces are found by id")
+            format!(
+                "the workspace `{owner}/{name}` does not exist; deleted workspaces are found by id"
+            )
         }
         Names { app: Some(app), .. } if !found.app => {
             format!("the audit log has no app or agent `{app}`")

@@ -96,7 +96,7 @@ async fn of_database(config: &Config) -> (Vec<Finding>, Option<Inspection>) {
             Finding::warning(
                 "database",
                 format!(
-                    "there is none in {data_dir}; `authd serve` creates one there, because \
+                    "{data_dir} does not have one; `authd serve` creates one there, because \
                      `database_url` is not set"
                 ),
             )

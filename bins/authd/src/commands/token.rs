@@ -51,7 +51,7 @@ pub(super) async fn run(args: TokenArgs) -> Result<(), CommandError> {
             match ended.split_first() {
                 Some(_) if json => print_json([json!({ "ended": ended })]),
                 Some((_, others)) => print(&revoked(&id, others.len(), system_clock()())),
-                None => Err(CommandError::Usage(format!("there is no token `{id}`"))),
+                None => Err(CommandError::Usage(format!("the token `{id}` does not exist"))),
             }
         }
     }
@@ -92,13 +92,13 @@ async fn for_user(
 
 async fn user_named(store: &PgStore, name: &str) -> Result<app_authz::UserId, CommandError> {
     let found = store.user_named(name).await?;
-    found.ok_or_else(|| CommandError::Usage(format!("there is no user `{name}`")))
+    found.ok_or_else(|| CommandError::Usage(format!("the user `{name}` does not exist")))
 }
 
 async fn for_proxy(store: &PgStore, name: &str) -> Result<String, CommandError> {
     let proxies = store.proxies().await?;
     let proxy = proxies.iter().find(|proxy| proxy.name.eq_ignore_ascii_case(name));
-    let unknown = || CommandError::Usage(format!("there is no proxy `{name}`"));
+    let unknown = || CommandError::Usage(format!("the proxy `{name}` does not exist"));
     let id = proxy.ok_or_else(unknown)?.id;
     let token = with_random(|fill| ProxyToken::generate(id, fill))?;
     let act = of_operator(ActKind::TokenCreate).subject(SubjectKind::Proxy, name);

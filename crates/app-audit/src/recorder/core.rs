@@ -46,7 +46,7 @@ impl<I: Item> Core<I> {
         Self { shared, writers }
     }
 
-    /// Captures an item without waiting; `offer` makes it if there is none with the key yet
+    /// Captures an item without waiting; `offer` makes it if none has the key yet
     pub(super) fn record(
         &self,
         key: SessionKey,

@@ -103,7 +103,7 @@ impl Form {
                 continue;
             }
             let Some(field) = Field::ALL.into_iter().find(|field| field.name() == name) else {
-                return Err(format!("There is no parameter {}.", crate::error::quote(name)));
+                return Err(format!("{} is not a parameter.", crate::error::quote(name)));
             };
             if !form.value(field).is_empty() {
                 form.errors.push((field, "It is given twice.".into()));
@@ -126,7 +126,7 @@ impl Form {
         match field {
             Field::Kind if value == ACTS => self.acts = Some(ActFilter::default()),
             Field::Kind => {
-                let kind = ActKind::from_label(value).ok_or("There is no such kind.")?;
+                let kind = ActKind::from_label(value).ok_or("This kind does not exist.")?;
                 self.acts = Some(ActFilter { kind: Some(kind), ..ActFilter::default() });
             }
             Field::Subject => self.subject = Some(value.to_owned()),
@@ -195,14 +195,14 @@ impl Form {
         if self.names.user.is_some() {
             self.filter.user = found.user;
             if found.user.is_none() {
-                let error = "There is no user of this name. A deleted user is found by id.";
+                let error = "No user has this name. A deleted user is found by id.";
                 self.errors.push((Field::User, error.into()));
             }
         }
         if self.names.workspace.is_some() {
             self.filter.workspace = found.workspace;
             if found.workspace.is_none() {
-                let error = "There is no workspace of this name. A deleted one is found by id.";
+                let error = "No workspace has this name. A deleted one is found by id.";
                 self.errors.push((Field::Workspace, error.into()));
             }
         }

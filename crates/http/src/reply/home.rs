@@ -109,8 +109,8 @@ impl HomePage<'_> {
             (false, false) => {
                 format!("No app that you may open matches “{}”.", Escaped(self.search))
             }
-            (false, true) => "There is no app that you may open yet. Apps appear here when a \
-                              workspace of yours has one, or when somebody shares one with you."
+            (false, true) => "You may not open any app yet. Apps appear here when a workspace of \
+                              yours has one, or when somebody shares one with you."
                 .to_owned(),
         };
         let _ = writeln!(html, "<p>{text}</p>");

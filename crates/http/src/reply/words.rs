@@ -28,7 +28,7 @@ pub(super) fn of(class: &str) -> Option<(&'static str, &'static str)> {
         ),
         "no_proxy" => ("This address is for programs", "It has no page for browsers."),
         "not_found" | "route_not_found" => {
-            ("Page not found", "There is no page at this address, or you may not open it.")
+            ("Page not found", "This address has no page, or you may not open it.")
         }
         "not_signed_in" => (
             "You are signed out",

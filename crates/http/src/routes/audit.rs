@@ -96,7 +96,7 @@ pub(super) fn read(
             "coder_session_token" | "access_token" => {}
             _ => {
                 if !field(&name, value)? {
-                    return Err(invalid(&name, "there is no such parameter"));
+                    return Err(invalid(&name, "this parameter does not exist"));
                 }
             }
         }

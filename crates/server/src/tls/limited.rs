@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub(crate) struct Limited {
     stream: TcpStream,
-    /// Bytes that may still be read; `None` once there is no limit
+    /// Bytes that may still be read; `None` once the limit is lifted
     left: Option<usize>,
 }
 

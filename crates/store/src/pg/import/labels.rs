@@ -71,7 +71,7 @@ fn join(parts: &[&str]) -> String {
     parts.join(" || ")
 }
 
-/// The name of a row, or the id if there is no such row
+/// The name of a row, or the id if the row does not exist
 fn named(table: &str, column: &str, id: &str) -> String {
     format!("coalesce((SELECT x.{column} FROM {table} x WHERE x.id = {id}), {id}::text)")
 }

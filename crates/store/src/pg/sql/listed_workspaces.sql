@@ -24,7 +24,7 @@
 -- The subqueries of apps do not depend on the workspace, so that each is computed once. The limit
 -- is applied before newest builds and agents are looked up.
 --
--- There is no `--guard`, as in `workspaces_page.sql`.
+-- `--guard` is not used, as in `workspaces_page.sql`.
 --
 -- Raw because of the lateral joins, the arrays of rows, the operators on access lists and the
 -- lines for single generations of the tables.

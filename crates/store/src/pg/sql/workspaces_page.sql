@@ -23,7 +23,7 @@
 -- has an organization, so conditions on objects without one are left out. The access list of a
 -- dormant workspace counts for nothing.
 --
--- There is no `--guard`, as nothing but access lists differs before v2.26: a connection that
+-- `--guard` is not used, as nothing but access lists differs before v2.26: a connection that
 -- does not know them yet finds fewer workspaces than the subject may read.
 --
 -- Raw because of the lines for single generations of the tables, and of the operators on
