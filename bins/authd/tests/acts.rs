@@ -86,6 +86,17 @@ impl<S: Store> Replica<S> {
         body["signature"] = self.cloud.sign(b"another").into();
         self.post(from, body.to_string()).await
     }
+
+    async fn metrics(&self) -> String {
+        let request = Request::get("/metrics").body(Full::new(Bytes::new())).unwrap();
+        let body = self.service.answer_to(HOME, request).await.into_body();
+        String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+}
+
+/// The line of the metrics about so many acts that were written
+fn written(acts: u64) -> String {
+    format!("authd_audit_acts_total{{outcome=\"written\"}} {acts}")
 }
 
 async fn postgres(database: &Database) -> PgStore {
@@ -309,10 +320,7 @@ async fn a_flood_of_forged_proofs_is_bounded_and_an_honest_sign_in_is_recorded()
             assert_eq!(replica.forge(HOME, &instance(7)).await.0, StatusCode::UNAUTHORIZED);
         }
     }
-    let metrics = Request::get("/metrics").body(Full::new(Bytes::new())).unwrap();
-    let metrics = replica.service.answer_to(HOME, metrics).await.into_body();
-    let metrics = metrics.collect().await.unwrap().to_bytes();
-    let metrics = String::from_utf8(metrics.to_vec()).unwrap();
+    let metrics = replica.metrics().await;
     let limited = metrics
         .lines()
         .find_map(|line| line.strip_prefix("authd_audit_acts_total{outcome=\"limited\"} "))
@@ -340,6 +348,7 @@ async fn sign_ins_work_where_the_table_is_missing() {
     }
     replica.service.drain_audit().await;
     assert!(!spool.exists(), "nothing is kept for a table that does not exist");
+    assert!(replica.metrics().await.lines().any(|line| line == written(0)));
     // Where they must be recorded, none is given.
     let audit = ActAudit::new(true, None);
     let replica = Replica::start(postgres(&database).await, &cloud, audit);
@@ -355,11 +364,7 @@ async fn a_store_in_memory_records_them_too() {
     let replica = Replica::start(store, &cloud, ActAudit::new(true, None));
     assert_eq!(replica.sign_in(HOME, &instance(0)).await.0, StatusCode::OK);
     replica.service.drain_audit().await;
-    let metrics = Request::get("/metrics").body(Full::new(Bytes::new())).unwrap();
-    let metrics = replica.service.answer_to(HOME, metrics).await.into_body();
-    let metrics = metrics.collect().await.unwrap().to_bytes();
-    let written = "authd_audit_acts_total{outcome=\"written\"} 1";
-    assert!(String::from_utf8(metrics.to_vec()).unwrap().lines().any(|line| line == written));
+    assert!(replica.metrics().await.lines().any(|line| line == written(1)));
 }
 
 #[tokio::test]

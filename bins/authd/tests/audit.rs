@@ -185,10 +185,20 @@ async fn old_rows_are_deleted_and_the_others_stay() {
                  ELSE interval '401 days' END",
         )
         .await;
+    database
+        .sql(
+            "INSERT INTO authd_acts (id, time, kind, decision, times)
+             SELECT gen_random_uuid(), now() - n * interval '100 days', 'log_in', 'allow', 1
+             FROM generate_series(1, 6) n",
+        )
+        .await;
     let prune = ["prune", "--older-than", "400d"];
-    for rows in [5_050, 0] {
+    for (visits, acts) in [(5_050, 3), (0, 0)] {
         let printed = lines(&database, &prune).await;
-        assert_eq!(printed, [format!("{rows} rows deleted, which were older than 400 days")]);
+        let said =
+            format!("{visits} rows of visits and {acts} of acts deleted, older than 400 days");
+        assert_eq!(printed, [said]);
+        assert_eq!(database.sql("SELECT count(*) FROM authd_acts").await, ["3"]);
         assert_eq!(database.sql("SELECT count(*) FROM authd_audit_log").await, ["50"]);
     }
     for age in ["400", "0d", "all"] {

@@ -5,26 +5,25 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::sleep;
 
-use crate::Journal;
-
-/// Deletes all rows of the log that are older than `keep`, and returns how many it deleted
+/// Deletes all old rows of a log, and returns how many it deleted
 ///
-/// The rows are those of visits; acts stay. The oldest rows are deleted first, in small batches
-/// with pauses, so that servers may write to the log meanwhile. It may be interrupted, and any
-/// number of processes may do it at the same time. `progress` is called with the number of deleted
-/// rows every 100,000 rows.
+/// `forget` deletes the oldest rows, at most the given number, and returns how many it deleted:
+/// [`Journal::forget`](crate::Journal::forget) for visits,
+/// [`ActJournal::forget_acts`](crate::ActJournal::forget_acts) for acts. It is called for small
+/// batches with pauses, so that servers may write to the log meanwhile. The deletion may be
+/// interrupted, and any number of processes may do it at the same time. `progress` is called with
+/// the number of deleted rows every 100,000 rows.
 ///
 /// # Errors
 ///
-/// Fails with the first error of the journal. Earlier batches stay deleted.
-pub async fn prune<J: Journal>(
-    journal: &J,
-    keep: Duration,
+/// Fails with the first error of `forget`. Earlier batches stay deleted.
+pub async fn prune<E>(
+    mut forget: impl AsyncFnMut(u32) -> Result<u64, E>,
     mut progress: impl FnMut(u64),
-) -> Result<u64, J::Error> {
+) -> Result<u64, E> {
     let mut rows = 0;
     loop {
-        let deleted = journal.forget(keep, BATCH).await?;
+        let deleted = forget(BATCH).await?;
         rows += deleted;
         if deleted < u64::from(BATCH) {
             return Ok(rows);

@@ -61,14 +61,20 @@ async fn rows_are_deleted_in_batches_until_none_is_left() {
         let journal = Old { rows: Mutex::new(rows), ..Old::default() };
         let mut progress = Vec::new();
         let keep = Duration::from_secs(7);
-        assert_eq!(prune(&journal, keep, |rows| progress.push(rows)).await, Ok(rows));
+        assert_eq!(
+            prune(async |most| journal.forget(keep, most).await, |rows| progress.push(rows)).await,
+            Ok(rows)
+        );
         assert_eq!(progress, called_with, "{rows}");
         let done = journal.batches.into_inner().unwrap();
         assert_eq!(done.len(), batches, "{rows}");
         assert!(done.iter().all(|&(asked, deleted)| asked == keep && deleted <= 5_000));
     }
     let journal = Old { rows: Mutex::new(u64::MAX), ..Old::default() };
-    assert_eq!(prune(&journal, Duration::ZERO, |_| ()).await, Err(Broken));
+    assert_eq!(
+        prune(async |most| journal.forget(Duration::ZERO, most).await, |_| ()).await,
+        Err(Broken)
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ struct Started {
     recorder: ActRecorder,
     spool: Option<Arc<SpoolFile>>,
     is_required: bool,
+    dropped: Arc<AtomicU64>,
 }
 
 impl Acts {
@@ -50,8 +52,11 @@ impl Acts {
         self.0.get_or_init(|| {
             let spool = path.map(|path| Arc::new(spool(path)));
             let settings = Settings::default().spool(spool.clone()).observer(act_observer());
-            let gate = Gate { store, is_required, closed: Mutex::default() };
-            Started { recorder: ActRecorder::start(Arc::new(gate), settings), spool, is_required }
+            let dropped = Arc::<AtomicU64>::default();
+            let (counter, closed) = (Arc::clone(&dropped), Mutex::default());
+            let gate = Gate { store, is_required, closed, dropped: counter };
+            let recorder = ActRecorder::start(Arc::new(gate), settings);
+            Started { recorder, spool, is_required, dropped }
         });
     }
 
@@ -80,7 +85,11 @@ impl Acts {
 
     /// Counts of acts
     pub(crate) fn stats(&self) -> Option<Stats> {
-        self.0.get().map(|started| started.recorder.stats())
+        let started = self.0.get()?;
+        let mut stats = started.recorder.stats();
+        // To the recorder, the gate has written them.
+        stats.written = stats.written.saturating_sub(started.dropped.load(Ordering::Relaxed));
+        Some(stats)
     }
 
     /// Waits until queued acts are written, for ten seconds at most
@@ -141,6 +150,8 @@ struct Gate<S> {
     is_required: bool,
     /// Since when acts are dropped
     closed: Mutex<Option<Instant>>,
+    /// Acts that were dropped
+    dropped: Arc<AtomicU64>,
 }
 
 impl<S: Store> Gate<S> {
@@ -178,14 +189,18 @@ impl<S: Store> ActJournal for Gate<S> {
     type Error = store::Error;
 
     async fn note_acts(&self, acts: &[Act]) -> Result<(), store::Error> {
-        if self.drops() {
-            return Ok(());
+        if !self.drops() {
+            match self.store.note_acts(acts).await {
+                Ok(()) => {
+                    self.opens();
+                    return Ok(());
+                }
+                Err(error) if !S::is_away(&error) && self.closes().await => {}
+                Err(error) => return Err(error),
+            }
         }
-        match self.store.note_acts(acts).await {
-            Ok(()) => self.opens(),
-            Err(error) if !S::is_away(&error) && self.closes().await => {}
-            Err(error) => return Err(error),
-        }
+        let dropped = u64::try_from(acts.len()).unwrap_or(u64::MAX);
+        self.dropped.fetch_add(dropped, Ordering::Relaxed);
         Ok(())
     }
 

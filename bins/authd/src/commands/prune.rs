@@ -1,4 +1,6 @@
-use app_audit::Age;
+use std::time::Duration;
+
+use app_audit::{ActJournal, Age, Journal, prune};
 use store::PgStore;
 
 use super::database::with_store;
@@ -6,10 +8,18 @@ use super::error::CommandError;
 use super::output::print;
 use crate::config::ConfigArgs;
 
-/// Deletes the rows of the audit log that are older than `age`
+/// Deletes the rows of the audit log that are older than `age`: visits, and acts if there are any
 pub(super) async fn run(age: Age, config: ConfigArgs) -> Result<(), CommandError> {
+    let keep = Duration::from(age);
     let progress = |rows| tracing::info!(rows, "deleted from the audit log so far");
-    let prune = async |store: &PgStore| Ok(app_audit::prune(store, age.into(), progress).await?);
-    let rows = with_store(config, prune).await?;
-    print(&[format!("{rows} rows deleted, which were older than {age}")])
+    let delete = async |store: &PgStore| {
+        let visits = prune(async |most| store.forget(keep, most).await, progress).await?;
+        let acts = match store.records_acts().await? {
+            true => prune(async |most| store.forget_acts(keep, most).await, progress).await?,
+            false => 0,
+        };
+        Ok((visits, acts))
+    };
+    let (visits, acts) = with_store(config, delete).await?;
+    print(&[format!("{visits} rows of visits and {acts} of acts deleted, older than {age}")])
 }

@@ -191,17 +191,21 @@ impl Form {
     }
 
     /// Puts in the ids of the names
+    ///
+    /// Within an organization, a name that does not exist finds nothing, as one of another
+    /// organization does: an auditor of one must not learn who is in the others.
     pub(crate) fn resolve(&mut self, found: Found) {
+        let is_confined = self.filter.organization.is_some();
         if self.names.user.is_some() {
-            self.filter.user = found.user;
-            if found.user.is_none() {
+            self.filter.user = found.user.or(is_confined.then_some(UserId(NO_ROW)));
+            if self.filter.user.is_none() {
                 let error = "No user has this name. A deleted user is found by id.";
                 self.errors.push((Field::User, error.into()));
             }
         }
         if self.names.workspace.is_some() {
-            self.filter.workspace = found.workspace;
-            if found.workspace.is_none() {
+            self.filter.workspace = found.workspace.or(is_confined.then_some(WorkspaceId(NO_ROW)));
+            if self.filter.workspace.is_none() {
                 let error = "No workspace has this name. A deleted one is found by id.";
                 self.errors.push((Field::Workspace, error.into()));
             }
@@ -342,6 +346,9 @@ pub(crate) const ACTS: &str = "acts";
 
 /// What stands for visitors who were not signed in
 pub(crate) const NOT_SIGNED_IN: &str = "-";
+
+/// An id that no row has
+const NO_ROW: Uuid = Uuid::max();
 
 /// The longest text of a row, in characters
 const MAX_TEXT: usize = 256;
