@@ -197,14 +197,15 @@ impl Form {
     pub(crate) fn resolve(&mut self, found: Found) {
         let is_confined = self.filter.organization.is_some();
         if self.names.user.is_some() {
-            self.filter.user = found.user.or(is_confined.then_some(UserId(NO_ROW)));
+            self.filter.user = found.user.or_else(|| is_confined.then_some(UserId(NO_ROW)));
             if self.filter.user.is_none() {
                 let error = "No user has this name. A deleted user is found by id.";
                 self.errors.push((Field::User, error.into()));
             }
         }
         if self.names.workspace.is_some() {
-            self.filter.workspace = found.workspace.or(is_confined.then_some(WorkspaceId(NO_ROW)));
+            self.filter.workspace =
+                found.workspace.or_else(|| is_confined.then_some(WorkspaceId(NO_ROW)));
             if self.filter.workspace.is_none() {
                 let error = "No workspace has this name. A deleted one is found by id.";
                 self.errors.push((Field::Workspace, error.into()));
