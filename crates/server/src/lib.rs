@@ -17,4 +17,4 @@ pub use limits::Limits;
 pub use listen::{ListenAddress, Listener, ParseListenAddressError};
 pub use process::Process;
 pub use server::{Counts, Server};
-pub use tls::{Tls, TlsError};
+pub use tls::{EXPIRY_WARNING, Tls, TlsError};

@@ -98,8 +98,8 @@ impl Tls {
     /// Reads the files again, for handshakes that begin later
     ///
     /// If the files are not usable, the earlier certificate stays in use, and a line of the log has
-    /// the reason. If the certificate expires within 14 days after `now`, another line warns of
-    /// that. Call it within a tokio runtime.
+    /// the reason. If the certificate expires within [`EXPIRY_WARNING`] after `now`, another
+    /// line warns of that. Call it within a tokio runtime.
     pub async fn reload(&self, now: SystemTime) {
         let tls = self.clone();
         let read = spawn_blocking(move || {
@@ -147,7 +147,7 @@ impl Tls {
             return;
         };
         let days = left.as_secs() / DAY.as_secs();
-        if left < WARNING {
+        if left < EXPIRY_WARNING {
             warn!(days, "the certificate of this server expires soon");
         } else {
             info!(days, "the certificate of this server is valid");
@@ -242,8 +242,8 @@ const LOOK: Duration = Duration::from_secs(5);
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Tools that renew certificates do so earlier
-const WARNING: Duration = Duration::from_secs(14 * 86_400);
+/// How long before a certificate expires the warnings begin: tools that renew it do so earlier
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 86_400);
 
 /// The longest that a handshake waits for its turn; the whole may take as long as a head
 const LONGEST_WAIT: Duration = Duration::from_secs(10);

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
+use authd_server::EXPIRY_WARNING;
 use identity_fetch::{Expiry, WARNING_DAYS};
 use identity_verify::aws;
 use trust_folder::Trust;
@@ -45,17 +46,14 @@ pub(crate) fn of_trust(trust: &Trust, config: &IdentityConfig, now: SystemTime) 
 /// When the certificate with which authd speaks TLS expires
 pub(crate) fn of_tls(expires: SystemTime, now: SystemTime) -> Finding {
     const SUBJECT: &str = "tls_cert";
-    let left = expires.duration_since(now).map(|left| left.as_secs() / 86_400);
-    match left {
-        Err(_) => Finding::error(SUBJECT, "the certificate has expired: clients refuse it"),
-        Ok(days) if days < 14 => Finding::warning(
-            SUBJECT,
-            format!(
-                "the certificate expires in {days} days; replace the file, which is read again"
-            ),
-        ),
-        Ok(days) => Finding::ok(SUBJECT, format!("the certificate expires in {days} days")),
+    let Ok(left) = expires.duration_since(now) else {
+        return Finding::error(SUBJECT, "the certificate has expired: clients refuse it");
+    };
+    let text = format!("the certificate expires in {} days", left.as_secs() / 86_400);
+    if left < EXPIRY_WARNING {
+        return Finding::warning(SUBJECT, format!("{text}; replace the file, which is read again"));
     }
+    Finding::ok(SUBJECT, text)
 }
 
 /// The identity settings and files of the trust folder that have no effect, or reject every machine

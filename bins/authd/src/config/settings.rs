@@ -301,10 +301,10 @@ pub(crate) struct Settings {
     /// Name of the deployment, as pages show it [default: the host of the access URL]
     #[arg(long, env = "AUTHD_DEPLOYMENT_NAME", value_name = "TEXT", help_heading = "Pages")]
     pub(super) deployment_name: Option<String>,
-    /// Logo on pages: an `https` URL, or a PNG, JPEG, WebP or SVG file of at most 32 KiB
+    /// Logo on pages: an `http` or `https` URL, or a PNG, JPEG, WebP or SVG file of at most 32 KiB
     #[arg(long, env = "AUTHD_DEPLOYMENT_LOGO", value_name = "URL|FILE", help_heading = "Pages")]
     pub(super) deployment_logo: Option<String>,
-    /// Where pages say to ask for help: an `https` URL, or an address as `mailto:help@example.com`
+    /// Where pages say to ask for help: a URL, or an address such as `mailto:help@example.com`
     #[arg(long, env = "AUTHD_SUPPORT_CONTACT", value_name = "URL", help_heading = "Pages")]
     pub(super) support_contact: Option<String>,
     /// Other sites whose pages may open terminals, beside the dashboard, separated by commas

@@ -172,7 +172,9 @@ pub enum BrandingError {
     #[error("is not a PNG, JPEG, WebP or SVG file")]
     LogoType,
     /// The contact is not usable
-    #[error("is neither a mail address such as `mailto:help@example.com` nor an `https` URL")]
+    #[error(
+        "is neither a mail address such as `mailto:help@example.com` nor an `http` or `https` URL"
+    )]
     Contact,
 }
 
