@@ -47,6 +47,18 @@ contract! {
         }
     }
 
+    fn apps_that_an_organization_shares_are_listed_for_its_members(store, fleet: shared_in_one) {
+        for (user, expected) in [(0, &["bob/team"][..]), (1, &["bob/team"]), (2, &[]), (3, &["dan/room"])] {
+            let asked = ListQuery::new(&member(&fleet, user), "", 100);
+            let found = store.listed(&asked).await.unwrap();
+            let names: Vec<_> = found.iter().map(|listed| {
+                let workspace = &listed.facts.workspace;
+                format!("{}/{}", workspace.owner_name, workspace.name)
+            }).collect();
+            assert_eq!(names, expected, "user {user}");
+        }
+    }
+
     fn each_app_has_its_name_its_health_and_its_agent(store, fleet: apps) {
         let asked = ListQuery::new(&member(&fleet, 0), "", 1);
         let dev = store.listed(&asked).await.unwrap().remove(0);
@@ -101,6 +113,25 @@ fn apps() -> Fleet {
     fleet.build(off, Transition::Stop);
     let plain = fleet.workspace(alice, "plain");
     fleet.build(plain, Transition::Start);
+    fleet
+}
+
+/// Alice and Bob are members of one organization, Carol and Dan each of another. Bob shares an app
+/// with his organization, and Dan with his.
+fn shared_in_one() -> Fleet {
+    let mut fleet = Fleet::default();
+    let [acme, globex, initech] =
+        ["acme", "globex", "initech"].map(|name| fleet.organization(name));
+    fleet.user("alice", acme);
+    let bob = fleet.user("bob", acme);
+    fleet.user("carol", globex);
+    let dan = fleet.user("dan", initech);
+    for (owner, name) in [(bob, "team"), (dan, "room")] {
+        let workspace = fleet.workspace(owner, name);
+        let build = fleet.build(workspace, Transition::Start);
+        let agent = fleet.agent(build.resource, "main", name).id;
+        fleet.app(agent, "board").sharing_level = SharingLevel::Organization;
+    }
     fleet
 }
 
