@@ -5,7 +5,9 @@ bare Debian, and the package. systemd does not run there. Its part is played her
 started as the unit says, with a socket for its notifications.
 """
 import contextlib
+import ctypes
 import http.client
+import http.server
 import json
 import os
 import pathlib
@@ -15,6 +17,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = pathlib.Path(sys.argv[1])
@@ -70,19 +73,28 @@ def make_root():
         "--aptopt=Acquire::Languages none", "--dpkgopt=force-unsafe-io", suite[1], str(ROOT))
     shutil.copy("/etc/resolv.conf", ROOT / "etc/resolv.conf")
     run("mount", "-t", "proc", "proc", str(ROOT / "proc"))
-    # The server's binaries are enough for a private database.
-    (ROOT / "etc/postgresql-common").mkdir()
-    (ROOT / "etc/postgresql-common/createcluster.conf").write_text("create_main_cluster = false\n")
+    # Packages do not start what they install: the units are started here.
+    policy = ROOT / "usr/sbin/policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
 
 
-def documented(number):
-    """Runs a marked block of docs/deploying.md, of which there are as many as `main` runs"""
-    text = pathlib.Path("docs/deploying.md").read_text()
+def leave_network():
+    """From here on, every port is free, and nothing outside can be reached"""
+    if ctypes.CDLL(None, use_errno=True).unshare(0x40000000) != 0:  # CLONE_NEWNET
+        sys.exit(f"no network namespace: {os.strerror(ctypes.get_errno())}")
+    run("ip", "link", "set", "lo", "up")
+
+
+def documented(document, count, folder="/"):
+    """The marked blocks of a document, each as a function that runs it"""
+    text = pathlib.Path("docs", document).read_text()
     blocks = re.findall(r"<!-- script/check-packages runs this block. -->\n```sh\n(.*?)```", text, re.DOTALL)
-    if len(blocks) != 2:
-        sys.exit(f"{len(blocks)} blocks in docs/deploying.md are marked")
+    if len(blocks) != count:
+        sys.exit(f"{len(blocks)} blocks in docs/{document} are marked")
     # systemctl does nothing here, and says so.
-    inside("bash", "-euxo", "pipefail", "-c", blocks[number])
+    return [lambda block=block: inside("bash", "-euxo", "pipefail", "-c", f"cd {folder}\n{block}")
+            for block in blocks]
 
 
 def files():
@@ -97,6 +109,93 @@ def files():
             text = path.read_bytes() if inner.startswith("etc") and path.is_file() else b""
             found[str(path.relative_to(ROOT))] = (status.st_mode, status.st_uid, status.st_gid, text)
     return found
+
+
+class Daemon:
+    """Another server, started as its unit says"""
+
+    def __init__(self, name):
+        unit = (ROOT / f"usr/lib/systemd/system/{name}.service")
+        if not unit.exists():
+            unit = ROOT / f"lib/systemd/system/{name}.service"
+        setting = dict(re.findall(r"^(\w+)=(.*)$", unit.read_text(), re.MULTILINE))
+        command = shlex.split(setting["ExecStart"].replace("$ARGS", "").replace("daemon on", "daemon off"))
+        self.process = subprocess.Popen(
+            [CHROOT, f"--userspec={setting.get('User', 'root')}", str(ROOT), *command],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(timeout=60)
+
+
+class App(http.server.BaseHTTPRequestHandler):
+    """The server that reaches agents, which names the app that it is asked for"""
+
+    def do_GET(self):
+        text = f"<title>app</title><h1>{self.headers['X-Authd-App-Url']}</h1>".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
+
+
+class Browser:
+    """Headless Chromium, which finds example.com on this machine"""
+
+    def __init__(self, folder):
+        self.port = free_port()
+        self.driver = subprocess.Popen(["chromedriver", f"--port={self.port}"],
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                 "--host-resolver-rules=MAP *.example.com 127.0.0.1", f"--user-data-dir={folder}"]
+        capabilities = {"alwaysMatch": {"acceptInsecureCerts": True, "goog:chromeOptions": {"args": flags}}}
+        wait_until("chromedriver answers", lambda: self.call("GET", "/status"))
+        self.session = f"/session/{self.call('POST', '/session', {'capabilities': capabilities})['sessionId']}"
+
+    def call(self, method, path, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request(method, path, body and json.dumps(body))
+            value = json.loads(connection.getresponse().read())["value"]
+        if isinstance(value, dict) and "error" in value:
+            sys.exit(f"{method} {path}: {value['message']}")
+        return value
+
+    def open(self, url):
+        self.call("POST", f"{self.session}/url", {"url": url})
+
+    def text(self):
+        script = {"script": "return document.body.innerText", "args": []}
+        return self.call("POST", f"{self.session}/execute/sync", script) or ""
+
+    def type(self, selector, text):
+        found = self.call("POST", f"{self.session}/element", {"using": "css selector", "value": selector})
+        (element,) = found.values()
+        self.call("POST", f"{self.session}/element/{element}/value", {"text": text})
+
+    def close(self):
+        self.call("DELETE", self.session)
+        self.driver.terminate()
+        self.driver.wait(timeout=60)
+
+
+def wait_until(text, is_so, seconds=60):
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            if found := is_so():
+                return found
+        except OSError:
+            pass
+        if time.monotonic() > end:
+            sys.exit(f"not so after {seconds} s: {text}")
+        time.sleep(0.2)
 
 
 class Server:
@@ -202,6 +301,73 @@ def visits():
     return [json.loads(line) for line in authd("audit", "list", "--json").splitlines()]
 
 
+def signed_in(user):
+    """A browser whose user pasted a token into authd's page"""
+    browser = Browser(ROOT.parent / f"browser-{user}")
+    browser.open("https://coder.example.com/")
+    wait_until("the browser is asked to sign in", lambda: "session token" in browser.text())
+    token = authd("token", "create", "--user", user).strip()
+    browser.type("input[name=token]", token + "\ue007")
+    wait_until(f"{user} is signed in", lambda: "Sign out" in browser.text())
+    return browser
+
+
+def check_first_hour():
+    """The blocks of docs/operations.md, one after the other"""
+    install_all, start, fill, front, scrape = documented("operations.md", 5, "/root")
+    shutil.copy(PACKAGE, ROOT / "root" / PACKAGE.name)
+    install_all()
+    start()
+    server = Server(8080)
+    server.wait_for("READY=1")
+    fill()
+    front()
+    nginx = Daemon("nginx")
+    app = http.server.ThreadingHTTPServer(("127.0.0.1", 9000), App)
+    threading.Thread(target=app.serve_forever, daemon=True).start()
+    wait_until("nginx listens", lambda: socket.create_connection(("127.0.0.1", 443)).close() is None)
+
+    alice = signed_in("alice")
+    expect("code" in alice.text(), "alice signs in behind nginx with TLS, and sees her apps")
+    alice.open(f"https://{HOST}/")
+    wait_until("the app opens", lambda: "http://127.0.0.1:13337" in alice.text())
+    say("a browser opens an app")
+    alice.close()
+    root = signed_in("root")
+    root.open("https://coder.example.com/audit")
+    wait_until("the audit log shows the visit", lambda: "alice/dev" in root.text())
+    root.open("https://coder.example.com/audit?kind=acts")
+    wait_until("the audit log shows the log-in", lambda: "alice" in root.text())
+    say("the audit log shows the visit and the log-in")
+    root.close()
+
+    scrape()
+    prometheus = Daemon("prometheus")
+
+    def ask(path):
+        connection = http.client.HTTPConnection("127.0.0.1", 9090, timeout=20)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            return json.loads(connection.getresponse().read())["data"]
+
+    wait_until("Prometheus scrapes authd",
+               lambda: [sample["value"][1] for sample in ask("/api/v1/query?query=authd_ready")["result"]] == ["1"])
+    rules = wait_until("Prometheus evaluates the alerts", lambda: [
+        rule for group in ask("/api/v1/rules")["groups"] for rule in group["rules"]
+        if all(rule["health"] != "unknown" for rule in group["rules"])], 120)
+    wrong = [rule["name"] for rule in rules if rule["health"] != "ok" or rule["state"] == "firing"]
+    expect(not wrong, f"Prometheus evaluates {len(rules)} alerts, and none fires {wrong}")
+    prometheus.stop()
+    nginx.stop()
+    app.shutdown()
+    server.stop()
+    inside("dpkg", "--purge", NAME)
+    # What the blocks wrote, and no package
+    for path in ["etc/prometheus/authd-alerts.yml", "etc/ssl/private/authd.key", "etc/ssl/certs/authd.pem"]:
+        (ROOT / path).unlink()
+    (ROOT / "root" / PACKAGE.name).unlink()
+
+
 def check_read_only():
     """The program as in a container: a read-only file system, and a user without a name"""
     run("mount", "-o", "remount,ro", str(ROOT))
@@ -227,8 +393,11 @@ def main():
     make_root()
     say("a bare Debian")
     shutil.copy(PACKAGE, ROOT / "tmp/authd.deb")
-    install("/tmp/authd.deb", "postgresql")
-    say("installed, with what it depends on")
+    install("--download-only", "/tmp/authd.deb", "postgresql", "nginx", "openssl", "prometheus")
+    leave_network()
+    check_first_hour()
+    install("/tmp/authd.deb")
+    say("installed")
     check_installed()
     inside("dpkg", "--purge", NAME)
     bare = files()
@@ -271,9 +440,10 @@ proxy_trusted_headers = ["x-forwarded-for"]
     expect(len(visits()) >= len(before), "started again, with the same data")
 
     before = visits()
-    documented(0)
+    back_up, restore = documented("deploying.md", 2)
+    back_up()
     server.stop()
-    documented(1)
+    restore()
     install("--allow-downgrades", "/tmp/authd.deb")
     server = Server(port)
     server.wait_for("READY=1")

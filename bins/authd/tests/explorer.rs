@@ -16,6 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use testkit::net::Answer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use self::browser::{Browser, free_port};
 use self::nginx::Nginx;
@@ -158,6 +160,12 @@ async fn only_readers_of_the_log_see_any_of_it() {
         let program = [("accept", "application/json")];
         assert_eq!(world.send("GET", path, &program, "").await.status, 401, "{path}");
     }
+    // Programs may send the session in the address.
+    for name in ["coder_session_token", "access_token"] {
+        let path = format!("/audit/export.csv?{name}={}", world.token("carol"));
+        let answer = get(&world, "", &path).await;
+        assert!(answer.status == 200 && text(&answer).contains("app-2"), "{name}");
+    }
     let signed_out = get(&world, "", "/audit?decision=deny&user=a%26b").await;
     assert_eq!(signed_out.status, 303);
     let to = header(&signed_out, "location");
@@ -284,6 +292,38 @@ async fn files_have_all_that_the_filter_finds() {
     let url = format!("{}/audit/export.csv", world.url);
     let cut = world.client.send(hyper::Method::GET, &url, &headers, bytes::Bytes::new()).await;
     assert!(cut.is_err(), "{cut:?}");
+}
+
+/// Each export holds memory while its client reads
+#[tokio::test]
+async fn few_exports_are_sent_at_the_same_time() {
+    let world = plan().serve().await;
+    // More than fits between a server and a client that does not read.
+    fill(&world, 1, 60_000).await;
+    let address = world.url.strip_prefix("http://").unwrap();
+    let request = format!(
+        "GET /audit/export.jsonl HTTP/1.1\r\nHost: coder.test\r\nCoder-Session-Token: {}\r\n\r\n",
+        world.token("carol")
+    );
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        connection.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+        slow.push(connection);
+    }
+    let refused = get(&world, "carol", "/audit/export.csv").await;
+    assert_eq!((refused.status.as_u16(), header(&refused, "retry-after")), (503, "10"));
+    drop(slow);
+    for tries in 0.. {
+        if get(&world, "carol", "/audit/export.csv?user=root").await.status == 200 {
+            break;
+        }
+        assert!(tries < 500);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

@@ -19,8 +19,8 @@ use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, VARY};
 use identity_verify::test_util::aws::Cloud;
 use serde_json::Value;
-use testkit::Database;
 use testkit::net::{Answer, Client};
+use testkit::{Database, OwnServer};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
@@ -35,7 +35,11 @@ struct Observed {
 
 impl Observed {
     async fn start() -> Self {
-        let (database, folder) = (Database::new().await, Scratch::new());
+        Self::over(Database::new().await).await
+    }
+
+    async fn over(database: Database) -> Self {
+        let folder = Scratch::new();
         let (status, _, errors) =
             on(&database, &["import", &docs("examples/deployment.toml")]).await;
         assert_eq!(status, Some(0), "{errors}");
@@ -149,6 +153,33 @@ async fn metrics_have_two_formats_and_the_documented_names() {
     if let Some(promtool) = program("promtool").await {
         let checked = checked(Command::new(promtool).args(["check", "metrics"]), &metrics).await;
         assert_eq!(checked, (true, String::new()));
+    }
+}
+
+#[tokio::test]
+async fn metrics_have_the_values_of_the_store() {
+    let own = OwnServer::start().await;
+    let server = Observed::over(own.database().await).await;
+    let metrics = server.metrics("").await;
+    let value = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} in {metrics}")).parse::<f64>().unwrap()
+    };
+    let question = "{question=\"candidates\"}";
+    assert!(value(&format!("authd_database_statement_duration_seconds_count{question}")) >= 1.0);
+    let sum = value(&format!("authd_database_statement_duration_seconds_sum{question}"));
+    assert!(sum > 0.0 && sum < 60.0, "{sum}");
+    assert_eq!(value(&format!("authd_database_statement_failures_total{question}")), 0.0);
+    let of_writes =
+        |name: &str| value(&format!("authd_database_connections{name}{{pool=\"writes\"}}"));
+    assert_eq!(of_writes("_in_use"), 0.0);
+    assert!(of_writes("") >= 1.0 && of_writes("_max") >= of_writes(""));
+    assert_eq!((value("authd_database_up"), value("authd_ready")), (1.0, 1.0));
+
+    own.pause().await;
+    let metrics = server.metrics("").await;
+    for down in ["authd_database_up 0\n", "authd_ready 0\n"] {
+        assert!(metrics.contains(down), "{down}{metrics}");
     }
 }
 

@@ -46,6 +46,10 @@ fn only_a_server_that_exists_is_started_if_that_is_asked() {
     let error = Persistent::start_existing(&folder, &settings).unwrap_err();
     assert!(matches!(&error, Error::NoData { home } if *home == folder), "{error}");
     assert!(!folder.exists() && !Persistent::exists(&folder));
+    std::fs::create_dir_all(&folder).unwrap();
+    assert!(!Persistent::exists(&folder), "a folder without data");
+    Persistent::start_existing(&folder, &settings).unwrap_err();
+    std::fs::remove_dir_all(&home.0).unwrap();
     Persistent::start(&home.0, &settings).unwrap().stop().unwrap();
     assert!(Persistent::exists(&home.0));
     Persistent::start_existing(&home.0, &settings).unwrap().stop().unwrap();

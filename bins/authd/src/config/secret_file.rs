@@ -28,3 +28,37 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
 
 /// In bytes
 const LARGEST: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::env::temp_dir;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_the_file_without_the_line_break_at_its_end() {
+        let path = temp_dir().join(format!("authd-secret-{}", std::process::id()));
+        let large = "x".repeat(64 * 1024);
+        for (content, secret) in [
+            ("secret", Some("secret")),
+            ("secret\n", Some("secret")),
+            ("secret\r\n", Some("secret")),
+            (" two words \n", Some(" two words ")),
+            ("a\nb\n", Some("a\nb")),
+            ("a\n\n", Some("a\n")),
+            (&large, Some(&*large)),
+            (&format!("{large}x"), None),
+            ("", None),
+            ("\n", None),
+            ("\r\n", None),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(read(&path).ok().as_deref(), secret, "{:?}", content.get(..9));
+        }
+        std::fs::write(&path, b"caf\xe9").unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("authd-secret") && !error.contains("caf"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        read(&path).unwrap_err();
+    }
+}

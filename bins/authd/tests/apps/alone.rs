@@ -10,6 +10,7 @@ use crate::world::{World, header, location, set_cookies, text};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 const OWN: &str = "coder.test";
+const FORGED: &str = r#"{"document": "{}", "signature": "AAAA"}"#;
 
 /// Signs in on the way to an app, opens the start page, and signs out
 async fn sign_in_and_out(program: Program, example: &str) {
@@ -76,6 +77,20 @@ async fn sign_in_on_the_way(program: Program, example: &str, link: &str) {
 
     let home = get(OWN, "/", &session).await;
     assert!(home.status == 200 && text(&home).contains("alice"), "{}", text(&home));
+    // Alice may not read the log, and learns it from authd. A forged proof comes as far.
+    for (method, path, body, status) in [
+        (Method::GET, "/audit", "", 403),
+        (Method::GET, "/audit?from=-1h", "", 403),
+        (Method::GET, "/audit/export.csv", "", 403),
+        (Method::GET, "/audit/export.jsonl?x", "", 403),
+        (Method::POST, "/api/v2/workspaceagents/aws-instance-identity", FORGED, 401),
+        (Method::POST, "/api/v2/workspaceagents/azure-instance-identity", "{}", 400),
+        (Method::POST, "/api/v2/workspaceagents/google-instance-identity", "{}", 400),
+    ] {
+        let headers = [("cookie", &*session), ("content-type", "application/json")];
+        let answer = proxy.ask(method, (OWN, path), &headers, body).await;
+        assert_eq!(answer.status, status, "{path}: {}", text(&answer));
+    }
     for hidden in [
         "/metrics",
         "/healthz",
@@ -87,7 +102,11 @@ async fn sign_in_on_the_way(program: Program, example: &str, link: &str) {
         "/api/v2/forward-auth/envoy/x",
         "/api/v2/forward-auth/control-plane/nginx",
         "/api/v2/workspaceproxies/me/crypto-keys",
-        "/api/v2/workspaceagents/aws-instance-identity",
+        "/api/v2/workspaceagents/aws-instance-identity/x",
+        "/api/v2/workspaceagents/me",
+        "/audit/x",
+        "/audit/export.csvx",
+        "/audit/export-csv",
         "/login/../metrics",
         "/x",
     ] {
@@ -119,7 +138,7 @@ async fn caddy_forwards_the_routes_that_signing_in_needs() {
 #[test]
 fn the_examples_differ_from_the_others_only_in_the_dashboard() {
     for (usual, alone, own) in
-        [("nginx.conf", "alone.nginx.conf", 12), ("Caddyfile", "alone.Caddyfile", 10)]
+        [("nginx.conf", "alone.nginx.conf", 14), ("Caddyfile", "alone.Caddyfile", 10)]
     {
         let (usual, alone) = (read_example(usual), read_example(alone));
         let lines: Vec<&str> = usual.lines().collect();

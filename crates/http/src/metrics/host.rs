@@ -41,3 +41,36 @@ pub struct ProcessFacts {
     /// When the process started, since the epoch
     pub started: Duration,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{Exposition, Metrics};
+
+    #[test]
+    fn each_count_of_the_host_has_its_metric() {
+        let metrics = Metrics::new();
+        metrics.host(HostCounts {
+            log_lines_dropped: 1,
+            connections: 2,
+            connections_replaced: 3,
+            connections_refused: 4,
+            connections_overdue: 5,
+            waiting_answers: 6,
+            tls_failed_handshakes: 7,
+            ..HostCounts::default()
+        });
+        let text = metrics.encode(Exposition::Text).unwrap();
+        for line in [
+            "authd_log_lines_dropped_total 1\n",
+            "authd_connections 2\n",
+            "authd_connections_ended_total{reason=\"replaced\"} 3\n",
+            "authd_connections_ended_total{reason=\"refused\"} 4\n",
+            "authd_connections_ended_total{reason=\"overdue\"} 5\n",
+            "authd_answers_waiting_bytes 6\n",
+            "authd_tls_handshakes_failed_total 7\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+    }
+}
