@@ -59,7 +59,8 @@ pub(crate) struct Metrics {
     tls_certificate_expiration: Family<NoLabels, Gauge>,
     tls_handshakes_failed: Counter,
     session_checks: Family<CheckLabels, Counter>,
-    database_up: Gauge,
+    /// Without a value unless the service knows its database
+    database_up: Family<NoLabels, Gauge>,
     ready: Gauge,
     store: Arc<Last<Facts>>,
     process: Arc<Last<ProcessFacts>>,
@@ -79,7 +80,7 @@ impl Metrics {
         let registry = all.sub_registry_with_prefix("authd");
         let store = Arc::new(Last::default());
         registry.register_collector(Box::new(StoreCollector(Arc::clone(&store))));
-        let database_up = Gauge::default();
+        let database_up = Family::default();
         registry.register(
             "database_up",
             "Whether the database answered when the metrics were read",
@@ -342,9 +343,11 @@ impl Metrics {
         self.log_ins.get_or_create(&LogInLabels { outcome }).inc();
     }
 
-    /// Sets whether the database answers, and whether the server is ready
-    pub(crate) fn probed(&self, database_up: bool, ready: bool) {
-        self.database_up.set(database_up.into());
+    /// Sets whether the database answers, if that is known, and whether the server is ready
+    pub(crate) fn probed(&self, database_up: Option<bool>, ready: bool) {
+        if let Some(is_up) = database_up {
+            self.database_up.get_or_create(&[]).set(is_up.into());
+        }
         self.ready.set(ready.into());
     }
 

@@ -1,0 +1,101 @@
+//! Health, readiness and metrics
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, HeaderMap};
+use http::{Request, Response};
+
+use super::{NO_STORE, Service};
+use crate::error::Error;
+use crate::metrics::Exposition;
+use crate::ports::ErasedPortError;
+use crate::reply::{Response as Answer, ResponseBody};
+use crate::router::{Probe, Route, RouteGroup, Routes, Row};
+use crate::routes::health;
+
+impl Service {
+    /// Answers a request about the server itself: health, readiness and metrics
+    ///
+    /// For a listener that only operators reach: it answers these whether or not the service has
+    /// their [`RouteGroup`]s. All other paths are not found.
+    pub async fn answer_operational<B>(&self, request: Request<B>) -> Response<ResponseBody> {
+        let row = Row::find(OPERATIONAL, request.method(), request.uri().path());
+        let answer = match row.map(|row| row.route) {
+            Ok(Route::Operational(probe)) => {
+                let answer = self.operational(probe, request.headers(), self.now());
+                let limited = tokio::time::timeout(self.limits.request, answer).await;
+                limited.unwrap_or(Err(Error::DeadlineExceeded))
+            }
+            Ok(_) => Err(Error::RouteNotFound),
+            Err(error) => Err(error),
+        };
+        let mut response = answer.unwrap_or_else(Error::into_response);
+        response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+        response
+    }
+
+    pub(super) async fn operational(
+        &self,
+        probe: Probe,
+        headers: &HeaderMap,
+        now: SystemTime,
+    ) -> Result<Answer, Error> {
+        match probe {
+            Probe::Live => Ok(health::live()),
+            Probe::Ready if self.host.is_stopping() => Err(Error::Stopping),
+            Probe::Ready => {
+                let pinged = match &self.parts.health {
+                    Some(health) => health.ping().await,
+                    None => Ok(()),
+                };
+                self.ready(pinged, now)
+            }
+            Probe::Metrics => {
+                let exposition = Exposition::accepted_by(headers);
+                let text = self.texts.get(exposition, async || {
+                    self.observe(now).await;
+                    self.metrics.encode(exposition).map(Bytes::from)
+                });
+                let text = text.await.map_err(|_| Error::Panicked)?;
+                Ok(health::metrics(exposition, text))
+            }
+        }
+    }
+
+    fn ready(&self, pinged: Result<(), ErasedPortError>, now: SystemTime) -> Result<Answer, Error> {
+        health::ready(pinged, self.apps.as_deref(), now)
+    }
+
+    /// Sets the metrics that are computed when they are read
+    async fn observe(&self, now: SystemTime) {
+        let (mut database_up, mut probed) = (None, Ok(()));
+        if let Some(health) = &self.parts.health {
+            probed = health.probe().await;
+            self.metrics.stored(health.facts());
+            // Tables that do not fit are those of a database that answers.
+            let is_down =
+                |error: &ErasedPortError| error.is_unavailable() && error.unfit().is_none();
+            database_up = Some(!probed.as_ref().is_err_and(is_down));
+        }
+        let is_ready = self.ready(probed, now).is_ok() && !self.host.is_stopping();
+        self.metrics.probed(database_up, is_ready);
+        if let Some(identity) = self.identity() {
+            self.metrics.certificates(identity.expiries(now));
+            self.metrics.fetched(identity.fetchers());
+        }
+        self.metrics.host((self.host.counts)());
+        self.admission.observe();
+        let visits = self.apps.as_ref().map(|apps| apps.audit_stats());
+        self.metrics.audited(visits, self.acts.stats());
+        if let Some(apps) = &self.apps {
+            for (feature, since) in apps.keys().signing_since(now) {
+                let age = since.map(|since| now.duration_since(since).unwrap_or_default());
+                self.metrics.key_age(feature, age);
+            }
+        }
+    }
+}
+
+/// What [`Service::answer_operational`] answers
+const OPERATIONAL: Routes = Routes::none().with(RouteGroup::Health).with(RouteGroup::Metrics);
