@@ -33,7 +33,7 @@ pub use apps::{
 pub use error::chain as error_chain;
 pub use identity_fetch::Clock;
 pub use limits::Limits;
-pub use metrics::{HostCounts, ProcessFacts};
+pub use metrics::{Exposition, HostCounts, ProcessFacts};
 pub use ports::{AppPorts, AuditPorts, ErasedPortError, Health, PortError};
 pub use proxies::{Network, ParseNetworkError, TrustedProxies};
 pub use reply::{Branding, BrandingError, Contact, DeploymentName, Logo, ResponseBody};

@@ -1,10 +1,12 @@
 //! Health, readiness and metrics
 
+use std::fmt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, HeaderMap};
 use http::{Request, Response};
+use prometheus_client::registry::Registry;
 
 use super::{NO_STORE, Service};
 use crate::error::Error;
@@ -35,6 +37,55 @@ impl Service {
         response
     }
 
+    /// Returns all metrics as a text, for a host that serves `/metrics` itself
+    ///
+    /// Callers that ask at the same time share a text.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a metric cannot be written, which is a mistake of this crate.
+    pub async fn metrics_text(&self, exposition: Exposition) -> Result<Bytes, fmt::Error> {
+        self.text(exposition, self.now()).await
+    }
+
+    /// Registers the metrics in a registry of the host, below the prefix `authd`
+    ///
+    /// Most change while requests are answered. Call
+    /// [`refresh_metrics`](Self::refresh_metrics) before the registry is encoded, for those that are
+    /// computed when they are read:
+    ///
+    /// ```
+    /// use prometheus_client::{encoding::text::encode, registry::Registry};
+    ///
+    /// # async fn serve(service: authd_http::Service) -> Result<String, std::fmt::Error> {
+    /// let mut registry = Registry::default();
+    /// service.register_metrics(&mut registry);
+    /// // Then, for each request for the host's metrics:
+    /// service.refresh_metrics().await;
+    /// let mut text = String::new();
+    /// encode(&mut text, &registry)?;
+    /// # Ok(text)
+    /// # }
+    /// ```
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.metrics.register(registry);
+    }
+
+    /// Sets the metrics that are computed when they are read, such as whether the database answers
+    ///
+    /// Asks the [`Health`](crate::Health) of the service, and nothing else that takes time.
+    pub async fn refresh_metrics(&self) {
+        self.observe(self.now()).await;
+    }
+
+    async fn text(&self, exposition: Exposition, now: SystemTime) -> Result<Bytes, fmt::Error> {
+        let made = self.texts.get(exposition, async || {
+            self.observe(now).await;
+            self.metrics.encode(exposition).map(Bytes::from)
+        });
+        made.await
+    }
+
     pub(super) async fn operational(
         &self,
         probe: Probe,
@@ -53,11 +104,7 @@ impl Service {
             }
             Probe::Metrics => {
                 let exposition = Exposition::accepted_by(headers);
-                let text = self.texts.get(exposition, async || {
-                    self.observe(now).await;
-                    self.metrics.encode(exposition).map(Bytes::from)
-                });
-                let text = text.await.map_err(|_| Error::Panicked)?;
+                let text = self.text(exposition, now).await.map_err(|_| Error::Panicked)?;
                 Ok(health::metrics(exposition, text))
             }
         }
