@@ -172,14 +172,15 @@ impl World {
             origins: vec!["127.0.0.1".parse().unwrap()],
             headers: vec!["x-forwarded-for".parse().unwrap()],
         };
-        let app = Service::new(
-            store,
+        let store = Arc::new(store);
+        let app = Service::over(
+            &store,
             Identity::builtin(),
             Default::default(),
             Limits::default(),
             authd::system_clock(),
         );
-        let app = Arc::new(app.with_apps(config));
+        let app = Arc::new(app.with_apps(store, config));
         app.maintain_keys(true).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authd = listener.local_addr().unwrap();

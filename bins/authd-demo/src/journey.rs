@@ -44,8 +44,9 @@ pub(crate) async fn start(
     let address = listener.local_addr().map_err(DemoError::Listen)?;
     let config = config(address.port()).map_err(DemoError::Apps)?;
     let clock = authd::system_clock();
-    let service = Service::new(store, identity, Rules::default(), Limits::default(), clock);
-    let service = service.with_apps(config);
+    let store = Arc::new(store);
+    let service = Service::over(&store, identity, Rules::default(), Limits::default(), clock);
+    let service = service.with_apps(store, config);
     service.maintain_keys(true).await?;
     let front = Arc::new(Front {
         service,
@@ -95,7 +96,7 @@ fn config(port: u16) -> Result<AppsConfig, app_authz::Error> {
 
 /// The server that browsers connect to
 struct Front {
-    service: Service<PgStore>,
+    service: Service,
     client: Client,
     /// The path that signs in, which only the link has
     sign_in: String,

@@ -117,8 +117,9 @@ async fn show(database_url: &str, port: Option<u16>) -> Result<(), DemoError> {
     let identity = trust.into_identity(&identity_verify::Policy::default());
     let for_browsers = identity.clone();
     let apps = visits::config().map_err(DemoError::Apps)?;
-    let service = Service::new(store, identity, Rules::default(), Limits::default(), clock);
-    let service = Arc::new(service.with_apps(apps));
+    let store = Arc::new(store);
+    let service = Service::over(&store, identity, Rules::default(), Limits::default(), clock);
+    let service = Arc::new(service.with_apps(store, apps));
     service.maintain_keys(true).await?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(DemoError::Listen)?;
     let address = listener.local_addr().map_err(DemoError::Listen)?;

@@ -2,14 +2,13 @@ use std::sync::Arc;
 
 use authd_http::Service;
 use authd_server::{Limits, Listener, Server};
-use store::Store;
 use tokio::net::TcpListener;
 
 /// Serves HTTP/1.1 and HTTP/2 (h2c, prior knowledge) until `stop` resolves, and then until requests
 /// in progress are answered
-pub async fn serve<S: Store + 'static>(
+pub async fn serve(
     listener: TcpListener,
-    service: Arc<Service<S>>,
+    service: Arc<Service>,
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) {
@@ -17,10 +16,10 @@ pub async fn serve<S: Store + 'static>(
 }
 
 /// Serves with a server whose counts are of interest
-pub(crate) async fn serve_on<S: Store + 'static>(
+pub(crate) async fn serve_on(
     server: &Server,
     listeners: Vec<Listener>,
-    service: Arc<Service<S>>,
+    service: Arc<Service>,
     stop: impl Future<Output = ()>,
 ) {
     let answer = move |peer, request| {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use authd_http::Service;
 use identity_fetch::{Fetcher, Reach, System};
 use otlp_export::{Exporter, Settings, SettingsError};
-use store::Store;
 use tracing::info;
 
 /// Starts to export the requests of `service` if the environment names a collector
@@ -14,9 +13,7 @@ use tracing::info;
 /// # Errors
 ///
 /// If a variable of OpenTelemetry cannot be used.
-pub(crate) fn start<S: Store + 'static>(
-    service: Service<S>,
-) -> Result<(Service<S>, Option<Exporter>), SettingsError> {
+pub(crate) fn start(service: Service) -> Result<(Service, Option<Exporter>), SettingsError> {
     let settings = Settings::read(|name| std::env::var(name).ok())?;
     let Some(settings) = settings else { return Ok((service, None)) };
     info!(endpoint = %settings.endpoint, "exporting traces");

@@ -46,21 +46,22 @@ fn instance(n: u32) -> String {
 }
 
 /// A replica that records acts
-struct Replica<S> {
-    service: Arc<Service<S>>,
+struct Replica {
+    service: Arc<Service>,
     cloud: Cloud,
 }
 
-impl<S: Store> Replica<S> {
-    fn start(store: S, cloud: &Cloud, audit: ActAudit) -> Self {
+impl Replica {
+    fn start<S: Store>(store: S, cloud: &Cloud, audit: ActAudit) -> Self {
         let mut keys = aws::Keys::builtin();
         keys.add_pem(cloud.region(), cloud.public_key_pem().as_bytes()).unwrap();
         let identity = Identity::builtin().aws(aws::Verifier::new(keys, Policy::default()));
         let now = at("2026-11-21T00:10:00Z");
         let limits = Limits { failed_proofs_per_minute: 1_000_000, ..Limits::default() };
+        let store = Arc::new(store);
         let service =
-            Service::new(store, identity, Rules::default(), limits, Arc::new(move || now))
-                .with_act_audit(audit);
+            Service::over(&store, identity, Rules::default(), limits, Arc::new(move || now))
+                .with_act_audit(store, audit);
         Self { service: Arc::new(service), cloud: cloud.clone() }
     }
 

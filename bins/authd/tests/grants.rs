@@ -134,7 +134,7 @@ struct Served {
 }
 
 impl Served {
-    async fn with(app: Service<PgStore>) -> Self {
+    async fn with(app: Service) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(serve(
@@ -168,12 +168,13 @@ impl Served {
     }
 }
 
-fn app(store: PgStore, cloud: &Cloud, apps: bool, now: SystemTime) -> Service<PgStore> {
+fn app(store: PgStore, cloud: &Cloud, apps: bool, now: SystemTime) -> Service {
     let mut keys = aws::Keys::builtin();
     keys.add_pem(cloud.region(), cloud.public_key_pem().as_bytes()).unwrap();
     let identity = Identity::builtin().aws(aws::Verifier::new(keys, Policy::default()));
+    let store = Arc::new(store);
     let app =
-        Service::new(store, identity, Rules::default(), Limits::default(), Arc::new(move || now));
+        Service::over(&store, identity, Rules::default(), Limits::default(), Arc::new(move || now));
     if !apps {
         return app;
     }
@@ -181,7 +182,7 @@ fn app(store: PgStore, cloud: &Cloud, apps: bool, now: SystemTime) -> Service<Pg
     config.app_hosts = Some("*.apps.example.test".parse().unwrap());
     config.trusted =
         TrustedProxies { origins: vec!["127.0.0.1".parse().unwrap()], ..TrustedProxies::NONE };
-    app.with_apps(config)
+    app.with_apps(store, config)
 }
 
 #[tokio::test]

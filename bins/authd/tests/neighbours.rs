@@ -117,14 +117,15 @@ async fn the_route_imports_into_a_control_plane_only_if_that_is_allowed() {
     {
         let options = Options::default().into_control_plane(allowed);
         let store = PgStore::connect(database.url(), &options).await.unwrap();
-        let app = Service::new(
-            store,
+        let store = Arc::new(store);
+        let app = Service::over(
+            &store,
             Identity::builtin(),
             Rules::default(),
             Limits::default(),
             Arc::new(now),
         )
-        .with_apps(AppsConfig::new("https://coder.example.com".parse().unwrap()));
+        .with_apps(store, AppsConfig::new("https://coder.example.com".parse().unwrap()));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/api/v2/authd/import{query}", listener.local_addr().unwrap());
         tokio::spawn(serve(

@@ -30,10 +30,15 @@ async fn main() -> std::io::Result<()> {
 
 /// The control plane's own routes, and authd for all other paths
 #[expect(clippy::disallowed_methods, reason = "a control plane is where the clock is read")]
-pub(crate) fn routes<S: Store + 'static>(store: S) -> Router {
+pub(crate) fn routes<S: Store>(store: S) -> Router {
     let clock = Arc::new(SystemTime::now);
-    let authd =
-        Service::new(store, Identity::builtin(), Rules::default(), Limits::default(), clock);
+    let authd = Service::over(
+        &Arc::new(store),
+        Identity::builtin(),
+        Rules::default(),
+        Limits::default(),
+        clock,
+    );
     Router::new()
         .route("/api/v2/buildinfo", get(|| async { "control plane 1.0" }))
         .fallback_service(authd)

@@ -6,13 +6,14 @@ use std::time::Duration;
 use app_audit::{
     Act, ActJournal, ActKind, ActRecorder, RecordError, Settings, SpoolFile, Stats, SubjectKind,
 };
-use store::Store;
-use tokio::time::Instant;
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::apps::{BATCH, BATCH_PAUSE};
 use crate::context::Context;
-use crate::error::SignInError;
+use crate::error::{BoxError, SignInError};
 use crate::observer::{act_observer, flush, spool};
 
 /// How sign-ins and what operators do are recorded
@@ -34,12 +35,12 @@ impl ActAudit {
 }
 
 /// Records acts, once it was started
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Acts(OnceLock<Started>);
 
-#[derive(Debug)]
 struct Started {
     recorder: ActRecorder,
+    old: Arc<dyn OldActs>,
     spool: Option<Arc<SpoolFile>>,
     is_required: bool,
     dropped: Arc<AtomicU64>,
@@ -47,16 +48,17 @@ struct Started {
 
 impl Acts {
     /// Starts to record on the current runtime, unless it was started before
-    pub(crate) fn start<S: Store>(&self, store: Arc<S>, audit: ActAudit) {
+    pub(crate) fn start<S: ActJournal + 'static>(&self, journal: Arc<S>, audit: ActAudit) {
         let ActAudit { is_required, spool: path } = audit;
         self.0.get_or_init(|| {
             let spool = path.map(|path| Arc::new(spool(path)));
             let settings = Settings::default().spool(spool.clone()).observer(act_observer());
             let dropped = Arc::<AtomicU64>::default();
             let (counter, closed) = (Arc::clone(&dropped), Mutex::default());
-            let gate = Gate { store, is_required, closed, dropped: counter };
+            let old: Arc<dyn OldActs> = Arc::clone(&journal) as _;
+            let gate = Gate { journal, is_required, closed, dropped: counter };
             let recorder = ActRecorder::start(Arc::new(gate), settings);
-            Started { recorder, spool, is_required, dropped }
+            Started { recorder, old, spool, is_required, dropped }
         });
     }
 
@@ -90,6 +92,11 @@ impl Acts {
         // To the recorder, the gate has written them.
         stats.written = stats.written.saturating_sub(started.dropped.load(Ordering::Relaxed));
         Some(stats)
+    }
+
+    /// The acts of the past, if acts are recorded
+    pub(crate) fn old(&self) -> Option<Arc<dyn OldActs>> {
+        self.0.get().map(|started| Arc::clone(&started.old))
     }
 
     /// Waits until queued acts are written, for ten seconds at most
@@ -140,13 +147,12 @@ pub(crate) fn refused_sign_in(error: &SignInError, cx: &Context<'_>) -> Option<A
     Some(act)
 }
 
-/// The store as a recorder sees it, which cannot record acts everywhere
+/// The journal as a recorder sees it, which cannot record acts everywhere
 ///
 /// Beside a control plane the table of acts is missing until `authd migrate --owned-only` has run,
 /// and sign-ins work without it. Acts are then dropped, instead of waiting in the queue for good.
-#[derive(Debug)]
 struct Gate<S> {
-    store: Arc<S>,
+    journal: Arc<S>,
     is_required: bool,
     /// Since when acts are dropped
     closed: Mutex<Option<Instant>>,
@@ -154,7 +160,7 @@ struct Gate<S> {
     dropped: Arc<AtomicU64>,
 }
 
-impl<S: Store> Gate<S> {
+impl<S: ActJournal> Gate<S> {
     /// Whether acts are to be dropped for now
     fn drops(&self) -> bool {
         let closed = *self.closed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,7 +170,7 @@ impl<S: Store> Gate<S> {
     /// Finds out why acts were refused; returns whether they are to be dropped
     async fn closes(&self) -> bool {
         // Where a sign-in must be recorded, one that cannot be is refused.
-        if self.is_required || self.store.records_acts().await != Ok(false) {
+        if self.is_required || !matches!(self.journal.records_acts().await, Ok(false)) {
             return false;
         }
         let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,12 +191,12 @@ impl<S: Store> Gate<S> {
     }
 }
 
-impl<S: Store> ActJournal for Gate<S> {
-    type Error = store::Error;
+impl<S: ActJournal> ActJournal for Gate<S> {
+    type Error = S::Error;
 
-    async fn note_acts(&self, acts: &[Act]) -> Result<(), store::Error> {
+    async fn note_acts(&self, acts: &[Act]) -> Result<(), S::Error> {
         if !self.drops() {
-            match self.store.note_acts(acts).await {
+            match self.journal.note_acts(acts).await {
                 Ok(()) => {
                     self.opens();
                     return Ok(());
@@ -204,27 +210,47 @@ impl<S: Store> ActJournal for Gate<S> {
         Ok(())
     }
 
-    async fn count_acts(&self, counts: &[(Uuid, u64)]) -> Result<(), store::Error> {
+    async fn count_acts(&self, counts: &[(Uuid, u64)]) -> Result<(), S::Error> {
         if self.drops() {
             return Ok(());
         }
-        match self.store.count_acts(counts).await {
+        match self.journal.count_acts(counts).await {
             // Counts of acts that were dropped come later than the acts.
             Err(error) if !S::is_away(&error) && self.closes().await => Ok(()),
             counted => counted,
         }
     }
 
-    async fn forget_acts(&self, keep: Duration, at_most: u32) -> Result<u64, store::Error> {
-        self.store.forget_acts(keep, at_most).await
+    async fn forget_acts(&self, keep: Duration, at_most: u32) -> Result<u64, S::Error> {
+        self.journal.forget_acts(keep, at_most).await
     }
 
-    async fn records_acts(&self) -> Result<bool, store::Error> {
-        self.store.records_acts().await
+    async fn records_acts(&self) -> Result<bool, S::Error> {
+        self.journal.records_acts().await
     }
 
-    fn is_away(error: &store::Error) -> bool {
+    fn is_away(error: &S::Error) -> bool {
         S::is_away(error)
+    }
+}
+
+/// The rows of a journal, with its type erased
+pub(crate) trait OldActs: Send + Sync {
+    /// Deletes acts that are older than `keep`
+    fn forget(&self, keep: Duration) -> BoxFuture<'_, Result<(), BoxError>>;
+}
+
+impl<S: ActJournal> OldActs for S {
+    fn forget(&self, keep: Duration) -> BoxFuture<'_, Result<(), BoxError>> {
+        Box::pin(async move {
+            if !self.records_acts().await? {
+                return Ok(());
+            }
+            while self.forget_acts(keep, BATCH).await? == u64::from(BATCH) {
+                sleep(BATCH_PAUSE).await;
+            }
+            Ok(())
+        })
     }
 }
 

@@ -1,27 +1,71 @@
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use agent_auth::Rules;
+use agent_auth::{Candidates, Rules};
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use identity_fetch::Identity;
+use identity_verify::Cloud;
 
+use crate::acts::Acts;
 use crate::body::Bounds;
+use crate::context::{Body, Context};
+use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::ports::PortError;
+use crate::reply::Response;
+use crate::routes::agent_sign_in;
 
 /// Everything that agent sign-in needs, for as long as the server runs
 pub(crate) struct AgentService<S> {
-    pub(crate) store: Arc<S>,
+    pub(crate) candidates: Arc<S>,
     pub(crate) identity: ArcSwap<Identity>,
     pub(crate) rules: Rules,
     pub(crate) bounds: Bounds,
     pub(crate) metrics: Metrics,
 }
 
-impl<S> AgentService<S> {
-    /// Sets the metrics that are computed when they are read
-    pub(crate) fn observe(&self, now: SystemTime) {
-        let identity = self.identity.load();
-        self.metrics.certificates(identity.expiries(now));
-        self.metrics.fetched(identity.fetchers());
+/// An [`AgentService`] over some table of candidates
+pub(crate) trait AgentSignIn: Send + Sync {
+    /// Answers a request to sign in
+    fn answer<'a>(
+        &'a self,
+        acts: &'a Acts,
+        cloud: Cloud,
+        cx: &'a Context<'_>,
+        body: Body,
+    ) -> BoxFuture<'a, Result<Response, Error>>;
+
+    fn identity(&self) -> &ArcSwap<Identity>;
+
+    fn rules(&self) -> Rules;
+
+    /// The limits of a body
+    fn bounds(&self) -> Bounds;
+}
+
+impl<S> AgentSignIn for AgentService<S>
+where
+    S: Candidates<Error: PortError> + Send + 'static,
+{
+    fn answer<'a>(
+        &'a self,
+        acts: &'a Acts,
+        cloud: Cloud,
+        cx: &'a Context<'_>,
+        body: Body,
+    ) -> BoxFuture<'a, Result<Response, Error>> {
+        Box::pin(agent_sign_in::sign_in(self, acts, cloud, cx, body))
+    }
+
+    fn identity(&self) -> &ArcSwap<Identity> {
+        &self.identity
+    }
+
+    fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    fn bounds(&self) -> Bounds {
+        self.bounds
     }
 }

@@ -5,17 +5,12 @@ use crate::metrics::HostCounts;
 /// What a service shares with the program that it is part of
 pub(crate) struct Host {
     pub(crate) counts: Box<dyn Fn() -> HostCounts + Send + Sync>,
-    /// Metrics are served by [`Service::answer_operational`] alone
-    pub(crate) hides_metrics: bool,
     is_stopping: AtomicBool,
 }
 
 impl Host {
-    pub(crate) fn new(
-        counts: impl Fn() -> HostCounts + Send + Sync + 'static,
-        hides_metrics: bool,
-    ) -> Self {
-        Self { counts: Box::new(counts), hides_metrics, is_stopping: AtomicBool::new(false) }
+    pub(crate) fn new(counts: impl Fn() -> HostCounts + Send + Sync + 'static) -> Self {
+        Self { counts: Box::new(counts), is_stopping: AtomicBool::new(false) }
     }
 
     pub(crate) fn set_stopping(&self) {

@@ -3,6 +3,7 @@ mod collected;
 mod exposition;
 mod host;
 mod labels;
+mod registration;
 mod texts;
 
 use std::sync::Arc;
@@ -15,12 +16,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 use store::facts::Facts;
 
-use self::collected::{Last, ProcessCollector, StoreCollector};
-pub(crate) use self::exposition::Exposition;
+use self::collected::Last;
+pub use self::exposition::Exposition;
 pub use self::host::{HostCounts, ProcessFacts};
 use self::labels::{
     AuditLabels, CertificateLabels, CheckLabels, FetchLabels, HttpLabels, KeyLabels, LogInLabels,
@@ -59,7 +59,8 @@ pub(crate) struct Metrics {
     tls_certificate_expiration: Family<NoLabels, Gauge>,
     tls_handshakes_failed: Counter,
     session_checks: Family<CheckLabels, Counter>,
-    database_up: Gauge,
+    /// Absent unless the service knows its database
+    database_up: Arc<Last<bool>>,
     ready: Gauge,
     store: Arc<Last<Facts>>,
     process: Arc<Last<ProcessFacts>>,
@@ -73,219 +74,52 @@ type Seconds = Gauge<f64, AtomicU64>;
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut all = Registry::default();
-        let process = Arc::new(Last::default());
-        all.register_collector(Box::new(ProcessCollector(Arc::clone(&process))));
-        let registry = all.sub_registry_with_prefix("authd");
-        let store = Arc::new(Last::default());
-        registry.register_collector(Box::new(StoreCollector(Arc::clone(&store))));
-        let database_up = Gauge::default();
-        registry.register(
-            "database_up",
-            "Whether the database answered when the metrics were read",
-            database_up.clone(),
-        );
-        let ready = Gauge::default();
-        registry.register(
-            "ready",
-            "Whether /readyz answers that the server is ready",
-            ready.clone(),
-        );
-        let http_requests = Family::default();
-        registry.register("http_requests", "Requests answered", http_requests.clone());
-        let http_request_duration =
-            Family::<_, _, fn() -> _>::new_with_constructor(new_duration_histogram);
-        registry.register_with_unit(
-            "http_request_duration",
-            "From the request's head to its answer",
-            Unit::Seconds,
-            http_request_duration.clone(),
-        );
-        let http_requests_in_flight = Gauge::default();
-        registry.register(
-            "http_requests_in_flight",
-            "Requests being answered",
-            http_requests_in_flight.clone(),
-        );
-        let http_requests_waiting = Family::default();
-        registry.register(
-            "http_requests_waiting",
-            "Requests that wait for their turn, by kind of work",
-            http_requests_waiting.clone(),
-        );
-        let http_requests_refused = Family::default();
-        registry.register(
-            "http_requests_refused",
-            "Requests that were refused to protect others",
-            http_requests_refused.clone(),
-        );
-        let identity_verifications = Family::default();
-        registry.register(
-            "identity_verifications",
-            "Proofs of cloud identity, by outcome and class of reason",
-            identity_verifications.clone(),
-        );
-        let agent_sign_ins = Family::default();
-        registry.register(
-            "agent_sign_ins",
-            "Verified instances that asked for an agent token",
-            agent_sign_ins.clone(),
-        );
-        let app_visits = Family::default();
-        registry.register(
-            "app_visits",
-            "Visits to apps without a good app token, by what became of them",
-            app_visits.clone(),
-        );
-        let log_ins = Family::default();
-        registry.register("log_ins", "Session tokens that were tried at /login", log_ins.clone());
-        let audit_events = Family::default();
-        registry.register(
-            "audit_events",
-            "What became of visits that were to be recorded",
-            audit_events.clone(),
-        );
-        let audit_acts = Family::default();
-        registry.register(
-            "audit_acts",
-            "What became of sign-ins and other acts that were to be recorded",
-            audit_acts.clone(),
-        );
-        let audit_queued_acts = Gauge::default();
-        registry.register(
-            "audit_queued_acts",
-            "Sign-ins and other acts that wait to be written",
-            audit_queued_acts.clone(),
-        );
-        let audit_retries = Counter::default();
-        registry.register(
-            "audit_retries",
-            "Statements of the audit that failed and were sent again",
-            audit_retries.clone(),
-        );
-        let audit_queued_events = Gauge::default();
-        registry.register(
-            "audit_queued_events",
-            "Visits that wait to be written",
-            audit_queued_events.clone(),
-        );
-        let audit_oldest_queued = Seconds::default();
-        registry.register_with_unit(
-            "audit_oldest_queued",
-            "How long the oldest visit or act has waited to be written, 0 if none waits",
-            Unit::Seconds,
-            audit_oldest_queued.clone(),
-        );
-        let signing_key_age = Family::default();
-        registry.register_with_unit(
-            "signing_key_age",
-            "How long the key that signs has been signing, by what it signs",
-            Unit::Seconds,
-            signing_key_age.clone(),
-        );
-        let certificate_expiration = Family::default();
-        registry.register_with_unit(
-            "certificate_expiration_timestamp",
-            "When a trusted certificate expires, since the epoch",
-            Unit::Seconds,
-            certificate_expiration.clone(),
-        );
-        let google_keys = Gauge::default();
-        registry.register(
-            "google_keys",
-            "Keys of Google at hand that were fetched",
-            google_keys.clone(),
-        );
-        let fetches = Family::default();
-        registry.register("fetches", "What was fetched from others", fetches.clone());
-        let log_lines_dropped = Counter::default();
-        registry.register(
-            "log_lines_dropped",
-            "Lines of the log that were not written, because nothing read them",
-            log_lines_dropped.clone(),
-        );
-        let connections = Gauge::default();
-        registry.register("connections", "Connections that are open", connections.clone());
-        let connections_ended = Family::default();
-        registry.register(
-            "connections_ended",
-            "Connections that were ended to protect others",
-            connections_ended.clone(),
-        );
-        let answers_waiting = Gauge::default();
-        registry.register_with_unit(
-            "answers_waiting",
-            "Answers that their clients have not taken",
-            Unit::Bytes,
-            answers_waiting.clone(),
-        );
-        let tls_certificate_expiration = Family::default();
-        registry.register_with_unit(
-            "tls_certificate_expiration_timestamp",
-            "When the certificate of this server expires, since the epoch",
-            Unit::Seconds,
-            tls_certificate_expiration.clone(),
-        );
-        let tls_handshakes_failed = Counter::default();
-        registry.register(
-            "tls_handshakes_failed",
-            "Connections whose clients did not set up TLS",
-            tls_handshakes_failed.clone(),
-        );
-        let session_checks = Family::default();
-        registry.register(
-            "session_checks",
-            "Questions which sessions have ended, and sessions that were found to have ended",
-            session_checks.clone(),
-        );
-        registry.register(
-            "build",
-            "The running version",
-            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
-        );
+        let new = Self {
+            registry: Arc::default(),
+            http_requests: Family::default(),
+            http_request_duration: Family::new_with_constructor(new_duration_histogram),
+            http_requests_in_flight: Gauge::default(),
+            http_requests_waiting: Family::default(),
+            http_requests_refused: Family::default(),
+            identity_verifications: Family::default(),
+            agent_sign_ins: Family::default(),
+            app_visits: Family::default(),
+            log_ins: Family::default(),
+            audit_events: Family::default(),
+            audit_acts: Family::default(),
+            audit_retries: Counter::default(),
+            audit_queued_events: Gauge::default(),
+            audit_queued_acts: Gauge::default(),
+            audit_oldest_queued: Seconds::default(),
+            signing_key_age: Family::default(),
+            certificate_expiration: Family::default(),
+            google_keys: Gauge::default(),
+            fetches: Family::default(),
+            log_lines_dropped: Counter::default(),
+            connections: Gauge::default(),
+            connections_ended: Family::default(),
+            answers_waiting: Gauge::default(),
+            tls_certificate_expiration: Family::default(),
+            tls_handshakes_failed: Counter::default(),
+            session_checks: Family::default(),
+            database_up: Arc::default(),
+            ready: Gauge::default(),
+            store: Arc::default(),
+            process: Arc::default(),
+        };
         // Alerts on an increase miss the first one if the series begins with it.
         for reason in [OVERLOADED, TOO_MANY_FAILURES] {
-            drop(http_requests_refused.get_or_create(&RefusalLabel { reason }));
+            drop(new.http_requests_refused.get_or_create(&RefusalLabel { reason }));
         }
         for outcome in ["ok", "failed", "ended", "unwatched"] {
-            drop(session_checks.get_or_create(&CheckLabels { outcome }));
+            drop(new.session_checks.get_or_create(&CheckLabels { outcome }));
         }
         for outcome in [LOG_IN_OK, LOG_IN_FAILED] {
-            drop(log_ins.get_or_create(&LogInLabels { outcome }));
+            drop(new.log_ins.get_or_create(&LogInLabels { outcome }));
         }
-        Self {
-            registry: Arc::new(all),
-            http_requests,
-            http_request_duration,
-            http_requests_in_flight,
-            http_requests_waiting,
-            http_requests_refused,
-            identity_verifications,
-            agent_sign_ins,
-            app_visits,
-            log_ins,
-            audit_events,
-            audit_acts,
-            audit_retries,
-            audit_queued_events,
-            audit_queued_acts,
-            audit_oldest_queued,
-            signing_key_age,
-            certificate_expiration,
-            google_keys,
-            fetches,
-            log_lines_dropped,
-            connections,
-            connections_ended,
-            answers_waiting,
-            tls_certificate_expiration,
-            tls_handshakes_failed,
-            session_checks,
-            database_up,
-            ready,
-            store,
-            process,
-        }
+        let mut registry = Registry::default();
+        new.register(&mut registry);
+        Self { registry: Arc::new(registry), ..new }
     }
 
     /// Counts a request as under way until the guard is dropped
@@ -342,9 +176,9 @@ impl Metrics {
         self.log_ins.get_or_create(&LogInLabels { outcome }).inc();
     }
 
-    /// Sets whether the database answers, and whether the server is ready
-    pub(crate) fn probed(&self, database_up: bool, ready: bool) {
-        self.database_up.set(database_up.into());
+    /// Sets whether the database answers, if that is known, and whether the server is ready
+    pub(crate) fn probed(&self, database_up: Option<bool>, ready: bool) {
+        self.database_up.set(database_up);
         self.ready.set(ready.into());
     }
 

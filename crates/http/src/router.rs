@@ -1,8 +1,11 @@
+mod groups;
+
 use std::fmt;
 
 use http::Method;
 use identity_verify::Cloud;
 
+pub use self::groups::{RouteGroup, Routes};
 use crate::apps::Upstream;
 use crate::error::Error;
 use crate::explorer::Format;
@@ -32,11 +35,11 @@ pub(crate) struct Row {
     /// The label of the route in metrics and logs
     pub(crate) label: &'static str,
     pub(crate) route: Route,
+    pub(crate) group: RouteGroup,
 }
 
 /// A visit to an app itself, by host or path: a request that no row matches
-pub(crate) const VISIT: Row =
-    Row { path: "", methods: Methods::ANY, label: "visit", route: Route::Apps(AppRoute::Visit) };
+pub(crate) const VISIT: Row = apps("", Methods::ANY, "visit", AppRoute::Visit);
 
 /// Every path, exactly: nothing is decoded, folded or trimmed
 const ROWS: &[Row] = &[
@@ -151,7 +154,7 @@ const ROWS: &[Row] = &[
 ];
 
 const fn apps(path: &'static str, methods: Methods, label: &'static str, route: AppRoute) -> Row {
-    Row { path, methods, label, route: Route::Apps(route) }
+    Row { path, methods, label, route: Route::Apps(route), group: route.group() }
 }
 
 /// A proxy's check: proxies forward the method of the visitor's request
@@ -165,23 +168,34 @@ const fn check(
 }
 
 const fn sign_in(path: &'static str, label: &'static str, cloud: Cloud) -> Row {
-    Row { path, methods: Methods::POST, label, route: Route::SignIn(cloud) }
+    let (methods, group) = (Methods::POST, RouteGroup::AgentSignIn);
+    Row { path, methods, label, route: Route::SignIn(cloud), group }
 }
 
 const fn probe(path: &'static str, label: &'static str, probe: Probe) -> Row {
-    Row { path, methods: Methods::GET, label, route: Route::Operational(probe) }
+    let group = match probe {
+        Probe::Live | Probe::Ready => RouteGroup::Health,
+        Probe::Metrics => RouteGroup::Metrics,
+    };
+    Row { path, methods: Methods::GET, label, route: Route::Operational(probe), group }
 }
 
 impl Row {
-    /// Finds the row of a request
+    /// Finds the row of a request among those that are `served`
     ///
     /// Any path may follow that of Envoy's checks, which append the visitor's own.
     ///
     /// # Errors
     ///
     /// [`Error::RouteNotFound`] and [`Error::MethodNotAllowed`].
-    pub(crate) fn find(method: &Method, path: &str) -> Result<&'static Self, Error> {
-        let matches = |row: &&'static Self| row.path == path || row.is_check_of_envoy(path);
+    pub(crate) fn find(
+        served: Routes,
+        method: &Method,
+        path: &str,
+    ) -> Result<&'static Self, Error> {
+        let matches = |row: &&'static Self| {
+            (row.path == path || row.is_check_of_envoy(path)) && served.contains(row.group)
+        };
         let mut allowed = Methods::NONE;
         for row in ROWS.iter().filter(matches) {
             if row.methods.contain(method) {

@@ -1,3 +1,5 @@
+mod operational;
+mod parts;
 mod tower;
 
 use std::net::IpAddr;
@@ -5,43 +7,46 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use agent_auth::Rules;
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fair_share::Source;
 use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use identity_fetch::{Clock, Identity};
-use store::Store;
 
 pub use self::tower::Peer;
-use crate::acts::{ActAudit, Acts};
+use crate::acts::Acts;
 use crate::admission::{self, Admission, Attempt, Work};
-use crate::agents::AgentService;
-use crate::apps::{AppService, AppsConfig, Housekeeping, KeysError};
+use crate::agents::AgentSignIn;
+use crate::apps::{AppAccess, Housekeeping, KeysError};
 use crate::context::{Body, BodyError, Context};
 use crate::error::{AccessError, BoxError, Error};
 use crate::host::Host;
 use crate::limits::Limits;
-use crate::metrics::{Exposition, HostCounts, Metrics, Texts};
+use crate::metrics::{Metrics, Texts};
+use crate::ports::Parts;
 use crate::proxies::{Origin, TrustedProxies};
-use crate::reply::{Branding, Layout, Response as Answer, ResponseBody};
+use crate::reply::{Layout, Response as Answer, ResponseBody};
 use crate::request_facts::{RequestFacts, RequestId, X_REQUEST_ID, log_request};
 use crate::request_span::{RequestSpan, SpanObserver};
-use crate::router::{Probe, Route, Row, VISIT};
-use crate::routes::{self, AppRoute, agent_sign_in, health};
+use crate::router::{Route, Routes, Row, VISIT};
+use crate::routes::{self, AppRoute};
 
 /// Answers every request of authd: agent sign-in, app access, audit, health and metrics
 ///
-/// It has no state that must not be lost. Any number of services may share one database, and
-/// clones share everything.
-pub struct Service<S> {
-    agents: Arc<AgentService<S>>,
+/// It begins with health and metrics alone, and has the parts that are added to it; a path of an
+/// absent part is not found. It has no state that must not be lost. Any number of services may share
+/// one database, and clones share everything.
+#[derive(Clone)]
+pub struct Service {
+    /// `None` if agent sign-in is off
+    agents: Option<Arc<dyn AgentSignIn>>,
     /// `None` if app access is off
-    apps: Option<Arc<AppService<S>>>,
+    apps: Option<Arc<dyn AppAccess>>,
+    parts: Parts,
+    routes: Routes,
     limits: Limits,
     metrics: Metrics,
     texts: Arc<Texts>,
@@ -54,84 +59,7 @@ pub struct Service<S> {
     layout: Arc<Layout>,
 }
 
-impl<S: Store> Service<S> {
-    /// A service without app access
-    ///
-    /// `clock` is read once for each request.
-    pub fn new(store: S, identity: Identity, rules: Rules, limits: Limits, clock: Clock) -> Self {
-        let metrics = Metrics::new();
-        let agents = AgentService {
-            store: Arc::new(store),
-            identity: ArcSwap::from_pointee(identity),
-            rules,
-            bounds: limits.body_bounds(),
-            metrics: metrics.clone(),
-        };
-        Self {
-            agents: Arc::new(agents),
-            apps: None,
-            limits,
-            admission: Arc::new(Admission::new(&limits, metrics.clone())),
-            acts: Arc::default(),
-            metrics,
-            texts: Arc::default(),
-            clock,
-            host: Arc::new(Host::new(HostCounts::default, false)),
-            spans: None,
-            layout: Arc::new(Layout::new(Branding::default(), None)),
-        }
-    }
-
-    /// The same service, whose metrics have what the program counts that it is part of
-    ///
-    /// `counts` is called whenever metrics are served. With `hides_metrics` only
-    /// [`answer_operational`](Self::answer_operational) serves them.
-    #[must_use]
-    pub fn with_host(
-        self,
-        counts: impl Fn() -> HostCounts + Send + Sync + 'static,
-        hides_metrics: bool,
-    ) -> Self {
-        Self { host: Arc::new(Host::new(counts, hides_metrics)), ..self }
-    }
-
-    /// The same service, which calls `observer` with every request that it has answered, except for
-    /// those about health, readiness and metrics
-    ///
-    /// The observer must not block.
-    #[must_use]
-    pub fn with_spans(self, observer: impl Fn(RequestSpan) + Send + Sync + 'static) -> Self {
-        Self { spans: Some(Arc::new(observer)), ..self }
-    }
-
-    /// The same service, with app access
-    ///
-    /// Call it within the tokio runtime on which visits are to be recorded.
-    #[must_use]
-    pub fn with_apps(self, config: AppsConfig) -> Self {
-        let layout = Layout::new(config.branding.clone(), Some(&config.access_url));
-        let mut apps = AppService::start(
-            Arc::clone(&self.agents.store),
-            config,
-            self.metrics.clone(),
-            self.limits.body_bounds(),
-            Arc::clone(&self.admission),
-            Arc::clone(&self.clock),
-        );
-        apps.acts = Arc::clone(&self.acts);
-        Self { apps: Some(Arc::new(apps)), layout: Arc::new(layout), ..self }
-    }
-
-    /// The same service, which records sign-ins and what operators do
-    ///
-    /// Where the store has no table for acts, or may not write to it, nothing is recorded. Call it
-    /// within the tokio runtime on which acts are to be recorded.
-    #[must_use]
-    pub fn with_act_audit(self, audit: ActAudit) -> Self {
-        self.acts.start(Arc::clone(&self.agents.store), audit);
-        self
-    }
-
+impl Service {
     /// Refreshes the keys of app access if that is due
     ///
     /// With `rotate` it first makes and rotates them if that is due. Call it every few minutes,
@@ -151,13 +79,14 @@ impl<S: Store> Service<S> {
     /// returned value is dropped
     ///
     /// Rows of the log are kept for `keep_rows`, or for ever. Call it within a tokio runtime.
-    /// `None` if there is nothing to delete: app access is off, and rows are kept for ever.
+    /// `None` if there is nothing to delete: app access is off, and acts are not recorded, or kept
+    /// for ever.
     pub fn start_housekeeping(&self, keep_rows: Option<Duration>) -> Option<Housekeeping> {
-        match &self.apps {
-            Some(apps) => Some(apps.start_housekeeping(keep_rows, Arc::clone(&self.clock))),
-            None => {
-                keep_rows.map(|keep| Housekeeping::of_acts(Arc::clone(&self.agents.store), keep))
-            }
+        let clock = || Arc::clone(&self.clock);
+        let apps = self.apps.as_ref().map(|apps| apps.start_housekeeping(keep_rows, clock()));
+        match (self.acts.old(), keep_rows) {
+            (Some(acts), Some(keep)) => Some(Housekeeping::with_acts(apps, acts, keep)),
+            _ => apps,
         }
     }
 
@@ -174,21 +103,26 @@ impl<S: Store> Service<S> {
         tokio::join!(visits, self.acts.drain());
     }
 
-    /// What proofs are verified with
-    pub fn identity(&self) -> Arc<Identity> {
-        self.agents.identity.load_full()
+    /// What proofs are verified with; `None` if agent sign-in is off
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        self.agents.as_ref().map(|agents| agents.identity().load_full())
     }
 
     /// Replaces what proofs are verified with
     ///
-    /// Requests under way finish with the value that they began with.
+    /// Requests under way finish with the value that they began with. Does nothing if agent sign-in
+    /// is off.
     pub fn set_identity(&self, identity: Identity) {
-        self.agents.identity.store(Arc::new(identity));
+        if let Some(agents) = &self.agents {
+            agents.identity().store(Arc::new(identity));
+        }
     }
 
     /// Logs a warning for every trusted certificate that expires soon
     pub fn warn_of_expiry(&self) {
-        self.identity().warn_of_expiry(self.now());
+        if let Some(identity) = self.identity() {
+            identity.warn_of_expiry(self.now());
+        }
     }
 
     fn now(&self) -> SystemTime {
@@ -232,70 +166,6 @@ impl<S: Store> Service<S> {
     /// Load balancers then send requests elsewhere. All other requests are answered as before.
     pub fn set_stopping(&self) {
         self.host.set_stopping();
-    }
-
-    /// Answers a request about the server itself: health, readiness and metrics
-    ///
-    /// For a listener that only operators reach. All other paths are not found.
-    pub async fn answer_operational<B>(&self, request: Request<B>) -> Response<ResponseBody> {
-        let row = Row::find(request.method(), request.uri().path());
-        let answer = match row.map(|row| row.route) {
-            Ok(Route::Operational(probe)) => {
-                let answer = self.operational(probe, request.headers(), self.now());
-                let limited = tokio::time::timeout(self.limits.request, answer).await;
-                limited.unwrap_or(Err(Error::DeadlineExceeded))
-            }
-            Ok(_) => Err(Error::RouteNotFound),
-            Err(error) => Err(error),
-        };
-        let mut response = answer.unwrap_or_else(Error::into_response);
-        response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
-        response
-    }
-
-    async fn operational(
-        &self,
-        probe: Probe,
-        headers: &HeaderMap,
-        now: SystemTime,
-    ) -> Result<Answer, Error> {
-        match probe {
-            Probe::Live => Ok(health::live()),
-            Probe::Ready if self.host.is_stopping() => Err(Error::Stopping),
-            Probe::Ready => self.ready(self.agents.store.ping().await, now),
-            Probe::Metrics => {
-                let exposition = Exposition::accepted_by(headers);
-                let text = self.texts.get(exposition, async || {
-                    self.observe(now).await;
-                    self.metrics.encode(exposition).map(Bytes::from)
-                });
-                let text = text.await.map_err(|_| Error::Panicked)?;
-                Ok(health::metrics(exposition, text))
-            }
-        }
-    }
-
-    fn ready(&self, pinged: Result<(), store::Error>, now: SystemTime) -> Result<Answer, Error> {
-        health::ready(pinged, self.apps.as_deref(), now)
-    }
-
-    /// Sets the metrics that are computed when they are read
-    async fn observe(&self, now: SystemTime) {
-        let ready = self.ready(self.agents.store.probe().await, now);
-        let is_down = matches!(ready, Err(Error::NotReady(store::Error::Unavailable { .. })));
-        self.metrics.probed(!is_down, ready.is_ok() && !self.host.is_stopping());
-        self.metrics.stored(self.agents.store.facts());
-        self.agents.observe(now);
-        self.metrics.host((self.host.counts)());
-        self.admission.observe();
-        let visits = self.apps.as_ref().map(|apps| apps.audit_stats());
-        self.metrics.audited(visits, self.acts.stats());
-        if let Some(apps) = &self.apps {
-            for (feature, since) in apps.keys.signing_since(now) {
-                let age = since.map(|since| now.duration_since(since).unwrap_or_default());
-                self.metrics.key_age(feature, age);
-            }
-        }
     }
 
     async fn answer_from<B>(&self, peer: Origin, request: Request<B>) -> Response<ResponseBody>
@@ -356,16 +226,19 @@ impl<S: Store> Service<S> {
     }
 
     fn trusted_proxies(&self) -> &TrustedProxies {
-        self.apps.as_ref().map_or(&NO_PROXIES, |apps| &apps.config.trusted)
+        self.apps.as_ref().map_or(&NO_PROXIES, |apps| apps.trusted_proxies())
     }
 
     /// The row of a request: a route of ours, or a visit to an app
     fn find(&self, cx: &Context<'_>) -> Result<&'static Row, Error> {
-        let row = Row::find(&cx.head.method, cx.path);
+        let served = self.served();
+        let row = Row::find(served, &cx.head.method, cx.path);
         // On an app's host these paths are the app's, and never ours.
         let is_open = matches!(row, Err(Error::RouteNotFound)) || PAGES.contains(&cx.path);
         match &self.apps {
-            Some(apps) if is_open && apps.is_visited_by(cx) => Ok(&VISIT),
+            Some(apps) if is_open && served.contains(VISIT.group) && apps.is_visited_by(cx) => {
+                Ok(&VISIT)
+            }
             _ => row,
         }
     }
@@ -380,21 +253,18 @@ impl<S: Store> Service<S> {
         let (admission, request) = (&*self.admission, cx.facts.id.uuid());
         let answer = async {
             match route {
-                Route::Operational(Probe::Metrics) if self.host.hides_metrics => {
-                    Err(Error::RouteNotFound)
-                }
                 // These need no turn: a probe must be able to tell a busy server from a dead one.
                 Route::Operational(probe) => {
                     Box::pin(self.operational(probe, cx.headers(), cx.now)).await
                 }
                 Route::SignIn(cloud) => {
+                    let agents = self.agents.as_ref().ok_or(Error::RouteNotFound)?;
                     admission.check(Attempt::Proof, source)?;
-                    let bounds = self.agents.bounds;
-                    let (size, body) = admission.receive(source, body, bounds, request).await?;
+                    let (size, body) =
+                        admission.receive(source, body, agents.bounds(), request).await?;
                     let _turn = admission.turn(Work::SignIn, source, size, request).await?;
                     // Boxed once it has its turn, since thousands of requests wait for theirs.
-                    let answer = agent_sign_in::sign_in(&self.agents, &self.acts, cloud, cx, body);
-                    Box::pin(answer).await.inspect_err(|error| {
+                    agents.answer(&self.acts, cloud, cx, body).await.inspect_err(|error| {
                         admission.failed(Attempt::Proof, source, admission::cost(error));
                     })
                 }
@@ -402,17 +272,17 @@ impl<S: Store> Service<S> {
                     let apps = self.apps.as_ref().ok_or(AccessError::Off)?;
                     // This asks nothing, and the answer may be that the server is busy.
                     if route == AppRoute::ForwardAuthAnswer {
-                        return Box::pin(routes::answer(apps, route, cx, body)).await;
+                        return apps.answer(&self.parts, route, cx, body).await;
                     }
                     if route == AppRoute::LogIn {
                         admission.check(Attempt::LogIn, source)?;
                     }
                     let (size, body) = match route.has_small_body() {
-                        true => admission.receive(source, body, apps.bounds, request).await?,
+                        true => admission.receive(source, body, apps.bounds(), request).await?,
                         false => (0, body),
                     };
                     let _turn = admission.turn(route.work(), source, size, request).await?;
-                    let answer = Box::pin(routes::answer(apps, route, cx, body)).await?;
+                    let answer = apps.answer(&self.parts, route, cx, body).await?;
                     if route == AppRoute::LogIn && answer.status() == StatusCode::UNAUTHORIZED {
                         admission.failed(Attempt::LogIn, source, 1);
                     }

@@ -201,6 +201,16 @@ impl Error {
         }
     }
 
+    /// What the control plane's tables lack, if they do not have a known shape
+    #[must_use]
+    pub fn unfit(&self) -> Option<String> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Tables(unfit) => Some(unfit.to_string()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn invalid_row(reason: impl Into<Cause>) -> Self {
         Self::InvalidRow { reason: reason.into() }
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use authd_http::{HostCounts, ProcessFacts, Service, error_chain};
+use authd_http::{HostCounts, ProcessFacts, RouteGroup, Routes, Service, error_chain};
 use authd_server::{
     Limits as ServerLimits, ListenAddress, Listener, Process, Server, Tls, systemd,
 };
@@ -96,7 +96,7 @@ fn listen(config: &Config) -> Result<Listeners, CommandError> {
     Ok(Listeners { all, admin, tls })
 }
 
-async fn serve<S: Store + 'static>(
+async fn serve<S: Store>(
     config: Config,
     listeners: Listeners,
     identity: Identity,
@@ -104,9 +104,15 @@ async fn serve<S: Store + 'static>(
 ) -> Result<(), CommandError> {
     let server = Server::new(config.server.within_open_files());
     let (counted, tls) = (server.clone(), listeners.tls.clone());
-    let mut service = Service::new(store, identity, config.rules, config.limits, system_clock())
-        .with_host(move || host_counts(&counted, tls.as_ref()), !listeners.admin.is_empty())
-        .with_act_audit(config.act_audit);
+    let routes = match listeners.admin[..] {
+        [] => Routes::all(),
+        _ => Routes::all().without(RouteGroup::Metrics),
+    };
+    let store = Arc::new(store);
+    let mut service = Service::over(&store, identity, config.rules, config.limits, system_clock())
+        .with_routes(routes)
+        .with_host(move || host_counts(&counted, tls.as_ref()))
+        .with_act_audit(Arc::clone(&store), config.act_audit);
     if let Some(apps) = config.apps {
         info!(
             access_url = %apps.access_url,
@@ -114,7 +120,7 @@ async fn serve<S: Store + 'static>(
             trusted_proxies = apps.trusted.origins.len(),
             "app access is on"
         );
-        service = service.with_apps(apps);
+        service = service.with_apps(store, apps);
     }
     if cfg!(not(feature = "otlp")) && std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some() {
         info!("no traces are exported: this authd is built without the feature `otlp`");
@@ -178,7 +184,7 @@ async fn serve<S: Store + 'static>(
 }
 
 /// Answers operators, with room of their own
-async fn serve_admin<S: Store + 'static>(listeners: Vec<Listener>, service: Arc<Service<S>>) {
+async fn serve_admin(listeners: Vec<Listener>, service: Arc<Service>) {
     for listener in &listeners {
         info!(address = address_of(listener), "listening (admin)");
     }
@@ -218,11 +224,7 @@ fn host_counts(server: &Server, tls: Option<&Tls>) -> HostCounts {
 }
 
 /// Maintains the keys of app access every ten minutes, and within seconds after a failure
-async fn maintain_keys_regularly<S: Store + 'static>(
-    service: Arc<Service<S>>,
-    rotate: bool,
-    has_keys: bool,
-) {
+async fn maintain_keys_regularly(service: Arc<Service>, rotate: bool, has_keys: bool) {
     let mut failures = u32::from(!has_keys);
     loop {
         let pause = match failures {
@@ -238,7 +240,7 @@ async fn maintain_keys_regularly<S: Store + 'static>(
 }
 
 /// Creates, rotates and fetches the keys of app access; returns whether that succeeded
-async fn maintain_keys<S: Store + 'static>(service: &Service<S>, rotate: bool) -> bool {
+async fn maintain_keys(service: &Service, rotate: bool) -> bool {
     let maintained = service.maintain_keys(rotate).await;
     if let Err(error) = &maintained {
         error!(error = error_chain(error), "the keys of app access stay as they were");
@@ -276,8 +278,8 @@ fn identity(config: &IdentityConfig, online: Online) -> Result<Identity, Command
 ///
 /// If it is not usable, the earlier trust stays in use: a typo in one file must not lock out every
 /// machine.
-fn reload<S: Store + 'static>(
-    service: Arc<Service<S>>,
+fn reload(
+    service: Arc<Service>,
     config: IdentityConfig,
     tls: Option<Tls>,
 ) -> Result<impl Future<Output = ()> + Send, CommandError> {
@@ -287,8 +289,8 @@ fn reload<S: Store + 'static>(
             if let Some(tls) = &tls {
                 tls.reload(system_clock()()).await;
             }
-            let online = service.identity().fetchers().clone();
-            match identity(&config, online) {
+            let Some(former) = service.identity() else { continue };
+            match identity(&config, former.fetchers().clone()) {
                 Ok(identity) => service.set_identity(identity),
                 Err(error) => {
                     error!(error = error_chain(&error), "trust stays as it was");
@@ -299,7 +301,7 @@ fn reload<S: Store + 'static>(
 }
 
 /// Warns at the start and then every day of certificates that expire soon
-async fn watch_expiry<S: Store + 'static>(service: Arc<Service<S>>) {
+async fn watch_expiry(service: Arc<Service>) {
     let mut daily = tokio::time::interval(Duration::from_secs(86_400));
     loop {
         daily.tick().await;

@@ -1,6 +1,7 @@
 //! Every route, called by every kind of caller
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use app_authz::rbac::Switches;
 use serde_json::json;
@@ -265,8 +266,8 @@ async fn other_methods_are_answered_with_the_allowed_ones() {
 
 #[tokio::test]
 async fn without_an_access_url_app_access_is_off_and_says_so() {
-    let app = authd_http::Service::new(
-        store::MemoryStore::default(),
+    let app = authd_http::Service::over(
+        &Arc::new(store::MemoryStore::default()),
         identity_fetch::Identity::builtin(),
         Default::default(),
         authd_http::Limits::default(),

@@ -14,23 +14,24 @@ use store::{Options, PgStore};
 use crate::world::{DASHBOARD, World};
 
 /// Another replica of the world, which records acts
-async fn replica(world: &World) -> Arc<Service<PgStore>> {
+async fn replica(world: &World) -> Arc<Service> {
     let store = PgStore::connect(world.database.url(), &Options::default()).await.unwrap();
+    let store = Arc::new(store);
     let config = AppsConfig::new(DASHBOARD.parse().unwrap());
-    let service = Service::new(
-        store,
+    let service = Service::over(
+        &store,
         Identity::builtin(),
         Rules::default(),
         Limits::default(),
         Arc::new(world.clock()),
     )
-    .with_act_audit(ActAudit::default())
-    .with_apps(config);
+    .with_act_audit(Arc::clone(&store), ActAudit::default())
+    .with_apps(store, config);
     Arc::new(service)
 }
 
 async fn send(
-    service: &Service<PgStore>,
+    service: &Service,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],

@@ -123,9 +123,9 @@ impl Deployment {
 /// Starts another replica on the world's database
 async fn replica(world: &World, config: AppsConfig) -> String {
     let clock: authd_http::Clock = Arc::new(world.clock());
-    let (store, identity) = (world.database.store().await, Identity::builtin());
-    let service = Service::new(store, identity, Rules::default(), Limits::default(), clock);
-    let service = Arc::new(service.with_apps(config));
+    let (store, identity) = (Arc::new(world.database.store().await), Identity::builtin());
+    let service = Service::over(&store, identity, Rules::default(), Limits::default(), clock);
+    let service = Arc::new(service.with_apps(store, config));
     service.maintain_keys(true).await.unwrap();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

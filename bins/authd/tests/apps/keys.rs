@@ -234,12 +234,12 @@ async fn keys_are_fetched_even_if_they_cannot_be_rotated() {
 #[tokio::test]
 async fn without_keys_the_server_is_not_ready() {
     let database = Database::new().await;
-    let store = PgStore::connect(database.url(), &Options::default()).await.unwrap();
+    let store = Arc::new(PgStore::connect(database.url(), &Options::default()).await.unwrap());
     let clock: authd_http::Clock = Arc::new(|| SystemTime::UNIX_EPOCH);
     let config = AppsConfig::new(DASHBOARD.parse().unwrap());
     let service =
-        Service::new(store, Identity::builtin(), Default::default(), Limits::default(), clock)
-            .with_apps(config);
+        Service::over(&store, Identity::builtin(), Default::default(), Limits::default(), clock)
+            .with_apps(store, config);
     let ready = async || {
         let request = hyper::Request::get("/readyz").body(Full::<Bytes>::default()).unwrap();
         let answer = service.answer(request).await;

@@ -181,8 +181,9 @@ impl Plan {
         }
         let (now, shift) = (self.now, Arc::new(AtomicI64::new(0)));
         let clock: authd_http::Clock = Arc::new(clock(now, &shift));
-        let app = Service::new(store, Identity::builtin(), Rules::default(), self.limits, clock)
-            .with_apps(self.config);
+        let store = Arc::new(store);
+        let app = Service::over(&store, Identity::builtin(), Rules::default(), self.limits, clock)
+            .with_apps(store, self.config);
         app.maintain_keys(true).await.unwrap();
         let app = Arc::new(app);
         let served = Arc::clone(&app);
@@ -210,7 +211,7 @@ impl Plan {
 
 /// A served control plane
 pub struct World {
-    pub app: Arc<Service<PgStore>>,
+    pub app: Arc<Service>,
     pub database: Database,
     pub statements: StatementCounter,
     pub url: String,

@@ -77,7 +77,7 @@ impl Setup {
     pub async fn start<S: Store + 'static>(self, store: S) -> Server {
         let now = self.now;
         let clock: authd_http::Clock = Arc::new(move || now);
-        let app = Service::new(store, self.identity, self.rules, self.limits, clock);
+        let app = Service::over(&Arc::new(store), self.identity, self.rules, self.limits, clock);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

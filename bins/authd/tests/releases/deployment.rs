@@ -57,12 +57,12 @@ impl Deployment {
         let statements = StatementCounter::default();
         let options = Options::default().read_connections(1).write_connections(1);
         let options = options.app_access(apps).statements(statements.clone());
-        let store = PgStore::connect(database.url(), &options).await.unwrap();
+        let store = Arc::new(PgStore::connect(database.url(), &options).await.unwrap());
         let clock: authd_http::Clock = Arc::new(now);
         let (rules, limits) = (Rules::default(), Limits::default());
-        let mut app = Service::new(store, clouds.identity(), rules, limits, clock);
+        let mut app = Service::over(&store, clouds.identity(), rules, limits, clock);
         if apps {
-            app = app.with_apps(config());
+            app = app.with_apps(store, config());
             // Fails before app access, whose tables do not store everything about keys.
             let _ = app.maintain_keys(false).await;
         }

@@ -7,7 +7,6 @@ use app_authz::token::{API_KEY_PARAMETER, AppToken, Nonce, PresentedTokens, with
 use app_authz::{AppRequest, Error, Grant};
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, USER_AGENT};
-use store::Store;
 
 use super::deployments::Deployment;
 use super::origin::Page;
@@ -20,6 +19,7 @@ use super::{
 };
 use crate::context::Context;
 use crate::error::Rejection;
+use crate::ports::AppPorts;
 use crate::purpose::{Purpose, is_browser};
 use crate::reply::{Preflight, Reply};
 
@@ -64,7 +64,7 @@ impl Admitted {
 /// `cx` has the host, path and query of the visitor, also if a proxy asks. `upstream` is where
 /// the proxy carries an admitted visit. With `preflight` the request is an OPTIONS request whose
 /// answer the proxy can relay.
-pub(crate) async fn admit<S: Store>(
+pub(crate) async fn admit<S: AppPorts>(
     apps: &Arc<AppService<S>>,
     cx: &Context<'_>,
     upstream: Upstream,
@@ -170,14 +170,14 @@ fn reject(cx: &Context<'_>, rejection: Rejection) -> Reply {
 ///
 /// Errs with the reply if they do not name one. A request to log out of apps is done here, and
 /// its reply returned in the same way.
-async fn find_visit<'a, S: Store>(
+async fn find_visit<'a, S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'a>,
 ) -> Result<(Visit<'a>, UncheckedRequest), Reply> {
     let rejected = |rejection| reject(cx, rejection);
     let found = apps.deployments.find(&*apps.store, cx.host).await;
     let (deployment, meaning) = found
-        .map_err(|error| rejected(Rejection::Directory(error)))?
+        .map_err(|error| rejected(Rejection::Directory(error.into())))?
         .ok_or_else(|| rejected(Rejection::NoApp))?;
     let at = deployment.address(cx.host);
     let (mut visit, request) = match meaning {
@@ -242,7 +242,7 @@ pub(super) fn access_attempt(
 }
 
 /// Signs the token anew for the base path that the control plane reads, if it carries the visit
-async fn rebase<S: Store>(
+async fn rebase<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
     admitted: Admitted,
@@ -255,7 +255,7 @@ async fn rebase<S: Store>(
 }
 
 /// Opens a sealed session and makes a cookie of it
-async fn open_seal<S: Store>(
+async fn open_seal<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
     visit: &Visit<'_>,
@@ -341,7 +341,7 @@ fn sign_in_cookie<S>(apps: &AppService<S>, cookie: &SignInCookie) -> Option<Head
 }
 
 /// Admits a visit by the app token that it presents
-async fn by_token<S: Store>(
+async fn by_token<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
     visit: &Visit<'_>,
@@ -361,7 +361,7 @@ async fn by_token<S: Store>(
 }
 
 /// Admits a visit by a new decision, whose app token becomes a cookie
-async fn by_decision<S: Store>(
+async fn by_decision<S: AppPorts>(
     apps: &Arc<AppService<S>>,
     visit: &Visit<'_>,
     attempt: AccessAttempt,

@@ -19,7 +19,6 @@ use app_authz::credential::{Identified, SessionToken, Source, identify};
 use app_authz::token::{SignedToken, TokenOptions};
 use app_authz::{AppRequest, Error, Target, UserId, decide, resolve};
 use futures_util::FutureExt;
-use store::Store;
 
 use super::decisions::{Question, Turn};
 use super::deployments::Deployment;
@@ -29,6 +28,7 @@ use super::sign_in::SignInCookie;
 use super::{AppService, AuditFail, query_for_app, with_query};
 use crate::detach::DetachOnDrop;
 use crate::error::{Rejection, SIGNED_OUT};
+use crate::ports::AppPorts;
 use crate::purpose::Purpose;
 use crate::reply::{Preflight, encoded};
 use crate::request_facts::{RequestFacts, log_request};
@@ -143,7 +143,7 @@ impl ReturnTo {
 ///
 /// Continues to the end even if the future is dropped. Identical requests that arrive meanwhile
 /// get the same token.
-pub(crate) async fn issue<S: Store>(
+pub(crate) async fn issue<S: AppPorts>(
     apps: &Arc<AppService<S>>,
     mut attempt: AccessAttempt,
 ) -> Result<SignedToken, Refusal> {
@@ -174,14 +174,14 @@ pub(crate) async fn issue<S: Store>(
     decided.await.unwrap_or_else(|_| Err(logged(Rejection::Panicked)))
 }
 
-async fn decide_and_record<S: Store>(
+async fn decide_and_record<S: AppPorts>(
     apps: &Arc<AppService<S>>,
     attempt: &mut AccessAttempt,
 ) -> Result<SignedToken, Refusal> {
     let tokens: Vec<_> = attempt.tokens.iter().map(|(_, token)| token.clone()).collect();
     let facts = apps.store.app_access(&attempt.request, &tokens).await;
     let facts = facts.map_err(|error| {
-        let rejection = Rejection::Directory(error);
+        let rejection = Rejection::Directory(error.into());
         rejection.log(&attempt.facts);
         rejection
     })?;
@@ -215,7 +215,7 @@ async fn decide_and_record<S: Store>(
     })
 }
 
-async fn decide_and_sign<S: Store>(
+async fn decide_and_sign<S: AppPorts>(
     apps: &AppService<S>,
     identified: Identified<'_>,
     target: Result<&Target<'_>, &ResolveError>,
@@ -265,7 +265,7 @@ async fn decide_and_sign<S: Store>(
 ///
 /// A visitor whose browser has sessions of several users is not sent to where that session is
 /// preferred which does not count here.
-fn sign_in<S: Store>(
+fn sign_in<S: AppPorts>(
     apps: &AppService<S>,
     attempt: &AccessAttempt,
     target: &Target<'_>,
@@ -416,7 +416,10 @@ fn resource(request: &AppRequest, target: Option<&Target<'_>>, apps: &[App]) -> 
 }
 
 /// Captures the event, and waits until it is written only if the configuration demands that
-pub(super) async fn record<S: Store>(apps: &AppService<S>, event: Event) -> Result<(), Rejection> {
+pub(super) async fn record<S: AppPorts>(
+    apps: &AppService<S>,
+    event: Event,
+) -> Result<(), Rejection> {
     let is_denied = event.reason.is_some();
     let captured = apps.recorder.record(event);
     if apps.config.audit_fail == AuditFail::Open {

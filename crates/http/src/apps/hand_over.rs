@@ -9,7 +9,6 @@ use app_authz::address::{HostMeaning, HttpUrl};
 use app_authz::app::{AccessMethod, UncheckedRequest};
 use app_authz::credential::SessionToken;
 use app_authz::{AppRequest, decide, resolve};
-use store::Store;
 
 use super::admit::{access_attempt, checked};
 use super::gate::{Outcome, record};
@@ -17,6 +16,7 @@ use super::refusal::Refusal;
 use super::{AccessAttempt, AppService, Require, SignedIn, Visit, presented_sessions, with_query};
 use crate::context::Context;
 use crate::error::{AccessError, Rejection};
+use crate::ports::AppPorts;
 
 /// Decides whether the caller may open the app at the address `back`
 ///
@@ -26,7 +26,7 @@ use crate::error::{AccessError, Rejection};
 /// # Errors
 ///
 /// [`AccessError::SignedOut`] if the caller has no good session, and [`AccessError::Store`].
-pub(crate) async fn may_open<S: Store>(
+pub(crate) async fn may_open<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
     back: &HttpUrl,
@@ -42,7 +42,7 @@ pub(crate) async fn may_open<S: Store>(
     };
     let tokens: Vec<SessionToken> = attempt.tokens.iter().map(|(_, token)| token.clone()).collect();
     let facts = apps.store.app_access(&attempt.request, &tokens).await;
-    let facts = facts.map_err(AccessError::Store)?;
+    let facts = facts.map_err(AccessError::store)?;
     let caller = SignedIn::of(apps, cx, &attempt.tokens, &facts.holders)?;
 
     let request = attempt.request.clone().under(facts.agent_in_host);
@@ -80,14 +80,14 @@ pub(crate) async fn may_open<S: Store>(
 ///
 /// [`AccessError::SignedOut`] if there are no such sessions, and [`AccessError::Store`]. Returns
 /// the rejection if the address does not name an app.
-async fn attempt<S: Store>(
+async fn attempt<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
     back: &HttpUrl,
 ) -> Result<Result<AccessAttempt, Rejection>, AccessError> {
     let tokens = presented_sessions(apps, cx)?;
     let found = apps.deployments.find(&*apps.store, &back.authority()).await;
-    let Some((deployment, meaning)) = found.map_err(AccessError::Store)? else {
+    let Some((deployment, meaning)) = found.map_err(AccessError::store)? else {
         return Ok(Err(Rejection::NoApp));
     };
     let at = (Arc::clone(&deployment), deployment.address(&back.authority()));

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use app_authz::credential::Sessions;
 use identity_fetch::Clock;
-use store::Store;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::error;
 
+use crate::acts::OldActs;
 use crate::error::chain;
 
 /// Background tasks that delete what is not needed any more, until this is dropped
@@ -18,13 +19,11 @@ pub struct Housekeeping {
 
 impl Housekeeping {
     /// Starts to delete sessions for apps that have ended, beside the work on the audit
-    pub(super) fn start<S: Store>(
+    pub(super) fn start<S: Sessions + Send + Sync + 'static>(
         audit: app_audit::Housekeeping,
         store: Arc<S>,
-        keep_rows: Option<Duration>,
         clock: Clock,
     ) -> Self {
-        let acts = keep_rows.map(|keep| spawn_forgetting(Arc::clone(&store), keep));
         let sessions = tokio::spawn(async move {
             loop {
                 if let Err(error) = forget_ended(&*store, &clock).await {
@@ -33,38 +32,30 @@ impl Housekeeping {
                 sleep(INTERVAL).await;
             }
         });
-        let tasks = acts.into_iter().chain([AbortOnDrop(sessions)]).collect();
-        Self { _audit: Some(audit), _tasks: tasks }
+        Self { _audit: Some(audit), _tasks: vec![AbortOnDrop(sessions)] }
     }
 
-    /// Starts to delete acts that are older than `keep`
-    pub(crate) fn of_acts<S: Store>(store: Arc<S>, keep: Duration) -> Self {
-        Self { _audit: None, _tasks: vec![spawn_forgetting(store, keep)] }
-    }
-}
-
-fn spawn_forgetting<S: Store>(store: Arc<S>, keep: Duration) -> AbortOnDrop {
-    AbortOnDrop(tokio::spawn(async move {
-        loop {
-            if let Err(error) = forget_acts(&*store, keep).await {
-                error!(error = chain(&error), "old acts were not deleted");
+    /// Starts to delete acts that are older than `keep`, beside the rest of `housekeeping`
+    pub(crate) fn with_acts(
+        housekeeping: Option<Self>,
+        acts: Arc<dyn OldActs>,
+        keep: Duration,
+    ) -> Self {
+        let forgetting = AbortOnDrop(tokio::spawn(async move {
+            loop {
+                if let Err(error) = acts.forget(keep).await {
+                    error!(error = chain(&*error), "old acts were not deleted");
+                }
+                sleep(ACTS_INTERVAL).await;
             }
-            sleep(ACTS_INTERVAL).await;
-        }
-    }))
+        }));
+        let mut all = housekeeping.unwrap_or(Self { _audit: None, _tasks: Vec::new() });
+        all._tasks.push(forgetting);
+        all
+    }
 }
 
-async fn forget_acts<S: Store>(store: &S, keep: Duration) -> Result<(), store::Error> {
-    if !store.records_acts().await? {
-        return Ok(());
-    }
-    while store.forget_acts(keep, BATCH).await? == u64::from(BATCH) {
-        sleep(BATCH_PAUSE).await;
-    }
-    Ok(())
-}
-
-async fn forget_ended<S: Store>(store: &S, clock: &Clock) -> Result<(), store::Error> {
+async fn forget_ended<S: Sessions>(store: &S, clock: &Clock) -> Result<(), S::Error> {
     while store.forget_ended(clock(), BATCH).await? == u64::from(BATCH) {
         sleep(BATCH_PAUSE).await;
     }
@@ -82,10 +73,10 @@ impl Drop for AbortOnDrop {
 }
 
 /// Rows of one statement: few enough that it takes milliseconds
-const BATCH: u32 = 1_000;
+pub(crate) const BATCH: u32 = 1_000;
 
 /// Pause between two batches, so that other statements are not starved
-const BATCH_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const BATCH_PAUSE: Duration = Duration::from_millis(100);
 
 /// A control plane that carries apps itself accepts a session for apps until it is deleted, also
 /// if the session that it was made from is gone

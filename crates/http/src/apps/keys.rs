@@ -11,6 +11,7 @@ use thiserror::Error as ThisError;
 use tracing::warn;
 
 use super::config::Signing;
+use crate::ports::{ErasedPortError, PortError};
 use crate::random::with_random;
 
 /// The keys that app access needs, as of the last fetch
@@ -192,7 +193,7 @@ pub(crate) async fn rotate<S>(
     rotated: impl Fn(Feature, usize),
 ) -> Result<(), KeysError>
 where
-    S: Rotation<Error = store::Error>,
+    S: Rotation<Error: PortError>,
 {
     let mut outcome = Ok(());
     for feature in [Feature::WorkspaceAppsToken, Feature::WorkspaceAppsApiKey] {
@@ -207,7 +208,7 @@ where
 
 async fn rotate_feature<S>(feature: Feature, store: &S, now: SystemTime) -> Result<usize, KeysError>
 where
-    S: Rotation<Error = store::Error>,
+    S: Rotation<Error: PortError>,
 {
     // Drawn before anything is changed: a key without random bytes could be guessed.
     let random = |fill: &mut dyn FnMut(&mut [u8])| {
@@ -217,7 +218,8 @@ where
     };
     let secret = with_random(random).map_err(|_| KeysError::NoRandomness)?;
     let fill = |bytes: &mut [u8]| bytes.copy_from_slice(&secret);
-    Ok(store.rotate(feature, |rows| token::rotate(feature, rows, now, fill)).await?)
+    let rotated = store.rotate(feature, |rows| token::rotate(feature, rows, now, fill)).await;
+    rotated.map_err(|error| KeysError::Store(error.into()))
 }
 
 /// Why keys could not be created or fetched
@@ -232,5 +234,5 @@ pub enum KeysError {
     NoRandomness,
     /// The store fails
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(#[from] ErasedPortError),
 }

@@ -8,13 +8,13 @@ use app_authz::app::{
     AccessMethod, Agent, AgentStatus, App, Transition, UncheckedRequest, WorkspaceFacts,
 };
 use app_authz::{AppRequest, decide, resolve};
-use store::Store;
 use store::listing::{Health, ListPosition, ListQuery, ListedApp, ListedWorkspace};
 
 use super::refusal::{may_open_when_it_runs, workspace_path};
 use super::{AppService, SignedIn};
 use crate::context::Context;
 use crate::error::AccessError;
+use crate::ports::{AnyListing, AppPorts};
 use crate::reply::{AppList, ListRow, State};
 
 /// Lists apps whose name, workspace or owner contains `search`, from the workspace `after` on,
@@ -25,8 +25,8 @@ use crate::reply::{AppList, ListRow, State};
 /// # Errors
 ///
 /// [`AccessError::Store`].
-pub(crate) async fn app_list<S: Store>(
-    apps: &AppService<S>,
+pub(crate) async fn app_list<S: AppPorts>(
+    (apps, listing): (&AppService<S>, &dyn AnyListing),
     cx: &Context<'_>,
     caller: &SignedIn,
     (search, after): (&str, Option<&str>),
@@ -40,7 +40,7 @@ pub(crate) async fn app_list<S: Store>(
             workspace: workspace.replace('\0', ""),
         });
     let turn = apps.lists.acquire().await;
-    let found = apps.store.listed(&asked).await.map_err(AccessError::Store)?;
+    let found = listing.listed(&asked).await.map_err(AccessError::Store)?;
     drop(turn);
     let is_last = found.len() < usize::from(PAGE);
     let last = found.last().filter(|_| !is_last).map(|listed| &listed.facts.workspace);

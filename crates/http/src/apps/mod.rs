@@ -4,6 +4,7 @@
 //! other visit comes to the gate (`gate`), which asks the directory once, decides, and records.
 //! The routes turn what comes back into an answer that their proxy can relay.
 
+mod access;
 mod admit;
 mod config;
 mod control_plane;
@@ -33,14 +34,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use app_audit::{Act, ActKind, Recorder, SpoolFile, SubjectKind, Window};
-use app_authz::credential::{ApiKey, KeyHolder, OtherSessions, Session, Terms};
+use app_authz::credential::{ApiKey, KeyHolder, OtherSessions, Session, Sessions, Terms};
 use app_authz::rbac::BuiltInRoles;
 use app_authz::token::Feature;
 use identity_fetch::Clock;
-use store::Store;
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
+pub(crate) use self::access::AppAccess;
 pub(crate) use self::admit::{Admitted, admit, user_agent};
 pub use self::config::{AppsConfig, AuditFail, CookieConfig, ParseValueError, SameSite, Signing};
 pub(crate) use self::control_plane::{Upstream, cookies as cookies_for_control_plane};
@@ -51,6 +52,7 @@ pub(crate) use self::gate::{AccessAttempt, ReturnTo, issue};
 pub(crate) use self::hand_over::may_open;
 use self::housekeeping::AbortOnDrop;
 pub use self::housekeeping::Housekeeping;
+pub(crate) use self::housekeeping::{BATCH, BATCH_PAUSE};
 use self::keys::Keys;
 pub use self::keys::KeysError;
 pub(crate) use self::listing::app_list;
@@ -68,6 +70,7 @@ use crate::context::Context;
 use crate::error::chain;
 use crate::metrics::Metrics;
 use crate::observer::{flush, observer, spool};
+use crate::ports::AppPorts;
 
 /// Everything that app access needs, for as long as the server runs
 pub(crate) struct AppService<S> {
@@ -101,7 +104,7 @@ pub(crate) struct AppService<S> {
     pub(crate) exports: Arc<Semaphore>,
 }
 
-impl<S: Store> AppService<S> {
+impl<S: AppPorts> AppService<S> {
     /// Starts to record events on the current runtime
     pub(crate) fn start(
         store: Arc<S>,
@@ -109,7 +112,7 @@ impl<S: Store> AppService<S> {
         metrics: Metrics,
         bounds: Bounds,
         admission: Arc<Admission>,
-        clock: Clock,
+        (clock, acts): (Clock, Arc<Acts>),
     ) -> Self {
         let cookies = Cookies::new(config.cookies.clone());
         let primary =
@@ -128,7 +131,7 @@ impl<S: Store> AppService<S> {
             cookies,
             keys: Keys::new(config.signing),
             bounds,
-            acts: Arc::default(),
+            acts,
             opened_seals: Recent::new(seal::LIFETIME),
             used_nonces: Recent::new(sign_in::LATELY),
             decisions: Decisions::default(),
@@ -172,8 +175,8 @@ impl<S: Store> AppService<S> {
         keys::rotate(&*self.store, now, rotated).await
     }
 
-    /// Starts to delete audit rows that are older than `keep_rows`, sessions of visits that ended,
-    /// and sessions for apps that ended
+    /// Starts to delete rows of visits that are older than `keep_rows`, sessions of visits that
+    /// ended, and sessions for apps that ended
     pub(crate) fn start_housekeeping(
         &self,
         keep_rows: Option<Duration>,
@@ -185,7 +188,7 @@ impl<S: Store> AppService<S> {
             keep_rows,
             observer(),
         );
-        Housekeeping::start(of_audit, Arc::clone(&self.store), keep_rows, clock)
+        Housekeeping::start(of_audit, Arc::clone(&self.store), clock)
     }
 
     /// Waits until queued audit events are written, for ten seconds at most
@@ -250,7 +253,7 @@ impl<S: Store> AppService<S> {
         key: &ApiKey,
         others: OtherSessions,
         now: SystemTime,
-    ) -> Result<(), store::Error> {
+    ) -> Result<(), <S as Sessions>::Error> {
         let ended = self.store.log_out(key, others).await?;
         self.sessions.end(&ended, now);
         Ok(())

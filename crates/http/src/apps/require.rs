@@ -2,11 +2,11 @@ use std::borrow::Borrow;
 
 use app_authz::credential::{KeyHolder, SessionToken, Source, authenticate_first};
 use app_authz::rbac::{Action, Object, Subject};
-use store::Store;
 
 use super::{AppService, presented_sessions, same_origin};
 use crate::context::Context;
 use crate::error::AccessError;
+use crate::ports::AppPorts;
 
 /// What a handler demands of its caller, before it does anything
 ///
@@ -40,7 +40,7 @@ impl Require {
     ///
     /// [`AccessError::SignedOut`], [`AccessError::ForeignOrigin`] and
     /// [`AccessError::Forbidden`], in this order, and [`AccessError::Store`].
-    pub(crate) async fn check<S: Store>(
+    pub(crate) async fn check<S: AppPorts>(
         self,
         apps: &AppService<S>,
         cx: &Context<'_>,
@@ -72,7 +72,7 @@ impl SignedIn {
     /// # Errors
     ///
     /// [`AccessError::SignedOut`].
-    pub(crate) fn of<S: Store>(
+    pub(crate) fn of<S: AppPorts>(
         apps: &AppService<S>,
         cx: &Context<'_>,
         presented: &[(Source, SessionToken)],
@@ -103,12 +103,12 @@ impl SignedIn {
     }
 }
 
-async fn signed_in<S: Store>(
+async fn signed_in<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<SignedIn, AccessError> {
     let presented = presented_sessions(apps, cx)?;
     let tokens: Vec<SessionToken> = presented.iter().map(|(_, token)| token.clone()).collect();
-    let holders = apps.store.holders(&tokens).await.map_err(AccessError::Store)?;
+    let holders = apps.store.holders(&tokens).await.map_err(AccessError::store)?;
     SignedIn::of(apps, cx, &presented, &holders)
 }

@@ -3,10 +3,10 @@ use std::time::{Duration, SystemTime};
 use app_authz::Error;
 use app_authz::credential::SessionToken;
 use app_authz::token::LEEWAY;
-use store::Store;
 
 use super::sign_in::SignInCookie;
 use super::{AppService, Visit};
+use crate::ports::AppPorts;
 
 /// What became of a sealed session
 pub(super) enum Opened {
@@ -22,7 +22,7 @@ pub(super) enum Opened {
     WithoutNonce { again: bool },
 }
 
-impl<S: Store> AppService<S> {
+impl<S: AppPorts> AppService<S> {
     /// Opens a session that was sealed for this host and for a browser with these cookies
     ///
     /// One that was sealed for a program opens for a client that `is_program`.

@@ -5,12 +5,12 @@ use app_authz::credential::{
 };
 use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
-use store::Store;
 
 use super::deployments::Deployment;
 use super::{AppService, Expiry, cookies, origin, parameters};
 use crate::context::Context;
 use crate::error::AccessError;
+use crate::ports::AppPorts;
 use crate::reply::Reply;
 
 /// All parts of a request that may carry a session token
@@ -57,7 +57,7 @@ pub(crate) fn same_origin(headers: &HeaderMap, source: Source, dashboard: &HttpU
 }
 
 /// Ends the session in the cookie of an app's host, and redirects to the dashboard
-pub(super) async fn log_out_of_apps<S: Store>(
+pub(super) async fn log_out_of_apps<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
     deployment: &Deployment,
@@ -70,13 +70,13 @@ pub(super) async fn log_out_of_apps<S: Store>(
     let tokens: Vec<_> =
         tokens.filter(|(source, _)| is_of_apps(*source)).map(|(_, token)| token).collect();
     if !tokens.is_empty() {
-        let holders = apps.store.holders(&tokens).await.map_err(AccessError::Store)?;
+        let holders = apps.store.holders(&tokens).await.map_err(AccessError::store)?;
         for token in &tokens {
             let holder = holders.iter().find(|holder| holder.key.id == token.id());
             let good = authenticate(token, holder, apps.terms(), cx.now).is_ok();
             let Some(holder) = holder.filter(|_| good) else { continue };
             let others = OtherSessions::ended_by(holder, &holder.subject(apps.roles()));
-            apps.end_session(&holder.key, others, cx.now).await.map_err(AccessError::Store)?;
+            apps.end_session(&holder.key, others, cx.now).await.map_err(AccessError::store)?;
         }
     }
     let domain = deployment.app_hosts.as_ref().map(|hosts| hosts.domain());

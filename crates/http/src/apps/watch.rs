@@ -6,6 +6,7 @@
 //! once, and the check waits for that: another replica may know already that it has ended.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -13,7 +14,6 @@ use std::time::{Duration, SystemTime};
 
 use app_authz::token::{AppToken, LEEWAY, SignedToken, TOKEN_LIFETIME};
 use identity_fetch::Clock;
-use store::Store;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
@@ -164,7 +164,10 @@ impl SessionWatch {
     }
 
     /// Asks which sessions have ended, for as long as the future is polled
-    pub(super) async fn run<S: Store>(self: Arc<Self>, store: Arc<S>, clock: Clock) {
+    pub(super) async fn run<S>(self: Arc<Self>, store: Arc<S>, clock: Clock)
+    where
+        S: app_authz::credential::Sessions + Send + Sync,
+    {
         let mut next = Instant::now();
         loop {
             let is_idle = self.read().watched.is_empty();
@@ -196,7 +199,7 @@ impl SessionWatch {
         }
     }
 
-    fn note(&self, asked: &[&str], ended: Result<Vec<String>, store::Error>) {
+    fn note<E: Error + 'static>(&self, asked: &[&str], ended: Result<Vec<String>, E>) {
         let failure = ended.as_ref().err();
         let was_failing = self.is_failing.swap(failure.is_some(), Ordering::Relaxed);
         match failure {
@@ -282,6 +285,8 @@ const MAX_SESSIONS: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
     use crate::metrics::Exposition;
 
@@ -339,7 +344,10 @@ mod tests {
         let watch = watch();
         watch.insert("ended", good(at(60)));
         watch.insert("good", good(at(60)));
-        watch.note(&["ended", "good"], Ok(vec!["ended".to_owned(), "other".to_owned()]));
+        watch.note::<Infallible>(
+            &["ended", "good"],
+            Ok(vec!["ended".to_owned(), "other".to_owned()]),
+        );
         assert_eq!(watch.known("ended"), Some(State::Ended));
         assert_eq!(watch.known("other"), None);
         assert_eq!(watch.write().all(at(1), Instant::now()), ["good".into()]);

@@ -3,6 +3,7 @@ use http::StatusCode;
 
 use super::rejection::several_users;
 use super::{chain, quote};
+use crate::ports::ErasedPortError;
 use crate::reply::{Problem, Reply};
 use crate::request_facts::{RequestFacts, log_request};
 
@@ -16,7 +17,7 @@ pub(crate) enum AccessError {
     /// The request carries no proxy's token, or one that is not good
     NotProxy,
     /// The store fails
-    Store(store::Error),
+    Store(ErasedPortError),
     /// App access failed: most likely the keys cannot be fetched
     Internal(app_authz::Error),
     /// The system has no random bytes
@@ -38,6 +39,11 @@ pub(crate) enum AccessError {
 }
 
 impl AccessError {
+    /// The store fails
+    pub(crate) fn store(error: impl Into<ErasedPortError>) -> Self {
+        Self::Store(error.into())
+    }
+
     /// A parameter or field is not usable
     pub(crate) fn invalid(message: &'static str, detail: impl Into<String>) -> Self {
         Self::Invalid { message, detail: detail.into() }
@@ -71,7 +77,7 @@ impl AccessError {
             .challenge(),
             Self::Store(error) => {
                 let mut problem = Problem::internal("store_failed", INTERNAL).cause(chain(error));
-                if error.is_transient() {
+                if error.is_unavailable() {
                     problem.status = StatusCode::SERVICE_UNAVAILABLE;
                 }
                 problem

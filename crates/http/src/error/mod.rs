@@ -22,6 +22,7 @@ pub(crate) use self::not_json::NotJson;
 pub(crate) use self::quote::quote;
 pub(crate) use self::rejection::Rejection;
 pub(crate) use self::sign_in::{MachineFacts, SignInDenial, SignInError, StoredAs};
+use crate::ports::ErasedPortError;
 use crate::reply::{Invalid, Problem, Response};
 use crate::request_facts::{RequestFacts, log_request};
 
@@ -51,7 +52,7 @@ pub(crate) enum Error {
     /// The answer was not ready in time
     DeadlineExceeded,
     /// The store does not answer, or cannot
-    NotReady(store::Error),
+    NotReady(ErasedPortError),
     /// App access has no keys to sign with
     NoKeys,
     /// The server is about to stop
@@ -138,12 +139,10 @@ impl Error {
                 TRY_AGAIN,
             ),
             Self::NotReady(error) => {
-                let (message, detail) = match error {
+                let (message, detail) = match error.unfit() {
                     // The names of tables and columns are not secret, unlike those of hosts.
-                    store::Error::Tables(unfit) => {
-                        ("The tables of the control plane do not fit.", unfit.to_string())
-                    }
-                    _ => ("The database is not reachable.", TRY_AGAIN.to_owned()),
+                    Some(unfit) => ("The tables of the control plane do not fit.", unfit),
+                    None => ("The database is not reachable.", TRY_AGAIN),
                 };
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message, detail)
                     .cause(chain(error))

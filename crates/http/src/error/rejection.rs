@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use super::access::{inactive_message, inactive_words};
 use super::{SIGNED_OUT, chain, quote};
+use crate::ports::ErasedPortError;
 use crate::purpose::Purpose;
 use crate::reply::{Preflight, Problem, Reply};
 use crate::request_facts::{RequestFacts, log_request};
@@ -16,7 +17,7 @@ pub(crate) enum Rejection {
     /// The request is malformed: another server wrote it
     InvalidRequest(app_authz::Error),
     /// The store fails
-    Directory(store::Error),
+    Directory(ErasedPortError),
     /// The session is good, but its user's account is not active
     Inactive(UserStatus),
     /// The request does not lead to an app
@@ -81,7 +82,7 @@ impl Rejection {
     pub(crate) fn problem(&self) -> Problem<'_> {
         match self {
             Self::InvalidRequest(error) => internal_page("invalid_request").cause(chain(error)),
-            Self::Directory(error) if error.is_transient() => {
+            Self::Directory(error) if error.is_unavailable() => {
                 try_again("lookup_failed", CANNOT_ANSWER).cause(chain(error))
             }
             Self::Directory(error) => internal_page("lookup_failed").cause(chain(error)),

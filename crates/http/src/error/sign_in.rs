@@ -6,6 +6,7 @@ use http::StatusCode;
 use identity_verify::{Cloud, Reason, Rejection};
 
 use super::{TRY_AGAIN, chain, quote};
+use crate::ports::ErasedPortError;
 use crate::reply::Problem;
 
 /// Why an instance does not get the token of its agent
@@ -16,7 +17,7 @@ pub(crate) enum SignInError {
     /// The proof is genuine, for an id that the cloud never gives to an instance
     ImpossibleInstance { instance_id: String, cloud: Cloud },
     /// The store failed to find the instance's agents
-    Lookup { instance_id: String, cloud: Cloud, error: store::Error },
+    Lookup { instance_id: String, cloud: Cloud, error: ErasedPortError },
     /// The sign-in must be recorded, and cannot be now
     Unrecorded { instance_id: String, cloud: Cloud },
     /// The instance is verified and may not sign in
@@ -33,7 +34,7 @@ impl SignInError {
                 denial_message(instance_id, None, &Denial::NotFound),
                 "The id is not one that this cloud gives to instances.",
             ),
-            Self::Lookup { error, .. } if error.is_transient() => Problem::new(
+            Self::Lookup { error, .. } if error.is_unavailable() => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "lookup_unavailable",
                 LOOKUP_FAILED,

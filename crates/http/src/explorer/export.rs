@@ -6,12 +6,12 @@ use app_audit::{
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use store::Store;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::form::Selection;
 use super::rows::Rows;
 use crate::error::chain;
+use crate::ports::{AnyLog, ErasedPortError};
 use crate::request_facts::{RequestFacts, log_request};
 
 /// The form of an export
@@ -69,22 +69,22 @@ impl Format {
 ///
 /// Only one page is in memory. The permit is kept until the end. If the store fails, so does the
 /// stream, and the client can see that the file is not complete.
-pub(crate) fn export<S: Store>(
-    store: Arc<S>,
+pub(crate) fn export(
+    log: Arc<dyn AnyLog>,
     selection: Selection,
     format: Format,
     facts: RequestFacts,
     permit: OwnedSemaphorePermit,
-) -> impl Stream<Item = Result<Bytes, store::Error>> + Send {
-    let state = State { store, selection, format, next: Next::Head, facts, _permit: permit };
+) -> impl Stream<Item = Result<Bytes, ErasedPortError>> + Send {
+    let state = State { log, selection, format, next: Next::Head, facts, _permit: permit };
     unfold(state, |mut state| async move {
         let piece = state.piece().await?;
         Some((piece, state))
     })
 }
 
-struct State<S> {
-    store: Arc<S>,
+struct State {
+    log: Arc<dyn AnyLog>,
     selection: Selection,
     format: Format,
     next: Next,
@@ -98,8 +98,8 @@ enum Next {
     End,
 }
 
-impl<S: Store> State<S> {
-    async fn piece(&mut self) -> Option<Result<Bytes, store::Error>> {
+impl State {
+    async fn piece(&mut self) -> Option<Result<Bytes, ErasedPortError>> {
         let after = match self.next {
             Next::End => return None,
             Next::Head => {
@@ -113,7 +113,7 @@ impl<S: Store> State<S> {
         };
         let page = Page::first(ROWS);
         let page = after.map_or(page, |after| page.after(after));
-        match Rows::load(&*self.store, &self.selection, page).await {
+        match Rows::load(&*self.log, &self.selection, page).await {
             Ok(rows) => {
                 let is_full = u32::try_from(rows.len()).is_ok_and(|rows| rows == ROWS);
                 let last = rows.last().filter(|_| is_full);

@@ -1,7 +1,7 @@
 use app_audit::{ActRow, Cursor, Listed, Page};
-use store::Store;
 
 use super::form::Selection;
+use crate::ports::{AnyLog, ErasedPortError};
 
 /// A page of what a form selects, the newest first
 #[derive(Debug)]
@@ -11,14 +11,14 @@ pub(crate) enum Rows {
 }
 
 impl Rows {
-    pub(crate) async fn load<S: Store>(
-        store: &S,
+    pub(crate) async fn load(
+        log: &dyn AnyLog,
         selection: &Selection,
         page: Page,
-    ) -> Result<Self, store::Error> {
+    ) -> Result<Self, ErasedPortError> {
         match selection {
-            Selection::Visits(filter) => store.explore(filter, page).await.map(Self::Visits),
-            Selection::Acts(filter) => store.list_acts(filter, page).await.map(Self::Acts),
+            Selection::Visits(filter) => log.explore(filter, page).await.map(Self::Visits),
+            Selection::Acts(filter) => log.list_acts(filter, page).await.map(Self::Acts),
         }
     }
 

@@ -30,6 +30,20 @@ impl<T> Last<T> {
     }
 }
 
+/// Encodes whether the database answers, if that is known
+#[derive(Debug)]
+pub(super) struct DatabaseCollector(pub(super) Arc<Last<bool>>);
+
+impl Collector for DatabaseCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let is_up = *self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(is_up) = is_up else { return Ok(()) };
+        let help = "Whether the database answered when the metrics were read.";
+        let metric = encoder.encode_descriptor("database_up", help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::from(is_up)).encode(metric)
+    }
+}
+
 /// Encodes facts of the store
 #[derive(Debug)]
 pub(super) struct StoreCollector(pub(super) Arc<Last<Facts>>);

@@ -6,7 +6,8 @@ use http::header::{ACCEPT, HeaderMap};
 
 /// A text format of metrics
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exposition {
+#[non_exhaustive]
+pub enum Exposition {
     /// The text format of Prometheus, version 0.0.4
     Text,
     /// `OpenMetrics` 1.0
@@ -18,7 +19,8 @@ impl Exposition {
     ///
     /// Without a preference, or if no format is acceptable, this is the text format, which every
     /// scraper reads.
-    pub(crate) fn accepted_by(headers: &HeaderMap) -> Self {
+    #[must_use]
+    pub fn accepted_by(headers: &HeaderMap) -> Self {
         let (mut text, mut open_metrics) = (Weight::default(), Weight::default());
         let lists = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         for range in lists.flat_map(|list| list.split(',')).take(RANGES).filter_map(Range::parse) {
@@ -38,7 +40,9 @@ impl Exposition {
         }
     }
 
-    pub(crate) const fn content_type(self) -> &'static str {
+    /// The media type of the text
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",

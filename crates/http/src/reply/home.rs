@@ -16,8 +16,17 @@ pub(crate) struct HomePage<'a> {
     pub(crate) search: &'a str,
     /// Whether this is the first page of the list
     pub(crate) is_first: bool,
-    /// `None` if the list could not be read
-    pub(crate) list: Option<&'a AppList>,
+    pub(crate) list: &'a ShownList,
+}
+
+/// What the start page lists
+#[derive(Clone, Debug)]
+pub(crate) enum ShownList {
+    Apps(AppList),
+    /// The list could not be read
+    Unreadable,
+    /// The deployment has no list
+    Off,
 }
 
 /// A page of the list of apps
@@ -76,6 +85,10 @@ impl HomePage<'_> {
 
     fn content(&self) -> String {
         let mut html = "<h1>Apps</h1>\n".to_owned();
+        if matches!(self.list, ShownList::Off) {
+            html.push_str("<p>You are signed in. Apps open at their own addresses.</p>\n");
+            return html;
+        }
         let _ = write!(
             html,
             "<form class=\"search\" role=\"search\">\n\
@@ -84,7 +97,7 @@ impl HomePage<'_> {
              autocomplete=\"off\">\n<button>Search</button>\n</form>\n",
             Escaped(self.search)
         );
-        let Some(list) = self.list else {
+        let ShownList::Apps(list) = self.list else {
             html.push_str(
                 "<p class=\"error\" role=\"alert\">The list cannot be shown at the moment. A longer \
                  search may help. Apps open at their own addresses.</p>\n",
@@ -181,9 +194,9 @@ mod tests {
             reads_audit: false,
             search: "\"><script>",
             is_first: false,
-            list: Some(&list),
+            list: &ShownList::Apps(list),
         };
-        let empty = HomePage { list: Some(&AppList::default()), ..page };
+        let empty = HomePage { list: &ShownList::Apps(AppList::default()), ..page };
         for html in [page.content(), empty.content()] {
             for raw in ["<script", "<img", "\"><s"] {
                 assert!(!html.contains(raw), "{raw} in {html}");

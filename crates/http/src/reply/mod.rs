@@ -21,7 +21,7 @@ use http::{HeaderName, StatusCode};
 use serde::Serialize;
 
 pub use self::branding::{Branding, BrandingError, Contact, DeploymentName, Logo};
-pub(crate) use self::home::{AppList, HomePage, ListRow, State};
+pub(crate) use self::home::{AppList, HomePage, ListRow, ShownList, State};
 pub(crate) use self::page::PageLink;
 pub(crate) use self::preflight::{Preflight, single};
 pub(crate) use self::problem::{Invalid, Problem};

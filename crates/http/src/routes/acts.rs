@@ -2,12 +2,12 @@ use app_audit::{ActFilter, ActKind, ActRow, AgentId, Page, UserId, WorkspaceId};
 use app_authz::rbac::{Action, Object, ResourceType};
 use http::StatusCode;
 use serde::Serialize;
-use store::Store;
 
 use super::audit::{decision, invalid, next_page, parse, read, text, time};
 use crate::apps::{AppService, Require};
 use crate::context::Context;
 use crate::error::{AccessError, Error};
+use crate::ports::{AnyLog, AppPorts};
 use crate::reply::{Response, json};
 
 #[derive(Serialize)]
@@ -21,14 +21,15 @@ struct Acts {
 ///
 /// Sign-ins, and what operators did. For users who may read the audit log of the deployment: an
 /// act belongs to no organization.
-pub(crate) async fn list<S: Store>(
+pub(crate) async fn list<S: AppPorts>(
     apps: &AppService<S>,
+    log: &dyn AnyLog,
     cx: &Context<'_>,
 ) -> Result<Response, Error> {
     let caller = Require::session().check(apps, cx).await?;
     let (filter, page) = filter(cx.query)?;
     caller.demand(&Action::Read, &Object::new(ResourceType::AuditLog))?;
-    let acts = apps.store.list_acts(&filter, page).await.map_err(AccessError::Store)?;
+    let acts = log.list_acts(&filter, page).await.map_err(AccessError::Store)?;
     let next = next_page(&acts, page, ActRow::cursor);
     Ok(json(StatusCode::OK, &Acts { acts, next }))
 }

@@ -3,7 +3,7 @@
 //! A proof that does not verify never reaches the store. A verified one costs one query. A second
 //! query is made only to log why an instance of Azure or Google was not found.
 
-use agent_auth::{Candidate, Denial, ProvenInstance, select};
+use agent_auth::{Candidate, Candidates, Denial, ProvenInstance, select};
 use app_audit::{Act, ActKind, SubjectKind};
 use futures_util::future::join_all;
 use http::StatusCode;
@@ -11,7 +11,6 @@ use identity_fetch::Proof;
 use identity_verify::{Claims, Cloud, VerifiedInstance};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use store::Store;
 use uuid::Uuid;
 
 use crate::acts::{Acts, act, refused_sign_in};
@@ -19,11 +18,12 @@ use crate::agents::AgentService;
 use crate::body::read_json;
 use crate::context::{Body, Context};
 use crate::error::{Error, SignInDenial, SignInError, StoredAs};
+use crate::ports::PortError;
 use crate::reply::{Invalid, Response, json};
 use crate::request_facts::log_request;
 
 /// `POST /api/v2/workspaceagents/{aws,azure,google}-instance-identity`
-pub(crate) async fn sign_in<S: Store>(
+pub(crate) async fn sign_in<S: Candidates<Error: PortError>>(
     agents: &AgentService<S>,
     acts: &Acts,
     cloud: Cloud,
@@ -68,7 +68,7 @@ struct SignIn {
 }
 
 async fn read<T>(
-    agents: &AgentService<impl Store>,
+    agents: &AgentService<impl Sync>,
     cx: &Context<'_>,
     body: Body,
 ) -> Result<SignIn, Error>
@@ -177,7 +177,7 @@ struct SessionToken {
 }
 
 /// Verifies and counts a proof
-async fn verify<S: Store>(
+async fn verify<S: Candidates<Error: PortError>>(
     agents: &AgentService<S>,
     cx: &Context<'_>,
     proof: &Proof,
@@ -194,7 +194,7 @@ async fn verify<S: Store>(
 }
 
 /// Finds the one agent of a verified instance
-async fn find_agent<S: Store>(
+async fn find_agent<S: Candidates<Error: PortError>>(
     agents: &AgentService<S>,
     cx: &Context<'_>,
     instance: &VerifiedInstance,
@@ -205,8 +205,10 @@ async fn find_agent<S: Store>(
         agents.metrics.agent_signed_in(error.problem().class);
         error
     };
-    let candidates = agents.store.by_instance(ProvenInstance::assume_verified(instance_id)).await;
+    let candidates =
+        agents.candidates.by_instance(ProvenInstance::assume_verified(instance_id)).await;
     let candidates = candidates.map_err(|error| {
+        let error = error.into();
         counted(SignInError::Lookup { instance_id: instance_id.to_owned(), cloud, error })
     })?;
     match select(&candidates, agent_name.as_deref(), agents.rules) {
@@ -247,7 +249,7 @@ async fn find_agent<S: Store>(
 ///
 /// Asked only for a verified instance without agents. An instance never signs in by such a text,
 /// which may also stand for another instance.
-async fn other_form<S: Store>(
+async fn other_form<S: Candidates<Error: PortError>>(
     agents: &AgentService<S>,
     instance: &VerifiedInstance,
 ) -> Option<StoredAs> {
@@ -255,7 +257,7 @@ async fn other_form<S: Store>(
     let find = async |form: &StoredAs| {
         // Not verified itself, so the agents that are found are only counted.
         let unverified = ProvenInstance::assume_verified(&form.id);
-        agents.store.by_instance(unverified).await.is_ok_and(|found| !found.is_empty())
+        agents.candidates.by_instance(unverified).await.is_ok_and(|found| !found.is_empty())
     };
     // At the same time, so that the store can answer them with one statement.
     let found = join_all(forms.iter().map(find)).await;

@@ -10,7 +10,6 @@ use app_authz::credential::{SessionDenial, Source};
 use app_authz::proxy::{PROXY_TOKEN_HEADER, ProxyToken};
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
-use store::Store;
 
 use crate::apps::{
     AccessAttempt, AppService, Refusal, ReturnTo, issue, presented_sessions, same_origin,
@@ -19,6 +18,7 @@ use crate::apps::{
 use crate::body::{Object, or_default, read_json};
 use crate::context::{Body, Context};
 use crate::error::{AccessError, Error, Rejection};
+use crate::ports::AppPorts;
 use crate::purpose::Purpose;
 use crate::reply::{Reply, Response, json};
 use crate::request_facts::RequestFacts;
@@ -53,7 +53,7 @@ struct Signed<'a> {
 /// `POST /api/v2/workspaceproxies/me/issue-signed-app-token`
 ///
 /// Any answer but a token is the answer to the visitor, and the proxy relays it unchanged.
-pub(crate) async fn issue_for_proxy<S: Store>(
+pub(crate) async fn issue_for_proxy<S: AppPorts>(
     apps: &Arc<AppService<S>>,
     cx: &Context<'_>,
     body: Body,
@@ -117,7 +117,7 @@ fn checked(request: UncheckedRequest, facts: &RequestFacts) -> Result<AppRequest
 }
 
 /// Verifies that a registered proxy makes the request
-pub(super) async fn authenticate_proxy<S: Store>(
+pub(super) async fn authenticate_proxy<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<(), AccessError> {
@@ -125,7 +125,7 @@ pub(super) async fn authenticate_proxy<S: Store>(
     let token: ProxyToken =
         token.and_then(|text| text.parse().ok()).ok_or(AccessError::NotProxy)?;
     let registered = apps.deployments.registered(&*apps.store).await;
-    let registered = registered.map_err(AccessError::Store)?;
+    let registered = registered.map_err(AccessError::store)?;
     registered.bearer(&token).map(drop).ok_or(AccessError::NotProxy)
 }
 
@@ -146,7 +146,7 @@ struct SignedTerminal<'a> {
 ///
 /// The dashboard's cookies do not reach a proxy's host, and a terminal's connection cannot be
 /// redirected, so the dashboard's page asks for a token and puts it into the terminal's URL.
-pub(crate) async fn issue_for_terminal<S: Store>(
+pub(crate) async fn issue_for_terminal<S: AppPorts>(
     apps: &Arc<AppService<S>>,
     cx: &Context<'_>,
     body: Body,
@@ -159,7 +159,7 @@ pub(crate) async fn issue_for_terminal<S: Store>(
     let terminal: Terminal = read_json(cx, body, apps.bounds).await?;
     let url = terminal_url(&terminal)?;
     let registered = apps.deployments.registered(&*apps.store).await;
-    if !registered.map_err(AccessError::Store)?.is_proxy(&url) {
+    if !registered.map_err(AccessError::store)?.is_proxy(&url) {
         let detail = format!("`{}` is not the host of a workspace proxy.", url.authority());
         return Err(AccessError::invalid("Invalid hostname in URL.", detail).into());
     }

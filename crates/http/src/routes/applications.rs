@@ -6,13 +6,13 @@ use app_authz::credential::{AppSession, NewKey, SessionDenial, SessionToken};
 use app_authz::token::{API_KEY_PARAMETER, NONCE_PARAMETER, Nonce, SealedSession, without_api_key};
 use http::StatusCode;
 use serde::Serialize;
-use store::Store;
 
 use crate::apps::{
     AppService, Refusal, Require, SignedIn, may_open, parameter, parameters, with_query,
 };
 use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection, SIGNED_OUT};
+use crate::ports::AppPorts;
 use crate::random::with_random;
 use crate::reply::{Reply, Response, json};
 
@@ -22,7 +22,7 @@ struct Host {
 }
 
 /// `GET /api/v2/applications/host`
-pub(crate) async fn host<S: Store>(
+pub(crate) async fn host<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<Response, Error> {
@@ -38,7 +38,7 @@ pub(crate) async fn host<S: Store>(
 /// into the address, if the visitor may open the app. That session opens only apps that the
 /// visitor's own session opens. The address is good on that host alone. If the visitor comes from
 /// an app's host of ours, it is good in that browser alone.
-pub(crate) async fn auth_redirect<S: Store>(
+pub(crate) async fn auth_redirect<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<Response, Error> {
@@ -72,7 +72,7 @@ pub(crate) async fn auth_redirect<S: Store>(
     let token =
         with_random(|fill| SessionToken::generate(fill)).map_err(|_| AccessError::NoRandomness)?;
     let key = NewKey::for_apps(&token, &holder.key, &session, cx.client, cx.now);
-    apps.store.insert(&key).await.map_err(AccessError::Store)?;
+    apps.store.insert(&key).await.map_err(AccessError::store)?;
     let sealed = SealedSession { token, nonce, host: Some(back.host().to_owned()), is_for_program };
     let sealed = apps.keys.seals.seal(&*apps.store, &sealed, cx.now).await;
     let sealed = sealed.map_err(AccessError::Internal)?;
@@ -87,7 +87,7 @@ pub(crate) async fn auth_redirect<S: Store>(
 }
 
 /// The address of the app to return to, and the user, if the user may open the app
-async fn caller<S: Store>(
+async fn caller<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<(HttpUrl, Result<SignedIn, Refusal>), AccessError> {
@@ -111,7 +111,7 @@ fn nonce(cx: &Context<'_>) -> Result<Option<Nonce>, AccessError> {
 }
 
 /// The address of the app to return to, if it is on a host of apps
-async fn redirect_uri<S: Store>(
+async fn redirect_uri<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<HttpUrl, AccessError> {
@@ -121,7 +121,7 @@ async fn redirect_uri<S: Store>(
         let detail = "It is the address of the app to go back to.";
         AccessError::invalid("Missing redirect_uri query parameter.", detail)
     })?;
-    let registered = apps.deployments.registered(&*apps.store).await.map_err(AccessError::Store)?;
+    let registered = apps.deployments.registered(&*apps.store).await.map_err(AccessError::store)?;
     registered.redirect_hosts().check(uri).map_err(|error| {
         let detail = match error {
             AuthzError::ForeignHost(_) => "Its host and port are neither an app's nor a proxy's.",

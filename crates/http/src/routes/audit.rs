@@ -8,11 +8,11 @@ use app_authz::rbac::{Action, Object, ResourceType};
 use chrono::{DateTime, Utc};
 use http::StatusCode;
 use serde::Serialize;
-use store::Store;
 
 use crate::apps::{AppService, Require, parameters};
 use crate::context::Context;
 use crate::error::{AccessError, Error, quote};
+use crate::ports::{AnyLog, AppPorts};
 use crate::reply::{Response, json};
 
 #[derive(Serialize)]
@@ -26,20 +26,21 @@ struct Log {
 ///
 /// For users who may read the audit log: all of it, or that of the one organization that the
 /// filter names.
-pub(crate) async fn list<S: Store>(
+pub(crate) async fn list<S: AppPorts>(
     apps: &AppService<S>,
+    log: &dyn AnyLog,
     cx: &Context<'_>,
 ) -> Result<Response, Error> {
     let caller = Require::session().check(apps, cx).await?;
     let (filter, page) = filter(cx.query)?;
-    caller.demand(&Action::Read, &log(&filter))?;
-    let audit_logs = apps.store.list(&filter, page).await.map_err(AccessError::Store)?;
+    caller.demand(&Action::Read, &object(&filter))?;
+    let audit_logs = log.list(&filter, page).await.map_err(AccessError::Store)?;
     let next = next_page(&audit_logs, page, Row::cursor);
     Ok(json(StatusCode::OK, &Log { audit_logs, next }))
 }
 
 /// The part of the audit log that the filter selects from, as an object of permissions
-fn log(filter: &Filter) -> Object<'static> {
+fn object(filter: &Filter) -> Object<'static> {
     let log = Object::new(ResourceType::AuditLog);
     match filter.organization {
         Some(organization) => log.organization(app_authz::id::OrganizationId(organization.0)),

@@ -5,21 +5,22 @@ use app_authz::rbac::{Action, Object, ResourceType};
 use futures_util::future::try_join;
 use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
-use store::Store;
 
 use super::login;
 use crate::apps::{AppService, Require, SignedIn, parameters};
 use crate::context::Context;
 use crate::error::{AccessError, Error, quote};
 use crate::explorer::{self, Field, Form, Format, Page, Rows, Selection};
+use crate::ports::{AnyLog, AppPorts};
 use crate::reply::{Nav, Response, ResponseBody, View};
 
 /// `GET /audit`
 ///
 /// Shows the audit log to users who may read it, as `GET /api/v2/audit` does. A user who may read
 /// the log of one organization alone sees that one.
-pub(crate) async fn page<S: Store>(
+pub(crate) async fn page<S: AppPorts>(
     apps: &AppService<S>,
+    log: &dyn AnyLog,
     cx: &Context<'_>,
 ) -> Result<Response, Error> {
     let caller = match Require::session().check(apps, cx).await {
@@ -30,7 +31,7 @@ pub(crate) async fn page<S: Store>(
         }
         checked => checked?,
     };
-    let form = form(apps, cx, &caller).await?;
+    let form = form(log, cx, &caller).await?;
     let after = form.after;
     let (mut found, mut plot) = (None, None);
     if let Some(selection) = form.selection() {
@@ -39,11 +40,11 @@ pub(crate) async fn page<S: Store>(
         let plotted = async {
             // Later pages are of the same visits.
             match (&selection, after) {
-                (Selection::Visits(filter), None) => apps.store.plot(filter).await.map(Some),
+                (Selection::Visits(filter), None) => log.plot(filter).await.map(Some),
                 _ => Ok(None),
             }
         };
-        let rows = Rows::load(&*apps.store, &selection, page);
+        let rows = Rows::load(log, &selection, page);
         let (rows, plotted) = try_join(rows, plotted).await.map_err(AccessError::Store)?;
         (found, plot) = (Some(rows), plotted);
     }
@@ -64,13 +65,14 @@ pub(crate) fn is_open_to(caller: &SignedIn) -> bool {
 /// `GET /audit/export.csv` and `GET /audit/export.jsonl`
 ///
 /// All sessions that the same filter finds, as a file that is made while it is sent.
-pub(crate) async fn export<S: Store>(
+pub(crate) async fn export<S: AppPorts>(
     apps: &AppService<S>,
+    log: &Arc<dyn AnyLog>,
     cx: &Context<'_>,
     format: Format,
 ) -> Result<Response, Error> {
     let caller = Require::session().check(apps, cx).await?;
-    let form = form(apps, cx, &caller).await?;
+    let form = form(&**log, cx, &caller).await?;
     let Some(selection) = form.selection() else {
         let wrong = Field::ALL.into_iter().find_map(|field| Some((field, form.error(field)?)));
         let detail = wrong
@@ -79,8 +81,7 @@ pub(crate) async fn export<S: Store>(
     };
     let permit = Arc::clone(&apps.exports).try_acquire_owned();
     let Ok(permit) = permit else { return Err(Error::Overloaded { retry_after: RETRY_SECONDS }) };
-    let store = Arc::clone(&apps.store);
-    let pieces = explorer::export(store, selection, format, cx.facts, permit);
+    let pieces = explorer::export(Arc::clone(log), selection, format, cx.facts, permit);
     let mut response = Response::new(ResponseBody::pieces(pieces));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
@@ -89,15 +90,11 @@ pub(crate) async fn export<S: Store>(
 }
 
 /// The filter of the request, within what the caller may read
-async fn form<S: Store>(
-    apps: &AppService<S>,
-    cx: &Context<'_>,
-    caller: &SignedIn,
-) -> Result<Form, Error> {
+async fn form(log: &dyn AnyLog, cx: &Context<'_>, caller: &SignedIn) -> Result<Form, Error> {
     let mut form = Form::parse(&parameters(cx.query)).map_err(invalid)?;
     confine(&mut form, caller)?;
     if form.selection().is_some() && !form.names().is_empty() {
-        let found = apps.store.look_up(form.names()).await.map_err(AccessError::Store)?;
+        let found = log.look_up(form.names()).await.map_err(AccessError::Store)?;
         form.resolve(found);
     }
     Ok(form)

@@ -6,12 +6,12 @@ use app_authz::token::{CryptoKey, Feature};
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::StatusCode;
 use serde::Serialize;
-use store::Store;
 
 use super::app_tokens::authenticate_proxy;
 use crate::apps::{AppService, parameter, parameters};
 use crate::context::Context;
 use crate::error::{AccessError, Error};
+use crate::ports::AppPorts;
 use crate::reply::{Response, content, json};
 
 #[derive(Serialize)]
@@ -32,7 +32,7 @@ struct Key {
 ///
 /// Only for the two features of apps. If app tokens are verified with public keys, the secrets
 /// that sign them are not served.
-pub(crate) async fn for_proxy<S: Store>(
+pub(crate) async fn for_proxy<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<Response, Error> {
@@ -49,7 +49,7 @@ pub(crate) async fn for_proxy<S: Store>(
             return Err(invalid(known).into());
         }
     };
-    let rows = apps.store.keys(feature).await.map_err(AccessError::Store)?;
+    let rows = apps.store.keys(feature).await.map_err(AccessError::store)?;
     let good = rows.iter().filter(|row| row.deletes_at.is_none_or(|end| cx.now < end));
     Ok(json(StatusCode::OK, &Keys { crypto_keys: good.filter_map(key).collect() }))
 }
@@ -69,7 +69,7 @@ fn key(row: &CryptoKey) -> Option<Key> {
 }
 
 /// `GET /api/v2/workspaceproxies/jwks.json`
-pub(crate) async fn public<S: Store>(
+pub(crate) async fn public<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<Response, Error> {

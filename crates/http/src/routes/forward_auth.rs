@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use http::header::HeaderValue;
 use http::{Method, StatusCode};
-use store::Store;
 
 use self::allow::{Forwarded, allow, allow_to_control_plane};
 use crate::apps::{
@@ -19,6 +18,7 @@ use crate::apps::{
 };
 use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection};
+use crate::ports::AppPorts;
 use crate::proxies::{X_FORWARDED_HOST, first, own_host};
 use crate::purpose::Purpose;
 use crate::reply::{Problem, Reply, Response, empty};
@@ -55,7 +55,7 @@ pub(crate) const fn envoy_prefix(upstream: Upstream) -> &'static str {
 ///
 /// Proxy and upstream have to be in the path. Some proxies send the visitor's own query with the
 /// check, and Envoy appends the visitor's path.
-pub(crate) async fn check<S: Store>(
+pub(crate) async fn check<S: AppPorts>(
     apps: &Arc<AppService<S>>,
     cx: &Context<'_>,
     proxy: ProxyKind,

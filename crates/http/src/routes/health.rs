@@ -4,9 +4,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderValue, VARY};
 
-use crate::apps::AppService;
+use crate::apps::AppAccess;
 use crate::error::Error;
 use crate::metrics::Exposition;
+use crate::ports::ErasedPortError;
 use crate::reply::{Response, content};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -17,13 +18,13 @@ pub(crate) fn live() -> Response {
 }
 
 /// The process can do its work: the store answered, and apps have keys if there are apps
-pub(crate) fn ready<S>(
-    pinged: Result<(), store::Error>,
-    apps: Option<&AppService<S>>,
+pub(crate) fn ready(
+    pinged: Result<(), ErasedPortError>,
+    apps: Option<&dyn AppAccess>,
     now: SystemTime,
 ) -> Result<Response, Error> {
     pinged.map_err(Error::NotReady)?;
-    if apps.is_some_and(|apps| !apps.keys.can_sign(now)) {
+    if apps.is_some_and(|apps| !apps.keys().can_sign(now)) {
         return Err(Error::NoKeys);
     }
     Ok(content(StatusCode::OK, TEXT, "ready\n"))

@@ -2,14 +2,14 @@ use app_authz::credential::SessionDenial;
 use app_authz::rbac::{Action, Object};
 use http::StatusCode;
 use serde::Serialize;
-use store::Store;
 use uuid::Uuid;
 
 use super::{audit_page, login};
 use crate::apps::{AppService, Require, app_list, parameter, parameters};
 use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection};
-use crate::reply::{HomePage, Response, json};
+use crate::ports::{AppPorts, Parts};
+use crate::reply::{HomePage, Response, ShownList, json};
 use crate::request_facts::log_request;
 
 #[derive(Serialize)]
@@ -23,8 +23,9 @@ struct Visitor<'a> {
 /// Lists the apps that the visitor may open, for a deployment without a dashboard, whose pages lead
 /// here. A program gets the user who is signed in. A visitor who is not signed in is redirected to
 /// sign in. In other deployments the dashboard answers this path.
-pub(crate) async fn page<S: Store>(
+pub(crate) async fn page<S: AppPorts>(
     apps: &AppService<S>,
+    parts: &Parts,
     cx: &Context<'_>,
 ) -> Result<Response, Error> {
     let html = cx.purpose().is_shown_pages();
@@ -58,16 +59,20 @@ pub(crate) async fn page<S: Store>(
     let search = parameter(&parameters, "q").unwrap_or_default().trim();
     let search: String = search.chars().take(MAX_SEARCH).collect();
     let after = parameter(&parameters, "after").filter(|after| !after.is_empty());
-    let list = app_list(apps, cx, &caller, (&search, after)).await;
-    let list = list.inspect_err(|error| {
-        let error = error.problem();
-        let (class, detail) = (error.class, error.log_detail());
-        log_request!(warn, &cx.facts, class, detail, "the list of apps is left out");
-    });
-    let list = list.as_ref().ok();
+    let list = match &parts.listing {
+        Some(listing) => app_list((apps, &**listing), cx, &caller, (&search, after))
+            .await
+            .inspect_err(|error| {
+                let error = error.problem();
+                let (class, detail) = (error.class, error.log_detail());
+                log_request!(warn, &cx.facts, class, detail, "the list of apps is left out");
+            })
+            .map_or(ShownList::Unreadable, ShownList::Apps),
+        None => ShownList::Off,
+    };
     let is_first = after.is_none();
-    let reads_audit = audit_page::is_open_to(&caller);
-    Ok(HomePage { username, reads_audit, search: &search, is_first, list }.into_response())
+    let reads_audit = parts.log.is_some() && audit_page::is_open_to(&caller);
+    Ok(HomePage { username, reads_audit, search: &search, is_first, list: &list }.into_response())
 }
 
 /// Title and text of the page for a session of scope `application_connect`

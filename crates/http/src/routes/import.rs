@@ -3,18 +3,19 @@ use app_authz::rbac::{Action, Object, ResourceType};
 use fleet_import::{Document, DocumentError, Event, ImportError, Options, Source, Warning};
 use http::StatusCode;
 use serde::Serialize;
-use store::Store;
-use store::import::{Details, Difference};
+use store::import::{Details, Difference, Import};
 
 use crate::acts::act;
 use crate::apps::{AppService, Require, parameter, parameters};
 use crate::body::{self, Bounds};
 use crate::context::{Body, Context};
 use crate::error::{AccessError, Error};
+use crate::ports::{AnyImport, AppPorts};
 use crate::reply::{Response, json};
 
+/// What an import did
 #[derive(Serialize)]
-struct Imported {
+pub(crate) struct Imported {
     dry_run: bool,
     differences: Vec<Difference>,
     unchanged: u64,
@@ -26,8 +27,9 @@ struct Imported {
 ///
 /// Does what `authd import` does, for a control plane that pushes its changes. For users who may
 /// update the system.
-pub(crate) async fn import<S: Store>(
+pub(crate) async fn import<S: AppPorts>(
     apps: &AppService<S>,
+    rows: &dyn AnyImport,
     cx: &Context<'_>,
     body: Body,
 ) -> Result<Response, Error> {
@@ -46,13 +48,23 @@ pub(crate) async fn import<S: Store>(
     let key = &caller.holder.key;
     let act = act(ActKind::Import, cx).user(key.user.0).subject(SubjectKind::Token, &key.id);
     let options = Options { dry_run, details: Details::All, now: cx.now.into(), act: Some(act) };
+    Ok(json(StatusCode::OK, &rows.import(document, options).await?))
+}
+
+/// Imports a document that is in memory
+pub(crate) async fn apply<S: Import>(
+    store: &S,
+    document: Document,
+    options: Options,
+) -> Result<Imported, Error> {
+    let dry_run = options.dry_run;
     let (mut differences, mut warnings) = (Vec::new(), Vec::new());
     let report = |event| match event {
         Event::Difference(difference) => differences.push(difference),
         Event::Warning(warning) => warnings.push(warning),
         _ => {}
     };
-    let imported = fleet_import::import(&*apps.store, Source::from(document), options, report);
+    let imported = fleet_import::import(store, Source::from(document), options, report);
     let outcome = imported.await.map_err(|error| match error {
         ImportError::Document(error) => invalid(error),
         ImportError::Store(store::Error::ControlPlane { changes }) => {
@@ -61,12 +73,12 @@ pub(crate) async fn import<S: Store>(
         ImportError::Store(store::Error::Query { reason }) => {
             AccessError::Contradiction(reason.to_string())
         }
-        ImportError::Store(error) => AccessError::Store(error),
+        ImportError::Store(error) => AccessError::store(error),
         // The document is in memory.
         _ => invalid(DocumentError::not_text()),
     })?;
     let unchanged = outcome.total().unchanged;
-    Ok(json(StatusCode::OK, &Imported { dry_run, differences, unchanged, warnings }))
+    Ok(Imported { dry_run, differences, unchanged, warnings })
 }
 
 fn invalid(error: DocumentError) -> AccessError {

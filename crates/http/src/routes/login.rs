@@ -5,7 +5,6 @@ use app_authz::credential::{SessionDenial, SessionToken, Source, UserStatus, aut
 use app_authz::rbac::{Action, Object};
 use http::StatusCode;
 use http::header::{HeaderValue, LOCATION, SET_COOKIE};
-use store::Store;
 
 use crate::acts::act;
 use crate::apps::{
@@ -14,6 +13,7 @@ use crate::apps::{
 use crate::body;
 use crate::context::{Body, Context};
 use crate::error::{AccessError, Error, SIGNED_OUT};
+use crate::ports::AppPorts;
 use crate::reply::{PageLink, Response, SignInPage, empty};
 use crate::request_facts::log_request;
 
@@ -21,7 +21,7 @@ use crate::request_facts::log_request;
 ///
 /// Visitors without a session are sent here, in a deployment without a dashboard. In other
 /// deployments the dashboard answers this path.
-pub(crate) async fn page<S: Store>(apps: &AppService<S>, cx: &Context<'_>) -> Response {
+pub(crate) async fn page<S: AppPorts>(apps: &AppService<S>, cx: &Context<'_>) -> Response {
     let parameters = parameters(cx.query);
     let back = parameter(&parameters, "redirect").unwrap_or_default();
     // A fixed sentence: a text from the address would let anyone put words on this page. A browser
@@ -35,7 +35,7 @@ pub(crate) async fn page<S: Store>(apps: &AppService<S>, cx: &Context<'_>) -> Re
 /// `POST /login`
 ///
 /// Takes a session token from the form, and sets it as the browser's session cookie.
-pub(crate) async fn log_in<S: Store>(
+pub(crate) async fn log_in<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
     body: Body,
@@ -108,7 +108,7 @@ impl Form {
 /// Names the app to which the path `back` leads, if it is one that a visitor is sent on to
 ///
 /// The names are those of the address. Whether there is such an app is not looked up.
-async fn form<S: Store>(apps: &AppService<S>, back: &str) -> Form {
+async fn form<S: AppPorts>(apps: &AppService<S>, back: &str) -> Form {
     let (path, query) = back.split_once('?').unwrap_or((back, ""));
     if path != AUTH_REDIRECT {
         let primary = &apps.deployments.primary;
@@ -145,7 +145,7 @@ fn is_slug(name: &str) -> bool {
 /// sentence that says why it is not
 ///
 /// Only the holder of a token learns more about it than that it is not good.
-async fn good_token<S: Store>(
+async fn good_token<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
     text: &str,
@@ -154,7 +154,7 @@ async fn good_token<S: Store>(
         return Ok(Err(MALFORMED));
     };
     let holders = apps.store.holders(std::slice::from_ref(&token)).await;
-    let holders = holders.map_err(AccessError::Store)?;
+    let holders = holders.map_err(AccessError::store)?;
     let holder = holders.first();
     let session = match authenticate(&token, holder, apps.terms(), cx.now) {
         Ok(session) => session,

@@ -4,13 +4,13 @@ use app_authz::credential::OtherSessions;
 use http::StatusCode;
 use http::header::SET_COOKIE;
 use serde::Serialize;
-use store::Store;
 
 use super::login;
 use crate::acts::act;
 use crate::apps::{AppService, Expiry, Require};
 use crate::context::Context;
 use crate::error::{AccessError, Error};
+use crate::ports::AppPorts;
 use crate::reply::{Response, json};
 
 #[derive(Serialize)]
@@ -24,7 +24,7 @@ struct LoggedOut {
 /// session with the permission to end others also ends the user's sessions for apps of which it is
 /// not known what they were made from. Checks refuse the app tokens of all of these within two
 /// seconds.
-pub(crate) async fn log_out<S: Store>(
+pub(crate) async fn log_out<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<Response, Error> {
@@ -37,7 +37,7 @@ pub(crate) async fn log_out<S: Store>(
 ///
 /// The same for the page at `/`, followed by a redirect to sign in; also if the session had
 /// ended before.
-pub(crate) async fn from_page<S: Store>(
+pub(crate) async fn from_page<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<Response, Error> {
@@ -48,11 +48,14 @@ pub(crate) async fn from_page<S: Store>(
     }
 }
 
-async fn end_session<S: Store>(apps: &AppService<S>, cx: &Context<'_>) -> Result<(), AccessError> {
+async fn end_session<S: AppPorts>(
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+) -> Result<(), AccessError> {
     let caller = Require::session().same_origin().check(apps, cx).await?;
     let others = OtherSessions::ended_by(&caller.holder, &caller.subject);
     let key = &caller.holder.key;
-    apps.end_session(key, others, cx.now).await.map_err(AccessError::Store)?;
+    apps.end_session(key, others, cx.now).await.map_err(AccessError::store)?;
     apps.acts
         .record(act(ActKind::LogOut, cx).user(key.user.0).subject(SubjectKind::Token, &key.id));
     Ok(())

@@ -18,15 +18,16 @@ mod visit;
 
 use std::sync::Arc;
 
-use store::Store;
-
 use self::forward_auth::{Failure, ProxyKind};
+pub(crate) use self::import::{Imported, apply as apply_import};
 use crate::admission::Work;
 use crate::apps::{AppService, Upstream};
 use crate::context::{Body, Context};
 use crate::error::Error;
 use crate::explorer::Format;
+use crate::ports::{AppPorts, Parts};
 use crate::reply::Response;
+use crate::router::RouteGroup;
 
 /// The routes of app access
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +60,22 @@ impl AppRoute {
         matches!(self, Self::IssueAppToken | Self::IssueTerminalToken | Self::LogIn)
     }
 
+    pub(crate) const fn group(self) -> RouteGroup {
+        match self {
+            Self::Acts | Self::Audit | Self::AuditExport(_) | Self::AuditPage => RouteGroup::Audit,
+            Self::AppFailed(_) | Self::ForwardAuth(..) | Self::ForwardAuthAnswer => {
+                RouteGroup::ForwardAuth
+            }
+            Self::AppHost | Self::AuthRedirect | Self::IssueTerminalToken | Self::Visit => {
+                RouteGroup::Apps
+            }
+            Self::CryptoKeys | Self::IssueAppToken | Self::Jwks => RouteGroup::Proxies,
+            Self::Home => RouteGroup::Home,
+            Self::Import => RouteGroup::Import,
+            Self::LogIn | Self::LogInPage | Self::LogOut | Self::LogOutPage => RouteGroup::LogIn,
+        }
+    }
+
     pub(crate) const fn work(self) -> Work {
         match self {
             Self::Acts | Self::Audit | Self::AuditExport(_) | Self::AuditPage | Self::Import => {
@@ -70,28 +87,33 @@ impl AppRoute {
 }
 
 /// Handles a request of app access
-pub(crate) async fn answer<S: Store>(
+pub(crate) async fn answer<S: AppPorts>(
     apps: &Arc<AppService<S>>,
+    parts: &Parts,
     route: AppRoute,
     cx: &Context<'_>,
     body: Body,
 ) -> Result<Response, Error> {
+    let log = || parts.log.as_ref().ok_or(Error::RouteNotFound);
     match route {
-        AppRoute::Acts => acts::list(apps, cx).await,
+        AppRoute::Acts => acts::list(apps, &**log()?, cx).await,
         AppRoute::AppFailed(failure) => forward_auth::failed(cx, failure),
         AppRoute::AppHost => applications::host(apps, cx).await,
-        AppRoute::Audit => audit::list(apps, cx).await,
-        AppRoute::AuditExport(format) => audit_page::export(apps, cx, format).await,
-        AppRoute::AuditPage => Box::pin(audit_page::page(apps, cx)).await,
+        AppRoute::Audit => audit::list(apps, &**log()?, cx).await,
+        AppRoute::AuditExport(format) => audit_page::export(apps, log()?, cx, format).await,
+        AppRoute::AuditPage => Box::pin(audit_page::page(apps, &**log()?, cx)).await,
         AppRoute::AuthRedirect => applications::auth_redirect(apps, cx).await,
         AppRoute::CryptoKeys => crypto_keys::for_proxy(apps, cx).await,
         AppRoute::ForwardAuth(proxy, upstream) => {
             forward_auth::check(apps, cx, proxy, upstream).await
         }
         AppRoute::ForwardAuthAnswer => forward_auth::answer(cx),
-        AppRoute::Home => home::page(apps, cx).await,
-        // On the heap, since every connection has room for the largest of these futures.
-        AppRoute::Import => Box::pin(import::import(apps, cx, body)).await,
+        AppRoute::Home => home::page(apps, parts, cx).await,
+        AppRoute::Import => {
+            let rows = parts.import.as_deref().ok_or(Error::RouteNotFound)?;
+            // On the heap, since every connection has room for the largest of these futures.
+            Box::pin(import::import(apps, rows, cx, body)).await
+        }
         AppRoute::IssueAppToken => app_tokens::issue_for_proxy(apps, cx, body).await,
         AppRoute::IssueTerminalToken => app_tokens::issue_for_terminal(apps, cx, body).await,
         AppRoute::Jwks => crypto_keys::public(apps, cx).await,

@@ -1,17 +1,16 @@
 use std::sync::Arc;
 
-use store::Store;
-
 use crate::apps::{AppService, Upstream, admit};
 use crate::context::Context;
 use crate::error::Rejection;
+use crate::ports::AppPorts;
 use crate::reply::Response;
 
 /// A request for an app's own address that reached authd without a proxy's check
 ///
 /// Every reply is as through a proxy. An admitted visit ends here, since authd does not carry
 /// traffic.
-pub(crate) async fn direct<S: Store>(apps: &Arc<AppService<S>>, cx: &Context<'_>) -> Response {
+pub(crate) async fn direct<S: AppPorts>(apps: &Arc<AppService<S>>, cx: &Context<'_>) -> Response {
     let reply = match admit(apps, cx, Upstream::Apps, false).await {
         Ok(admitted) => {
             let reply = Rejection::NotProxied.into_reply(cx.purpose());

@@ -3,14 +3,12 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use store::Store;
 
 use super::Service;
 use crate::error::BoxError;
@@ -24,9 +22,8 @@ use crate::reply::ResponseBody;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
-impl<S, B> tower_service::Service<Request<B>> for Service<S>
+impl<B> tower_service::Service<Request<B>> for Service
 where
-    S: Store + 'static,
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = Response<ResponseBody>;
@@ -47,29 +44,12 @@ where
     }
 }
 
-impl<S> Clone for Service<S> {
-    fn clone(&self) -> Self {
-        Self {
-            agents: Arc::clone(&self.agents),
-            apps: self.apps.clone(),
-            limits: self.limits,
-            metrics: self.metrics.clone(),
-            texts: Arc::clone(&self.texts),
-            clock: Arc::clone(&self.clock),
-            admission: Arc::clone(&self.admission),
-            acts: Arc::clone(&self.acts),
-            host: Arc::clone(&self.host),
-            spans: self.spans.clone(),
-            layout: Arc::clone(&self.layout),
-        }
-    }
-}
-
-impl<S> fmt::Debug for Service<S> {
+impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service")
             .field("limits", &self.limits)
-            .field("rules", &self.agents.rules)
+            .field("routes", &self.served())
+            .field("rules", &self.agents.as_ref().map(|agents| agents.rules()))
             .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,111 @@
+//! The optional ports with their types erased, so that a service is one type whatever it has
+
+use std::sync::Arc;
+
+use app_audit::{
+    ActFilter, ActLog, ActRow, AuditExplorer, AuditLog, Filter, Found, Listed, Names, Page, Plot,
+    Row,
+};
+use fleet_import::{Document, Options};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use store::facts::Facts;
+use store::import::Import;
+use store::listing::{ListQuery, ListedWorkspace, Listing};
+
+use super::{AuditPorts, ErasedPortError, Health};
+use crate::error::Error;
+use crate::routes::{Imported, apply_import};
+
+/// The optional parts of a service that only read or write tables
+#[derive(Clone, Default)]
+pub(crate) struct Parts {
+    pub(crate) log: Option<Arc<dyn AnyLog>>,
+    pub(crate) import: Option<Arc<dyn AnyImport>>,
+    pub(crate) listing: Option<Arc<dyn AnyListing>>,
+    pub(crate) health: Option<Arc<dyn AnyHealth>>,
+}
+
+type Answer<'a, T> = BoxFuture<'a, Result<T, ErasedPortError>>;
+
+/// [`AuditPorts`]
+pub(crate) trait AnyLog: Send + Sync {
+    fn list<'a>(&'a self, filter: &'a Filter, page: Page) -> Answer<'a, Vec<Row>>;
+    fn list_acts<'a>(&'a self, filter: &'a ActFilter, page: Page) -> Answer<'a, Vec<ActRow>>;
+    fn explore<'a>(&'a self, filter: &'a Filter, page: Page) -> Answer<'a, Vec<Listed>>;
+    fn plot<'a>(&'a self, filter: &'a Filter) -> Answer<'a, Plot>;
+    fn look_up<'a>(&'a self, names: &'a Names) -> Answer<'a, Found>;
+}
+
+impl<S: AuditPorts> AnyLog for S {
+    fn list<'a>(&'a self, filter: &'a Filter, page: Page) -> Answer<'a, Vec<Row>> {
+        async move { Ok(AuditLog::list(self, filter, page).await?) }.boxed()
+    }
+
+    fn list_acts<'a>(&'a self, filter: &'a ActFilter, page: Page) -> Answer<'a, Vec<ActRow>> {
+        async move { Ok(ActLog::list_acts(self, filter, page).await?) }.boxed()
+    }
+
+    fn explore<'a>(&'a self, filter: &'a Filter, page: Page) -> Answer<'a, Vec<Listed>> {
+        async move { Ok(AuditExplorer::explore(self, filter, page).await?) }.boxed()
+    }
+
+    fn plot<'a>(&'a self, filter: &'a Filter) -> Answer<'a, Plot> {
+        async move { Ok(AuditExplorer::plot(self, filter).await?) }.boxed()
+    }
+
+    fn look_up<'a>(&'a self, names: &'a Names) -> Answer<'a, Found> {
+        async move { Ok(AuditExplorer::look_up(self, names).await?) }.boxed()
+    }
+}
+
+/// [`Import`]
+pub(crate) trait AnyImport: Send + Sync {
+    fn import(
+        &self,
+        document: Document,
+        options: Options,
+    ) -> BoxFuture<'_, Result<Imported, Error>>;
+}
+
+impl<S: Import + Send> AnyImport for S {
+    fn import(
+        &self,
+        document: Document,
+        options: Options,
+    ) -> BoxFuture<'_, Result<Imported, Error>> {
+        apply_import(self, document, options).boxed()
+    }
+}
+
+/// [`Listing`]
+pub(crate) trait AnyListing: Send + Sync {
+    fn listed<'a>(&'a self, asked: &'a ListQuery) -> Answer<'a, Vec<ListedWorkspace>>;
+}
+
+impl<S: Listing + Send> AnyListing for S {
+    fn listed<'a>(&'a self, asked: &'a ListQuery) -> Answer<'a, Vec<ListedWorkspace>> {
+        async move { Ok(Listing::listed(self, asked).await?) }.boxed()
+    }
+}
+
+/// [`Health`]
+pub(crate) trait AnyHealth: Send + Sync {
+    fn ping(&self) -> Answer<'_, ()>;
+    fn probe(&self) -> Answer<'_, ()>;
+    fn facts(&self) -> Facts;
+}
+
+impl<S: Health> AnyHealth for S {
+    fn ping(&self) -> Answer<'_, ()> {
+        async move { Ok(Health::ping(self).await?) }.boxed()
+    }
+
+    fn probe(&self) -> Answer<'_, ()> {
+        async move { Ok(Health::probe(self).await?) }.boxed()
+    }
+
+    fn facts(&self) -> Facts {
+        Health::facts(self)
+    }
+}

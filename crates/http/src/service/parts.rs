@@ -1,0 +1,190 @@
+//! The parts of a service, each over the ports that it needs
+
+use std::sync::Arc;
+
+use agent_auth::{Candidates, Rules};
+use app_audit::ActJournal;
+use arc_swap::ArcSwap;
+use identity_fetch::{Clock, Identity};
+use store::Store;
+use store::import::Import;
+use store::listing::Listing;
+
+use super::Service;
+use crate::acts::ActAudit;
+use crate::admission::Admission;
+use crate::agents::AgentService;
+use crate::apps::{AppService, AppsConfig};
+use crate::host::Host;
+use crate::limits::Limits;
+use crate::metrics::{HostCounts, Metrics};
+use crate::ports::{AppPorts, AuditPorts, Health, Parts, PortError};
+use crate::reply::{Branding, Layout};
+use crate::request_span::RequestSpan;
+use crate::router::{RouteGroup, Routes};
+
+impl Service {
+    /// A service that answers about itself alone: health, readiness and metrics
+    ///
+    /// `clock` is read once for each request.
+    #[must_use]
+    pub fn new(limits: Limits, clock: Clock) -> Self {
+        let metrics = Metrics::new();
+        Self {
+            agents: None,
+            apps: None,
+            parts: Parts::default(),
+            routes: Routes::all(),
+            limits,
+            admission: Arc::new(Admission::new(&limits, metrics.clone())),
+            acts: Arc::default(),
+            metrics,
+            texts: Arc::default(),
+            clock,
+            host: Arc::new(Host::new(HostCounts::default)),
+            spans: None,
+            layout: Arc::new(Layout::new(Branding::default(), None)),
+        }
+    }
+
+    /// A service with agent sign-in over a whole [`Store`], which also has its health, and, for
+    /// when app access is added, its audit log, import and list of apps
+    ///
+    /// [`with_apps`](Self::with_apps) and [`with_act_audit`](Self::with_act_audit) take the same
+    /// store.
+    #[must_use]
+    pub fn over<S: Store>(
+        store: &Arc<S>,
+        identity: Identity,
+        rules: Rules,
+        limits: Limits,
+        clock: Clock,
+    ) -> Self {
+        Self::new(limits, clock)
+            .with_agents(Arc::clone(store), identity, rules)
+            .with_audit_log(Arc::clone(store))
+            .with_import(Arc::clone(store))
+            .with_listing(Arc::clone(store))
+            .with_health(Arc::clone(store))
+    }
+
+    /// The same service, with agent sign-in
+    #[must_use]
+    pub fn with_agents<C>(self, candidates: Arc<C>, identity: Identity, rules: Rules) -> Self
+    where
+        C: Candidates<Error: PortError> + Send + 'static,
+    {
+        let agents = AgentService {
+            candidates,
+            identity: ArcSwap::from_pointee(identity),
+            rules,
+            bounds: self.limits.body_bounds(),
+            metrics: self.metrics.clone(),
+        };
+        Self { agents: Some(Arc::new(agents)), ..self }
+    }
+
+    /// The same service, with app access
+    ///
+    /// Call it within the tokio runtime on which visits are to be recorded.
+    #[must_use]
+    pub fn with_apps<S: AppPorts>(self, tables: Arc<S>, config: AppsConfig) -> Self {
+        let layout = Layout::new(config.branding.clone(), Some(&config.access_url));
+        let apps = AppService::start(
+            tables,
+            config,
+            self.metrics.clone(),
+            self.limits.body_bounds(),
+            Arc::clone(&self.admission),
+            (Arc::clone(&self.clock), Arc::clone(&self.acts)),
+        );
+        Self { apps: Some(Arc::new(Arc::new(apps))), layout: Arc::new(layout), ..self }
+    }
+
+    /// The same service, with the pages and routes that show the audit
+    ///
+    /// They are part of app access, whose users read them.
+    #[must_use]
+    pub fn with_audit_log<S: AuditPorts>(mut self, log: Arc<S>) -> Self {
+        self.parts.log = Some(log);
+        self
+    }
+
+    /// The same service, which records sign-ins and what operators do
+    ///
+    /// Where acts cannot be recorded, as [`ActJournal::records_acts`] says, they are dropped. Call it
+    /// within the tokio runtime on which acts are to be recorded. The journal of a service cannot
+    /// be replaced.
+    #[must_use]
+    pub fn with_act_audit<S: ActJournal + 'static>(self, journal: Arc<S>, audit: ActAudit) -> Self {
+        self.acts.start(journal, audit);
+        self
+    }
+
+    /// The same service, with the route that imports documents
+    ///
+    /// It is part of app access, whose users may import.
+    #[must_use]
+    pub fn with_import<S: Import + Send>(mut self, tables: Arc<S>) -> Self {
+        self.parts.import = Some(tables);
+        self
+    }
+
+    /// The same service, with a list of apps on the start page of app access
+    #[must_use]
+    pub fn with_listing<S: Listing + Send + 'static>(mut self, tables: Arc<S>) -> Self {
+        self.parts.listing = Some(tables);
+        self
+    }
+
+    /// The same service, which is ready only while `health` is good
+    ///
+    /// Without it, a service is ready once app access has keys, or at once if app access is off.
+    #[must_use]
+    pub fn with_health<H: Health>(mut self, health: Arc<H>) -> Self {
+        self.parts.health = Some(health);
+        self
+    }
+
+    /// The same service, which answers these routes alone
+    ///
+    /// All other paths are not found. On the host of an app they are the app's.
+    #[must_use]
+    pub fn with_routes(self, routes: Routes) -> Self {
+        Self { routes, ..self }
+    }
+
+    /// The same service, whose metrics have what the program counts that it is part of
+    ///
+    /// `counts` is called whenever metrics are served.
+    #[must_use]
+    pub fn with_host(self, counts: impl Fn() -> HostCounts + Send + Sync + 'static) -> Self {
+        Self { host: Arc::new(Host::new(counts)), ..self }
+    }
+
+    /// The same service, which calls `observer` with every request that it has answered, except for
+    /// those about health, readiness and metrics
+    ///
+    /// The observer must not block.
+    #[must_use]
+    pub fn with_spans(self, observer: impl Fn(RequestSpan) + Send + Sync + 'static) -> Self {
+        Self { spans: Some(Arc::new(observer)), ..self }
+    }
+
+    /// The routes that were chosen, without those of absent parts
+    ///
+    /// While app access is off, its routes are found, and say so.
+    pub(super) fn served(&self) -> Routes {
+        let mut served = self.routes;
+        if self.agents.is_none() {
+            served = served.without(RouteGroup::AgentSignIn);
+        }
+        if self.apps.is_some() && self.parts.log.is_none() {
+            served = served.without(RouteGroup::Audit);
+        }
+        if self.apps.is_some() && self.parts.import.is_none() {
+            served = served.without(RouteGroup::Import);
+        }
+        served
+    }
+}
