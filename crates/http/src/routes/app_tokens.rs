@@ -5,7 +5,7 @@ use std::sync::Arc;
 use app_audit::parse_ip;
 use app_authz::AppRequest;
 use app_authz::address::HttpUrl;
-use app_authz::app::{AccessMethod, UncheckedRequest};
+use app_authz::app::{UncheckedRequest, terminal_agent};
 use app_authz::credential::{SessionDenial, Source};
 use app_authz::proxy::{PROXY_TOKEN_HEADER, ProxyToken};
 use http::{Method, StatusCode};
@@ -14,7 +14,7 @@ use store::Store;
 
 use crate::apps::{
     AccessAttempt, AppService, Refusal, ReturnTo, issue, presented_sessions, same_origin,
-    terminal_agent, user_agent, with_query,
+    user_agent, with_query,
 };
 use crate::body::{Object, or_default, read_json};
 use crate::context::{Body, Context};
@@ -164,12 +164,7 @@ pub(crate) async fn issue_for_terminal<S: Store>(
         return Err(AccessError::invalid("Invalid hostname in URL.", detail).into());
     }
 
-    let request = UncheckedRequest {
-        access_method: AccessMethod::Terminal.as_str().to_owned(),
-        base_path: url.path().to_owned(),
-        agent_name_or_id: terminal.agent_id,
-        ..UncheckedRequest::default()
-    };
+    let request = UncheckedRequest::of_terminal(url.path()).unwrap_or_default();
     let issued = match checked(request, &cx.facts) {
         Ok(request) => {
             let attempt = AccessAttempt {

@@ -9,14 +9,13 @@ mod header;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use app_authz::app::terminal_agent;
 use http::header::HeaderValue;
 use http::{Method, StatusCode};
 use store::Store;
 
 use self::allow::{Forwarded, allow, allow_to_control_plane};
-use crate::apps::{
-    Admitted, AppService, Upstream, admit, holds_token, query_for_app, terminal_agent, with_query,
-};
+use crate::apps::{Admitted, AppService, Upstream, admit, holds_token, query_for_app, with_query};
 use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection};
 use crate::proxies::{X_FORWARDED_HOST, first, own_host};
