@@ -4,6 +4,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error as ThisError;
 
+use super::Port;
 use crate::Error;
 use crate::address::{AgentInHost, AppName};
 use crate::id::{AgentId, parse_uuid};
@@ -269,6 +270,12 @@ impl AppRequest {
     #[must_use]
     pub fn slug_or_port(&self) -> &str {
         &self.fields.app_slug_or_port
+    }
+
+    /// The port that is requested; `None` for an app or a terminal
+    #[must_use]
+    pub fn port(&self) -> Option<Port> {
+        Port::of(self.slug_or_port())
     }
 
     /// The name of the host of the requested app or port, with the parts as they were written

@@ -241,7 +241,7 @@ async fn decide_and_sign<S: Store>(
             let is_ambiguous = matches!(identified, Identified::Ambiguous);
             return Err(sign_in(apps, attempt, target, is_ambiguous));
         }
-        Err(denial) => return Err(Rejection::Denied(denial)),
+        Err(denial) => return Err(denial.into()),
     };
     if attempt.is_foreign && is_decided_here(target.request.method(), target.cors) {
         return Err(Rejection::ForeignPage);

@@ -52,7 +52,7 @@ pub(crate) enum Rejection {
     Me,
     /// Apps by path are disabled
     PathAppsDisabled,
-    /// A port that no app may use
+    /// The visitor may open the agent's ports, and this is one that no app may use
     ReservedPort,
     /// A sealed session on the dashboard's own host, which needs none
     SealOnDashboard,
@@ -256,6 +256,15 @@ impl Rejection {
         match is_page {
             true => Reply::page(self.problem()).with_warnings(warnings),
             false => Reply::json(&self.problem()),
+        }
+    }
+}
+
+impl From<Denial> for Rejection {
+    fn from(denial: Denial) -> Self {
+        match denial.reason() {
+            Reason::ReservedPort => Self::ReservedPort,
+            _ => Self::Denied(denial),
         }
     }
 }

@@ -99,8 +99,10 @@ pub(crate) async fn issue_for_proxy<S: Store>(
     };
     Ok(match issued {
         Ok(issued) => json(StatusCode::CREATED, &Signed { signed_token_str: issued.reveal() }),
-        // A proxy reads this as the control plane's, whatever its visitor accepts.
-        Err(Refusal { rejection, .. }) if matches!(*rejection, Rejection::Inactive(_)) => {
+        // A proxy reads the first as the control plane's, and answers the second itself with JSON.
+        Err(Refusal { rejection, .. })
+            if matches!(*rejection, Rejection::Inactive(_) | Rejection::ReservedPort) =>
+        {
             Reply::json(&rejection.problem()).into_response()
         }
         Err(refusal) => refusal.into_reply(purpose).into_response(),
