@@ -17,7 +17,6 @@ mod keys;
 mod listing;
 mod origin;
 mod query;
-mod recent;
 mod refusal;
 mod require;
 mod seal;
@@ -35,7 +34,7 @@ use app_audit::{Act, ActKind, Recorder, SpoolFile, SubjectKind, Window};
 use app_authz::app::terminal_agent;
 use app_authz::credential::{ApiKey, KeyHolder, OtherSessions, Session, Terms};
 use app_authz::rbac::BuiltInRoles;
-use app_authz::token::Feature;
+use app_authz::token::{Feature, OpenedSeals, RecentTexts};
 use identity_fetch::Clock;
 use store::Store;
 use tokio::sync::Semaphore;
@@ -55,7 +54,6 @@ use self::keys::Keys;
 pub use self::keys::KeysError;
 pub(crate) use self::listing::app_list;
 pub(crate) use self::query::{for_app as query_for_app, holds_token, parameters};
-use self::recent::Recent;
 pub(crate) use self::refusal::Refusal;
 pub(crate) use self::require::{Require, SignedIn};
 pub(crate) use self::session::{presented_sessions, same_origin};
@@ -80,9 +78,9 @@ pub(crate) struct AppService<S> {
     pub(crate) acts: Arc<Acts>,
     metrics: Metrics,
     /// Seals are opened once
-    opened_seals: Recent,
+    opened_seals: OpenedSeals,
     /// The nonces of browsers that have signed in and were admitted
-    used_nonces: Recent,
+    used_nonces: RecentTexts,
     decisions: Decisions,
     /// Which sessions have ended since their app tokens were signed
     sessions: Arc<SessionWatch>,
@@ -129,8 +127,8 @@ impl<S: Store> AppService<S> {
             keys: Keys::new(config.signing),
             bounds,
             acts: Arc::default(),
-            opened_seals: Recent::new(seal::LIFETIME),
-            used_nonces: Recent::new(sign_in::LATELY),
+            opened_seals: OpenedSeals::new(),
+            used_nonces: RecentTexts::new(sign_in::LATELY),
             decisions: Decisions::default(),
             roles: BuiltInRoles::new(config.switches),
             audience: config.access_url.to_string().trim_end_matches('/').to_owned(),
