@@ -19,6 +19,24 @@ pub(crate) fn decode(text: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(decoded).ok().map(Cow::Owned)
 }
 
+/// The bytes of a name or a value in a form (`application/x-www-form-urlencoded`)
+///
+/// A plus is a space. What is not a valid escape stays as it is, as in the URL standard
+/// (<https://url.spec.whatwg.org/#urlencoded-parsing>).
+pub(crate) fn form_bytes(text: &str) -> impl Iterator<Item = u8> {
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        let (byte, behind) = rest.split_first()?;
+        let (byte, behind) = match byte {
+            b'+' => (b' ', behind),
+            b'%' => escape(behind).unwrap_or((b'%', behind)),
+            byte => (*byte, behind),
+        };
+        rest = behind;
+        Some(byte)
+    })
+}
+
 /// The byte that the two hexadecimal digits at the start stand for, and what follows them
 fn escape(text: &[u8]) -> Option<(u8, &[u8])> {
     let (digits, rest) = text.split_first_chunk::<2>()?;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use app_authz::address::{HostMeaning, HttpUrl, auth_redirect};
 use app_authz::app::{AccessMethod, CorsBehavior, RequestError, UncheckedRequest};
-use app_authz::credential::{SessionToken, Source};
+use app_authz::credential::{Expiry, SessionToken, Source};
 use app_authz::token::{API_KEY_PARAMETER, AppToken, Nonce, PresentedTokens, without_api_key};
 use app_authz::{AppRequest, Error, Grant};
 use http::StatusCode;
@@ -15,8 +15,8 @@ use super::seal::Opened;
 use super::sign_in::SignInCookie;
 use super::visit::{parameter, with_query};
 use super::{
-    AccessAttempt, AppService, Expiry, ReturnTo, Upstream, Visit, control_plane, cookies, issue,
-    origin, parameters, query_for_app, session,
+    AccessAttempt, AppService, ReturnTo, Upstream, Visit, control_plane, cookies, issue, origin,
+    parameters, query_for_app, session,
 };
 use crate::context::Context;
 use crate::error::Rejection;

@@ -43,7 +43,7 @@ use tracing::{info, warn};
 pub(crate) use self::admit::{Admitted, admit, user_agent};
 pub use self::config::{AppsConfig, AuditFail, CookieConfig, ParseValueError, SameSite, Signing};
 pub(crate) use self::control_plane::{Upstream, cookies as cookies_for_control_plane};
-pub(crate) use self::cookies::{Cookies, Expiry, cookies, for_app as cookies_for_app};
+pub(crate) use self::cookies::{Cookies, cookies, for_app as cookies_for_app};
 use self::decisions::Decisions;
 use self::deployments::{Deployment, Deployments};
 pub(crate) use self::gate::{AccessAttempt, ReturnTo, issue};
