@@ -97,7 +97,7 @@ async fn low_ports_are_reserved() {
     let answer = world.issue(asked.clone()).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert!(text(&answer).contains("Coder reserves ports less than 9"), "{}", text(&answer));
-    assert_eq!(header(&answer, "content-type"), "application/json");
+    assert!(header(&answer, "content-type").starts_with("application/json"));
     asked["session_token"] = "".into();
     assert_eq!(world.issue(asked).await.status, StatusCode::SEE_OTHER);
 }
