@@ -26,8 +26,8 @@ mod service;
 
 pub use acts::ActAudit;
 pub use apps::{
-    AppsConfig, AuditFail, CookieConfig, Housekeeping, KeysError, ParseValueError, SameSite,
-    Signing,
+    AppsConfig, AuditFail, CookieConfig, DecidedVisit, Housekeeping, KeysError, ParseValueError,
+    SameSite, Signing,
 };
 pub use error::chain as error_chain;
 pub use identity_fetch::Clock;

@@ -10,6 +10,7 @@ mod control_plane;
 mod cookies;
 mod decisions;
 mod deployments;
+mod event;
 mod gate;
 mod hand_over;
 mod housekeeping;
@@ -46,6 +47,7 @@ pub(crate) use self::control_plane::{Upstream, cookies as cookies_for_control_pl
 pub(crate) use self::cookies::{Cookies, cookies, for_app as cookies_for_app};
 use self::decisions::Decisions;
 use self::deployments::{Deployment, Deployments};
+pub use self::event::DecidedVisit;
 pub(crate) use self::gate::{AccessAttempt, ReturnTo, issue};
 pub(crate) use self::hand_over::may_open;
 use self::housekeeping::AbortOnDrop;
