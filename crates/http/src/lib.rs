@@ -29,7 +29,7 @@ pub use apps::{
     AppsConfig, AuditFail, CookieConfig, DecidedVisit, Housekeeping, KeysError, ParseValueError,
     SameSite, Signing,
 };
-pub use error::chain as error_chain;
+pub use error::{Answer, chain as error_chain};
 pub use identity_fetch::Clock;
 pub use limits::Limits;
 pub use metrics::{HostCounts, ProcessFacts};
