@@ -27,6 +27,9 @@ pub enum Error {
     /// The first label of the host is not the name of an app
     #[error("`{0}` is not the name of an app")]
     InvalidAppName(String),
+    /// The path leads to neither an app nor a terminal
+    #[error("not the path of an app")]
+    InvalidAppPath,
     /// Not a pattern of hosts: one `*` at the start, followed by a domain
     #[error("`{0}` is not a wildcard host name")]
     InvalidHostPattern(String),

@@ -11,6 +11,7 @@ pub mod token;
 
 mod digest;
 mod error;
+mod percent;
 
 pub use app::{AppRequest, Denial, Directory, Grant, Permit, Rules, Target, decide, resolve};
 pub use error::{Cause, Error};

@@ -27,10 +27,10 @@ mod service;
 
 pub use acts::ActAudit;
 pub use apps::{
-    AppsConfig, AuditFail, CookieConfig, Housekeeping, KeysError, ParseValueError, SameSite,
-    Signing,
+    AppsConfig, AuditFail, CookieConfig, DecidedVisit, Housekeeping, KeysError, ParseValueError,
+    SameSite, Signing,
 };
-pub use error::chain as error_chain;
+pub use error::{Answer, chain as error_chain};
 pub use identity_fetch::Clock;
 pub use limits::Limits;
 pub use metrics::{Exposition, HostCounts, ProcessFacts};

@@ -4,7 +4,9 @@ use authd_http::SameSite;
 use hyper::StatusCode;
 use testkit::OwnServer;
 
-use crate::world::{Plan, World, claims_of, header, location, query, set_cookies, text};
+use crate::world::{
+    Plan, World, by_subdomain, claims_of, header, location, query, set_cookies, text,
+};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 
@@ -83,6 +85,21 @@ async fn low_ports_are_reserved() {
     }
     let stranger = world.visit("8--agent--dev--alice.test.coder.com", "/", &[]).await;
     assert_eq!(stranger.status, StatusCode::SEE_OTHER);
+    let other = [("coder-session-token", world.token("bob"))];
+    let other = world.visit("8--agent--dev--alice.test.coder.com", "/", &other).await;
+    assert_eq!(other.status, StatusCode::NOT_FOUND);
+    let rows = world.rows().await;
+    let words: Vec<_> = rows.iter().map(|row| (row.status(), row.text("decision"))).collect();
+    assert_eq!(words.iter().filter(|word| **word == (400, "deny")).count(), 2, "{words:?}");
+
+    // A proxy relays the answer, as it would give it itself.
+    let mut asked = by_subdomain("alice", "dev", "agent", "8", world.token("alice"));
+    let answer = world.issue(asked.clone()).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(text(&answer).contains("Coder reserves ports less than 9"), "{}", text(&answer));
+    assert!(header(&answer, "content-type").starts_with("application/json"));
+    asked["session_token"] = "".into();
+    assert_eq!(world.issue(asked).await.status, StatusCode::SEE_OTHER);
 }
 
 // scenario 172, 177, 178

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::app::{AccessMethod, Grant, SharingLevel, Target, Visitor};
+use crate::app::{AccessMethod, Grant, Port, SharingLevel, Target, Visitor};
 use crate::id::UserId;
 use crate::rbac::{Action, RoleName, Subject};
 
@@ -13,8 +13,21 @@ use crate::rbac::{Action, RoleName, Subject};
 /// # Errors
 ///
 /// A [`Denial`] with the reason. Show a signed-in visitor only that nothing was found, and
-/// the warnings: the reason would reveal that the app exists.
+/// the warnings: the reason would reveal that the app exists. [`Reason::ReservedPort`] may be shown,
+/// since only visitors get it who may open other ports of the agent.
 pub fn decide<'a>(
+    target: &'a Target<'a>,
+    subject: Option<&Subject>,
+    rules: Rules,
+) -> Result<Permit<'a>, Denial> {
+    let permit = decide_access(target, subject, rules)?;
+    match target.request.port().is_some_and(Port::is_reserved) {
+        true => Err(Denial { reason: Reason::ReservedPort, warnings: Vec::new() }),
+        false => Ok(permit),
+    }
+}
+
+fn decide_access<'a>(
     target: &'a Target<'a>,
     subject: Option<&Subject>,
     rules: Rules,
@@ -238,6 +251,8 @@ pub enum Reason {
     NotMember,
     /// The app is not public, and the visitor's credential permits nothing
     NoScope,
+    /// The port is one that no app may use, and nothing else keeps the visitor from opening it
+    ReservedPort,
 }
 
 impl Reason {
@@ -251,6 +266,7 @@ impl Reason {
             Self::OwnAppsRefused => "own_apps_refused",
             Self::NotMember => "not_member",
             Self::NoScope => "no_scope",
+            Self::ReservedPort => "reserved_port",
         }
     }
 }
@@ -270,6 +286,7 @@ impl fmt::Display for Reason {
                 "the app is shared within an organization that the visitor is not a member of"
             }
             Self::NoScope => "the credential permits nothing",
+            Self::ReservedPort => "the port is reserved",
         })
     }
 }

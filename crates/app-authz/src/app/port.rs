@@ -11,6 +11,19 @@ pub struct Port {
 }
 
 impl Port {
+    /// The port that a text names; `None` for a slug
+    ///
+    /// The same as parsing the text, without an error that repeats it.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        let digits = text.strip_suffix(['s', 'S']).unwrap_or(text);
+        let number = match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => digits.parse().ok()?,
+            false => return None,
+        };
+        Some(Self { number, tls: digits.len() < text.len() })
+    }
+
     /// The port number
     #[must_use]
     pub const fn number(self) -> u16 {
@@ -18,6 +31,8 @@ impl Port {
     }
 
     /// Whether the port is reserved, so that no app can be reached on it
+    ///
+    /// [`decide`](crate::decide) permits no visitor to open one.
     #[must_use]
     pub const fn is_reserved(self) -> bool {
         self.number < MIN_PORT
@@ -36,13 +51,7 @@ impl FromStr for Port {
 
     /// Parses digits with at most one `s` after them, in either case; any other text is a slug
     fn from_str(text: &str) -> Result<Self, Error> {
-        let digits = text.strip_suffix(['s', 'S']).unwrap_or(text);
-        let number = match digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => digits.parse().ok(),
-            false => None,
-        };
-        let number = number.ok_or_else(|| Error::InvalidPort(text.to_owned()))?;
-        Ok(Self { number, tls: digits.len() < text.len() })
+        Self::of(text).ok_or_else(|| Error::InvalidPort(text.to_owned()))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error as ThisError;
 
+use super::Port;
 use crate::Error;
 use crate::address::{AgentInHost, AppName};
 use crate::id::{AgentId, parse_uuid};
@@ -44,35 +45,44 @@ impl fmt::Display for AccessMethod {
 /// An app request as a server or a proxy wrote it, field by field
 ///
 /// Nothing is checked yet. [`normalize`](Self::normalize) and [`check`](Self::check) turn it
-/// into an [`AppRequest`].
+/// into an [`AppRequest`]. A server that reads the request from an address uses
+/// [`AppRequest::of_host`] or [`of_path`](Self::of_path), which know what the fields are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UncheckedRequest {
     /// `path`, `subdomain` or `terminal`
     #[serde(deserialize_with = "or_empty")]
     pub access_method: String,
-    /// The part of the path before the app's own path
+    /// The part of the path before the app's own path, with a slash at its end
+    ///
+    /// `/` on a host of the app's own, `/@alice/dev.main/apps/code/` for an app by path, and
+    /// `/api/v2/workspaceagents/AGENT/pty/` for a terminal.
     #[serde(deserialize_with = "or_empty")]
     pub base_path: String,
-    /// The part of a subdomain before the name of the app, with its `---`
+    /// The part of a subdomain before the name of the app, with its `---`: `tab1---`, or empty
     #[serde(deserialize_with = "or_empty")]
     pub app_prefix: String,
-    /// The owner of the workspace
+    /// The owner of the workspace, by name or UUID: `alice`; empty for a terminal
     #[serde(deserialize_with = "or_empty")]
     pub username_or_id: String,
-    /// `WORKSPACE.AGENT` as one segment of a path; never sent
+    /// `WORKSPACE` or `WORKSPACE.AGENT` as one segment of a path: `dev.main`; never sent
+    ///
+    /// [`normalize`](Self::normalize) makes the next two fields of it.
     #[serde(skip)]
     pub workspace_and_agent: String,
-    /// The workspace
+    /// The workspace, by name or UUID: `dev`; empty for a terminal
     #[serde(deserialize_with = "or_empty")]
     pub workspace_name_or_id: String,
-    /// The agent; empty if the request does not name one
+    /// The agent, by name or UUID: `main`; empty if the request does not name one
+    ///
+    /// Always a UUID for a terminal.
     #[serde(deserialize_with = "or_empty")]
     pub agent_name_or_id: String,
-    /// The agent in the host of an app; never sent, as newer control planes ignore it
+    /// The agent in the host of an app, `main` in `code--main--dev--alice`; never sent, as newer
+    /// control planes ignore it
     #[serde(skip)]
     pub agent_in_host: String,
-    /// The app's slug, or a port
+    /// The app's slug, or a port: `code`, `8080`, `8443s`; empty for a terminal
     #[serde(deserialize_with = "or_empty")]
     pub app_slug_or_port: String,
 }
@@ -260,6 +270,12 @@ impl AppRequest {
     #[must_use]
     pub fn slug_or_port(&self) -> &str {
         &self.fields.app_slug_or_port
+    }
+
+    /// The port that is requested; `None` for an app or a terminal
+    #[must_use]
+    pub fn port(&self) -> Option<Port> {
+        Port::of(self.slug_or_port())
     }
 
     /// The name of the host of the requested app or port, with the parts as they were written

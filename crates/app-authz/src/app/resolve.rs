@@ -16,7 +16,8 @@ use crate::id::{AgentId, AppId, UserId, parse_uuid};
 /// agent of the request. Names are compared without the case of ASCII letters, since hosts have
 /// none; a name in exactly the requested case is preferred. The sharing level of a port is capped if
 /// [`Rules::enforce_max_port_sharing`] is set. Whether the visitor may open the target is not
-/// checked.
+/// checked: [`decide`](crate::decide) does that, and it refuses [reserved](Port::is_reserved) ports
+/// to every visitor.
 ///
 /// # Errors
 ///
@@ -51,7 +52,7 @@ pub fn resolve<'a>(
     if facts.agents.is_empty() {
         return Err(ResolveError::NoAgent);
     }
-    let port = request.slug_or_port().parse::<Port>().ok();
+    let port = request.port();
     if port.is_some() && request.method() == AccessMethod::Path {
         return Err(ResolveError::PortByPath);
     }

@@ -1,5 +1,6 @@
 use std::fmt::Write;
 
+use super::set_cookie::{HOST_PREFIX, SECURE_PREFIX};
 use crate::address::HostPattern;
 use crate::app::AccessMethod;
 use crate::digest::sha256;
@@ -7,6 +8,7 @@ use crate::digest::sha256;
 /// The names of the cookies that carry tokens
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CookieNames {
+    prefix: String,
     session: String,
     path_app: String,
     subdomain_app: String,
@@ -36,6 +38,7 @@ impl CookieNames {
             }
         }
         Self {
+            prefix: prefix.to_owned(),
             session: format!("{prefix}{SESSION}"),
             path_app: format!("{prefix}{PATH_APP}"),
             subdomain_app,
@@ -135,14 +138,38 @@ impl CookieNames {
     ///
     /// Includes the cookies for apps of other patterns, which browsers may send to this host
     /// as well.
-    #[must_use]
-    pub fn is_withheld(&self, name: &str) -> bool {
-        let exact = [&self.session, &self.path_app, &self.signed_app_token, &self.sign_in];
-        exact.into_iter().any(|withheld| withheld == name)
-            || name.starts_with(&self.subdomain_app_before)
-            || HOST.contains(&name)
-            || OAUTH.contains(&name)
+    pub(super) fn is_withheld(&self, name: &str) -> bool {
+        let is_plain = |name: &[u8]| {
+            EXACT.iter().any(|exact| exact.as_bytes() == name)
+                || name.starts_with(SUBDOMAIN_APP.as_bytes())
+        };
+        self.without_prefixes(name.as_bytes()).into_iter().any(is_plain)
     }
+
+    /// Whether a text begins with the name of a cookie that authd or the control plane reads, in any
+    /// case
+    pub(super) fn is_of_ours(&self, text: &[u8]) -> bool {
+        let is_plain = |text: &[u8]| OURS.iter().any(|own| without(text, own).is_some());
+        self.without_prefixes(text).into_iter().any(is_plain)
+    }
+
+    /// The name as it is, and without the prefixes that browsers know and that of the deployment, in
+    /// either order
+    fn without_prefixes<'a>(&self, name: &'a [u8]) -> [&'a [u8]; 4] {
+        let without_own = |name: &'a [u8]| without(name, &self.prefix).unwrap_or(name);
+        let of_browser = |name: &'a [u8]| {
+            let known = [HOST_PREFIX, SECURE_PREFIX].into_iter();
+            known.filter_map(|prefix| without(name, prefix)).next().unwrap_or(name)
+        };
+        let bare = of_browser(name);
+        [name, bare, without_own(bare), of_browser(without_own(name))]
+    }
+}
+
+/// The text after `prefix`, which is compared without case
+fn without<'a>(text: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
+    let (begin, rest) = text.split_at_checked(prefix.len())?;
+    begin.eq_ignore_ascii_case(prefix.as_bytes()).then_some(rest)
 }
 
 const SESSION: &str = "coder_session_token";
@@ -156,9 +183,10 @@ const HOST_PATH_APP: &str = "__Host-coder_path_app_session_token";
 const HOST_SUBDOMAIN_APP: &str = "__Host-coder_subdomain_app_session_token";
 const HOST_SIGNED_APP_TOKEN: &str = "__Host-coder_signed_app_token";
 
-/// The cookies that are bound to their host
-const HOST: [&str; 5] =
-    [HOST_SESSION, HOST_SIGN_IN, HOST_PATH_APP, HOST_SUBDOMAIN_APP, HOST_SIGNED_APP_TOKEN];
+/// How the names begin that an app must not set
+const OURS: [&str; 5] = ["authd_", SESSION, SIGNED_APP_TOKEN, PATH_APP, SUBDOMAIN_APP];
 
-/// The cookies of a sign-in in progress
-const OAUTH: [&str; 2] = ["oauth_state", "oauth_redirect"];
+/// The names of cookies that an app must not see, beside those of subdomain apps; the last two are
+/// those of a sign-in at the control plane that is in progress
+const EXACT: [&str; 6] =
+    [SESSION, PATH_APP, SIGNED_APP_TOKEN, SIGN_IN, "oauth_state", "oauth_redirect"];

@@ -10,8 +10,10 @@ mod authenticate;
 mod cookie;
 mod key;
 mod sessions;
+mod set_cookie;
 mod source;
 mod token;
+mod withheld;
 
 pub use app_session::AppSession;
 pub use authenticate::{
@@ -20,6 +22,8 @@ pub use authenticate::{
 pub use cookie::CookieNames;
 pub use key::{ApiKey, KeyHolder, KeyUpdate, LoginType, OauthLink, UserStatus};
 pub use sessions::{MAX_MADE, MAX_MADE_FOR_USER, NewKey, OtherSessions, Sessions};
+pub use set_cookie::{CookieAttributes, Expiry, SameSite, SetCookie};
 pub use source::{Carried, MAX_TOKENS, Source};
 pub use token::SessionToken;
 pub(crate) use token::{ID_LENGTH, random_letters};
+pub use withheld::Withheld;

@@ -25,6 +25,7 @@ mod rebase;
 mod recent;
 mod rotation;
 mod sealed_session;
+mod seen;
 mod sign;
 mod verify;
 
@@ -38,5 +39,6 @@ pub use rotation::{Change, Rotation, replace, rotate};
 pub use sealed_session::{
     API_KEY_PARAMETER, NONCE_PARAMETER, Nonce, SealedSession, without_api_key,
 };
+pub use seen::{MAX_RECENT_TEXTS, OpenedSeals, RecentTexts};
 pub use sign::{SignedToken, TOKEN_LIFETIME, TokenOptions};
 pub use verify::{AppToken, Found, MAX_PRESENTED_TOKENS, PresentedTokens, SIGNED_TOKEN_PARAMETER};

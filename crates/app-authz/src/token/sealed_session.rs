@@ -14,7 +14,8 @@ impl KeyRing<SealKey> {
     /// Seals a session, so that a URL can carry it to an app's host
     ///
     /// The result is a JWE (RFC 7516) in compact form with A256GCMKW, A256GCM and DEFLATE. It
-    /// can be opened for a minute, any number of times. The control plane's proxies ignore the
+    /// can be opened for a minute, any number of times:
+    /// [`OpenedSeals`](super::OpenedSeals) makes it once. The control plane's proxies ignore the
     /// host, the nonce, and whether the session is for a program.
     ///
     /// # Errors
@@ -82,7 +83,8 @@ impl KeyRing<SealKey> {
     ///
     /// Proves that the session was sealed with a key of the ring, and that the seal has not
     /// expired. Whether the session is good is not checked, nor whether the seal is for the host
-    /// at hand, nor whether the browser holds the nonce, nor whether the seal was opened before.
+    /// at hand, nor whether the browser holds the nonce, nor whether the seal was opened before
+    /// ([`OpenedSeals`](super::OpenedSeals)).
     ///
     /// # Errors
     ///
@@ -333,7 +335,7 @@ pub const API_KEY_PARAMETER: &str = "coder_application_connect_api_key_35e783";
 /// The query parameter that carries a [`Nonce`] to the dashboard
 pub const NONCE_PARAMETER: &str = "authd_nonce";
 
-const LIFETIME: Duration = Duration::from_secs(60);
+pub(super) const LIFETIME: Duration = Duration::from_secs(60);
 const ISSUER: &str = "coderd";
 const AUDIENCE: &str = "wsproxy";
 

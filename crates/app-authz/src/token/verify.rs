@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::claims::{Times, UncheckedClaims, instant, is_session_id};
 use super::{KeyRing, TokenError, VerifyingKey, compact};
 use crate::Error;
-use crate::app::{AccessMethod, AppRequest, Grant, Visitor};
+use crate::app::{AccessMethod, AppRequest, Grant, Port, Visitor};
 use crate::id::{AgentId, UserId, WorkspaceId, parse_uuid};
 
 impl<K: VerifyingKey> KeyRing<K> {
@@ -136,9 +136,14 @@ impl AppToken {
     /// must be for an app of that agent, if it says so: control planes before v2.27 sign the
     /// name in the request, newer ones do not sign it, and [`KeyRing::sign`] signs it beside
     /// the request.
+    ///
+    /// No token is for a [reserved](Port::is_reserved) port, though control planes sign tokens for
+    /// them.
     #[must_use]
     pub fn matches(&self, request: &AppRequest) -> bool {
-        self.request.matches_beside_agent(request) && self.is_for_agent_of(request)
+        self.request.matches_beside_agent(request)
+            && self.is_for_agent_of(request)
+            && !request.port().is_some_and(Port::is_reserved)
     }
 
     fn is_for_agent_of(&self, request: &AppRequest) -> bool {

@@ -6,6 +6,7 @@
 mod app_session;
 mod identify;
 mod sources;
+mod withheld;
 
 use std::time::{Duration, SystemTime};
 

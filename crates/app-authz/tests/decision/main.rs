@@ -371,6 +371,41 @@ fn a_denial_says_why() {
 }
 
 #[test]
+fn a_reserved_port_is_opened_to_no_visitor_and_others_do_not_learn_of_it() {
+    let owner = Subject::new(
+        UserId(Uuid::from_u128(OWNER)),
+        roles(&["owner".to_owned(), "member".to_owned()], Switches::default()),
+        Scope::all(),
+    );
+    let names = [format!("organization-member:{}", Uuid::from_u128(BETA))];
+    let other = Subject::new(
+        UserId(Uuid::from_u128(VISITOR)),
+        roles(&names, Switches::default()),
+        Scope::all(),
+    );
+    for (port, level, subject, reason) in [
+        ("9", SharingLevel::Owner, Some(&owner), None),
+        ("code", SharingLevel::Owner, Some(&owner), None),
+        ("8", SharingLevel::Owner, Some(&owner), Some(Reason::ReservedPort)),
+        ("0s", SharingLevel::Owner, Some(&owner), Some(Reason::ReservedPort)),
+        ("00008S", SharingLevel::Public, Some(&other), Some(Reason::ReservedPort)),
+        ("8", SharingLevel::Public, None, Some(Reason::ReservedPort)),
+        ("8", SharingLevel::Owner, None, Some(Reason::NotSignedIn)),
+        ("8", SharingLevel::Owner, Some(&other), Some(Reason::NotShared)),
+    ] {
+        let fields = UncheckedRequest {
+            app_slug_or_port: port.to_owned(),
+            ..request(AccessMethod::Subdomain).to_unchecked()
+        };
+        let asked: AppRequest = fields.try_into().unwrap();
+        let target = target(AccessMethod::Subdomain, level, false, Acl::NONE);
+        let target = Target { request: &asked, ..target };
+        let denied = decide(&target, subject, Rules::default()).err();
+        assert_eq!(denied.map(|denial| denial.reason()), reason, "{port} {level}");
+    }
+}
+
+#[test]
 fn reasons_and_levels_keep_their_names() {
     let reasons = [
         Reason::NotSignedIn,
@@ -379,6 +414,7 @@ fn reasons_and_levels_keep_their_names() {
         Reason::OwnAppsRefused,
         Reason::NotMember,
         Reason::NoScope,
+        Reason::ReservedPort,
     ];
     assert_eq!(
         reasons.map(Reason::as_str),
@@ -388,7 +424,8 @@ fn reasons_and_levels_keep_their_names() {
             "not_shared",
             "own_apps_refused",
             "not_member",
-            "no_scope"
+            "no_scope",
+            "reserved_port"
         ]
     );
     assert_eq!(SharingLevel::ALL, LEVELS);

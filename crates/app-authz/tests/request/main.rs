@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod address;
+mod path;
 mod resolve;
 
 use app_authz::address::{AgentInHost, AppName, HttpUrl};

@@ -10,7 +10,7 @@ mod sealed;
 use std::time::{Duration, SystemTime};
 
 use app_authz::app::{
-    Agent, Contact, CorsBehavior, SharingLevel, UncheckedRequest, Visitor, Workspace,
+    Agent, Contact, CorsBehavior, Port, SharingLevel, UncheckedRequest, Visitor, Workspace,
 };
 use app_authz::id::OrganizationId;
 use app_authz::rbac::{Acl, Role, Scope, Subject};
@@ -290,6 +290,24 @@ fn a_token_is_good_between_its_times() {
     }
 }
 
+#[test]
+fn the_token_of_a_control_plane_does_not_open_a_reserved_port() {
+    for (port, opens) in [("8", false), ("1s", false), ("9", true), ("code", true)] {
+        let fields = UncheckedRequest {
+            access_method: "subdomain".to_owned(),
+            base_path: "/".to_owned(),
+            app_slug_or_port: port.to_owned(),
+            ..fields()
+        };
+        let mut claims = claims();
+        claims["request"] = serde_json::to_value(&fields).unwrap();
+        let token = mint(HEADER, &claims.to_string());
+        let request: AppRequest = fields.try_into().unwrap();
+        assert_eq!(verify(&token).unwrap().matches(&request), opens, "{port}");
+        assert_eq!(is_found(None, &[&token], &request), opens, "{port}");
+    }
+}
+
 fn find(query: Option<&str>, cookies: &[&str], request: &AppRequest) -> Found {
     let candidates = PresentedTokens { query, cookies: cookies.to_vec() };
     ring().find(&candidates, request, now(), LEEWAY)
@@ -453,7 +471,7 @@ proptest! {
         parts in prop::array::uniform4("[a-zA-Z0-9é\"\\\\-]{1,12}"),
     ) {
         let [user, workspace, agent, slug] = parts;
-        prop_assume!(user != "me");
+        prop_assume!(user != "me" && !Port::of(&slug).is_some_and(Port::is_reserved));
         let request = changed(|r| {
             r.base_path = base;
             r.username_or_id = user;

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use app_authz::address::{HostMeaning, HttpUrl, auth_redirect};
-use app_authz::app::{AccessMethod, CorsBehavior, Port, RequestError, UncheckedRequest};
-use app_authz::credential::{SessionToken, Source};
+use app_authz::app::{AccessMethod, CorsBehavior, RequestError, UncheckedRequest};
+use app_authz::credential::{Expiry, SessionToken, Source};
 use app_authz::token::{API_KEY_PARAMETER, AppToken, Nonce, PresentedTokens, without_api_key};
 use app_authz::{AppRequest, Error, Grant};
 use http::StatusCode;
@@ -14,8 +14,8 @@ use super::seal::Opened;
 use super::sign_in::SignInCookie;
 use super::visit::{parameter, with_query};
 use super::{
-    AccessAttempt, AppService, Expiry, ReturnTo, Upstream, Visit, control_plane, cookies, issue,
-    origin, parameters, query_for_app, session,
+    AccessAttempt, AppService, ReturnTo, Upstream, Visit, control_plane, cookies, issue, origin,
+    parameters, query_for_app, session,
 };
 use crate::context::Context;
 use crate::error::Rejection;
@@ -82,7 +82,6 @@ pub(crate) async fn admit<S: AppPorts>(
     }
 
     let request = checked(request).map_err(rejected)?;
-    let port = request.slug_or_port().parse::<Port>().ok();
     let base_path = control_plane::base_path(&visit, upstream);
     let base_path = base_path.filter(|base_path| base_path != request.base_path());
 
@@ -119,9 +118,6 @@ pub(crate) async fn admit<S: AppPorts>(
     let cors = admitted.grant().cors;
     if visit.page.is_refused(cx) && origin::is_decided_here(visit.method, cors) {
         return Err(rejected(Rejection::ForeignPage));
-    }
-    if visit.method != AccessMethod::Terminal && port.is_some_and(Port::is_reserved) {
-        return Err(rejected(Rejection::ReservedPort));
     }
     if let Some(address) = canonical_address(cx, &visit, &admitted.grant().url) {
         let reply = Reply::redirect(StatusCode::TEMPORARY_REDIRECT, address);

@@ -29,11 +29,7 @@ pub(crate) enum Upstream {
 /// plane tries at most four cookies of the token's name, and must not find a session.
 pub(crate) fn cookies(headers: &HeaderMap, names: &CookieNames, token: &str) -> HeaderValue {
     let signed = format!("{}={token}", PLAIN.signed_app_token(AccessMethod::Path));
-    let is_withheld = |name: &str| {
-        let prefix = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix));
-        names.is_withheld(name) || PLAIN.is_withheld(prefix.unwrap_or(name))
-    };
-    let own = visible(headers, is_withheld);
+    let own = visible(headers, names);
     let all: Vec<&[u8]> = std::iter::once(signed.as_bytes()).chain(own).collect();
     // The token consists of letters, digits and dots, and the other cookies were in a header.
     HeaderValue::from_bytes(&all.join(&b"; "[..])).unwrap_or(HeaderValue::from_static(""))
@@ -107,9 +103,6 @@ fn encode(path: &str) -> String {
 
 /// Cookie names without a prefix: the control plane finds app tokens under these only
 static PLAIN: LazyLock<CookieNames> = LazyLock::new(|| CookieNames::new("", None));
-
-/// The prefixes that browsers treat specially (draft-ietf-httpbis-rfc6265bis, section 4.1.3)
-const PREFIXES: [&str; 2] = ["__Host-", "__Secure-"];
 
 #[cfg(test)]
 mod tests {

@@ -8,12 +8,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use app_audit::{Event, RecordError, Resource};
+use app_audit::{Event, RecordError};
 use app_authz::address::{
     Envelope, HostPattern, HttpUrl, SignIn, auth_redirect, encode_path, login,
 };
 use app_authz::app::{
-    AccessMethod, AgentStatus, App, CorsBehavior, Reason, ResolveError, WorkspaceFacts,
+    AccessMethod, AgentStatus, CorsBehavior, Reason, ResolveError, WorkspaceFacts,
 };
 use app_authz::credential::{Identified, SessionToken, Source, identify};
 use app_authz::token::{SignedToken, TokenOptions};
@@ -22,6 +22,7 @@ use futures_util::FutureExt;
 
 use super::decisions::{Question, Turn};
 use super::deployments::Deployment;
+use super::event::DecidedVisit;
 use super::origin::is_decided_here;
 use super::refusal::Refusal;
 use super::sign_in::SignInCookie;
@@ -241,7 +242,7 @@ async fn decide_and_sign<S: AppPorts>(
             let is_ambiguous = matches!(identified, Identified::Ambiguous);
             return Err(sign_in(apps, attempt, target, is_ambiguous));
         }
-        Err(denial) => return Err(Rejection::Denied(denial)),
+        Err(denial) => return Err(denial.into()),
     };
     if attempt.is_foreign && is_decided_here(target.request.method(), target.cors) {
         return Err(Rejection::ForeignPage);
@@ -374,44 +375,14 @@ impl<T> Outcome<'_, T> {
     }
 
     pub(super) fn event(&self, attempt: &mut AccessAttempt, facts: &WorkspaceFacts) -> Event {
-        let WorkspaceFacts { workspace, apps: apps_of_workspace, .. } = facts;
         let (status, reason) = self.status_and_reason(attempt.purpose);
-        let agent = self.target.map(|target| &target.agent);
+        let Self { request, target, visitor, .. } = *self;
+        let visit = DecidedVisit { request, facts, target, visitor };
         Event {
-            time: attempt.now,
-            request: attempt.facts.id.uuid(),
-            user: self.visitor.map(|user| app_audit::UserId(user.0)),
             ip: attempt.ip,
             user_agent: std::mem::take(&mut attempt.user_agent),
-            resource: resource(self.request, self.target, apps_of_workspace),
-            agent: agent.map(|agent| (app_audit::AgentId(agent.id.0), agent.name.clone())),
-            workspace: Some(app_audit::Workspace {
-                id: app_audit::WorkspaceId(workspace.id.0),
-                name: workspace.name.clone(),
-                owner: workspace.owner_name.clone(),
-                organization: app_audit::OrganizationId(workspace.organization.0),
-            }),
-            status,
-            reason,
+            ..visit.event(attempt.now, attempt.facts.id.uuid(), status, reason)
         }
-    }
-}
-
-/// What was visited; an app by the slug that it has, whichever case the visitor wrote
-fn resource(request: &AppRequest, target: Option<&Target<'_>>, apps: &[App]) -> Resource {
-    let asked = match request.method() {
-        AccessMethod::Terminal => return Resource::Terminal,
-        AccessMethod::Subdomain => request.slug_or_port().to_ascii_lowercase(),
-        AccessMethod::Path => request.slug_or_port().to_owned(),
-    };
-    match target {
-        Some(Target { app: Some(id), .. }) => {
-            let app = apps.iter().find(|app| app.id == *id);
-            let slug = app.map_or(asked, |app| app.slug.clone());
-            Resource::App(app_audit::AppId(id.0), slug)
-        }
-        Some(_) => Resource::Port(asked),
-        None => Resource::Unknown(asked),
     }
 }
 

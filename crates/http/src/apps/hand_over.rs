@@ -50,7 +50,7 @@ pub(crate) async fn may_open<S: AppPorts>(
     let result = match &target {
         Ok(target) => decide(target, Some(&caller.subject), apps.config.rules)
             .map(drop)
-            .map_err(Rejection::Denied),
+            .map_err(Rejection::from),
         Err(error) => Err(attempt.unresolved(*error)),
     };
     if result.is_ok() {

@@ -4,9 +4,7 @@
 //! visits.
 
 use app_authz::address::{AppName, HostMeaning, encode_path};
-use app_authz::app::{
-    AccessMethod, Agent, AgentStatus, App, Transition, UncheckedRequest, WorkspaceFacts,
-};
+use app_authz::app::{Agent, AgentStatus, App, Transition, WorkspaceFacts};
 use app_authz::{AppRequest, decide, resolve};
 use store::listing::{Health, ListPosition, ListQuery, ListedApp, ListedWorkspace};
 
@@ -141,7 +139,7 @@ impl<S> Lister<'_, S> {
         // As the visit reads it.
         let HostMeaning::App(name) = HostMeaning::of(&host, Some(&hosts), []) else { return None };
         let address = url.clone().with_authority(&host).ok()?;
-        self.may_open(facts, app, name.into()).then(|| address.to_string())
+        self.may_open(facts, app, AppRequest::of_host(name).ok()?).then(|| address.to_string())
     }
 
     fn by_path(&self, facts: &WorkspaceFacts, agent: &Agent, app: &App) -> Option<String> {
@@ -155,21 +153,14 @@ impl<S> Lister<'_, S> {
         };
         let (owner, slug) = (&workspace.owner_name, &app.slug);
         let path = encode_path(&format!("/@{owner}/{workspace_and_agent}/apps/{slug}/"));
-        let request = UncheckedRequest {
-            access_method: AccessMethod::Path.as_str().to_owned(),
-            base_path: path.clone(),
-            username_or_id: owner.clone(),
-            workspace_and_agent,
-            app_slug_or_port: slug.clone(),
-            ..UncheckedRequest::default()
-        };
-        self.may_open(facts, app, request).then_some(path)
+        // As the visit reads it.
+        let is_open = self.may_open(facts, app, AppRequest::of_path(&path).ok()?.0);
+        is_open.then_some(path)
     }
 
     /// Whether the request leads to that app, and the user may open it
-    fn may_open(&self, facts: &WorkspaceFacts, app: &App, request: UncheckedRequest) -> bool {
+    fn may_open(&self, facts: &WorkspaceFacts, app: &App, request: AppRequest) -> bool {
         let rules = self.apps.config.rules;
-        let Ok(request) = AppRequest::try_from(request) else { return false };
         let Ok(target) = resolve(&request, Some(facts), rules) else { return false };
         target.app == Some(app.id) && decide(&target, Some(&self.caller.subject), rules).is_ok()
     }

@@ -11,15 +11,14 @@ mod control_plane;
 mod cookies;
 mod decisions;
 mod deployments;
+mod event;
 mod gate;
 mod hand_over;
 mod housekeeping;
 mod keys;
 mod listing;
 mod origin;
-mod path_name;
 mod query;
-mod recent;
 mod refusal;
 mod require;
 mod seal;
@@ -34,9 +33,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use app_audit::{Act, ActKind, Recorder, SpoolFile, SubjectKind, Window};
+use app_authz::app::terminal_agent;
 use app_authz::credential::{ApiKey, KeyHolder, OtherSessions, Session, Sessions, Terms};
 use app_authz::rbac::BuiltInRoles;
-use app_authz::token::Feature;
+use app_authz::token::{Feature, OpenedSeals, RecentTexts};
 use identity_fetch::Clock;
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
@@ -45,9 +45,10 @@ pub(crate) use self::access::AppAccess;
 pub(crate) use self::admit::{Admitted, admit, user_agent};
 pub use self::config::{AppsConfig, AuditFail, CookieConfig, ParseValueError, SameSite, Signing};
 pub(crate) use self::control_plane::{Upstream, cookies as cookies_for_control_plane};
-pub(crate) use self::cookies::{Cookies, Expiry, cookies, for_app as cookies_for_app};
+pub(crate) use self::cookies::{Cookies, cookies, for_app as cookies_for_app};
 use self::decisions::Decisions;
 use self::deployments::{Deployment, Deployments};
+pub use self::event::DecidedVisit;
 pub(crate) use self::gate::{AccessAttempt, ReturnTo, issue};
 pub(crate) use self::hand_over::may_open;
 use self::housekeeping::AbortOnDrop;
@@ -57,11 +58,10 @@ use self::keys::Keys;
 pub use self::keys::KeysError;
 pub(crate) use self::listing::app_list;
 pub(crate) use self::query::{for_app as query_for_app, holds_token, parameters};
-use self::recent::Recent;
 pub(crate) use self::refusal::Refusal;
 pub(crate) use self::require::{Require, SignedIn};
 pub(crate) use self::session::{presented_sessions, same_origin};
-pub(crate) use self::visit::{Visit, parameter, terminal_agent, with_query};
+pub(crate) use self::visit::{Visit, parameter, with_query};
 use self::watch::SessionWatch;
 use crate::acts::Acts;
 use crate::admission::Admission;
@@ -83,9 +83,9 @@ pub(crate) struct AppService<S> {
     pub(crate) acts: Arc<Acts>,
     metrics: Metrics,
     /// Seals are opened once
-    opened_seals: Recent,
+    opened_seals: OpenedSeals,
     /// The nonces of browsers that have signed in and were admitted
-    used_nonces: Recent,
+    used_nonces: RecentTexts,
     decisions: Decisions,
     /// Which sessions have ended since their app tokens were signed
     sessions: Arc<SessionWatch>,
@@ -132,8 +132,8 @@ impl<S: AppPorts> AppService<S> {
             keys: Keys::new(config.signing),
             bounds,
             acts,
-            opened_seals: Recent::new(seal::LIFETIME),
-            used_nonces: Recent::new(sign_in::LATELY),
+            opened_seals: OpenedSeals::new(),
+            used_nonces: RecentTexts::new(sign_in::LATELY),
             decisions: Decisions::default(),
             roles: BuiltInRoles::new(config.switches),
             audience: config.access_url.to_string().trim_end_matches('/').to_owned(),

@@ -1,9 +1,6 @@
 //! Raw queries, in which parameters of apps stay exactly as they were written
 
-use std::borrow::Cow;
-
-use app_authz::credential::SessionToken;
-use app_authz::token::{API_KEY_PARAMETER, SIGNED_TOKEN_PARAMETER};
+use app_authz::credential::Withheld;
 
 /// The decoded parameters of a query: the first [`MAX_PARAMETERS`], and the next few that may sign
 /// a visitor in
@@ -12,38 +9,20 @@ use app_authz::token::{API_KEY_PARAMETER, SIGNED_TOKEN_PARAMETER};
 pub(crate) fn parameters(query: &str) -> Vec<(String, String)> {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     let mut all: Vec<_> = pairs.by_ref().take(MAX_PARAMETERS).collect();
-    all.extend(pairs.filter(|(name, value)| is_ours(name, value)).take(MAX_CREDENTIALS));
+    all.extend(
+        pairs.filter(|(name, value)| Withheld::parameter(name, value)).take(MAX_CREDENTIALS),
+    );
     all.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
 }
 
 /// The query without the parameters that sign its visitor in, which an app must not see
-///
-/// `access_token` is withheld only if its value is a session token: apps use the name too.
 pub(crate) fn for_app(query: &str) -> String {
-    if query.is_empty() {
-        return String::new();
-    }
-    let open = query.split('&').filter(|pair| withheld(pair).is_none());
-    open.collect::<Vec<_>>().join("&")
+    Withheld::query(query).into_owned()
 }
 
 /// Whether the query holds a value that may sign its visitor in, not only an empty parameter
 pub(crate) fn holds_token(query: &str) -> bool {
-    query.split('&').filter_map(withheld).any(|value| !value.is_empty())
-}
-
-/// The value of a parameter that an app must not see; `None` for other parameters
-fn withheld(pair: &str) -> Option<Cow<'_, str>> {
-    let (name, value) = form_urlencoded::parse(pair.as_bytes()).next()?;
-    is_ours(&name, &value).then_some(value)
-}
-
-fn is_ours(name: &str, value: &str) -> bool {
-    match name {
-        "coder_session_token" | SIGNED_TOKEN_PARAMETER | API_KEY_PARAMETER => true,
-        "access_token" => value.parse::<SessionToken>().is_ok(),
-        _ => false,
-    }
+    Withheld::holds_token(query)
 }
 
 /// More parameters than apps use
@@ -54,6 +33,8 @@ const MAX_CREDENTIALS: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use app_authz::token::API_KEY_PARAMETER;
+
     use super::*;
 
     #[test]

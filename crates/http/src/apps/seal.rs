@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use app_authz::Error;
 use app_authz::credential::SessionToken;
@@ -106,8 +106,3 @@ impl<S: AppPorts> AppService<S> {
 
 /// A browser has one cookie of a name that is bound to its host
 const MAX_COOKIES: usize = 4;
-
-/// Seals are valid from a minute before to a minute after they are made, and there is a leeway
-///
-/// Only genuine seals are remembered, so their number is that of recent sign-ins.
-pub(super) const LIFETIME: Duration = Duration::from_secs(130);

@@ -1,13 +1,13 @@
 use app_authz::address::HttpUrl;
 use app_authz::app::AccessMethod;
 use app_authz::credential::{
-    Carried, OtherSessions, SessionDenial, SessionToken, Source, authenticate,
+    Carried, Expiry, OtherSessions, SessionDenial, SessionToken, Source, authenticate,
 };
 use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 
 use super::deployments::Deployment;
-use super::{AppService, Expiry, cookies, origin, parameters};
+use super::{AppService, cookies, origin, parameters};
 use crate::context::Context;
 use crate::error::AccessError;
 use crate::ports::AppPorts;

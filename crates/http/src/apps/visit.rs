@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use app_authz::address::{AppName, HostPattern, HttpUrl, encode_path};
+use app_authz::address::{AppName, HostPattern, HttpUrl};
 use app_authz::app::{AccessMethod, UncheckedRequest};
 use app_authz::credential::{SessionToken, Source};
 use app_authz::token::{PresentedTokens, SIGNED_TOKEN_PARAMETER};
@@ -8,7 +8,6 @@ use http::header::HeaderMap;
 
 use super::deployments::Deployment;
 use super::origin::Page;
-use super::path_name::name;
 use super::session::carried;
 use crate::error::Rejection;
 
@@ -43,9 +42,6 @@ impl<'a> Visit<'a> {
 
     /// The visit to the app or the terminal that the path names, and its request
     ///
-    /// Names are what they decode to, and the base path is as a browser writes it, since it
-    /// becomes the path of a cookie.
-    ///
     /// # Errors
     ///
     /// [`Rejection::NoApp`].
@@ -54,39 +50,9 @@ impl<'a> Visit<'a> {
         path: &'a str,
         query: &'a str,
     ) -> Result<(Self, UncheckedRequest), Rejection> {
-        if let Some(agent) = terminal_agent(path) {
-            let method = AccessMethod::Terminal;
-            let request = UncheckedRequest {
-                access_method: method.as_str().to_owned(),
-                base_path: path.to_owned(),
-                agent_name_or_id: agent.to_owned(),
-                ..UncheckedRequest::default()
-            };
-            let app_path = "/";
-            let page = Page::Foreign;
-            return Ok((Self { deployment, at, method, path, app_path, query, page }, request));
-        }
-        let named = path.strip_prefix("/@").or_else(|| path.strip_prefix("/%40"));
-        let mut parts = named.ok_or(Rejection::NoApp)?.splitn(4, '/');
-        let (Some(user), Some(workspace), Some("apps"), Some(rest)) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(Rejection::NoApp);
-        };
-        let (slug, app_path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        let [Some(user), Some(workspace), Some(slug)] = [user, workspace, slug].map(name) else {
-            return Err(Rejection::NoApp);
-        };
-        let method = AccessMethod::Path;
-        let folder = path.strip_suffix(app_path).unwrap_or(path);
-        let request = UncheckedRequest {
-            access_method: method.as_str().to_owned(),
-            base_path: format!("{}/", encode_path(folder)),
-            username_or_id: user,
-            workspace_and_agent: workspace,
-            app_slug_or_port: slug,
-            ..UncheckedRequest::default()
-        };
+        let (request, app_path) = UncheckedRequest::of_path(path).ok_or(Rejection::NoApp)?;
+        let is_terminal = request.access_method == AccessMethod::Terminal.as_str();
+        let method = if is_terminal { AccessMethod::Terminal } else { AccessMethod::Path };
         Ok((Self { deployment, at, method, path, app_path, query, page: Page::Foreign }, request))
     }
 
@@ -157,10 +123,4 @@ pub(crate) fn parameter<'a>(parameters: &'a [(String, String)], name: &str) -> O
 
 pub(crate) fn with_query(path: &str, query: &str) -> String {
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
-}
-
-/// The agent whose terminal the path leads to
-pub(crate) fn terminal_agent(path: &str) -> Option<&str> {
-    let agent = path.strip_prefix("/api/v2/workspaceagents/")?.strip_suffix("/pty")?;
-    (!agent.is_empty() && !agent.contains('/')).then_some(agent)
 }

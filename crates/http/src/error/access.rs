@@ -66,7 +66,6 @@ impl AccessError {
                 "App access is not configured.",
                 "Set `--access-url` to turn it on.",
             ),
-            Self::SignedOut(Some(SessionDenial::SeveralUsers)) => several_users().challenge(),
             Self::SignedOut(denial) => signed_out(*denial),
             Self::NotProxy => Problem::new(
                 StatusCode::UNAUTHORIZED,
@@ -144,7 +143,10 @@ impl AccessError {
 }
 
 /// The request carries no session, or one that `denial` keeps from being good
-fn signed_out(denial: Option<SessionDenial>) -> Problem<'static> {
+pub(super) fn signed_out(denial: Option<SessionDenial>) -> Problem<'static> {
+    if denial == Some(SessionDenial::SeveralUsers) {
+        return several_users().challenge();
+    }
     let status = match denial {
         Some(denial) if denial.is_forbidden() => StatusCode::FORBIDDEN,
         _ => StatusCode::UNAUTHORIZED,

@@ -7,6 +7,7 @@
 //! request from being answered as asked.
 
 mod access;
+mod answer;
 mod not_json;
 mod quote;
 mod rejection;
@@ -18,6 +19,7 @@ use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER};
 
 pub(crate) use self::access::{AccessError, SIGNED_OUT};
+pub use self::answer::Answer;
 pub(crate) use self::not_json::NotJson;
 pub(crate) use self::quote::quote;
 pub(crate) use self::rejection::Rejection;

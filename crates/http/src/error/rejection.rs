@@ -53,7 +53,7 @@ pub(crate) enum Rejection {
     Me,
     /// Apps by path are disabled
     PathAppsDisabled,
-    /// A port that no app may use
+    /// The visitor may open the agent's ports, and this is one that no app may use
     ReservedPort,
     /// A sealed session on the dashboard's own host, which needs none
     SealOnDashboard,
@@ -86,44 +86,23 @@ impl Rejection {
                 try_again("lookup_failed", CANNOT_ANSWER).cause(chain(error))
             }
             Self::Directory(error) => internal_page("lookup_failed").cause(chain(error)),
-            Self::Inactive(user) => Problem::new(
-                StatusCode::UNAUTHORIZED,
-                match user {
-                    UserStatus::Dormant => "user_dormant",
-                    _ => "user_suspended",
-                },
-                inactive_message(user.as_str()),
-                "The session itself is good.",
-            )
-            .words(inactive_words(*user)),
+            Self::Inactive(user) => inactive(*user),
             Self::Unresolved(error) => unresolved(*error).cause(error.to_string()),
             Self::NotOpenable(error) => not_openable(*error).cause(error.to_string()),
-            Self::Denied(denial) => not_found(denial.reason().as_str(), NOT_FOUND, NOT_FOUND_TEXT),
+            Self::Denied(denial) => denied(denial.reason()),
             Self::TerminalSignIn => not_found(
                 Reason::NotSignedIn.as_str(),
                 "Resource not found or you do not have access to this resource",
                 "Nobody is signed in.",
             )
             .words(("You are signed out", "Sign in to the site to open terminals.")),
-            Self::SignIn(_) => Problem::new(
-                StatusCode::UNAUTHORIZED,
-                Reason::NotSignedIn.as_str(),
-                SIGNED_OUT,
-                "The app did not receive the request. Send it again with a session.",
-            )
-            .retry(),
+            Self::SignIn(_) => denied(Reason::NotSignedIn),
             Self::NoReturn(error) => internal_page("no_way_back").cause(chain(error)),
             Self::UnsafePath => bad_request(
                 "unsafe_path",
                 "The path leads out of the app. Open the app from the dashboard.",
             ),
-            Self::AgentNotConnected(status) => unavailable(
-                "agent_not_connected",
-                format!("Agent state is \"{status}\", not \"connected\"."),
-            )
-            .cause(status.to_string())
-            .words(agent_words(*status))
-            .retry(),
+            Self::AgentNotConnected(status) => agent_not_connected(*status),
             Self::Unsigned(error @ app_authz::Error::KeysUnavailable(_)) => {
                 try_again("unsigned", CANNOT_ANSWER).cause(chain(error))
             }
@@ -155,12 +134,7 @@ impl Rejection {
                 "Forbidden",
                 "Path-based applications are disabled on this deployment by its administrator.",
             ),
-            Self::ReservedPort => Problem::new(
-                StatusCode::BAD_REQUEST,
-                "reserved_port",
-                "Port is invalid. Coder reserves ports less than 9.",
-                "Choose another port for the app.",
-            ),
+            Self::ReservedPort => denied(Reason::ReservedPort),
             Self::SealOnDashboard => bad_request(
                 "seal_on_dashboard",
                 "This address carries a session for an app's own host, and this is not one.",
@@ -261,6 +235,55 @@ impl Rejection {
     }
 }
 
+impl From<Denial> for Rejection {
+    fn from(denial: Denial) -> Self {
+        match denial.reason() {
+            Reason::ReservedPort => Self::ReservedPort,
+            _ => Self::Denied(denial),
+        }
+    }
+}
+
+/// The answer to a visitor who may not open an app
+pub(super) fn denied(reason: Reason) -> Problem<'static> {
+    match reason {
+        Reason::NotSignedIn => Problem::new(
+            StatusCode::UNAUTHORIZED,
+            reason.as_str(),
+            SIGNED_OUT,
+            "The app did not receive the request. Send it again with a session.",
+        )
+        .retry(),
+        Reason::ReservedPort => Problem::new(
+            StatusCode::BAD_REQUEST,
+            reason.as_str(),
+            "Port is invalid. Coder reserves ports less than 9.",
+            "Choose another port for the app.",
+        ),
+        _ => not_found(reason.as_str(), NOT_FOUND, NOT_FOUND_TEXT),
+    }
+}
+
+/// The answer to a visitor whose account is not active
+pub(super) fn inactive(user: UserStatus) -> Problem<'static> {
+    let class = match user {
+        UserStatus::Dormant => "user_dormant",
+        _ => "user_suspended",
+    };
+    let message = inactive_message(user.as_str());
+    Problem::new(StatusCode::UNAUTHORIZED, class, message, "The session itself is good.")
+        .words(inactive_words(user))
+}
+
+/// The answer to a visitor who may open an app, while its agent is not connected
+pub(super) fn agent_not_connected(status: AgentStatus) -> Problem<'static> {
+    let text = format!("Agent state is \"{status}\", not \"connected\".");
+    unavailable("agent_not_connected", text)
+        .cause(status.to_string())
+        .words(agent_words(status))
+        .retry()
+}
+
 const fn class_of(error: ResolveError) -> &'static str {
     match error {
         ResolveError::NoWorkspace => "no_workspace",
@@ -278,7 +301,7 @@ const fn class_of(error: ResolveError) -> &'static str {
 /// The answer to a visitor whose address leads to a workspace, and there to no app that is served
 ///
 /// Never an internal error: what a visitor writes does not break the server.
-fn not_openable(error: ResolveError) -> Problem<'static> {
+pub(super) fn not_openable(error: ResolveError) -> Problem<'static> {
     let class = class_of(error);
     match error {
         ResolveError::PortByPath => bad_request(

@@ -27,7 +27,9 @@ pub(crate) enum SignInError {
 impl SignInError {
     pub(crate) fn problem(&self) -> Problem<'_> {
         match self {
-            Self::InvalidIdentity { cloud, rejection } => invalid_identity(*cloud, rejection),
+            Self::InvalidIdentity { cloud, rejection } => {
+                invalid_identity(rejection.reason(), *cloud).cause(chain(rejection.error()))
+            }
             Self::ImpossibleInstance { instance_id, .. } => Problem::new(
                 StatusCode::NOT_FOUND,
                 "not_found",
@@ -92,46 +94,7 @@ pub(crate) struct StoredAs {
 
 impl SignInDenial {
     fn problem(&self) -> Problem<'_> {
-        let (status, class, detail) = match self.denial {
-            Denial::NotFound => (
-                StatusCode::NOT_FOUND,
-                "not_found",
-                "No agent of a newest, undeleted workspace build carries this id.",
-            ),
-            Denial::NoAgentOfThatName => (
-                StatusCode::NOT_FOUND,
-                "no_agent_of_that_name",
-                "Names are compared exactly, with case.",
-            ),
-            Denial::Stale => (
-                StatusCode::BAD_REQUEST,
-                "stale",
-                "Only the agents of a workspace's newest build may sign in. Rebuild the \
-                 workspace, or discard this instance.",
-            ),
-            Denial::Ambiguous { .. } => {
-                (StatusCode::CONFLICT, "ambiguous", "Send one of these names as `agent_name`.")
-            }
-            Denial::SharedByWorkspaces => (
-                StatusCode::CONFLICT,
-                "shared_by_workspaces",
-                "Cloud providers recycle ids. Delete or rebuild the workspace that no longer runs \
-                 on this instance.",
-            ),
-            Denial::TooMany => (
-                StatusCode::CONFLICT,
-                "too_many",
-                "The database holds too many agents for one instance.",
-            ),
-            // A later denial: the instance is known, but not as one agent.
-            _ => (
-                StatusCode::CONFLICT,
-                "refused",
-                "No agent of a newest, undeleted workspace build carries this id.",
-            ),
-        };
-        let message = denial_message(&self.instance_id, self.agent_name.as_deref(), &self.denial);
-        Problem::new(status, class, message, detail).cause(self.log_detail())
+        denied(&self.denial, &self.instance_id, self.agent_name.as_deref()).cause(self.log_detail())
     }
 
     fn log_detail(&self) -> String {
@@ -215,8 +178,55 @@ impl<'a> MachineFacts<'a> {
     }
 }
 
-fn invalid_identity(cloud: Cloud, rejection: &Rejection) -> Problem<'_> {
-    let reason = rejection.reason();
+/// The answer to a verified instance that does not get an agent's token
+pub(super) fn denied(
+    denial: &Denial,
+    instance_id: &str,
+    agent_name: Option<&str>,
+) -> Problem<'static> {
+    let (status, class, detail) = match denial {
+        Denial::NotFound => (
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "No agent of a newest, undeleted workspace build carries this id.",
+        ),
+        Denial::NoAgentOfThatName => (
+            StatusCode::NOT_FOUND,
+            "no_agent_of_that_name",
+            "Names are compared exactly, with case.",
+        ),
+        Denial::Stale => (
+            StatusCode::BAD_REQUEST,
+            "stale",
+            "Only the agents of a workspace's newest build may sign in. Rebuild the \
+             workspace, or discard this instance.",
+        ),
+        Denial::Ambiguous { .. } => {
+            (StatusCode::CONFLICT, "ambiguous", "Send one of these names as `agent_name`.")
+        }
+        Denial::SharedByWorkspaces => (
+            StatusCode::CONFLICT,
+            "shared_by_workspaces",
+            "Cloud providers recycle ids. Delete or rebuild the workspace that no longer runs \
+             on this instance.",
+        ),
+        Denial::TooMany => (
+            StatusCode::CONFLICT,
+            "too_many",
+            "The database holds too many agents for one instance.",
+        ),
+        // A later denial: the instance is known, but not as one agent.
+        _ => (
+            StatusCode::CONFLICT,
+            "refused",
+            "No agent of a newest, undeleted workspace build carries this id.",
+        ),
+    };
+    Problem::new(status, class, denial_message(instance_id, agent_name, denial), detail)
+}
+
+/// The answer to a machine whose proof does not verify
+pub(super) fn invalid_identity(reason: Reason, cloud: Cloud) -> Problem<'static> {
     let (status, message) = match (reason, cloud) {
         (Reason::MalformedClaims, _) => (StatusCode::BAD_REQUEST, "Error decoding JWT claims."),
         // The machine is not at fault and should retry.
@@ -224,12 +234,15 @@ fn invalid_identity(cloud: Cloud, rejection: &Rejection) -> Problem<'_> {
             StatusCode::SERVICE_UNAVAILABLE,
             "The keys to verify this proof with are not available.",
         ),
+        (Reason::PinsUnavailable, _) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The earlier proofs to compare this one with are not available.",
+        ),
         (_, Cloud::Aws) => (StatusCode::UNAUTHORIZED, "Invalid AWS identity."),
         (_, Cloud::Azure) => (StatusCode::UNAUTHORIZED, "Invalid Azure identity."),
         (_, Cloud::Google) => (StatusCode::UNAUTHORIZED, "Invalid GCP identity."),
     };
-    Problem::new(status, "invalid_identity", message, reason.to_string())
-        .cause(chain(rejection.error()))
+    Problem::new(status, "invalid_identity", message, reason.as_str())
 }
 
 /// The sentences of the reference, which its agents show to their users

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use app_audit::parse_ip;
 use app_authz::AppRequest;
 use app_authz::address::HttpUrl;
-use app_authz::app::{AccessMethod, UncheckedRequest};
+use app_authz::app::{UncheckedRequest, terminal_agent};
 use app_authz::credential::{SessionDenial, Source};
 use app_authz::proxy::{PROXY_TOKEN_HEADER, ProxyToken};
 use http::{Method, StatusCode};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::apps::{
     AccessAttempt, AppService, Refusal, ReturnTo, issue, presented_sessions, same_origin,
-    terminal_agent, user_agent, with_query,
+    user_agent, with_query,
 };
 use crate::body::{Object, or_default, read_json};
 use crate::context::{Body, Context};
@@ -99,8 +99,10 @@ pub(crate) async fn issue_for_proxy<S: AppPorts>(
     };
     Ok(match issued {
         Ok(issued) => json(StatusCode::CREATED, &Signed { signed_token_str: issued.reveal() }),
-        // A proxy reads this as the control plane's, whatever its visitor accepts.
-        Err(Refusal { rejection, .. }) if matches!(*rejection, Rejection::Inactive(_)) => {
+        // A proxy reads the first as the control plane's, and answers the second itself with JSON.
+        Err(Refusal { rejection, .. })
+            if matches!(*rejection, Rejection::Inactive(_) | Rejection::ReservedPort) =>
+        {
             Reply::json(&rejection.problem()).into_response()
         }
         Err(refusal) => refusal.into_reply(purpose).into_response(),
@@ -164,12 +166,7 @@ pub(crate) async fn issue_for_terminal<S: AppPorts>(
         return Err(AccessError::invalid("Invalid hostname in URL.", detail).into());
     }
 
-    let request = UncheckedRequest {
-        access_method: AccessMethod::Terminal.as_str().to_owned(),
-        base_path: url.path().to_owned(),
-        agent_name_or_id: terminal.agent_id,
-        ..UncheckedRequest::default()
-    };
+    let request = UncheckedRequest::of_terminal(url.path()).unwrap_or_default();
     let issued = match checked(request, &cx.facts) {
         Ok(request) => {
             let attempt = AccessAttempt {

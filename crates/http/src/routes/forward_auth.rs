@@ -9,13 +9,13 @@ mod header;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use app_authz::app::terminal_agent;
+use app_authz::credential::Withheld;
 use http::header::HeaderValue;
 use http::{Method, StatusCode};
 
 use self::allow::{Forwarded, allow, allow_to_control_plane};
-use crate::apps::{
-    Admitted, AppService, Upstream, admit, holds_token, query_for_app, terminal_agent, with_query,
-};
+use crate::apps::{Admitted, AppService, Upstream, admit, holds_token, query_for_app, with_query};
 use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection};
 use crate::ports::AppPorts;
@@ -62,7 +62,7 @@ pub(crate) async fn check<S: AppPorts>(
     upstream: Upstream,
 ) -> Result<Response, Error> {
     require_trusted(cx)?;
-    if cx.headers().keys().any(header::imitates_ours) {
+    if cx.headers().keys().any(|name| Withheld::is_imitation(name.as_str())) {
         let detail = "A name that begins with `X-Authd-` must not be written with underscores.";
         let error = Error::from(AccessError::invalid("A header is not allowed.", detail));
         return Ok(reject(cx, proxy, failure(cx, proxy, error.problem())));

@@ -1,14 +1,16 @@
 use app_audit::{ActKind, SubjectKind};
 use app_authz::UserId;
 use app_authz::address::{HostMeaning, encode_query_value};
-use app_authz::credential::{SessionDenial, SessionToken, Source, UserStatus, authenticate};
+use app_authz::credential::{
+    Expiry, SessionDenial, SessionToken, Source, UserStatus, authenticate,
+};
 use app_authz::rbac::{Action, Object};
 use http::StatusCode;
 use http::header::{HeaderValue, LOCATION, SET_COOKIE};
 
 use crate::acts::act;
 use crate::apps::{
-    AppService, Expiry, Visit, parameter, parameters, presented_sessions, same_origin, with_query,
+    AppService, Visit, parameter, parameters, presented_sessions, same_origin, with_query,
 };
 use crate::body;
 use crate::context::{Body, Context};

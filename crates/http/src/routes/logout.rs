@@ -1,13 +1,13 @@
 use app_audit::{ActKind, SubjectKind};
 use app_authz::app::AccessMethod;
-use app_authz::credential::OtherSessions;
+use app_authz::credential::{Expiry, OtherSessions};
 use http::StatusCode;
 use http::header::SET_COOKIE;
 use serde::Serialize;
 
 use super::login;
 use crate::acts::act;
-use crate::apps::{AppService, Expiry, Require};
+use crate::apps::{AppService, Require};
 use crate::context::Context;
 use crate::error::{AccessError, Error};
 use crate::ports::AppPorts;

@@ -1,5 +1,5 @@
 use app_authz::app::Visitor;
-use app_authz::credential::SessionToken;
+use app_authz::credential::Withheld;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use uuid::Uuid;
 
@@ -139,7 +139,5 @@ fn id(id: Uuid) -> Option<HeaderValue> {
 
 /// Whether the header contains a session token, which apps must not see
 fn is_ours(authorization: &HeaderValue) -> bool {
-    let text = authorization.to_str().ok();
-    let token = text.and_then(|text| text.split_once(' ')).map(|(_, token)| token.trim());
-    token.is_some_and(|token| token.parse::<SessionToken>().is_ok())
+    Withheld::authorization(authorization.as_bytes())
 }

@@ -43,18 +43,6 @@ pub(super) const OURS: [HeaderName; 14] = [
     ANSWER,
 ];
 
-/// Whether some apps would take a header for one of [`OURS`]
-///
-/// CGI and WSGI read `X_Authd_User` and `X-Authd-User` as the same variable, and most proxies can
-/// only replace a header by its exact name.
-pub(super) fn imitates_ours(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    let prefix = name.get(..PREFIX.len()).is_some_and(|start| start.replace('_', "-") == PREFIX);
-    prefix && name.contains('_')
-}
-
-const PREFIX: &str = "x-authd-";
-
 /// The headers that Envoy has to remove from the request
 pub(super) const ENVOY_REMOVES: HeaderName =
     HeaderName::from_static("x-envoy-auth-headers-to-remove");

@@ -1,0 +1,173 @@
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::LEEWAY;
+use super::sealed_session::LIFETIME;
+use crate::digest::sha256;
+
+/// The sealed sessions that this replica has opened, so that each is opened once
+///
+/// A seal is part of an address, which histories and logs keep. Everybody who learns it could open it
+/// for a minute, as [`KeyRing::open`](super::KeyRing::open) itself remembers nothing. Add a seal only
+/// after it was opened, so that forged ones take no memory. Replicas do not share what they remember.
+///
+/// ```
+/// use std::time::SystemTime;
+///
+/// use app_authz::credential::SessionToken;
+/// use app_authz::token::{KeyRing, LEEWAY, OpenedSeals, SealKey, TokenError};
+///
+/// fn open_once(
+///     keys: &KeyRing<SealKey>,
+///     opened: &OpenedSeals,
+///     sealed: &str,
+///     now: SystemTime,
+/// ) -> Result<Option<SessionToken>, TokenError> {
+///     let session = keys.open(sealed, now, LEEWAY)?;
+///     Ok(opened.insert(sealed, now).then_some(session.token))
+/// }
+/// ```
+#[derive(Debug)]
+pub struct OpenedSeals(RecentTexts);
+
+impl OpenedSeals {
+    /// No seal has been opened yet
+    #[must_use]
+    pub fn new() -> Self {
+        // Valid from a minute before to a minute after a seal is made, with a leeway on both sides.
+        Self(RecentTexts::new(2 * (LIFETIME + LEEWAY)))
+    }
+
+    /// Remembers that the seal was opened at `now`, and returns whether this is the first time
+    ///
+    /// If it is not, the session in it must not be used. Returns `false` too if more seals are
+    /// remembered than there is room for (see [`RecentTexts`]).
+    #[must_use]
+    pub fn insert(&self, sealed: &str, now: SystemTime) -> bool {
+        self.0.insert(sealed, now)
+    }
+}
+
+impl Default for OpenedSeals {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Texts that were seen lately, and when, by their digests
+///
+/// Holds at most [`MAX_RECENT_TEXTS`]. Time is an argument of each call, and may go back: a text with
+/// a later time than that of the call is kept.
+#[derive(Debug)]
+pub struct RecentTexts {
+    lifetime: Duration,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    at: HashMap<[u8; 32], SystemTime>,
+    /// The number of texts from which on old ones are removed
+    sweep_at: usize,
+}
+
+impl RecentTexts {
+    /// Forgets a text when `lifetime` has passed since it was seen
+    #[must_use]
+    pub fn new(lifetime: Duration) -> Self {
+        Self { lifetime, seen: Mutex::new(Seen { at: HashMap::new(), sweep_at: SWEEP }) }
+    }
+
+    /// Remembers the text, and returns whether it was not remembered before
+    ///
+    /// Returns `false` too if there is no room for another text.
+    pub fn insert(&self, text: &str, now: SystemTime) -> bool {
+        let mut seen = self.lock();
+        if seen.at.len() >= seen.sweep_at {
+            seen.at.retain(|_, at| self.is_recent(*at, now));
+            // Most calls do not sweep, however many texts are kept.
+            seen.sweep_at = SWEEP.max(2 * seen.at.len()).min(MAX_RECENT_TEXTS);
+        }
+        let key = sha256(text.as_bytes());
+        if seen.at.len() >= MAX_RECENT_TEXTS && !seen.at.contains_key(&key) {
+            return false;
+        }
+        let before = seen.at.insert(key, now);
+        !before.is_some_and(|at| self.is_recent(at, now))
+    }
+
+    /// When the text was seen last; `None` if it is not remembered
+    #[must_use]
+    pub fn last(&self, text: &str) -> Option<SystemTime> {
+        self.lock().at.get(&sha256(text.as_bytes())).copied()
+    }
+
+    fn is_recent(&self, at: SystemTime, now: SystemTime) -> bool {
+        now.duration_since(at).map_or(true, |age| age < self.lifetime)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The maximum number of texts that [`RecentTexts`] remembers
+///
+/// About 20 MB, and more sign-ins than a replica has in two minutes.
+pub const MAX_RECENT_TEXTS: usize = 1 << 18;
+
+/// The number of texts from which on old ones are removed first
+const SWEEP: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_seal_is_opened_once_for_as_long_as_it_is_good() {
+        let opened = OpenedSeals::new();
+        assert!(opened.insert("a", at(1_000)));
+        assert!(opened.insert("b", at(1_000)));
+        for now in [1_000, 1_129, 900, 1_001] {
+            assert!(!opened.insert("a", at(now)), "{now}");
+        }
+        // Many others do not push it out.
+        for n in 0..10_000 {
+            assert!(opened.insert(&format!("other {n}"), at(1_010)));
+        }
+        assert!(!opened.insert("b", at(1_011)));
+    }
+
+    #[test]
+    fn old_texts_make_room() {
+        let texts = RecentTexts::new(Duration::from_secs(10));
+        for n in 0..SWEEP {
+            assert!(texts.insert(&n.to_string(), at(100)));
+        }
+        assert_eq!(texts.last("0"), Some(at(100)));
+        assert!(texts.insert("late", at(110)));
+        assert_eq!(texts.lock().at.len(), 1);
+        assert_eq!((texts.last("0"), texts.last("late")), (None, Some(at(110))));
+        assert!(!texts.insert("late", at(119)));
+        assert_eq!(texts.last("late"), Some(at(119)));
+        assert!(texts.insert("late", at(129)), "the lifetime is over");
+    }
+
+    #[test]
+    fn the_number_of_texts_is_bounded() {
+        let texts = RecentTexts::new(Duration::from_secs(10));
+        for n in 0..MAX_RECENT_TEXTS {
+            texts.insert(&n.to_string(), at(100));
+        }
+        assert!(!texts.insert("one more", at(109)));
+        assert_eq!(texts.last("one more"), None);
+        assert!(!texts.insert("0", at(109)), "known");
+        assert_eq!(texts.lock().at.len(), MAX_RECENT_TEXTS);
+        assert!(texts.insert("one more", at(120)));
+    }
+}
