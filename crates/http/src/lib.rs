@@ -3,14 +3,18 @@
 mod acts;
 mod admission;
 mod agents;
+mod allowed;
 mod apps;
+mod authorize;
 mod body;
 mod context;
 mod detach;
 mod error;
 mod explorer;
 mod host;
+mod layer;
 mod limits;
+mod maintenance;
 mod metrics;
 mod observer;
 mod omitted;
@@ -25,16 +29,19 @@ mod routes;
 mod service;
 
 pub use acts::ActAudit;
+pub use allowed::Allowed;
 pub use apps::{
     AppsConfig, AuditFail, CookieConfig, Housekeeping, KeysError, ParseValueError, SameSite,
     Signing,
 };
 pub use error::chain as error_chain;
 pub use identity_fetch::Clock;
+pub use layer::{Authorize, AuthorizeLayer};
 pub use limits::Limits;
+pub use maintenance::{Maintenance, MaintenanceSettings};
 pub use metrics::{HostCounts, ProcessFacts};
-pub use proxies::{Network, ParseNetworkError, TrustedProxies};
+pub use proxies::{Network, ParseNetworkError, Peer, TrustedProxies};
 pub use reply::{Branding, BrandingError, Contact, DeploymentName, Logo, ResponseBody};
 pub use request_span::{ParentSpan, RequestSpan};
 pub use router::routes;
-pub use service::{Peer, Service};
+pub use service::{MakeService, PeerService, Service};

@@ -1,3 +1,4 @@
+mod answered;
 mod tower;
 
 use std::net::IpAddr;
@@ -10,14 +11,17 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fair_share::Source;
 use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, HeaderMap};
 use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use identity_fetch::{Clock, Identity};
 use store::Store;
 
-pub use self::tower::Peer;
+use self::answered::NO_STORE;
+pub(crate) use self::answered::complete;
+use self::tower::PeerOf;
+pub use self::tower::{MakeService, PeerService};
 use crate::acts::{ActAudit, Acts};
 use crate::admission::{self, Admission, Attempt, Work};
 use crate::agents::AgentService;
@@ -27,9 +31,9 @@ use crate::error::{AccessError, BoxError, Error};
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::metrics::{Exposition, HostCounts, Metrics, Texts};
-use crate::proxies::{Origin, TrustedProxies};
+use crate::proxies::{Peer, TrustedProxies};
 use crate::reply::{Branding, Layout, Response as Answer, ResponseBody};
-use crate::request_facts::{RequestFacts, RequestId, X_REQUEST_ID, log_request};
+use crate::request_facts::{RequestFacts, RequestId};
 use crate::request_span::{RequestSpan, SpanObserver};
 use crate::router::{Probe, Route, Row, VISIT};
 use crate::routes::{self, AppRoute, agent_sign_in, health};
@@ -41,17 +45,19 @@ use crate::routes::{self, AppRoute, agent_sign_in, health};
 pub struct Service<S> {
     agents: Arc<AgentService<S>>,
     /// `None` if app access is off
-    apps: Option<Arc<AppService<S>>>,
-    limits: Limits,
-    metrics: Metrics,
+    pub(crate) apps: Option<Arc<AppService<S>>>,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
     texts: Arc<Texts>,
     clock: Clock,
-    admission: Arc<Admission>,
+    pub(crate) admission: Arc<Admission>,
     acts: Arc<Acts>,
     host: Arc<Host>,
     /// Receives every answered request, if traces are exported
     spans: Option<SpanObserver>,
-    layout: Arc<Layout>,
+    pub(crate) layout: Arc<Layout>,
+    /// Finds the peer of a request that has no [`Peer`] among its extensions
+    peers: Option<Arc<PeerOf>>,
 }
 
 impl<S: Store> Service<S> {
@@ -79,6 +85,7 @@ impl<S: Store> Service<S> {
             host: Arc::new(Host::new(HostCounts::default, false)),
             spans: None,
             layout: Arc::new(Layout::new(Branding::default(), None)),
+            peers: None,
         }
     }
 
@@ -191,7 +198,7 @@ impl<S: Store> Service<S> {
         self.identity().warn_of_expiry(self.now());
     }
 
-    fn now(&self) -> SystemTime {
+    pub(crate) fn now(&self) -> SystemTime {
         (self.clock)()
     }
 
@@ -202,7 +209,7 @@ impl<S: Store> Service<S> {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        self.answer_from(Origin::Unknown, request).await
+        self.answer_from(Peer::Unknown, request).await
     }
 
     /// Answers a request that came over a connection with `peer`
@@ -213,7 +220,7 @@ impl<S: Store> Service<S> {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        self.answer_from(Origin::Address(peer), request).await
+        self.answer_from(Peer::Address(peer), request).await
     }
 
     /// Answers a request that came over a Unix socket
@@ -224,7 +231,7 @@ impl<S: Store> Service<S> {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        self.answer_from(Origin::UnixSocket, request).await
+        self.answer_from(Peer::UnixSocket, request).await
     }
 
     /// Makes `/readyz` answer that the server is about to stop
@@ -298,7 +305,11 @@ impl<S: Store> Service<S> {
         }
     }
 
-    async fn answer_from<B>(&self, peer: Origin, request: Request<B>) -> Response<ResponseBody>
+    pub(crate) async fn answer_from<B>(
+        &self,
+        peer: Peer,
+        request: Request<B>,
+    ) -> Response<ResponseBody>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
@@ -323,7 +334,7 @@ impl<S: Store> Service<S> {
             }
             Err(error) => Err(error),
         };
-        let mut response = outcome.unwrap_or_else(|error| {
+        let response = outcome.unwrap_or_else(|error| {
             self.log(&error, &facts, source);
             match route {
                 Some(Route::Apps(route)) => routes::failed(route, &cx, error),
@@ -332,30 +343,12 @@ impl<S: Store> Service<S> {
                 _ => routes::refused(&cx, error),
             }
         });
-
-        // An answer that was decided under another id keeps that one, which is in the log.
-        if let Ok(id) = HeaderValue::try_from(facts.id.to_string()) {
-            response.headers_mut().entry(X_REQUEST_ID).or_insert(id);
-        }
-        self.layout.render(&mut response, now);
-        let has_content = !response.body().is_end_stream();
-        let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, NO_STORE);
-        if has_content {
-            headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-        }
-        let status = response.status().as_u16();
-        self.metrics.request_answered(facts.route, status, facts.started.elapsed());
-        log_request!(debug, &facts, status, "request answered");
         // Probes come every few seconds, and would hide all else.
         let is_probe = matches!(route, Some(Route::Operational(_)));
-        if let Some(observer) = self.spans.as_ref().filter(|_| !is_probe) {
-            observer(RequestSpan::new(&facts, status, now));
-        }
-        response
+        self.finish(response, &facts, is_probe, now)
     }
 
-    fn trusted_proxies(&self) -> &TrustedProxies {
+    pub(crate) fn trusted_proxies(&self) -> &TrustedProxies {
         self.apps.as_ref().map_or(&NO_PROXIES, |apps| &apps.config.trusted)
     }
 
@@ -426,7 +419,7 @@ impl<S: Store> Service<S> {
     }
 
     /// Writes the one line that an error leaves in the log, unless its kind is counted instead
-    fn log(&self, error: &Error, facts: &RequestFacts, source: Source) {
+    pub(crate) fn log(&self, error: &Error, facts: &RequestFacts, source: Source) {
         let is_of_server = error.problem().status.is_server_error() && !error.is_of_clients();
         let is_verified = error.machine().is_some_and(|machine| machine.verified == Some(true));
         let is_logged = is_of_server || is_verified;
@@ -440,6 +433,3 @@ impl<S: Store> Service<S> {
 const PAGES: [&str; 4] = ["/", "/audit", "/audit/export.csv", "/audit/export.jsonl"];
 
 static NO_PROXIES: TrustedProxies = TrustedProxies::NONE;
-
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");

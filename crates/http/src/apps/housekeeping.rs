@@ -73,7 +73,7 @@ async fn forget_ended<S: Store>(store: &S, clock: &Clock) -> Result<(), store::E
 
 /// A task that ends when this is dropped
 #[derive(Debug)]
-pub(super) struct AbortOnDrop(pub(super) JoinHandle<()>);
+pub(crate) struct AbortOnDrop(pub(crate) JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

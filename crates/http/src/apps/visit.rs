@@ -164,3 +164,18 @@ pub(crate) fn terminal_agent(path: &str) -> Option<&str> {
     let agent = path.strip_prefix("/api/v2/workspaceagents/")?.strip_suffix("/pty")?;
     (!agent.is_empty() && !agent.contains('/')).then_some(agent)
 }
+
+/// Whether the path, as it was written, is that of an app or a terminal, whatever it names
+///
+/// `%2540` is an `@` that was encoded twice, which some servers decode twice.
+pub(super) fn is_of_app(path: &str) -> bool {
+    let named = ["/@", "/%40", "/%2540"].iter().find_map(|start| path.strip_prefix(start));
+    let is_app = named.is_some_and(|named| {
+        let mut parts = named.splitn(4, '/');
+        let names = [parts.next(), parts.next()];
+        names.iter().all(|name| name.is_some_and(|name| !name.is_empty()))
+            && parts.next() == Some("apps")
+            && parts.next().is_some()
+    });
+    is_app || terminal_agent(path).is_some()
+}
