@@ -87,7 +87,8 @@ pub struct Network {
 
 impl Network {
     /// Whether the address is in the network; IPv4-mapped IPv6 addresses are unmapped
-    fn contains(self, address: IpAddr) -> bool {
+    #[must_use]
+    pub fn contains(self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
                 let different = u32::from(own) ^ u32::from(other);

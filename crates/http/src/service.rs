@@ -1,4 +1,5 @@
 mod answered;
+mod authorize;
 mod tower;
 
 use std::net::IpAddr;
@@ -18,10 +19,8 @@ use http_body_util::BodyExt;
 use identity_fetch::{Clock, Identity};
 use store::Store;
 
-use self::answered::NO_STORE;
-pub(crate) use self::answered::complete;
 use self::tower::PeerOf;
-pub use self::tower::{MakeService, PeerService};
+pub use self::tower::PeerService;
 use crate::acts::{ActAudit, Acts};
 use crate::admission::{self, Admission, Attempt, Work};
 use crate::agents::AgentService;
@@ -32,7 +31,7 @@ use crate::host::Host;
 use crate::limits::Limits;
 use crate::metrics::{Exposition, HostCounts, Metrics, Texts};
 use crate::proxies::{Peer, TrustedProxies};
-use crate::reply::{Branding, Layout, Response as Answer, ResponseBody};
+use crate::reply::{Branding, Layout, NO_STORE, Response as Answer, ResponseBody};
 use crate::request_facts::{RequestFacts, RequestId};
 use crate::request_span::{RequestSpan, SpanObserver};
 use crate::router::{Probe, Route, Row, VISIT};
@@ -45,17 +44,17 @@ use crate::routes::{self, AppRoute, agent_sign_in, health};
 pub struct Service<S> {
     agents: Arc<AgentService<S>>,
     /// `None` if app access is off
-    pub(crate) apps: Option<Arc<AppService<S>>>,
-    pub(crate) limits: Limits,
-    pub(crate) metrics: Metrics,
+    apps: Option<Arc<AppService<S>>>,
+    limits: Limits,
+    metrics: Metrics,
     texts: Arc<Texts>,
     clock: Clock,
-    pub(crate) admission: Arc<Admission>,
+    admission: Arc<Admission>,
     acts: Arc<Acts>,
     host: Arc<Host>,
     /// Receives every answered request, if traces are exported
     spans: Option<SpanObserver>,
-    pub(crate) layout: Arc<Layout>,
+    layout: Arc<Layout>,
     /// Finds the peer of a request that has no [`Peer`] among its extensions
     peers: Option<Arc<PeerOf>>,
 }
@@ -198,7 +197,7 @@ impl<S: Store> Service<S> {
         self.identity().warn_of_expiry(self.now());
     }
 
-    pub(crate) fn now(&self) -> SystemTime {
+    fn now(&self) -> SystemTime {
         (self.clock)()
     }
 
@@ -348,7 +347,7 @@ impl<S: Store> Service<S> {
         self.finish(response, &facts, is_probe, now)
     }
 
-    pub(crate) fn trusted_proxies(&self) -> &TrustedProxies {
+    fn trusted_proxies(&self) -> &TrustedProxies {
         self.apps.as_ref().map_or(&NO_PROXIES, |apps| &apps.config.trusted)
     }
 
@@ -419,7 +418,7 @@ impl<S: Store> Service<S> {
     }
 
     /// Writes the one line that an error leaves in the log, unless its kind is counted instead
-    pub(crate) fn log(&self, error: &Error, facts: &RequestFacts, source: Source) {
+    fn log(&self, error: &Error, facts: &RequestFacts, source: Source) {
         let is_of_server = error.problem().status.is_server_error() && !error.is_of_clients();
         let is_verified = error.machine().is_some_and(|machine| machine.verified == Some(true));
         let is_logged = is_of_server || is_verified;

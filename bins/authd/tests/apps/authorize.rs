@@ -9,14 +9,16 @@ use hyper::{Request, StatusCode};
 use store::fleet::{CorsBehavior, SharingLevel};
 use testkit::net::Answer;
 
-use crate::world::{Plan, World, header, location, page, query, set_cookies};
+use crate::world::{Plan, Row, World, header, location, page, query, set_cookies};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 const PUBLIC: &str = "public--agent--dev--alice.test.coder.com";
-const DASHBOARD: &str = "test.coder.com";
+const DASHBOARD: &str = "coder.test";
 const NGINX: &str = "/api/v2/forward-auth/nginx";
 const CADDY: &str = "/api/v2/forward-auth/caddy";
+/// Two addresses, so that the audit takes the same visit both ways for two
 const BROWSER: &str = "203.0.113.7";
+const BEHIND_PROXY: &str = "203.0.113.8";
 
 /// A request of a visitor
 #[derive(Clone, Default)]
@@ -63,7 +65,7 @@ impl Asked {
             ("x-forwarded-host", &*self.host),
             ("x-forwarded-uri", &*self.uri),
             ("x-forwarded-method", self.method),
-            ("x-forwarded-for", BROWSER),
+            ("x-forwarded-for", BEHIND_PROXY),
         ];
         headers.extend(self.headers());
         world.send("GET", proxy, &headers, "").await
@@ -104,23 +106,29 @@ fn told(answer: &Answer) -> (StatusCode, String, Vec<String>, Vec<(String, Strin
     (answer.status, format!("{to}\n{}", page(answer)), cookies, headers.collect())
 }
 
+/// What the audit says of a request
+fn told_rows(rows: &[Row], request: &str) -> Vec<String> {
+    let fields = ["user", "reason", "agent", "type", "id", "target", "decision"];
+    let row = |row: &Row| {
+        let fields = fields.map(|field| row.text(field).to_owned());
+        format!("{fields:?} {}", row.status())
+    };
+    rows.iter().filter(|row| row.text("request") == request).map(row).collect()
+}
+
 /// Sends both ways, and compares all that the app, the visitor and the audit see
 async fn compare(world: &World, asked: &Asked) -> (StatusCode, Option<Allowed>) {
     let what = format!("{} {}{} {:?}", asked.method, asked.host, asked.uri, asked.headers);
-    let before = world.rows().await.len();
     let own = asked.authorize(world).await;
-    let own_rows = world.rows().await.split_off(before);
     let proxied = asked.through_nginx(world).await;
-    let proxied_rows = world.rows().await.split_off(before + own_rows.len());
-    let told_rows = |rows: &[crate::world::Row]| -> Vec<String> {
-        let fields = ["user", "reason", "ip", "agent", "type", "id", "target", "decision"];
-        let row = |row: &crate::world::Row| {
-            let fields = fields.map(|field| row.text(field).to_owned());
-            format!("{fields:?} {}", row.status())
-        };
-        rows.iter().map(row).collect()
+    let own_id = match &own {
+        Ok(allowed) => allowed.request_id(),
+        Err(answer) => header(answer, "x-request-id").to_owned(),
     };
-    assert_eq!(told_rows(&own_rows), told_rows(&proxied_rows), "{what}");
+    let (Ok(answer) | Err(answer)) = &proxied;
+    let proxied_id = header(answer, "x-request-id");
+    let rows = world.rows().await;
+    assert_eq!(told_rows(&rows, &own_id), told_rows(&rows, proxied_id), "{what}");
 
     match (own, proxied) {
         (Err(own), Err(proxied)) => {
@@ -221,7 +229,7 @@ async fn a_host_and_a_proxy_get_the_same_answers() {
         (404, asked("GET", HOST, "/", &[page, stranger])),
         (404, asked("GET", HOST, "/", &[("accept", "application/json"), stranger])),
         (404, asked("GET", "none--agent--dev--alice.test.coder.com", "/", &[page, owner])),
-        (404, asked("GET", "owner--main--off--alice.test.coder.com", "/", &[page, owner])),
+        (400, asked("GET", "owner--main--off--alice.test.coder.com", "/", &[page, owner])),
         (400, asked("GET", "nonsense.test.coder.com", "/", &[page])),
         (502, asked("GET", "slow-app--slow--dev--alice.test.coder.com", "/", &[page, owner])),
         (400, asked("GET", PUBLIC, "/", &[page, ("x_authd_user", "forged")])),
@@ -271,7 +279,7 @@ async fn a_host_and_a_proxy_get_the_same_answers() {
                 "GET",
                 DASHBOARD,
                 &pty,
-                &[owner, socket, version, ("origin", "https://test.coder.com")],
+                &[owner, socket, version, ("origin", "https://coder.test")],
             ),
         ),
         // Logging out
@@ -288,6 +296,10 @@ async fn a_host_and_a_proxy_get_the_same_answers() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    let rows = world.rows().await;
+    let of = |ip: &str| rows.iter().filter(|row| row.text("ip") == ip).count();
+    assert_eq!(of(BROWSER), of(BEHIND_PROXY));
+    assert!(of(BROWSER) > 10, "{}", of(BROWSER));
 }
 
 #[tokio::test]
@@ -367,7 +379,7 @@ async fn only_paths_of_apps_are_kept_from_the_dashboard() {
         (DASHBOARD, "/api/v2/workspaceagents/x/pty/", false),
         (DASHBOARD, "/api/v2/workspaceagents/me/y/pty", false),
         (DASHBOARD, "/login", false),
-        ("TEST.coder.com.", "/@alice/dev/apps/x", true),
+        ("CODER.test.", "/@alice/dev/apps/x", true),
         ("elsewhere.example", "/", false),
         (HOST, "/", true),
         (HOST, "/login", true),

@@ -1,5 +1,6 @@
 //! What a carrier has to know and to do for a visit that may continue to its app
 
+mod admit;
 pub(crate) mod header;
 mod request;
 mod response;
@@ -13,16 +14,15 @@ use app_authz::address::HttpUrl;
 use app_authz::app::{AccessMethod, CorsBehavior, Visitor};
 use app_authz::{AgentId, AppRequest, UserId, WorkspaceId};
 use http::{Response, Uri};
-use uuid::Uuid;
 
+pub(crate) use self::admit::{admit_direct, admit_visitor, failure, has_bare_mark};
 pub(crate) use self::request::{Credentials, credentials, facts, own_authorization};
 use crate::apps::Admitted;
 use crate::context::Context;
 use crate::error::Rejection;
 use crate::purpose::Purpose;
-use crate::reply::{Layout, ResponseBody};
+use crate::reply::{Layout, ResponseBody, complete};
 use crate::request_facts::RequestId;
-use crate::service::complete;
 
 /// A request that may continue to its app
 ///
@@ -158,8 +158,8 @@ impl Allowed {
 
     /// The id of the request, as in the log of authd, in the audit and in the answer
     #[must_use]
-    pub fn request_id(&self) -> Uuid {
-        self.0.id.uuid()
+    pub fn request_id(&self) -> String {
+        self.0.id.to_string()
     }
 
     /// The answer if the app does not accept the connection, or ended it before it answered

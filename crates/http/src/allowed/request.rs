@@ -57,7 +57,7 @@ impl Allowed {
             (X_FORWARDED_FOR, client),
             (X_FORWARDED_HOST, authority),
             (X_FORWARDED_PROTO, scheme),
-            (X_REQUEST_ID, of_text(&self.0.id.to_string())),
+            (X_REQUEST_ID, of_text(&self.request_id())),
         ] {
             set(headers, name, value);
         }

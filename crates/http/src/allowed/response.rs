@@ -38,7 +38,7 @@ impl Allowed {
         if let Some(location) = location.and_then(|to| HeaderValue::try_from(to).ok()) {
             headers.insert(LOCATION, location);
         }
-        if let Ok(id) = HeaderValue::try_from(self.0.id.to_string()) {
+        if let Ok(id) = HeaderValue::try_from(self.request_id()) {
             headers.entry(X_REQUEST_ID).or_insert(id);
         }
     }

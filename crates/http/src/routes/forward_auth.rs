@@ -13,11 +13,10 @@ use http::{Method, StatusCode};
 use store::Store;
 
 use self::allow::{Forwarded, allow, allow_to_control_plane};
-use crate::allowed::header;
+use crate::allowed::{admit_visitor, failure, header};
 use crate::apps::{
     Admitted, AppService, Upstream, holds_token, query_for_app, terminal_agent, with_query,
 };
-use crate::authorize::{admit_visitor, failure};
 use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection};
 use crate::proxies::{X_FORWARDED_HOST, first, own_host};

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use store::Store;
 
+use crate::allowed::{admit_visitor, has_bare_mark};
 use crate::apps::{AppService, Upstream};
-use crate::authorize::{admit_visitor, has_bare_mark};
 use crate::context::Context;
 use crate::error::Rejection;
 use crate::reply::Response;

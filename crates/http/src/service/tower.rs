@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -40,22 +39,10 @@ impl<S> Service<S> {
     }
 
     /// The service for the requests of one connection, whose other end is `peer`
+    ///
+    /// For a server that makes a service for each connection, such as one of plain hyper.
     pub fn for_peer(&self, peer: impl Into<Peer>) -> PeerService<S> {
         PeerService { service: self.clone(), peer: peer.into() }
-    }
-
-    /// Makes a service for each connection, for a server that takes such a maker
-    ///
-    /// `peer_of` says what the other end of a connection is. In axum, without a router:
-    ///
-    /// ```ignore
-    /// let make = authd.into_make_service(|stream: &IncomingStream<'_, TcpListener>| {
-    ///     stream.remote_addr().ip()
-    /// });
-    /// axum::serve(listener, make).await
-    /// ```
-    pub fn into_make_service<F>(self, peer_of: F) -> MakeService<S, F> {
-        MakeService { service: self, peer_of }
     }
 
     /// The peer of a request with these extensions
@@ -139,40 +126,9 @@ where
     }
 }
 
-/// Makes a [`PeerService`] for each connection
-#[derive(Debug)]
-pub struct MakeService<S, F> {
-    service: Service<S>,
-    peer_of: F,
-}
-
-impl<S, F, C, P> tower_service::Service<C> for MakeService<S, F>
-where
-    F: FnMut(&C) -> P,
-    P: Into<Peer>,
-{
-    type Response = PeerService<S>;
-    type Error = Infallible;
-    type Future = Ready<Result<PeerService<S>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, connection: C) -> Self::Future {
-        ready(Ok(self.service.for_peer((self.peer_of)(&connection))))
-    }
-}
-
 impl<S> Clone for PeerService<S> {
     fn clone(&self) -> Self {
         Self { service: self.service.clone(), peer: self.peer }
-    }
-}
-
-impl<S, F: Clone> Clone for MakeService<S, F> {
-    fn clone(&self) -> Self {
-        Self { service: self.service.clone(), peer_of: self.peer_of.clone() }
     }
 }
 

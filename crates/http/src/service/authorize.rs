@@ -1,26 +1,23 @@
-//! Whether a request may continue to its app: one flow for proxies, for hosts that carry apps
-//! themselves, and for requests that no carrier checked
-
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use fair_share::Source;
 use futures_util::FutureExt;
-use http::Method;
 use http::request::Parts;
 use store::Store;
+use uuid::Uuid;
 
+use super::Service;
 use crate::admission::{self, Work};
-use crate::allowed::{Allowed, header};
-use crate::apps::{Admitted, AppService, Upstream, admit};
+use crate::allowed::{Allowed, admit_direct, failure};
+use crate::apps::Admitted;
 use crate::context::Context;
 use crate::error::{AccessError, Error};
 use crate::proxies::Peer;
-use crate::reply::{Problem, Reply, Response};
+use crate::reply::{Reply, Response, ResponseBody};
 use crate::request_facts::RequestId;
 use crate::router::{Row, VISIT};
 use crate::routes;
-use crate::service::Service;
 
 impl<S: Store> Service<S> {
     /// Whether a request is for an app or a terminal, and so must be [authorized](Self::authorize)
@@ -32,7 +29,7 @@ impl<S: Store> Service<S> {
     /// do not count: each serves its own. `false` if app access is off.
     pub fn is_for_app(&self, peer: impl Into<Peer>, request: &Parts) -> bool {
         let now = self.now();
-        let cx = Context::new(request, peer.into(), self.trusted_proxies(), now, uuid::Uuid::nil());
+        let cx = Context::new(request, peer.into(), self.trusted_proxies(), now, Uuid::nil());
         self.apps.as_ref().is_some_and(|apps| apps.is_for_app(&cx))
     }
 
@@ -60,7 +57,7 @@ impl<S: Store> Service<S> {
         &self,
         peer: impl Into<Peer>,
         request: &Parts,
-    ) -> Result<Allowed, http::Response<crate::ResponseBody>> {
+    ) -> Result<Allowed, http::Response<ResponseBody>> {
         let (peer, now) = (peer.into(), self.now());
         let _counted = self.metrics.request_started();
         let fresh = RequestId::fresh(now);
@@ -91,61 +88,10 @@ impl<S: Store> Service<S> {
         let decided = async {
             let request = cx.facts.id.uuid();
             let _turn = self.admission.turn(Work::Visit, source, 0, request).await?;
-            Ok(Box::pin(direct(apps, cx)).await)
+            Ok(Box::pin(admit_direct(apps, cx)).await)
         };
         let limited = tokio::time::timeout(self.limits.request, decided).await;
         limited.unwrap_or(Err(Error::DeadlineExceeded))
-    }
-}
-
-/// Admits a visit whose request is at hand, and not a proxy's check about it
-async fn direct<S: Store>(apps: &Arc<AppService<S>>, cx: &Context<'_>) -> Result<Admitted, Reply> {
-    // A tunnel, and `OPTIONS *`, have no path that an app could be asked for.
-    let has_path = cx.path.is_empty() || cx.path.starts_with('/');
-    if cx.head.method == Method::CONNECT || !has_path {
-        let detail = "Only a request for a path can be carried to an app.";
-        let error = Error::from(AccessError::invalid("The request is not allowed.", detail));
-        return Err(failure(cx, error.problem()));
-    }
-    let preflight = cx.head.method == Method::OPTIONS;
-    admit_visitor(apps, cx, has_bare_mark(cx.head), Upstream::Apps, preflight).await
-}
-
-/// Whether the query is there, and empty
-pub(crate) fn has_bare_mark(head: &Parts) -> bool {
-    head.uri.query().is_some_and(str::is_empty)
-}
-
-/// Admits a visit whose carrier requests [`Admitted::uri`] from the app, or replies to the visitor
-///
-/// `visitor` has host, path, query and method of the visitor, also if a proxy asks. With
-/// `has_bare_mark` the visitor's address ends with the question mark of an empty query, which
-/// [`Admitted::uri`] then keeps: some apps distinguish `/x?` from `/x`. With `preflight` the carrier
-/// can relay the answer to a preflight request.
-pub(crate) async fn admit_visitor<S: Store>(
-    apps: &Arc<AppService<S>>,
-    visitor: &Context<'_>,
-    has_bare_mark: bool,
-    upstream: Upstream,
-    preflight: bool,
-) -> Result<Admitted, Reply> {
-    if visitor.headers().keys().any(header::imitates_ours) {
-        let detail = "A name that begins with `X-Authd-` must not be written with underscores.";
-        let error = Error::from(AccessError::invalid("A header is not allowed.", detail));
-        return Err(failure(visitor, error.problem()));
-    }
-    let mut admitted = admit(apps, visitor, upstream, preflight).await?;
-    if has_bare_mark {
-        admitted.uri.push('?');
-    }
-    Ok(admitted)
-}
-
-/// The reply about a problem to a visitor of an app
-pub(crate) fn failure(visitor: &Context<'_>, problem: Problem<'_>) -> Reply {
-    match visitor.purpose().is_shown_pages() {
-        true => Reply::page(problem),
-        false => Reply::json(&problem),
     }
 }
 
