@@ -106,6 +106,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "agent-token",
             "authd-benches",
             "authd-demo",
+            "authd-http",
             "authd-server",
             "identity-fetch",
             "testkit",

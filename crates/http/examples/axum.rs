@@ -11,46 +11,35 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use agent_auth::Rules;
-use authd_http::{Limits, Peer, Service};
+use authd_http::{Limits, MaintenanceSettings, Service};
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::extract::ConnectInfo;
 use axum::routing::get;
 use identity_fetch::Identity;
 use store::{MemoryStore, Store};
+use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     // `store::PgStore::connect` instead, over a control plane's database.
-    let routes = routes(MemoryStore::default());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
-    axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>()).await
+    let authd = authd(MemoryStore::default());
+    let maintenance = authd.maintain(MaintenanceSettings::default()).await;
+    let routes = routes(authd).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(TcpListener::bind("127.0.0.1:8080").await?, routes).await?;
+    maintenance.finish().await;
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a control plane is where the clock is read")]
+pub(crate) fn authd(store: impl Store) -> Service {
+    let (store, clock) = (Arc::new(store), Arc::new(SystemTime::now));
+    Service::over(&store, Identity::builtin(), Rules::default(), Limits::default(), clock)
 }
 
 /// The control plane's own routes, and authd for all other paths
-#[expect(clippy::disallowed_methods, reason = "a control plane is where the clock is read")]
-pub(crate) fn routes<S: Store>(store: S) -> Router {
-    let clock = Arc::new(SystemTime::now);
-    let authd = Service::over(
-        &Arc::new(store),
-        Identity::builtin(),
-        Rules::default(),
-        Limits::default(),
-        clock,
-    );
+pub(crate) fn routes(authd: Service) -> Router {
+    let authd = authd.with_peers(|of| Some(of.get::<ConnectInfo<SocketAddr>>()?.0.into()));
     Router::new()
         .route("/api/v2/buildinfo", get(|| async { "control plane 1.0" }))
         .fallback_service(authd)
-        .layer(from_fn(add_peer))
-}
-
-/// Gives authd the address of the connection
-async fn add_peer(
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    request.extensions_mut().insert(Peer(peer.ip()));
-    next.run(request).await
 }

@@ -17,7 +17,7 @@ use crate::error::{Error, SignInError};
 use crate::limits::Limits;
 use crate::metrics::{Metrics, OVERLOADED, TOO_MANY_FAILURES};
 use crate::omitted::Omitted;
-use crate::proxies::Origin;
+use crate::proxies::Peer;
 
 /// Divides what the server can do among the sources of its requests
 ///
@@ -61,7 +61,7 @@ pub(crate) enum Attempt {
 ///
 /// That is the visitor for whom a trusted proxy asks, and otherwise the peer. Peers without an
 /// address, such as those of Unix sockets, count as one.
-pub(crate) fn source(cx: &Context<'_>, peer: Origin) -> Source {
+pub(crate) fn source(cx: &Context<'_>, peer: Peer) -> Source {
     cx.client.or_else(|| peer.address()).into()
 }
 

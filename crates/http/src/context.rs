@@ -10,7 +10,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::error::BoxError;
-use crate::proxies::{Origin, TrustedProxies, X_FORWARDED_HOST, first, own_host};
+use crate::proxies::{Peer, TrustedProxies, X_FORWARDED_HOST, first, own_host};
 use crate::purpose::{Purpose, prefers_pages};
 use crate::request_facts::{RequestFacts, RequestId, TraceParent, known_method};
 
@@ -52,7 +52,7 @@ impl<'a> Context<'a> {
     /// A trusted proxy may have given the request an id, and a span that it is part of.
     pub(crate) fn new(
         head: &'a Parts,
-        peer: Origin,
+        peer: Peer,
         proxies: &TrustedProxies,
         now: SystemTime,
         fresh: Uuid,

@@ -3,6 +3,7 @@
 mod acts;
 mod admission;
 mod agents;
+mod allowed;
 mod apps;
 mod body;
 mod context;
@@ -10,7 +11,9 @@ mod detach;
 mod error;
 mod explorer;
 mod host;
+mod layer;
 mod limits;
+mod maintenance;
 mod metrics;
 mod observer;
 mod omitted;
@@ -26,17 +29,20 @@ mod routes;
 mod service;
 
 pub use acts::ActAudit;
+pub use allowed::Allowed;
 pub use apps::{
     AppsConfig, AuditFail, CookieConfig, DecidedVisit, Housekeeping, KeysError, ParseValueError,
     SameSite, Signing,
 };
 pub use error::{Answer, chain as error_chain};
 pub use identity_fetch::Clock;
+pub use layer::{Authorize, AuthorizeLayer};
 pub use limits::Limits;
+pub use maintenance::{Maintenance, MaintenanceSettings};
 pub use metrics::{Exposition, HostCounts, ProcessFacts};
 pub use ports::{AppPorts, AuditPorts, ErasedPortError, Health, PortError};
-pub use proxies::{Network, ParseNetworkError, TrustedProxies};
+pub use proxies::{Network, ParseNetworkError, Peer, TrustedProxies};
 pub use reply::{Branding, BrandingError, Contact, DeploymentName, Logo, ResponseBody};
 pub use request_span::{ParentSpan, RequestSpan};
 pub use router::{RouteGroup, Routes, routes};
-pub use service::{Peer, Service};
+pub use service::{PeerService, Service};

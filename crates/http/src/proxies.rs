@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use app_audit::parse_ip;
@@ -25,11 +25,11 @@ impl TrustedProxies {
     pub const NONE: Self = Self { origins: Vec::new(), unix_sockets: false, headers: Vec::new() };
 
     /// Whether the peer is a trusted proxy
-    pub(crate) fn trust(&self, peer: Origin) -> bool {
+    pub(crate) fn trust(&self, peer: Peer) -> bool {
         match peer {
-            Origin::Address(peer) => self.origins.iter().any(|network| network.contains(peer)),
-            Origin::UnixSocket => self.unix_sockets,
-            Origin::Unknown => false,
+            Peer::Address(peer) => self.origins.iter().any(|network| network.contains(peer)),
+            Peer::UnixSocket => self.unix_sockets,
+            Peer::Unknown => false,
         }
     }
 
@@ -43,21 +43,38 @@ impl TrustedProxies {
 }
 
 /// The other end of a request's connection
+///
+/// Trusted proxies are recognized by it, and it is the client of every other request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+#[non_exhaustive]
+pub enum Peer {
+    /// The address of a TCP connection's other end
     Address(IpAddr),
     /// A process of this machine that may open the socket; it has no address
     UnixSocket,
+    /// Not known: never a trusted proxy
     Unknown,
 }
 
-impl Origin {
+impl Peer {
     /// The address, if it has one
     pub(crate) fn address(self) -> Option<IpAddr> {
         match self {
             Self::Address(address) => Some(address.to_canonical()),
             Self::UnixSocket | Self::Unknown => None,
         }
+    }
+}
+
+impl From<IpAddr> for Peer {
+    fn from(address: IpAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self::Address(address.ip())
     }
 }
 
@@ -70,7 +87,8 @@ pub struct Network {
 
 impl Network {
     /// Whether the address is in the network; IPv4-mapped IPv6 addresses are unmapped
-    fn contains(self, address: IpAddr) -> bool {
+    #[must_use]
+    pub fn contains(self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
                 let different = u32::from(own) ^ u32::from(other);
@@ -161,9 +179,9 @@ mod tests {
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
         let peer = match peer {
-            "unix" => Origin::UnixSocket,
-            "" => Origin::Unknown,
-            peer => Origin::Address(peer.parse().unwrap()),
+            "unix" => Peer::UnixSocket,
+            "" => Peer::Unknown,
+            peer => Peer::Address(peer.parse().unwrap()),
         };
         let cx = Context::new(&head, peer, proxies, SystemTime::UNIX_EPOCH, Uuid::nil());
         (cx.host.to_owned(), cx.client)
@@ -221,7 +239,7 @@ mod tests {
             [(Some("10.1.2.3"), true), (Some("11.0.0.1"), false), (None, false)]
         {
             let peer =
-                peer.map_or(Origin::Unknown, |peer: &str| Origin::Address(peer.parse().unwrap()));
+                peer.map_or(Peer::Unknown, |peer: &str| Peer::Address(peer.parse().unwrap()));
             let now = SystemTime::UNIX_EPOCH;
             let facts = Context::new(&head, peer, &proxies(), now, Uuid::max()).facts;
             let expected = if is_believed { id.to_owned() } else { Uuid::max().to_string() };

@@ -1,3 +1,5 @@
+mod answered;
+mod authorize;
 mod operational;
 mod parts;
 mod tower;
@@ -10,13 +12,13 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use fair_share::Source;
 use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use identity_fetch::{Clock, Identity};
 
-pub use self::tower::Peer;
+use self::tower::PeerOf;
+pub use self::tower::PeerService;
 use crate::acts::Acts;
 use crate::admission::{self, Admission, Attempt, Work};
 use crate::agents::AgentSignIn;
@@ -27,10 +29,10 @@ use crate::host::Host;
 use crate::limits::Limits;
 use crate::metrics::{Metrics, Texts};
 use crate::ports::Parts;
-use crate::proxies::{Origin, TrustedProxies};
+use crate::proxies::{Peer, TrustedProxies};
 use crate::reply::{Layout, Response as Answer, ResponseBody};
-use crate::request_facts::{RequestFacts, RequestId, X_REQUEST_ID, log_request};
-use crate::request_span::{RequestSpan, SpanObserver};
+use crate::request_facts::{RequestFacts, RequestId};
+use crate::request_span::SpanObserver;
 use crate::router::{Route, Routes, Row, VISIT};
 use crate::routes::{self, AppRoute};
 
@@ -57,6 +59,8 @@ pub struct Service {
     /// Receives every answered request, if traces are exported
     spans: Option<SpanObserver>,
     layout: Arc<Layout>,
+    /// Finds the peer of a request that has no [`Peer`] among its extensions
+    peers: Option<Arc<PeerOf>>,
 }
 
 impl Service {
@@ -136,7 +140,7 @@ impl Service {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        self.answer_from(Origin::Unknown, request).await
+        self.answer_from(Peer::Unknown, request).await
     }
 
     /// Answers a request that came over a connection with `peer`
@@ -147,7 +151,7 @@ impl Service {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        self.answer_from(Origin::Address(peer), request).await
+        self.answer_from(Peer::Address(peer), request).await
     }
 
     /// Answers a request that came over a Unix socket
@@ -158,7 +162,7 @@ impl Service {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        self.answer_from(Origin::UnixSocket, request).await
+        self.answer_from(Peer::UnixSocket, request).await
     }
 
     /// Makes `/readyz` answer that the server is about to stop
@@ -168,7 +172,11 @@ impl Service {
         self.host.set_stopping();
     }
 
-    async fn answer_from<B>(&self, peer: Origin, request: Request<B>) -> Response<ResponseBody>
+    pub(crate) async fn answer_from<B>(
+        &self,
+        peer: Peer,
+        request: Request<B>,
+    ) -> Response<ResponseBody>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
@@ -193,7 +201,7 @@ impl Service {
             }
             Err(error) => Err(error),
         };
-        let mut response = outcome.unwrap_or_else(|error| {
+        let response = outcome.unwrap_or_else(|error| {
             self.log(&error, &facts, source);
             match route {
                 Some(Route::Apps(route)) => routes::failed(route, &cx, error),
@@ -202,27 +210,9 @@ impl Service {
                 _ => routes::refused(&cx, error),
             }
         });
-
-        // An answer that was decided under another id keeps that one, which is in the log.
-        if let Ok(id) = HeaderValue::try_from(facts.id.to_string()) {
-            response.headers_mut().entry(X_REQUEST_ID).or_insert(id);
-        }
-        self.layout.render(&mut response, now);
-        let has_content = !response.body().is_end_stream();
-        let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, NO_STORE);
-        if has_content {
-            headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-        }
-        let status = response.status().as_u16();
-        self.metrics.request_answered(facts.route, status, facts.started.elapsed());
-        log_request!(debug, &facts, status, "request answered");
         // Probes come every few seconds, and would hide all else.
         let is_probe = matches!(route, Some(Route::Operational(_)));
-        if let Some(observer) = self.spans.as_ref().filter(|_| !is_probe) {
-            observer(RequestSpan::new(&facts, status, now));
-        }
-        response
+        self.finish(response, &facts, is_probe, now)
     }
 
     fn trusted_proxies(&self) -> &TrustedProxies {
@@ -310,6 +300,3 @@ impl Service {
 const PAGES: [&str; 4] = ["/", "/audit", "/audit/export.csv", "/audit/export.jsonl"];
 
 static NO_PROXIES: TrustedProxies = TrustedProxies::NONE;
-
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use authd_http::{HostCounts, ProcessFacts, RouteGroup, Routes, Service, error_chain};
+use authd_http::{
+    HostCounts, MaintenanceSettings, ProcessFacts, RouteGroup, Routes, Service, error_chain,
+};
 use authd_server::{
     Limits as ServerLimits, ListenAddress, Listener, Process, Server, Tls, systemd,
 };
@@ -129,20 +131,19 @@ async fn serve<S: Store>(
     let (service, exporter) =
         crate::traces::start(service).map_err(|error| CommandError::Usage(error.to_string()))?;
     let service = Arc::new(service);
-    let has_keys = maintain_keys(&service, config.key_rotation).await;
-    let housekeeping = service.start_housekeeping(config.audit_retention);
+    let maintenance = MaintenanceSettings::default()
+        .rotate_keys(config.key_rotation)
+        .keep_rows(config.audit_retention);
+    let maintenance = service.maintain(maintenance).await;
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::Signals)?;
     let reload =
         tokio::spawn(reload(Arc::clone(&service), config.identity, listeners.tls.clone())?);
-    let watch = tokio::spawn(watch_expiry(Arc::clone(&service)));
     let certificate = tokio::spawn(async move {
         if let Some(tls) = listeners.tls {
             tls.watch(&*system_clock()).await;
         }
     });
-    let keeper = maintain_keys_regularly(Arc::clone(&service), config.key_rotation, has_keys);
-    let keeper = tokio::spawn(keeper);
 
     for listener in &listeners.all {
         let (address, tls) = (address_of(listener), listener.is_tls());
@@ -171,11 +172,8 @@ async fn serve<S: Store>(
     log::stopping();
     admin.abort();
     reload.abort();
-    watch.abort();
     certificate.abort();
-    keeper.abort();
-    drop(housekeeping);
-    service.drain_audit().await;
+    maintenance.finish().await;
     #[cfg(feature = "otlp")]
     crate::traces::finish(exporter).await;
     alive.abort();
@@ -221,31 +219,6 @@ fn host_counts(server: &Server, tls: Option<&Tls>) -> HostCounts {
             started: process.started,
         }),
     }
-}
-
-/// Maintains the keys of app access every ten minutes, and within seconds after a failure
-async fn maintain_keys_regularly(service: Arc<Service>, rotate: bool, has_keys: bool) {
-    let mut failures = u32::from(!has_keys);
-    loop {
-        let pause = match failures {
-            0 => 10 * 60,
-            failures => 1 << failures.min(4),
-        };
-        tokio::time::sleep(Duration::from_secs(pause)).await;
-        failures = match maintain_keys(&service, rotate).await {
-            true => 0,
-            false => failures.saturating_add(1),
-        };
-    }
-}
-
-/// Creates, rotates and fetches the keys of app access; returns whether that succeeded
-async fn maintain_keys(service: &Service, rotate: bool) -> bool {
-    let maintained = service.maintain_keys(rotate).await;
-    if let Err(error) = &maintained {
-        error!(error = error_chain(error), "the keys of app access stay as they were");
-    }
-    maintained.is_ok()
 }
 
 /// The fetchers that the configuration allows
@@ -298,13 +271,4 @@ fn reload(
             }
         }
     })
-}
-
-/// Warns at the start and then every day of certificates that expire soon
-async fn watch_expiry(service: Arc<Service>) {
-    let mut daily = tokio::time::interval(Duration::from_secs(86_400));
-    loop {
-        daily.tick().await;
-        service.warn_of_expiry();
-    }
 }

@@ -12,6 +12,7 @@ mod api;
 mod app;
 mod attacks;
 mod audit;
+mod authorize;
 mod beside;
 mod carried;
 #[allow(dead_code, reason = "each test file uses a part")]

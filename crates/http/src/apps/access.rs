@@ -7,7 +7,8 @@ use futures_util::future::BoxFuture;
 use identity_fetch::Clock;
 
 use super::keys::{Keys, KeysError};
-use super::{Admitted, AppService, Housekeeping, Upstream, admit};
+use super::{Admitted, AppService, Housekeeping};
+use crate::allowed::admit_direct;
 use crate::body::Bounds;
 use crate::context::{Body, Context};
 use crate::error::Error;
@@ -27,16 +28,11 @@ pub(crate) trait AppAccess: Send + Sync {
         body: Body,
     ) -> BoxFuture<'a, Result<Response, Error>>;
 
-    /// Admits a visit to its app, or replies to the visitor instead
-    ///
-    /// See [`admit`].
-    #[allow(dead_code, reason = "checks of proxies admit within `answer`")]
-    fn admit<'a>(
-        &'a self,
-        cx: &'a Context<'_>,
-        upstream: Upstream,
-        preflight: bool,
-    ) -> BoxFuture<'a, Result<Admitted, Reply>>;
+    /// Admits a visit that its host carries, or replies to the visitor instead
+    fn admit_direct<'a>(&'a self, cx: &'a Context<'_>) -> BoxFuture<'a, Result<Admitted, Reply>>;
+
+    /// Whether a request is for an app or a terminal, by host or path
+    fn is_for_app(&self, cx: &Context<'_>) -> bool;
 
     /// Whether a request for a path that is not a route is for an app, by host or path
     fn is_visited_by(&self, cx: &Context<'_>) -> bool;
@@ -73,13 +69,12 @@ impl<S: AppPorts> AppAccess for Arc<AppService<S>> {
         routes::answer(self, parts, route, cx, body).boxed()
     }
 
-    fn admit<'a>(
-        &'a self,
-        cx: &'a Context<'_>,
-        upstream: Upstream,
-        preflight: bool,
-    ) -> BoxFuture<'a, Result<Admitted, Reply>> {
-        admit(self, cx, upstream, preflight).boxed()
+    fn admit_direct<'a>(&'a self, cx: &'a Context<'_>) -> BoxFuture<'a, Result<Admitted, Reply>> {
+        admit_direct(self, cx).boxed()
+    }
+
+    fn is_for_app(&self, cx: &Context<'_>) -> bool {
+        AppService::is_for_app(self, cx)
     }
 
     fn is_visited_by(&self, cx: &Context<'_>) -> bool {

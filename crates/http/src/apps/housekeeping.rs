@@ -64,7 +64,7 @@ async fn forget_ended<S: Sessions>(store: &S, clock: &Clock) -> Result<(), S::Er
 
 /// A task that ends when this is dropped
 #[derive(Debug)]
-pub(super) struct AbortOnDrop(pub(super) JoinHandle<()>);
+pub(crate) struct AbortOnDrop(pub(crate) JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

@@ -51,7 +51,7 @@ use self::deployments::{Deployment, Deployments};
 pub use self::event::DecidedVisit;
 pub(crate) use self::gate::{AccessAttempt, ReturnTo, issue};
 pub(crate) use self::hand_over::may_open;
-use self::housekeeping::AbortOnDrop;
+pub(crate) use self::housekeeping::AbortOnDrop;
 pub use self::housekeeping::Housekeeping;
 pub(crate) use self::housekeeping::{BATCH, BATCH_PAUSE};
 use self::keys::Keys;
@@ -214,6 +214,14 @@ impl<S: AppPorts> AppService<S> {
             || cx.path.starts_with("/%40")
             || terminal_agent(cx.path).is_some()
             || self.deployments.primary.has_app_host(cx.host)
+    }
+
+    /// Whether a request beside a dashboard's is for an app, by host or path
+    ///
+    /// As in the examples of proxies: on the dashboard's host, `/@USER` and what follows are its own
+    /// pages, unless the path is that of an app.
+    pub(crate) fn is_for_app(&self, cx: &Context<'_>) -> bool {
+        visit::is_of_app(cx.path) || self.deployments.primary.has_app_host(cx.host)
     }
 
     /// The terms on which session tokens are accepted

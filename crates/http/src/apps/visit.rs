@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use app_authz::address::{AppName, HostPattern, HttpUrl};
-use app_authz::app::{AccessMethod, UncheckedRequest};
+use app_authz::app::{AccessMethod, UncheckedRequest, terminal_agent};
 use app_authz::credential::{SessionToken, Source};
 use app_authz::token::{PresentedTokens, SIGNED_TOKEN_PARAMETER};
 use http::header::HeaderMap;
@@ -123,4 +123,19 @@ pub(crate) fn parameter<'a>(parameters: &'a [(String, String)], name: &str) -> O
 
 pub(crate) fn with_query(path: &str, query: &str) -> String {
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
+/// Whether the path, as it was written, is that of an app or a terminal, whatever it names
+///
+/// `%2540` is an `@` that was encoded twice, which some servers decode twice.
+pub(super) fn is_of_app(path: &str) -> bool {
+    let named = ["/@", "/%40", "/%2540"].iter().find_map(|start| path.strip_prefix(start));
+    let is_app = named.is_some_and(|named| {
+        let mut parts = named.splitn(4, '/');
+        let names = [parts.next(), parts.next()];
+        names.iter().all(|name| name.is_some_and(|name| !name.is_empty()))
+            && parts.next() == Some("apps")
+            && parts.next().is_some()
+    });
+    is_app || terminal_agent(path).is_some()
 }

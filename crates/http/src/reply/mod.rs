@@ -4,6 +4,7 @@
 //! `request_facts`.
 
 mod branding;
+mod complete;
 mod home;
 mod page;
 mod preflight;
@@ -21,6 +22,7 @@ use http::{HeaderName, StatusCode};
 use serde::Serialize;
 
 pub use self::branding::{Branding, BrandingError, Contact, DeploymentName, Logo};
+pub(crate) use self::complete::{NO_STORE, complete};
 pub(crate) use self::home::{AppList, HomePage, ListRow, ShownList, State};
 pub(crate) use self::page::PageLink;
 pub(crate) use self::preflight::{Preflight, single};

@@ -21,6 +21,16 @@ enum Kind {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl ResponseBody {
+    /// A body of another type, which is sent as it comes
+    ///
+    /// For hosts that answer some requests themselves.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        Self(Kind::Pieces(body.map_err(Into::into).boxed_unsync()))
+    }
+
     /// A body whose pieces are made when the client has room for them
     pub(crate) fn pieces<E: Into<BoxError>>(
         pieces: impl futures_util::Stream<Item = Result<Bytes, E>> + Send + 'static,

@@ -4,24 +4,23 @@
 //! in how much of them the proxy can relay. See `docs/proxies.md`.
 
 mod allow;
-mod header;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use app_authz::app::terminal_agent;
-use app_authz::credential::Withheld;
 use http::header::HeaderValue;
 use http::{Method, StatusCode};
 
 use self::allow::{Forwarded, allow, allow_to_control_plane};
-use crate::apps::{Admitted, AppService, Upstream, admit, holds_token, query_for_app, with_query};
+use crate::allowed::{admit_visitor, failure, header};
+use crate::apps::{Admitted, AppService, Upstream, holds_token, query_for_app, with_query};
 use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection};
 use crate::ports::AppPorts;
 use crate::proxies::{X_FORWARDED_HOST, first, own_host};
 use crate::purpose::Purpose;
-use crate::reply::{Problem, Reply, Response, empty};
+use crate::reply::{Reply, Response, empty};
 
 /// The kind of proxy that asks
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,11 +61,6 @@ pub(crate) async fn check<S: AppPorts>(
     upstream: Upstream,
 ) -> Result<Response, Error> {
     require_trusted(cx)?;
-    if cx.headers().keys().any(|name| Withheld::is_imitation(name.as_str())) {
-        let detail = "A name that begins with `X-Authd-` must not be written with underscores.";
-        let error = Error::from(AccessError::invalid("A header is not allowed.", detail));
-        return Ok(reject(cx, proxy, failure(cx, proxy, error.problem())));
-    }
     if upstream == Upstream::ControlPlane && !apps.keys.are_shared_secrets() {
         let message = "The control plane cannot verify these app tokens.";
         let detail = "Set `--app-token-signing hs512`, or let the proxy ask another check.";
@@ -81,15 +75,13 @@ pub(crate) async fn check<S: AppPorts>(
     let preflight = proxy != ProxyKind::Traefik && visitor.method == Method::OPTIONS;
     let open = without_tokens(uri);
     let is_shown = !proxy.can_rewrite() && holds_token(query) && terminal_agent(path).is_none();
-    let mut admitted = match admit(apps, &visitor, upstream, preflight).await {
+    let has_bare_mark = query.is_empty() && uri.ends_with('?');
+    let admitted = admit_visitor(apps, &visitor, has_bare_mark, upstream, preflight).await;
+    let mut admitted = match admitted {
         Ok(admitted) if is_shown => return Ok(without_query_tokens(&visitor, &open, admitted)?),
         Ok(admitted) => admitted,
         Err(reply) => return Ok(reject(cx, proxy, reply)),
     };
-    // An empty query is a query: some apps distinguish `/x?` from `/x`.
-    if query.is_empty() && uri.ends_with('?') {
-        admitted.uri.push('?');
-    }
     Ok(match admitted.token_text.take() {
         Some(token) => {
             let forwarded = Forwarded { host: &host, uri: &open, token: &token };
@@ -170,19 +162,12 @@ fn reject(cx: &Context<'_>, proxy: ProxyKind, reply: Reply) -> Response {
 ///
 /// If the proxy itself is at fault, it gets the status as it is.
 pub(crate) fn answer_to_failure(cx: &Context<'_>, proxy: ProxyKind, error: Error) -> Response {
+    let visitor = Context { method: method(cx, proxy), ..*cx };
     let problem = error.problem();
     if problem.status.is_server_error() {
-        return reject(cx, proxy, failure(cx, proxy, problem.retry()));
+        return reject(cx, proxy, failure(&visitor, problem.retry()));
     }
-    super::refused(&Context { method: method(cx, proxy), ..*cx }, error)
-}
-
-/// The reply about a problem to the visitor of whom the proxy asks
-fn failure(cx: &Context<'_>, proxy: ProxyKind, problem: Problem<'_>) -> Reply {
-    match Purpose::of(method(cx, proxy), cx.headers()).is_shown_pages() {
-        true => Reply::page(problem),
-        false => Reply::json(&problem),
-    }
+    super::refused(&visitor, error)
 }
 
 /// Redirects the browser to the same address without our tokens, and sets a cookie instead

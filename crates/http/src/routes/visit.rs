@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use crate::apps::{AppService, Upstream, admit};
+use crate::allowed::{admit_visitor, has_bare_mark};
+use crate::apps::{AppService, Upstream};
 use crate::context::Context;
 use crate::error::Rejection;
 use crate::ports::AppPorts;
@@ -11,7 +12,7 @@ use crate::reply::Response;
 /// Every reply is as through a proxy. An admitted visit ends here, since authd does not carry
 /// traffic.
 pub(crate) async fn direct<S: AppPorts>(apps: &Arc<AppService<S>>, cx: &Context<'_>) -> Response {
-    let reply = match admit(apps, cx, Upstream::Apps, false).await {
+    let reply = match admit_visitor(apps, cx, has_bare_mark(cx.head), Upstream::Apps, false).await {
         Ok(admitted) => {
             let reply = Rejection::NotProxied.into_reply(cx.purpose());
             reply.with_cookie(admitted.cookie)

@@ -8,11 +8,11 @@ use http::header::{CACHE_CONTROL, HeaderMap};
 use http::{Request, Response};
 use prometheus_client::registry::Registry;
 
-use super::{NO_STORE, Service};
+use super::Service;
 use crate::error::Error;
 use crate::metrics::Exposition;
 use crate::ports::ErasedPortError;
-use crate::reply::{Response as Answer, ResponseBody};
+use crate::reply::{NO_STORE, Response as Answer, ResponseBody};
 use crate::router::{Probe, Route, RouteGroup, Routes, Row};
 use crate::routes::health;
 

@@ -44,6 +44,7 @@ impl Service {
             host: Arc::new(Host::new(HostCounts::default)),
             spans: None,
             layout: Arc::new(Layout::new(Branding::default(), None)),
+            peers: None,
         }
     }
 

@@ -1,10 +1,8 @@
-use app_authz::app::Visitor;
-use app_authz::credential::Withheld;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
-use uuid::Uuid;
 
-use super::{ProxyKind, header};
-use crate::apps::{Admitted, cookies_for_app, cookies_for_control_plane};
+use super::ProxyKind;
+use crate::allowed::{Credentials, credentials, facts, header, own_authorization};
+use crate::apps::{Admitted, cookies_for_control_plane};
 use crate::proxies::X_FORWARDED_HOST;
 use crate::reply::Response;
 
@@ -16,41 +14,19 @@ pub(super) fn allow(proxy: ProxyKind, visitor: &HeaderMap, admitted: Admitted) -
     let headers = response.headers_mut();
     // One allocation for all headers of the answer.
     headers.reserve(16);
-    let grant = admitted.token.grant();
-    let user = match grant.visitor {
-        Visitor::User(user) => id(user.0),
-        Visitor::Anonymous => Some(HeaderValue::from_static("anonymous")),
-        Visitor::Unspecified => Some(HeaderValue::from_static("unknown")),
-    };
-    let cors = HeaderValue::from_static(grant.cors.as_str());
-    let of_text = |text: String| HeaderValue::try_from(text).ok();
-    let origin = admitted.origin.and_then(of_text);
-    let folder = of_text(admitted.folder).filter(|folder| !folder.is_empty());
-    // Caddy would forward the placeholder itself if the header were missing.
-    let [origin, folder] = [origin, folder].map(|value| match proxy {
-        ProxyKind::Caddy => value.or(Some(HeaderValue::from_static(""))),
-        ProxyKind::Envoy | ProxyKind::Nginx | ProxyKind::Traefik => value,
-    });
-    for (name, value) in [
-        (header::USER, user),
-        (header::OWNER_ID, id(grant.owner.0)),
-        (header::WORKSPACE_ID, id(grant.workspace.0)),
-        (header::AGENT_ID, id(grant.agent.0)),
-        // Each is from a URL, a header, or a column of URLs.
-        (header::APP_URL, HeaderValue::from_str(&grant.url).ok()),
-        (header::URI, of_text(admitted.uri)),
-        (header::FOLDER, folder),
-        (header::CORS, Some(cors)),
-        (header::CORS_ORIGIN, origin),
-        (SET_COOKIE, admitted.cookie),
-    ] {
+    for (name, value) in facts(&admitted) {
+        // Caddy would forward the placeholder itself if the header were missing.
+        let is_kept = proxy == ProxyKind::Caddy && MAY_BE_MISSING.contains(&name);
+        let value = value.or_else(|| is_kept.then(|| HeaderValue::from_static("")));
         if let Some(value) = value {
             headers.insert(name, value);
         }
     }
+    if let Some(cookie) = admitted.cookie {
+        headers.insert(SET_COOKIE, cookie);
+    }
 
-    let cookie = cookies_for_app(visitor, &admitted.deployment.cookie_names);
-    offer(headers, proxy, visitor, cookie);
+    offer(headers, proxy, credentials(visitor, &admitted.deployment.cookie_names));
     if proxy == ProxyKind::Envoy {
         withhold(headers, &[header::FOLDER, header::CORS_ORIGIN, COOKIE, AUTHORIZATION]);
     }
@@ -78,7 +54,9 @@ pub(super) fn allow_to_control_plane(
     let mut response = Response::default();
     let headers = response.headers_mut();
     let names = &admitted.deployment.cookie_names;
-    offer(headers, proxy, visitor, cookies_for_control_plane(visitor, names, forwarded.token));
+    let cookie = cookies_for_control_plane(visitor, names, forwarded.token);
+    let cookie = Some(cookie).filter(|cookie| !cookie.is_empty());
+    offer(headers, proxy, Credentials { cookie, authorization: own_authorization(visitor) });
     let host = HeaderValue::from_str(forwarded.host).ok();
     let (host, uri) = match proxy {
         ProxyKind::Caddy | ProxyKind::Nginx => {
@@ -100,9 +78,8 @@ pub(super) fn allow_to_control_plane(
 }
 
 /// Adds the visitor's own cookies and authorization that the upstream may see
-fn offer(headers: &mut HeaderMap, proxy: ProxyKind, visitor: &HeaderMap, cookie: HeaderValue) {
-    let cookie = Some(cookie).filter(|cookie| !cookie.is_empty());
-    let authorization = visitor.get(AUTHORIZATION).filter(|value| !is_ours(value)).cloned();
+fn offer(headers: &mut HeaderMap, proxy: ProxyKind, own: Credentials) {
+    let Credentials { cookie, authorization } = own;
     for (name, offered, value) in
         [(COOKIE, header::COOKIE, cookie), (AUTHORIZATION, header::AUTHORIZATION, authorization)]
     {
@@ -133,11 +110,5 @@ fn withhold(headers: &mut HeaderMap, names: &[HeaderName]) {
     }
 }
 
-fn id(id: Uuid) -> Option<HeaderValue> {
-    HeaderValue::from_str(id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer())).ok()
-}
-
-/// Whether the header contains a session token, which apps must not see
-fn is_ours(authorization: &HeaderValue) -> bool {
-    Withheld::authorization(authorization.as_bytes())
-}
+/// The headers that not every visit has
+const MAY_BE_MISSING: [HeaderName; 2] = [header::FOLDER, header::CORS_ORIGIN];
