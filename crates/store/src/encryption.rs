@@ -74,6 +74,11 @@ impl EncryptionKeys {
         ours.find(|ours| digests.iter().any(|digest| digest == ours))
     }
 
+    /// The digest of the preferred key
+    pub(crate) fn preferred(&self) -> Option<&str> {
+        self.0.first().map(|key| &*key.digest)
+    }
+
     /// Decrypts the value of a column, which must be UTF-8
     ///
     /// # Errors

@@ -90,12 +90,12 @@ pub enum Error {
         #[source]
         reason: Cause,
     },
-    /// The control plane's tables do not have a known shape
+    /// The control plane's tables do not have a known shape, or one of authd's is missing
     ///
     /// They may be too old, newer than this release of authd, or in the middle of an upgrade.
-    /// The same call may succeed once an upgrade has ended.
+    /// The same call may succeed once an upgrade or a migration has ended.
     #[cfg(feature = "postgres")]
-    #[error("the tables of the control plane do not fit: {0}")]
+    #[error("the tables of {owner} do not fit: {0}", owner = .0.owner())]
     Tables(Unfit),
     /// Two rows of an import have the same key
     #[error("an import has two rows of {table} with the key {key}")]
@@ -175,10 +175,84 @@ pub(crate) struct InContext<E: StdError + 'static> {
     pub(crate) source: E,
 }
 
+/// Attempts to open a session that failed
+///
+/// Its text includes those of the sources.
+#[cfg(feature = "postgres")]
+#[derive(Debug)]
+pub(crate) struct Failed {
+    text: String,
+    /// The error of the last attempt
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+#[cfg(feature = "postgres")]
+impl Failed {
+    pub(crate) fn of(error: Box<dyn StdError + Send + Sync>) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+            cause = error.source();
+        }
+        Self { text, source: Some(error) }
+    }
+
+    /// Several attempts, each with its place
+    pub(crate) fn all(attempts: Vec<(String, Self)>) -> Self {
+        let texts = attempts.iter().map(|(place, failed)| format!("{place}: {}", failed.text));
+        let text = texts.collect::<Vec<_>>().join("; ");
+        Self { text, source: attempts.into_iter().rev().find_map(|(_, failed)| failed.source) }
+    }
+
+    pub(crate) fn within(self, context: &str) -> Self {
+        Self { text: format!("{context}: {}", self.text), ..self }
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl From<String> for Failed {
+    fn from(text: String) -> Self {
+        Self { text, source: None }
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl StdError for Failed {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|error| -> &(dyn StdError + 'static) { error })
+    }
+}
+
+/// The server's answer in an error, or in one of its sources
+#[cfg(feature = "postgres")]
+pub(crate) fn database_error<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a tokio_postgres::error::DbError> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref() {
+            return Some(error);
+        }
+        cause = error.source();
+    }
+    None
+}
+
 /// What the tables lack for a statement
 #[cfg(feature = "postgres")]
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("{question} needs {missing}; the tables are otherwise those of {generation}")]
+#[error("{question} needs {missing}; {hint}", hint = self.hint())]
 #[non_exhaustive]
 pub struct Unfit {
     /// The purpose of the statement, in words
@@ -187,6 +261,25 @@ pub struct Unfit {
     pub missing: String,
     /// The generation that the tables have otherwise
     pub generation: crate::Generation,
+}
+
+#[cfg(feature = "postgres")]
+impl Unfit {
+    /// Whether authd's own migrations create what is missing
+    fn is_own(&self) -> bool {
+        self.missing.split([' ', '.']).any(|word| word.starts_with("authd_"))
+    }
+
+    fn owner(&self) -> &'static str {
+        if self.is_own() { "authd" } else { "the control plane" }
+    }
+
+    fn hint(&self) -> String {
+        match self.is_own() {
+            true => "the migrations of authd create it".to_owned(),
+            false => format!("the tables are otherwise those of {}", self.generation),
+        }
+    }
 }
 
 impl Error {
@@ -211,6 +304,28 @@ impl Error {
         }
     }
 
+    /// The SQLSTATE of PostgreSQL's answer, such as `23505`, as far as it is known
+    ///
+    /// `None` if the error is not an answer of the server. It is also `None` for most errors of a
+    /// statement: diesel passes on the codes of violated constraints, of transactions that are
+    /// read-only and of those that could not be serialized. Errors that refuse a connection have
+    /// their code.
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<&str> {
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<tokio_postgres::error::DbError>() {
+                return Some(error.code().code());
+            }
+            if let Some(diesel::result::Error::DatabaseError(kind, _)) = error.downcast_ref() {
+                return code_of(kind);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
     pub(crate) fn invalid_row(reason: impl Into<Cause>) -> Self {
         Self::InvalidRow { reason: reason.into() }
     }
@@ -228,6 +343,24 @@ impl Error {
 
     pub(crate) fn migration(reason: impl Into<Cause>) -> Self {
         Self::Migration { reason: reason.into() }
+    }
+}
+
+/// The code that diesel has replaced with a kind (PostgreSQL, appendix A)
+#[cfg(feature = "postgres")]
+const fn code_of(kind: &diesel::result::DatabaseErrorKind) -> Option<&'static str> {
+    use diesel::result::DatabaseErrorKind as Kind;
+
+    match kind {
+        Kind::UniqueViolation => Some("23505"),
+        Kind::ForeignKeyViolation => Some("23503"),
+        Kind::NotNullViolation => Some("23502"),
+        Kind::CheckViolation => Some("23514"),
+        Kind::RestrictViolation => Some("23001"),
+        Kind::ExclusionViolation => Some("23P01"),
+        Kind::SerializationFailure => Some("40001"),
+        Kind::ReadOnlyTransaction => Some("25006"),
+        _ => None,
     }
 }
 

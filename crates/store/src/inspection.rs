@@ -219,6 +219,11 @@ impl Lack {
         }
     }
 
+    /// Whether it concerns the table of the keys of app tokens
+    pub(crate) fn is_of_keys(&self) -> bool {
+        matches!(self.table(), Some("crypto_keys" | "authd_crypto_keys"))
+    }
+
     /// Whether it concerns a table that authd creates for itself
     #[must_use]
     pub fn is_of_own_table(&self) -> bool {

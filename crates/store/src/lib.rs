@@ -39,8 +39,8 @@ use crate::listing::Listing;
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use crate::pg::{
-    ActiveKey, FormerRecord, Generation, Grants, Migrated, Migrations, Options, Owned, Owner,
-    PgStore, Pooling, Right, SessionRow, StatementCounter,
+    ActiveKey, FormerRecord, Generation, Grants, Migrated, Migrations, Opening, Options, Owned,
+    Owner, PgStore, Pooling, Right, Session, SessionRow, StatementCounter, transaction,
 };
 
 /// Everything that authd needs of a database: the sum of the ports

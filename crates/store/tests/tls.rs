@@ -4,12 +4,14 @@
 
 use std::pin::Pin;
 
-use openssl::ssl::{Ssl, SslAcceptor, SslMethod};
-use store::{Error, Options, PgStore, Store};
+use openssl::ssl::{Ssl, SslAcceptor, SslConnector, SslMethod};
+use postgres_openssl::MakeTlsConnector;
+use store::{Error, Opening, Options, PgStore, Store};
 use testkit::Database;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_openssl::SslStream;
+use tokio_postgres::config::SslMode;
 
 use crate::common::certificates::certificate;
 
@@ -73,6 +75,32 @@ async fn authorities_that_cannot_be_read_are_told_at_once() {
     }
 }
 
+/// The connector stands for any: the store only knows that it is one
+#[tokio::test]
+async fn a_program_brings_its_own_tls() {
+    let front = Front::start("localhost").await;
+    for (host, expected) in [("localhost", true), ("127.0.0.1", false)] {
+        let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        builder.set_ca_file(&front.authority).unwrap();
+        let tls = MakeTlsConnector::new(builder.build());
+        let mut config = tokio_postgres::Config::new();
+        config.user("authd").dbname(front.database_name()).host(host).port(front.port);
+        config.ssl_mode(SslMode::Require);
+        let connect = move |opening: Opening| {
+            let (config, tls) = (config.clone(), tls.clone());
+            async move { opening.connect(&config, tls).await }
+        };
+        let store = PgStore::from_connect(connect, &Options::default());
+        match store.ping().await {
+            Ok(()) => assert!(expected, "the certificate is for another name than {host}"),
+            Err(refused) => {
+                assert!(!expected, "{refused}");
+                assert!(refused.to_string().contains("certificate verify failed"), "{refused}");
+            }
+        }
+    }
+}
+
 /// A server that speaks TLS in front of one that does not
 struct Front {
     database: Database,
@@ -104,8 +132,12 @@ impl Front {
         Self { database, port, authority: path.to_str().unwrap().to_owned() }
     }
 
+    fn database_name(&self) -> &str {
+        self.database.url().split('?').next().unwrap().rsplit('/').next().unwrap()
+    }
+
     async fn connect(&self, host: &str, query: &str, known: bool) -> Result<PgStore, Error> {
-        let name = self.database.url().split('?').next().unwrap().rsplit('/').next().unwrap();
+        let name = self.database_name();
         let mut url = format!("postgresql://authd@{host}:{}/{name}?{query}", self.port);
         if known {
             url.push_str("&sslrootcert=");

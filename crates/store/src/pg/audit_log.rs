@@ -79,8 +79,10 @@ statement! {
 pub(super) enum Listing {
     /// Each row of the log
     Rows,
-    /// Each session
+    /// Each session, with the name of its user
     Sessions,
+    /// Each session, where no names are known
+    NamelessSessions,
 }
 
 impl<'a> LogPage<'a> {
@@ -88,9 +90,14 @@ impl<'a> LogPage<'a> {
     pub(super) fn of(filter: &'a Filter, page: Page, listing: Listing) -> Option<Self> {
         let conditions = Conditions::of(filter)?;
         let (before_time, before_id) = before(filter.to, page);
-        let (_, [rows, sessions]) = TEXTS.iter().find(|(lead, _)| *lead == conditions.lead)?;
+        let (_, texts) = TEXTS.iter().find(|(lead, _)| *lead == conditions.lead)?;
+        let [rows, sessions, nameless] = texts;
         Some(Self {
-            sql: if listing == Listing::Rows { rows } else { sessions },
+            sql: match listing {
+                Listing::Rows => rows,
+                Listing::Sessions => sessions,
+                Listing::NamelessSessions => nameless,
+            },
             before_time,
             before_id,
             from: known(filter.from.unwrap_or(EARLIEST)),
@@ -208,12 +215,13 @@ impl Lead {
 }
 
 /// The texts of a page for each lead: of rows, and of sessions
-static TEXTS: LazyLock<[(Lead, [Sql; 2]); 11]> = LazyLock::new(|| {
+static TEXTS: LazyLock<[(Lead, [Sql; 3]); 11]> = LazyLock::new(|| {
     let file = include_str!("sql/audit_log_page.sql");
     let text = |variants: &[&str]| Sql::new(file, Generation::NEWEST, variants);
     Lead::ALL.map(|lead| {
-        let lead_alone = [lead.variant()];
-        (lead, [text(&lead_alone), text(&[lead.variant(), "sessions"])])
+        let lead_by = lead.variant();
+        let rows = text(&[lead_by]);
+        (lead, [rows, text(&[lead_by, "sessions"]), text(&[lead_by, "sessions", "alone"])])
     })
 });
 

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use postgres_openssl::{MakeTlsConnector, TlsConnector};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres::{CancelToken, NoTls};
+
+use super::tls::MakeTlsConnector;
 
 /// The address of a session's server, for another connection to it
 #[derive(Clone, Debug)]
@@ -106,14 +107,15 @@ impl<S: TlsStream + Unpin> TlsStream for WaitForEof<S> {
 }
 
 /// Opens TLS streams of that kind
-struct WaitingConnector(TlsConnector);
+struct WaitingConnector<T>(T);
 
-impl<S> TlsConnect<S> for WaitingConnector
+impl<S, T> TlsConnect<S> for WaitingConnector<T>
 where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    T: TlsConnect<S>,
+    T::Future: Send + 'static,
 {
-    type Stream = WaitForEof<<TlsConnector as TlsConnect<S>>::Stream>;
-    type Error = <TlsConnector as TlsConnect<S>>::Error;
+    type Stream = WaitForEof<T::Stream>;
+    type Error = T::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Stream, Self::Error>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {

@@ -6,16 +6,16 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use diesel::result::QueryResult;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
-use postgres_openssl::MakeTlsConnector;
 use tokio::time::{sleep, timeout};
 
 use super::Options;
 use super::login::LoggedIn;
 use super::outage::{Outage, PAUSE};
+use super::session::Open;
 use super::sql::Sql;
 use super::tables::{Catalog, Statement, Tables};
 use super::timing::Statements;
-use super::tls::Security;
+use super::tls::{MakeTlsConnector, Security};
 use super::url::DatabaseUrl;
 use super::watchdog::{Observers, Watchdog};
 use crate::Error;
@@ -23,8 +23,7 @@ use crate::Error;
 /// Opens connections to one database
 #[derive(Clone)]
 pub(super) struct Connector {
-    pub(super) url: Arc<DatabaseUrl>,
-    pub(super) tls: Option<MakeTlsConnector>,
+    pub(super) source: Source,
     pub(super) options: Options,
     /// Whether a pooler keeps settings from the server
     pub(super) pooled: Arc<AtomicBool>,
@@ -35,12 +34,35 @@ pub(super) struct Connector {
     pub(super) statements: Arc<Statements>,
 }
 
+/// The way to the database
+#[derive(Clone)]
+pub(super) enum Source {
+    Url(Arc<ByUrl>),
+    /// The program that embeds the store opens the sessions
+    Program(Arc<Open>),
+}
+
+/// A URL, and TLS as it asks for it
+pub(super) struct ByUrl {
+    pub(super) url: Arc<DatabaseUrl>,
+    pub(super) tls: Option<MakeTlsConnector>,
+}
+
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector")
-            .field("url", &self.url)
+            .field("source", &self.source)
             .field("pooled", &self.pooled)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(source) => fmt::Debug::fmt(&source.url, f),
+            Self::Program(_) => f.write_str("Program"),
+        }
     }
 }
 
@@ -88,11 +110,19 @@ impl Connector {
             Security::Clear => None,
             Security::Tls(tls) => Some(tls.connector()?),
         };
-        let pooled = Arc::new(AtomicBool::new(false));
-        let tables = Arc::default();
-        let outage = Arc::default();
-        let statements = Arc::default();
-        Ok(Self { url: Arc::new(url), tls, options, pooled, tables, outage, statements })
+        let source = Source::Url(Arc::new(ByUrl { url: Arc::new(url), tls }));
+        Ok(Self::of(source, options))
+    }
+
+    pub(super) fn of(source: Source, options: Options) -> Self {
+        Self {
+            source,
+            options,
+            pooled: Arc::new(AtomicBool::new(false)),
+            tables: Arc::default(),
+            outage: Arc::default(),
+            statements: Arc::default(),
+        }
     }
 
     /// The same connector, whose connections do not count statements
@@ -122,10 +152,8 @@ impl Connector {
     ) -> Result<T, Error> {
         let limit = self.options.connect_timeout;
         timeout(limit, connecting).await.unwrap_or_else(|_| {
-            let hosts = self.url.hosts.iter().map(|host| format!("`{host}`"));
-            let hosts: Vec<_> = hosts.collect();
-            let (hosts, limit) = (hosts.join(", "), limit.as_secs_f32());
-            Err(Error::unavailable(format!("no connection to {hosts} within {limit} s")))
+            let (place, limit) = (self.source.place(), limit.as_secs_f32());
+            Err(Error::unavailable(format!("no connection to {place} within {limit} s")))
         })
     }
 
@@ -190,6 +218,27 @@ impl Connector {
         let all = all.map(|(name, value)| (*name, (*value).to_owned()));
         let timeout = ("statement_timeout", statement_timeout.to_string());
         std::iter::once(timeout).chain(all).collect()
+    }
+}
+
+impl Source {
+    /// The servers, in an error
+    fn place(&self) -> String {
+        match self {
+            Self::Url(source) => {
+                let hosts = source.url.hosts.iter().map(|host| format!("`{host}`"));
+                hosts.collect::<Vec<_>>().join(", ")
+            }
+            Self::Program(_) => "the database".to_owned(),
+        }
+    }
+
+    /// Whether the URL sets a parameter of the server
+    pub(super) fn sets(&self, name: &str) -> bool {
+        match self {
+            Self::Url(source) => source.url.settings.get(name).is_some(),
+            Self::Program(_) => false,
+        }
     }
 }
 

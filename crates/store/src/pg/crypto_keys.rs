@@ -2,19 +2,19 @@ use std::sync::Arc;
 
 use app_audit::{Act, SubjectKind};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret};
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::Text;
+use diesel::sql_types::{Integer, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde::Serialize;
 
 use super::PgStore;
 use super::acts::note_in;
 use super::connect::Connection;
-use super::schema::sql_types::CryptoKeyFeature;
-use super::schema::{crypto_keys, dbcrypt_keys};
+use super::schema::dbcrypt_keys;
+use super::sql::Sql;
 use super::tables::Need;
 use super::values::Moment;
+use super::writes::Lent;
 use crate::facts::Question;
 use crate::{EncryptionKeys, Error};
 
@@ -23,15 +23,9 @@ impl KeyStore for PgStore {
 
     async fn keys(&self, feature: Feature) -> Result<Vec<CryptoKey>, Error> {
         let rows = self.reads.ask(Question::Keys, async |connection: Arc<Connection>| {
-            of_feature(feature)
-                .filter(crypto_keys::secret.is_not_null())
-                // In the order of the primary key, so that its index is read although nothing is
-                // looked up in it. On read connections any other plan counts as so expensive
-                // that PostgreSQL would compile it first.
-                .order((crypto_keys::feature.desc(), crypto_keys::sequence.desc()))
-                .select(Row::as_select())
-                .load(&mut &connection.inner)
-                .await
+            let sql = &connection.tables.keys().read;
+            let read = ReadKeys { sql, feature: feature.as_str() };
+            read.load::<Row>(&mut &connection.inner).await
         });
         let (mut keys, mut newest_fault) = (Vec::new(), None);
         for row in rows.await? {
@@ -77,7 +71,30 @@ impl PgStore {
     where
         P: FnOnce(&[CryptoKey]) -> Vec<Change> + Send,
     {
+        let mut work = Some((plan, act));
         let mut connection = self.writes.get().await?;
+        let outcome = self.rotate_over(&mut connection, feature, &mut work).await;
+        if work.is_none() || !matches!(outcome, Err(Error::Query { .. })) {
+            return outcome;
+        }
+        // Nothing was planned yet. The tables may have changed since the connection was opened, so
+        // another one is tried, once.
+        connection.retire();
+        drop(connection);
+        let mut connection = self.writes.get().await?;
+        self.rotate_over(&mut connection, feature, &mut work).await
+    }
+
+    /// Rotates keys in one transaction; takes the work when it has the keys
+    async fn rotate_over<P>(
+        &self,
+        connection: &mut Lent<'_>,
+        feature: Feature,
+        work: &mut Option<(P, Option<Act>)>,
+    ) -> Result<usize, Error>
+    where
+        P: FnOnce(&[CryptoKey]) -> Vec<Change> + Send,
+    {
         let tables = connection.tables();
         connection
             .transaction(async |connection| {
@@ -85,16 +102,14 @@ impl PgStore {
                 // taken by the wait for the lock, before the changes of its holder are visible.
                 // The lock alone keeps other rotations out.
                 connection.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
-                let rows: Vec<Row> = of_feature(feature)
-                    .order((crypto_keys::feature, crypto_keys::sequence))
-                    .select(Row::as_select())
-                    .for_update()
-                    .load(connection)
-                    .await?;
-                let rows = rows.into_iter().map(|row| read(feature, row, &self.encryption_keys).0);
+                let texts = tables.keys();
+                let lock = ReadKeys { sql: &texts.lock, feature: feature.as_str() };
+                let rows = lock.load::<Row>(connection).await?.into_iter();
+                let rows = rows.map(|row| read(feature, row, &self.encryption_keys).0);
+                let Some((plan, act)) = work.take() else { return Ok(0) };
                 let changes = plan(&rows.collect::<Vec<_>>());
                 for change in &changes {
-                    apply(change, &self.encryption_keys, connection).await?;
+                    apply(change, texts, &self.encryption_keys, connection).await?;
                 }
                 if let Some(act) = act.filter(|_| !changes.is_empty()) {
                     let described: Vec<_> = changes.iter().map(describe).collect();
@@ -109,7 +124,7 @@ impl PgStore {
     }
 }
 
-/// A key with which the control plane encrypts
+/// A key with which the keys of app tokens are encrypted
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ActiveKey {
@@ -124,14 +139,20 @@ impl PgStore {
     /// if it does not encrypt
     ///
     /// If it encrypts, new keys are stored encrypted with the preferred one of the known keys,
-    /// and cannot be stored if none of its keys is known.
+    /// and cannot be stored if none of its keys is known. Without a control plane, in the table
+    /// `authd_crypto_keys`, they are encrypted with the preferred one of
+    /// [`Options::encryption_keys`](super::Options::encryption_keys), if there are any.
     ///
     /// # Errors
     ///
     /// [`Error::Query`] without the right to read `dbcrypt_keys`; [`Error::Unavailable`].
     pub async fn active_encryption_keys(&self) -> Result<Vec<ActiveKey>, Error> {
         let digests = self.reads.run(async |connection: Arc<Connection>| {
-            active_digests().load::<String>(&mut &connection.inner).await
+            let preferred = || self.encryption_keys.preferred().map(str::to_owned);
+            match connection.tables.has_own_keys() {
+                true => Ok(preferred().into_iter().collect()),
+                false => active_digests().load::<String>(&mut &connection.inner).await,
+            }
         });
         let key =
             |digest: String| ActiveKey { is_known: self.encryption_keys.contains(&digest), digest };
@@ -139,9 +160,77 @@ impl PgStore {
     }
 }
 
+/// The statements over a table of keys
+#[derive(Debug)]
+pub(super) struct KeyTexts {
+    is_owned: bool,
+    read: Sql,
+    lock: Sql,
+    insert: Sql,
+    clear: Sql,
+    end: Sql,
+}
+
+impl KeyTexts {
+    /// Those over the control plane's table, or over authd's own
+    pub(super) fn new(is_owned: bool) -> Self {
+        let text = |file, variant| {
+            let owned = if is_owned { "owned" } else { "" };
+            Sql::plain_with(file, &[owned, variant])
+        };
+        Self {
+            is_owned,
+            read: text(include_str!("sql/read_keys.sql"), ""),
+            lock: text(include_str!("sql/read_keys.sql"), "locked"),
+            insert: text(include_str!("sql/insert_key.sql"), ""),
+            clear: text(include_str!("sql/clear_key.sql"), ""),
+            end: text(include_str!("sql/end_key.sql"), ""),
+        }
+    }
+
+    pub(super) const fn is_owned(&self) -> bool {
+        self.is_owned
+    }
+}
+
+statement! {
+    /// Reads the keys of a feature: `read_keys.sql`
+    struct ReadKeys<'a> of several texts {
+        feature: &'static str as Text,
+    } -> (Integer, Nullable<Text>, Nullable<Text>, Timestamptz, Nullable<Timestamptz>)
+}
+
+statement! {
+    /// Adds a key: `insert_key.sql`
+    struct InsertKey<'a> of several texts {
+        feature: &'static str as Text,
+        sequence: i32 as Integer,
+        secret: Option<String> as Nullable<Text>,
+        secret_key_id: Option<String> as Nullable<Text>,
+        starts_at: Moment as Timestamptz,
+        deletes_at: Option<Moment> as Nullable<Timestamptz>,
+    }
+}
+
+statement! {
+    /// Clears a key: `clear_key.sql`
+    struct ClearKey<'a> of several texts {
+        feature: &'static str as Text,
+        sequence: i32 as Integer,
+    }
+}
+
+statement! {
+    /// Sets the end of a key: `end_key.sql`
+    struct EndKey<'a> of several texts {
+        deletes_at: Moment as Timestamptz,
+        feature: &'static str as Text,
+        sequence: i32 as Integer,
+    }
+}
+
 /// A key as it is stored
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = crypto_keys, check_for_backend(Pg))]
+#[derive(Queryable)]
 struct Row {
     sequence: i32,
     secret: Option<String>,
@@ -149,16 +238,6 @@ struct Row {
     secret_key_id: Option<String>,
     starts_at: Moment,
     deletes_at: Option<Moment>,
-}
-
-/// The keys of a feature
-///
-/// Features are compared as texts: the type in the database may have labels that are not known
-/// here, and may lack some that are.
-#[diesel::dsl::auto_type]
-fn of_feature(feature: Feature) -> _ {
-    let name: &'static str = feature.as_str();
-    crypto_keys::table.filter(crypto_keys::feature.cast::<Text>().eq(name))
 }
 
 /// The digests of the keys with which the control plane encrypts, the newest first
@@ -207,47 +286,40 @@ fn describe(change: &Change) -> String {
 /// Carries out one change of a rotation
 async fn apply(
     change: &Change,
+    texts: &KeyTexts,
     keys: &EncryptionKeys,
     connection: &mut AsyncPgConnection,
 ) -> Result<(), Error> {
     match change {
         Change::Clear { feature, sequence } => {
-            // The digest is cleared as well: otherwise the control plane could not revoke the
-            // key that encrypted the secret.
-            diesel::update(of_feature(*feature).filter(crypto_keys::sequence.eq(sequence)))
-                .set((
-                    crypto_keys::secret.eq(None::<String>),
-                    crypto_keys::secret_key_id.eq(None::<String>),
-                ))
-                .execute(connection)
-                .await?;
+            let (feature, sequence) = (feature.as_str(), *sequence);
+            let clear = ClearKey { sql: &texts.clear, feature, sequence };
+            clear.execute(connection).await?;
+        }
+        Change::End { feature, sequence, deletes_at } => {
+            let (feature, sequence) = (feature.as_str(), *sequence);
+            let deletes_at = Moment(*deletes_at);
+            let end = EndKey { sql: &texts.end, deletes_at, feature, sequence };
+            end.execute(connection).await?;
         }
         Change::Insert(key) => {
-            let (secret, key_id) = match &key.secret {
+            let (secret, secret_key_id) = match &key.secret {
                 Some(secret) => {
-                    let (secret, key_id) = seal(secret, keys, connection).await?;
+                    let (secret, key_id) = seal(secret, texts, keys, connection).await?;
                     (Some(secret), key_id)
                 }
                 None => (None, None),
             };
-            let feature = key.feature.as_str().into_sql::<Text>();
-            diesel::insert_into(crypto_keys::table)
-                .values((
-                    crypto_keys::feature.eq(feature.fallible_cast::<CryptoKeyFeature>()),
-                    crypto_keys::sequence.eq(key.sequence),
-                    crypto_keys::secret.eq(secret),
-                    crypto_keys::secret_key_id.eq(key_id),
-                    crypto_keys::starts_at.eq(Moment(key.starts_at)),
-                    crypto_keys::deletes_at.eq(key.deletes_at.map(Moment)),
-                ))
-                .execute(connection)
-                .await?;
-        }
-        Change::End { feature, sequence, deletes_at } => {
-            diesel::update(of_feature(*feature).filter(crypto_keys::sequence.eq(sequence)))
-                .set(crypto_keys::deletes_at.eq(Moment(*deletes_at)))
-                .execute(connection)
-                .await?;
+            let insert = InsertKey {
+                sql: &texts.insert,
+                feature: key.feature.as_str(),
+                sequence: key.sequence,
+                secret,
+                secret_key_id,
+                starts_at: Moment(key.starts_at),
+                deletes_at: key.deletes_at.map(Moment),
+            };
+            insert.execute(connection).await?;
         }
     }
     Ok(())
@@ -255,26 +327,34 @@ async fn apply(
 
 /// A secret as it is stored, and the digest of the key with which it is encrypted
 ///
-/// The secret is encrypted if the control plane's own list has keys; authd's setting does not
-/// decide. A control plane without keys could not read an encrypted row, and one with keys
-/// does not expect secrets in plain text.
+/// Beside a control plane the secret is encrypted if the control plane's own list has keys;
+/// authd's setting does not decide. A control plane without keys could not read an encrypted
+/// row, and one with keys does not expect secrets in plain text. In authd's own table the setting
+/// decides.
 async fn seal(
     secret: &Secret,
+    texts: &KeyTexts,
     keys: &EncryptionKeys,
     connection: &mut AsyncPgConnection,
 ) -> Result<(String, Option<String>), Error> {
     if let Some(reason) = secret.unreadable_reason() {
         return Err(Error::invalid_row(reason));
     }
-    let active: Vec<String> = active_digests().load(connection).await?;
-    let [newest, ..] = &active[..] else { return Ok((secret.to_hex(), None)) };
-    let Some(digest) = keys.first_of(&active) else {
-        return Err(Error::MissingEncryptionKey { digest: newest.clone() });
+    let digest = if texts.is_owned {
+        keys.preferred()
+    } else {
+        let active: Vec<String> = active_digests().load(connection).await?;
+        let missing = |newest: &String| Error::MissingEncryptionKey { digest: newest.clone() };
+        match &active[..] {
+            [newest, ..] => Some(keys.first_of(&active).ok_or_else(|| missing(newest))?),
+            [] => None,
+        }
     };
+    let Some(digest) = digest else { return Ok((secret.to_hex(), None)) };
     Ok((keys.encrypt(&secret.to_hex(), digest)?, Some(digest.to_owned())))
 }
 
-/// The rights that reading keys needs
+/// The rights that reading keys needs; in authd's own table, those to the same columns
 pub(super) const KEYS: &[Need] =
     &[Need::select("crypto_keys", "feature sequence secret secret_key_id starts_at deletes_at")];
 

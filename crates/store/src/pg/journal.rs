@@ -43,8 +43,7 @@ impl Journal for PgStore {
             noted = statement(true).load(&mut *connection).await;
         }
         let rows: Vec<Row> = connection.judge(noted, began).await?;
-        let kept: HashMap<_, _> = rows.into_iter().map(Row::kept).collect();
-        Ok(groups.answers(|key| kept.get(key.as_bytes().as_slice()).copied()))
+        Ok(answers(&groups, rows))
     }
 
     async fn count(&self, counts: &[Count]) -> Result<(), Error> {
@@ -149,8 +148,14 @@ fn column<'a, T>(groups: &Groups<'a>, value: impl Fn(&'a Entry) -> T) -> Vec<T> 
     groups.rows().iter().map(|&(entry, _)| value(entry)).collect()
 }
 
+/// What the rows of [`NoteVisits`] answer to each entry
+pub(super) fn answers(groups: &Groups<'_>, rows: Vec<Row>) -> Vec<Answer> {
+    let kept: HashMap<_, _> = rows.into_iter().map(Row::kept).collect();
+    groups.answers(|key| kept.get(key.as_bytes().as_slice()).copied())
+}
+
 #[derive(Queryable)]
-struct Row {
+pub(super) struct Row {
     key: Vec<u8>,
     session: Uuid,
     idle_seconds: f64,

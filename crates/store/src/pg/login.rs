@@ -1,28 +1,24 @@
 //! Opens sessions: hosts, TLS, and the settings of a session
 
-use std::error::Error as _;
-use std::future::pending;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
-use postgres_openssl::MakeTlsConnector;
-use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::config::Config;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{CancelToken, Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use uuid::Uuid;
 
 use super::cancel::{Endpoint, cancel};
-use super::connect::{Connector, Purpose};
-use super::tls::Security;
-use super::url::{Host, SessionAttributes, to_options};
+use super::connect::{ByUrl, Connector, Purpose, Source};
+use super::session::{BoxError, Cancel, Guard, Open, Opening, Session};
+use super::tls::{MakeTlsConnector, Security};
+use super::url::{DatabaseUrl, Host, SessionAttributes, Settings, to_options};
 use super::watchdog::Watchdog;
 use crate::Error;
+use crate::error::{Failed, database_error};
 
 /// A session on a server that satisfies the URL
 pub(super) struct LoggedIn {
@@ -33,39 +29,182 @@ pub(super) struct LoggedIn {
 }
 
 impl Connector {
+    /// Opens a session
+    pub(super) async fn log_in(&self, purpose: Purpose) -> Result<LoggedIn, Error> {
+        match &self.source {
+            Source::Url(source) => self.log_in_by_url(source, purpose).await,
+            Source::Program(open) => self.log_in_by_program(&**open, purpose).await,
+        }
+    }
+
+    /// Lets the program that embeds the store open the session
+    async fn log_in_by_program(&self, open: &Open, purpose: Purpose) -> Result<LoggedIn, Error> {
+        let wanted = Wanted { attributes: SessionAttributes::Any, purpose };
+        let none = Settings::default();
+        let failed = |error: BoxError| Error::unavailable(Failed::of(error));
+        let mut opened = None;
+        if !self.is_pooled() {
+            match open(Opening::new(Some(self.all_settings(&none, purpose)))).await {
+                Err(error) if database_error(&*error).is_some_and(refuses_settings) => {}
+                tried => opened = Some(tried.map_err(failed)?),
+            }
+        }
+        let session = match opened {
+            Some(session) => session,
+            None => open(Opening::new(None)).await.map_err(failed)?,
+        };
+        self.accept(session, &none, wanted).await.map_err(Error::unavailable)
+    }
+
     /// Tries one host after another
     ///
     /// Each may take the `connect_timeout`, or an equal share of the time that is left.
-    pub(super) async fn log_in(&self, purpose: Purpose) -> Result<LoggedIn, Error> {
+    async fn log_in_by_url(&self, source: &ByUrl, purpose: Purpose) -> Result<LoggedIn, Error> {
+        let url = &source.url;
         let deadline = Instant::now() + self.connect_timeout();
-        let tls = self.tls().await?;
-        let mut hosts: Vec<&Host> = self.url.hosts.iter().collect();
-        if self.url.random_order {
+        let tls = source.current_tls().await?;
+        let mut hosts: Vec<&Host> = url.hosts.iter().collect();
+        if url.random_order {
             hosts.sort_by_cached_key(|_| Uuid::new_v4());
         }
-        let rounds = self.url.session.rounds();
+        let rounds = url.session.rounds();
         let mut tries = hosts.len() * rounds.len();
         let mut failures = Vec::new();
         for attributes in rounds {
             for host in &hosts {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let share = left / u32::try_from(tries).unwrap_or(u32::MAX).max(1);
-                let share = self.url.connect_timeout.map_or(share, |given| given.min(left));
+                let share = url.connect_timeout.map_or(share, |given| given.min(left));
                 tries -= 1;
-                let attempt = Attempt { attributes: *attributes, purpose, tls: tls.as_ref() };
+                let wanted = Wanted { attributes: *attributes, purpose };
+                let attempt = Attempt { url, wanted, tls: tls.as_ref() };
                 match self.log_in_at(host, attempt, share).await {
                     Ok(session) => return Ok(session),
-                    Err(failure) => failures.push(format!("`{host}`: {failure}")),
+                    Err(failure) => failures.push((format!("`{host}`"), failure)),
                 }
             }
         }
-        Err(Error::unavailable(failures.join("; ")))
+        Err(Error::unavailable(Failed::all(failures)))
     }
 
+    /// Tries one address of a host after another, each for an equal share of the time
+    async fn log_in_at(
+        &self,
+        host: &Host,
+        attempt: Attempt<'_>,
+        time: Duration,
+    ) -> Result<LoggedIn, Failed> {
+        let deadline = Instant::now() + time;
+        let late = || format!("no connection within {:.1} s", time.as_secs_f32());
+        let found = timeout(time, host.endpoints()).await.map_err(|_| late())?;
+        let mut endpoints = found.map_err(|error| Failed::of(error.into()))?;
+        if attempt.url.random_order {
+            endpoints.sort_by_cached_key(|_| Uuid::new_v4());
+        }
+        let mut failure = Failed::from("its name has no address".to_owned());
+        for (tried, endpoint) in endpoints.iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(endpoints.len() - tried).unwrap_or(u32::MAX);
+            let config = host.config(&attempt.url.config, endpoint);
+            let session = self.log_in_with(config, host, endpoint, attempt);
+            failure = match timeout(share, session).await {
+                Ok(Ok(session)) => return Ok(session),
+                Ok(Err(failure)) => failure,
+                Err(_) => late().into(),
+            };
+        }
+        Err(failure)
+    }
+
+    async fn log_in_with(
+        &self,
+        mut config: Config,
+        host: &Host,
+        endpoint: &Endpoint,
+        attempt: Attempt<'_>,
+    ) -> Result<LoggedIn, Failed> {
+        let Attempt { url, wanted, tls } = attempt;
+        if url.passfile.is_some() {
+            let (url, host) = (Arc::clone(url), host.clone());
+            let read = spawn_blocking(move || url.password(&host)).await;
+            let password = read.map_err(|error| error.to_string())?;
+            if let Some(password) = password.map_err(|error| error.to_string())? {
+                config.password(password.reveal());
+            }
+        }
+        if !self.is_pooled() {
+            let mut config = config.clone();
+            config.options(self.all_settings(&url.settings, wanted.purpose));
+            match start(&config, endpoint, tls).await {
+                Err(error) if error.as_db_error().is_some_and(refuses_settings) => {}
+                started => {
+                    let started = started.map_err(|error| Failed::of(error.into()))?;
+                    return self.accept(started, &url.settings, wanted).await;
+                }
+            }
+        }
+        if !url.settings.0.is_empty() {
+            config.options(to_options(url.settings.iter()));
+        }
+        let started = start(&config, endpoint, tls).await.map_err(|error| {
+            let refuses = error.as_db_error().is_some_and(refuses_settings);
+            let failed = Failed::of(error.into());
+            if refuses { failed.within(&lost(&url.settings)) } else { failed }
+        })?;
+        self.accept(started, &url.settings, wanted).await
+    }
+
+    /// The settings of the URL, and those of authd that the URL does not set
+    fn all_settings(&self, of_url: &Settings, purpose: Purpose) -> String {
+        let ours = self.settings(purpose);
+        let ours = ours.iter().map(|(name, value)| (*name, value.as_str()));
+        let ours = ours.filter(|(name, _)| of_url.get(name).is_none());
+        to_options(ours.chain(of_url.iter()).chain([(MARK, "on")]))
+    }
+
+    /// Checks whether a session can be used that was opened with these settings of a URL
+    async fn accept(
+        &self,
+        session: Session,
+        settings: &Settings,
+        wanted: Wanted,
+    ) -> Result<LoggedIn, Failed> {
+        let Session { client, closed, guard, cancel } = session;
+        let state = State::of(&client).await?;
+        if let Some(fault) = wanted.attributes.fault(state.is_standby, state.is_read_only) {
+            return Err(fault.to_owned().into());
+        }
+        let pooled = !state.has_settings;
+        if pooled {
+            // Another schema may have other tables of the same names, and another role may have
+            // other rights.
+            for (name, actual) in [("search_path", &state.search_path), ("role", &state.role)] {
+                let wanted = settings.get(name);
+                if wanted.is_some_and(|wanted| without_blanks(wanted) != without_blanks(actual)) {
+                    return Err(lost(settings).into());
+                }
+            }
+        }
+        self.pooled.store(pooled, Ordering::Release);
+        let has_timeout = !matches!(wanted.purpose, Purpose::Import | Purpose::Migrate);
+        let watchdog = (pooled && has_timeout).then(Arc::<Watchdog>::default);
+        if let Some(watchdog) = &watchdog {
+            let _ = guard.send(Guard {
+                watchdog: Arc::clone(watchdog),
+                limit: self.statement_timeout() + GRACE,
+                token: client.cancel_token(),
+                cancel,
+            });
+        }
+        Ok(LoggedIn { client, closed, watchdog })
+    }
+}
+
+impl ByUrl {
     /// The TLS configuration of the next connection
     ///
     /// Files are read each time: short-lived certificates are replaced while authd runs.
-    async fn tls(&self) -> Result<Option<MakeTlsConnector>, Error> {
+    async fn current_tls(&self) -> Result<Option<MakeTlsConnector>, Error> {
         match &self.url.security {
             Security::Tls(tls) if tls.names_files() => {
                 let tls = tls.clone();
@@ -79,196 +218,47 @@ impl Connector {
             _ => Ok(self.tls.clone()),
         }
     }
+}
 
-    /// Tries one address of a host after another, each for an equal share of the time
-    async fn log_in_at(
-        &self,
-        host: &Host,
-        attempt: Attempt<'_>,
-        time: Duration,
-    ) -> Result<LoggedIn, String> {
-        let deadline = Instant::now() + time;
-        let late = || format!("no connection within {:.1} s", time.as_secs_f32());
-        let found = timeout(time, host.endpoints()).await.map_err(|_| late())?;
-        let mut endpoints = found.map_err(|error| error.to_string())?;
-        if self.url.random_order {
-            endpoints.sort_by_cached_key(|_| Uuid::new_v4());
-        }
-        let mut failure = "its name has no address".to_owned();
-        for (tried, endpoint) in endpoints.iter().enumerate() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let share = left / u32::try_from(endpoints.len() - tried).unwrap_or(u32::MAX);
-            let config = host.config(&self.url.config, endpoint);
-            let session = self.log_in_with(config, host, endpoint, attempt);
-            failure = match timeout(share, session).await {
-                Ok(Ok(session)) => return Ok(session),
-                Ok(Err(failure)) => failure,
-                Err(_) => late(),
-            };
-        }
-        Err(failure)
-    }
-
-    async fn log_in_with(
-        &self,
-        mut config: Config,
-        host: &Host,
-        endpoint: &Endpoint,
-        attempt: Attempt<'_>,
-    ) -> Result<LoggedIn, String> {
-        if self.url.passfile.is_some() {
-            let (url, host) = (Arc::clone(&self.url), host.clone());
-            let read = spawn_blocking(move || url.password(&host)).await;
-            let password = read.map_err(|error| error.to_string())?;
-            if let Some(password) = password.map_err(|error| error.to_string())? {
-                config.password(password.reveal());
-            }
-        }
-        if !self.is_pooled() {
-            let mut config = config.clone();
-            match start(config.options(self.all_settings(attempt.purpose)), attempt.tls).await {
-                Err(error) if refuses_settings(&error) => {}
-                started => {
-                    let started = started.map_err(|error| describe(&error))?;
-                    return self.accept(started, endpoint, attempt).await;
-                }
-            }
-        }
-        if !self.url.settings.0.is_empty() {
-            config.options(to_options(self.url.settings.iter()));
-        }
-        let started =
-            start(&config, attempt.tls).await.map_err(|error| match refuses_settings(&error) {
-                true => format!("{}: {}", self.lost_settings(), describe(&error)),
-                false => describe(&error),
-            })?;
-        self.accept(started, endpoint, attempt).await
-    }
-
-    /// The settings of the URL, and those of authd that the URL does not set
-    fn all_settings(&self, purpose: Purpose) -> String {
-        let of_url = &self.url.settings;
-        let ours = self.settings(purpose);
-        let ours = ours.iter().map(|(name, value)| (*name, value.as_str()));
-        let ours = ours.filter(|(name, _)| of_url.get(name).is_none());
-        to_options(ours.chain(of_url.iter()).chain([(MARK, "on")]))
-    }
-
-    /// Checks whether the session of a host can be used
-    async fn accept(
-        &self,
-        started: Started,
-        endpoint: &Endpoint,
-        attempt: Attempt<'_>,
-    ) -> Result<LoggedIn, String> {
-        let Started { client, closed, guard } = started;
-        let state = State::of(&client).await?;
-        if let Some(fault) = attempt.attributes.fault(state.is_standby, state.is_read_only) {
-            return Err(fault.to_owned());
-        }
-        let pooled = !state.has_settings;
-        if pooled {
-            // Another schema may have other tables of the same names, and another role may have
-            // other rights.
-            for (name, actual) in [("search_path", &state.search_path), ("role", &state.role)] {
-                let wanted = self.url.settings.get(name);
-                if wanted.is_some_and(|wanted| without_blanks(wanted) != without_blanks(actual)) {
-                    return Err(self.lost_settings());
-                }
-            }
-        }
-        self.pooled.store(pooled, Ordering::Release);
-        let has_timeout = !matches!(attempt.purpose, Purpose::Import | Purpose::Migrate);
-        let watchdog = (pooled && has_timeout).then(Arc::<Watchdog>::default);
-        if let Some(watchdog) = &watchdog {
-            let _ = guard.send(Guard {
-                watchdog: Arc::clone(watchdog),
-                limit: self.statement_timeout() + GRACE,
-                token: client.cancel_token(),
-                endpoint: endpoint.clone(),
-                tls: attempt.tls.cloned(),
-            });
-        }
-        Ok(LoggedIn { client, closed, watchdog })
-    }
-
-    fn lost_settings(&self) -> String {
-        format!(
-            "a pooler in between keeps {} from the server; \
-             set this with `ALTER ROLE … SET`, or at the pooler, and not in the URL",
-            self.url.settings.names()
-        )
-    }
+fn lost(settings: &Settings) -> String {
+    format!(
+        "a pooler in between keeps {} from the server; \
+         set this with `ALTER ROLE … SET`, or at the pooler, and not in the URL",
+        settings.names()
+    )
 }
 
 /// The requirements on a session
 #[derive(Clone, Copy)]
-struct Attempt<'a> {
+struct Wanted {
     attributes: SessionAttributes,
     purpose: Purpose,
+}
+
+/// An attempt to open a session by URL
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    url: &'a Arc<DatabaseUrl>,
+    wanted: Wanted,
     tls: Option<&'a MakeTlsConnector>,
 }
 
-/// A session on which no statement was sent yet
-struct Started {
-    client: Client,
-    closed: Arc<AtomicBool>,
-    guard: oneshot::Sender<Guard>,
-}
-
+/// Opens a session at one endpoint of a URL
 async fn start(
     config: &Config,
+    endpoint: &Endpoint,
     tls: Option<&MakeTlsConnector>,
-) -> Result<Started, tokio_postgres::Error> {
-    let closed = Arc::new(AtomicBool::new(false));
-    let (guard, guarded) = oneshot::channel();
-    let client = match tls {
-        Some(tls) => {
-            let (client, connection) = config.connect(tls.clone()).await?;
-            tokio::spawn(attend(connection, Arc::clone(&closed), guarded));
-            client
-        }
-        None => {
-            let (client, connection) = config.connect(NoTls).await?;
-            tokio::spawn(attend(connection, Arc::clone(&closed), guarded));
-            client
-        }
-    };
-    Ok(Started { client, closed, guard })
-}
-
-/// Closes a connection whose statement takes too long
-struct Guard {
-    watchdog: Arc<Watchdog>,
-    limit: Duration,
-    token: CancelToken,
-    endpoint: Endpoint,
-    tls: Option<MakeTlsConnector>,
-}
-
-/// Drives a connection until its client is dropped, it breaks, or a statement takes too long
-///
-/// Statements that are running then fail as on a closed connection.
-async fn attend(
-    connection: impl Future<Output = Result<(), tokio_postgres::Error>>,
-    closed: Arc<AtomicBool>,
-    guarded: oneshot::Receiver<Guard>,
-) {
-    let connection = pin!(connection);
-    let overdue = pin!(async {
-        match guarded.await {
-            Ok(guard) => {
-                guard.watchdog.overdue(guard.limit).await;
-                guard
-            }
-            Err(_) => pending().await,
-        }
+) -> Result<Session, tokio_postgres::Error> {
+    let (to_cancel, at) = (tls.cloned(), endpoint.clone());
+    let cancelling: Cancel = Box::new(move |token| {
+        Box::pin(async move {
+            // The session ends in any case.
+            let _ = cancel(&token, &at, to_cancel.as_ref()).await;
+        })
     });
-    let ended = select(connection, overdue).await;
-    closed.store(true, Ordering::Release);
-    if let Either::Right((guard, _connection)) = ended {
-        // While the connection still exists: without it a pooler no longer knows what to cancel.
-        let _ = timeout(CANCEL, cancel(&guard.token, &guard.endpoint, guard.tls.as_ref())).await;
+    match tls {
+        Some(tls) => Session::start(config, tls.clone(), cancelling).await,
+        None => Session::start(config, NoTls, cancelling).await,
     }
 }
 
@@ -284,13 +274,14 @@ struct State {
 
 impl State {
     /// Reads the state in one statement that is not prepared
-    async fn of(client: &Client) -> Result<Self, String> {
-        let messages = client.simple_query(STATE).await.map_err(|error| describe(&error))?;
+    async fn of(client: &Client) -> Result<Self, Failed> {
+        let messages = client.simple_query(STATE).await;
+        let messages = messages.map_err(|error| Failed::of(error.into()))?;
         let row = messages.into_iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
-        let row = row.ok_or("the server does not answer queries")?;
+        let row = row.ok_or_else(|| "the server does not answer queries".to_owned())?;
         let text = |column| row.try_get(column).ok().flatten().unwrap_or_default();
         Ok(Self {
             has_settings: text(0) == "on",
@@ -306,22 +297,13 @@ impl State {
 ///
 /// PgBouncer answers `unsupported startup parameter`, others that they do not support
 /// command-line options. A server that does not know a setting answers differently.
-fn refuses_settings(error: &tokio_postgres::Error) -> bool {
-    let Some(error) = error.as_db_error() else { return false };
+fn refuses_settings(error: &DbError) -> bool {
     let said = error.message();
     match *error.code() {
         SqlState::PROTOCOL_VIOLATION | SqlState::FEATURE_NOT_SUPPORTED => {
             said.contains("startup parameter") || said.contains("options")
         }
         _ => said.contains("unsupported startup parameter"),
-    }
-}
-
-/// The message of a failed attempt, with its cause
-fn describe(error: &tokio_postgres::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 
@@ -339,6 +321,3 @@ SELECT current_setting('authd.settings', true), current_setting('search_path'),
 /// How much longer this side waits than the server would, whose own timeout keeps the connection
 /// open
 const GRACE: Duration = Duration::from_millis(500);
-
-/// The longest that cancelling a statement may take
-const CANCEL: Duration = Duration::from_millis(500);

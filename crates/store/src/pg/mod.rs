@@ -36,18 +36,21 @@ mod replay;
 #[rustfmt::skip] // as generated
 #[allow(missing_debug_implementations, missing_docs, unreachable_pub)]
 pub(crate) mod schema;
+mod session;
 mod sessions;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod timing;
 mod tls;
+pub mod transaction;
 mod url;
 mod values;
 mod watchdog;
 mod workspaces;
 mod writes;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,12 +62,14 @@ pub use self::accounts::SessionRow;
 use self::app_access::{NamedAccess, TerminalAccess};
 use self::batches::Batches;
 use self::candidates::InstanceId;
-use self::connect::{Connection, Connector, Purpose};
+use self::connect::{Connection, Connector, Purpose, Source};
 pub use self::crypto_keys::ActiveKey;
 pub use self::migrate::{FormerRecord, Migrated, Migrations, Owned, Owner};
 pub use self::options::{Options, StatementCounter};
 pub use self::pooling::Pooling;
 use self::reads::Reads;
+use self::session::BoxError;
+pub use self::session::{Opening, Session};
 use self::tables::{Catalog, Statement, Tables};
 pub use self::tables::{Generation, Grants, Right};
 use self::writes::Writes;
@@ -134,8 +139,38 @@ impl PgStore {
     /// [`Error::InvalidUrl`], which names the parameter. [`Error::Tls`] if certificates or a
     /// key cannot be used, which names the file.
     pub fn new(url: &str, options: &Options) -> Result<Self, Error> {
-        let connector = Connector::new(url, options)?;
-        let reads = |connections| Arc::new(Reads::new(&connector, connections));
+        Ok(Self::over(&Connector::new(url, options)?))
+    }
+
+    /// Creates a store whose connections `connect` opens, without connecting to the database yet
+    ///
+    /// `connect` is called for each new connection, so it may fetch a new password each time, and
+    /// it chooses TLS. [`Opening::connect`] opens the session with the settings that the store
+    /// needs. No other part of the program uses these connections, and each call is to open a new
+    /// one: the store keeps statements prepared on them, sends several at the same time, and sets
+    /// parameters of the session that would be wrong elsewhere. For the same reason they cannot be
+    /// taken from a pool that the program has; [`Options`] limits their number.
+    ///
+    /// Each call may take [`Options::connect_timeout`]. The store must be created and used within
+    /// one tokio runtime. Call [`pooling`](Self::pooling) once if there may be a pooler before
+    /// the database.
+    #[must_use]
+    pub fn from_connect<F, T, E>(connect: F, options: &Options) -> Self
+    where
+        F: Fn(Opening) -> T + Send + Sync + 'static,
+        T: Future<Output = Result<Session, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let open = move |opening| -> Pin<Box<dyn Future<Output = _> + Send>> {
+            let opened = connect(opening);
+            Box::pin(async move { opened.await.map_err(Into::<BoxError>::into) })
+        };
+        Self::over(&Connector::of(Source::Program(Arc::new(open)), options.clone()))
+    }
+
+    fn over(connector: &Connector) -> Self {
+        let options = connector.options();
+        let reads = |connections| Arc::new(Reads::new(connector, connections));
         let (sign_in, access) = (reads(options.read_connections), reads(options.read_connections));
         let reads = reads(1);
         let watch = Arc::new(Reads::new(&connector.uncounted(), 1));
@@ -145,13 +180,13 @@ impl PgStore {
         let of_apps = Statement::OF_APPS.into_iter().filter(|_| options.app_access);
         let mirror = options.mirror_audit && options.app_access;
         let mirrored = mirror.then_some(Statement::Mirror);
-        let statements = std::iter::once(Statement::Candidates).chain(of_apps).chain(mirrored);
-        let statements = statements.collect();
+        let of_sign_in = options.sign_in.then_some(Statement::Candidates);
+        let statements = of_sign_in.into_iter().chain(of_apps).chain(mirrored).collect();
         let writes = Writes::new(connector.clone(), Purpose::Write, options.write_connections);
         let audit = Writes::new(connector.clone(), Purpose::Audit, options.audit_connections);
         let encryption_keys = options.encryption_keys.clone();
-        Ok(Self {
-            connector,
+        Self {
+            connector: connector.clone(),
             sign_in,
             access,
             reads,
@@ -165,7 +200,7 @@ impl PgStore {
             mirror,
             encryption_keys,
             import: Mutex::default(),
-        })
+        }
     }
 
     /// Returns the servers and the database that `url` names, without user and password
@@ -240,6 +275,9 @@ impl PgStore {
         let tables = timeout(PING_TIMEOUT, self.current_tables_over(reads)).await;
         let tables = tables.map_err(|_| Error::unavailable("no answer within a second"))??;
         tables.fit(&self.statements).map_err(Error::Tables)?;
+        if self.statements.is_empty() {
+            tables.have_own().map_err(Error::Tables)?;
+        }
         if self.connector.options().needs_writes {
             let writable = timeout(PING_TIMEOUT, self.check_writable(reads)).await;
             writable.map_err(|_| Error::unavailable("no answer within a second"))??;

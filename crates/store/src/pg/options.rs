@@ -2,8 +2,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use diesel::connection::{Instrumentation, InstrumentationEvent};
-
 use crate::EncryptionKeys;
 
 /// How a [`PgStore`](super::PgStore) uses its database
@@ -23,6 +21,11 @@ pub struct Options {
     ///
     /// A slow statement delays others that share its connection.
     pub statement_timeout: Duration,
+    /// Whether agents sign in, which needs the control plane's tables
+    ///
+    /// [`Store::ping`](crate::Store::ping) fails while the tables do not fit the parts that are
+    /// on. It checks authd's own tables if neither this part nor app access is.
+    pub sign_in: bool,
     /// Whether app access is on, which needs more tables than sign-in
     ///
     /// [`Store::ping`](crate::Store::ping) fails while the tables do not fit the parts that are
@@ -50,6 +53,7 @@ impl Default for Options {
             audit_connections: 2,
             connect_timeout: Duration::from_secs(3),
             statement_timeout: Duration::from_secs(3),
+            sign_in: true,
             app_access: true,
             mirror_audit: false,
             needs_writes: false,
@@ -61,6 +65,29 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Options of a program that has users and workspaces in tables of its own, and uses this
+    /// store for what is in authd's: the audit log, acts, and the keys of app tokens
+    ///
+    /// [`PgStore::migrate`](super::PgStore::migrate) with `Migrations::OwnedOnly` creates these
+    /// tables. The store then needs neither sign-in nor app access, and opens at most seven
+    /// connections, each when it is first needed.
+    #[must_use]
+    pub fn own_tables() -> Self {
+        Self::default()
+            .sign_in(false)
+            .app_access(false)
+            .read_connections(1)
+            .write_connections(2)
+            .audit_connections(2)
+    }
+
+    /// The same options, with [`sign_in`](Self::sign_in) as given
+    #[must_use]
+    pub const fn sign_in(mut self, asked: bool) -> Self {
+        self.sign_in = asked;
+        self
+    }
+
     /// The same options, with [`read_connections`](Self::read_connections) as given,
     /// but at least one
     #[must_use]
@@ -157,12 +184,8 @@ impl StatementCounter {
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }
-}
 
-impl Instrumentation for StatementCounter {
-    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
-        if let InstrumentationEvent::StartQuery { .. } = event {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
+    pub(super) fn count(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }

@@ -1,15 +1,18 @@
+#[cfg(feature = "tls-openssl")]
+mod by_openssl;
+
 use std::path::PathBuf;
 
-use openssl::error::ErrorStack;
-use openssl::pkey::{PKey, Private};
-use openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod, SslVersion};
-use openssl::x509::X509;
-use openssl::x509::store::X509StoreBuilder;
-use postgres_openssl::{MakeTlsConnector, set_postgresql_alpn};
+#[cfg(feature = "tls-openssl")]
+pub(super) use postgres_openssl::MakeTlsConnector;
 
 use super::url::Secret;
+#[cfg(not(feature = "tls-openssl"))]
 use crate::Error;
-use crate::error::InContext;
+
+/// Opens TLS streams; without OpenSSL, none is ever made
+#[cfg(not(feature = "tls-openssl"))]
+pub(super) type MakeTlsConnector = tokio_postgres::NoTls;
 
 /// How connections to the database are secured
 ///
@@ -23,6 +26,7 @@ pub(super) enum Security {
 }
 
 /// The TLS parameters of a URL
+#[cfg_attr(not(feature = "tls-openssl"), allow(dead_code, reason = "parsed for their errors"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tls {
     /// The authorities to trust in place of the system's
@@ -31,13 +35,14 @@ pub(super) struct Tls {
     pub(super) identity: Option<Identity>,
     /// Whether the server's name is sent in the handshake (SNI)
     pub(super) sends_name: bool,
-    pub(super) oldest: SslVersion,
-    pub(super) newest: Option<SslVersion>,
+    pub(super) oldest: Version,
+    pub(super) newest: Option<Version>,
     /// Whether TLS begins without negotiation, which servers support since PostgreSQL 17
     pub(super) direct: bool,
 }
 
 /// A client certificate with its chain, and its key
+#[cfg_attr(not(feature = "tls-openssl"), allow(dead_code, reason = "as above"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) certificate: Pem,
@@ -46,6 +51,7 @@ pub(super) struct Identity {
 }
 
 /// Certificates or a key in PEM form
+#[cfg_attr(not(feature = "tls-openssl"), allow(dead_code, reason = "as above"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pem {
     File(PathBuf),
@@ -64,114 +70,24 @@ impl Tls {
         ];
         pems.iter().any(|pem| matches!(pem, Some(Pem::File(_))))
     }
+}
 
-    /// Builds the TLS configuration, for which it reads the files
-    ///
+/// A version of TLS
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    Tls1_2,
+    Tls1_3,
+}
+
+#[cfg(not(feature = "tls-openssl"))]
+impl Tls {
     /// # Errors
     ///
-    /// [`Error::Tls`], which names the file.
+    /// Always [`Error::Tls`].
+    #[expect(clippy::unused_self, reason = "as with OpenSSL")]
     pub(super) fn connector(&self) -> Result<MakeTlsConnector, Error> {
-        let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(unusable)?;
-        builder.set_min_proto_version(Some(self.oldest)).map_err(unusable)?;
-        builder.set_max_proto_version(self.newest).map_err(unusable)?;
-        if let Some(roots) = &self.roots {
-            // Replaces the system's: an operator who names an authority trusts no other.
-            let mut store = X509StoreBuilder::new().map_err(unusable)?;
-            for certificate in roots.certificates("sslrootcert")? {
-                store.add_cert(certificate).map_err(unusable)?;
-            }
-            builder.set_cert_store(store.build());
-        }
-        if let Some(identity) = &self.identity {
-            identity.show(&mut builder)?;
-        }
-        if self.direct {
-            set_postgresql_alpn(&mut builder).map_err(unusable)?;
-        }
-        let mut connector = MakeTlsConnector::new(builder.build());
-        let sends_name = self.sends_name;
-        connector.set_callback(move |configuration, _| {
-            configuration.set_use_server_name_indication(sends_name);
-            Ok(())
-        });
-        Ok(connector)
+        let reason = "the URL asks for TLS, and authd-store was built without its feature \
+                      `tls-openssl`";
+        Err(Error::Tls { reason: reason.into() })
     }
-}
-
-impl Identity {
-    fn show(&self, builder: &mut SslConnectorBuilder) -> Result<(), Error> {
-        let mut certificates = self.certificate.certificates("sslcert")?.into_iter();
-        let own =
-            certificates.next().ok_or_else(|| self.certificate.fault("sslcert", "is empty"))?;
-        let key = self.private_key()?;
-        if !own.public_key().is_ok_and(|public| public.public_eq(&key)) {
-            let certificate = self.certificate.place("sslcert");
-            return Err(self.key.fault(
-                "sslkey",
-                format_args!("is not the key of the first certificate in {certificate}"),
-            ));
-        }
-        builder.set_certificate(&own).map_err(unusable)?;
-        builder.set_private_key(&key).map_err(unusable)?;
-        for issuer in certificates {
-            builder.add_extra_chain_cert(issuer).map_err(unusable)?;
-        }
-        Ok(())
-    }
-
-    fn private_key(&self) -> Result<PKey<Private>, Error> {
-        let pem = self.key.read("sslkey")?;
-        // Without a callback OpenSSL asks for the passphrase on the terminal.
-        let mut was_asked = false;
-        let key = PKey::private_key_from_pem_callback(&pem, |buffer| {
-            was_asked = true;
-            let passphrase = self.passphrase.as_ref().map_or("", Secret::reveal).as_bytes();
-            let fits = buffer.get_mut(..passphrase.len());
-            Ok(fits.map(|start| start.copy_from_slice(passphrase)).map_or(0, |()| passphrase.len()))
-        });
-        key.map_err(|_| {
-            let fault = match (was_asked, &self.passphrase) {
-                (true, None) => "is encrypted, and there is no `sslpassword`",
-                (true, Some(_)) => "cannot be decrypted with the `sslpassword`",
-                (false, _) => "holds no private key in PEM form",
-            };
-            self.key.fault("sslkey", fault)
-        })
-    }
-}
-
-impl Pem {
-    fn read(&self, parameter: &str) -> Result<Vec<u8>, Error> {
-        match self {
-            Self::File(path) => std::fs::read(path).map_err(|source| {
-                let context = format!("{} cannot be read", self.place(parameter));
-                Error::Tls { reason: InContext { context, source }.into() }
-            }),
-            Self::Inline(text) => Ok(text.reveal().as_bytes().to_vec()),
-        }
-    }
-
-    fn certificates(&self, parameter: &str) -> Result<Vec<X509>, Error> {
-        let certificates = X509::stack_from_pem(&self.read(parameter)?);
-        match certificates {
-            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-            _ => Err(self.fault(parameter, "holds no certificates in PEM form")),
-        }
-    }
-
-    fn fault(&self, parameter: &str, fault: impl std::fmt::Display) -> Error {
-        Error::Tls { reason: format!("{} {fault}", self.place(parameter)).into() }
-    }
-
-    /// Its description in an error
-    fn place(&self, parameter: &str) -> String {
-        match self {
-            Self::File(path) => format!("`{}` ({parameter})", path.display()),
-            Self::Inline(_) => format!("the text of `{parameter}`"),
-        }
-    }
-}
-
-fn unusable(error: ErrorStack) -> Error {
-    Error::Tls { reason: error.into() }
 }

@@ -79,8 +79,8 @@ impl Instrumentation for Observers {
                 _ => {}
             }
         }
-        if let Some(counter) = &mut self.counter {
-            counter.on_connection_event(event);
+        if let (Some(counter), InstrumentationEvent::StartQuery { .. }) = (&self.counter, &event) {
+            counter.count();
         }
     }
 }

@@ -61,6 +61,11 @@ impl Lent<'_> {
     pub(super) fn tables(&self) -> Arc<Tables> {
         Arc::clone(&self.connection.tables)
     }
+
+    /// Keeps the connection from being lent again
+    pub(super) fn retire(&self) {
+        self.connection.retire();
+    }
 }
 
 impl Deref for Lent<'_> {
@@ -154,6 +159,17 @@ impl Writes {
         write: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>,
     ) -> Result<T, Error> {
         self.ask(Question::Other, write).await
+    }
+
+    /// As [`run`](Self::run), for a statement that depends on the tables
+    pub(super) async fn run_by_tables<T>(
+        &self,
+        write: impl AsyncFnOnce(&mut AsyncPgConnection, &Tables) -> QueryResult<T>,
+    ) -> Result<T, Error> {
+        let mut connection = self.get().await?;
+        let (tables, began) = (connection.tables(), Instant::now());
+        let outcome = write(&mut connection, &tables).await;
+        connection.judge(outcome, began).await
     }
 
     /// Runs one write, once

@@ -113,7 +113,7 @@ pub(in crate::pg) async fn note_in(
 
 statement! {
     /// Writes acts: `note_acts.sql`
-    pub(super) struct NoteActs<'a> of several texts {
+    pub(in crate::pg) struct NoteActs<'a> of several texts {
         ids: Vec<Uuid> as Array<SqlUuid>,
         times_of_day: Vec<DateTime<Utc>> as Array<Timestamptz>,
         kinds: Vec<&'static str> as Array<Text>,
@@ -134,7 +134,7 @@ statement! {
 }
 
 impl<'a> NoteActs<'a> {
-    pub(super) fn of(rows: &BTreeMap<Uuid, (&'a Act, u64)>, sql: &'a Sql) -> Self {
+    pub(in crate::pg) fn of(rows: &BTreeMap<Uuid, (&'a Act, u64)>, sql: &'a Sql) -> Self {
         fn column<'a, T>(
             rows: &BTreeMap<Uuid, (&'a Act, u64)>,
             value: impl Fn(&'a Act) -> T,
@@ -179,7 +179,7 @@ statement! {
     }
 }
 
-pub(super) static NOTE_ACTS: LazyLock<Sql> =
+pub(in crate::pg) static NOTE_ACTS: LazyLock<Sql> =
     LazyLock::new(|| Sql::plain(include_str!("../sql/note_acts.sql")));
 
 static REPLAY_ACTS: LazyLock<Sql> = LazyLock::new(|| {

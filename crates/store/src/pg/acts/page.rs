@@ -12,7 +12,7 @@ use crate::Error;
 use crate::pg::PgStore;
 use crate::pg::audit_log::{EARLIEST, before, known};
 use crate::pg::sql::Sql;
-use crate::pg::tables::{Generation, Need};
+use crate::pg::tables::{Need, Tables};
 use crate::pg::values::Address;
 
 impl ActLog for PgStore {
@@ -20,9 +20,15 @@ impl ActLog for PgStore {
 
     /// Uses the connections of writes, as the list of visits does
     async fn list_acts(&self, filter: &ActFilter, page: Page) -> Result<Vec<ActRow>, Error> {
-        let Some(page) = ActsPage::of(filter, page) else { return Ok(Vec::new()) };
-        let rows: Vec<Columns> =
-            self.writes.run(async |connection| page.load(connection).await).await?;
+        let page = |has_names| ActsPage::of(filter, page, has_names);
+        if page(true).is_none() {
+            return Ok(Vec::new());
+        }
+        let load = async |connection: &mut _, tables: &Tables| {
+            let page = page(tables.have_names()).ok_or(diesel::NotFound)?;
+            page.load(connection).await
+        };
+        let rows: Vec<Columns> = self.writes.run_by_tables(load).await?;
         Ok(rows.into_iter().map(ActRow::from).collect())
     }
 }
@@ -68,16 +74,16 @@ statement! {
 
 impl<'a> ActsPage<'a> {
     /// `None` if no row can match
-    pub(super) fn of(filter: &'a ActFilter, page: Page) -> Option<Self> {
+    pub(super) fn of(filter: &'a ActFilter, page: Page, has_names: bool) -> Option<Self> {
         let (subject, reason) = (filter.subject.as_deref(), filter.reason.as_deref());
         // No text in PostgreSQL holds this byte, and a query for it would be an error.
         if [subject, reason].into_iter().flatten().any(|text| text.contains('\0')) {
             return None;
         }
         let (before_time, before_id) = before(filter.to, page);
-        let (_, sql) = TEXTS.iter().find(|(lead, _)| lead.is_in(filter))?;
+        let (_, [with_names, alone]) = TEXTS.iter().find(|(lead, _)| lead.is_in(filter))?;
         Some(Self {
-            sql,
+            sql: if has_names { with_names } else { alone },
             before_time,
             before_id,
             from: known(filter.from.unwrap_or(EARLIEST)),
@@ -154,9 +160,12 @@ impl Lead {
     }
 }
 
-static TEXTS: LazyLock<[(Lead, Sql); 9]> = LazyLock::new(|| {
+static TEXTS: LazyLock<[(Lead, [Sql; 2]); 9]> = LazyLock::new(|| {
     let file = include_str!("../sql/acts_page.sql");
-    Lead::ALL.map(|lead| (lead, Sql::new(file, Generation::NEWEST, &[lead.variant()])))
+    Lead::ALL.map(|lead| {
+        let lead_by = lead.variant();
+        (lead, [Sql::plain_with(file, &[lead_by]), Sql::plain_with(file, &[lead_by, "alone"])])
+    })
 });
 
 /// A row of the page

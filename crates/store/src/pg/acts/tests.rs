@@ -82,7 +82,7 @@ async fn no_page_reads_a_whole_table() {
     database.sql(FILL).await;
     database.sql("VACUUM ANALYZE").await;
     for (filter, index) in filters() {
-        let page = ActsPage::of(&filter, Page::first(50)).unwrap();
+        let page = ActsPage::of(&filter, Page::first(50), true).unwrap();
         let shown = debug_query::<Pg, _>(&page).to_string();
         let (text, _) = shown.rsplit_once(" -- binds").unwrap();
         let given = |given: bool, value: &str| if given { value } else { "null" }.to_owned();

@@ -19,14 +19,23 @@ use crate::Error;
 use crate::pg::PgStore;
 use crate::pg::schema::users;
 use crate::pg::sql::Sql;
-use crate::pg::tables::{Generation, Need};
+use crate::pg::tables::{Generation, Need, Tables};
 
 impl AuditExplorer for PgStore {
     async fn explore(&self, filter: &Filter, page: Page) -> Result<Vec<Listed>, Error> {
-        let page = LogPage::of(filter, page, Listing::Sessions);
-        let Some(page) = page else { return Ok(Vec::new()) };
-        let rows: Vec<Columns> =
-            self.writes.run(async |connection| page.load(connection).await).await?;
+        let page = |listing| LogPage::of(filter, page, listing);
+        if page(Listing::Sessions).is_none() {
+            return Ok(Vec::new());
+        }
+        let load = async |connection: &mut _, tables: &Tables| {
+            let listing = match tables.have_names() {
+                true => Listing::Sessions,
+                false => Listing::NamelessSessions,
+            };
+            let page = page(listing).ok_or(diesel::NotFound)?;
+            page.load(connection).await
+        };
+        let rows: Vec<Columns> = self.writes.run_by_tables(load).await?;
         Ok(rows.into_iter().map(Listed::from).collect())
     }
 
@@ -52,15 +61,19 @@ impl AuditExplorer for PgStore {
         if names.is_empty() || given.any(|name| name.contains('\0')) {
             return Ok(Found::default());
         }
-        let question = LookUp {
-            sql: &LOOK_UP,
+        let question = |sql| LookUp {
+            sql,
             user: names.user.as_deref(),
             owner: workspace.map(|(owner, _)| owner.as_str()),
             workspace: workspace.map(|(_, name)| name.as_str()),
             app: names.app.as_deref(),
         };
-        let found: (Option<Uuid>, Option<Uuid>, bool) =
-            self.writes.run(async |connection| question.get_result(connection).await).await?;
+        let look_up = async |connection: &mut _, tables: &Tables| {
+            let [with_names, alone] = &*LOOK_UP;
+            let sql = if tables.have_names() { with_names } else { alone };
+            question(sql).get_result(connection).await
+        };
+        let found: (Option<Uuid>, Option<Uuid>, bool) = self.writes.run_by_tables(look_up).await?;
         let (user, workspace, app) = found;
         Ok(Found { user: user.map(UserId), workspace: workspace.map(WorkspaceId), app })
     }
@@ -70,8 +83,11 @@ impl AuditExplorer for PgStore {
         let question = users::table
             .select((users::id, users::username))
             .filter(users::id.eq_any(&ids).and(diesel::dsl::not(users::deleted)));
-        let names: Vec<(Uuid, String)> =
-            self.writes.run(async |connection| question.load(connection).await).await?;
+        let load = async |connection: &mut _, tables: &Tables| match tables.have_names() {
+            true => question.load(connection).await,
+            false => Ok(Vec::new()),
+        };
+        let names: Vec<(Uuid, String)> = self.writes.run_by_tables(load).await?;
         Ok(names.into_iter().map(|(id, name)| (UserId(id), name)).collect())
     }
 }
@@ -167,7 +183,7 @@ impl StepColumns {
 
 statement! {
     /// What names stand for: `audit_names.sql`
-    pub(super) struct LookUp<'a> {
+    pub(super) struct LookUp<'a> of several texts {
         user: Option<&'a str> as Nullable<Text>,
         owner: Option<&'a str> as Nullable<Text>,
         workspace: Option<&'a str> as Nullable<Text>,
@@ -175,8 +191,10 @@ statement! {
     } -> (Nullable<SqlUuid>, Nullable<SqlUuid>, Bool)
 }
 
-static LOOK_UP: LazyLock<Sql> =
-    LazyLock::new(|| Sql::plain(include_str!("../sql/audit_names.sql")));
+/// With a control plane's tables, and without
+static LOOK_UP: LazyLock<[Sql; 2]> = LazyLock::new(|| {
+    [&[][..], &["alone"]].map(|of| Sql::plain_with(include_str!("../sql/audit_names.sql"), of))
+});
 
 /// The rights to the control plane's tables that the explorer needs, beside those to the log
 pub(in crate::pg) const NAMES: &[Need] = &[

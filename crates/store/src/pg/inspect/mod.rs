@@ -57,13 +57,13 @@ impl PgStore {
         let server = self.server(connection, pooling, clock).await?;
         let asked_for: Vec<&Known> =
             Known::ALL.iter().filter(|known| asked.has(known.part)).collect();
-        let needs = asked_for.iter().flat_map(|known| known.needs(generation));
+        let needs = asked_for.iter().flat_map(|known| known.needs(catalog, generation));
         let rights = Rights::load(needs, catalog, connection).await?;
         let tasks: Vec<Task> = asked_for
             .iter()
             .map(|known| {
                 let mut lacks = known.missing(catalog, generation);
-                lacks.extend(rights.missing(&known.needs(generation)));
+                lacks.extend(rights.missing(&known.needs(catalog, generation)));
                 Task { name: known.name, part: known.part, lacks }
             })
             .collect();
@@ -76,7 +76,7 @@ impl PgStore {
             generation,
             migration: tables::migration(connection).await?,
             elsewhere: tables::elsewhere(&tasks, connection).await?,
-            hidden_rows: tables::hidden_rows(&asked_for, generation, connection).await?,
+            hidden_rows: tables::hidden_rows(&asked_for, known, connection).await?,
             pending: recorded.pending()?,
         };
         let sign_in_index = tables::index(catalog, connection).await?;
@@ -84,7 +84,7 @@ impl PgStore {
 
         let of_apps = tasks.iter().filter(|task| task.part == Part::Apps);
         let may_read_keys = of_apps.clone().count() > 0
-            && of_apps.flat_map(|task| &task.lacks).all(|lack| lack.table() != Some("crypto_keys"));
+            && of_apps.flat_map(|task| &task.lacks).all(|lack| !lack.is_of_keys());
         let keys = if may_read_keys { self.look_at_keys().await? } else { Vec::new() };
         let mut of_rotation = tasks.iter().filter(|task| task.part == Part::KeyRotation);
         let encryption = match of_rotation.next() {

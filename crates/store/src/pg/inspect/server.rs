@@ -36,7 +36,7 @@ impl PgStore {
         let setting = |(name, wanted): (&str, Option<String>)| {
             let row = rows.iter().find(|row| row.name == name)?;
             // What the URL sets is intended.
-            let wanted = wanted.filter(|_| self.connector.url.settings.get(name).is_none());
+            let wanted = wanted.filter(|_| !self.connector.source.sets(name));
             Some(Setting { name: name.to_owned(), value: row.setting.clone(), wanted })
         };
         // Sign-in and app access have as many connections each, the question which sessions have

@@ -5,9 +5,8 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use crate::Generation;
 use crate::inspection::{Elsewhere, Index, Lack, Migration, Task};
-use crate::pg::tables::{Catalog, Task as Known};
+use crate::pg::tables::{Catalog, Tables, Task as Known};
 
 /// The schema of the tables, and the schemas of the search path
 pub(super) async fn place(
@@ -73,10 +72,13 @@ pub(super) async fn elsewhere(
 /// The tables in which row-level security may hide rows from this user
 pub(super) async fn hidden_rows(
     tasks: &[&Known],
-    generation: Generation,
+    known: &Tables,
     mut connection: &AsyncPgConnection,
 ) -> QueryResult<Vec<String>> {
-    let tables = tasks.iter().flat_map(|task| task.needs(generation)).map(|need| need.table);
+    let tables = tasks
+        .iter()
+        .flat_map(|task| task.needs(known.catalog(), known.generation()))
+        .map(|need| need.table);
     let tables: BTreeSet<&str> = tables.collect();
     let rows = sql_query(
         "SELECT asked.name FROM unnest($1) AS asked (name)

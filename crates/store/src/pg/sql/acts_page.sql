@@ -17,11 +17,13 @@
 --
 -- There is a variant for each column that leads an index, as in `audit_log_page.sql`. Names are
 -- those of now, of deleted users and workspaces too. They are looked up for the rows of the page
--- alone.
+-- alone. With the variant `alone` there are none, as there are no tables of a control plane.
 --
 -- Raw because the DSL cannot choose between these conditions and stay cached.
-SELECT act.id, act."time", act.kind, act.decision, act.reason, act.user_id, u.username,
-       act.agent_id, act.workspace_id, w.name, o.username, act.subject_type, act.subject,
+SELECT act.id, act."time", act.kind, act.decision, act.reason, act.user_id, u.username,  --unless alone
+       act.agent_id, act.workspace_id, w.name, o.username, act.subject_type, act.subject,  --unless alone
+SELECT act.id, act."time", act.kind, act.decision, act.reason, act.user_id, NULL::text,  --if alone
+       act.agent_id, act.workspace_id, NULL::text, NULL::text, act.subject_type, act.subject,  --if alone
        act.proof, act.ip, act.user_agent, act.request_id, act.times, act.detail
 FROM (
     SELECT id, "time", kind, decision::text, reason, user_id, agent_id, workspace_id,
@@ -48,7 +50,7 @@ FROM (
       AND ($12::text IS NULL OR reason = $12)
     ORDER BY "time" DESC, id DESC LIMIT $13::bigint
 ) act
-LEFT JOIN users u ON u.id = act.user_id
-LEFT JOIN workspaces w ON w.id = act.workspace_id
-LEFT JOIN users o ON o.id = w.owner_id
+LEFT JOIN users u ON u.id = act.user_id  --unless alone
+LEFT JOIN workspaces w ON w.id = act.workspace_id  --unless alone
+LEFT JOIN users o ON o.id = w.owner_id  --unless alone
 ORDER BY act."time" DESC, act.id DESC

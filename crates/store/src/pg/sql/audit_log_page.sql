@@ -22,14 +22,16 @@
 --
 -- The variant `sessions` returns one row for each session: that of its beginning, with the name
 -- of the user, and with the time and the fields of the row of its end. Both are looked up by
--- primary key after the page is complete.
+-- primary key after the page is complete. With the variant `alone` there is no name, as there are no
+-- users of a control plane.
 --
 -- Raw because the DSL cannot choose between these conditions and stay cached.
 SELECT l.id, l.session_id, l."time", l.user_id, l.organization_id, l.workspace_id, host(l.ip),
        l.user_agent, l.resource_type::text, l.resource_id, l.resource_target, l.action::text,
        l.status_code, l.decision::text, l.reason, l.request_id, l.additional_fields,
        NULL::text, NULL::timestamptz, NULL::jsonb  --unless sessions
-       u.username, e."time", e.additional_fields  --if sessions
+       u.username, e."time", e.additional_fields  --if sessions --unless alone
+       NULL::text, e."time", e.additional_fields  --if sessions --if alone
 FROM (
     SELECT id, session_id, "time", user_id, organization_id, workspace_id, ip, user_agent,
            resource_type, resource_id, resource_target, action, status_code, decision, reason,
@@ -62,6 +64,6 @@ FROM (
       AND action = 'open'  --if sessions
     ORDER BY "time" DESC, id DESC LIMIT $14::bigint
 ) l
-LEFT JOIN users u ON u.id = l.user_id AND NOT u.deleted  --if sessions
+LEFT JOIN users u ON u.id = l.user_id AND NOT u.deleted  --if sessions --unless alone
 LEFT JOIN authd_audit_log e ON e.id = md5('close ' || l.id)::uuid  --if sessions
 ORDER BY l."time" DESC, l.id DESC

@@ -111,7 +111,12 @@ pub(in crate::pg) struct Sql {
 impl Sql {
     /// A text that is the same for all tables
     pub(in crate::pg) fn plain(file: &str) -> Self {
-        Self::new(file, Generation::NEWEST, &[])
+        Self::plain_with(file, &[])
+    }
+
+    /// A text with these variants that is the same for all tables
+    pub(in crate::pg) fn plain_with(file: &str, variants: &[&str]) -> Self {
+        Self::new(file, Generation::NEWEST, variants)
     }
 
     /// The text of a file for one generation of the tables, with these variants

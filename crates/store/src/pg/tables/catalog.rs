@@ -51,8 +51,17 @@ impl Catalog {
         self.tables.contains_key(table)
     }
 
+    /// Whether the keys of app tokens are in authd's own table, as there is no control plane's
+    pub(crate) fn has_own_keys(&self) -> bool {
+        self.has_table(OWN_KEYS) && !self.has_table(KEYS)
+    }
+
     pub(crate) fn has_column(&self, table: &str, column: &str) -> bool {
         self.tables.get(table).is_some_and(|columns| columns.contains_key(column))
+    }
+
+    pub(crate) fn type_of(&self, table: &str, column: &str) -> Option<&str> {
+        self.tables.get(table)?.get(column).map(String::as_str)
     }
 
     pub(crate) fn has_label(&self, kind: &str, label: &str) -> bool {
@@ -68,6 +77,11 @@ statement! {
 }
 
 static READ: LazyLock<Sql> = LazyLock::new(|| Sql::plain(include_str!("../sql/catalog.sql")));
+
+/// The control plane's table of keys
+pub(super) const KEYS: &str = "crypto_keys";
+/// authd's own, where there is no control plane
+pub(super) const OWN_KEYS: &str = "authd_crypto_keys";
 
 /// The enumerations whose labels distinguish generations or spellings
 const KINDS: [&str; 1] = ["api_key_scope"];

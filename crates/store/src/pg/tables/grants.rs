@@ -56,7 +56,7 @@ struct Rights(BTreeMap<&'static str, BTreeMap<Right, BTreeSet<&'static str>>>);
 
 impl Rights {
     fn add(&mut self, task: &Task, tables: &Tables) {
-        for need in task.needs(tables.generation()) {
+        for need in task.needs(tables.catalog(), tables.generation()) {
             let rights = self.0.entry(need.table).or_default();
             rights.entry(need.right).or_default().extend(need.columns());
         }

@@ -22,6 +22,8 @@ pub(super) use self::need::Need;
 pub use self::need::Right;
 pub(super) use self::statement::Statement;
 pub(super) use self::task::Task;
+use super::audit_log::NAMES;
+use super::crypto_keys::KeyTexts;
 use super::sql::Sql;
 use crate::error::Unfit;
 
@@ -35,6 +37,7 @@ pub(super) struct Tables {
     /// Without and with the mirror
     replay_visits: [Sql; 2],
     workspaces_page: Sql,
+    keys: KeyTexts,
 }
 
 impl Tables {
@@ -57,6 +60,7 @@ impl Tables {
             ],
             replay_visits: [note_visits(&["replayed"]), note_visits(&["replayed", "mirrored"])],
             workspaces_page: Sql::new(include_str!("../sql/workspaces_page.sql"), generation, &[]),
+            keys: KeyTexts::new(catalog.has_own_keys()),
             catalog,
             generation,
         }
@@ -114,9 +118,44 @@ impl Tables {
         &self.workspaces_page
     }
 
+    /// The texts of the statements over the keys of app tokens
+    pub(super) const fn keys(&self) -> &KeyTexts {
+        &self.keys
+    }
+
+    /// Whether the keys of app tokens are in authd's own table
+    pub(super) const fn has_own_keys(&self) -> bool {
+        self.keys.is_owned()
+    }
+
+    /// Whether a control plane's tables say which names users and workspaces have
+    ///
+    /// A program that embeds the store may have other tables of these names.
+    pub(super) fn have_names(&self) -> bool {
+        let has_all =
+            |need: &Need| need.columns().all(|of| self.catalog.has_column(need.table, of));
+        let is_uuid = |table| self.catalog.type_of(table, "id") == Some("uuid");
+        NAMES.iter().all(has_all) && is_uuid("users") && is_uuid("workspaces")
+    }
+
     /// Whether workspaces have access lists
     pub(super) fn have_access_lists(&self) -> bool {
         self.generation >= Generation::V2_26
+    }
+
+    /// Whether authd's own tables are there, for the tasks that need no others
+    pub(super) fn have_own(&self) -> Result<(), Unfit> {
+        let lacking = Task::ALL.iter().find_map(|task| {
+            let lacks = task.missing(&self.catalog, self.generation);
+            let needs = task.needs(&self.catalog, self.generation);
+            let lack = lacks.first().filter(|_| needs.iter().all(Need::is_of_own_table))?;
+            Some(Unfit {
+                question: task.name,
+                missing: lack.to_string(),
+                generation: self.generation,
+            })
+        });
+        lacking.map_or(Ok(()), Err)
     }
 
     /// Whether these tables fit each of the statements

@@ -10,9 +10,9 @@ pub(in crate::pg) struct Need {
     pub(in crate::pg) right: Right,
     pub(in crate::pg) table: &'static str,
     /// Separated by spaces; empty for [`Right::Delete`], which is a right to whole rows
-    columns: &'static str,
-    since: Generation,
-    until: Option<Generation>,
+    pub(super) columns: &'static str,
+    pub(super) since: Generation,
+    pub(super) until: Option<Generation>,
 }
 
 /// A right to a table, as a statement needs it
@@ -59,6 +59,11 @@ impl Need {
     pub(in crate::pg) const fn until(mut self, generation: Generation) -> Self {
         self.until = Some(generation);
         self
+    }
+
+    /// Whether authd creates the table for itself
+    pub(super) fn is_of_own_table(&self) -> bool {
+        self.table.starts_with("authd_")
     }
 
     pub(in crate::pg) fn columns(self) -> impl Iterator<Item = &'static str> {

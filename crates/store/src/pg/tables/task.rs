@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, KEYS, OWN_KEYS};
 use super::generation::{Generation, Mark};
 use super::need::{self, Need};
 use super::statement::Statement;
@@ -62,11 +62,22 @@ impl Task {
     }
 
     /// The rights that the task needs in `generation`
-    pub(in crate::pg) fn needs(&self, generation: Generation) -> Vec<Need> {
-        match self.needs {
-            Needs::Of(statement) => statement.needs(generation),
+    ///
+    /// Keys are in authd's own table if the catalog has that and not the control plane's.
+    pub(in crate::pg) fn needs(&self, catalog: &Catalog, generation: Generation) -> Vec<Need> {
+        let needs = match self.needs {
+            Needs::Of(statement) => return statement.needs(generation),
             Needs::These(needs) => need::of_generation(needs, generation),
+        };
+        if !catalog.has_own_keys() {
+            return needs;
         }
+        let moved = needs.into_iter().filter(|need| need.table != "dbcrypt_keys");
+        let moved = moved.map(|need| match need.table {
+            KEYS => Need { table: OWN_KEYS, ..need },
+            _ => need,
+        });
+        moved.collect()
     }
 
     /// The tables that the task names in any generation
@@ -81,7 +92,7 @@ impl Task {
     /// The parts of the tables that the task needs and that are missing
     pub(in crate::pg) fn missing(&self, catalog: &Catalog, generation: Generation) -> Vec<Lack> {
         let mut missing = BTreeSet::new();
-        for need in self.needs(generation) {
+        for need in self.needs(catalog, generation) {
             let table = need.table;
             if !catalog.has_table(table) {
                 missing.insert(Lack::Table { table });
@@ -108,5 +119,5 @@ pub(super) fn tables() -> Vec<&'static str> {
         Mark::Column { table, .. } => Some(*table),
         Mark::Label { .. } => None,
     });
-    named.chain(marked).collect::<BTreeSet<_>>().into_iter().collect()
+    named.chain(marked).chain([OWN_KEYS]).collect::<BTreeSet<_>>().into_iter().collect()
 }

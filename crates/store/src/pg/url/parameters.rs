@@ -3,7 +3,6 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use openssl::ssl::SslVersion;
 use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslMode, SslNegotiation};
 
@@ -11,7 +10,7 @@ use super::settings::settings;
 use super::text::{self, Parameter, quoted};
 use super::{DatabaseUrl, Host, Secret, SessionAttributes, invalid};
 use crate::Error;
-use crate::pg::tls::{Identity, Pem, Security, Tls};
+use crate::pg::tls::{Identity, Pem, Security, Tls, Version};
 
 /// The parameters of a database URL that are not yet evaluated
 pub(super) struct Given(Vec<Parameter>);
@@ -154,10 +153,9 @@ impl Given {
         };
         let sends_name = self.choice("sslsni", &FLAGS)?.unwrap_or(true);
         let direct = self.choice("sslnegotiation", &[("postgres", false), ("direct", true)])?;
-        let oldest =
-            self.choice("ssl_min_protocol_version", &OLDEST)?.unwrap_or(SslVersion::TLS1_2);
+        let oldest = self.choice("ssl_min_protocol_version", &OLDEST)?.unwrap_or(Version::Tls1_2);
         let newest = self.choice("ssl_max_protocol_version", &NEWEST)?;
-        if oldest == SslVersion::TLS1_3 && newest == Some(SslVersion::TLS1_2) {
+        if oldest == Version::Tls1_3 && newest == Some(Version::Tls1_2) {
             return Err(invalid(
                 "`ssl_min_protocol_version` is newer than `ssl_max_protocol_version`",
             ));
@@ -266,15 +264,14 @@ const CHANNEL_BINDINGS: [(&str, ChannelBinding); 3] = [
 const FLAGS: [(&str, bool); 4] = [("0", false), ("1", true), ("false", false), ("true", true)];
 
 /// The oldest TLS version, whatever the URL allows
-const OLDEST: [(&str, SslVersion); 4] = [
-    ("TLSv1", SslVersion::TLS1_2),
-    ("TLSv1.1", SslVersion::TLS1_2),
-    ("TLSv1.2", SslVersion::TLS1_2),
-    ("TLSv1.3", SslVersion::TLS1_3),
+const OLDEST: [(&str, Version); 4] = [
+    ("TLSv1", Version::Tls1_2),
+    ("TLSv1.1", Version::Tls1_2),
+    ("TLSv1.2", Version::Tls1_2),
+    ("TLSv1.3", Version::Tls1_3),
 ];
 
-const NEWEST: [(&str, SslVersion); 2] =
-    [("TLSv1.2", SslVersion::TLS1_2), ("TLSv1.3", SslVersion::TLS1_3)];
+const NEWEST: [(&str, Version); 2] = [("TLSv1.2", Version::Tls1_2), ("TLSv1.3", Version::Tls1_3)];
 
 /// Parameters of other clients, and why they are refused and not ignored
 const UNSUPPORTED: [(&str, &str); 14] = [
