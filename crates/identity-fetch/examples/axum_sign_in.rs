@@ -6,6 +6,8 @@
 //!     http://127.0.0.1:8080/api/v2/workspaceagents/aws-instance-identity
 //! ```
 
+#![expect(clippy::disallowed_methods, reason = "a control plane is where the clock is read")]
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -41,7 +43,6 @@ pub(crate) fn routes(identity: Identity, agents: Agents) -> Router {
         .with_state(Arc::new((identity, agents)))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a control plane is where the clock is read")]
 async fn sign_in(
     State(app): State<App>,
     Path(kind): Path<String>,

@@ -98,7 +98,7 @@ impl Error for Broken {}
 /// The argument is a function that takes [`Rows`] and returns an implementation over tables that
 /// have exactly these rows, as for [`candidates`]. The tests are named as the rules are, so call
 /// the macro in a module of its own. An attribute in front of the function replaces
-/// `#[tokio::test]`.
+/// `#[tokio::test]`, for which your tests need tokio with the features `macros` and `rt`.
 ///
 /// ```ignore
 /// mod conformance {

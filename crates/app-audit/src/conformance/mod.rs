@@ -245,7 +245,8 @@ macro_rules! rules {
         ///
         /// The argument is a function that returns a [`World`](crate::conformance::World) with an
         /// empty store. The tests are named as the rules are, so call the macro in a module of its
-        /// own. An attribute in front of the function replaces `#[tokio::test]`.
+        /// own. An attribute in front of the function replaces `#[tokio::test]`, for which your tests
+        /// need tokio with the features `macros` and `rt`.
         #[macro_export]
         macro_rules! $tests {
             (#[$d test:meta] $d make:expr) => {$(

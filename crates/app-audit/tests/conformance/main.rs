@@ -13,7 +13,7 @@ use app_audit::conformance::Broken;
 
 /// Asserts that a check found the rule broken
 fn broken(checked: Result<(), Broken>, rule: &str, mistake: &str) {
-    let broken = checked.expect_err(&format!("{mistake} does not break `{rule}`"));
+    let Err(broken) = checked else { panic!("{mistake} does not break `{rule}`") };
     assert_eq!(broken.rule(), rule);
     assert!(broken.to_string().starts_with(&format!("the rule `{rule}` is broken: ")), "{broken}");
 }
