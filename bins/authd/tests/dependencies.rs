@@ -98,6 +98,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// What tests may use: `testkit`, and the test clouds of `identity-verify`
 const HELPERS: [&str; 2] = ["testkit", "identity-verify"];
 
+/// What examples use beside what their crate may depend on
+const EXAMPLES: &[(&str, &[&str])] = &[("identity-fetch", &["agent-auth"])];
+
 /// The crates that may use HTTP, SQL and the command line; all others must not
 const FOREIGN: &[(&str, &[&str])] = &[
     (
@@ -127,6 +130,7 @@ fn every_dependency_is_allowed_by_the_design() {
     let allowed: BTreeMap<_, BTreeSet<_>> =
         ALLOWED.iter().map(|(name, edges)| (*name, edges.iter().copied().collect())).collect();
     let foreign: BTreeMap<_, _> = FOREIGN.iter().copied().collect();
+    let examples: BTreeMap<_, _> = EXAMPLES.iter().copied().collect();
     let packages = metadata.workspace_packages();
 
     let found: BTreeSet<_> = packages.iter().map(|package| package.name.as_str()).collect();
@@ -139,7 +143,9 @@ fn every_dependency_is_allowed_by_the_design() {
             let test = dependency.kind == DependencyKind::Development;
             if found.contains(name) {
                 // The tests of a crate may enable more of its features.
-                let helper = HELPERS.contains(&name) || name == package.name.as_str();
+                let helper = HELPERS.contains(&name)
+                    || name == package.name.as_str()
+                    || examples.get(package.name.as_str()).is_some_and(|of| of.contains(&name));
                 let fine = edges.contains(name) || test && helper;
                 assert!(fine, "{} must not depend on {name}", package.name);
             }

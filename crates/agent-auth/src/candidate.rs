@@ -1,4 +1,5 @@
 use std::fmt;
+use std::str::FromStr;
 
 use uuid::Uuid;
 
@@ -7,34 +8,38 @@ use uuid::Uuid;
 /// Only root agents that are not soft-deleted and belong to a workspace build are
 /// candidates. Sub-agents and the agents of template imports are not candidates, even if
 /// they carry the instance id.
+///
+/// `Id` is the type of the tables' primary keys, and `Token` that of the agents' tokens. Both are
+/// UUIDs unless [`Candidates::Id`](crate::Candidates::Id) and
+/// [`Candidates::Token`](crate::Candidates::Token) say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Candidate {
+pub struct Candidate<Id = Uuid, Token = Uuid> {
     /// The agent's id
-    pub agent: AgentId,
+    pub agent: AgentId<Id>,
     /// The agent's name, unique among the live agents of one build in a sound database
     pub name: String,
     /// The session token that the instance receives if this candidate is selected
-    pub token: AgentToken,
+    pub token: AgentToken<Token>,
     /// The build that created the agent
-    pub build: BuildId,
+    pub build: BuildId<Id>,
     /// The workspace of the agent's build
-    pub workspace: WorkspaceId,
+    pub workspace: WorkspaceId<Id>,
     /// Whether the agent may still sign in
     pub standing: Standing,
 }
 
-impl Candidate {
+impl<Id, Token> Candidate<Id, Token> {
     /// Returns the candidate with these fields, for implementations of [`Candidates`]
     ///
     /// [`Candidates`]: crate::Candidates
     #[must_use]
     pub const fn new(
-        agent: AgentId,
+        agent: AgentId<Id>,
         name: String,
-        token: AgentToken,
-        build: BuildId,
-        workspace: WorkspaceId,
+        token: AgentToken<Token>,
+        build: BuildId<Id>,
+        workspace: WorkspaceId<Id>,
         standing: Standing,
     ) -> Self {
         Self { agent, name, token, build, workspace, standing }
@@ -56,25 +61,25 @@ pub enum Standing {
 
 /// The session token of an agent: a bearer secret
 ///
-/// `Debug` hides the secret, and `Display` is not implemented.
+/// `Debug` hides the secret, and neither `Display` nor `Serialize` is implemented.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct AgentToken(Uuid);
+pub struct AgentToken<Token = Uuid>(Token);
 
-impl AgentToken {
+impl<Token> AgentToken<Token> {
     /// Wraps a stored token
     #[must_use]
-    pub const fn new(token: Uuid) -> Self {
+    pub const fn new(token: Token) -> Self {
         Self(token)
     }
 
     /// Returns the secret itself, for the answer to the instance only
     #[must_use]
-    pub const fn reveal(&self) -> Uuid {
-        self.0
+    pub const fn reveal(&self) -> &Token {
+        &self.0
     }
 }
 
-impl fmt::Debug for AgentToken {
+impl<Token> fmt::Debug for AgentToken<Token> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AgentToken(..)")
     }
@@ -83,12 +88,37 @@ impl fmt::Debug for AgentToken {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
+        ///
+        /// `Display` and `FromStr` are those of the key. With the feature `serde`, so are
+        /// `Serialize` and `Deserialize`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(pub Uuid);
+        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+        #[cfg_attr(feature = "serde", serde(transparent))]
+        pub struct $name<Id = Uuid>(pub Id);
 
-        impl fmt::Display for $name {
+        impl<Id: fmt::Display> fmt::Display for $name<Id> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
+            }
+        }
+
+        impl<Id: FromStr> FromStr for $name<Id> {
+            type Err = Id::Err;
+
+            fn from_str(text: &str) -> Result<Self, Id::Err> {
+                text.parse().map(Self)
+            }
+        }
+
+        impl<Id> From<Id> for $name<Id> {
+            fn from(id: Id) -> Self {
+                Self(id)
+            }
+        }
+
+        impl From<$name> for Uuid {
+            fn from(id: $name) -> Self {
+                id.0
             }
         }
     };
@@ -115,5 +145,6 @@ mod tests {
     fn a_token_is_never_printed() {
         let token = AgentToken::new(Uuid::from_u128(0xdead_beef));
         assert_eq!(format!("{token:?}"), "AgentToken(..)");
+        assert_eq!(format!("{:?}", AgentToken::new("secret")), "AgentToken(..)");
     }
 }

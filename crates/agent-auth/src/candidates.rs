@@ -1,4 +1,6 @@
 use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 
 use crate::{Candidate, ProvenInstance};
 
@@ -15,7 +17,17 @@ pub const MAX_CANDIDATES: usize = 256;
 ///
 /// An implementation must not read from a replica: a stale read would let an instance
 /// sign in as an agent of a build that has been superseded.
+///
+/// References, [`Arc`]s and boxes of an implementation are implementations too.
+/// [`DynCandidates`](crate::DynCandidates) is for those that are chosen while the program runs.
+/// The feature `conformance` has these rules as checks for your tests.
 pub trait Candidates: Sync {
+    /// The type of the tables' primary keys: `Uuid`, `i64`, `String` or the like
+    type Id: Clone + fmt::Debug + Eq + Send + Sync + 'static;
+
+    /// The type of the agents' tokens, as they are stored
+    type Token: Clone + Eq + Send + Sync + 'static;
+
     /// Why the candidates could not be read
     type Error: Error + Send + Sync + 'static;
 
@@ -25,11 +37,38 @@ pub trait Candidates: Sync {
     /// ids, is also found where it is stored in upper case. Azure and the tools that
     /// create its machines disagree about case.
     ///
-    /// Live candidates come first, then newest first by time of creation. At most
+    /// Live candidates come first, then newest first by time of creation. Agents that were
+    /// created at the same time are in the same order each time. At most
     /// [`MAX_CANDIDATES`]` + 1` are returned. Because live candidates come first,
     /// earlier builds never push one out, however many there were.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the candidates cannot be read. That an instance has no agent is an empty answer.
     fn by_instance(
         &self,
         instance: ProvenInstance<'_>,
-    ) -> impl Future<Output = Result<Vec<Candidate>, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<CandidatesOf<Self>, Self::Error>> + Send;
 }
+
+/// The candidates that an implementation of [`Candidates`] returns
+pub type CandidatesOf<C> = Vec<Candidate<<C as Candidates>::Id, <C as Candidates>::Token>>;
+
+macro_rules! through_pointers {
+    ($($pointer:ty),*) => {$(
+        impl<C: Candidates + Send + ?Sized> Candidates for $pointer {
+            type Id = C::Id;
+            type Token = C::Token;
+            type Error = C::Error;
+
+            fn by_instance(
+                &self,
+                instance: ProvenInstance<'_>,
+            ) -> impl Future<Output = Result<CandidatesOf<C>, C::Error>> + Send {
+                C::by_instance(self, instance)
+            }
+        }
+    )*};
+}
+
+through_pointers!(&C, Arc<C>, Box<C>);

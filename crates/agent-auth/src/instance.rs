@@ -1,3 +1,6 @@
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
 /// An instance id that a verified proof names
 ///
 /// The only argument of [`Candidates::by_instance`], so that an id which a client merely
@@ -23,5 +26,23 @@ impl<'a> ProvenInstance<'a> {
     #[must_use]
     pub const fn as_str(self) -> &'a str {
         self.0
+    }
+
+    /// Returns the texts under which the id may be stored, for implementations of [`Candidates`]
+    ///
+    /// A UUID in its hyphenated form has two: in lower and in upper case. Azure signs one of
+    /// them, and the tools that create its machines may have stored the other. Any other id has
+    /// one.
+    ///
+    /// [`Candidates`]: crate::Candidates
+    pub fn spellings(self) -> impl Iterator<Item = String> + use<> {
+        let is_uuid = self.0.len() == Hyphenated::LENGTH && Uuid::try_parse(self.0).is_ok();
+        let (first, capitals) = if is_uuid {
+            (self.0.to_ascii_lowercase(), Some(self.0.to_ascii_uppercase()))
+        } else {
+            (self.0.to_owned(), None)
+        };
+        let capitals = capitals.filter(|capitals| *capitals != first);
+        std::iter::once(first).chain(capitals)
     }
 }

@@ -8,6 +8,8 @@ use crate::{Candidate, MAX_CANDIDATES, Standing};
 /// of Unicode white space, and an empty name counts as not given. Names are compared
 /// exactly, with case. If several live agents have the name, the newest is selected.
 ///
+/// Of a candidate only the workspace, the name and the standing count.
+///
 /// Only live candidates count: stale and deleted ones are never selected and never
 /// make a choice ambiguous. A machine that has lived through ten builds therefore signs
 /// in like one that has just been created.
@@ -17,13 +19,12 @@ use crate::{Candidate, MAX_CANDIDATES, Standing};
 /// Returns the first [`Denial`] that applies, in the order of its variants.
 ///
 /// [`Candidates::by_instance`]: crate::Candidates::by_instance
-pub fn select<'a>(
-    candidates: &'a [Candidate],
+pub fn select<'a, Id: PartialEq, Token>(
+    candidates: &'a [Candidate<Id, Token>],
     agent_name: Option<&str>,
     rules: Rules,
-) -> Result<&'a Candidate, Denial> {
-    let live: Vec<&Candidate> =
-        candidates.iter().filter(|c| c.standing == Standing::Live).collect();
+) -> Result<&'a Candidate<Id, Token>, Denial> {
+    let live: Vec<_> = candidates.iter().filter(|c| c.standing == Standing::Live).collect();
 
     let Some(newest) = live.first() else {
         let stale = candidates.iter().any(|c| c.standing == Standing::Stale);

@@ -68,7 +68,8 @@ fn duplicate_names_are_listed_as_often_as_they_occur_and_the_newest_wins() {
 
 #[test]
 fn an_instance_without_candidates_or_of_a_deleted_workspace_is_not_found() {
-    assert_eq!(select(&[], None, Rules::default()), Err(Denial::NotFound));
+    let none: [Candidate; 0] = [];
+    assert_eq!(select(&none, None, Rules::default()), Err(Denial::NotFound));
     let deleted = [candidate(1, WORKSPACE, "main", Standing::Deleted)];
     assert_eq!(select(&deleted, None, Rules::default()), Err(Denial::NotFound));
     assert_eq!(select(&deleted, Some("main"), Rules::default()), Err(Denial::NotFound));

@@ -53,6 +53,23 @@ pub struct ActFilter {
 }
 
 impl ActFilter {
+    /// Returns the page of the rows that match, newest first
+    ///
+    /// For implementations of [`ActLog`] that have all rows at hand, and for tests of others.
+    #[must_use]
+    pub fn select<'a>(
+        &self,
+        rows: impl IntoIterator<Item = &'a ActRow>,
+        page: Page,
+    ) -> Vec<ActRow> {
+        let is_on_page = |row: &&ActRow| page.cursor().is_none_or(|after| row.cursor() < after);
+        let mut rows: Vec<_> =
+            rows.into_iter().filter(|row| self.passes(row)).filter(is_on_page).collect();
+        rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.cursor()));
+        let limit = usize::try_from(page.limit()).unwrap_or(usize::MAX);
+        rows.into_iter().take(limit).cloned().collect()
+    }
+
     /// Returns whether `row` matches every field that is given
     #[must_use]
     pub fn passes(&self, row: &ActRow) -> bool {

@@ -1,7 +1,9 @@
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{Record, SessionKey};
@@ -35,6 +37,61 @@ pub struct Event {
 }
 
 impl Event {
+    /// Returns a visit at this time that was allowed, by a visitor of whom nothing is known
+    ///
+    /// `request` is the request id that the server's log has.
+    #[must_use]
+    pub const fn new(time: SystemTime, request: Uuid, resource: Resource, status: u16) -> Self {
+        Self {
+            time,
+            request,
+            user: None,
+            ip: None,
+            user_agent: Vec::new(),
+            resource,
+            agent: None,
+            workspace: None,
+            status,
+            reason: None,
+        }
+    }
+
+    /// Returns the same visit by a signed-in user
+    #[must_use]
+    pub fn user(mut self, user: impl Into<UserId>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Returns the same visit from an address and a device
+    #[must_use]
+    pub fn client(mut self, ip: Option<IpAddr>, user_agent: &[u8]) -> Self {
+        self.ip = ip;
+        self.user_agent = user_agent.to_vec();
+        self
+    }
+
+    /// Returns the same visit to a resource that this agent runs
+    #[must_use]
+    pub fn agent(mut self, agent: impl Into<AgentId>, name: &str) -> Self {
+        self.agent = Some((agent.into(), name.to_owned()));
+        self
+    }
+
+    /// Returns the same visit to a resource of this workspace
+    #[must_use]
+    pub fn workspace(mut self, workspace: Workspace) -> Self {
+        self.workspace = Some(workspace);
+        self
+    }
+
+    /// Returns the same visit, denied for a reason that is a stable word
+    #[must_use]
+    pub const fn denied(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
     /// Returns the key of the session that this visit belongs to
     #[must_use]
     pub fn key(&self) -> SessionKey {
@@ -93,15 +150,56 @@ pub struct Workspace {
     pub organization: OrganizationId,
 }
 
+impl Workspace {
+    /// Returns the workspace with these fields
+    #[must_use]
+    pub fn new(
+        id: impl Into<WorkspaceId>,
+        name: &str,
+        owner: &str,
+        organization: impl Into<OrganizationId>,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            name: name.to_owned(),
+            owner: owner.to_owned(),
+            organization: organization.into(),
+        }
+    }
+}
+
 macro_rules! id {
     ($($(#[$doc:meta])+ $name:ident)*) => {$(
         $(#[$doc])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
         pub struct $name(pub Uuid);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, uuid::Error> {
+                text.parse().map(Self)
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(id: Uuid) -> Self {
+                Self(id)
+            }
+        }
+
+        impl From<$name> for Uuid {
+            fn from(id: $name) -> Self {
+                id.0
             }
         }
     )*};

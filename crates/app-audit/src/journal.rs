@@ -10,7 +10,27 @@ use crate::{Event, Record, SessionKey, Window};
 /// Exactly one of the visits with the same key begins the session, even if they come at
 /// the same instant and from several replicas that share the journal. An implementation
 /// over SQL must use a single statement and the database's clock, so that it writes the
-/// session and its record together or not at all.
+/// session and its record together or not at all. [`Groups`](crate::Groups) does what every
+/// implementation needs.
+///
+/// # Ends of sessions
+///
+/// With [`Window::close`], a journal writes a row for the end of a session, made by
+/// [`Row::closing`](crate::Row::closing), and it does so where it notices the end, which is in two
+/// places:
+///
+/// - in [`note`](Self::note), for the session that a new one with the same key replaces
+/// - in [`end_sessions`](Self::end_sessions), for each session that it deletes
+///
+/// No row is written if [`Window::closes`] returns `false`, or if the log no longer has the row of
+/// the beginning, which may have been deleted as too old.
+///
+/// # Which trait to use
+///
+/// References, `Arc`s and boxes of a journal are journals too. Prefer a type parameter
+/// `J: Journal`. [`DynJournal`](crate::DynJournal) is for journals that are chosen while the
+/// program runs: `Arc<dyn DynJournal>` is a journal. The feature `conformance` has these rules as
+/// checks for your tests.
 pub trait Journal: Send + Sync {
     /// Why entries could not be noted
     type Error: Error + Send + Sync + 'static;
@@ -18,25 +38,36 @@ pub trait Journal: Send + Sync {
     /// Notes all entries or none, and returns an answer to each, in the order given
     ///
     /// The rule is [`Session::visit`](crate::Session::visit). Entries with the same key in
-    /// one call are visits of the same moment. With [`Window::close`], a session that is
-    /// replaced by the next one gets a row for its end. A caller that does not know whether
-    /// an entry was noted notes it again: a record is written once for each
-    /// [`Record::session`].
+    /// one call are visits of the same moment.
+    ///
+    /// A caller that does not know whether an entry was noted notes it again. A record is written
+    /// once for each [`Record::session`], whatever else happened meanwhile. If the session with
+    /// the entry's key is the one that the entry began, the answer is [`Noted::Began`] again, with
+    /// [`Answer::idle`] `None`, and no visit is counted. If another session has taken its place,
+    /// the entry is a visit like any other: it continues that session, or begins one if that is
+    /// stale, without a second record.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no entry was noted, or if it is not known whether they were.
     fn note(
         &self,
         entries: &[Entry],
         window: Window,
     ) -> impl Future<Output = Result<Vec<Answer>, Self::Error>> + Send;
 
-    /// Adds visits to sessions, except to those that have ended since
+    /// Adds visits to sessions, except to those that another session has replaced, or that were
+    /// deleted
     ///
-    /// Unlike entries, counts that are passed again are added again.
+    /// `counts` names each session at most once. Unlike entries, counts that are passed again in
+    /// another call are added again.
     fn count(&self, counts: &[Count]) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Deletes at most `at_most` sessions that have [ended for
     /// good](Window::forgotten_after), and returns how many it deleted
     ///
-    /// With [`Window::close`], each gets a row for its end.
+    /// With [`Window::close`], each gets a row for its end: see
+    /// [above](Self#ends-of-sessions).
     fn end_sessions(
         &self,
         window: Window,
@@ -72,6 +103,13 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Returns the same entry, for so many visits
+    #[must_use]
+    pub const fn visits(mut self, visits: u64) -> Self {
+        self.visits = visits;
+        self
+    }
+
     /// Makes the entry of one visit; `fresh` is the id of the session that it may begin
     #[must_use]
     pub fn new(event: &Event, fresh: Uuid) -> Self {

@@ -3,14 +3,19 @@
 mod act;
 mod act_journal;
 mod act_log;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod dynamic;
 mod event;
 mod explorer;
 mod export;
+mod groups;
 mod housekeeping;
 mod journal;
 mod key;
 mod limiter;
 mod log;
+mod pointers;
 mod prune;
 mod record;
 mod recorder;
@@ -23,9 +28,13 @@ mod time;
 pub use act::{Act, ActKind, ParseLabelError, Subject, SubjectKind};
 pub use act_journal::ActJournal;
 pub use act_log::{ActFilter, ActLog, ActRow};
+pub use dynamic::{
+    BoxFuture, DynActJournal, DynActLog, DynAuditExplorer, DynAuditLog, DynJournal, ErasedError,
+};
 pub use event::{AgentId, AppId, Event, OrganizationId, Resource, UserId, Workspace, WorkspaceId};
 pub use explorer::{AuditExplorer, End, Found, Listed, Names, Plot, Step};
 pub use export::{ACTS_CSV_HEAD, CSV_HEAD, act_csv_line, act_json_line, csv_line, json_line};
+pub use groups::{Changes, Groups, Kept};
 pub use housekeeping::Housekeeping;
 pub use journal::{Answer, Count, Entry, Journal, Noted};
 pub use key::{ParseKeyError, SessionKey, parse_ip};

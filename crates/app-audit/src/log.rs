@@ -66,6 +66,19 @@ pub enum App {
 }
 
 impl Filter {
+    /// Returns the page of the rows that match, newest first
+    ///
+    /// For implementations of [`AuditLog`] that have all rows at hand, and for tests of others.
+    #[must_use]
+    pub fn select<'a>(&self, rows: impl IntoIterator<Item = &'a Row>, page: Page) -> Vec<Row> {
+        let is_on_page = |row: &&Row| page.after.is_none_or(|after| row.cursor() < after);
+        let mut rows: Vec<_> =
+            rows.into_iter().filter(|row| self.passes(row)).filter(is_on_page).collect();
+        rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.cursor()));
+        let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+        rows.into_iter().take(limit).cloned().collect()
+    }
+
     /// Returns whether `row` matches every field that is given
     #[must_use]
     pub fn passes(&self, row: &Row) -> bool {

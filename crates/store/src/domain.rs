@@ -17,22 +17,6 @@ use uuid::Uuid;
 
 use crate::Error;
 
-/// The spellings under which an instance id may be stored
-///
-/// A UUID in capitals is the same id: Azure signs one spelling, and the tools that create its
-/// machines may have stored the other. Both are looked up, since the index on the column
-/// compares texts. Any other id has one spelling.
-pub(crate) fn spellings(instance_id: &str) -> impl Iterator<Item = String> + use<> {
-    let is_uuid = instance_id.len() == 36 && Uuid::try_parse(instance_id).is_ok();
-    let (first, capitals) = if is_uuid {
-        (instance_id.to_ascii_lowercase(), Some(instance_id.to_ascii_uppercase()))
-    } else {
-        (instance_id.to_owned(), None)
-    };
-    let capitals = capitals.filter(|capitals| *capitals != first);
-    std::iter::once(first).chain(capitals)
-}
-
 /// The roles that a user holds in the whole deployment, or in one organization
 pub(crate) struct Held {
     pub(crate) organization: Option<Uuid>,

@@ -12,7 +12,6 @@ pub mod fleet;
 pub mod import;
 #[cfg(feature = "postgres")]
 pub mod inspection;
-mod journal;
 pub mod listing;
 mod memory;
 #[cfg(feature = "postgres")]
@@ -26,6 +25,7 @@ use app_authz::credential::Sessions;
 use app_authz::jobs::Jobs;
 use app_authz::proxy::Proxies;
 use app_authz::token::{KeyStore, Rotation};
+use uuid::Uuid;
 
 use crate::authorized::Rows;
 #[cfg(feature = "postgres")]
@@ -49,7 +49,7 @@ pub trait Store:
     + ActLog<Error = Error>
     + AuditExplorer
     + AuditLog<Error = Error>
-    + Candidates<Error = Error>
+    + Candidates<Id = Uuid, Token = Uuid, Error = Error>
     + Directory<Error = Error>
     + Import
     + Jobs<Error = Error>

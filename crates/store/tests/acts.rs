@@ -1,14 +1,11 @@
-//! Acts are written once, counted, listed a page at a time, and forgotten
+//! Names, replay and rights of acts; `tests/ports.rs` has the rules of the ports
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use app_audit::{
-    Act, ActFilter, ActJournal, ActKind, ActRow, AgentId, Decision, Page, SubjectKind, UserId,
-    WorkspaceId,
-};
+use app_audit::{Act, ActFilter, ActJournal, ActKind, ActRow, Page, SubjectKind, UserId};
 use store::fleet::Fleet;
 use store::{MemoryStore, Migrations, PgStore, Store};
 use testkit::Database;
@@ -115,107 +112,6 @@ contract! {
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].username.as_deref(), Some("alice"));
         assert_eq!((rows[0].kind.as_str(), rows[0].request_id), ("token_create", None));
-    }
-
-    fn the_same_sign_in_is_one_row_an_hour_and_counted(world) {
-        let first = world.sign_in(0, 5);
-        world.store.note_acts(std::slice::from_ref(&first)).await.unwrap();
-        // The outcome was not known, so it is written again.
-        world.store.note_acts(std::slice::from_ref(&first)).await.unwrap();
-        let times = async || world.rows(&ActFilter::default()).await[0].times;
-        assert_eq!(times().await, 1);
-        world.store.note_acts(&[world.sign_in(0, 5), world.sign_in(0, 5)]).await.unwrap();
-        assert_eq!(times().await, 3);
-        world.store.count_acts(&[(first.id(), 4), (Uuid::nil(), 9)]).await.unwrap();
-        assert_eq!(times().await, 7);
-        world.store.note_acts(&[world.sign_in(1, 5), world.sign_in(0, 6)]).await.unwrap();
-        let rows = world.rows(&ActFilter::default()).await;
-        assert_eq!(rows.iter().map(|row| row.times).sum::<u64>(), 9);
-        assert_eq!(rows.len(), 3, "another hour and another agent are rows of their own");
-    }
-
-    fn many_writers_make_one_row(world) {
-        let writers = (0..8).map(|_| {
-            let (store, acts) = (Arc::clone(&world.store), [world.sign_in(0, 5), world.sign_in(0, 6)]);
-            tokio::spawn(async move { store.note_acts(&acts).await })
-        });
-        for writer in writers.collect::<Vec<_>>() {
-            writer.await.unwrap().unwrap();
-        }
-        let rows = world.rows(&ActFilter::default()).await;
-        assert_eq!(rows.iter().map(|row| row.times).collect::<Vec<_>>(), [8, 8]);
-    }
-
-    fn pages_follow_each_other(world) {
-        let acts: Vec<Act> = (0..25).map(|n| world.sign_in(n % 3, n.into())).collect();
-        world.store.note_acts(&acts).await.unwrap();
-        let all = world.rows(&ActFilter::default()).await;
-        assert_eq!(all.len(), 25);
-        assert!(all.is_sorted_by(|a, b| a.cursor() > b.cursor()));
-        let mut page = Page::first(7);
-        let mut seen = Vec::new();
-        loop {
-            let rows = world.store.list_acts(&ActFilter::default(), page).await.unwrap();
-            let Some(last) = rows.last() else { break };
-            page = page.after(last.cursor());
-            seen.extend(rows);
-        }
-        assert_eq!(seen, all);
-    }
-
-    fn each_filter_finds_what_it_says(world) {
-        let refused = Act::new(ActKind::AgentSignIn, hour())
-            .refused("signature")
-            .subject(SubjectKind::ClaimedInstance, "i-9")
-            .proof("azure")
-            .request(Uuid::from_u128(77), Some("2001:db8::7".parse().unwrap()), b"");
-        let log_in = Act::new(ActKind::LogIn, hour() + Duration::from_secs(1))
-            .user(world.alice)
-            .request(Uuid::from_u128(78), Some([198, 51, 100, 9].into()), b"Mozilla");
-        let signed_in = world.sign_in(0, 5);
-        let mapped = "::ffff:192.0.2.7".parse().unwrap();
-        world.store.note_acts(&[refused.clone(), log_in.clone(), signed_in.clone()]).await.unwrap();
-        let none = ActFilter::default;
-        let text = |text: &str| Some(text.to_owned());
-        let (refused, log_in, signed_in) = (refused.id(), log_in.id(), signed_in.id());
-        for (filter, expected) in [
-            (ActFilter { from: Some(hour()), to: Some(hour() + Duration::from_secs(1)), ..none() },
-             vec![refused, signed_in]),
-            (ActFilter { kind: Some(ActKind::LogIn), ..none() }, vec![log_in]),
-            (ActFilter { kind: Some(ActKind::AgentSignIn), ..none() }, vec![refused, signed_in]),
-            (ActFilter { kind: Some(ActKind::Import), ..none() }, vec![]),
-            (ActFilter { decision: Some(Decision::Deny), ..none() }, vec![refused]),
-            (ActFilter { decision: Some(Decision::Allow), ..none() }, vec![log_in, signed_in]),
-            (ActFilter { reason: text("signature"), ..none() }, vec![refused]),
-            (ActFilter { reason: text("\0"), ..none() }, vec![]),
-            (ActFilter { user: Some(UserId(world.alice)), ..none() }, vec![log_in]),
-            (ActFilter { agent: Some(AgentId(Uuid::from_u128(5))), ..none() }, vec![signed_in]),
-            (ActFilter { workspace: Some(WorkspaceId(world.workspace)), ..none() },
-             vec![signed_in]),
-            (ActFilter { subject: text("i-9"), ..none() }, vec![refused]),
-            (ActFilter { ip: Some([192, 0, 2, 7].into()), ..none() }, vec![signed_in]),
-            (ActFilter { ip: Some(mapped), ..none() }, vec![signed_in]),
-            (ActFilter { request: Some(Uuid::from_u128(78)), ..none() }, vec![log_in]),
-            (ActFilter { request: Some(Uuid::from_u128(78)), kind: Some(ActKind::Import), ..none() },
-             vec![]),
-        ] {
-            let mut found: Vec<Uuid> = world.rows(&filter).await.iter().map(|row| row.id).collect();
-            let mut expected = expected;
-            found.sort();
-            expected.sort();
-            assert_eq!(found, expected, "{filter:?}");
-        }
-    }
-
-    fn old_acts_are_forgotten(world) {
-        world.store.note_acts(&[world.sign_in(0, 1), world.sign_in(50, 2), world.sign_in(60, 3)])
-            .await
-            .unwrap();
-        let day = Duration::from_secs(86_400);
-        assert_eq!(world.store.forget_acts(day, 1).await.unwrap(), 1);
-        assert_eq!(world.store.forget_acts(day, 10).await.unwrap(), 1);
-        assert_eq!(world.store.forget_acts(day, 10).await.unwrap(), 0);
-        assert_eq!(world.rows(&ActFilter::default()).await.len(), 1);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The log as people read it: with names, a row for each session, and visits over time
+//! The log as people read it: names, filters and large logs; `tests/ports.rs` has the rules of the port
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -79,49 +79,6 @@ contract! {
         assert_eq!(found.into_iter().collect::<Vec<_>>(), [(UserId(ann), "Ann".to_owned())]);
     }
 
-    fn a_session_is_one_row_with_its_end(store, ids) {
-        let window = hour().close(true);
-        let first = entry(&visit(0, Some(ids[0]), None));
-        // The second session of the same visitor ends the first, since each visit is one.
-        let each = window.stale(Duration::from_millis(1));
-        store.note(std::slice::from_ref(&first), each).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let second = entry(&visit(0, Some(ids[0]), None));
-        store.note(std::slice::from_ref(&second), each).await.unwrap();
-        let rows = store.list(&Filter::default(), Page::first(10)).await.unwrap();
-        assert_eq!(rows.len(), 3, "two beginnings and an end: {rows:?}");
-        let sessions = explore(&store, &Filter::default()).await;
-        assert_eq!(sessions.len(), 2);
-        assert!(sessions.iter().all(|session| session.row.action == "open"));
-        let ended: Vec<_> = sessions.iter().filter_map(|session| session.end.clone()).collect();
-        assert_eq!(ended.len(), 1);
-        assert_eq!(ended[0].visits, Some(1));
-        assert!(ended[0].last_seen.as_ref().unwrap().ends_with('Z'));
-        let filter = Filter { session: Some(first.record.session), ..Filter::default() };
-        let of_first = explore(&store, &filter).await;
-        assert_eq!(of_first.len(), 1);
-        assert!(of_first[0].end.is_some());
-    }
-
-    fn pages_follow_each_other_without_gaps(store, ids) {
-        let event = |n: u32| {
-            let user_agent = n.to_string().into_bytes();
-            Event { user_agent, ..visit(n / 5, Some(ids[0]), None) }
-        };
-        let events: Vec<_> = (0..25).map(|n| entry(&event(n))).collect();
-        store.note(&events, hour()).await.unwrap();
-        let all = explore(&store, &Filter::default()).await;
-        assert_eq!(all.len(), 25);
-        let (mut paged, mut page) = (Vec::new(), Page::first(7));
-        loop {
-            let rows = store.explore(&Filter::default(), page).await.unwrap();
-            let Some(last) = rows.last() else { break };
-            page = page.after(last.row.cursor());
-            paged.extend(rows);
-        }
-        assert_eq!(paged, all);
-    }
-
     fn reasons_and_addresses_are_filters(store, ids) {
         let ann = Some(ids[0]);
         let mut events = [
@@ -158,44 +115,6 @@ contract! {
             let visits: u64 = plot.steps.iter().map(|step| step.visits).sum();
             assert_eq!(visits, u64::try_from(minutes.len()).unwrap(), "{filter:?}");
         }
-    }
-
-    fn a_plot_counts_visits_by_steps(store, ids) {
-        let window = hour().close(true).stale(Duration::from_millis(1));
-        // Two a minute for ten minutes, one of them denied, and no steps for the hour before.
-        let minutes = [0u32].into_iter().chain(70..80);
-        for n in minutes {
-            let events = [visit(n, Some(ids[0]), None), visit(n, None, Some("not_signed_in"))];
-            store.note(&events.map(|event| entry(&event)), window).await.unwrap();
-        }
-        let plot = store.plot(&Filter::default()).await.unwrap();
-        // 79 minutes need more than 60 steps of a minute.
-        assert_eq!(plot.length, Duration::from_secs(300));
-        assert!(!plot.is_cut && plot.steps.len() <= 4, "{plot:?}");
-        let sums = plot.steps.iter().fold((0, 0), |(visits, denials), step| {
-            (visits + step.visits, denials + step.denials)
-        });
-        assert_eq!(sums, (22, 11));
-        let from = event(0).time + Duration::from_secs(70 * 60);
-        let denied = Filter { from: Some(from), decision: Some(Decision::Deny), ..Filter::default() };
-        let plot = store.plot(&denied).await.unwrap();
-        assert_eq!((plot.length, plot.steps.len()), (Duration::from_secs(60), 10), "{plot:?}");
-        assert!(plot.steps.iter().all(|step| (step.visits, step.denials) == (1, 1)));
-        assert!(plot.steps.windows(2).all(|steps| steps[0].start < steps[1].start));
-        let first = from.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() / 60 * 60;
-        assert_eq!(plot.steps[0].start, SystemTime::UNIX_EPOCH + Duration::from_secs(first));
-        let nothing = Filter { user: Some(UserId(Uuid::max())), ..Filter::default() };
-        assert_eq!(store.plot(&nothing).await.unwrap().steps, []);
-    }
-
-    fn a_plot_has_no_step_too_many(store, ids) {
-        let mut events = [visit(0, Some(ids[0]), None), visit(59, Some(ids[0]), None)];
-        events[1].time += Duration::from_secs(30);
-        store.note(&events.iter().map(entry).collect::<Vec<_>>(), hour()).await.unwrap();
-        let plot = store.plot(&Filter::default()).await.unwrap();
-        let visits: u64 = plot.steps.iter().map(|step| step.visits).sum();
-        // These 59.5 minutes may begin and end in the middle of a minute, and touch 61.
-        assert_eq!((plot.length, visits), (Duration::from_secs(300), 2), "{plot:?}");
     }
 
     fn names_are_looked_up_without_regard_to_case(store, ids) {

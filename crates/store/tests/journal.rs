@@ -1,4 +1,6 @@
-//! Of any number of visits with one key exactly one begins a session
+//! What a journal over PostgreSQL does beside the published rules: replicas, rows and statements
+//!
+//! `tests/ports.rs` has the rules.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -9,83 +11,9 @@ use std::time::Duration;
 
 use app_audit::{Count, Entry, Event, Journal, Noted, Resource, Window};
 use common::{entries, entry, event, hour};
-use store::{MemoryStore, Options, PgStore};
+use store::{Options, PgStore};
 use testkit::Database;
 use uuid::Uuid;
-
-/// Runs each check over every store
-macro_rules! contract {
-    ($($(#[$attr:meta])* fn $name:ident($store:ident) $body:block)*) => {
-        $($(#[$attr])* mod $name {
-            use super::*;
-
-            async fn check($store: impl Journal) $body
-
-            #[tokio::test]
-            async fn in_memory() {
-                check(MemoryStore::default()).await;
-            }
-
-            #[tokio::test]
-            async fn in_postgres() {
-                check(Database::new().await.store().await).await;
-            }
-        })*
-    };
-}
-
-contract! {
-    // scenario 141
-    fn the_first_visit_begins_a_session_and_the_next_continues_it(store) {
-        let first = entry(&event(1));
-        let again = entry(&event(1));
-        let began = note(&store, std::slice::from_ref(&first), hour()).await;
-        assert_eq!(began, [Noted::Began(first.record.session)]);
-        let continued = note(&store, &[again], hour()).await;
-        assert_eq!(continued, [Noted::Continued(first.record.session)]);
-    }
-
-    // scenario 142
-    fn without_a_stale_interval_each_visit_is_a_session(store) {
-        let always = hour().stale(Duration::ZERO);
-        let all = [entry(&event(1)), entry(&event(2)), entry(&event(1)), entry(&event(1))];
-        let all_began: Vec<_> = all.iter().map(|e| Noted::Began(e.record.session)).collect();
-        assert_eq!(note(&store, &all, always).await, all_began);
-        let next = entry(&event(1));
-        assert_eq!(note(&store, std::slice::from_ref(&next), always).await, [Noted::Began(next.record.session)]);
-    }
-
-    fn visits_that_come_together_are_answered_in_their_order(store) {
-        let [a, b] = [entry(&event(7)), entry(&event(3))];
-        let more = [entry(&event(3)), entry(&event(7)), entry(&event(5))];
-        let answers = note(&store, &[&[a.clone(), b.clone()][..], &more[..]].concat(), hour()).await;
-        assert_eq!(answers, [
-            Noted::Began(a.record.session),
-            Noted::Began(b.record.session),
-            Noted::Continued(b.record.session),
-            Noted::Continued(a.record.session),
-            Noted::Began(more[2].record.session),
-        ]);
-        assert_eq!(note(&store, &[], hour()).await, []);
-    }
-
-    fn an_entry_that_is_offered_again_is_still_the_one_that_began(store) {
-        for window in [hour(), hour().stale(Duration::ZERO)] {
-            let first = entry(&event(1));
-            let once = note(&store, std::slice::from_ref(&first), window).await;
-            assert_eq!(note(&store, std::slice::from_ref(&first), window).await, once);
-            assert_eq!(note(&store, std::slice::from_ref(&first), window).await, once);
-        }
-    }
-
-    fn counting_for_a_session_that_is_not_there_is_nothing(store) {
-        let first = entry(&event(1));
-        note(&store, std::slice::from_ref(&first), hour()).await;
-        store.count(&[]).await.unwrap();
-        let count = Count::new(first.key, Uuid::from_u128(9), 3);
-        store.count(&[count]).await.unwrap();
-    }
-}
 
 // scenario 276, 277
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,42 +50,14 @@ async fn of_64_first_visits_over_two_replicas_one_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_session_ends_exactly_when_it_is_stale() {
+async fn a_clock_that_was_set_back_continues_sessions() {
     let database = Database::new().await;
     let store = database.store().await;
     let first = entry(&event(1));
-    let began = Noted::Began(first.record.session);
-    assert_eq!(note(&store, std::slice::from_ref(&first), hour()).await, [began]);
-    let age = async |age: &str| {
-        let update = "UPDATE authd_audit_sessions SET updated_at = now() - interval";
-        database.sql(&format!("{update} '{age}'")).await;
-    };
-    let age_now = async || {
-        let seconds = "extract(epoch FROM now() - updated_at)::integer";
-        let age = database.sql(&format!("SELECT {seconds} FROM authd_audit_sessions")).await;
-        age[0].parse::<i64>().unwrap()
-    };
-
-    // A visit soon after the last is not written.
-    age("30 s").await;
+    note(&store, std::slice::from_ref(&first), hour()).await;
+    let future = "UPDATE authd_audit_sessions SET updated_at = now() + interval '2 h'";
+    database.sql(future).await;
     let continued = [Noted::Continued(first.record.session)];
-    assert_eq!(note(&store, &[entry(&event(1))], hour()).await, continued);
-    assert!(age_now().await >= 30);
-    // A later one is.
-    age("59 min 58 s").await;
-    assert_eq!(note(&store, &[entry(&event(1))], hour()).await, continued);
-    assert!(age_now().await < 30);
-
-    age("60 min").await;
-    let second = entry(&event(1));
-    let began = [Noted::Began(second.record.session)];
-    assert_eq!(note(&store, std::slice::from_ref(&second), hour()).await, began);
-    assert!(age_now().await < 30);
-    let rows = "SELECT count(*), count(DISTINCT id) FROM authd_audit_log";
-    assert_eq!(database.sql(rows).await, ["2|2"]);
-    // A clock set back has seen the future.
-    age("-2 h").await;
-    let continued = [Noted::Continued(second.record.session)];
     assert_eq!(note(&store, &[entry(&event(1))], hour()).await, continued);
 }
 
@@ -189,22 +89,6 @@ async fn exactly_stale_is_stale() {
         let noted = note(&store, std::slice::from_ref(&next), hour()).await;
         assert_eq!(noted == [Noted::Began(next.record.session)], stale, "{second}");
     }
-}
-
-// scenario 279
-#[tokio::test]
-async fn what_the_clock_of_the_program_says_changes_nothing() {
-    let database = Database::new().await;
-    let store = database.store().await;
-    let now = event(1).time;
-    let ago = Duration::from_secs(7200);
-    let mut session = None;
-    for time in [now - ago, now, now + ago, now - ago] {
-        let entry = entry(&Event { time, ..event(1) });
-        let noted = note(&store, &[entry], hour()).await[0];
-        assert_eq!(*session.get_or_insert_with(|| noted.session()), noted.session());
-    }
-    assert_eq!(database.sql("SELECT count(*) FROM authd_audit_log").await, ["1"]);
 }
 
 // scenario 144
@@ -325,22 +209,11 @@ async fn a_row_holds_exactly_what_it_should() {
 }
 
 #[tokio::test]
-async fn visits_are_counted_one_by_one() {
+async fn visits_of_one_call_that_are_sessions_are_counted_together() {
     let database = Database::new().await;
     let store = database.store().await;
-    let first = entry(&event(1));
-    note(&store, &[first.clone(), entry(&event(1)), entry(&event(1))], hour()).await;
-    let mut five = entry(&event(1));
-    five.visits = 5;
-    note(&store, &[five], hour()).await;
-    store.count(&[Count::new(first.key, first.record.session, 4)]).await.unwrap();
-    let visits = "SELECT visits FROM authd_audit_sessions";
-    assert_eq!(database.sql(visits).await, ["12"]);
-    // Nothing is counted again of what is offered again, nor for another session.
-    note(&store, std::slice::from_ref(&first), hour()).await;
-    store.count(&[Count::new(first.key, Uuid::nil(), 4)]).await.unwrap();
-    assert_eq!(database.sql(visits).await, ["12"]);
     note(&store, &entries(1, 3), hour().stale(Duration::ZERO)).await;
+    let visits = "SELECT visits FROM authd_audit_sessions";
     assert_eq!(database.sql(visits).await, ["3"]);
 }
 

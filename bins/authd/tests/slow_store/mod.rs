@@ -37,6 +37,8 @@ impl SlowStore {
 }
 
 impl Candidates for SlowStore {
+    type Id = Uuid;
+    type Token = Uuid;
     type Error = Error;
 
     async fn by_instance(&self, instance: ProvenInstance<'_>) -> Result<Vec<Candidate>, Error> {

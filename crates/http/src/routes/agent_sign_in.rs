@@ -42,7 +42,7 @@ pub(crate) async fn sign_in<S: Candidates<Error: PortError>>(
         acts.record_first(signed_in(&agent, &instance_id, cx).proof(cloud.as_str()))
             .await
             .map_err(|_| SignInError::Unrecorded { instance_id, cloud })?;
-        Ok(json(StatusCode::OK, &SessionToken { session_token: agent.token.reveal() }))
+        Ok(json(StatusCode::OK, &SessionToken { session_token: agent.token.reveal().to_string() }))
     };
     let answer: Result<_, SignInError> = found.await;
     if let Err(error) = &answer
@@ -173,7 +173,7 @@ fn missing(fields: &[(&'static str, bool)]) -> Vec<Invalid> {
 /// The answer to an instance that signed in
 #[derive(Serialize)]
 struct SessionToken {
-    session_token: Uuid,
+    session_token: String,
 }
 
 /// Verifies and counts a proof

@@ -4,19 +4,22 @@ use agent_auth::{
     AgentId, AgentToken, BuildId, Candidate, Candidates, MAX_CANDIDATES, ProvenInstance, Standing,
     WorkspaceId,
 };
+use uuid::Uuid;
 
 use super::MemoryStore;
 use super::tables::Tables;
 use crate::Error;
-use crate::domain::spellings;
 use crate::fleet::WorkspaceAgent;
 
 impl Candidates for MemoryStore {
+    type Id = Uuid;
+    type Token = Uuid;
     type Error = Error;
 
     async fn by_instance(&self, instance: ProvenInstance<'_>) -> Result<Vec<Candidate>, Error> {
         let tables = self.read();
-        let mut found: Vec<_> = spellings(instance.as_str())
+        let mut found: Vec<_> = instance
+            .spellings()
             .filter_map(|text| tables.agents_by_instance.get(&text))
             .flatten()
             .filter_map(|agent| {

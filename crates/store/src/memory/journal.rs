@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use app_audit::{
-    Answer, AuditExplorer, AuditLog, Count, Cursor, End, Entry, Filter, Found, Journal, Listed,
-    Names, Page, Plot, Row, Session, SessionKey, UserId, Window, WorkspaceId,
+    Answer, AuditExplorer, AuditLog, Count, Cursor, End, Entry, Filter, Found, Groups, Journal,
+    Kept, Listed, Names, Page, Plot, Row, SessionKey, UserId, Window, WorkspaceId,
 };
 use uuid::Uuid;
 
 use super::MemoryStore;
 use crate::Error;
-use crate::journal::Groups;
 
 /// Sessions, records, and their clock
 pub(super) struct Log {
@@ -36,12 +35,6 @@ struct Rows {
     by_id: HashMap<Uuid, Cursor>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Kept {
-    session: Session,
-    visits: u64,
-}
-
 impl MemoryStore {
     /// A store with this clock, as a database has its server's
     #[must_use]
@@ -54,42 +47,21 @@ impl Journal for MemoryStore {
     type Error = Error;
 
     async fn note(&self, entries: &[Entry], window: Window) -> Result<Vec<Answer>, Error> {
-        let groups = Groups::of(entries, window);
         let now = (self.log.clock)();
         let mut tables = self.log.tables();
-        let tables = &mut *tables;
-        let mut answers = HashMap::new();
-        for &(entry, visits) in groups.rows() {
-            let fresh = entry.record.session;
-            let last = tables.sessions.get(&entry.key).copied();
-            if last.is_some_and(|last| last.session.id == fresh) {
-                continue;
-            }
-            let (session, _) = Session::visit(last.map(|last| last.session), fresh, now, window);
-            let began = session.id == fresh;
-            if let Some(last) = last.filter(|_| began && window.closes()) {
-                tables.log.close(last, now);
-            }
-            let before = last.filter(|_| !began).map_or(0, |last| last.visits);
-            let kept = Kept { session, visits: before.saturating_add(visits) };
-            tables.sessions.insert(entry.key, kept);
-            if began {
-                tables.log.add(Row::from(&entry.record));
-            }
-            let idle = now.duration_since(session.updated_at).unwrap_or_default();
-            answers.insert(entry.key, (session.id, idle));
+        let Tables { sessions, log } = &mut *tables;
+        let changes = Groups::of(entries, window).apply(now, |key| sessions.get(key).copied());
+        for row in changes.rows(|id| log.get(id)) {
+            log.add(row);
         }
-        Ok(groups.answers(|key| answers.get(key).copied()))
+        sessions.extend(changes.sessions);
+        Ok(changes.answers)
     }
 
     async fn count(&self, counts: &[Count]) -> Result<(), Error> {
         let mut tables = self.log.tables();
         for count in counts {
-            if let Some(kept) = tables.sessions.get_mut(&count.key)
-                && kept.session.id == count.session
-            {
-                kept.visits = kept.visits.saturating_add(count.visits);
-            }
+            tables.sessions.entry(count.key).and_modify(|kept| kept.count(count));
         }
         Ok(())
     }
@@ -100,12 +72,11 @@ impl Journal for MemoryStore {
         let Tables { sessions, log } = &mut *tables;
         let mut left = at_most;
         sessions.retain(|_, kept| {
-            let idle = now.duration_since(kept.session.updated_at).unwrap_or_default();
-            if left == 0 || idle <= window.forgotten_after() {
+            if left == 0 || !kept.is_forgotten(now, window) {
                 return true;
             }
-            if window.closes() {
-                log.close(*kept, now);
+            if let Some(row) = kept.closing(window, log.get(kept.session.id), now) {
+                log.add(row);
             }
             left -= 1;
             false
@@ -210,12 +181,8 @@ impl Rows {
         }
     }
 
-    /// Writes the end of a session, if the record of its beginning still exists
-    fn close(&mut self, Kept { session, visits }: Kept, now: SystemTime) {
-        let open = self.by_id.get(&session.id).and_then(|cursor| self.rows.get(cursor));
-        let Some(open) = open else { return };
-        let closed = Row::closing(open, Uuid::new_v4(), session, visits, now);
-        self.add(closed);
+    fn get(&self, id: Uuid) -> Option<&Row> {
+        self.by_id.get(&id).and_then(|cursor| self.rows.get(cursor))
     }
 }
 

@@ -16,19 +16,19 @@ use super::batches::BatchQuery;
 use super::connect::Connection;
 use super::tables::Statement;
 use crate::Error;
-use crate::domain::spellings;
 use crate::facts::Question;
 
 impl Candidates for PgStore {
+    type Id = Uuid;
+    type Token = Uuid;
     type Error = Error;
 
     async fn by_instance(&self, instance: ProvenInstance<'_>) -> Result<Vec<Candidate>, Error> {
-        let id = instance.as_str();
-        if id.contains('\0') {
+        if instance.as_str().contains('\0') {
             // No text in PostgreSQL holds this byte, and a query for it would be an error.
             return Ok(Vec::new());
         }
-        self.candidates.ask(InstanceId(id.to_owned())).await
+        self.candidates.ask(InstanceId(instance.spellings().collect())).await
     }
 }
 
@@ -46,8 +46,8 @@ impl PgStore {
     }
 }
 
-/// The query for the candidates of one instance
-pub(super) struct InstanceId(String);
+/// The query for the candidates of one instance, by the texts under which its id may be stored
+pub(super) struct InstanceId(Vec<String>);
 
 impl BatchQuery for InstanceId {
     type Answer = Vec<Candidate>;
@@ -57,7 +57,7 @@ impl BatchQuery for InstanceId {
     async fn run(ids: &[Self], connection: Arc<Connection>) -> QueryResult<Vec<Vec<Candidate>>> {
         let (askers, texts): (Vec<usize>, Vec<String>) = (0..)
             .zip(ids)
-            .flat_map(|(asker, id)| spellings(&id.0).map(move |text| (asker, text)))
+            .flat_map(|(asker, id)| id.0.iter().map(move |text| (asker, text.clone())))
             .unzip();
         let sql = connection.sql(Statement::Candidates)?;
         let statement = ByInstances { sql, ids: &texts };

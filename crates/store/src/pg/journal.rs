@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use app_audit::{Answer, Count, Entry, Journal, Window};
+use app_audit::{Answer, Count, Entry, Groups, Journal, Window};
 use chrono::{DateTime, Utc};
 use diesel::data_types::PgInterval;
 use diesel::prelude::*;
@@ -23,7 +23,6 @@ use super::tables::Need;
 use super::values::Address;
 use crate::Error;
 use crate::facts::Question;
-use crate::journal::Groups;
 
 impl Journal for PgStore {
     type Error = Error;

@@ -1,14 +1,13 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Instant, SystemTime};
 
-use app_audit::{Act, Entry, SessionKey, Window};
+use app_audit::{Act, Entry, Groups, SessionKey, Window};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::PgStore;
 use super::journal::NoteVisits;
 use crate::Error;
-use crate::journal::Groups;
 
 impl PgStore {
     /// Writes visits of the past that no journal has noted, and returns how many rows that made

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use app_audit::{AppId, Entry, Event, Journal, OrganizationId, Resource, UserId, Window};
+use app_audit::{AppId, Entry, Event, Groups, Journal, OrganizationId, Resource, UserId, Window};
 use app_audit::{AuditExplorer, Count, Names, WorkspaceId};
 use diesel::debug_query;
 use diesel::pg::Pg;
@@ -13,7 +13,6 @@ use testkit::Database;
 use super::explorer::LogPlot;
 use super::*;
 use crate::Options;
-use crate::journal::Groups;
 use crate::pg::housekeeping::{END_VISITS, EndVisits, FORGET_VISITS, ForgetVisits};
 use crate::pg::journal::{COUNT_VISITS, CountVisits, NoteVisits, interval};
 

@@ -1,0 +1,193 @@
+//! The ports as traits that objects can be made of
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::{
+    Act, ActFilter, ActJournal, ActLog, ActRow, Answer, AuditExplorer, AuditLog, Count, Entry,
+    Filter, Found, Journal, Listed, Names, Page, Plot, Row, UserId, Window,
+};
+
+/// A boxed future
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The answer of a port that is chosen while the program runs
+type Answered<'a, T> = BoxFuture<'a, Result<T, ErasedError>>;
+
+/// The error of a port that is chosen while the program runs
+///
+/// It prints as the error inside, and has its source. A journal of such errors still knows whether
+/// it was unavailable.
+#[derive(Debug)]
+pub struct ErasedError {
+    error: Box<dyn Error + Send + Sync>,
+    is_unavailable: bool,
+}
+
+impl ErasedError {
+    /// Hides the type of an error
+    ///
+    /// `is_unavailable` is whether the same call may succeed later.
+    #[must_use]
+    pub fn new(error: impl Error + Send + Sync + 'static, is_unavailable: bool) -> Self {
+        Self { error: Box::new(error), is_unavailable }
+    }
+
+    /// Returns the error inside, which can be downcast
+    #[must_use]
+    pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.error
+    }
+
+    /// Returns whether the same call may succeed later; `false` for errors of logs, which do not
+    /// say it
+    #[must_use]
+    pub const fn is_unavailable(&self) -> bool {
+        self.is_unavailable
+    }
+}
+
+impl fmt::Display for ErasedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for ErasedError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// Makes the twin of a port, and implements each for the other
+macro_rules! twin {
+    (
+        $(#[$doc:meta])*
+        $twin:ident $(: $base:ident)? of $port:ident $([$error:ident $($is:ident)?])?;
+        unavailable: $is_unavailable:expr;
+        $(fn $dyn:ident = $name:ident(
+            $(&$reference:ident: $of:ty),*; $($value:ident: $type:ty),*
+        ) -> $answer:ty;)*
+    ) => {
+        $(#[$doc])*
+        pub trait $twin: $($base +)? Send + Sync {
+            $(
+                #[doc = concat!("Does what [`", stringify!($port), "::", stringify!($name), "`] does")]
+                ///
+                /// # Errors
+                ///
+                /// Those of the implementation, without their type.
+                fn $dyn<'a>(
+                    &'a self,
+                    $($reference: &'a $of,)*
+                    $($value: $type,)*
+                ) -> Answered<'a, $answer>;
+            )*
+        }
+
+        impl<T: $port> $twin for T {
+            $(fn $dyn<'a>(
+                &'a self,
+                $($reference: &'a $of,)*
+                $($value: $type,)*
+            ) -> Answered<'a, $answer> {
+                Box::pin(async move {
+                    let answer = T::$name(self, $($reference,)* $($value,)*).await;
+                    answer.map_err(|error| {
+                        let is_unavailable = ($is_unavailable)(&error);
+                        ErasedError::new(error, is_unavailable)
+                    })
+                })
+            })*
+        }
+
+        impl $port for dyn $twin {
+            $(type $error = ErasedError;)?
+
+            $(async fn $name(
+                &self,
+                $($reference: &$of,)*
+                $($value: $type,)*
+            ) -> Result<$answer, ErasedError> {
+                self.$dyn($($reference,)* $($value,)*).await
+            })*
+
+            $($(fn $is(error: &ErasedError) -> bool {
+                error.is_unavailable
+            })?)?
+        }
+    };
+}
+
+twin! {
+    /// A [`Journal`] that is chosen while the program runs
+    ///
+    /// `Arc<dyn DynJournal>` is a journal, and every journal can become one. Prefer a type
+    /// parameter `J: Journal` where one type is known when the program is compiled: it costs no
+    /// allocation, and keeps the type of the error. The twins of the other ports work in the same
+    /// way.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use app_audit::{DynJournal, Recorder, Settings};
+    ///
+    /// fn start(journal: Arc<dyn DynJournal>) -> Recorder {
+    ///     Recorder::start(Arc::new(journal), Settings::default())
+    /// }
+    /// ```
+    DynJournal of Journal [Error is_unavailable];
+    unavailable: T::is_unavailable;
+    fn dyn_note = note(&entries: [Entry]; window: Window) -> Vec<Answer>;
+    fn dyn_count = count(&counts: [Count];) -> ();
+    fn dyn_end_sessions = end_sessions(; window: Window, at_most: u32) -> u64;
+    fn dyn_forget = forget(; keep: Duration, at_most: u32) -> u64;
+}
+
+twin! {
+    /// An [`ActJournal`] that is chosen while the program runs, as [`DynJournal`] is a [`Journal`]
+    DynActJournal of ActJournal [Error is_away];
+    unavailable: T::is_away;
+    fn dyn_note_acts = note_acts(&acts: [Act];) -> ();
+    fn dyn_count_acts = count_acts(&counts: [(Uuid, u64)];) -> ();
+    fn dyn_forget_acts = forget_acts(; keep: Duration, at_most: u32) -> u64;
+    fn dyn_records_acts = records_acts(;) -> bool;
+}
+
+twin! {
+    /// An [`AuditLog`] that is chosen while the program runs, as [`DynJournal`] is a [`Journal`]
+    DynAuditLog of AuditLog [Error];
+    unavailable: |_| false;
+    fn dyn_list = list(&filter: Filter; page: Page) -> Vec<Row>;
+}
+
+twin! {
+    /// An [`AuditExplorer`] that is chosen while the program runs, as [`DynJournal`] is a
+    /// [`Journal`]
+    DynAuditExplorer: DynAuditLog of AuditExplorer;
+    unavailable: |_| false;
+    fn dyn_explore = explore(&filter: Filter; page: Page) -> Vec<Listed>;
+    fn dyn_plot = plot(&filter: Filter;) -> Plot;
+    fn dyn_look_up = look_up(&names: Names;) -> Found;
+    fn dyn_usernames = usernames(&users: [UserId];) -> HashMap<UserId, String>;
+}
+
+impl AuditLog for dyn DynAuditExplorer {
+    type Error = ErasedError;
+
+    async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, ErasedError> {
+        self.dyn_list(filter, page).await
+    }
+}
+
+twin! {
+    /// An [`ActLog`] that is chosen while the program runs, as [`DynJournal`] is a [`Journal`]
+    DynActLog of ActLog [Error];
+    unavailable: |_| false;
+    fn dyn_list_acts = list_acts(&filter: ActFilter; page: Page) -> Vec<ActRow>;
+}
