@@ -51,6 +51,31 @@ fn the_server_is_thin() {
     assert!(all < 4_800, "{all} lines");
 }
 
+/// An example that no test runs goes stale
+#[test]
+fn every_example_is_run_by_a_test_of_its_crate() {
+    let root = workspace();
+    let (mut examples, mut idle) = (0, Vec::new());
+    for folder in crates(&root) {
+        let Ok(entries) = fs::read_dir(folder.join("examples")) else { continue };
+        let mut tests = Vec::new();
+        rust_files(&folder.join("tests"), &mut tests);
+        let tests: Vec<_> = tests.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        for entry in entries {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            // A test includes it: `#[path = "../examples/axum.rs"]`
+            let place = format!("examples/{name}");
+            examples += 1;
+            if !tests.iter().any(|test| test.contains(&place)) {
+                idle.push(relative(&path, &root));
+            }
+        }
+    }
+    assert!(examples > 0);
+    assert!(idle.is_empty(), "no test includes {}", idle.join(", "));
+}
+
 #[test]
 fn modules_do_not_depend_on_each_other_in_a_ring() {
     let root = workspace();

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use agent_auth::{Candidates, Rules};
+use agent_auth::Rules;
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use identity_fetch::Identity;
@@ -11,7 +11,7 @@ use crate::body::Bounds;
 use crate::context::{Body, Context};
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::ports::PortError;
+use crate::ports::AgentPorts;
 use crate::reply::Response;
 use crate::routes::agent_sign_in;
 
@@ -45,7 +45,7 @@ pub(crate) trait AgentSignIn: Send + Sync {
 
 impl<S> AgentSignIn for AgentService<S>
 where
-    S: Candidates<Error: PortError> + Send + 'static,
+    S: AgentPorts,
 {
     fn answer<'a>(
         &'a self,

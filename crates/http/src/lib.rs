@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod acts;
 mod admission;
@@ -40,7 +41,7 @@ pub use layer::{Authorize, AuthorizeLayer};
 pub use limits::Limits;
 pub use maintenance::{Maintenance, MaintenanceSettings};
 pub use metrics::{Exposition, HostCounts, ProcessFacts};
-pub use ports::{AppPorts, AuditPorts, ErasedPortError, Health, PortError};
+pub use ports::{AgentPorts, AppPorts, AuditPorts, ErasedPortError, Health, PortError};
 pub use proxies::{Network, ParseNetworkError, Peer, TrustedProxies};
 pub use reply::{Branding, BrandingError, Contact, DeploymentName, Logo, ResponseBody};
 pub use request_span::{ParentSpan, RequestSpan};

@@ -18,6 +18,7 @@ use identity_fetch::{Clock, Identity};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use store::MemoryStore;
+use uuid::Uuid;
 
 const APP_HOST: &str = "code--dev--alice.apps.test";
 
@@ -163,6 +164,8 @@ async fn a_path_without_a_route_is_the_apps_on_its_host() {
 struct Machines;
 
 impl Candidates for Machines {
+    type Id = Uuid;
+    type Token = Uuid;
     type Error = Infallible;
 
     async fn by_instance(&self, _: ProvenInstance<'_>) -> Result<Vec<Candidate>, Infallible> {

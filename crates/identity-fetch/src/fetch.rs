@@ -1,8 +1,7 @@
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +12,6 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use thiserror::Error;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
@@ -21,25 +19,30 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
+use super::exchange::{AGENT, FetchError, MAX_HEAD, MAX_HEADERS, TIMEOUT};
 use super::freshness;
 use super::network::{Network, Stream};
+use super::proxy::Proxy;
 use super::reach::Reach;
 
 /// Makes one request at a time, bounded in every way
 ///
-/// `GET` or `POST` over HTTP/1.1, with TLS 1.3 and Mozilla's roots for `https`. Every request resolves the
-/// name and opens its own connection, so the checked address is the one that is connected to.
-/// Redirects are not followed. Proxies and other settings of the environment are ignored, and
-/// nothing is retried.
+/// `GET` or `POST` over HTTP/1.1, with TLS 1.3 and Mozilla's roots for `https` unless
+/// [`tls`](Self::tls) says otherwise. Every request resolves the name and opens its own connection,
+/// so the checked address is the one that is connected to. Redirects are not followed. Proxies and
+/// other settings of the environment are ignored, and nothing is retried.
 #[derive(Clone)]
 pub struct Fetcher {
     network: Arc<dyn Network>,
     reach: Reach,
-    roots: Arc<RootCertStore>,
+    /// Replaces [`MOZILLA`]
+    tls: Option<Arc<ClientConfig>>,
+    proxy: Option<Arc<Proxy>>,
 }
 
 /// A complete answer of status 200
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Fetched {
     /// The whole body
     pub body: Bytes,
@@ -51,9 +54,23 @@ pub struct Fetched {
 impl Fetcher {
     /// Makes requests through `network` to the addresses that `reach` allows
     #[must_use]
-    pub fn new(network: Arc<dyn Network>, reach: Reach) -> Self {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        Self { network, reach, roots: Arc::new(roots) }
+    pub const fn new(network: Arc<dyn Network>, reach: Reach) -> Self {
+        Self { network, reach, tls: None, proxy: None }
+    }
+
+    /// Makes requests through `proxy`, for `https` URLs that the operator wrote
+    ///
+    /// The proxy resolves the names. A fetcher with a proxy therefore cannot check the addresses
+    /// that names lead to, and there is none with [`Reach::Public`].
+    #[must_use]
+    pub fn through(network: Arc<dyn Network>, proxy: Proxy) -> Self {
+        Self { proxy: Some(Arc::new(proxy)), ..Self::new(network, Reach::Anywhere) }
+    }
+
+    /// Uses the TLS of the caller, such as with the authorities of a company or of the system
+    #[must_use]
+    pub fn tls(self, config: Arc<ClientConfig>) -> Self {
+        Self { tls: Some(config), ..self }
     }
 
     /// Fetches `url`, which must be absolute and of scheme `http` or `https`
@@ -100,7 +117,14 @@ impl Fetcher {
     ) -> Result<Fetched, FetchError> {
         let (host, port, tls) = parts(url).ok_or(FetchError::Url)?;
         let request = outgoing.request(url)?;
-        let stream = self.connect(host, port).await?;
+        let stream = match &self.proxy {
+            Some(_) if !tls => return Err(FetchError::ProxyWithoutTls),
+            Some(proxy) => {
+                let (at, proxy_port) = proxy.address();
+                proxy.tunnel(self.connect(at, proxy_port).await?, host, port).await?
+            }
+            None => self.connect(host, port).await?,
+        };
         if tls {
             send(request, self.secure(host, stream).await?, limit).await
         } else {
@@ -129,25 +153,37 @@ impl Fetcher {
         Err(failed)
     }
 
-    async fn secure<'a>(
+    async fn secure(
         &self,
         host: &str,
-        stream: Box<dyn Stream + 'a>,
-    ) -> Result<impl Stream + use<'a>, FetchError> {
+        stream: Box<dyn Stream>,
+    ) -> Result<impl Stream + use<>, FetchError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| FetchError::Url)?;
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(&[&TLS13])
-            .map_err(FetchError::Tls)?
-            .with_root_certificates(Arc::clone(&self.roots))
-            .with_no_client_auth();
-        let connector = TlsConnector::from(Arc::new(config));
+        let config = match &self.tls {
+            Some(config) => config,
+            None => MOZILLA.as_ref().map_err(|error| FetchError::Tls(error.clone()))?,
+        };
+        let connector = TlsConnector::from(Arc::clone(config));
         connector.connect(name, stream).await.map_err(FetchError::Handshake)
     }
 }
 
+/// TLS 1.3 with Mozilla's roots
+static MOZILLA: LazyLock<Result<Arc<ClientConfig>, rustls::Error>> = LazyLock::new(|| {
+    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+});
+
 impl fmt::Debug for Fetcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fetcher").field("reach", &self.reach).finish_non_exhaustive()
+        f.debug_struct("Fetcher")
+            .field("reach", &self.reach)
+            .field("proxy", &self.proxy)
+            .finish_non_exhaustive()
     }
 }
 
@@ -185,7 +221,7 @@ impl Outgoing<'_> {
             .method(self.method)
             .uri(path)
             .header(HOST, host)
-            .header(USER_AGENT, concat!("authd/", env!("CARGO_PKG_VERSION")))
+            .header(USER_AGENT, AGENT)
             .header(CONNECTION, "close");
         for (name, value) in self.headers {
             request = request.header(name, value);
@@ -234,146 +270,6 @@ async fn send(
     }
 }
 
-/// Why nothing was fetched
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum FetchError {
-    /// The answer is not HTTP, or ended too early
-    #[error("the answer broke off or is not HTTP")]
-    Broken(#[source] hyper::Error),
-    /// The connection could not be opened
-    #[error("no connection")]
-    Connect(#[source] io::Error),
-    /// The TLS handshake failed, for example because the certificate is not for that host
-    #[error("no secure connection")]
-    Handshake(#[source] io::Error),
-    /// The name has no address, or only ones that may not be reached
-    #[error("the host has no address that may be reached")]
-    NoAllowedAddress,
-    /// The name could not be resolved
-    #[error("the host's addresses cannot be found")]
-    Resolve(#[source] io::Error),
-    /// The answer has another status than 200, such as a redirect
-    #[error("the answer has status {}", .0.as_u16())]
-    Status(StatusCode),
-    /// The answer was not complete in time
-    #[error("no complete answer within {} seconds", TIMEOUT.as_secs())]
-    TimedOut,
-    /// The TLS client could not be configured
-    #[error("TLS is not usable")]
-    Tls(#[source] rustls::Error),
-    /// The answer is larger than the limit
-    #[error("the answer is larger than {limit} bytes")]
-    TooLarge {
-        /// The limit, in bytes
-        limit: usize,
-    },
-    /// The URL is not an absolute `http` or `https` URL
-    #[error("not a URL that can be fetched")]
-    Url,
-}
-
-/// From the start of the name lookup to the last byte
-const TIMEOUT: Duration = Duration::from_secs(5);
-
 /// For each address, so that one that drops packets leaves time for the next
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
 const MAX_ADDRESSES: usize = 3;
-
-const MAX_HEAD: usize = 32 << 10;
-const MAX_HEADERS: usize = 64;
-
-#[cfg(test)]
-mod tests {
-    use futures_util::future::BoxFuture;
-    use openssl::x509::{X509, X509NameBuilder, extension::SubjectAlternativeName};
-    use openssl::{asn1::Asn1Time, bn::BigNum, hash::MessageDigest, pkey::PKey, rsa::Rsa};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-    use tokio_rustls::TlsAcceptor;
-    use tokio_rustls::rustls::ServerConfig;
-    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-
-    use super::*;
-
-    /// Connects every name to one TLS server
-    struct SecureServer(TlsAcceptor);
-
-    impl Network for SecureServer {
-        fn resolve<'a>(
-            &'a self,
-            _host: &'a str,
-            port: u16,
-        ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-            Box::pin(async move { Ok(vec![([1, 1, 1, 1], port).into()]) })
-        }
-
-        fn connect(&self, _address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Stream>>> {
-            let (ours, theirs) = duplex(16 << 10);
-            let accepting = self.0.accept(theirs);
-            tokio::spawn(async move {
-                let Ok(mut stream) = accepting.await else { return };
-                let mut request = [0; 1024];
-                let _ = stream.read(&mut request).await;
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
-                let _ = stream.shutdown().await;
-            });
-            Box::pin(async move {
-                let stream: Box<dyn Stream> = Box::new(ours);
-                Ok(stream)
-            })
-        }
-    }
-
-    /// A server with a certificate for `name`, and a fetcher that trusts this certificate
-    fn server_and_client(name: &str) -> (Arc<SecureServer>, Fetcher) {
-        let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-        let mut subject = X509NameBuilder::new().unwrap();
-        subject.append_entry_by_text("CN", name).unwrap();
-        let subject = subject.build();
-        let mut builder = X509::builder().unwrap();
-        builder.set_version(2).unwrap();
-        builder
-            .set_serial_number(&BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap())
-            .unwrap();
-        builder.set_subject_name(&subject).unwrap();
-        builder.set_issuer_name(&subject).unwrap();
-        builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
-        builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
-        builder.set_pubkey(&key).unwrap();
-        let context = builder.x509v3_context(None, None);
-        let names = SubjectAlternativeName::new().dns(name).build(&context).unwrap();
-        builder.append_extension(names).unwrap();
-        builder.sign(&key, MessageDigest::sha256()).unwrap();
-        let certificate = builder.build().to_der().unwrap();
-
-        let provider = Arc::new(ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.clone().into()],
-                PrivateKeyDer::try_from(key.private_key_to_pkcs8().unwrap()).unwrap(),
-            )
-            .unwrap();
-        let server = Arc::new(SecureServer(TlsAcceptor::from(Arc::new(config))));
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate.into()).unwrap();
-        let client =
-            Fetcher { roots: Arc::new(roots), ..Fetcher::new(server.clone(), Reach::Public) };
-        (server, client)
-    }
-
-    #[tokio::test]
-    async fn a_tls_server_needs_a_trusted_certificate_for_the_requested_host() {
-        let (server, client) = server_and_client("keys.test");
-        let url = Uri::from_static("https://keys.test/certs");
-        assert_eq!(client.get(&url, 100).await.unwrap().body, "hi");
-
-        let other = client.get(&Uri::from_static("https://other.test/certs"), 100).await;
-        assert!(matches!(other, Err(FetchError::Handshake(_))), "{other:?}");
-        // Mozilla's roots do not include the certificate.
-        let stranger = Fetcher::new(server, Reach::Public).get(&url, 100).await;
-        assert!(matches!(stranger, Err(FetchError::Handshake(_))), "{stranger:?}");
-    }
-}

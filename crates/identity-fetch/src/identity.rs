@@ -255,7 +255,9 @@ impl Identity {
                         // Without a key the token cannot be verified, but its claims can be logged.
                         let none = self.google.examine(&proof, now, &google::Jwks::none());
                         none.map_err(|rejection| match rejection.reason() {
-                            Reason::UnknownKey => rejection.because(Error::KeysUnavailable),
+                            Reason::UnknownKey => {
+                                rejection.because(Error::KeysUnavailable { source: None })
+                            }
                             _ => rejection,
                         })
                     }
@@ -267,6 +269,7 @@ impl Identity {
 
 /// A trusted certificate and the time until it expires
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Expiry<'a> {
     /// The cloud whose proofs it verifies
     pub cloud: Cloud,

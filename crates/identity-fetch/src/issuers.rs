@@ -8,9 +8,11 @@ use identity_verify::azure::{FetchIssuer, IssuerUrl};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_rustls::rustls::ClientConfig;
 use tracing::{info, warn};
 
-use super::fetch::{FetchError, Fetcher};
+use super::exchange::FetchError;
+use super::fetch::Fetcher;
 use super::network::Network;
 use super::reach::Reach;
 use crate::error::chain;
@@ -34,8 +36,22 @@ impl IssuerFetcher {
     /// Fetches through `network`, and from public addresses only
     #[must_use]
     pub fn new(network: Arc<dyn Network>) -> Self {
+        Self::with(Fetcher::new(network, Reach::Public))
+    }
+
+    /// As [`new`](Self::new), with the TLS of the caller for `https` URLs
+    ///
+    /// There is no proxy: it would resolve the names again, and could connect to addresses that
+    /// are not public. Nearly all of these URLs are `http`, and what they answer is verified as a
+    /// certificate is.
+    #[must_use]
+    pub fn with_tls(network: Arc<dyn Network>, config: Arc<ClientConfig>) -> Self {
+        Self::with(Fetcher::new(network, Reach::Public).tls(config))
+    }
+
+    fn with(fetcher: Fetcher) -> Self {
         Self(Arc::new(Shared {
-            fetcher: Fetcher::new(network, Reach::Public),
+            fetcher,
             memory: Mutex::default(),
             fetched: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -71,6 +87,7 @@ impl FetchIssuer for IssuerFetcher {
 
 /// Counts of an [`IssuerFetcher`] since it was created, for metrics
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct IssuerCounts {
     /// Fetches that returned a certificate
     pub fetched: u64,

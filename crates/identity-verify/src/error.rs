@@ -5,7 +5,7 @@ use std::{
 
 use thiserror::Error;
 
-use crate::{Cloud, asn1::Malformed, azure::PathError, time::Rfc3339};
+use crate::{Cause, Cloud, asn1::Malformed, azure::PathError, time::Rfc3339};
 
 /// Why a proof was refused, or why trust material was
 ///
@@ -165,7 +165,11 @@ pub enum Error {
     Replayed,
     /// Pins could not be read or written; not the fault of the proof
     #[error("the pins are unavailable")]
-    PinsUnavailable,
+    PinsUnavailable {
+        /// Why, if the [`Pins`](crate::Pins) said so
+        #[source]
+        source: Option<Cause>,
+    },
     /// The policy does not list the subscription
     #[error("subscription is not allowed")]
     SubscriptionNotAllowed,
@@ -174,7 +178,11 @@ pub enum Error {
     UnknownKey,
     /// No key set is available to verify with; not the fault of the proof
     #[error("the cloud's keys are unavailable")]
-    KeysUnavailable,
+    KeysUnavailable {
+        /// Why, if the [`FindKey`](crate::google::FindKey) said so
+        #[source]
+        source: Option<Cause>,
+    },
     /// Someone else issued the token
     #[error("the token's issuer is not the cloud")]
     IssuerMismatch,
@@ -255,10 +263,10 @@ impl Error {
             Self::SignerNotAllowed { .. } => Reason::SignerNotAllowed,
             Self::NonceMismatch => Reason::NonceMismatch,
             Self::Replayed => Reason::Replayed,
-            Self::PinsUnavailable => Reason::PinsUnavailable,
+            Self::PinsUnavailable { .. } => Reason::PinsUnavailable,
             Self::SubscriptionNotAllowed => Reason::SubscriptionNotAllowed,
             Self::UnknownKey => Reason::UnknownKey,
-            Self::KeysUnavailable => Reason::KeysUnavailable,
+            Self::KeysUnavailable { .. } => Reason::KeysUnavailable,
             Self::IssuerMismatch => Reason::IssuerMismatch,
             Self::AudienceMismatch => Reason::AudienceMismatch,
             Self::LifetimeTooLong { .. } => Reason::LifetimeTooLong,

@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod aws;
 pub mod azure;
@@ -8,6 +9,7 @@ pub mod test_util;
 
 mod asn1;
 mod base64;
+mod cause;
 mod cms;
 mod error;
 mod fingerprint;
@@ -16,6 +18,7 @@ mod json;
 mod pem;
 mod pins;
 mod policy;
+mod policy_builder;
 mod policy_warning;
 mod rejection;
 mod rsa;
@@ -23,10 +26,11 @@ mod stored_id;
 mod time;
 mod x509;
 
+pub use cause::Cause;
 pub use error::{Error, Reason};
 pub use fingerprint::Fingerprint;
 pub use instance::{Claims, Cloud, InstanceId, VerifiedInstance};
-pub use pins::{MemoryPins, PinRule, Pins, PinsUnavailable, Sighting};
+pub use pins::{DynPins, MemoryPins, PinRule, Pins, PinsUnavailable, Sighting};
 pub use policy::{Audience, Policy};
 pub use policy_warning::PolicyWarning;
 pub use rejection::{Claimed, Denied, Rejection};

@@ -2,11 +2,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     num::NonZeroUsize,
-    sync::{Mutex, PoisonError},
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
-use crate::{Claims, Error, InstanceId, VerifiedInstance};
+use crate::{Cause, Claims, Error, InstanceId, VerifiedInstance};
 
 /// What the first proof of an instance demands of later ones: trust on first use
 ///
@@ -47,7 +48,7 @@ impl PinRule {
         instance: &VerifiedInstance,
         purpose: &str,
         now: SystemTime,
-        pins: &impl Pins,
+        pins: &(impl Pins + ?Sized),
     ) -> Result<(), Error> {
         let claim = match instance.claims() {
             Claims::Aws(_) => "pendingTime",
@@ -59,7 +60,7 @@ impl PinRule {
         match pins.renew(&sighting, self, now).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::Replayed),
-            Err(PinsUnavailable) => Err(Error::PinsUnavailable),
+            Err(PinsUnavailable { source }) => Err(Error::PinsUnavailable { source }),
         }
     }
 
@@ -85,11 +86,24 @@ pub struct Sighting<'a> {
     pub signed_at: SystemTime,
 }
 
+impl<'a> Sighting<'a> {
+    /// A proof that `instance` presents for `purpose`, and that its cloud signed at `signed_at`
+    ///
+    /// [`PinRule::admit`] makes the sightings of a server. This is for tests of [`Pins`].
+    #[must_use]
+    pub const fn new(instance: &'a InstanceId, purpose: &'a str, signed_at: SystemTime) -> Self {
+        Self { instance, purpose, signed_at }
+    }
+}
+
 /// Keeps the newest moment of each instance and purpose
 ///
 /// An implementation must compare and write in one step, so that of two requests at
 /// once one sees the other's pin: in SQL, one upsert whose `where` is the rule. How
 /// long it remembers is how long a replay is refused.
+///
+/// The future may be dropped at any time, as when a client hangs up. An implementation then either
+/// has moved the pin or has not, and in both cases the next call is answered.
 pub trait Pins: Sync {
     /// Sets the pin to the moment of `sighting` if there is no pin yet, or if `rule`
     /// [admits](PinRule::admits) the moment; returns whether it did
@@ -107,10 +121,83 @@ pub trait Pins: Sync {
     ) -> impl Future<Output = Result<bool, PinsUnavailable>> + Send;
 }
 
+impl<T: Pins + ?Sized> Pins for &T {
+    fn renew(
+        &self,
+        sighting: &Sighting<'_>,
+        rule: PinRule,
+        now: SystemTime,
+    ) -> impl Future<Output = Result<bool, PinsUnavailable>> + Send {
+        (**self).renew(sighting, rule, now)
+    }
+}
+
+impl<T: Pins + Send + ?Sized> Pins for Arc<T> {
+    fn renew(
+        &self,
+        sighting: &Sighting<'_>,
+        rule: PinRule,
+        now: SystemTime,
+    ) -> impl Future<Output = Result<bool, PinsUnavailable>> + Send {
+        (**self).renew(sighting, rule, now)
+    }
+}
+
+/// [`Pins`] of a type that is known only when the program runs, as `Arc<dyn DynPins>`
+///
+/// Every type that implements [`Pins`] implements this, and `dyn DynPins` implements [`Pins`].
+pub trait DynPins: Send + Sync {
+    /// As [`Pins::renew`]
+    fn renew_boxed<'a>(
+        &'a self,
+        sighting: &'a Sighting<'_>,
+        rule: PinRule,
+        now: SystemTime,
+    ) -> Pin<Box<dyn Future<Output = Result<bool, PinsUnavailable>> + Send + 'a>>;
+}
+
+impl<T: Pins + Send> DynPins for T {
+    fn renew_boxed<'a>(
+        &'a self,
+        sighting: &'a Sighting<'_>,
+        rule: PinRule,
+        now: SystemTime,
+    ) -> Pin<Box<dyn Future<Output = Result<bool, PinsUnavailable>> + Send + 'a>> {
+        Box::pin(self.renew(sighting, rule, now))
+    }
+}
+
+impl Pins for dyn DynPins + '_ {
+    async fn renew(
+        &self,
+        sighting: &Sighting<'_>,
+        rule: PinRule,
+        now: SystemTime,
+    ) -> Result<bool, PinsUnavailable> {
+        self.renew_boxed(sighting, rule, now).await
+    }
+}
+
 /// Pins could not be read or written
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("the pins are unavailable")]
-pub struct PinsUnavailable;
+pub struct PinsUnavailable {
+    source: Option<Cause>,
+}
+
+impl PinsUnavailable {
+    /// Says no more than that the pins are unavailable
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { source: None }
+    }
+
+    /// Keeps the error of the storage, which becomes the source of [`Error::PinsUnavailable`]
+    #[must_use]
+    pub fn because(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { source: Some(Cause::new(error)) }
+    }
+}
 
 /// Pins in memory, a bounded number of them
 ///

@@ -3,7 +3,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 
 use crate::{Error, azure};
 
@@ -14,13 +14,20 @@ use crate::{Error, azure};
 /// ignored. A list that is absent allows all; an empty list allows nothing.
 ///
 /// ```
-/// let policy: identity_verify::Policy = serde_json::from_str(
+/// use identity_verify::Policy;
+///
+/// let read: Policy = serde_json::from_str(
 ///     r#"{"aws_allowed_accounts": ["123456789012"], "aws_max_document_age_seconds": 300}"#,
 /// )?;
-/// assert_eq!(policy.leeway_seconds, 60);
+/// let built = Policy::default()
+///     .aws_allowed_accounts(["123456789012"])
+///     .aws_max_document_age_seconds(300);
+/// assert_eq!(read, built);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+///
+/// What is serialized as JSON reads back as the same policy. The expected nonce is part of it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Policy {
@@ -188,10 +195,25 @@ impl Default for Audience {
     }
 }
 
+impl Serialize for Audience {
+    /// # Errors
+    ///
+    /// Fails for an audience that is `*`, since that text stands for any.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Is(audience) if audience == ANY => {
+                Err(ser::Error::custom("the audience `*` would be read as any audience"))
+            }
+            Self::Is(audience) => serializer.serialize_str(audience),
+            Self::Any => serializer.serialize_str(ANY),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Audience {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match Option::<String>::deserialize(deserializer)? {
-            Some(audience) if audience != "*" => Self::Is(audience),
+            Some(audience) if audience != ANY => Self::Is(audience),
             _ => Self::Any,
         })
     }
@@ -201,3 +223,6 @@ impl<'de> Deserialize<'de> for Audience {
 pub(crate) fn allows(list: Option<&BTreeSet<String>>, value: Option<&str>) -> bool {
     list.is_none_or(|list| value.is_some_and(|value| list.contains(value)))
 }
+
+/// Stands for any audience in a configuration
+const ANY: &str = "*";

@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::{
-    sync::{LazyLock, Mutex},
+    error::Error as _,
+    sync::{Arc, LazyLock, Mutex},
     time::{Duration, SystemTime},
 };
 
 use identity_verify::{
     Audience, Claims as Verified, Cloud as CloudName, Error, Policy, Reason, VerifiedInstance,
-    google::{FindKey, IdentityToken, Jwks, Unavailable, Verifier, VerifyingKey},
+    google::{DynFindKey, FindKey, IdentityToken, Jwks, Unavailable, Verifier, VerifyingKey},
     test_util::{
         at,
         google::{Claims, Cloud, encode},
@@ -401,7 +402,7 @@ impl FindKey for Source {
         self.1.lock().unwrap().push(kid.to_owned());
         match &self.0 {
             Ok(jwks) => jwks.find_key(kid, now).await,
-            Err(Unavailable) => Err(Unavailable),
+            Err(down) => Err(down.clone()),
         }
     }
 }
@@ -422,8 +423,31 @@ fn a_source_of_keys_is_asked_once_and_only_for_tokens_that_could_be_good() {
     assert_eq!(*source.1.lock().unwrap(), ["test-key-1"]);
 
     assert_refused(verify(&Source(Ok(Jwks::none()), Mutex::default()), &token), Reason::UnknownKey);
-    let down = Source(Err(Unavailable), Mutex::default());
+    let down = Source(Err(Unavailable::new()), Mutex::default());
     assert_refused(verify(&down, &token), Reason::KeysUnavailable);
+}
+
+#[test]
+fn why_keys_are_unavailable_is_the_source_of_the_error() {
+    let why = Unavailable::because(std::io::Error::other("the proxy is down"));
+    let source = || Source(Err(why.clone()), Mutex::default());
+    let shared: Arc<dyn DynFindKey> = Arc::new(source());
+    let token = CLOUD.sign(&claims().to_json());
+    let proof = IdentityToken { token: token.as_bytes() };
+    let (verifier, now) = (Verifier::default(), at(ISSUED));
+    for refused in [
+        block_on(verifier.verify_with(&proof, now, &source())),
+        block_on(verifier.verify_with(&proof, now, &&source())),
+        block_on(verifier.verify_with(&proof, now, &Arc::new(source()))),
+        block_on(verifier.verify_with(&proof, now, &shared)),
+        block_on(verifier.verify_with(&proof, now, &*shared)),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.source().unwrap().to_string(), "the proxy is down");
+        let Error::KeysUnavailable { source: Some(cause) } = error else { panic!("{error:?}") };
+        assert!(cause.get().is::<std::io::Error>());
+    }
+    assert_eq!(Error::from(Unavailable::new()), Error::KeysUnavailable { source: None });
 }
 
 #[test]

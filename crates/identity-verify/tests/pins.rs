@@ -4,15 +4,16 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error as _,
     num::NonZeroUsize,
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
     thread,
     time::{Duration, SystemTime},
 };
 
 use identity_verify::{
-    Error, MemoryPins, PinRule, Pins, PinsUnavailable, Policy, Reason, Sighting, VerifiedInstance,
-    aws, azure, google,
+    DynPins, Error, MemoryPins, PinRule, Pins, PinsUnavailable, Policy, Reason, Sighting,
+    VerifiedInstance, aws, azure, google,
     test_util::{self, at},
 };
 use proptest::prelude::*;
@@ -199,6 +200,9 @@ fn full_memory_forgets_what_was_admitted_longest_ago() {
 
 #[test]
 fn storage_of_the_callers_own_sees_what_was_verified_and_may_fail() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the disk is full")]
+    struct Full;
     struct Own(bool);
     impl Pins for Own {
         async fn renew(
@@ -210,13 +214,30 @@ fn storage_of_the_callers_own_sees_what_was_verified_and_may_fail() {
             assert_eq!((sighting.instance.as_str(), sighting.purpose), (AWS, BUILD));
             assert_eq!(sighting.signed_at, at("2026-01-01T11:00:00Z"));
             assert_eq!((rule, now), (PinRule::NotOlder, at(NOW)));
-            if self.0 { Ok(true) } else { Err(PinsUnavailable) }
+            if self.0 { Ok(true) } else { Err(PinsUnavailable::because(Full)) }
         }
     }
     let proof = aws(AWS, "2026-01-01T11:00:00Z");
     admit(PinRule::NotOlder, &Own(true), &proof).unwrap();
     let refused = admit(PinRule::NotOlder, &Own(false), &proof);
     assert_eq!(refused, Err(Reason::PinsUnavailable));
+
+    // The reason is the source, also through a reference, an `Arc` and a trait object.
+    let own: Arc<dyn DynPins> = Arc::new(Own(false));
+    for refused in [
+        block_on(PinRule::NotOlder.admit(&proof, BUILD, at(NOW), &&Own(false))),
+        block_on(PinRule::NotOlder.admit(&proof, BUILD, at(NOW), &Arc::new(Own(false)))),
+        block_on(PinRule::NotOlder.admit(&proof, BUILD, at(NOW), &own)),
+        block_on(PinRule::NotOlder.admit(&proof, BUILD, at(NOW), &*own)),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.to_string(), "the pins are unavailable");
+        assert_eq!(error.source().unwrap().to_string(), "the disk is full");
+        let Error::PinsUnavailable { source: Some(cause) } = error else { panic!("{error:?}") };
+        assert!(cause.get().is::<Full>());
+    }
+    let sighting = Sighting::new(proof.id(), BUILD, at("2026-01-01T11:00:00Z"));
+    assert!(block_on(own.renew_boxed(&sighting, PinRule::NotOlder, at(NOW))).is_err());
 }
 
 /// Runs a future that never waits, and that may move between threads

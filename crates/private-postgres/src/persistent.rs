@@ -1,8 +1,12 @@
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+
+use rustix::fs::{FlockOperation as Lock, flock};
+use rustix::io::retry_on_intr;
 
 use crate::account::Account;
 use crate::binaries::Binaries;
@@ -51,7 +55,7 @@ impl Persistent {
         }
         let gate = lock_file(home, "start.lock")?;
         let users = lock_file(home, "users.lock")?;
-        gate.lock().map_err(Error::io("locking", home))?;
+        lock(&gate, Lock::LockExclusive).map_err(Error::io("locking", home))?;
 
         let is_new = !data.exists();
         if is_new {
@@ -67,8 +71,8 @@ impl Persistent {
 
         let sync = if is_new { Some(sync(home, &data, settings)?) } else { None };
 
-        users.lock_shared().map_err(Error::io("locking", home))?;
-        gate.unlock().map_err(Error::io("unlocking", home))?;
+        lock(&users, Lock::LockShared).map_err(Error::io("locking", home))?;
+        lock(&gate, Lock::Unlock).map_err(Error::io("unlocking", home))?;
         let socket_folder = server.socket_folder;
         let superuser = settings.superuser.clone();
         Ok(Self { data, socket_folder, superuser, gate, users, child, sync, left: false })
@@ -122,10 +126,11 @@ impl Persistent {
         if let Some(mut sync) = self.sync.take() {
             sync.wait().map_err(Error::io("waiting for", &self.data))?;
         }
-        self.gate.lock().map_err(Error::io("locking", &self.data))?;
-        self.users.unlock().map_err(Error::io("unlocking", &self.data))?;
-        let result = if self.users.try_lock().is_ok() { self.shut_down() } else { Ok(()) };
-        self.gate.unlock().map_err(Error::io("unlocking", &self.data))?;
+        lock(&self.gate, Lock::LockExclusive).map_err(Error::io("locking", &self.data))?;
+        lock(&self.users, Lock::Unlock).map_err(Error::io("unlocking", &self.data))?;
+        let is_last = lock(&self.users, Lock::NonBlockingLockExclusive).is_ok();
+        let result = if is_last { self.shut_down() } else { Ok(()) };
+        lock(&self.gate, Lock::Unlock).map_err(Error::io("unlocking", &self.data))?;
         result
     }
 
@@ -186,6 +191,11 @@ fn lock_file(home: &Path, name: &str) -> Result<File, Error> {
         .write(true)
         .open(&path)
         .map_err(Error::io("opening", &path))
+}
+
+/// Locks or unlocks a file; `File::lock` needs Rust 1.89
+fn lock(file: &File, operation: Lock) -> io::Result<()> {
+    Ok(retry_on_intr(|| flock(file, operation))?)
 }
 
 /// Creates the data folder, in one step as seen by another process

@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod acts;
 pub mod authorized;
@@ -68,7 +69,7 @@ pub trait Store:
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`], within a second. [`Error::Tables`] while the control plane's
+    /// [`Error::Unavailable`], within a second. `Error::Tables` while the control plane's
     /// tables lack something that the parts of authd that are on read.
     fn ping(&self) -> impl Future<Output = Result<(), Error>> + Send;
 

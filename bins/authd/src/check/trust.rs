@@ -14,7 +14,7 @@ pub(crate) fn of_trust(trust: &Trust, config: &IdentityConfig, now: SystemTime) 
     let identity = trust.clone().into_identity(&config.policy);
     let mut findings = Vec::new();
     let (mut lasting, mut next) = (0_usize, i64::MAX);
-    for Expiry { cloud, certificate, days_left } in identity.expiries(now) {
+    for Expiry { cloud, certificate, days_left, .. } in identity.expiries(now) {
         if days_left > WARNING_DAYS {
             lasting += 1;
             next = next.min(days_left);

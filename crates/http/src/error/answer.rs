@@ -137,7 +137,7 @@ mod tests {
                 assert_eq!(answer.retry, status == 503, "{reason}");
             }
         }
-        let answer = Answer::of_proof(&Error::KeysUnavailable, Cloud::Google);
+        let answer = Answer::of_proof(&Error::KeysUnavailable { source: None }, Cloud::Google);
         assert_eq!(short(&answer), (503, "invalid_identity"));
     }
 

@@ -6,6 +6,8 @@ use http::StatusCode;
 use identity_verify::{Cloud, Reason, Rejection};
 
 use super::{TRY_AGAIN, chain, quote};
+use uuid::Uuid;
+
 use crate::ports::ErasedPortError;
 use crate::reply::Problem;
 
@@ -78,7 +80,7 @@ pub(crate) struct SignInDenial {
     pub(crate) cloud: Cloud,
     pub(crate) agent_name: Option<String>,
     /// The candidates that the decision was made from, or the first of them
-    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) candidates: Vec<Candidate<Uuid, ()>>,
     /// Another text for the instance, under which agents are stored
     pub(crate) stored_as: Option<StoredAs>,
     pub(crate) denial: Denial,
@@ -269,7 +271,7 @@ fn denial_message(instance_id: &str, agent_name: Option<&str>, denial: &Denial) 
 }
 
 /// A candidate as the log shows it: which row, and whether it could be chosen
-fn describe(candidate: &Candidate) -> String {
+fn describe(candidate: &Candidate<Uuid, ()>) -> String {
     let standing = match candidate.standing {
         Standing::Live => "live",
         Standing::Stale => "stale",

@@ -3,15 +3,33 @@
 mod erased;
 mod error;
 
+use std::fmt;
+
+use agent_auth::Candidates;
 use app_audit::{ActLog, AuditExplorer, AuditLog, Journal};
 use app_authz::Directory;
 use app_authz::credential::Sessions;
 use app_authz::proxy::Proxies;
 use app_authz::token::{KeyStore, Rotation};
 use store::facts::Facts;
+use uuid::Uuid;
 
 pub(crate) use self::erased::{AnyImport, AnyListing, AnyLog, Parts};
 pub use self::error::{ErasedPortError, PortError};
+
+/// What agent sign-in asks: the agents of an instance
+///
+/// Implemented by every [`Candidates`] whose ids are UUIDs, since the audit has columns for them. The
+/// tokens of agents may be of any type: an instance receives their text.
+pub trait AgentPorts:
+    Candidates<Id = Uuid, Token: fmt::Display, Error: PortError> + Send + 'static
+{
+}
+
+impl<T> AgentPorts for T where
+    T: Candidates<Id = Uuid, Token: fmt::Display, Error: PortError> + Send + 'static
+{
+}
 
 /// What app access asks: workspaces and sessions, keys, registered proxies, and where to record
 /// visits

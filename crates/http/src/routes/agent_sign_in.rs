@@ -3,7 +3,7 @@
 //! A proof that does not verify never reaches the store. A verified one costs one query. A second
 //! query is made only to log why an instance of Azure or Google was not found.
 
-use agent_auth::{Candidate, Candidates, Denial, ProvenInstance, select};
+use agent_auth::{AgentToken, Candidate, Candidates, Denial, ProvenInstance, select};
 use app_audit::{Act, ActKind, SubjectKind};
 use futures_util::future::join_all;
 use http::StatusCode;
@@ -18,12 +18,12 @@ use crate::agents::AgentService;
 use crate::body::read_json;
 use crate::context::{Body, Context};
 use crate::error::{Error, SignInDenial, SignInError, StoredAs};
-use crate::ports::PortError;
+use crate::ports::AgentPorts;
 use crate::reply::{Invalid, Response, json};
 use crate::request_facts::log_request;
 
 /// `POST /api/v2/workspaceagents/{aws,azure,google}-instance-identity`
-pub(crate) async fn sign_in<S: Candidates<Error: PortError>>(
+pub(crate) async fn sign_in<S: AgentPorts>(
     agents: &AgentService<S>,
     acts: &Acts,
     cloud: Cloud,
@@ -53,7 +53,7 @@ pub(crate) async fn sign_in<S: Candidates<Error: PortError>>(
     Ok(answer?)
 }
 
-fn signed_in(agent: &Candidate, instance_id: &str, cx: &Context<'_>) -> Act {
+fn signed_in<T>(agent: &Candidate<Uuid, T>, instance_id: &str, cx: &Context<'_>) -> Act {
     act(ActKind::AgentSignIn, cx)
         .agent(agent.agent.0, agent.workspace.0)
         .subject(SubjectKind::Instance, instance_id)
@@ -177,7 +177,7 @@ struct SessionToken {
 }
 
 /// Verifies and counts a proof
-async fn verify<S: Candidates<Error: PortError>>(
+async fn verify<S: AgentPorts>(
     agents: &AgentService<S>,
     cx: &Context<'_>,
     proof: &Proof,
@@ -194,12 +194,12 @@ async fn verify<S: Candidates<Error: PortError>>(
 }
 
 /// Finds the one agent of a verified instance
-async fn find_agent<S: Candidates<Error: PortError>>(
+async fn find_agent<S: AgentPorts>(
     agents: &AgentService<S>,
     cx: &Context<'_>,
     instance: &VerifiedInstance,
     agent_name: Option<String>,
-) -> Result<Candidate, SignInError> {
+) -> Result<Candidate<Uuid, S::Token>, SignInError> {
     let (instance_id, cloud) = (instance.id().as_str(), instance.cloud());
     let counted = |error: SignInError| {
         agents.metrics.agent_signed_in(error.problem().class);
@@ -233,11 +233,12 @@ async fn find_agent<S: Candidates<Error: PortError>>(
                 Denial::NotFound if candidates.is_empty() => other_form(agents, instance).await,
                 _ => None,
             };
+            let logged = candidates.into_iter().take(LOGGED_CANDIDATES);
             Err(counted(SignInError::Denied(Box::new(SignInDenial {
                 instance_id: instance_id.to_owned(),
                 cloud,
                 agent_name,
-                candidates: candidates.into_iter().take(LOGGED_CANDIDATES).collect(),
+                candidates: logged.map(without_token).collect(),
                 stored_as,
                 denial,
             }))))
@@ -245,11 +246,16 @@ async fn find_agent<S: Candidates<Error: PortError>>(
     }
 }
 
+fn without_token<T>(candidate: Candidate<Uuid, T>) -> Candidate<Uuid, ()> {
+    let Candidate { agent, name, build, workspace, standing, .. } = candidate;
+    Candidate::new(agent, name, AgentToken::new(()), build, workspace, standing)
+}
+
 /// Another text for the same instance, if agents are stored under it
 ///
 /// Asked only for a verified instance without agents. An instance never signs in by such a text,
 /// which may also stand for another instance.
-async fn other_form<S: Candidates<Error: PortError>>(
+async fn other_form<S: AgentPorts>(
     agents: &AgentService<S>,
     instance: &VerifiedInstance,
 ) -> Option<StoredAs> {

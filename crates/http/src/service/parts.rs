@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agent_auth::{Candidates, Rules};
+use agent_auth::Rules;
 use app_audit::ActJournal;
 use arc_swap::ArcSwap;
 use identity_fetch::{Clock, Identity};
@@ -18,7 +18,7 @@ use crate::apps::{AppService, AppsConfig};
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::metrics::{HostCounts, Metrics};
-use crate::ports::{AppPorts, AuditPorts, Health, Parts, PortError};
+use crate::ports::{AgentPorts, AppPorts, AuditPorts, Health, Parts};
 use crate::reply::{Branding, Layout};
 use crate::request_span::RequestSpan;
 use crate::router::{RouteGroup, Routes};
@@ -73,7 +73,7 @@ impl Service {
     #[must_use]
     pub fn with_agents<C>(self, candidates: Arc<C>, identity: Identity, rules: Rules) -> Self
     where
-        C: Candidates<Error: PortError> + Send + 'static,
+        C: AgentPorts,
     {
         let agents = AgentService {
             candidates,

@@ -3,7 +3,7 @@ mod url;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -17,7 +17,8 @@ use tracing::{info, warn};
 
 use self::attempts::{Attempts, Need};
 pub use self::url::{KeyUrl, KeyUrlError};
-use super::fetch::{FetchError, Fetcher};
+use super::exchange::FetchError;
+use super::fetch::Fetcher;
 use super::network::Network;
 use super::reach::Reach;
 use crate::Clock;
@@ -31,12 +32,13 @@ use crate::error::chain;
 /// within a minute of the last one.
 ///
 /// At most one fetch is under way. All callers that need its outcome wait for it, for at most five
-/// seconds. A key that is in the set is returned without waiting.
+/// seconds. A key that is in the set is returned without waiting. A caller that is dropped while it
+/// waits neither ends the fetch nor delays the next one.
 #[derive(Debug)]
 pub struct KeyCache {
     shared: Arc<Shared>,
-    /// The background task, which the first fetch starts
-    refresher: OnceLock<AbortHandle>,
+    /// The background task, which a lookup starts on its runtime
+    refresher: Mutex<Option<AbortHandle>>,
 }
 
 impl KeyCache {
@@ -49,16 +51,23 @@ impl KeyCache {
     /// [`find_key`](FindKey::find_key).
     #[must_use]
     pub fn fetching(url: KeyUrl, network: Arc<dyn Network>, clock: Clock) -> Self {
+        Self::with_fetcher(url, Fetcher::new(network, Reach::Anywhere), clock)
+    }
+
+    /// As [`fetching`](Self::fetching), with a fetcher that has the caller's TLS or a proxy
+    #[must_use]
+    pub fn with_fetcher(url: KeyUrl, fetcher: Fetcher, clock: Clock) -> Self {
         Self {
             shared: Arc::new(Shared {
                 url,
-                fetcher: Fetcher::new(network, Reach::Anywhere),
+                fetcher,
                 clock,
                 set: ArcSwapOption::empty(),
+                failure: ArcSwapOption::empty(),
                 used: AtomicBool::new(false),
                 attempts: watch::Sender::default(),
             }),
-            refresher: OnceLock::new(),
+            refresher: Mutex::default(),
         }
     }
 
@@ -76,8 +85,12 @@ impl KeyCache {
     }
 
     fn begin_fetch(&self, need: Need) -> Option<u64> {
-        self.refresher
-            .get_or_init(|| tokio::spawn(keep_fresh(Arc::clone(&self.shared))).abort_handle());
+        let mut refresher = self.refresher.lock().unwrap_or_else(PoisonError::into_inner);
+        // The runtime on which it was started may have ended, with a fetch under way.
+        if refresher.as_ref().is_none_or(AbortHandle::is_finished) {
+            *refresher = Some(tokio::spawn(keep_fresh(Arc::clone(&self.shared))).abort_handle());
+        }
+        drop(refresher);
         self.shared.begin_fetch(need)
     }
 }
@@ -105,18 +118,22 @@ impl FindKey for KeyCache {
         // Looked up again even without a fetch to wait for: one may have ended since the first
         // lookup.
         let set = self.shared.set.load();
-        let set = set.as_ref().filter(|set| set.is_usable(now)).ok_or(Unavailable)?;
+        let set = set
+            .as_ref()
+            .filter(|set| set.is_usable(now))
+            .ok_or_else(|| self.shared.unavailable())?;
         match set.keys.get(kid) {
             Some(key) => Ok(Some(key.clone())),
             None if set.is_fresh(now) => Ok(None),
             // Google may have published that key since the set was fetched.
-            None => Err(Unavailable),
+            None => Err(self.shared.unavailable()),
         }
     }
 }
 
 /// Counts of a [`KeyCache`], for metrics
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KeyCounts {
     /// The number of keys in the current set, even if it is stale
     pub keys: usize,
@@ -130,7 +147,8 @@ pub struct KeyCounts {
 
 impl Drop for KeyCache {
     fn drop(&mut self) {
-        if let Some(refresher) = self.refresher.get() {
+        let refresher = self.refresher.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(refresher) = refresher {
             refresher.abort();
         }
     }
@@ -142,6 +160,8 @@ struct Shared {
     fetcher: Fetcher,
     clock: Clock,
     set: ArcSwapOption<Set>,
+    /// Why the last fetch failed, if it did
+    failure: ArcSwapOption<KeysError>,
     /// Whether a key was looked up since the last refresh
     used: AtomicBool,
     attempts: watch::Sender<Attempts>,
@@ -159,6 +179,10 @@ impl Shared {
             begins
         });
         under_way
+    }
+
+    fn unavailable(&self) -> Unavailable {
+        self.failure.load_full().map_or_else(Unavailable::new, Unavailable::because)
     }
 
     async fn fetch(&self) -> Result<Set, KeysError> {
@@ -179,10 +203,12 @@ impl Shared {
                 info!(url = %self.url, keys, seconds, "fetched Google's keys");
                 let refresh_in = set.refresh_after();
                 self.set.store(Some(Arc::new(set)));
+                self.failure.store(None);
                 Some(refresh_in)
             }
             Err(error) => {
                 warn!(url = %self.url, error = chain(&error), "cannot fetch Google's keys");
+                self.failure.store(Some(Arc::new(error)));
                 None
             }
         };

@@ -96,8 +96,8 @@ async fn a_refused_url_does_not_hide_the_next() {
         azure.verify(&proof, &fetcher).await.unwrap();
     }
     assert_eq!(world.connected(), ["1.1.1.1:80".parse().unwrap()]);
-    let expected = IssuerCounts { fetched: 1, failed: 1, remembered: 4, over_budget: 0 };
-    assert_eq!(fetcher.counts(), expected);
+    let IssuerCounts { fetched, failed, remembered, over_budget, .. } = fetcher.counts();
+    assert_eq!([fetched, failed, remembered, over_budget], [1, 1, 4, 0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,4 +8,5 @@
 mod fetch;
 mod issuers;
 mod keys;
+mod tls;
 mod world;

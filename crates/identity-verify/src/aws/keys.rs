@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, LazyLock},
+};
 
 #[cfg(feature = "dsa")]
 use super::dsa::DsaKey;
@@ -10,8 +13,13 @@ use crate::{Error, Fingerprint, pem, rsa::PublicKey};
 /// a signature decide what it can have made. Certificates are mere containers here.
 /// AWS re-issues them over the same keys, so neither their dates nor their own
 /// signatures are looked at.
+///
+/// Clones share the keys until one of them is added to.
 #[derive(Clone, Debug, Default)]
-pub struct Keys {
+pub struct Keys(Arc<Table>);
+
+#[derive(Clone, Debug, Default)]
+struct Table {
     keys: Vec<TrustedKey>,
     /// Indices into `keys`
     by_region: BTreeMap<String, Vec<usize>>,
@@ -34,23 +42,30 @@ impl Keys {
     /// Source: the certificates of the *EC2 User Guide*, "Verify the instance
     /// identity document", compared by key with those that SPIRE, smallstep and
     /// go-witness ship.
+    ///
+    /// They are read once in the life of the process; after that a call costs an atomic addition.
     #[must_use]
     pub fn builtin() -> Self {
-        let mut keys = Self::none();
+        static BUILTIN: LazyLock<Keys> = LazyLock::new(Keys::read_builtin);
+        BUILTIN.clone()
+    }
+
+    fn read_builtin() -> Self {
+        let mut table = Table::default();
         for block in [RSA1024, RSA2048].into_iter().flat_map(|f| pem::blocks(f).unwrap_or_default())
         {
             // A key that cannot be read is not trusted; a test counts them.
             if let Ok(key) = TrustedKey::read(&block) {
                 for region in block.regions() {
-                    keys.add(region, key.clone());
+                    table.add(region, key.clone());
                 }
             }
         }
         #[cfg(feature = "dsa")]
         {
-            keys.dsa = pem::blocks(DSA).ok().and_then(|blocks| DsaKey::read(blocks.first()?));
+            table.dsa = pem::blocks(DSA).ok().and_then(|blocks| DsaKey::read(blocks.first()?));
         }
-        keys
+        Self(Arc::new(table))
     }
 
     /// Trusts every key in `pem` for `region`, beside those trusted already
@@ -73,33 +88,36 @@ impl Keys {
         }
         let blocks = pem::blocks(pem)?;
         let keys = blocks.iter().map(TrustedKey::read).collect::<Result<Vec<_>, _>>()?;
+        let table = Arc::make_mut(&mut self.0);
         for key in keys {
-            self.add(region, key);
+            table.add(region, key);
         }
         Ok(())
     }
 
     /// The regions that have a key, in alphabetical order
     pub fn regions(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.by_region.keys().map(String::as_str)
+        self.0.by_region.keys().map(String::as_str)
     }
 
     /// Every key, each once
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &TrustedKey> {
-        self.keys.iter()
+        self.0.keys.iter()
     }
 
     /// The keys that speak for `region`
     pub(super) fn of_region(&self, region: &str) -> impl Iterator<Item = &TrustedKey> {
-        let indices = self.by_region.get(region).map_or(&[][..], Vec::as_slice);
-        indices.iter().filter_map(|&i| self.keys.get(i))
+        let indices = self.0.by_region.get(region).map_or(&[][..], Vec::as_slice);
+        indices.iter().filter_map(|&i| self.0.keys.get(i))
     }
 
     #[cfg(feature = "dsa")]
-    pub(super) const fn dsa(&self) -> Option<&DsaKey> {
-        self.dsa.as_ref()
+    pub(super) fn dsa(&self) -> Option<&DsaKey> {
+        self.0.dsa.as_ref()
     }
+}
 
+impl Table {
     fn add(&mut self, region: &str, key: TrustedKey) {
         let index = match self.keys.iter().position(|known| known.key == key.key) {
             Some(index) => index,
@@ -160,3 +178,17 @@ const RSA1024: &[u8] = include_bytes!("../../data/aws/rsa1024.pem");
 const RSA2048: &[u8] = include_bytes!("../../data/aws/rsa2048.pem");
 #[cfg(feature = "dsa")]
 const DSA: &[u8] = include_bytes!("../../data/aws/dsa.pem");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_keys_are_read_once_and_are_not_changed_by_additions() {
+        let (mut own, other) = (Keys::builtin(), Keys::builtin());
+        assert!(Arc::ptr_eq(&own.0, &other.0));
+        own.add_pem("moon-1", RSA2048).unwrap();
+        assert!(own.regions().any(|region| region == "moon-1"));
+        assert!(!Keys::builtin().regions().any(|region| region == "moon-1"));
+    }
+}

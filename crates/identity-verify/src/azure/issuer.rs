@@ -1,4 +1,4 @@
-use std::{fmt, time::SystemTime};
+use std::{fmt, pin::Pin, sync::Arc, time::SystemTime};
 
 use super::chain;
 use crate::x509::Certificate;
@@ -13,7 +13,13 @@ use crate::x509::Certificate;
 /// - follow no redirect, and use no proxy that would;
 /// - give up after some five seconds, and after [`IssuerUrl::MAX_ANSWER`] bytes;
 /// - remember answers, failures for some minutes as well, fetch a URL once at a
-///   time, and bound how many fetches it makes in a minute.
+///   time, and bound how many fetches it makes in a minute;
+/// - not leave the fetch to its caller. The future may be dropped at any time, as when a client
+///   hangs up. A URL whose fetch ended with its caller must not count as failed or as under way,
+///   or one client can keep the machines below an issuer from signing in. A task of its own that
+///   fetches avoids that, and the next proof finds the answer.
+///
+/// `IssuerFetcher` of the crate `identity-fetch` is such an implementation.
 ///
 /// An implementation need not check what it returns: a certificate that is not an
 /// authority, or did not issue the one it was fetched for, is dropped, and a certificate
@@ -25,6 +31,56 @@ pub trait FetchIssuer: Sync {
         url: &IssuerUrl,
         now: SystemTime,
     ) -> impl Future<Output = Option<Vec<u8>>> + Send;
+}
+
+impl<T: FetchIssuer + ?Sized> FetchIssuer for &T {
+    fn fetch(
+        &self,
+        url: &IssuerUrl,
+        now: SystemTime,
+    ) -> impl Future<Output = Option<Vec<u8>>> + Send {
+        (**self).fetch(url, now)
+    }
+}
+
+impl<T: FetchIssuer + Send + ?Sized> FetchIssuer for Arc<T> {
+    fn fetch(
+        &self,
+        url: &IssuerUrl,
+        now: SystemTime,
+    ) -> impl Future<Output = Option<Vec<u8>>> + Send {
+        (**self).fetch(url, now)
+    }
+}
+
+/// A [`FetchIssuer`] of a type that is known only when the program runs, as
+/// `Arc<dyn DynFetchIssuer>`
+///
+/// Every type that implements [`FetchIssuer`] implements this, and `dyn DynFetchIssuer` implements
+/// [`FetchIssuer`].
+pub trait DynFetchIssuer: Send + Sync {
+    /// As [`FetchIssuer::fetch`]
+    fn fetch_boxed<'a>(
+        &'a self,
+        url: &'a IssuerUrl,
+        now: SystemTime,
+    ) -> Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send + 'a>>;
+}
+
+impl<T: FetchIssuer + Send> DynFetchIssuer for T {
+    fn fetch_boxed<'a>(
+        &'a self,
+        url: &'a IssuerUrl,
+        now: SystemTime,
+    ) -> Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send + 'a>> {
+        Box::pin(self.fetch(url, now))
+    }
+}
+
+impl FetchIssuer for dyn DynFetchIssuer + '_ {
+    async fn fetch(&self, url: &IssuerUrl, now: SystemTime) -> Option<Vec<u8>> {
+        self.fetch_boxed(url, now).await
+    }
 }
 
 /// A URL at which Microsoft or DigiCert publish a certificate
@@ -87,7 +143,7 @@ impl fmt::Display for IssuerUrl {
 /// URLs of other hosts are skipped. At most [`MAX_STEPS`] certificates are fetched
 /// for one proof, and nothing for a leaf that is not valid now.
 pub(super) async fn next(
-    source: &impl FetchIssuer,
+    source: &(impl FetchIssuer + ?Sized),
     leaf: &[u8],
     fetched: &[Vec<u8>],
     now: SystemTime,

@@ -18,7 +18,7 @@ pub(crate) use attested::Document;
 pub use chain::PathError;
 pub use challenge::{Challenge, ChallengeKey};
 pub use environment::Environment;
-pub use issuer::{FetchIssuer, IssuerUrl};
+pub use issuer::{DynFetchIssuer, FetchIssuer, IssuerUrl};
 use rustls_pki_types::CertificateDer;
 pub use trust::{Trust, TrustedCertificate};
 use webpki::EndEntityCert;
@@ -132,7 +132,7 @@ impl Verifier {
         &self,
         proof: &AttestedData<'_>,
         now: SystemTime,
-        source: &impl FetchIssuer,
+        source: &(impl FetchIssuer + ?Sized),
     ) -> Result<VerifiedInstance, Error> {
         self.examine_with(proof, now, source).await.map_err(Error::from)
     }
@@ -161,7 +161,7 @@ impl Verifier {
         &self,
         proof: &AttestedData<'_>,
         now: SystemTime,
-        source: &impl FetchIssuer,
+        source: &(impl FetchIssuer + ?Sized),
     ) -> Result<VerifiedInstance, Rejection> {
         let der = decode(proof)?;
         let message = SignedData::parse(&der, Rules::Der)?;
@@ -185,7 +185,7 @@ impl Verifier {
         &self,
         message: &SignedData<'_>,
         now: SystemTime,
-        source: &impl FetchIssuer,
+        source: &(impl FetchIssuer + ?Sized),
     ) -> Result<VerifiedInstance, Failed> {
         let signer = Signer::of(message)?;
         let mut fetched: Vec<Vec<u8>> = Vec::new();

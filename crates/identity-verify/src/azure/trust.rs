@@ -1,6 +1,7 @@
 use std::{
     collections::BTreeMap,
     ops::RangeInclusive,
+    sync::{Arc, LazyLock},
     time::{Duration, SystemTime},
 };
 
@@ -12,8 +13,13 @@ use crate::{Error, Fingerprint, asn1::Malformed, pem, x509};
 ///
 /// A root is trusted outright. An intermediate only helps to find the way to a
 /// root, and is verified on it each time.
+///
+/// Clones share the certificates until one of them is added to.
 #[derive(Clone, Debug, Default)]
-pub struct Trust {
+pub struct Trust(Arc<Table>);
+
+#[derive(Clone, Debug, Default)]
+struct Table {
     roots: Vec<Root>,
     intermediates: Vec<Intermediate>,
     /// Indices into `intermediates` by subject
@@ -36,19 +42,26 @@ impl Trust {
     ///
     /// The system's store of roots is not used, because every other root in it could then
     /// speak for Azure.
+    ///
+    /// They are read once in the life of the process; after that a call costs an atomic addition.
     #[must_use]
     pub fn builtin() -> Self {
-        let mut trust = Self::none();
+        static BUILTIN: LazyLock<Trust> = LazyLock::new(Trust::read_builtin);
+        BUILTIN.clone()
+    }
+
+    fn read_builtin() -> Self {
+        let mut table = Table::default();
         // A certificate that cannot be read is not trusted; a test counts them.
         for block in pem::blocks(ROOTS).unwrap_or_default() {
-            trust.roots.extend(Root::read(&block, Origin::Builtin));
+            table.roots.extend(Root::read(&block, Origin::Builtin));
         }
         for block in pem::blocks(INTERMEDIATES).unwrap_or_default() {
             if let Ok(intermediate) = Intermediate::read(&block) {
-                trust.add_intermediate(intermediate);
+                table.add_intermediate(intermediate);
             }
         }
-        trust
+        Self(Arc::new(table))
     }
 
     /// Trusts every certificate in `pem` as a root, beside those trusted already
@@ -63,7 +76,8 @@ impl Trust {
     pub fn add_root_pem(&mut self, pem: &[u8]) -> Result<(), Error> {
         let blocks = pem::blocks(pem)?;
         let roots = blocks.iter().map(|block| Root::read(block, Origin::Operator));
-        self.roots.extend(roots.collect::<Result<Vec<_>, _>>()?);
+        let roots = roots.collect::<Result<Vec<_>, _>>()?;
+        Arc::make_mut(&mut self.0).roots.extend(roots);
         Ok(())
     }
 
@@ -74,8 +88,11 @@ impl Trust {
     /// As [`add_root_pem`](Self::add_root_pem).
     pub fn add_intermediate_pem(&mut self, pem: &[u8]) -> Result<(), Error> {
         let blocks = pem::blocks(pem)?;
-        for intermediate in blocks.iter().map(Intermediate::read).collect::<Result<Vec<_>, _>>()? {
-            self.add_intermediate(intermediate);
+        let intermediates = blocks.iter().map(Intermediate::read);
+        let intermediates = intermediates.collect::<Result<Vec<_>, _>>()?;
+        let table = Arc::make_mut(&mut self.0);
+        for intermediate in intermediates {
+            table.add_intermediate(intermediate);
         }
         Ok(())
     }
@@ -87,36 +104,38 @@ impl Trust {
 
     /// The roots
     pub fn roots(&self) -> impl ExactSizeIterator<Item = &TrustedCertificate> {
-        self.roots.iter().map(|root| &root.certificate)
+        self.0.roots.iter().map(|root| &root.certificate)
     }
 
     /// The intermediates
     pub fn intermediates(&self) -> impl ExactSizeIterator<Item = &TrustedCertificate> {
-        self.intermediates.iter().map(|intermediate| &intermediate.certificate)
+        self.0.intermediates.iter().map(|intermediate| &intermediate.certificate)
     }
 
     /// The roots that are valid at `now`
     pub(super) fn anchors(&self, now: SystemTime) -> Vec<TrustAnchor<'_>> {
-        let valid = self.roots.iter().filter(|root| root.certificate.is_valid_at(now));
+        let valid = self.0.roots.iter().filter(|root| root.certificate.is_valid_at(now));
         valid.map(|root| borrow(&root.anchor)).collect()
     }
 
     /// Whether an operator added the root that `anchor` is
     pub(super) fn is_operators(&self, anchor: &TrustAnchor<'_>) -> bool {
-        self.roots.iter().any(|root| root.origin == Origin::Operator && root.anchor == *anchor)
+        self.0.roots.iter().any(|root| root.origin == Origin::Operator && root.anchor == *anchor)
     }
 
     /// Whether there is a root whose subject is `name`, valid or not
     pub(super) fn has_root(&self, name: &[u8]) -> bool {
-        self.roots.iter().any(|root| root.subject == name)
+        self.0.roots.iter().any(|root| root.subject == name)
     }
 
     /// The intermediates whose subject is `name`
     pub(super) fn issuers(&self, name: &[u8]) -> impl Iterator<Item = &[u8]> {
-        let indices = self.by_subject.get(name).map_or(&[][..], Vec::as_slice);
-        indices.iter().filter_map(|&i| self.intermediates.get(i)).map(|found| &*found.der)
+        let indices = self.0.by_subject.get(name).map_or(&[][..], Vec::as_slice);
+        indices.iter().filter_map(|&i| self.0.intermediates.get(i)).map(|found| &*found.der)
     }
+}
 
+impl Table {
     fn add_intermediate(&mut self, intermediate: Intermediate) {
         let index = self.intermediates.len();
         self.by_subject.entry(intermediate.subject.clone()).or_default().push(index);
@@ -248,10 +267,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn built_in_certificates_are_read_once_and_are_not_changed_by_additions() {
+        let (mut own, other) = (Trust::builtin(), Trust::builtin());
+        assert!(Arc::ptr_eq(&own.0, &other.0));
+        own.add_root_pem(ROOTS).unwrap();
+        own.add_intermediate_pem(INTERMEDIATES).unwrap();
+        assert_eq!((own.roots().len(), own.intermediates().len()), (14, 62));
+        let other = Trust::builtin();
+        assert_eq!((other.roots().len(), other.intermediates().len()), (7, 31));
+    }
+
+    #[test]
     fn webpki_reads_every_built_in_certificate() {
         let trust = Trust::builtin();
-        assert_eq!((trust.roots.len(), trust.intermediates.len()), (7, 31));
-        for Intermediate { der, certificate, .. } in &trust.intermediates {
+        assert_eq!((trust.0.roots.len(), trust.0.intermediates.len()), (7, 31));
+        for Intermediate { der, certificate, .. } in &trust.0.intermediates {
             // An extension that it does not know and must would be an error.
             let der = CertificateDer::from(der.as_slice());
             let read = webpki::EndEntityCert::try_from(&der);
@@ -262,10 +292,10 @@ mod tests {
     #[test]
     fn every_built_in_intermediate_has_a_built_in_issuer() {
         let trust = Trust::builtin();
-        for Intermediate { der, certificate, .. } in &trust.intermediates {
+        for Intermediate { der, certificate, .. } in &trust.0.intermediates {
             let issuer = x509::Certificate::parse(der).unwrap().issuer;
             let name = webpki_name(issuer);
-            let by_root = trust.roots.iter().any(|root| *root.anchor.subject == *name);
+            let by_root = trust.0.roots.iter().any(|root| *root.anchor.subject == *name);
             assert!(by_root || trust.issuers(issuer).count() > 0, "{}", certificate.name());
         }
     }

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
@@ -86,40 +86,6 @@ impl fmt::Debug for VerifyingKey {
         write!(f, "VerifyingKey(RSA, {} bits)", self.0.bits())
     }
 }
-
-/// Answers which key has an id
-///
-/// For sets that change while requests are served. The id comes from an
-/// unauthenticated caller: an implementation must not let unknown ids cause more
-/// than a fetch in a minute, however many differ, and must hold no lock while it
-/// fetches.
-pub trait FindKey: Sync {
-    /// The key with the id `kid`, if there is one
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`] if no set is fresh enough to look into.
-    fn find_key(
-        &self,
-        kid: &str,
-        now: SystemTime,
-    ) -> impl Future<Output = Result<Option<VerifyingKey>, Unavailable>> + Send;
-}
-
-impl FindKey for Jwks {
-    async fn find_key(
-        &self,
-        kid: &str,
-        _now: SystemTime,
-    ) -> Result<Option<VerifyingKey>, Unavailable> {
-        Ok(self.get(kid).cloned())
-    }
-}
-
-/// No key set is available to look into
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no key set is available")]
-pub struct Unavailable;
 
 #[derive(Deserialize)]
 struct Set {

@@ -6,6 +6,7 @@
 //! the machines allow it.
 
 mod claims;
+mod find_key;
 mod jwks;
 mod token;
 
@@ -13,7 +14,8 @@ use std::{fmt, time::SystemTime};
 
 pub use claims::Claims;
 pub(crate) use claims::Payload;
-pub use jwks::{FindKey, Jwks, Unavailable, VerifyingKey};
+pub use find_key::{BoxedKey, DynFindKey, FindKey, Unavailable};
+pub use jwks::{Jwks, VerifyingKey};
 pub(crate) use token::Token;
 
 use crate::{
@@ -88,7 +90,7 @@ impl Verifier {
         &self,
         proof: &IdentityToken<'_>,
         now: SystemTime,
-        keys: &impl FindKey,
+        keys: &(impl FindKey + ?Sized),
     ) -> Result<VerifiedInstance, Error> {
         self.examine_with(proof, now, keys).await.map_err(Error::from)
     }
@@ -118,7 +120,7 @@ impl Verifier {
         &self,
         proof: &IdentityToken<'_>,
         now: SystemTime,
-        keys: &impl FindKey,
+        keys: &(impl FindKey + ?Sized),
     ) -> Result<VerifiedInstance, Rejection> {
         let token = parse(proof)?;
         let decided = self.decide_with(&token, now, keys).await;
@@ -129,10 +131,10 @@ impl Verifier {
         &self,
         token: &Token<'_>,
         now: SystemTime,
-        keys: &impl FindKey,
+        keys: &(impl FindKey + ?Sized),
     ) -> Result<VerifiedInstance, Failed> {
-        let key = keys.find_key(token.kid(), now).await;
-        self.accept(token, key.map_err(|Unavailable| Error::KeysUnavailable)?.as_ref(), now)
+        let key = keys.find_key(token.kid(), now).await.map_err(Error::from)?;
+        self.accept(token, key.as_ref(), now)
     }
 
     fn accept(

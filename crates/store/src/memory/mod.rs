@@ -21,7 +21,7 @@ use crate::{Error, Store};
 
 /// A store that keeps rows in memory only: for embedding and tests
 ///
-/// Returns the same as [`PgStore`](crate::PgStore) for the same rows.
+/// Returns the same as `PgStore` for the same rows.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     tables: RwLock<Tables>,

@@ -24,7 +24,7 @@
 
 use std::sync::LazyLock;
 
-use app_audit::{Act, Answer, Entry, Window};
+use app_audit::{Act, Answer, Entry, Groups, Window};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::acts::{NOTE_ACTS, NoteActs};
@@ -32,7 +32,6 @@ use super::journal::{NoteVisits, answers};
 use super::sql::Sql;
 use crate::Error;
 use crate::acts::by_id;
-use crate::journal::Groups;
 
 /// Records visits, in one statement, and returns which of them began a session
 ///
