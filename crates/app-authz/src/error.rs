@@ -27,6 +27,9 @@ pub enum Error {
     /// The first label of the host is not the name of an app
     #[error("`{0}` is not the name of an app")]
     InvalidAppName(String),
+    /// Not a UUID in its hyphenated form
+    #[error("`{0}` is not an id")]
+    InvalidId(String),
     /// Not a pattern of hosts: one `*` at the start, followed by a domain
     #[error("`{0}` is not a wildcard host name")]
     InvalidHostPattern(String),

@@ -11,7 +11,11 @@ pub mod token;
 
 mod digest;
 mod error;
+mod port;
 
-pub use app::{AppRequest, Denial, Directory, Grant, Permit, Rules, Target, decide, resolve};
+pub use app::{
+    AppRequest, Denial, Directory, Grant, Permit, Rules, Target, decide, decide_with, resolve,
+};
 pub use error::{Cause, Error};
 pub use id::{AgentId, UserId, WorkspaceId};
+pub use port::BoxFuture;

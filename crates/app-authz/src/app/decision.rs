@@ -1,8 +1,10 @@
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::app::{AccessMethod, Grant, SharingLevel, Target, Visitor};
 use crate::id::UserId;
-use crate::rbac::{Action, RoleName, Subject};
+use crate::rbac::{RoleName, Subject};
 
 /// Decides whether `subject` may open `target`; `None` is a visitor who is not signed in
 ///
@@ -49,10 +51,7 @@ pub fn decide<'a>(
         return Err(Denial { reason: Reason::PathAppOfAnother, warnings });
     }
 
-    let action = match target.request.method() {
-        AccessMethod::Terminal => Action::Ssh,
-        AccessMethod::Path | AccessMethod::Subdomain => Action::ApplicationConnect,
-    };
+    let action = target.request.method().action();
     let mut workspace = target.workspace.object();
     if rules.disable_workspace_sharing {
         workspace = workspace.without_acl();
@@ -83,7 +82,7 @@ pub fn decide<'a>(
 }
 
 /// How the decisions of a deployment differ from the defaults, which are the strict ones
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Rules {
     /// Apply the sharing level of apps that are reached by path, rather than treat them as
@@ -151,7 +150,7 @@ impl Rules {
 
 /// Proof that a visitor may open a target
 ///
-/// Only [`decide`] builds one:
+/// Only [`decide`] and [`decide_with`](crate::app::decide_with) build one:
 ///
 /// ```compile_fail
 /// fn forge<'a>(target: &'a app_authz::Target<'a>) -> app_authz::Permit<'a> {
@@ -162,8 +161,8 @@ impl Rules {
 /// Signing an app token requires a permit, so every token stands for a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit<'a> {
-    target: &'a Target<'a>,
-    visitor: Option<UserId>,
+    pub(super) target: &'a Target<'a>,
+    pub(super) visitor: Option<UserId>,
 }
 
 impl<'a> Permit<'a> {
@@ -201,6 +200,10 @@ pub struct Denial {
 }
 
 impl Denial {
+    pub(super) const fn of_own_decider() -> Self {
+        Self { reason: Reason::OwnDecider, warnings: Vec::new() }
+    }
+
     /// The reason, for logs and the audit; do not show it to the visitor
     #[must_use]
     pub const fn reason(&self) -> Reason {
@@ -238,6 +241,8 @@ pub enum Reason {
     NotMember,
     /// The app is not public, and the visitor's credential permits nothing
     NoScope,
+    /// The rules of the embedding host, which [`decide_with`](crate::app::decide_with) asks, refuse
+    OwnDecider,
 }
 
 impl Reason {
@@ -251,6 +256,7 @@ impl Reason {
             Self::OwnAppsRefused => "own_apps_refused",
             Self::NotMember => "not_member",
             Self::NoScope => "no_scope",
+            Self::OwnDecider => "own_decider",
         }
     }
 }
@@ -270,6 +276,7 @@ impl fmt::Display for Reason {
                 "the app is shared within an organization that the visitor is not a member of"
             }
             Self::NoScope => "the credential permits nothing",
+            Self::OwnDecider => "the host's own rules refuse",
         })
     }
 }

@@ -19,7 +19,7 @@ pub use authenticate::{
 };
 pub use cookie::CookieNames;
 pub use key::{ApiKey, KeyHolder, KeyUpdate, LoginType, OauthLink, UserStatus};
-pub use sessions::{MAX_MADE, MAX_MADE_FOR_USER, NewKey, OtherSessions, Sessions};
+pub use sessions::{DynSessions, MAX_MADE, MAX_MADE_FOR_USER, NewKey, OtherSessions, Sessions};
 pub use source::{Carried, MAX_TOKENS, Source};
 pub use token::SessionToken;
 pub(crate) use token::{ID_LENGTH, random_letters};

@@ -201,7 +201,7 @@ async fn decide_and_record<S: Store>(
     if let Some(facts) = facts.workspace.as_ref().filter(|_| outcome.is_recorded()) {
         record(apps, outcome.event(attempt, facts)).await?;
     }
-    let cors = outcome.target.map(|target| target.cors);
+    let cors = outcome.target.map(Target::cors);
     outcome.result.map_err(|rejection| {
         let is_ambiguous = matches!(identified, Identified::Ambiguous);
         let refusal = Refusal { cors, is_ambiguous, ..rejection.into() };
@@ -230,7 +230,7 @@ async fn decide_and_sign<S: Store>(
         Identified::Blocked(_, status) => return Err(Rejection::Inactive(status)),
     };
     let target = target.map_err(|error| attempt.unresolved(*error))?;
-    if let (Some(preflight), CorsBehavior::Simple) = (&attempt.preflight, target.cors) {
+    if let (Some(preflight), CorsBehavior::Simple) = (&attempt.preflight, target.cors()) {
         return Err(Rejection::Preflight(preflight.clone()));
     }
     let subject = holder.map(|holder| holder.subject(&apps.roles));
@@ -243,18 +243,17 @@ async fn decide_and_sign<S: Store>(
         }
         Err(denial) => return Err(Rejection::Denied(denial)),
     };
-    if attempt.is_foreign && is_decided_here(target.request.method(), target.cors) {
+    if attempt.is_foreign && is_decided_here(target.request().method(), target.cors()) {
         return Err(Rejection::ForeignPage);
     }
     // Agent status is revealed only to users who may open the app.
-    let status = target.agent.contact.status(attempt.now, apps.config.agent_inactive_timeout);
+    let status = target.agent().contact.status(attempt.now, apps.config.agent_inactive_timeout);
     if status != AgentStatus::Connected {
         return Err(Rejection::AgentNotConnected(status));
     }
-    let options = TokenOptions {
-        lifetime: apps.config.token_lifetime,
-        session: holder.map(|holder| holder.key.id.as_str()),
-    };
+    let options = TokenOptions::default()
+        .lifetime(apps.config.token_lifetime)
+        .session(holder.map(|holder| holder.key.id.as_str()));
     let token = apps.keys.sign(&*apps.store, &permit, options, attempt.now).await;
     let token = token.map_err(Rejection::Unsigned)?;
     apps.sessions.signed(&token);
@@ -271,7 +270,7 @@ fn sign_in<S: Store>(
     target: &Target<'_>,
     is_ambiguous: bool,
 ) -> Rejection {
-    if target.request.method() == AccessMethod::Terminal {
+    if target.request().method() == AccessMethod::Terminal {
         return Rejection::TerminalSignIn;
     }
     let dashboard = &apps.config.access_url;
@@ -345,8 +344,8 @@ impl<T> Outcome<'_, T> {
             access = %self.request.method(),
             user = self.visitor.map(tracing::field::display),
             workspace = facts.map(|facts| tracing::field::display(facts.workspace.id)),
-            agent = self.target.map(|target| tracing::field::display(target.agent.id)),
-            app = self.target.and_then(|target| target.app).map(tracing::field::display),
+            agent = self.target.map(|target| tracing::field::display(target.agent().id)),
+            app = self.target.and_then(Target::app).map(tracing::field::display),
             detail = problem.as_ref().and_then(|problem| problem.only_logged()),
             "app visit decided"
         );
@@ -376,7 +375,7 @@ impl<T> Outcome<'_, T> {
     pub(super) fn event(&self, attempt: &mut AccessAttempt, facts: &WorkspaceFacts) -> Event {
         let WorkspaceFacts { workspace, apps: apps_of_workspace, .. } = facts;
         let (status, reason) = self.status_and_reason(attempt.purpose);
-        let agent = self.target.map(|target| &target.agent);
+        let agent = self.target.map(Target::agent);
         Event {
             time: attempt.now,
             request: attempt.facts.id.uuid(),
@@ -404,13 +403,13 @@ fn resource(request: &AppRequest, target: Option<&Target<'_>>, apps: &[App]) -> 
         AccessMethod::Subdomain => request.slug_or_port().to_ascii_lowercase(),
         AccessMethod::Path => request.slug_or_port().to_owned(),
     };
-    match target {
-        Some(Target { app: Some(id), .. }) => {
-            let app = apps.iter().find(|app| app.id == *id);
+    match target.map(Target::app) {
+        Some(Some(id)) => {
+            let app = apps.iter().find(|app| app.id == id);
             let slug = app.map_or(asked, |app| app.slug.clone());
             Resource::App(app_audit::AppId(id.0), slug)
         }
-        Some(_) => Resource::Port(asked),
+        Some(None) => Resource::Port(asked),
         None => Resource::Unknown(asked),
     }
 }

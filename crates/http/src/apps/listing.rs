@@ -171,7 +171,7 @@ impl<S> Lister<'_, S> {
         let rules = self.apps.config.rules;
         let Ok(request) = AppRequest::try_from(request) else { return false };
         let Ok(target) = resolve(&request, Some(facts), rules) else { return false };
-        target.app == Some(app.id) && decide(&target, Some(&self.caller.subject), rules).is_ok()
+        target.app() == Some(app.id) && decide(&target, Some(&self.caller.subject), rules).is_ok()
     }
 
     fn state(&self, agent: &Agent, app: &ListedApp) -> State {

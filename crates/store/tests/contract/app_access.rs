@@ -23,13 +23,13 @@ contract! {
         let (owner, workspace) = (fleet.users[0].id, fleet.workspaces[0].id);
         let agent = fleet.workspace_agents[0].id;
         let by_names = target(&store, &app("alice", "dev", "main", "open")).await.unwrap();
-        assert_eq!(by_names.workspace.id.0, workspace);
-        assert_eq!(by_names.workspace.owner.0, owner);
-        assert_eq!(by_names.workspace.owner_name, "alice");
-        assert_eq!(by_names.workspace.organization.0, fleet.organizations[0].id);
-        assert_eq!(by_names.agent.id.0, agent);
-        assert_eq!(by_names.app.unwrap().0, fleet.workspace_apps[0].id);
-        assert_eq!(by_names.url, "http://127.0.0.1:8080");
+        assert_eq!(by_names.workspace().id.0, workspace);
+        assert_eq!(by_names.workspace().owner.0, owner);
+        assert_eq!(by_names.workspace().owner_name, "alice");
+        assert_eq!(by_names.workspace().organization.0, fleet.organizations[0].id);
+        assert_eq!(by_names.agent().id.0, agent);
+        assert_eq!(by_names.app().unwrap().0, fleet.workspace_apps[0].id);
+        assert_eq!(by_names.url(), "http://127.0.0.1:8080");
         for (owner, workspace, agent) in [
             (owner.to_string(), workspace.to_string(), agent.to_string()),
             (owner.to_string().to_uppercase(), "dev".to_owned(), "main".to_owned()),
@@ -39,16 +39,20 @@ contract! {
         ] {
             let request = app(&owner, &workspace, &agent, "open");
             let found = target(&store, &request).await.unwrap();
-            let same = Target { request: by_names.request, ..found };
-            assert_eq!(same, by_names, "{owner} {workspace} {agent}");
+            let case = format!("{owner} {workspace} {agent}");
+            assert_eq!(found.workspace(), by_names.workspace(), "{case}");
+            assert_eq!(found.agent(), by_names.agent(), "{case}");
+            assert_eq!((found.app(), found.url()), (by_names.app(), by_names.url()), "{case}");
+            assert_eq!(found.sharing(), by_names.sharing(), "{case}");
+            assert_eq!(found.cors(), by_names.cors(), "{case}");
         }
     }
 
     // scenario 121
     fn an_app_is_found_on_whichever_agent_has_it(store, fleet: office) {
         let found = target(&store, &app("alice", "dev", "", "aside")).await.unwrap();
-        assert_eq!(found.agent.id.0, fleet.workspace_agents[1].id);
-        assert_eq!(found.request.agent(), None);
+        assert_eq!(found.agent().id.0, fleet.workspace_agents[1].id);
+        assert_eq!(found.request().agent(), None);
         let elsewhere = target(&store, &app("alice", "dev", "main", "aside")).await;
         assert_eq!(elsewhere, Err(ResolveError::NoApp));
     }
@@ -60,7 +64,7 @@ contract! {
             workspace_and_agent: format!("{workspace}.{agent}"),
             ..fields("alice", "", "", "aside")
         });
-        assert_eq!(target(&store, &request.unwrap()).await.unwrap().agent.id.0, agent);
+        assert_eq!(target(&store, &request.unwrap()).await.unwrap().agent().id.0, agent);
     }
 
     fn a_user_is_found_by_name_and_never_by_address(store, fleet: users_without_address) {
@@ -152,7 +156,7 @@ contract! {
     fn times_are_read_as_they_are_stored(store, fleet: office) {
         let found = target(&store, &app("alice", "dev", "main", "open")).await.unwrap();
         let row = &fleet.workspace_agents[0];
-        let contact = found.agent.contact;
+        let contact = found.agent().contact;
         assert_eq!(contact.created_at, SystemTime::from(row.created_at));
         assert_eq!(contact.first_connected_at, row.first_connected_at.map(SystemTime::from));
         assert_eq!(contact.last_connected_at, row.last_connected_at.map(SystemTime::from));
@@ -161,7 +165,7 @@ contract! {
         assert_eq!(contact.status(now.into(), INACTIVE_TIMEOUT), AgentStatus::Connected);
 
         let never = target(&store, &app("alice", "dev", "side", "aside")).await.unwrap();
-        let contact = never.agent.contact;
+        let contact = never.agent().contact;
         assert_eq!(contact.first_connected_at, None);
         assert_eq!(contact.connection_timeout.as_secs(), 120);
     }
@@ -187,7 +191,7 @@ contract! {
             ("alice", &fleet.workspaces[0].id.to_string(), "main", "CODE SERVER", space),
         ] {
             let request = app(owner, workspace, agent, slug);
-            let found_app = target(&store, &request).await.unwrap().app.unwrap();
+            let found_app = target(&store, &request).await.unwrap().app().unwrap();
             assert_eq!(found_app.0, found, "{owner} {workspace} {agent} {slug}");
         }
         for (agent, port, sharing) in [
@@ -197,7 +201,7 @@ contract! {
             ("Main", "8445", SharingLevel::Owner),
         ] {
             let found = target(&store, &app("alice", "dev", agent, port)).await.unwrap();
-            assert_eq!(found.sharing, sharing, "{agent} {port}");
+            assert_eq!(found.sharing(), sharing, "{agent} {port}");
         }
     }
 
@@ -210,8 +214,8 @@ contract! {
             ("side", "8080", SharingLevel::Owner),
         ] {
             let found = target(&store, &app("alice", "dev", agent, port)).await.unwrap();
-            assert_eq!(found.sharing, sharing, "{agent} {port}");
-            assert_eq!(found.app, None);
+            assert_eq!(found.sharing(), sharing, "{agent} {port}");
+            assert_eq!(found.app(), None);
         }
         let request = app("alice", "dev", "", "8080");
         assert_eq!(target(&store, &request).await, Err(ResolveError::AgentNeeded));
@@ -219,23 +223,23 @@ contract! {
 
     fn without_a_template_nothing_is_shared_by_port(store, _fleet: no_template) {
         let found = target(&store, &app("alice", "dev", "main", "8080")).await.unwrap();
-        assert_eq!(found.sharing, SharingLevel::Owner);
-        assert_eq!(found.cors, app_authz::app::CorsBehavior::Simple);
+        assert_eq!(found.sharing(), SharingLevel::Owner);
+        assert_eq!(found.cors(), app_authz::app::CorsBehavior::Simple);
     }
 
     fn the_template_says_who_answers_for_other_origins(store, _fleet: open_to_others) {
         let found = target(&store, &app("alice", "dev", "main", "open")).await.unwrap();
-        assert_eq!(found.cors, app_authz::app::CorsBehavior::Passthru);
+        assert_eq!(found.cors(), app_authz::app::CorsBehavior::Passthru);
     }
 
     fn a_terminal_is_found_by_its_agent(store, fleet: office) {
         for row in &fleet.workspace_agents {
             let found = target(&store, &terminal(row.id)).await.unwrap();
-            assert_eq!(found.agent.id.0, row.id);
-            assert_eq!(found.agent.name, row.name);
-            assert_eq!(found.workspace.id.0, fleet.workspaces[0].id);
-            assert_eq!(found.workspace.owner_name, "alice");
-            assert_eq!((found.sharing, &*found.url), (SharingLevel::Owner, ""));
+            assert_eq!(found.agent().id.0, row.id);
+            assert_eq!(found.agent().name, row.name);
+            assert_eq!(found.workspace().id.0, fleet.workspaces[0].id);
+            assert_eq!(found.workspace().owner_name, "alice");
+            assert_eq!((found.sharing(), found.url()), (SharingLevel::Owner, ""));
         }
         assert_eq!(target(&store, &terminal(Uuid::new_v4())).await, Err(ResolveError::NoWorkspace));
     }
@@ -255,7 +259,7 @@ contract! {
     }
 
     fn a_dormant_workspace_is_known_as_such(store, _fleet: dormant) {
-        assert!(target(&store, &app("alice", "dev", "main", "open")).await.unwrap().workspace.dormant);
+        assert!(target(&store, &app("alice", "dev", "main", "open")).await.unwrap().workspace().dormant);
     }
 
     fn place_and_holder_come_together_and_decide(store, _fleet: visited) {

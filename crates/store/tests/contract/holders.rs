@@ -98,7 +98,7 @@ contract! {
 
     fn a_link_is_that_of_the_login_the_key_was_made_by(store, fleet: linked) {
         let expiry = fleet.user_links[1].oauth_expiry.into();
-        let link = |expires_at, can_refresh| Some(OauthLink { expires_at, can_refresh });
+        let link = |at: Option<SystemTime>, refresh| Some(OauthLink::new(at, refresh));
         assert_eq!(one(&store, 0).await.link, link(Some(expiry), true));
         assert_eq!(one(&store, 1).await.link, link(None, false));
         assert_eq!(one(&store, 2).await.link, None);

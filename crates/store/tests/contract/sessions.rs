@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use app_authz::UserId;
@@ -81,19 +82,7 @@ contract! {
     fn a_new_key_is_good_at_once(store, fleet: two_users) {
         let token = SessionToken::generate(|bytes| bytes.fill(8));
         let now = SystemTime::UNIX_EPOCH + Duration::from_micros(1_750_000_000_123_456);
-        let key = NewKey {
-            token: &token,
-            user: UserId(fleet.users[0].id),
-            login_type: LoginType::Token,
-            scope: ScopeName::ApplicationConnect,
-            allow_list: &AllowList::everything(),
-            created_at: now,
-            expires_at: now + Duration::from_secs(60),
-            lifetime: Duration::from_secs(3_600),
-            ip: Some("2001:db8::1".parse().unwrap()),
-            name: "laptop",
-            parent: None,
-        };
+        let key = NewKey::new(&token, UserId(fleet.users[0].id), now, now + Duration::from_secs(60)).with_login_type(LoginType::Token).with_scope(ScopeName::ApplicationConnect).with_lifetime(Duration::from_secs(3_600)).with_ip("2001:db8::1".parse::<IpAddr>().unwrap()).with_name("laptop");
         store.insert(&key).await.unwrap();
         let holders = store.holders(std::slice::from_ref(&token)).await.unwrap();
         let stored = &holders[0].key;
@@ -104,22 +93,30 @@ contract! {
         assert!(authenticate(&token, holders.first(), Terms::default(), now).is_ok());
 
         let other = SessionToken::generate(|bytes| bytes.fill(12));
+        let nothing = AllowList::default();
+        let but = |change: fn(&mut NewKey<'_>)| {
+            let mut key = key.clone();
+            (key.token, key.name) = (&other, "x");
+            change(&mut key);
+            key
+        };
+        let of = |user| {
+            let mut key = but(|_| {});
+            key.user = UserId(user);
+            key
+        };
         for (refused, why) in [
-            (NewKey { name: "other", ..key.clone() }, "the id is taken"),
-            (NewKey { token: &other, ..key.clone() }, "the name is taken"),
-            (NewKey { token: &other, name: "x", user: UserId(Uuid::new_v4()), ..key.clone() },
-             "the user is unknown"),
-            (NewKey { token: &other, name: "x", user: UserId(fleet.users[2].id), ..key.clone() },
-             "the user is deleted"),
-            (NewKey { token: &other, name: "x", scope: ScopeName::NoUserData, ..key.clone() },
-             "it is a scope of agents alone"),
-            (NewKey { token: &other, name: "x", allow_list: &AllowList::default(), ..key.clone() },
-             "it is good for no object"),
+            (key.clone().with_name("other"), "the id is taken"),
+            (but(|key| key.name = "laptop"), "the name is taken"),
+            (of(Uuid::new_v4()), "the user is unknown"),
+            (of(fleet.users[2].id), "the user is deleted"),
+            (but(|key| key.scope = ScopeName::NoUserData), "it is a scope of agents alone"),
+            (but(|_| {}).with_allow_list(&nothing), "it is good for no object"),
         ] {
             assert!(store.insert(&refused).await.is_err(), "{why}");
         }
         assert!(store.holders(std::slice::from_ref(&other)).await.unwrap().is_empty());
-        let fine = NewKey { token: &other, login_type: LoginType::Password, ..key.clone() };
+        let fine = but(|key| key.name = "laptop").with_login_type(LoginType::Password);
         store.insert(&fine).await.unwrap();
     }
 }
@@ -149,19 +146,10 @@ async fn add_limited_key(store: &impl Sessions<Error = Error>, fleet: &Fleet) ->
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_750_000_000);
     let entries = [format!("workspace:{}", Uuid::from_u128(7)), "api_key:*".to_owned()];
     let allow_list = AllowList::parse(entries).unwrap();
-    let key = NewKey {
-        token: &token,
-        user: UserId(fleet.users[0].id),
-        login_type: LoginType::Password,
-        scope: ScopeName::ApplicationConnect,
-        allow_list: &allow_list,
-        created_at: now,
-        expires_at: now,
-        lifetime: Duration::ZERO,
-        ip: None,
-        name: "",
-        parent: None,
-    };
+    let key = NewKey::new(&token, UserId(fleet.users[0].id), now, now)
+        .with_scope(ScopeName::ApplicationConnect)
+        .with_allow_list(&allow_list)
+        .with_lifetime(Duration::ZERO);
     let added = store.insert(&key).await;
     let stored = store.holders(&[token]).await.unwrap();
     assert_eq!(stored.len(), usize::from(added.is_ok()));
