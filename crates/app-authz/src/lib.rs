@@ -2,6 +2,8 @@
 
 pub mod address;
 pub mod app;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod credential;
 pub mod id;
 pub mod jobs;
