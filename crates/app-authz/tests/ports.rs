@@ -1,6 +1,7 @@
 //! The ports through pointers and behind `dyn`, and what an implementer may leave out
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![allow(clippy::as_conversions, reason = "to trait objects")]
 
 use std::convert::Infallible;
 use std::error::Error;

@@ -261,6 +261,10 @@ impl Rows {
         rows
     }
 
+    pub(super) fn nothing() -> Self {
+        Self::default()
+    }
+
     /// A cleared key, one that has ended and one that is about to, and one of another feature
     pub(super) fn keys() -> Self {
         let day = |day: u64| at(day * 86_400);

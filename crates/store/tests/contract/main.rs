@@ -52,6 +52,7 @@ mod holders;
 mod limits;
 mod listing;
 mod made;
+mod ports;
 mod releases;
 mod roles;
 mod sessions;

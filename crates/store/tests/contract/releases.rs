@@ -64,6 +64,10 @@ fn what_is_skipped_is_a_check() {
         crate::listing::CHECKS,
         crate::made::CHECKS,
         crate::made::CHECKS,
+        crate::ports::DIRECTORY,
+        crate::ports::KEYS,
+        crate::ports::PROXIES,
+        crate::ports::SESSIONS,
         crate::roles::CHECKS,
         crate::sessions::CHECKS,
     ]
@@ -96,6 +100,8 @@ const SKIPPED: &[(&str, Option<Release>, &str)] = &[
         Some(Release::V2_22),
         "workspace_agents.parent_id",
     ),
+    ("ports::cors", Some(Release::V2_26), CORS),
+    ("ports::shared", Some(Release::V2_26), ACL),
     (
         "holders::roles_of_one_name_are_those_of_their_organizations",
         Some(Release::V2_30),
