@@ -19,16 +19,6 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 contract! {
     since V2_24;
 
-    fn a_session_expires_with_the_one_that_it_was_made_from(store, fleet: browsers) {
-        let parent = holder(&store, &session(0)).await.unwrap().key;
-        let made = make(&store, &fleet, 1, 0, parent.expires_at + DAY).await;
-        let key = holder(&store, &made).await.unwrap().key;
-        assert_eq!(key.expires_at, parent.expires_at);
-        let early = make(&store, &fleet, 2, 0, parent.expires_at - HOUR).await;
-        let key = holder(&store, &early).await.unwrap().key;
-        assert_eq!(key.expires_at, parent.expires_at - HOUR);
-    }
-
     fn signing_out_ends_what_was_made_in_this_browser_and_not_in_others(store, fleet: browsers) {
         let (here, there) = (made_twice(&store, &fleet, 0).await, made_twice(&store, &fleet, 1).await);
         let key = holder(&store, &session(0)).await.unwrap().key;

@@ -47,7 +47,6 @@ macro_rules! contract {
 mod app_access;
 mod authorized;
 mod candidates;
-mod crypto_keys;
 mod holders;
 mod limits;
 mod listing;

@@ -17,23 +17,6 @@ use crate::{session, sessions};
 contract! {
     since V2_24;
 
-    fn an_update_writes_what_it_says_and_no_more(store, _fleet: two_users) {
-        let before = one(&store, 0).await;
-        let later = before.key.last_used + Duration::from_secs(7_200);
-        let used = KeyUpdate { last_used: Some(later), expires_at: None };
-        store.update(&before.key, used, Some([192, 0, 2, 7].into())).await.unwrap();
-        let after = one(&store, 0).await;
-        assert_eq!(after.key.last_used, later);
-        assert_eq!(after.key.expires_at, before.key.expires_at);
-        assert_eq!(one(&store, 1).await.key.last_used, before.key.last_used);
-
-        let end = before.key.expires_at + Duration::from_secs(86_400);
-        let extended = KeyUpdate { last_used: None, expires_at: Some(end) };
-        store.update(&after.key, extended, None).await.unwrap();
-        let after = one(&store, 0).await;
-        assert_eq!((after.key.last_used, after.key.expires_at), (later, end));
-    }
-
     fn of_updates_from_one_reading_the_first_counts(store, _fleet: two_users) {
         let read = one(&store, 0).await;
         for minutes in [60, 61, 62] {
@@ -43,15 +26,6 @@ contract! {
         }
         let first = read.key.last_used + Duration::from_secs(60 * 60);
         assert_eq!(one(&store, 0).await.key.last_used, first);
-    }
-
-    fn an_ended_key_is_not_brought_back(store, _fleet: two_users) {
-        let key = one(&store, 0).await.key;
-        store.log_out(&key, OtherSessions::EndOfApps).await.unwrap();
-        let update = KeyUpdate { last_used: Some(key.last_used), expires_at: None };
-        store.update(&key, update, None).await.unwrap();
-        assert!(store.holders(&[session(0)]).await.unwrap().is_empty());
-        store.log_out(&key, OtherSessions::EndOfApps).await.unwrap();
     }
 
     fn logging_out_ends_the_session_and_those_for_apps(store, fleet: two_users) {
@@ -67,16 +41,6 @@ contract! {
             left(&store, &fleet).await,
             ["0000000001", "alicesecnd", "aliceapps1", "aliceapps2", "bobforapps"]
         );
-    }
-
-    fn users_have_names_until_they_are_deleted(store, fleet: two_users) {
-        let name = async |user: usize| {
-            store.username(UserId(fleet.users[user].id)).await.unwrap()
-        };
-        assert_eq!(name(0).await.as_deref(), Some("alice"));
-        assert_eq!(name(1).await.as_deref(), Some("bob"));
-        assert_eq!(name(2).await, None);
-        assert_eq!(store.username(UserId(Uuid::new_v4())).await.unwrap(), None);
     }
 
     fn a_new_key_is_good_at_once(store, fleet: two_users) {
