@@ -150,10 +150,10 @@ async fn same_answer(store: &PgStore, bare: &Bare, reference: &Reference, case: 
         let access = store.app_access(&request, token).await.unwrap();
         let target = resolve(&request, access.workspace.as_deref(), Rules::default()).unwrap();
         let answer = reference.ask(&question).await;
-        assert_eq!(target.workspace.id.0, answer.workspace);
-        assert_eq!(target.agent.id.0, answer.agent);
-        assert_eq!(target.app.map(|app| app.0), answer.app);
-        assert_eq!(target.sharing.as_str(), answer.sharing);
+        assert_eq!(target.workspace().id.0, answer.workspace);
+        assert_eq!(target.agent().id.0, answer.agent);
+        assert_eq!(target.app().map(|app| app.0), answer.app);
+        assert_eq!(target.sharing().as_str(), answer.sharing);
         assert_eq!(access.holders[0].key.user.0, answer.visitor);
         assert_eq!(access.holders[0].groups.len(), answer.groups);
         assert_eq!(answer.statements, case.statements);

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use app_authz::app::{AccessMethod, Agent, Contact, CorsBehavior, UncheckedRequest, Workspace};
-use app_authz::id::{GroupId, OrganizationId};
+use app_authz::app::{
+    AccessMethod, Agent, App, Contact, SharingLevel, Transition, UncheckedRequest, Workspace,
+    WorkspaceFacts,
+};
+use app_authz::id::{AppId, GroupId, OrganizationId};
 use app_authz::rbac::{
     AccessList, Acl, AllowList, BuiltInRoles, Case, Levels, ResourceType, Scope, Subject, Switches,
     WorkspaceSharing,
 };
-use app_authz::{AgentId, Rules, Target, UserId, WorkspaceId, decide};
+use app_authz::{AgentId, Rules, Target, UserId, WorkspaceId, decide, resolve};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -217,24 +220,24 @@ impl AppCases {
             _ => Acl::NONE,
         };
         let WorkspaceFields { id, owner, org } = self.workspace;
-        Target {
-            workspace: kept(Workspace {
-                id: WorkspaceId(id),
-                name: "dev".to_owned(),
-                owner: UserId(owner),
-                owner_name: "ann".to_owned(),
-                organization: OrganizationId(org),
-                dormant: case.dormant,
-                acl,
-            }),
-            sharing: case.sharing.parse().unwrap(),
-            ..target(case.method)
-        }
+        let workspace =
+            Workspace::new((WorkspaceId(id), "dev"), (UserId(owner), "ann"), OrganizationId(org));
+        let workspace = workspace.with_dormant(case.dormant).with_acl(acl);
+        found(case.method, workspace).with_sharing(case.sharing.parse().unwrap())
     }
 }
 
 /// An app, or the terminal, of a sample workspace
 pub(crate) fn target(method: AccessMethod) -> Target<'static> {
+    let workspace = Workspace::new(
+        (WorkspaceId(Uuid::from_u128(3)), "dev"),
+        (UserId(Uuid::from_u128(1)), "ann"),
+        OrganizationId(Uuid::from_u128(2)),
+    );
+    found(method, workspace).with_sharing(SharingLevel::Public)
+}
+
+fn found(method: AccessMethod, workspace: Workspace) -> Target<'static> {
     let agent = AgentId(Uuid::from_u128(4));
     let mut request = UncheckedRequest {
         access_method: method.to_string(),
@@ -246,30 +249,13 @@ pub(crate) fn target(method: AccessMethod) -> Target<'static> {
         request.workspace_name_or_id = "dev".to_owned();
         request.app_slug_or_port = "code".to_owned();
     }
-    let contact = Contact {
-        created_at: SystemTime::UNIX_EPOCH,
-        first_connected_at: None,
-        last_connected_at: None,
-        disconnected_at: None,
-        connection_timeout: Duration::ZERO,
-    };
-    Target {
-        request: kept(request.try_into().unwrap()),
-        workspace: kept(Workspace {
-            id: WorkspaceId(Uuid::from_u128(3)),
-            name: "dev".to_owned(),
-            owner: UserId(Uuid::from_u128(1)),
-            owner_name: "ann".to_owned(),
-            organization: OrganizationId(Uuid::from_u128(2)),
-            dormant: false,
-            acl: Acl::NONE,
-        }),
-        agent: kept(Agent { id: agent, name: "main".to_owned(), contact }),
-        app: None,
-        url: "http://127.0.0.1:8080".into(),
-        sharing: app_authz::app::SharingLevel::Public,
-        cors: CorsBehavior::Simple,
-    }
+    let app = App::new(AppId(Uuid::from_u128(5)), agent, "code", "http://127.0.0.1:8080");
+    let contact = Contact::new(SystemTime::UNIX_EPOCH);
+    let facts = WorkspaceFacts::new(workspace.owner, workspace, Transition::Start)
+        .with_agents([Agent::new(agent, "main", contact)])
+        .with_apps([app]);
+    let request = kept(request.try_into().unwrap());
+    resolve(request, Some(kept(facts)), Rules::default()).unwrap()
 }
 
 /// Leaks a fact, which is needed for the whole run

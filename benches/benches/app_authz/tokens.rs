@@ -53,19 +53,14 @@ fn side<K: SigningKey + 'static>(
         }),
         ours: Box::new(move || {
             let verified = keys.verify(black_box(&token), now(), LEEWAY).unwrap();
-            assert!(black_box(verified).matches(target.request));
+            assert!(black_box(verified).matches(target.request()));
         }),
     }
 }
 
 fn ring<K: app_authz::token::KeyMaterial>() -> KeyRing<K> {
-    let key = CryptoKey {
-        feature: Feature::WorkspaceAppsToken,
-        sequence: 1,
-        secret: Some(Secret::new(SECRET)),
-        starts_at: SystemTime::UNIX_EPOCH,
-        deletes_at: None,
-    };
+    let key =
+        CryptoKey::new(Feature::WorkspaceAppsToken, 1, Secret::new(SECRET), SystemTime::UNIX_EPOCH);
     KeyRing::new(&[key]).unwrap()
 }
 

@@ -6,10 +6,10 @@ mod common;
 
 use std::time::{Duration, SystemTime};
 
-use app_authz::credential::{LoginType, NewKey, SessionToken, Sessions, Terms, authenticate};
+use app_authz::credential::{NewKey, SessionToken, Sessions, Terms, authenticate};
 use app_authz::proxy::Proxies;
 use app_authz::proxy::ProxyToken;
-use app_authz::rbac::{AllowList, ScopeName};
+use app_authz::rbac::ScopeName;
 use app_authz::token::{Feature, Hs512Key, KeyRing, KeyStore};
 use common::command::on as authd;
 use store::fleet::Fleet;
@@ -85,19 +85,10 @@ async fn revoking_a_session_says_what_ends_with_it() {
     let mut made = Vec::new();
     for number in 1..=2 {
         let token = SessionToken::generate(|bytes| bytes.fill(number * 4));
-        let key = NewKey {
-            token: &token,
-            user: alice,
-            login_type: LoginType::Password,
-            scope: ScopeName::ApplicationConnect,
-            allow_list: &AllowList::everything(),
-            created_at: now(),
-            expires_at: now() + Duration::from_secs(60),
-            lifetime: Duration::from_secs(60),
-            ip: None,
-            name: "",
-            parent: Some(session.id()),
-        };
+        let key = NewKey::new(&token, alice, now(), now() + Duration::from_secs(60))
+            .with_scope(ScopeName::ApplicationConnect)
+            .with_lifetime(Duration::from_secs(60))
+            .with_parent(session.id());
         store.insert(&key).await.unwrap();
         made.push(token);
     }

@@ -30,6 +30,9 @@ pub enum Error {
     /// The path leads to neither an app nor a terminal
     #[error("not the path of an app")]
     InvalidAppPath,
+    /// Not a UUID in its hyphenated form
+    #[error("`{0}` is not an id")]
+    InvalidId(String),
     /// Not a pattern of hosts: one `*` at the start, followed by a domain
     #[error("`{0}` is not a wildcard host name")]
     InvalidHostPattern(String),

@@ -1,18 +1,52 @@
 //! Primary keys of the control plane's tables
 
 use std::fmt;
+use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
+use crate::Error;
 
 macro_rules! id {
     ($($(#[$doc:meta])+ $name:ident)*) => {$(
         $(#[$doc])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
         pub struct $name(pub Uuid);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(id: Uuid) -> Self {
+                Self(id)
+            }
+        }
+
+        impl From<$name> for Uuid {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            /// Parses the hyphenated form, in either case
+            fn from_str(text: &str) -> Result<Self, Error> {
+                parse_uuid(text).map(Self).ok_or_else(|| Error::InvalidId(text.to_owned()))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            /// Accepts only the hyphenated form in formats that people read
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Hyphenated::deserialize(deserializer).map(|id| Self(id.into_uuid()))
             }
         }
     )*};
@@ -82,8 +116,15 @@ mod tests {
         assert_eq!(parse_uuid(&id.to_string()), Some(id));
         assert_eq!(NameOrId::from(&*id.to_string()), NameOrId::Id(id));
         assert_eq!(parse_uuid(&id.to_string().to_uppercase()), Some(id));
+        let user = UserId::from(id);
+        assert_eq!((user.to_string().parse(), Uuid::from(user)), (Ok(user), id));
+        let written = serde_json::to_value(user).unwrap();
+        assert_eq!(written, id.to_string());
+        assert_eq!(serde_json::from_value::<UserId>(written).unwrap(), user);
         for other in [id.simple().to_string(), id.urn().to_string(), id.braced().to_string()] {
             assert_eq!(parse_uuid(&other), None, "{other}");
+            assert_eq!(other.parse::<UserId>(), Err(Error::InvalidId(other.clone())));
+            assert!(serde_json::from_value::<UserId>(other.clone().into()).is_err(), "{other}");
         }
         for bad in
             ["", "00000000_0000_0000_0000_00000000abcd", "00000000-0000-0000-0000-00000000abcg"]

@@ -8,6 +8,7 @@ use thiserror::Error as ThisError;
 use crate::Error;
 use crate::app::Workspace;
 use crate::id::{JobId, OrganizationId, TemplateId};
+use crate::port::port;
 use crate::rbac::{Acl, Action, Object, ResourceType, Subject};
 
 /// Decides whether `subject` may read a provisioner job
@@ -61,20 +62,41 @@ pub trait Jobs: Sync {
 
     /// Returns the workspace of the job's build, or the template of its template version
     ///
-    /// `None` if the job has neither. One query, one round trip.
+    /// `None` if the job has neither. One query, one round trip. Unless this is implemented, no
+    /// job is known, and only a subject that may read the system may read one.
     fn origin(
         &self,
-        job: ProvisionerJob,
-    ) -> impl Future<Output = Result<Option<JobOrigin>, Self::Error>> + Send;
+        _job: ProvisionerJob,
+    ) -> impl Future<Output = Result<Option<JobOrigin>, Self::Error>> + Send {
+        std::future::ready(Ok(None))
+    }
+}
+
+port! {
+    /// [`Jobs`] behind `dyn`, for a host that chooses the implementation at run time
+    ///
+    /// Every `Jobs` that is `Send` implements it, and `Arc<dyn DynJobs>` is a `Jobs` again. Its
+    /// error is a [`Cause`](crate::Cause), which has the implementation's own error.
+    DynJobs of Jobs
+    fn origin as dyn_origin([], job: ProvisionerJob) -> Option<JobOrigin>;
 }
 
 /// A job of a provisioner, by id and kind
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ProvisionerJob {
     /// The job's id
     pub id: JobId,
     /// What the job does
     pub kind: JobKind,
+}
+
+impl ProvisionerJob {
+    /// The job with this id, which does this
+    #[must_use]
+    pub const fn new(id: JobId, kind: JobKind) -> Self {
+        Self { id, kind }
+    }
 }
 
 /// What a provisioner's job does

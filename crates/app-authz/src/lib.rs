@@ -3,6 +3,8 @@
 
 pub mod address;
 pub mod app;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod credential;
 pub mod id;
 pub mod jobs;
@@ -13,7 +15,11 @@ pub mod token;
 mod digest;
 mod error;
 mod percent;
+mod port;
 
-pub use app::{AppRequest, Denial, Directory, Grant, Permit, Rules, Target, decide, resolve};
+pub use app::{
+    AppRequest, Denial, Directory, Grant, Permit, Rules, Target, decide, decide_with, resolve,
+};
 pub use error::{Cause, Error};
 pub use id::{AgentId, UserId, WorkspaceId};
+pub use port::BoxFuture;

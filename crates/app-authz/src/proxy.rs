@@ -4,28 +4,40 @@ use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
-use openssl::memcmp;
 use uuid::Uuid;
 
 use crate::credential::random_letters;
-use crate::digest::sha256;
+use crate::digest::{equal_in_constant_time, sha256};
 use crate::id::parse_uuid;
+use crate::port::port;
 
 /// Looks up the registered proxies
 pub trait Proxies: Sync {
     /// Why the query failed
     type Error: Error + Send + Sync + 'static;
 
-    /// Returns all proxies that are not deleted
+    /// Returns all proxies that are not deleted; none unless this is implemented
     ///
     /// There are only a few, so callers may keep them in memory for a while.
-    fn proxies(&self) -> impl Future<Output = Result<Vec<Proxy>, Self::Error>> + Send;
+    fn proxies(&self) -> impl Future<Output = Result<Vec<Proxy>, Self::Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+}
+
+port! {
+    /// [`Proxies`] behind `dyn`, for a host that chooses the implementation at run time
+    ///
+    /// Every `Proxies` that is `Send` implements it, and `Arc<dyn DynProxies>` is a `Proxies` again. Its
+    /// error is a [`Cause`](crate::Cause), which has the implementation's own error.
+    DynProxies of Proxies
+    fn proxies as dyn_proxies([]) -> Vec<Proxy>;
 }
 
 /// A registered proxy: a server elsewhere that serves apps and asks here who may open them
 ///
 /// `Debug` does not print the digest.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Proxy {
     /// The proxy's id
     pub id: Uuid,
@@ -40,15 +52,35 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// A proxy that has not registered its URL, with the SHA-256 digest of its token's secret
+    #[must_use]
+    pub fn new(id: Uuid, name: impl Into<String>, secret_digest: impl Into<Vec<u8>>) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            url: String::new(),
+            wildcard_hostname: String::new(),
+            secret_digest: secret_digest.into(),
+        }
+    }
+
+    /// The same proxy, registered with this URL and this pattern of app hosts; empty for none
+    #[must_use]
+    pub fn with_addresses(
+        mut self,
+        url: impl Into<String>,
+        wildcard_hostname: impl Into<String>,
+    ) -> Self {
+        (self.url, self.wildcard_hostname) = (url.into(), wildcard_hostname.into());
+        self
+    }
+
     /// Whether `token` is this proxy's
     ///
     /// Compares the digests in constant time.
     #[must_use]
     pub fn bears(&self, token: &ProxyToken) -> bool {
-        let digest = token.secret_digest();
-        self.id == token.id
-            && self.secret_digest.len() == digest.len()
-            && memcmp::eq(&self.secret_digest, &digest)
+        self.id == token.id && equal_in_constant_time(&self.secret_digest, &token.secret_digest())
     }
 }
 

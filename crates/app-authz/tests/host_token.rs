@@ -6,11 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use app_authz::address::AgentInHost::{self, OfAll, OfPorts};
 use app_authz::address::AppName;
-use app_authz::app::{Agent, Contact, CorsBehavior, SharingLevel, UncheckedRequest, Workspace};
-use app_authz::id::OrganizationId;
-use app_authz::rbac::{Acl, Levels, Role, Scope, Subject};
+use app_authz::app::{
+    Agent, App, Contact, Transition, UncheckedRequest, Workspace, WorkspaceFacts,
+};
+use app_authz::id::{AppId, OrganizationId};
+use app_authz::rbac::{Levels, Role, Scope, Subject};
 use app_authz::token::{AppToken, CryptoKey, Feature, Hs512Key, KeyRing, LEEWAY, Secret};
-use app_authz::{AgentId, AppRequest, Rules, Target, UserId, WorkspaceId, decide};
+use app_authz::{AgentId, AppRequest, Rules, UserId, WorkspaceId, decide, resolve};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use josekit::jws::{HS512, JwsSigner};
@@ -25,13 +27,8 @@ fn now() -> SystemTime {
 }
 
 fn ring() -> KeyRing<Hs512Key> {
-    let key = CryptoKey {
-        feature: Feature::WorkspaceAppsToken,
-        sequence: 3,
-        secret: Some(Secret::new(SECRET)),
-        starts_at: now() - Duration::from_secs(3600),
-        deletes_at: None,
-    };
+    let starts_at = now() - Duration::from_secs(3600);
+    let key = CryptoKey::new(Feature::WorkspaceAppsToken, 3, Secret::new(SECRET), starts_at);
     KeyRing::new(&[key]).unwrap()
 }
 
@@ -66,35 +63,22 @@ fn of_proxy(method: &str, agent: &str) -> AppRequest {
 
 /// A token that we sign for the request, which leads to the agent `baz`
 fn sign(request: &AppRequest) -> String {
-    let workspace = Workspace {
-        id: WorkspaceId(Uuid::from_u128(2)),
-        name: "bar".to_owned(),
-        owner: UserId(Uuid::from_u128(1)),
-        owner_name: "foo".to_owned(),
-        organization: OrganizationId(Uuid::from_u128(3)),
-        dormant: false,
-        acl: Acl::NONE,
-    };
-    let contact = Contact {
-        created_at: now(),
-        first_connected_at: None,
-        last_connected_at: None,
-        disconnected_at: None,
-        connection_timeout: Duration::ZERO,
-    };
-    let agent = Agent { id: AgentId(AGENT.parse().unwrap()), name: "baz".to_owned(), contact };
-    let target = Target {
-        request,
-        workspace: &workspace,
-        agent: &agent,
-        app: None,
-        url: "http://127.0.0.1:8080".into(),
-        sharing: SharingLevel::Owner,
-        cors: CorsBehavior::Simple,
-    };
+    let owner = UserId(Uuid::from_u128(1));
+    let workspace = Workspace::new(
+        (WorkspaceId(Uuid::from_u128(2)), "bar"),
+        (owner, "foo"),
+        OrganizationId(Uuid::from_u128(3)),
+    );
+    let agent = AgentId(AGENT.parse().unwrap());
+    let app =
+        App::new(AppId(Uuid::from_u128(5)), agent, request.slug_or_port(), "http://127.0.0.1:8080");
+    let facts = WorkspaceFacts::new(owner, workspace, Transition::Start)
+        .with_agents([Agent::new(agent, "baz", Contact::new(now()))])
+        .with_apps([app]);
+    let target = resolve(request, Some(&facts), Rules::default()).unwrap();
     let everything = Levels::site(["*:*".parse().unwrap()].into_iter().collect());
     let role = Role::new("all".parse().unwrap(), everything);
-    let subject = Subject::new(workspace.owner, [role.into()], Scope::all());
+    let subject = Subject::new(owner, [role.into()], Scope::all());
     let permit = decide(&target, Some(&subject), Rules::default()).unwrap();
     let signed = ring().sign(&permit, now()).unwrap();
     assert_eq!(verify(signed.reveal()), **signed.token());

@@ -8,14 +8,15 @@ use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
-use app_authz::app::{Agent, Contact, CorsBehavior, SharingLevel, UncheckedRequest, Workspace};
-use app_authz::id::OrganizationId;
-use app_authz::rbac::Acl;
+use app_authz::app::{
+    Agent, App, Contact, SharingLevel, Transition, UncheckedRequest, Workspace, WorkspaceFacts,
+};
+use app_authz::id::{AppId, OrganizationId};
 use app_authz::token::{
     CryptoKey, Feature, Hs512Key, KeyCache, KeyStore, LEEWAY, PresentedTokens, Secret,
     TOKEN_LIFETIME, Want,
 };
-use app_authz::{AgentId, AppRequest, Error, Rules, Target, UserId, WorkspaceId, decide};
+use app_authz::{AgentId, AppRequest, Error, Rules, Target, UserId, WorkspaceId, decide, resolve};
 use uuid::Uuid;
 
 fn now() -> SystemTime {
@@ -34,33 +35,18 @@ fn request(slug: &str) -> AppRequest {
 }
 
 fn public_app() -> Target<'static> {
-    Target {
-        request: kept(request("code")),
-        workspace: kept(Workspace {
-            id: WorkspaceId(Uuid::from_u128(1)),
-            name: "dev".to_owned(),
-            owner: UserId(Uuid::from_u128(2)),
-            owner_name: "ann".to_owned(),
-            organization: OrganizationId(Uuid::from_u128(3)),
-            dormant: false,
-            acl: Acl::NONE,
-        }),
-        agent: kept(Agent {
-            id: AgentId(Uuid::from_u128(4)),
-            name: "main".to_owned(),
-            contact: Contact {
-                created_at: now(),
-                first_connected_at: None,
-                last_connected_at: None,
-                disconnected_at: None,
-                connection_timeout: Duration::ZERO,
-            },
-        }),
-        app: None,
-        url: "http://127.0.0.1:8080".into(),
-        sharing: SharingLevel::Public,
-        cors: CorsBehavior::Simple,
-    }
+    let owner = UserId(Uuid::from_u128(2));
+    let workspace = Workspace::new(
+        (WorkspaceId(Uuid::from_u128(1)), "dev"),
+        (owner, "ann"),
+        OrganizationId(Uuid::from_u128(3)),
+    );
+    let agent = AgentId(Uuid::from_u128(4));
+    let app = App::new(AppId(Uuid::from_u128(5)), agent, "code", "http://127.0.0.1:8080");
+    let facts = WorkspaceFacts::new(owner, workspace, Transition::Start)
+        .with_agents([Agent::new(agent, "main", Contact::new(now()))])
+        .with_apps([app.with_sharing(SharingLevel::Public)]);
+    resolve(kept(request("code")), Some(kept(facts)), Rules::default()).unwrap()
 }
 
 /// The facts of a target, leaked so that they live as long as the test
@@ -89,12 +75,9 @@ impl KeyStore for Store {
 
     async fn keys(&self, feature: Feature) -> Result<Vec<CryptoKey>, Infallible> {
         *self.fetches.lock().unwrap() += 1;
-        let key = |sequence: &i32| CryptoKey {
-            feature,
-            sequence: *sequence,
-            secret: Some(Secret::new([u8::try_from(*sequence).unwrap(); 64])),
-            starts_at: SystemTime::UNIX_EPOCH,
-            deletes_at: None,
+        let key = |sequence: &i32| {
+            let secret = Secret::new([u8::try_from(*sequence).unwrap(); 64]);
+            CryptoKey::new(feature, *sequence, secret, SystemTime::UNIX_EPOCH)
         };
         Ok(self.sequences.iter().map(key).collect())
     }
@@ -199,12 +182,9 @@ fn a_remembered_token_is_checked_against_the_time_again() {
 
 #[test]
 fn a_remembered_token_is_only_as_good_as_its_key() {
-    let row = |secret, deletes_at| CryptoKey {
-        feature: Feature::WorkspaceAppsToken,
-        sequence: 1,
-        secret,
-        starts_at: SystemTime::UNIX_EPOCH,
-        deletes_at,
+    let row = |secret: Option<Secret>, deletes_at: Option<SystemTime>| {
+        CryptoKey::new(Feature::WorkspaceAppsToken, 1, secret, SystemTime::UNIX_EPOCH)
+            .with_deletes_at(deletes_at)
     };
     let secret = |byte: u8| Some(Secret::new([byte; 64]));
     let soon = now() + Duration::from_secs(2);

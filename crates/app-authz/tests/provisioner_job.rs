@@ -54,7 +54,7 @@ fn authorize(
     origin: Result<Option<JobOrigin>, ()>,
 ) -> (Result<(), JobDenial<Down>>, u32) {
     let facts = Facts { origin, asked: AtomicU32::new(0) };
-    let job = ProvisionerJob { id: JobId(Uuid::from_u128(9)), kind };
+    let job = ProvisionerJob::new(JobId(Uuid::from_u128(9)), kind);
     let decision = match pin!(authorize_provisioner_job(subject, job, &facts))
         .poll(&mut Context::from_waker(Waker::noop()))
     {
@@ -76,15 +76,8 @@ fn member(id: UserId) -> Subject {
 }
 
 fn workspace() -> Result<Option<JobOrigin>, ()> {
-    Ok(Some(JobOrigin::Workspace(Workspace {
-        id: WorkspaceId(Uuid::from_u128(4)),
-        name: "dev".to_owned(),
-        owner: ANN,
-        owner_name: "ann".to_owned(),
-        organization: ACME,
-        dormant: false,
-        acl: Acl::NONE,
-    })))
+    let id = WorkspaceId(Uuid::from_u128(4));
+    Ok(Some(JobOrigin::Workspace(Workspace::new((id, "dev"), (ANN, "ann"), ACME))))
 }
 
 fn template(id: Option<TemplateId>, groups: AccessList) -> Result<Option<JobOrigin>, ()> {

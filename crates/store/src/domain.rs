@@ -126,7 +126,7 @@ pub(crate) fn put_in_order(place: &mut WorkspaceFacts) {
 pub(crate) fn link(expiry: SystemTime, can_refresh: bool) -> OauthLink {
     // The control plane writes the year 1 for a token that does not expire.
     let expires_at = Some(expiry).filter(|expiry| *expiry > SystemTime::UNIX_EPOCH);
-    OauthLink { expires_at, can_refresh }
+    OauthLink::new(expires_at, can_refresh)
 }
 
 /// When a key was used, according to an update of it

@@ -187,13 +187,7 @@ async fn a_secret_that_was_changed_is_not_taken() {
 #[tokio::test]
 async fn a_new_key_is_encrypted_as_the_control_plane_would() {
     let insert = |_: &[CryptoKey]| {
-        let key = CryptoKey {
-            feature: FEATURE,
-            sequence: 1,
-            secret: Some(Secret::new([0x44; 64])),
-            starts_at: SystemTime::UNIX_EPOCH,
-            deletes_at: None,
-        };
+        let key = CryptoKey::new(FEATURE, 1, Secret::new([0x44; 64]), SystemTime::UNIX_EPOCH);
         vec![Change::Insert(key)]
     };
     for (theirs, ours, expected) in [
@@ -273,8 +267,11 @@ async fn keys_that_cannot_be_read_are_rotated_like_others() {
     assert_eq!(database.sql("SELECT deletes_at IS NULL FROM crypto_keys").await, ["t"]);
 
     // It is never written back as if it had been read.
-    let copy =
-        |rows: &[CryptoKey]| vec![Change::Insert(CryptoKey { sequence: 2, ..rows[0].clone() })];
+    let copy = |rows: &[CryptoKey]| {
+        let mut copied = rows[0].clone();
+        copied.sequence = 2;
+        vec![Change::Insert(copied)]
+    };
     assert!(matches!(store.rotate(FEATURE, copy).await, Err(Error::InvalidRow { .. })));
     database.sql("UPDATE crypto_keys SET deletes_at = to_timestamp(1)").await;
     let clear = |rows: &[CryptoKey]| {

@@ -8,8 +8,7 @@ use std::time::{Duration, SystemTime};
 use agent_auth::{Candidates, ProvenInstance};
 use app_audit::{Act, ActJournal, ActKind, AuditLog, Filter, Page};
 use app_authz::UserId;
-use app_authz::credential::{LoginType, NewKey, SessionToken, Sessions};
-use app_authz::rbac::{AllowList, ScopeName};
+use app_authz::credential::{NewKey, SessionToken, Sessions};
 use store::facts::{PoolFacts, Question, QuestionFacts};
 use store::{MemoryStore, Options, PgStore, Store};
 use testkit::Database;
@@ -63,19 +62,7 @@ async fn statements_that_fail_are_counted_as_failures() {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     database.sql("DROP TABLE api_keys CASCADE").await;
     let token = SessionToken::generate(|bytes| bytes.fill(b'a'));
-    let key = NewKey {
-        token: &token,
-        user: UserId(Uuid::nil()),
-        login_type: LoginType::Password,
-        scope: ScopeName::All,
-        allow_list: &AllowList::everything(),
-        created_at: now,
-        expires_at: now,
-        lifetime: Duration::ZERO,
-        ip: None,
-        name: "",
-        parent: None,
-    };
+    let key = NewKey::new(&token, UserId(Uuid::nil()), now, now);
     store.insert(&key).await.unwrap_err();
     store.forget_ended(now, 1).await.unwrap_err();
     for question in [Question::NewSession, Question::Housekeeping] {

@@ -192,8 +192,8 @@ async fn what_a_store_in_memory_has_imported_it_answers_from() {
 
 #[tokio::test]
 async fn a_store_in_memory_still_knows_which_sessions_were_made_from_others() {
-    use app_authz::credential::{LoginType, NewKey, OtherSessions, SessionToken, Sessions};
-    use app_authz::rbac::{AllowList, ScopeName};
+    use app_authz::credential::{NewKey, OtherSessions, SessionToken, Sessions};
+    use app_authz::rbac::ScopeName;
 
     let memory = MemoryStore::default();
     let mut fleet = fleet();
@@ -202,19 +202,10 @@ async fn a_store_in_memory_still_knows_which_sessions_were_made_from_others() {
     memory.import(&rows(&fleet), false).await.unwrap();
     let parent = memory.holders(&[session]).await.unwrap().remove(0).key;
     let made = SessionToken::generate(|bytes| bytes.fill(7));
-    let key = NewKey {
-        token: &made,
-        user: parent.user,
-        login_type: LoginType::Password,
-        scope: ScopeName::ApplicationConnect,
-        allow_list: &AllowList::everything(),
-        created_at: parent.last_used,
-        expires_at: parent.expires_at,
-        lifetime: parent.lifetime,
-        ip: None,
-        name: "",
-        parent: Some(&parent.id),
-    };
+    let key = NewKey::new(&made, parent.user, parent.last_used, parent.expires_at)
+        .with_scope(ScopeName::ApplicationConnect)
+        .with_lifetime(parent.lifetime)
+        .with_parent(&parent.id);
     memory.insert(&key).await.unwrap();
     memory.import(&Rows::default(), false).await.unwrap();
     memory.log_out(&parent, OtherSessions::Keep).await.unwrap();

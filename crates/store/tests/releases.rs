@@ -89,7 +89,7 @@ async fn keys_proxies_and_jobs_are_read_on_every_release() {
                 "job: dry run" => JobKind::TemplateVersionDryRun,
                 _ => JobKind::TemplateVersionImport,
             };
-            let job = ProvisionerJob { id: JobId(world.id(question.job)), kind };
+            let job = ProvisionerJob::new(JobId(world.id(question.job)), kind);
             let origin = store.origin(job).await.map_err(|error| error.to_string());
             let found = origin.map(|origin| match origin {
                 Some(JobOrigin::Workspace(workspace)) => Some(workspace.id.0),
@@ -164,7 +164,7 @@ async fn visit_answer(
         Err(error) => return Err(error.to_string()),
     };
     let now = SystemTime::now();
-    let terms = Terms { audience: World::ACCESS_URL, ..Terms::default() };
+    let terms = Terms::default().audience(World::ACCESS_URL);
     let built_in = BuiltInRoles::new(Switches::default());
     let sourced: Vec<_> =
         tokens.iter().map(|token| (Source::SessionHeader, token.clone())).collect();
@@ -174,7 +174,7 @@ async fn visit_answer(
         Identified::Blocked(..) => return Ok(Answer::Inactive),
     };
     Ok(match decide(&target, subject.as_ref(), Rules::default()) {
-        Ok(_) if target.agent.contact.status(now, INACTIVE_TIMEOUT) == AgentStatus::Connected => {
+        Ok(_) if target.agent().contact.status(now, INACTIVE_TIMEOUT) == AgentStatus::Connected => {
             Answer::Opens
         }
         Ok(_) => Answer::Unreachable,

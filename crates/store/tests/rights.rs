@@ -13,11 +13,9 @@ use app_audit::{
     Names, Page, Window,
 };
 use app_authz::app::UncheckedRequest;
-use app_authz::credential::{
-    ApiKey, KeyUpdate, LoginType, NewKey, OtherSessions, SessionToken, Sessions,
-};
+use app_authz::credential::{ApiKey, KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions};
 use app_authz::proxy::{Proxies, ProxyToken};
-use app_authz::rbac::{AllowList, ScopeName, Subject};
+use app_authz::rbac::{ScopeName, Subject};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret};
 use app_authz::{AppRequest, Directory, UserId};
 use common::{entry, event};
@@ -78,22 +76,12 @@ impl Deeds {
         let update = KeyUpdate { last_used: Some(now), expires_at: None };
         note("use", store.update(key, update, None).await);
         let token = token_of(Uuid::new_v4());
-        let new = NewKey {
-            token: &token,
-            user: *user,
-            login_type: LoginType::Password,
-            scope: ScopeName::ApplicationConnect,
-            allow_list: &AllowList::everything(),
-            created_at: now,
-            expires_at: now + Duration::from_secs(60),
-            lifetime: Duration::from_secs(60),
-            ip: None,
-            name: "",
-            parent: None,
-        };
+        let new = NewKey::new(&token, *user, now, now + Duration::from_secs(60))
+            .with_scope(ScopeName::ApplicationConnect)
+            .with_lifetime(Duration::from_secs(60));
         note("insert", store.insert(&new).await);
         // A key that does not exist, so that the next round finds the same rows.
-        let gone = ApiKey { id: "gone".to_owned(), user: UserId(Uuid::nil()), ..key.clone() };
+        let gone = ApiKey::new("gone", [], UserId(Uuid::nil()), key.expires_at);
         note("log out", store.log_out(&gone, OtherSessions::EndOfApps).await.map(drop));
         note("ended", store.ended(&["gone"], now).await.map(drop));
         note("forget ended", store.forget_ended(now, 1).await.map(drop));
@@ -160,13 +148,9 @@ fn changes(change: Option<bool>, rows: &[CryptoKey], now: SystemTime) -> Vec<Cha
     let last = rows.iter().map(|row| row.sequence).max().unwrap_or_default();
     match change {
         None => Vec::new(),
-        Some(true) => vec![Change::Insert(CryptoKey {
-            feature,
-            sequence: last + 1,
-            secret: Some(Secret::new([7; 64])),
-            starts_at: now,
-            deletes_at: None,
-        })],
+        Some(true) => {
+            vec![Change::Insert(CryptoKey::new(feature, last + 1, Secret::new([7; 64]), now))]
+        }
         Some(false) => vec![
             Change::End { feature, sequence: last, deletes_at: now },
             Change::Clear { feature, sequence: last },

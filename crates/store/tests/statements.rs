@@ -9,7 +9,7 @@ use app_authz::app::{AppFacts, UncheckedRequest};
 use app_authz::credential::{KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions};
 use app_authz::id::JobId;
 use app_authz::proxy::Proxies;
-use app_authz::rbac::{AllowList, BuiltInRoles, ScopeName, Subject, Switches};
+use app_authz::rbac::{BuiltInRoles, Subject, Switches};
 use app_authz::token::{Feature, KeyStore, Rotation, rotate};
 use app_authz::{AppRequest, Directory, Rules, WorkspaceId, resolve};
 use chrono::DateTime;
@@ -160,20 +160,9 @@ async fn each_question_and_each_write_is_one_statement() {
     store.log_out(&key, OtherSessions::EndOfApps).await.unwrap();
     assert_eq!(one.so_far(), 1);
     let one = Count::from(&statements);
-    let everything = AllowList::everything();
-    let new = NewKey {
-        token: &tokens[0],
-        allow_list: &everything,
-        user: key.user,
-        login_type: key.login_type,
-        scope: ScopeName::All,
-        created_at: key.last_used,
-        expires_at: key.expires_at,
-        lifetime: key.lifetime,
-        ip: None,
-        name: "",
-        parent: None,
-    };
+    let new = NewKey::new(&tokens[0], key.user, key.last_used, key.expires_at)
+        .with_login_type(key.login_type)
+        .with_lifetime(key.lifetime);
     store.insert(&new).await.unwrap();
     assert_eq!(one.so_far(), 1);
 }

@@ -1,8 +1,8 @@
 use std::time::{Duration, SystemTime};
 
-use app_authz::credential::{LoginType, NewKey, SessionToken};
+use app_authz::credential::{NewKey, SessionToken};
 use app_authz::proxy::{Proxies, ProxyToken};
-use app_authz::rbac::{AllowList, ScopeName};
+use app_authz::rbac::ScopeName;
 use app_authz::token::{LEEWAY, TOKEN_LIFETIME};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
@@ -67,24 +67,11 @@ async fn for_user(
 ) -> Result<String, CommandError> {
     let user = user_named(store, user).await?;
     let token = with_random(|fill| SessionToken::generate(fill))?;
-    let everything = AllowList::everything();
-    let key = NewKey {
-        token: &token,
-        user,
-        login_type: LoginType::Token,
-        allow_list: &everything,
-        scope: match scope {
-            TokenScope::All => ScopeName::All,
-            TokenScope::ApplicationConnect => ScopeName::ApplicationConnect,
-        },
-        created_at: now,
-        expires_at: now + lifetime,
-        lifetime,
-        ip: None,
-        // Names are unique among the tokens of a user, and so is the id.
-        name: if name.is_empty() { token.id() } else { name },
-        parent: None,
-    };
+    let key = NewKey::of_api_token(&token, user, now, now + lifetime).with_scope(match scope {
+        TokenScope::All => ScopeName::All,
+        TokenScope::ApplicationConnect => ScopeName::ApplicationConnect,
+    });
+    let key = if name.is_empty() { key } else { key.with_name(name) };
     // A token that cannot be recorded is not printed, and then it is of no use.
     store.insert_recorded(&key, of_operator(ActKind::TokenCreate)).await?;
     Ok(token.reveal().to_owned())

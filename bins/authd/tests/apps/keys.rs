@@ -46,13 +46,12 @@ async fn a_proxy_verifies_with_the_keys_it_fetches() {
     assert_eq!(key["deletes_at"], Value::Null);
     let secret = key["secret"].as_str().unwrap();
     assert_eq!(secret.len(), 128);
-    let row = CryptoKey {
-        feature: Feature::WorkspaceAppsToken,
-        sequence: i32::try_from(key["sequence"].as_i64().unwrap()).unwrap(),
-        secret: Some(Secret::from_hex(secret).unwrap()),
-        starts_at: now,
-        deletes_at: None,
-    };
+    let row = CryptoKey::new(
+        Feature::WorkspaceAppsToken,
+        i32::try_from(key["sequence"].as_i64().unwrap()).unwrap(),
+        Secret::from_hex(secret).unwrap(),
+        now,
+    );
     let ring = KeyRing::<Hs512Key>::new(&[row]).unwrap();
     ring.verify(&token(&world).await, now, LEEWAY).unwrap();
 
@@ -136,13 +135,12 @@ fn plan() -> Plan {
 
 /// The app tokens' key of that byte, as the control plane has it
 fn ring(now: SystemTime, sequence: i32, byte: u8) -> KeyRing<Hs512Key> {
-    let key = CryptoKey {
-        feature: Feature::WorkspaceAppsToken,
+    let key = CryptoKey::new(
+        Feature::WorkspaceAppsToken,
         sequence,
-        secret: Some(Secret::new([byte; 64])),
-        starts_at: now - Duration::from_secs(3600),
-        deletes_at: None,
-    };
+        Secret::new([byte; 64]),
+        now - Duration::from_secs(3600),
+    );
     KeyRing::new(&[key]).unwrap()
 }
 

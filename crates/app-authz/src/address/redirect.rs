@@ -46,7 +46,7 @@ impl Envelope<'_> {
     /// [`Error::NoAppHosts`] if the request is for a subdomain and there is neither a pattern
     /// nor a visited host, and [`Error::InvalidUrl`] if the path would leave the app.
     pub fn sign_in(&self, target: &Target<'_>) -> Result<SignIn, Error> {
-        let request = &target.request;
+        let request = target.request();
         if request.method() == AccessMethod::Terminal {
             return Ok(SignIn::NotFound);
         }
@@ -65,12 +65,12 @@ impl Envelope<'_> {
 
     /// The URL below which the requested app is served
     fn base_url(&self, target: &Target<'_>) -> Result<HttpUrl, Error> {
-        let request = target.request;
+        let request = target.request();
         let base = match (request.method(), self.visited) {
             (_, Some(visited)) => visited.clone(),
             (AccessMethod::Subdomain, None) => {
                 let hosts = self.app_hosts.ok_or(Error::NoAppHosts)?;
-                let host = hosts.host_of(&request.host_name(&target.agent.name));
+                let host = hosts.host_of(&request.host_name(&target.agent().name));
                 self.path_app_base.clone().with_authority(&host)?
             }
             (AccessMethod::Path | AccessMethod::Terminal, None) => self.path_app_base.clone(),
@@ -85,7 +85,7 @@ impl Envelope<'_> {
     fn app_url(&self, base: HttpUrl, target: &Target<'_>) -> Result<HttpUrl, Error> {
         let folder = base.path().trim_end_matches('/');
         let path = format!("{folder}/{}", self.app_path.trim_start_matches('/'));
-        let app = HttpUrl::of_app(&target.url).ok();
+        let app = HttpUrl::of_app(target.url()).ok();
         let is_root = self.app_path.trim_start_matches('/').is_empty();
         let default = app.as_ref().filter(|_| is_root || self.visited.is_none());
         let default = default.and_then(HttpUrl::query).unwrap_or_default();

@@ -5,6 +5,7 @@ use crate::id::AgentId;
 
 /// An agent of a workspace's newest build
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Agent {
     /// The agent's id
     pub id: AgentId,
@@ -14,8 +15,17 @@ pub struct Agent {
     pub contact: Contact,
 }
 
+impl Agent {
+    /// The agent with this id and name
+    #[must_use]
+    pub fn new(id: AgentId, name: impl Into<String>, contact: Contact) -> Self {
+        Self { id, name: name.into(), contact }
+    }
+}
+
 /// When an agent was created, connected and disconnected, as the database has it
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Contact {
     /// When the agent was created
     pub created_at: SystemTime,
@@ -30,6 +40,45 @@ pub struct Contact {
 }
 
 impl Contact {
+    /// An agent that was created then, has not connected yet, and may take any time to do so
+    #[must_use]
+    pub const fn new(created_at: SystemTime) -> Self {
+        Self {
+            created_at,
+            first_connected_at: None,
+            last_connected_at: None,
+            disconnected_at: None,
+            connection_timeout: Duration::ZERO,
+        }
+    }
+
+    /// The same contact, of an agent that connected first and was last seen connected at these
+    /// times; `None` if it never was
+    #[must_use]
+    pub fn with_connected(
+        mut self,
+        first: impl Into<Option<SystemTime>>,
+        last: impl Into<Option<SystemTime>>,
+    ) -> Self {
+        (self.first_connected_at, self.last_connected_at) = (first.into(), last.into());
+        self
+    }
+
+    /// The same contact, of an agent that last disconnected then; `None` if it never did
+    #[must_use]
+    pub fn with_disconnected(mut self, at: impl Into<Option<SystemTime>>) -> Self {
+        self.disconnected_at = at.into();
+        self
+    }
+
+    /// The same contact, of an agent that may take that long to connect for the first time; zero
+    /// for no limit
+    #[must_use]
+    pub const fn with_connection_timeout(mut self, timeout: Duration) -> Self {
+        self.connection_timeout = timeout;
+        self
+    }
+
     /// Whether the agent is connected at `now`
     ///
     /// `inactive_timeout` is how long a connected agent may go without a report:
@@ -98,13 +147,10 @@ mod tests {
     #[test]
     fn an_agent_is_connected_while_it_reports() {
         let status = |first, last, gone, now| {
-            let contact = Contact {
-                created_at: at(1000).unwrap(),
-                first_connected_at: first,
-                last_connected_at: last,
-                disconnected_at: gone,
-                connection_timeout: Duration::from_secs(120),
-            };
+            let contact = Contact::new(at(1000).unwrap())
+                .with_connected(first, last)
+                .with_disconnected(gone)
+                .with_connection_timeout(Duration::from_secs(120));
             contact.status(at(now).unwrap(), INACTIVE_TIMEOUT)
         };
         assert_eq!(status(None, None, None, 1000), AgentStatus::Connecting);
@@ -116,13 +162,7 @@ mod tests {
         assert_eq!(status(at(1010), at(1020), at(1020), 1021), AgentStatus::Disconnected);
         assert_eq!(status(at(1010), None, None, 1021), AgentStatus::Disconnected);
 
-        let unlimited = Contact {
-            created_at: at(0).unwrap(),
-            first_connected_at: None,
-            last_connected_at: None,
-            disconnected_at: None,
-            connection_timeout: Duration::ZERO,
-        };
+        let unlimited = Contact::new(at(0).unwrap());
         assert_eq!(unlimited.status(at(9999).unwrap(), INACTIVE_TIMEOUT), AgentStatus::Connecting);
     }
 }

@@ -1,8 +1,10 @@
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::app::{AccessMethod, Grant, Port, SharingLevel, Target, Visitor};
 use crate::id::UserId;
-use crate::rbac::{Action, RoleName, Subject};
+use crate::rbac::{RoleName, Subject};
 
 /// Decides whether `subject` may open `target`; `None` is a visitor who is not signed in
 ///
@@ -20,11 +22,7 @@ pub fn decide<'a>(
     subject: Option<&Subject>,
     rules: Rules,
 ) -> Result<Permit<'a>, Denial> {
-    let permit = decide_access(target, subject, rules)?;
-    match target.request.port().is_some_and(Port::is_reserved) {
-        true => Err(Denial { reason: Reason::ReservedPort, warnings: Vec::new() }),
-        false => Ok(permit),
-    }
+    decide_access(target, subject, rules)?.unless_reserved()
 }
 
 fn decide_access<'a>(
@@ -62,10 +60,7 @@ fn decide_access<'a>(
         return Err(Denial { reason: Reason::PathAppOfAnother, warnings });
     }
 
-    let action = match target.request.method() {
-        AccessMethod::Terminal => Action::Ssh,
-        AccessMethod::Path | AccessMethod::Subdomain => Action::ApplicationConnect,
-    };
+    let action = target.request.method().action();
     let mut workspace = target.workspace.object();
     if rules.disable_workspace_sharing {
         workspace = workspace.without_acl();
@@ -96,7 +91,7 @@ fn decide_access<'a>(
 }
 
 /// How the decisions of a deployment differ from the defaults, which are the strict ones
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Rules {
     /// Apply the sharing level of apps that are reached by path, rather than treat them as
@@ -164,7 +159,7 @@ impl Rules {
 
 /// Proof that a visitor may open a target
 ///
-/// Only [`decide`] builds one:
+/// Only [`decide`] and [`decide_with`](crate::app::decide_with) build one:
 ///
 /// ```compile_fail
 /// fn forge<'a>(target: &'a app_authz::Target<'a>) -> app_authz::Permit<'a> {
@@ -175,11 +170,19 @@ impl Rules {
 /// Signing an app token requires a permit, so every token stands for a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit<'a> {
-    target: &'a Target<'a>,
-    visitor: Option<UserId>,
+    pub(super) target: &'a Target<'a>,
+    pub(super) visitor: Option<UserId>,
 }
 
 impl<'a> Permit<'a> {
+    /// The permit, unless it is for a reserved port: whatever has decided, none of them is opened
+    pub(super) fn unless_reserved(self) -> Result<Self, Denial> {
+        match self.target.request.port().is_some_and(Port::is_reserved) {
+            true => Err(Denial { reason: Reason::ReservedPort, warnings: Vec::new() }),
+            false => Ok(self),
+        }
+    }
+
     /// The target that may be opened
     #[must_use]
     pub const fn target(&self) -> &'a Target<'a> {
@@ -214,6 +217,10 @@ pub struct Denial {
 }
 
 impl Denial {
+    pub(super) const fn of_own_decider() -> Self {
+        Self { reason: Reason::OwnDecider, warnings: Vec::new() }
+    }
+
     /// The reason, for logs and the audit; do not show it to the visitor
     #[must_use]
     pub const fn reason(&self) -> Reason {
@@ -253,6 +260,8 @@ pub enum Reason {
     NoScope,
     /// The port is one that no app may use, and nothing else keeps the visitor from opening it
     ReservedPort,
+    /// The rules of the embedding host, which [`decide_with`](crate::app::decide_with) asks, refuse
+    OwnDecider,
 }
 
 impl Reason {
@@ -267,6 +276,7 @@ impl Reason {
             Self::NotMember => "not_member",
             Self::NoScope => "no_scope",
             Self::ReservedPort => "reserved_port",
+            Self::OwnDecider => "own_decider",
         }
     }
 }
@@ -287,6 +297,7 @@ impl fmt::Display for Reason {
             }
             Self::NoScope => "the credential permits nothing",
             Self::ReservedPort => "the port is reserved",
+            Self::OwnDecider => "the host's own rules refuse",
         })
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use crate::address::AgentInHost;
 use crate::app::{AppRequest, WorkspaceFacts};
 use crate::credential::{KeyHolder, SessionToken};
+use crate::port::port;
 
 /// Looks up the facts of an app request
 ///
@@ -35,9 +36,9 @@ pub trait Directory: Sync {
 /// between requests that are answered together: a page makes many requests for one workspace
 /// in one session.
 ///
-/// The structs of facts are exhaustive on purpose: a store that does not supply a new fact
-/// should not compile.
+/// Without a workspace and without holders by default, which lets no visitor in.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct AppFacts {
     /// The workspace and what runs in it; `None` if no workspace has that name
     pub workspace: Option<Arc<WorkspaceFacts>>,
@@ -45,4 +46,39 @@ pub struct AppFacts {
     pub holders: Vec<Arc<KeyHolder>>,
     /// How agents in hosts are read, by the release of the control plane
     pub agent_in_host: AgentInHost,
+}
+
+impl AppFacts {
+    /// The same facts with this workspace
+    #[must_use]
+    pub fn with_workspace(mut self, workspace: impl Into<Arc<WorkspaceFacts>>) -> Self {
+        self.workspace = Some(workspace.into());
+        self
+    }
+
+    /// The same facts with these holders of the keys that tokens name
+    #[must_use]
+    pub fn with_holders<H: Into<Arc<KeyHolder>>>(
+        mut self,
+        holders: impl IntoIterator<Item = H>,
+    ) -> Self {
+        self.holders = holders.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The same facts for a control plane that reads agents in hosts this way
+    #[must_use]
+    pub const fn with_agent_in_host(mut self, rule: AgentInHost) -> Self {
+        self.agent_in_host = rule;
+        self
+    }
+}
+
+port! {
+    /// [`Directory`] behind `dyn`, for a host that chooses the implementation at run time
+    ///
+    /// Every `Directory` that is `Send` implements it, and `Arc<dyn DynDirectory>` is a `Directory` again. Its
+    /// error is a [`Cause`](crate::Cause), which has the implementation's own error.
+    DynDirectory of Directory
+    fn app_access as dyn_app_access([request: AppRequest, tokens: [SessionToken]]) -> AppFacts;
 }

@@ -4,6 +4,7 @@
 //! has. [`decide`] answers with a [`Permit`] or a [`Denial`]; nothing else builds a permit.
 
 mod agent;
+mod decide_with;
 mod decision;
 mod directory;
 mod grant;
@@ -15,8 +16,9 @@ mod sharing;
 mod target;
 
 pub use agent::{Agent, AgentStatus, Contact, INACTIVE_TIMEOUT};
+pub use decide_with::{Question, decide_with};
 pub use decision::{Denial, Permit, Reason, Rules, Warning, decide};
-pub use directory::{AppFacts, Directory};
+pub use directory::{AppFacts, Directory, DynDirectory};
 pub use grant::{Grant, Visitor};
 pub use locate::terminal_agent;
 pub use port::Port;

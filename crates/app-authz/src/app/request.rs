@@ -8,6 +8,7 @@ use super::Port;
 use crate::Error;
 use crate::address::{AgentInHost, AppName};
 use crate::id::{AgentId, parse_uuid};
+use crate::rbac::Action;
 
 /// How an app is reached
 ///
@@ -25,6 +26,14 @@ pub enum AccessMethod {
 }
 
 impl AccessMethod {
+    /// The action on the workspace that the method needs
+    pub(super) const fn action(self) -> Action {
+        match self {
+            Self::Terminal => Action::Ssh,
+            Self::Path | Self::Subdomain => Action::ApplicationConnect,
+        }
+    }
+
     /// The label that is sent and signed
     #[must_use]
     pub const fn as_str(self) -> &'static str {

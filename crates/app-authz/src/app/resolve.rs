@@ -110,6 +110,7 @@ fn find_name<'a, T>(
 /// are those of its newest build that are not deleted. For a terminal it is the workspace of
 /// the agent, if the agent is one of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WorkspaceFacts {
     /// The user that the request names; for a terminal, the owner
     ///
@@ -134,6 +135,60 @@ pub struct WorkspaceFacts {
 }
 
 impl WorkspaceFacts {
+    /// The facts of a workspace whose newest build does this, without agents, apps and shared
+    /// ports
+    ///
+    /// `asked_owner` is the user that the request names, by id or name, and the owner for a
+    /// terminal. A workspace that is requested by id may belong to another user.
+    #[must_use]
+    pub const fn new(asked_owner: UserId, workspace: Workspace, transition: Transition) -> Self {
+        Self {
+            asked_owner,
+            workspace,
+            transition,
+            agents: Vec::new(),
+            apps: Vec::new(),
+            port_shares: Vec::new(),
+            cors: CorsBehavior::Simple,
+            max_port_sharing: None,
+        }
+    }
+
+    /// The same facts with these agents: those of the newest build that are not deleted
+    #[must_use]
+    pub fn with_agents(mut self, agents: impl IntoIterator<Item = Agent>) -> Self {
+        self.agents = agents.into_iter().collect();
+        self
+    }
+
+    /// The same facts with these apps of the agents, sorted by slug
+    #[must_use]
+    pub fn with_apps(mut self, apps: impl IntoIterator<Item = App>) -> Self {
+        self.apps = apps.into_iter().collect();
+        self
+    }
+
+    /// The same facts with these shared ports
+    #[must_use]
+    pub fn with_port_shares(mut self, shares: impl IntoIterator<Item = PortShare>) -> Self {
+        self.port_shares = shares.into_iter().collect();
+        self
+    }
+
+    /// The same facts for a template with this behavior
+    #[must_use]
+    pub const fn with_cors(mut self, cors: CorsBehavior) -> Self {
+        self.cors = cors;
+        self
+    }
+
+    /// The same facts for a template that lets ports be shared at this level at most
+    #[must_use]
+    pub fn with_max_port_sharing(mut self, level: impl Into<Option<SharingLevel>>) -> Self {
+        self.max_port_sharing = level.into();
+        self
+    }
+
     fn port_sharing(&self, agent: &Agent, port: Port, rules: Rules) -> SharingLevel {
         // A name that differs in case may be exactly that of another agent, whose ports it shares.
         let is_of_other = |share: &PortShare| {
@@ -180,6 +235,7 @@ impl FromStr for Transition {
 /// Health, visibility and the wish for a subdomain are left out: they do not change who may
 /// open the app.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct App {
     /// The app's id
     pub id: AppId,
@@ -195,8 +251,38 @@ pub struct App {
     pub sharing: SharingLevel,
 }
 
+impl App {
+    /// An app that the agent serves at `url` and that is not shared
+    #[must_use]
+    pub fn new(id: AppId, agent: AgentId, slug: impl Into<String>, url: impl Into<String>) -> Self {
+        Self {
+            id,
+            agent,
+            slug: slug.into(),
+            url: url.into(),
+            external: false,
+            sharing: SharingLevel::Owner,
+        }
+    }
+
+    /// The same app, shared at this level
+    #[must_use]
+    pub const fn with_sharing(mut self, level: SharingLevel) -> Self {
+        self.sharing = level;
+        self
+    }
+
+    /// The same app, only a link to an address elsewhere or not
+    #[must_use]
+    pub const fn with_external(mut self, external: bool) -> Self {
+        self.external = external;
+        self
+    }
+}
+
 /// A port that is shared by its number, with and without TLS
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PortShare {
     /// The name of the agent: each build has new agent ids, and names stay
     pub agent_name: String,
@@ -204,6 +290,14 @@ pub struct PortShare {
     pub port: u16,
     /// The level at which the port is shared
     pub sharing: SharingLevel,
+}
+
+impl PortShare {
+    /// The port of the agents with that name, shared at this level
+    #[must_use]
+    pub fn new(agent_name: impl Into<String>, port: u16, sharing: SharingLevel) -> Self {
+        Self { agent_name: agent_name.into(), port, sharing }
+    }
 }
 
 /// Why a request does not lead to an app, a port or a terminal

@@ -10,23 +10,76 @@ use crate::rbac::{Acl, Object};
 
 /// What a request leads to: one app, port or terminal of one agent
 ///
-/// Borrows from the facts in which [`resolve`](crate::resolve) found it.
+/// Borrows from the facts in which [`resolve`](crate::resolve) found it. Nothing else builds one:
+///
+/// ```compile_fail
+/// fn forge<'a>(found: app_authz::Target<'a>, url: &'a str) -> app_authz::Target<'a> {
+///     app_authz::Target { url: url.into(), ..found }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
+    pub(super) request: &'a AppRequest,
+    pub(super) workspace: &'a Workspace,
+    pub(super) agent: &'a Agent,
+    pub(super) app: Option<AppId>,
+    pub(super) url: Cow<'a, str>,
+    pub(super) sharing: SharingLevel,
+    pub(super) cors: CorsBehavior,
+}
+
+impl<'a> Target<'a> {
     /// The request that leads to the target
-    pub request: &'a AppRequest,
+    #[must_use]
+    pub const fn request(&self) -> &'a AppRequest {
+        self.request
+    }
+
     /// The workspace of the target
-    pub workspace: &'a Workspace,
+    #[must_use]
+    pub const fn workspace(&self) -> &'a Workspace {
+        self.workspace
+    }
+
     /// The agent that serves the target
-    pub agent: &'a Agent,
+    #[must_use]
+    pub const fn agent(&self) -> &'a Agent {
+        self.agent
+    }
+
     /// The app's id; `None` for a port or a terminal
-    pub app: Option<AppId>,
+    #[must_use]
+    pub const fn app(&self) -> Option<AppId> {
+        self.app
+    }
+
     /// The address at which the agent serves the target; empty for a terminal
-    pub url: Cow<'a, str>,
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The level at which the target is shared; always the owner's for a terminal
-    pub sharing: SharingLevel,
+    #[must_use]
+    pub const fn sharing(&self) -> SharingLevel {
+        self.sharing
+    }
+
     /// Which side answers cross-origin requests, as the template configures it
-    pub cors: CorsBehavior,
+    #[must_use]
+    pub const fn cors(&self) -> CorsBehavior {
+        self.cors
+    }
+
+    /// The same target, shared at another level than the one that was found
+    ///
+    /// For a deployment with a policy of its own. The level is not compared with the one that the
+    /// app or the port has, nor with the widest one that the template allows.
+    #[must_use]
+    pub const fn with_sharing(mut self, level: SharingLevel) -> Self {
+        self.sharing = level;
+        self
+    }
 }
 
 /// Which side answers when a browser asks whether another origin may read an app
@@ -64,6 +117,7 @@ impl FromStr for CorsBehavior {
 
 /// The facts of a workspace that decisions depend on
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Workspace {
     /// The workspace's id
     pub id: WorkspaceId,
@@ -82,6 +136,39 @@ pub struct Workspace {
 }
 
 impl Workspace {
+    /// A workspace that is not dormant and not shared, with its id and name, and the id and name
+    /// of its owner
+    #[must_use]
+    pub fn new(
+        (id, name): (WorkspaceId, impl Into<String>),
+        (owner, owner_name): (UserId, impl Into<String>),
+        organization: OrganizationId,
+    ) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            owner,
+            owner_name: owner_name.into(),
+            organization,
+            dormant: false,
+            acl: Acl::NONE,
+        }
+    }
+
+    /// The same workspace, dormant or not
+    #[must_use]
+    pub const fn with_dormant(mut self, dormant: bool) -> Self {
+        self.dormant = dormant;
+        self
+    }
+
+    /// The same workspace, shared with these users and groups
+    #[must_use]
+    pub fn with_acl(mut self, acl: Acl) -> Self {
+        self.acl = acl;
+        self
+    }
+
     /// The workspace as the object of a role-based decision
     #[must_use]
     pub fn object(&self) -> Object<'_> {

@@ -1,6 +1,7 @@
 use std::borrow::Borrow;
 use std::time::SystemTime;
 
+use serde::Serialize;
 use thiserror::Error;
 
 use super::audience::is_for;
@@ -179,7 +180,8 @@ pub enum Identified<'a> {
 }
 
 /// The terms on which a deployment accepts session tokens
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Terms<'a> {
     /// Do not extend keys on use
     pub disable_expiry_refresh: bool,
@@ -193,10 +195,49 @@ pub struct Terms<'a> {
     /// the caller [refreshes it](Session::refresh_link) before the session counts
     pub can_refresh: bool,
     /// The name of this server in the audience of a key: the URL of its dashboard
+    ///
+    /// Only keys that an OAuth2 app received for one server have an audience. If the name is
+    /// empty, which is the default, such keys are refused.
     pub audience: &'a str,
 }
 
-impl Terms<'_> {
+impl<'a> Terms<'a> {
+    /// The same terms, with [`disable_expiry_refresh`](Self::disable_expiry_refresh) as given
+    #[must_use]
+    pub const fn disable_expiry_refresh(mut self, disable: bool) -> Self {
+        self.disable_expiry_refresh = disable;
+        self
+    }
+
+    /// The same terms, with
+    /// [`disable_token_expiry_refresh`](Self::disable_token_expiry_refresh) as given
+    #[must_use]
+    pub const fn disable_token_expiry_refresh(mut self, disable: bool) -> Self {
+        self.disable_token_expiry_refresh = disable;
+        self
+    }
+
+    /// The same terms, with [`activate_dormant`](Self::activate_dormant) as given
+    #[must_use]
+    pub const fn activate_dormant(mut self, activate: bool) -> Self {
+        self.activate_dormant = activate;
+        self
+    }
+
+    /// The same terms, with [`can_refresh`](Self::can_refresh) as given
+    #[must_use]
+    pub const fn can_refresh(mut self, can_refresh: bool) -> Self {
+        self.can_refresh = can_refresh;
+        self
+    }
+
+    /// The same terms for a server with this name
+    #[must_use]
+    pub const fn audience(mut self, audience: &'a str) -> Self {
+        self.audience = audience;
+        self
+    }
+
     /// Whether use extends `key`
     ///
     /// If not, use must not extend a session that is created from the key either.

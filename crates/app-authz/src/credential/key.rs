@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::Error;
-use crate::id::{GroupId, UserId};
+use crate::id::{GroupId, OrganizationId, UserId};
 use crate::rbac::{
     AllowList, BuiltInRoles, OwnWorkspaces, Role, RoleName, Scope, ScopeName, Subject,
     WorkspaceSharing,
@@ -14,6 +14,7 @@ use crate::rbac::{
 ///
 /// `Debug` prints the ids only.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ApiKey {
     /// The token's public part
     pub id: String,
@@ -42,6 +43,82 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
+    /// A key of `user`, who signed in with a password, that may do all that the user may
+    ///
+    /// `id` is the public part of the token and `secret_digest` the SHA-256 digest of its
+    /// secret part. Use does not extend the key, and when it was last used is not known, so that
+    /// the first use is written.
+    #[must_use]
+    pub fn new(
+        id: impl Into<String>,
+        secret_digest: impl Into<Vec<u8>>,
+        user: UserId,
+        expires_at: SystemTime,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            secret_digest: secret_digest.into(),
+            user,
+            login_type: LoginType::Password,
+            last_used: SystemTime::UNIX_EPOCH,
+            expires_at,
+            lifetime: Duration::ZERO,
+            scopes: vec![ScopeName::All],
+            allow_list: AllowList::everything(),
+            audience: None,
+            is_prolonged: true,
+        }
+    }
+
+    /// The same key, for a user who signed in this way
+    #[must_use]
+    pub const fn with_login_type(mut self, login_type: LoginType) -> Self {
+        self.login_type = login_type;
+        self
+    }
+
+    /// The same key, last used then
+    #[must_use]
+    pub const fn with_last_used(mut self, at: SystemTime) -> Self {
+        self.last_used = at;
+        self
+    }
+
+    /// The same key, which use extends by this
+    #[must_use]
+    pub const fn with_lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// The same key, which may do what any of these scopes permits; nothing without scopes
+    #[must_use]
+    pub fn with_scopes(mut self, scopes: impl IntoIterator<Item = ScopeName>) -> Self {
+        self.scopes = scopes.into_iter().collect();
+        self
+    }
+
+    /// The same key, which may touch these objects only; none if the list is empty
+    #[must_use]
+    pub fn with_allow_list(mut self, allow_list: AllowList) -> Self {
+        self.allow_list = allow_list;
+        self
+    }
+
+    /// The same key, for this server only; `None` for any
+    #[must_use]
+    pub fn with_audience(mut self, audience: impl Into<Option<String>>) -> Self {
+        self.audience = audience.into();
+        self
+    }
+
+    /// The same key, whose expiry use extends or not
+    #[must_use]
+    pub const fn with_prolonged(mut self, is_prolonged: bool) -> Self {
+        self.is_prolonged = is_prolonged;
+        self
+    }
+
     /// The columns that use at `now` changes, if any
     ///
     /// Each time is written about once an hour at most, so that a busy session does not cause
@@ -89,6 +166,7 @@ pub struct KeyUpdate {
 
 /// A key, and the facts about its user that decisions need
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct KeyHolder {
     /// The key
     pub key: ApiKey,
@@ -100,9 +178,9 @@ pub struct KeyHolder {
     pub link: Option<OauthLink>,
     /// The user's roles, each with the sharing setting of its organization
     ///
-    /// The list must have `member` for every user. For every member of an organization it must
-    /// have `organization-member` there, or `organization-service-account` for a service
-    /// account, even if that is not stored.
+    /// [`new`](Self::new) puts `member` first, which every user has. For every member of an
+    /// organization the list must have `organization-member` there, or
+    /// `organization-service-account` for a service account, even if that is not stored.
     pub roles: Vec<(RoleName, WorkspaceSharing)>,
     /// Those of the roles whose permissions are stored
     pub custom_roles: Vec<Arc<Role>>,
@@ -113,6 +191,70 @@ pub struct KeyHolder {
 }
 
 impl KeyHolder {
+    /// The holder of the key, with the role `member` and no other
+    #[must_use]
+    pub fn new(key: ApiKey, status: UserStatus, username: impl Into<String>) -> Self {
+        Self {
+            key,
+            status,
+            username: username.into(),
+            link: None,
+            roles: vec![(RoleName::MEMBER, WorkspaceSharing::default())],
+            custom_roles: Vec::new(),
+            groups: Vec::new(),
+            own_workspaces: OwnWorkspaces::default(),
+        }
+    }
+
+    /// The same holder with these roles too, each with the sharing setting of its organization
+    #[must_use]
+    pub fn with_roles(
+        mut self,
+        roles: impl IntoIterator<Item = (RoleName, WorkspaceSharing)>,
+    ) -> Self {
+        let others = roles.into_iter().filter(|(name, _)| *name != RoleName::MEMBER);
+        self.roles.extend(others);
+        self
+    }
+
+    /// The same holder as a member of this organization, which shares workspaces so
+    #[must_use]
+    pub fn with_organization(
+        self,
+        organization: OrganizationId,
+        sharing: WorkspaceSharing,
+    ) -> Self {
+        self.with_roles([(RoleName::organization_member(organization), sharing)])
+    }
+
+    /// The same holder with the permissions of those of the roles that are stored
+    #[must_use]
+    pub fn with_custom_roles(mut self, roles: impl IntoIterator<Item = Arc<Role>>) -> Self {
+        self.custom_roles = roles.into_iter().collect();
+        self
+    }
+
+    /// The same holder in these groups
+    #[must_use]
+    pub fn with_groups(mut self, groups: impl IntoIterator<Item = GroupId>) -> Self {
+        self.groups = groups.into_iter().collect();
+        self
+    }
+
+    /// The same holder with this link to the provider the user signed in with
+    #[must_use]
+    pub fn with_link(mut self, link: impl Into<Option<OauthLink>>) -> Self {
+        self.link = link.into();
+        self
+    }
+
+    /// The same holder in a deployment where users may have workspaces as `own` says
+    #[must_use]
+    pub const fn with_own_workspaces(mut self, own: OwnWorkspaces) -> Self {
+        self.own_workspaces = own;
+        self
+    }
+
     /// The subject of decisions: the user's roles, limited to the key's scope
     ///
     /// With a key without scopes, the subject may do nothing.
@@ -187,11 +329,20 @@ impl FromStr for LoginType {
 
 /// What is known about the token of a provider
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OauthLink {
     /// When the provider's token expires; `None` if the provider did not say
     pub expires_at: Option<SystemTime>,
     /// Whether there is a refresh token
     pub can_refresh: bool,
+}
+
+impl OauthLink {
+    /// A link whose token expires then and can be refreshed or not
+    #[must_use]
+    pub fn new(expires_at: impl Into<Option<SystemTime>>, can_refresh: bool) -> Self {
+        Self { expires_at: expires_at.into(), can_refresh }
+    }
 }
 
 /// The status of a user's account

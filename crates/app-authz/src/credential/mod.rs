@@ -21,7 +21,7 @@ pub use authenticate::{
 };
 pub use cookie::CookieNames;
 pub use key::{ApiKey, KeyHolder, KeyUpdate, LoginType, OauthLink, UserStatus};
-pub use sessions::{MAX_MADE, MAX_MADE_FOR_USER, NewKey, OtherSessions, Sessions};
+pub use sessions::{DynSessions, MAX_MADE, MAX_MADE_FOR_USER, NewKey, OtherSessions, Sessions};
 pub use set_cookie::{CookieAttributes, Expiry, SameSite, SetCookie};
 pub use source::{Carried, MAX_TOKENS, Source};
 pub use token::SessionToken;

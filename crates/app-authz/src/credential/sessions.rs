@@ -1,9 +1,11 @@
 use std::error::Error;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use super::{ApiKey, AppSession, KeyHolder, KeyUpdate, LoginType, SessionToken};
 use crate::id::UserId;
+use crate::port::port;
 use crate::rbac::{Action, AllowList, Object, ResourceType, ScopeName, Subject};
 
 /// Looks up session keys, creates and ends them, and records their use
@@ -72,13 +74,33 @@ pub trait Sessions: Sync {
     /// Deletes keys that were made from a session and do not count any more at `now`
     ///
     /// Returns how many were deleted; there may be more if it is `at_most`. Keys that were not
-    /// made from a session are the control plane's to delete.
+    /// made from a session are the control plane's to delete. Unless this is implemented, none
+    /// is deleted.
     fn forget_ended(
         &self,
-        now: SystemTime,
-        at_most: u32,
-    ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
+        _now: SystemTime,
+        _at_most: u32,
+    ) -> impl Future<Output = Result<u64, Self::Error>> + Send {
+        std::future::ready(Ok(0))
+    }
 }
+
+port! {
+    /// [`Sessions`] behind `dyn`, for a host that chooses the implementation at run time
+    ///
+    /// Every `Sessions` that is `Send` implements it, and `Arc<dyn DynSessions>` is a `Sessions` again. Its
+    /// error is a [`Cause`](crate::Cause), which has the implementation's own error.
+    DynSessions of Sessions
+    fn holders as dyn_holders([tokens: [SessionToken]]) -> Vec<KeyHolder>;
+    fn username as dyn_username([], user: UserId) -> Option<String>;
+    fn update as dyn_update([key: ApiKey], update: KeyUpdate, ip: Option<IpAddr>) -> ();
+    fn insert as dyn_insert([key: NewKey<'_>]) -> ();
+    fn log_out as dyn_log_out([key: ApiKey], others: OtherSessions) -> Vec<String>;
+    fn ended as dyn_ended([ids: [&str]], now: SystemTime) -> Vec<String>;
+    fn forget_ended as dyn_forget_ended([], now: SystemTime, at_most: u32) -> u64;
+}
+
+static EVERYTHING: LazyLock<AllowList> = LazyLock::new(AllowList::everything);
 
 /// The most keys that are kept of those that were made from one session
 pub const MAX_MADE: usize = 100;
@@ -122,6 +144,7 @@ impl OtherSessions {
 ///
 /// `Debug` does not print the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NewKey<'a> {
     /// The token that the key is for; its id and digest are stored
     pub token: &'a SessionToken,
@@ -151,6 +174,97 @@ pub struct NewKey<'a> {
 }
 
 impl<'a> NewKey<'a> {
+    /// The key of a session of `user`, who signed in with a password at `created_at`, that may do
+    /// all that the user may
+    ///
+    /// Use extends it by as long as it lasts at first.
+    #[must_use]
+    pub fn new(
+        token: &'a SessionToken,
+        user: UserId,
+        created_at: SystemTime,
+        expires_at: SystemTime,
+    ) -> Self {
+        Self {
+            token,
+            user,
+            login_type: LoginType::Password,
+            scope: ScopeName::All,
+            allow_list: &EVERYTHING,
+            created_at,
+            expires_at,
+            lifetime: expires_at.duration_since(created_at).unwrap_or_default(),
+            ip: None,
+            name: "",
+            parent: None,
+        }
+    }
+
+    /// The key of an API token that `user` creates at `created_at`, named after its id
+    ///
+    /// Otherwise as [`new`](Self::new).
+    #[must_use]
+    pub fn of_api_token(
+        token: &'a SessionToken,
+        user: UserId,
+        created_at: SystemTime,
+        expires_at: SystemTime,
+    ) -> Self {
+        // Names are unique among the tokens of a user, and so is the id.
+        Self::new(token, user, created_at, expires_at)
+            .with_login_type(LoginType::Token)
+            .with_name(token.id())
+    }
+
+    /// The same key for a user who signed in this way
+    #[must_use]
+    pub const fn with_login_type(mut self, login_type: LoginType) -> Self {
+        self.login_type = login_type;
+        self
+    }
+
+    /// The same key, which may do what the scope permits
+    #[must_use]
+    pub fn with_scope(mut self, scope: ScopeName) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// The same key, which may touch these objects only
+    #[must_use]
+    pub const fn with_allow_list(mut self, allow_list: &'a AllowList) -> Self {
+        self.allow_list = allow_list;
+        self
+    }
+
+    /// The same key, which use extends by this
+    #[must_use]
+    pub const fn with_lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// The same key, for which that address asked
+    #[must_use]
+    pub fn with_ip(mut self, ip: impl Into<Option<IpAddr>>) -> Self {
+        self.ip = ip.into();
+        self
+    }
+
+    /// The same key with this name
+    #[must_use]
+    pub const fn with_name(mut self, name: &'a str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// The same key, made from the session whose key has this id
+    #[must_use]
+    pub const fn with_parent(mut self, parent: &'a str) -> Self {
+        self.parent = Some(parent);
+        self
+    }
+
     /// The key of a session for apps only, created at `now` from the session of `parent`
     #[must_use]
     pub fn for_apps(

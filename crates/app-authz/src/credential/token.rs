@@ -1,10 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use openssl::memcmp;
-
 use crate::Error;
-use crate::digest::sha256;
+use crate::digest::{equal_in_constant_time, sha256};
 
 /// A session token as a request carries it: a bearer secret
 ///
@@ -44,8 +42,7 @@ impl SessionToken {
     ///
     /// Compares in constant time.
     pub(super) fn has_secret_of(&self, digest: &[u8]) -> bool {
-        let own = self.secret_digest();
-        digest.len() == own.len() && memcmp::eq(digest, &own)
+        equal_in_constant_time(digest, &self.secret_digest())
     }
 }
 

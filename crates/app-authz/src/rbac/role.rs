@@ -17,7 +17,14 @@ impl RoleName {
     /// The name of the role that may do nearly everything
     pub const OWNER: Self = Self::built_in("owner");
     /// The name of the role that every user has
-    pub(crate) const MEMBER: Self = Self::built_in("member");
+    pub const MEMBER: Self = Self::built_in("member");
+
+    /// The name of the role that every member of `organization` has, except service accounts
+    #[must_use]
+    pub fn organization_member(organization: OrganizationId) -> Self {
+        let organization = Some(organization).filter(|id| !id.0.is_nil());
+        Self { organization, ..Self::built_in("organization-member") }
+    }
 
     pub(super) const fn built_in(name: &'static str) -> Self {
         Self { name: Cow::Borrowed(name), organization: None }

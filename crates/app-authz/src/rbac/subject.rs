@@ -4,7 +4,10 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::permission::{Pool, Query, Vote};
-use super::{Action, Levels, Object, OrgOwner, ResourceType, Role, RoleName, Scope, policy};
+use super::{
+    Action, BuiltInRoles, Levels, Object, OrgOwner, ResourceType, Role, RoleName, Scope,
+    WorkspaceSharing, policy,
+};
 use crate::id::{GroupId, OrganizationId, UserId};
 
 /// The subject of decisions: a user's roles and groups, limited to the scope of a credential
@@ -52,6 +55,56 @@ impl Subject {
             scoped,
             own_workspaces: OwnWorkspaces::default(),
         }
+    }
+
+    /// A user whom the embedding host has signed in by its own means, with these built-in roles
+    /// beside `member`, limited to `scope`
+    ///
+    /// The door for hosts without [session tokens](crate::credential::SessionToken). The caller
+    /// answers for the user: that the account exists and is active, and that the roles are the
+    /// user's. For a member of an organization they must have
+    /// [`organization-member`](RoleName::organization_member) there, or the user does not count
+    /// as a member. Names that are not built in are skipped; for stored roles, expand all names
+    /// with [`BuiltInRoles::expand`] and call [`new`](Self::new).
+    ///
+    /// Such a host calls [`Directory::app_access`](crate::Directory::app_access) without tokens,
+    /// [`resolve`](crate::resolve) with the workspace that it answers, and
+    /// [`decide`](crate::decide) with this subject:
+    ///
+    /// ```
+    /// use app_authz::rbac::{BuiltInRoles, RoleName, Scope, Subject};
+    /// use app_authz::id::OrganizationId;
+    /// use app_authz::{AppRequest, Directory, Permit, Rules, UserId, decide, resolve};
+    ///
+    /// async fn open<D: Directory>(
+    ///     directory: &D,
+    ///     roles: &BuiltInRoles,
+    ///     request: &AppRequest,
+    ///     (user, organization): (UserId, OrganizationId),
+    /// ) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let facts = directory.app_access(request, &[]).await?;
+    ///     let held = [RoleName::organization_member(organization)];
+    ///     let subject = Subject::assume_signed_in(user, &held, roles, Scope::all());
+    ///     let rules = Rules::default();
+    ///     let target = resolve(request, facts.workspace.as_deref(), rules)?;
+    ///     let permit: Permit<'_> = decide(&target, Some(&subject), rules)?;
+    ///     println!("open {}", permit.target().url());
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn assume_signed_in<'a>(
+        user: UserId,
+        roles: impl IntoIterator<Item = &'a RoleName>,
+        built_in: &BuiltInRoles,
+        scope: impl Into<Arc<Scope>>,
+    ) -> Self {
+        static MEMBER: RoleName = RoleName::MEMBER;
+
+        let others = roles.into_iter().filter(|name| **name != MEMBER);
+        let names = std::iter::once(&MEMBER).chain(others);
+        let names = names.map(|name| (name, WorkspaceSharing::default()));
+        Self::new(user, built_in.expand(names, &[]), scope)
     }
 
     /// The system itself, for actions that are not on behalf of a user

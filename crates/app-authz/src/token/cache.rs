@@ -6,13 +6,13 @@ use arc_swap::ArcSwap;
 
 use super::recent::Recent;
 use super::{
-    AppToken, CryptoKey, Feature, Found, KeyMaterial, KeyRing, PresentedTokens, SealKey,
-    SealedSession, SignedToken, SigningKey, TokenError, TokenOptions,
+    AppToken, CryptoKey, Feature, Found, KeyMaterial, KeyRing, PresentedTokens, SignedToken,
+    SigningKey, TokenError, TokenOptions,
 };
 use crate::Error;
 use crate::app::{AppRequest, Permit};
-use crate::credential::SessionToken;
 use crate::error::Cause;
+use crate::port::port;
 
 /// Looks up the keys of a feature
 ///
@@ -33,6 +33,15 @@ pub trait KeyStore: Sync {
     ) -> impl Future<Output = Result<Vec<CryptoKey>, Self::Error>> + Send;
 }
 
+port! {
+    /// [`KeyStore`] behind `dyn`, for a host that chooses the implementation at run time
+    ///
+    /// Every `KeyStore` that is `Send` implements it, and `Arc<dyn DynKeyStore>` is a `KeyStore` again. Its
+    /// error is a [`Cause`](crate::Cause), which has the implementation's own error.
+    DynKeyStore of KeyStore
+    fn keys as dyn_keys([], feature: Feature) -> Vec<CryptoKey>;
+}
+
 /// The keys of one feature, fetched from time to time
 ///
 /// Reading never waits: the cache always has a ring, perhaps an old one, whose keys are
@@ -50,8 +59,8 @@ pub struct KeyCache<K> {
 
 /// A ring, and the tokens that it has verified
 #[derive(Debug)]
-struct Fetched<K> {
-    ring: Arc<KeyRing<K>>,
+pub(super) struct Fetched<K> {
+    pub(super) ring: Arc<KeyRing<K>>,
     recent: Recent,
 }
 
@@ -134,7 +143,7 @@ impl<K: KeyMaterial> KeyCache<K> {
     }
 
     /// Runs `attempt` with the keys, and once more with new ones if a key was missing
-    async fn retried<S: KeyStore, T>(
+    pub(super) async fn retried<S: KeyStore, T>(
         &self,
         store: &S,
         now: SystemTime,
@@ -233,75 +242,6 @@ impl<K: KeyMaterial + SigningKey> KeyCache<K> {
             Err(Error::InvalidToken(_)) => Ok(None),
             result => result,
         }
-    }
-}
-
-impl KeyCache<SealKey> {
-    /// Seals a session token as [`KeyRing::seal`] does, and fetches the keys once if none may
-    /// seal
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoSigningKey`] if no key may seal after that, and [`Error::KeysUnavailable`]
-    /// if the fetch failed.
-    pub async fn seal<S: KeyStore>(
-        &self,
-        store: &S,
-        session: &SealedSession,
-        now: SystemTime,
-    ) -> Result<String, Error> {
-        self.retried(store, now, |keys| keys.ring.seal(session, now)).await
-    }
-
-    /// Opens a sealed session token as [`KeyRing::open`] does, and fetches the keys once if the
-    /// token's is missing
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidToken`] if the token cannot be opened, and [`Error::KeysUnavailable`]
-    /// if the fetch failed.
-    pub async fn open<S: KeyStore>(
-        &self,
-        store: &S,
-        sealed: &str,
-        now: SystemTime,
-        leeway: Duration,
-    ) -> Result<SealedSession, Error> {
-        let open = |keys: &Fetched<_>| keys.ring.open(sealed, now, leeway).map_err(Error::from);
-        self.retried(store, now, open).await
-    }
-
-    /// Seals a session for a cookie as [`KeyRing::seal_cookie`] does, and fetches the keys once if
-    /// none may seal
-    ///
-    /// # Errors
-    ///
-    /// Those of [`seal`](Self::seal).
-    pub async fn seal_cookie<S: KeyStore>(
-        &self,
-        store: &S,
-        session: (&SessionToken, &str),
-        now: SystemTime,
-    ) -> Result<String, Error> {
-        self.retried(store, now, |keys| keys.ring.seal_cookie(session, now)).await
-    }
-
-    /// Opens a session from a cookie as [`KeyRing::open_cookie`] does, and fetches the keys once if
-    /// the one that sealed it is missing
-    ///
-    /// # Errors
-    ///
-    /// Those of [`open`](Self::open).
-    pub async fn open_cookie<S: KeyStore>(
-        &self,
-        store: &S,
-        sealed: (&str, &str),
-        now: SystemTime,
-        leeway: Duration,
-    ) -> Result<SessionToken, Error> {
-        let open =
-            |keys: &Fetched<_>| keys.ring.open_cookie(sealed, now, leeway).map_err(Error::from);
-        self.retried(store, now, open).await
     }
 }
 

@@ -85,44 +85,6 @@ pub(super) fn is_session_id(text: &str) -> bool {
     text.len() == ID_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// The claims of a sealed session token, all of them required but `iat` and `nonce`
-#[derive(Serialize, Deserialize)]
-pub(super) struct SealedClaims {
-    pub(super) iss: String,
-    pub(super) aud: Audience,
-    pub(super) exp: u64,
-    pub(super) nbf: u64,
-    #[serde(default, skip_serializing)]
-    pub(super) iat: Option<u64>,
-    pub(super) api_key: String,
-    /// Our own; the control plane's proxies ignore it
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) nonce: Option<String>,
-    /// Our own too
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) host: Option<String>,
-    /// Our own too
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) program: bool,
-}
-
-/// The audience of a token: one, or any of several (RFC 7519, section 4.1.3)
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
-
-impl Audience {
-    pub(super) fn includes(&self, name: &str) -> bool {
-        match self {
-            Self::One(only) => only == name,
-            Self::Several(several) => several.iter().any(|one| one == name),
-        }
-    }
-}
-
 /// The numeric dates of a token (RFC 7519, section 4.1)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Times {

@@ -2,12 +2,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::SystemTime;
 
-use josekit::jwk::Jwk;
-use josekit::jws::alg::eddsa::{EddsaJwsSigner, EddsaJwsVerifier};
-use josekit::jws::{EdDSA, JwsSigner, JwsVerifier};
-use openssl::hash::MessageDigest;
-use openssl::pkey::{Id, PKey};
-use openssl::sign::Signer;
+use ring::hmac;
+use ring::signature::{
+    ED25519, ED25519_PUBLIC_KEY_LEN, Ed25519KeyPair, KeyPair, UnparsedPublicKey,
+};
 use serde::{Deserialize, Serialize};
 
 use super::algorithm::{Sealed, SigningKey, VerifyingKey, header};
@@ -20,7 +18,7 @@ use crate::Error;
 /// The key pair is derived from the secret that HMAC would use, so replicas share it without
 /// another table. Proxies verify with the public key and have no secret.
 pub struct EddsaKey {
-    signer: EddsaJwsSigner,
+    pair: Ed25519KeyPair,
     public: EddsaPublicKey,
 }
 
@@ -40,7 +38,7 @@ impl VerifyingKey for EddsaKey {
 
 impl SigningKey for EddsaKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        self.signer.sign(message).map_err(|_| Error::SigningFailed)
+        Ok(self.pair.sign(message).as_ref().to_vec())
     }
 }
 
@@ -48,17 +46,9 @@ impl KeyMaterial for EddsaKey {
     const FEATURE: Feature = Feature::WorkspaceAppsToken;
 
     fn prepare(sequence: i32, secret: &Secret) -> Result<Self, Error> {
-        let (seed, x) = derive(fitting::<Self>(secret)?).ok_or(Error::InvalidSecret)?;
-        let (seed, x) = (compact::encode(&seed), compact::encode(&x));
-        let mut jwk = Jwk::new("OKP");
-        for (name, value) in [("crv", CURVE), ("x", &x), ("d", &seed)] {
-            let value = Some(serde_json::Value::String(value.to_owned()));
-            jwk.set_parameter(name, value).map_err(|_| Error::InvalidSecret)?;
-        }
-        Ok(Self {
-            signer: EdDSA.signer_from_jwk(&jwk).map_err(|_| Error::InvalidSecret)?,
-            public: EddsaPublicKey::new(sequence, &x).ok_or(Error::InvalidSecret)?,
-        })
+        let pair = derive(fitting::<Self>(secret)?).ok_or(Error::InvalidSecret)?;
+        let public = EddsaPublicKey::new(sequence, pair.public_key().as_ref());
+        Ok(Self { public: public.ok_or(Error::InvalidSecret)?, pair })
     }
 }
 
@@ -95,23 +85,18 @@ impl KeyRing<EddsaKey> {
 pub struct EddsaPublicKey {
     header: String,
     x: String,
-    verifier: EddsaJwsVerifier,
+    key: UnparsedPublicKey<[u8; ED25519_PUBLIC_KEY_LEN]>,
 }
 
 impl EddsaPublicKey {
-    fn new(sequence: i32, x: &str) -> Option<Self> {
-        let mut jwk = Jwk::new("OKP");
-        for (name, value) in [("crv", CURVE), ("x", x)] {
-            let value = Some(serde_json::Value::String(value.to_owned()));
-            jwk.set_parameter(name, value).ok()?;
-        }
-        if compact::decode(x).ok()?.len() != PUBLIC_LEN {
-            return None;
-        }
+    /// `None` if the key does not have the length of one; whether it is a point of the curve is
+    /// checked with each signature
+    fn new(sequence: i32, key: &[u8]) -> Option<Self> {
+        let key: [u8; ED25519_PUBLIC_KEY_LEN] = key.try_into().ok()?;
         Some(Self {
             header: header(EDDSA, sequence),
-            x: x.to_owned(),
-            verifier: EdDSA.verifier_from_jwk(&jwk).ok()?,
+            x: compact::encode(&key),
+            key: UnparsedPublicKey::new(&ED25519, key),
         })
     }
 }
@@ -126,7 +111,7 @@ impl VerifyingKey for EddsaPublicKey {
     }
 
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.verifier.verify(message, signature).is_ok()
+        self.key.verify(message, signature).is_ok()
     }
 }
 
@@ -156,7 +141,8 @@ impl KeyRing<EddsaPublicKey> {
         for jwk in set.keys.into_iter().filter(PublicJwk::is_ours) {
             let sequence = jwk.kid.as_deref().and_then(|kid| compact::key_id(kid).ok());
             let sequence = sequence.ok_or(Error::InvalidJwks)?;
-            let key = jwk.x.as_deref().and_then(|x| EddsaPublicKey::new(sequence, x));
+            let key = jwk.x.as_deref().and_then(|x| compact::decode(x).ok());
+            let key = key.and_then(|key| EddsaPublicKey::new(sequence, &key));
             let material = key.ok_or(Error::InvalidJwks)?;
             if !seen.insert(sequence) {
                 return Err(Error::InvalidJwks);
@@ -196,23 +182,18 @@ impl PublicJwk {
     }
 }
 
-/// Derives the private and the public key from a secret
+/// Derives the key pair from a secret
 ///
 /// The label separates the seed from messages that the secret signs as an HMAC key.
-fn derive(secret: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let key = PKey::hmac(secret).ok()?;
-    let mut signer = Signer::new(MessageDigest::sha512(), &key).ok()?;
-    let mut seed = signer.sign_oneshot_to_vec(b"authd app token ed25519 seed 1").ok()?;
-    seed.truncate(SEED_LEN);
-    let pair = PKey::private_key_from_raw_bytes(&seed, Id::ED25519).ok()?;
-    let public = pair.raw_public_key().ok()?;
-    Some((seed, public))
+fn derive(secret: &[u8]) -> Option<Ed25519KeyPair> {
+    let key = hmac::Key::new(hmac::HMAC_SHA512, secret);
+    let seed = hmac::sign(&key, b"authd app token ed25519 seed 1");
+    Ed25519KeyPair::from_seed_unchecked(seed.as_ref().get(..SEED_LEN)?).ok()
 }
 
 const EDDSA: &str = "EdDSA";
 const CURVE: &str = "Ed25519";
 const SEED_LEN: usize = 32;
-const PUBLIC_LEN: usize = 32;
 
 /// A hundred times the size of a set with the keys of a deployment
 const MAX_JWKS_LEN: usize = 64 * 1024;

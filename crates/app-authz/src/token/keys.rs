@@ -3,9 +3,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use josekit::jwe::A256GCMKW;
-use josekit::jwe::alg::aesgcmkw::{AesgcmkwJweDecrypter, AesgcmkwJweEncrypter};
-
 use super::{TokenError, VerifyingKey};
 use crate::Error;
 
@@ -77,6 +74,7 @@ impl FromStr for Feature {
 ///
 /// `Debug` does not print the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CryptoKey {
     /// What the key is for
     pub feature: Feature,
@@ -88,6 +86,26 @@ pub struct CryptoKey {
     pub starts_at: SystemTime,
     /// When the key stops to verify; `None` until it has a successor
     pub deletes_at: Option<SystemTime>,
+}
+
+impl CryptoKey {
+    /// The key with this number, without an end; the secret is `None` once the key is deleted
+    #[must_use]
+    pub fn new(
+        feature: Feature,
+        sequence: i32,
+        secret: impl Into<Option<Secret>>,
+        starts_at: SystemTime,
+    ) -> Self {
+        Self { feature, sequence, secret: secret.into(), starts_at, deletes_at: None }
+    }
+
+    /// The same key, which stops to verify then; `None` for a key without a successor
+    #[must_use]
+    pub fn with_deletes_at(mut self, at: impl Into<Option<SystemTime>>) -> Self {
+        self.deletes_at = at.into();
+        self
+    }
 }
 
 /// The secret of a key, which `Debug` does not print
@@ -173,30 +191,6 @@ pub trait KeyMaterial: Sized + fmt::Debug + Send + Sync {
     ///
     /// [`Error::InvalidSecret`] if the secret does not fit the feature.
     fn prepare(sequence: i32, secret: &Secret) -> Result<Self, Error>;
-}
-
-/// A key that seals session tokens and opens them again
-pub struct SealKey {
-    pub(super) encrypter: AesgcmkwJweEncrypter,
-    pub(super) decrypter: AesgcmkwJweDecrypter,
-}
-
-impl KeyMaterial for SealKey {
-    const FEATURE: Feature = Feature::WorkspaceAppsApiKey;
-
-    fn prepare(_sequence: i32, secret: &Secret) -> Result<Self, Error> {
-        let secret = fitting::<Self>(secret)?;
-        Ok(Self {
-            encrypter: A256GCMKW.encrypter_from_bytes(secret).map_err(|_| Error::InvalidSecret)?,
-            decrypter: A256GCMKW.decrypter_from_bytes(secret).map_err(|_| Error::InvalidSecret)?,
-        })
-    }
-}
-
-impl fmt::Debug for SealKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SealKey(..)")
-    }
 }
 
 pub(super) fn fitting<K: KeyMaterial>(secret: &Secret) -> Result<&[u8], Error> {

@@ -12,8 +12,8 @@
 //! two: the algorithm in a token is compared with it and never selects one.
 //!
 //! Keys are rows of a table that replicas share. [`rotate`] plans their rotation, and a
-//! [`KeyCache`] holds them. The module also seals session tokens ([`KeyRing::seal`]) for an
-//! app's own host, which the dashboard's cookies do not reach.
+//! [`KeyCache`] holds them. With the feature `seal` the module also seals session tokens
+//! (`KeyRing::seal`) for an app's own host, which the dashboard's cookies do not reach.
 
 mod algorithm;
 mod cache;
@@ -24,21 +24,27 @@ mod keys;
 mod rebase;
 mod recent;
 mod rotation;
+#[cfg(feature = "seal")]
+mod seal;
 mod sealed_session;
 mod seen;
 mod sign;
 mod verify;
 
 pub use algorithm::{Hs512Key, SigningKey, VerifyingKey};
-pub use cache::{Fetch, KeyCache, KeyStore, MISS_INTERVAL, REFRESH_INTERVAL, Want};
+pub use cache::{DynKeyStore, Fetch, KeyCache, KeyStore, MISS_INTERVAL, REFRESH_INTERVAL, Want};
 pub use claims::LEEWAY;
 pub use compact::TokenError;
 pub use eddsa::{EddsaKey, EddsaPublicKey};
-pub use keys::{CryptoKey, Feature, KeyMaterial, KeyRing, SealKey, Secret};
-pub use rotation::{Change, Rotation, replace, rotate};
+pub use keys::{CryptoKey, Feature, KeyMaterial, KeyRing, Secret};
+pub use rotation::{Change, DynRotation, Plan, Rotation, replace, rotate};
+#[cfg(feature = "seal")]
+pub use seal::SealKey;
 pub use sealed_session::{
     API_KEY_PARAMETER, NONCE_PARAMETER, Nonce, SealedSession, without_api_key,
 };
-pub use seen::{MAX_RECENT_TEXTS, OpenedSeals, RecentTexts};
+#[cfg(feature = "seal")]
+pub use seen::OpenedSeals;
+pub use seen::{MAX_RECENT_TEXTS, RecentTexts};
 pub use sign::{SignedToken, TOKEN_LIFETIME, TokenOptions};
 pub use verify::{AppToken, Found, MAX_PRESENTED_TOKENS, PresentedTokens, SIGNED_TOKEN_PARAMETER};

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwapOption;
 
 use super::{AppToken, KeyRing, TokenError, VerifyingKey};
+use crate::digest::equal_in_constant_time;
 
 /// The tokens that one key ring has verified recently
 ///
@@ -74,9 +75,7 @@ impl Known {
         let (Some(own), Some(others)) = (parts(&self.text), parts(token)) else { return false };
         // In constant time: the duration of the comparison would tell a forger how much of a
         // signature is right. The signed part is not secret.
-        own.0 == others.0
-            && own.1.len() == others.1.len()
-            && openssl::memcmp::eq(own.1.as_bytes(), others.1.as_bytes())
+        own.0 == others.0 && equal_in_constant_time(own.1.as_bytes(), others.1.as_bytes())
     }
 }
 

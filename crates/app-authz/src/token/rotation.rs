@@ -1,7 +1,9 @@
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{CryptoKey, Feature, Secret};
+use crate::{BoxFuture, Cause};
 
 /// Applies changes to the table of keys
 pub trait Rotation: Sync {
@@ -20,6 +22,67 @@ pub trait Rotation: Sync {
     where
         P: FnOnce(&[CryptoKey]) -> Vec<Change> + Send;
 }
+
+/// Returns the changes to make to these rows
+pub type Plan<'a> = Box<dyn FnOnce(&[CryptoKey]) -> Vec<Change> + Send + 'a>;
+
+/// [`Rotation`] behind `dyn`, for a host that chooses the implementation at run time
+///
+/// Every `Rotation` that is `Send` implements it, and `Arc<dyn DynRotation>` is a `Rotation` again. Its
+/// error is a [`Cause`](crate::Cause), which has the implementation's own error.
+pub trait DynRotation: Send + Sync {
+    /// Answers as [`Rotation::rotate`]
+    fn dyn_rotate<'a>(
+        &'a self,
+        feature: Feature,
+        plan: Plan<'a>,
+    ) -> BoxFuture<'a, Result<usize, Cause>>;
+}
+
+impl<T: Rotation + Send> DynRotation for T {
+    fn dyn_rotate<'a>(
+        &'a self,
+        feature: Feature,
+        plan: Plan<'a>,
+    ) -> BoxFuture<'a, Result<usize, Cause>> {
+        Box::pin(async move { self.rotate(feature, plan).await.map_err(Cause::new) })
+    }
+}
+
+impl Rotation for dyn DynRotation + '_ {
+    type Error = Cause;
+
+    async fn rotate<P>(&self, feature: Feature, plan: P) -> Result<usize, Cause>
+    where
+        P: FnOnce(&[CryptoKey]) -> Vec<Change> + Send,
+    {
+        self.dyn_rotate(feature, Box::new(plan)).await
+    }
+}
+
+/// Implements the port for a pointer to an implementation
+macro_rules! through {
+    ([$($bound:tt)+] $pointer:ty) => {
+        impl<$($bound)+> Rotation for $pointer {
+            type Error = T::Error;
+
+            fn rotate<P>(
+                &self,
+                feature: Feature,
+                plan: P,
+            ) -> impl Future<Output = Result<usize, T::Error>> + Send
+            where
+                P: FnOnce(&[CryptoKey]) -> Vec<Change> + Send,
+            {
+                T::rotate(self, feature, plan)
+            }
+        }
+    };
+}
+
+through!([T: Rotation + ?Sized] &T);
+through!([T: Rotation + ?Sized] Box<T>);
+through!([T: Rotation + Send + ?Sized] Arc<T>);
 
 /// Plans the changes to the keys of one feature that are due at `now`, in the order to apply
 ///
@@ -107,13 +170,7 @@ fn successor(
     let mut secret = vec![0; feature.secret_len()];
     fill(&mut secret);
     let last = rows.iter().map(|row| row.sequence).max().unwrap_or(0);
-    CryptoKey {
-        feature,
-        sequence: last + 1,
-        secret: Some(Secret::new(secret)),
-        starts_at,
-        deletes_at: None,
-    }
+    CryptoKey::new(feature, last + 1, Secret::new(secret), starts_at)
 }
 
 /// A change to the table of keys

@@ -2,8 +2,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::LEEWAY;
-use super::sealed_session::LIFETIME;
+#[cfg(feature = "seal")]
+use super::{LEEWAY, seal::LIFETIME};
 use crate::digest::sha256;
 
 /// The sealed sessions that this replica has opened, so that each is opened once
@@ -28,9 +28,11 @@ use crate::digest::sha256;
 ///     Ok(opened.insert(sealed, now).then_some(session.token))
 /// }
 /// ```
+#[cfg(feature = "seal")]
 #[derive(Debug)]
 pub struct OpenedSeals(RecentTexts);
 
+#[cfg(feature = "seal")]
 impl OpenedSeals {
     /// No seal has been opened yet
     #[must_use]
@@ -49,6 +51,7 @@ impl OpenedSeals {
     }
 }
 
+#[cfg(feature = "seal")]
 impl Default for OpenedSeals {
     fn default() -> Self {
         Self::new()

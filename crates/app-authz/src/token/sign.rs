@@ -2,6 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
+
 use super::claims::{AppClaims, Times, is_session_id, numeric_date};
 use super::{AppToken, KeyRing, SigningKey, compact};
 use crate::Error;
@@ -45,13 +47,13 @@ impl<K: SigningKey> KeyRing<K> {
     ) -> Result<SignedToken, Error> {
         let (sequence, key) = self.signing(now)?;
         let target = permit.target();
-        let request = target.request;
+        let request = target.request();
         let is_named =
             request.method() != AccessMethod::Subdomain || !request.signed_agent().is_empty();
         let token = AppToken {
             request: request.to_signed(),
             grant: permit.grant(),
-            agent_name: (!is_named).then(|| target.agent.name.clone()),
+            agent_name: (!is_named).then(|| target.agent().name.clone()),
             session: options.session.filter(|id| is_session_id(id)).map(Into::into),
             times: Times {
                 exp: numeric_date(now + options.lifetime.min(TOKEN_LIFETIME)),
@@ -68,7 +70,8 @@ impl<K: SigningKey> KeyRing<K> {
 }
 
 /// How a permit is signed
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct TokenOptions<'a> {
     /// How long the token is good: [`TOKEN_LIFETIME`] at most
     pub lifetime: Duration,
@@ -80,6 +83,22 @@ pub struct TokenOptions<'a> {
 impl Default for TokenOptions<'_> {
     fn default() -> Self {
         Self { lifetime: TOKEN_LIFETIME, session: None }
+    }
+}
+
+impl<'a> TokenOptions<'a> {
+    /// The same options, for a token that is good for this long
+    #[must_use]
+    pub const fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// The same options, for a token that names this session
+    #[must_use]
+    pub fn session(mut self, session: impl Into<Option<&'a str>>) -> Self {
+        self.session = session.into();
+        self
     }
 }
 

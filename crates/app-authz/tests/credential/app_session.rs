@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use app_authz::credential::{
-    ApiKey, AppSession, KeyHolder, LoginType, NewKey, OtherSessions, Terms,
-};
+use app_authz::credential::{AppSession, KeyHolder, LoginType, NewKey, OtherSessions, Terms};
 use app_authz::rbac::{AllowList, BuiltInRoles, ScopeName, Switches};
 
 use super::{DAY, HOUR, OTHER, TOKEN, changed, holder_of, now, token};
@@ -73,7 +71,7 @@ fn a_session_for_apps_does_not_outlive_its_key() {
         holder.key.is_prolonged = false;
         holder
     };
-    let by_setting = Terms { disable_expiry_refresh: true, ..Terms::default() };
+    let by_setting = Terms::default().disable_expiry_refresh(true);
     for (holder, terms) in
         [(kept(ends_in(DAY * 30)), Terms::default()), (ends_in(DAY * 30), by_setting)]
     {
@@ -123,8 +121,8 @@ fn a_session_for_apps_lasts_as_long_as_the_session_it_is_created_in() {
         assert_eq!((made.login_type, made.user), (LoginType::Password, key.user));
         assert_eq!(made.scope.to_string(), "coder:application_connect");
 
-        let extended =
-            ApiKey { expires_at: now() + SECOND, lifetime: made.lifetime, ..key.clone() };
+        let mut extended = key.clone();
+        (extended.expires_at, extended.lifetime) = (now() + SECOND, made.lifetime);
         let update = extended.update(now(), true).and_then(|update| update.expires_at);
         assert_eq!(update.is_some(), made.lifetime > HOUR, "{case}");
     }

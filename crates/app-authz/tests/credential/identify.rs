@@ -32,11 +32,15 @@ fn the_first_good_token_identifies_and_a_suspended_user_is_not_anonymous() {
     let (first, second) = (id(TOKEN), id(OTHER));
     let expired = || changed(|holder| holder.key.expires_at = now() - DAY);
     let suspended = || changed(|holder| holder.status = UserStatus::Suspended);
-    let dormant_other = || KeyHolder { status: UserStatus::Dormant, ..holder_of(OTHER) };
+    let dormant_other = || {
+        let mut holder = holder_of(OTHER);
+        holder.status = UserStatus::Dormant;
+        holder
+    };
     let stale = || {
         changed(|holder| {
             holder.key.login_type = LoginType::Oidc;
-            holder.link = Some(OauthLink { expires_at: Some(now() - DAY), can_refresh: true });
+            holder.link = Some(OauthLink::new(now() - DAY, true));
         })
     };
     let refreshed = format!("{first} after a refresh");
@@ -57,7 +61,7 @@ fn the_first_good_token_identifies_and_a_suspended_user_is_not_anonymous() {
         (vec![stale(), dormant_other()], &blocked.1, &refreshed),
     ] {
         assert_eq!(identified(&holders, Terms::default()), strict, "{holders:?}");
-        let terms = Terms { can_refresh: true, ..Terms::default() };
+        let terms = Terms::default().can_refresh(true);
         assert_eq!(identified(&holders, terms), refreshing, "{holders:?}");
     }
 }
@@ -69,14 +73,12 @@ fn cookies_of_several_users_do_not_count_unless_one_is_bound_to_its_host() {
         AppCookie, Bearer, HostAppCookie, HostSessionCookie, SessionCookie, SessionHeader,
     };
     let [first, second] = [TOKEN, OTHER].map(|text| text.split_once('-').unwrap().0);
-    let of_same_user = changed(|holder| holder.key.id = OTHER[..10].to_owned());
     let of_other_user = || {
         let mut holder = holder_of(OTHER);
         holder.key.user = app_authz::UserId(uuid::Uuid::from_u128(0xbad));
         holder
     };
-    let same = KeyHolder { key: holder_of(OTHER).key, ..of_same_user };
-    let (same, other) = ([holder_of(TOKEN), same], [holder_of(TOKEN), of_other_user()]);
+    let (same, other) = ([holder_of(TOKEN), holder_of(OTHER)], [holder_of(TOKEN), of_other_user()]);
     assert_eq!(same[0].key.user, same[1].key.user);
     for (sources, of_one_user, of_two) in [
         ([AppCookie, AppCookie], first, "ambiguous"),

@@ -16,7 +16,7 @@ use app_authz::credential::{
 };
 use app_authz::id::OrganizationId;
 use app_authz::rbac::{
-    Action, AllowList, BuiltInRoles, Object, OwnWorkspaces, ResourceType, Switches,
+    Action, AllowList, BuiltInRoles, Object, ResourceType, RoleName, Scope, Subject, Switches,
     WorkspaceSharing,
 };
 use app_authz::{Error, UserId};
@@ -39,28 +39,11 @@ fn token(text: &str) -> SessionToken {
 
 fn holder_of(text: &str) -> KeyHolder {
     let (id, secret) = text.split_once('-').unwrap();
-    KeyHolder {
-        key: ApiKey {
-            id: id.to_owned(),
-            secret_digest: sha256(secret.as_bytes()).to_vec(),
-            user: UserId(Uuid::from_u128(1)),
-            login_type: LoginType::Password,
-            last_used: now(),
-            expires_at: now() + DAY,
-            lifetime: DAY,
-            scopes: vec!["all".parse().unwrap()],
-            allow_list: AllowList::everything(),
-            audience: None,
-            is_prolonged: true,
-        },
-        status: UserStatus::Active,
-        username: "someone".to_owned(),
-        link: None,
-        roles: vec![("member".parse().unwrap(), WorkspaceSharing::Everyone)],
-        custom_roles: vec![],
-        groups: vec![],
-        own_workspaces: OwnWorkspaces::InOrganizations,
-    }
+    let digest = sha256(secret.as_bytes());
+    let key = ApiKey::new(id, digest, UserId(Uuid::from_u128(1)), now() + DAY)
+        .with_last_used(now())
+        .with_lifetime(DAY);
+    KeyHolder::new(key, UserStatus::Active, "someone")
 }
 
 fn changed(change: impl FnOnce(&mut KeyHolder)) -> KeyHolder {
@@ -142,7 +125,7 @@ fn a_key_requires_its_secret_and_expires() {
     let both = changed(|holder| {
         holder.key.expires_at = now() - HOUR;
         holder.key.login_type = LoginType::Github;
-        holder.link = Some(OauthLink { expires_at: Some(now() - HOUR), can_refresh: true });
+        holder.link = Some(OauthLink::new(now() - HOUR, true));
     });
     assert_eq!(outcome(&both), Err(SessionDenial::Expired));
 }
@@ -176,7 +159,7 @@ fn use_is_written_at_most_once_an_hour() {
     let ahead = changed(|holder| holder.key.last_used = now() + DAY);
     assert_eq!(ahead.key.update(now(), true), None);
 
-    let terms = Terms { disable_expiry_refresh: true, ..Terms::default() };
+    let terms = Terms::default().disable_expiry_refresh(true);
     let near = changed(|holder| holder.key.expires_at = now() + HOUR);
     assert_eq!(verify(&token(TOKEN), Some(&near), terms, now()).unwrap().update, None);
     assert!(outcome(&near).unwrap().update.is_some());
@@ -186,8 +169,8 @@ fn use_is_written_at_most_once_an_hour() {
 #[test]
 fn an_api_token_keeps_its_expiry_if_the_release_or_a_setting_says_so() {
     let (all, tokens) = (
-        Terms { disable_expiry_refresh: true, ..Terms::default() },
-        Terms { disable_token_expiry_refresh: true, ..Terms::default() },
+        Terms::default().disable_expiry_refresh(true),
+        Terms::default().disable_token_expiry_refresh(true),
     );
     for (login_type, is_prolonged, terms, expected) in [
         (LoginType::Password, true, Terms::default(), true),
@@ -224,10 +207,10 @@ fn a_login_depends_on_the_token_of_its_provider() {
             holder.link = link;
         })
     };
-    let refreshing = Terms { can_refresh: true, ..Terms::default() };
+    let refreshing = Terms::default().can_refresh(true);
     let under = |terms, holder: &KeyHolder| verify(&token(TOKEN), Some(holder), terms, now());
     let linked = |link| under(refreshing, &holder(link));
-    let link = |expires_at, can_refresh| Some(OauthLink { expires_at, can_refresh });
+    let link = |at: Option<SystemTime>, can_refresh| Some(OauthLink::new(at, can_refresh));
     assert_eq!(linked(None), Err(SessionDenial::NoLink));
     assert_eq!(linked(link(None, false)), Ok(GOOD));
     assert_eq!(linked(link(Some(now() + HOUR), false)), Ok(GOOD));
@@ -242,18 +225,19 @@ fn a_login_depends_on_the_token_of_its_provider() {
     assert_eq!(under(Terms::default(), &refreshable), Err(SessionDenial::LinkExpired));
     assert_eq!(under(Terms::default(), &holder(link(Some(now() + HOUR), true))), Ok(GOOD));
     // A suspended user is denied as suspended, as if the link had been refreshed.
-    let suspended = KeyHolder { status: UserStatus::Suspended, ..refreshable };
+    let mut suspended = refreshable;
+    suspended.status = UserStatus::Suspended;
     let inactive = Err(SessionDenial::Inactive(UserStatus::Suspended));
     assert_eq!(under(Terms::default(), &suspended), inactive);
     assert_eq!(under(refreshing, &suspended), inactive);
-    let for_good = KeyHolder { link: link(Some(now() - HOUR), false), ..suspended };
+    let for_good = suspended.with_link(link(Some(now() - HOUR), false));
     assert_eq!(under(refreshing, &for_good), Err(SessionDenial::LinkExpired));
 }
 
 #[test]
 fn only_active_users_are_accepted_and_dormant_ones_if_the_caller_activates_them() {
     let with = |status, activate_dormant| {
-        let terms = Terms { activate_dormant, ..Terms::default() };
+        let terms = Terms::default().activate_dormant(activate_dormant);
         let holder = changed(|holder| holder.status = status);
         verify(&token(TOKEN), Some(&holder), terms, now())
     };
@@ -269,7 +253,7 @@ fn only_active_users_are_accepted_and_dormant_ones_if_the_caller_activates_them(
 #[test]
 fn a_token_for_another_server_is_not_accepted() {
     let with = |login_type, audience: Option<&str>, ours| {
-        let terms = Terms { audience: ours, ..Terms::default() };
+        let terms = Terms::default().audience(ours);
         let holder = changed(|holder| {
             holder.key.login_type = login_type;
             holder.key.audience = audience.map(str::to_owned);
@@ -372,6 +356,62 @@ fn the_subject_is_the_users_roles_within_the_keys_scope() {
             assert!(!subject.is_allowed(&action, &Object::user(subject.id())), "{action}");
         }
     }
+}
+
+/// Of what an implementer forgets, nothing but the scope widens what the user may do
+#[test]
+fn a_holder_is_a_member_and_a_key_is_not_limited_unless_it_says_so() {
+    let acme = OrganizationId(Uuid::from_u128(7));
+    let built_in = BuiltInRoles::new(Switches::default());
+    let own = |user| Object::new(ResourceType::Workspace).owner(user).organization(acme);
+    let holder = || holder_of(TOKEN).with_organization(acme, WorkspaceSharing::Everyone);
+    let subject = holder().subject(&built_in);
+    assert!(subject.holds(&RoleName::MEMBER) && subject.is_member_of(acme));
+    for action in [Action::ApplicationConnect, Action::Ssh] {
+        assert!(subject.is_allowed(&action, &own(subject.id())));
+    }
+    // A store may list the role, too.
+    let listed = holder().with_roles([(RoleName::MEMBER, WorkspaceSharing::Everyone)]);
+    assert_eq!(listed.roles, holder().roles);
+
+    let key = holder().key;
+    assert_eq!((key.login_type, key.audience), (LoginType::Password, None));
+    let fresh = ApiKey::new("0123456789", [0; 32], key.user, now() + DAY);
+    let used = fresh.update(now(), true);
+    assert_eq!(used, Some(KeyUpdate { last_used: Some(now()), expires_at: None }));
+}
+
+/// A host with its own sign-in needs no key
+#[test]
+fn a_user_whom_the_host_has_signed_in_is_like_the_holder_of_a_key() {
+    let acme = OrganizationId(Uuid::from_u128(7));
+    let built_in = BuiltInRoles::new(Switches::default());
+    let user = UserId(Uuid::from_u128(1));
+    let roles = [RoleName::organization_member(acme), "gone".parse().unwrap()];
+    let connect =
+        Scope::of_credential(&["application_connect".parse().unwrap()], &AllowList::everything());
+    for scope in [Scope::all(), connect.unwrap()] {
+        let subject = Subject::assume_signed_in(user, &roles, &built_in, scope.clone());
+        let holder = holder_of(TOKEN).with_organization(acme, WorkspaceSharing::Everyone);
+        let names = holder.roles.iter().map(|(name, sharing)| (name, *sharing));
+        let same = Subject::new(user, built_in.expand(names, &[]), scope);
+        assert_eq!(subject.id(), user);
+        for action in [Action::ApplicationConnect, Action::Ssh, Action::Read, Action::Delete] {
+            for object in [
+                Object::new(ResourceType::Workspace).owner(user).organization(acme),
+                Object::new(ResourceType::Workspace).owner(user),
+                Object::user(user),
+                Object::new(ResourceType::System),
+            ] {
+                let expected = same.is_allowed(&action, &object);
+                assert_eq!(subject.is_allowed(&action, &object), expected, "{action} {object:?}");
+            }
+        }
+    }
+    // Without the organization the user owns the workspace and may still not open it.
+    let outside = Subject::assume_signed_in(user, &[], &built_in, Scope::all());
+    let own = Object::new(ResourceType::Workspace).owner(user).organization(acme);
+    assert!(outside.holds(&RoleName::MEMBER) && !outside.is_allowed(&Action::Ssh, &own));
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! Decisions for the holders of keys
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use app_authz::app::{AccessMethod, Reason, SharingLevel};
-use app_authz::credential::{ApiKey, KeyHolder, LoginType, UserStatus};
-use app_authz::rbac::{
-    Acl, AllowList, BuiltInRoles, OwnWorkspaces, ScopeName, Switches, WorkspaceSharing,
-};
+use app_authz::credential::{ApiKey, KeyHolder, UserStatus};
+use app_authz::rbac::{Acl, AllowList, BuiltInRoles, OwnWorkspaces, Switches, WorkspaceSharing};
 use app_authz::{Rules, UserId, decide};
 use uuid::Uuid;
 
@@ -14,32 +12,11 @@ use super::{ACME, BETA, LEVELS, OWNER, VISITOR, WORKSPACE, letter, target};
 
 /// A key of the user, who has these roles beside `member`
 fn holder(user: u128, roles: &[String], own_workspaces: OwnWorkspaces) -> KeyHolder {
-    let names = [vec!["member".to_owned()], roles.to_vec()].concat();
-    KeyHolder {
-        key: ApiKey {
-            id: "0123456789".to_owned(),
-            secret_digest: Vec::new(),
-            user: UserId(Uuid::from_u128(user)),
-            login_type: LoginType::Password,
-            last_used: SystemTime::UNIX_EPOCH,
-            expires_at: SystemTime::UNIX_EPOCH,
-            lifetime: Duration::ZERO,
-            scopes: vec![ScopeName::All],
-            allow_list: AllowList::everything(),
-            audience: None,
-            is_prolonged: true,
-        },
-        status: UserStatus::Active,
-        username: "someone".to_owned(),
-        link: None,
-        roles: names
-            .iter()
-            .map(|name| (name.parse().unwrap(), WorkspaceSharing::Everyone))
-            .collect(),
-        custom_roles: Vec::new(),
-        groups: Vec::new(),
-        own_workspaces,
-    }
+    let key = ApiKey::new("0123456789", [], UserId(Uuid::from_u128(user)), SystemTime::UNIX_EPOCH);
+    let roles = roles.iter().map(|name| (name.parse().unwrap(), WorkspaceSharing::Everyone));
+    KeyHolder::new(key, UserStatus::Active, "someone")
+        .with_roles(roles)
+        .with_own_workspaces(own_workspaces)
 }
 
 /// Up to v2.27 an app for signed-in users also opened for users without an organization

@@ -7,18 +7,20 @@ mod holders;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use app_authz::app::{
-    AccessMethod, Agent, Contact, CorsBehavior, Reason, SharingLevel, UncheckedRequest, Warning,
-    Workspace,
+    AccessMethod, Agent, App, Contact, Question, Reason, SharingLevel, Transition,
+    UncheckedRequest, Warning, Workspace, WorkspaceFacts, decide_with,
 };
-use app_authz::id::{GroupId, OrganizationId};
+use app_authz::id::{AppId, GroupId, OrganizationId};
 use app_authz::rbac::{
-    AccessList, Acl, AllowEntry, AllowList, BuiltInRoles, Levels, Permission, ResourceType, Role,
-    RoleName, Scope, Subject, Switches, WorkspaceSharing,
+    AccessList, Acl, Action, AllowEntry, AllowList, BuiltInRoles, Levels, Permission, ResourceType,
+    Role, RoleName, Scope, Subject, Switches, WorkspaceSharing,
 };
-use app_authz::{AgentId, AppRequest, Denial, Error, Rules, Target, UserId, WorkspaceId, decide};
+use app_authz::{
+    AgentId, AppRequest, Denial, Error, Rules, Target, UserId, WorkspaceId, decide, resolve,
+};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde::Deserialize;
@@ -54,33 +56,25 @@ fn request(method: AccessMethod) -> AppRequest {
 }
 
 fn target(method: AccessMethod, sharing: SharingLevel, dormant: bool, acl: Acl) -> Target<'static> {
-    Target {
-        request: kept(request(method)),
-        workspace: kept(Workspace {
-            id: WorkspaceId(Uuid::from_u128(WORKSPACE)),
-            name: "dev".to_owned(),
-            owner: UserId(Uuid::from_u128(OWNER)),
-            owner_name: "ann".to_owned(),
-            organization: OrganizationId(Uuid::from_u128(ACME)),
-            dormant,
-            acl,
-        }),
-        agent: kept(Agent {
-            id: AgentId(Uuid::from_u128(4)),
-            name: "main".to_owned(),
-            contact: Contact {
-                created_at: SystemTime::UNIX_EPOCH,
-                first_connected_at: None,
-                last_connected_at: None,
-                disconnected_at: None,
-                connection_timeout: Duration::ZERO,
-            },
-        }),
-        app: None,
-        url: "http://127.0.0.1:8080".into(),
-        sharing,
-        cors: CorsBehavior::Simple,
-    }
+    target_of(request(method), sharing, dormant, acl)
+}
+
+fn target_of(asked: AppRequest, sharing: SharingLevel, dormant: bool, acl: Acl) -> Target<'static> {
+    let owner = UserId(Uuid::from_u128(OWNER));
+    let workspace = Workspace::new(
+        (WorkspaceId(Uuid::from_u128(WORKSPACE)), "dev"),
+        (owner, "ann"),
+        OrganizationId(Uuid::from_u128(ACME)),
+    );
+    let workspace = workspace.with_dormant(dormant).with_acl(acl);
+    let agent = AgentId(Uuid::from_u128(4));
+    let app = App::new(AppId(Uuid::from_u128(5)), agent, "code", "http://127.0.0.1:8080");
+    let contact = Contact::new(SystemTime::UNIX_EPOCH);
+    let facts = WorkspaceFacts::new(owner, workspace, Transition::Start)
+        .with_agents([Agent::new(agent, "main", contact)])
+        .with_apps([app]);
+    let found = resolve(kept(asked), Some(kept(facts)), Rules::default());
+    found.unwrap().with_sharing(sharing)
 }
 
 /// The facts of a target, leaked so that they live as long as the test
@@ -398,10 +392,13 @@ fn a_reserved_port_is_opened_to_no_visitor_and_others_do_not_learn_of_it() {
             ..request(AccessMethod::Subdomain).to_unchecked()
         };
         let asked: AppRequest = fields.try_into().unwrap();
-        let target = target(AccessMethod::Subdomain, level, false, Acl::NONE);
-        let target = Target { request: &asked, ..target };
+        let target = target_of(asked, level, false, Acl::NONE);
         let denied = decide(&target, subject, Rules::default()).err();
         assert_eq!(denied.map(|denial| denial.reason()), reason, "{port} {level}");
+        let denied = decide_with(&target, None, |_| true).err();
+        let is_reserved = port != "9" && port != "code";
+        let expected = is_reserved.then_some(Reason::ReservedPort);
+        assert_eq!(denied.map(|denial| denial.reason()), expected, "{port}");
     }
 }
 
@@ -415,6 +412,7 @@ fn reasons_and_levels_keep_their_names() {
         Reason::NotMember,
         Reason::NoScope,
         Reason::ReservedPort,
+        Reason::OwnDecider,
     ];
     assert_eq!(
         reasons.map(Reason::as_str),
@@ -425,7 +423,8 @@ fn reasons_and_levels_keep_their_names() {
             "own_apps_refused",
             "not_member",
             "no_scope",
-            "reserved_port"
+            "reserved_port",
+            "own_decider"
         ]
     );
     assert_eq!(SharingLevel::ALL, LEVELS);
@@ -450,6 +449,41 @@ fn a_deployment_without_sharing_ignores_access_lists() {
     assert!(decide(&target, Some(&subject), Rules::default()).is_ok());
     let rules = Rules::default().disable_workspace_sharing(true);
     assert!(decide(&target, Some(&subject), rules).is_err());
+}
+
+/// The door for hosts that decide themselves: their answer counts, and no rule of ours does
+#[test]
+fn the_hosts_own_decider_is_asked_instead_of_the_rules() {
+    let (owner, visitor) = (UserId(Uuid::from_u128(OWNER)), UserId(Uuid::from_u128(VISITOR)));
+    for method in METHODS {
+        for level in LEVELS {
+            let target = target(method, level, true, Acl::NONE);
+            for asked in [None, Some(visitor), Some(owner)] {
+                let permit = decide_with(&target, asked, |question| {
+                    assert_eq!((question.visitor(), question.target()), (asked, &target));
+                    assert_eq!(question.is_of_owner(), asked == Some(owner));
+                    assert_eq!(question.is_on_shared_host(), method == AccessMethod::Path);
+                    let terminal = method == AccessMethod::Terminal;
+                    assert_eq!(question.action() == Action::Ssh, terminal);
+                    true
+                });
+                let permit = permit.unwrap();
+                assert_eq!((permit.visitor(), permit.target()), (asked, &target));
+
+                let denial = decide_with(&target, asked, |_| false).unwrap_err();
+                assert_eq!(denial.reason(), Reason::OwnDecider);
+                assert_eq!(denial.reason().as_str(), "own_decider");
+                assert_eq!(denial.to_string(), "the host's own rules refuse");
+                assert!(denial.warnings().is_empty());
+            }
+        }
+    }
+    // What is asked about has been resolved: the widest level of the template is a fact, too.
+    let subdomain = target(AccessMethod::Subdomain, SharingLevel::Public, false, Acl::NONE);
+    let public = |question: &Question<'_>| question.target().sharing() == SharingLevel::Public;
+    assert!(decide_with(&subdomain, None, public).is_ok());
+    let narrowed = subdomain.with_sharing(SharingLevel::Organization);
+    assert!(decide_with(&narrowed, None, public).is_err());
 }
 
 proptest! {

@@ -14,7 +14,7 @@ use app_authz::token::{
     TokenError, Want,
 };
 
-use super::{HOUR, MINUTE, key, now};
+use super::{HOUR, MINUTE, key, now, with_secret};
 
 #[derive(Debug)]
 struct Down;
@@ -166,7 +166,7 @@ fn a_failed_or_cancelled_fetch_allows_the_next_and_keeps_the_keys() {
     }
     assert_eq!(fetch(&cache, &store, Want::Refresh, at + HOUR), Ok(true));
 
-    let spoiled = CryptoKey { secret: Some(Secret::new([1])), ..key(3, now(), None) };
+    let spoiled = with_secret(key(3, now(), None), Some(Secret::new([1])));
     store.set(Some(vec![spoiled]));
     let at = at + 2 * HOUR;
     assert!(matches!(fetch(&cache, &store, Want::Refresh, at), Err(Error::KeysUnavailable(_))));
@@ -184,8 +184,7 @@ fn a_seal_by_a_new_key_is_opened_after_one_fetch() {
 
         async fn keys(&self, feature: Feature) -> Result<Vec<CryptoKey>, Down> {
             *self.0.lock().unwrap() += 1;
-            let secret = Some(Secret::new([5; 32]));
-            Ok(vec![CryptoKey { feature, secret, ..key(1, now(), None) }])
+            Ok(vec![CryptoKey::new(feature, 1, Secret::new([5; 32]), now())])
         }
     }
 

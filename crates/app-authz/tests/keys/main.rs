@@ -21,11 +21,22 @@ fn now() -> SystemTime {
 
 fn key(sequence: i32, starts_at: SystemTime, deletes_at: Option<SystemTime>) -> CryptoKey {
     let secret = Some(Secret::new([u8::try_from(sequence).unwrap(); 64]));
-    CryptoKey { feature: Feature::WorkspaceAppsToken, sequence, secret, starts_at, deletes_at }
+    CryptoKey::new(Feature::WorkspaceAppsToken, sequence, secret, starts_at)
+        .with_deletes_at(deletes_at)
 }
 
 fn cleared(sequence: i32, deletes_at: SystemTime) -> CryptoKey {
-    CryptoKey { secret: None, ..key(sequence, deletes_at - MONTH, Some(deletes_at)) }
+    with_secret(key(sequence, deletes_at - MONTH, Some(deletes_at)), None)
+}
+
+fn with_secret(mut key: CryptoKey, secret: Option<Secret>) -> CryptoKey {
+    key.secret = secret;
+    key
+}
+
+fn for_feature(feature: Feature, mut key: CryptoKey) -> CryptoKey {
+    key.feature = feature;
+    key
 }
 
 fn signing(rows: &[CryptoKey], at: SystemTime) -> Result<i32, Error> {
@@ -56,13 +67,13 @@ fn the_highest_key_that_may_sign_signs() {
     let ended = key(2, now() - HOUR, Some(now()));
     assert_eq!(signing(&[ended, key(1, now() - HOUR, None)], now()), Ok(1));
     assert_eq!(signing(&[cleared(2, now() + HOUR)], now()), Err(Error::NoSigningKey));
-    let other = CryptoKey { feature: Feature::TailnetResume, ..key(1, now(), None) };
+    let other = for_feature(Feature::TailnetResume, key(1, now(), None));
     assert_eq!(signing(&[other], now()), Err(Error::NoSigningKey));
 }
 
 #[test]
 fn a_key_that_cannot_be_read_is_skipped_and_listed() {
-    let unreadable = |key| CryptoKey { secret: Some(Secret::unreadable("encrypted")), ..key };
+    let unreadable = |key| with_secret(key, Some(Secret::unreadable("encrypted")));
     let rows = [unreadable(key(3, now(), None)), key(2, now(), None)];
     let ring = KeyRing::<Hs512Key>::new(&rows).unwrap();
     assert_eq!(ring.signing(now()).unwrap().0, 2);
@@ -85,7 +96,7 @@ fn a_key_that_cannot_be_read_is_rotated_like_any_other() {
         for starts_at in [now() - MONTH, now() - MONTH + HOUR, now() - HOUR] {
             let readable = key(4, starts_at, deletes_at);
             let secret = Some(Secret::unreadable("encrypted"));
-            let unreadable = CryptoKey { secret, ..readable.clone() };
+            let unreadable = with_secret(readable.clone(), secret);
             assert_eq!(rotated(&[unreadable], now()), rotated(&[readable], now()));
         }
     }
@@ -116,11 +127,10 @@ fn a_secret_fits_its_feature() {
     let unknown = Err(Error::UnknownFeature("later".to_owned()));
     assert_eq!("later".parse::<Feature>(), unknown);
 
-    let with =
-        |secret: &[u8]| CryptoKey { secret: Some(Secret::new(secret)), ..key(1, now(), None) };
+    let with = |secret: &[u8]| with_secret(key(1, now(), None), Some(Secret::new(secret)));
     assert_eq!(signing(&[with(&[1; 63])], now()), Err(Error::InvalidSecret));
     assert_eq!(signing(&[with(&[])], now()), Err(Error::InvalidSecret));
-    let seal = CryptoKey { feature: Feature::WorkspaceAppsApiKey, ..with(&[1; 64]) };
+    let seal = for_feature(Feature::WorkspaceAppsApiKey, with(&[1; 64]));
     assert_eq!(KeyRing::<SealKey>::new(&[seal]).unwrap_err(), Error::InvalidSecret);
 
     let secret = Secret::from_hex("00fFa9").unwrap();
@@ -165,7 +175,7 @@ fn a_key_outlives_the_last_token_it_signed() {
         (Feature::OidcConvert, 5 * MINUTE),
         (Feature::TailnetResume, 24 * HOUR),
     ] {
-        let old = CryptoKey { feature, ..key(1, now() - MONTH + HOUR, None) };
+        let old = for_feature(feature, key(1, now() - MONTH + HOUR, None));
         let changes = rotate(feature, &[old], now(), |bytes| bytes.fill(42));
         let deletes_at = now() + HOUR + HOUR + lifetime;
         assert_eq!(changes.last(), Some(&Change::End { feature, sequence: 1, deletes_at }));
@@ -235,7 +245,7 @@ fn one_key_has_no_end_and_no_sequence_is_used_twice() {
     assert_eq!(rotated(&succeeded, now()).len(), 1);
 
     // Rows of other features are ignored.
-    let other = [CryptoKey { feature: Feature::OidcConvert, ..key(9, now(), None) }];
+    let other = [for_feature(Feature::OidcConvert, key(9, now(), None))];
     assert_eq!(inserted(&rotated(&other, now())), Some((1, now())));
 }
 

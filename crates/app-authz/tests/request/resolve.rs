@@ -1,72 +1,45 @@
 //! What requests lead to
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use app_authz::address::AgentInHost;
 use app_authz::app::{
-    Agent, App, Contact, CorsBehavior, PortShare, ResolveError, SharingLevel, Transition,
-    UncheckedRequest, Workspace, WorkspaceFacts,
+    Agent, App, Contact, PortShare, ResolveError, SharingLevel, Transition, UncheckedRequest,
+    Workspace, WorkspaceFacts,
 };
 use app_authz::id::{AppId, OrganizationId};
-use app_authz::rbac::Acl;
 use app_authz::{AgentId, AppRequest, Rules, UserId, WorkspaceId, resolve};
 use uuid::Uuid;
 
 use super::{AGENT, app_request, of_host, on_subdomain, terminal, with};
 
 pub(crate) fn agent(n: u128, name: &str) -> Agent {
-    let contact = Contact {
-        created_at: SystemTime::UNIX_EPOCH,
-        first_connected_at: None,
-        last_connected_at: None,
-        disconnected_at: None,
-        connection_timeout: Duration::ZERO,
-    };
-    Agent { id: AgentId(Uuid::from_u128(n)), name: name.to_owned(), contact }
+    Agent::new(AgentId(Uuid::from_u128(n)), name, Contact::new(SystemTime::UNIX_EPOCH))
 }
 
 pub(crate) fn app(n: u128, agent: u128, slug: &str, url: &str) -> App {
-    App {
-        id: AppId(Uuid::from_u128(n)),
-        agent: AgentId(Uuid::from_u128(agent)),
-        slug: slug.to_owned(),
-        url: url.to_owned(),
-        external: false,
-        sharing: SharingLevel::Authenticated,
-    }
+    App::new(AppId(Uuid::from_u128(n)), AgentId(Uuid::from_u128(agent)), slug, url)
+        .with_sharing(SharingLevel::Authenticated)
 }
 
 pub(crate) fn facts() -> WorkspaceFacts {
     let owner = UserId(Uuid::from_u128(1));
-    WorkspaceFacts {
-        asked_owner: owner,
-        workspace: Workspace {
-            id: WorkspaceId(Uuid::from_u128(2)),
-            name: "bar".to_owned(),
-            owner,
-            owner_name: "foo".to_owned(),
-            organization: OrganizationId(Uuid::from_u128(3)),
-            dormant: false,
-            acl: Acl::NONE,
-        },
-        transition: Transition::Start,
-        agents: vec![agent(4, "baz")],
-        apps: vec![
+    let workspace = Workspace::new(
+        (WorkspaceId(Uuid::from_u128(2)), "bar"),
+        (owner, "foo"),
+        OrganizationId(Uuid::from_u128(3)),
+    );
+    WorkspaceFacts::new(owner, workspace, Transition::Start)
+        .with_agents([agent(4, "baz")])
+        .with_apps([
             app(10, 4, "app-ends-in-s", "http://127.0.0.1:1/?query=1"),
-            App { external: true, ..app(11, 4, "link", "https://example.com") },
+            app(11, 4, "link", "https://example.com").with_external(true),
             app(12, 4, "qux", "http://127.0.0.1:2"),
             app(15, 4, "routed", "http://127.0.0.1:5/?a=b#/view"),
             app(13, 4, "shell", ""),
             app(14, 4, "wrong", "ftp://127.0.0.1"),
-        ],
-        port_shares: vec![PortShare {
-            agent_name: "baz".to_owned(),
-            port: 9090,
-            sharing: SharingLevel::Public,
-        }],
-        cors: CorsBehavior::Simple,
-        max_port_sharing: None,
-    }
+        ])
+        .with_port_shares([PortShare::new("baz", 9090, SharingLevel::Public)])
 }
 
 /// What the request leads to, with facts that are leaked so that they live as long as the test
@@ -87,14 +60,14 @@ pub(crate) fn ask(slug: &str) -> UncheckedRequest {
 #[test]
 fn an_app_is_found_by_its_slug() {
     let found = find(app_request(), &facts()).unwrap();
-    assert_eq!((found.app, &*found.agent.name), (Some(AppId(Uuid::from_u128(12))), "baz"));
-    assert_eq!((&*found.url, found.sharing), ("http://127.0.0.1:2", SharingLevel::Authenticated));
+    assert_eq!((found.app(), &*found.agent().name), (Some(AppId(Uuid::from_u128(12))), "baz"));
+    assert_eq!((found.url(), found.sharing()), ("http://127.0.0.1:2", SharingLevel::Authenticated));
 
     for agent in ["", "baz", AGENT] {
         let request = with(|r| r.agent_name_or_id = agent.to_owned());
         let found = find(request, &facts()).unwrap();
-        assert_eq!(found.agent.id, AgentId(Uuid::from_u128(4)));
-        assert_eq!(found.request.agent().unwrap_or_default(), agent);
+        assert_eq!(found.agent().id, AgentId(Uuid::from_u128(4)));
+        assert_eq!(found.request().agent().unwrap_or_default(), agent);
     }
     assert!(find(ask("app-ends-in-s"), &facts()).is_ok());
     assert!(find(ask("routed"), &facts()).is_ok());
@@ -118,10 +91,10 @@ fn only_apps_of_the_named_agent_match() {
     facts.agents.push(agent(5, "second"));
     facts.apps.insert(0, app(9, 5, "qux", "http://127.0.0.1:9"));
     let of = |agent: &str| find(with(|r| r.agent_name_or_id = agent.to_owned()), &facts);
-    assert_eq!(of("baz").unwrap().app, Some(AppId(Uuid::from_u128(12))));
-    assert_eq!(of("second").unwrap().app, Some(AppId(Uuid::from_u128(9))));
+    assert_eq!(of("baz").unwrap().app(), Some(AppId(Uuid::from_u128(12))));
+    assert_eq!(of("second").unwrap().app(), Some(AppId(Uuid::from_u128(9))));
     assert_eq!(of("third").unwrap_err(), ResolveError::NoAgent);
-    assert_eq!(of("Baz").unwrap().app, Some(AppId(Uuid::from_u128(12))));
+    assert_eq!(of("Baz").unwrap().app(), Some(AppId(Uuid::from_u128(12))));
     assert_eq!(of(&Uuid::from_u128(6).to_string()).unwrap_err(), ResolveError::NoAgent);
     // An agent that only the host names counts too.
     for rule in [AgentInHost::OfPorts, AgentInHost::OfAll] {
@@ -136,12 +109,15 @@ fn only_apps_of_the_named_agent_match() {
             ("app-ends-in-s--third--bar--foo", Err(ResolveError::NoAgent)),
         ] {
             let (request, _) = of_host(label, rule);
-            let app = resolve(&request, Some(&facts), Rules::default()).map(|target| target.app);
+            let app = resolve(&request, Some(&facts), Rules::default()).map(|target| target.app());
             let found = found.map(|n| Some(AppId(Uuid::from_u128(n))));
             assert_eq!(app, found, "{label} {rule:?}");
         }
         let (request, _) = of_host("80--second--bar--foo", rule);
-        assert_eq!(resolve(&request, Some(&facts), Rules::default()).unwrap().agent.name, "second");
+        assert_eq!(
+            resolve(&request, Some(&facts), Rules::default()).unwrap().agent().name,
+            "second"
+        );
     }
     // scenario 145
     let no_agent = |slug: &str| {
@@ -152,7 +128,7 @@ fn only_apps_of_the_named_agent_match() {
         find(request, &facts)
     };
     assert_eq!(no_agent("8080").unwrap_err(), ResolveError::AgentNeeded);
-    assert_eq!(no_agent("app-ends-in-s").unwrap().agent.name, "baz");
+    assert_eq!(no_agent("app-ends-in-s").unwrap().agent().name, "baz");
 }
 
 // scenario 129, 130, 201, 202, 204
@@ -161,10 +137,10 @@ fn a_port_comes_before_a_slug_and_is_the_owners_unless_shared() {
     let mut facts = facts();
     facts.apps.push(app(20, 4, "9090", "http://127.0.0.1:3"));
     let found = find(ask("9090"), &facts).unwrap();
-    assert_eq!((&*found.url, found.app), ("http://127.0.0.1:9090", None));
-    assert_eq!(found.sharing, SharingLevel::Public);
+    assert_eq!((found.url(), found.app()), ("http://127.0.0.1:9090", None));
+    assert_eq!(found.sharing(), SharingLevel::Public);
     let found = find(ask("9090s"), &facts).unwrap();
-    assert_eq!((&*found.url, found.sharing), ("https://127.0.0.1:9090", SharingLevel::Public));
+    assert_eq!((found.url(), found.sharing()), ("https://127.0.0.1:9090", SharingLevel::Public));
     let found = find(
         on_subdomain(|r| {
             r.agent_name_or_id = AGENT.to_owned();
@@ -173,17 +149,17 @@ fn a_port_comes_before_a_slug_and_is_the_owners_unless_shared() {
         &facts,
     )
     .unwrap();
-    assert_eq!((&*found.url, found.sharing), ("http://127.0.0.1:9090", SharingLevel::Public));
-    assert_eq!(found.request.slug_or_port(), "09090");
-    assert_eq!(find(ask("8080"), &facts).unwrap().sharing, SharingLevel::Owner);
+    assert_eq!((found.url(), found.sharing()), ("http://127.0.0.1:9090", SharingLevel::Public));
+    assert_eq!(found.request().slug_or_port(), "09090");
+    assert_eq!(find(ask("8080"), &facts).unwrap().sharing(), SharingLevel::Owner);
 
     facts.max_port_sharing = Some(SharingLevel::Organization);
-    assert_eq!(find(ask("9090"), &facts).unwrap().sharing, SharingLevel::Organization);
-    assert_eq!(find(ask("8080"), &facts).unwrap().sharing, SharingLevel::Owner);
+    assert_eq!(find(ask("9090"), &facts).unwrap().sharing(), SharingLevel::Organization);
+    assert_eq!(find(ask("8080"), &facts).unwrap().sharing(), SharingLevel::Owner);
     let request = ask("9090").try_into().unwrap();
     let rules = Rules::default().enforce_max_port_sharing(false);
     let free = resolve(&request, Some(&facts), rules).unwrap();
-    assert_eq!(free.sharing, SharingLevel::Public);
+    assert_eq!(free.sharing(), SharingLevel::Public);
 
     let by_path = with(|r| r.app_slug_or_port = "9090".to_owned());
     assert_eq!(find(by_path, &facts).unwrap_err(), ResolveError::PortByPath);
@@ -194,13 +170,8 @@ fn a_port_comes_before_a_slug_and_is_the_owners_unless_shared() {
 fn names_have_no_case_and_the_exact_one_is_preferred() {
     let mut facts = facts();
     let (first, second) = (agent(1, "Main"), agent(2, "main"));
-    let app = |n, agent: &Agent, slug: &str| App {
-        id: AppId(Uuid::from_u128(n)),
-        agent: agent.id,
-        slug: slug.to_owned(),
-        url: format!("http://127.0.0.1:{n}"),
-        external: false,
-        sharing: SharingLevel::Owner,
+    let app = |n, agent: &Agent, slug: &str| {
+        App::new(AppId(Uuid::from_u128(n)), agent.id, slug, format!("http://127.0.0.1:{n}"))
     };
     facts.apps = vec![
         app(100, &first, "Code"),
@@ -228,13 +199,12 @@ fn names_have_no_case_and_the_exact_one_is_preferred() {
         };
         for request in [with(fields), on_subdomain(fields)] {
             let case = format!("{} {slug} of {agent}", request.access_method);
-            let url = find(request, &facts).ok().map(|target| target.url.into_owned());
+            let url = find(request, &facts).ok().map(|target| target.url().to_owned());
             assert_eq!(url.as_deref(), found, "{case}");
         }
     }
 
-    let share =
-        |name: &str, sharing| PortShare { agent_name: name.to_owned(), port: 8443, sharing };
+    let share = |name: &str, sharing| PortShare::new(name, 8443, sharing);
     for (shares, level) in [
         (vec![share("MAIN", SharingLevel::Public)], SharingLevel::Public),
         (
@@ -256,8 +226,8 @@ fn names_have_no_case_and_the_exact_one_is_preferred() {
             );
             let target = target.unwrap();
             let scheme = if port.ends_with(['s', 'S']) { "https" } else { "http" };
-            assert_eq!(target.url, format!("{scheme}://127.0.0.1:8443"), "{port}");
-            assert_eq!(target.sharing, level, "{port}");
+            assert_eq!(target.url(), format!("{scheme}://127.0.0.1:8443"), "{port}");
+            assert_eq!(target.sharing(), level, "{port}");
         }
     }
 }
@@ -268,11 +238,14 @@ fn a_missing_workspace_is_not_found_and_a_stopped_one_is_stopped() {
         resolve(&app_request().try_into().unwrap(), None, Rules::default()),
         Err(ResolveError::NoWorkspace)
     );
-    let foreign = WorkspaceFacts { asked_owner: UserId(Uuid::from_u128(99)), ..facts() };
+    let mut foreign = facts();
+    foreign.asked_owner = UserId(Uuid::from_u128(99));
     assert_eq!(find(app_request(), &foreign).unwrap_err(), ResolveError::NotOwner);
-    let stopped = WorkspaceFacts { transition: Transition::Stop, agents: vec![], ..facts() };
+    let mut stopped = facts().with_agents([]);
+    stopped.transition = Transition::Stop;
     assert_eq!(find(app_request(), &stopped).unwrap_err(), ResolveError::Stopped);
-    let deleted = WorkspaceFacts { transition: Transition::Delete, agents: vec![], ..facts() };
+    let mut deleted = facts().with_agents([]);
+    deleted.transition = Transition::Delete;
     assert_eq!(find(app_request(), &deleted).unwrap_err(), ResolveError::NoAgent);
     for (reason, hidden) in [
         (ResolveError::NotOwner, true),
@@ -286,10 +259,11 @@ fn a_missing_workspace_is_not_found_and_a_stopped_one_is_stopped() {
 
 #[test]
 fn a_terminal_leads_to_its_agent_at_the_owners_level() {
-    let stopped = WorkspaceFacts { transition: Transition::Stop, ..facts() };
+    let mut stopped = facts();
+    stopped.transition = Transition::Stop;
     let found = find(terminal(), &stopped).unwrap();
-    assert_eq!((&*found.agent.name, found.sharing), ("baz", SharingLevel::Owner));
-    assert_eq!((&*found.url, found.app), ("", None));
-    let elsewhere = WorkspaceFacts { agents: vec![agent(5, "baz")], ..facts() };
+    assert_eq!((&*found.agent().name, found.sharing()), ("baz", SharingLevel::Owner));
+    assert_eq!((found.url(), found.app()), ("", None));
+    let elsewhere = facts().with_agents([agent(5, "baz")]);
     assert_eq!(find(terminal(), &elsewhere).unwrap_err(), ResolveError::NoAgent);
 }

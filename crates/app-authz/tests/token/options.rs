@@ -27,7 +27,7 @@ fn a_token_names_the_session_that_it_was_decided_for() {
         (Some("abcDEF012\""), None),
         (Some("abcDEF01é"), None),
     ] {
-        let options = TokenOptions { session, ..TokenOptions::default() };
+        let options = TokenOptions::default().session(session);
         let token = sign_with(request(), options, now());
         assert_eq!(signed(&token)["sid"].as_str(), named, "{session:?}");
         assert_eq!(verify(&token).unwrap().session(), named, "{session:?}");
@@ -36,7 +36,7 @@ fn a_token_names_the_session_that_it_was_decided_for() {
 
 #[test]
 fn a_token_for_another_base_path_names_the_same_session() {
-    let options = TokenOptions { session: Some("abcDEF0123"), ..TokenOptions::default() };
+    let options = TokenOptions::default().session("abcDEF0123");
     let token = sign_with(request(), options, now());
     let rebased = ring().rebase(&token, "/other/", now(), LEEWAY).unwrap();
     assert_eq!(rebased.token().session(), Some("abcDEF0123"));
@@ -67,7 +67,7 @@ fn a_token_that_names_no_session_token_is_refused() {
 #[test]
 fn a_token_is_good_for_as_long_as_asked_and_a_minute_at_most() {
     for (asked, lasts) in [(5, 5), (59, 59), (60, 60), (61, 60), (3600, 60)] {
-        let options = TokenOptions { lifetime: seconds(asked), ..TokenOptions::default() };
+        let options = TokenOptions::default().lifetime(seconds(asked));
         let token = verify(&sign_with(request(), options, now())).unwrap();
         assert_eq!(token.expires_at(), now() + seconds(lasts), "{asked}");
     }

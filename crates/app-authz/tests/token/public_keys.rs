@@ -2,12 +2,17 @@
 
 use app_authz::rbac::{Scope, Subject};
 use app_authz::token::{
-    CryptoKey, EddsaKey, EddsaPublicKey, Feature, KeyRing, LEEWAY, TOKEN_LIFETIME, TokenError,
+    CryptoKey, EddsaKey, EddsaPublicKey, Feature, KeyRing, LEEWAY, Secret, TOKEN_LIFETIME,
+    TokenError,
 };
-use app_authz::{Error, Rules, decide};
+use app_authz::{Error, Rules, decide, decide_with};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use josekit::jws::HS512;
+use josekit::jwk::Jwk;
+use josekit::jws::{EdDSA, HS512};
+use openssl::hash::MessageDigest;
+use openssl::pkey::{Id, PKey};
+use openssl::sign::Signer;
 use serde_json::{Value, json};
 
 use super::{SECRET, claims, encode, key, now, request, seconds, sign, target, verify};
@@ -16,11 +21,8 @@ use super::{SECRET, claims, encode, key, now, request, seconds, sign, target, ve
 fn proxies_verify_with_public_keys_only() {
     let rows = [
         key(Feature::WorkspaceAppsToken, 3, &SECRET),
-        CryptoKey { deletes_at: Some(now()), ..key(Feature::WorkspaceAppsToken, 2, &[1; 64]) },
-        CryptoKey {
-            starts_at: now() + seconds(60),
-            ..key(Feature::WorkspaceAppsToken, 4, &[2; 64])
-        },
+        key(Feature::WorkspaceAppsToken, 2, &[1; 64]).with_deletes_at(now()),
+        CryptoKey::new(Feature::WorkspaceAppsToken, 4, Secret::new([2; 64]), now() + seconds(60)),
     ];
     let private = KeyRing::<EddsaKey>::new(&rows).unwrap();
     let jwks = private.jwks(now()).unwrap();
@@ -35,7 +37,7 @@ fn proxies_verify_with_public_keys_only() {
     let target = target(request());
     let owner = app_authz::rbac::BuiltInRoles::new(Default::default())
         .role(&app_authz::rbac::RoleName::OWNER, Default::default());
-    let subject = Subject::new(target.workspace.owner, owner.map(Into::into), Scope::all());
+    let subject = Subject::new(target.workspace().owner, owner.map(Into::into), Scope::all());
     let permit = decide(&target, Some(&subject), Rules::default()).unwrap();
     let token = private.sign(&permit, now()).unwrap();
     assert_eq!(format!("{token:?}"), "SignedToken(..)");
@@ -71,6 +73,36 @@ fn proxies_verify_with_public_keys_only() {
     assert!(format!("{public:?}").contains(&format!("material: EddsaPublicKey({x})")));
     let printed = format!("{private:?}");
     assert!(printed.contains("material: EddsaKey(..)") && !printed.contains(x), "{printed}");
+}
+
+/// The key pair and the signatures are those that OpenSSL makes of the same secret.
+#[test]
+fn openssl_agrees_on_keys_and_signatures() {
+    let hmac = PKey::hmac(&SECRET).unwrap();
+    let mut seed = Signer::new(MessageDigest::sha512(), &hmac)
+        .and_then(|mut signer| signer.sign_oneshot_to_vec(b"authd app token ed25519 seed 1"))
+        .unwrap();
+    seed.truncate(32);
+    let pair = PKey::private_key_from_raw_bytes(&seed, Id::ED25519).unwrap();
+
+    let ring = KeyRing::<EddsaKey>::new(&[key(Feature::WorkspaceAppsToken, 3, &SECRET)]).unwrap();
+    let set: Value = serde_json::from_str(&ring.jwks(now()).unwrap()).unwrap();
+    assert_eq!(set["keys"][0]["x"], encode(pair.raw_public_key().unwrap()));
+
+    let text =
+        format!("{}.{}", encode(r#"{"alg":"EdDSA","kid":"3"}"#), encode(claims().to_string()));
+    let signature = Signer::new_without_digest(&pair)
+        .and_then(|mut signer| signer.sign_oneshot_to_vec(text.as_bytes()))
+        .unwrap();
+    let theirs = format!("{text}.{}", encode(signature));
+    let token = ring.verify(&theirs, now(), LEEWAY).unwrap();
+
+    let jwk = Jwk::from_map(set["keys"][0].as_object().unwrap().clone()).unwrap();
+    let verifier = EdDSA.verifier_from_jwk(&jwk).unwrap();
+    let target = target(token.request().clone());
+    let permit = decide_with(&target, None, |_| true).unwrap();
+    let ours = ring.sign(&permit, now()).unwrap();
+    assert!(josekit::jws::deserialize_compact(ours.reveal(), &verifier).is_ok());
 }
 
 #[test]

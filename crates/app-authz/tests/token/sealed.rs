@@ -70,12 +70,10 @@ fn a_sealed_session_token_can_be_opened() {
 #[test]
 fn a_sealed_session_can_be_for_one_host_and_one_browser() {
     let nonce = Nonce::generate(|bytes| bytes.copy_from_slice(b"0123456789abcdef"));
-    let session = SealedSession {
-        token: session(),
-        nonce: Some(nonce.clone()),
-        host: Some("App.example.com".to_owned()),
-        is_for_program: true,
-    };
+    let session = SealedSession::from(session())
+        .with_nonce(nonce.clone())
+        .with_host("App.example.com")
+        .with_program(true);
     let sealed = seals().seal(&session, now()).unwrap();
     let opened = seals().open(&sealed, now(), LEEWAY).unwrap();
     assert_eq!(opened, session);

@@ -44,7 +44,7 @@ impl DecidedVisit<'_> {
         reason: Option<&'static str>,
     ) -> Event {
         let workspace = &self.facts.workspace;
-        let agent = self.target.map(|target| target.agent);
+        let agent = self.target.map(Target::agent);
         Event {
             time,
             request: id,
@@ -72,13 +72,13 @@ impl DecidedVisit<'_> {
             AccessMethod::Subdomain => request.slug_or_port().to_ascii_lowercase(),
             AccessMethod::Path => request.slug_or_port().to_owned(),
         };
-        match self.target {
-            Some(Target { app: Some(id), .. }) => {
-                let app = self.facts.apps.iter().find(|app| app.id == *id);
+        match self.target.map(Target::app) {
+            Some(Some(id)) => {
+                let app = self.facts.apps.iter().find(|app| app.id == id);
                 let slug = app.map_or(asked, |app| app.slug.clone());
                 Resource::App(app_audit::AppId(id.0), slug)
             }
-            Some(_) => Resource::Port(asked),
+            Some(None) => Resource::Port(asked),
             None => Resource::Unknown(asked),
         }
     }

@@ -202,7 +202,7 @@ async fn decide_and_record<S: AppPorts>(
     if let Some(facts) = facts.workspace.as_ref().filter(|_| outcome.is_recorded()) {
         record(apps, outcome.event(attempt, facts)).await?;
     }
-    let cors = outcome.target.map(|target| target.cors);
+    let cors = outcome.target.map(Target::cors);
     outcome.result.map_err(|rejection| {
         let is_ambiguous = matches!(identified, Identified::Ambiguous);
         let refusal = Refusal { cors, is_ambiguous, ..rejection.into() };
@@ -231,7 +231,7 @@ async fn decide_and_sign<S: AppPorts>(
         Identified::Blocked(_, status) => return Err(Rejection::Inactive(status)),
     };
     let target = target.map_err(|error| attempt.unresolved(*error))?;
-    if let (Some(preflight), CorsBehavior::Simple) = (&attempt.preflight, target.cors) {
+    if let (Some(preflight), CorsBehavior::Simple) = (&attempt.preflight, target.cors()) {
         return Err(Rejection::Preflight(preflight.clone()));
     }
     let subject = holder.map(|holder| holder.subject(&apps.roles));
@@ -244,18 +244,17 @@ async fn decide_and_sign<S: AppPorts>(
         }
         Err(denial) => return Err(denial.into()),
     };
-    if attempt.is_foreign && is_decided_here(target.request.method(), target.cors) {
+    if attempt.is_foreign && is_decided_here(target.request().method(), target.cors()) {
         return Err(Rejection::ForeignPage);
     }
     // Agent status is revealed only to users who may open the app.
-    let status = target.agent.contact.status(attempt.now, apps.config.agent_inactive_timeout);
+    let status = target.agent().contact.status(attempt.now, apps.config.agent_inactive_timeout);
     if status != AgentStatus::Connected {
         return Err(Rejection::AgentNotConnected(status));
     }
-    let options = TokenOptions {
-        lifetime: apps.config.token_lifetime,
-        session: holder.map(|holder| holder.key.id.as_str()),
-    };
+    let options = TokenOptions::default()
+        .lifetime(apps.config.token_lifetime)
+        .session(holder.map(|holder| holder.key.id.as_str()));
     let token = apps.keys.sign(&*apps.store, &permit, options, attempt.now).await;
     let token = token.map_err(Rejection::Unsigned)?;
     apps.sessions.signed(&token);
@@ -272,7 +271,7 @@ fn sign_in<S: AppPorts>(
     target: &Target<'_>,
     is_ambiguous: bool,
 ) -> Rejection {
-    if target.request.method() == AccessMethod::Terminal {
+    if target.request().method() == AccessMethod::Terminal {
         return Rejection::TerminalSignIn;
     }
     let dashboard = &apps.config.access_url;
@@ -346,8 +345,8 @@ impl<T> Outcome<'_, T> {
             access = %self.request.method(),
             user = self.visitor.map(tracing::field::display),
             workspace = facts.map(|facts| tracing::field::display(facts.workspace.id)),
-            agent = self.target.map(|target| tracing::field::display(target.agent.id)),
-            app = self.target.and_then(|target| target.app).map(tracing::field::display),
+            agent = self.target.map(|target| tracing::field::display(target.agent().id)),
+            app = self.target.and_then(Target::app).map(tracing::field::display),
             detail = problem.as_ref().and_then(|problem| problem.only_logged()),
             "app visit decided"
         );

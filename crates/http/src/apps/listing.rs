@@ -162,7 +162,7 @@ impl<S> Lister<'_, S> {
     fn may_open(&self, facts: &WorkspaceFacts, app: &App, request: AppRequest) -> bool {
         let rules = self.apps.config.rules;
         let Ok(target) = resolve(&request, Some(facts), rules) else { return false };
-        target.app == Some(app.id) && decide(&target, Some(&self.caller.subject), rules).is_ok()
+        target.app() == Some(app.id) && decide(&target, Some(&self.caller.subject), rules).is_ok()
     }
 
     fn state(&self, agent: &Agent, app: &ListedApp) -> State {

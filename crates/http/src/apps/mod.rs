@@ -229,13 +229,10 @@ impl<S: AppPorts> AppService<S> {
     /// Only the dashboard activates a dormant user, and only it can have a provider's token
     /// refreshed: until a user has signed in there again, the session counts as signed out.
     pub(crate) fn terms(&self) -> Terms<'_> {
-        Terms {
-            disable_expiry_refresh: self.config.disable_expiry_refresh,
-            disable_token_expiry_refresh: self.config.disable_token_expiry_refresh,
-            activate_dormant: false,
-            can_refresh: false,
-            audience: &self.audience,
-        }
+        Terms::default()
+            .disable_expiry_refresh(self.config.disable_expiry_refresh)
+            .disable_token_expiry_refresh(self.config.disable_token_expiry_refresh)
+            .audience(&self.audience)
     }
 
     pub(crate) const fn metrics(&self) -> &Metrics {

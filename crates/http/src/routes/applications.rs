@@ -73,7 +73,10 @@ pub(crate) async fn auth_redirect<S: AppPorts>(
         with_random(|fill| SessionToken::generate(fill)).map_err(|_| AccessError::NoRandomness)?;
     let key = NewKey::for_apps(&token, &holder.key, &session, cx.client, cx.now);
     apps.store.insert(&key).await.map_err(AccessError::store)?;
-    let sealed = SealedSession { token, nonce, host: Some(back.host().to_owned()), is_for_program };
+    let sealed = SealedSession::from(token)
+        .with_nonce(nonce)
+        .with_host(back.host())
+        .with_program(is_for_program);
     let sealed = apps.keys.seals.seal(&*apps.store, &sealed, cx.now).await;
     let sealed = sealed.map_err(AccessError::Internal)?;
 

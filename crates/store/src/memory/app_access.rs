@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::time::SystemTime;
 
-use app_authz::address::AgentInHost;
 use app_authz::app::{Agent, App, AppFacts, Contact, Port, PortShare, Workspace, WorkspaceFacts};
 use app_authz::credential::SessionToken;
 use app_authz::id::{AppId, NameOrId, OrganizationId};
 use app_authz::rbac::{AccessList, Acl};
 use app_authz::{AgentId, AppRequest, Directory, UserId, WorkspaceId};
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -29,11 +29,11 @@ impl Directory for MemoryStore {
             Some(agent) => tables.of_agent(agent),
             None => tables.named(request),
         };
-        let holders = tables.holders(tokens)?.into_iter().map(Arc::new).collect();
-        Ok(AppFacts {
-            workspace: place.map(Arc::new),
-            holders,
-            agent_in_host: AgentInHost::default(),
+        let holders = tables.holders(tokens)?;
+        let facts = AppFacts::default().with_holders(holders);
+        Ok(match place {
+            Some(place) => facts.with_workspace(place),
+            None => facts,
         })
     }
 }
@@ -44,7 +44,7 @@ impl Tables {
         let build = self.build_of(agent).filter(|build| self.is_newest(build))?;
         let workspace = self.workspaces.get(&build.workspace_id).filter(|w| !w.deleted)?;
         let place = self.place(workspace.owner_id, workspace, build)?;
-        Some(WorkspaceFacts { agents: vec![describe(agent)], ..place })
+        Some(place.with_agents([describe(agent)]))
     }
 
     fn named(&self, request: &AppRequest) -> Option<WorkspaceFacts> {
@@ -73,30 +73,22 @@ impl Tables {
         let described = self.describe(workspace)?;
         let template = self.templates.get(&workspace.template_id);
         let max_port_sharing = template.map(|template| template.max_port_sharing_level.into());
-        Some(WorkspaceFacts {
-            asked_owner: UserId(asked_owner),
-            workspace: described,
-            transition: build.transition.into(),
-            agents: Vec::new(),
-            apps: Vec::new(),
-            port_shares: Vec::new(),
-            cors: template.map(|template| template.cors_behavior.into()).unwrap_or_default(),
-            max_port_sharing: Some(domain::max_port_sharing(max_port_sharing)),
-        })
+        let cors = template.map(|template| template.cors_behavior.into()).unwrap_or_default();
+        let facts = WorkspaceFacts::new(UserId(asked_owner), described, build.transition.into());
+        let widest = domain::max_port_sharing(max_port_sharing);
+        Some(facts.with_cors(cors).with_max_port_sharing(widest))
     }
 
     /// The workspace, if its owner is known
     pub(super) fn describe(&self, workspace: &fleet::Workspace) -> Option<Workspace> {
         let owner = self.users.get(&workspace.owner_id)?;
-        Some(Workspace {
-            id: WorkspaceId(workspace.id),
-            name: workspace.name.clone(),
-            owner: UserId(owner.id),
-            owner_name: owner.username.clone(),
-            organization: OrganizationId(workspace.organization_id),
-            dormant: workspace.dormant_at.is_some(),
-            acl: acl(&workspace.user_acl, &workspace.group_acl),
-        })
+        let described = Workspace::new(
+            (WorkspaceId(workspace.id), &*workspace.name),
+            (UserId(owner.id), &*owner.username),
+            OrganizationId(workspace.organization_id),
+        );
+        let described = described.with_dormant(workspace.dormant_at.is_some());
+        Some(described.with_acl(acl(&workspace.user_acl, &workspace.group_acl)))
     }
 
     /// The workspace with all agents of its newest build, and those of their apps that are not
@@ -130,11 +122,8 @@ impl Tables {
                 let shares = self.port_shares.get(&(place.workspace.id.0, port.number().into()));
                 let share = shares.and_then(|shares| of_name(shares, &agent.name));
                 if let Some((agent_name, level)) = share {
-                    place.port_shares.push(PortShare {
-                        agent_name: agent_name.clone(),
-                        port: port.number(),
-                        sharing: (*level).into(),
-                    });
+                    let share = PortShare::new(&**agent_name, port.number(), (*level).into());
+                    place.port_shares.push(share);
                 }
             } else if let Some((_, app)) =
                 self.apps.get(&agent.id).and_then(|apps| of_name(apps, asked))
@@ -156,28 +145,19 @@ fn of_name<'a, T>(named: &'a BTreeMap<String, T>, name: &str) -> Option<(&'a Str
 }
 
 fn describe_app(app: &fleet::WorkspaceApp) -> App {
-    App {
-        id: AppId(app.id),
-        agent: AgentId(app.agent_id),
-        slug: app.slug.clone(),
-        url: app.url.clone().unwrap_or_default(),
-        external: app.external,
-        sharing: app.sharing_level.into(),
-    }
+    let url = app.url.as_deref().unwrap_or_default();
+    App::new(AppId(app.id), AgentId(app.agent_id), &*app.slug, url)
+        .with_external(app.external)
+        .with_sharing(app.sharing_level.into())
 }
 
 fn describe(agent: &WorkspaceAgent) -> Agent {
-    Agent {
-        id: AgentId(agent.id),
-        name: agent.name.clone(),
-        contact: Contact {
-            created_at: agent.created_at.into(),
-            first_connected_at: agent.first_connected_at.map(Into::into),
-            last_connected_at: agent.last_connected_at.map(Into::into),
-            disconnected_at: agent.disconnected_at.map(Into::into),
-            connection_timeout: domain::seconds(agent.connection_timeout_seconds.into()),
-        },
-    }
+    let time = |at: Option<DateTime<Utc>>| at.map(SystemTime::from);
+    let contact = Contact::new(agent.created_at.into())
+        .with_connected(time(agent.first_connected_at), time(agent.last_connected_at))
+        .with_disconnected(time(agent.disconnected_at))
+        .with_connection_timeout(domain::seconds(agent.connection_timeout_seconds.into()));
+    Agent::new(AgentId(agent.id), &*agent.name, contact)
 }
 
 /// The access lists in two columns

@@ -35,7 +35,7 @@ impl Rows for MemoryStore {
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>, Error> {
         let tables = self.read();
         Ok(tables.jobs.get(&id.0).map(|row| JobRecord {
-            job: ProvisionerJob { id, kind: row.type_.into() },
+            job: ProvisionerJob::new(id, row.type_.into()),
             organization: OrganizationId(row.organization_id),
             completed_at: row.completed_at.map(Into::into),
             error: row.error.clone(),

@@ -42,13 +42,9 @@ impl Rotation for MemoryStore {
 fn read(rows: &[fleet::CryptoKey]) -> Result<Vec<CryptoKey>, Error> {
     let key = |row: &fleet::CryptoKey| {
         let secret = row.secret.as_ref().map(|hex| Secret::from_hex(&hex.0)).transpose();
-        Ok(CryptoKey {
-            feature: row.feature.into(),
-            sequence: row.sequence,
-            secret: secret.map_err(Error::invalid_row)?,
-            starts_at: row.starts_at.into(),
-            deletes_at: row.deletes_at.map(Into::into),
-        })
+        let secret = secret.map_err(Error::invalid_row)?;
+        let key = CryptoKey::new(row.feature.into(), row.sequence, secret, row.starts_at.into());
+        Ok(key.with_deletes_at(row.deletes_at.map(Into::into)))
     };
     rows.iter().map(key).collect()
 }

@@ -8,12 +8,9 @@ impl Proxies for MemoryStore {
 
     async fn proxies(&self) -> Result<Vec<Proxy>, Error> {
         let tables = self.read();
-        let proxies = tables.proxies.values().map(|proxy| Proxy {
-            id: proxy.id,
-            name: proxy.name.clone(),
-            url: proxy.url.clone(),
-            wildcard_hostname: proxy.wildcard_hostname.clone(),
-            secret_digest: proxy.token_hashed_secret.0.clone(),
+        let proxies = tables.proxies.values().map(|proxy| {
+            Proxy::new(proxy.id, &*proxy.name, &*proxy.token_hashed_secret.0)
+                .with_addresses(&*proxy.url, &*proxy.wildcard_hostname)
         });
         Ok(proxies.collect())
     }

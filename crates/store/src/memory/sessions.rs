@@ -6,7 +6,7 @@ use app_authz::credential::{
     ApiKey, KeyHolder, KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions,
 };
 use app_authz::id::GroupId;
-use app_authz::rbac::{OwnWorkspaces, ScopeName};
+use app_authz::rbac::ScopeName;
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -173,38 +173,26 @@ impl Tables {
                 .map(|(organization, names)| self.held(organization, names, is_service_account));
             let held = held.collect::<Result<Vec<_>, Error>>()?;
             let (roles, custom_roles) = domain::roles(held, is_service_account);
-            Ok(KeyHolder {
-                key: ApiKey {
-                    id: key.id.clone(),
-                    secret_digest: key.hashed_secret.0.clone(),
-                    user: UserId(user.id),
-                    login_type: key.login_type.into(),
-                    last_used: key.last_used.into(),
-                    expires_at: expires_at.into(),
-                    lifetime: domain::seconds(key.lifetime_seconds),
-                    scopes: domain::scopes(key.scopes.iter().map(|KeyScope(label)| Some(&**label))),
-                    allow_list: domain::allow_list(key.allow_list.iter().map(Some)),
-                    audience,
-                    is_prolonged: key.login_type != LoginType::Token,
-                },
-                status: user.status.into(),
-                username: user.username.clone(),
-                link: link.map(|link| {
-                    let can_refresh = !link.oauth_refresh_token.0.is_empty();
-                    domain::link(link.oauth_expiry.into(), can_refresh)
-                }),
-                roles,
-                custom_roles,
-                groups: self
-                    .groups
-                    .get(&user.id)
-                    .into_iter()
-                    .flatten()
-                    .copied()
-                    .map(GroupId)
-                    .collect(),
-                own_workspaces: OwnWorkspaces::default(),
-            })
+            let scopes = domain::scopes(key.scopes.iter().map(|KeyScope(label)| Some(&**label)));
+            let digest = &*key.hashed_secret.0;
+            let described = ApiKey::new(&*key.id, digest, UserId(user.id), expires_at.into())
+                .with_login_type(key.login_type.into())
+                .with_last_used(key.last_used.into())
+                .with_lifetime(domain::seconds(key.lifetime_seconds))
+                .with_scopes(scopes)
+                .with_allow_list(domain::allow_list(key.allow_list.iter().map(Some)))
+                .with_audience(audience)
+                .with_prolonged(key.login_type != LoginType::Token);
+            let link = link.map(|link| {
+                let can_refresh = !link.oauth_refresh_token.0.is_empty();
+                domain::link(link.oauth_expiry.into(), can_refresh)
+            });
+            let groups = self.groups.get(&user.id).into_iter().flatten();
+            Ok(KeyHolder::new(described, user.status.into(), &*user.username)
+                .with_link(link)
+                .with_roles(roles)
+                .with_custom_roles(custom_roles)
+                .with_groups(groups.copied().map(GroupId)))
         })())
     }
 

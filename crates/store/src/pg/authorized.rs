@@ -88,7 +88,7 @@ impl Rows for PgStore {
         });
         Ok(found.await?.map(|JobRow { kind: Label(kind), organization, completed_at, error }| {
             JobRecord {
-                job: ProvisionerJob { id, kind },
+                job: ProvisionerJob::new(id, kind),
                 organization: OrganizationId(organization),
                 completed_at: completed_at.map(|Moment(time)| time),
                 error,

@@ -264,14 +264,8 @@ fn read(feature: Feature, row: Row, keys: &EncryptionKeys) -> (CryptoKey, Option
         Some(Ok(secret)) => (Some(secret), None),
         None => (None, None),
     };
-    let key = CryptoKey {
-        feature,
-        sequence: row.sequence,
-        secret,
-        starts_at: row.starts_at.0,
-        deletes_at: row.deletes_at.map(|Moment(end)| end),
-    };
-    (key, fault)
+    let key = CryptoKey::new(feature, row.sequence, secret, row.starts_at.0);
+    (key.with_deletes_at(row.deletes_at.map(|Moment(end)| end)), fault)
 }
 
 /// A change as the audit names it

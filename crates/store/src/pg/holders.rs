@@ -100,32 +100,23 @@ impl Queryable<HolderColumns, Pg> for HolderRow {
             .map(|(organization, names, custom)| held(Some(organization), names, custom));
         let held = std::iter::once(of_deployment).chain(of_organizations);
         let (roles, custom_roles) = domain::roles(held, is_service_account);
-        Ok(Self(KeyHolder {
-            key: ApiKey {
-                id,
-                secret_digest,
-                user: UserId(user),
-                login_type,
-                last_used,
-                expires_at,
-                lifetime: domain::seconds(lifetime),
-                scopes: domain::scopes(scopes.iter().map(Option::as_deref)),
-                allow_list: domain::allow_list(allow_list.iter().map(Option::as_ref)),
-                audience,
-                is_prolonged,
-            },
-            status,
-            username,
-            link: link.map(|(Moment(expiry), can_refresh)| domain::link(expiry, can_refresh)),
-            roles,
-            custom_roles,
-            groups: groups.into_iter().map(GroupId).collect(),
-            own_workspaces: if owns_outside {
-                OwnWorkspaces::Anywhere
-            } else {
-                OwnWorkspaces::InOrganizations
-            },
-        }))
+        let key = ApiKey::new(id, secret_digest, UserId(user), expires_at)
+            .with_login_type(login_type)
+            .with_last_used(last_used)
+            .with_lifetime(domain::seconds(lifetime))
+            .with_scopes(domain::scopes(scopes.iter().map(Option::as_deref)))
+            .with_allow_list(domain::allow_list(allow_list.iter().map(Option::as_ref)))
+            .with_audience(audience)
+            .with_prolonged(is_prolonged);
+        let own_workspaces =
+            if owns_outside { OwnWorkspaces::Anywhere } else { OwnWorkspaces::InOrganizations };
+        let holder = KeyHolder::new(key, status, username)
+            .with_link(link.map(|(Moment(expiry), can_refresh)| domain::link(expiry, can_refresh)))
+            .with_roles(roles)
+            .with_custom_roles(custom_roles)
+            .with_groups(groups.into_iter().map(GroupId))
+            .with_own_workspaces(own_workspaces);
+        Ok(Self(holder))
     }
 }
 

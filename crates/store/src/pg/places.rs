@@ -81,33 +81,23 @@ pub(super) struct AgentRow {
 impl PlaceRow {
     /// The place, as a request for an app or for this port sees it
     pub(super) fn place(self, port: Option<u16>) -> WorkspaceFacts {
-        let mut place = WorkspaceFacts {
-            asked_owner: UserId(self.asked_owner),
-            workspace: self.workspace,
-            transition: self.transition,
-            agents: Vec::with_capacity(self.agents.len()),
-            apps: Vec::new(),
-            port_shares: Vec::new(),
-            cors: self.cors.map_or_else(CorsBehavior::default, |Label(cors)| cors),
-            max_port_sharing: Some(domain::max_port_sharing(
-                self.max_port_sharing.map(|Label(level)| level),
-            )),
-        };
+        let cors = self.cors.map_or_else(CorsBehavior::default, |Label(cors)| cors);
+        let widest = domain::max_port_sharing(self.max_port_sharing.map(|Label(level)| level));
+        let mut place =
+            WorkspaceFacts::new(UserId(self.asked_owner), self.workspace, self.transition)
+                .with_cors(cors)
+                .with_max_port_sharing(widest);
+        place.agents.reserve_exact(self.agents.len());
         for row in self.agents {
             if let (Some(id), Some(slug), Some(Label(sharing))) = (row.app, row.slug, row.sharing) {
-                place.apps.push(App {
-                    id: AppId(id),
-                    agent: row.agent.id,
-                    slug,
-                    url: row.url.unwrap_or_default(),
-                    external: row.external.unwrap_or_default(),
-                    sharing,
-                });
+                let app = App::new(AppId(id), row.agent.id, slug, row.url.unwrap_or_default());
+                let app = app.with_external(row.external.unwrap_or_default());
+                place.apps.push(app.with_sharing(sharing));
             }
             if let (Some(port), Some(agent_name), Some(Label(sharing))) =
                 (port, row.shared_by, row.port_sharing)
             {
-                place.port_shares.push(PortShare { agent_name, port, sharing });
+                place.port_shares.push(PortShare::new(agent_name, port, sharing));
             }
             place.agents.push(row.agent);
         }
@@ -149,15 +139,12 @@ impl Queryable<PlaceColumns, Pg> for PlaceRow {
             max_port_sharing,
             agents,
         ) = row;
-        let workspace = Workspace {
-            id: WorkspaceId(id),
-            name,
-            owner: UserId(owner),
-            owner_name,
-            organization: OrganizationId(organization),
-            dormant,
-            acl: Acl::new(users, groups),
-        };
+        let workspace = Workspace::new(
+            (WorkspaceId(id), name),
+            (UserId(owner), owner_name),
+            OrganizationId(organization),
+        );
+        let workspace = workspace.with_dormant(dormant).with_acl(Acl::new(users, groups));
         Ok(Self { asked_owner, workspace, transition, cors, max_port_sharing, agents })
     }
 }
@@ -198,14 +185,11 @@ impl FromSql<AgentColumns, Pg> for AgentRow {
             port_sharing,
         ): Columns = FromSql::<AgentColumns, Pg>::from_sql(value)?;
         let time = |moment: Option<Moment>| moment.map(|Moment(time)| time);
-        let contact = Contact {
-            created_at,
-            first_connected_at: time(first_connected_at),
-            last_connected_at: time(last_connected_at),
-            disconnected_at: time(disconnected_at),
-            connection_timeout: domain::seconds(connection_timeout.into()),
-        };
-        let agent = Agent { id: AgentId(id), name, contact };
+        let contact = Contact::new(created_at)
+            .with_connected(time(first_connected_at), time(last_connected_at))
+            .with_disconnected(time(disconnected_at))
+            .with_connection_timeout(domain::seconds(connection_timeout.into()));
+        let agent = Agent::new(AgentId(id), name, contact);
         Ok(Self { agent, app, slug, url, external, sharing, shared_by, port_sharing })
     }
 }

@@ -42,13 +42,8 @@ struct ProxyRow {
 
 impl From<ProxyRow> for Proxy {
     fn from(row: ProxyRow) -> Self {
-        Self {
-            id: row.id,
-            name: row.name,
-            url: row.url,
-            wildcard_hostname: row.wildcard_hostname,
-            secret_digest: row.token_hashed_secret,
-        }
+        Self::new(row.id, row.name, row.token_hashed_secret)
+            .with_addresses(row.url, row.wildcard_hostname)
     }
 }
 

@@ -4,7 +4,7 @@ use app_authz::credential::{KeyHolder, KeyUpdate, NewKey, OtherSessions, Session
 use app_authz::id::JobId;
 use app_authz::jobs::{JobKind, Jobs, ProvisionerJob};
 use app_authz::proxy::Proxies;
-use app_authz::rbac::{ScopeName, Subject};
+use app_authz::rbac::Subject;
 use app_authz::token::{Feature, KeyStore};
 use app_authz::{AppRequest, Directory, WorkspaceId};
 use diesel::pg::Pg;
@@ -80,7 +80,7 @@ async fn ask_everything(store: &PgStore, n: u64) {
     for kind in
         [JobKind::WorkspaceBuild, JobKind::TemplateVersionImport, JobKind::TemplateVersionDryRun]
     {
-        store.origin(ProvisionerJob { id: JobId(Uuid::nil()), kind }).await.unwrap();
+        store.origin(ProvisionerJob::new(JobId(Uuid::nil()), kind)).await.unwrap();
     }
     authorized.workspace(WorkspaceId(Uuid::nil())).await.unwrap();
     authorized.workspaces(None, 10).await.unwrap();
@@ -93,19 +93,10 @@ async fn ask_everything(store: &PgStore, n: u64) {
     let update = KeyUpdate { last_used: Some(key.expires_at), expires_at: None };
     store.update(&key, update, None).await.unwrap();
     store.log_out(&key, OtherSessions::EndOfApps).await.unwrap();
-    let again = NewKey {
-        token: &tokens[0],
-        allow_list: &key.allow_list,
-        user: key.user,
-        login_type: key.login_type,
-        scope: ScopeName::All,
-        created_at: key.last_used,
-        expires_at: key.expires_at,
-        lifetime: key.lifetime,
-        ip: None,
-        name: "",
-        parent: None,
-    };
+    let again = NewKey::new(&tokens[0], key.user, key.last_used, key.expires_at)
+        .with_login_type(key.login_type)
+        .with_allow_list(&key.allow_list)
+        .with_lifetime(key.lifetime);
     store.insert(&again).await.unwrap();
 }
 

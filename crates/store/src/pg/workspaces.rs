@@ -36,13 +36,11 @@ pub(super) struct AccessLists {
 pub(super) type Columns = ((SqlUuid, Text, SqlUuid, SqlUuid, Bool, Text), (Jsonb, Jsonb));
 
 pub(super) fn workspace((row, lists): (WorkspaceRow, AccessLists)) -> Workspace {
-    Workspace {
-        id: WorkspaceId(row.id),
-        name: row.name,
-        owner: UserId(row.owner_id),
-        owner_name: row.owner_name,
-        organization: OrganizationId(row.organization_id),
-        dormant: row.dormant,
-        acl: Acl::new(lists.user_acl.0, lists.group_acl.0),
-    }
+    Workspace::new(
+        (WorkspaceId(row.id), row.name),
+        (UserId(row.owner_id), row.owner_name),
+        OrganizationId(row.organization_id),
+    )
+    .with_dormant(row.dormant)
+    .with_acl(Acl::new(lists.user_acl.0, lists.group_acl.0))
 }

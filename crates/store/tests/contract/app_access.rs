@@ -1,57 +1,18 @@
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use app_authz::app::{
-    AgentStatus, AppFacts, INACTIVE_TIMEOUT, Reason, ResolveError, SharingLevel, UncheckedRequest,
-    WorkspaceFacts,
-};
+use app_authz::app::{AppFacts, ResolveError, SharingLevel, UncheckedRequest, WorkspaceFacts};
 use app_authz::rbac::{BuiltInRoles, Switches};
 use app_authz::{AppRequest, Rules, Target, decide, resolve};
 use chrono::Duration;
 use serde_json::json;
 use store::Store;
-use store::fleet::{self, CorsBehavior, Fleet, Transition, WorkspaceAgentPortShare};
+use store::fleet::{self, Fleet, Transition, WorkspaceAgentPortShare};
 use uuid::Uuid;
 
 use crate::{session, sessions};
 
 contract! {
     since V2_24;
-
-    // scenario 115, 123
-    fn names_and_ids_lead_to_the_same_target(store, fleet: office) {
-        let (owner, workspace) = (fleet.users[0].id, fleet.workspaces[0].id);
-        let agent = fleet.workspace_agents[0].id;
-        let by_names = target(&store, &app("alice", "dev", "main", "open")).await.unwrap();
-        assert_eq!(by_names.workspace.id.0, workspace);
-        assert_eq!(by_names.workspace.owner.0, owner);
-        assert_eq!(by_names.workspace.owner_name, "alice");
-        assert_eq!(by_names.workspace.organization.0, fleet.organizations[0].id);
-        assert_eq!(by_names.agent.id.0, agent);
-        assert_eq!(by_names.app.unwrap().0, fleet.workspace_apps[0].id);
-        assert_eq!(by_names.url, "http://127.0.0.1:8080");
-        for (owner, workspace, agent) in [
-            (owner.to_string(), workspace.to_string(), agent.to_string()),
-            (owner.to_string().to_uppercase(), "dev".to_owned(), "main".to_owned()),
-            ("alice".to_owned(), workspace.to_string(), String::new()),
-            ("alice".to_owned(), "dev".to_owned(), agent.to_string()),
-            ("ALICE".to_owned(), "Dev".to_owned(), String::new()),
-        ] {
-            let request = app(&owner, &workspace, &agent, "open");
-            let found = target(&store, &request).await.unwrap();
-            let same = Target { request: by_names.request, ..found };
-            assert_eq!(same, by_names, "{owner} {workspace} {agent}");
-        }
-    }
-
-    // scenario 121
-    fn an_app_is_found_on_whichever_agent_has_it(store, fleet: office) {
-        let found = target(&store, &app("alice", "dev", "", "aside")).await.unwrap();
-        assert_eq!(found.agent.id.0, fleet.workspace_agents[1].id);
-        assert_eq!(found.request.agent(), None);
-        let elsewhere = target(&store, &app("alice", "dev", "main", "aside")).await;
-        assert_eq!(elsewhere, Err(ResolveError::NoApp));
-    }
 
     // scenario 124
     fn workspace_and_agent_may_come_as_one_piece(store, fleet: office) {
@@ -60,63 +21,7 @@ contract! {
             workspace_and_agent: format!("{workspace}.{agent}"),
             ..fields("alice", "", "", "aside")
         });
-        assert_eq!(target(&store, &request.unwrap()).await.unwrap().agent.id.0, agent);
-    }
-
-    fn a_user_is_found_by_name_and_never_by_address(store, fleet: users_without_address) {
-        for nobody in ["carol@example.com", "alice@example.com", "nobody", "al_ce", "%"] {
-            assert_eq!(place(&store, &fields(nobody, "dev", "", "open")).await, None, "{nobody}");
-        }
-        assert!(place(&store, &fields("carol", "dev", "", "open")).await.is_some());
-        let deleted = fleet.users[1].id.to_string();
-        assert_eq!(place(&store, &fields("ghost", "dev", "", "open")).await, None);
-        let found = place(&store, &fields(&deleted, "dev", "", "open")).await.unwrap();
-        assert_eq!(found.asked_owner.0.to_string(), deleted);
-    }
-
-    fn a_deleted_users_name_is_the_next_ones(store, fleet: name_taken_over) {
-        let found = place(&store, &fields("alice", "dev", "", "open")).await.unwrap();
-        assert_eq!(found.asked_owner.0, fleet.users.last().unwrap().id);
-    }
-
-    fn a_workspace_id_under_another_user_is_refused(store, fleet: office) {
-        let workspace = fleet.workspaces[0].id.to_string();
-        for other in ["bob", &*fleet.users[1].id.to_string()] {
-            let request = app(other, &workspace, "main", "open");
-            assert_eq!(target(&store, &request).await, Err(ResolveError::NotOwner), "{other}");
-        }
-        assert_eq!(target(&store, &app("bob", "dev", "", "open")).await, Err(ResolveError::NoWorkspace));
-        let nobody = Uuid::new_v4().to_string();
-        let request = app(&nobody, &workspace, "main", "open");
-        assert_eq!(target(&store, &request).await, Err(ResolveError::NoWorkspace));
-    }
-
-    fn what_is_no_hyphenated_id_is_a_name(store, fleet: office) {
-        let simple = fleet.workspaces[0].id.simple().to_string();
-        let braced = format!("{{{}}}", fleet.users[0].id);
-        assert_eq!(place(&store, &fields("alice", &simple, "", "open")).await, None);
-        assert_eq!(place(&store, &fields(&braced, "dev", "", "open")).await, None);
-    }
-
-    fn names_that_no_row_can_have_are_unknown(store, _fleet: office) {
-        for (user, workspace) in [("alice\0", "dev"), ("alice", "dev\0"), ("\0", "\0")] {
-            assert_eq!(place(&store, &fields(user, workspace, "", "open")).await, None);
-        }
-        for (agent, slug) in [("", "open\0"), ("main", "\0"), ("main\0", "open")] {
-            let found = target(&store, &app("alice", "dev", agent, slug)).await;
-            assert!(found.unwrap_err().is_not_found());
-        }
-    }
-
-    fn a_deleted_workspace_is_not_found(store, fleet: deleted) {
-        let old = fleet.workspaces[0].id.to_string();
-        assert_eq!(place(&store, &fields("alice", &old, "", "open")).await, None);
-        let found = place(&store, &fields("alice", "dev", "", "open")).await.unwrap();
-        assert_eq!(found.workspace.id.0, fleet.workspaces[1].id);
-    }
-
-    fn a_workspace_without_build_is_not_found(store, _fleet: unbuilt) {
-        assert_eq!(place(&store, &fields("alice", "unbuilt", "", "open")).await, None);
+        assert_eq!(target(&store, &request.unwrap()).await.unwrap().agent().id.0, agent);
     }
 
     fn a_workspace_without_owner_is_not_found(store, fleet: orphaned) {
@@ -135,109 +40,10 @@ contract! {
         assert_eq!(target(&store, &request).await, Err(ResolveError::NoAgent));
     }
 
-    fn a_stopped_workspace_says_so(store, _fleet: stopped) {
-        for agent in ["", "main", "nobody"] {
-            let request = app("alice", "dev", agent, "open");
-            assert_eq!(target(&store, &request).await, Err(ResolveError::Stopped));
-        }
-    }
-
-    fn a_workspace_being_deleted_has_no_agents(store, fleet: being_deleted) {
-        let found = place(&store, &fields("alice", "dev", "", "open")).await.unwrap();
-        assert_eq!(found.transition, app_authz::app::Transition::Delete);
-        assert_eq!(target(&store, &app("alice", "dev", "", "open")).await, Err(ResolveError::NoAgent));
-        assert!(!fleet.workspaces[0].deleted);
-    }
-
-    fn times_are_read_as_they_are_stored(store, fleet: office) {
-        let found = target(&store, &app("alice", "dev", "main", "open")).await.unwrap();
-        let row = &fleet.workspace_agents[0];
-        let contact = found.agent.contact;
-        assert_eq!(contact.created_at, SystemTime::from(row.created_at));
-        assert_eq!(contact.first_connected_at, row.first_connected_at.map(SystemTime::from));
-        assert_eq!(contact.last_connected_at, row.last_connected_at.map(SystemTime::from));
-        assert_eq!(contact.disconnected_at, None);
-        let now = row.last_connected_at.unwrap() + Duration::seconds(30);
-        assert_eq!(contact.status(now.into(), INACTIVE_TIMEOUT), AgentStatus::Connected);
-
-        let never = target(&store, &app("alice", "dev", "side", "aside")).await.unwrap();
-        let contact = never.agent.contact;
-        assert_eq!(contact.first_connected_at, None);
-        assert_eq!(contact.connection_timeout.as_secs(), 120);
-    }
-
-    fn an_app_without_url_or_elsewhere_is_not_opened(store, _fleet: office) {
-        for (slug, why) in [
-            ("elsewhere", ResolveError::NoApp),
-            ("command", ResolveError::NoUrl),
-            ("nothing", ResolveError::NoApp),
-        ] {
-            assert_eq!(target(&store, &app("alice", "dev", "main", slug)).await, Err(why), "{slug}");
-        }
-    }
-
-    fn names_have_no_case_and_the_exact_one_is_preferred(store, fleet: in_other_case) {
-        let [code, capital, space] = [0, 1, 2].map(|n| fleet.workspace_apps[n].id);
-        for (owner, workspace, agent, slug, found) in [
-            ("alice", "dev", "Main", "code", code),
-            ("ALICE", "DEV", "MAIN", "Code", capital),
-            ("Alice", "Dev", "main", "CODE", capital),
-            ("alice", "dev", "", "code", code),
-            ("alice", "dev", "", "code server", space),
-            ("alice", &fleet.workspaces[0].id.to_string(), "main", "CODE SERVER", space),
-        ] {
-            let request = app(owner, workspace, agent, slug);
-            let found_app = target(&store, &request).await.unwrap().app.unwrap();
-            assert_eq!(found_app.0, found, "{owner} {workspace} {agent} {slug}");
-        }
-        for (agent, port, sharing) in [
-            ("Main", "8443", SharingLevel::Public),
-            ("main", "8443S", SharingLevel::Public),
-            ("main", "8444", SharingLevel::Authenticated),
-            ("Main", "8445", SharingLevel::Owner),
-        ] {
-            let found = target(&store, &app("alice", "dev", agent, port)).await.unwrap();
-            assert_eq!(found.sharing, sharing, "{agent} {port}");
-        }
-    }
-
-    fn a_port_is_shared_as_its_row_says_and_the_template_allows(store, _fleet: shared_ports) {
-        for (agent, port, sharing) in [
-            ("main", "8080", SharingLevel::Authenticated),
-            ("main", "8080s", SharingLevel::Authenticated),
-            ("main", "8081", SharingLevel::Organization),
-            ("main", "8082", SharingLevel::Owner),
-            ("side", "8080", SharingLevel::Owner),
-        ] {
-            let found = target(&store, &app("alice", "dev", agent, port)).await.unwrap();
-            assert_eq!(found.sharing, sharing, "{agent} {port}");
-            assert_eq!(found.app, None);
-        }
-        let request = app("alice", "dev", "", "8080");
-        assert_eq!(target(&store, &request).await, Err(ResolveError::AgentNeeded));
-    }
-
     fn without_a_template_nothing_is_shared_by_port(store, _fleet: no_template) {
         let found = target(&store, &app("alice", "dev", "main", "8080")).await.unwrap();
-        assert_eq!(found.sharing, SharingLevel::Owner);
-        assert_eq!(found.cors, app_authz::app::CorsBehavior::Simple);
-    }
-
-    fn the_template_says_who_answers_for_other_origins(store, _fleet: open_to_others) {
-        let found = target(&store, &app("alice", "dev", "main", "open")).await.unwrap();
-        assert_eq!(found.cors, app_authz::app::CorsBehavior::Passthru);
-    }
-
-    fn a_terminal_is_found_by_its_agent(store, fleet: office) {
-        for row in &fleet.workspace_agents {
-            let found = target(&store, &terminal(row.id)).await.unwrap();
-            assert_eq!(found.agent.id.0, row.id);
-            assert_eq!(found.agent.name, row.name);
-            assert_eq!(found.workspace.id.0, fleet.workspaces[0].id);
-            assert_eq!(found.workspace.owner_name, "alice");
-            assert_eq!((found.sharing, &*found.url), (SharingLevel::Owner, ""));
-        }
-        assert_eq!(target(&store, &terminal(Uuid::new_v4())).await, Err(ResolveError::NoWorkspace));
+        assert_eq!(found.sharing(), SharingLevel::Owner);
+        assert_eq!(found.cors(), app_authz::app::CorsBehavior::Simple);
     }
 
     fn agents_of_the_past_have_no_terminal(store, fleet: rebuilt) {
@@ -245,39 +51,6 @@ contract! {
         for (row, found) in [(stale, false), (main, true), (child, true), (gone, false)] {
             let request = terminal(row.id).to_unchecked();
             assert_eq!(place(&store, &request).await.is_some(), found, "{}", row.name);
-        }
-    }
-
-    fn agents_of_a_deleted_workspace_have_no_terminal(store, fleet: deleted) {
-        let [old, new] = [fleet.workspace_agents[0].id, fleet.workspace_agents.last().unwrap().id];
-        assert_eq!(target(&store, &terminal(old)).await, Err(ResolveError::NoWorkspace));
-        assert!(target(&store, &terminal(new)).await.is_ok());
-    }
-
-    fn a_dormant_workspace_is_known_as_such(store, _fleet: dormant) {
-        assert!(target(&store, &app("alice", "dev", "main", "open")).await.unwrap().workspace.dormant);
-    }
-
-    fn place_and_holder_come_together_and_decide(store, _fleet: visited) {
-        let [alice, bob, carol] = [0, 1, 2].map(session);
-        let built_in = BuiltInRoles::new(Switches::default());
-        for (token, slug, denied) in [
-            (Some(&alice), "closed", None),
-            (Some(&bob), "closed", Some(Reason::NotShared)),
-            (Some(&bob), "team", None),
-            (Some(&carol), "team", Some(Reason::NotMember)),
-            (Some(&carol), "signed-in", None),
-            (None, "signed-in", Some(Reason::NotSignedIn)),
-            (None, "open", None),
-        ] {
-            let request = app("alice", "dev", "main", slug);
-            let access = store.app_access(&request, token.map_or(&[], std::slice::from_ref)).await;
-            let AppFacts { workspace, holders, .. } = access.unwrap();
-            assert_eq!(holders.len(), usize::from(token.is_some()));
-            let subject = holders.first().map(|holder| holder.subject(&built_in));
-            let target = resolve(&request, workspace.as_deref(), Rules::default()).unwrap();
-            let decision = decide(&target, subject.as_ref(), Rules::default());
-            assert_eq!(decision.err().map(|denial| denial.reason()), denied, "{token:?} {slug}");
         }
     }
 
@@ -293,17 +66,6 @@ contract! {
             let decision = decide(&target, Some(&subject), Rules::default());
             assert_eq!(decision.is_ok(), opened, "{name}");
         }
-    }
-
-    fn unknown_places_hide_no_holder_and_the_other_way_round(store, fleet: visited) {
-        let alice = session(0);
-        let request = app("nobody", "dev\0", "", "open");
-        let access = store.app_access(&request, &[alice]).await.unwrap();
-        assert_eq!((access.workspace, access.holders.len()), (None, 1));
-        let unknown = app_authz::credential::SessionToken::generate(|bytes| bytes.fill(7));
-        let request = terminal(fleet.workspace_agents[0].id);
-        let access = store.app_access(&request, &[unknown]).await.unwrap();
-        assert_eq!((access.workspace.is_some(), access.holders.len()), (true, 0));
     }
 }
 
@@ -374,45 +136,6 @@ fn running(fleet: &mut Fleet, owner: Uuid, name: &str) -> Uuid {
     workspace
 }
 
-fn users_without_address() -> Fleet {
-    let mut fleet = office();
-    let acme = fleet.organizations[0].id;
-    fleet.users[0].email = String::new();
-    fleet.users.truncate(1);
-    fleet.organization_members.truncate(1);
-    let ghost = fleet.user("ghost", acme);
-    fleet.users[1].deleted = true;
-    running(&mut fleet, ghost, "dev");
-    let carol = fleet.user("carol", acme);
-    running(&mut fleet, carol, "dev");
-    fleet
-}
-
-fn name_taken_over() -> Fleet {
-    let mut fleet = office();
-    let acme = fleet.organizations[0].id;
-    fleet.users[0].deleted = true;
-    let alice = fleet.user("Alice", acme);
-    running(&mut fleet, alice, "dev");
-    fleet
-}
-
-fn deleted() -> Fleet {
-    let mut fleet = office();
-    let alice = fleet.users[0].id;
-    fleet.workspaces[0].deleted = true;
-    running(&mut fleet, alice, "dev");
-    fleet
-}
-
-fn unbuilt() -> Fleet {
-    let mut fleet = Fleet::default();
-    let acme = fleet.organization("acme");
-    let alice = fleet.user("alice", acme);
-    fleet.workspace(alice, "unbuilt");
-    fleet
-}
-
 fn orphaned() -> Fleet {
     let mut fleet = Fleet::default();
     let acme = fleet.organization("acme");
@@ -432,21 +155,6 @@ fn rebuilt() -> Fleet {
     let main = fleet.agent(new, "main", "i-0abc").id;
     fleet.agent(new, "child", "i-0abc").parent_id = Some(main);
     fleet.agent(new, "gone", "i-0abc").deleted = true;
-    fleet
-}
-
-fn stopped() -> Fleet {
-    let mut fleet = office();
-    let workspace = fleet.workspaces[0].id;
-    fleet.build(workspace, Transition::Stop);
-    fleet
-}
-
-fn being_deleted() -> Fleet {
-    let mut fleet = office();
-    let workspace = fleet.workspaces[0].id;
-    fleet.build(workspace, Transition::Delete);
-    fleet.workspaces[0].deleted = false;
     fleet
 }
 
@@ -470,57 +178,9 @@ fn shared_ports() -> Fleet {
     fleet
 }
 
-fn in_other_case() -> Fleet {
-    let mut fleet = Fleet::default();
-    let acme = fleet.organization("acme");
-    let alice = fleet.user("alice", acme);
-    let workspace_id = fleet.workspace(alice, "Dev");
-    let resource = fleet.build(workspace_id, Transition::Start).resource;
-    let main = fleet.agent(resource, "Main", "i-0abc").id;
-    for slug in ["code", "Code", "Code Server"] {
-        fleet.app(main, slug);
-    }
-    for (agent_name, port, share_level) in [
-        ("MAIN", 8443, fleet::SharingLevel::Public),
-        ("MAIN", 8444, fleet::SharingLevel::Public),
-        ("Main", 8444, fleet::SharingLevel::Authenticated),
-    ] {
-        fleet.workspace_agent_port_share.push(WorkspaceAgentPortShare {
-            workspace_id,
-            agent_name: agent_name.to_owned(),
-            port,
-            share_level,
-            protocol: Default::default(),
-        });
-    }
-    fleet.templates[0].max_port_sharing_level = fleet::SharingLevel::Public;
-    fleet
-}
-
-fn open_to_others() -> Fleet {
-    let mut fleet = office();
-    fleet.templates[0].cors_behavior = CorsBehavior::Passthru;
-    fleet
-}
-
 fn no_template() -> Fleet {
     let mut fleet = shared_ports();
     fleet.templates.clear();
-    fleet
-}
-
-fn dormant() -> Fleet {
-    let mut fleet = office();
-    fleet.workspaces[0].dormant_at = Some(fleet.users[0].created_at);
-    fleet
-}
-
-/// The office, a stranger, and a session for each
-fn visited() -> Fleet {
-    let mut fleet = office();
-    let globex = fleet.organization("globex");
-    fleet.user("carol", globex);
-    sessions(&mut fleet);
     fleet
 }
 

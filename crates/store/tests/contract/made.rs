@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use app_authz::UserId;
 use app_authz::credential::{
-    KeyHolder, KeyUpdate, LoginType, MAX_MADE, NewKey, OtherSessions, SessionToken, Sessions,
+    KeyHolder, KeyUpdate, MAX_MADE, NewKey, OtherSessions, SessionToken, Sessions,
 };
-use app_authz::rbac::{AllowList, ScopeName};
+use app_authz::rbac::ScopeName;
 use store::Error;
 use store::fleet::{Fleet, KeyScope, UserStatus};
 use uuid::Uuid;
@@ -18,16 +18,6 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 contract! {
     since V2_24;
-
-    fn a_session_expires_with_the_one_that_it_was_made_from(store, fleet: browsers) {
-        let parent = holder(&store, &session(0)).await.unwrap().key;
-        let made = make(&store, &fleet, 1, 0, parent.expires_at + DAY).await;
-        let key = holder(&store, &made).await.unwrap().key;
-        assert_eq!(key.expires_at, parent.expires_at);
-        let early = make(&store, &fleet, 2, 0, parent.expires_at - HOUR).await;
-        let key = holder(&store, &early).await.unwrap().key;
-        assert_eq!(key.expires_at, parent.expires_at - HOUR);
-    }
 
     fn signing_out_ends_what_was_made_in_this_browser_and_not_in_others(store, fleet: browsers) {
         let (here, there) = (made_twice(&store, &fleet, 0).await, made_twice(&store, &fleet, 1).await);
@@ -75,19 +65,7 @@ contract! {
     fn nothing_is_made_from_a_session_that_has_ended_or_is_of_another(store, fleet: browsers) {
         let key = holder(&store, &session(0)).await.unwrap().key;
         let token = SessionToken::generate(|bytes| bytes.fill(4));
-        let new = |parent, user: usize| NewKey {
-            token: &token,
-            user: UserId(fleet.users[user].id),
-            login_type: LoginType::Password,
-            scope: ScopeName::ApplicationConnect,
-            allow_list: &key.allow_list,
-            created_at: key.last_used,
-            expires_at: key.expires_at,
-            lifetime: DAY,
-            ip: None,
-            name: "",
-            parent: Some(parent),
-        };
+        let new = |parent, user: usize| NewKey::new(&token, UserId(fleet.users[user].id), key.last_used, key.expires_at).with_scope(ScopeName::ApplicationConnect).with_allow_list(&key.allow_list).with_lifetime(DAY).with_parent(parent);
         for (parent, user) in [("gone", 0), (&*key.id, 1)] {
             assert!(store.insert(&new(parent, user)).await.is_err(), "{parent} {user}");
             assert!(holder(&store, &token).await.is_none());
@@ -209,19 +187,10 @@ async fn make_with(
     let parent = session(browser);
     let created_at =
         fleet.api_keys[browser].created_at + chrono::TimeDelta::seconds(i64::try_from(n).unwrap());
-    let key = NewKey {
-        token: &token,
-        user: UserId(fleet.users[0].id),
-        login_type: LoginType::Password,
-        scope: ScopeName::ApplicationConnect,
-        allow_list: &AllowList::everything(),
-        created_at: created_at.into(),
-        expires_at,
-        lifetime,
-        ip: None,
-        name: "",
-        parent: Some(parent.id()),
-    };
+    let key = NewKey::new(&token, UserId(fleet.users[0].id), created_at.into(), expires_at)
+        .with_scope(ScopeName::ApplicationConnect)
+        .with_lifetime(lifetime)
+        .with_parent(parent.id());
     store.insert(&key).await.unwrap();
     token
 }

@@ -47,11 +47,11 @@ macro_rules! contract {
 mod app_access;
 mod authorized;
 mod candidates;
-mod crypto_keys;
 mod holders;
 mod limits;
 mod listing;
 mod made;
+mod ports;
 mod releases;
 mod roles;
 mod sessions;

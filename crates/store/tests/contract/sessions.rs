@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use app_authz::UserId;
@@ -16,23 +17,6 @@ use crate::{session, sessions};
 contract! {
     since V2_24;
 
-    fn an_update_writes_what_it_says_and_no_more(store, _fleet: two_users) {
-        let before = one(&store, 0).await;
-        let later = before.key.last_used + Duration::from_secs(7_200);
-        let used = KeyUpdate { last_used: Some(later), expires_at: None };
-        store.update(&before.key, used, Some([192, 0, 2, 7].into())).await.unwrap();
-        let after = one(&store, 0).await;
-        assert_eq!(after.key.last_used, later);
-        assert_eq!(after.key.expires_at, before.key.expires_at);
-        assert_eq!(one(&store, 1).await.key.last_used, before.key.last_used);
-
-        let end = before.key.expires_at + Duration::from_secs(86_400);
-        let extended = KeyUpdate { last_used: None, expires_at: Some(end) };
-        store.update(&after.key, extended, None).await.unwrap();
-        let after = one(&store, 0).await;
-        assert_eq!((after.key.last_used, after.key.expires_at), (later, end));
-    }
-
     fn of_updates_from_one_reading_the_first_counts(store, _fleet: two_users) {
         let read = one(&store, 0).await;
         for minutes in [60, 61, 62] {
@@ -42,15 +26,6 @@ contract! {
         }
         let first = read.key.last_used + Duration::from_secs(60 * 60);
         assert_eq!(one(&store, 0).await.key.last_used, first);
-    }
-
-    fn an_ended_key_is_not_brought_back(store, _fleet: two_users) {
-        let key = one(&store, 0).await.key;
-        store.log_out(&key, OtherSessions::EndOfApps).await.unwrap();
-        let update = KeyUpdate { last_used: Some(key.last_used), expires_at: None };
-        store.update(&key, update, None).await.unwrap();
-        assert!(store.holders(&[session(0)]).await.unwrap().is_empty());
-        store.log_out(&key, OtherSessions::EndOfApps).await.unwrap();
     }
 
     fn logging_out_ends_the_session_and_those_for_apps(store, fleet: two_users) {
@@ -68,32 +43,10 @@ contract! {
         );
     }
 
-    fn users_have_names_until_they_are_deleted(store, fleet: two_users) {
-        let name = async |user: usize| {
-            store.username(UserId(fleet.users[user].id)).await.unwrap()
-        };
-        assert_eq!(name(0).await.as_deref(), Some("alice"));
-        assert_eq!(name(1).await.as_deref(), Some("bob"));
-        assert_eq!(name(2).await, None);
-        assert_eq!(store.username(UserId(Uuid::new_v4())).await.unwrap(), None);
-    }
-
     fn a_new_key_is_good_at_once(store, fleet: two_users) {
         let token = SessionToken::generate(|bytes| bytes.fill(8));
         let now = SystemTime::UNIX_EPOCH + Duration::from_micros(1_750_000_000_123_456);
-        let key = NewKey {
-            token: &token,
-            user: UserId(fleet.users[0].id),
-            login_type: LoginType::Token,
-            scope: ScopeName::ApplicationConnect,
-            allow_list: &AllowList::everything(),
-            created_at: now,
-            expires_at: now + Duration::from_secs(60),
-            lifetime: Duration::from_secs(3_600),
-            ip: Some("2001:db8::1".parse().unwrap()),
-            name: "laptop",
-            parent: None,
-        };
+        let key = NewKey::new(&token, UserId(fleet.users[0].id), now, now + Duration::from_secs(60)).with_login_type(LoginType::Token).with_scope(ScopeName::ApplicationConnect).with_lifetime(Duration::from_secs(3_600)).with_ip("2001:db8::1".parse::<IpAddr>().unwrap()).with_name("laptop");
         store.insert(&key).await.unwrap();
         let holders = store.holders(std::slice::from_ref(&token)).await.unwrap();
         let stored = &holders[0].key;
@@ -104,22 +57,30 @@ contract! {
         assert!(authenticate(&token, holders.first(), Terms::default(), now).is_ok());
 
         let other = SessionToken::generate(|bytes| bytes.fill(12));
+        let nothing = AllowList::default();
+        let but = |change: fn(&mut NewKey<'_>)| {
+            let mut key = key.clone();
+            (key.token, key.name) = (&other, "x");
+            change(&mut key);
+            key
+        };
+        let of = |user| {
+            let mut key = but(|_| {});
+            key.user = UserId(user);
+            key
+        };
         for (refused, why) in [
-            (NewKey { name: "other", ..key.clone() }, "the id is taken"),
-            (NewKey { token: &other, ..key.clone() }, "the name is taken"),
-            (NewKey { token: &other, name: "x", user: UserId(Uuid::new_v4()), ..key.clone() },
-             "the user is unknown"),
-            (NewKey { token: &other, name: "x", user: UserId(fleet.users[2].id), ..key.clone() },
-             "the user is deleted"),
-            (NewKey { token: &other, name: "x", scope: ScopeName::NoUserData, ..key.clone() },
-             "it is a scope of agents alone"),
-            (NewKey { token: &other, name: "x", allow_list: &AllowList::default(), ..key.clone() },
-             "it is good for no object"),
+            (key.clone().with_name("other"), "the id is taken"),
+            (but(|key| key.name = "laptop"), "the name is taken"),
+            (of(Uuid::new_v4()), "the user is unknown"),
+            (of(fleet.users[2].id), "the user is deleted"),
+            (but(|key| key.scope = ScopeName::NoUserData), "it is a scope of agents alone"),
+            (but(|_| {}).with_allow_list(&nothing), "it is good for no object"),
         ] {
             assert!(store.insert(&refused).await.is_err(), "{why}");
         }
         assert!(store.holders(std::slice::from_ref(&other)).await.unwrap().is_empty());
-        let fine = NewKey { token: &other, login_type: LoginType::Password, ..key.clone() };
+        let fine = but(|key| key.name = "laptop").with_login_type(LoginType::Password);
         store.insert(&fine).await.unwrap();
     }
 }
@@ -149,19 +110,10 @@ async fn add_limited_key(store: &impl Sessions<Error = Error>, fleet: &Fleet) ->
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_750_000_000);
     let entries = [format!("workspace:{}", Uuid::from_u128(7)), "api_key:*".to_owned()];
     let allow_list = AllowList::parse(entries).unwrap();
-    let key = NewKey {
-        token: &token,
-        user: UserId(fleet.users[0].id),
-        login_type: LoginType::Password,
-        scope: ScopeName::ApplicationConnect,
-        allow_list: &allow_list,
-        created_at: now,
-        expires_at: now,
-        lifetime: Duration::ZERO,
-        ip: None,
-        name: "",
-        parent: None,
-    };
+    let key = NewKey::new(&token, UserId(fleet.users[0].id), now, now)
+        .with_scope(ScopeName::ApplicationConnect)
+        .with_allow_list(&allow_list)
+        .with_lifetime(Duration::ZERO);
     let added = store.insert(&key).await;
     let stored = store.holders(&[token]).await.unwrap();
     assert_eq!(stored.len(), usize::from(added.is_ok()));

@@ -184,13 +184,17 @@ impl<'a, P: Eq + Hash> Batch<'a, P> {
                 *shared = Some(Arc::new(holder));
             }
         }
-        let answer = |(place, tokens): (usize, Vec<usize>)| AppFacts {
-            workspace: places[place].clone(),
-            holders: tokens.into_iter().filter_map(|token| holders[token].clone()).collect(),
-            agent_in_host: match tables.generation() < Generation::V2_27 {
-                true => AgentInHost::OfAll,
-                false => AgentInHost::OfPorts,
-            },
+        let rule = match tables.generation() < Generation::V2_27 {
+            true => AgentInHost::OfAll,
+            false => AgentInHost::OfPorts,
+        };
+        let answer = |(place, tokens): (usize, Vec<usize>)| {
+            let holders = tokens.into_iter().filter_map(|token| holders[token].clone());
+            let facts = AppFacts::default().with_holders(holders).with_agent_in_host(rule);
+            match &places[place] {
+                Some(place) => facts.with_workspace(Arc::clone(place)),
+                None => facts,
+            }
         };
         self.wanted.into_iter().map(answer).collect()
     }
