@@ -20,11 +20,7 @@ pub fn decide<'a>(
     subject: Option<&Subject>,
     rules: Rules,
 ) -> Result<Permit<'a>, Denial> {
-    let permit = decide_access(target, subject, rules)?;
-    match target.request.port().is_some_and(Port::is_reserved) {
-        true => Err(Denial { reason: Reason::ReservedPort, warnings: Vec::new() }),
-        false => Ok(permit),
-    }
+    decide_access(target, subject, rules)?.unless_reserved()
 }
 
 fn decide_access<'a>(
@@ -180,6 +176,14 @@ pub struct Permit<'a> {
 }
 
 impl<'a> Permit<'a> {
+    /// The permit, unless it is for a reserved port: whatever has decided, none of them is opened
+    pub(super) fn unless_reserved(self) -> Result<Self, Denial> {
+        match self.target.request.port().is_some_and(Port::is_reserved) {
+            true => Err(Denial { reason: Reason::ReservedPort, warnings: Vec::new() }),
+            false => Ok(self),
+        }
+    }
+
     /// The target that may be opened
     #[must_use]
     pub const fn target(&self) -> &'a Target<'a> {
