@@ -83,7 +83,7 @@ impl Asked {
 }
 
 /// What tells two answers apart, without what is new in each: nonces, app tokens, ids and times
-fn told(answer: &Answer) -> (StatusCode, String, Vec<String>, Vec<(String, String)>) {
+fn visible(answer: &Answer) -> (StatusCode, String, Vec<String>, Vec<(String, String)>) {
     let to = header(answer, "location");
     let to = match to.contains("auth-redirect") {
         true => query(&location(answer))["redirect_uri"].clone(),
@@ -107,7 +107,7 @@ fn told(answer: &Answer) -> (StatusCode, String, Vec<String>, Vec<(String, Strin
 }
 
 /// What the audit says of a request
-fn told_rows(rows: &[Row], request: &str) -> Vec<String> {
+fn audited(rows: &[Row], request: &str) -> Vec<String> {
     let fields = ["user", "reason", "agent", "type", "id", "target", "decision"];
     let row = |row: &Row| {
         let fields = fields.map(|field| row.text(field).to_owned());
@@ -128,11 +128,11 @@ async fn compare(world: &World, asked: &Asked) -> (StatusCode, Option<Allowed>) 
     let (Ok(answer) | Err(answer)) = &proxied;
     let proxied_id = header(answer, "x-request-id");
     let rows = world.rows().await;
-    assert_eq!(told_rows(&rows, &own_id), told_rows(&rows, proxied_id), "{what}");
+    assert_eq!(audited(&rows, &own_id), audited(&rows, proxied_id), "{what}");
 
     match (own, proxied) {
         (Err(own), Err(proxied)) => {
-            assert_eq!(told(&own), told(&proxied), "{what}");
+            assert_eq!(visible(&own), visible(&proxied), "{what}");
             assert!(own.headers.contains_key("x-request-id"));
             if !asked.uri.contains("token") {
                 let caddy = asked.check(world, CADDY).await;

@@ -52,7 +52,7 @@ impl Service {
     ///
     /// Errs with the answer for the visitor in place of the app's: a redirect to sign in, a page or
     /// JSON with the reason, or the answer to a preflight request. Send it as it is.
-    #[expect(clippy::result_large_err, reason = "the error is the answer to the request")]
+    #[allow(clippy::result_large_err, reason = "the error is the answer to the request")]
     pub async fn authorize(
         &self,
         peer: impl Into<Peer>,
