@@ -118,7 +118,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("http", &["authd", "authd-benches", "authd-http", "authd-server", "otlp-export", "testkit"]),
     ("diesel", &["authd-store", "authd-benches"]),
     ("diesel-async", &["authd-store", "authd-benches"]),
-    ("rustix", &["authd", "authd-benches", "authd-server", "private-postgres"]),
+    ("rustix", &["app-audit", "authd", "authd-benches", "authd-server", "private-postgres"]),
     ("tokio-postgres", &["authd-store", "authd-benches", "testkit"]),
     ("clap", &["authd", "authd-benches", "authd-demo"]),
     ("tokio-rustls", &["agent-token", "authd-server", "identity-fetch", "testkit"]),

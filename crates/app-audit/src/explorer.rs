@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, HashMap};
+use std::future::ready;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -6,6 +7,9 @@ use serde::Serialize;
 use crate::{AuditLog, Decision, Filter, Page, Row, UserId, WorkspaceId, time};
 
 /// Reads the log for people: with names, a row for each session, and visits over time
+///
+/// By default the log is read with [`AuditLog::list`] alone: names are not known, the ends of
+/// sessions are not shown, and a plot takes several calls.
 pub trait AuditExplorer: AuditLog {
     /// Returns one page of the sessions that match `filter`, the newest first
     ///
@@ -15,21 +19,52 @@ pub trait AuditExplorer: AuditLog {
         &self,
         filter: &Filter,
         page: Page,
-    ) -> impl Future<Output = Result<Vec<Listed>, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<Vec<Listed>, Self::Error>> + Send {
+        async move {
+            let limit = usize::try_from(page.limit()).unwrap_or(usize::MAX);
+            let (mut listed, mut next) = (Vec::new(), Some(page));
+            while let Some(page) = next.take() {
+                let rows = self.list(filter, page).await?;
+                let last = rows.last().filter(|_| rows.len() == limit).map(Row::cursor);
+                let begun = rows.into_iter().filter(|row| row.action == "open");
+                listed.extend(begun.take(limit - listed.len()).map(|row| Listed::new(row, None)));
+                let is_full = listed.len() == limit;
+                next = last.filter(|_| !is_full).map(|last| page.after(last));
+            }
+            Ok(listed)
+        }
+    }
 
     /// Counts the visits that match `filter`, by steps of time
     ///
     /// Only the newest rows are looked at: [`Plot::since`] says how far back.
-    fn plot(&self, filter: &Filter) -> impl Future<Output = Result<Plot, Self::Error>> + Send;
+    fn plot(&self, filter: &Filter) -> impl Future<Output = Result<Plot, Self::Error>> + Send {
+        async move {
+            let of_time = Filter { from: filter.from, to: filter.to, ..Filter::default() };
+            let (mut rows, mut next) = (Vec::new(), Some(Page::first(Page::MAX)));
+            while let Some(page) = next.take() {
+                let mut more = self.list(&of_time, page).await?;
+                let is_last = u32::try_from(more.len()).is_ok_and(|rows| rows < Page::MAX);
+                rows.append(&mut more);
+                let last = rows.last().filter(|_| !is_last && rows.len() < Plot::ROWS);
+                next = last.map(|last| page.after(last.cursor()));
+            }
+            Ok(Plot::of(rows.iter(), filter))
+        }
+    }
 
     /// Finds the ids of names
-    fn look_up(&self, names: &Names) -> impl Future<Output = Result<Found, Self::Error>> + Send;
+    fn look_up(&self, _names: &Names) -> impl Future<Output = Result<Found, Self::Error>> + Send {
+        ready(Ok(Found::default()))
+    }
 
     /// Returns the names of those of these users that exist and are not deleted
     fn usernames(
         &self,
-        users: &[UserId],
-    ) -> impl Future<Output = Result<HashMap<UserId, String>, Self::Error>> + Send;
+        _users: &[UserId],
+    ) -> impl Future<Output = Result<HashMap<UserId, String>, Self::Error>> + Send {
+        ready(Ok(HashMap::new()))
+    }
 }
 
 /// Names to look up, without regard to case

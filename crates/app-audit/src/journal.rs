@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::future::ready;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -60,27 +61,37 @@ pub trait Journal: Send + Sync {
     /// deleted
     ///
     /// `counts` names each session at most once. Unlike entries, counts that are passed again in
-    /// another call are added again.
-    fn count(&self, counts: &[Count]) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// another call are added again. By default nothing is counted, for a journal that does not
+    /// write the ends of sessions.
+    fn count(&self, _counts: &[Count]) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        ready(Ok(()))
+    }
 
     /// Deletes at most `at_most` sessions that have [ended for
     /// good](Window::forgotten_after), and returns how many it deleted
     ///
     /// With [`Window::close`], each gets a row for its end: see
-    /// [above](Self#ends-of-sessions).
+    /// [above](Self#ends-of-sessions). By default nothing is deleted, for a journal that forgets
+    /// them itself.
     fn end_sessions(
         &self,
-        window: Window,
-        at_most: u32,
-    ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
+        _window: Window,
+        _at_most: u32,
+    ) -> impl Future<Output = Result<u64, Self::Error>> + Send {
+        ready(Ok(0))
+    }
 
     /// Deletes at most `at_most` rows of the log that are older than `keep`, and returns
     /// how many it deleted
+    ///
+    /// By default nothing is deleted, for a log that is kept for ever or by other means.
     fn forget(
         &self,
-        keep: Duration,
-        at_most: u32,
-    ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
+        _keep: Duration,
+        _at_most: u32,
+    ) -> impl Future<Output = Result<u64, Self::Error>> + Send {
+        ready(Ok(0))
+    }
 
     /// Returns whether the journal was unavailable, so that the same call may succeed later
     ///

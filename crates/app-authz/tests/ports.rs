@@ -289,7 +289,9 @@ fn an_erased_error_has_the_error_of_the_store() {
     for error in all!(&store).into_iter().flatten().map(Result::unwrap_err) {
         assert!(error.downcast_ref::<Down>().is_some(), "{error}");
     }
-    for error in behind_dyn!(Arc, store.clone()).into_iter().flatten().map(Result::unwrap_err) {
+    for error in
+        behind_dyn!(Arc, Store { fails: true }).into_iter().flatten().map(Result::unwrap_err)
+    {
         assert_eq!(error.to_string(), "the store is down");
         assert_eq!(error.source().unwrap().to_string(), "refused");
         let cause = error.downcast_ref::<Cause>().unwrap();

@@ -55,7 +55,7 @@ impl Acts {
             let settings = Settings::default().spool(spool.clone()).observer(act_observer());
             let dropped = Arc::<AtomicU64>::default();
             let (counter, closed) = (Arc::clone(&dropped), Mutex::default());
-            let old: Arc<dyn OldActs> = Arc::clone(&journal) as _;
+            let old: Arc<dyn OldActs> = Arc::<S>::clone(&journal);
             let gate = Gate { journal, is_required, closed, dropped: counter };
             let recorder = ActRecorder::start(Arc::new(gate), settings);
             Started { recorder, old, spool, is_required, dropped }

@@ -109,7 +109,8 @@ impl Tls {
             *tls.0.used.lock() = InUse { certificate, expires, seen };
             Ok(())
         });
-        match read.await.map_err(|panic| TlsError::Interrupted(panic.to_string())).flatten() {
+        let read = read.await.unwrap_or_else(|panic| Err(TlsError::Interrupted(panic.to_string())));
+        match read {
             Ok(()) => {
                 info!("the certificate was read again");
                 self.log_expiry(now);

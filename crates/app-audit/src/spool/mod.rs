@@ -9,6 +9,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::retry_on_intr;
 use thiserror::Error;
 
 pub use self::file::{SpoolFile, Spooled};
@@ -135,7 +137,8 @@ fn text_of(item: &impl Item) -> String {
 fn open_locked(path: &Path, options: &OpenOptions) -> io::Result<File> {
     loop {
         let file = options.open(path)?;
-        file.lock()?;
+        // `File::lock` is newer than the oldest compiler of this crate.
+        retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
         let opened = file.metadata()?;
         match fs::metadata(path) {
             Ok(named) if (named.dev(), named.ino()) == (opened.dev(), opened.ino()) => {

@@ -25,21 +25,29 @@ pub trait Sessions: Sync {
     ) -> impl Future<Output = Result<Vec<KeyHolder>, Self::Error>> + Send;
 
     /// Returns the name of the user, or `None` if the user is unknown or deleted
+    ///
+    /// By default all are unknown: no decision depends on it.
     fn username(
         &self,
-        user: UserId,
-    ) -> impl Future<Output = Result<Option<String>, Self::Error>> + Send;
+        _user: UserId,
+    ) -> impl Future<Output = Result<Option<String>, Self::Error>> + Send {
+        std::future::ready(Ok(None))
+    }
 
     /// Writes the columns of a key that its use changed, unless the stored ones are newer
     ///
     /// `ip` is the address that used the key; if it is unknown, the unspecified address is
     /// stored. The time at which the user was last seen is updated too.
+    ///
+    /// By default nothing is written, for a host that prolongs its sessions itself or not at all.
     fn update(
         &self,
-        key: &ApiKey,
-        update: KeyUpdate,
-        ip: Option<IpAddr>,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+        _key: &ApiKey,
+        _update: KeyUpdate,
+        _ip: Option<IpAddr>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Stores a new key
     ///

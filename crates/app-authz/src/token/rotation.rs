@@ -196,6 +196,26 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Makes the change in `rows`, which may have keys of other features too
+    ///
+    /// For implementations of [`Rotation`] that have all rows at hand.
+    pub fn apply(&self, rows: &mut Vec<CryptoKey>) {
+        let (feature, sequence) = match self {
+            Self::Insert(key) => return rows.push(key.clone()),
+            Self::Clear { feature, sequence } | Self::End { feature, sequence, .. } => {
+                (*feature, *sequence)
+            }
+        };
+        let is_key = |key: &&mut CryptoKey| key.feature == feature && key.sequence == sequence;
+        let Some(key) = rows.iter_mut().find(is_key) else { return };
+        match self {
+            Self::End { deletes_at, .. } => key.deletes_at = Some(*deletes_at),
+            _ => key.secret = None,
+        }
+    }
+}
+
 /// How long a key signs
 const KEY_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 

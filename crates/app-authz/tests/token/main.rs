@@ -10,8 +10,8 @@ mod sealed;
 use std::time::{Duration, SystemTime};
 
 use app_authz::app::{
-    Agent, App, Contact, CorsBehavior, Port, Transition, UncheckedRequest, Visitor,
-    Workspace, WorkspaceFacts,
+    Agent, App, Contact, CorsBehavior, Port, Transition, UncheckedRequest, Visitor, Workspace,
+    WorkspaceFacts,
 };
 use app_authz::id::{AppId, OrganizationId};
 use app_authz::rbac::{Role, Scope, Subject};

@@ -204,6 +204,7 @@ impl ByUrl {
     /// The TLS configuration of the next connection
     ///
     /// Files are read each time: short-lived certificates are replaced while authd runs.
+    #[allow(clippy::clone_on_copy, reason = "without TLS of its own there is nothing to clone")]
     async fn current_tls(&self) -> Result<Option<MakeTlsConnector>, Error> {
         match &self.url.security {
             Security::Tls(tls) if tls.names_files() => {
@@ -244,6 +245,7 @@ struct Attempt<'a> {
 }
 
 /// Opens a session at one endpoint of a URL
+#[allow(clippy::clone_on_copy, reason = "without TLS of its own there is nothing to clone")]
 async fn start(
     config: &Config,
     endpoint: &Endpoint,
