@@ -220,7 +220,7 @@ mod ports {
         }
     }
 
-    const ORGANIZATION: OrganizationId = OrganizationId(Uuid::nil());
+    const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(1));
     const SHARING: WorkspaceSharing = WorkspaceSharing::Everyone;
 
     impl Sessions for Tables {

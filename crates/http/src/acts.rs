@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::apps::{BATCH, BATCH_PAUSE};
+use crate::batches::{BATCH, BATCH_PAUSE};
 use crate::context::Context;
 use crate::error::{BoxError, SignInError};
 use crate::observer::{act_observer, flush, spool};

@@ -1,14 +1,12 @@
-mod groups;
-
 use std::fmt;
 
 use http::Method;
 use identity_verify::Cloud;
 
-pub use self::groups::{RouteGroup, Routes};
 use crate::apps::Upstream;
 use crate::error::Error;
 use crate::explorer::Format;
+use crate::route_groups::{RouteGroup, Routes};
 use crate::routes::AppRoute;
 use crate::routes::forward_auth::{Failure, ProxyKind, envoy_prefix};
 

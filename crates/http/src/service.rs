@@ -1,4 +1,6 @@
+mod agent_sign_in;
 mod answered;
+mod app_access;
 mod authorize;
 mod operational;
 mod parts;
@@ -17,12 +19,13 @@ use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use identity_fetch::{Clock, Identity};
 
+use self::agent_sign_in::AgentSignIn;
+use self::app_access::AppAccess;
 use self::tower::PeerOf;
 pub use self::tower::PeerService;
 use crate::acts::Acts;
 use crate::admission::{self, Admission, Attempt, Work};
-use crate::agents::AgentSignIn;
-use crate::apps::{AppAccess, Housekeeping, KeysError};
+use crate::apps::{Housekeeping, KeysError};
 use crate::context::{Body, BodyError, Context};
 use crate::error::{AccessError, BoxError, Error};
 use crate::host::Host;
@@ -33,7 +36,8 @@ use crate::proxies::{Peer, TrustedProxies};
 use crate::reply::{Layout, Response as Answer, ResponseBody};
 use crate::request_facts::{RequestFacts, RequestId};
 use crate::request_span::SpanObserver;
-use crate::router::{Route, Routes, Row, VISIT};
+use crate::route_groups::Routes;
+use crate::router::{Route, Row, VISIT};
 use crate::routes::{self, AppRoute};
 
 /// Answers every request of authd: agent sign-in, app access, audit, health and metrics

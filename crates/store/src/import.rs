@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use app_audit::{Act, printable};
 use serde::Serialize;
@@ -59,17 +58,6 @@ pub trait Import: Sync + 'static {
             session.finish(None).await?;
             Ok(differences)
         }
-    }
-}
-
-impl<T: Import + Send> Import for Arc<T> {
-    type Session<'a> = T::Session<'a>;
-
-    fn begin_import(
-        &self,
-        dry_run: bool,
-    ) -> impl Future<Output = Result<Self::Session<'_>, Error>> + Send {
-        T::begin_import(self, dry_run)
     }
 }
 

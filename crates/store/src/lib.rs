@@ -17,6 +17,7 @@ pub mod listing;
 mod memory;
 #[cfg(feature = "postgres")]
 mod pg;
+mod pointers;
 pub mod releases;
 
 use agent_auth::Candidates;

@@ -1,7 +1,5 @@
 //! Lists of workspaces and apps, for a page on which a user chooses one
 
-use std::sync::Arc;
-
 use app_authz::app::WorkspaceFacts;
 use app_authz::id::AppId;
 use app_authz::rbac::{Action, Filter, ResourceType, Subject};
@@ -23,24 +21,6 @@ pub trait Listing: Sync {
         &self,
         asked: &ListQuery,
     ) -> impl Future<Output = Result<Vec<ListedWorkspace>, Error>> + Send;
-}
-
-impl<T: Listing + ?Sized> Listing for &T {
-    fn listed(
-        &self,
-        asked: &ListQuery,
-    ) -> impl Future<Output = Result<Vec<ListedWorkspace>, Error>> + Send {
-        T::listed(self, asked)
-    }
-}
-
-impl<T: Listing + Send + ?Sized> Listing for Arc<T> {
-    fn listed(
-        &self,
-        asked: &ListQuery,
-    ) -> impl Future<Output = Result<Vec<ListedWorkspace>, Error>> + Send {
-        T::listed(self, asked)
-    }
 }
 
 /// Which workspaces are listed

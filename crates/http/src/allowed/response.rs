@@ -150,7 +150,7 @@ mod tests {
             ("corp_coder_session_token=1", None),
             ("coder_subdomain_app_session_token_00ff=1", None),
             ("authd_sign_in=1", None),
-            ("oauth_state=1", None),
+            ("oauth_state=1", Some("oauth_state=1")),
             (" \t= coder_session_token=1", None),
             ("=coder_session_token=1", None),
             ("coder_session_token", None),

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use tracing::error;
 
 use crate::acts::OldActs;
+use crate::batches::{BATCH, BATCH_PAUSE};
 use crate::error::chain;
 
 /// Background tasks that delete what is not needed any more, until this is dropped
@@ -71,12 +72,6 @@ impl Drop for AbortOnDrop {
         self.0.abort();
     }
 }
-
-/// Rows of one statement: few enough that it takes milliseconds
-pub(crate) const BATCH: u32 = 1_000;
-
-/// Pause between two batches, so that other statements are not starved
-pub(crate) const BATCH_PAUSE: Duration = Duration::from_millis(100);
 
 /// A control plane that carries apps itself accepts a session for apps until it is deleted, also
 /// if the session that it was made from is gone

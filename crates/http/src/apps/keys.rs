@@ -11,7 +11,7 @@ use thiserror::Error as ThisError;
 use tracing::warn;
 
 use super::config::Signing;
-use crate::ports::{ErasedPortError, PortError};
+use crate::port_error::{ErasedPortError, PortError};
 use crate::random::with_random;
 
 /// The keys that app access needs, as of the last fetch

@@ -4,7 +4,6 @@
 //! other visit comes to the gate (`gate`), which asks the directory once, decides, and records.
 //! The routes turn what comes back into an answer that their proxy can relay.
 
-mod access;
 mod admit;
 mod config;
 mod control_plane;
@@ -41,7 +40,6 @@ use identity_fetch::Clock;
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-pub(crate) use self::access::AppAccess;
 pub(crate) use self::admit::{Admitted, admit, user_agent};
 pub use self::config::{AppsConfig, AuditFail, CookieConfig, ParseValueError, SameSite, Signing};
 pub(crate) use self::control_plane::{Upstream, cookies as cookies_for_control_plane};
@@ -53,8 +51,7 @@ pub(crate) use self::gate::{AccessAttempt, ReturnTo, issue};
 pub(crate) use self::hand_over::may_open;
 pub(crate) use self::housekeeping::AbortOnDrop;
 pub use self::housekeeping::Housekeeping;
-pub(crate) use self::housekeeping::{BATCH, BATCH_PAUSE};
-use self::keys::Keys;
+pub(crate) use self::keys::Keys;
 pub use self::keys::KeysError;
 pub(crate) use self::listing::app_list;
 pub(crate) use self::query::{for_app as query_for_app, holds_token, parameters};

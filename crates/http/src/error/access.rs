@@ -3,7 +3,7 @@ use http::StatusCode;
 
 use super::rejection::several_users;
 use super::{chain, quote};
-use crate::ports::ErasedPortError;
+use crate::port_error::ErasedPortError;
 use crate::reply::{Problem, Reply};
 use crate::request_facts::{RequestFacts, log_request};
 

@@ -24,7 +24,7 @@ pub(crate) use self::not_json::NotJson;
 pub(crate) use self::quote::quote;
 pub(crate) use self::rejection::Rejection;
 pub(crate) use self::sign_in::{MachineFacts, SignInDenial, SignInError, StoredAs};
-use crate::ports::ErasedPortError;
+use crate::port_error::ErasedPortError;
 use crate::reply::{Invalid, Problem, Response};
 use crate::request_facts::{RequestFacts, log_request};
 

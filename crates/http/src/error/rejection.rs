@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::access::{inactive_message, inactive_words};
 use super::{SIGNED_OUT, chain, quote};
-use crate::ports::ErasedPortError;
+use crate::port_error::ErasedPortError;
 use crate::purpose::Purpose;
 use crate::reply::{Preflight, Problem, Reply};
 use crate::request_facts::{RequestFacts, log_request};

@@ -8,7 +8,7 @@ use identity_verify::{Cloud, Reason, Rejection};
 use super::{TRY_AGAIN, chain, quote};
 use uuid::Uuid;
 
-use crate::ports::ErasedPortError;
+use crate::port_error::ErasedPortError;
 use crate::reply::Problem;
 
 /// Why an instance does not get the token of its agent

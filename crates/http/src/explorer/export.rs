@@ -11,7 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::form::Selection;
 use super::rows::Rows;
 use crate::error::chain;
-use crate::ports::{AnyLog, ErasedPortError};
+use crate::port_error::ErasedPortError;
+use crate::ports::AnyLog;
 use crate::request_facts::{RequestFacts, log_request};
 
 /// The form of an export

@@ -1,7 +1,8 @@
 use app_audit::{ActRow, Cursor, Listed, Page};
 
 use super::form::Selection;
-use crate::ports::{AnyLog, ErasedPortError};
+use crate::port_error::ErasedPortError;
+use crate::ports::AnyLog;
 
 /// A page of what a form selects, the newest first
 #[derive(Debug)]

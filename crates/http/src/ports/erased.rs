@@ -13,9 +13,10 @@ use store::facts::Facts;
 use store::import::Import;
 use store::listing::{ListQuery, ListedWorkspace, Listing};
 
-use super::{AuditPorts, ErasedPortError, Health};
+use super::{AuditPorts, Health};
 use crate::error::Error;
-use crate::routes::{Imported, apply_import};
+use crate::imports::{self, Imported};
+use crate::port_error::ErasedPortError;
 
 /// The optional parts of a service that only read or write tables
 #[derive(Clone, Default)]
@@ -74,7 +75,7 @@ impl<S: Import + Send> AnyImport for S {
         document: Document,
         options: Options,
     ) -> BoxFuture<'_, Result<Imported, Error>> {
-        apply_import(self, document, options).boxed()
+        imports::apply(self, document, options).boxed()
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a service asks of the host's tables, part by part
 
 mod erased;
-mod error;
 
 use std::fmt;
 
@@ -15,7 +14,7 @@ use store::facts::Facts;
 use uuid::Uuid;
 
 pub(crate) use self::erased::{AnyImport, AnyListing, AnyLog, Parts};
-pub use self::error::{ErasedPortError, PortError};
+use crate::port_error::PortError;
 
 /// What agent sign-in asks: the agents of an instance
 ///

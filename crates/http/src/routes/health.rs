@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderValue, VARY};
 
-use crate::apps::AppAccess;
+use crate::apps::Keys;
 use crate::error::Error;
 use crate::metrics::Exposition;
-use crate::ports::ErasedPortError;
+use crate::port_error::ErasedPortError;
 use crate::reply::{Response, content};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -20,11 +20,11 @@ pub(crate) fn live() -> Response {
 /// The process can do its work: the store answered, and apps have keys if there are apps
 pub(crate) fn ready(
     pinged: Result<(), ErasedPortError>,
-    apps: Option<&dyn AppAccess>,
+    keys: Option<&Keys>,
     now: SystemTime,
 ) -> Result<Response, Error> {
     pinged.map_err(Error::NotReady)?;
-    if apps.is_some_and(|apps| !apps.keys().can_sign(now)) {
+    if keys.is_some_and(|keys| !keys.can_sign(now)) {
         return Err(Error::NoKeys);
     }
     Ok(content(StatusCode::OK, TEXT, "ready\n"))

@@ -1,27 +1,17 @@
 use app_audit::{ActKind, SubjectKind};
 use app_authz::rbac::{Action, Object, ResourceType};
-use fleet_import::{Document, DocumentError, Event, ImportError, Options, Source, Warning};
+use fleet_import::{Document, DocumentError, Options};
 use http::StatusCode;
-use serde::Serialize;
-use store::import::{Details, Difference, Import};
+use store::import::Details;
 
 use crate::acts::act;
 use crate::apps::{AppService, Require, parameter, parameters};
 use crate::body::{self, Bounds};
 use crate::context::{Body, Context};
 use crate::error::{AccessError, Error};
+use crate::imports::invalid;
 use crate::ports::{AnyImport, AppPorts};
 use crate::reply::{Response, json};
-
-/// What an import did
-#[derive(Serialize)]
-pub(crate) struct Imported {
-    dry_run: bool,
-    differences: Vec<Difference>,
-    unchanged: u64,
-    /// The entries that can never work
-    warnings: Vec<Warning>,
-}
 
 /// `POST /api/v2/authd/import`
 ///
@@ -49,40 +39,6 @@ pub(crate) async fn import<S: AppPorts>(
     let act = act(ActKind::Import, cx).user(key.user.0).subject(SubjectKind::Token, &key.id);
     let options = Options { dry_run, details: Details::All, now: cx.now.into(), act: Some(act) };
     Ok(json(StatusCode::OK, &rows.import(document, options).await?))
-}
-
-/// Imports a document that is in memory
-pub(crate) async fn apply<S: Import>(
-    store: &S,
-    document: Document,
-    options: Options,
-) -> Result<Imported, Error> {
-    let dry_run = options.dry_run;
-    let (mut differences, mut warnings) = (Vec::new(), Vec::new());
-    let report = |event| match event {
-        Event::Difference(difference) => differences.push(difference),
-        Event::Warning(warning) => warnings.push(warning),
-        _ => {}
-    };
-    let imported = fleet_import::import(store, Source::from(document), options, report);
-    let outcome = imported.await.map_err(|error| match error {
-        ImportError::Document(error) => invalid(error),
-        ImportError::Store(store::Error::ControlPlane { changes }) => {
-            AccessError::ControlPlane(changes)
-        }
-        ImportError::Store(store::Error::Query { reason }) => {
-            AccessError::Contradiction(reason.to_string())
-        }
-        ImportError::Store(error) => AccessError::store(error),
-        // The document is in memory.
-        _ => invalid(DocumentError::not_text()),
-    })?;
-    let unchanged = outcome.total().unchanged;
-    Ok(Imported { dry_run, differences, unchanged, warnings })
-}
-
-fn invalid(error: DocumentError) -> AccessError {
-    AccessError::Invalid { message: "The document is not valid.", detail: error.to_string() }
 }
 
 fn dry_run(query: &str) -> Result<bool, AccessError> {

@@ -19,7 +19,6 @@ mod visit;
 use std::sync::Arc;
 
 use self::forward_auth::{Failure, ProxyKind};
-pub(crate) use self::import::{Imported, apply as apply_import};
 use crate::admission::Work;
 use crate::apps::{AppService, Upstream};
 use crate::context::{Body, Context};
@@ -27,7 +26,7 @@ use crate::error::Error;
 use crate::explorer::Format;
 use crate::ports::{AppPorts, Parts};
 use crate::reply::Response;
-use crate::router::RouteGroup;
+use crate::route_groups::RouteGroup;
 
 /// The routes of app access
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

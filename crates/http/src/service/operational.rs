@@ -11,9 +11,10 @@ use prometheus_client::registry::Registry;
 use super::Service;
 use crate::error::Error;
 use crate::metrics::Exposition;
-use crate::ports::ErasedPortError;
+use crate::port_error::ErasedPortError;
 use crate::reply::{NO_STORE, Response as Answer, ResponseBody};
-use crate::router::{Probe, Route, RouteGroup, Routes, Row};
+use crate::route_groups::{RouteGroup, Routes};
+use crate::router::{Probe, Route, Row};
 use crate::routes::health;
 
 impl Service {
@@ -111,7 +112,7 @@ impl Service {
     }
 
     fn ready(&self, pinged: Result<(), ErasedPortError>, now: SystemTime) -> Result<Answer, Error> {
-        health::ready(pinged, self.apps.as_deref(), now)
+        health::ready(pinged, self.apps.as_ref().map(|apps| apps.keys()), now)
     }
 
     /// Sets the metrics that are computed when they are read

@@ -21,7 +21,7 @@ use crate::metrics::{HostCounts, Metrics};
 use crate::ports::{AgentPorts, AppPorts, AuditPorts, Health, Parts};
 use crate::reply::{Branding, Layout};
 use crate::request_span::RequestSpan;
-use crate::router::{RouteGroup, Routes};
+use crate::route_groups::{RouteGroup, Routes};
 
 impl Service {
     /// A service that answers about itself alone: health, readiness and metrics

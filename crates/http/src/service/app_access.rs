@@ -6,9 +6,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use identity_fetch::Clock;
 
-use super::keys::{Keys, KeysError};
-use super::{Admitted, AppService, Housekeeping};
 use crate::allowed::admit_direct;
+use crate::apps::{Admitted, AppService, Housekeeping, Keys, KeysError};
 use crate::body::Bounds;
 use crate::context::{Body, Context};
 use crate::error::Error;
@@ -18,7 +17,7 @@ use crate::reply::{Reply, Response};
 use crate::routes::{self, AppRoute};
 
 /// An [`AppService`] over some tables
-pub(crate) trait AppAccess: Send + Sync {
+pub(super) trait AppAccess: Send + Sync {
     /// Answers a request for one of the routes
     fn answer<'a>(
         &'a self,

@@ -2,8 +2,6 @@ use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::error::BoxError;
-
 /// Why a port did not answer, as far as it decides what a client is answered
 ///
 /// Implement it for the error types of your ports.
@@ -56,7 +54,7 @@ impl PortError for store::Error {
 pub struct ErasedPortError {
     is_unavailable: bool,
     unfit: Option<String>,
-    error: BoxError,
+    error: Box<dyn StdError + Send + Sync>,
 }
 
 impl ErasedPortError {
