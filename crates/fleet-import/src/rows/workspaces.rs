@@ -107,7 +107,7 @@ impl Writer {
         let mut shared = BTreeSet::new();
         for (n, share) in workspace.port_shares.iter().flatten().enumerate() {
             if !shared.insert((&share.agent, share.port)) {
-                let reason = format_args!("port {} is shared already", share.port);
+                let reason = format!("port {} is shared already", share.port);
                 return Err(DocumentError::new(format!("{path}.port_shares[{n}].port"), reason));
             }
             let PortShare { agent, port, level, protocol } = share;
