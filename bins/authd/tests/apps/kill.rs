@@ -252,22 +252,30 @@ async fn what_the_database_did_not_get_is_replayed_once() {
             sleep(Duration::from_millis(10)).await;
         }
         let spooled = std::fs::read_to_string(file).unwrap().lines().count();
-        let written = rows(&database).await.len();
-        assert_eq!(spooled, 40, "{obstacle:?}, rows: {written}");
         let copy = folder.write("copy", std::fs::read(file).unwrap());
         let before = rows(&database).await.len();
-        assert!(before == 1 || matches!(obstacle, Obstacle::Locked), "{obstacle:?}");
+        let is_as_expected = match obstacle {
+            Obstacle::Locked => spooled == 40,
+            Obstacle::ReadOnly => (spooled, before) == (40, 1),
+            // A server that stops may end the holder of the lock before the statement that waits.
+            Obstacle::Stopped => spooled == 40 || spooled + before == 41,
+        };
+        assert!(is_as_expected, "{obstacle:?}: {spooled} in the file, {before} rows");
         let missing = 41 - before;
 
         let (status, said, error) = on(&database, &["audit", "replay", file]).await;
         assert_eq!((status, &*error), (Some(0), ""), "{obstacle:?}");
-        assert_eq!(said, format!("40 events read, {missing} rows added; now {file}.replayed\n"));
+        assert_eq!(
+            said,
+            format!("{spooled} events read, {missing} rows added; now {file}.replayed\n")
+        );
         let state = "SELECT count(*), sum(visits) FROM authd_audit_sessions";
         let once = (rows(&database).await, database.sql(state).await);
         assert!(once.0.len() == 41 && once.0.values().all(|rows| *rows == 1), "{once:?}");
         assert_eq!(once.1, ["41|41"]);
         let (_, said, _) = on(&database, &["audit", "replay", &copy]).await;
-        assert!(said.starts_with("40 events read, 0 rows added"), "{said}");
+        let nothing_new = format!("{spooled} events read, 0 rows added");
+        assert!(said.starts_with(&nothing_new), "{said}");
         assert_eq!((rows(&database).await, database.sql(state).await), once);
 
         let broken = folder.write("broken", "{}\n");
