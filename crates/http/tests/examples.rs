@@ -71,7 +71,8 @@ async fn only_allowed_requests_reach_an_app() {
     let token = &host.token;
     let headers = format!(
         "Cookie: coder_session_token={token}; own=1\r\nAuthorization: Bearer {token}\r\n\
-         X-Authd-User: forged\r\nX-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\n\
+         Coder-Session-Token: {token}\r\nX-Authd-Other: forged\r\nX-Authd-User: forged\r\n\
+         X-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\n\
          Connection: close, x-authd-user"
     );
     let uri = format!("/a%2Fb?x&coder_session_token={token}&y=%20");
