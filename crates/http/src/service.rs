@@ -87,8 +87,8 @@ impl Service {
     /// returned value is dropped
     ///
     /// Rows of the log are kept for `keep_rows`, or for ever. Call it within a tokio runtime.
-    /// `None` if there is nothing to delete: app access is off, and acts are not recorded, or kept
-    /// for ever.
+    /// `None` if the service has no rows to delete: app access is off, and acts are not recorded,
+    /// or kept for ever.
     pub fn start_housekeeping(&self, keep_rows: Option<Duration>) -> Option<Housekeeping> {
         let clock = || Arc::clone(&self.clock);
         let apps = self.apps.as_ref().map(|apps| apps.start_housekeeping(keep_rows, clock()));

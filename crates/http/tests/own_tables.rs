@@ -98,7 +98,7 @@ async fn visits_are_decided_and_recorded_over_tables_of_the_host() {
     let (alice, bob) = (host.log_in(ALICE), host.log_in(BOB));
     let html = ("accept", "text/html");
 
-    // Signed out, and signed in as somebody who may not open it.
+    // Signed out, and signed in as a user who may not open it.
     let (status, headers, _) = host.ask("GET", APP, &[html]).await;
     assert_eq!(status, StatusCode::SEE_OTHER);
     assert!(headers[LOCATION].to_str().unwrap().contains("/login?"), "{headers:?}");

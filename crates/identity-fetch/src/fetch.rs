@@ -61,7 +61,7 @@ impl Fetcher {
     /// Makes requests through `proxy`, for `https` URLs that the operator wrote
     ///
     /// The proxy resolves the names. A fetcher with a proxy therefore cannot check the addresses
-    /// that names lead to, and there is none with [`Reach::Public`].
+    /// that names lead to, and its reach is [`Reach::Anywhere`].
     #[must_use]
     pub fn through(network: Arc<dyn Network>, proxy: Proxy) -> Self {
         Self { proxy: Some(Arc::new(proxy)), ..Self::new(network, Reach::Anywhere) }

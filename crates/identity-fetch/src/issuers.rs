@@ -41,7 +41,7 @@ impl IssuerFetcher {
 
     /// As [`new`](Self::new), with the TLS of the caller for `https` URLs
     ///
-    /// There is no proxy: it would resolve the names again, and could connect to addresses that
+    /// Never uses a proxy: it would resolve the names again, and could connect to addresses that
     /// are not public. Nearly all of these URLs are `http`, and what they answer is verified as a
     /// certificate is.
     #[must_use]

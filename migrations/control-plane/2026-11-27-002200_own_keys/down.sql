@@ -1,3 +1,3 @@
 -- Nothing to undo: `crypto_keys` is dropped as well, and the owned migrations make a table of keys
--- where there is none.
+-- where it is missing.
 SELECT;

@@ -1,5 +1,5 @@
--- The keys of app tokens, where there is no control plane whose table has them. Beside one, this
--- does nothing.
+-- The keys of app tokens, for databases without the control plane's table of them, `crypto_keys`.
+-- Where that exists, this does nothing.
 --
 -- Features are texts, so that a new one needs no migration. A key that is past its end keeps its
 -- row and loses its secret, so that a sequence number is never given out twice.

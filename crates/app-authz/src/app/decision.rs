@@ -175,7 +175,7 @@ pub struct Permit<'a> {
 }
 
 impl<'a> Permit<'a> {
-    /// The permit, unless it is for a reserved port: whatever has decided, none of them is opened
+    /// The permit, unless it is for a reserved port, which is never opened, whatever has decided
     pub(super) fn unless_reserved(self) -> Result<Self, Denial> {
         match self.target.request.port().is_some_and(Port::is_reserved) {
             true => Err(Denial { reason: Reason::ReservedPort, warnings: Vec::new() }),

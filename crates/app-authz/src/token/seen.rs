@@ -8,9 +8,10 @@ use crate::digest::sha256;
 
 /// The sealed sessions that this replica has opened, so that each is opened once
 ///
-/// A seal is part of an address, which histories and logs keep. Everybody who learns it could open it
-/// for a minute, as [`KeyRing::open`](super::KeyRing::open) itself remembers nothing. Add a seal only
-/// after it was opened, so that forged ones take no memory. Replicas do not share what they remember.
+/// A seal is part of an address, which histories and logs keep. A reader of these could open
+/// it again for a minute, as [`KeyRing::open`](super::KeyRing::open) itself remembers nothing. Add
+/// a seal only after it was opened, so that forged ones take no memory. Replicas do not share what
+/// they remember.
 ///
 /// ```
 /// use std::time::SystemTime;
@@ -84,7 +85,7 @@ impl RecentTexts {
 
     /// Remembers the text, and returns whether it was not remembered before
     ///
-    /// Returns `false` too if there is no room for another text.
+    /// Returns `false` too if [`MAX_RECENT_TEXTS`] other texts are remembered.
     pub fn insert(&self, text: &str, now: SystemTime) -> bool {
         let mut seen = self.lock();
         if seen.at.len() >= seen.sweep_at {

@@ -37,7 +37,7 @@ use crate::request_facts::RequestId;
 /// 2. calls [`prepare`](Self::prepare) with the headers of the request;
 /// 3. sends the app the visitor's method and body, and [`uri`](Self::uri) as path and query;
 /// 4. calls [`finish`](Self::finish) with the status and the headers of the app's answer, and relays
-///    it. If there is no answer, it sends [`unreachable`](Self::unreachable) or
+///    it. If the app does not answer, it sends [`unreachable`](Self::unreachable) or
 ///    [`timed_out`](Self::timed_out).
 ///
 /// Clones are cheap.

@@ -43,7 +43,8 @@ impl Service {
     /// Does all that a proxy's check does: it takes its turn, reads the credentials, decides,
     /// records the visit, issues an app token, and counts and logs the request. The host then
     /// carries the request to the app with what [`Allowed`] says. `peer` is the other end of the
-    /// connection; what it forwards for somebody else is believed only from a trusted proxy.
+    /// connection; the host and the client's address that it forwards count only if it is a
+    /// trusted proxy.
     ///
     /// Ask it about requests for which [`is_for_app`](Self::is_for_app) is true. Any other request
     /// is answered with 404.

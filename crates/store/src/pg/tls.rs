@@ -10,7 +10,7 @@ use super::url::Secret;
 #[cfg(not(feature = "tls-openssl"))]
 use crate::Error;
 
-/// Opens TLS streams; without OpenSSL, none is ever made
+/// Opens TLS streams; without OpenSSL, no value is ever made
 #[cfg(not(feature = "tls-openssl"))]
 pub(super) type MakeTlsConnector = tokio_postgres::NoTls;
 

@@ -6,7 +6,7 @@
 -- $4 text: the slug of an app, or the name of an agent
 --
 -- Deleted users and workspaces are not found: their names may be used again. With the variant
--- `alone` none is, as there are no tables of a control plane.
+-- `alone` no name is found, since the control plane's tables do not exist.
 --
 -- Raw because the DSL cannot select three answers without a table.
 SELECT (

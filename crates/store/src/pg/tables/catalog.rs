@@ -51,7 +51,8 @@ impl Catalog {
         self.tables.contains_key(table)
     }
 
-    /// Whether the keys of app tokens are in authd's own table, as there is no control plane's
+    /// Whether the keys of app tokens are in authd's own table, as the control plane's does not
+    /// exist
     pub(crate) fn has_own_keys(&self) -> bool {
         self.has_table(OWN_KEYS) && !self.has_table(KEYS)
     }
@@ -80,7 +81,7 @@ static READ: LazyLock<Sql> = LazyLock::new(|| Sql::plain(include_str!("../sql/ca
 
 /// The control plane's table of keys
 pub(super) const KEYS: &str = "crypto_keys";
-/// authd's own, where there is no control plane
+/// authd's own, in databases without the control plane's
 pub(super) const OWN_KEYS: &str = "authd_crypto_keys";
 
 /// The enumerations whose labels distinguish generations or spellings
