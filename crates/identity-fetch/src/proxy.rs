@@ -13,7 +13,7 @@ use hyper::{Method, Request, Uri, upgrade};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 
-use crate::exchange::{AGENT, FetchError, MAX_HEAD, MAX_HEADERS};
+use crate::exchange::{AGENT, FetchError, MAX_HEAD, MAX_HEADERS, parts};
 use crate::network::Stream;
 
 /// A proxy that opens tunnels: HTTP `CONNECT` (RFC 9110, 9.3.6)
@@ -97,13 +97,12 @@ impl FromStr for Proxy {
         if authority.as_str().contains('@') {
             return Err(ProxyError::Credentials);
         }
-        if uri.scheme_str() != Some("http") || !matches!(uri.path(), "" | "/") {
-            return Err(ProxyError::NotHttp);
+        match parts(&uri) {
+            Some((host, port, false)) if uri.path_and_query().is_some_and(|path| path == "/") => {
+                Ok(Self { host: host.to_owned(), port, authorization: None })
+            }
+            _ => Err(ProxyError::NotHttp),
         }
-        let host = authority.host();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let port = authority.port_u16().unwrap_or(80);
-        Ok(Self { host: host.to_owned(), port, authorization: None })
     }
 }
 
@@ -123,7 +122,8 @@ pub enum ProxyError {
     /// The text is not a URL with a host
     #[error("not a URL with a host")]
     NotAUrl,
-    /// The URL has another scheme than `http`, or a path
+    /// The URL has another scheme than `http`, a path, a query, or a port that is not a number
+    /// below 65,536
     #[error("a proxy is given as `http://HOST:PORT`")]
     NotHttp,
     /// The URL contains a user or password: they are given with [`Proxy::basic`]
@@ -150,6 +150,9 @@ mod tests {
             ("https://proxy.example:3128", Err(ProxyError::NotHttp)),
             ("socks5://proxy.example:1080", Err(ProxyError::NotHttp)),
             ("http://proxy.example/path", Err(ProxyError::NotHttp)),
+            ("http://proxy.example?query", Err(ProxyError::NotHttp)),
+            ("http://proxy.example:65536", Err(ProxyError::NotHttp)),
+            ("http://proxy.example:", Err(ProxyError::NotHttp)),
             ("http://user:secret@proxy.example", Err(ProxyError::Credentials)),
         ] {
             let proxy = text.parse::<Proxy>();
