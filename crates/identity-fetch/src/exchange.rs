@@ -12,7 +12,7 @@ pub enum FetchError {
     /// The answer is not HTTP, or ended too early
     #[error("the answer broke off or is not HTTP")]
     Broken(#[source] hyper::Error),
-    /// The connection could not be opened
+    /// The connection to the host, or to the proxy, could not be opened
     #[error("no connection")]
     Connect(#[source] io::Error),
     /// The TLS handshake failed, for example because the certificate is not for that host
@@ -27,7 +27,7 @@ pub enum FetchError {
     /// An `http` URL is not fetched through a proxy, which could change the answer
     #[error("only https URLs are fetched through a proxy")]
     ProxyWithoutTls,
-    /// The name could not be resolved
+    /// The name of the host, or of the proxy, could not be resolved
     #[error("the host's addresses cannot be found")]
     Resolve(#[source] io::Error),
     /// The answer has another status than 200, such as a redirect

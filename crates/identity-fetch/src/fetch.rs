@@ -60,8 +60,8 @@ impl Fetcher {
 
     /// Makes requests through `proxy`, for `https` URLs that the operator wrote
     ///
-    /// The proxy resolves the names. A fetcher with a proxy therefore cannot check the addresses
-    /// that names lead to, and there is none with [`Reach::Public`].
+    /// The proxy resolves the names, so this fetcher cannot check the addresses that they lead to.
+    /// It therefore has [`Reach::Anywhere`].
     #[must_use]
     pub fn through(network: Arc<dyn Network>, proxy: Proxy) -> Self {
         Self { proxy: Some(Arc::new(proxy)), ..Self::new(network, Reach::Anywhere) }

@@ -18,9 +18,9 @@ use crate::network::Stream;
 
 /// A proxy that opens tunnels: HTTP `CONNECT` (RFC 9110, 9.3.6)
 ///
-/// It sees the host that is asked for and how much is read, but not what, since only `https` goes
-/// through it. It resolves the host itself, so no address is checked: it is for URLs of the
-/// operator. `Debug` does not print the password.
+/// The proxy learns the host and the size of an answer, but not its content, since only `https`
+/// URLs are fetched through it. It resolves the host itself, so no address is checked: use it for
+/// URLs that the operator wrote. `Debug` prints neither user nor password.
 #[derive(Clone)]
 pub struct Proxy {
     host: String,
@@ -127,10 +127,10 @@ pub enum ProxyError {
     #[error("a proxy is given as `http://HOST:PORT`")]
     NotHttp,
     /// The URL contains a user or password: they are given with [`Proxy::basic`]
-    #[error("the URL of a proxy has no user or password")]
+    #[error("a proxy's URL must not contain a user or password")]
     Credentials,
     /// The user cannot be sent
-    #[error("the user of a proxy has no colon")]
+    #[error("a proxy's user must not contain a colon")]
     User,
 }
 
