@@ -68,6 +68,8 @@ impl Fetcher {
     }
 
     /// Uses the TLS of the caller, such as with the authorities of a company or of the system
+    ///
+    /// Requests are HTTP/1.1, so `config` must not offer another protocol (ALPN).
     #[must_use]
     pub fn tls(self, config: Arc<ClientConfig>) -> Self {
         Self { tls: Some(config), ..self }
