@@ -1,5 +1,4 @@
 use std::error::Error as StdError;
-use std::fmt;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -114,7 +113,8 @@ pub enum Error {
 ///
 /// Shared, so that errors can be cloned. Two causes are equal only if one is a clone of the
 /// other.
-#[derive(Clone)]
+#[derive(Clone, Debug, Error)]
+#[error(transparent)]
 pub struct Cause(Arc<dyn StdError + Send + Sync>);
 
 impl Cause {
@@ -138,21 +138,3 @@ impl PartialEq for Cause {
 }
 
 impl Eq for Cause {}
-
-impl fmt::Debug for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for Cause {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source()
-    }
-}

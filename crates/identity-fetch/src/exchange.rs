@@ -1,7 +1,7 @@
 use std::io;
 use std::time::Duration;
 
-use hyper::StatusCode;
+use hyper::{StatusCode, Uri};
 use thiserror::Error;
 use tokio_rustls::rustls;
 
@@ -12,7 +12,7 @@ pub enum FetchError {
     /// The answer is not HTTP, or ended too early
     #[error("the answer broke off or is not HTTP")]
     Broken(#[source] hyper::Error),
-    /// The connection could not be opened
+    /// The connection to the host, or to the proxy, could not be opened
     #[error("no connection")]
     Connect(#[source] io::Error),
     /// The TLS handshake failed, for example because the certificate is not for that host
@@ -27,7 +27,7 @@ pub enum FetchError {
     /// An `http` URL is not fetched through a proxy, which could change the answer
     #[error("only https URLs are fetched through a proxy")]
     ProxyWithoutTls,
-    /// The name could not be resolved
+    /// The name of the host, or of the proxy, could not be resolved
     #[error("the host's addresses cannot be found")]
     Resolve(#[source] io::Error),
     /// The answer has another status than 200, such as a redirect
@@ -48,6 +48,25 @@ pub enum FetchError {
     /// The URL is not an absolute `http` or `https` URL
     #[error("not a URL that can be fetched")]
     Url,
+}
+
+/// The host, the port, and whether to use TLS
+pub(crate) fn parts(url: &Uri) -> Option<(&str, u16, bool)> {
+    let authority = url.authority()?;
+    let (tls, usual) = match url.scheme_str()? {
+        "http" => (false, 80),
+        "https" => (true, 443),
+        _ => return None,
+    };
+    let host = authority.host();
+    // The authority is only a host and a port: anything else, such as a user, is refused.
+    let port = match authority.as_str().strip_prefix(host)? {
+        "" => usual,
+        port => port.strip_prefix(':')?.parse().ok()?,
+    };
+    // IPv6 addresses stand in brackets (RFC 3986, 3.2.2).
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    (!host.is_empty()).then_some((host, port, tls))
 }
 
 /// From the start of the name lookup to the last byte

@@ -19,7 +19,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
-use super::exchange::{AGENT, FetchError, MAX_HEAD, MAX_HEADERS, TIMEOUT};
+use super::exchange::{AGENT, FetchError, MAX_HEAD, MAX_HEADERS, TIMEOUT, parts};
 use super::freshness;
 use super::network::{Network, Stream};
 use super::proxy::Proxy;
@@ -60,14 +60,16 @@ impl Fetcher {
 
     /// Makes requests through `proxy`, for `https` URLs that the operator wrote
     ///
-    /// The proxy resolves the names. A fetcher with a proxy therefore cannot check the addresses
-    /// that names lead to, and its reach is [`Reach::Anywhere`].
+    /// The proxy resolves the names, so this fetcher cannot check the addresses that they lead to.
+    /// It therefore has [`Reach::Anywhere`].
     #[must_use]
     pub fn through(network: Arc<dyn Network>, proxy: Proxy) -> Self {
         Self { proxy: Some(Arc::new(proxy)), ..Self::new(network, Reach::Anywhere) }
     }
 
     /// Uses the TLS of the caller, such as with the authorities of a company or of the system
+    ///
+    /// Requests are HTTP/1.1, so `config` must not offer another protocol (ALPN).
     #[must_use]
     pub fn tls(self, config: Arc<ClientConfig>) -> Self {
         Self { tls: Some(config), ..self }
@@ -185,25 +187,6 @@ impl fmt::Debug for Fetcher {
             .field("proxy", &self.proxy)
             .finish_non_exhaustive()
     }
-}
-
-/// The host, the port, and whether to use TLS
-fn parts(url: &Uri) -> Option<(&str, u16, bool)> {
-    let authority = url.authority()?;
-    let (tls, usual) = match url.scheme_str()? {
-        "http" => (false, 80),
-        "https" => (true, 443),
-        _ => return None,
-    };
-    let host = authority.host();
-    // The authority is only a host and a port: anything else, such as a user, is refused.
-    let port = match authority.as_str().strip_prefix(host)? {
-        "" => usual,
-        port => port.strip_prefix(':')?.parse().ok()?,
-    };
-    // IPv6 addresses stand in brackets (RFC 3986, 3.2.2).
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    (!host.is_empty()).then_some((host, port, tls))
 }
 
 /// A request without its URL

@@ -41,9 +41,9 @@ impl IssuerFetcher {
 
     /// As [`new`](Self::new), with the TLS of the caller for `https` URLs
     ///
-    /// Never uses a proxy: it would resolve the names again, and could connect to addresses that
-    /// are not public. Nearly all of these URLs are `http`, and what they answer is verified as a
-    /// certificate is.
+    /// A proxy cannot be used: it would resolve the names again, and could connect to addresses
+    /// that are not public. Most of these URLs are `http`. What they answer is trusted only once
+    /// its signature has been verified.
     #[must_use]
     pub fn with_tls(network: Arc<dyn Network>, config: Arc<ClientConfig>) -> Self {
         Self::with(Fetcher::new(network, Reach::Public).tls(config))

@@ -13,14 +13,14 @@ use hyper::{Method, Request, Uri, upgrade};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 
-use crate::exchange::{AGENT, FetchError, MAX_HEAD, MAX_HEADERS};
+use crate::exchange::{AGENT, FetchError, MAX_HEAD, MAX_HEADERS, parts};
 use crate::network::Stream;
 
 /// A proxy that opens tunnels: HTTP `CONNECT` (RFC 9110, 9.3.6)
 ///
-/// It sees the host that is asked for and how much is read, but not what, since only `https` goes
-/// through it. It resolves the host itself, so no address is checked: it is for URLs of the
-/// operator. `Debug` does not print the password.
+/// The proxy learns the host and the size of an answer, but not its content, since only `https`
+/// URLs are fetched through it. It resolves the host itself, so no address is checked: use it for
+/// URLs that the operator wrote. `Debug` prints neither user nor password.
 #[derive(Clone)]
 pub struct Proxy {
     host: String,
@@ -97,13 +97,12 @@ impl FromStr for Proxy {
         if authority.as_str().contains('@') {
             return Err(ProxyError::Credentials);
         }
-        if uri.scheme_str() != Some("http") || !matches!(uri.path(), "" | "/") {
-            return Err(ProxyError::NotHttp);
+        match parts(&uri) {
+            Some((host, port, false)) if uri.path_and_query().is_some_and(|path| path == "/") => {
+                Ok(Self { host: host.to_owned(), port, authorization: None })
+            }
+            _ => Err(ProxyError::NotHttp),
         }
-        let host = authority.host();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let port = authority.port_u16().unwrap_or(80);
-        Ok(Self { host: host.to_owned(), port, authorization: None })
     }
 }
 
@@ -123,14 +122,15 @@ pub enum ProxyError {
     /// The text is not a URL with a host
     #[error("not a URL with a host")]
     NotAUrl,
-    /// The URL has another scheme than `http`, or a path
+    /// The URL has another scheme than `http`, a path, a query, or a port that is not a number
+    /// below 65,536
     #[error("a proxy is given as `http://HOST:PORT`")]
     NotHttp,
     /// The URL contains a user or password: they are given with [`Proxy::basic`]
-    #[error("the URL of a proxy has no user or password")]
+    #[error("a proxy's URL must not contain a user or password")]
     Credentials,
     /// The user cannot be sent
-    #[error("the user of a proxy has no colon")]
+    #[error("a proxy's user must not contain a colon")]
     User,
 }
 
@@ -150,6 +150,9 @@ mod tests {
             ("https://proxy.example:3128", Err(ProxyError::NotHttp)),
             ("socks5://proxy.example:1080", Err(ProxyError::NotHttp)),
             ("http://proxy.example/path", Err(ProxyError::NotHttp)),
+            ("http://proxy.example?query", Err(ProxyError::NotHttp)),
+            ("http://proxy.example:65536", Err(ProxyError::NotHttp)),
+            ("http://proxy.example:", Err(ProxyError::NotHttp)),
             ("http://user:secret@proxy.example", Err(ProxyError::Credentials)),
         ] {
             let proxy = text.parse::<Proxy>();

@@ -11,9 +11,9 @@ pub enum Reach {
     /// [IPv4](https://www.iana.org/assignments/iana-ipv4-special-registry) and
     /// [IPv6](https://www.iana.org/assignments/iana-ipv6-special-registry) (RFC 6890, as of November
     /// 2026), multicast (RFC 5771, RFC 4291), what IANA has not assigned for unicast, and
-    /// `168.63.129.16`, at which Azure serves virtual machines. An IPv4 address in an IPv4-mapped
-    /// address (RFC 4291) or in one of NAT64 (RFC 6052) is checked as what it is. Teredo (RFC 4380)
-    /// and 6to4 (RFC 3056) are refused, whatever they embed.
+    /// `168.63.129.16`, at which Azure serves virtual machines. An IPv4 address inside an
+    /// IPv4-mapped address (RFC 4291) or a NAT64 address (RFC 6052) is checked as an IPv4 address.
+    /// Addresses of Teredo (RFC 4380) and 6to4 (RFC 3056) are refused, whatever they embed.
     Public,
 }
 

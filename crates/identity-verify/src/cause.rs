@@ -1,10 +1,11 @@
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, sync::Arc};
 
 /// The error of a source of keys or pins, as the source of an [`Error`](enum@crate::Error)
 ///
 /// Shared, so that errors can be cloned. Two causes are equal only if one is a clone of the
 /// other.
-#[derive(Clone)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
 pub struct Cause(Arc<dyn Error + Send + Sync>);
 
 impl Cause {
@@ -28,21 +29,3 @@ impl PartialEq for Cause {
 }
 
 impl Eq for Cause {}
-
-impl fmt::Debug for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Error for Cause {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
-    }
-}

@@ -108,7 +108,7 @@ pub enum Error {
     /// The policy does not list the region
     #[error("region is not allowed")]
     RegionNotAllowed,
-    /// A claim that must be there is not
+    /// A required claim is missing
     #[error("the claim `{claim}` is missing")]
     MissingClaim {
         /// The name of the claim
@@ -377,7 +377,7 @@ reasons! {
     AccountNotAllowed => "account_not_allowed",
     /// The policy does not list the region
     RegionNotAllowed => "region_not_allowed",
-    /// A claim that must be there is not
+    /// A required claim is missing
     MissingClaim => "missing_claim",
     /// The certificate that signed does not lead to a trusted root
     UntrustedSigner => "untrusted_signer",

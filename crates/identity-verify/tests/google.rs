@@ -448,6 +448,8 @@ fn why_keys_are_unavailable_is_the_source_of_the_error() {
         assert!(cause.get().is::<std::io::Error>());
     }
     assert_eq!(Error::from(Unavailable::new()), Error::KeysUnavailable { source: None });
+    assert_eq!(why, why.clone());
+    assert_ne!(why, Unavailable::because(std::io::Error::other("the proxy is down")));
 }
 
 #[test]

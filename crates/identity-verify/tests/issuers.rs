@@ -4,13 +4,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{LazyLock, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::SystemTime,
 };
 
 use identity_verify::{
     Error, Policy, Reason, VerifiedInstance,
-    azure::{AttestedData, FetchIssuer, IssuerUrl, Trust, Verifier},
+    azure::{AttestedData, DynFetchIssuer, FetchIssuer, IssuerUrl, Trust, Verifier},
     test_util::{
         Key, at,
         azure::{Authority, Document, Leaf, LeafOptions, encode},
@@ -102,6 +102,23 @@ fn a_missing_issuer_is_fetched() {
     let proof = leaf.sign(document().as_bytes());
     let offline = verifier().verify(&AttestedData { signature: proof.as_bytes() }, at(NOW));
     assert_refused(offline, Reason::UntrustedSigner);
+}
+
+#[test]
+fn a_source_may_be_a_reference_an_arc_or_a_trait_object() {
+    let proof = leaf_of(&ISSUER, &[URL]).sign(document().as_bytes());
+    let proof = AttestedData { signature: proof.as_bytes() };
+    let source = || Fetcher::of([(URL, ISSUER.der())]);
+    let shared: Arc<dyn DynFetchIssuer> = Arc::new(source());
+    let (verifier, now) = (verifier(), at(NOW));
+    for verified in [
+        block_on(verifier.verify_with(&proof, now, &&source())),
+        block_on(verifier.verify_with(&proof, now, &Arc::new(source()))),
+        block_on(verifier.verify_with(&proof, now, &shared)),
+        block_on(verifier.verify_with(&proof, now, &*shared)),
+    ] {
+        verified.unwrap();
+    }
 }
 
 #[test]

@@ -195,7 +195,7 @@ impl Trust {
         Ok(())
     }
 
-    /// Returns the files of a folder, which must all be PEM files; none if there is no folder
+    /// Returns the files of a folder, which must all be PEM files; none if it does not exist
     fn pem_files(&mut self, folder: &Path) -> Result<Vec<PathBuf>, TrustError> {
         if !folder.exists() {
             return Ok(Vec::new());

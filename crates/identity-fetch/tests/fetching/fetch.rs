@@ -190,3 +190,29 @@ async fn a_server_on_loopback_is_reached_only_if_the_operator_wrote_the_url() {
     assert_eq!((&*fetched.body, fetched.lifetime), (&b"hi"[..], None));
     server.await.unwrap();
 }
+
+/// Fetches through a proxy that gives that answer
+async fn tunnel(answer: Reply) -> FetchError {
+    let world = World::default();
+    world.host("proxy.test", "10.0.0.1", move |_| answer.clone());
+    let fetcher = Fetcher::through(world.network(), "http://proxy.test:3128".parse().unwrap());
+    let error = fetcher.get(&Uri::from_static("https://site.test/"), LIMIT).await.unwrap_err();
+    assert_eq!(world.connected(), ["10.0.0.1:3128".parse().unwrap()]);
+    error
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_of_a_proxy_is_bounded_in_time_and_size() {
+    let started = Instant::now();
+    let silent = tunnel(Reply::Silence).await;
+    assert!(matches!(silent, FetchError::TimedOut), "{silent:?}");
+    assert_eq!(started.elapsed().as_secs(), 5);
+
+    // Without the limits these would open the tunnel.
+    let long = format!("x: {}\r\n", "x".repeat(100 << 10));
+    for headers in [long, "x: y\r\n".repeat(65)] {
+        let head = format!("HTTP/1.1 200 OK\r\n{headers}\r\n");
+        let error = tunnel(Reply::Bytes(head.into_bytes())).await;
+        assert!(matches!(error, FetchError::Broken(_)), "{error:?}");
+    }
+}

@@ -3,6 +3,9 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use identity_fetch::rustls::crypto::ring;
+use identity_fetch::rustls::version::TLS13;
+use identity_fetch::rustls::{ClientConfig, RootCertStore};
 use identity_fetch::{IssuerCounts, IssuerFetcher};
 use identity_verify::azure::{AttestedData, FetchIssuer, IssuerUrl, Trust, Verifier};
 use identity_verify::test_util::at;
@@ -120,6 +123,24 @@ async fn a_name_that_resolves_differently_the_second_time_does_not_reach_the_pri
     assert_eq!(fetch(&fetcher, "a").await, None);
     assert_eq!(fetch(&fetcher, "b").await, Some(DER.to_vec()));
     assert_eq!(fetch(&fetcher, "c").await, None);
+    assert_eq!(world.connected(), ["1.1.1.1:80".parse().unwrap()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetcher_with_the_callers_tls_reaches_public_addresses_only() {
+    let world = World::default();
+    world.name(DIGICERT, &[&["10.0.0.1"], &["1.1.1.1"]]);
+    for address in ["10.0.0.1", "1.1.1.1"] {
+        world.serve(address, |_| Reply::ok(DER));
+    }
+    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let fetcher = IssuerFetcher::with_tls(world.network(), Arc::new(tls));
+    assert_eq!(fetch(&fetcher, "a").await, None);
+    assert_eq!(fetch(&fetcher, "b").await, Some(DER.to_vec()));
     assert_eq!(world.connected(), ["1.1.1.1:80".parse().unwrap()]);
 }
 

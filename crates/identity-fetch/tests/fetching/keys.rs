@@ -375,6 +375,9 @@ async fn why_keys_cannot_be_fetched_is_kept() {
     google.now_answers(Reply::ok(cloud.jwks_json()));
     seconds(6).await;
     verify().await.unwrap();
+    // What failed before is not why a set is too old later.
+    let later = google.now() + Duration::from_secs(48 * HOUR);
+    assert_eq!(google.cache.find_key("a", later).await, Err(Unavailable::new()));
 }
 
 #[tokio::test(start_paused = true)]

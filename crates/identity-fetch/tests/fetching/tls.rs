@@ -143,7 +143,7 @@ async fn google_keys_are_fetched_through_a_proxy_with_the_callers_authorities() 
     let server = Secure::answering(cloud.jwks_json()).await;
     let tunnels = Tunnels::to(server.address, "200 Connection established").await;
     let proxy = tunnels.proxy.clone().basic("user", "secret").unwrap();
-    // The name is the proxy's to resolve: this machine does not know it.
+    // Only the proxy reaches the server: nothing listens on port 1.
     let fetcher = Fetcher::through(Arc::new(System), proxy).tls(Arc::clone(&server.tls));
     let url = "https://localhost:1/certs".parse().unwrap();
     let keys = KeyCache::with_fetcher(url, fetcher.clone(), Arc::new(|| SystemTime::UNIX_EPOCH));
@@ -158,7 +158,8 @@ async fn google_keys_are_fetched_through_a_proxy_with_the_callers_authorities() 
     // `user:secret`; the head was made lower-case.
     assert!(head.contains("\r\nproxy-authorization: basic dxnlcjpzzwnyzxq=\r\n"), "{head}");
 
-    // The certificate is for another name, which the proxy cannot hide.
+    // The proxy is asked for a name that this machine cannot resolve. The certificate of the server
+    // is for another name, which the proxy cannot hide.
     let elsewhere = get(&fetcher, "https://nowhere.invalid/certs").await;
     assert!(matches!(elsewhere, Err(FetchError::Handshake(_))), "{elsewhere:?}");
     // The proxy would read and could change this, so it is not asked.
