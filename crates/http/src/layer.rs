@@ -29,6 +29,7 @@ use crate::service::Service;
 /// route for. In axum that is the layer which is added last.
 ///
 /// Trusted proxies and clients are known by the peer of a request: see [`Service::with_peers`].
+#[derive(Clone)]
 pub struct AuthorizeLayer<C> {
     authd: Service,
     carry: C,
@@ -63,7 +64,7 @@ impl<C: Clone, I> Layer<I> for AuthorizeLayer<C> {
 }
 
 /// The service that [`AuthorizeLayer`] makes
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Authorize<C, I> {
     layer: AuthorizeLayer<C>,
     inner: I,
@@ -110,19 +111,6 @@ where
             }
             Ok(inner.call(request).await?.map(ResponseBody::new))
         })
-    }
-}
-
-impl<C: Clone> Clone for AuthorizeLayer<C> {
-    fn clone(&self) -> Self {
-        let Self { authd, carry, with_routes } = self;
-        Self { authd: authd.clone(), carry: carry.clone(), with_routes: *with_routes }
-    }
-}
-
-impl<C: Clone, I: Clone> Clone for Authorize<C, I> {
-    fn clone(&self) -> Self {
-        Self { layer: self.layer.clone(), inner: self.inner.clone() }
     }
 }
 

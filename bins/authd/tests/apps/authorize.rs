@@ -172,6 +172,10 @@ async fn compare(world: &World, asked: &Asked) -> (StatusCode, Option<Allowed>) 
             assert!(!headers.contains_key("coder-session-token"), "{what}");
             assert_eq!(headers["host"], asked.host, "{what}");
             assert_eq!(headers["x-forwarded-for"], BROWSER);
+            let url = Some(header(&proxied, "x-authd-app-url")).filter(|url| !url.is_empty());
+            assert_eq!((allowed.app_url(), allowed.target().is_some()), (url, url.is_some()));
+            assert_eq!(allowed.is_terminal(), asked.uri.contains("/pty?"), "{what}");
+            assert_eq!(allowed.folder(), header(&proxied, "x-authd-folder"), "{what}");
             let mut answer = HeaderMap::new();
             allowed.finish(StatusCode::OK, &mut answer);
             let own = Answer { status: StatusCode::OK, headers: answer, body: Bytes::new() };

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use app_authz::address::{HostMeaning, HttpUrl, auth_redirect};
 use app_authz::app::{AccessMethod, CorsBehavior, RequestError, UncheckedRequest};
-use app_authz::credential::{Expiry, SessionToken, Source};
+use app_authz::credential::{Expiry, SessionToken, Source, Withheld};
 use app_authz::token::{API_KEY_PARAMETER, AppToken, Nonce, PresentedTokens, without_api_key};
 use app_authz::{AppRequest, Error, Grant};
 use http::StatusCode;
@@ -15,7 +15,7 @@ use super::sign_in::SignInCookie;
 use super::visit::{parameter, with_query};
 use super::{
     AccessAttempt, AppService, ReturnTo, Upstream, Visit, control_plane, cookies, issue, origin,
-    parameters, query_for_app, session,
+    parameters, session,
 };
 use crate::context::Context;
 use crate::error::Rejection;
@@ -389,7 +389,7 @@ async fn by_decision<S: AppPorts>(
 /// The path of the app's URL and the visitor's within the app, joined by one slash, and the
 /// visitor's query
 fn uri_for_app(visit: &Visit<'_>, url: &str) -> String {
-    let query = query_for_app(visit.query);
+    let query = Withheld::query(visit.query);
     let app_path = if visit.app_path.is_empty() { "/" } else { visit.app_path };
     // Most URLs end after host and port, and need no parsing.
     let has_path = url.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());

@@ -46,21 +46,16 @@ impl DecidedVisit<'_> {
         let workspace = &self.facts.workspace;
         let agent = self.target.map(Target::agent);
         Event {
-            time,
-            request: id,
-            user: self.visitor.map(|user| app_audit::UserId(user.0)),
-            ip: None,
-            user_agent: Vec::new(),
-            resource: self.resource(),
-            agent: agent.map(|agent| (app_audit::AgentId(agent.id.0), agent.name.clone())),
-            workspace: Some(app_audit::Workspace {
-                id: app_audit::WorkspaceId(workspace.id.0),
-                name: workspace.name.clone(),
-                owner: workspace.owner_name.clone(),
-                organization: app_audit::OrganizationId(workspace.organization.0),
-            }),
-            status,
+            user: self.visitor.map(|user| user.0.into()),
+            agent: agent.map(|agent| (agent.id.0.into(), agent.name.clone())),
+            workspace: Some(app_audit::Workspace::new(
+                workspace.id.0,
+                &workspace.name,
+                &workspace.owner_name,
+                workspace.organization.0,
+            )),
             reason,
+            ..Event::new(time, id, self.resource(), status)
         }
     }
 
@@ -76,7 +71,7 @@ impl DecidedVisit<'_> {
             Some(Some(id)) => {
                 let app = self.facts.apps.iter().find(|app| app.id == id);
                 let slug = app.map_or(asked, |app| app.slug.clone());
-                Resource::App(app_audit::AppId(id.0), slug)
+                Resource::App(id.0.into(), slug)
             }
             Some(None) => Resource::Port(asked),
             None => Resource::Unknown(asked),

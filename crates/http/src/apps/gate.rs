@@ -15,7 +15,7 @@ use app_authz::address::{
 use app_authz::app::{
     AccessMethod, AgentStatus, CorsBehavior, Reason, ResolveError, WorkspaceFacts,
 };
-use app_authz::credential::{Identified, SessionToken, Source, identify};
+use app_authz::credential::{Identified, SessionToken, Source, Withheld, identify};
 use app_authz::token::{SignedToken, TokenOptions};
 use app_authz::{AppRequest, Error, Target, UserId, decide, resolve};
 use futures_util::FutureExt;
@@ -26,7 +26,7 @@ use super::event::DecidedVisit;
 use super::origin::is_decided_here;
 use super::refusal::Refusal;
 use super::sign_in::SignInCookie;
-use super::{AppService, AuditFail, query_for_app, with_query};
+use super::{AppService, AuditFail, with_query};
 use crate::detach::DetachOnDrop;
 use crate::error::{Rejection, SIGNED_OUT};
 use crate::ports::AppPorts;
@@ -81,7 +81,7 @@ impl AccessAttempt {
         let ReturnTo::Deployment(at, visited) = &self.return_to else { return None };
         let (path, query) =
             self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
-        let back = with_query(path, &query_for_app(query));
+        let back = with_query(path, &Withheld::query(query));
         if self.request.method() != AccessMethod::Subdomain && at.primary {
             return Some(back);
         }

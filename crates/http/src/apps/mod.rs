@@ -54,7 +54,7 @@ pub use self::housekeeping::Housekeeping;
 pub(crate) use self::keys::Keys;
 pub use self::keys::KeysError;
 pub(crate) use self::listing::app_list;
-pub(crate) use self::query::{for_app as query_for_app, holds_token, parameters};
+pub(crate) use self::query::parameters;
 pub(crate) use self::refusal::Refusal;
 pub(crate) use self::require::{Require, SignedIn};
 pub(crate) use self::session::{presented_sessions, same_origin};

@@ -98,7 +98,8 @@ impl Answer {
 impl From<Problem<'_>> for Answer {
     fn from(problem: Problem<'_>) -> Self {
         let Problem { status, class, retry, .. } = problem;
-        let retry = retry || status == StatusCode::SERVICE_UNAVAILABLE;
+        // A page may offer to load it again after the visitor has done something about it.
+        let retry = status == StatusCode::SERVICE_UNAVAILABLE || retry && status.is_server_error();
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         Self { status, class, retry, message: own(problem.message), detail: own(problem.detail) }
     }
@@ -192,6 +193,7 @@ mod tests {
         ] {
             let answer = Answer::from(rejection::denied(reason));
             assert_eq!(short(&answer), (status, reason.as_str()));
+            assert!(!answer.retry, "{reason}");
             assert_eq!(answer.message == "Application Not Found", status == 404, "{reason}");
         }
     }
@@ -230,7 +232,9 @@ mod tests {
             (Some(SessionDenial::Inactive(UserStatus::Suspended)), 401, signed_out),
             (Some(SessionDenial::SeveralUsers), 401, "several_users"),
         ] {
-            assert_eq!(short(&Answer::of_session(denial)), (status, class), "{denial:?}");
+            let answer = Answer::of_session(denial);
+            assert_eq!(short(&answer), (status, class), "{denial:?}");
+            assert!(!answer.retry, "{denial:?}");
         }
         // The same answer for an id that does not exist and for a wrong secret
         let [unknown, wrong] = [SessionDenial::UnknownKey, SessionDenial::WrongSecret];

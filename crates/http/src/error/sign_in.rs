@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use agent_auth::{Candidate, Denial, Standing};
 use http::StatusCode;
 use identity_verify::{Cloud, Reason, Rejection};
-
-use super::{TRY_AGAIN, chain, quote};
 use uuid::Uuid;
 
+use super::{TRY_AGAIN, chain, quote};
 use crate::port_error::ErasedPortError;
 use crate::reply::Problem;
 

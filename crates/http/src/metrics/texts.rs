@@ -11,7 +11,8 @@ use super::Exposition;
 ///
 /// A text costs a statement and as much processor time as several sign-ins, and everyone may ask.
 /// Clients that wait for a text at the same time share it. None gets a text that was begun before
-/// it asked.
+/// it asked. The more clients had a text, the later the next is begun: a shared text is still sent
+/// to each of them, and clients that ask without a pause would get tens of thousands a second.
 #[derive(Debug)]
 pub(crate) struct Texts {
     turn: Semaphore,
@@ -22,6 +23,8 @@ pub(crate) struct Texts {
 #[derive(Debug, Default)]
 struct Last {
     begun: Option<Instant>,
+    /// How many clients got the text that was begun last
+    clients: u32,
     text: Option<(Instant, Bytes)>,
     open_metrics: Option<(Instant, Bytes)>,
 }
@@ -42,18 +45,23 @@ impl Texts {
         let asked = Instant::now();
         // It is never closed.
         let _turn = self.turn.acquire().await;
-        let begun = {
+        let next = {
             let mut last = self.last();
-            match last.of(exposition) {
-                Some((begun, text)) if *begun > asked => return Ok(text.clone()),
-                _ => last.begun,
+            let shared = last.of(exposition).clone().filter(|(begun, _)| *begun > asked);
+            if let Some((_, text)) = shared {
+                last.clients = last.clients.saturating_add(1);
+                return Ok(text);
             }
+            last.next()
         };
-        if let Some(begun) = begun {
-            sleep_until(begun + PAUSE).await;
+        if let Some(next) = next {
+            sleep_until(next).await;
         }
         let begun = Instant::now();
-        self.last().begun = Some(begun);
+        {
+            let mut last = self.last();
+            (last.begun, last.clients) = (Some(begun), 1);
+        }
         let text = make().await?;
         *self.last().of(exposition) = Some((begun, text.clone()));
         Ok(text)
@@ -72,10 +80,22 @@ impl Last {
             Exposition::OpenMetrics => &mut self.open_metrics,
         }
     }
+
+    /// When the next text may be begun; `None` for the first
+    fn next(&self) -> Option<Instant> {
+        let pause = (PAUSE_PER_CLIENT * self.clients).clamp(PAUSE, LONGEST_PAUSE);
+        self.begun.map(|begun| begun + pause)
+    }
 }
 
 /// The shortest time from the beginning of one text to that of the next
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// The same for each client that got the text: about a thousand answers a second
+const PAUSE_PER_CLIENT: Duration = Duration::from_millis(1);
+
+/// Short enough for a scraper that waits among many clients
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -103,8 +123,11 @@ mod tests {
         assert_eq!(first[0], "1");
         assert!(first[1..].iter().all(|text| text == "2"), "{first:?}");
         assert!(start.elapsed() < Duration::from_millis(20), "{:?}", start.elapsed());
-        // What has happened since the last text is in the next.
+        // What has happened since the last text is in the next, which waits for 99 clients.
+        let before = Instant::now();
         assert_eq!(ask(Exposition::Text).await, "3");
+        let waited = before.elapsed();
+        assert!((95..=105).contains(&waited.as_millis()), "{waited:?}");
         assert_eq!(ask(Exposition::OpenMetrics).await, "4");
         let before = Instant::now();
         assert_eq!(ask(Exposition::Text).await, "5");

@@ -9,12 +9,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use app_authz::app::terminal_agent;
+use app_authz::credential::Withheld;
 use http::header::HeaderValue;
 use http::{Method, StatusCode};
 
 use self::allow::{Forwarded, allow, allow_to_control_plane};
 use crate::allowed::{admit_visitor, failure, header};
-use crate::apps::{Admitted, AppService, Upstream, holds_token, query_for_app, with_query};
+use crate::apps::{Admitted, AppService, Upstream, with_query};
 use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection};
 use crate::ports::AppPorts;
@@ -74,7 +75,8 @@ pub(crate) async fn check<S: AppPorts>(
     // Traefik would take the answer to a preflight request for permission.
     let preflight = proxy != ProxyKind::Traefik && visitor.method == Method::OPTIONS;
     let open = without_tokens(uri);
-    let is_shown = !proxy.can_rewrite() && holds_token(query) && terminal_agent(path).is_none();
+    let is_shown =
+        !proxy.can_rewrite() && Withheld::holds_token(query) && terminal_agent(path).is_none();
     let has_bare_mark = query.is_empty() && uri.ends_with('?');
     let admitted = admit_visitor(apps, &visitor, has_bare_mark, upstream, preflight).await;
     let mut admitted = match admitted {
@@ -230,6 +232,6 @@ pub(crate) fn failed(cx: &Context<'_>, failure: Failure) -> Result<Response, Err
 /// Path and query without our tokens; every other byte is unchanged
 fn without_tokens(uri: &str) -> Cow<'_, str> {
     let Some((path, query)) = uri.split_once('?') else { return Cow::Borrowed(uri) };
-    let open = query_for_app(query);
+    let open = Withheld::query(query);
     if open == query { Cow::Borrowed(uri) } else { Cow::Owned(with_query(path, &open)) }
 }

@@ -40,7 +40,8 @@ impl Service {
 
     /// Returns all metrics as a text, for a host that serves `/metrics` itself
     ///
-    /// Callers that ask at the same time share a text.
+    /// Callers that ask at the same time share a text. The next one is begun ten milliseconds after
+    /// it at the earliest, and up to a second if many shared it.
     ///
     /// # Errors
     ///

@@ -50,82 +50,62 @@ impl Service {
         let found = stated.or_else(|| self.peers.as_ref()?(request));
         found.unwrap_or(Peer::Unknown)
     }
-}
 
-impl<B> tower_service::Service<Request<B>> for Service
-where
-    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    type Response = Response<ResponseBody>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        hyper::service::Service::call(self, request)
-    }
-}
-
-impl<B> hyper::service::Service<Request<B>> for Service
-where
-    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    type Response = Response<ResponseBody>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn call(&self, request: Request<B>) -> Self::Future {
-        let (service, peer) = (self.clone(), self.peer(request.extensions()));
-        Box::pin(async move { Ok(service.answer_from(peer, request).await) })
+    fn for_request(&self, request: &Extensions) -> PeerService {
+        self.for_peer(self.peer(request))
     }
 }
 
 /// A [`Service`] for the requests of one connection
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PeerService {
     service: Service,
     peer: Peer,
 }
 
-impl<B> tower_service::Service<Request<B>> for PeerService
-where
-    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    type Response = Response<ResponseBody>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        hyper::service::Service::call(self, request)
+impl PeerService {
+    fn for_request(&self, _: &Extensions) -> Self {
+        self.clone()
     }
 }
 
-impl<B> hyper::service::Service<Request<B>> for PeerService
-where
-    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    type Response = Response<ResponseBody>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+/// Implements the `Service` of tower and that of hyper by the type's own `for_request`
+macro_rules! services {
+    ($($service:ident)+) => {$(
+        impl<B> tower_service::Service<Request<B>> for $service
+        where
+            B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+        {
+            type Response = Response<ResponseBody>;
+            type Error = Infallible;
+            type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
-    fn call(&self, request: Request<B>) -> Self::Future {
-        let (service, peer) = (self.service.clone(), self.peer);
-        Box::pin(async move { Ok(service.answer_from(peer, request).await) })
-    }
+            fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn call(&mut self, request: Request<B>) -> Self::Future {
+                hyper::service::Service::call(self, request)
+            }
+        }
+
+        impl<B> hyper::service::Service<Request<B>> for $service
+        where
+            B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+        {
+            type Response = Response<ResponseBody>;
+            type Error = Infallible;
+            type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+            fn call(&self, request: Request<B>) -> Self::Future {
+                let PeerService { service, peer } = self.for_request(request.extensions());
+                Box::pin(async move { Ok(service.answer_from(peer, request).await) })
+            }
+        }
+    )+};
 }
 
-impl Clone for PeerService {
-    fn clone(&self) -> Self {
-        Self { service: self.service.clone(), peer: self.peer }
-    }
-}
+services! { Service PeerService }
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
