@@ -249,11 +249,3 @@ async fn an_erased_error_prints_as_the_error_inside() {
     assert!(error.get_ref().downcast_ref::<std::io::Error>().is_some());
     assert!(error.get_ref().downcast_ref::<Infallible>().is_none());
 }
-
-#[test]
-fn a_rule_is_found_by_its_name() {
-    for rule in Rule::ALL {
-        assert_eq!(Rule::from_name(rule.name()), Some(*rule));
-    }
-    assert_eq!(Rule::from_name("none"), None);
-}

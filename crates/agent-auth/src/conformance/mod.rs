@@ -195,12 +195,6 @@ macro_rules! define {
                 }
             }
 
-            /// Returns the rule with this name; `None` for any other text
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|rule| rule.name() == name)
-            }
-
             /// Returns the rows that the check needs
             ///
             /// Leave out what your tables cannot hold: a control plane without sub-agents keeps
