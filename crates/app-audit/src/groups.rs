@@ -96,8 +96,8 @@ impl<'a> Groups<'a> {
 
     /// Applies the entries to the sessions that a journal keeps, and returns what to write
     ///
-    /// `last` returns the stored session with a key, and is asked at most once for each. `now` is
-    /// the time of the clock that wrote these sessions, which is the database's where several
+    /// `last` returns the stored session with a key, and may be asked again for the same key. `now`
+    /// is the time of the clock that wrote these sessions, which is the database's where several
     /// programs share one. Nothing may write to the sessions between the calls of `last` and the
     /// writing of the changes: otherwise two visits may begin the same session.
     #[must_use]

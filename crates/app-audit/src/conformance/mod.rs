@@ -66,6 +66,9 @@
 //! [`Filter::select`](crate::Filter::select) does it in a line. In the same way a log that is
 //! written by something else implements [`Journal`](crate::Journal) in the test.
 //!
+//! A journal that does not override a provided method of its trait breaks the rules about that
+//! method. Check the others one by one, with [`JournalRule::check`].
+//!
 //! The checks do not see how many statements a call takes, nor what a database does under load.
 
 mod act_journal;
