@@ -275,3 +275,39 @@ async fn each_mistake_breaks_its_rules_and_each_rule_can_be_broken() {
     let with = |mistake| Own(Store { mistake: Some(mistake), ..Store::default() });
     assert_broken!(with; JOURNAL: ActJournalRule, LOG: ActLogRule);
 }
+
+/// Whether a journal was unavailable is known of an object, too
+#[tokio::test]
+async fn an_erased_error_is_still_unavailable() {
+    struct Away;
+
+    impl ActJournal for Away {
+        type Error = std::io::Error;
+
+        async fn note_acts(&self, _: &[Act]) -> Result<(), std::io::Error> {
+            Err(std::io::Error::from(std::io::ErrorKind::TimedOut))
+        }
+
+        async fn count_acts(&self, _: &[(Uuid, u64)]) -> Result<(), std::io::Error> {
+            Err(std::io::Error::other("refused"))
+        }
+
+        async fn forget_acts(&self, _: Duration, _: u32) -> Result<u64, std::io::Error> {
+            Ok(0)
+        }
+
+        async fn records_acts(&self) -> Result<bool, std::io::Error> {
+            Ok(true)
+        }
+
+        fn is_away(error: &std::io::Error) -> bool {
+            error.kind() == std::io::ErrorKind::TimedOut
+        }
+    }
+
+    let journal: Arc<dyn DynActJournal> = Arc::new(Away);
+    let away = journal.note_acts(&[]).await.unwrap_err();
+    let refused = journal.count_acts(&[]).await.unwrap_err();
+    assert!(<Arc<dyn DynActJournal>>::is_away(&away));
+    assert!(!<Arc<dyn DynActJournal>>::is_away(&refused));
+}

@@ -458,6 +458,9 @@ impl AuditLog for OwnJournal {
     }
 }
 
+/// With the provided methods
+impl AuditExplorer for OwnJournal {}
+
 /// The example itself, without what the tests of mistakes put around it
 struct OfTheExample(Arc<OwnJournal>);
 
@@ -493,6 +496,14 @@ mod of_the_example {
 
     mod log {
         app_audit::audit_log_conformance!(super::make);
+    }
+}
+
+#[tokio::test]
+async fn the_provided_methods_of_an_explorer_leave_out_only_the_ends_of_sessions() {
+    for rule in AuditExplorerRule::ALL {
+        let checked = rule.check(OfTheExample(Arc::default())).await;
+        assert_eq!(checked.is_err(), *rule == AuditExplorerRule::WithItsEnd, "{checked:?}");
     }
 }
 
