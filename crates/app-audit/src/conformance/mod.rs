@@ -46,9 +46,6 @@
 //! # impl Journal for Store {
 //! #     type Error = std::convert::Infallible;
 //! #     async fn note(&self, _: &[Entry], _: Window) -> Result<Vec<Answer>, Self::Error> { Ok(Vec::new()) }
-//! #     async fn count(&self, _: &[Count]) -> Result<(), Self::Error> { Ok(()) }
-//! #     async fn end_sessions(&self, _: Window, _: u32) -> Result<u64, Self::Error> { Ok(0) }
-//! #     async fn forget(&self, _: Duration, _: u32) -> Result<u64, Self::Error> { Ok(0) }
 //! #     fn is_unavailable(_: &Self::Error) -> bool { false }
 //! # }
 //! # impl AuditLog for Store {
