@@ -10,9 +10,9 @@ use crate::{Event, Record, SessionKey, Window};
 ///
 /// Exactly one of the visits with the same key begins the session, even if they come at
 /// the same instant and from several replicas that share the journal. An implementation
-/// over SQL must use a single statement and the database's clock, so that it writes the
-/// session and its record together or not at all. [`Groups`](crate::Groups) does what every
-/// implementation needs.
+/// over SQL must use the database's clock, and a single statement or a serializable transaction,
+/// so that it writes the session and its record together or not at all.
+/// [`Groups`](crate::Groups) does what every implementation needs.
 ///
 /// # Ends of sessions
 ///
