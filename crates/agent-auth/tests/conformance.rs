@@ -32,7 +32,9 @@ enum Mistake {
     OddIdsFail,
     OnlyOneLive,
     OneBuildId,
+    BuildOfEachAgent,
     OneWorkspaceId,
+    WorkspaceOfEachBuild,
     OneAgentId,
     SubAgents,
     DeletedAgents,
@@ -63,7 +65,9 @@ impl Mistake {
         (Self::OddIdsFail, &[Rule::AnyText]),
         (Self::OnlyOneLive, &[Rule::AllOfABuild]),
         (Self::OneBuildId, &[Rule::Ids]),
+        (Self::BuildOfEachAgent, &[Rule::Ids]),
         (Self::OneWorkspaceId, &[Rule::Ids]),
+        (Self::WorkspaceOfEachBuild, &[Rule::Ids]),
         (Self::OneAgentId, &[Rule::Ids]),
         (Self::SubAgents, &[Rule::SubAgents]),
         (Self::DeletedAgents, &[Rule::DeletedAgents]),
@@ -169,12 +173,21 @@ impl Candidates for Tables {
             let workspace = of.map_or(0, |(workspace, _)| self.key(&workspace.name));
             let build = of.map_or(0, |(_, build)| workspace * 1_000 + i64::from(build.number));
             let token = agent.token.to_string();
+            let id = self.key(&token);
             Candidate::new(
-                AgentId(if has(Mistake::OneAgentId) { 1 } else { self.key(&token) }),
+                AgentId(if has(Mistake::OneAgentId) { 1 } else { id }),
                 agent.name.clone(),
                 AgentToken::new(if has(Mistake::FixedToken) { "token".to_owned() } else { token }),
-                BuildId(if has(Mistake::OneBuildId) { 1 } else { build }),
-                WorkspaceId(if has(Mistake::OneWorkspaceId) { 1 } else { workspace }),
+                BuildId(match self.mistake {
+                    Some(Mistake::OneBuildId) => 1,
+                    Some(Mistake::BuildOfEachAgent) => id,
+                    _ => build,
+                }),
+                WorkspaceId(match self.mistake {
+                    Some(Mistake::OneWorkspaceId) => 1,
+                    Some(Mistake::WorkspaceOfEachBuild) => build,
+                    _ => workspace,
+                }),
                 standing,
             )
         });
@@ -248,12 +261,4 @@ async fn an_erased_error_prints_as_the_error_inside() {
     assert_eq!(error.to_string(), "syntax error");
     assert!(error.get_ref().downcast_ref::<std::io::Error>().is_some());
     assert!(error.get_ref().downcast_ref::<Infallible>().is_none());
-}
-
-#[test]
-fn a_rule_is_found_by_its_name() {
-    for rule in Rule::ALL {
-        assert_eq!(Rule::from_name(rule.name()), Some(*rule));
-    }
-    assert_eq!(Rule::from_name("none"), None);
 }

@@ -18,7 +18,10 @@ pub trait ActLog: Send + Sync {
     /// Returns one page of the acts that match `filter`, newest first
     ///
     /// The rows are in the order of [`AuditLog::list`](crate::AuditLog::list), and pages follow
-    /// each other in the same way. By default there are none, for a host that records no acts.
+    /// each other in the same way.
+    ///
+    /// By default no row is returned, for a host that records no acts. Readers cannot distinguish
+    /// this from a log without matches.
     fn list_acts(
         &self,
         _filter: &ActFilter,

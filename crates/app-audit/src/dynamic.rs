@@ -1,9 +1,10 @@
-//! The ports as traits that objects can be made of
+//! What all ports have in common: they work through pointers, and behind `dyn`
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -21,8 +22,8 @@ type Answered<'a, T> = BoxFuture<'a, Result<T, ErasedError>>;
 
 /// The error of a port that is chosen while the program runs
 ///
-/// It prints as the error inside, and has its source. A journal of such errors still knows whether
-/// it was unavailable.
+/// It prints as the error inside, and has the same source. Whether a journal was unavailable is
+/// still known.
 #[derive(Debug)]
 pub struct ErasedError {
     error: Box<dyn Error + Send + Sync>,
@@ -64,8 +65,8 @@ impl Error for ErasedError {
     }
 }
 
-/// Makes the twin of a port, and implements each for the other
-macro_rules! twin {
+/// Defines the object-safe twin of a port, and implements the port for the twin and for pointers
+macro_rules! port {
     (
         $(#[$doc:meta])*
         $twin:ident $(: $base:ident)? of $port:ident $([$error:ident $($is:ident)?])?;
@@ -121,10 +122,37 @@ macro_rules! twin {
                 error.is_unavailable
             })?)?
         }
+
+        port!(@pointers $port [$($error $($is)?)?]
+            $($name($($reference: &$of,)* $($value: $type,)*) $answer;)*);
+    };
+    (@pointers $($port:tt)+) => {
+        port!(@pointer [&T] $($port)+);
+        port!(@pointer [Arc<T>] $($port)+);
+        port!(@pointer [Box<T>] $($port)+);
+    };
+    (
+        @pointer [$($pointer:tt)+] $port:ident [$($error:ident $($is:ident)?)?]
+        $($name:ident($($argument:ident: $type:ty,)*) $answer:ty;)*
+    ) => {
+        impl<T: $port + ?Sized> $port for $($pointer)+ {
+            $(type $error = T::$error;)?
+
+            $(fn $name(
+                &self,
+                $($argument: $type,)*
+            ) -> impl Future<Output = Result<$answer, T::Error>> + Send {
+                T::$name(self, $($argument,)*)
+            })*
+
+            $($(fn $is(error: &T::Error) -> bool {
+                T::$is(error)
+            })?)?
+        }
     };
 }
 
-twin! {
+port! {
     /// A [`Journal`] that is chosen while the program runs
     ///
     /// `Arc<dyn DynJournal>` is a journal, and every journal can become one. Prefer a type
@@ -149,7 +177,7 @@ twin! {
     fn dyn_forget = forget(; keep: Duration, at_most: u32) -> u64;
 }
 
-twin! {
+port! {
     /// An [`ActJournal`] that is chosen while the program runs, as [`DynJournal`] is a [`Journal`]
     DynActJournal of ActJournal [Error is_away];
     unavailable: T::is_away;
@@ -159,14 +187,14 @@ twin! {
     fn dyn_records_acts = records_acts(;) -> bool;
 }
 
-twin! {
+port! {
     /// An [`AuditLog`] that is chosen while the program runs, as [`DynJournal`] is a [`Journal`]
     DynAuditLog of AuditLog [Error];
     unavailable: |_| false;
     fn dyn_list = list(&filter: Filter; page: Page) -> Vec<Row>;
 }
 
-twin! {
+port! {
     /// An [`AuditExplorer`] that is chosen while the program runs, as [`DynJournal`] is a
     /// [`Journal`]
     DynAuditExplorer: DynAuditLog of AuditExplorer;
@@ -185,7 +213,7 @@ impl AuditLog for dyn DynAuditExplorer {
     }
 }
 
-twin! {
+port! {
     /// An [`ActLog`] that is chosen while the program runs, as [`DynJournal`] is a [`Journal`]
     DynActLog of ActLog [Error];
     unavailable: |_| false;

@@ -8,8 +8,8 @@ use crate::{AuditLog, Decision, Filter, Page, Row, UserId, WorkspaceId, time};
 
 /// Reads the log for people: with names, a row for each session, and visits over time
 ///
-/// By default the log is read with [`AuditLog::list`] alone: names are not known, the ends of
-/// sessions are not shown, and a plot takes several calls.
+/// By default the log is read with [`AuditLog::list`] alone: no name is found, the ends of sessions
+/// are not shown, and a page of sessions or a plot may take several calls.
 pub trait AuditExplorer: AuditLog {
     /// Returns one page of the sessions that match `filter`, the newest first
     ///
@@ -54,11 +54,15 @@ pub trait AuditExplorer: AuditLog {
     }
 
     /// Finds the ids of names
+    ///
+    /// By default nothing is found, not even an app that the log has rows of.
     fn look_up(&self, _names: &Names) -> impl Future<Output = Result<Found, Self::Error>> + Send {
         ready(Ok(Found::default()))
     }
 
     /// Returns the names of those of these users that exist and are not deleted
+    ///
+    /// By default none is returned.
     fn usernames(
         &self,
         _users: &[UserId],

@@ -15,8 +15,9 @@ use crate::{Answer, Count, Entry, Noted, Record, Row, Session, SessionKey, Windo
 ///   arguments. The rows are sorted, so that two statements that lock rows in this order do not
 ///   wait for each other. It makes its answers of what the statement returns, with
 ///   [`answers`](Self::answers).
-/// - A journal that reads, decides and writes, under a lock or in a transaction that locks what it
-///   reads, calls [`apply`](Self::apply) in between.
+/// - A journal that reads, decides and writes calls [`apply`](Self::apply) in between, under a lock
+///   or in a serializable transaction. A lock on the rows that were read is not enough: the first
+///   visit of a key finds no row to lock, so two of them could each begin a session.
 ///
 /// [`Journal`]: crate::Journal
 /// [`Journal::note`]: crate::Journal::note
@@ -96,8 +97,8 @@ impl<'a> Groups<'a> {
 
     /// Applies the entries to the sessions that a journal keeps, and returns what to write
     ///
-    /// `last` returns the stored session with a key, and is asked at most once for each. `now` is
-    /// the time of the clock that wrote these sessions, which is the database's where several
+    /// `last` returns the stored session with a key, and may be asked again for the same key. `now`
+    /// is the time of the clock that wrote these sessions, which is the database's where several
     /// programs share one. Nothing may write to the sessions between the calls of `last` and the
     /// writing of the changes: otherwise two visits may begin the same session.
     #[must_use]

@@ -10,9 +10,9 @@ use crate::{Event, Record, SessionKey, Window};
 ///
 /// Exactly one of the visits with the same key begins the session, even if they come at
 /// the same instant and from several replicas that share the journal. An implementation
-/// over SQL must use a single statement and the database's clock, so that it writes the
-/// session and its record together or not at all. [`Groups`](crate::Groups) does what every
-/// implementation needs.
+/// over SQL must use the database's clock, and a single statement or a serializable transaction,
+/// so that it writes the session and its record together or not at all.
+/// [`Groups`](crate::Groups) does what every implementation needs.
 ///
 /// # Ends of sessions
 ///
@@ -61,8 +61,10 @@ pub trait Journal: Send + Sync {
     /// deleted
     ///
     /// `counts` names each session at most once. Unlike entries, counts that are passed again in
-    /// another call are added again. By default nothing is counted, for a journal that does not
-    /// write the ends of sessions.
+    /// another call are added again.
+    ///
+    /// By default nothing is counted, for a journal that does not write the ends of sessions. One
+    /// that writes them would state too few visits.
     fn count(&self, _counts: &[Count]) -> impl Future<Output = Result<(), Self::Error>> + Send {
         ready(Ok(()))
     }
@@ -71,8 +73,11 @@ pub trait Journal: Send + Sync {
     /// good](Window::forgotten_after), and returns how many it deleted
     ///
     /// With [`Window::close`], each gets a row for its end: see
-    /// [above](Self#ends-of-sessions). By default nothing is deleted, for a journal that forgets
-    /// them itself.
+    /// [above](Self#ends-of-sessions).
+    ///
+    /// By default no session is deleted and no end is written here, for a journal that deletes
+    /// sessions itself. In any other, sessions are kept for ever, and only those that a new one
+    /// replaces get a row for their end.
     fn end_sessions(
         &self,
         _window: Window,
@@ -84,7 +89,8 @@ pub trait Journal: Send + Sync {
     /// Deletes at most `at_most` rows of the log that are older than `keep`, and returns
     /// how many it deleted
     ///
-    /// By default nothing is deleted, for a log that is kept for ever or by other means.
+    /// By default nothing is deleted, even if a retention period is set, for a log that is kept for
+    /// ever or deleted by other means.
     fn forget(
         &self,
         _keep: Duration,

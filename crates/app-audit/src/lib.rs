@@ -16,7 +16,6 @@ mod journal;
 mod key;
 mod limiter;
 mod log;
-mod pointers;
 mod prune;
 mod record;
 mod recorder;

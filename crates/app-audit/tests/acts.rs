@@ -171,6 +171,12 @@ async fn a_spool_keeps_acts_as_they_are_beside_visits() {
     std::fs::write(&path, text.repeat(2)).unwrap();
     assert_eq!(Spool::read(&path).unwrap().acts().len(), acts.len());
 
+    // Two sign-ins of one hour share a row, but are two acts.
+    let [one, two] = [(); 2].map(|()| sign_in(1, address(1)));
+    assert_eq!(one.id(), two.id());
+    std::fs::write(&path, [&one, &two].map(spool_act_line).join("\n")).unwrap();
+    assert_eq!(Spool::read(&path).unwrap().acts().len(), 2);
+
     let line = spool_act_line(&acts[0]);
     for (from, to, problem) in [
         ("\"version\":2", "\"version\":3", "version 3 is not known"),

@@ -69,7 +69,8 @@ fn agent(name: &str, instance: &str) -> AgentRow {
 async fn a_machine_receives_the_token_of_its_agent() {
     let cloud = Cloud::generate("eu-west-1");
     let identity = Identity::builtin().aws(aws::Verifier::new(cloud.keys(), Policy::default()));
-    let rows = vec![agent("main", ONE), agent("alpha", TWO), agent("beta", TWO)];
+    let old = AgentRow { standing: Standing::Stale, ..agent("old", OLD) };
+    let rows = vec![agent("main", ONE), agent("alpha", TWO), agent("beta", TWO), old];
     let app = routes(identity, Agents(rows));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -88,6 +89,7 @@ async fn a_machine_receives_the_token_of_its_agent() {
         (signed(ONE), (200, r#"{"session_token":"token of main"}"#)),
         (beta, (200, r#"{"session_token":"token of beta"}"#)),
         (signed(TWO), (409, "several live agents carry this instance id: alpha, beta")),
+        (signed(OLD), (400, "only agents of earlier builds carry this instance id")),
         (signed("i-0123456789abcdef9"), (404, "no live agent carries this instance id")),
         (forged, (401, "bad_signature")),
         (serde_json::json!({}), (400, "a field is missing")),
@@ -118,3 +120,4 @@ async fn send(address: SocketAddr, kind: &str, body: &str) -> (u16, String) {
 
 const ONE: &str = "i-0123456789abcdef1";
 const TWO: &str = "i-0123456789abcdef2";
+const OLD: &str = "i-0123456789abcdef3";

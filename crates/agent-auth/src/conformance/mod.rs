@@ -39,8 +39,9 @@
 mod checks;
 mod rows;
 
-use std::error::Error;
 use std::fmt;
+
+use thiserror::Error;
 
 pub use self::rows::{Agent, Build, Rows, Workspace};
 use crate::Candidates;
@@ -66,6 +67,8 @@ where
 /// A rule that an implementation does not keep
 ///
 /// `Debug` prints the same as `Display`, for tests that return it.
+#[derive(Error)]
+#[error("the rule `{}` is broken: {found}", .rule.name())]
 pub struct Broken {
     rule: Rule,
     found: String,
@@ -79,19 +82,11 @@ impl Broken {
     }
 }
 
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the rule `{}` is broken: {}", self.rule.name(), self.found)
-    }
-}
-
 impl fmt::Debug for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
-
-impl Error for Broken {}
 
 /// Makes a test of each rule of [`Candidates`]
 ///
@@ -198,12 +193,6 @@ macro_rules! define {
                 match self {
                     $(Self::$variant => stringify!($name),)+
                 }
-            }
-
-            /// Returns the rule with this name; `None` for any other text
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|rule| rule.name() == name)
             }
 
             /// Returns the rows that the check needs

@@ -152,7 +152,7 @@ where
 {
     for (polls, n) in POLLS.into_iter().zip(0..) {
         let all: Vec<_> = (0..8).map(|agent| sign_in(&*world, 0, 8 * n + agent)).collect();
-        let _ = abandoned(world.store().note_acts(&all), polls).await;
+        abandoned(world.store().note_acts(&all), polls).await;
         let ids: BTreeSet<_> = all.iter().map(Act::id).collect();
         let written = rows(&world).await?.iter().filter(|row| ids.contains(&row.id)).count();
         holds(

@@ -20,7 +20,8 @@ rules! {
     fn audit_explorer;
     /// Makes a test of each rule of [`AuditExplorer`](crate::AuditExplorer)
     macro audit_explorer_conformance;
-    /// A session is one row with its end, if that was written
+    /// A session is one row with its end, if that was written. The provided
+    /// [`AuditExplorer::explore`] does not keep this rule, since it shows no ends.
     WithItsEnd = a_session_is_one_row_with_its_end,
     /// The sessions are those of the rows of beginnings that match the filter, in the order of the
     /// log, and pages follow each other without a gap or a repetition

@@ -12,9 +12,11 @@ use super::journal_ends::{
     sessions_are_deleted_a_day_after_they_ended,
     the_end_of_a_session_is_written_if_that_is_asked_for,
 };
-use super::visits::{entry, event, hour, note, opened_and_closed, rows, seconds, visit};
+use super::visits::{
+    entry, event, hour, note, opened_and_closed, rows, seconds, visit, visits_when_ended,
+};
 use super::{Checked, POLLS, World, abandoned, holds, rules, same, worked};
-use crate::{AuditLog, Count, Entry, Event, Filter, Journal, Noted, Session, Visit};
+use crate::{AuditLog, Count, Event, Filter, Journal, Noted, Session, Visit};
 
 rules! {
     $
@@ -55,7 +57,8 @@ rules! {
     /// With [`Window::close`](crate::Window::close), a session that is deleted gets a row for its
     /// end, like that of its beginning
     Closed = the_end_of_a_session_is_written_if_that_is_asked_for,
-    /// A session that another replaces gets a row for its end
+    /// A session that another replaces gets a row for its end, and its visits are not counted for
+    /// the next
     ClosedByNext = a_session_that_the_next_one_replaces_is_closed,
     /// No end is written if it is not asked for, or if each visit is a session
     NotClosed = no_end_is_written_unless_that_is_asked_for,
@@ -131,15 +134,7 @@ where
     }
     same(&opened_and_closed(&world).await?, &(2, 0), "the rows of beginnings and ends")?;
     // One visit of the first key, although it was noted three times.
-    let closing = hour().close(true);
-    world.later(seconds(3601)).await;
-    worked(world.store().end_sessions(closing, 10).await, "`end_sessions`")?;
-    let closed = rows(&world, &Filter::default()).await?;
-    let visits: Vec<_> = closed
-        .iter()
-        .filter(|row| row.action == "close")
-        .map(|row| row.additional_fields["visits"].as_u64())
-        .collect();
+    let visits = visits_when_ended(&world).await?;
     holds(visits.iter().all(|visits| *visits == Some(1)), "an entry counts once")
 }
 
@@ -194,7 +189,7 @@ where
 {
     for (polls, n) in POLLS.into_iter().zip(0..) {
         let all: Vec<_> = (0..8).map(|device| visit(&*world, 8 * n + device)).collect();
-        let _ = abandoned(world.store().note(&all, hour()), polls).await;
+        abandoned(world.store().note(&all, hour()), polls).await;
         let ids: BTreeSet<_> = all.iter().map(|entry| entry.record.session).collect();
         let written = rows(&world, &Filter::default()).await?;
         let written = written.iter().filter(|row| ids.contains(&row.id)).count();
@@ -299,14 +294,14 @@ where
     W::Store: Journal + AuditLog,
 {
     let window = hour().close(true);
-    let all: [Entry; 3] = std::array::from_fn(|_| visit(&*world, 1));
+    let all = [1, 1, 2].map(|visits| visit(&*world, 1).visits(visits));
     note(&world, &all, window).await?;
     note(&world, &[visit(&*world, 1).visits(5)], window).await?;
     let count = Count::new(all[0].key, all[0].record.session, 4);
     for _ in 0..2 {
         worked(world.store().count(&[count]).await, "`count`")?;
     }
-    same(&visits_when_ended(&world).await?, &[Some(16)], "the visits of 3 + 5 + 4 + 4")
+    same(&visits_when_ended(&world).await?, &[Some(17)], "the visits of 4 + 5 + 4 + 4")
 }
 
 async fn counts_for_another_session_change_nothing<W: World>(world: Arc<W>) -> Checked
@@ -320,16 +315,4 @@ where
     worked(world.store().count(&[]).await, "`count` of nothing")?;
     worked(world.store().count(&counts).await, "`count` for unknown sessions")?;
     same(&visits_when_ended(&world).await?, &[Some(1)], "the visits of the session")
-}
-
-/// Ends all sessions, and returns the visits in the rows of their ends
-async fn visits_when_ended<W: World>(world: &Arc<W>) -> Result<Vec<Option<u64>>, String>
-where
-    W::Store: Journal + AuditLog,
-{
-    world.later(seconds(3601)).await;
-    worked(world.store().end_sessions(hour().close(true), 10).await, "`end_sessions`")?;
-    let rows = rows(world, &Filter::default()).await?;
-    let closed = rows.iter().filter(|row| row.action == "close");
-    Ok(closed.map(|row| row.additional_fields["visits"].as_u64()).collect())
 }

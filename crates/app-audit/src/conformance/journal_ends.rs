@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chrono::DateTime;
 
-use super::visits::{entry, event, hour, note, opened_and_closed, rows, seconds, visit};
+use super::visits::{
+    entry, event, hour, note, opened_and_closed, rows, seconds, visit, visits_when_ended,
+};
 use super::{Checked, World, holds, same, worked};
 use crate::{AuditLog, Event, Filter, Journal};
 
@@ -70,7 +72,10 @@ where
     let rows = rows(&world, &Filter::default()).await?;
     let closed = rows.iter().find(|row| row.action == "close");
     let visits = closed.and_then(|row| row.additional_fields["visits"].as_u64());
-    same(&visits, &Some(2), "the visits of the session that ended")
+    same(&visits, &Some(2), "the visits of the session that ended")?;
+    let mut visits = visits_when_ended(&world).await?;
+    visits.sort_unstable();
+    same(&visits, &[Some(1), Some(1), Some(2)], "the visits of all sessions")
 }
 
 pub(super) async fn no_end_is_written_unless_that_is_asked_for<W: World>(world: Arc<W>) -> Checked

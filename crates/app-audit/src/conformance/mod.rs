@@ -46,9 +46,6 @@
 //! # impl Journal for Store {
 //! #     type Error = std::convert::Infallible;
 //! #     async fn note(&self, _: &[Entry], _: Window) -> Result<Vec<Answer>, Self::Error> { Ok(Vec::new()) }
-//! #     async fn count(&self, _: &[Count]) -> Result<(), Self::Error> { Ok(()) }
-//! #     async fn end_sessions(&self, _: Window, _: u32) -> Result<u64, Self::Error> { Ok(0) }
-//! #     async fn forget(&self, _: Duration, _: u32) -> Result<u64, Self::Error> { Ok(0) }
 //! #     fn is_unavailable(_: &Self::Error) -> bool { false }
 //! # }
 //! # impl AuditLog for Store {
@@ -66,6 +63,9 @@
 //! [`Filter::select`](crate::Filter::select) does it in a line. In the same way a log that is
 //! written by something else implements [`Journal`](crate::Journal) in the test.
 //!
+//! A journal that does not override a provided method of its trait breaks the rules about that
+//! method. Check the others one by one, with [`JournalRule::check`].
+//!
 //! The checks do not see how many statements a call takes, nor what a database does under load.
 
 mod act_journal;
@@ -78,7 +78,12 @@ mod visits;
 
 use std::error::Error;
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
+
+use tokio::task::yield_now;
 
 pub use self::act_journal::{ActJournalRule, act_journal};
 pub use self::act_log::{ActLogRule, act_log};
@@ -107,6 +112,8 @@ pub trait World: Send + Sync + 'static {
 /// A rule that an implementation does not keep
 ///
 /// `Debug` prints the same as `Display`, for tests that return it.
+#[derive(thiserror::Error)]
+#[error("the rule `{rule}` is broken: {found}")]
 pub struct Broken {
     rule: &'static str,
     found: String,
@@ -120,19 +127,11 @@ impl Broken {
     }
 }
 
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the rule `{}` is broken: {}", self.rule, self.found)
-    }
-}
-
 impl fmt::Debug for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
-
-impl Error for Broken {}
 
 /// What was found instead of what a rule demands
 type Checked = Result<(), String>;
@@ -157,18 +156,16 @@ fn worked<T>(answer: Result<T, impl Error>, what: &str) -> Result<T, String> {
     answer.map_err(|error| format!("{what} failed: {error}"))
 }
 
-/// Polls a future, and drops it after so many times, as a caller that goes away does
-async fn abandoned<F: Future>(future: F, polls: usize) -> Option<F::Output> {
-    let mut future = std::pin::pin!(future);
+/// Polls a future at most so many times, and drops it, as a caller that goes away does
+async fn abandoned(future: impl Future, polls: usize) {
+    let mut future = pin!(future);
     for _ in 0..polls {
-        let polled =
-            std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context)));
-        if let std::task::Poll::Ready(answer) = polled.await {
-            return Some(answer);
+        let is_done = poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready()));
+        if is_done.await {
+            return;
         }
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
-    None
 }
 
 /// How often a future is polled before it is dropped, in turn

@@ -65,6 +65,18 @@ where
     Ok((with("open"), with("close")))
 }
 
+/// Ends all sessions, and returns the visits in the rows of their ends
+pub(super) async fn visits_when_ended<W: World>(world: &Arc<W>) -> Result<Vec<Option<u64>>, String>
+where
+    W::Store: Journal + AuditLog,
+{
+    world.later(seconds(3601)).await;
+    worked(world.store().end_sessions(hour().close(true), 10).await, "`end_sessions`")?;
+    let rows = rows(world, &Filter::default()).await?;
+    let closed = rows.iter().filter(|row| row.action == "close");
+    Ok(closed.map(|row| row.additional_fields["visits"].as_u64()).collect())
+}
+
 /// Sessions that end after an hour
 pub(super) fn hour() -> Window {
     Window::default()

@@ -1,6 +1,6 @@
 //! Journals and logs of acts
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use app_audit::{
 use tokio::task::yield_now;
 use uuid::Uuid;
 
-use crate::broken;
+use crate::{assert_broken, page_by_offset};
 
 /// Acts in memory, with at most one mistake
 #[derive(Debug, Default)]
@@ -175,15 +175,8 @@ impl ActLog for Store {
         let mut rows = match self.mistake {
             Some(M::NoLimit) => filter.select(&all, Page::first(Page::MAX)),
             Some(M::ByOffset) => {
-                let mut listed = self.listed.lock().unwrap();
-                if page.cursor().is_none() {
-                    *listed = 0;
-                }
-                let limit = usize::try_from(page.limit()).unwrap();
-                let rows = filter.select(&all, Page::first(Page::MAX));
-                let rows: Vec<_> = rows.into_iter().skip(*listed).take(limit).collect();
-                *listed += rows.len();
-                rows
+                let all = filter.select(&all, Page::first(Page::MAX));
+                page_by_offset(all, page, &self.listed)
             }
             _ => filter.select(&all, page),
         };
@@ -279,21 +272,42 @@ async fn objects_keep_the_rules_too() {
 
 #[tokio::test]
 async fn each_mistake_breaks_its_rules_and_each_rule_can_be_broken() {
-    let mut tried = BTreeSet::new();
     let with = |mistake| Own(Store { mistake: Some(mistake), ..Store::default() });
-    for (mistake, rules) in JOURNAL {
-        for rule in *rules {
-            broken(rule.check(with(*mistake)).await, rule.name(), &format!("{mistake:?}"));
-            tried.insert(rule.name());
+    assert_broken!(with; JOURNAL: ActJournalRule, LOG: ActLogRule);
+}
+
+/// Whether a journal was unavailable is known of an object, too
+#[tokio::test]
+async fn an_erased_error_is_still_unavailable() {
+    struct Away;
+
+    impl ActJournal for Away {
+        type Error = std::io::Error;
+
+        async fn note_acts(&self, _: &[Act]) -> Result<(), std::io::Error> {
+            Err(std::io::Error::from(std::io::ErrorKind::TimedOut))
+        }
+
+        async fn count_acts(&self, _: &[(Uuid, u64)]) -> Result<(), std::io::Error> {
+            Err(std::io::Error::other("refused"))
+        }
+
+        async fn forget_acts(&self, _: Duration, _: u32) -> Result<u64, std::io::Error> {
+            Ok(0)
+        }
+
+        async fn records_acts(&self) -> Result<bool, std::io::Error> {
+            Ok(true)
+        }
+
+        fn is_away(error: &std::io::Error) -> bool {
+            error.kind() == std::io::ErrorKind::TimedOut
         }
     }
-    for (mistake, rules) in LOG {
-        for rule in *rules {
-            broken(rule.check(with(*mistake)).await, rule.name(), &format!("{mistake:?}"));
-            tried.insert(rule.name());
-        }
-    }
-    let journal = ActJournalRule::ALL.iter().map(|rule| rule.name());
-    let log = ActLogRule::ALL.iter().map(|rule| rule.name());
-    assert_eq!(tried, journal.chain(log).collect());
+
+    let journal: Arc<dyn DynActJournal> = Arc::new(Away);
+    let away = journal.note_acts(&[]).await.unwrap_err();
+    let refused = journal.count_acts(&[]).await.unwrap_err();
+    assert!(<Arc<dyn DynActJournal>>::is_away(&away));
+    assert!(!<Arc<dyn DynActJournal>>::is_away(&refused));
 }

@@ -1,6 +1,6 @@
 //! Journals and logs of visits
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -16,8 +16,8 @@ use app_audit::{
 use tokio::task::yield_now;
 use uuid::Uuid;
 
-use crate::broken;
 use crate::example::{OwnJournal, visit_twice};
+use crate::{assert_broken, page_by_offset};
 
 /// The journal of the example, with at most one mistake
 #[derive(Debug, Default)]
@@ -284,15 +284,8 @@ impl AuditLog for Store {
         let mut rows = match self.mistake {
             Some(M::NoLimit) => filter.select(&all, Page::first(Page::MAX)),
             Some(M::ByOffset) => {
-                let mut listed = self.listed.lock().unwrap();
-                if page.cursor().is_none() {
-                    *listed = 0;
-                }
-                let limit = usize::try_from(page.limit()).unwrap();
-                let rows = filter.select(&all, Page::first(Page::MAX));
-                let rows: Vec<_> = rows.into_iter().skip(*listed).take(limit).collect();
-                *listed += rows.len();
-                rows
+                let all = filter.select(&all, Page::first(Page::MAX));
+                page_by_offset(all, page, &self.listed)
             }
             _ => filter.select(&all, page),
         };
@@ -452,32 +445,8 @@ async fn objects_keep_the_rules_too() {
 
 #[tokio::test]
 async fn each_mistake_breaks_its_rules_and_each_rule_can_be_broken() {
-    let mut tried = BTreeSet::new();
-    for (mistake, rules) in JOURNAL {
-        for rule in *rules {
-            let checked = rule.check(Own::with(Some(*mistake))).await;
-            broken(checked, rule.name(), &format!("{mistake:?}"));
-            tried.insert(rule.name());
-        }
-    }
-    for (mistake, rules) in LOG {
-        for rule in *rules {
-            let checked = rule.check(Own::with(Some(*mistake))).await;
-            broken(checked, rule.name(), &format!("{mistake:?}"));
-            tried.insert(rule.name());
-        }
-    }
-    for (mistake, rules) in EXPLORER {
-        for rule in *rules {
-            let checked = rule.check(Own::with(Some(*mistake))).await;
-            broken(checked, rule.name(), &format!("{mistake:?}"));
-            tried.insert(rule.name());
-        }
-    }
-    let journal = JournalRule::ALL.iter().map(|rule| rule.name());
-    let log = AuditLogRule::ALL.iter().map(|rule| rule.name());
-    let explorer = AuditExplorerRule::ALL.iter().map(|rule| rule.name());
-    assert_eq!(tried, journal.chain(log).chain(explorer).collect());
+    let with = |mistake| Own::with(Some(mistake));
+    assert_broken!(with; JOURNAL: JournalRule, LOG: AuditLogRule, EXPLORER: AuditExplorerRule);
 }
 
 /// The log of the example
@@ -488,6 +457,9 @@ impl AuditLog for OwnJournal {
         Ok(filter.select(self.0.lock().await.log.values(), page))
     }
 }
+
+/// With the provided methods
+impl AuditExplorer for OwnJournal {}
 
 /// The example itself, without what the tests of mistakes put around it
 struct OfTheExample(Arc<OwnJournal>);
@@ -524,6 +496,14 @@ mod of_the_example {
 
     mod log {
         app_audit::audit_log_conformance!(super::make);
+    }
+}
+
+#[tokio::test]
+async fn the_provided_methods_of_an_explorer_leave_out_only_the_ends_of_sessions() {
+    for rule in AuditExplorerRule::ALL {
+        let checked = rule.check(OfTheExample(Arc::default())).await;
+        assert_eq!(checked.is_err(), *rule == AuditExplorerRule::WithItsEnd, "{checked:?}");
     }
 }
 
