@@ -131,6 +131,7 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
+    #[cfg(feature = "seal")]
     #[test]
     fn a_seal_is_opened_once_for_as_long_as_it_is_good() {
         let opened = OpenedSeals::new();
