@@ -245,6 +245,12 @@ async fn keys_that_do_not_count_have_ended(sessions: &impl Sessions) -> Checked 
         let expected = sorted(ended.into_iter().map(str::to_owned));
         same(&sorted(found), &expected, "the keys that do not count")?;
     }
+    let key = one(sessions, &cid).await?.key;
+    worked(sessions.log_out(&key, OtherSessions::Keep).await, "a log-out")?;
+    let found = sessions.ended(&[ann.id(), cid.id(), made.id()], at(60)).await;
+    let expected = sorted([cid.id().to_owned(), made.id().to_owned()]);
+    let found = sorted(worked(found, "the question for made keys")?);
+    same(&found, &expected, "the keys whose session has ended")?;
     let none = worked(sessions.ended(&[], at(60)).await, "the question for none")?;
     same(&none.len(), &0, "the ended ones of no keys")
 }
