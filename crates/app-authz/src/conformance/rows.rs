@@ -266,11 +266,11 @@ impl Rows {
         Self::default()
     }
 
-    /// One key of another feature, and of the same feature a cleared one, one that has ended and one
-    /// that is about to
+    /// A key of another feature, and three of the feature that rotates: one is cleared, one has
+    /// ended, and one is about to
     ///
-    /// The other feature comes first and has a sequence that a rotation changes, so that a change by
-    /// the sequence alone is noticed.
+    /// The first has the sequence of one that a rotation changes, so that a change that ignores the
+    /// feature is noticed.
     pub(super) fn keys() -> Self {
         let day = |day: u64| at(day * 86_400);
         let token = |sequence, secret: Option<u8>, starts| {
