@@ -73,10 +73,6 @@ pub trait Jobs: Sync {
 }
 
 port! {
-    /// [`Jobs`] behind `dyn`, for a host that chooses the implementation at run time
-    ///
-    /// Every `Jobs` that is `Send` implements it, and `Arc<dyn DynJobs>` is a `Jobs` again. Its
-    /// error is a [`Cause`](crate::Cause), which has the implementation's own error.
     DynJobs of Jobs
     fn origin as dyn_origin([], job: ProvisionerJob) -> Option<JobOrigin>;
 }

@@ -10,13 +10,21 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Arguments in brackets are passed by reference.
 macro_rules! port {
     (
-        $(#[$doc:meta])+
         $twin:ident of $port:ident
         $(fn $method:ident as $boxed:ident(
             [$($by_ref:ident: $referent:ty),*] $(, $by_value:ident: $value:ty)*
         ) -> $answer:ty;)+
     ) => {
-        $(#[$doc])+
+        #[doc = concat!(
+            "[`", stringify!($port), "`] behind `dyn`, for a host that chooses the ",
+            "implementation at run time"
+        )]
+        ///
+        #[doc = concat!(
+            "Every `", stringify!($port), "` that is `Send` implements it, and `Arc<dyn ",
+            stringify!($twin), ">` is a `", stringify!($port), "` again. Its error is a ",
+            "[`Cause`](crate::Cause), which has the implementation's own error."
+        )]
         pub trait $twin: Send + Sync {
             $(
                 #[doc = concat!("Answers as [`", stringify!($port), "::", stringify!($method), "`]")]
@@ -47,25 +55,25 @@ macro_rules! port {
             })+
         }
 
-        $crate::port::port!(@pointers $port, [T::Error]
+        $crate::port::port!(@pointers $port;
             $(fn $method([$($by_ref: $referent),*] $(, $by_value: $value)*) -> $answer;)+
         );
     };
-    (@pointers $port:ident, [$error:ty] $($methods:tt)+) => {
-        $crate::port::port!(@pointer $port, [$error], [T: $port + ?Sized] &T; $($methods)+);
-        $crate::port::port!(@pointer $port, [$error], [T: $port + ?Sized] Box<T>; $($methods)+);
+    (@pointers $port:ident; $($methods:tt)+) => {
+        $crate::port::port!(@pointer $port, [T: $port + ?Sized] &T; $($methods)+);
+        $crate::port::port!(@pointer $port, [T: $port + ?Sized] Box<T>; $($methods)+);
         $crate::port::port!(
-            @pointer $port, [$error], [T: $port + Send + ?Sized] std::sync::Arc<T>; $($methods)+
+            @pointer $port, [T: $port + Send + ?Sized] std::sync::Arc<T>; $($methods)+
         );
     };
     (
-        @pointer $port:ident, [$error:ty], [$($bound:tt)+] $pointer:ty;
+        @pointer $port:ident, [$($bound:tt)+] $pointer:ty;
         $(fn $method:ident(
             [$($by_ref:ident: $referent:ty),*] $(, $by_value:ident: $value:ty)*
         ) -> $answer:ty;)+
     ) => {
         impl<$($bound)+> $port for $pointer {
-            type Error = $error;
+            type Error = T::Error;
 
             $(fn $method(
                 &self $(, $by_ref: &$referent)* $(, $by_value: $value)*

@@ -25,10 +25,6 @@ pub trait Proxies: Sync {
 }
 
 port! {
-    /// [`Proxies`] behind `dyn`, for a host that chooses the implementation at run time
-    ///
-    /// Every `Proxies` that is `Send` implements it, and `Arc<dyn DynProxies>` is a `Proxies` again. Its
-    /// error is a [`Cause`](crate::Cause), which has the implementation's own error.
     DynProxies of Proxies
     fn proxies as dyn_proxies([]) -> Vec<Proxy>;
 }

@@ -2,25 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod facts;
+
 use std::time::{Duration, SystemTime};
 
 use app_authz::address::AgentInHost::{self, OfAll, OfPorts};
 use app_authz::address::AppName;
-use app_authz::app::{
-    Agent, App, Contact, Transition, UncheckedRequest, Workspace, WorkspaceFacts,
-};
-use app_authz::id::{AppId, OrganizationId};
+use app_authz::app::UncheckedRequest;
 use app_authz::rbac::{Levels, Role, Scope, Subject};
 use app_authz::token::{AppToken, CryptoKey, Feature, Hs512Key, KeyRing, LEEWAY, Secret};
-use app_authz::{AgentId, AppRequest, Rules, UserId, WorkspaceId, decide, resolve};
+use app_authz::{AppRequest, Rules, decide, resolve};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use josekit::jws::{HS512, JwsSigner};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use self::facts::AGENT;
+
 const SECRET: [u8; 64] = [7; 64];
-const AGENT: &str = "00000000-0000-0000-0000-000000000004";
 
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
@@ -63,22 +63,11 @@ fn of_proxy(method: &str, agent: &str) -> AppRequest {
 
 /// A token that we sign for the request, which leads to the agent `baz`
 fn sign(request: &AppRequest) -> String {
-    let owner = UserId(Uuid::from_u128(1));
-    let workspace = Workspace::new(
-        (WorkspaceId(Uuid::from_u128(2)), "bar"),
-        (owner, "foo"),
-        OrganizationId(Uuid::from_u128(3)),
-    );
-    let agent = AgentId(AGENT.parse().unwrap());
-    let app =
-        App::new(AppId(Uuid::from_u128(5)), agent, request.slug_or_port(), "http://127.0.0.1:8080");
-    let facts = WorkspaceFacts::new(owner, workspace, Transition::Start)
-        .with_agents([Agent::new(agent, "baz", Contact::new(now()))])
-        .with_apps([app]);
+    let facts = facts::of_app("baz", request.slug_or_port());
     let target = resolve(request, Some(&facts), Rules::default()).unwrap();
     let everything = Levels::site(["*:*".parse().unwrap()].into_iter().collect());
     let role = Role::new("all".parse().unwrap(), everything);
-    let subject = Subject::new(owner, [role.into()], Scope::all());
+    let subject = Subject::new(facts.workspace.owner, [role.into()], Scope::all());
     let permit = decide(&target, Some(&subject), Rules::default()).unwrap();
     let signed = ring().sign(&permit, now()).unwrap();
     assert_eq!(verify(signed.reveal()), **signed.token());

@@ -14,7 +14,8 @@ use crate::rbac::Action;
 ///
 /// - The target was resolved: the workspace exists, it is not stopped, and has that agent and app.
 /// - [`Target::sharing`] is a fact for the decider. [`resolve`](crate::resolve) has capped a port's
-///   at the widest level that the template allows, and a terminal's is the owner's.
+///   at the widest level that the template allows, if its rules say so, and a terminal's is the
+///   owner's.
 /// - A reserved port is refused, whatever the decider answers.
 ///
 /// The decider has to do what the rules would have done:
@@ -22,6 +23,7 @@ use crate::rbac::Action;
 /// - An app that is reached by path runs on the dashboard's host, where it can act as its visitor.
 ///   By default the rules open it for the workspace's owner only ([`Question::is_on_shared_host`]).
 /// - A terminal is more than an app ([`Question::action`]).
+/// - Built-in roles do not open a workspace that is [dormant](crate::app::Workspace::dormant).
 /// - A credential may be limited to a scope, which the question does not name.
 ///
 /// # Errors

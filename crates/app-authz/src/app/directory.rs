@@ -75,10 +75,6 @@ impl AppFacts {
 }
 
 port! {
-    /// [`Directory`] behind `dyn`, for a host that chooses the implementation at run time
-    ///
-    /// Every `Directory` that is `Send` implements it, and `Arc<dyn DynDirectory>` is a `Directory` again. Its
-    /// error is a [`Cause`](crate::Cause), which has the implementation's own error.
     DynDirectory of Directory
     fn app_access as dyn_app_access([request: AppRequest, tokens: [SessionToken]]) -> AppFacts;
 }

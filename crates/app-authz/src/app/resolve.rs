@@ -136,7 +136,7 @@ pub struct WorkspaceFacts {
 
 impl WorkspaceFacts {
     /// The facts of a workspace whose newest build does this, without agents, apps and shared
-    /// ports
+    /// ports, and with a template that does not limit how ports are shared
     ///
     /// `asked_owner` is the user that the request names, by id or name, and the owner for a
     /// terminal. A workspace that is requested by id may belong to another user.

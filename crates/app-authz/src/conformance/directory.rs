@@ -4,9 +4,11 @@ use super::rows::{
     AGAIN, ANN, ASLEEP, BEN, CID, DELETED, DEV, EVE, GHOST, GONE, LAB, LEAVING, MAIN, OF_EVE,
     OF_GHOST, SIDE, STALE, STOPPED, UNBUILT, app_request, at, terminal_request, token_of,
 };
-use super::{Broken, Checked, Rows, holds, rules, same, worked};
+use super::{
+    Broken, BuildAgent, Checked, Rows, Workspace, holds, rules, same, sorted, users, worked,
+};
 use crate::app::{CorsBehavior, Reason, ResolveError, SharingLevel, Transition, WorkspaceFacts};
-use crate::credential::{KeyHolder, SessionToken};
+use crate::credential::SessionToken;
 use crate::rbac::{BuiltInRoles, Switches};
 use crate::{AgentId, AppRequest, Directory, Rules, Target, UserId, WorkspaceId, decide, resolve};
 
@@ -40,7 +42,7 @@ rules! {
     /// An app is found on each agent, with its address and level; links elsewhere are marked
     Apps = apps_are_found_with_address_and_level over office,
     /// Of names that differ in case, the exact one is found as well
-    ExactName = names_that_differ_in_case_are_told_apart over office,
+    ExactName = names_that_differ_in_case_are_distinct over office,
     /// A port is shared as its row says, and the template's widest level is known
     Ports = ports_are_shared_as_rows_and_template_say over office,
     /// A dormant workspace is marked as such
@@ -87,7 +89,7 @@ async fn names_have_no_case(directory: &impl Directory) -> Checked {
 
 async fn unknown_names_lead_nowhere(directory: &impl Directory) -> Checked {
     let (simple, braced) = (DEV.0.simple().to_string(), format!("{{{ANN}}}"));
-    let (of_nobody, other) = (UserId(DEV.0).to_string(), WorkspaceId(ANN.0).to_string());
+    let (of_no_user, other) = (UserId(DEV.0).to_string(), WorkspaceId(ANN.0).to_string());
     for (user, workspace) in [
         ("fay", "dev"),
         ("ann", "production"),
@@ -101,7 +103,7 @@ async fn unknown_names_lead_nowhere(directory: &impl Directory) -> Checked {
         ("ann", "dev "),
         ("ann", &simple),
         (&braced, "dev"),
-        (&of_nobody, "dev"),
+        (&of_no_user, "dev"),
         ("ann", &other),
         ("ben", "dev"),
     ] {
@@ -145,8 +147,7 @@ async fn a_workspace_without_a_build_is_not_found(directory: &impl Directory) ->
 
 async fn the_agents_are_those_of_the_newest_build(directory: &impl Directory) -> Checked {
     let facts = known(directory, ("ann", "dev", "", "open"), "dev").await?;
-    let mut agents: Vec<_> = facts.agents.iter().map(|a| (a.id, a.name.clone())).collect();
-    agents.sort();
+    let agents = sorted(facts.agents.iter().map(|agent| (agent.id, agent.name.clone())));
     let expected = [(MAIN, "main".to_owned()), (SIDE, "side".to_owned())];
     same(&agents[..], &expected[..], "the agents of the newest build")?;
     for (agent, slug) in [
@@ -182,8 +183,7 @@ async fn what_the_newest_build_does_is_said(directory: &impl Directory) -> Check
 
 async fn times_are_read_as_they_are_stored(directory: &impl Directory) -> Checked {
     let rows = Rows::office();
-    let stored = rows.workspaces.iter().flat_map(|row| &row.builds).flat_map(|row| &row.agents);
-    let stored: Vec<_> = stored.map(|row| &row.agent).collect();
+    let stored: Vec<_> = agents(&rows.workspaces).map(|row| &row.agent).collect();
     let facts = known(directory, ("ann", "dev", "", "open"), "dev").await?;
     for agent in &facts.agents {
         let row = stored.iter().find(|row| row.id == agent.id).map(|row| row.contact);
@@ -209,16 +209,15 @@ async fn apps_are_found_with_address_and_level(directory: &impl Directory) -> Ch
         same(&target.sharing(), &level, &what)?;
         same(target.url(), "http://127.0.0.1:8080", &what)?;
         let rows = Rows::office();
-        let all = rows.workspaces.iter().flat_map(|row| &row.builds).flat_map(|row| &row.agents);
-        let row = all.flat_map(|row| &row.apps).find(|app| app.slug == slug).map(|app| app.id);
-        same(&target.app(), &row, &what)?;
+        let row = agents(&rows.workspaces).flat_map(|row| &row.apps).find(|app| app.slug == slug);
+        same(&target.app(), &row.map(|app| app.id), &what)?;
     }
     for (agent, slug, why) in [
         ("main", "elsewhere", ResolveError::NoApp),
         ("main", "command", ResolveError::NoUrl),
         ("main", "nothing", ResolveError::NoApp),
         ("main", "aside", ResolveError::NoApp),
-        ("nobody", "open", ResolveError::NoAgent),
+        ("third", "open", ResolveError::NoAgent),
     ] {
         let (request, facts) = asked(directory, ("ann", "dev", agent, slug)).await?;
         same(&resolved(&request, &facts).err(), &Some(why), &format!("`{slug}` of `{agent}`"))?;
@@ -226,7 +225,7 @@ async fn apps_are_found_with_address_and_level(directory: &impl Directory) -> Ch
     Ok(())
 }
 
-async fn names_that_differ_in_case_are_told_apart(directory: &impl Directory) -> Checked {
+async fn names_that_differ_in_case_are_distinct(directory: &impl Directory) -> Checked {
     for (agent, slug, found) in [
         ("Main", "code", "code"),
         ("MAIN", "Code", "Code"),
@@ -289,10 +288,9 @@ async fn terminals_are_those_of_live_agents(directory: &impl Directory) -> Check
         same(&target.workspace().owner_name, "ann", "the owner of a terminal")?;
     }
     let rows = Rows::office();
-    let of_deleted = rows.workspaces.iter().filter(|workspace| workspace.id == GONE);
-    let of_deleted = of_deleted.flat_map(|row| &row.builds).flat_map(|row| &row.agents);
-    let none = AgentId(ANN.0);
-    for agent in of_deleted.map(|row| row.agent.id).chain([STALE, DELETED, none]) {
+    let deleted = rows.workspaces.iter().filter(|workspace| workspace.id == GONE);
+    let unknown = AgentId(ANN.0);
+    for agent in agents(deleted).map(|row| row.agent.id).chain([STALE, DELETED, unknown]) {
         let (request, facts) = terminal(directory, agent).await?;
         let refused = resolved(&request, &facts).err();
         holds(refused.is_some(), &format!("the agent {agent} has no terminal"))?;
@@ -412,8 +410,9 @@ async fn decided(
     Ok(decide(&target, subject.as_ref(), Rules::default()).err().map(|denial| denial.reason()))
 }
 
-fn users(holders: &[Arc<KeyHolder>]) -> Vec<UserId> {
-    let mut users: Vec<_> = holders.iter().map(|holder| holder.key.user).collect();
-    users.sort();
-    users
+/// The agents that all builds of these workspaces created
+fn agents<'a>(
+    workspaces: impl IntoIterator<Item = &'a Workspace>,
+) -> impl Iterator<Item = &'a BuildAgent> {
+    workspaces.into_iter().flat_map(|row| &row.builds).flat_map(|row| &row.agents)
 }

@@ -49,6 +49,7 @@ mod keys;
 mod rows;
 mod sessions;
 
+use std::borrow::Borrow;
 use std::error::Error;
 use std::fmt;
 
@@ -56,6 +57,8 @@ pub use self::directory::{DirectoryRule, directory};
 pub use self::keys::{KeysRule, ProxiesRule, keys, proxies};
 pub use self::rows::{Build, BuildAgent, RegisteredProxy, Rows, Session, User, Workspace};
 pub use self::sessions::{SessionsRule, sessions};
+use crate::UserId;
+use crate::credential::KeyHolder;
 
 /// A rule that an implementation does not keep
 ///
@@ -103,6 +106,18 @@ where
 
 fn holds(holds: bool, what: &str) -> Checked {
     if holds { Ok(()) } else { Err(format!("it does not hold that {what}")) }
+}
+
+/// The users of holders, sorted
+fn users<H: Borrow<KeyHolder>>(holders: &[H]) -> Vec<UserId> {
+    sorted(holders.iter().map(Borrow::<KeyHolder>::borrow).map(|holder| holder.key.user))
+}
+
+/// The items in their order, to compare answers whose order is not part of a rule
+fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.into_iter().collect();
+    items.sort();
+    items
 }
 
 /// What a port answers, or that it failed

@@ -161,6 +161,7 @@ impl Rows {
     pub(super) fn office() -> Self {
         let connected = Contact::new(at(0))
             .with_connected(at(10), at(20) + Duration::from_micros(1))
+            .with_disconnected(at(15))
             .with_connection_timeout(Duration::from_secs(120));
         let main = BuildAgent {
             agent: Agent::new(MAIN, "main", connected),
@@ -265,7 +266,11 @@ impl Rows {
         Self::default()
     }
 
-    /// A cleared key, one that has ended and one that is about to, and one of another feature
+    /// A key of another feature, and three of the feature that rotates: one is cleared, one has
+    /// ended, and one is about to
+    ///
+    /// The first has the sequence of one that a rotation changes, so that a change that ignores the
+    /// feature is noticed.
     pub(super) fn keys() -> Self {
         let day = |day: u64| at(day * 86_400);
         let token = |sequence, secret: Option<u8>, starts| {
@@ -274,10 +279,10 @@ impl Rows {
         };
         Self {
             crypto_keys: vec![
+                CryptoKey::new(Feature::WorkspaceAppsApiKey, 2, Secret::new([1; 32]), day(0)),
                 token(1, None, 0).with_deletes_at(day(1)),
                 token(2, Some(2), 0).with_deletes_at(day(35)),
                 token(3, Some(3), 5),
-                CryptoKey::new(Feature::WorkspaceAppsApiKey, 1, Secret::new([1; 32]), day(0)),
             ],
             ..Self::default()
         }

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::rows::{ACME, ANN, BEN, CID, DAN, EVE, FRIENDS, GHOST, GLOBEX, at, token_of};
-use super::{Broken, Checked, Rows, holds, rules, same, worked};
+use super::{Broken, Checked, Rows, holds, rules, same, sorted, users, worked};
 use crate::UserId;
 use crate::credential::{
     KeyHolder, KeyUpdate, LoginType, NewKey, OtherSessions, SessionDenial, SessionToken, Sessions,
@@ -78,9 +78,7 @@ async fn many_tokens_are_answered_at_once(sessions: &impl Sessions) -> Checked {
     let unknown = SessionToken::generate(|bytes| bytes.fill(0x9c));
     let tokens = [token_of(CID), unknown.clone(), token_of(ANN), token_of(DAN)];
     let found = worked(sessions.holders(&tokens).await, "several tokens")?;
-    let mut users: Vec<_> = found.iter().map(|holder| holder.key.user).collect();
-    users.sort();
-    same(&users[..], &[ANN, CID, DAN][..], "the holders of several tokens")?;
+    same(&users(&found), &vec![ANN, CID, DAN], "the holders of several tokens")?;
     for none in [&[][..], &[unknown][..]] {
         let found = worked(sessions.holders(none).await, "unknown tokens")?;
         same(&found.len(), &0, "the holders of unknown tokens")?;
@@ -109,11 +107,8 @@ async fn holders_are_members_of_their_organizations(sessions: &impl Sessions) ->
 async fn groups_are_those_of_the_user(sessions: &impl Sessions) -> Checked {
     for (user, is_friend) in [(ANN, false), (BEN, true), (CID, false)] {
         let holder = one(sessions, &token_of(user)).await?;
-        same(
-            &holder.groups.contains(&FRIENDS),
-            &is_friend,
-            &format!("whether {user} is a friend"),
-        )?;
+        let found = holder.groups.contains(&FRIENDS);
+        same(&found, &is_friend, &format!("whether {user} is a friend"))?;
     }
     Ok(())
 }
@@ -165,8 +160,7 @@ async fn logging_out_ends_the_session(sessions: &impl Sessions) -> Checked {
     let update = KeyUpdate { last_used: Some(at(9_999)), expires_at: None };
     worked(sessions.update(&key, update, None).await, "an update of an ended key")?;
     let left = worked(sessions.holders(&[token_of(ANN), token_of(BEN)]).await, "what is left")?;
-    let left: Vec<_> = left.iter().map(|holder| holder.key.user).collect();
-    same(&left, &vec![BEN], "the sessions that are left")?;
+    same(&users(&left), &vec![BEN], "the sessions that are left")?;
     let again = worked(sessions.log_out(&key, OtherSessions::Keep).await, "a second log-out")?;
     same(&again.len(), &0, "the keys that ended a second time")
 }
@@ -215,11 +209,9 @@ async fn a_made_key_ends_with_its_session(sessions: &impl Sessions) -> Checked {
     let key = one(sessions, &short).await?.key;
     let ended = worked(sessions.log_out(&key, OtherSessions::Keep).await, "a log-out of an app")?;
     same(&ended, &vec![short.id().to_owned()], "the keys that ended with that of an app")?;
-    let mut ended = worked(sessions.log_out(&parent, OtherSessions::Keep).await, "a log-out")?;
-    ended.sort();
-    let mut expected = vec![long.id().to_owned(), parent.id.clone()];
-    expected.sort();
-    same(&ended, &expected, "the keys that ended with their session")?;
+    let ended = worked(sessions.log_out(&parent, OtherSessions::Keep).await, "a log-out")?;
+    let expected = sorted([long.id().to_owned(), parent.id.clone()]);
+    same(&sorted(ended), &expected, "the keys that ended with their session")?;
     let left = worked(sessions.holders(&[long, short]).await, "what is left")?;
     same(&left.len(), &0, "the keys that outlived their session")
 }
@@ -249,12 +241,16 @@ async fn keys_that_do_not_count_have_ended(sessions: &impl Sessions) -> Checked 
         (at(7_260), vec![ben.id(), dan.id(), made.id(), "unknown000"]),
         (at(31 * 86_400), ids.to_vec()),
     ] {
-        let mut found = worked(sessions.ended(&ids, now).await, "the question for ended keys")?;
-        found.sort();
-        let mut expected: Vec<_> = ended.into_iter().map(str::to_owned).collect();
-        expected.sort();
-        same(&found, &expected, "the keys that do not count")?;
+        let found = worked(sessions.ended(&ids, now).await, "the question for ended keys")?;
+        let expected = sorted(ended.into_iter().map(str::to_owned));
+        same(&sorted(found), &expected, "the keys that do not count")?;
     }
+    let key = one(sessions, &cid).await?.key;
+    worked(sessions.log_out(&key, OtherSessions::Keep).await, "a log-out")?;
+    let found = sessions.ended(&[ann.id(), cid.id(), made.id()], at(60)).await;
+    let expected = sorted([cid.id().to_owned(), made.id().to_owned()]);
+    let found = sorted(worked(found, "the question for made keys")?);
+    same(&found, &expected, "the keys whose session has ended")?;
     let none = worked(sessions.ended(&[], at(60)).await, "the question for none")?;
     same(&none.len(), &0, "the ended ones of no keys")
 }

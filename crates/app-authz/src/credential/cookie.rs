@@ -146,8 +146,7 @@ impl CookieNames {
         self.without_prefixes(name.as_bytes()).into_iter().any(is_plain)
     }
 
-    /// Whether a text begins with the name of a cookie that authd or the control plane reads, in any
-    /// case
+    /// Whether a text begins like the name of a cookie that an app must not set, in any case
     pub(super) fn is_of_ours(&self, text: &[u8]) -> bool {
         let is_plain = |text: &[u8]| OURS.iter().any(|own| without(text, own).is_some());
         self.without_prefixes(text).into_iter().any(is_plain)

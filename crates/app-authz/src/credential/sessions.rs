@@ -94,10 +94,6 @@ pub trait Sessions: Sync {
 }
 
 port! {
-    /// [`Sessions`] behind `dyn`, for a host that chooses the implementation at run time
-    ///
-    /// Every `Sessions` that is `Send` implements it, and `Arc<dyn DynSessions>` is a `Sessions` again. Its
-    /// error is a [`Cause`](crate::Cause), which has the implementation's own error.
     DynSessions of Sessions
     fn holders as dyn_holders([tokens: [SessionToken]]) -> Vec<KeyHolder>;
     fn username as dyn_username([], user: UserId) -> Option<String>;

@@ -47,9 +47,9 @@ impl<'a> Withheld<'a> {
     /// semicolons
     ///
     /// These are the session cookies of the control plane and of its apps, signed app tokens, and the
-    /// cookies of a sign-in, under the prefix of the deployment, under none, and under the prefixes of
-    /// browsers. Also the cookies for apps of other patterns, which browsers may send to this host as
-    /// well.
+    /// cookies of a sign-in (`authd_sign_in`, `oauth_state` and `oauth_redirect`), under the prefix
+    /// of the deployment, under none, and under the prefixes of browsers. Also the cookies for apps
+    /// of other patterns, which browsers may send to this host as well.
     #[must_use]
     pub fn cookie(&self, pair: &[u8]) -> bool {
         let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
@@ -118,9 +118,14 @@ impl<'a> Withheld<'a> {
     /// The value of an app's `Set-Cookie` header that may reach the visitor
     ///
     /// Without the attribute `Domain`: a cookie of an app is for its own host alone, and other hosts
-    /// are those of other apps and of the dashboard. `None` if the cookie has a name that authd or the
-    /// control plane reads, in any case and under any prefix of [`cookie`](Self::cookie). A server that
-    /// carries an app on the host of the dashboard has to look at paths, too; that is not done here.
+    /// are those of other apps and of the dashboard. `None` if the name begins like that of a
+    /// cookie with a token, or with `authd_`, in any case and under any prefix of
+    /// [`cookie`](Self::cookie).
+    ///
+    /// An app may set `oauth_state` and `oauth_redirect`, which many use for sign-ins of their own,
+    /// but [`cookie`](Self::cookie) withholds both, so only scripts of the app can read them. A
+    /// server that carries an app on the host of the dashboard has to look at paths, too; that is
+    /// not done here.
     #[must_use]
     pub fn set_cookie<'c>(&self, value: &'c [u8]) -> Option<Cow<'c, [u8]>> {
         // A browser trims the name. A cookie without a name is sent as its value alone.

@@ -60,9 +60,9 @@ impl Subject {
     /// A user whom the embedding host has signed in by its own means, with these built-in roles
     /// beside `member`, limited to `scope`
     ///
-    /// The door for hosts without [session tokens](crate::credential::SessionToken). The caller
-    /// answers for the user: that the account exists and is active, and that the roles are the
-    /// user's. For a member of an organization they must have
+    /// For hosts without [session tokens](crate::credential::SessionToken). The caller answers for
+    /// the user: that the account exists and is active, and that the roles are the user's. That is
+    /// not checked here. For a member of an organization the roles must have
     /// [`organization-member`](RoleName::organization_member) there, or the user does not count
     /// as a member. Names that are not built in are skipped; for stored roles, expand all names
     /// with [`BuiltInRoles::expand`] and call [`new`](Self::new).

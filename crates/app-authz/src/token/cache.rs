@@ -34,10 +34,6 @@ pub trait KeyStore: Sync {
 }
 
 port! {
-    /// [`KeyStore`] behind `dyn`, for a host that chooses the implementation at run time
-    ///
-    /// Every `KeyStore` that is `Send` implements it, and `Arc<dyn DynKeyStore>` is a `KeyStore` again. Its
-    /// error is a [`Cause`](crate::Cause), which has the implementation's own error.
     DynKeyStore of KeyStore
     fn keys as dyn_keys([], feature: Feature) -> Vec<CryptoKey>;
 }

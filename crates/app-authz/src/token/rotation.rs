@@ -28,8 +28,8 @@ pub type Plan<'a> = Box<dyn FnOnce(&[CryptoKey]) -> Vec<Change> + Send + 'a>;
 
 /// [`Rotation`] behind `dyn`, for a host that chooses the implementation at run time
 ///
-/// Every `Rotation` that is `Send` implements it, and `Arc<dyn DynRotation>` is a `Rotation` again. Its
-/// error is a [`Cause`](crate::Cause), which has the implementation's own error.
+/// Every `Rotation` that is `Send` implements it, and `Arc<dyn DynRotation>` is a `Rotation` again.
+/// Its error is a [`Cause`](crate::Cause), which has the implementation's own error.
 pub trait DynRotation: Send + Sync {
     /// Answers as [`Rotation::rotate`]
     fn dyn_rotate<'a>(

@@ -49,20 +49,7 @@ impl KeyRing<SealKey> {
     ///
     /// [`Error::NoSigningKey`] if no key may seal at `now`.
     pub fn seal(&self, session: &SealedSession, now: SystemTime) -> Result<String, Error> {
-        self.seal_claims(
-            now,
-            &SealedClaims {
-                iss: ISSUER.to_owned(),
-                aud: Audience::Several(vec![AUDIENCE.to_owned()]),
-                exp: numeric_date(now + LIFETIME),
-                nbf: numeric_date(now - LIFETIME),
-                iat: None,
-                api_key: session.token.reveal().to_owned(),
-                nonce: session.nonce.as_ref().map(ToString::to_string),
-                host: session.host.clone(),
-                program: session.is_for_program,
-            },
-        )
+        self.seal_for((AUDIENCE, LIFETIME), session, now)
     }
 
     /// Seals a session for a cookie of that host, which has no port
@@ -78,25 +65,29 @@ impl KeyRing<SealKey> {
         (token, host): (&SessionToken, &str),
         now: SystemTime,
     ) -> Result<String, Error> {
-        self.seal_claims(
-            now,
-            &SealedClaims {
-                iss: ISSUER.to_owned(),
-                aud: Audience::Several(vec![COOKIE_AUDIENCE.to_owned()]),
-                exp: numeric_date(now + COOKIE_LIFETIME),
-                nbf: numeric_date(now - LIFETIME),
-                iat: None,
-                api_key: token.reveal().to_owned(),
-                nonce: None,
-                host: Some(host.to_owned()),
-                program: false,
-            },
-        )
+        let session = SealedSession::from(token.clone()).with_host(host);
+        self.seal_for((COOKIE_AUDIENCE, COOKIE_LIFETIME), &session, now)
     }
 
-    fn seal_claims(&self, now: SystemTime, claims: &SealedClaims) -> Result<String, Error> {
+    fn seal_for(
+        &self,
+        (audience, lifetime): (&str, Duration),
+        session: &SealedSession,
+        now: SystemTime,
+    ) -> Result<String, Error> {
         let (sequence, key) = self.signing(now)?;
-        let payload = serde_json::to_vec(claims).map_err(|_| Error::SigningFailed)?;
+        let claims = SealedClaims {
+            iss: ISSUER.to_owned(),
+            aud: Audience::Several(vec![audience.to_owned()]),
+            exp: numeric_date(now + lifetime),
+            nbf: numeric_date(now - LIFETIME),
+            iat: None,
+            api_key: session.token.reveal().to_owned(),
+            nonce: session.nonce.as_ref().map(ToString::to_string),
+            host: session.host.clone(),
+            program: session.is_for_program,
+        };
+        let payload = serde_json::to_vec(&claims).map_err(|_| Error::SigningFailed)?;
         let mut header = JweHeader::new();
         header.set_content_encryption(CONTENT_ENCRYPTION);
         header.set_compression(COMPRESSION);
@@ -121,11 +112,7 @@ impl KeyRing<SealKey> {
         now: SystemTime,
         leeway: Duration,
     ) -> Result<SealedSession, TokenError> {
-        let claims = self.open_claims((sealed, AUDIENCE), now, leeway)?;
-        let token = claims.api_key.parse().map_err(|_| TokenError::Claims)?;
-        let nonce = claims.nonce.map(|nonce| nonce.parse()).transpose();
-        let nonce = nonce.map_err(|_| TokenError::Claims)?;
-        Ok(SealedSession { token, nonce, host: claims.host, is_for_program: claims.program })
+        self.open_for((sealed, AUDIENCE), now, leeway)
     }
 
     /// Opens a session that was sealed for a cookie of that host, which has no port
@@ -142,19 +129,16 @@ impl KeyRing<SealKey> {
         now: SystemTime,
         leeway: Duration,
     ) -> Result<SessionToken, TokenError> {
-        let claims = self.open_claims((sealed, COOKIE_AUDIENCE), now, leeway)?;
-        if !claims.host.is_some_and(|own| own.eq_ignore_ascii_case(host)) {
-            return Err(TokenError::Audience);
-        }
-        claims.api_key.parse().map_err(|_| TokenError::Claims)
+        let session = self.open_for((sealed, COOKIE_AUDIENCE), now, leeway)?;
+        if session.is_for_host(host) { Ok(session.token) } else { Err(TokenError::Audience) }
     }
 
-    fn open_claims(
+    fn open_for(
         &self,
         (sealed, audience): (&str, &str),
         now: SystemTime,
         leeway: Duration,
-    ) -> Result<SealedClaims, TokenError> {
+    ) -> Result<SealedSession, TokenError> {
         let [header, wrapped_key, nonce, content, tag] = compact::parts(sealed)?;
         let sequence = sequence(header)?;
         let key = self.verifying(sequence, now)?;
@@ -182,7 +166,10 @@ impl KeyRing<SealKey> {
         }
         let times = Times { exp: claims.exp, nbf: Some(claims.nbf), iat: claims.iat };
         times.check(now, leeway)?;
-        Ok(claims)
+        let token = claims.api_key.parse().map_err(|_| TokenError::Claims)?;
+        let nonce = claims.nonce.map(|nonce| nonce.parse()).transpose();
+        let nonce = nonce.map_err(|_| TokenError::Claims)?;
+        Ok(SealedSession { token, nonce, host: claims.host, is_for_program: claims.program })
     }
 }
 
@@ -255,7 +242,10 @@ impl KeyCache<SealKey> {
     }
 }
 
-/// The claims of a sealed session token, all of them required but `iat` and `nonce`
+/// The claims of a sealed session token
+///
+/// `nonce`, `host` and `program` are our own, and the control plane's proxies ignore them. Those
+/// and `iat` may be missing.
 #[derive(Serialize, Deserialize)]
 struct SealedClaims {
     iss: String,
@@ -265,13 +255,10 @@ struct SealedClaims {
     #[serde(default, skip_serializing)]
     iat: Option<u64>,
     api_key: String,
-    /// Our own; the control plane's proxies ignore it
     #[serde(default, skip_serializing_if = "Option::is_none")]
     nonce: Option<String>,
-    /// Our own too
     #[serde(default, skip_serializing_if = "Option::is_none")]
     host: Option<String>,
-    /// Our own too
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     program: bool,
 }

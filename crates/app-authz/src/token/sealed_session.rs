@@ -4,6 +4,7 @@ use std::str::FromStr;
 use super::TokenError;
 use crate::Error;
 use crate::credential::SessionToken;
+use crate::percent::form_bytes;
 
 /// A session on its way to an app's host
 ///
@@ -18,7 +19,7 @@ pub struct SealedSession {
     pub nonce: Option<Nonce>,
     /// The host that the session is for, without a port; `None` if the seal does not say which
     pub host: Option<String>,
-    /// Whether the session is for a program and no browser
+    /// Whether the session is for a program rather than a browser
     ///
     /// Set only if the request for it had a credential that no link and no page can make a browser
     /// send.
@@ -139,25 +140,12 @@ const AGAIN: &str = ".again";
 pub fn without_api_key(path: &str, query: &str) -> String {
     let is_other = |pair: &&str| {
         let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
-        !decoded(name).eq(API_KEY_PARAMETER.bytes())
+        !form_bytes(name).eq(API_KEY_PARAMETER.bytes())
     };
     let query: Vec<&str> =
         query.split('&').filter(|pair| !pair.is_empty()).filter(is_other).collect();
     let path = path.trim_start_matches(['/', '\\']);
     if query.is_empty() { format!("/{path}") } else { format!("/{path}?{}", query.join("&")) }
-}
-
-/// The percent-decoded bytes of the name of a parameter
-fn decoded(name: &str) -> impl Iterator<Item = u8> {
-    let mut bytes = name.bytes();
-    std::iter::from_fn(move || match bytes.next()? {
-        b'%' => {
-            let mut digit = || char::from(bytes.next()?).to_digit(16);
-            let (high, low) = (digit()?, digit()?);
-            u8::try_from(high * 16 + low).ok()
-        }
-        byte => Some(byte),
-    })
 }
 
 /// The query parameter that carries a sealed session token to an app's host

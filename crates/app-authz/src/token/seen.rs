@@ -8,10 +8,9 @@ use crate::digest::sha256;
 
 /// The sealed sessions that this replica has opened, so that each is opened once
 ///
-/// A seal is part of an address, which histories and logs keep. A reader of these could open
-/// it again for a minute, as [`KeyRing::open`](super::KeyRing::open) itself remembers nothing. Add
-/// a seal only after it was opened, so that forged ones take no memory. Replicas do not share what
-/// they remember.
+/// A seal is part of an address, which histories and logs keep. A reader of those could open it for
+/// a minute, as [`KeyRing::open`](super::KeyRing::open) itself remembers nothing. Add a seal only
+/// after it was opened, so that forged ones take no memory. Replicas do not share what they remember.
 ///
 /// ```
 /// use std::time::SystemTime;
@@ -77,20 +76,20 @@ struct Seen {
 }
 
 impl RecentTexts {
-    /// Forgets a text when `lifetime` has passed since it was seen
+    /// Remembers a text for `lifetime` after it was last seen
     #[must_use]
     pub fn new(lifetime: Duration) -> Self {
         Self { lifetime, seen: Mutex::new(Seen { at: HashMap::new(), sweep_at: SWEEP }) }
     }
 
-    /// Remembers the text, and returns whether it was not remembered before
+    /// Remembers the text, and returns whether it was not seen within the lifetime before
     ///
     /// Returns `false` too if [`MAX_RECENT_TEXTS`] other texts are remembered.
     pub fn insert(&self, text: &str, now: SystemTime) -> bool {
         let mut seen = self.lock();
         if seen.at.len() >= seen.sweep_at {
             seen.at.retain(|_, at| self.is_recent(*at, now));
-            // Most calls do not sweep, however many texts are kept.
+            // Most calls do not sweep, however many texts are kept, unless there is no more room.
             seen.sweep_at = SWEEP.max(2 * seen.at.len()).min(MAX_RECENT_TEXTS);
         }
         let key = sha256(text.as_bytes());
@@ -102,6 +101,8 @@ impl RecentTexts {
     }
 
     /// When the text was seen last; `None` if it is not remembered
+    ///
+    /// That may be longer ago than the lifetime, since old texts are removed only to make room.
     #[must_use]
     pub fn last(&self, text: &str) -> Option<SystemTime> {
         self.lock().at.get(&sha256(text.as_bytes())).copied()
@@ -132,6 +133,7 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
+    #[cfg(feature = "seal")]
     #[test]
     fn a_seal_is_opened_once_for_as_long_as_it_is_good() {
         let opened = OpenedSeals::new();

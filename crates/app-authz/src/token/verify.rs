@@ -108,8 +108,11 @@ impl<K: VerifyingKey> KeyRing<K> {
 /// Only signing a permit and verifying a token build one:
 ///
 /// ```compile_fail
-/// fn forge(request: app_authz::AppRequest) -> app_authz::token::AppToken {
-///     app_authz::token::AppToken { request, ..todo!() }
+/// use app_authz::AppRequest;
+/// use app_authz::token::AppToken;
+///
+/// fn forge(found: AppToken, request: AppRequest) -> AppToken {
+///     AppToken { request, ..found }
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

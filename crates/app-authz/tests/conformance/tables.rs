@@ -345,28 +345,16 @@ impl Rotation for Tables {
         let mut keys = self.crypto_keys.lock().unwrap();
         let before = keys.clone();
         for change in &changes {
-            let of = |sequence: i32| {
-                move |key: &&mut CryptoKey| key.feature == feature && key.sequence == sequence
-            };
-            match change {
-                Change::Clear { sequence, .. } => {
-                    keys.iter_mut().filter(of(*sequence)).for_each(|key| key.secret = None);
+            let is_taken = matches!(change, Change::Insert(new) if keys.iter().any(|key| {
+                (key.feature, key.sequence) == (new.feature, new.sequence)
+            }));
+            if is_taken && !self.has(Mistake::NoLock) {
+                if !self.has(Mistake::HalfRotations) {
+                    *keys = before;
                 }
-                Change::End { sequence, deletes_at, .. } => keys
-                    .iter_mut()
-                    .filter(of(*sequence))
-                    .for_each(|key| key.deletes_at = Some(*deletes_at)),
-                Change::Insert(new) => {
-                    let is_taken = keys.iter_mut().any(|key| of(new.sequence)(&key));
-                    if is_taken && !self.has(Mistake::NoLock) {
-                        if !self.has(Mistake::HalfRotations) {
-                            *keys = before;
-                        }
-                        return Err(io::Error::other("the sequence is taken"));
-                    }
-                    keys.push(new.clone());
-                }
+                return Err(io::Error::other("the sequence is taken"));
             }
+            change.apply(&mut keys);
         }
         Ok(changes.len())
     }

@@ -451,7 +451,7 @@ fn a_deployment_without_sharing_ignores_access_lists() {
     assert!(decide(&target, Some(&subject), rules).is_err());
 }
 
-/// The door for hosts that decide themselves: their answer counts, and no rule of ours does
+/// For hosts that decide themselves: their answer counts, and no rule of ours does
 #[test]
 fn the_hosts_own_decider_is_asked_instead_of_the_rules() {
     let (owner, visitor) = (UserId(Uuid::from_u128(OWNER)), UserId(Uuid::from_u128(VISITOR)));

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+#[path = "../facts/mod.rs"]
+mod facts;
 mod forged;
 mod options;
 mod public_keys;
@@ -9,11 +11,7 @@ mod sealed;
 
 use std::time::{Duration, SystemTime};
 
-use app_authz::app::{
-    Agent, App, Contact, CorsBehavior, Port, Transition, UncheckedRequest, Visitor, Workspace,
-    WorkspaceFacts,
-};
-use app_authz::id::{AppId, OrganizationId};
+use app_authz::app::{CorsBehavior, Port, UncheckedRequest, Visitor};
 use app_authz::rbac::{Role, Scope, Subject};
 use app_authz::token::{
     AppToken, CryptoKey, Feature, Found, Hs512Key, KeyRing, LEEWAY, MAX_PRESENTED_TOKENS,
@@ -27,11 +25,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use self::facts::AGENT;
 use self::sealed::{open, seals, session};
 
 const SECRET: [u8; 64] = [7; 64];
 const SEAL_SECRET: [u8; 32] = [9; 32];
-const AGENT: &str = "00000000-0000-0000-0000-000000000004";
 
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
@@ -82,20 +80,8 @@ fn terminal() -> AppRequest {
 }
 
 fn target(request: AppRequest) -> Target<'static> {
-    let owner = UserId(Uuid::from_u128(1));
-    let workspace = Workspace::new(
-        (WorkspaceId(Uuid::from_u128(2)), "bar"),
-        (owner, "foo"),
-        OrganizationId(Uuid::from_u128(3)),
-    );
-    let agent = AgentId(AGENT.parse().unwrap());
-    let app =
-        App::new(AppId(Uuid::from_u128(5)), agent, request.slug_or_port(), "http://127.0.0.1:8080");
     let name = request.agent().filter(|name| name.parse::<AgentId>().is_err()).unwrap_or("baz");
-    let facts = WorkspaceFacts::new(owner, workspace, Transition::Start)
-        .with_agents([Agent::new(agent, name, Contact::new(now()))])
-        .with_apps([app])
-        .with_cors(CorsBehavior::Passthru);
+    let facts = facts::of_app(name, request.slug_or_port()).with_cors(CorsBehavior::Passthru);
     resolve(kept(request), Some(kept(facts)), Rules::default()).unwrap()
 }
 

@@ -3,7 +3,6 @@ use std::sync::Arc;
 use app_authz::app::{AppFacts, ResolveError, SharingLevel, UncheckedRequest, WorkspaceFacts};
 use app_authz::rbac::{BuiltInRoles, Switches};
 use app_authz::{AppRequest, Rules, Target, decide, resolve};
-use chrono::Duration;
 use serde_json::json;
 use store::Store;
 use store::fleet::{self, Fleet, Transition, WorkspaceAgentPortShare};
@@ -118,22 +117,14 @@ fn office() -> Fleet {
 }
 
 /// Adds a workspace that runs
-fn running(fleet: &mut Fleet, owner: Uuid, name: &str) -> Uuid {
+fn running(fleet: &mut Fleet, owner: Uuid, name: &str) {
     let workspace = fleet.workspace(owner, name);
     let resource = fleet.build(workspace, Transition::Start).resource;
-    let agent = fleet.agent(resource, "main", "i-0abc");
-    agent.first_connected_at = Some(agent.created_at + Duration::seconds(10));
-    agent.last_connected_at = Some(agent.created_at + Duration::microseconds(20_000_001));
-    let main = agent.id;
+    let main = fleet.agent(resource, "main", "i-0abc").id;
     let side = fleet.agent(resource, "side", "i-0abc").id;
     fleet.app(main, "open").sharing_level = fleet::SharingLevel::Public;
-    fleet.app(main, "signed-in").sharing_level = fleet::SharingLevel::Authenticated;
-    fleet.app(main, "team").sharing_level = fleet::SharingLevel::Organization;
     fleet.app(main, "closed");
-    fleet.app(main, "elsewhere").external = true;
-    fleet.app(main, "command").url = None;
     fleet.app(side, "aside");
-    workspace
 }
 
 fn orphaned() -> Fleet {
@@ -158,28 +149,16 @@ fn rebuilt() -> Fleet {
     fleet
 }
 
-fn shared_ports() -> Fleet {
-    let mut fleet = office();
-    let workspace_id = fleet.workspaces[0].id;
-    for (port, share_level) in [
-        (8080, fleet::SharingLevel::Public),
-        (8081, fleet::SharingLevel::Organization),
-        (9000, fleet::SharingLevel::Public),
-    ] {
-        fleet.workspace_agent_port_share.push(WorkspaceAgentPortShare {
-            workspace_id,
-            agent_name: "main".to_owned(),
-            port,
-            share_level,
-            protocol: Default::default(),
-        });
-    }
-    fleet.templates[0].max_port_sharing_level = fleet::SharingLevel::Authenticated;
-    fleet
-}
-
+/// A workspace with a shared port, whose template is missing
 fn no_template() -> Fleet {
-    let mut fleet = shared_ports();
+    let mut fleet = office();
+    fleet.workspace_agent_port_share.push(WorkspaceAgentPortShare {
+        workspace_id: fleet.workspaces[0].id,
+        agent_name: "main".to_owned(),
+        port: 8080,
+        share_level: fleet::SharingLevel::Public,
+        protocol: Default::default(),
+    });
     fleet.templates.clear();
     fleet
 }
