@@ -294,7 +294,8 @@ impl Error {
         }
     }
 
-    /// What the control plane's tables lack, if they do not have a known shape
+    /// Returns what the tables lack, of the control plane or of authd; `None` for any error other
+    /// than `Error::Tables`
     #[must_use]
     pub fn unfit(&self) -> Option<String> {
         match self {
@@ -304,7 +305,7 @@ impl Error {
         }
     }
 
-    /// The SQLSTATE of PostgreSQL's answer, such as `23505`, as far as it is known
+    /// Returns the SQLSTATE of PostgreSQL's answer, such as `23505`, as far as it is known
     ///
     /// `None` if the error is not an answer of the server. It is also `None` for most errors of a
     /// statement: diesel passes on the codes of violated constraints, of transactions that are
