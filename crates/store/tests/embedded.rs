@@ -178,6 +178,17 @@ async fn the_audit_needs_our_tables_alone() {
     assert_eq!(store.forget_acts(Duration::ZERO, 10).await.unwrap(), 1);
 }
 
+#[tokio::test]
+async fn a_ping_notices_that_the_table_of_keys_is_missing() {
+    let database = program().await;
+    let store = store(&database).await;
+    store.ping().await.unwrap();
+    // Earlier releases did not create it.
+    database.sql("DROP TABLE authd_crypto_keys").await;
+    let refused = store.ping().await.unwrap_err();
+    assert!(refused.to_string().contains("needs table authd_crypto_keys"), "{refused}");
+}
+
 /// Rotates the keys at a time, and returns the number of changes
 async fn rotate_at(store: &PgStore, day: u32, byte: u8) -> usize {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400) * day;
