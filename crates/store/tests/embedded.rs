@@ -367,40 +367,21 @@ async fn the_programs_transaction_decides_whether_a_record_is_kept() {
     transaction::note_acts(&[], &mut connection).await.unwrap();
 }
 
-/// Opens connections as a program does, counts them, and names each
-fn opener(
-    database: &Database,
-    opened: &Arc<AtomicUsize>,
-    options: &str,
-) -> impl Fn(
-    Opening,
-) -> std::pin::Pin<
-    Box<dyn Future<Output = Result<store::Session, tokio_postgres::Error>> + Send>,
->
-+ Send
-+ Sync
-+ 'static
-+ use<> {
-    let mut config: tokio_postgres::Config = database.url().parse().unwrap();
-    if !options.is_empty() {
-        config.options(options);
-    }
-    let opened = Arc::clone(opened);
-    move |opening| {
-        let number = opened.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut config = config.clone();
-        config.application_name(format!("program-{number}"));
-        Box::pin(async move { opening.connect(&config, NoTls).await })
-    }
-}
-
 #[tokio::test]
 async fn a_programs_connections_have_the_stores_settings_and_are_opened_again() {
     let server = OwnServer::start().await;
     let database = server.database().await;
     let opened = Arc::new(AtomicUsize::new(0));
     let options = Options::default().statement_timeout(Duration::from_millis(2500));
-    let connect = opener(&database, &opened, "-c work_mem=8MB -c jit=on");
+    let mut config: tokio_postgres::Config = database.url().parse().unwrap();
+    config.options("-c work_mem=8MB -c jit=on");
+    let counted = Arc::clone(&opened);
+    let connect = move |opening: Opening| {
+        let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut config = config.clone();
+        config.application_name(format!("program-{number}"));
+        async move { opening.connect(&config, NoTls).await }
+    };
     let store = PgStore::from_connect(connect, &options);
     assert_eq!(opened.load(Ordering::SeqCst), 0, "each is opened when it is first needed");
     store.ping().await.unwrap();
