@@ -65,7 +65,13 @@ contract! {
     fn nothing_is_made_from_a_session_that_has_ended_or_is_of_another(store, fleet: browsers) {
         let key = holder(&store, &session(0)).await.unwrap().key;
         let token = SessionToken::generate(|bytes| bytes.fill(4));
-        let new = |parent, user: usize| NewKey::new(&token, UserId(fleet.users[user].id), key.last_used, key.expires_at).with_scope(ScopeName::ApplicationConnect).with_allow_list(&key.allow_list).with_lifetime(DAY).with_parent(parent);
+        let new = |parent, user: usize| {
+            NewKey::new(&token, UserId(fleet.users[user].id), key.last_used, key.expires_at)
+                .with_scope(ScopeName::ApplicationConnect)
+                .with_allow_list(&key.allow_list)
+                .with_lifetime(DAY)
+                .with_parent(parent)
+        };
         for (parent, user) in [("gone", 0), (&*key.id, 1)] {
             assert!(store.insert(&new(parent, user)).await.is_err(), "{parent} {user}");
             assert!(holder(&store, &token).await.is_none());
