@@ -229,7 +229,8 @@ async fn keys_are_in_our_own_table_without_a_control_plane() {
     let twice = |keys: &[app_authz::token::CryptoKey]| {
         vec![app_authz::token::Change::Insert(keys[1].clone())]
     };
-    assert!(one.rotate(FEATURE, twice).await.is_err(), "the sequence is taken");
+    let refused = one.rotate(FEATURE, twice).await.unwrap_err();
+    assert_eq!(refused.sqlstate(), Some("23505"), "the sequence is taken: {refused}");
     assert_eq!(one.keys(FEATURE).await.unwrap(), before);
 }
 
