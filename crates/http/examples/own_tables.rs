@@ -297,7 +297,11 @@ mod ports {
             let mut rows = self.rows();
             let last = |key: &SessionKey| rows.visits.get(key).copied();
             let changes = Groups::of(entries, window).apply(now(), last);
-            rows.log.extend(changes.begun.iter().map(|record| Row::from(*record)));
+            let begun = changes.begun.iter().map(|record| Row::from(*record));
+            // An entry that is noted again is in the log already.
+            let new: Vec<_> =
+                begun.filter(|row| rows.log.iter().all(|of| of.id != row.id)).collect();
+            rows.log.extend(new);
             rows.visits.extend(changes.sessions);
             Ok(changes.answers)
         }

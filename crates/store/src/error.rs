@@ -182,7 +182,7 @@ pub(crate) struct InContext<E: StdError + 'static> {
 #[derive(Debug)]
 pub(crate) struct Failed {
     text: String,
-    /// The error of the last attempt
+    /// The error of the last attempt that has one
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -190,13 +190,11 @@ pub(crate) struct Failed {
 impl Failed {
     pub(crate) fn of(error: Box<dyn StdError + Send + Sync>) -> Self {
         let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let more = error.to_string();
+        for cause in chain(&*error).skip(1) {
+            let more = cause.to_string();
             if !text.contains(&more) {
                 text = format!("{text}: {more}");
             }
-            cause = error.source();
         }
         Self { text, source: Some(error) }
     }
@@ -239,14 +237,13 @@ impl StdError for Failed {
 pub(crate) fn database_error<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> Option<&'a tokio_postgres::error::DbError> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref() {
-            return Some(error);
-        }
-        cause = error.source();
-    }
-    None
+    chain(error).find_map(|error| error.downcast_ref())
+}
+
+/// An error and its sources, the outermost first
+#[cfg(feature = "postgres")]
+fn chain(error: &(dyn StdError + 'static)) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 /// What the tables lack for a statement
@@ -294,7 +291,8 @@ impl Error {
         }
     }
 
-    /// What the control plane's tables lack, if they do not have a known shape
+    /// Returns what the tables lack, of the control plane or of authd; `None` for any error other
+    /// than `Error::Tables`
     #[must_use]
     pub fn unfit(&self) -> Option<String> {
         match self {
@@ -304,7 +302,7 @@ impl Error {
         }
     }
 
-    /// The SQLSTATE of PostgreSQL's answer, such as `23505`, as far as it is known
+    /// Returns the SQLSTATE of PostgreSQL's answer, such as `23505`, as far as it is known
     ///
     /// `None` if the error is not an answer of the server. It is also `None` for most errors of a
     /// statement: diesel passes on the codes of violated constraints, of transactions that are
@@ -313,17 +311,13 @@ impl Error {
     #[cfg(feature = "postgres")]
     #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            if let Some(error) = error.downcast_ref::<tokio_postgres::error::DbError>() {
-                return Some(error.code().code());
-            }
-            if let Some(diesel::result::Error::DatabaseError(kind, _)) = error.downcast_ref() {
-                return code_of(kind);
-            }
-            cause = error.source();
+        if let Some(answer) = database_error(self) {
+            return Some(answer.code().code());
         }
-        None
+        chain(self).find_map(|error| match error.downcast_ref() {
+            Some(diesel::result::Error::DatabaseError(kind, _)) => code_of(kind),
+            _ => None,
+        })
     }
 
     pub(crate) fn invalid_row(reason: impl Into<Cause>) -> Self {

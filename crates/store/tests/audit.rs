@@ -1,4 +1,6 @@
-//! Cursors, and housekeeping by several replicas; `tests/ports.rs` has the rules of the log
+//! Cursors, and housekeeping by several replicas
+//!
+//! `tests/ports.rs` has the rules of the log.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -8,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_audit::{Event, Housekeeping, Journal, Page, Row, Settings};
+use app_audit::{Housekeeping, Journal, Page, Row, Settings};
 use common::{entry, event, hour};
 use testkit::Database;
 
@@ -40,7 +42,8 @@ async fn replicas_share_the_work() {
     database
         .sql(
             "INSERT INTO authd_audit_sessions (key, id, agent_id, started_at, updated_at)
-             SELECT sha256(n::text::bytea), md5(n::text)::uuid, gen_random_uuid(), now(), now() - interval '2 h'
+             SELECT sha256(n::text::bytea), md5(n::text)::uuid, gen_random_uuid(), now(),
+                    now() - interval '2 h'
              FROM generate_series(1, 5000) n;
              INSERT INTO authd_audit_log (id, session_id, time, user_id, organization_id,
                                           resource_type, resource_id, resource_target, action,
@@ -77,31 +80,23 @@ async fn replicas_share_the_work() {
 async fn housekeeping_goes_on_by_itself() {
     let database = Database::new().await;
     let store = Arc::new(database.store().await);
-    for device in 0..2_500 {
-        let old = Event { time: event(0).time - Duration::from_secs(3600), ..event(device) };
-        if device % 500 == 0 {
-            store
-                .note(
-                    &(0..500)
-                        .map(|n| {
-                            entry(&Event {
-                                user_agent: format!("{n} {device}").into_bytes(),
-                                ..old.clone()
-                            })
-                        })
-                        .collect::<Vec<_>>(),
-                    hour(),
-                )
-                .await
-                .unwrap();
-        }
+    for batch in 0..5 {
+        let visits: Vec<_> = (0..500).map(|n| entry(&event(500 * batch + n))).collect();
+        store.note(&visits, hour()).await.unwrap();
     }
-    database.sql("UPDATE authd_audit_sessions SET updated_at = now() - interval '25 h'").await;
-    database.sql("UPDATE authd_audit_log SET time = now() - interval '8 days' WHERE id IN (SELECT id FROM authd_audit_log LIMIT 2400)").await;
+    database
+        .sql(
+            "UPDATE authd_audit_sessions SET updated_at = now() - interval '25 h';
+             UPDATE authd_audit_log SET time = now();
+             UPDATE authd_audit_log SET time = now() - interval '8 days'
+             WHERE id IN (SELECT id FROM authd_audit_log LIMIT 2400)",
+        )
+        .await;
     let week = Duration::from_secs(7 * 86_400);
     let observer = Settings::default().observer;
     let housekeeping = Housekeeping::start(store, hour(), Some(week), observer);
-    let left = "SELECT (SELECT count(*) FROM authd_audit_sessions), (SELECT count(*) FROM authd_audit_log)";
+    let left = "SELECT (SELECT count(*) FROM authd_audit_sessions),
+                       (SELECT count(*) FROM authd_audit_log)";
     let mut seen = HashSet::new();
     for _ in 0..200 {
         let now = database.sql(left).await.remove(0);

@@ -178,6 +178,17 @@ async fn the_audit_needs_our_tables_alone() {
     assert_eq!(store.forget_acts(Duration::ZERO, 10).await.unwrap(), 1);
 }
 
+#[tokio::test]
+async fn a_ping_notices_that_the_table_of_keys_is_missing() {
+    let database = program().await;
+    let store = store(&database).await;
+    store.ping().await.unwrap();
+    // Earlier releases did not create it.
+    database.sql("DROP TABLE authd_crypto_keys").await;
+    let refused = store.ping().await.unwrap_err();
+    assert!(refused.to_string().contains("needs table authd_crypto_keys"), "{refused}");
+}
+
 /// Rotates the keys at a time, and returns the number of changes
 async fn rotate_at(store: &PgStore, day: u32, byte: u8) -> usize {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400) * day;
@@ -218,7 +229,8 @@ async fn keys_are_in_our_own_table_without_a_control_plane() {
     let twice = |keys: &[app_authz::token::CryptoKey]| {
         vec![app_authz::token::Change::Insert(keys[1].clone())]
     };
-    assert!(one.rotate(FEATURE, twice).await.is_err(), "the sequence is taken");
+    let refused = one.rotate(FEATURE, twice).await.unwrap_err();
+    assert_eq!(refused.sqlstate(), Some("23505"), "the sequence is taken: {refused}");
     assert_eq!(one.keys(FEATURE).await.unwrap(), before);
 }
 
@@ -356,40 +368,21 @@ async fn the_programs_transaction_decides_whether_a_record_is_kept() {
     transaction::note_acts(&[], &mut connection).await.unwrap();
 }
 
-/// Opens connections as a program does, counts them, and names each
-fn opener(
-    database: &Database,
-    opened: &Arc<AtomicUsize>,
-    options: &str,
-) -> impl Fn(
-    Opening,
-) -> std::pin::Pin<
-    Box<dyn Future<Output = Result<store::Session, tokio_postgres::Error>> + Send>,
->
-+ Send
-+ Sync
-+ 'static
-+ use<> {
-    let mut config: tokio_postgres::Config = database.url().parse().unwrap();
-    if !options.is_empty() {
-        config.options(options);
-    }
-    let opened = Arc::clone(opened);
-    move |opening| {
-        let number = opened.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut config = config.clone();
-        config.application_name(format!("program-{number}"));
-        Box::pin(async move { opening.connect(&config, NoTls).await })
-    }
-}
-
 #[tokio::test]
 async fn a_programs_connections_have_the_stores_settings_and_are_opened_again() {
     let server = OwnServer::start().await;
     let database = server.database().await;
     let opened = Arc::new(AtomicUsize::new(0));
     let options = Options::default().statement_timeout(Duration::from_millis(2500));
-    let connect = opener(&database, &opened, "-c work_mem=8MB -c jit=on");
+    let mut config: tokio_postgres::Config = database.url().parse().unwrap();
+    config.options("-c work_mem=8MB -c jit=on");
+    let counted = Arc::clone(&opened);
+    let connect = move |opening: Opening| {
+        let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut config = config.clone();
+        config.application_name(format!("program-{number}"));
+        async move { opening.connect(&config, NoTls).await }
+    };
     let store = PgStore::from_connect(connect, &options);
     assert_eq!(opened.load(Ordering::SeqCst), 0, "each is opened when it is first needed");
     store.ping().await.unwrap();

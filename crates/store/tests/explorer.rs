@@ -1,4 +1,6 @@
-//! The log as people read it: names, filters and large logs; `tests/ports.rs` has the rules of the port
+//! The log as people read it: names, filters and large logs
+//!
+//! `tests/ports.rs` has the rules of the port.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

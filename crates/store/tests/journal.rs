@@ -218,6 +218,18 @@ async fn visits_of_one_call_that_are_sessions_are_counted_together() {
 }
 
 #[tokio::test]
+async fn counts_of_one_session_in_one_call_are_added() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let first = entry(&event(1));
+    note(&store, std::slice::from_ref(&first), hour()).await;
+    let count = |visits| Count::new(first.key, first.record.session, visits);
+    let other = Count::new(first.key, Uuid::nil(), 100);
+    store.count(&[count(2), other, count(3)]).await.unwrap();
+    assert_eq!(database.sql("SELECT visits FROM authd_audit_sessions").await, ["6"]);
+}
+
+#[tokio::test]
 async fn any_number_of_visits_is_one_statement() {
     let (store, statements) = Database::new().await.counted_store().await;
     for visits in [1, 2, 256] {

@@ -72,8 +72,13 @@ async fn another_programs_record_keeps_what_is_not_ours() {
     assert_eq!(left, ["20200101000000"]);
     assert_eq!(recorded(&database).await, before);
 
-    // Its own alone is never touched, nor one that has nothing in it yet.
-    for rows in ["", "INSERT INTO __diesel_schema_migrations VALUES ('20200101000000');"] {
+    // Not touched: an empty one, and one with another program's rows alone, even if the version of
+    // one is by chance the same as one of ours.
+    for rows in [
+        "",
+        "INSERT INTO __diesel_schema_migrations VALUES ('20200101000000');",
+        "INSERT INTO __diesel_schema_migrations VALUES ('20261121000900');",
+    ] {
         let database = Database::empty().await;
         database
             .sql(&format!(
@@ -83,7 +88,8 @@ async fn another_programs_record_keeps_what_is_not_ours() {
             ))
             .await;
         let store = database.store().await;
-        assert_eq!(store.migrate(Migrations::OwnedOnly).await.unwrap().former_record, None);
+        let migrated = store.migrate(Migrations::OwnedOnly).await.unwrap();
+        assert_eq!((migrated.applied.len(), migrated.former_record), (before.len(), None));
         store.remove_owned().await.unwrap();
         assert!(has_former(&database).await);
     }

@@ -11,7 +11,7 @@ use agent_auth::{Candidates, ProvenInstance};
 use app_audit::{Journal, Window};
 use app_authz::token::{Feature, Rotation};
 use store::inspection::{Asked, Part};
-use store::{Error, Migrations, Options, PgStore, Pooling, Store};
+use store::{Error, Migrations, Opening, Options, PgStore, Pooling, Store};
 use testkit::Database;
 use tokio_postgres::{Client, NoTls};
 
@@ -63,6 +63,24 @@ async fn a_pooler_of_sessions_is_worked_through() {
         let jit = server.settings.iter().find(|setting| setting.name == "jit").unwrap();
         assert_eq!((&*jit.value, jit.wanted.as_deref()), ("on", Some("off")), "{extra}");
         use_everything(&store).await;
+    }
+}
+
+#[tokio::test]
+async fn a_program_opens_its_connections_through_a_pooler() {
+    let database = Database::new().await;
+    // One refuses settings, the other drops them without a word.
+    for extra in ["", "ignore_startup_parameters = options"] {
+        let Some(pooler) = Pooler::start(&database, "session", extra) else { return };
+        let config: tokio_postgres::Config = pooler.url().parse().unwrap();
+        let connect = move |opening: Opening| {
+            let config = config.clone();
+            async move { opening.connect(&config, NoTls).await }
+        };
+        let store = PgStore::from_connect(connect, &Options::default());
+        assert_eq!(store.pooling().await, Ok(Pooling::Session), "{extra}");
+        use_everything(&store).await;
+        assert!(store.is_pooled(), "{extra}");
     }
 }
 

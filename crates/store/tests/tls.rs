@@ -75,7 +75,7 @@ async fn authorities_that_cannot_be_read_are_told_at_once() {
     }
 }
 
-/// The connector stands for any: the store only knows that it is one
+/// The store knows nothing about the connector, so it may be one of any library
 #[tokio::test]
 async fn a_program_brings_its_own_tls() {
     let front = Front::start("localhost").await;

@@ -1,3 +1,3 @@
--- Nothing to undo: `crypto_keys` is dropped as well, and the owned migrations make a table of keys
--- where it is missing.
+-- Nothing to undo: `crypto_keys` is dropped as well, and without it the owned migrations create
+-- `authd_crypto_keys` when they are applied again.
 SELECT;

@@ -1,8 +1,8 @@
--- The keys of app tokens, for databases without the control plane's table of them, `crypto_keys`.
--- Where that exists, this does nothing.
+-- The keys of app tokens, in a database without a control plane. Does nothing if a control plane's
+-- table `crypto_keys` exists.
 --
--- Features are texts, so that a new one needs no migration. A key that is past its end keeps its
--- row and loses its secret, so that a sequence number is never given out twice.
+-- Features are texts, so that a new one needs no migration. A key that has ended keeps its row and
+-- loses its secret, so that a sequence number is never used twice.
 
 DO $$ BEGIN
     IF to_regclass('crypto_keys') IS NULL THEN

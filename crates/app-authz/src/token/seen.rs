@@ -73,13 +73,16 @@ struct Seen {
     at: HashMap<[u8; 32], SystemTime>,
     /// The number of texts from which on old ones are removed
     sweep_at: usize,
+    /// When old ones were removed last
+    swept: SystemTime,
 }
 
 impl RecentTexts {
     /// Remembers a text for `lifetime` after it was last seen
     #[must_use]
     pub fn new(lifetime: Duration) -> Self {
-        Self { lifetime, seen: Mutex::new(Seen { at: HashMap::new(), sweep_at: SWEEP }) }
+        let (at, sweep_at, swept) = (HashMap::new(), SWEEP, SystemTime::UNIX_EPOCH);
+        Self { lifetime, seen: Mutex::new(Seen { at, sweep_at, swept }) }
     }
 
     /// Remembers the text, and returns whether it was not seen within the lifetime before
@@ -87,10 +90,13 @@ impl RecentTexts {
     /// Returns `false` too if [`MAX_RECENT_TEXTS`] other texts are remembered.
     pub fn insert(&self, text: &str, now: SystemTime) -> bool {
         let mut seen = self.lock();
-        if seen.at.len() >= seen.sweep_at {
+        // Most calls do not sweep, however many texts are kept and whether or not there is room.
+        let is_rested = || now.duration_since(seen.swept).map_or(true, |age| age >= SWEEP_PAUSE);
+        let is_full = seen.at.len() >= MAX_RECENT_TEXTS;
+        if seen.at.len() >= seen.sweep_at && (!is_full || is_rested()) {
             seen.at.retain(|_, at| self.is_recent(*at, now));
-            // Most calls do not sweep, however many texts are kept, unless there is no more room.
             seen.sweep_at = SWEEP.max(2 * seen.at.len()).min(MAX_RECENT_TEXTS);
+            seen.swept = now;
         }
         let key = sha256(text.as_bytes());
         if seen.at.len() >= MAX_RECENT_TEXTS && !seen.at.contains_key(&key) {
@@ -124,6 +130,9 @@ pub const MAX_RECENT_TEXTS: usize = 1 << 18;
 
 /// The number of texts from which on old ones are removed first
 const SWEEP: usize = 4096;
+
+/// While there is no room, old texts are removed no more often than this
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -170,10 +179,15 @@ mod tests {
         for n in 0..MAX_RECENT_TEXTS {
             texts.insert(&n.to_string(), at(100));
         }
-        assert!(!texts.insert("one more", at(109)));
+        assert!(!texts.insert("one more", at(108)));
         assert_eq!(texts.last("one more"), None);
-        assert!(!texts.insert("0", at(109)), "known");
+        assert!(!texts.insert("0", at(108)), "known");
         assert_eq!(texts.lock().at.len(), MAX_RECENT_TEXTS);
-        assert!(texts.insert("one more", at(120)));
+        // A full table is searched for old texts once a second, even if some are old by now.
+        let (before, after) = (Duration::from_millis(9_900), Duration::from_millis(10_500));
+        assert!(!texts.insert("one more", at(100) + before));
+        assert!(!texts.insert("one more", at(100) + after));
+        assert!(texts.insert("one more", at(111)));
+        assert_eq!(texts.lock().at.len(), 2);
     }
 }

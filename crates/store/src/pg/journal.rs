@@ -48,6 +48,14 @@ impl Journal for PgStore {
     async fn count(&self, counts: &[Count]) -> Result<(), Error> {
         let mut sorted = counts.to_vec();
         sorted.sort_unstable_by_key(|count| (count.key, count.session));
+        // A row that is joined twice is updated once.
+        sorted.dedup_by(|more, count| {
+            let is_same = (more.key, more.session) == (count.key, count.session);
+            if is_same {
+                count.visits = count.visits.saturating_add(more.visits);
+            }
+            is_same
+        });
         let statement = CountVisits {
             sql: &COUNT_VISITS,
             keys: sorted.iter().map(|count| count.key.as_bytes().as_slice()).collect(),

@@ -204,7 +204,6 @@ impl ByUrl {
     /// The TLS configuration of the next connection
     ///
     /// Files are read each time: short-lived certificates are replaced while authd runs.
-    #[allow(clippy::clone_on_copy, reason = "without TLS of its own there is nothing to clone")]
     async fn current_tls(&self) -> Result<Option<MakeTlsConnector>, Error> {
         match &self.url.security {
             Security::Tls(tls) if tls.names_files() => {
@@ -216,7 +215,7 @@ impl ByUrl {
                     Err(error) => Err(Error::unavailable(error)),
                 }
             }
-            _ => Ok(self.tls.clone()),
+            _ => Ok(Option::clone(&self.tls)),
         }
     }
 }
@@ -245,7 +244,6 @@ struct Attempt<'a> {
 }
 
 /// Opens a session at one endpoint of a URL
-#[allow(clippy::clone_on_copy, reason = "without TLS of its own there is nothing to clone")]
 async fn start(
     config: &Config,
     endpoint: &Endpoint,
@@ -258,8 +256,8 @@ async fn start(
             let _ = cancel(&token, &at, to_cancel.as_ref()).await;
         })
     });
-    match tls {
-        Some(tls) => Session::start(config, tls.clone(), cancelling).await,
+    match tls.cloned() {
+        Some(tls) => Session::start(config, tls, cancelling).await,
         None => Session::start(config, NoTls, cancelling).await,
     }
 }

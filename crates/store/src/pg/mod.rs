@@ -139,7 +139,7 @@ impl PgStore {
     /// [`Error::InvalidUrl`], which names the parameter. [`Error::Tls`] if certificates or a
     /// key cannot be used, which names the file.
     pub fn new(url: &str, options: &Options) -> Result<Self, Error> {
-        Ok(Self::over(&Connector::new(url, options)?))
+        Ok(Self::over(Connector::new(url, options)?))
     }
 
     /// Creates a store whose connections `connect` opens, without connecting to the database yet
@@ -165,12 +165,12 @@ impl PgStore {
             let opened = connect(opening);
             Box::pin(async move { opened.await.map_err(Into::<BoxError>::into) })
         };
-        Self::over(&Connector::of(Source::Program(Arc::new(open)), options.clone()))
+        Self::over(Connector::of(Source::Program(Arc::new(open)), options.clone()))
     }
 
-    fn over(connector: &Connector) -> Self {
+    fn over(connector: Connector) -> Self {
         let options = connector.options();
-        let reads = |connections| Arc::new(Reads::new(connector, connections));
+        let reads = |connections| Arc::new(Reads::new(&connector, connections));
         let (sign_in, access) = (reads(options.read_connections), reads(options.read_connections));
         let reads = reads(1);
         let watch = Arc::new(Reads::new(&connector.uncounted(), 1));
@@ -186,7 +186,7 @@ impl PgStore {
         let audit = Writes::new(connector.clone(), Purpose::Audit, options.audit_connections);
         let encryption_keys = options.encryption_keys.clone();
         Self {
-            connector: connector.clone(),
+            connector,
             sign_in,
             access,
             reads,

@@ -1,4 +1,4 @@
-//! Opens sessions, by URL or as the program wants that embeds the store
+//! Sessions, and how the program that embeds the store opens them
 
 use std::fmt;
 use std::future::pending;
@@ -16,9 +16,9 @@ use tokio_postgres::{CancelToken, Client, Socket};
 
 use super::watchdog::Watchdog;
 
-/// A session that a [`PgStore`](super::PgStore) wants to have, for the program that opens it
+/// A request of a [`PgStore`](super::PgStore) to the program that opens its sessions
 ///
-/// Knows the settings that the session is to have, such as its statement timeout.
+/// Carries the settings that the session needs, such as its statement timeout.
 #[derive(Debug)]
 pub struct Opening {
     /// As the parameter `options` of libpq; `None` behind a pooler that refuses it
@@ -37,7 +37,7 @@ pub struct Session {
 pub(super) type Cancel =
     Box<dyn FnOnce(CancelToken) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-/// Opens the sessions of a store as another program wants it
+/// Opens the sessions of a store on behalf of another program
 pub(super) type Open = dyn Fn(Opening) -> Pin<Box<dyn Future<Output = Result<Session, BoxError>> + Send>>
     + Send
     + Sync;

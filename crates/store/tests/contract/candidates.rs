@@ -5,49 +5,9 @@ use agent_auth::{Candidate, Denial, ProvenInstance, Rules, select};
 use store::fleet::{Fleet, JobType, Transition};
 use uuid::Uuid;
 
-/// Runs each rule of the port over every store, as `contract!` does its checks
-macro_rules! rules {
-    ({ since $since:ident; } $($(#[$doc:meta])+ $variant:ident = $name:ident,)+) => {
-        $(mod $name {
-            use super::*;
-
-            async fn check<S: store::Store>(store: S, _: Fleet) {
-                Rule::$variant.check(&store).await.unwrap();
-            }
-
-            fn make() -> Fleet {
-                fleet(&Rule::$variant.rows())
-            }
-
-            #[tokio::test]
-            async fn in_memory() {
-                let store = store::MemoryStore::default();
-                store.load(&make());
-                check(store, make()).await;
-            }
-
-            #[tokio::test]
-            async fn in_postgres() {
-                let store = testkit::Database::new().await.store().await;
-                store.load(&make()).await.unwrap();
-                check(store, make()).await;
-            }
-
-            #[tokio::test]
-            async fn on_releases() {
-                let since = testkit::Release::$since;
-                crate::releases::run(module_path!(), since, make, check::<store::PgStore>).await;
-            }
-        })+
-
-        pub(crate) const RULES: &[&str] =
-            &[$(concat!(module_path!(), "::", stringify!($name))),+];
-    };
-}
-
 // scenarios 261, 262, 268 and 270
 // The rows behind scenarios 256, 259 and 274
-agent_auth::__candidates_rules! { rules { since V2_20; } }
+agent_auth::__candidates_rules! { rules { RULES: Rule since V2_20; } }
 
 /// The rows of a rule as a control plane has them: with owners, jobs and resources
 fn fleet(rows: &Rows) -> Fleet {

@@ -48,7 +48,9 @@ contract! {
     }
 
     fn apps_that_an_organization_shares_are_listed_for_its_members(store, fleet: shared_in_one) {
-        for (user, expected) in [(0, &["bob/team"][..]), (1, &["bob/team"]), (2, &[]), (3, &["dan/room"])] {
+        for (user, expected) in
+            [(0, &["bob/team"][..]), (1, &["bob/team"]), (2, &[]), (3, &["dan/room"])]
+        {
             let asked = ListQuery::new(&member(&fleet, user), "", 100);
             let found = store.listed(&asked).await.unwrap();
             let names: Vec<_> = found.iter().map(|listed| {

@@ -6,19 +6,26 @@ use store::fleet::Fleet;
 
 /// Runs each check over every store, loaded with the fleet that it asks for: in memory, on
 /// tables of our own, and on those of each release of the control plane since the named one
+///
+/// Names the list of the checks `CHECKS`, or as the first argument says.
 macro_rules! contract {
+    (since $since:ident; $($checks:tt)*) => {
+        contract! { CHECKS: since $since; $($checks)* }
+    };
     (
-        since $since:ident;
-        $($(#[$attr:meta])* fn $name:ident($store:ident, $fleet:ident: $make:ident) $body:block)*
+        $all:ident: since $since:ident;
+        $($(#[$attr:meta])* fn $name:ident($store:ident, $fleet:ident: $make:expr) $body:block)*
     ) => {
         $($(#[$attr])* mod $name {
             use super::*;
+
+            const MAKE: fn() -> Fleet = $make;
 
             async fn check<S: store::Store>($store: S, $fleet: Fleet) $body
 
             #[tokio::test]
             async fn in_memory() {
-                let fleet = $make();
+                let fleet = MAKE();
                 let store = store::MemoryStore::default();
                 store.load(&fleet);
                 check(store, fleet).await;
@@ -26,7 +33,7 @@ macro_rules! contract {
 
             #[tokio::test]
             async fn in_postgres() {
-                let fleet = $make();
+                let fleet = MAKE();
                 let store = testkit::Database::new().await.store().await;
                 store.load(&fleet).await.unwrap();
                 check(store, fleet).await;
@@ -35,12 +42,34 @@ macro_rules! contract {
             #[tokio::test]
             async fn on_releases() {
                 let since = testkit::Release::$since;
-                crate::releases::run(module_path!(), since, $make, check::<store::PgStore>).await;
+                crate::releases::run(module_path!(), since, MAKE, check::<store::PgStore>).await;
             }
         })*
 
-        pub(crate) const CHECKS: &[&str] =
+        pub(crate) const $all: &[&str] =
             &[$(concat!(module_path!(), "::", stringify!($name))),*];
+    };
+}
+
+/// Runs each published rule of a port as `contract!` runs a check, over what `fleet` makes of the
+/// rule's rows
+macro_rules! rules {
+    (
+        $all:ident: $rule:ident since $since:ident;
+        $($(#[$doc:meta])* $variant:ident = $name:ident,)+
+    ) => {
+        contract! {
+            $all: since $since;
+            $(fn $name(store, _fleet: || fleet(&$rule::$variant.rows())) {
+                $rule::$variant.check(&store).await.unwrap();
+            })+
+        }
+
+        const _: () = assert!($rule::ALL.len() == $all.len(), "a rule is not run");
+    };
+    // As a crate passes the list of its rules.
+    ({ $($head:tt)* } $($rules:tt)+) => {
+        rules! { $($head)* $($rules)+ }
     };
 }
 

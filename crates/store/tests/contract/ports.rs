@@ -11,48 +11,6 @@ use store::fleet::{
 };
 use uuid::Uuid;
 
-/// Runs each rule over every store, as `contract!` does its checks
-macro_rules! rules {
-    ($all:ident: $rule:ident since $since:ident; $($variant:ident = $name:ident,)+) => {
-        $(mod $name {
-            use super::*;
-
-            async fn check<S: store::Store>(store: S, _: Fleet) {
-                $rule::$variant.check(&store).await.unwrap();
-            }
-
-            fn make() -> Fleet {
-                fleet(&$rule::$variant.rows())
-            }
-
-            #[tokio::test]
-            async fn in_memory() {
-                let store = store::MemoryStore::default();
-                store.load(&make());
-                check(store, make()).await;
-            }
-
-            #[tokio::test]
-            async fn in_postgres() {
-                let store = testkit::Database::new().await.store().await;
-                store.load(&make()).await.unwrap();
-                check(store, make()).await;
-            }
-
-            #[tokio::test]
-            async fn on_releases() {
-                let since = testkit::Release::$since;
-                crate::releases::run(module_path!(), since, make, check::<store::PgStore>).await;
-            }
-        })+
-
-        pub(crate) const $all: &[&str] =
-            &[$(concat!(module_path!(), "::", stringify!($name))),+];
-
-        const _: () = assert!($rule::ALL.len() == $all.len(), "a rule is not run");
-    };
-}
-
 // scenarios 115, 121 and 123
 rules! {
     DIRECTORY: DirectoryRule since V2_24;

@@ -63,7 +63,6 @@ fn what_is_skipped_is_a_check() {
         crate::limits::CHECKS,
         crate::listing::CHECKS,
         crate::made::CHECKS,
-        crate::made::CHECKS,
         crate::ports::DIRECTORY,
         crate::ports::KEYS,
         crate::ports::PROXIES,

@@ -46,8 +46,8 @@ contract! {
     fn a_new_key_is_good_at_once(store, fleet: two_users) {
         let token = SessionToken::generate(|bytes| bytes.fill(8));
         let now = SystemTime::UNIX_EPOCH + Duration::from_micros(1_750_000_000_123_456);
-        let end = now + Duration::from_secs(60);
-        let key = NewKey::new(&token, UserId(fleet.users[0].id), now, end)
+        let user = UserId(fleet.users[0].id);
+        let key = NewKey::new(&token, user, now, now + Duration::from_secs(60))
             .with_login_type(LoginType::Token)
             .with_scope(ScopeName::ApplicationConnect)
             .with_lifetime(Duration::from_secs(3_600))

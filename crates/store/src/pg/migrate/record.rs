@@ -70,9 +70,15 @@ pub(super) fn drop_if_empty(session: &mut Session) -> Result<()> {
 /// Moves what earlier releases of authd recorded elsewhere into the record
 ///
 /// That table is dropped if it has no other rows and belongs to this user. If it has migrations of
-/// another program, only authd's rows are deleted.
+/// another program, only authd's rows are deleted. Does nothing if the record exists, or if no
+/// table of authd does: a row with the version of one of authd's migrations is then another
+/// program's.
 pub(super) fn take_over(session: &mut Session) -> Result<Option<FormerRecord>> {
-    if !has_table(FORMER_RECORD, session)? {
+    if has_table(RECORD, session)? || !has_table(FORMER_RECORD, session)? {
+        return Ok(None);
+    }
+    let [owned, control_plane] = EARLY_TABLES;
+    if !has_table(owned, session)? && !has_table(control_plane, session)? {
         return Ok(None);
     }
     let ours = Migrations::All.versions()?;
@@ -221,3 +227,5 @@ extern "SQL" {
 pub(super) const RECORD: &str = "authd_schema_migrations";
 /// The table in which earlier releases of authd recorded them, as diesel does
 pub(super) const FORMER_RECORD: &str = "__diesel_schema_migrations";
+/// Tables that each earlier release created: one of its own, and one of a control plane's
+const EARLY_TABLES: [&str; 2] = ["authd_audit_sessions", "workspace_agents"];

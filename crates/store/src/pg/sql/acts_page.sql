@@ -17,7 +17,7 @@
 --
 -- There is a variant for each column that leads an index, as in `audit_log_page.sql`. Names are
 -- those of now, of deleted users and workspaces too. They are looked up for the rows of the page
--- alone. With the variant `alone` there are none, as there are no tables of a control plane.
+-- alone. The variant `alone` returns no names, as the tables of a control plane do not exist.
 --
 -- Raw because the DSL cannot choose between these conditions and stay cached.
 SELECT act.id, act."time", act.kind, act.decision, act.reason, act.user_id, u.username,  --unless alone

@@ -22,8 +22,8 @@
 --
 -- The variant `sessions` returns one row for each session: that of its beginning, with the name
 -- of the user, and with the time and the fields of the row of its end. Both are looked up by
--- primary key after the page is complete. With the variant `alone` the name is null, since the tables
--- of a control plane's users do not exist.
+-- primary key after the page is complete. The variant `alone` returns no name, as the tables of a
+-- control plane do not exist.
 --
 -- Raw because the DSL cannot choose between these conditions and stay cached.
 SELECT l.id, l.session_id, l."time", l.user_id, l.organization_id, l.workspace_id, host(l.ip),

@@ -5,8 +5,8 @@
 -- $3 text: the name of the workspace
 -- $4 text: the slug of an app, or the name of an agent
 --
--- Deleted users and workspaces are not found: their names may be used again. With the variant
--- `alone` no name is found, since the control plane's tables do not exist.
+-- Deleted users and workspaces are not found: their names may be used again. The variant `alone`
+-- finds neither users nor workspaces, as the tables of a control plane do not exist.
 --
 -- Raw because the DSL cannot select three answers without a table.
 SELECT (

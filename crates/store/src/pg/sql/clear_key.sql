@@ -1,10 +1,10 @@
--- Clears the secret of a key that is no longer used.
+-- Clears the secret of a key that has ended.
 --
 -- $1 text: the feature
 -- $2 integer: the sequence number
 --
--- The digest is cleared as well: otherwise the control plane could not revoke the key that encrypted
--- the secret.
+-- The digest is cleared as well: otherwise the control plane could not revoke the key that
+-- encrypted the secret.
 --
 -- Raw because the DSL does not choose between two tables.
 UPDATE crypto_keys                                                         --unless owned

@@ -1,4 +1,4 @@
--- Sets when a key is no longer used.
+-- Sets the time at which a key ends.
 --
 -- $1 timestamptz: the time
 -- $2 text: the feature

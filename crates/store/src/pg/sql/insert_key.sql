@@ -4,8 +4,8 @@
 -- $2 integer: the sequence number
 -- $3 text: the secret, which may be encrypted
 -- $4 text: the digest of the key with which it is encrypted
--- $5 timestamptz: when it begins to be used
--- $6 timestamptz: when it is no longer used
+-- $5 timestamptz: the time at which it begins to be used
+-- $6 timestamptz: the time at which it ends; null if that is not known yet
 --
 -- Raw because the DSL does not choose between two tables.
 INSERT INTO crypto_keys                                                    --unless owned

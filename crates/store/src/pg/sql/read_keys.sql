@@ -7,9 +7,9 @@
 -- PostgreSQL would compile it first. Features are compared as texts: the type in the database may
 -- have labels that are not known here, and may lack some that are.
 --
--- owned: authd's own table is used while the control plane's does not exist. The statement fails once
--- it does: the connection then reads the catalog again.
--- locked: for a rotation, which also sees keys that were cleared, the oldest first.
+-- The variant `owned` reads authd's own table, which is used while the control plane's does not
+-- exist. The statement fails once it does: the connection then reads the catalog again. The variant
+-- `locked` is for a rotation, which also sees keys that were cleared, the oldest first.
 --
 -- Raw because the DSL does not choose between two tables.
 SELECT sequence, secret, secret_key_id, starts_at, deletes_at

@@ -15,6 +15,7 @@ mod task;
 use diesel::QueryResult;
 
 pub(super) use self::catalog::Catalog;
+use self::catalog::{KEYS, OWN_KEYS};
 pub use self::generation::Generation;
 pub(super) use self::generation::Mark;
 pub use self::grants::Grants;
@@ -143,19 +144,21 @@ impl Tables {
         self.generation >= Generation::V2_26
     }
 
-    /// Whether authd's own tables are there, for the tasks that need no others
+    /// Checks that authd's own tables exist, for the tasks that need no others, and a table of keys
     pub(super) fn have_own(&self) -> Result<(), Unfit> {
-        let lacking = Task::ALL.iter().find_map(|task| {
+        let unfit =
+            |question, missing| Err(Unfit { question, missing, generation: self.generation });
+        for task in &Task::ALL {
             let lacks = task.missing(&self.catalog, self.generation);
             let needs = task.needs(&self.catalog, self.generation);
-            let lack = lacks.first().filter(|_| needs.iter().all(Need::is_of_own_table))?;
-            Some(Unfit {
-                question: task.name,
-                missing: lack.to_string(),
-                generation: self.generation,
-            })
-        });
-        lacking.map_or(Ok(()), Err)
+            if let Some(lack) = lacks.first().filter(|_| needs.iter().all(Need::is_of_own_table)) {
+                return unfit(task.name, lack.to_string());
+            }
+        }
+        match [KEYS, OWN_KEYS].into_iter().any(|table| self.catalog.has_table(table)) {
+            true => Ok(()),
+            false => unfit("the keys of app tokens", format!("table {OWN_KEYS}")),
+        }
     }
 
     /// Whether these tables fit each of the statements
