@@ -242,7 +242,9 @@ pub(crate) fn database_error<'a>(
 
 /// An error and its sources, the outermost first
 #[cfg(feature = "postgres")]
-fn chain(error: &(dyn StdError + 'static)) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 
@@ -314,8 +316,8 @@ impl Error {
         if let Some(answer) = database_error(self) {
             return Some(answer.code().code());
         }
-        chain(self).find_map(|error| match error.downcast_ref() {
-            Some(diesel::result::Error::DatabaseError(kind, _)) => code_of(kind),
+        chain(self).find_map(|error| match error.downcast_ref()? {
+            diesel::result::Error::DatabaseError(kind, _) => code_of(kind),
             _ => None,
         })
     }
