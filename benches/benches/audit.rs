@@ -107,27 +107,37 @@ fn theirs(runtime: &Runtime, reference: &Arc<Reference>, case: Case, until: Unti
     })
 }
 
+/// The event, with some fields changed
+fn with(mut event: Event, change: impl FnOnce(&mut Event)) -> Event {
+    change(&mut event);
+    event
+}
+
 /// A visit by one of many devices, the same for both sides
 fn event(visitor: u64) -> Event {
     #[allow(clippy::disallowed_methods, reason = "as the binary does")]
     let time = SystemTime::now();
-    Event {
-        time,
-        request: Uuid::new_v4(),
-        user: Some(UserId(Uuid::from_u128(2))),
-        ip: Some(IpAddr::from([192, 0, 2, 1])),
-        user_agent: format!("Mozilla/5.0 (X11; Linux x86_64; rv:128.0) {visitor}").into_bytes(),
-        resource: Resource::App(AppId(Uuid::from_u128(3)), "code-server".to_owned()),
-        agent: Some((AgentId(Uuid::from_u128(4)), "main".to_owned())),
-        workspace: Some(Workspace {
-            id: WorkspaceId(Uuid::from_u128(5)),
-            name: "dev".to_owned(),
-            owner: "ann".to_owned(),
-            organization: OrganizationId(Uuid::from_u128(6)),
-        }),
-        status: 200,
-        reason: None,
-    }
+    with(
+        Event::new(
+            time,
+            Uuid::new_v4(),
+            Resource::App(AppId(Uuid::from_u128(3)), "code-server".to_owned()),
+            200,
+        ),
+        |it| {
+            it.user = Some(UserId(Uuid::from_u128(2)));
+            it.ip = Some(IpAddr::from([192, 0, 2, 1]));
+            it.user_agent =
+                format!("Mozilla/5.0 (X11; Linux x86_64; rv:128.0) {visitor}").into_bytes();
+            it.agent = Some((AgentId(Uuid::from_u128(4)), "main".to_owned()));
+            it.workspace = Some(Workspace::new(
+                WorkspaceId(Uuid::from_u128(5)),
+                "dev",
+                "ann",
+                OrganizationId(Uuid::from_u128(6)),
+            ));
+        },
+    )
 }
 
 /// The reference's statements, prepared on a connection for each caller

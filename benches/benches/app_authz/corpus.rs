@@ -251,7 +251,7 @@ fn found(method: AccessMethod, workspace: Workspace) -> Target<'static> {
     }
     let app = App::new(AppId(Uuid::from_u128(5)), agent, "code", "http://127.0.0.1:8080");
     let contact = Contact::new(SystemTime::UNIX_EPOCH);
-    let facts = WorkspaceFacts::new(workspace.owner, workspace, Transition::Start)
+    let facts = WorkspaceFacts::new(workspace.owner, workspace, Transition::Start, None)
         .with_agents([Agent::new(agent, "main", contact)])
         .with_apps([app]);
     let request = kept(request.try_into().unwrap());

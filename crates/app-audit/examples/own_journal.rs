@@ -70,8 +70,7 @@ impl Journal for OwnJournal {
 
     async fn forget(&self, keep: Duration, at_most: u32) -> Result<u64, Infallible> {
         let (mut tables, now) = (self.0.lock().await, SystemTime::now());
-        let is_old =
-            |_: &Uuid, row: &mut Row| now.duration_since(row.time).is_ok_and(|age| age > keep);
+        let is_old = |_: &Uuid, row: &mut Row| row.is_older_than(keep, now);
         Ok((0..at_most).zip(tables.log.extract_if(is_old)).map(|_| 1).sum())
     }
 

@@ -37,5 +37,5 @@ pub trait ActJournal: Send + Sync {
     fn records_acts(&self) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
     /// Returns whether the journal was unavailable, so that the same call may succeed later
-    fn is_away(error: &Self::Error) -> bool;
+    fn is_unavailable(error: &Self::Error) -> bool;
 }

@@ -179,8 +179,8 @@ port! {
 
 port! {
     /// An [`ActJournal`] that is chosen while the program runs, as [`DynJournal`] is a [`Journal`]
-    DynActJournal of ActJournal [Error is_away];
-    unavailable: T::is_away;
+    DynActJournal of ActJournal [Error is_unavailable];
+    unavailable: T::is_unavailable;
     fn dyn_note_acts = note_acts(&acts: [Act];) -> ();
     fn dyn_count_acts = count_acts(&counts: [(Uuid, u64)];) -> ();
     fn dyn_forget_acts = forget_acts(; keep: Duration, at_most: u32) -> u64;

@@ -12,6 +12,7 @@ use crate::{Record, SessionKey};
 ///
 /// Make it before the answer is sent, so that a visitor who hangs up is recorded too.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Event {
     /// When the request began
     pub time: SystemTime,
@@ -139,6 +140,7 @@ impl Resource {
 
 /// A workspace as a record names it
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Workspace {
     /// The workspace's id
     pub id: WorkspaceId,

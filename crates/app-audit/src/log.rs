@@ -238,6 +238,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// Returns whether a journal whose rows are kept for `keep` is to forget this one
+    #[must_use]
+    pub fn is_older_than(&self, keep: Duration, now: SystemTime) -> bool {
+        now.duration_since(self.time).is_ok_and(|age| age > keep)
+    }
+
     /// Returns a row with these fields, and with all others empty or nil
     ///
     /// For implementations of [`AuditLog`], which then set the other fields.

@@ -50,7 +50,7 @@ impl ActJournal for Table {
         Ok(true)
     }
 
-    fn is_away(_: &Locked) -> bool {
+    fn is_unavailable(_: &Locked) -> bool {
         true
     }
 }

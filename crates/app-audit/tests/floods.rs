@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use app_audit::{Event, RecordError, Recorder, Settings};
-use common::{Log, Table, visit};
+use common::{Log, Table, visit, with};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -43,9 +43,11 @@ async fn an_honest_visit_is_recorded_in_every_flood_while_the_table_is_locked() 
     let floods: [(&str, Flood); 6] = [
         ("one address", |n| anonymous([192, 0, 2, 1], n)),
         ("any address", |n| anonymous(n.to_be_bytes(), n)),
-        ("any address, denied", |n| Event { reason: Some("no"), ..anonymous(n.to_be_bytes(), n) }),
+        ("any address, denied", |n| {
+            with(anonymous(n.to_be_bytes(), n), |it| it.reason = Some("no"))
+        }),
         ("one user", |n| visit(8, n)),
-        ("one user, denied", |n| Event { reason: Some("no"), ..visit(8, n) }),
+        ("one user, denied", |n| with(visit(8, n), |it| it.reason = Some("no"))),
         ("three users", |n| visit(u128::from(8 + n % 3), n)),
     ];
     for (name, flood) in floods {
@@ -116,7 +118,10 @@ async fn allowed_visits_of_one_stranger_are_limited_and_those_of_users_are_not()
 async fn denied_visits_of_a_user_are_limited_for_each_address() {
     let bench = Bench::new(Table::default());
     let denied = |ip: [u8; 4], n| {
-        let event = Event { reason: Some("no"), ip: Some(ip.into()), ..visit(1, n) };
+        let event = with(visit(1, n), |it| {
+            it.reason = Some("no");
+            it.ip = Some(ip.into());
+        });
         bench.record(event)
     };
     for n in 0..100 {
@@ -128,5 +133,8 @@ async fn denied_visits_of_a_user_are_limited_for_each_address() {
 
 /// An allowed visit of a visitor who is not signed in
 fn anonymous(ip: [u8; 4], device: u32) -> Event {
-    Event { user: None, ip: Some(ip.into()), ..visit(0, device) }
+    with(visit(0, device), |it| {
+        it.user = None;
+        it.ip = Some(ip.into());
+    })
 }

@@ -21,24 +21,21 @@ fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
 }
 
+/// The event, with some fields changed
+fn with(mut event: Event, change: impl FnOnce(&mut Event)) -> Event {
+    change(&mut event);
+    event
+}
+
 fn event() -> Event {
-    Event {
-        time: at(0),
-        request: id(1),
-        user: Some(UserId(id(2))),
-        ip: parse_ip("192.0.2.1"),
-        user_agent: b"curl".to_vec(),
-        resource: Resource::App(AppId(id(3)), "code".to_owned()),
-        agent: Some((AgentId(id(4)), "main".to_owned())),
-        workspace: Some(Workspace {
-            id: WorkspaceId(id(5)),
-            name: "dev".to_owned(),
-            owner: "ann".to_owned(),
-            organization: OrganizationId(id(6)),
-        }),
-        status: 200,
-        reason: None,
-    }
+    with(Event::new(at(0), id(1), Resource::App(AppId(id(3)), "code".to_owned()), 200), |it| {
+        it.user = Some(UserId(id(2)));
+        it.ip = parse_ip("192.0.2.1");
+        it.user_agent = b"curl".to_vec();
+        it.agent = Some((AgentId(id(4)), "main".to_owned()));
+        it.workspace =
+            Some(Workspace::new(WorkspaceId(id(5)), "dev", "ann", OrganizationId(id(6))));
+    })
 }
 
 #[test]
@@ -46,40 +43,41 @@ fn a_session_is_identified_by_seven_fields_and_no_others() {
     let event = event();
     // scenario 144
     let others = [
-        Event { user: None, ..event.clone() },
-        Event { user: Some(UserId(id(99))), ..event.clone() },
-        Event { ip: None, ..event.clone() },
-        Event { ip: parse_ip("192.0.2.2"), ..event.clone() },
-        Event { ip: parse_ip("::1"), ..event.clone() },
-        Event { user_agent: b"curl/8".to_vec(), ..event.clone() },
-        Event { user_agent: Vec::new(), ..event.clone() },
-        Event { resource: Resource::App(AppId(id(99)), "code".to_owned()), ..event.clone() },
-        Event { resource: Resource::Port("8080".to_owned()), ..event.clone() },
-        Event { resource: Resource::Port("8080s".to_owned()), ..event.clone() },
-        Event { resource: Resource::Terminal, ..event.clone() },
-        Event { agent: Some((AgentId(id(99)), "main".to_owned())), ..event.clone() },
-        Event { status: 404, ..event.clone() },
+        with(event.clone(), |it| it.user = None),
+        with(event.clone(), |it| it.user = Some(UserId(id(99)))),
+        with(event.clone(), |it| it.ip = None),
+        with(event.clone(), |it| it.ip = parse_ip("192.0.2.2")),
+        with(event.clone(), |it| it.ip = parse_ip("::1")),
+        with(event.clone(), |it| it.user_agent = b"curl/8".to_vec()),
+        with(event.clone(), |it| it.user_agent = Vec::new()),
+        with(event.clone(), |it| it.resource = Resource::App(AppId(id(99)), "code".to_owned())),
+        with(event.clone(), |it| it.resource = Resource::Port("8080".to_owned())),
+        with(event.clone(), |it| it.resource = Resource::Port("8080s".to_owned())),
+        with(event.clone(), |it| it.resource = Resource::Terminal),
+        with(event.clone(), |it| it.agent = Some((AgentId(id(99)), "main".to_owned()))),
+        with(event.clone(), |it| it.status = 404),
     ];
     let keys: HashSet<_> = others.iter().chain([&event]).map(Event::key).collect();
     assert_eq!(keys.len(), others.len() + 1);
 
-    let same = Event {
-        time: at(9),
-        request: id(99),
-        workspace: None,
-        reason: Some("a_reason"),
-        resource: Resource::App(AppId(id(3)), "renamed".to_owned()),
-        agent: Some((AgentId(id(4)), "renamed".to_owned())),
-        ..event.clone()
-    };
+    let same = with(event.clone(), |it| {
+        it.time = at(9);
+        it.request = id(99);
+        it.workspace = None;
+        it.reason = Some("a_reason");
+        it.resource = Resource::App(AppId(id(3)), "renamed".to_owned());
+        it.agent = Some((AgentId(id(4)), "renamed".to_owned()));
+    });
     assert_eq!(same.key(), event.key());
 
     // Requests that led to no agent are distinguished by workspace.
-    let nowhere = |workspace| Event {
-        agent: None,
-        resource: Resource::Unknown("code".to_owned()),
-        workspace: event.workspace.clone().map(|w| Workspace { id: WorkspaceId(workspace), ..w }),
-        ..event.clone()
+    let nowhere = |workspace| {
+        with(event.clone(), |it| {
+            it.agent = None;
+            it.resource = Resource::Unknown("code".to_owned());
+            it.workspace =
+                Some(Workspace::new(WorkspaceId(workspace), "dev", "ann", OrganizationId(id(6))));
+        })
     };
     assert_eq!(nowhere(id(5)).key(), nowhere(id(5)).key());
     assert_ne!(nowhere(id(5)).key(), nowhere(id(98)).key());
@@ -87,12 +85,13 @@ fn a_session_is_identified_by_seven_fields_and_no_others() {
 
 #[test]
 fn fields_do_not_run_into_each_other() {
-    let with = |user_agent: &[u8], port: &str| Event {
-        user_agent: user_agent.to_vec(),
-        resource: Resource::Port(port.to_owned()),
-        ..event()
+    let of = |user_agent: &[u8], port: &str| {
+        with(event(), |it| {
+            it.user_agent = user_agent.to_vec();
+            it.resource = Resource::Port(port.to_owned());
+        })
     };
-    assert_ne!(with(b"a8", "080").key(), with(b"a", "8080").key());
+    assert_ne!(of(b"a8", "080").key(), of(b"a", "8080").key());
 }
 
 #[test]
@@ -100,7 +99,7 @@ fn all_spellings_of_an_address_are_one_address() {
     let same = |spellings: &[&str]| {
         let keys: HashSet<_> = spellings
             .iter()
-            .map(|ip| Event { ip: Some(parse_ip(ip).unwrap()), ..event() }.key())
+            .map(|ip| with(event(), |it| it.ip = Some(parse_ip(ip).unwrap())).key())
             .collect();
         assert_eq!(keys.len(), 1, "{spellings:?}");
     };
@@ -137,7 +136,7 @@ fn all_spellings_of_an_address_are_one_address() {
     ] {
         assert_eq!(parse_ip(none), None, "{none}");
     }
-    let mapped = Event { ip: Some("::ffff:192.0.2.1".parse().unwrap()), ..event() };
+    let mapped = with(event(), |it| it.ip = Some("::ffff:192.0.2.1".parse().unwrap()));
     assert_eq!(mapped.key(), event().key());
     assert_eq!(mapped.record(id(7)).ip, parse_ip("192.0.2.1"));
 }
@@ -157,23 +156,22 @@ fn a_record_names_visitor_resource_and_workspace() {
     });
     assert_eq!(record.additional_fields, names);
 
-    let port = Event { resource: Resource::Port("8080s".to_owned()), ..event() }.record(id(7));
+    let port = with(event(), |it| it.resource = Resource::Port("8080s".to_owned())).record(id(7));
     assert_eq!((port.resource_type, port.resource_id), ("workspace_agent", id(4)));
     assert_eq!(port.resource_target, "main");
     assert_eq!(port.additional_fields["slug_or_port"], "8080s");
-    let terminal = Event { resource: Resource::Terminal, ..event() }.record(id(7));
+    let terminal = with(event(), |it| it.resource = Resource::Terminal).record(id(7));
     assert_eq!(terminal.additional_fields["slug_or_port"], "terminal");
 
-    let nowhere = Event {
-        resource: Resource::Unknown("gone".to_owned()),
-        agent: None,
-        workspace: None,
-        user: None,
-        ip: None,
-        user_agent: Vec::new(),
-        status: 404,
-        ..event()
-    };
+    let nowhere = with(event(), |it| {
+        it.resource = Resource::Unknown("gone".to_owned());
+        it.agent = None;
+        it.workspace = None;
+        it.user = None;
+        it.ip = None;
+        it.user_agent = Vec::new();
+        it.status = 404;
+    });
     let record = nowhere.record(id(7));
     assert_eq!((record.user_id, record.resource_id), (Uuid::nil(), Uuid::nil()));
     assert_eq!((record.ip, record.user_agent), (None, None));
@@ -184,11 +182,11 @@ fn a_record_names_visitor_resource_and_workspace() {
 #[test]
 fn any_user_agent_can_be_stored() {
     for user_agent in [vec![b'a'; 257], vec![0x80; 4096], b"a\x80b\0c".to_vec()] {
-        let event = Event { user_agent, ..event() };
+        let event = with(event(), |it| it.user_agent = user_agent);
         let text = event.record(id(7)).user_agent.unwrap();
         assert!(text.chars().count() <= 256 && !text.contains('\0'));
     }
-    let odd = Event { user_agent: b"a\x80b\0c".to_vec(), ..event() };
+    let odd = with(event(), |it| it.user_agent = b"a\x80b\0c".to_vec());
     assert_eq!(odd.record(id(7)).user_agent.as_deref(), Some("a\u{fffd}b\u{fffd}c"));
 }
 
@@ -251,7 +249,7 @@ proptest! {
         user_agent in prop::collection::vec(any::<u8>(), 0..2000),
         port in any::<String>(),
     ) {
-        let event = Event { user_agent, resource: Resource::Unknown(port), ..event() };
+        let event = with(event(), |it| { it.user_agent = user_agent; it.resource = Resource::Unknown(port); });
         let record = event.record(id(1));
         let texts = [
             record.user_agent.unwrap_or_default(),

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app_audit::{
-    AgentId, AppId, Entry, Event, OrganizationId, Recorder, Resource, Settings, Spool, SpoolFile,
+    AgentId, AppId, Entry, OrganizationId, Recorder, Resource, Settings, Spool, SpoolFile,
     Workspace, WorkspaceId, parse_ip,
 };
-use common::{Log, Table, visit};
+use common::{Log, Table, visit, with};
 use uuid::Uuid;
 
 /// A folder that is removed when the test ends
@@ -63,22 +63,40 @@ fn read(path: &Path) -> Vec<Entry> {
 #[test]
 fn what_is_read_is_what_was_kept() {
     let odd = "\"\\\n\u{1b}[31m\u{7f}\u{2028}ä😀";
-    let workspace = Workspace {
-        id: WorkspaceId(Uuid::from_u128(3)),
-        name: odd.to_owned(),
-        owner: "alice".to_owned(),
-        organization: OrganizationId(Uuid::from_u128(4)),
-    };
+    let workspace = Workspace::new(
+        WorkspaceId(Uuid::from_u128(3)),
+        odd,
+        "alice",
+        OrganizationId(Uuid::from_u128(4)),
+    );
     let agent = Some((AgentId(Uuid::from_u128(5)), "main".to_owned()));
     let events = [
         visit(1, 0),
-        Event { user: None, ..visit(1, 0) },
-        Event { reason: Some("not_shared"), status: 404, ..visit(1, 0) },
-        Event { resource: Resource::App(AppId(Uuid::from_u128(6)), odd.to_owned()), ..visit(1, 0) },
-        Event { resource: Resource::Port("8080s".to_owned()), agent: agent.clone(), ..visit(1, 0) },
-        Event { resource: Resource::Terminal, agent, workspace: Some(workspace), ..visit(1, 0) },
-        Event { ip: parse_ip("2001:db8::1"), user_agent: vec![b'x'; 70_000], ..visit(1, 0) },
-        Event { ip: parse_ip("192.0.2.1"), user_agent: b"\xff\0".to_vec(), ..visit(1, 0) },
+        with(visit(1, 0), |it| it.user = None),
+        with(visit(1, 0), |it| {
+            it.reason = Some("not_shared");
+            it.status = 404;
+        }),
+        with(visit(1, 0), |it| {
+            it.resource = Resource::App(AppId(Uuid::from_u128(6)), odd.to_owned())
+        }),
+        with(visit(1, 0), |it| {
+            it.resource = Resource::Port("8080s".to_owned());
+            it.agent = agent.clone();
+        }),
+        with(visit(1, 0), |it| {
+            it.resource = Resource::Terminal;
+            it.agent = agent;
+            it.workspace = Some(workspace);
+        }),
+        with(visit(1, 0), |it| {
+            it.ip = parse_ip("2001:db8::1");
+            it.user_agent = vec![b'x'; 70_000];
+        }),
+        with(visit(1, 0), |it| {
+            it.ip = parse_ip("192.0.2.1");
+            it.user_agent = b"\xff\0".to_vec();
+        }),
     ];
     let entries: Vec<_> = (1..)
         .zip(&events)

@@ -95,6 +95,9 @@ pub enum Error {
     /// Not a label of [`LoginType`](crate::credential::LoginType)
     #[error("`{0}` is not a login type")]
     UnknownLoginType(String),
+    /// Not a value of [`SameSite`](crate::credential::SameSite)
+    #[error("`{0}` is not one of lax, none")]
+    UnknownSameSite(String),
     /// Not a label of [`SharingLevel`](crate::app::SharingLevel)
     #[error("`{0}` is not a sharing level")]
     UnknownSharingLevel(String),

@@ -43,7 +43,7 @@ fn public_app() -> Target<'static> {
     );
     let agent = AgentId(Uuid::from_u128(4));
     let app = App::new(AppId(Uuid::from_u128(5)), agent, "code", "http://127.0.0.1:8080");
-    let facts = WorkspaceFacts::new(owner, workspace, Transition::Start)
+    let facts = WorkspaceFacts::new(owner, workspace, Transition::Start, None)
         .with_agents([Agent::new(agent, "main", Contact::new(now()))])
         .with_apps([app.with_sharing(SharingLevel::Public)]);
     resolve(kept(request("code")), Some(kept(facts)), Rules::default()).unwrap()

@@ -69,7 +69,7 @@ impl Directory for Store {
         let id = WorkspaceId(Uuid::from_u128(2));
         let workspace = Workspace::new((id, request.workspace()), (ANN, request.user()), acme());
         let facts = AppFacts::default()
-            .with_workspace(WorkspaceFacts::new(ANN, workspace, Transition::Start))
+            .with_workspace(WorkspaceFacts::new(ANN, workspace, Transition::Start, None))
             .with_holders(tokens.iter().map(holder));
         self.answer(facts)
     }

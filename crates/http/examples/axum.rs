@@ -10,12 +10,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use agent_auth::Rules;
-use authd_http::{Limits, MaintenanceSettings, Service};
+use authd_http::{MaintenanceSettings, Service};
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
-use identity_fetch::Identity;
 use store::{MemoryStore, Store};
 use tokio::net::TcpListener;
 
@@ -32,8 +30,7 @@ async fn main() -> std::io::Result<()> {
 
 #[expect(clippy::disallowed_methods, reason = "a control plane is where the clock is read")]
 pub(crate) fn authd(store: impl Store) -> Service {
-    let (store, clock) = (Arc::new(store), Arc::new(SystemTime::now));
-    Service::over(&store, Identity::builtin(), Rules::default(), Limits::default(), clock)
+    Service::builtin(&Arc::new(store), SystemTime::now)
 }
 
 /// The control plane's own routes, and authd for all other paths

@@ -8,20 +8,16 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use agent_auth::Rules;
-use authd_http::{Limits, MaintenanceSettings, Service};
+use authd_http::{MaintenanceSettings, Service};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use identity_fetch::Identity;
 use store::MemoryStore;
 use tokio::net::TcpListener;
 
 #[tokio::main]
 #[expect(clippy::disallowed_methods, reason = "a server is where the clock is read")]
 async fn main() -> std::io::Result<()> {
-    let (identity, clock) = (Identity::builtin(), Arc::new(SystemTime::now));
-    let store = Arc::new(MemoryStore::default());
-    let authd = Service::over(&store, identity, Rules::default(), Limits::default(), clock);
+    let authd = Service::builtin(&Arc::new(MemoryStore::default()), SystemTime::now);
     // Ends with the program. A server that stops in order calls `finish` then.
     let _maintenance = authd.maintain(MaintenanceSettings::default()).await;
     serve(TcpListener::bind("127.0.0.1:8080").await?, &authd).await

@@ -59,9 +59,9 @@ pub(crate) struct Rows {
     pub(crate) users: HashMap<UserId, User>,
     pub(crate) logins: HashMap<String, Login>,
     pub(crate) workspaces: Vec<Workspace>,
-    secrets: Vec<CryptoKey>,
-    visits: HashMap<SessionKey, Kept>,
-    log: Vec<Row>,
+    pub(crate) secrets: Vec<CryptoKey>,
+    pub(crate) visits: HashMap<SessionKey, Kept>,
+    pub(crate) log: Vec<Row>,
 }
 
 pub(crate) struct User {
@@ -191,7 +191,7 @@ mod ports {
             let owner = (of.owner, self.name(of.owner)?);
             let workspace = Workspace::new((of.id, &*of.name), owner, ORGANIZATION);
             let contact = Contact::new(of.last_seen).with_connected(of.last_seen, of.last_seen);
-            let facts = WorkspaceFacts::new(of.owner, workspace, Transition::Start);
+            let facts = WorkspaceFacts::new(of.owner, workspace, Transition::Start, None);
             let facts = facts.with_agents([Agent::new(of.machine, "main", contact)]);
             Some(facts.with_apps(of.apps.iter().map(app)))
         }

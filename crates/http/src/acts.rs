@@ -201,7 +201,7 @@ impl<S: ActJournal> ActJournal for Gate<S> {
                     self.opens();
                     return Ok(());
                 }
-                Err(error) if !S::is_away(&error) && self.closes().await => {}
+                Err(error) if !S::is_unavailable(&error) && self.closes().await => {}
                 Err(error) => return Err(error),
             }
         }
@@ -216,7 +216,7 @@ impl<S: ActJournal> ActJournal for Gate<S> {
         }
         match self.journal.count_acts(counts).await {
             // Counts of acts that were dropped come later than the acts.
-            Err(error) if !S::is_away(&error) && self.closes().await => Ok(()),
+            Err(error) if !S::is_unavailable(&error) && self.closes().await => Ok(()),
             counted => counted,
         }
     }
@@ -229,8 +229,8 @@ impl<S: ActJournal> ActJournal for Gate<S> {
         self.journal.records_acts().await
     }
 
-    fn is_away(error: &S::Error) -> bool {
-        S::is_away(error)
+    fn is_unavailable(error: &S::Error) -> bool {
+        S::is_unavailable(error)
     }
 }
 

@@ -34,10 +34,11 @@ mod routes;
 mod service;
 
 pub use acts::ActAudit;
-pub use allowed::Allowed;
+pub use allowed::{Allowed, NoAddressError};
+pub use app_authz::credential::SameSite;
 pub use apps::{
     AppsConfig, AuditFail, CookieConfig, DecidedVisit, Housekeeping, KeysError, ParseValueError,
-    SameSite, Signing,
+    Signing,
 };
 pub use error::{Answer, chain as error_chain};
 pub use identity_fetch::Clock;

@@ -36,7 +36,6 @@ use crate::proxies::{Peer, TrustedProxies};
 use crate::reply::{Layout, Response as Answer, ResponseBody};
 use crate::request_facts::{RequestFacts, RequestId};
 use crate::request_span::SpanObserver;
-use crate::route_groups::Routes;
 use crate::router::{Route, Row, VISIT};
 use crate::routes::{self, AppRoute};
 
@@ -52,7 +51,6 @@ pub struct Service {
     /// `None` if app access is off
     apps: Option<Arc<dyn AppAccess>>,
     parts: Parts,
-    routes: Routes,
     limits: Limits,
     metrics: Metrics,
     texts: Arc<Texts>,

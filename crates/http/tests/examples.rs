@@ -184,6 +184,20 @@ async fn a_websocket_and_a_body_are_carried_both_ways_as_they_come() {
     assert!(plain.contains("HTTP/1.1 200 ") && !plain.contains("h2c"), "{plain}");
 }
 
+#[test]
+fn a_host_that_carries_apps_takes_at_most_80_lines() {
+    let files = [
+        include_str!("../examples/protect_apps/main.rs"),
+        include_str!("../examples/protect_apps/carrier.rs"),
+    ];
+    let counts = |line: &&str| {
+        let line = line.trim();
+        !line.is_empty() && !line.starts_with("//") && !line.starts_with("#[expect")
+    };
+    let lines = files.iter().flat_map(|file| file.lines()).filter(counts).count();
+    assert!((50..=80).contains(&lines), "{lines}");
+}
+
 /// The example of a control plane, whose workspace `dev` has apps
 struct Host {
     address: SocketAddr,

@@ -58,7 +58,7 @@ impl ActJournal for SlowJournal {
         Ok(true)
     }
 
-    fn is_away(error: &Infallible) -> bool {
+    fn is_unavailable(error: &Infallible) -> bool {
         match *error {}
     }
 }

@@ -7,8 +7,10 @@ use identity_verify::{
 };
 use tracing::warn;
 
+use crate::Clock;
 use crate::issuers::{IssuerCounts, IssuerFetcher};
-use crate::jwks::{KeyCache, KeyCounts};
+use crate::jwks::{KeyCache, KeyCounts, KeyUrl};
+use crate::network::System;
 
 /// A proof of any cloud, as a machine sent it; nothing in it is verified
 ///
@@ -95,6 +97,15 @@ impl Online {
     #[must_use]
     pub const fn offline() -> Self {
         Self { google_keys: None, azure_issuers: None }
+    }
+
+    /// Fetches Google's keys from Google, and missing issuers of Azure's certificates, over the
+    /// network of this machine
+    #[must_use]
+    pub fn system(clock: Clock) -> Self {
+        let network = Arc::new(System);
+        let keys = KeyCache::fetching(KeyUrl::default(), network.clone(), clock);
+        Self::new(Some(keys), Some(IssuerFetcher::new(network)))
     }
 
     /// Fetches Google's keys with `keys`, and missing issuers of Azure's certificates with

@@ -4,6 +4,7 @@
 mod error;
 mod exchange;
 mod fetch;
+mod fields;
 mod freshness;
 mod identity;
 mod issuers;
@@ -17,6 +18,7 @@ use std::time::SystemTime;
 
 pub use exchange::FetchError;
 pub use fetch::{Fetched, Fetcher};
+pub use fields::MissingFields;
 pub use identity::{Expiry, Identity, Online, Proof, WARNING_DAYS};
 pub use issuers::{IssuerCounts, IssuerFetcher};
 pub use jwks::{KeyCache, KeyCounts, KeyUrl, KeyUrlError};

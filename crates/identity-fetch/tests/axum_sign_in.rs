@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-#[path = "../examples/axum_sign_in.rs"]
+#[path = "../examples/axum_sign_in/main.rs"]
 #[allow(dead_code, reason = "the test does not call `main`")]
 mod example;
 
@@ -12,7 +12,8 @@ use std::time::SystemTime;
 
 use agent_auth::Standing;
 use agent_auth::conformance::Rows;
-use example::{AgentRow, Agents, routes};
+use example::routes;
+use example::tables::{AgentRow, Agents};
 use identity_fetch::Identity;
 use identity_verify::test_util::aws::{Cloud, Document};
 use identity_verify::{Policy, aws};
@@ -92,7 +93,7 @@ async fn a_machine_receives_the_token_of_its_agent() {
         (signed(OLD), (400, "only agents of earlier builds carry this instance id")),
         (signed("i-0123456789abcdef9"), (404, "no live agent carries this instance id")),
         (forged, (401, "bad_signature")),
-        (serde_json::json!({}), (400, "a field is missing")),
+        (serde_json::json!({}), (400, "required: signature, document")),
     ] {
         let (status, text) = send(address, "aws-instance-identity", &body.to_string()).await;
         assert_eq!((status, &*text), answer, "{body}");
@@ -116,6 +117,15 @@ async fn send(address: SocketAddr, kind: &str, body: &str) -> (u16, String) {
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[test]
+fn the_host_beside_its_tables_takes_at_most_60_lines() {
+    let host = include_str!("../examples/axum_sign_in/main.rs");
+    let (_, code) = host.split_once("mod tables;").unwrap();
+    let counts = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with("//");
+    let lines = code.lines().filter(counts).count();
+    assert!((40..=60).contains(&lines), "{lines}");
 }
 
 const ONE: &str = "i-0123456789abcdef1";

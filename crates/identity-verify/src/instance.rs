@@ -1,3 +1,5 @@
+use std::error::Error as StdError;
+use std::str::FromStr;
 use std::{fmt, time::SystemTime};
 
 use crate::{Error, aws, azure, error::cut, google};
@@ -33,6 +35,28 @@ impl fmt::Display for Cloud {
         f.write_str(self.as_str())
     }
 }
+
+impl FromStr for Cloud {
+    type Err = ParseCloudError;
+
+    /// Parses `aws`, `azure` or `google`
+    fn from_str(text: &str) -> Result<Self, ParseCloudError> {
+        let clouds = [Self::Aws, Self::Azure, Self::Google];
+        clouds.into_iter().find(|cloud| cloud.as_str() == text).ok_or(ParseCloudError)
+    }
+}
+
+/// The text does not name a cloud
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseCloudError;
+
+impl fmt::Display for ParseCloudError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not `aws`, `azure` or `google`")
+    }
+}
+
+impl StdError for ParseCloudError {}
 
 /// An instance that proved which one it is
 ///

@@ -29,7 +29,7 @@ mod x509;
 pub use cause::Cause;
 pub use error::{Error, Reason};
 pub use fingerprint::Fingerprint;
-pub use instance::{Claims, Cloud, InstanceId, VerifiedInstance};
+pub use instance::{Claims, Cloud, InstanceId, ParseCloudError, VerifiedInstance};
 pub use pins::{DynPins, MemoryPins, PinRule, Pins, PinsUnavailable, Sighting};
 pub use policy::{Audience, Policy};
 pub use policy_warning::PolicyWarning;

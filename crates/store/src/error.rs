@@ -284,7 +284,7 @@ impl Unfit {
 impl Error {
     /// Whether the same call may succeed later without a change on this side
     #[must_use]
-    pub const fn is_transient(&self) -> bool {
+    pub const fn is_unavailable(&self) -> bool {
         match self {
             #[cfg(feature = "postgres")]
             Self::Tables(_) => true,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use app_audit::{Answer, Count, Entry, Event, Journal, Noted, Recorder, Settings, UserId, Window};
-use common::event;
+use common::{event, with};
 use store::{Error, Options, PgStore};
 use testkit::{Database, OwnServer};
 use tokio::task::JoinHandle;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 /// A visit by another user with each device, so that none of them has too much of the queue
 fn of_own_user(device: u32) -> Event {
-    Event { user: Some(UserId(Uuid::from_u128(100 + u128::from(device)))), ..event(device) }
+    with(event(device), |it| it.user = Some(UserId(Uuid::from_u128(100 + u128::from(device)))))
 }
 
 /// Visits without end, each by another device, two hundred a second
@@ -140,7 +140,7 @@ impl Journal for Breaking {
     }
 
     fn is_unavailable(error: &Error) -> bool {
-        PgStore::is_unavailable(error)
+        error.is_unavailable()
     }
 }
 
@@ -257,8 +257,12 @@ async fn a_visit_that_logs_in_is_two_rows() {
     let database = Database::new().await;
     let recorder = recorder(&database).await;
     let user = event(1).user;
-    let nobody = Event { user: None, status: 303, reason: Some("signed_out"), ..event(1) };
-    for event in [nobody, Event { user, ..event(1) }] {
+    let nobody = with(event(1), |it| {
+        it.user = None;
+        it.status = 303;
+        it.reason = Some("signed_out");
+    });
+    for event in [nobody, with(event(1), |it| it.user = user)] {
         recorder.record(event).unwrap().await.unwrap();
     }
     let rows =

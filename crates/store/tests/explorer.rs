@@ -12,7 +12,7 @@ use app_audit::{
     AuditExplorer, Decision, Event, Filter, Found, Listed, Names, Page, Plot, Resource, UserId,
     WorkspaceId,
 };
-use common::{entry, event, hour};
+use common::{entry, event, hour, with};
 use store::fleet::Fleet;
 use store::{MemoryStore, Store};
 use testkit::Database;
@@ -60,7 +60,12 @@ macro_rules! contract {
 fn visit(n: u32, user: Option<Uuid>, reason: Option<&'static str>) -> Event {
     let time = event(0).time + Duration::from_secs(60 * u64::from(n));
     let status = if reason.is_some() { 404 } else { 200 };
-    Event { time, user: user.map(UserId), reason, status, ..event(n) }
+    with(event(n), |it| {
+        it.time = time;
+        it.user = user.map(UserId);
+        it.reason = reason;
+        it.status = status;
+    })
 }
 
 async fn explore(store: &impl Store, filter: &Filter) -> Vec<Listed> {
@@ -121,7 +126,7 @@ contract! {
 
     fn names_are_looked_up_without_regard_to_case(store, ids) {
         let [ann, _, dev] = ids;
-        let app = Event { resource: Resource::Unknown("Code".to_owned()), ..event(1) };
+        let app = with(event(1), |it| it.resource = Resource::Unknown("Code".to_owned()));
         store.note(&[entry(&app)], hour()).await.unwrap();
         let user = |name: &str| Names { user: Some(name.to_owned()), ..Names::default() };
         let workspace = |owner: &str, name: &str| Names {

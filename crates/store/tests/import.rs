@@ -339,7 +339,7 @@ async fn an_import_that_waits_too_long_for_a_lock_may_be_tried_again() {
     let locked = database.sql_in_background(lock).await;
     let rows = rows(&fleet());
     let refused = store.import(&rows, false).await.unwrap_err();
-    assert!(refused.is_transient(), "{refused}");
+    assert!(refused.is_unavailable(), "{refused}");
     locked.await.unwrap();
     assert_eq!(store.import(&rows, false).await.unwrap().len(), rows.len());
 }

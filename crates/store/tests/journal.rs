@@ -9,8 +9,8 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_audit::{Count, Entry, Event, Journal, Noted, Resource, Window};
-use common::{entries, entry, event, hour};
+use app_audit::{Count, Entry, Journal, Noted, Resource, Window};
+use common::{entries, entry, event, hour, with};
 use store::{Options, PgStore};
 use testkit::Database;
 use uuid::Uuid;
@@ -96,14 +96,14 @@ async fn exactly_stale_is_stale() {
 async fn another_device_status_or_port_is_another_row() {
     let database = Database::new().await;
     let store = database.store().await;
-    let port = |port: &str| Event { resource: Resource::Port(port.to_owned()), ..event(1) };
+    let port = |port: &str| with(event(1), |it| it.resource = Resource::Port(port.to_owned()));
     let others = [
         event(1),
-        Event { user_agent: b"other".to_vec(), ..event(1) },
-        Event { status: 404, ..event(1) },
+        with(event(1), |it| it.user_agent = b"other".to_vec()),
+        with(event(1), |it| it.status = 404),
         port("8080"),
         port("8080s"),
-        Event { resource: Resource::Terminal, ..event(1) },
+        with(event(1), |it| it.resource = Resource::Terminal),
     ];
     for _ in 0..2 {
         for event in &others {
@@ -124,7 +124,7 @@ async fn no_user_agent_keeps_a_row_away() {
     assert_eq!(random.len(), 4096);
     let odd = [vec![b'a'; 257], random, b"a\x80b".to_vec(), b"\0".to_vec(), vec![0xff; 70_000]];
     for user_agent in &odd {
-        let entry = entry(&Event { user_agent: user_agent.clone(), ..event(1) });
+        let entry = entry(&with(event(1), |it| it.user_agent = user_agent.clone()));
         assert_eq!(
             note(&store, std::slice::from_ref(&entry), hour()).await,
             [Noted::Began(entry.record.session)]
@@ -139,18 +139,17 @@ async fn a_row_holds_exactly_what_it_should() {
     let database = Database::new().await;
     let store = database.store().await;
     let app = entry(&event(1));
-    let port = entry(&Event { resource: Resource::Port("8080s".to_owned()), ..event(1) });
-    let nowhere = entry(&Event {
-        user: None,
-        ip: None,
-        user_agent: Vec::new(),
-        resource: Resource::Unknown("gone".to_owned()),
-        agent: None,
-        workspace: None,
-        status: 404,
-        reason: Some("not_found"),
-        ..event(1)
-    });
+    let port = entry(&with(event(1), |it| it.resource = Resource::Port("8080s".to_owned())));
+    let nowhere = entry(&with(event(1), |it| {
+        it.user = None;
+        it.ip = None;
+        it.user_agent = Vec::new();
+        it.resource = Resource::Unknown("gone".to_owned());
+        it.agent = None;
+        it.workspace = None;
+        it.status = 404;
+        it.reason = Some("not_found");
+    }));
     note(&store, &[app.clone(), port.clone(), nowhere.clone()], hour()).await;
     let rows = database
         .sql(

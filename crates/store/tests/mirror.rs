@@ -12,6 +12,12 @@ use store::{Options, PgStore};
 use testkit::{Database, Loan, Release, World};
 use uuid::Uuid;
 
+/// The event, with some fields changed
+fn with(mut event: Event, change: impl FnOnce(&mut Event)) -> Event {
+    change(&mut event);
+    event
+}
+
 struct Mirrored {
     world: World,
     database: Loan,
@@ -28,23 +34,26 @@ impl Mirrored {
     }
 
     fn visit(&self, resource: Resource) -> Event {
-        Event {
-            time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
-            request: Uuid::from_u128(7),
-            user: Some(UserId(self.world.id("bob"))),
-            ip: Some("::ffff:192.0.2.7".parse().unwrap()),
-            user_agent: b"Firefox".to_vec(),
-            resource,
-            agent: Some((AgentId(self.world.id("alice/dev/main")), "main".to_owned())),
-            workspace: Some(Workspace {
-                id: WorkspaceId(self.world.id("alice/dev")),
-                name: "dev".to_owned(),
-                owner: "alice".to_owned(),
-                organization: OrganizationId(self.world.id("acme")),
-            }),
-            status: 200,
-            reason: None,
-        }
+        with(
+            Event::new(
+                SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+                Uuid::from_u128(7),
+                resource,
+                200,
+            ),
+            |it| {
+                it.user = Some(UserId(self.world.id("bob")));
+                it.ip = Some("::ffff:192.0.2.7".parse().unwrap());
+                it.user_agent = b"Firefox".to_vec();
+                it.agent = Some((AgentId(self.world.id("alice/dev/main")), "main".to_owned()));
+                it.workspace = Some(Workspace::new(
+                    WorkspaceId(self.world.id("alice/dev")),
+                    "dev",
+                    "alice",
+                    OrganizationId(self.world.id("acme")),
+                ));
+            },
+        )
     }
 
     async fn note(&self, visits: &[Event]) {
@@ -61,26 +70,23 @@ impl Mirrored {
 /// The visits that are tried, the last of which lead nowhere
 fn visits(mirrored: &Mirrored) -> Vec<Event> {
     let app = Resource::App(AppId(Uuid::from_u128(9)), "code".to_owned());
-    let stranger = Event {
-        user: None,
-        ip: None,
-        user_agent: Vec::new(),
-        status: 303,
-        reason: Some("not_signed_in"),
-        ..mirrored.visit(app.clone())
-    };
-    let nowhere = Event {
-        agent: None,
-        workspace: None,
-        status: 404,
-        reason: Some("no_workspace"),
-        ..mirrored.visit(Resource::Unknown("none".to_owned()))
-    };
-    let no_app = Event {
-        status: 404,
-        reason: Some("no_app"),
-        ..mirrored.visit(Resource::Unknown("none".to_owned()))
-    };
+    let stranger = with(mirrored.visit(app.clone()), |it| {
+        it.user = None;
+        it.ip = None;
+        it.user_agent = Vec::new();
+        it.status = 303;
+        it.reason = Some("not_signed_in");
+    });
+    let nowhere = with(mirrored.visit(Resource::Unknown("none".to_owned())), |it| {
+        it.agent = None;
+        it.workspace = None;
+        it.status = 404;
+        it.reason = Some("no_workspace");
+    });
+    let no_app = with(mirrored.visit(Resource::Unknown("none".to_owned())), |it| {
+        it.status = 404;
+        it.reason = Some("no_app");
+    });
     vec![
         mirrored.visit(app),
         mirrored.visit(Resource::Port("8080s".to_owned())),

@@ -11,7 +11,7 @@ mod common;
 use std::time::Duration;
 
 use app_audit::{Entry, Event, Journal, Window};
-use common::{entry, event, hour};
+use common::{entry, event, hour, with};
 use store::PgStore;
 use testkit::Database;
 
@@ -19,7 +19,7 @@ use testkit::Database;
 fn visit(device: u32, seconds: u64) -> Entry {
     let event = event(device);
     let time = event.time + Duration::from_secs(seconds);
-    entry(&Event { time, ..event })
+    entry(&with(event, |it| it.time = time))
 }
 
 async fn table(database: &Database) -> (Vec<String>, Vec<String>) {
@@ -62,7 +62,7 @@ async fn events_become_rows_and_sessions_of_their_time_once() {
 async fn what_was_noted_after_all_is_left_out() {
     let database = Database::new().await;
     let store = database.store().await;
-    let now = |event: Event| Event { time: std::time::SystemTime::now(), ..event };
+    let now = |event: Event| with(event, |it| it.time = std::time::SystemTime::now());
     let noted = entry(&now(event(1)));
     store.note(std::slice::from_ref(&noted), hour()).await.unwrap();
     let continued = entry(&now(event(1)));

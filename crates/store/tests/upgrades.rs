@@ -48,7 +48,7 @@ impl Load {
                     };
                     match outcome {
                         Ok(()) => drop(answers.fetch_add(1, Ordering::Relaxed)),
-                        Err(error) => assert!(error.is_transient(), "{error}"),
+                        Err(error) => assert!(error.is_unavailable(), "{error}"),
                     }
                 }
             }));
@@ -199,7 +199,7 @@ async fn tables_that_fit_nothing_are_told_and_come_back() {
     let store = database.store().await;
     assert!(has_agents(&store, "i-dev").await, "sign-in needs less than app access");
     let error = store.app_access(&app(), &[]).await.unwrap_err();
-    assert!(matches!(error, Error::Tables(_)) && error.is_transient(), "{error}");
+    assert!(matches!(error, Error::Tables(_)) && error.is_unavailable(), "{error}");
     assert!(error.to_string().contains("workspace_agents.deleted"), "{error}");
     assert_eq!(store.ping().await, Err(error));
 

@@ -143,12 +143,14 @@ async fn compare(world: &World, asked: &Asked) -> (StatusCode, Option<Allowed>) 
             (own.status, None)
         }
         (Ok(allowed), Ok(proxied)) => {
-            let mut headers = HeaderMap::new();
+            let mut request = hyper::Request::new(());
             for (name, value) in asked.headers() {
                 let name: hyper::header::HeaderName = name.parse().unwrap();
-                headers.append(name, value.parse().unwrap());
+                request.headers_mut().append(name, value.parse().unwrap());
             }
-            allowed.prepare(&mut headers);
+            allowed.prepare(&mut request).unwrap();
+            assert_eq!(request.uri().to_string(), header(&proxied, "x-authd-uri"), "{what}");
+            let headers = request.headers();
             for name in [
                 "x-authd-user",
                 "x-authd-owner-id",
@@ -176,9 +178,10 @@ async fn compare(world: &World, asked: &Asked) -> (StatusCode, Option<Allowed>) 
             assert_eq!((allowed.app_url(), allowed.target().is_some()), (url, url.is_some()));
             assert_eq!(allowed.is_terminal(), asked.uri.contains("/pty?"), "{what}");
             assert_eq!(allowed.folder(), header(&proxied, "x-authd-folder"), "{what}");
-            let mut answer = HeaderMap::new();
-            allowed.finish(StatusCode::OK, &mut answer);
-            let own = Answer { status: StatusCode::OK, headers: answer, body: Bytes::new() };
+            let mut answer = hyper::Response::new(());
+            allowed.finish(&mut answer);
+            let headers = answer.into_parts().0.headers;
+            let own = Answer { status: StatusCode::OK, headers, body: Bytes::new() };
             let name = |answer: &Answer| {
                 let cookies = set_cookies(answer).into_iter();
                 cookies.map(|(name, value, _)| (name, value.is_empty())).collect::<Vec<_>>()
@@ -315,9 +318,11 @@ async fn an_app_decides_about_other_pages_under_passthru() {
     let cookie = format!("coder_session_token={}", world.token("alice"));
     let (_, allowed) =
         compare(&world, &asked("POST", HOST, "/", &[("cookie", &cookie), foreign])).await;
-    let mut headers = HeaderMap::new();
-    headers.insert("access-control-allow-origin", "https://evil.example".parse().unwrap());
-    allowed.unwrap().finish(StatusCode::OK, &mut headers);
+    let mut answer = hyper::Response::new(());
+    let own = "https://evil.example".parse().unwrap();
+    answer.headers_mut().insert("access-control-allow-origin", own);
+    allowed.unwrap().finish(&mut answer);
+    let headers = answer.headers();
     assert_eq!(headers["access-control-allow-origin"], "https://evil.example");
     assert!(!headers.contains_key("vary"));
 }
@@ -329,11 +334,11 @@ async fn a_second_visit_costs_no_statement() {
     let first = asked("GET", HOST, "/", &[("accept", "text/html"), ("cookie", &cookie)]);
     let (allowed, statements) = world.counted(first.authorize(&world)).await;
     assert_eq!(statements, 2, "one that decides, and one that records");
-    let mut headers = HeaderMap::new();
     let allowed = allowed.unwrap_or_else(|_| panic!("alice may open her app"));
     assert_eq!(allowed.visitor(), Visitor::User(app_authz::UserId(world.people["alice"].id)));
-    allowed.finish(StatusCode::OK, &mut headers);
-    let set = headers["set-cookie"].to_str().unwrap();
+    let mut answer = hyper::Response::new(());
+    allowed.finish(&mut answer);
+    let set = answer.headers()["set-cookie"].to_str().unwrap();
     let signed = set.split(';').next().unwrap();
     let again = asked("GET", HOST, "/", &[("accept", "text/html"), ("cookie", signed)]);
     let (again, statements) = world.counted(again.authorize(&world)).await;

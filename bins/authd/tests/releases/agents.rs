@@ -37,7 +37,7 @@ async fn before_app_access_instances_sign_in_and_visits_get_503() {
         let (message, detail) = (&body["message"], body["detail"].as_str().unwrap());
         assert_eq!(
             (ready.status.as_u16(), header(&ready, "retry-after"), message.as_str().unwrap()),
-            (503, "1", "The tables of the control plane do not fit.")
+            (503, "1", "The tables do not fit.")
         );
         assert!(detail.contains("workspace_agents.deleted"), "{release}: {detail}");
 

@@ -185,7 +185,7 @@ impl Journal for SlowStore {
     }
 
     fn is_unavailable(error: &Error) -> bool {
-        MemoryStore::is_unavailable(error)
+        error.is_unavailable()
     }
 }
 
@@ -208,8 +208,8 @@ impl ActJournal for SlowStore {
         self.1.records_acts().await
     }
 
-    fn is_away(error: &Error) -> bool {
-        MemoryStore::is_away(error)
+    fn is_unavailable(error: &Error) -> bool {
+        error.is_unavailable()
     }
 }
 

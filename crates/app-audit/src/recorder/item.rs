@@ -138,6 +138,6 @@ impl<J: ActJournal> Sink for Acts<J> {
     }
 
     fn is_unavailable(error: &J::Error) -> bool {
-        J::is_away(error)
+        J::is_unavailable(error)
     }
 }

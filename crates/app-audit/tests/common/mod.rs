@@ -8,6 +8,12 @@ use app_audit::{
 };
 use uuid::Uuid;
 
+/// The event, with some fields changed
+pub(crate) fn with(mut event: Event, change: impl FnOnce(&mut Event)) -> Event {
+    change(&mut event);
+    event
+}
+
 /// A journal that takes everything, or nothing while it is locked
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -79,18 +85,18 @@ impl Observer for Log {
 
 /// An allowed visit of a user from a device
 pub(crate) fn visit(user: u128, device: u32) -> Event {
-    Event {
-        time: SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_000_000_123_456),
-        request: Uuid::from_u128(1),
-        user: Some(UserId(Uuid::from_u128(user))),
-        ip: None,
-        user_agent: device.to_be_bytes().to_vec(),
-        resource: Resource::Unknown("code".to_owned()),
-        agent: None,
-        workspace: None,
-        status: 200,
-        reason: None,
-    }
+    with(
+        Event::new(
+            SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_000_000_123_456),
+            Uuid::from_u128(1),
+            Resource::Unknown("code".to_owned()),
+            200,
+        ),
+        |it| {
+            it.user = Some(UserId(Uuid::from_u128(user)));
+            it.user_agent = device.to_be_bytes().to_vec();
+        },
+    )
 }
 
 /// Each session has just begun

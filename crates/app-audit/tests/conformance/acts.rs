@@ -150,7 +150,7 @@ impl ActJournal for Store {
         Ok(!self.has(M::SaysNo))
     }
 
-    fn is_away(_: &Infallible) -> bool {
+    fn is_unavailable(_: &Infallible) -> bool {
         false
     }
 }
@@ -247,7 +247,7 @@ impl ActJournal for Objects {
         self.journal.records_acts().await
     }
 
-    fn is_away(error: &ErasedError) -> bool {
+    fn is_unavailable(error: &ErasedError) -> bool {
         error.is_unavailable()
     }
 }
@@ -300,7 +300,7 @@ async fn an_erased_error_is_still_unavailable() {
             Ok(true)
         }
 
-        fn is_away(error: &std::io::Error) -> bool {
+        fn is_unavailable(error: &std::io::Error) -> bool {
             error.kind() == std::io::ErrorKind::TimedOut
         }
     }
@@ -308,6 +308,6 @@ async fn an_erased_error_is_still_unavailable() {
     let journal: Arc<dyn DynActJournal> = Arc::new(Away);
     let away = journal.note_acts(&[]).await.unwrap_err();
     let refused = journal.count_acts(&[]).await.unwrap_err();
-    assert!(<Arc<dyn DynActJournal>>::is_away(&away));
-    assert!(!<Arc<dyn DynActJournal>>::is_away(&refused));
+    assert!(<Arc<dyn DynActJournal>>::is_unavailable(&away));
+    assert!(!<Arc<dyn DynActJournal>>::is_unavailable(&refused));
 }

@@ -128,7 +128,7 @@ pub struct WorkspaceFacts {
     pub port_shares: Vec<PortShare>,
     /// Which side answers cross-origin requests, as the template configures it
     pub cors: CorsBehavior,
-    /// The widest level at which the template lets ports be shared, if it sets one
+    /// The widest level at which the template lets ports be shared; `None` if it allows every level
     ///
     /// Only [`Rules::enforce_max_port_sharing`] applies it.
     pub max_port_sharing: Option<SharingLevel>,
@@ -136,12 +136,20 @@ pub struct WorkspaceFacts {
 
 impl WorkspaceFacts {
     /// The facts of a workspace whose newest build does this, without agents, apps and shared
-    /// ports, and with a template that does not limit how ports are shared
+    /// ports
+    ///
+    /// `max_port_sharing` is the widest level at which its template lets ports be shared: with `None`
+    /// a port can be shared with everyone.
     ///
     /// `asked_owner` is the user that the request names, by id or name, and the owner for a
     /// terminal. A workspace that is requested by id may belong to another user.
     #[must_use]
-    pub const fn new(asked_owner: UserId, workspace: Workspace, transition: Transition) -> Self {
+    pub const fn new(
+        asked_owner: UserId,
+        workspace: Workspace,
+        transition: Transition,
+        max_port_sharing: Option<SharingLevel>,
+    ) -> Self {
         Self {
             asked_owner,
             workspace,
@@ -150,7 +158,7 @@ impl WorkspaceFacts {
             apps: Vec::new(),
             port_shares: Vec::new(),
             cors: CorsBehavior::Simple,
-            max_port_sharing: None,
+            max_port_sharing,
         }
     }
 
@@ -179,13 +187,6 @@ impl WorkspaceFacts {
     #[must_use]
     pub const fn with_cors(mut self, cors: CorsBehavior) -> Self {
         self.cors = cors;
-        self
-    }
-
-    /// The same facts for a template that lets ports be shared at this level at most
-    #[must_use]
-    pub fn with_max_port_sharing(mut self, level: impl Into<Option<SharingLevel>>) -> Self {
-        self.max_port_sharing = level.into();
         self
     }
 

@@ -1,5 +1,10 @@
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
 
 /// A cookie to set, as the value of a `Set-Cookie` header (RFC 6265bis, section 4.1)
 ///
@@ -165,13 +170,38 @@ impl CookieAttributes {
 }
 
 /// Whether a cookie is sent with requests that pages of other sites make
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SameSite {
     /// Only when the visitor follows a link
     #[default]
     Lax,
     /// Always, which apps in frames of other sites need
     None,
+}
+
+impl SameSite {
+    /// All values
+    pub const ALL: [Self; 2] = [Self::Lax, Self::None];
+
+    /// The value as text: `lax` or `none`
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lax => "lax",
+            Self::None => "none",
+        }
+    }
+}
+
+impl FromStr for SameSite {
+    type Err = Error;
+
+    /// Parses `lax` or `none`
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let known = Self::ALL.into_iter().find(|value| value.as_str() == text);
+        known.ok_or_else(|| Error::UnknownSameSite(text.to_owned()))
+    }
 }
 
 /// A time as HTTP writes it: `Sun, 09 Sep 2001 01:46:40 GMT` (RFC 9110, section 5.6.7)

@@ -120,18 +120,19 @@ impl<'a> Withheld<'a> {
     /// Without the attribute `Domain`: a cookie of an app is for its own host alone, and other hosts
     /// are those of other apps and of the dashboard. `None` if the name begins like that of a
     /// cookie with a token, or with `authd_`, in any case and under any prefix of
-    /// [`cookie`](Self::cookie).
+    /// [`cookie`](Self::cookie), and for every other cookie that [`cookie`](Self::cookie) withholds:
+    /// an app would never see it again, and on the host of the dashboard it would replace that of a
+    /// sign-in.
     ///
-    /// An app may set `oauth_state` and `oauth_redirect`, which many use for sign-ins of their own,
-    /// but [`cookie`](Self::cookie) withholds both, so only scripts of the app can read them. A
-    /// server that carries an app on the host of the dashboard has to look at paths, too; that is
+    /// A server that carries an app on the host of the dashboard has to look at paths, too; that is
     /// not done here.
     #[must_use]
     pub fn set_cookie<'c>(&self, value: &'c [u8]) -> Option<Cow<'c, [u8]>> {
         // A browser trims the name. A cookie without a name is sent as its value alone.
         let is_skipped = |byte: &u8| byte.is_ascii_whitespace() || *byte == b'=';
         let start = value.iter().position(|byte| !is_skipped(byte)).unwrap_or(value.len());
-        if self.names.is_of_ours(&value[start..]) {
+        let pair = value[start..].split(|byte| *byte == b';').next().unwrap_or_default();
+        if self.names.is_of_ours(pair) || self.cookie(pair) {
             return None;
         }
         let mut parts = value.split(|byte| *byte == b';');

@@ -151,12 +151,12 @@ impl Tables {
         let shares = row.port_shares.iter().filter(|_| !self.has(Mistake::NoPortShares)).cloned();
         let widest = (!self.has(Mistake::NoWidestLevel)).then_some(row.max_port_sharing);
         let cors = if self.has(Mistake::NoCors) { CorsBehavior::Simple } else { row.cors };
-        let facts = WorkspaceFacts::new(asked, workspace, transition)
+        let facts = WorkspaceFacts::new(asked, workspace, transition, widest)
             .with_agents(agents.iter().map(|row| timeless(&row.agent)))
             .with_apps(apps)
             .with_port_shares(shares)
             .with_cors(cors);
-        Some(facts.with_max_port_sharing(widest))
+        Some(facts)
     }
 
     fn holder(&self, token: &SessionToken) -> Option<KeyHolder> {

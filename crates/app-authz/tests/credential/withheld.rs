@@ -192,6 +192,8 @@ fn an_app_sets_cookies_of_its_own_for_its_own_host() {
             "coder_signed_app_token",
             "authd_sign_in",
             "authd_anything",
+            "oauth_state",
+            "__Host-oauth_redirect",
         ] {
             for set in [
                 format!("{name}=x"),
@@ -209,7 +211,7 @@ fn an_app_sets_cookies_of_its_own_for_its_own_host() {
         for (set, kept) in [
             ("theme=dark", "theme=dark"),
             ("theme=dark; Path=/; Max-Age=60; Secure", "theme=dark; Path=/; Max-Age=60; Secure"),
-            ("oauth_state=x", "oauth_state=x"),
+            ("oauth_state2=x", "oauth_state2=x"),
             ("xcoder_session_token=x", "xcoder_session_token=x"),
             ("a=coder_session_token", "a=coder_session_token"),
             ("a=domain=x", "a=domain=x"),

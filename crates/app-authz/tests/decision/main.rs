@@ -70,7 +70,7 @@ fn target_of(asked: AppRequest, sharing: SharingLevel, dormant: bool, acl: Acl) 
     let agent = AgentId(Uuid::from_u128(4));
     let app = App::new(AppId(Uuid::from_u128(5)), agent, "code", "http://127.0.0.1:8080");
     let contact = Contact::new(SystemTime::UNIX_EPOCH);
-    let facts = WorkspaceFacts::new(owner, workspace, Transition::Start)
+    let facts = WorkspaceFacts::new(owner, workspace, Transition::Start, None)
         .with_agents([Agent::new(agent, "main", contact)])
         .with_apps([app]);
     let found = resolve(kept(asked), Some(kept(facts)), Rules::default());

@@ -20,7 +20,7 @@ pub(crate) fn of_app(agent: &str, slug: &str) -> WorkspaceFacts {
     );
     let id = AgentId(AGENT.parse().unwrap());
     let app = App::new(AppId(Uuid::from_u128(5)), id, slug, "http://127.0.0.1:8080");
-    WorkspaceFacts::new(owner, workspace, Transition::Start)
+    WorkspaceFacts::new(owner, workspace, Transition::Start, None)
         .with_agents([Agent::new(id, agent, Contact::new(SystemTime::UNIX_EPOCH))])
         .with_apps([app])
 }

@@ -29,7 +29,7 @@ pub(crate) fn facts() -> WorkspaceFacts {
         (owner, "foo"),
         OrganizationId(Uuid::from_u128(3)),
     );
-    WorkspaceFacts::new(owner, workspace, Transition::Start)
+    WorkspaceFacts::new(owner, workspace, Transition::Start, None)
         .with_agents([agent(4, "baz")])
         .with_apps([
             app(10, 4, "app-ends-in-s", "http://127.0.0.1:1/?query=1"),

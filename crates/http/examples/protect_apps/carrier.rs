@@ -3,13 +3,12 @@
 //! It makes a connection for each request, and speaks HTTP/1.1 to apps. What an app and a visitor
 //! may see of each other is decided by `Allowed::prepare` and `Allowed::finish`.
 
-use std::error::Error;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use authd_http::{Allowed, Network, ResponseBody};
+use axum::BoxError;
 use axum::extract::Request;
-use axum::http::{Response, StatusCode, Uri, Version};
+use axum::http::{Response, StatusCode};
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -34,34 +33,20 @@ impl Carrier {
     }
 
     async fn exchange(&self, allowed: &Allowed, mut request: Request) -> Result<Answer, BoxError> {
-        // A terminal has no target: connect to `allowed.agent()` in the agent's own protocol.
-        let app = self.connect(&allowed.target().ok_or("no address")?).await?;
+        // A host that reaches agents through tunnels takes that of `allowed.agent()`. So it does for
+        // a terminal, which has no address.
+        let app = TcpStream::connect(allowed.address_in(self.agents)?).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(app)).await?;
         tokio::spawn(connection.with_upgrades());
 
         let visitor = hyper::upgrade::on(&mut request);
-        allowed.prepare(request.headers_mut());
-        *request.uri_mut() = allowed.uri().parse()?;
-        *request.version_mut() = Version::HTTP_11;
+        allowed.prepare(&mut request)?;
         let mut answer = sender.send_request(request).await?;
-        let status = answer.status();
-        if status == StatusCode::SWITCHING_PROTOCOLS {
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             tokio::spawn(relay(visitor, hyper::upgrade::on(&mut answer)));
         }
-        allowed.finish(status, answer.headers_mut());
+        allowed.finish(&mut answer);
         Ok(answer.map(ResponseBody::new))
-    }
-
-    /// Connects to the address of an app in the network of the agents
-    ///
-    /// A host that reaches agents through tunnels finds that of `allowed.agent()` here.
-    async fn connect(&self, app: &Uri) -> Result<TcpStream, BoxError> {
-        let port = app.port_u16().unwrap_or(80);
-        let host: IpAddr = app.host().unwrap_or_default().trim_matches(['[', ']']).parse()?;
-        if app.scheme_str() != Some("http") || !self.agents.contains(host) {
-            return Err("not an app that this carrier reaches".into());
-        }
-        Ok(TcpStream::connect((host, port)).await?)
     }
 }
 
@@ -75,4 +60,3 @@ async fn relay(visitor: OnUpgrade, app: OnUpgrade) -> Result<(), BoxError> {
 }
 
 type Answer = Response<ResponseBody>;
-type BoxError = Box<dyn Error + Send + Sync>;

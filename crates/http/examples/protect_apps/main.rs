@@ -6,24 +6,21 @@
 
 mod carrier;
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use agent_auth::Rules;
-use authd_http::{AppsConfig, AuthorizeLayer, Limits, MaintenanceSettings, Service};
-use axum::Router;
+use authd_http::{AppsConfig, AuthorizeLayer, MaintenanceSettings, Service};
 use axum::extract::ConnectInfo;
 use axum::routing::get;
-use identity_fetch::Identity;
+use axum::{BoxError, Router};
 use store::{MemoryStore, Store};
 use tokio::net::TcpListener;
 
 pub(crate) use self::carrier::Carrier;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), BoxError> {
     // `store::PgStore::connect` instead, over a control plane's database.
     let authd = authd(MemoryStore::default())?;
     let maintenance = authd.maintain(MaintenanceSettings::default()).await;
@@ -35,14 +32,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a control plane is where the clock is read")]
-pub(crate) fn authd(store: impl Store) -> Result<Service, Box<dyn Error>> {
-    let (store, clock) = (Arc::new(store), Arc::new(SystemTime::now));
-    let mut apps = AppsConfig::new("http://coder.example.com".parse()?);
-    apps.app_hosts = Some("*.apps.example.com".parse()?);
-    let authd =
-        Service::over(&store, Identity::builtin(), Rules::default(), Limits::default(), clock)
-            .with_apps(store, apps)
-            .with_peers(|of| Some(of.get::<ConnectInfo<SocketAddr>>()?.0.into()));
+pub(crate) fn authd(store: impl Store) -> Result<Service, BoxError> {
+    let (url, hosts) = ("http://coder.example.com".parse()?, "*.apps.example.com".parse()?);
+    let store = Arc::new(store);
+    let authd = Service::builtin(&store, SystemTime::now)
+        .with_apps(store, AppsConfig::with_hosts(url, hosts))
+        .with_peers(|of| Some(of.get::<ConnectInfo<SocketAddr>>()?.0.into()));
     Ok(authd)
 }
 

@@ -6,20 +6,22 @@ mod request;
 mod response;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use app_authz::address::HttpUrl;
+use app_authz::address::{HttpUrl, Scheme};
 use app_authz::app::{AccessMethod, CorsBehavior, Visitor};
 use app_authz::{AgentId, AppRequest, UserId, WorkspaceId};
 use http::{Response, Uri};
+use thiserror::Error;
 
 pub(crate) use self::admit::{admit_direct, admit_visitor, failure, has_bare_mark};
 pub(crate) use self::request::{Credentials, credentials, facts, own_authorization};
 use crate::apps::Admitted;
 use crate::context::Context;
 use crate::error::Rejection;
+use crate::proxies::Network;
 use crate::purpose::Purpose;
 use crate::reply::{Layout, ResponseBody, complete};
 use crate::request_facts::RequestId;
@@ -31,14 +33,12 @@ use crate::request_facts::RequestId;
 ///
 /// A carrier, in this order:
 ///
-/// 1. finds the app: at [`target`](Self::target) if it reaches the network of the agents, and
-///    otherwise through its own connection to [`agent`](Self::agent). Authors of templates choose
-///    the URL, so it must not connect to any address that it reaches;
-/// 2. calls [`prepare`](Self::prepare) with the headers of the request;
-/// 3. sends the app the visitor's method and body, and [`uri`](Self::uri) as path and query;
-/// 4. calls [`finish`](Self::finish) with the status and the headers of the app's answer, and relays
-///    it. If the app does not answer, it sends [`unreachable`](Self::unreachable) or
-///    [`timed_out`](Self::timed_out).
+/// 1. finds the app: at [`address_in`](Self::address_in) the network of the agents if it reaches
+///    that, and otherwise through its own connection to [`agent`](Self::agent). Authors of templates
+///    choose the URL, so it must not connect to any address that it reaches;
+/// 2. calls [`prepare`](Self::prepare) with the visitor's request, and sends it to the app;
+/// 3. calls [`finish`](Self::finish) with the app's answer, and relays it. If the app does not
+///    answer, it sends [`unreachable`](Self::unreachable) or [`timed_out`](Self::timed_out).
 ///
 /// Clones are cheap.
 #[derive(Clone)]
@@ -131,6 +131,18 @@ impl Allowed {
         format!("{}{}", url.origin(), self.uri()).parse().ok()
     }
 
+    /// The address at which the app listens, if it is in `network`
+    ///
+    /// # Errors
+    ///
+    /// Fails for a terminal, for an app whose URL is not one of HTTP without TLS, and for one whose
+    /// URL has a name in place of an address: names are not resolved, since their addresses may
+    /// change.
+    pub fn address_in(&self, network: Network) -> Result<SocketAddr, NoAddressError> {
+        let url = self.app_url().and_then(|url| HttpUrl::of_app(url).ok());
+        url.and_then(|url| address_in(network, &url)).ok_or(NoAddressError)
+    }
+
     /// The part of the visitor's path that is not sent to the app, such as `/@alice/dev/apps/code`;
     /// empty on a host of the app's own
     #[must_use]
@@ -179,10 +191,20 @@ impl Allowed {
         let Facts { purpose, id, now, layout, .. } = &*self.0;
         let mut response = rejection.into_reply(*purpose).into_response();
         complete(&mut response, layout, *id, *now);
-        let status = response.status();
-        self.finish(status, response.headers_mut());
+        self.finish(&mut response);
         response
     }
+}
+
+/// An app has no address in a network
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the app's URL is not one of plain HTTP at an address in the network of the agents")]
+pub struct NoAddressError;
+
+fn address_in(network: Network, url: &HttpUrl) -> Option<SocketAddr> {
+    let host: IpAddr = url.host().trim_matches(['[', ']']).parse().ok()?;
+    let is_plain = url.scheme() == Scheme::Http;
+    (is_plain && network.contains(host)).then(|| (host, url.port().unwrap_or(80)).into())
 }
 
 impl fmt::Debug for Allowed {
@@ -194,5 +216,33 @@ impl fmt::Debug for Allowed {
             .field("workspace", &self.workspace())
             .field("agent", &self.agent())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_in_the_network_or_is_not_given() {
+        let agents: Network = "10.1.0.0/16".parse().unwrap();
+        let v6: Network = "fd00::/8".parse().unwrap();
+        for (url, network, expected) in [
+            ("http://10.1.2.3:8080/x?a", agents, Some("10.1.2.3:8080")),
+            ("http://10.1.2.3", agents, Some("10.1.2.3:80")),
+            ("http://[fd00::1]:8080", v6, Some("[fd00::1]:8080")),
+            ("http://[::ffff:10.1.2.3]:8080", agents, Some("[::ffff:10.1.2.3]:8080")),
+            ("http://10.2.2.3:8080", agents, None),
+            ("http://127.0.0.1:8080", agents, None),
+            ("http://169.254.169.254", agents, None),
+            ("http://[fd00::1]:8080", agents, None),
+            ("https://10.1.2.3:8080", agents, None),
+            ("http://localhost:8080", agents, None),
+            ("http://10.1.2.3.example:8080", agents, None),
+            ("http://167838211:8080", agents, None),
+        ] {
+            let found = address_in(network, &HttpUrl::of_app(url).unwrap());
+            assert_eq!(found, expected.map(|address| address.parse().unwrap()), "{url}");
+        }
     }
 }

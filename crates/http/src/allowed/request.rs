@@ -4,6 +4,8 @@ use http::header::{
     AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
+use http::uri::InvalidUri;
+use http::{Request, Version};
 use uuid::Uuid;
 
 use super::{Allowed, header};
@@ -12,8 +14,11 @@ use crate::proxies::X_FORWARDED_HOST;
 use crate::request_facts::X_REQUEST_ID;
 
 impl Allowed {
-    /// Makes the headers of the visitor's request those that the app is to see
+    /// Makes the visitor's request the one that the app is to see
     ///
+    /// - Makes [`uri`](Self::uri) its address, and HTTP/1.1 its version. A client that needs an
+    ///   absolute address, or that speaks HTTP/2 to the app, changes them afterwards, the address to
+    ///   [`target`](Self::target).
     /// - Removes what signs the visitor in: cookies of authd and of the dashboard, the header
     ///   `Coder-Session-Token`, and an `Authorization` that holds a session token. The app's own
     ///   cookies and authorization stay.
@@ -24,8 +29,21 @@ impl Allowed {
     ///   that to a WebSocket stays, as `Connection: upgrade` and `Upgrade: websocket`: another
     ///   protocol could carry requests that nothing checks.
     ///
-    /// The length of the body, `Content-Length` or the framing of its connection, is the carrier's.
-    pub fn prepare(&self, headers: &mut HeaderMap) {
+    /// Method and body stay. The length of the body, `Content-Length` or the framing of its
+    /// connection, is the carrier's.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the path of the app's URL, which the author of a template wrote, has characters that
+    /// a request must not have. The request is then as it was.
+    pub fn prepare<B>(&self, request: &mut Request<B>) -> Result<(), InvalidUri> {
+        *request.uri_mut() = self.uri().parse()?;
+        *request.version_mut() = Version::HTTP_11;
+        self.prepare_headers(request.headers_mut());
+        Ok(())
+    }
+
+    fn prepare_headers(&self, headers: &mut HeaderMap) {
         let admitted = &self.0.admitted;
         let to_websocket = is_websocket(headers);
         remove_of_connection(headers);

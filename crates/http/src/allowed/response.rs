@@ -1,17 +1,17 @@
 use app_authz::app::CorsBehavior;
 use app_authz::credential::{CookieNames, Withheld};
-use http::StatusCode;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, HeaderMap, HeaderName,
     HeaderValue, LOCATION, SET_COOKIE, VARY,
 };
+use http::{Response, StatusCode};
 
 use super::Allowed;
 use super::request::remove_of_connection;
 use crate::request_facts::X_REQUEST_ID;
 
 impl Allowed {
-    /// Makes the headers of the app's answer those that the visitor is to see
+    /// Makes the app's answer the one that the visitor is to see
     ///
     /// - Removes cookies under names that authd uses, and the domain of all others, so that an app
     ///   sets cookies for its own host alone.
@@ -19,11 +19,15 @@ impl Allowed {
     /// - Makes a redirect to the app's own address one to the visitor's address of the app.
     /// - Adds the cookie with the app token if one was issued, and the id of the request unless the
     ///   app has one of its own.
-    /// - Removes the headers of the app's connection, unless `status` is 101: then they are the
+    /// - Removes the headers of the app's connection, unless the status is 101: then they are the
     ///   answer to the upgrade.
-    pub fn finish(&self, status: StatusCode, headers: &mut HeaderMap) {
+    ///
+    /// Status and body stay.
+    pub fn finish<B>(&self, answer: &mut Response<B>) {
         let admitted = &self.0.admitted;
-        if status != StatusCode::SWITCHING_PROTOCOLS {
+        let is_upgrade = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let headers = answer.headers_mut();
+        if !is_upgrade {
             remove_of_connection(headers);
         }
         restrict_cookies(headers, &admitted.deployment.cookie_names);
@@ -150,7 +154,8 @@ mod tests {
             ("corp_coder_session_token=1", None),
             ("coder_subdomain_app_session_token_00ff=1", None),
             ("authd_sign_in=1", None),
-            ("oauth_state=1", Some("oauth_state=1")),
+            ("oauth_state=1", None),
+            ("oauth_redirect=1; Path=/", None),
             (" \t= coder_session_token=1", None),
             ("=coder_session_token=1", None),
             ("coder_session_token", None),

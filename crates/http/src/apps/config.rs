@@ -5,6 +5,7 @@ use std::time::Duration;
 use app_authz::Rules;
 use app_authz::address::{HostPattern, HttpUrl};
 use app_authz::app::INACTIVE_TIMEOUT;
+use app_authz::credential::SameSite;
 use app_authz::rbac::Switches;
 use app_authz::token::TOKEN_LIFETIME;
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,12 @@ impl AppsConfig {
             has_dashboard: false,
         }
     }
+
+    /// Serves apps by path below `access_url`, and on the hosts of `app_hosts`
+    #[must_use]
+    pub fn with_hosts(access_url: HttpUrl, app_hosts: HostPattern) -> Self {
+        Self { app_hosts: Some(app_hosts), ..Self::new(access_url) }
+    }
 }
 
 /// The attributes and the name prefix of cookies
@@ -106,39 +113,6 @@ pub struct CookieConfig {
     pub partitioned: bool,
     /// Prepended to the name of every cookie
     pub prefix: String,
-}
-
-/// Whether a cookie is sent with requests that pages of other sites make
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SameSite {
-    /// Only when the visitor follows a link
-    #[default]
-    Lax,
-    /// Always, which apps in frames of other sites need
-    None,
-}
-
-impl SameSite {
-    /// All values
-    pub const ALL: [Self; 2] = [Self::Lax, Self::None];
-
-    /// The value as text: `lax` or `none`
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Lax => "lax",
-            Self::None => "none",
-        }
-    }
-}
-
-impl FromStr for SameSite {
-    type Err = ParseValueError;
-
-    fn from_str(text: &str) -> Result<Self, ParseValueError> {
-        parse(text, &Self::ALL, Self::as_str)
-    }
 }
 
 /// Whether a visit that cannot be recorded is admitted

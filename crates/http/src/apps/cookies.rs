@@ -1,9 +1,9 @@
 use app_authz::address::HostPattern;
-use app_authz::credential::{self, CookieAttributes, CookieNames, Expiry, SetCookie, Withheld};
+use app_authz::credential::{CookieAttributes, CookieNames, Expiry, SetCookie, Withheld};
 use http::header::{COOKIE, HeaderMap, HeaderValue};
 use memchr::memchr_iter;
 
-use super::config::{CookieConfig, SameSite};
+use super::config::CookieConfig;
 
 /// Makes cookies with the attributes that the deployment demands
 #[derive(Clone, Debug)]
@@ -33,13 +33,9 @@ impl Cookies {
         domain: Option<&str>,
         expiry: Expiry,
     ) -> Option<HeaderValue> {
-        let same_site = match self.config.same_site {
-            SameSite::Lax => credential::SameSite::Lax,
-            SameSite::None => credential::SameSite::None,
-        };
         let attributes = CookieAttributes::new()
             .secure(self.config.secure)
-            .same_site(same_site)
+            .same_site(self.config.same_site)
             .partitioned(self.config.partitioned);
         let cookie = SetCookie::new(name, value).path(path).domain(domain).expiry(expiry);
         HeaderValue::from_str(&cookie.attributes(attributes).to_text()?).ok()
@@ -97,6 +93,8 @@ const MAX_COOKIES: usize = 256;
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, SystemTime};
+
+    use app_authz::credential::SameSite;
 
     use super::*;
 

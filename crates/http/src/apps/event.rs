@@ -45,18 +45,17 @@ impl DecidedVisit<'_> {
     ) -> Event {
         let workspace = &self.facts.workspace;
         let agent = self.target.map(Target::agent);
-        Event {
-            user: self.visitor.map(|user| user.0.into()),
-            agent: agent.map(|agent| (agent.id.0.into(), agent.name.clone())),
-            workspace: Some(app_audit::Workspace::new(
-                workspace.id.0,
-                &workspace.name,
-                &workspace.owner_name,
-                workspace.organization.0,
-            )),
-            reason,
-            ..Event::new(time, id, self.resource(), status)
-        }
+        let mut event = Event::new(time, id, self.resource(), status);
+        event.user = self.visitor.map(|user| user.0.into());
+        event.agent = agent.map(|agent| (agent.id.0.into(), agent.name.clone()));
+        event.workspace = Some(app_audit::Workspace::new(
+            workspace.id.0,
+            &workspace.name,
+            &workspace.owner_name,
+            workspace.organization.0,
+        ));
+        event.reason = reason;
+        event
     }
 
     /// What was visited; an app by the slug that it has, in whichever case the visitor wrote it

@@ -377,11 +377,10 @@ impl<T> Outcome<'_, T> {
         let (status, reason) = self.status_and_reason(attempt.purpose);
         let Self { request, target, visitor, .. } = *self;
         let visit = DecidedVisit { request, facts, target, visitor };
-        Event {
-            ip: attempt.ip,
-            user_agent: std::mem::take(&mut attempt.user_agent),
-            ..visit.event(attempt.now, attempt.facts.id.uuid(), status, reason)
-        }
+        let mut event = visit.event(attempt.now, attempt.facts.id.uuid(), status, reason);
+        event.ip = attempt.ip;
+        event.user_agent = std::mem::take(&mut attempt.user_agent);
+        event
     }
 }
 

@@ -41,7 +41,7 @@ use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 pub(crate) use self::admit::{Admitted, admit, user_agent};
-pub use self::config::{AppsConfig, AuditFail, CookieConfig, ParseValueError, SameSite, Signing};
+pub use self::config::{AppsConfig, AuditFail, CookieConfig, ParseValueError, Signing};
 pub(crate) use self::control_plane::{Upstream, cookies as cookies_for_control_plane};
 pub(crate) use self::cookies::{Cookies, cookies, for_app as cookies_for_app};
 use self::decisions::Decisions;

@@ -143,7 +143,7 @@ impl Error {
             Self::NotReady(error) => {
                 let (message, detail) = match error.unfit() {
                     // The names of tables and columns are not secret, unlike those of hosts.
-                    Some(unfit) => ("The tables of the control plane do not fit.", unfit),
+                    Some(unfit) => ("The tables do not fit.", unfit),
                     None => ("The database is not reachable.", TRY_AGAIN),
                 };
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message, detail)

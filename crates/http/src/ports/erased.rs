@@ -17,14 +17,23 @@ use super::{AuditPorts, Health};
 use crate::error::Error;
 use crate::imports::{self, Imported};
 use crate::port_error::ErasedPortError;
+use crate::route_groups::{RouteGroup, Routes};
 
-/// The optional parts of a service that only read or write tables
+/// The optional parts of a service that only read or write tables, and the routes that were chosen
 #[derive(Clone, Default)]
 pub(crate) struct Parts {
+    pub(crate) routes: Routes,
     pub(crate) log: Option<Arc<dyn AnyLog>>,
     pub(crate) import: Option<Arc<dyn AnyImport>>,
     pub(crate) listing: Option<Arc<dyn AnyListing>>,
     pub(crate) health: Option<Arc<dyn AnyHealth>>,
+}
+
+impl Parts {
+    /// Whether `/audit` is answered, so that pages may link to it
+    pub(crate) fn has_audit_page(&self) -> bool {
+        self.log.is_some() && self.routes.contains(RouteGroup::Audit)
+    }
 }
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, ErasedPortError>>;

@@ -93,23 +93,14 @@ impl TryFrom<AwsSignIn> for SignIn {
     type Error = Vec<Invalid>;
 
     /// Errs with the required fields that are missing or empty
-    fn try_from(fields: AwsSignIn) -> Result<Self, Vec<Invalid>> {
-        let proof =
-            match (present(fields.pkcs7), present(fields.signature), present(fields.document)) {
-                (Some(pkcs7), Some(signature), Some(document)) => {
-                    Proof::AwsBoth { pkcs7, document, signature }
-                }
-                (Some(pkcs7), _, document) => Proof::AwsPkcs7 { pkcs7, document },
-                (None, Some(signature), Some(document)) => {
-                    Proof::AwsDocument { document, signature }
-                }
-                (None, signature, document) => {
-                    return Err(missing(&[
-                        ("signature", signature.is_none()),
-                        ("document", document.is_none()),
-                    ]));
-                }
-            };
+    fn try_from(mut fields: AwsSignIn) -> Result<Self, Vec<Invalid>> {
+        let proof = Proof::from_fields(Cloud::Aws, |name| match name {
+            "document" => bytes(&mut fields.document),
+            "signature" => bytes(&mut fields.signature),
+            "pkcs7" => bytes(&mut fields.pkcs7),
+            _ => None,
+        });
+        let proof = proof.map_err(|missing| required(missing.names()))?;
         Ok(Self { proof, agent_name: fields.agent_name })
     }
 }
@@ -127,15 +118,14 @@ impl TryFrom<AzureSignIn> for SignIn {
     type Error = Vec<Invalid>;
 
     /// Errs with the required fields that are missing or empty
-    fn try_from(fields: AzureSignIn) -> Result<Self, Vec<Invalid>> {
-        match (present(fields.signature), present(fields.encoding)) {
-            (Some(signature), Some(_)) => {
-                Ok(Self { proof: Proof::Azure { signature }, agent_name: fields.agent_name })
-            }
-            (signature, encoding) => Err(missing(&[
-                ("signature", signature.is_none()),
-                ("encoding", encoding.is_none()),
-            ])),
+    fn try_from(mut fields: AzureSignIn) -> Result<Self, Vec<Invalid>> {
+        let proof = Proof::from_fields(Cloud::Azure, |_| bytes(&mut fields.signature));
+        let no_encoding = fields.encoding.is_none_or(|text| text.is_empty()).then_some("encoding");
+        match (proof, no_encoding) {
+            (Ok(proof), None) => Ok(Self { proof, agent_name: fields.agent_name }),
+            (Ok(_), Some(name)) => Err(required(&[name])),
+            (Err(missing), None) => Err(required(missing.names())),
+            (Err(missing), Some(name)) => Err(required(&[missing.names(), &[name]].concat())),
         }
     }
 }
@@ -151,23 +141,19 @@ impl TryFrom<GoogleSignIn> for SignIn {
     type Error = Vec<Invalid>;
 
     /// Errs with the required fields that are missing or empty
-    fn try_from(fields: GoogleSignIn) -> Result<Self, Vec<Invalid>> {
-        match present(fields.json_web_token) {
-            Some(token) => {
-                Ok(Self { proof: Proof::Google { token }, agent_name: fields.agent_name })
-            }
-            None => Err(missing(&[("json_web_token", true)])),
-        }
+    fn try_from(mut fields: GoogleSignIn) -> Result<Self, Vec<Invalid>> {
+        let proof = Proof::from_fields(Cloud::Google, |_| bytes(&mut fields.json_web_token));
+        let proof = proof.map_err(|missing| required(missing.names()))?;
+        Ok(Self { proof, agent_name: fields.agent_name })
     }
 }
 
-fn present(field: Option<String>) -> Option<Vec<u8>> {
-    field.filter(|text| !text.is_empty()).map(String::into_bytes)
+fn bytes(field: &mut Option<String>) -> Option<Vec<u8>> {
+    field.take().map(String::into_bytes)
 }
 
-fn missing(fields: &[(&'static str, bool)]) -> Vec<Invalid> {
-    let missing = fields.iter().filter(|(_, missing)| *missing);
-    missing.map(|(field, _)| Invalid::required(field)).collect()
+fn required(missing: &[&'static str]) -> Vec<Invalid> {
+    missing.iter().copied().map(Invalid::required).collect()
 }
 
 /// The answer to an instance that signed in

@@ -71,7 +71,7 @@ pub(crate) async fn page<S: AppPorts>(
         None => ShownList::Off,
     };
     let is_first = after.is_none();
-    let reads_audit = parts.log.is_some() && audit_page::is_open_to(&caller);
+    let reads_audit = parts.has_audit_page() && audit_page::is_open_to(&caller);
     Ok(HomePage { username, reads_audit, search: &search, is_first, list: &list }.into_response())
 }
 

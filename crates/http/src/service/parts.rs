@@ -1,6 +1,7 @@
 //! The parts of a service, each over the ports that it needs
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use agent_auth::Rules;
 use app_audit::ActJournal;
@@ -34,7 +35,6 @@ impl Service {
             agents: None,
             apps: None,
             parts: Parts::default(),
-            routes: Routes::all(),
             limits,
             admission: Arc::new(Admission::new(&limits, metrics.clone())),
             acts: Arc::default(),
@@ -46,6 +46,19 @@ impl Service {
             layout: Arc::new(Layout::new(Branding::default(), None)),
             peers: None,
         }
+    }
+
+    /// A service with agent sign-in over a whole [`Store`], by what clouds publish and the default
+    /// rules and limits
+    ///
+    /// Otherwise like [`over`](Self::over). `clock` is `SystemTime::now`, except in tests.
+    #[must_use]
+    pub fn builtin<S: Store>(
+        store: &Arc<S>,
+        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Self {
+        let (rules, limits) = (Rules::default(), Limits::default());
+        Self::over(store, Identity::builtin(), rules, limits, Arc::new(clock))
     }
 
     /// A service with agent sign-in over a whole [`Store`], which also has its health, and, for
@@ -151,8 +164,9 @@ impl Service {
     ///
     /// All other paths are not found. On the host of an app they are the app's.
     #[must_use]
-    pub fn with_routes(self, routes: Routes) -> Self {
-        Self { routes, ..self }
+    pub fn with_routes(mut self, routes: Routes) -> Self {
+        self.parts.routes = routes;
+        self
     }
 
     /// The same service, whose metrics have what the program counts that it is part of
@@ -176,7 +190,7 @@ impl Service {
     ///
     /// While app access is off, its routes are found, and say so.
     pub(super) fn served(&self) -> Routes {
-        let mut served = self.routes;
+        let mut served = self.parts.routes;
         if self.agents.is_none() {
             served = served.without(RouteGroup::AgentSignIn);
         }

@@ -88,8 +88,8 @@ impl ActJournal for MemoryStore {
         Ok(true)
     }
 
-    fn is_away(error: &Error) -> bool {
-        matches!(error, Error::Unavailable { .. })
+    fn is_unavailable(error: &Error) -> bool {
+        error.is_unavailable()
     }
 }
 

@@ -74,9 +74,9 @@ impl Tables {
         let template = self.templates.get(&workspace.template_id);
         let max_port_sharing = template.map(|template| template.max_port_sharing_level.into());
         let cors = template.map(|template| template.cors_behavior.into()).unwrap_or_default();
-        let facts = WorkspaceFacts::new(UserId(asked_owner), described, build.transition.into());
         let widest = domain::max_port_sharing(max_port_sharing);
-        Some(facts.with_cors(cors).with_max_port_sharing(widest))
+        let (owner, transition) = (UserId(asked_owner), build.transition.into());
+        Some(WorkspaceFacts::new(owner, described, transition, widest).with_cors(cors))
     }
 
     /// The workspace, if its owner is known

@@ -90,7 +90,7 @@ impl Journal for MemoryStore {
         let mut forgotten = 0;
         while forgotten < u64::from(at_most)
             && let Some(oldest) = tables.log.rows.first_entry()
-            && now.duration_since(oldest.get().time).is_ok_and(|age| age > keep)
+            && oldest.get().is_older_than(keep, now)
         {
             let row = oldest.remove();
             tables.log.by_id.remove(&row.id);
@@ -100,7 +100,7 @@ impl Journal for MemoryStore {
     }
 
     fn is_unavailable(error: &Error) -> bool {
-        matches!(error, Error::Unavailable { .. })
+        error.is_unavailable()
     }
 }
 

@@ -1,8 +1,10 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use app_audit::{Act, SubjectKind};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret};
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 use diesel::sql_types::{Integer, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde::Serialize;
@@ -71,18 +73,25 @@ impl PgStore {
     where
         P: FnOnce(&[CryptoKey]) -> Vec<Change> + Send,
     {
-        let mut work = Some((plan, act));
-        let mut connection = self.writes.get().await?;
-        let outcome = self.rotate_over(&mut connection, feature, &mut work).await;
-        if work.is_none() || !matches!(outcome, Err(Error::Query { .. })) {
-            return outcome;
+        let (mut work, mut tries) = (Some((plan, act)), 0);
+        loop {
+            let mut connection = self.writes.get().await?;
+            let began = Instant::now();
+            let outcome = match self.rotate_over(&mut connection, feature, &mut work).await {
+                Err(Fault::Own(error)) => return Err(error),
+                Err(Fault::Statement(error)) => Err(error),
+                Ok(changes) => Ok(changes),
+            };
+            if work.is_none() {
+                return connection.judge(outcome, began).await;
+            }
+            // Nothing was planned yet. The tables may have changed since the connection was opened,
+            // so another one is tried.
+            if let Some(changes) = connection.done(outcome, began, &mut tries).await? {
+                return Ok(changes);
+            }
+            connection.retire();
         }
-        // Nothing was planned yet. The tables may have changed since the connection was opened, so
-        // another one is tried, once.
-        connection.retire();
-        drop(connection);
-        let mut connection = self.writes.get().await?;
-        self.rotate_over(&mut connection, feature, &mut work).await
     }
 
     /// Rotates keys in one transaction; takes the work when it has the keys
@@ -91,7 +100,7 @@ impl PgStore {
         connection: &mut Lent<'_>,
         feature: Feature,
         work: &mut Option<(P, Option<Act>)>,
-    ) -> Result<usize, Error>
+    ) -> Result<usize, Fault>
     where
         P: FnOnce(&[CryptoKey]) -> Vec<Change> + Send,
     {
@@ -121,6 +130,24 @@ impl PgStore {
                 Ok(changes.len())
             })
             .await
+    }
+}
+
+/// Why keys were not rotated: a statement failed, which is yet to be judged, or something else
+enum Fault {
+    Statement(DieselError),
+    Own(Error),
+}
+
+impl From<DieselError> for Fault {
+    fn from(error: DieselError) -> Self {
+        Self::Statement(error)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Own(error)
     }
 }
 
@@ -283,7 +310,7 @@ async fn apply(
     texts: &KeyTexts,
     keys: &EncryptionKeys,
     connection: &mut AsyncPgConnection,
-) -> Result<(), Error> {
+) -> Result<(), Fault> {
     match change {
         Change::Clear { feature, sequence } => {
             let (feature, sequence) = (feature.as_str(), *sequence);
@@ -330,9 +357,9 @@ async fn seal(
     texts: &KeyTexts,
     keys: &EncryptionKeys,
     connection: &mut AsyncPgConnection,
-) -> Result<(String, Option<String>), Error> {
+) -> Result<(String, Option<String>), Fault> {
     if let Some(reason) = secret.unreadable_reason() {
-        return Err(Error::invalid_row(reason));
+        return Err(Error::invalid_row(reason).into());
     }
     let digest = if texts.is_owned {
         keys.preferred()

@@ -88,7 +88,7 @@ impl Journal for PgStore {
     }
 
     fn is_unavailable(error: &Error) -> bool {
-        matches!(error, Error::Unavailable { .. })
+        error.is_unavailable()
     }
 }
 

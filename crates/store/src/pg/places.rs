@@ -84,9 +84,8 @@ impl PlaceRow {
         let cors = self.cors.map_or_else(CorsBehavior::default, |Label(cors)| cors);
         let widest = domain::max_port_sharing(self.max_port_sharing.map(|Label(level)| level));
         let mut place =
-            WorkspaceFacts::new(UserId(self.asked_owner), self.workspace, self.transition)
-                .with_cors(cors)
-                .with_max_port_sharing(widest);
+            WorkspaceFacts::new(UserId(self.asked_owner), self.workspace, self.transition, widest)
+                .with_cors(cors);
         place.agents.reserve_exact(self.agents.len());
         for row in self.agents {
             if let (Some(id), Some(slug), Some(Label(sharing))) = (row.app, row.slug, row.sharing) {

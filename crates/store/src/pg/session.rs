@@ -54,6 +54,13 @@ impl Opening {
     /// The session gets the settings of the store, beside those that `config` has in its
     /// `options`, which override them.
     ///
+    /// Behind a pooler that keeps these settings from the server, a statement that takes too long is
+    /// cancelled with [`CancelToken::cancel_query`], which does not wait until the pooler has passed
+    /// the request on. PgBouncer 1.18 to 1.20 may exit then
+    /// ([801](https://github.com/pgbouncer/pgbouncer/issues/801),
+    /// [822](https://github.com/pgbouncer/pgbouncer/issues/822)): use a newer one, or let the store
+    /// connect by URL, which waits.
+    ///
     /// # Errors
     ///
     /// Those of [`Config::connect`].

@@ -15,25 +15,34 @@ use app_audit::{
 use store::fleet::{Fleet, Transition};
 use uuid::Uuid;
 
+/// The event, with some fields changed
+pub(crate) fn with(mut event: Event, change: impl FnOnce(&mut Event)) -> Event {
+    change(&mut event);
+    event
+}
+
 /// A visit like no other, `device` telling devices apart
 pub(crate) fn event(device: u32) -> Event {
-    Event {
-        time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_219_200),
-        request: Uuid::from_u128(1),
-        user: Some(UserId(Uuid::from_u128(2))),
-        ip: parse_ip("192.0.2.1"),
-        user_agent: format!("curl/8 {device}").into_bytes(),
-        resource: Resource::App(AppId(Uuid::from_u128(4)), "code".to_owned()),
-        agent: Some((AgentId(Uuid::from_u128(5)), "main".to_owned())),
-        workspace: Some(Workspace {
-            id: WorkspaceId(Uuid::from_u128(6)),
-            name: "dev".to_owned(),
-            owner: "ann".to_owned(),
-            organization: OrganizationId(Uuid::from_u128(7)),
-        }),
-        status: 200,
-        reason: None,
-    }
+    with(
+        Event::new(
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_219_200),
+            Uuid::from_u128(1),
+            Resource::App(AppId(Uuid::from_u128(4)), "code".to_owned()),
+            200,
+        ),
+        |it| {
+            it.user = Some(UserId(Uuid::from_u128(2)));
+            it.ip = parse_ip("192.0.2.1");
+            it.user_agent = format!("curl/8 {device}").into_bytes();
+            it.agent = Some((AgentId(Uuid::from_u128(5)), "main".to_owned()));
+            it.workspace = Some(Workspace::new(
+                WorkspaceId(Uuid::from_u128(6)),
+                "dev",
+                "ann",
+                OrganizationId(Uuid::from_u128(7)),
+            ));
+        },
+    )
 }
 
 /// The visit, ready to be noted under a fresh id

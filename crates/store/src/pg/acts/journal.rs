@@ -69,8 +69,8 @@ impl ActJournal for PgStore {
         asked.await
     }
 
-    fn is_away(error: &Error) -> bool {
-        matches!(error, Error::Unavailable { .. })
+    fn is_unavailable(error: &Error) -> bool {
+        error.is_unavailable()
     }
 }
 

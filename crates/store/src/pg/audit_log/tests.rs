@@ -61,18 +61,7 @@ fn filters() -> Vec<(Filter, &'static str)> {
 
 /// Runs every statement of the journal and the log
 async fn run_everything(store: &PgStore) {
-    let event = Event {
-        time: SystemTime::UNIX_EPOCH,
-        request: Uuid::nil(),
-        user: None,
-        ip: None,
-        user_agent: Vec::new(),
-        resource: Resource::Terminal,
-        agent: None,
-        workspace: None,
-        status: 200,
-        reason: None,
-    };
+    let event = Event::new(SystemTime::UNIX_EPOCH, Uuid::nil(), Resource::Terminal, 200);
     let entry = Entry::new(&event, Uuid::new_v4());
     let count = Count::new(entry.key, entry.record.session, 1);
     store.note(std::slice::from_ref(&entry), Window::default()).await.unwrap();
