@@ -285,7 +285,7 @@ pub async fn change<S: Sharing>(
         false => {
             let found = store.find_people(workspace.organization, users, groups).await?;
             let widest = facts.max_port_sharing.filter(|_| adds && rules.enforce_max_port_sharing);
-            people(asked, &found, widest)?
+            people(asked, &found, workspace.organization, widest)?
         }
     };
     let (edit, workspace) = (asked.edit, workspace.id);
@@ -329,6 +329,7 @@ fn place(
 fn people(
     asked: &Asked,
     found: &FoundPeople,
+    organization: OrganizationId,
     widest: Option<SharingLevel>,
 ) -> Result<BTreeSet<Person>, ShareError> {
     let mut people = BTreeSet::new();
@@ -355,7 +356,9 @@ fn people(
     for (name, group) in asked.groups.iter().zip(&found.groups) {
         let id = match (group, NameOrId::from(&**name)) {
             (Some(id), _) => *id,
-            (None, NameOrId::Id(id)) if asked.edit == Edit::Remove => GroupId(id),
+            (None, NameOrId::Id(id)) if asked.edit == Edit::Remove || id == organization.0 => {
+                GroupId(id)
+            }
             _ => return Err(ShareError::UnknownGroup(name.clone())),
         };
         people.insert(Person::Group(id));
