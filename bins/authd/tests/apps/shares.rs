@@ -206,7 +206,7 @@ async fn the_templates_maximum_holds_when_it_is_enforced() {
         (400, "the template allows sharing at the level `owner` at most")
     );
 
-    let maximum = async |level| {
+    let maximum = async |level: &str| {
         world
             .database
             .sql(&format!("UPDATE templates SET max_port_sharing_level = '{level}'"))
