@@ -23,6 +23,8 @@ pub enum RouteGroup {
     Audit,
     /// Import of documents: `/api/v2/authd/import`
     Import,
+    /// With whom apps are shared by name: `/api/v2/authd/shares`
+    Shares,
     /// `/healthz` and `/readyz`
     Health,
     /// `/metrics`
@@ -30,7 +32,7 @@ pub enum RouteGroup {
 }
 
 impl RouteGroup {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::AgentSignIn,
         Self::Apps,
         Self::ForwardAuth,
@@ -39,6 +41,7 @@ impl RouteGroup {
         Self::Home,
         Self::Audit,
         Self::Import,
+        Self::Shares,
         Self::Health,
         Self::Metrics,
     ];
@@ -55,6 +58,7 @@ impl RouteGroup {
             Self::Import => 1 << 7,
             Self::Health => 1 << 8,
             Self::Metrics => 1 << 9,
+            Self::Shares => 1 << 10,
         }
     }
 }

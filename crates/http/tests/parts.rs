@@ -80,6 +80,7 @@ const GROUPS: [(RouteGroup, &[&str]); 10] = [
         ],
     ),
     (RouteGroup::Import, &["/api/v2/authd/import"]),
+    (RouteGroup::Shares, &["/api/v2/authd/shares"]),
     (RouteGroup::Health, &["/healthz", "/readyz"]),
     (RouteGroup::Metrics, &["/metrics"]),
 ];

@@ -189,13 +189,14 @@ async fn tables(database: &Database) -> Vec<String> {
 }
 
 /// What authd makes where no table `crypto_keys` is
-const OWNED: [&str; 6] = [
+const OWNED: [&str; 7] = [
     "authd_acts",
     "authd_app_sessions",
     "authd_audit_log",
     "authd_audit_sessions",
     "authd_crypto_keys",
     "authd_schema_migrations",
+    "authd_shares",
 ];
 
 /// Everything that a migration can create

@@ -215,7 +215,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_DISABLE_OWNER_WORKSPACE_ACCESS", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
     pub(super) disable_owner_workspace_access: Option<bool>,
-    /// Ignore the access lists of workspaces [default: false]
+    /// Ignore the access lists of workspaces, and shares of apps with people [default: false]
     #[arg(long, env = "AUTHD_DISABLE_WORKSPACE_SHARING", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
     pub(super) disable_workspace_sharing: Option<bool>,

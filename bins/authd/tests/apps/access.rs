@@ -45,6 +45,18 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET", "/api/v2/audit", "", [401, 403, 403, 403, 200, 401, 403, 401, 401]),
     ("GET", "/api/v2/authd/audit/acts", "", [401, 403, 403, 403, 200, 401, 403, 401, 401]),
     ("POST", "/api/v2/authd/import", "{}", [401, 403, 403, 403, 200, 401, 403, 401, 401]),
+    (
+        "GET",
+        "/api/v2/authd/shares?workspace=alice/dev",
+        "",
+        [401, 200, 404, 404, 200, 401, 404, 401, 401],
+    ),
+    (
+        "PUT",
+        "/api/v2/authd/shares",
+        r#"{"workspace": "alice/dev", "app": "owner", "users": [], "groups": []}"#,
+        [401, 200, 404, 404, 200, 401, 404, 401, 401],
+    ),
     ("GET", "/api/v2/forward-auth/caddy", "", [303, 200, 404, 404, 200, 401, 200, 303, 303]),
     (
         "GET",

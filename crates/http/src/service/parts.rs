@@ -10,6 +10,7 @@ use identity_fetch::{Clock, Identity};
 use store::Store;
 use store::import::Import;
 use store::listing::Listing;
+use store::sharing::Sharing;
 
 use super::Service;
 use crate::acts::ActAudit;
@@ -62,7 +63,7 @@ impl Service {
     }
 
     /// A service with agent sign-in over a whole [`Store`], which also has its health, and, for
-    /// when app access is added, its audit log, import and list of apps
+    /// when app access is added, its audit log, import, list of apps and shares
     ///
     /// [`with_apps`](Self::with_apps) and [`with_act_audit`](Self::with_act_audit) take the same
     /// store.
@@ -79,6 +80,7 @@ impl Service {
             .with_audit_log(Arc::clone(store))
             .with_import(Arc::clone(store))
             .with_listing(Arc::clone(store))
+            .with_sharing(Arc::clone(store))
             .with_health(Arc::clone(store))
     }
 
@@ -151,6 +153,16 @@ impl Service {
         self
     }
 
+    /// The same service, with the routes that show and change with whom apps are shared by name
+    ///
+    /// They are part of app access, whose users share. What [`Directory`](app_authz::Directory)
+    /// returns has to know the same shares.
+    #[must_use]
+    pub fn with_sharing<S: Sharing + Send + 'static>(mut self, tables: Arc<S>) -> Self {
+        self.parts.sharing = Some(tables);
+        self
+    }
+
     /// The same service, which is ready only while `health` is good
     ///
     /// Without it, a service is ready once app access has keys, or at once if app access is off.
@@ -199,6 +211,9 @@ impl Service {
         }
         if self.apps.is_some() && self.parts.import.is_none() {
             served = served.without(RouteGroup::Import);
+        }
+        if self.apps.is_some() && self.parts.sharing.is_none() {
+            served = served.without(RouteGroup::Shares);
         }
         served
     }

@@ -11,6 +11,7 @@ mod listing;
 mod made;
 mod proxies;
 mod sessions;
+mod sharing;
 mod tables;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -38,6 +38,7 @@ mod replay;
 pub(crate) mod schema;
 mod session;
 mod sessions;
+mod sharing;
 mod tables;
 #[cfg(test)]
 mod tests;

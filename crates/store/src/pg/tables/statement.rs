@@ -161,6 +161,7 @@ const PLACES: &[Need] = &[
 const APPS: &[Need] = &[
     Need::select("workspace_apps", "id agent_id slug url external sharing_level"),
     Need::select("workspace_agent_port_share", "workspace_id agent_name port share_level"),
+    Need::select("authd_shares", "workspace_id agent_name slug_or_port is_group person_id"),
 ];
 
 const LISTED: &[Need] = &[
@@ -169,6 +170,7 @@ const LISTED: &[Need] = &[
         "id agent_id slug display_name url external sharing_level subdomain health hidden",
     ),
     Need::select("organization_members", "organization_id user_id"),
+    Need::select("authd_shares", "workspace_id agent_name slug_or_port is_group person_id"),
 ];
 
 const HOLDERS: &[Need] = &[

@@ -5,7 +5,9 @@ use super::generation::{Generation, Mark};
 use super::need::{self, Need};
 use super::statement::Statement;
 use crate::inspection::{Lack, Part};
-use crate::pg::{accounts, acts, audit_log, crypto_keys, housekeeping, journal, proxies, sessions};
+use crate::pg::{
+    accounts, acts, audit_log, crypto_keys, housekeeping, journal, proxies, sessions, sharing,
+};
 
 /// Something that authd does with the database, and the rights that it needs
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +25,7 @@ enum Needs {
 }
 
 impl Task {
-    pub(in crate::pg) const ALL: [Self; 27] = [
+    pub(in crate::pg) const ALL: [Self; 28] = [
         Self::asking(Statement::Candidates, Part::SignIn),
         Self::asking(Statement::AppByName, Part::Apps),
         Self::asking(Statement::AppById, Part::Apps),
@@ -36,6 +38,7 @@ impl Task {
         Self::doing("the name of a user", Part::Apps, sessions::USERNAME),
         Self::doing("sessions that have ended", Part::Apps, sessions::ENDED),
         Self::doing("the end of old sessions for apps", Part::Apps, sessions::FORGET),
+        Self::doing("shares with people", Part::Apps, sharing::SHARES),
         Self::doing("the proxies", Part::Apps, proxies::PROXIES),
         Self::doing("the keys of app tokens", Part::Apps, crypto_keys::KEYS),
         Self::doing("the record of visits", Part::Apps, journal::NOTE_VISITS),
