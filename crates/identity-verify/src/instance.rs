@@ -75,6 +75,21 @@ impl VerifiedInstance {
         &self.claims
     }
 
+    /// The nonce that the proof answers
+    ///
+    /// Azure signs one that the machine asked for. In a Google token it stands behind the audience,
+    /// as [`Challenge::audience`](crate::Challenge::audience) writes it. `None` if there is none, and
+    /// always for AWS. The nonce proves nothing before
+    /// [`Challenge::demand`](crate::Challenge::demand) has recognized it.
+    #[must_use]
+    pub fn nonce(&self) -> Option<&str> {
+        match &self.claims {
+            Claims::Aws(_) => None,
+            Claims::Azure(claims) => claims.nonce.as_deref(),
+            Claims::Google(claims) => claims.nonce.as_deref(),
+        }
+    }
+
     /// The moment that the cloud signed with it
     ///
     /// `pendingTime` of AWS, which is the last start of the instance; `createdOn` of
