@@ -13,7 +13,11 @@ mod proxies;
 mod sessions;
 mod tables;
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::SystemTime;
+
+use uuid::Uuid;
 
 use self::tables::Tables;
 use crate::fleet::Fleet;
@@ -27,6 +31,8 @@ pub struct MemoryStore {
     tables: RwLock<Tables>,
     log: journal::Log,
     acts: acts::Acts,
+    /// The newest moment of each instance in each build
+    pins: Mutex<HashMap<(String, Uuid), SystemTime>>,
 }
 
 impl MemoryStore {

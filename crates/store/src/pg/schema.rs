@@ -156,6 +156,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    authd_identity_pins (instance_id, build_id) {
+        instance_id -> Text,
+        build_id -> Uuid,
+        signed_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     use diesel::sql_types::*;
     use super::sql_types::CryptoKeyFeature;
 
@@ -433,6 +441,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     authd_app_sessions,
     authd_audit_log,
     authd_audit_sessions,
+    authd_identity_pins,
     crypto_keys,
     custom_roles,
     dbcrypt_keys,
