@@ -1,6 +1,6 @@
 use std::{fmt, time::SystemTime};
 
-use crate::{Error, aws, azure, error::cut, google};
+use crate::{Claimed, Denied, Error, Rejection, aws, azure, error::cut, google, rejection::Failed};
 
 /// A cloud that signs proofs of its instances
 ///
@@ -102,6 +102,24 @@ impl VerifiedInstance {
             Claims::Azure(claims) => claims.created_on,
             Claims::Google(claims) => Some(claims.issued),
         }
+    }
+
+    /// The moment that the cloud signed, for those who pin it
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`] with [`Error::MissingClaim`] where the proof has none that can be read.
+    pub fn require_moment(&self) -> Result<SystemTime, Rejection> {
+        let claim = match &self.claims {
+            Claims::Aws(_) => "pendingTime",
+            Claims::Azure(_) => "createdOn",
+            Claims::Google(_) => "iat",
+        };
+        self.signed_at().ok_or_else(|| {
+            let failed = Failed::genuine(Error::MissingClaim { claim });
+            let denied = Denied::new("identity_pins", None);
+            Rejection::new(failed, Claimed::of(self), Some(denied))
+        })
     }
 }
 

@@ -151,8 +151,9 @@ impl Denied {
         Self { setting, value: value.map(|value| cut(value, Error::MAX_ECHO)) }
     }
 
-    /// The field of the [`Policy`](crate::Policy) that refuses, or `require_nonce`, for
-    /// [`Challenge::demand`](crate::Challenge::demand)
+    /// The field of the [`Policy`](crate::Policy) that refuses, or `require_nonce` for
+    /// [`Challenge::demand`](crate::Challenge::demand), and `identity_pins` for
+    /// [`VerifiedInstance::require_moment`]
     #[must_use]
     pub const fn setting(&self) -> &'static str {
         self.setting
