@@ -110,7 +110,8 @@ async fn machines_answer_the_nonce_that_is_demanded() {
         .google_keys(google.jwks());
     let setup = Setup::with(identity);
     let feature = Feature::WorkspaceAppsToken;
-    let plan = |rows: &[CryptoKey]| rotate(feature, rows, setup.now, |secret| secret.fill(1));
+    let now = setup.now;
+    let plan = |rows: &[CryptoKey]| rotate(feature, rows, now, |secret| secret.fill(1));
     store.rotate(feature, plan).await.unwrap();
     let freshness = Freshness::default().pins(true);
     let freshness = freshness.require_nonce(Cloud::Azure).unwrap();
@@ -128,8 +129,9 @@ async fn machines_answer_the_nonce_that_is_demanded() {
     for ((cloud, metadata), token) in
         [("azure", &on_azure), ("google", &on_google)].into_iter().zip(&tokens)
     {
+        let metadata = metadata.url("");
         for choice in [cloud, "auto"] {
-            let args = ["--url", &url, "--metadata-url", &metadata.url(""), "--cloud", choice];
+            let args = ["--url", &url, "--metadata-url", &metadata, "--cloud", choice];
             assert_eq!(token_of(&authd(&args).await), *token, "{cloud} by {choice}");
         }
     }
