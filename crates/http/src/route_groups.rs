@@ -4,7 +4,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RouteGroup {
-    /// The sign-in of machines: `/api/v2/workspaceagents/…-instance-identity`
+    /// The sign-in of machines: `/api/v2/workspaceagents/…-instance-identity`,
+    /// `/api/v2/authd/instance-identity/challenge`
     AgentSignIn,
     /// Visits at the addresses of apps, and what leads back to them:
     /// `/api/v2/applications/…`

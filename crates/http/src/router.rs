@@ -15,6 +15,7 @@ use crate::routes::forward_auth::{Failure, ProxyKind, envoy_prefix};
 pub(crate) enum Route {
     Operational(Probe),
     SignIn(Cloud),
+    Challenge,
     Apps(AppRoute),
 }
 
@@ -61,6 +62,13 @@ const ROWS: &[Row] = &[
     apps("/api/v2/authd/import", Methods::POST, "import", AppRoute::Import),
     apps("/api/v2/authd/shares", Methods::GET, "shares", AppRoute::Shares),
     apps("/api/v2/authd/shares", Methods::PUT, "replace-shares", AppRoute::ReplaceShares),
+    Row {
+        path: "/api/v2/authd/instance-identity/challenge",
+        methods: Methods::POST,
+        label: "challenge",
+        route: Route::Challenge,
+        group: RouteGroup::AgentSignIn,
+    },
     check("/api/v2/forward-auth/caddy", "forward-auth-caddy", ProxyKind::Caddy, Upstream::Apps),
     check(
         "/api/v2/forward-auth/control-plane/caddy",

@@ -75,6 +75,7 @@ const OF_AUTHD: [&str; 7] = [
     "authd_audit_log",
     "authd_audit_sessions",
     "authd_crypto_keys",
+    "authd_identity_pins",
     "authd_schema_migrations",
     "authd_shares",
 ];

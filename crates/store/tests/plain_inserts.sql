@@ -42,6 +42,9 @@ SELECT gen_random_uuid(), workspaces.id, 1, 'start', provisioner_jobs.id, gen_ra
        owner_id, now()
 FROM workspaces, provisioner_jobs;
 
+INSERT INTO authd_identity_pins (instance_id, build_id, signed_at)
+SELECT 'i-0abc', id, now() FROM workspace_builds;
+
 INSERT INTO workspace_resources (id, job_id, transition, type, name)
 SELECT gen_random_uuid(), job_id, 'start', 'aws_instance', 'vm' FROM workspace_builds;
 

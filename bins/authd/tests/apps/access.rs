@@ -89,6 +89,7 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET", "/api/v2/forward-auth/traefik", "", [303, 200, 404, 404, 200, 401, 200, 303, 303]),
     ("GET", "/api/v2/forward-auth/unreachable", "", [502; 9]),
     ("POST", "/api/v2/users/logout", "", [401, 200, 200, 200, 200, 401, 200, 401, 401]),
+    ("POST", "/api/v2/authd/instance-identity/challenge", "", [404; 9]),
     ("POST", "/api/v2/workspaceagents/aws-instance-identity", "{}", [400; 9]),
     ("POST", "/api/v2/workspaceagents/azure-instance-identity", "{}", [400; 9]),
     ("POST", "/api/v2/workspaceagents/google-instance-identity", "{}", [400; 9]),
@@ -291,7 +292,8 @@ async fn without_an_access_url_app_access_is_off_and_says_so() {
         let body = http_body_util::Full::new(bytes::Bytes::new());
         let answer = app.answer(request.body(body).unwrap()).await;
         assert_eq!(undocumented(method, path, answer.status(), answer.headers()), None);
-        let of_apps = !path.contains("identity") && !path.ends_with('z') && path != "/metrics";
+        // Nor is a nonce demanded.
+        let of_apps = !path.ends_with("-identity") && !path.ends_with('z') && path != "/metrics";
         assert_eq!(answer.status() == 404, of_apps, "{path}");
     }
 }

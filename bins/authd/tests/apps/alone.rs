@@ -93,6 +93,9 @@ async fn sign_in_on_the_way(program: Program, example: &str, link: &str) {
         let answer = proxy.ask(method, (OWN, path), &headers, body).await;
         assert_eq!(answer.status, status, "{path}: {}", text(&answer));
     }
+    let challenge = (OWN, "/api/v2/authd/instance-identity/challenge");
+    let answer = proxy.ask(Method::POST, challenge, &[], "").await;
+    assert!(text(&answer).contains("No nonce is demanded."), "{}", text(&answer));
     for hidden in [
         "/metrics",
         "/healthz",

@@ -1,6 +1,7 @@
 //! The handlers, one for each route
 
 pub(crate) mod agent_sign_in;
+pub(crate) mod challenge;
 pub(crate) mod forward_auth;
 pub(crate) mod health;
 

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use agent_auth::Rules;
 use app_audit::ActJournal;
+use app_authz::token::{KeyStore, Rotation};
 use arc_swap::ArcSwap;
 use identity_fetch::{Clock, Identity};
 use store::Store;
@@ -17,9 +18,11 @@ use crate::acts::ActAudit;
 use crate::admission::Admission;
 use crate::agents::AgentService;
 use crate::apps::{AppService, AppsConfig};
+use crate::freshness::{Freshness, Nonces};
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::metrics::{HostCounts, Metrics};
+use crate::port_error::PortError;
 use crate::ports::{AgentPorts, AppPorts, AuditPorts, Health, Parts};
 use crate::reply::{Branding, Layout};
 use crate::request_span::RequestSpan;
@@ -34,6 +37,8 @@ impl Service {
         let metrics = Metrics::new();
         Self {
             agents: None,
+            nonces: None,
+            pins: false,
             apps: None,
             parts: Parts::default(),
             limits,
@@ -98,6 +103,25 @@ impl Service {
             metrics: self.metrics.clone(),
         };
         Self { agents: Some(Arc::new(agents)), ..self }
+    }
+
+    /// The same service, whose agents sign in with proofs that are this fresh
+    ///
+    /// Nonces are made with keys that are derived from those of app tokens in `keys`. They are
+    /// fetched, and where app access is off also made and rotated, by
+    /// [`maintain`](Self::maintain). Pins are kept by the candidates of
+    /// [`with_agents`](Self::with_agents).
+    #[must_use]
+    pub fn with_freshness<S>(mut self, keys: Arc<S>, freshness: &Freshness) -> Self
+    where
+        S: KeyStore + Rotation<Error: PortError> + Send + 'static,
+    {
+        self.pins = freshness.pins;
+        self.nonces = match freshness.nonces().is_empty() {
+            true => None,
+            false => Some(Arc::new(Nonces::new(keys, freshness))),
+        };
+        self
     }
 
     /// The same service, with app access

@@ -156,6 +156,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    authd_identity_pins (instance_id, build_id) {
+        instance_id -> Text,
+        build_id -> Uuid,
+        signed_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     authd_shares (workspace_id, agent_name, slug_or_port, is_group, person_id) {
         workspace_id -> Uuid,
         agent_name -> Text,
@@ -445,6 +453,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     authd_app_sessions,
     authd_audit_log,
     authd_audit_sessions,
+    authd_identity_pins,
     authd_shares,
     crypto_keys,
     custom_roles,
