@@ -1,5 +1,6 @@
 mod audit;
 mod help;
+mod share;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap_complete::Shell;
 
 pub(crate) use self::audit::{AuditArgs, AuditCommand, AuditDecision, AuditFilter, AuditReading};
 pub(crate) use self::help::command;
+pub(crate) use self::share::{ShareArgs, ShareChangeArgs, ShareCommand};
 use crate::config::ConfigArgs;
 
 /// Authentication and authorization edge of a control plane that runs workspaces
@@ -72,6 +74,8 @@ pub(crate) enum Command {
     ///
     /// Other commands take them too, and use those that concern them.
     Settings(ServeArgs),
+    /// List and change with whom apps and ports are shared by name
+    Share(ShareArgs),
     /// Create, list and revoke session and proxy tokens
     Token(TokenArgs),
     /// Verify a proof of identity from files, and explain why it is rejected

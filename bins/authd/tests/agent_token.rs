@@ -8,11 +8,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use app_authz::token::{CryptoKey, Feature, Rotation, rotate};
+use authd_http::Freshness;
 use common::{ACCOUNT, REGION, Setup};
 use identity_fetch::Identity;
 use identity_verify::test_util::server::{Answer, Server};
 use identity_verify::test_util::{at, aws, azure, google};
-use identity_verify::{Policy, azure as azure_identity, google as google_identity};
+use identity_verify::{Cloud, Policy, azure as azure_identity, google as google_identity};
 use store::MemoryStore;
 use store::fleet::{Fleet, Transition};
 use testkit::net::{ForwardProxy, TlsFront};
@@ -87,6 +89,54 @@ async fn machines_of_all_clouds_receive_their_tokens() {
         assert!(stderr.contains("409") && stderr.contains("main, other"), "{stderr}");
         assert!(ambiguous.stdout.is_empty());
     }
+}
+
+/// The nonce goes from the server to the metadata service and back in the proof
+#[tokio::test]
+async fn machines_answer_the_nonce_that_is_demanded() {
+    let mut rows = Fleet::default();
+    let organization = rows.organization("acme");
+    let owner = rows.user("alice", organization);
+    let workspace = rows.workspace(owner, "dev");
+    let build = rows.build(workspace, Transition::Start);
+    let tokens = [(VM, "main"), (GOOGLE_INSTANCE, "other")]
+        .map(|(id, name)| format!("{}\n", rows.agent(build.resource, name, id).auth_token.0));
+    let store = MemoryStore::default();
+    store.load(&rows);
+    let (azure, google) = (azure::Cloud::generate(), google::Cloud::generate());
+    let identity = Identity::builtin()
+        .azure(azure_identity::Verifier::new(azure.trust(), Policy::default()))
+        .google(google_identity::Verifier::default())
+        .google_keys(google.jwks());
+    let setup = Setup::with(identity);
+    let feature = Feature::WorkspaceAppsToken;
+    let now = setup.now;
+    let plan = |rows: &[CryptoKey]| rotate(feature, rows, now, |secret| secret.fill(1));
+    store.rotate(feature, plan).await.unwrap();
+    let freshness = Freshness::default().pins(true);
+    let freshness = freshness.require_nonce(Cloud::Azure).unwrap();
+    let freshness = freshness.require_nonce(Cloud::Google).unwrap();
+    let server = setup.freshness(freshness).start(store).await;
+    let url = server.url("/");
+
+    let subscription = "8d10da13-8125-4ba9-a717-bf7490507b3d";
+    let (from, to) = ("11/20/26 23:00:00 -0000", "11/21/26 05:00:00 -0000");
+    let on_azure = Server::start();
+    on_azure.serve_azure(&azure.leaf, &azure::Document::new(VM, subscription, from, to));
+    let issued = at("2026-11-20T23:59:00Z");
+    let on_google = Server::start();
+    on_google.serve_google(&google, &google::Claims::new(GOOGLE_INSTANCE, "project", "", issued));
+    for ((cloud, metadata), token) in
+        [("azure", &on_azure), ("google", &on_google)].into_iter().zip(&tokens)
+    {
+        let metadata = metadata.url("");
+        for choice in [cloud, "auto"] {
+            let args = ["--url", &url, "--metadata-url", &metadata, "--cloud", choice];
+            assert_eq!(token_of(&authd(&args).await), *token, "{cloud} by {choice}");
+        }
+    }
+    let asked = on_google.requests().pop().unwrap().query("audience").unwrap();
+    assert!(asked.starts_with("coder?nonce="), "{asked}");
 }
 
 /// An Azure metadata service and a control plane that answer, for tests to break

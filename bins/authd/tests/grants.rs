@@ -237,6 +237,18 @@ async fn everything_works_with_the_rights_that_are_printed_on_every_release() {
         let home = served.ask(Method::GET, "/", &by_cookie).await;
         assert_eq!(home.status, 200, "{release}: {:?}", home.body);
 
+        for users in ["[\"root\"]", "[]"] {
+            let list = format!(
+                r#"{{"workspace": "alice/dev", "app": "code", "users": {users}, "groups": []}}"#
+            );
+            let headers = [(HeaderName::from_static("coder-session-token"), alice)];
+            let url = format!("{}/api/v2/authd/shares", served.url);
+            let shared = served.client.send(Method::PUT, &url, &headers, list.into()).await;
+            let shared = shared.unwrap();
+            assert_eq!(shared.status, 200, "{release}: {:?}", shared.body);
+        }
+        deployment.until("SELECT count(*) FROM authd_acts WHERE kind = 'share_change'", "2").await;
+
         let out = served
             .ask(Method::POST, "/api/v2/users/logout", &[("coder-session-token", alice)])
             .await;

@@ -186,7 +186,13 @@ async fn a_page_changes_nothing_at_the_dashboard() {
     let Some(place) = place().await else { return };
     for page in [OF_BOB, OWN] {
         place.browser.open(&format!("{}/page", place.app(page))).await;
-        for path in ["/logout", "/api/v2/users/logout", "/api/v2/authd/import", "/login"] {
+        for path in [
+            "/logout",
+            "/api/v2/users/logout",
+            "/api/v2/authd/import",
+            "/api/v2/authd/shares",
+            "/login",
+        ] {
             let address = format!("{}{path}", place.dashboard());
             for attack in ["post", "form", "put", "read"] {
                 let found = place.attack(attack, &address).await;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// The longest that a source file may be, in lines
 const LONGEST: usize = 460;
 
-/// Files that are still longer, relative to the workspace
-const LONGER: &[&str] = &[];
+/// Files that are longer, relative to the workspace: one that diesel's program writes
+const LONGER: &[&str] = &["crates/store/src/pg/schema.rs"];
 
 /// Crates whose first-level modules must not depend on each other in a ring; unit tests may
 const WITHOUT_RINGS: &[&str] = &[

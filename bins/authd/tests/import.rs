@@ -52,6 +52,7 @@ async fn importing_the_example_twice_changes_nothing_the_second_time() {
         "provisioner_jobs alice/dev build 1",
         "workspace_apps alice/dev build 1 main/code",
         "workspace_agent_port_share alice/dev main:8080",
+        "authd_shares alice/dev main/8081 with reviewers",
     ] {
         assert!(expected.contains(&format!("\n+ {line}\n")), "{line}: {expected}");
     }
@@ -113,6 +114,22 @@ async fn an_invalid_document_is_refused_with_the_place() {
         (
             workspace(r#", "shared_with": {"users": {"bob": "use"}}"#),
             "workspaces[0].shared_with.users.bob: the user `bob` is in neither the document nor",
+        ),
+        (
+            workspace(r#", "shares": [{"agent": "a", "app": "code", "users": ["bob"]}]"#),
+            "workspaces[0].shares[0].users[0]: the user `bob` is in neither the document nor",
+        ),
+        (
+            workspace(r#", "shares": [{"agent": "a", "app": "code", "groups": ["crew"]}]"#),
+            "workspaces[0].shares[0].groups[0]: the group `crew` is in neither the document nor",
+        ),
+        (
+            workspace(r#", "shares": [{"agent": "a", "app": "8"}]"#),
+            "workspaces[0].shares[0].app: the port is reserved",
+        ),
+        (
+            workspace(r#", "shares": [{"agent": "a", "app": "80"}, {"agent": "a", "app": "80s"}]"#),
+            "workspaces[0].shares[1].app: there is another share of `80`",
         ),
         (
             workspace(r#", "port_shares": [{"agent": "a", "port": 99999, "level": "public"}]"#),
@@ -253,6 +270,7 @@ async fn an_array_is_not_accepted_as_an_object_at_any_depth() {
         (toml(r#"{"workspaces": [[null, "dev", "a", "o"]]}"#), "workspaces[0]"),
         (workspace(r#""shared_with": [{}, {}]"#), "workspaces[0].shared_with"),
         (workspace(r#""shared_with": {"users": ["use"]}"#), "workspaces[0].shared_with.users"),
+        (workspace(r#""shares": [["a", "code"]]"#), "workspaces[0].shares[0]"),
         (workspace(r#""port_shares": [["a", 80, "public"]]"#), "workspaces[0].port_shares[0]"),
         (workspace(r#""builds": [[null, 1]]"#), "workspaces[0].builds[0]"),
         (build(r#"[null, "agent"]"#), "workspaces[0].builds[0].agents[0]"),

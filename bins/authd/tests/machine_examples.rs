@@ -38,7 +38,7 @@ fn every_possible_reason_has_a_row_in_the_manual() {
     let (_, section) = manual.split_once("## \"Why can this machine not sign in?\"").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
     // Reasons that only embedders see, and those of trust material.
-    let elsewhere = [Reason::Replayed, Reason::PinsUnavailable, Reason::InvalidTrust];
+    let elsewhere = [Reason::PinsUnavailable, Reason::InvalidTrust];
     for reason in Reason::ALL.iter().filter(|reason| !elsewhere.contains(reason)) {
         let name = format!("`{reason}`");
         let has_row = section.lines().any(|line| {

@@ -115,6 +115,7 @@ async fn a_missing_table_is_reported_at_the_start() {
     for (table, apps) in [
         ("authd_audit_log", true),
         ("authd_audit_sessions", true),
+        ("authd_shares", true),
         ("crypto_keys", true),
         ("workspace_proxies", true),
         ("workspace_apps", true),

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use uuid::Uuid;
 
@@ -27,6 +28,9 @@ pub struct Candidate<Id = Uuid, Token = Uuid> {
     pub workspace: WorkspaceId<Id>,
     /// Whether the agent may still sign in
     pub standing: Standing,
+    /// The newest moment that a cloud has signed with a proof of this instance in this build, with
+    /// the proof at hand; `None` if pins were not asked for
+    pub pinned: Option<SystemTime>,
 }
 
 impl<Id, Token> Candidate<Id, Token> {
@@ -42,7 +46,13 @@ impl<Id, Token> Candidate<Id, Token> {
         workspace: WorkspaceId<Id>,
         standing: Standing,
     ) -> Self {
-        Self { agent, name, token, build, workspace, standing }
+        Self { agent, name, token, build, workspace, standing, pinned: None }
+    }
+
+    /// Returns the same candidate, with the pin of the instance in the candidate's build
+    #[must_use]
+    pub fn with_pinned(self, pinned: impl Into<Option<SystemTime>>) -> Self {
+        Self { pinned: pinned.into(), ..self }
     }
 }
 

@@ -42,13 +42,39 @@ pub trait Candidates: Sync {
     /// [`MAX_CANDIDATES`]` + 1` are returned. Because live candidates come first,
     /// earlier builds never push one out, however many there were.
     ///
+    /// # Pins
+    ///
+    /// If the instance has a [moment](ProvenInstance::moment), the same statement also moves pins:
+    /// trust on first use. An instance has a pin in each build, which is the newest moment that it
+    /// was asked for with. The pins of the builds of its live candidates are set to the moment, if
+    /// they do not exist or are older, and each live candidate is returned with the
+    /// [pin](Candidate::pinned) of its build. Of two callers at the same time one sees the other's
+    /// pin. Moments may be kept to the microsecond. Without a moment no pin is read or moved.
+    ///
+    /// An implementation that keeps no pins returns candidates without them, which
+    /// [`select`](crate::select) refuses where pins are demanded.
+    ///
     /// # Errors
     ///
-    /// Fails if the candidates cannot be read. That an instance has no agent is an empty answer.
+    /// Fails if the candidates cannot be read, or pins cannot be moved. That an instance has no
+    /// agent is an empty answer.
     fn by_instance(
         &self,
         instance: ProvenInstance<'_>,
     ) -> impl Future<Output = Result<CandidatesOf<Self>, Self::Error>> + Send;
+
+    /// Deletes pins in builds that are not the newest of an existing workspace, `at_most` so many,
+    /// and returns how many it deleted
+    ///
+    /// No agent of such a build signs in again. By default there are no pins.
+    ///
+    /// # Errors
+    ///
+    /// Fails if pins cannot be deleted.
+    fn forget_pins(&self, at_most: u32) -> impl Future<Output = Result<u64, Self::Error>> + Send {
+        let _ = at_most;
+        async { Ok(0) }
+    }
 }
 
 /// The candidates that an implementation of [`Candidates`] returns
@@ -66,6 +92,13 @@ macro_rules! through_pointers {
                 instance: ProvenInstance<'_>,
             ) -> impl Future<Output = Result<CandidatesOf<C>, C::Error>> + Send {
                 C::by_instance(self, instance)
+            }
+
+            fn forget_pins(
+                &self,
+                at_most: u32,
+            ) -> impl Future<Output = Result<u64, C::Error>> + Send {
+                C::forget_pins(self, at_most)
             }
         }
     )*};

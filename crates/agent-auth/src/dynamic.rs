@@ -44,6 +44,13 @@ pub trait DynCandidates<Id = Uuid, Token = Uuid>: Send + Sync {
         &'a self,
         instance: ProvenInstance<'a>,
     ) -> BoxFuture<'a, Result<Vec<Candidate<Id, Token>>, ErasedError>>;
+
+    /// Does what [`Candidates::forget_pins`] does
+    ///
+    /// # Errors
+    ///
+    /// Those of the implementation, without their type.
+    fn dyn_forget_pins(&self, at_most: u32) -> BoxFuture<'_, Result<u64, ErasedError>>;
 }
 
 impl<C: Candidates + Send> DynCandidates<C::Id, C::Token> for C {
@@ -52,6 +59,10 @@ impl<C: Candidates + Send> DynCandidates<C::Id, C::Token> for C {
         instance: ProvenInstance<'a>,
     ) -> BoxFuture<'a, Result<Vec<Candidate<C::Id, C::Token>>, ErasedError>> {
         Box::pin(async move { self.by_instance(instance).await.map_err(ErasedError::new) })
+    }
+
+    fn dyn_forget_pins(&self, at_most: u32) -> BoxFuture<'_, Result<u64, ErasedError>> {
+        Box::pin(async move { self.forget_pins(at_most).await.map_err(ErasedError::new) })
     }
 }
 
@@ -69,6 +80,10 @@ where
         instance: ProvenInstance<'_>,
     ) -> Result<Vec<Candidate<Id, Token>>, ErasedError> {
         self.dyn_by_instance(instance).await
+    }
+
+    async fn forget_pins(&self, at_most: u32) -> Result<u64, ErasedError> {
+        self.dyn_forget_pins(at_most).await
     }
 }
 

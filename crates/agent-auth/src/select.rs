@@ -1,3 +1,5 @@
+use std::time::SystemTime;
+
 use thiserror::Error;
 
 use crate::{Candidate, MAX_CANDIDATES, Standing};
@@ -8,7 +10,7 @@ use crate::{Candidate, MAX_CANDIDATES, Standing};
 /// of Unicode white space, and an empty name counts as not given. Names are compared
 /// exactly, with case. If several live agents have the name, the newest is selected.
 ///
-/// Of a candidate only the workspace, the name and the standing count.
+/// Of a candidate only the workspace, the name, the standing and the pin count.
 ///
 /// Only live candidates count: stale and deleted ones are never selected and never
 /// make a choice ambiguous. A machine that has lived through ten builds therefore signs
@@ -39,17 +41,30 @@ pub fn select<'a, Id: PartialEq, Token>(
         return Err(Denial::SharedByWorkspaces);
     }
 
-    match agent_name.map(str::trim).filter(|name| !name.is_empty()) {
+    let selected = match agent_name.map(str::trim).filter(|name| !name.is_empty()) {
         Some(name) => {
-            live.iter().find(|c| c.name == name).copied().ok_or(Denial::NoAgentOfThatName)
+            live.iter().find(|c| c.name == name).copied().ok_or(Denial::NoAgentOfThatName)?
         }
-        None if live.len() == 1 => Ok(newest),
+        None if live.len() == 1 => newest,
         None => {
             let mut names: Vec<String> = live.iter().map(|c| c.name.clone()).collect();
             names.sort_unstable();
-            Err(Denial::Ambiguous { names })
+            return Err(Denial::Ambiguous { names });
         }
+    };
+    match rules.signed_at {
+        Some(signed_at) if !is_admitted(signed_at, selected.pinned) => Err(Denial::Replayed),
+        _ => Ok(selected),
     }
+}
+
+/// Whether a proof is as new as the pin, or newer
+///
+/// A proof as new as the pin is admitted, because an agent presents the same proof each time it
+/// starts: a document of AWS stays the same until the instance is stopped. Without a pin nothing is
+/// known of earlier proofs, so none is admitted.
+fn is_admitted(signed_at: SystemTime, pinned: Option<SystemTime>) -> bool {
+    pinned.is_some_and(|pinned| signed_at >= pinned)
 }
 
 /// How a deployment departs from the default decision
@@ -69,6 +84,9 @@ pub struct Rules {
     /// Newer versions of the control plane soft-delete the agents of earlier builds and
     /// therefore answer "not found". Older ones answer "not the latest".
     pub hide_stale: bool,
+    /// The moment that the cloud signed with the proof, where an older proof than the
+    /// [pin](Candidate::pinned) is to be refused; `None` to ignore pins
+    pub signed_at: Option<SystemTime>,
 }
 
 impl Rules {
@@ -85,6 +103,16 @@ impl Rules {
     #[must_use]
     pub const fn hide_stale(mut self, hide: bool) -> Self {
         self.hide_stale = hide;
+        self
+    }
+
+    /// Returns the same rules, which refuse a proof of this moment if the pin is newer
+    ///
+    /// Ask for the candidates of an instance that is
+    /// [pinning](crate::ProvenInstance::pinning) the same moment.
+    #[must_use]
+    pub const fn refuse_replays(mut self, signed_at: SystemTime) -> Self {
+        self.signed_at = Some(signed_at);
         self
     }
 }
@@ -118,4 +146,7 @@ pub enum Denial {
         /// The agents' names in ascending order, each as often as it occurs
         names: Vec<String>,
     },
+    /// A newer proof of the instance was presented in this build, or there is no pin
+    #[error("the instance has presented a newer proof in this build")]
+    Replayed,
 }

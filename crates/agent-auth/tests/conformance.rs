@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use agent_auth::conformance::{Rows, Rule, candidates};
 use agent_auth::{
@@ -18,6 +19,8 @@ use agent_auth::{
 struct Tables {
     rows: Rows,
     mistake: Option<Mistake>,
+    /// By the text of the instance and the build
+    pins: Arc<Mutex<BTreeMap<(String, i64), SystemTime>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,14 @@ enum Mistake {
     Unbounded,
     CutBeforeOrder,
     TurningOrder,
+    PinMovesBack,
+    PinStays,
+    PinOfAllInstances,
+    PinOfSpelling,
+    PinOfSeconds,
+    PinOfStale,
+    PinOfOneBuild,
+    PinNotAskedFor,
 }
 
 impl Mistake {
@@ -83,6 +94,14 @@ impl Mistake {
         (Self::Unbounded, &[Rule::LongHistory, Rule::TooManyLive]),
         (Self::CutBeforeOrder, &[Rule::LongHistory]),
         (Self::TurningOrder, &[Rule::OneMoment]),
+        (Self::PinMovesBack, &[Rule::Pins, Rule::PinOfUuid]),
+        (Self::PinStays, &[Rule::Pins]),
+        (Self::PinOfAllInstances, &[Rule::Pins]),
+        (Self::PinOfSpelling, &[Rule::PinOfUuid]),
+        (Self::PinOfSeconds, &[Rule::Pins]),
+        (Self::PinOfStale, &[Rule::Pins]),
+        (Self::PinOfOneBuild, &[Rule::PinOfEachBuild]),
+        (Self::PinNotAskedFor, &[Rule::Pins]),
     ];
 }
 
@@ -169,11 +188,19 @@ impl Candidates for Tables {
         {
             found.retain(|(of, ..)| of.is_some_and(|(workspace, _)| workspace.name == first.name));
         }
+        let mut pinned_builds = BTreeSet::new();
         let candidates = found.into_iter().map(|(of, agent, standing)| {
             let workspace = of.map_or(0, |(workspace, _)| self.key(&workspace.name));
             let build = of.map_or(0, |(_, build)| workspace * 1_000 + i64::from(build.number));
             let token = agent.token.to_string();
             let id = self.key(&token);
+            let pin = if standing == Standing::Live || has(Mistake::PinOfStale) {
+                pinned_builds.insert(build);
+                let is_left_out = has(Mistake::PinOfOneBuild) && pinned_builds.len() > 1;
+                self.pin(instance, build).filter(|_| !is_left_out)
+            } else {
+                None
+            };
             Candidate::new(
                 AgentId(if has(Mistake::OneAgentId) { 1 } else { id }),
                 agent.name.clone(),
@@ -190,6 +217,7 @@ impl Candidates for Tables {
                 }),
                 standing,
             )
+            .with_pinned(pin)
         });
         Ok(candidates.collect())
     }
@@ -198,6 +226,37 @@ impl Candidates for Tables {
 static TURNS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
 impl Tables {
+    fn new(rows: Rows, mistake: Option<Mistake>) -> Self {
+        Self { rows, mistake, pins: Arc::default() }
+    }
+
+    /// Moves the pin of an instance in a build
+    fn pin(&self, instance: ProvenInstance<'_>, build: i64) -> Option<SystemTime> {
+        let spelling = match self.mistake {
+            Some(Mistake::PinOfAllInstances) => String::new(),
+            Some(Mistake::PinOfSpelling) => instance.as_str().to_owned(),
+            _ => instance.spellings().next().unwrap(),
+        };
+        let mut pins = self.pins.lock().unwrap();
+        let pin = pins.get(&(spelling.clone(), build)).copied();
+        let Some(moment) = instance.moment() else {
+            return pin.filter(|_| self.mistake == Some(Mistake::PinNotAskedFor));
+        };
+        let pinned = match (self.mistake, pin) {
+            (Some(Mistake::PinMovesBack), _) | (_, None) => moment,
+            (Some(Mistake::PinStays), Some(pin)) => pin,
+            (_, Some(pin)) => pin.max(moment),
+        };
+        pins.insert((spelling, build), pinned);
+        Some(match self.mistake {
+            Some(Mistake::PinOfSeconds) => {
+                let since = pinned.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+                SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(since.as_secs())
+            }
+            _ => pinned,
+        })
+    }
+
     /// The key of the row with this name or token
     fn key(&self, text: &str) -> i64 {
         let names = self.rows.workspaces.iter().map(|workspace| workspace.name.clone());
@@ -208,7 +267,7 @@ impl Tables {
 }
 
 async fn correct(rows: &Rows) -> Tables {
-    Tables { rows: rows.clone(), mistake: None }
+    Tables::new(rows.clone(), None)
 }
 
 mod each_rule_is_a_test {
@@ -232,7 +291,7 @@ async fn each_mistake_breaks_its_rules_and_each_rule_can_be_broken() {
     let mut broken = BTreeSet::new();
     for (mistake, rules) in Mistake::ALL {
         for rule in *rules {
-            let tables = Tables { rows: rule.rows(), mistake: Some(*mistake) };
+            let tables = Tables::new(rule.rows(), Some(*mistake));
             let checked = rule.check(&tables).await;
             let Err(found) = checked else { panic!("{mistake:?} does not break {rule:?}") };
             assert_eq!(found.rule(), *rule);
@@ -248,14 +307,13 @@ async fn each_mistake_breaks_its_rules_and_each_rule_can_be_broken() {
     expected = "the rule `ids_are_compared_byte_for_byte` is broken: the number of agents of \"I-0ABC\": 1 instead of 0"
 )]
 async fn a_broken_rule_is_named() {
-    candidates(async |rows: &Rows| Tables { rows: rows.clone(), mistake: Some(Mistake::AnyCase) })
-        .await;
+    candidates(async |rows: &Rows| Tables::new(rows.clone(), Some(Mistake::AnyCase))).await;
 }
 
 /// What is chosen while the program runs keeps its errors
 #[tokio::test]
 async fn an_erased_error_prints_as_the_error_inside() {
-    let tables = Tables { rows: Rows::default(), mistake: Some(Mistake::OddIdsFail) };
+    let tables = Tables::new(Rows::default(), Some(Mistake::OddIdsFail));
     let object: Box<dyn DynCandidates<i64, String>> = Box::new(tables);
     let error = object.by_instance(ProvenInstance::assume_verified("'")).await.unwrap_err();
     assert_eq!(error.to_string(), "syntax error");

@@ -1,5 +1,7 @@
 //! Which agent an instance is, through the public API
 
+use std::time::{Duration, SystemTime};
+
 use agent_auth::{
     AgentId, AgentToken, BuildId, Candidate, Denial, MAX_CANDIDATES, ProvenInstance, Rules,
     Standing, WorkspaceId, select,
@@ -50,6 +52,40 @@ fn two_live_agents_need_a_name() {
         let denied = Err(Denial::NoAgentOfThatName);
         assert_eq!(select(&candidates, Some(unknown), Rules::default()), denied, "{unknown}");
     }
+}
+
+#[test]
+fn a_proof_that_is_older_than_the_pin_is_a_replay() {
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let strict = |signed_at| Rules::default().refuse_replays(at(signed_at));
+    for (pinned, signed_at, is_admitted) in [
+        (Some(10), 9, false),
+        (Some(10), 10, true),
+        (Some(10), 11, true),
+        // Nothing is known of earlier proofs.
+        (None, 10, false),
+    ] {
+        let candidates = [live(1, "main").with_pinned(pinned.map(at))];
+        let expected = if is_admitted { Ok(&candidates[0]) } else { Err(Denial::Replayed) };
+        assert_eq!(select(&candidates, None, strict(signed_at)), expected, "{pinned:?}");
+        // Without the rule pins do not count.
+        assert_eq!(select(&candidates, None, Rules::default()), Ok(&candidates[0]));
+    }
+}
+
+#[test]
+fn the_pin_of_the_selected_agent_counts() {
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let rules = Rules::default().allow_instance_shared_by_workspaces(true).refuse_replays(at(5));
+    let alpha = candidate(1, WORKSPACE, "alpha", Standing::Live).with_pinned(at(5));
+    let beta = candidate(2, OTHER_WORKSPACE, "beta", Standing::Live).with_pinned(at(6));
+    let candidates = [alpha, beta];
+    assert_eq!(select(&candidates, Some("alpha"), rules), Ok(&candidates[0]));
+    assert_eq!(select(&candidates, Some("beta"), rules), Err(Denial::Replayed));
+    // Any other denial comes first.
+    assert_eq!(select(&candidates, Some("gamma"), rules), Err(Denial::NoAgentOfThatName));
+    let stale = [candidate(1, WORKSPACE, "main", Standing::Stale)];
+    assert_eq!(select(&stale, None, rules), Err(Denial::Stale));
 }
 
 #[test]

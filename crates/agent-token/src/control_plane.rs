@@ -4,6 +4,7 @@ use hyper::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::Clock;
+use crate::challenge::Challenge;
 use crate::connect::Connector;
 use crate::failure::Failure;
 use crate::http_error::{hint, is_transient};
@@ -21,12 +22,36 @@ pub(crate) struct ControlPlane<'a> {
 }
 
 impl ControlPlane<'_> {
+    /// Asks for a nonce, which a control plane may demand in proofs
+    ///
+    /// # Errors
+    ///
+    /// The outer failure if the control plane cannot be reached, and the inner one if it answers with
+    /// something else.
+    pub(crate) async fn challenge(
+        &self,
+        timeouts: Timeouts,
+    ) -> Result<Result<Challenge, Failure>, Failure> {
+        let path = "/api/v2/authd/instance-identity/challenge";
+        let request = Request {
+            method: &Method::POST,
+            base: self.url,
+            path,
+            headers: &[],
+            body: &Bytes::new(),
+        };
+        let url = request.url();
+        let response = request.send(self.connector, timeouts).await;
+        let response = response.map_err(|error| error.into_failure(&url, (self.clock)()))?;
+        Ok(Challenge::read(&response, &url, (self.clock)()))
+    }
+
     /// Sends a proof and returns the session token
     pub(crate) async fn sign_in(
         &self,
         proof: &Proof,
         timeouts: Timeouts,
-    ) -> Result<SessionToken, Failure> {
+    ) -> Result<SessionToken, Refusal> {
         let path = format!("/api/v2/workspaceagents/{}-instance-identity", proof.cloud);
         let mut body = proof.body.clone();
         if let Some(name) = self.agent_name {
@@ -46,16 +71,23 @@ impl ControlPlane<'_> {
         let response = request.send(self.connector, timeouts).await;
         let response = response.map_err(|error| error.into_failure(&url, now()))?;
         if response.status == StatusCode::OK {
-            return token(&response, &url).map_err(|failure| failure.with(&self.via()));
+            let token = token(&response, &url);
+            return Ok(token.map_err(|failure| failure.with(&self.via()))?);
+        }
+        if let Some(remedy) = remedy(&response) {
+            // The same proof would be refused again, and another one may not.
+            let failure = unexpected_status(&response, &url, true, now());
+            let failure = failure.with(&explanation(&response).unwrap_or_default());
+            return Err(Refusal { failure, remedy: Some(remedy) });
         }
         let failure = unexpected_status(&response, &url, is_transient(response.status), now());
         match explanation(&response) {
-            Some(explanation) => Err(failure.with(&explanation)),
-            None if response.status.is_redirection() => Err(failure.with(&self.via())),
+            Some(explanation) => Err(failure.with(&explanation).into()),
+            None if response.status.is_redirection() => Err(failure.with(&self.via()).into()),
             None => {
                 let kind = kind(&response);
                 let failure = failure.with(&format!(" with {kind}, not as a control plane does"));
-                Err(failure.with(&self.via()).with(hint(response.status)))
+                Err(failure.with(&self.via()).with(hint(response.status)).into())
             }
         }
     }
@@ -66,6 +98,40 @@ impl ControlPlane<'_> {
             Some(proxy) => format!("; the request went through {proxy}"),
             None => String::new(),
         }
+    }
+}
+
+/// Why the control plane gave no token
+pub(crate) struct Refusal {
+    pub(crate) failure: Failure,
+    /// What may help, besides another attempt with the same proof
+    pub(crate) remedy: Option<Remedy>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// A proof that answers a new nonce
+    Nonce,
+    /// A newer proof: another agent of this machine has presented a newer one than this
+    NewerProof,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self { failure, remedy: None }
+    }
+}
+
+/// What helps against the reason for which a proof was refused
+fn remedy(response: &Response) -> Option<Remedy> {
+    if response.status != StatusCode::UNAUTHORIZED {
+        return None;
+    }
+    let body: Value = serde_json::from_slice(&response.body).ok()?;
+    match body["detail"].as_str()? {
+        "nonce_missing" | "nonce_mismatch" | "nonce_expired" => Some(Remedy::Nonce),
+        "replayed" => Some(Remedy::NewerProof),
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod backoff;
 mod certificates;
+mod challenge;
 mod cloud;
 mod connect;
 mod control_plane;

@@ -8,9 +8,10 @@ use thiserror::Error;
 use crate::Clock;
 use crate::backoff::Backoff;
 use crate::certificates::{self, CertificatesError};
+use crate::challenge::Challenge;
 use crate::cloud::Cloud;
 use crate::connect::Connector;
-use crate::control_plane::ControlPlane;
+use crate::control_plane::{ControlPlane, Refusal, Remedy};
 use crate::failure::Failure;
 use crate::metadata::{Metadata, Proof};
 use crate::progress::Progress;
@@ -100,10 +101,14 @@ impl Machine {
 
     /// Fetches the session token of this machine's agent
     ///
+    /// Asks the control plane for a nonce first. If it demands one of this machine's cloud, the proof
+    /// answers it. If it answers anything else, the machine signs in without a nonce.
+    ///
     /// Until the retry timeout is over, an attempt is repeated if either service cannot be
     /// reached, does not answer, breaks off its answer, or answers 408, 410, 425, 429 or 5xx, and
     /// if the metadata service answers 404, ends its session, or answers with something that does
-    /// not have the form of a proof. `Retry-After` is obeyed.
+    /// not have the form of a proof. `Retry-After` is obeyed. If the control plane refuses the proof for
+    /// its nonce, or has seen a newer one, another proof is fetched.
     ///
     /// # Errors
     ///
@@ -125,16 +130,37 @@ impl Machine {
             agent_name: self.agent_name.as_deref(),
             clock: &self.clock,
         };
-        let proof = self.proof(retry).await?;
-        let exchange = Exchange { machine: self, control_plane, retry, proof };
+        // A control plane that cannot be reached yet is asked again before the proof is sent.
+        let asked = match self.cloud {
+            // Its documents have no nonce.
+            Some(Cloud::Aws) => Some(None),
+            _ => control_plane.challenge(self.control_plane_timeouts).await.ok().map(Result::ok),
+        };
+        let (was_asked, challenge) = (asked.is_some(), asked.flatten());
+        let proof = self.proof(challenge.as_ref(), retry).await?;
+        let exchange = Exchange {
+            machine: self,
+            control_plane,
+            retry,
+            challenge,
+            was_asked,
+            remedy: None,
+            proof,
+            is_same: false,
+        };
         let token = retry.run("the control plane", self.control_plane_timeouts, exchange);
         token.await.map_err(|failure| SignInError::ControlPlane(failure.message))
     }
 
-    async fn proof(&self, retry: Retry<'_>) -> Result<Proof, SignInError> {
+    async fn proof(
+        &self,
+        challenge: Option<&Challenge>,
+        retry: Retry<'_>,
+    ) -> Result<Proof, SignInError> {
         let metadata = Metadata {
             url: self.metadata.as_ref(),
             audience: &self.audience,
+            challenge,
             timeouts: self.metadata_timeouts,
             clock: &self.clock,
         };
@@ -155,23 +181,61 @@ impl fmt::Debug for Machine {
     }
 }
 
-/// Exchanges the proof for a session token, and fetches another proof once it is old
+/// Exchanges the proof for a session token, and fetches another proof once it is old, or the control
+/// plane demands a nonce
 struct Exchange<'a> {
     machine: &'a Machine,
     control_plane: ControlPlane<'a>,
     retry: Retry<'a>,
+    /// The nonce that the proof answers
+    challenge: Option<Challenge>,
+    /// Whether the control plane was asked for a nonce and answered
+    was_asked: bool,
+    /// What may help, since the last attempt was refused
+    remedy: Option<Remedy>,
     proof: Proof,
+    /// Whether the last proof that was fetched is the one before
+    is_same: bool,
 }
 
 impl Step for Exchange<'_> {
     type Output = SessionToken;
 
     async fn attempt(&mut self, timeouts: Timeouts) -> Result<SessionToken, Failure> {
-        if self.proof.fetched.elapsed() > PROOF_LIFETIME {
-            let proof = self.machine.proof(self.retry).await;
-            self.proof = proof.map_err(|error| Failure::permanent(error.to_string()))?;
+        let is_old = self.proof.fetched.elapsed() > self.lifetime();
+        let demanded = self.remedy == Some(Remedy::Nonce);
+        let mut is_needed = is_old || self.remedy == Some(Remedy::NewerProof);
+        if demanded || is_old || !self.was_asked {
+            let asked = self.control_plane.challenge(timeouts).await?;
+            self.was_asked = true;
+            self.challenge = match asked {
+                Err(failure) if demanded => return Err(failure),
+                asked => asked.ok(),
+            };
+            is_needed |= self.challenge.is_some();
         }
-        self.control_plane.sign_in(&self.proof, timeouts).await
+        if is_needed {
+            let proof = self.machine.proof(self.challenge.as_ref(), self.retry).await;
+            let proof = proof.map_err(|error| Failure::permanent(error.to_string()))?;
+            self.is_same = proof.body == self.proof.body;
+            self.proof = proof;
+        }
+        let token = self.control_plane.sign_in(&self.proof, timeouts).await;
+        token.map_err(|Refusal { failure, remedy }| {
+            // A document of AWS stays the same until the instance is stopped.
+            let is_final = self.is_same
+                && [remedy, self.remedy].map(|r| r == Some(Remedy::NewerProof)) == [true; 2];
+            self.remedy = remedy;
+            if is_final { Failure::permanent(failure.message) } else { failure }
+        })
+    }
+}
+
+impl Exchange<'_> {
+    /// How long the proof is good
+    fn lifetime(&self) -> Duration {
+        let of_nonce = self.challenge.as_ref().map(|challenge| challenge.lifetime);
+        of_nonce.map_or(PROOF_LIFETIME, |lifetime| lifetime.min(PROOF_LIFETIME))
     }
 }
 

@@ -295,6 +295,8 @@ labels! {
         KeysRotate = "keys_rotate",
         /// A document of users, workspaces and apps was imported
         Import = "import",
+        /// Users or groups with whom an app or a port is shared were changed
+        ShareChange = "share_change",
     }
 }
 
@@ -309,6 +311,8 @@ labels! {
         Token = "token",
         /// The name of a proxy
         Proxy = "proxy",
+        /// An app or a port: agent and slug or number, such as `main/code`
+        App = "app",
         /// The feature of keys of app access
         Keys = "keys",
     }

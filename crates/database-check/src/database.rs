@@ -88,7 +88,8 @@ async fn try_queries(store: &PgStore, apps: bool) -> Result<(), Error> {
 /// The findings of an inspection
 fn findings(inspection: &Inspection, expected: &Expected) -> Vec<Finding> {
     let Inspection { server, tables, tasks, sign_in_index, keys, encryption, .. } = inspection;
-    let mut findings = of_server(server, expected.asked.has(Part::Apps));
+    let writes = expected.asked.has(Part::Apps) || expected.asked.has(Part::IdentityPins);
+    let mut findings = of_server(server, writes);
     findings.push(of_release(tables));
     findings.extend(of_tables(tables, server));
     findings.extend(tasks.iter().map(|task| of_task(task, tables, server)));
@@ -106,7 +107,7 @@ fn findings(inspection: &Inspection, expected: &Expected) -> Vec<Finding> {
     findings
 }
 
-fn of_server(server: &Server, apps: bool) -> Vec<Finding> {
+fn of_server(server: &Server, writes: bool) -> Vec<Finding> {
     let Server { version, database, user, application_name, .. } = server;
     let mut findings = vec![Finding::ok(
         "database",
@@ -117,7 +118,7 @@ fn of_server(server: &Server, apps: bool) -> Vec<Finding> {
             true => "it is a standby: use the primary",
             false => "`default_transaction_read_only` is on for this role: turn it off",
         };
-        findings.push(if apps {
+        findings.push(if writes {
             Finding::error("writes", format!("the database does not accept any, because {why}"))
                 .stops()
         } else {
@@ -282,7 +283,8 @@ fn where_columns_are(task: &Task, tables: &Tables, own: bool) -> String {
     if own {
         return format!("run {}", migrate(tables.owner));
     }
-    if task.part != Part::SignIn && generation < Generation::V2_24 {
+    let of_sign_in = [Part::SignIn, Part::IdentityPins].contains(&task.part);
+    if !of_sign_in && generation < Generation::V2_24 {
         return format!(
             "the tables are those of {generation}, and app access begins with {}: upgrade the control \
              plane, or leave out --access-url",

@@ -136,6 +136,9 @@ pub(crate) struct Workspace {
     pub(crate) builds: Vec<Build>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) port_shares: Option<Vec<PortShare>>,
+    /// The apps and ports that are shared with users and groups by name
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shares: Option<Vec<Share>>,
 }
 
 /// The users and groups that a workspace is shared with, by name
@@ -225,6 +228,19 @@ pub(crate) struct PortShare {
     pub(crate) protocol: PortShareProtocol,
 }
 
+/// With whom an app or a port is shared by name
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, remote = "Self")]
+pub(crate) struct Share {
+    pub(crate) agent: String,
+    /// The slug of an app, or the number of a port
+    pub(crate) app: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) users: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) groups: Vec<String>,
+}
+
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct Proxy {
@@ -249,6 +265,7 @@ read_from_objects!(
     PortShare,
     Proxy,
     Role,
+    Share,
     SharedWith,
     Template,
     User,

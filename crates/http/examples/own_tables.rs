@@ -174,10 +174,8 @@ mod ports {
             };
             let facts = AppFacts::default().with_holders(rows.holders(tokens));
             let found = rows.workspaces.iter().find(is_named).and_then(|found| rows.facts(found));
-            match found {
-                Some(found) => Ok(facts.with_workspace(found)),
-                None => Ok(facts),
-            }
+            let Some(found) = found else { return Ok(facts) };
+            Ok(facts.with_workspace(found))
         }
     }
 
@@ -232,9 +230,8 @@ mod ports {
 
         async fn insert(&self, key: &NewKey<'_>) -> Result<()> {
             let (mut rows, parent) = (self.rows(), key.parent.map(str::to_owned));
-            let is_of_user =
-                |id: &String| rows.logins.get(id).is_some_and(|of| of.user == key.user);
-            if rows.name(key.user).is_none() || !parent.as_ref().is_none_or(is_of_user) {
+            let is_own = |id: &String| rows.logins.get(id).is_some_and(|of| of.user == key.user);
+            if rows.name(key.user).is_none() || !parent.as_ref().is_none_or(is_own) {
                 return Err(TableError::Ended);
             }
             let (user, scope, expires) = (key.user, key.scope.clone(), key.expires_at);
@@ -297,10 +294,10 @@ mod ports {
             let mut rows = self.rows();
             let last = |key: &SessionKey| rows.visits.get(key).copied();
             let changes = Groups::of(entries, window).apply(now(), last);
-            let begun = changes.begun.iter().map(|record| Row::from(*record));
             // An entry that is noted again is in the log already.
+            let is_new = |row: &Row| rows.log.iter().all(|of| of.id != row.id);
             let new: Vec<_> =
-                begun.filter(|row| rows.log.iter().all(|of| of.id != row.id)).collect();
+                changes.begun.iter().map(|of| Row::from(*of)).filter(is_new).collect();
             rows.log.extend(new);
             rows.visits.extend(changes.sessions);
             Ok(changes.answers)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agent_auth::Denial;
 use bytes::Bytes;
 use fair_share::{Allowance, Busy, Source, Turn, TurnSettings, Turns};
 use futures_util::FutureExt;
@@ -213,6 +214,7 @@ pub(crate) fn cost(error: &Error) -> u32 {
             Reason::UnknownKey => UNKNOWN_KEY,
             _ => 1,
         },
+        Error::SignIn(SignInError::Denied(denied)) if denied.denial == Denial::Replayed => 1,
         _ => 0,
     }
 }

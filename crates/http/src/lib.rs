@@ -12,6 +12,7 @@ mod context;
 mod detach;
 mod error;
 mod explorer;
+mod freshness;
 mod host;
 mod imports;
 mod layer;
@@ -41,6 +42,7 @@ pub use apps::{
     Signing,
 };
 pub use error::{Answer, chain as error_chain};
+pub use freshness::{Freshness, NonceCloudError};
 pub use identity_fetch::Clock;
 pub use layer::{Authorize, AuthorizeLayer};
 pub use limits::Limits;

@@ -4,7 +4,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RouteGroup {
-    /// The sign-in of machines: `/api/v2/workspaceagents/…-instance-identity`
+    /// The sign-in of machines: `/api/v2/workspaceagents/…-instance-identity`,
+    /// `/api/v2/authd/instance-identity/challenge`
     AgentSignIn,
     /// Visits at the addresses of apps, and what leads back to them:
     /// `/api/v2/applications/…`
@@ -23,6 +24,8 @@ pub enum RouteGroup {
     Audit,
     /// Import of documents: `/api/v2/authd/import`
     Import,
+    /// With whom apps are shared by name: `/api/v2/authd/shares`
+    Shares,
     /// `/healthz` and `/readyz`
     Health,
     /// `/metrics`
@@ -30,7 +33,7 @@ pub enum RouteGroup {
 }
 
 impl RouteGroup {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::AgentSignIn,
         Self::Apps,
         Self::ForwardAuth,
@@ -39,6 +42,7 @@ impl RouteGroup {
         Self::Home,
         Self::Audit,
         Self::Import,
+        Self::Shares,
         Self::Health,
         Self::Metrics,
     ];
@@ -55,6 +59,7 @@ impl RouteGroup {
             Self::Import => 1 << 7,
             Self::Health => 1 << 8,
             Self::Metrics => 1 << 9,
+            Self::Shares => 1 << 10,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::routes::forward_auth::{Failure, ProxyKind, envoy_prefix};
 pub(crate) enum Route {
     Operational(Probe),
     SignIn(Cloud),
+    Challenge,
     Apps(AppRoute),
 }
 
@@ -59,6 +60,15 @@ const ROWS: &[Row] = &[
     apps("/api/v2/audit", Methods::GET, "audit", AppRoute::Audit),
     apps("/api/v2/authd/audit/acts", Methods::GET, "acts", AppRoute::Acts),
     apps("/api/v2/authd/import", Methods::POST, "import", AppRoute::Import),
+    apps("/api/v2/authd/shares", Methods::GET, "shares", AppRoute::Shares),
+    apps("/api/v2/authd/shares", Methods::PUT, "replace-shares", AppRoute::ReplaceShares),
+    Row {
+        path: "/api/v2/authd/instance-identity/challenge",
+        methods: Methods::POST,
+        label: "challenge",
+        route: Route::Challenge,
+        group: RouteGroup::AgentSignIn,
+    },
     check("/api/v2/forward-auth/caddy", "forward-auth-caddy", ProxyKind::Caddy, Upstream::Apps),
     check(
         "/api/v2/forward-auth/control-plane/caddy",
@@ -235,10 +245,15 @@ impl Methods {
     const GET_ONLY: Self = Self(1);
     const GET: Self = Self(0b11);
     const POST: Self = Self(0b100);
+    const PUT: Self = Self(0b1000);
     const ANY: Self = Self(u8::MAX);
 
-    const NAMED: [(Self, Method); 3] =
-        [(Self(1), Method::GET), (Self(0b10), Method::HEAD), (Self(0b100), Method::POST)];
+    const NAMED: [(Self, Method); 4] = [
+        (Self(1), Method::GET),
+        (Self(0b10), Method::HEAD),
+        (Self(0b100), Method::POST),
+        (Self(0b1000), Method::PUT),
+    ];
 
     const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)

@@ -19,7 +19,7 @@ use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use identity_fetch::{Clock, Identity};
 
-use self::agent_sign_in::AgentSignIn;
+use self::agent_sign_in::{AgentSignIn, Demands};
 use self::app_access::AppAccess;
 use self::tower::PeerOf;
 pub use self::tower::PeerService;
@@ -28,6 +28,7 @@ use crate::admission::{self, Admission, Attempt, Work};
 use crate::apps::{Housekeeping, KeysError};
 use crate::context::{Body, BodyError, Context};
 use crate::error::{AccessError, BoxError, Error};
+use crate::freshness::AnyNonces;
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::metrics::{Metrics, Texts};
@@ -37,7 +38,7 @@ use crate::reply::{Layout, Response as Answer, ResponseBody};
 use crate::request_facts::{RequestFacts, RequestId};
 use crate::request_span::SpanObserver;
 use crate::router::{Route, Row, VISIT};
-use crate::routes::{self, AppRoute};
+use crate::routes::{self, AppRoute, challenge};
 
 /// Answers every request of authd: agent sign-in, app access, audit, health and metrics
 ///
@@ -48,6 +49,10 @@ use crate::routes::{self, AppRoute};
 pub struct Service {
     /// `None` if agent sign-in is off
     agents: Option<Arc<dyn AgentSignIn>>,
+    /// `None` if no machine has to answer a nonce
+    nonces: Option<Arc<dyn AnyNonces>>,
+    /// Whether sign-in pins the moments of proofs
+    pins: bool,
     /// `None` if app access is off
     apps: Option<Arc<dyn AppAccess>>,
     parts: Parts,
@@ -66,33 +71,44 @@ pub struct Service {
 }
 
 impl Service {
-    /// Refreshes the keys of app access if that is due
+    /// Refreshes the keys of app access and of nonces if that is due
     ///
     /// With `rotate` it first makes and rotates them if that is due. Call it every few minutes,
-    /// on any number of replicas: one of them rotates. Does nothing if app access is off.
+    /// on any number of replicas: one of them rotates. Does nothing without app access and nonces.
     ///
     /// # Errors
     ///
     /// If the store fails, or the system has no random bytes; the fetched keys stay in use.
     pub async fn maintain_keys(&self, rotate: bool) -> Result<(), KeysError> {
-        match &self.apps {
+        let of_apps = match &self.apps {
             Some(apps) => apps.maintain_keys(rotate, self.now()).await,
             None => Ok(()),
-        }
+        };
+        let of_nonces = match &self.nonces {
+            // App access has rotated the same keys.
+            Some(nonces) => nonces.maintain(rotate && self.apps.is_none(), self.now()).await,
+            None => Ok(()),
+        };
+        of_apps.and(of_nonces)
     }
 
-    /// Starts to delete old rows of the audit and sessions for apps that have ended, until the
-    /// returned value is dropped
+    /// Starts to delete old rows of the audit, sessions for apps that have ended and pins of builds
+    /// that are superseded, until the returned value is dropped
     ///
     /// Rows of the log are kept for `keep_rows`, or for ever. Call it within a tokio runtime.
-    /// `None` if the service has no rows to delete: app access is off, and acts are not recorded,
-    /// or kept for ever.
+    /// `None` if the service has no rows to delete: app access and pins are off, and acts are not
+    /// recorded, or kept for ever.
     pub fn start_housekeeping(&self, keep_rows: Option<Duration>) -> Option<Housekeeping> {
         let clock = || Arc::clone(&self.clock);
         let apps = self.apps.as_ref().map(|apps| apps.start_housekeeping(keep_rows, clock()));
+        let pins = self.agents.as_ref().filter(|_| self.pins).map(|agents| agents.old_pins());
+        let all = match pins {
+            Some(pins) => Some(Housekeeping::with_pins(apps, pins)),
+            None => apps,
+        };
         match (self.acts.old(), keep_rows) {
-            (Some(acts), Some(keep)) => Some(Housekeeping::with_acts(apps, acts, keep)),
-            _ => apps,
+            (Some(acts), Some(keep)) => Some(Housekeeping::with_acts(all, acts, keep)),
+            _ => all,
         }
     }
 
@@ -208,7 +224,7 @@ impl Service {
             match route {
                 Some(Route::Apps(route)) => routes::failed(route, &cx, error),
                 // Its callers are programs, whatever they say they accept.
-                Some(Route::SignIn(_)) => error.into_response(),
+                Some(Route::SignIn(_) | Route::Challenge) => error.into_response(),
                 _ => routes::refused(&cx, error),
             }
         });
@@ -256,9 +272,16 @@ impl Service {
                         admission.receive(source, body, agents.bounds(), request).await?;
                     let _turn = admission.turn(Work::SignIn, source, size, request).await?;
                     // Boxed once it has its turn, since thousands of requests wait for theirs.
-                    agents.answer(&self.acts, cloud, cx, body).await.inspect_err(|error| {
+                    let demands = Demands { nonces: self.nonces.as_deref(), pins: self.pins };
+                    let answer = agents.answer((&self.acts, demands), cloud, cx, body);
+                    answer.await.inspect_err(|error| {
                         admission.failed(Attempt::Proof, source, admission::cost(error));
                     })
+                }
+                Route::Challenge => {
+                    let nonces = self.nonces.as_deref().ok_or(Error::NoChallenge)?;
+                    let _turn = admission.turn(Work::SignIn, source, 0, request).await?;
+                    challenge::issue(nonces, cx.now).await
                 }
                 Route::Apps(route) => {
                     let apps = self.apps.as_ref().ok_or(AccessError::Off)?;

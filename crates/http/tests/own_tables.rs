@@ -137,6 +137,7 @@ async fn parts_that_the_tables_lack_are_absent() {
     let host = Host::start().await;
     for (method, path, status) in [
         ("POST", "/api/v2/authd/import", StatusCode::NOT_FOUND),
+        ("GET", "/api/v2/authd/shares", StatusCode::NOT_FOUND),
         ("POST", "/api/v2/workspaceagents/aws-instance-identity", StatusCode::BAD_REQUEST),
         ("GET", "/readyz", StatusCode::OK),
     ] {

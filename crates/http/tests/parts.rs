@@ -30,6 +30,7 @@ const GROUPS: [(RouteGroup, &[&str]); 10] = [
     (
         RouteGroup::AgentSignIn,
         &[
+            "/api/v2/authd/instance-identity/challenge",
             "/api/v2/workspaceagents/aws-instance-identity",
             "/api/v2/workspaceagents/azure-instance-identity",
             "/api/v2/workspaceagents/google-instance-identity",
@@ -80,6 +81,7 @@ const GROUPS: [(RouteGroup, &[&str]); 10] = [
         ],
     ),
     (RouteGroup::Import, &["/api/v2/authd/import"]),
+    (RouteGroup::Shares, &["/api/v2/authd/shares"]),
     (RouteGroup::Health, &["/healthz", "/readyz"]),
     (RouteGroup::Metrics, &["/metrics"]),
 ];

@@ -157,9 +157,30 @@ pub enum Error {
         /// [`MAX_ECHO`](Self::MAX_ECHO) bytes
         name: Option<String>,
     },
+    /// The proof answers no nonce, and a nonce is demanded
+    #[error("the proof has no nonce")]
+    NonceMissing {
+        /// The cloud that signed
+        cloud: Cloud,
+    },
     /// The proof does not answer the nonce that was asked for
     #[error("the nonce is not the expected one")]
     NonceMismatch,
+    /// The proof answers a nonce that was issued too long ago
+    #[error(
+        "the nonce is too old: it was issued at {}, the time is {}, and the limit is {} s",
+        Rfc3339(*issued),
+        Rfc3339(*time),
+        lifetime.as_secs()
+    )]
+    NonceExpired {
+        /// When the nonce was issued
+        issued: SystemTime,
+        /// The time for which the proof was verified
+        time: SystemTime,
+        /// The lifetime of a nonce, without the leeway
+        lifetime: Duration,
+    },
     /// The instance has shown a newer proof for this purpose, or this very one
     #[error("the proof was shown before, or is older than one that was")]
     Replayed,
@@ -261,7 +282,9 @@ impl Error {
             Self::MissingClaim { .. } => Reason::MissingClaim,
             Self::UntrustedSigner { .. } | Self::UnknownIssuer { .. } => Reason::UntrustedSigner,
             Self::SignerNotAllowed { .. } => Reason::SignerNotAllowed,
+            Self::NonceMissing { .. } => Reason::NonceMissing,
             Self::NonceMismatch => Reason::NonceMismatch,
+            Self::NonceExpired { .. } => Reason::NonceExpired,
             Self::Replayed => Reason::Replayed,
             Self::PinsUnavailable { .. } => Reason::PinsUnavailable,
             Self::SubscriptionNotAllowed => Reason::SubscriptionNotAllowed,
@@ -383,8 +406,12 @@ reasons! {
     UntrustedSigner => "untrusted_signer",
     /// The certificate that signed is not the cloud's
     SignerNotAllowed => "signer_not_allowed",
-    /// Another nonce than was asked for, or none
+    /// No nonce, where one is demanded
+    NonceMissing => "nonce_missing",
+    /// Another nonce than was asked for
     NonceMismatch => "nonce_mismatch",
+    /// A nonce that was issued too long ago
+    NonceExpired => "nonce_expired",
     /// Older than a proof the instance has shown, or shown before
     Replayed => "replayed",
     /// Not about the proof: pins could not be read or written

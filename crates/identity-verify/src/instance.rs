@@ -2,7 +2,7 @@ use std::error::Error as StdError;
 use std::str::FromStr;
 use std::{fmt, time::SystemTime};
 
-use crate::{Error, aws, azure, error::cut, google};
+use crate::{Claimed, Denied, Error, Rejection, aws, azure, error::cut, google, rejection::Failed};
 
 /// A cloud that signs proofs of its instances
 ///
@@ -99,6 +99,21 @@ impl VerifiedInstance {
         &self.claims
     }
 
+    /// The nonce that the proof answers
+    ///
+    /// Azure signs one that the machine asked for. In a Google token it stands behind the audience,
+    /// as [`Challenge::audience`](crate::Challenge::audience) writes it. `None` if there is none, and
+    /// always for AWS. The nonce proves nothing before
+    /// [`Challenge::demand`](crate::Challenge::demand) has recognized it.
+    #[must_use]
+    pub fn nonce(&self) -> Option<&str> {
+        match &self.claims {
+            Claims::Aws(_) => None,
+            Claims::Azure(claims) => claims.nonce.as_deref(),
+            Claims::Google(claims) => claims.nonce.as_deref(),
+        }
+    }
+
     /// The moment that the cloud signed with it
     ///
     /// `pendingTime` of AWS, which is the last start of the instance; `createdOn` of
@@ -111,6 +126,24 @@ impl VerifiedInstance {
             Claims::Azure(claims) => claims.created_on,
             Claims::Google(claims) => Some(claims.issued),
         }
+    }
+
+    /// The moment that the cloud signed, for those who pin it
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`] with [`Error::MissingClaim`] where the proof has none that can be read.
+    pub fn require_moment(&self) -> Result<SystemTime, Rejection> {
+        let claim = match &self.claims {
+            Claims::Aws(_) => "pendingTime",
+            Claims::Azure(_) => "createdOn",
+            Claims::Google(_) => "iat",
+        };
+        self.signed_at().ok_or_else(|| {
+            let failed = Failed::genuine(Error::MissingClaim { claim });
+            let denied = Denied::new("identity_pins", None);
+            Rejection::new(failed, Claimed::of(self), Some(denied))
+        })
     }
 }
 

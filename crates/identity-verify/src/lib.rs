@@ -10,6 +10,7 @@ pub mod test_util;
 mod asn1;
 mod base64;
 mod cause;
+mod challenge;
 mod cms;
 mod error;
 mod fingerprint;
@@ -27,6 +28,7 @@ mod time;
 mod x509;
 
 pub use cause::Cause;
+pub use challenge::{Challenge, ChallengeKey};
 pub use error::{Error, Reason};
 pub use fingerprint::Fingerprint;
 pub use instance::{Claims, Cloud, InstanceId, ParseCloudError, VerifiedInstance};

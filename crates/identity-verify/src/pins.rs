@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use crate::{Cause, Claims, Error, InstanceId, VerifiedInstance};
+use crate::{Cause, Error, InstanceId, VerifiedInstance};
 
 /// What the first proof of an instance demands of later ones: trust on first use
 ///
@@ -50,12 +50,7 @@ impl PinRule {
         now: SystemTime,
         pins: &(impl Pins + ?Sized),
     ) -> Result<(), Error> {
-        let claim = match instance.claims() {
-            Claims::Aws(_) => "pendingTime",
-            Claims::Azure(_) => "createdOn",
-            Claims::Google(_) => "iat",
-        };
-        let signed_at = instance.signed_at().ok_or(Error::MissingClaim { claim })?;
+        let signed_at = instance.require_moment()?;
         let sighting = Sighting { instance: instance.id(), purpose, signed_at };
         match pins.renew(&sighting, self, now).await {
             Ok(true) => Ok(()),

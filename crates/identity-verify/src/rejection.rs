@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, fmt};
 
-use crate::{Error, Reason, error::cut};
+use crate::{Claims, Error, Reason, VerifiedInstance, error::cut};
 
 /// Why a proof was refused, and what it says of the machine it is about
 ///
@@ -95,6 +95,23 @@ pub struct Claimed {
 }
 
 impl Claimed {
+    /// What a verified proof says of its machine
+    pub(crate) fn of(instance: &VerifiedInstance) -> Self {
+        let claimed = Self::default().with(INSTANCE_ID, Some(instance.id().as_str()));
+        match instance.claims() {
+            Claims::Aws(claims) => claimed
+                .with("account_id", claims.account_id.as_deref())
+                .with("region", Some(&claims.region)),
+            Claims::Azure(claims) => {
+                claimed.with("subscription_id", claims.subscription_id.as_deref())
+            }
+            Claims::Google(claims) => claimed
+                .with("project_id", claims.project_id.as_deref())
+                .with("zone", claims.zone.as_deref())
+                .with("service_account", claims.service_account.as_deref()),
+        }
+    }
+
     pub(crate) fn with(mut self, name: &'static str, value: Option<&str>) -> Self {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             self.fields.insert(name, cut(value, Error::MAX_ECHO));
@@ -134,7 +151,9 @@ impl Denied {
         Self { setting, value: value.map(|value| cut(value, Error::MAX_ECHO)) }
     }
 
-    /// The field of the [`Policy`](crate::Policy) that refuses
+    /// The field of the [`Policy`](crate::Policy) that refuses, or `require_nonce` for
+    /// [`Challenge::demand`](crate::Challenge::demand), and `identity_pins` for
+    /// [`VerifiedInstance::require_moment`]
     #[must_use]
     pub const fn setting(&self) -> &'static str {
         self.setting

@@ -1,4 +1,4 @@
-//! Nonces that a test Azure signs into attested data, through the public API
+//! Nonces that test clouds sign into their proofs, through the public API
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -8,11 +8,14 @@ use std::{
 };
 
 use identity_verify::{
-    Error, Policy, Reason, VerifiedInstance,
-    azure::{AttestedData, Challenge, ChallengeKey, FetchIssuer, IssuerUrl, Verifier},
+    Challenge, ChallengeKey, Policy, Reason, Rejection, VerifiedInstance,
+    aws::{self, SignedDocument},
+    azure::{AttestedData, Verifier},
+    google::{self, IdentityToken},
     test_util::{
-        at,
+        at, aws as test_aws,
         azure::{Cloud, Document},
+        google as test_google,
     },
 };
 use openssl::{hash::MessageDigest, pkey::PKey, sign::Signer};
@@ -27,6 +30,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Keys take long to make, so all tests share these
 static CLOUD: LazyLock<Cloud> = LazyLock::new(Cloud::generate);
+static GOOGLE: LazyLock<test_google::Cloud> = LazyLock::new(test_google::Cloud::generate);
 
 fn challenge() -> Challenge {
     challenge_of(SECRET)
@@ -45,23 +49,42 @@ fn proof(nonce: &str) -> String {
 }
 
 fn verify_proof(
-    challenge: Challenge,
-    policy: &str,
+    challenge: &Challenge,
+    policy: Policy,
     proof: &str,
     now: SystemTime,
-) -> Result<VerifiedInstance, Error> {
-    let policy = serde_json::from_str(policy).unwrap();
-    let verifier = Verifier::new(CLOUD.trust(), policy).with_challenge(challenge);
-    verifier.verify(&AttestedData { signature: proof.as_bytes() }, now)
+) -> Result<VerifiedInstance, Rejection> {
+    // The data itself is good at any time.
+    let verifier = Verifier::new(CLOUD.trust(), policy.azure_enforce_expires_on(false));
+    let instance = verifier.examine(&AttestedData { signature: proof.as_bytes() }, at(NOW))?;
+    challenge.demand(instance, now)
 }
 
 /// Verifies attested data that answers `nonce`, with the default policy
-fn verify(challenge: Challenge, nonce: &str, now: SystemTime) -> Result<VerifiedInstance, Error> {
-    verify_proof(challenge, "{}", &proof(nonce), now)
+fn verify(
+    challenge: Challenge,
+    nonce: &str,
+    now: SystemTime,
+) -> Result<VerifiedInstance, Rejection> {
+    verify_proof(&challenge, Policy::default(), &proof(nonce), now)
+}
+
+/// Verifies an identity token with this audience, where `demanded` is the policy's
+fn verify_audience(
+    demanded: &str,
+    audience: &serde_json::Value,
+    now: SystemTime,
+) -> Result<VerifiedInstance, Rejection> {
+    let claims = test_google::Claims::new("7", "project", "", at(NOW));
+    let token = GOOGLE.sign(&claims.with("/aud", audience.clone()).to_json());
+    let policy = serde_json::from_value(serde_json::json!({ "google_audience": demanded }));
+    let verifier = google::Verifier::new(policy.unwrap());
+    let proof = IdentityToken { token: token.as_bytes() };
+    challenge().demand(verifier.examine(&proof, now, &GOOGLE.jwks())?, now)
 }
 
 #[track_caller]
-fn assert_refused(result: Result<VerifiedInstance, Error>, reason: Reason) {
+fn assert_refused(result: Result<VerifiedInstance, Rejection>, reason: Reason) {
     assert_eq!(result.map_err(|error| error.reason()), Err(reason));
 }
 
@@ -79,7 +102,7 @@ fn a_nonce_is_the_second_and_half_of_a_mac() {
     let seconds = [0x69, 0x55, 0xb9, 0x00];
     let key = PKey::hmac(&SECRET).unwrap();
     let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
-    signer.update(b"identity-verify azure nonce 1\0").unwrap();
+    signer.update(b"identity-verify nonce 1\0").unwrap();
     signer.update(&seconds).unwrap();
     let tag = signer.sign_to_vec().unwrap();
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
@@ -93,14 +116,16 @@ fn a_nonce_is_the_second_and_half_of_a_mac() {
 fn a_nonce_is_valid_to_the_second_give_or_take_the_leeway() {
     let nonce = challenge().issue(at(NOW));
     let proof = proof(&nonce);
-    for (policy, leeway) in [("{}", 60 * SECOND), (r#"{"leeway_seconds":0}"#, Duration::ZERO)] {
-        let verify = |now| verify_proof(challenge(), policy, &proof, now);
+    for (challenge, leeway) in
+        [(challenge(), 60 * SECOND), (challenge().leeway_seconds(0), Duration::ZERO)]
+    {
+        let verify = |now| verify_proof(&challenge, Policy::default(), &proof, now);
         let (begin, end) = (at(NOW) - leeway, at(NOW) + Duration::from_secs(LIFETIME) + leeway);
         verify(begin).unwrap();
         assert_refused(verify(begin - SECOND), Reason::NotYetValid);
         verify(end).unwrap();
-        assert_refused(verify(end + Duration::from_nanos(1)), Reason::Expired);
-        assert_refused(verify(end + SECOND), Reason::Expired);
+        assert_refused(verify(end + Duration::from_nanos(1)), Reason::NonceExpired);
+        assert_refused(verify(end + SECOND), Reason::NonceExpired);
     }
 }
 
@@ -110,17 +135,14 @@ fn what_was_not_issued_is_refused() {
     let long = format!("{nonce}0");
     let signed = format!("+{}", &nonce[1..]);
     for other in [
-        "",
         "6955b900",
-        // Azure's own, where none was asked for
-        "20260101-060000",
+        "20260101-0600001",
         "00000000000000000000000000000000",
         "ffffffffffffffffffffffffffffffff",
         "ééééééééé",
         &nonce[..31],
         &nonce[1..],
         &nonce.to_ascii_uppercase(),
-        &long,
         &signed,
         &challenge_of([8; 32]).issue(at(NOW)),
     ] {
@@ -129,7 +151,12 @@ fn what_was_not_issued_is_refused() {
     let json =
         format!(r#"{{"vmId":"{ID}","timeStamp":{{"expiresOn":"01/01/26 06:00:00 -0000"}}}}"#);
     let without = CLOUD.sign(json.as_bytes());
-    assert_refused(verify_proof(challenge(), "{}", &without, at(NOW)), Reason::NonceMismatch);
+    let result = verify_proof(&challenge(), Policy::default(), &without, at(NOW));
+    assert_refused(result, Reason::NonceMissing);
+    // The second is Azure's own, where none was asked for.
+    for none in ["", "20260101-060000", &long] {
+        assert_refused(verify(challenge(), none, at(NOW)), Reason::NonceMissing);
+    }
 }
 
 #[test]
@@ -163,57 +190,84 @@ fn times_that_a_nonce_cannot_tell_are_refused() {
 #[test]
 fn the_policys_nonce_is_demanded_as_well() {
     let nonce = challenge().issue(at(NOW));
-    let policy = |expected: &str| format!(r#"{{"azure_expected_nonce":"{expected}"}}"#);
+    let policy = |expected: &str| Policy::default().azure_expected_nonce(expected);
     let verify =
-        |expected: &str| verify_proof(challenge(), &policy(expected), &proof(&nonce), at(NOW));
+        |expected: &str| verify_proof(&challenge(), policy(expected), &proof(&nonce), at(NOW));
     verify(&nonce).unwrap();
     assert_refused(verify("a1B2"), Reason::NonceMismatch);
-    let result = verify_proof(challenge(), &policy("a1B2"), &proof("a1B2"), at(NOW));
+    let result = verify_proof(&challenge(), policy("a1B2"), &proof("a1B2"), at(NOW));
     assert_refused(result, Reason::NonceMismatch);
 }
 
 #[test]
-fn it_is_demanded_where_issuers_are_fetched_too() {
-    struct Nothing;
-    impl FetchIssuer for Nothing {
-        async fn fetch(&self, _: &IssuerUrl, _: SystemTime) -> Option<Vec<u8>> {
-            None
+fn the_nonce_of_a_google_token_stands_behind_the_exact_audience() {
+    let nonce = challenge().issue(at(NOW));
+    let other = challenge_of([8; 32]).issue(at(NOW));
+    let with = |audience: &str, nonce: &str| Challenge::audience(audience, nonce);
+    let url = "https://coder.example/a?b=c";
+    assert_eq!(with("coder", "1f"), "coder?nonce=1f");
+    for demanded in ["coder", url] {
+        for (audience, expected) in [
+            (with(demanded, &nonce), Ok(())),
+            (with(demanded, &other), Err(Reason::NonceMismatch)),
+            (with(demanded, "a1B2"), Err(Reason::NonceMismatch)),
+            (demanded.to_owned(), Err(Reason::NonceMissing)),
+            (with(demanded, ""), Err(Reason::AudienceMismatch)),
+            (with("another", &nonce), Err(Reason::AudienceMismatch)),
+            (with(&with(demanded, &nonce), &nonce), Err(Reason::AudienceMismatch)),
+            (with(demanded, &format!("{nonce}0")), Err(Reason::AudienceMismatch)),
+            (with(demanded, &format!("{nonce} ")), Err(Reason::AudienceMismatch)),
+            (format!("{demanded}?nonce{nonce}"), Err(Reason::AudienceMismatch)),
+            (format!("{demanded}&nonce={nonce}"), Err(Reason::AudienceMismatch)),
+            (format!("{demanded} ?nonce={nonce}"), Err(Reason::AudienceMismatch)),
+            (format!("x{demanded}?nonce={nonce}"), Err(Reason::AudienceMismatch)),
+        ] {
+            let result = verify_audience(demanded, &audience.clone().into(), at(NOW));
+            let found = result.map(drop).map_err(|rejection| rejection.reason());
+            assert_eq!(found, expected, "{audience}");
+            let any = verify_audience("*", &audience.clone().into(), at(NOW));
+            let is_answer = audience.ends_with(&format!("?nonce={nonce}"));
+            assert_eq!(any.is_ok(), is_answer, "{audience}");
         }
     }
-    let verifier = Verifier::new(CLOUD.trust(), Policy::default()).with_challenge(challenge());
-    let verify = |nonce: &str| {
-        let proof = proof(nonce);
-        let proof = AttestedData { signature: proof.as_bytes() };
-        block_on(verifier.verify_with(&proof, at(NOW), &Nothing))
-    };
-    verify(&challenge().issue(at(NOW))).unwrap();
-    assert_refused(verify("a1B2"), Reason::NonceMismatch);
+    let list = serde_json::json!(["another", with("coder", &nonce)]);
+    verify_audience("coder", &list, at(NOW)).unwrap();
+    let late = at(NOW) + Duration::from_secs(LIFETIME + 61);
+    let result = verify_audience("coder", &with("coder", &nonce).into(), late);
+    assert_refused(result, Reason::NonceExpired);
 }
 
 #[test]
-fn a_bad_signature_is_reported_before_a_bad_nonce() {
-    let other = Cloud::generate();
-    let verifier = Verifier::new(other.trust(), Policy::default()).with_challenge(challenge());
-    let proof = proof("a1B2");
-    let result = verifier.verify(&AttestedData { signature: proof.as_bytes() }, at(NOW));
-    assert_refused(result, Reason::UntrustedSigner);
+fn an_audience_of_ours_that_looks_like_an_answer_has_no_nonce() {
+    let nonce = challenge().issue(at(NOW));
+    let demanded = Challenge::audience("coder", &nonce);
+    let result = verify_audience(&demanded, &demanded.clone().into(), at(NOW));
+    assert_refused(result, Reason::NonceMissing);
+}
+
+#[test]
+fn documents_of_aws_never_answer() {
+    let cloud = test_aws::Cloud::generate("eu-test-1");
+    let document = test_aws::Document::new("i-0123abcd", "eu-test-1", "123456789012", NOW);
+    let document = document.to_json();
+    let signature = cloud.sign(document.as_bytes());
+    let proof = SignedDocument { document: document.as_bytes(), signature: signature.as_bytes() };
+    let verifier = aws::Verifier::new(cloud.keys(), Policy::default());
+    let instance = verifier.verify(&proof, at(NOW)).unwrap();
+    assert_eq!(instance.nonce(), None);
+    let rejection = challenge().demand(instance, at(NOW)).unwrap_err();
+    assert_eq!(rejection.to_string(), "the proof has no nonce");
+    assert_eq!(rejection.claimed().instance_id(), Some("i-0123abcd"));
+    assert_eq!(rejection.denied().unwrap().setting(), "require_nonce");
+    assert!(rejection.is_genuine());
 }
 
 #[test]
 fn debug_output_shows_nothing_of_a_key() {
     let text = format!("{:?}", challenge().also_accepting(ChallengeKey::new(&[9; 32])));
-    let expected = "Challenge { key: ChallengeKey { .. }, former_keys: [ChallengeKey { .. }], \
-                    lifetime_seconds: 300 }";
+    let expected = "Challenge { key: ChallengeKey { .. }, other_keys: [ChallengeKey { .. }], \
+                    lifetime_seconds: 300, leeway_seconds: 60 }";
     assert_eq!(text, expected);
-}
-
-/// Runs a future that never waits
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match std::pin::pin!(future).poll(&mut context) {
-        std::task::Poll::Ready(value) => value,
-        std::task::Poll::Pending => panic!("the future waits"),
-    }
 }
 
 /// What Azure accepts in a nonce
@@ -240,6 +294,7 @@ proptest! {
 
     #[test]
     fn no_other_text_is_accepted(nonce in "(6955b9[0-9a-f]{26}|[0-9A-Za-z]{0,33}|.{0,40})") {
-        assert_refused(verify(challenge(), &nonce, at(NOW)), Reason::NonceMismatch);
+        let reason = verify(challenge(), &nonce, at(NOW)).unwrap_err().reason();
+        prop_assert!(matches!(reason, Reason::NonceMismatch | Reason::NonceMissing));
     }
 }

@@ -16,6 +16,10 @@ use crate::pg::{ActiveKey, Generation, Owner, Pooling, Right};
 pub enum Part {
     /// Sign-in of agents
     SignIn,
+    /// Pins of instances, which refuse older proofs
+    IdentityPins,
+    /// Nonces that machines have to answer, whose keys are derived from those of app tokens
+    IdentityNonces,
     /// The record of sign-ins, and of what operators do
     SignInAudit,
     /// App access, and the record of visits

@@ -19,6 +19,7 @@ mod memory;
 mod pg;
 mod pointers;
 pub mod releases;
+pub mod sharing;
 
 use agent_auth::Candidates;
 use app_audit::{ActJournal, ActLog, AuditExplorer, AuditLog, Journal};
@@ -44,6 +45,7 @@ pub use crate::pg::{
     ActiveKey, FormerRecord, Generation, Grants, Migrated, Migrations, Opening, Options, Owned,
     Owner, PgStore, Pooling, Right, Session, SessionRow, StatementCounter, transaction,
 };
+use crate::sharing::Sharing;
 
 /// Everything that authd needs of a database: the sum of the ports
 pub trait Store:
@@ -62,6 +64,7 @@ pub trait Store:
     + Rows
     + Rotation<Error = Error>
     + Sessions<Error = Error>
+    + Sharing
     + Send
     + Sync
     + 'static

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
+use app_audit::Act;
+use app_authz::WorkspaceId;
+use app_authz::id::OrganizationId;
+
 use crate::Error;
 use crate::import::Import;
 use crate::listing::{ListQuery, ListedWorkspace, Listing};
+use crate::sharing::{Changed, FoundPeople, ShareChange, ShareRow, Sharing};
 
 impl<T: Import + Send> Import for Arc<T> {
     type Session<'a> = T::Session<'a>;
@@ -34,3 +39,35 @@ impl<T: Listing + Send + ?Sized> Listing for Arc<T> {
         T::listed(self, asked)
     }
 }
+
+macro_rules! sharing {
+    ($($pointer:ty),+) => {
+        $(impl<T: Sharing + Send + ?Sized> Sharing for $pointer {
+            fn find_people(
+                &self,
+                organization: OrganizationId,
+                users: &[String],
+                groups: &[String],
+            ) -> impl Future<Output = Result<FoundPeople, Error>> + Send {
+                T::find_people(self, organization, users, groups)
+            }
+
+            fn shares(
+                &self,
+                workspace: Option<WorkspaceId>,
+            ) -> impl Future<Output = Result<Vec<ShareRow>, Error>> + Send {
+                T::shares(self, workspace)
+            }
+
+            fn write_shares(
+                &self,
+                change: &ShareChange,
+                act: &Act,
+            ) -> impl Future<Output = Result<Option<Changed>, Error>> + Send {
+                T::write_shares(self, change, act)
+            }
+        })+
+    };
+}
+
+sharing!(&T, Arc<T>);

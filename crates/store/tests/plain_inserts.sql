@@ -42,6 +42,9 @@ SELECT gen_random_uuid(), workspaces.id, 1, 'start', provisioner_jobs.id, gen_ra
        owner_id, now()
 FROM workspaces, provisioner_jobs;
 
+INSERT INTO authd_identity_pins (instance_id, build_id, signed_at)
+SELECT 'i-0abc', id, now() FROM workspace_builds;
+
 INSERT INTO workspace_resources (id, job_id, transition, type, name)
 SELECT gen_random_uuid(), job_id, 'start', 'aws_instance', 'vm' FROM workspace_builds;
 
@@ -53,6 +56,9 @@ SELECT gen_random_uuid(), id, 'code', 'Code' FROM workspace_agents;
 
 INSERT INTO workspace_agent_port_share (workspace_id, agent_name, port, share_level)
 SELECT id, 'main', 8080, 'organization' FROM workspaces;
+
+INSERT INTO authd_shares (workspace_id, agent_name, slug_or_port, is_group, person_id, created_at)
+SELECT id, 'main', 'code', false, owner_id, now() FROM workspaces;
 
 INSERT INTO workspace_proxies (id, name, url, wildcard_hostname, token_hashed_secret)
 VALUES (gen_random_uuid(), 'sydney', 'https://sydney.example.com', '', '');

@@ -52,6 +52,11 @@ impl Deeds {
             "candidates",
             store.by_instance(ProvenInstance::assume_verified("i-1")).await.map(drop),
         );
+        let pinning = ProvenInstance::assume_verified("i-1").pinning(now);
+        // Twice, as the second time finds the row.
+        note("pinned candidates", store.by_instance(pinning).await.map(drop));
+        note("pinned candidates again", store.by_instance(pinning).await.map(drop));
+        note("forget pins", store.forget_pins(1).await.map(drop));
         for (deed, asked) in [
             ("by name", app("alice")),
             ("by id", app(&id)),
@@ -165,6 +170,7 @@ fn everything() -> Asked {
         Part::AuditRetention,
         Part::AuditMirror,
         Part::Commands,
+        Part::IdentityPins,
     ])
 }
 

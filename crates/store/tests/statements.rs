@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers outside of `#[test]` functions")]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use agent_auth::{Candidates, ProvenInstance};
 use app_authz::app::{AppFacts, UncheckedRequest};
@@ -46,6 +46,126 @@ async fn a_lookup_is_one_statement_for_any_number_of_candidates() {
             assert_eq!(statements.get() - before, 1, "{call} call for {id}");
         }
     }
+}
+
+/// The lookup and the pin are one statement, whatever it does with the pin
+#[tokio::test]
+async fn a_lookup_with_pins_is_one_statement() {
+    let database = Database::new().await;
+    let (store, statements) = database.counted_store().await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    let workspace = fleet.workspace(alice, "dev");
+    for _ in 0..20 {
+        let build = fleet.build(workspace, Transition::Start);
+        fleet.agent(build.resource, "main", "i-1");
+    }
+    store.load(&fleet).await.unwrap();
+    for (id, moment, pinned) in [
+        ("i-0", 5, None),
+        ("i-1", 5, Some(5)),
+        ("i-1", 4, Some(5)),
+        ("i-1", 5, Some(5)),
+        ("i-1", 6, Some(6)),
+    ] {
+        let before = statements.get();
+        let asked = ProvenInstance::assume_verified(id).pinning(moment_of(moment));
+        let found = store.by_instance(asked).await.unwrap();
+        let found = found.first().and_then(|candidate| candidate.pinned);
+        assert_eq!(found, pinned.map(moment_of), "{id} at {moment}");
+        assert_eq!(statements.get() - before, 1, "{id} at {moment}");
+    }
+    let rows = database.sql("SELECT count(*) FROM authd_identity_pins").await;
+    assert_eq!(rows, ["1"], "only the newest build is pinned");
+
+    database.sql("UPDATE workspaces SET deleted = true").await;
+    let before = statements.get();
+    assert_eq!(store.forget_pins(10).await.unwrap(), 1);
+    assert_eq!(statements.get() - before, 1);
+}
+
+/// Callers share statements, and each statement pins many instances and some of them several times
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn pins_that_are_moved_at_once_end_at_the_newest_moment() {
+    let database = Database::new().await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    let workspace = fleet.workspace(alice, "dev");
+    let build = fleet.build(workspace, Transition::Start);
+    for n in 0..INSTANCES {
+        fleet.agent(build.resource, &format!("agent-{n}"), &format!("i-{n}"));
+    }
+    // Replicas, whose statements wait for each other's rows.
+    let (first, statements) = database.counted_store().await;
+    let (second, _) = database.counted_store().await;
+    first.load(&fleet).await.unwrap();
+    let before = statements.get();
+    let stores = [Arc::new(first), Arc::new(second)];
+    let callers: Vec<_> = (0..MOMENTS * INSTANCES)
+        .map(|n| {
+            // Both replicas have each instance, in opposite orders.
+            let (moment, at) = (n / INSTANCES, n % INSTANCES);
+            let instance = if moment % 2 == 0 { at } else { INSTANCES - 1 - at };
+            let store = Arc::clone(&stores[usize::try_from(moment % 2).unwrap()]);
+            tokio::spawn(async move {
+                let id = format!("i-{instance}");
+                let asked = ProvenInstance::assume_verified(&id).pinning(moment_of(moment));
+                let found = store.by_instance(asked).await.unwrap();
+                (instance, moment, found[0].pinned.unwrap())
+            })
+        })
+        .collect();
+    let mut newest_admitted = vec![0; usize::try_from(INSTANCES).unwrap()];
+    for caller in callers {
+        let (instance, moment, pinned) = caller.await.unwrap();
+        assert!(pinned >= moment_of(moment), "a pin is older than its proof");
+        if pinned == moment_of(moment) {
+            let newest = &mut newest_admitted[usize::try_from(instance).unwrap()];
+            *newest = moment.max(*newest);
+        }
+    }
+    // The newest proof of each instance is admitted, whatever came before it.
+    assert!(newest_admitted.iter().all(|newest| *newest == MOMENTS - 1), "{newest_admitted:?}");
+    let rows =
+        database.sql("SELECT count(*), count(DISTINCT signed_at) FROM authd_identity_pins").await;
+    assert_eq!(rows, [format!("{INSTANCES}|1")]);
+    assert!(statements.get() - before < MOMENTS * INSTANCES / 2, "callers share statements");
+}
+
+/// Two first proofs of one moment, as of a machine that starts two agents, are both admitted
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn equal_first_proofs_at_once_are_all_admitted() {
+    let database = Database::new().await;
+    let (store, _) = database.counted_store().await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    let workspace = fleet.workspace(alice, "dev");
+    let build = fleet.build(workspace, Transition::Start);
+    fleet.agent(build.resource, "main", "i-1");
+    store.load(&fleet).await.unwrap();
+    let store = Arc::new(store);
+    let callers: Vec<_> = (0..50)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let asked = ProvenInstance::assume_verified("i-1").pinning(moment_of(1));
+                store.by_instance(asked).await.unwrap()[0].pinned
+            })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), Some(moment_of(1)));
+    }
+}
+
+const INSTANCES: u64 = 40;
+const MOMENTS: u64 = 10;
+
+fn moment_of(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600 + seconds)
 }
 
 #[tokio::test]

@@ -74,15 +74,13 @@ impl Rows {
             }
             for (columns, rows) in sets {
                 let columns: Vec<_> = columns.iter().map(|name| format!("\"{name}\"")).collect();
-                let columns = columns.join(", ");
-                let rows = Value::from(rows).to_string().replace('\'', "''");
-                let _ = writeln!(
-                    statements,
-                    "INSERT INTO {name} ({columns})
-                     SELECT {columns} FROM jsonb_populate_recordset(NULL::{name}, '{rows}');",
-                );
+                insert(name, &columns.join(", "), rows, &mut statements);
             }
         }
+        // Not the control plane's, and the same beside each release.
+        let shares = self.tables.remove("authd_shares").unwrap_or_default();
+        let shares = shares.into_iter().map(Value::Object).collect();
+        insert("authd_shares", "*", shares, &mut statements);
         match self.tables.into_iter().find(|(_, rows)| !rows.is_empty()) {
             Some((table, _)) => Err(Refusal::NoTable(table)),
             None => Ok(statements),
@@ -299,3 +297,16 @@ impl fmt::Display for Refusal {
 /// Labels of key scopes that were renamed
 pub(crate) const RENAMED: [(&str, &str); 2] =
     [("all", "coder:all"), ("application_connect", "coder:application_connect")];
+
+fn insert(table: &str, columns: &str, rows: Vec<Value>, statements: &mut String) {
+    if rows.is_empty() {
+        return;
+    }
+    let into = if columns == "*" { String::new() } else { format!("({columns})") };
+    let rows = Value::from(rows).to_string().replace('\'', "''");
+    let _ = writeln!(
+        statements,
+        "INSERT INTO {table} {into}
+         SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, '{rows}');",
+    );
+}

@@ -33,12 +33,14 @@ pub(crate) async fn of_database(
 
 /// The parts of authd that the configuration turns on
 pub(crate) fn asked(config: &Config) -> Asked {
-    let of_apps = [
-        (Part::Apps, true),
-        (Part::KeyRotation, config.key_rotation),
-        (Part::AuditRetention, config.audit_retention.is_some()),
-        (Part::AuditMirror, config.mirror_audit),
+    let (apps, nonces) = (config.apps.is_some(), !config.freshness.nonces().is_empty());
+    let parts = [
+        (Part::Apps, apps),
+        (Part::IdentityPins, config.freshness.pins),
+        (Part::IdentityNonces, nonces),
+        (Part::KeyRotation, config.key_rotation && (apps || nonces)),
+        (Part::AuditRetention, config.audit_retention.is_some() && apps),
+        (Part::AuditMirror, config.mirror_audit && apps),
     ];
-    let of_apps = of_apps.into_iter().filter(|(_, is_on)| *is_on && config.apps.is_some());
-    Asked::with(of_apps.map(|(part, _)| part))
+    Asked::with(parts.into_iter().filter(|(_, is_on)| *is_on).map(|(part, _)| part))
 }

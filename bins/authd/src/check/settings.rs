@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use app_authz::address::Scheme;
 use authd_http::{AppsConfig, SameSite, TrustedProxies};
 use authd_server::ListenAddress;
+use identity_verify::Cloud;
 
 use super::Finding;
 use crate::config::Config;
@@ -17,7 +18,13 @@ pub(crate) fn of_settings(config: &Config) -> Vec<Finding> {
             })
         })
     });
-    let found: Vec<Finding> = of_apps.collect();
+    let has_fixed_nonce = config.identity.policy.azure_expected_nonce.is_some();
+    let fixed_nonce =
+        (has_fixed_nonce && config.freshness.nonces().contains(&Cloud::Azure)).then(|| {
+            let text = "no machine can answer this nonce and one of `require_nonce`; leave it out";
+            Finding::error("azure_expected_nonce", text)
+        });
+    let found: Vec<Finding> = fixed_nonce.into_iter().chain(of_apps).collect();
     if found.is_empty() {
         let text = match &config.apps {
             Some(apps) => format!("app access is on, at {}", apps.access_url),

@@ -23,6 +23,8 @@ pub(super) async fn run(args: GrantsArgs) -> Result<(), CommandError> {
     }
     let parts = [
         ("app access", Part::Apps),
+        ("identity pins", Part::IdentityPins),
+        ("nonces", Part::IdentityNonces),
         ("key rotation", Part::KeyRotation),
         ("audit retention", Part::AuditRetention),
         ("audit mirror", Part::AuditMirror),

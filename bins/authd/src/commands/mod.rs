@@ -16,6 +16,7 @@ mod output;
 mod policy;
 mod prune;
 mod serve;
+mod share;
 mod token;
 mod verify;
 
@@ -71,6 +72,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Policy(args) => return policy::run(&args),
         Command::Serve(args) => serve::run(args).await?,
+        Command::Share(args) => share::run(args).await?,
         Command::Settings(_) => help::print_settings()?,
         Command::Token(args) => token::run(args).await?,
         Command::Verify(args) => return verify::run(args).await,

@@ -114,6 +114,7 @@ async fn serve<S: Store>(
     let mut service = Service::over(&store, identity, config.rules, config.limits, system_clock())
         .with_routes(routes)
         .with_host(move || host_counts(&counted, tls.as_ref()))
+        .with_freshness(Arc::clone(&store), &config.freshness)
         .with_act_audit(Arc::clone(&store), config.act_audit);
     if let Some(apps) = config.apps {
         info!(

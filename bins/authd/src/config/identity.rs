@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use authd_http::Freshness;
 use identity_fetch::KeyUrl;
 use identity_verify::Policy;
 
@@ -36,6 +37,19 @@ impl Settings {
             fetch_azure_issuers: self.fetch_azure_issuers.unwrap_or_default(),
             repeated: self.repeated(),
         })
+    }
+
+    /// How fresh proofs must be
+    pub(super) fn freshness(&self, policy: &Policy) -> Result<Freshness, ConfigError> {
+        let setting = "require_nonce";
+        Freshness::default()
+            .pins(self.identity_pins.unwrap_or_default())
+            .leeway_seconds(policy.leeway_seconds)
+            .require_nonces(self.require_nonce.iter().flatten().map(String::as_str))
+            .map_err(|error| ConfigError::Setting {
+                setting,
+                problem: format!("is not usable: {error}"),
+            })
     }
 
     /// The identity policy, whose fields have the names of the settings
@@ -102,5 +116,26 @@ mod tests {
                 "`azure_clouds` has \"public\" more than once",
             ]
         );
+    }
+
+    #[test]
+    fn a_nonce_can_be_required_of_clouds_that_sign_one() {
+        let freshness = |clouds: &[&str]| {
+            let require_nonce = Some(clouds.iter().map(|cloud| (*cloud).to_owned()).collect());
+            let settings = Settings { require_nonce, ..Settings::default() };
+            let freshness = settings.freshness(&Policy::default());
+            freshness.map(|freshness| freshness.nonces().len()).map_err(|error| error.to_string())
+        };
+        assert_eq!(freshness(&[]), Ok(0));
+        assert_eq!(freshness(&["azure"]), Ok(1));
+        assert_eq!(freshness(&["azure", "google", "azure"]), Ok(2));
+        let refused = "`require_nonce` is not usable: machines of aws cannot answer a nonce: the cloud \
+                       signs none with its documents";
+        assert_eq!(freshness(&["google", "aws"]), Err(refused.to_owned()));
+        for unknown in ["gcp", "Azure", "all", ""] {
+            let refused =
+                format!("`require_nonce` is not usable: {unknown:?} is not `azure` or `google`");
+            assert_eq!(freshness(&[unknown]), Err(refused));
+        }
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use ::store::Options;
 use agent_auth::Rules;
-use authd_http::{ActAudit, AppsConfig, AuditFail, Limits};
+use authd_http::{ActAudit, AppsConfig, AuditFail, Freshness, Limits};
 use authd_server::Limits as ServerLimits;
 use clap::Args;
 
@@ -80,6 +80,7 @@ pub(crate) struct Config {
     pub(crate) database_wait: Duration,
     pub(crate) identity: IdentityConfig,
     pub(crate) rules: Rules,
+    pub(crate) freshness: Freshness,
     /// How apps are reached, if app access is on
     pub(crate) apps: Option<AppsConfig>,
     pub(crate) act_audit: ActAudit,
@@ -106,6 +107,7 @@ impl Config {
     pub(crate) fn store_options(&self) -> Options {
         self.store
             .options()
+            .identity_pins(self.freshness.pins)
             .app_access(self.apps.is_some())
             .mirror_audit(self.mirror_audit)
             .needs_writes(self.act_audit.is_required)
@@ -154,6 +156,7 @@ impl Config {
                 settings.allow_instance_shared_by_workspaces.unwrap_or_default(),
             )
             .hide_stale(settings.hide_stale_instances.unwrap_or_default());
+        let identity = settings.identity()?;
         Ok(Self {
             limits,
             server,
@@ -168,7 +171,8 @@ impl Config {
             mirror_audit: settings.mirror_audit.unwrap_or_default(),
             key_rotation: settings.key_rotation.unwrap_or(true),
             into_control_plane: stored.into_control_plane.unwrap_or_default(),
-            identity: settings.identity()?,
+            freshness: settings.freshness(&identity.policy)?,
+            identity,
             log_level: match &settings.log_level {
                 Some(filter) => value::log_filter(filter)?,
                 None => DEFAULT_LOG_LEVEL.to_owned(),

@@ -177,6 +177,16 @@ pub(crate) struct Settings {
     )]
     pub(super) google_max_lifetime_seconds: Option<u64>,
 
+    /// Clouds whose machines have to answer a nonce: azure, google; separated by commas
+    /// [default: none]
+    #[arg(long, env = "AUTHD_REQUIRE_NONCE", value_name = "CLOUD", value_delimiter = ',',
+          value_parser = entry, help_heading = "Agent sign-in")]
+    pub(super) require_nonce: Option<Vec<String>>,
+    /// Refuse proofs that are older than one that the instance has presented in the same build
+    /// [default: false]
+    #[arg(long, env = "AUTHD_IDENTITY_PINS", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "Agent sign-in")]
+    pub(super) identity_pins: Option<bool>,
     /// Select an agent by name among all workspaces that claim an instance [default: false]
     #[arg(long, env = "AUTHD_ALLOW_INSTANCE_SHARED_BY_WORKSPACES", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "Agent sign-in")]
@@ -215,7 +225,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "AUTHD_DISABLE_OWNER_WORKSPACE_ACCESS", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
     pub(super) disable_owner_workspace_access: Option<bool>,
-    /// Ignore the access lists of workspaces [default: false]
+    /// Ignore the access lists of workspaces, and shares of apps with people [default: false]
     #[arg(long, env = "AUTHD_DISABLE_WORKSPACE_SHARING", value_name = "BOOL",
           num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
     pub(super) disable_workspace_sharing: Option<bool>,

@@ -45,6 +45,18 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET", "/api/v2/audit", "", [401, 403, 403, 403, 200, 401, 403, 401, 401]),
     ("GET", "/api/v2/authd/audit/acts", "", [401, 403, 403, 403, 200, 401, 403, 401, 401]),
     ("POST", "/api/v2/authd/import", "{}", [401, 403, 403, 403, 200, 401, 403, 401, 401]),
+    (
+        "GET",
+        "/api/v2/authd/shares?workspace=alice/dev",
+        "",
+        [401, 200, 404, 404, 200, 401, 404, 401, 401],
+    ),
+    (
+        "PUT",
+        "/api/v2/authd/shares",
+        r#"{"workspace": "alice/dev", "app": "owner", "users": [], "groups": []}"#,
+        [401, 200, 404, 404, 200, 401, 404, 401, 401],
+    ),
     ("GET", "/api/v2/forward-auth/caddy", "", [303, 200, 404, 404, 200, 401, 200, 303, 303]),
     (
         "GET",
@@ -77,6 +89,7 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET", "/api/v2/forward-auth/traefik", "", [303, 200, 404, 404, 200, 401, 200, 303, 303]),
     ("GET", "/api/v2/forward-auth/unreachable", "", [502; 9]),
     ("POST", "/api/v2/users/logout", "", [401, 200, 200, 200, 200, 401, 200, 401, 401]),
+    ("POST", "/api/v2/authd/instance-identity/challenge", "", [404; 9]),
     ("POST", "/api/v2/workspaceagents/aws-instance-identity", "{}", [400; 9]),
     ("POST", "/api/v2/workspaceagents/azure-instance-identity", "{}", [400; 9]),
     ("POST", "/api/v2/workspaceagents/google-instance-identity", "{}", [400; 9]),
@@ -279,7 +292,8 @@ async fn without_an_access_url_app_access_is_off_and_says_so() {
         let body = http_body_util::Full::new(bytes::Bytes::new());
         let answer = app.answer(request.body(body).unwrap()).await;
         assert_eq!(undocumented(method, path, answer.status(), answer.headers()), None);
-        let of_apps = !path.contains("identity") && !path.ends_with('z') && path != "/metrics";
+        // Nor is a nonce demanded.
+        let of_apps = !path.ends_with("-identity") && !path.ends_with('z') && path != "/metrics";
         assert_eq!(answer.status() == 404, of_apps, "{path}");
     }
 }

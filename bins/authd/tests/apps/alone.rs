@@ -83,6 +83,8 @@ async fn sign_in_on_the_way(program: Program, example: &str, link: &str) {
         (Method::GET, "/audit?from=-1h", "", 403),
         (Method::GET, "/audit/export.csv", "", 403),
         (Method::GET, "/audit/export.jsonl?x", "", 403),
+        (Method::GET, "/api/v2/authd/shares?workspace=alice/dev", "", 200),
+        (Method::PUT, "/api/v2/authd/shares", "{}", 400),
         (Method::POST, "/api/v2/workspaceagents/aws-instance-identity", FORGED, 401),
         (Method::POST, "/api/v2/workspaceagents/azure-instance-identity", "{}", 400),
         (Method::POST, "/api/v2/workspaceagents/google-instance-identity", "{}", 400),
@@ -91,6 +93,9 @@ async fn sign_in_on_the_way(program: Program, example: &str, link: &str) {
         let answer = proxy.ask(method, (OWN, path), &headers, body).await;
         assert_eq!(answer.status, status, "{path}: {}", text(&answer));
     }
+    let challenge = (OWN, "/api/v2/authd/instance-identity/challenge");
+    let answer = proxy.ask(Method::POST, challenge, &[], "").await;
+    assert!(text(&answer).contains("No nonce is demanded."), "{}", text(&answer));
     for hidden in [
         "/metrics",
         "/healthz",

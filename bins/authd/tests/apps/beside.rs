@@ -367,6 +367,10 @@ impl Front {
                 (400, &json!("Validation failed."))
             );
         }
+        let challenge = (DASHBOARD, "/api/v2/authd/instance-identity/challenge");
+        let answer = self.proxy.ask(Method::POST, challenge, &[], "").await;
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(body["message"], "No nonce is demanded.");
         assert!(self.control_plane.seen().is_empty());
     }
 

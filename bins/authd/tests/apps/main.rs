@@ -46,6 +46,7 @@ mod redirect;
 mod releases;
 mod seals;
 mod sessions;
+mod shares;
 mod sign_in;
 mod strangers;
 mod subdomain;

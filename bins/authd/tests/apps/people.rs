@@ -82,7 +82,9 @@ async fn every_answer_that_a_person_does_not_ask_for_is_a_page() {
                     };
                     let (page, json) = both(&world, (method, path), &headers, "").await;
                     let is_checked = path.ends_with("/nginx");
-                    let is_machine = method == "POST" && path.ends_with("-instance-identity");
+                    let is_sign_in = path.ends_with("-instance-identity");
+                    let is_machine =
+                        method == "POST" && (is_sign_in || path.ends_with("/challenge"));
                     let is_program = is_checked || is_machine;
                     if is_machine && serde_json::from_slice::<Value>(&page.body).is_err() {
                         wrong.push(format!(

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use agent_auth::Rules;
 use authd::{ServerLimits, serve};
-use authd_http::{Limits, Service};
+use authd_http::{Freshness, Limits, Service};
 use identity_fetch::Identity;
 use identity_verify::test_util::aws::{Cloud, Document};
 use identity_verify::{Policy, aws};
@@ -38,6 +38,7 @@ pub struct Server {
 pub struct Setup {
     pub identity: Identity,
     pub rules: Rules,
+    pub freshness: Freshness,
     pub limits: Limits,
     pub server: ServerLimits,
     pub now: SystemTime,
@@ -56,6 +57,7 @@ impl Setup {
         Self {
             identity,
             rules: Rules::default(),
+            freshness: Freshness::default(),
             limits: Limits::default(),
             server: ServerLimits::default(),
             now: identity_verify::test_util::at("2026-11-21T00:00:00Z"),
@@ -64,6 +66,10 @@ impl Setup {
 
     pub fn rules(self, rules: Rules) -> Self {
         Self { rules, ..self }
+    }
+
+    pub fn freshness(self, freshness: Freshness) -> Self {
+        Self { freshness, ..self }
     }
 
     pub fn limits(self, limits: Limits) -> Self {
@@ -77,7 +83,11 @@ impl Setup {
     pub async fn start<S: Store + 'static>(self, store: S) -> Server {
         let now = self.now;
         let clock: authd_http::Clock = Arc::new(move || now);
-        let app = Service::over(&Arc::new(store), self.identity, self.rules, self.limits, clock);
+        let store = Arc::new(store);
+        let app = Service::over(&store, self.identity, self.rules, self.limits, clock)
+            .with_freshness(Arc::clone(&store), &self.freshness);
+        // As `authd serve` does before the first request.
+        app.maintain_keys(false).await.unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -14,7 +14,7 @@ use app_authz::app::{AppFacts, Workspace};
 use app_authz::credential::{
     ApiKey, KeyHolder, KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions,
 };
-use app_authz::id::JobId;
+use app_authz::id::{JobId, OrganizationId};
 use app_authz::jobs::{JobOrigin, Jobs, ProvisionerJob};
 use app_authz::proxy::{Proxies, Proxy};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation};
@@ -22,6 +22,7 @@ use app_authz::{AppRequest, Directory, UserId, WorkspaceId};
 use store::authorized::{JobRecord, Readable, Rows};
 use store::import::Import;
 use store::listing::{ListQuery, ListedWorkspace, Listing};
+use store::sharing::{Changed, FoundPeople, ShareChange, ShareRow, Sharing};
 use store::{Error, MemoryStore, Store};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -129,6 +130,29 @@ impl Rows for SlowStore {
 
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>, Error> {
         self.1.job(id).await
+    }
+}
+
+impl Sharing for SlowStore {
+    async fn find_people(
+        &self,
+        organization: OrganizationId,
+        users: &[String],
+        groups: &[String],
+    ) -> Result<FoundPeople, Error> {
+        self.1.find_people(organization, users, groups).await
+    }
+
+    async fn shares(&self, workspace: Option<WorkspaceId>) -> Result<Vec<ShareRow>, Error> {
+        self.1.shares(workspace).await
+    }
+
+    async fn write_shares(
+        &self,
+        change: &ShareChange,
+        act: &Act,
+    ) -> Result<Option<Changed>, Error> {
+        self.1.write_shares(change, act).await
     }
 }
 

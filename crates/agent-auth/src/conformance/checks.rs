@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use super::rows::{self, ID, ODD_IDS, OTHER_ID, UUID};
 use crate::{Candidates, CandidatesOf, MAX_CANDIDATES, ProvenInstance, Standing};
@@ -177,6 +178,72 @@ pub(super) async fn agents_of_one_moment_are_in_the_same_order_each_time<C: Cand
         same(&names(&again), &names(&found), "the same candidates, asked for again")?;
     }
     Ok(())
+}
+
+pub(super) async fn a_pin_is_the_newest_moment_of_an_instance_in_a_build<C: Candidates>(
+    candidates: &C,
+) -> Checked {
+    same(&pins(candidates, ID, None).await?, &[None, None], "pins that were not asked for")?;
+    let first = pins(candidates, ID, Some(2)).await?;
+    if first == [None, None] {
+        // It keeps no pins.
+        return Ok(());
+    }
+    same(&first, &[Some(2), None], "the pins of a live and a stale agent after the first proof")?;
+    for (moment, pinned, what) in [
+        (1, 2, "an older proof"),
+        (2, 2, "the same proof again"),
+        (3, 3, "a newer proof"),
+        (2, 3, "the first proof again"),
+    ] {
+        let found = pins(candidates, ID, Some(moment)).await?;
+        same(&found, &[Some(pinned), None], &format!("the pins after {what}"))?;
+    }
+    let other = pins(candidates, OTHER_ID, Some(1)).await?;
+    same(&other, &[Some(1)], "the pin of another instance in the same build")?;
+    same(&pins(candidates, ID, None).await?, &[None, None], "pins that are not asked for again")
+}
+
+pub(super) async fn the_spellings_of_a_uuid_share_a_pin<C: Candidates>(candidates: &C) -> Checked {
+    for (id, moment) in [(UUID, 2), (&*UUID.to_uppercase(), 1)] {
+        let found = pins(candidates, id, Some(moment)).await?;
+        if found != [None, None] {
+            same(&found, &[Some(2), Some(2)], &format!("the pins of two agents of `{id}`"))?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn each_live_build_of_an_instance_is_pinned<C: Candidates>(
+    candidates: &C,
+) -> Checked {
+    let found = pins(candidates, ID, Some(1)).await?;
+    match found == [None, None] {
+        true => Ok(()),
+        false => same(&found, &[Some(1), Some(1)], "the pins in builds of two workspaces"),
+    }
+}
+
+/// The pins of an instance's candidates, in seconds, after it was asked for with this moment
+async fn pins<C: Candidates>(
+    candidates: &C,
+    instance: &str,
+    moment: Option<u64>,
+) -> Result<Vec<Option<u64>>, String> {
+    // A time of day, with more digits than tables need to keep.
+    let begin = SystemTime::UNIX_EPOCH + Duration::new(1_767_225_600, 123_456_000);
+    let mut asked = ProvenInstance::assume_verified(instance);
+    if let Some(seconds) = moment {
+        asked = asked.pinning(begin + Duration::from_secs(seconds));
+    }
+    let found = candidates.by_instance(asked).await;
+    let found =
+        found.map_err(|error| format!("the pins of {instance:?} cannot be moved: {error}"))?;
+    let seconds = |pinned: SystemTime| match pinned.duration_since(begin) {
+        Ok(since) if since.subsec_nanos() == 0 => Ok(since.as_secs()),
+        _ => Err(format!("no proof of {instance:?} has the moment {pinned:?}")),
+    };
+    found.into_iter().map(|candidate| candidate.pinned.map(seconds).transpose()).collect()
 }
 
 async fn only_main<C: Candidates>(candidates: &C) -> Checked {

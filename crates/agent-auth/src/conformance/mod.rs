@@ -34,7 +34,8 @@
 //! [`candidates_conformance!`](crate::candidates_conformance) makes a test of each rule instead.
 //!
 //! The checks read only what `Candidates` returns. They do not check that the candidates are read
-//! with one statement, and from a primary server.
+//! with one statement, and from a primary server, nor what happens to pins if two callers ask at the
+//! same time.
 
 mod checks;
 mod rows;
@@ -170,6 +171,13 @@ macro_rules! __candidates_rules {
             TooManyLive = one_more_than_the_most_live_agents_is_returned,
             /// Agents of one moment are in the same order each time
             OneMoment = agents_of_one_moment_are_in_the_same_order_each_time,
+            /// An instance has a pin in each build, which is its newest moment and never moves back,
+            /// or no pins are kept
+            Pins = a_pin_is_the_newest_moment_of_an_instance_in_a_build,
+            /// A UUID has the same pin in lower and in upper case
+            PinOfUuid = the_spellings_of_a_uuid_share_a_pin,
+            /// The builds of all live candidates are pinned
+            PinOfEachBuild = each_live_build_of_an_instance_is_pinned,
         }
     };
 }

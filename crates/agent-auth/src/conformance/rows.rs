@@ -202,6 +202,19 @@ pub(super) fn agents_of_one_moment_are_in_the_same_order_each_time() -> Rows {
     Rows::default().workspace("dev").build(&agents)
 }
 
+pub(super) fn a_pin_is_the_newest_moment_of_an_instance_in_a_build() -> Rows {
+    let rows = Rows::default().workspace("dev").build(&[("old", ID)]);
+    rows.build(&[("main", ID), ("other", OTHER_ID)])
+}
+
+pub(super) fn the_spellings_of_a_uuid_share_a_pin() -> Rows {
+    a_uuid_is_found_in_either_case()
+}
+
+pub(super) fn each_live_build_of_an_instance_is_pinned() -> Rows {
+    an_id_in_two_workspaces_is_live_in_both()
+}
+
 /// So many builds of one workspace, whose agents are named after their numbers
 fn builds(count: usize) -> Rows {
     (1..=count).fold(Rows::default().workspace("dev"), |rows, number| {

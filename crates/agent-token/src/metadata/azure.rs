@@ -3,15 +3,19 @@ use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{LINK_LOCAL, Metadata, Timeouts, is_pkcs7, no_address};
+use crate::cloud::Cloud;
 use crate::failure::Failure;
 
 impl Metadata<'_> {
     /// Fetches the attested data ("Azure Instance Metadata Service", section "Attested data")
     pub(super) async fn azure(&self, timeouts: Timeouts) -> Result<Value, Failure> {
-        let path = "/metadata/attested/document?api-version=2020-09-01";
+        let mut path = "/metadata/attested/document?api-version=2020-09-01".to_owned();
+        if let Some(nonce) = self.nonce(Cloud::Azure) {
+            path.push_str(&format!("&nonce={nonce}"));
+        }
         let base = self.addresses(&[LINK_LOCAL])?.pop().ok_or_else(no_address)?;
         let fetched =
-            self.fetch((&Method::GET, &base, path), &[(METADATA, "true")], timeouts).await;
+            self.fetch((&Method::GET, &base, &path), &[(METADATA, "true")], timeouts).await;
         let fetched = fetched.map_err(|error| {
             let hint = match error.status {
                 Some(StatusCode::NOT_FOUND) => {

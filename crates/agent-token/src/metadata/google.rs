@@ -5,6 +5,7 @@ use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{FetchError, Fetched, Form, LINK_LOCAL, Metadata, Timeouts, no_address};
+use crate::cloud::Cloud;
 use crate::failure::Failure;
 
 impl Metadata<'_> {
@@ -13,9 +14,14 @@ impl Metadata<'_> {
     /// The addresses are tried before the name, because they do not need a resolver. All belong to
     /// one service, so a status at one of them is its answer.
     pub(super) async fn google(&self, form: Form, timeouts: Timeouts) -> Result<Value, Failure> {
+        let audience = match self.nonce(Cloud::Google) {
+            // The form that the control plane expects.
+            Some(nonce) => format!("{}?nonce={nonce}", self.audience),
+            None => self.audience.to_owned(),
+        };
         let path = format!(
             "/computeMetadata/v1/instance/service-accounts/default/identity?audience={}&format=full",
-            escape(self.audience)
+            escape(&audience)
         );
         let mut failures: Option<Failure> = None;
         for base in self.addresses(&ADDRESSES)? {

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use self::aws::Aws;
 use crate::Clock;
+use crate::challenge::Challenge;
 use crate::cloud::Cloud;
 use crate::connect::Connector;
 use crate::failure::Failure;
@@ -34,6 +35,8 @@ pub(crate) struct Metadata<'a> {
     pub(crate) url: Option<&'a BaseUrl>,
     /// The audience of Google's tokens
     pub(crate) audience: &'a str,
+    /// The nonce that proofs are to answer, if the control plane demands one
+    pub(crate) challenge: Option<&'a Challenge>,
     pub(crate) timeouts: Timeouts,
     pub(crate) clock: &'a Clock,
 }
@@ -96,6 +99,11 @@ impl Metadata<'_> {
             Ok(Proof { cloud, body, fetched: Instant::now() })
         }
         .boxed()
+    }
+
+    /// The nonce for a proof of `cloud`
+    fn nonce(&self, cloud: Cloud) -> Option<&str> {
+        self.challenge.and_then(|challenge| challenge.nonce(cloud))
     }
 
     /// The addresses to ask, the best first, where `own` are the cloud's

@@ -75,7 +75,7 @@ async fn one_proof_is_sent_if_several_clouds_answer() {
     serve(&world.metadata, Cloud::Azure);
     serve(&world.metadata, Cloud::Google);
     assert_eq!(world.machine_of_any_cloud().sign_in().await.unwrap().reveal(), TOKEN);
-    assert_eq!(world.control_plane.requests().len(), 1);
+    assert_eq!(world.sign_ins().len(), 1);
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn the_failure_of_each_cloud_is_reported_if_none_answers() {
         }
     }
     // No proof was sent.
-    assert!(world.control_plane.requests().is_empty());
+    assert!(world.sign_ins().is_empty());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 mod addresses;
 mod detection;
 mod messages;
+mod nonces;
 mod proxy;
 mod retries;
 mod tls;

@@ -51,6 +51,12 @@ impl World {
         world
     }
 
+    /// The requests to sign in that the control plane got
+    pub fn sign_ins(&self) -> Vec<Request> {
+        let requests = self.control_plane.requests().into_iter();
+        requests.filter(|request| request.path.contains("/workspaceagents/")).collect()
+    }
+
     /// The machine, with its cloud named
     pub fn machine(&self, cloud: Cloud) -> Machine {
         Machine { cloud: Some(cloud), ..self.machine_of_any_cloud() }

@@ -1,4 +1,4 @@
-use crate::app::{AccessMethod, Denial, Permit, Target};
+use crate::app::{AccessMethod, Basis, Denial, Permit, Target};
 use crate::id::UserId;
 use crate::rbac::Action;
 
@@ -15,7 +15,7 @@ use crate::rbac::Action;
 /// - The target was resolved: the workspace exists, it is not stopped, and has that agent and app.
 /// - [`Target::sharing`] is a fact for the decider. [`resolve`](crate::resolve) has capped a port's
 ///   at the widest level that the template allows, if its rules say so, and a terminal's is the
-///   owner's.
+///   owner's. [`Target::people`] is another: it is empty where the template forbids to share.
 /// - A reserved port is refused, whatever the decider answers.
 ///
 /// The decider has to do what the rules would have done:
@@ -38,7 +38,7 @@ pub fn decide_with<'a>(
     if !decider(&Question { target, visitor }) {
         return Err(Denial::of_own_decider());
     }
-    Permit { target, visitor }.unless_reserved()
+    Permit::of(target, visitor, Basis::OwnDecider).unless_reserved()
 }
 
 /// What [`decide_with`] asks: may this visitor open this target?

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::app::{AccessMethod, Grant, Port, SharingLevel, Target, Visitor};
+use crate::app::{AccessMethod, Grant, Person, Port, SharingLevel, Target, Visitor};
 use crate::id::UserId;
 use crate::rbac::{RoleName, Subject};
 
@@ -40,17 +40,25 @@ fn decide_access<'a>(
 
     let Some(subject) = subject else {
         return match sharing {
-            SharingLevel::Public => Ok(Permit { target, visitor: None }),
+            SharingLevel::Public => Ok(Permit::of(target, None, Basis::Level(sharing))),
             _ => Err(Denial { reason: Reason::NotSignedIn, warnings }),
         };
     };
-    let permit = Permit { target, visitor: Some(subject.id()) };
+    let permit = |basis| Permit::of(target, Some(subject.id()), basis);
+    let mut share = target.people.entry_of(subject).filter(|_| {
+        // Neither do access lists count then.
+        !rules.disable_workspace_sharing && !target.workspace.dormant
+    });
+    if path && !rules.allow_path_app_sharing && share.take().is_some() {
+        warnings.push(Warning::ShareIgnoredByPath);
+    }
 
     // Path apps share the dashboard's host and so its cookies: an app could act as the
     // visitor who opens it. So neither a role nor an access list opens an unshared path app
     // of another user.
     if path
         && sharing == SharingLevel::Owner
+        && share.is_none()
         && subject.id() != target.workspace.owner
         && !rules.allow_path_app_site_owner_access
     {
@@ -66,27 +74,42 @@ fn decide_access<'a>(
         workspace = workspace.without_acl();
     }
     if subject.is_allowed(&action, &workspace) {
-        return Ok(permit);
+        return Ok(permit(Basis::Rights));
     }
 
-    let denied = |reason| {
-        let reason = if subject.may_nothing() { Reason::NoScope } else { reason };
-        Err(Denial { reason, warnings })
-    };
     // A credential that could not open the user's own apps does not open shared ones either.
     // That is checked against a hypothetical workspace of the user's own. It has no id, so a
     // credential that is limited to ids never passes, even for a workspace that it names.
     let opens_own = || subject.is_allowed(&action, &subject.hypothetical_workspace());
-    match sharing {
-        SharingLevel::Public => Ok(permit),
-        SharingLevel::Owner => denied(Reason::NotShared),
-        SharingLevel::Authenticated | SharingLevel::Organization if !opens_own() => {
-            denied(Reason::OwnAppsRefused)
+    let reason = match sharing {
+        SharingLevel::Public => return Ok(permit(Basis::Level(sharing))),
+        SharingLevel::Owner if share.is_none() => Reason::NotShared,
+        SharingLevel::Owner | SharingLevel::Authenticated | SharingLevel::Organization
+            if !opens_own() =>
+        {
+            Reason::OwnAppsRefused
         }
-        SharingLevel::Organization if !subject.is_member_of(target.workspace.organization) => {
-            denied(Reason::NotMember)
+        SharingLevel::Authenticated => return Ok(permit(Basis::Level(sharing))),
+        SharingLevel::Organization if subject.is_member_of(target.workspace.organization) => {
+            return Ok(permit(Basis::Level(sharing)));
         }
-        SharingLevel::Authenticated | SharingLevel::Organization => Ok(permit),
+        SharingLevel::Owner | SharingLevel::Organization => match share {
+            Some(_) if target.widest.is_some_and(|widest| widest < level_of(subject, target)) => {
+                Reason::ShareOverMaximum
+            }
+            Some(person) => return Ok(permit(Basis::Share(person))),
+            None => Reason::NotMember,
+        },
+    };
+    let reason = if subject.may_nothing() { Reason::NoScope } else { reason };
+    Err(Denial { reason, warnings })
+}
+
+/// The level at which a share with people lets the subject in
+fn level_of(subject: &Subject, target: &Target<'_>) -> SharingLevel {
+    match subject.is_member_of(target.workspace.organization) {
+        true => SharingLevel::Organization,
+        false => SharingLevel::Authenticated,
     }
 }
 
@@ -103,7 +126,7 @@ pub struct Rules {
     ///
     /// Dangerous for the same reason.
     pub allow_path_app_site_owner_access: bool,
-    /// Ignore the access lists of workspaces
+    /// Ignore the access lists of workspaces, and shares of apps and ports with people
     pub disable_workspace_sharing: bool,
     /// Cap the sharing level of ports at the widest level that the template allows
     ///
@@ -163,7 +186,7 @@ impl Rules {
 ///
 /// ```compile_fail
 /// fn forge<'a>(target: &'a app_authz::Target<'a>) -> app_authz::Permit<'a> {
-///     app_authz::Permit { target, visitor: None }
+///     app_authz::Permit { target, visitor: None, ..todo!() }
 /// }
 /// ```
 ///
@@ -172,9 +195,14 @@ impl Rules {
 pub struct Permit<'a> {
     pub(super) target: &'a Target<'a>,
     pub(super) visitor: Option<UserId>,
+    pub(super) basis: Basis,
 }
 
 impl<'a> Permit<'a> {
+    pub(super) const fn of(target: &'a Target<'a>, visitor: Option<UserId>, basis: Basis) -> Self {
+        Self { target, visitor, basis }
+    }
+
     /// The permit, unless it is for a reserved port, which is never opened, whatever has decided
     pub(super) fn unless_reserved(self) -> Result<Self, Denial> {
         match self.target.request.port().is_some_and(Port::is_reserved) {
@@ -195,6 +223,12 @@ impl<'a> Permit<'a> {
         self.visitor
     }
 
+    /// Why the target may be opened, for logs
+    #[must_use]
+    pub const fn basis(&self) -> Basis {
+        self.basis
+    }
+
     /// What the permit proves, as a value to keep
     #[must_use]
     pub fn grant(&self) -> Grant {
@@ -205,6 +239,47 @@ impl<'a> Permit<'a> {
             agent: self.target.agent.id,
             url: self.target.url.as_ref().to_owned(),
             cors: self.target.cors,
+        }
+    }
+}
+
+/// Why a target may be opened
+///
+/// Of several reasons the first in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Basis {
+    /// The visitor's roles, or the access list of the workspace
+    Rights,
+    /// The app or the port is shared at this level
+    Level(SharingLevel),
+    /// The app or the port is shared with the visitor, or with a group of the visitor's
+    Share(Person),
+    /// The rules of the embedding host, which [`decide_with`](crate::app::decide_with) asks
+    OwnDecider,
+}
+
+impl Basis {
+    /// A stable name, for metrics and logs
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rights => "rights",
+            Self::Level(_) => "sharing_level",
+            Self::Share(Person::User(_)) => "shared_with_user",
+            Self::Share(Person::Group(_)) => "shared_with_group",
+            Self::OwnDecider => "own_decider",
+        }
+    }
+}
+
+impl fmt::Display for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rights => f.write_str("a role or the access list of the workspace"),
+            Self::Level(level) => write!(f, "the sharing level `{level}`"),
+            Self::Share(person) => write!(f, "a share with {person}"),
+            Self::OwnDecider => f.write_str("the host's own rules"),
         }
     }
 }
@@ -256,6 +331,8 @@ pub enum Reason {
     OwnAppsRefused,
     /// The app is shared within an organization that the visitor is not a member of
     NotMember,
+    /// The app is shared with the visitor by name, but at a wider level than the template allows
+    ShareOverMaximum,
     /// The app is not public, and the visitor's credential permits nothing
     NoScope,
     /// The port is one that no app may use, and nothing else keeps the visitor from opening it
@@ -274,6 +351,7 @@ impl Reason {
             Self::NotShared => "not_shared",
             Self::OwnAppsRefused => "own_apps_refused",
             Self::NotMember => "not_member",
+            Self::ShareOverMaximum => "share_over_maximum",
             Self::NoScope => "no_scope",
             Self::ReservedPort => "reserved_port",
             Self::OwnDecider => "own_decider",
@@ -295,6 +373,9 @@ impl fmt::Display for Reason {
             Self::NotMember => {
                 "the app is shared within an organization that the visitor is not a member of"
             }
+            Self::ShareOverMaximum => {
+                "the app is shared with the visitor, but the template does not allow that"
+            }
             Self::NoScope => "the credential permits nothing",
             Self::ReservedPort => "the port is reserved",
             Self::OwnDecider => "the host's own rules refuse",
@@ -313,6 +394,8 @@ pub enum Warning {
         /// The level at which the app is shared
         configured: SharingLevel,
     },
+    /// The share with the visitor does not count, because the app is reached by path
+    ShareIgnoredByPath,
     /// The visitor has the site role `owner`, which does not open apps of other users by path
     PathAppSiteOwnerBlocked,
 }
@@ -325,6 +408,10 @@ impl fmt::Display for Warning {
                 "unable to use configured sharing level \"{configured}\" because path-based app \
                  sharing is disabled (see --dangerous-allow-path-app-sharing), using sharing \
                  level \"owner\" instead"
+            ),
+            Self::ShareIgnoredByPath => f.write_str(
+                "the app is shared with you, but not where it is reached by path, because \
+                 path-based app sharing is disabled (see --dangerous-allow-path-app-sharing)",
             ),
             Self::PathAppSiteOwnerBlocked => f.write_str(
                 "path-based apps with \"owner\" share level are only accessible by the workspace \

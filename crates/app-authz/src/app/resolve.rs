@@ -3,11 +3,14 @@ use std::str::FromStr;
 
 use thiserror::Error as ThisError;
 
+use super::target::NO_PEOPLE;
 use crate::Error;
 use crate::address::HttpUrl;
 use crate::app::{
-    AccessMethod, Agent, AppRequest, CorsBehavior, Port, Rules, SharingLevel, Target, Workspace,
+    AccessMethod, Agent, AppRequest, CorsBehavior, People, PeopleShare, Port, Rules, SharingLevel,
+    Target, Workspace,
 };
+
 use crate::id::{AgentId, AppId, UserId, parse_uuid};
 
 /// Finds what a request leads to, among the facts that a directory has for it
@@ -28,19 +31,22 @@ pub fn resolve<'a>(
     rules: Rules,
 ) -> Result<Target<'a>, ResolveError> {
     let facts = workspace.ok_or(ResolveError::NoWorkspace)?;
-    let target = |agent, app, url, sharing| Target {
+    let widest = facts.widest(rules);
+    let target = |agent, app, url, sharing, people| Target {
         request,
         workspace: &facts.workspace,
         agent,
         app,
         url,
         sharing,
+        people,
+        widest,
         cors: facts.cors,
     };
     if let Some(terminal) = request.terminal() {
         let agent = facts.agents.iter().find(|agent| agent.id == terminal);
         let agent = agent.ok_or(ResolveError::NoAgent)?;
-        return Ok(target(agent, None, Cow::Borrowed(""), SharingLevel::Owner));
+        return Ok(target(agent, None, Cow::Borrowed(""), SharingLevel::Owner, &NO_PEOPLE));
     }
 
     if facts.asked_owner != facts.workspace.owner {
@@ -68,7 +74,8 @@ pub fn resolve<'a>(
             return Err(ResolveError::AgentNeeded);
         };
         let url = Cow::Owned(port.url());
-        return Ok(target(agent, None, url, facts.port_sharing(agent, port, rules)));
+        let people = facts.people(agent, &port.number().to_string());
+        return Ok(target(agent, None, url, facts.port_sharing(agent, port, widest), people));
     }
 
     let of_asked = |app: &&App| !app.external && asked.is_none_or(|agent| app.agent == agent.id);
@@ -83,7 +90,8 @@ pub fn resolve<'a>(
     if HttpUrl::of_app(&app.url).is_err() {
         return Err(ResolveError::InvalidUrl);
     }
-    Ok(target(agent, Some(app.id), Cow::Borrowed(&app.url), app.sharing))
+    let people = facts.people(agent, &app.slug);
+    Ok(target(agent, Some(app.id), Cow::Borrowed(&app.url), app.sharing, people))
 }
 
 /// The agent with that id or name
@@ -126,9 +134,12 @@ pub struct WorkspaceFacts {
     pub apps: Vec<App>,
     /// The shared ports of the workspace
     pub port_shares: Vec<PortShare>,
+    /// The apps and ports that are shared with named users and groups
+    pub people_shares: Vec<PeopleShare>,
     /// Which side answers cross-origin requests, as the template configures it
     pub cors: CorsBehavior,
-    /// The widest level at which the template lets ports be shared; `None` if it allows every level
+    /// The widest level at which the template lets ports be shared, and ports and apps be shared
+    /// with people; `None` if it allows every level
     ///
     /// Only [`Rules::enforce_max_port_sharing`] applies it.
     pub max_port_sharing: Option<SharingLevel>,
@@ -157,6 +168,7 @@ impl WorkspaceFacts {
             agents: Vec::new(),
             apps: Vec::new(),
             port_shares: Vec::new(),
+            people_shares: Vec::new(),
             cors: CorsBehavior::Simple,
             max_port_sharing,
         }
@@ -183,6 +195,13 @@ impl WorkspaceFacts {
         self
     }
 
+    /// The same facts with these apps and ports that are shared with people
+    #[must_use]
+    pub fn with_people_shares(mut self, shares: impl IntoIterator<Item = PeopleShare>) -> Self {
+        self.people_shares = shares.into_iter().collect();
+        self
+    }
+
     /// The same facts for a template with this behavior
     #[must_use]
     pub const fn with_cors(mut self, cors: CorsBehavior) -> Self {
@@ -190,7 +209,24 @@ impl WorkspaceFacts {
         self
     }
 
-    fn port_sharing(&self, agent: &Agent, port: Port, rules: Rules) -> SharingLevel {
+    fn widest(&self, rules: Rules) -> Option<SharingLevel> {
+        self.max_port_sharing.filter(|_| rules.enforce_max_port_sharing)
+    }
+
+    fn people(&self, agent: &Agent, slug_or_port: &str) -> &People {
+        let is_of = |share: &&PeopleShare| {
+            share.slug_or_port == slug_or_port && share.agent_name == agent.name
+        };
+        let share = self.people_shares.iter().find(is_of);
+        share.map_or(&NO_PEOPLE, |share| &share.people)
+    }
+
+    fn port_sharing(
+        &self,
+        agent: &Agent,
+        port: Port,
+        widest: Option<SharingLevel>,
+    ) -> SharingLevel {
         // A name that differs in case may be exactly that of another agent, whose ports it shares.
         let is_of_other = |share: &PortShare| {
             let is_of = |other: &Agent| other.id != agent.id && other.name == share.agent_name;
@@ -200,7 +236,6 @@ impl WorkspaceFacts {
         let shares = self.port_shares.iter().filter(of_port);
         let share = find_name(shares, |share| &share.agent_name, &agent.name);
         let sharing = share.map_or(SharingLevel::Owner, |share| share.sharing);
-        let widest = self.max_port_sharing.filter(|_| rules.enforce_max_port_sharing);
         widest.map_or(sharing, |widest| sharing.min(widest))
     }
 }

@@ -6,7 +6,8 @@ use crate::Error;
 /// With whom an app or a port is shared; levels are ordered from the narrowest to the widest
 ///
 /// Sharing with named users and groups is not a level: the workspace's access list does
-/// that, at every level.
+/// that for the whole workspace, and [`People`](crate::app::People) for one app or port, at every
+/// level.
 ///
 /// Non-exhaustive, as the control plane adds levels: `organization` came with v2.24.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

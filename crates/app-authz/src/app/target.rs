@@ -4,7 +4,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::app::{Agent, AppRequest, SharingLevel};
+use crate::app::{Agent, AppRequest, People, SharingLevel};
 use crate::id::{AppId, OrganizationId, UserId, WorkspaceId};
 use crate::rbac::{Acl, Object};
 
@@ -25,6 +25,9 @@ pub struct Target<'a> {
     pub(super) app: Option<AppId>,
     pub(super) url: Cow<'a, str>,
     pub(super) sharing: SharingLevel,
+    pub(super) people: &'a People,
+    /// The widest level that the template allows, if the rules apply it
+    pub(super) widest: Option<SharingLevel>,
     pub(super) cors: CorsBehavior,
 }
 
@@ -65,6 +68,16 @@ impl<'a> Target<'a> {
         self.sharing
     }
 
+    /// The users and groups with whom the target is shared beside its level; empty for a terminal,
+    /// and if the template does not let its workspaces be shared
+    #[must_use]
+    pub fn people(&self) -> &'a People {
+        match self.widest {
+            Some(SharingLevel::Owner) => &NO_PEOPLE,
+            _ => self.people,
+        }
+    }
+
     /// Which side answers cross-origin requests, as the template configures it
     #[must_use]
     pub const fn cors(&self) -> CorsBehavior {
@@ -74,13 +87,16 @@ impl<'a> Target<'a> {
     /// The same target, shared at another level than the one that was found
     ///
     /// For a deployment with a policy of its own. The level is not compared with the one that the
-    /// app or the port has, nor with the widest one that the template allows.
+    /// app or the port has, nor with the widest one that the template allows. The people with whom
+    /// the target is shared stay the same.
     #[must_use]
     pub const fn with_sharing(mut self, level: SharingLevel) -> Self {
         self.sharing = level;
         self
     }
 }
+
+pub(super) static NO_PEOPLE: People = People::NONE;
 
 /// Which side answers when a browser asks whether another origin may read an app
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

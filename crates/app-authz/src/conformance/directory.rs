@@ -1,14 +1,15 @@
 use std::sync::Arc;
 
 use super::rows::{
-    AGAIN, ANN, ASLEEP, BEN, CID, DELETED, DEV, EVE, GHOST, GONE, LAB, LEAVING, MAIN, OF_EVE,
-    OF_GHOST, SIDE, STALE, STOPPED, UNBUILT, app_request, at, terminal_request, token_of,
+    AGAIN, ANN, ASLEEP, BEN, CID, DELETED, DEV, EVE, FRIENDS, GHOST, GONE, LAB, LEAVING, MAIN,
+    OF_EVE, OF_GHOST, SIDE, STALE, STOPPED, UNBUILT, app_request, at, terminal_request, token_of,
 };
 use super::{
     Broken, BuildAgent, Checked, Rows, Workspace, holds, rules, same, sorted, users, worked,
 };
 use crate::app::{CorsBehavior, Reason, ResolveError, SharingLevel, Transition, WorkspaceFacts};
 use crate::credential::SessionToken;
+use crate::id::GroupId;
 use crate::rbac::{BuiltInRoles, Switches};
 use crate::{AgentId, AppRequest, Directory, Rules, Target, UserId, WorkspaceId, decide, resolve};
 
@@ -45,6 +46,9 @@ rules! {
     ExactName = names_that_differ_in_case_are_distinct over office,
     /// A port is shared as its row says, and the template's widest level is known
     Ports = ports_are_shared_as_rows_and_template_say over office,
+    /// An app or a port is shared with the users and groups of its rows: those of the workspace, the
+    /// agent's exact name, and the app's exact slug or the port's number
+    People = apps_and_ports_are_shared_with_the_people_of_rows over shared_with_people,
     /// A dormant workspace is marked as such
     Dormant = a_dormant_workspace_is_known_as_such over office,
     /// The template says which side answers other origins
@@ -260,6 +264,31 @@ async fn ports_are_shared_as_rows_and_template_say(directory: &impl Directory) -
         let (request, facts) = asked(directory, ("ann", workspace, agent, port)).await?;
         let target = resolved(&request, &facts).map_err(|error| format!("{what}: {error}"))?;
         same(&target.sharing(), &level, &what)?;
+    }
+    Ok(())
+}
+
+async fn apps_and_ports_are_shared_with_the_people_of_rows(directory: &impl Directory) -> Checked {
+    let none: (&[UserId], &[GroupId]) = (&[], &[]);
+    for (workspace, agent, slug, (users, groups)) in [
+        ("dev", "side", "aside", (&[BEN, CID][..], &[FRIENDS][..])),
+        ("dev", "", "ASIDE", (&[BEN, CID], &[FRIENDS])),
+        ("dev", "main", "8082", (&[], &[FRIENDS])),
+        ("dev", "MAIN", "8082s", (&[], &[FRIENDS])),
+        ("dev", "main", "8083", (&[CID], &[])),
+        ("dev", "side", "8082", none),
+        ("dev", "main", "closed", none),
+        ("dev", "main", "8080", none),
+        ("lab", "", "Code", (&[BEN], &[])),
+        ("lab", "", "code", none),
+        ("lab", "Main", "8082", none),
+    ] {
+        let what = format!("the people of `{slug}` of `{agent}` in `{workspace}`");
+        let (request, facts) = asked(directory, ("ann", workspace, agent, slug)).await?;
+        let target = resolved(&request, &facts).map_err(|error| format!("{what}: {error}"))?;
+        let people = target.people();
+        same(&sorted(people.users()), &sorted(users), &what)?;
+        same(&sorted(people.groups()), &sorted(groups), &what)?;
     }
     Ok(())
 }

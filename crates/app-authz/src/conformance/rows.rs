@@ -3,7 +3,8 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 use crate::app::{
-    Agent, App, Contact, CorsBehavior, PortShare, SharingLevel, Transition, UncheckedRequest,
+    Agent, App, Contact, CorsBehavior, People, PeopleShare, PortShare, SharingLevel, Transition,
+    UncheckedRequest,
 };
 use crate::credential::{SessionToken, UserStatus};
 use crate::id::{AppId, GroupId, OrganizationId};
@@ -90,6 +91,8 @@ pub struct Workspace {
     pub builds: Vec<Build>,
     /// The shared ports of the workspace
     pub port_shares: Vec<PortShare>,
+    /// The apps and ports that are shared with users and groups by name
+    pub people_shares: Vec<PeopleShare>,
     /// The widest level at which the template lets ports be shared
     pub max_port_sharing: SharingLevel,
     /// Which side answers cross-origin requests, as the template configures it
@@ -253,6 +256,30 @@ impl Rows {
         rows
     }
 
+    /// The office, where Ann shares apps and a port by name
+    pub(super) fn shared_with_people() -> Self {
+        let mut rows = Self::office();
+        let share = |agent, slug_or_port, users: &[UserId], groups: &[GroupId]| {
+            let people = People::new(users.iter().copied(), groups.iter().copied());
+            PeopleShare::new(agent, slug_or_port, people)
+        };
+        for workspace in &mut rows.workspaces {
+            match workspace.id {
+                DEV => workspace.people_shares.extend([
+                    share("side", "aside", &[CID, BEN], &[FRIENDS]),
+                    share("main", "8082", &[], &[FRIENDS]),
+                    share("main", "8083", &[CID], &[]),
+                    // Of an agent that an earlier build had.
+                    share("stale", "closed", &[CID], &[]),
+                ]),
+                LAB => workspace.people_shares.push(share("Main", "Code", &[BEN], &[])),
+                AGAIN => workspace.people_shares.push(share("main", "8082", &[CID], &[])),
+                _ => {}
+            }
+        }
+        rows
+    }
+
     /// The office, where the template of a workspace leaves other origins to the apps
     pub(super) fn open_to_others() -> Self {
         let mut rows = Self::office();
@@ -338,6 +365,7 @@ fn workspace(id: WorkspaceId, name: &str, owner: UserId) -> Workspace {
         shared_with_groups: Vec::new(),
         builds: Vec::new(),
         port_shares: Vec::new(),
+        people_shares: Vec::new(),
         max_port_sharing: SharingLevel::Owner,
         cors: CorsBehavior::Simple,
     }

@@ -153,6 +153,11 @@ impl Subject {
         self.membership(organization).is_some()
     }
 
+    /// Whether the user is in the group
+    pub(crate) fn is_in(&self, group: GroupId) -> bool {
+        self.groups.contains(&group)
+    }
+
     /// A hypothetical workspace that the subject owns
     ///
     /// It does not have an id, so a scope that is limited to ids does not permit it.

@@ -21,6 +21,7 @@ mod claims;
 mod compact;
 mod eddsa;
 mod keys;
+mod nonce_key;
 mod rebase;
 mod recent;
 mod rotation;
@@ -37,6 +38,7 @@ pub use claims::LEEWAY;
 pub use compact::TokenError;
 pub use eddsa::{EddsaKey, EddsaPublicKey};
 pub use keys::{CryptoKey, Feature, KeyMaterial, KeyRing, Secret};
+pub use nonce_key::NonceKey;
 pub use rotation::{Change, DynRotation, Plan, Rotation, replace, rotate};
 #[cfg(feature = "seal")]
 pub use seal::SealKey;

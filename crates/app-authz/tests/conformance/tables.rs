@@ -149,12 +149,25 @@ impl Tables {
             false => agent.clone(),
         };
         let shares = row.port_shares.iter().filter(|_| !self.has(Mistake::NoPortShares)).cloned();
+        let mut people = row.people_shares.clone();
+        if self.has(Mistake::PeopleOfAnyAgent) {
+            for share in &mut people {
+                let agents = agents.iter().filter(|row| row.agent.name != share.agent_name);
+                let other = agents.map(|row| row.agent.name.clone()).next();
+                share.agent_name = other.unwrap_or_default();
+            }
+        }
+        if self.has(Mistake::PeopleOfAnyCase) {
+            people.iter_mut().for_each(|share| share.slug_or_port.make_ascii_lowercase());
+        }
+        let people = people.into_iter().filter(|_| !self.has(Mistake::NoPeople));
         let widest = (!self.has(Mistake::NoWidestLevel)).then_some(row.max_port_sharing);
         let cors = if self.has(Mistake::NoCors) { CorsBehavior::Simple } else { row.cors };
         let facts = WorkspaceFacts::new(asked, workspace, transition, widest)
             .with_agents(agents.iter().map(|row| timeless(&row.agent)))
             .with_apps(apps)
             .with_port_shares(shares)
+            .with_people_shares(people)
             .with_cors(cors);
         Some(facts)
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests")]
 
 mod holders;
+mod people;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -410,6 +411,7 @@ fn reasons_and_levels_keep_their_names() {
         Reason::NotShared,
         Reason::OwnAppsRefused,
         Reason::NotMember,
+        Reason::ShareOverMaximum,
         Reason::NoScope,
         Reason::ReservedPort,
         Reason::OwnDecider,
@@ -422,6 +424,7 @@ fn reasons_and_levels_keep_their_names() {
             "not_shared",
             "own_apps_refused",
             "not_member",
+            "share_over_maximum",
             "no_scope",
             "reserved_port",
             "own_decider"

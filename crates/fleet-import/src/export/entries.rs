@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Lists, Secrets};
 use crate::access::Access;
 use crate::document::{
-    Agent, App, Build, Group, Organization, Permission, PortShare, Proxy, Role, SharedWith,
+    Agent, App, Build, Group, Organization, Permission, PortShare, Proxy, Role, Share, SharedWith,
     Template, User, Workspace,
 };
 use crate::names::{Kind, Path, derived};
@@ -33,6 +33,7 @@ struct Within {
     agents: HashMap<Uuid, Vec<fleet::WorkspaceAgent>>,
     apps: HashMap<Uuid, Vec<fleet::WorkspaceApp>>,
     shares: HashMap<Uuid, Vec<fleet::WorkspaceAgentPortShare>>,
+    people: HashMap<Uuid, Vec<fleet::Share>>,
 }
 
 impl Writer {
@@ -80,6 +81,7 @@ impl Writer {
             agents: grouped(part.workspace_agents, |agent| agent.resource_id),
             apps: grouped(part.workspace_apps, |app| app.agent_id),
             shares: grouped(part.workspace_agent_port_share, |share| share.workspace_id),
+            people: grouped(part.authd_shares, |share| share.workspace_id),
         };
         for row in part.workspace_resources {
             within.resources.entry(row.job_id).or_default().push(row.id);
@@ -182,6 +184,7 @@ impl Writer {
                 protocol: share.protocol,
             })
         };
+        let people = within.people.remove(&row.id).unwrap_or_default();
         let name = row.name.to_lowercase();
         let template = Some(row.template_id).filter(|id| !id.is_nil());
         Some(Workspace {
@@ -195,7 +198,37 @@ impl Writer {
             shared_with,
             builds,
             port_shares: Some(shares.into_iter().filter_map(share).collect()),
+            shares: Some(self.shares(organization, people)),
         })
+    }
+
+    fn shares(&self, organization: Uuid, rows: Vec<fleet::Share>) -> Vec<Share> {
+        let mut shares: BTreeMap<(String, String), Share> = BTreeMap::new();
+        for row in rows {
+            let key = (row.agent_name.clone(), row.slug_or_port.clone());
+            let share = shares.entry(key).or_insert_with(|| Share {
+                agent: row.agent_name,
+                app: row.slug_or_port,
+                users: Vec::new(),
+                groups: Vec::new(),
+            });
+            match row.is_group {
+                true => {
+                    share.groups.push(within_organization(
+                        &self.groups,
+                        organization,
+                        row.person_id,
+                    ));
+                }
+                false => share.users.push(self.user_name(row.person_id)),
+            }
+        }
+        let sorted = shares.into_values().map(|mut share| {
+            share.users.sort_unstable();
+            share.groups.sort_unstable();
+            share
+        });
+        sorted.collect()
     }
 
     fn build(&self, row: fleet::WorkspaceBuild, within: &mut Within) -> Build {

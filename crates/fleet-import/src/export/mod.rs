@@ -95,6 +95,7 @@ fn number_of_rows(fleet: &Fleet) -> u64 {
         fleet.workspace_agents.len(),
         fleet.workspace_apps.len(),
         fleet.workspace_agent_port_share.len(),
+        fleet.authd_shares.len(),
         fleet.workspace_proxies.len(),
     ];
     rows.iter().sum::<usize>().try_into().unwrap_or(u64::MAX)

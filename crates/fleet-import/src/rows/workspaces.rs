@@ -1,13 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use app_authz::app::Port;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use store::fleet::{self, JobType, LifecycleState, Token};
+use store::sharing::MAX_PEOPLE;
 use uuid::Uuid;
 
 use super::{Entry, Writer, organization, user};
 use crate::access::Access;
-use crate::document::{Agent, App, Build, Document, PortShare, Workspace};
+use crate::document::{Agent, App, Build, Document, PortShare, Share, Workspace};
 use crate::document_error::DocumentError;
 use crate::names::{Kind, Names, Path, Unknown, derived};
 use crate::section::Section;
@@ -26,6 +28,9 @@ impl Entry for Workspace {
         for name in self.shared_with.users.keys() {
             names.ask(user(&name.to_lowercase()), unknown);
         }
+        for name in self.shares.iter().flatten().flat_map(|share| &share.users) {
+            names.ask(user(&name.to_lowercase()), unknown);
+        }
     }
 
     fn ask_within(&self, names: &Names, unknown: &mut Unknown) {
@@ -36,7 +41,8 @@ impl Entry for Workspace {
         if let Some(template) = &self.template {
             names.ask(Path::new(Kind::Template, organization, template), unknown);
         }
-        for group in self.shared_with.groups.keys() {
+        let of_shares = self.shares.iter().flatten().flat_map(|share| &share.groups);
+        for group in self.shared_with.groups.keys().chain(of_shares) {
             names.ask(Path::new(Kind::Group, organization, group), unknown);
         }
     }
@@ -92,7 +98,8 @@ impl Writer {
         for (n, build) in workspace.builds.iter().enumerate() {
             self.build(&format!("{path}.builds[{n}]"), build, &row, &mut within)?;
         }
-        self.port_shares(path, workspace, row.id)
+        self.port_shares(path, workspace, row.id)?;
+        self.shares(path, workspace, &row)
     }
 
     fn port_shares(
@@ -119,6 +126,51 @@ impl Writer {
                 protocol: *protocol,
             };
             self.rows.want(&row, &[]);
+        }
+        Ok(())
+    }
+
+    fn shares(
+        &mut self,
+        path: &str,
+        workspace: &Workspace,
+        row: &fleet::Workspace,
+    ) -> Result<(), DocumentError> {
+        if workspace.shares.is_some() {
+            self.rows.exactly::<fleet::Share>("workspace_id", row.id);
+        }
+        let mut shared = BTreeSet::new();
+        for (n, share) in workspace.shares.iter().flatten().enumerate() {
+            let path = format!("{path}.shares[{n}]");
+            let app = shared_app(&path, share)?;
+            if !shared.insert((&share.agent, app.clone())) {
+                let reason = format!("there is another share of `{app}`");
+                return Err(DocumentError::new(format!("{path}.app"), reason));
+            }
+            let mut people = BTreeSet::new();
+            for (n, name) in share.users.iter().enumerate() {
+                people.insert((false, self.user_id(&format!("{path}.users[{n}]"), name)?));
+            }
+            for (n, name) in share.groups.iter().enumerate() {
+                let group = Path::new(Kind::Group, Some(row.organization_id), name);
+                people.insert((true, self.names.find(&format!("{path}.groups[{n}]"), group)?));
+            }
+            if people.len() > MAX_PEOPLE {
+                let reason = format!("it is shared with more than {MAX_PEOPLE} users and groups");
+                return Err(DocumentError::new(path, reason));
+            }
+            for (is_group, person_id) in people {
+                let row = fleet::Share {
+                    workspace_id: row.id,
+                    agent_name: share.agent.clone(),
+                    slug_or_port: app.clone(),
+                    is_group,
+                    person_id,
+                    created_at: self.now,
+                    created_by: None,
+                };
+                self.rows.want(&row, &["created_at", "created_by"]);
+            }
         }
         Ok(())
     }
@@ -287,6 +339,23 @@ impl Writer {
         };
         self.rows.want(&row, &[]);
         Ok(())
+    }
+}
+
+/// The slug or the number of the port, as rows have it
+fn shared_app(path: &str, share: &Share) -> Result<String, DocumentError> {
+    let invalid = |field: &str, reason: &str| {
+        Err(DocumentError::new(format!("{path}.{field}"), reason.to_owned()))
+    };
+    let is_name = |name: &str| !name.is_empty() && !name.contains('\0');
+    if !is_name(&share.agent) {
+        return invalid("agent", "a name must not be empty or hold a NUL");
+    }
+    match share.app.parse::<Port>() {
+        Ok(port) if port.is_reserved() => invalid("app", "the port is reserved and never opens"),
+        Ok(port) => Ok(port.number().to_string()),
+        Err(_) if is_name(&share.app) => Ok(share.app.clone()),
+        Err(_) => invalid("app", "a name must not be empty or hold a NUL"),
     }
 }
 

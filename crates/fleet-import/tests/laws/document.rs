@@ -75,6 +75,15 @@ impl Made {
                 }).collect();
             }
             if r.is() {
+                entry["shares"] = (0..r.up_to(2)).map(|n| {
+                    let app = if n == 0 { "code" } else { "8080" };
+                    let mut share = json!({ "agent": "main", "app": app });
+                    share["users"] = users.iter().filter(|_| r.is()).cloned().collect();
+                    share["groups"] = groups.iter().filter(|_| r.is()).cloned().collect();
+                    share
+                }).collect();
+            }
+            if r.is() {
                 entry["dormant_at"] = json!("2026-11-21T00:00:00.123456Z");
             }
             r.entry(entry)

@@ -13,7 +13,7 @@ use app_authz::address::{
     Envelope, HostPattern, HttpUrl, SignIn, auth_redirect, encode_path, login,
 };
 use app_authz::app::{
-    AccessMethod, AgentStatus, CorsBehavior, Reason, ResolveError, WorkspaceFacts,
+    AccessMethod, AgentStatus, Basis, CorsBehavior, Reason, ResolveError, WorkspaceFacts,
 };
 use app_authz::credential::{Identified, SessionToken, Source, Withheld, identify};
 use app_authz::token::{SignedToken, TokenOptions};
@@ -195,9 +195,12 @@ async fn decide_and_record<S: AppPorts>(
     };
     let visitor = holder.map(|holder| holder.key.user);
     let outcome = decide_and_sign(apps, identified, target.as_ref(), attempt).await;
+    let basis = outcome.as_ref().ok().map(|(_, basis)| *basis);
+    let outcome = outcome.map(|(token, _)| token);
 
     let target = target.ok();
-    let outcome = Outcome { result: outcome, visitor, target: target.as_ref(), request: &request };
+    let outcome =
+        Outcome { result: outcome, visitor, basis, target: target.as_ref(), request: &request };
     outcome.report(apps, attempt, facts.workspace.as_deref());
     if let Some(facts) = facts.workspace.as_ref().filter(|_| outcome.is_recorded()) {
         record(apps, outcome.event(attempt, facts)).await?;
@@ -221,7 +224,7 @@ async fn decide_and_sign<S: AppPorts>(
     identified: Identified<'_>,
     target: Result<&Target<'_>, &ResolveError>,
     attempt: &AccessAttempt,
-) -> Result<SignedToken, Rejection> {
+) -> Result<(SignedToken, Basis), Rejection> {
     let holder = match identified {
         Identified::Anonymous | Identified::Ambiguous => None,
         Identified::User(holder, session) => {
@@ -258,7 +261,7 @@ async fn decide_and_sign<S: AppPorts>(
     let token = apps.keys.sign(&*apps.store, &permit, options, attempt.now).await;
     let token = token.map_err(Rejection::Unsigned)?;
     apps.sessions.signed(&token);
-    Ok(token)
+    Ok((token, permit.basis()))
 }
 
 /// Where the visitor has to sign in
@@ -311,6 +314,8 @@ fn sign_in<S: AppPorts>(
 pub(super) struct Outcome<'a, T> {
     pub(super) result: Result<T, Rejection>,
     pub(super) visitor: Option<UserId>,
+    /// Why the visit was permitted
+    pub(super) basis: Option<Basis>,
     pub(super) target: Option<&'a Target<'a>>,
     pub(super) request: &'a AppRequest,
 }
@@ -342,6 +347,7 @@ impl<T> Outcome<'_, T> {
             &attempt.facts,
             status,
             reason,
+            basis = self.basis.map(Basis::as_str),
             access = %self.request.method(),
             user = self.visitor.map(tracing::field::display),
             workspace = facts.map(|facts| tracing::field::display(facts.workspace.id)),

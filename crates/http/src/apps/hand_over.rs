@@ -58,7 +58,8 @@ pub(crate) async fn may_open<S: AppPorts>(
     }
     let (target, user) = (target.ok(), &caller.holder);
     let visitor = Some(user.key.user);
-    let outcome = Outcome { result, visitor, target: target.as_ref(), request: &request };
+    let outcome =
+        Outcome { result, visitor, basis: None, target: target.as_ref(), request: &request };
     outcome.report(apps, &attempt, facts.workspace.as_deref());
     if let Some(facts) = facts.workspace.as_ref().filter(|_| outcome.is_recorded())
         && let Err(rejection) = record(apps, outcome.event(&mut attempt, facts)).await

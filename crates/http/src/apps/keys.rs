@@ -206,7 +206,12 @@ where
     outcome
 }
 
-async fn rotate_feature<S>(feature: Feature, store: &S, now: SystemTime) -> Result<usize, KeysError>
+/// Creates and rotates the keys of one feature if that is due; returns the number of changes
+pub(crate) async fn rotate_feature<S>(
+    feature: Feature,
+    store: &S,
+    now: SystemTime,
+) -> Result<usize, KeysError>
 where
     S: Rotation<Error: PortError>,
 {

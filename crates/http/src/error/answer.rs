@@ -171,6 +171,12 @@ mod tests {
                 "shared_by_workspaces",
                 r#"Instance with id "i-1" is claimed by more than one workspace."#,
             ),
+            (
+                Denial::Replayed,
+                401,
+                "replayed",
+                r#"Instance with id "i-1" has presented a newer proof."#,
+            ),
             (Denial::TooMany, 409, "too_many", r#"Too many agents found with instance ID "i-1"."#),
         ] {
             let answer = Answer::of_sign_in(&denial, "i-1", Some(" main "));

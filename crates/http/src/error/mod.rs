@@ -57,6 +57,10 @@ pub(crate) enum Error {
     NotReady(ErasedPortError),
     /// App access has no keys to sign with
     NoKeys,
+    /// No machine has to answer a nonce
+    NoChallenge,
+    /// There is no key to make a nonce with
+    NoNonces,
     /// The server is about to stop
     Stopping,
     /// The request would wait for its turn for too long; in seconds
@@ -153,6 +157,18 @@ impl Error {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "no_keys",
                 "The keys of app access are missing.",
+                "They are made, or fetched, again in a moment. The log has the reason.",
+            ),
+            Self::NoChallenge => Problem::new(
+                StatusCode::NOT_FOUND,
+                "no_challenge",
+                "No nonce is demanded.",
+                "Sign in with a proof that has none.",
+            ),
+            Self::NoNonces => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no_nonces",
+                "The keys of nonces are not available.",
                 "They are made, or fetched, again in a moment. The log has the reason.",
             ),
             Self::Stopping => Problem::new(

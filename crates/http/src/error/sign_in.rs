@@ -95,7 +95,11 @@ pub(crate) struct StoredAs {
 
 impl SignInDenial {
     fn problem(&self) -> Problem<'_> {
-        denied(&self.denial, &self.instance_id, self.agent_name.as_deref()).cause(self.log_detail())
+        let problem = match self.denial {
+            Denial::Replayed => replayed(self.cloud),
+            _ => denied(&self.denial, &self.instance_id, self.agent_name.as_deref()),
+        };
+        problem.cause(self.log_detail())
     }
 
     fn log_detail(&self) -> String {
@@ -121,6 +125,7 @@ impl SignInDenial {
                 value: Some(self.live_workspaces().into()),
                 ..facts
             },
+            Denial::Replayed => MachineFacts { setting: Some("identity_pins"), ..facts },
             _ => facts,
         }
     }
@@ -216,6 +221,10 @@ pub(super) fn denied(
             "too_many",
             "The database holds too many agents for one instance.",
         ),
+        // An answer that names the cloud replaces this one.
+        Denial::Replayed => {
+            (StatusCode::UNAUTHORIZED, "replayed", "A newer proof was presented before.")
+        }
         // A later denial: the instance is known, but not as one agent.
         _ => (
             StatusCode::CONFLICT,
@@ -228,6 +237,10 @@ pub(super) fn denied(
 
 /// The answer to a machine whose proof does not verify
 pub(super) fn invalid_identity(reason: Reason, cloud: Cloud) -> Problem<'static> {
+    refused_proof("invalid_identity", reason, cloud)
+}
+
+fn refused_proof(class: &'static str, reason: Reason, cloud: Cloud) -> Problem<'static> {
     let (status, message) = match (reason, cloud) {
         (Reason::MalformedClaims, _) => (StatusCode::BAD_REQUEST, "Error decoding JWT claims."),
         // The machine is not at fault and should retry.
@@ -243,7 +256,12 @@ pub(super) fn invalid_identity(reason: Reason, cloud: Cloud) -> Problem<'static>
         (_, Cloud::Azure) => (StatusCode::UNAUTHORIZED, "Invalid Azure identity."),
         (_, Cloud::Google) => (StatusCode::UNAUTHORIZED, "Invalid GCP identity."),
     };
-    Problem::new(status, "invalid_identity", message, reason.as_str())
+    Problem::new(status, class, message, reason.as_str())
+}
+
+/// The answer to a machine whose proof is older than one that it has presented before
+fn replayed(cloud: Cloud) -> Problem<'static> {
+    refused_proof("replayed", Reason::Replayed, cloud)
 }
 
 /// The sentences of the reference, which its agents show to their users
@@ -264,6 +282,7 @@ fn denial_message(instance_id: &str, agent_name: Option<&str>, denial: &Denial) 
         Denial::Stale => {
             format!("Resource found for id {id}, but isn't registered on the latest history.")
         }
+        Denial::Replayed => format!("Instance with id {id} has presented a newer proof."),
         Denial::TooMany => format!("Too many agents found with instance ID {id}."),
         _ => format!("Instance with id {id} not found."),
     }

@@ -95,6 +95,7 @@ pub(super) const fn words(kind: ActKind) -> &'static str {
         ActKind::TokenRevoke => "Token revoked",
         ActKind::KeysRotate => "Keys rotated",
         ActKind::Import => "Import",
+        ActKind::ShareChange => "Shares changed",
         kind => kind.as_str(),
     }
 }

@@ -1,17 +1,21 @@
 //! The optional ports with their types erased, so that a service is one type whatever it has
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use app_audit::{
-    ActFilter, ActLog, ActRow, AuditExplorer, AuditLog, Filter, Found, Listed, Names, Page, Plot,
-    Row,
+    Act, ActFilter, ActLog, ActRow, AuditExplorer, AuditLog, Filter, Found, Listed, Names, Page,
+    Plot, Row,
 };
+use app_authz::app::WorkspaceFacts;
+use app_authz::{Rules, UserId, WorkspaceId};
 use fleet_import::{Document, Options};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use store::facts::Facts;
 use store::import::Import;
 use store::listing::{ListQuery, ListedWorkspace, Listing};
+use store::sharing::{self, Asked, Changed, ShareChange, ShareError, ShareRow, Sharing};
 
 use super::{AuditPorts, Health};
 use crate::error::Error;
@@ -26,6 +30,7 @@ pub(crate) struct Parts {
     pub(crate) log: Option<Arc<dyn AnyLog>>,
     pub(crate) import: Option<Arc<dyn AnyImport>>,
     pub(crate) listing: Option<Arc<dyn AnyListing>>,
+    pub(crate) sharing: Option<Arc<dyn AnySharing>>,
     pub(crate) health: Option<Arc<dyn AnyHealth>>,
 }
 
@@ -96,6 +101,36 @@ pub(crate) trait AnyListing: Send + Sync {
 impl<S: Listing + Send> AnyListing for S {
     fn listed<'a>(&'a self, asked: &'a ListQuery) -> Answer<'a, Vec<ListedWorkspace>> {
         async move { Ok(Listing::listed(self, asked).await?) }.boxed()
+    }
+}
+
+/// [`Sharing`]
+pub(crate) trait AnySharing: Send + Sync {
+    fn shares(&self, workspace: WorkspaceId) -> Answer<'_, Vec<ShareRow>>;
+    fn change<'a>(
+        &'a self,
+        facts: &'a WorkspaceFacts,
+        asked: &'a Asked,
+        rules: Rules,
+        by: (Option<UserId>, SystemTime),
+        act: &'a Act,
+    ) -> BoxFuture<'a, Result<(ShareChange, Changed), ShareError>>;
+}
+
+impl<S: Sharing + Send> AnySharing for S {
+    fn shares(&self, workspace: WorkspaceId) -> Answer<'_, Vec<ShareRow>> {
+        async move { Ok(Sharing::shares(self, Some(workspace)).await?) }.boxed()
+    }
+
+    fn change<'a>(
+        &'a self,
+        facts: &'a WorkspaceFacts,
+        asked: &'a Asked,
+        rules: Rules,
+        by: (Option<UserId>, SystemTime),
+        act: &'a Act,
+    ) -> BoxFuture<'a, Result<(ShareChange, Changed), ShareError>> {
+        sharing::change(self, facts, asked, rules, by, act).boxed()
     }
 }
 

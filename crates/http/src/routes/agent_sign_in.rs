@@ -3,6 +3,8 @@
 //! A proof that does not verify never reaches the store. A verified one costs one query. A second
 //! query is made only to log why an instance of Azure or Google was not found.
 
+use std::time::SystemTime;
+
 use agent_auth::{AgentToken, Candidate, Candidates, Denial, ProvenInstance, select};
 use app_audit::{Act, ActKind, SubjectKind};
 use futures_util::future::join_all;
@@ -18,14 +20,23 @@ use crate::agents::AgentService;
 use crate::body::read_json;
 use crate::context::{Body, Context};
 use crate::error::{Error, SignInDenial, SignInError, StoredAs};
+use crate::freshness::AnyNonces;
 use crate::ports::AgentPorts;
 use crate::reply::{Invalid, Response, json};
 use crate::request_facts::log_request;
 
+/// What is demanded of a proof, beside what its verifier checks
+#[derive(Clone, Copy)]
+pub(crate) struct Demands<'a> {
+    pub(crate) nonces: Option<&'a dyn AnyNonces>,
+    /// Whether an older proof than one that was presented is refused
+    pub(crate) pins: bool,
+}
+
 /// `POST /api/v2/workspaceagents/{aws,azure,google}-instance-identity`
 pub(crate) async fn sign_in<S: AgentPorts>(
     agents: &AgentService<S>,
-    acts: &Acts,
+    (acts, demands): (&Acts, Demands<'_>),
     cloud: Cloud,
     cx: &Context<'_>,
     body: Body,
@@ -36,8 +47,8 @@ pub(crate) async fn sign_in<S: AgentPorts>(
         Cloud::Google => read::<GoogleSignIn>(agents, cx, body).await?,
     };
     let found = async {
-        let instance = verify(agents, cx, &proof).await?;
-        let agent = find_agent(agents, cx, &instance, agent_name).await?;
+        let (instance, moment) = verify(agents, demands, cx, &proof).await?;
+        let agent = find_agent(agents, cx, (&instance, moment), agent_name).await?;
         let (instance_id, cloud) = (instance.id().as_str().to_owned(), instance.cloud());
         acts.record_first(signed_in(&agent, &instance_id, cx).proof(cloud.as_str()))
             .await
@@ -162,15 +173,23 @@ struct SessionToken {
     session_token: String,
 }
 
-/// Verifies and counts a proof
+/// Verifies and counts a proof; returns its moment too, if that is to be pinned
 async fn verify<S: AgentPorts>(
     agents: &AgentService<S>,
+    Demands { nonces, pins }: Demands<'_>,
     cx: &Context<'_>,
     proof: &Proof,
-) -> Result<VerifiedInstance, SignInError> {
+) -> Result<(VerifiedInstance, Option<SystemTime>), SignInError> {
     let cloud = proof.cloud();
     let identity = agents.identity.load_full();
-    let verified = identity.verify(proof, cx.now).await;
+    let mut verified = identity.verify(proof, cx.now).await;
+    if let (Some(nonces), Ok(instance)) = (nonces, &verified) {
+        verified = nonces.demand(instance.clone(), cx.now).await;
+    }
+    let verified = verified.and_then(|instance| match pins {
+        true => instance.require_moment().map(|moment| (instance, Some(moment))),
+        false => Ok((instance, None)),
+    });
     let reason = verified.as_ref().err().map(|rejection| rejection.reason().as_str());
     agents.metrics.identity_verified(cloud.as_str(), reason);
     verified.map_err(|rejection| match rejection.error().instance_id() {
@@ -183,7 +202,7 @@ async fn verify<S: AgentPorts>(
 async fn find_agent<S: AgentPorts>(
     agents: &AgentService<S>,
     cx: &Context<'_>,
-    instance: &VerifiedInstance,
+    (instance, moment): (&VerifiedInstance, Option<SystemTime>),
     agent_name: Option<String>,
 ) -> Result<Candidate<Uuid, S::Token>, SignInError> {
     let (instance_id, cloud) = (instance.id().as_str(), instance.cloud());
@@ -191,13 +210,17 @@ async fn find_agent<S: AgentPorts>(
         agents.metrics.agent_signed_in(error.problem().class);
         error
     };
-    let candidates =
-        agents.candidates.by_instance(ProvenInstance::assume_verified(instance_id)).await;
+    let proven = ProvenInstance::assume_verified(instance_id);
+    let (proven, rules) = match moment {
+        Some(moment) => (proven.pinning(moment), agents.rules.refuse_replays(moment)),
+        None => (proven, agents.rules),
+    };
+    let candidates = agents.candidates.by_instance(proven).await;
     let candidates = candidates.map_err(|error| {
         let error = error.into();
         counted(SignInError::Lookup { instance_id: instance_id.to_owned(), cloud, error })
     })?;
-    match select(&candidates, agent_name.as_deref(), agents.rules) {
+    match select(&candidates, agent_name.as_deref(), rules) {
         Ok(found) => {
             agents.metrics.agent_signed_in("ok");
             let Candidate { agent, workspace, build, .. } = found;

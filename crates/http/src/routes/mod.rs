@@ -1,6 +1,7 @@
 //! The handlers, one for each route
 
 pub(crate) mod agent_sign_in;
+pub(crate) mod challenge;
 pub(crate) mod forward_auth;
 pub(crate) mod health;
 
@@ -14,6 +15,7 @@ mod home;
 mod import;
 mod login;
 mod logout;
+mod shares;
 mod visit;
 
 use std::sync::Arc;
@@ -50,6 +52,8 @@ pub(crate) enum AppRoute {
     LogInPage,
     LogOut,
     LogOutPage,
+    ReplaceShares,
+    Shares,
     Visit,
 }
 
@@ -72,6 +76,7 @@ impl AppRoute {
             Self::Home => RouteGroup::Home,
             Self::Import => RouteGroup::Import,
             Self::LogIn | Self::LogInPage | Self::LogOut | Self::LogOutPage => RouteGroup::LogIn,
+            Self::ReplaceShares | Self::Shares => RouteGroup::Shares,
         }
     }
 
@@ -94,6 +99,7 @@ pub(crate) async fn answer<S: AppPorts>(
     body: Body,
 ) -> Result<Response, Error> {
     let log = || parts.log.as_ref().ok_or(Error::RouteNotFound);
+    let sharing = || parts.sharing.as_deref().ok_or(Error::RouteNotFound);
     match route {
         AppRoute::Acts => acts::list(apps, &**log()?, cx).await,
         AppRoute::AppFailed(failure) => forward_auth::failed(cx, failure),
@@ -120,6 +126,8 @@ pub(crate) async fn answer<S: AppPorts>(
         AppRoute::LogInPage => Ok(login::page(apps, cx).await),
         AppRoute::LogOut => logout::log_out(apps, cx).await,
         AppRoute::LogOutPage => logout::from_page(apps, cx).await,
+        AppRoute::ReplaceShares => Box::pin(shares::replace(apps, sharing()?, cx, body)).await,
+        AppRoute::Shares => Box::pin(shares::list(apps, sharing()?, cx)).await,
         AppRoute::Visit => Ok(visit::direct(apps, cx).await),
     }
 }

@@ -5,20 +5,24 @@ use std::time::SystemTime;
 
 use agent_auth::Rules;
 use app_audit::ActJournal;
+use app_authz::token::{KeyStore, Rotation};
 use arc_swap::ArcSwap;
 use identity_fetch::{Clock, Identity};
 use store::Store;
 use store::import::Import;
 use store::listing::Listing;
+use store::sharing::Sharing;
 
 use super::Service;
 use crate::acts::ActAudit;
 use crate::admission::Admission;
 use crate::agents::AgentService;
 use crate::apps::{AppService, AppsConfig};
+use crate::freshness::{Freshness, Nonces};
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::metrics::{HostCounts, Metrics};
+use crate::port_error::PortError;
 use crate::ports::{AgentPorts, AppPorts, AuditPorts, Health, Parts};
 use crate::reply::{Branding, Layout};
 use crate::request_span::RequestSpan;
@@ -33,6 +37,8 @@ impl Service {
         let metrics = Metrics::new();
         Self {
             agents: None,
+            nonces: None,
+            pins: false,
             apps: None,
             parts: Parts::default(),
             limits,
@@ -62,7 +68,7 @@ impl Service {
     }
 
     /// A service with agent sign-in over a whole [`Store`], which also has its health, and, for
-    /// when app access is added, its audit log, import and list of apps
+    /// when app access is added, its audit log, import, list of apps and shares
     ///
     /// [`with_apps`](Self::with_apps) and [`with_act_audit`](Self::with_act_audit) take the same
     /// store.
@@ -79,6 +85,7 @@ impl Service {
             .with_audit_log(Arc::clone(store))
             .with_import(Arc::clone(store))
             .with_listing(Arc::clone(store))
+            .with_sharing(Arc::clone(store))
             .with_health(Arc::clone(store))
     }
 
@@ -96,6 +103,25 @@ impl Service {
             metrics: self.metrics.clone(),
         };
         Self { agents: Some(Arc::new(agents)), ..self }
+    }
+
+    /// The same service, whose agents sign in with proofs that are this fresh
+    ///
+    /// Nonces are made with keys that are derived from those of app tokens in `keys`. They are
+    /// fetched, and where app access is off also made and rotated, by
+    /// [`maintain`](Self::maintain). Pins are kept by the candidates of
+    /// [`with_agents`](Self::with_agents).
+    #[must_use]
+    pub fn with_freshness<S>(mut self, keys: Arc<S>, freshness: &Freshness) -> Self
+    where
+        S: KeyStore + Rotation<Error: PortError> + Send + 'static,
+    {
+        self.pins = freshness.pins;
+        self.nonces = match freshness.nonces().is_empty() {
+            true => None,
+            false => Some(Arc::new(Nonces::new(keys, freshness))),
+        };
+        self
     }
 
     /// The same service, with app access
@@ -151,6 +177,16 @@ impl Service {
         self
     }
 
+    /// The same service, with the routes that show and change with whom apps are shared by name
+    ///
+    /// They are part of app access, whose users share. What [`Directory`](app_authz::Directory)
+    /// returns has to know the same shares.
+    #[must_use]
+    pub fn with_sharing<S: Sharing + Send + 'static>(mut self, tables: Arc<S>) -> Self {
+        self.parts.sharing = Some(tables);
+        self
+    }
+
     /// The same service, which is ready only while `health` is good
     ///
     /// Without it, a service is ready once app access has keys, or at once if app access is off.
@@ -199,6 +235,9 @@ impl Service {
         }
         if self.apps.is_some() && self.parts.import.is_none() {
             served = served.without(RouteGroup::Import);
+        }
+        if self.apps.is_some() && self.parts.sharing.is_none() {
+            served = served.without(RouteGroup::Shares);
         }
         served
     }

@@ -2,10 +2,14 @@ use std::{borrow::Cow, time::SystemTime};
 
 use serde::Deserialize;
 
-use super::{Challenge, Environment};
+use super::Environment;
 use crate::{
-    Claimed, Cloud, Denied, Error, InstanceId, Policy, VerifiedInstance, json, json::Object,
-    rejection::INSTANCE_ID, rsa::Sha2, time,
+    Claimed, Cloud, Denied, Error, InstanceId, Policy, VerifiedInstance,
+    challenge::{is_nonce, is_same},
+    json,
+    json::Object,
+    rejection::INSTANCE_ID,
+    time,
 };
 
 /// What Azure signed about a virtual machine, besides its id
@@ -19,6 +23,10 @@ pub struct Claims {
     pub subscription_id: Option<String>,
     /// The SKU of the machine's image
     pub sku: Option<String>,
+    /// The nonce that the machine asked for; `None` if it asked for none
+    ///
+    /// The service may answer with the nonce of an earlier request.
+    pub nonce: Option<String>,
     /// When the document was made
     pub created_on: Option<SystemTime>,
     /// When the document ends, six hours after it was made
@@ -80,7 +88,6 @@ impl<'a> Document<'a> {
     pub(super) fn check(
         self,
         environment: Environment,
-        challenge: Option<&Challenge>,
         policy: &Policy,
         now: SystemTime,
     ) -> Result<VerifiedInstance, Error> {
@@ -95,13 +102,12 @@ impl<'a> Document<'a> {
             let end = expires_on.ok_or(Error::malformed("the form of `expiresOn` is not known"))?;
             policy.check_not_ended("the attested data", end, now)?;
         }
-        let nonce = self.nonce.as_deref().unwrap_or_default();
-        let expected = policy.azure_expected_nonce.as_ref();
-        if expected.is_some_and(|expected| !answers(nonce, expected)) {
-            return Err(Error::NonceMismatch);
-        }
-        if let Some(challenge) = challenge {
-            challenge.check(nonce, policy, now)?;
+        let nonce = self.nonce.filter(|nonce| is_nonce(nonce) && !is_filling(nonce));
+        if let Some(expected) = &policy.azure_expected_nonce {
+            // Where none was asked for Azure writes a time, which therefore answers nothing.
+            if !nonce.as_deref().is_some_and(|nonce| is_same(nonce, expected)) {
+                return Err(Error::NonceMismatch);
+            }
         }
         if let Some(allowed) = &policy.azure_allowed_subscriptions {
             let is_listed = |ours: &str| allowed.iter().any(|id| id.eq_ignore_ascii_case(ours));
@@ -113,23 +119,13 @@ impl<'a> Document<'a> {
         let claims = Claims {
             subscription_id: self.subscription_id,
             sku: self.sku,
+            nonce: nonce.map(Cow::into_owned),
             created_on,
             expires_on,
             environment,
         };
         Ok(VerifiedInstance::new(id, crate::Claims::Azure(claims)))
     }
-}
-
-/// Whether `nonce` is the one that was asked for
-///
-/// Azure takes up to 32 characters: letters and digits as it says, `-` and `_` as others
-/// use them. Where none was asked for it writes a time, which therefore answers nothing.
-/// Digests are compared, so that timing reveals nothing about the expected nonce.
-pub(super) fn answers(nonce: &str, expected: &str) -> bool {
-    let asked_for = matches!(nonce.len(), 1..=32) && !is_filling(nonce);
-    let digest = |text: &str| Sha2::Sha256.digest(text.as_bytes());
-    asked_for && digest(nonce).as_ref() == digest(expected).as_ref()
 }
 
 /// Whether it is what Azure writes without being asked, such as `20220419-072721`

@@ -6,7 +6,6 @@
 
 mod attested;
 mod chain;
-mod challenge;
 mod environment;
 mod issuer;
 mod trust;
@@ -16,7 +15,6 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::SystemTime};
 pub use attested::Claims;
 pub(crate) use attested::Document;
 pub use chain::PathError;
-pub use challenge::{Challenge, ChallengeKey};
 pub use environment::Environment;
 pub use issuer::{DynFetchIssuer, FetchIssuer, IssuerUrl};
 use rustls_pki_types::CertificateDer;
@@ -53,19 +51,18 @@ impl fmt::Debug for AttestedData<'_> {
 /// Decides whether Azure signed a proof, and for which virtual machine
 ///
 /// Immutable: to change certificates or policy, build another. Several may share one
-/// [`Trust`], as when each challenge has its own nonce in the policy.
+/// [`Trust`].
 #[derive(Clone, Debug)]
 pub struct Verifier {
     trust: Arc<Trust>,
     policy: Policy,
-    challenge: Option<Arc<Challenge>>,
 }
 
 impl Verifier {
     /// A verifier that trusts `trust` and demands `policy`
     #[must_use]
     pub fn new(trust: impl Into<Arc<Trust>>, policy: Policy) -> Self {
-        Self { trust: trust.into(), policy, challenge: None }
+        Self { trust: trust.into(), policy }
     }
 
     /// A verifier that trusts the [certificates Microsoft publishes](Trust::builtin),
@@ -73,15 +70,6 @@ impl Verifier {
     #[must_use]
     pub fn builtin() -> Self {
         Self::new(Trust::builtin(), Policy::default())
-    }
-
-    /// The same verifier, which demands an answer to `challenge` as well
-    ///
-    /// Attested data is then refused unless its nonce is one that `challenge` issued
-    /// and that has not ended.
-    #[must_use]
-    pub fn with_challenge(self, challenge: impl Into<Arc<Challenge>>) -> Self {
-        Self { challenge: Some(challenge.into()), ..self }
     }
 
     /// The certificates it trusts
@@ -107,8 +95,8 @@ impl Verifier {
     /// signer of whom it holds one certificate; an algorithm other than RSA PKCS#1
     /// v1.5 of 2048 to 4096 bits with SHA-2; a name that is not Azure's; a path that
     /// does not lead to a root now; a signature that does not verify; content that is
-    /// not attested data; an end, nonce or subscription the policy refuses, or a
-    /// nonce the challenge does; and [`Error::InvalidInstanceId`].
+    /// not attested data; an end, nonce or subscription the policy refuses; and
+    /// [`Error::InvalidInstanceId`].
     pub fn verify(
         &self,
         proof: &AttestedData<'_>,
@@ -233,8 +221,7 @@ impl Verifier {
         if !signer.environments.iter().all(is_allowed) {
             return Err(CLOUD_NOT_ALLOWED);
         }
-        let challenge = self.challenge.as_deref();
-        Document::parse(message.content())?.check(environment, challenge, &self.policy, now)
+        Document::parse(message.content())?.check(environment, &self.policy, now)
     }
 
     /// What a refused message says of its machine

@@ -11,8 +11,12 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
-    Audience, Claimed, Cloud, Denied, Error, InstanceId, Policy, VerifiedInstance, json,
-    json::Object, policy::allows, rejection::INSTANCE_ID,
+    Audience, Claimed, Cloud, Denied, Error, InstanceId, Policy, VerifiedInstance,
+    challenge::{AUDIENCE_SEPARATOR, is_nonce},
+    json,
+    json::Object,
+    policy::allows,
+    rejection::INSTANCE_ID,
 };
 
 /// What Google signed about an instance, besides its id
@@ -36,6 +40,8 @@ pub struct Claims {
     pub instance_confidentiality: Option<u64>,
     /// The address of the instance's service account, if Google says that it verified it
     pub service_account: Option<String>,
+    /// The nonce behind the audience, if the machine asked for a token with one
+    pub nonce: Option<String>,
     /// When the token was made
     pub issued: SystemTime,
     /// When the token ends
@@ -81,10 +87,11 @@ enum Aud<'a> {
 }
 
 impl Aud<'_> {
-    fn names(&self, audience: &str) -> bool {
+    /// How the token names the audience that is demanded, if it does
+    fn named(&self, demanded: &Audience) -> Option<Named<'_>> {
         match self {
-            Self::One(one) => one == audience,
-            Self::Many(many) => many.iter().any(|one| one == audience),
+            Self::One(one) => named(one, demanded),
+            Self::Many(many) => many.iter().find_map(|one| named(one, demanded)),
         }
     }
 
@@ -99,6 +106,24 @@ impl Aud<'_> {
 impl<'de: 'a, 'a> Deserialize<'de> for Aud<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AudVisitor)
+    }
+}
+
+/// An audience that is ours, with or without a nonce behind it
+struct Named<'a> {
+    nonce: Option<&'a str>,
+}
+
+/// Compares the whole text: nothing but a nonce may stand behind the audience
+fn named<'a>(audience: &'a str, demanded: &Audience) -> Option<Named<'a>> {
+    let (own, nonce) = match audience.rsplit_once(AUDIENCE_SEPARATOR) {
+        Some((own, nonce)) if is_nonce(nonce) => (own, Some(nonce)),
+        _ => (audience, None),
+    };
+    match demanded {
+        Audience::Is(demanded) if audience == demanded => Some(Named { nonce: None }),
+        Audience::Is(demanded) => (own == demanded).then_some(Named { nonce }),
+        Audience::Any => Some(Named { nonce }),
     }
 }
 
@@ -192,12 +217,13 @@ impl<'a> Payload<'a> {
             return Err(Error::IssuerMismatch);
         }
         let (issued, expires) = self.check_times(policy, now)?;
-        if let Audience::Is(expected) = &policy.google_audience {
-            let named = self.aud.as_ref().ok_or(Error::missing("aud"))?;
-            if !named.names(expected) {
-                return Err(Error::AudienceMismatch);
+        let nonce = match (&self.aud, &policy.google_audience) {
+            (None, Audience::Any) => None,
+            (None, Audience::Is(_)) => return Err(Error::missing("aud")),
+            (Some(aud), demanded) => {
+                aud.named(demanded).ok_or(Error::AudienceMismatch)?.nonce.map(str::to_owned)
             }
-        }
+        };
 
         let service_account = self.email.filter(|_| self.email_verified == Some(true));
         let google = self.google.ok_or(Error::missing("google"))?;
@@ -231,6 +257,7 @@ impl<'a> Payload<'a> {
             created,
             instance_confidentiality: instance.instance_confidentiality,
             service_account,
+            nonce,
             issued,
             expires,
         };

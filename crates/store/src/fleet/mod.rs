@@ -14,9 +14,9 @@ pub use self::build::NewBuild;
 pub(crate) use self::copy::{CopyRow, CopyValue};
 pub use self::rows::{
     ApiKey, CryptoKey, CustomRole, Group, GroupMember, Oauth2ProviderAppToken, Organization,
-    OrganizationMember, ProvisionerJob, Template, TemplateVersion, User, UserLink, Workspace,
-    WorkspaceAgent, WorkspaceAgentPortShare, WorkspaceApp, WorkspaceBuild, WorkspaceProxy,
-    WorkspaceResource,
+    OrganizationMember, ProvisionerJob, Share, Template, TemplateVersion, User, UserLink,
+    Workspace, WorkspaceAgent, WorkspaceAgentPortShare, WorkspaceApp, WorkspaceBuild,
+    WorkspaceProxy, WorkspaceResource,
 };
 pub(crate) use self::tables::with_tables;
 pub use self::values::{

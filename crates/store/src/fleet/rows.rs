@@ -341,6 +341,21 @@ row!(
 );
 
 row!(
+    authd_shares,
+    /// A row of `authd_shares`: an app or a port that is shared with a user or a group
+    Share {
+        workspace_id: Uuid,
+        agent_name: String,
+        slug_or_port: String,
+        is_group: bool,
+        person_id: Uuid,
+        created_at: DateTime<Utc>,
+        #[serde(default)]
+        created_by: Option<Uuid>,
+    }
+);
+
+row!(
     workspace_proxies,
     /// A row of `workspace_proxies`
     WorkspaceProxy {

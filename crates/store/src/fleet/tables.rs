@@ -23,6 +23,7 @@ macro_rules! with_tables {
             workspace_agents: WorkspaceAgent as WorkspaceAgents by "id";
             workspace_apps: WorkspaceApp as WorkspaceApps by "id";
             workspace_agent_port_share: WorkspaceAgentPortShare as WorkspaceAgentPortShare by "workspace_id" "agent_name" "port";
+            authd_shares: Share as Shares by "workspace_id" "agent_name" "slug_or_port" "is_group" "person_id";
             workspace_proxies: WorkspaceProxy as WorkspaceProxies by "id";
             crypto_keys: CryptoKey as CryptoKeys by "feature" "sequence";
         }

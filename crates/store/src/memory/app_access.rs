@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use app_authz::app::{Agent, App, AppFacts, Contact, Port, PortShare, Workspace, WorkspaceFacts};
+use app_authz::app::{
+    Agent, App, AppFacts, Contact, People, PeopleShare, Port, PortShare, Workspace, WorkspaceFacts,
+};
 use app_authz::credential::SessionToken;
-use app_authz::id::{AppId, NameOrId, OrganizationId};
+use app_authz::id::{AppId, GroupId, NameOrId, OrganizationId};
 use app_authz::rbac::{AccessList, Acl};
 use app_authz::{AgentId, AppRequest, Directory, UserId, WorkspaceId};
 use chrono::{DateTime, Utc};
@@ -109,8 +111,28 @@ impl Tables {
             place.agents.push(describe(agent));
         }
         place.apps = shown.iter().map(|app| describe_app(app)).collect();
+        for (agent, app) in
+            shown.iter().filter_map(|app| Some((self.agents.get(&app.agent_id)?, app)))
+        {
+            self.add_people(&mut place, &agent.name, &app.slug);
+        }
         domain::put_in_order(&mut place);
         Some((place, shown))
+    }
+
+    /// Adds the people with whom an app or a port is shared, if there are any
+    fn add_people(&self, place: &mut WorkspaceFacts, agent: &str, slug_or_port: &str) {
+        let shares = self.shares.get(&place.workspace.id.0).into_iter().flatten();
+        let of_app =
+            shares.filter(|share| share.agent_name == agent && share.slug_or_port == slug_or_port);
+        let (groups, users): (Vec<_>, Vec<_>) = of_app.partition(|share| share.is_group);
+        let people = People::new(
+            users.into_iter().map(|share| UserId(share.person_id)),
+            groups.into_iter().map(|share| GroupId(share.person_id)),
+        );
+        if !people.is_empty() {
+            place.people_shares.push(PeopleShare::new(agent, slug_or_port, people));
+        }
     }
 
     fn with_agents(&self, mut place: WorkspaceFacts, job: &Uuid, asked: &str) -> WorkspaceFacts {
@@ -125,10 +147,12 @@ impl Tables {
                     let share = PortShare::new(&**agent_name, port.number(), (*level).into());
                     place.port_shares.push(share);
                 }
+                self.add_people(&mut place, &agent.name, &port.number().to_string());
             } else if let Some((_, app)) =
                 self.apps.get(&agent.id).and_then(|apps| of_name(apps, asked))
             {
                 place.apps.push(describe_app(app));
+                self.add_people(&mut place, &agent.name, &app.slug);
             }
             place.agents.push(describe(agent));
         }

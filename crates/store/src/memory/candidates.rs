@@ -1,4 +1,6 @@
 use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::sync::PoisonError;
 
 use agent_auth::{
     AgentId, AgentToken, BuildId, Candidate, Candidates, MAX_CANDIDATES, ProvenInstance, Standing,
@@ -30,7 +32,45 @@ impl Candidates for MemoryStore {
             .collect();
         found.sort_unstable_by_key(|(order, _)| *order);
         found.truncate(MAX_CANDIDATES + 1);
-        Ok(found.into_iter().map(|(_, candidate)| candidate).collect())
+        let mut found: Vec<_> = found.into_iter().map(|(_, candidate)| candidate).collect();
+        self.pin(instance, &mut found);
+        Ok(found)
+    }
+
+    async fn forget_pins(&self, at_most: u32) -> Result<u64, Error> {
+        let tables = self.read();
+        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest: HashSet<Uuid> = tables
+            .newest_build
+            .iter()
+            .filter(|(workspace, _)| tables.workspaces.get(workspace).is_some_and(|w| !w.deleted))
+            .filter_map(|(_, (_, job))| tables.build_by_job.get(job).map(|build| build.id))
+            .collect();
+        let past: Vec<_> = pins
+            .keys()
+            .filter(|(_, build)| !newest.contains(build))
+            .take(usize::try_from(at_most).unwrap_or(usize::MAX))
+            .cloned()
+            .collect();
+        for pin in &past {
+            pins.remove(pin);
+        }
+        Ok(u64::try_from(past.len()).unwrap_or_default())
+    }
+}
+
+impl MemoryStore {
+    /// Moves the pins of an instance in the builds of its live candidates
+    fn pin(&self, instance: ProvenInstance<'_>, found: &mut [Candidate]) {
+        let (Some(moment), Some(id)) = (instance.moment(), instance.spellings().next()) else {
+            return;
+        };
+        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        for candidate in found.iter_mut().filter(|found| found.standing == Standing::Live) {
+            let pin = pins.entry((id.clone(), candidate.build.0)).or_insert(moment);
+            *pin = moment.max(*pin);
+            candidate.pinned = Some(*pin);
+        }
     }
 }
 

@@ -35,6 +35,14 @@ pub(super) fn label(table: Table, row: &Map<String, Value>, all: &All) -> Option
             let workspace = rows.workspace(row.get("workspace_id"));
             format!("{workspace} {}:{}", field("agent_name"), field("port"))
         }
+        Table::Shares => {
+            let workspace = rows.workspace(row.get("workspace_id"));
+            let person = match row.get("is_group").and_then(Value::as_bool) {
+                Some(true) => rows.name(Table::Groups, "name", row.get("person_id")),
+                _ => user("person_id"),
+            };
+            format!("{workspace} {}/{} with {person}", field("agent_name"), field("slug_or_port"))
+        }
         _ => return None,
     })
 }

@@ -1,5 +1,6 @@
 use app_authz::app::SharingLevel;
-use app_authz::id::AppId;
+use app_authz::id::{AppId, GroupId};
+use uuid::Uuid;
 
 use super::MemoryStore;
 use super::tables::Tables;
@@ -40,6 +41,22 @@ fn position(asked: &ListQuery, listed: &ListedWorkspace) -> (bool, String, Strin
 }
 
 impl Tables {
+    /// Whether an app or a port of the workspace is shared with the user by name
+    fn is_shared_with(&self, workspace: Uuid, asked: &ListQuery) -> bool {
+        let user = asked.openable.user.0;
+        let memberships = self.memberships.get(&user).into_iter().flatten();
+        let organizations: Vec<_> = memberships.map(|of| of.organization_id).collect();
+        let groups = &asked.openable.groups;
+        let mut shares = self.shares.get(&workspace).into_iter().flatten();
+        shares.any(|share| match share.is_group {
+            true => {
+                groups.contains(&GroupId(share.person_id))
+                    || organizations.contains(&share.person_id)
+            }
+            false => share.person_id == user,
+        })
+    }
+
     /// The workspace with its apps, if it is part of the list
     fn list(&self, workspace: &Workspace, asked: &ListQuery) -> Option<ListedWorkspace> {
         let (facts, apps) = self.all_apps(workspace)?;
@@ -54,7 +71,8 @@ impl Tables {
             _ => false,
         };
         let is_openable = asked.openable.matches(&facts.workspace.object())
-            || apps.iter().any(|app| is_open(app.sharing_level.into()));
+            || apps.iter().any(|app| is_open(app.sharing_level.into()))
+            || self.is_shared_with(workspace.id, asked);
         let has = |text: &str| text.to_lowercase().contains(&asked.search);
         let is_found = has(&facts.workspace.name)
             || has(&facts.workspace.owner_name)

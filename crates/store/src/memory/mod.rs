@@ -11,9 +11,14 @@ mod listing;
 mod made;
 mod proxies;
 mod sessions;
+mod sharing;
 mod tables;
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::SystemTime;
+
+use uuid::Uuid;
 
 use self::tables::Tables;
 use crate::fleet::Fleet;
@@ -27,6 +32,8 @@ pub struct MemoryStore {
     tables: RwLock<Tables>,
     log: journal::Log,
     acts: acts::Acts,
+    /// The newest moment of each instance in each build
+    pins: Mutex<HashMap<(String, Uuid), SystemTime>>,
 }
 
 impl MemoryStore {

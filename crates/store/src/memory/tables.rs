@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::import::{All, rows_of};
 use crate::Error;
 use crate::fleet::{
-    ApiKey, CryptoKey, CustomRole, Fleet, LoginType, OrganizationMember, ProvisionerJob,
-    SharingLevel, Template, TemplateVersion, User, UserLink, Workspace, WorkspaceAgent,
+    ApiKey, CryptoKey, CustomRole, Fleet, Group, LoginType, OrganizationMember, ProvisionerJob,
+    Share, SharingLevel, Template, TemplateVersion, User, UserLink, Workspace, WorkspaceAgent,
     WorkspaceApp, WorkspaceBuild, WorkspaceProxy,
 };
 
@@ -47,10 +47,12 @@ pub(super) struct Tables {
     pub(super) apps: HashMap<Uuid, BTreeMap<String, WorkspaceApp>>,
     /// By workspace, number and agent name
     pub(super) port_shares: HashMap<(Uuid, i32), BTreeMap<String, SharingLevel>>,
+    /// The users and groups with whom apps and ports are shared, by workspace
+    pub(super) shares: BTreeMap<Uuid, Vec<Share>>,
     /// By name
     pub(super) proxies: BTreeMap<String, WorkspaceProxy>,
     pub(super) crypto_keys: Vec<CryptoKey>,
-    /// All rows as they were loaded; only API keys and crypto keys change otherwise
+    /// All rows as they were loaded; only API keys, crypto keys and shares change otherwise
     loaded: Fleet,
 }
 
@@ -170,6 +172,21 @@ impl Tables {
             let shares = self.port_shares.entry((share.workspace_id, share.port)).or_default();
             shares.insert(share.agent_name.clone(), share.share_level);
         }
+        for share in &fleet.authd_shares {
+            self.add_share(share.clone());
+        }
+    }
+
+    pub(super) fn all_groups(&self) -> impl Iterator<Item = &Group> {
+        self.loaded.groups.iter()
+    }
+
+    /// Adds a share, unless it exists
+    fn add_share(&mut self, share: Share) {
+        let shares = self.shares.entry(share.workspace_id).or_default();
+        if shares.iter().all(|old| !is_same(old, &share)) {
+            shares.push(share);
+        }
     }
 
     /// The name of a user who is not deleted
@@ -183,6 +200,7 @@ impl Tables {
         let mut fleet = self.loaded.clone();
         fleet.api_keys = self.keys.values().cloned().collect();
         fleet.crypto_keys.clone_from(&self.crypto_keys);
+        fleet.authd_shares = self.shares.values().flatten().cloned().collect();
         rows_of(&fleet)
     }
 
@@ -194,4 +212,16 @@ impl Tables {
         let newest = self.newest_build.get(&build.workspace_id);
         newest.is_some_and(|(number, _)| *number == build.build_number)
     }
+}
+
+/// Whether two rows have one key
+fn is_same(one: &Share, other: &Share) -> bool {
+    (one.workspace_id, &one.agent_name, &one.slug_or_port, one.is_group, one.person_id)
+        == (
+            other.workspace_id,
+            &other.agent_name,
+            &other.slug_or_port,
+            other.is_group,
+            other.person_id,
+        )
 }

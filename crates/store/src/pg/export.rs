@@ -35,7 +35,10 @@ impl PgStore {
         let mut has_deleted_agents = false;
         for table in EXPORTED {
             let existing = columns(&client, table).await?;
-            selects.insert(table, select(table, &existing));
+            // authd's own table may be missing in the database of a control plane.
+            if table != Table::Shares || !existing.is_empty() {
+                selects.insert(table, select(table, &existing));
+            }
             match table {
                 Table::WorkspaceAgents => has_deleted_agents = existing.contains("deleted"),
                 Table::CustomRoles if existing.contains("is_system") => {
@@ -154,8 +157,12 @@ impl PgExport {
         fleet.workspace_agents = self.of("resource_id", resources, self.live_agents).await?;
         let agents = fleet.workspace_agents.iter().map(|agent| agent.id);
         fleet.workspace_apps = self.of("agent_id", agents, all).await?;
-        let ids = workspaces.into_iter();
+        let ids = workspaces.iter().copied();
         fleet.workspace_agent_port_share = self.of("workspace_id", ids, all).await?;
+        if self.selects.contains_key(&Table::Shares) {
+            let ids = workspaces.iter().copied();
+            fleet.authd_shares = self.of("workspace_id", ids, all).await?;
+        }
         Ok(())
     }
 
@@ -199,7 +206,7 @@ fn live_organization(id: &str) -> String {
     format!("EXISTS (SELECT FROM organizations o WHERE o.id = {id} AND NOT o.deleted)")
 }
 
-const EXPORTED: [Table; 14] = [
+const EXPORTED: [Table; 15] = [
     Table::Organizations,
     Table::Users,
     Table::OrganizationMembers,
@@ -213,6 +220,7 @@ const EXPORTED: [Table; 14] = [
     Table::WorkspaceAgents,
     Table::WorkspaceApps,
     Table::WorkspaceAgentPortShare,
+    Table::Shares,
     Table::WorkspaceProxies,
 ];
 

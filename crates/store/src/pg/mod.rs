@@ -38,6 +38,7 @@ mod replay;
 pub(crate) mod schema;
 mod session;
 mod sessions;
+mod sharing;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -61,7 +62,7 @@ use tokio::time::timeout;
 pub use self::accounts::SessionRow;
 use self::app_access::{NamedAccess, TerminalAccess};
 use self::batches::Batches;
-use self::candidates::InstanceId;
+use self::candidates::Asked;
 use self::connect::{Connection, Connector, Purpose, Source};
 pub use self::crypto_keys::ActiveKey;
 pub use self::migrate::{FormerRecord, Migrated, Migrations, Owned, Owner};
@@ -109,7 +110,7 @@ pub struct PgStore {
     watch: Arc<Reads>,
     /// The statements that the tables must fit
     statements: Vec<Statement>,
-    candidates: Arc<Batches<InstanceId>>,
+    candidates: Arc<Batches<Asked>>,
     apps: Arc<Batches<NamedAccess>>,
     terminals: Arc<Batches<TerminalAccess>>,
     writes: Writes,
@@ -181,7 +182,9 @@ impl PgStore {
         let mirror = options.mirror_audit && options.app_access;
         let mirrored = mirror.then_some(Statement::Mirror);
         let of_sign_in = options.sign_in.then_some(Statement::Candidates);
-        let statements = of_sign_in.into_iter().chain(of_apps).chain(mirrored).collect();
+        let pins = options.identity_pins.then_some(Statement::PinnedCandidates);
+        let of_sign_in = of_sign_in.into_iter().chain(pins.filter(|_| options.sign_in));
+        let statements = of_sign_in.chain(of_apps).chain(mirrored).collect();
         let writes = Writes::new(connector.clone(), Purpose::Write, options.write_connections);
         let audit = Writes::new(connector.clone(), Purpose::Audit, options.audit_connections);
         let encryption_keys = options.encryption_keys.clone();
@@ -278,7 +281,8 @@ impl PgStore {
         if self.statements.is_empty() {
             tables.have_own().map_err(Error::Tables)?;
         }
-        if self.connector.options().needs_writes {
+        let options = self.connector.options();
+        if options.needs_writes || (options.sign_in && options.identity_pins) {
             let writable = timeout(PING_TIMEOUT, self.check_writable(reads)).await;
             writable.map_err(|_| Error::unavailable("no answer within a second"))??;
         }

@@ -26,6 +26,11 @@ pub struct Options {
     /// [`Store::ping`](crate::Store::ping) fails while the tables do not fit the parts that are
     /// on. It checks authd's own tables if neither this part nor app access is.
     pub sign_in: bool,
+    /// Whether sign-in pins the moments of proofs, which writes to a table of authd's own
+    ///
+    /// [`Store::ping`](crate::Store::ping) then fails while that table is missing, or the database
+    /// accepts no writes. Pins are moved for instances that have a moment, whatever this says.
+    pub identity_pins: bool,
     /// Whether app access is on, which needs more tables than sign-in
     ///
     /// [`Store::ping`](crate::Store::ping) fails while the tables do not fit the parts that are
@@ -54,6 +59,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(3),
             statement_timeout: Duration::from_secs(3),
             sign_in: true,
+            identity_pins: false,
             app_access: true,
             mirror_audit: false,
             needs_writes: false,
@@ -85,6 +91,13 @@ impl Options {
     #[must_use]
     pub const fn sign_in(mut self, asked: bool) -> Self {
         self.sign_in = asked;
+        self
+    }
+
+    /// The same options, with [`identity_pins`](Self::identity_pins) as given
+    #[must_use]
+    pub const fn identity_pins(mut self, asked: bool) -> Self {
+        self.identity_pins = asked;
         self
     }
 

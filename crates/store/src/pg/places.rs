@@ -1,8 +1,8 @@
 use app_authz::app::{
-    Agent, App, Contact, CorsBehavior, PortShare, SharingLevel, Transition, Workspace,
-    WorkspaceFacts,
+    Agent, App, Contact, CorsBehavior, People, PeopleShare, PortShare, SharingLevel, Transition,
+    Workspace, WorkspaceFacts,
 };
-use app_authz::id::{AppId, OrganizationId};
+use app_authz::id::{AppId, GroupId, OrganizationId};
 use app_authz::rbac::Acl;
 use app_authz::{AgentId, UserId, WorkspaceId};
 use diesel::deserialize::{self, FromSql};
@@ -35,7 +35,8 @@ pub(super) type PlaceColumns = (
     Array<AgentColumns>,
 );
 
-/// An agent, its app with the requested slug, and the sharing level of the requested port
+/// An agent, its app with the requested slug, the sharing level of the requested port, and the users
+/// and groups with whom the app or the port is shared
 type AgentColumns = Record<(
     SqlUuid,
     Text,
@@ -51,6 +52,8 @@ type AgentColumns = Record<(
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Text>,
+    Nullable<Array<SqlUuid>>,
+    Nullable<Array<SqlUuid>>,
 )>;
 
 /// The facts about the workspace that a request names
@@ -76,6 +79,7 @@ pub(super) struct AgentRow {
     /// The name of the port's agent as the share has it
     shared_by: Option<String>,
     port_sharing: Option<Label<SharingLevel>>,
+    people: People,
 }
 
 impl PlaceRow {
@@ -88,6 +92,10 @@ impl PlaceRow {
                 .with_cors(cors);
         place.agents.reserve_exact(self.agents.len());
         for row in self.agents {
+            let shared = row.slug.clone().or_else(|| port.map(|port| port.to_string()));
+            if let Some(shared) = shared.filter(|_| !row.people.is_empty()) {
+                place.people_shares.push(PeopleShare::new(&row.agent.name, shared, row.people));
+            }
             if let (Some(id), Some(slug), Some(Label(sharing))) = (row.app, row.slug, row.sharing) {
                 let app = App::new(AppId(id), row.agent.id, slug, row.url.unwrap_or_default());
                 let app = app.with_external(row.external.unwrap_or_default());
@@ -165,6 +173,8 @@ impl FromSql<AgentColumns, Pg> for AgentRow {
             Option<Label<SharingLevel>>,
             Option<String>,
             Option<Label<SharingLevel>>,
+            Option<Vec<Uuid>>,
+            Option<Vec<Uuid>>,
         );
 
         let (
@@ -182,6 +192,8 @@ impl FromSql<AgentColumns, Pg> for AgentRow {
             sharing,
             shared_by,
             port_sharing,
+            users,
+            groups,
         ): Columns = FromSql::<AgentColumns, Pg>::from_sql(value)?;
         let time = |moment: Option<Moment>| moment.map(|Moment(time)| time);
         let contact = Contact::new(created_at)
@@ -189,6 +201,10 @@ impl FromSql<AgentColumns, Pg> for AgentRow {
             .with_disconnected(time(disconnected_at))
             .with_connection_timeout(domain::seconds(connection_timeout.into()));
         let agent = Agent::new(AgentId(id), name, contact);
-        Ok(Self { agent, app, slug, url, external, sharing, shared_by, port_sharing })
+        let people = People::new(
+            users.into_iter().flatten().map(UserId),
+            groups.into_iter().flatten().map(GroupId),
+        );
+        Ok(Self { agent, app, slug, url, external, sharing, shared_by, port_sharing, people })
     }
 }

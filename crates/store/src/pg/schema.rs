@@ -156,6 +156,26 @@ diesel::table! {
 }
 
 diesel::table! {
+    authd_identity_pins (instance_id, build_id) {
+        instance_id -> Text,
+        build_id -> Uuid,
+        signed_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    authd_shares (workspace_id, agent_name, slug_or_port, is_group, person_id) {
+        workspace_id -> Uuid,
+        agent_name -> Text,
+        slug_or_port -> Text,
+        is_group -> Bool,
+        person_id -> Uuid,
+        created_at -> Timestamptz,
+        created_by -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
     use diesel::sql_types::*;
     use super::sql_types::CryptoKeyFeature;
 
@@ -433,6 +453,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     authd_app_sessions,
     authd_audit_log,
     authd_audit_sessions,
+    authd_identity_pins,
+    authd_shares,
     crypto_keys,
     custom_roles,
     dbcrypt_keys,

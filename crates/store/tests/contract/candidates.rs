@@ -1,6 +1,8 @@
 //! The published rules of the port, and what only the control plane's tables can hold
 
 use agent_auth::conformance::{Rows, Rule};
+use std::time::{Duration, SystemTime};
+
 use agent_auth::{Candidate, Denial, ProvenInstance, Rules, select};
 use store::fleet::{Fleet, JobType, Transition};
 use uuid::Uuid;
@@ -82,6 +84,36 @@ contract! {
         assert_eq!(found.len(), 5);
     }
 
+    fn a_newer_build_has_a_pin_of_its_own(store, _fleet: rebuilt) {
+        for (moment, old, pins) in [
+            (2, ID, [Some(2), None]),
+            (1, ID, [Some(2), None]),
+            (2, ID, [Some(2), None]),
+            (3, ID, [Some(3), None]),
+            (1, OTHER_ID, [Some(1), None]),
+            (9, "i-0none", [None, None]),
+        ] {
+            let found = store.by_instance(proven(old).pinning(at(moment))).await.unwrap();
+            let found: Vec<_> = found.iter().map(|candidate| candidate.pinned).collect();
+            let expected = if old == "i-0none" { vec![] } else { pins.map(|n| n.map(at)).to_vec() };
+            assert_eq!(found, expected, "{old} at {moment}");
+        }
+        let found = store.by_instance(proven(ID).pinning(at(2))).await.unwrap();
+        let refused = select(&found, None, Rules::default().refuse_replays(at(2)));
+        assert_eq!(refused, Err(Denial::Replayed));
+    }
+
+    fn pins_of_the_past_are_forgotten(store, _fleet: one_agent) {
+        let moments = async |moment| {
+            let found = store.by_instance(proven(ID).pinning(at(moment))).await.unwrap();
+            found[0].pinned
+        };
+        assert_eq!(moments(2).await, Some(at(2)));
+        // The rows of other checks may be in the same table.
+        while store.forget_pins(100).await.unwrap() > 0 {}
+        assert_eq!(moments(1).await, Some(at(2)), "a pin of the newest build stays");
+    }
+
     fn rows_that_lead_nowhere_are_no_candidates(store, _fleet: dangling) {
         assert_eq!(store.by_instance(proven(ID)).await.unwrap(), []);
     }
@@ -91,6 +123,17 @@ fn one_agent() -> Fleet {
     let (mut fleet, workspace) = workspace();
     let build = fleet.build(workspace, Transition::Start);
     fleet.agent(build.resource, "main", ID);
+    fleet
+}
+
+/// Two instances, each with an agent in an earlier and in the newest build
+fn rebuilt() -> Fleet {
+    let (mut fleet, workspace) = workspace();
+    for _ in 0..2 {
+        let build = fleet.build(workspace, Transition::Start);
+        fleet.agent(build.resource, "main", ID);
+        fleet.agent(build.resource, "other", OTHER_ID);
+    }
     fleet
 }
 
@@ -132,6 +175,11 @@ fn agents(candidates: &[Candidate]) -> Vec<Uuid> {
 }
 
 const ID: &str = "i-0abc";
+const OTHER_ID: &str = "i-0def";
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600 + seconds)
+}
 
 fn proven(id: &str) -> ProvenInstance<'_> {
     ProvenInstance::assume_verified(id)

@@ -84,6 +84,7 @@ mod ports;
 mod releases;
 mod roles;
 mod sessions;
+mod sharing;
 
 /// Adds a session for each user
 fn sessions(fleet: &mut Fleet) {

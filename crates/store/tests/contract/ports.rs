@@ -7,7 +7,7 @@ use app_authz::token::Feature;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use store::fleet::{
-    self, CryptoKey, Digest, Fleet, Hidden, KeyFeature, KeyScope, WorkspaceAgentPortShare,
+    self, CryptoKey, Digest, Fleet, Hidden, KeyFeature, KeyScope, Share, WorkspaceAgentPortShare,
 };
 use uuid::Uuid;
 
@@ -27,6 +27,7 @@ rules! {
     Apps = apps,
     ExactName = exact_name,
     Ports = ports,
+    People = people,
     Dormant = dormant,
     Cors = cors,
     Terminal = terminal,
@@ -174,6 +175,20 @@ fn add_workspace(fleet: &mut Fleet, row: &Workspace) {
     }
     // A build that deletes marks the workspace as deleted, which happens later.
     fleet.workspaces.last_mut().unwrap().deleted = row.is_deleted;
+    for share in &row.people_shares {
+        let (people, at) = (&share.people, fleet.workspaces.last().unwrap().last_used_at);
+        let users = people.users().iter().map(|id| (false, id.0));
+        let groups = people.groups().iter().map(|id| (true, id.0));
+        fleet.authd_shares.extend(users.chain(groups).map(|(is_group, person_id)| Share {
+            workspace_id: row.id.0,
+            agent_name: share.agent_name.clone(),
+            slug_or_port: share.slug_or_port.clone(),
+            is_group,
+            person_id,
+            created_at: at,
+            created_by: None,
+        }));
+    }
     for share in &row.port_shares {
         fleet.workspace_agent_port_share.push(WorkspaceAgentPortShare {
             workspace_id: row.id.0,

@@ -63,6 +63,19 @@ fn label(table: Table) -> String {
             "':'",
             &field("port"),
         ]),
+        Table::Shares => join(&[
+            &workspace(&id("workspace_id")),
+            "' '",
+            &field("agent_name"),
+            "'/'",
+            &field("slug_or_port"),
+            "' with '",
+            &format!(
+                "CASE (r.row->>'is_group')::boolean WHEN true THEN {} ELSE {} END",
+                named("groups", "name", &id("person_id")),
+                named("users", "username", &id("person_id"))
+            ),
+        ]),
         _ => "NULL".to_owned(),
     }
 }

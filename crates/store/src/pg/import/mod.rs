@@ -234,7 +234,7 @@ pub(super) async fn rows(client: &Client, statement: &str) -> Result<Vec<SimpleQ
 /// The columns of a table
 pub(super) async fn columns(client: &Client, table: Table) -> Result<BTreeSet<String>, Error> {
     let query = format!(
-        "SELECT attname FROM pg_attribute WHERE attrelid = '{}'::regclass
+        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass('{}')
          AND attnum > 0 AND NOT attisdropped",
         table.name()
     );

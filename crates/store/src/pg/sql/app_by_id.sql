@@ -26,7 +26,7 @@ SELECT asked.n,
            SELECT ROW(a.id, a.name, a.created_at, a.first_connected_at, a.last_connected_at,
                       a.disconnected_at, a.connection_timeout_seconds,
                       p.id, p.slug, p.url, p.external, p.sharing_level,
-                      s.agent_name, s.share_level)
+                      s.agent_name, s.share_level, with_people.users, with_people.groups)
            FROM workspace_resources r
            JOIN workspace_agents a ON a.resource_id = r.id AND NOT a.deleted
            LEFT JOIN LATERAL (
@@ -44,6 +44,13 @@ SELECT asked.n,
                ORDER BY agent_name = a.name DESC, agent_name COLLATE "C"
                LIMIT 1
            ) s ON true
+           LEFT JOIN LATERAL (
+               SELECT array_agg(person_id) FILTER (WHERE NOT is_group) AS users,
+                      array_agg(person_id) FILTER (WHERE is_group) AS groups
+               FROM authd_shares
+               WHERE workspace_id = place.id AND agent_name = a.name
+                 AND slug_or_port = coalesce(p.slug, asked.port::text)
+           ) with_people ON true
            WHERE r.job_id = place.job_id
        ),
        holder.id, holder.hashed_secret, holder.user_id, holder.login_type, holder.last_used,

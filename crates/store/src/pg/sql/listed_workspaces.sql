@@ -17,7 +17,8 @@
 -- $14 text: and after this workspace of that owner
 -- $15 bigint: how many workspaces to return at most
 --
--- Returns more than may be opened: a workspace is included if one app of any build is shared.
+-- Returns more than may be opened: a workspace is included if one app of any build is shared, or an
+-- app or a port is shared with the user by name.
 -- Dormant workspaces are left out, since none of their apps opens. At most 200 apps of a
 -- workspace are returned. Hidden apps are left out.
 --
@@ -37,10 +38,18 @@ SELECT page.owner_id, page.id, page.name, page.owner_id, page.username, page.org
        ARRAY(
            SELECT ROW(a.id, a.name, a.created_at, a.first_connected_at, a.last_connected_at,
                       a.disconnected_at, a.connection_timeout_seconds,
-                      p.id, p.slug, p.url, p.external, p.sharing_level, NULL::text, NULL::text)
+                      p.id, p.slug, p.url, p.external, p.sharing_level, NULL::text, NULL::text,
+                      with_people.users, with_people.groups)
            FROM workspace_resources r
            JOIN workspace_agents a ON a.resource_id = r.id AND NOT a.deleted
            LEFT JOIN workspace_apps p ON p.agent_id = a.id AND NOT p.hidden
+           LEFT JOIN LATERAL (
+               SELECT array_agg(person_id) FILTER (WHERE NOT is_group) AS users,
+                      array_agg(person_id) FILTER (WHERE is_group) AS groups
+               FROM authd_shares
+               WHERE workspace_id = page.id AND agent_name = a.name
+                 AND slug_or_port = p.slug
+           ) with_people ON true
            WHERE r.job_id = b.job_id
            ORDER BY a.name, a.id, p.slug COLLATE "C"
            LIMIT 200
@@ -98,6 +107,14 @@ FROM (
                        OR sw.organization_id IN (
                            SELECT organization_id FROM organization_members WHERE user_id = $4
                        ))
+            )
+            OR w.id IN (
+                SELECT workspace_id
+                FROM authd_shares
+                WHERE person_id = $4 AND NOT is_group
+                   OR is_group AND person_id = ANY ($9::text[]::uuid[] || ARRAY(
+                          SELECT organization_id FROM organization_members WHERE user_id = $4
+                      ))
             )
         )
         AND (

@@ -64,7 +64,7 @@ LEFT JOIN LATERAL (
            t.max_port_sharing_level::text,
            ARRAY[ROW(a.id, a.name, a.created_at, a.first_connected_at, a.last_connected_at,
                      a.disconnected_at, a.connection_timeout_seconds,
-                     NULL, NULL, NULL, NULL, NULL, NULL, NULL)] AS agents
+                     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)] AS agents
     FROM workspace_agents a
     JOIN workspace_resources r ON r.id = a.resource_id
     JOIN workspace_builds b ON b.job_id = r.job_id

@@ -8,6 +8,8 @@ use crate::error::Unfit;
 pub(crate) enum Statement {
     /// Reads the agents of an instance, for sign-in
     Candidates,
+    /// Reads the agents of an instance, and moves the pins of the instance
+    PinnedCandidates,
     /// Reads an app or a port of a workspace by name, and the holders of keys
     AppByName,
     /// Reads the same, where owner or workspace may be an id
@@ -29,8 +31,9 @@ pub(crate) enum Statement {
 }
 
 impl Statement {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Candidates,
+        Self::PinnedCandidates,
         Self::AppByName,
         Self::AppById,
         Self::Terminal,
@@ -57,6 +60,7 @@ impl Statement {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Candidates => "the agents of an instance",
+            Self::PinnedCandidates => "the agents and the pins of an instance",
             Self::AppByName => "an app by name",
             Self::AppById => "an app by id",
             Self::Terminal => "the terminal of an agent",
@@ -72,7 +76,7 @@ impl Statement {
     /// The first generation whose tables fit
     const fn since(self) -> Generation {
         match self {
-            Self::Candidates => Generation::V2_20,
+            Self::Candidates | Self::PinnedCandidates => Generation::V2_20,
             _ => Generation::V2_24,
         }
     }
@@ -81,6 +85,7 @@ impl Statement {
     pub(super) const fn file(self) -> &'static str {
         match self {
             Self::Candidates => include_str!("../sql/candidates.sql"),
+            Self::PinnedCandidates => include_str!("../sql/pinned_candidates.sql"),
             Self::AppByName => include_str!("../sql/app_by_name.sql"),
             Self::AppById => include_str!("../sql/app_by_id.sql"),
             Self::Terminal => include_str!("../sql/terminal.sql"),
@@ -97,6 +102,7 @@ impl Statement {
     pub(super) fn all_needs(self) -> Vec<Need> {
         match self {
             Self::Candidates => AGENTS_OF_AN_INSTANCE.to_vec(),
+            Self::PinnedCandidates => [AGENTS_OF_AN_INSTANCE, PINS].concat(),
             Self::AppByName | Self::AppById => [PLACES, APPS, HOLDERS].concat(),
             Self::Terminal => [PLACES, HOLDERS].concat(),
             Self::Holders => HOLDERS.to_vec(),
@@ -143,6 +149,12 @@ const AGENTS_OF_AN_INSTANCE: &[Need] = &[
     Need::select("workspaces", "id deleted"),
 ];
 
+const PINS: &[Need] = &[
+    Need::select("authd_identity_pins", "instance_id build_id signed_at"),
+    Need::insert("authd_identity_pins", "instance_id build_id signed_at"),
+    Need::update("authd_identity_pins", "signed_at"),
+];
+
 const PLACES: &[Need] = &[
     Need::select("users", "id username deleted"),
     Need::select("workspaces", "id name owner_id organization_id template_id dormant_at deleted"),
@@ -161,6 +173,7 @@ const PLACES: &[Need] = &[
 const APPS: &[Need] = &[
     Need::select("workspace_apps", "id agent_id slug url external sharing_level"),
     Need::select("workspace_agent_port_share", "workspace_id agent_name port share_level"),
+    Need::select("authd_shares", "workspace_id agent_name slug_or_port is_group person_id"),
 ];
 
 const LISTED: &[Need] = &[
@@ -169,6 +182,7 @@ const LISTED: &[Need] = &[
         "id agent_id slug display_name url external sharing_level subdomain health hidden",
     ),
     Need::select("organization_members", "organization_id user_id"),
+    Need::select("authd_shares", "workspace_id agent_name slug_or_port is_group person_id"),
 ];
 
 const HOLDERS: &[Need] = &[

@@ -5,7 +5,10 @@ use super::generation::{Generation, Mark};
 use super::need::{self, Need};
 use super::statement::Statement;
 use crate::inspection::{Lack, Part};
-use crate::pg::{accounts, acts, audit_log, crypto_keys, housekeeping, journal, proxies, sessions};
+use crate::pg::{
+    accounts, acts, audit_log, candidates, crypto_keys, housekeeping, journal, proxies, sessions,
+    sharing,
+};
 
 /// Something that authd does with the database, and the rights that it needs
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +26,10 @@ enum Needs {
 }
 
 impl Task {
-    pub(in crate::pg) const ALL: [Self; 27] = [
+    pub(in crate::pg) const ALL: [Self; 31] = [
         Self::asking(Statement::Candidates, Part::SignIn),
+        Self::asking(Statement::PinnedCandidates, Part::IdentityPins),
+        Self::doing("the end of old pins", Part::IdentityPins, candidates::FORGET),
         Self::asking(Statement::AppByName, Part::Apps),
         Self::asking(Statement::AppById, Part::Apps),
         Self::asking(Statement::Terminal, Part::Apps),
@@ -36,8 +41,10 @@ impl Task {
         Self::doing("the name of a user", Part::Apps, sessions::USERNAME),
         Self::doing("sessions that have ended", Part::Apps, sessions::ENDED),
         Self::doing("the end of old sessions for apps", Part::Apps, sessions::FORGET),
+        Self::doing("shares with people", Part::Apps, sharing::SHARES),
         Self::doing("the proxies", Part::Apps, proxies::PROXIES),
         Self::doing("the keys of app tokens", Part::Apps, crypto_keys::KEYS),
+        Self::doing("the keys of nonces", Part::IdentityNonces, crypto_keys::KEYS),
         Self::doing("the record of visits", Part::Apps, journal::NOTE_VISITS),
         Self::doing("the end of visits", Part::Apps, housekeeping::VISIT_ENDS),
         Self::doing("the audit log", Part::Apps, audit_log::READ_LOG),

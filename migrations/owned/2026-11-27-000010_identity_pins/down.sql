@@ -1,0 +1,1 @@
+DROP TABLE authd_identity_pins;
