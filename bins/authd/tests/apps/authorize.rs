@@ -4,8 +4,7 @@ use app_authz::app::Visitor;
 use authd_http::{Allowed, Peer};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::header::HeaderMap;
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use store::fleet::{CorsBehavior, SharingLevel};
 use testkit::net::Answer;
 
@@ -143,7 +142,7 @@ async fn compare(world: &World, asked: &Asked) -> (StatusCode, Option<Allowed>) 
             (own.status, None)
         }
         (Ok(allowed), Ok(proxied)) => {
-            let mut request = hyper::Request::new(());
+            let mut request = Request::new(());
             for (name, value) in asked.headers() {
                 let name: hyper::header::HeaderName = name.parse().unwrap();
                 request.headers_mut().append(name, value.parse().unwrap());
@@ -178,7 +177,7 @@ async fn compare(world: &World, asked: &Asked) -> (StatusCode, Option<Allowed>) 
             assert_eq!((allowed.app_url(), allowed.target().is_some()), (url, url.is_some()));
             assert_eq!(allowed.is_terminal(), asked.uri.contains("/pty?"), "{what}");
             assert_eq!(allowed.folder(), header(&proxied, "x-authd-folder"), "{what}");
-            let mut answer = hyper::Response::new(());
+            let mut answer = Response::new(());
             allowed.finish(&mut answer);
             let headers = answer.into_parts().0.headers;
             let own = Answer { status: StatusCode::OK, headers, body: Bytes::new() };
@@ -318,7 +317,7 @@ async fn an_app_decides_about_other_pages_under_passthru() {
     let cookie = format!("coder_session_token={}", world.token("alice"));
     let (_, allowed) =
         compare(&world, &asked("POST", HOST, "/", &[("cookie", &cookie), foreign])).await;
-    let mut answer = hyper::Response::new(());
+    let mut answer = Response::new(());
     let own = "https://evil.example".parse().unwrap();
     answer.headers_mut().insert("access-control-allow-origin", own);
     allowed.unwrap().finish(&mut answer);
@@ -336,7 +335,7 @@ async fn a_second_visit_costs_no_statement() {
     assert_eq!(statements, 2, "one that decides, and one that records");
     let allowed = allowed.unwrap_or_else(|_| panic!("alice may open her app"));
     assert_eq!(allowed.visitor(), Visitor::User(app_authz::UserId(world.people["alice"].id)));
-    let mut answer = hyper::Response::new(());
+    let mut answer = Response::new(());
     allowed.finish(&mut answer);
     let set = answer.headers()["set-cookie"].to_str().unwrap();
     let signed = set.split(';').next().unwrap();
