@@ -220,7 +220,8 @@ where
             for (sequence, reason) in self.keys.ring().unreadable() {
                 warn!(sequence, reason, "a key cannot be read, and makes no nonces");
             }
-            rotated.and(refreshed.map(drop).map_err(Into::into))
+            rotated?;
+            refreshed.map(drop).map_err(Into::into)
         }
         .boxed()
     }

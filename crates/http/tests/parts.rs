@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 const APP_HOST: &str = "code--dev--alice.apps.test";
 
-const GROUPS: [(RouteGroup, &[&str]); 10] = [
+const GROUPS: [(RouteGroup, &[&str]); 11] = [
     (
         RouteGroup::AgentSignIn,
         &[

@@ -69,7 +69,7 @@ async fn store(database: &Database) -> PgStore {
     PgStore::connect(database.url(), &Options::own_tables()).await.unwrap()
 }
 
-const OF_AUTHD: [&str; 7] = [
+const OF_AUTHD: [&str; 8] = [
     "authd_acts",
     "authd_app_sessions",
     "authd_audit_log",

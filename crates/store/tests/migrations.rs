@@ -189,7 +189,7 @@ async fn tables(database: &Database) -> Vec<String> {
 }
 
 /// What authd makes where no table `crypto_keys` is
-const OWNED: [&str; 7] = [
+const OWNED: [&str; 8] = [
     "authd_acts",
     "authd_app_sessions",
     "authd_audit_log",
