@@ -212,13 +212,15 @@ async fn absent_parts_are_not_found() {
     let store = Arc::new(MemoryStore::default());
     let apps = bare.clone().with_apps(Arc::clone(&store), config());
     let with_log = apps.clone().with_audit_log(Arc::clone(&store));
-    let with_import = apps.clone().with_import(store);
+    let with_import = apps.clone().with_import(Arc::clone(&store));
+    let with_sharing = apps.clone().with_sharing(store);
     for (group, paths) in GROUPS {
         let is_of_apps = !matches!(
             group,
             RouteGroup::AgentSignIn
                 | RouteGroup::Audit
                 | RouteGroup::Import
+                | RouteGroup::Shares
                 | RouteGroup::Health
                 | RouteGroup::Metrics
         );
@@ -237,6 +239,7 @@ async fn absent_parts_are_not_found() {
                 (&apps, is_of_apps || is_health),
                 (&with_log, is_of_apps || is_health || is_audit),
                 (&with_import, is_of_apps || is_health || group == RouteGroup::Import),
+                (&with_sharing, is_of_apps || is_health || group == RouteGroup::Shares),
             ] {
                 assert_eq!(is_found(service, path).await, expected, "{path}");
             }
