@@ -253,7 +253,7 @@ pub async fn found<S: Directory<Error = Error>>(
 
 /// Changes with whom an app or a port of a workspace is shared
 ///
-/// `facts` are those that a [`Directory`](app_authz::Directory) has for [`Asked::request`]. The
+/// `facts` are those that a [`Directory`] has for [`Asked::request`]. The
 /// caller has checked that the change is allowed. People are only added to an app or port of a
 /// workspace that runs, and whose template allows it; they can be removed in any state. At most two
 /// statements besides those of the transaction.
