@@ -4,7 +4,7 @@ use serde_json::json;
 use store::Error;
 use store::fleet::{
     CryptoKey, CustomRole, Fleet, Hidden, JobType, KeyFeature, LoginType, Oauth2ProviderAppToken,
-    PortShareProtocol, SharingLevel, TemplateVersion, Transition, UserLink, UserStatus,
+    PortShareProtocol, Share, SharingLevel, TemplateVersion, Transition, UserLink, UserStatus,
     WorkspaceAgentPortShare,
 };
 use testkit::Database;
@@ -120,6 +120,15 @@ fn every_table() -> Fleet {
         port: 8080,
         share_level: SharingLevel::Authenticated,
         protocol: PortShareProtocol::Https,
+    });
+    fleet.authd_shares.push(Share {
+        workspace_id: workspace,
+        agent_name: "main".to_owned(),
+        slug_or_port: "code".to_owned(),
+        is_group: false,
+        person_id: alice,
+        created_at: fleet.users[0].created_at,
+        created_by: None,
     });
     fleet.template_versions.push(TemplateVersion {
         id: Uuid::new_v4(),

@@ -222,7 +222,7 @@ fn team() -> Fleet {
     let alice = fleet.user("alice", acme);
     let bob = fleet.user("bob", acme);
     fleet.user("carol", acme);
-    fleet.user("gone", acme);
+    let gone = fleet.user("gone", acme);
     fleet.users.last_mut().unwrap().deleted = true;
     let dora = fleet.user("dora", others);
     fleet.group("crew", acme, &[bob]);
@@ -233,6 +233,8 @@ fn team() -> Fleet {
     let agent = fleet.agent(build.resource, "main", "i-1").id;
     fleet.app(agent, "code");
     crate::sessions(&mut fleet);
+    // A deleted user has no sessions.
+    fleet.api_keys.retain(|key| key.user_id != gone);
     fleet
 }
 
