@@ -17,11 +17,12 @@ use app_authz::credential::{ApiKey, KeyUpdate, NewKey, OtherSessions, SessionTok
 use app_authz::proxy::{Proxies, ProxyToken};
 use app_authz::rbac::{ScopeName, Subject};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret};
-use app_authz::{AppRequest, Directory, UserId};
+use app_authz::{AppRequest, Directory, Rules, UserId};
 use common::{entry, event};
-use store::fleet::Fleet;
+use store::fleet::{Fleet, SharingLevel, Transition};
 use store::inspection::{Asked, Part};
 use store::listing::{ListQuery, Listing};
+use store::sharing::{self, Edit, ShareError, Sharing as _};
 use store::{Error, Options, PgStore};
 use testkit::{Database, Release, Rows};
 use uuid::Uuid;
@@ -72,6 +73,11 @@ impl Deeds {
         ] {
             let request: AppRequest = asked.normalize().check().unwrap();
             note(deed, store.app_access(&request, &[]).await.map(drop));
+        }
+        note("shares", store.shares(None).await.map(drop));
+        // With a user, then without, so that the next round finds the same rows.
+        for (deed, users) in [("share", vec!["alice".to_owned()]), ("withdraw", Vec::new())] {
+            note(deed, self.share_with(users, now).await);
         }
         let token = SessionToken::generate(|bytes| bytes.copy_from_slice(&vec![b'a'; bytes.len()]));
         note("holders", store.holders(std::slice::from_ref(&token)).await.map(drop));
@@ -129,6 +135,19 @@ impl Deeds {
         note("proxy's token", store.set_proxy_token(&token).await.map(drop));
         refused
     }
+
+    async fn share_with(&self, users: Vec<String>, now: SystemTime) -> Result<(), Error> {
+        let mut asked = sharing::Asked::of("alice/dev", "code").unwrap();
+        (asked.edit, asked.users) = (Edit::Set, users);
+        let facts = self.store.app_access(&asked.request().unwrap(), &[]).await?;
+        let (place, act) = (facts.workspace.unwrap(), Act::new(ActKind::ShareChange, now));
+        let by = (Some(self.user), now);
+        match sharing::change(&self.store, &place, &asked, Rules::default(), by, &act).await {
+            Ok(_) => Ok(()),
+            Err(ShareError::Store(error)) => Err(error),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 fn app(owner: &str) -> UncheckedRequest {
@@ -180,6 +199,11 @@ async fn deployment(release: Release) -> (Database, String, Deeds) {
     let acme = fleet.organization("acme");
     let alice = fleet.user("alice", acme);
     let token = fleet.session(alice);
+    let workspace = fleet.workspace(alice, "dev");
+    fleet.templates[0].max_port_sharing_level = SharingLevel::Public;
+    let build = fleet.build(workspace, Transition::Start);
+    let agent = fleet.agent(build.resource, "main", "i-1").id;
+    fleet.app(agent, "code");
     fleet.proxy("sydney", "https://sydney.example.com", "");
     let proxy = fleet.workspace_proxies[0].id;
     database.load(Rows::of(&fleet)).await.unwrap();
