@@ -272,5 +272,11 @@ async fn a_page_does_not_make_its_visitor_another_user() {
         // The same once the app tokens have ended.
         place.world.move_clock(70);
     }
+    // On a host that Alice has not opened before
+    place.apps.forget();
+    let new = place.app("authed--agent--dev--alice");
+    place.browser.open(&format!("{new}/x")).await;
+    place.browser.shows(&new, "an app").await;
+    assert_eq!(place.apps.users(), [alice]);
     place.browser.close().await;
 }

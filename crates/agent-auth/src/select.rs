@@ -146,7 +146,7 @@ pub enum Denial {
         /// The agents' names in ascending order, each as often as it occurs
         names: Vec<String>,
     },
-    /// A newer proof of the instance was presented in this build, or there is no pin
+    /// A newer proof of the instance was presented in this build, or the pin is missing
     #[error("the instance has presented a newer proof in this build")]
     Replayed,
 }

@@ -118,7 +118,7 @@ pub(crate) trait AnyNonces: Send + Sync {
     /// The clouds whose machines have to answer a nonce
     fn clouds(&self) -> &BTreeSet<Cloud>;
 
-    /// The nonce of `now`; `None` if there is no key
+    /// The nonce of `now`; `None` without a key
     fn issue(&self, now: SystemTime) -> BoxFuture<'_, Option<String>>;
 
     /// Returns the instance if its proof is fresh, or comes from a cloud of which no nonce is

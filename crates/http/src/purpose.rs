@@ -125,6 +125,13 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
 /// Every browser sends at least one of these headers, also over a connection that is not secure. No
 /// page and no link can leave out all of them.
 pub(crate) fn is_browser(headers: &HeaderMap) -> bool {
+    keeps_cookies_of_others(headers) || headers.contains_key(COOKIE)
+}
+
+/// Whether the client may be a browser, in which pages of other hosts set cookies
+///
+/// The same as [`is_browser`], but for programs that send a cookie which they were given.
+pub(crate) fn keeps_cookies_of_others(headers: &HeaderMap) -> bool {
     let agent = headers.get(USER_AGENT).map(|value| value.as_bytes()).unwrap_or_default();
     agent.starts_with(b"Mozilla/") || OF_BROWSERS.iter().any(|name| headers.contains_key(name))
 }
@@ -166,9 +173,8 @@ fn is_zero_weight(parameter: &[u8]) -> bool {
 const DOCUMENTS: [&str; 6] = ["document", "embed", "fencedframe", "frame", "iframe", "object"];
 
 /// Headers that browsers send, and programs only if they are told to
-const OF_BROWSERS: [HeaderName; 9] = [
+const OF_BROWSERS: [HeaderName; 8] = [
     ACCEPT_LANGUAGE,
-    COOKIE,
     ORIGIN,
     REFERER,
     UPGRADE_INSECURE_REQUESTS,

@@ -59,6 +59,7 @@ async fn the_layer_keeps_requests_for_apps_and_for_chosen_routes_from_the_host()
         ("coder.test", "/@alice/dev", true, true),
         ("coder.test", "/@alice/dev/apps/code/", false, false),
         ("code--dev--alice.apps.test", "/", false, false),
+        ("code--dev--alice.apps.test", "/login", false, false),
         ("code--dev--alice.apps.test", "/api/v2/unknown", false, false),
     ] {
         for (layer, expected) in [(&plain, of_plain), (&with_routes, of_routes)] {

@@ -9,19 +9,15 @@ use std::time::{Duration, SystemTime};
 
 use agent_auth::{Candidate, Candidates, ProvenInstance, Rules};
 use authd_http::{
-    Allowed, AppsConfig, AuthorizeLayer, Exposition, Health, Limits, PortError, RouteGroup, Routes,
-    Service, routes,
+    AppsConfig, Exposition, Health, Limits, PortError, RouteGroup, Routes, Service, routes,
 };
-use axum::Router;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use identity_fetch::{Clock, Identity};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use store::MemoryStore;
-use tower_layer::Layer as _;
-use tower_service::Service as _;
 use uuid::Uuid;
 
 const APP_HOST: &str = "code--dev--alice.apps.test";
@@ -164,31 +160,6 @@ async fn a_path_without_a_route_is_the_apps_on_its_host() {
     let none = whole.with_routes(Routes::all().without(RouteGroup::Apps));
     let (status, body) = ask(&none, APP_HOST, "/x").await;
     assert_eq!((status, body.contains("Route not found.")), (StatusCode::NOT_FOUND, true));
-}
-
-#[tokio::test]
-async fn a_layer_leaves_the_routes_of_authd_to_the_host_unless_it_has_them() {
-    let host: Router = Router::new().fallback(|| async { "the host's" });
-    let carry = |_: Allowed, _: Request<Full<Bytes>>| async {
-        Response::new(Full::<Bytes>::from("carried"))
-    };
-    let layer = AuthorizeLayer::new(whole(), carry);
-    for (layer, has_routes) in [(layer.clone(), false), (layer.with_routes(), true)] {
-        let mut service = layer.layer(host.clone());
-        for (name, path, is_of_host) in [
-            ("coder.test", "/x", true),
-            ("coder.test", "/login", !has_routes),
-            ("coder.test", "/healthz", !has_routes),
-            (APP_HOST, "/x", false),
-            (APP_HOST, "/login", false),
-        ] {
-            let request = Request::builder().uri(path).header("host", name);
-            let request = request.body(Full::<Bytes>::default()).unwrap();
-            let answer = service.call(request).await.unwrap();
-            let body = answer.into_body().collect().await.unwrap().to_bytes();
-            assert_eq!(&*body == b"the host's", is_of_host, "{name}{path} {has_routes}");
-        }
-    }
 }
 
 /// No table but that of agents

@@ -102,8 +102,8 @@ impl VerifiedInstance {
     /// The nonce that the proof answers
     ///
     /// Azure signs one that the machine asked for. In a Google token it stands behind the audience,
-    /// as [`Challenge::audience`](crate::Challenge::audience) writes it. `None` if there is none, and
-    /// always for AWS. The nonce proves nothing before
+    /// as [`Challenge::audience`](crate::Challenge::audience) writes it. `None` if the proof answers none,
+    /// and always for AWS. The nonce proves nothing before
     /// [`Challenge::demand`](crate::Challenge::demand) has recognized it.
     #[must_use]
     pub fn nonce(&self) -> Option<&str> {

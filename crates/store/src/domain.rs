@@ -109,8 +109,8 @@ fn pattern<'a, T>(text: &'a str, read: fn(&'a str) -> T) -> Pattern<T> {
 
 /// The widest level at which a template allows ports to be shared; the narrowest level without a
 /// template
-pub(crate) fn max_port_sharing(template: Option<SharingLevel>) -> Option<SharingLevel> {
-    Some(template.unwrap_or_default())
+pub(crate) fn max_port_sharing(template: Option<SharingLevel>) -> SharingLevel {
+    template.unwrap_or_default()
 }
 
 /// Sorts agents by name and apps by slug

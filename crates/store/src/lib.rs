@@ -47,6 +47,9 @@ pub use crate::pg::{
 };
 use crate::sharing::Sharing;
 
+/// The most rows that a list for an operator has
+pub const MAX_LISTED: usize = 10_000;
+
 /// Everything that authd needs of a database: the sum of the ports
 pub trait Store:
     ActJournal<Error = Error>

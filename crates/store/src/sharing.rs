@@ -42,7 +42,7 @@ pub trait Sharing: Sync {
 
     /// Returns the shares of a workspace, or of all, by workspace, agent, app and name
     ///
-    /// Returns at most 10,000. One statement.
+    /// Returns at most [`MAX_LISTED`](crate::MAX_LISTED). One statement.
     ///
     /// # Errors
     ///
@@ -179,7 +179,7 @@ impl Changed {
 /// What is to be shared with whom, as a user or an operator names it
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Asked {
+pub struct ShareRequest {
     /// The owner of the workspace, by name or id
     pub owner: String,
     /// The workspace, by name or id
@@ -196,12 +196,12 @@ pub struct Asked {
     pub groups: Vec<String>,
 }
 
-impl Asked {
+impl ShareRequest {
     /// Asks to replace the list of an app or a port of `OWNER/WORKSPACE` by an empty one
     ///
     /// # Errors
     ///
-    /// [`ShareError::WorkspaceName`] if there is not exactly one `/`.
+    /// [`ShareError::WorkspaceName`] unless there is exactly one `/`.
     pub fn of(workspace: &str, slug_or_port: &str) -> Result<Self, ShareError> {
         let (owner, workspace) = workspace
             .split_once('/')
@@ -243,9 +243,9 @@ impl Asked {
 /// # Errors
 ///
 /// [`ShareError::NoWorkspace`], [`ShareError::App`]; [`ShareError::Store`].
-pub async fn found<S: Directory<Error = Error>>(
+pub async fn find_workspace<S: Directory<Error = Error>>(
     store: &S,
-    asked: &Asked,
+    asked: &ShareRequest,
 ) -> Result<Arc<WorkspaceFacts>, ShareError> {
     let facts = store.app_access(&asked.request()?, &[]).await?.workspace;
     facts.ok_or_else(|| ShareError::NoWorkspace(format!("{}/{}", asked.owner, asked.workspace)))
@@ -253,7 +253,7 @@ pub async fn found<S: Directory<Error = Error>>(
 
 /// Changes with whom an app or a port of a workspace is shared
 ///
-/// `facts` are those that a [`Directory`] has for [`Asked::request`]. The
+/// `facts` are those that a [`Directory`] has for [`ShareRequest::request`]. The
 /// caller has checked that the change is allowed. People are only added to an app or port of a
 /// workspace that runs, and whose template allows it; they can be removed in any state. At most two
 /// statements besides those of the transaction.
@@ -264,7 +264,7 @@ pub async fn found<S: Directory<Error = Error>>(
 pub async fn change<S: Sharing>(
     store: &S,
     facts: &WorkspaceFacts,
-    asked: &Asked,
+    asked: &ShareRequest,
     rules: Rules,
     (by, at): (Option<UserId>, SystemTime),
     act: &Act,
@@ -297,7 +297,7 @@ pub async fn change<S: Sharing>(
 /// The agent and the app or port, as rows name them
 fn place(
     facts: &WorkspaceFacts,
-    asked: &Asked,
+    asked: &ShareRequest,
     rules: Rules,
     adds: bool,
 ) -> Result<(String, String), ShareError> {
@@ -326,8 +326,24 @@ fn place(
     }
 }
 
+/// The person of these columns of `authd_shares`
+pub(crate) const fn person(is_group: bool, id: Uuid) -> Person {
+    match is_group {
+        true => Person::Group(GroupId(id)),
+        false => Person::User(UserId(id)),
+    }
+}
+
+/// The columns `is_group` and `person_id` of a person
+pub(crate) const fn columns_of(person: Person) -> (bool, Uuid) {
+    match person {
+        Person::User(UserId(id)) => (false, id),
+        Person::Group(GroupId(id)) => (true, id),
+    }
+}
+
 fn people(
-    asked: &Asked,
+    asked: &ShareRequest,
     found: &FoundPeople,
     organization: OrganizationId,
     widest: Option<SharingLevel>,

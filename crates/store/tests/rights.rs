@@ -137,7 +137,7 @@ impl Deeds {
     }
 
     async fn share_with(&self, users: Vec<String>, now: SystemTime) -> Result<(), Error> {
-        let mut asked = sharing::Asked::of("alice/dev", "code").unwrap();
+        let mut asked = sharing::ShareRequest::of("alice/dev", "code").unwrap();
         (asked.edit, asked.users) = (Edit::Set, users);
         let facts = self.store.app_access(&asked.request().unwrap(), &[]).await?;
         let (place, act) = (facts.workspace.unwrap(), Act::new(ActKind::ShareChange, now));

@@ -11,6 +11,13 @@ pub(super) fn report_error(error: &CommandError) {
     log::print(&format!("authd: {}", authd_http::error_chain(error)));
 }
 
+/// Warns on standard error if a list has as many rows as a list can have
+pub(super) fn report_cut(rows: usize) {
+    if rows >= store::MAX_LISTED {
+        log::print(&format!("authd: only the first {} rows are listed", store::MAX_LISTED));
+    }
+}
+
 /// Prints lines to standard output
 pub(super) fn print(lines: &[String]) -> Result<(), CommandError> {
     let mut out = std::io::stdout().lock();

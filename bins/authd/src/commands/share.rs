@@ -1,12 +1,12 @@
 use app_authz::Rules;
 use app_authz::rbac::BuiltInRoles;
 use serde_json::json;
-use store::sharing::{Asked, Edit, ShareError, Sharing, change, explain, found};
+use store::sharing::{Edit, ShareError, ShareRequest, Sharing, change, explain, find_workspace};
 
 use super::acts::{ActKind, of_operator};
 use super::database::{configure, with_database, with_store};
 use super::error::CommandError;
-use super::output::{print, print_json, printable};
+use super::output::{print, print_json, printable, report_cut};
 use crate::cli::{ShareArgs, ShareChangeArgs, ShareCommand};
 use crate::clock::system_clock;
 
@@ -16,7 +16,7 @@ pub(super) async fn run(args: ShareArgs) -> Result<(), CommandError> {
         ShareCommand::Add(args) => edit(Edit::Add, args).await,
         ShareCommand::Remove(args) => edit(Edit::Remove, args).await,
         ShareCommand::Explain { workspace, app, session, agent, json, config } => {
-            let mut asked = Asked::of(&workspace, &app)?;
+            let mut asked = ShareRequest::of(&workspace, &app)?;
             asked.agent = agent;
             let config = configure(config)?;
             let apps = config.apps.as_ref();
@@ -31,12 +31,13 @@ pub(super) async fn run(args: ShareArgs) -> Result<(), CommandError> {
         ShareCommand::List { workspace, json, config } => {
             let rows = with_store(config, async |store| match &workspace {
                 Some(name) => {
-                    let facts = found(store, &Asked::of(name, "app")?).await?;
+                    let facts = find_workspace(store, &ShareRequest::of(name, "app")?).await?;
                     Ok(store.shares(Some(facts.workspace.id)).await?)
                 }
                 None => Ok(store.shares(None).await?),
             });
             let rows = rows.await?;
+            report_cut(rows.len());
             let lines: Vec<_> = rows.iter().map(|row| printable(&row.to_string())).collect();
             if json { print_json(&rows) } else { print(&lines) }
         }
@@ -44,13 +45,14 @@ pub(super) async fn run(args: ShareArgs) -> Result<(), CommandError> {
 }
 
 async fn edit(edit: Edit, args: ShareChangeArgs) -> Result<(), CommandError> {
-    let mut asked = Asked::of(&args.workspace, &args.app)?;
+    let mut asked = ShareRequest::of(&args.workspace, &args.app)?;
     (asked.edit, asked.agent, asked.users, asked.groups) =
         (edit, args.agent, args.users, args.groups);
     let config = configure(args.config)?;
     let rules = config.apps.as_ref().map_or_else(Rules::default, |apps| apps.rules);
     let changed = with_database(&config, async |store| {
-        let (facts, act) = (found(store, &asked).await?, of_operator(ActKind::ShareChange));
+        let (facts, act) =
+            (find_workspace(store, &asked).await?, of_operator(ActKind::ShareChange));
         Ok(change(store, &facts, &asked, rules, (None, system_clock()()), &act).await?.1)
     });
     let changed = changed.await?;

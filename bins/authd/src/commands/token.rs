@@ -11,7 +11,7 @@ use store::{PgStore, SessionRow};
 use super::acts::{ActKind, SubjectKind, of_operator};
 use super::database::with_store;
 use super::error::CommandError;
-use super::output::{print, print_json, printable};
+use super::output::{print, print_json, printable, report_cut};
 use crate::cli::{TokenArgs, TokenCommand, TokenCreateArgs, TokenScope};
 use crate::clock::system_clock;
 use crate::random::with_random;
@@ -40,6 +40,7 @@ pub(super) async fn run(args: TokenArgs) -> Result<(), CommandError> {
                 Ok(store.sessions(user).await?)
             });
             let rows = rows.await?;
+            report_cut(rows.len());
             if json { print_json(&rows) } else { print(&table(&rows, now)) }
         }
         TokenCommand::Revoke { id, json, config } => {

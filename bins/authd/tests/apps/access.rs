@@ -297,3 +297,15 @@ async fn without_an_access_url_app_access_is_off_and_says_so() {
         assert_eq!(answer.status() == 404, of_apps, "{path}");
     }
 }
+
+#[tokio::test]
+async fn the_start_page_links_the_audit_where_it_is_answered() {
+    let world = World::new().await;
+    for (who, path, is_linked) in [("root", "/", true), ("alice", "/", false)] {
+        let headers = [("coder-session-token", world.token(who)), ("accept", "text/html")];
+        let page = world.send("GET", path, &headers, "").await;
+        assert_eq!(text(&page).contains("href=\"/audit\""), is_linked, "{who}: {}", text(&page));
+        let audit = world.send("GET", "/audit", &headers, "").await;
+        assert_eq!(audit.status == 200, is_linked, "{who}");
+    }
+}

@@ -15,6 +15,8 @@ const BEFORE: &str = "coder_subdomain_app_session_token";
 async fn world(secure: bool) -> World {
     let mut plan = Plan::new();
     plan.config.cookies.secure = secure;
+    // Its sign-in sets a cookie that is not bound to the host.
+    plan.config.has_dashboard = true;
     plan.serve().await
 }
 
@@ -40,6 +42,69 @@ async fn a_session_of_another_user_does_not_count_beside_that_of_the_host() {
                 let opened = browser.go(&format!("https://{host}/")).await;
                 assert_eq!((opened.status, user(&opened)), (StatusCode::OK, &*id(&world, "alice")));
                 browser.jar.retain(|(_, name), _| !name.contains("signed_app_token"));
+            }
+        }
+    }
+}
+
+/// A browser has a session of its own on each host of apps, so that a planted one is not its user's
+#[tokio::test]
+async fn a_planted_session_signs_no_browser_in_on_a_host_of_apps() {
+    let world = world(true).await;
+    for name in [BEFORE.to_owned(), session_cookie_name(), "coder_session_token".to_owned()] {
+        for token in [world.scoped("bob"), world.token("bob")] {
+            let mut browser = Browser::of(&world, "alice");
+            browser.plant(&name, token);
+            let opened = browser.go(&format!("https://{SHARED}/")).await;
+            assert_eq!((opened.status, user(&opened)), (StatusCode::OK, &*id(&world, "alice")));
+
+            // A visitor who is not signed in stays so, and a script of a page is told.
+            let cookie = format!("{name}={token}");
+            for (header, value, status) in [
+                ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)", StatusCode::SEE_OTHER),
+                ("sec-fetch-site", "same-origin", StatusCode::SEE_OTHER),
+                ("accept-language", "en", StatusCode::SEE_OTHER),
+                ("sec-fetch-mode", "cors", StatusCode::UNAUTHORIZED),
+                // A program that was given the cookie
+                ("user-agent", "curl/8.5.0", StatusCode::OK),
+            ] {
+                let mut headers = vec![("cookie", &*cookie), (header, value)];
+                if header == "sec-fetch-mode" {
+                    headers.push(("sec-fetch-site", "same-origin"));
+                }
+                let answer = world.visit(SHARED, "/", &headers).await;
+                assert_eq!(answer.status, status, "{name} {header}: {}", text(&answer));
+            }
+        }
+    }
+}
+
+/// The same at a dashboard that authd serves itself, whose sign-in page binds the session to its host
+#[tokio::test]
+async fn a_planted_session_signs_no_browser_in_at_a_dashboard_of_authd() {
+    let path_app = "/@alice/dev/apps/org/";
+    for (secure, has_dashboard) in [(true, false), (true, true), (false, false)] {
+        let mut plan = Plan::new();
+        plan.config.cookies.secure = secure;
+        plan.config.has_dashboard = has_dashboard;
+        let world = plan.serve().await;
+        let [alice, bob] = ["alice", "bob"].map(|name| world.token(name));
+        let is_bound = secure && !has_dashboard;
+        for (cookie, is_browser, opens) in [
+            (format!("coder_session_token={bob}"), true, !is_bound),
+            (format!("coder_session_token={bob}"), false, true),
+            (format!("__Host-coder_session_token={alice}"), true, true),
+            (format!("coder_session_token={bob}; __Host-coder_session_token={alice}"), true, true),
+        ] {
+            let mut headers = vec![("cookie", &*cookie), ("accept", "text/html")];
+            headers.extend(is_browser.then_some(("sec-fetch-site", "none")));
+            let expected = if opens { StatusCode::OK } else { StatusCode::SEE_OTHER };
+            let page = world.send("GET", "/", &headers, "").await;
+            let visit = world.visit("coder.test", path_app, &headers).await;
+            let case = format!("{secure} {has_dashboard} {cookie} {is_browser}");
+            assert_eq!((page.status, visit.status), (expected, expected), "{case}");
+            if cookie.contains(alice) {
+                assert_eq!(user(&visit), id(&world, "alice"), "{case}");
             }
         }
     }

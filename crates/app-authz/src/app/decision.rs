@@ -185,8 +185,8 @@ impl Rules {
 /// Only [`decide`] and [`decide_with`](crate::app::decide_with) build one:
 ///
 /// ```compile_fail
-/// fn forge<'a>(target: &'a app_authz::Target<'a>) -> app_authz::Permit<'a> {
-///     app_authz::Permit { target, visitor: None, ..todo!() }
+/// fn forge<'a>(permit: app_authz::Permit<'a>) -> app_authz::Permit<'a> {
+///     app_authz::Permit { visitor: None, ..permit }
 /// }
 /// ```
 ///

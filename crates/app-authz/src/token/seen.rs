@@ -131,7 +131,7 @@ pub const MAX_RECENT_TEXTS: usize = 1 << 18;
 /// The number of texts from which on old ones are removed first
 const SWEEP: usize = 4096;
 
-/// While there is no room, old texts are removed no more often than this
+/// While the list is full, old texts are removed no more often than this
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -104,7 +104,10 @@ pub(crate) async fn admit<S: AppPorts>(
             let bound = apps.open_cookies(&cookies, &visit, cx.now).await;
             let bound = bound.map_err(|error| rejected(Rejection::SealKeys(error)))?;
             let bound = bound.into_iter().map(|token| (Source::HostAppCookie, token));
-            let others = visit.session_tokens(cx.headers(), cookies, &parameters);
+            let mut others = visit.session_tokens(cx.headers(), cookies, &parameters);
+            if session::is_bound(apps, cx.headers(), visit.signs_in_at_dashboard()) {
+                others.retain(|(source, _)| !source.is_shared());
+            }
             let tokens = bound.chain(others).collect();
             let attempt = access_attempt(cx, (&visit, request), tokens, sign_in, preflight);
             let attempt = AccessAttempt { returning: known, ..attempt };

@@ -11,6 +11,7 @@ use super::{AppService, cookies, origin, parameters};
 use crate::context::Context;
 use crate::error::AccessError;
 use crate::ports::AppPorts;
+use crate::purpose::keeps_cookies_of_others;
 use crate::reply::Reply;
 
 /// All parts of a request that may carry a session token
@@ -41,11 +42,26 @@ pub(crate) fn presented_sessions<S>(
 ) -> Result<Vec<(Source, SessionToken)>, AccessError> {
     let parameters = parameters(cx.query);
     let carried = carried(cx.headers(), cookies(cx.headers()), &parameters);
-    match carried.session_tokens(&apps.deployments.primary.cookie_names) {
-        Ok(found) if found.is_empty() => Err(AccessError::SignedOut(None)),
-        Ok(found) => Ok(found),
-        Err(_) => Err(AccessError::SignedOut(Some(SessionDenial::UnknownKey))),
+    let found = carried.session_tokens(&apps.deployments.primary.cookie_names);
+    let unknown = || AccessError::SignedOut(Some(SessionDenial::UnknownKey));
+    let mut found = found.map_err(|_| unknown())?;
+    if found.is_empty() {
+        return Err(AccessError::SignedOut(None));
     }
+    if is_bound(apps, cx.headers(), true) {
+        found.retain(|(source, _)| !source.is_shared());
+    }
+    if found.is_empty() { Err(unknown()) } else { Ok(found) }
+}
+
+/// Whether a browser has its session in a cookie that is bound to the host that it addresses
+///
+/// That is so wherever authd sets these cookies: on hosts of apps, and at the dashboard unless a
+/// control plane serves it. A session in any other cookie may then be that of the owner of a page on
+/// another host, who has set it.
+pub(super) fn is_bound<S>(apps: &AppService<S>, headers: &HeaderMap, at_dashboard: bool) -> bool {
+    let are_ours = !at_dashboard || !apps.config.has_dashboard;
+    apps.config.cookies.secure && are_ours && keeps_cookies_of_others(headers)
 }
 
 /// Whether a request that changes something comes from a page of the dashboard, if it comes from

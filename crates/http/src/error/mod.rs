@@ -59,7 +59,7 @@ pub(crate) enum Error {
     NoKeys,
     /// No machine has to answer a nonce
     NoChallenge,
-    /// There is no key to make a nonce with
+    /// A key to make a nonce with is missing
     NoNonces,
     /// The server is about to stop
     Stopping,

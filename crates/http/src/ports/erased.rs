@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use store::facts::Facts;
 use store::import::Import;
 use store::listing::{ListQuery, ListedWorkspace, Listing};
-use store::sharing::{self, Asked, Changed, ShareChange, ShareError, ShareRow, Sharing};
+use store::sharing::{self, Changed, ShareChange, ShareError, ShareRequest, ShareRow, Sharing};
 
 use super::{AuditPorts, Health};
 use crate::error::Error;
@@ -110,7 +110,7 @@ pub(crate) trait AnySharing: Send + Sync {
     fn change<'a>(
         &'a self,
         facts: &'a WorkspaceFacts,
-        asked: &'a Asked,
+        asked: &'a ShareRequest,
         rules: Rules,
         by: (Option<UserId>, SystemTime),
         act: &'a Act,
@@ -125,7 +125,7 @@ impl<S: Sharing + Send> AnySharing for S {
     fn change<'a>(
         &'a self,
         facts: &'a WorkspaceFacts,
-        asked: &'a Asked,
+        asked: &'a ShareRequest,
         rules: Rules,
         by: (Option<UserId>, SystemTime),
         act: &'a Act,

@@ -182,10 +182,10 @@ async fn verify<S: AgentPorts>(
 ) -> Result<(VerifiedInstance, Option<SystemTime>), SignInError> {
     let cloud = proof.cloud();
     let identity = agents.identity.load_full();
-    let mut verified = identity.verify(proof, cx.now).await;
-    if let (Some(nonces), Ok(instance)) = (nonces, &verified) {
-        verified = nonces.demand(instance.clone(), cx.now).await;
-    }
+    let verified = match (nonces, identity.verify(proof, cx.now).await) {
+        (Some(nonces), Ok(instance)) => nonces.demand(instance, cx.now).await,
+        (_, verified) => verified,
+    };
     let verified = verified.and_then(|instance| match pins {
         true => instance.require_moment().map(|moment| (instance, Some(moment))),
         false => Ok((instance, None)),

@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, HeaderValue};
 use identity_verify::Cloud;
 use serde::Serialize;
 
@@ -21,9 +20,7 @@ pub(crate) async fn issue(nonces: &dyn AnyNonces, now: SystemTime) -> Result<Res
         lifetime_seconds: NONCE_LIFETIME.as_secs(),
         clouds: nonces.clouds().iter().copied().map(Cloud::as_str).collect(),
     };
-    let mut response = json(StatusCode::OK, &challenge);
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    Ok(json(StatusCode::OK, &challenge))
 }
 
 #[derive(Serialize)]

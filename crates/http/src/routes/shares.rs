@@ -5,7 +5,7 @@ use app_authz::app::WorkspaceFacts;
 use app_authz::rbac::Action;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use store::sharing::{Asked, ShareError, ShareRow};
+use store::sharing::{ShareError, ShareRequest, ShareRow};
 
 use crate::acts::act;
 use crate::apps::{AppService, Require, SignedIn, parameter, parameters};
@@ -54,8 +54,8 @@ pub(crate) async fn list<S: AppPorts>(
     let parameters = parameters(cx.query);
     let workspace = parameter(&parameters, "workspace").unwrap_or_default();
     // An app of any name leads to the workspace.
-    let asked = Asked::of(workspace, "app").map_err(refused)?;
-    let facts = found(apps, &caller, &asked).await?;
+    let asked = ShareRequest::of(workspace, "app").map_err(refused)?;
+    let facts = find_workspace(apps, &caller, &asked).await?;
     let shares = sharing.shares(facts.workspace.id).await.map_err(AccessError::Store)?;
     Ok(json(StatusCode::OK, &Shares { shares }))
 }
@@ -71,10 +71,10 @@ pub(crate) async fn replace<S: AppPorts>(
 ) -> Result<Response, Error> {
     let caller = Require::session().same_origin().check(apps, cx).await?;
     let wanted: Wanted = read_json(cx, body, apps.bounds).await?;
-    let mut asked = Asked::of(&wanted.workspace, &wanted.app).map_err(refused)?;
+    let mut asked = ShareRequest::of(&wanted.workspace, &wanted.app).map_err(refused)?;
     asked.agent = wanted.agent.filter(|agent| !agent.is_empty());
     (asked.users, asked.groups) = (wanted.users, wanted.groups);
-    let facts = found(apps, &caller, &asked).await?;
+    let facts = find_workspace(apps, &caller, &asked).await?;
     caller.demand(&Action::Share, &facts.workspace.object())?;
 
     let key = &caller.holder.key;
@@ -89,10 +89,10 @@ pub(crate) async fn replace<S: AppPorts>(
 }
 
 /// The workspace, if the caller may read it
-async fn found<S: AppPorts>(
+async fn find_workspace<S: AppPorts>(
     apps: &AppService<S>,
     caller: &SignedIn,
-    asked: &Asked,
+    asked: &ShareRequest,
 ) -> Result<std::sync::Arc<WorkspaceFacts>, AccessError> {
     let request = asked.request().map_err(refused)?;
     let facts = apps.store.app_access(&request, &[]).await.map_err(AccessError::store)?;

@@ -78,7 +78,7 @@ impl Tables {
         let cors = template.map(|template| template.cors_behavior.into()).unwrap_or_default();
         let widest = domain::max_port_sharing(max_port_sharing);
         let (owner, transition) = (UserId(asked_owner), build.transition.into());
-        Some(WorkspaceFacts::new(owner, described, transition, widest).with_cors(cors))
+        Some(WorkspaceFacts::new(owner, described, transition, Some(widest)).with_cors(cors))
     }
 
     /// The workspace, if its owner is known

@@ -2,13 +2,14 @@ use app_audit::Act;
 use app_authz::app::Person;
 use app_authz::id::{GroupId, NameOrId, OrganizationId};
 use app_authz::{UserId, WorkspaceId};
-use uuid::Uuid;
 
 use super::MemoryStore;
 use super::tables::Tables;
-use crate::Error;
 use crate::fleet::Share;
-use crate::sharing::{Changed, Edit, FoundPeople, MAX_PEOPLE, ShareChange, ShareRow, Sharing};
+use crate::sharing::{
+    Changed, Edit, FoundPeople, MAX_PEOPLE, ShareChange, ShareRow, Sharing, columns_of, person,
+};
+use crate::{Error, MAX_LISTED};
 
 impl Sharing for MemoryStore {
     async fn find_people(
@@ -54,6 +55,7 @@ impl Sharing for MemoryStore {
             };
             key(a).cmp(&key(b))
         });
+        rows.truncate(MAX_LISTED);
         Ok(rows)
     }
 
@@ -67,7 +69,8 @@ impl Sharing for MemoryStore {
         let is_of_app = |share: &Share| {
             share.agent_name == change.agent && share.slug_or_port == change.slug_or_port
         };
-        let before: Vec<_> = shares.iter().filter(|share| is_of_app(share)).map(person).collect();
+        let of_app = shares.iter().filter(|share| is_of_app(share));
+        let before: Vec<_> = of_app.map(person_of).collect();
         let is_removed = |person: &Person| match change.edit {
             Edit::Set => !change.people.contains(person),
             Edit::Add => false,
@@ -82,9 +85,9 @@ impl Sharing for MemoryStore {
         if before.len() + changed.added.len() - changed.removed.len() > MAX_PEOPLE {
             return Ok(None);
         }
-        shares.retain(|share| !is_of_app(share) || !is_removed(&person(share)));
+        shares.retain(|share| !is_of_app(share) || !is_removed(&person_of(share)));
         for person in &changed.added {
-            let (is_group, person_id) = parts(*person);
+            let (is_group, person_id) = columns_of(*person);
             shares.push(Share {
                 workspace_id: change.workspace.0,
                 agent_name: change.agent.clone(),
@@ -126,16 +129,6 @@ impl Tables {
     }
 }
 
-const fn person(share: &Share) -> Person {
-    match share.is_group {
-        true => Person::Group(GroupId(share.person_id)),
-        false => Person::User(UserId(share.person_id)),
-    }
-}
-
-const fn parts(person: Person) -> (bool, Uuid) {
-    match person {
-        Person::User(UserId(id)) => (false, id),
-        Person::Group(GroupId(id)) => (true, id),
-    }
+const fn person_of(share: &Share) -> Person {
+    person(share.is_group, share.person_id)
 }

@@ -39,7 +39,7 @@ impl PgStore {
 
     /// Lists the sessions of one user or of all users, the newest first
     ///
-    /// Returns at most 10,000.
+    /// Returns at most [`MAX_LISTED`](crate::MAX_LISTED).
     ///
     /// # Errors
     ///

@@ -87,14 +87,20 @@ impl PlaceRow {
     pub(super) fn place(self, port: Option<u16>) -> WorkspaceFacts {
         let cors = self.cors.map_or_else(CorsBehavior::default, |Label(cors)| cors);
         let widest = domain::max_port_sharing(self.max_port_sharing.map(|Label(level)| level));
-        let mut place =
-            WorkspaceFacts::new(UserId(self.asked_owner), self.workspace, self.transition, widest)
-                .with_cors(cors);
+        let mut place = WorkspaceFacts::new(
+            UserId(self.asked_owner),
+            self.workspace,
+            self.transition,
+            Some(widest),
+        )
+        .with_cors(cors);
         place.agents.reserve_exact(self.agents.len());
         for row in self.agents {
-            let shared = row.slug.clone().or_else(|| port.map(|port| port.to_string()));
-            if let Some(shared) = shared.filter(|_| !row.people.is_empty()) {
-                place.people_shares.push(PeopleShare::new(&row.agent.name, shared, row.people));
+            if !row.people.is_empty() {
+                let shared = row.slug.clone().or_else(|| port.map(|port| port.to_string()));
+                let share =
+                    shared.map(|shared| PeopleShare::new(&row.agent.name, shared, row.people));
+                place.people_shares.extend(share);
             }
             if let (Some(id), Some(slug), Some(Label(sharing))) = (row.app, row.slug, row.sharing) {
                 let app = App::new(AppId(id), row.agent.id, slug, row.url.unwrap_or_default());

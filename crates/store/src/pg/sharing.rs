@@ -3,7 +3,6 @@
 use std::sync::{Arc, LazyLock};
 
 use app_audit::Act;
-use app_authz::app::Person;
 use app_authz::id::{GroupId, NameOrId, OrganizationId};
 use app_authz::{UserId, WorkspaceId};
 use chrono::{DateTime, Utc};
@@ -17,7 +16,9 @@ use super::connect::Connection;
 use super::sql::Sql;
 use super::tables::Need;
 use crate::Error;
-use crate::sharing::{Changed, Edit, FoundPeople, MAX_PEOPLE, ShareChange, ShareRow, Sharing};
+use crate::sharing::{
+    Changed, Edit, FoundPeople, MAX_PEOPLE, ShareChange, ShareRow, Sharing, columns_of, person,
+};
 
 impl Sharing for PgStore {
     async fn find_people(
@@ -82,11 +83,7 @@ impl Sharing for PgStore {
         let mut connection = self.writes.get().await?;
         let tables = connection.tables();
         let is_removal = change.edit == Edit::Remove;
-        let parts = |person: &Person| match *person {
-            Person::User(UserId(id)) => (false, id),
-            Person::Group(GroupId(id)) => (true, id),
-        };
-        let (are_groups, people) = change.people.iter().map(parts).unzip();
+        let (are_groups, people) = change.people.iter().copied().map(columns_of).unzip();
         let write = WriteShares {
             sql: &WRITE,
             workspace: change.workspace.0,
@@ -109,13 +106,9 @@ impl Sharing for PgStore {
                     before = usize::try_from(count).unwrap_or(usize::MAX);
                     continue;
                 };
-                let person = match is_group {
-                    true => Person::Group(GroupId(id)),
-                    false => Person::User(UserId(id)),
-                };
                 match is_added {
-                    true => changed.added.push(person),
-                    false => changed.removed.push(person),
+                    true => changed.added.push(person(is_group, id)),
+                    false => changed.removed.push(person(is_group, id)),
                 }
             }
             let after = (before + changed.added.len()).saturating_sub(changed.removed.len());

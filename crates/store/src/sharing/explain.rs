@@ -5,7 +5,7 @@ use app_authz::rbac::BuiltInRoles;
 use app_authz::{Directory, Rules, decide, resolve};
 use serde::Serialize;
 
-use super::{Asked, ShareError};
+use super::{ShareError, ShareRequest};
 use crate::Error;
 
 /// Why a session opens an app, or does not
@@ -38,7 +38,7 @@ impl fmt::Display for Explanation {
 /// [`ShareError::App`], [`ShareError::UnknownSession`]; [`ShareError::Store`].
 pub async fn explain<S: Directory<Error = Error>>(
     store: &S,
-    asked: &Asked,
+    asked: &ShareRequest,
     session: &str,
     rules: Rules,
     roles: &BuiltInRoles,

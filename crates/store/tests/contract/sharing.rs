@@ -6,7 +6,7 @@ use app_authz::id::{GroupId, OrganizationId};
 use app_authz::{Rules, UserId, WorkspaceId};
 use store::Store;
 use store::fleet::{self, Fleet, Transition};
-use store::sharing::{Asked, Changed, Edit, MAX_PEOPLE, ShareError, change};
+use store::sharing::{Changed, Edit, MAX_PEOPLE, ShareError, ShareRequest, change};
 
 use crate::session;
 
@@ -72,7 +72,7 @@ contract! {
     fn what_cannot_be_shared_is_refused(store, fleet: team) {
         let by_id = fleet.users[3].id.to_string();
         let other_group = fleet.groups[1].id.to_string();
-        let refusal = async |asked: Asked| changed(&store, asked).await.unwrap_err().to_string();
+        let refusal = async |asked: ShareRequest| changed(&store, asked).await.unwrap_err().to_string();
         let add = |app, users: &[&str], groups: &[&str]| ask(app, Edit::Set, users, groups);
         for (asked, expected) in [
             (add("code", &["ghost"], &[]), "the user `ghost` does not exist"),
@@ -192,7 +192,7 @@ contract! {
 /// Whom a change added and removed
 type Outcome = (Vec<Person>, Vec<Person>);
 
-async fn changed(store: &impl Store, asked: Asked) -> Result<Outcome, ShareError> {
+async fn changed(store: &impl Store, asked: ShareRequest) -> Result<Outcome, ShareError> {
     let facts = store.app_access(&asked.request()?, &[]).await?;
     let place = facts.workspace.unwrap();
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_750_000_000);
@@ -203,9 +203,9 @@ async fn changed(store: &impl Store, asked: Asked) -> Result<Outcome, ShareError
     Ok((added, removed))
 }
 
-fn ask(app: &str, edit: Edit, users: &[&str], groups: &[&str]) -> Asked {
+fn ask(app: &str, edit: Edit, users: &[&str], groups: &[&str]) -> ShareRequest {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let mut asked = Asked::of("alice/dev", app).unwrap();
+    let mut asked = ShareRequest::of("alice/dev", app).unwrap();
     (asked.edit, asked.users, asked.groups) = (edit, names(users), names(groups));
     asked
 }

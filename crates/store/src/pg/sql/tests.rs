@@ -250,3 +250,11 @@ impl std::fmt::Display for Sql {
         Ok(())
     }
 }
+
+#[test]
+fn lists_are_as_long_as_is_said() {
+    for list in [include_str!("list_sessions.sql"), include_str!("list_shares.sql")] {
+        let limit = list.rsplit_once("LIMIT ").map(|(_, limit)| limit.trim());
+        assert_eq!(limit, Some(&*crate::MAX_LISTED.to_string()), "{list}");
+    }
+}

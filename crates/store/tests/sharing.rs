@@ -1,0 +1,61 @@
+//! A change to shares is notified to listeners of the database
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::future::poll_fn;
+use std::time::{Duration, SystemTime};
+
+use app_audit::{Act, ActKind};
+use app_authz::{Directory, Rules};
+use store::PgStore;
+use store::fleet::{Fleet, SharingLevel, Transition};
+use store::sharing::{Edit, ShareRequest, change};
+use testkit::Database;
+use tokio::time::timeout;
+use tokio_postgres::{AsyncMessage, NoTls};
+
+#[tokio::test]
+async fn a_change_is_notified_with_the_workspace_and_a_repetition_is_not() {
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = fleet.user("alice", acme);
+    fleet.user("bob", acme);
+    let workspace = fleet.workspace(alice, "dev");
+    fleet.templates.last_mut().unwrap().max_port_sharing_level = SharingLevel::Public;
+    let build = fleet.build(workspace, Transition::Start);
+    let agent = fleet.agent(build.resource, "main", "i-1").id;
+    fleet.app(agent, "code");
+    let database = Database::new().await;
+    let store = database.store().await;
+    PgStore::load(&store, &fleet).await.unwrap();
+
+    let (client, mut connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
+    let (heard, mut notified) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+            if let AsyncMessage::Notification(notification) = message {
+                heard.send(notification.payload().to_owned()).unwrap();
+            }
+        }
+    });
+    client.batch_execute("LISTEN authd_shares").await.unwrap();
+
+    let share = async |edit| {
+        let mut asked = ShareRequest::of("alice/dev", "code").unwrap();
+        (asked.edit, asked.users) = (edit, vec!["bob".to_owned()]);
+        let facts = store.app_access(&asked.request().unwrap(), &[]).await.unwrap();
+        let by = (None, SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let act = Act::new(ActKind::ShareChange, by.1);
+        let place = facts.workspace.unwrap();
+        change(&store, &place, &asked, Rules::default(), by, &act).await.unwrap();
+    };
+    for edit in [Edit::Add, Edit::Add, Edit::Remove, Edit::Remove] {
+        share(edit).await;
+    }
+    // Notifications come in the order of their transactions, so this one is the last.
+    client.batch_execute("NOTIFY authd_shares, 'end'").await.unwrap();
+    for expected in [&*workspace.to_string(), &*workspace.to_string(), "end"] {
+        let payload = timeout(Duration::from_secs(30), notified.recv()).await.unwrap();
+        assert_eq!(payload.as_deref(), Some(expected));
+    }
+}
