@@ -253,13 +253,12 @@ async fn sessions_made_with_a_token_of_fixed_expiry_have_a_fixed_expiry() {
         // Used again much later, so that the use is recorded.
         world.move_clock(15 * 3600);
         let cookie = format!("{name}={session}");
-        // The session is good, but the agent has been silent for that time.
-        assert_eq!(world.visit(OWNER_APP, "/", &[("cookie", &cookie)]).await.status, 502);
         let id = &session[..10];
         let used = format!(
             "SELECT count(*) FROM api_keys WHERE id = '{id}' AND last_used > created_at + interval '14 hours'"
         );
-        wait_for(&world, &used, "1").await;
+        // The session is good, but the agent has been silent for that time.
+        world.use_until((OWNER_APP, 502), ("cookie", &cookie), (&used, "1")).await;
         let later = format!("SELECT expires_at > '{end}' FROM api_keys WHERE id = '{id}'");
         let later = world.database.sql(&later).await;
         assert_eq!(later, [if is_extended { "t" } else { "f" }]);
@@ -287,29 +286,17 @@ async fn a_setting_keeps_use_from_extending_api_tokens() {
         let world = plan.serve_from(Database::of_release(Release::V2_34).await).await;
         let mut extended = Vec::new();
         for token in &keys {
-            let session = [("coder-session-token", token.reveal())];
-            assert_eq!(world.visit(OWNER_APP, "/", &session).await.status, 200);
+            let session = ("coder-session-token", token.reveal());
             let of = format!("FROM api_keys WHERE id = '{}'", token.id());
             let used =
                 format!("SELECT last_used > '{now}'::timestamptz - interval '1 minute' {of}");
-            wait_for(&world, &used, "t").await;
+            world.use_until((OWNER_APP, 200), session, (&used, "t")).await;
             let later =
                 format!("SELECT expires_at > '{now}'::timestamptz + interval '3 hours' {of}");
             extended.extend(world.database.sql(&later).await);
         }
         assert_eq!(extended, [is_extended, "t"]);
     }
-}
-
-/// Waits until background work of the server is done
-async fn wait_for(world: &World, query: &str, expected: &str) {
-    for _ in 0..1_000 {
-        if world.database.sql(query).await == [expected] {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("{query}: not {expected}");
 }
 
 #[tokio::test]

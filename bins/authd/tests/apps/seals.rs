@@ -140,6 +140,7 @@ async fn a_link_with_the_session_of_another_user_does_not_sign_its_reader_in() {
     for secure in [false, true] {
         let mut plan = Plan::new();
         plan.config.cookies.secure = secure;
+        plan.config.has_dashboard = true;
         let world = plan.serve().await;
         let clock = world.clock();
         let rows = world.database.store().await.keys(Feature::WorkspaceAppsApiKey).await.unwrap();
@@ -236,6 +237,7 @@ async fn a_visitor_who_comes_from_the_dashboard_arrives() {
     for secure in [false, true] {
         let mut plan = Plan::new();
         plan.config.cookies.secure = secure;
+        plan.config.has_dashboard = true;
         let world = plan.serve().await;
         let mut browser = Browser::of(&world, "alice");
         let link = format!(

@@ -247,6 +247,29 @@ impl World {
         self.shift.fetch_add(seconds, Ordering::SeqCst);
     }
 
+    /// Visits until the server has written what the use of a session changes
+    ///
+    /// It writes in the background, and leaves a write that fails to the next use.
+    pub async fn use_until(
+        &self,
+        (host, status): (&str, u16),
+        session: (&str, &str),
+        (query, expected): (&str, &str),
+    ) {
+        let mut found = Vec::new();
+        for _ in 0..20 {
+            assert_eq!(self.visit(host, "/", &[session]).await.status, status);
+            for _ in 0..100 {
+                found = self.database.sql(query).await;
+                if found == [expected] {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        panic!("{query}: {found:?}, not {expected}");
+    }
+
     pub async fn send(
         &self,
         method: &str,
