@@ -89,7 +89,7 @@ async fn flags_filter_what_is_listed() {
         ("--app", "app-7", "the audit log has no app or agent `app-7`"),
         ("--user", "nobody", "the user `nobody` does not exist"),
         ("--workspace", "ann/none", "the workspace `ann/none` does not exist"),
-        ("--workspace", "dev", "`dev` is not `OWNER/NAME` or an id"),
+        ("--workspace", "dev", "`dev` is not `OWNER/WORKSPACE` or an id"),
     ] {
         for command in ["list", "tail"] {
             let wrong = audit(&database, &[command, flag, value]).output().await.unwrap();

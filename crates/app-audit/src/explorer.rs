@@ -126,7 +126,7 @@ impl Listed {
         Self { row, username, end: None }
     }
 
-    /// Returns the workspace as `OWNER/NAME`, as it was called at the time of the visit
+    /// Returns the workspace as `OWNER/WORKSPACE`, as it was called at the time of the visit
     ///
     /// `None` if the workspace was not found.
     #[must_use]

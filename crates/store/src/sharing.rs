@@ -105,6 +105,18 @@ pub struct ShareRow {
     pub created_by: Option<Uuid>,
 }
 
+impl ShareRow {
+    /// The heading of a table of such rows
+    #[must_use]
+    pub fn heading() -> String {
+        line("WORKSPACE", "AGENT", "APP", "KIND", "NAME")
+    }
+}
+
+fn line(workspace: &str, agent: &str, app: &str, kind: &str, name: &str) -> String {
+    format!("{workspace:<30} {agent:<16} {app:<20} {kind:<6} {name}")
+}
+
 /// The row as a line of a table
 impl fmt::Display for ShareRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,8 +124,7 @@ impl fmt::Display for ShareRow {
         let workspace = self.workspace.as_deref().unwrap_or(&workspace);
         let kind = if self.is_group { "group" } else { "user" };
         let name = self.name.as_deref().unwrap_or(&id);
-        let (agent, app) = (&self.agent, &self.app);
-        write!(f, "{workspace:<30} {agent:<16} {app:<20} {kind:<6} {name}")
+        f.write_str(&line(workspace, &self.agent, &self.app, kind, name))
     }
 }
 
@@ -386,8 +397,8 @@ fn people(
 #[derive(Clone, Debug, ThisError)]
 #[non_exhaustive]
 pub enum ShareError {
-    /// The workspace is not given as `OWNER/NAME`
-    #[error("a workspace is given as `OWNER/NAME`")]
+    /// The workspace is not given as `OWNER/WORKSPACE`
+    #[error("a workspace is given as `OWNER/WORKSPACE`")]
     WorkspaceName,
     /// The text is neither a slug nor a port
     #[error("the agent or the app is not given by a name, or the port is not a number")]

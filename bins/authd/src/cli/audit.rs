@@ -96,7 +96,7 @@ pub(crate) struct AuditFilter {
     #[arg(long, value_name = "UUID")]
     pub(crate) organization: Option<Uuid>,
     /// Workspace
-    #[arg(long, value_name = "OWNER/NAME|UUID")]
+    #[arg(long, value_name = "OWNER/WORKSPACE|UUID")]
     pub(crate) workspace: Option<String>,
     /// App; for ports and terminals, the agent
     #[arg(long, value_name = "UUID|SLUG")]

@@ -169,7 +169,11 @@ fn parse(flags: AuditFilter) -> Result<(Filter, Names), CommandError> {
         match (Uuid::try_parse(&name), name.split_once('/')) {
             (Ok(id), _) => workspace = Some(WorkspaceId(id)),
             (_, Some((owner, of))) => names.workspace = Some((owner.to_owned(), of.to_owned())),
-            _ => return Err(CommandError::Usage(format!("`{name}` is not `OWNER/NAME` or an id"))),
+            _ => {
+                return Err(CommandError::Usage(format!(
+                    "`{name}` is not `OWNER/WORKSPACE` or an id"
+                )));
+            }
         }
     }
     let app = flags.app.map(|app| match Uuid::try_parse(&app) {

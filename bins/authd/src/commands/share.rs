@@ -1,7 +1,9 @@
 use app_authz::Rules;
 use app_authz::rbac::BuiltInRoles;
 use serde_json::json;
-use store::sharing::{Edit, ShareError, ShareRequest, Sharing, change, explain, find_workspace};
+use store::sharing::{
+    Edit, ShareError, ShareRequest, ShareRow, Sharing, change, explain, find_workspace,
+};
 
 use super::acts::{ActKind, of_operator};
 use super::database::{configure, with_database, with_store};
@@ -38,8 +40,11 @@ pub(super) async fn run(args: ShareArgs) -> Result<(), CommandError> {
             });
             let rows = rows.await?;
             report_cut(rows.len());
-            let lines: Vec<_> = rows.iter().map(|row| printable(&row.to_string())).collect();
-            if json { print_json(&rows) } else { print(&lines) }
+            if json {
+                return print_json(&rows);
+            }
+            let lines = rows.iter().map(|row| printable(&row.to_string()));
+            print(&std::iter::once(ShareRow::heading()).chain(lines).collect::<Vec<_>>())
         }
     }
 }

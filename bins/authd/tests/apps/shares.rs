@@ -174,7 +174,7 @@ async fn bodies_that_are_not_usable_say_why() {
         (with("app", json!("8")), 400, "ports below 9"),
         (with("agent", json!("none")), 400, "no such agent"),
         (with("agent", json!(null)), 200, ""),
-        (with("workspace", json!("dev")), 400, "OWNER/NAME"),
+        (with("workspace", json!("dev")), 400, "OWNER/WORKSPACE"),
         (with("workspace", json!("alice/none")), 404, ""),
         (with("workspace", json!("alice/off")), 400, "the workspace is stopped"),
         (with("user", json!(["bob"])), 400, ""),

@@ -16,7 +16,7 @@ use crate::ports::{AnyListing, AppPorts};
 use crate::reply::{AppList, ListRow, State};
 
 /// Lists apps whose name, workspace or owner contains `search`, from the workspace `after` on,
-/// which is written as `OWNER/NAME`
+/// which is written as `OWNER/WORKSPACE`
 ///
 /// One statement.
 ///

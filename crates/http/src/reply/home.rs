@@ -36,7 +36,7 @@ pub(crate) struct AppList {
     pub(crate) own: Vec<ListRow>,
     /// Apps of others
     pub(crate) shared: Vec<ListRow>,
-    /// The workspace after which the next page begins, as `OWNER/NAME`; `None` on the last page
+    /// The workspace after which the next page begins, as `OWNER/WORKSPACE`; `None` on the last page
     pub(crate) next: Option<String>,
 }
 
