@@ -95,8 +95,8 @@ pub(crate) struct AuditFilter {
     /// Organization of the workspace
     #[arg(long, value_name = "UUID")]
     pub(crate) organization: Option<Uuid>,
-    /// Workspace
-    #[arg(long, value_name = "OWNER/WORKSPACE|UUID")]
+    /// Workspace, as OWNER/WORKSPACE or by id
+    #[arg(long, value_name = "NAME|UUID")]
     pub(crate) workspace: Option<String>,
     /// App; for ports and terminals, the agent
     #[arg(long, value_name = "UUID|SLUG")]
