@@ -23,7 +23,7 @@ pub use app_access::APP_ACCESS;
 pub use audit::AUDIT;
 pub use decisions::DECISIONS;
 pub use growth::GROWTH;
-pub use http::{FORWARD_AUTH, ISSUING};
+pub use http::{FORWARD_AUTH, ISSUING, Profiled, profile};
 pub use memory::MEMORY;
 pub use peers::PEERS;
 pub use proofs::PROOFS;

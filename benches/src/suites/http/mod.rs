@@ -8,6 +8,7 @@
 
 mod client;
 mod floors;
+mod profile;
 mod world;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 
 use self::client::{Asked, Caller};
+pub use self::profile::{Profiled, profile};
 use self::world::World;
 use super::CALLERS;
 use crate::{
