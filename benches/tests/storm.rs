@@ -5,8 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::process::{Command, Output};
-use std::sync::Once;
 
+use authd_benches::report::build_authd;
 use authd_benches::storm::{self, Options, Outcome, Report};
 use clap::Parser;
 use serde_json::Value;
@@ -20,7 +20,7 @@ struct Args {
 
 /// Runs a storm of 60 agents, whose retries do not take long
 async fn storm(args: &str) -> Report {
-    build();
+    build_authd();
     let args = args.split_whitespace();
     let args = ["storm"].into_iter().chain(SMALL).chain(args);
     let report = storm::run(&Args::parse_from(args).options).await.unwrap();
@@ -182,28 +182,7 @@ fn a_failed_setup_is_explained() {
 }
 
 fn program(args: &[&str]) -> Output {
-    build();
+    build_authd();
     let mut program = Command::new(env!("CARGO_BIN_EXE_storm"));
     program.args(SMALL).args(args).output().unwrap()
-}
-
-/// Builds authd beside this test, unless `AUTHD_BINARY` names one: Cargo builds only the binaries of
-/// a test's own package
-fn build() {
-    static BUILT: Once = Once::new();
-    BUILT.call_once(|| {
-        if std::env::var_os("AUTHD_BINARY").is_none() {
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--quiet", "--package", "authd"]);
-            cargo.args((!cfg!(debug_assertions)).then_some("--release"));
-            // Set for this test only. Build scripts that look at them would run again.
-            for (name, _) in std::env::vars_os() {
-                let text = name.to_string_lossy();
-                if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
-                    cargo.env_remove(&name);
-                }
-            }
-            assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
-        }
-    });
 }

@@ -108,7 +108,8 @@ pub(super) fn arrivals(count: usize, window: Duration, random: &mut Random) -> V
     times
 }
 
-/// Lets all agents arrive, and returns when each is in or the deadline has passed
+/// Lets all agents arrive, and returns when each is in or the deadline has passed, with the
+/// connections that are kept
 ///
 /// Ends early once `stop` is true or gone.
 pub(super) async fn run(
@@ -117,7 +118,7 @@ pub(super) async fn run(
     begin: Instant,
     habits: Habits,
     stop: &watch::Receiver<bool>,
-) -> Result<Vec<Course>, StormError> {
+) -> Result<(Vec<Course>, Vec<TcpStream>), StormError> {
     let mut tasks = JoinSet::new();
     for (turn, agent) in agents.into_iter().enumerate() {
         let (targets, stop) = (Arc::clone(targets), stop.clone());
@@ -125,14 +126,13 @@ pub(super) async fn run(
         tasks.spawn(async move { visitor.run(&targets).await });
     }
     let mut courses = Vec::new();
-    // Kept until all are in.
     let mut connections = Vec::new();
     while let Some(ended) = tasks.join_next().await {
         let (course, connection) = ended?;
         courses.push(course);
         connections.extend(connection);
     }
-    Ok(courses)
+    Ok((courses, connections))
 }
 
 struct Visitor {

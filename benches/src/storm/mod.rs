@@ -84,11 +84,12 @@ pub async fn run(options: &Options) -> Result<Report, StormError> {
         };
         tokio::join!(honest, agents::run(forgers, &targets, begin, habits, &is_over))
     };
-    let (courses, forged) = (honest?, forged?);
+    let ((courses, kept), (forged, _)) = (honest?, forged?);
     let generator = Usage::of("self").processor - generator;
     let attack_reports = attacks.report(&open_at_start);
+    sleep(Duration::from_secs(options.linger_seconds)).await;
     let events = events.end().await?;
-    drop(attacks);
+    drop((attacks, kept));
 
     let moved = targets.moved.load(std::sync::atomic::Ordering::Relaxed);
     let honest = HonestReport::of(&courses, moved);

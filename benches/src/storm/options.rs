@@ -62,6 +62,9 @@ pub struct Options {
     /// Keep each agent's connection open after it has signed in, as HTTP clients do
     #[arg(long)]
     pub keep_connections: bool,
+    /// Time after the last agent is in until authd's memory is measured
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub linger_seconds: u64,
 
     /// Percentage of all arrivals whose proof is forged; these retry as agents do
     #[arg(long, value_name = "PERCENT", default_value_t = 0)]

@@ -8,6 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub(super) struct Usage {
     /// In MiB
     pub(super) resident: f64,
+    /// The part of it that is not of a file, such as the program's own, in MiB
+    pub(super) anonymous: f64,
     /// The most so far, in MiB
     pub(super) peak: f64,
     /// In user and system mode, in seconds
@@ -22,6 +24,7 @@ impl Usage {
         let (status, stat) = (read("status"), read("stat"));
         Self {
             resident: kibibytes(&status, "VmRSS:") / 1024.0,
+            anonymous: kibibytes(&status, "RssAnon:") / 1024.0,
             peak: kibibytes(&status, "VmHWM:") / 1024.0,
             processor: ticks(&stat) / ticks_per_second(),
         }

@@ -144,10 +144,14 @@ pub struct Terminated {
 pub struct ServerReport {
     /// Resident memory before the attacks, or when a restarted one was ready
     pub resident_before_mib: f64,
+    /// The part of it that is not of a file, such as the program's own
+    pub anonymous_before_mib: f64,
     /// The most resident memory
     pub resident_peak_mib: f64,
     /// Resident memory when the last agent was in
     pub resident_after_mib: f64,
+    /// The part of it that is not of a file
+    pub anonymous_after_mib: f64,
     /// Processor time from the attacks to the end
     pub cpu_seconds: f64,
     /// Whether it was replaced during the storm

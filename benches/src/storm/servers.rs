@@ -95,8 +95,10 @@ impl Running {
         let after = after.unwrap_or(usage);
         Ok(ServerReport {
             resident_before_mib: rounded(before.resident),
+            anonymous_before_mib: rounded(before.anonymous),
             resident_peak_mib: rounded(after.peak),
             resident_after_mib: rounded(after.resident),
+            anonymous_after_mib: rounded(after.anonymous),
             cpu_seconds: rounded(after.processor - before.processor),
             restarted,
             stopped_in_ms: milliseconds(took),

@@ -130,8 +130,13 @@ impl Entry {
     /// Makes the entry of one visit; `fresh` is the id of the session that it may begin
     #[must_use]
     pub fn new(event: &Event, fresh: Uuid) -> Self {
+        Self::of(event, event.key(), fresh)
+    }
+
+    /// Makes the entry of one visit whose key is known: a digest takes as long as all other fields
+    pub(crate) fn of(event: &Event, key: SessionKey, fresh: Uuid) -> Self {
         Self {
-            key: event.key(),
+            key,
             agent_id: event.agent.as_ref().map_or(Uuid::nil(), |(agent, _)| agent.0),
             visits: 1,
             record: event.record(fresh),

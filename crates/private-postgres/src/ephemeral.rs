@@ -12,7 +12,8 @@ use crate::{Error, Settings, folder};
 
 /// A private server for tests and demonstrations, which ends with its process
 ///
-/// Its data is in a temporary folder and is not protected against a crash, which makes it fast.
+/// Its data is in a temporary folder and is not protected against a crash, which makes it fast, unless
+/// [`Settings::durable`] is set.
 /// Dropping this stops the server and removes the folder. The same happens when the process
 /// exits without dropping it or is killed: a shell at the other end of a pipe then does both.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ impl Ephemeral {
             .args(["-c", WATCH, "private-postgres"])
             .args([binaries.folder(), &folder])
             .arg(&settings.superuser)
+            .arg(if settings.durable { "on" } else { "off" })
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::piped())
@@ -132,7 +134,7 @@ const STOPPED: &str = "stopped";
 /// Runs the server, follows orders on standard input, and removes everything at its end
 ///
 /// Standard input ends with this process, however that ends. Arguments: the folder of the
-/// programs, the temporary folder, the superuser. The server is stopped through the process id
+/// programs, the temporary folder, the superuser, whether commits are written to disk. The server is stopped through the process id
 /// that it has written itself. The shell that runs it only waits, then creates `stopped`.
 const WATCH: &str = r#"
 cd "$2" || exit
@@ -148,7 +150,7 @@ while read -r order; do
     start)
         {
             "$1/postgres" -D data -k "$2" -p 5432 -c listen_addresses= -c max_connections=300 \
-                -c fsync=off -c synchronous_commit=off -c full_page_writes=off \
+                -c fsync="$4" -c synchronous_commit="$4" -c full_page_writes="$4" \
                 -c autovacuum=off -c wal_level=minimal -c max_wal_senders=0 </dev/null
             : >stopped
         } &

@@ -39,6 +39,17 @@ fn a_superuser_of_any_name_reaches_any_database() {
 }
 
 #[test]
+fn an_ephemeral_server_writes_commits_to_disk_if_that_is_asked() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for (durable, expected) in [(false, "off"), (true, "on")] {
+        let server = Ephemeral::start(&Settings::default().durable(durable)).unwrap();
+        let settings = "SELECT current_setting('fsync'), current_setting('synchronous_commit')";
+        let found = runtime.block_on(ask(&server.url("postgres"), settings));
+        assert_eq!(found, [expected, expected]);
+    }
+}
+
+#[test]
 fn only_a_server_that_exists_is_started_if_that_is_asked() {
     let home = Home::new("absent");
     let folder = home.0.join("none");

@@ -205,7 +205,8 @@ async fn serve_http1(
         served?;
         // A request that arrived at this moment was answered with the end of the connection.
         if unused_since.is_some() && connection.idle_since() == unused_since {
-            return Ok(Some((stream, read_buf)));
+            // What was read stands in a buffer of 8 KiB, which even an empty part would keep.
+            return Ok(Some((stream, Bytes::copy_from_slice(&read_buf))));
         }
         shut_down(&mut stream).await;
         return Ok(None);

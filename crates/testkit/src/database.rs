@@ -228,7 +228,12 @@ pub struct OwnServer {
 impl OwnServer {
     /// Starts a server
     pub async fn start() -> Self {
-        Self { server: Server::start().await }
+        Self { server: Server::start(false).await }
+    }
+
+    /// Starts a server that writes to disk before it answers a commit
+    pub async fn start_durable() -> Self {
+        Self { server: Server::start(true).await }
     }
 
     /// A database with all tables and no rows
@@ -261,8 +266,9 @@ struct Server {
 }
 
 impl Server {
-    async fn start() -> Self {
-        let start = || Ephemeral::start(&Settings::default().superuser("authd"));
+    async fn start(durable: bool) -> Self {
+        let settings = Settings::default().superuser("authd").durable(durable);
+        let start = move || Ephemeral::start(&settings);
         // The message names the package to install.
         let postgres = spawn_blocking(start).await.unwrap().unwrap_or_else(|error| match error {
             Error::Io { ref source, .. } => panic!("{error}: {source}"),
@@ -309,7 +315,7 @@ impl Server {
 
 async fn shared() -> &'static Server {
     static SHARED: OnceCell<Server> = OnceCell::const_new();
-    SHARED.get_or_init(Server::start).await
+    SHARED.get_or_init(|| Server::start(false)).await
 }
 
 async fn sql(url: &str, statements: &str) -> Result<Vec<String>, tokio_postgres::Error> {

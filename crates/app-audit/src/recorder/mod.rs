@@ -66,11 +66,12 @@ impl Recorder {
     /// Fails if the event is not going to be written to the journal: it was left out and counted as
     /// one of too many, or it is kept in the spool, or the observer was called with it.
     pub fn record(&self, event: Event) -> Result<Receipt, RecordError> {
-        self.0.record(event.key(), || {
+        let key = event.key();
+        self.0.record(key, || {
             let source = Source::of(&event);
             let is_limited = event.reason.is_some() || source.is_anonymous();
             Offer {
-                item: Entry::new(&event, fresh_id(&event)),
+                item: Entry::of(&event, key, fresh_id(&event)),
                 source,
                 limited_by: is_limited.then(|| Source::new(None, event.ip)),
             }

@@ -2,28 +2,68 @@
 //!
 //! A stranger can send proofs without end. If the worst of them costs no more than a good one, the
 //! server can afford it. Both are examined as the server does: the reason for the refusal is
-//! made for the log too.
+//! made for the log too. Of each kind, the forgery that took longest in a few short rounds is
+//! measured.
 
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use identity_verify::test_util::azure::{Authority, LeafOptions};
-use identity_verify::test_util::{Key, aws, azure, google};
+use identity_verify::test_util::{Key, at, aws, azure, google};
 use identity_verify::{
     Policy, aws as aws_identity, azure as azure_identity, google as google_identity,
 };
 
+use super::proofs::document;
+use crate::{Case, Contest, Duel, Goal, Measurement, Row, Setting, Side, Suite, repeat};
+
+/// Forged proofs, against good ones
+pub static REFUSALS: Suite = Suite {
+    id: "refusals",
+    title: "Forged proofs: against a good proof of the same kind",
+    feature: None,
+    rows: &[
+        Row::new("AWS document, the costliest forgery", "a good one", Goal::AtMost(1.5)),
+        Row::new("AWS message, the costliest forgery", "a good one", Goal::AtMost(1.5)),
+        Row::new("Azure attested data, the costliest forgery", "a good one", Goal::AtMost(1.5)),
+        Row::new("Google identity token, the costliest forgery", "a good one", Goal::AtMost(1.5)),
+    ],
+    prepare,
+};
+
+fn prepare(_: &Setting) -> Vec<Case> {
+    let now = at("2026-11-21T00:00:00Z");
+    let kinds: [fn(SystemTime) -> Kind; 4] =
+        [aws_document, aws_message, azure_attested_data, google_token];
+    kinds.map(|kind| Case::Figure(Box::new(move |setting| kind(now).measure(setting)))).into()
+}
+
 /// A kind of proof: a good one, and bad ones that are meant to be dear
-pub(crate) struct Kind {
-    pub(crate) name: &'static str,
-    pub(crate) good: Examine,
-    pub(crate) refused: Vec<(&'static str, Examine)>,
+struct Kind {
+    good: Examine,
+    refused: Vec<(&'static str, Examine)>,
 }
 
 /// Examines a proof, and panics if the outcome is not the expected one
-type Examine = Box<dyn Fn()>;
+type Examine = Rc<dyn Fn()>;
 
-pub(crate) fn kinds(now: SystemTime) -> [Kind; 4] {
-    [aws_document(now), aws_message(now), azure_attested_data(now), google_token(now)]
+impl Kind {
+    fn measure(&self, setting: &Setting) -> Measurement {
+        let side = |examine: &Examine| -> Side {
+            let examine = Rc::clone(examine);
+            repeat(Box::new(move || examine()))
+        };
+        let scouting = Contest::scouting(setting.effort);
+        let time = |examine| {
+            let rounds = scouting.run([&mut *side(examine)]);
+            rounds.iter().map(|[time]| *time).fold(f64::INFINITY, f64::min)
+        };
+        let times = self.refused.iter().map(|(what, refused)| (time(refused), what, refused));
+        let (_, what, refused) = times.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
+        let mut duel = Duel::new(side(&self.good), side(refused));
+        let note = format!("of {} forgeries, the one {what}", self.refused.len());
+        duel.measure(setting).with_note(note)
+    }
 }
 
 /// The built-in keys, and one of each size for the region of the test
@@ -38,10 +78,10 @@ fn aws_verifier(clouds: &[&aws::Cloud]) -> aws_identity::Verifier {
 fn aws_document(now: SystemTime) -> Kind {
     let cloud = aws::Cloud::generate("test-1");
     let verifier = aws_verifier(&[&cloud]);
-    let good = super::document("test-1");
+    let good = document("test-1");
     let proof = |document: String, signature: String, is_good: bool| -> Examine {
         let verifier = verifier.clone();
-        Box::new(move || {
+        Rc::new(move || {
             let (document, signature) = (document.as_bytes(), signature.as_bytes());
             let proof = aws_identity::SignedDocument { document, signature };
             assert_eq!(verifier.examine(&proof, now).is_ok(), is_good);
@@ -50,13 +90,12 @@ fn aws_document(now: SystemTime) -> Kind {
     let other = cloud.sign(b"another document");
     let refused = |name, document: String| (name, proof(document, other.clone(), false));
     Kind {
-        name: "AWS document",
         good: proof(good.clone(), cloud.sign(good.as_bytes()), true),
         refused: vec![
             refused("altered", good.replace("t2.micro", "t3.micro")),
-            refused("of another region", super::document("us-east-1")),
-            refused("of an unknown region", super::document("nowhere-1")),
-            refused("without a region", super::document("")),
+            refused("of another region", document("us-east-1")),
+            refused("of an unknown region", document("nowhere-1")),
+            refused("without a region", document("")),
             refused("of 4 KiB", padded(&good, &"x".repeat(3_500))),
             refused("of 4 KiB without a region", padded("123456789012", &"x".repeat(4_000))),
             refused("of 1 KiB of fields", padded(&good, &r#"","a":""#.repeat(70))),
@@ -69,10 +108,10 @@ fn aws_document(now: SystemTime) -> Kind {
 fn aws_message(now: SystemTime) -> Kind {
     let cloud = aws::Cloud::generate_bits("test-1", 2048);
     let verifier = aws_verifier(&[&cloud]);
-    let good = super::document("test-1");
+    let good = document("test-1");
     let proof = |message: String, is_good: bool| -> Examine {
         let verifier = verifier.clone();
-        Box::new(move || {
+        Rc::new(move || {
             let proof = aws_identity::Pkcs7 { pkcs7: message.as_bytes(), document: None };
             assert_eq!(verifier.examine_pkcs7(&proof, now).is_ok(), is_good);
         })
@@ -81,11 +120,10 @@ fn aws_message(now: SystemTime) -> Kind {
     let refused =
         |name, document: String| (name, proof(stranger.sign_pkcs7(document.as_bytes()), false));
     Kind {
-        name: "AWS message",
         good: proof(cloud.sign_pkcs7(good.as_bytes()), true),
         refused: vec![
             refused("by a stranger", good.clone()),
-            refused("of an unknown region", super::document("nowhere-1")),
+            refused("of an unknown region", document("nowhere-1")),
             refused("of 6 KiB", padded(&good, &"x".repeat(3_000))),
             refused("of fields", padded(&good, &r#"","a":""#.repeat(70))),
         ],
@@ -122,7 +160,7 @@ fn azure_attested_data(now: SystemTime) -> Kind {
     let document = azure::Document::new(id, id, from, to).to_json();
     let proof = |message: String, is_good: bool| -> Examine {
         let verifier = verifier.clone();
-        Box::new(move || {
+        Rc::new(move || {
             let proof = azure_identity::AttestedData { signature: message.as_bytes() };
             assert_eq!(verifier.examine(&proof, now).is_ok(), is_good);
         })
@@ -145,7 +183,6 @@ fn azure_attested_data(now: SystemTime) -> Kind {
     let mut between = leaf(&below, &large).message(document.as_bytes());
     between.certificates.push(below.der());
     Kind {
-        name: "Azure attested data",
         good: proof(genuine.sign(document.as_bytes()), true),
         refused: vec![
             ("altered", proof(azure::encode(&altered), false)),
@@ -165,7 +202,7 @@ fn google_token(now: SystemTime) -> Kind {
     let verifier = google_identity::Verifier::default();
     let proof = |token: String, is_good: bool| -> Examine {
         let (verifier, keys) = (verifier.clone(), keys.clone());
-        Box::new(move || {
+        Rc::new(move || {
             let proof = google_identity::IdentityToken { token: token.as_bytes() };
             assert_eq!(verifier.examine(&proof, now, &keys).is_ok(), is_good);
         })
@@ -175,7 +212,6 @@ fn google_token(now: SystemTime) -> Kind {
     let large =
         |length: usize| claims.replacen('{', &format!("{{{}", r#""a":0,"#.repeat(length / 6)), 1);
     Kind {
-        name: "Google identity token",
         good: proof(cloud.sign(&claims), true),
         refused: vec![
             ("by a stranger", proof(stranger.sign(&claims), false)),

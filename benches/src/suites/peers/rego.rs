@@ -5,13 +5,13 @@ use serde_json::{Value as Json, json};
 
 use super::Peer;
 
-pub(crate) struct Engine {
+pub(super) struct Engine {
     engine: regorus::Engine,
     inputs: Vec<Value>,
 }
 
 impl Engine {
-    pub(crate) fn new(texts: &[String]) -> Self {
+    pub(super) fn new(texts: &[String]) -> Self {
         let mut engine = regorus::Engine::new();
         engine.add_policy("rbac.rego".to_owned(), include_str!("rbac.rego").to_owned()).unwrap();
         Self { engine, inputs: texts.iter().map(|text| prepare(text)).collect() }

@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use super::Peer;
 
-pub(crate) struct Engine {
+pub(super) struct Engine {
     authorizer: Authorizer,
     policies: PolicySet,
     cases: Vec<(Request, Entities)>,
 }
 
 impl Engine {
-    pub(crate) fn new(texts: &[String]) -> Self {
+    pub(super) fn new(texts: &[String]) -> Self {
         Self {
             authorizer: Authorizer::new(),
             policies: include_str!("rbac.cedar").parse().unwrap(),

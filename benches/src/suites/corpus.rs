@@ -20,15 +20,15 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// Role-based decisions, as text and prepared
-pub(crate) struct Corpus {
+pub(super) struct Corpus {
     #[cfg(feature = "peers")]
-    pub(crate) texts: Vec<String>,
-    pub(crate) cases: Vec<Case>,
+    pub(super) texts: Vec<String>,
+    pub(super) cases: Vec<Case>,
 }
 
 impl Corpus {
     /// All cases, in a mixed order, so that any few successive ones are a sample
-    pub(crate) fn read() -> Self {
+    pub(super) fn read() -> Self {
         let lines: Vec<String> = match vectors("cases.jsonl") {
             Some(text) => text.lines().map(str::to_owned).collect(),
             None => minted_cases(),
@@ -58,7 +58,7 @@ fn vectors(file: &str) -> Option<String> {
 }
 
 /// Whether the published cases are available
-pub(crate) fn is_published() -> bool {
+pub(super) fn is_published() -> bool {
     vectors("cases.jsonl").is_some()
 }
 
@@ -115,14 +115,14 @@ fn uuid(n: u32) -> String {
 }
 
 /// A decision about an app, with all its inputs
-pub(crate) struct AppQuestion {
-    pub(crate) target: Target<'static>,
-    pub(crate) subject: Option<Arc<Subject>>,
-    pub(crate) rules: Rules,
+pub(super) struct AppQuestion {
+    pub(super) target: Target<'static>,
+    pub(super) subject: Option<Arc<Subject>>,
+    pub(super) rules: Rules,
 }
 
 /// Every decision of the published cases about apps
-pub(crate) fn app_questions() -> Vec<AppQuestion> {
+pub(super) fn app_questions() -> Vec<AppQuestion> {
     let text = vectors("app-authz-cases.json").unwrap_or_else(minted_app_cases);
     let cases: AppCases = serde_json::from_str(&text).unwrap();
     let mut subjects = BTreeMap::new();
@@ -228,7 +228,7 @@ impl AppCases {
 }
 
 /// An app, or the terminal, of a sample workspace
-pub(crate) fn target(method: AccessMethod) -> Target<'static> {
+pub(super) fn target(method: AccessMethod) -> Target<'static> {
     let workspace = Workspace::new(
         (WorkspaceId(Uuid::from_u128(3)), "dev"),
         (UserId(Uuid::from_u128(1)), "ann"),

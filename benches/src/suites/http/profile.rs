@@ -1,0 +1,70 @@
+//! Requests one after the other on one thread, for a profiler
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use hyper::StatusCode;
+use tokio::runtime::Builder;
+
+use super::client::Caller;
+use super::new_visitor;
+use super::world::World;
+use crate::{Effort, Setting};
+
+/// The request that is profiled
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Profiled {
+    /// The sign-in of a machine of AWS
+    SignIn,
+    /// A token for a visitor who is new
+    Visit,
+    /// The check of a visit whose token is remembered
+    Check,
+}
+
+/// Makes a request `count` times, within the function [`measured`], after it was made a few times
+///
+/// Callers, server and store share one thread, so that a profiler sees a request as one sequence.
+///
+/// # Panics
+///
+/// If an answer is not the expected one.
+pub fn profile(asked: Profiled, count: u64) {
+    let runtime = Arc::new(Builder::new_current_thread().enable_all().build().unwrap());
+    let mut setting = Setting::new(Effort::Check);
+    setting.runtime = Arc::clone(&runtime);
+    let world = runtime.block_on(World::new(&setting));
+    let callers = Caller::of(world.authd, 1);
+    let repeated = match asked {
+        Profiled::SignIn => Some(world.sign_in()),
+        Profiled::Visit => None,
+        Profiled::Check => Some(runtime.block_on(world.visits(&callers[0], 1)).remove(0)),
+    };
+    let ask = async || {
+        let (request, status) = match &repeated {
+            Some(request) => (request.clone(), StatusCode::OK),
+            None => (world.issue(new_visitor()), StatusCode::CREATED),
+        };
+        assert_eq!(callers[0].ask(&request).await.status, status);
+    };
+    let several = |count| {
+        runtime.block_on(async {
+            for _ in 0..count {
+                ask().await;
+            }
+            world.written().await;
+        });
+    };
+    several(WARM_UP);
+    measured(&mut || several(count));
+}
+
+/// What a profiler collects: `--toggle-collect='*profile*measured*'`
+#[inline(never)]
+fn measured(requests: &mut dyn FnMut()) {
+    black_box(requests)();
+}
+
+/// Requests until connections are open and statements prepared
+const WARM_UP: u64 = 20;
