@@ -189,13 +189,14 @@ async fn tables(database: &Database) -> Vec<String> {
 }
 
 /// What authd makes where no table `crypto_keys` is
-const OWNED: [&str; 8] = [
+const OWNED: [&str; 9] = [
     "authd_acts",
     "authd_app_sessions",
     "authd_audit_log",
     "authd_audit_sessions",
     "authd_crypto_keys",
     "authd_identity_pins",
+    "authd_oidc_sessions",
     "authd_schema_migrations",
     "authd_shares",
 ];
