@@ -14,7 +14,8 @@ pub enum RouteGroup {
     ForwardAuth,
     /// Registered workspace proxies and their keys: `/api/v2/workspaceproxies/…`
     Proxies,
-    /// Signing in with a token, and out: `/login`, `/logout`, `/api/v2/users/logout`
+    /// Signing in with a token or at an OpenID provider, and out: `/login`, `/logout`,
+    /// `/api/v2/users/logout`, `/api/v2/users/oidc/…`
     ///
     /// Visitors who are not signed in are sent to `/login` also if another service answers it.
     LogIn,

@@ -61,7 +61,7 @@ impl Metadata {
             }
             Some(_) => Err(missing(endpoint)),
         };
-        let needed = |endpoint| url(endpoint)?.ok_or(missing(endpoint));
+        let needed = |endpoint| url(endpoint)?.ok_or_else(|| missing(endpoint));
         Ok(Self {
             authorization_endpoint: needed("authorization_endpoint")?,
             token_endpoint: needed("token_endpoint")?,

@@ -132,10 +132,11 @@ impl<F: Fetch> Provider<F> {
 
     /// Where a browser signs out of the provider too, and is then sent to `back`
     ///
-    /// `None` if the provider has no such page, or nothing is known of it. Fetches nothing.
-    #[must_use]
-    pub fn logout_url(&self, back: &str) -> Option<String> {
-        logout::url(&self.client, &self.current()?.metadata, back)
+    /// `None` if the provider has no such page, or cannot be reached. The provider has to know
+    /// `back`: it is registered there.
+    pub async fn logout_url(&self, back: &str, now: SystemTime) -> Option<String> {
+        let known = self.known(Want::Recent, now).await.ok()?;
+        logout::url(&self.client, &known.metadata, back)
     }
 
     /// Fetches the discovery document and the keys, and keeps them

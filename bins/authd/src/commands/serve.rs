@@ -123,6 +123,12 @@ async fn serve<S: Store>(
             trusted_proxies = apps.trusted.origins.len(),
             "app access is on"
         );
+        if let Some(oidc) = config.oidc {
+            info!(issuer = oidc.issuer(), "people sign in with OpenID Connect");
+            let (tables, fetcher) = (Arc::clone(&store), check::fetcher_of_provider());
+            let fetcher = fetcher.map_err(|error| CommandError::Usage(error_chain(&error)))?;
+            service = service.with_oidc(tables, oidc, fetcher);
+        }
         service = service.with_apps(store, apps);
     }
     if cfg!(not(feature = "otlp")) && std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some() {

@@ -7,10 +7,11 @@ use agent_auth::Rules;
 use app_audit::ActJournal;
 use app_authz::token::{KeyStore, Rotation};
 use arc_swap::ArcSwap;
-use identity_fetch::{Clock, Identity};
+use identity_fetch::{Clock, Fetcher, Identity};
 use store::Store;
 use store::import::Import;
 use store::listing::Listing;
+use store::provider::ProviderSessions;
 use store::sharing::Sharing;
 
 use super::Service;
@@ -22,6 +23,7 @@ use crate::freshness::{Freshness, Nonces};
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::metrics::{HostCounts, Metrics};
+use crate::oidc::{Oidc, OidcConfig};
 use crate::port_error::PortError;
 use crate::ports::{AgentPorts, AppPorts, AuditPorts, Health, Parts};
 use crate::reply::{Branding, Layout};
@@ -184,6 +186,20 @@ impl Service {
     #[must_use]
     pub fn with_sharing<S: Sharing + Send + 'static>(mut self, tables: Arc<S>) -> Self {
         self.parts.sharing = Some(tables);
+        self
+    }
+
+    /// The same service, at which people sign in with an OpenID provider
+    ///
+    /// It is part of app access, whose sessions they get, and for a host whose tables of users are
+    /// authd's own. `fetcher` asks the provider, so it must reach the provider's endpoints. The
+    /// browser's part of a sign-in is sealed with keys that are derived from those of app tokens.
+    #[must_use]
+    pub fn with_oidc<S>(mut self, tables: Arc<S>, config: OidcConfig, fetcher: Fetcher) -> Self
+    where
+        S: ProviderSessions + KeyStore + Send + 'static,
+    {
+        self.parts.oidc = Some(Arc::new(Oidc::new(tables, config, fetcher)));
         self
     }
 

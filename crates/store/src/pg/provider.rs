@@ -77,24 +77,24 @@ impl ProviderSessions for PgStore {
 statement! {
     /// Finds or creates a user, and adds a session: `provider_sign_in.sql`
     struct SignIn<'a> {
-        issuer: &'a str as Text,
-        subject: &'a str as Text,
-        session: Option<&'a str> as Nullable<Text>,
         link: &'a str as Text,
-        username: &'a str as Text,
-        email: &'a str as Text,
         links_by_email: bool as Bool,
-        allows_new: bool as Bool,
-        new_user: Uuid as SqlUuid,
+        email: &'a str as Text,
         organization: &'a str as Text,
-        groups: Option<&'a [String]> as Nullable<Array<Text>>,
+        new_user: Uuid as SqlUuid,
+        username: &'a str as Text,
         roles: Option<&'a [String]> as Nullable<Array<Text>>,
         at: Moment as Timestamptz,
+        allows_new: bool as Bool,
+        groups: Option<&'a [String]> as Nullable<Array<Text>>,
         key: &'a str as Text,
         digest: &'a [u8] as Bytea,
         expires_at: Moment as Timestamptz,
         lifetime: i64 as BigInt,
         ip: &'a str as Text,
+        issuer: &'a str as Text,
+        subject: &'a str as Text,
+        session: Option<&'a str> as Nullable<Text>,
     } -> (Text, Nullable<SqlUuid>, Bool)
 }
 
@@ -102,9 +102,9 @@ statement! {
     /// Ends sessions: `provider_sign_out.sql`
     struct SignOut<'a> {
         issuer: &'a str as Text,
+        until: Moment as Timestamptz,
         subject: Option<&'a str> as Nullable<Text>,
         session: Option<&'a str> as Nullable<Text>,
-        until: Moment as Timestamptz,
     } -> (Text, SqlUuid)
 }
 

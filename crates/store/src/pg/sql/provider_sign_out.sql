@@ -1,9 +1,9 @@
 -- Ends sessions that came of sign-ins at an OpenID provider, and those that were made from them.
 --
 -- $1 text: issuer
--- $2 text: subject; null for the one of the session
--- $3 text: session at the provider; null for all of the subject
--- $4 timestamptz: the time until which they were begun
+-- $2 timestamptz: the time until which they were begun
+-- $3 text: subject; null for the one of the session
+-- $4 text: session at the provider; null for all of the subject
 --
 -- Returns the ids and users of the keys that were deleted. With a subject and a session, sessions of
 -- the subject of which the provider has not named the session end too.
@@ -11,10 +11,10 @@
 -- Raw because of the statements within the statement.
 WITH named AS (
     SELECT key_id, user_id FROM authd_oidc_sessions
-    WHERE issuer = $1::text AND created_at <= $4::timestamptz AND (
-        $2::text IS NOT NULL AND subject = $2
-            AND ($3::text IS NULL OR session_id = $3 OR session_id IS NULL)
-        OR $2 IS NULL AND session_id = $3
+    WHERE issuer = $1::text AND created_at <= $2::timestamptz AND (
+        $3::text IS NOT NULL AND subject = $3
+            AND ($4::text IS NULL OR session_id = $4 OR session_id IS NULL)
+        OR $3 IS NULL AND session_id = $4
     )
 ), over AS (
     SELECT k.id FROM api_keys k
