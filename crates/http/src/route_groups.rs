@@ -14,11 +14,12 @@ pub enum RouteGroup {
     ForwardAuth,
     /// Registered workspace proxies and their keys: `/api/v2/workspaceproxies/…`
     Proxies,
-    /// Signing in with a token or at an OpenID provider, and out: `/login`, `/logout`,
-    /// `/api/v2/users/logout`, `/api/v2/users/oidc/…`
+    /// Signing in with a token, and out: `/login`, `/logout`, `/api/v2/users/logout`
     ///
     /// Visitors who are not signed in are sent to `/login` also if another service answers it.
     LogIn,
+    /// Signing in at an OpenID provider: `/api/v2/users/oidc/…`
+    Oidc,
     /// The start page: `/`
     Home,
     /// The audit of visits and acts: `/audit…`, `/api/v2/audit`, `/api/v2/authd/audit/acts`
@@ -34,12 +35,13 @@ pub enum RouteGroup {
 }
 
 impl RouteGroup {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::AgentSignIn,
         Self::Apps,
         Self::ForwardAuth,
         Self::Proxies,
         Self::LogIn,
+        Self::Oidc,
         Self::Home,
         Self::Audit,
         Self::Import,
@@ -61,6 +63,7 @@ impl RouteGroup {
             Self::Health => 1 << 8,
             Self::Metrics => 1 << 9,
             Self::Shares => 1 << 10,
+            Self::Oidc => 1 << 11,
         }
     }
 }

@@ -168,6 +168,9 @@ pub enum ProviderError {
 }
 
 impl ProviderError {
+    /// What [`Fetch`](Self::Fetch) and [`Answer`](Self::Answer) call the exchange of a code
+    pub const TOKENS: &str = "answer of the token endpoint";
+
     /// Whether the provider, or the way to it, is at fault, so that a later try may work
     #[must_use]
     pub const fn is_of_provider(&self) -> bool {

@@ -92,9 +92,9 @@ impl<F: Fetch> Provider<F> {
             Err(refused) => return Ok(Err(refused)),
         };
         let request = token::request(&self.client, &known.metadata, flow, code)?;
-        let answer = self.ask("answer of the token endpoint", request).await?;
-        let tokens = Tokens::parse(&answer)
-            .ok_or(ProviderError::Answer { what: "answer of the token endpoint" })?;
+        let answer = self.ask(ProviderError::TOKENS, request).await?;
+        let tokens =
+            Tokens::parse(&answer).ok_or(ProviderError::Answer { what: ProviderError::TOKENS })?;
         let verify =
             |known: &Known| id_token::verify(&self.client, &known.keys, flow, &tokens, now);
         let mut identity = match verify(&known) {

@@ -1,4 +1,6 @@
 use app_authz::UserId;
+use http::StatusCode;
+use identity_fetch::FetchError;
 use oidc_client::{ProviderError, Refused};
 use store::provider::SignInRefusal;
 
@@ -77,6 +79,14 @@ impl From<Refused> for OidcError {
 impl From<ProviderError> for OidcError {
     fn from(error: ProviderError) -> Self {
         let cause = chain(&error);
+        if is_refused_code(&error) {
+            let refusal = OidcRefusal::new(
+                "code_refused",
+                "The provider has not accepted this sign-in: it took too long, or was used before. \
+                 Sign in again.",
+            );
+            return Self::Refused(OidcRefusal { cause: Some(cause), ..refusal });
+        }
         if error.is_of_provider() {
             return Self::Unavailable { cause };
         }
@@ -87,6 +97,15 @@ impl From<ProviderError> for OidcError {
         );
         Self::Refused(OidcRefusal { cause: Some(cause), ..refusal })
     }
+}
+
+/// Whether the token endpoint says that the request is at fault, which can be that of a stranger
+/// (RFC 6749, section 5.2); a client that it does not know gets another status
+fn is_refused_code(error: &ProviderError) -> bool {
+    let ProviderError::Fetch { what, source } = error else { return false };
+    let status = source.downcast_ref::<FetchError>();
+    *what == ProviderError::TOKENS
+        && matches!(status, Some(FetchError::Status(StatusCode::BAD_REQUEST)))
 }
 
 impl From<SignInRefusal> for OidcError {

@@ -86,12 +86,8 @@ impl AppRoute {
             Self::CryptoKeys | Self::IssueAppToken | Self::Jwks => RouteGroup::Proxies,
             Self::Home => RouteGroup::Home,
             Self::Import => RouteGroup::Import,
-            Self::LogIn
-            | Self::LogInPage
-            | Self::LogOut
-            | Self::LogOutPage
-            | Self::OidcCallback
-            | Self::OidcLogout => RouteGroup::LogIn,
+            Self::LogIn | Self::LogInPage | Self::LogOut | Self::LogOutPage => RouteGroup::LogIn,
+            Self::OidcCallback | Self::OidcLogout => RouteGroup::Oidc,
             Self::ReplaceShares | Self::Shares => RouteGroup::Shares,
         }
     }

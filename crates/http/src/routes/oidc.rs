@@ -180,19 +180,23 @@ fn refused(
     back: &str,
     error: OidcError,
 ) -> Result<Response, Error> {
-    let (status, words) = match error {
+    let words = match error {
         OidcError::Failed(error) => return Err(error.into()),
         OidcError::Unavailable { cause } => {
             let error = Error::ProviderUnavailable { cause };
             error.log(&cx.facts);
             let problem = error.problem();
-            (problem.status, format!("{} {}", problem.message, problem.detail))
+            let words = format!("{} {}", problem.message, problem.detail);
+            let form = login::Form::default();
+            let page = SignInPage { error: Some(&words), ..form.page(back, Some(oidc)) };
+            let page = page.into_response(problem.status);
+            return Ok(problem.with_headers(page));
         }
-        OidcError::Refused(refusal) => (StatusCode::UNAUTHORIZED, refusal.words.to_owned()),
+        OidcError::Refused(refusal) => refusal.words,
     };
     let form = login::Form::default();
-    let page = SignInPage { error: Some(&words), ..form.page(back, Some(oidc)) };
-    Ok(page.into_response(status))
+    let page = SignInPage { error: Some(words), ..form.page(back, Some(oidc)) };
+    Ok(page.into_response(StatusCode::UNAUTHORIZED))
 }
 
 /// Writes what happened to the audit and the log

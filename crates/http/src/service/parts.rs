@@ -255,6 +255,9 @@ impl Service {
         if self.apps.is_some() && self.parts.sharing.is_none() {
             served = served.without(RouteGroup::Shares);
         }
+        if self.apps.is_some() && self.parts.oidc.is_none() {
+            served = served.without(RouteGroup::Oidc);
+        }
         served
     }
 }
