@@ -28,7 +28,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "identity-fetch",
             "identity-verify",
             "log-queue",
-            "oidc-client",
             "otlp-export",
             "private-postgres",
             "proof-repair",

@@ -34,6 +34,8 @@ const provider = new Provider(`http://127.0.0.1:${PORT}`, {
   claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['preferred_username', 'groups'] },
   cookies: { keys: ['for tests'] },
   features: { backchannelLogout: { enabled: true } },
+  // Its own dispatcher reaches no address of this machine, where the client is.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   findAccount: (_, id) => account(id),
   pkce: { required: () => true },
 });
