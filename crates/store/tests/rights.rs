@@ -304,7 +304,7 @@ async fn each_right_that_a_provider_needs_is_granted_and_no_other() {
     let rights = rights(&grants);
     let of_users = rights
         .iter()
-        .filter(|(right, _)| tables.iter().any(|table| right.ends_with(&format!(".\"{table}\""))));
+        .filter(|(right, _)| tables.iter().any(|table| right.ends_with(&format!(".{table}"))));
     let (mut count, mut needless) = (0, Vec::new());
     for (right, role) in of_users {
         count += 1;

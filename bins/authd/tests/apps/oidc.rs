@@ -25,7 +25,7 @@ const CALLBACK: &str = "/api/v2/users/oidc/callback";
 const LOGOUT: &str = "/api/v2/users/oidc/backchannel-logout";
 
 /// A provider that answers what a test wants
-struct Fake {
+pub struct Fake {
     issuer: String,
     key: EcKey<Private>,
     /// The answer of the token endpoint, or the status with which it fails
@@ -33,7 +33,7 @@ struct Fake {
 }
 
 impl Fake {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
@@ -77,7 +77,7 @@ impl Fake {
         Self { issuer, key, tokens }
     }
 
-    fn plan(&self) -> Plan {
+    pub fn plan(&self) -> Plan {
         let mut plan = Plan::new();
         plan.rows.organization("default");
         for user in plan.rows.users.iter_mut().filter(|user| user.username != "alice") {
