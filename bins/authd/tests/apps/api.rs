@@ -8,7 +8,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::Value;
 
 use crate::oidc::Fake;
-use crate::world::{ISSUE, World};
+use crate::world::ISSUE;
 
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../../../docs/openapi.json")).unwrap());
