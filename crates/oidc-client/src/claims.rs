@@ -38,7 +38,7 @@ impl Identity {
         json::text(&self.claims, "sid").filter(|sid| is_id(sid))
     }
 
-    /// A claim; a name with dots leads into objects if there is no claim of the whole name
+    /// A claim; a name with dots leads into objects, unless a claim has the whole name
     #[must_use]
     pub fn claim(&self, name: &str) -> Option<&Value> {
         if let Some(value) = self.claims.get(name) {

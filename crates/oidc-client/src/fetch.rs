@@ -14,7 +14,7 @@ pub trait Fetch: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Fails for any other answer, and if there is none. The error must not contain the headers
+    /// Fails for any other answer, and without an answer. The error must not contain the headers
     /// or the body of the request, which have secrets.
     fn fetch(&self, request: Request) -> impl Future<Output = Result<Vec<u8>, Cause>> + Send;
 }

@@ -47,7 +47,7 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// [`KeysError`], if there is no key to keep, two have the same id, or the set is malformed or
+    /// [`KeysError`], if no key is kept, two have the same id, or the set is malformed or
     /// larger than 256 KiB.
     pub fn parse(set: &[u8]) -> Result<Self, KeysError> {
         if set.len() > LIMIT {

@@ -59,7 +59,7 @@ async fn no_bad_logout_token_ends_a_session() {
         ("no events", with("events", Value::Null), NotLogout),
         ("other events", with("events", json!({ "x": {} })), NotLogout),
         ("event is not an object", events(json!([])), NotLogout),
-        ("nobody", neither, Missing { claim: "sub" }),
+        ("neither user nor session", neither, Missing { claim: "sub" }),
         ("no id", with("jti", Value::Null), Missing { claim: "jti" }),
         ("empty id", with("jti", "".into()), Missing { claim: "jti" }),
         ("session is not a text", with("sid", 1.into()), Missing { claim: "sid" }),

@@ -17,8 +17,8 @@ pub trait ProviderSessions: Sync {
     /// Finds or creates the user of a provider, and stores the key of a new session
     ///
     /// A user is known by issuer and subject: the link of login type `oidc` in `user_links`, whose
-    /// `linked_id` is `ISSUER||SUBJECT`. If there is no such link, it is added to a user of login
-    /// type `oidc` that has none and the same e-mail address, if
+    /// `linked_id` is `ISSUER||SUBJECT`. If it is missing, it is added to a user of login type `oidc`
+    /// without such a link and with the same e-mail address, provided that
     /// [`links_by_email`](ProviderSignIn::links_by_email) allows it. Otherwise a user is created, if
     /// [`allows_new`](ProviderSignIn::allows_new) allows it, and becomes a member of the
     /// organization. A dormant user becomes active. Groups and roles are set if they are given.
@@ -66,8 +66,8 @@ pub struct ProviderSignIn<'a> {
     pub allows_new: bool,
     /// The id of a new user
     pub new_user: Uuid,
-    /// The organization that a new user joins, by name; if there is none of the name and only one
-    /// at all, that one
+    /// The organization that a new user joins, by name; if only one organization exists, that one
+    /// under any name
     pub organization: &'a str,
     /// The names of all groups of the user, in the user's organizations; unknown ones are left out
     ///

@@ -1,4 +1,4 @@
-// A certified OpenID provider for tests: whoever types an e-mail address is that user.
+// A certified OpenID provider for tests: a visitor is the user whose e-mail address is typed.
 //
 // PORT: where it listens, at http://127.0.0.1
 // CALLBACK, LOGGED_OUT, BACKCHANNEL: addresses of the client
