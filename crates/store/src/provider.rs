@@ -23,8 +23,8 @@ pub trait ProviderSessions: Sync {
     /// [`allows_new`](ProviderSignIn::allows_new) allows it, and becomes a member of the
     /// organization. A dormant user becomes active. Groups and roles are set if they are given.
     ///
-    /// One statement, in a transaction in which sign-ins of the same identity take turns. Keys of
-    /// the user's earlier sign-ins that have expired are deleted.
+    /// One statement, in a transaction in which sign-ins of the same identity or address take turns.
+    /// Keys of the user's earlier sign-ins that have expired are deleted.
     ///
     /// # Errors
     ///

@@ -45,7 +45,8 @@ impl ProviderSessions for PgStore {
         };
         let mut connection = self.writes.get().await?;
         let found = connection.transaction(async |connection| {
-            TakeTurn { sql: &TAKE_TURN, link: &link }.execute(connection).await?;
+            let email = sign_in.email;
+            TakeTurn { sql: &TAKE_TURN, link: &link, email }.execute(connection).await?;
             statement.get_result::<(String, Option<Uuid>, bool)>(connection).await
         });
         let (outcome, user, is_new) = found.await.map_err(|error: diesel::result::Error| error)?;
@@ -109,9 +110,11 @@ statement! {
 }
 
 statement! {
-    /// Makes sign-ins of one identity take turns, so that one user is created
+    /// Makes sign-ins of one identity, or with one address, take turns, so that one user is created
+    /// and linked once
     struct TakeTurn<'a> {
         link: &'a str as Text,
+        email: &'a str as Text,
     }
 }
 
@@ -122,7 +125,10 @@ static SIGN_OUT: LazyLock<Sql> =
     LazyLock::new(|| Sql::plain(include_str!("sql/provider_sign_out.sql")));
 
 static TAKE_TURN: LazyLock<Sql> = LazyLock::new(|| {
-    Sql::plain("SELECT pg_advisory_xact_lock(hashtextextended('authd_oidc ' || $1::text, 0))")
+    Sql::plain(
+        "SELECT pg_advisory_xact_lock(hashtextextended('authd_oidc link ' || $1::text, 0)),
+                pg_advisory_xact_lock(hashtextextended('authd_oidc email ' || lower($2::text), 0))",
+    )
 });
 
 /// The rights that sign-ins and sign-outs at a provider need
