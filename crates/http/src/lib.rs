@@ -49,7 +49,7 @@ pub use layer::{Authorize, AuthorizeLayer};
 pub use limits::Limits;
 pub use maintenance::{Maintenance, MaintenanceSettings};
 pub use metrics::{Exposition, HostCounts, ProcessFacts};
-pub use oidc::{OidcConfig, OidcConfigError};
+pub use oidc::{OidcConfig, OidcConfigError, OidcSetting, OidcSettingKind, OidcSettings};
 pub use port_error::{ErasedPortError, PortError};
 pub use ports::{AgentPorts, AppPorts, AuditPorts, Health};
 pub use proxies::{Network, ParseNetworkError, Peer, TrustedProxies};

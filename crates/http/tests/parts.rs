@@ -15,7 +15,7 @@ use authd_http::{
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use identity_fetch::{Clock, Fetcher, Identity, Reach, System};
+use identity_fetch::{Clock, Identity};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use store::MemoryStore;
@@ -94,16 +94,12 @@ fn whole() -> Service {
     let store = Arc::new(MemoryStore::default());
     Service::over(&store, Identity::builtin(), Rules::default(), Limits::default(), clock())
         .with_apps(Arc::clone(&store), config())
-        .with_oidc(store, oidc(), fetcher())
+        .with_oidc(store, oidc())
 }
 
 /// A provider at which nothing listens
 fn oidc() -> OidcConfig {
     OidcConfig::new("http://127.0.0.1:1", "authd", &config().access_url).unwrap()
-}
-
-fn fetcher() -> Fetcher {
-    Fetcher::new(Arc::new(System), Reach::Anywhere)
 }
 
 fn config() -> AppsConfig {
@@ -197,7 +193,7 @@ async fn absent_parts_are_not_found() {
     let with_log = apps.clone().with_audit_log(Arc::clone(&store));
     let with_import = apps.clone().with_import(Arc::clone(&store));
     let with_sharing = apps.clone().with_sharing(Arc::clone(&store));
-    let with_oidc = apps.clone().with_oidc(store, oidc(), fetcher());
+    let with_oidc = apps.clone().with_oidc(store, oidc());
     for (group, paths) in GROUPS {
         let is_of_apps = !matches!(
             group,

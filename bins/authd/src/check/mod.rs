@@ -6,14 +6,11 @@
 mod settings;
 mod trust;
 
-use std::sync::Arc;
-
-use authd_http::{OidcConfig, Signing, error_chain};
+use authd_http::Signing;
 use database_check::Expected;
 pub(crate) use database_check::{Finding, State, log};
-use identity_fetch::{FetchError, Fetcher, Reach, System};
 use store::inspection::{Asked, Inspection, Part};
-use store::{Error, Owner, PgStore};
+use store::{Error, PgStore};
 
 pub(crate) use self::settings::of_settings;
 pub(crate) use self::trust::{missing_keys, of_tls, of_trust, without_effect};
@@ -31,28 +28,7 @@ pub(crate) async fn of_database(
 ) -> Result<(Vec<Finding>, Inspection), Error> {
     let signs_with_eddsa = config.apps.as_ref().is_some_and(|apps| apps.signing == Signing::Eddsa);
     let expected = Expected { asked: asked(config), signs_with_eddsa };
-    let (mut found, inspection) =
-        database_check::of_database(store, &expected, &*system_clock()).await?;
-    if config.oidc.is_some() && inspection.tables.owner == Owner::ControlPlane {
-        let text = "the control plane of this database signs people in; leave it out";
-        found.push(Finding::error("oidc_issuer_url", text));
-    }
-    Ok((found, inspection))
-}
-
-/// Checks whether the OpenID provider answers as it should
-pub(crate) async fn of_provider(oidc: &OidcConfig) -> Finding {
-    let (subject, issuer) = ("oidc_issuer_url", oidc.issuer());
-    let asked = async { oidc.ask(fetcher_of_provider()?, system_clock()()).await };
-    match asked.await {
-        Ok(()) => Finding::ok(subject, format!("{issuer} answers")),
-        Err(error) => Finding::error(subject, format!("{issuer}: {}", error_chain(&*error))),
-    }
-}
-
-/// Reaches a provider that the operator named, wherever it is
-pub(crate) fn fetcher_of_provider() -> Result<Fetcher, FetchError> {
-    Fetcher::new(Arc::new(System), Reach::Anywhere).trusting_system()
+    database_check::of_database(store, &expected, &*system_clock()).await
 }
 
 /// The parts of authd that the configuration turns on

@@ -124,10 +124,7 @@ async fn serve<S: Store>(
             "app access is on"
         );
         if let Some(oidc) = config.oidc {
-            info!(issuer = oidc.issuer(), "people sign in with OpenID Connect");
-            let (tables, fetcher) = (Arc::clone(&store), check::fetcher_of_provider());
-            let fetcher = fetcher.map_err(|error| CommandError::Usage(error_chain(&error)))?;
-            service = service.with_oidc(tables, oidc, fetcher);
+            service = service.with_oidc(Arc::clone(&store), oidc);
         }
         service = service.with_apps(store, apps);
     }

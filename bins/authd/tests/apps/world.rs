@@ -15,7 +15,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use hyper::Method;
 use hyper::header::{HeaderName, SET_COOKIE};
-use identity_fetch::{Fetcher, Identity, Reach, System};
+use identity_fetch::Identity;
 use serde_json::{Value, json};
 use store::fleet::{CorsBehavior, Fleet, SharingLevel, Transition, UserStatus};
 use store::{Options, PgStore, StatementCounter};
@@ -188,9 +188,7 @@ impl Plan {
             .with_apps(Arc::clone(&store), self.config);
         let app = match self.oidc {
             Some(oidc) => {
-                let fetcher = Fetcher::new(Arc::new(System), Reach::Anywhere);
-                app.with_oidc(Arc::clone(&store), oidc, fetcher)
-                    .with_act_audit(store, ActAudit::default())
+                app.with_oidc(Arc::clone(&store), oidc).with_act_audit(store, ActAudit::default())
             }
             None => app,
         };

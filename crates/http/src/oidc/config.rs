@@ -1,11 +1,13 @@
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use app_authz::address::HttpUrl;
-use identity_fetch::Fetcher;
-use oidc_client::{Cause, Client, ClientSecret, Provider, UrlError};
+use identity_fetch::{Fetcher, Reach, System};
+use oidc_client::{Client, ClientSecret, Provider, UrlError};
 use thiserror::Error;
 
 use super::network::Network;
+use crate::error::chain;
 
 /// How people sign in at an OpenID provider
 ///
@@ -14,6 +16,8 @@ use super::network::Network;
 #[non_exhaustive]
 pub struct OidcConfig {
     pub(super) client: Client,
+    /// Asks the provider
+    pub(super) fetcher: Fetcher,
     /// The domains of e-mail addresses that may sign in; all if it is empty
     pub email_domains: Vec<String>,
     /// The claim with the e-mail address
@@ -50,15 +54,18 @@ impl OidcConfig {
     ///
     /// # Errors
     ///
-    /// [`OidcConfigError`], if the issuer is not usable, or the id is empty.
+    /// [`OidcConfigError`], if the issuer is not usable, or the id is empty, or TLS is not usable.
     pub fn new(issuer: &str, id: &str, access_url: &HttpUrl) -> Result<Self, OidcConfigError> {
         let issuer = issuer.parse().map_err(OidcConfigError::Issuer)?;
         if id.is_empty() {
             return Err(OidcConfigError::NoClientId);
         }
         let client = Client::new(issuer, id, &format!("{}{}", access_url.origin(), Self::CALLBACK));
+        let fetcher = Fetcher::new(Arc::new(System), Reach::Anywhere).trusting_system();
+        let fetcher = fetcher.map_err(|error| OidcConfigError::Tls(chain(&error)))?;
         Ok(Self {
             client,
+            fetcher,
             email_domains: Vec::new(),
             email_field: "email".to_owned(),
             username_field: "preferred_username".to_owned(),
@@ -81,6 +88,15 @@ impl OidcConfig {
         self
     }
 
+    /// The same, asking the provider with `fetcher`, which has to reach all of its endpoints
+    ///
+    /// By default it is asked wherever it is, with the certificate authorities of Mozilla and of this
+    /// system.
+    #[must_use]
+    pub fn fetcher(self, fetcher: Fetcher) -> Self {
+        Self { fetcher, ..self }
+    }
+
     /// The same, asking for these scopes beside `openid`
     #[must_use]
     pub fn scopes(mut self, scopes: Vec<String>) -> Self {
@@ -98,10 +114,11 @@ impl OidcConfig {
     ///
     /// # Errors
     ///
-    /// Fails if they cannot be fetched, or are not usable.
-    pub async fn ask(&self, fetcher: Fetcher, now: SystemTime) -> Result<(), Cause> {
-        let provider = Provider::new(self.client.clone(), Network(fetcher));
-        provider.refresh(now).await.map(drop).map_err(Into::into)
+    /// Says why they cannot be fetched, or are not usable.
+    pub async fn ask(&self, now: SystemTime) -> Result<(), String> {
+        let provider = Provider::new(self.client.clone(), Network(self.fetcher.clone()));
+        let fetched = provider.refresh(now).await;
+        fetched.map(drop).map_err(|error| format!("{}: {}", self.issuer(), chain(&error)))
     }
 
     /// Reads `VALUE=ROLE`, an entry of [`user_role_mapping`](Self::user_role_mapping)
@@ -140,14 +157,39 @@ pub enum OidcConfigError {
     /// The issuer is not usable
     #[error("is not the URL of a provider: {0}")]
     Issuer(UrlError),
+    /// A provider is set without the URL of the dashboard
+    #[error("needs `access_url` beside it")]
+    NoAccessUrl,
     /// The id of the client is empty
-    #[error("is empty")]
+    #[error("is missing")]
     NoClientId,
+    /// A client is set without a provider
+    #[error("is missing, while `oidc_client_id` is set")]
+    NoIssuer,
     /// An entry of the roles is not usable
     #[error(
         "`{0}` is not `VALUE=ROLE` with one of the roles owner, user-admin, template-admin, auditor"
     )]
     Role(String),
+    /// The secret of the client is set, and a file that has one
+    #[error("and `oidc_client_secret_file` exclude each other")]
+    TwoSecrets,
+    /// TLS is not usable
+    #[error("cannot be asked: {0}")]
+    Tls(String),
+}
+
+impl OidcConfigError {
+    /// The setting to change, as [`OidcSetting::name`](super::OidcSetting::name) has it
+    #[must_use]
+    pub const fn setting(&self) -> &'static str {
+        match self {
+            Self::NoClientId => "oidc_client_id",
+            Self::TwoSecrets => "oidc_client_secret",
+            Self::Role(_) => "oidc_user_role_mapping",
+            _ => "oidc_issuer_url",
+        }
+    }
 }
 
 /// The roles of a deployment that a user can be given

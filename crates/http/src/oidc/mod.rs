@@ -8,6 +8,7 @@ mod config;
 mod network;
 mod refusal;
 mod sealed;
+mod settings;
 mod user;
 
 use std::net::IpAddr;
@@ -19,7 +20,6 @@ use app_authz::credential::SessionToken;
 use app_authz::token::{KeyStore, RecentTexts};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use identity_fetch::Fetcher;
 use oidc_client::{Callback, Flow, LogoutToken, Provider};
 use store::provider::{ProviderSessions, ProviderSignIn, ProviderSignOut};
 use uuid::{NoContext, Timestamp, Uuid};
@@ -29,6 +29,7 @@ use self::network::Network;
 pub(crate) use self::refusal::{OidcError, OidcRefusal};
 use self::sealed::Seals;
 pub(crate) use self::sealed::{Kept, LIFETIME};
+pub use self::settings::{OidcSetting, OidcSettingKind, OidcSettings};
 use self::user::describe;
 use crate::detach::DetachOnDrop;
 use crate::error::AccessError;
@@ -111,8 +112,8 @@ pub(crate) struct Oidc<S> {
 }
 
 impl<S> Oidc<S> {
-    pub(crate) fn new(tables: Arc<S>, config: OidcConfig, fetcher: Fetcher) -> Self {
-        let provider = Provider::new(config.client.clone(), Network(fetcher));
+    pub(crate) fn new(tables: Arc<S>, config: OidcConfig) -> Self {
+        let provider = Provider::new(config.client.clone(), Network(config.fetcher.clone()));
         let (used, logouts) = (RecentTexts::new(LIFETIME), RecentTexts::new(LOGOUTS));
         Self { tables, provider, config, seals: Seals::new(), used, logouts }
     }

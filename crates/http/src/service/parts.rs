@@ -7,7 +7,7 @@ use agent_auth::Rules;
 use app_audit::ActJournal;
 use app_authz::token::{KeyStore, Rotation};
 use arc_swap::ArcSwap;
-use identity_fetch::{Clock, Fetcher, Identity};
+use identity_fetch::{Clock, Identity};
 use store::Store;
 use store::import::Import;
 use store::listing::Listing;
@@ -192,14 +192,14 @@ impl Service {
     /// The same service, at which people sign in with an OpenID provider
     ///
     /// It is part of app access, whose sessions they get, and for a host whose tables of users are
-    /// authd's own. `fetcher` asks the provider, so it must reach the provider's endpoints. The
-    /// browser's part of a sign-in is sealed with keys that are derived from those of app tokens.
+    /// authd's own. The browser's part of a sign-in is sealed with keys that are derived from those of
+    /// app tokens.
     #[must_use]
-    pub fn with_oidc<S>(mut self, tables: Arc<S>, config: OidcConfig, fetcher: Fetcher) -> Self
+    pub fn with_oidc<S>(mut self, tables: Arc<S>, config: OidcConfig) -> Self
     where
         S: ProviderSessions + KeyStore + Send + 'static,
     {
-        self.parts.oidc = Some(Arc::new(Oidc::new(tables, config, fetcher)));
+        self.parts.oidc = Some(Arc::new(Oidc::new(tables, config)));
         self
     }
 
