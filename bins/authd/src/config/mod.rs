@@ -164,7 +164,7 @@ impl Config {
             .hide_stale(settings.hide_stale_instances.unwrap_or_default());
         let identity = settings.identity()?;
         let apps = settings.apps(spool.clone())?;
-        let oidc = oidc.0.with_secret(|path| secret_file::read(path))?;
+        let oidc = oidc.0.with_secret(secret_file::read)?;
         let oidc = oidc.config(apps.as_ref().map(|apps| &apps.access_url))?;
         Ok(Self {
             limits,
