@@ -98,6 +98,18 @@ ensure_axe() {
     (cd "$AUTHD_AXE" && npm pack --silent axe-core@4.10.3 >/dev/null && tar -xzf axe-core-4.10.3.tgz)
 }
 
+# A certified OpenID provider, which runs in Node.js. A test looks for the package in this folder.
+ensure_oidc_provider() {
+    [ -n "${AUTHD_REQUIRE_PROGRAMS:-}" ] || return 0
+    AUTHD_OIDC_PROVIDER=${AUTHD_OIDC_PROVIDER:-$(realpath -m "${CARGO_TARGET_DIR:-target}")/oidc-provider}
+    export AUTHD_OIDC_PROVIDER
+    [ -d "$AUTHD_OIDC_PROVIDER/node_modules/oidc-provider" ] && return 0
+    echo "Installing oidc-provider in $AUTHD_OIDC_PROVIDER" >&2
+    mkdir -p "$AUTHD_OIDC_PROVIDER"
+    (cd "$AUTHD_OIDC_PROVIDER" &&
+        npm install --silent --no-audit --no-fund --ignore-scripts oidc-provider@9.13.3)
+}
+
 ensure_cargo() {
     command -v cargo >/dev/null 2>&1 || PATH="$HOME/.cargo/bin:$PATH"
     if ! command -v cargo >/dev/null 2>&1; then

@@ -16,7 +16,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use authd_http::{Branding, Logo};
+use authd_http::{Branding, Logo, OidcConfig};
 use serde_json::{Value, json};
 use store::fleet::{AppHealth, SharingLevel, Transition};
 
@@ -78,6 +78,9 @@ fn plan(port: u16) -> Plan {
     branding.logo = Some(Logo::from_bytes(LOGO).unwrap());
     branding.contact = Some("mailto:help@acme.example".parse().unwrap());
     plan.config.branding = branding;
+    // The page to sign in has both, a button that leads to a provider and the form for a token.
+    let oidc = OidcConfig::new("http://127.0.0.1:1", "authd", &plan.config.access_url);
+    plan.oidc = Some(oidc.unwrap());
     plan
 }
 

@@ -241,6 +241,39 @@ async fn a_missing_encryption_key_is_named() {
 }
 
 #[tokio::test]
+async fn a_provider_is_asked_and_is_not_for_a_control_planes_users() {
+    let provider = [
+        "--oidc-issuer-url",
+        "http://127.0.0.1:1",
+        "--oidc-client-id",
+        "authd",
+        "--oidc-client-secret",
+        "hunter2",
+    ];
+    let args = [&APPS[..], &provider].concat();
+    let database = Database::new().await;
+    let (status, table, stderr) = check(&database, &args).await;
+    assert_eq!(status, Some(1), "{table}");
+    let row = line(&table, "oidc_issuer_url");
+    assert!(row.contains("the discovery document cannot be fetched: no connection"), "{row}");
+    assert!(line(&table, "sign-in at an OpenID prov").contains("nothing is missing"), "{table}");
+    assert!(!table.contains("hunter2") && !stderr.contains("hunter2"), "{table}{stderr}");
+    database.sql("DROP TABLE authd_oidc_sessions").await;
+    let (_, table, _) = check(&database, &args).await;
+    let row = line(&table, "sign-in at an OpenID prov");
+    assert!(row.contains("authd_oidc_sessions"), "{row}");
+
+    let database = Database::of_release(Release::NEWEST).await;
+    let refused = "the control plane of this database signs people in; leave it out";
+    let (status, table, _) = check(&database, &args).await;
+    assert!(status == Some(1) && table.contains(refused), "{table}");
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--database-url", database.url()];
+    let (status, _, log) = authd(&[&serve[..], &args].concat()).await;
+    assert!(status != Some(0) && log.contains(refused), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
+}
+
+#[tokio::test]
 async fn settings_are_checked_before_there_is_a_database() {
     let memory = ["check", "--store", "memory"];
     let (status, table, stderr) = authd(

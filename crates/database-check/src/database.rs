@@ -37,6 +37,10 @@ pub async fn of_database(
 ) -> Result<(Vec<Finding>, Inspection), Error> {
     let inspection = store.inspect(&expected.asked, clock).await?;
     let mut findings = findings(&inspection, expected);
+    if expected.asked.has(Part::Oidc) && inspection.tables.owner == Owner::ControlPlane {
+        let text = "the control plane of this database signs people in; leave it out";
+        findings.push(Finding::error("oidc_issuer_url", text).stops());
+    }
     let apps = expected.asked.has(Part::Apps);
     let is_possible = |task: &Task| task.lacks.is_empty() || task.part == Part::SignInAudit;
     if inspection.tasks.iter().all(is_possible) {

@@ -18,6 +18,8 @@ pub enum RouteGroup {
     ///
     /// Visitors who are not signed in are sent to `/login` also if another service answers it.
     LogIn,
+    /// Signing in at an OpenID provider: `/api/v2/users/oidc/…`
+    Oidc,
     /// The start page: `/`
     Home,
     /// The audit of visits and acts: `/audit…`, `/api/v2/audit`, `/api/v2/authd/audit/acts`
@@ -33,12 +35,13 @@ pub enum RouteGroup {
 }
 
 impl RouteGroup {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::AgentSignIn,
         Self::Apps,
         Self::ForwardAuth,
         Self::Proxies,
         Self::LogIn,
+        Self::Oidc,
         Self::Home,
         Self::Audit,
         Self::Import,
@@ -60,6 +63,7 @@ impl RouteGroup {
             Self::Health => 1 << 8,
             Self::Metrics => 1 << 9,
             Self::Shares => 1 << 10,
+            Self::Oidc => 1 << 11,
         }
     }
 }

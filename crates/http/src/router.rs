@@ -121,6 +121,14 @@ const ROWS: &[Row] = &[
         AppRoute::AppFailed(Failure::Unreachable),
     ),
     apps("/api/v2/users/logout", Methods::POST, "logout", AppRoute::LogOut),
+    apps(
+        "/api/v2/users/oidc/backchannel-logout",
+        Methods::POST,
+        "oidc-logout",
+        AppRoute::OidcLogout,
+    ),
+    // This uses up the answer of the provider, so `HEAD` is not allowed.
+    apps("/api/v2/users/oidc/callback", Methods::GET_ONLY, "oidc-callback", AppRoute::OidcCallback),
     sign_in("/api/v2/workspaceagents/aws-instance-identity", "aws-instance-identity", Cloud::Aws),
     sign_in(
         "/api/v2/workspaceagents/azure-instance-identity",

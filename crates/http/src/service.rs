@@ -222,7 +222,7 @@ impl Service {
         let response = outcome.unwrap_or_else(|error| {
             self.log(&error, &facts, source);
             match route {
-                Some(Route::Apps(route)) => routes::failed(route, &cx, error),
+                Some(Route::Apps(route)) => routes::failed(&self.parts, route, &cx, error),
                 // Its callers are programs, whatever they say they accept.
                 Some(Route::SignIn(_) | Route::Challenge) => error.into_response(),
                 _ => routes::refused(&cx, error),
@@ -289,7 +289,7 @@ impl Service {
                     if route == AppRoute::ForwardAuthAnswer {
                         return apps.answer(&self.parts, route, cx, body).await;
                     }
-                    if route == AppRoute::LogIn {
+                    if route.is_log_in() {
                         admission.check(Attempt::LogIn, source)?;
                     }
                     let (size, body) = match route.has_small_body() {
@@ -298,7 +298,9 @@ impl Service {
                     };
                     let _turn = admission.turn(route.work(), source, size, request).await?;
                     let answer = apps.answer(&self.parts, route, cx, body).await?;
-                    if route == AppRoute::LogIn && answer.status() == StatusCode::UNAUTHORIZED {
+                    let status = answer.status();
+                    let is_refused = [StatusCode::UNAUTHORIZED, StatusCode::BAD_REQUEST];
+                    if route.is_log_in() && is_refused.contains(&status) {
                         admission.failed(Attempt::LogIn, source, 1);
                     }
                     Ok(answer)

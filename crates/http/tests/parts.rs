@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use agent_auth::{Candidate, Candidates, ProvenInstance, Rules};
 use authd_http::{
-    AppsConfig, Exposition, Health, Limits, PortError, RouteGroup, Routes, Service, routes,
+    AppsConfig, Exposition, Health, Limits, OidcConfig, PortError, RouteGroup, Routes, Service,
+    routes,
 };
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -22,7 +23,7 @@ use uuid::Uuid;
 
 const APP_HOST: &str = "code--dev--alice.apps.test";
 
-const GROUPS: [(RouteGroup, &[&str]); 11] = [
+const GROUPS: [(RouteGroup, &[&str]); 12] = [
     (
         RouteGroup::AgentSignIn,
         &[
@@ -65,6 +66,7 @@ const GROUPS: [(RouteGroup, &[&str]); 11] = [
         ],
     ),
     (RouteGroup::LogIn, &["/login", "/logout", "/api/v2/users/logout"]),
+    (RouteGroup::Oidc, &["/api/v2/users/oidc/backchannel-logout", "/api/v2/users/oidc/callback"]),
     (RouteGroup::Home, &["/"]),
     (
         RouteGroup::Audit,
@@ -91,7 +93,13 @@ fn clock() -> Clock {
 fn whole() -> Service {
     let store = Arc::new(MemoryStore::default());
     Service::over(&store, Identity::builtin(), Rules::default(), Limits::default(), clock())
-        .with_apps(store, config())
+        .with_apps(Arc::clone(&store), config())
+        .with_oidc(store, oidc())
+}
+
+/// A provider at which nothing listens
+fn oidc() -> OidcConfig {
+    OidcConfig::new("http://127.0.0.1:1", "authd", &config().access_url).unwrap()
 }
 
 fn config() -> AppsConfig {
@@ -184,13 +192,15 @@ async fn absent_parts_are_not_found() {
     let apps = bare.clone().with_apps(Arc::clone(&store), config());
     let with_log = apps.clone().with_audit_log(Arc::clone(&store));
     let with_import = apps.clone().with_import(Arc::clone(&store));
-    let with_sharing = apps.clone().with_sharing(store);
+    let with_sharing = apps.clone().with_sharing(Arc::clone(&store));
+    let with_oidc = apps.clone().with_oidc(store, oidc());
     for (group, paths) in GROUPS {
         let is_of_apps = !matches!(
             group,
             RouteGroup::AgentSignIn
                 | RouteGroup::Audit
                 | RouteGroup::Import
+                | RouteGroup::Oidc
                 | RouteGroup::Shares
                 | RouteGroup::Health
                 | RouteGroup::Metrics
@@ -211,6 +221,7 @@ async fn absent_parts_are_not_found() {
                 (&with_log, is_of_apps || is_health || is_audit),
                 (&with_import, is_of_apps || is_health || group == RouteGroup::Import),
                 (&with_sharing, is_of_apps || is_health || group == RouteGroup::Shares),
+                (&with_oidc, is_of_apps || is_health || group == RouteGroup::Oidc),
             ] {
                 assert_eq!(is_found(service, path).await, expected, "{path}");
             }

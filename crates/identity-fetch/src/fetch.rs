@@ -75,6 +75,27 @@ impl Fetcher {
         Self { tls: Some(config), ..self }
     }
 
+    /// Also trusts the certificate authorities of this system, and speaks TLS 1.2 as well
+    ///
+    /// For a server of the operator's own company, whose certificate is often of an authority of
+    /// its own. `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the authorities of the system, as with
+    /// OpenSSL. They are read once, here.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError::Tls`].
+    pub fn trusting_system(self) -> Result<Self, FetchError> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        // A system's store often has a few unusable certificates, which are skipped.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(FetchError::Tls)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(self.tls(Arc::new(config)))
+    }
+
     /// Fetches `url`, which must be absolute and of scheme `http` or `https`
     ///
     /// # Errors
@@ -83,6 +104,21 @@ impl Fetcher {
     /// at most `limit` bytes within five seconds.
     pub async fn get(&self, url: &Uri, limit: usize) -> Result<Fetched, FetchError> {
         let outgoing = Outgoing { method: Method::GET, headers: &[], body: Bytes::new() };
+        self.in_time(url, outgoing, limit).await
+    }
+
+    /// Fetches `url` with these headers, which may have credentials for its host
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub async fn get_with(
+        &self,
+        url: &Uri,
+        headers: &[(HeaderName, HeaderValue)],
+        limit: usize,
+    ) -> Result<Fetched, FetchError> {
+        let outgoing = Outgoing { method: Method::GET, headers, body: Bytes::new() };
         self.in_time(url, outgoing, limit).await
     }
 

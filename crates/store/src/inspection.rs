@@ -24,6 +24,8 @@ pub enum Part {
     SignInAudit,
     /// App access, and the record of visits
     Apps,
+    /// Sign-in of people at an OpenID provider
+    Oidc,
     /// Creation and rotation of the keys of app tokens
     KeyRotation,
     /// Deletion of old rows of the audit log

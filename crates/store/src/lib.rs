@@ -18,6 +18,7 @@ mod memory;
 #[cfg(feature = "postgres")]
 mod pg;
 mod pointers;
+pub mod provider;
 pub mod releases;
 pub mod sharing;
 
@@ -45,6 +46,7 @@ pub use crate::pg::{
     ActiveKey, FormerRecord, Generation, Grants, Migrated, Migrations, Opening, Options, Owned,
     Owner, PgStore, Pooling, Right, Session, SessionRow, StatementCounter, transaction,
 };
+use crate::provider::ProviderSessions;
 use crate::sharing::Sharing;
 
 /// The most rows that a list for an operator has
@@ -63,6 +65,7 @@ pub trait Store:
     + Journal<Error = Error>
     + KeyStore<Error = Error>
     + Listing
+    + ProviderSessions
     + Proxies<Error = Error>
     + Rows
     + Rotation<Error = Error>

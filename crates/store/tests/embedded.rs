@@ -69,13 +69,14 @@ async fn store(database: &Database) -> PgStore {
     PgStore::connect(database.url(), &Options::own_tables()).await.unwrap()
 }
 
-const OF_AUTHD: [&str; 8] = [
+const OF_AUTHD: [&str; 9] = [
     "authd_acts",
     "authd_app_sessions",
     "authd_audit_log",
     "authd_audit_sessions",
     "authd_crypto_keys",
     "authd_identity_pins",
+    "authd_oidc_sessions",
     "authd_schema_migrations",
     "authd_shares",
 ];

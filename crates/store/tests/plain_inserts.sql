@@ -45,6 +45,9 @@ FROM workspaces, provisioner_jobs;
 INSERT INTO authd_identity_pins (instance_id, build_id, signed_at)
 SELECT 'i-0abc', id, now() FROM workspace_builds;
 
+INSERT INTO authd_oidc_sessions (key_id, user_id, issuer, subject, created_at)
+SELECT 'key', id, 'https://id.example', 'subject', now() FROM users;
+
 INSERT INTO workspace_resources (id, job_id, transition, type, name)
 SELECT gen_random_uuid(), job_id, 'start', 'aws_instance', 'vm' FROM workspace_builds;
 

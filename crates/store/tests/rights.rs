@@ -22,6 +22,7 @@ use common::{entry, event};
 use store::fleet::{Fleet, SharingLevel, Transition};
 use store::inspection::{Asked, Part};
 use store::listing::{ListQuery, Listing};
+use store::provider::{ProviderSessions as _, ProviderSignIn, ProviderSignOut};
 use store::sharing::{self, Edit, ShareError, Sharing as _};
 use store::{Error, Options, PgStore};
 use testkit::{Database, Release, Rows};
@@ -271,4 +272,74 @@ async fn each_right_is_needed_and_all_are_enough() {
         }
         assert!(needless.is_empty(), "{release}: not needed: {needless:#?}");
     }
+}
+
+/// Users sign in at a provider only on tables of our own
+#[tokio::test]
+async fn each_right_that_a_provider_needs_is_granted_and_no_other() {
+    let database = Database::new().await;
+    let owner = database.store().await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    fleet.group("crew", acme, &[]);
+    owner.load(&fleet).await.unwrap();
+    let role = format!("role_{}", Uuid::new_v4().simple());
+    database.sql(&format!("CREATE ROLE {role} LOGIN")).await;
+    let grants = owner.grants(&Asked::with([Part::Oidc]), &role).await.unwrap().to_string();
+    database.sql(&grants).await;
+    let url = database.url().replace("user=authd", &format!("user={role}"));
+    let store = PgStore::connect(&url, &Options::default()).await.unwrap();
+    assert!(signs_in_and_out(&store).await, "{grants}");
+    let tables = [
+        "users",
+        "user_links",
+        "organizations",
+        "organization_members",
+        "groups",
+        "group_members",
+        "api_keys",
+        "authd_app_sessions",
+        "authd_oidc_sessions",
+    ];
+    let rights = rights(&grants);
+    let of_users = rights
+        .iter()
+        .filter(|(right, _)| tables.iter().any(|table| right.ends_with(&format!(".{table}"))));
+    let (mut count, mut needless) = (0, Vec::new());
+    for (right, role) in of_users {
+        count += 1;
+        database.sql(&format!("REVOKE {right} FROM {role}")).await;
+        if signs_in_and_out(&store).await {
+            needless.push(right);
+        }
+        database.sql(&format!("GRANT {right} TO {role}")).await;
+    }
+    assert!(count > 60, "{count}: {grants}");
+    assert!(needless.is_empty(), "not needed: {needless:#?}");
+}
+
+/// A new user signs in, comes back without groups, and is signed out; whether all is permitted
+async fn signs_in_and_out(store: &PgStore) -> bool {
+    let now = SystemTime::now();
+    let (id, issuer) = (Uuid::new_v4(), "https://id.example");
+    let (subject, email) = (id.to_string(), format!("{id}@example.com"));
+    let permitted = |done: Result<(), Error>| match done {
+        Ok(()) => true,
+        Err(Error::Query { reason }) if reason.to_string().contains("permission denied") => false,
+        Err(error) => panic!("{error}"),
+    };
+    for groups in [vec!["crew".to_owned()], Vec::new()] {
+        let token = token_of(Uuid::new_v4());
+        let names = (&*subject, &*email);
+        let asked = ProviderSignIn {
+            allows_new: true,
+            groups: Some(groups),
+            ..ProviderSignIn::new((issuer, &subject), names, id, &token, now)
+        };
+        if !permitted(store.provider_sign_in(&asked).await.map(|signed| assert!(signed.is_ok()))) {
+            return false;
+        }
+    }
+    let all = ProviderSignOut::new(issuer, Some(&subject), None, now);
+    permitted(store.provider_sign_out(&all).await.map(drop))
 }

@@ -36,6 +36,7 @@ pub(crate) fn asked(config: &Config) -> Asked {
     let (apps, nonces) = (config.apps.is_some(), !config.freshness.nonces().is_empty());
     let parts = [
         (Part::Apps, apps),
+        (Part::Oidc, config.oidc.is_some()),
         (Part::IdentityPins, config.freshness.pins),
         (Part::IdentityNonces, nonces),
         (Part::KeyRotation, config.key_rotation && (apps || nonces)),

@@ -27,6 +27,10 @@ pub(super) async fn run(args: CheckArgs) -> Result<ExitCode, CommandError> {
             findings.extend(check::of_settings(&config));
             findings.extend(of_trust(&config));
             findings.extend(config.listen.tls.as_ref().map(of_tls));
+            if let Some(oidc) = &config.oidc {
+                let failed = oidc.ask(system_clock()()).await.err();
+                findings.extend(failed.map(|text| Finding::error("oidc_issuer_url", text)));
+            }
             let (of_database, inspected) = of_database(&config).await;
             findings.extend(of_database);
             inspection = inspected;

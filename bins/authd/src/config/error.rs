@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use authd_http::OidcConfigError;
 use identity_fetch::KeyUrlError;
 use thiserror::Error;
 
@@ -38,6 +39,8 @@ pub(crate) enum ConfigError {
     Setting { setting: &'static str, problem: String },
     #[error("`{setting}` and `{setting}_file` exclude each other")]
     Twice { setting: &'static str },
+    #[error("`{}` {}", .0.setting(), .0)]
+    Oidc(#[from] OidcConfigError),
     #[error("`{}` cannot be read", path.display())]
     Unreadable {
         path: PathBuf,

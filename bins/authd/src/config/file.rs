@@ -24,6 +24,7 @@ pub(super) fn read_under(path: &Path, stronger: &Groups) -> Result<Groups, Confi
         listening: merged(&file.listening, &stronger.listening)?,
         stored: merged(&file.stored, &stronger.stored)?,
         settings: merged(&file.settings, &stronger.settings)?,
+        oidc: merged(&file.oidc, &stronger.oidc)?,
     })
 }
 
@@ -54,6 +55,7 @@ pub(super) fn parse(text: &str) -> Result<Groups, String> {
         listening: deserialize(text)?,
         stored: deserialize(text)?,
         settings: deserialize(text)?,
+        oidc: deserialize(text)?,
     })
 }
 

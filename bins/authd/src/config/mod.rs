@@ -5,6 +5,7 @@ mod error;
 mod file;
 mod identity;
 mod listening;
+mod oidc;
 mod secret_file;
 mod settings;
 mod store;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use ::store::Options;
 use agent_auth::Rules;
-use authd_http::{ActAudit, AppsConfig, AuditFail, Freshness, Limits};
+use authd_http::{ActAudit, AppsConfig, AuditFail, Freshness, Limits, OidcConfig};
 use authd_server::Limits as ServerLimits;
 use clap::Args;
 
@@ -23,6 +24,7 @@ pub(crate) use self::error::ConfigError;
 pub(crate) use self::identity::IdentityConfig;
 use self::listening::Listening;
 pub(crate) use self::listening::{ListenConfig, TlsFiles};
+use self::oidc::Oidc;
 use self::settings::Settings;
 pub(crate) use self::store::StoreConfig;
 use self::store::Stored;
@@ -52,6 +54,8 @@ struct Groups {
     stored: Stored,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    oidc: Oidc,
 }
 
 impl ConfigArgs {
@@ -83,6 +87,8 @@ pub(crate) struct Config {
     pub(crate) freshness: Freshness,
     /// How apps are reached, if app access is on
     pub(crate) apps: Option<AppsConfig>,
+    /// How people sign in, if no control plane signs them in
+    pub(crate) oidc: Option<OidcConfig>,
     pub(crate) act_audit: ActAudit,
     /// How long rows of the audit log are kept; `None` for ever
     pub(crate) audit_retention: Option<Duration>,
@@ -121,7 +127,7 @@ impl Config {
     }
 
     fn new(groups: Groups) -> Result<Self, ConfigError> {
-        let Groups { listening, stored, settings } = groups;
+        let Groups { listening, stored, settings, oidc } = groups;
         let listen = listening.listen()?;
         let spool = settings.audit_spool.clone().or_else(|| stored.audit_spool());
         let spool = spool.filter(|file| !file.as_os_str().is_empty());
@@ -157,11 +163,15 @@ impl Config {
             )
             .hide_stale(settings.hide_stale_instances.unwrap_or_default());
         let identity = settings.identity()?;
+        let apps = settings.apps(spool.clone())?;
+        let oidc = oidc.0.with_secret(secret_file::read)?;
+        let oidc = oidc.config(apps.as_ref().map(|apps| &apps.access_url))?;
         Ok(Self {
             limits,
             server,
             rules,
-            apps: settings.apps(spool.clone())?,
+            oidc,
+            apps,
             listen,
             act_audit: ActAudit::new(settings.audit_fail == Some(AuditFail::Closed), spool),
             audit_retention: settings

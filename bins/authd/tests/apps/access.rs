@@ -9,6 +9,7 @@ use store::fleet::SharingLevel;
 use testkit::net::Answer;
 
 use crate::api::undocumented;
+use crate::oidc::Fake;
 use crate::world::{ISSUE, Plan, World, text};
 
 /// The callers, in the order of the table's columns
@@ -89,6 +90,9 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET", "/api/v2/forward-auth/traefik", "", [303, 200, 404, 404, 200, 401, 200, 303, 303]),
     ("GET", "/api/v2/forward-auth/unreachable", "", [502; 9]),
     ("POST", "/api/v2/users/logout", "", [401, 200, 200, 200, 200, 401, 200, 401, 401]),
+    ("POST", "/api/v2/users/oidc/backchannel-logout", "", [400; 9]),
+    // To the provider.
+    ("GET", "/api/v2/users/oidc/callback", "", [303; 9]),
     ("POST", "/api/v2/authd/instance-identity/challenge", "", [404; 9]),
     ("POST", "/api/v2/workspaceagents/aws-instance-identity", "{}", [400; 9]),
     ("POST", "/api/v2/workspaceagents/azure-instance-identity", "{}", [400; 9]),
@@ -152,7 +156,7 @@ async fn every_route_answers_every_caller_as_expected() {
         TABLE.iter().map(|(_, path, ..)| path.split('?').next().unwrap()).collect();
     assert_eq!(known, listed, "a route is missing from the table, or the other way round");
 
-    let shared = World::new().await;
+    let shared = Fake::start().await.plan().serve().await;
     let mut wrong = Vec::new();
     for (method, path, body, statuses) in TABLE {
         for (actor, expected) in ACTORS.iter().zip(statuses) {
@@ -269,7 +273,7 @@ async fn roles_do_not_open_dormant_workspaces_or_apps_they_no_longer_permit() {
 
 #[tokio::test]
 async fn other_methods_are_answered_with_the_allowed_ones() {
-    let world = World::new().await;
+    let world = Fake::start().await.plan().serve().await;
     for (path, allowed) in authd_http::routes().filter(|(_, allowed)| *allowed != "*") {
         let answer = world.send("DELETE", path, &[], "").await;
         assert_eq!(answer.status, 405, "{path}");

@@ -33,6 +33,7 @@ mod lines;
 mod log;
 mod long;
 mod names;
+mod oidc;
 mod origins;
 mod pages;
 mod path;

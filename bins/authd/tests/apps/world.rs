@@ -10,7 +10,7 @@ use app_authz::address::HttpUrl;
 use app_authz::credential::SessionToken;
 use app_authz::proxy::ProxyToken;
 use authd::{ServerLimits, serve};
-use authd_http::{AppsConfig, Limits, Service, TrustedProxies};
+use authd_http::{ActAudit, AppsConfig, Limits, OidcConfig, Service, TrustedProxies};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use hyper::Method;
@@ -43,6 +43,7 @@ pub struct Plan {
     pub workspace: Uuid,
     pub agent: Uuid,
     pub now: SystemTime,
+    pub oidc: Option<OidcConfig>,
 }
 
 #[derive(Clone)]
@@ -147,7 +148,8 @@ impl Plan {
                 .to_vec(),
         };
         let (limits, options) = (Limits::default(), Options::default());
-        Self { rows, config, limits, options, people, proxy, workspace, agent, now }
+        let oidc = None;
+        Self { rows, config, limits, options, people, proxy, workspace, agent, now, oidc }
     }
 
     /// Shares a port of the agent `agent` of `dev`
@@ -183,7 +185,13 @@ impl Plan {
         let clock: authd_http::Clock = Arc::new(clock(now, &shift));
         let store = Arc::new(store);
         let app = Service::over(&store, Identity::builtin(), Rules::default(), self.limits, clock)
-            .with_apps(store, self.config);
+            .with_apps(Arc::clone(&store), self.config);
+        let app = match self.oidc {
+            Some(oidc) => {
+                app.with_oidc(Arc::clone(&store), oidc).with_act_audit(store, ActAudit::default())
+            }
+            None => app,
+        };
         app.maintain_keys(true).await.unwrap();
         let app = Arc::new(app);
         let served = Arc::clone(&app);

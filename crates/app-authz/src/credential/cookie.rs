@@ -16,6 +16,7 @@ pub struct CookieNames {
     subdomain_app_before: String,
     signed_app_token: String,
     sign_in: String,
+    oidc: String,
     /// Whether browsers accept cookies that are bound to their host
     is_secure: bool,
 }
@@ -45,6 +46,7 @@ impl CookieNames {
             subdomain_app_before: before,
             signed_app_token: format!("{prefix}{SIGNED_APP_TOKEN}"),
             sign_in: format!("{prefix}{SIGN_IN}"),
+            oidc: format!("{prefix}{OIDC}"),
             is_secure: false,
         }
     }
@@ -119,6 +121,14 @@ impl CookieNames {
         if self.is_secure { HOST_SIGN_IN } else { &self.sign_in }
     }
 
+    /// How the names of the dashboard's cookies begin for a browser that is at an OpenID provider
+    ///
+    /// A browser may sign in in several tabs, so each sign-in has a name of its own.
+    #[must_use]
+    pub fn oidc(&self) -> &str {
+        if self.is_secure { HOST_OIDC } else { &self.oidc }
+    }
+
     /// Whether a cookie of that name is read as a session token of apps reached by `method`
     pub(super) fn is_app_session(&self, name: &str, method: AccessMethod) -> bool {
         name == self.app_session(method)
@@ -142,6 +152,7 @@ impl CookieNames {
         let is_plain = |name: &[u8]| {
             EXACT.iter().any(|exact| exact.as_bytes() == name)
                 || name.starts_with(SUBDOMAIN_APP.as_bytes())
+                || name.starts_with(OIDC.as_bytes())
         };
         self.without_prefixes(name.as_bytes()).into_iter().any(is_plain)
     }
@@ -177,6 +188,8 @@ const PATH_APP: &str = "coder_path_app_session_token";
 const SUBDOMAIN_APP: &str = "coder_subdomain_app_session_token";
 const SIGNED_APP_TOKEN: &str = "coder_signed_app_token";
 const SIGN_IN: &str = "authd_sign_in";
+const OIDC: &str = "authd_oidc_";
+const HOST_OIDC: &str = "__Host-authd_oidc_";
 const HOST_SIGN_IN: &str = "__Host-authd_sign_in";
 const HOST_PATH_APP: &str = "__Host-coder_path_app_session_token";
 const HOST_SUBDOMAIN_APP: &str = "__Host-coder_subdomain_app_session_token";

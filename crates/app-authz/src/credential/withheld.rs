@@ -47,7 +47,8 @@ impl<'a> Withheld<'a> {
     /// semicolons
     ///
     /// These are the session cookies of the control plane and of its apps, signed app tokens, and the
-    /// cookies of a sign-in (`authd_sign_in`, `oauth_state` and `oauth_redirect`), under the prefix
+    /// cookies of a sign-in (`authd_sign_in`, `oauth_state`, `oauth_redirect`, and all that begin with
+    /// `authd_oidc_`), under the prefix
     /// of the deployment, under none, and under the prefixes of browsers. Also the cookies for apps
     /// of other patterns, which browsers may send to this host as well.
     #[must_use]

@@ -263,6 +263,11 @@ impl<S: AppPorts> AppService<S> {
         Ok(())
     }
 
+    /// Notes that sessions have ended, so that their app tokens are refused
+    pub(crate) fn sessions_ended(&self, ids: &[String], now: SystemTime) {
+        self.sessions.end(ids, now);
+    }
+
     /// Writes what the use of a key changed, without waiting for it
     ///
     /// If too many such writes are under way, the key's next use makes the change.

@@ -67,6 +67,8 @@ pub(crate) enum Error {
     Overloaded { retry_after: u64 },
     /// Too many attempts of the same source have failed; in seconds
     TooManyFailures { retry_after: u64 },
+    /// The OpenID provider does not answer, or not as it should
+    ProviderUnavailable { cause: String },
     /// A handler panicked
     Panicked,
 }
@@ -191,6 +193,13 @@ impl Error {
                 "Try again in a minute.",
             )
             .header(RETRY_AFTER, (*retry_after).into()),
+            Self::ProviderUnavailable { cause } => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "provider_unavailable",
+                "The identity provider does not answer as it should.",
+                TRY_AGAIN,
+            )
+            .cause(cause.clone()),
             Self::Panicked => Problem::internal("panicked", "Internal server error."),
         }
     }

@@ -20,6 +20,7 @@ use store::sharing::{self, Changed, ShareChange, ShareError, ShareRequest, Share
 use super::{AuditPorts, Health};
 use crate::error::Error;
 use crate::imports::{self, Imported};
+use crate::oidc::AnyOidc;
 use crate::port_error::ErasedPortError;
 use crate::route_groups::{RouteGroup, Routes};
 
@@ -31,6 +32,7 @@ pub(crate) struct Parts {
     pub(crate) import: Option<Arc<dyn AnyImport>>,
     pub(crate) listing: Option<Arc<dyn AnyListing>>,
     pub(crate) sharing: Option<Arc<dyn AnySharing>>,
+    pub(crate) oidc: Option<Arc<dyn AnyOidc>>,
     pub(crate) health: Option<Arc<dyn AnyHealth>>,
 }
 

@@ -5,8 +5,8 @@ use http::StatusCode;
 use super::Response;
 use super::view::{Escaped, View};
 
-/// The page with a form for a session token
-#[derive(Clone, Copy, Debug)]
+/// The page with a form for a session token, a button that leads to an OpenID provider, or both
+#[derive(Clone, Debug)]
 pub(crate) struct SignInPage<'a> {
     /// Why the visitor has to sign in
     pub(crate) message: Option<&'a str>,
@@ -16,6 +16,10 @@ pub(crate) struct SignInPage<'a> {
     pub(crate) waiting: Option<(&'a str, &'a str)>,
     /// The path to return to
     pub(crate) back: &'a str,
+    /// The text of the button that leads to an OpenID provider, and its address
+    pub(crate) provider: Option<(&'a str, String)>,
+    /// Whether there is a form for a session token
+    pub(crate) takes_tokens: bool,
 }
 
 impl SignInPage<'_> {
@@ -46,11 +50,20 @@ impl SignInPage<'_> {
             let _ = writeln!(html, "<p class=\"error\" id=\"error\" role=\"alert\">{error}</p>");
             (described, invalid) = ("error about-token", " aria-invalid=\"true\"");
         }
+        let mut focus = " autofocus";
+        if let Some((text, url)) = &self.provider {
+            let (text, url) = (Escaped(text), Escaped(url));
+            let _ = writeln!(html, "<p class=\"actions\"><a href=\"{url}\">{text}</a></p>");
+            focus = "";
+        }
+        if !self.takes_tokens {
+            return html;
+        }
         // Without an action, the browser keeps the fragment of the address that it returns to.
         let _ = write!(
             html,
             "<form method=\"post\">\n<label for=\"token\">Session token</label>\n\
-             <input id=\"token\" name=\"token\" type=\"password\" required autofocus \
+             <input id=\"token\" name=\"token\" type=\"password\" required{focus} \
              autocomplete=\"current-password\" autocapitalize=\"none\" spellcheck=\"false\" \
              maxlength=\"64\" aria-describedby=\"{described}\"{invalid}>\n\
              <p class=\"hint\" id=\"about-token\">A session token is a text that signs you in, like \

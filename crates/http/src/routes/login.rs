@@ -15,6 +15,7 @@ use crate::apps::{
 use crate::body;
 use crate::context::{Body, Context};
 use crate::error::{AccessError, Error, SIGNED_OUT};
+use crate::oidc::AnyOidc;
 use crate::ports::AppPorts;
 use crate::reply::{PageLink, Response, SignInPage, empty};
 use crate::request_facts::log_request;
@@ -23,7 +24,11 @@ use crate::request_facts::log_request;
 ///
 /// Visitors without a session are sent here, in a deployment without a dashboard. In other
 /// deployments the dashboard answers this path.
-pub(crate) async fn page<S: AppPorts>(apps: &AppService<S>, cx: &Context<'_>) -> Response {
+pub(crate) async fn page<S: AppPorts>(
+    apps: &AppService<S>,
+    oidc: Option<&dyn AnyOidc>,
+    cx: &Context<'_>,
+) -> Response {
     let parameters = parameters(cx.query);
     let back = parameter(&parameters, "redirect").unwrap_or_default();
     // A fixed sentence: a text from the address would let anyone put words on this page. A browser
@@ -31,7 +36,7 @@ pub(crate) async fn page<S: AppPorts>(apps: &AppService<S>, cx: &Context<'_>) ->
     let message = parameter(&parameters, "message").map(|_| SIGNED_OUT);
     let message = message.filter(|_| presented_sessions(apps, cx).is_ok());
     let form = form(apps, back).await;
-    SignInPage { message, ..form.page(back) }.into_response(StatusCode::OK)
+    SignInPage { message, ..form.page(back, oidc) }.into_response(StatusCode::OK)
 }
 
 /// `POST /login`
@@ -39,9 +44,13 @@ pub(crate) async fn page<S: AppPorts>(apps: &AppService<S>, cx: &Context<'_>) ->
 /// Takes a session token from the form, and sets it as the browser's session cookie.
 pub(crate) async fn log_in<S: AppPorts>(
     apps: &AppService<S>,
+    oidc: Option<&dyn AnyOidc>,
     cx: &Context<'_>,
     body: Body,
 ) -> Result<Response, Error> {
+    if oidc.is_some_and(|oidc| !oidc.config().session_tokens) {
+        return Err(AccessError::Forbidden.into());
+    }
     // A page of another site must not sign its visitor in as another user.
     if !same_origin(cx.headers(), Source::SessionCookie, &apps.config.access_url) {
         return Err(AccessError::ForeignOrigin.into());
@@ -62,7 +71,7 @@ pub(crate) async fn log_in<S: AppPorts>(
                 log_request!(warn, &cx.facts, status, "log-in refused");
             }
             let form = form(apps, back).await;
-            let page = SignInPage { error: Some(refused), ..form.page(back) };
+            let page = SignInPage { error: Some(refused), ..form.page(back, oidc) };
             return Ok(page.into_response(StatusCode::UNAUTHORIZED));
         }
     };
@@ -79,7 +88,11 @@ pub(crate) async fn log_in<S: AppPorts>(
 /// The answer to a form that was not looked at
 ///
 /// A person who has tried too often gets the form again.
-pub(crate) fn answer_to_failure(cx: &Context<'_>, error: Error) -> Response {
+pub(crate) fn answer_to_failure(
+    oidc: Option<&dyn AnyOidc>,
+    cx: &Context<'_>,
+    error: Error,
+) -> Response {
     if !matches!(error, Error::TooManyFailures { .. }) {
         return super::refused(cx, error);
     }
@@ -88,22 +101,28 @@ pub(crate) fn answer_to_failure(cx: &Context<'_>, error: Error) -> Response {
     let parameters = parameters(cx.query);
     let back = parameter(&parameters, "redirect").unwrap_or_default();
     let form = Form::default();
-    let page = SignInPage { error: Some(&message), ..form.page(back) };
+    let page = SignInPage { error: Some(&message), ..form.page(back, oidc) };
     let page = page.into_response(problem.status);
     problem.with_headers(page)
 }
 
 /// What the form says about where its visitor goes on
 #[derive(Default)]
-struct Form {
+pub(super) struct Form {
     /// The app that the visitor wants to open, and its host
     waiting: Option<(String, String)>,
 }
 
 impl Form {
-    fn page<'a>(&'a self, back: &'a str) -> SignInPage<'a> {
+    pub(super) fn page<'a>(
+        &'a self,
+        back: &'a str,
+        oidc: Option<&'a dyn AnyOidc>,
+    ) -> SignInPage<'a> {
         let waiting = self.waiting.as_ref().map(|(app, host)| (&**app, &**host));
-        SignInPage { message: None, error: None, waiting, back }
+        let provider = oidc.map(|oidc| (&*oidc.config().sign_in_text, super::oidc::begin_at(back)));
+        let takes_tokens = oidc.is_none_or(|oidc| oidc.config().session_tokens);
+        SignInPage { message: None, error: None, waiting, back, provider, takes_tokens }
     }
 }
 
@@ -206,7 +225,7 @@ pub(crate) fn link_back(cx: &Context<'_>) -> PageLink {
 }
 
 /// The path to return to, which is on this host: never `//host` or an absolute URL
-fn own_path(back: &str) -> HeaderValue {
+pub(super) fn own_path(back: &str) -> HeaderValue {
     let rest = back.strip_prefix('/').filter(|rest| !rest.starts_with(['/', '\\']));
     let path = rest.filter(|rest| rest.bytes().all(|byte| byte.is_ascii_graphic()));
     path.and_then(|_| HeaderValue::from_str(back).ok()).unwrap_or(HeaderValue::from_static("/"))

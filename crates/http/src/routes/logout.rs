@@ -1,8 +1,8 @@
 use app_audit::{ActKind, SubjectKind};
 use app_authz::app::AccessMethod;
-use app_authz::credential::{Expiry, OtherSessions};
+use app_authz::credential::{Expiry, LoginType, OtherSessions};
 use http::StatusCode;
-use http::header::SET_COOKIE;
+use http::header::{HeaderValue, LOCATION, SET_COOKIE};
 use serde::Serialize;
 
 use super::login;
@@ -10,8 +10,9 @@ use crate::acts::act;
 use crate::apps::{AppService, Require};
 use crate::context::Context;
 use crate::error::{AccessError, Error};
+use crate::oidc::AnyOidc;
 use crate::ports::AppPorts;
-use crate::reply::{Response, json};
+use crate::reply::{Response, empty, json};
 
 #[derive(Serialize)]
 struct LoggedOut {
@@ -28,7 +29,7 @@ pub(crate) async fn log_out<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<Response, Error> {
-    end_session(apps, cx).await?;
+    let _ = end_session(apps, cx).await?;
     let response = json(StatusCode::OK, &LoggedOut { message: "Logged out!" });
     Ok(without_cookies(apps, response))
 }
@@ -36,13 +37,23 @@ pub(crate) async fn log_out<S: AppPorts>(
 /// `POST /logout`
 ///
 /// The same for the page at `/`, followed by a redirect to sign in; also if the session had
-/// ended before.
+/// ended before. A session of an OpenID provider leads to the provider's page for signing out
+/// first, if the configuration says so.
 pub(crate) async fn from_page<S: AppPorts>(
     apps: &AppService<S>,
+    oidc: Option<&dyn AnyOidc>,
     cx: &Context<'_>,
 ) -> Result<Response, Error> {
     match end_session(apps, cx).await {
-        Ok(()) => Ok(without_cookies(apps, login::redirect())),
+        Ok(login_type) => {
+            let is_of_provider = login_type == LoginType::Oidc;
+            let oidc = oidc.filter(|oidc| is_of_provider && oidc.config().provider_logout);
+            let response = match oidc {
+                Some(oidc) => at_provider(apps, oidc, cx).await,
+                None => login::redirect(),
+            };
+            Ok(without_cookies(apps, response))
+        }
         Err(AccessError::SignedOut(_)) => Ok(login::redirect()),
         Err(error) => Err(error.into()),
     }
@@ -51,14 +62,22 @@ pub(crate) async fn from_page<S: AppPorts>(
 async fn end_session<S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'_>,
-) -> Result<(), AccessError> {
+) -> Result<LoginType, AccessError> {
     let caller = Require::session().same_origin().check(apps, cx).await?;
     let others = OtherSessions::ended_by(&caller.holder, &caller.subject);
     let key = &caller.holder.key;
     apps.end_session(key, others, cx.now).await.map_err(AccessError::store)?;
     apps.acts
         .record(act(ActKind::LogOut, cx).user(key.user.0).subject(SubjectKind::Token, &key.id));
-    Ok(())
+    Ok(key.login_type)
+}
+
+/// Redirects to the provider's page for signing out, which leads to that for signing in
+async fn at_provider<S>(apps: &AppService<S>, oidc: &dyn AnyOidc, cx: &Context<'_>) -> Response {
+    let back = format!("{}/login", apps.config.access_url.origin());
+    let url = oidc.logout_url(&back, cx.now).await;
+    let url = url.and_then(|url| HeaderValue::from_str(&url).ok());
+    url.map_or_else(login::redirect, |url| empty(StatusCode::SEE_OTHER, LOCATION, url))
 }
 
 fn without_cookies<S>(apps: &AppService<S>, mut response: Response) -> Response {

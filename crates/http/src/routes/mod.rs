@@ -15,6 +15,7 @@ mod home;
 mod import;
 mod login;
 mod logout;
+mod oidc;
 mod shares;
 mod visit;
 
@@ -52,6 +53,8 @@ pub(crate) enum AppRoute {
     LogInPage,
     LogOut,
     LogOutPage,
+    OidcCallback,
+    OidcLogout,
     ReplaceShares,
     Shares,
     Visit,
@@ -60,7 +63,15 @@ pub(crate) enum AppRoute {
 impl AppRoute {
     /// Whether its requests have a small body, which may be read before they are authenticated
     pub(crate) const fn has_small_body(self) -> bool {
-        matches!(self, Self::IssueAppToken | Self::IssueTerminalToken | Self::LogIn)
+        matches!(
+            self,
+            Self::IssueAppToken | Self::IssueTerminalToken | Self::LogIn | Self::OidcLogout
+        )
+    }
+
+    /// Whether a source may fail at its requests only so often: what they bring could be guessed
+    pub(crate) const fn is_log_in(self) -> bool {
+        matches!(self, Self::LogIn | Self::OidcCallback | Self::OidcLogout)
     }
 
     pub(crate) const fn group(self) -> RouteGroup {
@@ -76,6 +87,7 @@ impl AppRoute {
             Self::Home => RouteGroup::Home,
             Self::Import => RouteGroup::Import,
             Self::LogIn | Self::LogInPage | Self::LogOut | Self::LogOutPage => RouteGroup::LogIn,
+            Self::OidcCallback | Self::OidcLogout => RouteGroup::Oidc,
             Self::ReplaceShares | Self::Shares => RouteGroup::Shares,
         }
     }
@@ -99,6 +111,7 @@ pub(crate) async fn answer<S: AppPorts>(
     body: Body,
 ) -> Result<Response, Error> {
     let log = || parts.log.as_ref().ok_or(Error::RouteNotFound);
+    let oidc = || parts.oidc.as_ref().ok_or(Error::RouteNotFound);
     let sharing = || parts.sharing.as_deref().ok_or(Error::RouteNotFound);
     match route {
         AppRoute::Acts => acts::list(apps, &**log()?, cx).await,
@@ -122,10 +135,14 @@ pub(crate) async fn answer<S: AppPorts>(
         AppRoute::IssueAppToken => app_tokens::issue_for_proxy(apps, cx, body).await,
         AppRoute::IssueTerminalToken => app_tokens::issue_for_terminal(apps, cx, body).await,
         AppRoute::Jwks => crypto_keys::public(apps, cx).await,
-        AppRoute::LogIn => login::log_in(apps, cx, body).await,
-        AppRoute::LogInPage => Ok(login::page(apps, cx).await),
+        AppRoute::LogIn => login::log_in(apps, parts.oidc.as_deref(), cx, body).await,
+        AppRoute::LogInPage => Ok(login::page(apps, parts.oidc.as_deref(), cx).await),
         AppRoute::LogOut => logout::log_out(apps, cx).await,
-        AppRoute::LogOutPage => logout::from_page(apps, cx).await,
+        AppRoute::LogOutPage => logout::from_page(apps, parts.oidc.as_deref(), cx).await,
+        AppRoute::OidcCallback => Box::pin(oidc::callback(apps, oidc()?, cx)).await,
+        AppRoute::OidcLogout => {
+            Box::pin(oidc::backchannel_logout(apps, &**oidc()?, cx, body)).await
+        }
         AppRoute::ReplaceShares => Box::pin(shares::replace(apps, sharing()?, cx, body)).await,
         AppRoute::Shares => Box::pin(shares::list(apps, sharing()?, cx)).await,
         AppRoute::Visit => Ok(visit::direct(apps, cx).await),
@@ -133,10 +150,12 @@ pub(crate) async fn answer<S: AppPorts>(
 }
 
 /// Answers a request of app access that failed
-pub(crate) fn failed(route: AppRoute, cx: &Context<'_>, error: Error) -> Response {
+pub(crate) fn failed(parts: &Parts, route: AppRoute, cx: &Context<'_>, error: Error) -> Response {
     match route {
         AppRoute::ForwardAuth(proxy, _) => forward_auth::answer_to_failure(cx, proxy, error),
-        AppRoute::LogIn => login::answer_to_failure(cx, error),
+        AppRoute::LogIn | AppRoute::OidcCallback => {
+            login::answer_to_failure(parts.oidc.as_deref(), cx, error)
+        }
         _ => refused(cx, error),
     }
 }

@@ -11,6 +11,7 @@ use identity_fetch::{Clock, Identity};
 use store::Store;
 use store::import::Import;
 use store::listing::Listing;
+use store::provider::ProviderSessions;
 use store::sharing::Sharing;
 
 use super::Service;
@@ -22,6 +23,7 @@ use crate::freshness::{Freshness, Nonces};
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::metrics::{HostCounts, Metrics};
+use crate::oidc::{Oidc, OidcConfig};
 use crate::port_error::PortError;
 use crate::ports::{AgentPorts, AppPorts, AuditPorts, Health, Parts};
 use crate::reply::{Branding, Layout};
@@ -187,6 +189,20 @@ impl Service {
         self
     }
 
+    /// The same service, at which people sign in with an OpenID provider
+    ///
+    /// It is part of app access, whose sessions they get, and for a host whose tables of users are
+    /// authd's own. The browser's part of a sign-in is sealed with keys that are derived from those of
+    /// app tokens.
+    #[must_use]
+    pub fn with_oidc<S>(mut self, tables: Arc<S>, config: OidcConfig) -> Self
+    where
+        S: ProviderSessions + KeyStore + Send + 'static,
+    {
+        self.parts.oidc = Some(Arc::new(Oidc::new(tables, config)));
+        self
+    }
+
     /// The same service, which is ready only while `health` is good
     ///
     /// Without it, a service is ready once app access has keys, or at once if app access is off.
@@ -238,6 +254,9 @@ impl Service {
         }
         if self.apps.is_some() && self.parts.sharing.is_none() {
             served = served.without(RouteGroup::Shares);
+        }
+        if self.apps.is_some() && self.parts.oidc.is_none() {
+            served = served.without(RouteGroup::Oidc);
         }
         served
     }

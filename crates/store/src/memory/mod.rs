@@ -9,6 +9,7 @@ mod journal;
 mod labels;
 mod listing;
 mod made;
+mod provider;
 mod proxies;
 mod sessions;
 mod sharing;

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::import::{All, rows_of};
+use super::provider::OfProvider;
 use crate::Error;
 use crate::fleet::{
     ApiKey, CryptoKey, CustomRole, Fleet, Group, LoginType, OrganizationMember, ProvisionerJob,
@@ -22,6 +23,10 @@ pub(super) struct Tables {
     pub(super) default_roles: HashMap<Uuid, Vec<String>>,
     pub(super) groups: HashMap<Uuid, Vec<Uuid>>,
     pub(super) custom_roles: HashMap<(Option<Uuid>, String), CustomRole>,
+    /// The users of identities at providers, by their links
+    pub(super) identities: HashMap<String, Uuid>,
+    /// The sign-ins at providers that sessions came from, by key
+    pub(super) of_provider: HashMap<String, OfProvider>,
     pub(super) links: HashMap<(Uuid, LoginType), UserLink>,
     pub(super) keys: HashMap<String, ApiKey>,
     /// What keys were made from, by the id of the key
@@ -179,6 +184,28 @@ impl Tables {
 
     pub(super) fn all_groups(&self) -> impl Iterator<Item = &Group> {
         self.loaded.groups.iter()
+    }
+
+    /// The organizations that a new user joins: that of the name, or the only one
+    pub(super) fn homes(&self, name: &str) -> Vec<Uuid> {
+        let there: BTreeMap<Uuid, &str> = self
+            .loaded
+            .organizations
+            .iter()
+            .filter(|organization| !organization.deleted)
+            .map(|organization| (organization.id, &*organization.name))
+            .collect();
+        let is_home = |known: &str| known == name || there.len() == 1;
+        there.iter().filter(|(_, known)| is_home(known)).map(|(id, _)| *id).collect()
+    }
+
+    /// Removes a user from groups
+    pub(super) fn leave_groups(&mut self, user: Uuid, left: &[Uuid]) {
+        if let Some(groups) = self.groups.get_mut(&user) {
+            groups.retain(|group| !left.contains(group));
+        }
+        let members = &mut self.loaded.group_members;
+        members.retain(|member| member.user_id != user || !left.contains(&member.group_id));
     }
 
     /// Adds a share, unless it exists

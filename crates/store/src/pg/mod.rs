@@ -30,6 +30,7 @@ mod places;
 #[cfg(test)]
 mod plans;
 mod pooling;
+mod provider;
 mod proxies;
 mod reads;
 mod replay;

@@ -164,6 +164,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    authd_oidc_sessions (key_id) {
+        key_id -> Text,
+        user_id -> Uuid,
+        issuer -> Text,
+        subject -> Text,
+        session_id -> Nullable<Text>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     authd_shares (workspace_id, agent_name, slug_or_port, is_group, person_id) {
         workspace_id -> Uuid,
         agent_name -> Text,
@@ -454,6 +465,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     authd_audit_log,
     authd_audit_sessions,
     authd_identity_pins,
+    authd_oidc_sessions,
     authd_shares,
     crypto_keys,
     custom_roles,

@@ -81,6 +81,7 @@ mod limits;
 mod listing;
 mod made;
 mod ports;
+mod provider;
 mod releases;
 mod roles;
 mod sessions;

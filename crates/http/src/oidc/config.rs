@@ -1,0 +1,228 @@
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use app_authz::address::HttpUrl;
+use identity_fetch::{Fetcher, Reach, System};
+use oidc_client::{Client, ClientSecret, Provider, UrlError};
+use thiserror::Error;
+
+use super::network::Network;
+use crate::error::chain;
+
+/// How people sign in at an OpenID provider
+///
+/// Start with [`new`](Self::new), and change what differs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OidcConfig {
+    pub(super) client: Client,
+    /// Asks the provider
+    pub(super) fetcher: Fetcher,
+    /// The domains of e-mail addresses that may sign in; all if it is empty
+    pub email_domains: Vec<String>,
+    /// The claim with the e-mail address
+    pub email_field: String,
+    /// The claim that a new user is named after
+    pub username_field: String,
+    /// The claim with the names of groups; `None` to leave the groups of users as they are
+    pub group_field: Option<String>,
+    /// The claim with roles; `None` to leave the roles of users as they are
+    pub user_role_field: Option<String>,
+    /// Values of that claim, and the role that each stands for, as [`parse_role`](Self::parse_role)
+    /// returns them; the names of roles stand for themselves
+    pub user_role_mapping: Vec<(String, String)>,
+    /// The organization that new users join
+    pub organization: String,
+    /// Whether a user who is not known is created
+    pub allow_signups: bool,
+    /// Whether an address counts that the provider has not verified
+    pub ignore_email_verified: bool,
+    /// The text of the button
+    pub sign_in_text: String,
+    /// Whether signing out here leads to the provider's page for signing out
+    pub provider_logout: bool,
+    /// Whether `/login` takes session tokens too
+    pub session_tokens: bool,
+}
+
+impl OidcConfig {
+    /// The path to which the provider sends browsers back, and where a sign-in begins
+    pub const CALLBACK: &str = "/api/v2/users/oidc/callback";
+
+    /// Signs people in at the provider `issuer`, as the client `id`, for the dashboard at
+    /// `access_url`
+    ///
+    /// # Errors
+    ///
+    /// [`OidcConfigError`], if the issuer is not usable, or the id is empty, or TLS is not usable.
+    pub fn new(issuer: &str, id: &str, access_url: &HttpUrl) -> Result<Self, OidcConfigError> {
+        let issuer = issuer.parse().map_err(OidcConfigError::Issuer)?;
+        if id.is_empty() {
+            return Err(OidcConfigError::NoClientId);
+        }
+        let client = Client::new(issuer, id, &format!("{}{}", access_url.origin(), Self::CALLBACK));
+        let fetcher = Fetcher::new(Arc::new(System), Reach::Anywhere).trusting_system();
+        let fetcher = fetcher.map_err(|error| OidcConfigError::Tls(chain(&error)))?;
+        Ok(Self {
+            client,
+            fetcher,
+            email_domains: Vec::new(),
+            email_field: "email".to_owned(),
+            username_field: "preferred_username".to_owned(),
+            group_field: None,
+            user_role_field: None,
+            user_role_mapping: Vec::new(),
+            organization: "default".to_owned(),
+            allow_signups: true,
+            ignore_email_verified: false,
+            sign_in_text: "Sign in with OpenID Connect".to_owned(),
+            provider_logout: false,
+            session_tokens: true,
+        })
+    }
+
+    /// The same, with the secret of the client
+    #[must_use]
+    pub fn secret(mut self, secret: &str) -> Self {
+        self.client = self.client.secret(ClientSecret::new(secret));
+        self
+    }
+
+    /// The same, asking the provider with `fetcher`, which has to reach all of its endpoints
+    ///
+    /// By default it is asked wherever it is, with the certificate authorities of Mozilla and of this
+    /// system.
+    #[must_use]
+    pub fn fetcher(self, fetcher: Fetcher) -> Self {
+        Self { fetcher, ..self }
+    }
+
+    /// The same, asking for these scopes beside `openid`
+    #[must_use]
+    pub fn scopes(mut self, scopes: Vec<String>) -> Self {
+        self.client = self.client.scopes(scopes);
+        self
+    }
+
+    /// The issuer
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.client.issuer.as_str()
+    }
+
+    /// Fetches the provider's discovery document and keys, to check whether people can sign in
+    ///
+    /// # Errors
+    ///
+    /// Says why they cannot be fetched, or are not usable.
+    pub async fn ask(&self, now: SystemTime) -> Result<(), String> {
+        let provider = Provider::new(self.client.clone(), Network(self.fetcher.clone()));
+        let fetched = provider.refresh(now).await;
+        fetched.map(drop).map_err(|error| format!("{}: {}", self.issuer(), chain(&error)))
+    }
+
+    /// Reads `VALUE=ROLE`, an entry of [`user_role_mapping`](Self::user_role_mapping)
+    ///
+    /// # Errors
+    ///
+    /// [`OidcConfigError::Role`], if it is not such, or the role is not one of the deployment.
+    pub fn parse_role(entry: &str) -> Result<(String, String), OidcConfigError> {
+        let parsed = entry
+            .rsplit_once('=')
+            .filter(|(value, role)| !value.is_empty() && ROLES.contains(role));
+        let parsed = parsed.map(|(value, role)| (value.to_owned(), role.to_owned()));
+        parsed.ok_or_else(|| OidcConfigError::Role(entry.to_owned()))
+    }
+
+    /// The roles that the values of a claim stand for, each once; others are left out
+    pub(super) fn roles(&self, values: &[&str]) -> Vec<String> {
+        let mut roles = Vec::new();
+        for value in values {
+            let mapped = self.user_role_mapping.iter().filter(|(from, _)| from == value);
+            let own = ROLES.iter().copied().filter(|role| role == value);
+            for role in mapped.map(|(_, role)| &**role).chain(own) {
+                if !roles.iter().any(|known| known == role) {
+                    roles.push(role.to_owned());
+                }
+            }
+        }
+        roles
+    }
+}
+
+/// Why people cannot sign in at a provider with this configuration
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OidcConfigError {
+    /// The issuer is not usable
+    #[error("is not the URL of a provider: {0}")]
+    Issuer(UrlError),
+    /// A provider is set without the URL of the dashboard
+    #[error("needs `access_url` beside it")]
+    NoAccessUrl,
+    /// The id of the client is empty
+    #[error("is missing")]
+    NoClientId,
+    /// A client is set without a provider
+    #[error("is missing, while `oidc_client_id` is set")]
+    NoIssuer,
+    /// An entry of the roles is not usable
+    #[error(
+        "`{0}` is not `VALUE=ROLE` with one of the roles owner, user-admin, template-admin, auditor"
+    )]
+    Role(String),
+    /// The secret of the client is set, and a file that has one
+    #[error("and `oidc_client_secret_file` exclude each other")]
+    TwoSecrets,
+    /// TLS is not usable
+    #[error("cannot be asked: {0}")]
+    Tls(String),
+}
+
+impl OidcConfigError {
+    /// The setting to change, as [`OidcSetting::name`](super::OidcSetting::name) has it
+    #[must_use]
+    pub const fn setting(&self) -> &'static str {
+        match self {
+            Self::NoClientId => "oidc_client_id",
+            Self::TwoSecrets => "oidc_client_secret",
+            Self::Role(_) => "oidc_user_role_mapping",
+            _ => "oidc_issuer_url",
+        }
+    }
+}
+
+/// The roles of a deployment that a user can be given
+const ROLES: [&str; 4] = ["owner", "user-admin", "template-admin", "auditor"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_those_of_the_deployment() {
+        let url = "https://a.example".parse().unwrap();
+        let mut config = OidcConfig::new("https://id.example", "authd", &url).unwrap();
+        let mapping =
+            ["admins=owner", "a=b=auditor"].map(|text| OidcConfig::parse_role(text).unwrap());
+        config.user_role_mapping = mapping.to_vec();
+        assert_eq!(config.roles(&["admins", "owner", "a=b", "member", "x"]), ["owner", "auditor"]);
+        for text in ["admins", "=owner", "admins=member", "admins=root"] {
+            let error = OidcConfigError::Role(text.to_owned());
+            assert_eq!(OidcConfig::parse_role(text), Err(error));
+        }
+        assert_eq!(config.client.redirect_uri, "https://a.example/api/v2/users/oidc/callback");
+    }
+
+    #[test]
+    fn a_provider_is_reached_over_https() {
+        let new = |issuer, id| {
+            OidcConfig::new(issuer, id, &"https://a.example".parse().unwrap()).map(drop)
+        };
+        assert_eq!(
+            new("http://id.example", "authd"),
+            Err(OidcConfigError::Issuer(UrlError::NotHttps))
+        );
+        assert_eq!(new("https://id.example", ""), Err(OidcConfigError::NoClientId));
+    }
+}

@@ -1,0 +1,1 @@
+DROP INDEX user_links_linked_id_idx;

@@ -1,0 +1,1 @@
+DROP TABLE authd_oidc_sessions;
