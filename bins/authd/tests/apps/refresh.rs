@@ -195,7 +195,7 @@ async fn replica(world: &World, config: AppsConfig, refresh: &RefreshConfig) -> 
 fn visit(world: &World, url: &str, n: usize) -> impl Future<Output = Answer> + Send + use<> {
     let mut envelope = by_path("alice", "dev", "agent", "owner", world.token("alice"));
     envelope["client_ip"] = format!("198.51.100.{n}").into();
-    let (proxy, url) = (world.proxy.reveal().to_string(), format!("{url}{ISSUE}"));
+    let (proxy, url) = (world.proxy.reveal(), format!("{url}{ISSUE}"));
     async move {
         let headers =
             [("coder-external-proxy-token", &*proxy), ("content-type", "application/json")];
