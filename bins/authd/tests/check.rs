@@ -274,6 +274,40 @@ async fn a_provider_is_asked_and_is_not_for_a_control_planes_users() {
 }
 
 #[tokio::test]
+async fn clients_of_a_control_plane_are_tried_and_are_not_for_users_of_authd() {
+    let clients = [
+        "--refresh-oidc-issuer-url",
+        "http://127.0.0.1:1",
+        "--refresh-oidc-client-id",
+        "coder",
+        "--refresh-oidc-client-secret",
+        "hunter2",
+        "--refresh-github-client-id",
+        "Iv1",
+    ];
+    let args = [&APPS[..], &clients].concat();
+    let database = Database::of_release(Release::NEWEST).await;
+    let (status, table, stderr) = check(&database, &args).await;
+    assert_eq!(status, Some(1), "{table}");
+    let row = line(&table, "refresh_oidc_issuer_url");
+    assert!(row.contains("the discovery document cannot be fetched: no connection"), "{row}");
+    assert!(line(&table, "the refresh of provider").contains("nothing is missing"), "{table}");
+    assert!(!table.contains("hunter2") && !stderr.contains("hunter2"), "{table}{stderr}");
+    database.sql("DROP TABLE authd_token_refreshes").await;
+    let (_, table, _) = check(&database, &args).await;
+    let row = line(&table, "the refresh of provider");
+    assert!(row.contains("authd_token_refreshes"), "{row}");
+
+    let database = Database::new().await;
+    let refused = "only a control plane keeps tokens of providers";
+    let (status, table, _) = check(&database, &args).await;
+    assert!(status == Some(1) && table.contains(refused), "{table}");
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--database-url", database.url()];
+    let (status, _, log) = authd(&[&serve[..], &args].concat()).await;
+    assert!(status != Some(0) && log.contains(refused), "{log}");
+}
+
+#[tokio::test]
 async fn settings_are_checked_before_there_is_a_database() {
     let memory = ["check", "--store", "memory"];
     let (status, table, stderr) = authd(

@@ -41,6 +41,12 @@ pub async fn of_database(
         let text = "the control plane of this database signs people in; leave it out";
         findings.push(Finding::error("oidc_issuer_url", text).stops());
     }
+    let refreshes = expected.asked.has(Part::TokenRefresh);
+    if refreshes && inspection.tables.owner != Owner::ControlPlane {
+        let text = "only a control plane keeps tokens of providers; leave out `refresh_oidc_issuer_url` \
+                    and `refresh_github_client_id`";
+        findings.push(Finding::error("token refresh", text).stops());
+    }
     let apps = expected.asked.has(Part::Apps);
     let is_possible = |task: &Task| task.lacks.is_empty() || task.part == Part::SignInAudit;
     if inspection.tasks.iter().all(is_possible) {

@@ -27,6 +27,7 @@ mod ports;
 mod proxies;
 mod purpose;
 mod random;
+mod refresh;
 mod reply;
 mod request_facts;
 mod request_span;
@@ -53,6 +54,7 @@ pub use oidc::{OidcConfig, OidcConfigError, OidcSetting, OidcSettingKind, OidcSe
 pub use port_error::{ErasedPortError, PortError};
 pub use ports::{AgentPorts, AppPorts, AuditPorts, Health};
 pub use proxies::{Network, ParseNetworkError, Peer, TrustedProxies};
+pub use refresh::{RefreshConfig, RefreshConfigError, ask_providers};
 pub use reply::{Branding, BrandingError, Contact, DeploymentName, Logo, ResponseBody};
 pub use request_span::{ParentSpan, RequestSpan};
 pub use route_groups::{RouteGroup, Routes};

@@ -24,7 +24,8 @@ pub use self::exposition::Exposition;
 pub use self::host::{HostCounts, ProcessFacts};
 use self::labels::{
     AuditLabels, CertificateLabels, CheckLabels, FetchLabels, HttpLabels, KeyLabels, LogInLabels,
-    RefusalLabel, RouteLabel, SignInLabels, VerificationLabels, VisitLabels, WorkLabel,
+    RefreshLabels, RefusalLabel, RouteLabel, SignInLabels, VerificationLabels, VisitLabels,
+    WorkLabel,
 };
 pub(crate) use self::texts::Texts;
 
@@ -59,6 +60,7 @@ pub(crate) struct Metrics {
     tls_certificate_expiration: Family<NoLabels, Gauge>,
     tls_handshakes_failed: Counter,
     session_checks: Family<CheckLabels, Counter>,
+    token_refreshes: Family<RefreshLabels, Counter>,
     /// Absent unless the service knows its database
     database_up: Arc<Last<bool>>,
     ready: Gauge,
@@ -102,6 +104,7 @@ impl Metrics {
             tls_certificate_expiration: Family::default(),
             tls_handshakes_failed: Counter::default(),
             session_checks: Family::default(),
+            token_refreshes: Family::default(),
             database_up: Arc::default(),
             ready: Gauge::default(),
             store: Arc::default(),
@@ -113,6 +116,11 @@ impl Metrics {
         }
         for outcome in ["ok", "failed", "ended", "unwatched"] {
             drop(new.session_checks.get_or_create(&CheckLabels { outcome }));
+        }
+        for provider in ["oidc", "github"] {
+            for outcome in ["refreshed", "refused", "failed", "lost"] {
+                drop(new.token_refreshes.get_or_create(&RefreshLabels { provider, outcome }));
+            }
         }
         for outcome in [LOG_IN_OK, LOG_IN_FAILED] {
             drop(new.log_ins.get_or_create(&LogInLabels { outcome }));
@@ -168,6 +176,11 @@ impl Metrics {
     /// Counts a question which sessions have ended, or a session
     pub(crate) fn sessions_checked(&self, outcome: &'static str) {
         self.session_checks.get_or_create(&CheckLabels { outcome }).inc();
+    }
+
+    /// Counts an attempt to refresh a token of an identity provider
+    pub(crate) fn token_refreshed(&self, provider: &'static str, outcome: &'static str) {
+        self.token_refreshes.get_or_create(&RefreshLabels { provider, outcome }).inc();
     }
 
     /// Counts a session token that was tried at `/login`

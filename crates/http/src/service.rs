@@ -34,6 +34,7 @@ use crate::limits::Limits;
 use crate::metrics::{Metrics, Texts};
 use crate::ports::Parts;
 use crate::proxies::{Peer, TrustedProxies};
+use crate::refresh::Refreshes;
 use crate::reply::{Layout, Response as Answer, ResponseBody};
 use crate::request_facts::{RequestFacts, RequestId};
 use crate::request_span::SpanObserver;
@@ -62,6 +63,7 @@ pub struct Service {
     clock: Clock,
     admission: Arc<Admission>,
     acts: Arc<Acts>,
+    refreshes: Arc<Refreshes>,
     host: Arc<Host>,
     /// Receives every answered request, if traces are exported
     spans: Option<SpanObserver>,
@@ -114,6 +116,8 @@ impl Service {
 
     /// Waits until the visits and sign-ins answered so far are recorded, for ten seconds at most
     ///
+    /// Also for the outcome of refreshes of providers' tokens that are under way.
+    ///
     /// Call it once no more requests are answered.
     pub async fn drain_audit(&self) {
         self.admission.report();
@@ -122,7 +126,7 @@ impl Service {
                 apps.drain_audit().await;
             }
         };
-        tokio::join!(visits, self.acts.drain());
+        tokio::join!(visits, self.acts.drain(), self.refreshes.drain());
     }
 
     /// What proofs are verified with; `None` if agent sign-in is off

@@ -40,7 +40,7 @@ pub struct Fetcher {
     proxy: Option<Arc<Proxy>>,
 }
 
-/// A complete answer of status 200
+/// A complete answer, of status 200 unless others were asked for
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fetched {
@@ -103,7 +103,7 @@ impl Fetcher {
     /// Fails unless an address that may be reached sends a complete answer with status 200 and
     /// at most `limit` bytes within five seconds.
     pub async fn get(&self, url: &Uri, limit: usize) -> Result<Fetched, FetchError> {
-        let outgoing = Outgoing { method: Method::GET, headers: &[], body: Bytes::new() };
+        let outgoing = Outgoing::new(Method::GET, &[], Bytes::new());
         self.in_time(url, outgoing, limit).await
     }
 
@@ -118,7 +118,7 @@ impl Fetcher {
         headers: &[(HeaderName, HeaderValue)],
         limit: usize,
     ) -> Result<Fetched, FetchError> {
-        let outgoing = Outgoing { method: Method::GET, headers, body: Bytes::new() };
+        let outgoing = Outgoing::new(Method::GET, headers, Bytes::new());
         self.in_time(url, outgoing, limit).await
     }
 
@@ -134,7 +134,27 @@ impl Fetcher {
         body: Bytes,
         limit: usize,
     ) -> Result<Fetched, FetchError> {
-        self.in_time(url, Outgoing { method: Method::POST, headers, body }, limit).await
+        self.in_time(url, Outgoing::new(Method::POST, headers, body), limit).await
+    }
+
+    /// Posts `body` to `url`, and returns answers with status 400 or 401 like those with status 200
+    ///
+    /// For endpoints of OAuth 2.0, whose answers with these statuses say in their bodies what is
+    /// refused (RFC 6749, section 5.2).
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub async fn post_to_oauth(
+        &self,
+        url: &Uri,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+        limit: usize,
+    ) -> Result<Fetched, FetchError> {
+        let accepts = &[StatusCode::OK, StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED];
+        let outgoing = Outgoing { accepts, ..Outgoing::new(Method::POST, headers, body) };
+        self.in_time(url, outgoing, limit).await
     }
 
     async fn in_time(
@@ -154,6 +174,7 @@ impl Fetcher {
         limit: usize,
     ) -> Result<Fetched, FetchError> {
         let (host, port, tls) = parts(url).ok_or(FetchError::Url)?;
+        let expected = Expected { accepts: outgoing.accepts, limit };
         let request = outgoing.request(url)?;
         let stream = match &self.proxy {
             Some(_) if !tls => return Err(FetchError::ProxyWithoutTls),
@@ -164,9 +185,9 @@ impl Fetcher {
             None => self.connect(host, port).await?,
         };
         if tls {
-            send(request, self.secure(host, stream).await?, limit).await
+            send(request, self.secure(host, stream).await?, expected).await
         } else {
-            send(request, stream, limit).await
+            send(request, stream, expected).await
         }
     }
 
@@ -230,9 +251,22 @@ struct Outgoing<'a> {
     method: Method,
     headers: &'a [(HeaderName, HeaderValue)],
     body: Bytes,
+    /// The statuses of answers that are returned
+    accepts: &'static [StatusCode],
 }
 
-impl Outgoing<'_> {
+/// Which answers are returned
+#[derive(Clone, Copy)]
+struct Expected {
+    accepts: &'static [StatusCode],
+    limit: usize,
+}
+
+impl<'a> Outgoing<'a> {
+    const fn new(method: Method, headers: &'a [(HeaderName, HeaderValue)], body: Bytes) -> Self {
+        Self { method, headers, body, accepts: &[StatusCode::OK] }
+    }
+
     fn request(self, url: &Uri) -> Result<Request<Full<Bytes>>, FetchError> {
         let path = url.path_and_query().map_or("/", |path| path.as_str());
         let host = url.authority().map_or("", |authority| authority.as_str());
@@ -252,7 +286,7 @@ impl Outgoing<'_> {
 async fn send(
     request: Request<Full<Bytes>>,
     stream: impl Stream,
-    limit: usize,
+    Expected { accepts, limit }: Expected,
 ) -> Result<Fetched, FetchError> {
     let handshake = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
@@ -262,7 +296,7 @@ async fn send(
     let answer = async move {
         let response = sender.send_request(request).await.map_err(FetchError::Broken)?;
         let (head, body) = response.into_parts();
-        if head.status != StatusCode::OK {
+        if !accepts.contains(&head.status) {
             return Err(FetchError::Status(head.status));
         }
         let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);

@@ -12,6 +12,8 @@ use crate::error::Cause;
 pub trait Fetch: Send + Sync {
     /// Returns the body of an answer with status 200
     ///
+    /// Also of one with status 400 or 401, if [`Request::takes_refusals`] says so.
+    ///
     /// # Errors
     ///
     /// Fails for any other answer, and without an answer. The error must not contain the headers
@@ -33,12 +35,15 @@ pub struct Request {
     pub form: Option<String>,
     /// The most bytes that the body of an answer may have
     pub limit: usize,
+    /// Whether an answer with status 400 or 401 is returned like one with status 200: its body says
+    /// what is refused (RFC 6749, section 5.2)
+    pub takes_refusals: bool,
 }
 
 impl Request {
     pub(crate) fn get(url: &str) -> Self {
         let headers = vec![("accept", "application/json".to_owned())];
-        Self { url: url.to_owned(), headers, form: None, limit: LIMIT }
+        Self { url: url.to_owned(), headers, form: None, limit: LIMIT, takes_refusals: false }
     }
 
     pub(crate) fn post(url: &str, form: String) -> Self {

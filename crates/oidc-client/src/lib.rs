@@ -12,6 +12,7 @@ mod jws;
 mod logout;
 mod metadata;
 mod provider;
+mod refresh;
 mod token;
 mod url;
 
@@ -24,5 +25,6 @@ pub use jwks::KeySet;
 pub use logout::LogoutToken;
 pub use metadata::Metadata;
 pub use provider::Provider;
+pub use refresh::{RefreshError, Refreshed, TokenEndpoint};
 pub use token::Tokens;
-pub use url::{Issuer, UrlError};
+pub use url::{EndpointUrl, Issuer, UrlError};

@@ -11,6 +11,7 @@ use crate::flow::{Callback, Flow, Refused};
 use crate::jwks::KeySet;
 use crate::logout::{self, LogoutToken};
 use crate::metadata::Metadata;
+use crate::refresh::{self, RefreshError, Refreshed};
 use crate::token::{self, Tokens};
 use crate::{id_token, json};
 
@@ -108,6 +109,27 @@ impl<F: Fetch> Provider<F> {
             self.add_userinfo(&mut identity, url, token).await?;
         }
         Ok(Ok(identity))
+    }
+
+    /// Asks for a new access token of a user (RFC 6749, section 6)
+    ///
+    /// An ID token in the answer is not read. The refresh token may be used up by that, so the
+    /// future should not be dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`RefreshError::Refused`] if the user has to sign in again; others if the provider cannot be
+    /// asked.
+    pub async fn refresh_tokens(
+        &self,
+        refresh_token: &str,
+        now: SystemTime,
+    ) -> Result<Refreshed, RefreshError> {
+        let known = self.known(Want::Recent, now).await?;
+        let Metadata { token_endpoint, authentication, .. } = &known.metadata;
+        let client = (&*self.client.id, self.client.secret.as_ref());
+        let request = refresh::request(token_endpoint, *authentication, client, refresh_token);
+        refresh::refreshed(&self.fetch, request.map_err(ProviderError::from)?, now).await
     }
 
     /// Verifies a logout token that was posted to this client

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use form_urlencoded::{Serializer, byte_serialize};
 
-use crate::client::Client;
+use crate::client::{Client, ClientSecret};
 use crate::error::MetadataError;
 use crate::fetch::Request;
 use crate::flow::Flow;
@@ -61,24 +61,35 @@ pub(crate) fn request(
         .append_pair("code", code)
         .append_pair("redirect_uri", &client.redirect_uri)
         .append_pair("code_verifier", flow.verifier());
+    let known = (&*client.id, client.secret.as_ref());
+    authenticated(&metadata.token_endpoint, metadata.authentication, known, form)
+}
+
+/// A form for a token endpoint, with the client's id and secret (RFC 6749, section 2.3.1)
+pub(crate) fn authenticated(
+    url: &str,
+    authentication: Authentication,
+    (id, secret): (&str, Option<&ClientSecret>),
+    mut form: Serializer<'_, String>,
+) -> Result<Request, MetadataError> {
     let mut basic = None;
-    match (&client.secret, metadata.authentication) {
+    match (secret, authentication) {
         (Some(secret), Authentication::Basic) => {
-            // Both are encoded as in a form first (RFC 6749, section 2.3.1).
+            // Both are encoded as in a form first.
             let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-            let pair = format!("{}:{}", encoded(&client.id), encoded(secret.reveal()));
+            let pair = format!("{}:{}", encoded(id), encoded(secret.reveal()));
             basic = Some(format!("Basic {}", STANDARD.encode(pair)));
         }
         (Some(secret), Authentication::Post) => {
-            form.append_pair("client_id", &client.id);
+            form.append_pair("client_id", id);
             form.append_pair("client_secret", secret.reveal());
         }
         (Some(_), Authentication::Unknown) => return Err(MetadataError::NoAuthentication),
         (None, _) => {
-            form.append_pair("client_id", &client.id);
+            form.append_pair("client_id", id);
         }
     }
-    let request = Request::post(&metadata.token_endpoint, form.finish());
+    let request = Request::post(url, form.finish());
     Ok(match basic {
         Some(value) => request.authorization(value),
         None => request,

@@ -55,6 +55,27 @@ impl FromStr for Issuer {
     }
 }
 
+/// The URL of a token endpoint: `https`, or `http` of this machine's loopback
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointUrl(String);
+
+impl EndpointUrl {
+    /// The URL
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for EndpointUrl {
+    type Err = UrlError;
+
+    fn from_str(url: &str) -> Result<Self, UrlError> {
+        check(url)?;
+        Ok(Self(url.to_owned()))
+    }
+}
+
 /// Checks an absolute URL, and returns whether it is an `http` URL of this machine
 pub(crate) fn check(url: &str) -> Result<bool, UrlError> {
     let is_sound =

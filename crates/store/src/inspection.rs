@@ -26,6 +26,8 @@ pub enum Part {
     Apps,
     /// Sign-in of people at an OpenID provider
     Oidc,
+    /// Refresh of the tokens of identity providers
+    TokenRefresh,
     /// Creation and rotation of the keys of app tokens
     KeyRotation,
     /// Deletion of old rows of the audit log

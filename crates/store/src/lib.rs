@@ -19,6 +19,7 @@ mod memory;
 mod pg;
 mod pointers;
 pub mod provider;
+pub mod refresh;
 pub mod releases;
 pub mod sharing;
 
@@ -47,6 +48,7 @@ pub use crate::pg::{
     Owner, PgStore, Pooling, Right, Session, SessionRow, StatementCounter, transaction,
 };
 use crate::provider::ProviderSessions;
+use crate::refresh::LinkTokens;
 use crate::sharing::Sharing;
 
 /// The most rows that a list for an operator has
@@ -64,6 +66,7 @@ pub trait Store:
     + Jobs<Error = Error>
     + Journal<Error = Error>
     + KeyStore<Error = Error>
+    + LinkTokens
     + Listing
     + ProviderSessions
     + Proxies<Error = Error>

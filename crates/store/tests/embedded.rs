@@ -69,7 +69,7 @@ async fn store(database: &Database) -> PgStore {
     PgStore::connect(database.url(), &Options::own_tables()).await.unwrap()
 }
 
-const OF_AUTHD: [&str; 9] = [
+const OF_AUTHD: [&str; 10] = [
     "authd_acts",
     "authd_app_sessions",
     "authd_audit_log",
@@ -79,6 +79,7 @@ const OF_AUTHD: [&str; 9] = [
     "authd_oidc_sessions",
     "authd_schema_migrations",
     "authd_shares",
+    "authd_token_refreshes",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -189,7 +189,7 @@ async fn tables(database: &Database) -> Vec<String> {
 }
 
 /// What authd makes where no table `crypto_keys` is
-const OWNED: [&str; 9] = [
+const OWNED: [&str; 10] = [
     "authd_acts",
     "authd_app_sessions",
     "authd_audit_log",
@@ -199,6 +199,7 @@ const OWNED: [&str; 9] = [
     "authd_oidc_sessions",
     "authd_schema_migrations",
     "authd_shares",
+    "authd_token_refreshes",
 ];
 
 /// Everything that a migration can create

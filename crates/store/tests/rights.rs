@@ -13,16 +13,19 @@ use app_audit::{
     Names, Page, Window,
 };
 use app_authz::app::UncheckedRequest;
-use app_authz::credential::{ApiKey, KeyUpdate, NewKey, OtherSessions, SessionToken, Sessions};
+use app_authz::credential::{
+    ApiKey, KeyUpdate, LoginType, NewKey, OtherSessions, SessionToken, Sessions,
+};
 use app_authz::proxy::{Proxies, ProxyToken};
 use app_authz::rbac::{ScopeName, Subject};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret};
 use app_authz::{AppRequest, Directory, Rules, UserId};
 use common::{entry, event};
-use store::fleet::{Fleet, SharingLevel, Transition};
+use store::fleet::{self, Fleet, Hidden, SharingLevel, Transition, UserLink};
 use store::inspection::{Asked, Part};
 use store::listing::{ListQuery, Listing};
 use store::provider::{ProviderSessions as _, ProviderSignIn, ProviderSignOut};
+use store::refresh::{LinkId, LinkTokens as _, RefreshEnd, RefreshTurn};
 use store::sharing::{self, Edit, ShareError, Sharing as _};
 use store::{Error, Options, PgStore};
 use testkit::{Database, Release, Rows};
@@ -132,9 +135,21 @@ impl Deeds {
         note("sessions", store.sessions(None).await.map(drop));
         note("user", store.user_named("alice").await.map(drop));
         note("revoke", store.revoke("gone").await.map(drop));
+        note("refresh", self.refresh(now).await);
         let token = ProxyToken::generate(*proxy, |bytes| bytes.fill(1));
         note("proxy's token", store.set_proxy_token(&token).await.map(drop));
         refused
+    }
+
+    /// Refreshes the user's link, which has ended again afterwards
+    async fn refresh(&self, now: SystemTime) -> Result<(), Error> {
+        let (link, second) = (LinkId::new(self.user, LoginType::Oidc), Duration::from_secs(1));
+        let turn = self.store.begin_refresh(link, Uuid::new_v4(), now, now - second).await?;
+        let RefreshTurn::Begun(begun) = turn else { panic!("{turn:?}") };
+        let ends = Some(now - second);
+        let end =
+            RefreshEnd::Refreshed { access_token: "a", refresh_token: None, expires_at: ends };
+        self.store.end_refresh(&begun, end).await.map(drop)
     }
 
     async fn share_with(&self, users: Vec<String>, now: SystemTime) -> Result<(), Error> {
@@ -191,6 +206,7 @@ fn everything() -> Asked {
         Part::AuditMirror,
         Part::Commands,
         Part::IdentityPins,
+        Part::TokenRefresh,
     ])
 }
 
@@ -207,6 +223,12 @@ async fn deployment(release: Release) -> (Database, String, Deeds) {
     fleet.app(agent, "code");
     fleet.proxy("sydney", "https://sydney.example.com", "");
     let proxy = fleet.workspace_proxies[0].id;
+    fleet.user_links.push(UserLink {
+        user_id: alice,
+        login_type: fleet::LoginType::Oidc,
+        oauth_refresh_token: Hidden("refresh".to_owned()),
+        oauth_expiry: fleet.users[0].created_at,
+    });
     database.load(Rows::of(&fleet)).await.unwrap();
     let owner = database.store().await;
     let key = owner.holders(&[token]).await.unwrap().remove(0).key;

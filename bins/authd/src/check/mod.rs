@@ -37,6 +37,7 @@ pub(crate) fn asked(config: &Config) -> Asked {
     let parts = [
         (Part::Apps, apps),
         (Part::Oidc, config.oidc.is_some()),
+        (Part::TokenRefresh, !config.refresh.is_empty()),
         (Part::IdentityPins, config.freshness.pins),
         (Part::IdentityNonces, nonces),
         (Part::KeyRotation, config.key_rotation && (apps || nonces)),

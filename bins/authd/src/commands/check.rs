@@ -1,7 +1,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use authd_http::error_chain;
+use authd_http::{ask_providers, error_chain};
 use authd_server::Tls;
 use clap::CommandFactory;
 use private_postgres::Persistent;
@@ -27,10 +27,9 @@ pub(super) async fn run(args: CheckArgs) -> Result<ExitCode, CommandError> {
             findings.extend(check::of_settings(&config));
             findings.extend(of_trust(&config));
             findings.extend(config.listen.tls.as_ref().map(of_tls));
-            if let Some(oidc) = &config.oidc {
-                let failed = oidc.ask(system_clock()()).await.err();
-                findings.extend(failed.map(|text| Finding::error("oidc_issuer_url", text)));
-            }
+            let failed =
+                ask_providers(config.oidc.as_ref(), &config.refresh, system_clock()()).await;
+            findings.extend(failed.into_iter().map(|(of, text)| Finding::error(of, text)));
             let (of_database, inspected) = of_database(&config).await;
             findings.extend(of_database);
             inspection = inspected;

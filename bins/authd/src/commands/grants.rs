@@ -26,6 +26,7 @@ pub(super) async fn run(args: GrantsArgs) -> Result<(), CommandError> {
         ("identity pins", Part::IdentityPins),
         ("nonces", Part::IdentityNonces),
         ("OIDC", Part::Oidc),
+        ("token refresh", Part::TokenRefresh),
         ("key rotation", Part::KeyRotation),
         ("audit retention", Part::AuditRetention),
         ("audit mirror", Part::AuditMirror),

@@ -126,6 +126,7 @@ async fn serve<S: Store>(
         if let Some(oidc) = config.oidc {
             service = service.with_oidc(Arc::clone(&store), oidc);
         }
+        service = service.with_token_refresh(Arc::clone(&store), config.refresh);
         service = service.with_apps(store, apps);
     }
     if cfg!(not(feature = "otlp")) && std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some() {

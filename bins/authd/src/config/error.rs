@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use authd_http::OidcConfigError;
+use authd_http::{OidcConfigError, RefreshConfigError};
 use identity_fetch::KeyUrlError;
 use thiserror::Error;
 
@@ -41,6 +41,8 @@ pub(crate) enum ConfigError {
     Twice { setting: &'static str },
     #[error("`{}` {}", .0.setting(), .0)]
     Oidc(#[from] OidcConfigError),
+    #[error("`{}` {}", .0.setting(), .0)]
+    Refresh(#[from] RefreshConfigError),
     #[error("`{}` cannot be read", path.display())]
     Unreadable {
         path: PathBuf,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use ::store::Options;
 use agent_auth::Rules;
-use authd_http::{ActAudit, AppsConfig, AuditFail, Freshness, Limits, OidcConfig};
+use authd_http::{ActAudit, AppsConfig, AuditFail, Freshness, Limits, OidcConfig, RefreshConfig};
 use authd_server::Limits as ServerLimits;
 use clap::Args;
 
@@ -89,6 +89,7 @@ pub(crate) struct Config {
     pub(crate) apps: Option<AppsConfig>,
     /// How people sign in, if no control plane signs them in
     pub(crate) oidc: Option<OidcConfig>,
+    pub(crate) refresh: RefreshConfig,
     pub(crate) act_audit: ActAudit,
     /// How long rows of the audit log are kept; `None` for ever
     pub(crate) audit_retention: Option<Duration>,
@@ -165,12 +166,14 @@ impl Config {
         let identity = settings.identity()?;
         let apps = settings.apps(spool.clone())?;
         let oidc = oidc.0.with_secret(secret_file::read)?;
-        let oidc = oidc.config(apps.as_ref().map(|apps| &apps.access_url))?;
+        let url = apps.as_ref().map(|apps| &apps.access_url);
+        let (refresh, oidc) = (oidc.refresh(url)?, oidc.config(url)?);
         Ok(Self {
             limits,
             server,
             rules,
             oidc,
+            refresh,
             apps,
             listen,
             act_audit: ActAudit::new(settings.audit_fail == Some(AuditFail::Closed), spool),

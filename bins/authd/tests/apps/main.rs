@@ -44,6 +44,7 @@ mod proxy;
 mod purpose;
 mod real;
 mod redirect;
+mod refresh;
 mod releases;
 mod seals;
 mod sessions;

@@ -10,7 +10,9 @@ use app_authz::address::HttpUrl;
 use app_authz::credential::SessionToken;
 use app_authz::proxy::ProxyToken;
 use authd::{ServerLimits, serve};
-use authd_http::{ActAudit, AppsConfig, Limits, OidcConfig, Service, TrustedProxies};
+use authd_http::{
+    ActAudit, AppsConfig, Limits, OidcConfig, RefreshConfig, Service, TrustedProxies,
+};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use hyper::Method;
@@ -44,6 +46,7 @@ pub struct Plan {
     pub agent: Uuid,
     pub now: SystemTime,
     pub oidc: Option<OidcConfig>,
+    pub refresh: Option<RefreshConfig>,
 }
 
 #[derive(Clone)]
@@ -148,8 +151,8 @@ impl Plan {
                 .to_vec(),
         };
         let (limits, options) = (Limits::default(), Options::default());
-        let oidc = None;
-        Self { rows, config, limits, options, people, proxy, workspace, agent, now, oidc }
+        let (oidc, refresh) = (None, None);
+        Self { rows, config, limits, options, people, proxy, workspace, agent, now, oidc, refresh }
     }
 
     /// Shares a port of the agent `agent` of `dev`
@@ -184,6 +187,7 @@ impl Plan {
         let (now, shift) = (self.now, Arc::new(AtomicI64::new(0)));
         let clock: authd_http::Clock = Arc::new(clock(now, &shift));
         let store = Arc::new(store);
+        let refreshed = Arc::clone(&store);
         let app = Service::over(&store, Identity::builtin(), Rules::default(), self.limits, clock)
             .with_apps(Arc::clone(&store), self.config);
         let app = match self.oidc {
@@ -192,6 +196,7 @@ impl Plan {
             }
             None => app,
         };
+        let app = app.with_token_refresh(refreshed, self.refresh.unwrap_or_default());
         app.maintain_keys(true).await.unwrap();
         let app = Arc::new(app);
         let served = Arc::clone(&app);

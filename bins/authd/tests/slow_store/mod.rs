@@ -22,6 +22,8 @@ use app_authz::{AppRequest, Directory, UserId, WorkspaceId};
 use store::authorized::{JobRecord, Readable, Rows};
 use store::import::Import;
 use store::listing::{ListQuery, ListedWorkspace, Listing};
+use store::provider::{ProviderSessions, ProviderSignIn, ProviderSignOut, SignInRefusal, SignedIn};
+use store::refresh::{BegunRefresh, LinkId, LinkTokens, RefreshEnd, RefreshTurn};
 use store::sharing::{Changed, FoundPeople, ShareChange, ShareRow, Sharing};
 use store::{Error, MemoryStore, Store};
 use tokio::sync::Semaphore;
@@ -159,6 +161,38 @@ impl Sharing for SlowStore {
 impl Listing for SlowStore {
     async fn listed(&self, asked: &ListQuery) -> Result<Vec<ListedWorkspace>, Error> {
         self.1.listed(asked).await
+    }
+}
+
+impl ProviderSessions for SlowStore {
+    async fn provider_sign_in(
+        &self,
+        sign_in: &ProviderSignIn<'_>,
+    ) -> Result<Result<SignedIn, SignInRefusal>, Error> {
+        self.1.provider_sign_in(sign_in).await
+    }
+
+    async fn provider_sign_out(
+        &self,
+        sign_out: &ProviderSignOut<'_>,
+    ) -> Result<Vec<(String, UserId)>, Error> {
+        self.1.provider_sign_out(sign_out).await
+    }
+}
+
+impl LinkTokens for SlowStore {
+    async fn begin_refresh(
+        &self,
+        link: LinkId,
+        attempt: Uuid,
+        now: SystemTime,
+        until: SystemTime,
+    ) -> Result<RefreshTurn, Error> {
+        self.1.begin_refresh(link, attempt, now, until).await
+    }
+
+    async fn end_refresh(&self, begun: &BegunRefresh, end: RefreshEnd<'_>) -> Result<bool, Error> {
+        self.1.end_refresh(begun, end).await
     }
 }
 

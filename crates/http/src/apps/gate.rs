@@ -17,7 +17,7 @@ use app_authz::app::{
 };
 use app_authz::credential::{Identified, SessionToken, Source, Withheld, identify};
 use app_authz::token::{SignedToken, TokenOptions};
-use app_authz::{AppRequest, Error, Target, UserId, decide, resolve};
+use app_authz::{AppRequest, Directory, Error, Target, UserId, decide, resolve};
 use futures_util::FutureExt;
 
 use super::decisions::{Question, Turn};
@@ -180,12 +180,16 @@ async fn decide_and_record<S: AppPorts>(
     attempt: &mut AccessAttempt,
 ) -> Result<SignedToken, Refusal> {
     let tokens: Vec<_> = attempt.tokens.iter().map(|(_, token)| token.clone()).collect();
-    let facts = apps.store.app_access(&attempt.request, &tokens).await;
-    let facts = facts.map_err(|error| {
-        let rejection = Rejection::Directory(error.into());
+    let logged = |rejection: Rejection| {
         rejection.log(&attempt.facts);
         rejection
-    })?;
+    };
+    let failed = |error: <S as Directory>::Error| logged(Rejection::Directory(error.into()));
+    let mut facts = apps.store.app_access(&attempt.request, &tokens).await.map_err(failed)?;
+    let refreshed = apps.refresh_link(&attempt.tokens, &facts.holders, attempt.now).await;
+    if refreshed.map_err(|error| logged(Rejection::NotRefreshed(error)))? {
+        facts = apps.store.app_access(&attempt.request, &tokens).await.map_err(failed)?;
+    }
     let request = attempt.request.clone().under(facts.agent_in_host);
     let target = resolve(&request, facts.workspace.as_deref(), apps.config.rules);
     let identified = identify(&attempt.tokens, &facts.holders, apps.terms(), attempt.now);

@@ -41,8 +41,15 @@ pub(crate) async fn may_open<S: AppPorts>(
         }
     };
     let tokens: Vec<SessionToken> = attempt.tokens.iter().map(|(_, token)| token.clone()).collect();
-    let facts = apps.store.app_access(&attempt.request, &tokens).await;
-    let facts = facts.map_err(AccessError::store)?;
+    let ask = async || {
+        let facts = apps.store.app_access(&attempt.request, &tokens).await;
+        facts.map_err(AccessError::store)
+    };
+    let mut facts = ask().await?;
+    let refreshed = apps.refresh_link(&attempt.tokens, &facts.holders, cx.now).await;
+    if refreshed.map_err(AccessError::NotRefreshed)? {
+        facts = ask().await?;
+    }
     let caller = SignedIn::of(apps, cx, &attempt.tokens, &facts.holders)?;
 
     let request = attempt.request.clone().under(facts.agent_in_host);

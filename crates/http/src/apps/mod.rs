@@ -18,6 +18,7 @@ mod keys;
 mod listing;
 mod origin;
 mod query;
+mod refresh;
 mod refusal;
 mod require;
 mod seal;
@@ -70,6 +71,7 @@ use crate::error::chain;
 use crate::metrics::Metrics;
 use crate::observer::{flush, observer, spool};
 use crate::ports::AppPorts;
+use crate::refresh::Refreshes;
 
 /// Everything that app access needs, for as long as the server runs
 pub(crate) struct AppService<S> {
@@ -86,6 +88,8 @@ pub(crate) struct AppService<S> {
     /// The nonces of browsers that have signed in and were admitted
     used_nonces: RecentTexts,
     decisions: Decisions,
+    /// Refreshes tokens of identity providers on which sessions depend
+    refreshes: Arc<Refreshes>,
     /// Which sessions have ended since their app tokens were signed
     sessions: Arc<SessionWatch>,
     _watching: AbortOnDrop,
@@ -111,7 +115,7 @@ impl<S: AppPorts> AppService<S> {
         metrics: Metrics,
         bounds: Bounds,
         admission: Arc<Admission>,
-        (clock, acts): (Clock, Arc<Acts>),
+        (clock, acts, refreshes): (Clock, Arc<Acts>, Arc<Refreshes>),
     ) -> Self {
         let cookies = Cookies::new(config.cookies.clone());
         let primary =
@@ -134,6 +138,7 @@ impl<S: AppPorts> AppService<S> {
             opened_seals: OpenedSeals::new(),
             used_nonces: RecentTexts::new(sign_in::LATELY),
             decisions: Decisions::default(),
+            refreshes,
             roles: BuiltInRoles::new(config.switches),
             audience: config.access_url.to_string().trim_end_matches('/').to_owned(),
             admission,
@@ -225,8 +230,9 @@ impl<S: AppPorts> AppService<S> {
 
     /// The terms on which session tokens are accepted
     ///
-    /// Only the dashboard activates a dormant user, and only it can have a provider's token
-    /// refreshed: until a user has signed in there again, the session counts as signed out.
+    /// Only the dashboard activates a dormant user: until a user has signed in there again, the
+    /// session counts as signed out. So does one whose provider's token has expired by the time at
+    /// which it is decided, after a [refresh](Self::refresh_link) if there can be one.
     pub(crate) fn terms(&self) -> Terms<'_> {
         Terms::default()
             .disable_expiry_refresh(self.config.disable_expiry_refresh)

@@ -39,7 +39,8 @@ impl Require {
     /// # Errors
     ///
     /// [`AccessError::SignedOut`], [`AccessError::ForeignOrigin`] and
-    /// [`AccessError::Forbidden`], in this order, and [`AccessError::Store`].
+    /// [`AccessError::Forbidden`], in this order, and [`AccessError::Store`] or
+    /// [`AccessError::NotRefreshed`].
     pub(crate) async fn check<S: AppPorts>(
         self,
         apps: &AppService<S>,
@@ -109,6 +110,10 @@ async fn signed_in<S: AppPorts>(
 ) -> Result<SignedIn, AccessError> {
     let presented = presented_sessions(apps, cx)?;
     let tokens: Vec<SessionToken> = presented.iter().map(|(_, token)| token.clone()).collect();
-    let holders = apps.store.holders(&tokens).await.map_err(AccessError::store)?;
+    let mut holders = apps.store.holders(&tokens).await.map_err(AccessError::store)?;
+    let refreshed = apps.refresh_link(&presented, &holders, cx.now).await;
+    if refreshed.map_err(AccessError::NotRefreshed)? {
+        holders = apps.store.holders(&tokens).await.map_err(AccessError::store)?;
+    }
     SignedIn::of(apps, cx, &presented, &holders)
 }

@@ -2,7 +2,7 @@ use app_authz::credential::{SessionDenial, UserStatus};
 use http::StatusCode;
 
 use super::rejection::several_users;
-use super::{chain, quote};
+use super::{NotRefreshed, chain, quote};
 use crate::port_error::ErasedPortError;
 use crate::reply::{Problem, Reply};
 use crate::request_facts::{RequestFacts, log_request};
@@ -18,6 +18,8 @@ pub(crate) enum AccessError {
     NotProxy,
     /// The store fails
     Store(ErasedPortError),
+    /// The session depends on a provider's token that could not be refreshed
+    NotRefreshed(NotRefreshed),
     /// App access failed: most likely the keys cannot be fetched
     Internal(app_authz::Error),
     /// The system has no random bytes
@@ -79,6 +81,12 @@ impl AccessError {
                 if error.is_unavailable() {
                     problem.status = StatusCode::SERVICE_UNAVAILABLE;
                 }
+                problem
+            }
+            Self::NotRefreshed(error) => {
+                let mut problem =
+                    Problem::internal("provider_unavailable", INTERNAL).cause(error.to_string());
+                problem.status = StatusCode::SERVICE_UNAVAILABLE;
                 problem
             }
             Self::Internal(error @ app_authz::Error::KeysUnavailable(_)) => {

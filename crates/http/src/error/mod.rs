@@ -9,6 +9,7 @@
 mod access;
 mod answer;
 mod not_json;
+mod not_refreshed;
 mod quote;
 mod rejection;
 mod sign_in;
@@ -21,6 +22,7 @@ use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER};
 pub(crate) use self::access::{AccessError, SIGNED_OUT};
 pub use self::answer::Answer;
 pub(crate) use self::not_json::NotJson;
+pub(crate) use self::not_refreshed::NotRefreshed;
 pub(crate) use self::quote::quote;
 pub(crate) use self::rejection::Rejection;
 pub(crate) use self::sign_in::{MachineFacts, SignInDenial, SignInError, StoredAs};

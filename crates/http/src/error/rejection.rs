@@ -5,7 +5,7 @@ use app_authz::credential::UserStatus;
 use http::StatusCode;
 
 use super::access::{inactive_message, inactive_words};
-use super::{SIGNED_OUT, chain, quote};
+use super::{NotRefreshed, SIGNED_OUT, chain, quote};
 use crate::port_error::ErasedPortError;
 use crate::purpose::Purpose;
 use crate::reply::{Preflight, Problem, Reply};
@@ -18,6 +18,8 @@ pub(crate) enum Rejection {
     InvalidRequest(app_authz::Error),
     /// The store fails
     Directory(ErasedPortError),
+    /// The session depends on a provider's token that could not be refreshed
+    NotRefreshed(NotRefreshed),
     /// The session is good, but its user's account is not active
     Inactive(UserStatus),
     /// The request does not lead to an app
@@ -86,6 +88,9 @@ impl Rejection {
                 try_again("lookup_failed", CANNOT_ANSWER).cause(chain(error))
             }
             Self::Directory(error) => internal_page("lookup_failed").cause(chain(error)),
+            Self::NotRefreshed(error) => {
+                try_again("provider_unavailable", CANNOT_ASK).cause(error.to_string())
+            }
             Self::Inactive(user) => inactive(*user),
             Self::Unresolved(error) => unresolved(*error).cause(error.to_string()),
             Self::NotOpenable(error) => not_openable(*error).cause(error.to_string()),
@@ -398,6 +403,8 @@ fn internal_page(class: &'static str) -> Problem<'static> {
     Problem::internal(class, "Internal Server Error")
 }
 
+const CANNOT_ASK: &str =
+    "Your identity provider cannot be asked at the moment whether you are still signed in.";
 const CANNOT_ANSWER: &str = "The server cannot answer at the moment.";
 const NOT_FOUND: &str = "Application Not Found";
 const NOT_FOUND_TEXT: &str = "The application or workspace you are trying to access does not exist or you do not have \

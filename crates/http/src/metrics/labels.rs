@@ -56,6 +56,12 @@ pub(super) struct AuditLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RefreshLabels {
+    pub(super) provider: &'static str,
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct CheckLabels {
     pub(super) outcome: &'static str,
 }

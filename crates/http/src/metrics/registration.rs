@@ -143,6 +143,11 @@ impl Metrics {
             self.session_checks.clone(),
         );
         registry.register(
+            "token_refreshes",
+            "Tokens of identity providers that were to be refreshed, by what became of them",
+            self.token_refreshes.clone(),
+        );
+        registry.register(
             "build",
             "The running version",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),

@@ -25,7 +25,7 @@ use store::provider::{ProviderSessions, ProviderSignIn, ProviderSignOut};
 use uuid::{NoContext, Timestamp, Uuid};
 
 pub use self::config::{OidcConfig, OidcConfigError};
-use self::network::Network;
+pub(crate) use self::network::Network;
 pub(crate) use self::refusal::{OidcError, OidcRefusal};
 use self::sealed::Seals;
 pub(crate) use self::sealed::{Kept, LIFETIME};

@@ -53,7 +53,8 @@ macro_rules! settings {
         $(#[doc = $help:literal])+
         $name:ident: $type:ty = $kind:ident $flag:literal $variable:literal $value:literal;
     )+) => {
-        /// How people sign in at an OpenID provider, as an operator sets it
+        /// How people sign in at an OpenID provider, and which tokens of providers are refreshed, as
+        /// an operator sets it
         ///
         /// `Debug` prints the issuer alone, since the values have a secret.
         #[derive(Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -117,6 +118,29 @@ settings! {
     oidc_provider_logout: bool = Switch "oidc-provider-logout" "AUTHD_OIDC_PROVIDER_LOGOUT" "BOOL";
     /// Take session tokens at `/login` beside the provider [default: true]
     oidc_session_tokens: bool = Switch "oidc-session-tokens" "AUTHD_OIDC_SESSION_TOKENS" "BOOL";
+    /// URL of the OpenID provider at which a control plane signs people in: sessions whose token of it
+    /// has ended are refreshed there
+    refresh_oidc_issuer_url: String =
+        Text "refresh-oidc-issuer-url" "AUTHD_REFRESH_OIDC_ISSUER_URL" "URL";
+    /// Id of the control plane's client there
+    refresh_oidc_client_id: String =
+        Text "refresh-oidc-client-id" "AUTHD_REFRESH_OIDC_CLIENT_ID" "ID";
+    /// Secret of the control plane's client there; without one, the client is public
+    refresh_oidc_client_secret: String =
+        Secret "refresh-oidc-client-secret" "AUTHD_REFRESH_OIDC_CLIENT_SECRET" "TEXT";
+    /// File that has the secret of --refresh-oidc-client-secret
+    refresh_oidc_client_secret_file: PathBuf =
+        Text "refresh-oidc-client-secret-file" "AUTHD_REFRESH_OIDC_CLIENT_SECRET_FILE" "FILE";
+    /// Id of the control plane's client at GitHub: sessions whose token of GitHub has ended are
+    /// refreshed there
+    refresh_github_client_id: String =
+        Text "refresh-github-client-id" "AUTHD_REFRESH_GITHUB_CLIENT_ID" "ID";
+    /// Secret of the control plane's client at GitHub
+    refresh_github_client_secret: String =
+        Secret "refresh-github-client-secret" "AUTHD_REFRESH_GITHUB_CLIENT_SECRET" "TEXT";
+    /// File that has the secret of --refresh-github-client-secret
+    refresh_github_client_secret_file: PathBuf =
+        Text "refresh-github-client-secret-file" "AUTHD_REFRESH_GITHUB_CLIENT_SECRET_FILE" "FILE";
 }
 
 impl OidcSettings {
@@ -150,18 +174,22 @@ impl OidcSettings {
         serde_json::from_value(Value::Object(given)).map_err(|error| error.to_string())
     }
 
-    /// The same, with the secret that `read` reads out of its file, if it is in one
+    /// The same, with the secrets that `read` reads out of their files, if they are in some
     ///
     /// # Errors
     ///
     /// That of `read`.
-    pub fn with_secret<E>(
-        mut self,
-        read: impl FnOnce(&Path) -> Result<String, E>,
-    ) -> Result<Self, E> {
-        if let (None, Some(path)) = (&self.oidc_client_secret, &self.oidc_client_secret_file) {
-            self.oidc_client_secret = Some(read(path)?);
-            self.oidc_client_secret_file = None;
+    pub fn with_secret<E>(mut self, read: impl Fn(&Path) -> Result<String, E>) -> Result<Self, E> {
+        let secrets = [
+            (&mut self.oidc_client_secret, &mut self.oidc_client_secret_file),
+            (&mut self.refresh_oidc_client_secret, &mut self.refresh_oidc_client_secret_file),
+            (&mut self.refresh_github_client_secret, &mut self.refresh_github_client_secret_file),
+        ];
+        for (secret, file) in secrets {
+            if let (None, Some(path)) = (&secret, &file) {
+                *secret = Some(read(path)?);
+                *file = None;
+            }
         }
         Ok(self)
     }

@@ -12,6 +12,7 @@ use store::Store;
 use store::import::Import;
 use store::listing::Listing;
 use store::provider::ProviderSessions;
+use store::refresh::LinkTokens;
 use store::sharing::Sharing;
 
 use super::Service;
@@ -26,6 +27,7 @@ use crate::metrics::{HostCounts, Metrics};
 use crate::oidc::{Oidc, OidcConfig};
 use crate::port_error::PortError;
 use crate::ports::{AgentPorts, AppPorts, AuditPorts, Health, Parts};
+use crate::refresh::RefreshConfig;
 use crate::reply::{Branding, Layout};
 use crate::request_span::RequestSpan;
 use crate::route_groups::{RouteGroup, Routes};
@@ -46,6 +48,7 @@ impl Service {
             limits,
             admission: Arc::new(Admission::new(&limits, metrics.clone())),
             acts: Arc::default(),
+            refreshes: Arc::default(),
             metrics,
             texts: Arc::default(),
             clock,
@@ -138,7 +141,7 @@ impl Service {
             self.metrics.clone(),
             self.limits.body_bounds(),
             Arc::clone(&self.admission),
-            (Arc::clone(&self.clock), Arc::clone(&self.acts)),
+            (Arc::clone(&self.clock), Arc::clone(&self.acts), Arc::clone(&self.refreshes)),
         );
         Self { apps: Some(Arc::new(Arc::new(apps))), layout: Arc::new(layout), ..self }
     }
@@ -200,6 +203,19 @@ impl Service {
         S: ProviderSessions + KeyStore + Send + 'static,
     {
         self.parts.oidc = Some(Arc::new(Oidc::new(tables, config)));
+        self
+    }
+
+    /// The same service, which has tokens of identity providers refreshed on which sessions depend
+    ///
+    /// It is part of app access. Without it, a session whose provider's token has ended counts as
+    /// signed out. The clients of a service cannot be replaced.
+    #[must_use]
+    pub fn with_token_refresh<S>(self, tables: Arc<S>, config: RefreshConfig) -> Self
+    where
+        S: LinkTokens + Send + 'static,
+    {
+        self.refreshes.start(tables, config, (Arc::clone(&self.clock), self.metrics.clone()));
         self
     }
 

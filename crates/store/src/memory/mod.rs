@@ -11,6 +11,7 @@ mod listing;
 mod made;
 mod provider;
 mod proxies;
+mod refresh;
 mod sessions;
 mod sharing;
 mod tables;

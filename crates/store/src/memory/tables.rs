@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::import::{All, rows_of};
 use super::provider::OfProvider;
+use super::refresh::Attempt;
 use crate::Error;
 use crate::fleet::{
     ApiKey, CryptoKey, CustomRole, Fleet, Group, LoginType, OrganizationMember, ProvisionerJob,
@@ -27,6 +28,8 @@ pub(super) struct Tables {
     pub(super) identities: HashMap<String, Uuid>,
     /// The sign-ins at providers that sessions came from, by key
     pub(super) of_provider: HashMap<String, OfProvider>,
+    /// Attempts to refresh the links
+    pub(super) refreshes: HashMap<(Uuid, LoginType), Attempt>,
     pub(super) links: HashMap<(Uuid, LoginType), UserLink>,
     pub(super) keys: HashMap<String, ApiKey>,
     /// What keys were made from, by the id of the key

@@ -33,6 +33,7 @@ mod pooling;
 mod provider;
 mod proxies;
 mod reads;
+mod refresh;
 mod replay;
 #[rustfmt::skip] // as generated
 #[allow(missing_debug_implementations, missing_docs, unreachable_pub)]

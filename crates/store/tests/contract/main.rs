@@ -82,6 +82,7 @@ mod listing;
 mod made;
 mod ports;
 mod provider;
+mod refresh;
 mod releases;
 mod roles;
 mod sessions;

@@ -1,0 +1,1 @@
+DROP TABLE authd_token_refreshes;
