@@ -24,6 +24,8 @@ pub enum Part {
     SignInAudit,
     /// App access, and the record of visits
     Apps,
+    /// What carriers of connections are told when something that was allowed may not be any more
+    Revocations,
     /// Creation and rotation of the keys of app tokens
     KeyRotation,
     /// Deletion of old rows of the audit log

@@ -19,6 +19,7 @@ mod memory;
 mod pg;
 mod pointers;
 pub mod releases;
+pub mod revocations;
 pub mod sharing;
 
 use agent_auth::Candidates;
@@ -45,6 +46,7 @@ pub use crate::pg::{
     ActiveKey, FormerRecord, Generation, Grants, Migrated, Migrations, Opening, Options, Owned,
     Owner, PgStore, Pooling, Right, Session, SessionRow, StatementCounter, transaction,
 };
+use crate::revocations::Revocations;
 use crate::sharing::Sharing;
 
 /// The most rows that a list for an operator has
@@ -64,6 +66,7 @@ pub trait Store:
     + KeyStore<Error = Error>
     + Listing
     + Proxies<Error = Error>
+    + Revocations
     + Rows
     + Rotation<Error = Error>
     + Sessions<Error = Error>

@@ -69,15 +69,17 @@ async fn store(database: &Database) -> PgStore {
     PgStore::connect(database.url(), &Options::own_tables()).await.unwrap()
 }
 
-const OF_AUTHD: [&str; 8] = [
+const OF_AUTHD: [&str; 10] = [
     "authd_acts",
     "authd_app_sessions",
     "authd_audit_log",
     "authd_audit_sessions",
     "authd_crypto_keys",
     "authd_identity_pins",
+    "authd_revocations",
     "authd_schema_migrations",
     "authd_shares",
+    "authd_watched_grants",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

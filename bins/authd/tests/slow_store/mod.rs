@@ -22,6 +22,7 @@ use app_authz::{AppRequest, Directory, UserId, WorkspaceId};
 use store::authorized::{JobRecord, Readable, Rows};
 use store::import::Import;
 use store::listing::{ListQuery, ListedWorkspace, Listing};
+use store::revocations::{Logged, Revocations, Slice, WatchedGrant};
 use store::sharing::{Changed, FoundPeople, ShareChange, ShareRow, Sharing};
 use store::{Error, MemoryStore, Store};
 use tokio::sync::Semaphore;
@@ -153,6 +154,21 @@ impl Sharing for SlowStore {
         act: &Act,
     ) -> Result<Option<Changed>, Error> {
         self.1.write_shares(change, act).await
+    }
+}
+
+impl Revocations for SlowStore {
+    async fn watch_grants(&self, grants: &[WatchedGrant], now: SystemTime) -> Result<(), Error> {
+        self.1.watch_grants(grants, now).await
+    }
+
+    async fn revocations(
+        &self,
+        since: Option<SystemTime>,
+        slice: Slice,
+        now: SystemTime,
+    ) -> Result<Logged, Error> {
+        self.1.revocations(since, slice, now).await
     }
 }
 

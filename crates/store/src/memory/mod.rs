@@ -10,6 +10,7 @@ mod labels;
 mod listing;
 mod made;
 mod proxies;
+mod revocations;
 mod sessions;
 mod sharing;
 mod tables;

@@ -33,6 +33,7 @@ mod pooling;
 mod proxies;
 mod reads;
 mod replay;
+mod revocations;
 #[rustfmt::skip] // as generated
 #[allow(missing_debug_implementations, missing_docs, unreachable_pub)]
 pub(crate) mod schema;

@@ -82,6 +82,7 @@ mod listing;
 mod made;
 mod ports;
 mod releases;
+mod revocations;
 mod roles;
 mod sessions;
 mod sharing;

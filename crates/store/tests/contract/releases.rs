@@ -67,6 +67,7 @@ fn what_is_skipped_is_a_check() {
         crate::ports::KEYS,
         crate::ports::PROXIES,
         crate::ports::SESSIONS,
+        crate::revocations::CHECKS,
         crate::roles::CHECKS,
         crate::sharing::CHECKS,
         crate::sessions::CHECKS,
