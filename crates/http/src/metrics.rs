@@ -4,6 +4,7 @@ mod exposition;
 mod host;
 mod labels;
 mod registration;
+mod revocations;
 mod texts;
 
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use self::labels::{
     AuditLabels, CertificateLabels, CheckLabels, FetchLabels, HttpLabels, KeyLabels, LogInLabels,
     RefusalLabel, RouteLabel, SignInLabels, VerificationLabels, VisitLabels, WorkLabel,
 };
+pub(crate) use self::revocations::Listening;
+use self::revocations::OfRevocations;
 pub(crate) use self::texts::Texts;
 
 /// The metrics that `GET /metrics` serves
@@ -59,6 +62,7 @@ pub(crate) struct Metrics {
     tls_certificate_expiration: Family<NoLabels, Gauge>,
     tls_handshakes_failed: Counter,
     session_checks: Family<CheckLabels, Counter>,
+    revocations: OfRevocations,
     /// Absent unless the service knows its database
     database_up: Arc<Last<bool>>,
     ready: Gauge,
@@ -102,6 +106,7 @@ impl Metrics {
             tls_certificate_expiration: Family::default(),
             tls_handshakes_failed: Counter::default(),
             session_checks: Family::default(),
+            revocations: OfRevocations::new(),
             database_up: Arc::default(),
             ready: Gauge::default(),
             store: Arc::default(),

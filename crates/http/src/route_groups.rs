@@ -26,6 +26,8 @@ pub enum RouteGroup {
     Import,
     /// With whom apps are shared by name: `/api/v2/authd/shares`
     Shares,
+    /// What was allowed and may not be any more: `/api/v2/authd/revocations`
+    Revocations,
     /// `/healthz` and `/readyz`
     Health,
     /// `/metrics`
@@ -33,7 +35,7 @@ pub enum RouteGroup {
 }
 
 impl RouteGroup {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::AgentSignIn,
         Self::Apps,
         Self::ForwardAuth,
@@ -43,6 +45,7 @@ impl RouteGroup {
         Self::Audit,
         Self::Import,
         Self::Shares,
+        Self::Revocations,
         Self::Health,
         Self::Metrics,
     ];
@@ -60,6 +63,7 @@ impl RouteGroup {
             Self::Health => 1 << 8,
             Self::Metrics => 1 << 9,
             Self::Shares => 1 << 10,
+            Self::Revocations => 1 << 11,
         }
     }
 }

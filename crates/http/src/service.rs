@@ -37,6 +37,7 @@ use crate::proxies::{Peer, TrustedProxies};
 use crate::reply::{Layout, Response as Answer, ResponseBody};
 use crate::request_facts::{RequestFacts, RequestId};
 use crate::request_span::SpanObserver;
+use crate::revocations::Revocations;
 use crate::router::{Route, Row, VISIT};
 use crate::routes::{self, AppRoute, challenge};
 
@@ -62,6 +63,7 @@ pub struct Service {
     clock: Clock,
     admission: Arc<Admission>,
     acts: Arc<Acts>,
+    revocations: Arc<Revocations>,
     host: Arc<Host>,
     /// Receives every answered request, if traces are exported
     spans: Option<SpanObserver>,
@@ -185,9 +187,11 @@ impl Service {
 
     /// Makes `/readyz` answer that the server is about to stop
     ///
-    /// Load balancers then send requests elsewhere. All other requests are answered as before.
+    /// Load balancers then send requests elsewhere. Listeners to revocations are ended, and all other
+    /// requests are answered as before.
     pub fn set_stopping(&self) {
         self.host.set_stopping();
+        self.revocations.stop();
     }
 
     pub(crate) async fn answer_from<B>(

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 const APP_HOST: &str = "code--dev--alice.apps.test";
 
-const GROUPS: [(RouteGroup, &[&str]); 11] = [
+const GROUPS: [(RouteGroup, &[&str]); 12] = [
     (
         RouteGroup::AgentSignIn,
         &[
@@ -77,6 +77,7 @@ const GROUPS: [(RouteGroup, &[&str]); 11] = [
         ],
     ),
     (RouteGroup::Import, &["/api/v2/authd/import"]),
+    (RouteGroup::Revocations, &["/api/v2/authd/revocations"]),
     (RouteGroup::Shares, &["/api/v2/authd/shares"]),
     (RouteGroup::Health, &["/healthz", "/readyz"]),
     (RouteGroup::Metrics, &["/metrics"]),
@@ -91,6 +92,7 @@ fn clock() -> Clock {
 fn whole() -> Service {
     let store = Arc::new(MemoryStore::default());
     Service::over(&store, Identity::builtin(), Rules::default(), Limits::default(), clock())
+        .with_revocations(Arc::clone(&store))
         .with_apps(store, config())
 }
 
@@ -184,13 +186,18 @@ async fn absent_parts_are_not_found() {
     let apps = bare.clone().with_apps(Arc::clone(&store), config());
     let with_log = apps.clone().with_audit_log(Arc::clone(&store));
     let with_import = apps.clone().with_import(Arc::clone(&store));
-    let with_sharing = apps.clone().with_sharing(store);
+    let with_sharing = apps.clone().with_sharing(Arc::clone(&store));
+    // Of its own, since clones share what finds revocations.
+    let with_revocations = Service::new(Limits::default(), clock())
+        .with_revocations(Arc::clone(&store))
+        .with_apps(store, config());
     for (group, paths) in GROUPS {
         let is_of_apps = !matches!(
             group,
             RouteGroup::AgentSignIn
                 | RouteGroup::Audit
                 | RouteGroup::Import
+                | RouteGroup::Revocations
                 | RouteGroup::Shares
                 | RouteGroup::Health
                 | RouteGroup::Metrics
@@ -210,6 +217,7 @@ async fn absent_parts_are_not_found() {
                 (&apps, is_of_apps || is_health),
                 (&with_log, is_of_apps || is_health || is_audit),
                 (&with_import, is_of_apps || is_health || group == RouteGroup::Import),
+                (&with_revocations, is_of_apps || is_health || group == RouteGroup::Revocations),
                 (&with_sharing, is_of_apps || is_health || group == RouteGroup::Shares),
             ] {
                 assert_eq!(is_found(service, path).await, expected, "{path}");

@@ -25,6 +25,7 @@ pub(super) async fn run(args: GrantsArgs) -> Result<(), CommandError> {
         ("app access", Part::Apps),
         ("identity pins", Part::IdentityPins),
         ("nonces", Part::IdentityNonces),
+        ("revocations", Part::Revocations),
         ("key rotation", Part::KeyRotation),
         ("audit retention", Part::AuditRetention),
         ("audit mirror", Part::AuditMirror),

@@ -123,6 +123,9 @@ async fn serve<S: Store>(
             trusted_proxies = apps.trusted.origins.len(),
             "app access is on"
         );
+        if config.revocations {
+            service = service.with_revocations(Arc::clone(&store));
+        }
         service = service.with_apps(store, apps);
     }
     if cfg!(not(feature = "otlp")) && std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some() {

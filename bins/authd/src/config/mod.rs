@@ -83,6 +83,8 @@ pub(crate) struct Config {
     pub(crate) freshness: Freshness,
     /// How apps are reached, if app access is on
     pub(crate) apps: Option<AppsConfig>,
+    /// Whether proxies and carriers are told what may not be allowed any more
+    pub(crate) revocations: bool,
     pub(crate) act_audit: ActAudit,
     /// How long rows of the audit log are kept; `None` for ever
     pub(crate) audit_retention: Option<Duration>,
@@ -163,6 +165,7 @@ impl Config {
             rules,
             apps: settings.apps(spool.clone())?,
             listen,
+            revocations: settings.revocations.unwrap_or_default() && settings.access_url.is_some(),
             act_audit: ActAudit::new(settings.audit_fail == Some(AuditFail::Closed), spool),
             audit_retention: settings
                 .audit_retention_days

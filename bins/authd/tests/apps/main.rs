@@ -44,6 +44,7 @@ mod purpose;
 mod real;
 mod redirect;
 mod releases;
+mod revocations;
 mod seals;
 mod sessions;
 mod shares;

@@ -43,6 +43,8 @@ pub struct Plan {
     pub workspace: Uuid,
     pub agent: Uuid,
     pub now: SystemTime,
+    /// Whether proxies are told what may not be allowed any more
+    pub revocations: bool,
 }
 
 #[derive(Clone)]
@@ -147,7 +149,8 @@ impl Plan {
                 .to_vec(),
         };
         let (limits, options) = (Limits::default(), Options::default());
-        Self { rows, config, limits, options, people, proxy, workspace, agent, now }
+        let revocations = false;
+        Self { rows, config, limits, options, people, proxy, workspace, agent, now, revocations }
     }
 
     /// Shares a port of the agent `agent` of `dev`
@@ -182,8 +185,12 @@ impl Plan {
         let (now, shift) = (self.now, Arc::new(AtomicI64::new(0)));
         let clock: authd_http::Clock = Arc::new(clock(now, &shift));
         let store = Arc::new(store);
-        let app = Service::over(&store, Identity::builtin(), Rules::default(), self.limits, clock)
-            .with_apps(store, self.config);
+        let app = Service::over(&store, Identity::builtin(), Rules::default(), self.limits, clock);
+        let app = match self.revocations {
+            true => app.with_revocations(Arc::clone(&store)),
+            false => app,
+        };
+        let app = app.with_apps(store, self.config);
         app.maintain_keys(true).await.unwrap();
         let app = Arc::new(app);
         let served = Arc::clone(&app);

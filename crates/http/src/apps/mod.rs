@@ -70,6 +70,7 @@ use crate::error::chain;
 use crate::metrics::Metrics;
 use crate::observer::{flush, observer, spool};
 use crate::ports::AppPorts;
+use crate::revocations::Revocations;
 
 /// Everything that app access needs, for as long as the server runs
 pub(crate) struct AppService<S> {
@@ -80,6 +81,7 @@ pub(crate) struct AppService<S> {
     pub(crate) keys: Keys,
     pub(crate) bounds: Bounds,
     pub(crate) acts: Arc<Acts>,
+    pub(crate) revocations: Arc<Revocations>,
     metrics: Metrics,
     /// Seals are opened once
     opened_seals: OpenedSeals,
@@ -111,7 +113,7 @@ impl<S: AppPorts> AppService<S> {
         metrics: Metrics,
         bounds: Bounds,
         admission: Arc<Admission>,
-        (clock, acts): (Clock, Arc<Acts>),
+        (clock, acts, revocations): (Clock, Arc<Acts>, Arc<Revocations>),
     ) -> Self {
         let cookies = Cookies::new(config.cookies.clone());
         let primary =
@@ -131,6 +133,7 @@ impl<S: AppPorts> AppService<S> {
             keys: Keys::new(config.signing),
             bounds,
             acts,
+            revocations,
             opened_seals: OpenedSeals::new(),
             used_nonces: RecentTexts::new(sign_in::LATELY),
             decisions: Decisions::default(),

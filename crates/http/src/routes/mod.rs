@@ -15,6 +15,7 @@ mod home;
 mod import;
 mod login;
 mod logout;
+mod revocations;
 mod shares;
 mod visit;
 
@@ -53,6 +54,7 @@ pub(crate) enum AppRoute {
     LogOut,
     LogOutPage,
     ReplaceShares,
+    Revocations,
     Shares,
     Visit,
 }
@@ -77,6 +79,7 @@ impl AppRoute {
             Self::Import => RouteGroup::Import,
             Self::LogIn | Self::LogInPage | Self::LogOut | Self::LogOutPage => RouteGroup::LogIn,
             Self::ReplaceShares | Self::Shares => RouteGroup::Shares,
+            Self::Revocations => RouteGroup::Revocations,
         }
     }
 
@@ -127,6 +130,7 @@ pub(crate) async fn answer<S: AppPorts>(
         AppRoute::LogOut => logout::log_out(apps, cx).await,
         AppRoute::LogOutPage => logout::from_page(apps, cx).await,
         AppRoute::ReplaceShares => Box::pin(shares::replace(apps, sharing()?, cx, body)).await,
+        AppRoute::Revocations => Box::pin(revocations::listen(apps, cx)).await,
         AppRoute::Shares => Box::pin(shares::list(apps, sharing()?, cx)).await,
         AppRoute::Visit => Ok(visit::direct(apps, cx).await),
     }

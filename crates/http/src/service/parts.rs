@@ -26,6 +26,7 @@ use crate::port_error::PortError;
 use crate::ports::{AgentPorts, AppPorts, AuditPorts, Health, Parts};
 use crate::reply::{Branding, Layout};
 use crate::request_span::RequestSpan;
+use crate::revocations::Revocations;
 use crate::route_groups::{RouteGroup, Routes};
 
 impl Service {
@@ -44,6 +45,7 @@ impl Service {
             limits,
             admission: Arc::new(Admission::new(&limits, metrics.clone())),
             acts: Arc::default(),
+            revocations: Arc::new(Revocations::new(metrics.clone())),
             metrics,
             texts: Arc::default(),
             clock,
@@ -136,7 +138,7 @@ impl Service {
             self.metrics.clone(),
             self.limits.body_bounds(),
             Arc::clone(&self.admission),
-            (Arc::clone(&self.clock), Arc::clone(&self.acts)),
+            (Arc::clone(&self.clock), Arc::clone(&self.acts), Arc::clone(&self.revocations)),
         );
         Self { apps: Some(Arc::new(Arc::new(apps))), layout: Arc::new(layout), ..self }
     }
@@ -184,6 +186,20 @@ impl Service {
     #[must_use]
     pub fn with_sharing<S: Sharing + Send + 'static>(mut self, tables: Arc<S>) -> Self {
         self.parts.sharing = Some(tables);
+        self
+    }
+
+    /// The same service, which finds out what was allowed and may not be any more
+    ///
+    /// It watches what app access allows from now on, and tells listeners of the route, which are
+    /// registered proxies, and of [`revocations`](Self::revocations). Call it within the tokio runtime
+    /// of the service. The tables of a service cannot be replaced.
+    #[must_use]
+    pub fn with_revocations<S: store::revocations::Revocations + Send + 'static>(
+        self,
+        tables: Arc<S>,
+    ) -> Self {
+        self.revocations.start(tables, Arc::clone(&self.clock));
         self
     }
 
@@ -238,6 +254,9 @@ impl Service {
         }
         if self.apps.is_some() && self.parts.sharing.is_none() {
             served = served.without(RouteGroup::Shares);
+        }
+        if self.apps.is_some() && !self.revocations.is_on() {
+            served = served.without(RouteGroup::Revocations);
         }
         served
     }
