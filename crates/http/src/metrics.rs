@@ -4,6 +4,7 @@ mod exposition;
 mod host;
 mod labels;
 mod registration;
+mod revocations;
 mod texts;
 
 use std::sync::Arc;
@@ -27,6 +28,8 @@ use self::labels::{
     RefreshLabels, RefusalLabel, RouteLabel, SignInLabels, VerificationLabels, VisitLabels,
     WorkLabel,
 };
+pub(crate) use self::revocations::Listening;
+use self::revocations::OfRevocations;
 pub(crate) use self::texts::Texts;
 
 /// The metrics that `GET /metrics` serves
@@ -61,6 +64,7 @@ pub(crate) struct Metrics {
     tls_handshakes_failed: Counter,
     session_checks: Family<CheckLabels, Counter>,
     token_refreshes: Family<RefreshLabels, Counter>,
+    revocations: OfRevocations,
     /// Absent unless the service knows its database
     database_up: Arc<Last<bool>>,
     ready: Gauge,
@@ -105,6 +109,7 @@ impl Metrics {
             tls_handshakes_failed: Counter::default(),
             session_checks: Family::default(),
             token_refreshes: Family::default(),
+            revocations: OfRevocations::new(),
             database_up: Arc::default(),
             ready: Gauge::default(),
             store: Arc::default(),

@@ -28,6 +28,8 @@ pub enum RouteGroup {
     Import,
     /// With whom apps are shared by name: `/api/v2/authd/shares`
     Shares,
+    /// What was allowed and may not be any more: `/api/v2/authd/revocations`
+    Revocations,
     /// `/healthz` and `/readyz`
     Health,
     /// `/metrics`
@@ -35,7 +37,7 @@ pub enum RouteGroup {
 }
 
 impl RouteGroup {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::AgentSignIn,
         Self::Apps,
         Self::ForwardAuth,
@@ -46,6 +48,7 @@ impl RouteGroup {
         Self::Audit,
         Self::Import,
         Self::Shares,
+        Self::Revocations,
         Self::Health,
         Self::Metrics,
     ];
@@ -64,6 +67,7 @@ impl RouteGroup {
             Self::Metrics => 1 << 9,
             Self::Shares => 1 << 10,
             Self::Oidc => 1 << 11,
+            Self::Revocations => 1 << 12,
         }
     }
 }

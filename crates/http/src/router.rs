@@ -60,6 +60,8 @@ const ROWS: &[Row] = &[
     apps("/api/v2/audit", Methods::GET, "audit", AppRoute::Audit),
     apps("/api/v2/authd/audit/acts", Methods::GET, "acts", AppRoute::Acts),
     apps("/api/v2/authd/import", Methods::POST, "import", AppRoute::Import),
+    // An answer does not end, so `HEAD` is not allowed.
+    apps("/api/v2/authd/revocations", Methods::GET_ONLY, "revocations", AppRoute::Revocations),
     apps("/api/v2/authd/shares", Methods::GET, "shares", AppRoute::Shares),
     apps("/api/v2/authd/shares", Methods::PUT, "replace-shares", AppRoute::ReplaceShares),
     Row {

@@ -38,6 +38,7 @@ use crate::refresh::Refreshes;
 use crate::reply::{Layout, Response as Answer, ResponseBody};
 use crate::request_facts::{RequestFacts, RequestId};
 use crate::request_span::SpanObserver;
+use crate::revocations::Revocations;
 use crate::router::{Route, Row, VISIT};
 use crate::routes::{self, AppRoute, challenge};
 
@@ -64,6 +65,7 @@ pub struct Service {
     admission: Arc<Admission>,
     acts: Arc<Acts>,
     refreshes: Arc<Refreshes>,
+    revocations: Arc<Revocations>,
     host: Arc<Host>,
     /// Receives every answered request, if traces are exported
     spans: Option<SpanObserver>,
@@ -189,9 +191,11 @@ impl Service {
 
     /// Makes `/readyz` answer that the server is about to stop
     ///
-    /// Load balancers then send requests elsewhere. All other requests are answered as before.
+    /// Load balancers then send requests elsewhere. Listeners to revocations are ended, and all other
+    /// requests are answered as before.
     pub fn set_stopping(&self) {
         self.host.set_stopping();
+        self.revocations.stop();
     }
 
     pub(crate) async fn answer_from<B>(

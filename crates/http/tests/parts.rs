@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 const APP_HOST: &str = "code--dev--alice.apps.test";
 
-const GROUPS: [(RouteGroup, &[&str]); 12] = [
+const GROUPS: [(RouteGroup, &[&str]); 13] = [
     (
         RouteGroup::AgentSignIn,
         &[
@@ -79,6 +79,7 @@ const GROUPS: [(RouteGroup, &[&str]); 12] = [
         ],
     ),
     (RouteGroup::Import, &["/api/v2/authd/import"]),
+    (RouteGroup::Revocations, &["/api/v2/authd/revocations"]),
     (RouteGroup::Shares, &["/api/v2/authd/shares"]),
     (RouteGroup::Health, &["/healthz", "/readyz"]),
     (RouteGroup::Metrics, &["/metrics"]),
@@ -93,6 +94,7 @@ fn clock() -> Clock {
 fn whole() -> Service {
     let store = Arc::new(MemoryStore::default());
     Service::over(&store, Identity::builtin(), Rules::default(), Limits::default(), clock())
+        .with_revocations(Arc::clone(&store))
         .with_apps(Arc::clone(&store), config())
         .with_oidc(store, oidc())
 }
@@ -193,7 +195,11 @@ async fn absent_parts_are_not_found() {
     let with_log = apps.clone().with_audit_log(Arc::clone(&store));
     let with_import = apps.clone().with_import(Arc::clone(&store));
     let with_sharing = apps.clone().with_sharing(Arc::clone(&store));
-    let with_oidc = apps.clone().with_oidc(store, oidc());
+    let with_oidc = apps.clone().with_oidc(Arc::clone(&store), oidc());
+    // Of its own, since clones share what finds revocations.
+    let with_revocations = Service::new(Limits::default(), clock())
+        .with_revocations(Arc::clone(&store))
+        .with_apps(store, config());
     for (group, paths) in GROUPS {
         let is_of_apps = !matches!(
             group,
@@ -201,6 +207,7 @@ async fn absent_parts_are_not_found() {
                 | RouteGroup::Audit
                 | RouteGroup::Import
                 | RouteGroup::Oidc
+                | RouteGroup::Revocations
                 | RouteGroup::Shares
                 | RouteGroup::Health
                 | RouteGroup::Metrics
@@ -220,6 +227,7 @@ async fn absent_parts_are_not_found() {
                 (&apps, is_of_apps || is_health),
                 (&with_log, is_of_apps || is_health || is_audit),
                 (&with_import, is_of_apps || is_health || group == RouteGroup::Import),
+                (&with_revocations, is_of_apps || is_health || group == RouteGroup::Revocations),
                 (&with_sharing, is_of_apps || is_health || group == RouteGroup::Shares),
                 (&with_oidc, is_of_apps || is_health || group == RouteGroup::Oidc),
             ] {

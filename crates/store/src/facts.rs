@@ -108,6 +108,10 @@ pub enum Question {
     NoteActs,
     /// Adds to the number of times that an act was repeated
     CountActs,
+    /// Watches what visitors were let into
+    WatchGrants,
+    /// What does not hold any more of what visitors were let into
+    Revocations,
     /// Deletes or closes old rows
     Housekeeping,
     /// The columns of the tables, to find out whether the database is ready
@@ -118,7 +122,7 @@ pub enum Question {
 
 impl Question {
     /// All questions
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Candidates,
         Self::App,
         Self::Terminal,
@@ -135,6 +139,8 @@ impl Question {
         Self::CountVisits,
         Self::NoteActs,
         Self::CountActs,
+        Self::WatchGrants,
+        Self::Revocations,
         Self::Housekeeping,
         Self::Catalog,
         Self::Other,
@@ -160,6 +166,8 @@ impl Question {
             Self::CountVisits => "count_visits",
             Self::NoteActs => "note_acts",
             Self::CountActs => "count_acts",
+            Self::WatchGrants => "watch_grants",
+            Self::Revocations => "revocations",
             Self::Housekeeping => "housekeeping",
             Self::Catalog => "catalog",
             Self::Other => "other",

@@ -28,6 +28,8 @@ pub enum Part {
     Oidc,
     /// Refresh of the tokens of identity providers
     TokenRefresh,
+    /// What carriers of connections are told when something that was allowed may not be any more
+    Revocations,
     /// Creation and rotation of the keys of app tokens
     KeyRotation,
     /// Deletion of old rows of the audit log

@@ -21,6 +21,7 @@ mod pointers;
 pub mod provider;
 pub mod refresh;
 pub mod releases;
+pub mod revocations;
 pub mod sharing;
 
 use agent_auth::Candidates;
@@ -49,6 +50,7 @@ pub use crate::pg::{
 };
 use crate::provider::ProviderSessions;
 use crate::refresh::LinkTokens;
+use crate::revocations::Revocations;
 use crate::sharing::Sharing;
 
 /// The most rows that a list for an operator has
@@ -70,6 +72,7 @@ pub trait Store:
     + Listing
     + ProviderSessions
     + Proxies<Error = Error>
+    + Revocations
     + Rows
     + Rotation<Error = Error>
     + Sessions<Error = Error>

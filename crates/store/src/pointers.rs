@@ -1,6 +1,7 @@
 //! References and shared pointers of a store are stores, too
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use app_audit::Act;
 use app_authz::WorkspaceId;
@@ -9,6 +10,7 @@ use app_authz::id::OrganizationId;
 use crate::Error;
 use crate::import::Import;
 use crate::listing::{ListQuery, ListedWorkspace, Listing};
+use crate::revocations::{Logged, Revocations, Slice, WatchedGrant};
 use crate::sharing::{Changed, FoundPeople, ShareChange, ShareRow, Sharing};
 
 impl<T: Import + Send> Import for Arc<T> {
@@ -71,3 +73,28 @@ macro_rules! sharing {
 }
 
 sharing!(&T, Arc<T>);
+
+macro_rules! revocations {
+    ($($pointer:ty),+) => {
+        $(impl<T: Revocations + Send + ?Sized> Revocations for $pointer {
+            fn watch_grants(
+                &self,
+                grants: &[WatchedGrant],
+                now: SystemTime,
+            ) -> impl Future<Output = Result<(), Error>> + Send {
+                T::watch_grants(self, grants, now)
+            }
+
+            fn revocations(
+                &self,
+                since: Option<SystemTime>,
+                slice: Slice,
+                now: SystemTime,
+            ) -> impl Future<Output = Result<Logged, Error>> + Send {
+                T::revocations(self, since, slice, now)
+            }
+        })+
+    };
+}
+
+revocations!(&T, Arc<T>);

@@ -69,7 +69,7 @@ async fn store(database: &Database) -> PgStore {
     PgStore::connect(database.url(), &Options::own_tables()).await.unwrap()
 }
 
-const OF_AUTHD: [&str; 10] = [
+const OF_AUTHD: [&str; 12] = [
     "authd_acts",
     "authd_app_sessions",
     "authd_audit_log",
@@ -77,9 +77,11 @@ const OF_AUTHD: [&str; 10] = [
     "authd_crypto_keys",
     "authd_identity_pins",
     "authd_oidc_sessions",
+    "authd_revocations",
     "authd_schema_migrations",
     "authd_shares",
     "authd_token_refreshes",
+    "authd_watched_grants",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -189,7 +189,7 @@ async fn tables(database: &Database) -> Vec<String> {
 }
 
 /// What authd makes where no table `crypto_keys` is
-const OWNED: [&str; 10] = [
+const OWNED: [&str; 12] = [
     "authd_acts",
     "authd_app_sessions",
     "authd_audit_log",
@@ -197,9 +197,11 @@ const OWNED: [&str; 10] = [
     "authd_crypto_keys",
     "authd_identity_pins",
     "authd_oidc_sessions",
+    "authd_revocations",
     "authd_schema_migrations",
     "authd_shares",
     "authd_token_refreshes",
+    "authd_watched_grants",
 ];
 
 /// Everything that a migration can create

@@ -63,6 +63,11 @@ SELECT id, 'main', 8080, 'organization' FROM workspaces;
 INSERT INTO authd_shares (workspace_id, agent_name, slug_or_port, is_group, person_id, created_at)
 SELECT id, 'main', 'code', false, owner_id, now() FROM workspaces;
 
+INSERT INTO authd_watched_grants (key_id, agent_id, workspace_id, build_number, until)
+SELECT '', workspace_agents.id, workspaces.id, 1, now() FROM workspace_agents, workspaces;
+
+INSERT INTO authd_revocations (reason, workspace_id) SELECT 'workspace_stopped', id FROM workspaces;
+
 INSERT INTO workspace_proxies (id, name, url, wildcard_hostname, token_hashed_secret)
 VALUES (gen_random_uuid(), 'sydney', 'https://sydney.example.com', '', '');
 

@@ -19,13 +19,14 @@ use app_authz::credential::{
 use app_authz::proxy::{Proxies, ProxyToken};
 use app_authz::rbac::{ScopeName, Subject};
 use app_authz::token::{Change, CryptoKey, Feature, KeyStore, Rotation, Secret};
-use app_authz::{AppRequest, Directory, Rules, UserId};
+use app_authz::{AgentId, AppRequest, Directory, Rules, UserId, WorkspaceId};
 use common::{entry, event};
 use store::fleet::{self, Fleet, Hidden, SharingLevel, Transition, UserLink};
 use store::inspection::{Asked, Part};
 use store::listing::{ListQuery, Listing};
 use store::provider::{ProviderSessions as _, ProviderSignIn, ProviderSignOut};
 use store::refresh::{LinkId, LinkTokens as _, RefreshEnd, RefreshTurn};
+use store::revocations::{Revocations as _, Slice, WatchedGrant};
 use store::sharing::{self, Edit, ShareError, Sharing as _};
 use store::{Error, Options, PgStore};
 use testkit::{Database, Release, Rows};
@@ -78,6 +79,15 @@ impl Deeds {
             let request: AppRequest = asked.normalize().check().unwrap();
             note(deed, store.app_access(&request, &[]).await.map(drop));
         }
+        for (n, deed) in ["watch", "watch again", "watch longer"].into_iter().enumerate() {
+            let session = Some((*user, key.id.as_str().into()));
+            let [place, agent] = [Uuid::from_u128(1), Uuid::from_u128(2)];
+            let grant = WatchedGrant::new(session, WorkspaceId(place), AgentId(agent));
+            let now = now + Duration::from_secs(7200 * u64::from(n == 2));
+            note(deed, store.watch_grants(&[grant], now).await);
+        }
+        // The workspace does not exist, so the grant ends.
+        note("revocations", store.revocations(Some(now), Slice::ALL, now).await.map(drop));
         note("shares", store.shares(None).await.map(drop));
         // With a user, then without, so that the next round finds the same rows.
         for (deed, users) in [("share", vec!["alice".to_owned()]), ("withdraw", Vec::new())] {
@@ -207,6 +217,7 @@ fn everything() -> Asked {
         Part::Commands,
         Part::IdentityPins,
         Part::TokenRefresh,
+        Part::Revocations,
     ])
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn asked(config: &Config) -> Asked {
         (Part::TokenRefresh, !config.refresh.is_empty()),
         (Part::IdentityPins, config.freshness.pins),
         (Part::IdentityNonces, nonces),
+        (Part::Revocations, config.revocations),
         (Part::KeyRotation, config.key_rotation && (apps || nonces)),
         (Part::AuditRetention, config.audit_retention.is_some() && apps),
         (Part::AuditMirror, config.mirror_audit && apps),

@@ -27,6 +27,7 @@ pub(super) async fn run(args: GrantsArgs) -> Result<(), CommandError> {
         ("nonces", Part::IdentityNonces),
         ("OIDC", Part::Oidc),
         ("token refresh", Part::TokenRefresh),
+        ("revocations", Part::Revocations),
         ("key rotation", Part::KeyRotation),
         ("audit retention", Part::AuditRetention),
         ("audit mirror", Part::AuditMirror),

@@ -127,6 +127,9 @@ async fn serve<S: Store>(
             service = service.with_oidc(Arc::clone(&store), oidc);
         }
         service = service.with_token_refresh(Arc::clone(&store), config.refresh);
+        if config.revocations {
+            service = service.with_revocations(Arc::clone(&store));
+        }
         service = service.with_apps(store, apps);
     }
     if cfg!(not(feature = "otlp")) && std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some() {

@@ -90,6 +90,8 @@ pub(crate) struct Config {
     /// How people sign in, if no control plane signs them in
     pub(crate) oidc: Option<OidcConfig>,
     pub(crate) refresh: RefreshConfig,
+    /// Whether proxies and carriers are told what may not be allowed any more
+    pub(crate) revocations: bool,
     pub(crate) act_audit: ActAudit,
     /// How long rows of the audit log are kept; `None` for ever
     pub(crate) audit_retention: Option<Duration>,
@@ -176,6 +178,7 @@ impl Config {
             refresh,
             apps,
             listen,
+            revocations: settings.revocations.unwrap_or_default() && settings.access_url.is_some(),
             act_audit: ActAudit::new(settings.audit_fail == Some(AuditFail::Closed), spool),
             audit_retention: settings
                 .audit_retention_days

@@ -242,6 +242,12 @@ pub(crate) struct Settings {
         help_heading = "App access"
     )]
     pub(super) agent_inactive_timeout_seconds: Option<Within<2, 3600>>,
+    /// Tell proxies and carriers when something that was allowed may not be any more, so that they
+    /// close its connections; this watches each session and agent for a day, in the database
+    /// [default: false]
+    #[arg(long, env = "AUTHD_REVOCATIONS", value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true", help_heading = "App access")]
+    pub(super) revocations: Option<bool>,
     /// How app tokens are signed: hs512, like the control plane, or eddsa, so that proxies verify
     /// them without a secret [default: hs512]
     #[arg(

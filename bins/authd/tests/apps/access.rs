@@ -46,6 +46,8 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET", "/api/v2/audit", "", [401, 403, 403, 403, 200, 401, 403, 401, 401]),
     ("GET", "/api/v2/authd/audit/acts", "", [401, 403, 403, 403, 200, 401, 403, 401, 401]),
     ("POST", "/api/v2/authd/import", "{}", [401, 403, 403, 403, 200, 401, 403, 401, 401]),
+    // Any other answer to a proxy does not end.
+    ("GET", "/api/v2/authd/revocations?after=x", "", [401, 401, 401, 401, 401, 401, 401, 400, 401]),
     (
         "GET",
         "/api/v2/authd/shares?workspace=alice/dev",
@@ -149,6 +151,13 @@ async fn ask(world: &World, actor: &str, method: &str, path: &str, body: &str) -
     world.send(method, path, &headers, body).await
 }
 
+/// With every route
+async fn world() -> World {
+    let mut plan = Fake::start().await.plan();
+    plan.revocations = true;
+    plan.serve().await
+}
+
 #[tokio::test]
 async fn every_route_answers_every_caller_as_expected() {
     let known: BTreeSet<&str> = authd_http::routes().map(|(path, _)| path).collect();
@@ -156,12 +165,12 @@ async fn every_route_answers_every_caller_as_expected() {
         TABLE.iter().map(|(_, path, ..)| path.split('?').next().unwrap()).collect();
     assert_eq!(known, listed, "a route is missing from the table, or the other way round");
 
-    let shared = Fake::start().await.plan().serve().await;
+    let shared = world().await;
     let mut wrong = Vec::new();
     for (method, path, body, statuses) in TABLE {
         for (actor, expected) in ACTORS.iter().zip(statuses) {
             // Logging out ends sessions that later requests need.
-            let own = if path.ends_with("/logout") { Some(World::new().await) } else { None };
+            let own = if path.ends_with("/logout") { Some(world().await) } else { None };
             let world = own.as_ref().unwrap_or(&shared);
             let answer = ask(world, actor, method, path, body).await;
             let status = answer.status;
@@ -273,7 +282,7 @@ async fn roles_do_not_open_dormant_workspaces_or_apps_they_no_longer_permit() {
 
 #[tokio::test]
 async fn other_methods_are_answered_with_the_allowed_ones() {
-    let world = Fake::start().await.plan().serve().await;
+    let world = world().await;
     for (path, allowed) in authd_http::routes().filter(|(_, allowed)| *allowed != "*") {
         let answer = world.send("DELETE", path, &[], "").await;
         assert_eq!(answer.status, 405, "{path}");

@@ -46,6 +46,7 @@ mod real;
 mod redirect;
 mod refresh;
 mod releases;
+mod revocations;
 mod seals;
 mod sessions;
 mod shares;

@@ -47,6 +47,8 @@ pub struct Plan {
     pub now: SystemTime,
     pub oidc: Option<OidcConfig>,
     pub refresh: Option<RefreshConfig>,
+    /// Whether proxies are told what may not be allowed any more
+    pub revocations: bool,
 }
 
 #[derive(Clone)]
@@ -151,8 +153,21 @@ impl Plan {
                 .to_vec(),
         };
         let (limits, options) = (Limits::default(), Options::default());
-        let (oidc, refresh) = (None, None);
-        Self { rows, config, limits, options, people, proxy, workspace, agent, now, oidc, refresh }
+        let (oidc, refresh, revocations) = (None, None, false);
+        Self {
+            rows,
+            config,
+            limits,
+            options,
+            people,
+            proxy,
+            workspace,
+            agent,
+            now,
+            oidc,
+            refresh,
+            revocations,
+        }
     }
 
     /// Shares a port of the agent `agent` of `dev`
@@ -188,8 +203,12 @@ impl Plan {
         let clock: authd_http::Clock = Arc::new(clock(now, &shift));
         let store = Arc::new(store);
         let refreshed = Arc::clone(&store);
-        let app = Service::over(&store, Identity::builtin(), Rules::default(), self.limits, clock)
-            .with_apps(Arc::clone(&store), self.config);
+        let app = Service::over(&store, Identity::builtin(), Rules::default(), self.limits, clock);
+        let app = match self.revocations {
+            true => app.with_revocations(Arc::clone(&store)),
+            false => app,
+        };
+        let app = app.with_apps(Arc::clone(&store), self.config);
         let app = match self.oidc {
             Some(oidc) => {
                 app.with_oidc(Arc::clone(&store), oidc).with_act_audit(store, ActAudit::default())

@@ -24,6 +24,7 @@ use store::import::Import;
 use store::listing::{ListQuery, ListedWorkspace, Listing};
 use store::provider::{ProviderSessions, ProviderSignIn, ProviderSignOut, SignInRefusal, SignedIn};
 use store::refresh::{BegunRefresh, LinkId, LinkTokens, RefreshEnd, RefreshTurn};
+use store::revocations::{Logged, Revocations, Slice, WatchedGrant};
 use store::sharing::{Changed, FoundPeople, ShareChange, ShareRow, Sharing};
 use store::{Error, MemoryStore, Store};
 use tokio::sync::Semaphore;
@@ -158,9 +159,18 @@ impl Sharing for SlowStore {
     }
 }
 
-impl Listing for SlowStore {
-    async fn listed(&self, asked: &ListQuery) -> Result<Vec<ListedWorkspace>, Error> {
-        self.1.listed(asked).await
+impl Revocations for SlowStore {
+    async fn watch_grants(&self, grants: &[WatchedGrant], now: SystemTime) -> Result<(), Error> {
+        self.1.watch_grants(grants, now).await
+    }
+
+    async fn revocations(
+        &self,
+        since: Option<SystemTime>,
+        slice: Slice,
+        now: SystemTime,
+    ) -> Result<Logged, Error> {
+        self.1.revocations(since, slice, now).await
     }
 }
 
@@ -193,6 +203,12 @@ impl LinkTokens for SlowStore {
 
     async fn end_refresh(&self, begun: &BegunRefresh, end: RefreshEnd<'_>) -> Result<bool, Error> {
         self.1.end_refresh(begun, end).await
+    }
+}
+
+impl Listing for SlowStore {
+    async fn listed(&self, asked: &ListQuery) -> Result<Vec<ListedWorkspace>, Error> {
+        self.1.listed(asked).await
     }
 }
 

@@ -13,6 +13,7 @@ mod people;
 mod port;
 mod request;
 mod resolve;
+mod revocation;
 mod sharing;
 mod target;
 
@@ -26,5 +27,6 @@ pub use people::{People, PeopleShare, Person};
 pub use port::Port;
 pub use request::{AccessMethod, AppRequest, RequestError, UncheckedRequest};
 pub use resolve::{App, PortShare, ResolveError, Transition, WorkspaceFacts, resolve};
+pub use revocation::{Connection, Mask, Revocation, RevocationReason};
 pub use sharing::SharingLevel;
 pub use target::{CorsBehavior, Target, Workspace};

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::claims::{Times, UncheckedClaims, instant, is_session_id};
 use super::{KeyRing, TokenError, VerifyingKey, compact};
 use crate::Error;
-use crate::app::{AccessMethod, AppRequest, Grant, Port, Visitor};
+use crate::app::{AccessMethod, AppRequest, Connection, Grant, Port, Visitor};
 use crate::id::{AgentId, UserId, WorkspaceId, parse_uuid};
 
 impl<K: VerifyingKey> KeyRing<K> {
@@ -188,6 +188,22 @@ impl AppToken {
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {
         instant(self.times.exp).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+impl From<&AppToken> for Connection {
+    /// The connection that a token admits
+    fn from(token: &AppToken) -> Self {
+        let Grant { visitor, workspace, agent, .. } = token.grant;
+        let connection = Self::of(visitor).workspace(workspace).agent(agent);
+        let connection = match token.request.slug_or_port() {
+            "" => connection,
+            app => connection.app(app),
+        };
+        match token.session() {
+            Some(session) => connection.session(session),
+            None => connection,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use app_authz::address::{HttpUrl, Scheme};
-use app_authz::app::{AccessMethod, CorsBehavior, Visitor};
+use app_authz::app::{AccessMethod, Connection, CorsBehavior, Visitor};
 use app_authz::{AgentId, AppRequest, UserId, WorkspaceId};
 use http::{Response, Uri};
 use thiserror::Error;
@@ -97,6 +97,13 @@ impl Allowed {
     #[must_use]
     pub fn request(&self) -> &AppRequest {
         self.0.admitted.token.request()
+    }
+
+    /// The connection that carries the request, for
+    /// [`Mask::matches`](app_authz::app::Mask::matches)
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        Connection::from(&*self.0.admitted.token)
     }
 
     /// The URL at which the agent serves the app, as its template has it

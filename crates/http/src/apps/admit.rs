@@ -349,7 +349,7 @@ async fn by_token<S: AppPorts>(
     upstream: Upstream,
 ) -> Option<Admitted> {
     let token = apps.keys.find(&*apps.store, tokens, request, cx.now).await?;
-    if !apps.sessions.is_good(&token, cx.now).await {
+    if !apps.revocations.admit(&token) || !apps.sessions.is_good(&token, cx.now).await {
         return None;
     }
     let text = match upstream {

@@ -265,6 +265,7 @@ async fn decide_and_sign<S: AppPorts>(
     let token = apps.keys.sign(&*apps.store, &permit, options, attempt.now).await;
     let token = token.map_err(Rejection::Unsigned)?;
     apps.sessions.signed(&token);
+    apps.revocations.granted(token.token());
     Ok((token, permit.basis()))
 }
 

@@ -72,6 +72,7 @@ use crate::metrics::Metrics;
 use crate::observer::{flush, observer, spool};
 use crate::ports::AppPorts;
 use crate::refresh::Refreshes;
+use crate::revocations::Revocations;
 
 /// Everything that app access needs, for as long as the server runs
 pub(crate) struct AppService<S> {
@@ -82,6 +83,7 @@ pub(crate) struct AppService<S> {
     pub(crate) keys: Keys,
     pub(crate) bounds: Bounds,
     pub(crate) acts: Arc<Acts>,
+    pub(crate) revocations: Arc<Revocations>,
     metrics: Metrics,
     /// Seals are opened once
     opened_seals: OpenedSeals,
@@ -114,8 +116,8 @@ impl<S: AppPorts> AppService<S> {
         config: AppsConfig,
         metrics: Metrics,
         bounds: Bounds,
-        admission: Arc<Admission>,
-        (clock, acts, refreshes): (Clock, Arc<Acts>, Arc<Refreshes>),
+        (admission, refreshes, revocations): (Arc<Admission>, Arc<Refreshes>, Arc<Revocations>),
+        (clock, acts): (Clock, Arc<Acts>),
     ) -> Self {
         let cookies = Cookies::new(config.cookies.clone());
         let primary =
@@ -135,6 +137,7 @@ impl<S: AppPorts> AppService<S> {
             keys: Keys::new(config.signing),
             bounds,
             acts,
+            revocations,
             opened_seals: OpenedSeals::new(),
             used_nonces: RecentTexts::new(sign_in::LATELY),
             decisions: Decisions::default(),

@@ -142,6 +142,7 @@ impl Metrics {
             "Questions which sessions have ended, and sessions that were found to have ended",
             self.session_checks.clone(),
         );
+        self.revocations.register(registry);
         registry.register(
             "token_refreshes",
             "Tokens of identity providers that were to be refreshed, by what became of them",

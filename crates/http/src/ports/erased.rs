@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 use store::facts::Facts;
 use store::import::Import;
 use store::listing::{ListQuery, ListedWorkspace, Listing};
+use store::revocations::{Logged, Revocations, Slice, WatchedGrant};
 use store::sharing::{self, Changed, ShareChange, ShareError, ShareRequest, ShareRow, Sharing};
 
 use super::{AuditPorts, Health};
@@ -133,6 +134,32 @@ impl<S: Sharing + Send> AnySharing for S {
         act: &'a Act,
     ) -> BoxFuture<'a, Result<(ShareChange, Changed), ShareError>> {
         sharing::change(self, facts, asked, rules, by, act).boxed()
+    }
+}
+
+/// [`Revocations`]
+pub(crate) trait AnyRevocations: Send + Sync {
+    fn watch_grants<'a>(&'a self, grants: &'a [WatchedGrant], now: SystemTime) -> Answer<'a, ()>;
+    fn revocations(
+        &self,
+        since: Option<SystemTime>,
+        slice: Slice,
+        now: SystemTime,
+    ) -> Answer<'_, Logged>;
+}
+
+impl<S: Revocations + Send> AnyRevocations for S {
+    fn watch_grants<'a>(&'a self, grants: &'a [WatchedGrant], now: SystemTime) -> Answer<'a, ()> {
+        async move { Ok(Revocations::watch_grants(self, grants, now).await?) }.boxed()
+    }
+
+    fn revocations(
+        &self,
+        since: Option<SystemTime>,
+        slice: Slice,
+        now: SystemTime,
+    ) -> Answer<'_, Logged> {
+        async move { Ok(Revocations::revocations(self, since, slice, now).await?) }.boxed()
     }
 }
 

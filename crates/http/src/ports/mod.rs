@@ -13,7 +13,7 @@ use app_authz::token::{KeyStore, Rotation};
 use store::facts::Facts;
 use uuid::Uuid;
 
-pub(crate) use self::erased::{AnyImport, AnyListing, AnyLog, AnySharing, Parts};
+pub(crate) use self::erased::{AnyImport, AnyListing, AnyLog, AnyRevocations, AnySharing, Parts};
 use crate::port_error::PortError;
 
 /// What agent sign-in asks: the agents of an instance

@@ -16,6 +16,7 @@ mod import;
 mod login;
 mod logout;
 mod oidc;
+mod revocations;
 mod shares;
 mod visit;
 
@@ -56,6 +57,7 @@ pub(crate) enum AppRoute {
     OidcCallback,
     OidcLogout,
     ReplaceShares,
+    Revocations,
     Shares,
     Visit,
 }
@@ -89,6 +91,7 @@ impl AppRoute {
             Self::LogIn | Self::LogInPage | Self::LogOut | Self::LogOutPage => RouteGroup::LogIn,
             Self::OidcCallback | Self::OidcLogout => RouteGroup::Oidc,
             Self::ReplaceShares | Self::Shares => RouteGroup::Shares,
+            Self::Revocations => RouteGroup::Revocations,
         }
     }
 
@@ -144,6 +147,7 @@ pub(crate) async fn answer<S: AppPorts>(
             Box::pin(oidc::backchannel_logout(apps, &**oidc()?, cx, body)).await
         }
         AppRoute::ReplaceShares => Box::pin(shares::replace(apps, sharing()?, cx, body)).await,
+        AppRoute::Revocations => Box::pin(revocations::listen(apps, cx)).await,
         AppRoute::Shares => Box::pin(shares::list(apps, sharing()?, cx)).await,
         AppRoute::Visit => Ok(visit::direct(apps, cx).await),
     }

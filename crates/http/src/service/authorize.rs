@@ -15,6 +15,7 @@ use crate::error::{AccessError, Error};
 use crate::proxies::Peer;
 use crate::reply::{Reply, Response, ResponseBody};
 use crate::request_facts::RequestId;
+use crate::revocations::RevocationListener;
 use crate::router::{Row, VISIT};
 use crate::routes;
 
@@ -78,6 +79,21 @@ impl Service {
             }
         };
         Err(self.finish(response, &cx.facts, false, now))
+    }
+
+    /// Listens to what was allowed and may not be any more, for a host that carries connections
+    ///
+    /// Listen before the first connection is authorized. For each [`Allowed`] of an open connection,
+    /// [`Allowed::connection`] says which revocations concern it. The host then authorizes the request
+    /// again, or closes the connection. Only what is found from now on is received.
+    ///
+    /// # Errors
+    ///
+    /// Errs with an answer that has the reason: the service has no
+    /// [revocations](Self::with_revocations), 64 listen already, or the store fails.
+    #[allow(clippy::result_large_err, reason = "the error is an answer to a request")]
+    pub async fn revocations(&self) -> Result<RevocationListener, http::Response<ResponseBody>> {
+        self.revocations.listen(None).await.map_err(Error::into_response)
     }
 
     async fn visit(

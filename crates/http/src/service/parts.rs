@@ -30,6 +30,7 @@ use crate::ports::{AgentPorts, AppPorts, AuditPorts, Health, Parts};
 use crate::refresh::RefreshConfig;
 use crate::reply::{Branding, Layout};
 use crate::request_span::RequestSpan;
+use crate::revocations::Revocations;
 use crate::route_groups::{RouteGroup, Routes};
 
 impl Service {
@@ -49,6 +50,7 @@ impl Service {
             admission: Arc::new(Admission::new(&limits, metrics.clone())),
             acts: Arc::default(),
             refreshes: Arc::default(),
+            revocations: Arc::new(Revocations::new(metrics.clone())),
             metrics,
             texts: Arc::default(),
             clock,
@@ -140,8 +142,12 @@ impl Service {
             config,
             self.metrics.clone(),
             self.limits.body_bounds(),
-            Arc::clone(&self.admission),
-            (Arc::clone(&self.clock), Arc::clone(&self.acts), Arc::clone(&self.refreshes)),
+            (
+                Arc::clone(&self.admission),
+                Arc::clone(&self.refreshes),
+                Arc::clone(&self.revocations),
+            ),
+            (Arc::clone(&self.clock), Arc::clone(&self.acts)),
         );
         Self { apps: Some(Arc::new(Arc::new(apps))), layout: Arc::new(layout), ..self }
     }
@@ -219,6 +225,20 @@ impl Service {
         self
     }
 
+    /// The same service, which finds out what was allowed and may not be any more
+    ///
+    /// It watches what app access allows from now on, and tells listeners of the route, which are
+    /// registered proxies, and of [`revocations`](Self::revocations). Call it within the tokio runtime
+    /// of the service. The tables of a service cannot be replaced.
+    #[must_use]
+    pub fn with_revocations<S: store::revocations::Revocations + Send + 'static>(
+        self,
+        tables: Arc<S>,
+    ) -> Self {
+        self.revocations.start(tables, Arc::clone(&self.clock));
+        self
+    }
+
     /// The same service, which is ready only while `health` is good
     ///
     /// Without it, a service is ready once app access has keys, or at once if app access is off.
@@ -273,6 +293,9 @@ impl Service {
         }
         if self.apps.is_some() && self.parts.oidc.is_none() {
             served = served.without(RouteGroup::Oidc);
+        }
+        if self.apps.is_some() && !self.revocations.is_on() {
+            served = served.without(RouteGroup::Revocations);
         }
         served
     }

@@ -12,6 +12,7 @@ mod made;
 mod provider;
 mod proxies;
 mod refresh;
+mod revocations;
 mod sessions;
 mod sharing;
 mod tables;

@@ -99,6 +99,7 @@ impl Sharing for MemoryStore {
             });
         }
         changed.removed.sort();
+        tables.log_withdrawn(change, &changed);
         if !changed.is_empty() {
             self.acts.add(&[changed.of_act(act, change)]);
         }

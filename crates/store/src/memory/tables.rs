@@ -6,12 +6,14 @@ use uuid::Uuid;
 use super::import::{All, rows_of};
 use super::provider::OfProvider;
 use super::refresh::Attempt;
+use super::revocations::Watched;
 use crate::Error;
 use crate::fleet::{
     ApiKey, CryptoKey, CustomRole, Fleet, Group, LoginType, OrganizationMember, ProvisionerJob,
     Share, SharingLevel, Template, TemplateVersion, User, UserLink, Workspace, WorkspaceAgent,
     WorkspaceApp, WorkspaceBuild, WorkspaceProxy,
 };
+use crate::revocations::Entry;
 
 /// The rows, by the keys of their look-ups
 #[derive(Debug, Default)]
@@ -57,6 +59,10 @@ pub(super) struct Tables {
     pub(super) port_shares: HashMap<(Uuid, i32), BTreeMap<String, SharingLevel>>,
     /// The users and groups with whom apps and ports are shared, by workspace
     pub(super) shares: BTreeMap<Uuid, Vec<Share>>,
+    /// What visitors were let into
+    pub(super) watched: Vec<Watched>,
+    /// What has ended of that, as it was found out
+    pub(super) log: Vec<Entry>,
     /// By name
     pub(super) proxies: BTreeMap<String, WorkspaceProxy>,
     pub(super) crypto_keys: Vec<CryptoKey>,

@@ -35,6 +35,7 @@ mod proxies;
 mod reads;
 mod refresh;
 mod replay;
+mod revocations;
 #[rustfmt::skip] // as generated
 #[allow(missing_debug_implementations, missing_docs, unreachable_pub)]
 pub(crate) mod schema;

@@ -1,5 +1,6 @@
 //! Plans of statements in large tables of real releases
 #![allow(clippy::disallowed_methods, reason = "a test has the time")]
+#![allow(clippy::print_stdout, reason = "a test prints what a machine takes")]
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,6 +19,7 @@ use testkit::{Database, Release, World};
 use super::app_access::explained as apps;
 use super::candidates::explained as candidates;
 use super::connect::Connection;
+use super::revocations::explained as revocations;
 use super::sessions::explained as sessions;
 use super::{Options, PgStore};
 
@@ -185,4 +187,42 @@ async fn no_question_reads_much_where_one_owner_has_100_000_workspaces() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// A grant costs some look-ups of three or four pages, however large the tables are
+#[tokio::test]
+async fn what_has_ended_is_found_by_look_ups_of_what_is_watched() {
+    let now = SystemTime::now();
+    for release in [Release::FIRST_WITH_APPS, Release::NEWEST] {
+        let database = fill(&World::of(release, now)).await;
+        let store = PgStore::connect(database.url(), &Options::default()).await.unwrap();
+        for watched in [0_u64, 1_000, 10_000] {
+            database
+                .sql(&format!(
+                    "TRUNCATE authd_watched_grants;
+                     INSERT INTO authd_watched_grants
+                     SELECT lpad((n % 2000 + 1)::text, 10, '0'), md5('manya' || n)::uuid,
+                            md5('u' || (n % 2000 + 1))::uuid, md5('manyw' || n)::uuid, 1, 'infinity'
+                     FROM generate_series(1, {watched}) n;
+                     UPDATE api_keys SET expires_at = now() + interval '1 day';
+                     ANALYZE authd_watched_grants"
+                ))
+                .await;
+            let mut connection = store.writes.get().await.unwrap();
+            // From the sixth time on, the plan may be one for any parameters.
+            for time in 0..7 {
+                let plan = revocations(&mut connection, now).await.unwrap();
+                let count = |name: &str| plan.pointer(name).and_then(Value::as_u64).unwrap_or(0);
+                let pages =
+                    count("/0/Plan/Shared Hit Blocks") + count("/0/Plan/Shared Read Blocks");
+                if time == 6 {
+                    let took = plan.pointer("/0/Execution Time").unwrap();
+                    println!("{release}: {watched} grants: {pages} pages, {took} ms");
+                }
+                assert!(pages < 500 + 25 * watched, "{release}, {watched}: {pages}\n{plan:#}");
+            }
+            let left = database.sql("SELECT count(*) FROM authd_watched_grants").await;
+            assert_eq!(left, [watched.to_string()], "they hold");
+        }
+    }
 }

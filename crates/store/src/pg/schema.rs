@@ -175,6 +175,19 @@ diesel::table! {
 }
 
 diesel::table! {
+    authd_revocations (id) {
+        id -> Uuid,
+        at -> Timestamptz,
+        reason -> Text,
+        user_id -> Nullable<Uuid>,
+        workspace_id -> Nullable<Uuid>,
+        agent_id -> Nullable<Uuid>,
+        app -> Nullable<Text>,
+        key_id -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
     authd_shares (workspace_id, agent_name, slug_or_port, is_group, person_id) {
         workspace_id -> Uuid,
         agent_name -> Text,
@@ -183,6 +196,17 @@ diesel::table! {
         person_id -> Uuid,
         created_at -> Timestamptz,
         created_by -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
+    authd_watched_grants (key_id, agent_id) {
+        key_id -> Text,
+        agent_id -> Uuid,
+        user_id -> Nullable<Uuid>,
+        workspace_id -> Uuid,
+        build_number -> Int4,
+        until -> Timestamptz,
     }
 }
 
@@ -466,7 +490,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     authd_audit_sessions,
     authd_identity_pins,
     authd_oidc_sessions,
+    authd_revocations,
     authd_shares,
+    authd_watched_grants,
     crypto_keys,
     custom_roles,
     dbcrypt_keys,

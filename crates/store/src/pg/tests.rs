@@ -6,7 +6,7 @@ use app_authz::jobs::{JobKind, Jobs, ProvisionerJob};
 use app_authz::proxy::Proxies;
 use app_authz::rbac::Subject;
 use app_authz::token::{Feature, KeyStore};
-use app_authz::{AppRequest, Directory, WorkspaceId};
+use app_authz::{AgentId, AppRequest, Directory, WorkspaceId};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -21,6 +21,7 @@ use super::connect::{Connection, SHORT_READS};
 use super::*;
 use crate::authorized::Authorized;
 use crate::fleet::{Fleet, Transition};
+use crate::revocations::{Revocations, Slice, WatchedGrant};
 
 /// A statement that a connection has prepared, and the types of its parameters
 type Prepared = (String, Vec<String>);
@@ -89,6 +90,11 @@ async fn ask_everything(store: &PgStore, n: u64) {
     let KeyHolder { key, .. } = store.holders(&tokens).await.unwrap().remove(0);
     assert!(store.ended(&[&key.id], key.last_used).await.unwrap().is_empty());
     store.forget_ended(key.last_used, 10).await.unwrap();
+    let session = Some((key.user, key.id.as_str().into()));
+    let agent = AgentId(Uuid::from_u128(n.into()));
+    let grant = WatchedGrant::new(session, WorkspaceId(Uuid::nil()), agent);
+    store.watch_grants(&[grant], key.last_used).await.unwrap();
+    store.revocations(Some(key.last_used), Slice::ALL, key.last_used).await.unwrap();
     store.revoke("gone").await.unwrap();
     let update = KeyUpdate { last_used: Some(key.expires_at), expires_at: None };
     store.update(&key, update, None).await.unwrap();

@@ -84,6 +84,7 @@ mod ports;
 mod provider;
 mod refresh;
 mod releases;
+mod revocations;
 mod roles;
 mod sessions;
 mod sharing;

@@ -68,6 +68,7 @@ fn what_is_skipped_is_a_check() {
         crate::ports::PROXIES,
         crate::ports::SESSIONS,
         crate::refresh::CHECKS,
+        crate::revocations::CHECKS,
         crate::roles::CHECKS,
         crate::sharing::CHECKS,
         crate::sessions::CHECKS,

@@ -7,7 +7,7 @@ use super::statement::Statement;
 use crate::inspection::{Lack, Part};
 use crate::pg::{
     accounts, acts, audit_log, candidates, crypto_keys, housekeeping, journal, provider, proxies,
-    refresh, sessions, sharing,
+    refresh, revocations, sessions, sharing,
 };
 
 /// Something that authd does with the database, and the rights that it needs
@@ -26,7 +26,7 @@ enum Needs {
 }
 
 impl Task {
-    pub(in crate::pg) const ALL: [Self; 33] = [
+    pub(in crate::pg) const ALL: [Self; 35] = [
         Self::asking(Statement::Candidates, Part::SignIn),
         Self::asking(Statement::PinnedCandidates, Part::IdentityPins),
         Self::doing("the end of old pins", Part::IdentityPins, candidates::FORGET),
@@ -44,6 +44,8 @@ impl Task {
         Self::doing("shares with people", Part::Apps, sharing::SHARES),
         Self::doing("sign-in at an OpenID provider", Part::Oidc, provider::SESSIONS),
         Self::doing("the refresh of providers' tokens", Part::TokenRefresh, refresh::TOKENS),
+        Self::doing("what visitors were let into", Part::Revocations, revocations::WATCH),
+        Self::doing("what has ended", Part::Revocations, revocations::POLL),
         Self::doing("the proxies", Part::Apps, proxies::PROXIES),
         Self::doing("the keys of app tokens", Part::Apps, crypto_keys::KEYS),
         Self::doing("the keys of nonces", Part::IdentityNonces, crypto_keys::KEYS),

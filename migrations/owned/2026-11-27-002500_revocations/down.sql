@@ -1,0 +1,3 @@
+DROP TABLE authd_revocations;
+
+DROP TABLE authd_watched_grants;
