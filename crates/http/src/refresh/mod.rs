@@ -72,7 +72,7 @@ impl Refreshes {
         }
     }
 
-    /// Waits until refreshes under way are over, as long as they may take
+    /// Waits until refreshes under way are over, for ten seconds at most
     pub(crate) async fn drain(&self) {
         if let Some(refresher) = self.0.get() {
             refresher.drain().await;

@@ -83,7 +83,7 @@ impl<S: LinkTokens + Send + 'static> AnyRefresher for Arc<Refresher<S>> {
     fn drain(&self) -> BoxFuture<'_, ()> {
         async move {
             let all = u32::try_from(PLACES).unwrap_or(u32::MAX);
-            let _ = timeout(LEASE, self.places.acquire_many(all)).await;
+            let _ = timeout(DRAIN, self.places.acquire_many(all)).await;
         }
         .boxed()
     }
@@ -258,6 +258,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a replica keeps others from refreshing a link: three exchanges with a provider, and the
 /// time in which their outcome is stored
 const LEASE: Duration = Duration::from_secs(30);
+
+/// How long the server waits for refreshes when it stops
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// Between looks at a link that another replica refreshes
 const STEP: Duration = Duration::from_millis(100);
