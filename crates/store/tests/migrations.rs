@@ -110,7 +110,8 @@ async fn the_generated_schema_is_that_of_the_database() {
 async fn plain_inserts_of_the_needed_columns_suffice() {
     let database = Database::new().await;
     database.sql(include_str!("plain_inserts.sql")).await;
-    for table in tables(&database).await.iter().filter(|table| *table != OWNED[7]) {
+    for table in tables(&database).await.iter().filter(|table| *table != "authd_schema_migrations")
+    {
         let rows = database.sql(&format!("SELECT count(*) FROM {table}")).await;
         assert_eq!(rows, ["1"], "{table}");
     }

@@ -63,6 +63,9 @@ SELECT id, 'main', 8080, 'organization' FROM workspaces;
 INSERT INTO authd_shares (workspace_id, agent_name, slug_or_port, is_group, person_id, created_at)
 SELECT id, 'main', 'code', false, owner_id, now() FROM workspaces;
 
+INSERT INTO authd_token_refreshes (user_id, login_type, expiry, holder, until)
+SELECT id, 'oidc', now(), gen_random_uuid(), now() FROM users;
+
 INSERT INTO authd_watched_grants (key_id, agent_id, workspace_id, build_number, until)
 SELECT '', workspace_agents.id, workspaces.id, 1, now() FROM workspace_agents, workspaces;
 

@@ -200,6 +200,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    authd_token_refreshes (user_id, login_type) {
+        user_id -> Uuid,
+        login_type -> Text,
+        expiry -> Timestamptz,
+        holder -> Uuid,
+        until -> Timestamptz,
+        is_settled -> Bool,
+    }
+}
+
+diesel::table! {
     authd_watched_grants (key_id, agent_id) {
         key_id -> Text,
         agent_id -> Uuid,
@@ -492,6 +503,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     authd_oidc_sessions,
     authd_revocations,
     authd_shares,
+    authd_token_refreshes,
     authd_watched_grants,
     crypto_keys,
     custom_roles,
