@@ -23,7 +23,7 @@ pub enum Profiled {
     Check,
 }
 
-/// Makes a request `count` times, within the function [`measured`], after it was made a few times
+/// Makes a request `count` times, within the function `measured`, after it was made a few times
 ///
 /// Callers, server and store share one thread, so that a profiler sees a request as one sequence.
 ///
