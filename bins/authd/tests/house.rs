@@ -48,7 +48,7 @@ fn the_server_is_thin() {
     rust_files(&workspace().join("bins/authd/src"), &mut files);
     let shipped = |file| without_tests(&fs::read_to_string(file).unwrap()).lines().count();
     let all: usize = files.iter().map(shipped).sum();
-    assert!(all < 5_050, "{all} lines");
+    assert!(all < 5_300, "{all} lines");
 }
 
 /// An example that no test runs goes stale

@@ -1,7 +1,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use authd_http::{ask_providers, error_chain};
+use authd_http::error_chain;
 use authd_server::Tls;
 use clap::CommandFactory;
 use private_postgres::Persistent;
@@ -27,9 +27,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<ExitCode, CommandError> {
             findings.extend(check::of_settings(&config));
             findings.extend(of_trust(&config));
             findings.extend(config.listen.tls.as_ref().map(of_tls));
-            let failed =
-                ask_providers(config.oidc.as_ref(), &config.refresh, system_clock()()).await;
-            findings.extend(failed.into_iter().map(|(of, text)| Finding::error(of, text)));
+            findings.extend(of_providers(&config).await);
             let (of_database, inspected) = of_database(&config).await;
             findings.extend(of_database);
             inspection = inspected;
@@ -56,6 +54,21 @@ pub(super) async fn run(args: CheckArgs) -> Result<ExitCode, CommandError> {
         None => Ok(ExitCode::SUCCESS),
         Some(finding) => Err(CommandError::Check(printable(&finding.line()))),
     }
+}
+
+/// Whether the identity providers that are set can be asked
+async fn of_providers(config: &Config) -> Vec<Finding> {
+    let now = system_clock()();
+    let mut findings = Vec::new();
+    if let Some(oidc) = &config.oidc
+        && let Err(problem) = oidc.ask(now).await
+    {
+        findings.push(Finding::error("oidc_issuer_url", problem));
+    }
+    if let Err(problem) = config.refresh.ask(now).await {
+        findings.push(Finding::error("refresh_oidc_issuer_url", problem));
+    }
+    findings
 }
 
 /// The output of `--json`

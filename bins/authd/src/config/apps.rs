@@ -24,14 +24,16 @@ impl Settings {
             self.cookies(Scheme::Https)?;
             return match self.wildcard_access_url.as_deref() {
                 None | Some("") => Ok(None),
-                Some(_) => Err(wrong("wildcard_access_url", "needs `access_url` beside it")),
+                Some(_) => {
+                    Err(ConfigError::setting("wildcard_access_url", "needs `access_url` beside it"))
+                }
             };
         };
         let access_url: HttpUrl = access_url
             .parse()
-            .map_err(|_| wrong("access_url", "is not an `http` or `https` URL"))?;
+            .map_err(|_| ConfigError::setting("access_url", "is not an `http` or `https` URL"))?;
         if access_url.path() != "/" || access_url.query().is_some() {
-            return Err(wrong(
+            return Err(ConfigError::setting(
                 "access_url",
                 "must be the root of its host, without a path or a query",
             ));
@@ -78,7 +80,10 @@ impl Settings {
             return Ok(None);
         };
         let pattern: HostPattern = pattern.parse().map_err(|_| {
-            wrong("wildcard_access_url", "is not a pattern such as `*.apps.example.com`")
+            ConfigError::setting(
+                "wildcard_access_url",
+                "is not a pattern such as `*.apps.example.com`",
+            )
         })?;
         Ok(Some(pattern))
     }
@@ -87,7 +92,7 @@ impl Settings {
         let origins = self.terminal_origins.iter().flatten().map(|text| {
             let url = text.trim().parse::<HttpUrl>().ok();
             url.filter(|url| url.path() == "/" && url.query().is_none()).ok_or_else(|| {
-                wrong(
+                ConfigError::setting(
                     "terminal_origins",
                     format!("`{text}` is not an origin such as `https://a.example`"),
                 )
@@ -114,14 +119,23 @@ impl Settings {
             None
         };
         if let (Some((setting, value)), false) = (needs_secure, cookies.secure) {
-            return Err(wrong(setting, format!("cannot be {value} without `secure_auth_cookie`")));
+            return Err(ConfigError::setting(
+                setting,
+                format!("cannot be {value} without `secure_auth_cookie`"),
+            ));
         }
         if cookies.prefix.to_ascii_lowercase().starts_with("__host-") {
-            return Err(wrong("cookie_prefix", "cannot be `__Host-`: app cookies have paths"));
+            return Err(ConfigError::setting(
+                "cookie_prefix",
+                "cannot be `__Host-`: app cookies have paths",
+            ));
         }
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if !cookies.prefix.bytes().all(is_name) {
-            return Err(wrong("cookie_prefix", "may hold letters, digits, `-`, `_` and `.`"));
+            return Err(ConfigError::setting(
+                "cookie_prefix",
+                "may hold letters, digits, `-`, `_` and `.`",
+            ));
         }
         Ok(cookies)
     }
@@ -145,12 +159,17 @@ impl Settings {
             .map(|text| text.trim())
             .partition(|text| *text == UNIX);
         let origins = networks.iter().map(|text| {
-            let no_network = |error| wrong("proxy_trusted_origins", format!("`{text}`: {error}"));
+            let no_network =
+                |error| ConfigError::setting("proxy_trusted_origins", format!("`{text}`: {error}"));
             text.parse().map_err(no_network)
         });
         let headers = self.proxy_trusted_headers.iter().flatten().map(|text| {
-            let no_header =
-                |_| wrong("proxy_trusted_headers", format!("`{text}` is not the name of a header"));
+            let no_header = |_| {
+                ConfigError::setting(
+                    "proxy_trusted_headers",
+                    format!("`{text}` is not the name of a header"),
+                )
+            };
             text.trim().parse::<HeaderName>().map_err(no_header)
         });
         Ok(TrustedProxies {
@@ -170,11 +189,7 @@ fn parsed<T>(
     parse: impl FnOnce(&str) -> Result<T, BrandingError>,
 ) -> Result<Option<T>, ConfigError> {
     let parsed = text.filter(|text| !text.is_empty()).map(parse).transpose();
-    parsed.map_err(|error| wrong(setting, error.to_string()))
-}
-
-fn wrong(setting: &'static str, problem: impl Into<String>) -> ConfigError {
-    ConfigError::Setting { setting, problem: problem.into() }
+    parsed.map_err(|error| ConfigError::setting(setting, error.to_string()))
 }
 
 #[cfg(test)]

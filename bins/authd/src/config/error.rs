@@ -1,6 +1,5 @@
 use std::path::PathBuf;
 
-use authd_http::{OidcConfigError, RefreshConfigError};
 use identity_fetch::KeyUrlError;
 use thiserror::Error;
 
@@ -39,14 +38,16 @@ pub(crate) enum ConfigError {
     Setting { setting: &'static str, problem: String },
     #[error("`{setting}` and `{setting}_file` exclude each other")]
     Twice { setting: &'static str },
-    #[error("`{}` {}", .0.setting(), .0)]
-    Oidc(#[from] OidcConfigError),
-    #[error("`{}` {}", .0.setting(), .0)]
-    Refresh(#[from] RefreshConfigError),
     #[error("`{}` cannot be read", path.display())]
     Unreadable {
         path: PathBuf,
         #[source]
         error: std::io::Error,
     },
+}
+
+impl ConfigError {
+    pub(super) fn setting(setting: &'static str, problem: impl Into<String>) -> Self {
+        Self::Setting { setting, problem: problem.into() }
+    }
 }

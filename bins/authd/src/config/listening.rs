@@ -69,8 +69,12 @@ impl Listening {
         let tls = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
             (None, None) => None,
-            (Some(_), None) => return Err(wrong("tls_cert", "needs `tls_key` beside it")),
-            (None, Some(_)) => return Err(wrong("tls_key", "needs `tls_cert` beside it")),
+            (Some(_), None) => {
+                return Err(ConfigError::setting("tls_cert", "needs `tls_key` beside it"));
+            }
+            (None, Some(_)) => {
+                return Err(ConfigError::setting("tls_key", "needs `tls_cert` beside it"));
+            }
         };
         let listen = self.listen.unwrap_or_else(|| vec![DEFAULT.to_owned()]);
         let addresses = addresses_of("listen", &listen)?;
@@ -79,7 +83,7 @@ impl Listening {
             u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777)
         });
         let problem = "is not permissions in octal, such as `660` or `600`";
-        let socket_mode = mode.ok_or_else(|| wrong("socket_mode", problem))?;
+        let socket_mode = mode.ok_or_else(|| ConfigError::setting("socket_mode", problem))?;
         Ok(ListenConfig { addresses, admin, socket_mode, tls })
     }
 }
@@ -90,13 +94,11 @@ fn addresses_of(
 ) -> Result<Vec<ListenAddress>, ConfigError> {
     let addresses = texts.iter().map(|text| {
         let text = text.trim();
-        text.parse().map_err(|error| wrong(setting, format!("has `{text}`, which is {error}")))
+        text.parse().map_err(|error| {
+            ConfigError::setting(setting, format!("has `{text}`, which is {error}"))
+        })
     });
     addresses.collect()
-}
-
-fn wrong(setting: &'static str, problem: impl Into<String>) -> ConfigError {
-    ConfigError::Setting { setting, problem: problem.into() }
 }
 
 /// Not reachable from other machines unless an operator changes it

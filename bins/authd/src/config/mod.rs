@@ -167,9 +167,8 @@ impl Config {
             .hide_stale(settings.hide_stale_instances.unwrap_or_default());
         let identity = settings.identity()?;
         let apps = settings.apps(spool.clone())?;
-        let oidc = oidc.0.with_secret(secret_file::read)?;
         let url = apps.as_ref().map(|apps| &apps.access_url);
-        let (refresh, oidc) = (oidc.refresh(url)?, oidc.config(url)?);
+        let (refresh, oidc) = (oidc.refresh(url)?, oidc.sign_in(url)?);
         Ok(Self {
             limits,
             server,

@@ -4,13 +4,26 @@ use std::path::Path;
 
 use super::error::ConfigError;
 
+/// The secret in the file of a setting, if the setting has one and is not set itself
+pub(super) fn of_setting(
+    setting: &'static str,
+    is_set: bool,
+    file: Option<&Path>,
+) -> Result<Option<String>, ConfigError> {
+    match file.filter(|file| !file.as_os_str().is_empty()) {
+        Some(_) if is_set => Err(ConfigError::Twice { setting }),
+        Some(file) => read(file).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Reads a secret out of a file, without the line break at its end
 ///
 /// # Errors
 ///
 /// If the file cannot be read, is empty, is not UTF-8, or is larger than 64 KiB. The error names the
 /// file, and quotes nothing of it.
-pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+fn read(path: &Path) -> Result<String, ConfigError> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text));
     let line = text.strip_suffix('\n').unwrap_or(&text);

@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use store::EncryptionKeys;
 
 use super::error::ConfigError;
-use super::secret_file;
+use super::secret_file::of_setting;
 use super::value::{DatabaseUrl, SecretText, StoreKind, Within, list};
 
 /// The settings of the store
@@ -147,7 +147,7 @@ impl Stored {
 
     fn url(&self) -> Result<Option<DatabaseUrl>, ConfigError> {
         let file = self.database_url_file.as_deref();
-        let text = from_file("database_url", self.database_url.is_some(), file)?;
+        let text = of_setting("database_url", self.database_url.is_some(), file)?;
         Ok(text.map(|text| DatabaseUrl::from(&*text)).or_else(|| self.database_url.clone()))
     }
 
@@ -155,7 +155,7 @@ impl Stored {
     fn encryption_keys(&self) -> Result<EncryptionKeys, ConfigError> {
         let set = self.external_token_encryption_keys.as_deref();
         let file = self.external_token_encryption_keys_file.as_deref();
-        let text = from_file("external_token_encryption_keys", set.is_some(), file)?;
+        let text = of_setting("external_token_encryption_keys", set.is_some(), file)?;
         let of_file: Option<Vec<SecretText>> =
             text.map(|text| text.split([',', '\n']).map(SecretText::from).collect());
         let keys = match of_file.as_deref().or(set) {
@@ -167,19 +167,6 @@ impl Stored {
 
     fn data_dir(&self) -> Result<PathBuf, ConfigError> {
         self.data_dir.clone().map_or_else(default_data_dir, Ok)
-    }
-}
-
-/// The secret in the file of a setting, if the setting has one and is not set itself
-fn from_file(
-    setting: &'static str,
-    is_set: bool,
-    file: Option<&Path>,
-) -> Result<Option<String>, ConfigError> {
-    match file.filter(|file| !file.as_os_str().is_empty()) {
-        Some(_) if is_set => Err(ConfigError::Twice { setting }),
-        Some(file) => secret_file::read(file).map(Some),
-        None => Ok(None),
     }
 }
 

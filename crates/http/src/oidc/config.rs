@@ -157,39 +157,17 @@ pub enum OidcConfigError {
     /// The issuer is not usable
     #[error("is not the URL of a provider: {0}")]
     Issuer(UrlError),
-    /// A provider is set without the URL of the dashboard
-    #[error("needs `access_url` beside it")]
-    NoAccessUrl,
     /// The id of the client is empty
     #[error("is missing")]
     NoClientId,
-    /// A client is set without a provider
-    #[error("is missing, while `oidc_client_id` is set")]
-    NoIssuer,
     /// An entry of the roles is not usable
     #[error(
         "`{0}` is not `VALUE=ROLE` with one of the roles owner, user-admin, template-admin, auditor"
     )]
     Role(String),
-    /// The secret of the client is set, and a file that has one
-    #[error("and `oidc_client_secret_file` exclude each other")]
-    TwoSecrets,
     /// TLS is not usable
     #[error("cannot be asked: {0}")]
     Tls(String),
-}
-
-impl OidcConfigError {
-    /// The setting to change, as [`OidcSetting::name`](super::OidcSetting::name) has it
-    #[must_use]
-    pub const fn setting(&self) -> &'static str {
-        match self {
-            Self::NoClientId => "oidc_client_id",
-            Self::TwoSecrets => "oidc_client_secret",
-            Self::Role(_) => "oidc_user_role_mapping",
-            _ => "oidc_issuer_url",
-        }
-    }
 }
 
 /// The roles of a deployment that a user can be given

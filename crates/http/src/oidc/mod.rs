@@ -8,7 +8,6 @@ mod config;
 mod network;
 mod refusal;
 mod sealed;
-mod settings;
 mod user;
 
 use std::net::IpAddr;
@@ -29,7 +28,6 @@ pub(crate) use self::network::Network;
 pub(crate) use self::refusal::{OidcError, OidcRefusal};
 use self::sealed::Seals;
 pub(crate) use self::sealed::{Kept, LIFETIME};
-pub use self::settings::{OidcSetting, OidcSettingKind, OidcSettings};
 use self::user::describe;
 use crate::detach::DetachOnDrop;
 use crate::error::AccessError;
@@ -132,7 +130,7 @@ impl<S: ProviderSessions + KeyStore + Send + 'static> AnyOidc for Oidc<S> {
         async move {
             let flow = with_random(Flow::generate).map_err(|_| no_randomness())?;
             let url = self.provider.begin(&flow, now).await?;
-            let name = flow.reveal().chars().take(NAME).collect();
+            let name = cookie_suffix(&flow.reveal()).to_owned();
             let kept = Kept { flow, back: back.to_owned() };
             let sealed = self.seals.seal(&*self.tables, &kept, now).await;
             Ok(Leaving { url, name, sealed: sealed.map_err(OidcError::Failed)? })
@@ -233,5 +231,8 @@ fn no_randomness() -> OidcError {
 /// How long a logout token can be sent again before it is too old, with the leeway
 const LOGOUTS: Duration = Duration::from_secs(20 * 60);
 
-/// Characters of the state in the name of a cookie: enough for the tabs of a browser
-const NAME: usize = 8;
+/// The end of the name of a flow's cookie: the first characters of its state, which are enough to tell
+/// the tabs of a browser apart
+pub(crate) fn cookie_suffix(state: &str) -> &str {
+    state.char_indices().nth(8).map_or(state, |(end, _)| state.split_at(end).0)
+}

@@ -120,38 +120,10 @@ pub enum RefreshConfigError {
     /// The issuer is not usable
     #[error("is not the URL of a provider: {0}")]
     Issuer(UrlError),
-    /// A client is set without the URL of the dashboard
-    #[error("needs `access_url` beside it")]
-    NoAccessUrl {
-        /// The setting of the client
-        setting: &'static str,
-    },
     /// The id of the client is empty
     #[error("is missing")]
     NoClientId,
-    /// A client is set without a provider
-    #[error("is missing, while `refresh_oidc_client_id` is set")]
-    NoIssuer,
-    /// A secret is set, and a file that has one
-    #[error("and `{setting}_file` exclude each other")]
-    TwoSecrets {
-        /// The setting of the secret
-        setting: &'static str,
-    },
     /// TLS is not usable
     #[error("cannot be asked: {0}")]
     Tls(String),
-}
-
-impl RefreshConfigError {
-    /// The setting to change, as [`OidcSetting::name`](crate::OidcSetting::name) has it
-    #[must_use]
-    pub const fn setting(&self) -> &'static str {
-        match self {
-            Self::NoAccessUrl { setting } | Self::TwoSecrets { setting } => setting,
-            Self::NoClientId => "refresh_oidc_client_id",
-            Self::Endpoint(_) => "refresh_github_client_id",
-            Self::Issuer(_) | Self::NoIssuer | Self::Tls(_) => "refresh_oidc_issuer_url",
-        }
-    }
 }

@@ -6,13 +6,11 @@
 
 mod config;
 mod refresher;
-mod settings;
 
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
 
 use app_authz::credential::LoginType;
-use futures_util::future::{BoxFuture, OptionFuture};
+use futures_util::future::BoxFuture;
 use identity_fetch::Clock;
 use store::refresh::{LinkId, LinkTokens};
 
@@ -20,24 +18,6 @@ pub use self::config::{RefreshConfig, RefreshConfigError};
 use self::refresher::Refresher;
 use crate::error::NotRefreshed;
 use crate::metrics::Metrics;
-use crate::oidc::OidcConfig;
-
-/// Asks the providers of a configuration, and returns the settings and errors of those that do not
-/// answer as they should
-pub async fn ask_providers(
-    oidc: Option<&OidcConfig>,
-    refresh: &RefreshConfig,
-    now: SystemTime,
-) -> Vec<(&'static str, String)> {
-    let mut failed = Vec::new();
-    if let Some(Err(text)) = OptionFuture::from(oidc.map(|oidc| oidc.ask(now))).await {
-        failed.push(("oidc_issuer_url", text));
-    }
-    if let Err(text) = refresh.ask(now).await {
-        failed.push(("refresh_oidc_issuer_url", text));
-    }
-    failed
-}
 
 /// Refreshes links, once it was started
 #[derive(Default)]

@@ -16,7 +16,7 @@ use crate::apps::{AppService, cookies, parameter, parameters};
 use crate::body;
 use crate::context::{Body, Context};
 use crate::error::Error;
-use crate::oidc::{AnyOidc, LIFETIME, OidcConfig, OidcError, OidcRefusal, Returned};
+use crate::oidc::{AnyOidc, LIFETIME, OidcConfig, OidcError, OidcRefusal, Returned, cookie_suffix};
 use crate::ports::AppPorts;
 use crate::reply::{Response, SignInPage, empty, json};
 use crate::request_facts::log_request;
@@ -92,10 +92,7 @@ async fn arrive<S: AppPorts>(
     let returned = Returned { flow: kept.flow, callback, at, ip, lifetime };
     let outcome = Arc::clone(oidc).finish(returned).await;
     apps.metrics().logged_in(outcome.is_ok());
-    let own = names.iter().filter(|name| {
-        let state: String = state.chars().take(8).collect();
-        name.ends_with(&state)
-    });
+    let own = names.iter().filter(|name| name.ends_with(cookie_suffix(state)));
     let mut response = match outcome {
         Ok(arrived) => {
             let (user, key, new) = (arrived.user, arrived.token.id(), arrived.is_new);

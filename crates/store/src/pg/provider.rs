@@ -43,13 +43,16 @@ impl ProviderSessions for PgStore {
             lifetime: i64::try_from(sign_in.lifetime.as_secs()).unwrap_or(i64::MAX),
             ip: &ip,
         };
-        let mut connection = self.writes.get().await?;
-        let found = connection.transaction(async |connection| {
-            let email = sign_in.email;
-            TakeTurn { sql: &TAKE_TURN, link: &link, email }.execute(connection).await?;
-            statement.get_result::<(String, Option<Uuid>, bool)>(connection).await
+        let turn = TakeTurn { sql: &TAKE_TURN, link: &link, email: sign_in.email };
+        let found = self.writes.run(async |connection| {
+            connection
+                .transaction(async |connection| {
+                    turn.execute(connection).await?;
+                    statement.get_result::<(String, Option<Uuid>, bool)>(connection).await
+                })
+                .await
         });
-        let (outcome, user, is_new) = found.await.map_err(|error: diesel::result::Error| error)?;
+        let (outcome, user, is_new) = found.await?;
         Ok(match (&*outcome, user.map(UserId)) {
             ("in", Some(user)) => Ok(SignedIn { user, is_new }),
             ("suspended", Some(user)) => Err(SignInRefusal::Suspended(user)),
@@ -69,8 +72,8 @@ impl ProviderSessions for PgStore {
             session: sign_out.session,
             until: Moment(sign_out.until),
         };
-        let mut connection = self.writes.get().await?;
-        let ended: Vec<(String, Uuid)> = statement.load(&mut *connection).await?;
+        let ended = self.writes.run(async |connection| statement.load(connection).await);
+        let ended: Vec<(String, Uuid)> = ended.await?;
         Ok(ended.into_iter().map(|(id, user)| (id, UserId(user))).collect())
     }
 }
