@@ -40,6 +40,7 @@ mod path;
 mod people;
 mod planted;
 mod ports;
+mod provider;
 mod proxy;
 mod purpose;
 mod real;

@@ -16,9 +16,9 @@ use openssl::sha::sha256;
 use serde_json::{Value, json};
 use store::fleet::LoginType;
 use testkit::net::Answer;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
+use crate::provider::serve;
 use crate::world::{Plan, World, header, location, query, set_cookies, text};
 
 const CALLBACK: &str = "/api/v2/users/oidc/callback";
@@ -55,24 +55,16 @@ impl Fake {
         .to_string();
         let tokens = Arc::new(Mutex::new(Err("400 Bad Request")));
         let answer = Arc::clone(&tokens);
-        tokio::spawn(async move {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let path = read_request(&mut stream).await;
-                let body = match &*path {
-                    "/.well-known/openid-configuration" => Ok(discovery.clone()),
-                    "/keys" => Ok(keys.clone()),
-                    _ => answer.lock().unwrap().clone(),
-                };
-                let (status, body) = match body {
+        serve(listener, move |path, _| {
+            let (status, body) = match &*path {
+                "/.well-known/openid-configuration" => ("200 OK", discovery.clone()),
+                "/keys" => ("200 OK", keys.clone()),
+                _ => match answer.lock().unwrap().clone() {
                     Ok(body) => ("200 OK", body),
                     Err(status) => (status, r#"{"error":"invalid"}"#.to_owned()),
-                };
-                let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\n");
-                let length = body.len();
-                let answer = format!("{head}content-length: {length}\r\n\r\n{body}");
-                let _ = stream.write_all(answer.as_bytes()).await;
-            }
+                },
+            };
+            async move { (status, body) }
         });
         Self { issuer, key, tokens }
     }
@@ -136,28 +128,6 @@ impl Fake {
         change(&mut claims);
         self.token(&claims)
     }
-}
-
-/// Reads a whole request, and returns its path
-async fn read_request(stream: &mut tokio::net::TcpStream) -> String {
-    let mut reader = BufReader::new(stream);
-    let (mut path, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).await.unwrap();
-        let line = line.trim_end().to_lowercase();
-        if path.is_empty() {
-            path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        }
-        if let Some(value) = line.strip_prefix("content-length: ") {
-            length = value.parse().unwrap();
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    reader.read_exact(&mut vec![0; length]).await.unwrap();
-    path
 }
 
 /// A browser at the provider

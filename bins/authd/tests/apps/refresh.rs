@@ -17,10 +17,10 @@ use store::fleet::{Hidden, LoginType, UserLink};
 use store::{EncryptionKeys, Options, PgStore};
 use testkit::Database;
 use testkit::net::{Answer, Client};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::provider;
 use crate::world::{ISSUE, Plan, World, by_path, text};
 
 /// How the token endpoint of the provider answers
@@ -55,22 +55,14 @@ impl Fake {
         let state = State { mode: Mode::Rotate, taken: 0, forms: Vec::new() };
         let fake = Self { url, state: Arc::new(Mutex::new(state)) };
         let serving = fake.clone();
-        tokio::spawn(async move {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let fake = serving.clone();
-                tokio::spawn(async move {
-                    let (path, body) = read_request(&mut stream).await;
-                    let (status, body) = fake.answer(&path, &body);
-                    if ["/token", "/github"].contains(&&*path) {
-                        // As long as other visits need to arrive.
-                        tokio::time::sleep(Duration::from_millis(200)).await;
-                    }
-                    let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\n");
-                    let length = body.len();
-                    let answer = format!("{head}content-length: {length}\r\n\r\n{body}");
-                    let _ = stream.write_all(answer.as_bytes()).await;
-                });
+        provider::serve(listener, move |path, form| {
+            let (status, body) = serving.answer(&path, &form);
+            async move {
+                if ["/token", "/github"].contains(&&*path) {
+                    // As long as other visits need to arrive.
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                (status, body)
             }
         });
         fake
@@ -148,30 +140,6 @@ impl Fake {
         plan.refresh = Some(self.config());
         plan
     }
-}
-
-async fn read_request(stream: &mut tokio::net::TcpStream) -> (String, String) {
-    let mut reader = BufReader::new(stream);
-    let (mut path, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).await.unwrap() == 0 {
-            break;
-        }
-        let line = line.trim_end().to_lowercase();
-        if path.is_empty() {
-            path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        }
-        if let Some(value) = line.strip_prefix("content-length: ") {
-            length = value.parse().unwrap();
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).await.unwrap();
-    (path, String::from_utf8(body).unwrap())
 }
 
 /// Another replica over the same database
