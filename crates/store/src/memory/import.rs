@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::MemoryStore;
 use super::labels::label;
-use super::tables::Tables;
 use crate::Error;
 use crate::acts::of_import;
 use crate::fleet::{Fleet, with_tables};
@@ -157,11 +156,7 @@ impl Session for MemoryImport<'_> {
         import(&self.staged, &mut all);
         let fleet = fleet_of(all)?;
         refuse_namesakes(&fleet)?;
-        // Not a row of any table: sessions for apps end with the session that they were made from.
-        let made = mem::take(&mut tables.made);
-        *tables = Tables::default();
-        tables.made = made;
-        tables.load(&fleet);
+        tables.replace(&fleet);
         if let Some(act) = act.and_then(|act| of_import(act, self.applied)) {
             self.store.acts.add(&[act]);
         }

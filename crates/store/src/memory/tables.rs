@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -79,6 +80,13 @@ pub(super) struct Made {
 }
 
 impl Tables {
+    /// Replaces all rows that an import can have, and nothing that authd has noted beside them
+    pub(super) fn replace(&mut self, fleet: &Fleet) {
+        let Self { identities, of_provider, refreshes, made, watched, log, .. } = mem::take(self);
+        *self = Self { identities, of_provider, refreshes, made, watched, log, ..Self::default() };
+        self.load(fleet);
+    }
+
     pub(super) fn load(&mut self, fleet: &Fleet) {
         self.loaded.extend(fleet);
         self.load_people(fleet);

@@ -8,6 +8,7 @@ use app_authz::UserId;
 use app_authz::credential::{KeyHolder, NewKey, SessionToken, Terms, authenticate};
 use app_authz::rbac::ScopeName;
 use store::fleet::{Fleet, LoginType, UserStatus};
+use store::import::Session as _;
 use store::provider::{ProviderSessions, ProviderSignIn, ProviderSignOut, SignInRefusal, SignedIn};
 use store::{MemoryStore, Store};
 use testkit::Database;
@@ -195,6 +196,18 @@ stores! {
         // The session of which the provider has not said the name may be the one.
         assert_eq!(end(ISSUER, Some("u-1"), Some("s-9"), now()).await, [tokens[2].id()]);
         assert_eq!(end(ISSUER, Some("u-1"), None, now()).await, [tokens[1].id()]);
+    }
+
+    fn an_import_forgets_no_session_of_a_provider(store, _fleet: team) {
+        let token = session(1);
+        let dora = ProviderSignIn { allows_new: true, ..sign_in("u-1", "dora", &token) };
+        let new = store.provider_sign_in(&dora).await.unwrap().unwrap();
+        store.begin_import(false).await.unwrap().finish(None).await.unwrap();
+        let again = session(2);
+        let known = store.provider_sign_in(&sign_in("u-1", "dora", &again)).await.unwrap().unwrap();
+        assert_eq!((known.user, known.is_new), (new.user, false));
+        let all = ProviderSignOut::new(ISSUER, Some("u-1"), None, now());
+        assert_eq!(store.provider_sign_out(&all).await.unwrap().len(), 2);
     }
 
     fn expired_sessions_of_a_user_are_deleted_at_the_next_sign_in(store, fleet: team) {

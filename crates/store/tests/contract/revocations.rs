@@ -8,6 +8,7 @@ use app_authz::credential::OtherSessions;
 use app_authz::{AgentId, Rules, UserId, WorkspaceId};
 use store::Store;
 use store::fleet::{Fleet, SharingLevel, Transition, UserStatus};
+use store::import::Session as _;
 use store::revocations::{Logged, Slice, WATCHED, WatchedGrant};
 use store::sharing::{Edit, ShareRequest, change};
 use uuid::Uuid;
@@ -36,6 +37,8 @@ contract! {
         let grants =
             [granted(&fleet, Some(1), 0), granted(&fleet, Some(1), 1), granted(&fleet, Some(0), 0)];
         store.watch_grants(&grants, now).await.unwrap();
+        // Of which an import in between forgets nothing.
+        store.begin_import(false).await.unwrap().finish(None).await.unwrap();
         end(&store, 1).await;
         let mut mask = user(&fleet, 1);
         mask.session = Some(session(1).id().to_owned());
