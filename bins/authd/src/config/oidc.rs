@@ -390,8 +390,8 @@ mod tests {
             ),
         ] {
             let settings = of(flags).unwrap();
-            let refused = settings.sign_in(at).map(drop).and(settings.refresh(at).map(drop));
-            let error = refused.unwrap_err().to_string();
+            let read = settings.sign_in(at).and_then(|_| settings.refresh(at));
+            let error = read.map(drop).unwrap_err().to_string();
             assert!(error.starts_with(&format!("`{setting}` ")), "{flags:?}: {error}");
             assert!(!error.contains("/s\"") && !error.contains("`x`"), "{error}");
         }
