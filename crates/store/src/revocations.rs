@@ -26,13 +26,21 @@ pub trait Revocations: Sync {
         now: SystemTime,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Finds out which grants of `slice` do not hold any more at `now`, logs that, and returns what was logged
-    /// later than `since`, in any order
+    /// Finds out which grants of `slice` do not hold any more at `now`, and what else that they may
+    /// rest on is gone, logs that, and returns what was logged later than `since`, in any order
     ///
     /// What was found just now is always returned. A grant ends if its user is not active any more,
     /// if its session or the one that it was made from is gone or has expired, or if its workspace
-    /// is deleted or has another build than at the time. Nothing else is noticed here; a withdrawn
-    /// share is logged by the change itself. At most 1,000 grants end at a time. Entries are kept for [`KEPT`]. One statement.
+    /// is deleted or has another build than at the time. At most 1,000 grants end at a time.
+    ///
+    /// A grant that has not ended may have been given for the agent that is now deleted, for a
+    /// sharing level of an app or a port, for the user's roles, memberships and groups, or for an
+    /// entry of the workspace's access lists. These are compared with those of the question before,
+    /// and what is gone is logged for that agent, or for the app alone. What is added, or was gone
+    /// before the first question, is not. A grant to the owner does not rest on levels, groups and
+    /// lists. A share with a person is logged when it is withdrawn.
+    ///
+    /// Not noticed: changes of custom roles. Entries are kept for [`KEPT`]. One statement.
     ///
     /// # Errors
     ///
@@ -72,24 +80,37 @@ impl WatchedGrant {
 /// A part of what is watched, so that a question about much can be asked in pieces
 ///
 /// All grants of a session are in one slice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Slice {
     number: u16,
     of: u16,
+    part: u16,
+    parts: u16,
 }
 
 impl Slice {
     /// All that is watched
-    pub const ALL: Self = Self { number: 0, of: 1 };
+    pub const ALL: Self = Self::new(0, 1);
 
     /// Nothing, to read the log alone
-    pub const NONE: Self = Self { number: 1, of: 1 };
+    pub const NONE: Self = Self { number: 1, ..Self::ALL };
 
     /// One of `of` slices of about the same size; there is always one
     #[must_use]
     pub const fn new(number: u16, of: u16) -> Self {
         let of = if of == 0 { 1 } else { of };
-        Self { number: number % of, of }
+        Self { number: number % of, of, part: 0, parts: 1 }
+    }
+
+    /// The same slice, of which only one of `parts` parts of about the same size, and what is new,
+    /// is compared with what it rested on at the question before; there is always one part
+    ///
+    /// To compare a grant takes several times as long as to find out whether it has ended.
+    #[must_use]
+    pub const fn comparing(mut self, part: u16, parts: u16) -> Self {
+        self.parts = if parts == 0 { 1 } else { parts };
+        self.part = part % self.parts;
+        self
     }
 
     pub(crate) const fn number(self) -> u16 {
@@ -98,6 +119,14 @@ impl Slice {
 
     pub(crate) const fn of(self) -> u16 {
         self.of
+    }
+
+    pub(crate) const fn part(self) -> u16 {
+        self.part
+    }
+
+    pub(crate) const fn parts(self) -> u16 {
+        self.parts
     }
 }
 

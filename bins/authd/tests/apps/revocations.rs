@@ -227,7 +227,13 @@ async fn each_kind_is_seen_on_both_replicas() {
         listeners.push(events);
     }
     let (workspace, agent) = (world.workspace.to_string(), world.agent.to_string());
-    for step in ["session_ended", "share_withdrawn", "user_suspended", "workspace_stopped"] {
+    for step in [
+        "session_ended",
+        "share_withdrawn",
+        "permission_withdrawn",
+        "user_suspended",
+        "workspace_stopped",
+    ] {
         let began = Instant::now();
         let expected = match step {
             "session_ended" => {
@@ -237,6 +243,12 @@ async fn each_kind_is_seen_on_both_replicas() {
             "share_withdrawn" => {
                 assert_eq!(world.send("PUT", path, &put, &share(json!([]))).await.status, 200);
                 json!({"user": bob.id, "workspace": workspace, "app": "owner"})
+            }
+            "permission_withdrawn" => {
+                let id = root.id;
+                let demote = format!("UPDATE users SET rbac_roles = '{{}}' WHERE id = '{id}'");
+                world.database.sql(&demote).await;
+                json!({"user": id, "workspace": workspace, "agent": agent})
             }
             "user_suspended" => {
                 let id = root.id;

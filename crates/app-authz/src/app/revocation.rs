@@ -37,11 +37,14 @@ impl Revocation {
 pub enum RevocationReason {
     /// A session was ended or has expired, or the one that it was made from
     SessionEnded,
-    /// An app or a port is not shared with a user or a group any more
+    /// A role, a membership, a group or an entry of a workspace's access lists was taken from a user
+    PermissionWithdrawn,
+    /// An app or a port is not shared with a user, a group, or at a level any more
     ShareWithdrawn,
     /// A user is not active any more: suspended, dormant or deleted
     UserSuspended,
-    /// A workspace has a newer build, which stops it or replaces its agents, or is deleted
+    /// A workspace has a newer build, which stops it or replaces its agents, or is deleted, or an
+    /// agent of it is
     WorkspaceStopped,
     /// Something that this version does not know
     #[serde(other)]
@@ -50,14 +53,20 @@ pub enum RevocationReason {
 
 impl RevocationReason {
     /// All reasons that this version knows
-    pub const ALL: [Self; 4] =
-        [Self::SessionEnded, Self::ShareWithdrawn, Self::UserSuspended, Self::WorkspaceStopped];
+    pub const ALL: [Self; 5] = [
+        Self::SessionEnded,
+        Self::PermissionWithdrawn,
+        Self::ShareWithdrawn,
+        Self::UserSuspended,
+        Self::WorkspaceStopped,
+    ];
 
     /// The reason in a word
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SessionEnded => "session_ended",
+            Self::PermissionWithdrawn => "permission_withdrawn",
             Self::ShareWithdrawn => "share_withdrawn",
             Self::UserSuspended => "user_suspended",
             Self::WorkspaceStopped => "workspace_stopped",

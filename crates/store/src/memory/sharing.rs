@@ -85,7 +85,8 @@ impl Sharing for MemoryStore {
         if before.len() + changed.added.len() - changed.removed.len() > MAX_PEOPLE {
             return Ok(None);
         }
-        shares.retain(|share| !is_of_app(share) || !is_removed(&person_of(share)));
+        let is_withdrawn = |share: &mut Share| is_of_app(share) && is_removed(&person_of(share));
+        let withdrawn: Vec<_> = shares.extract_if(.., is_withdrawn).collect();
         for person in &changed.added {
             let (is_group, person_id) = columns_of(*person);
             shares.push(Share {
@@ -99,7 +100,7 @@ impl Sharing for MemoryStore {
             });
         }
         changed.removed.sort();
-        tables.log_withdrawn(change, &changed);
+        tables.note_withdrawn(&withdrawn);
         if !changed.is_empty() {
             self.acts.add(&[changed.of_act(act, change)]);
         }

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 
+use app_authz::app::Revocation;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -62,7 +63,9 @@ pub(super) struct Tables {
     pub(super) shares: BTreeMap<Uuid, Vec<Share>>,
     /// What visitors were let into
     pub(super) watched: Vec<Watched>,
-    /// What has ended of that, as it was found out
+    /// The shares that were withdrawn since the last question what has ended
+    pub(super) withdrawn: Vec<Revocation>,
+    /// What has ended, as it was found out
     pub(super) log: Vec<Entry>,
     /// By name
     pub(super) proxies: BTreeMap<String, WorkspaceProxy>,
@@ -82,9 +85,13 @@ pub(super) struct Made {
 impl Tables {
     /// Replaces all rows that an import can have, and nothing that authd has noted beside them
     pub(super) fn replace(&mut self, fleet: &Fleet) {
-        let Self { identities, of_provider, refreshes, made, watched, log, .. } = mem::take(self);
-        *self = Self { identities, of_provider, refreshes, made, watched, log, ..Self::default() };
+        let before = mem::take(self);
+        let Self { identities, of_provider, refreshes, made, watched, withdrawn, log, .. } = before;
+        let noted = Self { watched, withdrawn, log, ..Self::default() };
+        *self = Self { identities, of_provider, refreshes, made, ..noted };
         self.load(fleet);
+        let remains = |share: &&Share| fleet.authd_shares.iter().any(|now| is_same(now, share));
+        self.note_withdrawn(before.shares.values().flatten().filter(|share| !remains(share)));
     }
 
     pub(super) fn load(&mut self, fleet: &Fleet) {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::PgStore;
 use super::sql::Sql;
-use super::tables::Need;
+use super::tables::{Need, Statement, Tables};
 use super::values::Moment;
 use crate::Error;
 use crate::facts::Question;
@@ -46,15 +46,19 @@ impl Revocations for PgStore {
         slice: Slice,
         now: SystemTime,
     ) -> Result<Logged, Error> {
-        let poll = PollRevocations {
-            sql: &POLL_REVOCATIONS,
-            now: Moment(now),
-            slices: slice.of().into(),
-            slice: slice.number().into(),
-            since: since.map(Moment),
+        let poll = async |connection: &mut _, tables: &Tables| {
+            let poll = PollRevocations {
+                sql: tables.sql(Statement::Ended)?,
+                now: Moment(now),
+                parts: slice.parts().into(),
+                part: slice.part().into(),
+                slices: slice.of().into(),
+                slice: slice.number().into(),
+                since: since.map(Moment),
+            };
+            poll.load::<Row>(connection).await
         };
-        let polled = async |connection: &mut _| poll.load::<Row>(connection).await;
-        let rows = self.writes.ask(Question::Revocations, polled).await?;
+        let rows = self.writes.ask_by_tables(Question::Revocations, poll).await?;
         let mut logged = Logged { at: now, entries: Vec::with_capacity(rows.len()) };
         for row in rows {
             let at = row.at.0;
@@ -109,6 +113,8 @@ statement! {
     /// What has ended: `poll_revocations.sql`
     struct PollRevocations<'a> {
         now: Moment as Timestamptz,
+        parts: i32 as Integer,
+        part: i32 as Integer,
         slices: i32 as Integer,
         slice: i32 as Integer,
         since: Option<Moment> as Nullable<Timestamptz>,
@@ -127,9 +133,6 @@ statement! {
 static WATCH_GRANTS: LazyLock<Sql> =
     LazyLock::new(|| Sql::plain(include_str!("sql/watch_grants.sql")));
 
-static POLL_REVOCATIONS: LazyLock<Sql> =
-    LazyLock::new(|| Sql::plain(include_str!("sql/poll_revocations.sql")));
-
 /// The rights that [`WatchGrants`] needs
 ///
 /// The statement locks rows, which needs the right to change one of their columns.
@@ -143,32 +146,15 @@ pub(super) const WATCH: &[Need] = &[
     Need::delete("authd_watched_grants"),
 ];
 
-/// The rights that [`PollRevocations`] needs
-///
-/// The statement locks rows, which needs the right to change one of their columns.
-pub(super) const POLL: &[Need] = &[
-    Need::select("users", "id deleted status"),
-    Need::select("api_keys", "id user_id expires_at"),
-    Need::select("authd_app_sessions", "key_id parent_id"),
-    Need::select("workspaces", "id deleted"),
-    Need::select("workspace_builds", "workspace_id build_number"),
-    Need::select("authd_watched_grants", "key_id user_id workspace_id agent_id build_number until"),
-    Need::update("authd_watched_grants", "until"),
-    Need::delete("authd_watched_grants"),
-    Need::select("authd_revocations", "id at reason user_id workspace_id agent_id app key_id"),
-    Need::insert("authd_revocations", "reason user_id workspace_id agent_id key_id"),
-    Need::update("authd_revocations", "at"),
-    Need::delete("authd_revocations"),
-];
-
 /// How the database executes the question what has ended
 #[cfg(test)]
 pub(super) async fn explained(
-    connection: &mut diesel_async::AsyncPgConnection,
+    connection: &mut super::writes::Lent<'_>,
+    parts: i32,
     now: SystemTime,
 ) -> QueryResult<serde_json::Value> {
-    let since = Some(Moment(now));
-    let (sql, now) = (&*POLL_REVOCATIONS, Moment(now));
-    let poll = PollRevocations { sql, now, slices: 1, slice: 0, since };
-    super::plans::Explain(poll).get_result(connection).await
+    let (tables, since) = (connection.tables(), Some(Moment(now)));
+    let (sql, now) = (tables.sql(Statement::Ended)?, Moment(now));
+    let poll = PollRevocations { sql, now, slices: 1, slice: 0, parts, part: 0, since };
+    super::plans::Explain(poll).get_result(&mut **connection).await
 }

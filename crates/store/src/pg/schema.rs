@@ -218,6 +218,7 @@ diesel::table! {
         workspace_id -> Uuid,
         build_number -> Int4,
         until -> Timestamptz,
+        rests_on -> Array<Nullable<Text>>,
     }
 }
 

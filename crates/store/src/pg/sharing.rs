@@ -230,7 +230,9 @@ pub(super) const SHARES: &[Need] = &[
         "workspace_id agent_name slug_or_port is_group person_id created_at created_by",
     ),
     Need::delete("authd_shares"),
+    // Of the table's triggers.
     Need::insert("authd_revocations", "reason user_id workspace_id app"),
-    Need::select("authd_revocations", "at"),
+    Need::select("authd_revocations", "id at"),
+    Need::update("authd_revocations", "at"),
     Need::delete("authd_revocations"),
 ];

@@ -161,12 +161,13 @@ impl Writes {
         self.ask(Question::Other, write).await
     }
 
-    /// As [`run`](Self::run), for a statement that depends on the tables
-    pub(super) async fn run_by_tables<T>(
+    /// As [`ask`](Self::ask), for a statement that depends on the tables
+    pub(super) async fn ask_by_tables<T>(
         &self,
+        question: Question,
         write: impl AsyncFnOnce(&mut AsyncPgConnection, &Tables) -> QueryResult<T>,
     ) -> Result<T, Error> {
-        let mut connection = self.get().await?;
+        let mut connection = self.get_for(question).await?;
         let (tables, began) = (connection.tables(), Instant::now());
         let outcome = write(&mut connection, &tables).await;
         connection.judge(outcome, began).await

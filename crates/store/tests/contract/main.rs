@@ -88,6 +88,7 @@ mod revocations;
 mod roles;
 mod sessions;
 mod sharing;
+mod withdrawals;
 
 /// Adds a session for each user
 fn sessions(fleet: &mut Fleet) {

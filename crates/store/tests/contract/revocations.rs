@@ -156,24 +156,24 @@ contract! {
 }
 
 /// A time at which all sessions are good
-async fn now(store: &impl Store) -> SystemTime {
+pub(crate) async fn now(store: &impl Store) -> SystemTime {
     store.holders(&[session(0)]).await.unwrap()[0].key.last_used
 }
 
 /// What a user, or a visitor who is not signed in, was let into
-fn granted(fleet: &Fleet, user: Option<usize>, place: usize) -> WatchedGrant {
+pub(crate) fn granted(fleet: &Fleet, user: Option<usize>, place: usize) -> WatchedGrant {
     let session = user.map(|n| (UserId(fleet.users[n].id), session(n).id().into()));
     let workspace = WorkspaceId(fleet.workspaces[place].id);
     WatchedGrant::new(session, workspace, AgentId(fleet.workspace_agents[place].id))
 }
 
-fn user(fleet: &Fleet, n: usize) -> Mask {
+pub(crate) fn user(fleet: &Fleet, n: usize) -> Mask {
     let mut mask = Mask::default();
     mask.user = Some(UserId(fleet.users[n].id));
     mask
 }
 
-fn of(logged: &Logged) -> Vec<Revocation> {
+pub(crate) fn of(logged: &Logged) -> Vec<Revocation> {
     logged.entries.iter().map(|entry| entry.revocation.clone()).collect()
 }
 
@@ -186,7 +186,7 @@ async fn end(store: &impl Store, user: usize) {
     assert_eq!(store.log_out(&key, OtherSessions::Keep).await.unwrap().len(), 1);
 }
 
-async fn share(store: &impl Store, users: &[&str], groups: &[&str], at: SystemTime) {
+pub(crate) async fn share(store: &impl Store, users: &[&str], groups: &[&str], at: SystemTime) {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let mut asked = ShareRequest::of("alice/dev", "code").unwrap();
     (asked.edit, asked.users, asked.groups) = (Edit::Set, names(users), names(groups));
@@ -196,7 +196,7 @@ async fn share(store: &impl Store, users: &[&str], groups: &[&str], at: SystemTi
 }
 
 /// Two workspaces of Alice's; her colleagues are Bob, who is in a group, and Carol
-fn team() -> Fleet {
+pub(crate) fn team() -> Fleet {
     let mut fleet = Fleet::default();
     let acme = fleet.organization("acme");
     let alice = fleet.user("alice", acme);

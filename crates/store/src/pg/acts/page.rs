@@ -9,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::Error;
+use crate::facts::Question;
 use crate::pg::PgStore;
 use crate::pg::audit_log::{EARLIEST, before, known};
 use crate::pg::sql::Sql;
@@ -28,7 +29,7 @@ impl ActLog for PgStore {
             let page = page(tables.have_names()).ok_or(diesel::NotFound)?;
             page.load(connection).await
         };
-        let rows: Vec<Columns> = self.writes.run_by_tables(load).await?;
+        let rows: Vec<Columns> = self.writes.ask_by_tables(Question::Other, load).await?;
         Ok(rows.into_iter().map(ActRow::from).collect())
     }
 }

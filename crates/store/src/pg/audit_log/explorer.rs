@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{Columns, Conditions, EARLIEST, Lead, Listing, LogPage, known, latest};
 use crate::Error;
+use crate::facts::Question;
 use crate::pg::PgStore;
 use crate::pg::schema::users;
 use crate::pg::sql::Sql;
@@ -35,7 +36,7 @@ impl AuditExplorer for PgStore {
             let page = page(listing).ok_or(diesel::NotFound)?;
             page.load(connection).await
         };
-        let rows: Vec<Columns> = self.writes.run_by_tables(load).await?;
+        let rows: Vec<Columns> = self.writes.ask_by_tables(Question::Other, load).await?;
         Ok(rows.into_iter().map(Listed::from).collect())
     }
 
@@ -73,7 +74,8 @@ impl AuditExplorer for PgStore {
             let sql = if tables.have_names() { with_names } else { alone };
             question(sql).get_result(connection).await
         };
-        let found: (Option<Uuid>, Option<Uuid>, bool) = self.writes.run_by_tables(look_up).await?;
+        let found: (Option<Uuid>, Option<Uuid>, bool) =
+            self.writes.ask_by_tables(Question::Other, look_up).await?;
         let (user, workspace, app) = found;
         Ok(Found { user: user.map(UserId), workspace: workspace.map(WorkspaceId), app })
     }
@@ -87,7 +89,7 @@ impl AuditExplorer for PgStore {
             true => question.load(connection).await,
             false => Ok(Vec::new()),
         };
-        let names: Vec<(Uuid, String)> = self.writes.run_by_tables(load).await?;
+        let names: Vec<(Uuid, String)> = self.writes.ask_by_tables(Question::Other, load).await?;
         Ok(names.into_iter().map(|(id, name)| (UserId(id), name)).collect())
     }
 }

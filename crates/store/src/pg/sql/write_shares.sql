@@ -14,8 +14,7 @@
 -- those before. The transaction holds the lock of the workspace, so that this statement sees what
 -- an earlier one has written.
 --
--- Carriers of connections are told who was removed. What they were told an hour ago is deleted, since
--- nothing else does that while `--revocations` is off.
+-- Triggers of the table tell carriers of connections who was removed.
 --
 -- Raw because of the statements within the statement.
 WITH asked AS (
@@ -30,12 +29,6 @@ WITH asked AS (
                             WHERE a.is_group = s.is_group AND a.person_id = s.person_id)
           THEN $6::boolean ELSE $7::boolean END
     RETURNING is_group, person_id
-), noted AS (
-    INSERT INTO authd_revocations (reason, user_id, workspace_id, app)
-    SELECT 'share_withdrawn', CASE WHEN NOT is_group THEN person_id END, $3, $5
-    FROM removed
-), forgotten AS (
-    DELETE FROM authd_revocations WHERE at < now() - interval '1 hour'
 ), added AS (
     INSERT INTO authd_shares (workspace_id, agent_name, slug_or_port, is_group, person_id,
                               created_at, created_by)

@@ -26,12 +26,14 @@ pub(crate) enum Statement {
     LogOut,
     /// Lists sessions, for an operator
     Sessions,
+    /// Finds out which grants have ended
+    Ended,
     /// Writes a visit where the control plane looks for it
     Mirror,
 }
 
 impl Statement {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Candidates,
         Self::PinnedCandidates,
         Self::AppByName,
@@ -42,6 +44,7 @@ impl Statement {
         Self::NewSession,
         Self::LogOut,
         Self::Sessions,
+        Self::Ended,
         Self::Mirror,
     ];
 
@@ -69,6 +72,7 @@ impl Statement {
             Self::NewSession => "a new session",
             Self::LogOut => "the end of a session",
             Self::Sessions => "the sessions there are",
+            Self::Ended => "what has ended",
             Self::Mirror => "the mirror of the audit",
         }
     }
@@ -94,6 +98,7 @@ impl Statement {
             Self::NewSession => include_str!("../sql/new_session.sql"),
             Self::LogOut => include_str!("../sql/log_out.sql"),
             Self::Sessions => include_str!("../sql/list_sessions.sql"),
+            Self::Ended => include_str!("../sql/poll_revocations.sql"),
             Self::Mirror => "",
         }
     }
@@ -110,6 +115,7 @@ impl Statement {
             Self::NewSession => NEW_SESSION.to_vec(),
             Self::LogOut => LOG_OUT.to_vec(),
             Self::Sessions => SESSIONS.to_vec(),
+            Self::Ended => ENDED.to_vec(),
             Self::Mirror => MIRROR.to_vec(),
         }
     }
@@ -245,6 +251,33 @@ const SESSIONS: &[Need] = &[
     Need::select("api_keys", "scopes allow_list").since(Generation::V2_27),
     Need::select("users", "id username"),
     Need::select("authd_app_sessions", "key_id parent_id"),
+];
+
+/// The statement locks rows, which needs the right to change one of their columns.
+const ENDED: &[Need] = &[
+    Need::select("users", "id deleted status rbac_roles"),
+    Need::select("api_keys", "id user_id expires_at"),
+    Need::select("authd_app_sessions", "key_id parent_id"),
+    Need::select("workspaces", "id owner_id organization_id template_id deleted"),
+    Need::select("workspaces", "user_acl group_acl").since(Generation::V2_26),
+    Need::select("workspace_builds", "workspace_id build_number"),
+    Need::select("workspace_agents", "id name deleted"),
+    Need::select("workspace_apps", "agent_id slug sharing_level"),
+    Need::select("workspace_agent_port_share", "workspace_id agent_name port share_level"),
+    Need::select("templates", "id max_port_sharing_level"),
+    Need::select("organization_members", "organization_id user_id roles"),
+    Need::select("organizations", "id default_org_member_roles").since(Generation::V2_35),
+    Need::select("group_members", "user_id group_id"),
+    Need::select(
+        "authd_watched_grants",
+        "key_id user_id workspace_id agent_id build_number until rests_on",
+    ),
+    Need::update("authd_watched_grants", "until rests_on"),
+    Need::delete("authd_watched_grants"),
+    Need::select("authd_revocations", "id at reason user_id workspace_id agent_id app key_id"),
+    Need::insert("authd_revocations", "reason user_id workspace_id agent_id app key_id"),
+    Need::update("authd_revocations", "at"),
+    Need::delete("authd_revocations"),
 ];
 
 const MIRROR: &[Need] = &[

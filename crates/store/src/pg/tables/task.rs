@@ -45,7 +45,7 @@ impl Task {
         Self::doing("sign-in at an OpenID provider", Part::Oidc, provider::SESSIONS),
         Self::doing("the refresh of providers' tokens", Part::TokenRefresh, refresh::TOKENS),
         Self::doing("what visitors were let into", Part::Revocations, revocations::WATCH),
-        Self::doing("what has ended", Part::Revocations, revocations::POLL),
+        Self::asking(Statement::Ended, Part::Revocations),
         Self::doing("the proxies", Part::Apps, proxies::PROXIES),
         Self::doing("the keys of app tokens", Part::Apps, crypto_keys::KEYS),
         Self::doing("the keys of nonces", Part::IdentityNonces, crypto_keys::KEYS),
