@@ -51,6 +51,19 @@ pub trait Revocations: Sync {
         slice: Slice,
         now: SystemTime,
     ) -> impl Future<Output = Result<Logged, Error>> + Send;
+
+    /// Waits until something may have ended since the last call, so that it is time to ask
+    ///
+    /// Not everything is noticed, and one that is may concern nothing that is watched: the question
+    /// has to be asked from time to time in any case. A store that notices nothing waits forever, as
+    /// this method does. The future may be dropped and called again; one is awaited at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Query`], [`Error::Unavailable`] if nothing is noticed until the next call.
+    fn changed(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::pending()
+    }
 }
 
 /// A session, or visitors without one, that an agent was opened for

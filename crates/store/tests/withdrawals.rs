@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::time::SystemTime;
+use std::future::poll_fn;
+use std::time::{Duration, SystemTime};
 
 use app_authz::app::Revocation;
 use app_authz::{AgentId, UserId, WorkspaceId};
@@ -10,6 +11,8 @@ use store::fleet::{Fleet, SharingLevel, Transition};
 use store::revocations::{Revocations, Slice, WatchedGrant};
 use store::{Options, PgStore};
 use testkit::{Database, Release, Rows};
+use tokio::time::timeout;
+use tokio_postgres::{AsyncMessage, NoTls};
 
 /// A statement about Alice's workspace, where `BOB` and so on stand for ids, and what is logged for
 /// Bob, Alice and a visitor who is not signed in
@@ -98,6 +101,101 @@ async fn what_a_control_plane_or_an_operator_withdraws_is_logged_once() {
     }
 }
 
+/// Statements that may end something, in tables of our own
+const NOTICED: &[&str] = &[
+    "UPDATE api_keys SET expires_at = now()",
+    "DELETE FROM api_keys",
+    "UPDATE users SET status = 'suspended'",
+    "UPDATE users SET rbac_roles = '{}'",
+    "UPDATE users SET deleted = true",
+    "UPDATE organizations SET default_org_member_roles = '{}'",
+    "UPDATE organization_members SET roles = '{}'",
+    "DELETE FROM organization_members",
+    "DELETE FROM group_members",
+    "UPDATE workspaces SET deleted = true",
+    "UPDATE workspaces SET owner_id = 'BOB'",
+    "UPDATE workspaces SET user_acl = '{}'",
+    "UPDATE workspaces SET group_acl = '{}'",
+    "INSERT INTO workspace_builds SELECT gen_random_uuid(), workspace_id, 2, 'stop',
+         gen_random_uuid(), template_version_id, initiator_id, now() FROM workspace_builds",
+    "UPDATE workspace_agents SET deleted = true",
+    "UPDATE workspace_apps SET sharing_level = 'owner'",
+    "DELETE FROM workspace_apps",
+    "UPDATE workspace_agent_port_share SET share_level = 'owner'",
+    "DELETE FROM workspace_agent_port_share",
+    "UPDATE templates SET max_port_sharing_level = 'owner'",
+    "DELETE FROM authd_shares",
+    "INSERT INTO authd_revocations (reason) VALUES ('share_withdrawn')",
+];
+
+/// Statements that end nothing, some of which are frequent
+const UNNOTICED: &[&str] = &[
+    "UPDATE api_keys SET last_used = now()",
+    "UPDATE users SET last_seen_at = now()",
+    "UPDATE workspaces SET last_used_at = now()",
+    "UPDATE workspace_agents SET last_connected_at = now()",
+    "UPDATE workspace_apps SET health = 'healthy'",
+    "INSERT INTO authd_shares VALUES ('DEV', 'main', 'code', false, 'BOB', now())",
+    "INSERT INTO authd_revocations (reason) SELECT 'share_withdrawn' WHERE false",
+];
+
+/// With `end` after each statement, so that the answer does not depend on time
+#[tokio::test]
+async fn what_may_end_something_is_noticed() {
+    let fleet = fleet();
+    let database = Database::new().await;
+    database.store().await.load(&fleet).await.unwrap();
+    let (client, mut connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
+    let (heard, mut notified) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+            if let AsyncMessage::Notification(notification) = message {
+                heard.send(notification.payload().to_owned()).unwrap();
+            }
+        }
+    });
+    client.batch_execute("LISTEN authd_revocations").await.unwrap();
+    let ports = "INSERT INTO workspace_agent_port_share VALUES ('DEV', 'main', 8080, 'public')";
+    database.sql(&with_ids(&fleet, ports)).await;
+    let unnoticed = UNNOTICED.iter().map(|statement| (statement, false));
+    for (statement, is_noticed) in unnoticed.chain(NOTICED.iter().map(|one| (one, true))) {
+        client.batch_execute(&with_ids(&fleet, statement)).await.unwrap();
+        client.batch_execute("NOTIFY authd_revocations, 'end'").await.unwrap();
+        let mut before = 0;
+        while timeout(LONG, notified.recv()).await.unwrap().unwrap() != "end" {
+            before += 1;
+        }
+        assert_eq!(before > 0, is_noticed, "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_hears_of_changes_also_after_its_connection_was_ended() {
+    let fleet = fleet();
+    let database = Database::new().await;
+    let store = database.store().await;
+    store.load(&fleet).await.unwrap();
+    let changed = async || timeout(LONG, store.changed()).await.unwrap().unwrap();
+    // Once it listens: something may have changed before.
+    changed().await;
+    for _ in 0..2 {
+        database.sql("DELETE FROM api_keys").await;
+        changed().await;
+        let ended = database
+            .sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                 WHERE query LIKE 'LISTEN authd%' AND datname = current_database()",
+            )
+            .await;
+        assert_eq!(ended, ["t"]);
+        // The end, or the new connection.
+        changed().await;
+    }
+}
+
+/// Longer than any machine takes
+const LONG: Duration = Duration::from_secs(60);
+
 struct Withdrawals {
     release: Release,
     database: Database,
@@ -107,18 +205,8 @@ struct Withdrawals {
 
 impl Withdrawals {
     async fn of(release: Release) -> Self {
-        let mut fleet = Fleet::default();
-        let acme = fleet.organization("acme");
-        let [alice, bob, _] = ["alice", "bob", "carol"].map(|name| fleet.user(name, acme));
-        fleet.group("crew", acme, &[bob]);
-        let workspace = fleet.workspace(alice, "dev");
-        fleet.templates[0].max_port_sharing_level = SharingLevel::Public;
-        let build = fleet.build(workspace, Transition::Start);
-        let agent = fleet.agent(build.resource, "main", "i-1").id;
-        fleet.app(agent, "code");
-        for user in [alice, bob] {
-            fleet.session(user);
-        }
+        let fleet = fleet();
+        let (workspace, agent) = (fleet.workspaces[0].id, fleet.workspace_agents[0].id);
         let database = Database::of_release(release).await;
         database.load(Rows::of(&fleet)).await.unwrap();
         let store = PgStore::connect(database.url(), &Options::default()).await.unwrap();
@@ -143,18 +231,8 @@ impl Withdrawals {
     }
 
     async fn take(&self, steps: &[Step]) {
-        let Fleet { users, groups, workspaces, organizations, .. } = &self.fleet;
         for (statement, expected) in steps {
-            let ids = [
-                ("DEV", workspaces[0].id),
-                ("BOB", users[1].id),
-                ("CAROL", users[2].id),
-                ("CREW", groups[0].id),
-                ("ACME", organizations[0].id),
-            ];
-            let statement = ids.iter().fold((*statement).to_owned(), |text, (name, id)| {
-                text.replace(name, &id.to_string())
-            });
+            let statement = with_ids(&self.fleet, statement);
             self.database.sql("DELETE FROM authd_revocations").await;
             self.database.sql(&statement).await;
             let release = self.release;
@@ -183,4 +261,33 @@ impl Withdrawals {
         let app = mask.app.as_deref().map(|app| format!(" {app}")).unwrap_or_default();
         format!("{reason} {user}{app}")
     }
+}
+
+/// Alice's workspace; Bob is in a group
+fn fleet() -> Fleet {
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let [alice, bob, _] = ["alice", "bob", "carol"].map(|name| fleet.user(name, acme));
+    fleet.group("crew", acme, &[bob]);
+    let workspace = fleet.workspace(alice, "dev");
+    fleet.templates[0].max_port_sharing_level = SharingLevel::Public;
+    let build = fleet.build(workspace, Transition::Start);
+    let agent = fleet.agent(build.resource, "main", "i-1").id;
+    fleet.app(agent, "code");
+    for user in [alice, bob] {
+        fleet.session(user);
+    }
+    fleet
+}
+
+fn with_ids(fleet: &Fleet, statement: &str) -> String {
+    let Fleet { users, groups, workspaces, organizations, .. } = fleet;
+    let ids = [
+        ("DEV", workspaces[0].id),
+        ("BOB", users[1].id),
+        ("CAROL", users[2].id),
+        ("CREW", groups[0].id),
+        ("ACME", organizations[0].id),
+    ];
+    ids.iter().fold(statement.to_owned(), |text, (name, id)| text.replace(name, &id.to_string()))
 }

@@ -6,4 +6,6 @@ DROP FUNCTION authd_note_withdrawn_shares();
 
 DROP TABLE authd_revocations;
 
+DROP FUNCTION authd_notify_revocations();
+
 DROP TABLE authd_watched_grants;

@@ -39,6 +39,17 @@ CREATE TABLE authd_revocations (
 -- Listeners read on from a moment.
 CREATE INDEX authd_revocations_at_idx ON authd_revocations (at, id);
 
+-- Wakes the servers that watch what visitors were let into: also those that did not find this.
+CREATE FUNCTION authd_notify_revocations() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('authd_revocations', '');
+    RETURN NULL;
+END $$;
+
+-- For each row, since servers often insert none.
+CREATE TRIGGER authd_notify_revocations AFTER INSERT ON authd_revocations
+FOR EACH ROW EXECUTE FUNCTION authd_notify_revocations();
+
 -- A share that is withdrawn is noted by the table itself, so that it does not matter who withdraws it:
 -- authd, an import or an operator. What was noted an hour ago is deleted here, too, since nothing else
 -- does that while `--revocations` is off.

@@ -146,6 +146,7 @@ pub(crate) trait AnyRevocations: Send + Sync {
         slice: Slice,
         now: SystemTime,
     ) -> Answer<'_, Logged>;
+    fn changed(&self) -> Answer<'_, ()>;
 }
 
 impl<S: Revocations + Send> AnyRevocations for S {
@@ -160,6 +161,10 @@ impl<S: Revocations + Send> AnyRevocations for S {
         now: SystemTime,
     ) -> Answer<'_, Logged> {
         async move { Ok(Revocations::revocations(self, since, slice, now).await?) }.boxed()
+    }
+
+    fn changed(&self) -> Answer<'_, ()> {
+        async move { Ok(Revocations::changed(self).await?) }.boxed()
     }
 }
 

@@ -6,9 +6,11 @@ use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use app_authz::app::Mask;
+use futures_util::future::join;
 use store::revocations::{Entry, KEPT as LOG_KEPT, MAX_LOGGED, Slice, WatchedGrant};
-use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::Shared;
@@ -27,15 +29,8 @@ pub(super) enum Sent {
 
 /// Watches and asks, for as long as the future is polled
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut reader = Reader::default();
-    loop {
-        let began = Instant::now();
-        let watched = shared.watch().await;
-        let read = shared.read(&mut reader).await;
-        shared.note(watched.and(read));
-        // The database works on this a fifth of the time at most.
-        sleep_until(began + INTERVAL.max(began.elapsed() * 5)).await;
-    }
+    let changed = Notify::new();
+    join(shared.ask(&changed), shared.listen(&changed)).await;
 }
 
 /// What was read so far
@@ -86,6 +81,35 @@ impl Slices {
 }
 
 impl Shared {
+    /// Asks from time to time, and soon after a change
+    async fn ask(&self, changed: &Notify) {
+        let (mut reader, mut is_changed) = (Reader::default(), false);
+        loop {
+            let began = Instant::now();
+            let watched = self.watch().await;
+            let read = self.read(&mut reader, is_changed).await;
+            self.note(watched.and(read));
+            // The database works on this a fifth of the time at most.
+            let pause = began.elapsed() * 5;
+            let next = began + INTERVAL.max(pause);
+            is_changed = timeout_at(next, changed.notified()).await.is_ok();
+            sleep_until(began + SOON.max(pause)).await;
+        }
+    }
+
+    /// Tells of changes that the store notices
+    async fn listen(&self, changed: &Notify) {
+        loop {
+            match self.tables.changed().await {
+                Ok(()) => changed.notify_one(),
+                Err(error) => {
+                    debug!(error = chain(&error), "changes are not noticed, and asked for");
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
     /// Watches what was granted since the last time
     async fn watch(&self) -> Result<(), ErasedPortError> {
         let granted =
@@ -107,10 +131,12 @@ impl Shared {
     }
 
     /// Asks what has ended, and sends what was not sent before
-    async fn read(&self, reader: &mut Reader) -> Result<(), ErasedPortError> {
+    async fn read(&self, reader: &mut Reader, is_changed: bool) -> Result<(), ErasedPortError> {
         let overlap = if reader.is_new { KEPT } else { OVERLAP };
         let since = reader.asked.map(|asked| asked.before(overlap));
-        let (slice, began) = (reader.slices.next(), Instant::now());
+        let slice = reader.slices.next();
+        let slice = if is_changed { slice.comparing(0, 1) } else { slice };
+        let began = Instant::now();
         let answer = self.tables.revocations(since, slice, (self.clock)()).await;
         reader.slices.note(began.elapsed());
         let mut logged = answer?;
@@ -165,8 +191,14 @@ const MOST_SLICES: u16 = 256;
 /// In how many questions each grant of a slice is compared once
 const PARTS: u16 = 3;
 
-/// The pause between two questions, unless they take long
+/// From one question to the next, unless they take long
 const INTERVAL: Duration = Duration::from_millis(500);
+
+/// The same after a change that was noticed, as one seldom comes alone
+const SOON: Duration = Duration::from_millis(100);
+
+/// The pause before changes are listened to again
+const RETRY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

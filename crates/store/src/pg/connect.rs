@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use diesel::result::QueryResult;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::Options;
@@ -88,6 +89,7 @@ pub(super) struct Connection {
     pub(super) tables: Arc<Tables>,
     pub(super) statement_timeout: Duration,
     closed: Arc<AtomicBool>,
+    heard: Arc<Notify>,
     watchdog: Option<Arc<Watchdog>>,
 }
 
@@ -166,7 +168,7 @@ impl Connector {
     }
 
     async fn set_up(&self, session: LoggedIn) -> Result<Connection, Error> {
-        let LoggedIn { client, closed, watchdog } = session;
+        let LoggedIn { client, closed, heard, watchdog } = session;
         let mut inner = AsyncPgConnection::try_from(client).await.map_err(Error::unavailable)?;
         let catalog = Catalog::read(&inner).await.map_err(Error::unavailable)?;
         let counter = self.options.statements.clone();
@@ -178,6 +180,7 @@ impl Connector {
             tables: self.tables_of(catalog),
             statement_timeout: self.options.statement_timeout,
             closed,
+            heard,
             watchdog,
         })
     }
@@ -275,6 +278,12 @@ impl Connection {
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Waits until a notification came that no earlier call has returned for, or the connection was
+    /// closed
+    pub(super) async fn heard(&self) {
+        self.heard.notified().await;
     }
 
     /// Makes the connection count as closed, for example because it knows outdated tables

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::config::Config;
@@ -24,6 +25,7 @@ use crate::error::{Failed, database_error};
 pub(super) struct LoggedIn {
     pub(super) client: Client,
     pub(super) closed: Arc<AtomicBool>,
+    pub(super) heard: Arc<Notify>,
     /// Enforces the statement timeout if the server does not
     pub(super) watchdog: Option<Arc<Watchdog>>,
 }
@@ -169,7 +171,7 @@ impl Connector {
         settings: &Settings,
         wanted: Wanted,
     ) -> Result<LoggedIn, Failed> {
-        let Session { client, closed, guard, cancel } = session;
+        let Session { client, closed, heard, guard, cancel } = session;
         let state = State::of(&client).await?;
         if let Some(fault) = wanted.attributes.fault(state.is_standby, state.is_read_only) {
             return Err(fault.to_owned().into());
@@ -196,7 +198,7 @@ impl Connector {
                 cancel,
             });
         }
-        Ok(LoggedIn { client, closed, watchdog })
+        Ok(LoggedIn { client, closed, heard, watchdog })
     }
 }
 

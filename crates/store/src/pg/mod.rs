@@ -111,6 +111,8 @@ pub struct PgStore {
     /// A connection for the question which sessions have ended: it is asked every second, so it
     /// neither waits for other reads nor counts among statements
     watch: Arc<Reads>,
+    /// Hears of what may have ended
+    listener: tokio::sync::Mutex<Option<Connection>>,
     /// The statements that the tables must fit
     statements: Vec<Statement>,
     candidates: Arc<Batches<Asked>>,
@@ -197,6 +199,7 @@ impl PgStore {
             access,
             reads,
             watch,
+            listener: tokio::sync::Mutex::default(),
             statements,
             candidates,
             apps,

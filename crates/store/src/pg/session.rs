@@ -1,18 +1,19 @@
 //! Sessions, and how the program that embeds the store opens them
 
 use std::fmt;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::sync::oneshot;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use tokio_postgres::config::Config;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{CancelToken, Client, Socket};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, Socket};
 
 use super::watchdog::Watchdog;
 
@@ -29,6 +30,7 @@ pub struct Opening {
 pub struct Session {
     pub(super) client: Client,
     pub(super) closed: Arc<AtomicBool>,
+    pub(super) heard: Arc<Notify>,
     pub(super) guard: oneshot::Sender<Guard>,
     pub(super) cancel: Cancel,
 }
@@ -99,11 +101,11 @@ impl Session {
         T: MakeTlsConnect<Socket>,
         T::Stream: Send + 'static,
     {
-        let closed = Arc::new(AtomicBool::new(false));
+        let (closed, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
         let (guard, guarded) = oneshot::channel();
         let (client, connection) = config.connect(tls).await?;
-        tokio::spawn(attend(connection, Arc::clone(&closed), guarded));
-        Ok(Self { client, closed, guard, cancel })
+        tokio::spawn(attend(connection, Arc::clone(&closed), Arc::clone(&heard), guarded));
+        Ok(Self { client, closed, heard, guard, cancel })
     }
 }
 
@@ -123,13 +125,24 @@ pub(super) struct Guard {
 
 /// Drives a connection until its client is dropped, it breaks, or a statement takes too long
 ///
-/// Statements that are running then fail as on a closed connection.
-async fn attend(
-    connection: impl Future<Output = Result<(), tokio_postgres::Error>>,
+/// Statements that are running then fail as on a closed connection. `heard` is told of each
+/// notification, and of the end.
+async fn attend<S, T>(
+    mut connection: Connection<S, T>,
     closed: Arc<AtomicBool>,
+    heard: Arc<Notify>,
     guarded: oneshot::Receiver<Guard>,
-) {
-    let connection = pin!(connection);
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let connection = pin!(async {
+        while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+            if let AsyncMessage::Notification(_) = message {
+                heard.notify_one();
+            }
+        }
+    });
     let overdue = pin!(async {
         match guarded.await {
             Ok(guard) => {
@@ -141,6 +154,7 @@ async fn attend(
     });
     let ended = select(connection, overdue).await;
     closed.store(true, Ordering::Release);
+    heard.notify_one();
     if let Either::Right((guard, _connection)) = ended {
         // While the connection still exists: without it a pooler no longer knows what to cancel.
         let _ = timeout(CANCEL, (guard.cancel)(guard.token)).await;
