@@ -38,7 +38,7 @@ mod routes;
 mod service;
 
 pub use acts::ActAudit;
-pub use allowed::{Allowed, NoAddressError};
+pub use allowed::{Allowed, NoAddressError, relayed_connection};
 pub use app_authz::credential::SameSite;
 pub use apps::{
     AppsConfig, AuditFail, CookieConfig, DecidedVisit, Housekeeping, KeysError, ParseValueError,

@@ -152,12 +152,17 @@ impl Front {
     }
 
     /// The same, with another control plane, and further replacements in the example
-    pub async fn planned(
+    pub async fn planned(program: Program, plan: Plan, changes: &[(&str, &str)]) -> Option<Self> {
+        Self::before(program, plan, App::start().await, changes).await
+    }
+
+    /// The same, before another app
+    pub async fn before(
         program: Program,
         mut plan: Plan,
+        app: App,
         changes: &[(&str, &str)],
     ) -> Option<Self> {
-        let app = App::start().await;
         for (slug, path) in
             [("own", "/"), ("same", "/@alice/dev/apps/same"), ("base", "/some/base/")]
         {

@@ -2,19 +2,23 @@
 //! disconnection
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use agent_auth::Rules;
+use app_authz::app::{Connection, Revocation, Visitor};
 use app_authz::credential::SessionToken;
 use authd::{ServerLimits, serve};
 use authd_http::{AppsConfig, Limits, Service};
+use http::HeaderMap;
 use identity_fetch::Identity;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::app::App;
 use crate::everyday::{Front, HOST as OWN, upgrade};
 use crate::proxy::{Program, read_head};
 use crate::world::{Plan, World, text};
@@ -195,11 +199,24 @@ impl World {
     }
 }
 
+/// Removes what notifies replicas, as none of it is in the tables of a control plane
+const WITHOUT_NOTICES: &str =
+    "DROP FUNCTION authd_notify_changes, authd_notify_revocations CASCADE";
+
 #[tokio::test]
 async fn each_kind_is_seen_on_both_replicas() {
-    let plan = plan();
-    let config = plan.config.clone();
-    let world = plan.serve().await;
+    each_kind(plan().serve().await).await;
+}
+
+#[tokio::test]
+async fn each_kind_is_seen_on_both_replicas_without_notices() {
+    let world = plan().serve().await;
+    world.database.sql(WITHOUT_NOTICES).await;
+    each_kind(world).await;
+}
+
+async fn each_kind(world: World) {
+    let config = plan().config;
     let (second, _service) = replica(&world, config).await;
     let [alice, bob, root] = ["alice", "bob", "root"].map(|name| world.people[name].clone());
     let share = |users: Value| {
@@ -277,6 +294,15 @@ async fn each_kind_is_seen_on_both_replicas() {
 /// A hundred sessions that end one after another: the latency is printed
 #[tokio::test]
 async fn a_hundred_ends_are_seen_on_both_replicas() {
+    a_hundred_ends("").await;
+}
+
+#[tokio::test]
+async fn a_hundred_ends_are_seen_on_both_replicas_without_notices() {
+    a_hundred_ends(WITHOUT_NOTICES).await;
+}
+
+async fn a_hundred_ends(changes: &str) {
     let mut plan = plan();
     let alice = plan.people["alice"].id;
     let sessions: Vec<_> = (0..100).map(|_| plan.rows.session(alice)).collect();
@@ -286,6 +312,7 @@ async fn a_hundred_ends_are_seen_on_both_replicas() {
     }
     let config = plan.config.clone();
     let world = plan.serve().await;
+    world.database.sql(changes).await;
     let (second, _service) = replica(&world, config).await;
     for session in &sessions {
         world.open(HOST, session.reveal()).await;
@@ -516,6 +543,105 @@ async fn a_slow_listener_is_ended_and_others_are_not() {
     assert_eq!(notice, authd_http::RevocationNotice::Reset);
     let next = slow.next().await.unwrap();
     assert!(matches!(next, authd_http::RevocationNotice::Revoked(_)), "{next:?}");
+}
+
+/// A carrier behind the examples of `docs/proxies.md`, which closes what an event concerns
+#[tokio::test]
+async fn what_is_carried_behind_a_proxy_is_closed() {
+    for program in [Program::Nginx, Program::NewCaddy, Program::Envoy] {
+        let (app, listener) = App::bind().await;
+        let carried = Carried::default();
+        tokio::spawn(carried.clone().carry(app.clone(), listener));
+        let Some(front) = Front::before(program, plan(), app, &[]).await else { continue };
+        let (world, proxy) = (&front.world, &front.proxy);
+        let mut events = Events::of(&world.url, world, None).await;
+        events.began().await;
+        let closing = carried.clone();
+        tokio::spawn(async move {
+            loop {
+                let event = events.next().await.unwrap();
+                closing.close(&serde_json::from_value(event.data).unwrap());
+            }
+        });
+
+        let [alice, bob, root] = ["alice", "bob", "root"].map(|name| world.people[name].clone());
+        let own = "UPDATE workspace_apps SET sharing_level = 'public' WHERE slug = 'own'";
+        world.database.sql(own).await;
+        let mut sockets = Vec::new();
+        for token in [Some(&alice.token), Some(&bob.token), Some(&root.token), None] {
+            let session = token.map(|token| format!("Coder-Session-Token: {}\r\n", token.reveal()));
+            let head = upgrade("/ws", OWN, &session.unwrap_or_default(), "websocket");
+            let mut socket = proxy.connect(&head).await;
+            let switched = read_head(&mut socket).await.to_lowercase();
+            assert!(switched.starts_with("http/1.1 101"), "{program:?}: {switched}");
+            sockets.push(socket);
+        }
+        world.watched(4).await;
+        let visitors = || carried.open().into_iter().map(|one| one.visitor).collect::<Vec<_>>();
+        let all = [alice.id, bob.id, root.id].map(|id| Visitor::User(id.into()));
+        let all = [&all[..], &[Visitor::Anonymous]].concat();
+        assert_eq!(visitors(), all, "{program:?}");
+        assert!(carried.open().iter().all(|one| one.workspace == Some(world.workspace.into())
+            && one.agent == Some(world.agent.into())));
+
+        // Of Bob's session, and of Root's role.
+        world.delete_session(&bob.token).await;
+        ended(&mut sockets[1]).await;
+        let id = root.id;
+        let demote = format!("UPDATE users SET rbac_roles = '{{}}' WHERE id = '{id}'");
+        world.database.sql(&demote).await;
+        ended(&mut sockets[2]).await;
+        assert_eq!(visitors(), [all[0], all[3]], "{program:?}");
+        // A level concerns every visitor, and a new build too.
+        world.database.sql(&own.replace("public", "owner")).await;
+        ended(&mut sockets[3]).await;
+        world.stop_workspace().await;
+        ended(&mut sockets[0]).await;
+    }
+}
+
+/// Waits until the other side has closed a socket
+async fn ended(socket: &mut TcpStream) {
+    let mut rest = Vec::new();
+    let ended = timeout(LONG, socket.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "the socket stays open");
+}
+
+/// The sockets that a carrier holds, each with what the proxy has said about it
+#[derive(Clone, Default)]
+struct Carried(Arc<Mutex<Vec<(Connection, OwnedSemaphorePermit)>>>);
+
+impl Carried {
+    async fn carry(self, app: App, listener: TcpListener) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (app, carried) = (app.clone(), self.clone());
+            tokio::spawn(async move {
+                let head = app.read(&mut stream).await?;
+                let headers: HeaderMap = head
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                    .collect();
+                let closed = Arc::new(Semaphore::new(1));
+                let permit = Arc::clone(&closed).try_acquire_owned().unwrap();
+                let connection = authd_http::relayed_connection(&headers);
+                carried.0.lock().unwrap().push((connection, permit));
+                // The permit is given back when the connection is forgotten.
+                tokio::select! {
+                    _ = closed.acquire() => None,
+                    answered = app.answer(&mut stream, &head) => answered,
+                }
+            });
+        }
+    }
+
+    fn open(&self) -> Vec<Connection> {
+        self.0.lock().unwrap().iter().map(|(connection, _)| connection.clone()).collect()
+    }
+
+    fn close(&self, revocation: &Revocation) {
+        self.0.lock().unwrap().retain(|(connection, _)| !revocation.mask.matches(connection));
+    }
 }
 
 /// The lines that `docs/proxies.md` adds to the examples, with a shorter time

@@ -5,7 +5,11 @@ use http::header::HeaderName;
 pub(crate) const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 pub(crate) const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 
+/// The visitor's id, or [`ANONYMOUS`], or that the token does not name the visitor
 pub(crate) const USER: HeaderName = HeaderName::from_static("x-authd-user");
+/// [`USER`] of a visitor who is not signed in
+pub(crate) const ANONYMOUS: &str = "anonymous";
+
 pub(crate) const OWNER_ID: HeaderName = HeaderName::from_static("x-authd-owner-id");
 pub(crate) const WORKSPACE_ID: HeaderName = HeaderName::from_static("x-authd-workspace-id");
 pub(crate) const AGENT_ID: HeaderName = HeaderName::from_static("x-authd-agent-id");

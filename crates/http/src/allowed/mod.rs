@@ -2,6 +2,7 @@
 
 mod admit;
 pub(crate) mod header;
+mod relayed;
 mod request;
 mod response;
 
@@ -17,6 +18,7 @@ use http::{Response, Uri};
 use thiserror::Error;
 
 pub(crate) use self::admit::{admit_direct, admit_visitor, failure, has_bare_mark};
+pub use self::relayed::relayed_connection;
 pub(crate) use self::request::{Credentials, credentials, facts, own_authorization};
 use crate::apps::Admitted;
 use crate::context::Context;

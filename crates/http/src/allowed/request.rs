@@ -85,7 +85,7 @@ pub(crate) fn facts(admitted: &Admitted) -> [(HeaderName, Option<HeaderValue>); 
     let grant = admitted.token.grant();
     let user = match grant.visitor {
         Visitor::User(user) => id(user.0),
-        Visitor::Anonymous => Some(HeaderValue::from_static("anonymous")),
+        Visitor::Anonymous => Some(HeaderValue::from_static(header::ANONYMOUS)),
         Visitor::Unspecified => Some(HeaderValue::from_static("unknown")),
     };
     let of_text = |text: &str| HeaderValue::from_str(text).ok();
