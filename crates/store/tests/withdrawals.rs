@@ -35,7 +35,7 @@ const STEPS: &[Step] = &[
         &["share_withdrawn -", "share_withdrawn bob"],
     ),
     ("UPDATE users SET rbac_roles = '{auditor,owner}' WHERE id = 'BOB'", &[]),
-    ("UPDATE users SET rbac_roles = '{auditor}' WHERE id = 'BOB'", BOB),
+    ("UPDATE users SET rbac_roles = '{auditor,NULL}' WHERE id = 'BOB'", BOB),
     ("UPDATE users SET rbac_roles = '{}' WHERE id = 'BOB'", BOB),
     ("UPDATE organization_members SET roles = '{organization-admin}' WHERE user_id = 'BOB'", &[]),
     ("UPDATE organization_members SET roles = '{}' WHERE user_id = 'BOB'", BOB),

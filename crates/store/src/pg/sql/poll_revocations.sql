@@ -69,7 +69,7 @@ WITH changed AS (
     CROSS JOIN LATERAL (
         SELECT CASE WHEN w.rests_on <> '{}'
                      AND (hashtext(w.key_id || w.agent_id) & 2147483647) % $2::integer <> $3::integer
-               THEN w.rests_on ELSE ARRAY(
+               THEN w.rests_on ELSE array_remove(ARRAY(
             SELECT 'agent' FROM workspace_agents WHERE id = w.agent_id AND NOT deleted
             UNION ALL
             SELECT 'owner' WHERE place.owner_id = w.user_id
@@ -120,7 +120,7 @@ WITH changed AS (
             CROSS JOIN LATERAL unnest(wider[:array_position(wider, widest)]) AS level
             WHERE place.owner_id IS DISTINCT FROM w.user_id
             ORDER BY 1
-        ) END AS rests_on
+        ), NULL) END AS rests_on
         OFFSET 0
     ) present
     WHERE w.until >= $1::timestamptz
