@@ -11,8 +11,10 @@ use agent_auth::{Candidates, ProvenInstance};
 use app_audit::{Journal, Window};
 use app_authz::token::{Feature, Rotation};
 use store::inspection::{Asked, Part};
+use store::revocations::{Revocations, Slice};
 use store::{Error, Migrations, Opening, Options, PgStore, Pooling, Store};
 use testkit::Database;
+use tokio::time::timeout;
 use tokio_postgres::{Client, NoTls};
 
 use crate::common::certificates::certificate;
@@ -222,6 +224,10 @@ async fn use_everything(store: &PgStore) {
         rotated.unwrap();
         noted.unwrap();
     }
+    store.revocations(None, Slice::ALL, SystemTime::now()).await.unwrap();
+    // Another client of the pooler would get the notifications.
+    let changed = timeout(Duration::from_secs(1), store.changed()).await;
+    assert!(changed.is_err(), "{changed:?}");
 }
 
 async fn rotate(store: &PgStore) -> Result<usize, Error> {
