@@ -53,7 +53,7 @@ pub use maintenance::{Maintenance, MaintenanceSettings};
 pub use metrics::{Exposition, HostCounts, ProcessFacts};
 pub use oidc::{OidcConfig, OidcConfigError};
 pub use port_error::{ErasedPortError, PortError};
-pub use ports::{AgentPorts, AppPorts, AuditPorts, Health};
+pub use ports::{AgentKey, AgentPorts, AppPorts, AuditPorts, Health};
 pub use proxies::{Network, ParseNetworkError, Peer, TrustedProxies};
 pub use refresh::{RefreshConfig, RefreshConfigError};
 pub use reply::{Branding, BrandingError, Contact, DeploymentName, Logo, ResponseBody};

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use agent_auth::{Candidate, Denial, Standing};
 use http::StatusCode;
 use identity_verify::{Cloud, Reason, Rejection};
-use uuid::Uuid;
 
 use super::{TRY_AGAIN, chain, quote};
 use crate::port_error::ErasedPortError;
@@ -79,7 +78,7 @@ pub(crate) struct SignInDenial {
     pub(crate) cloud: Cloud,
     pub(crate) agent_name: Option<String>,
     /// The candidates that the decision was made from, or the first of them
-    pub(crate) candidates: Vec<Candidate<Uuid, ()>>,
+    pub(crate) candidates: Vec<Candidate<String, ()>>,
     /// Another text for the instance, under which agents are stored
     pub(crate) stored_as: Option<StoredAs>,
     pub(crate) denial: Denial,
@@ -289,7 +288,7 @@ fn denial_message(instance_id: &str, agent_name: Option<&str>, denial: &Denial) 
 }
 
 /// A candidate as the log shows it: which row, and whether it could be chosen
-fn describe(candidate: &Candidate<Uuid, ()>) -> String {
+fn describe(candidate: &Candidate<String, ()>) -> String {
     let standing = match candidate.standing {
         Standing::Live => "live",
         Standing::Stale => "stale",

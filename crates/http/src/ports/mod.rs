@@ -18,17 +18,41 @@ use crate::port_error::PortError;
 
 /// What agent sign-in asks: the agents of an instance
 ///
-/// Implemented by every [`Candidates`] whose ids are UUIDs, since the audit has columns for them. The
-/// tokens of agents may be of any type: an instance receives their text.
+/// Implemented by every [`Candidates`] whose ids are [`AgentKey`]s. The tokens of agents may be of
+/// any type: an instance receives their text.
 pub trait AgentPorts:
-    Candidates<Id = Uuid, Token: fmt::Display, Error: PortError> + Send + 'static
+    Candidates<Id: AgentKey, Token: fmt::Display, Error: PortError> + Send + 'static
 {
 }
 
 impl<T> AgentPorts for T where
-    T: Candidates<Id = Uuid, Token: fmt::Display, Error: PortError> + Send + 'static
+    T: Candidates<Id: AgentKey, Token: fmt::Display, Error: PortError> + Send + 'static
 {
 }
+
+/// A key of the tables in which agents, builds and workspaces are
+///
+/// The log has its text.
+pub trait AgentKey: fmt::Display {
+    /// The key as the audit's columns for agents and workspaces hold it
+    ///
+    /// `None` if it is not a UUID: the audit then has its text, in the details of a sign-in.
+    fn uuid(&self) -> Option<Uuid> {
+        None
+    }
+}
+
+impl AgentKey for Uuid {
+    fn uuid(&self) -> Option<Uuid> {
+        Some(*self)
+    }
+}
+
+impl AgentKey for i32 {}
+impl AgentKey for i64 {}
+impl AgentKey for u32 {}
+impl AgentKey for u64 {}
+impl AgentKey for String {}
 
 /// What app access asks: workspaces and sessions, keys, registered proxies, and where to record
 /// visits

@@ -5,7 +5,19 @@
 
 use std::time::SystemTime;
 
-use agent_auth::{AgentToken, Candidate, Candidates, Denial, ProvenInstance, select};
+use crate::acts::{Acts, act, refused_sign_in};
+use crate::agents::AgentService;
+use crate::body::read_json;
+use crate::context::{Body, Context};
+use crate::error::{Error, SignInDenial, SignInError, StoredAs};
+use crate::freshness::AnyNonces;
+use crate::ports::{AgentKey, AgentPorts};
+use crate::reply::{Invalid, Response, json};
+use crate::request_facts::log_request;
+use agent_auth::{
+    AgentId, AgentToken, BuildId, Candidate, Candidates, Denial, ProvenInstance, WorkspaceId,
+    select,
+};
 use app_audit::{Act, ActKind, SubjectKind};
 use futures_util::future::join_all;
 use http::StatusCode;
@@ -13,17 +25,6 @@ use identity_fetch::Proof;
 use identity_verify::{Claims, Cloud, VerifiedInstance};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
-use crate::acts::{Acts, act, refused_sign_in};
-use crate::agents::AgentService;
-use crate::body::read_json;
-use crate::context::{Body, Context};
-use crate::error::{Error, SignInDenial, SignInError, StoredAs};
-use crate::freshness::AnyNonces;
-use crate::ports::AgentPorts;
-use crate::reply::{Invalid, Response, json};
-use crate::request_facts::log_request;
 
 /// What is demanded of a proof, beside what its verifier checks
 #[derive(Clone, Copy)]
@@ -64,10 +65,14 @@ pub(crate) async fn sign_in<S: AgentPorts>(
     Ok(answer?)
 }
 
-fn signed_in<T>(agent: &Candidate<Uuid, T>, instance_id: &str, cx: &Context<'_>) -> Act {
-    act(ActKind::AgentSignIn, cx)
-        .agent(agent.agent.0, agent.workspace.0)
-        .subject(SubjectKind::Instance, instance_id)
+fn signed_in<I: AgentKey, T>(agent: &Candidate<I, T>, instance_id: &str, cx: &Context<'_>) -> Act {
+    let (id, workspace) = (&agent.agent.0, &agent.workspace.0);
+    let act = act(ActKind::AgentSignIn, cx);
+    let act = match id.uuid().zip(workspace.uuid()) {
+        Some((id, workspace)) => act.agent(id, workspace),
+        None => act.detail("agent", &id.to_string()).detail("workspace", &workspace.to_string()),
+    };
+    act.subject(SubjectKind::Instance, instance_id)
         .detail("agent_name", &agent.name)
         .detail("build", &agent.build.to_string())
 }
@@ -204,7 +209,7 @@ async fn find_agent<S: AgentPorts>(
     cx: &Context<'_>,
     (instance, moment): (&VerifiedInstance, Option<SystemTime>),
     agent_name: Option<String>,
-) -> Result<Candidate<Uuid, S::Token>, SignInError> {
+) -> Result<Candidate<S::Id, S::Token>, SignInError> {
     let (instance_id, cloud) = (instance.id().as_str(), instance.cloud());
     let counted = |error: SignInError| {
         agents.metrics.agent_signed_in(error.problem().class);
@@ -255,8 +260,10 @@ async fn find_agent<S: AgentPorts>(
     }
 }
 
-fn without_token<T>(candidate: Candidate<Uuid, T>) -> Candidate<Uuid, ()> {
+fn without_token<I: AgentKey, T>(candidate: Candidate<I, T>) -> Candidate<String, ()> {
     let Candidate { agent, name, build, workspace, standing, .. } = candidate;
+    let (agent, build) = (AgentId(agent.0.to_string()), BuildId(build.0.to_string()));
+    let workspace = WorkspaceId(workspace.0.to_string());
     Candidate::new(agent, name, AgentToken::new(()), build, workspace, standing)
 }
 
