@@ -48,6 +48,7 @@ const STEPS: &[Step] = &[
                                          ('DEV', 'main', '8080', false, 'BOB', now())",
         &[],
     ),
+    ("UPDATE authd_shares SET created_by = 'CAROL'", &[]),
     (
         "UPDATE authd_shares SET person_id = 'CAROL' WHERE slug_or_port = 'code'",
         &["share_withdrawn bob code"],

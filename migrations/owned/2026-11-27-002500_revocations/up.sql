@@ -60,7 +60,11 @@ BEGIN
         'INSERT INTO %1$I.authd_revocations (reason, user_id, workspace_id, app)
          SELECT ''share_withdrawn'', CASE WHEN NOT is_group THEN person_id END, workspace_id,
                 slug_or_port
-         FROM withdrawn', TG_TABLE_SCHEMA);
+         FROM (SELECT workspace_id, agent_name, slug_or_port, is_group, person_id FROM withdrawn
+               EXCEPT
+               SELECT workspace_id, agent_name, slug_or_port, is_group, person_id
+               FROM %1$I.authd_shares
+               WHERE workspace_id IN (SELECT workspace_id FROM withdrawn)) gone', TG_TABLE_SCHEMA);
     EXECUTE format(
         'DELETE FROM %1$I.authd_revocations r
          USING (SELECT id FROM %1$I.authd_revocations
