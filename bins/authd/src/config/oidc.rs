@@ -11,166 +11,94 @@ use super::value::{SecretText, entry};
 
 /// How people sign in at an OpenID provider, and which tokens of providers are refreshed
 #[derive(Args, Clone, Default, Deserialize, Serialize)]
+#[command(next_help_heading = "OpenID Connect")]
 #[serde(default)]
 pub(crate) struct Oidc {
     /// URL of the OpenID provider at which people sign in, exactly as its tokens name it; only where
     /// no control plane signs people in
-    #[arg(
-        long,
-        env = "AUTHD_OIDC_ISSUER_URL",
-        value_name = "URL",
-        help_heading = "OpenID Connect"
-    )]
+    #[arg(long, env = "AUTHD_OIDC_ISSUER_URL", value_name = "URL")]
     oidc_issuer_url: Option<String>,
     /// Id under which the provider knows this deployment
-    #[arg(long, env = "AUTHD_OIDC_CLIENT_ID", value_name = "ID", help_heading = "OpenID Connect")]
+    #[arg(long, env = "AUTHD_OIDC_CLIENT_ID", value_name = "ID")]
     oidc_client_id: Option<String>,
     /// Secret of that client; without one, the client is public
-    #[arg(
-        long,
-        env = "AUTHD_OIDC_CLIENT_SECRET",
-        hide_env_values = true,
-        value_name = "TEXT",
-        help_heading = "OpenID Connect"
-    )]
+    #[arg(long, env = "AUTHD_OIDC_CLIENT_SECRET", hide_env_values = true, value_name = "TEXT")]
     oidc_client_secret: Option<SecretText>,
     /// File that has the secret of --oidc-client-secret
-    #[arg(
-        long,
-        env = "AUTHD_OIDC_CLIENT_SECRET_FILE",
-        value_name = "FILE",
-        help_heading = "OpenID Connect"
-    )]
+    #[arg(long, env = "AUTHD_OIDC_CLIENT_SECRET_FILE", value_name = "FILE")]
     oidc_client_secret_file: Option<PathBuf>,
     /// What to ask the provider for, separated by commas [default: openid,profile,email]
-    #[arg(long, env = "AUTHD_OIDC_SCOPES", value_name = "SCOPE", value_delimiter = ',', value_parser = entry, help_heading = "OpenID Connect")]
+    #[arg(long, env = "AUTHD_OIDC_SCOPES", value_name = "SCOPE", value_delimiter = ',', value_parser = entry)]
     oidc_scopes: Option<Vec<String>>,
     /// Domains of e-mail addresses that may sign in, separated by commas [default: all]
-    #[arg(long, env = "AUTHD_OIDC_EMAIL_DOMAIN", value_name = "DOMAIN", value_delimiter = ',', value_parser = entry, help_heading = "OpenID Connect")]
+    #[arg(long, env = "AUTHD_OIDC_EMAIL_DOMAIN", value_name = "DOMAIN", value_delimiter = ',', value_parser = entry)]
     oidc_email_domain: Option<Vec<String>>,
     /// Claim with the e-mail address [default: email]
-    #[arg(
-        long,
-        env = "AUTHD_OIDC_EMAIL_FIELD",
-        value_name = "CLAIM",
-        help_heading = "OpenID Connect"
-    )]
+    #[arg(long, env = "AUTHD_OIDC_EMAIL_FIELD", value_name = "CLAIM")]
     oidc_email_field: Option<String>,
     /// Accept addresses that the provider has not verified, also to find imported users
     /// [default: false]
-    #[arg(long, env = "AUTHD_OIDC_IGNORE_EMAIL_VERIFIED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "OpenID Connect")]
+    #[arg(long, env = "AUTHD_OIDC_IGNORE_EMAIL_VERIFIED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     oidc_ignore_email_verified: Option<bool>,
     /// Claim that a new user is named after [default: preferred_username]
-    #[arg(
-        long,
-        env = "AUTHD_OIDC_USERNAME_FIELD",
-        value_name = "CLAIM",
-        help_heading = "OpenID Connect"
-    )]
+    #[arg(long, env = "AUTHD_OIDC_USERNAME_FIELD", value_name = "CLAIM")]
     oidc_username_field: Option<String>,
     /// Claim with the names of all groups of a user; without one, sign-ins change no groups
-    #[arg(
-        long,
-        env = "AUTHD_OIDC_GROUP_FIELD",
-        value_name = "CLAIM",
-        help_heading = "OpenID Connect"
-    )]
+    #[arg(long, env = "AUTHD_OIDC_GROUP_FIELD", value_name = "CLAIM")]
     oidc_group_field: Option<String>,
     /// Claim with all roles of a user; without one, sign-ins change no roles
-    #[arg(
-        long,
-        env = "AUTHD_OIDC_USER_ROLE_FIELD",
-        value_name = "CLAIM",
-        help_heading = "OpenID Connect"
-    )]
+    #[arg(long, env = "AUTHD_OIDC_USER_ROLE_FIELD", value_name = "CLAIM")]
     oidc_user_role_field: Option<String>,
     /// Roles of the values of that claim, such as `admins=owner`, separated by commas
-    #[arg(long, env = "AUTHD_OIDC_USER_ROLE_MAPPING", value_name = "VALUE=ROLE", value_delimiter = ',', value_parser = entry, help_heading = "OpenID Connect")]
+    #[arg(long, env = "AUTHD_OIDC_USER_ROLE_MAPPING", value_name = "VALUE=ROLE", value_delimiter = ',', value_parser = entry)]
     oidc_user_role_mapping: Option<Vec<String>>,
     /// Organization that new users join, by name [default: default, or the only one]
-    #[arg(
-        long,
-        env = "AUTHD_OIDC_ORGANIZATION",
-        value_name = "NAME",
-        help_heading = "OpenID Connect"
-    )]
+    #[arg(long, env = "AUTHD_OIDC_ORGANIZATION", value_name = "NAME")]
     oidc_organization: Option<String>,
     /// Create users who are not known [default: true]
-    #[arg(long, env = "AUTHD_OIDC_ALLOW_SIGNUPS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "OpenID Connect")]
+    #[arg(long, env = "AUTHD_OIDC_ALLOW_SIGNUPS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     oidc_allow_signups: Option<bool>,
     /// Text of the button [default: Sign in with OpenID Connect]
-    #[arg(
-        long,
-        env = "AUTHD_OIDC_SIGN_IN_TEXT",
-        value_name = "TEXT",
-        help_heading = "OpenID Connect"
-    )]
+    #[arg(long, env = "AUTHD_OIDC_SIGN_IN_TEXT", value_name = "TEXT")]
     oidc_sign_in_text: Option<String>,
     /// Sign people out of the provider too, when they sign out here [default: false]
-    #[arg(long, env = "AUTHD_OIDC_PROVIDER_LOGOUT", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "OpenID Connect")]
+    #[arg(long, env = "AUTHD_OIDC_PROVIDER_LOGOUT", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     oidc_provider_logout: Option<bool>,
     /// Take session tokens at `/login` beside the provider [default: true]
-    #[arg(long, env = "AUTHD_OIDC_SESSION_TOKENS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "OpenID Connect")]
+    #[arg(long, env = "AUTHD_OIDC_SESSION_TOKENS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     oidc_session_tokens: Option<bool>,
     /// URL of the OpenID provider at which a control plane signs people in: sessions whose token of it
     /// has ended are refreshed there
-    #[arg(
-        long,
-        env = "AUTHD_REFRESH_OIDC_ISSUER_URL",
-        value_name = "URL",
-        help_heading = "OpenID Connect"
-    )]
+    #[arg(long, env = "AUTHD_REFRESH_OIDC_ISSUER_URL", value_name = "URL")]
     refresh_oidc_issuer_url: Option<String>,
     /// Id of the control plane's client there
-    #[arg(
-        long,
-        env = "AUTHD_REFRESH_OIDC_CLIENT_ID",
-        value_name = "ID",
-        help_heading = "OpenID Connect"
-    )]
+    #[arg(long, env = "AUTHD_REFRESH_OIDC_CLIENT_ID", value_name = "ID")]
     refresh_oidc_client_id: Option<String>,
     /// Secret of the control plane's client there; without one, the client is public
     #[arg(
         long,
         env = "AUTHD_REFRESH_OIDC_CLIENT_SECRET",
         hide_env_values = true,
-        value_name = "TEXT",
-        help_heading = "OpenID Connect"
+        value_name = "TEXT"
     )]
     refresh_oidc_client_secret: Option<SecretText>,
     /// File that has the secret of --refresh-oidc-client-secret
-    #[arg(
-        long,
-        env = "AUTHD_REFRESH_OIDC_CLIENT_SECRET_FILE",
-        value_name = "FILE",
-        help_heading = "OpenID Connect"
-    )]
+    #[arg(long, env = "AUTHD_REFRESH_OIDC_CLIENT_SECRET_FILE", value_name = "FILE")]
     refresh_oidc_client_secret_file: Option<PathBuf>,
     /// Id of the control plane's client at GitHub: sessions whose token of GitHub has ended are
     /// refreshed there
-    #[arg(
-        long,
-        env = "AUTHD_REFRESH_GITHUB_CLIENT_ID",
-        value_name = "ID",
-        help_heading = "OpenID Connect"
-    )]
+    #[arg(long, env = "AUTHD_REFRESH_GITHUB_CLIENT_ID", value_name = "ID")]
     refresh_github_client_id: Option<String>,
     /// Secret of the control plane's client at GitHub
     #[arg(
         long,
         env = "AUTHD_REFRESH_GITHUB_CLIENT_SECRET",
         hide_env_values = true,
-        value_name = "TEXT",
-        help_heading = "OpenID Connect"
+        value_name = "TEXT"
     )]
     refresh_github_client_secret: Option<SecretText>,
     /// File that has the secret of --refresh-github-client-secret
-    #[arg(
-        long,
-        env = "AUTHD_REFRESH_GITHUB_CLIENT_SECRET_FILE",
-        value_name = "FILE",
-        help_heading = "OpenID Connect"
-    )]
+    #[arg(long, env = "AUTHD_REFRESH_GITHUB_CLIENT_SECRET_FILE", value_name = "FILE")]
     refresh_github_client_secret_file: Option<PathBuf>,
 }
 
