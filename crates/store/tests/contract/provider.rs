@@ -258,6 +258,29 @@ async fn sign_ins_of_one_new_user_at_once_create_one_user() {
     assert!(signed.iter().all(|one| one.user == signed[0].user));
 }
 
+#[tokio::test]
+async fn only_a_link_to_an_openid_provider_names_a_user() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let fleet = team();
+    store.load(&fleet).await.unwrap();
+    for name in ["alice", "bob"] {
+        let id = user(&fleet, name);
+        let insert = "INSERT INTO user_links (user_id, login_type, linked_id)";
+        database.sql(&format!("{insert} VALUES ('{id}', 'github', '{ISSUER}||{name}')")).await;
+    }
+    let token = session(1);
+    let refused = store.provider_sign_in(&sign_in("alice", "zoe", &token)).await.unwrap();
+    assert_eq!(refused, Err(SignInRefusal::Unknown));
+    // His link to GitHub does not keep bob from being found by the address.
+    let bob = ProviderSignIn { links_by_email: true, ..sign_in("u-1", "bob", &token) };
+    let found = store.provider_sign_in(&bob).await.unwrap().unwrap();
+    assert_eq!(found.user, user(&fleet, "bob"));
+    let links = "SELECT login_type || ' ' || linked_id FROM user_links WHERE user_id = ";
+    let links = database.sql(&format!("{links} '{}' ORDER BY 1", found.user)).await;
+    assert_eq!(links, [format!("github {ISSUER}||bob"), format!("oidc {ISSUER}||u-1")]);
+}
+
 /// alice with a password, bob and carol of a provider, in two organizations
 fn team() -> Fleet {
     let mut fleet = Fleet::default();

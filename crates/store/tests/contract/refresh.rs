@@ -93,6 +93,43 @@ contract! {
         let later = now + MINUTE * 2;
         let turn = store.begin_refresh(first.link, Uuid::new_v4(), later, later).await.unwrap();
         assert!(matches!(turn, RefreshTurn::Begun(_)), "the refusal was of an earlier link");
+        // This attempt breaks off, and the refusal of before does not become one of its link.
+        let later = later + MINUTE;
+        let turn = store.begin_refresh(first.link, Uuid::new_v4(), later, later).await.unwrap();
+        assert!(matches!(turn, RefreshTurn::Begun(_)), "{turn:?}");
+    }
+
+    fn an_attempt_that_is_late_ends_only_itself(store, fleet: links) {
+        let now = ended(&fleet) + MINUTE;
+        let first = begun(&store, &fleet, now).await;
+        let later = now + MINUTE * 2;
+        let second = begun(&store, &fleet, later).await;
+        for end in [RefreshEnd::Failed, RefreshEnd::Refused] {
+            assert!(!store.end_refresh(&first, end).await.unwrap());
+            let turn = store.begin_refresh(first.link, Uuid::new_v4(), later, later).await.unwrap();
+            assert_eq!(turn, RefreshTurn::Other, "{end:?}");
+        }
+        assert!(!store.end_refresh(&second, RefreshEnd::Failed).await.unwrap());
+        begun(&store, &fleet, later).await;
+    }
+
+    fn a_link_that_has_changed_is_left_as_it_is(store, fleet: links) {
+        let mut now = ended(&fleet) + MINUTE;
+        for next in [None, Some("next")] {
+            let early = begun(&store, &fleet, now).await;
+            assert!(!store.end_refresh(&early, RefreshEnd::Failed).await.unwrap());
+            let late = begun(&store, &fleet, now).await;
+            // The same refresh token with another end, then another refresh token with the same end
+            let end = if next.is_none() { now + MINUTE * 60 } else { now - MINUTE };
+            let refreshed = |refresh_token, end| RefreshEnd::Refreshed {
+                access_token: "new", refresh_token, expires_at: Some(end),
+            };
+            assert!(store.end_refresh(&early, refreshed(next, end)).await.unwrap());
+            let other = refreshed(Some("other"), end + MINUTE);
+            assert!(!store.end_refresh(&late, other).await.unwrap(), "{next:?}");
+            assert_eq!(link(&store).await, OauthLink::new(end, true));
+            now = end + MINUTE;
+        }
     }
 }
 
@@ -112,6 +149,30 @@ async fn each_is_one_statement_and_one_of_many_begins() {
     let turns = futures_util::future::join_all(all).await;
     let begun = turns.iter().filter(|turn| matches!(turn, Ok(RefreshTurn::Begun(_)))).count();
     assert_eq!(begun, 1);
+}
+
+/// The snapshot of a statement that waits for the other attempt shows the refusal of before
+#[tokio::test]
+async fn a_refusal_of_an_earlier_link_does_not_hide_an_attempt_that_begins_meanwhile() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let fleet = links();
+    store.load(&fleet).await.unwrap();
+    let now = ended(&fleet) + MINUTE;
+    let refused = begun(&store, &fleet, now).await;
+    store.end_refresh(&refused, RefreshEnd::Refused).await.unwrap();
+    // The user has signed in again.
+    database.sql("UPDATE user_links SET oauth_expiry = oauth_expiry + interval '1 minute'").await;
+    let begins = "BEGIN;
+        UPDATE authd_token_refreshes
+        SET expiry = expiry + interval '1 minute', until = 'infinity', is_settled = false;
+        SELECT pg_sleep(1);
+        COMMIT";
+    let other = database.sql_in_background(begins).await;
+    let later = now + MINUTE * 2;
+    let turn = store.begin_refresh(refused.link, Uuid::new_v4(), later, later).await.unwrap();
+    assert_eq!(turn, RefreshTurn::Other);
+    other.await.unwrap();
 }
 
 /// alice's link has ended, bob's do not end or cannot be refreshed, and carol has none
