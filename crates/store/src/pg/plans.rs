@@ -3,11 +3,12 @@
 #![allow(clippy::print_stdout, reason = "a test prints what a machine takes")]
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use agent_auth::{Candidates, ProvenInstance};
-use app_authz::Directory;
 use app_authz::app::UncheckedRequest;
+use app_authz::credential::{LoginType, SessionToken};
+use app_authz::{Directory, UserId};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -15,13 +16,18 @@ use diesel::sql_types::Json;
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use testkit::{Database, Release, World};
+use uuid::Uuid;
 
 use super::app_access::explained as apps;
 use super::candidates::explained as candidates;
 use super::connect::Connection;
+use super::provider::explained as provider;
+use super::refresh::explained as refreshes;
 use super::revocations::explained as revocations;
 use super::sessions::explained as sessions;
 use super::{Options, PgStore};
+use crate::provider::{ProviderSignIn, ProviderSignOut};
+use crate::refresh::LinkId;
 
 /// A statement to be explained
 pub(super) struct Explain<Q>(pub(super) Q);
@@ -112,20 +118,25 @@ async fn fill(world: &World) -> Database {
     database
 }
 
+/// The pages that a statement has read, of tables and indexes
+fn pages(plan: &Value) -> u64 {
+    let count = |name: &str| plan.pointer(name).and_then(Value::as_u64).unwrap_or(0);
+    count("/0/Plan/Shared Hit Blocks") + count("/0/Plan/Shared Read Blocks")
+}
+
 /// The faults of a plan
 fn faults(plan: &Value) -> Vec<String> {
     let mut faults = Vec::new();
     if plan.pointer("/0/JIT").is_some() {
         faults.push("it is compiled".to_owned());
     }
-    let hit = plan.pointer("/0/Plan/Shared Hit Blocks").and_then(Value::as_u64).unwrap_or(0);
-    let read = plan.pointer("/0/Plan/Shared Read Blocks").and_then(Value::as_u64).unwrap_or(0);
-    if hit + read < 3 {
+    let pages = pages(plan);
+    if pages < 3 {
         faults.push("it reads nothing".to_owned());
     }
     // One workspace with one agent, and one holder: some 15 look-ups of three or four pages.
-    if hit + read > 150 {
-        faults.push(format!("it reads {} pages", hit + read));
+    if pages > 150 {
+        faults.push(format!("it reads {pages} pages"));
     }
     faults
 }
@@ -226,5 +237,114 @@ async fn what_has_ended_is_found_by_look_ups_of_what_is_watched() {
             let left = database.sql("SELECT count(*) FROM authd_watched_grants").await;
             assert_eq!(left, [watched.to_string()], "they hold");
         }
+    }
+}
+
+/// 100,000 users of a provider, each with a session, one that was made from it, and three groups
+const PEOPLE: &str = "
+    INSERT INTO organizations (id, name) VALUES (md5('o')::uuid, 'default');
+    INSERT INTO groups (id, name, organization_id)
+    SELECT md5('g' || n)::uuid, 'group' || n, md5('o')::uuid FROM generate_series(0, 199) n;
+    CREATE TEMPORARY TABLE people AS
+    SELECT n, md5('u' || n)::uuid AS id, lpad(n::text, 10, '0') AS key, timestamptz '2026-01-01' AS at
+    FROM generate_series(1, 100000) n;
+    INSERT INTO users (id, username, email, status, login_type, created_at, updated_at)
+    SELECT id, 'user' || n, 'user' || n || '@example.com', 'active', 'oidc', at, at FROM people;
+    INSERT INTO organization_members (organization_id, user_id) SELECT md5('o')::uuid, id FROM people;
+    INSERT INTO group_members (user_id, group_id)
+    SELECT id, md5('g' || (n + step) % 200)::uuid FROM people, generate_series(0, 2) step;
+    INSERT INTO user_links (user_id, login_type, linked_id)
+    SELECT id, 'oidc', 'https://id.example||' || n FROM people WHERE n % 10 > 0;
+    INSERT INTO api_keys (id, hashed_secret, user_id, last_used, expires_at, created_at, updated_at,
+                          login_type)
+    SELECT kind || substr(key, 2), '', id, at, 'infinity', at, at, 'oidc'
+    FROM people, unnest('{0,9}'::text[]) kind;
+    INSERT INTO authd_oidc_sessions (key_id, user_id, issuer, subject, session_id, created_at)
+    SELECT key, id, 'https://id.example', n::text, CASE WHEN n % 2 = 0 THEN 's' || n END, at FROM people;
+    INSERT INTO authd_app_sessions (key_id, parent_id, user_id, created_at)
+    SELECT '9' || substr(key, 2), key, id, at FROM people;
+";
+
+/// Checks that a statement reads more than nothing, and far less than one of the large tables
+///
+/// The first time, it reads the catalog too.
+fn check_pages(question: &str, plan: &Value) {
+    assert!((3..200).contains(&pages(plan)), "{question}: {} pages\n{plan:#}", pages(plan));
+}
+
+#[tokio::test]
+async fn a_provider_signs_one_of_100_000_users_in_and_out_by_look_ups() {
+    let (database, issuer) = (Database::new().await, "https://id.example");
+    database.sql(PEOPLE).await;
+    database.sql("VACUUM ANALYZE").await;
+    let store = PgStore::connect(database.url(), &Options::default()).await.unwrap();
+    let mut connection = store.writes.get().await.unwrap();
+    // From the sixth time on, the plan may be one for any parameters.
+    for time in 1..9_u32 {
+        let subject = |n: u32| (time * 1_000 + n).to_string();
+        // One who has a link, one who is found by the address, and one who is new
+        for (kind, subject) in [(1, subject(1)), (2, subject(0)), (3, format!("new{time}"))] {
+            let token: SessionToken = format!("k{kind}{time:08}-{time:022}").parse().unwrap();
+            let name = format!("user{subject}");
+            let (id, email, now) =
+                (Uuid::new_v4(), format!("{name}@example.com"), SystemTime::now());
+            let sign_in = ProviderSignIn {
+                links_by_email: true,
+                allows_new: true,
+                groups: Some(["group3", "group150", "other"].map(str::to_owned).to_vec()),
+                ..ProviderSignIn::new((issuer, &subject), (&name, &email), id, &token, now)
+            };
+            let plan = provider::sign_in(&mut connection, &sign_in).await.unwrap();
+            check_pages(&format!("sign-in {time} of {subject}"), &plan);
+        }
+        let session = format!("s{}", subject(4));
+        for (subject, session) in [
+            (Some(subject(2)), None),
+            (None, Some(&*session)),
+            (Some(subject(3)), Some("unknown")),
+            (None, Some("unknown")),
+        ] {
+            let subject = subject.as_deref();
+            let sign_out = ProviderSignOut::new(issuer, subject, session, SystemTime::now());
+            let plan = provider::sign_out(&mut connection, &sign_out).await.unwrap();
+            check_pages(&format!("sign-out {time} of {subject:?} {session:?}"), &plan);
+        }
+    }
+    let made = database.sql("SELECT count(*) FROM authd_app_sessions").await;
+    assert_eq!(made, [(100_000 - 3 * 8).to_string()]);
+}
+
+#[tokio::test]
+async fn one_of_100_000_links_is_refreshed_by_look_ups() {
+    let expiry = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    for release in [Release::FIRST_WITH_APPS, Release::NEWEST] {
+        let database = Database::of_release(release).await;
+        database
+            .sql(
+                "SET session_replication_role = replica;
+                 INSERT INTO user_links (user_id, login_type, linked_id, oauth_access_token,
+                                         oauth_refresh_token, oauth_expiry)
+                 SELECT md5('u' || n)::uuid, 'oidc', n::text, 'old', 'refresh', to_timestamp(1700000000)
+                 FROM generate_series(1, 100000) n;
+                 INSERT INTO authd_token_refreshes
+                 SELECT md5('u' || n)::uuid, 'oidc', to_timestamp(1600000000), md5('h' || n)::uuid,
+                        '-infinity', true
+                 FROM generate_series(1, 100000) n;
+                 SET session_replication_role = origin",
+            )
+            .await;
+        database.sql("VACUUM ANALYZE").await;
+        let store = PgStore::connect(database.url(), &Options::default()).await.unwrap();
+        let mut connection = store.writes.get().await.unwrap();
+        for time in 1..9 {
+            let id = database.sql(&format!("SELECT md5('u{time}')::uuid")).await;
+            let link = LinkId::new(UserId(id[0].parse().unwrap()), LoginType::Oidc);
+            let plans = refreshes(&mut connection, link, expiry, "refresh").await.unwrap();
+            for (what, plan) in ["begin", "end"].into_iter().zip(plans) {
+                check_pages(&format!("{release}, {what} {time}"), &plan);
+            }
+        }
+        let refreshed = "SELECT count(*) FROM user_links WHERE oauth_access_token = 'new'";
+        assert_eq!(database.sql(refreshed).await, ["8"], "{release}");
     }
 }

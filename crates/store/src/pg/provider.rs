@@ -22,27 +22,7 @@ impl ProviderSessions for PgStore {
     ) -> Result<Result<SignedIn, SignInRefusal>, Error> {
         let (link, digest) = (sign_in.linked_id(), sign_in.token.secret_digest());
         let ip = sign_in.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).to_canonical().to_string();
-        let statement = SignIn {
-            sql: &SIGN_IN,
-            issuer: sign_in.issuer,
-            subject: sign_in.subject,
-            session: sign_in.session,
-            link: &link,
-            username: sign_in.username,
-            email: sign_in.email,
-            links_by_email: sign_in.links_by_email,
-            allows_new: sign_in.allows_new,
-            new_user: sign_in.new_user,
-            organization: sign_in.organization,
-            groups: sign_in.groups.as_deref(),
-            roles: sign_in.roles.as_deref(),
-            at: Moment(sign_in.at),
-            key: sign_in.token.id(),
-            digest: &digest,
-            expires_at: Moment(sign_in.expires_at()),
-            lifetime: i64::try_from(sign_in.lifetime.as_secs()).unwrap_or(i64::MAX),
-            ip: &ip,
-        };
+        let statement = SignIn::of(sign_in, (&link, &digest, &ip));
         let turn = TakeTurn { sql: &TAKE_TURN, link: &link, email: sign_in.email };
         let found = self.writes.run(async |connection| {
             connection
@@ -65,13 +45,7 @@ impl ProviderSessions for PgStore {
         &self,
         sign_out: &ProviderSignOut<'_>,
     ) -> Result<Vec<(String, UserId)>, Error> {
-        let statement = SignOut {
-            sql: &SIGN_OUT,
-            issuer: sign_out.issuer,
-            subject: sign_out.subject,
-            session: sign_out.session,
-            until: Moment(sign_out.until),
-        };
+        let statement = SignOut::of(sign_out);
         let ended = self.writes.run(async |connection| statement.load(connection).await);
         let ended: Vec<(String, Uuid)> = ended.await?;
         Ok(ended.into_iter().map(|(id, user)| (id, UserId(user))).collect())
@@ -102,6 +76,35 @@ statement! {
     } -> (Text, Nullable<SqlUuid>, Bool)
 }
 
+impl<'a> SignIn<'a> {
+    fn of(
+        sign_in: &'a ProviderSignIn<'_>,
+        (link, digest, ip): (&'a str, &'a [u8], &'a str),
+    ) -> Self {
+        Self {
+            sql: &SIGN_IN,
+            issuer: sign_in.issuer,
+            subject: sign_in.subject,
+            session: sign_in.session,
+            link,
+            username: sign_in.username,
+            email: sign_in.email,
+            links_by_email: sign_in.links_by_email,
+            allows_new: sign_in.allows_new,
+            new_user: sign_in.new_user,
+            organization: sign_in.organization,
+            groups: sign_in.groups.as_deref(),
+            roles: sign_in.roles.as_deref(),
+            at: Moment(sign_in.at),
+            key: sign_in.token.id(),
+            digest,
+            expires_at: Moment(sign_in.expires_at()),
+            lifetime: i64::try_from(sign_in.lifetime.as_secs()).unwrap_or(i64::MAX),
+            ip,
+        }
+    }
+}
+
 statement! {
     /// Ends sessions: `provider_sign_out.sql`
     struct SignOut<'a> {
@@ -110,6 +113,18 @@ statement! {
         subject: Option<&'a str> as Nullable<Text>,
         session: Option<&'a str> as Nullable<Text>,
     } -> (Text, SqlUuid)
+}
+
+impl<'a> SignOut<'a> {
+    fn of(sign_out: &'a ProviderSignOut<'_>) -> Self {
+        Self {
+            sql: &SIGN_OUT,
+            issuer: sign_out.issuer,
+            subject: sign_out.subject,
+            session: sign_out.session,
+            until: Moment(sign_out.until),
+        }
+    }
 }
 
 statement! {
@@ -173,3 +188,29 @@ pub(super) const SESSIONS: &[Need] = &[
     Need::insert("authd_oidc_sessions", "key_id user_id issuer subject session_id created_at"),
     Need::delete("authd_oidc_sessions"),
 ];
+
+/// How the database executes the statements
+#[cfg(test)]
+pub(super) mod explained {
+    use diesel::result::QueryResult;
+    use diesel_async::{AsyncPgConnection, RunQueryDsl};
+    use serde_json::Value;
+
+    use super::{ProviderSignIn, ProviderSignOut, SignIn, SignOut};
+    use crate::pg::plans::Explain;
+
+    pub(in crate::pg) async fn sign_in(
+        connection: &mut AsyncPgConnection,
+        sign_in: &ProviderSignIn<'_>,
+    ) -> QueryResult<Value> {
+        let (link, digest) = (sign_in.linked_id(), sign_in.token.secret_digest());
+        Explain(SignIn::of(sign_in, (&link, &digest, "192.0.2.1"))).get_result(connection).await
+    }
+
+    pub(in crate::pg) async fn sign_out(
+        connection: &mut AsyncPgConnection,
+        sign_out: &ProviderSignOut<'_>,
+    ) -> QueryResult<Value> {
+        Explain(SignOut::of(sign_out)).get_result(connection).await
+    }
+}

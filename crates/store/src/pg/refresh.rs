@@ -163,3 +163,32 @@ pub(super) const TOKENS: &[Need] = &[
     Need::insert("authd_token_refreshes", "user_id login_type expiry holder until"),
     Need::update("authd_token_refreshes", "expiry holder until is_settled"),
 ];
+
+/// How the database executes the statements of an attempt that begins and gets new tokens
+#[cfg(test)]
+pub(super) async fn explained(
+    connection: &mut diesel_async::AsyncPgConnection,
+    link: LinkId,
+    expiry: SystemTime,
+    stored: &str,
+) -> diesel::result::QueryResult<[serde_json::Value; 2]> {
+    let (user, login_type) = (link.user.0, link.login_type.as_str());
+    let now = Moment(expiry + std::time::Duration::from_secs(1));
+    let attempt = Uuid::new_v4();
+    let begin = Begin { sql: &BEGIN, user, login_type, now, attempt, until: now };
+    let end = End {
+        sql: &END,
+        is_settled: true,
+        user,
+        login_type,
+        attempt,
+        access_token: Some("new"),
+        refresh_token: Some(stored),
+        ends: Some(Moment(expiry)),
+        key: None,
+        expiry: Moment(expiry),
+        stored,
+    };
+    let begin = super::plans::Explain(begin).get_result(connection).await?;
+    Ok([begin, super::plans::Explain(end).get_result(connection).await?])
+}
