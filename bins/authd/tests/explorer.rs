@@ -160,6 +160,8 @@ async fn only_readers_of_the_log_see_any_of_it() {
         let program = [("accept", "application/json")];
         assert_eq!(world.send("GET", path, &program, "").await.status, 401, "{path}");
     }
+    let is_linked = async |who| text(&get(&world, who, "/").await).contains("href=\"/audit\"");
+    assert!(!is_linked("alice").await && is_linked("bob").await && is_linked("carol").await);
     // Programs may send the session in the address.
     for name in ["coder_session_token", "access_token"] {
         let path = format!("/audit/export.csv?{name}={}", world.token("carol"));
@@ -193,6 +195,12 @@ async fn only_readers_of_the_log_see_any_of_it() {
     }
     assert_eq!(rows(&text(&get(&world, "carol", &path).await)), 1);
     assert_eq!(get(&world, "bob", "/audit?kind=acts").await.status, 403);
+    // Nor does a key of theirs that is limited to single objects open it.
+    let (id, row) = (world.people["bob"].token.id(), format!("audit_log:{other}"));
+    let limit = format!("UPDATE api_keys SET allow_list = '{{{row}}}' WHERE id = '{id}'");
+    world.database.sql(&limit).await;
+    assert_eq!(get(&world, "bob", "/audit").await.status, 403);
+    assert!(!is_linked("bob").await);
 
     // On an app's host the path is the app's.
     let host = [("host", "owner--agent--dev--alice.test.coder.com"), ("accept", "text/html")];

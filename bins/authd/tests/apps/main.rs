@@ -44,6 +44,7 @@ mod provider;
 mod proxy;
 mod purpose;
 mod real;
+mod recent;
 mod redirect;
 mod refresh;
 mod releases;

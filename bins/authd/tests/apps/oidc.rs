@@ -243,6 +243,8 @@ async fn what_the_provider_says_may_not_be_enough() {
         (with("dora", "email", "dora@example.com@evil".into()), "email_domain", "e-mail domain"),
         (with("dora", "email_verified", false.into()), "email_not_verified", "is not verified"),
         (with("dora", "email_verified", Value::Null), "email_not_verified", "is not verified"),
+        (with("dora", "email_verified", "false".into()), "email_not_verified", "is not verified"),
+        (with("dora", "email_verified", 1.into()), "email_not_verified", "is not verified"),
         (with("dora", "email", Value::Null), "no_email", "has no e-mail address"),
         (fake.claims(&world, "sue"), "suspended", "account is suspended"),
         // alice has a password.
@@ -268,6 +270,26 @@ async fn what_the_provider_says_may_not_be_enough() {
     classes.insert("log_in oidc".to_owned());
     // Acts of one class have one row an hour.
     assert_eq!(acts(&world).await.into_iter().collect::<BTreeSet<_>>(), classes);
+}
+
+#[tokio::test]
+async fn a_provider_may_write_texts_and_a_site_may_trust_its_addresses() {
+    let fake = Fake::start().await;
+    for (ignores, verified, status) in [
+        (false, json!("true"), 303),
+        (false, json!(false), 401),
+        (true, json!(false), 303),
+        (true, Value::Null, 303),
+    ] {
+        let mut plan = fake.plan();
+        plan.oidc.as_mut().unwrap().ignore_email_verified = ignores;
+        let world = plan.serve().await;
+        let mut claims = fake.claims(&world, "dora");
+        claims["email_verified"] = verified.clone();
+        let answer = fake.sign_in(&world, claims).await;
+        assert_eq!(answer.status, status, "{ignores} {verified}: {}", text(&answer));
+        assert_eq!(session(&answer).is_some(), status == 303);
+    }
 }
 
 #[tokio::test]

@@ -234,6 +234,19 @@ async fn visits_of_two_replicas_share_one_refresh() {
     assert_eq!(link(&world).await.0, "refresh-2");
 }
 
+/// Each visit of a burst waits for the refresh that the first has begun: more refreshes than a replica
+/// has under way would be refused
+#[tokio::test]
+async fn a_burst_of_visits_at_one_replica_begins_one_refresh() {
+    let fake = Fake::start().await;
+    let world = fake.plan(LoginType::Oidc).serve().await;
+    let visits: JoinSet<Answer> = (0..60).map(|n| visit(&world, &world.url, n)).collect();
+    for answer in visits.join_all().await {
+        assert_eq!(answer.status, 201, "{}", text(&answer));
+    }
+    assert_eq!(fake.forms().len(), 1);
+}
+
 #[tokio::test]
 async fn a_session_that_needs_nothing_asks_what_it_did_before() {
     let fake = Fake::start().await;

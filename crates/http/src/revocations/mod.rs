@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use app_authz::app::Visitor;
+use app_authz::app::{Connection, Visitor};
 use app_authz::token::AppToken;
 use identity_fetch::Clock;
 use store::revocations::{KEPT, MAX_LOGGED, Slice, WatchedGrant};
@@ -113,7 +113,8 @@ impl Revocations {
     /// Whether what a token admits need not be decided once more
     pub(crate) fn admit(&self, token: &AppToken) -> bool {
         let started = self.started.get();
-        started.is_none_or(|started| started.shared.recent.admits(token, Instant::now()))
+        let connection = || Connection::from(token);
+        started.is_none_or(|started| started.shared.recent.admits(connection, Instant::now()))
     }
 
     /// Listens to what is found from now on, and after `position`

@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use app_authz::app::{Connection, Mask};
-use app_authz::token::{AppToken, LEEWAY, TOKEN_LIFETIME};
+use app_authz::token::{LEEWAY, TOKEN_LIFETIME};
 use tokio::time::Instant;
 
 /// The masks that were found while tokens of before may still be presented
@@ -34,10 +34,10 @@ impl Recent {
         found.masks.push_back((now + KEPT, mask.clone()));
     }
 
-    /// Whether nothing was found that concerns the token
+    /// Whether nothing was found that concerns the connection of a token
     ///
     /// If something was, what the token admits has to be decided once more.
-    pub(super) fn admits(&self, token: &AppToken, now: Instant) -> bool {
+    pub(super) fn admits(&self, connection: impl FnOnce() -> Connection, now: Instant) -> bool {
         let found = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if found.all_until.is_some_and(|until| now <= until) {
             return false;
@@ -45,7 +45,7 @@ impl Recent {
         if found.masks.is_empty() {
             return true;
         }
-        let connection = Connection::from(token);
+        let connection = connection();
         let mut current = found.masks.iter().filter(|(until, _)| now <= *until);
         !current.any(|(_, mask)| mask.matches(&connection))
     }
@@ -57,3 +57,77 @@ pub(super) const KEPT: Duration =
 
 /// More than this is compared with each visit only by deciding it once more
 const MAX_MASKS: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use app_authz::UserId;
+    use app_authz::app::Visitor;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn of(user: usize) -> Mask {
+        let mut mask = Mask::default();
+        mask.user = Some(id(user));
+        mask
+    }
+
+    fn id(user: usize) -> UserId {
+        UserId(Uuid::from_u128(user.try_into().unwrap()))
+    }
+
+    fn admits(recent: &Recent, user: usize, now: Instant) -> bool {
+        recent.admits(|| Connection::of(Visitor::User(id(user))), now)
+    }
+
+    const NEXT: Duration = Duration::from_nanos(1);
+
+    #[test]
+    fn what_was_found_counts_for_as_long_as_tokens_of_before() {
+        let (recent, start) = (Recent::default(), Instant::now());
+        assert!(admits(&recent, 1, start));
+        recent.add(&of(1), start);
+        for (user, later, is_admitted) in [
+            (1, Duration::ZERO, false),
+            (2, Duration::ZERO, true),
+            (1, KEPT, false),
+            (1, KEPT + NEXT, true),
+        ] {
+            assert_eq!(admits(&recent, user, start + later), is_admitted, "{user} {later:?}");
+        }
+        assert!(KEPT >= TOKEN_LIFETIME + LEEWAY);
+    }
+
+    #[test]
+    fn while_too_much_was_found_no_token_counts() {
+        let (recent, start) = (Recent::default(), Instant::now());
+        for user in 0..MAX_MASKS {
+            recent.add(&of(user), start);
+        }
+        assert!(admits(&recent, MAX_MASKS, start));
+        let second = Duration::from_secs(1);
+        recent.add(&of(MAX_MASKS), start + second);
+        // The mask that had to make room counts for everyone, as long as it would have counted.
+        for (user, later, is_admitted) in [
+            (MAX_MASKS + 1, second, false),
+            (MAX_MASKS + 1, KEPT, false),
+            (MAX_MASKS + 1, KEPT + NEXT, true),
+            (MAX_MASKS, KEPT + NEXT, false),
+            (MAX_MASKS, KEPT + second + NEXT, true),
+        ] {
+            assert_eq!(admits(&recent, user, start + later), is_admitted, "{user} {later:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_count_any_more_makes_room() {
+        let (recent, start) = (Recent::default(), Instant::now());
+        for user in 0..MAX_MASKS {
+            recent.add(&of(user), start);
+        }
+        let later = start + KEPT + NEXT;
+        recent.add(&of(0), later);
+        recent.add(&of(0), later);
+        assert!(admits(&recent, 1, later) && !admits(&recent, 0, later));
+    }
+}
