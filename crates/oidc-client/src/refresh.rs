@@ -65,10 +65,6 @@ pub struct TokenEndpoint<F> {
 }
 
 impl<F: Fetch> TokenEndpoint<F> {
-    /// The endpoint of GitHub
-    /// (<https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/refreshing-user-access-tokens>)
-    pub const GITHUB: &str = "https://github.com/login/oauth/access_token";
-
     /// The endpoint at `url`, as the client `id` sees it
     #[must_use]
     pub fn new(url: EndpointUrl, id: &str, secret: Option<ClientSecret>, fetch: F) -> Self {

@@ -60,6 +60,25 @@ impl FromStr for Issuer {
 pub struct EndpointUrl(String);
 
 impl EndpointUrl {
+    /// Where GitHub is, unless an organization runs a server of its own
+    pub const GITHUB: &str = "https://github.com";
+
+    /// The token endpoint of the GitHub at `url`
+    ///
+    /// It is at the root of the host, so the path of the URL does not count: it may be that of the
+    /// server's API
+    /// (<https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/refreshing-user-access-tokens>).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the URL is not `https`, nor `http` of this machine's loopback.
+    pub fn of_github(url: &str) -> Result<Self, UrlError> {
+        check(url)?;
+        let (scheme, rest) = url.split_once("://").ok_or(UrlError::NotAUrl)?;
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        Ok(Self(format!("{scheme}://{authority}/login/oauth/access_token")))
+    }
+
     /// The URL
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -159,6 +178,28 @@ mod tests {
             ("https://id.example?x", UrlError::Query),
         ] {
             assert_eq!(url.parse::<Issuer>(), Err(error), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_endpoint_of_github_is_at_the_root_of_its_host() {
+        for (url, host) in [
+            (EndpointUrl::GITHUB, "https://github.com"),
+            ("https://github.example.com/", "https://github.example.com"),
+            ("https://github.example.com:8443/api/v3/?x=1", "https://github.example.com:8443"),
+            ("https://github.example.com?x=/", "https://github.example.com"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
+        ] {
+            let endpoint = EndpointUrl::of_github(url).unwrap();
+            assert_eq!(endpoint.as_str(), format!("{host}/login/oauth/access_token"), "{url}");
+        }
+        for (url, error) in [
+            ("http://github.example.com", UrlError::NotHttps),
+            ("github.example.com", UrlError::NotAUrl),
+            ("https://user@github.example.com", UrlError::User),
+            ("https://github.example.com#x", UrlError::Fragment),
+        ] {
+            assert_eq!(EndpointUrl::of_github(url), Err(error), "{url}");
         }
     }
 

@@ -85,6 +85,9 @@ pub(crate) struct Oidc {
     /// File that has the secret of --refresh-oidc-client-secret
     #[arg(long, env = "AUTHD_REFRESH_OIDC_CLIENT_SECRET_FILE", value_name = "FILE")]
     refresh_oidc_client_secret_file: Option<PathBuf>,
+    /// URL of GitHub, or of an organization's own GitHub server [default: https://github.com]
+    #[arg(long, env = "AUTHD_REFRESH_GITHUB_URL", value_name = "URL")]
+    refresh_github_url: Option<String>,
     /// Id of the control plane's client at GitHub: sessions whose token of GitHub has ended are
     /// refreshed there
     #[arg(long, env = "AUTHD_REFRESH_GITHUB_CLIENT_ID", value_name = "ID")]
@@ -171,9 +174,21 @@ impl Oidc {
             }
             (None, None) => {}
         }
-        if let Some(id) = given(self.refresh_github_client_id.as_deref()) {
-            needs_access_url("refresh_github_client_id", access_url)?;
-            config = config.github(id, of_github.as_deref()).map_err(refused_refresh)?;
+        let url = given(self.refresh_github_url.as_deref());
+        match (given(self.refresh_github_client_id.as_deref()), url) {
+            (Some(id), url) => {
+                needs_access_url("refresh_github_client_id", access_url)?;
+                let github = match url {
+                    Some(url) => config.github_at(url, id, of_github.as_deref()),
+                    None => config.github(id, of_github.as_deref()),
+                };
+                config = github.map_err(refused_refresh)?;
+            }
+            (None, Some(_)) => {
+                let problem = "is missing, while `refresh_github_url` is set";
+                return Err(ConfigError::setting("refresh_github_client_id", problem));
+            }
+            (None, None) => {}
         }
         Ok(config)
     }
@@ -213,7 +228,7 @@ fn refused_sign_in(error: OidcConfigError) -> ConfigError {
 fn refused_refresh(error: RefreshConfigError) -> ConfigError {
     let setting = match error {
         RefreshConfigError::NoClientId => "refresh_oidc_client_id",
-        RefreshConfigError::Endpoint(_) => "refresh_github_client_id",
+        RefreshConfigError::Github(_) => "refresh_github_url",
         _ => "refresh_oidc_issuer_url",
     };
     ConfigError::setting(setting, error.to_string())
@@ -286,6 +301,7 @@ mod tests {
         let [refresh, id] =
             ["--refresh-oidc-issuer-url=https://id.example", "--refresh-oidc-client-id=coder"];
         let github = "--refresh-github-client-id=Iv1";
+        let elsewhere = "--refresh-github-url=https://github.example.com/api/v3/";
         let url = url();
         for (flags, at, setting) in [
             (&good[..], None, "oidc_issuer_url"),
@@ -300,6 +316,14 @@ mod tests {
             (&[good[0], good[1], both[0], both[1]], Some(&url), "oidc_client_secret"),
             (&[refresh, id], None, "refresh_oidc_issuer_url"),
             (&[github], None, "refresh_github_client_id"),
+            (&[github, elsewhere], None, "refresh_github_client_id"),
+            (&[elsewhere], Some(&url), "refresh_github_client_id"),
+            (
+                &[github, "--refresh-github-url=http://github.example.com"],
+                Some(&url),
+                "refresh_github_url",
+            ),
+            (&[github, "--refresh-github-url=github.com"], Some(&url), "refresh_github_url"),
             (&[id], Some(&url), "refresh_oidc_issuer_url"),
             (&[refresh], Some(&url), "refresh_oidc_client_id"),
             (
@@ -330,5 +354,14 @@ mod tests {
         let settings = of(&[refresh, id, github]).unwrap();
         assert!(!settings.refresh(Some(&url)).unwrap().is_empty());
         assert!(of(&[]).unwrap().refresh(None).unwrap().is_empty());
+        for (flags, host) in [
+            (&[github][..], "github.com"),
+            (&[github, "--refresh-github-url="], "github.com"),
+            (&[github, elsewhere], "github.example.com"),
+        ] {
+            let config = of(flags).unwrap().refresh(Some(&url)).unwrap();
+            let endpoint = format!("\"https://{host}/login/oauth/access_token\"");
+            assert!(format!("{config:?}").contains(&endpoint), "{flags:?}: {config:?}");
+        }
     }
 }

@@ -23,6 +23,9 @@ use tokio::task::JoinSet;
 use crate::provider;
 use crate::world::{ISSUE, Plan, World, by_path, text};
 
+/// The path of GitHub's token endpoint
+const GITHUB: &str = "/login/oauth/access_token";
+
 /// How the token endpoint of the provider answers
 #[derive(Clone, Copy, PartialEq)]
 enum Mode {
@@ -58,7 +61,7 @@ impl Fake {
         provider::serve(listener, move |path, form| {
             let (status, body) = serving.answer(&path, &form);
             async move {
-                if ["/token", "/github"].contains(&&*path) {
+                if ["/token", GITHUB].contains(&&*path) {
                     // As long as other visits need to arrive.
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
@@ -90,7 +93,7 @@ impl Fake {
         let refused = ("400 Bad Request", json!({ "error": "invalid_grant" }).to_string());
         match state.mode {
             Mode::Fail => return ("502 Bad Gateway", String::new()),
-            Mode::Refuse if path == "/github" => {
+            Mode::Refuse if path == GITHUB => {
                 return ("200 OK", json!({ "error": "bad_refresh_token" }).to_string());
             }
             Mode::Refuse => return refused,
@@ -121,7 +124,8 @@ impl Fake {
 
     fn config(&self) -> RefreshConfig {
         let config = RefreshConfig::default().oidc(&self.url, "coder", Some("s")).unwrap();
-        config.github_at(&format!("{}/github", self.url), "Iv1", Some("g")).unwrap()
+        // As a control plane may have it: with the path of the API.
+        config.github_at(&format!("{}/api/v3", self.url), "Iv1", Some("g")).unwrap()
     }
 
     /// The token of Alice's session at a provider has ended an hour ago

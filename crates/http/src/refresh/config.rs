@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use identity_fetch::{Fetcher, Reach, System};
-use oidc_client::{Client, ClientSecret, EndpointUrl, Provider, TokenEndpoint, UrlError};
+use oidc_client::{Client, ClientSecret, EndpointUrl, Provider, UrlError};
 use thiserror::Error;
 
 use crate::error::chain;
@@ -29,7 +29,10 @@ pub(super) struct GithubClient {
 
 impl fmt::Debug for GithubClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GithubClient").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("GithubClient")
+            .field("endpoint", &self.endpoint)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -62,21 +65,23 @@ impl RefreshConfig {
     ///
     /// [`RefreshConfigError`].
     pub fn github(self, id: &str, secret: Option<&str>) -> Result<Self, RefreshConfigError> {
-        self.github_at(TokenEndpoint::<Network>::GITHUB, id, secret)
+        self.github_at(EndpointUrl::GITHUB, id, secret)
     }
 
-    /// The same for a GitHub elsewhere, whose token endpoint is at this URL
+    /// The same for the GitHub at `url`, such as the server of an organization
+    ///
+    /// The path of the URL does not count.
     ///
     /// # Errors
     ///
     /// [`RefreshConfigError`].
     pub fn github_at(
         mut self,
-        endpoint: &str,
+        url: &str,
         id: &str,
         secret: Option<&str>,
     ) -> Result<Self, RefreshConfigError> {
-        let endpoint = endpoint.parse().map_err(RefreshConfigError::Endpoint)?;
+        let endpoint = EndpointUrl::of_github(url).map_err(RefreshConfigError::Github)?;
         let secret = secret.map(ClientSecret::new);
         self.github = Some((GithubClient { endpoint, id: id.to_owned(), secret }, fetcher()?));
         Ok(self)
@@ -114,9 +119,9 @@ fn fetcher() -> Result<Fetcher, RefreshConfigError> {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefreshConfigError {
-    /// The URL of the token endpoint is not usable
-    #[error("is not the URL of a token endpoint: {0}")]
-    Endpoint(UrlError),
+    /// The URL of GitHub is not usable
+    #[error("is not the URL of a GitHub server: {0}")]
+    Github(UrlError),
     /// The issuer is not usable
     #[error("is not the URL of a provider: {0}")]
     Issuer(UrlError),
