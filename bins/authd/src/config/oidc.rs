@@ -46,6 +46,10 @@ pub(crate) struct Oidc {
     /// Claim with the names of all groups of a user; without one, sign-ins change no groups
     #[arg(long, env = "AUTHD_OIDC_GROUP_FIELD", value_name = "CLAIM")]
     oidc_group_field: Option<String>,
+    /// Groups that names in that claim stand for, as a JSON object, such as
+    /// `{"6f1d0c3e": "designers"}`; other names stand for themselves
+    #[arg(long, env = "AUTHD_OIDC_GROUP_MAPPING", value_name = "JSON")]
+    oidc_group_mapping: Option<String>,
     /// Claim with all roles of a user; without one, sign-ins change no roles
     #[arg(long, env = "AUTHD_OIDC_USER_ROLE_FIELD", value_name = "CLAIM")]
     oidc_user_role_field: Option<String>,
@@ -134,12 +138,19 @@ impl Oidc {
         let roles = self.oidc_user_role_mapping.iter().flatten();
         let roles = roles.map(|entry| OidcConfig::parse_role(entry)).collect::<Result<_, _>>();
         oidc.user_role_mapping = roles.map_err(refused_sign_in)?;
+        if let Some(mapping) = given(self.oidc_group_mapping.as_deref()) {
+            oidc.group_mapping = OidcConfig::parse_groups(mapping).map_err(refused_sign_in)?;
+        }
         let text = |text: &Option<String>, default| text.clone().unwrap_or(default);
         let claim = |text: &Option<String>| given(text.as_deref()).map(str::to_owned);
         oidc.email_domains = self.oidc_email_domain.clone().unwrap_or_default();
         oidc.email_field = text(&self.oidc_email_field, oidc.email_field);
         oidc.username_field = text(&self.oidc_username_field, oidc.username_field);
         oidc.group_field = claim(&self.oidc_group_field);
+        if oidc.group_field.is_none() && !oidc.group_mapping.is_empty() {
+            let problem = "is missing, while `oidc_group_mapping` is set";
+            return Err(ConfigError::setting("oidc_group_field", problem));
+        }
         oidc.user_role_field = claim(&self.oidc_user_role_field);
         oidc.organization = text(&self.oidc_organization, oidc.organization);
         oidc.allow_signups = self.oidc_allow_signups.unwrap_or(oidc.allow_signups);
@@ -219,6 +230,7 @@ fn needs_access_url<'a>(
 fn refused_sign_in(error: OidcConfigError) -> ConfigError {
     let setting = match error {
         OidcConfigError::NoClientId => "oidc_client_id",
+        OidcConfigError::Groups(_) => "oidc_group_mapping",
         OidcConfigError::Role(_) => "oidc_user_role_mapping",
         _ => "oidc_issuer_url",
     };
@@ -273,6 +285,7 @@ mod tests {
             "--oidc-client-secret=hunter2",
             "--oidc-email-domain=example.com, example.org",
             "--oidc-group-field=groups",
+            r#"--oidc-group-mapping={"a,b": "crew"}"#,
             "--oidc-user-role-mapping=admins=owner",
             "--oidc-allow-signups=false",
             "--oidc-provider-logout",
@@ -281,6 +294,7 @@ mod tests {
         let config = settings.sign_in(Some(&url())).unwrap().unwrap();
         assert_eq!(config.email_domains, ["example.com", "example.org"]);
         assert_eq!(config.group_field.as_deref(), Some("groups"));
+        assert_eq!(config.group_mapping["a,b"], "crew");
         assert_eq!(config.user_role_mapping, [("admins".to_owned(), "owner".to_owned())]);
         assert!(!config.allow_signups && config.provider_logout && config.session_tokens);
         assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
@@ -312,6 +326,16 @@ mod tests {
                 &[good[0], good[1], "--oidc-user-role-mapping=a=root"],
                 Some(&url),
                 "oidc_user_role_mapping",
+            ),
+            (
+                &[good[0], good[1], "--oidc-group-field=g", "--oidc-group-mapping=a=crew"],
+                Some(&url),
+                "oidc_group_mapping",
+            ),
+            (
+                &[good[0], good[1], r#"--oidc-group-mapping={"a":"crew"}"#],
+                Some(&url),
+                "oidc_group_field",
             ),
             (&[good[0], good[1], both[0], both[1]], Some(&url), "oidc_client_secret"),
             (&[refresh, id], None, "refresh_oidc_issuer_url"),

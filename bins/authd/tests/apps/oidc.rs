@@ -425,6 +425,9 @@ async fn groups_and_roles_are_those_of_the_claims() {
     plan.rows.group("makers", home, &[]);
     let oidc = plan.oidc.as_mut().unwrap();
     oidc.group_field = Some("groups".to_owned());
+    oidc.group_mapping =
+        OidcConfig::parse_groups(r#"{"6f1d": "crew", "/staff": "makers", "8a2b": "x\u0000"}"#)
+            .unwrap();
     oidc.user_role_field = Some("realm_access.roles".to_owned());
     oidc.user_role_mapping = vec![OidcConfig::parse_role("admins=owner").unwrap()];
     let world = plan.serve().await;
@@ -433,6 +436,8 @@ async fn groups_and_roles_are_those_of_the_claims() {
     for (claims, in_groups, in_roles) in [
         (json!(["/crew", "makers", "unknown"]), vec!["crew", "makers"], "{owner}"),
         (json!("makers"), vec!["makers"], "{owner}"),
+        (json!(["6f1d", "/6f1d", "8a2b"]), vec!["crew"], "{owner}"),
+        (json!(["/staff", "crew"]), vec!["crew", "makers"], "{owner}"),
         (Value::Null, vec![], "{owner}"),
     ] {
         let mut all = fake.claims(&world, "dora");

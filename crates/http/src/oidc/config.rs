@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -26,6 +27,9 @@ pub struct OidcConfig {
     pub username_field: String,
     /// The claim with the names of groups; `None` to leave the groups of users as they are
     pub group_field: Option<String>,
+    /// Names in that claim, and the group that each stands for, as
+    /// [`parse_groups`](Self::parse_groups) returns them; other names stand for themselves
+    pub group_mapping: BTreeMap<String, String>,
     /// The claim with roles; `None` to leave the roles of users as they are
     pub user_role_field: Option<String>,
     /// Values of that claim, and the role that each stands for, as [`parse_role`](Self::parse_role)
@@ -70,6 +74,7 @@ impl OidcConfig {
             email_field: "email".to_owned(),
             username_field: "preferred_username".to_owned(),
             group_field: None,
+            group_mapping: BTreeMap::new(),
             user_role_field: None,
             user_role_mapping: Vec::new(),
             organization: "default".to_owned(),
@@ -134,6 +139,36 @@ impl OidcConfig {
         parsed.ok_or_else(|| OidcConfigError::Role(entry.to_owned()))
     }
 
+    /// Reads a [`group_mapping`](Self::group_mapping): a JSON object of names in the claim, each with
+    /// the name of a group
+    ///
+    /// # Errors
+    ///
+    /// [`OidcConfigError::Groups`], if it is not such, has a name that is empty, or is too large.
+    pub fn parse_groups(json: &str) -> Result<BTreeMap<String, String>, OidcConfigError> {
+        let refused = |reason: String| OidcConfigError::Groups(reason);
+        if json.len() > MAX_GROUP_MAPPING {
+            return Err(refused(format!("it has more than {MAX_GROUP_MAPPING} bytes")));
+        }
+        let groups: BTreeMap<String, String> =
+            serde_json::from_str(json).map_err(|error| refused(error.to_string()))?;
+        if let Some((from, _)) = groups.iter().find(|(_, name)| name.trim().is_empty()) {
+            return Err(refused(format!("the group of {from:?} has no name")));
+        }
+        if let Some((_, name)) = groups.iter().find(|(from, _)| from.is_empty()) {
+            return Err(refused(format!("the name that stands for {name:?} is empty")));
+        }
+        Ok(groups)
+    }
+
+    /// The name of the group that a name in the claim stands for
+    pub(super) fn group<'a>(&'a self, name: &'a str) -> &'a str {
+        // Keycloak writes groups as paths.
+        let own = name.trim_start_matches('/');
+        let mapped = self.group_mapping.get(name).or_else(|| self.group_mapping.get(own));
+        mapped.map_or(own, |group| &**group)
+    }
+
     /// The roles that the values of a claim stand for, each once; others are left out
     pub(super) fn roles(&self, values: &[&str]) -> Vec<String> {
         let mut roles = Vec::new();
@@ -165,6 +200,9 @@ pub enum OidcConfigError {
         "`{0}` is not `VALUE=ROLE` with one of the roles owner, user-admin, template-admin, auditor"
     )]
     Role(String),
+    /// The groups that names stand for are not usable
+    #[error("is not a JSON object such as `{{\"name at the provider\": \"group\"}}`: {0}")]
+    Groups(String),
     /// TLS is not usable
     #[error("cannot be asked: {0}")]
     Tls(String),
@@ -172,6 +210,9 @@ pub enum OidcConfigError {
 
 /// The roles of a deployment that a user can be given
 const ROLES: [&str; 4] = ["owner", "user-admin", "template-admin", "auditor"];
+
+/// The most bytes of the JSON of groups: more than a thousand of them
+const MAX_GROUP_MAPPING: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -190,6 +231,53 @@ mod tests {
             assert_eq!(OidcConfig::parse_role(text), Err(error));
         }
         assert_eq!(config.client.redirect_uri, "https://a.example/api/v2/users/oidc/callback");
+    }
+
+    #[test]
+    fn names_in_a_claim_stand_for_groups() {
+        let url = "https://a.example".parse().unwrap();
+        let mut config = OidcConfig::new("https://id.example", "authd", &url).unwrap();
+        let mapping =
+            r#"{"6f1d0c3e":"crew","/staff/eu":"europe","staff":"everyone","/it":"tools"}"#;
+        config.group_mapping = OidcConfig::parse_groups(mapping).unwrap();
+        for (name, group) in [
+            ("6f1d0c3e", "crew"),
+            ("6F1D0C3E", "6F1D0C3E"),
+            ("crew", "crew"),
+            ("/staff/eu", "europe"),
+            ("staff/eu", "staff/eu"),
+            ("staff", "everyone"),
+            ("/staff", "everyone"),
+            ("//staff", "everyone"),
+            ("it", "it"),
+            ("/it", "tools"),
+            ("everyone", "everyone"),
+            ("/", ""),
+        ] {
+            assert_eq!(config.group(name), group, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_mapping_of_groups_is_a_json_object_of_texts() {
+        assert!(OidcConfig::parse_groups("{}").unwrap().is_empty());
+        let long = "x".repeat(MAX_GROUP_MAPPING + 1);
+        for (mapping, reason) in [
+            ("", "EOF while parsing"),
+            ("crew", "expected value"),
+            ("a=crew", "expected value"),
+            ("[\"a\"]", "invalid type: sequence, expected a map"),
+            ("{\"a\": [\"crew\"]}", "invalid type: sequence, expected a string"),
+            ("{\"a\": null}", "invalid type: null, expected a string"),
+            ("{\"a\": \"crew\"", "EOF while parsing"),
+            ("{\"a\": \" \"}", "the group of \"a\" has no name"),
+            ("{\"\": \"crew\"}", "the name that stands for \"crew\" is empty"),
+            (&long, "it has more than 65536 bytes"),
+        ] {
+            let error = OidcConfig::parse_groups(mapping).unwrap_err().to_string();
+            assert!(error.starts_with("is not a JSON object such as `{\"name"), "{error}");
+            assert!(error.contains(reason), "{reason}: {error}");
+        }
     }
 
     #[test]

@@ -45,8 +45,7 @@ pub(super) fn describe(identity: &Identity, config: &OidcConfig) -> Result<Descr
         field.as_ref().map(|field| identity.list(field).unwrap_or_default())
     };
     let groups = list(&config.group_field).map(|names| {
-        // Keycloak writes groups as paths.
-        let names = names.iter().map(|name| name.trim_start_matches('/'));
+        let names = names.iter().map(|name| config.group(name));
         let names = names.filter(|name| !name.is_empty() && !name.contains('\0'));
         names.map(str::to_owned).take(MAX_GROUPS).collect()
     });
