@@ -1,3 +1,4 @@
+use std::collections::hash_map::{Entry, OccupiedEntry};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -191,13 +192,14 @@ impl State {
     fn release(&mut self, source: Source, settings: &TurnSettings) {
         self.taken -= 1;
         self.pace.freed(self.waiting > 0, Instant::now());
-        if let Some(own) = self.sources.get_mut(&source) {
+        if let Entry::Occupied(mut entry) = self.sources.entry(source) {
+            let own = entry.get_mut();
             if self.queue.remove(&(own.taken, own.since, source)) {
                 self.queue.insert((own.taken - 1, own.since, source));
             }
             own.taken -= 1;
+            forget_if_unused(entry);
         }
-        self.forget_if_unused(source);
         while let Some((taken, _, next)) = self.queue.first().copied() {
             if taken >= settings.places.saturating_sub(self.taken) {
                 break;
@@ -227,7 +229,8 @@ impl State {
 
     /// Removes a request that waits; returns whether it was still waiting
     fn give_up(&mut self, source: Source, number: u64) -> bool {
-        let Some(own) = self.sources.get_mut(&source) else { return false };
+        let Entry::Occupied(mut entry) = self.sources.entry(source) else { return false };
+        let own = entry.get_mut();
         let Ok(at) = own.waiting.binary_search_by_key(&number, |waiting| waiting.number) else {
             return false;
         };
@@ -238,15 +241,16 @@ impl State {
         if own.waiting.is_empty() {
             self.queue.remove(&(own.taken, own.since, source));
         }
-        self.forget_if_unused(source);
+        forget_if_unused(entry);
         true
     }
+}
 
-    fn forget_if_unused(&mut self, source: Source) {
-        let is_unused = |own: &Of| own.taken == 0 && own.waiting.is_empty();
-        if self.sources.get(&source).is_some_and(is_unused) {
-            self.sources.remove(&source);
-        }
+/// Removes a source that has no place and waits for none
+fn forget_if_unused(entry: OccupiedEntry<'_, Source, Of>) {
+    let own = entry.get();
+    if own.taken == 0 && own.waiting.is_empty() {
+        entry.remove();
     }
 }
 
