@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use super::Report;
 use crate::Finding;
 
-/// Builds `authd` beside this program, in the same profile, and returns its path
+/// Builds `authd` as it is packaged, or as this program if that is not optimised, and returns its
+/// path
 ///
 /// Cargo builds the binaries of a program's own package alone. If `AUTHD_BINARY` names a file, that
 /// is returned and nothing is built.
@@ -19,7 +20,7 @@ pub fn build_authd() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || match std::env::var_os("AUTHD_BINARY") {
         Some(path) => path.into(),
-        None => build("authd", "authd").unwrap(),
+        None => build("authd", "authd", "dist").unwrap(),
     };
     BUILT.get_or_init(build).clone()
 }
@@ -33,7 +34,7 @@ pub fn build_authd() -> PathBuf {
 pub fn count_allocations(given: Option<&Path>) -> io::Result<Vec<Finding>> {
     let program = match given {
         Some(path) => path.to_owned(),
-        None => build(env!("CARGO_PKG_NAME"), "allocations")?,
+        None => build(env!("CARGO_PKG_NAME"), "allocations", "release")?,
     };
     let output = Command::new(program).output()?;
     if !output.status.success() {
@@ -44,11 +45,12 @@ pub fn count_allocations(given: Option<&Path>) -> io::Result<Vec<Finding>> {
     Ok(report.rows)
 }
 
-/// Builds a program of this workspace beside this one, in the same profile, and returns its path
-fn build(package: &str, name: &str) -> io::Result<PathBuf> {
+/// Builds a program of this workspace in a profile, or as this program if that is not optimised, and
+/// returns its path
+fn build(package: &str, name: &str, profile: &str) -> io::Result<PathBuf> {
+    let profile = if cfg!(debug_assertions) { "dev" } else { profile };
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", package, "--bin", name]);
-    cargo.args((!cfg!(debug_assertions)).then_some("--release"));
+    cargo.args(["build", "--quiet", "--package", package, "--bin", name, "--profile", profile]);
     // Set for this program only. Build scripts that look at them would run again.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -64,6 +66,9 @@ fn build(package: &str, name: &str) -> io::Result<PathBuf> {
     // Tests and benchmarks are one folder below.
     if folder.ends_with("deps") {
         folder.pop();
+    }
+    if !cfg!(debug_assertions) {
+        folder.set_file_name(profile);
     }
     Ok(folder.join(name))
 }
