@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Instant, SystemTime};
 
-use http::header::{HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use uuid::{NoContext, Timestamp, Uuid};
 
 /// The facts about a request that each of its lines in the log has
@@ -95,6 +95,16 @@ impl RequestId {
     pub(crate) const fn uuid(self) -> Uuid {
         self.id
     }
+
+    /// The id as the value of a header
+    pub(crate) fn to_header(self) -> Option<HeaderValue> {
+        let mut buffer = Uuid::encode_buffer();
+        let text = match self.is_hyphenated {
+            true => self.id.as_hyphenated().encode_lower(&mut buffer),
+            false => self.id.as_simple().encode_lower(&mut buffer),
+        };
+        HeaderValue::from_str(text).ok()
+    }
 }
 
 impl fmt::Display for RequestId {
@@ -175,14 +185,14 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
     fn an_id_of_a_proxy_is_a_uuid_and_keeps_its_form() {
         for id in ["0190a8c3-52d0-7c1e-8a46-0b6dd5f6a1b2", "0190a8c352d07c1e8a460b6dd5f6a1b2"] {
-            assert_eq!(RequestId::parse(id).unwrap().to_string(), id);
+            let parsed = RequestId::parse(id).unwrap();
+            assert_eq!(parsed.to_string(), id);
+            assert_eq!(parsed.to_header().unwrap(), id);
         }
         for other in [
             "",

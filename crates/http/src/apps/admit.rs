@@ -7,6 +7,7 @@ use app_authz::token::{API_KEY_PARAMETER, AppToken, Nonce, PresentedTokens, with
 use app_authz::{AppRequest, Error, Grant};
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, USER_AGENT};
+use memchr::memchr_iter;
 
 use super::deployments::Deployment;
 use super::origin::Page;
@@ -78,7 +79,8 @@ pub(crate) async fn admit<S: AppPorts>(
     let parameters = parameters(cx.query);
     let sealed = parameter(&parameters, API_KEY_PARAMETER).filter(|sealed| !sealed.is_empty());
     if let Some(sealed) = sealed {
-        return Err(open_seal(apps, cx, &visit, sealed).await.unwrap_or_else(rejected));
+        let opened = Box::pin(open_seal(apps, cx, &visit, sealed)).await;
+        return Err(opened.unwrap_or_else(rejected));
     }
 
     let request = checked(request).map_err(rejected)?;
@@ -99,19 +101,23 @@ pub(crate) async fn admit<S: AppPorts>(
     let admitted = match presented {
         Some(admitted) => admitted,
         None => {
-            let known = SignInCookie::all(&cookies, apps.sign_in_cookie_name()).next();
-            let sign_in = leaving_cookie(apps, cx, &visit, (known.clone(), &cookies));
-            let bound = apps.open_cookies(&cookies, &visit, cx.now).await;
-            let bound = bound.map_err(|error| rejected(Rejection::SealKeys(error)))?;
-            let bound = bound.into_iter().map(|token| (Source::HostAppCookie, token));
-            let mut others = visit.session_tokens(cx.headers(), cookies, &parameters);
-            if session::is_bound(apps, cx.headers(), visit.signs_in_at_dashboard()) {
-                others.retain(|(source, _)| !source.is_shared());
-            }
-            let tokens = bound.chain(others).collect();
-            let attempt = access_attempt(cx, (&visit, request), tokens, sign_in, preflight);
-            let attempt = AccessAttempt { returning: known, ..attempt };
-            by_decision(apps, &visit, attempt, upstream).await?
+            // On the heap, so that a visit with a good app token has no room for it.
+            Box::pin(async {
+                let known = SignInCookie::all(&cookies, apps.sign_in_cookie_name()).next();
+                let sign_in = leaving_cookie(apps, cx, &visit, (known.clone(), &cookies));
+                let bound = apps.open_cookies(&cookies, &visit, cx.now).await;
+                let bound = bound.map_err(|error| rejected(Rejection::SealKeys(error)))?;
+                let bound = bound.into_iter().map(|token| (Source::HostAppCookie, token));
+                let mut others = visit.session_tokens(cx.headers(), cookies, &parameters);
+                if session::is_bound(apps, cx.headers(), visit.signs_in_at_dashboard()) {
+                    others.retain(|(source, _)| !source.is_shared());
+                }
+                let tokens = bound.chain(others).collect();
+                let attempt = access_attempt(cx, (&visit, request), tokens, sign_in, preflight);
+                let attempt = AccessAttempt { returning: known, ..attempt };
+                by_decision(apps, &visit, attempt, upstream).await
+            })
+            .await?
         }
     };
     let mut admitted = match base_path {
@@ -154,7 +160,8 @@ fn page<S>(apps: &AppService<S>, cx: &Context<'_>, visit: &Visit<'_>, owner: &st
     if visit.method != AccessMethod::Terminal {
         return Page::of(visit, owner, cx.headers());
     }
-    let own = [&apps.config.access_url, &visit.at];
+    let at = visit.at();
+    let own = [&apps.config.access_url, &at];
     let listed: Vec<_> = own.into_iter().chain(&apps.config.terminal_origins).collect();
     Page::of_terminal(cx.headers(), &listed)
 }
@@ -178,18 +185,17 @@ async fn find_visit<'a, S: AppPorts>(
     let (deployment, meaning) = found
         .map_err(|error| rejected(Rejection::Directory(error.into())))?
         .ok_or_else(|| rejected(Rejection::NoApp))?;
-    let at = deployment.address(cx.host);
     let (mut visit, request) = match meaning {
         HostMeaning::Logout => {
-            let logged_out = session::log_out_of_apps(apps, cx, &deployment).await;
+            let logged_out = Box::pin(session::log_out_of_apps(apps, cx, &deployment)).await;
             return Err(
                 logged_out.unwrap_or_else(|error| error.reply(&cx.facts, cx.is_of_person()))
             );
         }
         HostMeaning::Malformed(label) => return Err(rejected(Rejection::MalformedHost(label))),
-        HostMeaning::App(name) => Visit::subdomain((deployment, at), name, cx.path, cx.query),
+        HostMeaning::App(name) => Visit::subdomain((deployment, cx.host), name, cx.path, cx.query),
         HostMeaning::Dashboard => {
-            Visit::path((deployment, at), cx.path, cx.query).map_err(rejected)?
+            Visit::path((deployment, cx.host), cx.path, cx.query).map_err(rejected)?
         }
     };
     if visit.method == AccessMethod::Path && apps.config.disable_path_apps {
@@ -224,7 +230,7 @@ pub(super) fn access_attempt(
     AccessAttempt {
         request,
         tokens,
-        return_to: ReturnTo::Deployment(Arc::clone(&visit.deployment), visit.at.clone()),
+        return_to: ReturnTo::Deployment(Arc::clone(&visit.deployment), visit.at()),
         app_path: visit.app_path.to_owned(),
         app_query: visit.query.to_owned(),
         path_and_query: visit.path_and_query(),
@@ -263,11 +269,12 @@ async fn open_seal<S: AppPorts>(
     if visit.signs_in_at_dashboard() {
         return Err(Rejection::SealOnDashboard);
     }
+    let at = visit.at();
     let address = visit.absolute(&without_api_key(visit.path, visit.query));
     let cookies = cookies(cx.headers());
     let browser = SignInCookie::all(&cookies, apps.sign_in_cookie_name());
     let is_program = !is_browser(cx.headers());
-    let opened = apps.open_seal((sealed, visit.at.host()), is_program, browser, cx.now);
+    let opened = apps.open_seal((sealed, at.host()), is_program, browser, cx.now);
     let (token, browser) = match opened.await {
         Ok(Opened::Session(token, browser)) => (token, browser),
         // A visitor who is signed in by now continues, and any other signs in.
@@ -286,7 +293,7 @@ async fn open_seal<S: AppPorts>(
     let names = &visit.deployment.cookie_names;
     let cookie = match names.host_app_session(visit.method) {
         Some(name) => {
-            let sealed = apps.seal_cookie((&token, visit.at.host()), cx.now).await;
+            let sealed = apps.seal_cookie((&token, at.host()), cx.now).await;
             let sealed = sealed.map_err(Rejection::SealKeys)?;
             apps.cookies.set(name, &sealed, "/", None, Expiry::Session)
         }
@@ -395,7 +402,8 @@ fn uri_for_app(visit: &Visit<'_>, url: &str) -> String {
     let query = Withheld::query(visit.query);
     let app_path = if visit.app_path.is_empty() { "/" } else { visit.app_path };
     // Most URLs end after host and port, and need no parsing.
-    let has_path = url.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());
+    let path = memchr_iter(b'/', url.as_bytes()).nth(2);
+    let has_path = path.is_some_and(|slash| slash + 1 < url.len());
     let base = has_path.then(|| HttpUrl::of_app(url).ok()).flatten();
     let Some(base) = base.as_ref().map(HttpUrl::path) else {
         return with_query(app_path, &query);

@@ -3,8 +3,6 @@
 //! The decision is that of the visit which follows. Whatever else answers below the pattern of app
 //! hosts, such as a server at a name that no app has, never gets a session.
 
-use std::sync::Arc;
-
 use app_authz::address::{HostMeaning, HttpUrl};
 use app_authz::app::{AccessMethod, UncheckedRequest};
 use app_authz::credential::SessionToken;
@@ -94,11 +92,12 @@ async fn attempt<S: AppPorts>(
     back: &HttpUrl,
 ) -> Result<Result<AccessAttempt, Rejection>, AccessError> {
     let tokens = presented_sessions(apps, cx)?;
-    let found = apps.deployments.find(&*apps.store, &back.authority()).await;
+    let host = back.authority();
+    let found = apps.deployments.find(&*apps.store, &host).await;
     let Some((deployment, meaning)) = found.map_err(AccessError::store)? else {
         return Ok(Err(Rejection::NoApp));
     };
-    let at = (Arc::clone(&deployment), deployment.address(&back.authority()));
+    let at = (deployment, &*host);
     let (path, query) = (back.path(), back.query().unwrap_or_default());
     let named: Result<(Visit<'_>, UncheckedRequest), _> = match meaning {
         HostMeaning::App(name) => Ok(Visit::subdomain(at, name, path, query)),

@@ -30,8 +30,9 @@ impl Page {
     /// `owner` is the name of the app's owner as the visit has it; names are compared without
     /// regard to case
     pub(crate) fn of(visit: &Visit<'_>, owner: &str, headers: &HeaderMap) -> Self {
-        let own = [&visit.at];
-        match stated(headers, &own) {
+        // The address is only compared with a stated origin.
+        let own = headers.contains_key(ORIGIN).then(|| visit.at());
+        match stated(headers, own.iter()) {
             Stated::Listed => Self::Own,
             Stated::Foreign => Self::Foreign,
             Stated::Other(at) if is_sibling(visit, owner, &at) => Self::Sibling(at.origin()),
@@ -41,7 +42,7 @@ impl Page {
 
     /// The page that opens a terminal, which only the dashboard and the `listed` origins may
     pub(crate) fn of_terminal(headers: &HeaderMap, listed: &[&HttpUrl]) -> Self {
-        match stated(headers, listed) {
+        match stated(headers, listed.iter().copied()) {
             Stated::Listed => Self::Own,
             Stated::Other(_) | Stated::Foreign => Self::Foreign,
         }
@@ -78,7 +79,7 @@ fn changes(cx: &Context<'_>) -> bool {
 /// Whether a request that changes something comes from a page of one of these origins, if it comes
 /// from a page at all
 pub(crate) fn is_from(headers: &HeaderMap, listed: &[&HttpUrl]) -> bool {
-    matches!(stated(headers, listed), Stated::Listed)
+    matches!(stated(headers, listed.iter().copied()), Stated::Listed)
 }
 
 /// What a browser says of the page
@@ -91,7 +92,7 @@ enum Stated {
     Foreign,
 }
 
-fn stated(headers: &HeaderMap, listed: &[&HttpUrl]) -> Stated {
+fn stated<'a>(headers: &HeaderMap, mut listed: impl Iterator<Item = &'a HttpUrl>) -> Stated {
     if !headers.contains_key(ORIGIN) {
         // `none`: a person typed the address, or opened a bookmark.
         return match headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes()) {
@@ -102,7 +103,7 @@ fn stated(headers: &HeaderMap, listed: &[&HttpUrl]) -> Stated {
     // An origin that occurs twice, or that is `null`, does not name a page.
     let Some(text) = single(headers, &ORIGIN) else { return Stated::Foreign };
     let Ok(origin) = text.parse::<HttpUrl>() else { return Stated::Foreign };
-    if listed.iter().any(|known| is_same(&origin, known)) {
+    if listed.any(|known| is_same(&origin, known)) {
         return Stated::Listed;
     }
     // As browsers write it. A path, a final dot or upper case would be another origin.

@@ -91,10 +91,10 @@ impl<S: AppPorts> AppService<S> {
         let Some(name) = visit.deployment.cookie_names.host_app_session(visit.method) else {
             return Ok(sessions);
         };
-        let host = visit.at.host();
+        let at = visit.at();
         let values = cookies.iter().filter(|(known, _)| *known == name).map(|(_, value)| *value);
         for value in values.take(MAX_COOKIES) {
-            match self.keys.seals.open_cookie(&*self.store, (value, host), now, LEEWAY).await {
+            match self.keys.seals.open_cookie(&*self.store, (value, at.host()), now, LEEWAY).await {
                 Ok(session) => sessions.push(session),
                 Err(error @ Error::KeysUnavailable(_)) => return Err(error),
                 Err(_) => {}

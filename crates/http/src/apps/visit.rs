@@ -14,8 +14,8 @@ use crate::error::Rejection;
 /// A request for an app, as read from its host and path
 pub(crate) struct Visit<'a> {
     pub(crate) deployment: Arc<Deployment>,
-    /// The visitor's own host and port, under the scheme of the deployment
-    pub(crate) at: HttpUrl,
+    /// The visitor's own host, as the request has it
+    host: &'a str,
     pub(crate) method: AccessMethod,
     /// The raw path as it was requested
     pub(crate) path: &'a str,
@@ -30,14 +30,14 @@ pub(crate) struct Visit<'a> {
 impl<'a> Visit<'a> {
     /// The visit to an app whose name is the first label of the host, and the app it names
     pub(crate) fn subdomain(
-        (deployment, at): (Arc<Deployment>, HttpUrl),
+        (deployment, host): (Arc<Deployment>, &'a str),
         name: AppName,
         path: &'a str,
         query: &'a str,
     ) -> (Self, UncheckedRequest) {
         let method = AccessMethod::Subdomain;
         let app_path = path;
-        (Self { deployment, at, method, path, app_path, query, page: Page::Foreign }, name.into())
+        (Self { deployment, host, method, path, app_path, query, page: Page::Foreign }, name.into())
     }
 
     /// The visit to the app or the terminal that the path names, and its request
@@ -46,14 +46,14 @@ impl<'a> Visit<'a> {
     ///
     /// [`Rejection::NoApp`].
     pub(crate) fn path(
-        (deployment, at): (Arc<Deployment>, HttpUrl),
+        (deployment, host): (Arc<Deployment>, &'a str),
         path: &'a str,
         query: &'a str,
     ) -> Result<(Self, UncheckedRequest), Rejection> {
         let (request, app_path) = UncheckedRequest::of_path(path).ok_or(Rejection::NoApp)?;
         let is_terminal = request.access_method == AccessMethod::Terminal.as_str();
         let method = if is_terminal { AccessMethod::Terminal } else { AccessMethod::Path };
-        Ok((Self { deployment, at, method, path, app_path, query, page: Page::Foreign }, request))
+        Ok((Self { deployment, host, method, path, app_path, query, page: Page::Foreign }, request))
     }
 
     /// The possible app tokens of the request
@@ -81,12 +81,19 @@ impl<'a> Visit<'a> {
         carried(headers, cookies, parameters).app_session_tokens(names, self.method)
     }
 
+    /// The visitor's own host and port, under the scheme of the deployment
+    ///
+    /// It is made when it is needed: most visits with a good app token do without.
+    pub(crate) fn at(&self) -> HttpUrl {
+        self.deployment.address(self.host)
+    }
+
     /// The address of a path on the visitor's own host
     ///
     /// Some proxies resolve a relative address in the answer to a check against the server that
     /// they checked with.
     pub(crate) fn absolute(&self, path_and_query: &str) -> String {
-        format!("{}{path_and_query}", self.at.origin())
+        format!("{}{path_and_query}", self.at().origin())
     }
 
     /// Path and query as they were requested

@@ -9,7 +9,7 @@ use crate::request_facts::{RequestId, X_REQUEST_ID};
 /// Puts a page into the layout, and adds the headers that every answer has
 pub(crate) fn complete(response: &mut Response, layout: &Layout, id: RequestId, now: SystemTime) {
     // An answer that was decided under another id keeps that one, which is in the log.
-    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+    if let Some(id) = id.to_header() {
         response.headers_mut().entry(X_REQUEST_ID).or_insert(id);
     }
     layout.render(response, now);

@@ -1,6 +1,7 @@
 use app_audit::{ActKind, SubjectKind};
 use app_authz::UserId;
 use app_authz::address::{HostMeaning, encode_query_value};
+use app_authz::app::UncheckedRequest;
 use app_authz::credential::{
     Expiry, SessionDenial, SessionToken, Source, UserStatus, authenticate,
 };
@@ -9,9 +10,7 @@ use http::StatusCode;
 use http::header::{HeaderValue, LOCATION, SET_COOKIE};
 
 use crate::acts::act;
-use crate::apps::{
-    AppService, Visit, parameter, parameters, presented_sessions, same_origin, with_query,
-};
+use crate::apps::{AppService, parameter, parameters, presented_sessions, same_origin, with_query};
 use crate::body;
 use crate::context::{Body, Context};
 use crate::error::{AccessError, Error, SIGNED_OUT};
@@ -133,9 +132,8 @@ async fn form<S: AppPorts>(apps: &AppService<S>, back: &str) -> Form {
     let (path, query) = back.split_once('?').unwrap_or((back, ""));
     if path != AUTH_REDIRECT {
         let primary = &apps.deployments.primary;
-        let at = (primary.clone(), primary.url.clone());
-        let visit = Visit::path(at, path, query).ok();
-        let app = visit.map(|(_, request)| request.app_slug_or_port).filter(|app| is_slug(app));
+        let named = UncheckedRequest::of_path(path);
+        let app = named.map(|(request, _)| request.app_slug_or_port).filter(|app| is_slug(app));
         return Form { waiting: app.map(|app| (app, primary.url.authority())) };
     }
     let parameters = parameters(query);
@@ -147,9 +145,9 @@ async fn form<S: AppPorts>(apps: &AppService<S>, back: &str) -> Form {
     let host = url.authority();
     let waiting = match apps.deployments.find(&*apps.store, &host).await {
         Ok(Some((_, HostMeaning::App(name)))) => Some((name.slug_or_port, host)),
-        Ok(Some((deployment, HostMeaning::Dashboard))) => {
-            let visit = Visit::path((deployment, url.clone()), url.path(), "").ok();
-            visit.map(|(_, request)| (request.app_slug_or_port, host))
+        Ok(Some((_, HostMeaning::Dashboard))) => {
+            let named = UncheckedRequest::of_path(url.path());
+            named.map(|(request, _)| (request.app_slug_or_port, host))
         }
         _ => None,
     };

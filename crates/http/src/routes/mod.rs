@@ -116,6 +116,8 @@ pub(crate) async fn answer<S: AppPorts>(
     let log = || parts.log.as_ref().ok_or(Error::RouteNotFound);
     let oidc = || parts.oidc.as_ref().ok_or(Error::RouteNotFound);
     let sharing = || parts.sharing.as_deref().ok_or(Error::RouteNotFound);
+    // A check of a proxy, which is by far the most frequent, has room for the largest of these
+    // futures. Large ones are therefore on the heap.
     match route {
         AppRoute::Acts => acts::list(apps, &**log()?, cx).await,
         AppRoute::AppFailed(failure) => forward_auth::failed(cx, failure),
@@ -123,25 +125,26 @@ pub(crate) async fn answer<S: AppPorts>(
         AppRoute::Audit => audit::list(apps, &**log()?, cx).await,
         AppRoute::AuditExport(format) => audit_page::export(apps, log()?, cx, format).await,
         AppRoute::AuditPage => Box::pin(audit_page::page(apps, &**log()?, cx)).await,
-        AppRoute::AuthRedirect => applications::auth_redirect(apps, cx).await,
+        AppRoute::AuthRedirect => Box::pin(applications::auth_redirect(apps, cx)).await,
         AppRoute::CryptoKeys => crypto_keys::for_proxy(apps, cx).await,
         AppRoute::ForwardAuth(proxy, upstream) => {
             forward_auth::check(apps, cx, proxy, upstream).await
         }
         AppRoute::ForwardAuthAnswer => forward_auth::answer(cx),
-        AppRoute::Home => home::page(apps, parts, cx).await,
+        AppRoute::Home => Box::pin(home::page(apps, parts, cx)).await,
         AppRoute::Import => {
             let rows = parts.import.as_deref().ok_or(Error::RouteNotFound)?;
-            // On the heap, since every connection has room for the largest of these futures.
             Box::pin(import::import(apps, rows, cx, body)).await
         }
-        AppRoute::IssueAppToken => app_tokens::issue_for_proxy(apps, cx, body).await,
-        AppRoute::IssueTerminalToken => app_tokens::issue_for_terminal(apps, cx, body).await,
+        AppRoute::IssueAppToken => Box::pin(app_tokens::issue_for_proxy(apps, cx, body)).await,
+        AppRoute::IssueTerminalToken => {
+            Box::pin(app_tokens::issue_for_terminal(apps, cx, body)).await
+        }
         AppRoute::Jwks => crypto_keys::public(apps, cx).await,
-        AppRoute::LogIn => login::log_in(apps, parts.oidc.as_deref(), cx, body).await,
+        AppRoute::LogIn => Box::pin(login::log_in(apps, parts.oidc.as_deref(), cx, body)).await,
         AppRoute::LogInPage => Ok(login::page(apps, parts.oidc.as_deref(), cx).await),
-        AppRoute::LogOut => logout::log_out(apps, cx).await,
-        AppRoute::LogOutPage => logout::from_page(apps, parts.oidc.as_deref(), cx).await,
+        AppRoute::LogOut => Box::pin(logout::log_out(apps, cx)).await,
+        AppRoute::LogOutPage => Box::pin(logout::from_page(apps, parts.oidc.as_deref(), cx)).await,
         AppRoute::OidcCallback => Box::pin(oidc::callback(apps, oidc()?, cx)).await,
         AppRoute::OidcLogout => {
             Box::pin(oidc::backchannel_logout(apps, &**oidc()?, cx, body)).await
