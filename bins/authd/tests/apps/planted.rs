@@ -164,6 +164,43 @@ async fn an_app_token_of_another_user_does_not_count() {
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
 }
 
+/// The path of its cookie is that of the app, so that the cookie cannot be bound to the host
+#[tokio::test]
+async fn an_app_token_by_path_does_not_count_beside_the_session_of_the_host() {
+    let path_app = "/@alice/dev/apps/org/";
+    for has_dashboard in [false, true] {
+        let mut plan = Plan::new();
+        plan.config.cookies.secure = true;
+        plan.config.has_dashboard = has_dashboard;
+        let world = plan.serve().await;
+        let token = async |name: &str| {
+            let session = [("coder-session-token", world.token(name))];
+            let opened = world.visit("coder.test", path_app, &session).await;
+            let (name, token, _) = set_cookies(&opened).remove(0);
+            format!("{name}={token}")
+        };
+        let (own, theirs) = (token("alice").await, token("bob").await);
+        let session = format!("__Host-coder_session_token={}", world.token("alice"));
+        let visit = async |cookies: &[&str]| {
+            let cookie = cookies.join("; ");
+            let headers = [("cookie", &*cookie), ("sec-fetch-site", "none")];
+            world.counted(world.visit("coder.test", path_app, &headers)).await
+        };
+        for cookies in [[&*theirs, &session], [&session, &theirs]] {
+            let (opened, _) = visit(&cookies).await;
+            assert_eq!((opened.status, user(&opened)), (StatusCode::OK, &*id(&world, "alice")));
+        }
+        // Her own counts, and costs no statement. So does a token where nothing contradicts it.
+        for (cookies, name) in
+            [(&[&*own, &session][..], "alice"), (&[&*own], "alice"), (&[&*theirs], "bob")]
+        {
+            let (opened, statements) = visit(cookies).await;
+            let seen = (opened.status, user(&opened), statements);
+            assert_eq!(seen, (StatusCode::OK, &*id(&world, name), 0), "{cookies:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn junk_before_a_session_costs_one_statement_and_hides_nothing() {
     for secure in [false, true] {
