@@ -211,7 +211,7 @@ async fn a_page_changes_nothing_at_the_dashboard() {
         }
     }
     place.browser.open(&format!("{}/", place.dashboard())).await;
-    place.browser.shows(&place.dashboard(), "Sign out").await;
+    place.browser.shows(&place.dashboard(), "alice").await;
     place.browser.close().await;
 }
 
@@ -278,5 +278,28 @@ async fn a_page_does_not_make_its_visitor_another_user() {
     place.browser.open(&format!("{new}/x")).await;
     place.browser.shows(&new, "an app").await;
     assert_eq!(place.apps.users(), [alice]);
+    place.browser.close().await;
+}
+
+/// An app by path has the dashboard's host, and its answers could set what its scripts cannot
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_an_app_does_not_sign_its_visitor_in() {
+    let Some(place) = place().await else { return };
+    let app = format!("{}/@alice/dev/apps/owner/", place.dashboard());
+    for name in ["__Host-coder_session_token", "__host-coder_session_token", "coder_session_token"]
+    {
+        let bob = place.world.token("bob");
+        place.browser.open(&format!("{app}?set={name}={bob}")).await;
+        place.browser.shows(&app, "an app").await;
+        place.browser.open(&format!("{}/", place.dashboard())).await;
+        place.browser.shows(&place.dashboard(), "alice").await;
+    }
+    // Other cookies arrive.
+    place.browser.open(&format!("{app}?set=theme=dark")).await;
+    place.browser.shows(&app, "an app").await;
+    let mut kept = place.browser.cookies().await;
+    kept.retain(|name| name != "coder_signed_app_token");
+    kept.sort_unstable();
+    assert_eq!(kept, ["__Host-coder_session_token", "theme"]);
     place.browser.close().await;
 }

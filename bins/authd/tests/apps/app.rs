@@ -132,8 +132,11 @@ impl App {
     pub async fn answer(&self, stream: &mut TcpStream, head: &Head) -> Option<()> {
         let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
         if head.header("upgrade") == Some("websocket") {
-            let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
-                          Connection: Upgrade\r\n\r\n";
+            let cookies = if path.ends_with("/cookies") { set_cookies() } else { String::new() };
+            let switch = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                 Connection: Upgrade\r\n{cookies}\r\n"
+            );
             stream.write_all(switch.as_bytes()).await.ok()?;
             let mut echoed = [0; 64];
             while let length @ 1.. = stream.read(&mut echoed).await.ok()? {
@@ -191,10 +194,9 @@ impl App {
                 stream.write_all(answer.as_bytes()).await.ok()
             }
             "cookies" => {
-                let cookies = COOKIES.map(|(cookie, _)| format!("Set-Cookie: {cookie}\r\n"));
                 let answer = format!(
                     "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n{}\r\n",
-                    cookies.concat()
+                    set_cookies()
                 );
                 stream.write_all(answer.as_bytes()).await.ok()
             }
@@ -215,11 +217,12 @@ impl App {
 }
 
 /// Cookies that `cookies` sets, and what a browser may be given of each; empty if nothing
-pub const COOKIES: [(&str, &str); 14] = [
+pub const COOKIES: [(&str, &str); 18] = [
     ("own=1; Path=/; HttpOnly", "own=1; Path=/; HttpOnly"),
     ("wide=1; Domain=test.coder.com; Path=/", "wide=1; Path=/"),
     ("wider=1;domain = .coder.com;DOMAIN=com; Secure", "wider=1; Secure"),
-    ("coder=1; SameSite=None", "coder=1; SameSite=None"),
+    ("coder=1; SameSite=None; Secure", "coder=1; SameSite=None; Secure"),
+    (BEHIND_TABS, "tabs=1; Path=/"),
     ("x=coder_session_token=1", "x=coder_session_token=1"),
     ("domain=1; Path=/domain=x", "domain=1; Path=/domain=x"),
     ("coder_session_token=evil; Path=/", ""),
@@ -230,7 +233,17 @@ pub const COOKIES: [(&str, &str); 14] = [
     ("coder_subdomain_app_session_token_0a1b=evil", ""),
     ("coder_path_app_session_token=evil", ""),
     ("__Secure-authd_sign_in=evil; Secure", ""),
+    ("__Host-coder_signed_app_token =evil; Path=/; Secure; HttpOnly; SameSite=Lax", ""),
+    ("dev-coder_session_token=evil; Path=/", ""),
+    ("\tcoder_subdomain_app_session_token=evil; Path=/", ""),
 ];
+
+/// The attribute `Domain` as browsers read it, and nginx does not
+pub const BEHIND_TABS: &str = "tabs=1;\tDomain\t=\tcoder.com; Path=/";
+
+fn set_cookies() -> String {
+    COOKIES.map(|(cookie, _)| format!("Set-Cookie: {cookie}\r\n")).concat()
+}
 
 /// Answers with JSON and `Connection: close`
 pub async fn respond(stream: &mut TcpStream, status: u16, body: &Value) -> Option<()> {

@@ -63,7 +63,7 @@ impl Recorder {
     }
 }
 
-/// Answers one request
+/// Answers one request, with the cookie that its query names after `set=`
 async fn serve(mut stream: TcpStream, record: Arc<Mutex<Vec<Seen>>>) -> Option<()> {
     let head = read_head(&mut stream).await?;
     let value = |wanted: &str| field(&head, wanted);
@@ -92,8 +92,11 @@ async fn serve(mut stream: TcpStream, record: Arc<Mutex<Vec<Seen>>>) -> Option<(
         _ => ("text/html", "<!doctype html><title>app</title><p>an app</p>"),
     };
     let length = body.len();
+    let cookie = uri.split_once("?set=").map_or_else(String::new, |(_, pair)| {
+        format!("Set-Cookie: {pair}; Path=/; Secure; HttpOnly\r\n")
+    });
     let answer = format!(
-        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {kind}\r\n\
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {kind}\r\n{cookie}\
          Content-Length: {length}\r\n\r\n{body}"
     );
     stream.write_all(answer.as_bytes()).await.ok()
