@@ -3,7 +3,7 @@
 //! The clock of the replicas stands still, so no app token expires by itself.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_auth::Rules;
 use app_authz::credential::{MAX_MADE, SessionToken, Sessions};
@@ -18,6 +18,7 @@ use crate::world::{Plan, World, claims_of, header, location, set_cookies, text};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 const OTHER_HOST: &str = "query--agent--dev--alice.test.coder.com";
+const DASHBOARD: &str = "coder.test";
 
 /// Two replicas, and Alice in two browsers
 struct Deployment {
@@ -87,8 +88,10 @@ impl Deployment {
 
     /// Waits until a replica refuses the browser's app token
     async fn until_refused(&mut self, replica: usize, browser: usize) {
+        let began = Instant::now();
         for _ in 0..1_000 {
             if self.by_token(replica, browser).await.status != StatusCode::OK {
+                println!("replica {replica}: refused after {:?}", began.elapsed());
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -201,6 +204,53 @@ async fn signing_out_on_an_app_host_ends_the_apps_of_this_browser() {
     assert!(store.holders(&[more]).await.unwrap().is_empty());
     // The session on the dashboard is another one.
     assert!(deployment.is_signed_in(0).await);
+}
+
+/// With secure cookies a session for apps is sealed for each host, and ends like any other
+#[tokio::test]
+async fn sealed_sessions_end_with_the_one_they_were_made_from() {
+    for signs_out in [false, true] {
+        let mut plan = Plan::new();
+        plan.config.cookies.secure = true;
+        // Its session is in the plain cookie.
+        plan.config.has_dashboard = true;
+        let elsewhere = plan.rows.session(plan.people["alice"].id);
+        let world = plan.serve().await;
+        let [mut first, mut second] = [0; 2].map(|_| crate::sign_in::Browser::of(&world, "alice"));
+        let key = (DASHBOARD.to_owned(), "coder_session_token".to_owned());
+        second.jar.insert(key, elsewhere.reveal().to_owned());
+        let apps = [HOST, OTHER_HOST].map(|host| format!("https://{host}/?q=1"));
+        for app in &apps {
+            assert_eq!(first.go(app).await.status, StatusCode::OK);
+            assert_eq!(second.go(app).await.status, StatusCode::OK);
+        }
+        let session = &world.people["alice"].token;
+        if signs_out {
+            let cookie = format!("coder_session_token={}", session.reveal());
+            let headers = [("cookie", &*cookie), ("origin", "https://coder.test")];
+            let out = world.send("POST", "/api/v2/users/logout", &headers, "").await;
+            assert_eq!(out.status, StatusCode::OK);
+        } else {
+            let ended = world.database.store().await.revoke(session.id()).await.unwrap();
+            assert_eq!(ended.len(), 1 + apps.len());
+        }
+        for app in &apps {
+            for n in 0.. {
+                if first.one(app).await.status == StatusCode::SEE_OTHER {
+                    break;
+                }
+                assert!(n < 1_000, "{app} is still open");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            // Neither its app token nor its sealed session
+            let token = |(_, name): &(String, String)| name.contains("signed_app_token");
+            first.jar.retain(|key, _| !token(key));
+            assert_eq!(first.one(app).await.status, StatusCode::SEE_OTHER);
+            assert_eq!(second.one(app).await.status, StatusCode::OK);
+            second.jar.retain(|key, _| !token(key));
+            assert_eq!(second.one(app).await.status, StatusCode::OK);
+        }
+    }
 }
 
 /// What the control plane does at its own sign-out, and for all sessions at a change of password

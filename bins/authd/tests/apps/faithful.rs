@@ -244,6 +244,33 @@ impl Front {
         self.everyday().socket(host, &format!("{folder}/ws")).await;
     }
 
+    /// authd sees which page makes a request, and a page of another owner changes nothing
+    async fn origins(&self, host: &str, folder: &str) {
+        let own = format!("Origin: https://{host}\r\n");
+        let foreign = "Origin: https://evil--main--lair--bob.test.coder.com\r\n";
+        for (page, is_own) in [
+            (&*own, true),
+            ("Sec-Fetch-Site: same-origin\r\n", true),
+            (foreign, false),
+            ("Sec-Fetch-Site: same-site\r\n", false),
+        ] {
+            let place = format!("{:?} {host} {page}", self.program);
+            self.app.seen();
+            for method in ["POST", "DELETE"] {
+                let headers = format!("{page}Content-Length: 0\r\n");
+                let answer = self.raw(&format!("{method} {folder}/x"), host, &headers).await;
+                let status = if is_own { "200" } else { "403" };
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{place}: {answer}");
+            }
+            let headers = format!("{}{page}", self.session());
+            let head = upgrade(&format!("{folder}/ws"), host, &headers, "websocket");
+            let answer = read_head(&mut self.proxy.connect(&head).await).await;
+            let status = if is_own { "101" } else { "403" };
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{place}: {answer}");
+            assert_eq!(self.app.seen().len(), if is_own { 3 } else { 0 }, "{place}");
+        }
+    }
+
     /// A page of a sibling reads refusals as it reads answers, and other pages do not
     async fn refusals(&self) {
         let sibling = "https://public--main--solo--alice.test.coder.com";
@@ -282,6 +309,7 @@ async fn all(program: Program) {
         front.forms(host, folder).await;
         front.cookies(host, folder).await;
         front.purposes(host, folder).await;
+        front.origins(host, folder).await;
     }
     front.forged().await;
     front.one_id().await;
@@ -344,6 +372,9 @@ async fn http2_carries_the_same() {
         let cookie = [("cookie", &*"c".repeat(12_000))];
         let long = ask("GET", &long, &cookie, Vec::new()).await;
         assert_eq!(long.status, 200, "{program:?}: {}", text(&long));
+        let foreign = [("origin", "https://evil.example")];
+        let refused = ask("POST", "/", &foreign, Vec::new()).await;
+        assert_eq!(refused.status, 403, "{program:?}: {}", text(&refused));
         let fetch = [("sec-fetch-mode", "cors")];
         let signed_out = front.proxy.ask_http2(Method::GET, (HOST, "/"), &fetch, "").await;
         assert_eq!(signed_out.status, 401, "{program:?}: {}", text(&signed_out));
