@@ -7,6 +7,7 @@ use testkit::net::Answer;
 
 use crate::control_plane::{ControlPlane, Outcome, Seen};
 use crate::everyday::{Everyday, upgrade};
+use crate::faithful::cookies_are_kept;
 use crate::proxy::{Program, Proxy, read_head};
 use crate::subdomain::session_cookie_name;
 use crate::world::{ISSUE, Plan, World, claims_of, header, location, query, set_cookies, text};
@@ -399,8 +400,14 @@ impl Front {
 
 /// All checks, through one proxy
 async fn all(front: (Program, &str)) {
+    let program = front.0;
     let Some(front) = Front::start(front).await else { return };
     front.sign_in().await;
+    for (host, uri) in [(HOST, "/cookies"), (DASHBOARD, "/@alice/dev/apps/owner/cookies")] {
+        let proxy = (&front.proxy, program);
+        cookies_are_kept(proxy, (host, uri), front.world.token("alice")).await;
+    }
+    front.control_plane.seen();
     front.carry().await;
     front.keep_query().await;
     front.refuse().await;

@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::app::{BEHIND_TABS, COOKIES};
 use crate::everyday::{DASHBOARD, Front, HOST, upgrade};
-use crate::proxy::{Program, read_head};
+use crate::proxy::{Program, Proxy, read_head};
 use crate::world::{Plan, header, text};
 
 const FOLDER: &str = "/@alice/dev/apps/own";
@@ -145,48 +145,9 @@ impl Front {
         }
     }
 
-    /// An app sets cookies for its own host alone, and none of authd's, also when it opens a socket
     async fn cookies(&self, host: &str, folder: &str) {
-        let uri = format!("{folder}/cookies");
-        let session = [("coder-session-token", self.world.token("alice"))];
-        let answer = self.proxy.ask(Method::GET, (host, &uri), &session, "").await;
-        assert_eq!(answer.status, 200, "{}", text(&answer));
-        let lines = answer.headers.get_all("set-cookie").iter();
-        self.are_kept(host, false, lines.map(|line| line.to_str().unwrap()).collect());
-
-        let socket = upgrade(&uri, host, &self.session(), "websocket");
-        let switched = read_head(&mut self.proxy.connect(&socket).await).await;
-        assert!(switched.starts_with("HTTP/1.1 101"), "{:?} {host}: {switched}", self.program);
-        let fields = switched.lines().filter_map(|line| line.split_once(':'));
-        let lines = fields.filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
-        self.are_kept(host, true, lines.map(|(_, line)| line.trim()).collect());
-    }
-
-    /// These are the app token and what a browser may be given of [`COOKIES`]
-    fn are_kept(&self, host: &str, is_socket: bool, mut lines: Vec<&str>) {
-        let place = format!("{:?} {host}, a socket: {is_socket}", self.program);
-        // The token is new: the visit had a session alone.
-        let token = lines.iter().position(|line| line.starts_with("coder_signed_app_token=ey"));
-        let token = token.unwrap_or_else(|| panic!("{place}: {lines:?}"));
-        lines.remove(token);
-        lines.retain(|line| !is_ignored(line));
-        let passes = |sent: &str| match self.program {
-            Program::Nginx => sent == BEHIND_TABS,
-            // This version does not change an answer that opens a socket.
-            Program::Caddy => is_socket,
-            Program::NewCaddy | Program::Envoy => false,
-        };
-        let expected = COOKIES.iter().map(|(sent, kept)| match passes(sent) {
-            true => sent.trim(),
-            false => *kept,
-        });
-        // nginx replaces the attribute, and does not remove it.
-        let own = ["Domain", "domain", "DOMAIN"].map(|name| format!("; {name}={host}"));
-        let lines = lines
-            .iter()
-            .map(|line| own.iter().fold((*line).to_owned(), |line, own| line.replace(own, "")));
-        let expected: Vec<_> = expected.filter(|line| !line.is_empty()).collect();
-        assert_eq!(lines.collect::<Vec<_>>(), expected, "{place}");
+        let place = (host, &*format!("{folder}/cookies"));
+        cookies_are_kept((&self.proxy, self.program), place, self.world.token("alice")).await;
     }
 
     /// A host is the same with a final dot, and in capitals
@@ -289,6 +250,53 @@ impl Front {
             }
         }
     }
+}
+
+/// An app sets cookies for its own host alone, and none of authd's, also when it opens a socket
+pub async fn cookies_are_kept(
+    (proxy, program): (&Proxy, Program),
+    (host, uri): (&str, &str),
+    session: &str,
+) {
+    let headers = [("coder-session-token", session)];
+    let answer = proxy.ask(Method::GET, (host, uri), &headers, "").await;
+    assert_eq!(answer.status, 200, "{}", text(&answer));
+    let lines = answer.headers.get_all("set-cookie").iter();
+    are_kept(program, host, false, lines.map(|line| line.to_str().unwrap()).collect());
+
+    let socket = upgrade(uri, host, &format!("Coder-Session-Token: {session}\r\n"), "websocket");
+    let switched = read_head(&mut proxy.connect(&socket).await).await;
+    assert!(switched.starts_with("HTTP/1.1 101"), "{program:?} {host}: {switched}");
+    let fields = switched.lines().filter_map(|line| line.split_once(':'));
+    let lines = fields.filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
+    are_kept(program, host, true, lines.map(|(_, line)| line.trim()).collect());
+}
+
+/// These are the app token and what a browser may be given of [`COOKIES`]
+fn are_kept(program: Program, host: &str, is_socket: bool, mut lines: Vec<&str>) {
+    let place = format!("{program:?} {host}, a socket: {is_socket}");
+    // The token is new: the visit had a session alone.
+    let token = lines.iter().position(|line| line.starts_with("coder_signed_app_token=ey"));
+    let token = token.unwrap_or_else(|| panic!("{place}: {lines:?}"));
+    lines.remove(token);
+    lines.retain(|line| !is_ignored(line));
+    let passes = |sent: &str| match program {
+        Program::Nginx => sent == BEHIND_TABS,
+        // This version does not change an answer that opens a socket.
+        Program::Caddy => is_socket,
+        Program::NewCaddy | Program::Envoy => false,
+    };
+    let expected = COOKIES.iter().map(|(sent, kept)| match passes(sent) {
+        true => sent.trim(),
+        false => *kept,
+    });
+    // nginx replaces the attribute, and does not remove it.
+    let own = ["Domain", "domain", "DOMAIN"].map(|name| format!("; {name}={host}"));
+    let lines = lines
+        .iter()
+        .map(|line| own.iter().fold((*line).to_owned(), |line, own| line.replace(own, "")));
+    let expected: Vec<_> = expected.filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines.collect::<Vec<_>>(), expected, "{place}");
 }
 
 /// Whether browsers do not keep the cookie: it is nothing, or lacks `Secure` where that is required
