@@ -1,6 +1,7 @@
 //! Cookies that a page of another app has set for its whole domain
 
 use hyper::StatusCode;
+use serde_json::json;
 use testkit::net::Answer;
 
 use crate::sign_in::Browser;
@@ -199,6 +200,38 @@ async fn an_app_token_by_path_does_not_count_beside_the_session_of_the_host() {
             assert_eq!(seen, (StatusCode::OK, &*id(&world, name), 0), "{cookies:?}");
         }
     }
+}
+
+/// On the host of a proxy, the session that is bound to the host is sealed
+#[tokio::test]
+async fn an_app_token_by_path_does_not_count_beside_the_sealed_session_of_a_proxys_host() {
+    let world = world(true).await;
+    let app = ("sydney.coder.com", "/@alice/dev/apps/org/");
+    let theirs = world.visit(app.0, app.1, &[("coder-session-token", world.token("bob"))]).await;
+    let (name, theirs, _) = set_cookies(&theirs).remove(0);
+    let mut browser = Browser::of(&world, "alice");
+    let address = format!("https://{}{}", app.0, app.1);
+    assert_eq!(user(&browser.go(&address).await), id(&world, "alice"));
+    let (own, statements) = world.counted(browser.one(&address)).await;
+    assert_eq!((user(&own), statements), (&*id(&world, "alice"), 0));
+
+    // A terminal opens by a token in its query, which names the session of the dashboard.
+    let terminal = format!("/api/v2/workspaceagents/{}/pty", world.agent);
+    let asked = json!({ "url": format!("wss://{}{terminal}", app.0), "agentID": world.agent });
+    let route = "/api/v2/applications/reconnecting-pty-signed-token";
+    let headers =
+        [("coder-session-token", world.token("alice")), ("content-type", "application/json")];
+    let issued = world.send("POST", route, &headers, &asked.to_string()).await;
+    let issued: serde_json::Value = serde_json::from_slice(&issued.body).unwrap();
+    let token = issued["signed_token"].as_str().unwrap();
+    let opened = browser
+        .one(&format!("https://{}{terminal}?coder_signed_app_token_23db1dde={token}", app.0))
+        .await;
+    assert_eq!(opened.status, StatusCode::OK, "{}", text(&opened));
+
+    browser.jar.insert((".coder.com".to_owned(), name), theirs);
+    let opened = browser.go(&address).await;
+    assert_eq!((opened.status, user(&opened)), (StatusCode::OK, &*id(&world, "alice")));
 }
 
 #[tokio::test]

@@ -93,8 +93,7 @@ pub(crate) async fn admit<S: AppPorts>(
     let presented = match preflight {
         None => {
             let tokens = visit.app_tokens(&cookies, &parameters);
-            let token = by_token(apps, cx, &visit, &request, &tokens, upstream).await;
-            token.filter(|admitted| is_of_host_session(&admitted.token, &visit, &cookies))
+            by_token(apps, cx, &visit, &request, &tokens, upstream).await
         }
         // Only the gate answers a preflight request.
         Some(_) => None,
@@ -357,6 +356,10 @@ async fn by_token<S: AppPorts>(
     upstream: Upstream,
 ) -> Option<Admitted> {
     let token = apps.keys.find(&*apps.store, tokens, request, cx.now).await?;
+    // The page of a terminal puts the token into the query, and no page of another host can.
+    if tokens.query.is_none() && !session::is_of_host_session(apps, cx, visit, &token).await {
+        return None;
+    }
     if !apps.revocations.admit(&token) || !apps.sessions.is_good(&token, cx.now).await {
         return None;
     }
@@ -365,20 +368,6 @@ async fn by_token<S: AppPorts>(
         Upstream::ControlPlane => apps.keys.find_text(&*apps.store, tokens, request, cx.now).await,
     };
     Some(Admitted { token_text: text.map(Into::into), ..Admitted::new(visit, token) })
-}
-
-/// Whether nothing says that a page of another host has set the cookie with the token
-///
-/// The cookie of an app by path has the path of the app, so it cannot be bound to its host as the
-/// session of the dashboard can. Beside such a session, a token of any other session does not count.
-fn is_of_host_session(token: &AppToken, visit: &Visit<'_>, cookies: &[(&str, &str)]) -> bool {
-    let (false, Some(of_token)) = (visit.method == AccessMethod::Subdomain, token.session()) else {
-        return true;
-    };
-    let name = visit.deployment.cookie_names.host_session();
-    let bound = cookies.iter().filter(|(known, _)| *known == name);
-    let mut bound = bound.filter_map(|(_, text)| text.parse::<SessionToken>().ok()).peekable();
-    bound.peek().is_none() || bound.any(|session| session.id() == of_token)
 }
 
 /// Admits a visit by a new decision, whose app token becomes a cookie

@@ -3,11 +3,12 @@ use app_authz::app::AccessMethod;
 use app_authz::credential::{
     Carried, Expiry, OtherSessions, SessionDenial, SessionToken, Source, authenticate,
 };
+use app_authz::token::AppToken;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 
 use super::deployments::Deployment;
-use super::{AppService, cookies, origin, parameters};
+use super::{AppService, Visit, cookies, origin, parameters};
 use crate::context::Context;
 use crate::error::AccessError;
 use crate::ports::AppPorts;
@@ -62,6 +63,29 @@ pub(crate) fn presented_sessions<S>(
 pub(super) fn is_bound<S>(apps: &AppService<S>, headers: &HeaderMap, at_dashboard: bool) -> bool {
     let are_ours = !at_dashboard || !apps.config.has_dashboard;
     apps.config.cookies.secure && are_ours && keeps_cookies_of_others(headers)
+}
+
+/// Whether nothing says that a page of another host has set the cookie with the token
+///
+/// The cookie of an app by path has the path of the app, so it cannot be bound to its host as a
+/// session can. Beside such a session, a token of any other session does not count.
+pub(super) async fn is_of_host_session<S: AppPorts>(
+    apps: &AppService<S>,
+    cx: &Context<'_>,
+    visit: &Visit<'_>,
+    token: &AppToken,
+) -> bool {
+    let (false, Some(of_token)) = (visit.method == AccessMethod::Subdomain, token.session()) else {
+        return true;
+    };
+    let cookies = cookies(cx.headers());
+    let name = visit.deployment.cookie_names.host_session();
+    let plain = cookies.iter().filter(|(known, _)| *known == name);
+    let plain = plain.filter_map(|(_, text)| text.parse::<SessionToken>().ok());
+    // While the keys cannot be fetched, no sealed session counts either.
+    let sealed = apps.open_cookies(&cookies, visit, cx.now).await.unwrap_or_default();
+    let mut bound = plain.chain(sealed).peekable();
+    bound.peek().is_none() || bound.any(|session| session.id() == of_token)
 }
 
 /// Whether a request that changes something comes from a page of the dashboard, if it comes from
