@@ -216,7 +216,7 @@ impl App {
     }
 }
 
-/// Cookies that `cookies` sets, and what a browser may be given of each; empty if nothing
+/// Cookies that `cookies` sets, beside what it must not do, and what a browser may be given of each; empty if nothing
 pub const COOKIES: [(&str, &str); 18] = [
     ("own=1; Path=/; HttpOnly", "own=1; Path=/; HttpOnly"),
     ("wide=1; Domain=test.coder.com; Path=/", "wide=1; Path=/"),
@@ -242,7 +242,8 @@ pub const COOKIES: [(&str, &str); 18] = [
 pub const BEHIND_TABS: &str = "tabs=1;\tDomain\t=\tcoder.com; Path=/";
 
 fn set_cookies() -> String {
-    COOKIES.map(|(cookie, _)| format!("Set-Cookie: {cookie}\r\n")).concat()
+    let cookies = COOKIES.map(|(cookie, _)| format!("Set-Cookie: {cookie}\r\n")).concat();
+    format!("{cookies}Clear-Site-Data: \"cookies\"\r\nX-Accel-Redirect: /login\r\n")
 }
 
 /// Answers with JSON and `Connection: close`

@@ -320,10 +320,11 @@ async fn an_app_decides_about_other_pages_under_passthru() {
     let mut answer = Response::new(());
     let own = "https://evil.example".parse().unwrap();
     answer.headers_mut().insert("access-control-allow-origin", own);
+    answer.headers_mut().insert("clear-site-data", "\"cookies\"".parse().unwrap());
     allowed.unwrap().finish(&mut answer);
     let headers = answer.headers();
     assert_eq!(headers["access-control-allow-origin"], "https://evil.example");
-    assert!(!headers.contains_key("vary"));
+    assert!(!headers.contains_key("vary") && !headers.contains_key("clear-site-data"));
 }
 
 #[tokio::test]

@@ -261,6 +261,8 @@ pub async fn cookies_are_kept(
     let headers = [("coder-session-token", session)];
     let answer = proxy.ask(Method::GET, (host, uri), &headers, "").await;
     assert_eq!(answer.status, 200, "{}", text(&answer));
+    assert!(!answer.headers.contains_key("clear-site-data"), "{program:?} {host}");
+    assert_eq!(text(&answer), "", "{program:?} {host}: the answer of the app");
     let lines = answer.headers.get_all("set-cookie").iter();
     are_kept(program, host, false, lines.map(|line| line.to_str().unwrap()).collect());
 

@@ -29,6 +29,8 @@ pub(crate) const HOST: HeaderName = HeaderName::from_static("x-authd-host");
 pub(crate) const COOKIE: HeaderName = HeaderName::from_static("x-authd-cookie");
 pub(crate) const AUTHORIZATION: HeaderName = HeaderName::from_static("x-authd-authorization");
 
+pub(crate) const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+
 /// All headers that only authd may set
 pub(crate) const OURS: [HeaderName; 14] = [
     USER,

@@ -6,15 +6,16 @@ use http::header::{
 };
 use http::{Response, StatusCode};
 
-use super::Allowed;
 use super::request::remove_of_connection;
+use super::{Allowed, header};
 use crate::request_facts::X_REQUEST_ID;
 
 impl Allowed {
     /// Makes the app's answer the one that the visitor is to see
     ///
     /// - Removes cookies under names that authd uses, and the domain of all others, so that an app
-    ///   sets cookies for its own host alone.
+    ///   sets cookies for its own host alone. Removes `Clear-Site-Data`, which would sign the visitor
+    ///   out of all hosts of the domain.
     /// - Under [`CorsBehavior::Simple`] replaces the app's `Access-Control-…` headers.
     /// - Makes a redirect to the app's own address one to the visitor's address of the app.
     /// - Adds the cookie with the app token if one was issued, and the id of the request unless the
@@ -31,6 +32,8 @@ impl Allowed {
             remove_of_connection(headers);
         }
         restrict_cookies(headers, &admitted.deployment.cookie_names);
+        // An app would sign its visitor out of all hosts of the domain.
+        headers.remove(header::CLEAR_SITE_DATA);
         if let Some(cookie) = &admitted.cookie {
             headers.append(SET_COOKIE, cookie.clone());
         }
