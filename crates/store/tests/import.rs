@@ -286,7 +286,7 @@ async fn a_value_without_a_column_is_not_lost_silently() {
     let database = Database::new().await;
     let store = database.store().await;
     database.sql("ALTER TABLE users DROP COLUMN is_service_account").await;
-    database.sql("ALTER TABLE workspaces DROP COLUMN user_acl").await;
+    database.sql("ALTER TABLE workspaces DROP COLUMN user_acl CASCADE").await;
     let fleet = fleet();
     let mut rows = Rows::default();
     rows.want(&fleet.users[0], &["is_service_account"]);
