@@ -98,21 +98,20 @@ impl RequestId {
 
     /// The id as the value of a header
     pub(crate) fn to_header(self) -> Option<HeaderValue> {
-        let mut buffer = Uuid::encode_buffer();
-        let text = match self.is_hyphenated {
-            true => self.id.as_hyphenated().encode_lower(&mut buffer),
-            false => self.id.as_simple().encode_lower(&mut buffer),
-        };
-        HeaderValue::from_str(text).ok()
+        HeaderValue::from_str(self.encode(&mut Uuid::encode_buffer())).ok()
+    }
+
+    fn encode(self, buffer: &mut [u8]) -> &str {
+        match self.is_hyphenated {
+            true => self.id.as_hyphenated().encode_lower(buffer),
+            false => self.id.as_simple().encode_lower(buffer),
+        }
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.is_hyphenated {
-            true => self.id.as_hyphenated().fmt(f),
-            false => self.id.as_simple().fmt(f),
-        }
+        f.pad(self.encode(&mut Uuid::encode_buffer()))
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use agent_auth::{
@@ -13,15 +12,17 @@ use agent_auth::{
 };
 use app_audit::{ActFilter, ActLog, ActRow, Decision, Page};
 use authd_http::{ActAudit, AgentKey, AgentPorts, Clock, Limits, Service};
-use bytes::Bytes;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::StatusCode;
 use identity_fetch::Identity;
 use identity_verify::test_util::at;
-use identity_verify::test_util::google::{Claims, Cloud};
+use identity_verify::test_util::google::Cloud;
 use identity_verify::{Audience, Policy};
 use store::MemoryStore;
 use uuid::Uuid;
+
+use crate::common::AUDIENCE;
+
+mod common;
 
 const NOW: &str = "2026-11-21T00:00:00Z";
 
@@ -69,24 +70,17 @@ where
 {
     let cloud = Cloud::generate();
     let mut policy = Policy::default();
-    policy.google_audience = Audience::Is("authd.test".to_owned());
+    policy.google_audience = Audience::Is(AUDIENCE.to_owned());
     let identity = Identity::with_policy(&policy).google_keys(cloud.jwks());
     let store = Arc::new(MemoryStore::default());
     let clock: Clock = Arc::new(|| at(NOW));
     let service = Service::new(Limits::default(), clock)
         .with_agents(Arc::new(Machine { keys, is_live }), identity, Rules::default())
         .with_act_audit(Arc::clone(&store), ActAudit::default());
-    let claims = Claims::new("8087716956832600000", "project", "authd.test", at(NOW));
-    let token = cloud.sign(&claims.to_json());
-    let body = Bytes::from(format!(r#"{{"json_web_token":"{token}"}}"#));
-    let request = Request::post("/api/v2/workspaceagents/google-instance-identity");
-    let request = request.header("content-type", "application/json").body(Full::new(body)).unwrap();
-    let answer = service.answer_to(IpAddr::from([192, 0, 2, 1]), request).await;
-    let status = answer.status();
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let (status, body) = common::sign_in(&service, &cloud, at(NOW)).await;
     service.drain_audit().await;
     let rows = store.list_acts(&ActFilter::default(), Page::first(10)).await.unwrap();
-    (status, String::from_utf8(body.to_vec()).unwrap(), rows[0].clone())
+    (status, body, rows[0].clone())
 }
 
 #[tokio::test]

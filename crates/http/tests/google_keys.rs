@@ -3,38 +3,28 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use agent_auth::Rules;
 use authd_http::{Limits, Service};
-use bytes::Bytes;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::StatusCode;
 use identity_fetch::{Clock, Identity, KeyCache, Online, System};
-use identity_verify::test_util::google::{Claims, Cloud};
+use identity_verify::test_util::google::Cloud;
 use identity_verify::test_util::server::Server;
 use identity_verify::{Audience, Policy};
 use store::MemoryStore;
 
-const AUDIENCE: &str = "authd.test";
+use crate::common::AUDIENCE;
+
+mod common;
+
+async fn sign_in(service: &Service, cloud: &Cloud) -> (StatusCode, String) {
+    common::sign_in(service, cloud, now()).await
+}
 
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000)
-}
-
-/// Signs in as a machine of `cloud`, which has no agent
-async fn sign_in(service: &Service, cloud: &Cloud) -> (StatusCode, String) {
-    let claims = Claims::new("4242", "project", AUDIENCE, now());
-    let token = cloud.sign(&claims.to_json());
-    let body = Bytes::from(format!(r#"{{"json_web_token":"{token}"}}"#));
-    let request = Request::post("/api/v2/workspaceagents/google-instance-identity");
-    let request = request.header("content-type", "application/json").body(Full::new(body)).unwrap();
-    let answer = service.answer_to(IpAddr::from([192, 0, 2, 1]), request).await;
-    let status = answer.status();
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
-    (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::future::poll_fn;
 use std::time::{Duration, SystemTime};
 
 use app_audit::{Act, ActKind};
@@ -12,7 +11,10 @@ use store::fleet::{Fleet, SharingLevel, Transition};
 use store::sharing::{Edit, ShareRequest, change};
 use testkit::Database;
 use tokio::time::timeout;
-use tokio_postgres::{AsyncMessage, NoTls};
+
+use crate::common::notifications::listen;
+
+mod common;
 
 #[tokio::test]
 async fn a_change_is_notified_with_the_workspace_and_a_repetition_is_not() {
@@ -29,16 +31,7 @@ async fn a_change_is_notified_with_the_workspace_and_a_repetition_is_not() {
     let store = database.store().await;
     PgStore::load(&store, &fleet).await.unwrap();
 
-    let (client, mut connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
-    let (heard, mut notified) = tokio::sync::mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
-            if let AsyncMessage::Notification(notification) = message {
-                heard.send(notification.payload().to_owned()).unwrap();
-            }
-        }
-    });
-    client.batch_execute("LISTEN authd_shares").await.unwrap();
+    let (client, mut notified) = listen(&database, "authd_shares").await;
 
     let share = async |edit| {
         let mut asked = ShareRequest::of("alice/dev", "code").unwrap();

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::future::poll_fn;
 use std::time::{Duration, SystemTime};
 
 use app_authz::app::Revocation;
@@ -12,7 +11,10 @@ use store::revocations::{Revocations, Slice, WatchedGrant};
 use store::{Options, PgStore};
 use testkit::{Database, Release, Rows};
 use tokio::time::timeout;
-use tokio_postgres::{AsyncMessage, NoTls};
+
+use crate::common::notifications::listen;
+
+mod common;
 
 /// A statement about Alice's workspace, where `BOB` and so on stand for ids, and what is logged for
 /// Bob, Alice and a visitor who is not signed in
@@ -146,16 +148,7 @@ async fn what_may_end_something_is_noticed() {
     let fleet = fleet();
     let database = Database::new().await;
     database.store().await.load(&fleet).await.unwrap();
-    let (client, mut connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
-    let (heard, mut notified) = tokio::sync::mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
-            if let AsyncMessage::Notification(notification) = message {
-                heard.send(notification.payload().to_owned()).unwrap();
-            }
-        }
-    });
-    client.batch_execute("LISTEN authd_revocations").await.unwrap();
+    let (client, mut notified) = listen(&database, "authd_revocations").await;
     let ports = "INSERT INTO workspace_agent_port_share VALUES ('DEV', 'main', 8080, 'public')";
     database.sql(&with_ids(&fleet, ports)).await;
     let unnoticed = UNNOTICED.iter().map(|statement| (statement, false));

@@ -1,6 +1,7 @@
 -- Wakes the servers that watch what visitors were let into, when a row changes that may end some of
 -- that. Without it, as beside a control plane, they look twice a second.
 
+-- As `authd_notify_revocations`, which is of the other set of migrations and comes later.
 CREATE FUNCTION authd_notify_changes() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('authd_revocations', '');

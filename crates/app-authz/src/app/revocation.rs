@@ -37,7 +37,8 @@ impl Revocation {
 pub enum RevocationReason {
     /// A session was ended or has expired, or the one that it was made from
     SessionEnded,
-    /// A role, a membership, a group or an entry of a workspace's access lists was taken from a user
+    /// A role, a membership, a group, an entry of a workspace's access lists or the workspace itself
+    /// was taken from a user
     PermissionWithdrawn,
     /// An app or a port is not shared with a user, a group, or at a level any more
     ShareWithdrawn,

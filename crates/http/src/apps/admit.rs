@@ -7,7 +7,6 @@ use app_authz::token::{API_KEY_PARAMETER, AppToken, Nonce, PresentedTokens, with
 use app_authz::{AppRequest, Error, Grant};
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, USER_AGENT};
-use memchr::memchr_iter;
 
 use super::deployments::Deployment;
 use super::origin::Page;
@@ -406,8 +405,7 @@ fn uri_for_app(visit: &Visit<'_>, url: &str) -> String {
     let query = Withheld::query(visit.query);
     let app_path = if visit.app_path.is_empty() { "/" } else { visit.app_path };
     // Most URLs end after host and port, and need no parsing.
-    let path = memchr_iter(b'/', url.as_bytes()).nth(2);
-    let has_path = path.is_some_and(|slash| slash + 1 < url.len());
+    let has_path = url.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());
     let base = has_path.then(|| HttpUrl::of_app(url).ok()).flatten();
     let Some(base) = base.as_ref().map(HttpUrl::path) else {
         return with_query(app_path, &query);

@@ -62,12 +62,17 @@ impl Default for Slices {
 }
 
 impl Slices {
-    fn next(&mut self) -> Slice {
+    /// The next slice; the whole of it is compared if something has changed
+    fn next(&mut self, is_changed: bool) -> Slice {
         self.next = (self.next + 1) % self.of;
+        let slice = Slice::new(self.next, self.of);
+        if is_changed {
+            return slice;
+        }
         if self.next == 0 {
             self.part = (self.part + 1) % PARTS;
         }
-        Slice::new(self.next, self.of).comparing(self.part, PARTS)
+        slice.comparing(self.part, PARTS)
     }
 
     /// Makes smaller slices after a question that took long, and larger ones after a quick one
@@ -101,7 +106,11 @@ impl Shared {
     async fn listen(&self, changed: &Notify) {
         loop {
             match self.tables.changed().await {
-                Ok(()) => changed.notify_one(),
+                Ok(()) => {
+                    changed.notify_one();
+                    // Also where each new connection is closed at once.
+                    sleep(SOON).await;
+                }
                 Err(error) => {
                     debug!(error = chain(&error), "changes are not noticed, and asked for");
                     sleep(RETRY).await;
@@ -134,9 +143,7 @@ impl Shared {
     async fn read(&self, reader: &mut Reader, is_changed: bool) -> Result<(), ErasedPortError> {
         let overlap = if reader.is_new { KEPT } else { OVERLAP };
         let since = reader.asked.map(|asked| asked.before(overlap));
-        let slice = reader.slices.next();
-        let slice = if is_changed { slice.comparing(0, 1) } else { slice };
-        let began = Instant::now();
+        let (slice, began) = (reader.slices.next(is_changed), Instant::now());
         let answer = self.tables.revocations(since, slice, (self.clock)()).await;
         reader.slices.note(began.elapsed());
         let mut logged = answer?;
@@ -210,13 +217,14 @@ mod tests {
     fn a_question_that_takes_long_is_asked_in_pieces_until_it_does_not() {
         let mut slices = Slices::default();
         let round = |slices: &mut Slices, of| {
-            let asked: HashSet<_> = (0..of * PARTS).map(|_| slices.next()).collect();
+            let asked: HashSet<_> = (0..of * PARTS).map(|_| slices.next(false)).collect();
             let all = (0..of).flat_map(|number| {
                 (0..PARTS).map(move |part| Slice::new(number, of).comparing(part, PARTS))
             });
             assert_eq!(asked, all.collect(), "{of}");
         };
         round(&mut slices, 1);
+        assert_eq!(slices.next(true), Slice::ALL, "compared whole");
         for of in [2, 4, 8] {
             slices.note(Duration::from_millis(300));
             round(&mut slices, of);

@@ -5,15 +5,6 @@
 
 use std::time::SystemTime;
 
-use crate::acts::{Acts, act, refused_sign_in};
-use crate::agents::AgentService;
-use crate::body::read_json;
-use crate::context::{Body, Context};
-use crate::error::{Error, SignInDenial, SignInError, StoredAs};
-use crate::freshness::AnyNonces;
-use crate::ports::{AgentKey, AgentPorts};
-use crate::reply::{Invalid, Response, json};
-use crate::request_facts::log_request;
 use agent_auth::{
     AgentId, AgentToken, BuildId, Candidate, Candidates, Denial, ProvenInstance, WorkspaceId,
     select,
@@ -25,6 +16,16 @@ use identity_fetch::Proof;
 use identity_verify::{Claims, Cloud, VerifiedInstance};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::acts::{Acts, act, refused_sign_in};
+use crate::agents::AgentService;
+use crate::body::read_json;
+use crate::context::{Body, Context};
+use crate::error::{Error, SignInDenial, SignInError, StoredAs};
+use crate::freshness::AnyNonces;
+use crate::ports::{AgentKey, AgentPorts};
+use crate::reply::{Invalid, Response, json};
+use crate::request_facts::log_request;
 
 /// What is demanded of a proof, beside what its verifier checks
 #[derive(Clone, Copy)]

@@ -74,24 +74,21 @@ impl Revocations for PgStore {
     /// Listens on a connection of its own, which is opened at the first call
     async fn changed(&self) -> Result<(), Error> {
         let mut listener = self.listener.lock().await;
-        let is_open = listener.as_ref().is_some_and(|connection| !connection.is_closed());
-        if !is_open {
-            *listener = None;
-            let mut connection = self.connector.uncounted().connect(Purpose::Read).await?;
-            // A pooler would hand the connection to others, and give away its notifications.
-            if self.connector.is_pooled() {
-                drop((connection, listener));
-                return std::future::pending().await;
-            }
-            let listen = connection.inner.batch_execute("LISTEN authd_revocations");
-            listen.await.map_err(Error::query)?;
-            // What has changed before is found by the next question.
-            *listener = Some(connection);
+        if let Some(connection) = listener.as_ref().filter(|connection| !connection.is_closed()) {
+            connection.heard().await;
             return Ok(());
         }
-        if let Some(connection) = &*listener {
-            connection.heard().await;
+        *listener = None;
+        let mut connection = self.connector.uncounted().connect(Purpose::Read).await?;
+        // A pooler would hand the connection to others, and give away its notifications.
+        if self.connector.is_pooled() {
+            drop((connection, listener));
+            return std::future::pending().await;
         }
+        let listen = connection.inner.batch_execute("LISTEN authd_revocations");
+        listen.await.map_err(Error::query)?;
+        // What has changed before is found by the next question.
+        *listener = Some(connection);
         Ok(())
     }
 }
