@@ -45,6 +45,7 @@ on_own_tables! {
     a_share_that_an_import_removes_is_reported
     what_a_grant_rests_on_is_reported_once_it_is_gone
     an_entry_of_an_access_list_is_reported_once_it_is_gone
+    parts_have_each_grant_once_and_new_ones_at_once
 }
 
 async fn a_share_that_an_import_removes_is_reported<S: Store>(store: S, fleet: Fleet) {
@@ -168,6 +169,32 @@ async fn an_entry_of_an_access_list_is_reported_once_it_is_gone<S: Store>(store:
     let rest = json!({&everyone: ["read"]});
     watched.step("a group", &lists(json!({}), rest), &withdrawn).await;
     watched.step("everyone", &lists(json!({}), json!({})), &withdrawn).await;
+}
+
+async fn parts_have_each_grant_once_and_new_ones_at_once<S: Store>(store: S, fleet: Fleet) {
+    let now = now(&store).await;
+    let level = |sharing_level| {
+        let mut rows = Rows::default();
+        for app in &fleet.workspace_apps {
+            rows.want(&WorkspaceApp { sharing_level, ..app.clone() }, &[]);
+        }
+        rows
+    };
+    import(&store, &level(SharingLevel::Authenticated)).await;
+    let users = [Some(0), Some(1), Some(2), None];
+    let grants = [0, 1].map(|place| users.map(|user| granted(&fleet, user, place)));
+    store.watch_grants(&grants.concat(), now).await.unwrap();
+    let part = |number| Slice::ALL.comparing(number, 3);
+    assert_eq!(store.revocations(None, part(0), now).await.unwrap().entries, []);
+
+    // All were looked at, and each is found in one part, but for those of the owner.
+    import(&store, &level(SharingLevel::Owner)).await;
+    let mut found = 0;
+    for number in 0..3 {
+        found += store.revocations(None, part(number), now).await.unwrap().entries.len();
+    }
+    assert_eq!(found, 6);
+    assert_eq!(store.revocations(None, Slice::ALL, now).await.unwrap().entries, []);
 }
 
 /// Grants to Bob, Alice and a visitor who is not signed in, in Alice's first workspace
