@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::Limits;
+use crate::server::Stage;
 
 /// What is known of an open connection, from which it follows when it ends
 ///
@@ -180,10 +181,10 @@ impl Connection {
     }
 
     /// Ends the connection if its time is over; returns whether it is closed at once
-    pub(crate) fn end_if_due(&self, limits: &Limits, is_stopping: bool, now: Instant) -> bool {
+    pub(crate) fn end_if_due(&self, limits: &Limits, stage: Stage, now: Instant) -> bool {
         let is_full = self.all_waiting.load(Ordering::Relaxed) >= limits.waiting_answers;
         let mut state = self.state();
-        let due = state.due(limits, is_full, is_stopping, now);
+        let due = state.due(limits, is_full, stage, now);
         if let Some(end) = due {
             if end == End::Finish {
                 state.is_finishing_since = Some(now);
@@ -227,7 +228,7 @@ impl State {
         }
     }
 
-    fn due(&self, limits: &Limits, is_full: bool, is_stopping: bool, now: Instant) -> Option<End> {
+    fn due(&self, limits: &Limits, is_full: bool, stage: Stage, now: Instant) -> Option<End> {
         let is_over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         // While too many answers wait, only clients that take theirs keep their connections.
         let answer = if is_full { limits.answer.min(MOMENT) } else { limits.answer };
@@ -242,10 +243,13 @@ impl State {
             let is_unfinished = self.requests == 0 && self.waiting == 0 && is_over(since, MOMENT);
             return is_unfinished.then_some(End::Close);
         }
-        if is_stopping && self.is_http2 {
+        // HTTP/2 tells its client which requests were not seen, so that it can end at any time.
+        if stage != Stage::Serving && self.is_http2 {
             return Some(End::Finish);
         }
-        let idle = if is_stopping { limits.idle.min(MOMENT) } else { limits.idle };
+        // A load balancer turns to connections that it has kept for long as soon as others end.
+        // Until it had the time to, a request may be on its way on any of them.
+        let idle = if stage == Stage::Draining { limits.idle.min(MOMENT) } else { limits.idle };
         let begun = self.head_since.filter(|_| !self.is_http2);
         let is_idle = self.requests == 0 && self.waiting == 0 && begun.is_none();
         if is_idle && is_over(self.used, idle) {
@@ -309,12 +313,16 @@ mod tests {
 
     /// How a connection ends after these steps, at most once in a minute
     async fn ends(steps: impl FnOnce(&Arc<Connection>)) -> Option<(End, u128)> {
+        ends_in(Stage::Serving, steps).await
+    }
+
+    async fn ends_in(stage: Stage, steps: impl FnOnce(&Arc<Connection>)) -> Option<(End, u128)> {
         let limits = Limits { waiting_answers: 100_000, ..Limits::default() };
         let connection = Arc::new(Connection::new(Source::UNKNOWN, Arc::default()));
         steps(&connection);
         let start = Instant::now();
         for _ in 0..900 {
-            connection.end_if_due(&limits, false, Instant::now());
+            connection.end_if_due(&limits, stage, Instant::now());
             let end = connection.state().end;
             if let Some(end) = end {
                 return Some((end, start.elapsed().as_millis()));
@@ -358,6 +366,20 @@ mod tests {
         assert_eq!(unblocked.await, Some((End::Finish, 75_000)));
         let too_much = ends(|connection| connection.answer_waits(100_000));
         assert_eq!(too_much.await, Some((End::Close, 1_000)), "too many answers wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unused_connection_outlives_the_lame_duck_unless_it_is_http2() {
+        let http2 = |connection: &Arc<Connection>| connection.speaks_http2();
+        let expected = [
+            (Stage::Serving, 75_000, 75_000),
+            (Stage::LameDuck, 75_000, 0),
+            (Stage::Draining, 1_000, 0),
+        ];
+        for (stage, unused, of_http2) in expected {
+            assert_eq!(ends_in(stage, |_| {}).await, Some((End::Finish, unused)), "{stage:?}");
+            assert_eq!(ends_in(stage, http2).await, Some((End::Finish, of_http2)), "{stage:?}");
+        }
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ struct Shared {
     limits: Limits,
     registry: Mutex<Registry>,
     all_waiting: Arc<AtomicUsize>,
-    is_stopping: AtomicBool,
+    stage: AtomicU8,
     replaced: AtomicU64,
     refused: AtomicU64,
     overdue: AtomicU64,
@@ -47,6 +47,16 @@ struct Shared {
     stops_accepting: Notify,
     /// Wakes the server when a connection has ended
     ended: Notify,
+}
+
+/// How far a server is with stopping
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Serving,
+    /// Load balancers learn that it stops; it answers as before
+    LameDuck,
+    /// No connection is accepted any more
+    Draining,
 }
 
 /// What a server has done since it was started
@@ -73,7 +83,7 @@ impl Server {
             limits,
             registry: Mutex::default(),
             all_waiting: Arc::default(),
-            is_stopping: AtomicBool::new(false),
+            stage: AtomicU8::new(Stage::Serving as u8),
             replaced: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             overdue: AtomicU64::new(0),
@@ -122,10 +132,11 @@ impl Server {
             accepting.spawn(tokio::task::unconstrained(accept));
         }
         stop.await;
-        self.0.is_stopping.store(true, Ordering::Relaxed);
+        self.enter(Stage::LameDuck);
         sleep(self.0.limits.lame_duck).await;
         self.0.stops_accepting.notify_waiters();
         while accepting.join_next().await.is_some() {}
+        self.enter(Stage::Draining);
         info!(connections = self.registry().open(), "draining");
         if timeout(self.0.limits.drain, self.all_ended()).await.is_err() {
             warn!("requests in progress were cut off by the drain timeout");
@@ -280,7 +291,7 @@ impl Server {
         connection.has_room(&self.0.limits).await;
         // On the heap, so that neither a kept connection nor a request that waits has room for it.
         let mut response = Box::pin(handler(peer, request)).await;
-        if !is_http2 && self.0.is_stopping.load(Ordering::Relaxed) {
+        if !is_http2 && self.stage() != Stage::Serving {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.map(|body| Answer::new(body, connection, in_progress))
@@ -292,7 +303,7 @@ impl Server {
         let shortest = head.min(idle).min(answer) / 4;
         let pause = shortest.clamp(Duration::from_millis(10), Duration::from_millis(500));
         loop {
-            let is_stopping = self.0.is_stopping.load(Ordering::Relaxed);
+            let is_stopping = self.stage() != Stage::Serving;
             sleep(if is_stopping { pause.min(Duration::from_millis(50)) } else { pause }).await;
             let now = Instant::now();
             let connections: Vec<_> = self.registry().all().cloned().collect();
@@ -302,10 +313,22 @@ impl Server {
                 if is_greedy {
                     connection.end(End::Close);
                 }
-                if is_greedy || connection.end_if_due(&self.0.limits, is_stopping, now) {
+                if is_greedy || connection.end_if_due(&self.0.limits, self.stage(), now) {
                     self.0.overdue.fetch_add(1, Ordering::Relaxed);
                 }
             }
+        }
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.0.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    fn stage(&self) -> Stage {
+        match self.0.stage.load(Ordering::Relaxed) {
+            0 => Stage::Serving,
+            1 => Stage::LameDuck,
+            _ => Stage::Draining,
         }
     }
 

@@ -312,6 +312,25 @@ async fn stopping_answers_what_arrives_and_says_that_connections_end() {
 }
 
 #[tokio::test]
+async fn connections_that_rest_are_answered_for_as_long_as_load_balancers_may_use_them() {
+    let limits = Limits { lame_duck: Duration::from_secs(3), ..limits() };
+    let mut server = Running::start(limits).await;
+    let mut rested = [server.from(1).await, server.from(1).await, server.from(1).await];
+    for stream in &mut rested {
+        assert!(ask(stream, "/").await.is_some());
+    }
+    // Longer than the moment after which draining ends them.
+    sleep(ms(1300)).await;
+    server.begin_stop();
+    for stream in &mut rested[..2] {
+        sleep(ms(700)).await;
+        assert!(ask(stream, "/").await.unwrap().contains("connection: close"));
+    }
+    assert!(is_ended(&mut rested[2]).await, "while the server drains");
+    assert!(timeout(LONG, server.ended).await.is_ok());
+}
+
+#[tokio::test]
 async fn stopping_ends_unused_connections_and_is_limited_in_time() {
     let mut server = Running::start(Limits { drain: Duration::from_secs(3), ..limits() }).await;
     let mut unused = server.from(1).await;
