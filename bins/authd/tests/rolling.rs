@@ -77,7 +77,7 @@ fn configuration(
     let dir = dir.display();
     match program {
         "nginx" => format!(
-            "daemon off; worker_processes 1; pid {dir}/pid; error_log /dev/null;
+            "daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/log;
              events {{ worker_connections 512; }}
              http {{
                access_log off;
@@ -175,8 +175,10 @@ async fn replace_all(program: &str) {
     stop.store(true, Ordering::Relaxed);
     let (count, failed) = clients.await.unwrap();
     drop(balancer);
+    let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
     std::fs::remove_dir_all(dir).unwrap();
-    assert!(failed.is_empty(), "{program}: {} of {count}: {:?}", failed.len(), failed.first());
+    let first = failed.first();
+    assert!(first.is_none(), "{program}: {} of {count}: {first:?}\n{log}", failed.len());
     assert!(count > 100, "{count}");
 }
 

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
+use tracing::debug;
 
 use crate::stream::Stream;
 use crate::tls::Tls;
@@ -71,7 +72,8 @@ impl ListenAddress {
                 }?;
                 socket.set_reuseaddr(true)?;
                 socket.bind(*address)?;
-                Ok(socket.listen(BACKLOG)?.into())
+                let inner = Inner::Tcp(socket.listen(BACKLOG)?, Holder::Us);
+                Ok(Listener { inner, tls: None })
             }
             Self::Unix(path) => bind_unix(path, socket_mode),
         }
@@ -145,8 +147,15 @@ pub struct Listener {
 
 #[derive(Debug)]
 enum Inner {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Holder),
     Unix(UnixListener, Option<SocketFile>),
+}
+
+/// Whether other processes may listen on the same socket, such as systemd and our successor
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Us,
+    Others,
 }
 
 impl Listener {
@@ -155,7 +164,7 @@ impl Listener {
     /// Clients of a Unix socket do not.
     #[must_use]
     pub fn with_tls(self, tls: &Tls) -> Self {
-        let tls = matches!(self.inner, Inner::Tcp(_)).then(|| tls.clone());
+        let tls = matches!(self.inner, Inner::Tcp(..)).then(|| tls.clone());
         Self { tls, ..self }
     }
 
@@ -163,7 +172,7 @@ impl Listener {
     #[must_use]
     pub fn address(&self) -> Option<ListenAddress> {
         match &self.inner {
-            Inner::Tcp(listener) => listener.local_addr().ok().map(ListenAddress::Tcp),
+            Inner::Tcp(listener, _) => listener.local_addr().ok().map(ListenAddress::Tcp),
             // It was bound at another path.
             Inner::Unix(_, Some(file)) => Some(ListenAddress::Unix(file.path.clone())),
             Inner::Unix(listener, None) => {
@@ -187,7 +196,7 @@ impl Listener {
     /// Waits for a connection; the peer of a Unix socket has no address
     pub(crate) async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         match &self.inner {
-            Inner::Tcp(listener) => {
+            Inner::Tcp(listener, _) => {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Stream::Tcp(stream), Some(peer)))
             }
@@ -197,11 +206,83 @@ impl Listener {
             }
         }
     }
+
+    /// Lets no further client begin to connect, unless other processes may listen on the socket too
+    ///
+    /// Connections that have begun still arrive. The system would reset those that arrive after the
+    /// last was accepted and before the socket is closed, and a request on them would be lost.
+    pub(crate) fn refuse_new(&mut self) {
+        match &mut self.inner {
+            Inner::Tcp(listener, Holder::Us) => {
+                if let Err(error) = drop_first_packets(listener) {
+                    debug!(%error, "a connection may be reset when the socket is closed");
+                }
+            }
+            Inner::Tcp(_, Holder::Others) => {}
+            Inner::Unix(_, file) => *file = None,
+        }
+    }
+
+    /// The connections that have arrived, after which the socket is closed
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system does not allow it.
+    pub(crate) fn into_arrived(
+        self,
+    ) -> io::Result<impl Iterator<Item = (Stream, Option<SocketAddr>)>> {
+        // Asked directly: tokio learns of a connection only a moment after it has arrived.
+        let mut accept: Box<dyn FnMut() -> io::Result<(Stream, Option<SocketAddr>)> + Send> =
+            match self.inner {
+                Inner::Tcp(listener, _) => {
+                    let listener = listener.into_std()?;
+                    Box::new(move || {
+                        let (stream, peer) = listener.accept()?;
+                        stream.set_nonblocking(true)?;
+                        Ok((Stream::Tcp(TcpStream::from_std(stream)?), Some(peer)))
+                    })
+                }
+                Inner::Unix(listener, _) => {
+                    let listener = listener.into_std()?;
+                    Box::new(move || {
+                        let (stream, _) = listener.accept()?;
+                        stream.set_nonblocking(true)?;
+                        Ok((Stream::Unix(UnixStream::from_std(stream)?), None))
+                    })
+                }
+            };
+        Ok(std::iter::from_fn(move || accept().ok()))
+    }
+}
+
+/// Drops the packets with which clients begin to connect
+///
+/// A client sends its first packet again after a second (RFC 6298, section 2). The socket is closed by
+/// then, so that the client is refused, and a load balancer tries another server.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn drop_first_packets(listener: &TcpListener) -> io::Result<()> {
+    use socket2::{SockFilter, SockRef};
+
+    // The program sees each packet from its TCP header on (RFC 9293, section 3.1), whose byte 13 has
+    // SYN (2) and ACK (16). `packet(7)` in FreeBSD and `linux/filter.h` have the numbers.
+    let filter = [
+        SockFilter::new(0x30, 0, 0, 13),       // load the byte
+        SockFilter::new(0x54, 0, 0, 2 | 16),   // and with both flags
+        SockFilter::new(0x15, 0, 1, 2),        // unless SYN alone is set, skip one
+        SockFilter::new(0x06, 0, 0, 0),        // drop the packet
+        SockFilter::new(0x06, 0, 0, u32::MAX), // keep the whole packet
+    ];
+    SockRef::from(listener).attach_filter(&filter)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn drop_first_packets(_: &TcpListener) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
-        Self { inner: Inner::Tcp(listener), tls: None }
+        Self { inner: Inner::Tcp(listener, Holder::Others), tls: None }
     }
 }
 

@@ -3,7 +3,7 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,7 +39,8 @@ struct Shared {
     limits: Limits,
     registry: Mutex<Registry>,
     all_waiting: Arc<AtomicUsize>,
-    stage: AtomicU8,
+    is_stopping: AtomicBool,
+    is_draining: AtomicBool,
     replaced: AtomicU64,
     refused: AtomicU64,
     overdue: AtomicU64,
@@ -83,7 +84,8 @@ impl Server {
             limits,
             registry: Mutex::default(),
             all_waiting: Arc::default(),
-            stage: AtomicU8::new(Stage::Serving as u8),
+            is_stopping: AtomicBool::new(false),
+            is_draining: AtomicBool::new(false),
             replaced: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             overdue: AtomicU64::new(0),
@@ -132,11 +134,11 @@ impl Server {
             accepting.spawn(tokio::task::unconstrained(accept));
         }
         stop.await;
-        self.enter(Stage::LameDuck);
+        self.0.is_stopping.store(true, Ordering::Relaxed);
         sleep(self.0.limits.lame_duck).await;
         self.0.stops_accepting.notify_waiters();
         while accepting.join_next().await.is_some() {}
-        self.enter(Stage::Draining);
+        self.0.is_draining.store(true, Ordering::Relaxed);
         info!(connections = self.registry().open(), "draining");
         if timeout(self.0.limits.drain, self.all_ended()).await.is_err() {
             warn!("requests in progress were cut off by the drain timeout");
@@ -154,23 +156,50 @@ impl Server {
         }
     }
 
-    async fn accept<H, A, B>(self, listener: Listener, handler: Arc<H>)
+    async fn accept<H, A, B>(self, mut listener: Listener, handler: Arc<H>)
     where
         H: Fn(Option<IpAddr>, Request<Incoming>) -> A + Send + Sync + 'static,
         A: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
-        let mut stops = pin!(self.0.stops_accepting.notified());
+        self.accept_until(self.0.stops_accepting.notified(), &listener, &handler).await;
+        listener.refuse_new();
+        self.accept_until(sleep(HANDSHAKE), &listener, &handler).await;
+        let tls = listener.tls().cloned();
+        match listener.into_arrived() {
+            Ok(arrived) => {
+                for (stream, peer) in arrived.take(BACKLOG) {
+                    let peer = peer.map(|peer| peer.ip());
+                    if self.make_room(peer.into()) == Room::Made {
+                        self.open(stream, peer, tls.as_ref(), &handler);
+                    }
+                }
+            }
+            Err(error) => self.log_failed_accept(&error),
+        }
+    }
+
+    async fn accept_until<H, A, B>(
+        &self,
+        stop: impl Future<Output = ()>,
+        listener: &Listener,
+        handler: &Arc<H>,
+    ) where
+        H: Fn(Option<IpAddr>, Request<Incoming>) -> A + Send + Sync + 'static,
+        A: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    {
+        let mut stop = pin!(stop);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = &mut stops => break,
+                () = &mut stop => return,
             };
             match accepted {
                 Ok((stream, peer)) => {
                     let peer = peer.map(|peer| peer.ip());
                     if self.has_room(peer.into()).await {
-                        self.open(stream, peer, listener.tls(), &handler);
+                        self.open(stream, peer, listener.tls(), handler);
                     }
                 }
                 Err(error) => {
@@ -178,16 +207,6 @@ impl Server {
                     // Probably out of file descriptors, so an immediate retry would fail too.
                     sleep(Duration::from_millis(50)).await;
                 }
-            }
-        }
-        // What the kernel has accepted already would be reset.
-        for _ in 0..BACKLOG {
-            let Ok(Ok((stream, peer))) = timeout(Duration::ZERO, listener.accept()).await else {
-                break;
-            };
-            let peer = peer.map(|peer| peer.ip());
-            if self.make_room(peer.into()) == Room::Made {
-                self.open(stream, peer, listener.tls(), &handler);
             }
         }
     }
@@ -320,15 +339,11 @@ impl Server {
         }
     }
 
-    fn enter(&self, stage: Stage) {
-        self.0.stage.store(stage as u8, Ordering::Relaxed);
-    }
-
     fn stage(&self) -> Stage {
-        match self.0.stage.load(Ordering::Relaxed) {
-            0 => Stage::Serving,
-            1 => Stage::LameDuck,
-            _ => Stage::Draining,
+        match &self.0 {
+            shared if shared.is_draining.load(Ordering::Relaxed) => Stage::Draining,
+            shared if shared.is_stopping.load(Ordering::Relaxed) => Stage::LameDuck,
+            _ => Stage::Serving,
         }
     }
 
@@ -341,6 +356,9 @@ impl Server {
 /// How often room is looked for, and the pause between: together a little more than a moment
 const ROOM_TRIES: u32 = 60;
 const ROOM_PAUSE: Duration = Duration::from_millis(25);
+
+/// Longer than the packets of a client that has begun to connect are usually on their way
+const HANDSHAKE: Duration = Duration::from_millis(100);
 
 /// More connections than the kernel accepts in advance, on most systems
 const BACKLOG: usize = 4096;

@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use authd_server::{Counts, Limits, Server};
+use authd_server::{Counts, Limits, ListenAddress, Listener, Server};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
@@ -30,8 +31,11 @@ struct Running {
 
 impl Running {
     async fn start(limits: Limits) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().into(), limits)
+    }
+
+    fn on(listener: Listener, limits: Limits) -> Self {
+        let Some(ListenAddress::Tcp(address)) = listener.address() else { unreachable!() };
         let server = Server::new(limits);
         let (stop, stopped) = oneshot::channel();
         let go_on = Arc::new(Semaphore::new(0));
@@ -328,6 +332,42 @@ async fn connections_that_rest_are_answered_for_as_long_as_load_balancers_may_us
     }
     assert!(is_ended(&mut rested[2]).await, "while the server drains");
     assert!(timeout(LONG, server.ended).await.is_ok());
+}
+
+/// One request on a connection of its own; `None` if the server refused the connection
+fn ask_once(address: SocketAddr) -> Option<std::io::Result<String>> {
+    let mut stream = match std::net::TcpStream::connect(address) {
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return None,
+        connected => connected.unwrap(),
+    };
+    let mut answer = String::new();
+    let asked = stream.write_all(b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    Some(asked.and_then(|()| stream.read_to_string(&mut answer)).map(|_| answer))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_answered_or_refused_and_never_reset() {
+    for round in 0..5 {
+        let address = ListenAddress::Tcp((Ipv4Addr::LOCALHOST, 0).into());
+        let mut server = Running::on(address.bind(0).unwrap(), limits());
+        let address = server.address;
+        let clients: Vec<_> = (0..16)
+            .map(|_| {
+                tokio::task::spawn_blocking(move || {
+                    let answers = std::iter::from_fn(|| ask_once(address));
+                    answers.map(|answer| answer.map(|text| text.contains("200 OK"))).collect()
+                })
+            })
+            .collect();
+        sleep(ms(100)).await;
+        server.begin_stop();
+        for client in clients {
+            let answers: Vec<std::io::Result<bool>> = client.await.unwrap();
+            let lost = answers.iter().find(|answer| !matches!(answer, Ok(true)));
+            assert!(lost.is_none(), "round {round}: {lost:?} of {}", answers.len());
+        }
+        assert!(timeout(LONG, server.ended).await.is_ok());
+    }
 }
 
 #[tokio::test]
