@@ -221,7 +221,7 @@ where
                 warn!(sequence, reason, "a key cannot be read, and makes no nonces");
             }
             rotated?;
-            refreshed.map(drop).map_err(Into::into)
+            refreshed.and_then(|_| self.keys.ring().signing(now).map(drop)).map_err(Into::into)
         }
         .boxed()
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use app_authz::token::{CryptoKey, EddsaPublicKey, Feature, Hs512Key, KeyRing, LEEWAY, Secret};
-use authd_http::{AppsConfig, Limits, Service, Signing};
+use authd_http::{AppsConfig, Limits, MaintenanceSettings, Service, Signing};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::StatusCode;
@@ -229,6 +229,32 @@ async fn keys_are_fetched_even_if_they_cannot_be_rotated() {
     ring(now, 8, 0x33).verify(&token(&world).await, now, LEEWAY).unwrap();
 }
 
+/// The first creation fails, as it does while a database is being set up
+#[tokio::test]
+async fn keys_that_cannot_be_made_are_tried_again_within_seconds() {
+    let database = Database::new().await;
+    let store = Arc::new(PgStore::connect(database.url(), &Options::default()).await.unwrap());
+    database.sql("ALTER TABLE crypto_keys RENAME COLUMN secret TO hidden").await;
+    let began = std::time::Instant::now();
+    let clock: authd_http::Clock = Arc::new(move || SystemTime::UNIX_EPOCH + began.elapsed());
+    let config = AppsConfig::new(DASHBOARD.parse().unwrap());
+    let service =
+        Service::over(&store, Identity::builtin(), Default::default(), Limits::default(), clock)
+            .with_apps(store, config);
+    let maintenance = service.maintain(MaintenanceSettings::default()).await;
+    let (status, body) = ready(&service).await;
+    assert!(status == 503 && body.contains("The keys of app access are missing."), "{body}");
+    database.sql("ALTER TABLE crypto_keys RENAME COLUMN hidden TO secret").await;
+    // Keys are otherwise maintained every ten minutes.
+    let is_ready = tokio::time::timeout(Duration::from_secs(60), async {
+        while ready(&service).await != (200, "ready\n".to_owned()) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    assert!(is_ready.await.is_ok());
+    maintenance.finish().await;
+}
+
 #[tokio::test]
 async fn without_keys_the_server_is_not_ready() {
     let database = Database::new().await;
@@ -238,15 +264,16 @@ async fn without_keys_the_server_is_not_ready() {
     let service =
         Service::over(&store, Identity::builtin(), Default::default(), Limits::default(), clock)
             .with_apps(store, config);
-    let ready = async || {
-        let request = hyper::Request::get("/readyz").body(Full::<Bytes>::default()).unwrap();
-        let answer = service.answer(request).await;
-        let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8(body.to_vec()).unwrap())
-    };
-    let (status, body) = ready().await;
+    let (status, body) = ready(&service).await;
     assert!(status == 503 && body.contains("The keys of app access are missing."), "{body}");
     service.maintain_keys(true).await.unwrap();
-    assert_eq!(ready().await, (200, "ready\n".to_owned()));
+    assert_eq!(ready(&service).await, (200, "ready\n".to_owned()));
+}
+
+async fn ready(service: &Service) -> (u16, String) {
+    let request = hyper::Request::get("/readyz").body(Full::<Bytes>::default()).unwrap();
+    let answer = service.answer(request).await;
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
 }

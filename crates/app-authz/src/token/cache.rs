@@ -85,7 +85,7 @@ impl<K: KeyMaterial> KeyCache<K> {
     /// Claims the right to fetch at `now`, if a fetch is due
     ///
     /// It is not due while another fetch is in progress. A refresh is due [`REFRESH_INTERVAL`]
-    /// after the last fetch. For a missing key it is due [`MISS_INTERVAL`] after the last fetch
+    /// after the last fetch, ten seconds if that failed, or a second if no key may sign. For a missing key it is due [`MISS_INTERVAL`] after the last fetch
     /// for one, so that a client that invents keys cannot cause a query for each.
     #[must_use]
     pub fn claim(&self, want: Want, now: SystemTime) -> Option<Fetch> {
@@ -94,7 +94,10 @@ impl<K: KeyMaterial> KeyCache<K> {
         let passed = |since: Option<SystemTime>, interval: Duration| {
             since.is_none_or(|since| now.duration_since(since).map_or(true, |d| d >= interval))
         };
+        let can_sign = || self.ring().signing(now).is_ok();
         let due = match want {
+            // The table may have been empty, or its keys not valid yet.
+            Want::Refresh if !can_sign() => passed(schedule.fetched_at, RETRY_WITHOUT_KEYS),
             Want::Refresh if schedule.failed => passed(schedule.fetched_at, RETRY),
             Want::Refresh => passed(schedule.fetched_at, REFRESH_INTERVAL),
             Want::Missing => passed(schedule.missed_at, MISS_INTERVAL),
@@ -298,6 +301,9 @@ pub const REFRESH_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// How long after a failed fetch the next refresh is due
 const RETRY: Duration = Duration::from_secs(10);
+
+/// How long after a fetch the next refresh is due while no key may sign
+const RETRY_WITHOUT_KEYS: Duration = Duration::from_secs(1);
 
 /// How long after a fetch for a missing key the next one is due
 pub const MISS_INTERVAL: Duration = Duration::from_secs(10);

@@ -106,6 +106,24 @@ fn keys_are_fetched_at_the_start_and_every_ten_minutes() {
     assert_eq!(fetch(&cache, &store, Want::Refresh, now() - HOUR), Ok(true));
 }
 
+/// The table was empty, had a key of the future, or could not be read
+#[test]
+fn a_refresh_that_brought_no_key_to_sign_with_is_due_again_in_a_second() {
+    for rows in [Some(vec![]), Some(vec![key(1, now() + HOUR, None)]), None] {
+        let (cache, store) = (KeyCache::new(), Store::of(vec![]));
+        store.set(rows.clone());
+        let first = fetch(&cache, &store, Want::Refresh, now());
+        assert_eq!(first.is_ok(), rows.is_some());
+        store.set(Some(vec![key(2, now(), None)]));
+        assert_eq!(fetch(&cache, &store, Want::Refresh, now()), Ok(false));
+        let at = now() + Duration::from_secs(1);
+        assert_eq!(fetch(&cache, &store, Want::Refresh, at), Ok(true), "{rows:?}");
+        assert_eq!(cache.ring().signing(at).unwrap().0, 2);
+        // Now there is one.
+        assert_eq!(fetch(&cache, &store, Want::Refresh, at + MINUTE), Ok(false));
+    }
+}
+
 // scenario 61
 #[test]
 fn a_missing_key_is_fetched_once_and_invented_ones_are_not() {

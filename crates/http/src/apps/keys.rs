@@ -128,7 +128,8 @@ impl Keys {
     ///
     /// # Errors
     ///
-    /// [`Error::KeysUnavailable`]; the fetched keys stay in use.
+    /// [`Error::KeysUnavailable`]; the fetched keys stay in use. [`Error::NoSigningKey`] if none of them
+    /// may sign.
     pub(crate) async fn refresh<S: KeyStore>(
         &self,
         store: &S,
@@ -176,7 +177,7 @@ async fn refresh<S: KeyStore, K: KeyMaterial>(
             warn!(feature, sequence, reason, "a key cannot be read and is skipped");
         }
     }
-    Ok(())
+    keys.ring().signing(now).map(drop)
 }
 
 /// Creates and rotates the keys of app access if that is due
