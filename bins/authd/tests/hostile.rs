@@ -20,6 +20,7 @@ mod world;
 
 use std::time::{Duration, SystemTime};
 
+use app_authz::credential::SessionToken;
 use app_authz::token::API_KEY_PARAMETER;
 use store::fleet::{SharingLevel, Transition};
 use testkit::net::TlsFront;
@@ -34,6 +35,8 @@ struct Place {
     world: World,
     browser: Browser,
     apps: Recorder,
+    /// A session of Alice in another browser
+    elsewhere: SessionToken,
     port: u16,
     _nginx: Nginx,
     _tls: TlsFront,
@@ -60,11 +63,13 @@ async fn place() -> Option<Place> {
     // Cookies that are bound to their host, and service workers, need TLS.
     let tls = TlsFront::start(DASHBOARD, ([127, 0, 0, 1], inner).into()).await;
     let port = tls.address.port();
-    let world = plan(port).serve().await;
+    let mut plan = plan(port);
+    let elsewhere = plan.rows.session(plan.people["alice"].id);
+    let world = plan.serve().await;
     let apps = Recorder::start().await;
     let nginx = Nginx::start(&world, (DASHBOARD, inner), apps.address()).await;
-    let place = Place { world, browser, apps, port, _nginx: nginx, _tls: tls };
-    place.sign_in().await;
+    let place = Place { world, browser, apps, elsewhere, port, _nginx: nginx, _tls: tls };
+    place.sign_in(&place.browser, place.world.token("alice")).await;
     Some(place)
 }
 
@@ -97,15 +102,15 @@ impl Place {
         format!("https://{label}.test.coder.com:{}", self.port)
     }
 
-    /// Signs Alice in, and opens each app once
-    async fn sign_in(&self) {
-        self.browser.open(&format!("{}/login", self.dashboard())).await;
-        self.browser.type_into("#token", self.world.token("alice")).await;
-        self.browser.click("button").await;
-        self.browser.shows(&self.dashboard(), "Sign out").await;
+    /// Signs Alice in with a session, and opens each app once
+    async fn sign_in(&self, browser: &Browser, session: &str) {
+        browser.open(&format!("{}/login", self.dashboard())).await;
+        browser.type_into("#token", session).await;
+        browser.click("button").await;
+        browser.shows(&self.dashboard(), "Sign out").await;
         for app in [OWN, SHARED, OF_BOB] {
-            self.browser.open(&format!("{}/", self.app(app))).await;
-            self.browser.shows(&self.app(app), "an app").await;
+            browser.open(&format!("{}/", self.app(app))).await;
+            browser.shows(&self.app(app), "an app").await;
         }
     }
 
@@ -302,4 +307,38 @@ async fn an_answer_of_an_app_does_not_sign_its_visitor_in() {
     kept.sort_unstable();
     assert_eq!(kept, ["__Host-coder_session_token", "theme"]);
     place.browser.close().await;
+}
+
+/// An open page goes on asking its app; the same user's page in another browser stays open
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_page_is_refused_soon_after_its_session_was_revoked() {
+    let Some(place) = place().await else { return };
+    let other = Browser::start().await.unwrap();
+    place.sign_in(&other, place.elsewhere.reveal()).await;
+    for browser in [&place.browser, &other] {
+        browser.open(&format!("{}/page", place.app(OWN))).await;
+        // A refused check leads to the dashboard, which a page of the app may not read.
+        let asks = "window.answers = []; setInterval(async () => window.answers.push(await \
+                    fetch('/asked').then((answer) => answer.ok, () => false)), 50)";
+        browser.script(asks).await;
+    }
+    // As the command line or another replica does: this one is not told.
+    let store = place.world.database.store().await;
+    let revoked = store.revoke(place.world.people["alice"].token.id()).await.unwrap();
+    assert_eq!(revoked.len(), 1 + 3, "the session, and one for each app");
+    let until = "const done = arguments[0]; const began = performance.now(); \
+                 setInterval(() => { if (window.answers.at(-1) === false) \
+                 done(performance.now() - began) }, 10)";
+    let took = place.browser.async_script(until).await;
+    assert!(took.as_f64().is_some_and(|took| took < 2_000.0), "refused after {took} ms");
+    for (browser, expected) in [(&place.browser, false), (&other, true)] {
+        let last = browser.script("return window.answers.slice(-5)").await;
+        let answers = last.as_array().unwrap();
+        assert!(answers.iter().any(|answer| *answer == expected), "{last}");
+    }
+    let always = other.script("return window.answers.every((answer) => answer)").await;
+    assert_eq!(always, true, "of the other browser");
+    for browser in [place.browser, other] {
+        browser.close().await;
+    }
 }

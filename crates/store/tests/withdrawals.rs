@@ -5,6 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use app_authz::app::Revocation;
+use app_authz::credential::Sessions;
 use app_authz::{AgentId, UserId, WorkspaceId};
 use store::fleet::{Fleet, SharingLevel, Transition};
 use store::revocations::{Revocations, Slice, WatchedGrant};
@@ -186,6 +187,42 @@ async fn a_store_hears_of_changes_also_after_its_connection_was_ended() {
         changed().await;
     }
 }
+
+#[tokio::test]
+async fn the_questions_about_grants_and_sessions_hear_on_one_connection() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    store.load(&fleet()).await.unwrap();
+    let changed = async || timeout(LONG, store.changed()).await.unwrap().unwrap();
+    let next_end = async || timeout(LONG, store.next_end()).await.unwrap().unwrap();
+    // Once it listens
+    changed().await;
+    for first in [true, false] {
+        database.sql("DELETE FROM api_keys").await;
+        if first {
+            changed().await;
+            next_end().await;
+        } else {
+            next_end().await;
+            changed().await;
+        }
+    }
+    let more = timeout(Duration::from_millis(300), store.next_end()).await;
+    assert!(more.is_err(), "nothing has happened since");
+    assert_eq!(database.sql(LISTENING).await, ["1"]);
+}
+
+/// Beside a control plane no end of a session is noticed, and no connection is kept for that
+#[tokio::test]
+async fn ends_of_a_control_planes_sessions_are_not_listened_for() {
+    let Withdrawals { database, store, .. } = Withdrawals::of(Release::V2_35).await;
+    let ended = timeout(Duration::from_secs(1), store.next_end()).await;
+    assert!(ended.is_err(), "{ended:?}");
+    assert_eq!(database.sql(LISTENING).await, ["0"]);
+}
+
+const LISTENING: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE query LIKE 'LISTEN authd%' AND datname = current_database()";
 
 /// Longer than any machine takes
 const LONG: Duration = Duration::from_secs(60);

@@ -79,6 +79,19 @@ pub trait Sessions: Sync {
         now: SystemTime,
     ) -> impl Future<Output = Result<Vec<String>, Self::Error>> + Send;
 
+    /// Waits until a session may have ended since the last call, so that it is time to ask
+    ///
+    /// Not every end has to be noticed: the question is asked from time to time in any case. A store
+    /// that notices none waits forever, as this method does. The future may be dropped and called
+    /// again; one is awaited at a time.
+    ///
+    /// # Errors
+    ///
+    /// Fails if nothing is noticed until the next call.
+    fn next_end(&self) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        std::future::pending()
+    }
+
     /// Deletes keys that were made from a session and do not count any more at `now`
     ///
     /// Returns how many were deleted; there may be more if it is `at_most`. Keys that were not
@@ -101,6 +114,7 @@ port! {
     fn insert as dyn_insert([key: NewKey<'_>]) -> ();
     fn log_out as dyn_log_out([key: ApiKey], others: OtherSessions) -> Vec<String>;
     fn ended as dyn_ended([ids: [&str]], now: SystemTime) -> Vec<String>;
+    fn next_end as dyn_next_end([]) -> ();
     fn forget_ended as dyn_forget_ended([], now: SystemTime, at_most: u32) -> u64;
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use diesel::result::QueryResult;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::Options;
+use super::listener::Heard;
 use super::login::LoggedIn;
 use super::outage::{Outage, PAUSE};
 use super::session::Open;
@@ -89,7 +89,7 @@ pub(super) struct Connection {
     pub(super) tables: Arc<Tables>,
     pub(super) statement_timeout: Duration,
     closed: Arc<AtomicBool>,
-    heard: Arc<Notify>,
+    heard: Arc<Heard>,
     watchdog: Option<Arc<Watchdog>>,
 }
 
@@ -280,10 +280,9 @@ impl Connection {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Waits until a notification came that no earlier call has returned for, or the connection was
-    /// closed
-    pub(super) async fn heard(&self) {
-        self.heard.notified().await;
+    /// What is told of notifications on the connection
+    pub(super) fn heard(&self) -> Arc<Heard> {
+        Arc::clone(&self.heard)
     }
 
     /// Makes the connection count as closed, for example because it knows outdated tables

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::config::Config;
@@ -14,6 +13,7 @@ use uuid::Uuid;
 
 use super::cancel::{Endpoint, cancel};
 use super::connect::{ByUrl, Connector, Purpose, Source};
+use super::listener::Heard;
 use super::session::{BoxError, Cancel, Guard, Open, Opening, Session};
 use super::tls::{MakeTlsConnector, Security};
 use super::url::{DatabaseUrl, Host, SessionAttributes, Settings, to_options};
@@ -25,7 +25,7 @@ use crate::error::{Failed, database_error};
 pub(super) struct LoggedIn {
     pub(super) client: Client,
     pub(super) closed: Arc<AtomicBool>,
-    pub(super) heard: Arc<Notify>,
+    pub(super) heard: Arc<Heard>,
     /// Enforces the statement timeout if the server does not
     pub(super) watchdog: Option<Arc<Watchdog>>,
 }

@@ -20,6 +20,7 @@ mod import;
 mod inspect;
 mod jobs;
 mod journal;
+mod listener;
 mod listing;
 mod login;
 mod migrate;
@@ -68,6 +69,7 @@ use self::batches::Batches;
 use self::candidates::Asked;
 use self::connect::{Connection, Connector, Purpose, Source};
 pub use self::crypto_keys::ActiveKey;
+use self::listener::Listener;
 pub use self::migrate::{FormerRecord, Migrated, Migrations, Owned, Owner};
 pub use self::options::{Options, StatementCounter};
 pub use self::pooling::Pooling;
@@ -112,7 +114,7 @@ pub struct PgStore {
     /// neither waits for other reads nor counts among statements
     watch: Arc<Reads>,
     /// Hears of what may have ended
-    listener: tokio::sync::Mutex<Option<Connection>>,
+    listener: Listener,
     /// The statements that the tables must fit
     statements: Vec<Statement>,
     candidates: Arc<Batches<Asked>>,
@@ -199,7 +201,7 @@ impl PgStore {
             access,
             reads,
             watch,
-            listener: tokio::sync::Mutex::default(),
+            listener: Listener::default(),
             statements,
             candidates,
             apps,

@@ -7,11 +7,11 @@ use app_authz::app::{Mask, Revocation, RevocationReason};
 use app_authz::{AgentId, UserId, WorkspaceId};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
-use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::PgStore;
-use super::connect::Purpose;
+use super::listener::Waiting;
 use super::sql::Sql;
 use super::tables::{Need, Statement, Tables};
 use super::values::Moment;
@@ -71,25 +71,8 @@ impl Revocations for PgStore {
         Ok(logged)
     }
 
-    /// Listens on a connection of its own, which is opened at the first call
     async fn changed(&self) -> Result<(), Error> {
-        let mut listener = self.listener.lock().await;
-        if let Some(connection) = listener.as_ref().filter(|connection| !connection.is_closed()) {
-            connection.heard().await;
-            return Ok(());
-        }
-        *listener = None;
-        let mut connection = self.connector.uncounted().connect(Purpose::Read).await?;
-        // A pooler would hand the connection to others, and give away its notifications.
-        if self.connector.is_pooled() {
-            drop((connection, listener));
-            return std::future::pending().await;
-        }
-        let listen = connection.inner.batch_execute("LISTEN authd_revocations");
-        listen.await.map_err(Error::query)?;
-        // What has changed before is found by the next question.
-        *listener = Some(connection);
-        Ok(())
+        self.listener.heard(&self.connector, Waiting::Grants).await
     }
 }
 

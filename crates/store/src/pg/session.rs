@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_postgres::config::Config;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, Socket};
 
+use super::listener::Heard;
 use super::watchdog::Watchdog;
 
 /// A request of a [`PgStore`](super::PgStore) to the program that opens its sessions
@@ -30,7 +31,7 @@ pub struct Opening {
 pub struct Session {
     pub(super) client: Client,
     pub(super) closed: Arc<AtomicBool>,
-    pub(super) heard: Arc<Notify>,
+    pub(super) heard: Arc<Heard>,
     pub(super) guard: oneshot::Sender<Guard>,
     pub(super) cancel: Cancel,
 }
@@ -101,7 +102,7 @@ impl Session {
         T: MakeTlsConnect<Socket>,
         T::Stream: Send + 'static,
     {
-        let (closed, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+        let (closed, heard) = (Arc::new(AtomicBool::new(false)), Arc::<Heard>::default());
         let (guard, guarded) = oneshot::channel();
         let (client, connection) = config.connect(tls).await?;
         tokio::spawn(attend(connection, Arc::clone(&closed), Arc::clone(&heard), guarded));
@@ -130,7 +131,7 @@ pub(super) struct Guard {
 async fn attend<S, T>(
     mut connection: Connection<S, T>,
     closed: Arc<AtomicBool>,
-    heard: Arc<Notify>,
+    heard: Arc<Heard>,
     guarded: oneshot::Receiver<Guard>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -139,7 +140,7 @@ async fn attend<S, T>(
     let connection = pin!(async {
         while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(_) = message {
-                heard.notify_one();
+                heard.notify();
             }
         }
     });
@@ -154,7 +155,7 @@ async fn attend<S, T>(
     });
     let ended = select(connection, overdue).await;
     closed.store(true, Ordering::Release);
-    heard.notify_one();
+    heard.notify();
     if let Either::Right((guard, _connection)) = ended {
         // While the connection still exists: without it a pooler no longer knows what to cancel.
         let _ = timeout(CANCEL, (guard.cancel)(guard.token)).await;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::PgStore;
 use super::connect::Connection;
 use super::holders::{HolderColumns, HolderRow};
+use super::listener::Waiting;
 use super::schema::users;
 use super::sql::Sql;
 use super::tables::{Need, Statement};
@@ -131,6 +132,10 @@ impl Sessions for PgStore {
             statement.load::<String>(&mut &connection.inner).await
         });
         ended.await
+    }
+
+    async fn next_end(&self) -> Result<(), Error> {
+        self.listener.heard(&self.connector, Waiting::Sessions).await
     }
 
     async fn forget_ended(&self, now: SystemTime, at_most: u32) -> Result<u64, Error> {
