@@ -201,8 +201,10 @@ impl Finding {
     #[must_use]
     pub fn judged(&self) -> String {
         let Range { min, median, max } = self.spread;
+        // A ratio that misses its goal by little would look as if it met it.
+        let digits = if self.met == Some(false) { 3 } else { 2 };
         match self.ratio {
-            Some(_) => format!("{median:.2} ({min:.2} to {max:.2})"),
+            Some(_) => format!("{median:.digits$} ({min:.2} to {max:.2})"),
             None => format!("({} to {})", self.unit.show(min), self.unit.show(max)),
         }
     }
