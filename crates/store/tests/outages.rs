@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use agent_auth::{Candidates, ProvenInstance};
+use app_audit::{Act, ActKind};
+use app_authz::UserId;
+use app_authz::credential::{NewKey, SessionToken};
+use app_authz::proxy::ProxyToken;
 use store::fleet::{Fleet, Transition};
 use store::{Error, Options, PgStore, Store};
 use testkit::{Database, OwnServer};
+use uuid::Uuid;
 
 #[tokio::test]
 async fn reads_and_writes_go_on_after_the_database_restarts() {
@@ -77,6 +82,45 @@ async fn a_read_only_database_is_ready_only_for_those_who_do_not_write() {
         assert_eq!(ready.is_ok(), expected, "{ready:?}");
         assert!(ready.err().is_none_or(|error| error.to_string().contains("accepts no writes")));
     }
+}
+
+/// Writes that an act is recorded with may be tried later, as any other may
+#[tokio::test]
+async fn recorded_writes_say_that_the_database_cannot_be_written_now() {
+    let server = OwnServer::start().await;
+    let database = server.database().await;
+    let store = database.store().await;
+    let mut fleet = Fleet::default();
+    let acme = fleet.organization("acme");
+    let alice = UserId(fleet.user("alice", acme));
+    store.load(&fleet).await.unwrap();
+    let session = SessionToken::generate(|bytes| bytes.fill(b'a'));
+    let act = || Act::new(ActKind::TokenCreate, UNIX_EPOCH);
+    store.insert_recorded(&key(&session, alice), act()).await.unwrap();
+    let proxy = ProxyToken::generate(Uuid::from_u128(1), |bytes| bytes.fill(b'a'));
+
+    let attempts = async |why: &str| {
+        let options = Options::default().statement_timeout(Duration::from_millis(300));
+        let store = PgStore::connect(database.url(), &options).await.unwrap();
+        let other = SessionToken::generate(|bytes| bytes.fill(b'b'));
+        let errors = [
+            store.insert_recorded(&key(&other, alice), act()).await.unwrap_err(),
+            store.revoke_recorded(session.id(), act()).await.unwrap_err(),
+            store.set_proxy_token_recorded(&proxy, Some(&act())).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert!(error.is_unavailable(), "{error}");
+            assert!(error.to_string().contains(why), "{error}");
+        }
+    };
+    database.set_read_only(true).await;
+    attempts("the database accepts no writes").await;
+    database.set_read_only(false).await;
+    let locked = "BEGIN; LOCK TABLE api_keys, workspace_proxies, authd_acts; \
+                  SELECT pg_sleep(60)";
+    let lock = database.sql_in_background(locked).await;
+    attempts("the database gave up").await;
+    lock.abort();
 }
 
 #[tokio::test]
@@ -213,13 +257,17 @@ async fn a_url_that_is_not_understood_is_not_repeated() {
 
 fn one_agent() -> Fleet {
     let mut fleet = Fleet::default();
-    let name = |part| format!("{part}-{}", uuid::Uuid::new_v4().simple());
+    let name = |part| format!("{part}-{}", Uuid::new_v4().simple());
     let acme = fleet.organization("acme");
     let alice = fleet.user(&name("alice"), acme);
     let workspace = fleet.workspace(alice, "dev");
     let build = fleet.build(workspace, Transition::Start);
     fleet.agent(build.resource, "main", ID);
     fleet
+}
+
+fn key(token: &SessionToken, user: UserId) -> NewKey<'_> {
+    NewKey::new(token, user, UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(60))
 }
 
 const ID: &str = "i-0abc";

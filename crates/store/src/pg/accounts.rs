@@ -7,7 +7,7 @@ use app_authz::proxy::ProxyToken;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Nullable, Text, Timestamptz, Uuid as SqlUuid};
-use diesel_async::{AsyncConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -16,8 +16,9 @@ use super::acts::note_in;
 use super::connect::Connection;
 use super::schema::{users, workspace_proxies};
 use super::sql::Sql;
-use super::tables::{Need, Statement};
+use super::tables::{Need, Statement, Tables};
 use crate::Error;
+use crate::facts::Question;
 
 /// Sessions and proxies, for an operator and not for requests
 impl PgStore {
@@ -66,10 +67,10 @@ impl PgStore {
             .user(key.user.0)
             .subject(SubjectKind::Token, key.token.id())
             .detail("scope", &key.scope.to_string());
-        let mut connection = self.writes.get().await?;
-        let tables = connection.tables();
-        note_in(&act, &tables, &mut connection).await?;
-        Ok(())
+        let note = async |connection: &mut AsyncPgConnection, tables: &Tables| {
+            note_in(&act, tables, connection).await
+        };
+        self.writes.ask_by_tables(Question::Other, note).await
     }
 
     /// Deletes a session and those that were made from it
@@ -92,16 +93,17 @@ impl PgStore {
     /// a control plane whose database has no table of acts.
     pub async fn revoke_recorded(&self, id: &str, act: Act) -> Result<Vec<String>, Error> {
         let act = act.subject(SubjectKind::Token, id);
-        let mut connection = self.writes.get().await?;
-        let tables = connection.tables();
-        let ended = connection.transaction(async |connection| {
-            let ended: Vec<String> = Revoke { sql: &REVOKE, id }.load(connection).await?;
-            if !ended.is_empty() {
-                note_in(&act, &tables, connection).await?;
-            }
-            Ok::<_, Error>(ended)
-        });
-        ended.await
+        let revoke = async |connection: &mut AsyncPgConnection, tables: &Tables| {
+            let ended = connection.transaction(async |connection| {
+                let ended: Vec<String> = Revoke { sql: &REVOKE, id }.load(connection).await?;
+                if !ended.is_empty() {
+                    note_in(&act, tables, connection).await?;
+                }
+                QueryResult::Ok(ended)
+            });
+            ended.await
+        };
+        self.writes.ask_by_tables(Question::Other, revoke).await
     }
 
     /// Replaces the token of a proxy, and returns whether the proxy exists
@@ -130,20 +132,21 @@ impl PgStore {
             let changes = format!("the token of the proxy {} in workspace_proxies", token.id());
             return Err(Error::ControlPlane { changes });
         }
-        let mut connection = self.writes.get().await?;
-        let tables = connection.tables();
-        let changed = connection.transaction(async |connection| {
-            let proxy = workspace_proxies::table.find(token.id());
-            let changed = diesel::update(proxy)
-                .set(workspace_proxies::token_hashed_secret.eq(token.secret_digest().to_vec()))
-                .execute(connection)
-                .await?;
-            if let Some(act) = act.filter(|_| changed > 0) {
-                note_in(act, &tables, connection).await?;
-            }
-            Ok::<_, Error>(changed > 0)
-        });
-        changed.await
+        let replace = async |connection: &mut AsyncPgConnection, tables: &Tables| {
+            let changed = connection.transaction(async |connection| {
+                let proxy = workspace_proxies::table.find(token.id());
+                let changed = diesel::update(proxy)
+                    .set(workspace_proxies::token_hashed_secret.eq(token.secret_digest().to_vec()))
+                    .execute(connection)
+                    .await?;
+                if let Some(act) = act.filter(|_| changed > 0) {
+                    note_in(act, tables, connection).await?;
+                }
+                QueryResult::Ok(changed > 0)
+            });
+            changed.await
+        };
+        self.writes.ask_by_tables(Question::Other, replace).await
     }
 }
 

@@ -7,15 +7,16 @@ use app_authz::id::{GroupId, NameOrId, OrganizationId};
 use app_authz::{UserId, WorkspaceId};
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid};
-use diesel_async::{AsyncConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use super::PgStore;
 use super::acts::note_in;
 use super::connect::Connection;
 use super::sql::Sql;
-use super::tables::Need;
+use super::tables::{Need, Tables};
 use crate::Error;
+use crate::facts::Question;
 use crate::sharing::{
     Changed, Edit, FoundPeople, MAX_PEOPLE, ShareChange, ShareRow, Sharing, columns_of, person,
 };
@@ -80,8 +81,6 @@ impl Sharing for PgStore {
         change: &ShareChange,
         act: &Act,
     ) -> Result<Option<Changed>, Error> {
-        let mut connection = self.writes.get().await?;
-        let tables = connection.tables();
         let is_removal = change.edit == Edit::Remove;
         let (are_groups, people) = change.people.iter().copied().map(columns_of).unzip();
         let write = WriteShares {
@@ -96,38 +95,41 @@ impl Sharing for PgStore {
             at: change.at.into(),
             by: change.by.map(|UserId(id)| id),
         };
-        let written = connection.transaction(async |connection| {
-            let lock = LockShares { sql: &LOCK, workspace: change.workspace.0 };
-            lock.execute(connection).await?;
-            let rows: Vec<(bool, bool, Option<Uuid>, i64)> = write.load(connection).await?;
-            let (mut changed, mut before) = (Changed::default(), 0);
-            for (is_added, is_group, id, count) in rows {
-                let Some(id) = id else {
-                    before = usize::try_from(count).unwrap_or(usize::MAX);
-                    continue;
-                };
-                match is_added {
-                    true => changed.added.push(person(is_group, id)),
-                    false => changed.removed.push(person(is_group, id)),
+        let in_turn = async |connection: &mut AsyncPgConnection, tables: &Tables| {
+            let written = connection.transaction(async |connection| {
+                let lock = LockShares { sql: &LOCK, workspace: change.workspace.0 };
+                lock.execute(connection).await?;
+                let rows: Vec<(bool, bool, Option<Uuid>, i64)> = write.load(connection).await?;
+                let (mut changed, mut before) = (Changed::default(), 0);
+                for (is_added, is_group, id, count) in rows {
+                    let Some(id) = id else {
+                        before = usize::try_from(count).unwrap_or(usize::MAX);
+                        continue;
+                    };
+                    match is_added {
+                        true => changed.added.push(person(is_group, id)),
+                        false => changed.removed.push(person(is_group, id)),
+                    }
                 }
+                let after = (before + changed.added.len()).saturating_sub(changed.removed.len());
+                if after > MAX_PEOPLE && !changed.added.is_empty() {
+                    return Err(Refused::TooMany);
+                }
+                if !changed.is_empty() {
+                    NotifyShares { sql: &NOTIFY, workspace: change.workspace.0.to_string() }
+                        .execute(connection)
+                        .await?;
+                    note_in(&changed.of_act(act, change), tables, connection).await?;
+                }
+                Ok(changed)
+            });
+            match written.await {
+                Ok(changed) => Ok(Some(changed)),
+                Err(Refused::TooMany) => Ok(None),
+                Err(Refused::Failed(error)) => Err(error),
             }
-            let after = (before + changed.added.len()).saturating_sub(changed.removed.len());
-            if after > MAX_PEOPLE && !changed.added.is_empty() {
-                return Err(Refused::TooMany);
-            }
-            if !changed.is_empty() {
-                NotifyShares { sql: &NOTIFY, workspace: change.workspace.0.to_string() }
-                    .execute(connection)
-                    .await?;
-                note_in(&changed.of_act(act, change), &tables, connection).await?;
-            }
-            Ok(changed)
-        });
-        match written.await {
-            Ok(changed) => Ok(Some(changed)),
-            Err(Refused::TooMany) => Ok(None),
-            Err(Refused::Failed(error)) => Err(error.into()),
-        }
+        };
+        self.writes.ask_by_tables(Question::Other, in_turn).await
     }
 }
 
