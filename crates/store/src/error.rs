@@ -306,10 +306,21 @@ impl Error {
 
     /// Returns the SQLSTATE of PostgreSQL's answer, such as `23505`, as far as it is known
     ///
-    /// `None` if the error is not an answer of the server. It is also `None` for most errors of a
-    /// statement: diesel passes on the codes of violated constraints, of transactions that are
-    /// read-only and of those that could not be serialized. Errors that refuse a connection have
-    /// their code.
+    /// | answer | code |
+    /// | --- | --- |
+    /// | a connection is refused | known |
+    /// | a constraint is violated (class 23) | known |
+    /// | the transaction is read-only (`25006`), or cannot be serialized (`40001`) | known |
+    /// | any other error of a statement, such as `42501` or `57014` | `None` |
+    /// | an error that is not an answer of the server | `None` |
+    ///
+    /// The reason for `None` is in diesel 2.3 and diesel-async 0.9. They turn the driver's error
+    /// into a `DatabaseErrorInformation`, which has the message, the detail and the hint, but not the
+    /// code. The type behind it is private and not `Any`, an `Instrumentation` sees the same error,
+    /// and a connection does not lend the driver's client. The message is in the language of the
+    /// server, so it does not stand for a code. Do not wait for one to find out whether a call
+    /// may succeed later: [`is_unavailable`](Self::is_unavailable) knows timeouts, lost connections
+    /// and standbys.
     #[cfg(feature = "postgres")]
     #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
