@@ -96,6 +96,19 @@ impl<'a> From<&'a str> for NameOrId<'a> {
     }
 }
 
+impl NameOrId<'_> {
+    /// Whether a row with this id and this name is the one that is named
+    ///
+    /// Names are the same in upper and in lower case.
+    #[must_use]
+    pub fn is(self, id: impl Into<Uuid>, name: &str) -> bool {
+        match self {
+            Self::Id(asked) => asked == id.into(),
+            Self::Name(asked) => asked.to_lowercase() == name.to_lowercase(),
+        }
+    }
+}
+
 /// Parses a UUID in its hyphenated form, in either case
 ///
 /// The braced, URN and 32-digit forms are refused, so that an id has only one spelling.
@@ -132,5 +145,9 @@ mod tests {
             assert_eq!(parse_uuid(bad), None, "{bad}");
             assert_eq!(NameOrId::from(bad), NameOrId::Name(bad));
         }
+        let is = |asked: &str| NameOrId::from(asked).is(user, "Ann");
+        assert!(["Ann", "ANN", "ann", &user.to_string().to_uppercase()].into_iter().all(is));
+        let other = UserId(Uuid::from_u128(1)).to_string();
+        assert!(!["An", "Ann ", "a%", "", &other].into_iter().any(is));
     }
 }

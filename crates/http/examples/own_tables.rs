@@ -9,19 +9,19 @@
 //! ```
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use agent_auth::Rules;
+use agent_auth::{Candidate, Rules, Standing};
 use app_audit::{Kept, Row, SessionKey};
 use app_authz::address::HttpUrl;
-use app_authz::app::SharingLevel;
-use app_authz::credential::SessionToken;
-use app_authz::id::AppId;
-use app_authz::rbac::{RoleName, ScopeName};
+use app_authz::app::{Agent, App, Transition};
+use app_authz::credential::{ApiKey, NewKey, SessionToken, UserStatus};
+use app_authz::id::{NameOrId, OrganizationId};
+use app_authz::rbac::RoleName;
 use app_authz::token::CryptoKey;
-use app_authz::{AgentId, UserId, WorkspaceId};
+use app_authz::{AppRequest, UserId, WorkspaceId};
 use authd_http::{AppsConfig, Limits, PortError, Service};
 use axum::Router;
 use identity_fetch::{Clock, Identity};
@@ -61,47 +61,49 @@ pub(crate) struct Rows {
     pub(crate) workspaces: Vec<Workspace>,
     pub(crate) secrets: Vec<CryptoKey>,
     pub(crate) visits: HashMap<SessionKey, Kept>,
-    pub(crate) log: Vec<Row>,
+    pub(crate) log: HashMap<Uuid, Row>,
 }
 
 pub(crate) struct User {
     pub(crate) name: String,
+    pub(crate) status: UserStatus,
+    pub(crate) organization: OrganizationId,
     pub(crate) roles: Vec<RoleName>,
 }
 
 /// A user's session, or one for apps that was made from it
-#[derive(Clone)]
 pub(crate) struct Login {
-    pub(crate) user: UserId,
-    pub(crate) digest: Vec<u8>,
-    pub(crate) scope: ScopeName,
+    pub(crate) key: ApiKey,
     pub(crate) parent: Option<String>,
-    pub(crate) expires: SystemTime,
 }
 
-/// A workspace with its one machine
+/// A workspace with the machines of all builds, the oldest first, and the apps of the newest
 pub(crate) struct Workspace {
     pub(crate) id: WorkspaceId,
     pub(crate) name: String,
     pub(crate) owner: UserId,
-    pub(crate) machine: AgentId,
-    pub(crate) instance: String,
-    pub(crate) machine_token: Uuid,
-    pub(crate) last_seen: SystemTime,
+    pub(crate) transition: Transition,
+    pub(crate) machines: Vec<Machine>,
     pub(crate) apps: Vec<App>,
 }
 
-pub(crate) struct App {
-    pub(crate) id: AppId,
-    pub(crate) slug: String,
-    pub(crate) url: String,
-    pub(crate) sharing: SharingLevel,
+/// A machine with its agent, and what that is when it signs in
+pub(crate) struct Machine {
+    pub(crate) agent: Agent,
+    pub(crate) instance: String,
+    pub(crate) candidate: Candidate,
+}
+
+impl Machine {
+    fn is_live(&self) -> bool {
+        self.candidate.standing == Standing::Live
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TableError {
-    #[error("the user or the session of a new session is gone")]
-    Ended,
+    #[error("the user or the session of a new session is gone, or the id of a new row is taken")]
+    Refused,
 }
 
 /// These tables are always there
@@ -119,28 +121,53 @@ impl Tables {
     /// Signs a user in for a day
     #[allow(dead_code, reason = "the page that signs users in is not part of the example")]
     pub(crate) fn log_in(&self, user: UserId, token: &SessionToken) {
-        let (digest, expires) = (digest(token), now() + Duration::from_secs(24 * 3_600));
-        let login = Login { user, digest, scope: ScopeName::All, parent: None, expires };
-        self.rows().logins.insert(token.id().to_owned(), login);
+        let new = NewKey::new(token, user, now(), now() + Duration::from_secs(24 * 3_600));
+        let login = Login { key: new.stored(), parent: None };
+        self.rows().logins.insert(login.key.id.clone(), login);
     }
 }
 
-fn digest(token: &SessionToken) -> Vec<u8> {
-    token.secret_digest().to_vec()
+/// The two queries that more than one answer needs
+impl Rows {
+    /// The workspace that a request names, and the user whose it should be
+    fn find(&self, of: &AppRequest) -> Option<(UserId, &Workspace)> {
+        if let Some(agent) = of.terminal() {
+            let has = |row: &&Workspace| {
+                row.machines.iter().any(|on| on.is_live() && on.agent.id == agent)
+            };
+            return self.workspaces.iter().find(has).map(|row| (row.owner, row));
+        }
+        let (user, workspace) = (NameOrId::from(of.user()), NameOrId::from(of.workspace()));
+        let is_user = |(id, row): &(&UserId, &User)| user.is(**id, &row.name);
+        let asked = *self.users.iter().find(is_user)?.0;
+        let is_workspace = |row: &&Workspace| match workspace {
+            NameOrId::Name(_) if row.owner != asked => false,
+            _ => workspace.is(row.id, &row.name),
+        };
+        Some((asked, self.workspaces.iter().find(is_workspace)?))
+    }
+
+    /// A session's key, which ends with the session that it was made from, and its user
+    fn login(&self, id: &str) -> Option<(ApiKey, &User)> {
+        let login = self.logins.get(id)?;
+        let parent = login.parent.as_ref().map_or(Some(login), |id| self.logins.get(id))?;
+        let mut key = login.key.clone();
+        key.expires_at = key.expires_at.min(parent.key.expires_at);
+        Some((key, self.users.get(&login.key.user)?))
+    }
 }
 
 mod ports {
-    use agent_auth::{AgentToken, Candidate, Candidates, ProvenInstance, Standing};
+    use agent_auth::{Candidates, MAX_CANDIDATES, ProvenInstance};
     use app_audit::{
         ActLog, Answer, AuditExplorer, AuditLog, Entry, Filter, Groups, Journal, Page, Window,
     };
-    use app_authz::app::{Agent, App, AppFacts, Contact, Transition, Workspace, WorkspaceFacts};
-    use app_authz::credential::{ApiKey, KeyHolder, NewKey, OtherSessions, Sessions, UserStatus};
-    use app_authz::id::OrganizationId;
+    use app_authz::Directory;
+    use app_authz::app::{self, AppFacts, WorkspaceFacts};
+    use app_authz::credential::{KeyHolder, KeyUpdate, OtherSessions, Sessions};
     use app_authz::proxy::Proxies;
     use app_authz::rbac::WorkspaceSharing;
     use app_authz::token::{Change, Feature, KeyStore, Rotation};
-    use app_authz::{AppRequest, Directory};
 
     use super::*;
 
@@ -152,14 +179,13 @@ mod ports {
         type Error = TableError;
 
         async fn by_instance(&self, instance: ProvenInstance<'_>) -> Result<Vec<Candidate>> {
-            let candidate = |of: &super::Workspace| {
-                let (agent, build, workspace) = (of.machine.0, of.id.0.into(), of.id.0.into());
-                let (name, token) = (of.name.clone(), AgentToken::new(of.machine_token));
-                Candidate::new(agent.into(), name, token, build, workspace, Standing::Live)
-            };
-            let rows = self.rows();
-            let of_instance = rows.workspaces.iter().filter(|of| of.instance == instance.as_str());
-            Ok(of_instance.map(candidate).collect())
+            let (rows, spellings) = (self.rows(), instance.spellings().collect::<Vec<_>>());
+            let newest_first = rows.workspaces.iter().flat_map(|of| &of.machines).rev();
+            let found = newest_first.filter(|on| spellings.contains(&on.instance));
+            let mut found: Vec<_> = found.map(|on| on.candidate.clone()).collect();
+            found.sort_by_key(|candidate| candidate.standing != Standing::Live);
+            found.truncate(MAX_CANDIDATES + 1);
+            Ok(found)
         }
     }
 
@@ -168,57 +194,34 @@ mod ports {
 
         async fn app_access(&self, of: &AppRequest, tokens: &[SessionToken]) -> Result<AppFacts> {
             let rows = self.rows();
-            let is_named = |found: &&super::Workspace| match of.terminal() {
-                Some(agent) => found.machine == agent,
-                None => rows.name(found.owner) == Some(of.user()) && found.name == of.workspace(),
-            };
-            let facts = AppFacts::default().with_holders(rows.holders(tokens));
-            let found = rows.workspaces.iter().find(is_named).and_then(|found| rows.facts(found));
-            let Some(found) = found else { return Ok(facts) };
-            Ok(facts.with_workspace(found))
+            let mut facts = AppFacts::default().with_holders(rows.holders(tokens));
+            facts.workspace = rows.find(of).and_then(|found| rows.facts(found)).map(Arc::new);
+            Ok(facts)
         }
     }
 
     impl Rows {
-        fn name(&self, user: UserId) -> Option<&str> {
-            self.users.get(&user).map(|user| &*user.name)
-        }
-
-        fn facts(&self, of: &super::Workspace) -> Option<WorkspaceFacts> {
-            let app = |app: &super::App| {
-                App::new(app.id, of.machine, &*app.slug, &*app.url).with_sharing(app.sharing)
-            };
-            let owner = (of.owner, self.name(of.owner)?);
-            let workspace = Workspace::new((of.id, &*of.name), owner, ORGANIZATION);
-            let contact = Contact::new(of.last_seen).with_connected(of.last_seen, of.last_seen);
-            let facts = WorkspaceFacts::new(of.owner, workspace, Transition::Start, None);
-            let facts = facts.with_agents([Agent::new(of.machine, "main", contact)]);
-            Some(facts.with_apps(of.apps.iter().map(app)))
-        }
-
-        /// When a login stops to count; `None` if it has ended
-        fn end(&self, id: &str) -> Option<SystemTime> {
-            let login = self.logins.get(id)?;
-            let parent = login.parent.as_ref().map_or(Some(login), |id| self.logins.get(id))?;
-            Some(login.expires.min(parent.expires))
+        fn facts(&self, (asked, of): (UserId, &Workspace)) -> Option<WorkspaceFacts> {
+            let owner = self.users.get(&of.owner)?;
+            let named = (of.owner, &*owner.name);
+            let workspace = app::Workspace::new((of.id, &*of.name), named, owner.organization);
+            let live = of.machines.iter().filter(|on| on.is_live());
+            let facts = WorkspaceFacts::new(asked, workspace, of.transition, None)
+                .with_agents(live.map(|on| on.agent.clone()))
+                .with_apps(of.apps.iter().cloned());
+            Some(facts)
         }
 
         fn holders(&self, tokens: &[SessionToken]) -> Vec<KeyHolder> {
-            let holder = |token: &SessionToken| {
-                let (login, end) = (self.logins.get(token.id())?, self.end(token.id())?);
-                let key = ApiKey::new(token.id(), &*login.digest, login.user, end)
-                    .with_prolonged(false)
-                    .with_scopes([login.scope.clone()]);
-                let user = self.users.get(&login.user)?;
+            let holder = |(key, user): (ApiKey, &User)| {
                 let roles = user.roles.iter().map(|name| (name.clone(), SHARING));
-                let holder = KeyHolder::new(key, UserStatus::Active, &*user.name);
-                Some(holder.with_organization(ORGANIZATION, SHARING).with_roles(roles))
+                let holder = KeyHolder::new(key, user.status, &*user.name);
+                holder.with_organization(user.organization, SHARING).with_roles(roles)
             };
-            tokens.iter().filter_map(holder).collect()
+            tokens.iter().filter_map(|token| self.login(token.id())).map(holder).collect()
         }
     }
 
-    const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(1));
     const SHARING: WorkspaceSharing = WorkspaceSharing::Everyone;
 
     impl Sessions for Tables {
@@ -228,15 +231,27 @@ mod ports {
             Ok(self.rows().holders(tokens))
         }
 
+        async fn username(&self, user: UserId) -> Result<Option<String>> {
+            Ok(self.rows().users.get(&user).map(|user| user.name.clone()))
+        }
+
+        async fn update(&self, key: &ApiKey, update: KeyUpdate, _: Option<IpAddr>) -> Result<()> {
+            self.rows().logins.entry(key.id.clone()).and_modify(|of| of.key.write(update));
+            Ok(())
+        }
+
         async fn insert(&self, key: &NewKey<'_>) -> Result<()> {
             let (mut rows, parent) = (self.rows(), key.parent.map(str::to_owned));
-            let is_own = |id: &String| rows.logins.get(id).is_some_and(|of| of.user == key.user);
-            if rows.name(key.user).is_none() || !parent.as_ref().is_none_or(is_own) {
-                return Err(TableError::Ended);
+            let is_own =
+                |id: &String| rows.logins.get(id).is_some_and(|of| of.key.user == key.user);
+            let is_taken = rows.logins.contains_key(key.token.id());
+            if is_taken
+                || !rows.users.contains_key(&key.user)
+                || !parent.as_ref().is_none_or(is_own)
+            {
+                return Err(TableError::Refused);
             }
-            let (user, scope, expires) = (key.user, key.scope.clone(), key.expires_at);
-            let login = Login { user, scope, expires, parent, digest: digest(key.token) };
-            rows.logins.insert(key.token.id().to_owned(), login);
+            rows.logins.insert(key.token.id().to_owned(), Login { key: key.stored(), parent });
             Ok(())
         }
 
@@ -252,7 +267,10 @@ mod ports {
 
         async fn ended(&self, ids: &[&str], now: SystemTime) -> Result<Vec<String>> {
             let rows = self.rows();
-            let ended = ids.iter().filter(|id| rows.end(id).is_none_or(|end| end < now));
+            let counts = |(key, user): (ApiKey, &User)| {
+                key.expires_at >= now && user.status == UserStatus::Active
+            };
+            let ended = ids.iter().filter(|id| !rows.login(id).is_some_and(counts));
             Ok(ended.map(|id| (*id).to_owned()).collect())
         }
     }
@@ -277,7 +295,7 @@ mod ports {
             let mut rows = self.rows();
             let of_feature = rows.secrets.iter().filter(|key| key.feature == feature);
             let changes = plan(&of_feature.cloned().collect::<Vec<_>>());
-            changes.iter().for_each(|change| change.apply(&mut rows.secrets));
+            Change::apply_all(&changes, &mut rows.secrets).map_err(|_| TableError::Refused)?;
             Ok(changes.len())
         }
     }
@@ -294,13 +312,21 @@ mod ports {
             let mut rows = self.rows();
             let last = |key: &SessionKey| rows.visits.get(key).copied();
             let changes = Groups::of(entries, window).apply(now(), last);
-            // An entry that is noted again is in the log already.
-            let is_new = |row: &Row| rows.log.iter().all(|of| of.id != row.id);
-            let new: Vec<_> =
-                changes.begun.iter().map(|of| Row::from(*of)).filter(is_new).collect();
-            rows.log.extend(new);
+            for row in changes.rows(|id| rows.log.get(&id)) {
+                rows.log.entry(row.id).or_insert(row);
+            }
             rows.visits.extend(changes.sessions);
             Ok(changes.answers)
+        }
+
+        async fn end_sessions(&self, window: Window, at_most: u32) -> Result<u64> {
+            let is_over = |_: &_, kept: &mut Kept| kept.is_forgotten(now(), window);
+            Ok((0..at_most).zip(self.rows().visits.extract_if(is_over)).map(|_| 1).sum())
+        }
+
+        async fn forget(&self, keep: Duration, at_most: u32) -> Result<u64> {
+            let is_old = |_: &_, row: &mut Row| row.is_older_than(keep, now());
+            Ok((0..at_most).zip(self.rows().log.extract_if(is_old)).map(|_| 1).sum())
         }
 
         fn is_unavailable(error: &TableError) -> bool {
@@ -312,7 +338,7 @@ mod ports {
         type Error = TableError;
 
         async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<Row>> {
-            Ok(filter.select(&self.rows().log, page))
+            Ok(filter.select(self.rows().log.values(), page))
         }
     }
 

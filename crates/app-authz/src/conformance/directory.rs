@@ -14,10 +14,13 @@ use crate::rbac::{BuiltInRoles, Switches};
 use crate::{AgentId, AppRequest, Directory, Rules, Target, UserId, WorkspaceId, decide, resolve};
 
 rules! {
+    $
     /// A rule that every implementation of [`Directory`] keeps
     DirectoryRule of Directory;
     /// Checks all rules of [`Directory`], each with an implementation of its own that `make` returns
     fn directory;
+    /// Makes a test of each rule of [`Directory`](crate::Directory)
+    macro directory_conformance;
 
     /// A workspace is found by the names and by the ids of its owner and itself, in any mixture
     NamesAndIds = names_and_ids_lead_to_the_same_workspace over office,

@@ -8,11 +8,15 @@ use crate::proxy::Proxies;
 use crate::token::{Change, CryptoKey, Feature, KeyStore, Rotation, rotate};
 
 rules! {
+    $
     /// A rule that every implementation of [`KeyStore`] and [`Rotation`] keeps
     KeysRule of KeyStore, Rotation;
     /// Checks all rules of [`KeyStore`] and [`Rotation`], each with an implementation of its own
     /// that `make` returns
     fn keys;
+    /// Makes a test of each rule of [`KeyStore`](crate::token::KeyStore) and
+    /// [`Rotation`](crate::token::Rotation)
+    macro keys_conformance;
 
     /// The keys of a feature that have a secret are found, as they are stored
     ByFeature = keys_with_a_secret_are_found_by_feature over keys,
@@ -27,10 +31,13 @@ rules! {
 }
 
 rules! {
+    $
     /// A rule that every implementation of [`Proxies`] keeps
     ProxiesRule of Proxies;
     /// Checks all rules of [`Proxies`], each with an implementation of its own that `make` returns
     fn proxies;
+    /// Makes a test of each rule of [`Proxies`](crate::proxy::Proxies)
+    macro proxies_conformance;
 
     /// The proxies that are not deleted are known, as they are stored
     Registered = only_registered_proxies_are_known over proxies,

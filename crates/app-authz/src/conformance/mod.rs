@@ -3,12 +3,12 @@
 //! Each rule has the [`Rows`] that it needs and a check. You provide a function that makes your
 //! implementation over tables with exactly these rows.
 //!
-//! | port | all rules | one rule |
-//! | --- | --- | --- |
-//! | [`Directory`](crate::Directory) | [`directory`] | [`DirectoryRule`] |
-//! | [`Sessions`](crate::credential::Sessions) | [`sessions`] | [`SessionsRule`] |
-//! | [`KeyStore`](crate::token::KeyStore) and [`Rotation`](crate::token::Rotation) | [`keys`] | [`KeysRule`] |
-//! | [`Proxies`](crate::proxy::Proxies) | [`proxies`] | [`ProxiesRule`] |
+//! | port | all rules | a test for each rule | one rule |
+//! | --- | --- | --- | --- |
+//! | [`Directory`](crate::Directory) | [`directory`] | [`directory_conformance!`](crate::directory_conformance) | [`DirectoryRule`] |
+//! | [`Sessions`](crate::credential::Sessions) | [`sessions`] | [`sessions_conformance!`](crate::sessions_conformance) | [`SessionsRule`] |
+//! | [`KeyStore`](crate::token::KeyStore) and [`Rotation`](crate::token::Rotation) | [`keys`] | [`keys_conformance!`](crate::keys_conformance) | [`KeysRule`] |
+//! | [`Proxies`](crate::proxy::Proxies) | [`proxies`] | [`proxies_conformance!`](crate::proxies_conformance) | [`ProxiesRule`] |
 //!
 //! ```no_run
 //! # use app_authz::{AppRequest, Directory, app::AppFacts, credential::SessionToken};
@@ -37,9 +37,9 @@
 //! # }
 //! ```
 //!
-//! To have a test of each rule, call [`DirectoryRule::check`] with each of
-//! [`DirectoryRule::ALL`]. A host leaves a rule out whose rows its tables cannot hold: one without
-//! groups, for example, skips [`DirectoryRule::Shared`].
+//! The macros make a test of each rule instead. A host leaves a rule out whose rows its tables cannot
+//! hold: one without groups, for example, calls [`DirectoryRule::check`] with each of
+//! [`DirectoryRule::ALL`] but [`DirectoryRule::Shared`].
 //!
 //! The checks read only what the ports answer. They do not see how many statements a call takes,
 //! whether it reads from a primary server, nor what a database does under load.
@@ -125,11 +125,13 @@ fn worked<T>(answer: Result<T, impl Error>, what: &str) -> Result<T, String> {
     answer.map_err(|error| format!("{what} failed: {error}"))
 }
 
-/// Defines the rules of a port: an enum, and a function that checks all
+/// Defines the rules of a port: an enum, a function that checks all, and a macro that makes tests
 macro_rules! rules {
     (
+        $d:tt
         $(#[$of:meta])+ $rule:ident of $($port:path),+;
         $(#[$all_doc:meta])+ fn $all:ident;
+        $(#[$macro_doc:meta])+ macro $tests:ident;
         $($(#[$doc:meta])+ $variant:ident = $name:ident over $rows:ident,)+
     ) => {
         $(#[$of])+
@@ -185,6 +187,28 @@ macro_rules! rules {
                 broken.extend(rule.check(&port).await.err().map(|broken| broken.to_string()));
             }
             assert!(broken.is_empty(), "{}", broken.join("\n"));
+        }
+
+        $(#[$macro_doc])+
+        ///
+        /// The argument is a function that takes [`Rows`](crate::conformance::Rows) and returns an
+        /// implementation over tables that have exactly these rows. The tests are named as the rules
+        /// are, so call the macro in a module of its own. An attribute in front of the function
+        /// replaces `#[tokio::test]`, for which your tests need tokio with the features `macros` and
+        /// `rt`.
+        #[macro_export]
+        macro_rules! $tests {
+            (#[$d test:meta] $d make:expr) => {$(
+                #[$d test]
+                async fn $name() -> ::core::result::Result<(), $crate::conformance::Broken> {
+                    let rule = $crate::conformance::$rule::$variant;
+                    let port = ($d make)(&rule.rows()).await;
+                    rule.check(&port).await
+                }
+            )+};
+            ($d make:expr) => {
+                $crate::$tests! { #[::tokio::test] $d make }
+            };
         }
     };
 }

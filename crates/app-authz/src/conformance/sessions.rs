@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::rows::{ACME, ANN, BEN, CID, DAN, EVE, FRIENDS, GHOST, GLOBEX, at, token_of};
+use super::rows::{ACME, ANN, BEN, CID, DAN, DEV, EVE, FRIENDS, GHOST, GLOBEX, at, token_of};
 use super::{Broken, Checked, Rows, holds, rules, same, sorted, users, worked};
 use crate::UserId;
 use crate::credential::{
@@ -12,10 +12,13 @@ use crate::id::OrganizationId;
 use crate::rbac::{AllowList, BuiltInRoles, RoleName, ScopeName, Subject, Switches};
 
 rules! {
+    $
     /// A rule that every implementation of [`Sessions`] keeps
     SessionsRule of Sessions;
     /// Checks all rules of [`Sessions`], each with an implementation of its own that `make` returns
     fn sessions;
+    /// Makes a test of each rule of [`Sessions`](crate::credential::Sessions)
+    macro sessions_conformance;
 
     /// A key and its holder are read as they are stored
     Stored = a_key_is_read_as_it_is_stored over office,
@@ -37,6 +40,8 @@ rules! {
     LogOut = logging_out_ends_the_session over office,
     /// A new key is good at once, with its limits
     NewKey = a_new_key_is_good_at_once over office,
+    /// A key may touch the objects of its list and no others, or is not stored
+    Limits = a_key_is_never_stored_with_fewer_limits over office,
     /// A key of a user who does not exist, or with an id that is taken, is not stored
     Refused = a_key_that_cannot_be_is_not_stored over office,
     /// A key that is made from a session does not outlive that session
@@ -177,6 +182,17 @@ async fn a_new_key_is_good_at_once(sessions: &impl Sessions) -> Checked {
     same(&key.scopes, &vec![ScopeName::ApplicationConnect], "the scope of a new key")?;
     let good = authenticate(&token, Some(&holder), Terms::default(), at(61));
     holds(good.is_ok(), "a new key is good")
+}
+
+async fn a_key_is_never_stored_with_fewer_limits(sessions: &impl Sessions) -> Checked {
+    let (token, list) = (new_token(7), format!("workspace:{}", DEV));
+    let list = AllowList::parse([&list]).map_err(|error| error.to_string())?;
+    let new = NewKey::new(&token, ANN, at(0), at(60)).with_allow_list(&list);
+    // Tables may have no lists.
+    if sessions.insert(&new).await.is_err() {
+        return Ok(());
+    }
+    same(&one(sessions, &token).await?.key.allow_list, &list, "what a new key may touch")
 }
 
 async fn a_key_that_cannot_be_is_not_stored(sessions: &impl Sessions) -> Checked {

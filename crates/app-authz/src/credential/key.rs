@@ -139,6 +139,16 @@ impl ApiKey {
         };
         (update != KeyUpdate::default()).then_some(update)
     }
+
+    /// Writes what its use changed, unless what is stored is newer
+    ///
+    /// It is what [`Sessions::update`](super::Sessions::update) demands, for a store that has its
+    /// keys at hand.
+    pub fn write(&mut self, update: KeyUpdate) {
+        let KeyUpdate { last_used, expires_at } = update;
+        self.last_used = self.last_used.max(last_used.unwrap_or(self.last_used));
+        self.expires_at = self.expires_at.max(expires_at.unwrap_or(self.expires_at));
+    }
 }
 
 impl fmt::Debug for ApiKey {

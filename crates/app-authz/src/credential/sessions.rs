@@ -283,6 +283,21 @@ impl<'a> NewKey<'a> {
         self
     }
 
+    /// The key as a store has to return it: with all limits, and without the secret
+    ///
+    /// Use does not extend an API token, which ends when its user wanted it to.
+    #[must_use]
+    pub fn stored(&self) -> ApiKey {
+        let (id, digest) = (self.token.id(), self.token.secret_digest());
+        ApiKey::new(id, digest, self.user, self.expires_at)
+            .with_login_type(self.login_type)
+            .with_last_used(self.created_at)
+            .with_lifetime(self.lifetime)
+            .with_scopes([self.scope.clone()])
+            .with_allow_list(self.allow_list.clone())
+            .with_prolonged(self.login_type != LoginType::Token)
+    }
+
     /// The key of a session for apps only, created at `now` from the session of `parent`
     #[must_use]
     pub fn for_apps(

@@ -39,7 +39,7 @@ pub use compact::TokenError;
 pub use eddsa::{EddsaKey, EddsaPublicKey};
 pub use keys::{CryptoKey, Feature, KeyMaterial, KeyRing, Secret};
 pub use nonce_key::NonceKey;
-pub use rotation::{Change, DynRotation, Plan, Rotation, replace, rotate};
+pub use rotation::{Change, DynRotation, Plan, Rotation, SequenceTaken, replace, rotate};
 #[cfg(feature = "seal")]
 pub use seal::SealKey;
 pub use sealed_session::{

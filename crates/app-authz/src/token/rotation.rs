@@ -2,6 +2,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use thiserror::Error as ThisError;
+
 use super::{CryptoKey, Feature, Secret};
 use crate::{BoxFuture, Cause};
 
@@ -13,7 +15,8 @@ pub trait Rotation: Sync {
     /// Passes all rows of the feature to `plan`, and applies the changes it returns
     ///
     /// One transaction, which excludes those of other replicas, so that no two create a
-    /// successor for one key. Returns the number of changes.
+    /// successor for one key. Returns the number of changes. [`rotate`](super::rotate) is the plan
+    /// of authd, which carries it out every ten minutes.
     fn rotate<P>(
         &self,
         feature: Feature,
@@ -197,24 +200,44 @@ pub enum Change {
 }
 
 impl Change {
-    /// Makes the change in `rows`, which may have keys of other features too
+    /// Makes all changes in `rows`, which may have keys of other features too, or none
     ///
     /// For implementations of [`Rotation`] that have all rows at hand.
-    pub fn apply(&self, rows: &mut Vec<CryptoKey>) {
-        let (feature, sequence) = match self {
-            Self::Insert(key) => return rows.push(key.clone()),
+    ///
+    /// # Errors
+    ///
+    /// Fails if a key is to be inserted with the sequence of another of its feature.
+    pub fn apply_all(changes: &[Self], rows: &mut Vec<CryptoKey>) -> Result<(), SequenceTaken> {
+        let mut changed = rows.clone();
+        for change in changes {
+            let (feature, sequence) = change.key();
+            let is_key = |key: &&mut CryptoKey| (key.feature, key.sequence) == (feature, sequence);
+            match (change, changed.iter_mut().find(is_key)) {
+                (Self::Insert(_), Some(_)) => return Err(SequenceTaken(sequence)),
+                (Self::Insert(key), None) => changed.push(key.clone()),
+                (Self::End { deletes_at, .. }, Some(key)) => key.deletes_at = Some(*deletes_at),
+                (Self::Clear { .. }, Some(key)) => key.secret = None,
+                (Self::End { .. } | Self::Clear { .. }, None) => {}
+            }
+        }
+        *rows = changed;
+        Ok(())
+    }
+
+    const fn key(&self) -> (Feature, i32) {
+        match self {
+            Self::Insert(key) => (key.feature, key.sequence),
             Self::Clear { feature, sequence } | Self::End { feature, sequence, .. } => {
                 (*feature, *sequence)
             }
-        };
-        let is_key = |key: &&mut CryptoKey| key.feature == feature && key.sequence == sequence;
-        let Some(key) = rows.iter_mut().find(is_key) else { return };
-        match self {
-            Self::End { deletes_at, .. } => key.deletes_at = Some(*deletes_at),
-            _ => key.secret = None,
         }
     }
 }
+
+/// A key of this sequence exists
+#[derive(Clone, Copy, Debug, ThisError, PartialEq, Eq)]
+#[error("a key of the sequence {0} exists")]
+pub struct SequenceTaken(pub i32);
 
 /// How long a key signs
 const KEY_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);

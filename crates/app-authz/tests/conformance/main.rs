@@ -68,6 +68,7 @@ pub(crate) enum Mistake {
     Unbuilt,
     UpdatesAll,
     UpdatesRevive,
+    WiderList,
     WiderScope,
     Wildcards,
 }
@@ -140,6 +141,7 @@ mistakes! {
     StaysSignedIn => LogOut,
     UpdatesRevive => LogOut,
     WiderScope => NewKey,
+    WiderList => Limits,
     AnyUser => Refused,
     TakenIds => Refused,
     MadeKeysOutlive => Made,
@@ -174,6 +176,26 @@ async fn a_right_implementation_keeps_all_rules() {
     sessions(right).await;
     keys(right).await;
     proxies(right).await;
+}
+
+/// The same, with a test for each rule
+mod directory_rules {
+    app_authz::directory_conformance!(super::right);
+}
+
+mod sessions_rules {
+    app_authz::sessions_conformance!(super::right);
+}
+
+mod keys_rules {
+    app_authz::keys_conformance!(super::right);
+}
+
+mod proxies_rules {
+    app_authz::proxies_conformance!(
+        #[tokio::test(flavor = "current_thread")]
+        super::right
+    );
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ rules! {
     NewerUpdate = newer_update,
     LogOut = log_out,
     NewKey = new_key,
+    Limits = limits,
     Refused = refused,
     Made = made,
     MadeOfOwn = made_of_own,

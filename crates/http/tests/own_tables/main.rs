@@ -1,21 +1,24 @@
-//! The example of a host with tables of its own does what it says, and is short
+//! The example of a host with tables of its own does what it says, keeps the published rules, and is
+//! short
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-#[path = "../examples/own_tables.rs"]
+mod conformance;
+#[path = "../../examples/own_tables.rs"]
 #[allow(dead_code, reason = "the test does not call `main`")]
 mod example;
 
 use std::sync::Arc;
 
-use app_authz::app::SharingLevel;
-use app_authz::credential::SessionToken;
-use app_authz::id::AppId;
+use agent_auth::{AgentToken, Candidate, Standing};
+use app_authz::app::{Agent, App, Contact, Transition};
+use app_authz::credential::{SessionToken, UserStatus};
+use app_authz::id::{AppId, OrganizationId};
 use app_authz::rbac::RoleName;
-use app_authz::{AgentId, UserId, WorkspaceId};
+use app_authz::{AgentId, UserId};
 use authd_http::Service;
 use bytes::Bytes;
-use example::{App, Tables, User, Workspace, now};
+use example::{Machine, Tables, User, Workspace, now};
 use http::header::{HeaderMap, LOCATION, SET_COOKIE};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -28,24 +31,36 @@ const BOB: UserId = UserId(Uuid::from_u128(2));
 fn tables() -> Arc<Tables> {
     let tables = Arc::<Tables>::default();
     let mut rows = tables.rows();
-    rows.users.insert(ALICE, User { name: "alice".to_owned(), roles: Vec::new() });
-    let roles = vec![RoleName::site("auditor").unwrap()];
-    rows.users.insert(BOB, User { name: "bob".to_owned(), roles });
-    let app = App {
-        id: AppId(Uuid::from_u128(5)),
-        slug: "code".to_owned(),
-        url: "http://127.0.0.1:8080".to_owned(),
-        sharing: SharingLevel::Owner,
+    let user = |name: &str, roles| User {
+        name: name.to_owned(),
+        status: UserStatus::Active,
+        organization: OrganizationId(Uuid::from_u128(7)),
+        roles,
+    };
+    rows.users.insert(ALICE, user("alice", Vec::new()));
+    rows.users.insert(BOB, user("bob", vec![RoleName::site("auditor").unwrap()]));
+    let main = AgentId(Uuid::from_u128(4));
+    let contact = Contact::new(now()).with_connected(now(), now());
+    let (token, [build, workspace]) = (Uuid::from_u128(6), [8, 3].map(Uuid::from_u128));
+    let machine = Machine {
+        agent: Agent::new(main, "main", contact),
+        instance: "i-1".to_owned(),
+        candidate: Candidate::new(
+            main.0.into(),
+            "main".to_owned(),
+            AgentToken::new(token),
+            build.into(),
+            workspace.into(),
+            Standing::Live,
+        ),
     };
     rows.workspaces.push(Workspace {
-        id: WorkspaceId(Uuid::from_u128(3)),
+        id: workspace.into(),
         name: "dev".to_owned(),
         owner: ALICE,
-        machine: AgentId(Uuid::from_u128(4)),
-        instance: "i-1".to_owned(),
-        machine_token: Uuid::from_u128(6),
-        last_seen: now(),
-        apps: vec![app],
+        transition: Transition::Start,
+        machines: vec![machine],
+        apps: vec![App::new(AppId(Uuid::from_u128(5)), main, "code", "http://127.0.0.1:8080")],
     });
     drop(rows);
     tables
@@ -152,7 +167,7 @@ async fn parts_that_the_tables_lack_are_absent() {
 
 #[test]
 fn the_ports_take_at_most_150_lines() {
-    let source = include_str!("../examples/own_tables.rs");
+    let source = include_str!("../../examples/own_tables.rs");
     let (_, ports) = source.split_once("    type Result<T>").unwrap();
     let counts = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with("//");
     let lines = ports.lines().filter(counts).count();
