@@ -156,7 +156,10 @@ pub(super) async fn history_never_pushes_out_a_live_agent<C: Candidates>(
     let found = find(candidates, ID).await?;
     let newest = (1..=MAX_CANDIDATES + 10).rev().take(MAX_CANDIDATES + 1);
     let newest: Vec<_> = newest.map(|n| format!("build-{n}")).collect();
-    same(&names(&found), &newest, "the newest of many candidates")?;
+    same(&found.len(), &newest.len(), "the number of candidates")?;
+    for (n, (name, expected)) in (1..).zip(names(&found).into_iter().zip(&newest)) {
+        same(name, &**expected, &format!("candidate {n} of many, the newest first"))?;
+    }
     same(&standings(&found)[..1], &[Standing::Live], "the standing of the first")
 }
 

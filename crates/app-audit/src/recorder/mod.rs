@@ -43,6 +43,8 @@ use crate::{Act, Entry, Event, Journal, Noted, SpoolFile, Window};
 ///   the queue, and all visitors who are not signed in take at most half of it. What is beyond may
 ///   fill half of the spool. Further visits that are anonymous or denied are only counted.
 ///
+/// One recorder is enough for a process: requests share it in an `Arc`.
+///
 /// A dropped recorder still writes what is queued, as long as its runtime lives.
 /// [`drain`](Self::drain) waits for that.
 #[derive(Debug)]
