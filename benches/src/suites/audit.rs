@@ -5,7 +5,7 @@
 //! the shipped recorder over the shipped `PgStore`. The reference is represented by its prepared
 //! statements over 64 connections of tokio-postgres, one for each caller: `BEGIN`, an upsert
 //! into an unlogged table with a text key, `COMMIT`, and for a new session the row of the log. The
-//! reference's log has its five indices, and ours its eleven. When it serves a request, authd does
+//! reference's log has its five indices, and ours its nine. When it serves a request, authd does
 //! not wait for any of this, and the reference waits for all of it.
 
 use std::net::IpAddr;

@@ -119,9 +119,15 @@ async fn fill(world: &World) -> Database {
 }
 
 /// The pages that a statement has read, of tables and indexes
-fn pages(plan: &Value) -> u64 {
+pub(super) fn pages(plan: &Value) -> u64 {
     let count = |name: &str| plan.pointer(name).and_then(Value::as_u64).unwrap_or(0);
     count("/0/Plan/Shared Hit Blocks") + count("/0/Plan/Shared Read Blocks")
+}
+
+/// The pages that a table or an index has
+pub(super) async fn pages_of(database: &Database, relation: &str) -> u64 {
+    let pages = format!("SELECT pg_relation_size('{relation}') / 8192");
+    database.sql(&pages).await[0].parse().unwrap()
 }
 
 /// The faults of a plan

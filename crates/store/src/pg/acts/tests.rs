@@ -9,12 +9,14 @@ use diesel::debug_query;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use serde_json::Value;
 use testkit::Database;
 use uuid::Uuid;
 
 use super::page::ActsPage;
 use crate::Options;
 use crate::pg::PgStore;
+use crate::pg::plans::{Explain, pages, pages_of};
 
 diesel::table! {
     pg_prepared_statements (name) {
@@ -114,6 +116,62 @@ async fn no_page_reads_a_whole_table() {
         assert!(!plan.contains("Seq Scan on authd_acts"), "{plan}");
     }
 }
+
+/// A condition on each column that filters name, which half of the rows of [`HALVES`] meet
+fn half(column: usize, id: u8, filter: ActFilter) -> ActFilter {
+    let uuid = Uuid::from_u128(id.into());
+    let first = id == 1;
+    match column {
+        0 => ActFilter { subject: Some(format!("i-{id}")), ..filter },
+        1 => ActFilter { agent: Some(AgentId(uuid)), ..filter },
+        2 => ActFilter { workspace: Some(WorkspaceId(uuid)), ..filter },
+        3 => ActFilter { user: Some(UserId(uuid)), ..filter },
+        4 => ActFilter { ip: Some([10, 0, 0, id].into()), ..filter },
+        5 => ActFilter {
+            kind: Some(if first { ActKind::AgentSignIn } else { ActKind::LogIn }),
+            ..filter
+        },
+        6 => ActFilter {
+            decision: Some(if first { Decision::Deny } else { Decision::Allow }),
+            ..filter
+        },
+        _ => ActFilter { reason: Some(format!("reason-{id}")), ..filter },
+    }
+}
+
+/// By statistics, a quarter of the rows pass each of these pairs of filters. None does, and
+/// none is read.
+#[tokio::test]
+async fn filters_without_a_row_in_common_are_compared_within_an_index() {
+    let database = Database::new().await;
+    database.sql(HALVES).await;
+    database.sql("VACUUM ANALYZE").await;
+    let [index, table] = ["authd_acts_time_idx", "authd_acts"];
+    let index = pages_of(&database, index).await;
+    assert!(pages_of(&database, table).await > 10 * index);
+
+    let store = PgStore::connect(database.url(), &Options::default()).await.unwrap();
+    let pairs = (0..8).flat_map(|a| (0..8).map(move |b| (a, b)));
+    for (a, b) in pairs.filter(|(a, b)| a != b) {
+        let filter = half(b, 2, half(a, 1, ActFilter::default()));
+        let page = ActsPage::of(&filter, Page::first(50), true).unwrap();
+        let explained = async |connection: &mut _| Explain(page).get_result(connection).await;
+        let plan: Value = store.writes.run(explained).await.unwrap();
+        let read = pages(&plan);
+        assert!(read < 2 * index, "{filter:?}: {read} pages\n{plan:#}");
+    }
+}
+
+/// Large rows of two halves, which have no value in common
+const HALVES: &str = "
+INSERT INTO authd_acts (id, time, kind, decision, reason, user_id, agent_id, workspace_id, subject,
+                        ip, request_id, detail)
+SELECT id, now() - n * interval '1 s', CASE n % 2 WHEN 0 THEN 'agent_sign_in' ELSE 'log_in' END,
+       CASE n % 2 WHEN 0 THEN 'deny'::authd_audit_decision ELSE 'allow' END,
+       CASE n % 2 WHEN 0 THEN 'reason-1' ELSE '' END, half, half, half, 'i-' || 1 + n % 2,
+       '10.0.0.1'::inet + n % 2, id, jsonb_build_object('claims', repeat('claim ', 250))
+FROM (SELECT n, gen_random_uuid() AS id, lpad((1 + n % 2)::text, 32, '0')::uuid AS half
+      FROM generate_series(1, 20000) n) rows";
 
 /// Sign-ins of a thousand agents, a few of them refused, and what operators do
 const FILL: &str = "

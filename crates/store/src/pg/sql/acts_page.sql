@@ -15,9 +15,10 @@
 -- $12 text: the class of the refusal
 -- $13 bigint: how many rows to return at most
 --
--- There is a variant for each column that leads an index, as in `audit_log_page.sql`. Names are
--- those of now, of deleted users and workspaces too. They are looked up for the rows of the page
--- alone. The variant `alone` returns no names, as the tables of a control plane do not exist.
+-- There is a variant for each column that leads an index, and each condition is also stated for a byte
+-- of its column, both as in `audit_log_page.sql`. Names are those of now, of deleted users and
+-- workspaces too. They are looked up for the rows of the page alone. The variant `alone` returns no
+-- names, as the tables of a control plane do not exist.
 --
 -- Raw because the DSL cannot choose between these conditions and stay cached.
 SELECT act.id, act."time", act.kind, act.decision, act.reason, act.user_id, u.username,  --unless alone
@@ -45,9 +46,21 @@ FROM (
       AND ($10::text IS NULL OR kind = $10)  --unless kind
       -- As the index says it.
       AND kind = $10::text AND kind <> 'agent_sign_in'  --if kind
-      AND ($11::text IS NULL OR decision::text = $11)  --unless denied
+      AND ($11::text IS NULL OR decision = $11::authd_audit_decision)  --unless denied
       AND decision = 'deny' AND $11::text = 'deny'  --if denied
       AND ($12::text IS NULL OR reason = $12)
+      -- As in `audit_log_page.sql`; sign-ins of agents have no index of their own either.
+      AND ($10::text IS NULL OR (hashtext(kind) % 128)::"char" = (hashtext($10) % 128)::"char")
+      AND ($11::text IS NULL OR (CASE decision WHEN 'deny' THEN 1 ELSE 0 END)::"char"  --unless denied
+                             = (CASE $11 WHEN 'deny' THEN 1 ELSE 0 END)::"char")  --unless denied
+      AND ($12::text IS NULL OR (hashtext(reason) % 128)::"char" = (hashtext($12) % 128)::"char")
+      AND (num_nonnulls($4, $5, $6, $7, $8, $9, $10, $11, $12) < 2 OR (
+           ($5::text IS NULL OR (hashtext(subject) % 128)::"char" = (hashtext($5) % 128)::"char")
+       AND ($6::uuid IS NULL OR (uuid_hash(agent_id) % 128)::"char" = (uuid_hash($6) % 128)::"char")
+       AND ($7::uuid IS NULL OR (uuid_hash(workspace_id) % 128)::"char" = (uuid_hash($7) % 128)::"char")
+       AND ($8::uuid IS NULL OR (uuid_hash(user_id) % 128)::"char" = (uuid_hash($8) % 128)::"char")
+       AND ($9::inet IS NULL OR (hashinet(authd_acts.ip) % 128)::"char" = (hashinet($9) % 128)::"char")
+      ))
     ORDER BY "time" DESC, id DESC LIMIT $13::bigint
 ) act
 LEFT JOIN users u ON u.id = act.user_id  --unless alone

@@ -16,9 +16,12 @@
 -- $14 bigint: how many rows to return at most
 --
 -- There is a variant for each column that leads an index, and the caller chooses the most
--- selective column that the filter gives. All other conditions are checked row by row. So a
--- few texts suffice for every filter. PostgreSQL goes on planning them for the values at hand,
--- which it finds far cheaper here than a plan for any value.
+-- selective column that the filter gives. So a few texts suffice for every filter. PostgreSQL goes
+-- on planning them for the values at hand, which it finds far cheaper here than a plan for any value.
+--
+-- Two conditions may each hold for many rows and together for none, which statistics do not say. So
+-- that such rows are not read, the indexes by time also have a byte of each column, and each
+-- condition is stated for the bytes too.
 --
 -- The variant `sessions` returns one row for each session: that of its beginning, with the name
 -- of the user, and with the time and the fields of the row of its end. Both are looked up by
@@ -58,10 +61,24 @@ FROM (
       -- As the index says it; $11 is `deny` here.
       AND decision = 'deny' AND $11::text = 'deny'  --if denied
       AND ($12::text IS NULL OR reason = $12)  --unless reason
-      AND reason = $12::text  --if reason
+      -- Only denials have a reason.
+      AND reason = $12::text AND decision = 'deny'  --if reason
       AND ($13::text IS NULL OR ip = $13::inet)  --unless address
       AND ip = $13::text::inet  --if address
       AND action = 'open'  --if sessions
+      -- As the indexes by time say it. Only these two conditions have no index of their own.
+      AND ($11::text IS NULL OR (CASE decision WHEN 'deny' THEN 1 ELSE 0 END)::"char"  --unless denied
+                             = (CASE $11 WHEN 'deny' THEN 1 ELSE 0 END)::"char")  --unless denied
+      AND ($12::text IS NULL OR (hashtext(reason) % 128)::"char" = (hashtext($12) % 128)::"char")
+      -- For one condition alone, its own index suffices.
+      AND (num_nonnulls($4, $5, $6, $7, $8, $9, $10, $11, $12, $13) < 2 OR (
+           ($6::uuid IS NULL OR (uuid_hash(resource_id) % 128)::"char" = (uuid_hash($6) % 128)::"char")
+       AND ($7::uuid IS NULL OR (uuid_hash(workspace_id) % 128)::"char" = (uuid_hash($7) % 128)::"char")
+       AND ($8::uuid IS NULL OR (uuid_hash(user_id) % 128)::"char" = (uuid_hash($8) % 128)::"char")
+       AND ($9::uuid IS NULL OR (uuid_hash(organization_id) % 128)::"char" = (uuid_hash($9) % 128)::"char")
+       AND ($10::text IS NULL OR (hashtext(resource_target) % 128)::"char" = (hashtext($10) % 128)::"char")
+       AND ($13::text IS NULL OR (hashinet(ip) % 128)::"char" = (hashinet($13::inet) % 128)::"char")
+      ))
     ORDER BY "time" DESC, id DESC LIMIT $14::bigint
 ) l
 LEFT JOIN users u ON u.id = l.user_id AND NOT u.deleted  --if sessions --unless alone

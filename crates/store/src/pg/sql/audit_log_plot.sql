@@ -49,7 +49,8 @@ WITH newest AS MATERIALIZED (
       AND organization_id = $6::uuid  --if organization
       AND resource_target = $7::text  --if slug
       AND decision = 'deny' AND $8::text = 'deny'  --if denied
-      AND reason = $9::text  --if reason
+      AND reason = $9::text AND decision = 'deny'  --if reason
+      AND (hashtext(reason) % 128)::"char" = (hashtext($9) % 128)::"char"  --if reason
       AND ip = $10::text::inet  --if address
     ORDER BY "time" DESC, id DESC LIMIT $13::bigint
 ), span AS (
