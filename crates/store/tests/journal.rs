@@ -50,6 +50,27 @@ async fn of_64_first_visits_over_two_replicas_one_is_recorded() {
 }
 
 #[tokio::test]
+async fn a_batch_of_old_rows_begins_where_a_full_one_ended() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let days_ago = async |days: std::ops::RangeInclusive<u32>| {
+        let (first, last) = days.into_inner();
+        let rows = "INSERT INTO authd_audit_log (id, time, user_id, organization_id, resource_type,
+                        resource_id, resource_target, action, status_code, request_id)
+                    SELECT id, now() - n * interval '1 day', id, id, 'workspace_app', id, '', 'open',
+                           200, id
+                    FROM (SELECT n, gen_random_uuid() AS id";
+        database.sql(&format!("{rows} FROM generate_series({first}, {last}) n) rows")).await;
+    };
+    let forget = async || store.forget(Duration::from_secs(86_400), 2).await.unwrap();
+    days_ago(2..=4).await;
+    assert_eq!(forget().await, 2, "the oldest");
+    days_ago(9..=9).await;
+    assert_eq!(forget().await, 1, "the rest of what was there");
+    assert_eq!(forget().await, 1, "from the oldest again");
+}
+
+#[tokio::test]
 async fn a_clock_that_was_set_back_continues_sessions() {
     let database = Database::new().await;
     let store = database.store().await;

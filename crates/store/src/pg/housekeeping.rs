@@ -1,7 +1,9 @@
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use chrono::{DateTime, Utc};
 use diesel::data_types::PgInterval;
-use diesel::sql_types::{BigInt, Bool, Interval};
+use diesel::sql_types::{BigInt, Bool, Interval, Nullable, Timestamptz};
 
 use super::sql::Sql;
 use super::tables::Need;
@@ -18,8 +20,35 @@ statement! {
 statement! {
     /// Deletes the oldest rows of the log: `forget_visits.sql`
     pub(super) struct ForgetVisits<'a> {
+        from: DateTime<Utc> as Timestamptz,
         keep: PgInterval as Interval,
         at_most: i64 as BigInt,
+    } -> (BigInt, Nullable<Timestamptz>)
+}
+
+/// Where the next batch of a deletion begins
+///
+/// Indexes have deleted rows until the table is vacuumed. If each batch began at the oldest, it would
+/// step over all that those before it deleted, and after millions take longer than a statement may.
+#[derive(Debug, Default)]
+pub(super) struct Forgotten {
+    /// In microseconds since 1970, the earliest time of a row
+    until: AtomicI64,
+}
+
+impl Forgotten {
+    pub(super) fn until(&self) -> DateTime<Utc> {
+        let until = self.until.load(Ordering::Relaxed);
+        DateTime::from_timestamp_micros(until).unwrap_or(DateTime::UNIX_EPOCH)
+    }
+
+    /// Notes a batch, and returns how many rows it deleted
+    ///
+    /// After the last batch the next one begins at the oldest row again: earlier rows may have come.
+    pub(super) fn note(&self, (rows, newest): (i64, Option<DateTime<Utc>>), at_most: u32) -> u64 {
+        let newest = newest.filter(|_| rows >= i64::from(at_most));
+        self.until.store(newest.map_or(0, |time| time.timestamp_micros()), Ordering::Relaxed);
+        u64::try_from(rows).unwrap_or_default()
     }
 }
 

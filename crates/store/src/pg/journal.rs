@@ -80,11 +80,15 @@ impl Journal for PgStore {
     }
 
     async fn forget(&self, keep: Duration, at_most: u32) -> Result<u64, Error> {
-        let forget =
-            ForgetVisits { sql: &FORGET_VISITS, keep: interval(keep), at_most: at_most.into() };
-        let deleted = async |connection: &mut _| forget.execute(connection).await;
-        let rows = self.audit.ask(Question::Housekeeping, deleted).await?;
-        Ok(u64::try_from(rows).unwrap_or_default())
+        let forget = ForgetVisits {
+            sql: &FORGET_VISITS,
+            from: self.visits_forgotten.until(),
+            keep: interval(keep),
+            at_most: at_most.into(),
+        };
+        let deleted = async |connection: &mut _| forget.get_result(connection).await;
+        let deleted = self.audit.ask(Question::Housekeeping, deleted).await?;
+        Ok(self.visits_forgotten.note(deleted, at_most))
     }
 
     fn is_unavailable(error: &Error) -> bool {

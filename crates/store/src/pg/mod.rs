@@ -69,6 +69,7 @@ use self::batches::Batches;
 use self::candidates::Asked;
 use self::connect::{Connection, Connector, Purpose, Source};
 pub use self::crypto_keys::ActiveKey;
+use self::housekeeping::Forgotten;
 use self::listener::Listener;
 pub use self::migrate::{FormerRecord, Migrated, Migrations, Owned, Owner};
 pub use self::options::{Options, StatementCounter};
@@ -123,6 +124,8 @@ pub struct PgStore {
     writes: Writes,
     /// Connections of the audit journal, so that other writes do not delay it
     audit: Writes,
+    visits_forgotten: Forgotten,
+    acts_forgotten: Forgotten,
     /// Whether visits are also written where the control plane looks for them
     mirror: bool,
     encryption_keys: EncryptionKeys,
@@ -208,6 +211,8 @@ impl PgStore {
             terminals,
             writes,
             audit,
+            visits_forgotten: Forgotten::default(),
+            acts_forgotten: Forgotten::default(),
             mirror,
             encryption_keys,
             import: Mutex::default(),

@@ -54,11 +54,15 @@ impl ActJournal for PgStore {
     }
 
     async fn forget_acts(&self, keep: Duration, at_most: u32) -> Result<u64, Error> {
-        let forget =
-            ForgetActs { sql: &FORGET_ACTS, keep: interval(keep), at_most: at_most.into() };
-        let deleted = async |connection: &mut _| forget.execute(connection).await;
-        let rows = self.audit.ask(Question::Housekeeping, deleted).await?;
-        Ok(u64::try_from(rows).unwrap_or_default())
+        let forget = ForgetActs {
+            sql: &FORGET_ACTS,
+            from: self.acts_forgotten.until(),
+            keep: interval(keep),
+            at_most: at_most.into(),
+        };
+        let deleted = async |connection: &mut _| forget.get_result(connection).await;
+        let deleted = self.audit.ask(Question::Housekeeping, deleted).await?;
+        Ok(self.acts_forgotten.note(deleted, at_most))
     }
 
     async fn records_acts(&self) -> Result<bool, Error> {
@@ -174,9 +178,10 @@ statement! {
 statement! {
     /// Deletes the oldest acts: `forget_acts.sql`
     struct ForgetActs<'a> {
+        from: DateTime<Utc> as Timestamptz,
         keep: PgInterval as Interval,
         at_most: i64 as BigInt,
-    }
+    } -> (BigInt, Nullable<Timestamptz>)
 }
 
 pub(in crate::pg) static NOTE_ACTS: LazyLock<Sql> =

@@ -151,9 +151,13 @@ async fn no_statement_reads_a_whole_table() {
         EndVisits { sql: &END_VISITS, idle: interval(Duration::ZERO), close: true, at_most: 1_000 };
     let ended = plan(&text(&end), generic, "'1 h', 1000, true").await;
     assert!(ended.contains("authd_audit_sessions_updated_at_idx"), "{ended}");
-    let forget =
-        ForgetVisits { sql: &FORGET_VISITS, keep: interval(Duration::ZERO), at_most: 1_000 };
-    let forgotten = plan(&text(&forget), generic, "'1 h', 1000").await;
+    let forget = ForgetVisits {
+        sql: &FORGET_VISITS,
+        from: DateTime::UNIX_EPOCH,
+        keep: interval(Duration::ZERO),
+        at_most: 1_000,
+    };
+    let forgotten = plan(&text(&forget), generic, "'-infinity', '1 h', 1000").await;
     assert!(forgotten.contains("authd_audit_log_time_idx"), "{forgotten}");
 
     // The path of every visit, with and without a session to be closed.

@@ -1,15 +1,20 @@
 -- Deletes the oldest acts.
 --
--- $1 interval: the age from which rows are deleted
--- $2 bigint: how many rows to delete at most
+-- $1 timestamptz: the time to begin at
+-- $2 interval: the age from which rows are deleted
+-- $3 bigint: how many rows to delete at most
 --
--- Skips rows that another replica is deleting.
+-- Returns how many rows were deleted, and the time of the newest of them. Skips rows that another
+-- replica is deleting.
 --
 -- Raw because the DSL cannot say a CTE.
 WITH old AS (
     SELECT id FROM authd_acts
-    WHERE "time" < now() - $1::interval
-    ORDER BY "time", id LIMIT $2::bigint
+    WHERE "time" >= $1::timestamptz AND "time" < now() - $2::interval
+    ORDER BY "time", id LIMIT $3::bigint
     FOR UPDATE SKIP LOCKED
+), forgotten AS (
+    DELETE FROM authd_acts WHERE id = ANY (ARRAY(SELECT id FROM old))
+    RETURNING "time"
 )
-DELETE FROM authd_acts WHERE id = ANY (ARRAY(SELECT id FROM old))
+SELECT count(*), max("time") FROM forgotten
