@@ -8,6 +8,7 @@ use crate::sign_in::Browser;
 use crate::subdomain::session_cookie_name;
 use crate::world::{Plan, World, header, set_cookies, text};
 
+const NGINX: &str = "/api/v2/forward-auth/nginx";
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 const SHARED: &str = "org--agent--dev--alice.test.coder.com";
 /// The names under which sessions for apps are read on their hosts
@@ -371,4 +372,97 @@ async fn a_heap_of_cookies_is_answered() {
     let (answer, statements) = world.counted(world.visit(HOST, "/", &[("cookie", &bomb)])).await;
     assert!(matches!(answer.status.as_u16(), 303 | 431), "{}", answer.status);
     assert!(statements <= 4, "{statements}");
+}
+
+/// A link can contain a session, and so that of another user
+#[tokio::test]
+async fn a_session_in_an_address_signs_no_browser_in() {
+    let world = world(true).await;
+    let terminal = format!("/api/v2/workspaceagents/{}/pty", world.agent);
+    let owner = "root";
+    let places = [
+        (SHARED, "/x".to_owned(), "bob"),
+        ("coder.test", "/@alice/dev/apps/org/x".to_owned(), "bob"),
+        ("sydney.coder.com", "/@alice/dev/apps/org/x".to_owned(), "bob"),
+        ("coder.test", terminal, owner),
+    ];
+    let navigates = &[("sec-fetch-mode", "navigate"), ("sec-fetch-site", "none")][..];
+    let of_own = &[("sec-fetch-mode", "cors"), ("sec-fetch-site", "same-origin")][..];
+    let of_others = &[("sec-fetch-mode", "no-cors"), ("sec-fetch-site", "same-site")][..];
+    let socket = &[("sec-fetch-mode", "websocket"), ("upgrade", "websocket")][..];
+    for (host, path, name) in &places {
+        let foreign = [("origin", "https://evil--agent--dev--bob.test.coder.com")];
+        let origin = [("origin", &*format!("https://{host}"))];
+        for parameter in ["coder_session_token", "access_token"] {
+            let address = format!("{path}?a=1&{parameter}={}", world.token(name));
+            for (client, headers, counts) in [
+                ("a program", vec![("user-agent", "curl/8.5.0")], true),
+                ("a program that opens a socket", vec![("upgrade", "websocket")], true),
+                ("a link", navigates.to_vec(), false),
+                ("a form", [navigates, &[("x-forwarded-method", "POST")]].concat(), false),
+                ("an old browser", vec![("user-agent", "Mozilla/5.0"), ("accept", "*/*")], false),
+                ("a script of the app", of_own.to_vec(), true),
+                ("a script of another app", of_others.to_vec(), false),
+                ("a socket of the app", [socket, &origin].concat(), true),
+                ("a socket of another app", [socket, &foreign].concat(), false),
+            ] {
+                let case = format!("{client}: {host}{path} {parameter}");
+                // nginx can take the session out of the address, and its answer says what it does.
+                let mut all = vec![("x-forwarded-host", *host), ("x-forwarded-uri", &address)];
+                all.extend(&headers);
+                let answer = world.send("GET", NGINX, &all, "").await;
+                assert_eq!(answer.status == StatusCode::OK, counts, "{case} {:?}", answer.headers);
+                let sets = set_cookies(&answer).iter().any(|(name, ..)| name.contains("token"));
+                assert_eq!(sets, client.starts_with("a program"), "{case}");
+                if counts {
+                    assert_eq!(user(&answer), id(&world, name), "{case}");
+                }
+                let back = header(&answer, "x-authd-answer");
+                assert!(!back.contains(world.token(name)), "{case} {back}");
+            }
+        }
+    }
+    // Beside a session of its own, the browser continues with that.
+    let mut browser = Browser::of(&world, "alice");
+    let link = format!("https://{SHARED}/x?a=1&coder_session_token={}", world.token("bob"));
+    for _ in 0..2 {
+        let opened = browser.go(&link).await;
+        assert_eq!((opened.status, user(&opened)), (StatusCode::OK, &*id(&world, "alice")));
+        assert_eq!(header(&opened, "x-authd-uri"), "/x?a=1");
+    }
+}
+
+#[tokio::test]
+async fn a_session_in_an_address_signs_no_browser_in_at_the_dashboard() {
+    let world = world(true).await;
+    let back = format!("https://{SHARED}/");
+    let nonce = crate::world::NONCE;
+    let redirect =
+        format!("/api/v2/applications/auth-redirect?redirect_uri={back}&authd_nonce={nonce}");
+    let theirs = |path: &str| {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        format!("{path}{mark}coder_session_token={}", world.token("bob"))
+    };
+    let link = &[("sec-fetch-mode", "navigate"), ("sec-fetch-site", "cross-site")][..];
+    let form = &[("sec-fetch-mode", "navigate"), ("origin", "https://evil.example")][..];
+    let script = &[("sec-fetch-mode", "no-cors"), ("sec-fetch-site", "same-site")][..];
+    let own = &[("sec-fetch-mode", "cors"), ("origin", crate::world::DASHBOARD)][..];
+    let program = &[("user-agent", "curl/8.5.0")][..];
+    for (method, path, headers, status) in [
+        ("GET", &*redirect, link, StatusCode::SEE_OTHER),
+        ("GET", "/", link, StatusCode::SEE_OTHER),
+        ("GET", "/api/v2/applications/host", link, StatusCode::UNAUTHORIZED),
+        ("GET", "/api/v2/applications/host", script, StatusCode::UNAUTHORIZED),
+        ("GET", "/api/v2/applications/host", own, StatusCode::OK),
+        ("GET", "/api/v2/applications/host", program, StatusCode::OK),
+        // It would delete the cookies of the browser.
+        ("POST", "/api/v2/users/logout", form, StatusCode::UNAUTHORIZED),
+        ("POST", "/logout", form, StatusCode::SEE_OTHER),
+    ] {
+        let answer = world.send(method, &theirs(path), headers, "").await;
+        let case = format!("{method} {path} {headers:?}: {}", text(&answer));
+        assert_eq!((answer.status, set_cookies(&answer).len()), (status, 0), "{case}");
+        let to = header(&answer, "location");
+        assert!(to.is_empty() || to.contains("/login"), "{case} {to}");
+    }
 }

@@ -114,6 +114,12 @@ impl Source {
         matches!(self, Self::HostAppCookie | Self::HostSessionCookie) || self.is_shared()
     }
 
+    /// Whether a link can contain the token, and so one of another user
+    #[must_use]
+    pub const fn is_parameter(self) -> bool {
+        matches!(self, Self::SessionParameter | Self::AccessTokenParameter)
+    }
+
     /// Whether no link and no page can make a browser send the token
     #[must_use]
     pub const fn is_header(self) -> bool {

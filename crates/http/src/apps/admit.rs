@@ -20,7 +20,7 @@ use super::{
 use crate::context::Context;
 use crate::error::Rejection;
 use crate::ports::AppPorts;
-use crate::purpose::{Purpose, is_browser};
+use crate::purpose::{Purpose, is_browser, keeps_cookies_of_others};
 use crate::reply::{Preflight, Reply};
 
 /// A visit that may continue to its app
@@ -107,14 +107,17 @@ pub(crate) async fn admit<S: AppPorts>(
                 let bound = apps.open_cookies(&cookies, &visit, cx.now).await;
                 let bound = bound.map_err(|error| rejected(Rejection::SealKeys(error)))?;
                 let bound = bound.into_iter().map(|token| (Source::HostAppCookie, token));
-                let mut others = visit.session_tokens(cx.headers(), cookies, &parameters);
+                let is_own_page = visit.page != Page::Foreign;
+                let counts = session::counts_in_query(cx, is_own_page);
+                let in_query = if counts { &*parameters } else { &[] };
+                let mut others = visit.session_tokens(cx.headers(), cookies, in_query);
                 if session::is_bound(apps, cx.headers(), visit.signs_in_at_dashboard()) {
                     others.retain(|(source, _)| !source.is_shared());
                 }
                 let tokens = bound.chain(others).collect();
                 let attempt = access_attempt(cx, (&visit, request), tokens, sign_in, preflight);
                 let attempt = AccessAttempt { returning: known, ..attempt };
-                by_decision(apps, &visit, attempt, upstream).await
+                by_decision(apps, cx, &visit, attempt, upstream).await
             })
             .await?
         }
@@ -231,8 +234,8 @@ pub(super) fn access_attempt(
         tokens,
         return_to: ReturnTo::Deployment(Arc::clone(&visit.deployment), visit.at()),
         app_path: visit.app_path.to_owned(),
-        app_query: visit.query.to_owned(),
-        path_and_query: visit.path_and_query(),
+        app_query: Withheld::query(visit.query).into_owned(),
+        path_and_query: with_query(visit.path, &Withheld::query(visit.query)),
         ip: cx.client,
         user_agent: user_agent(cx.headers()),
         purpose: cx.purpose(),
@@ -372,10 +375,15 @@ async fn by_token<S: AppPorts>(
 /// Admits a visit by a new decision, whose app token becomes a cookie
 async fn by_decision<S: AppPorts>(
     apps: &Arc<AppService<S>>,
+    cx: &Context<'_>,
     visit: &Visit<'_>,
     attempt: AccessAttempt,
     upstream: Upstream,
 ) -> Result<Admitted, Reply> {
+    // What a page puts into an address must not sign in the browser that has the page.
+    let in_query = attempt.tokens.iter().filter(|(source, _)| source.is_parameter());
+    let in_query = in_query.filter(|_| keeps_cookies_of_others(cx.headers()));
+    let in_query: Vec<_> = in_query.map(|(_, token)| token.id().to_owned()).collect();
     let (purpose, now, sign_in) = (attempt.purpose, attempt.now, attempt.sign_in.clone());
     let returning = attempt.returning.clone();
     // The gate has logged the decision.
@@ -393,7 +401,11 @@ async fn by_decision<S: AppPorts>(
     let name = visit.deployment.cookie_names.signed_app_token(visit.method);
     let expiry = Expiry::At(signed.expires_at());
     let base_path = signed.token().request().base_path();
-    let cookie = apps.cookies.set(name, signed.reveal(), base_path, None, expiry);
+    let of_query = signed.token().session().filter(|id| in_query.iter().any(|known| known == id));
+    let cookie = match of_query {
+        Some(_) => None,
+        None => apps.cookies.set(name, signed.reveal(), base_path, None, expiry),
+    };
     let text = (upstream == Upstream::ControlPlane).then(|| signed.reveal().into());
     let admitted = Admitted::new(visit, Arc::clone(signed.token()));
     Ok(Admitted { cookie, token_text: text, ..admitted })

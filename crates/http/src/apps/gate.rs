@@ -15,7 +15,7 @@ use app_authz::address::{
 use app_authz::app::{
     AccessMethod, AgentStatus, Basis, CorsBehavior, Reason, ResolveError, WorkspaceFacts,
 };
-use app_authz::credential::{Identified, SessionToken, Source, Withheld, identify};
+use app_authz::credential::{Identified, SessionToken, Source, identify};
 use app_authz::token::{SignedToken, TokenOptions};
 use app_authz::{AppRequest, Directory, Error, Target, UserId, decide, resolve};
 use futures_util::FutureExt;
@@ -44,9 +44,9 @@ pub(crate) struct AccessAttempt {
     pub(crate) return_to: ReturnTo,
     /// The raw path within the app
     pub(crate) app_path: String,
-    /// The raw query
+    /// The raw query, without what signs the visitor in unless a proxy supplied it
     pub(crate) app_query: String,
-    /// The raw path and query of the visit, to return to on the dashboard's host
+    /// The raw path and query of the visit, to return to on the dashboard's host, with the same query
     pub(crate) path_and_query: String,
     /// The visitor's address, if it is known
     pub(crate) ip: Option<IpAddr>,
@@ -79,13 +79,11 @@ impl AccessAttempt {
     /// `None` if the visitor does not return to a host that is known.
     fn sign_in_again<S>(&self, apps: &AppService<S>) -> Option<String> {
         let ReturnTo::Deployment(at, visited) = &self.return_to else { return None };
-        let (path, query) =
-            self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
-        let back = with_query(path, &Withheld::query(query));
+        let back = &self.path_and_query;
         if self.request.method() != AccessMethod::Subdomain && at.primary {
-            return Some(back);
+            return Some(back.clone());
         }
-        let address = format!("{}{}", visited.origin(), encoded(&back)).parse().ok()?;
+        let address = format!("{}{}", visited.origin(), encoded(back)).parse().ok()?;
         let leading = auth_redirect(&apps.config.access_url, &address, None).ok()?;
         Some(with_query(leading.path(), leading.query()?))
     }

@@ -12,7 +12,7 @@ use super::{AppService, Visit, cookies, origin, parameters};
 use crate::context::Context;
 use crate::error::AccessError;
 use crate::ports::AppPorts;
-use crate::purpose::keeps_cookies_of_others;
+use crate::purpose::{Purpose, keeps_cookies_of_others};
 use crate::reply::Reply;
 
 /// All parts of a request that may carry a session token
@@ -41,7 +41,8 @@ pub(crate) fn presented_sessions<S>(
     apps: &AppService<S>,
     cx: &Context<'_>,
 ) -> Result<Vec<(Source, SessionToken)>, AccessError> {
-    let parameters = parameters(cx.query);
+    let is_own_page = origin::is_from(cx.headers(), &[&apps.config.access_url]);
+    let parameters = if counts_in_query(cx, is_own_page) { parameters(cx.query) } else { vec![] };
     let carried = carried(cx.headers(), cookies(cx.headers()), &parameters);
     let found = carried.session_tokens(&apps.deployments.primary.cookie_names);
     let unknown = || AccessError::SignedOut(Some(SessionDenial::UnknownKey));
@@ -63,6 +64,15 @@ pub(crate) fn presented_sessions<S>(
 pub(super) fn is_bound<S>(apps: &AppService<S>, headers: &HeaderMap, at_dashboard: bool) -> bool {
     let are_ours = !at_dashboard || !apps.config.has_dashboard;
     apps.config.cookies.secure && are_ours && keeps_cookies_of_others(headers)
+}
+
+/// Whether a session in the query counts
+///
+/// A link or a page of another host can contain the session of another user. So in a browser it
+/// counts only for a script or a socket of a page that may read the answer, and not for a person who
+/// navigates.
+pub(super) fn counts_in_query(cx: &Context<'_>, is_own_page: bool) -> bool {
+    !keeps_cookies_of_others(cx.headers()) || is_own_page && cx.purpose() == Purpose::Program
 }
 
 /// Whether nothing says that a page of another host has set the cookie with the token

@@ -96,11 +96,6 @@ impl<'a> Visit<'a> {
         format!("{}{path_and_query}", self.at().origin())
     }
 
-    /// Path and query as they were requested
-    pub(crate) fn path_and_query(&self) -> String {
-        with_query(self.path, self.query)
-    }
-
     /// Whether a visitor signs in at the dashboard, whose own session then opens the app
     pub(crate) fn signs_in_at_dashboard(&self) -> bool {
         self.method != AccessMethod::Subdomain && self.deployment.primary

@@ -172,10 +172,9 @@ pub(crate) fn answer_to_failure(cx: &Context<'_>, proxy: ProxyKind, error: Error
     super::refused(&visitor, error)
 }
 
-/// Redirects the browser to the same address without our tokens, and sets a cookie instead
+/// Redirects the browser to the same address without our tokens
 ///
-/// Clients that do not follow a redirect, or do not keep cookies, have to send the token in a
-/// header.
+/// A client that signs in by the token has to send it in a header.
 fn without_query_tokens(
     visitor: &Context<'_>,
     uri: &str,
