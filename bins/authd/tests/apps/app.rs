@@ -216,6 +216,14 @@ impl App {
     }
 }
 
+/// Headers of the same answer, which hold for the whole origin
+pub const OF_ORIGIN: [(&str, &str); 4] = [
+    ("service-worker-allowed", "/"),
+    ("strict-transport-security", "max-age=0"),
+    ("nel", "{\"report_to\":\"evil\",\"max_age\":86400,\"success_fraction\":1}"),
+    ("secure-session-registration", "(ES256);path=\"x\""),
+];
+
 /// Cookies that `cookies` sets, beside what it must not do, and what a browser may be given of each; empty if nothing
 pub const COOKIES: [(&str, &str); 18] = [
     ("own=1; Path=/; HttpOnly", "own=1; Path=/; HttpOnly"),
@@ -243,7 +251,8 @@ pub const BEHIND_TABS: &str = "tabs=1;\tDomain\t=\tcoder.com; Path=/";
 
 fn set_cookies() -> String {
     let cookies = COOKIES.map(|(cookie, _)| format!("Set-Cookie: {cookie}\r\n")).concat();
-    format!("{cookies}Clear-Site-Data: \"cookies\"\r\nX-Accel-Redirect: /login\r\n")
+    let of_origin = OF_ORIGIN.map(|(name, value)| format!("{name}: {value}\r\n")).concat();
+    format!("{cookies}{of_origin}Clear-Site-Data: \"cookies\"\r\nX-Accel-Redirect: /login\r\n")
 }
 
 /// Answers with JSON and `Connection: close`

@@ -8,6 +8,7 @@ use hyper::{Request, Response, StatusCode};
 use store::fleet::{CorsBehavior, SharingLevel};
 use testkit::net::Answer;
 
+use crate::app::OF_ORIGIN;
 use crate::world::{Plan, Row, World, header, location, page, query, set_cookies};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
@@ -325,6 +326,31 @@ async fn an_app_decides_about_other_pages_under_passthru() {
     let headers = answer.headers();
     assert_eq!(headers["access-control-allow-origin"], "https://evil.example");
     assert!(!headers.contains_key("vary") && !headers.contains_key("clear-site-data"));
+}
+
+/// An app below a path has the dashboard's origin
+#[tokio::test]
+async fn an_answer_below_a_path_says_nothing_about_the_whole_origin() {
+    let world = World::new().await;
+    let session = ("coder-session-token", world.token("alice"));
+    for (host, path, keeps) in
+        [(HOST, "/", true), (DASHBOARD, "/@alice/dev.agent/apps/owner/", false)]
+    {
+        let (_, allowed) = compare(&world, &asked("GET", host, path, &[session])).await;
+        let mut answer = Response::new(());
+        for (name, value) in OF_ORIGIN {
+            answer.headers_mut().insert(name, value.parse().unwrap());
+        }
+        allowed.unwrap().finish(&mut answer);
+        for (name, value) in OF_ORIGIN {
+            let kept = answer.headers().get(name).is_some_and(|kept| kept == value);
+            assert_eq!(
+                (kept, answer.headers().contains_key(name)),
+                (keeps, keeps),
+                "{host} {name}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

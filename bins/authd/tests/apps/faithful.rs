@@ -3,7 +3,7 @@
 use hyper::Method;
 use tokio::io::AsyncWriteExt;
 
-use crate::app::{BEHIND_TABS, COOKIES};
+use crate::app::{BEHIND_TABS, COOKIES, OF_ORIGIN};
 use crate::everyday::{DASHBOARD, Front, HOST, upgrade};
 use crate::proxy::{Program, Proxy, read_head};
 use crate::world::{Plan, header, text};
@@ -252,7 +252,8 @@ impl Front {
     }
 }
 
-/// An app sets cookies for its own host alone, and none of authd's, also when it opens a socket
+/// An app sets cookies for its own host alone, and none of authd's, also when it opens a socket. Below a
+/// path it says nothing that holds for the whole origin.
 pub async fn cookies_are_kept(
     (proxy, program): (&Proxy, Program),
     (host, uri): (&str, &str),
@@ -262,6 +263,11 @@ pub async fn cookies_are_kept(
     let answer = proxy.ask(Method::GET, (host, uri), &headers, "").await;
     assert_eq!(answer.status, 200, "{}", text(&answer));
     assert!(!answer.headers.contains_key("clear-site-data"), "{program:?} {host}");
+    for (name, value) in OF_ORIGIN {
+        // A host of the app's own is its origin.
+        let expected = if host == DASHBOARD { "" } else { value };
+        assert_eq!(header(&answer, name), expected, "{program:?} {host}");
+    }
     assert_eq!(text(&answer), "", "{program:?} {host}: the answer of the app");
     let lines = answer.headers.get_all("set-cookie").iter();
     are_kept(program, host, false, lines.map(|line| line.to_str().unwrap()).collect());

@@ -16,6 +16,9 @@ impl Allowed {
     /// - Removes cookies under names that authd uses, and the domain of all others, so that an app
     ///   sets cookies for its own host alone. Removes `Clear-Site-Data`, which would sign the visitor
     ///   out of all hosts of the domain.
+    /// - Below a path, removes what holds for the whole origin, which is that of the dashboard:
+    ///   `Service-Worker-Allowed`, `Strict-Transport-Security`, `NEL` and
+    ///   `Secure-Session-Registration`.
     /// - Under [`CorsBehavior::Simple`] replaces the app's `Access-Control-…` headers.
     /// - Makes a redirect to the app's own address one to the visitor's address of the app.
     /// - Adds the cookie with the app token if one was issued, and the id of the request unless the
@@ -34,6 +37,11 @@ impl Allowed {
         restrict_cookies(headers, &admitted.deployment.cookie_names);
         // An app would sign its visitor out of all hosts of the domain.
         headers.remove(header::CLEAR_SITE_DATA);
+        if !self.folder().is_empty() {
+            for name in &header::OF_ORIGIN {
+                headers.remove(name);
+            }
+        }
         if let Some(cookie) = &admitted.cookie {
             headers.append(SET_COOKIE, cookie.clone());
         }
