@@ -1,9 +1,10 @@
 //! What a page may do to apps on other hosts, with the cookies that its browser sends along
 
+use serde_json::json;
 use store::fleet::CorsBehavior;
 
 use crate::purpose::check;
-use crate::world::{Plan, World, header, text};
+use crate::world::{Plan, World, by_path, by_subdomain, header, text};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
 const DASHBOARD: &str = "coder.test";
@@ -150,5 +151,68 @@ async fn a_terminal_opens_for_the_dashboard_and_listed_sites() {
                 }
             }
         }
+    }
+}
+
+/// A workspace proxy that says which page asks gets no token for what that page may not do
+#[tokio::test]
+async fn a_proxy_says_which_page_asks() {
+    const PROXY: &str = "https://sydney.coder.com";
+    const APP: &str = "https://owner--agent--dev--alice.sydney.coder.com";
+    const OTHER: &str = "https://other--main--solo--alice.sydney.coder.com";
+    const OF_OTHERS: &str = "https://evil--main--lair--bob.sydney.coder.com";
+    for behavior in [CorsBehavior::Simple, CorsBehavior::Passthru] {
+        let mut plan = Plan::new();
+        plan.cors(behavior);
+        plan.config.terminal_origins = vec!["https://ide.example".parse().unwrap()];
+        let world = plan.serve().await;
+        let token = world.token("alice");
+        let agent = world.agent.to_string();
+        let mut terminal = by_path("", "", &agent, "", token);
+        terminal["app_request"] = json!({
+            "access_method": "terminal",
+            "base_path": format!("/api/v2/workspaceagents/{agent}/pty"),
+            "agent_name_or_id": agent,
+        });
+        let by_path = by_path("alice", "dev", "agent", "owner", token);
+        let by_host = by_subdomain("alice", "dev", "agent", "owner", token);
+        let is_simple = behavior == CorsBehavior::Simple;
+        for (asked, own, decides) in [
+            (&by_host, &[APP, OTHER][..], is_simple),
+            (&by_path, &[PROXY], is_simple),
+            (&terminal, &[PROXY, "https://coder.test", "https://ide.example"], true),
+        ] {
+            for (page, is_own) in [("", true), ("same-origin", true), ("none", true)]
+                .into_iter()
+                .chain(["same-site", "cross-site"].map(|site| (site, false)))
+                .chain(
+                    [APP, OTHER, PROXY, OF_OTHERS, OWN, "https://coder.test"]
+                        .map(|origin| (origin, own.contains(&origin))),
+                )
+                .chain([("https://ide.example", own.contains(&"https://ide.example"))])
+                .chain([("null", false), ("\n", false), ("http://sydney.coder.com", false)])
+            {
+                for (method, upgrade, changes) in [
+                    ("", "", false),
+                    ("GET", "", false),
+                    ("HEAD", "", false),
+                    ("POST", "", true),
+                    ("MOVE", "", true),
+                    ("", "websocket", true),
+                ] {
+                    let mut asked = asked.clone();
+                    let is_site =
+                        ["same-origin", "none", "same-site", "cross-site"].contains(&page);
+                    asked[if is_site { "sec_fetch_site" } else { "origin" }] = page.into();
+                    asked["method"] = method.into();
+                    asked["upgrade"] = upgrade.into();
+                    let answer = world.issue(asked.clone()).await;
+                    let expected = if changes && !is_own && decides { 403 } else { 201 };
+                    assert_eq!(answer.status, expected, "{behavior:?} {asked}: {}", text(&answer));
+                }
+            }
+        }
+        // One that does not say is answered as before.
+        assert_eq!(world.issue(by_host).await.status, 201);
     }
 }

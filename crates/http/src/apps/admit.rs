@@ -6,10 +6,10 @@ use app_authz::credential::{Expiry, SessionToken, Source, Withheld};
 use app_authz::token::{API_KEY_PARAMETER, AppToken, Nonce, PresentedTokens, without_api_key};
 use app_authz::{AppRequest, Error, Grant};
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{HeaderMap, HeaderValue, ORIGIN, USER_AGENT};
 
 use super::deployments::Deployment;
-use super::origin::Page;
+use super::origin::{Page, Siblings};
 use super::seal::Opened;
 use super::sign_in::SignInCookie;
 use super::visit::{parameter, with_query};
@@ -127,7 +127,8 @@ pub(crate) async fn admit<S: AppPorts>(
         None => admitted,
     };
     let cors = admitted.grant().cors;
-    if visit.page.is_refused(cx) && origin::is_decided_here(visit.method, cors) {
+    if visit.page.is_refused(cx.method, cx.headers()) && origin::is_decided_here(visit.method, cors)
+    {
         return Err(rejected(Rejection::ForeignPage));
     }
     if let Some(address) = canonical_address(cx, &visit, &admitted.grant().url) {
@@ -159,13 +160,16 @@ fn readable(reply: Reply, visit: &Visit<'_>, cors: Option<CorsBehavior>) -> Repl
 
 /// The page that makes the request
 fn page<S>(apps: &AppService<S>, cx: &Context<'_>, visit: &Visit<'_>, owner: &str) -> Page {
-    if visit.method != AccessMethod::Terminal {
-        return Page::of(visit, owner, cx.headers());
+    // The address is only compared with a stated origin.
+    let own = cx.headers().contains_key(ORIGIN).then(|| visit.at());
+    if visit.method == AccessMethod::Terminal {
+        return Page::of_terminal(own.as_ref(), &apps.config, cx.headers());
     }
-    let at = visit.at();
-    let own = [&apps.config.access_url, &at];
-    let listed: Vec<_> = own.into_iter().chain(&apps.config.terminal_origins).collect();
-    Page::of_terminal(cx.headers(), &listed)
+    let app_hosts = visit.deployment.app_hosts.as_ref();
+    let app_hosts = app_hosts.filter(|_| visit.method == AccessMethod::Subdomain);
+    let base = &visit.deployment.url;
+    let siblings = app_hosts.map(|app_hosts| Siblings { base, app_hosts, owner });
+    Page::of(own.as_ref(), siblings, cx.headers())
 }
 
 /// Logs the rejection and turns it into the reply to the visitor
@@ -242,7 +246,7 @@ pub(super) fn access_attempt(
         sign_in,
         returning: None,
         preflight,
-        is_foreign: visit.page.is_refused(cx),
+        is_foreign: visit.page.is_refused(cx.method, cx.headers()),
         now: cx.now,
         facts: cx.facts,
     }

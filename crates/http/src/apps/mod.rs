@@ -57,6 +57,7 @@ pub(crate) use self::keys::Keys;
 pub use self::keys::KeysError;
 pub(crate) use self::keys::rotate_feature;
 pub(crate) use self::listing::app_list;
+pub(crate) use self::origin::{Page, SEC_FETCH_SITE, Siblings};
 pub(crate) use self::query::parameters;
 pub(crate) use self::refusal::Refusal;
 pub(crate) use self::require::{Require, SignedIn};

@@ -5,13 +5,12 @@
 //! section 7) or at least in `Sec-Fetch-Site` (Fetch Metadata, section 2.4:
 //! <https://www.w3.org/TR/fetch-metadata/>).
 
-use app_authz::address::{HostMeaning, HttpUrl};
+use app_authz::address::{HostMeaning, HostPattern, HttpUrl};
 use app_authz::app::{AccessMethod, CorsBehavior};
 use http::Method;
 use http::header::{HeaderMap, HeaderName, ORIGIN};
 
-use super::Visit;
-use crate::context::Context;
+use super::AppsConfig;
 use crate::purpose::is_upgrade;
 use crate::reply::single;
 
@@ -26,23 +25,40 @@ pub(crate) enum Page {
     Foreign,
 }
 
+/// Where the apps of one owner are that have hosts of their own
+#[derive(Clone, Copy)]
+pub(crate) struct Siblings<'a> {
+    /// The URL of their deployment
+    pub(crate) base: &'a HttpUrl,
+    pub(crate) app_hosts: &'a HostPattern,
+    /// The name of the owner as the visit has it; names are compared without regard to case
+    pub(crate) owner: &'a str,
+}
+
 impl Page {
-    /// `owner` is the name of the app's owner as the visit has it; names are compared without
-    /// regard to case
-    pub(crate) fn of(visit: &Visit<'_>, owner: &str, headers: &HeaderMap) -> Self {
-        // The address is only compared with a stated origin.
-        let own = headers.contains_key(ORIGIN).then(|| visit.at());
-        match stated(headers, own.iter()) {
+    /// The page that asks for an app at `own`
+    pub(crate) fn of(
+        own: Option<&HttpUrl>,
+        siblings: Option<Siblings<'_>>,
+        headers: &HeaderMap,
+    ) -> Self {
+        match stated(headers, own.into_iter()) {
             Stated::Listed => Self::Own,
-            Stated::Foreign => Self::Foreign,
-            Stated::Other(at) if is_sibling(visit, owner, &at) => Self::Sibling(at.origin()),
-            Stated::Other(_) => Self::Foreign,
+            Stated::Other(at) if siblings.is_some_and(|siblings| siblings.include(&at)) => {
+                Self::Sibling(at.origin())
+            }
+            Stated::Other(_) | Stated::Foreign => Self::Foreign,
         }
     }
 
-    /// The page that opens a terminal, which only the dashboard and the `listed` origins may
-    pub(crate) fn of_terminal(headers: &HeaderMap, listed: &[&HttpUrl]) -> Self {
-        match stated(headers, listed.iter().copied()) {
+    /// The page that opens a terminal at `own`, which only the dashboard and the listed origins may
+    pub(crate) fn of_terminal(
+        own: Option<&HttpUrl>,
+        config: &AppsConfig,
+        headers: &HeaderMap,
+    ) -> Self {
+        let listed = own.into_iter().chain([&config.access_url]).chain(&config.terminal_origins);
+        match stated(headers, listed) {
             Stated::Listed => Self::Own,
             Stated::Other(_) | Stated::Foreign => Self::Foreign,
         }
@@ -60,8 +76,8 @@ impl Page {
     ///
     /// A request that only reads is not refused, since the page cannot read the answer. A socket is
     /// refused, since the page can read that.
-    pub(crate) fn is_refused(&self, cx: &Context<'_>) -> bool {
-        *self == Self::Foreign && changes(cx)
+    pub(crate) fn is_refused(&self, method: &str, headers: &HeaderMap) -> bool {
+        *self == Self::Foreign && changes(method, headers)
     }
 }
 
@@ -71,9 +87,9 @@ pub(crate) fn is_decided_here(method: AccessMethod, cors: CorsBehavior) -> bool 
 }
 
 /// Whether a request may change something, or opens a connection that may
-fn changes(cx: &Context<'_>) -> bool {
-    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].iter().any(|m| cx.method == m);
-    !reads || is_upgrade(cx.headers())
+fn changes(method: &str, headers: &HeaderMap) -> bool {
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].iter().any(|m| method == m);
+    !reads || is_upgrade(headers)
 }
 
 /// Whether a request that changes something comes from a page of one of these origins, if it comes
@@ -122,19 +138,17 @@ fn is_same(origin: &HttpUrl, known: &HttpUrl) -> bool {
         && origin.query().is_none()
 }
 
-fn is_sibling(visit: &Visit<'_>, owner: &str, origin: &HttpUrl) -> bool {
-    if visit.method != AccessMethod::Subdomain {
-        return false;
-    }
-    let own = &visit.deployment.url;
-    let Some(pattern) = visit.deployment.app_hosts.as_ref() else { return false };
-    if origin.scheme() != own.scheme() || !pattern.has_port(origin.effective_port(), own) {
-        return false;
-    }
-    match HostMeaning::of(origin.host(), Some(pattern), []) {
-        HostMeaning::App(name) => name.user.eq_ignore_ascii_case(owner),
-        _ => false,
+impl Siblings<'_> {
+    fn include(&self, origin: &HttpUrl) -> bool {
+        let Self { base, app_hosts, owner } = *self;
+        if origin.scheme() != base.scheme() || !app_hosts.has_port(origin.effective_port(), base) {
+            return false;
+        }
+        match HostMeaning::of(origin.host(), Some(app_hosts), []) {
+            HostMeaning::App(name) => name.user.eq_ignore_ascii_case(owner),
+            _ => false,
+        }
     }
 }
 
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+pub(crate) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use app_audit::parse_ip;
 use app_authz::AppRequest;
 use app_authz::address::HttpUrl;
-use app_authz::app::{UncheckedRequest, terminal_agent};
+use app_authz::app::{AccessMethod, UncheckedRequest, terminal_agent};
 use app_authz::credential::{SessionDenial, Source};
 use app_authz::proxy::{PROXY_TOKEN_HEADER, ProxyToken};
+use http::header::{HeaderMap, HeaderValue, ORIGIN, UPGRADE};
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::apps::{
-    AccessAttempt, AppService, Refusal, ReturnTo, issue, presented_sessions, same_origin,
-    user_agent, with_query,
+    AccessAttempt, AppService, AppsConfig, Page, Refusal, ReturnTo, SEC_FETCH_SITE, Siblings,
+    issue, presented_sessions, same_origin, user_agent, with_query,
 };
 use crate::body::{Object, or_default, read_json};
 use crate::context::{Body, Context};
@@ -43,6 +44,49 @@ struct IssueRequest {
     client_ip: String,
     #[serde(deserialize_with = "or_default")]
     user_agent: String,
+    /// The method of the visitor's request, and those of its headers that say which page makes it;
+    /// empty if it has none, or if the proxy does not say
+    #[serde(deserialize_with = "or_default")]
+    method: String,
+    #[serde(deserialize_with = "or_default")]
+    origin: String,
+    #[serde(deserialize_with = "or_default")]
+    sec_fetch_site: String,
+    #[serde(deserialize_with = "or_default")]
+    upgrade: String,
+}
+
+impl IssueRequest {
+    /// Whether the request is one that the page which makes it may not make
+    fn is_foreign(&self, config: &AppsConfig, request: &AppRequest) -> bool {
+        let mut headers = HeaderMap::new();
+        let stated = [
+            (ORIGIN, &self.origin),
+            (SEC_FETCH_SITE, &self.sec_fetch_site),
+            (UPGRADE, &self.upgrade),
+        ];
+        for (name, value) in stated.into_iter().filter(|(_, value)| !value.is_empty()) {
+            // What cannot be a header does not name a page either.
+            let value = HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("null"));
+            headers.insert(name, value);
+        }
+        let base = self.path_app_base_url.parse().ok();
+        let page = match request.method() {
+            AccessMethod::Terminal => Page::of_terminal(base.as_ref(), config, &headers),
+            AccessMethod::Path => Page::of(base.as_ref(), None, &headers),
+            // The host of the app itself is one of its owner's.
+            AccessMethod::Subdomain => {
+                let app_hosts = self.app_hostname.parse().ok();
+                let siblings = base.as_ref().zip(app_hosts.as_ref());
+                let owner = request.user();
+                let siblings =
+                    siblings.map(|(base, app_hosts)| Siblings { base, app_hosts, owner });
+                Page::of(None, siblings, &headers)
+            }
+        };
+        let method = if self.method.is_empty() { Method::GET.as_str() } else { &self.method };
+        page.is_refused(method, &headers)
+    }
 }
 
 #[derive(Serialize)]
@@ -64,8 +108,8 @@ pub(crate) async fn issue_for_proxy<S: AppPorts>(
         true => Purpose::Navigation,
         false => Purpose::Program,
     };
-    let asked: IssueRequest = read_json(cx, body, apps.bounds).await?;
-    let Object(request) = asked.app_request;
+    let mut asked: IssueRequest = read_json(cx, body, apps.bounds).await?;
+    let Object(request) = std::mem::take(&mut asked.app_request);
     let base = request.base_path.trim_end_matches('/');
     let session = asked.session_token.parse().ok();
     let path = format!("{base}/{}", asked.app_path.trim_start_matches('/'));
@@ -73,6 +117,7 @@ pub(crate) async fn issue_for_proxy<S: AppPorts>(
         Ok(request) => {
             // The visitor's, for whom the proxy asks.
             let client = parse_ip(&asked.client_ip);
+            let is_foreign = asked.is_foreign(&apps.config, &request);
             let attempt = AccessAttempt {
                 tokens: session.map(|token| (Source::SessionHeader, token)).into_iter().collect(),
                 return_to: ReturnTo::ProxySupplied {
@@ -89,7 +134,7 @@ pub(crate) async fn issue_for_proxy<S: AppPorts>(
                 sign_in: None,
                 returning: None,
                 preflight: None,
-                is_foreign: false,
+                is_foreign,
                 now: cx.now,
                 facts: RequestFacts { client, ..cx.facts },
             };
