@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,11 @@ impl Running {
     }
 
     fn on(listener: Listener, limits: Limits) -> Self {
-        let Some(ListenAddress::Tcp(address)) = listener.address() else { unreachable!() };
+        let address = match listener.address().unwrap() {
+            ListenAddress::Tcp(address) => address,
+            // Its clients have the path.
+            ListenAddress::Unix(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        };
         let server = Server::new(limits);
         let (stop, stopped) = oneshot::channel();
         let go_on = Arc::new(Semaphore::new(0));
@@ -335,26 +339,37 @@ async fn connections_that_rest_are_answered_for_as_long_as_load_balancers_may_us
 }
 
 /// One request on a connection of its own; `None` if the server refused the connection
-fn ask_once(address: SocketAddr) -> Option<std::io::Result<String>> {
-    let mut stream = match std::net::TcpStream::connect(address) {
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return None,
-        connected => connected.unwrap(),
+fn ask_once(address: &ListenAddress) -> Option<std::io::Result<String>> {
+    fn ask(mut stream: impl Read + Write) -> std::io::Result<String> {
+        let mut answer = String::new();
+        stream.write_all(b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+    let asked = match address {
+        ListenAddress::Tcp(address) => std::net::TcpStream::connect(address).map(ask),
+        ListenAddress::Unix(path) => std::os::unix::net::UnixStream::connect(path).map(ask),
     };
-    let mut answer = String::new();
-    let asked = stream.write_all(b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-    Some(asked.and_then(|()| stream.read_to_string(&mut answer)).map(|_| answer))
+    match asked.map_err(|error| error.kind()) {
+        Err(ErrorKind::ConnectionRefused | ErrorKind::NotFound) => None,
+        asked => Some(asked.unwrap()),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_is_answered_or_refused_and_never_reset() {
-    for round in 0..5 {
-        let address = ListenAddress::Tcp((Ipv4Addr::LOCALHOST, 0).into());
-        let mut server = Running::on(address.bind(0).unwrap(), limits());
-        let address = server.address;
+    let file = std::env::temp_dir().join(format!("authd-never-reset-{}", std::process::id()));
+    let tcp = ListenAddress::Tcp((Ipv4Addr::LOCALHOST, 0).into());
+    for round in 0..10 {
+        let address = if round % 2 == 0 { &tcp } else { &ListenAddress::Unix(file.clone()) };
+        let listener = address.bind(0o600).unwrap();
+        let address = listener.address().unwrap();
+        let mut server = Running::on(listener, limits());
         let clients: Vec<_> = (0..16)
             .map(|_| {
+                let address = address.clone();
                 tokio::task::spawn_blocking(move || {
-                    let answers = std::iter::from_fn(|| ask_once(address));
+                    let answers = std::iter::from_fn(|| ask_once(&address));
                     answers.map(|answer| answer.map(|text| text.contains("200 OK"))).collect()
                 })
             })
