@@ -3,20 +3,23 @@ use app_authz::UserId;
 use app_authz::address::{HostMeaning, encode_query_value};
 use app_authz::app::UncheckedRequest;
 use app_authz::credential::{
-    Expiry, SessionDenial, SessionToken, Source, UserStatus, authenticate,
+    CookieNames, Expiry, SessionDenial, SessionToken, Source, UserStatus, authenticate,
 };
 use app_authz::rbac::{Action, Object};
 use http::StatusCode;
 use http::header::{HeaderValue, LOCATION, SET_COOKIE};
 
 use crate::acts::act;
-use crate::apps::{AppService, parameter, parameters, presented_sessions, same_origin, with_query};
+use crate::apps::{
+    AppService, AppsConfig, Cookies, parameter, parameters, presented_sessions, same_origin,
+    with_query,
+};
 use crate::body;
 use crate::context::{Body, Context};
 use crate::error::{AccessError, Error, SIGNED_OUT};
 use crate::oidc::AnyOidc;
 use crate::ports::AppPorts;
-use crate::reply::{PageLink, Response, SignInPage, empty};
+use crate::reply::{PageLink, Response, ResponseBody, SignInPage, empty};
 use crate::request_facts::log_request;
 
 /// `GET /login`
@@ -76,12 +79,35 @@ pub(crate) async fn log_in<S: AppPorts>(
     };
 
     apps.acts.record(act(ActKind::LogIn, cx).user(user.0).subject(SubjectKind::Token, token.id()));
+    Ok(signed_in(&apps.cookies, &apps.deployments.primary.cookie_names, &token, back))
+}
+
+/// Sets the session of a browser, and leads it on
+fn signed_in(cookies: &Cookies, names: &CookieNames, token: &SessionToken, back: &str) -> Response {
     let mut response = empty(StatusCode::SEE_OTHER, LOCATION, own_path(back));
-    let name = apps.deployments.primary.cookie_names.new_session();
-    if let Some(cookie) = apps.cookies.set(name, token.reveal(), "/", None, Expiry::Session) {
+    let name = names.new_session();
+    if let Some(cookie) = cookies.set(name, token.reveal(), "/", None, Expiry::Session) {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
-    Ok(response)
+    response
+}
+
+impl AppsConfig {
+    /// Answers a browser whose user the host has signed in: sets the session, and leads the browser on
+    ///
+    /// For a host with a `/login` of its own, where authd sends visitors without a session. `token` is
+    /// that of a session which the host has given to
+    /// [`Sessions::insert`](app_authz::credential::Sessions::insert). `redirect` is the query
+    /// parameter of that name: the browser goes on there if it is a path of this host, and to `/`
+    /// otherwise. It forgets the session when it is closed.
+    ///
+    /// The host refuses forms that pages of other sites have sent. Otherwise they could sign their
+    /// visitors in as another user.
+    #[must_use]
+    pub fn signed_in(&self, token: &SessionToken, redirect: &str) -> http::Response<ResponseBody> {
+        let cookies = Cookies::new(self.cookies.clone());
+        signed_in(&cookies, &cookies.names(self.app_hosts.as_ref()), token, redirect)
+    }
 }
 
 /// The answer to a form that was not looked at

@@ -9,18 +9,19 @@ mod conformance;
 mod example;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_auth::{AgentToken, Candidate, Standing};
 use app_authz::app::{Agent, App, Contact, Transition};
-use app_authz::credential::{SessionToken, UserStatus};
+use app_authz::credential::{NewKey, SessionToken, Sessions, UserStatus};
 use app_authz::id::{AppId, OrganizationId};
 use app_authz::rbac::RoleName;
 use app_authz::{AgentId, UserId};
-use authd_http::Service;
+use authd_http::{AppsConfig, Service};
 use bytes::Bytes;
 use example::{Machine, Tables, User, Workspace, now};
 use http::header::{HeaderMap, LOCATION, SET_COOKIE};
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use uuid::Uuid;
 
@@ -145,6 +146,33 @@ async fn visits_are_decided_and_recorded_over_tables_of_the_host() {
     }
     let (status, _, page) = host.ask("GET", "/audit", &[html, of_bob]).await;
     assert_eq!((status, page.contains("dev")), (StatusCode::OK, true), "{page}");
+}
+
+#[tokio::test]
+async fn users_sign_in_with_something_of_the_host() {
+    let host = Host::start().await;
+    let html = ("accept", "text/html");
+    let (_, headers, _) = host.ask("GET", &format!("{APP}?folder=a%26b"), &[html]).await;
+    let login: Uri = headers[LOCATION].to_str().unwrap().parse().unwrap();
+    assert_eq!(login.path(), "/login");
+    let query = form_urlencoded::parse(login.query().unwrap().as_bytes());
+    let redirect = query.into_iter().find(|(name, _)| name == "redirect").unwrap().1;
+
+    // The host knows the user, by whatever means.
+    let token = SessionToken::generate(|bytes| bytes.fill(b'a'));
+    let new = NewKey::new(&token, ALICE, now(), now() + Duration::from_secs(3_600));
+    host.tables.insert(&new).await.unwrap();
+    let config = AppsConfig::new("http://host.test".parse().unwrap());
+    let answer = config.signed_in(&token, &redirect);
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+    assert_eq!(answer.headers()[LOCATION], format!("{APP}?folder=a%26b"));
+    let cookie = answer.headers()[SET_COOKIE].to_str().unwrap();
+    let cookie = ("cookie", cookie.split(';').next().unwrap());
+    let (_, headers, _) = host.ask("GET", APP, &[html, cookie]).await;
+    assert!(headers[SET_COOKIE].to_str().unwrap().starts_with("coder_signed_app_token="));
+
+    let elsewhere = config.signed_in(&token, "//elsewhere.test/");
+    assert_eq!(elsewhere.headers()[LOCATION], "/");
 }
 
 #[tokio::test]
