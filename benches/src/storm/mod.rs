@@ -53,8 +53,9 @@ const PREPARATION: Duration = Duration::from_millis(200);
 /// are not in are no failure: the report counts them.
 pub async fn run(options: &Options) -> Result<Report, StormError> {
     options.check()?;
-    let Setup { database, servers, fleet, forgers, flood, warnings, folder } =
+    let Setup { database, mut servers, fleet, forgers, flood, warnings, folder } =
         Setup::new(options).await?;
+    servers.rest(Duration::from_secs(options.rest_seconds)).await;
     let before = database.transactions().await?;
     let addresses = servers.addresses();
     let targets = Arc::new(Targets::new(addresses.iter().copied()));

@@ -62,6 +62,9 @@ pub struct Options {
     /// Keep each agent's connection open after it has signed in, as HTTP clients do
     #[arg(long)]
     pub keep_connections: bool,
+    /// Time after authd is ready until its memory is measured and the storm begins
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub rest_seconds: u64,
     /// Time after the last agent is in until authd's memory is measured
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub linger_seconds: u64,

@@ -142,7 +142,7 @@ pub struct Terminated {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ServerReport {
-    /// Resident memory before the attacks, or when a restarted one was ready
+    /// Resident memory after its rest and before the attacks, or when a restarted one was ready
     pub resident_before_mib: f64,
     /// The part of it that is not of a file, such as the program's own
     pub anonymous_before_mib: f64,

@@ -43,6 +43,14 @@ impl Servers {
         Ok(Running { before: server.usage(), after: None, server })
     }
 
+    /// Lets all rest for so long, and takes their use of the machine from then on
+    pub(super) async fn rest(&mut self, time: Duration) {
+        tokio::time::sleep(time).await;
+        for running in &mut self.running {
+            running.before = running.server.usage();
+        }
+    }
+
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         self.running.iter().map(|running| running.server.address()).collect()
     }

@@ -1,8 +1,9 @@
 //! Resident memory of the real program
 //!
 //! A storm of machines that sign in, each over a connection that stays open, as HTTP clients keep
-//! theirs. Idle is after the start, when `/readyz` answers. The rest is measured some seconds after the
-//! last machine has its token, while all connections are open.
+//! theirs. Both are measured at rest, when memory that was freed has gone back to the system: idle some
+//! seconds after `/readyz` answers, and the other some seconds after the last machine has its token,
+//! while all connections are open.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -57,6 +58,7 @@ fn run(setting: &Setting) -> Report {
         Binary::Build => report::build_authd(),
     };
     let connections = setting.connections;
+    let rest = if setting.effort == Effort::Check { 0 } else { REST };
     let args = [
         "storm".to_owned(),
         format!("--authd={}", authd.display()),
@@ -69,7 +71,8 @@ fn run(setting: &Setting) -> Report {
         "--clouds=aws".to_owned(),
         "--log=null".to_owned(),
         "--keep-connections".to_owned(),
-        format!("--linger-seconds={}", if setting.effort == Effort::Check { 0 } else { LINGER }),
+        format!("--rest-seconds={rest}"),
+        format!("--linger-seconds={rest}"),
         format!("--server-arg=--max-connections={}", connections + 1_000),
         format!("--server-descriptors={}", descriptors(connections)),
     ];
@@ -78,7 +81,7 @@ fn run(setting: &Setting) -> Report {
 }
 
 /// Longer than the allocator keeps memory that was freed, in seconds
-const LINGER: u64 = 15;
+const REST: u64 = 15;
 
 /// Enough for the connections, if the system allows that
 fn descriptors(connections: usize) -> u64 {
