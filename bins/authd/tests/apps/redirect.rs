@@ -4,6 +4,7 @@ use app_authz::credential::Sessions;
 use hyper::StatusCode;
 use serde_json::json;
 
+use crate::sign_in::Browser;
 use crate::subdomain::session_cookie_name;
 use crate::world::{
     DASHBOARD, NONCE, Plan, SIGN_IN, World, by_path, by_subdomain, header, location, query,
@@ -404,4 +405,26 @@ async fn an_app_host_can_end_its_own_session() {
     assert_eq!(world.visit(HOST, "/", &[("cookie", &app)]).await.status, StatusCode::SEE_OTHER);
     let dashboard = format!("coder_session_token={}", world.token("alice"));
     assert_eq!(world.visit(HOST, "/", &[("cookie", &dashboard)]).await.status, StatusCode::OK);
+}
+
+/// The session of an app's host does not reach another host then
+#[tokio::test]
+async fn with_secure_cookies_visitors_sign_out_at_the_dashboard() {
+    let mut plan = Plan::new();
+    plan.config.cookies.secure = true;
+    // Its sign-in sets a cookie that is not bound to the host.
+    plan.config.has_dashboard = true;
+    let world = plan.serve().await;
+    let mut browser = Browser::of(&world, "alice");
+    let app = format!("https://{HOST}/");
+    assert_eq!(browser.go(&app).await.status, StatusCode::OK);
+    let led = browser.one("https://coder-logout.test.coder.com/").await;
+    assert_eq!(header(&led, "location"), "https://coder.test/");
+    browser.jar.retain(|(_, name), _| !name.contains("signed_app_token"));
+    assert_eq!(browser.one(&app).await.status, StatusCode::OK);
+    let session = format!("coder_session_token={}", world.token("alice"));
+    let own = [("cookie", &*session), ("origin", "https://coder.test")];
+    let out = world.send("POST", "/api/v2/users/logout", &own, "").await;
+    assert_eq!(out.status, StatusCode::OK);
+    assert_eq!(browser.one(&app).await.status, StatusCode::SEE_OTHER);
 }
