@@ -6,10 +6,10 @@ use app_authz::credential::{Expiry, SessionToken, Source, Withheld};
 use app_authz::token::{API_KEY_PARAMETER, AppToken, Nonce, PresentedTokens, without_api_key};
 use app_authz::{AppRequest, Error, Grant};
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderValue, ORIGIN, USER_AGENT};
+use http::header::{HeaderMap, HeaderValue, USER_AGENT};
 
 use super::deployments::Deployment;
-use super::origin::{Page, Siblings};
+use super::origin::Page;
 use super::seal::Opened;
 use super::sign_in::SignInCookie;
 use super::visit::{parameter, with_query};
@@ -158,20 +158,6 @@ fn readable(reply: Reply, visit: &Visit<'_>, cors: Option<CorsBehavior>) -> Repl
     }
 }
 
-/// The page that makes the request
-fn page<S>(apps: &AppService<S>, cx: &Context<'_>, visit: &Visit<'_>, owner: &str) -> Page {
-    // The address is only compared with a stated origin.
-    let own = cx.headers().contains_key(ORIGIN).then(|| visit.at());
-    if visit.method == AccessMethod::Terminal {
-        return Page::of_terminal(own.as_ref(), &apps.config, cx.headers());
-    }
-    let app_hosts = visit.deployment.app_hosts.as_ref();
-    let app_hosts = app_hosts.filter(|_| visit.method == AccessMethod::Subdomain);
-    let base = &visit.deployment.url;
-    let siblings = app_hosts.map(|app_hosts| Siblings { base, app_hosts, owner });
-    Page::of(own.as_ref(), siblings, cx.headers())
-}
-
 /// Logs the rejection and turns it into the reply to the visitor
 fn reject(cx: &Context<'_>, rejection: Rejection) -> Reply {
     rejection.log(&cx.facts);
@@ -207,7 +193,7 @@ async fn find_visit<'a, S: AppPorts>(
     if visit.method == AccessMethod::Path && apps.config.disable_path_apps {
         return Err(rejected(Rejection::PathAppsDisabled));
     }
-    visit.page = page(apps, cx, &visit, &request.username_or_id);
+    visit.page = Page::of_visit(&visit, &request.username_or_id, &apps.config, cx.headers());
     Ok((visit, request))
 }
 

@@ -10,7 +10,7 @@ use app_authz::app::{AccessMethod, CorsBehavior};
 use http::Method;
 use http::header::{HeaderMap, HeaderName, ORIGIN};
 
-use super::AppsConfig;
+use super::{AppsConfig, Visit};
 use crate::purpose::is_upgrade;
 use crate::reply::single;
 
@@ -36,6 +36,25 @@ pub(crate) struct Siblings<'a> {
 }
 
 impl Page {
+    /// The page that makes a visit to an app of this owner
+    pub(crate) fn of_visit(
+        visit: &Visit<'_>,
+        owner: &str,
+        config: &AppsConfig,
+        headers: &HeaderMap,
+    ) -> Self {
+        // The address is only compared with a stated origin.
+        let own = headers.contains_key(ORIGIN).then(|| visit.at());
+        if visit.method == AccessMethod::Terminal {
+            return Self::of_terminal(own.as_ref(), config, headers);
+        }
+        let app_hosts = visit.deployment.app_hosts.as_ref();
+        let app_hosts = app_hosts.filter(|_| visit.method == AccessMethod::Subdomain);
+        let base = &visit.deployment.url;
+        let siblings = app_hosts.map(|app_hosts| Siblings { base, app_hosts, owner });
+        Self::of(own.as_ref(), siblings, headers)
+    }
+
     /// The page that asks for an app at `own`
     pub(crate) fn of(
         own: Option<&HttpUrl>,
