@@ -94,6 +94,10 @@ impl Sessions for Store {
         self.answer(())
     }
 
+    async fn give(&self, id: &str, _: SystemTime) -> Result<bool, Down> {
+        self.answer(id == "a")
+    }
+
     async fn log_out(&self, key: &ApiKey, _: OtherSessions) -> Result<Vec<String>, Down> {
         self.answer(vec![key.id.clone()])
     }
@@ -204,6 +208,7 @@ fn sessions(sessions: impl Sessions) -> Answers {
         sent(sessions.username(ANN)),
         sent(sessions.update(&key, KeyUpdate::default(), None)),
         sent(sessions.insert(&new)),
+        sent(sessions.give("a", NOW)),
         sent(sessions.log_out(&key, OtherSessions::Keep)),
         sent(sessions.ended(&["a", "b"], NOW)),
         sent(sessions.forget_ended(NOW, 7)),

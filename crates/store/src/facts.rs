@@ -90,6 +90,8 @@ pub enum Question {
     EndedSessions,
     /// Adds a session
     NewSession,
+    /// Notes that a session for apps was given to its browser
+    GiveSession,
     /// Ends a session
     LogOut,
     /// Writes that a session was used
@@ -122,7 +124,7 @@ pub enum Question {
 
 impl Question {
     /// All questions
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Candidates,
         Self::App,
         Self::Terminal,
@@ -130,6 +132,7 @@ impl Question {
         Self::Username,
         Self::EndedSessions,
         Self::NewSession,
+        Self::GiveSession,
         Self::LogOut,
         Self::UseSession,
         Self::Keys,
@@ -157,6 +160,7 @@ impl Question {
             Self::Username => "username",
             Self::EndedSessions => "ended_sessions",
             Self::NewSession => "new_session",
+            Self::GiveSession => "give_session",
             Self::LogOut => "log_out",
             Self::UseSession => "use_session",
             Self::Keys => "keys",

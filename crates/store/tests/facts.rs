@@ -65,7 +65,9 @@ async fn statements_that_fail_are_counted_as_failures() {
     let key = NewKey::new(&token, UserId(Uuid::nil()), now, now);
     store.insert(&key).await.unwrap_err();
     store.forget_ended(now, 1).await.unwrap_err();
-    for question in [Question::NewSession, Question::Housekeeping] {
+    database.sql("DROP TABLE authd_app_sessions").await;
+    store.give("a", now).await.unwrap_err();
+    for question in [Question::NewSession, Question::GiveSession, Question::Housekeeping] {
         let facts = asked(&store, question).unwrap();
         assert_eq!(facts.failures, facts.durations.count(), "{question:?}");
     }

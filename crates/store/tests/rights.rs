@@ -105,6 +105,7 @@ impl Deeds {
             .with_scope(ScopeName::ApplicationConnect)
             .with_lifetime(Duration::from_secs(60));
         note("insert", store.insert(&new).await);
+        note("give", store.give("gone", now).await.map(drop));
         // A key that does not exist, so that the next round finds the same rows.
         let gone = ApiKey::new("gone", [], UserId(Uuid::nil()), key.expires_at);
         note("log out", store.log_out(&gone, OtherSessions::EndOfApps).await.map(drop));

@@ -124,7 +124,7 @@ impl Deployment {
 }
 
 /// Starts another replica on the world's database
-async fn replica(world: &World, config: AppsConfig) -> String {
+pub async fn replica(world: &World, config: AppsConfig) -> String {
     let clock: authd_http::Clock = Arc::new(world.clock());
     let (store, identity) = (Arc::new(world.database.store().await), Identity::builtin());
     let service = Service::over(&store, identity, Rules::default(), Limits::default(), clock);

@@ -6,6 +6,7 @@ use app_authz::token::{Feature, KeyRing, KeyStore, SealKey};
 use hyper::StatusCode;
 use testkit::net::Answer;
 
+use crate::ended::replica;
 use crate::sign_in::Browser;
 use crate::world::{NONCE, Plan, SIGN_IN, World, header, location, set_cookies, text};
 
@@ -229,6 +230,67 @@ async fn a_stolen_seal_opens_in_no_other_browser() {
     assert_eq!(set(&arrived).len(), 2);
     let again = world.visit(HOST, &uri, &[("cookie", SIGN_IN)]).await;
     assert_eq!((again.status, set(&again)), (StatusCode::SEE_OTHER, vec![]));
+}
+
+/// A copy of an address opens nowhere a second time, on whichever replica
+#[tokio::test]
+async fn a_seal_opens_once_over_all_replicas() {
+    let plan = Plan::new();
+    let config = plan.config.clone();
+    let mut world = plan.serve().await;
+    let replicas = [world.url.clone(), replica(&world, config).await];
+    let has_session = |answer: &Answer| set(answer).iter().any(|name| name.contains("session"));
+    let seal = async |world: &World, nonce| {
+        let sealed = location(&ask(world, "alice", &format!("https://{HOST}/"), nonce).await);
+        format!("/?{}", sealed.query().unwrap())
+    };
+    let of_browser = (Some(NONCE), &[("cookie", SIGN_IN)][..]);
+    for (nonce, headers) in [of_browser, (None, &[])] {
+        for second in [0, 1] {
+            world.url.clone_from(&replicas[0]);
+            let uri = seal(&world, nonce).await;
+            let (opened, statements) = world.counted(world.visit(HOST, &uri, headers)).await;
+            assert_eq!((has_session(&opened), statements), (true, 1), "{nonce:?}");
+            let before = world.statements.get();
+            world.url.clone_from(&replicas[second]);
+            let again = world.visit(HOST, &uri, headers).await;
+            assert_eq!(again.status, StatusCode::SEE_OTHER);
+            assert!(!has_session(&again), "{nonce:?} {second}");
+            // The same replica knows it without a question, and only its questions are counted.
+            assert_eq!(world.statements.get(), before);
+        }
+    }
+    // The seal of a session that has ended opens nowhere.
+    let uri = seal(&world, Some(NONCE)).await;
+    let store = world.database.store().await;
+    store.revoke(world.people["alice"].token.id()).await.unwrap();
+    assert!(!has_session(&world.visit(HOST, &uri, of_browser.1).await));
+}
+
+/// While the database does not answer, a replica opens what it has not opened itself
+#[tokio::test]
+async fn a_seal_opens_without_the_database() {
+    let world = World::new().await;
+    let seal = async || {
+        let back = format!("https://{HOST}/");
+        let sealed = location(&ask(&world, "alice", &back, Some(NONCE)).await);
+        format!("/?{}", sealed.query().unwrap())
+    };
+    let opens = async |uri: &str| {
+        let answer = world.visit(HOST, uri, &[("cookie", SIGN_IN)]).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER);
+        set(&answer).iter().any(|name| name.contains("session"))
+    };
+    let [late, failed] = [seal().await, seal().await];
+    // It does not answer in time.
+    let locked = "BEGIN; LOCK TABLE authd_app_sessions; SELECT pg_sleep(6); COMMIT";
+    let lock = world.database.sql_in_background(locked).await;
+    assert_eq!((opens(&late).await, opens(&late).await), (true, false));
+    assert!(!lock.is_finished());
+    lock.await.unwrap();
+    // It answers with an error.
+    world.database.sql("ALTER TABLE authd_app_sessions RENAME TO hidden").await;
+    assert_eq!((opens(&failed).await, opens(&failed).await), (true, false));
 }
 
 /// A link of the dashboard leads through `auth-redirect` before the browser was at the app's host

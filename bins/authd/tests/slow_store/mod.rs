@@ -96,6 +96,10 @@ impl Sessions for SlowStore {
         self.1.insert(key).await
     }
 
+    async fn give(&self, id: &str, now: SystemTime) -> Result<bool, Error> {
+        self.1.give(id, now).await
+    }
+
     async fn log_out(&self, key: &ApiKey, others: OtherSessions) -> Result<Vec<String>, Error> {
         self.1.log_out(key, others).await
     }

@@ -60,6 +60,21 @@ pub trait Sessions: Sync {
     /// [`MAX_MADE_FOR_USER`] of one user: the oldest ones end.
     fn insert(&self, key: &NewKey<'_>) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
+    /// Notes that the key `id`, which was made from a session, is given to its browser at `now`
+    ///
+    /// Returns whether the key exists and was not given before. Of calls at the same time, on any
+    /// replica, one gets `true`.
+    ///
+    /// By default each key counts as not given, and replicas do not know of each other what they have
+    /// given.
+    fn give(
+        &self,
+        _id: &str,
+        _now: SystemTime,
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send {
+        std::future::ready(Ok(true))
+    }
+
     /// Ends the session of `key`, those that were made from it, and `others` of the same user
     ///
     /// Returns the ids of the keys that were deleted: none if the session has already ended.
@@ -112,6 +127,7 @@ port! {
     fn username as dyn_username([], user: UserId) -> Option<String>;
     fn update as dyn_update([key: ApiKey], update: KeyUpdate, ip: Option<IpAddr>) -> ();
     fn insert as dyn_insert([key: NewKey<'_>]) -> ();
+    fn give as dyn_give([id: str], now: SystemTime) -> bool;
     fn log_out as dyn_log_out([key: ApiKey], others: OtherSessions) -> Vec<String>;
     fn ended as dyn_ended([ids: [&str]], now: SystemTime) -> Vec<String>;
     fn next_end as dyn_next_end([]) -> ();

@@ -10,7 +10,8 @@ use crate::digest::sha256;
 ///
 /// A seal is part of an address, which histories and logs keep. A reader of those could open it for
 /// a minute, as [`KeyRing::open`](super::KeyRing::open) itself remembers nothing. Add a seal only
-/// after it was opened, so that forged ones take no memory. Replicas do not share what they remember.
+/// after it was opened, so that forged ones take no memory. Replicas do not share what they
+/// remember: [`Sessions::give`](crate::credential::Sessions::give) knows of all of them.
 ///
 /// ```
 /// use std::time::SystemTime;

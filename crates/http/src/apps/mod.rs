@@ -86,7 +86,7 @@ pub(crate) struct AppService<S> {
     pub(crate) acts: Arc<Acts>,
     pub(crate) revocations: Arc<Revocations>,
     metrics: Metrics,
-    /// Seals are opened once
+    /// Seals that this replica has opened: each is opened once, over all replicas
     opened_seals: OpenedSeals,
     /// The nonces of browsers that have signed in and were admitted
     used_nonces: RecentTexts,

@@ -1,18 +1,23 @@
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use app_authz::Error;
 use app_authz::credential::SessionToken;
 use app_authz::token::LEEWAY;
+use tokio::time::timeout;
+use tracing::warn;
 
 use super::sign_in::SignInCookie;
 use super::{AppService, Visit};
+use crate::detach::DetachOnDrop;
+use crate::error::chain;
 use crate::ports::AppPorts;
 
 /// What became of a sealed session
 pub(super) enum Opened {
     /// The session, and the cookie of the browser that it was sealed for, if it was for a browser
     Session(SessionToken, Option<SignInCookie>),
-    /// This replica has opened the seal before
+    /// It was opened before, or the session in it has ended
     Before,
     /// It was sealed for another host, or the browser shows another nonce than that of the seal
     Elsewhere,
@@ -55,10 +60,27 @@ impl<S: AppPorts> AppService<S> {
                 Some(cookie)
             }
         };
-        Ok(match self.opened_seals.insert(sealed, now) {
-            true => Opened::Session(session.token, cookie),
-            false => Opened::Before,
-        })
+        // What this replica has opened costs no statement.
+        let is_first =
+            self.opened_seals.insert(sealed, now) && self.give(&session.token, now).await;
+        Ok(if is_first { Opened::Session(session.token, cookie) } else { Opened::Before })
+    }
+
+    /// Whether no replica has given the session to its browser yet
+    ///
+    /// Without an answer of the store, this replica gives what it has not given itself: the seal is
+    /// good for a minute, on one host, and in one browser unless it is for a program.
+    async fn give(&self, session: &SessionToken, now: SystemTime) -> bool {
+        let (store, id) = (Arc::clone(&self.store), session.id().to_owned());
+        // The statement keeps its connection until it ends, also if it ends late.
+        let given = DetachOnDrop::new(async move { store.give(&id, now).await });
+        let error = match timeout(LONGEST_GIVE, given).await {
+            Ok(Ok(is_first)) => return is_first,
+            Ok(Err(error)) => chain(&error),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        warn!(key = session.id(), error, "a seal was opened that another replica may have opened");
+        true
     }
 
     /// Seals the session that a host of apps gives to a browser, for its cookie
@@ -103,6 +125,9 @@ impl<S: AppPorts> AppService<S> {
         Ok(sessions)
     }
 }
+
+/// How long a browser waits for the store when it arrives with a seal
+const LONGEST_GIVE: Duration = Duration::from_secs(2);
 
 /// A browser has one cookie of a name that is bound to its host
 const MAX_COOKIES: usize = 4;

@@ -25,7 +25,7 @@ impl Tables {
             of_parent.skip(MAX_MADE - 1).chain(of_user.iter().skip(MAX_MADE_FOR_USER - 1));
         let surplus: Vec<String> = surplus.map(|(id, _)| (*id).clone()).collect();
         self.end(&surplus);
-        let made = Made { parent: parent.to_owned(), user, at };
+        let made = Made { parent: parent.to_owned(), user, at, is_given: false };
         self.made.insert(id.to_owned(), made);
     }
 

@@ -104,6 +104,12 @@ impl Sessions for MemoryStore {
         Ok(())
     }
 
+    async fn give(&self, id: &str, _now: SystemTime) -> Result<bool, Error> {
+        let mut tables = self.write();
+        let made = tables.made.get_mut(id);
+        Ok(made.is_some_and(|made| !std::mem::replace(&mut made.is_given, true)))
+    }
+
     async fn log_out(&self, key: &ApiKey, others: OtherSessions) -> Result<Vec<String>, Error> {
         let with_apps = others == OtherSessions::EndOfApps;
         let mut tables = self.write();

@@ -80,6 +80,8 @@ pub(super) struct Made {
     pub(super) parent: String,
     pub(super) user: Uuid,
     pub(super) at: DateTime<Utc>,
+    /// Whether its browser has it
+    pub(super) is_given: bool,
 }
 
 impl Tables {

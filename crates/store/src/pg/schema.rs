@@ -111,6 +111,7 @@ diesel::table! {
         parent_id -> Text,
         user_id -> Uuid,
         created_at -> Timestamptz,
+        opened_at -> Nullable<Timestamptz>,
     }
 }
 

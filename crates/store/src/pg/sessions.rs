@@ -105,6 +105,12 @@ impl Sessions for PgStore {
         }
     }
 
+    async fn give(&self, id: &str, now: SystemTime) -> Result<bool, Error> {
+        let statement = GiveSession { sql: &GIVE_SESSION, now: Moment(now), id };
+        let given = async |connection: &mut _| statement.execute(connection).await;
+        Ok(self.writes.ask(Question::GiveSession, given).await? == 1)
+    }
+
     async fn log_out(&self, key: &ApiKey, others: OtherSessions) -> Result<Vec<String>, Error> {
         let with_apps = others == OtherSessions::EndOfApps;
         let mut tries = 0;
@@ -183,6 +189,17 @@ static USE_SESSION: LazyLock<Sql> =
     LazyLock::new(|| Sql::plain(include_str!("sql/use_session.sql")));
 
 statement! {
+    /// Notes that a key is given to its browser: `give_session.sql`
+    struct GiveSession<'a> {
+        now: Moment as Timestamptz,
+        id: &'a str as Text,
+    }
+}
+
+static GIVE_SESSION: LazyLock<Sql> =
+    LazyLock::new(|| Sql::plain(include_str!("sql/give_session.sql")));
+
+statement! {
     /// Adds a key: `new_session.sql`
     struct NewSession<'a> {
         created_at: Moment as Timestamptz,
@@ -240,6 +257,12 @@ pub(super) const USE: &[Need] = &[
     Need::select("authd_app_sessions", "key_id parent_id user_id"),
 ];
 
+/// The rights that [`GiveSession`] needs
+pub(super) const GIVE: &[Need] = &[
+    Need::select("authd_app_sessions", "key_id opened_at"),
+    Need::update("authd_app_sessions", "opened_at"),
+];
+
 /// The rights that [`EndedSessions`] needs
 pub(super) const ENDED: &[Need] = &[
     Need::select("api_keys", "id user_id expires_at"),
@@ -255,7 +278,7 @@ pub(super) const FORGET: &[Need] = &[
     Need::update("api_keys", "expires_at"),
     Need::delete("api_keys"),
     Need::select("authd_app_sessions", "key_id parent_id"),
-    Need::update("authd_app_sessions", "created_at"),
+    Need::update("authd_app_sessions", "opened_at"),
     Need::delete("authd_app_sessions"),
 ];
 

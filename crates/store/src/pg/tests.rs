@@ -90,6 +90,7 @@ async fn ask_everything(store: &PgStore, n: u64) {
     let KeyHolder { key, .. } = store.holders(&tokens).await.unwrap().remove(0);
     assert!(store.ended(&[&key.id], key.last_used).await.unwrap().is_empty());
     store.forget_ended(key.last_used, 10).await.unwrap();
+    store.give("gone", key.last_used).await.unwrap();
     let session = Some((key.user, key.id.as_str().into()));
     let agent = AgentId(Uuid::from_u128(n.into()));
     let grant = WatchedGrant::new(session, WorkspaceId(Uuid::nil()), agent);

@@ -34,6 +34,24 @@ contract! {
         assert!(store.log_out(&key, OtherSessions::EndOfApps).await.unwrap().is_empty());
     }
 
+    fn a_session_is_given_to_one_browser_alone(store, fleet: browsers) {
+        let given = made_twice(&store, &fleet, 0).await;
+        let now = fleet.api_keys[0].created_at.into();
+        let both = [given[0].id(), given[1].id()];
+        let (first, second) = tokio::join!(store.give(both[0], now), store.give(both[0], now));
+        assert!(first.unwrap() != second.unwrap(), "one of two at the same time");
+        for (id, is_first) in [(both[0], false), (both[1], true), (both[1], false)] {
+            assert_eq!(store.give(id, now).await.unwrap(), is_first, "{id}");
+        }
+        // One that was not made from another session has no seal, and one that has ended is of no use.
+        let key = holder(&store, &session(0)).await.unwrap().key;
+        assert!(!store.give(&key.id, now).await.unwrap());
+        assert!(!store.give("unknown000", now).await.unwrap());
+        let more = make(&store, &fleet, 3, 0, key.expires_at).await;
+        store.log_out(&key, OtherSessions::EndOfApps).await.unwrap();
+        assert!(!store.give(more.id(), now).await.unwrap());
+    }
+
     fn a_session_that_may_end_no_others_ends_those_made_from_it(store, fleet: browsers) {
         let (here, there) = (made_twice(&store, &fleet, 0).await, made_twice(&store, &fleet, 1).await);
         let key = holder(&store, &session(0)).await.unwrap().key;

@@ -26,7 +26,7 @@ enum Needs {
 }
 
 impl Task {
-    pub(in crate::pg) const ALL: [Self; 35] = [
+    pub(in crate::pg) const ALL: [Self; 36] = [
         Self::asking(Statement::Candidates, Part::SignIn),
         Self::asking(Statement::PinnedCandidates, Part::IdentityPins),
         Self::doing("the end of old pins", Part::IdentityPins, candidates::FORGET),
@@ -38,6 +38,7 @@ impl Task {
         Self::asking(Statement::NewSession, Part::Apps),
         Self::asking(Statement::LogOut, Part::Apps),
         Self::doing("the use of a session", Part::Apps, sessions::USE),
+        Self::doing("the first use of a session for apps", Part::Apps, sessions::GIVE),
         Self::doing("the name of a user", Part::Apps, sessions::USERNAME),
         Self::doing("sessions that have ended", Part::Apps, sessions::ENDED),
         Self::doing("the end of old sessions for apps", Part::Apps, sessions::FORGET),

@@ -1,0 +1,1 @@
+ALTER TABLE authd_app_sessions DROP COLUMN opened_at;
