@@ -273,7 +273,7 @@ fn a_port_answers_the_same_through_pointers_and_behind_dyn() {
         answers.map(|all| all.into_iter().map(Result::unwrap).collect::<Vec<_>>())
     };
     let plain = texts(all!(store.clone()));
-    assert_eq!(plain[5].len() + plain[1].len(), 8);
+    assert_eq!(plain[5].len() + plain[1].len(), 9);
     assert_eq!(plain[1][1], "Some(\"ann\")");
     for others in [
         all!(&store),
