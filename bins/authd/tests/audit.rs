@@ -77,22 +77,27 @@ async fn flags_filter_what_is_listed() {
         (vec!["--session", &id], 1),
         (vec!["--app", "app-7\x1b[31m"], 1),
         (vec!["--app", &id], 0),
-        (vec!["--from", "2026-11-21T00:01:00Z", "--to", "2026-11-21T00:01:10+00:00"], 10),
+        (vec!["--from", "2026-11-21T00:01:00Z", "--to", "2026-11-21T01:01:10+01:00"], 10),
+        (vec!["--from", "2026-11-21T00:01", "--to", "2026-11-21 00:01:10"], 10),
+        (vec!["--from", "2026-11-21", "--to", "2026-11-22"], 100),
     ] {
         let listed =
             lines(&database, &[&["list", "--json", "--limit", "100"], &flags[..]].concat()).await;
         assert_eq!(listed.len(), rows, "{flags:?}");
     }
-    let wrong = audit(&database, &["list", "--from", "yesterday"]).output().await.unwrap();
-    assert_eq!(wrong.status.code(), Some(2));
     for (flag, value, problem) in [
+        ("--from", "yesterday", "`yesterday` is not a time such as"),
+        ("--from", "9999-01-01", "`--to` must be later than `--from`"),
         ("--app", "app-7", "the audit log has no app or agent `app-7`"),
         ("--user", "nobody", "the user `nobody` does not exist"),
         ("--workspace", "ann/none", "the workspace `ann/none` does not exist"),
         ("--workspace", "dev", "`dev` is not `OWNER/WORKSPACE` or an id"),
     ] {
         for command in ["list", "tail"] {
-            let wrong = audit(&database, &[command, flag, value]).output().await.unwrap();
+            let wrong = audit(&database, &[command, flag, value, "--to", "2026-11-22"])
+                .output()
+                .await
+                .unwrap();
             let error = String::from_utf8(wrong.stderr).unwrap();
             assert!(error.contains(problem), "{command} {flag} {value}: {error}");
             assert_eq!(wrong.status.code(), Some(2), "{command} {flag} {value}");

@@ -47,3 +47,4 @@ pub use recorder::{
 pub use session::{Session, Visit, Window};
 pub use spool::{Spool, SpoolError, SpoolFile, Spooled, spool_act_line, spool_line};
 pub use table::{Table, Width, printable};
+pub use time::parse_time;

@@ -1,9 +1,12 @@
+use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 
 use app_authz::address::Scheme;
 use authd_http::{AppsConfig, SameSite, TrustedProxies};
 use authd_server::ListenAddress;
 use identity_verify::Cloud;
+use rustix::fs::Access;
 
 use super::Finding;
 use crate::config::Config;
@@ -185,6 +188,22 @@ const RULES: &[(&str, Rule)] = &[
             )
         })
     }),
+    ("audit_spool", |apps, _| {
+        let spool = apps.audit_spool.as_deref()?;
+        if let Err(error) = writable(spool) {
+            return Some(Found::Perhaps(format!(
+                "events that the database does not take would be in the log alone, because {} \
+                 cannot be written: {error}",
+                spool.display()
+            )));
+        }
+        std::fs::metadata(spool).is_ok_and(|file| file.len() > 0).then(|| {
+            Found::Perhaps(format!(
+                "{0} has events that are not in the audit log; run `authd audit replay {0}`",
+                spool.display()
+            ))
+        })
+    }),
     ("into_control_plane", |_, config| {
         config.into_control_plane.then(|| {
             Found::Perhaps(
@@ -195,6 +214,19 @@ const RULES: &[(&str, Rule)] = &[
         })
     }),
 ];
+
+/// Whether lines can be added to a file, which is created with its folders if it is missing
+fn writable(file: &Path) -> io::Result<()> {
+    let found = file.ancestors().find_map(|path| Some((path, path.metadata().ok()?)));
+    let (path, metadata) = found.unwrap_or((Path::new("."), Path::new(".").metadata()?));
+    let rights = match (path == file, metadata.is_dir()) {
+        (true, true) => return Err(io::ErrorKind::IsADirectory.into()),
+        (false, false) => return Err(io::ErrorKind::NotADirectory.into()),
+        (true, false) => Access::READ_OK | Access::WRITE_OK,
+        (false, true) => Access::WRITE_OK | Access::EXEC_OK,
+    };
+    Ok(rustix::fs::access(path, rights)?)
+}
 
 fn trusts_none(apps: &AppsConfig) -> bool {
     apps.trusted.origins.is_empty() && !apps.trusted.unix_sockets
@@ -228,7 +260,7 @@ mod tests {
 
     /// The settings that are named for a configuration file with these lines, and the states
     fn found(toml: &str) -> Vec<(String, State)> {
-        let config = Config::from_toml(toml).unwrap();
+        let config = Config::from_toml(&format!("audit_spool = \"\"\n{toml}")).unwrap();
         of_settings(&config).into_iter().map(|finding| (finding.subject, finding.state)).collect()
     }
 
@@ -302,8 +334,35 @@ mod tests {
     }
 
     #[test]
+    fn a_spool_that_cannot_be_written_or_has_events_is_named() {
+        let folder = testkit::Folder::create("authd-spool").unwrap();
+        let text = |spool: &Path| {
+            let lines = format!(
+                "access_url = \"http://localhost\"\nproxy_trusted_origins = [\"127.0.0.1\"]\n\
+                 proxy_trusted_headers = [\"x-real-ip\"]\naudit_spool = \"{}\"",
+                spool.display()
+            );
+            let config = Config::from_toml(&lines).unwrap();
+            of_settings(&config).iter().map(Finding::line).collect::<Vec<_>>().join("\n")
+        };
+        let [empty, full] = ["empty", "full"].map(|name| folder.path().join(name));
+        std::fs::write(&empty, "").unwrap();
+        std::fs::write(&full, "{}\n").unwrap();
+        for good in [&empty, &folder.path().join("new/folder/file")] {
+            assert!(text(good).starts_with("settings: app access is on"), "{}", text(good));
+        }
+        for (spool, problem) in [
+            (full.clone(), "run `authd audit replay"),
+            (full.join("file"), "cannot be written: not a directory"),
+            (folder.path().to_owned(), "cannot be written: is a directory"),
+        ] {
+            assert!(text(&spool).contains(problem), "{}", text(&spool));
+        }
+    }
+
+    #[test]
     fn proxies_that_cannot_ask_are_named() {
-        const URL: &str = "access_url = \"https://a.example.com\"\n";
+        const URL: &str = "access_url = \"https://a.example.com\"\naudit_spool = \"\"\n";
         let text = |lines: &str| {
             let config = Config::from_toml(&format!("{URL}{lines}")).unwrap();
             of_settings(&config).iter().map(Finding::line).collect::<Vec<_>>().join("\n")

@@ -83,11 +83,11 @@ pub(crate) struct AuditReading {
 #[derive(Args)]
 #[command(next_help_heading = "Filter")]
 pub(crate) struct AuditFilter {
-    /// At or after this time, such as 2026-11-21T00:00:00Z
-    #[arg(long, value_name = "RFC3339")]
+    /// At or after this time: RFC 3339, or without an offset in UTC, or a day such as 2026-11-21
+    #[arg(long, value_name = "TIME")]
     pub(crate) from: Option<String>,
     /// Before this time
-    #[arg(long, value_name = "RFC3339")]
+    #[arg(long, value_name = "TIME")]
     pub(crate) to: Option<String>,
     /// Visitor; `-` for visitors who were not signed in
     #[arg(long, value_name = "NAME|UUID", allow_hyphen_values = true)]

@@ -5,9 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use app_audit::{
     App, AppId, AuditExplorer, AuditLog, Decision, Filter, Names, OrganizationId, Page, Row, Spool,
-    Table, UserId, Width, Window, WorkspaceId,
+    Table, UserId, Width, Window, WorkspaceId, parse_time,
 };
-use chrono::DateTime;
 use store::{Error, PgStore};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
@@ -150,12 +149,14 @@ async fn tail(
 
 /// Makes a filter of the flags, with the names that have to be looked up
 fn parse(flags: AuditFilter) -> Result<(Filter, Names), CommandError> {
-    let time = |text: Option<String>| match text {
-        Some(text) => DateTime::parse_from_rfc3339(&text)
-            .map(|time| Some(time.into()))
-            .map_err(|_| CommandError::Usage(format!("`{text}` is not an RFC 3339 date"))),
-        None => Ok(None),
+    let time = |text: Option<String>| {
+        text.map(|text| parse_time(&text).ok_or_else(|| CommandError::Usage(not_a_time(&text))))
+            .transpose()
     };
+    let (from, to) = (time(flags.from)?, time(flags.to)?);
+    if from.zip(to).is_some_and(|(from, to)| to <= from) {
+        return Err(CommandError::Usage("`--to` must be later than `--from`".to_owned()));
+    }
     let (mut names, mut user, mut workspace) = (Names::default(), None, None);
     match flags.user {
         Some(name) if name == "-" => user = Some(UserId(Uuid::nil())),
@@ -184,8 +185,8 @@ fn parse(flags: AuditFilter) -> Result<(Filter, Names), CommandError> {
         names.app = Some(slug.clone());
     }
     let filter = Filter {
-        from: time(flags.from)?,
-        to: time(flags.to)?,
+        from,
+        to,
         user,
         organization: flags.organization.map(OrganizationId),
         workspace,
@@ -200,6 +201,13 @@ fn parse(flags: AuditFilter) -> Result<(Filter, Names), CommandError> {
         session: flags.session,
     };
     Ok((filter, names))
+}
+
+fn not_a_time(text: &str) -> String {
+    format!(
+        "`{text}` is not a time such as `2026-11-28T06:00:00+01:00`, a time in UTC such as \
+         `2026-11-28T05:00`, or a day such as `2026-11-28`"
+    )
 }
 
 /// Puts the ids of names into the filter

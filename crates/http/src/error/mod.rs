@@ -295,13 +295,13 @@ impl From<SignInError> for Error {
 
 /// The text of an error and of its causes, outermost first
 ///
-/// A cause that the text before it ends with is not repeated.
+/// A cause that the text before it already has is not repeated.
 pub fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
         let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
+        if !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
         }

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use app_audit::{
     ActFilter, ActKind, App, AppId, Cursor, Decision, Filter, Found, Names, OrganizationId, UserId,
-    WorkspaceId,
+    WorkspaceId, parse_time,
 };
-use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 /// The filter of the explorer as a visitor wrote it, with what is wrong with it
@@ -319,21 +319,8 @@ fn id(value: &str) -> Result<Uuid, Cow<'static, str>> {
     value.parse().map_err(|_| "It is not an id.".into())
 }
 
-/// A time in RFC 3339, or one without an offset, which is in UTC, or a day
 fn time(value: &str) -> Result<SystemTime, Cow<'static, str>> {
-    let stated = DateTime::parse_from_rfc3339(value).map(|time| time.with_timezone(&Utc)).ok();
-    let local = || {
-        let forms = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S"];
-        let read = |form| NaiveDateTime::parse_from_str(value, form).ok();
-        forms.into_iter().find_map(read).map(|time| time.and_utc())
-    };
-    let day = || {
-        let day = NaiveDate::parse_from_str(value, "%Y-%m-%d").ok()?;
-        Some(day.and_hms_opt(0, 0, 0)?.and_utc())
-    };
-    let time = stated.or_else(local).or_else(day);
-    time.map(SystemTime::from)
-        .ok_or_else(|| "It is a time such as `2026-11-27T06:00`, in UTC.".into())
+    parse_time(value).ok_or_else(|| "It is a time such as `2026-11-27T06:00`, in UTC.".into())
 }
 
 /// Fields that acts do not have
