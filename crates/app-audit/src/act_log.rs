@@ -203,7 +203,11 @@ impl fmt::Display for ActRow {
             write!(f, "  user {user}")?;
         }
         if let Some(operator) = self.detail.get("operator").and_then(Value::as_str) {
-            write!(f, "  by {operator} (not verified)")?;
+            match self.detail.get("operator_uid") {
+                // Neither services nor containers have `USER` as a rule.
+                Some(uid) if operator.is_empty() => write!(f, "  by uid {uid} (not verified)")?,
+                _ => write!(f, "  by {operator} (not verified)")?,
+            }
         }
         match (&self.workspace_owner, &self.workspace_name, self.workspace_id) {
             (Some(owner), Some(name), _) => write!(f, "  workspace {owner}/{name}")?,

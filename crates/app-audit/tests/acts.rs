@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use app_audit::{
-    Act, ActJournal, ActKind, ActRecorder, RecordError, Settings, Spool, SpoolFile, SubjectKind,
-    spool_act_line,
+    Act, ActJournal, ActKind, ActRecorder, ActRow, RecordError, Settings, Spool, SpoolFile,
+    SubjectKind, spool_act_line,
 };
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -137,6 +137,16 @@ async fn a_sign_in_again_is_counted_without_a_statement_of_its_own() {
     recorder.drain(Duration::from_secs(1)).await;
     assert_eq!(table.rows.lock().unwrap().len(), 1);
     assert_eq!(*table.counts.lock().unwrap(), [(first.id(), 10)]);
+}
+
+#[test]
+fn an_operator_without_a_name_is_printed_by_uid() {
+    let printed = |name| {
+        let act = Act::new(ActKind::Import, time()).operator(name, "", Some(1_000));
+        ActRow::from(&act).to_string()
+    };
+    assert!(printed("ann").contains("  by ann (not verified)"), "{}", printed("ann"));
+    assert!(printed("").contains("  by uid 1000 (not verified)"), "{}", printed(""));
 }
 
 #[tokio::test]

@@ -122,6 +122,7 @@ impl CommandError {
             | Self::PolicyFile { .. }
             | Self::Setup(_)
             | Self::Spool(_)
+            | Self::Store(store::Error::InvalidUrl { .. })
             | Self::Tls(_)
             | Self::Trust(_)
             | Self::Usage(_) => ExitCode::from(2),
