@@ -217,12 +217,14 @@ impl App {
 }
 
 /// Headers of the same answer, which hold for the whole origin
-pub const OF_ORIGIN: [(&str, &str); 4] = [
-    ("service-worker-allowed", "/"),
+pub const OF_ORIGIN: [(&str, &str); 3] = [
     ("strict-transport-security", "max-age=0"),
     ("nel", "{\"report_to\":\"evil\",\"max_age\":86400,\"success_fraction\":1}"),
     ("secure-session-registration", "(ES256);path=\"x\""),
 ];
+
+/// Another one, with the path `/`, which below a path becomes that of the app
+pub const SERVICE_WORKER_ALLOWED: &str = "service-worker-allowed";
 
 /// Cookies that `cookies` sets, beside what it must not do, and what a browser may be given of each; empty if nothing
 pub const COOKIES: [(&str, &str); 18] = [
@@ -252,6 +254,7 @@ pub const BEHIND_TABS: &str = "tabs=1;\tDomain\t=\tcoder.com; Path=/";
 fn set_cookies() -> String {
     let cookies = COOKIES.map(|(cookie, _)| format!("Set-Cookie: {cookie}\r\n")).concat();
     let of_origin = OF_ORIGIN.map(|(name, value)| format!("{name}: {value}\r\n")).concat();
+    let of_origin = format!("{of_origin}{SERVICE_WORKER_ALLOWED}: /\r\n");
     format!("{cookies}{of_origin}Clear-Site-Data: \"cookies\"\r\nX-Accel-Redirect: /login\r\n")
 }
 

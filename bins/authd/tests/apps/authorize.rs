@@ -8,7 +8,7 @@ use hyper::{Request, Response, StatusCode};
 use store::fleet::{CorsBehavior, SharingLevel};
 use testkit::net::Answer;
 
-use crate::app::OF_ORIGIN;
+use crate::app::{OF_ORIGIN, SERVICE_WORKER_ALLOWED};
 use crate::world::{Plan, Row, World, header, location, page, query, set_cookies};
 
 const HOST: &str = "owner--agent--dev--alice.test.coder.com";
@@ -341,7 +341,9 @@ async fn an_answer_below_a_path_says_nothing_about_the_whole_origin() {
         for (name, value) in OF_ORIGIN {
             answer.headers_mut().insert(name, value.parse().unwrap());
         }
+        answer.headers_mut().insert(SERVICE_WORKER_ALLOWED, "/".parse().unwrap());
         allowed.unwrap().finish(&mut answer);
+        assert_eq!(answer.headers()[SERVICE_WORKER_ALLOWED], path, "{host}: its own folder");
         for (name, value) in OF_ORIGIN {
             let kept = answer.headers().get(name).is_some_and(|kept| kept == value);
             assert_eq!(

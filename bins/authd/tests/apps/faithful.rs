@@ -3,7 +3,7 @@
 use hyper::Method;
 use tokio::io::AsyncWriteExt;
 
-use crate::app::{BEHIND_TABS, COOKIES, OF_ORIGIN};
+use crate::app::{BEHIND_TABS, COOKIES, OF_ORIGIN, SERVICE_WORKER_ALLOWED};
 use crate::everyday::{DASHBOARD, Front, HOST, upgrade};
 use crate::proxy::{Program, Proxy, read_head};
 use crate::world::{Plan, header, text};
@@ -268,6 +268,10 @@ pub async fn cookies_are_kept(
         let expected = if host == DASHBOARD { "" } else { value };
         assert_eq!(header(&answer, name), expected, "{program:?} {host}");
     }
+    let folder =
+        uri.rsplit_once('/').filter(|_| host == DASHBOARD).map_or("", |(folder, _)| folder);
+    let scope = header(&answer, SERVICE_WORKER_ALLOWED);
+    assert_eq!(scope, format!("{folder}/"), "{program:?} {host}: a service worker");
     assert_eq!(text(&answer), "", "{program:?} {host}: the answer of the app");
     let lines = answer.headers.get_all("set-cookie").iter();
     are_kept(program, host, false, lines.map(|line| line.to_str().unwrap()).collect());

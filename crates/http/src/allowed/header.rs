@@ -33,15 +33,17 @@ pub(crate) const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-si
 
 /// What an answer says that holds for its whole origin, beyond the page at hand
 ///
-/// A service worker in front of all pages (Service Workers, section 3.1.2), TLS or none, reports of
-/// all requests (Network Error Logging), and cookies that requests wait for (Device Bound Session
-/// Credentials).
-pub(crate) const OF_ORIGIN: [HeaderName; 4] = [
-    HeaderName::from_static("service-worker-allowed"),
+/// TLS or none, reports of all requests (Network Error Logging), and cookies that requests wait for
+/// (Device Bound Session Credentials).
+pub(crate) const OF_ORIGIN: [HeaderName; 3] = [
     http::header::STRICT_TRANSPORT_SECURITY,
     HeaderName::from_static("nel"),
     HeaderName::from_static("secure-session-registration"),
 ];
+
+/// The pages that a service worker may stand in front of (Service Workers, section 3.1.2)
+pub(crate) const SERVICE_WORKER_ALLOWED: HeaderName =
+    HeaderName::from_static("service-worker-allowed");
 
 /// All headers that only authd may set
 pub(crate) const OURS: [HeaderName; 14] = [

@@ -17,8 +17,8 @@ impl Allowed {
     ///   sets cookies for its own host alone. Removes `Clear-Site-Data`, which would sign the visitor
     ///   out of all hosts of the domain.
     /// - Below a path, removes what holds for the whole origin, which is that of the dashboard:
-    ///   `Service-Worker-Allowed`, `Strict-Transport-Security`, `NEL` and
-    ///   `Secure-Session-Registration`.
+    ///   `Strict-Transport-Security`, `NEL` and `Secure-Session-Registration`. Keeps a service worker to
+    ///   the app's own folder (`Service-Worker-Allowed`).
     /// - Under [`CorsBehavior::Simple`] replaces the app's `Access-Control-…` headers.
     /// - Makes a redirect to the app's own address one to the visitor's address of the app.
     /// - Adds the cookie with the app token if one was issued, and the id of the request unless the
@@ -40,6 +40,12 @@ impl Allowed {
         if !self.folder().is_empty() {
             for name in &header::OF_ORIGIN {
                 headers.remove(name);
+            }
+            let folder = HeaderValue::try_from(format!("{}/", self.folder()));
+            if let (Some(scope), Ok(folder)) =
+                (headers.get_mut(header::SERVICE_WORKER_ALLOWED), folder)
+            {
+                *scope = folder;
             }
         }
         if let Some(cookie) = &admitted.cookie {
