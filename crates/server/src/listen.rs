@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
 use tracing::debug;
@@ -223,35 +224,29 @@ impl Listener {
         }
     }
 
-    /// The connections that have arrived, after which the socket is closed
+    /// The next connection that has arrived
+    ///
+    /// Asks the system: tokio learns of a connection only a moment after it has arrived.
     ///
     /// # Errors
     ///
-    /// Fails if the system does not allow it.
-    pub(crate) fn into_arrived(
-        self,
-    ) -> io::Result<impl Iterator<Item = (Stream, Option<SocketAddr>)>> {
-        // Asked directly: tokio learns of a connection only a moment after it has arrived.
-        let mut accept: Box<dyn FnMut() -> io::Result<(Stream, Option<SocketAddr>)> + Send> =
-            match self.inner {
-                Inner::Tcp(listener, _) => {
-                    let listener = listener.into_std()?;
-                    Box::new(move || {
-                        let (stream, peer) = listener.accept()?;
-                        stream.set_nonblocking(true)?;
-                        Ok((Stream::Tcp(TcpStream::from_std(stream)?), Some(peer)))
-                    })
-                }
-                Inner::Unix(listener, _) => {
-                    let listener = listener.into_std()?;
-                    Box::new(move || {
-                        let (stream, _) = listener.accept()?;
-                        stream.set_nonblocking(true)?;
-                        Ok((Stream::Unix(UnixStream::from_std(stream)?), None))
-                    })
-                }
-            };
-        Ok(std::iter::from_fn(move || accept().ok()))
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if none has.
+    pub(crate) fn arrived(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        let accept = |listener: SockRef<'_>| {
+            let (socket, peer) = listener.accept()?;
+            socket.set_nonblocking(true)?;
+            Ok::<_, io::Error>((socket, peer.as_socket()))
+        };
+        match &self.inner {
+            Inner::Tcp(listener, _) => {
+                let (socket, peer) = accept(listener.into())?;
+                Ok((Stream::Tcp(TcpStream::from_std(socket.into())?), peer))
+            }
+            Inner::Unix(listener, _) => {
+                let (socket, _) = accept(listener.into())?;
+                Ok((Stream::Unix(UnixStream::from_std(socket.into())?), None))
+            }
+        }
     }
 }
 
@@ -261,7 +256,7 @@ impl Listener {
 /// then, so that the client is refused, and a load balancer tries another server.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn drop_first_packets(listener: &TcpListener) -> io::Result<()> {
-    use socket2::{SockFilter, SockRef};
+    use socket2::SockFilter;
 
     // The program sees each packet from its TCP header on (RFC 9293, section 3.1), whose byte 13 has
     // SYN (2) and ACK (16). `packet(7)` in FreeBSD and `linux/filter.h` have the numbers.

@@ -165,17 +165,22 @@ impl Server {
         self.accept_until(self.0.stops_accepting.notified(), &listener, &handler).await;
         listener.refuse_new();
         self.accept_until(sleep(HANDSHAKE), &listener, &handler).await;
-        let tls = listener.tls().cloned();
-        match listener.into_arrived() {
-            Ok(arrived) => {
-                for (stream, peer) in arrived.take(BACKLOG) {
+        for _ in 0..BACKLOG {
+            match listener.arrived() {
+                Ok((stream, peer)) => {
                     let peer = peer.map(|peer| peer.ip());
                     if self.make_room(peer.into()) == Room::Made {
-                        self.open(stream, peer, tls.as_ref(), &handler);
+                        self.open(stream, peer, listener.tls(), &handler);
                     }
                 }
+                // Its client has given up; the next ones may not have.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    self.log_failed_accept(&error);
+                    break;
+                }
             }
-            Err(error) => self.log_failed_accept(&error),
         }
     }
 

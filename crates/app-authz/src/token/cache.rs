@@ -85,8 +85,9 @@ impl<K: KeyMaterial> KeyCache<K> {
     /// Claims the right to fetch at `now`, if a fetch is due
     ///
     /// It is not due while another fetch is in progress. A refresh is due [`REFRESH_INTERVAL`]
-    /// after the last fetch, ten seconds if that failed, or a second if no key may sign. For a missing key it is due [`MISS_INTERVAL`] after the last fetch
-    /// for one, so that a client that invents keys cannot cause a query for each.
+    /// after the last fetch, ten seconds after one that failed, and a second after one that brought
+    /// no key that may sign. For a missing key it is due [`MISS_INTERVAL`] after the last fetch for
+    /// one, so that a client that invents keys cannot cause a query for each.
     #[must_use]
     pub fn claim(&self, want: Want, now: SystemTime) -> Option<Fetch> {
         let mut schedule = lock(&self.schedule);
