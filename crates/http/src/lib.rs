@@ -19,6 +19,7 @@ mod layer;
 mod limits;
 mod maintenance;
 mod metrics;
+mod notices;
 mod observer;
 mod oidc;
 mod omitted;

@@ -17,11 +17,12 @@ use app_authz::token::{AppToken, LEEWAY, SignedToken, TOKEN_LIFETIME};
 use futures_util::future::join;
 use identity_fetch::Clock;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::{debug, info, warn};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{info, warn};
 
 use crate::error::chain;
 use crate::metrics::Metrics;
+use crate::notices::{SOON, pass_on};
 
 /// The sessions whose app tokens were seen lately
 #[derive(Debug)]
@@ -176,7 +177,7 @@ impl SessionWatch {
         // Nothing is to be noticed before there is a session.
         self.wake.notified().await;
         self.wake.notify_one();
-        join(self.ask(&*store, &clock), self.listen(&*store)).await;
+        join(self.ask(&*store, &clock), pass_on(|| store.next_end(), &self.noticed)).await;
     }
 
     /// Asks every second, soon after a notice, and at once about sessions that are unknown
@@ -215,26 +216,6 @@ impl SessionWatch {
             // Notices make the database work on this a fifth of the time at most.
             earliest = at + SOON.max(at.elapsed() * 5);
             self.note(&asked, ended);
-        }
-    }
-
-    /// Tells of ends that the store notices
-    async fn listen<S: app_authz::credential::Sessions>(&self, store: &S) {
-        loop {
-            match store.next_end().await {
-                Ok(()) => {
-                    self.noticed.notify_one();
-                    // Also where each new connection is closed at once.
-                    sleep(SOON).await;
-                }
-                Err(error) => {
-                    debug!(
-                        error = chain(&error),
-                        "ends of sessions are not noticed, and asked for"
-                    );
-                    sleep(RETRY).await;
-                }
-            }
         }
     }
 
@@ -307,12 +288,6 @@ fn difference(one: SystemTime, other: SystemTime) -> Duration {
 
 /// How often all sessions are asked about
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long after one question notices lead to the next
-const SOON: Duration = Duration::from_millis(100);
-
-/// How long after a failure it is tried again to notice ends
-const RETRY: Duration = Duration::from_secs(5);
 
 /// The age up to which a token proves that its session was just good; tokens have the time to the
 /// second

@@ -9,14 +9,15 @@ use app_authz::app::Mask;
 use futures_util::future::join;
 use store::revocations::{Entry, KEPT as LOG_KEPT, MAX_LOGGED, Slice, WatchedGrant};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
-use tracing::{debug, info, warn};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::Shared;
 use super::position::Position;
 use super::recent::KEPT;
 use crate::error::chain;
+use crate::notices::{SOON, pass_on};
 use crate::port_error::ErasedPortError;
 
 /// What every listener gets
@@ -30,7 +31,7 @@ pub(super) enum Sent {
 /// Watches and asks, for as long as the future is polled
 pub(super) async fn run(shared: Arc<Shared>) {
     let changed = Notify::new();
-    join(shared.ask(&changed), shared.listen(&changed)).await;
+    join(shared.ask(&changed), pass_on(|| shared.tables.changed(), &changed)).await;
 }
 
 /// What was read so far
@@ -99,23 +100,6 @@ impl Shared {
             let next = began + INTERVAL.max(pause);
             is_changed = timeout_at(next, changed.notified()).await.is_ok();
             sleep_until(began + SOON.max(pause)).await;
-        }
-    }
-
-    /// Tells of changes that the store notices
-    async fn listen(&self, changed: &Notify) {
-        loop {
-            match self.tables.changed().await {
-                Ok(()) => {
-                    changed.notify_one();
-                    // Also where each new connection is closed at once.
-                    sleep(SOON).await;
-                }
-                Err(error) => {
-                    debug!(error = chain(&error), "changes are not noticed, and asked for");
-                    sleep(RETRY).await;
-                }
-            }
         }
     }
 
@@ -200,12 +184,6 @@ const PARTS: u16 = 3;
 
 /// From one question to the next, unless they take long
 const INTERVAL: Duration = Duration::from_millis(500);
-
-/// The same after a change that was noticed, as one seldom comes alone
-const SOON: Duration = Duration::from_millis(100);
-
-/// The pause before changes are listened to again
-const RETRY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

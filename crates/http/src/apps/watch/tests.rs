@@ -2,6 +2,8 @@ use std::convert::Infallible;
 
 use app_authz::credential::{ApiKey, KeyHolder, NewKey, OtherSessions, SessionToken, Sessions};
 
+use tokio::time::sleep;
+
 use super::*;
 use crate::metrics::Exposition;
 
