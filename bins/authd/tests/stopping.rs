@@ -15,6 +15,8 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 const LONG: Duration = Duration::from_secs(60);
+/// Less than the server accepts connections after the signal
+const UNREAD: Duration = Duration::from_millis(500);
 
 /// A process, killed when it is dropped
 struct Serving(Child);
@@ -155,7 +157,10 @@ async fn systemd_keeps_the_socket_and_is_notified() {
             while notified() != expected {}
         }
         assert!(ask(&mut early).await.is_some());
+        // By now more was said than the socket holds, and it is read only after the signal.
+        tokio::time::sleep(UNREAD).await;
         serving.signal(Signal::TERM);
+        tokio::time::sleep(UNREAD).await;
         while notified() != "STOPPING=1" {}
         assert_eq!(serving.ended().await, Some(0));
         // Nothing accepts, and nothing is refused.

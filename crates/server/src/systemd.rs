@@ -3,12 +3,12 @@
 //! Without systemd, nothing here has an effect. See `sd_listen_fds(3)` and `sd_notify(3)`.
 
 use std::io;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc::{Sender, channel};
 use tracing::debug;
 
 use crate::Listener;
@@ -39,9 +39,11 @@ pub fn sockets() -> io::Result<Vec<Listener>> {
 
 /// Tells systemd how the process is
 ///
-/// On a thread of its own, so that a supervisor that does not listen stops nothing.
+/// On a thread of its own, so that a supervisor that does not listen stops nothing. Once it listens
+/// again, it is told what was not said yet: that the process is ready, that it is alive, and that
+/// it stops.
 #[derive(Clone, Debug)]
-pub struct Notifier(SyncSender<NotifyState<'static>>);
+pub struct Notifier(Sender<NotifyState<'static>>);
 
 impl Notifier {
     /// Starts the thread
@@ -50,9 +52,9 @@ impl Notifier {
     ///
     /// Fails if the system has no thread left.
     pub fn start() -> io::Result<Self> {
-        let (sender, states) = sync_channel(WAITING);
+        let (sender, mut states) = channel(WAITING);
         std::thread::Builder::new().name("systemd".to_owned()).spawn(move || {
-            for state in states {
+            while let Some(state) = states.blocking_recv() {
                 if let Err(error) = sd_notify::notify(&[state]) {
                     debug!(%error, "systemd was not notified");
                 }
@@ -69,7 +71,11 @@ impl Notifier {
         let Some(every) = sd_notify::watchdog_enabled() else { return };
         loop {
             tokio::time::sleep((every / 3).max(Duration::from_millis(10))).await;
-            self.say(NotifyState::Watchdog);
+            // One that waits stands for those after it, and they leave the room to say that the
+            // process stops.
+            if self.0.capacity() == WAITING {
+                self.say(NotifyState::Watchdog);
+            }
         }
     }
 
@@ -79,10 +85,10 @@ impl Notifier {
     }
 
     fn say(&self, state: NotifyState<'static>) {
-        // What does not fit is said again, or is of no use by now.
+        // There is room for each state once.
         let _ = self.0.try_send(state);
     }
 }
 
-/// States that wait for systemd to listen
-const WAITING: usize = 4;
+/// States that wait for systemd to listen: each of the three once
+const WAITING: usize = 3;
