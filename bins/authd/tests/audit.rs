@@ -215,3 +215,39 @@ async fn old_rows_are_deleted_and_the_others_stay() {
     assert_eq!(without.status.code(), Some(2));
     assert_eq!(database.sql("SELECT count(*) FROM authd_audit_log").await, ["50"]);
 }
+
+#[tokio::test]
+async fn the_log_gets_a_table_for_each_month() {
+    let database = Database::new().await;
+    fill(&database, 1, 100).await;
+    database
+        .sql(
+            "UPDATE authd_audit_log SET time = now();
+             UPDATE authd_audit_log SET time = now() - interval '401 days'
+             WHERE id IN (SELECT id FROM authd_audit_log LIMIT 40)",
+        )
+        .await;
+    let ends = "SELECT to_char(date_trunc('month', now()) + n * interval '1 month', 'YYYY-MM-DD')
+                FROM generate_series(2, 3) n";
+    let ends = database.sql(ends).await;
+    let name = ends[0][..7].replace('-', "_");
+    let expected = [
+        format!("authd_audit_log_before_{name}   until {}", ends[0]),
+        format!("authd_audit_log_{name}          until {}", ends[1]),
+        "authd_audit_log_other            all other rows".to_owned(),
+    ];
+    for _ in 0..2 {
+        assert_eq!(lines(&database, &["partition"]).await, expected);
+    }
+    let objects = lines(&database, &["partition", "--json"]).await;
+    let objects = objects.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let found: Vec<_> =
+        objects.map(|object| (object["table"].clone(), object["ends"].clone())).collect();
+    assert_eq!(found[2], ("authd_audit_log_other".into(), Value::Null));
+    assert_eq!(found[1].1, format!("{}T00:00:00Z", ends[1]));
+    assert_eq!(found.len(), 3);
+
+    assert_eq!(lines(&database, &["list", "--json", "--limit", "100"]).await.len(), 100);
+    let printed = lines(&database, &["prune", "--older-than", "400d"]).await;
+    assert_eq!(printed, ["40 rows of visits and 0 of acts deleted, older than 400 days"]);
+}

@@ -55,6 +55,36 @@ async fn a_sound_deployment_has_no_errors() {
 }
 
 #[tokio::test]
+async fn missing_months_of_the_audit_log_are_a_warning() {
+    let database = Database::of_release(Release::NEWEST).await;
+    let (_, table, _) = check(&database, &APPS).await;
+    assert!(!table.contains("a table for each month"), "{table}");
+    database.store().await.partition_audit_log().await.unwrap();
+    let (_, table, _) = check(&database, &APPS).await;
+    let months = line(&table, "audit log");
+    assert!(table.contains(&format!("ok       {}", &months[9..])), "{months}");
+    let until = "SELECT to_char(date_trunc('month', now()) + interval '3 months', 'YYYY-MM-DD')";
+    let until = database.sql(until).await.remove(0);
+    assert!(months.contains(&format!("a table for each month, until {until}")), "{months}");
+
+    // As if it had not been served for months.
+    database
+        .sql(
+            "DO $$ DECLARE month regclass; BEGIN
+                 FOR month IN SELECT m.month FROM authd_audit_months() m WHERE ends IS NOT NULL LOOP
+                     EXECUTE format('DROP TABLE %s', month);
+                 END LOOP;
+                 EXECUTE format('CREATE TABLE authd_audit_log_early PARTITION OF authd_audit_log
+                                 FOR VALUES FROM (MINVALUE) TO (%L)', date_trunc('month', now()));
+             END $$",
+        )
+        .await;
+    let (_, table, _) = check(&database, &APPS).await;
+    let months = line(&table, "audit log");
+    assert!(months.starts_with("warning") && months.contains("authd audit partition"), "{months}");
+}
+
+#[tokio::test]
 async fn the_report_is_available_as_json() {
     let database = Database::of_release(Release::NEWEST).await;
     let (status, printed, _) = check(&database, &[&APPS[..], &["--json"]].concat()).await;

@@ -29,8 +29,9 @@ fn run(command: &mut Command) -> (Option<i32>, String, String) {
 }
 
 /// Every command that uses the store, with what it requires
-const OF_STORE: [&[&str]; 9] = [
+const OF_STORE: [&[&str]; 10] = [
     &["audit", "list"],
+    &["audit", "partition"],
     &["audit", "tail"],
     &["check"],
     &["grants"],
@@ -142,6 +143,7 @@ async fn each_command_says_which_database_it_uses() {
         (&["keys", "list", "--json"][..], 0),
         (&["token", "list", "--json"], 0),
         (&["audit", "list", "--json"], 0),
+        (&["audit", "partition", "--json"], 3),
         (&["keys", "rotate", "--json"], 2),
         (&["keys", "list", "--json"], 2),
     ] {

@@ -62,7 +62,7 @@ impl Journal for OwnJournal {
         let ended = tables.sessions.extract_if(is_over).map(|(_, kept)| kept);
         let ended: Vec<Kept> = ended.take(usize::try_from(at_most).unwrap_or(usize::MAX)).collect();
         for kept in &ended {
-            let row = kept.closing(window, tables.log.get(&kept.session.id), now);
+            let row = kept.closing(window, tables.log.get(&kept.session.id));
             tables.log.extend(row.map(|row| (row.id, row)));
         }
         Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX))

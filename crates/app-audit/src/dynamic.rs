@@ -174,6 +174,7 @@ port! {
     fn dyn_note = note(&entries: [Entry]; window: Window) -> Vec<Answer>;
     fn dyn_count = count(&counts: [Count];) -> ();
     fn dyn_end_sessions = end_sessions(; window: Window, at_most: u32) -> u64;
+    fn dyn_prepare = prepare(;) -> ();
     fn dyn_forget = forget(; keep: Duration, at_most: u32) -> u64;
 }
 

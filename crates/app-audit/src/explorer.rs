@@ -144,9 +144,9 @@ impl Listed {
 /// The end of a session
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct End {
-    /// When the end was noticed
+    /// When the session ended: [`Session::ended_at`](crate::Session::ended_at)
     #[serde(serialize_with = "time::serialize")]
-    pub noticed_at: SystemTime,
+    pub ended_at: SystemTime,
     /// When the last visit was, in RFC 3339; `None` if the row does not say it
     pub last_seen: Option<String>,
     /// The number of visits; `None` if the row does not say it
@@ -156,9 +156,9 @@ pub struct End {
 impl End {
     /// Returns the end that a row of the action `close` describes
     #[must_use]
-    pub fn of(noticed_at: SystemTime, additional_fields: &serde_json::Value) -> Self {
+    pub fn of(ended_at: SystemTime, additional_fields: &serde_json::Value) -> Self {
         let last_seen = additional_fields["last_seen"].as_str().map(str::to_owned);
-        Self { noticed_at, last_seen, visits: additional_fields["visits"].as_u64() }
+        Self { ended_at, last_seen, visits: additional_fields["visits"].as_u64() }
     }
 }
 

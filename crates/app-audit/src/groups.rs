@@ -131,7 +131,7 @@ impl<'a> Groups<'a> {
         }
         let answers = self.answers(|key| answers.get(key).copied());
         let sessions = sessions.into_iter().collect();
-        Changes { sessions, begun, replaced, answers, window: self.window, now }
+        Changes { sessions, begun, replaced, answers, window: self.window }
     }
 }
 
@@ -170,14 +170,14 @@ impl Kept {
 
     /// Returns the row for the session's end; `None` if the window does not ask for it
     ///
-    /// `open` is the row of the session's beginning, without which no end is written, and `now`
-    /// when the end was noticed.
+    /// `open` is the row of the session's beginning, without which no end is written.
     #[must_use]
-    pub fn closing(&self, window: Window, open: Option<&Row>, now: SystemTime) -> Option<Row> {
+    pub fn closing(&self, window: Window, open: Option<&Row>) -> Option<Row> {
         let open = open.filter(|_| window.closes())?;
-        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let ended_at = self.session.ended_at(window);
+        let since = ended_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let since = Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos());
-        Some(Row::closing(open, Uuid::new_v7(since), self.session, self.visits, now))
+        Some(Row::closing(open, Uuid::new_v7(since), self.session, self.visits, ended_at))
     }
 }
 
@@ -195,7 +195,6 @@ pub struct Changes<'a> {
     /// What to answer to the entries
     pub answers: Vec<Answer>,
     window: Window,
-    now: SystemTime,
 }
 
 impl Changes<'_> {
@@ -206,7 +205,7 @@ impl Changes<'_> {
     /// must be left as it is.
     #[must_use]
     pub fn rows<'r>(&self, open: impl Fn(Uuid) -> Option<&'r Row>) -> Vec<Row> {
-        let closing = |kept: &Kept| kept.closing(self.window, open(kept.session.id), self.now);
+        let closing = |kept: &Kept| kept.closing(self.window, open(kept.session.id));
         let closed = self.replaced.iter().filter_map(closing);
         closed.chain(self.begun.iter().map(|record| Row::from(*record))).collect()
     }

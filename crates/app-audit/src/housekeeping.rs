@@ -10,7 +10,8 @@ use crate::{Journal, Observer, Window};
 ///
 /// It deletes sessions that have ended; with [`Window::close`] it also writes a row for
 /// the end of each. It deletes rows of the log only if a retention period is given. The
-/// work is done in small batches. Any number of replicas may do it at the same time.
+/// work is done in small batches. It also lets the journal [prepare](Journal::prepare) for the time
+/// to come. Any number of replicas may do it at the same time.
 #[derive(Debug)]
 pub struct Housekeeping {
     task: JoinHandle<()>,
@@ -20,8 +21,8 @@ impl Housekeeping {
     /// Starts the task on the current tokio runtime; its first run is immediate
     ///
     /// Rows of the log are deleted once they are older than `keep_rows`, and never if it
-    /// is `None`. An error ends the run and is passed to [`Observer::failing`]; the next
-    /// run comes at its usual time.
+    /// is `None`. An error of a deletion ends the run. Errors are passed to [`Observer::failing`]; the
+    /// next run comes at its usual time.
     ///
     /// # Panics
     ///
@@ -35,7 +36,9 @@ impl Housekeeping {
     ) -> Self {
         let task = tokio::spawn(async move {
             loop {
-                if let Err(error) = delete_expired(&*journal, window, keep_rows).await {
+                let prepared = journal.prepare().await;
+                let deleted = delete_expired(&*journal, window, keep_rows).await;
+                for error in [prepared.err(), deleted.err()].into_iter().flatten() {
                     observer.failing(&error, 0);
                 }
                 sleep(if window.close { INTERVAL_TO_CLOSE } else { INTERVAL }).await;
@@ -60,7 +63,7 @@ async fn delete_expired<J: Journal>(
         sleep(BATCH_PAUSE).await;
     }
     if let Some(keep) = keep_rows {
-        while journal.forget(keep, BATCH).await? == u64::from(BATCH) {
+        while journal.forget(keep, BATCH).await? >= u64::from(BATCH) {
             sleep(BATCH_PAUSE).await;
         }
     }

@@ -86,8 +86,18 @@ pub trait Journal: Send + Sync {
         ready(Ok(0))
     }
 
+    /// Prepares the log for rows of the time to come
+    ///
+    /// By default nothing is done. A log that has a table for each month adds those of the next ones.
+    fn prepare(&self) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        ready(Ok(()))
+    }
+
     /// Deletes at most `at_most` rows of the log that are older than `keep`, and returns
     /// how many it deleted
+    ///
+    /// A log that has a table for each month may drop whole months instead, however many rows they
+    /// have, and may keep a row until all rows of its month are old.
     ///
     /// By default nothing is deleted, even if a retention period is set, for a log that is kept for
     /// ever or deleted by other means.

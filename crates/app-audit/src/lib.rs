@@ -23,6 +23,7 @@ mod session;
 mod source;
 mod spool;
 mod table;
+mod tail;
 mod time;
 
 pub use act::{Act, ActKind, ParseLabelError, Subject, SubjectKind};
@@ -47,4 +48,5 @@ pub use recorder::{
 pub use session::{Session, Visit, Window};
 pub use spool::{Spool, SpoolError, SpoolFile, Spooled, spool_act_line, spool_line};
 pub use table::{Table, Width, printable};
+pub use tail::Tail;
 pub use time::parse_time;

@@ -278,10 +278,18 @@ impl Row {
 
     /// Returns the row for the end of `session`, made from the row of its beginning
     ///
-    /// `now` is when the end was noticed, and `visits` counts all visits of the session.
+    /// The row has the time at which the session ended, [`Session::ended_at`], and not that at which
+    /// this was noticed: whichever replica writes it, the row is the same. `visits` counts all visits
+    /// of the session.
     #[must_use]
-    pub fn closing(open: &Self, id: Uuid, session: Session, visits: u64, now: SystemTime) -> Self {
-        let mut row = Self { id, action: "close".to_owned(), time: now, ..open.clone() };
+    pub fn closing(
+        open: &Self,
+        id: Uuid,
+        session: Session,
+        visits: u64,
+        ended_at: SystemTime,
+    ) -> Self {
+        let mut row = Self { id, action: "close".to_owned(), time: ended_at, ..open.clone() };
         row.additional_fields["first_seen"] = time::text(session.started_at).into();
         row.additional_fields["last_seen"] = time::text(session.updated_at).into();
         row.additional_fields["visits"] = visits.into();

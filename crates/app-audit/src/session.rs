@@ -21,6 +21,12 @@ impl Session {
         Self { id, started_at, updated_at }
     }
 
+    /// Returns when the session ends, or has ended, if no visit continues it
+    #[must_use]
+    pub fn ended_at(&self, window: Window) -> SystemTime {
+        self.updated_at.checked_add(window.stale).unwrap_or(self.updated_at)
+    }
+
     /// Applies a visit to `last`, the stored session with the visit's key
     ///
     /// Returns the session as it is after the visit, and what the visit did to it. `fresh`

@@ -218,6 +218,17 @@ fn of_tables(tables: &Tables, server: &Server) -> Vec<Finding> {
         };
         findings.push(Finding::warning("migrations", text));
     }
+    if let Some(months) = tables.audit_months {
+        let until = months.until.format("%Y-%m-%d");
+        let text = format!("a table for each month, until {until}");
+        findings.push(if months.has_next {
+            Finding::ok("audit log", text)
+        } else {
+            let advice = "servers add the months to come, so one has to run; or run `authd audit \
+                          partition`";
+            Finding::warning("audit log", format!("{text}; {advice}"))
+        });
+    }
     for table in &tables.hidden_rows {
         let user = &server.user;
         let text = format!(

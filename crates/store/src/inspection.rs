@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use app_authz::token::Feature;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::pg::{ActiveKey, Generation, Owner, Pooling, Right};
@@ -148,6 +149,18 @@ pub struct Tables {
     pub hidden_rows: Vec<String>,
     /// The number of authd's own migrations that are not applied; `None` if that is not known
     pub pending: Option<usize>,
+    /// The months of the audit log, if it has a table for each
+    pub audit_months: Option<AuditMonths>,
+}
+
+/// The months that have a table of the audit log
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AuditMonths {
+    /// When the last of them ends
+    pub until: DateTime<Utc>,
+    /// Whether the next month is one of them
+    pub has_next: bool,
 }
 
 /// The state of a control plane's migrations

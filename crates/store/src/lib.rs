@@ -45,8 +45,9 @@ use crate::listing::Listing;
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use crate::pg::{
-    ActiveKey, FormerRecord, Generation, Grants, Migrated, Migrations, Opening, Options, Owned,
-    Owner, PgStore, Pooling, Right, Session, SessionRow, StatementCounter, transaction,
+    ActiveKey, AuditMonth, FormerRecord, Generation, Grants, Migrated, Migrations, Opening,
+    Options, Owned, Owner, PgStore, Pooling, Right, Session, SessionRow, StatementCounter,
+    transaction,
 };
 use crate::provider::ProviderSessions;
 use crate::refresh::LinkTokens;

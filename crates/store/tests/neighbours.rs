@@ -184,6 +184,7 @@ async fn a_control_planes_schema_is_as_it_was_after_authd_is_gone() {
 
         // Again, from a record of an earlier release.
         store.migrate(Migrations::OwnedOnly).await.unwrap();
+        store.partition_audit_log().await.unwrap();
         make_former(&database).await;
         store.remove_owned().await.unwrap();
         assert_eq!(schema(&database).await, without, "{release}");

@@ -128,6 +128,7 @@ impl Deeds {
         let counted = entry(&event(8));
         let count = Count::new(counted.key, Uuid::nil(), 1);
         note("count", store.count(&[count]).await);
+        note("prepare", store.prepare().await);
         note("forget", store.forget(Duration::from_secs(3600), 1).await.map(drop));
         note("list", store.list(&Filter::default(), Page::first(1)).await.map(drop));
         note("explore", store.explore(&Filter::default(), Page::first(1)).await.map(drop));

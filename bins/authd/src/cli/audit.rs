@@ -40,6 +40,16 @@ pub(crate) enum AuditCommand {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Give the log a table for each month, so that old rows are dropped by the month
+    ///
+    /// Servers go on writing. Needs the owner of the tables, once: servers add the months to come.
+    Partition {
+        /// Print lines of JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
     /// Print sign-ins, and what operators did, the newest first
     Acts {
         /// Most rows to print, up to 1000

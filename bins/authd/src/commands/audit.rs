@@ -1,11 +1,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io::{StdoutLock, Write};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use app_audit::{
     App, AppId, AuditExplorer, AuditLog, Decision, Filter, Names, OrganizationId, Page, Row, Spool,
-    Table, UserId, Width, Window, WorkspaceId, parse_time,
+    Table, Tail, UserId, Width, Window, WorkspaceId, parse_time,
 };
 use store::{Error, PgStore};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::database::{configure, with_database, with_store};
 use super::error::CommandError;
 use super::output::printable;
-use super::prune;
+use super::retention;
 use crate::cli::{AuditArgs, AuditCommand, AuditDecision, AuditFilter, AuditReading};
 use crate::config::ConfigArgs;
 
@@ -40,7 +40,12 @@ pub(super) async fn run(args: AuditArgs) -> Result<(), CommandError> {
     let (reading, mode) = match args.command {
         AuditCommand::List { limit, reading } => (reading, Mode::List(limit)),
         AuditCommand::Tail { lines, reading } => (reading, Mode::Tail(lines)),
-        AuditCommand::Prune { older_than, config } => return prune::run(older_than, config).await,
+        AuditCommand::Prune { older_than, config } => {
+            return retention::prune(older_than, config).await;
+        }
+        AuditCommand::Partition { json, config } => {
+            return retention::partition(json, config).await;
+        }
         AuditCommand::Acts { limit, json, kind, config } => {
             return super::acts::list(limit, json, kind, config).await;
         }
@@ -51,6 +56,7 @@ pub(super) async fn run(args: AuditArgs) -> Result<(), CommandError> {
     let printer = Printer { table: (!json).then(|| Table::new(width(wide))) };
     with_store(config, async |store| {
         look_up(store, &names, &mut filter).await?;
+        printer.head()?;
         let read = async {
             match mode {
                 Mode::List(limit) => list(store, &filter, limit, &printer).await,
@@ -82,7 +88,6 @@ async fn list(
     limit: u32,
     printer: &Printer,
 ) -> Result<(), CommandError> {
-    printer.head()?;
     let mut after = None;
     let mut left = limit;
     while left > 0 {
@@ -98,52 +103,35 @@ async fn list(
 }
 
 /// Prints the last rows and then new ones, until it is interrupted
-///
-/// Rows are written some time after the visit that they record, so each query includes the last
-/// minute again.
 async fn tail(
     store: &PgStore,
     filter: &Filter,
     lines: u32,
     printer: &Printer,
 ) -> Result<(), CommandError> {
-    printer.head()?;
-    let mut known: HashMap<Uuid, SystemTime> = HashMap::new();
     let mut rows = store.list(filter, Page::first(lines.max(1))).await?;
     rows.reverse();
-    let before = rows.first().map(|row| row.time);
     let shown = rows.len() - rows.len().min(usize::try_from(lines).unwrap_or(usize::MAX));
     printer.rows(store, &rows[shown..]).await?;
-    let mut newest = rows.last().map(|row| row.time);
-    known.extend(rows.iter().map(|row| (row.id, row.time)));
+    let mut tail = Tail::of(&rows);
     loop {
-        let mut fresh = Vec::new();
-        let back = newest.and_then(|newest| newest.checked_sub(LATE));
-        let filter = Filter { from: filter.from.max(back), ..filter.clone() };
-        let mut page = Page::first(Page::MAX);
-        loop {
-            match store.list(&filter, page).await {
-                Ok(rows) => {
-                    let Some(last) = rows.last() else { break };
-                    page = page.after(last.cursor());
-                    fresh.extend(rows);
-                }
-                // The next query may succeed.
-                Err(Error::Unavailable { .. }) => break,
-                Err(error) => return Err(error.into()),
-            }
+        match all(store, &tail.filter(filter)).await {
+            Ok(rows) => printer.rows(store, &tail.fresh(rows)).await?,
+            // The next query may succeed.
+            Err(Error::Unavailable { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
-        // Rows before the first line existed already.
-        fresh.retain(|row| {
-            !known.contains_key(&row.id) && before.is_none_or(|before| row.time >= before)
-        });
-        fresh.sort_unstable_by_key(Row::cursor);
-        printer.rows(store, &fresh).await?;
-        known.extend(fresh.iter().map(|row| (row.id, row.time)));
-        newest = newest.max(fresh.last().map(|row| row.time));
-        let back = newest.and_then(|newest| newest.checked_sub(LATE));
-        known.retain(|_, time| back.is_none_or(|back| *time >= back));
         tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn all(store: &PgStore, filter: &Filter) -> Result<Vec<Row>, Error> {
+    let (mut all, mut page) = (Vec::new(), Page::first(Page::MAX));
+    loop {
+        let rows = store.list(filter, page).await?;
+        let Some(last) = rows.last() else { return Ok(all) };
+        page = page.after(last.cursor());
+        all.extend(rows);
     }
 }
 
@@ -291,6 +279,3 @@ impl Printer {
 
 /// Time between two queries of `tail`
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// How late after its visit a row may be written and still be printed by `tail`
-const LATE: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ mod keys;
 mod migrate;
 mod output;
 mod policy;
-mod prune;
+mod retention;
 mod serve;
 mod share;
 mod token;

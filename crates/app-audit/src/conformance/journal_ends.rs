@@ -1,7 +1,7 @@
 //! The rules of a journal about ends: of sessions, and of rows
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chrono::DateTime;
 
@@ -48,6 +48,8 @@ where
     };
     let between = (last - first).num_seconds();
     holds((1795..=1820).contains(&between), "the last visit was half an hour after the first")?;
+    let ended_at = SystemTime::from(last) + window.stale;
+    same(&close.time, &ended_at, "the time of the end, an hour after the last visit")?;
     let mut expected = open.clone();
     (expected.id, expected.time) = (close.id, close.time);
     (expected.action, expected.additional_fields) =

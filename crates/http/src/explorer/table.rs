@@ -117,7 +117,7 @@ pub(super) fn cell(label: &str, text: &str, value: (Field, &str), form: &Form, h
 
 fn ended(end: &End) -> String {
     let last = end.last_seen.as_deref().and_then(|last| DateTime::parse_from_rfc3339(last).ok());
-    let last = last.map_or_else(|| DateTime::<Utc>::from(end.noticed_at), Into::into);
+    let last = last.map_or_else(|| DateTime::<Utc>::from(end.ended_at), Into::into);
     match end.visits {
         Some(1) => "1 visit".to_owned(),
         Some(visits) => format!("{visits} visits until {}", last.format("%T")),
@@ -136,7 +136,7 @@ pub(super) fn detail(session: &Listed, html: &mut String) {
         ("Began", rfc3339(row.time)),
         ("Last visit", end.and_then(|end| end.last_seen.clone()).unwrap_or_default()),
         ("Visits", end.and_then(|end| end.visits).map(|n| n.to_string()).unwrap_or_default()),
-        ("End noticed", end.map(|end| rfc3339(end.noticed_at)).unwrap_or_default()),
+        ("Ended", end.map(|end| rfc3339(end.ended_at)).unwrap_or_default()),
         ("User", id(row.user_id)),
         ("Workspace", id(row.workspace_id)),
         ("Organization", id(row.organization_id)),

@@ -75,7 +75,7 @@ impl Journal for MemoryStore {
             if left == 0 || !kept.is_forgotten(now, window) {
                 return true;
             }
-            if let Some(row) = kept.closing(window, log.get(kept.session.id), now) {
+            if let Some(row) = kept.closing(window, log.get(kept.session.id)) {
                 log.add(row);
             }
             left -= 1;

@@ -22,7 +22,17 @@ statement! {
     pub(super) struct ForgetVisits<'a> {
         from: DateTime<Utc> as Timestamptz,
         keep: PgInterval as Interval,
+        before: Option<DateTime<Utc>> as Nullable<Timestamptz>,
         at_most: i64 as BigInt,
+    } -> (BigInt, Nullable<Timestamptz>)
+}
+
+statement! {
+    /// Drops the tables of old months, if the log has a table for each month
+    ///
+    /// Returns how many rows they had, and the time before which rows are deleted one by one.
+    pub(super) struct DropMonths<'a> {
+        keep: PgInterval as Interval,
     } -> (BigInt, Nullable<Timestamptz>)
 }
 
@@ -57,6 +67,9 @@ pub(super) static END_VISITS: LazyLock<Sql> =
 
 pub(super) static FORGET_VISITS: LazyLock<Sql> =
     LazyLock::new(|| Sql::plain(include_str!("sql/forget_visits.sql")));
+
+pub(super) static DROP_MONTHS: LazyLock<Sql> =
+    LazyLock::new(|| Sql::plain("SELECT dropped, one_by_one FROM authd_drop_audit_months($1)"));
 
 /// The rights that writing the ends of sessions needs, even if none has ended
 pub(super) const CLOSED: [Need; 2] = [

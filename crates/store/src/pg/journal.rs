@@ -17,10 +17,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::PgStore;
-use super::housekeeping::{CLOSED, END_VISITS, EndVisits, FORGET_VISITS, ForgetVisits};
+use super::housekeeping::{
+    CLOSED, DROP_MONTHS, DropMonths, END_VISITS, EndVisits, FORGET_VISITS, ForgetVisits,
+};
 use super::sql::Sql;
 use super::tables::Need;
 use super::values::Address;
+use super::writes::Lent;
 use crate::Error;
 use crate::facts::Question;
 
@@ -79,21 +82,60 @@ impl Journal for PgStore {
         Ok(u64::try_from(ended).unwrap_or_default())
     }
 
+    async fn prepare(&self) -> Result<(), Error> {
+        let mut connection = self.audit.get_for(Question::Housekeeping).await?;
+        if connection.tables().catalog().has_audit_months() {
+            let began = Instant::now();
+            let add = diesel::select(authd_add_audit_months());
+            let added: QueryResult<i64> = add.get_result(&mut *connection).await;
+            connection.judge(added, began).await?;
+        }
+        Ok(())
+    }
+
     async fn forget(&self, keep: Duration, at_most: u32) -> Result<u64, Error> {
+        let keep = interval(keep);
+        let mut connection = self.audit.get_for(Question::Housekeeping).await?;
+        let (dropped, before) = drop_months(&mut connection, keep).await?;
         let forget = ForgetVisits {
             sql: &FORGET_VISITS,
             from: self.visits_forgotten.until(),
-            keep: interval(keep),
+            keep,
+            before,
             at_most: at_most.into(),
         };
-        let deleted = async |connection: &mut _| forget.get_result(connection).await;
-        let deleted = self.audit.ask(Question::Housekeeping, deleted).await?;
-        Ok(self.visits_forgotten.note(deleted, at_most))
+        let began = Instant::now();
+        let deleted = forget.get_result(&mut *connection).await;
+        let deleted = connection.judge(deleted, began).await?;
+        let deleted = self.visits_forgotten.note(deleted, at_most);
+        Ok(deleted + u64::try_from(dropped).unwrap_or_default())
     }
 
     fn is_unavailable(error: &Error) -> bool {
         error.is_unavailable()
     }
+}
+
+/// Drops old months, and returns how many rows they had, and before which time rows are deleted one
+/// by one
+async fn drop_months(
+    connection: &mut Lent<'_>,
+    keep: PgInterval,
+) -> Result<(i64, Option<DateTime<Utc>>), Error> {
+    if !connection.tables().catalog().has_audit_months() {
+        return Ok((0, None));
+    }
+    let began = Instant::now();
+    let drop = DropMonths { sql: &DROP_MONTHS, keep };
+    let dropped = drop.get_result(&mut **connection).await;
+    connection.judge(dropped, began).await
+}
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// Adds tables for the months to come, if the log has a table for each month, and returns how
+    /// many it added
+    fn authd_add_audit_months() -> BigInt;
 }
 
 statement! {

@@ -71,7 +71,7 @@ use self::connect::{Connection, Connector, Purpose, Source};
 pub use self::crypto_keys::ActiveKey;
 use self::housekeeping::Forgotten;
 use self::listener::Listener;
-pub use self::migrate::{FormerRecord, Migrated, Migrations, Owned, Owner};
+pub use self::migrate::{AuditMonth, FormerRecord, Migrated, Migrations, Owned, Owner};
 pub use self::options::{Options, StatementCounter};
 pub use self::pooling::Pooling;
 use self::reads::Reads;

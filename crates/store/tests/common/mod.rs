@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 pub(crate) mod certificates;
+pub(crate) mod months;
 pub(crate) mod notifications;
 pub(crate) mod server;
 

@@ -69,6 +69,7 @@ async fn run_everything(store: &PgStore) {
     store.note(&[entry], Window::default().close(true)).await.unwrap();
     store.count(&[count]).await.unwrap();
     store.end_sessions(Window::default(), 1).await.unwrap();
+    store.prepare().await.unwrap();
     store.forget(Duration::from_secs(86_400 * 365 * 200), 1).await.unwrap();
     for (filter, _) in filters() {
         store.list(&filter, Page::first(1)).await.unwrap();
@@ -103,7 +104,7 @@ async fn each_statement_is_prepared_once() {
         assert_eq!(texts.len(), prepared.len(), "one is prepared twice");
         all.extend(texts);
     }
-    assert_eq!(all.len(), 7 + 3 * filters().len());
+    assert_eq!(all.len(), 9 + 3 * filters().len());
     insta::assert_snapshot!(all.into_iter().collect::<Vec<_>>().join("\n\n"));
 }
 
@@ -155,9 +156,10 @@ async fn no_statement_reads_a_whole_table() {
         sql: &FORGET_VISITS,
         from: DateTime::UNIX_EPOCH,
         keep: interval(Duration::ZERO),
+        before: None,
         at_most: 1_000,
     };
-    let forgotten = plan(&text(&forget), generic, "'-infinity', '1 h', 1000").await;
+    let forgotten = plan(&text(&forget), generic, "'-infinity', '1 h', null, 1000").await;
     assert!(forgotten.contains("authd_audit_log_time_idx"), "{forgotten}");
 
     // The path of every visit, with and without a session to be closed.

@@ -78,6 +78,10 @@ impl PgStore {
             elsewhere: tables::elsewhere(&tasks, connection).await?,
             hidden_rows: tables::hidden_rows(&asked_for, known, connection).await?,
             pending: recorded.pending()?,
+            audit_months: match catalog.has_audit_months() {
+                true => tables::audit_months(connection).await?,
+                false => None,
+            },
         };
         let sign_in_index = tables::index(catalog, connection).await?;
         session.batch_execute("ROLLBACK").await?;

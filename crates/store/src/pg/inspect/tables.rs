@@ -1,11 +1,12 @@
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use diesel::result::{OptionalExtension, QueryResult};
-use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use crate::inspection::{Elsewhere, Index, Lack, Migration, Task};
+use crate::inspection::{AuditMonths, Elsewhere, Index, Lack, Migration, Task};
 use crate::pg::tables::{Catalog, Tables, Task as Known};
 
 /// The schema of the tables, and the schemas of the search path
@@ -44,6 +45,29 @@ pub(super) async fn migration(
         .await
         .optional()?;
     Ok(row.map(|row| Migration { number: row.version, is_dirty: row.dirty }))
+}
+
+/// The months that have a table of the audit log
+pub(super) async fn audit_months(
+    mut connection: &AsyncPgConnection,
+) -> QueryResult<Option<AuditMonths>> {
+    let months: Option<Months> = sql_query(
+        "SELECT max(ends) AS until,
+                max(ends) >= date_trunc('month', now(), 'UTC') + interval '2 months' AS has_next
+         FROM authd_audit_months() HAVING max(ends) IS NOT NULL",
+    )
+    .get_result(&mut connection)
+    .await
+    .optional()?;
+    Ok(months.map(|Months { until, has_next }| AuditMonths { until, has_next }))
+}
+
+#[derive(QueryableByName)]
+struct Months {
+    #[diesel(sql_type = Timestamptz)]
+    until: DateTime<Utc>,
+    #[diesel(sql_type = Bool)]
+    has_next: bool,
 }
 
 /// The other schemas that have the tables that tasks lack

@@ -1,4 +1,5 @@
 mod owner;
+mod partition;
 mod record;
 mod remove;
 
@@ -12,6 +13,7 @@ use tokio::task::spawn_blocking;
 
 pub use self::owner::Owner;
 pub(super) use self::owner::Recorded;
+pub use self::partition::AuditMonth;
 use self::record::Session;
 pub use self::remove::Owned;
 use super::PgStore;

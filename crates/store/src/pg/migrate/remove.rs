@@ -80,7 +80,8 @@ impl Named {
     fn load(session: &mut Session) -> QueryResult<Vec<Self>> {
         diesel::sql_query(
             "SELECT relname::text AS name, true AS is_table FROM pg_class
-             WHERE relname ~ '^authd_[a-z_]+$' AND relkind = 'r' AND pg_table_is_visible(oid)
+             WHERE relname ~ '^authd_[a-z_]+$' AND relkind IN ('r', 'p') AND NOT relispartition
+                 AND pg_table_is_visible(oid)
              UNION ALL
              SELECT typname::text, false FROM pg_type
              WHERE typname ~ '^authd_[a-z_]+$' AND typtype = 'e' AND pg_type_is_visible(oid)

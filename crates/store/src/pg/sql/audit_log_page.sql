@@ -82,5 +82,8 @@ FROM (
     ORDER BY "time" DESC, id DESC LIMIT $14::bigint
 ) l
 LEFT JOIN users u ON u.id = l.user_id AND NOT u.deleted  --if sessions --unless alone
+-- A session ends after it began, so the months before are not searched if each is a table. The day is
+-- for clocks of servers that differ.
 LEFT JOIN authd_audit_log e ON e.id = md5('close ' || l.id)::uuid  --if sessions
+                           AND e."time" > l."time" - interval '1 day'  --if sessions
 ORDER BY l."time" DESC, l.id DESC

@@ -9,7 +9,8 @@
 -- deleting them, or a visit is just continuing them.
 --
 -- The end of a session repeats the row of its beginning. Its id is derived from the session's
--- id, so each session is closed once, by whichever statement closes it.
+-- id, and its time is when the session ended, so each session is closed once, by whichever statement
+-- closes it.
 --
 -- Raw because the DSL cannot say a CTE that writes.
 WITH over AS (
@@ -28,7 +29,7 @@ WITH over AS (
                                  ip, user_agent, resource_type, resource_id, resource_target,
                                  action, status_code, decision, reason, additional_fields,
                                  request_id, resource_icon)
-    SELECT md5('close ' || ended.id)::uuid, ended.id, now(), o.user_id, o.organization_id,
+    SELECT md5('close ' || ended.id)::uuid, ended.id, updated_at + $1, o.user_id, o.organization_id,
            o.workspace_id, o.ip, o.user_agent, o.resource_type, o.resource_id, o.resource_target,
            'close', o.status_code, o.decision, o.reason,
            o.additional_fields || jsonb_build_object(
@@ -37,6 +38,6 @@ WITH over AS (
                'visits', visits),
            o.request_id, o.resource_icon
     FROM ended JOIN authd_audit_log o ON o.id = ended.id
-    ON CONFLICT (id) DO NOTHING
+    ON CONFLICT DO NOTHING
 )
 SELECT count(*) FROM forgotten

@@ -124,8 +124,8 @@ WITH span AS (
            reason, additional_fields, request_id
     FROM visit
     WHERE id IN (SELECT id FROM noted) OR $1 = '0' AND key IN (SELECT key FROM noted)
-    ON CONFLICT (id) DO NOTHING  --if careful --unless replayed
-    ON CONFLICT (id) DO NOTHING  --if replayed
+    ON CONFLICT DO NOTHING  --if careful --unless replayed
+    ON CONFLICT DO NOTHING  --if replayed
     RETURNING id  --if mirrored
     RETURNING id  --if replayed --unless mirrored
 )
@@ -182,7 +182,7 @@ WITH span AS (
                                  ip, user_agent, resource_type, resource_id, resource_target,
                                  action, status_code, decision, reason, additional_fields,
                                  request_id, resource_icon)
-    SELECT md5('close ' || ended.id)::uuid, ended.id, now(), o.user_id, o.organization_id,
+    SELECT md5('close ' || ended.id)::uuid, ended.id, updated_at + $1, o.user_id, o.organization_id,
            o.workspace_id, o.ip, o.user_agent, o.resource_type, o.resource_id, o.resource_target,
            'close', o.status_code, o.decision, o.reason,
            o.additional_fields || jsonb_build_object(
@@ -191,7 +191,7 @@ WITH span AS (
                'visits', visits),
            o.request_id, o.resource_icon
     FROM ended JOIN authd_audit_log o ON o.id = ended.id
-    ON CONFLICT (id) DO NOTHING
+    ON CONFLICT DO NOTHING
 )
 --}
 SELECT key, id, extract(epoch FROM now() - updated_at)::double precision FROM noted  --unless replayed

@@ -223,7 +223,7 @@ fn what_files_share_is_the_same_text() {
         ),
         (
             "    SELECT md5('close '",
-            "ON CONFLICT (id) DO NOTHING",
+            "ON CONFLICT DO NOTHING",
             &["end_visits.sql", "note_visits.sql"],
         ),
     ] {

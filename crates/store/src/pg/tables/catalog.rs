@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use diesel::QueryResult;
-use diesel::sql_types::{Array, Bool, Text};
+use diesel::sql_types::{Array, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::generation::Mark;
@@ -19,6 +19,8 @@ pub(crate) struct Catalog {
     tables: BTreeMap<String, BTreeMap<String, String>>,
     /// The labels of each enumeration of [`KINDS`]
     labels: BTreeMap<String, BTreeSet<String>>,
+    /// Those of [`FUNCTIONS`] that exist
+    functions: BTreeSet<String>,
 }
 
 impl Catalog {
@@ -27,14 +29,20 @@ impl Catalog {
     /// Takes no lock on any table, and needs no right except to connect.
     pub(crate) async fn read(mut connection: &AsyncPgConnection) -> QueryResult<Self> {
         let tables = task::tables();
-        let read = Read { sql: &READ, tables: &tables, kinds: &KINDS };
-        let rows: Vec<(bool, String, String, String)> = read.load(&mut connection).await?;
+        let read = Read { sql: &READ, tables: &tables, kinds: &KINDS, functions: &FUNCTIONS };
+        let rows: Vec<(String, String, String, String)> = read.load(&mut connection).await?;
         let mut catalog = Self::default();
-        for (is_label, of, name, column_type) in rows {
-            if is_label {
-                catalog.labels.entry(of).or_default().insert(name);
-            } else {
-                catalog.tables.entry(of).or_default().insert(name, column_type);
+        for (what, of, name, column_type) in rows {
+            match &*what {
+                "column" => {
+                    catalog.tables.entry(of).or_default().insert(name, column_type);
+                }
+                "label" => {
+                    catalog.labels.entry(of).or_default().insert(name);
+                }
+                _ => {
+                    catalog.functions.insert(of);
+                }
             }
         }
         Ok(catalog)
@@ -65,6 +73,11 @@ impl Catalog {
         self.tables.get(table)?.get(column).map(String::as_str)
     }
 
+    /// Whether the audit log may have a table for each month: the migration for that is applied
+    pub(crate) fn has_audit_months(&self) -> bool {
+        self.functions.contains(AUDIT_MONTHS)
+    }
+
     pub(crate) fn has_label(&self, kind: &str, label: &str) -> bool {
         self.labels.get(kind).is_some_and(|labels| labels.contains(label))
     }
@@ -74,7 +87,8 @@ statement! {
     struct Read<'a> {
         tables: &'a [&'static str] as Array<Text>,
         kinds: &'a [&'static str] as Array<Text>,
-    } -> (Bool, Text, Text, Text)
+        functions: &'a [&'static str] as Array<Text>,
+    } -> (Text, Text, Text, Text)
 }
 
 static READ: LazyLock<Sql> = LazyLock::new(|| Sql::plain(include_str!("../sql/catalog.sql")));
@@ -83,6 +97,10 @@ static READ: LazyLock<Sql> = LazyLock::new(|| Sql::plain(include_str!("../sql/ca
 pub(super) const KEYS: &str = "crypto_keys";
 /// authd's own, in databases without the control plane's
 pub(super) const OWN_KEYS: &str = "authd_crypto_keys";
+
+/// The functions that a migration adds, and whose lack changes nothing else
+const FUNCTIONS: [&str; 1] = [AUDIT_MONTHS];
+const AUDIT_MONTHS: &str = "authd_audit_months";
 
 /// The enumerations whose labels distinguish generations or spellings
 const KINDS: [&str; 1] = ["api_key_scope"];
