@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -199,12 +199,6 @@ fn beside() -> std::io::Result<PathBuf> {
         folder.pop();
     }
     Ok(folder.join("authd"))
-}
-
-/// An address that was free a moment ago
-pub(super) fn free_address() -> Result<SocketAddr, StormError> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    listener.and_then(|listener| listener.local_addr()).map_err(StormError::io("finding a port"))
 }
 
 /// The status of the answer to a GET request

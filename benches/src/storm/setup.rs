@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use testkit::Folder;
+use testkit::net::free_address;
 use tokio::task::spawn_blocking;
 
 use super::StormError;
@@ -14,7 +15,7 @@ use super::mint::Clouds;
 use super::options::{CloudName, Options};
 use super::process::raise_descriptors;
 use super::random::Random;
-use super::server::{Launch, find, free_address};
+use super::server::{Launch, find};
 use super::servers::Servers;
 
 /// All that is needed before the first agent arrives
@@ -62,8 +63,8 @@ impl Setup {
         let shared = options.clients_per_address.max(1);
         let forgers = arrive(forged, FORGERS, shared, options.window(), &mut random);
 
-        let addresses: Result<_, _> = (0..options.replicas).map(|_| free_address()).collect();
-        let servers = Servers::start(launch, addresses?).await?;
+        let addresses = (0..options.replicas).map(|_| free_address()).collect();
+        let servers = Servers::start(launch, addresses).await?;
         let warnings = warnings.into_iter().collect();
         Ok(Self { database, servers, fleet, forgers, flood, warnings, folder })
     }

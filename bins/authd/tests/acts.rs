@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use store::fleet::{Fleet, Transition};
 use store::{MemoryStore, Options, PgStore, StatementCounter, Store};
 use testkit::Database;
-use testkit::net::Client;
+use testkit::net::{Client, free_address};
 
 /// A user, `alice`, whose workspaces have an agent each, on an instance of the same number
 fn fleet(workspaces: u32) -> Fleet {
@@ -435,7 +435,7 @@ async fn each_sign_in_before_sigterm_is_recorded_once() {
     let scratch = Scratch::new();
     std::fs::create_dir(scratch.0.join("aws")).unwrap();
     scratch.write(&format!("aws/{REGION}.pem"), cloud.public_key_pem());
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = free_address();
     let mut process = tokio::process::Command::new(env!("CARGO_BIN_EXE_authd"))
         .args(["serve", "--listen", &free.to_string(), "--database-url", database.url()])
         .args(["--lame-duck-seconds", "0", "--trust-dir", &text(&scratch.0)])

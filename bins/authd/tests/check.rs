@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::net::Client;
+use testkit::net::{Client, free_address};
 use testkit::{Database, Release};
 
 async fn authd(args: &[&str]) -> (Option<i32>, String, String) {
@@ -410,7 +409,7 @@ async fn serve_reports_what_check_reports() {
     database.sql("ALTER TABLE elsewhere RENAME TO crypto_keys").await;
 
     database.sql("ALTER TABLE workspaces RENAME dormant_at TO sleeping_since").await;
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = free_address();
     let listen = address.to_string();
     let serve = ["serve", "--listen", &listen, "--database-url", database.url()];
     let log = std::env::temp_dir().join(format!("authd-check-{}.log", uuid::Uuid::new_v4()));
@@ -454,7 +453,7 @@ async fn serve_reports_what_check_reports() {
 #[tokio::test]
 async fn sign_in_alone_is_ready_beside_the_oldest_release() {
     let database = Database::of_release(Release::OLDEST).await;
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = free_address();
     let _process = tokio::process::Command::new(env!("CARGO_BIN_EXE_authd"))
         .args(["serve", "--listen", &address.to_string(), "--database-url", database.url()])
         .stderr(Stdio::null())

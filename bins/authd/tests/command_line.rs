@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use common::command::{Scratch, text};
 use serde_json::Value;
 use testkit::Database;
+use testkit::net::free_address;
 
 fn authd(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_authd"));
@@ -172,7 +173,7 @@ async fn what_a_migration_did_is_printed() {
 #[test]
 fn a_database_that_is_away_is_named_without_the_password() {
     // No program listens on this port.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_address().port();
     let url = format!("postgres://authd:hunter2@127.0.0.1:{port}/coder");
     let (status, _, err) = run(&mut authd(&["token", "list", "--database-url", &url]));
     assert_eq!(status, Some(1));

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use common::command::{Scratch, text};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use rustix::process::{Pid, Signal, kill_process};
+use testkit::net::free_address;
 
 struct Serving {
     process: Child,
@@ -59,11 +60,6 @@ impl Drop for Serving {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// A port that was free a moment ago
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Makes a certificate for `localhost` with this number of days, and its key
@@ -125,7 +121,7 @@ fn it_listens_with_tls_and_on_unix_sockets() {
     let scratch = Scratch::new();
     make_certificate(&scratch.0, "100");
     let [certificate, key] = ["tls.crt", "tls.key"].map(|file| text(&scratch.0.join(file)));
-    let [one, two] = [free_port(), free_port()];
+    let [one, two] = [free_address(), free_address()].map(|address| address.port());
     let socket = scratch.0.join("authd.sock");
     let admin = scratch.0.join("admin.sock");
     let listen = format!("127.0.0.1:{one},127.0.0.1:{two},unix:{}", socket.display());

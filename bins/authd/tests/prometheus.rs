@@ -7,7 +7,6 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -19,7 +18,7 @@ use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, VARY};
 use identity_verify::test_util::aws::Cloud;
 use serde_json::Value;
-use testkit::net::{Answer, Client};
+use testkit::net::{Answer, Client, free_address};
 use testkit::{Database, OwnServer};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
@@ -49,7 +48,7 @@ impl Observed {
         std::fs::create_dir_all(folder.0.join("trust/aws")).unwrap();
         let key = cloud.public_key_pem();
         folder.write(&format!("trust/aws/{}.pem", common::REGION), key);
-        let address = free_address();
+        let address = free_address().to_string();
         let process = Command::new(env!("CARGO_BIN_EXE_authd"))
             .args(["serve", "--database-url", database.url(), "--listen", &address])
             .args(["--access-url", "http://coder.example.com"])
@@ -219,7 +218,7 @@ async fn prometheus_evaluates_every_query_of_the_rules_and_the_dashboard() {
          scrape_configs:\n  - job_name: authd\n    static_configs: [{{targets: [{:?}]}}]\n",
         server.address
     );
-    let address = free_address();
+    let address = free_address().to_string();
     let _process = Command::new(prometheus)
         .arg(format!("--config.file={}", server.folder.write("prometheus.yml", config)))
         .arg(format!("--storage.tsdb.path={}", text(&server.folder.0.join("data"))))
@@ -345,11 +344,6 @@ async fn eventually(holds: impl AsyncFn() -> bool) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the condition did not become true");
-}
-
-/// An address that was free a moment ago
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// The path of a file of `docs`

@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use common::{SIGN_IN, proof, status_and_message};
 use identity_verify::test_util::aws::Cloud;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use testkit::net::Client;
+use testkit::net::{Client, free_address};
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
@@ -35,8 +34,7 @@ impl Serving {
     async fn logging_to(stderr: Stdio) -> Self {
         let trust = std::env::temp_dir().join(format!("authd-serve-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir_all(trust.join("aws")).unwrap();
-        // Free a moment ago, and no other test listens on ports by number.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let process = Command::new(env!("CARGO_BIN_EXE_authd"))
             .args(["serve", "--store", "memory", "--listen", &address.to_string()])
             .arg("--trust-dir")

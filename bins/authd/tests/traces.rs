@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use http::Method;
 use http::header::HeaderName;
 use serde_json::Value;
-use testkit::net::{Client, Collector};
+use testkit::net::{Client, Collector, free_address};
 use tokio::process::Command;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -19,7 +18,7 @@ const ID: &str = "0190a8c352d07c1e8a460b6dd5f6a1b2";
 #[tokio::test]
 async fn a_request_is_part_of_the_trace_of_a_trusted_proxy() {
     let collector = Collector::start().await;
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = free_address();
     let mut process = Command::new(env!("CARGO_BIN_EXE_authd"))
         .args(["serve", "--store", "memory", "--listen", &address.to_string()])
         .args(["--access-url", "https://coder.example.com"])

@@ -11,9 +11,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::header::HeaderName;
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use testkit::net::{Answer, Client};
+use testkit::net::{Answer, Client, free_address};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// A proxy program and where it comes from
@@ -127,27 +127,12 @@ impl Proxy {
             assert!(config.contains(here), "no `{here}` in {example}");
             config = config.replace(here, there);
         }
-        let mut last = String::new();
-        for _ in 0..5 {
-            match Self::listen(program, &path, example, &config).await {
-                Ok(proxy) => return Some(proxy),
-                Err(error) => last = error,
-            }
-        }
-        panic!("{program:?} does not listen: {last}");
+        Some(Self::listen(program, &path, example, &config).await)
     }
 
     /// Starts the program on a free port
-    ///
-    /// Errs with its last words if it ends before it listens: a connection of another test can take
-    /// the port first.
-    async fn listen(
-        program: Program,
-        path: &Path,
-        example: &str,
-        config: &str,
-    ) -> Result<Self, String> {
-        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    async fn listen(program: Program, path: &Path, example: &str, config: &str) -> Self {
+        let port = free_address().port();
         let folder = std::env::temp_dir().join(format!("authd-front-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir_all(folder.join("logs")).unwrap();
         let config = match program {
@@ -184,12 +169,12 @@ impl Proxy {
                 break;
             }
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return Ok(proxy);
+                return proxy;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let said = std::fs::read_to_string(&said).unwrap();
-        Err(said.lines().last().unwrap_or_default().to_owned())
+        panic!("{program:?} does not listen: {}", said.lines().last().unwrap_or_default());
     }
 
     /// Without headers that say what the request is for, a person navigates

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hyper::Method;
 use hyper::header::CONTENT_TYPE;
 use serde_json::{Value, json};
-use testkit::net::Client;
+use testkit::net::{Client, free_address};
 
 /// Headless Chromium behind Debian's `chromedriver`
 pub struct Browser {
@@ -191,7 +191,7 @@ impl Drop for Browser {
     }
 }
 
-/// A port that was free a moment ago
+/// A port on which a program that a test starts can listen
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    free_address().port()
 }

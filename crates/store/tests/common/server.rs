@@ -148,8 +148,7 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
 }
 
 pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    testkit::net::free_address().port()
 }
 
 /// PostgreSQL does not run as root
