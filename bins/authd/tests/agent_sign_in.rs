@@ -409,10 +409,9 @@ async fn every_outage_is_503_with_a_time_to_try_again() {
     };
     assert_eq!(sign_in().await.status, 200);
 
-    let lock = "BEGIN; LOCK TABLE workspace_agents; SELECT pg_sleep(60); COMMIT";
-    let holder = clouds.database.sql_in_background(lock).await;
+    let locked = clouds.database.hold("LOCK TABLE workspace_agents").await;
     expect_outage("locked").await;
-    holder.abort();
+    drop(locked);
     other.sql(&end).await;
     assert_eq!(sign_in().await.status, 200);
 

@@ -206,9 +206,7 @@ async fn other_writes_do_not_keep_records_waiting() {
     let options =
         Options::default().write_connections(1).statement_timeout(Duration::from_secs(20));
     let store = Arc::new(PgStore::connect(database.url(), &options).await.unwrap());
-    let locked = database
-        .sql_in_background("BEGIN; LOCK TABLE organizations; SELECT pg_sleep(3); COMMIT")
-        .await;
+    let locked = database.hold("LOCK TABLE organizations").await;
     let writer = tokio::spawn({
         let store = Arc::clone(&store);
         async move {
@@ -217,11 +215,11 @@ async fn other_writes_do_not_keep_records_waiting() {
             store.load(&fleet).await.unwrap();
         }
     });
-    sleep(Duration::from_millis(100)).await;
+    locked.wait_for_other().await;
     let recorder = Recorder::start(Arc::clone(&store), Settings::default());
-    let receipt = recorder.record(event(1)).unwrap();
-    tokio::time::timeout(Duration::from_secs(1), receipt).await.unwrap().unwrap();
-    assert!(!writer.is_finished() && !locked.is_finished());
+    recorder.record(event(1)).unwrap().await.unwrap();
+    assert!(!writer.is_finished());
+    locked.commit().await;
     writer.await.unwrap();
 }
 

@@ -298,16 +298,11 @@ async fn kinds_of_keys_that_are_not_known_are_left_alone() {
     add(&database, 1, &hex(0x11), Some(&OLD)).await;
     let store = store(&database, &[&OLD]).await;
     // Rows of other kinds are not locked either.
-    let busy = database
-        .sql_in_background(
-            "SELECT FROM crypto_keys WHERE feature = 'nats_ca' FOR UPDATE; SELECT pg_sleep(60)",
-        )
-        .await;
+    let busy = database.hold("SELECT FROM crypto_keys WHERE feature = 'nats_ca' FOR UPDATE").await;
     let plan =
         |rows: &[CryptoKey]| rotate(FEATURE, rows, after_forty_days(), |secret| secret.fill(6));
     assert_eq!(store.rotate(FEATURE, plan).await, Ok(2));
-    assert!(!busy.is_finished());
-    busy.abort();
+    busy.commit().await;
     assert_eq!(store.keys(FEATURE).await.unwrap().len(), 2);
     let row = database.sql("SELECT secret FROM crypto_keys WHERE feature = 'nats_ca'").await;
     assert_eq!(row, ["-----BEGIN CERTIFICATE-----"]);

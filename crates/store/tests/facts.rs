@@ -92,8 +92,7 @@ async fn waiting_for_a_connection_is_counted() {
     let database = Database::new().await;
     let options = Options::default().write_connections(1);
     let store = Arc::new(PgStore::connect(database.url(), &options).await.unwrap());
-    let locked = "BEGIN; LOCK TABLE authd_audit_log; SELECT pg_sleep(1); COMMIT";
-    let lock = database.sql_in_background(locked).await;
+    let locked = database.hold("LOCK TABLE authd_audit_log").await;
     let pages: Vec<_> = (0..2)
         .map(|_| {
             let store = Arc::clone(&store);
@@ -102,10 +101,10 @@ async fn waiting_for_a_connection_is_counted() {
         .collect();
     let is_busy = |pool: PoolFacts| (pool.open, pool.in_use, pool.waiting) == (1, 1, 1);
     while !is_busy(pool(&store, "writes")) {
-        assert!(pages.iter().any(|page| !page.is_finished()), "{:?}", pool(&store, "writes"));
+        assert!(pages.iter().all(|page| !page.is_finished()), "{:?}", pool(&store, "writes"));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    lock.await.unwrap();
+    locked.commit().await;
     for page in pages {
         page.await.unwrap().unwrap();
     }

@@ -335,12 +335,11 @@ async fn an_import_that_waits_too_long_for_a_lock_may_be_tried_again() {
     let database = Database::new().await;
     let url = format!("{}&lock_timeout=10ms", database.url());
     let store = PgStore::new(&url, &Options::default()).unwrap();
-    let lock = "BEGIN; LOCK TABLE organizations; SELECT pg_sleep(2); COMMIT";
-    let locked = database.sql_in_background(lock).await;
+    let locked = database.hold("LOCK TABLE organizations").await;
     let rows = rows(&fleet());
     let refused = store.import(&rows, false).await.unwrap_err();
     assert!(refused.is_unavailable(), "{refused}");
-    locked.await.unwrap();
+    locked.commit().await;
     assert_eq!(store.import(&rows, false).await.unwrap().len(), rows.len());
 }
 

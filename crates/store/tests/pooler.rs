@@ -125,7 +125,7 @@ async fn a_pooler_of_transactions_that_was_told_to_forget_statements_is_refused(
 async fn a_slow_statement_is_given_up_on_this_side() {
     let database = Database::new().await;
     database.store().await.load(&one_agent()).await.unwrap();
-    let options = Options::default().statement_timeout(Duration::from_millis(100));
+    let options = Options::default().statement_timeout(Duration::from_secs(1));
     for (mode, tls) in [("session", false), ("session", true), ("transaction", false)] {
         let Some(pooler) = Pooler::start_with(&database, mode, "", tls) else { return };
         if mode == "transaction" && !pooler.keeps_statements {
@@ -133,9 +133,7 @@ async fn a_slow_statement_is_given_up_on_this_side() {
         }
         let store = PgStore::connect(&pooler.url(), &options).await.unwrap();
         store.by_instance(ProvenInstance::assume_verified(INSTANCE)).await.unwrap();
-        let (holder, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
-        tokio::spawn(connection);
-        holder.batch_execute("BEGIN; LOCK TABLE workspace_agents, crypto_keys").await.unwrap();
+        let locked = database.hold("LOCK TABLE workspace_agents, crypto_keys").await;
 
         let (read, write) = tokio::join!(
             store.by_instance(ProvenInstance::assume_verified(INSTANCE)),
@@ -149,7 +147,7 @@ async fn a_slow_statement_is_given_up_on_this_side() {
         while database.sql(waiting).await != ["0"] {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        holder.batch_execute("ROLLBACK").await.unwrap();
+        locked.commit().await;
         assert_eq!(
             store.by_instance(ProvenInstance::assume_verified(INSTANCE)).await.unwrap().len(),
             1,

@@ -9,7 +9,7 @@ use store::{Migrations, Options, PgStore, StatementCounter};
 use tokio::sync::OnceCell;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
-use tokio_postgres::{NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use uuid::Uuid;
 
 use crate::ddl;
@@ -172,6 +172,14 @@ impl Database {
         self.sql(others).await;
     }
 
+    /// Runs statements in a transaction that stays open, such as one that locks a table
+    pub async fn hold(&self, statements: &str) -> Held {
+        let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(&format!("BEGIN; {statements}")).await.unwrap();
+        Held { client }
+    }
+
     /// Starts to run statements, and returns once the server executes them, up to a `pg_sleep` if
     /// they have one
     pub async fn sql_in_background(&self, statements: &str) -> JoinHandle<()> {
@@ -194,6 +202,35 @@ impl Database {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         running
+    }
+}
+
+/// An open transaction, rolled back when it is dropped
+#[derive(Debug)]
+pub struct Held {
+    client: Client,
+}
+
+impl Held {
+    /// Waits until another session waits for what the transaction has locked
+    ///
+    /// # Panics
+    ///
+    /// Panics if that takes longer than a minute.
+    pub async fn wait_for_other(&self) {
+        let others = "SELECT FROM pg_locks
+                      WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";
+        let waited = timeout(Duration::from_secs(60), async {
+            while self.client.query(others, &[]).await.unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        waited.await.unwrap();
+    }
+
+    /// Commits the transaction
+    pub async fn commit(self) {
+        self.client.batch_execute("COMMIT").await.unwrap();
     }
 }
 

@@ -9,7 +9,7 @@ mod release;
 mod rows;
 mod world;
 
-pub use database::{Database, Loan, OwnServer};
+pub use database::{Database, Held, Loan, OwnServer};
 pub use folder::Folder;
 pub use release::Release;
 pub use rows::{Refusal, Rows};

@@ -12,9 +12,8 @@ use hyper::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use store::{Options, PgStore};
-use testkit::net::Client;
+use testkit::net::{Client, free_address};
 use testkit::{Database, OwnServer};
-use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
@@ -33,7 +32,7 @@ impl Authd {
     }
 
     async fn with(database: &Database, more: &[&str]) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let free = free_address();
         let process = Command::new(env!("CARGO_BIN_EXE_authd"))
             .args(["serve", "--listen", &free.to_string(), "--database-url", database.url()])
             .args(["--access-url", DASHBOARD])
@@ -217,10 +216,7 @@ async fn what_the_database_did_not_get_is_replayed_once() {
                 database.set_read_only(true).await;
                 None
             }
-            Obstacle::Locked => {
-                let lock = "BEGIN; LOCK TABLE authd_audit_sessions; SELECT pg_sleep(60); COMMIT";
-                Some(database.sql_in_background(lock).await)
-            }
+            Obstacle::Locked => Some(database.hold("LOCK TABLE authd_audit_sessions").await),
         };
         for visit in 1..=40 {
             assert!(visitor.visit(visit).await, "{obstacle:?}");
@@ -241,14 +237,7 @@ async fn what_the_database_did_not_get_is_replayed_once() {
                 database.set_read_only(false).await;
             }
             Obstacle::ReadOnly => database.set_read_only(false).await,
-            Obstacle::Locked => {
-                let holder = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                              WHERE query LIKE 'BEGIN; LOCK%' AND pid <> pg_backend_pid()";
-                if let Some(held) = held {
-                    held.abort();
-                }
-                database.sql(holder).await;
-            }
+            Obstacle::Locked => held.unwrap().commit().await,
         }
         // A statement that was under way is carried out after all, once the lock is released.
         let active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active'

@@ -283,11 +283,9 @@ async fn a_seal_opens_without_the_database() {
     };
     let [late, failed] = [seal().await, seal().await];
     // It does not answer in time.
-    let locked = "BEGIN; LOCK TABLE authd_app_sessions; SELECT pg_sleep(6); COMMIT";
-    let lock = world.database.sql_in_background(locked).await;
+    let locked = world.database.hold("LOCK TABLE authd_app_sessions").await;
     assert_eq!((opens(&late).await, opens(&late).await), (true, false));
-    assert!(!lock.is_finished());
-    lock.await.unwrap();
+    locked.commit().await;
     // It answers with an error.
     world.database.sql("ALTER TABLE authd_app_sessions RENAME TO hidden").await;
     assert_eq!((opens(&failed).await, opens(&failed).await), (true, false));

@@ -209,8 +209,7 @@ async fn a_seal_opens_in_the_browser_that_asked_for_it() {
 async fn parallel_requests_of_one_page_cost_one_decision() {
     let world = Arc::new(World::new().await);
     // The directory answers only once all have asked.
-    let lock = "BEGIN; LOCK TABLE workspaces; SELECT pg_sleep(600)";
-    let locked = world.database.sql_in_background(lock).await;
+    let locked = world.database.hold("LOCK TABLE workspaces").await;
     let mut visits = JoinSet::new();
     for n in 0..30 {
         let world = Arc::clone(&world);
@@ -223,11 +222,7 @@ async fn parallel_requests_of_one_page_cost_one_decision() {
     while metric(&world, "authd_http_requests_in_flight").await <= 30 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    world
-        .database
-        .sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()")
-        .await;
-    locked.await.unwrap_err();
+    locked.commit().await;
     let answers = visits.join_all().await;
     for answer in &answers {
         assert_eq!(answer.status, 200, "{}", text(answer));

@@ -163,16 +163,17 @@ async fn a_refusal_of_an_earlier_link_does_not_hide_an_attempt_that_begins_meanw
     store.end_refresh(&refused, RefreshEnd::Refused).await.unwrap();
     // The user has signed in again.
     database.sql("UPDATE user_links SET oauth_expiry = oauth_expiry + interval '1 minute'").await;
-    let begins = "BEGIN;
-        UPDATE authd_token_refreshes
-        SET expiry = expiry + interval '1 minute', until = 'infinity', is_settled = false;
-        SELECT pg_sleep(1);
-        COMMIT";
-    let other = database.sql_in_background(begins).await;
+    let begins = "UPDATE authd_token_refreshes
+        SET expiry = expiry + interval '1 minute', until = 'infinity', is_settled = false";
+    let other = database.hold(begins).await;
     let later = now + MINUTE * 2;
-    let turn = store.begin_refresh(refused.link, Uuid::new_v4(), later, later).await.unwrap();
-    assert_eq!(turn, RefreshTurn::Other);
-    other.await.unwrap();
+    let commit = async {
+        other.wait_for_other().await;
+        other.commit().await;
+    };
+    let turn = store.begin_refresh(refused.link, Uuid::new_v4(), later, later);
+    let (turn, ()) = tokio::join!(turn, commit);
+    assert_eq!(turn.unwrap(), RefreshTurn::Other);
 }
 
 /// alice's link has ended, bob's do not end or cannot be refreshed, and carol has none
