@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![allow(clippy::print_stderr, reason = "says that a test was skipped")]
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::net::Client;
+use testkit::net::{Client, free_address};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -51,10 +51,6 @@ impl Drop for Process {
     }
 }
 
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 async fn wait_for(address: SocketAddr) {
     let client = Client::new();
     let url = format!("http://{address}/readyz");
@@ -65,6 +61,31 @@ async fn wait_for(address: SocketAddr) {
     });
     ready.await.unwrap();
 }
+
+/// Waits until the balancer sends requests to both replicas
+///
+/// nginx does so without knowing whether they answer. haproxy looks, and says what it has seen.
+async fn wait_for_use(program: &str, front: SocketAddr) {
+    if program == "nginx" {
+        return;
+    }
+    let (client, url) = (Client::new(), format!("http://{front}{STATISTICS};csv"));
+    let used = timeout(Duration::from_secs(60), async {
+        loop {
+            let table = String::from_utf8(client.get(&url).await.unwrap().body.to_vec()).unwrap();
+            let up = |server: &&str| server.starts_with("authd,") && server.contains(",UP,");
+            // Both replicas, and the backend that consists of them
+            if table.lines().filter(up).count() == 3 {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+    used.await.unwrap();
+}
+
+/// Where haproxy has its table of servers
+const STATISTICS: &str = "/statistics";
 
 /// The configuration of a load balancer that keeps its connections
 fn configuration(
@@ -95,10 +116,12 @@ fn configuration(
              }}"
         ),
         _ => format!(
+            // Without `timeout check`, a replica would be down after an answer that took 200 ms.
             "global\n  maxconn 512\ndefaults\n  mode http\n  timeout connect 5s\n  \
-             timeout client 60s\n  timeout server 60s\nfrontend all\n  bind {front}\n  \
-             default_backend authd\nbackend authd\n  option httpchk GET /readyz\n  \
-             http-reuse always\n  default-server check inter 200ms fall 1 rise 1\n  \
+             timeout client 60s\n  timeout server 60s\n  timeout check 60s\nfrontend all\n  \
+             bind {front}\n  stats uri {STATISTICS}\n  default_backend authd\nbackend authd\n  \
+             option httpchk GET /readyz\n  http-reuse always\n  \
+             default-server check inter 200ms fall 1 rise 1\n  \
              server one {one}\n  server two {two}\n"
         ),
     }
@@ -151,7 +174,7 @@ async fn replace_all(program: &str) {
     let Some(path) = find(program) else { return };
     let dir = std::env::temp_dir().join(format!("authd-rolling-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir_all(&dir).unwrap();
-    let (front, replicas) = (free(), [free(), free()]);
+    let (front, replicas) = (free_address(), [free_address(), free_address()]);
     let mut running = replicas.map(|address| Some(Process::authd(address)));
     for address in replicas {
         wait_for(address).await;
@@ -169,8 +192,7 @@ async fn replace_all(program: &str) {
         running[n].take().unwrap().stop().await;
         running[n] = Some(Process::authd(replicas[n]));
         wait_for(replicas[n]).await;
-        // Until the balancer uses it again.
-        sleep(Duration::from_secs(1)).await;
+        wait_for_use(program, front).await;
     }
     stop.store(true, Ordering::Relaxed);
     let (count, failed) = clients.await.unwrap();

@@ -268,7 +268,10 @@ struct Home(PathBuf);
 impl Home {
     fn new(name: &str) -> Self {
         let name = format!("private-{name}-{}", std::process::id());
-        Self(env::temp_dir().join(name))
+        let home = Self(env::temp_dir().join(name));
+        // An earlier process with this id may have been killed.
+        let _ = fs::remove_dir_all(&home.0);
+        home
     }
 }
 

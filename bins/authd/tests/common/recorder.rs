@@ -104,6 +104,8 @@ async fn serve(mut stream: TcpStream, record: Arc<Mutex<Vec<Seen>>>) -> Option<(
 
 /// A page whose functions attack the address that they get, and tell what they found
 const PAGE: &str = r#"<!doctype html><title>page</title><p>an app</p><script>
+// In milliseconds; what is refused is found out at once, and what is not may take seconds.
+const LONG = 10000;
 const later = (ms) => new Promise((done) => setTimeout(done, ms));
 function socket(at) {
   return new Promise((done) => {
@@ -132,7 +134,7 @@ function frameOf(name, start) {
     frame.onload = () => done(frame);
     document.body.append(frame);
     start(frame);
-    setTimeout(() => done(frame), 3000);
+    setTimeout(() => done(frame), LONG);
   });
 }
 async function form(at) {
@@ -153,7 +155,7 @@ async function form(at) {
   await later(50);
   const loaded = new Promise((done) => { frame.onload = done; });
   form.submit();
-  await Promise.race([loaded, later(3000)]);
+  await Promise.race([loaded, later(LONG)]);
   return 'sent';
 }
 function looks(other) {
@@ -167,7 +169,11 @@ async function frame(at) {
 async function popup(at) {
   const other = window.open(at);
   if (!other) return 'blocked';
-  await later(700);
+  // The empty page that it has at first is open to this one, and that of another origin is not.
+  for (const begun = performance.now(); !other.closed && performance.now() < begun + LONG;) {
+    try { other.document.body; } catch { break; }
+    await later(20);
+  }
   const found = looks(other);
   other.close();
   return found;
