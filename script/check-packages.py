@@ -17,6 +17,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -214,9 +215,11 @@ class Server:
         address.chmod(0o777)
         environment = {"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "3000000",
                        "PATH": "/usr/bin:/bin", "HOME": "/var/lib/authd", "USER": setting["User"]}
+        # A file, because a pipe that is not read becomes full, and an alert fires for lines that are lost.
+        self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [CHROOT, f"--userspec={setting['User']}:{setting['Group']}", str(ROOT),
-             *shlex.split(setting["ExecStart"])], env=environment, stderr=subprocess.PIPE, text=True)
+             *shlex.split(setting["ExecStart"])], env=environment, stderr=self.log)
 
     def wait_for(self, state):
         while True:
@@ -225,7 +228,7 @@ class Server:
                     return
             except TimeoutError:
                 self.process.kill()
-                sys.exit(f"no {state}:\n{self.process.stderr.read()}")
+                self.fail(f"no {state}")
 
     def ask(self, method, path, body=None, **headers):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
@@ -237,9 +240,12 @@ class Server:
     def stop(self):
         self.process.terminate()
         self.wait_for("STOPPING=1")
-        log = self.process.communicate(timeout=60)[1]
-        if self.process.returncode != 0:
-            sys.exit(f"stopped with {self.process.returncode}:\n{log}")
+        if self.process.wait(timeout=60) != 0:
+            self.fail(f"stopped with {self.process.returncode}")
+
+    def fail(self, text):
+        self.log.seek(0)
+        sys.exit(f"{text}:\n{self.log.read()}")
 
 
 def free_port():
@@ -298,7 +304,9 @@ def check_use(server, token):
     expect(status == 401 and "message" in text, "a forged proof is refused")
 
 
-def visits():
+def visits(server):
+    """Those in the audit log, once the server has written all of them"""
+    wait_until("the visits are recorded", lambda: "\nauthd_audit_queued_events 0\n" in server.ask("GET", "/metrics")[2])
     return [json.loads(line) for line in authd("audit", "list", "--json").splitlines()]
 
 
@@ -430,7 +438,7 @@ proxy_trusted_headers = ["x-forwarded-for"]
     authd("check")
     token = authd("token", "create", "--user", "alice").strip()
     check_use(server, token)
-    before = visits()
+    before = visits(server)
     expect({row["decision"] for row in before} == {"allow", "deny"}, "both visits are in the audit log")
 
     newer()
@@ -443,9 +451,9 @@ proxy_trusted_headers = ["x-forwarded-for"]
     server = Server(port)
     server.wait_for("READY=1")
     check_use(server, token)
-    expect(len(visits()) >= len(before), "started again, with the same data")
+    expect(len(visits(server)) >= len(before), "started again, with the same data")
 
-    before = visits()
+    before = visits(server)
     back_up, restore = documented("deploying.md", 2)
     back_up()
     server.stop()
@@ -453,7 +461,7 @@ proxy_trusted_headers = ["x-forwarded-for"]
     install("--allow-downgrades", "/tmp/authd.deb")
     server = Server(port)
     server.wait_for("READY=1")
-    expect(visits() == before, "backed up and restored into a new folder, and rolled back")
+    expect(visits(server) == before, "backed up and restored into a new folder, and rolled back")
     check_use(server, token)
     server.stop()
     shutil.rmtree(ROOT / "var/lib/authd.before")
