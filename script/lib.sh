@@ -120,6 +120,13 @@ ensure_cargo() {
     cargo --version >/dev/null 2>&1 || rustup toolchain install --no-self-update >&2
 }
 
+# The features of all packages, without `peers` of the benchmarks: those engines take longer to build
+# than the whole workspace, and nothing else needs them.
+all_features() {
+    sed -n '/^\[features\]/,/^\[/s/^\([a-z0-9_-]*\) = .*/\1/p' crates/*/Cargo.toml bins/*/Cargo.toml benches/Cargo.toml |
+        grep -vx 'default\|peers' | sort -u | paste -sd, -
+}
+
 # Makes Debian packages.
 ensure_cargo_deb() {
     [ "$(cargo deb --version 2>/dev/null)" = 3.8.0 ] ||
