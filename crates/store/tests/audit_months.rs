@@ -28,6 +28,10 @@ async fn fill(database: &Database, first: i32, last: i32) {
     database.sql(&rows).await;
 }
 
+async fn count(database: &Database) -> String {
+    database.sql("SELECT count(*) FROM authd_audit_log").await.remove(0)
+}
+
 /// The name of each table after `authd_audit_log_`, and its number of rows
 ///
 /// Months are counted from this one.
@@ -121,15 +125,21 @@ async fn servers_write_meanwhile() {
         }));
     }
     let store = database.store().await;
-    // A long statement, which would hold up everybody if something waited behind it.
-    let reader = database.sql_in_background(
-        "BEGIN; SELECT count(*) FROM authd_audit_log; SELECT pg_sleep(3); COMMIT",
-    );
-    let reader = reader.await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    store.partition_audit_log().await.unwrap();
-    reader.await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Of a long transaction. The others would wait for its end if something waited behind it.
+    let held = database.hold("SELECT count(*) FROM authd_audit_log").await;
+    let rows_so_far = count(&database).await;
+    let (partitioned, ()) = tokio::join!(store.partition_audit_log(), async {
+        held.wait_for_other().await;
+        while count(&database).await == rows_so_far {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        held.commit().await;
+    });
+    partitioned.unwrap();
+    let partitioned = count(&database).await;
+    while count(&database).await == partitioned {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     done.store(true, Ordering::Relaxed);
     let mut written = 0;
     for replica in replicas {
