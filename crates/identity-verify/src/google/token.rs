@@ -1,9 +1,8 @@
 use std::borrow::Cow;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
-use crate::{Error, json};
+use crate::{Error, base64, json};
 
 /// A JSON Web Signature in compact form (RFC 7515, 7.1), unverified
 pub(crate) struct Token<'a> {
@@ -90,11 +89,8 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
-/// Decodes one segment: base64url without padding (RFC 7515 section 2)
 fn decode(segment: &[u8]) -> Result<Vec<u8>, Error> {
-    URL_SAFE_NO_PAD
-        .decode(segment)
-        .map_err(|_| Error::malformed("a segment of the token is not base64url"))
+    base64::decode_url(segment).ok_or(Error::malformed("a segment of the token is not base64url"))
 }
 
 /// Google's have 40 digits
