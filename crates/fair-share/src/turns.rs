@@ -191,7 +191,10 @@ impl State {
     /// Frees a place of a source, and gives places to those that are next
     fn release(&mut self, source: Source, settings: &TurnSettings) {
         self.taken -= 1;
-        self.pace.freed(self.waiting > 0, Instant::now());
+        match self.waiting {
+            0 => self.pace = Pace::default(),
+            _ => self.pace.freed(Instant::now()),
+        }
         if let Entry::Occupied(mut entry) = self.sources.entry(source) {
             let own = entry.get_mut();
             if self.queue.remove(&(own.taken, own.since, source)) {
@@ -297,11 +300,7 @@ struct Pace {
 }
 
 impl Pace {
-    fn freed(&mut self, others_wait: bool, now: Instant) {
-        if !others_wait {
-            *self = Self::default();
-            return;
-        }
+    fn freed(&mut self, now: Instant) {
         if let Some(last) = self.last.replace(now) {
             let since = now.saturating_duration_since(last);
             self.between = (self.between * self.count + since) / (self.count + 1);

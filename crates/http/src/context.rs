@@ -25,6 +25,8 @@ pub(crate) struct Context<'a> {
     pub(crate) method: &'a str,
     /// Host and port as the client wrote them, or as a trusted proxy forwards them
     pub(crate) host: &'a str,
+    /// Host and port as a trusted proxy forwards them, if it does
+    pub(crate) forwarded_host: Option<&'a str>,
     /// The raw path
     pub(crate) path: &'a str,
     /// The raw query; empty if the request has none
@@ -58,7 +60,7 @@ impl<'a> Context<'a> {
         fresh: Uuid,
     ) -> Self {
         let trusted = proxies.trust(peer);
-        let forwarded = first(&head.headers, &X_FORWARDED_HOST).filter(|_| trusted);
+        let forwarded_host = trusted.then(|| first(&head.headers, &X_FORWARDED_HOST)).flatten();
         let client = if trusted { proxies.client(&head.headers) } else { peer.address() };
         let given = trusted.then(|| RequestId::of_proxy(&head.headers)).flatten();
         let facts = RequestFacts {
@@ -72,7 +74,8 @@ impl<'a> Context<'a> {
         Self {
             head,
             method: head.method.as_str(),
-            host: forwarded.or_else(|| own_host(&head.uri, &head.headers)).unwrap_or_default(),
+            host: forwarded_host.or_else(|| own_host(&head.uri, &head.headers)).unwrap_or_default(),
+            forwarded_host,
             path: head.uri.path(),
             query: head.uri.query().unwrap_or_default(),
             client,

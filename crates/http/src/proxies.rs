@@ -4,6 +4,7 @@ use std::str::FromStr;
 use app_audit::parse_ip;
 use http::Uri;
 use http::header::{HOST, HeaderMap, HeaderName};
+use memchr::memchr;
 use thiserror::Error;
 
 /// The proxies that are believed about the client's address and the requested host
@@ -149,7 +150,8 @@ pub(crate) fn own_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a s
 /// The first element of a header's list, if it is text
 pub(crate) fn first<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let list = headers.get(name)?.to_str().ok()?;
-    list.split(',').next().map(str::trim).filter(|element| !element.is_empty())
+    let end = memchr(b',', list.as_bytes()).unwrap_or(list.len());
+    list.get(..end).map(str::trim).filter(|element| !element.is_empty())
 }
 
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

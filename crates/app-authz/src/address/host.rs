@@ -259,10 +259,8 @@ impl HostMeaning {
 /// The host without port, trailing dot and surrounding white space
 fn bare(host: &str) -> &str {
     let host = host.trim();
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if is_digits(port) => name,
-        _ => host,
-    };
+    let before_port = host.trim_end_matches(|end: char| end.is_ascii_digit()).strip_suffix(':');
+    let name = before_port.filter(|_| !host.ends_with(':')).unwrap_or(host);
     name.strip_suffix('.').unwrap_or(name)
 }
 

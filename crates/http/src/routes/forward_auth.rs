@@ -19,7 +19,7 @@ use crate::apps::{Admitted, AppService, Upstream, with_query};
 use crate::context::Context;
 use crate::error::{AccessError, Error, Rejection};
 use crate::ports::AppPorts;
-use crate::proxies::{X_FORWARDED_HOST, first, own_host};
+use crate::proxies::{first, own_host};
 use crate::purpose::Purpose;
 use crate::reply::{Reply, Response, empty};
 
@@ -127,7 +127,7 @@ fn visited<'a>(
             let uri = headers.get(header::X_FORWARDED_URI).map(HeaderValue::as_bytes);
             // Some clients do not encode what is not ASCII, and proxies forward it as it is.
             let uri = uri.and_then(|uri| std::str::from_utf8(uri).ok());
-            (first(headers, &X_FORWARDED_HOST), uri)
+            (cx.forwarded_host, uri)
         }
     };
     let missing = |detail| AccessError::invalid("Forwarded request headers are missing.", detail);
