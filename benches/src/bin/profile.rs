@@ -17,6 +17,10 @@ struct Args {
     count: u64,
 }
 
+/// That of `authd`
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() {
     let Args { request, count } = Args::parse();
     profile(request, count);

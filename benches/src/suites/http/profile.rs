@@ -21,6 +21,8 @@ pub enum Profiled {
     Visit,
     /// The check of a visit whose token is remembered
     Check,
+    /// The check of a visit whose token was not seen before
+    NewCheck,
 }
 
 /// Makes a request `count` times, within the function `measured`, after it was made a few times
@@ -36,19 +38,27 @@ pub fn profile(asked: Profiled, count: u64) {
     setting.runtime = Arc::clone(&runtime);
     let world = runtime.block_on(World::new(&setting));
     let callers = Caller::of(world.authd, 1);
-    let repeated = match asked {
-        Profiled::SignIn => Some(world.sign_in()),
-        Profiled::Visit => None,
-        Profiled::Check => Some(runtime.block_on(world.visits(&callers[0], 1)).remove(0)),
+    let visits = |count: u64| {
+        let count = usize::try_from(count).unwrap();
+        let visits = runtime.block_on(world.visits(&callers[0], count));
+        assert_eq!(visits.len(), count, "tokens are good for a minute only");
+        visits
     };
-    let ask = async || {
-        let (request, status) = match &repeated {
+    let repeated = match asked {
+        Profiled::SignIn => vec![world.sign_in()],
+        Profiled::Visit => Vec::new(),
+        Profiled::Check => visits(1),
+        Profiled::NewCheck => visits(WARM_UP + count),
+    };
+    let mut repeated = repeated.iter().cycle();
+    let mut ask = async || {
+        let (request, status) = match repeated.next() {
             Some(request) => (request.clone(), StatusCode::OK),
             None => (world.issue(new_visitor()), StatusCode::CREATED),
         };
         assert_eq!(callers[0].ask(&request).await.status, status);
     };
-    let several = |count| {
+    let mut several = |count| {
         runtime.block_on(async {
             for _ in 0..count {
                 ask().await;
