@@ -365,7 +365,7 @@ def check_first_hour():
             return json.loads(connection.getresponse().read())["data"]
 
     wait_until("Prometheus scrapes authd",
-               lambda: [sample["value"][1] for sample in ask("/api/v1/query?query=authd_ready")["result"]] == ["1"])
+               lambda: [sample["value"][1] for sample in ask("/api/v1/query?query=authd_ready")["result"]] == ["1"], 120)
     rules = wait_until("Prometheus evaluates the alerts", lambda: [
         rule for group in ask("/api/v1/rules")["groups"] for rule in group["rules"]
         if all(rule["health"] != "unknown" for rule in group["rules"])], 120)
