@@ -213,7 +213,7 @@ impl Connector {
         let of_purpose: &[(&str, &str)] = match purpose {
             Purpose::Read => SHORT_READS,
             Purpose::Audit => AUDIT,
-            Purpose::Write => &[],
+            Purpose::Write => WRITES,
             Purpose::Import => IMPORTS,
             Purpose::Migrate => MIGRATIONS,
         };
@@ -319,6 +319,10 @@ pub(super) const SHORT_READS: &[(&str, &str)] = &[
     ("enable_seqscan", "off"),
 ];
 
+/// Pages of the audit log are read here, too. Their best plan depends on the values: after five pages
+/// PostgreSQL would use one plan for any user, which reads all rows of the busiest.
+const WRITES: &[(&str, &str)] = &[("plan_cache_mode", "force_custom_plan")];
+
 const AUDIT: &[(&str, &str)] =
     &[("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")];
 
@@ -371,7 +375,7 @@ mod tests {
             ["jit", "statement_timeout", "plan_cache_mode", "enable_seqscan", "lock_timeout"];
         for (purpose, expected) in [
             (Purpose::Read, ["off", "3s", "force_generic_plan", "off", "0"]),
-            (Purpose::Write, ["off", "3s", "auto", "on", "0"]),
+            (Purpose::Write, ["off", "3s", "force_custom_plan", "on", "0"]),
             (Purpose::Audit, ["off", "3s", "force_generic_plan", "off", "0"]),
             (Purpose::Import, ["off", "10min", "auto", "on", "1min"]),
             (Purpose::Migrate, ["off", "0", "auto", "on", "1min"]),

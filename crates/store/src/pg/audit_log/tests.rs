@@ -21,6 +21,8 @@ diesel::table! {
     pg_prepared_statements (name) {
         name -> Text,
         statement -> Text,
+        generic_plans -> BigInt,
+        custom_plans -> BigInt,
     }
 }
 
@@ -106,6 +108,26 @@ async fn each_statement_is_prepared_once() {
     }
     assert_eq!(all.len(), 9 + 3 * filters().len());
     insta::assert_snapshot!(all.into_iter().collect::<Vec<_>>().join("\n\n"));
+}
+
+#[tokio::test]
+async fn a_page_is_planned_for_the_values_at_hand_however_many_there_were() {
+    let database = Database::new().await;
+    let options = Options::default().write_connections(1);
+    let store = PgStore::new(database.url(), &options).unwrap();
+    for _ in 0..8 {
+        for (filter, _) in filters() {
+            store.explore(&filter, Page::first(50)).await.unwrap();
+        }
+    }
+    let plans = store.writes.run(async |connection| {
+        pg_prepared_statements::table
+            .select((pg_prepared_statements::generic_plans, pg_prepared_statements::custom_plans))
+            .filter(pg_prepared_statements::custom_plans.gt(7))
+            .load::<(i64, i64)>(connection)
+            .await
+    });
+    assert_eq!(plans.await.unwrap(), vec![(0, 8); filters().len()]);
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@
 -- $14 bigint: how many rows to return at most
 --
 -- There is a variant for each column that leads an index, and the caller chooses the most
--- selective column that the filter gives. So a few texts suffice for every filter. PostgreSQL goes
--- on planning them for the values at hand, which it finds far cheaper here than a plan for any value.
+-- selective column that the filter gives. So a few texts suffice for every filter. Connections have
+-- PostgreSQL plan them for the values at hand: a plan for any value would read all rows of a busy user.
 --
 -- Two conditions may each hold for many rows and together for none, which statistics do not say. So
 -- that such rows are not read, the indexes by time also have a byte of each column, and each
