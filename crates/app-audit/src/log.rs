@@ -203,7 +203,7 @@ pub struct Row {
     pub id: Uuid,
     /// The id of the visit's session; `None` in rows older than session ids
     pub session_id: Option<Uuid>,
-    /// When the request began; for the end of a session, when the end was noticed
+    /// When the request began; for the end of a session, when it ended
     #[serde(serialize_with = "time::serialize")]
     pub time: SystemTime,
     /// The visitor; the nil id if the visitor was not signed in
