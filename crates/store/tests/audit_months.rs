@@ -184,15 +184,7 @@ async fn servers_add_the_months_to_come_and_drop_old_ones() {
     let server = PgStore::connect(&url, &Options::default()).await.unwrap();
 
     // Months are missing, and rows of them are where rows of any other time are.
-    database
-        .sql(
-            "DO $$ DECLARE month regclass; BEGIN
-                 FOR month IN SELECT m.month FROM authd_audit_months() m WHERE ends > now() LOOP
-                     EXECUTE format('DROP TABLE %s', month);
-                 END LOOP;
-             END $$",
-        )
-        .await;
+    months::remove(&database, "ends > now()").await;
     fill(&database, -8, 4).await;
     assert_eq!(tables(&database).await.last().unwrap(), "other|700");
     let (first, second) = tokio::join!(server.prepare(), owner.prepare());
@@ -203,8 +195,8 @@ async fn servers_add_the_months_to_come_and_drop_old_ones() {
 
     // Rows of before the first month are deleted one by one.
     database.sql("ANALYZE authd_audit_log").await;
-    // Since an hour after the third month before this one began.
-    let since = "SELECT extract(epoch FROM now() - interval '1 h'
+    // Since the third month before this one was ten days old.
+    let since = "SELECT extract(epoch FROM now() - interval '10 days'
                         - (date_trunc('month', now()) - interval '3 months'))::bigint";
     let keep = Duration::from_secs(database.sql(since).await[0].parse().unwrap());
     assert_eq!(server.forget(keep, 150).await.unwrap(), 300 + 150);
@@ -215,7 +207,7 @@ async fn servers_add_the_months_to_come_and_drop_old_ones() {
 
     // A role without the right to delete rows may not drop their tables.
     database.sql(&format!("REVOKE DELETE ON authd_audit_log FROM \"{name}\"")).await;
-    let error = server.forget(keep, 1).await.unwrap_err().to_string();
+    let error = server.forget(Duration::from_secs(1), 1).await.unwrap_err().to_string();
     assert!(error.contains("permission denied for table authd_audit_log"), "{error}");
     assert_eq!(tables(&database).await, left);
 }
@@ -233,10 +225,27 @@ async fn the_schema_of_the_tables_counts() {
     let months = store.partition_audit_log().await.unwrap();
     assert_eq!(months.len(), 3);
     store.prepare().await.unwrap();
+    let elsewhere = "SELECT count(*) FROM pg_class WHERE relnamespace = 'first'::regnamespace";
+    assert_eq!(database.sql(elsewhere).await, ["0"]);
     let found =
         "SELECT nspname, count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
                  WHERE relname LIKE 'authd\\_audit\\_log%' AND relkind IN ('r', 'p') GROUP BY 1";
     assert_eq!(database.sql(found).await, ["It's 50% mine|4"]);
+}
+
+#[tokio::test]
+async fn months_are_those_of_utc_in_any_session() {
+    let utc = Database::new().await.store().await.partition_audit_log().await.unwrap();
+    for settings in ["timezone = 'Asia/Tokyo'", "datestyle = 'SQL, DMY'"] {
+        let database = Database::new().await;
+        let name = database.sql("SELECT current_database()").await.remove(0);
+        database.sql(&format!("ALTER DATABASE {name} SET {settings}")).await;
+        let store = database.store().await;
+        assert_eq!(store.partition_audit_log().await.unwrap(), utc, "{settings}");
+        database.sql(&format!("DROP TABLE {}", utc[1].table)).await;
+        store.prepare().await.unwrap();
+        assert_eq!(store.partition_audit_log().await.unwrap(), utc, "{settings}");
+    }
 }
 
 #[tokio::test]

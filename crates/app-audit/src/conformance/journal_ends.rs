@@ -75,6 +75,14 @@ where
     let closed = rows.iter().find(|row| row.action == "close");
     let visits = closed.and_then(|row| row.additional_fields["visits"].as_u64());
     same(&visits, &Some(2), "the visits of the session that ended")?;
+    let last = closed.and_then(|row| row.additional_fields["last_seen"].as_str());
+    let last = last.and_then(|last| DateTime::parse_from_rfc3339(last).ok());
+    let ended_at = last.map(|last| SystemTime::from(last) + window.stale);
+    same(
+        &closed.map(|row| row.time),
+        &ended_at,
+        "the time of the end, an hour after the last visit",
+    )?;
     let mut visits = visits_when_ended(&world).await?;
     visits.sort_unstable();
     same(&visits, &[Some(1), Some(1), Some(2)], "the visits of all sessions")

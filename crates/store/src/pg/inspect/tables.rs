@@ -53,7 +53,7 @@ pub(super) async fn audit_months(
 ) -> QueryResult<Option<AuditMonths>> {
     let months: Option<Months> = sql_query(
         "SELECT max(ends) AS until,
-                max(ends) >= date_trunc('month', now(), 'UTC') + interval '2 months' AS has_next
+                max(ends) >= date_trunc('month', now()) + interval '2 months' AS has_next
          FROM authd_audit_months() HAVING max(ends) IS NOT NULL",
     )
     .get_result(&mut connection)

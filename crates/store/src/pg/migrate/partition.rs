@@ -20,8 +20,8 @@ pub struct AuditMonth {
     /// The name, such as `authd_audit_log_2027_01`
     #[diesel(sql_type = Text)]
     pub table: String,
-    /// Its rows are of before this time, and not of an earlier month; `None` for the table of all
-    /// other rows
+    /// Its rows are of before this time, and of no table that ends earlier; `None` for the table of
+    /// all other rows
     #[diesel(sql_type = Nullable<Timestamptz>)]
     pub ends: Option<DateTime<Utc>>,
 }
@@ -50,14 +50,15 @@ impl PgStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Migration`], after which the log is as before, if the user does not own the table,
-    /// or if the table was in use all the time; [`Error::Unavailable`].
+    /// [`Error::Migration`] if the user does not own the table, or if the table was in use for a
+    /// minute. The log is then as before, unless the error says that an index or a check is left,
+    /// because the table was still in use. [`Error::Unavailable`].
     pub async fn partition_audit_log(&self) -> std::result::Result<Vec<AuditMonth>, Error> {
         let partitioned = self.with_session(|session| {
             if !has_months(session)? {
                 partition(session).map_err(|error| match undo(session) {
                     Ok(()) => error,
-                    Err(second) => format!("{error}; and undoing what was begun: {second}").into(),
+                    Err(_) => format!("{error}; {LEFT}").into(),
                 })?;
             }
             session.batch_execute("SELECT authd_add_audit_months()")?;
@@ -69,7 +70,7 @@ impl PgStore {
 
 fn partition(session: &mut Session) -> Result<()> {
     // Of a try that was interrupted.
-    session.batch_execute(DROP_INDEX)?;
+    undo(session)?;
     session.batch_execute(
         "CREATE UNIQUE INDEX CONCURRENTLY authd_audit_log_by_id_and_time \
              ON authd_audit_log (id, \"time\")",
@@ -97,7 +98,8 @@ fn patiently(
 ) -> Result<()> {
     for _ in 0..TRIES {
         session.transaction(|session| {
-            session.batch_execute("SET LOCAL lock_timeout = '1s'")?;
+            // Times are read as they are printed.
+            session.batch_execute("SET LOCAL lock_timeout = '1s'; SET LOCAL datestyle = 'ISO'")?;
             session.batch_execute(statement)
         })?;
         if is_done(session)? {
@@ -156,8 +158,7 @@ const LIMIT: &str = "DO $$
 BEGIN
     LOCK TABLE authd_audit_log;
     EXECUTE format(
-        'ALTER TABLE authd_audit_log DROP CONSTRAINT IF EXISTS authd_audit_log_ends,
-         ADD CONSTRAINT authd_audit_log_ends CHECK (\"time\" < %L) NOT VALID',
+        'ALTER TABLE authd_audit_log ADD CONSTRAINT authd_audit_log_ends CHECK (\"time\" < %L) NOT VALID',
         date_trunc('month', greatest(now(), (SELECT max(\"time\") FROM authd_audit_log)))
             + interval '2 months');
 EXCEPTION
@@ -171,6 +172,9 @@ BEGIN
 EXCEPTION
     WHEN lock_not_available THEN NULL;
 END $$";
+
+const LEFT: &str = "the index `authd_audit_log_by_id_and_time`, or the check `authd_audit_log_ends` \
+                    with which no row is of after the next month, is left: do this again";
 
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_secs(1);
