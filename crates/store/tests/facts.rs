@@ -90,28 +90,27 @@ async fn a_probe_notices_what_a_ping_does() {
 #[tokio::test]
 async fn waiting_for_a_connection_is_counted() {
     let database = Database::new().await;
-    let options = Options::default().write_connections(1);
-    let store = Arc::new(PgStore::connect(database.url(), &options).await.unwrap());
+    let store = Arc::new(database.store().await);
     let locked = database.hold("LOCK TABLE authd_audit_log").await;
-    let pages: Vec<_> = (0..2)
+    let pages: Vec<_> = (0..3)
         .map(|_| {
             let store = Arc::clone(&store);
             tokio::spawn(async move { store.list(&Filter::default(), Page::first(1)).await })
         })
         .collect();
-    let is_busy = |pool: PoolFacts| (pool.open, pool.in_use, pool.waiting) == (1, 1, 1);
-    while !is_busy(pool(&store, "writes")) {
-        assert!(pages.iter().all(|page| !page.is_finished()), "{:?}", pool(&store, "writes"));
+    let is_busy = |pool: PoolFacts| (pool.open, pool.in_use, pool.waiting) == (2, 2, 1);
+    while !is_busy(pool(&store, "pages")) {
+        assert!(pages.iter().all(|page| !page.is_finished()), "{:?}", pool(&store, "pages"));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     locked.commit().await;
     for page in pages {
         page.await.unwrap().unwrap();
     }
-    let after = pool(&store, "writes");
-    assert_eq!((after.limit, after.in_use, after.waiting), (1, 0, 0));
-    assert_eq!(after.waits.count(), 2);
-    assert_eq!(asked(&store, Question::AuditPage).unwrap().durations.count(), 2);
+    let after = pool(&store, "pages");
+    assert_eq!((after.limit, after.in_use, after.waiting), (2, 0, 0));
+    assert_eq!(after.waits.count(), 3);
+    assert_eq!(asked(&store, Question::AuditPage).unwrap().durations.count(), 3);
 }
 
 #[test]

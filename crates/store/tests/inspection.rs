@@ -80,7 +80,7 @@ async fn authds_own_tables_lack_nothing() {
     for setting in &server.settings {
         assert!(setting.wanted.as_ref().is_none_or(|wanted| *wanted == setting.value));
     }
-    assert_eq!((server.connections, server.connection_limit), (16, None));
+    assert_eq!((server.connections, server.connection_limit), (18, None));
     assert_eq!(server.pooling, Pooling::None);
     assert_eq!(inspection.encryption.unwrap().active, []);
 }

@@ -22,11 +22,10 @@ pub(super) use self::explorer::NAMES;
 impl AuditLog for PgStore {
     type Error = Error;
 
-    /// Uses the connections of writes: a reader who is in no hurry must not delay sign-ins
     async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Error> {
         let Some(page) = LogPage::of(filter, page, Listing::Rows) else { return Ok(Vec::new()) };
         let rows: Vec<Columns> = self
-            .writes
+            .pages
             .ask(Question::AuditPage, async |connection| page.load(connection).await)
             .await?;
         Ok(rows.into_iter().map(Row::from).collect())

@@ -76,6 +76,8 @@ pub(super) enum Purpose {
     Write,
     /// Statements of the audit journal, which have the connection to themselves
     Audit,
+    /// Pages of the audit log, which have the connection to themselves
+    Page,
     /// An import or an export: statements that read and write many rows
     Import,
     /// Statements without a timeout
@@ -204,7 +206,7 @@ impl Connector {
     /// connecting.
     pub(super) fn settings(&self, purpose: Purpose) -> Vec<(&'static str, String)> {
         let statement_timeout = match purpose {
-            Purpose::Read | Purpose::Write | Purpose::Audit => {
+            Purpose::Read | Purpose::Write | Purpose::Audit | Purpose::Page => {
                 self.options.statement_timeout.as_millis()
             }
             Purpose::Import => IMPORT_TIMEOUT.as_millis(),
@@ -213,7 +215,8 @@ impl Connector {
         let of_purpose: &[(&str, &str)] = match purpose {
             Purpose::Read => SHORT_READS,
             Purpose::Audit => AUDIT,
-            Purpose::Write => WRITES,
+            Purpose::Write => &[],
+            Purpose::Page => PAGES,
             Purpose::Import => IMPORTS,
             Purpose::Migrate => MIGRATIONS,
         };
@@ -319,9 +322,9 @@ pub(super) const SHORT_READS: &[(&str, &str)] = &[
     ("enable_seqscan", "off"),
 ];
 
-/// Pages of the audit log are read here, too. Their best plan depends on the values: after five pages
-/// PostgreSQL would use one plan for any user, which reads all rows of the busiest.
-const WRITES: &[(&str, &str)] = &[("plan_cache_mode", "force_custom_plan")];
+/// The best plan of a page depends on the values. After five pages PostgreSQL would use one plan for any
+/// user, which reads all rows of the busiest.
+const PAGES: &[(&str, &str)] = &[("plan_cache_mode", "force_custom_plan")];
 
 const AUDIT: &[(&str, &str)] =
     &[("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")];
@@ -375,7 +378,8 @@ mod tests {
             ["jit", "statement_timeout", "plan_cache_mode", "enable_seqscan", "lock_timeout"];
         for (purpose, expected) in [
             (Purpose::Read, ["off", "3s", "force_generic_plan", "off", "0"]),
-            (Purpose::Write, ["off", "3s", "force_custom_plan", "on", "0"]),
+            (Purpose::Write, ["off", "3s", "auto", "on", "0"]),
+            (Purpose::Page, ["off", "3s", "force_custom_plan", "on", "0"]),
             (Purpose::Audit, ["off", "3s", "force_generic_plan", "off", "0"]),
             (Purpose::Import, ["off", "10min", "auto", "on", "1min"]),
             (Purpose::Migrate, ["off", "0", "auto", "on", "1min"]),

@@ -124,6 +124,8 @@ pub struct PgStore {
     writes: Writes,
     /// Connections of the audit journal, so that other writes do not delay it
     audit: Writes,
+    /// Connections of pages of the audit log: a reader who is in no hurry delays nothing else
+    pages: Writes,
     visits_forgotten: Forgotten,
     acts_forgotten: Forgotten,
     /// Whether visits are also written where the control plane looks for them
@@ -197,6 +199,7 @@ impl PgStore {
         let statements = of_sign_in.chain(of_apps).chain(mirrored).collect();
         let writes = Writes::new(connector.clone(), Purpose::Write, options.write_connections);
         let audit = Writes::new(connector.clone(), Purpose::Audit, options.audit_connections);
+        let pages = Writes::new(connector.clone(), Purpose::Page, PAGE_CONNECTIONS);
         let encryption_keys = options.encryption_keys.clone();
         Self {
             connector,
@@ -211,6 +214,7 @@ impl PgStore {
             terminals,
             writes,
             audit,
+            pages,
             visits_forgotten: Forgotten::default(),
             acts_forgotten: Forgotten::default(),
             mirror,
@@ -321,9 +325,13 @@ impl Store for PgStore {
             self.watch.facts("watch", 0),
             self.writes.facts("writes"),
             self.audit.facts("audit"),
+            self.pages.facts("pages"),
         ];
         Facts { questions: self.connector.statements.facts(), pools }
     }
 }
+
+/// Enough for a few people, and so few that they do not keep the database busy
+const PAGE_CONNECTIONS: u32 = 2;
 
 const PING_TIMEOUT: Duration = Duration::from_secs(1);

@@ -75,7 +75,7 @@ impl Options {
     /// store for what is in authd's: the audit log, acts, and the keys of app tokens
     ///
     /// [`PgStore::migrate`](super::PgStore::migrate) with `Migrations::OwnedOnly` creates these
-    /// tables. The store then needs neither sign-in nor app access, and opens at most seven
+    /// tables. The store then needs neither sign-in nor app access, and opens at most nine
     /// connections, each when it is first needed.
     #[must_use]
     pub fn own_tables() -> Self {

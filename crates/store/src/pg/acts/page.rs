@@ -19,7 +19,6 @@ use crate::pg::values::Address;
 impl ActLog for PgStore {
     type Error = Error;
 
-    /// Uses the connections of writes, as the list of visits does
     async fn list_acts(&self, filter: &ActFilter, page: Page) -> Result<Vec<ActRow>, Error> {
         let page = |has_names| ActsPage::of(filter, page, has_names);
         if page(true).is_none() {
@@ -29,7 +28,7 @@ impl ActLog for PgStore {
             let page = page(tables.have_names()).ok_or(diesel::NotFound)?;
             page.load(connection).await
         };
-        let rows: Vec<Columns> = self.writes.ask_by_tables(Question::Other, load).await?;
+        let rows: Vec<Columns> = self.pages.ask_by_tables(Question::Other, load).await?;
         Ok(rows.into_iter().map(ActRow::from).collect())
     }
 }

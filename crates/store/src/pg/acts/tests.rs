@@ -59,7 +59,7 @@ async fn each_statement_is_prepared_once() {
         }
     }
     let mut count = 0;
-    for pool in [&store.audit, &store.writes] {
+    for pool in [&store.audit, &store.pages] {
         let prepared = pool.run(async |connection| {
             pg_prepared_statements::table
                 .select(pg_prepared_statements::statement)
@@ -156,7 +156,7 @@ async fn filters_without_a_row_in_common_are_compared_within_an_index() {
         let filter = half(b, 2, half(a, 1, ActFilter::default()));
         let page = ActsPage::of(&filter, Page::first(50), true).unwrap();
         let explained = async |connection: &mut _| Explain(page).get_result(connection).await;
-        let plan: Value = store.writes.run(explained).await.unwrap();
+        let plan: Value = store.pages.run(explained).await.unwrap();
         let read = pages(&plan);
         assert!(read < 2 * index, "{filter:?}: {read} pages\n{plan:#}");
     }

@@ -36,14 +36,14 @@ impl AuditExplorer for PgStore {
             let page = page(listing).ok_or(diesel::NotFound)?;
             page.load(connection).await
         };
-        let rows: Vec<Columns> = self.writes.ask_by_tables(Question::Other, load).await?;
+        let rows: Vec<Columns> = self.pages.ask_by_tables(Question::Other, load).await?;
         Ok(rows.into_iter().map(Listed::from).collect())
     }
 
     async fn plot(&self, filter: &Filter) -> Result<Plot, Error> {
         let Some(plot) = LogPlot::of(filter) else { return Ok(Plot::default()) };
         let steps: Vec<StepColumns> =
-            self.writes.run(async |connection| plot.load(connection).await).await?;
+            self.pages.run(async |connection| plot.load(connection).await).await?;
         let first = steps.as_slice().first();
         let seconds = first.and_then(|step| step.seconds).unwrap_or_default();
         Ok(Plot {
@@ -75,7 +75,7 @@ impl AuditExplorer for PgStore {
             question(sql).get_result(connection).await
         };
         let found: (Option<Uuid>, Option<Uuid>, bool) =
-            self.writes.ask_by_tables(Question::Other, look_up).await?;
+            self.pages.ask_by_tables(Question::Other, look_up).await?;
         let (user, workspace, app) = found;
         Ok(Found { user: user.map(UserId), workspace: workspace.map(WorkspaceId), app })
     }
@@ -89,7 +89,7 @@ impl AuditExplorer for PgStore {
             true => question.load(connection).await,
             false => Ok(Vec::new()),
         };
-        let names: Vec<(Uuid, String)> = self.writes.ask_by_tables(Question::Other, load).await?;
+        let names: Vec<(Uuid, String)> = self.pages.ask_by_tables(Question::Other, load).await?;
         Ok(names.into_iter().map(|(id, name)| (UserId(id), name)).collect())
     }
 }

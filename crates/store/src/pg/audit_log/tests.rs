@@ -92,7 +92,7 @@ async fn each_statement_is_prepared_once() {
         run_everything(&store).await;
     }
     let mut all = BTreeSet::new();
-    for pool in [&store.audit, &store.writes] {
+    for pool in [&store.audit, &store.pages] {
         let prepared = pool.run(async |connection| {
             pg_prepared_statements::table
                 .select(pg_prepared_statements::statement)
@@ -120,7 +120,7 @@ async fn a_page_is_planned_for_the_values_at_hand_however_many_there_were() {
             store.explore(&filter, Page::first(50)).await.unwrap();
         }
     }
-    let plans = store.writes.run(async |connection| {
+    let plans = store.pages.run(async |connection| {
         pg_prepared_statements::table
             .select((pg_prepared_statements::generic_plans, pg_prepared_statements::custom_plans))
             .filter(pg_prepared_statements::custom_plans.gt(7))
@@ -237,7 +237,7 @@ async fn filters_without_a_row_in_common_are_compared_within_an_index() {
                 continue;
             };
             let explained = async |connection: &mut _| Explain(page).get_result(connection).await;
-            let plan: Value = store.writes.run(explained).await.unwrap();
+            let plan: Value = store.pages.run(explained).await.unwrap();
             let read = pages(&plan);
             assert!(read < 2 * index, "{filter:?}: {read} pages\n{plan:#}");
         }

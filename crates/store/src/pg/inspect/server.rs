@@ -7,9 +7,9 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::Clock;
 use crate::inspection::{Server, Setting};
-use crate::pg::PgStore;
 use crate::pg::pooling::Pooling;
 use crate::pg::values::Moment;
+use crate::pg::{PAGE_CONNECTIONS, PgStore};
 
 impl PgStore {
     /// Describes the server and the session
@@ -44,6 +44,7 @@ impl PgStore {
         let reads = options.read_connections.saturating_mul(2).saturating_add(2);
         let reads = u32::try_from(reads).unwrap_or(u32::MAX);
         let writes = options.write_connections.saturating_add(options.audit_connections);
+        let others = writes.saturating_add(PAGE_CONNECTIONS);
         Ok(Server {
             version: facts.version,
             database: facts.database,
@@ -55,7 +56,7 @@ impl PgStore {
             clock_precision,
             pooling,
             settings: wanted.into_iter().filter_map(setting).collect(),
-            connections: reads.saturating_add(writes),
+            connections: reads.saturating_add(others),
             connection_limit: facts.connection_limit.and_then(|limit| u32::try_from(limit).ok()),
         })
     }

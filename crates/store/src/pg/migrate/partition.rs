@@ -173,8 +173,8 @@ EXCEPTION
     WHEN lock_not_available THEN NULL;
 END $$";
 
-const LEFT: &str = "the index `authd_audit_log_by_id_and_time`, or the check `authd_audit_log_ends` \
-                    with which no row is of after the next month, is left: do this again";
+const LEFT: &str = "the index `authd_audit_log_by_id_and_time`, or the check `authd_audit_log_ends` of \
+                    the time of rows, is left until this runs again";
 
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_secs(1);
