@@ -25,26 +25,34 @@ pub(crate) struct Connection {
     all_waiting: Arc<AtomicUsize>,
 }
 
-#[derive(Debug)]
+/// Since when something lasts, is noted by [`State::look`], which is called a few times a second: a
+/// request would otherwise read the clock several times, which costs more than all else here.
+#[derive(Debug, Default)]
 struct State {
     /// Requests that are being answered
     requests: usize,
+    /// How many have begun so far
+    begun: u64,
     /// Bytes of answers that were not written yet
     waiting: usize,
-    /// When a request was answered last, or the connection was accepted
-    used: Instant,
-    /// When the first byte of the next head arrived
-    head_since: Option<Instant>,
-    /// The number of its bytes
+    /// Since when the connection has no request
+    unused_since: Option<Instant>,
+    /// The number of bytes of the next head that have arrived
     head: usize,
-    /// When an answer was last taken, in part or whole, or began to wait
-    taken: Instant,
-    /// Since when nothing could be written
+    /// Whether a head, or the set-up of TLS, is waited for
+    awaits_head: bool,
+    /// Since when one is waited for, or arrives
+    head_since: Option<Instant>,
+    /// Since when answers wait of which nothing is taken
+    untaken_since: Option<Instant>,
+    /// Whether nothing could be written at the last attempt
+    is_blocked: bool,
+    /// Since when nothing can be written
     blocked_since: Option<Instant>,
     is_http2: bool,
     /// Whether hyper has it, over HTTP/1.1
     is_served: bool,
-    is_finishing_since: Option<Instant>,
+    finishing_since: Option<Instant>,
     end: Option<End>,
 }
 
@@ -61,32 +69,19 @@ pub(crate) enum End {
 
 impl Connection {
     pub(crate) fn new(source: Source, all_waiting: Arc<AtomicUsize>) -> Self {
-        let now = Instant::now();
-        let state = State {
-            requests: 0,
-            waiting: 0,
-            used: now,
-            head_since: None,
-            head: 0,
-            taken: now,
-            blocked_since: None,
-            is_http2: false,
-            is_served: false,
-            is_finishing_since: None,
-            end: None,
-        };
         let (end, taken) = (Notify::new(), Notify::new());
         let number = AtomicU64::new(0);
-        Self { source, number, state: Mutex::new(state), end, taken, all_waiting }
+        Self { source, number, state: Mutex::default(), end, taken, all_waiting }
     }
 
     /// A request has arrived; it is in progress until the returned value is dropped
     pub(crate) fn request_begins(self: &Arc<Self>, is_http2: bool) -> InProgress {
         let mut state = self.state();
         state.requests += 1;
+        state.begun += 1;
         state.is_http2 = is_http2;
-        state.head_since = None;
-        state.head = 0;
+        state.unused_since = None;
+        state.head_ends();
         drop(state);
         InProgress(Arc::clone(self))
     }
@@ -120,48 +115,41 @@ impl Connection {
 
     /// A head, or the set-up of TLS, is waited for from now on
     pub(crate) fn bytes_wait(&self) {
-        self.state().head_since.get_or_insert_with(Instant::now);
+        self.state().awaits_head = true;
     }
 
     /// What was waited for since [`bytes_wait`](Self::bytes_wait) is over, and was not a head
     pub(crate) fn head_ends(&self) {
         let mut state = self.state();
-        state.used = Instant::now();
-        state.head_since = None;
-        state.head = 0;
+        state.unused_since = None;
+        state.head_ends();
     }
 
     pub(crate) fn bytes_read(&self, bytes: usize) {
         let mut state = self.state();
-        if state.requests > 0 {
-            return;
+        if state.requests == 0 {
+            state.head += bytes;
         }
-        state.head_since.get_or_insert_with(Instant::now);
-        state.head += bytes;
     }
 
     /// Whether something could be written just now
     pub(crate) fn written(&self, is_ready: bool) {
         let mut state = self.state();
-        match is_ready {
-            true => state.blocked_since = None,
-            false => drop(state.blocked_since.get_or_insert_with(Instant::now)),
+        state.is_blocked = !is_ready;
+        if is_ready {
+            state.blocked_since = None;
         }
     }
 
     pub(crate) fn answer_waits(&self, bytes: usize) {
-        let mut state = self.state();
-        if state.waiting == 0 {
-            state.taken = Instant::now();
-        }
-        state.waiting += bytes;
+        self.state().waiting += bytes;
         self.all_waiting.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn answer_taken(&self, bytes: usize) {
         if bytes > 0 {
             let mut state = self.state();
-            state.taken = Instant::now();
+            state.untaken_since = None;
             state.waiting -= bytes;
             drop(state);
             self.all_waiting.fetch_sub(bytes, Ordering::Relaxed);
@@ -169,10 +157,17 @@ impl Connection {
         }
     }
 
-    /// Since when no request was answered; `None` if one is being answered
-    pub(crate) fn idle_since(&self) -> Option<Instant> {
+    /// Since when it is known, at `now`, that the connection has no request; `None` if it has one
+    pub(crate) fn unused_since(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.state();
+        state.look(now);
+        state.unused_since
+    }
+
+    /// How many requests were answered; `None` while one is being answered
+    pub(crate) fn answered(&self) -> Option<u64> {
         let state = self.state();
-        (state.requests == 0).then_some(state.used)
+        (state.requests == 0).then_some(state.begun)
     }
 
     /// The bytes of the head that is arriving
@@ -184,10 +179,11 @@ impl Connection {
     pub(crate) fn end_if_due(&self, limits: &Limits, stage: Stage, now: Instant) -> bool {
         let is_full = self.all_waiting.load(Ordering::Relaxed) >= limits.waiting_answers;
         let mut state = self.state();
+        state.look(now);
         let due = state.due(limits, is_full, stage, now);
         if let Some(end) = due {
             if end == End::Finish {
-                state.is_finishing_since = Some(now);
+                state.finishing_since = Some(now);
             }
             // Before the lock is released: a moment later it may not be due any more.
             state.end(end);
@@ -220,6 +216,25 @@ impl Connection {
 }
 
 impl State {
+    /// Notes since when what is the case now lasts, where that is not noted yet
+    fn look(&mut self, now: Instant) {
+        let lasting = [
+            (self.requests == 0, &mut self.unused_since),
+            (self.awaits_head || self.head > 0, &mut self.head_since),
+            (self.waiting > 0, &mut self.untaken_since),
+            (self.is_blocked, &mut self.blocked_since),
+        ];
+        for (lasts, since) in lasting {
+            *since = lasts.then(|| since.unwrap_or(now));
+        }
+    }
+
+    fn head_ends(&mut self) {
+        self.awaits_head = false;
+        self.head_since = None;
+        self.head = 0;
+    }
+
     fn end(&mut self, how: End) {
         // One that makes room is not among the open connections any more, so that nothing would
         // close it later.
@@ -229,18 +244,19 @@ impl State {
     }
 
     fn due(&self, limits: &Limits, is_full: bool, stage: Stage, now: Instant) -> Option<End> {
-        let is_over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
+        let is_over = |since: Option<Instant>, limit| {
+            since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
+        };
         // While too many answers wait, only clients that take theirs keep their connections.
         let answer = if is_full { limits.answer.min(MOMENT) } else { limits.answer };
-        let is_stalled = self.waiting > 0 && is_over(self.taken, answer)
-            || self.blocked_since.is_some_and(|since| is_over(since, answer));
-        let is_slow =
-            !self.is_http2 && self.head_since.is_some_and(|since| is_over(since, limits.head));
+        let is_stalled = is_over(self.untaken_since, answer) || is_over(self.blocked_since, answer);
+        let is_slow = !self.is_http2 && is_over(self.head_since, limits.head);
         if is_stalled || is_slow {
             return Some(End::Close);
         }
-        if let Some(since) = self.is_finishing_since {
-            let is_unfinished = self.requests == 0 && self.waiting == 0 && is_over(since, MOMENT);
+        if self.finishing_since.is_some() {
+            let is_unanswered = self.requests == 0 && self.waiting == 0;
+            let is_unfinished = is_unanswered && is_over(self.finishing_since, MOMENT);
             return is_unfinished.then_some(End::Close);
         }
         // HTTP/2 tells its client which requests were not seen, so that it can end at any time.
@@ -251,11 +267,11 @@ impl State {
         // Until it had the time to, a request may be on its way on any of them.
         let idle = if stage == Stage::Draining { limits.idle.min(MOMENT) } else { limits.idle };
         let begun = self.head_since.filter(|_| !self.is_http2);
-        let is_idle = self.requests == 0 && self.waiting == 0 && begun.is_none();
-        if is_idle && is_over(self.used, idle) {
+        let is_idle = self.waiting == 0 && begun.is_none();
+        if is_idle && is_over(self.unused_since, idle) {
             return Some(End::Finish);
         }
-        (is_idle && self.is_served && is_over(self.used, UNUSED)).then_some(End::Park)
+        (is_idle && self.is_served && is_over(self.unused_since, UNUSED)).then_some(End::Park)
     }
 }
 
@@ -267,10 +283,8 @@ impl Drop for InProgress {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.requests -= 1;
-        state.used = Instant::now();
         // What has arrived since was the body.
-        state.head_since = None;
-        state.head = 0;
+        state.head_ends();
     }
 }
 
@@ -367,6 +381,35 @@ mod tests {
         let too_much = ends(|connection| connection.answer_waits(100_000));
         assert_eq!(too_much.await, Some((End::Close, 1_000)), "too many answers wait");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_between_two_looks_ends_what_lasted() {
+        let limits = Limits { head: HALF, answer: HALF, idle: HALF, ..Limits::default() };
+        let connection = Arc::new(Connection::new(Source::UNKNOWN, Arc::default()));
+        let pause = HALF.mul_f32(0.9);
+        for _ in 0..10 {
+            // A request, an answer and a write begin and end.
+            connection.bytes_read(10);
+            connection.answer_waits(10);
+            connection.written(false);
+            connection.end_if_due(&limits, Stage::Serving, Instant::now());
+            advance(pause).await;
+            connection.answer_taken(10);
+            connection.written(true);
+            drop(connection.request_begins(false));
+            connection.end_if_due(&limits, Stage::Serving, Instant::now());
+            advance(pause).await;
+            drop(connection.request_begins(false));
+        }
+        assert_eq!(connection.state().end, None);
+        for (step, expected) in [(pause, None), (pause, None), (pause, Some(End::Finish))] {
+            connection.end_if_due(&limits, Stage::Serving, Instant::now());
+            assert_eq!(connection.state().end, expected);
+            advance(step).await;
+        }
+    }
+
+    const HALF: Duration = Duration::from_millis(500);
 
     #[tokio::test(start_paused = true)]
     async fn an_unused_connection_outlives_the_lame_duck_unless_it_is_http2() {

@@ -57,7 +57,7 @@ impl Registry {
     /// Removes and closes a connection to make room for one of this source
     ///
     /// If a source has more connections than others, it is one of that source. It is the one that
-    /// has been idle for longest, of some that were not looked at for longest. Requests in progress
+    /// is known to be unused for longest, of some that were not looked at for longest. Requests in progress
     /// are not cut off. If each source has one connection, neither are those that were used a moment
     /// ago: their next request, or their first, may be on its way.
     pub(crate) fn replace(&mut self, newcomer: Source, now: Instant) -> Room {
@@ -68,10 +68,10 @@ impl Registry {
         let candidates = if is_alone { Some(&self.all) } else { self.by_source.get(&source) };
         let looked_at: Vec<_> =
             candidates.into_iter().flat_map(BTreeMap::values).take(LOOKED_AT).cloned().collect();
-        let idle = |connection: &Arc<Connection>| connection.idle_since();
+        let unused = |connection: &Arc<Connection>| connection.unused_since(now);
         let victim = looked_at
             .iter()
-            .filter_map(|connection| Some((idle(connection)?, connection)))
+            .filter_map(|connection| Some((unused(connection)?, connection)))
             .filter(|(since, _)| !is_alone || now.saturating_duration_since(*since) >= MOMENT)
             .min_by_key(|(since, _): &(Instant, _)| *since)
             .map(|(_, victim)| Arc::clone(victim));

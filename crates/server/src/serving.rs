@@ -177,7 +177,7 @@ async fn serve_http1(
     service: impl Answers,
 ) -> Result<Option<(Stream, Bytes)>, BoxError> {
     let mut serving = http1().serve_connection(TokioIo::new(io), service);
-    let mut unused_since = None;
+    let mut answered = None;
     loop {
         let ended = tokio::select! {
             // As above. hyper returns after some requests, so that a client cannot put off the end.
@@ -186,13 +186,13 @@ async fn serve_http1(
             end = connection.ended() => match end {
                 End::Close => return Ok(None),
                 End::Finish => {
-                    unused_since = None;
+                    answered = None;
                     Pin::new(&mut serving).graceful_shutdown();
                     None
                 }
                 End::Park => {
-                    unused_since = connection.idle_since();
-                    if unused_since.is_some() {
+                    answered = connection.answered();
+                    if answered.is_some() {
                         Pin::new(&mut serving).graceful_shutdown();
                     }
                     None
@@ -204,7 +204,7 @@ async fn serve_http1(
         let mut stream = io.into_inner().stream;
         served?;
         // A request that arrived at this moment was answered with the end of the connection.
-        if unused_since.is_some() && connection.idle_since() == unused_since {
+        if answered.is_some() && connection.answered() == answered {
             // What was read stands in a buffer of 8 KiB, which even an empty part would keep.
             return Ok(Some((stream, Bytes::copy_from_slice(&read_buf))));
         }
