@@ -23,8 +23,9 @@ struct Table {
     keys: Vec<TrustedKey>,
     /// Indices into `keys`
     by_region: BTreeMap<String, Vec<usize>>,
+    /// Whether the key of `/pkcs7` is trusted
     #[cfg(feature = "dsa")]
-    dsa: Option<DsaKey>,
+    has_dsa: bool,
 }
 
 impl Keys {
@@ -51,7 +52,11 @@ impl Keys {
     }
 
     fn read_builtin() -> Self {
-        let mut table = Table::default();
+        let mut table = Table {
+            #[cfg(feature = "dsa")]
+            has_dsa: true,
+            ..Table::default()
+        };
         for block in [RSA1024, RSA2048].into_iter().flat_map(|f| pem::blocks(f).unwrap_or_default())
         {
             // A key that cannot be read is not trusted; a test counts them.
@@ -60,10 +65,6 @@ impl Keys {
                     table.add(region, key.clone());
                 }
             }
-        }
-        #[cfg(feature = "dsa")]
-        {
-            table.dsa = pem::blocks(DSA).ok().and_then(|blocks| DsaKey::read(blocks.first()?));
         }
         Self(Arc::new(table))
     }
@@ -111,9 +112,14 @@ impl Keys {
         indices.iter().filter_map(|&i| self.0.keys.get(i))
     }
 
+    /// The key of `/pkcs7`, if it is trusted
+    ///
+    /// It is read when it is first needed: OpenSSL then starts, and takes up to a megabyte.
     #[cfg(feature = "dsa")]
     pub(super) fn dsa(&self) -> Option<&DsaKey> {
-        self.0.dsa.as_ref()
+        static KEY: LazyLock<Option<DsaKey>> =
+            LazyLock::new(|| DsaKey::read(pem::blocks(DSA).ok()?.first()?));
+        KEY.as_ref().filter(|_| self.0.has_dsa)
     }
 }
 
