@@ -104,9 +104,7 @@ impl Turns {
     pub async fn take(&self, source: Source, bytes: usize) -> Result<Turn, Busy> {
         let mut place = {
             let mut state = self.state();
-            if state.may_take(source, &self.0.settings) {
-                state.sources.entry(source).or_default().taken += 1;
-                state.taken += 1;
+            if state.take(source, &self.0.settings) {
                 return Ok(Turn { turns: self.clone(), source });
             }
             let (number, turn) = state.wait(source, bytes, &self.0.settings)?;
@@ -140,12 +138,25 @@ impl Turns {
 }
 
 impl State {
-    /// Whether a source may take a place before all that wait
-    fn may_take(&self, source: Source, settings: &TurnSettings) -> bool {
-        let own = self.sources.get(&source);
-        let is_first = own.is_none_or(|own| own.waiting.is_empty());
-        let own = own.map_or(0, |own| own.taken);
-        is_first && own < settings.places.saturating_sub(self.taken)
+    /// Takes a place for a source before all that wait, if it may; returns whether it did
+    fn take(&mut self, source: Source, settings: &TurnSettings) -> bool {
+        let free = settings.places.saturating_sub(self.taken);
+        let may_take = match self.sources.entry(source) {
+            Entry::Occupied(mut entry) => {
+                let own = entry.get_mut();
+                let may_take = own.waiting.is_empty() && own.taken < free;
+                own.taken += usize::from(may_take);
+                may_take
+            }
+            Entry::Vacant(entry) => {
+                if free > 0 {
+                    entry.insert(Of { taken: 1, ..Of::default() });
+                }
+                free > 0
+            }
+        };
+        self.taken += usize::from(may_take);
+        may_take
     }
 
     /// Puts a request behind the others of its source

@@ -8,6 +8,7 @@ mod tower;
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,7 @@ use fair_share::Source;
 use futures_util::FutureExt;
 use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Empty};
 use identity_fetch::{Clock, Identity};
 
 use self::agent_sign_in::{AgentSignIn, Demands};
@@ -211,7 +212,11 @@ impl Service {
         let _counted = self.metrics.request_started();
 
         let (head, body) = request.into_parts();
-        let body = body.map_err(|error| BodyError(error.into())).boxed_unsync();
+        let body = match body.is_end_stream() {
+            // This is not on the heap.
+            true => Empty::new().map_err(|never| match never {}).boxed_unsync(),
+            false => body.map_err(|error| BodyError(error.into())).boxed_unsync(),
+        };
         let mut cx = Context::new(&head, peer, self.trusted_proxies(), now, fresh);
         let row = self.find(&cx);
         if let Ok(row) = &row {
@@ -222,8 +227,10 @@ impl Service {
         let source = admission::source(&cx, peer);
         let outcome = match row {
             Ok(row) => {
-                let answer = AssertUnwindSafe(self.handle(row.route, &cx, source, body));
-                answer.catch_unwind().await.unwrap_or(Err(Error::Panicked))
+                // Pinned where it is made: it is large, and each wrapper would move it.
+                let answer = pin!(self.handle(row.route, &cx, source, body));
+                let answered = AssertUnwindSafe(answer).catch_unwind().await;
+                answered.unwrap_or(Err(Error::Panicked))
             }
             Err(error) => Err(error),
         };
@@ -267,7 +274,7 @@ impl Service {
         body: Body,
     ) -> Result<Answer, Error> {
         let (admission, request) = (&*self.admission, cx.facts.id.uuid());
-        let answer = async {
+        let answer = pin!(async {
             match route {
                 // These need no turn: a probe must be able to tell a busy server from a dead one.
                 Route::Operational(probe) => {
@@ -314,10 +321,13 @@ impl Service {
                     Ok(answer)
                 }
             }
-        };
-        tokio::time::timeout(self.limits.request, answer)
-            .await
-            .unwrap_or(Err(Error::DeadlineExceeded))
+        });
+        match cx.facts.started.checked_add(self.limits.request) {
+            Some(deadline) => tokio::time::timeout_at(deadline, answer)
+                .await
+                .unwrap_or(Err(Error::DeadlineExceeded)),
+            None => answer.await,
+        }
     }
 
     /// Writes the one line that an error leaves in the log, unless its kind is counted instead

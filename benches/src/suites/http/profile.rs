@@ -23,6 +23,8 @@ pub enum Profiled {
     Check,
     /// The check of a visit whose token was not seen before
     NewCheck,
+    /// The check of a visit, answered by the floor
+    Floor,
 }
 
 /// Makes a request `count` times, within the function `measured`, after it was made a few times
@@ -37,17 +39,18 @@ pub fn profile(asked: Profiled, count: u64) {
     let mut setting = Setting::new(Effort::Check);
     setting.runtime = Arc::clone(&runtime);
     let world = runtime.block_on(World::new(&setting));
-    let callers = Caller::of(world.authd, 1);
+    let callers = Caller::of(if asked == Profiled::Floor { world.plain } else { world.authd }, 1);
     let visits = |count: u64| {
         let count = usize::try_from(count).unwrap();
-        let visits = runtime.block_on(world.visits(&callers[0], count));
+        let visitor = &Caller::of(world.authd, 1)[0];
+        let visits = runtime.block_on(world.visits(visitor, count));
         assert_eq!(visits.len(), count, "tokens are good for a minute only");
         visits
     };
     let repeated = match asked {
         Profiled::SignIn => vec![world.sign_in()],
         Profiled::Visit => Vec::new(),
-        Profiled::Check => visits(1),
+        Profiled::Check | Profiled::Floor => visits(1),
         Profiled::NewCheck => visits(WARM_UP + count),
     };
     let mut repeated = repeated.iter().cycle();

@@ -59,9 +59,9 @@ impl Allowed {
         for name in withheld.collect::<Vec<_>>() {
             headers.remove(name);
         }
-        for (name, value) in facts(admitted) {
+        facts(admitted, |name, value| {
             set(headers, name, value.filter(|value| !value.is_empty()));
-        }
+        });
 
         let of_text = |text: &str| HeaderValue::from_str(text).ok();
         let authority = of_text(&self.0.at.authority());
@@ -80,8 +80,10 @@ impl Allowed {
     }
 }
 
-/// What an app learns about its visitor
-pub(crate) fn facts(admitted: &Admitted) -> [(HeaderName, Option<HeaderValue>); 9] {
+/// Calls `set` with each header that says something about a visit to its app
+///
+/// A list of them would be copied several times, for each check of a proxy.
+pub(crate) fn facts(admitted: &Admitted, mut set: impl FnMut(HeaderName, Option<HeaderValue>)) {
     let grant = admitted.token.grant();
     let user = match grant.visitor {
         Visitor::User(user) => id(user.0),
@@ -90,18 +92,16 @@ pub(crate) fn facts(admitted: &Admitted) -> [(HeaderName, Option<HeaderValue>); 
     };
     let of_text = |text: &str| HeaderValue::from_str(text).ok();
     let folder = Some(&*admitted.folder).filter(|folder| !folder.is_empty());
-    [
-        (header::USER, user),
-        (header::OWNER_ID, id(grant.owner.0)),
-        (header::WORKSPACE_ID, id(grant.workspace.0)),
-        (header::AGENT_ID, id(grant.agent.0)),
-        // Each is from a URL, a header, or a column of URLs.
-        (header::APP_URL, of_text(&grant.url)),
-        (header::URI, of_text(&admitted.uri)),
-        (header::FOLDER, folder.and_then(of_text)),
-        (header::CORS, Some(HeaderValue::from_static(grant.cors.as_str()))),
-        (header::CORS_ORIGIN, admitted.origin.as_deref().and_then(of_text)),
-    ]
+    set(header::USER, user);
+    set(header::OWNER_ID, id(grant.owner.0));
+    set(header::WORKSPACE_ID, id(grant.workspace.0));
+    set(header::AGENT_ID, id(grant.agent.0));
+    // Each is from a URL, a header, or a column of URLs.
+    set(header::APP_URL, of_text(&grant.url));
+    set(header::URI, of_text(&admitted.uri));
+    set(header::FOLDER, folder.and_then(of_text));
+    set(header::CORS, Some(HeaderValue::from_static(grant.cors.as_str())));
+    set(header::CORS_ORIGIN, admitted.origin.as_deref().and_then(of_text));
 }
 
 /// The visitor's own cookies and authorization that the app may see

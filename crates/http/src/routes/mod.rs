@@ -20,7 +20,11 @@ mod revocations;
 mod shares;
 mod visit;
 
+use std::future::ready;
 use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
 use self::forward_auth::{Failure, ProxyKind};
 use crate::admission::Work;
@@ -106,53 +110,56 @@ impl AppRoute {
 }
 
 /// Handles a request of app access
-pub(crate) async fn answer<S: AppPorts>(
-    apps: &Arc<AppService<S>>,
-    parts: &Parts,
+///
+/// Each kind has a future of its own on the heap. A check of a proxy, which is by far the most frequent
+/// one, would otherwise have room for the largest.
+pub(crate) fn answer<'a, S: AppPorts>(
+    apps: &'a Arc<AppService<S>>,
+    parts: &'a Parts,
     route: AppRoute,
-    cx: &Context<'_>,
+    cx: &'a Context<'_>,
     body: Body,
-) -> Result<Response, Error> {
+) -> BoxFuture<'a, Result<Response, Error>> {
     let log = || parts.log.as_ref().ok_or(Error::RouteNotFound);
     let oidc = || parts.oidc.as_ref().ok_or(Error::RouteNotFound);
     let sharing = || parts.sharing.as_deref().ok_or(Error::RouteNotFound);
-    // A check of a proxy, which is by far the most frequent, has room for the largest of these
-    // futures. Large ones are therefore on the heap.
     match route {
-        AppRoute::Acts => acts::list(apps, &**log()?, cx).await,
-        AppRoute::AppFailed(failure) => forward_auth::failed(cx, failure),
-        AppRoute::AppHost => applications::host(apps, cx).await,
-        AppRoute::Audit => audit::list(apps, &**log()?, cx).await,
-        AppRoute::AuditExport(format) => audit_page::export(apps, log()?, cx, format).await,
-        AppRoute::AuditPage => Box::pin(audit_page::page(apps, &**log()?, cx)).await,
-        AppRoute::AuthRedirect => Box::pin(applications::auth_redirect(apps, cx)).await,
-        AppRoute::CryptoKeys => crypto_keys::for_proxy(apps, cx).await,
+        AppRoute::Acts => Box::pin(async move { acts::list(apps, &**log()?, cx).await }),
+        AppRoute::AppFailed(failure) => Box::pin(ready(forward_auth::failed(cx, failure))),
+        AppRoute::AppHost => Box::pin(applications::host(apps, cx)),
+        AppRoute::Audit => Box::pin(async move { audit::list(apps, &**log()?, cx).await }),
+        AppRoute::AuditExport(format) => {
+            Box::pin(async move { audit_page::export(apps, log()?, cx, format).await })
+        }
+        AppRoute::AuditPage => Box::pin(async move { audit_page::page(apps, &**log()?, cx).await }),
+        AppRoute::AuthRedirect => Box::pin(applications::auth_redirect(apps, cx)),
+        AppRoute::CryptoKeys => Box::pin(crypto_keys::for_proxy(apps, cx)),
         AppRoute::ForwardAuth(proxy, upstream) => {
-            forward_auth::check(apps, cx, proxy, upstream).await
+            Box::pin(forward_auth::check(apps, cx, proxy, upstream))
         }
-        AppRoute::ForwardAuthAnswer => forward_auth::answer(cx),
-        AppRoute::Home => Box::pin(home::page(apps, parts, cx)).await,
-        AppRoute::Import => {
+        AppRoute::ForwardAuthAnswer => Box::pin(ready(forward_auth::answer(cx))),
+        AppRoute::Home => Box::pin(home::page(apps, parts, cx)),
+        AppRoute::Import => Box::pin(async move {
             let rows = parts.import.as_deref().ok_or(Error::RouteNotFound)?;
-            Box::pin(import::import(apps, rows, cx, body)).await
-        }
-        AppRoute::IssueAppToken => Box::pin(app_tokens::issue_for_proxy(apps, cx, body)).await,
-        AppRoute::IssueTerminalToken => {
-            Box::pin(app_tokens::issue_for_terminal(apps, cx, body)).await
-        }
-        AppRoute::Jwks => crypto_keys::public(apps, cx).await,
-        AppRoute::LogIn => Box::pin(login::log_in(apps, parts.oidc.as_deref(), cx, body)).await,
-        AppRoute::LogInPage => Ok(login::page(apps, parts.oidc.as_deref(), cx).await),
-        AppRoute::LogOut => Box::pin(logout::log_out(apps, cx)).await,
-        AppRoute::LogOutPage => Box::pin(logout::from_page(apps, parts.oidc.as_deref(), cx)).await,
-        AppRoute::OidcCallback => Box::pin(oidc::callback(apps, oidc()?, cx)).await,
+            import::import(apps, rows, cx, body).await
+        }),
+        AppRoute::IssueAppToken => Box::pin(app_tokens::issue_for_proxy(apps, cx, body)),
+        AppRoute::IssueTerminalToken => Box::pin(app_tokens::issue_for_terminal(apps, cx, body)),
+        AppRoute::Jwks => Box::pin(crypto_keys::public(apps, cx)),
+        AppRoute::LogIn => Box::pin(login::log_in(apps, parts.oidc.as_deref(), cx, body)),
+        AppRoute::LogInPage => Box::pin(login::page(apps, parts.oidc.as_deref(), cx).map(Ok)),
+        AppRoute::LogOut => Box::pin(logout::log_out(apps, cx)),
+        AppRoute::LogOutPage => Box::pin(logout::from_page(apps, parts.oidc.as_deref(), cx)),
+        AppRoute::OidcCallback => Box::pin(async move { oidc::callback(apps, oidc()?, cx).await }),
         AppRoute::OidcLogout => {
-            Box::pin(oidc::backchannel_logout(apps, &**oidc()?, cx, body)).await
+            Box::pin(async move { oidc::backchannel_logout(apps, &**oidc()?, cx, body).await })
         }
-        AppRoute::ReplaceShares => Box::pin(shares::replace(apps, sharing()?, cx, body)).await,
-        AppRoute::Revocations => Box::pin(revocations::listen(apps, cx)).await,
-        AppRoute::Shares => Box::pin(shares::list(apps, sharing()?, cx)).await,
-        AppRoute::Visit => Ok(visit::direct(apps, cx).await),
+        AppRoute::ReplaceShares => {
+            Box::pin(async move { shares::replace(apps, sharing()?, cx, body).await })
+        }
+        AppRoute::Revocations => Box::pin(revocations::listen(apps, cx)),
+        AppRoute::Shares => Box::pin(async move { shares::list(apps, sharing()?, cx).await }),
+        AppRoute::Visit => Box::pin(visit::direct(apps, cx).map(Ok)),
     }
 }
 

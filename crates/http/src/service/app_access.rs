@@ -65,7 +65,7 @@ impl<S: AppPorts> AppAccess for Arc<AppService<S>> {
         cx: &'a Context<'_>,
         body: Body,
     ) -> BoxFuture<'a, Result<Response, Error>> {
-        routes::answer(self, parts, route, cx, body).boxed()
+        routes::answer(self, parts, route, cx, body)
     }
 
     fn admit_direct<'a>(&'a self, cx: &'a Context<'_>) -> BoxFuture<'a, Result<Admitted, Reply>> {

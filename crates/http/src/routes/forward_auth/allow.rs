@@ -14,14 +14,14 @@ pub(super) fn allow(proxy: ProxyKind, visitor: &HeaderMap, admitted: Admitted) -
     let headers = response.headers_mut();
     // One allocation for all headers of the answer.
     headers.reserve(16);
-    for (name, value) in facts(&admitted) {
+    facts(&admitted, |name, value| {
         // Caddy would forward the placeholder itself if the header were missing.
         let is_kept = proxy == ProxyKind::Caddy && MAY_BE_MISSING.contains(&name);
         let value = value.or_else(|| is_kept.then(|| HeaderValue::from_static("")));
         if let Some(value) = value {
             headers.insert(name, value);
         }
-    }
+    });
     if let Some(cookie) = admitted.cookie {
         headers.insert(SET_COOKIE, cookie);
     }
