@@ -123,6 +123,52 @@ async fn a_token_for_the_app_of_one_agent_does_not_open_that_of_another() {
     }
 }
 
+#[tokio::test]
+async fn a_host_whose_name_was_read_before_asks_for_the_same() {
+    let world = World::new().await;
+    for label in ["owner--dev--alice", "pre---OWNER--agent--Dev--alice", "9090--agent--dev--alice"]
+    {
+        let host = host(label);
+        let session = ("coder-session-token", world.token("alice"));
+        let first = world.visit(&host, "/", &[session]).await;
+        let (name, token, _) = &set_cookies(&first)[0];
+        let cookie = format!("{name}={token}");
+        let (own, other) = (format!("https://{host}"), "https://owner--dev--bob.test.coder.com");
+        let requests = [
+            vec![],
+            vec![("cookie", "a=b")],
+            vec![("coder-session-token", world.token("bob"))],
+            vec![session],
+            vec![session, ("origin", &own), ("upgrade", "websocket")],
+            vec![session, ("origin", other), ("upgrade", "websocket")],
+            vec![("cookie", &cookie), ("origin", other), ("upgrade", "websocket")],
+            vec![("cookie", &cookie)],
+        ];
+        let answers = async || {
+            let mut answers = Vec::new();
+            for path in ["", "/", "/x?y=1"] {
+                for request in &requests {
+                    let mut answer = world.visit(&host, path, request).await;
+                    // New each time, as the nonce in a location.
+                    answer.headers.remove("x-request-id");
+                    answer.headers.remove("date");
+                    answer.headers.remove("set-cookie");
+                    if answer.status == StatusCode::SEE_OTHER {
+                        answer.headers.remove("location");
+                    }
+                    answers.push((answer.status, answer.headers));
+                }
+            }
+            answers
+        };
+        let read = answers().await;
+        let statuses: BTreeSet<u16> = read.iter().map(|(status, _)| status.as_u16()).collect();
+        assert_eq!(statuses, BTreeSet::from([200, 303, 307, 403, 404]), "{label}");
+        let known = answers().await;
+        assert_eq!(read, known, "{label}");
+    }
+}
+
 /// A token as the control plane itself signs it
 async fn sign_as_control_plane(world: &World, slug: &str, agent: &str, now: u64) -> String {
     let key = world

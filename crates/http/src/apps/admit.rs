@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use app_authz::address::{HostMeaning, HttpUrl, auth_redirect};
-use app_authz::app::{AccessMethod, CorsBehavior, RequestError, UncheckedRequest};
+use app_authz::address::{HttpUrl, auth_redirect};
+use app_authz::app::{AccessMethod, CorsBehavior};
 use app_authz::credential::{Expiry, SessionToken, Source, Withheld};
 use app_authz::token::{API_KEY_PARAMETER, AppToken, Nonce, PresentedTokens, without_api_key};
 use app_authz::{AppRequest, Error, Grant};
@@ -9,6 +9,7 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, USER_AGENT};
 
 use super::deployments::Deployment;
+use super::find::{Asked, find_visit, reject};
 use super::origin::Page;
 use super::seal::Opened;
 use super::sign_in::SignInCookie;
@@ -70,7 +71,7 @@ pub(crate) async fn admit<S: AppPorts>(
     upstream: Upstream,
     preflight: bool,
 ) -> Result<Admitted, Reply> {
-    let (visit, request) = find_visit(apps, cx).await?;
+    let (visit, asked) = find_visit(apps, cx).await?;
     let rejected = |rejection| readable(reject(cx, rejection), &visit, None);
     if control_plane::reads_other_names(&visit, upstream) {
         return Err(rejected(Rejection::NoApp));
@@ -82,7 +83,8 @@ pub(crate) async fn admit<S: AppPorts>(
         return Err(opened.unwrap_or_else(rejected));
     }
 
-    let request = checked(request).map_err(rejected)?;
+    let is_new = matches!(asked, Asked::Read(_));
+    let request = asked.checked().map_err(rejected)?;
     let base_path = control_plane::base_path(&visit, upstream);
     let base_path = base_path.filter(|base_path| base_path != request.base_path());
 
@@ -98,7 +100,12 @@ pub(crate) async fn admit<S: AppPorts>(
         Some(_) => None,
     };
     let admitted = match presented {
-        Some(admitted) => admitted,
+        Some(admitted) => {
+            if is_new && visit.method == AccessMethod::Subdomain && visit.deployment.primary {
+                apps.deployments.recent_hosts.note(cx.host, &request);
+            }
+            admitted
+        }
         None => {
             // On the heap, so that a visit with a good app token has no room for it.
             Box::pin(async {
@@ -115,7 +122,8 @@ pub(crate) async fn admit<S: AppPorts>(
                     others.retain(|(source, _)| !source.is_shared());
                 }
                 let tokens = bound.chain(others).collect();
-                let attempt = access_attempt(cx, (&visit, request), tokens, sign_in, preflight);
+                let request = (&visit, Arc::unwrap_or_clone(request));
+                let attempt = access_attempt(cx, request, tokens, sign_in, preflight);
                 let attempt = AccessAttempt { returning: known, ..attempt };
                 by_decision(apps, cx, &visit, attempt, upstream).await
             })
@@ -140,14 +148,6 @@ pub(crate) async fn admit<S: AppPorts>(
     Ok(admitted)
 }
 
-/// Checks a request whose names a visitor wrote, so that a mistake in them is not a server's
-pub(super) fn checked(request: UncheckedRequest) -> Result<AppRequest, Rejection> {
-    AppRequest::try_from(request).map_err(|error| match error {
-        Error::InvalidRequest(RequestError::Me) => Rejection::Me,
-        _ => Rejection::NoApp,
-    })
-}
-
 /// Lets a page of another app of the same owner read the reply
 ///
 /// Not under `passthru`, where the app itself decides who reads its answers.
@@ -156,45 +156,6 @@ fn readable(reply: Reply, visit: &Visit<'_>, cors: Option<CorsBehavior>) -> Repl
         Some(CorsBehavior::Passthru) => reply,
         _ => reply.readable_by(visit.page.sibling().map(str::to_owned)),
     }
-}
-
-/// Logs the rejection and turns it into the reply to the visitor
-fn reject(cx: &Context<'_>, rejection: Rejection) -> Reply {
-    rejection.log(&cx.facts);
-    rejection.into_reply(cx.purpose())
-}
-
-/// Finds the app that host and path ask for
-///
-/// Errs with the reply if they do not name one. A request to log out of apps is done here, and
-/// its reply returned in the same way.
-async fn find_visit<'a, S: AppPorts>(
-    apps: &AppService<S>,
-    cx: &Context<'a>,
-) -> Result<(Visit<'a>, UncheckedRequest), Reply> {
-    let rejected = |rejection| reject(cx, rejection);
-    let found = apps.deployments.find(&*apps.store, cx.host).await;
-    let (deployment, meaning) = found
-        .map_err(|error| rejected(Rejection::Directory(error.into())))?
-        .ok_or_else(|| rejected(Rejection::NoApp))?;
-    let (mut visit, request) = match meaning {
-        HostMeaning::Logout => {
-            let logged_out = Box::pin(session::log_out_of_apps(apps, cx, &deployment)).await;
-            return Err(
-                logged_out.unwrap_or_else(|error| error.reply(&cx.facts, cx.is_of_person()))
-            );
-        }
-        HostMeaning::Malformed(label) => return Err(rejected(Rejection::MalformedHost(label))),
-        HostMeaning::App(name) => Visit::subdomain((deployment, cx.host), name, cx.path, cx.query),
-        HostMeaning::Dashboard => {
-            Visit::path((deployment, cx.host), cx.path, cx.query).map_err(rejected)?
-        }
-    };
-    if visit.method == AccessMethod::Path && apps.config.disable_path_apps {
-        return Err(rejected(Rejection::PathAppsDisabled));
-    }
-    visit.page = Page::of_visit(&visit, &request.username_or_id, &apps.config, cx.headers());
-    Ok((visit, request))
 }
 
 /// The cookie of a browser that has to leave this host if its visitor is not signed in

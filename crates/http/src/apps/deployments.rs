@@ -8,6 +8,7 @@ use arc_swap::ArcSwapOption;
 use tracing::warn;
 
 use super::cookies::Cookies;
+use super::recent_hosts::RecentHosts;
 
 /// The hosts under which apps are reached: the dashboard's own, or those of a registered proxy
 #[derive(Debug)]
@@ -127,6 +128,8 @@ impl Registered {
 #[derive(Debug)]
 pub(crate) struct Deployments {
     pub(crate) primary: Arc<Deployment>,
+    /// Hosts of the apps of `primary`
+    pub(super) recent_hosts: RecentHosts,
     cookies: Cookies,
     registered: ArcSwapOption<Registered>,
     /// When the last fetch began, whether or not it succeeded
@@ -138,6 +141,7 @@ impl Deployments {
     pub(crate) fn new(primary: Deployment, cookies: Cookies) -> Self {
         Self {
             primary: Arc::new(primary),
+            recent_hosts: RecentHosts::default(),
             cookies,
             registered: ArcSwapOption::empty(),
             fetched: Mutex::new(None),

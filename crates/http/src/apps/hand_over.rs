@@ -8,7 +8,8 @@ use app_authz::app::{AccessMethod, UncheckedRequest};
 use app_authz::credential::SessionToken;
 use app_authz::{AppRequest, decide, resolve};
 
-use super::admit::{access_attempt, checked};
+use super::admit::access_attempt;
+use super::find::checked;
 use super::gate::{Outcome, record};
 use super::refusal::Refusal;
 use super::{AccessAttempt, AppService, Require, SignedIn, Visit, presented_sessions, with_query};
@@ -100,7 +101,7 @@ async fn attempt<S: AppPorts>(
     let at = (deployment, &*host);
     let (path, query) = (back.path(), back.query().unwrap_or_default());
     let named: Result<(Visit<'_>, UncheckedRequest), _> = match meaning {
-        HostMeaning::App(name) => Ok(Visit::subdomain(at, name, path, query)),
+        HostMeaning::App(name) => Ok((Visit::subdomain(at, path, query), name.into())),
         HostMeaning::Dashboard if apps.config.disable_path_apps => Err(Rejection::PathAppsDisabled),
         HostMeaning::Dashboard => Visit::path(at, path, query),
         HostMeaning::Malformed(label) => Err(Rejection::MalformedHost(label)),

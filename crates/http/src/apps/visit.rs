@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use app_authz::address::{AppName, HostPattern, HttpUrl};
+use app_authz::address::{HostPattern, HttpUrl};
 use app_authz::app::{AccessMethod, UncheckedRequest, terminal_agent};
 use app_authz::credential::{SessionToken, Source};
 use app_authz::token::{PresentedTokens, SIGNED_TOKEN_PARAMETER};
@@ -28,16 +28,14 @@ pub(crate) struct Visit<'a> {
 }
 
 impl<'a> Visit<'a> {
-    /// The visit to an app whose name is the first label of the host, and the app it names
+    /// The visit to the app whose name is the first label of the host
     pub(crate) fn subdomain(
         (deployment, host): (Arc<Deployment>, &'a str),
-        name: AppName,
         path: &'a str,
         query: &'a str,
-    ) -> (Self, UncheckedRequest) {
+    ) -> Self {
         let method = AccessMethod::Subdomain;
-        let app_path = path;
-        (Self { deployment, host, method, path, app_path, query, page: Page::Foreign }, name.into())
+        Self { deployment, host, method, path, app_path: path, query, page: Page::Foreign }
     }
 
     /// The visit to the app or the terminal that the path names, and its request
