@@ -98,6 +98,15 @@ impl Contest {
         }
     }
 
+    /// The same with this many times as many rounds, but for [`Effort::Check`]
+    #[must_use]
+    pub const fn times(self, factor: usize) -> Self {
+        match self.until {
+            Until::Operations(_) => self,
+            Until::Time(_) => Self { rounds: self.rounds * factor, until: self.until },
+        }
+    }
+
     /// A comparison that only says which of several sides takes longest
     #[must_use]
     pub const fn scouting(effort: Effort) -> Self {

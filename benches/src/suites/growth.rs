@@ -66,7 +66,8 @@ fn prepare(setting: &Setting) -> Vec<Case> {
         Case::Figure(Box::new(move |setting| {
             let _running = &server;
             let [our_small, our_large, chain_small, chain_large] = &mut sides;
-            let contest = Contest::new(setting.effort);
+            // The noise of four sides is in each ratio.
+            let contest = Contest::new(setting.effort).times(3);
             let rounds = contest.run([our_small, our_large, chain_small, chain_large]);
             let ours = rounds.iter().map(|[small, large, ..]| large / small);
             let chain = rounds.iter().map(|[.., small, large]| large / small);
@@ -109,6 +110,8 @@ impl Deployment {
         let rows = include_str!("growth.sql").replace("$workspaces", &workspaces.to_string());
         database.sql(&rows).await;
         database.sql("VACUUM ANALYZE").await;
+        // Otherwise it would come while something is measured.
+        database.sql("CHECKPOINT").await;
         let store = Arc::new(database.store().await);
         Self { workspaces, store, database: Arc::new(database) }
     }

@@ -155,6 +155,8 @@ impl Database {
     pub async fn fill(&self) {
         self.sql(include_str!("history.sql")).await;
         self.sql("VACUUM ANALYZE").await;
+        // Otherwise it would come while something is measured.
+        self.sql("CHECKPOINT").await;
     }
 
     /// Lets the database accept no writes, or accept them again, in all sessions

@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, USER_AGENT};
 
 use super::deployments::Deployment;
-use super::find::{Asked, find_visit, reject};
+use super::find::{Found, find_visit, reject};
 use super::origin::Page;
 use super::seal::Opened;
 use super::sign_in::SignInCookie;
@@ -71,7 +71,7 @@ pub(crate) async fn admit<S: AppPorts>(
     upstream: Upstream,
     preflight: bool,
 ) -> Result<Admitted, Reply> {
-    let (visit, asked) = find_visit(apps, cx).await?;
+    let Found { visit, request, is_new } = find_visit(apps, cx).await?;
     let rejected = |rejection| readable(reject(cx, rejection), &visit, None);
     if control_plane::reads_other_names(&visit, upstream) {
         return Err(rejected(Rejection::NoApp));
@@ -83,8 +83,7 @@ pub(crate) async fn admit<S: AppPorts>(
         return Err(opened.unwrap_or_else(rejected));
     }
 
-    let is_new = matches!(asked, Asked::Read(_));
-    let request = asked.checked().map_err(rejected)?;
+    let request = request.map_err(rejected)?;
     let base_path = control_plane::base_path(&visit, upstream);
     let base_path = base_path.filter(|base_path| base_path != request.base_path());
 

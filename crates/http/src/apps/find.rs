@@ -11,21 +11,13 @@ use crate::error::Rejection;
 use crate::ports::AppPorts;
 use crate::reply::Reply;
 
-/// What a visit asks for
-pub(super) enum Asked {
-    /// Read from the same host before
-    Known(Arc<AppRequest>),
-    Read(UncheckedRequest),
-}
-
-impl Asked {
-    /// The request, if the names in it can be those of an app
-    pub(super) fn checked(self) -> Result<Arc<AppRequest>, Rejection> {
-        match self {
-            Self::Known(request) => Ok(request),
-            Self::Read(request) => checked(request).map(Arc::new),
-        }
-    }
+/// A visit, and what it asks for
+pub(super) struct Found<'a> {
+    pub(super) visit: Visit<'a>,
+    /// An error if the names in it cannot be those of an app
+    pub(super) request: Result<Arc<AppRequest>, Rejection>,
+    /// Whether the request was not known from an earlier visit to the host
+    pub(super) is_new: bool,
 }
 
 /// Finds the app that host and path ask for
@@ -35,14 +27,14 @@ impl Asked {
 pub(super) async fn find_visit<'a, S: AppPorts>(
     apps: &AppService<S>,
     cx: &Context<'a>,
-) -> Result<(Visit<'a>, Asked), Reply> {
+) -> Result<Found<'a>, Reply> {
     let page =
         |visit: &Visit<'_>, owner: &str| Page::of_visit(visit, owner, &apps.config, cx.headers());
     if let Some(request) = apps.deployments.recent_hosts.get(cx.host) {
         let at = (Arc::clone(&apps.deployments.primary), cx.host);
         let mut visit = Visit::subdomain(at, cx.path, cx.query);
         visit.page = page(&visit, request.user());
-        return Ok((visit, Asked::Known(request)));
+        return Ok(Found { visit, request: Ok(request), is_new: false });
     }
     let rejected = |rejection| reject(cx, rejection);
     let found = apps.deployments.find(&*apps.store, cx.host).await;
@@ -68,7 +60,7 @@ pub(super) async fn find_visit<'a, S: AppPorts>(
         return Err(rejected(Rejection::PathAppsDisabled));
     }
     visit.page = page(&visit, &request.username_or_id);
-    Ok((visit, Asked::Read(request)))
+    Ok(Found { visit, request: checked(request).map(Arc::new), is_new: true })
 }
 
 /// Checks a request whose names a visitor wrote, so that a mistake in them is not a server's
