@@ -125,12 +125,20 @@ async fn a_token_for_the_app_of_one_agent_does_not_open_that_of_another() {
 
 #[tokio::test]
 async fn a_host_whose_name_was_read_before_asks_for_the_same() {
-    let world = World::new().await;
-    for label in ["owner--dev--alice", "pre---OWNER--agent--Dev--alice", "9090--agent--dev--alice"]
-    {
-        let host = host(label);
+    let mut plan = Plan::new();
+    plan.rows.proxy("oslo", "https://oslo.coder.com:9443", "*.oslo.coder.com:9443");
+    let world = plan.serve().await;
+    for (host, folder) in [
+        ("owner--dev--alice.test.coder.com", ""),
+        ("pre---OWNER--agent--Dev--Alice.test.coder.com", ""),
+        ("9090--agent--dev--alice.test.coder.com", ""),
+        ("owner--dev--alice.oslo.coder.com", ""),
+        ("coder.test", "/@alice/dev.agent/apps/owner"),
+        ("oslo.coder.com", "/@alice/dev.agent/apps/owner"),
+    ] {
         let session = ("coder-session-token", world.token("alice"));
-        let first = world.visit(&host, "/", &[session]).await;
+        let first = world.visit(host, &format!("{folder}/"), &[session]).await;
+        assert_eq!(first.status, StatusCode::OK, "{host}: {}", text(&first));
         let (name, token, _) = &set_cookies(&first)[0];
         let cookie = format!("{name}={token}");
         let (own, other) = (format!("https://{host}"), "https://owner--dev--bob.test.coder.com");
@@ -148,8 +156,9 @@ async fn a_host_whose_name_was_read_before_asks_for_the_same() {
             let mut answers = Vec::new();
             for path in ["", "/", "/x?y=1"] {
                 for request in &requests {
-                    let mut answer = world.visit(&host, path, request).await;
-                    // New each time, as the nonce in a location.
+                    let uri = format!("{folder}{path}");
+                    let mut answer = world.visit(host, &uri, request).await;
+                    // New each time, as the nonce in the address of the dashboard.
                     answer.headers.remove("x-request-id");
                     answer.headers.remove("date");
                     answer.headers.remove("set-cookie");
@@ -163,9 +172,9 @@ async fn a_host_whose_name_was_read_before_asks_for_the_same() {
         };
         let read = answers().await;
         let statuses: BTreeSet<u16> = read.iter().map(|(status, _)| status.as_u16()).collect();
-        assert_eq!(statuses, BTreeSet::from([200, 303, 307, 403, 404]), "{label}");
+        assert_eq!(statuses, BTreeSet::from([200, 303, 307, 403, 404]), "{host}");
         let known = answers().await;
-        assert_eq!(read, known, "{label}");
+        assert_eq!(read, known, "{host}");
     }
 }
 
