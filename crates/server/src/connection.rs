@@ -281,10 +281,7 @@ pub(crate) struct InProgress(Arc<Connection>);
 
 impl Drop for InProgress {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.requests -= 1;
-        // What has arrived since was the body.
-        state.head_ends();
+        self.0.state().requests -= 1;
     }
 }
 
@@ -402,10 +399,35 @@ mod tests {
             drop(connection.request_begins(false));
         }
         assert_eq!(connection.state().end, None);
+        // An answer is taken bit by bit, and writing blocks again at once.
+        connection.answer_waits(11);
+        for _ in 0..10 {
+            connection.answer_taken(1);
+            connection.written(true);
+            connection.written(false);
+            connection.end_if_due(&limits, Stage::Serving, Instant::now());
+            advance(pause).await;
+        }
+        assert_eq!(connection.state().end, None);
+        connection.answer_taken(1);
+        connection.written(true);
+        drop(connection.request_begins(false));
         for (step, expected) in [(pause, None), (pause, None), (pause, Some(End::Finish))] {
             connection.end_if_due(&limits, Stage::Serving, Instant::now());
             assert_eq!(connection.state().end, expected);
             advance(step).await;
+        }
+    }
+
+    #[test]
+    fn requests_are_counted_once_they_are_answered() {
+        let connection = Arc::new(Connection::new(Source::UNKNOWN, Arc::default()));
+        assert_eq!(connection.answered(), Some(0));
+        for count in 1..4 {
+            let request = connection.request_begins(false);
+            assert_eq!(connection.answered(), None);
+            drop(request);
+            assert_eq!(connection.answered(), Some(count));
         }
     }
 
