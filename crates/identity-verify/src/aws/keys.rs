@@ -197,4 +197,15 @@ mod tests {
         assert!(own.regions().any(|region| region == "moon-1"));
         assert!(!Keys::builtin().regions().any(|region| region == "moon-1"));
     }
+
+    #[cfg(feature = "dsa")]
+    #[test]
+    fn the_dsa_key_is_among_the_built_in_ones_alone() {
+        let (mut none, mut builtin) = (Keys::none(), Keys::builtin());
+        assert!(builtin.dsa().is_some_and(|key| key.regions().contains("us-east-1")));
+        none.add_pem("us-east-1", RSA2048).unwrap();
+        assert!(none.dsa().is_none());
+        builtin.add_pem("moon-1", RSA2048).unwrap();
+        assert!(builtin.dsa().is_some());
+    }
 }
