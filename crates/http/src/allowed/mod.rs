@@ -19,7 +19,7 @@ use thiserror::Error;
 
 pub(crate) use self::admit::{admit_direct, admit_visitor, failure, has_bare_mark};
 pub use self::relayed::relayed_connection;
-pub(crate) use self::request::{Credentials, credentials, facts, own_authorization};
+pub(crate) use self::request::{Credentials, credentials, for_each_fact, own_authorization};
 use crate::apps::Admitted;
 use crate::context::Context;
 use crate::error::Rejection;

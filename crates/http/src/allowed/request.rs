@@ -59,7 +59,7 @@ impl Allowed {
         for name in withheld.collect::<Vec<_>>() {
             headers.remove(name);
         }
-        facts(admitted, |name, value| {
+        for_each_fact(admitted, |name, value| {
             set(headers, name, value.filter(|value| !value.is_empty()));
         });
 
@@ -80,10 +80,13 @@ impl Allowed {
     }
 }
 
-/// Calls `set` with each header that says something about a visit to its app
+/// Calls `set` with each header that tells an app about its visitor
 ///
 /// A list of them would be copied several times, for each check of a proxy.
-pub(crate) fn facts(admitted: &Admitted, mut set: impl FnMut(HeaderName, Option<HeaderValue>)) {
+pub(crate) fn for_each_fact(
+    admitted: &Admitted,
+    mut set: impl FnMut(HeaderName, Option<HeaderValue>),
+) {
     let grant = admitted.token.grant();
     let user = match grant.visitor {
         Visitor::User(user) => id(user.0),

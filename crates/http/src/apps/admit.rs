@@ -100,7 +100,7 @@ pub(crate) async fn admit<S: AppPorts>(
     };
     let admitted = match presented {
         Some(admitted) => {
-            if is_new && visit.method == AccessMethod::Subdomain && visit.deployment.primary {
+            if is_new {
                 apps.deployments.recent_hosts.note(cx.host, &request);
             }
             admitted

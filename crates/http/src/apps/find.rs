@@ -16,7 +16,7 @@ pub(super) struct Found<'a> {
     pub(super) visit: Visit<'a>,
     /// An error if the names in it cannot be those of an app
     pub(super) request: Result<Arc<AppRequest>, Rejection>,
-    /// Whether the request was not known from an earlier visit to the host
+    /// Whether the host is one that can be remembered, and is not yet
     pub(super) is_new: bool,
 }
 
@@ -60,7 +60,8 @@ pub(super) async fn find_visit<'a, S: AppPorts>(
         return Err(rejected(Rejection::PathAppsDisabled));
     }
     visit.page = page(&visit, &request.username_or_id);
-    Ok(Found { visit, request: checked(request).map(Arc::new), is_new: true })
+    let is_new = visit.method == AccessMethod::Subdomain && visit.deployment.primary;
+    Ok(Found { visit, request: checked(request).map(Arc::new), is_new })
 }
 
 /// Checks a request whose names a visitor wrote, so that a mistake in them is not a server's

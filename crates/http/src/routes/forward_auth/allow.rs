@@ -1,7 +1,7 @@
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 
 use super::ProxyKind;
-use crate::allowed::{Credentials, credentials, facts, header, own_authorization};
+use crate::allowed::{Credentials, credentials, for_each_fact, header, own_authorization};
 use crate::apps::{Admitted, cookies_for_control_plane};
 use crate::proxies::X_FORWARDED_HOST;
 use crate::reply::Response;
@@ -14,7 +14,7 @@ pub(super) fn allow(proxy: ProxyKind, visitor: &HeaderMap, admitted: Admitted) -
     let headers = response.headers_mut();
     // One allocation for all headers of the answer.
     headers.reserve(16);
-    facts(&admitted, |name, value| {
+    for_each_fact(&admitted, |name, value| {
         // Caddy would forward the placeholder itself if the header were missing.
         let is_kept = proxy == ProxyKind::Caddy && MAY_BE_MISSING.contains(&name);
         let value = value.or_else(|| is_kept.then(|| HeaderValue::from_static("")));

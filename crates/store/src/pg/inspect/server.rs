@@ -43,8 +43,8 @@ impl PgStore {
         // ended has one, and all other reads have one.
         let reads = options.read_connections.saturating_mul(2).saturating_add(2);
         let reads = u32::try_from(reads).unwrap_or(u32::MAX);
-        let writes = options.write_connections.saturating_add(options.audit_connections);
-        let others = writes.saturating_add(PAGE_CONNECTIONS);
+        let exclusive = options.write_connections.saturating_add(options.audit_connections);
+        let exclusive = exclusive.saturating_add(PAGE_CONNECTIONS);
         Ok(Server {
             version: facts.version,
             database: facts.database,
@@ -56,7 +56,7 @@ impl PgStore {
             clock_precision,
             pooling,
             settings: wanted.into_iter().filter_map(setting).collect(),
-            connections: reads.saturating_add(others),
+            connections: reads.saturating_add(exclusive),
             connection_limit: facts.connection_limit.and_then(|limit| u32::try_from(limit).ok()),
         })
     }
