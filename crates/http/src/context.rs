@@ -1,5 +1,5 @@
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::Method;
@@ -7,7 +7,6 @@ use http::header::HeaderMap;
 use http::request::Parts;
 use http_body_util::combinators::UnsyncBoxBody;
 use thiserror::Error;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::error::BoxError;

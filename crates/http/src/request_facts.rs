@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use tokio::time::Instant;
 use uuid::{NoContext, Timestamp, Uuid};
 
 /// The facts about a request that each of its lines in the log has

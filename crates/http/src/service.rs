@@ -322,12 +322,9 @@ impl Service {
                 }
             }
         });
-        match cx.facts.started.checked_add(self.limits.request) {
-            Some(deadline) => tokio::time::timeout_at(deadline, answer)
-                .await
-                .unwrap_or(Err(Error::DeadlineExceeded)),
-            None => answer.await,
-        }
+        tokio::time::timeout(self.limits.request, answer)
+            .await
+            .unwrap_or(Err(Error::DeadlineExceeded))
     }
 
     /// Writes the one line that an error leaves in the log, unless its kind is counted instead
